@@ -1,0 +1,224 @@
+//! Apps, their settings, and the records of their App-Secrets.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::grant::Marks;
+use crate::id::{AccountId, AppId, SecretId};
+use crate::secret::SecretHash;
+
+/// An app as it is kept.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// Its id.
+    pub id: AppId,
+    /// Who owns it.
+    pub account_id: AccountId,
+    /// Its name and settings.
+    pub settings: AppSettings,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// What of it has been ended.
+    pub marks: Marks,
+}
+
+/// What an owner can change about an app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppSettings {
+    /// 1 to 128 characters.
+    pub name: String,
+    /// At most 1,024 characters.
+    pub description: String,
+    /// Whether tokens are minted without a credential.
+    pub development_mode: bool,
+    /// Pages of which domains may use the app; none: all. `*.example.com` covers every subdomain.
+    pub permitted_domains: Option<Vec<String>>,
+    /// Longest life of a session, in seconds.
+    pub ttl_secs_max: u64,
+    /// How long a tokenId waits to be redeemed, in seconds.
+    pub activation_secs: u64,
+    /// Request limits.
+    pub limits: Limits,
+}
+
+impl AppSettings {
+    /// Longest life of a session unless the app says otherwise, in seconds.
+    pub const TTL_SECS_MAX_DEFAULT: u64 = 86_400;
+    /// The most an app may allow: 30 days, in seconds.
+    pub const TTL_SECS_CEILING: u64 = 30 * 86_400;
+    /// How long a tokenId waits unless the app says otherwise, in seconds.
+    pub const ACTIVATION_SECS_DEFAULT: u64 = 300;
+
+    /// Settings of a new app called `name`.
+    #[must_use]
+    pub fn named(name: String) -> Self {
+        Self {
+            name,
+            description: String::new(),
+            development_mode: false,
+            permitted_domains: None,
+            ttl_secs_max: Self::TTL_SECS_MAX_DEFAULT,
+            activation_secs: Self::ACTIVATION_SECS_DEFAULT,
+            limits: Limits::default(),
+        }
+    }
+
+    /// Whether a page of `origin` (as browsers send it: scheme, host, port) may use the app.
+    #[must_use]
+    pub fn permits_origin(&self, origin: &str) -> bool {
+        let Some(domains) = &self.permitted_domains else { return true };
+        let host = origin.split_once("://").map_or(origin, |(_, rest)| rest);
+        let host = host.split('/').next().unwrap_or_default();
+        let host = host.rsplit_once(':').map_or(host, |(name, port)| {
+            if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host }
+        });
+        domains.iter().any(|domain| match domain.strip_prefix("*.") {
+            Some(parent) => host
+                .len()
+                .checked_sub(parent.len() + 1)
+                .is_some_and(|at| host.is_char_boundary(at) && host[at..].eq_ignore_ascii_case(&domain[1..])),
+            None => host.eq_ignore_ascii_case(domain),
+        })
+    }
+}
+
+/// A change of settings; what is absent stays.
+#[derive(Clone, Debug, Default)]
+pub struct AppPatch {
+    /// See [`AppSettings::name`].
+    pub name: Option<String>,
+    /// See [`AppSettings::description`].
+    pub description: Option<String>,
+    /// See [`AppSettings::development_mode`].
+    pub development_mode: Option<bool>,
+    /// See [`AppSettings::permitted_domains`].
+    pub permitted_domains: Option<Option<Vec<String>>>,
+    /// See [`AppSettings::ttl_secs_max`].
+    pub ttl_secs_max: Option<u64>,
+    /// See [`AppSettings::activation_secs`].
+    pub activation_secs: Option<u64>,
+    /// Each limit that is named changes; `Some(None)` switches it off.
+    pub limits: LimitsPatch,
+}
+
+/// A change of limits; see [`AppPatch::limits`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LimitsPatch {
+    /// See [`Limits::app`].
+    pub app: Option<Option<Rate>>,
+    /// See [`Limits::endpoint`].
+    pub endpoint: Option<Option<Rate>>,
+    /// See [`Limits::address`].
+    pub address: Option<Option<Rate>>,
+}
+
+impl AppPatch {
+    /// Applies the change.
+    pub fn apply(self, settings: &mut AppSettings) {
+        fn set<T>(field: &mut T, change: Option<T>) {
+            if let Some(value) = change {
+                *field = value;
+            }
+        }
+        set(&mut settings.name, self.name);
+        set(&mut settings.description, self.description);
+        set(&mut settings.development_mode, self.development_mode);
+        set(&mut settings.permitted_domains, self.permitted_domains);
+        set(&mut settings.ttl_secs_max, self.ttl_secs_max);
+        set(&mut settings.activation_secs, self.activation_secs);
+        set(&mut settings.limits.app, self.limits.app);
+        set(&mut settings.limits.endpoint, self.limits.endpoint);
+        set(&mut settings.limits.address, self.limits.address);
+    }
+}
+
+/// Token buckets of an app; `None` is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Limits {
+    /// All requests of the app together.
+    pub app: Option<Rate>,
+    /// Requests of one endpoint, and mints for it.
+    pub endpoint: Option<Rate>,
+    /// Requests of one address with the app's App-Tokens, or with no credential.
+    pub address: Option<Rate>,
+}
+
+/// A token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rate {
+    /// Requests a second that can go on for ever; 1 to 1,000,000.
+    pub per_second: u32,
+    /// Requests that may come at once; 1 to 1,000,000.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// The largest number either field takes.
+    pub const MAX: u32 = 1_000_000;
+}
+
+impl Default for Limits {
+    /// Far above what an honest app does, far below what hurts the others. The recorded 10 a second would starve a
+    /// backend that logs its users in again after a restart.
+    fn default() -> Self {
+        Self {
+            app: Some(Rate { per_second: 2_000, burst: 10_000 }),
+            endpoint: Some(Rate { per_second: 50, burst: 200 }),
+            address: Some(Rate { per_second: 500, burst: 2_000 }),
+        }
+    }
+}
+
+/// An App-Secret's record. Its text is not kept.
+#[derive(Clone, Debug)]
+pub struct SecretRecord {
+    /// Its id.
+    pub id: SecretId,
+    /// The app it opens.
+    pub app_id: AppId,
+    /// What its owner calls it.
+    pub name: String,
+    /// The last four symbols of its text.
+    pub hint: String,
+    /// SHA-256 of its text.
+    pub hash: SecretHash,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<Timestamp>,
+    /// When it ceases to be taken; none: never.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// Whether, when revoked, it left what it had minted alive.
+    pub keep_sessions: bool,
+}
+
+impl SecretRecord {
+    /// Whether the secret is taken at `now`.
+    #[must_use]
+    pub fn usable(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|at| now < at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_held_against_the_permitted_domains() {
+        let mut settings = AppSettings::named("x".into());
+        assert!(settings.permits_origin("https://anywhere.test"));
+        settings.permitted_domains = Some(vec!["example.com".into(), "*.example.org".into()]);
+        assert!(settings.permits_origin("https://example.com"));
+        assert!(settings.permits_origin("http://EXAMPLE.com:8080"));
+        assert!(settings.permits_origin("https://a.example.org"));
+        for origin in ["https://evil-example.com", "https://example.org", "https://example.com.evil.test", "null", "https://xexample.org"] {
+            assert!(!settings.permits_origin(origin), "{origin}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Ids. Each kind is its own type, so that none can stand where another is meant.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident, $case:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// Wraps a UUID that is already known to be one of these.
+            #[must_use]
+            pub const fn from_uuid(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+
+            /// A new random id.
+            #[must_use]
+            pub fn random() -> Self {
+                Self(crate::secret::random_uuid())
+            }
+
+            /// Reads UUID text, upper or lower case, hyphenated.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                parse_uuid(text).map(Self)
+            }
+
+            /// The UUID itself, for a store to keep.
+            #[must_use]
+            pub const fn uuid(&self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let mut buffer = Uuid::encode_buffer();
+                f.write_str(self.0.hyphenated().$case(&mut buffer))
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// An account: the owner of apps. Upper-case text.
+    AccountId, encode_upper
+);
+uuid_id!(
+    /// An app: the border nothing crosses. Lower-case text.
+    AppId, encode_lower
+);
+uuid_id!(
+    /// A role of an app. Upper-case text.
+    RoleId, encode_upper
+);
+uuid_id!(
+    /// An App-Secret's record, not its text. Upper-case text.
+    SecretId, encode_upper
+);
+uuid_id!(
+    /// A person who administers an account. Upper-case text.
+    AdminId, encode_upper
+);
+uuid_id!(
+    /// Names a token without being it: safe to show and to log. Upper-case text.
+    TokenId, encode_upper
+);
+uuid_id!(
+    /// Names a session without being its App-Token: safe to show and to log. Upper-case text.
+    SessionId, encode_upper
+);
+uuid_id!(
+    /// One request, in answers, logs and the audit log. Lower-case text.
+    RequestId, encode_lower
+);
+
+/// Reads UUID text in its hyphenated form and no other.
+pub(crate) fn parse_uuid(text: &str) -> Option<Uuid> {
+    if text.len() == uuid::fmt::Hyphenated::LENGTH { Uuid::try_parse(text).ok() } else { None }
+}
+
+/// Who a session speaks as: any text the developer chose, 1 to 256 bytes, without control characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointId(Box<str>);
+
+impl EndpointId {
+    /// The longest endpoint id, in bytes. E-mail addresses (254) fit; index rows stay small.
+    pub const LEN_MAX: usize = 256;
+
+    /// Takes `text` as an endpoint id.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with it, in words for the caller.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if text.is_empty() {
+            return Err("must not be empty");
+        }
+        if text.len() > Self::LEN_MAX {
+            return Err("must be at most 256 bytes long");
+        }
+        if text.chars().any(char::is_control) {
+            return Err("must not contain control characters");
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The text itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_read_both_cases_and_write_their_own() {
+        let text = "7c5f10a4-3f1e-4b6e-9a30-5d3f6cf0a001";
+        assert_eq!(AppId::parse(text).unwrap().to_string(), text);
+        assert_eq!(RoleId::parse(text).unwrap().to_string(), text.to_uppercase());
+        assert_eq!(AppId::parse(&text.to_uppercase()), AppId::parse(text));
+        assert_eq!(AppId::parse(&text.replace('-', "")), None);
+    }
+
+    #[test]
+    fn endpoint_ids_are_any_short_printable_text() {
+        assert!(EndpointId::parse("Jo Doe <jo@example.com> ☎").is_ok());
+        assert!(EndpointId::parse("").is_err());
+        assert!(EndpointId::parse("a\nb").is_err());
+        assert!(EndpointId::parse(&"x".repeat(257)).is_err());
+    }
+}

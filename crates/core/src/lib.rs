@@ -1,0 +1,23 @@
+//! What respoked decides, and the ports it decides through. No I/O; time and chance come in as arguments.
+//!
+//! Read [`ops`] for what can be done, [`grant`] for why a token or session stops being good, and [`ports`] for what a
+//! database must promise.
+
+pub mod admin;
+pub mod app;
+pub mod audit;
+pub mod clock;
+pub mod grant;
+pub mod id;
+pub mod idempotency;
+pub mod lenient;
+pub mod ops;
+pub mod page;
+pub mod password;
+pub mod ports;
+pub mod refusal;
+pub mod role;
+pub mod seal;
+pub mod secret;
+pub mod session;
+pub mod token;

@@ -1,0 +1,166 @@
+//! `/v1/admin-sessions`, and the admins themselves, who are managed on the data folder.
+
+use super::{Broker, Caller, Context};
+use crate::admin::Admin;
+use crate::audit::{Action, Actor};
+use crate::id::{AccountId, AdminId};
+use crate::idempotency::{Creation, IdempotencyKey};
+use crate::password;
+use crate::refusal::Refusal;
+use crate::secret::Secret;
+
+/// Life of an admin session, in seconds.
+const ADMIN_SESSION_SECS: i64 = 12 * 3_600;
+
+/// Name and password, as typed.
+#[derive(Clone, Debug)]
+pub struct SignIn {
+    /// The user name.
+    pub username: Option<String>,
+    /// The password.
+    pub password: Option<Secret>,
+}
+
+impl Broker {
+    /// Opens an admin session and returns its Admin-Token. A wrong user name takes as long as a wrong password.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::BadLogin`], whichever of the two is wrong; [`Refusal::Invalid`] if one is missing.
+    pub async fn sign_in(
+        &self,
+        request: SignIn,
+        once: Option<IdempotencyKey>,
+        context: &Context,
+    ) -> Result<Secret, Refusal> {
+        let username = request.username.ok_or_else(|| Refusal::missing("username"))?;
+        let typed = request.password.ok_or_else(|| Refusal::missing("password"))?;
+        let admin = self.store.admin_by_username(&username).await?;
+        let admin = match admin {
+            Some(admin) => verify(typed, admin.password_hash.clone()).await.then_some(admin),
+            None => {
+                verify(typed, nobody_hash().await).await;
+                None
+            }
+        };
+        let Some(admin) = admin else {
+            // The user name may be a password typed into the wrong field, so it is not written down.
+            let audit = self.entry(context, &Caller::Anonymous, None, Action::AdminSignInFailed, "");
+            self.store.audit(audit).await?;
+            return Err(Refusal::BadLogin);
+        };
+        let mut audit = self.entry(context, &Caller::Anonymous, None, Action::AdminSignedIn, &admin.username);
+        audit.actor = Actor::Admin(admin.id);
+        audit.account_id = Some(admin.account_id);
+        let expires_at = self.now().plus_secs(ADMIN_SESSION_SECS);
+        let entropy = IdempotencyKey::entropy(once.as_ref());
+        match self.store.open_admin_session(&admin, entropy, expires_at, once, audit).await? {
+            Creation::Created(token) | Creation::Repeated(token) => Ok(token),
+            Creation::KeyReused => Err(Refusal::IdempotencyKeyReused),
+        }
+    }
+
+    /// Ends the caller's admin session.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Unauthenticated`] without an Admin-Token.
+    pub async fn sign_out(&self, caller: &Caller, context: &Context) -> Result<(), Refusal> {
+        let Caller::Admin { session, .. } = caller else { return Err(Refusal::Unauthenticated) };
+        let audit = self.entry(context, caller, None, Action::AdminSignedOut, "");
+        self.store.end_admin_session(*session, audit).await?;
+        Ok(())
+    }
+
+    /// Makes an admin of the account.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Invalid`]; [`Refusal::Conflict`] if the user name is taken.
+    pub async fn create_admin(&self, account: AccountId, username: &str, typed: Secret) -> Result<AdminId, Refusal> {
+        check_username(username)?;
+        let admin = Admin {
+            id: AdminId::random(),
+            account_id: account,
+            username: username.to_owned(),
+            password_hash: hash_new(typed).await?,
+            created_at: self.now(),
+        };
+        let id = admin.id;
+        let mut audit = self.entry(&Context::internal(), &Caller::Anonymous, None, Action::AdminCreated, username);
+        audit.actor = Actor::System;
+        audit.account_id = Some(account);
+        if self.store.create_admin(admin, audit).await? { Ok(id) } else { Err(Refusal::Conflict("the user name is taken")) }
+    }
+
+    /// Sets an admin's password and ends the admin's sessions.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`]; [`Refusal::Invalid`].
+    pub async fn set_admin_password(&self, username: &str, typed: Secret) -> Result<(), Refusal> {
+        let admin = self.store.admin_by_username(username).await?.ok_or(Refusal::NotFound("Admins"))?;
+        let hash = hash_new(typed).await?;
+        let mut audit =
+            self.entry(&Context::internal(), &Caller::Anonymous, None, Action::AdminPasswordChanged, username);
+        audit.actor = Actor::System;
+        audit.account_id = Some(admin.account_id);
+        let set = self.store.set_admin_password(admin.id, hash, audit).await?;
+        if set { Ok(()) } else { Err(Refusal::NotFound("Admins")) }
+    }
+
+    /// Removes an admin and ends the admin's sessions.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`]; [`Refusal::Conflict`] for the last one.
+    pub async fn delete_admin(&self, username: &str) -> Result<(), Refusal> {
+        let admins = self.store.admins().await?;
+        let admin = admins.iter().find(|admin| admin.username == username).ok_or(Refusal::NotFound("Admins"))?;
+        if admins.len() == 1 {
+            return Err(Refusal::Conflict("this is the last admin"));
+        }
+        let mut audit = self.entry(&Context::internal(), &Caller::Anonymous, None, Action::AdminDeleted, username);
+        audit.actor = Actor::System;
+        audit.account_id = Some(admin.account_id);
+        if self.store.delete_admin(admin.id, audit).await? { Ok(()) } else { Err(Refusal::NotFound("Admins")) }
+    }
+}
+
+fn check_username(username: &str) -> Result<(), Refusal> {
+    let length = username.chars().count();
+    if !(1..=128).contains(&length) || username.chars().any(char::is_control) || username.trim() != username {
+        return Err(Refusal::field("username", "must be 1 to 128 printable characters without spaces at its ends"));
+    }
+    Ok(())
+}
+
+async fn hash_new(typed: Secret) -> Result<String, Refusal> {
+    if typed.expose().chars().count() < password::PASSWORD_LEN_MIN || typed.expose().len() > password::PASSWORD_LEN_MAX
+    {
+        return Err(Refusal::field("password", "must be 8 to 1024 characters long"));
+    }
+    let hashed = tokio::task::spawn_blocking(move || password::hash(&typed)).await;
+    match hashed {
+        Ok(Ok(hash)) => Ok(hash),
+        Ok(Err(_)) | Err(_) => Err(Refusal::Store(crate::ports::StoreError::Corrupt("a password could not be hashed"))),
+    }
+}
+
+async fn verify(typed: Secret, hash: String) -> bool {
+    if typed.expose().len() > password::PASSWORD_LEN_MAX {
+        return false;
+    }
+    tokio::task::spawn_blocking(move || password::verify(&typed, &hash)).await.unwrap_or(false)
+}
+
+/// A hash of nothing anybody knows, made once, so that an unknown user name costs what a known one does.
+async fn nobody_hash() -> String {
+    static HASH: tokio::sync::OnceCell<String> = tokio::sync::OnceCell::const_new();
+    HASH.get_or_init(|| async {
+        let unknowable = Secret::new(crate::secret::random_uuid().to_string());
+        tokio::task::spawn_blocking(move || password::hash(&unknowable).unwrap_or_default()).await.unwrap_or_default()
+    })
+    .await
+    .clone()
+}

@@ -1,0 +1,189 @@
+//! `/v1/apps`.
+
+use std::sync::Arc;
+
+use super::{Broker, Caller, Context, CreatedSecret};
+use crate::app::{App, AppPatch, AppSettings, Rate, SecretRecord};
+use crate::audit::Action;
+use crate::grant::Marks;
+use crate::id::{AppId, SecretId};
+use crate::idempotency::{Creation, IdempotencyKey};
+use crate::page::{Page, PageRequest};
+use crate::refusal::{FieldErrors, Refusal};
+use crate::secret::AppSecret;
+
+/// What the first secret of an app is called.
+const FIRST_SECRET: &str = "first";
+
+impl Broker {
+    /// Creates an app with its first secret.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Forbidden`] unless the caller is an admin; [`Refusal::Invalid`].
+    pub async fn create_app(
+        &self,
+        caller: &Caller,
+        name: Option<String>,
+        patch: AppPatch,
+        once: Option<IdempotencyKey>,
+        context: &Context,
+    ) -> Result<(App, CreatedSecret), Refusal> {
+        let Caller::Admin { account_id, .. } = caller else { return Err(admin_needed(caller)) };
+        let name = name.ok_or_else(|| Refusal::missing("name"))?;
+        let mut settings = AppSettings::named(String::new());
+        AppPatch { name: Some(name), ..patch }.apply(&mut settings);
+        check_settings(&settings)?;
+        let now = self.now();
+        let app = App {
+            id: AppId::random(),
+            account_id: *account_id,
+            settings,
+            created_at: now,
+            updated_at: now,
+            marks: Marks::default(),
+        };
+        let text = once.as_ref().map_or_else(AppSecret::random, |key| AppSecret::from_random(key.derive("app-secret")));
+        let record = self.new_secret_record(app.id, FIRST_SECRET.to_owned(), &text);
+        let audit = self.entry(context, caller, Some(app.id), Action::AppCreated, &app.id.to_string());
+        match self.store.create_app(app, record.clone(), once, audit).await? {
+            Creation::Created(app) => Ok((app, CreatedSecret { record, text })),
+            Creation::Repeated(app) => {
+                let record = SecretRecord { app_id: app.id, ..record };
+                Ok((app, CreatedSecret { record, text }))
+            }
+            Creation::KeyReused => Err(Refusal::IdempotencyKeyReused),
+        }
+    }
+
+    /// The apps the caller has authority over.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Forbidden`] for an App-Token.
+    pub async fn list_apps(&self, caller: &Caller, page: PageRequest) -> Result<Page<App>, Refusal> {
+        match caller {
+            Caller::Admin { account_id, .. } => Ok(self.store.apps(*account_id, page).await?),
+            Caller::App { app, .. } => Ok(Page { items: vec![App::clone(app)], next: None }),
+            Caller::Anonymous | Caller::Endpoint { .. } => Err(admin_needed(caller)),
+        }
+    }
+
+    /// One app.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`] also for an app that is not the caller's.
+    pub async fn get_app(&self, caller: &Caller, id: AppId) -> Result<Arc<App>, Refusal> {
+        if let Caller::Anonymous | Caller::Endpoint { .. } = caller {
+            return Err(admin_needed(caller));
+        }
+        self.app_seen_by(caller, id).await?.ok_or(Refusal::NotFound("Apps"))
+    }
+
+    /// Changes an app.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::get_app`]; [`Refusal::Invalid`].
+    pub async fn update_app(
+        &self,
+        caller: &Caller,
+        id: AppId,
+        patch: AppPatch,
+        context: &Context,
+    ) -> Result<App, Refusal> {
+        let app = self.get_app(caller, id).await?;
+        let mut settings = app.settings.clone();
+        patch.clone().apply(&mut settings);
+        check_settings(&settings)?;
+        let audit = self.entry(context, caller, Some(id), Action::AppUpdated, &id.to_string());
+        let app = self.store.update_app(id, patch, audit).await?;
+        self.catalog.forget_all();
+        app.ok_or(Refusal::NotFound("Apps"))
+    }
+
+    /// Deletes an app and ends everything that stands on it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Forbidden`] unless the caller is an admin; [`Refusal::NotFound`].
+    pub async fn delete_app(&self, caller: &Caller, id: AppId, context: &Context) -> Result<(), Refusal> {
+        let Caller::Admin { .. } = caller else { return Err(admin_needed(caller)) };
+        self.get_app(caller, id).await?;
+        let audit = self.entry(context, caller, Some(id), Action::AppDeleted, &id.to_string());
+        let deleted = self.store.delete_app(id, audit).await?;
+        self.catalog.forget_all();
+        if deleted { Ok(()) } else { Err(Refusal::NotFound("Apps")) }
+    }
+
+    pub(super) fn new_secret_record(&self, app_id: AppId, name: String, text: &AppSecret) -> SecretRecord {
+        SecretRecord {
+            id: SecretId::random(),
+            app_id,
+            name,
+            hint: text.hint(),
+            hash: text.secret().hash(),
+            created_at: self.now(),
+            last_used_at: None,
+            expires_at: None,
+            revoked_at: None,
+            keep_sessions: false,
+        }
+    }
+}
+
+pub(super) fn admin_needed(caller: &Caller) -> Refusal {
+    match caller {
+        Caller::Anonymous => Refusal::Unauthenticated,
+        Caller::Admin { .. } | Caller::App { .. } | Caller::Endpoint { .. } => {
+            Refusal::Forbidden("an Admin-Token is needed")
+        }
+    }
+}
+
+/// Checks a name that people give to something.
+pub(super) fn check_name(errors: &mut FieldErrors, name: &str) {
+    let length = name.trim().chars().count();
+    if !(1..=128).contains(&length) {
+        wrong(errors, "name", "must be 1 to 128 characters long");
+    } else if name.chars().any(char::is_control) {
+        wrong(errors, "name", "must not contain control characters");
+    }
+}
+
+pub(super) fn wrong(errors: &mut FieldErrors, field: &str, problem: &str) {
+    errors.entry(field.to_owned()).or_default().push(format!("{field} {problem}."));
+}
+
+fn check_settings(settings: &AppSettings) -> Result<(), Refusal> {
+    let mut errors = FieldErrors::new();
+    check_name(&mut errors, &settings.name);
+    if settings.description.chars().count() > 1_024 {
+        wrong(&mut errors, "description", "must be at most 1024 characters long");
+    }
+    if let Some(domains) = &settings.permitted_domains {
+        let sound = |domain: &String| {
+            let name = domain.strip_prefix("*.").unwrap_or(domain);
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+            !name.is_empty() && name.len() <= 253 && name.bytes().all(allowed)
+        };
+        if domains.len() > 100 || !domains.iter().all(sound) {
+            wrong(&mut errors, "permittedDomains", "must be at most 100 host names, each perhaps beginning with *.");
+        }
+    }
+    if !(crate::token::TTL_SECS_MIN..=AppSettings::TTL_SECS_CEILING).contains(&settings.ttl_secs_max) {
+        wrong(&mut errors, "maxTtl", "must be from 60 to 2592000 seconds");
+    }
+    if !(10..=86_400).contains(&settings.activation_secs) {
+        wrong(&mut errors, "activationWindow", "must be from 10 to 86400 seconds");
+    }
+    let limits = settings.limits;
+    for (name, rate) in [("app", limits.app), ("endpoint", limits.endpoint), ("address", limits.address)] {
+        let sound = |rate: Rate| (1..=Rate::MAX).contains(&rate.per_second) && (1..=Rate::MAX).contains(&rate.burst);
+        if !rate.is_none_or(sound) {
+            wrong(&mut errors, &format!("limits.{name}"), "must have perSecond and burst from 1 to 1000000");
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Refusal::Invalid(errors)) }
+}

@@ -1,0 +1,192 @@
+//! Who is asking.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::Broker;
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::id::{AccountId, AdminId, AppId, SecretId};
+use crate::refusal::Refusal;
+use crate::seal::SealKind;
+use crate::secret::{AppSecret, Secret};
+use crate::session::SessionRecord;
+
+/// "Last used" is kept to this many seconds, so that use costs a write a minute and not one each time.
+const TOUCH_SECS: i64 = 60;
+
+/// What a request carried to prove who it is.
+#[derive(Clone, Debug, Default)]
+pub enum Credential {
+    /// Nothing.
+    #[default]
+    None,
+    /// An App-Token.
+    AppToken(Secret),
+    /// An App-Secret.
+    AppSecret(Secret),
+    /// An Admin-Token.
+    AdminToken(Secret),
+}
+
+/// Who is asking, proved.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// Nobody in particular.
+    Anonymous,
+    /// An admin of an account.
+    Admin {
+        /// Who.
+        admin_id: AdminId,
+        /// Of what.
+        account_id: AccountId,
+        /// The sign-in's number.
+        session: u64,
+    },
+    /// The backend of an app.
+    App {
+        /// The app.
+        app: Arc<App>,
+        /// By which secret.
+        secret_id: SecretId,
+    },
+    /// An endpoint in session.
+    Endpoint {
+        /// The session.
+        session: Arc<LiveSession>,
+        /// Its app.
+        app: Arc<App>,
+    },
+}
+
+/// A session that was found alive.
+#[derive(Debug)]
+pub struct LiveSession {
+    /// The session as kept.
+    pub record: SessionRecord,
+    touched_at: AtomicI64,
+}
+
+impl LiveSession {
+    pub(super) fn new(record: SessionRecord) -> Self {
+        let touched_at = AtomicI64::new(record.last_seen_at.millis());
+        Self { record, touched_at }
+    }
+}
+
+/// A secret that was found usable, and the app it opens.
+pub(super) struct OpenSecret {
+    id: SecretId,
+    app: Arc<App>,
+    expires_at: Option<Timestamp>,
+    touched_at: AtomicI64,
+}
+
+impl Broker {
+    /// Proves a credential.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Unauthenticated`] for one that is malformed, unknown, expired, revoked or over, all alike.
+    pub async fn authenticate(&self, credential: &Credential, address: &str) -> Result<Caller, Refusal> {
+        match credential {
+            Credential::None => Ok(Caller::Anonymous),
+            Credential::AppToken(text) => {
+                let session = self.check_session(text, address).await?.ok_or(Refusal::Unauthenticated)?;
+                let app = self.app(session.record.grant.app_id).await?.ok_or(Refusal::Unauthenticated)?;
+                Ok(Caller::Endpoint { session, app })
+            }
+            Credential::AppSecret(text) => self.check_secret(text).await,
+            Credential::AdminToken(text) => self.check_admin(text).await,
+        }
+    }
+
+    /// The live session of an App-Token, if it is one.
+    pub(super) async fn check_session(&self, text: &Secret, address: &str) -> Result<Option<Arc<LiveSession>>, Refusal> {
+        let Some(number) = self.sealer.number_of(SealKind::Session, text.expose()) else { return Ok(None) };
+        let hash = token_hash(text);
+        let now = self.now();
+        let session = if let Some(session) = self.catalog.session(number) {
+            session
+        } else {
+            let version = self.catalog.session_version(number);
+            let Some((record, ground)) = self.store.session(number).await? else { return Ok(None) };
+            // The hash is compared before anything else is looked at, so that all refusals take alike.
+            if record.hash != hash || record.lapse(&ground, now).is_some() {
+                return Ok(None);
+            }
+            let session = Arc::new(LiveSession::new(record));
+            self.catalog.remember_session(number, version, session.clone());
+            session
+        };
+        if session.record.hash != hash || now >= session.record.expires_at {
+            return Ok(None);
+        }
+        if due(&session.touched_at, now) {
+            self.store.touch_session(number, now, address.to_owned());
+        }
+        Ok(Some(session))
+    }
+
+    async fn check_secret(&self, text: &Secret) -> Result<Caller, Refusal> {
+        let secret = AppSecret::parse(text.expose()).ok_or(Refusal::Unauthenticated)?;
+        let hash = secret.secret().hash();
+        let now = self.now();
+        let version = self.catalog.version();
+        let open = if let Some(open) = self.catalog.secrets.get(hash.as_bytes(), version) {
+            open
+        } else {
+            let record = self.store.secret_by_hash(&hash).await?;
+            let record = record.filter(|record| record.usable(now)).ok_or(Refusal::Unauthenticated)?;
+            let app = self.app(record.app_id).await?.ok_or(Refusal::Unauthenticated)?;
+            let touched_at = AtomicI64::new(record.last_used_at.map_or(0, Timestamp::millis));
+            let open = Arc::new(OpenSecret { id: record.id, app, expires_at: record.expires_at, touched_at });
+            self.catalog.secrets.insert(*hash.as_bytes(), version, open.clone());
+            open
+        };
+        if open.expires_at.is_some_and(|at| now >= at) {
+            return Err(Refusal::Unauthenticated);
+        }
+        if due(&open.touched_at, now) {
+            self.store.touch_secret(open.id, now);
+        }
+        Ok(Caller::App { app: open.app.clone(), secret_id: open.id })
+    }
+
+    async fn check_admin(&self, text: &Secret) -> Result<Caller, Refusal> {
+        let number = self.sealer.number_of(SealKind::AdminSession, text.expose()).ok_or(Refusal::Unauthenticated)?;
+        let session = self.store.admin_session(number).await?.ok_or(Refusal::Unauthenticated)?;
+        if session.hash != token_hash(text) || self.now() >= session.expires_at {
+            return Err(Refusal::Unauthenticated);
+        }
+        Ok(Caller::Admin { admin_id: session.admin_id, account_id: session.account_id, session: number })
+    }
+
+    /// The app of that id.
+    pub(super) async fn app(&self, id: AppId) -> Result<Option<Arc<App>>, Refusal> {
+        let version = self.catalog.version();
+        if let Some(app) = self.catalog.apps.get(&id, version) {
+            return Ok(Some(app));
+        }
+        let Some(app) = self.store.app(id).await?.map(Arc::new) else { return Ok(None) };
+        self.catalog.apps.insert(id, version, app.clone());
+        Ok(Some(app))
+    }
+}
+
+/// The hash of token text, which is kept in upper case and read in either.
+pub(super) fn token_hash(text: &Secret) -> crate::secret::SecretHash {
+    if text.expose().bytes().any(|byte| byte.is_ascii_lowercase()) {
+        Secret::new(text.expose().to_ascii_uppercase()).hash()
+    } else {
+        text.hash()
+    }
+}
+
+/// Whether the caller is the one to write down a use at `now`.
+fn due(touched_at: &AtomicI64, now: Timestamp) -> bool {
+    let last = touched_at.load(Ordering::Relaxed);
+    // A clock set back counts as due too: then the later time is the wrong one.
+    (now.millis() - last).abs() >= TOUCH_SECS * 1000
+        && touched_at.compare_exchange(last, now.millis(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+}

@@ -1,0 +1,82 @@
+//! `POST /oauth/introspect` and `POST /oauth/revoke`: the same tokens, seen as OAuth sees them.
+
+use std::sync::Arc;
+
+use super::authenticate::token_hash;
+use super::{Broker, Caller, Context, LiveSession};
+use crate::audit::Action;
+use crate::id::AppId;
+use crate::refusal::Refusal;
+use crate::seal::SealKind;
+use crate::secret::Secret;
+use crate::session::SessionEndCause;
+use crate::token::TokenRecord;
+
+/// What a token is, to one with authority over its app.
+#[derive(Clone, Debug)]
+pub enum Introspection {
+    /// An App-Token in session.
+    Session(Arc<LiveSession>),
+    /// A tokenId that can be redeemed.
+    Token(TokenRecord),
+    /// Anything else, another app's token included.
+    Inactive,
+}
+
+impl Broker {
+    /// Says what `token` is.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Unauthenticated`] or [`Refusal::Forbidden`] for a caller without authority over apps.
+    pub async fn introspect(&self, caller: &Caller, token: &Secret) -> Result<Introspection, Refusal> {
+        self.authority(caller)?;
+        if let Some(session) = self.check_session(token, "").await? {
+            let seen = self.app_seen_by(caller, session.record.grant.app_id).await?.is_some();
+            return Ok(if seen { Introspection::Session(session) } else { Introspection::Inactive });
+        }
+        let Some(record) = self.outstanding(caller, token).await? else { return Ok(Introspection::Inactive) };
+        Ok(Introspection::Token(record))
+    }
+
+    /// Ends what `token` is: a session, or a tokenId that was not redeemed. Anything else is left alone, in silence.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::introspect`].
+    pub async fn revoke(&self, caller: &Caller, token: &Secret, context: &Context) -> Result<(), Refusal> {
+        self.authority(caller)?;
+        if let Some(session) = self.check_session(token, "").await? {
+            let app: AppId = session.record.grant.app_id;
+            if self.app_seen_by(caller, app).await?.is_some() {
+                self.end_one(caller, app, session.record.number, SessionEndCause::Revoked, context).await?;
+            }
+            return Ok(());
+        }
+        if let Some(record) = self.outstanding(caller, token).await? {
+            let object = self.token_id(record.number).to_string();
+            let mut audit = self.entry(context, caller, Some(record.grant.app_id), Action::TokenRevoked, &object);
+            audit.fingerprint = Some(record.hash.fingerprint());
+            self.store.revoke_token(record.grant.app_id, record.number, audit).await?;
+        }
+        Ok(())
+    }
+
+    fn authority(&self, caller: &Caller) -> Result<(), Refusal> {
+        match caller {
+            Caller::Admin { .. } | Caller::App { .. } => Ok(()),
+            Caller::Endpoint { .. } => Err(Refusal::Forbidden("an App-Secret or Admin-Token is needed")),
+            Caller::Anonymous => Err(Refusal::Unauthenticated),
+        }
+    }
+
+    async fn outstanding(&self, caller: &Caller, text: &Secret) -> Result<Option<TokenRecord>, Refusal> {
+        let Some(number) = self.sealer.number_of(SealKind::Token, text.expose()) else { return Ok(None) };
+        let Some((record, ground)) = self.store.token(number).await? else { return Ok(None) };
+        if record.hash != token_hash(text) || record.lapse(&ground, self.now()).is_some() {
+            return Ok(None);
+        }
+        let seen = self.app_seen_by(caller, record.grant.app_id).await?.is_some();
+        Ok(seen.then_some(record))
+    }
+}

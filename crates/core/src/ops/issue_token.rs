@@ -1,0 +1,148 @@
+//! `POST /v1/tokens` and `PUT /v1/tokens`: minting a one-use tokenId.
+
+use std::sync::Arc;
+
+use super::{Broker, Caller, Context};
+use crate::app::App;
+use crate::audit::Action;
+use crate::clock::Timestamp;
+use crate::grant::Grant;
+use crate::id::{AppId, EndpointId, RoleId};
+use crate::idempotency::{Creation, IdempotencyKey};
+use crate::refusal::Refusal;
+use crate::secret::Secret;
+use crate::token::{NewToken, TTL_SECS_DEFAULT, TTL_SECS_MIN};
+
+/// What is asked of a new token.
+#[derive(Clone, Debug, Default)]
+pub struct IssueToken {
+    /// In which app; an App-Secret's own by default.
+    pub app_id: Option<AppId>,
+    /// For whom.
+    pub endpoint_id: Option<String>,
+    /// As what, by id.
+    pub role_id: Option<String>,
+    /// As what, by name.
+    pub role_name: Option<String>,
+    /// Life of the session in seconds, from now.
+    pub ttl_secs: Option<u64>,
+    /// Whether the endpoint's other outstanding tokens are spent.
+    pub replace: bool,
+    /// With `replace`: whether the endpoint's sessions end too.
+    pub end_sessions: bool,
+}
+
+/// A minted token, as it is answered.
+#[derive(Clone, Debug)]
+pub struct IssuedToken {
+    /// The app.
+    pub app: Arc<App>,
+    /// Whom it lets in, and as what.
+    pub grant: Grant,
+    /// The tokenId.
+    pub text: Secret,
+    /// When it was minted.
+    pub created_at: Timestamp,
+    /// When its session ends.
+    pub expires_at: Timestamp,
+}
+
+impl Broker {
+    /// Mints a token.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Unauthenticated`] without a credential outside development mode, [`Refusal::NotFound`] for an
+    /// unknown role, [`Refusal::Banned`], [`Refusal::Invalid`].
+    pub async fn issue_token(
+        &self,
+        caller: &Caller,
+        request: IssueToken,
+        once: Option<IdempotencyKey>,
+        context: &Context,
+    ) -> Result<IssuedToken, Refusal> {
+        let app = self.app_to_mint_in(caller, request.app_id).await?;
+        let endpoint_id = request.endpoint_id.as_deref().ok_or_else(|| Refusal::missing("endpointId"))?;
+        let endpoint_id = EndpointId::parse(endpoint_id).map_err(|problem| Refusal::field("endpointId", problem))?;
+        let role_id = match caller {
+            // Nobody in particular gets no more than development mode gives, whatever role is named.
+            Caller::Anonymous | Caller::Endpoint { .. } => None,
+            Caller::App { .. } | Caller::Admin { .. } => self.role_to_mint_with(&app, &request).await?,
+        };
+        // A ttl out of bounds is brought within them, as documented scripts ask for less; `expiryTime` shows it.
+        let ttl_secs = match request.ttl_secs {
+            Some(0) => return Err(Refusal::field("ttl", "must be at least 1 second")),
+            ttl => ttl.unwrap_or(TTL_SECS_DEFAULT).clamp(TTL_SECS_MIN, app.settings.ttl_secs_max),
+        };
+
+        let created_at = self.now();
+        // From the whole second that `createTime` shows, so that `expiryTime - createTime` is the ttl exactly.
+        let expires_at = Timestamp::from_secs(created_at.secs()).plus_secs(seconds(ttl_secs));
+        let activate_by = created_at.plus_secs(seconds(app.settings.activation_secs)).min(expires_at);
+        let secret_id = if let Caller::App { secret_id, .. } = caller { Some(*secret_id) } else { None };
+        let grant = Grant { app_id: app.id, endpoint_id, role_id, secret_id };
+        let token = NewToken {
+            entropy: IdempotencyKey::entropy(once.as_ref()),
+            grant,
+            created_at,
+            activate_by,
+            expires_at,
+        };
+        let action = if request.replace { Action::TokenReplaced } else { Action::TokenIssued };
+        let audit = self.entry(context, caller, Some(app.id), action, token.grant.endpoint_id.as_str());
+        let minted = self.store.issue_token(token, request.replace, request.end_sessions, once, audit).await?;
+        let minted = match minted {
+            Ok(Creation::Created(minted)) => {
+                if request.replace && request.end_sessions {
+                    self.catalog.forget_all();
+                }
+                minted
+            }
+            Ok(Creation::Repeated(minted)) => minted,
+            Ok(Creation::KeyReused) => return Err(Refusal::IdempotencyKeyReused),
+            Err(ban) => return Err(Refusal::Banned { reason: ban.reason }),
+        };
+        Ok(IssuedToken {
+            app,
+            grant: minted.token.grant,
+            text: minted.text,
+            created_at: minted.token.created_at,
+            expires_at: minted.token.expires_at,
+        })
+    }
+
+    async fn app_to_mint_in(&self, caller: &Caller, named: Option<AppId>) -> Result<Arc<App>, Refusal> {
+        match caller {
+            Caller::App { .. } | Caller::Admin { .. } => self.app_of(caller, named).await,
+            // A stale or foreign App-Token rides along with existing clients and proves nothing here.
+            Caller::Anonymous | Caller::Endpoint { .. } => {
+                let id = named.ok_or(Refusal::Unauthenticated)?;
+                let app = self.app(id).await?;
+                app.filter(|app| app.settings.development_mode).ok_or(Refusal::Unauthenticated)
+            }
+        }
+    }
+
+    async fn role_to_mint_with(&self, app: &App, request: &IssueToken) -> Result<Option<RoleId>, Refusal> {
+        const UNKNOWN: Refusal = Refusal::NotFound("Roles");
+        if let Some(id) = &request.role_id {
+            let id = RoleId::parse(id).ok_or(UNKNOWN)?;
+            let version = self.catalog.version();
+            if self.catalog.roles.get(&(app.id, id), version).is_none() {
+                self.store.role(app.id, id).await?.ok_or(UNKNOWN)?;
+                self.catalog.roles.insert((app.id, id), version, ());
+            }
+            return Ok(Some(id));
+        }
+        if let Some(name) = &request.role_name {
+            let role = self.store.role_by_name(app.id, name).await?.ok_or(UNKNOWN)?;
+            return Ok(Some(role.id));
+        }
+        if app.settings.development_mode { Ok(None) } else { Err(Refusal::missing("roleId")) }
+    }
+}
+
+/// A number of seconds as a signed one; every setting's ceiling is far below the limit.
+pub(super) fn seconds(secs: u64) -> i64 {
+    i64::try_from(secs).unwrap_or(i64::MAX)
+}

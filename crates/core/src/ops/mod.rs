@@ -1,0 +1,150 @@
+//! What can be done, whichever door the request came through. One file an operation, or an object's few.
+
+mod admins;
+mod apps;
+mod audit_log;
+mod authenticate;
+mod bans;
+mod catalog;
+mod first_run;
+mod introspect;
+mod issue_token;
+mod open_session;
+mod roles;
+mod secrets;
+mod sessions;
+mod tokens;
+
+use std::sync::Arc;
+
+pub use admins::SignIn;
+pub use authenticate::{Caller, Credential, LiveSession};
+pub use first_run::FirstRun;
+pub use introspect::Introspection;
+pub use issue_token::{IssueToken, IssuedToken};
+pub use open_session::OpenedSession;
+pub use secrets::{CreatedSecret, Overlap};
+pub use sessions::EndSessions;
+pub use tokens::InspectedToken;
+
+use crate::app::App;
+use crate::audit::{Action, Actor, AuditEntry};
+use crate::clock::{Clock, Timestamp};
+use crate::id::{AppId, RequestId, SessionId, TokenId};
+use crate::ports::Store;
+use crate::refusal::Refusal;
+use crate::seal::{SealKind, Sealer};
+use catalog::Catalog;
+
+/// Where a request came from; for the audit log.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The address asked from; empty if from inside.
+    pub address: String,
+    /// The request.
+    pub request_id: RequestId,
+}
+
+impl Context {
+    /// The server's own doing.
+    #[must_use]
+    pub fn internal() -> Self {
+        Self { address: String::new(), request_id: RequestId::random() }
+    }
+}
+
+/// All operations, over one store.
+///
+/// Invariant: whatever ends or changes something calls [`Catalog`]'s `forget` methods before it answers.
+pub struct Broker {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    sealer: Sealer,
+    catalog: Catalog,
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker").finish_non_exhaustive()
+    }
+}
+
+impl Broker {
+    /// A broker over `store`, remembering at most `sessions_max` checked sessions.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, sessions_max: usize) -> Self {
+        let sealer = store.sealer();
+        Self { store, clock, sealer, catalog: Catalog::new(sessions_max) }
+    }
+
+    /// The present instant.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The store below, for maintenance.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The public name of token `number`.
+    #[must_use]
+    pub fn token_id(&self, number: u64) -> TokenId {
+        TokenId::from_uuid(self.sealer.name(SealKind::TokenName, number))
+    }
+
+    /// The public name of session `number`.
+    #[must_use]
+    pub fn session_id(&self, number: u64) -> SessionId {
+        SessionId::from_uuid(self.sealer.name(SealKind::SessionName, number))
+    }
+
+    fn entry(&self, context: &Context, caller: &Caller, app: Option<AppId>, action: Action, object: &str) -> AuditEntry {
+        let (actor, account_id) = match caller {
+            Caller::Anonymous => (Actor::Anonymous, None),
+            Caller::Admin { admin_id, account_id, .. } => (Actor::Admin(*admin_id), Some(*account_id)),
+            Caller::App { secret_id, .. } => (Actor::Secret(*secret_id), None),
+            Caller::Endpoint { .. } => (Actor::Endpoint, None),
+        };
+        AuditEntry {
+            at: self.clock.now(),
+            account_id: if app.is_none() { account_id } else { None },
+            app_id: app,
+            actor,
+            action,
+            object: object.to_owned(),
+            address: context.address.clone(),
+            request_id: context.request_id,
+            fingerprint: None,
+        }
+    }
+
+    /// The app that a caller with authority over apps means.
+    ///
+    /// An App-Secret means its own app. An admin names one; without a name the account's only app is meant.
+    async fn app_of(&self, caller: &Caller, named: Option<AppId>) -> Result<Arc<App>, Refusal> {
+        match caller {
+            Caller::App { app, .. } => match named {
+                Some(id) if id != app.id => Err(Refusal::Forbidden("this App-Secret belongs to another app")),
+                Some(_) | None => Ok(app.clone()),
+            },
+            Caller::Admin { account_id, .. } => {
+                if let Some(id) = named {
+                    let app = self.app(id).await?;
+                    return app.filter(|app| app.account_id == *account_id).ok_or(Refusal::NotFound("Apps"));
+                }
+                let page = crate::page::PageRequest { limit: 2, after: None };
+                let mut apps = self.store.apps(*account_id, page).await?.items;
+                match (apps.pop(), apps.is_empty()) {
+                    (Some(app), true) => Ok(Arc::new(app)),
+                    (Some(_), false) => Err(Refusal::missing("appId")),
+                    (None, _) => Err(Refusal::NotFound("Apps")),
+                }
+            }
+            Caller::Endpoint { .. } => Err(Refusal::Forbidden("an App-Secret or Admin-Token is needed")),
+            Caller::Anonymous => Err(Refusal::Unauthenticated),
+        }
+    }
+}

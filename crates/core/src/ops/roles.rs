@@ -1,0 +1,144 @@
+//! `/v1/roles`.
+
+use super::apps::check_name;
+use super::{Broker, Caller, Context};
+use crate::audit::Action;
+use crate::grant::Marks;
+use crate::id::{AppId, RoleId};
+use crate::idempotency::{Creation, IdempotencyKey};
+use crate::page::{Page, PageRequest};
+use crate::refusal::{FieldErrors, Refusal};
+use crate::role::{Permissions, Role};
+
+const UNKNOWN: Refusal = Refusal::NotFound("Roles");
+const TAKEN: Refusal = Refusal::Conflict("the app has a role of this id or name");
+/// Rules of one role, together; a role is read on every publication.
+const RULES_MAX: usize = 500;
+
+impl Broker {
+    /// Creates a role.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::end_sessions`]; [`Refusal::Invalid`]; [`Refusal::Conflict`] if id or name is taken.
+    pub async fn create_role(
+        &self,
+        caller: &Caller,
+        app: Option<AppId>,
+        id: Option<RoleId>,
+        name: Option<String>,
+        permissions: Permissions,
+        once: Option<IdempotencyKey>,
+        context: &Context,
+    ) -> Result<(Role, crate::id::AccountId), Refusal> {
+        let app = self.app_of(caller, app).await?;
+        let name = name.ok_or_else(|| Refusal::missing("name"))?;
+        check_role(Some(&name), Some(&permissions))?;
+        let now = self.now();
+        let id = id.unwrap_or_else(RoleId::random);
+        let role =
+            Role { id, app_id: app.id, name, permissions, created_at: now, updated_at: now, marks: Marks::default() };
+        let audit = self.entry(context, caller, Some(app.id), Action::RoleCreated, &id.to_string());
+        match self.store.create_role(role, once, audit).await? {
+            Some(Creation::Created(role) | Creation::Repeated(role)) => Ok((role, app.account_id)),
+            Some(Creation::KeyReused) => Err(Refusal::IdempotencyKeyReused),
+            None => Err(TAKEN),
+        }
+    }
+
+    /// The roles of an app.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::end_sessions`].
+    pub async fn list_roles(
+        &self,
+        caller: &Caller,
+        app: Option<AppId>,
+        page: PageRequest,
+    ) -> Result<(Page<Role>, crate::id::AccountId), Refusal> {
+        let app = self.app_of(caller, app).await?;
+        Ok((self.store.roles(app.id, page).await?, app.account_id))
+    }
+
+    /// One role.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::end_sessions`]; [`Refusal::NotFound`].
+    pub async fn get_role(
+        &self,
+        caller: &Caller,
+        app: Option<AppId>,
+        id: &str,
+    ) -> Result<(Role, crate::id::AccountId), Refusal> {
+        let app = self.app_of(caller, app).await?;
+        let id = RoleId::parse(id).ok_or(UNKNOWN)?;
+        let role = self.store.role(app.id, id).await?.ok_or(UNKNOWN)?;
+        Ok((role, app.account_id))
+    }
+
+    /// Changes a role; what is absent stays. Sessions that use it feel it at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::get_role`]; [`Refusal::Invalid`]; [`Refusal::Conflict`] if the name is taken.
+    pub async fn update_role(
+        &self,
+        caller: &Caller,
+        app: Option<AppId>,
+        id: &str,
+        name: Option<String>,
+        permissions: Option<Permissions>,
+        context: &Context,
+    ) -> Result<(Role, crate::id::AccountId), Refusal> {
+        let app = self.app_of(caller, app).await?;
+        let id = RoleId::parse(id).ok_or(UNKNOWN)?;
+        check_role(name.as_deref(), permissions.as_ref())?;
+        let audit = self.entry(context, caller, Some(app.id), Action::RoleUpdated, &id.to_string());
+        let updated = self.store.update_role(app.id, id, name, permissions, audit).await?;
+        self.catalog.forget_all();
+        match updated {
+            Some(Ok(role)) => Ok((role, app.account_id)),
+            Some(Err(())) => Err(TAKEN),
+            None => Err(UNKNOWN),
+        }
+    }
+
+    /// Deletes a role and ends the tokens and sessions that use it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::get_role`].
+    pub async fn delete_role(
+        &self,
+        caller: &Caller,
+        app: Option<AppId>,
+        id: &str,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        let app = self.app_of(caller, app).await?;
+        let id = RoleId::parse(id).ok_or(UNKNOWN)?;
+        let audit = self.entry(context, caller, Some(app.id), Action::RoleDeleted, &id.to_string());
+        let deleted = self.store.delete_role(app.id, id, audit).await?;
+        self.catalog.forget_all();
+        if deleted { Ok(()) } else { Err(UNKNOWN) }
+    }
+}
+
+fn check_role(name: Option<&str>, permissions: Option<&Permissions>) -> Result<(), Refusal> {
+    let mut errors = FieldErrors::new();
+    if let Some(name) = name {
+        check_name(&mut errors, name);
+    }
+    if let Some(permissions) = permissions {
+        let rules = permissions.groups.rules.len()
+            + permissions.conferences.len()
+            + permissions.pstn_out.len()
+            + permissions.caller_ids.len();
+        if rules > RULES_MAX {
+            super::apps::wrong(&mut errors, "groups", "must have at most 500 rules, numbers and conferences counted");
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Refusal::Invalid(errors)) }
+}

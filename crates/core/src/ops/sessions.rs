@@ -1,0 +1,177 @@
+//! `/v1/session-tokens` for the session's own holder, `/v1/sessions` for those with authority over the app.
+
+use std::sync::Arc;
+
+use super::issue_token::seconds;
+use super::{Broker, Caller, Context, LiveSession};
+use crate::audit::Action;
+use crate::clock::Timestamp;
+use crate::id::{AppId, SessionId};
+use crate::page::{Page, PageRequest};
+use crate::ports::{EndRequest, EndScope, ListFilter};
+use crate::refusal::Refusal;
+use crate::seal::SealKind;
+use crate::session::{SessionEndCause, SessionRecord};
+use crate::token::{TTL_SECS_DEFAULT, TTL_SECS_MIN};
+
+const UNKNOWN: Refusal = Refusal::NotFound("Sessions");
+
+/// Which sessions to end.
+#[derive(Clone, Debug)]
+pub struct EndSessions {
+    /// In which app.
+    pub app_id: Option<AppId>,
+    /// Which.
+    pub scope: EndScope,
+    /// Only what was issued before this.
+    pub issued_before: Option<Timestamp>,
+    /// Whether outstanding tokenIds are spent as well.
+    pub tokens_too: bool,
+}
+
+impl Broker {
+    /// The caller's own session.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Unauthenticated`] without an App-Token.
+    pub fn own_session<'a>(&self, caller: &'a Caller) -> Result<&'a Arc<LiveSession>, Refusal> {
+        match caller {
+            Caller::Endpoint { session, .. } => Ok(session),
+            Caller::Anonymous => Err(Refusal::Unauthenticated),
+            Caller::App { .. } | Caller::Admin { .. } => Err(Refusal::Forbidden("an App-Token is needed")),
+        }
+    }
+
+    /// Extends the caller's session to `ttl_secs` from now.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Invalid`] for a ttl of 0.
+    pub async fn extend_session(
+        &self,
+        caller: &Caller,
+        ttl_secs: Option<u64>,
+        context: &Context,
+    ) -> Result<SessionRecord, Refusal> {
+        let session = self.own_session(caller)?;
+        let number = session.record.number;
+        let Some(app) = self.app(session.record.grant.app_id).await? else { return Err(Refusal::Unauthenticated) };
+        // Within the same bounds as a new token's.
+        let ttl_secs = match ttl_secs {
+            Some(0) => return Err(Refusal::field("ttl", "must be at least 1 second")),
+            ttl => ttl.unwrap_or(TTL_SECS_DEFAULT).clamp(TTL_SECS_MIN, app.settings.ttl_secs_max),
+        };
+        let expires_at = self.now().plus_secs(seconds(ttl_secs));
+        let object = self.session_id(number).to_string();
+        let audit = self.entry(context, caller, Some(app.id), Action::SessionExtended, &object);
+        let extended = self.store.extend_session(number, expires_at, audit).await?;
+        self.catalog.forget_session(number);
+        extended.ok_or(Refusal::Unauthenticated)
+    }
+
+    /// Ends the caller's own session. A caller without one has nothing to end, which is no error.
+    ///
+    /// # Errors
+    ///
+    /// Only when the store fails.
+    pub async fn close_session(&self, caller: &Caller, context: &Context) -> Result<(), Refusal> {
+        let Caller::Endpoint { session, app } = caller else { return Ok(()) };
+        self.end_one(caller, app.id, session.record.number, SessionEndCause::SignedOut, context).await?;
+        Ok(())
+    }
+
+    /// The live sessions of an app.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::end_sessions`].
+    pub async fn list_sessions(
+        &self,
+        caller: &Caller,
+        app: Option<AppId>,
+        filter: ListFilter,
+        page: PageRequest,
+    ) -> Result<Page<SessionRecord>, Refusal> {
+        let app = self.app_of(caller, app).await?;
+        Ok(self.store.sessions(app.id, filter, self.now(), page).await?)
+    }
+
+    /// A live session by its public id.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`] also for a session of another app, or one that is over.
+    pub async fn session(&self, caller: &Caller, id: &str) -> Result<SessionRecord, Refusal> {
+        let (record, ground) = self.find_session(caller, id).await?;
+        if record.lapse(&ground, self.now()).is_some() { Err(UNKNOWN) } else { Ok(record) }
+    }
+
+    /// Ends one session.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`] also for a session of another app. One that is over already is no error.
+    pub async fn end_session(&self, caller: &Caller, id: &str, context: &Context) -> Result<(), Refusal> {
+        let (record, _) = self.find_session(caller, id).await?;
+        self.end_one(caller, record.grant.app_id, record.number, SessionEndCause::Revoked, context).await?;
+        Ok(())
+    }
+
+    /// Ends many sessions with one small write, and the outstanding tokens of the same scope if asked to.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Unauthenticated`] or [`Refusal::Forbidden`] for a caller without authority over apps,
+    /// [`Refusal::NotFound`] for an unknown role, or an app that is not the caller's.
+    pub async fn end_sessions(&self, caller: &Caller, request: EndSessions, context: &Context) -> Result<(), Refusal> {
+        let app = self.app_of(caller, request.app_id).await?;
+        let object = match &request.scope {
+            EndScope::App => app.id.to_string(),
+            EndScope::Endpoint(endpoint) => endpoint.to_string(),
+            EndScope::Role(role) => role.to_string(),
+        };
+        let audit = self.entry(context, caller, Some(app.id), Action::SessionsEnded, &object);
+        let now = self.now();
+        let order = EndRequest {
+            app_id: app.id,
+            scope: request.scope,
+            // An instant to come means now: what is minted from here on is not touched.
+            issued_before: request.issued_before.map(|at| at.min(Timestamp::from_millis(now.millis() + 1))),
+            tokens_too: request.tokens_too,
+        };
+        let done = self.store.end_sessions(order, audit).await?;
+        self.catalog.forget_all();
+        if done { Ok(()) } else { Err(Refusal::NotFound("Roles")) }
+    }
+
+    async fn find_session(
+        &self,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<(SessionRecord, crate::grant::Ground), Refusal> {
+        if let Caller::Anonymous | Caller::Endpoint { .. } = caller {
+            self.app_of(caller, None).await?;
+        }
+        let id = SessionId::parse(id).ok_or(UNKNOWN)?;
+        let number = self.sealer.number_of_name(SealKind::SessionName, id.uuid()).ok_or(UNKNOWN)?;
+        let (record, ground) = self.store.session(number).await?.ok_or(UNKNOWN)?;
+        self.app_seen_by(caller, record.grant.app_id).await?.ok_or(UNKNOWN)?;
+        Ok((record, ground))
+    }
+
+    pub(super) async fn end_one(
+        &self,
+        caller: &Caller,
+        app: AppId,
+        number: u64,
+        cause: SessionEndCause,
+        context: &Context,
+    ) -> Result<bool, Refusal> {
+        let object = self.session_id(number).to_string();
+        let audit = self.entry(context, caller, Some(app), Action::SessionEnded, &object);
+        let ended = self.store.end_session(app, number, cause, audit).await?;
+        self.catalog.forget_session(number);
+        Ok(ended)
+    }
+}

@@ -1,0 +1,9 @@
+//! What the operations need of the outside. The store is split by aggregate; [`Store`] is all of them.
+
+mod store;
+
+pub use store::{
+    AdminStore, AppStore, AuditQuery, AuditStore, BanRecord, EndRequest, EndScope, EndpointStore, ListFilter,
+    MaintenanceStore, NewSession, Redemption, Repair, RoleStore, SECRETS_PER_APP_MAX, SecretStore, SessionStore, Store, StoreError,
+    StoreFigures, TokenStore, Upkeep,
+};

@@ -1,0 +1,407 @@
+//! The store: what survives a crash.
+//!
+//! Every writing method is one atomic step that is on disk before it returns, together with its audit row. No method
+//! reads a clock or makes an id: instants, ids and randomness come in as arguments.
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+use crate::admin::{Account, Admin, AdminSession};
+use crate::app::{App, AppPatch, SecretRecord};
+use crate::audit::{AuditEntry, AuditRecord};
+use crate::clock::Timestamp;
+use crate::grant::{Ground, Lapse};
+use crate::id::{AccountId, AdminId, AppId, EndpointId, RoleId, SecretId};
+use crate::idempotency::{Creation, IdempotencyKey};
+use crate::page::{Page, PageRequest};
+use crate::role::{Permissions, Role};
+use crate::seal::{Entropy, Sealer};
+use crate::secret::{Secret, SecretHash};
+use crate::session::{SessionEndCause, SessionRecord};
+use crate::token::{MintedToken, NewToken, TokenRecord};
+
+/// The database failed. Expected outcomes are values, never this.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// It waits behind too many writes; nothing was written.
+    #[error("too many writes are waiting")]
+    Overloaded,
+    /// It could not be reached or written; nothing was written.
+    #[error("the database could not be used")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It holds something that this program never writes.
+    #[error("the database holds a damaged row: {0}")]
+    Corrupt(&'static str),
+}
+
+/// The whole store.
+#[async_trait]
+pub trait Store:
+    AdminStore + AppStore + SecretStore + RoleStore + EndpointStore + TokenStore + SessionStore + AuditStore + MaintenanceStore
+{
+}
+
+/// Accounts, admins and their sign-ins.
+#[async_trait]
+pub trait AdminStore: Send + Sync {
+    /// The accounts, oldest first. There are few.
+    async fn accounts(&self) -> Result<Vec<Account>, StoreError>;
+    /// Adds an account.
+    async fn create_account(&self, account: Account) -> Result<(), StoreError>;
+    /// Removes an account with its admins and apps; what stood on them is over. False: there was none.
+    async fn delete_account(&self, id: AccountId, audit: AuditEntry) -> Result<bool, StoreError>;
+    /// Adds an admin. False: the user name is taken.
+    async fn create_admin(&self, admin: Admin, audit: AuditEntry) -> Result<bool, StoreError>;
+    /// The admin of that user name.
+    async fn admin_by_username(&self, username: &str) -> Result<Option<Admin>, StoreError>;
+    /// The admins, by user name.
+    async fn admins(&self) -> Result<Vec<Admin>, StoreError>;
+    /// Changes a password and ends the admin's sign-ins. False: no such admin.
+    async fn set_admin_password(&self, id: AdminId, password_hash: String, audit: AuditEntry) -> Result<bool, StoreError>;
+    /// Removes an admin and ends its sign-ins. False: no such admin.
+    async fn delete_admin(&self, id: AdminId, audit: AuditEntry) -> Result<bool, StoreError>;
+    /// Opens an admin session and returns its Admin-Token.
+    async fn open_admin_session(
+        &self,
+        admin: &Admin,
+        entropy: Entropy,
+        expires_at: Timestamp,
+        once: Option<IdempotencyKey>,
+        audit: AuditEntry,
+    ) -> Result<Creation<Secret>, StoreError>;
+    /// The admin session of that number, whatever its state. Sessions of removed admins are gone.
+    async fn admin_session(&self, number: u64) -> Result<Option<AdminSession>, StoreError>;
+    /// Ends an admin session. False: it was already over.
+    async fn end_admin_session(&self, number: u64, audit: AuditEntry) -> Result<bool, StoreError>;
+}
+
+/// Apps.
+#[async_trait]
+pub trait AppStore: Send + Sync {
+    /// Adds an app with its first secret.
+    async fn create_app(
+        &self,
+        app: App,
+        secret: SecretRecord,
+        once: Option<IdempotencyKey>,
+        audit: AuditEntry,
+    ) -> Result<Creation<App>, StoreError>;
+    /// The app of that id.
+    async fn app(&self, id: AppId) -> Result<Option<App>, StoreError>;
+    /// The apps of an account, oldest first.
+    async fn apps(&self, account: AccountId, page: PageRequest) -> Result<Page<App>, StoreError>;
+    /// Applies a change and returns the app as it then is.
+    async fn update_app(&self, id: AppId, patch: AppPatch, audit: AuditEntry) -> Result<Option<App>, StoreError>;
+    /// Removes an app, its secrets, roles and endpoints; its tokens and sessions are over. False: there was none.
+    async fn delete_app(&self, id: AppId, audit: AuditEntry) -> Result<bool, StoreError>;
+}
+
+/// The most usable secrets of one app.
+pub const SECRETS_PER_APP_MAX: usize = 20;
+
+/// App-Secrets.
+#[async_trait]
+pub trait SecretStore: Send + Sync {
+    /// Adds a secret to an app.
+    ///
+    /// With `rolls`, that secret of the app expires at the instant given, or sooner if it would have anyway.
+    /// None: no such app, or no such usable secret to roll, or the app has its most secrets.
+    async fn create_secret(
+        &self,
+        secret: SecretRecord,
+        rolls: Option<(SecretId, Timestamp)>,
+        once: Option<IdempotencyKey>,
+        audit: AuditEntry,
+    ) -> Result<Option<Creation<SecretRecord>>, StoreError>;
+    /// The secret whose text has that hash, whatever its state.
+    async fn secret_by_hash(&self, hash: &SecretHash) -> Result<Option<SecretRecord>, StoreError>;
+    /// All secrets of an app, oldest first; at most [`SECRETS_PER_APP_MAX`] are usable.
+    async fn secrets(&self, app: AppId) -> Result<Vec<SecretRecord>, StoreError>;
+    /// Revokes a secret. Unless `keep_sessions`, what it minted is over. None: no such secret.
+    async fn revoke_secret(
+        &self,
+        app: AppId,
+        id: SecretId,
+        keep_sessions: bool,
+        audit: AuditEntry,
+    ) -> Result<Option<SecretRecord>, StoreError>;
+    /// Notes that a secret was used; may be dropped when the store is busy.
+    fn touch_secret(&self, id: SecretId, at: Timestamp);
+}
+
+/// Roles.
+#[async_trait]
+pub trait RoleStore: Send + Sync {
+    /// Adds a role. None: its id or name is taken in the app, or the app is gone.
+    async fn create_role(
+        &self,
+        role: Role,
+        once: Option<IdempotencyKey>,
+        audit: AuditEntry,
+    ) -> Result<Option<Creation<Role>>, StoreError>;
+    /// The role of that id.
+    async fn role(&self, app: AppId, id: RoleId) -> Result<Option<Role>, StoreError>;
+    /// The role of that name.
+    async fn role_by_name(&self, app: AppId, name: &str) -> Result<Option<Role>, StoreError>;
+    /// The roles of an app, oldest first.
+    async fn roles(&self, app: AppId, page: PageRequest) -> Result<Page<Role>, StoreError>;
+    /// Changes a role; what is `None` stays. None: no such role. `Some(Err(()))`: the name is taken.
+    async fn update_role(
+        &self,
+        app: AppId,
+        id: RoleId,
+        name: Option<String>,
+        permissions: Option<Permissions>,
+        audit: AuditEntry,
+    ) -> Result<Option<Result<Role, ()>>, StoreError>;
+    /// Removes a role; its tokens and sessions are over. False: there was none.
+    async fn delete_role(&self, app: AppId, id: RoleId, audit: AuditEntry) -> Result<bool, StoreError>;
+}
+
+/// A ban.
+#[derive(Clone, Debug)]
+pub struct BanRecord {
+    /// The banned endpoint.
+    pub endpoint_id: EndpointId,
+    /// Why, in words for the endpoint's user.
+    pub reason: String,
+    /// Since when.
+    pub banned_at: Timestamp,
+    /// Until when; [`BanRecord::FOREVER`] if nobody said.
+    pub until: Timestamp,
+}
+
+impl BanRecord {
+    /// The end of a ban that has none.
+    pub const FOREVER: Timestamp = Timestamp::from_millis(i64::MAX);
+}
+
+/// What is kept of endpoints: bans and marks.
+#[async_trait]
+pub trait EndpointStore: Send + Sync {
+    /// Bans an endpoint and ends its tokens and sessions. False: no such app.
+    async fn ban(&self, app: AppId, ban: BanRecord, audit: AuditEntry) -> Result<bool, StoreError>;
+    /// The ban of an endpoint, past ones included until they are lifted or replaced.
+    async fn ban_of(&self, app: AppId, endpoint: &EndpointId) -> Result<Option<BanRecord>, StoreError>;
+    /// Bans of an app, by endpoint.
+    async fn bans(&self, app: AppId, page: PageRequest) -> Result<Page<BanRecord>, StoreError>;
+    /// Lifts a ban. False: there was none.
+    async fn lift_ban(&self, app: AppId, endpoint: &EndpointId, audit: AuditEntry) -> Result<bool, StoreError>;
+}
+
+/// What to look for in a list of tokens or sessions.
+#[derive(Clone, Debug, Default)]
+pub struct ListFilter {
+    /// Only this endpoint's.
+    pub endpoint_id: Option<EndpointId>,
+    /// Only this role's.
+    pub role_id: Option<RoleId>,
+}
+
+/// A session to be opened; its number the store gives.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// The random part of its App-Token.
+    pub entropy: Entropy,
+    /// From where it was opened.
+    pub address: String,
+    /// A session of the same endpoint that ends as this one opens.
+    pub supersedes: Option<u64>,
+}
+
+/// What came of a redemption.
+#[derive(Clone, Debug)]
+pub enum Redemption {
+    /// The session is open; this is its App-Token.
+    Opened {
+        /// The App-Token.
+        text: Secret,
+        /// The session as kept.
+        session: SessionRecord,
+        /// The number of the session it superseded, if it did.
+        superseded: Option<u64>,
+    },
+    /// There is no such token.
+    Unknown,
+    /// The token exists and is refused. A token that was already redeemed has got its audit row.
+    Refused(Lapse),
+    /// The idempotency key was used with another request.
+    KeyReused,
+}
+
+/// Tokens.
+#[async_trait]
+pub trait TokenStore: Send + Sync {
+    /// Mints a token. With `replace`, every other outstanding token of the endpoint is spent in the same step, and
+    /// with `end_sessions` its sessions end too.
+    ///
+    /// `Err(reason)` inside: the endpoint is banned.
+    async fn issue_token(
+        &self,
+        token: NewToken,
+        replace: bool,
+        end_sessions: bool,
+        once: Option<IdempotencyKey>,
+        audit: AuditEntry,
+    ) -> Result<Result<Creation<MintedToken>, BanRecord>, StoreError>;
+
+    /// Spends the token of row `number` that hashes to `hash` and opens a session, in one transaction.
+    ///
+    /// `audit.at` decides expiry. Of any number of concurrent calls for one token exactly one gets
+    /// [`Redemption::Opened`].
+    async fn redeem(
+        &self,
+        number: u64,
+        hash: SecretHash,
+        session: NewSession,
+        once: Option<IdempotencyKey>,
+        audit: AuditEntry,
+    ) -> Result<Redemption, StoreError>;
+
+    /// The token of that number, whatever its state, and what it stands on.
+    async fn token(&self, number: u64) -> Result<Option<(TokenRecord, Ground)>, StoreError>;
+    /// The outstanding tokens of an app at `now`, oldest first.
+    async fn tokens(
+        &self,
+        app: AppId,
+        filter: ListFilter,
+        now: Timestamp,
+        page: PageRequest,
+    ) -> Result<Page<TokenRecord>, StoreError>;
+    /// Revokes a token of `app`. False: there is none, or it was already over by name.
+    async fn revoke_token(&self, app: AppId, number: u64, audit: AuditEntry) -> Result<bool, StoreError>;
+}
+
+/// Which sessions to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndScope {
+    /// All of the app.
+    App,
+    /// All of an endpoint.
+    Endpoint(EndpointId),
+    /// All of a role.
+    Role(RoleId),
+}
+
+/// An order to end many sessions.
+#[derive(Clone, Debug)]
+pub struct EndRequest {
+    /// In which app.
+    pub app_id: AppId,
+    /// Which.
+    pub scope: EndScope,
+    /// Only what was issued before this.
+    pub issued_before: Option<Timestamp>,
+    /// Whether outstanding tokenIds are spent as well.
+    pub tokens_too: bool,
+}
+
+/// Sessions.
+#[async_trait]
+pub trait SessionStore: Send + Sync {
+    /// The session of that number, whatever its state, and what it stands on.
+    async fn session(&self, number: u64) -> Result<Option<(SessionRecord, Ground)>, StoreError>;
+    /// The live sessions of an app at `now`, oldest first.
+    async fn sessions(
+        &self,
+        app: AppId,
+        filter: ListFilter,
+        now: Timestamp,
+        page: PageRequest,
+    ) -> Result<Page<SessionRecord>, StoreError>;
+    /// Moves a session's end. None: it is over, or there is none.
+    async fn extend_session(
+        &self,
+        number: u64,
+        expires_at: Timestamp,
+        audit: AuditEntry,
+    ) -> Result<Option<SessionRecord>, StoreError>;
+    /// Ends one session of `app`. False: there is none, or it was already ended by name.
+    async fn end_session(
+        &self,
+        app: AppId,
+        number: u64,
+        cause: SessionEndCause,
+        audit: AuditEntry,
+    ) -> Result<bool, StoreError>;
+    /// Ends many sessions. False: no such app or role.
+    async fn end_sessions(&self, request: EndRequest, audit: AuditEntry) -> Result<bool, StoreError>;
+    /// Notes that a session was used; may be dropped when the store is busy.
+    fn touch_session(&self, number: u64, at: Timestamp, address: String);
+}
+
+/// What to look for in the audit log.
+#[derive(Clone, Debug)]
+pub struct AuditQuery {
+    /// The account; rows of its apps and of none.
+    pub account_id: AccountId,
+    /// Only this app.
+    pub app_id: Option<AppId>,
+    /// Only this action.
+    pub action: Option<crate::audit::Action>,
+    /// Only this object.
+    pub object: Option<String>,
+}
+
+/// The audit log.
+#[async_trait]
+pub trait AuditStore: Send + Sync {
+    /// Adds a row that stands by itself, such as a failed sign-in.
+    async fn audit(&self, entry: AuditEntry) -> Result<(), StoreError>;
+    /// Rows, newest first.
+    async fn audit_log(&self, query: AuditQuery, page: PageRequest) -> Result<Page<AuditRecord>, StoreError>;
+}
+
+/// How long dead rows are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Upkeep {
+    /// Tokens and sessions that were over before this are removed.
+    pub dead_before: Timestamp,
+    /// Audit rows older than this are removed.
+    pub audit_before: Timestamp,
+    /// Audit rows beyond this many are removed, oldest first.
+    pub audit_rows_max: u64,
+    /// Idempotency keys older than this are removed.
+    pub keys_before: Timestamp,
+    /// The present.
+    pub now: Timestamp,
+}
+
+/// What one step of upkeep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repair {
+    /// Rows removed.
+    pub removed: u64,
+    /// Whether the step reached the end of what there is to look at.
+    pub pass_complete: bool,
+    /// Live sessions counted in the pass that this step completed.
+    pub sessions_live: u64,
+}
+
+/// Figures for metrics and `doctor`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StoreFigures {
+    /// Bytes of the database, as far as it has files.
+    pub bytes: u64,
+    /// Batches committed since start.
+    pub commits: u64,
+    /// Operations in them.
+    pub operations: u64,
+    /// Microseconds spent committing.
+    pub commit_micros: u64,
+}
+
+/// Keeping the store healthy.
+#[async_trait]
+pub trait MaintenanceStore: Send + Sync {
+    /// The key under which this database's tokens are sealed.
+    fn sealer(&self) -> Sealer;
+    /// Commits something and reads it back.
+    async fn check(&self) -> Result<(), StoreError>;
+    /// Removes one small batch of what is dead, going on where the last step stopped.
+    async fn upkeep(&self, upkeep: Upkeep) -> Result<Repair, StoreError>;
+    /// Present figures.
+    fn figures(&self) -> StoreFigures;
+    /// Finishes what waits, then closes. Later calls fail.
+    async fn close(&self);
+}

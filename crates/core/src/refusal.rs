@@ -1,0 +1,97 @@
+//! Every reason an operation can say no.
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+use crate::grant::Lapse;
+use crate::ports::StoreError;
+
+/// Why an operation did not happen. Nothing was written, unless the variant says otherwise.
+#[derive(Debug, Error)]
+pub enum Refusal {
+    /// No credential, or one that is unknown, revoked, expired or malformed; which, is not told.
+    #[error("authentication required: the credential is missing or not valid")]
+    Unauthenticated,
+    /// The tokenId is unknown, spent, revoked or late; the caller is not told which. The lapse is for metrics.
+    #[error("the tokenId is not valid: it is unknown, already used, revoked or expired")]
+    TokenRefused(Option<Lapse>),
+    /// The user name or password is wrong.
+    #[error("the user name or password is wrong")]
+    BadLogin,
+    /// The endpoint is banned.
+    #[error("this endpoint is suspended")]
+    Banned {
+        /// The reason given with the ban.
+        reason: String,
+    },
+    /// The credential is genuine and does not permit this.
+    #[error("not permitted: {0}")]
+    Forbidden(&'static str),
+    /// The page's origin is not among the app's permitted domains.
+    #[error("pages of this origin may not use the app")]
+    OriginRefused,
+    /// No such object, or none that the caller may know of.
+    #[error("Object '{0}' not found.")]
+    NotFound(&'static str),
+    /// Fields are missing or wrong.
+    #[error("Validation Error.")]
+    Invalid(FieldErrors),
+    /// The object is not in the state the operation needs.
+    #[error("{0}")]
+    Conflict(&'static str),
+    /// The `Idempotency-Key` was used for something else.
+    #[error("this Idempotency-Key was already used for a different request")]
+    IdempotencyKeyReused,
+    /// Too many failed attempts; nothing was checked.
+    #[error("Too Many Requests")]
+    Throttled {
+        /// Seconds to wait.
+        retry_after_secs: u64,
+    },
+    /// The store failed.
+    #[error("the database failed")]
+    Store(#[from] StoreError),
+}
+
+/// What is wrong, by field, in words for the caller.
+pub type FieldErrors = BTreeMap<String, Vec<String>>;
+
+impl Refusal {
+    /// One field that is wrong.
+    #[must_use]
+    pub fn field(name: &str, problem: &str) -> Self {
+        Self::Invalid(FieldErrors::from([(name.to_owned(), vec![format!("{name} {problem}.")])]))
+    }
+
+    /// One field that is missing.
+    ///
+    /// # Source
+    ///
+    /// The wording of the recorded validation error (docs/protocol.md).
+    #[must_use]
+    pub fn missing(name: &str) -> Self {
+        Self::field(name, "is a missing required parameter")
+    }
+
+    /// The stable word programs match on. Each is described in docs/errors.md.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "unauthenticated",
+            Self::TokenRefused(_) => "token_refused",
+            Self::BadLogin => "bad_login",
+            Self::Banned { .. } => "endpoint_banned",
+            Self::Forbidden(_) => "forbidden",
+            Self::OriginRefused => "origin_refused",
+            Self::NotFound(_) => "not_found",
+            Self::Invalid(_) => "invalid",
+            Self::Conflict(_) => "conflict",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
+            Self::Throttled { .. } => "throttled",
+            Self::Store(StoreError::Overloaded) => "overloaded",
+            Self::Store(StoreError::Unavailable(_)) => "unavailable",
+            Self::Store(StoreError::Corrupt(_)) => "internal",
+        }
+    }
+}

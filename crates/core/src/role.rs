@@ -1,0 +1,199 @@
+//! Roles: named permission sets of an app, and the rule that applies to a group.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::grant::Marks;
+use crate::id::{AppId, RoleId};
+use crate::lenient::optional_bool;
+
+/// A role as it is kept. Sessions hold its id, not a copy: a change takes effect at once.
+#[derive(Clone, Debug)]
+pub struct Role {
+    /// Unique within the app; a caller may choose it.
+    pub id: RoleId,
+    /// The app it belongs to.
+    pub app_id: AppId,
+    /// 1 to 128 characters, unique within the app.
+    pub name: String,
+    /// What it permits.
+    pub permissions: Permissions,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// What of this role has been ended.
+    pub marks: Marks,
+}
+
+/// What a role permits. Absent switches are off.
+///
+/// # Source
+///
+/// Section 8 of docs/protocol.md.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Permissions {
+    /// Rules for groups.
+    pub groups: Groups,
+    /// App events.
+    pub events: Events,
+    /// Whether TURN credentials are handed out.
+    #[serde(deserialize_with = "switch")]
+    pub media_relay: bool,
+    /// Phone numbers that may be called; `*` means any.
+    pub pstn_out: Vec<String>,
+    /// Numbers that may be shown as caller.
+    pub caller_ids: Vec<String>,
+    /// Rules for conferences.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub conferences: BTreeMap<String, ConferenceRule>,
+}
+
+/// Rules for groups by name, prefix and `*`, or `*`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Groups {
+    /// Whether the app's groups may be listed.
+    #[serde(deserialize_with = "optional_bool", skip_serializing_if = "Option::is_none")]
+    pub list: Option<bool>,
+    /// One rule a pattern.
+    #[serde(flatten)]
+    pub rules: BTreeMap<String, GroupRule>,
+}
+
+/// The six switches of a group rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GroupRule {
+    /// Bringing a new group into being.
+    #[serde(deserialize_with = "optional_bool", skip_serializing_if = "Option::is_none")]
+    pub create: Option<bool>,
+    /// Deleting a group.
+    #[serde(deserialize_with = "optional_bool", skip_serializing_if = "Option::is_none")]
+    pub destroy: Option<bool>,
+    /// Reading the member list.
+    #[serde(deserialize_with = "optional_bool", skip_serializing_if = "Option::is_none")]
+    pub getsubscribers: Option<bool>,
+    /// Publishing.
+    #[serde(deserialize_with = "optional_bool", skip_serializing_if = "Option::is_none")]
+    pub publish: Option<bool>,
+    /// Joining, and reading history.
+    #[serde(deserialize_with = "optional_bool", skip_serializing_if = "Option::is_none")]
+    pub subscribe: Option<bool>,
+    /// Leaving.
+    #[serde(deserialize_with = "optional_bool", skip_serializing_if = "Option::is_none")]
+    pub unsubscribe: Option<bool>,
+}
+
+/// Subscribing to app events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Events {
+    /// Starting to hear them.
+    #[serde(deserialize_with = "optional_bool", skip_serializing_if = "Option::is_none")]
+    pub subscribe: Option<bool>,
+    /// Ceasing to.
+    #[serde(deserialize_with = "optional_bool", skip_serializing_if = "Option::is_none")]
+    pub unsubscribe: Option<bool>,
+}
+
+/// The switches of a conference rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConferenceRule {
+    /// Joining.
+    #[serde(deserialize_with = "optional_bool", skip_serializing_if = "Option::is_none")]
+    pub join: Option<bool>,
+    /// Ending the conference.
+    #[serde(deserialize_with = "optional_bool", skip_serializing_if = "Option::is_none")]
+    pub destroy: Option<bool>,
+    /// Removing participants.
+    #[serde(deserialize_with = "optional_bool", skip_serializing_if = "Option::is_none")]
+    pub removeparticipants: Option<bool>,
+}
+
+fn switch<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(optional_bool(deserializer)?.unwrap_or(false))
+}
+
+impl Groups {
+    /// The rule for `group`: of all patterns that match, the longest, alone. No match permits nothing.
+    #[must_use]
+    pub fn rule_for(&self, group: &str) -> GroupRule {
+        self.rules
+            .iter()
+            .filter(|(pattern, _)| matches(pattern, group))
+            // An exact name is longer than any pattern ending in `*` that matches it; a tie goes to the exact one.
+            .max_by_key(|(pattern, _)| (pattern.trim_end_matches('*').len(), !pattern.ends_with('*')))
+            .map(|(_, rule)| *rule)
+            .unwrap_or_default()
+    }
+}
+
+fn matches(pattern: &str, name: &str) -> bool {
+    pattern == name || pattern.strip_suffix('*').is_some_and(|prefix| name.starts_with(prefix))
+}
+
+impl Permissions {
+    /// What development mode permits: every group, nothing that costs.
+    ///
+    /// # Source
+    ///
+    /// Section 8.3 of docs/protocol.md.
+    #[must_use]
+    pub fn development() -> Self {
+        let all = Some(true);
+        let rule = GroupRule {
+            create: all,
+            destroy: all,
+            getsubscribers: all,
+            publish: all,
+            subscribe: all,
+            unsubscribe: all,
+        };
+        let groups = Groups { list: all, rules: BTreeMap::from([("*".to_owned(), rule)]) };
+        Self { groups, ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn groups(json: &str) -> Groups {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn the_longest_rule_is_used_alone() {
+        let groups = groups(
+            r#"{"list":true,"*":{"publish":true,"subscribe":true},"buddy*":{"subscribe":true},"buddy":{"publish":true}}"#,
+        );
+        assert_eq!(groups.rule_for("anything").publish, Some(true));
+        assert_eq!(groups.rule_for("buddies").publish, Some(true));
+        assert_eq!(groups.rule_for("buddy-1"), GroupRule { subscribe: Some(true), ..GroupRule::default() });
+        assert_eq!(groups.rule_for("buddy"), GroupRule { publish: Some(true), ..GroupRule::default() });
+    }
+
+    #[test]
+    fn no_rule_permits_nothing() {
+        assert_eq!(groups("{}").rule_for("room"), GroupRule::default());
+        assert_eq!(groups(r#"{"other":{"publish":true}}"#).rule_for("room"), GroupRule::default());
+    }
+
+    #[test]
+    fn permissions_come_back_as_they_were_given() {
+        let json = r#"{"groups":{"list":true,"*":{"publish":true}},"events":{},"mediaRelay":false,"pstnOut":[],"callerIds":[]}"#;
+        let permissions: Permissions = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&permissions).unwrap(), json);
+    }
+
+    #[test]
+    fn switches_may_be_text() {
+        assert!(serde_json::from_str::<Permissions>(r#"{"mediaRelay":"true"}"#).unwrap().media_relay);
+        assert!(serde_json::from_str::<Permissions>(r#"{"groups":{"*":7}}"#).is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! The one-use tokenId: minted, then redeemed once, or over.
+
+use crate::clock::Timestamp;
+use crate::grant::{Grant, Ground, Lapse, Numbered};
+use crate::seal::Entropy;
+use crate::secret::{Secret, SecretHash};
+
+/// Shortest life a token may ask for, in seconds.
+pub const TTL_SECS_MIN: u64 = 60;
+/// Life of a token that asks for none, in seconds.
+///
+/// # Source
+///
+/// `expiryTime - createTime` of the recorded answers.
+pub const TTL_SECS_DEFAULT: u64 = 86_400;
+
+/// A token to be minted. Its number, and with it its text, the store gives.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// Whom it will let in, and as what.
+    pub grant: Grant,
+    /// Its random part.
+    pub entropy: Entropy,
+    /// The moment of minting.
+    pub created_at: Timestamp,
+    /// It must be redeemed before this.
+    pub activate_by: Timestamp,
+    /// Its session ends at this.
+    pub expires_at: Timestamp,
+}
+
+/// A token just minted.
+#[derive(Clone, Debug)]
+pub struct MintedToken {
+    /// Its row.
+    pub number: u64,
+    /// The text that is handed over and not kept.
+    pub text: Secret,
+    /// The token as it was asked for.
+    pub token: NewToken,
+}
+
+/// A token as it is kept.
+#[derive(Clone, Debug)]
+pub struct TokenRecord {
+    /// Its row.
+    pub number: u64,
+    /// Whom it lets in, and as what.
+    pub grant: Grant,
+    /// SHA-256 of its text.
+    pub hash: SecretHash,
+    /// When it was minted.
+    pub created_at: Timestamp,
+    /// It must be redeemed before this.
+    pub activate_by: Timestamp,
+    /// Its session ends at this.
+    pub expires_at: Timestamp,
+    /// How it ended, if it was ended by name.
+    pub end: Option<TokenEnd>,
+}
+
+/// How a token ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenEnd {
+    /// Traded for a session.
+    Redeemed {
+        /// When.
+        at: Timestamp,
+        /// The session's number.
+        session: u64,
+    },
+    /// Revoked by name.
+    Revoked {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+impl TokenRecord {
+    /// Why this token cannot be redeemed at `now`, if it cannot.
+    #[must_use]
+    pub fn lapse(&self, ground: &Ground, now: Timestamp) -> Option<Lapse> {
+        match self.end {
+            Some(TokenEnd::Redeemed { .. }) => return Some(Lapse::Redeemed),
+            Some(TokenEnd::Revoked { .. }) => return Some(Lapse::Revoked),
+            None => {}
+        }
+        // The ban comes before the marks it set, so that the user is told of the suspension.
+        if ground.banned(now) {
+            return Some(Lapse::Banned);
+        }
+        if let Some(lapse) = ground.lapse(&self.grant, Numbered::Token(self.number), self.created_at) {
+            return Some(lapse);
+        }
+        if now >= self.expires_at {
+            Some(Lapse::Expired)
+        } else if now >= self.activate_by {
+            Some(Lapse::NotActivated)
+        } else {
+            None
+        }
+    }
+}
