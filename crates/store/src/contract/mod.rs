@@ -1,0 +1,76 @@
+//! What every store must do. Each case is written once; [`contract!`] runs all of them on one kind of store.
+
+mod cases;
+mod fixture;
+
+pub(crate) use fixture::{Fixture, Opened};
+
+/// Runs every case of the contract on the stores that `$fixture` opens.
+macro_rules! contract {
+    ($fixture:ty: $($case:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $case() {
+                super::cases::$case(<$fixture>::default()).await;
+            }
+        )*
+    };
+}
+
+mod sqlite {
+    use super::Fixture as _;
+
+    #[derive(Default)]
+    pub(crate) struct Sqlite {
+        folder: std::cell::OnceCell<tempfile::TempDir>,
+    }
+
+    impl super::Fixture for Sqlite {
+        fn open(&self, crash_at: Option<crate::CrashPoint>) -> super::Opened {
+            let folder = self.folder.get_or_init(|| tempfile::tempdir().unwrap());
+            let options = crate::Options { crash_at, ..crate::Options::default() };
+            std::sync::Arc::new(crate::SqliteStore::open(&folder.path().join("contract.db"), options).unwrap())
+        }
+    }
+
+    #[test]
+    fn a_fixture_reopens_what_it_made() {
+        let fixture = Sqlite::default();
+        let key = |store: &super::Opened| store.sealer().name(respoke_core::seal::SealKind::TokenName, 1);
+        let first = key(&fixture.open(None));
+        assert_eq!(first, key(&fixture.open(None)));
+        assert_ne!(first, key(&Sqlite::default().open(None)));
+    }
+
+    contract! { Sqlite:
+        a_minted_token_is_redeemed_once
+        of_many_simultaneous_redemptions_one_wins
+        redeeming_races_revoking_without_a_survivor
+        replacing_leaves_exactly_one_live
+        replacing_races_redeeming
+        a_token_waits_only_so_long
+        a_clock_set_back_revives_nothing
+        what_was_answered_survives_a_reopening
+        a_crash_before_the_commit_leaves_nothing
+        a_crash_after_the_commit_keeps_everything
+        one_failing_operation_spares_its_batch
+        a_deleted_role_ends_what_uses_it_even_if_made_again
+        a_revoked_secret_ends_what_it_minted_unless_told_otherwise
+        a_rolled_secret_ends_nothing
+        a_deleted_app_ends_everything_in_it
+        a_deleted_account_ends_everything_in_it
+        development_mode_ends_with_its_switch
+        ending_many_spares_what_comes_after
+        ending_by_time_spares_what_is_newer
+        a_ban_ends_and_refuses_until_lifted
+        a_session_is_superseded_by_the_next
+        apps_do_not_see_each_other
+        an_idempotency_key_makes_one_object
+        lists_are_paged_without_gaps
+        extending_moves_the_end_of_a_live_session
+        admin_sessions_end_with_the_password
+        the_audit_log_tells_what_happened
+        upkeep_removes_the_dead_and_only_them
+        numbers_are_never_given_again
+    }
+}

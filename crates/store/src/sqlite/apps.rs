@@ -1,0 +1,176 @@
+//! Apps.
+
+use async_trait::async_trait;
+use respoke_core::app::{App, AppPatch, AppSettings, Limits, SecretRecord};
+use respoke_core::audit::AuditEntry;
+use respoke_core::id::{AccountId, AppId};
+use respoke_core::idempotency::{Creation, IdempotencyKey};
+use respoke_core::page::{Page, PageRequest};
+use respoke_core::ports::{AppStore, StoreError};
+use rusqlite::{Connection, Row, params};
+
+use super::rows::{
+    Columns, Remembered, all, creation_cursor, execute, limit, one, page, remember, remembered, uuid_of,
+};
+use super::{SqliteStore, audit, secrets};
+
+const APP: &str = "SELECT id, account_id, name, description, development_mode, permitted_domains, ttl_secs_max,
+     activation_secs, limits, created_at, updated_at,
+     tokens_from, sessions_from, issued_before, issued_before_tokens, issued_before_sessions FROM apps";
+
+fn read(row: &Row<'_>) -> rusqlite::Result<App> {
+    let mut columns = Columns::of(row);
+    let id = columns.uuid_as(AppId::from_uuid)?;
+    let account_id = columns.uuid_as(AccountId::from_uuid)?;
+    let settings = AppSettings {
+        name: columns.next()?,
+        description: columns.next()?,
+        development_mode: columns.next()?,
+        permitted_domains: columns
+            .next::<Option<String>>()?
+            .map(|text| text.lines().map(str::to_owned).collect()),
+        ttl_secs_max: columns.next()?,
+        activation_secs: columns.next()?,
+        limits: columns.json::<Limits>()?,
+    };
+    Ok(App {
+        id,
+        account_id,
+        settings,
+        created_at: columns.time()?,
+        updated_at: columns.time()?,
+        marks: columns.marks()?,
+    })
+}
+
+fn find(connection: &Connection, id: AppId) -> rusqlite::Result<Option<App>> {
+    one(connection, &format!("{APP} WHERE id = ?1"), [id.uuid()], read)
+}
+
+/// Host names hold no line ends, so one a line needs no quoting.
+fn domains(settings: &AppSettings) -> Option<String> {
+    settings.permitted_domains.as_ref().map(|domains| domains.join("\n"))
+}
+
+fn limits(settings: &AppSettings) -> rusqlite::Result<String> {
+    serde_json::to_string(&settings.limits).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+#[async_trait]
+impl AppStore for SqliteStore {
+    async fn create_app(
+        &self,
+        app: App,
+        secret: SecretRecord,
+        once: Option<IdempotencyKey>,
+        entry: AuditEntry,
+    ) -> Result<Creation<App>, StoreError> {
+        self.writer
+            .write(move |write| {
+                match remembered(write, once.as_ref())? {
+                    Remembered::Nothing => {}
+                    Remembered::Made(object) => {
+                        let made = find(write.connection, AppId::from_uuid(uuid_of(&object)))?;
+                        return Ok(made.map_or(Creation::KeyReused, Creation::Repeated));
+                    }
+                    Remembered::Otherwise => return Ok(Creation::KeyReused),
+                }
+                let settings = &app.settings;
+                execute(
+                    write.connection,
+                    "INSERT INTO apps (id, account_id, name, description, development_mode, permitted_domains,
+                     ttl_secs_max, activation_secs, limits, created_at, updated_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                    params![
+                        app.id.uuid(),
+                        app.account_id.uuid(),
+                        settings.name,
+                        settings.description,
+                        settings.development_mode,
+                        domains(settings),
+                        settings.ttl_secs_max,
+                        settings.activation_secs,
+                        limits(settings)?,
+                        app.created_at.millis(),
+                        app.updated_at.millis(),
+                    ],
+                )?;
+                execute(
+                    write.connection,
+                    "INSERT INTO app_owners (app_id, account_id) VALUES (?1, ?2)",
+                    [app.id.uuid(), app.account_id.uuid()],
+                )?;
+                secrets::insert(write, &secret)?;
+                remember(write, once.as_ref(), app.id.uuid().as_bytes(), entry.at)?;
+                audit::insert(write, &entry)?;
+                Ok(Creation::Created(app.clone()))
+            })
+            .await
+    }
+
+    async fn app(&self, id: AppId) -> Result<Option<App>, StoreError> {
+        self.readers.read(|connection| find(connection, id))
+    }
+
+    async fn apps(&self, account: AccountId, request: PageRequest) -> Result<Page<App>, StoreError> {
+        self.readers
+            .scan(move |connection| {
+                let (at, id) = creation_cursor(&request);
+                let rows = all(
+                    connection,
+                    &format!(
+                        "{APP} WHERE account_id = ?1 AND (created_at, id) > (?2, ?3) ORDER BY created_at, id LIMIT ?4"
+                    ),
+                    params![account.uuid(), at, id, limit(&request)],
+                    read,
+                )?;
+                Ok(page(rows, &request, |app| format!("{}/{}", app.created_at.millis(), app.id)))
+            })
+            .await
+    }
+
+    async fn update_app(&self, id: AppId, patch: AppPatch, entry: AuditEntry) -> Result<Option<App>, StoreError> {
+        self.writer
+            .write(move |write| {
+                let Some(mut app) = find(write.connection, id)? else { return Ok(None) };
+                patch.clone().apply(&mut app.settings);
+                app.updated_at = entry.at;
+                let settings = &app.settings;
+                execute(
+                    write.connection,
+                    "UPDATE apps SET name = ?2, description = ?3, development_mode = ?4, permitted_domains = ?5,
+                     ttl_secs_max = ?6, activation_secs = ?7, limits = ?8, updated_at = ?9 WHERE id = ?1",
+                    params![
+                        id.uuid(),
+                        settings.name,
+                        settings.description,
+                        settings.development_mode,
+                        domains(settings),
+                        settings.ttl_secs_max,
+                        settings.activation_secs,
+                        limits(settings)?,
+                        entry.at.millis(),
+                    ],
+                )?;
+                audit::insert(write, &entry)?;
+                Ok(Some(app))
+            })
+            .await
+    }
+
+    async fn delete_app(&self, id: AppId, entry: AuditEntry) -> Result<bool, StoreError> {
+        self.writer
+            .write(move |write| {
+                if execute(write.connection, "DELETE FROM apps WHERE id = ?1", [id.uuid()])? == 0 {
+                    return Ok(false);
+                }
+                for table in ["secrets", "roles", "endpoints"] {
+                    let sql = format!("DELETE FROM {table} WHERE app_id = ?1");
+                    execute(write.connection, &sql, [id.uuid()])?;
+                }
+                audit::insert(write, &entry)?;
+                Ok(true)
+            })
+            .await
+    }
+}

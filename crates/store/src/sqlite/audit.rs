@@ -1,0 +1,119 @@
+//! The audit log.
+
+use async_trait::async_trait;
+use respoke_core::audit::{Action, Actor, AuditEntry, AuditRecord};
+use respoke_core::id::{AccountId, AdminId, AppId, RequestId, SecretId};
+use respoke_core::page::{Page, PageRequest};
+use respoke_core::ports::{AuditQuery, AuditStore, StoreError};
+use rusqlite::types::Type;
+use rusqlite::{Connection, Row, params};
+use uuid::Uuid;
+
+use super::SqliteStore;
+use super::rows::{Columns, all, execute, limit, number_cursor, page};
+use super::writer::Write;
+
+/// Rows looked at for one page of a filtered log.
+const SCAN_ROWS: i64 = 2_000_000;
+
+pub(super) fn insert(write: &Write<'_>, entry: &AuditEntry) -> rusqlite::Result<()> {
+    let (kind, actor): (i64, Option<Uuid>) = match entry.actor {
+        Actor::Anonymous => (0, None),
+        Actor::System => (1, None),
+        Actor::Admin(id) => (2, Some(id.uuid())),
+        Actor::Secret(id) => (3, Some(id.uuid())),
+        Actor::Endpoint => (4, None),
+    };
+    execute(
+        write.connection,
+        "INSERT INTO audit (at, account_id, app_id, actor_kind, actor_id, action, object, address, request_id, fingerprint)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            entry.at.millis(),
+            entry.account_id.map(|id| id.uuid()),
+            entry.app_id.map(|id| id.uuid()),
+            kind,
+            actor,
+            entry.action.code(),
+            entry.object,
+            entry.address,
+            entry.request_id.uuid(),
+            entry.fingerprint,
+        ],
+    )?;
+    Ok(())
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<AuditRecord> {
+    let mut columns = Columns::of(row);
+    let number = columns.next()?;
+    let at = columns.time()?;
+    let account_id = columns.next::<Option<Uuid>>()?.map(AccountId::from_uuid);
+    let app_id = columns.next::<Option<Uuid>>()?.map(AppId::from_uuid);
+    let kind: i64 = columns.next()?;
+    let actor_id: Option<Uuid> = columns.next()?;
+    let actor = match (kind, actor_id) {
+        (0, _) => Actor::Anonymous,
+        (2, Some(id)) => Actor::Admin(AdminId::from_uuid(id)),
+        (3, Some(id)) => Actor::Secret(SecretId::from_uuid(id)),
+        (4, _) => Actor::Endpoint,
+        _ => Actor::System,
+    };
+    let code: i64 = columns.next()?;
+    let action = Action::from_code(code)
+        .ok_or_else(|| rusqlite::Error::FromSqlConversionFailure(6, Type::Integer, "no such action".into()))?;
+    let entry = AuditEntry {
+        at,
+        account_id,
+        app_id,
+        actor,
+        action,
+        object: columns.next()?,
+        address: columns.next()?,
+        request_id: columns.uuid_as(RequestId::from_uuid)?,
+        fingerprint: columns.next()?,
+    };
+    Ok(AuditRecord { number, entry })
+}
+
+fn log(connection: &Connection, query: &AuditQuery, request: &PageRequest) -> rusqlite::Result<Page<AuditRecord>> {
+    let before = number_cursor(request, i64::MAX);
+    let newest: i64 = connection.query_row("SELECT coalesce(max(number), 0) FROM audit", [], |row| row.get(0))?;
+    let oldest = before.min(newest.saturating_add(1)) - SCAN_ROWS;
+    let rows = all(
+        connection,
+        "SELECT number, at, account_id, app_id, actor_kind, actor_id, action, object, address, request_id, fingerprint
+         FROM audit
+         WHERE number < ?1 AND number >= ?2
+           AND (account_id = ?3 OR app_id IN (SELECT app_id FROM app_owners WHERE account_id = ?3)
+                OR (account_id IS NULL AND app_id IS NULL))
+           AND (?4 IS NULL OR app_id = ?4) AND (?5 IS NULL OR action = ?5) AND (?6 IS NULL OR object = ?6)
+         ORDER BY number DESC LIMIT ?7",
+        params![
+            before,
+            oldest,
+            query.account_id.uuid(),
+            query.app_id.map(|id| id.uuid()),
+            query.action.map(Action::code),
+            query.object,
+            limit(request),
+        ],
+        read,
+    )?;
+    let mut page = page(rows, request, |record| record.number.to_string());
+    if page.next.is_none() && oldest > 1 {
+        page.next = Some(super::rows::encode_cursor(&oldest.to_string()));
+    }
+    Ok(page)
+}
+
+#[async_trait]
+impl AuditStore for SqliteStore {
+    async fn audit(&self, entry: AuditEntry) -> Result<(), StoreError> {
+        self.writer.write(move |write| insert(write, &entry)).await
+    }
+
+    async fn audit_log(&self, query: AuditQuery, page: PageRequest) -> Result<Page<AuditRecord>, StoreError> {
+        self.readers.scan(move |connection| log(connection, &query, &page)).await
+    }
+}

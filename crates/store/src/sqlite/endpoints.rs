@@ -1,0 +1,125 @@
+//! Bans, and how far an endpoint's tokens and sessions have been ended.
+
+use async_trait::async_trait;
+use respoke_core::audit::AuditEntry;
+use respoke_core::clock::Timestamp;
+use respoke_core::id::{AppId, EndpointId};
+use respoke_core::page::{Page, PageRequest};
+use respoke_core::ports::{BanRecord, EndpointStore, StoreError};
+use rusqlite::{Connection, Row, params};
+
+use super::rows::{Columns, all, decode_cursor, execute, limit, one, page};
+use super::writer::Write;
+use super::{SqliteStore, audit};
+
+fn read(row: &Row<'_>) -> rusqlite::Result<BanRecord> {
+    let mut columns = Columns::of(row);
+    Ok(BanRecord {
+        endpoint_id: columns.endpoint()?,
+        reason: columns.next()?,
+        banned_at: columns.time()?,
+        until: columns.time()?,
+    })
+}
+
+pub(super) fn find_ban(
+    connection: &Connection,
+    app: AppId,
+    endpoint: &EndpointId,
+) -> rusqlite::Result<Option<BanRecord>> {
+    const BAN_OF: &str = "SELECT endpoint, ban_reason, banned_at, banned_until FROM endpoints
+                          WHERE app_id = ?1 AND endpoint = ?2 AND banned_at IS NOT NULL";
+    one(connection, BAN_OF, params![app.uuid(), endpoint.as_str()], read)
+}
+
+/// Ends an endpoint's tokens numbered below `tokens_from` and sessions below `sessions_from`.
+pub(super) fn end_below(
+    write: &Write<'_>,
+    app: AppId,
+    endpoint: &EndpointId,
+    tokens_from: u64,
+    sessions_from: u64,
+) -> rusqlite::Result<()> {
+    execute(
+        write.connection,
+        "INSERT INTO endpoints (app_id, endpoint, tokens_from, sessions_from) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET tokens_from = max(tokens_from, excluded.tokens_from),
+                                   sessions_from = max(sessions_from, excluded.sessions_from)",
+        params![app.uuid(), endpoint.as_str(), tokens_from, sessions_from],
+    )?;
+    Ok(())
+}
+
+#[async_trait]
+impl EndpointStore for SqliteStore {
+    async fn ban(&self, app: AppId, ban: BanRecord, entry: AuditEntry) -> Result<bool, StoreError> {
+        self.writer
+            .write(move |write| {
+                let sql = "SELECT 1 FROM apps WHERE id = ?1";
+                if one(write.connection, sql, [app.uuid()], |_| Ok(()))?.is_none() {
+                    return Ok(false);
+                }
+                let (tokens_from, sessions_from) = write.given();
+                end_below(write, app, &ban.endpoint_id, tokens_from, sessions_from)?;
+                execute(
+                    write.connection,
+                    "UPDATE endpoints SET banned_at = ?3, banned_until = ?4, ban_reason = ?5
+                     WHERE app_id = ?1 AND endpoint = ?2",
+                    params![
+                        app.uuid(),
+                        ban.endpoint_id.as_str(),
+                        ban.banned_at.millis(),
+                        ban.until.millis(),
+                        ban.reason
+                    ],
+                )?;
+                audit::insert(write, &entry)?;
+                Ok(true)
+            })
+            .await
+    }
+
+    async fn ban_of(&self, app: AppId, endpoint: &EndpointId) -> Result<Option<BanRecord>, StoreError> {
+        self.readers.read(|connection| find_ban(connection, app, endpoint))
+    }
+
+    async fn bans(&self, app: AppId, request: PageRequest) -> Result<Page<BanRecord>, StoreError> {
+        self.readers
+            .scan(move |connection| {
+                let after = decode_cursor(&request).unwrap_or_default();
+                let sql = "SELECT endpoint, ban_reason, banned_at, banned_until FROM endpoints
+                           WHERE app_id = ?1 AND endpoint > ?2 AND banned_at IS NOT NULL ORDER BY endpoint LIMIT ?3";
+                let rows = all(connection, sql, params![app.uuid(), after, limit(&request)], read)?;
+                Ok(page(rows, &request, |ban| ban.endpoint_id.to_string()))
+            })
+            .await
+    }
+
+    async fn lift_ban(&self, app: AppId, endpoint: &EndpointId, entry: AuditEntry) -> Result<bool, StoreError> {
+        let endpoint = endpoint.clone();
+        self.writer
+            .write(move |write| {
+                let lifted = execute(
+                    write.connection,
+                    "UPDATE endpoints SET banned_at = NULL, banned_until = NULL, ban_reason = NULL
+                     WHERE app_id = ?1 AND endpoint = ?2 AND banned_at IS NOT NULL",
+                    params![app.uuid(), endpoint.as_str()],
+                )? == 1;
+                if lifted {
+                    audit::insert(write, &entry)?;
+                }
+                Ok(lifted)
+            })
+            .await
+    }
+}
+
+/// Whether the endpoint is banned at `now`, and by which ban.
+pub(super) fn banned(
+    write: &Write<'_>,
+    app: AppId,
+    endpoint: &EndpointId,
+    now: Timestamp,
+) -> rusqlite::Result<Option<BanRecord>> {
+    Ok(find_ban(write.connection, app, endpoint)?.filter(|ban| now < ban.until))
+}

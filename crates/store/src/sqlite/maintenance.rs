@@ -1,0 +1,197 @@
+//! Keeping the file small and sound.
+
+use async_trait::async_trait;
+use respoke_core::clock::Timestamp;
+use respoke_core::ports::{MaintenanceStore, Repair, StoreError, StoreFigures, Upkeep};
+use respoke_core::seal::Sealer;
+use respoke_core::session::SessionRecord;
+use respoke_core::token::{TokenEnd, TokenRecord};
+use rusqlite::params;
+
+use super::rows::{all, execute};
+use super::{SqliteStore, sessions, tokens};
+
+/// Rows of each table looked at in one step of upkeep.
+const STEP_ROWS: i64 = 2_000;
+/// Rows removed in one operation, so that a mint behind it waits a millisecond and not ten.
+const REMOVE_ROWS: usize = 250;
+
+/// How far upkeep has walked through the tables.
+#[derive(Default)]
+pub(super) struct Walk {
+    token: u64,
+    session: u64,
+    sessions_live: u64,
+}
+
+/// What one step found in one table.
+struct Found {
+    /// Numbers of rows that can go.
+    dead: Vec<u64>,
+    /// Rows that are alive.
+    live: u64,
+    /// The last number looked at; none at the table's end.
+    reached: Option<u64>,
+}
+
+impl SqliteStore {
+    async fn dead_tokens(&self, after: u64, upkeep: Upkeep) -> Result<Found, StoreError> {
+        self.readers
+            .scan(move |connection| {
+                let rows = all(connection, tokens::RANGE, params![after, STEP_ROWS], |row| {
+                    let (token, ground) = tokens::read(row)?;
+                    let lapsed = token.lapse(&ground, upkeep.now).is_some();
+                    Ok((token.number, lapsed, lapsed && token_over_at(&token, upkeep.now) < upkeep.dead_before))
+                })?;
+                Ok(found(&rows))
+            })
+            .await
+    }
+
+    async fn dead_sessions(&self, after: u64, upkeep: Upkeep) -> Result<Found, StoreError> {
+        self.readers
+            .scan(move |connection| {
+                let rows = all(connection, sessions::RANGE, params![after, STEP_ROWS], |row| {
+                    let (session, ground) = sessions::read(row)?;
+                    let lapsed = session.lapse(&ground, upkeep.now).is_some();
+                    Ok((session.number, lapsed, lapsed && session_over_at(&session, upkeep.now) < upkeep.dead_before))
+                })?;
+                Ok(found(&rows))
+            })
+            .await
+    }
+
+    async fn remove(&self, table: &'static str, dead: Vec<u64>) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        for numbers in dead.chunks(REMOVE_ROWS) {
+            let numbers = numbers.to_vec();
+            removed += self
+                .writer
+                .write(move |write| {
+                    // The newest row stays, so that its number is never given again.
+                    let sql =
+                        format!("DELETE FROM {table} WHERE number = ?1 AND number < (SELECT max(number) FROM {table})");
+                    let mut delete = write.connection.prepare_cached(&sql)?;
+                    numbers.iter().try_fold(0_u64, |sum, number| Ok(sum + delete.execute([number])? as u64))
+                })
+                .await?;
+        }
+        Ok(removed)
+    }
+
+    async fn remove_old_records(&self, upkeep: Upkeep) -> Result<u64, StoreError> {
+        self.writer
+            .write(move |write| {
+                let connection = write.connection;
+                let mut removed = execute(
+                    connection,
+                    "DELETE FROM audit WHERE number IN (
+                         SELECT number FROM (SELECT number, at FROM audit ORDER BY number LIMIT ?3)
+                         WHERE at < ?1 OR number <= (SELECT max(number) FROM audit) - ?2)",
+                    params![upkeep.audit_before.millis(), upkeep.audit_rows_max, REMOVE_ROWS * 4],
+                )?;
+                removed += execute(
+                    connection,
+                    "DELETE FROM idempotency WHERE number IN (
+                         SELECT number FROM (SELECT number, at FROM idempotency ORDER BY number LIMIT ?2) WHERE at < ?1)",
+                    params![upkeep.keys_before.millis(), REMOVE_ROWS],
+                )?;
+                removed += execute(
+                    connection,
+                    "DELETE FROM admin_sessions WHERE number IN (
+                         SELECT number FROM admin_sessions WHERE coalesce(ended_at, expires_at) < ?1 LIMIT ?2)
+                       AND number < (SELECT max(number) FROM admin_sessions)",
+                    params![upkeep.dead_before.millis(), REMOVE_ROWS],
+                )?;
+                Ok(removed as u64)
+            })
+            .await
+    }
+}
+
+fn found(rows: &[(u64, bool, bool)]) -> Found {
+    let whole = i64::try_from(rows.len()).is_ok_and(|rows| rows >= STEP_ROWS);
+    Found {
+        dead: rows.iter().filter(|(_, _, removable)| *removable).map(|(number, ..)| *number).collect(),
+        live: rows.iter().filter(|(_, lapsed, _)| !lapsed).count() as u64,
+        reached: if whole { rows.last().map(|(number, ..)| *number) } else { None },
+    }
+}
+
+/// When a token that is over was so at the latest; the beginning of time if what it stood on is gone.
+fn token_over_at(token: &TokenRecord, now: Timestamp) -> Timestamp {
+    match token.end {
+        Some(TokenEnd::Redeemed { at, .. } | TokenEnd::Revoked { at }) => at,
+        None if token.activate_by <= now => token.activate_by,
+        None => Timestamp::from_millis(i64::MIN),
+    }
+}
+
+fn session_over_at(session: &SessionRecord, now: Timestamp) -> Timestamp {
+    match session.end {
+        Some(end) => end.at,
+        None if session.expires_at <= now => session.expires_at,
+        None => Timestamp::from_millis(i64::MIN),
+    }
+}
+
+#[async_trait]
+impl MaintenanceStore for SqliteStore {
+    fn sealer(&self) -> Sealer {
+        self.sealer.clone()
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.writer
+            .write(|write| {
+                execute(
+                    write.connection,
+                    "INSERT INTO meta (key, value) VALUES ('checked', randomblob(8))
+                     ON CONFLICT DO UPDATE SET value = excluded.value",
+                    [],
+                )?;
+                Ok(())
+            })
+            .await?;
+        self.readers.read(|connection| connection.query_row("SELECT 1 FROM meta WHERE key = 'checked'", [], |_| Ok(())))
+    }
+
+    async fn upkeep(&self, upkeep: Upkeep) -> Result<Repair, StoreError> {
+        let (token, session) = {
+            let walk = self.walk.lock();
+            (walk.token, walk.session)
+        };
+        let mut removed = self.remove_old_records(upkeep).await?;
+        let found_tokens = self.dead_tokens(token, upkeep).await?;
+        removed += self.remove("tokens", found_tokens.dead).await?;
+        let found_sessions = self.dead_sessions(session, upkeep).await?;
+        removed += self.remove("sessions", found_sessions.dead).await?;
+
+        let mut walk = self.walk.lock();
+        walk.sessions_live += found_sessions.live;
+        let pass_complete = found_tokens.reached.is_none() && found_sessions.reached.is_none();
+        let sessions_live = walk.sessions_live;
+        if pass_complete {
+            *walk = Walk::default();
+        } else {
+            // The shorter table waits at its end until the longer one is walked too.
+            walk.token = found_tokens.reached.unwrap_or(u64::from(u32::MAX) << 16);
+            walk.session = found_sessions.reached.unwrap_or(u64::from(u32::MAX) << 16);
+        }
+        Ok(Repair { removed, pass_complete, sessions_live })
+    }
+
+    fn figures(&self) -> StoreFigures {
+        let size = |suffix: &str| {
+            let mut path = self.path.clone().into_os_string();
+            path.push(suffix);
+            std::fs::metadata(path).map_or(0, |file| file.len())
+        };
+        StoreFigures { bytes: size("") + size("-wal"), ..self.writer.figures() }
+    }
+
+    async fn close(&self) {
+        // The thread is joined where waiting is allowed; block_in_place would need a particular runtime.
+        self.writer.close();
+    }
+}

@@ -1,0 +1,153 @@
+//! Roles.
+
+use async_trait::async_trait;
+use respoke_core::audit::AuditEntry;
+use respoke_core::id::{AppId, RoleId};
+use respoke_core::idempotency::{Creation, IdempotencyKey};
+use respoke_core::page::{Page, PageRequest};
+use respoke_core::ports::{RoleStore, StoreError};
+use respoke_core::role::{Permissions, Role};
+use rusqlite::{Connection, Row, params};
+
+use super::rows::{
+    Columns, Remembered, all, creation_cursor, execute, limit, one, page, remember, remembered, uuid_of,
+};
+use super::{SqliteStore, audit};
+
+const ROLE: &str = "SELECT id, app_id, name, permissions, created_at, updated_at,
+     tokens_from, sessions_from, issued_before, issued_before_tokens, issued_before_sessions FROM roles";
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Role> {
+    let mut columns = Columns::of(row);
+    Ok(Role {
+        id: columns.uuid_as(RoleId::from_uuid)?,
+        app_id: columns.uuid_as(AppId::from_uuid)?,
+        name: columns.next()?,
+        permissions: columns.json()?,
+        created_at: columns.time()?,
+        updated_at: columns.time()?,
+        marks: columns.marks()?,
+    })
+}
+
+fn find(connection: &Connection, app: AppId, id: RoleId) -> rusqlite::Result<Option<Role>> {
+    one(connection, &format!("{ROLE} WHERE app_id = ?1 AND id = ?2"), [app.uuid(), id.uuid()], read)
+}
+
+fn json(permissions: &Permissions) -> rusqlite::Result<String> {
+    serde_json::to_string(permissions).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+#[async_trait]
+impl RoleStore for SqliteStore {
+    async fn create_role(
+        &self,
+        role: Role,
+        once: Option<IdempotencyKey>,
+        entry: AuditEntry,
+    ) -> Result<Option<Creation<Role>>, StoreError> {
+        self.writer
+            .write(move |write| {
+                match remembered(write, once.as_ref())? {
+                    Remembered::Nothing => {}
+                    Remembered::Made(object) => {
+                        let made = find(write.connection, role.app_id, RoleId::from_uuid(uuid_of(&object)))?;
+                        return Ok(Some(made.map_or(Creation::KeyReused, Creation::Repeated)));
+                    }
+                    Remembered::Otherwise => return Ok(Some(Creation::KeyReused)),
+                }
+                // A role made again under the id of a deleted one must not revive what stood on that: its marks
+                // begin at the present.
+                let mut role = role.clone();
+                (role.marks.tokens_from, role.marks.sessions_from) = write.given();
+                let added = execute(
+                    write.connection,
+                    "INSERT INTO roles (app_id, id, name, permissions, created_at, updated_at, tokens_from, sessions_from)
+                     SELECT ?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7 WHERE EXISTS (SELECT 1 FROM apps WHERE id = ?1)
+                     ON CONFLICT DO NOTHING",
+                    params![
+                        role.app_id.uuid(),
+                        role.id.uuid(),
+                        role.name,
+                        json(&role.permissions)?,
+                        role.created_at.millis(),
+                        role.marks.tokens_from,
+                        role.marks.sessions_from,
+                    ],
+                )?;
+                if added == 0 {
+                    return Ok(None);
+                }
+                remember(write, once.as_ref(), role.id.uuid().as_bytes(), entry.at)?;
+                audit::insert(write, &entry)?;
+                Ok(Some(Creation::Created(role)))
+            })
+            .await
+    }
+
+    async fn role(&self, app: AppId, id: RoleId) -> Result<Option<Role>, StoreError> {
+        self.readers.read(|connection| find(connection, app, id))
+    }
+
+    async fn role_by_name(&self, app: AppId, name: &str) -> Result<Option<Role>, StoreError> {
+        self.readers.read(|connection| {
+            one(connection, &format!("{ROLE} WHERE app_id = ?1 AND name = ?2"), params![app.uuid(), name], read)
+        })
+    }
+
+    async fn roles(&self, app: AppId, request: PageRequest) -> Result<Page<Role>, StoreError> {
+        self.readers
+            .scan(move |connection| {
+                let (at, id) = creation_cursor(&request);
+                let rows = all(
+                    connection,
+                    &format!("{ROLE} WHERE app_id = ?1 AND (created_at, id) > (?2, ?3) ORDER BY created_at, id LIMIT ?4"),
+                    params![app.uuid(), at, id, limit(&request)],
+                    read,
+                )?;
+                Ok(page(rows, &request, |role| format!("{}/{}", role.created_at.millis(), role.id)))
+            })
+            .await
+    }
+
+    async fn update_role(
+        &self,
+        app: AppId,
+        id: RoleId,
+        name: Option<String>,
+        permissions: Option<Permissions>,
+        entry: AuditEntry,
+    ) -> Result<Option<Result<Role, ()>>, StoreError> {
+        self.writer
+            .write(move |write| {
+                let Some(mut role) = find(write.connection, app, id)? else { return Ok(None) };
+                role.name = name.clone().unwrap_or(role.name);
+                role.permissions = permissions.clone().unwrap_or(role.permissions);
+                role.updated_at = entry.at;
+                let updated = execute(
+                    write.connection,
+                    "UPDATE OR IGNORE roles SET name = ?3, permissions = ?4, updated_at = ?5 WHERE app_id = ?1 AND id = ?2",
+                    params![app.uuid(), id.uuid(), role.name, json(&role.permissions)?, entry.at.millis()],
+                )?;
+                if updated == 0 {
+                    return Ok(Some(Err(())));
+                }
+                audit::insert(write, &entry)?;
+                Ok(Some(Ok(role)))
+            })
+            .await
+    }
+
+    async fn delete_role(&self, app: AppId, id: RoleId, entry: AuditEntry) -> Result<bool, StoreError> {
+        self.writer
+            .write(move |write| {
+                let sql = "DELETE FROM roles WHERE app_id = ?1 AND id = ?2";
+                let deleted = execute(write.connection, sql, [app.uuid(), id.uuid()])? == 1;
+                if deleted {
+                    audit::insert(write, &entry)?;
+                }
+                Ok(deleted)
+            })
+            .await
+    }
+}

@@ -1,0 +1,233 @@
+//! Rows to values and back; what several tables share.
+
+use respoke_core::clock::Timestamp;
+use respoke_core::grant::{AppGround, Grant, Ground, Marks};
+use respoke_core::id::{AppId, EndpointId, RoleId, SecretId};
+use respoke_core::idempotency::IdempotencyKey;
+use respoke_core::page::{Page, PageRequest};
+use respoke_core::secret::SecretHash;
+use rusqlite::types::{FromSql, Type};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use uuid::Uuid;
+
+use super::writer::Write;
+
+/// Reads columns one after the other, so that a select's list and its reader stand in one order.
+pub(super) struct Columns<'a> {
+    row: &'a Row<'a>,
+    at: usize,
+}
+
+impl<'a> Columns<'a> {
+    pub(super) fn of(row: &'a Row<'a>) -> Self {
+        Self { row, at: 0 }
+    }
+
+    pub(super) fn next<T: FromSql>(&mut self) -> rusqlite::Result<T> {
+        self.at += 1;
+        self.row.get(self.at - 1)
+    }
+
+    pub(super) fn time(&mut self) -> rusqlite::Result<Timestamp> {
+        self.next().map(Timestamp::from_millis)
+    }
+
+    pub(super) fn time_if_any(&mut self) -> rusqlite::Result<Option<Timestamp>> {
+        Ok(self.next::<Option<i64>>()?.map(Timestamp::from_millis))
+    }
+
+    pub(super) fn uuid_as<T>(&mut self, wrap: impl Fn(Uuid) -> T) -> rusqlite::Result<T> {
+        self.next().map(wrap)
+    }
+
+    pub(super) fn hash(&mut self) -> rusqlite::Result<SecretHash> {
+        self.next().map(SecretHash::from_bytes)
+    }
+
+    pub(super) fn endpoint(&mut self) -> rusqlite::Result<EndpointId> {
+        let at = self.at;
+        EndpointId::parse(&self.next::<String>()?)
+            .map_err(|problem| rusqlite::Error::FromSqlConversionFailure(at, Type::Text, problem.into()))
+    }
+
+    pub(super) fn json<T: serde::de::DeserializeOwned>(&mut self) -> rusqlite::Result<T> {
+        let at = self.at;
+        serde_json::from_str(&self.next::<String>()?)
+            .map_err(|error| rusqlite::Error::FromSqlConversionFailure(at, Type::Text, Box::new(error)))
+    }
+
+    pub(super) fn marks(&mut self) -> rusqlite::Result<Marks> {
+        Ok(Marks {
+            tokens_from: self.next()?,
+            sessions_from: self.next()?,
+            issued_before: self.time()?,
+            issued_before_tokens: self.next()?,
+            issued_before_sessions: self.next()?,
+        })
+    }
+
+    fn marks_if_any(&mut self) -> rusqlite::Result<Option<Marks>> {
+        if self.row.get_ref(self.at)? == rusqlite::types::ValueRef::Null {
+            self.at += 5;
+            return Ok(None);
+        }
+        self.marks().map(Some)
+    }
+
+    pub(super) fn grant(&mut self) -> rusqlite::Result<Grant> {
+        Ok(Grant {
+            app_id: self.uuid_as(AppId::from_uuid)?,
+            endpoint_id: self.endpoint()?,
+            role_id: self.next::<Option<Uuid>>()?.map(RoleId::from_uuid),
+            secret_id: self.next::<Option<Uuid>>()?.map(SecretId::from_uuid),
+        })
+    }
+
+    /// The columns of [`ground_columns`].
+    pub(super) fn ground(&mut self) -> rusqlite::Result<Ground> {
+        let development_mode = self.next::<Option<bool>>()?;
+        let app_marks = self.marks_if_any()?;
+        let app = development_mode
+            .zip(app_marks)
+            .map(|(development_mode, marks)| AppGround { development_mode, marks });
+        Ok(Ground {
+            app,
+            role: self.marks_if_any()?,
+            secret_revoked: self.next()?,
+            endpoint: self.marks_if_any()?.unwrap_or_default(),
+            banned_until: self.time_if_any()?,
+        })
+    }
+}
+
+/// What a grant in table `g` stands on: the columns, and the joins that find them, each by primary key.
+macro_rules! ground_columns {
+    () => {
+        "a.development_mode, a.tokens_from, a.sessions_from, a.issued_before, a.issued_before_tokens, a.issued_before_sessions, \
+         r.tokens_from, r.sessions_from, r.issued_before, r.issued_before_tokens, r.issued_before_sessions, \
+         (s.id IS NULL OR (s.revoked_at IS NOT NULL AND s.keep_sessions = 0)), \
+         e.tokens_from, e.sessions_from, e.issued_before, e.issued_before_tokens, e.issued_before_sessions, \
+         e.banned_until"
+    };
+}
+macro_rules! ground_joins {
+    () => {
+        " LEFT JOIN apps a ON a.id = g.app_id \
+          LEFT JOIN roles r ON r.app_id = g.app_id AND r.id = g.role_id \
+          LEFT JOIN secrets s ON s.id = g.secret_id \
+          LEFT JOIN endpoints e ON e.app_id = g.app_id AND e.endpoint = g.endpoint "
+    };
+}
+pub(super) use {ground_columns, ground_joins};
+
+/// What an idempotency key says of a request.
+pub(super) enum Remembered {
+    /// Nothing: go on, then [`remember`].
+    Nothing,
+    /// It made this object before.
+    Made(Vec<u8>),
+    /// It was used with another request.
+    Otherwise,
+}
+
+pub(super) fn remembered(write: &Write<'_>, once: Option<&IdempotencyKey>) -> rusqlite::Result<Remembered> {
+    let Some(once) = once else { return Ok(Remembered::Nothing) };
+    let found: Option<([u8; 32], Vec<u8>)> = write
+        .connection
+        .prepare_cached("SELECT request, object FROM idempotency WHERE key = ?1")?
+        .query_row([&once.key[..]], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(match found {
+        None => Remembered::Nothing,
+        Some((request, object)) if request == once.request => Remembered::Made(object),
+        Some(_) => Remembered::Otherwise,
+    })
+}
+
+pub(super) fn remember(
+    write: &Write<'_>,
+    once: Option<&IdempotencyKey>,
+    object: &[u8],
+    at: Timestamp,
+) -> rusqlite::Result<()> {
+    if let Some(once) = once {
+        write
+            .connection
+            .prepare_cached("INSERT INTO idempotency (key, request, object, at) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![&once.key[..], &once.request[..], object, at.millis()])?;
+    }
+    Ok(())
+}
+
+/// The number kept as an idempotency key's object.
+pub(super) fn number_of(object: &[u8]) -> u64 {
+    object.try_into().map_or(u64::MAX, u64::from_be_bytes)
+}
+
+/// The id kept as an idempotency key's object.
+pub(super) fn uuid_of(object: &[u8]) -> Uuid {
+    Uuid::from_slice(object).unwrap_or_default()
+}
+
+/// Cuts a page from rows of which one more was asked for than wanted.
+pub(super) fn page<T>(mut rows: Vec<T>, request: &PageRequest, cursor: impl Fn(&T) -> String) -> Page<T> {
+    let more = rows.len() > request.limit;
+    rows.truncate(request.limit);
+    let next = if more { rows.last().map(|row| encode_cursor(&cursor(row))) } else { None };
+    Page { items: rows, next }
+}
+
+pub(super) fn encode_cursor(text: &str) -> String {
+    data_encoding::BASE64URL_NOPAD.encode(text.as_bytes())
+}
+
+/// The text behind a cursor. One that is not ours reads as the beginning.
+pub(super) fn decode_cursor(request: &PageRequest) -> Option<String> {
+    let bytes = data_encoding::BASE64URL_NOPAD.decode(request.after.as_deref()?.as_bytes()).ok()?;
+    String::from_utf8(bytes).ok()
+}
+
+/// The instant and id of a cursor over objects in order of creation.
+pub(super) fn creation_cursor(request: &PageRequest) -> (i64, Uuid) {
+    decode_cursor(request)
+        .and_then(|text| {
+            let (at, id) = text.split_once('/')?;
+            Some((at.parse().ok()?, Uuid::try_parse(id).ok()?))
+        })
+        .unwrap_or((i64::MIN, Uuid::nil()))
+}
+
+/// The row number of a cursor, `start` without one.
+pub(super) fn number_cursor(request: &PageRequest, start: i64) -> i64 {
+    decode_cursor(request).and_then(|text| text.parse().ok()).unwrap_or(start)
+}
+
+/// `LIMIT` for a page: one more than wanted, to see whether there is a next.
+pub(super) fn limit(request: &PageRequest) -> i64 {
+    i64::try_from(request.limit).unwrap_or(i64::MAX - 1) + 1
+}
+
+/// Runs a select that finds one row or none.
+pub(super) fn one<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+    read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Option<T>> {
+    connection.prepare_cached(sql)?.query_row(params, read).optional()
+}
+
+/// Runs a select that finds any number of rows.
+pub(super) fn all<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    connection.prepare_cached(sql)?.query_map(params, read)?.collect()
+}
+
+/// Runs a statement and says how many rows it touched.
+pub(super) fn execute(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<usize> {
+    connection.prepare_cached(sql)?.execute(params)
+}

@@ -1,0 +1,166 @@
+//! App-Secrets.
+
+use async_trait::async_trait;
+use respoke_core::app::SecretRecord;
+use respoke_core::audit::AuditEntry;
+use respoke_core::clock::Timestamp;
+use respoke_core::id::{AppId, SecretId};
+use respoke_core::idempotency::{Creation, IdempotencyKey};
+use respoke_core::ports::{SECRETS_PER_APP_MAX, SecretStore, StoreError};
+use respoke_core::secret::SecretHash;
+use rusqlite::{Connection, Row, params};
+
+use super::rows::{Columns, Remembered, all, execute, one, remember, remembered, uuid_of};
+use super::writer::Write;
+use super::{SqliteStore, audit};
+
+const SECRET: &str = "SELECT id, app_id, name, hint, hash, created_at, last_used_at, expires_at, revoked_at, keep_sessions
+     FROM secrets";
+/// Revoked and expired secrets shown beside the usable ones; older ones are still kept, for what they minted.
+const SHOWN_MAX: i64 = 200;
+
+fn read(row: &Row<'_>) -> rusqlite::Result<SecretRecord> {
+    let mut columns = Columns::of(row);
+    Ok(SecretRecord {
+        id: columns.uuid_as(SecretId::from_uuid)?,
+        app_id: columns.uuid_as(AppId::from_uuid)?,
+        name: columns.next()?,
+        hint: columns.next()?,
+        hash: columns.hash()?,
+        created_at: columns.time()?,
+        last_used_at: columns.time_if_any()?,
+        expires_at: columns.time_if_any()?,
+        revoked_at: columns.time_if_any()?,
+        keep_sessions: columns.next()?,
+    })
+}
+
+fn find(connection: &Connection, app: AppId, id: SecretId) -> rusqlite::Result<Option<SecretRecord>> {
+    let sql = format!("{SECRET} WHERE id = ?1 AND app_id = ?2");
+    one(connection, &sql, [id.uuid(), app.uuid()], read)
+}
+
+pub(super) fn insert(write: &Write<'_>, secret: &SecretRecord) -> rusqlite::Result<()> {
+    execute(
+        write.connection,
+        "INSERT INTO secrets (id, app_id, name, hint, hash, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            secret.id.uuid(),
+            secret.app_id.uuid(),
+            secret.name,
+            secret.hint,
+            secret.hash.as_bytes(),
+            secret.created_at.millis(),
+            secret.expires_at.map(Timestamp::millis),
+        ],
+    )?;
+    Ok(())
+}
+
+fn usable_count(write: &Write<'_>, app: AppId, now: Timestamp) -> rusqlite::Result<usize> {
+    let sql = "SELECT count(*) FROM secrets
+               WHERE app_id = ?1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?2)";
+    write.connection.prepare_cached(sql)?.query_row(params![app.uuid(), now.millis()], |row| row.get(0))
+}
+
+#[async_trait]
+impl SecretStore for SqliteStore {
+    async fn create_secret(
+        &self,
+        secret: SecretRecord,
+        rolls: Option<(SecretId, Timestamp)>,
+        once: Option<IdempotencyKey>,
+        entry: AuditEntry,
+    ) -> Result<Option<Creation<SecretRecord>>, StoreError> {
+        self.writer
+            .write(move |write| {
+                match remembered(write, once.as_ref())? {
+                    Remembered::Nothing => {}
+                    Remembered::Made(object) => {
+                        let made = find(write.connection, secret.app_id, SecretId::from_uuid(uuid_of(&object)))?;
+                        return Ok(Some(made.map_or(Creation::KeyReused, Creation::Repeated)));
+                    }
+                    Remembered::Otherwise => return Ok(Some(Creation::KeyReused)),
+                }
+                let app_exists: bool = write
+                    .connection
+                    .prepare_cached("SELECT EXISTS (SELECT 1 FROM apps WHERE id = ?1)")?
+                    .query_row([secret.app_id.uuid()], |row| row.get(0))?;
+                let taken = one(
+                    write.connection,
+                    "SELECT 1 FROM secrets WHERE hash = ?1",
+                    [secret.hash.as_bytes()],
+                    |_| Ok(()),
+                )?;
+                if !app_exists
+                    || taken.is_some()
+                    || usable_count(write, secret.app_id, entry.at)? >= SECRETS_PER_APP_MAX
+                {
+                    return Ok(None);
+                }
+                if let Some((old, until)) = rolls {
+                    let rolled = execute(
+                        write.connection,
+                        "UPDATE secrets SET expires_at = min(coalesce(expires_at, ?3), ?3)
+                         WHERE id = ?1 AND app_id = ?2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?4)",
+                        params![old.uuid(), secret.app_id.uuid(), until.millis(), entry.at.millis()],
+                    )?;
+                    if rolled == 0 {
+                        return Ok(None);
+                    }
+                }
+                insert(write, &secret)?;
+                remember(write, once.as_ref(), secret.id.uuid().as_bytes(), entry.at)?;
+                audit::insert(write, &entry)?;
+                Ok(Some(Creation::Created(secret.clone())))
+            })
+            .await
+    }
+
+    async fn secret_by_hash(&self, hash: &SecretHash) -> Result<Option<SecretRecord>, StoreError> {
+        self.readers
+            .read(|connection| one(connection, &format!("{SECRET} WHERE hash = ?1"), [hash.as_bytes()], read))
+    }
+
+    async fn secrets(&self, app: AppId) -> Result<Vec<SecretRecord>, StoreError> {
+        self.readers.read(|connection| {
+            // The newest come first into the limit and are then turned round.
+            let sql = format!("{SECRET} WHERE app_id = ?1 ORDER BY created_at DESC, id DESC LIMIT ?2");
+            let mut secrets = all(connection, &sql, params![app.uuid(), SHOWN_MAX], read)?;
+            secrets.reverse();
+            Ok(secrets)
+        })
+    }
+
+    async fn revoke_secret(
+        &self,
+        app: AppId,
+        id: SecretId,
+        keep_sessions: bool,
+        entry: AuditEntry,
+    ) -> Result<Option<SecretRecord>, StoreError> {
+        self.writer
+            .write(move |write| {
+                // Revoking again can end what was spared, never spare what was ended.
+                let touched = execute(
+                    write.connection,
+                    "UPDATE secrets SET keep_sessions = CASE WHEN revoked_at IS NULL THEN ?3 ELSE min(keep_sessions, ?3) END,
+                     revoked_at = coalesce(revoked_at, ?4) WHERE id = ?1 AND app_id = ?2",
+                    params![id.uuid(), app.uuid(), keep_sessions, entry.at.millis()],
+                )?;
+                if touched == 1 {
+                    audit::insert(write, &entry)?;
+                }
+                find(write.connection, app, id)
+            })
+            .await
+    }
+
+    fn touch_secret(&self, id: SecretId, at: Timestamp) {
+        self.writer.write_if_idle(move |write| {
+            let sql = "UPDATE secrets SET last_used_at = ?2 WHERE id = ?1";
+            execute(write.connection, sql, params![id.uuid(), at.millis()])?;
+            Ok(())
+        });
+    }
+}

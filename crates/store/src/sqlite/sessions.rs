@@ -1,0 +1,269 @@
+//! Sessions.
+
+use async_trait::async_trait;
+use respoke_core::audit::AuditEntry;
+use respoke_core::clock::Timestamp;
+use respoke_core::grant::{Grant, Ground};
+use respoke_core::id::AppId;
+use respoke_core::page::{Page, PageRequest};
+use respoke_core::ports::{EndRequest, EndScope, ListFilter, SessionStore, StoreError};
+use respoke_core::session::{SessionEnd, SessionEndCause, SessionRecord};
+use rusqlite::types::Type;
+use rusqlite::{Connection, Row, params};
+
+use super::rows::{Columns, all, execute, ground_columns, ground_joins, one};
+use super::tokens::gather;
+use super::writer::Write;
+use super::{SqliteStore, audit};
+
+macro_rules! session_columns {
+    () => {
+        "g.number, g.token_number, g.app_id, g.endpoint, g.role_id, g.secret_id, g.hash, g.created_at, g.expires_at, \
+         g.last_seen_at, g.address, g.ended_at, g.ended_as, "
+    };
+}
+const BY_NUMBER: &str = concat!(
+    "SELECT ",
+    session_columns!(),
+    ground_columns!(),
+    " FROM sessions g",
+    ground_joins!(),
+    "WHERE g.number = ?1"
+);
+const LIVE: &str = concat!(
+    "SELECT ",
+    session_columns!(),
+    ground_columns!(),
+    " FROM sessions g",
+    ground_joins!(),
+    "WHERE g.number > ?1 AND g.number <= ?2 AND g.app_id = ?3 AND (?4 IS NULL OR g.endpoint = ?4)
+       AND (?5 IS NULL OR g.role_id = ?5) AND g.ended_at IS NULL AND g.expires_at > ?6
+     ORDER BY g.number LIMIT ?7"
+);
+pub(super) const RANGE: &str = concat!(
+    "SELECT ",
+    session_columns!(),
+    ground_columns!(),
+    " FROM sessions g",
+    ground_joins!(),
+    "WHERE g.number > ?1 ORDER BY g.number LIMIT ?2"
+);
+
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(SessionRecord, Ground)> {
+    let mut columns = Columns::of(row);
+    let number = columns.next()?;
+    let token_number = columns.next()?;
+    let grant = columns.grant()?;
+    let hash = columns.hash()?;
+    let (created_at, expires_at, last_seen_at) = (columns.time()?, columns.time()?, columns.time()?);
+    let address = columns.next()?;
+    let ended_at = columns.time_if_any()?;
+    let cause: Option<i64> = columns.next()?;
+    let end = match ended_at {
+        Some(at) => Some(SessionEnd { at, cause: cause_of(cause)? }),
+        None => None,
+    };
+    let session =
+        SessionRecord { number, token_number, grant, hash, created_at, expires_at, last_seen_at, address, end };
+    Ok((session, columns.ground()?))
+}
+
+fn cause_of(code: Option<i64>) -> rusqlite::Result<SessionEndCause> {
+    match code {
+        Some(1) => Ok(SessionEndCause::SignedOut),
+        Some(2) => Ok(SessionEndCause::Revoked),
+        Some(3) => Ok(SessionEndCause::Superseded),
+        Some(_) | None => {
+            Err(rusqlite::Error::FromSqlConversionFailure(12, Type::Integer, "no such cause of an end".into()))
+        }
+    }
+}
+
+const fn code_of(cause: SessionEndCause) -> i64 {
+    match cause {
+        SessionEndCause::SignedOut => 1,
+        SessionEndCause::Revoked => 2,
+        SessionEndCause::Superseded => 3,
+    }
+}
+
+pub(super) fn find(connection: &Connection, number: u64) -> rusqlite::Result<Option<(SessionRecord, Ground)>> {
+    let Ok(number) = i64::try_from(number) else { return Ok(None) };
+    one(connection, BY_NUMBER, [number], read)
+}
+
+pub(super) fn insert(write: &Write<'_>, session: &SessionRecord) -> rusqlite::Result<()> {
+    let grant = &session.grant;
+    execute(
+        write.connection,
+        "INSERT INTO sessions (number, token_number, app_id, endpoint, role_id, secret_id, hash, created_at, expires_at,
+         last_seen_at, address) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        params![
+            session.number,
+            session.token_number,
+            grant.app_id.uuid(),
+            grant.endpoint_id.as_str(),
+            grant.role_id.map(|id| id.uuid()),
+            grant.secret_id.map(|id| id.uuid()),
+            session.hash.as_bytes(),
+            session.created_at.millis(),
+            session.expires_at.millis(),
+            session.last_seen_at.millis(),
+            session.address,
+        ],
+    )?;
+    Ok(())
+}
+
+/// Ends session `number` in favour of a new one, if it is of the same endpoint and not over.
+pub(super) fn supersede(write: &Write<'_>, number: u64, grant: &Grant, at: Timestamp) -> rusqlite::Result<bool> {
+    let ended = execute(
+        write.connection,
+        "UPDATE sessions SET ended_at = ?4, ended_as = 3
+         WHERE number = ?1 AND app_id = ?2 AND endpoint = ?3 AND ended_at IS NULL",
+        params![number, grant.app_id.uuid(), grant.endpoint_id.as_str(), at.millis()],
+    )?;
+    Ok(ended == 1)
+}
+
+/// Sets the marks of a scope. False: the app or role does not exist.
+fn mark(write: &Write<'_>, request: &EndRequest) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 FROM apps WHERE id = ?1";
+    if one(write.connection, sql, [request.app_id.uuid()], |_| Ok(()))?.is_none() {
+        return Ok(false);
+    }
+    let (mut tokens, sessions) = write.given();
+    if !request.tokens_too {
+        tokens = 0;
+    }
+    // With an instant the numbers bound what the instant may touch; without one they end all below them.
+    let set = if request.issued_before.is_some() {
+        "issued_before = max(issued_before, ?1), issued_before_tokens = max(issued_before_tokens, ?2), \
+         issued_before_sessions = max(issued_before_sessions, ?3)"
+    } else {
+        "tokens_from = max(tokens_from, ?2), sessions_from = max(sessions_from, ?3)"
+    };
+    let at = request.issued_before.map_or(0, Timestamp::millis);
+    let app = request.app_id.uuid();
+    let touched = match &request.scope {
+        EndScope::App => {
+            let sql = format!("UPDATE apps SET {set} WHERE id = ?4");
+            execute(write.connection, &sql, params![at, tokens, sessions, app])?
+        }
+        EndScope::Role(role) => {
+            let sql = format!("UPDATE roles SET {set} WHERE app_id = ?4 AND id = ?5");
+            execute(write.connection, &sql, params![at, tokens, sessions, app, role.uuid()])?
+        }
+        EndScope::Endpoint(endpoint) => {
+            super::endpoints::end_below(write, request.app_id, endpoint, 0, 0)?;
+            let sql = format!("UPDATE endpoints SET {set} WHERE app_id = ?4 AND endpoint = ?5");
+            execute(write.connection, &sql, params![at, tokens, sessions, app, endpoint.as_str()])?
+        }
+    };
+    Ok(touched == 1)
+}
+
+#[async_trait]
+impl SessionStore for SqliteStore {
+    async fn session(&self, number: u64) -> Result<Option<(SessionRecord, Ground)>, StoreError> {
+        self.readers.read(|connection| find(connection, number))
+    }
+
+    async fn sessions(
+        &self,
+        app: AppId,
+        filter: ListFilter,
+        now: Timestamp,
+        request: PageRequest,
+    ) -> Result<Page<SessionRecord>, StoreError> {
+        self.readers
+            .scan(move |connection| {
+                gather(connection, "sessions", &request, |from, to, wanted| {
+                    all(
+                        connection,
+                        LIVE,
+                        params![
+                            from,
+                            to,
+                            app.uuid(),
+                            filter.endpoint_id.as_ref().map(|id| id.as_str()),
+                            filter.role_id.map(|id| id.uuid()),
+                            now.millis(),
+                            wanted,
+                        ],
+                        |row| {
+                            let (session, ground) = read(row)?;
+                            Ok((session.number, session.lapse(&ground, now).is_none().then_some(session)))
+                        },
+                    )
+                })
+            })
+            .await
+    }
+
+    async fn extend_session(
+        &self,
+        number: u64,
+        expires_at: Timestamp,
+        entry: AuditEntry,
+    ) -> Result<Option<SessionRecord>, StoreError> {
+        self.writer
+            .write(move |write| {
+                let Some((mut session, ground)) = find(write.connection, number)? else { return Ok(None) };
+                if session.lapse(&ground, entry.at).is_some() {
+                    return Ok(None);
+                }
+                let sql = "UPDATE sessions SET expires_at = ?2 WHERE number = ?1";
+                execute(write.connection, sql, params![number, expires_at.millis()])?;
+                audit::insert(write, &entry)?;
+                session.expires_at = expires_at;
+                Ok(Some(session))
+            })
+            .await
+    }
+
+    async fn end_session(
+        &self,
+        app: AppId,
+        number: u64,
+        cause: SessionEndCause,
+        entry: AuditEntry,
+    ) -> Result<bool, StoreError> {
+        self.writer
+            .write(move |write| {
+                let ended = execute(
+                    write.connection,
+                    "UPDATE sessions SET ended_at = ?3, ended_as = ?4
+                     WHERE number = ?1 AND app_id = ?2 AND ended_at IS NULL",
+                    params![number, app.uuid(), entry.at.millis(), code_of(cause)],
+                )? == 1;
+                if ended {
+                    audit::insert(write, &entry)?;
+                }
+                Ok(ended)
+            })
+            .await
+    }
+
+    async fn end_sessions(&self, request: EndRequest, entry: AuditEntry) -> Result<bool, StoreError> {
+        self.writer
+            .write(move |write| {
+                let done = mark(write, &request)?;
+                if done {
+                    audit::insert(write, &entry)?;
+                }
+                Ok(done)
+            })
+            .await
+    }
+
+    fn touch_session(&self, number: u64, at: Timestamp, address: String) {
+        self.writer.write_if_idle(move |write| {
+            // An introspection touches a session without being its user; then the address stays.
+            let sql = "UPDATE sessions SET last_seen_at = ?2,
+                       address = CASE ?3 WHEN '' THEN address ELSE ?3 END WHERE number = ?1";
+            execute(write.connection, sql, params![number, at.millis(), address])?;
+            Ok(())
+        });
+    }
+}

@@ -1,0 +1,313 @@
+//! Tokens: minting, redeeming, revoking.
+
+use async_trait::async_trait;
+use respoke_core::audit::{Action, AuditEntry};
+use respoke_core::clock::Timestamp;
+use respoke_core::grant::{Ground, Lapse};
+use respoke_core::id::AppId;
+use respoke_core::idempotency::{Creation, IdempotencyKey};
+use respoke_core::page::{Page, PageRequest};
+use respoke_core::ports::{BanRecord, ListFilter, NewSession, Redemption, StoreError, TokenStore};
+use respoke_core::seal::SealKind;
+use respoke_core::secret::SecretHash;
+use respoke_core::session::SessionRecord;
+use respoke_core::token::{MintedToken, NewToken, TokenEnd, TokenRecord};
+use rusqlite::{Connection, Row, params};
+
+use super::rows::{
+    Columns, Remembered, all, execute, ground_columns, ground_joins, number_of, one, remember, remembered,
+};
+use super::writer::Write;
+use super::{SqliteStore, audit, endpoints, sessions};
+
+macro_rules! token_columns {
+    () => {
+        "g.number, g.app_id, g.endpoint, g.role_id, g.secret_id, g.hash, g.created_at, g.activate_by, g.expires_at, \
+         g.ended_at, g.session_number, "
+    };
+}
+const BY_NUMBER: &str = concat!(
+    "SELECT ",
+    token_columns!(),
+    ground_columns!(),
+    " FROM tokens g",
+    ground_joins!(),
+    "WHERE g.number = ?1"
+);
+const OUTSTANDING: &str = concat!(
+    "SELECT ",
+    token_columns!(),
+    ground_columns!(),
+    " FROM tokens g",
+    ground_joins!(),
+    "WHERE g.number > ?1 AND g.number <= ?2 AND g.app_id = ?3 AND (?4 IS NULL OR g.endpoint = ?4)
+       AND (?5 IS NULL OR g.role_id = ?5) AND g.ended_at IS NULL AND g.activate_by > ?6
+     ORDER BY g.number LIMIT ?7"
+);
+pub(super) const RANGE: &str = concat!(
+    "SELECT ",
+    token_columns!(),
+    ground_columns!(),
+    " FROM tokens g",
+    ground_joins!(),
+    "WHERE g.number > ?1 ORDER BY g.number LIMIT ?2"
+);
+
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(TokenRecord, Ground)> {
+    let mut columns = Columns::of(row);
+    let number = columns.next()?;
+    let grant = columns.grant()?;
+    let hash = columns.hash()?;
+    let (created_at, activate_by, expires_at) = (columns.time()?, columns.time()?, columns.time()?);
+    let ended_at = columns.time_if_any()?;
+    let session: Option<u64> = columns.next()?;
+    let end = ended_at.map(|at| match session {
+        Some(session) => TokenEnd::Redeemed { at, session },
+        None => TokenEnd::Revoked { at },
+    });
+    Ok((TokenRecord { number, grant, hash, created_at, activate_by, expires_at, end }, columns.ground()?))
+}
+
+fn find(connection: &Connection, number: u64) -> rusqlite::Result<Option<(TokenRecord, Ground)>> {
+    // A number carried by made-up token text can exceed what a row can have.
+    let Ok(number) = i64::try_from(number) else { return Ok(None) };
+    one(connection, BY_NUMBER, [number], read)
+}
+
+fn issue(
+    write: &Write<'_>,
+    token: &NewToken,
+    replace: bool,
+    end_sessions: bool,
+    once: Option<&IdempotencyKey>,
+    entry: &AuditEntry,
+) -> rusqlite::Result<Result<Creation<MintedToken>, BanRecord>> {
+    match remembered(write, once)? {
+        Remembered::Nothing => {}
+        Remembered::Made(object) => {
+            let Some((made, _)) = find(write.connection, number_of(&object))? else {
+                return Ok(Ok(Creation::KeyReused));
+            };
+            let text = write.sealer.seal(SealKind::Token, made.number, token.entropy);
+            let token = NewToken {
+                grant: made.grant,
+                entropy: token.entropy,
+                created_at: made.created_at,
+                activate_by: made.activate_by,
+                expires_at: made.expires_at,
+            };
+            return Ok(Ok(Creation::Repeated(MintedToken { number: made.number, text, token })));
+        }
+        Remembered::Otherwise => return Ok(Ok(Creation::KeyReused)),
+    }
+    let grant = &token.grant;
+    if let Some(ban) = endpoints::banned(write, grant.app_id, &grant.endpoint_id, token.created_at)? {
+        return Ok(Err(ban));
+    }
+    let number = write.next_token();
+    let text = write.sealer.seal(SealKind::Token, number, token.entropy);
+    let hash = text.hash();
+    execute(
+        write.connection,
+        "INSERT INTO tokens (number, app_id, endpoint, role_id, secret_id, hash, created_at, activate_by, expires_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        params![
+            number,
+            grant.app_id.uuid(),
+            grant.endpoint_id.as_str(),
+            grant.role_id.map(|id| id.uuid()),
+            grant.secret_id.map(|id| id.uuid()),
+            hash.as_bytes(),
+            token.created_at.millis(),
+            token.activate_by.millis(),
+            token.expires_at.millis(),
+        ],
+    )?;
+    if replace {
+        let sessions_from = if end_sessions { write.given().1 } else { 0 };
+        endpoints::end_below(write, grant.app_id, &grant.endpoint_id, number, sessions_from)?;
+    }
+    remember(write, once, &number.to_be_bytes(), entry.at)?;
+    audit::insert(write, &AuditEntry { fingerprint: Some(hash.fingerprint()), ..entry.clone() })?;
+    Ok(Ok(Creation::Created(MintedToken { number, text, token: token.clone() })))
+}
+
+fn redeem(
+    write: &Write<'_>,
+    number: u64,
+    hash: SecretHash,
+    new: &NewSession,
+    once: Option<&IdempotencyKey>,
+    entry: &AuditEntry,
+) -> rusqlite::Result<Redemption> {
+    let Some((token, ground)) = find(write.connection, number)? else { return Ok(Redemption::Unknown) };
+    if token.hash != hash {
+        return Ok(Redemption::Unknown);
+    }
+    match remembered(write, once)? {
+        Remembered::Nothing => {}
+        Remembered::Made(object) => {
+            let Some((session, _)) = sessions::find(write.connection, number_of(&object))? else {
+                return Ok(Redemption::KeyReused);
+            };
+            let text = write.sealer.seal(SealKind::Session, session.number, new.entropy);
+            return Ok(Redemption::Opened { text, session, superseded: None });
+        }
+        Remembered::Otherwise => return Ok(Redemption::KeyReused),
+    }
+    let entry = AuditEntry {
+        app_id: Some(token.grant.app_id),
+        object: token.grant.endpoint_id.to_string(),
+        fingerprint: Some(hash.fingerprint()),
+        ..entry.clone()
+    };
+    if let Some(lapse) = token.lapse(&ground, entry.at) {
+        if lapse == Lapse::Redeemed {
+            audit::insert(write, &AuditEntry { action: Action::TokenReuse, ..entry })?;
+        }
+        return Ok(Redemption::Refused(lapse));
+    }
+
+    let session_number = write.next_session();
+    let text = write.sealer.seal(SealKind::Session, session_number, new.entropy);
+    execute(
+        write.connection,
+        "UPDATE tokens SET ended_at = ?2, session_number = ?3 WHERE number = ?1",
+        params![number, entry.at.millis(), session_number],
+    )?;
+    let session = SessionRecord {
+        number: session_number,
+        token_number: number,
+        grant: token.grant.clone(),
+        hash: text.hash(),
+        created_at: entry.at,
+        expires_at: token.expires_at,
+        last_seen_at: entry.at,
+        address: new.address.clone(),
+        end: None,
+    };
+    sessions::insert(write, &session)?;
+    let superseded = match new.supersedes {
+        Some(old) if sessions::supersede(write, old, &token.grant, entry.at)? => Some(old),
+        Some(_) | None => None,
+    };
+    remember(write, once, &session_number.to_be_bytes(), entry.at)?;
+    audit::insert(write, &entry)?;
+    Ok(Redemption::Opened { text, session, superseded })
+}
+
+/// Rows of one window of a filtered list, and the most windows of one page: five million rows.
+pub(super) const WINDOW_ROWS: i64 = 100_000;
+pub(super) const WINDOWS: usize = 50;
+
+/// Gathers a page from a big table by windows of row numbers, so that no call looks at rows without end.
+///
+/// `select` gets the window's bounds and how many rows are still wanted, and returns those that qualify with their
+/// numbers and whether it reached its limit (so that the window may hold more).
+pub(super) fn gather<T>(
+    connection: &Connection,
+    table: &str,
+    request: &PageRequest,
+    mut select: impl FnMut(i64, i64, i64) -> rusqlite::Result<Vec<(u64, Option<T>)>>,
+) -> rusqlite::Result<Page<T>> {
+    let end: i64 =
+        connection.query_row(&format!("SELECT coalesce(max(number), 0) FROM {table}"), [], |row| row.get(0))?;
+    let first: i64 =
+        connection.query_row(&format!("SELECT coalesce(min(number), 1) FROM {table}"), [], |row| row.get(0))?;
+    let mut at = super::rows::number_cursor(request, 0).max(first - 1);
+    let mut items = Vec::new();
+    for _ in 0..WINDOWS {
+        if at >= end {
+            return Ok(Page { items, next: None });
+        }
+        let window_end = (at + WINDOW_ROWS).min(end);
+        let wanted = i64::try_from(request.limit - items.len()).unwrap_or(i64::MAX);
+        let rows = select(at, window_end, wanted)?;
+        // Fewer rows than the limit mean that the window holds no more.
+        let full = i64::try_from(rows.len()).unwrap_or(i64::MAX) >= wanted;
+        at = match rows.last() {
+            Some((last, _)) if full => i64::try_from(*last).unwrap_or(end),
+            _ => window_end,
+        };
+        items.extend(rows.into_iter().filter_map(|(_, item)| item));
+        if items.len() >= request.limit {
+            break;
+        }
+    }
+    let next = (at < end).then(|| super::rows::encode_cursor(&at.to_string()));
+    Ok(Page { items, next })
+}
+
+#[async_trait]
+impl TokenStore for SqliteStore {
+    async fn issue_token(
+        &self,
+        token: NewToken,
+        replace: bool,
+        end_sessions: bool,
+        once: Option<IdempotencyKey>,
+        entry: AuditEntry,
+    ) -> Result<Result<Creation<MintedToken>, BanRecord>, StoreError> {
+        self.writer.write(move |write| issue(write, &token, replace, end_sessions, once.as_ref(), &entry)).await
+    }
+
+    async fn redeem(
+        &self,
+        number: u64,
+        hash: SecretHash,
+        session: NewSession,
+        once: Option<IdempotencyKey>,
+        entry: AuditEntry,
+    ) -> Result<Redemption, StoreError> {
+        self.writer.write(move |write| redeem(write, number, hash, &session, once.as_ref(), &entry)).await
+    }
+
+    async fn token(&self, number: u64) -> Result<Option<(TokenRecord, Ground)>, StoreError> {
+        self.readers.read(|connection| find(connection, number))
+    }
+
+    async fn tokens(
+        &self,
+        app: AppId,
+        filter: ListFilter,
+        now: Timestamp,
+        request: PageRequest,
+    ) -> Result<Page<TokenRecord>, StoreError> {
+        self.readers
+            .scan(move |connection| {
+                gather(connection, "tokens", &request, |from, to, wanted| {
+                    all(
+                        connection,
+                        OUTSTANDING,
+                        params![
+                            from,
+                            to,
+                            app.uuid(),
+                            filter.endpoint_id.as_ref().map(|id| id.as_str()),
+                            filter.role_id.map(|id| id.uuid()),
+                            now.millis(),
+                            wanted,
+                        ],
+                        |row| {
+                            let (token, ground) = read(row)?;
+                            Ok((token.number, token.lapse(&ground, now).is_none().then_some(token)))
+                        },
+                    )
+                })
+            })
+            .await
+    }
+
+    async fn revoke_token(&self, app: AppId, number: u64, entry: AuditEntry) -> Result<bool, StoreError> {
+        self.writer
+            .write(move |write| {
+                let sql = "UPDATE tokens SET ended_at = ?3 WHERE number = ?1 AND app_id = ?2 AND ended_at IS NULL";
+                let revoked = execute(write.connection, sql, params![number, app.uuid(), entry.at.millis()])? == 1;
+                if revoked {
+                    audit::insert(write, &entry)?;
+                }
+                Ok(revoked)
+            })
+            .await
+    }
+}

@@ -1,0 +1,382 @@
+//! The one writer: a thread that commits what waits in batches.
+//!
+//! It takes the first operation that waits and whatever waits behind it, up to a limit, runs them in one transaction,
+//! and answers after the commit is on disk. Nothing lingers: while one batch is flushed the next one gathers.
+//!
+//! Invariant: an operation is answered with success only after its commit returned.
+//! Invariant: an operation that fails takes nobody with it. Its batch is rolled back and each operation run again
+//! alone, which is why operations can be run twice.
+
+use std::cell::Cell;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use respoke_core::ports::{StoreError, StoreFigures};
+use respoke_core::seal::Sealer;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::failure;
+
+/// Operations that may wait. At 50,000 a second this is a tenth of a second's worth; more would only wait longer.
+const QUEUE_LEN_MAX: usize = 4_096;
+/// How long a caller waits for a place in the queue.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pages of write-ahead log after which they are copied into the database, off this thread.
+const CHECKPOINT_PAGES: usize = 8_000;
+/// Pages after which this thread stops everything else to do so (256 MiB).
+const CHECKPOINT_PAGES_MAX: usize = 65_536;
+
+/// What an operation works with.
+pub(super) struct Write<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) sealer: &'a Sealer,
+    numbers: &'a Numbers,
+}
+
+/// The next free row numbers. A rolled-back batch leaves a gap; numbers only grow.
+struct Numbers {
+    token: Cell<u64>,
+    session: Cell<u64>,
+}
+
+impl Write<'_> {
+    pub(super) fn next_token(&self) -> u64 {
+        self.numbers.token.replace(self.numbers.token.get() + 1)
+    }
+
+    pub(super) fn next_session(&self) -> u64 {
+        self.numbers.session.replace(self.numbers.session.get() + 1)
+    }
+
+    /// The numbers the next token and session will get; all below are given.
+    pub(super) fn given(&self) -> (u64, u64) {
+        (self.numbers.token.get(), self.numbers.session.get())
+    }
+}
+
+/// Where a test stops the writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrashPoint {
+    /// The batch ran and is not committed.
+    BeforeCommit,
+    /// The batch is committed and nobody was answered.
+    AfterCommit,
+}
+
+trait Job: Send {
+    fn run(&mut self, write: &Write<'_>) -> rusqlite::Result<()>;
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+struct Operation<F, T> {
+    run: F,
+    value: Option<T>,
+    answer: Option<oneshot::Sender<Result<T, StoreError>>>,
+}
+
+impl<F, T> Job for Operation<F, T>
+where
+    F: FnMut(&Write<'_>) -> rusqlite::Result<T> + Send,
+    T: Send,
+{
+    fn run(&mut self, write: &Write<'_>) -> rusqlite::Result<()> {
+        self.value = Some((self.run)(write)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        let Some(answer) = self.answer else { return };
+        let result = match (committed, self.value) {
+            (Ok(()), Some(value)) => Ok(value),
+            (Err(error), _) => Err(error),
+            (Ok(()), None) => Err(StoreError::Corrupt("an operation ended without a result")),
+        };
+        // A caller that went away is no concern of the writer's.
+        let _ = answer.send(result);
+    }
+}
+
+/// The way to the writer.
+pub(super) struct Writer {
+    queue: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    figures: Arc<Figures>,
+}
+
+#[derive(Default)]
+struct Figures {
+    commits: AtomicU64,
+    operations: AtomicU64,
+    commit_micros: AtomicU64,
+}
+
+/// What the writer is started with.
+pub(super) struct Start {
+    pub(super) connection: Connection,
+    pub(super) checkpoints: Connection,
+    pub(super) sealer: Sealer,
+    pub(super) batch_max: usize,
+    pub(super) crash_at: Option<CrashPoint>,
+}
+
+impl Writer {
+    pub(super) fn start(start: Start) -> rusqlite::Result<Self> {
+        let next = |table: &str| -> rusqlite::Result<u64> {
+            let sql = format!("SELECT coalesce(max(number), 0) + 1 FROM {table}");
+            start.connection.query_row(&sql, [], |row| row.get(0))
+        };
+        let numbers = Numbers { token: Cell::new(next("tokens")?), session: Cell::new(next("sessions")?) };
+        let (queue, waiting) = mpsc::channel(QUEUE_LEN_MAX);
+        let figures = Arc::new(Figures::default());
+        let checkpointer = Checkpointer::start(start.checkpoints).map_err(thread_failed)?;
+        let mut worker = Worker {
+            connection: start.connection,
+            sealer: start.sealer,
+            numbers,
+            waiting,
+            batch_max: start.batch_max.max(1),
+            figures: figures.clone(),
+            checkpointer,
+            crash_at: start.crash_at,
+        };
+        let thread = std::thread::Builder::new().name("respoked-store".into()).spawn(move || worker.work());
+        Ok(Self {
+            queue: Mutex::new(Some(queue)),
+            thread: Mutex::new(Some(thread.map_err(thread_failed)?)),
+            figures,
+        })
+    }
+
+    /// Runs `operation` in the next batch and returns once that is on disk.
+    pub(super) async fn write<T, F>(&self, operation: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Write<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let job: Box<dyn Job> = Box::new(Operation { run: operation, value: None, answer: Some(answer) });
+        let queue = self.queue.lock().clone().ok_or_else(closed)?;
+        match queue.try_send(job) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(job)) => {
+                let sent = tokio::time::timeout(QUEUE_TIMEOUT, queue.send(job)).await;
+                sent.map_err(|_| StoreError::Overloaded)?.map_err(|_| closed())?;
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(closed()),
+        }
+        drop(queue);
+        answered.await.map_err(|_| closed())?
+    }
+
+    /// Runs `operation` some time, unless too much else waits. Nobody hears what came of it.
+    pub(super) fn write_if_idle<F>(&self, operation: F)
+    where
+        F: FnMut(&Write<'_>) -> rusqlite::Result<()> + Send + 'static,
+    {
+        let queue = self.queue.lock().clone();
+        if let Some(queue) = queue
+            && queue.capacity() > QUEUE_LEN_MAX / 2
+        {
+            let _ = queue.try_send(Box::new(Operation { run: operation, value: None, answer: None }));
+        }
+    }
+
+    pub(super) fn figures(&self) -> StoreFigures {
+        StoreFigures {
+            bytes: 0,
+            commits: self.figures.commits.load(Ordering::Relaxed),
+            operations: self.figures.operations.load(Ordering::Relaxed),
+            commit_micros: self.figures.commit_micros.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Lets what waits be written, then ends the thread. Blocks until it has ended.
+    pub(super) fn close(&self) {
+        drop(self.queue.lock().take());
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer had panicked");
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+struct Worker {
+    connection: Connection,
+    sealer: Sealer,
+    numbers: Numbers,
+    waiting: mpsc::Receiver<Box<dyn Job>>,
+    batch_max: usize,
+    figures: Arc<Figures>,
+    checkpointer: Checkpointer,
+    crash_at: Option<CrashPoint>,
+}
+
+thread_local! {
+    /// Pages in the write-ahead log after the last commit of this thread.
+    static LOG_PAGES: Cell<usize> = const { Cell::new(0) };
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "SQLite's hook may fail; this one does not")]
+fn note_log_pages(_: &mut rusqlite::hooks::Wal, pages: i32) -> rusqlite::Result<()> {
+    LOG_PAGES.set(usize::try_from(pages).unwrap_or(0));
+    Ok(())
+}
+
+impl Worker {
+    fn work(&mut self) {
+        if let Err(error) = self.connection.wal_hook(Some(note_log_pages)) {
+            // Without it the log is never found long: it then grows until the store is closed.
+            tracing::error!(error = &error as &dyn std::error::Error, "the length of the log cannot be watched");
+        }
+        let mut batch: Vec<Box<dyn Job>> = Vec::with_capacity(self.batch_max);
+        while let Some(job) = self.waiting.blocking_recv() {
+            batch.push(job);
+            while batch.len() < self.batch_max {
+                match self.waiting.try_recv() {
+                    Ok(job) => batch.push(job),
+                    Err(_) => break,
+                }
+            }
+            self.commit(&mut batch);
+            if self.crash_at.is_some() {
+                return;
+            }
+            self.keep_log_short();
+        }
+        // Leave a tidy file behind; failing that, the next start does it.
+        let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA optimize;");
+    }
+
+    fn commit(&mut self, batch: &mut Vec<Box<dyn Job>>) {
+        let jobs = batch.len() as u64;
+        if self.transaction(batch.iter_mut()).is_ok() {
+            if self.crash_at == Some(CrashPoint::AfterCommit) {
+                batch.clear();
+                return;
+            }
+            self.figures.operations.fetch_add(jobs, Ordering::Relaxed);
+            for job in batch.drain(..) {
+                job.answer(Ok(()));
+            }
+            return;
+        }
+        if self.crash_at.is_some() {
+            batch.clear();
+            return;
+        }
+        // One of them failed, or the disk did: each alone, to find out who.
+        for mut job in batch.drain(..) {
+            let committed = self.transaction(std::iter::once(&mut job));
+            self.figures.operations.fetch_add(1, Ordering::Relaxed);
+            job.answer(committed);
+        }
+    }
+
+    fn transaction<'a>(&self, jobs: impl Iterator<Item = &'a mut Box<dyn Job>>) -> Result<(), StoreError> {
+        let write = Write { connection: &self.connection, sealer: &self.sealer, numbers: &self.numbers };
+        let ran = (|| {
+            self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            for job in jobs {
+                // A panic in an operation is a defect of ours; it must not take the store down with it.
+                std::panic::catch_unwind(AssertUnwindSafe(|| job.run(&write)))
+                    .unwrap_or(Err(rusqlite::Error::InvalidQuery))?;
+            }
+            Ok(())
+        })();
+        let before_commit = self.crash_at == Some(CrashPoint::BeforeCommit);
+        let done = match ran {
+            Ok(()) if before_commit => Err(rusqlite::Error::InvalidQuery),
+            Ok(()) => {
+                let started = Instant::now();
+                let committed = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+                let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.figures.commit_micros.fetch_add(micros, Ordering::Relaxed);
+                self.figures.commits.fetch_add(1, Ordering::Relaxed);
+                committed.map(|_| ())
+            }
+            Err(error) => Err(error),
+        };
+        if done.is_err() && !self.connection.is_autocommit() {
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        done.map_err(failure)
+    }
+
+    /// Starts copying the log into the database when it has grown, and completes that between two batches.
+    ///
+    /// A copy beside a busy writer never reaches the end of the log, and only a log copied to its end is begun anew.
+    /// So the thread beside copies nearly all, and this one the few pages written meanwhile.
+    fn keep_log_short(&self) {
+        let pages = LOG_PAGES.get();
+        let pragma = if pages >= CHECKPOINT_PAGES_MAX {
+            "PRAGMA wal_checkpoint(RESTART)"
+        } else if self.checkpointer.take_finished() {
+            "PRAGMA wal_checkpoint(PASSIVE)"
+        } else {
+            if pages >= CHECKPOINT_PAGES {
+                self.checkpointer.begin();
+            }
+            return;
+        };
+        if let Err(error) = self.connection.query_row(pragma, [], |_| Ok(())) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "checkpoint failed");
+        }
+    }
+}
+
+/// The thread that copies the log into the database.
+struct Checkpointer {
+    orders: SyncSender<()>,
+    busy: Arc<AtomicBool>,
+    finished: Arc<AtomicBool>,
+}
+
+impl Checkpointer {
+    fn start(connection: Connection) -> std::io::Result<Self> {
+        let (orders, ordered) = std::sync::mpsc::sync_channel::<()>(1);
+        let busy = Arc::new(AtomicBool::new(false));
+        let finished = Arc::new(AtomicBool::new(false));
+        let (thread_busy, thread_finished) = (busy.clone(), finished.clone());
+        std::thread::Builder::new().name("respoked-log".into()).spawn(move || {
+            while ordered.recv().is_ok() {
+                if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "checkpoint failed");
+                }
+                thread_finished.store(true, Ordering::Release);
+                thread_busy.store(false, Ordering::Release);
+            }
+        })?;
+        Ok(Self { orders, busy, finished })
+    }
+
+    fn begin(&self) {
+        if !self.busy.swap(true, Ordering::AcqRel) {
+            let _ = self.orders.try_send(());
+        }
+    }
+
+    fn take_finished(&self) -> bool {
+        self.finished.swap(false, Ordering::AcqRel)
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the store is closed".into())
+}
+
+fn thread_failed(error: std::io::Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(Box::new(error))
+}
