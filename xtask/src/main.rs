@@ -1,1 +1,33 @@
-fn main() {}
+//! `cargo xtask`: what cargo alone cannot do for this workspace.
+//!
+//! Each subcommand lives in a module of its own; this file only lists them.
+#![expect(clippy::print_stdout, reason = "a command line tool answers on standard output")]
+
+mod bench;
+
+use clap::{Parser, Subcommand};
+
+/// Tasks of the respoked workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Measures the server beside a bare ceiling.
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Serves answers without storage, as the ceiling that `bench` compares with.
+    #[command(hide = true)]
+    Ceiling(bench::CeilingArgs),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().task {
+        Task::Bench(bench) => bench.run(),
+        Task::Ceiling(args) => bench::serve_ceiling(&args),
+    }
+}

@@ -1,0 +1,93 @@
+//! From start to ready, memory at rest, and the binary's size.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::child::Child;
+use super::client::{Body, Client, Request};
+use super::procfs::Usage;
+use super::server::{USUAL, serve};
+use super::stats::median;
+use super::workplace::Workplace;
+
+/// Starts on each kind of folder.
+const STARTS: usize = 7;
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What was found; times and memory are medians.
+#[derive(Clone, Debug)]
+pub(crate) struct Startup {
+    /// On a folder that is not there yet: the database and the first account are made.
+    pub(crate) first: Start,
+    /// On the folder of an earlier start.
+    pub(crate) again: Start,
+    /// The binary as it was built, and without its symbols where `strip` is installed.
+    pub(crate) binary_bytes: f64,
+    pub(crate) stripped_bytes: Option<f64>,
+}
+
+/// One kind of start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    /// From the start of the process to its announcement, in milliseconds.
+    pub(crate) ready_millis: f64,
+    /// Resident memory once it has answered one request.
+    pub(crate) resident_bytes: f64,
+}
+
+/// Starts the server several times on fresh folders and on one that exists.
+pub(crate) fn measure(workplace: &Workplace) -> anyhow::Result<Startup> {
+    let kept = workplace.fresh_folder()?;
+    start(workplace, kept.path())?;
+    let (mut first, mut again) = (Vec::new(), Vec::new());
+    for number in 1..=STARTS {
+        let fresh = workplace.fresh_folder()?;
+        first.push(start(workplace, fresh.path())?);
+        again.push(start(workplace, kept.path())?);
+        eprintln!(
+            "start {number}/{STARTS}: ready in {:.0} ms, again {:.0} ms",
+            first[number - 1].ready_millis,
+            again[number - 1].ready_millis
+        );
+    }
+    Ok(Startup {
+        first: Start::median(&first),
+        again: Start::median(&again),
+        binary_bytes: fs::metadata(&workplace.respoked)?.len() as f64,
+        stripped_bytes: stripped_len(workplace)?,
+    })
+}
+
+impl Start {
+    fn median(starts: &[Self]) -> Self {
+        let of = |figure: fn(&Self) -> f64| median(starts.iter().map(figure)).unwrap_or(f64::NAN);
+        Self { ready_millis: of(|start| start.ready_millis), resident_bytes: of(|start| start.resident_bytes) }
+    }
+}
+
+fn start(workplace: &Workplace, folder: &Path) -> anyhow::Result<Start> {
+    let command = serve(Command::new(&workplace.respoked), folder, USUAL);
+    let child = Child::start(command, &folder.join("server.log"), READY_TIMEOUT)?;
+    let mut client = Client::connect(child.address())?;
+    client.call(&Request { method: "GET", path: "/healthz", credential: None, body: Body::None })?;
+    let start = Start {
+        ready_millis: child.ready_after().as_secs_f64() * 1e3,
+        resident_bytes: Usage::of(child.id())?.resident_bytes as f64,
+    };
+    drop(client);
+    child.stop()?;
+    Ok(start)
+}
+
+/// The binary's size without symbols; `None` without `strip`.
+fn stripped_len(workplace: &Workplace) -> anyhow::Result<Option<f64>> {
+    let folder = workplace.fresh_folder()?;
+    let to = folder.path().join("stripped");
+    let ran = Command::new("strip").arg("-o").arg(&to).arg(&workplace.respoked).status();
+    if !ran.is_ok_and(|status| status.success()) {
+        return Ok(None);
+    }
+    Ok(Some(fs::metadata(to)?.len() as f64))
+}
