@@ -4,6 +4,8 @@
 #![expect(clippy::print_stdout, reason = "a command line tool answers on standard output")]
 
 mod bench;
+mod check;
+mod test;
 
 use clap::{Parser, Subcommand};
 
@@ -17,6 +19,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Runs every test there is, installing what they need.
+    Test(test::TestArgs),
+    /// Formatting, lints, documentation, the crate graph.
+    Check,
     /// Measures the server beside a bare ceiling.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -27,6 +33,8 @@ enum Task {
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
+        Task::Test(args) => test::run(&args),
+        Task::Check => check::run(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))),
         Task::Bench(bench) => bench.run(),
         Task::Ceiling(args) => bench::serve_ceiling(&args),
     }

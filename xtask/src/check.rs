@@ -1,0 +1,49 @@
+//! `cargo xtask check`: formatting, lints, documentation, and the crate graph.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+
+use crate::test::run_command;
+
+/// Which crate may use which of ours: the picture in docs/architecture.md.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("respoke-core", &[]),
+    ("respoke-wire", &["respoke-core"]),
+    ("respoke-store", &["respoke-core"]),
+    ("respoked", &["respoke-core", "respoke-store", "respoke-wire"]),
+    ("xtask", &[]),
+];
+
+pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
+    crate_graph(root)?;
+    let cargo = |arguments: &[&str]| {
+        let mut command = Command::new("cargo");
+        command.args(arguments).current_dir(root);
+        command
+    };
+    run_command(&mut cargo(&["fmt", "--all", "--check"]))?;
+    run_command(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"]);
+    run_command(doc.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links"))
+}
+
+/// Fails on an arrow that the picture does not have.
+fn crate_graph(root: &Path) -> anyhow::Result<()> {
+    let output = Command::new("cargo").args(["metadata", "--format-version=1", "--no-deps"]).current_dir(root).output()?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("cargo metadata is JSON")?;
+    let packages = metadata["packages"].as_array().context("metadata lists packages")?;
+    ensure!(packages.len() == ARROWS.len(), "a crate is missing from the picture of arrows");
+    for package in packages {
+        let name = package["name"].as_str().unwrap_or_default();
+        let (_, allowed) =
+            ARROWS.iter().find(|(known, _)| *known == name).with_context(|| format!("{name} is not in the picture"))?;
+        let dependencies = package["dependencies"].as_array().context("a package lists dependencies")?;
+        for dependency in dependencies.iter().filter_map(|dependency| dependency["name"].as_str()) {
+            let ours = ARROWS.iter().any(|(known, _)| *known == dependency);
+            ensure!(!ours || allowed.contains(&dependency), "{name} must not use {dependency}");
+        }
+    }
+    Ok(())
+}

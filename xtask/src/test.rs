@@ -1,0 +1,214 @@
+//! `cargo xtask test`: every proof, one after the other, with a closing line for each.
+//!
+//! What the suites need beside Rust is installed into the checkout: npm packages under `tests/clients`, a Python
+//! environment under `build`. Every secret the suites use is noted in `build/canary`, where logs, databases and a
+//! backup are kept too; the last suite looks for the one in the other.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, bail, ensure};
+
+mod canary;
+
+/// What to run.
+#[derive(clap::Args)]
+pub(crate) struct TestArgs {
+    /// Only this suite; may be given several times.
+    #[arg(long, value_enum)]
+    only: Vec<Suite>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Suite {
+    /// Formatting, lints, documentation, the crate graph.
+    Check,
+    /// Unit tests, the store's contract, the server's tests.
+    Rust,
+    /// The published Node client and the other clients' requests.
+    Clients,
+    /// schemathesis against the served description of the API.
+    Schema,
+    /// No secret in any log, database or backup.
+    Canary,
+}
+
+const SUITES: [Suite; 5] = [Suite::Check, Suite::Rust, Suite::Clients, Suite::Schema, Suite::Canary];
+
+/// Runs the suites; fails at the end if one of them did.
+pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
+    let place = Place::prepare()?;
+    let mut failed = Vec::new();
+    for suite in SUITES {
+        if !args.only.is_empty() && !args.only.contains(&suite) {
+            continue;
+        }
+        println!("\n=== {suite:?} ===");
+        let result = match suite {
+            Suite::Check => crate::check::run(&place.root),
+            Suite::Rust => place.rust(),
+            Suite::Clients => place.clients(),
+            Suite::Schema => place.schema(),
+            Suite::Canary => canary::search(&place.canary),
+        };
+        match result {
+            Ok(()) => println!("{suite:?}: 1 passed, 0 failed"),
+            Err(error) => {
+                println!("{suite:?}: 0 passed, 1 failed");
+                eprintln!("{suite:?}: {error:#}");
+                failed.push(suite);
+            }
+        }
+    }
+    ensure!(failed.is_empty(), "suites that failed: {failed:?}");
+    Ok(())
+}
+
+struct Place {
+    root: PathBuf,
+    build: PathBuf,
+    canary: PathBuf,
+}
+
+impl Place {
+    fn prepare() -> anyhow::Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?.to_owned();
+        let build = root.join("build");
+        let canary = build.join("canary");
+        if canary.exists() {
+            std::fs::remove_dir_all(&canary)?;
+        }
+        std::fs::create_dir_all(&canary)?;
+        Ok(Self { root, build, canary })
+    }
+
+    fn rust(&self) -> anyhow::Result<()> {
+        let mut command = Command::new("cargo");
+        command.args(["test", "--workspace", "--no-fail-fast"]).current_dir(&self.root);
+        run_command(command.env("RESPOKED_CANARY_DIR", &self.canary))
+    }
+
+    fn binary(&self) -> anyhow::Result<PathBuf> {
+        run_command(Command::new("cargo").args(["build", "-p", "respoked"]).current_dir(&self.root))?;
+        Ok(self.root.join("target/debug/respoked"))
+    }
+
+    fn clients(&self) -> anyhow::Result<()> {
+        let binary = self.binary()?;
+        have("node", &["nodejs", "npm"])?;
+        have("npm", &["npm"])?;
+        let folder = self.root.join("tests/clients");
+        println!("installing npm packages into tests/clients/node_modules");
+        run_command(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder))?;
+        let mut tests: Vec<PathBuf> = std::fs::read_dir(&folder)?
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| path.to_string_lossy().ends_with(".test.mjs"))
+            .collect();
+        tests.sort();
+        ensure!(!tests.is_empty(), "there are no client tests");
+        let mut command = Command::new("node");
+        command.arg("--test").args(tests).current_dir(&folder).env("RESPOKED_BIN", binary);
+        command.env("RESPOKED_LOG_DIR", self.canary.join("clients"));
+        command.env("RESPOKED_CANARY_FILE", self.canary.join("canaries.txt"));
+        run_command(&mut command)
+    }
+
+    fn schema(&self) -> anyhow::Result<()> {
+        let binary = self.binary()?;
+        have("python3", &["python3", "python3-venv"])?;
+        let python = self.build.join("python");
+        let schemathesis = python.join("bin/schemathesis");
+        if !schemathesis.exists() {
+            println!("installing schemathesis into build/python");
+            run_command(Command::new("python3").args(["-m", "venv"]).arg(&python))?;
+            let mut pip = Command::new(python.join("bin/pip"));
+            pip.args(["install", "--quiet", "--disable-pip-version-check", "-r"]);
+            run_command(pip.arg(self.root.join("tests/schema/requirements.txt")))?;
+        }
+        let server = Server::start(&binary, &self.canary.join("schema"))?;
+        let mut command = Command::new(&schemathesis);
+        command.current_dir(&self.build);
+        command.arg("run").arg(format!("{}/openapi.json", server.url));
+        command.args(["--header", &format!("App-Secret: {}", server.secret)]);
+        // 429 and the like are answers the description knows; what it does not know, and any 5xx, fails.
+        command.args([
+            "--checks",
+            "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
+        ]);
+        command.args(["--phases", "examples,coverage,fuzzing", "--max-examples", "40", "--seed", "1"]);
+        command.args(["--generation-deterministic", "--no-color", "--request-timeout", "30"]);
+        run_command(&mut command)
+    }
+}
+
+/// The built server with one app, for the schema suite.
+struct Server {
+    child: Child,
+    url: String,
+    secret: String,
+}
+
+impl Server {
+    fn start(binary: &Path, home: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(home)?;
+        let log = std::fs::File::create(home.join("server.log"))?;
+        let mut command = Command::new(binary);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(home.join("data"));
+        command.env("RESPOKED_LOG", "trace").env("RESPOKED_ADMIN_PASSWORD", "CANARY-schema-password");
+        command.env("RESPOKED_ADDRESS_REQUESTS_PER_SECOND", "100000");
+        command.env("RESPOKED_ADDRESS_REQUESTS_BURST", "100000");
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn()?;
+        let output = child.stdout.take().context("the output is piped")?;
+        let mut server = Self { child, url: String::new(), secret: String::new() };
+        for line in BufReader::new(output).lines() {
+            let line = line?;
+            if let Some(secret) = line.trim().strip_prefix("App-Secret ") {
+                secret.trim().clone_into(&mut server.secret);
+            }
+            if let Some(url) = line.strip_prefix("respoked listening on ") {
+                url.clone_into(&mut server.url);
+                canary::note(home, &[&server.secret, "CANARY-schema-password"])?;
+                return Ok(server);
+            }
+        }
+        bail!("the server ended before it listened")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // TERM first, so that its database is closed as in real use; a server that does not end is killed.
+        if let Some(pid) = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(0)) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// Makes sure that a program is there; on Debian, as root, installs it.
+fn have(program: &str, packages: &[&str]) -> anyhow::Result<()> {
+    if Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok() {
+        return Ok(());
+    }
+    println!("{program} is missing: installing {} with apt-get", packages.join(", "));
+    let mut command = Command::new("apt-get");
+    command.args(["install", "-y", "--no-install-recommends"]).args(packages);
+    run_command(&mut command).with_context(|| format!("{program} is needed; install it and run this again"))
+}
+
+/// Runs a command to its end and fails if it does.
+pub(crate) fn run_command(command: &mut Command) -> anyhow::Result<()> {
+    let shown: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).map(OsStr::to_owned).collect();
+    let shown = shown.join(OsStr::new(" "));
+    let mut shown = shown.to_string_lossy().into_owned();
+    // A header on a command line can hold a secret of the test server.
+    if shown.contains("App-Secret") {
+        shown = command.get_program().to_string_lossy().into_owned();
+    }
+    println!("$ {shown}");
+    let status = command.status().with_context(|| format!("{shown} could not be started"))?;
+    ensure!(status.success(), "{shown} failed: {status}");
+    Ok(())
+}
