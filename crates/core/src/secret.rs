@@ -4,6 +4,7 @@
 //! Invariant: what is kept of a generated secret is its SHA-256, compared in constant time.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use data_encoding::{Encoding, Specification};
 use sha2::{Digest, Sha256};
@@ -114,11 +115,11 @@ pub fn random_uuid() -> Uuid {
 }
 
 /// The alphabet of App-Secrets: digits and lower-case letters without `i`, `l`, `o` and `u`, so that none is misread.
-fn base32() -> Encoding {
+static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
     let mut spec = Specification::new();
     spec.symbols.push_str("0123456789abcdefghjkmnpqrstvwxyz");
     spec.encoding().expect("32 distinct ASCII symbols are a base32 alphabet")
-}
+});
 
 /// An App-Secret's text: `rspk_`, 32 symbols of randomness, 7 symbols of CRC-32.
 ///
@@ -136,12 +137,11 @@ impl AppSecret {
     /// The App-Secret whose random part is `random`.
     #[must_use]
     pub fn from_random(random: [u8; 20]) -> Self {
-        let base32 = base32();
         let mut text = String::with_capacity(Self::LEN);
         text.push_str(Self::PREFIX);
-        base32.encode_append(&random, &mut text);
+        BASE32.encode_append(&random, &mut text);
         let sum = crc32fast::hash(text.as_bytes());
-        base32.encode_append(&sum.to_be_bytes(), &mut text);
+        BASE32.encode_append(&sum.to_be_bytes(), &mut text);
         Self(Secret::new(text))
     }
 
@@ -159,7 +159,7 @@ impl AppSecret {
         let sound = if text.starts_with(Self::PREFIX) {
             text.len() == Self::LEN && text.is_ascii() && {
                 let (body, sum) = text.split_at(Self::PREFIX.len() + Self::RANDOM_SYMBOLS);
-                let expected = base32().encode(&crc32fast::hash(body.as_bytes()).to_be_bytes());
+                let expected = BASE32.encode(&crc32fast::hash(body.as_bytes()).to_be_bytes());
                 expected == sum
             }
         } else {

@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `respoked`. Everything it does is in the library, where tests reach it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    respoked::cli::main()
+}

@@ -4,4 +4,7 @@
 mod contract;
 mod sqlite;
 
-pub use sqlite::{CrashPoint, Options, SqliteStore};
+pub use sqlite::{
+    CheckDepth, CrashPoint, DatabaseCheck, Options, SqliteStore, UndoneChange, check_database, copy_database,
+    end_everything_issued, fold_log, undone_changes,
+};

@@ -389,6 +389,8 @@ pub struct StoreFigures {
     pub operations: u64,
     /// Microseconds spent committing.
     pub commit_micros: u64,
+    /// Batches by how many operations they held: at most 1, 2, 4, 8, 16, 32, and more.
+    pub commit_sizes: [u64; 7],
 }
 
 /// Keeping the store healthy.

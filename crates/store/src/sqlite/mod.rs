@@ -3,6 +3,7 @@
 mod admins;
 mod apps;
 mod audit;
+mod backup;
 mod endpoints;
 mod maintenance;
 mod readers;
@@ -21,6 +22,9 @@ use respoke_core::ports::{Store, StoreError};
 use respoke_core::seal::Sealer;
 use rusqlite::Connection;
 
+pub use backup::{
+    CheckDepth, DatabaseCheck, UndoneChange, check_database, copy_database, end_everything_issued, fold_log, undone_changes,
+};
 use maintenance::Walk;
 use readers::Readers;
 pub use writer::CrashPoint;

@@ -113,6 +113,17 @@ struct Figures {
     commits: AtomicU64,
     operations: AtomicU64,
     commit_micros: AtomicU64,
+    commit_sizes: [AtomicU64; 7],
+}
+
+impl Figures {
+    /// Counts a batch of `operations` by the power of two that it does not exceed.
+    fn committed(&self, operations: usize) {
+        let class = operations.max(1).next_power_of_two().trailing_zeros() as usize;
+        self.commit_sizes[class.min(self.commit_sizes.len() - 1)].fetch_add(1, Ordering::Relaxed);
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.operations.fetch_add(operations as u64, Ordering::Relaxed);
+    }
 }
 
 /// What the writer is started with.
@@ -192,6 +203,7 @@ impl Writer {
             commits: self.figures.commits.load(Ordering::Relaxed),
             operations: self.figures.operations.load(Ordering::Relaxed),
             commit_micros: self.figures.commit_micros.load(Ordering::Relaxed),
+            commit_sizes: std::array::from_fn(|class| self.figures.commit_sizes[class].load(Ordering::Relaxed)),
         }
     }
 
@@ -261,13 +273,12 @@ impl Worker {
     }
 
     fn commit(&mut self, batch: &mut Vec<Box<dyn Job>>) {
-        let jobs = batch.len() as u64;
         if self.transaction(batch.iter_mut()).is_ok() {
             if self.crash_at == Some(CrashPoint::AfterCommit) {
                 batch.clear();
                 return;
             }
-            self.figures.operations.fetch_add(jobs, Ordering::Relaxed);
+            self.figures.committed(batch.len());
             for job in batch.drain(..) {
                 job.answer(Ok(()));
             }
@@ -280,7 +291,7 @@ impl Worker {
         // One of them failed, or the disk did: each alone, to find out who.
         for mut job in batch.drain(..) {
             let committed = self.transaction(std::iter::once(&mut job));
-            self.figures.operations.fetch_add(1, Ordering::Relaxed);
+            self.figures.committed(1);
             job.answer(committed);
         }
     }
@@ -304,7 +315,6 @@ impl Worker {
                 let committed = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
                 let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
                 self.figures.commit_micros.fetch_add(micros, Ordering::Relaxed);
-                self.figures.commits.fetch_add(1, Ordering::Relaxed);
                 committed.map(|_| ())
             }
             Err(error) => Err(error),

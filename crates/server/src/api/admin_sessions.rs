@@ -1,0 +1,58 @@
+//! `/v1/admin-sessions`: signing in and out; also served as `/v1/adminsessions`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::State;
+use respoke_core::ops::SignIn;
+use respoke_core::refusal::Refusal;
+use respoke_wire::body::Done;
+use respoke_wire::body::admin_sessions::CreateAdminSession;
+use respoke_wire::body::session_tokens::Authorized;
+
+use super::Api;
+use super::answer::Answer;
+use crate::call::{Call, KeyOwner, throttled};
+use crate::openapi::{Conflicts, Refused};
+use crate::problem::Problem;
+
+/// Signs an admin in.
+///
+/// Failed attempts are throttled by address and by user name, with growing delay.
+#[utoipa::path(
+    post, path = "/v1/admin-sessions", tag = "Admin sessions", operation_id = "postAdminSessions",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key repeats the answer")),
+    request_body = CreateAdminSession,
+    responses((status = 200, description = "The Admin-Token", body = Authorized), Refused, Conflicts),
+    security(())
+)]
+pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Authorized>, Problem> {
+    call.admit_anonymous(&api)?;
+    let body: CreateAdminSession = call.read()?;
+    let username = body.username.clone().unwrap_or_default();
+    if let Some(wait) = api.throttle.password_wait(call.address(), &username, Instant::now()) {
+        return Err(throttled(wait));
+    }
+    let password = body.password.as_ref().map_or("", |password| password.expose());
+    let once = call.once(&api, KeyOwner::Knower(&[&username, password]))?;
+    let request = SignIn { username: body.username, password: body.password };
+    let signed_in = api.broker.sign_in(request, once, &call.context()).await;
+    match &signed_in {
+        Ok(_) => api.throttle.password_right(call.address(), &username),
+        Err(Refusal::BadLogin) => api.throttle.password_failed(call.address(), &username, Instant::now()),
+        Err(_) => {}
+    }
+    Ok(Answer(Authorized::with(signed_in?)))
+}
+
+/// Signs the admin out.
+#[utoipa::path(
+    delete, path = "/v1/admin-sessions", tag = "Admin sessions", operation_id = "deleteAdminSessions",
+    responses((status = 200, description = "It is over", body = Done), Refused),
+    security(("Admin-Token" = []))
+)]
+pub(super) async fn end(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.authenticate_admin(&api).await?;
+    api.broker.sign_out(&caller, &call.context()).await?;
+    Ok(Answer(Done::SUCCESS))
+}

@@ -1,0 +1,96 @@
+//! `/v1/apps`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use respoke_core::app::App;
+use respoke_core::id::AppId;
+use respoke_core::refusal::Refusal;
+use respoke_wire::body::Done;
+use respoke_wire::body::apps::{AppView, WriteApp};
+use respoke_wire::body::lists::{ListRequest, PageParams};
+
+use super::answer::{Answer, ListAnswer};
+use super::{Api, page};
+use crate::call::{Call, Id, KeyOwner};
+use crate::openapi::{Conflicts, Missing, Refused};
+use crate::problem::Problem;
+
+/// The id of a path. What is no id names no app.
+pub(super) fn app_of_path(id: &str) -> Result<AppId, Refusal> {
+    AppId::parse(id).ok_or(Refusal::NotFound("Apps"))
+}
+
+/// Lists the account's apps; with an App-Secret, its own.
+#[utoipa::path(
+    get, path = "/v1/apps", tag = "Apps", operation_id = "listApps",
+    params(PageParams),
+    responses((status = 200, description = "A page of them", body = Vec<AppView>,
+        headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused),
+    security(("Admin-Token" = []), ("App-Secret" = []))
+)]
+pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<AppView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: ListRequest = call.read()?;
+    let found = api.broker.list_apps(&caller, page(&request)?).await?;
+    Ok(ListAnswer::of(found, AppView::from))
+}
+
+/// Creates an app. The answer shows its first App-Secret, this once.
+#[utoipa::path(
+    post, path = "/v1/apps", tag = "Apps", operation_id = "postApps",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key repeats the answer")),
+    request_body = WriteApp,
+    responses((status = 200, description = "The app", body = AppView), Refused, Conflicts),
+    security(("Admin-Token" = []))
+)]
+pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<AppView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: WriteApp = call.read()?;
+    let once = call.once(&api, KeyOwner::Caller)?;
+    let patch = body.into_patch();
+    let name = patch.name.clone();
+    let (app, secret) = api.broker.create_app(&caller, name, patch, once, &call.context()).await?;
+    Ok(Answer(AppView::created(app, &secret)))
+}
+
+/// Reads an app.
+#[utoipa::path(
+    get, path = "/v1/apps/{id}", tag = "Apps", operation_id = "getApp",
+    params(("id" = String, Path, description = "The app's id")),
+    responses((status = 200, description = "The app", body = AppView), Refused, Missing),
+    security(("Admin-Token" = []), ("App-Secret" = []))
+)]
+pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<AppView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let app = api.broker.get_app(&caller, app_of_path(&id)?).await?;
+    Ok(Answer(AppView::from(App::clone(&app))))
+}
+
+/// Changes an app. What is absent stays.
+#[utoipa::path(
+    put, path = "/v1/apps/{id}", tag = "Apps", operation_id = "putApp",
+    params(("id" = String, Path, description = "The app's id")),
+    request_body = WriteApp,
+    responses((status = 200, description = "The app", body = AppView), Refused, Missing),
+    security(("Admin-Token" = []), ("App-Secret" = []))
+)]
+pub(super) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<AppView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: WriteApp = call.read()?;
+    let app = api.broker.update_app(&caller, app_of_path(&id)?, body.into_patch(), &call.context()).await?;
+    Ok(Answer(AppView::from(app)))
+}
+
+/// Deletes an app and ends everything that stands on it.
+#[utoipa::path(
+    delete, path = "/v1/apps/{id}", tag = "Apps", operation_id = "deleteApp",
+    params(("id" = String, Path, description = "The app's id")),
+    responses((status = 200, description = "It is gone", body = Done), Refused, Missing),
+    security(("Admin-Token" = []))
+)]
+pub(super) async fn remove(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    api.broker.delete_app(&caller, app_of_path(&id)?, &call.context()).await?;
+    Ok(Answer(Done::SUCCESS))
+}

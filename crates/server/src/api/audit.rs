@@ -1,0 +1,59 @@
+//! `/v1/audit`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use respoke_core::audit::Action;
+use respoke_core::refusal::Refusal;
+use respoke_wire::body::audit::AuditView;
+use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
+
+use super::answer::ListAnswer;
+use super::{Api, app_id, given, page};
+use crate::call::Call;
+use crate::openapi::{Missing, Refused};
+use crate::problem::Problem;
+
+/// Reads the audit log, newest first. An App-Secret sees its own app's rows.
+#[utoipa::path(
+    get, path = "/v1/audit", tag = "Audit", operation_id = "listAudit",
+    params(
+        PageParams,
+        AppParams,
+        ("action" = Option<String>, Query, description = "Only this action, such as `token.issued`"),
+        ("object" = Option<String>, Query, description = "Only what was done to this object"),
+    ),
+    responses((status = 200, description = "A page of it", body = Vec<AuditView>,
+        headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
+    security(("Admin-Token" = []), ("App-Secret" = []))
+)]
+pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<AuditView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: ListRequest = call.read()?;
+    let app = app_id(request.app_id.as_deref())?;
+    let action = action(given(request.action.as_deref()))?;
+    let page = page(&request)?;
+    let object = request.object.filter(|object| !object.is_empty());
+    let found = api.broker.audit_log(&caller, app, action, object, page).await?;
+    Ok(ListAnswer::of(found, AuditView::from))
+}
+
+fn action(word: Option<&str>) -> Result<Option<Action>, Refusal> {
+    let Some(word) = word else { return Ok(None) };
+    match Action::ALL.iter().find(|action| action.word() == word) {
+        Some(action) => Ok(Some(*action)),
+        None => Err(Refusal::field("action", "is not one that the audit log knows")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_action_is_asked_for_by_its_word() {
+        assert_eq!(action(Some("token.issued")).unwrap(), Some(Action::TokenIssued));
+        assert_eq!(action(None).unwrap(), None);
+        assert_eq!(action(Some("token")).unwrap_err().code(), "invalid");
+    }
+}

@@ -1,0 +1,75 @@
+//! `/v1/endpoints/{id}/ban` and `/v1/bans`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use respoke_wire::body::Done;
+use respoke_wire::body::bans::{BanView, CreateBan};
+use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
+
+use super::answer::{Answer, ListAnswer};
+use super::{Api, app_id, page};
+use crate::call::{Call, Id};
+use crate::openapi::{Missing, Refused};
+use crate::problem::Problem;
+
+/// Bans an endpoint: no token is minted for it or redeemed, and what it has is ended, for good.
+///
+/// Banning again replaces reason and expiry.
+#[utoipa::path(
+    put, path = "/v1/endpoints/{id}/ban", tag = "Bans", operation_id = "putBan",
+    params(("id" = String, Path, description = "The endpoint's id")),
+    request_body = CreateBan,
+    responses((status = 200, description = "The ban", body = BanView), Refused, Missing),
+    security(("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn ban(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<BanView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: CreateBan = call.read()?;
+    let app = app_id(body.app_id.as_deref())?;
+    let ban = api.broker.ban(&caller, app, &id, body.reason, body.expires_at, &call.context()).await?;
+    Ok(Answer(BanView::from(ban)))
+}
+
+/// Reads the ban of an endpoint; 404 if it is not banned.
+#[utoipa::path(
+    get, path = "/v1/endpoints/{id}/ban", tag = "Bans", operation_id = "getBan",
+    params(("id" = String, Path, description = "The endpoint's id"), AppParams),
+    responses((status = 200, description = "The ban", body = BanView), Refused, Missing),
+    security(("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<BanView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: ListRequest = call.read()?;
+    let ban = api.broker.get_ban(&caller, app_id(request.app_id.as_deref())?, &id).await?;
+    Ok(Answer(BanView::from(ban)))
+}
+
+/// Lifts a ban. What it ended stays ended.
+#[utoipa::path(
+    delete, path = "/v1/endpoints/{id}/ban", tag = "Bans", operation_id = "deleteBan",
+    params(("id" = String, Path, description = "The endpoint's id"), AppParams),
+    responses((status = 200, description = "It is lifted", body = Done), Refused, Missing),
+    security(("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn lift(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: ListRequest = call.read()?;
+    api.broker.lift_ban(&caller, app_id(request.app_id.as_deref())?, &id, &call.context()).await?;
+    Ok(Answer(Done::SUCCESS))
+}
+
+/// Lists an app's bans by endpoint; past ones too until they are lifted.
+#[utoipa::path(
+    get, path = "/v1/bans", tag = "Bans", operation_id = "listBans",
+    params(PageParams, AppParams),
+    responses((status = 200, description = "A page of them", body = Vec<BanView>,
+        headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
+    security(("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<BanView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: ListRequest = call.read()?;
+    let found = api.broker.list_bans(&caller, app_id(request.app_id.as_deref())?, page(&request)?).await?;
+    Ok(ListAnswer::of(found, BanView::from))
+}

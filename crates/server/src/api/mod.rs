@@ -1,0 +1,234 @@
+//! The routes. One file a resource, named as its path; handlers decode, call one operation and show what came of it.
+
+mod admin_sessions;
+mod answer;
+mod apps;
+mod audit;
+mod bans;
+mod docs;
+mod health;
+mod oauth;
+mod roles;
+mod secrets;
+mod session_tokens;
+mod sessions;
+mod tokens;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{delete, get, post};
+use respoke_core::id::{AppId, RoleId};
+use respoke_core::ops::Broker;
+use respoke_core::page::PageRequest;
+use respoke_core::ports::ListFilter;
+use respoke_core::refusal::Refusal;
+use respoke_core::seal::{NUMBER_END, SealKind, Sealer};
+use respoke_wire::body::lists::ListRequest;
+use utoipa::OpenApi;
+
+use crate::limits::{Limits, Throttle};
+use crate::metrics::Metrics;
+use crate::openapi::Common;
+use crate::problem::Problem;
+
+pub(crate) use docs::document;
+
+/// What handlers have at hand.
+pub(crate) struct Api {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) limits: Limits,
+    pub(crate) throttle: Throttle,
+    /// Mixed into what is derived from an `Idempotency-Key`, so that a database with another key derives otherwise.
+    pub(crate) idempotency_salt: [u8; 32],
+}
+
+impl Api {
+    pub(crate) fn new(broker: Arc<Broker>, metrics: Arc<Metrics>, limits: Limits, throttle: Throttle) -> Self {
+        let idempotency_salt = salt(&broker.store().sealer());
+        Self { broker, metrics, limits, throttle, idempotency_salt }
+    }
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").finish_non_exhaustive()
+    }
+}
+
+/// Key material that the database's key decides: the public names of numbers that no token or session will ever have.
+fn salt(sealer: &Sealer) -> [u8; 32] {
+    let mut salt = [0; 32];
+    salt[..16].copy_from_slice(sealer.name(SealKind::TokenName, NUMBER_END - 1).as_bytes());
+    salt[16..].copy_from_slice(sealer.name(SealKind::SessionName, NUMBER_END - 1).as_bytes());
+    salt
+}
+
+/// The routes that the document describes, and the document. Paths have lost their trailing slashes at the door.
+pub(crate) fn router(api: Arc<Api>) -> Router {
+    let own_session = get(session_tokens::describe)
+        .post(session_tokens::create)
+        .put(session_tokens::extend)
+        .delete(session_tokens::end);
+    let admin_session = post(admin_sessions::create).delete(admin_sessions::end);
+    Router::new()
+        .route("/v1/tokens", get(tokens::list).post(tokens::create).put(tokens::replace))
+        .route("/v1/tokens/{id}", get(tokens::inspect).delete(tokens::revoke))
+        .route("/v1/session-tokens", own_session.clone())
+        .route("/v1/appauthsessions", own_session)
+        .route("/v1/sessions", get(sessions::list).delete(sessions::end_many))
+        .route("/v1/sessions/{id}", get(sessions::read).delete(sessions::end))
+        .route("/v1/admin-sessions", admin_session.clone())
+        .route("/v1/adminsessions", admin_session)
+        .route("/v1/apps", get(apps::list).post(apps::create))
+        .route("/v1/apps/{id}", get(apps::read).put(apps::update).patch(apps::update).delete(apps::remove))
+        .route("/v1/apps/{id}/secrets", get(secrets::list).post(secrets::create))
+        .route("/v1/apps/{id}/secrets/{sid}", delete(secrets::revoke))
+        .route("/v1/apps/{id}/secrets/{sid}/roll", post(secrets::roll))
+        .route("/v1/roles", get(roles::list).post(roles::create))
+        .route("/v1/roles/{id}", get(roles::read).put(roles::update).delete(roles::remove))
+        .route("/v1/endpoints/{id}/ban", get(bans::read).post(bans::ban).put(bans::ban).delete(bans::lift))
+        .route("/v1/bans", get(bans::list))
+        .route("/v1/audit", get(audit::list))
+        .route("/oauth/introspect", post(oauth::introspect))
+        .route("/oauth/revoke", post(oauth::revoke))
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/openapi.json", get(docs::json))
+        .route("/docs", get(docs::page))
+        .route("/docs/style.css", get(docs::style))
+        .fallback(async || Problem::no_such_route())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .with_state(api)
+}
+
+/// Every operation; `openapi.rs` adds what they have in common.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "respoked",
+        description = "The Respoke API, self-hosted. Every path is served with and without a trailing slash; bodies are \
+                       JSON or forms; success is always 200.",
+        license(name = "Apache-2.0 OR MIT"),
+    ),
+    paths(
+        tokens::create,
+        tokens::replace,
+        tokens::list,
+        tokens::inspect,
+        tokens::revoke,
+        session_tokens::create,
+        session_tokens::describe,
+        session_tokens::extend,
+        session_tokens::end,
+        sessions::list,
+        sessions::end_many,
+        sessions::read,
+        sessions::end,
+        admin_sessions::create,
+        admin_sessions::end,
+        apps::list,
+        apps::create,
+        apps::read,
+        apps::update,
+        apps::remove,
+        secrets::list,
+        secrets::create,
+        secrets::revoke,
+        secrets::roll,
+        roles::list,
+        roles::create,
+        roles::read,
+        roles::update,
+        roles::remove,
+        bans::read,
+        bans::ban,
+        bans::lift,
+        bans::list,
+        audit::list,
+        oauth::introspect,
+        oauth::revoke,
+        health::live,
+        health::ready,
+        health::metrics,
+    ),
+    modifiers(&Common)
+)]
+pub(crate) struct Document;
+
+/// The page that is asked for.
+fn page(request: &ListRequest) -> Result<PageRequest, Refusal> {
+    let limit = match request.limit {
+        None => PageRequest::LIMIT_DEFAULT,
+        Some(limit) => usize::try_from(limit)
+            .ok()
+            .filter(|limit| (1..=PageRequest::LIMIT_MAX).contains(limit))
+            .ok_or_else(|| Refusal::field("limit", "must be from 1 to 200"))?,
+    };
+    Ok(PageRequest { limit, after: given(request.cursor.as_deref()).map(str::to_owned) })
+}
+
+/// The endpoint and role that are asked for.
+fn filter(request: &ListRequest) -> Result<ListFilter, Refusal> {
+    let endpoint_id = match given(request.endpoint_id.as_deref()) {
+        None => None,
+        Some(text) => Some(endpoint_id(text)?),
+    };
+    Ok(ListFilter { endpoint_id, role_id: role_id(request.role_id.as_deref())? })
+}
+
+fn endpoint_id(text: &str) -> Result<respoke_core::id::EndpointId, Refusal> {
+    respoke_core::id::EndpointId::parse(text).map_err(|problem| Refusal::field("endpointId", problem))
+}
+
+/// Reads `appId`. Empty text, as forms send it, names none.
+fn app_id(text: Option<&str>) -> Result<Option<AppId>, Refusal> {
+    match given(text) {
+        None => Ok(None),
+        Some(text) => AppId::parse(text).map(Some).ok_or_else(|| Refusal::field("appId", "must be a UUID")),
+    }
+}
+
+/// Reads `roleId`, as [`app_id`] does.
+fn role_id(text: Option<&str>) -> Result<Option<RoleId>, Refusal> {
+    match given(text) {
+        None => Ok(None),
+        Some(text) => RoleId::parse(text).map(Some).ok_or_else(|| Refusal::field("roleId", "must be a UUID")),
+    }
+}
+
+fn given(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_bounded() {
+        let asked = |limit| page(&ListRequest { limit, cursor: Some(String::new()), ..ListRequest::default() });
+        assert_eq!(asked(None).unwrap().limit, 200);
+        assert_eq!(asked(Some(1)).unwrap().limit, 1);
+        assert!(asked(Some(200)).unwrap().after.is_none());
+        for limit in [0, 201, u64::MAX] {
+            assert_eq!(asked(Some(limit)).unwrap_err().code(), "invalid");
+        }
+    }
+
+    #[test]
+    fn the_salt_is_the_databases_own() {
+        assert_eq!(salt(&Sealer::new([1; 16])), salt(&Sealer::new([1; 16])));
+        assert_ne!(salt(&Sealer::new([1; 16])), salt(&Sealer::new([2; 16])));
+    }
+
+    #[test]
+    fn an_id_is_a_uuid_or_absent() {
+        assert!(app_id(None).unwrap().is_none());
+        assert!(app_id(Some("")).unwrap().is_none());
+        assert!(app_id(Some("7C5F10A4-3F1E-4B6E-9A30-5D3F6CF0A001")).unwrap().is_some());
+        assert_eq!(role_id(Some("7")).unwrap_err().code(), "invalid");
+    }
+}

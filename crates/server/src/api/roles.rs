@@ -1,0 +1,107 @@
+//! `/v1/roles`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use respoke_core::id::RoleId;
+use respoke_core::refusal::Refusal;
+use respoke_core::role::Permissions;
+use respoke_wire::body::Done;
+use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
+use respoke_wire::body::roles::{RoleView, WriteRole};
+
+use super::answer::{Answer, ListAnswer};
+use super::{Api, app_id, given, page};
+use crate::call::{Call, Id, KeyOwner};
+use crate::openapi::{Conflicts, Missing, Refused};
+use crate::problem::Problem;
+
+/// Lists an app's roles, oldest first.
+#[utoipa::path(
+    get, path = "/v1/roles", tag = "Roles", operation_id = "listRoles",
+    params(PageParams, AppParams),
+    responses((status = 200, description = "A page of them", body = Vec<RoleView>,
+        headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
+    security(("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<RoleView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: ListRequest = call.read()?;
+    let app = app_id(request.app_id.as_deref())?;
+    let (found, account) = api.broker.list_roles(&caller, app, page(&request)?).await?;
+    Ok(ListAnswer::of(found, |role| RoleView::from((role, account))))
+}
+
+/// Creates a role. The caller may choose its id.
+#[utoipa::path(
+    post, path = "/v1/roles", tag = "Roles", operation_id = "postRoles",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key repeats the answer")),
+    request_body = WriteRole,
+    responses((status = 200, description = "The role", body = RoleView), Refused, Missing, Conflicts),
+    security(("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<RoleView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let mut body: WriteRole = call.read()?;
+    let once = call.once(&api, KeyOwner::Caller)?;
+    let app = app_id(body.app_id.as_deref())?;
+    let id = match given(body.id.as_deref()) {
+        None => None,
+        Some(text) => Some(RoleId::parse(text).ok_or_else(|| Refusal::field("id", "must be a UUID"))?),
+    };
+    let name = body.name.take();
+    let permissions = body.permissions_over(Permissions::default());
+    let role = api.broker.create_role(&caller, app, id, name, permissions, once, &call.context()).await?;
+    Ok(Answer(RoleView::from(role)))
+}
+
+/// Reads a role.
+#[utoipa::path(
+    get, path = "/v1/roles/{id}", tag = "Roles", operation_id = "getRole",
+    params(("id" = String, Path, description = "The role's id"), AppParams),
+    responses((status = 200, description = "The role", body = RoleView), Refused, Missing),
+    security(("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<RoleView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: ListRequest = call.read()?;
+    let role = api.broker.get_role(&caller, app_id(request.app_id.as_deref())?, &id).await?;
+    Ok(Answer(RoleView::from(role)))
+}
+
+/// Changes a role; what is absent stays. Sessions that use it feel it at once.
+#[utoipa::path(
+    put, path = "/v1/roles/{id}", tag = "Roles", operation_id = "putRole",
+    params(("id" = String, Path, description = "The role's id"), AppParams),
+    request_body = WriteRole,
+    responses((status = 200, description = "The role", body = RoleView), Refused, Missing, Conflicts),
+    security(("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<RoleView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let mut body: WriteRole = call.read()?;
+    let app = app_id(body.app_id.as_deref())?;
+    let name = body.name.take();
+    let permissions = if body.names_permissions() {
+        let (stored, _) = api.broker.get_role(&caller, app, &id).await?;
+        Some(body.permissions_over(stored.permissions))
+    } else {
+        None
+    };
+    let role = api.broker.update_role(&caller, app, &id, name, permissions, &call.context()).await?;
+    Ok(Answer(RoleView::from(role)))
+}
+
+/// Deletes a role and ends the tokens and sessions that use it.
+#[utoipa::path(
+    delete, path = "/v1/roles/{id}", tag = "Roles", operation_id = "deleteRole",
+    params(("id" = String, Path, description = "The role's id"), AppParams),
+    responses((status = 200, description = "It is gone", body = Done), Refused, Missing),
+    security(("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn remove(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: ListRequest = call.read()?;
+    api.broker.delete_role(&caller, app_id(request.app_id.as_deref())?, &id, &call.context()).await?;
+    Ok(Answer(Done::SUCCESS))
+}

@@ -1,0 +1,179 @@
+//! `/v1/apps/{id}/secrets`: several App-Secrets an app, rolled and revoked without an outage.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use respoke_core::app::SecretRecord;
+use respoke_core::id::SecretId;
+use respoke_core::ops::Overlap;
+use respoke_core::page::{Page, PageRequest};
+use respoke_core::refusal::Refusal;
+use respoke_wire::body::Done;
+use respoke_wire::body::lists::{ListRequest, PageParams};
+use respoke_wire::body::secrets::{CreateSecret, RevokeSecret, RollSecret, SecretView};
+
+use super::answer::{Answer, ListAnswer};
+use super::apps::app_of_path;
+use super::{Api, page};
+use crate::call::{Call, Id, Ids, KeyOwner};
+use crate::openapi::{Conflicts, Missing, Refused};
+use crate::problem::Problem;
+
+/// Lists an app's secrets, revoked ones included, oldest first, without their texts.
+#[utoipa::path(
+    get, path = "/v1/apps/{id}/secrets", tag = "Secrets", operation_id = "listSecrets",
+    params(("id" = String, Path, description = "The app's id"), PageParams),
+    responses((status = 200, description = "A page of them", body = Vec<SecretView>,
+        headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
+    security(("Admin-Token" = []), ("App-Secret" = []))
+)]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Id(id): Id,
+    call: Call,
+) -> Result<ListAnswer<SecretView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: ListRequest = call.read()?;
+    let secrets = api.broker.list_secrets(&caller, app_of_path(&id)?).await?;
+    Ok(ListAnswer::of(cut(secrets, &page(&request)?)?, SecretView::from))
+}
+
+/// The part of a whole list that is asked for; the cursor is the last secret's id.
+fn cut(secrets: Vec<SecretRecord>, page: &PageRequest) -> Result<Page<SecretRecord>, Refusal> {
+    let start = match &page.after {
+        None => 0,
+        Some(after) => {
+            let last = secrets.iter().position(|secret| secret.id.to_string() == *after);
+            last.ok_or_else(|| Refusal::field("cursor", "is not one that a list has given"))? + 1
+        }
+    };
+    let more = secrets.len() > start + page.limit;
+    let items: Vec<_> = secrets.into_iter().skip(start).take(page.limit).collect();
+    let next = items.last().filter(|_| more).map(|secret| secret.id.to_string());
+    Ok(Page { items, next })
+}
+
+/// Makes a secret, or takes over one that backends already hold. The answer shows its text, this once.
+#[utoipa::path(
+    post, path = "/v1/apps/{id}/secrets", tag = "Secrets", operation_id = "postSecrets",
+    params(
+        ("id" = String, Path, description = "The app's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key repeats the answer"),
+    ),
+    request_body = CreateSecret,
+    responses((status = 200, description = "The secret", body = SecretView), Refused, Missing, Conflicts),
+    security(("Admin-Token" = []), ("App-Secret" = []))
+)]
+pub(super) async fn create(
+    State(api): State<Arc<Api>>,
+    Id(id): Id,
+    call: Call,
+) -> Result<Answer<SecretView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: CreateSecret = call.read()?;
+    let once = call.once(&api, KeyOwner::Caller)?;
+    let import = body.secret.as_ref().map(|secret| secret.expose());
+    let created = api
+        .broker
+        .create_secret(&caller, app_of_path(&id)?, body.name, body.expires_at, import, once, &call.context())
+        .await?;
+    Ok(Answer(SecretView::from(created)))
+}
+
+/// Revokes a secret, and with it the tokens and sessions it minted.
+#[utoipa::path(
+    delete, path = "/v1/apps/{id}/secrets/{sid}", tag = "Secrets", operation_id = "deleteSecret",
+    params(
+        ("id" = String, Path, description = "The app's id"),
+        ("sid" = String, Path, description = "The secret's id"),
+        ("keepSessions" = Option<bool>, Query, description = "Whether tokens and sessions minted with it live on; a body may say it too"),
+    ),
+    responses((status = 200, description = "It is revoked", body = Done), Refused, Missing),
+    security(("Admin-Token" = []), ("App-Secret" = []))
+)]
+pub(super) async fn revoke(
+    State(api): State<Arc<Api>>,
+    Ids(id, secret): Ids,
+    call: Call,
+) -> Result<Answer<Done>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: RevokeSecret = call.read()?;
+    let keep_sessions = body.keep_sessions.unwrap_or(false);
+    let (app, secret) = (app_of_path(&id)?, secret_of_path(&secret)?);
+    api.broker.revoke_secret(&caller, app, secret, keep_sessions, &call.context()).await?;
+    Ok(Answer(Done::SUCCESS))
+}
+
+/// Makes a successor of a secret, which is still taken for a while. What it minted lives on.
+#[utoipa::path(
+    post, path = "/v1/apps/{id}/secrets/{sid}/roll", tag = "Secrets", operation_id = "rollSecret",
+    params(
+        ("id" = String, Path, description = "The app's id"),
+        ("sid" = String, Path, description = "The secret's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key repeats the answer"),
+    ),
+    request_body = RollSecret,
+    responses((status = 200, description = "The new secret", body = SecretView), Refused, Missing, Conflicts),
+    security(("Admin-Token" = []), ("App-Secret" = []))
+)]
+pub(super) async fn roll(
+    State(api): State<Arc<Api>>,
+    Ids(id, secret): Ids,
+    call: Call,
+) -> Result<Answer<SecretView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: RollSecret = call.read()?;
+    let overlap = match body.overlap.as_deref() {
+        None | Some("") => Overlap::Day,
+        Some(text) => {
+            Overlap::parse(text).ok_or_else(|| Refusal::field("overlap", "must be now, 1h, 24h or 7d"))?
+        }
+    };
+    let once = call.once(&api, KeyOwner::Caller)?;
+    let (app, secret) = (app_of_path(&id)?, secret_of_path(&secret)?);
+    let rolled = api.broker.roll_secret(&caller, app, secret, overlap, once, &call.context()).await?;
+    Ok(Answer(SecretView::from(rolled)))
+}
+
+fn secret_of_path(id: &str) -> Result<SecretId, Refusal> {
+    SecretId::parse(id).ok_or(Refusal::NotFound("Secrets"))
+}
+
+#[cfg(test)]
+mod tests {
+    use respoke_core::clock::Timestamp;
+    use respoke_core::secret::SecretHash;
+
+    use super::*;
+
+    #[test]
+    fn a_list_is_cut_into_pages_that_cover_it() {
+        let record = |_| SecretRecord {
+            id: SecretId::random(),
+            app_id: AppId::random(),
+            name: String::new(),
+            hint: String::new(),
+            hash: SecretHash::of(b""),
+            created_at: Timestamp::from_millis(0),
+            last_used_at: None,
+            expires_at: None,
+            revoked_at: None,
+            keep_sessions: false,
+        };
+        let all: Vec<_> = (0..5).map(record).collect();
+        let mut seen = Vec::new();
+        let mut after = None;
+        loop {
+            let page = cut(all.clone(), &PageRequest { limit: 2, after }).unwrap();
+            seen.extend(page.items.iter().map(|secret| secret.id));
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!(seen, all.iter().map(|secret| secret.id).collect::<Vec<_>>());
+        assert!(cut(all, &PageRequest { limit: 2, after: Some("x".into()) }).is_err());
+    }
+
+    use respoke_core::id::AppId;
+}

@@ -1,0 +1,74 @@
+//! `/v1/session-tokens`, for the session's own holder; also served as `/v1/appauthsessions`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use respoke_wire::body::Done;
+use respoke_wire::body::session_tokens::{Authorized, CreateSessionToken, ExtendSession};
+use respoke_wire::body::sessions::SessionView;
+
+use super::answer::Answer;
+use super::{Api, sessions};
+use crate::call::{Call, KeyOwner};
+use crate::openapi::{Conflicts, Refused};
+use crate::problem::Problem;
+
+/// Trades a one-use token for a session token, once.
+///
+/// A valid App-Token of the same endpoint is superseded: its session ends as the new one opens. Any other is ignored.
+#[utoipa::path(
+    post, path = "/v1/session-tokens", tag = "Session tokens", operation_id = "postSessionTokens",
+    params(
+        ("App-Token" = Option<String>, Header, description = "The endpoint's previous session token"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key repeats the answer"),
+    ),
+    request_body = CreateSessionToken,
+    responses((status = 200, description = "The session token", body = Authorized), Refused, Conflicts),
+    security((), ("App-Token" = []))
+)]
+pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Authorized>, Problem> {
+    let body: CreateSessionToken = call.read()?;
+    let caller = call.authenticate_leniently(&api).await?;
+    let token = body.token_id.as_ref();
+    let once = call.once(&api, KeyOwner::Knower(&[token.map_or("", |token| token.expose())]))?;
+    let opened = api.broker.open_session(&caller, token, once, &call.context()).await?;
+    Ok(Answer(Authorized::with(opened.text)))
+}
+
+/// Describes the caller's session.
+#[utoipa::path(
+    get, path = "/v1/session-tokens", tag = "Session tokens", operation_id = "getSessionTokens",
+    responses((status = 200, description = "The session", body = SessionView), Refused),
+    security(("App-Token" = []))
+)]
+pub(super) async fn describe(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<SessionView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let session = api.broker.own_session(&caller)?;
+    Ok(Answer(sessions::show(&api.broker, session.record.clone())))
+}
+
+/// Extends the caller's session before it expires, from now on, within the app's maximum.
+#[utoipa::path(
+    put, path = "/v1/session-tokens", tag = "Session tokens", operation_id = "putSessionTokens",
+    request_body = ExtendSession,
+    responses((status = 200, description = "The session", body = SessionView), Refused),
+    security(("App-Token" = []))
+)]
+pub(super) async fn extend(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<SessionView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: ExtendSession = call.read()?;
+    let session = api.broker.extend_session(&caller, body.ttl, &call.context()).await?;
+    Ok(Answer(sessions::show(&api.broker, session)))
+}
+
+/// Ends the caller's session. A caller without one is no error.
+#[utoipa::path(
+    delete, path = "/v1/session-tokens", tag = "Session tokens", operation_id = "deleteSessionTokens",
+    responses((status = 200, description = "It is over", body = Done), Refused),
+    security(("App-Token" = []), ())
+)]
+pub(super) async fn end(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.authenticate_leniently(&api).await?;
+    api.broker.close_session(&caller, &call.context()).await?;
+    Ok(Answer(Done::SUCCESS))
+}

@@ -1,0 +1,140 @@
+//! `/v1/sessions`, for those with authority over the app.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use respoke_core::ops::{Broker, EndSessions};
+use respoke_core::ports::EndScope;
+use respoke_core::refusal::Refusal;
+use respoke_core::session::SessionRecord;
+use respoke_wire::body::Done;
+use respoke_wire::body::lists::{AppParams, FilterParams, ListRequest, PageParams};
+use respoke_wire::body::sessions::{EndSessions as EndSessionsBody, SessionView};
+
+use super::answer::{Answer, ListAnswer};
+use super::{Api, app_id, endpoint_id, filter, given, page, role_id};
+use crate::call::{Call, Id};
+use crate::openapi::{Missing, Refused};
+use crate::problem::Problem;
+
+/// Lists live sessions, oldest first.
+#[utoipa::path(
+    get, path = "/v1/sessions", tag = "Sessions", operation_id = "listSessions",
+    params(PageParams, AppParams, FilterParams),
+    responses((status = 200, description = "A page of them", body = Vec<SessionView>,
+        headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
+    security(("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<SessionView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: ListRequest = call.read()?;
+    let app = app_id(request.app_id.as_deref())?;
+    let found = api.broker.list_sessions(&caller, app, filter(&request)?, page(&request)?).await?;
+    Ok(ListAnswer::of(found, |record| show(&api.broker, record)))
+}
+
+/// Reads one live session.
+#[utoipa::path(
+    get, path = "/v1/sessions/{id}", tag = "Sessions", operation_id = "getSession",
+    params(("id" = String, Path, description = "The session's `id`")),
+    responses((status = 200, description = "The session", body = SessionView), Refused, Missing),
+    security(("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<SessionView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    Ok(Answer(show(&api.broker, api.broker.session(&caller, &id).await?)))
+}
+
+/// Ends one session. One that is over already is no error.
+#[utoipa::path(
+    delete, path = "/v1/sessions/{id}", tag = "Sessions", operation_id = "deleteSession",
+    params(("id" = String, Path, description = "The session's `id`")),
+    responses((status = 200, description = "It is over", body = Done), Refused, Missing),
+    security(("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    api.broker.end_session(&caller, &id, &call.context()).await?;
+    Ok(Answer(Done::SUCCESS))
+}
+
+/// Ends all sessions of an endpoint, of a role or of the app, at once.
+///
+/// Exactly one of `endpointId`, `roleId` and `all` is given, in the query or in a body.
+#[utoipa::path(
+    delete, path = "/v1/sessions", tag = "Sessions", operation_id = "deleteSessions",
+    params(
+        AppParams,
+        FilterParams,
+        ("all" = Option<bool>, Query, description = "All sessions of the app"),
+        ("issuedBefore" = Option<String>, Query, description = "Only what was issued before this: RFC 3339 text, or seconds or milliseconds since the epoch"),
+        ("tokens" = Option<bool>, Query, description = "Whether outstanding tokenIds are spent as well; true by default"),
+    ),
+    responses((status = 200, description = "They are over", body = Done), Refused, Missing),
+    security(("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn end_many(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: EndSessionsBody = call.read()?;
+    let request = EndSessions {
+        app_id: app_id(body.app_id.as_deref())?,
+        scope: scope(&body)?,
+        issued_before: body.issued_before,
+        tokens_too: body.tokens.unwrap_or(true),
+    };
+    api.broker.end_sessions(&caller, request, &call.context()).await?;
+    Ok(Answer(Done::SUCCESS))
+}
+
+fn scope(body: &EndSessionsBody) -> Result<EndScope, Refusal> {
+    let role = role_id(body.role_id.as_deref())?;
+    match (given(body.endpoint_id.as_deref()), role, body.all) {
+        (Some(endpoint), None, None | Some(false)) => Ok(EndScope::Endpoint(endpoint_id(endpoint)?)),
+        (None, Some(role), None | Some(false)) => Ok(EndScope::Role(role)),
+        (None, None, Some(true)) => Ok(EndScope::App),
+        // Nothing is ended by leaving something out, nor more than was meant by saying too much.
+        _ => Err(Refusal::field("all", "or endpointId or roleId must be given, and only one of them")),
+    }
+}
+
+pub(super) fn show(broker: &Broker, record: SessionRecord) -> SessionView {
+    SessionView {
+        id: broker.session_id(record.number),
+        app_id: record.grant.app_id,
+        endpoint_id: record.grant.endpoint_id,
+        role_id: record.grant.role_id,
+        created_at: record.created_at,
+        expires_at: record.expires_at,
+        last_seen_at: record.last_seen_at,
+        address: record.address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_sessions_are_ended_only_by_exactly_one_scope() {
+        let role = Some("7C5F10A4-3F1E-4B6E-9A30-5D3F6CF0A001".to_owned());
+        let endpoint = Some("jo".to_owned());
+        let body = |endpoint_id: &Option<String>, role_id: &Option<String>, all| EndSessionsBody {
+            endpoint_id: endpoint_id.clone(),
+            role_id: role_id.clone(),
+            all,
+            ..EndSessionsBody::default()
+        };
+        assert!(matches!(scope(&body(&endpoint, &None, None)), Ok(EndScope::Endpoint(_))));
+        assert!(matches!(scope(&body(&None, &role, Some(false))), Ok(EndScope::Role(_))));
+        assert!(matches!(scope(&body(&None, &None, Some(true))), Ok(EndScope::App)));
+        for body in [
+            body(&None, &None, None),
+            body(&None, &None, Some(false)),
+            body(&endpoint, &role, None),
+            body(&endpoint, &None, Some(true)),
+            body(&Some(String::new()), &None, None),
+        ] {
+            assert_eq!(scope(&body).unwrap_err().code(), "invalid");
+        }
+    }
+}

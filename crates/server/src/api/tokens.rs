@@ -1,0 +1,147 @@
+//! `/v1/tokens`: minting, listing, inspecting and revoking one-use tokens.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use respoke_core::ops::{Broker, InspectedToken, IssueToken, IssuedToken};
+use respoke_core::secret::Secret;
+use respoke_wire::body::lists::{AppParams, FilterParams, ListRequest, PageParams};
+use respoke_wire::body::tokens::{IssueToken as IssueTokenBody, TokenIssued, TokenView};
+use respoke_wire::body::Done;
+
+use super::answer::{Answer, ListAnswer};
+use super::{Api, app_id, filter, page};
+use crate::call::{Call, Id, KeyOwner};
+use crate::openapi::{Conflicts, Missing, Refused};
+use crate::problem::Problem;
+
+/// Mints a one-use token for an endpoint.
+///
+/// In an app in development mode no credential is needed; the token then has no role and permits what development mode
+/// permits. An App-Token is not looked at.
+#[utoipa::path(
+    post, path = "/v1/tokens", tag = "Tokens", operation_id = "postTokens",
+    params(
+        ("App-Secret" = Option<String>, Header, description = "The app's secret"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key repeats the answer"),
+    ),
+    request_body = IssueTokenBody,
+    responses((status = 200, description = "The token", body = TokenIssued), Refused, Missing, Conflicts),
+    security(("App-Secret" = []), ("App-Secret-Query" = []), ("Admin-Token" = []), ())
+)]
+pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<TokenIssued>, Problem> {
+    issue(&api, &call, false).await
+}
+
+/// Mints a one-use token and spends every other outstanding one of the endpoint, so that exactly one is live.
+///
+/// With `endSessions` the endpoint's sessions end as well.
+#[utoipa::path(
+    put, path = "/v1/tokens", tag = "Tokens", operation_id = "putTokens",
+    params(
+        ("App-Secret" = Option<String>, Query, description = "The app's secret; the header of the same name is taken too"),
+    ),
+    request_body = IssueTokenBody,
+    responses((status = 200, description = "The token", body = TokenIssued), Refused, Missing),
+    security(("App-Secret-Query" = []), ("App-Secret" = []), ("Admin-Token" = []), ())
+)]
+pub(super) async fn replace(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<TokenIssued>, Problem> {
+    issue(&api, &call, true).await
+}
+
+async fn issue(api: &Api, call: &Call, replace: bool) -> Result<Answer<TokenIssued>, Problem> {
+    let body: IssueTokenBody = call.read()?;
+    let app_id = app_id(body.app_id.as_deref())?;
+    let caller = call.authenticate_minting(api, app_id, body.endpoint_id.as_deref()).await?;
+    // A replacement is safe to repeat as it is: however often it is sent, one token is live.
+    let once = if replace { None } else { call.once(api, KeyOwner::Minter(body.app_id.as_deref().unwrap_or_default()))? };
+    let request = IssueToken {
+        app_id,
+        endpoint_id: body.endpoint_id,
+        role_id: body.role_id.filter(|id| !id.is_empty()),
+        role_name: body.role_name.filter(|name| !name.is_empty()),
+        ttl_secs: body.ttl,
+        replace,
+        end_sessions: body.end_sessions.unwrap_or(false),
+    };
+    let issued = api.broker.issue_token(&caller, request, once, &call.context()).await?;
+    Ok(Answer(show_issued(issued)))
+}
+
+fn show_issued(issued: IssuedToken) -> TokenIssued {
+    TokenIssued {
+        app_id: issued.app.id,
+        endpoint_id: issued.grant.endpoint_id,
+        role_id: issued.grant.role_id,
+        account_id: issued.app.account_id,
+        create_time: issued.created_at.secs(),
+        expiry_time: issued.expires_at.secs(),
+        id: issued.text.clone(),
+        for_development: issued.grant.role_id.is_none(),
+        created_at: issued.created_at,
+        token_id: issued.text,
+    }
+}
+
+/// Lists outstanding tokens, oldest first, without their texts.
+#[utoipa::path(
+    get, path = "/v1/tokens", tag = "Tokens", operation_id = "listTokens",
+    params(PageParams, AppParams, FilterParams),
+    responses((status = 200, description = "A page of them", body = Vec<TokenView>,
+        headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
+    security(("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<TokenView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: ListRequest = call.read()?;
+    let app = app_id(request.app_id.as_deref())?;
+    let found = api.broker.list_tokens(&caller, app, filter(&request)?, page(&request)?).await?;
+    Ok(ListAnswer::of(found, |record| show(&api.broker, InspectedToken { record, lapse: None })))
+}
+
+/// Says what a token is and why it would be refused.
+#[utoipa::path(
+    get, path = "/v1/tokens/{id}", tag = "Tokens", operation_id = "getToken",
+    params(("id" = String, Path, description = "The `id` of the list, or the tokenId itself")),
+    responses((status = 200, description = "The token", body = TokenView), Refused, Missing),
+    security(("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn inspect(
+    State(api): State<Arc<Api>>,
+    Id(id): Id,
+    call: Call,
+) -> Result<Answer<TokenView>, Problem> {
+    let id = Secret::new(id);
+    let caller = call.authenticate(&api).await?;
+    let inspected = api.broker.inspect_token(&caller, &id).await?;
+    Ok(Answer(show(&api.broker, inspected)))
+}
+
+/// Revokes a token. One that is over already is no error.
+#[utoipa::path(
+    delete, path = "/v1/tokens/{id}", tag = "Tokens", operation_id = "deleteToken",
+    params(("id" = String, Path, description = "The `id` of the list, or the tokenId itself")),
+    responses((status = 200, description = "It is over", body = Done), Refused, Missing),
+    security(("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn revoke(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+    let id = Secret::new(id);
+    let caller = call.authenticate(&api).await?;
+    api.broker.revoke_token(&caller, &id, &call.context()).await?;
+    Ok(Answer(Done::SUCCESS))
+}
+
+fn show(broker: &Broker, inspected: InspectedToken) -> TokenView {
+    let InspectedToken { record, lapse } = inspected;
+    TokenView {
+        id: broker.token_id(record.number),
+        app_id: record.grant.app_id,
+        endpoint_id: record.grant.endpoint_id,
+        role_id: record.grant.role_id,
+        created_at: record.created_at,
+        activate_by: record.activate_by,
+        expires_at: record.expires_at,
+        state: lapse.map_or(TokenView::OUTSTANDING, respoke_core::grant::Lapse::word),
+        why: lapse.map(TokenView::why),
+    }
+}

@@ -1,0 +1,543 @@
+//! A request as handlers see it: who asks, from where, with what input, and how often they may.
+//!
+//! Handlers take a [`Call`] and nothing else of the request. The door (`door.rs`) puts [`Facts`] into the request's
+//! extensions and reads back what the call found out.
+//!
+//! Invariant: of several credentials exactly one is looked at, and if that one is wrong the request is refused; the only
+//! routes that ignore a wrong one are those that need none.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use axum::extract::{FromRequestParts, MatchedPath, Path};
+use bytes::Bytes;
+use data_encoding::BASE64;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, Uri};
+use respoke_core::id::{AppId, RequestId};
+use respoke_core::idempotency::IdempotencyKey;
+use respoke_core::ops::{Caller, Context, Credential};
+use respoke_core::refusal::Refusal;
+use respoke_core::secret::Secret;
+use respoke_wire::body::oauth::TokenQuestion;
+use respoke_wire::input::{self, DecodeError, Input};
+use serde::de::DeserializeOwned;
+
+use crate::api::Api;
+use crate::limits::Standing;
+use crate::problem::Problem;
+
+/// The longest `Idempotency-Key`, in bytes.
+const IDEMPOTENCY_KEY_LEN_MAX: usize = 255;
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// What the door knows of a request, and what it wants to know of it afterwards.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) request_id: RequestId,
+    /// Who asks, trusted proxies seen through.
+    pub(crate) address: IpAddr,
+    pub(crate) body: Bytes,
+    /// What is left of the tightest bucket; set when one was looked at.
+    pub(crate) standing: OnceLock<Standing>,
+    /// The route's template; set when a handler was reached.
+    pub(crate) route: OnceLock<MatchedPath>,
+}
+
+impl Facts {
+    pub(crate) fn new(request_id: RequestId, address: IpAddr, body: Bytes) -> Self {
+        Self { request_id, address, body, standing: OnceLock::new(), route: OnceLock::new() }
+    }
+}
+
+/// A credential by where it is found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    AppToken,
+    AppSecret,
+    AdminToken,
+}
+
+impl Kind {
+    /// In the order in which respoke-admin chooses among them.
+    const ALL: &[Self] = &[Self::AppToken, Self::AppSecret, Self::AdminToken];
+
+    /// The header's and the query parameter's name.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::AppToken => "app-token",
+            Self::AppSecret => "app-secret",
+            Self::AdminToken => "admin-token",
+        }
+    }
+
+    fn credential(self, text: Secret) -> Credential {
+        match self {
+            Self::AppToken => Credential::AppToken(text),
+            Self::AppSecret => Credential::AppSecret(text),
+            Self::AdminToken => Credential::AdminToken(text),
+        }
+    }
+}
+
+/// To whom an `Idempotency-Key` belongs.
+#[derive(Clone, Copy)]
+pub(crate) enum KeyOwner<'a> {
+    /// To whoever holds the credential the request carries.
+    Caller,
+    /// To whoever holds an App-Secret or Admin-Token; without one, to all who mint in this app.
+    Minter(&'a str),
+    /// To whoever knows this.
+    Knower(&'a [&'a str]),
+}
+
+/// One request.
+pub(crate) struct Call {
+    facts: Arc<Facts>,
+    method: Method,
+    headers: HeaderMap,
+    uri: Uri,
+}
+
+impl<S: Sync> FromRequestParts<S> for Call {
+    type Rejection = Infallible;
+
+    /// Takes the headers and the URI out of the request, so it has to be a handler's last argument.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let facts = parts.extensions.get::<Arc<Facts>>().cloned().unwrap_or_else(|| {
+            // Only a router without its door gets here.
+            let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+            Arc::new(Facts::new(RequestId::random(), nowhere, Bytes::new()))
+        });
+        if let Some(route) = parts.extensions.remove::<MatchedPath>() {
+            let _ = facts.route.set(route);
+        }
+        Ok(Self {
+            facts,
+            method: parts.method.clone(),
+            headers: std::mem::take(&mut parts.headers),
+            uri: std::mem::take(&mut parts.uri),
+        })
+    }
+}
+
+impl Call {
+    /// Query and body as a `T`.
+    ///
+    /// # Errors
+    ///
+    /// 400 for input that cannot be read.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let input = Input { query: self.uri.query(), content_type, body: &self.facts.body };
+        Ok(input::read(input)?)
+    }
+
+    /// For the audit log.
+    pub(crate) fn context(&self) -> Context {
+        Context { address: self.facts.address.to_string(), request_id: self.facts.request_id }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn body_len(&self) -> usize {
+        self.facts.body.len()
+    }
+
+    /// From where it came.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.facts.address
+    }
+
+    /// Proves whichever credential the request carries; none is no error here.
+    ///
+    /// # Errors
+    ///
+    /// 401 for a credential that is not valid, 403 for a page that may not use the app, 429.
+    pub(crate) async fn authenticate(&self, api: &Api) -> Result<Caller, Problem> {
+        let caller = self.prove(api, self.credential(Kind::ALL)).await?;
+        self.check_origin(&caller)?;
+        self.admit(api, &caller, None)?;
+        Ok(caller)
+    }
+
+    /// For minting a token in `app` for `endpoint`: an App-Token is not looked at. respoke-admin sends one beside its
+    /// App-Secret, and respoke.js a stale one in development mode.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::authenticate`].
+    pub(crate) async fn authenticate_minting(
+        &self,
+        api: &Api,
+        app: Option<AppId>,
+        endpoint: Option<&str>,
+    ) -> Result<Caller, Problem> {
+        let caller = self.prove(api, self.credential(&[Kind::AppSecret, Kind::AdminToken])).await?;
+        self.admit(api, &caller, endpoint)?;
+        if let (Caller::Anonymous, Some(id), Some(origin)) = (&caller, app, self.origin()) {
+            // Without a credential it is the app's pages that mint; an app that is unknown is refused later on.
+            let app = api.broker.store().app(id).await?;
+            if app.is_some_and(|app| !app.settings.permits_origin(&origin)) {
+                return Err(Refusal::OriginRefused.into());
+            }
+        }
+        Ok(caller)
+    }
+
+    /// For opening and closing a session: only an App-Token is looked at, and one that is not valid counts as none.
+    ///
+    /// # Errors
+    ///
+    /// 403, 429, and when the store fails.
+    pub(crate) async fn authenticate_leniently(&self, api: &Api) -> Result<Caller, Problem> {
+        let credential = self.credential(&[Kind::AppToken]);
+        let caller = match api.broker.authenticate(&credential, &self.facts.address.to_string()).await {
+            Err(Refusal::Unauthenticated) => Caller::Anonymous,
+            proved => proved?,
+        };
+        self.check_origin(&caller)?;
+        self.admit(api, &caller, None)?;
+        Ok(caller)
+    }
+
+    /// For signing out: only an Admin-Token is looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::authenticate`].
+    pub(crate) async fn authenticate_admin(&self, api: &Api) -> Result<Caller, Problem> {
+        let caller = self.prove(api, self.credential(&[Kind::AdminToken])).await?;
+        self.admit(api, &caller, None)?;
+        Ok(caller)
+    }
+
+    /// For OAuth: an App-Secret or Admin-Token in its header, or an App-Secret as OAuth clients carry it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::authenticate`]; 401 also for a client id that is not the App-Secret's app.
+    ///
+    /// # Source
+    ///
+    /// RFC 6749 section 2.3.1, RFC 6750 section 2.1.
+    pub(crate) async fn authenticate_oauth(&self, api: &Api, question: &TokenQuestion) -> Result<Caller, Problem> {
+        let mut client_id = question.client_id.clone();
+        let mut credential = self.credential(&[Kind::AppSecret, Kind::AdminToken]);
+        if let (Credential::None, Some(value)) = (&credential, self.headers.get(AUTHORIZATION)) {
+            let (id, secret) = value.to_str().ok().and_then(authorization).ok_or(Refusal::Unauthenticated)?;
+            client_id = id.or(client_id);
+            credential = Credential::AppSecret(secret);
+        }
+        if let (Credential::None, Some(secret)) = (&credential, &question.client_secret) {
+            credential = Credential::AppSecret(secret.clone());
+        }
+        let caller = self.prove(api, credential).await?;
+        if let (Caller::App { app, .. }, Some(id)) = (&caller, client_id.filter(|id| !id.is_empty())) {
+            if AppId::parse(&id) != Some(app.id) {
+                return Err(self.refused(api));
+            }
+        }
+        self.admit(api, &caller, None)?;
+        Ok(caller)
+    }
+
+    /// For signing in, and whatever else needs no credential at all.
+    ///
+    /// # Errors
+    ///
+    /// 429.
+    pub(crate) fn admit_anonymous(&self, api: &Api) -> Result<(), Problem> {
+        self.admit(api, &Caller::Anonymous, None)
+    }
+
+    /// The `Idempotency-Key`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// 400 for a key that is empty, too long or not visible ASCII.
+    pub(crate) fn once(&self, api: &Api, owner: KeyOwner<'_>) -> Result<Option<IdempotencyKey>, Problem> {
+        self.idempotency_key(&api.idempotency_salt, owner)
+    }
+
+    fn idempotency_key(&self, salt: &[u8; 32], owner: KeyOwner<'_>) -> Result<Option<IdempotencyKey>, Problem> {
+        let Some(key) = self.headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+        let key = key.as_bytes();
+        if !(1..=IDEMPOTENCY_KEY_LEN_MAX).contains(&key.len()) || !key.iter().all(u8::is_ascii_graphic) {
+            return Err(Refusal::field("Idempotency-Key", "must be 1 to 255 visible ASCII characters").into());
+        }
+        let mut credential = Vec::with_capacity(128);
+        let mut add = |part: &str| {
+            // Lengths keep two parts from being read as two others.
+            credential.extend_from_slice(&part.len().to_be_bytes());
+            credential.extend_from_slice(part.as_bytes());
+        };
+        match owner {
+            KeyOwner::Caller => add(credential_text(&self.credential(Kind::ALL))),
+            KeyOwner::Minter(app) => match self.credential(&[Kind::AppSecret, Kind::AdminToken]) {
+                Credential::None => add(app),
+                credential => add(credential_text(&credential)),
+            },
+            KeyOwner::Knower(parts) => parts.iter().copied().for_each(&mut add),
+        }
+        credential.extend_from_slice(salt);
+        // The path and not its template: the same key for another app's secret is another request.
+        let route = format!("{} {}", self.method, self.uri.path());
+        // The query may hold what otherwise the body does.
+        let body = match self.uri.query() {
+            None => Cow::Borrowed(&self.facts.body[..]),
+            Some(query) => {
+                let mut whole = self.facts.body.to_vec();
+                for (name, value) in input::query_fields(query) {
+                    whole.extend_from_slice(format!("\0{name}\0{value}").as_bytes());
+                }
+                Cow::Owned(whole)
+            }
+        };
+        let made = IdempotencyKey::new(&credential, &route, key, &body);
+        // `Secret` wipes what it holds.
+        drop(String::from_utf8(credential).map(Secret::new));
+        Ok(Some(made))
+    }
+
+    async fn prove(&self, api: &Api, credential: Credential) -> Result<Caller, Problem> {
+        match api.broker.authenticate(&credential, &self.facts.address.to_string()).await {
+            Err(Refusal::Unauthenticated) => Err(self.refused(api)),
+            proved => Ok(proved?),
+        }
+    }
+
+    /// The refusal of a credential that is not valid; whoever presents many of them is told to wait.
+    fn refused(&self, api: &Api) -> Problem {
+        match api.throttle.credential_failed(self.facts.address, Instant::now()) {
+            Some(wait) => throttled(wait),
+            None => Refusal::Unauthenticated.into(),
+        }
+    }
+
+    /// Draws from the buckets that `caller` draws from, and `endpoint`'s if the request is made for one.
+    fn admit(&self, api: &Api, caller: &Caller, endpoint: Option<&str>) -> Result<(), Problem> {
+        let (standing, result) = match api.limits.check(caller, endpoint, self.facts.address) {
+            Ok(standing) => (standing, Ok(())),
+            Err(limited) => (limited.standing, Err(Problem::rate_limited(limited.retry_after))),
+        };
+        let _ = self.facts.standing.set(standing);
+        result
+    }
+
+    /// Refuses an endpoint whose page may not use the app.
+    fn check_origin(&self, caller: &Caller) -> Result<(), Problem> {
+        let Caller::Endpoint { app, .. } = caller else { return Ok(()) };
+        match self.origin() {
+            Some(origin) if !app.settings.permits_origin(&origin) => Err(Refusal::OriginRefused.into()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The page that asks, if a browser says one.
+    fn origin(&self) -> Option<Cow<'_, str>> {
+        let origin = self.headers.get(ORIGIN)?;
+        (!origin.is_empty()).then(|| String::from_utf8_lossy(origin.as_bytes()))
+    }
+
+    /// The first of `kinds` in the headers, else the first of them in the query.
+    fn credential(&self, kinds: &[Kind]) -> Credential {
+        for kind in kinds {
+            for value in self.headers.get_all(kind.name()) {
+                if let Some(text) = present(&String::from_utf8_lossy(value.as_bytes())) {
+                    return kind.credential(text);
+                }
+            }
+        }
+        let Some(query) = self.uri.query() else { return Credential::None };
+        for kind in kinds {
+            for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+                if let (true, Some(text)) = (name.eq_ignore_ascii_case(kind.name()), present(&value)) {
+                    return kind.credential(text);
+                }
+            }
+        }
+        Credential::None
+    }
+}
+
+fn credential_text(credential: &Credential) -> &str {
+    match credential {
+        Credential::None => "",
+        Credential::AppToken(text) | Credential::AppSecret(text) | Credential::AdminToken(text) => text.expose(),
+    }
+}
+
+/// A credential's text, unless it is one of the ways in which existing clients say that they have none.
+///
+/// # Source
+///
+/// Quirk 1 of docs/protocol.md: respoke-admin sends `admin-token: null`.
+fn present(text: &str) -> Option<Secret> {
+    match text.trim() {
+        "" | "null" | "undefined" => None,
+        text => Some(Secret::new(text.to_owned())),
+    }
+}
+
+/// Client id, if any, and secret of an `Authorization` header.
+fn authorization(value: &str) -> Option<(Option<String>, Secret)> {
+    let (scheme, rest) = value.split_once(' ')?;
+    let rest = rest.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some((None, Secret::new(rest.to_owned())));
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = String::from_utf8(BASE64.decode(rest.as_bytes()).ok()?).ok()?;
+    let (id, secret) = pair.split_once(':')?;
+    // Both halves are form-encoded before they are joined.
+    let decode = |text: &str| {
+        let spaced = text.replace('+', " ");
+        percent_encoding::percent_decode_str(&spaced).decode_utf8().ok().map(Cow::into_owned)
+    };
+    Some((Some(decode(id)?), Secret::new(decode(secret)?)))
+}
+
+/// The refusal of one who has to wait `wait`.
+pub(crate) fn throttled(wait: Duration) -> Problem {
+    let retry_after_secs = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    Refusal::Throttled { retry_after_secs }.into()
+}
+
+/// The one parameter of a path, decoded.
+pub(crate) struct Id(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(id)) => Ok(Self(id)),
+            Err(_) => Err(DecodeError::Malformed.into()),
+        }
+    }
+}
+
+/// The two parameters of a path, decoded.
+pub(crate) struct Ids(pub(crate) String, pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Ids {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::<(String, String)>::from_request_parts(parts, state).await {
+            Ok(Path((first, second))) => Ok(Self(first, second)),
+            Err(_) => Err(DecodeError::Malformed.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use respoke_wire::body::tokens::IssueToken;
+
+    use super::*;
+
+    async fn call(method: &str, uri: &str, headers: &[(&str, &str)], body: &'static str) -> Call {
+        let mut request = http::Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let facts = Facts::new(RequestId::random(), IpAddr::V4(Ipv4Addr::LOCALHOST), Bytes::from(body));
+        let (mut parts, ()) = request.extension(Arc::new(facts)).body(()).unwrap().into_parts();
+        match Call::from_request_parts(&mut parts, &()).await {
+            Ok(call) => call,
+            Err(never) => match never {},
+        }
+    }
+
+    async fn found(uri: &str, headers: &[(&str, &str)], kinds: &[Kind]) -> String {
+        match call("GET", uri, headers, "").await.credential(kinds) {
+            Credential::None => "none".to_owned(),
+            Credential::AppToken(text) => format!("token {}", text.expose()),
+            Credential::AppSecret(text) => format!("secret {}", text.expose()),
+            Credential::AdminToken(text) => format!("admin {}", text.expose()),
+        }
+    }
+
+    #[tokio::test]
+    async fn one_credential_is_chosen_as_existing_clients_expect() {
+        let all = [("Admin-Token", "a"), ("app-secret", "s"), ("APP-TOKEN", "t")];
+        assert_eq!(found("/", &all, Kind::ALL).await, "token t");
+        assert_eq!(found("/", &all, &[Kind::AppSecret, Kind::AdminToken]).await, "secret s");
+        let unset = [("Admin-Token", "a"), ("App-Secret", "null"), ("App-Token", "undefined")];
+        assert_eq!(found("/", &unset, Kind::ALL).await, "admin a");
+        assert_eq!(found("/", &[("App-Token", " ")], Kind::ALL).await, "none");
+        assert_eq!(found("/?App-Secret=q%2B", &[], Kind::ALL).await, "secret q+");
+        assert_eq!(found("/?x=1&&ADMIN-TOKEN=q&app-token=null", &[], Kind::ALL).await, "admin q");
+        // A header is closer than the query, whatever its kind.
+        assert_eq!(found("/?app-token=q", &[("Admin-Token", "a")], Kind::ALL).await, "admin a");
+        assert_eq!(found("/?app-token=q", &[], &[Kind::AppSecret]).await, "none");
+    }
+
+    #[test]
+    fn oauth_clients_prove_themselves_in_two_ways() {
+        let (id, secret) = authorization("bearer rspk_x").unwrap();
+        assert_eq!((id, secret.expose()), (None, "rspk_x"));
+        let basic = BASE64.encode(b"7c5f%2D10:rspk%5Fx+y");
+        let (id, secret) = authorization(&format!("Basic {basic}")).unwrap();
+        assert_eq!((id.as_deref(), secret.expose()), (Some("7c5f-10"), "rspk_x y"));
+        for wrong in ["", "Basic", "Basic !", "Digest x", "Basic eA=="] {
+            assert!(authorization(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    async fn key(uri: &str, headers: &[(&str, &str)], body: &'static str, owner: KeyOwner<'_>) -> ([u8; 32], [u8; 32]) {
+        let mut all = vec![("Idempotency-Key", "k")];
+        all.extend(headers);
+        let key = call("POST", uri, &all, body).await.idempotency_key(&[7; 32], owner).unwrap().unwrap();
+        (key.key, key.request)
+    }
+
+    #[tokio::test]
+    async fn a_key_is_its_callers_its_routes_and_its_requests_own() {
+        let secret = [("App-Secret", "s")];
+        let first = key("/v1/roles", &secret, "{}", KeyOwner::Caller).await;
+        assert_eq!(first, key("/v1/roles", &secret, "{}", KeyOwner::Caller).await);
+        assert_eq!(first, key("/v1/roles?app-secret=s", &[], "{}", KeyOwner::Caller).await, "the carrier is no matter");
+        assert_ne!(first.0, key("/v1/apps", &secret, "{}", KeyOwner::Caller).await.0);
+        assert_ne!(first.0, key("/v1/roles", &[("App-Secret", "other")], "{}", KeyOwner::Caller).await.0);
+        let other = key("/v1/roles", &secret, r#"{"name":"x"}"#, KeyOwner::Caller).await;
+        assert_eq!(first.0, other.0);
+        assert_ne!(first.1, other.1);
+        let query = key("/v1/roles?name=x", &secret, "{}", KeyOwner::Caller).await;
+        assert_ne!(first.1, query.1, "a field of the query is part of the request");
+        let split = key("/", &[], "", KeyOwner::Knower(&["ab", "c"])).await;
+        assert_ne!(split.0, key("/", &[], "", KeyOwner::Knower(&["a", "bc"])).await.0);
+        let minter = key("/v1/tokens", &secret, "{}", KeyOwner::Minter("app")).await;
+        assert_eq!(minter, key("/v1/tokens", &secret, "{}", KeyOwner::Minter("x")).await);
+        assert_ne!(minter, key("/v1/tokens", &[], "{}", KeyOwner::Minter("app")).await);
+    }
+
+    #[tokio::test]
+    async fn a_key_is_short_visible_text_or_absent() {
+        let once = |key: String| async move {
+            let call = call("POST", "/", &[("Idempotency-Key", key.as_str())], "").await;
+            call.idempotency_key(&[0; 32], KeyOwner::Caller).map(|key| key.is_some()).map_err(|problem| problem.code())
+        };
+        assert_eq!(once("x".repeat(255)).await, Ok(true));
+        for wrong in [String::new(), "x".repeat(256), "a b".to_owned(), "é".to_owned()] {
+            assert_eq!(once(wrong).await, Err("invalid"));
+        }
+        let none = call("POST", "/", &[], "").await.idempotency_key(&[0; 32], KeyOwner::Caller);
+        assert!(none.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn input_is_read_from_query_and_body() {
+        let call = call("PUT", "/v1/tokens?App-Secret=s&ttl=60", &[("content-type", "application/json")], r#"{"endpointId":"jo"}"#).await;
+        let body: IssueToken = call.read().unwrap();
+        assert_eq!((body.endpoint_id.as_deref(), body.ttl), (Some("jo"), Some(60)));
+        assert_eq!(call.context().address, "127.0.0.1");
+    }
+}

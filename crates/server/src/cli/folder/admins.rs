@@ -1,0 +1,222 @@
+//! `respoked admin`: who may sign in. Here and not over HTTP, so that a lost password is no lost server, and a stolen
+//! login cannot make itself at home.
+
+use clap::{Args, Subcommand};
+use respoke_core::audit::{Action, Actor, AuditEntry};
+use respoke_core::id::{AccountId, RequestId};
+use respoke_core::ops::Broker;
+use serde_json::json;
+
+use super::super::failure::Failure;
+use super::super::output::Output;
+use super::super::password::{PasswordSource, Typed};
+use super::Folder;
+use crate::run;
+
+/// `respoked admin`.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Command {
+    /// List the admins.
+    List(Folder),
+    /// Make an admin.
+    Create(WithPassword),
+    /// Set an admin's password and end the admin's logins.
+    Password(WithPassword),
+    /// Remove an admin and end the admin's logins. The last one stays.
+    Remove {
+        /// The user name.
+        username: String,
+        #[command(flatten)]
+        folder: Folder,
+    },
+    /// Delete the account with all its admins, apps and roles. The server must be stopped; its next start makes a new
+    /// account.
+    DeleteAccount {
+        /// Id of the account; not needed while there is only one.
+        #[arg(long, value_name = "ID")]
+        account: Option<String>,
+        /// Confirms that all of it may go.
+        #[arg(long, required = true)]
+        yes: bool,
+        #[command(flatten)]
+        folder: Folder,
+    },
+}
+
+/// An admin and a new password.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct WithPassword {
+    /// The user name.
+    username: String,
+    #[command(flatten)]
+    password: PasswordSource,
+    #[command(flatten)]
+    folder: Folder,
+}
+
+impl Command {
+    pub(super) fn run(&self, out: &mut Output<'_>) -> Result<(), Failure> {
+        match self {
+            Self::List(folder) => list(folder, out),
+            Self::Create(admin) => create(admin, out),
+            Self::Password(admin) => password(admin, out),
+            Self::Remove { username, folder } => {
+                folder.with_broker(async |broker| Ok(broker.delete_admin(username).await?))?;
+                out.say(&json!({ "removed": username }), format_args!("The admin {username} is removed."))
+            }
+            Self::DeleteAccount { account, folder, .. } => delete_account(account.as_deref(), folder, out),
+        }
+    }
+}
+
+fn list(folder: &Folder, out: &mut Output<'_>) -> Result<(), Failure> {
+    let admins = folder.with_broker(async |broker| Ok(broker.store().admins().await?))?;
+    let admins: Vec<_> = admins
+        .into_iter()
+        .map(|admin| {
+            json!({
+                "id": admin.id.to_string(),
+                "username": admin.username,
+                "accountId": admin.account_id.to_string(),
+                "createdAt": admin.created_at.to_iso(),
+            })
+        })
+        .collect();
+    out.list(&admins, &[("USER NAME", "username"), ("ID", "id"), ("ACCOUNT", "accountId"), ("CREATED", "createdAt")])
+}
+
+fn create(admin: &WithPassword, out: &mut Output<'_>) -> Result<(), Failure> {
+    admin.folder.database()?;
+    let username = &admin.username;
+    let password = admin.password.read(&format!("Password of the new admin {username}: "), Typed::Twice)?;
+    let id = admin.folder.with_broker(async |broker| {
+        let account = account(broker, None).await?;
+        Ok(broker.create_admin(account, username, password).await?)
+    })?;
+    out.say(
+        &json!({ "id": id.to_string(), "username": username }),
+        format_args!("The admin {username} is made; sign in with `respoked login --username {username}`."),
+    )
+}
+
+fn password(admin: &WithPassword, out: &mut Output<'_>) -> Result<(), Failure> {
+    admin.folder.database()?;
+    let username = &admin.username;
+    let password = admin.password.read(&format!("New password of {username}: "), Typed::Twice)?;
+    admin.folder.with_broker(async |broker| Ok(broker.set_admin_password(username, password).await?))?;
+    out.say(
+        &json!({ "username": username }),
+        format_args!("The password of {username} is set, and the logins made with the old one are over."),
+    )
+}
+
+fn delete_account(named: Option<&str>, folder: &Folder, out: &mut Output<'_>) -> Result<(), Failure> {
+    // A running server remembers apps and would go on serving those that are gone.
+    let _lock = run::lock_data_folder(&folder.path()?)?;
+    let id = folder.with_broker(async |broker| {
+        let id = account(broker, named).await?;
+        let audit = AuditEntry {
+            at: broker.now(),
+            account_id: Some(id),
+            app_id: None,
+            actor: Actor::System,
+            action: Action::AccountDeleted,
+            object: id.to_string(),
+            address: String::new(),
+            request_id: RequestId::random(),
+            fingerprint: None,
+        };
+        broker.store().delete_account(id, audit).await?;
+        Ok(id)
+    })?;
+    out.say(
+        &json!({ "deleted": id.to_string() }),
+        format_args!("The account {id} is deleted with all it owned. The next start of the server makes a new one."),
+    )
+}
+
+/// The account that is meant: the one named, or the only one there is.
+async fn account(broker: &Broker, named: Option<&str>) -> Result<AccountId, Failure> {
+    let accounts = broker.store().accounts().await?;
+    let meant = match named {
+        Some(text) => accounts.iter().find(|account| account.id.to_string().eq_ignore_ascii_case(text)),
+        None if accounts.len() > 1 => {
+            return Err(Failure::Usage("there are several accounts; name one with --account".into()));
+        }
+        None => accounts.first(),
+    };
+    match meant {
+        Some(account) => Ok(account.id),
+        None => Err(Failure::because("there is no such account; the first start of the server makes one")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+    use respoke_store::{Options, SqliteStore};
+    use serde_json::Value;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    fn admin(data: &Path, words: &[&str]) -> Result<Value, Failure> {
+        let words = std::iter::once("x").chain(words.iter().copied()).chain(["--data", data.to_str().unwrap()]);
+        let mut text = Vec::new();
+        Line::parse_from(words).command.run(&mut Output::new(&mut text, true))?;
+        Ok(serde_json::from_slice(&text).unwrap())
+    }
+
+    #[test]
+    fn admins_come_and_go_beside_a_running_server() {
+        let data = tempfile::tempdir().unwrap();
+        let password = data.path().join("password");
+        std::fs::write(&password, "correct horse\n").unwrap();
+        let file = password.to_str().unwrap();
+        let error = admin(data.path(), &["list"]).err().unwrap();
+        assert_eq!(error.exit_code(), 1, "there is no database yet");
+
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let store = SqliteStore::open(&data.path().join(run::DATABASE), Options::default()).unwrap();
+        let clock = std::sync::Arc::new(respoke_core::clock::SystemClock);
+        let server = Broker::new(std::sync::Arc::new(store), clock, 10);
+        runtime.block_on(server.first_run(None, None)).unwrap();
+
+        admin(data.path(), &["create", "jo", "--password-file", file]).unwrap();
+        assert!(admin(data.path(), &["create", "jo", "--password-file", file]).is_err(), "the name is taken");
+        let names = |list: Value| {
+            list.as_array().unwrap().iter().map(|a| a["username"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(admin(data.path(), &["list"]).unwrap()), ["admin", "jo"]);
+        let sign_in = |password: &str| {
+            let request = respoke_core::ops::SignIn {
+                username: Some("jo".into()),
+                password: Some(respoke_core::secret::Secret::new(password.into())),
+            };
+            runtime.block_on(server.sign_in(request, None, &respoke_core::ops::Context::internal()))
+        };
+        let token = sign_in("correct horse").unwrap();
+        std::fs::write(&password, "battery staple").unwrap();
+        admin(data.path(), &["password", "jo", "--password-file", file]).unwrap();
+        let credential = respoke_core::ops::Credential::AdminToken(token);
+        assert!(runtime.block_on(server.authenticate(&credential, "")).is_err(), "the old login is over");
+        assert!(sign_in("correct horse").is_err());
+        assert!(sign_in("battery staple").is_ok());
+
+        admin(data.path(), &["remove", "jo"]).unwrap();
+        assert!(admin(data.path(), &["remove", "admin"]).is_err(), "the last admin stays");
+
+        let lock = run::lock_data_folder(data.path()).unwrap();
+        assert!(admin(data.path(), &["delete-account", "--yes"]).is_err(), "not beside a running server");
+        drop(lock);
+        admin(data.path(), &["delete-account", "--yes"]).unwrap();
+        assert_eq!(names(admin(data.path(), &["list"]).unwrap()), Vec::<String>::new());
+    }
+}

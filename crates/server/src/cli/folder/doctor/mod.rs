@@ -1,0 +1,442 @@
+//! `respoked doctor`: looks for what is wrong, and says what to do about it.
+
+mod certificate;
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use respoke_core::clock::{Clock, SystemClock, Timestamp};
+use respoke_store::{CheckDepth, DatabaseCheck};
+use rustix::process::{Resource, getrlimit};
+use serde::Serialize;
+
+use super::super::Common;
+use super::super::failure::Failure;
+use super::super::output::{Output, plain};
+use super::super::remote::Client;
+use super::Folder;
+use crate::config::Config;
+use crate::run::DATABASE;
+use crate::tls::Certificate;
+
+/// Free space below which a server will soon not be able to write.
+const FREE_BYTES_MIN: u64 = 200 * 1024 * 1024;
+/// Free space that leaves time to do something about it.
+const FREE_BYTES_GOOD: u64 = 2 * 1024 * 1024 * 1024;
+/// Flushes timed.
+const FLUSHES: usize = 15;
+/// Files that the server has open besides its connections.
+const FILES_OWN: u64 = 100;
+/// Days before its end at which a certificate is worth a word.
+const CERTIFICATE_DAYS: i64 = 14;
+
+/// `respoked doctor`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Doctor {
+    #[command(flatten)]
+    folder: Folder,
+}
+
+/// What was found of one thing.
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: &'static str,
+    level: Level,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    Ok,
+    Warn,
+    Fail,
+}
+
+impl Finding {
+    fn ok(what: &'static str, found: impl Into<String>) -> Self {
+        Self { what, level: Level::Ok, found: found.into(), advice: None }
+    }
+
+    fn warn(what: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { what, level: Level::Warn, found: found.into(), advice: Some(advice.into()) }
+    }
+
+    fn fail(what: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { what, level: Level::Fail, found: found.into(), advice: Some(advice.into()) }
+    }
+}
+
+impl Doctor {
+    pub(super) fn run(&self, common: &Common, out: &mut Output<'_>) -> Result<(), Failure> {
+        let config = self.folder.settings()?;
+        let mut findings = examine(&config, SystemClock.now());
+        if common.server.is_some() {
+            findings.push(server(&Client::new(common)?));
+        }
+        report(&findings, out)
+    }
+}
+
+fn report(findings: &[Finding], out: &mut Output<'_>) -> Result<(), Failure> {
+    if out.wants_json() {
+        out.json(&findings)?;
+    } else {
+        for finding in findings {
+            let word = match finding.level {
+                Level::Ok => "ok  ",
+                Level::Warn => "warn",
+                Level::Fail => "FAIL",
+            };
+            out.line(format_args!("{word}  {}: {}", finding.what, plain(&finding.found)))?;
+            if let Some(advice) = &finding.advice {
+                out.line(format_args!("      -> {}", plain(advice)))?;
+            }
+        }
+    }
+    let failed = findings.iter().any(|finding| finding.level == Level::Fail);
+    if failed { Err(Failure::Reported) } else { Ok(()) }
+}
+
+fn examine(config: &Config, now: Timestamp) -> Vec<Finding> {
+    let data = &config.data;
+    let mut findings = vec![folder(data)];
+    if findings[0].level != Level::Fail {
+        findings.push(space(data));
+        findings.push(flushing(data));
+        findings.extend(database(data, now));
+    }
+    findings.push(files(config.connections_max));
+    if let (Some(cert), Some(key)) = (&config.tls_cert, &config.tls_key) {
+        findings.push(tls(cert, key, now));
+    }
+    findings
+}
+
+fn folder(data: &Path) -> Finding {
+    const WHAT: &str = "data folder";
+    let metadata = match fs::metadata(data) {
+        Ok(metadata) if metadata.is_dir() => metadata,
+        Ok(_) => return Finding::fail(WHAT, format!("{} is no folder", data.display()), "name another with --data"),
+        Err(error) => {
+            let found = format!("{}: {error}", data.display());
+            return Finding::fail(WHAT, found, "name the folder with --data, or start the server once to make it");
+        }
+    };
+    let owner = rustix::process::geteuid().as_raw();
+    if metadata.uid() != owner && owner != 0 {
+        let found = format!("{} belongs to user {}, and this is user {owner}", data.display(), metadata.uid());
+        return Finding::fail(WHAT, found, "run as the user that runs the server");
+    }
+    let private = !others_may(&metadata);
+    let open = open_files(data);
+    if !private || !open.is_empty() {
+        let mut what = open;
+        if !private {
+            what.insert(0, data.display().to_string());
+        }
+        return Finding::fail(
+            WHAT,
+            format!("others can read {}", what.join(", ")),
+            format!("chmod 700 {}; chmod 600 the files in it", data.display()),
+        );
+    }
+    Finding::ok(WHAT, format!("{} is readable by its owner alone", data.display()))
+}
+
+fn others_may(metadata: &fs::Metadata) -> bool {
+    metadata.mode() & 0o077 != 0
+}
+
+/// Database files that others may read.
+fn open_files(data: &Path) -> Vec<String> {
+    fs::read_dir(data)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(DATABASE))
+        .filter(|entry| entry.metadata().is_ok_and(|file| others_may(&file)))
+        .map(|entry| entry.path().display().to_string())
+        .collect()
+}
+
+fn space(data: &Path) -> Finding {
+    const WHAT: &str = "disk space";
+    let figures = match rustix::fs::statvfs(data) {
+        Ok(figures) => figures,
+        Err(error) => return Finding::warn(WHAT, error.to_string(), "look at it with `df`"),
+    };
+    let free = figures.f_bavail.saturating_mul(figures.f_frsize);
+    let found = format!("{} MiB free", free / 1024 / 1024);
+    let advice = "make room: a server that cannot write answers 503";
+    if free < FREE_BYTES_MIN {
+        Finding::fail(WHAT, found, advice)
+    } else if free < FREE_BYTES_GOOD {
+        Finding::warn(WHAT, found, advice)
+    } else {
+        Finding::ok(WHAT, found)
+    }
+}
+
+/// How long the disk takes to keep something: every mint and redemption waits for one flush, shared with others.
+fn flushing(data: &Path) -> Finding {
+    const WHAT: &str = "disk flush";
+    match time_flushes(data) {
+        Err(error) => Finding::fail(
+            WHAT,
+            format!("a file in {} cannot be written: {error}", data.display()),
+            "check the disk and the permissions of the folder",
+        ),
+        Ok(median) => {
+            let found = format!("{:.2} ms", median.as_secs_f64() * 1000.0);
+            if median > Duration::from_millis(20) {
+                Finding::warn(
+                    WHAT,
+                    found,
+                    "the disk is slow to flush; every answer that writes waits for it: use an SSD",
+                )
+            } else if median < Duration::from_micros(15) {
+                let advice = "so fast that it may not be flushing at all (tmpfs, or a disk that lies): a power cut may lose what was answered";
+                Finding::warn(WHAT, found, advice)
+            } else {
+                Finding::ok(WHAT, found)
+            }
+        }
+    }
+}
+
+fn time_flushes(data: &Path) -> std::io::Result<Duration> {
+    let path = data.join(format!("doctor-{}", std::process::id()));
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    let timed = (|| {
+        let mut times = Vec::with_capacity(FLUSHES);
+        for _ in 0..FLUSHES {
+            let started = Instant::now();
+            file.write_all(&[0x5a; 4_096])?;
+            file.sync_data()?;
+            times.push(started.elapsed());
+        }
+        times.sort();
+        Ok(times[FLUSHES / 2])
+    })();
+    fs::remove_file(&path)?;
+    timed
+}
+
+fn database(data: &Path, now: Timestamp) -> Vec<Finding> {
+    const WHAT: &str = "database";
+    let path = data.join(DATABASE);
+    match respoke_store::check_database(&path, CheckDepth::InUse) {
+        Err(error) => {
+            let found = format!("{}: {:#}", path.display(), anyhow::Error::new(error));
+            vec![Finding::fail(WHAT, found, "start the server once to make one, or restore a backup")]
+        }
+        Ok(check) if !check.faults.is_empty() => {
+            let found = format!("{}: {}", path.display(), check.faults.join("; "));
+            let advice =
+                "stop the server, keep a copy of the data folder, and restore a backup: `respoked restore FILE`";
+            vec![Finding::fail(WHAT, found, advice)]
+        }
+        Ok(check) => vec![sound(&check), journal(&check), clock(check.newest_at, now)],
+    }
+}
+
+fn sound(check: &DatabaseCheck) -> Finding {
+    let count = |table: &str| check.counts.iter().find(|(name, _)| *name == table).map_or(0, |(_, rows)| *rows);
+    let found = format!(
+        "sound, {} MiB, schema {} of {}, {} apps, {} tokens, {} sessions",
+        check.bytes / 1024 / 1024,
+        check.schema,
+        check.schema_known,
+        count("apps"),
+        count("tokens"),
+        count("sessions")
+    );
+    if count("admins") == 0 {
+        return Finding::warn("database", format!("{found}, and no admin"), "the next start of the server makes one");
+    }
+    Finding::ok("database", found)
+}
+
+fn journal(check: &DatabaseCheck) -> Finding {
+    const WHAT: &str = "journal mode";
+    if check.journal_mode.eq_ignore_ascii_case("wal") {
+        Finding::ok(WHAT, "WAL")
+    } else {
+        // As a restored database is until it is first opened.
+        Finding::warn(WHAT, check.journal_mode.to_uppercase(), "the next start of the server sets it to WAL")
+    }
+}
+
+fn clock(newest: Option<Timestamp>, now: Timestamp) -> Finding {
+    const WHAT: &str = "clock";
+    let advice = "set the clock (NTP): tokens would expire late, and sessions seem to come from the future";
+    let ahead = newest.map_or(0, |newest| (newest.millis() - now.millis()) / 1000);
+    let found = format!("it is {}", now.to_iso());
+    // 2025 began before this program was written.
+    if now < Timestamp::from_secs(1_735_689_600) {
+        Finding::fail(WHAT, found, advice)
+    } else if ahead > 600 {
+        Finding::fail(WHAT, format!("{found}, {ahead} s before the newest row was written"), advice)
+    } else if ahead > 2 {
+        Finding::warn(WHAT, format!("{found}, {ahead} s before the newest row was written"), advice)
+    } else {
+        Finding::ok(WHAT, found)
+    }
+}
+
+fn files(connections_max: usize) -> Finding {
+    const WHAT: &str = "open files";
+    let needed = connections_max as u64 + FILES_OWN;
+    match getrlimit(Resource::Nofile).current {
+        Some(limit) if limit < needed => Finding::warn(
+            WHAT,
+            format!("at most {limit}, and {connections_max} connections need {needed}"),
+            format!("raise it (`ulimit -n {needed}`, or LimitNOFILE= in the service), or lower connections_max"),
+        ),
+        Some(limit) => Finding::ok(WHAT, format!("at most {limit}; this shell's, a service may have another")),
+        None => Finding::ok(WHAT, "without limit"),
+    }
+}
+
+fn tls(cert: &Path, key: &Path, now: Timestamp) -> Finding {
+    const WHAT: &str = "TLS";
+    if let Err(error) = Certificate::load(cert, key) {
+        return Finding::fail(WHAT, format!("{error:#}"), "give tls_cert the chain and tls_key its key, both PEM");
+    }
+    if let Ok(metadata) = fs::metadata(key)
+        && metadata.mode() & 0o007 != 0
+    {
+        let found = format!("everybody can read the key {}", key.display());
+        return Finding::fail(WHAT, found, format!("chmod o= {}", key.display()));
+    }
+    let Some(validity) = certificate::validity(cert) else {
+        return Finding::warn(WHAT, "the certificate's dates cannot be read", "look at it with `openssl x509 -text`");
+    };
+    let advice = "renew it; a running server takes up the new files by itself";
+    let days = (validity.until.secs() - now.secs()) / 86_400;
+    if now < validity.from {
+        Finding::fail(WHAT, format!("the certificate is valid only from {}", validity.from.to_iso()), "check the clock")
+    } else if validity.until <= now {
+        Finding::fail(WHAT, format!("the certificate ended at {}", validity.until.to_iso()), advice)
+    } else if days < CERTIFICATE_DAYS {
+        Finding::warn(WHAT, format!("the certificate ends in {days} days"), advice)
+    } else {
+        Finding::ok(WHAT, format!("the certificate is good for {days} days"))
+    }
+}
+
+fn server(client: &Client) -> Finding {
+    const WHAT: &str = "server";
+    let url = client.server().to_owned();
+    match client.get("/readyz", &[]) {
+        Ok(_) => Finding::ok(WHAT, format!("{url} is ready")),
+        Err(Failure::Unreachable { cause, .. }) => Finding::fail(
+            WHAT,
+            format!("{url} cannot be reached: {cause}"),
+            "start it, or look for a firewall or a wrong --server",
+        ),
+        Err(Failure::Refused(problem)) => Finding::fail(
+            WHAT,
+            format!("{url} is not ready: it answered {}", problem.status),
+            "read its log; a database that cannot be written is the likely cause",
+        ),
+        Err(_) => Finding::fail(WHAT, format!("{url} gives answers that make no sense"), "check --server"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use respoke_store::{Options, SqliteStore};
+
+    use super::*;
+
+    fn data() -> (tempfile::TempDir, Config) {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        crate::run::make_data_folder(&data).unwrap();
+        SqliteStore::open(&data.join(DATABASE), Options::default()).unwrap();
+        let config = Config { data, connections_max: 10, ..Config::default() };
+        (folder, config)
+    }
+
+    fn of<'a>(findings: &'a [Finding], what: &str) -> &'a Finding {
+        findings.iter().find(|finding| finding.what == what).unwrap()
+    }
+
+    #[test]
+    fn a_sound_folder_has_no_failure() {
+        let (_folder, config) = data();
+        let findings = examine(&config, SystemClock.now());
+        for what in ["data folder", "database", "journal mode", "clock", "disk flush"] {
+            assert_ne!(of(&findings, what).level, Level::Fail, "{findings:?}");
+        }
+        assert_eq!(
+            fs::read_dir(&config.data)
+                .unwrap()
+                .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with("doctor"))
+                .count(),
+            0
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_fails_with_advice_and_exit_code() {
+        let (_folder, config) = data();
+        fs::set_permissions(&config.data, fs::Permissions::from_mode(0o755)).unwrap();
+        let findings = examine(&config, SystemClock.now());
+        let found = of(&findings, "data folder");
+        assert!(found.level == Level::Fail && found.advice.as_ref().unwrap().contains("chmod"), "{found:?}");
+        let mut text = Vec::new();
+        assert!(matches!(report(&findings, &mut Output::new(&mut text, false)), Err(Failure::Reported)));
+        assert!(String::from_utf8(text).unwrap().starts_with("FAIL  data folder"));
+
+        let absent = Config { data: config.data.join("absent"), ..config.clone() };
+        assert_eq!(examine(&absent, SystemClock.now())[0].level, Level::Fail);
+
+        fs::set_permissions(&config.data, fs::Permissions::from_mode(0o700)).unwrap();
+        fs::write(config.data.join(DATABASE), [0xa5; 5_000]).unwrap();
+        assert_eq!(of(&examine(&config, SystemClock.now()), "database").level, Level::Fail);
+    }
+
+    #[test]
+    fn a_clock_set_back_is_noticed() {
+        let now = SystemClock.now();
+        assert_eq!(clock(None, now).level, Level::Ok);
+        assert_eq!(clock(Some(now.plus_secs(-5)), now).level, Level::Ok);
+        assert_eq!(clock(Some(now.plus_secs(60)), now).level, Level::Warn);
+        assert_eq!(clock(Some(now.plus_secs(86_400)), now).level, Level::Fail);
+        assert_eq!(clock(None, Timestamp::from_secs(0)).level, Level::Fail);
+    }
+
+    #[test]
+    fn too_few_files_are_warned_of() {
+        assert_eq!(files(usize::MAX / 2).level, Level::Warn);
+    }
+
+    #[test]
+    fn a_certificate_is_judged_by_its_dates_and_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        fs::write(&cert, made.cert.pem()).unwrap();
+        fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        let validity = certificate::validity(&cert).unwrap();
+        let level = |now: Timestamp| tls(&cert, &key, now).level;
+        assert_eq!(level(SystemClock.now()), Level::Ok);
+        assert_eq!(level(validity.until.plus_secs(-86_400)), Level::Warn);
+        assert_eq!(level(validity.until), Level::Fail);
+        assert_eq!(level(validity.from.plus_secs(-1)), Level::Fail);
+        fs::write(&cert, "x").unwrap();
+        assert_eq!(level(SystemClock.now()), Level::Fail);
+    }
+}

@@ -1,0 +1,109 @@
+//! Commands that work on the data folder itself, as whoever may read its files.
+
+mod admins;
+mod backup;
+mod doctor;
+mod restore;
+mod settings;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use figment::value::Dict;
+use respoke_core::clock::SystemClock;
+use respoke_core::ops::Broker;
+use respoke_store::{Options, SqliteStore};
+
+use super::Common;
+use super::failure::Failure;
+use super::output::Output;
+use crate::config::Config;
+use crate::run::DATABASE;
+
+/// Commands that work on the data folder.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// The admins, beside a running server or without one.
+    #[command(subcommand)]
+    Admin(admins::Command),
+    /// Copy the database to a file, beside a running server or without one.
+    Backup(backup::Backup),
+    /// Put a backup in the place of the database, or with --verify only check the backup.
+    Restore(restore::Restore),
+    /// Look for what is wrong with the data folder, the machine and the settings.
+    Doctor(doctor::Doctor),
+    /// The settings.
+    #[command(subcommand)]
+    Config(settings::Command),
+}
+
+impl Command {
+    pub(super) fn run(&self, common: &Common, out: &mut Output<'_>) -> Result<(), Failure> {
+        match self {
+            Self::Admin(command) => command.run(out),
+            Self::Backup(backup) => backup.run(out),
+            Self::Restore(restore) => restore.run(out),
+            Self::Doctor(doctor) => doctor.run(common, out),
+            Self::Config(command) => command.run(out),
+        }
+    }
+}
+
+/// Which data folder.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Folder {
+    /// Folder of the database [default: as the server's settings say, else ./respoked-data].
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// TOML file with the server's settings.
+    #[arg(long, env = "RESPOKED_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Folder {
+    /// The settings that a server of this folder would have.
+    fn settings(&self) -> Result<Config, Failure> {
+        let mut flags = Dict::new();
+        if let Some(data) = &self.data {
+            let data = data.to_str().context("--data: the path must be UTF-8 text")?;
+            flags.insert("data".to_owned(), data.into());
+        }
+        Ok(Config::load(self.config.as_deref(), &flags)?)
+    }
+
+    /// The folder's path.
+    fn path(&self) -> Result<PathBuf, Failure> {
+        Ok(self.settings()?.data)
+    }
+
+    /// The path of the database, which is there.
+    fn database(&self) -> Result<PathBuf, Failure> {
+        let path = self.path()?.join(DATABASE);
+        if path.is_file() {
+            return Ok(path);
+        }
+        Err(Failure::because(format!(
+            "there is no database {}; name the folder with --data, or start the server once to make one",
+            path.display()
+        )))
+    }
+
+    /// Does `work` with a broker over the database.
+    fn with_broker<T>(&self, work: impl AsyncFnOnce(&Broker) -> Result<T, Failure>) -> Result<T, Failure> {
+        let path = self.database()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("the runtime cannot be started")?;
+        runtime.block_on(async {
+            let store = SqliteStore::open(&path, Options::default())
+                .with_context(|| format!("the database {} cannot be opened", path.display()))?;
+            let broker = Broker::new(Arc::new(store), Arc::new(SystemClock), 0);
+            let done = work(&broker).await;
+            broker.store().close().await;
+            done
+        })
+    }
+}

@@ -1,0 +1,333 @@
+//! `respoked restore`.
+//!
+//! A backup does not know what was revoked after it was taken. So a restore ends every token and session of the
+//! backup, and names what else it undid for somebody to do again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use respoke_core::clock::{Clock, SystemClock, Timestamp};
+use respoke_store::{CheckDepth, DatabaseCheck, UndoneChange};
+use serde_json::{Map, Value, json};
+
+use super::super::failure::Failure;
+use super::super::output::{Output, plain};
+use super::Folder;
+use super::backup::{Unfinished, same_file, sync_folder_of, with_suffix};
+use crate::run::{self, DATABASE};
+
+/// `respoked restore`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Restore {
+    /// The backup.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Check the backup and change nothing.
+    #[arg(long)]
+    verify: bool,
+    #[command(flatten)]
+    folder: Folder,
+}
+
+/// What a restore did.
+struct Restored {
+    kept: Option<PathBuf>,
+    undone: Vec<UndoneChange>,
+}
+
+impl Restore {
+    pub(super) fn run(&self, out: &mut Output<'_>) -> Result<(), Failure> {
+        let check = respoke_store::check_database(&self.file, CheckDepth::AtRest)
+            .with_context(|| format!("the backup {} cannot be read", self.file.display()))?;
+        if self.verify || !check.faults.is_empty() {
+            return self.report(&check, out);
+        }
+        let restored = self.restore(&SystemClock)?;
+        if out.wants_json() {
+            let undone: Vec<Value> = restored
+                .undone
+                .iter()
+                .map(
+                    |change| json!({"at": change.at.to_iso(), "action": change.action.word(), "object": change.object}),
+                )
+                .collect();
+            return out.json(&json!({ "restored": self.file, "keptAside": restored.kept, "undone": undone }));
+        }
+        out.line(format_args!("The database is as {} has it. Start the server to use it.", self.file.display()))?;
+        out.line("All tokens and sessions and all logins of admins issued before are ended, because revocations made")?;
+        out.line("since the backup are not in it.")?;
+        if let Some(kept) = &restored.kept {
+            out.line(format_args!("The database that was there is kept as {}.", kept.display()))?;
+        }
+        if !restored.undone.is_empty() {
+            out.line("\nThis was done since the backup and is undone now; do again what still matters:")?;
+            for change in &restored.undone {
+                out.line(format_args!(
+                    "  {}  {}  {}",
+                    change.at.to_iso(),
+                    change.action.word(),
+                    plain(&change.object)
+                ))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self, check: &DatabaseCheck, out: &mut Output<'_>) -> Result<(), Failure> {
+        let sound = check.faults.is_empty();
+        if out.wants_json() {
+            let counts: Map<String, Value> =
+                check.counts.iter().map(|(table, rows)| ((*table).to_owned(), json!(rows))).collect();
+            out.json(&json!({
+                "file": self.file, "sound": sound, "faults": check.faults, "bytes": check.bytes, "schema": check.schema,
+                "counts": counts, "newestAt": check.newest_at.map(Timestamp::to_iso),
+            }))?;
+        } else if sound {
+            out.line(format_args!("The backup {} is sound.", self.file.display()))?;
+            let mut rows: Vec<(&str, String)> = vec![
+                ("bytes", check.bytes.to_string()),
+                ("schema", check.schema.to_string()),
+                ("newest row", check.newest_at.map_or_else(|| "-".to_owned(), Timestamp::to_iso)),
+            ];
+            rows.extend(check.counts.iter().map(|(table, count)| (*table, count.to_string())));
+            out.lines(&rows)?;
+        } else {
+            out.line(format_args!("The backup {} must not be used:", self.file.display()))?;
+            for fault in &check.faults {
+                out.line(format_args!("  {}", plain(fault)))?;
+            }
+        }
+        if sound { Ok(()) } else { Err(Failure::Reported) }
+    }
+
+    fn restore(&self, clock: &dyn Clock) -> Result<Restored, Failure> {
+        let data = self.folder.path()?;
+        run::make_data_folder(&data)?;
+        let _lock = run::lock_data_folder(&data)?;
+        let database = data.join(DATABASE);
+        if same_file(&database, &self.file) {
+            return Err(Failure::Usage("the backup is the database itself".into()));
+        }
+
+        let now = clock.now();
+        let fresh = Unfinished::beside(&database, "restoring");
+        respoke_store::copy_database(&self.file, &fresh.0)
+            .with_context(|| format!("the backup {} cannot be copied to {}", self.file.display(), data.display()))?;
+        let name = self.file.file_name().unwrap_or_default().to_string_lossy();
+        respoke_store::end_everything_issued(&fresh.0, &name, now)?;
+
+        let folded = respoke_store::fold_log(&database);
+        // What a damaged database did last cannot be told.
+        let undone = match folded {
+            Ok(()) => respoke_store::undone_changes(&database, &self.file).unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
+        let kept = keep_aside(&database, now)?;
+        fresh.becomes(&database)?;
+        Ok(Restored { kept, undone })
+    }
+}
+
+/// Gives the database that is there, if one is, a second name under which it stays.
+fn keep_aside(database: &Path, now: Timestamp) -> anyhow::Result<Option<PathBuf>> {
+    if !database.exists() {
+        // A log without its database would be taken for the new one's.
+        remove_log(database);
+        return Ok(None);
+    }
+    let stamp: String = now.to_iso().chars().take_while(|c| *c != '.').filter(|c| !matches!(c, '-' | ':')).collect();
+    let kept = with_suffix(database, &format!(".before-restore-{stamp}Z"));
+    let failed = || format!("the present database cannot be kept as {}", kept.display());
+    // The log of a database that could not be folded goes with it. It goes first: should the power fail in between, the
+    // old database is still there, and its log beside it under a name that says whose it is.
+    let log = with_suffix(database, "-wal");
+    if fs::metadata(&log).is_ok_and(|file| file.len() > 0) {
+        fs::rename(&log, with_suffix(&kept, "-wal")).with_context(failed)?;
+    }
+    remove_log(database);
+    // A second name, so that there is a database at every moment; the new one then takes over the first.
+    if fs::hard_link(database, &kept).is_err() {
+        anyhow::ensure!(!kept.exists(), "{} is there already", kept.display());
+        fs::rename(database, &kept).with_context(failed)?;
+    }
+    sync_folder_of(database)?;
+    Ok(Some(kept))
+}
+
+fn remove_log(database: &Path) {
+    for suffix in ["-wal", "-shm"] {
+        let _ = fs::remove_file(with_suffix(database, suffix));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
+
+    use clap::Parser;
+    use respoke_core::ops::{Broker, Context, Credential, FirstRun, IssueToken, SignIn};
+    use respoke_core::secret::Secret;
+    use respoke_store::{Options, SqliteStore};
+
+    use super::super::super::Cli;
+    use super::*;
+
+    fn run(line: &[&str]) -> Result<String, Failure> {
+        let mut text = Vec::new();
+        let cli = Cli::try_parse_from(std::iter::once("respoked").chain(line.iter().copied())).unwrap();
+        let done = cli.run(&mut text);
+        let text = String::from_utf8(text).unwrap();
+        done.map(|()| text)
+    }
+
+    fn open(data: &Path) -> Broker {
+        let store = SqliteStore::open(&data.join(DATABASE), Options::default()).unwrap();
+        Broker::new(Arc::new(store), Arc::new(SystemClock), 10)
+    }
+
+    async fn first_run(broker: &Broker) -> FirstRun {
+        broker.first_run(None, Some(Secret::new("correct horse".into()))).await.unwrap().unwrap()
+    }
+
+    async fn mint(broker: &Broker, made: &FirstRun) -> Result<Secret, respoke_core::refusal::Refusal> {
+        let caller = broker.authenticate(&Credential::AppSecret(made.app_secret.secret().clone()), "").await?;
+        let request = IssueToken {
+            app_id: None,
+            endpoint_id: Some("jo".into()),
+            role_id: Some(made.role_id.to_string()),
+            role_name: None,
+            ttl_secs: None,
+            replace: false,
+            end_sessions: false,
+        };
+        Ok(broker.issue_token(&caller, request, None, &Context::internal()).await?.text)
+    }
+
+    async fn redeem(broker: &Broker, token: &Secret) -> Result<Secret, respoke_core::refusal::Refusal> {
+        let nobody = respoke_core::ops::Caller::Anonymous;
+        Ok(broker.open_session(&nobody, Some(token), None, &Context::internal()).await?.text)
+    }
+
+    async fn admin_login(broker: &Broker) -> Secret {
+        let request = SignIn { username: Some("admin".into()), password: Some(Secret::new("correct horse".into())) };
+        broker.sign_in(request, None, &Context::internal()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_restored_backup_revives_no_revoked_session() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, file) = (folder.path().join("data"), folder.path().join("backup"));
+        run::make_data_folder(&data).unwrap();
+        let (data_text, file_text) = (data.to_str().unwrap(), file.to_str().unwrap());
+        let broker = open(&data);
+        let made = first_run(&broker).await;
+        let token = mint(&broker, &made).await.unwrap();
+        let session = redeem(&broker, &token).await.unwrap();
+        let outstanding = mint(&broker, &made).await.unwrap();
+        let login = admin_login(&broker).await;
+
+        run(&["backup", file_text, "--data", data_text]).unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(run(&["backup", file_text, "--data", data_text]).is_err(), "a file is not written over");
+        run(&["backup", file_text, "--data", data_text, "--force"]).unwrap();
+        assert!(run(&["restore", file_text, "--verify"]).unwrap().contains("sound"));
+
+        // After the backup: the session is revoked, and the endpoint banned.
+        let caller = broker.authenticate(&Credential::AppSecret(made.app_secret.secret().clone()), "").await.unwrap();
+        broker.revoke(&caller, &session, &Context::internal()).await.unwrap();
+        broker.ban(&caller, None, "spammer", None, None, &Context::internal()).await.unwrap();
+        let later = mint(&broker, &made).await.unwrap();
+
+        let lock = run::lock_data_folder(&data).unwrap();
+        let refused = run(&["restore", file_text, "--data", data_text]).err().unwrap();
+        assert_eq!(refused.exit_code(), 1, "not beside a running server");
+        drop(lock);
+        broker.store().close().await;
+        drop(broker);
+
+        let said = run(&["restore", file_text, "--data", data_text]).unwrap();
+        assert!(said.contains("endpoint.banned  spammer"), "{said}");
+        let kept: Vec<_> = fs::read_dir(&data)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.starts_with("respoked.db."))
+            .collect();
+        assert!(matches!(kept.as_slice(), [name] if name.starts_with("respoked.db.before-restore-2")), "{kept:?}");
+
+        let broker = open(&data);
+        for (what, credential) in [
+            ("the revoked session", Credential::AppToken(session)),
+            ("the admin's login", Credential::AdminToken(login)),
+        ] {
+            assert!(broker.authenticate(&credential, "").await.is_err(), "{what} lives");
+        }
+        for (what, token) in [("spent", &token), ("outstanding", &outstanding), ("later", &later)] {
+            assert!(redeem(&broker, token).await.is_err(), "the {what} token is redeemed");
+        }
+        // Everything goes on from here.
+        admin_login(&broker).await;
+        let token = mint(&broker, &made).await.unwrap();
+        let session = redeem(&broker, &token).await.unwrap();
+        assert!(broker.authenticate(&Credential::AppToken(session), "").await.is_ok());
+        let rows = broker
+            .store()
+            .audit_log(
+                respoke_core::ports::AuditQuery {
+                    account_id: broker.store().accounts().await.unwrap()[0].id,
+                    app_id: None,
+                    action: Some(respoke_core::audit::Action::Restored),
+                    object: None,
+                },
+                respoke_core::page::PageRequest::first(),
+            )
+            .await
+            .unwrap();
+        assert_eq!(rows.items.len(), 1);
+        assert_eq!(rows.items[0].entry.object, "backup");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_backup_is_found_and_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, file) = (folder.path().join("data"), folder.path().join("backup"));
+        run::make_data_folder(&data).unwrap();
+        let broker = open(&data);
+        first_run(&broker).await;
+        let (data_text, file_text) = (data.to_str().unwrap(), file.to_str().unwrap());
+        run(&["backup", file_text, "--data", data_text]).unwrap();
+        broker.store().close().await;
+        drop(broker);
+        let before = fs::read(data.join(DATABASE)).unwrap();
+
+        let bytes = fs::read(&file).unwrap();
+        fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+        assert!(matches!(run(&["restore", file_text, "--verify"]), Err(Failure::Reported)));
+        assert!(matches!(run(&["restore", file_text, "--data", data_text]), Err(Failure::Reported)));
+        assert_eq!(fs::read(data.join(DATABASE)).unwrap(), before);
+        assert_eq!(run(&["restore", "/nowhere", "--verify"]).err().unwrap().exit_code(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_restore_works_on_an_empty_folder_and_over_a_damaged_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, file) = (folder.path().join("data"), folder.path().join("backup"));
+        run::make_data_folder(&data).unwrap();
+        let broker = open(&data);
+        let made = first_run(&broker).await;
+        let (data_text, file_text) = (data.to_str().unwrap(), file.to_str().unwrap());
+        run(&["backup", file_text, "--data", data_text]).unwrap();
+        broker.store().close().await;
+        drop(broker);
+
+        let empty = folder.path().join("empty");
+        run(&["restore", file_text, "--data", empty.to_str().unwrap()]).unwrap();
+        mint(&open(&empty), &made).await.unwrap();
+
+        fs::write(data.join(DATABASE), vec![0xa5; 9_000]).unwrap();
+        run(&["restore", file_text, "--data", data_text]).unwrap();
+        mint(&open(&data), &made).await.unwrap();
+    }
+}

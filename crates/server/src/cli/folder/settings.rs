@@ -1,0 +1,63 @@
+//! `respoked config`.
+
+use std::fmt::Write as _;
+
+use clap::Subcommand;
+use serde_json::Value;
+
+use super::super::failure::Failure;
+use super::super::output::Output;
+use super::super::serve::Serve;
+
+/// `respoked config`.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Command {
+    /// Print the settings in effect, secrets excepted, as a config file.
+    Check(Box<Serve>),
+}
+
+impl Command {
+    pub(super) fn run(&self, out: &mut Output<'_>) -> Result<(), Failure> {
+        let Self::Check(serve) = self;
+        let settings = serde_json::to_value(serve.settings()?)?;
+        if out.wants_json() {
+            return out.json(&settings);
+        }
+        out.writer().write_all(toml(&settings).as_bytes())?;
+        Ok(())
+    }
+}
+
+/// The settings as TOML. They are flat, and the JSON of a number, a text, or a list of texts is the TOML of it.
+fn toml(settings: &Value) -> String {
+    let mut text = String::new();
+    for (name, value) in settings.as_object().into_iter().flatten() {
+        let _ = match value {
+            Value::Null => writeln!(text, "# {name} is not set"),
+            // Read back, the placeholder would become the secret.
+            Value::String(hidden) if hidden == respoke_wire::body::REDACTED => writeln!(text, "# {name} is set"),
+            value => writeln!(text, "{name} = {value}"),
+        };
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn what_is_printed_can_be_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, again) = (folder.path().join("a.toml"), folder.path().join("b.toml"));
+        std::fs::write(&file, "admin_password = 'canary-canary'\ntrusted_proxies = ['10.0.0.0/8']\nlog = 'a=\"b\\c'\n")
+            .unwrap();
+        let settings = Config::load(Some(&file), &figment::value::Dict::new()).unwrap();
+        let text = toml(&serde_json::to_value(&settings).unwrap());
+        assert!(!text.contains("canary") && text.contains("# admin_password is set"), "{text}");
+        std::fs::write(&again, &text).unwrap();
+        let read = Config::load(Some(&again), &figment::value::Dict::new()).unwrap();
+        assert_eq!((read.log, read.trusted_proxies), (settings.log, settings.trusted_proxies));
+    }
+}

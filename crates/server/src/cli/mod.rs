@@ -1,0 +1,216 @@
+//! The command line: starting the server, administering a running one, and looking after its data folder.
+//!
+//! Three kinds of commands. `serve` is the server. Those of [`remote`] are an HTTP client of a running server and hold
+//! no logic of their own. Those of [`folder`] work on the data folder itself, most of them beside a running server.
+//!
+//! Invariant: what a command found goes to the writer it was given, in words or with `--json` as JSON; what went wrong
+//! goes to standard error and into the exit code.
+
+mod failure;
+mod folder;
+mod output;
+mod password;
+mod remote;
+mod serve;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use respoke_core::secret::Secret;
+
+use failure::Failure;
+use output::Output;
+
+const AFTER_HELP: &str = "\
+Without a command, the server is started with its defaults, as by `respoked serve`.
+
+Exit codes:
+  0  done
+  1  a check failed, the server refused, or something went wrong
+  2  the command line was not understood
+  3  the server could not be reached
+  4  a login is needed, or was not accepted";
+
+/// A self-hosted server for the Respoke API.
+#[derive(Debug, Parser)]
+#[command(name = "respoked", version, after_help = AFTER_HELP, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Flags that any command may carry.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "For commands that talk to a running server")]
+struct Common {
+    #[arg(
+        long,
+        global = true,
+        env = "RESPOKED_SERVER",
+        value_name = "URL",
+        help = "Where the server is [default: http://127.0.0.1:8080]"
+    )]
+    server: Option<String>,
+    /// An Admin-Token to use instead of the login saved by `respoked login`.
+    ///
+    /// Other users of this machine can read command lines: the environment variable is the better place for it.
+    #[arg(
+        long,
+        global = true,
+        env = "RESPOKED_ADMIN_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        value_parser = secret
+    )]
+    admin_token: Option<Secret>,
+    /// PEM file of the authority that signed the server's certificate, if it is none of the public ones.
+    #[arg(long, global = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Print JSON: the answer on standard output, an error on standard error.
+    #[arg(long, global = true, help_heading = "For all commands")]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the server.
+    Serve(Box<serve::Serve>),
+    #[command(flatten)]
+    Remote(remote::Command),
+    #[command(flatten)]
+    Folder(folder::Command),
+    #[command(about = "Print the OpenAPI document of the API")]
+    Openapi,
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Reads the command line and does what it says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help asked for is printed this way too, with exit code 0. A closed pipe leaves nothing to tell.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    let json = cli.common.json;
+    let mut stdout = std::io::stdout().lock();
+    let done = cli.run(&mut stdout).and_then(|()| Ok(stdout.flush()?));
+    let Err(failure) = done else { return ExitCode::SUCCESS };
+    let mut stderr = std::io::stderr().lock();
+    // With standard error gone too, the exit code has to say it alone.
+    let _ = failure.print(json, &mut stderr);
+    ExitCode::from(failure.exit_code())
+}
+
+impl Cli {
+    fn run(self, writer: &mut impl Write) -> Result<(), Failure> {
+        let mut out = Output::new(writer, self.common.json);
+        match self.command {
+            None => serve::Serve::default().run(&mut out),
+            Some(Command::Serve(serve)) => serve.run(&mut out),
+            Some(Command::Remote(command)) => command.run(&self.common, &mut out),
+            Some(Command::Folder(command)) => command.run(&self.common, &mut out),
+            Some(Command::Openapi) => out.line(crate::openapi::openapi_json()),
+            Some(Command::Completions { shell }) => {
+                clap_complete::generate(shell, &mut Self::command(), "respoked", out.writer());
+                Ok(())
+            }
+        }
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "clap's parsers may fail; this one does not")]
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_read() {
+        for line in [
+            "",
+            "serve --listen 127.0.0.1:0 --data d --tls-cert c --tls-key k --trusted-proxies 10.0.0.0/8,::1 --log debug",
+            "login --username jo --password-file p",
+            "logout --server https://example.com",
+            "token create --app a --endpoint jo --role-name member --ttl 60 --replace --end-sessions",
+            "token inspect X",
+            "token revoke X --json",
+            "token list --endpoint jo",
+            "app create --name a --development-mode true --limit-app 5:10 --limit-endpoint off",
+            "app update a --permitted-domains example.com,*.example.org",
+            "app delete a",
+            "role create --app a --name member --json-file -",
+            "role update r --json-file p",
+            "secret create --app a --name backend",
+            "secret roll s --app a --overlap 7d",
+            "secret revoke s --keep-sessions",
+            "session end-all --role r --issued-before 2026-01-01T00:00:00Z",
+            "session end-all --all",
+            "ban add jo --reason spam --until 2026-01-01T00:00:00Z",
+            "ban lift jo",
+            "audit --action token.reuse --limit 5",
+            "admin create jo --data d",
+            "admin delete-account --yes",
+            "backup f --force",
+            "restore f --verify",
+            "doctor --server http://x",
+            "config check --listen 1.2.3.4:5",
+            "openapi",
+            "completions bash",
+        ] {
+            let words = std::iter::once("respoked").chain(line.split_whitespace());
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_a_usage_error() {
+        for line in [
+            "serve --listen nowhere",
+            "token create --role r",
+            "token create --endpoint jo --role r --role-name n",
+            "token create --endpoint jo --role r --end-sessions",
+            "session end-all",
+            "session end-all --all --endpoint jo",
+            "secret roll s --overlap 3h",
+            "app create --name a --limit-app many",
+            "restore",
+            "frobnicate",
+        ] {
+            let words = std::iter::once("respoked").chain(line.split_whitespace());
+            assert_eq!(Cli::try_parse_from(words).err().map(|error| error.exit_code()), Some(2), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_token_given_does_not_print() {
+        let cli = Cli::try_parse_from(["respoked", "--admin-token", "canary", "token", "inspect", "canary"]).unwrap();
+        assert!(!format!("{cli:?}").contains("canary"));
+    }
+
+    #[test]
+    fn completions_name_the_commands() {
+        let mut out = Vec::new();
+        Cli::try_parse_from(["respoked", "completions", "bash"]).unwrap().run(&mut out).unwrap();
+        assert!(String::from_utf8(out).unwrap().contains("end-all"));
+    }
+}

@@ -1,0 +1,201 @@
+//! `respoked app`.
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use super::super::failure::Failure;
+use super::super::output::{Output, cell};
+use super::client::{Client, segment};
+
+/// `respoked app`.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Command {
+    /// Make an app. Its App-Secret is shown this once.
+    Create {
+        /// What to call it.
+        #[arg(long, value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// List the apps.
+    List,
+    /// Show an app.
+    Show {
+        /// Id of the app.
+        app: String,
+    },
+    /// Change an app; what is not named stays.
+    Update {
+        /// Id of the app.
+        app: String,
+        /// What to call it.
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Delete an app. Its secrets, roles, tokens and sessions are over.
+    Delete {
+        /// Id of the app.
+        app: String,
+    },
+}
+
+/// Settings of an app.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Settings {
+    /// What it is for.
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Whether tokens are minted without a credential; only for trying things out.
+    #[arg(long, value_name = "true|false")]
+    development_mode: Option<bool>,
+    /// Pages of which domains may use the app, separated by commas (*.example.com covers subdomains), or `any`.
+    #[arg(long, value_name = "DOMAINS")]
+    permitted_domains: Option<String>,
+    /// The longest life of a session, in seconds.
+    #[arg(long, value_name = "SECONDS")]
+    max_ttl: Option<u64>,
+    /// How long a token waits to be redeemed, in seconds.
+    #[arg(long, value_name = "SECONDS")]
+    activation_window: Option<u64>,
+    /// All requests of the app: a rate a second, with `:` the most at once, or `off`.
+    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
+    limit_app: Option<Value>,
+    /// Requests of one endpoint, likewise.
+    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
+    limit_endpoint: Option<Value>,
+    /// Requests of one address, likewise.
+    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
+    limit_address: Option<Value>,
+}
+
+/// Reads `50`, `50:200` or `off`.
+fn rate(text: &str) -> Result<Value, &'static str> {
+    let wrong = "it is a rate such as 50 or 50:200, or off";
+    if text == "off" {
+        return Ok(Value::Null);
+    }
+    let number = |text: &str| text.parse::<u64>().map_err(|_| wrong);
+    Ok(match text.split_once(':') {
+        None => json!({ "perSecond": number(text)? }),
+        Some((per_second, burst)) => json!({ "perSecond": number(per_second)?, "burst": number(burst)? }),
+    })
+}
+
+impl Settings {
+    /// The body that asks for these settings; what is not named is absent.
+    fn body(&self, name: Option<&String>) -> Value {
+        let mut body = Map::new();
+        let mut set = |field: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                body.insert(field.to_owned(), value);
+            }
+        };
+        set("name", name.map(|name| json!(name)));
+        set("description", self.description.as_ref().map(|text| json!(text)));
+        set("developmentMode", self.development_mode.map(|on| json!(on)));
+        set(
+            "permittedDomains",
+            self.permitted_domains.as_ref().map(|domains| match domains.trim() {
+                "any" => Value::Null,
+                list => list.split(',').map(str::trim).filter(|domain| !domain.is_empty()).collect(),
+            }),
+        );
+        set("maxTtl", self.max_ttl.map(|secs| json!(secs)));
+        set("activationWindow", self.activation_window.map(|secs| json!(secs)));
+        let limits: Map<String, Value> =
+            [("app", &self.limit_app), ("endpoint", &self.limit_endpoint), ("address", &self.limit_address)]
+                .into_iter()
+                .filter_map(|(whose, limit)| Some((whose.to_owned(), limit.clone()?)))
+                .collect();
+        set("limits", (!limits.is_empty()).then_some(Value::Object(limits)));
+        Value::Object(body)
+    }
+}
+
+impl Command {
+    pub(super) fn run(&self, client: &Client, out: &mut Output<'_>) -> Result<(), Failure> {
+        match self {
+            Self::Create { name, settings } => show(&client.post("/v1/apps", &settings.body(Some(name)))?.body, out),
+            Self::List => out.list(
+                &client.list("/v1/apps", &[], None)?,
+                &[("ID", "id"), ("NAME", "name"), ("DEVELOPMENT", "developmentMode"), ("CREATED", "createdAt")],
+            ),
+            Self::Show { app } => show(&client.get(&path(app), &[])?.body, out),
+            Self::Update { app, name, settings } => {
+                let body = settings.body(name.as_ref());
+                if body.as_object().is_none_or(Map::is_empty) {
+                    return Err(Failure::Usage("nothing to change was named".into()));
+                }
+                show(&client.put(&path(app), &body)?.body, out)
+            }
+            Self::Delete { app } => {
+                let answer = client.delete(&path(app), &[])?;
+                out.say(&answer.body, "The app is deleted, and what stood on it is over.")
+            }
+        }
+    }
+}
+
+fn show(app: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
+    if out.wants_json() {
+        return out.json(app);
+    }
+    let limit = |whose: &str| match &app["limits"][whose] {
+        Value::Null => "off".to_owned(),
+        rate => format!("{} a second, {} at once", cell(&rate["perSecond"]), cell(&rate["burst"])),
+    };
+    let domains = match &app["permittedDomains"] {
+        Value::Null => "any".to_owned(),
+        domains => cell(domains),
+    };
+    out.lines(&[
+        ("Id", cell(&app["id"])),
+        ("Name", cell(&app["name"])),
+        ("Description", cell(&app["description"])),
+        ("App-Secret", cell(&app["secret"])),
+        ("Development mode", cell(&app["developmentMode"])),
+        ("Permitted domains", domains),
+        ("Longest session", format!("{} s", cell(&app["maxTtl"]))),
+        ("Activation window", format!("{} s", cell(&app["activationWindow"]))),
+        ("Limit of the app", limit("app")),
+        ("Limit of an endpoint", limit("endpoint")),
+        ("Limit of an address", limit("address")),
+        ("Created", cell(&app["createdAt"])),
+        ("Updated", cell(&app["updatedAt"])),
+    ])
+}
+
+fn path(app: &str) -> String {
+    format!("/v1/apps/{}", segment(app))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    fn body(line: &str) -> Value {
+        Line::parse_from(std::iter::once("x").chain(line.split_whitespace())).settings.body(None)
+    }
+
+    #[test]
+    fn only_what_is_named_is_sent() {
+        assert_eq!(body(""), json!({}));
+        assert_eq!(
+            body("--permitted-domains any --limit-app off --limit-endpoint 5:9 --development-mode false"),
+            json!({"permittedDomains": null, "developmentMode": false,
+                   "limits": {"app": null, "endpoint": {"perSecond": 5, "burst": 9}}})
+        );
+        assert_eq!(body("--permitted-domains a.test,*.b.test"), json!({"permittedDomains": ["a.test", "*.b.test"]}));
+    }
+}

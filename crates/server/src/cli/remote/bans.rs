@@ -1,0 +1,68 @@
+//! `respoked ban`.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::super::failure::Failure;
+use super::super::output::Output;
+use super::AppFlag;
+use super::client::{Client, field, query, segment};
+
+/// `respoked ban`.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Command {
+    /// Ban an endpoint. Its tokens and sessions are over, and none is minted or redeemed for it.
+    Add {
+        /// The endpoint.
+        endpoint: String,
+        #[command(flatten)]
+        app: AppFlag,
+        /// Why, in words for the endpoint's user.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// Until when, as 2026-01-02T03:04:05Z; for ever without this.
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+    },
+    /// List the bans, by endpoint.
+    List {
+        #[command(flatten)]
+        app: AppFlag,
+    },
+    /// Lift a ban. What it ended stays ended.
+    Lift {
+        /// The endpoint.
+        endpoint: String,
+        #[command(flatten)]
+        app: AppFlag,
+    },
+}
+
+const COLUMNS: &[(&str, &str)] =
+    &[("ENDPOINT", "endpointId"), ("SINCE", "bannedAt"), ("UNTIL", "expiresAt"), ("REASON", "reason")];
+
+impl Command {
+    pub(super) fn run(&self, client: &Client, out: &mut Output<'_>) -> Result<(), Failure> {
+        match self {
+            Self::Add { endpoint, app, reason, until } => {
+                let mut body = json!({ "reason": field(reason.as_ref()), "expiresAt": field(until.as_ref()) });
+                if let Some(app) = &app.app {
+                    body["appId"] = json!(app);
+                }
+                let ban = client.put(&path(endpoint), &body)?.body;
+                out.object(&ban, &[("Banned", "endpointId"), ("Until", "expiresAt"), ("Reason", "reason")])
+            }
+            Self::List { app } => {
+                out.list(&client.list("/v1/bans", &query([("appId", app.app.as_ref())]), None)?, COLUMNS)
+            }
+            Self::Lift { endpoint, app } => {
+                let answer = client.delete(&path(endpoint), &query([("appId", app.app.as_ref())]))?;
+                out.say(&answer.body, "The ban is lifted.")
+            }
+        }
+    }
+}
+
+fn path(endpoint: &str) -> String {
+    format!("/v1/endpoints/{}/ban", segment(endpoint))
+}

@@ -1,0 +1,91 @@
+//! Commands that are an HTTP client of a running server. They decide nothing: each is one request, or a few.
+
+mod apps;
+mod audit;
+mod bans;
+mod client;
+mod login;
+mod roles;
+mod secrets;
+mod sessions;
+mod tokens;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::Common;
+use super::failure::Failure;
+use super::output::Output;
+pub(super) use client::Client;
+
+/// Commands that talk to a running server.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Sign in to a server and save the login for later commands.
+    Login(login::Login),
+    /// Sign out of a server and forget the login.
+    Logout,
+    /// One-use tokens.
+    #[command(subcommand)]
+    Token(tokens::Command),
+    /// Apps.
+    #[command(subcommand)]
+    App(apps::Command),
+    /// Roles of an app.
+    #[command(subcommand)]
+    Role(roles::Command),
+    /// App-Secrets.
+    #[command(subcommand)]
+    Secret(secrets::Command),
+    /// Sessions.
+    #[command(subcommand)]
+    Session(sessions::Command),
+    /// Banned endpoints.
+    #[command(subcommand)]
+    Ban(bans::Command),
+    /// Read the audit log, newest first.
+    Audit(audit::Audit),
+}
+
+impl Command {
+    pub(super) fn run(&self, common: &Common, out: &mut Output<'_>) -> Result<(), Failure> {
+        let client = Client::new(common)?;
+        match self {
+            Self::Login(login) => login.run(&client, out),
+            Self::Logout => login::logout(&client, out),
+            Self::Token(command) => command.run(&client, out),
+            Self::App(command) => command.run(&client, out),
+            Self::Role(command) => command.run(&client, out),
+            Self::Secret(command) => command.run(&client, out),
+            Self::Session(command) => command.run(&client, out),
+            Self::Ban(command) => command.run(&client, out),
+            Self::Audit(audit) => audit.run(&client, out),
+        }
+    }
+}
+
+/// Which app a command is about.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct AppFlag {
+    /// Id of the app; not needed while there is only one.
+    #[arg(long = "app", value_name = "ID")]
+    app: Option<String>,
+}
+
+/// Reads a JSON object from a file, or from standard input if the file is called `-`.
+fn json_object(path: &PathBuf) -> Result<Value, Failure> {
+    let text = if path.as_os_str() == "-" {
+        std::io::read_to_string(std::io::stdin()).context("standard input cannot be read")?
+    } else {
+        std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?
+    };
+    let value: Value = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
+    if value.is_object() {
+        Ok(value)
+    } else {
+        Err(Failure::because(format!("{} holds no JSON object", path.display())))
+    }
+}

@@ -1,0 +1,102 @@
+//! `respoked secret`.
+
+use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
+use serde_json::{Value, json};
+
+use super::super::failure::Failure;
+use super::super::output::Output;
+use super::AppFlag;
+use super::client::{Client, field, segment};
+
+/// `respoked secret`.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Command {
+    /// Make an App-Secret. Its text is shown this once.
+    Create {
+        #[command(flatten)]
+        app: AppFlag,
+        /// What to call it.
+        #[arg(long, value_name = "NAME")]
+        name: String,
+        /// When it ceases to be taken, as 2026-01-02T03:04:05Z; never without this.
+        #[arg(long, value_name = "TIME")]
+        expires_at: Option<String>,
+    },
+    /// List the App-Secrets of an app, their texts excepted.
+    List {
+        #[command(flatten)]
+        app: AppFlag,
+    },
+    /// Make a successor of an App-Secret, which is taken for a while longer.
+    Roll {
+        /// Id of the secret.
+        secret: String,
+        #[command(flatten)]
+        app: AppFlag,
+        /// How long the old one is still taken.
+        #[arg(long, default_value = "24h", value_parser = PossibleValuesParser::new(["now", "1h", "24h", "7d"]))]
+        overlap: String,
+    },
+    /// Revoke an App-Secret. The tokens and sessions minted with it are over.
+    Revoke {
+        /// Id of the secret.
+        secret: String,
+        #[command(flatten)]
+        app: AppFlag,
+        /// Let what was minted with it live on.
+        #[arg(long)]
+        keep_sessions: bool,
+    },
+}
+
+impl Command {
+    pub(super) fn run(&self, client: &Client, out: &mut Output<'_>) -> Result<(), Failure> {
+        let path = |app: &AppFlag| -> Result<String, Failure> {
+            Ok(format!("/v1/apps/{}/secrets", segment(&client.app(app.app.as_deref())?)))
+        };
+        match self {
+            Self::Create { app, name, expires_at } => {
+                let body = json!({ "name": name, "expiresAt": field(expires_at.as_ref()) });
+                show(&client.post(&path(app)?, &body)?.body, out)
+            }
+            Self::List { app } => out.list(
+                &client.list(&path(app)?, &[], None)?,
+                &[
+                    ("ID", "id"),
+                    ("NAME", "name"),
+                    ("HINT", "hint"),
+                    ("CREATED", "createdAt"),
+                    ("LAST USED", "lastUsedAt"),
+                    ("EXPIRES", "expiresAt"),
+                    ("REVOKED", "revokedAt"),
+                ],
+            ),
+            Self::Roll { secret, app, overlap } => {
+                let path = format!("{}/{}/roll", path(app)?, segment(secret));
+                show(&client.post(&path, &json!({ "overlap": overlap }))?.body, out)
+            }
+            Self::Revoke { secret, app, keep_sessions } => {
+                let path = format!("{}/{}", path(app)?, segment(secret));
+                let query: &[(&str, &str)] = if *keep_sessions { &[("keepSessions", "true")] } else { &[] };
+                let answer = client.delete(&path, query)?;
+                let minted = if *keep_sessions { "lives on" } else { "is over" };
+                out.say(&answer.body, format_args!("The secret is revoked; what was minted with it {minted}."))
+            }
+        }
+    }
+}
+
+fn show(secret: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
+    out.object(
+        secret,
+        &[
+            ("App-Secret", "secret"),
+            ("Id", "id"),
+            ("Name", "name"),
+            ("App", "appId"),
+            ("Created", "createdAt"),
+            ("Expires", "expiresAt"),
+        ],
+    )
+}

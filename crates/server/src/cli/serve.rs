@@ -1,0 +1,235 @@
+//! `respoked serve`.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Args;
+use figment::value::{Dict, Value};
+use respoke_core::clock::SystemClock;
+use serde::Serialize;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::failure::Failure;
+use super::output::Output;
+use crate::config::{Config, LogFormat};
+use crate::{greeting, run, telemetry};
+
+/// What `serve` and `config check` take.
+#[derive(Debug, Default, Args)]
+pub(super) struct Serve {
+    /// TOML file with settings.
+    #[arg(long, env = "RESPOKED_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// The settings as flags. What is not given here comes from the environment, the file, or the defaults.
+///
+/// All but `admin_password`: other users can read command lines.
+#[derive(Debug, Default, Args, Serialize)]
+#[command(next_help_heading = "Settings (also RESPOKED_* in the environment, or keys of the config file)")]
+struct Flags {
+    /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<SocketAddr>,
+    /// Folder of the database [default: ./respoked-data].
+    #[arg(long, value_name = "FOLDER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<PathBuf>,
+    /// PEM file with the certificate chain; with --tls-key it switches TLS on.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file with the private key.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_key: Option<PathBuf>,
+    /// Networks whose X-Forwarded-For is believed, separated by commas.
+    #[arg(long, value_name = "NETWORKS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trusted_proxies: Option<String>,
+    /// User name of the admin made at the first start.
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin_username: Option<String>,
+    /// File that holds the password of the admin made at the first start.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin_password_file: Option<PathBuf>,
+    /// What is logged: a level, or a list of module=level [default: info].
+    #[arg(long, value_name = "FILTER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<String>,
+    /// How log lines are written: text or json [default: text].
+    #[arg(long, value_name = "FORMAT", value_parser = log_format)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_format: Option<LogFormat>,
+    /// Threads that serve requests; 0 takes one less than there are cores [default: 0].
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    io_threads: Option<usize>,
+    /// Connections open at once.
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections_max: Option<usize>,
+    /// Seconds that running requests get to finish when the server stops.
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drain_secs: Option<u64>,
+    /// Requests a second that one address may make without a credential.
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address_requests_per_second: Option<u32>,
+    /// Requests that one address may make at once without a credential.
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address_requests_burst: Option<u32>,
+    /// Operations that are committed together at most; 1 commits each by itself.
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit_batch_max: Option<usize>,
+    /// Checked sessions that are remembered; 0 asks the database each time.
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_cache_max: Option<usize>,
+    /// Seconds for which spent tokens and ended sessions are kept.
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retention_secs: Option<u32>,
+    /// Days for which the audit log is kept.
+    #[arg(long, value_name = "DAYS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_days: Option<u32>,
+    /// Rows the audit log has at most.
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_rows_max: Option<u64>,
+}
+
+fn log_format(text: &str) -> Result<LogFormat, &'static str> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("it is text or json"),
+    }
+}
+
+impl Serve {
+    /// The settings in effect.
+    pub(super) fn settings(&self) -> Result<Config, Failure> {
+        Ok(Config::load(self.config.as_deref(), &self.flags.to_dict()?)?)
+    }
+
+    /// Serves until the process is told to stop.
+    pub(super) fn run(&self, out: &mut Output<'_>) -> Result<(), Failure> {
+        let config = self.settings()?;
+        telemetry::start(&config)?;
+        runtime(config.io_threads)?.block_on(async {
+            // Asked for before the server says that it is ready: whoever reads that may stop it at once.
+            let stop = stop_signal()?;
+            let started = run::start(config, Arc::new(SystemClock)).await?;
+            greeting::print(&started, &mut out.writer())?;
+            started.serve_until(stop).await?;
+            Ok(())
+        })
+    }
+}
+
+impl Flags {
+    fn to_dict(&self) -> anyhow::Result<Dict> {
+        let value = Value::serialize(self).context("the flags cannot be read")?;
+        Ok(value.into_dict().unwrap_or_default())
+    }
+}
+
+/// The runtime with `io_threads` threads; see [`Config::io_threads`].
+fn runtime(io_threads: usize) -> anyhow::Result<Runtime> {
+    let threads = match io_threads {
+        0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).max(1)),
+        given => given,
+    };
+    let mut builder = if threads == 1 {
+        // One thread needs no queues between threads; that is a few percent of a small request.
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(threads);
+        builder
+    };
+    builder.thread_name("respoked-io").enable_all().build().context("the runtime cannot be started")
+}
+
+/// Ends when the process gets SIGTERM or SIGINT.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: Serve,
+    }
+
+    #[test]
+    fn flags_become_settings() {
+        let line = Line::parse_from([
+            "x",
+            "--listen",
+            "127.0.0.1:0",
+            "--data",
+            "d",
+            "--trusted-proxies",
+            "10.0.0.0/8, ::1",
+            "--log-format",
+            "json",
+            "--drain-secs",
+            "3",
+            "--io-threads",
+            "2",
+        ]);
+        let config = line.serve.settings().unwrap();
+        assert_eq!(config.listen.port(), 0);
+        assert_eq!(config.data, PathBuf::from("d"));
+        assert_eq!(config.trusted_proxies.len(), 2);
+        assert_eq!(config.log_format, LogFormat::Json);
+        assert_eq!((config.drain_secs, config.io_threads), (3, 2));
+    }
+
+    #[test]
+    fn every_setting_but_the_password_has_a_flag() {
+        let settings = serde_json::to_value(Config::default()).unwrap();
+        let mut names: Vec<_> =
+            settings.as_object().unwrap().keys().filter(|name| *name != "admin_password").cloned().collect();
+        let command = Flags::augment_args(clap::Command::new("x"));
+        let mut flags: Vec<_> = command.get_arguments().map(|argument| argument.get_id().to_string()).collect();
+        names.sort();
+        flags.sort();
+        assert_eq!(flags, names);
+    }
+
+    #[test]
+    fn a_runtime_is_built_for_any_number_of_threads() {
+        for threads in [0, 1, 3] {
+            assert_eq!(runtime(threads).unwrap().block_on(async { 7 }), 7);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Figures for Prometheus. Labels come from fixed lists, never from a request.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use respoke_core::ports::StoreFigures;
+
+/// Latency buckets: 100 microseconds to 3.3 seconds, doubling.
+fn latency() -> Histogram {
+    Histogram::new(exponential_buckets(0.0001, 2.0, 16))
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    route: String,
+    method: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+/// All figures.
+pub struct Metrics {
+    registry: Registry,
+    /// tokenIds minted.
+    pub tokens_minted: Counter,
+    /// tokenIds traded for a session.
+    pub tokens_redeemed: Counter,
+    requests: Family<Request, Counter>,
+    refusals: Family<Reason, Counter>,
+    mint_seconds: Histogram,
+    redeem_seconds: Histogram,
+    other_seconds: Histogram,
+    /// Live sessions, as counted by the last pass of upkeep and kept up to date since.
+    pub sessions_live: Gauge,
+    /// Dead rows removed.
+    pub rows_removed: Counter,
+    /// Open connections.
+    pub connections: Gauge,
+    commit_micros: Gauge,
+    database_bytes: Gauge,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("respoked");
+        let metrics = Self {
+            tokens_minted: Counter::default(),
+            tokens_redeemed: Counter::default(),
+            requests: Family::default(),
+            refusals: Family::default(),
+            mint_seconds: latency(),
+            redeem_seconds: latency(),
+            other_seconds: latency(),
+            sessions_live: Gauge::default(),
+            rows_removed: Counter::default(),
+            connections: Gauge::default(),
+            commit_micros: Gauge::default(),
+            database_bytes: Gauge::default(),
+            registry: Registry::default(),
+        };
+        registry.register("tokens_minted", "tokenIds minted", metrics.tokens_minted.clone());
+        registry.register("tokens_redeemed", "tokenIds traded for a session", metrics.tokens_redeemed.clone());
+        registry.register("http_requests", "Requests by route and status", metrics.requests.clone());
+        registry.register("refusals", "Refused requests by reason", metrics.refusals.clone());
+        registry.register("mint_seconds", "Time to mint, in seconds", metrics.mint_seconds.clone());
+        registry.register("redeem_seconds", "Time to redeem, in seconds", metrics.redeem_seconds.clone());
+        registry.register("request_seconds", "Time of other requests, in seconds", metrics.other_seconds.clone());
+        registry.register("sessions_live", "Live sessions at the last pass of upkeep", metrics.sessions_live.clone());
+        registry.register("rows_removed", "Dead rows removed", metrics.rows_removed.clone());
+        registry.register("connections", "Open connections", metrics.connections.clone());
+        registry.register("commit_micros", "Microseconds spent committing them", metrics.commit_micros.clone());
+        registry.register("database_bytes", "Size of the database's files", metrics.database_bytes.clone());
+        Self { registry, ..metrics }
+    }
+}
+
+impl Metrics {
+    /// One request was answered. `reason` is the code of a refusal; `route` a template, never a path.
+    pub fn answered(&self, route: &str, method: &'static str, status: u16, took: Duration, reason: Option<&'static str>) {
+        let seconds = took.as_secs_f64();
+        match (method, route) {
+            ("POST" | "PUT", "/v1/tokens") => {
+                self.mint_seconds.observe(seconds);
+                if status == 200 {
+                    self.tokens_minted.inc();
+                }
+            }
+            ("POST", "/v1/session-tokens" | "/v1/appauthsessions") => {
+                self.redeem_seconds.observe(seconds);
+                if status == 200 {
+                    self.tokens_redeemed.inc();
+                }
+            }
+            _ => self.other_seconds.observe(seconds),
+        }
+        self.requests.get_or_create(&Request { route: route.to_owned(), method, status }).inc();
+        if let Some(reason) = reason {
+            self.refusals.get_or_create(&Reason { reason }).inc();
+        }
+    }
+
+    /// The figures as Prometheus text.
+    #[must_use]
+    pub fn text(&self, store: StoreFigures) -> String {
+        let shown = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.commit_micros.set(shown(store.commit_micros));
+        self.database_bytes.set(shown(store.bytes));
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        // The store counts batch sizes itself, on a thread that knows no metrics.
+        let end = text.rfind("# EOF").unwrap_or(text.len());
+        text.insert_str(end, &commit_sizes(store));
+        text
+    }
+}
+
+/// How many operations were committed together, as a histogram.
+fn commit_sizes(store: StoreFigures) -> String {
+    let mut text = String::from(
+        "# HELP respoked_commit_operations Operations committed together.\n# TYPE respoked_commit_operations histogram\n",
+    );
+    let mut total = 0;
+    for (class, batches) in store.commit_sizes.iter().enumerate() {
+        total += batches;
+        let bound = if class + 1 < store.commit_sizes.len() { (1_u64 << class).to_string() } else { "+Inf".to_owned() };
+        let _ = writeln!(text, "respoked_commit_operations_bucket{{le=\"{bound}\"}} {total}");
+    }
+    let _ = writeln!(text, "respoked_commit_operations_sum {}", store.operations);
+    let _ = writeln!(text, "respoked_commit_operations_count {total}");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happened_is_shown() {
+        let metrics = Metrics::default();
+        metrics.answered("/v1/tokens", "POST", 200, Duration::from_millis(1), None);
+        metrics.answered("/v1/session-tokens", "POST", 401, Duration::from_millis(1), Some("token_refused"));
+        let sizes = [1, 0, 2, 0, 0, 0, 1];
+        let text = metrics.text(StoreFigures { operations: 77, commit_sizes: sizes, ..StoreFigures::default() });
+        for line in [
+            "respoked_tokens_minted_total 1",
+            "respoked_tokens_redeemed_total 0",
+            "respoked_refusals_total{reason=\"token_refused\"} 1",
+            "respoked_commit_operations_bucket{le=\"4\"} 3",
+            "respoked_commit_operations_sum 77",
+            "respoked_commit_operations_count 4",
+            "# EOF",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}

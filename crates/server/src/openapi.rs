@@ -1,0 +1,267 @@
+//! What all operations of the OpenAPI document have in common: refusals, headers, ways to prove who one is.
+
+use std::collections::BTreeMap;
+
+use respoke_wire::body::problem::{Details, OAuthProblemBody, ProblemBody};
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::response::Response;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
+use utoipa::{IntoResponses, Modify, PartialSchema};
+
+/// The OpenAPI 3.1 document, as indented JSON.
+///
+/// # Panics
+///
+/// Never: a document of text, lists and maps always serializes.
+#[must_use]
+pub fn openapi_json() -> String {
+    serde_json::to_string_pretty(&crate::api::document()).expect("a document of text, lists and maps serializes")
+}
+
+const PROBLEM: &str = "Problem";
+const OAUTH_PROBLEM: &str = "OAuthProblem";
+
+/// Refusals that operations share, by status.
+const REFUSALS: &[(&str, &str)] = &[
+    ("400", "The input cannot be read, or fields are missing or wrong"),
+    ("401", "No credential, or one that is not valid"),
+    ("403", "Not permitted"),
+    ("404", "There is no such object, or none that the caller may know of"),
+    ("408", "The body did not arrive in time"),
+    ("409", "The object is not in the state the request needs"),
+    ("413", "The body is larger than 20,000 bytes"),
+    ("422", "The Idempotency-Key was used for a different request"),
+    ("429", "Too many requests or failed attempts"),
+    ("500", "The server failed"),
+    ("503", "The database cannot be used now"),
+];
+const ANY: &[&str] = &["400", "401", "403", "408", "413", "429", "500", "503"];
+
+fn shared(family: &str, statuses: &[&str]) -> BTreeMap<String, RefOr<Response>> {
+    let reference = |status: &&str| {
+        let reference = Ref::new(format!("#/components/responses/{family}{status}"));
+        ((*status).to_owned(), RefOr::Ref(reference))
+    };
+    statuses.iter().map(reference).collect()
+}
+
+/// What any operation may answer.
+pub(crate) struct Refused;
+
+impl IntoResponses for Refused {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        shared(PROBLEM, ANY)
+    }
+}
+
+/// What an operation on a named object may answer as well.
+pub(crate) struct Missing;
+
+impl IntoResponses for Missing {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        shared(PROBLEM, &["404"])
+    }
+}
+
+/// What an operation that creates may answer as well.
+pub(crate) struct Conflicts;
+
+impl IntoResponses for Conflicts {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        shared(PROBLEM, &["409", "422"])
+    }
+}
+
+/// What the OAuth routes may answer.
+pub(crate) struct OAuthRefused;
+
+impl IntoResponses for OAuthRefused {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        shared(OAUTH_PROBLEM, ANY)
+    }
+}
+
+/// What a server that is not ready answers.
+pub(crate) struct Unready;
+
+impl IntoResponses for Unready {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        shared(OAUTH_PROBLEM, &["500", "503"])
+    }
+}
+
+/// Adds what the handlers' annotations leave out.
+pub(crate) struct Common;
+
+impl Modify for Common {
+    fn modify(&self, document: &mut OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let schemas = &mut components.schemas;
+        schemas.insert(PROBLEM.to_owned(), ProblemBody::schema());
+        schemas.insert(OAUTH_PROBLEM.to_owned(), OAuthProblemBody::schema());
+        schemas.insert("Details".to_owned(), Details::schema());
+        for (name, kind, description) in HEADERS {
+            let schema = ObjectBuilder::new().schema_type(kind.clone()).build();
+            let header = HeaderBuilder::new().schema(Some(schema)).description(Some(*description)).build();
+            components.headers.insert((*name).to_owned(), RefOr::T(header));
+        }
+        for (status, description) in REFUSALS {
+            for family in [PROBLEM, OAUTH_PROBLEM] {
+                let oauth = family == OAUTH_PROBLEM;
+                // OAuth has words for these two only.
+                let schema = if oauth && !matches!(*status, "400" | "401") { PROBLEM } else { family };
+                let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
+                let mut response =
+                    ResponseBuilder::new().description(*description).content("application/json", content).build();
+                add_headers(&mut response, status, !oauth);
+                components.responses.insert(format!("{family}{status}"), RefOr::T(response));
+            }
+        }
+        for (name, scheme) in schemes() {
+            components.add_security_scheme(name, scheme);
+        }
+        let paths = &mut document.paths.paths;
+        // The same handlers under a second path or method.
+        for (path, alias) in
+            [("/v1/session-tokens", "/v1/appauthsessions"), ("/v1/admin-sessions", "/v1/adminsessions")]
+        {
+            if let Some(mut item) = paths.get(path).cloned() {
+                operations(&mut item).for_each(|(_, operation)| rename(operation, "Alias"));
+                paths.insert(alias.to_owned(), item);
+            }
+        }
+        if let Some(item) = paths.get_mut("/v1/apps/{id}") {
+            item.patch = item.put.clone();
+            item.patch.iter_mut().for_each(|operation| rename(operation, "Patch"));
+        }
+        if let Some(item) = paths.get_mut("/v1/endpoints/{id}/ban") {
+            item.post = item.put.clone();
+            item.post.iter_mut().for_each(|operation| rename(operation, "Post"));
+        }
+        for (path, item) in paths.iter_mut() {
+            let limited = path.starts_with("/v1/");
+            for (_, operation) in operations(item) {
+                for (status, response) in &mut operation.responses.responses {
+                    let RefOr::T(response) = response else { continue };
+                    add_headers(response, status, limited);
+                }
+            }
+        }
+    }
+}
+
+/// Name, type and meaning.
+const HEADERS: &[(&str, Type, &str)] = &[
+    ("Request-Id", Type::String, "Names the request, here and in the server's log"),
+    ("RateLimit-Limit", Type::Integer, "Requests a second, from 1 to 1000"),
+    ("RateLimit-Time-Units", Type::String, "Always `seconds`"),
+    ("RateLimit-Remaining", Type::Integer, "Requests that may follow at once"),
+    ("Retry-After", Type::Integer, "Seconds to wait"),
+];
+
+fn add_headers(response: &mut Response, status: &str, limited: bool) {
+    for (name, ..) in HEADERS {
+        let applies = match *name {
+            "Request-Id" => true,
+            "Retry-After" => matches!(status, "429" | "503"),
+            _ => limited,
+        };
+        if applies {
+            let reference = RefOr::Ref(Ref::new(format!("#/components/headers/{name}")));
+            response.headers.insert((*name).to_owned(), reference);
+        }
+    }
+}
+
+fn rename(operation: &mut Operation, suffix: &str) {
+    if let Some(id) = &mut operation.operation_id {
+        id.push_str(suffix);
+    }
+}
+
+/// The operations of a path, with their methods.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    let methods = [
+        ("get", &mut item.get),
+        ("put", &mut item.put),
+        ("post", &mut item.post),
+        ("delete", &mut item.delete),
+        ("patch", &mut item.patch),
+    ];
+    methods.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+fn schemes() -> [(&'static str, SecurityScheme); 6] {
+    let header = |name, description| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(name, description)));
+    let http = |scheme, description| SecurityScheme::Http(HttpBuilder::new().scheme(scheme).description(Some(description)).build());
+    let basic = http(HttpAuthScheme::Basic, "The app's id as user name and an App-Secret as password; at /oauth only");
+    let bearer = http(HttpAuthScheme::Bearer, "An App-Secret; at /oauth only");
+    [
+        ("App-Token", header("App-Token", "An endpoint in session; a query parameter of that name is taken too")),
+        ("App-Secret", header("App-Secret", "An app's backend")),
+        (
+            "App-Secret-Query",
+            SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::with_description("App-Secret", "An app's backend"))),
+        ),
+        ("Admin-Token", header("Admin-Token", "An admin; a query parameter of that name is taken too")),
+        ("OAuth-Client", basic),
+        ("Bearer", bearer),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn document() -> Value {
+        serde_json::from_str(&openapi_json()).unwrap()
+    }
+
+    #[test]
+    fn the_founding_documents_paths_methods_and_parameters_are_there() {
+        let document = document();
+        assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+        for (path, method, name, place) in [
+            ("/v1/session-tokens", "post", "App-Token", "header"),
+            ("/v1/tokens", "post", "App-Secret", "header"),
+            ("/v1/tokens", "put", "App-Secret", "query"),
+        ] {
+            let parameters = document["paths"][path][method]["parameters"].as_array().unwrap();
+            let found = parameters.iter().any(|found| found["name"] == name && found["in"] == place);
+            assert!(found, "{method} {path} lacks {name} in {place}");
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere_and_every_operation_has_an_id_of_its_own() {
+        let document = document();
+        let mut ids = std::collections::BTreeSet::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let id = operation["operationId"].as_str().unwrap_or_else(|| panic!("{method} {path}"));
+                assert!(ids.insert(id), "{id} is there twice");
+                let ok = &operation["responses"]["200"];
+                assert!(ok["headers"]["Request-Id"].is_object(), "{method} {path}");
+            }
+        }
+        let text = document.to_string();
+        for (at, _) in text.match_indices("\"$ref\":\"#/") {
+            let pointer = text[at + 9..].split('"').next().unwrap();
+            assert!(document.pointer(pointer).is_some(), "{pointer} leads nowhere");
+        }
+    }
+
+    #[test]
+    fn aliases_are_described() {
+        let document = document();
+        assert!(document["paths"]["/v1/appauthsessions"]["post"].is_object());
+        assert!(document["paths"]["/v1/adminsessions"]["post"].is_object());
+        assert!(document["paths"]["/v1/apps/{id}"]["patch"].is_object());
+        assert!(document["paths"]["/v1/endpoints/{id}/ban"]["post"].is_object());
+    }
+}

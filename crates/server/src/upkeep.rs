@@ -1,0 +1,56 @@
+//! The janitor: removes what is dead, in small batches, for as long as the server runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use respoke_core::idempotency::REMEMBERED_SECS;
+use respoke_core::ops::Broker;
+use respoke_core::ports::Upkeep;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+
+/// Between two passes over the tables.
+const REST: Duration = Duration::from_secs(30);
+/// Between two steps that found something to remove: half the time at most goes into removing.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+/// Between two steps that found nothing: ten million live rows are walked in minutes, at a few per cent of a core.
+const IDLE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Runs until `stop`.
+pub(crate) async fn keep(broker: Arc<Broker>, config: Config, metrics: Arc<Metrics>, stop: CancellationToken) {
+    let mut pause = Duration::ZERO;
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        let now = broker.now();
+        let upkeep = Upkeep {
+            dead_before: now.plus_secs(-i64::from(config.retention_secs)),
+            audit_before: now.plus_secs(-i64::from(config.audit_days) * 86_400),
+            audit_rows_max: config.audit_rows_max,
+            keys_before: now.plus_secs(-REMEMBERED_SECS),
+            now,
+        };
+        pause = match broker.store().upkeep(upkeep).await {
+            Ok(step) => {
+                metrics.rows_removed.inc_by(step.removed);
+                if step.pass_complete {
+                    metrics.sessions_live.set(i64::try_from(step.sessions_live).unwrap_or(i64::MAX));
+                }
+                match (step.removed > 0, step.pass_complete) {
+                    (true, _) => BUSY_PAUSE,
+                    (false, true) => REST,
+                    (false, false) => IDLE_PAUSE,
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "upkeep failed");
+                REST
+            }
+        };
+    }
+}

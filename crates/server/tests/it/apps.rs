@@ -1,0 +1,98 @@
+//! `/v1/apps`.
+
+use serde_json::json;
+
+use crate::harness::{Server, text};
+
+#[test]
+fn an_app_is_created_changed_and_deleted() {
+    let server = Server::start();
+    let admin = server.admin_token("admin");
+    let created = server.post("/v1/apps").admin(&admin).send(json!({"name": "chat", "description": "talk"})).ok();
+    let path = format!("/v1/apps/{}", text(&created["id"]));
+    let secret = text(&created["secret"]);
+    assert!(secret.starts_with("rspk_"));
+    let app = server.get(&path).admin(&admin).call().ok();
+    for (field, value) in [
+        ("name", json!("chat")),
+        ("description", json!("talk")),
+        ("locked", json!(false)),
+        ("permittedDomains", json!(null)),
+        ("developmentMode", json!(false)),
+        ("secret", json!("<redacted>")),
+        ("maxTtl", json!(86_400)),
+        ("activationWindow", json!(300)),
+    ] {
+        assert_eq!(app[field], value, "{field}");
+    }
+    let change = json!({"name": "talk", "maxTtl": "7200", "limits": {"app": null, "endpoint": {"perSecond": 5, "burst": 9}}});
+    let changed = server.put(&path).admin(&admin).send(change).ok();
+    assert_eq!((&changed["name"], &changed["maxTtl"]), (&json!("talk"), &json!(7_200)));
+    assert_eq!(changed["limits"]["app"], json!(null));
+    assert_eq!(changed["limits"]["endpoint"], json!({"perSecond": 5, "burst": 9}));
+    assert_eq!(changed["limits"]["address"], app["limits"]["address"], "what is absent stays");
+    assert_eq!(server.get("/v1/apps").admin(&admin).call().ok().as_array().unwrap().len(), 2);
+    let own = server.get("/v1/apps").header("App-Secret", &secret).call().ok();
+    assert_eq!((own.as_array().unwrap().len(), &own[0]["id"]), (1, &created["id"]));
+
+    server.delete(&path).header("App-Secret", &secret).call().refused(403, "forbidden");
+    server.delete(&path).admin(&admin).call().ok();
+    server.get(&path).admin(&admin).call().refused(404, "not_found");
+    server.get("/v1/apps").header("App-Secret", &secret).call().refused(401, "unauthenticated");
+}
+
+#[test]
+fn deleting_an_app_ends_its_sessions() {
+    let server = Server::start();
+    let admin = server.admin_token("admin");
+    let (app_token, token) = (server.session("alice"), server.mint("alice"));
+    server.delete(&format!("/v1/apps/{}", server.app)).admin(&admin).call().ok();
+    assert!(!server.alive(&app_token));
+    server.redeem(&token).refused(401, "token_refused");
+}
+
+#[test]
+fn settings_out_of_bounds_are_refused() {
+    let server = Server::start();
+    let admin = server.admin_token("admin");
+    let path = format!("/v1/apps/{}", server.app);
+    for (field, value) in [
+        ("name", json!("")),
+        ("name", json!("x".repeat(129))),
+        ("maxTtl", json!(59)),
+        ("activationWindow", json!(0)),
+        ("permittedDomains", json!(["not a host"])),
+        ("limits", json!({"app": {"perSecond": 0, "burst": 1}})),
+        ("developmentMode", json!("perhaps")),
+    ] {
+        let refusal = server.put(&path).admin(&admin).send(json!({field: value})).refused(400, "invalid");
+        assert!(refusal["validationErrors"].is_object(), "{refusal}");
+    }
+    server.post("/v1/apps").admin(&admin).send(json!({})).refused(400, "invalid");
+    server.post("/v1/apps").secret().send(json!({"name": "x"})).refused(403, "forbidden");
+    server.post("/v1/apps").send(json!({"name": "x"})).refused(401, "unauthenticated");
+}
+
+#[test]
+fn an_apps_limits_are_kept_and_told() {
+    let server = Server::start();
+    let admin = server.admin_token("admin");
+    let limits = json!({"limits": {"app": {"perSecond": 1, "burst": 2}}});
+    server.put(&format!("/v1/apps/{}", server.app)).admin(&admin).send(limits).ok();
+    let call = || server.get("/v1/tokens").secret().call();
+    let first = call();
+    assert_eq!(first.header("ratelimit-limit"), Some("1"));
+    assert_eq!(first.header("ratelimit-time-units"), Some("seconds"));
+    assert_eq!(first.header("ratelimit-remaining"), Some("1"));
+    call();
+    let limited = call();
+    assert!(limited.header("retry-after").is_some() && limited.header("ratelimit").is_some());
+    let body = limited.refused(429, "rate_limited");
+    assert_eq!((&body["error"], &body["rateLimit"]), (&json!("Too Many Requests"), &json!(null)));
+    // Switched off, nothing is refused, and the header still divides.
+    server.put(&format!("/v1/apps/{}", server.app)).admin(&admin).send(json!({"limits": {"app": null}})).ok();
+    for _ in 0..20 {
+        let answer = call();
+        assert_eq!((answer.status, answer.header("ratelimit-limit")), (200, Some("1000")));
+    }
+}

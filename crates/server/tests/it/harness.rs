@@ -1,0 +1,386 @@
+//! A whole server on port 0, and a client for it.
+//!
+//! [`Server::start`] runs it in the test with a clock that stands still; [`Process::spawn`] runs the built binary.
+//!
+//! With `RESPOKED_CANARY_DIR` set, every secret that is used or handed out is written to a file there, and data
+//! folders and logs are left there too; the test command then looks for the one in the other.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use respoke_core::clock::{ManualClock, Timestamp};
+use respoke_core::secret::Secret;
+use respoked::config::{Config, Hidden};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+/// The time of every in-process server.
+pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+/// What every secret that a test makes up contains.
+pub(crate) const PASSWORD: &str = "CANARY-pass-word-1";
+/// How long a condition may take to come true.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[expect(clippy::disallowed_methods, reason = "tests take their folder from the test command")]
+fn canary_dir() -> Option<PathBuf> {
+    std::env::var("RESPOKED_CANARY_DIR").ok().map(PathBuf::from)
+}
+
+/// A data folder: removed afterwards, or left for the search for canaries.
+pub(crate) fn data_folder() -> (PathBuf, Option<TempDir>) {
+    match canary_dir() {
+        Some(dir) => {
+            let folder = tempfile::Builder::new().prefix("it-").tempdir_in(dir).unwrap().keep();
+            (folder.join("data"), None)
+        }
+        None => {
+            let folder = tempfile::tempdir().unwrap();
+            (folder.path().join("data"), Some(folder))
+        }
+    }
+}
+
+/// Notes a secret for the search.
+pub(crate) fn note_secret(text: &str) {
+    if let Some(dir) = canary_dir() {
+        let mut file = OpenOptions::new().create(true).append(true).open(dir.join("canaries.txt")).unwrap();
+        writeln!(file, "{text}").unwrap();
+    }
+}
+
+/// A server in this process.
+pub(crate) struct Server {
+    pub(crate) client: Client,
+    pub(crate) clock: ManualClock,
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+    _folder: Option<TempDir>,
+}
+
+impl Server {
+    /// A server with the account's first app.
+    pub(crate) fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    pub(crate) fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let (data, folder) = data_folder();
+        let mut config = Config {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            data,
+            admin_password: Some(Hidden(Secret::new(PASSWORD.to_owned()))),
+            ..Config::default()
+        };
+        change(&mut config);
+        note_secret(PASSWORD);
+        let clock = ManualClock::at(NOW);
+        let stop = CancellationToken::new();
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let (server_clock, server_stop) = (clock.clone(), stop.clone());
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let started = respoked::run::start(config, Arc::new(server_clock)).await.unwrap();
+                let first_run = started.first_run.as_ref().map(|first| {
+                    let secret = first.app_secret.secret().expose().to_owned();
+                    (first.app_id.to_string(), secret, first.role_id.to_string())
+                });
+                sender.send((started.url.clone(), first_run)).unwrap();
+                started.serve_until(server_stop.cancelled_owned()).await.unwrap();
+            });
+        });
+        let (url, first_run) = receiver.recv().expect("the server starts");
+        let (app, secret, role) = first_run.expect("the database is new");
+        note_secret(&secret);
+        let client = Client { agent: agent(), url, app, secret, role };
+        Self { client, clock, stop, thread: Some(thread), _folder: folder }
+    }
+}
+
+impl std::ops::Deref for Server {
+    type Target = Client;
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(ended.is_ok() || std::thread::panicking(), "the server panicked");
+        }
+    }
+}
+
+/// The built binary, running.
+pub(crate) struct Process {
+    pub(crate) client: Client,
+    pub(crate) greeting: String,
+    child: Child,
+}
+
+impl Process {
+    /// Runs the binary on `data`, which may hold a database already; `flags` come after `serve`.
+    pub(crate) fn spawn(data: &Path, flags: &[&str]) -> Self {
+        let log = data.with_extension("log");
+        std::fs::create_dir_all(log.parent().unwrap()).unwrap();
+        let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_respoked"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).args(flags);
+        command.env("RESPOKED_ADMIN_USERNAME", "owner").env("RESPOKED_ADMIN_PASSWORD", PASSWORD);
+        command.env_remove("RESPOKED_CANARY_DIR").env("RESPOKED_LOG", "trace").stdout(Stdio::piped()).stderr(log);
+        let mut child = command.spawn().unwrap();
+        note_secret(PASSWORD);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut greeting = String::new();
+        let url = loop {
+            let line = lines.next().expect("the server announces itself").unwrap();
+            if let Some(url) = line.strip_prefix("respoked listening on ") {
+                break url.to_owned();
+            }
+            greeting.push_str(&line);
+            greeting.push('\n');
+        };
+        let client = Client { agent: agent(), url, app: String::new(), secret: String::new(), role: String::new() };
+        Self { client, greeting, child }
+    }
+
+    /// An app and a role of its own, made with the admin's password.
+    pub(crate) fn with_app(mut self) -> Self {
+        let admin = self.client.admin_token("owner");
+        let app = self.client.post("/v1/apps").admin(&admin).send(json!({"name": "test"})).ok();
+        self.client.app = text(&app["id"]);
+        self.client.secret = text(&app["secret"]);
+        note_secret(&self.client.secret);
+        let groups = json!({"*": {"publish": true, "subscribe": true}});
+        let role = self.client.post("/v1/roles").secret().send(json!({"name": "member", "groups": groups})).ok();
+        self.client.role = text(&role["id"]);
+        self
+    }
+
+    /// Stops it at once, as a power cut would.
+    pub(crate) fn kill(mut self) -> Client {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.client.clone()
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for its end and returns the exit code.
+    pub(crate) fn wait(mut self) -> i32 {
+        eventually(|| self.child.try_wait().unwrap()).code().expect("it ended by itself")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl std::ops::Deref for Process {
+    type Target = Client;
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// Polls until something is there.
+pub(crate) fn eventually<T>(mut probe: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = probe() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "the condition did not come true in time");
+        std::thread::yield_now();
+    }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(30)))
+        .max_idle_connections(300)
+        .max_idle_connections_per_host(300)
+        .build()
+        .into()
+}
+
+/// A client of one app.
+#[derive(Clone)]
+pub(crate) struct Client {
+    agent: ureq::Agent,
+    pub(crate) url: String,
+    pub(crate) app: String,
+    pub(crate) secret: String,
+    pub(crate) role: String,
+}
+
+impl Client {
+    pub(crate) fn get(&self, path: &str) -> Request<'_> {
+        self.request("GET", path)
+    }
+
+    pub(crate) fn post(&self, path: &str) -> Request<'_> {
+        self.request("POST", path)
+    }
+
+    pub(crate) fn put(&self, path: &str) -> Request<'_> {
+        self.request("PUT", path)
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> Request<'_> {
+        self.request("DELETE", path)
+    }
+
+    pub(crate) fn request(&self, method: &str, path: &str) -> Request<'_> {
+        let builder = http::Request::builder().method(method).uri(format!("{}{path}", self.url));
+        Request { client: self, builder }
+    }
+
+    /// Mints a tokenId for `endpoint`.
+    pub(crate) fn mint(&self, endpoint: &str) -> String {
+        let body = json!({"endpointId": endpoint, "roleId": self.role});
+        let token = text(&self.post("/v1/tokens").secret().send(body).ok()["tokenId"]);
+        note_secret(&token);
+        token
+    }
+
+    pub(crate) fn redeem(&self, token: &str) -> Answer {
+        let answer = self.post("/v1/session-tokens").send(json!({"tokenId": token}));
+        if let Some(token) = answer.body["token"].as_str() {
+            note_secret(token);
+        }
+        answer
+    }
+
+    /// A session as `endpoint`: its App-Token.
+    pub(crate) fn session(&self, endpoint: &str) -> String {
+        text(&self.redeem(&self.mint(endpoint)).ok()["token"])
+    }
+
+    /// Whether an App-Token is in session.
+    pub(crate) fn alive(&self, app_token: &str) -> bool {
+        match self.get("/v1/session-tokens").token(app_token).call() {
+            Answer { status: 200, .. } => true,
+            Answer { status: 401, .. } => false,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn admin_token(&self, username: &str) -> String {
+        let body = json!({"username": username, "password": PASSWORD});
+        let token = text(&self.post("/v1/admin-sessions").send(body).ok()["token"]);
+        note_secret(&token);
+        token
+    }
+}
+
+/// A request in the making.
+pub(crate) struct Request<'a> {
+    client: &'a Client,
+    builder: http::request::Builder,
+}
+
+impl Request<'_> {
+    pub(crate) fn header(self, name: &str, value: &str) -> Self {
+        Self { builder: self.builder.header(name, value), ..self }
+    }
+
+    /// With the app's App-Secret.
+    pub(crate) fn secret(self) -> Self {
+        let secret = self.client.secret.clone();
+        self.header("App-Secret", &secret)
+    }
+
+    pub(crate) fn token(self, app_token: &str) -> Self {
+        self.header("App-Token", app_token)
+    }
+
+    pub(crate) fn admin(self, admin_token: &str) -> Self {
+        self.header("Admin-Token", admin_token)
+    }
+
+    pub(crate) fn send(self, body: Value) -> Answer {
+        self.header("Content-Type", "application/json").raw(body.to_string().as_bytes())
+    }
+
+    pub(crate) fn call(self) -> Answer {
+        let request = self.builder.body(()).unwrap();
+        Answer::read(self.client.agent.run(request).unwrap())
+    }
+
+    pub(crate) fn raw(self, body: &[u8]) -> Answer {
+        let agent = &self.client.agent;
+        let request = self.builder.body(body).unwrap();
+        // Existing clients send bodies with these too, which the library has to be told.
+        let bodiless = match request.method().as_str() {
+            "GET" => agent.get(request.uri()),
+            "DELETE" => agent.delete(request.uri()),
+            _ => return Answer::read(agent.run(request).unwrap()),
+        };
+        let with_headers = request.headers().iter().fold(bodiless, |builder, (name, value)| builder.header(name, value));
+        Answer::read(with_headers.force_send_body().send(body).unwrap())
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) text: String,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    fn read(mut response: http::Response<ureq::Body>) -> Self {
+        let text = response.body_mut().read_to_string().unwrap();
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Self { status: response.status().as_u16(), headers: response.headers().clone(), text, body }
+    }
+
+    /// The body of a success.
+    pub(crate) fn ok(self) -> Value {
+        assert_eq!(self.status, 200, "{}", self.text);
+        self.body
+    }
+
+    /// Holds a refusal against its status and code, and against the shape of all refusals.
+    pub(crate) fn refused(self, status: u16, code: &str) -> Value {
+        assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{}", self.text);
+        assert!(self.body["error"].is_string());
+        assert_eq!(self.body["requestId"].as_str(), self.header("request-id"));
+        self.body
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+/// A field that has to be text.
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
+}
+
+/// Everything a file holds.
+pub(crate) fn contents(path: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    File::open(path).unwrap().read_to_end(&mut bytes).unwrap();
+    bytes
+}

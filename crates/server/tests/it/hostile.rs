@@ -1,0 +1,122 @@
+//! Requests nobody should send.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Server, note_secret};
+
+#[test]
+fn malformed_bodies_are_refused_and_nothing_is_written() {
+    let server = Server::start();
+    let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+    for body in ["{", "[]", "7", "\"text\"", "{\"a\":}", "\u{feff}{}", "{\"endpointId\": \"\u{0}\"}", deep.as_str()] {
+        let request = server.post("/v1/tokens").secret().header("Content-Type", "application/json");
+        let answer = request.raw(body.as_bytes());
+        assert_eq!(answer.status, 400, "{body:?}: {}", answer.text);
+        assert!(answer.body["error"].is_string() && answer.body["code"].is_string());
+    }
+    let request = server.post("/v1/tokens").secret().header("Content-Type", "application/json");
+    assert_eq!(request.raw(&[0xff, 0xfe, 0x00]).status, 400);
+    assert_eq!(server.get("/v1/tokens").secret().call().ok(), json!([]));
+}
+
+#[test]
+fn a_body_has_a_limit() {
+    let server = Server::start();
+    let body = |length: usize| {
+        let empty = json!({"endpointId": "alice", "roleId": server.role, "filler": ""}).to_string().len();
+        json!({"endpointId": "alice", "roleId": server.role, "filler": "x".repeat(length - empty)}).to_string()
+    };
+    let send = |length: usize| {
+        server.post("/v1/tokens").secret().header("Content-Type", "application/json").raw(body(length).as_bytes())
+    };
+    send(20_000).ok();
+    send(20_001).refused(413, "body_too_large");
+    send(200_000).refused(413, "body_too_large");
+}
+
+#[test]
+fn unknown_paths_and_methods_are_answered_in_json() {
+    let server = Server::start();
+    for path in ["/v1", "/v1/", "/v1/nothing", "/nothing", "/v1/tokens/a/b", "/v1//tokens"] {
+        let refusal = server.get(path).secret().call().refused(404, "no_such_route");
+        assert!(refusal.is_object());
+    }
+    let refused = server.request("PATCH", "/v1/tokens").secret().send(json!({}));
+    assert!(refused.header("allow").is_some());
+    refused.refused(405, "method_not_allowed");
+}
+
+#[test]
+fn a_browser_may_come_from_anywhere_and_read_the_limits() {
+    let server = Server::start();
+    let preflight = server
+        .request("OPTIONS", "/v1/session-tokens")
+        .header("Origin", "https://page.test")
+        .header("Access-Control-Request-Method", "DELETE")
+        .header("Access-Control-Request-Headers", "app-token,respoke-sdk,content-type")
+        .call();
+    assert!(preflight.status == 200 || preflight.status == 204);
+    assert_eq!(preflight.header("access-control-allow-origin"), Some("https://page.test"));
+    for method in ["GET", "POST", "PUT", "DELETE"] {
+        assert!(preflight.header("access-control-allow-methods").unwrap().contains(method));
+    }
+    let allowed = preflight.header("access-control-allow-headers").unwrap().to_lowercase();
+    for name in ["app-token", "app-secret", "admin-token", "respoke-sdk", "content-type"] {
+        assert!(allowed.contains(name));
+    }
+    let answer = server.get("/v1/session-tokens").header("Origin", "https://page.test").call();
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://page.test"));
+    let exposed = answer.header("access-control-expose-headers").unwrap().to_lowercase();
+    for name in ["request-id", "ratelimit-limit", "ratelimit-time-units", "ratelimit-remaining", "retry-after"] {
+        assert!(exposed.contains(name), "{name} in {exposed}");
+    }
+}
+
+#[test]
+fn forwarded_addresses_are_believed_of_proxies_only() {
+    let address = |server: &Server| {
+        let token = server.mint("alice");
+        let request = server.post("/v1/session-tokens").header("X-Forwarded-For", "198.51.100.7, 203.0.113.9");
+        let answer = request.send(json!({"tokenId": token})).ok();
+        note_secret(answer["token"].as_str().unwrap());
+        let sessions = server.get("/v1/sessions").secret().call().ok();
+        sessions.as_array().unwrap().last().unwrap()["address"].clone()
+    };
+    assert_eq!(address(&Server::start()), "127.0.0.1");
+    let behind = Server::start_with(|config| config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()]);
+    assert_eq!(address(&behind), "203.0.113.9", "the nearest that is no proxy of ours");
+    let both = Server::start_with(|config| {
+        config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap(), "203.0.113.0/24".parse().unwrap()];
+    });
+    assert_eq!(address(&both), "198.51.100.7");
+}
+
+#[test]
+fn an_address_without_credential_is_limited() {
+    let server = Server::start_with(|config| {
+        config.address_requests_per_second = 1;
+        config.address_requests_burst = 5;
+    });
+    let statuses: Vec<u16> = (0..8)
+        .map(|_| server.post("/v1/session-tokens").send(json!({"tokenId": "11111111-2222-4333-8444-555555555555"})).status)
+        .collect();
+    assert_eq!(&statuses[..5], [401; 5]);
+    assert!(statuses[5..].contains(&429));
+    // Those with a credential go on.
+    assert_ne!(server.mint("alice"), Value::Null);
+}
+
+#[test]
+fn wrong_credentials_without_end_are_slowed_down_and_right_ones_are_not() {
+    let server = Server::start_with(|config| {
+        config.address_requests_per_second = 100_000;
+        config.address_requests_burst = 100_000;
+    });
+    let app_token = server.session("alice");
+    let guess = || server.get("/v1/session-tokens").token("11111111-2222-4333-8444-555555555555").call();
+    let statuses: Vec<u16> = (0..300).map(|_| guess().status).collect();
+    assert_eq!(statuses[0], 401);
+    assert!(statuses[299] == 429, "{statuses:?}");
+    assert!(server.alive(&app_token));
+    server.mint("bob");
+}

@@ -1,0 +1,59 @@
+//! The served description of the API, against the founding one.
+
+use crate::harness::Server;
+
+/// Paths, methods and parameters of the founding Swagger document: facts, kept as a list.
+const FOUNDING: &[(&str, &str, Option<(&str, &str)>)] = &[
+    ("/v1/session-tokens", "post", Some(("header", "App-Token"))),
+    ("/v1/tokens", "post", Some(("header", "App-Secret"))),
+    ("/v1/tokens", "put", Some(("query", "App-Secret"))),
+];
+
+#[test]
+fn the_founding_document_is_kept() {
+    let server = Server::start();
+    let document = server.get("/openapi.json").call().ok();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    for (path, method, parameter) in FOUNDING {
+        let operation = &document["paths"][path][method];
+        assert!(operation["responses"]["200"].is_object(), "{method} {path}");
+        if let Some((place, name)) = parameter {
+            let parameters = operation["parameters"].as_array().unwrap();
+            let found = parameters.iter().any(|found| found["in"] == *place && found["name"] == *name);
+            assert!(found, "{name} in the {place} of {method} {path}");
+        }
+    }
+}
+
+#[test]
+fn every_route_is_described() {
+    let server = Server::start();
+    let document = server.get("/openapi.json").call().ok();
+    let paths = document["paths"].as_object().unwrap();
+    for path in [
+        "/v1/tokens",
+        "/v1/tokens/{id}",
+        "/v1/session-tokens",
+        "/v1/appauthsessions",
+        "/v1/sessions",
+        "/v1/sessions/{id}",
+        "/v1/admin-sessions",
+        "/v1/adminsessions",
+        "/v1/apps",
+        "/v1/apps/{id}",
+        "/v1/apps/{id}/secrets",
+        "/v1/roles",
+        "/v1/roles/{id}",
+        "/v1/endpoints/{id}/ban",
+        "/v1/bans",
+        "/v1/audit",
+        "/oauth/introspect",
+        "/oauth/revoke",
+    ] {
+        assert!(paths.contains_key(path), "{path} is not among {:?}", paths.keys());
+    }
+    let page = server.get("/docs").call();
+    assert_eq!(page.status, 200);
+    assert!(page.text.contains("/v1/session-tokens"));
+    assert!(page.header("content-security-policy").is_some_and(|policy| policy.contains("default-src 'none'")));
+}

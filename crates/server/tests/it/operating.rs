@@ -1,0 +1,171 @@
+//! Running it: the start, health, figures, TLS, the end.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::harness::{Process, Server, contents, data_folder, eventually};
+
+#[test]
+fn the_first_start_says_how_to_begin_and_later_ones_do_not() {
+    let (data, _folder) = data_folder();
+    let process = Process::spawn(&data, &[]);
+    for part in ["App-Secret    rspk_", "/console", "curl -s http://127.0.0.1:", "owner"] {
+        assert!(process.greeting.contains(part), "{part} is not in\n{}", process.greeting);
+    }
+    assert!(!process.greeting.contains("CANARY"), "a password that was set is not printed");
+    process.signal("TERM");
+    assert_eq!(process.wait(), 0);
+    let process = Process::spawn(&data, &[]);
+    assert_eq!(process.greeting, "");
+    process.admin_token("owner");
+
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&data), 0o700);
+    for file in std::fs::read_dir(&data).unwrap() {
+        let path = file.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+}
+
+#[test]
+fn the_printed_commands_work() {
+    let (data, _folder) = data_folder();
+    let process = Process::spawn(&data, &[]);
+    let secret = process.greeting.lines().find_map(|line| line.trim().strip_prefix("App-Secret")).unwrap().trim();
+    crate::harness::note_secret(secret);
+    let role = process.greeting.lines().find_map(|line| line.trim().strip_prefix("Role id")).unwrap().trim();
+    let body = json!({"endpointId": "alice", "roleId": role});
+    let token = process.post("/v1/tokens").header("App-Secret", secret).send(body).ok();
+    process.redeem(token["tokenId"].as_str().unwrap()).ok();
+}
+
+#[test]
+fn a_second_server_on_the_same_data_is_refused() {
+    let (data, _folder) = data_folder();
+    let _first = Process::spawn(&data, &[]);
+    let second = std::process::Command::new(env!("CARGO_BIN_EXE_respoked"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(&data)
+        .output()
+        .unwrap();
+    assert!(!second.status.success());
+    assert!(String::from_utf8_lossy(&second.stderr).contains("in use"));
+}
+
+#[test]
+fn health_and_figures_are_served() {
+    let server = Server::start();
+    server.get("/healthz").call().ok();
+    server.get("/readyz").call().ok();
+    server.redeem(&server.mint("alice")).ok();
+    server.redeem("11111111-2222-4333-8444-555555555555").refused(401, "token_refused");
+    let figures = server.get("/metrics").call();
+    assert!(figures.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    for line in [
+        "respoked_tokens_minted_total 1",
+        "respoked_tokens_redeemed_total 1",
+        "respoked_refusals_total{reason=\"token_refused\"} 1",
+    ] {
+        assert!(figures.text.lines().any(|found| found == line), "{line} is not in\n{}", figures.text);
+    }
+}
+
+#[test]
+fn the_audit_log_names_who_and_what() {
+    let server = Server::start();
+    let admin = server.admin_token("admin");
+    let token = server.mint("alice");
+    server.redeem(&token).ok();
+    server.redeem(&token).refused(401, "token_refused");
+    let log = server.get("/v1/audit?object=alice").admin(&admin).call();
+    assert!(!log.text.contains(&token));
+    let log = log.ok();
+    let actions: Vec<_> = log.as_array().unwrap().iter().map(|row| row["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["token.reuse", "token.redeemed", "token.issued"]);
+    assert!(log.as_array().unwrap().iter().all(|row| row["fingerprint"] == log[0]["fingerprint"]));
+    assert_eq!(log[2]["address"], "127.0.0.1");
+    server.get("/v1/audit").call().refused(401, "unauthenticated");
+    assert!(!server.get("/v1/audit").secret().call().ok().as_array().unwrap().is_empty());
+}
+
+#[test]
+fn tls_is_served_and_its_certificate_replaced() {
+    let (data, _folder) = data_folder();
+    std::fs::create_dir_all(&data).unwrap();
+    let (cert, key) = (data.join("cert.pem"), data.join("key.pem"));
+    let write = || {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        for file in [&cert, &key] {
+            std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        made.cert.pem()
+    };
+    let first = write();
+    let flags = ["--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+    let process = Process::spawn(&data, &flags);
+    assert!(process.url.starts_with("https://127.0.0.1:"));
+    let trusts = |pem: &str| {
+        let root = ureq::tls::Certificate::from_pem(pem.as_bytes()).unwrap();
+        let tls = ureq::tls::TlsConfig::builder()
+            .root_certs(ureq::tls::RootCerts::Specific(std::sync::Arc::new(vec![root])))
+            .build();
+        let agent: ureq::Agent = ureq::Agent::config_builder().tls_config(tls).build().into();
+        let url = process.url.replace("127.0.0.1", "localhost");
+        agent.get(format!("{url}/healthz")).call().is_ok()
+    };
+    assert!(trusts(&first));
+    let second = write();
+    eventually(|| trusts(&second).then_some(()));
+    assert!(!trusts(&first));
+}
+
+#[test]
+fn running_requests_finish_before_the_end() {
+    let (data, _folder) = data_folder();
+    let process = Process::spawn(&data, &[]).with_app();
+    let client = process.client.clone();
+    let minting = std::thread::spawn(move || {
+        let mut minted = Vec::new();
+        loop {
+            let body = json!({"endpointId": "alice", "roleId": client.role});
+            let agent = ureq::Agent::new_with_defaults();
+            let request = agent.post(format!("{}/v1/tokens", client.url)).header("App-Secret", &client.secret);
+            match request.send_json(body) {
+                Ok(mut answer) => minted.push(answer.body_mut().read_json::<serde_json::Value>().unwrap()),
+                // Refused connections are the end; an answer cut short would have failed the reading above.
+                Err(_) => return minted,
+            }
+        }
+    });
+    let app_token = process.session("bob");
+    process.signal("TERM");
+    assert_eq!(process.wait(), 0);
+    let minted = minting.join().unwrap();
+    let process = Process::spawn(&data, &[]);
+    assert!(process.alive(&app_token));
+    for token in minted {
+        process.redeem(token["tokenId"].as_str().unwrap()).ok();
+    }
+}
+
+#[test]
+fn no_credential_stands_in_the_binary() {
+    let binary = contents(Path::new(env!("CARGO_BIN_EXE_respoked")));
+    let made = app_secrets_in(&binary, b"rspk_", 44);
+    assert!(made.is_empty(), "{made:?}");
+}
+
+/// Texts of `length` in `bytes` that begin with `prefix` and parse as App-Secrets.
+fn app_secrets_in(bytes: &[u8], prefix: &[u8], length: usize) -> Vec<String> {
+    bytes
+        .windows(length)
+        .filter(|window| window.starts_with(prefix))
+        .filter_map(|window| std::str::from_utf8(window).ok())
+        .filter(|text| respoke_core::secret::AppSecret::parse(text).is_some())
+        .map(str::to_owned)
+        .collect()
+}

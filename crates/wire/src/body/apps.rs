@@ -1,0 +1,234 @@
+//! `/v1/apps`.
+
+use respoke_core::app::{App, AppPatch, Limits, LimitsPatch, Rate};
+use respoke_core::clock::Timestamp;
+use respoke_core::id::{AccountId, AppId};
+use respoke_core::lenient::{optional_bool, optional_u64};
+use respoke_core::ops::CreatedSecret;
+use respoke_core::secret::Secret;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{REDACTED, iso, nullable, reveal, text};
+
+/// What `POST /v1/apps`, `PUT` and `PATCH /v1/apps/{id}` take; what is absent stays, or is the default of a new app.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WriteApp {
+    /// What it is called; a new app needs it.
+    #[schema(nullable, min_length = 1, max_length = 128)]
+    pub name: Option<String>,
+    /// What it is for.
+    #[schema(nullable, max_length = 1024)]
+    pub description: Option<String>,
+    /// Whether tokens are minted without a credential.
+    #[serde(default, deserialize_with = "optional_bool")]
+    #[schema(nullable)]
+    pub development_mode: Option<bool>,
+    /// Pages of which domains may use the app; `null`: all. `*.example.com` covers every subdomain.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub permitted_domains: Option<Option<Vec<String>>>,
+    /// The longest life of a session, in seconds.
+    #[serde(default, deserialize_with = "optional_u64")]
+    #[schema(nullable, minimum = 60, maximum = 2_592_000)]
+    pub max_ttl: Option<u64>,
+    /// How long a tokenId waits to be redeemed, in seconds.
+    #[serde(default, deserialize_with = "optional_u64")]
+    #[schema(nullable, minimum = 10, maximum = 86400)]
+    pub activation_window: Option<u64>,
+    /// Request limits; each that is named changes, `null` switches it off.
+    pub limits: Option<WriteLimits>,
+}
+
+/// Request limits to set.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WriteLimits {
+    /// All requests of the app together.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<WriteRate>)]
+    pub app: Option<Option<WriteRate>>,
+    /// Requests of one endpoint, and mints for it.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<WriteRate>)]
+    pub endpoint: Option<Option<WriteRate>>,
+    /// Requests of one address.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<WriteRate>)]
+    pub address: Option<Option<WriteRate>>,
+}
+
+/// A token bucket to set.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WriteRate {
+    /// Requests a second that can go on for ever.
+    #[serde(default, deserialize_with = "optional_u64")]
+    #[schema(required = true, minimum = 1, maximum = 1_000_000)]
+    pub per_second: Option<u64>,
+    /// Requests that may come at once; `perSecond` if absent.
+    #[serde(default, deserialize_with = "optional_u64")]
+    #[schema(nullable, minimum = 1, maximum = 1_000_000)]
+    pub burst: Option<u64>,
+}
+
+impl WriteApp {
+    /// The change asked for.
+    #[must_use]
+    pub fn into_patch(self) -> AppPatch {
+        let limits = self.limits.unwrap_or_default();
+        AppPatch {
+            name: self.name,
+            description: self.description,
+            development_mode: self.development_mode,
+            permitted_domains: self.permitted_domains,
+            ttl_secs_max: self.max_ttl,
+            activation_secs: self.activation_window,
+            limits: LimitsPatch {
+                app: limits.app.map(|rate| rate.map(Rate::from)),
+                endpoint: limits.endpoint.map(|rate| rate.map(Rate::from)),
+                address: limits.address.map(|rate| rate.map(Rate::from)),
+            },
+        }
+    }
+}
+
+impl From<WriteRate> for Rate {
+    /// What is absent or too large becomes a number that the operation refuses, naming the field.
+    fn from(rate: WriteRate) -> Self {
+        let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        let per_second = rate.per_second.map_or(0, narrow);
+        Self { per_second, burst: rate.burst.map_or(per_second, narrow) }
+    }
+}
+
+/// An app.
+///
+/// # Source
+///
+/// Section 3.3 of docs/protocol.md; `maxTtl`, `activationWindow` and `limits` are additions.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppView {
+    /// Its id.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String, format = Uuid)]
+    pub id: AppId,
+    /// Who owns it.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String, format = Uuid)]
+    pub account_id: AccountId,
+    /// What it is called.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// Always false; the original service locked apps of unpaid accounts.
+    pub locked: bool,
+    /// Pages of which domains may use the app; `null`: all.
+    #[schema(required = true)]
+    pub permitted_domains: Option<Vec<String>>,
+    /// Whether tokens are minted without a credential.
+    pub development_mode: bool,
+    /// The longest life of a session, in seconds.
+    pub max_ttl: u64,
+    /// How long a tokenId waits to be redeemed, in seconds.
+    pub activation_window: u64,
+    /// Request limits; `null` is none.
+    #[schema(value_type = LimitsShape)]
+    pub limits: Limits,
+    /// The first App-Secret in the answer that makes the app, `<redacted>` ever after.
+    #[serde(serialize_with = "reveal")]
+    #[schema(value_type = String)]
+    pub secret: Secret,
+    /// When it was made.
+    #[serde(serialize_with = "iso")]
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    #[serde(serialize_with = "iso")]
+    #[schema(value_type = String, format = DateTime)]
+    pub updated_at: Timestamp,
+}
+
+/// How [`Limits`] look in JSON; for the API document alone.
+#[derive(Debug, ToSchema)]
+#[schema(as = Limits)]
+pub struct LimitsShape {
+    /// All requests of the app together.
+    #[schema(required = true)]
+    pub app: Option<RateShape>,
+    /// Requests of one endpoint, and mints for it.
+    #[schema(required = true)]
+    pub endpoint: Option<RateShape>,
+    /// Requests of one address with the app's App-Tokens, or with no credential.
+    #[schema(required = true)]
+    pub address: Option<RateShape>,
+}
+
+/// How a [`Rate`] looks in JSON; for the API document alone.
+#[derive(Debug, ToSchema)]
+#[schema(as = Rate, rename_all = "camelCase")]
+pub struct RateShape {
+    /// Requests a second that can go on for ever.
+    pub per_second: u32,
+    /// Requests that may come at once.
+    pub burst: u32,
+}
+
+impl AppView {
+    /// A new app, with the text of its first secret.
+    #[must_use]
+    pub fn created(app: App, secret: &CreatedSecret) -> Self {
+        Self { secret: secret.text.secret().clone(), ..Self::from(app) }
+    }
+}
+
+impl From<App> for AppView {
+    fn from(app: App) -> Self {
+        Self {
+            id: app.id,
+            account_id: app.account_id,
+            name: app.settings.name,
+            description: app.settings.description,
+            locked: false,
+            permitted_domains: app.settings.permitted_domains,
+            development_mode: app.settings.development_mode,
+            max_ttl: app.settings.ttl_secs_max,
+            activation_window: app.settings.activation_secs,
+            limits: app.settings.limits,
+            secret: Secret::new(REDACTED.to_owned()),
+            created_at: app.created_at,
+            updated_at: app.updated_at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patch(json: &str) -> AppPatch {
+        serde_json::from_str::<WriteApp>(json).unwrap().into_patch()
+    }
+
+    #[test]
+    fn what_is_absent_stays_and_null_switches_a_limit_off() {
+        let change = patch(r#"{"name":null,"maxTtl":"3600","limits":{"app":null,"endpoint":{"perSecond":"5"}}}"#);
+        assert_eq!(change.name, None);
+        assert_eq!(change.ttl_secs_max, Some(3_600));
+        assert_eq!(change.limits.app, Some(None));
+        assert_eq!(change.limits.endpoint, Some(Some(Rate { per_second: 5, burst: 5 })));
+        assert_eq!(change.limits.address, None);
+        assert_eq!(change.permitted_domains, None);
+        assert_eq!(patch(r#"{"permittedDomains":null}"#).permitted_domains, Some(None));
+        assert!(patch(r#"{"limits":null}"#).limits.app.is_none());
+    }
+
+    #[test]
+    fn a_rate_without_a_number_is_left_for_the_operation_to_refuse() {
+        let change = patch(r#"{"limits":{"app":{},"address":{"perSecond":18446744073709551615}}}"#);
+        assert_eq!(change.limits.app, Some(Some(Rate { per_second: 0, burst: 0 })));
+        assert_eq!(change.limits.address, Some(Some(Rate { per_second: u32::MAX, burst: u32::MAX })));
+    }
+}

@@ -1,0 +1,175 @@
+//! Request and answer bodies, one file per resource.
+//!
+//! Requests: every field is optional here and what is unknown is ignored, because existing clients leave out, null and
+//! add fields at will; which fields an operation needs is the operation's own business. Answers: the recorded shapes,
+//! field for field, in the recorded order.
+//!
+//! Invariant: a secret leaves only through a field marked `serialize_with = "reveal"`.
+
+pub mod admin_sessions;
+pub mod apps;
+pub mod audit;
+pub mod bans;
+pub mod lists;
+pub mod oauth;
+pub mod problem;
+pub mod roles;
+pub mod secrets;
+pub mod session_tokens;
+pub mod sessions;
+pub mod tokens;
+
+use std::fmt;
+
+use respoke_core::clock::Timestamp;
+use respoke_core::secret::Secret;
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+
+/// What stands where a secret is not shown.
+pub const REDACTED: &str = "<redacted>";
+
+/// The answer of an operation that has nothing else to say.
+///
+/// # Source
+///
+/// The recorded answer of `DELETE /v1/roles/{id}` (docs/protocol.md).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Done {
+    /// Always `Success`.
+    #[schema(example = "Success")]
+    pub message: &'static str,
+}
+
+impl Done {
+    /// The one value.
+    pub const SUCCESS: Self = Self { message: "Success" };
+}
+
+/// Hands a secret over. Search for this to see in which answers secrets leave.
+#[expect(clippy::missing_errors_doc, reason = "whatever the serializer reports")]
+pub fn reveal<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose())
+}
+
+/// Writes an id as its text.
+pub(crate) fn text<T: fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// Writes an id as its text, or `null`.
+#[expect(clippy::ref_option, reason = "serde passes fields by reference")]
+pub(crate) fn optional_text<T: fmt::Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// Writes an instant as ISO 8601 text with milliseconds.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+pub(crate) fn iso<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&at.to_iso())
+}
+
+/// Writes an instant as [`iso`] does, or `null`.
+#[expect(clippy::ref_option, reason = "serde passes fields by reference")]
+pub(crate) fn optional_iso<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => iso(at, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// Reads text into safe keeping.
+pub(crate) fn optional_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    // The error of a wrong type names what was found instead; `input` keeps only what was expected.
+    Ok(Option::<String>::deserialize(deserializer)?.map(Secret::new))
+}
+
+/// Tells a field that is `null` (`Some(None)`) from one that is absent (`None`, by `#[serde(default)]`).
+#[expect(clippy::option_option, reason = "absent, null and a value are three things here")]
+pub(crate) fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Some)
+}
+
+/// Reads an instant: RFC 3339 text, or seconds or milliseconds since the epoch as number or text.
+pub(crate) fn optional_instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    struct Instant;
+    impl<'de> Visitor<'de> for Instant {
+        type Value = Option<Timestamp>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a time such as 2026-01-02T03:04:05Z or a number of seconds since 1970")
+        }
+
+        fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
+            let value = i64::try_from(value).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(value), &self))?;
+            self.visit_i64(value)
+        }
+
+        fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {
+            Ok(Timestamp::parse(&value.to_string()))
+        }
+
+        fn visit_str<E: de::Error>(self, value: &str) -> Result<Self::Value, E> {
+            match value.trim() {
+                "" | "null" | "undefined" => Ok(None),
+                text => Timestamp::parse(text).map(Some).ok_or_else(|| E::invalid_value(de::Unexpected::Str(value), &self)),
+            }
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_none<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+            deserializer.deserialize_any(self)
+        }
+    }
+    deserializer.deserialize_any(Instant)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Times {
+        #[serde(default, deserialize_with = "optional_instant")]
+        at: Option<Timestamp>,
+        #[serde(default, deserialize_with = "nullable")]
+        #[expect(clippy::option_option, reason = "absent, null and a value are three things here")]
+        list: Option<Option<Vec<String>>>,
+    }
+
+    fn read(json: &str) -> Option<Times> {
+        serde_json::from_str(json).ok()
+    }
+
+    #[test]
+    fn an_instant_is_text_or_a_number() {
+        for json in [r#"{"at":1420234257}"#, r#"{"at":"1420234257"}"#, r#"{"at":1420234257000}"#, r#"{"at":"2015-01-02T21:30:57Z"}"#] {
+            assert_eq!(read(json).unwrap().at, Some(Timestamp::from_secs(1_420_234_257)), "{json}");
+        }
+        assert_eq!(read(r#"{"at":null}"#).unwrap().at, None);
+        assert_eq!(read(r#"{"at":""}"#).unwrap().at, None);
+        for json in [r#"{"at":"soon"}"#, r#"{"at":[]}"#, r#"{"at":1.5}"#, r#"{"at":18446744073709551615}"#] {
+            assert!(read(json).is_none(), "{json}");
+        }
+    }
+
+    #[test]
+    fn null_is_told_from_absent_where_it_matters() {
+        assert_eq!(read("{}").unwrap().list, None);
+        assert_eq!(read(r#"{"list":null}"#).unwrap().list, Some(None));
+        assert_eq!(read(r#"{"list":[]}"#).unwrap().list, Some(Some(vec![])));
+    }
+}
