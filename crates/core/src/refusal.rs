@@ -64,6 +64,20 @@ impl Refusal {
         Self::Invalid(FieldErrors::from([(name.to_owned(), vec![format!("{name} {problem}.")])]))
     }
 
+    /// All fields of these that are missing.
+    ///
+    /// # Errors
+    ///
+    /// [`Self::Invalid`] naming each that is.
+    pub fn require(fields: &[(&str, bool)]) -> Result<(), Self> {
+        let missing: FieldErrors = fields
+            .iter()
+            .filter(|(_, present)| !present)
+            .map(|(name, _)| ((*name).to_owned(), vec![format!("{name} is a missing required parameter.")]))
+            .collect();
+        if missing.is_empty() { Ok(()) } else { Err(Self::Invalid(missing)) }
+    }
+
     /// One field that is missing.
     ///
     /// # Source

@@ -236,10 +236,10 @@ impl Call {
             credential = Credential::AppSecret(secret.clone());
         }
         let caller = self.prove(api, credential).await?;
-        if let (Caller::App { app, .. }, Some(id)) = (&caller, client_id.filter(|id| !id.is_empty())) {
-            if AppId::parse(&id) != Some(app.id) {
-                return Err(self.refused(api));
-            }
+        if let (Caller::App { app, .. }, Some(id)) = (&caller, client_id.filter(|id| !id.is_empty()))
+            && AppId::parse(&id) != Some(app.id)
+        {
+            return Err(self.refused(api));
         }
         self.admit(api, &caller, None)?;
         Ok(caller)

@@ -1,4 +1,4 @@
-//! What all operations of the OpenAPI document have in common: refusals, headers, ways to prove who one is.
+//! What all operations of the `OpenAPI` document have in common: refusals, headers, ways to prove who one is.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, PartialSchema};
 
-/// The OpenAPI 3.1 document, as indented JSON.
+/// The `OpenAPI` 3.1 document, as indented JSON.
 ///
 /// # Panics
 ///

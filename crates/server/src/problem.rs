@@ -142,13 +142,8 @@ impl Problem {
     pub(crate) fn render(&self, response: &mut Response, request_id: &str, shape: Shape) {
         let reason = &*self.0;
         if reason.status.is_server_error() {
-            match &reason.cause {
-                Some(cause) => {
-                    let error: &dyn Error = &**cause;
-                    tracing::error!(error, chain = %Chain(error), code = reason.code, request.id = request_id, "request failed");
-                }
-                None => tracing::error!(code = reason.code, request.id = request_id, "request failed"),
-            }
+            let error = reason.cause.as_ref().map(|cause| Chain(&**cause)).map(tracing::field::display);
+            tracing::error!(error, code = reason.code, request.id = request_id, "request failed");
         }
         *response.body_mut() = Body::from(reason.body(request_id, shape));
         let headers = response.headers_mut();

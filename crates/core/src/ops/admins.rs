@@ -33,6 +33,7 @@ impl Broker {
         once: Option<IdempotencyKey>,
         context: &Context,
     ) -> Result<Secret, Refusal> {
+        Refusal::require(&[("username", request.username.is_some()), ("password", request.password.is_some())])?;
         let username = request.username.ok_or_else(|| Refusal::missing("username"))?;
         let typed = request.password.ok_or_else(|| Refusal::missing("password"))?;
         let admin = self.store.admin_by_username(&username).await?;

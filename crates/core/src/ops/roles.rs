@@ -1,7 +1,10 @@
 //! `/v1/roles`.
 
+use std::sync::Arc;
+
 use super::apps::check_name;
 use super::{Broker, Caller, Context};
+use crate::app::App;
 use crate::audit::Action;
 use crate::grant::Marks;
 use crate::id::{AppId, RoleId};
@@ -72,8 +75,7 @@ impl Broker {
         app: Option<AppId>,
         id: &str,
     ) -> Result<(Role, crate::id::AccountId), Refusal> {
-        let app = self.app_of(caller, app).await?;
-        let id = RoleId::parse(id).ok_or(UNKNOWN)?;
+        let (app, id) = self.app_of_role(caller, app, id).await?;
         let role = self.store.role(app.id, id).await?.ok_or(UNKNOWN)?;
         Ok((role, app.account_id))
     }
@@ -92,8 +94,7 @@ impl Broker {
         permissions: Option<Permissions>,
         context: &Context,
     ) -> Result<(Role, crate::id::AccountId), Refusal> {
-        let app = self.app_of(caller, app).await?;
-        let id = RoleId::parse(id).ok_or(UNKNOWN)?;
+        let (app, id) = self.app_of_role(caller, app, id).await?;
         check_role(name.as_deref(), permissions.as_ref())?;
         let audit = self.entry(context, caller, Some(app.id), Action::RoleUpdated, &id.to_string());
         let updated = self.store.update_role(app.id, id, name, permissions, audit).await?;
@@ -117,12 +118,32 @@ impl Broker {
         id: &str,
         context: &Context,
     ) -> Result<(), Refusal> {
-        let app = self.app_of(caller, app).await?;
-        let id = RoleId::parse(id).ok_or(UNKNOWN)?;
+        let (app, id) = self.app_of_role(caller, app, id).await?;
         let audit = self.entry(context, caller, Some(app.id), Action::RoleDeleted, &id.to_string());
         let deleted = self.store.delete_role(app.id, id, audit).await?;
         self.catalog.forget_all();
         if deleted { Ok(()) } else { Err(UNKNOWN) }
+    }
+}
+
+impl Broker {
+    /// The app a role's id is meant in. An admin need not name it where the id says it: respoke-admin deletes roles so.
+    async fn app_of_role(
+        &self,
+        caller: &Caller,
+        named: Option<AppId>,
+        id: &str,
+    ) -> Result<(Arc<App>, RoleId), Refusal> {
+        let role = RoleId::parse(id);
+        let (Caller::Admin { account_id, .. }, None, Some(role)) = (caller, named, role) else {
+            let app = self.app_of(caller, named).await?;
+            return Ok((app, role.ok_or(UNKNOWN)?));
+        };
+        match self.store.apps_of_role(*account_id, role).await?[..] {
+            [app] => Ok((self.app_of(caller, Some(app)).await?, role)),
+            [] => Err(UNKNOWN),
+            _ => Err(Refusal::missing("appId")),
+        }
     }
 }
 

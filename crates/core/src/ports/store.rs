@@ -141,6 +141,8 @@ pub trait RoleStore: Send + Sync {
     ) -> Result<Option<Creation<Role>>, StoreError>;
     /// The role of that id.
     async fn role(&self, app: AppId, id: RoleId) -> Result<Option<Role>, StoreError>;
+    /// The apps of an account that have a role of that id; two at most, as more would be no clearer.
+    async fn apps_of_role(&self, account: AccountId, id: RoleId) -> Result<Vec<AppId>, StoreError>;
     /// The role of that name.
     async fn role_by_name(&self, app: AppId, name: &str) -> Result<Option<Role>, StoreError>;
     /// The roles of an app, oldest first.

@@ -8,6 +8,7 @@ use respoke_core::id::SecretId;
 use respoke_core::ops::Overlap;
 use respoke_core::page::{Page, PageRequest};
 use respoke_core::refusal::Refusal;
+use respoke_core::secret::Secret;
 use respoke_wire::body::Done;
 use respoke_wire::body::lists::{ListRequest, PageParams};
 use respoke_wire::body::secrets::{CreateSecret, RevokeSecret, RollSecret, SecretView};
@@ -72,7 +73,7 @@ pub(super) async fn create(
     let caller = call.authenticate(&api).await?;
     let body: CreateSecret = call.read()?;
     let once = call.once(&api, KeyOwner::Caller)?;
-    let import = body.secret.as_ref().map(|secret| secret.expose());
+    let import = body.secret.as_ref().map(Secret::expose);
     let created = api
         .broker
         .create_secret(&caller, app_of_path(&id)?, body.name, body.expires_at, import, once, &call.context())

@@ -46,6 +46,11 @@ impl Problem {
         self.body["code"].as_str().unwrap_or_default()
     }
 
+    /// Whether another login might help. Status 401 alone does not say so: a banned endpoint is told by it too.
+    pub(super) fn is_about_the_login(&self) -> bool {
+        self.status == 401 && matches!(self.code(), "" | "unauthenticated" | "bad_login")
+    }
+
     fn text(&self) -> String {
         let mut text = match self.body["error"].as_str() {
             Some(error) => plain(error).trim_end_matches('.').to_owned(),
@@ -56,20 +61,7 @@ impl Problem {
             text = format!("{text}: {}", plain(reason));
         }
         if let Some(fields) = self.body["validationErrors"].as_object() {
-            let fields: Vec<String> = fields
-                .iter()
-                .map(|(field, problems)| {
-                    let problems: Vec<_> =
-                        problems.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-                    let problems = problems.join(", ");
-                    // Some texts name the field themselves.
-                    if problems.starts_with(field.as_str()) {
-                        plain(&problems)
-                    } else {
-                        plain(&format!("{field} {problems}"))
-                    }
-                })
-                .collect();
+            let fields = fields.iter().map(|(field, problems)| field_text(field, problems)).collect::<Vec<_>>();
             text = format!("{text}: {}", fields.join("; "));
         }
         let mut place = vec![];
@@ -89,6 +81,13 @@ impl Problem {
     }
 }
 
+/// What is wrong with a field. Some texts name the field themselves.
+fn field_text(field: &str, problems: &Value) -> String {
+    let problems = problems.as_array().into_iter().flatten().filter_map(Value::as_str);
+    let problems = problems.map(|problem| problem.trim_end_matches('.')).collect::<Vec<_>>().join(", ");
+    if problems.starts_with(field) { plain(&problems) } else { plain(&format!("{field} {problems}")) }
+}
+
 impl Failure {
     /// A failure in words.
     pub(super) fn because(text: impl Into<String>) -> Self {
@@ -102,13 +101,8 @@ impl Failure {
             Self::Failed(_) | Self::Reported => 1,
             Self::Usage(_) => 2,
             Self::Unreachable { .. } => 3,
-            Self::Refused(problem) => {
-                if problem.status == 401 {
-                    4
-                } else {
-                    1
-                }
-            }
+            Self::Refused(problem) if problem.is_about_the_login() => 4,
+            Self::Refused(_) => 1,
         }
     }
 
@@ -232,7 +226,7 @@ mod tests {
             {"name": ["name is a missing required parameter."], "ttl": ["must be at least 1 second"]}});
         assert_eq!(
             printed(&refused(400, body), false),
-            "respoked: Validation Error: name is a missing required parameter.; ttl must be at least 1 second\n"
+            "respoked: Validation Error: name is a missing required parameter; ttl must be at least 1 second\n"
         );
     }
 
@@ -243,6 +237,7 @@ mod tests {
             [refused(401, Value::Null).exit_code(), refused(403, Value::Null).exit_code(), unreachable.exit_code()],
             [4, 1, 3]
         );
+        assert_eq!(refused(401, json!({ "code": "endpoint_banned" })).exit_code(), 1);
         assert_eq!(Failure::from(io::Error::from(io::ErrorKind::BrokenPipe)).exit_code(), 0);
     }
 

@@ -459,6 +459,9 @@ pub(super) async fn apps_do_not_see_each_other(fixture: impl Fixture) {
     let cause = SessionEndCause::Revoked;
     assert!(!store.end_session(other.app, session.number, cause, entry(Action::SessionEnded)).await.unwrap());
     assert!(store.role(other.app, world.role).await.unwrap().is_none());
+    assert_eq!(store.apps_of_role(world.account, world.role).await.unwrap(), [world.app]);
+    let stranger = respoke_core::id::AccountId::random();
+    assert!(store.apps_of_role(stranger, world.role).await.unwrap().is_empty());
     assert!(!store.delete_role(other.app, world.role, entry(Action::RoleDeleted)).await.unwrap());
     assert!(store.revoke_secret(other.app, world.secret, false, entry(Action::SecretRevoked)).await.unwrap().is_none());
     let order =

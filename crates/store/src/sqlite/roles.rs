@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use respoke_core::audit::AuditEntry;
-use respoke_core::id::{AppId, RoleId};
+use respoke_core::id::{AccountId, AppId, RoleId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::{Page, PageRequest};
 use respoke_core::ports::{RoleStore, StoreError};
@@ -87,6 +87,17 @@ impl RoleStore for SqliteStore {
 
     async fn role(&self, app: AppId, id: RoleId) -> Result<Option<Role>, StoreError> {
         self.readers.read(|connection| find(connection, app, id))
+    }
+
+    async fn apps_of_role(&self, account: AccountId, id: RoleId) -> Result<Vec<AppId>, StoreError> {
+        self.readers.read(|connection| {
+            all(
+                connection,
+                "SELECT a.id FROM roles r JOIN apps a ON a.id = r.app_id WHERE r.id = ?1 AND a.account_id = ?2 LIMIT 2",
+                [id.uuid(), account.uuid()],
+                |row| Columns::of(row).uuid_as(AppId::from_uuid),
+            )
+        })
     }
 
     async fn role_by_name(&self, app: AppId, name: &str) -> Result<Option<Role>, StoreError> {

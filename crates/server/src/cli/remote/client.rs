@@ -174,13 +174,18 @@ impl Client {
             let body = body.ok_or_else(|| self.foreign("something that is not JSON"))?;
             return Ok(Answer { body, next_cursor });
         }
-        let advice = match (status.as_u16(), &self.token) {
-            (401, None) => Some("sign in with `respoked login`"),
-            (401, Some(_)) => Some("the login may have ended: sign in again with `respoked login`"),
-            (300..=399, _) => Some("it wants to redirect, which an Admin-Token does not follow: give the final URL"),
-            _ => None,
+        let mut problem = Problem { status: status.as_u16(), body: body.unwrap_or_default(), advice: None };
+        problem.advice = match &self.token {
+            _ if status.is_redirection() => {
+                Some("it wants to redirect, which an Admin-Token does not follow: give the final URL")
+            }
+            None if problem.is_about_the_login() => Some("sign in with `respoked login`"),
+            Some(_) if problem.is_about_the_login() => {
+                Some("the login may have ended: sign in again with `respoked login`")
+            }
+            None | Some(_) => None,
         };
-        Err(Failure::Refused(Problem { status: status.as_u16(), body: body.unwrap_or_default(), advice }))
+        Err(Failure::Refused(problem))
     }
 
     fn foreign(&self, what: &str) -> Failure {

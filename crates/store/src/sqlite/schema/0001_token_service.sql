@@ -84,6 +84,9 @@ CREATE TABLE roles (
     UNIQUE (app_id, name)
 ) STRICT, WITHOUT ROWID;
 
+-- An admin may name a role without its app.
+CREATE INDEX roles_by_id ON roles (id);
+
 -- Only endpoints that were banned, replaced or ended at some time have a row.
 CREATE TABLE endpoints (
     app_id                 BLOB NOT NULL,
