@@ -159,6 +159,8 @@ impl Server {
         command.env("RESPOKED_LOG", "trace").env("RESPOKED_ADMIN_PASSWORD", "CANARY-schema-password");
         command.env("RESPOKED_ADDRESS_REQUESTS_PER_SECOND", "100000");
         command.env("RESPOKED_ADDRESS_REQUESTS_BURST", "100000");
+        // The fuzzer shows wrong credentials all the time; it is to reach what lies behind the right ones.
+        command.env("RESPOKED_FAILED_CREDENTIALS_FREE", "1000000");
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn()?;
         let output = child.stdout.take().context("the output is piped")?;
         let mut server = Self { child, url: String::new(), secret: String::new() };

@@ -104,7 +104,7 @@ pub struct AppPatch {
 }
 
 /// A change of limits; see [`AppPatch::limits`].
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitsPatch {
     /// See [`Limits::app`].
     pub app: Option<Option<Rate>>,

@@ -24,7 +24,7 @@ use respoke_core::ops::{Caller, Context, Credential};
 use respoke_core::refusal::Refusal;
 use respoke_core::secret::Secret;
 use respoke_wire::body::oauth::TokenQuestion;
-use respoke_wire::input::{self, DecodeError, Input};
+use respoke_wire::input::{self, Input};
 use serde::de::DeserializeOwned;
 
 use crate::api::Api;
@@ -418,7 +418,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match Path::<String>::from_request_parts(parts, state).await {
             Ok(Path(id)) => Ok(Self(id)),
-            Err(_) => Err(DecodeError::Malformed.into()),
+            Err(_) => Err(Problem::malformed_path()),
         }
     }
 }
@@ -432,7 +432,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Ids {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match Path::<(String, String)>::from_request_parts(parts, state).await {
             Ok(Path((first, second))) => Ok(Self(first, second)),
-            Err(_) => Err(DecodeError::Malformed.into()),
+            Err(_) => Err(Problem::malformed_path()),
         }
     }
 }

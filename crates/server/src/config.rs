@@ -49,6 +49,8 @@ pub struct Config {
     pub address_requests_per_second: u32,
     /// Requests that one address may make at once without a credential.
     pub address_requests_burst: u32,
+    /// Invalid tokens or secrets that one address may show before it is told to wait.
+    pub failed_credentials_free: u32,
     /// Operations that are committed together at most; 1 commits each by itself.
     pub commit_batch_max: usize,
     /// Checked sessions that are remembered; 0 asks the database each time.
@@ -79,6 +81,7 @@ impl Default for Config {
             drain_secs: 10,
             address_requests_per_second: 500,
             address_requests_burst: 2_000,
+            failed_credentials_free: 200,
             commit_batch_max: 32,
             session_cache_max: 100_000,
             retention_secs: 900,

@@ -173,9 +173,6 @@ const PASSWORD: Patience =
 /// Guessing one account from everywhere: its owner must still come in, so the wait stays short.
 const ACCOUNT: Patience =
     Patience { free: 20, wait_max: Duration::from_secs(30), forgotten_after: Duration::from_secs(3_600) };
-/// Presenting credentials that are not valid. They cannot be guessed; this is about noise.
-const CREDENTIAL: Patience =
-    Patience { free: 200, wait_max: Duration::from_secs(60), forgotten_after: Duration::from_secs(60) };
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Guesser {
@@ -193,6 +190,8 @@ struct Failures {
 /// Waits of those who fail to prove who they are. Kept in memory: a restart forgives.
 pub struct Throttle {
     failures: Cache<Guesser, Arc<Mutex<Failures>>>,
+    /// For presenting credentials that are not valid. They cannot be guessed; this is about noise.
+    credential: Patience,
 }
 
 impl std::fmt::Debug for Throttle {
@@ -201,19 +200,21 @@ impl std::fmt::Debug for Throttle {
     }
 }
 
-impl Default for Throttle {
-    fn default() -> Self {
-        Self { failures: Cache::new(GUESSERS_MAX) }
-    }
-}
-
 impl Throttle {
+    /// A throttle that lets an address show `credentials_free` invalid credentials before it has to wait.
+    #[must_use]
+    pub fn new(credentials_free: u32) -> Self {
+        let (wait_max, forgotten_after) = (Duration::from_secs(60), Duration::from_secs(60));
+        let credential = Patience { free: credentials_free, wait_max, forgotten_after };
+        Self { failures: Cache::new(GUESSERS_MAX), credential }
+    }
+
     /// How long a sign-in from `address` as `username` has to wait before it is even looked at.
     #[must_use]
     pub fn password_wait(&self, address: IpAddr, username: &str, now: Instant) -> Option<Duration> {
         let here = self.wait(&Guesser::Password(network(address), username.into()), PASSWORD, now);
         let anywhere = self.wait(&Guesser::Account(username.into()), ACCOUNT, now);
-        let noise = self.wait(&Guesser::Credential(network(address)), CREDENTIAL, now);
+        let noise = self.wait(&Guesser::Credential(network(address)), self.credential, now);
         here.max(anywhere).max(noise)
     }
 
@@ -221,7 +222,7 @@ impl Throttle {
     pub fn password_failed(&self, address: IpAddr, username: &str, now: Instant) {
         self.fail(Guesser::Password(network(address), username.into()), PASSWORD, now);
         self.fail(Guesser::Account(username.into()), ACCOUNT, now);
-        self.fail(Guesser::Credential(network(address)), CREDENTIAL, now);
+        self.fail(Guesser::Credential(network(address)), self.credential, now);
     }
 
     /// A sign-in succeeded: what was held against it is forgotten.
@@ -235,8 +236,8 @@ impl Throttle {
     #[must_use]
     pub fn credential_failed(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let guesser = Guesser::Credential(network(address));
-        let wait = self.wait(&guesser, CREDENTIAL, now);
-        self.fail(guesser, CREDENTIAL, now);
+        let wait = self.wait(&guesser, self.credential, now);
+        self.fail(guesser, self.credential, now);
         wait
     }
 
@@ -289,7 +290,7 @@ mod tests {
 
     #[test]
     fn guessing_a_password_waits_longer_and_longer() {
-        let throttle = Throttle::default();
+        let throttle = Throttle::new(200);
         let mut now = Instant::now();
         let mut waits = Vec::new();
         for _ in 0..16 {
@@ -306,7 +307,7 @@ mod tests {
 
     #[test]
     fn an_account_is_guarded_against_many_addresses_but_not_for_long() {
-        let throttle = Throttle::default();
+        let throttle = Throttle::new(200);
         let now = Instant::now();
         for last in 0..60_u8 {
             throttle.password_failed(IpAddr::from([192, 0, 2, last]), "admin", now);
@@ -316,7 +317,7 @@ mod tests {
 
     #[test]
     fn old_failures_are_forgotten() {
-        let throttle = Throttle::default();
+        let throttle = Throttle::new(200);
         let now = Instant::now();
         for _ in 0..10 {
             throttle.password_failed(HERE, "admin", now);

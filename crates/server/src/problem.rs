@@ -96,6 +96,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "no_such_route", "there is nothing at this path")
     }
 
+    /// The path, decoded, is no text.
+    pub(crate) fn malformed_path() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", "the path is not UTF-8 text")
+    }
+
     /// The path does not take the method.
     pub(crate) fn method_not_allowed() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take this method")
@@ -150,8 +155,6 @@ impl Problem {
         // The router wrote down the length of the empty body that stood here.
         headers.remove(CONTENT_LENGTH);
         headers.insert(CONTENT_TYPE, JSON);
-        // The router has counted the body that the answer had until now: none.
-        headers.remove(CONTENT_LENGTH);
         if let Some(secs) = reason.retry_after_secs {
             headers.insert(RETRY_AFTER, secs.into());
         }

@@ -89,7 +89,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Star
         broker.clone(),
         metrics.clone(),
         Limits::new(anonymous),
-        Throttle::default(),
+        Throttle::new(config.failed_credentials_free),
         config.trusted_proxies.clone(),
     ));
     Ok(Started { address, url, first_run, config, broker, metrics, door, listener, certificate, _lock: lock })

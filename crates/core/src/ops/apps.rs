@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Broker, Caller, Context, CreatedSecret};
-use crate::app::{App, AppPatch, AppSettings, Rate, SecretRecord};
+use crate::app::{App, AppPatch, AppSettings, LimitsPatch, Rate, SecretRecord};
 use crate::audit::Action;
 use crate::grant::Marks;
 use crate::id::{AppId, SecretId};
@@ -85,7 +85,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// As [`Broker::get_app`]; [`Refusal::Invalid`].
+    /// As [`Broker::get_app`]; [`Refusal::Invalid`]; [`Refusal::Forbidden`] for new limits unless an admin sets them.
     pub async fn update_app(
         &self,
         caller: &Caller,
@@ -94,6 +94,10 @@ impl Broker {
         context: &Context,
     ) -> Result<App, Refusal> {
         let app = self.get_app(caller, id).await?;
+        // Limits guard the server from the app, so its own secret cannot raise them.
+        if patch.limits != LimitsPatch::default() && !matches!(caller, Caller::Admin { .. }) {
+            return Err(admin_needed(caller));
+        }
         let mut settings = app.settings.clone();
         patch.clone().apply(&mut settings);
         check_settings(&settings)?;

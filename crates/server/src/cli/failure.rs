@@ -98,11 +98,10 @@ impl Failure {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::OutputClosed => 0,
-            Self::Failed(_) | Self::Reported => 1,
             Self::Usage(_) => 2,
             Self::Unreachable { .. } => 3,
             Self::Refused(problem) if problem.is_about_the_login() => 4,
-            Self::Refused(_) => 1,
+            Self::Failed(_) | Self::Reported | Self::Refused(_) => 1,
         }
     }
 

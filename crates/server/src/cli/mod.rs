@@ -1,7 +1,7 @@
 //! The command line: starting the server, administering a running one, and looking after its data folder.
 //!
-//! Three kinds of commands. `serve` is the server. Those of [`remote`] are an HTTP client of a running server and hold
-//! no logic of their own. Those of [`folder`] work on the data folder itself, most of them beside a running server.
+//! Three kinds of commands. `serve` is the server. Those of `remote` are an HTTP client of a running server and hold
+//! no logic of their own. Those of `folder` work on the data folder itself, most of them beside a running server.
 //!
 //! Invariant: what a command found goes to the writer it was given, in words or with `--json` as JSON; what went wrong
 //! goes to standard error and into the exit code.

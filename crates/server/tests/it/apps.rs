@@ -68,6 +68,9 @@ fn settings_out_of_bounds_are_refused() {
         let refusal = server.put(&path).admin(&admin).send(json!({field: value})).refused(400, "invalid");
         assert!(refusal["validationErrors"].is_object(), "{refusal}");
     }
+    let raised = json!({"limits": {"app": null}});
+    server.put(&path).secret().send(raised).refused(403, "forbidden");
+    server.put(&path).secret().send(json!({"description": "by its own secret"})).ok();
     server.post("/v1/apps").admin(&admin).send(json!({})).refused(400, "invalid");
     server.post("/v1/apps").secret().send(json!({"name": "x"})).refused(403, "forbidden");
     server.post("/v1/apps").send(json!({"name": "x"})).refused(401, "unauthenticated");
