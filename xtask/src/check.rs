@@ -31,7 +31,8 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
 
 /// Fails on an arrow that the picture does not have.
 fn crate_graph(root: &Path) -> anyhow::Result<()> {
-    let output = Command::new("cargo").args(["metadata", "--format-version=1", "--no-deps"]).current_dir(root).output()?;
+    let output =
+        Command::new("cargo").args(["metadata", "--format-version=1", "--no-deps"]).current_dir(root).output()?;
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("cargo metadata is JSON")?;
     let packages = metadata["packages"].as_array().context("metadata lists packages")?;
     ensure!(packages.len() == ARROWS.len(), "a crate is missing from the picture of arrows");

@@ -71,9 +71,9 @@ impl AppSettings {
         let Some(domains) = &self.permitted_domains else { return true };
         let host = origin.split_once("://").map_or(origin, |(_, rest)| rest);
         let host = host.split('/').next().unwrap_or_default();
-        let host = host.rsplit_once(':').map_or(host, |(name, port)| {
-            if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host }
-        });
+        let host = host
+            .rsplit_once(':')
+            .map_or(host, |(name, port)| if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host });
         domains.iter().any(|domain| match domain.strip_prefix("*.") {
             Some(parent) => host
                 .len()
@@ -217,7 +217,13 @@ mod tests {
         assert!(settings.permits_origin("https://example.com"));
         assert!(settings.permits_origin("http://EXAMPLE.com:8080"));
         assert!(settings.permits_origin("https://a.example.org"));
-        for origin in ["https://evil-example.com", "https://example.org", "https://example.com.evil.test", "null", "https://xexample.org"] {
+        for origin in [
+            "https://evil-example.com",
+            "https://example.org",
+            "https://example.com.evil.test",
+            "null",
+            "https://xexample.org",
+        ] {
             assert!(!settings.permits_origin(origin), "{origin}");
         }
     }

@@ -139,7 +139,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for json in [r#"{"ttl":-1}"#, r#"{"ttl":1.5}"#, r#"{"ttl":"1h"}"#, r#"{"ttl":[]}"#, r#"{"on":2}"#, r#"{"on":"yes"}"#] {
+        for json in
+            [r#"{"ttl":-1}"#, r#"{"ttl":1.5}"#, r#"{"ttl":"1h"}"#, r#"{"ttl":[]}"#, r#"{"on":2}"#, r#"{"on":"yes"}"#]
+        {
             assert_eq!(read(json), None, "{json}");
         }
     }

@@ -338,7 +338,7 @@ impl Call {
     }
 
     /// The page that asks, if a browser says one.
-    fn origin(&self) -> Option<Cow<'_, str>> {
+    pub(crate) fn origin(&self) -> Option<Cow<'_, str>> {
         let origin = self.headers.get(ORIGIN)?;
         (!origin.is_empty()).then(|| String::from_utf8_lossy(origin.as_bytes()))
     }
@@ -535,7 +535,13 @@ mod tests {
 
     #[tokio::test]
     async fn input_is_read_from_query_and_body() {
-        let call = call("PUT", "/v1/tokens?App-Secret=s&ttl=60", &[("content-type", "application/json")], r#"{"endpointId":"jo"}"#).await;
+        let call = call(
+            "PUT",
+            "/v1/tokens?App-Secret=s&ttl=60",
+            &[("content-type", "application/json")],
+            r#"{"endpointId":"jo"}"#,
+        )
+        .await;
         let body: IssueToken = call.read().unwrap();
         assert_eq!((body.endpoint_id.as_deref(), body.ttl), (Some("jo"), Some(60)));
         assert_eq!(call.context().address, "127.0.0.1");

@@ -473,7 +473,12 @@ mod tests {
         call.body_len().to_string()
     }
 
-    async fn ask(method: &str, path: &str, headers: &[(&str, &str)], body: &'static str) -> (StatusCode, HeaderMap, String) {
+    async fn ask(
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &'static str,
+    ) -> (StatusCode, HeaderMap, String) {
         let mut request = http::Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -540,7 +545,10 @@ mod tests {
         assert_eq!(headers["access-control-allow-origin"], "https://page.test");
         assert!(headers["access-control-allow-headers"].to_str().unwrap().contains("App-Token"));
         let (_, headers, _) = ask("GET", "/v1/refused", &[origin], "").await;
-        assert_eq!((&headers["vary"], &headers["access-control-allow-origin"]), (&BY_ORIGIN, &"https://page.test".parse().unwrap()));
+        assert_eq!(
+            (&headers["vary"], &headers["access-control-allow-origin"]),
+            (&BY_ORIGIN, &"https://page.test".parse().unwrap())
+        );
         assert!(headers["access-control-expose-headers"].to_str().unwrap().contains("Request-Id"));
     }
 

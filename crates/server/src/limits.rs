@@ -34,8 +34,7 @@ pub struct Standing {
 
 impl Standing {
     /// Where nothing is limited.
-    pub const UNLIMITED: Self =
-        Self { rate: Rate { per_second: Rate::MAX, burst: Rate::MAX }, remaining: Rate::MAX };
+    pub const UNLIMITED: Self = Self { rate: Rate { per_second: Rate::MAX, burst: Rate::MAX }, remaining: Rate::MAX };
 
     /// The limit as existing clients read it: they divide 1,000 by it.
     #[must_use]
@@ -102,20 +101,20 @@ impl Limits {
             Caller::Admin { .. } => None,
             Caller::Anonymous => {
                 let address = network(address);
-                draw(self.draw(&self.addresses, (None, self.anonymous, address), self.anonymous))?;
+                draw(self.draw(&self.addresses, &(None, self.anonymous, address), self.anonymous))?;
                 None
             }
         };
         let Some((app, endpoint)) = app else { return Ok(tightest) };
         let limits = app.settings.limits;
         if let (Some(rate), Caller::Endpoint { .. }) = (limits.address, caller) {
-            draw(self.draw(&self.addresses, (Some(app.id), rate, network(address)), rate))?;
+            draw(self.draw(&self.addresses, &(Some(app.id), rate, network(address)), rate))?;
         }
         if let (Some(rate), Some(endpoint)) = (limits.endpoint, endpoint) {
-            draw(self.draw(&self.endpoints, (app.id, rate, endpoint.into()), rate))?;
+            draw(self.draw(&self.endpoints, &(app.id, rate, endpoint.into()), rate))?;
         }
         if let Some(rate) = limits.app {
-            draw(self.draw(&self.apps, (app.id, rate), rate))?;
+            draw(self.draw(&self.apps, &(app.id, rate), rate))?;
         }
         Ok(tightest)
     }
@@ -123,13 +122,13 @@ impl Limits {
     fn draw<K: Hash + Eq + Clone>(
         &self,
         buckets: &Cache<K, Arc<Bucket>>,
-        key: K,
+        key: &K,
         rate: Rate,
     ) -> Result<Standing, Limited> {
-        let bucket = match buckets.get(&key) {
+        let bucket = match buckets.get(key) {
             Some(bucket) => bucket,
             None => buckets
-                .get_or_insert_with(&key, || Ok::<_, std::convert::Infallible>(Arc::new(new_bucket(rate))))
+                .get_or_insert_with(key, || Ok::<_, std::convert::Infallible>(Arc::new(new_bucket(rate))))
                 .unwrap_or_else(|never| match never {}),
         };
         match bucket.check() {
@@ -152,10 +151,9 @@ fn new_bucket(rate: Rate) -> Bucket {
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or_else(
-            || IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
-            IpAddr::V4,
-        ),
+        IpAddr::V6(v6) => v6
+            .to_ipv4_mapped()
+            .map_or_else(|| IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))), IpAddr::V4),
     }
 }
 
@@ -220,9 +218,9 @@ impl Throttle {
 
     /// A sign-in failed.
     pub fn password_failed(&self, address: IpAddr, username: &str, now: Instant) {
-        self.fail(Guesser::Password(network(address), username.into()), PASSWORD, now);
-        self.fail(Guesser::Account(username.into()), ACCOUNT, now);
-        self.fail(Guesser::Credential(network(address)), self.credential, now);
+        self.fail(&Guesser::Password(network(address), username.into()), PASSWORD, now);
+        self.fail(&Guesser::Account(username.into()), ACCOUNT, now);
+        self.fail(&Guesser::Credential(network(address)), self.credential, now);
     }
 
     /// A sign-in succeeded: what was held against it is forgotten.
@@ -237,7 +235,7 @@ impl Throttle {
     pub fn credential_failed(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let guesser = Guesser::Credential(network(address));
         let wait = self.wait(&guesser, self.credential, now);
-        self.fail(guesser, self.credential, now);
+        self.fail(&guesser, self.credential, now);
         wait
     }
 
@@ -249,9 +247,9 @@ impl Throttle {
         (now < over).then(|| over - now)
     }
 
-    fn fail(&self, guesser: Guesser, patience: Patience, now: Instant) {
+    fn fail(&self, guesser: &Guesser, patience: Patience, now: Instant) {
         let new = || Ok::<_, std::convert::Infallible>(Arc::new(Mutex::new(Failures { count: 0, last: now })));
-        let entry = self.failures.get_or_insert_with(&guesser, new).unwrap_or_else(|never| match never {});
+        let entry = self.failures.get_or_insert_with(guesser, new).unwrap_or_else(|never| match never {});
         let mut failures = entry.lock();
         if now.duration_since(failures.last) > patience.forgotten_after {
             failures.count = 0;

@@ -93,7 +93,14 @@ impl Default for Metrics {
 
 impl Metrics {
     /// One request was answered. `reason` is the code of a refusal; `route` a template, never a path.
-    pub fn answered(&self, route: &str, method: &'static str, status: u16, took: Duration, reason: Option<&'static str>) {
+    pub fn answered(
+        &self,
+        route: &str,
+        method: &'static str,
+        status: u16,
+        took: Duration,
+        reason: Option<&'static str>,
+    ) {
         let seconds = took.as_secs_f64();
         match (method, route) {
             ("POST" | "PUT", "/v1/tokens") => {

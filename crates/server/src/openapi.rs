@@ -195,8 +195,11 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut O
 }
 
 fn schemes() -> [(&'static str, SecurityScheme); 6] {
-    let header = |name, description| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(name, description)));
-    let http = |scheme, description| SecurityScheme::Http(HttpBuilder::new().scheme(scheme).description(Some(description)).build());
+    let header =
+        |name, description| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(name, description)));
+    let http = |scheme, description| {
+        SecurityScheme::Http(HttpBuilder::new().scheme(scheme).description(Some(description)).build())
+    };
     let basic = http(HttpAuthScheme::Basic, "The app's id as user name and an App-Secret as password; at /oauth only");
     let bearer = http(HttpAuthScheme::Bearer, "An App-Secret; at /oauth only");
     [

@@ -37,24 +37,52 @@ impl ErrorCode {
 
 /// Every code there is. docs/errors.md says the same; a test holds the two together.
 pub const CODES: &[ErrorCode] = &[
-    ErrorCode::new("malformed", 400, "The body is not a well-formed JSON object or form, or the path is not UTF-8 text."),
+    ErrorCode::new(
+        "malformed",
+        400,
+        "The body is not a well-formed JSON object or form, or the path is not UTF-8 text.",
+    ),
     ErrorCode::new("too_deep", 400, "The JSON of the body is nested more than 32 levels deep."),
     ErrorCode::new("invalid", 400, "Fields are missing or wrong; `validationErrors` says which and why."),
-    ErrorCode::new("unauthenticated", 401, "No credential was given, or one that is malformed, unknown, revoked or expired; which, is not told."),
-    ErrorCode::new("token_refused", 401, "The tokenId is unknown, already used, revoked or expired; which, is not told."),
+    ErrorCode::new(
+        "unauthenticated",
+        401,
+        "No credential was given, or one that is malformed, unknown, revoked or expired; which, is not told.",
+    ),
+    ErrorCode::new(
+        "token_refused",
+        401,
+        "The tokenId is unknown, already used, revoked or expired; which, is not told.",
+    ),
     ErrorCode::new("bad_login", 401, "The user name or the password is wrong; which, is not told."),
-    ErrorCode::new("endpoint_banned", 401, "The endpoint is banned; `details.reason` holds the reason given with the ban."),
+    ErrorCode::new(
+        "endpoint_banned",
+        401,
+        "The endpoint is banned; `details.reason` holds the reason given with the ban.",
+    ),
     ErrorCode::new("forbidden", 403, "The credential is genuine and does not permit this."),
     ErrorCode::new("origin_refused", 403, "The page's origin is not among the app's `permittedDomains`."),
     ErrorCode::new("not_found", 404, "There is no such object, or none that the caller may know of."),
     ErrorCode::new("no_such_route", 404, "There is nothing at this path."),
-    ErrorCode::new("method_not_allowed", 405, "The path does not take this method; the header `Allow` names those it takes."),
+    ErrorCode::new(
+        "method_not_allowed",
+        405,
+        "The path does not take this method; the header `Allow` names those it takes.",
+    ),
     ErrorCode::new("request_timeout", 408, "The body did not arrive within 10 seconds."),
     ErrorCode::new("conflict", 409, "The object is not in the state the request needs."),
     ErrorCode::new("body_too_large", 413, "The body is larger than 20,000 bytes."),
     ErrorCode::new("idempotency_key_reused", 422, "The `Idempotency-Key` was used before for a different request."),
-    ErrorCode::new("rate_limited", 429, "The app, endpoint or address has used up its requests; the header `Retry-After` says how long to wait."),
-    ErrorCode::new("throttled", 429, "Too many failed attempts to prove who one is; the header `Retry-After` says how long to wait."),
+    ErrorCode::new(
+        "rate_limited",
+        429,
+        "The app, endpoint or address has used up its requests; the header `Retry-After` says how long to wait.",
+    ),
+    ErrorCode::new(
+        "throttled",
+        429,
+        "Too many failed attempts to prove who one is; the header `Retry-After` says how long to wait.",
+    ),
     ErrorCode::new("internal", 500, "The server failed. The log holds the cause under the `requestId`."),
     ErrorCode::new("overloaded", 503, "Too many writes are waiting. Nothing was written; try again."),
     ErrorCode::new("unavailable", 503, "The database could not be used. Nothing was written; try again."),
@@ -175,16 +203,7 @@ pub(crate) enum Shape {
 
 impl Reason {
     fn new(status: StatusCode, code: &'static str, error: Cow<'static, str>) -> Self {
-        Self {
-            status,
-            code,
-            error,
-            suspension: None,
-            fields: None,
-            retry_after_secs: None,
-            lapse: None,
-            cause: None,
-        }
+        Self { status, code, error, suspension: None, fields: None, retry_after_secs: None, lapse: None, cause: None }
     }
 
     fn body(&self, request_id: &str, shape: Shape) -> Vec<u8> {

@@ -212,12 +212,14 @@ mod tests {
     #[test]
     fn what_each_client_sends_is_understood() {
         // Node: nulls, a whole `headers` object, an unknown field.
-        let body = json(r#"{"endpointId":"jo","roleId":null,"ttl":84600,"headers":{"App-Secret":null},"x":1}"#).unwrap();
+        let body =
+            json(r#"{"endpointId":"jo","roleId":null,"ttl":84600,"headers":{"App-Secret":null},"x":1}"#).unwrap();
         assert_eq!((body.endpoint_id.as_deref(), body.role_id, body.ttl), (Some("jo"), None, Some(84_600)));
         // Java: a number as text.
         assert_eq!(json(r#"{"ttl":"3600"}"#).unwrap().ttl, Some(3_600));
         // Android and iOS: an un-encoded form.
-        let form = Input { body: b"appId=7c5f&endpointId=jo+doe%20x@y.z&ttl=21600", content_type: Some(FORM), query: None };
+        let form =
+            Input { body: b"appId=7c5f&endpointId=jo+doe%20x@y.z&ttl=21600", content_type: Some(FORM), query: None };
         let body: IssueToken = read(form).unwrap();
         assert_eq!(body.endpoint_id.as_deref(), Some("jo doe x@y.z"));
         assert_eq!((body.app_id.as_deref(), body.ttl), (Some("7c5f"), Some(21_600)));

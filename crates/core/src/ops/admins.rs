@@ -91,7 +91,11 @@ impl Broker {
         let mut audit = self.entry(&Context::internal(), &Caller::Anonymous, None, Action::AdminCreated, username);
         audit.actor = Actor::System;
         audit.account_id = Some(account);
-        if self.store.create_admin(admin, audit).await? { Ok(id) } else { Err(Refusal::Conflict("the user name is taken")) }
+        if self.store.create_admin(admin, audit).await? {
+            Ok(id)
+        } else {
+            Err(Refusal::Conflict("the user name is taken"))
+        }
     }
 
     /// Sets an admin's password and ends the admin's sessions.

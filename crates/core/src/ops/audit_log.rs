@@ -21,12 +21,11 @@ impl Broker {
         object: Option<String>,
         page: PageRequest,
     ) -> Result<Page<AuditRecord>, Refusal> {
-        let (account_id, app_id) = match (caller, app) {
-            (Caller::Admin { account_id, .. }, None) => (*account_id, None),
-            _ => {
-                let app = self.app_of(caller, app).await?;
-                (app.account_id, Some(app.id))
-            }
+        let (account_id, app_id) = if let (Caller::Admin { account_id, .. }, None) = (caller, app) {
+            (*account_id, None)
+        } else {
+            let app = self.app_of(caller, app).await?;
+            (app.account_id, Some(app.id))
         };
         Ok(self.store.audit_log(AuditQuery { account_id, app_id, action, object }, page).await?)
     }

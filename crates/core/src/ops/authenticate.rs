@@ -102,7 +102,11 @@ impl Broker {
     }
 
     /// The live session of an App-Token, if it is one.
-    pub(super) async fn check_session(&self, text: &Secret, address: &str) -> Result<Option<Arc<LiveSession>>, Refusal> {
+    pub(super) async fn check_session(
+        &self,
+        text: &Secret,
+        address: &str,
+    ) -> Result<Option<Arc<LiveSession>>, Refusal> {
         let Some(number) = self.sealer.number_of(SealKind::Session, text.expose()) else { return Ok(None) };
         let hash = token_hash(text);
         let now = self.now();

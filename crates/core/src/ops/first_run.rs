@@ -39,8 +39,7 @@ impl Broker {
             Some(account) if self.store.admins().await?.is_empty() => account.id,
             Some(_) => return Ok(None),
             None => {
-                let account =
-                    Account { id: AccountId::random(), name: "default".to_owned(), created_at: self.now() };
+                let account = Account { id: AccountId::random(), name: "default".to_owned(), created_at: self.now() };
                 let id = account.id;
                 self.store.create_account(account).await?;
                 id

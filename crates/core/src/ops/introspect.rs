@@ -30,7 +30,7 @@ impl Broker {
     ///
     /// [`Refusal::Unauthenticated`] or [`Refusal::Forbidden`] for a caller without authority over apps.
     pub async fn introspect(&self, caller: &Caller, token: &Secret) -> Result<Introspection, Refusal> {
-        self.authority(caller)?;
+        authority(caller)?;
         if let Some(session) = self.check_session(token, "").await? {
             let seen = self.app_seen_by(caller, session.record.grant.app_id).await?.is_some();
             return Ok(if seen { Introspection::Session(session) } else { Introspection::Inactive });
@@ -45,7 +45,7 @@ impl Broker {
     ///
     /// As [`Broker::introspect`].
     pub async fn revoke(&self, caller: &Caller, token: &Secret, context: &Context) -> Result<(), Refusal> {
-        self.authority(caller)?;
+        authority(caller)?;
         if let Some(session) = self.check_session(token, "").await? {
             let app: AppId = session.record.grant.app_id;
             if self.app_seen_by(caller, app).await?.is_some() {
@@ -62,14 +62,6 @@ impl Broker {
         Ok(())
     }
 
-    fn authority(&self, caller: &Caller) -> Result<(), Refusal> {
-        match caller {
-            Caller::Admin { .. } | Caller::App { .. } => Ok(()),
-            Caller::Endpoint { .. } => Err(Refusal::Forbidden("an App-Secret or Admin-Token is needed")),
-            Caller::Anonymous => Err(Refusal::Unauthenticated),
-        }
-    }
-
     async fn outstanding(&self, caller: &Caller, text: &Secret) -> Result<Option<TokenRecord>, Refusal> {
         let Some(number) = self.sealer.number_of(SealKind::Token, text.expose()) else { return Ok(None) };
         let Some((record, ground)) = self.store.token(number).await? else { return Ok(None) };
@@ -78,5 +70,14 @@ impl Broker {
         }
         let seen = self.app_seen_by(caller, record.grant.app_id).await?.is_some();
         Ok(seen.then_some(record))
+    }
+}
+
+/// Refuses a caller without authority over apps.
+fn authority(caller: &Caller) -> Result<(), Refusal> {
+    match caller {
+        Caller::Admin { .. } | Caller::App { .. } => Ok(()),
+        Caller::Endpoint { .. } => Err(Refusal::Forbidden("an App-Secret or Admin-Token is needed")),
+        Caller::Anonymous => Err(Refusal::Unauthenticated),
     }
 }

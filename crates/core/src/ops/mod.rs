@@ -101,7 +101,14 @@ impl Broker {
         SessionId::from_uuid(self.sealer.name(SealKind::SessionName, number))
     }
 
-    fn entry(&self, context: &Context, caller: &Caller, app: Option<AppId>, action: Action, object: &str) -> AuditEntry {
+    fn entry(
+        &self,
+        context: &Context,
+        caller: &Caller,
+        app: Option<AppId>,
+        action: Action,
+        object: &str,
+    ) -> AuditEntry {
         let (actor, account_id) = match caller {
             Caller::Anonymous => (Actor::Anonymous, None),
             Caller::Admin { admin_id, account_id, .. } => (Actor::Admin(*admin_id), Some(*account_id)),

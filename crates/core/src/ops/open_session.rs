@@ -25,21 +25,31 @@ impl Broker {
     /// Redeems a tokenId.
     ///
     /// If `caller` is in session as the same endpoint, that session ends as the new one opens; any other caller is
-    /// ignored.
+    /// ignored. `origin` is the page that asks, if a page does.
     ///
     /// # Errors
     ///
-    /// [`Refusal::TokenRefused`] for a token that is unknown, spent, late or over; [`Refusal::Banned`].
+    /// [`Refusal::TokenRefused`] for a token that is unknown, spent, late or over; [`Refusal::Banned`];
+    /// [`Refusal::OriginRefused`] for a page of a domain that the app does not permit, which spends nothing.
     pub async fn open_session(
         &self,
         caller: &Caller,
         token: Option<&Secret>,
+        origin: Option<&str>,
         once: Option<IdempotencyKey>,
         context: &Context,
     ) -> Result<OpenedSession, Refusal> {
         let text = token.ok_or_else(|| Refusal::missing("tokenId"))?;
         let number = self.sealer.number_of(SealKind::Token, text.expose()).ok_or(Refusal::TokenRefused(None))?;
         let hash = token_hash(text);
+        if let Some(origin) = origin
+            && let Some((record, _)) = self.store.token(number).await?
+            && record.hash == hash
+            && let Some(app) = self.app(record.grant.app_id).await?
+            && !app.settings.permits_origin(origin)
+        {
+            return Err(Refusal::OriginRefused);
+        }
         let supersedes = if let Caller::Endpoint { session, .. } = caller { Some(session.record.number) } else { None };
         let session = NewSession {
             entropy: IdempotencyKey::entropy(once.as_ref()),

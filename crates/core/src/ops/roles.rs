@@ -24,6 +24,7 @@ impl Broker {
     /// # Errors
     ///
     /// As [`Broker::end_sessions`]; [`Refusal::Invalid`]; [`Refusal::Conflict`] if id or name is taken.
+    #[expect(clippy::too_many_arguments, reason = "the fields of one request, each named at its one call")]
     pub async fn create_role(
         &self,
         caller: &Caller,

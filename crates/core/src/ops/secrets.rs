@@ -67,6 +67,7 @@ impl Broker {
     ///
     /// As [`Broker::get_app`]; [`Refusal::Invalid`]; [`Refusal::Conflict`] at the most secrets an app may have, or
     /// for an imported secret that is already in use.
+    #[expect(clippy::too_many_arguments, reason = "the fields of one request, each named at its one call")]
     pub async fn create_secret(
         &self,
         caller: &Caller,
@@ -172,7 +173,9 @@ impl Broker {
         match created {
             Some(Creation::Created(record) | Creation::Repeated(record)) => Ok(CreatedSecret { record, text }),
             Some(Creation::KeyReused) => Err(Refusal::IdempotencyKeyReused),
-            None if rolls.is_some() => Err(Refusal::Conflict("the secret is revoked or expired, or the app has too many")),
+            None if rolls.is_some() => {
+                Err(Refusal::Conflict("the secret is revoked or expired, or the app has too many"))
+            }
             None => Err(Refusal::Conflict("the app has the most secrets it may have; revoke one first")),
         }
     }

@@ -145,11 +145,7 @@ impl Broker {
         if done { Ok(()) } else { Err(Refusal::NotFound("Roles")) }
     }
 
-    async fn find_session(
-        &self,
-        caller: &Caller,
-        id: &str,
-    ) -> Result<(SessionRecord, crate::grant::Ground), Refusal> {
+    async fn find_session(&self, caller: &Caller, id: &str) -> Result<(SessionRecord, crate::grant::Ground), Refusal> {
         if let Caller::Anonymous | Caller::Endpoint { .. } = caller {
             self.app_of(caller, None).await?;
         }

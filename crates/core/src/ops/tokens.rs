@@ -75,7 +75,8 @@ impl Broker {
         if let Caller::Anonymous | Caller::Endpoint { .. } = caller {
             self.app_of(caller, None).await?;
         }
-        let named = TokenId::parse(id.expose()).and_then(|id| self.sealer.number_of_name(SealKind::TokenName, id.uuid()));
+        let named =
+            TokenId::parse(id.expose()).and_then(|id| self.sealer.number_of_name(SealKind::TokenName, id.uuid()));
         let number = match named {
             Some(number) => number,
             None => self.sealer.number_of(SealKind::Token, id.expose()).ok_or(UNKNOWN)?,
@@ -93,9 +94,7 @@ impl Broker {
     pub(super) async fn app_seen_by(&self, caller: &Caller, id: AppId) -> Result<Option<Arc<App>>, Refusal> {
         match caller {
             Caller::App { app, .. } => Ok((app.id == id).then(|| app.clone())),
-            Caller::Admin { account_id, .. } => {
-                Ok(self.app(id).await?.filter(|app| app.account_id == *account_id))
-            }
+            Caller::Admin { account_id, .. } => Ok(self.app(id).await?.filter(|app| app.account_id == *account_id)),
             Caller::Anonymous | Caller::Endpoint { .. } => Ok(None),
         }
     }

@@ -4,6 +4,6 @@ mod store;
 
 pub use store::{
     AdminStore, AppStore, AuditQuery, AuditStore, BanRecord, EndRequest, EndScope, EndpointStore, ListFilter,
-    MaintenanceStore, NewSession, Redemption, Repair, RoleStore, SECRETS_PER_APP_MAX, SecretStore, SessionStore, Store, StoreError,
-    StoreFigures, TokenStore, Upkeep,
+    MaintenanceStore, NewSession, Redemption, Repair, RoleStore, SECRETS_PER_APP_MAX, SecretStore, SessionStore, Store,
+    StoreError, StoreFigures, TokenStore, Upkeep,
 };

@@ -37,7 +37,15 @@ pub enum StoreError {
 /// The whole store.
 #[async_trait]
 pub trait Store:
-    AdminStore + AppStore + SecretStore + RoleStore + EndpointStore + TokenStore + SessionStore + AuditStore + MaintenanceStore
+    AdminStore
+    + AppStore
+    + SecretStore
+    + RoleStore
+    + EndpointStore
+    + TokenStore
+    + SessionStore
+    + AuditStore
+    + MaintenanceStore
 {
 }
 
@@ -57,7 +65,12 @@ pub trait AdminStore: Send + Sync {
     /// The admins, by user name.
     async fn admins(&self) -> Result<Vec<Admin>, StoreError>;
     /// Changes a password and ends the admin's sign-ins. False: no such admin.
-    async fn set_admin_password(&self, id: AdminId, password_hash: String, audit: AuditEntry) -> Result<bool, StoreError>;
+    async fn set_admin_password(
+        &self,
+        id: AdminId,
+        password_hash: String,
+        audit: AuditEntry,
+    ) -> Result<bool, StoreError>;
     /// Removes an admin and ends its sign-ins. False: no such admin.
     async fn delete_admin(&self, id: AdminId, audit: AuditEntry) -> Result<bool, StoreError>;
     /// Opens an admin session and returns its Admin-Token.
@@ -213,6 +226,7 @@ pub struct NewSession {
 
 /// What came of a redemption.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large variant is the usual one; a box would cost each redemption")]
 pub enum Redemption {
     /// The session is open; this is its App-Token.
     Opened {

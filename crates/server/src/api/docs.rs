@@ -13,7 +13,8 @@ use utoipa::openapi::OpenApi;
 use crate::call::Call;
 
 /// Nothing but our own style sheet is loaded, and nobody frames the page.
-const POLICY: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const POLICY: &str =
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The document.
 pub(crate) fn document() -> OpenApi {

@@ -65,11 +65,7 @@ fn cut(secrets: Vec<SecretRecord>, page: &PageRequest) -> Result<Page<SecretReco
     responses((status = 200, description = "The secret", body = SecretView), Refused, Missing, Conflicts),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(super) async fn create(
-    State(api): State<Arc<Api>>,
-    Id(id): Id,
-    call: Call,
-) -> Result<Answer<SecretView>, Problem> {
+pub(super) async fn create(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<SecretView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: CreateSecret = call.read()?;
     let once = call.once(&api, KeyOwner::Caller)?;
@@ -126,9 +122,7 @@ pub(super) async fn roll(
     let body: RollSecret = call.read()?;
     let overlap = match body.overlap.as_deref() {
         None | Some("") => Overlap::Day,
-        Some(text) => {
-            Overlap::parse(text).ok_or_else(|| Refusal::field("overlap", "must be now, 1h, 24h or 7d"))?
-        }
+        Some(text) => Overlap::parse(text).ok_or_else(|| Refusal::field("overlap", "must be now, 1h, 24h or 7d"))?,
     };
     let once = call.once(&api, KeyOwner::Caller)?;
     let (app, secret) = (app_of_path(&id)?, secret_of_path(&secret)?);

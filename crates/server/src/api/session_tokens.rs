@@ -31,7 +31,8 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     let caller = call.authenticate_leniently(&api).await?;
     let token = body.token_id.as_ref();
     let once = call.once(&api, KeyOwner::Knower(&[token.map_or("", |token| token.expose())]))?;
-    let opened = api.broker.open_session(&caller, token, once, &call.context()).await?;
+    let origin = call.origin();
+    let opened = api.broker.open_session(&caller, token, origin.as_deref(), once, &call.context()).await?;
     Ok(Answer(Authorized::with(opened.text)))
 }
 

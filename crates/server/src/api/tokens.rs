@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::extract::State;
 use respoke_core::ops::{Broker, InspectedToken, IssueToken, IssuedToken};
 use respoke_core::secret::Secret;
+use respoke_wire::body::Done;
 use respoke_wire::body::lists::{AppParams, FilterParams, ListRequest, PageParams};
 use respoke_wire::body::tokens::{IssueToken as IssueTokenBody, TokenIssued, TokenView};
-use respoke_wire::body::Done;
 
 use super::answer::{Answer, ListAnswer};
 use super::{Api, app_id, filter, page};
@@ -54,7 +54,8 @@ async fn issue(api: &Api, call: &Call, replace: bool) -> Result<Answer<TokenIssu
     let app_id = app_id(body.app_id.as_deref())?;
     let caller = call.authenticate_minting(api, app_id, body.endpoint_id.as_deref()).await?;
     // A replacement is safe to repeat as it is: however often it is sent, one token is live.
-    let once = if replace { None } else { call.once(api, KeyOwner::Minter(body.app_id.as_deref().unwrap_or_default()))? };
+    let once =
+        if replace { None } else { call.once(api, KeyOwner::Minter(body.app_id.as_deref().unwrap_or_default()))? };
     let request = IssueToken {
         app_id,
         endpoint_id: body.endpoint_id,
@@ -106,11 +107,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
     responses((status = 200, description = "The token", body = TokenView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn inspect(
-    State(api): State<Arc<Api>>,
-    Id(id): Id,
-    call: Call,
-) -> Result<Answer<TokenView>, Problem> {
+pub(super) async fn inspect(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<TokenView>, Problem> {
     let id = Secret::new(id);
     let caller = call.authenticate(&api).await?;
     let inspected = api.broker.inspect_token(&caller, &id).await?;

@@ -25,7 +25,8 @@ fn an_app_is_created_changed_and_deleted() {
     ] {
         assert_eq!(app[field], value, "{field}");
     }
-    let change = json!({"name": "talk", "maxTtl": "7200", "limits": {"app": null, "endpoint": {"perSecond": 5, "burst": 9}}});
+    let change =
+        json!({"name": "talk", "maxTtl": "7200", "limits": {"app": null, "endpoint": {"perSecond": 5, "burst": 9}}});
     let changed = server.put(&path).admin(&admin).send(change).ok();
     assert_eq!((&changed["name"], &changed["maxTtl"]), (&json!("talk"), &json!(7_200)));
     assert_eq!(changed["limits"]["app"], json!(null));

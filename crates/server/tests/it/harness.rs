@@ -333,7 +333,8 @@ impl Request<'_> {
             "DELETE" => agent.delete(request.uri()),
             _ => return Answer::read(agent.run(request).unwrap()),
         };
-        let with_headers = request.headers().iter().fold(bodiless, |builder, (name, value)| builder.header(name, value));
+        let with_headers =
+            request.headers().iter().fold(bodiless, |builder, (name, value)| builder.header(name, value));
         Answer::read(with_headers.force_send_body().send(body).unwrap())
     }
 }

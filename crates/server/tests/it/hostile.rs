@@ -98,7 +98,9 @@ fn an_address_without_credential_is_limited() {
         config.address_requests_burst = 5;
     });
     let statuses: Vec<u16> = (0..8)
-        .map(|_| server.post("/v1/session-tokens").send(json!({"tokenId": "11111111-2222-4333-8444-555555555555"})).status)
+        .map(|_| {
+            server.post("/v1/session-tokens").send(json!({"tokenId": "11111111-2222-4333-8444-555555555555"})).status
+        })
         .collect();
     assert_eq!(&statuses[..5], [401; 5]);
     assert!(statuses[5..].contains(&429));

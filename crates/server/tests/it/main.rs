@@ -1,6 +1,7 @@
 //! The whole server, from outside. One file a resource; `harness.rs` is what they share.
 
 #![expect(clippy::needless_pass_by_value, reason = "bodies read best as literals at the call")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test a failure to go on is a failure")]
 
 mod admin_sessions;
 mod apps;

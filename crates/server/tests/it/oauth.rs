@@ -14,11 +14,17 @@ fn tokens_are_introspected() {
         request.header("Content-Type", "application/x-www-form-urlencoded").raw(form(token).as_bytes()).ok()
     };
     let answer = introspect(&token);
-    assert_eq!((&answer["active"], &answer["sub"], &answer["client_id"]), (&json!(true), &json!("alice"), &json!(server.app)));
+    assert_eq!(
+        (&answer["active"], &answer["sub"], &answer["client_id"]),
+        (&json!(true), &json!("alice"), &json!(server.app))
+    );
     let app_token = text(&server.redeem(&token).ok()["token"]);
     assert_eq!(introspect(&token), json!({"active": false}));
     let answer = introspect(&app_token);
-    assert_eq!((&answer["active"], &answer["exp"], &answer["iat"]), (&json!(true), &json!(1_800_086_400), &json!(1_800_000_000)));
+    assert_eq!(
+        (&answer["active"], &answer["exp"], &answer["iat"]),
+        (&json!(true), &json!(1_800_086_400), &json!(1_800_000_000))
+    );
     assert_ne!(answer["jti"], json!(app_token));
 
     let basic = data_encoding::BASE64.encode(format!("{}:{}", server.app, server.secret).as_bytes());

@@ -27,7 +27,11 @@ fn a_secret_is_rolled_without_an_outage() {
     assert!(!list.text.contains(&new) && !list.text.contains(&server.secret));
     let list = list.ok();
     assert_eq!((list.as_array().unwrap().len(), &list[0]["secret"]), (2, &json!("<redacted>")));
-    server.post(&format!("{path}/{old}/roll")).header("App-Secret", &new).send(json!({"overlap": "3h"})).refused(400, "invalid");
+    server
+        .post(&format!("{path}/{old}/roll"))
+        .header("App-Secret", &new)
+        .send(json!({"overlap": "3h"}))
+        .refused(400, "invalid");
 }
 
 #[test]
@@ -50,7 +54,11 @@ fn revoking_a_secret_ends_what_it_minted() {
     server.delete(&format!("{path}/{}", text(&first["id"]))).admin(&admin).call().ok();
     assert!(!server.alive(&first_session) && server.alive(&second_session));
     server.get("/v1/roles").secret().call().refused(401, "unauthenticated");
-    server.delete(&format!("{path}/{}", uuid::Uuid::from_bytes([1; 16]))).admin(&admin).call().refused(404, "not_found");
+    server
+        .delete(&format!("{path}/{}", uuid::Uuid::from_bytes([1; 16])))
+        .admin(&admin)
+        .call()
+        .refused(404, "not_found");
 }
 
 #[test]

@@ -21,7 +21,10 @@ fn a_token_is_redeemed_exactly_once() {
     let token = server.mint("alice");
     let form = format!("tokenId={token}");
     let request = server.post("/v1/appauthsessions/").header("Content-Type", "application/x-www-form-urlencoded");
-    assert_eq!(request.header("Accept", "application/xml").raw(form.as_bytes()).ok()["message"], "Authorization successful");
+    assert_eq!(
+        request.header("Accept", "application/xml").raw(form.as_bytes()).ok()["message"],
+        "Authorization successful"
+    );
 }
 
 #[test]
@@ -113,4 +116,9 @@ fn a_page_of_a_foreign_domain_is_refused() {
     assert_eq!(from("https://example.com").ok()["endpointId"], "alice");
     from("https://evil.test").refused(403, "origin_refused");
     assert!(server.alive(&app_token), "who sends no origin is no page");
+    let token = server.mint("alice");
+    let redeem_from =
+        |origin: &str| server.post("/v1/session-tokens").header("Origin", origin).send(json!({"tokenId": token}));
+    redeem_from("https://evil.test").refused(403, "origin_refused");
+    redeem_from("https://example.com").ok();
 }

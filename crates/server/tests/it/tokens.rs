@@ -20,12 +20,26 @@ fn a_token_is_answered_as_recorded() {
     keys.sort_unstable();
     assert_eq!(
         keys,
-        ["accountId", "appId", "createTime", "createdAt", "endpointId", "expiryTime", "forDevelopment", "id", "roleId", "tokenId"]
+        [
+            "accountId",
+            "appId",
+            "createTime",
+            "createdAt",
+            "endpointId",
+            "expiryTime",
+            "forDevelopment",
+            "id",
+            "roleId",
+            "tokenId"
+        ]
     );
     assert_eq!(token["createTime"], 1_800_000_000);
     assert_eq!(token["expiryTime"], 1_800_003_600);
     assert_eq!(token["createdAt"], "2027-01-15T08:00:00.000Z");
-    assert_eq!((&token["appId"], &token["endpointId"], &token["roleId"]), (&json!(server.app), &json!("alice"), &json!(server.role)));
+    assert_eq!(
+        (&token["appId"], &token["endpointId"], &token["roleId"]),
+        (&json!(server.app), &json!("alice"), &json!(server.role))
+    );
     assert_eq!((&token["forDevelopment"], &token["id"]), (&json!(false), &token["tokenId"]));
     assert!(is_upper_uuid(&text(&token["tokenId"])) && is_upper_uuid(&text(&token["accountId"])));
 }
@@ -38,7 +52,10 @@ fn a_ttl_is_brought_within_the_bounds() {
         let token = server.post("/v1/tokens").secret().send(body).ok();
         token["expiryTime"].as_i64().unwrap() - token["createTime"].as_i64().unwrap()
     };
-    assert_eq!([life(json!(null)), life(json!(86_000)), life(json!(30)), life(json!(90_000_000))], [86_400, 86_000, 60, 86_400]);
+    assert_eq!(
+        [life(json!(null)), life(json!(86_000)), life(json!(30)), life(json!(90_000_000))],
+        [86_400, 86_000, 60, 86_400]
+    );
     for ttl in [json!(0), json!(-5), json!(1.5), json!("soon"), json!([60]), json!(1e300)] {
         let body = json!({"endpointId": "alice", "roleId": server.role, "ttl": ttl});
         let refusal = server.post("/v1/tokens").secret().send(body).refused(400, "invalid");
@@ -56,7 +73,8 @@ fn what_is_missing_or_wrong_is_named() {
     mint(json!({"endpointId": "alice"})).refused(400, "invalid");
     mint(json!({"endpointId": "", "roleId": server.role})).refused(400, "invalid");
     mint(json!({"endpointId": 7, "roleId": server.role})).refused(400, "invalid");
-    let unknown = mint(json!({"endpointId": "alice", "roleId": uuid::Uuid::from_bytes([9; 16])})).refused(404, "not_found");
+    let unknown =
+        mint(json!({"endpointId": "alice", "roleId": uuid::Uuid::from_bytes([9; 16])})).refused(404, "not_found");
     assert_eq!(unknown["error"], "Object 'Roles' not found.");
     mint(json!({"endpointId": "alice", "roleName": "nobody"})).refused(404, "not_found");
     let other = "11111111-2222-4333-8444-555555555555";
@@ -70,7 +88,8 @@ fn a_credential_is_needed_and_all_wrong_ones_look_alike() {
     let body = || json!({"appId": server.app, "endpointId": "alice", "roleId": server.role});
     let mut bodies: Vec<Value> = Vec::new();
     let unknown = respoke_core::secret::AppSecret::random();
-    for secret in [None, Some("hunter2"), Some(unknown.secret().expose()), Some("0f0e0d0c-1111-4222-8333-444455556666")] {
+    for secret in [None, Some("hunter2"), Some(unknown.secret().expose()), Some("0f0e0d0c-1111-4222-8333-444455556666")]
+    {
         let mut request = server.post("/v1/tokens");
         if let Some(secret) = secret {
             request = request.header("App-Secret", secret);
@@ -93,7 +112,9 @@ fn development_mode_needs_no_credential_while_it_is_on() {
     let admin = server.admin_token("admin");
     let mint = || server.post("/v1/tokens").send(json!({"appId": server.app, "endpointId": "dev", "ttl": 21_600}));
     mint().refused(401, "unauthenticated");
-    let switch = |on: bool| server.put(&format!("/v1/apps/{}", server.app)).admin(&admin).send(json!({"developmentMode": on})).ok();
+    let switch = |on: bool| {
+        server.put(&format!("/v1/apps/{}", server.app)).admin(&admin).send(json!({"developmentMode": on})).ok()
+    };
     switch(true);
     let token = mint().ok();
     assert_eq!((&token["forDevelopment"], &token["roleId"]), (&json!(true), &Value::Null));
@@ -147,7 +168,10 @@ fn outstanding_tokens_are_listed_inspected_and_revoked() {
     assert_eq!(list.as_array().unwrap().len(), 1);
     let id = text(&list[0]["id"]);
     assert_eq!((&list[0]["endpointId"], &list[0]["state"]), (&json!("alice"), &json!("outstanding")));
-    assert_eq!(server.get(&format!("/v1/tokens?roleId={}", server.role)).secret().call().ok().as_array().unwrap().len(), 2);
+    assert_eq!(
+        server.get(&format!("/v1/tokens?roleId={}", server.role)).secret().call().ok().as_array().unwrap().len(),
+        2
+    );
 
     for named in [&id, &alice, &alice.to_lowercase()] {
         assert_eq!(server.get(&format!("/v1/tokens/{named}")).secret().call().ok()["id"], json!(id));

@@ -1,4 +1,5 @@
 //! The cases. A case that needs a race releases its tasks together and runs many rounds.
+#![expect(clippy::disallowed_methods, reason = "a case owns the tasks it races, and waits for each")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,9 +18,7 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use super::Fixture;
-use super::fixture::{
-    NOW, World, endpoint, entry, entry_at, key, new_admin, new_secret, new_session, opened, refused,
-};
+use super::fixture::{NOW, World, endpoint, entry, entry_at, key, new_admin, new_secret, new_session, opened, refused};
 use crate::CrashPoint;
 
 pub(super) async fn a_minted_token_is_redeemed_once(fixture: impl Fixture) {
@@ -57,8 +56,7 @@ pub(super) async fn of_many_simultaneous_redemptions_one_wins(fixture: impl Fixt
         }
         let outcomes = tries.join_all().await;
         let winners = outcomes.iter().filter(|outcome| matches!(outcome, Redemption::Opened { .. })).count();
-        let losers =
-            outcomes.iter().filter(|outcome| matches!(outcome, Redemption::Refused(Lapse::Redeemed))).count();
+        let losers = outcomes.iter().filter(|outcome| matches!(outcome, Redemption::Refused(Lapse::Redeemed))).count();
         assert_eq!((winners, losers), (1, 255));
     }
     let sessions = world.store.sessions(world.app, ListFilter::default(), NOW, PageRequest::first()).await.unwrap();
@@ -165,8 +163,7 @@ pub(super) async fn a_clock_set_back_revives_nothing(fixture: impl Fixture) {
     assert_eq!(refused(&world.redeem_at(&token, past).await), Lapse::Redeemed);
 
     let (_, ended) = world.session_of("bob").await;
-    let order =
-        EndRequest { app_id: world.app, scope: EndScope::App, issued_before: None, tokens_too: true };
+    let order = EndRequest { app_id: world.app, scope: EndScope::App, issued_before: None, tokens_too: true };
     world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap();
     assert_eq!(world.lapse_at(&ended, past).await, Some(Lapse::Revoked));
     // What is minted after the ending is good, though the clock says it came before.
@@ -353,11 +350,9 @@ pub(super) async fn development_mode_ends_with_its_switch(fixture: impl Fixture)
 
 pub(super) async fn ending_many_spares_what_comes_after(fixture: impl Fixture) {
     let world = fixture.opened().await;
-    for (scope, bob_ends) in [
-        (EndScope::Endpoint(endpoint("alice")), false),
-        (EndScope::Role(world.role), true),
-        (EndScope::App, true),
-    ] {
+    for (scope, bob_ends) in
+        [(EndScope::Endpoint(endpoint("alice")), false), (EndScope::Role(world.role), true), (EndScope::App, true)]
+    {
         let (_, alice) = world.session_of("alice").await;
         let (_, bob) = world.session_of("bob").await;
         let waiting = world.mint("alice").await;
@@ -401,12 +396,8 @@ pub(super) async fn a_ban_ends_and_refuses_until_lifted(fixture: impl Fixture) {
     let world = fixture.opened().await;
     let waiting = world.mint("alice").await;
     let (_, session) = world.session_of("alice").await;
-    let ban = BanRecord {
-        endpoint_id: endpoint("alice"),
-        reason: "spam".into(),
-        banned_at: NOW,
-        until: NOW.plus_secs(60),
-    };
+    let ban =
+        BanRecord { endpoint_id: endpoint("alice"), reason: "spam".into(), banned_at: NOW, until: NOW.plus_secs(60) };
     assert!(world.store.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap());
     assert_eq!(world.lapse_of(&session).await, Some(Lapse::Revoked));
     assert_eq!(refused(&world.redeem(&waiting).await), Lapse::Banned);
@@ -500,10 +491,8 @@ pub(super) async fn an_idempotency_key_makes_one_object(fixture: impl Fixture) {
 
     let redeeming = key("redeem", "");
     let redeem = || {
-        let session = respoke_core::ports::NewSession {
-            entropy: IdempotencyKey::entropy(Some(&redeeming)),
-            ..new_session()
-        };
+        let session =
+            respoke_core::ports::NewSession { entropy: IdempotencyKey::entropy(Some(&redeeming)), ..new_session() };
         let entry = entry(Action::TokenRedeemed);
         world.store.redeem(first.number, first.text.hash(), session, Some(redeeming.clone()), entry)
     };
@@ -650,7 +639,11 @@ pub(super) async fn upkeep_removes_the_dead_and_only_them(fixture: impl Fixture)
     }
     let waiting = world.mint("alice").await;
     let (_, bob) = world.session_of("bob").await;
-    world.store.end_session(world.app, bob.number, SessionEndCause::Revoked, entry(Action::SessionEnded)).await.unwrap();
+    world
+        .store
+        .end_session(world.app, bob.number, SessionEndCause::Revoked, entry(Action::SessionEnded))
+        .await
+        .unwrap();
     let (_, carol) = world.session_of("carol").await;
 
     // Spent a moment ago: kept, so that a second use is known for one.

@@ -26,9 +26,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<App> {
         name: columns.next()?,
         description: columns.next()?,
         development_mode: columns.next()?,
-        permitted_domains: columns
-            .next::<Option<String>>()?
-            .map(|text| text.lines().map(str::to_owned).collect()),
+        permitted_domains: columns.next::<Option<String>>()?.map(|text| text.lines().map(str::to_owned).collect()),
         ttl_secs_max: columns.next()?,
         activation_secs: columns.next()?,
         limits: columns.json::<Limits>()?,

@@ -191,7 +191,7 @@ impl MaintenanceStore for SqliteStore {
     }
 
     async fn close(&self) {
-        // The thread is joined where waiting is allowed; block_in_place would need a particular runtime.
+        self.readers.close();
         self.writer.close();
     }
 }

@@ -23,7 +23,8 @@ use respoke_core::seal::Sealer;
 use rusqlite::Connection;
 
 pub use backup::{
-    CheckDepth, DatabaseCheck, UndoneChange, check_database, copy_database, end_everything_issued, fold_log, undone_changes,
+    CheckDepth, DatabaseCheck, UndoneChange, check_database, copy_database, end_everything_issued, fold_log,
+    undone_changes,
 };
 use maintenance::Walk;
 use readers::Readers;
@@ -113,7 +114,8 @@ fn seal_key(connection: &Connection) -> rusqlite::Result<[u8; 16]> {
 /// Makes the file, if there is none, so that SQLite finds it with the right permissions; its log files inherit them.
 fn make_private(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-    let file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let file =
+        std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
     file.set_permissions(std::fs::Permissions::from_mode(0o600))
 }
 

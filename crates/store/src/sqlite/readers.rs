@@ -47,6 +47,11 @@ impl Readers {
         }
     }
 
+    /// Closes the connections that wait for use.
+    pub(super) fn close(&self) {
+        while self.idle.pop().is_some() {}
+    }
+
     fn open(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;

@@ -112,7 +112,9 @@ impl RoleStore for SqliteStore {
                 let (at, id) = creation_cursor(&request);
                 let rows = all(
                     connection,
-                    &format!("{ROLE} WHERE app_id = ?1 AND (created_at, id) > (?2, ?3) ORDER BY created_at, id LIMIT ?4"),
+                    &format!(
+                        "{ROLE} WHERE app_id = ?1 AND (created_at, id) > (?2, ?3) ORDER BY created_at, id LIMIT ?4"
+                    ),
                     params![app.uuid(), at, id, limit(&request)],
                     read,
                 )?;

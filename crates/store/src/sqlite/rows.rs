@@ -87,9 +87,8 @@ impl<'a> Columns<'a> {
     pub(super) fn ground(&mut self) -> rusqlite::Result<Ground> {
         let development_mode = self.next::<Option<bool>>()?;
         let app_marks = self.marks_if_any()?;
-        let app = development_mode
-            .zip(app_marks)
-            .map(|(development_mode, marks)| AppGround { development_mode, marks });
+        let app =
+            development_mode.zip(app_marks).map(|(development_mode, marks)| AppGround { development_mode, marks });
         Ok(Ground {
             app,
             role: self.marks_if_any()?,

@@ -17,7 +17,10 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     if version > MIGRATIONS.len() {
         return Err(rusqlite::Error::SqliteFailure(
             rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_MISUSE),
-            Some(format!("the database has schema {version}, made by a newer respoked; this one knows {}", MIGRATIONS.len())),
+            Some(format!(
+                "the database has schema {version}, made by a newer respoked; this one knows {}",
+                MIGRATIONS.len()
+            )),
         ));
     }
     for migration in &MIGRATIONS[version..] {

@@ -14,7 +14,8 @@ use super::rows::{Columns, Remembered, all, execute, one, remember, remembered, 
 use super::writer::Write;
 use super::{SqliteStore, audit};
 
-const SECRET: &str = "SELECT id, app_id, name, hint, hash, created_at, last_used_at, expires_at, revoked_at, keep_sessions
+const SECRET: &str =
+    "SELECT id, app_id, name, hint, hash, created_at, last_used_at, expires_at, revoked_at, keep_sessions
      FROM secrets";
 /// Revoked and expired secrets shown beside the usable ones; older ones are still kept, for what they minted.
 const SHOWN_MAX: i64 = 200;
@@ -118,8 +119,7 @@ impl SecretStore for SqliteStore {
     }
 
     async fn secret_by_hash(&self, hash: &SecretHash) -> Result<Option<SecretRecord>, StoreError> {
-        self.readers
-            .read(|connection| one(connection, &format!("{SECRET} WHERE hash = ?1"), [hash.as_bytes()], read))
+        self.readers.read(|connection| one(connection, &format!("{SECRET} WHERE hash = ?1"), [hash.as_bytes()], read))
     }
 
     async fn secrets(&self, app: AppId) -> Result<Vec<SecretRecord>, StoreError> {

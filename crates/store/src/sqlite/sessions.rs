@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use respoke_core::audit::AuditEntry;
 use respoke_core::clock::Timestamp;
 use respoke_core::grant::{Grant, Ground};
-use respoke_core::id::AppId;
+use respoke_core::id::{AppId, EndpointId};
 use respoke_core::page::{Page, PageRequest};
 use respoke_core::ports::{EndRequest, EndScope, ListFilter, SessionStore, StoreError};
 use respoke_core::session::{SessionEnd, SessionEndCause, SessionRecord};
@@ -186,7 +186,7 @@ impl SessionStore for SqliteStore {
                             from,
                             to,
                             app.uuid(),
-                            filter.endpoint_id.as_ref().map(|id| id.as_str()),
+                            filter.endpoint_id.as_ref().map(EndpointId::as_str),
                             filter.role_id.map(|id| id.uuid()),
                             now.millis(),
                             wanted,

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use respoke_core::audit::{Action, AuditEntry};
 use respoke_core::clock::Timestamp;
 use respoke_core::grant::{Ground, Lapse};
-use respoke_core::id::AppId;
+use respoke_core::id::{AppId, EndpointId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::{Page, PageRequest};
 use respoke_core::ports::{BanRecord, ListFilter, NewSession, Redemption, StoreError, TokenStore};
@@ -26,14 +26,8 @@ macro_rules! token_columns {
          g.ended_at, g.session_number, "
     };
 }
-const BY_NUMBER: &str = concat!(
-    "SELECT ",
-    token_columns!(),
-    ground_columns!(),
-    " FROM tokens g",
-    ground_joins!(),
-    "WHERE g.number = ?1"
-);
+const BY_NUMBER: &str =
+    concat!("SELECT ", token_columns!(), ground_columns!(), " FROM tokens g", ground_joins!(), "WHERE g.number = ?1");
 const OUTSTANDING: &str = concat!(
     "SELECT ",
     token_columns!(),
@@ -283,7 +277,7 @@ impl TokenStore for SqliteStore {
                             from,
                             to,
                             app.uuid(),
-                            filter.endpoint_id.as_ref().map(|id| id.as_str()),
+                            filter.endpoint_id.as_ref().map(EndpointId::as_str),
                             filter.role_id.map(|id| id.uuid()),
                             now.millis(),
                             wanted,

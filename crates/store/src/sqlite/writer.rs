@@ -156,11 +156,7 @@ impl Writer {
             crash_at: start.crash_at,
         };
         let thread = std::thread::Builder::new().name("respoked-store".into()).spawn(move || worker.work());
-        Ok(Self {
-            queue: Mutex::new(Some(queue)),
-            thread: Mutex::new(Some(thread.map_err(thread_failed)?)),
-            figures,
-        })
+        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread.map_err(thread_failed)?)), figures })
     }
 
     /// Runs `operation` in the next batch and returns once that is on disk.
@@ -349,7 +345,9 @@ impl Worker {
 
 /// The thread that copies the log into the database.
 struct Checkpointer {
-    orders: SyncSender<()>,
+    /// Taken when it ends.
+    orders: Option<SyncSender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
     busy: Arc<AtomicBool>,
     finished: Arc<AtomicBool>,
 }
@@ -360,7 +358,7 @@ impl Checkpointer {
         let busy = Arc::new(AtomicBool::new(false));
         let finished = Arc::new(AtomicBool::new(false));
         let (thread_busy, thread_finished) = (busy.clone(), finished.clone());
-        std::thread::Builder::new().name("respoked-log".into()).spawn(move || {
+        let thread = std::thread::Builder::new().name("respoked-log".into()).spawn(move || {
             while ordered.recv().is_ok() {
                 if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
                     tracing::warn!(error = &error as &dyn std::error::Error, "checkpoint failed");
@@ -369,17 +367,27 @@ impl Checkpointer {
                 thread_busy.store(false, Ordering::Release);
             }
         })?;
-        Ok(Self { orders, busy, finished })
+        Ok(Self { orders: Some(orders), thread: Some(thread), busy, finished })
     }
 
     fn begin(&self) {
         if !self.busy.swap(true, Ordering::AcqRel) {
-            let _ = self.orders.try_send(());
+            let _ = self.orders.as_ref().map(|orders| orders.try_send(()));
         }
     }
 
     fn take_finished(&self) -> bool {
         self.finished.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl Drop for Checkpointer {
+    /// Waits for the thread, so that a closed store has no file open.
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

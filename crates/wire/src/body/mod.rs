@@ -60,7 +60,10 @@ pub(crate) fn text<T: fmt::Display, S: Serializer>(value: &T, serializer: S) -> 
 
 /// Writes an id as its text, or `null`.
 #[expect(clippy::ref_option, reason = "serde passes fields by reference")]
-pub(crate) fn optional_text<T: fmt::Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn optional_text<T: fmt::Display, S: Serializer>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) => serializer.collect_str(value),
         None => serializer.serialize_none(),
@@ -118,7 +121,9 @@ pub(crate) fn optional_instant<'de, D: Deserializer<'de>>(deserializer: D) -> Re
         fn visit_str<E: de::Error>(self, value: &str) -> Result<Self::Value, E> {
             match value.trim() {
                 "" | "null" | "undefined" => Ok(None),
-                text => Timestamp::parse(text).map(Some).ok_or_else(|| E::invalid_value(de::Unexpected::Str(value), &self)),
+                text => {
+                    Timestamp::parse(text).map(Some).ok_or_else(|| E::invalid_value(de::Unexpected::Str(value), &self))
+                }
             }
         }
 
@@ -156,7 +161,12 @@ mod tests {
 
     #[test]
     fn an_instant_is_text_or_a_number() {
-        for json in [r#"{"at":1420234257}"#, r#"{"at":"1420234257"}"#, r#"{"at":1420234257000}"#, r#"{"at":"2015-01-02T21:30:57Z"}"#] {
+        for json in [
+            r#"{"at":1420234257}"#,
+            r#"{"at":"1420234257"}"#,
+            r#"{"at":1420234257000}"#,
+            r#"{"at":"2015-01-02T21:30:57Z"}"#,
+        ] {
             assert_eq!(read(json).unwrap().at, Some(Timestamp::from_secs(1_420_234_257)), "{json}");
         }
         assert_eq!(read(r#"{"at":null}"#).unwrap().at, None);

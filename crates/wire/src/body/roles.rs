@@ -199,7 +199,8 @@ mod tests {
     fn only_named_permissions_replace_the_stored_ones() {
         let stored = Permissions { media_relay: true, pstn_out: vec!["*".into()], ..Permissions::default() };
         let change: WriteRole =
-            serde_json::from_str(r#"{"groups":{"list":"true"},"pstnOut":[],"callerIds":null,"createdAt":"x"}"#).unwrap();
+            serde_json::from_str(r#"{"groups":{"list":"true"},"pstnOut":[],"callerIds":null,"createdAt":"x"}"#)
+                .unwrap();
         assert!(change.names_permissions());
         let merged = change.permissions_over(stored);
         assert!(merged.media_relay);

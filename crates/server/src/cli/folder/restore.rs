@@ -219,7 +219,7 @@ mod tests {
 
     async fn redeem(broker: &Broker, token: &Secret) -> Result<Secret, respoke_core::refusal::Refusal> {
         let nobody = respoke_core::ops::Caller::Anonymous;
-        Ok(broker.open_session(&nobody, Some(token), None, &Context::internal()).await?.text)
+        Ok(broker.open_session(&nobody, Some(token), None, None, &Context::internal()).await?.text)
     }
 
     async fn admin_login(broker: &Broker) -> Secret {
