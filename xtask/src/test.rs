@@ -87,7 +87,7 @@ impl Place {
     fn rust(&self) -> anyhow::Result<()> {
         let mut command = Command::new("cargo");
         command.args(["test", "--workspace", "--no-fail-fast"]).current_dir(&self.root);
-        run_command(command.env("RESPOKED_CANARY_DIR", &self.canary))
+        run_command(command.env("TEST_CANARY_DIR", &self.canary))
     }
 
     fn binary(&self) -> anyhow::Result<PathBuf> {

@@ -2,7 +2,7 @@
 //!
 //! [`Server::start`] runs it in the test with a clock that stands still; [`Process::spawn`] runs the built binary.
 //!
-//! With `RESPOKED_CANARY_DIR` set, every secret that is used or handed out is written to a file there, and data
+//! With `TEST_CANARY_DIR` set, every secret that is used or handed out is written to a file there, and data
 //! folders and logs are left there too; the test command then looks for the one in the other.
 
 use std::fs::{File, OpenOptions};
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 #[expect(clippy::disallowed_methods, reason = "tests take their folder from the test command")]
 fn canary_dir() -> Option<PathBuf> {
-    std::env::var("RESPOKED_CANARY_DIR").ok().map(PathBuf::from)
+    std::env::var("TEST_CANARY_DIR").ok().map(PathBuf::from)
 }
 
 /// A data folder: removed afterwards, or left for the search for canaries.
@@ -136,7 +136,7 @@ impl Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_respoked"));
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).args(flags);
         command.env("RESPOKED_ADMIN_USERNAME", "owner").env("RESPOKED_ADMIN_PASSWORD", PASSWORD);
-        command.env_remove("RESPOKED_CANARY_DIR").env("RESPOKED_LOG", "trace").stdout(Stdio::piped()).stderr(log);
+        command.env("RESPOKED_LOG", "trace").stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().unwrap();
         note_secret(PASSWORD);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -118,16 +118,20 @@ impl Restore {
         let name = self.file.file_name().unwrap_or_default().to_string_lossy();
         respoke_store::end_everything_issued(&fresh.0, &name, now)?;
 
-        let folded = respoke_store::fold_log(&database);
-        // What a damaged database did last cannot be told.
-        let undone = match folded {
+        let undone = match respoke_store::fold_log(&database) {
             Ok(()) => respoke_store::undone_changes(&database, &self.file).unwrap_or_default(),
-            Err(_) => Vec::new(),
+            // What a damaged database did last cannot be told. A sound one is still used by somebody.
+            Err(_) if damaged_or_absent(&database) => Vec::new(),
+            Err(error) => return Err(error.into()),
         };
         let kept = keep_aside(&database, now)?;
         fresh.becomes(&database)?;
         Ok(Restored { kept, undone })
     }
+}
+
+fn damaged_or_absent(database: &Path) -> bool {
+    respoke_store::check_database(database, CheckDepth::InUse).map_or(true, |check| !check.faults.is_empty())
 }
 
 /// Gives the database that is there, if one is, a second name under which it stays.
@@ -188,15 +192,13 @@ mod tests {
         Broker::new(Arc::new(store), Arc::new(SystemClock), 10)
     }
 
-    /// Closes as the end of a process does: the store's threads beside the writer close their files a little later.
-    async fn close(broker: Broker, data: &Path) {
-        broker.store().close().await;
-        drop(broker);
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while with_suffix(&data.join(DATABASE), "-wal").exists() {
-            assert!(std::time::Instant::now() < deadline, "the database is still open");
-            std::thread::yield_now();
-        }
+    /// The data folder as it is when no server uses it: a copy, because a store that is closed in this process closes
+    /// the last of its files a little later.
+    fn at_rest(data: &Path) -> PathBuf {
+        let rest = data.with_extension("rest");
+        run::make_data_folder(&rest).unwrap();
+        respoke_store::copy_database(&data.join(DATABASE), &rest.join(DATABASE)).unwrap();
+        rest
     }
 
     async fn first_run(broker: &Broker) -> FirstRun {
@@ -252,11 +254,12 @@ mod tests {
         broker.ban(&caller, None, "spammer", None, None, &Context::internal()).await.unwrap();
         let later = mint(&broker, &made).await.unwrap();
 
+        let data = at_rest(&data);
+        let data_text = data.to_str().unwrap();
         let lock = run::lock_data_folder(&data).unwrap();
         let refused = run(&["restore", file_text, "--data", data_text]).err().unwrap();
         assert_eq!(refused.exit_code(), 1, "not beside a running server");
         drop(lock);
-        close(broker, &data).await;
 
         let said = run(&["restore", file_text, "--data", data_text]).unwrap();
         assert!(said.contains("endpoint.banned  spammer"), "{said}");
@@ -308,7 +311,8 @@ mod tests {
         first_run(&broker).await;
         let (data_text, file_text) = (data.to_str().unwrap(), file.to_str().unwrap());
         run(&["backup", file_text, "--data", data_text]).unwrap();
-        close(broker, &data).await;
+        let data = at_rest(&data);
+        let data_text = data.to_str().unwrap();
         let before = fs::read(data.join(DATABASE)).unwrap();
 
         let bytes = fs::read(&file).unwrap();
@@ -328,7 +332,8 @@ mod tests {
         let made = first_run(&broker).await;
         let (data_text, file_text) = (data.to_str().unwrap(), file.to_str().unwrap());
         run(&["backup", file_text, "--data", data_text]).unwrap();
-        close(broker, &data).await;
+        let data = at_rest(&data);
+        let data_text = data.to_str().unwrap();
 
         let empty = folder.path().join("empty");
         run(&["restore", file_text, "--data", empty.to_str().unwrap()]).unwrap();
