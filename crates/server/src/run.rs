@@ -172,6 +172,22 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, 
     }
 }
 
+/// Counts an open connection for as long as it lives, however it ends.
+struct Counted(Arc<Metrics>);
+
+impl Counted {
+    fn new(metrics: Arc<Metrics>) -> Self {
+        metrics.connections.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.dec();
+    }
+}
+
 struct Connection {
     door: Arc<Door>,
     metrics: Arc<Metrics>,
@@ -183,13 +199,11 @@ struct Connection {
 impl Connection {
     async fn serve(self, stream: TcpStream, watcher: hyper_util::server::graceful::Watcher) {
         let _ = stream.set_nodelay(true);
-        self.metrics.connections.inc();
-        let metrics = self.metrics.clone();
+        let _counted = Counted::new(self.metrics.clone());
         let served = match self.acceptor.clone() {
             None => self.serve_http1(stream, watcher).await,
             Some(acceptor) => self.serve_tls(acceptor, stream, watcher).await,
         };
-        metrics.connections.dec();
         if let Err(error) = served {
             // Clients that vanish are no news.
             tracing::debug!(error = %error, "a connection ended early");

@@ -38,7 +38,8 @@ pub(super) struct Write<'a> {
     numbers: &'a Numbers,
 }
 
-/// The next free row numbers. A rolled-back batch leaves a gap; numbers only grow.
+/// The next free row numbers: always one more than the newest row's, so that a mark set at them ends what is there and
+/// nothing that comes, after a restart too.
 struct Numbers {
     token: Cell<u64>,
     session: Cell<u64>,
@@ -294,6 +295,7 @@ impl Worker {
 
     fn transaction<'a>(&self, jobs: impl Iterator<Item = &'a mut Box<dyn Job>>) -> Result<(), StoreError> {
         let write = Write { connection: &self.connection, sealer: &self.sealer, numbers: &self.numbers };
+        let numbers = (self.numbers.token.get(), self.numbers.session.get());
         let ran = (|| {
             self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
             for job in jobs {
@@ -315,8 +317,13 @@ impl Worker {
             }
             Err(error) => Err(error),
         };
-        if done.is_err() && !self.connection.is_autocommit() {
-            let _ = self.connection.execute_batch("ROLLBACK");
+        if done.is_err() {
+            if !self.connection.is_autocommit() {
+                let _ = self.connection.execute_batch("ROLLBACK");
+            }
+            // What was rolled back gives its numbers back.
+            self.numbers.token.set(numbers.0);
+            self.numbers.session.set(numbers.1);
         }
         done.map_err(failure)
     }
