@@ -29,7 +29,7 @@ fn print_first_run(first_run: &FirstRun, url: &str, out: &mut impl Write) -> std
         "
 A new database was made. This is shown once; keep what you need.
 
-  Dev Console   {url}/console
+  Dev Console   {url}/console (comes with a later version)
   Admin login   {username}  {password}
   API           {url}/docs
 
