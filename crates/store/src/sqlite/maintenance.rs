@@ -13,6 +13,8 @@ use super::{SqliteStore, sessions, tokens};
 
 /// Rows of each table looked at in one step of upkeep.
 const STEP_ROWS: i64 = 2_000;
+/// Rounds of a thousand old audit rows in one step: a token's life leaves two or three of them.
+const OLD_RECORDS_ROUNDS: usize = 5;
 /// Rows removed in one operation, so that a mint behind it waits a millisecond and not ten.
 const REMOVE_ROWS: usize = 250;
 
@@ -161,7 +163,14 @@ impl MaintenanceStore for SqliteStore {
             let walk = self.walk.lock();
             (walk.token, walk.session)
         };
-        let mut removed = self.remove_old_records(upkeep).await?;
+        let mut removed = 0;
+        for _ in 0..OLD_RECORDS_ROUNDS {
+            let old = self.remove_old_records(upkeep).await?;
+            removed += old;
+            if old == 0 {
+                break;
+            }
+        }
         let found_tokens = self.dead_tokens(token, upkeep).await?;
         removed += self.remove("tokens", found_tokens.dead).await?;
         let found_sessions = self.dead_sessions(session, upkeep).await?;
