@@ -34,6 +34,7 @@ use respoke_core::id::RequestId;
 use respoke_core::ops::Broker;
 use respoke_core::secret::random_uuid;
 use respoke_wire::input::{BODY_LEN_MAX, DecodeError};
+use tokio_util::task::TaskTracker;
 use tower::Service;
 use uuid::Uuid;
 
@@ -88,6 +89,7 @@ pub struct Door {
     metrics: Arc<Metrics>,
     trusted_proxies: Vec<IpNet>,
     request_ids: RequestIds,
+    changes: TaskTracker,
 }
 
 impl Door {
@@ -105,7 +107,7 @@ impl Door {
     }
 
     fn around(router: Router, metrics: Arc<Metrics>, trusted_proxies: Vec<IpNet>) -> Self {
-        Self { router, metrics, trusted_proxies, request_ids: RequestIds::default() }
+        Self { router, metrics, trusted_proxies, request_ids: RequestIds::default(), changes: TaskTracker::new() }
     }
 
     /// Answers a request that came from `peer`.
@@ -133,7 +135,12 @@ impl Door {
                     let known = Arc::new(Facts::new(request_id, address, body));
                     parts.extensions.insert(known.clone());
                     facts = Some(known);
-                    self.route(Request::from_parts(parts, Body::empty())).await
+                    let request = Request::from_parts(parts, Body::empty());
+                    if place == Place::Elsewhere || request.method() == Method::GET {
+                        self.route(request).await
+                    } else {
+                        self.change(request).await
+                    }
                 }
                 Err(problem) => {
                     let mut response = problem.into_response();
@@ -168,6 +175,28 @@ impl Door {
             "answered"
         );
         response
+    }
+
+    /// Calls the router for a request that may change something.
+    ///
+    /// It runs to its end even if the client goes away: a revocation that is committed must also reach what is
+    /// remembered of the database, and a request dropped halfway would leave that behind.
+    async fn change(&self, request: Request) -> Response {
+        let mut router = self.router.clone();
+        match self.changes.spawn(router.call(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => Problem::internal(panic_text(&*panic)).into_response(),
+                Err(cancelled) => Problem::internal(cancelled).into_response(),
+            },
+        }
+    }
+
+    /// Waits for the changes under way.
+    pub async fn finish(&self) {
+        self.changes.close();
+        self.changes.wait().await;
     }
 
     /// Calls the router; a panic of a handler becomes a problem, not a broken connection.

@@ -151,6 +151,7 @@ impl Started {
         hard.cancel();
         tasks.close();
         tasks.wait().await;
+        self.door.finish().await;
         self.broker.store().close().await;
         Ok(())
     }

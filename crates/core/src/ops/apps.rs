@@ -102,8 +102,10 @@ impl Broker {
         patch.clone().apply(&mut settings);
         check_settings(&settings)?;
         let audit = self.entry(context, caller, Some(id), Action::AppUpdated, &id.to_string());
-        let app = self.store.update_app(id, patch, audit).await?;
+        let app = self.store.update_app(id, patch, audit).await;
+        // Also after a failure, which may have come after the commit.
         self.catalog.forget_all();
+        let app = app?;
         app.ok_or(Refusal::NotFound("Apps"))
     }
 
@@ -116,8 +118,10 @@ impl Broker {
         let Caller::Admin { .. } = caller else { return Err(admin_needed(caller)) };
         self.get_app(caller, id).await?;
         let audit = self.entry(context, caller, Some(id), Action::AppDeleted, &id.to_string());
-        let deleted = self.store.delete_app(id, audit).await?;
+        let deleted = self.store.delete_app(id, audit).await;
+        // Also after a failure, which may have come after the commit.
         self.catalog.forget_all();
+        let deleted = deleted?;
         if deleted { Ok(()) } else { Err(Refusal::NotFound("Apps")) }
     }
 

@@ -37,8 +37,10 @@ impl Broker {
         }
         let ban = BanRecord { endpoint_id, reason, banned_at: now, until: until.unwrap_or(BanRecord::FOREVER) };
         let audit = self.entry(context, caller, Some(app.id), Action::EndpointBanned, ban.endpoint_id.as_str());
-        let banned = self.store.ban(app.id, ban.clone(), audit).await?;
+        let banned = self.store.ban(app.id, ban.clone(), audit).await;
+        // Also after a failure, which may have come after the commit.
         self.catalog.forget_all();
+        let banned = banned?;
         if banned { Ok(ban) } else { Err(Refusal::NotFound("Apps")) }
     }
 

@@ -98,8 +98,10 @@ impl Broker {
         let (app, id) = self.app_of_role(caller, app, id).await?;
         check_role(name.as_deref(), permissions.as_ref())?;
         let audit = self.entry(context, caller, Some(app.id), Action::RoleUpdated, &id.to_string());
-        let updated = self.store.update_role(app.id, id, name, permissions, audit).await?;
+        let updated = self.store.update_role(app.id, id, name, permissions, audit).await;
+        // Also after a failure, which may have come after the commit.
         self.catalog.forget_all();
+        let updated = updated?;
         match updated {
             Some(Ok(role)) => Ok((role, app.account_id)),
             Some(Err(())) => Err(TAKEN),
@@ -121,8 +123,10 @@ impl Broker {
     ) -> Result<(), Refusal> {
         let (app, id) = self.app_of_role(caller, app, id).await?;
         let audit = self.entry(context, caller, Some(app.id), Action::RoleDeleted, &id.to_string());
-        let deleted = self.store.delete_role(app.id, id, audit).await?;
+        let deleted = self.store.delete_role(app.id, id, audit).await;
+        // Also after a failure, which may have come after the commit.
         self.catalog.forget_all();
+        let deleted = deleted?;
         if deleted { Ok(()) } else { Err(UNKNOWN) }
     }
 }

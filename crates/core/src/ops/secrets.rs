@@ -141,8 +141,10 @@ impl Broker {
     ) -> Result<SecretRecord, Refusal> {
         let app = self.get_app(caller, app).await?;
         let audit = self.entry(context, caller, Some(app.id), Action::SecretRevoked, &id.to_string());
-        let revoked = self.store.revoke_secret(app.id, id, keep_sessions, audit).await?;
+        let revoked = self.store.revoke_secret(app.id, id, keep_sessions, audit).await;
+        // Also after a failure, which may have come after the commit.
         self.catalog.forget_all();
+        let revoked = revoked?;
         revoked.ok_or(UNKNOWN)
     }
 
@@ -168,8 +170,10 @@ impl Broker {
         record.expires_at = expires_at;
         let object = rolls.map_or(record.id, |(old, _)| old).to_string();
         let audit = self.entry(context, caller, Some(app), action, &object);
-        let created = self.store.create_secret(record, rolls, once, audit).await?;
+        let created = self.store.create_secret(record, rolls, once, audit).await;
+        // Also after a failure, which may have come after the commit.
         self.catalog.forget_all();
+        let created = created?;
         match created {
             Some(Creation::Created(record) | Creation::Repeated(record)) => Ok(CreatedSecret { record, text }),
             Some(Creation::KeyReused) => Err(Refusal::IdempotencyKeyReused),

@@ -65,8 +65,10 @@ impl Broker {
         let expires_at = self.now().plus_secs(seconds(ttl_secs));
         let object = self.session_id(number).to_string();
         let audit = self.entry(context, caller, Some(app.id), Action::SessionExtended, &object);
-        let extended = self.store.extend_session(number, expires_at, audit).await?;
+        let extended = self.store.extend_session(number, expires_at, audit).await;
+        // Also after a failure, which may have come after the commit.
         self.catalog.forget_session(number);
+        let extended = extended?;
         extended.ok_or(Refusal::Unauthenticated)
     }
 
@@ -140,8 +142,10 @@ impl Broker {
             issued_before: request.issued_before.map(|at| at.min(Timestamp::from_millis(now.millis() + 1))),
             tokens_too: request.tokens_too,
         };
-        let done = self.store.end_sessions(order, audit).await?;
+        let done = self.store.end_sessions(order, audit).await;
+        // Also after a failure, which may have come after the commit.
         self.catalog.forget_all();
+        let done = done?;
         if done { Ok(()) } else { Err(Refusal::NotFound("Roles")) }
     }
 
@@ -166,8 +170,10 @@ impl Broker {
     ) -> Result<bool, Refusal> {
         let object = self.session_id(number).to_string();
         let audit = self.entry(context, caller, Some(app), Action::SessionEnded, &object);
-        let ended = self.store.end_session(app, number, cause, audit).await?;
+        let ended = self.store.end_session(app, number, cause, audit).await;
+        // Also after a failure, which may have come after the commit.
         self.catalog.forget_session(number);
+        let ended = ended?;
         Ok(ended)
     }
 }
