@@ -61,6 +61,10 @@ impl Broker {
         once: Option<IdempotencyKey>,
         context: &Context,
     ) -> Result<IssuedToken, Refusal> {
+        // Replacing ends what others minted, so development mode does not cover it.
+        if request.replace && matches!(caller, Caller::Anonymous | Caller::Endpoint { .. }) {
+            return Err(Refusal::Unauthenticated);
+        }
         let app = self.app_to_mint_in(caller, request.app_id).await?;
         let endpoint_id = request.endpoint_id.as_deref().ok_or_else(|| Refusal::missing("endpointId"))?;
         let endpoint_id = EndpointId::parse(endpoint_id).map_err(|problem| Refusal::field("endpointId", problem))?;

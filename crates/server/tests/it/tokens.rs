@@ -118,6 +118,11 @@ fn development_mode_needs_no_credential_while_it_is_on() {
     switch(true);
     let token = mint().ok();
     assert_eq!((&token["forDevelopment"], &token["roleId"]), (&json!(true), &Value::Null));
+    // Nobody in particular may end what others have.
+    let waiting = server.mint("alice");
+    let body = json!({"appId": server.app, "endpointId": "alice", "endSessions": true});
+    server.put("/v1/tokens").send(body).refused(401, "unauthenticated");
+    server.redeem(&waiting).ok();
     // A role cannot be taken by naming it.
     let body = json!({"appId": server.app, "endpointId": "dev", "roleId": server.role});
     assert_eq!(server.post("/v1/tokens").send(body).ok()["roleId"], Value::Null);
