@@ -1,8 +1,8 @@
 //! The packets of Socket.IO 0.9, one to a WebSocket text frame: `<type>:<id>[+]:<endpoint>[:<data>]`.
 //!
 //! The endpoint, a name space, is always empty here. An event with an id is a request and gets an ack; an event
-//! without one gets none. What an event holds is read apart, so that its id is known, and can be answered, however bad
-//! the rest is.
+//! without one gets none. What an event holds is read apart, by [`crate::tunnel`], so that its id is known, and can be
+//! answered, however bad the rest is.
 //!
 //! # Source
 //!
@@ -11,7 +11,7 @@
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::escape::{push_json, push_text};
+use crate::escape::{push_fmt, push_json, push_text};
 
 /// The longest packet of a client, in bytes.
 ///
@@ -44,7 +44,7 @@ pub enum Packet<'a> {
         ///
         /// A client that sends an id without `+` asks for an empty ack, but understands a full one.
         id: Option<u64>,
-        /// The event in JSON.
+        /// The event in JSON, for [`crate::tunnel::Event::decode`].
         data: &'a str,
     },
     /// A packet of another type, or for another endpoint: understood, not used.
@@ -133,6 +133,15 @@ pub fn event(name: &str, argument: &[u8]) -> Bytes {
     push_json(&mut out, argument);
     out.extend_from_slice(TAIL);
     out.into()
+}
+
+/// An ack up to its one argument, with room for that and the closing bracket: `6:::<id>+[`. An ack without an argument
+/// breaks Android.
+pub(crate) fn ack_head(id: u64, argument_len: usize) -> Vec<u8> {
+    // The longest id has 20 digits.
+    let mut out = Vec::with_capacity("6:::+[]".len() + 20 + argument_len);
+    push_fmt(&mut out, format_args!("6:::{id}+["));
+    out
 }
 
 #[cfg(test)]
