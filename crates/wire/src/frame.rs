@@ -11,7 +11,7 @@
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::escape::{push_fmt, push_json, push_text};
+use crate::escape::{push_json, push_text};
 
 /// The longest packet of a client, in bytes.
 ///
@@ -133,15 +133,6 @@ pub fn event(name: &str, argument: &[u8]) -> Bytes {
     push_json(&mut out, argument);
     out.extend_from_slice(TAIL);
     out.into()
-}
-
-/// An ack up to its one argument, with room for that and the closing bracket: `6:::<id>+[`. An ack without an argument
-/// breaks Android.
-pub(crate) fn ack_head(id: u64, argument_len: usize) -> Vec<u8> {
-    // The longest id has 20 digits.
-    let mut out = Vec::with_capacity("6:::+[]".len() + 20 + argument_len);
-    push_fmt(&mut out, format_args!("6:::{id}+["));
-    out
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 //!
 //! [`input`] turns what a request carries into one of the types of [`body`]; answers are the other half of [`body`].
 //! A socket speaks in the packets of [`frame`], which long polling wraps as [`payload`] says; requests and answers
-//! travel inside them as [`tunnel`] says.
+//! travel inside them as [`tunnel`] and [`ack`] say.
 
+pub mod ack;
 pub mod body;
 mod escape;
 pub mod frame;
