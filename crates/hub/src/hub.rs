@@ -48,6 +48,17 @@ pub struct HubFigures {
     pub delivered: AtomicU64,
 }
 
+/// What the hub holds and did, for metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct HubView<'a> {
+    /// Open sockets.
+    pub sockets: usize,
+    /// What the registry holds.
+    pub counts: Counts,
+    /// What the hub did.
+    pub figures: &'a HubFigures,
+}
+
 /// Who is connected to this node, and what reaches them.
 pub struct Hub {
     pub(crate) broker: Arc<Broker>,
@@ -127,22 +138,10 @@ impl Hub {
         self.sockets.read().values().cloned().collect()
     }
 
-    /// How many sockets are open.
+    /// What the hub holds and did.
     #[must_use]
-    pub fn sockets_len(&self) -> usize {
-        self.sockets.read().len()
-    }
-
-    /// What the registry holds.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
-        self.registry.counts()
-    }
-
-    /// What the hub did.
-    #[must_use]
-    pub const fn figures(&self) -> &HubFigures {
-        &self.figures
+    pub fn view(&self) -> HubView<'_> {
+        HubView { sockets: self.sockets.read().len(), counts: self.registry.counts(), figures: &self.figures }
     }
 
     /// Once a second: closes who is silent, and looks anew at whose time is over.

@@ -36,7 +36,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
     let mut items = api.hub.groups(&asker, after.as_deref(), page.limit + 1).await?;
     let more = items.len() > page.limit;
     items.truncate(page.limit);
-    let next = items.last().filter(|_| more).map(|last| encode_cursor(last));
+    let next = items.last().filter(|_| more).map(encode_cursor);
     Ok(ListAnswer::of(Page { items, next }, GroupView::from))
 }
 
