@@ -91,7 +91,7 @@ impl Broker {
         match change {
             Change::Session(number) => self.catalog.forget_session(*number),
             Change::Endpoint(..) | Change::Role(..) | Change::Secret(..) | Change::App(_) | Change::Admin(_) => {
-                self.catalog.forget_all()
+                self.catalog.forget_all();
             }
         }
     }
