@@ -12,6 +12,7 @@ pub mod event;
 pub mod grant;
 pub mod id;
 pub mod idempotency;
+pub mod java_date;
 pub mod lenient;
 pub mod message;
 pub mod ops;

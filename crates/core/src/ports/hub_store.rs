@@ -1,4 +1,6 @@
 //! What is kept of the realtime hub: group messages and read marks, push tokens, call reports.
+//!
+//! None of it has an audit row: the log tells what was done to endpoints, and this is what they say themselves.
 
 use async_trait::async_trait;
 
