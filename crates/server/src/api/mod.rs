@@ -18,6 +18,7 @@ mod session_tokens;
 mod sessions;
 mod signaling;
 mod tokens;
+mod try_it;
 
 use std::sync::Arc;
 
@@ -133,6 +134,9 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/openapi.json", get(docs::json))
         .route("/docs", get(docs::page))
         .route("/docs/style.css", get(docs::style))
+        .route("/try", get(try_it::page))
+        .route("/try/script.js", get(try_it::script))
+        .route("/try/style.css", get(try_it::style))
         .fallback(async || Problem::no_such_route())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(api)
