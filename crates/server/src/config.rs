@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use ipnet::IpNet;
+use respoke_core::ops::Relays;
 use respoke_core::secret::Secret;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -220,6 +221,16 @@ impl Config {
         config.read_secret_files()?;
         config.check()?;
         Ok(config)
+    }
+
+    /// The servers that help media along.
+    #[must_use]
+    pub fn relays(&self) -> Relays {
+        Relays {
+            turn: self.turn_secret.clone().map(|hidden| (self.turn_uris.clone(), hidden.0)),
+            stun_uris: self.stun_uris.clone(),
+            ttl_secs: self.turn_ttl_secs,
+        }
     }
 
     fn read_secret_files(&mut self) -> anyhow::Result<()> {

@@ -31,7 +31,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version}
 use http_body_util::BodyExt;
 use ipnet::IpNet;
 use respoke_core::id::RequestId;
-use respoke_core::ops::Broker;
+use respoke_core::ops::{Broker, Relays};
 use respoke_core::secret::random_uuid;
 use respoke_wire::input::{BODY_LEN_MAX, DecodeError};
 use tokio_util::task::TaskTracker;
@@ -100,9 +100,10 @@ impl Door {
         metrics: Arc<Metrics>,
         limits: Limits,
         throttle: Throttle,
+        relays: Relays,
         trusted_proxies: Vec<IpNet>,
     ) -> Self {
-        let api = Arc::new(Api::new(broker, metrics.clone(), limits, throttle));
+        let api = Arc::new(Api::new(broker, metrics.clone(), limits, throttle, relays));
         Self::around(api::router(api), metrics, trusted_proxies)
     }
 

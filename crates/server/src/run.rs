@@ -92,12 +92,19 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Star
         metrics.clone(),
         Limits::new(anonymous),
         Throttle::new(config.failed_credentials_free),
+        config.relays(),
         config.trusted_proxies.clone(),
     ));
     Ok(Started { address, url, first_run, config, broker, metrics, door, listener, certificate, _lock: lock })
 }
 
 impl Started {
+    /// What the server does, for whoever runs it within a program of their own.
+    #[must_use]
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
     /// Serves until `stop`, then drains and closes.
     ///
     /// # Errors
