@@ -247,6 +247,10 @@ impl Config {
             self.turn_secret.is_some() != self.turn_uris.is_empty(),
             "turn_uris and turn_secret belong together: one of them is missing"
         );
+        anyhow::ensure!(
+            self.turn_secret.as_ref().is_none_or(|hidden| !hidden.0.expose().is_empty()),
+            "turn_secret is empty: anybody could make credentials"
+        );
         for (name, uris, scheme) in [("turn_uris", &self.turn_uris, "turn"), ("stun_uris", &self.stun_uris, "stun")] {
             anyhow::ensure!(
                 uris.iter().all(|uri| uri.starts_with(scheme)),
@@ -344,6 +348,7 @@ mod tests {
         for wrong in [
             uris,
             "turn_secret = 'x'",
+            "turn_uris = 'turn:a.test'\nturn_secret = ''",
             "turn_uris = 'stun:a.test'\nturn_secret = 'x'",
             "stun_uris = 'turn:a.test'",
             "stun_uris = 'a.test'",
