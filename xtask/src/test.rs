@@ -102,6 +102,10 @@ impl Place {
         let folder = self.root.join("tests/clients");
         println!("installing npm packages into tests/clients/node_modules");
         run_command(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder))?;
+        // What parser.test.mjs holds against the published parser.
+        let mut frames = Command::new("cargo");
+        frames.args(["build", "-p", "respoke-wire", "--example", "frames"]).current_dir(&self.root);
+        run_command(&mut frames)?;
         let mut tests: Vec<PathBuf> = std::fs::read_dir(&folder)?
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
             .filter(|path| path.to_string_lossy().ends_with(".test.mjs"))
@@ -110,6 +114,7 @@ impl Place {
         ensure!(!tests.is_empty(), "there are no client tests");
         let mut command = Command::new("node");
         command.arg("--test").args(tests).current_dir(&folder).env("RESPOKED_BIN", binary);
+        command.env("RESPOKED_FRAMES_BIN", self.root.join("target/debug/examples/frames"));
         command.env("RESPOKED_LOG_DIR", self.canary.join("clients"));
         command.env("RESPOKED_CANARY_FILE", self.canary.join("canaries.txt"));
         run_command(&mut command)

@@ -19,6 +19,7 @@ mod rights;
 mod roles;
 mod secrets;
 mod sessions;
+mod standing;
 mod tokens;
 mod turn;
 
@@ -35,6 +36,7 @@ pub use push_tokens::RegisterPushToken;
 pub use rights::Rights;
 pub use secrets::{CreatedSecret, Overlap};
 pub use sessions::EndSessions;
+pub use standing::Standing;
 pub use tokens::InspectedToken;
 pub use turn::{RelayAccess, Relays};
 
@@ -159,7 +161,12 @@ impl Broker {
     /// The app that a caller with authority over apps means.
     ///
     /// An App-Secret means its own app. An admin names one; without a name the account's only app is meant.
-    async fn app_of(&self, caller: &Caller, named: Option<AppId>) -> Result<Arc<App>, Refusal> {
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Unauthenticated`] or [`Refusal::Forbidden`] for a caller without authority over apps,
+    /// [`Refusal::NotFound`] for an app that is not the caller's, [`Refusal::Invalid`] if several could be meant.
+    pub async fn app_of(&self, caller: &Caller, named: Option<AppId>) -> Result<Arc<App>, Refusal> {
         match caller {
             Caller::App { app, .. } => match named {
                 Some(id) if id != app.id => Err(Refusal::Forbidden("this App-Secret belongs to another app")),

@@ -32,7 +32,7 @@ pub(super) async fn list(
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
     let app = app_id(request.app_id.as_deref())?;
-    let found = api.broker.conversations(&caller, app, &id, &[]).await?;
+    let found = api.broker.conversations(&caller, app, &id, |app, endpoint| api.hub.groups_of(app, endpoint)).await?;
     Ok(Answer(found.into_iter().map(ConversationView::from).collect()))
 }
 
