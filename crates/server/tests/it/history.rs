@@ -63,6 +63,28 @@ fn a_history_is_told_newest_first_as_it_was_pushed() {
 }
 
 #[test]
+fn what_is_published_to_be_kept_is_kept() {
+    let server = Server::start();
+    let alice = server.session("alice");
+    let publish = |message: Value, persist: bool| {
+        let body = json!({"endpointId": "alice", "message": message, "persist": persist, "push": false});
+        server.post("/v1/channels/room/publish/").token(&alice).send(body).ok()
+    };
+    let sent = publish(json!({"text": "kept\u{2028}"}), true);
+    publish(json!("forgotten"), false);
+    let history = server.get("/v1/groups/room/history").token(&alice).call().ok();
+    let header = &history[0]["header"];
+    assert_eq!((history.as_array().unwrap().len(), &history[0]["message"]), (1, &json!({"text": "kept\u{2028}"})));
+    for (field, value) in [("type", "pubsub"), ("channel", "room"), ("from", "alice")] {
+        assert_eq!(header[field], value, "{field}");
+    }
+    assert_eq!(header["timestamp"], json!(NOW.millis()));
+    let list = server.get("/v1/endpoints/alice/conversations").token(&alice).call().ok();
+    assert_eq!((&list[0]["latestMsg"], &list[0]["sourceId"]), (&history[0], &json!("alice")));
+    assert!(sent["message"].is_string(), "{sent}");
+}
+
+#[test]
 fn many_groups_are_searched_at_once() {
     let server = Server::start();
     let alice = server.session("alice");
