@@ -159,11 +159,12 @@ impl Call {
         self.uri.query().map_or_else(Vec::new, |query| input::query_values(query, field))
     }
 
-    /// The host it was sent to, as the client says.
+    /// The host it was sent to, or the socket was opened at, as the client says.
     pub(crate) fn host(&self) -> Option<&str> {
-        let header = self.headers.get(HOST).and_then(|value| value.to_str().ok());
-        // HTTP/2 has it in the URI.
-        header.or_else(|| self.uri.host())
+        match self.socket() {
+            Some(socket) => socket.opening.host.as_deref(),
+            None => host_of(&self.headers, &self.uri),
+        }
     }
 
     /// For the audit log.
@@ -422,6 +423,11 @@ fn find_credential(headers: &HeaderMap, query: Option<&str>, kinds: &[Kind]) -> 
 /// The credential that a socket is opened with.
 pub(crate) fn handshake_credential(headers: &HeaderMap, query: Option<&str>) -> Credential {
     find_credential(headers, query, Kind::ALL)
+}
+
+/// The host that a request names. HTTP/2 has it in the URI.
+pub(crate) fn host_of<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
+    headers.get(HOST).and_then(|value| value.to_str().ok()).or_else(|| uri.host())
 }
 
 fn credential_text(credential: &Credential) -> &str {

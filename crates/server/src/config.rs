@@ -246,6 +246,16 @@ impl Config {
         Ok(config)
     }
 
+    /// The servers that help media along.
+    #[must_use]
+    pub fn relays(&self) -> Relays {
+        Relays {
+            turn: self.turn_secret.clone().map(|hidden| (self.turn_uris.clone(), hidden.0)),
+            stun_uris: self.stun_uris.clone(),
+            ttl_secs: self.turn_ttl_secs,
+        }
+    }
+
     /// How the hub is to treat sockets.
     pub(crate) fn hub(&self) -> HubSettings {
         HubSettings {
@@ -265,16 +275,6 @@ impl Config {
         }
     }
 
-    /// The servers that help media along.
-    #[must_use]
-    pub fn relays(&self) -> Relays {
-        Relays {
-            turn: self.turn_secret.clone().map(|hidden| (self.turn_uris.clone(), hidden.0)),
-            stun_uris: self.stun_uris.clone(),
-            ttl_secs: self.turn_ttl_secs,
-        }
-    }
-
     fn read_secret_files(&mut self) -> anyhow::Result<()> {
         read_secret_file("admin_password", &mut self.admin_password, self.admin_password_file.as_deref())?;
         read_secret_file("turn_secret", &mut self.turn_secret, self.turn_secret_file.as_deref())
@@ -288,6 +288,10 @@ impl Config {
         anyhow::ensure!(
             self.turn_secret.is_some() != self.turn_uris.is_empty(),
             "turn_uris and turn_secret belong together: one of them is missing"
+        );
+        anyhow::ensure!(
+            self.turn_secret.as_ref().is_none_or(|hidden| !hidden.0.expose().is_empty()),
+            "turn_secret is empty: anybody could make credentials"
         );
         for (name, uris, scheme) in [("turn_uris", &self.turn_uris, "turn"), ("stun_uris", &self.stun_uris, "stun")] {
             anyhow::ensure!(
@@ -394,6 +398,7 @@ mod tests {
         for wrong in [
             uris,
             "turn_secret = 'x'",
+            "turn_uris = 'turn:a.test'\nturn_secret = ''",
             "turn_uris = 'stun:a.test'\nturn_secret = 'x'",
             "stun_uris = 'turn:a.test'",
             "stun_uris = 'a.test'",

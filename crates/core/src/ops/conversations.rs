@@ -3,10 +3,12 @@
 use super::own::{endpoint_needed, group_named};
 use super::{Broker, Caller};
 use crate::clock::Timestamp;
-use crate::id::{AppId, GroupName};
+use crate::id::{AppId, EndpointId, GroupName};
 use crate::message::{Conversation, ReadMark};
 use crate::refusal::Refusal;
 
+/// Groups looked at because an endpoint is in them: some 50 milliseconds of look-ups.
+const JOINED_MAX: usize = 10_000;
 /// Marks set by one request.
 const MARKS_MAX: usize = 1_000;
 
@@ -21,7 +23,8 @@ pub struct MarkRead {
 
 impl Broker {
     /// An endpoint's conversations, those with the newest messages first: the groups with kept messages that it wrote
-    /// to, has a mark in, or has live connections in (`joined`). Groups that the caller may not join are left out.
+    /// to, has a mark in, or is in with a connection, which `joined` says. Groups that the caller may not join are left
+    /// out.
     ///
     /// # Errors
     ///
@@ -31,12 +34,14 @@ impl Broker {
         caller: &Caller,
         app: Option<AppId>,
         endpoint: &str,
-        joined: &[GroupName],
+        joined: impl FnOnce(AppId, &EndpointId) -> Vec<GroupName> + Send,
     ) -> Result<Vec<Conversation>, Refusal> {
         let rights = self.rights(caller).await?;
         let app = self.app_within(caller, app).await?;
         let endpoint = endpoint_needed(caller, Some(endpoint))?;
-        let mut list = self.store.conversations(app.id, &endpoint, joined.to_vec()).await?;
+        let mut joined = joined(app.id, &endpoint);
+        joined.truncate(JOINED_MAX);
+        let mut list = self.store.conversations(app.id, &endpoint, joined).await?;
         list.retain(|conversation| rights.group(&conversation.group).subscribe == Some(true));
         Ok(list)
     }

@@ -9,7 +9,7 @@ use respoke_wire::body::conversations::{ConversationView, WriteReadMarks};
 use respoke_wire::body::lists::{AppParams, ListRequest};
 
 use super::answer::Answer;
-use super::{Api, Named, app_id};
+use super::{Api, app_id};
 use crate::call::{Call, Id};
 use crate::openapi::Refused;
 use crate::problem::Problem;
@@ -32,10 +32,7 @@ pub(super) async fn list(
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
     let app = app_id(request.app_id.as_deref())?;
-    let context = call.context();
-    let named = Named { app: request.app_id.as_deref(), endpoint: Some(&id), connection: None };
-    let joined = api.hub.groups_joined(&named.asker(&call, &caller, &context)?).await?;
-    let found = api.broker.conversations(&caller, app, &id, &joined).await?;
+    let found = api.broker.conversations(&caller, app, &id, |app, endpoint| api.hub.groups_of(app, endpoint)).await?;
     Ok(Answer(found.into_iter().map(ConversationView::from).collect()))
 }
 

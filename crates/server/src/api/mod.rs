@@ -119,6 +119,16 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
             get(conversations::list).put(conversations::mark_read).post(conversations::mark_read),
         )
         .route("/v1/bans", get(bans::list))
+        .route("/v1/groups/{id}/history", get(history::read))
+        .route("/v1/channels/{id}/history", get(history::read))
+        .route("/v1/group-history-search", post(history::search))
+        .route("/v1/group-histories", get(history::search_by_query))
+        .route("/v1/connections/{id}/push-token", post(push_tokens::create))
+        .route("/v1/connections/{id}/push-token/{push_token_id}", push_token.clone())
+        .route("/v1/endpointconnections/{id}/push-token", post(push_tokens::create))
+        .route("/v1/endpointconnections/{id}/push-token/{push_token_id}", push_token)
+        .route("/v1/turn", get(turn::read).post(turn::read))
+        .route("/v1/call-debugs", get(call_debugs::list).post(call_debugs::create))
         .route("/v1/connections", get(connections::list).post(connections::create))
         .route("/v1/connections/{id}", delete(connections::end))
         .route("/v1/endpointconnections", post(connections::create))
@@ -138,16 +148,6 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/conferences/{id}", delete(signaling::conference))
         .route("/v1/conferences/{id}/participants", get(signaling::conference))
         .route("/v1/conferences/{id}/participants/{endpoint}", delete(signaling::conference))
-        .route("/v1/groups/{id}/history", get(history::read))
-        .route("/v1/channels/{id}/history", get(history::read))
-        .route("/v1/group-history-search", post(history::search))
-        .route("/v1/group-histories", get(history::search_by_query))
-        .route("/v1/connections/{id}/push-token", post(push_tokens::create))
-        .route("/v1/connections/{id}/push-token/{push_token_id}", push_token.clone())
-        .route("/v1/endpointconnections/{id}/push-token", post(push_tokens::create))
-        .route("/v1/endpointconnections/{id}/push-token/{push_token_id}", push_token)
-        .route("/v1/turn", get(turn::read).post(turn::read))
-        .route("/v1/call-debugs", get(call_debugs::list).post(call_debugs::create))
         .route("/v1/audit", get(audit::list))
         .route("/oauth/introspect", post(oauth::introspect))
         .route("/oauth/revoke", post(oauth::revoke))
@@ -208,6 +208,17 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         bans::ban,
         bans::lift,
         bans::list,
+        history::read,
+        history::search,
+        history::search_by_query,
+        conversations::list,
+        conversations::mark_read,
+        push_tokens::create,
+        push_tokens::replace,
+        push_tokens::remove,
+        turn::read,
+        call_debugs::create,
+        call_debugs::list,
         connections::list,
         connections::create,
         connections::create_for,
@@ -225,17 +236,6 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         presence::set,
         presence::observe,
         signaling::create,
-        history::read,
-        history::search,
-        history::search_by_query,
-        conversations::list,
-        conversations::mark_read,
-        push_tokens::create,
-        push_tokens::replace,
-        push_tokens::remove,
-        turn::read,
-        call_debugs::create,
-        call_debugs::list,
         audit::list,
         oauth::introspect,
         oauth::revoke,

@@ -6,7 +6,7 @@ use respoke_core::message::NewMessage;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::harness::{NOW, Server};
+use crate::harness::{NOW, Server, eventually};
 
 /// Keeps a message as the hub does for a publication that asks for it, and returns the event.
 fn say(server: &Server, group: &str, from: &str, at: i64, message: Value) -> Value {
@@ -60,6 +60,101 @@ fn a_history_is_told_newest_first_as_it_was_pushed() {
     let long = format!("/v1/groups/{}/history", "x".repeat(257));
     server.get(&long).token(&alice).call().refused(400, "invalid");
     server.get(path).call().refused(401, "unauthenticated");
+}
+
+#[test]
+fn what_is_published_to_be_kept_is_kept() {
+    let server = Server::start();
+    let alice = server.session("alice");
+    let publish = |message: Value, persist: bool| {
+        let body = json!({"endpointId": "alice", "message": message, "persist": persist, "push": false});
+        server.post("/v1/channels/room/publish/").token(&alice).send(body).ok()
+    };
+    let sent = publish(json!({"text": "kept\u{2028}"}), true);
+    publish(json!("forgotten"), false);
+    let history = server.get("/v1/groups/room/history").token(&alice).call().ok();
+    let header = &history[0]["header"];
+    assert_eq!((history.as_array().unwrap().len(), &history[0]["message"]), (1, &json!({"text": "kept\u{2028}"})));
+    for (field, value) in [("type", "pubsub"), ("channel", "room"), ("from", "alice")] {
+        assert_eq!(header[field], value, "{field}");
+    }
+    assert_eq!(header["timestamp"], json!(NOW.millis()));
+    let list = server.get("/v1/endpoints/alice/conversations").token(&alice).call().ok();
+    assert_eq!((&list[0]["latestMsg"], &list[0]["sourceId"]), (&history[0], &json!("alice")));
+    assert!(sent["message"].is_string(), "{sent}");
+}
+
+/// A socket by long polling.
+struct Socket<'a> {
+    server: &'a Server,
+    path: String,
+    asked: u32,
+}
+
+impl<'a> Socket<'a> {
+    /// Shakes hands and registers a connection.
+    fn open(server: &'a Server, app_token: &str) -> Self {
+        let query = format!("__sails_io_sdk_version=0.10.0&app-token={app_token}");
+        let answer = server.get(&format!("/socket.io/1/?{query}")).call();
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let sid = answer.text.split(':').next().unwrap();
+        let mut socket = Self { server, path: format!("/socket.io/1/xhr-polling/{sid}"), asked: 0 };
+        assert_eq!(socket.poll(), "1::");
+        assert_eq!(socket.ask("post", json!({"url": "/v1/connections"})).0, 200);
+        socket
+    }
+
+    fn poll(&self) -> String {
+        self.server.get(&self.path).call().text
+    }
+
+    /// Sends a request and returns status and body of its ack.
+    fn ask(&mut self, method: &str, request: Value) -> (u64, Value) {
+        self.asked += 1;
+        let packet = format!("5:{}+::{}", self.asked, json!({"name": method, "args": [request]}));
+        self.server.post(&self.path).header("Content-Type", "text/plain").raw(packet.as_bytes());
+        let wanted = format!("6:::{}+", self.asked);
+        let ack = eventually(|| {
+            let payload = self.poll();
+            let at = payload.find(&wanted)? + wanted.len();
+            serde_json::Deserializer::from_str(&payload[at..]).into_iter::<Value>().next()?.ok()
+        });
+        (ack[0]["statusCode"].as_u64().unwrap(), ack[0]["body"].clone())
+    }
+}
+
+#[test]
+fn a_socket_serves_it_all_and_what_is_joined_is_a_conversation() {
+    let server = Server::start_with(|config| config.drain_secs = 0);
+    let alice = server.session("alice");
+    let events = [2, 1].map(|n| say(&server, "a room", "bob", ago(n), json!(n)));
+    say(&server, "elsewhere", "bob", ago(1), json!(0));
+    let mut socket = Socket::open(&server, &alice);
+    let conversations = json!({"url": "/v1/endpoints/alice/conversations"});
+    assert_eq!(socket.ask("get", conversations.clone()), (200, json!([])));
+    assert_eq!(socket.ask("post", json!({"url": "/v1/groups/", "data": {"groups": ["a room", "empty"]}})).0, 200);
+    let (_, list) = socket.ask("get", conversations.clone());
+    assert_eq!((list.as_array().unwrap().len(), &list[0]["groupId"]), (1, &json!("a room")));
+    assert_eq!((&list[0]["unreadCount"], &list[0]["latestMsg"]), (&json!(2), &events[1]));
+    let mark = json!({"groups": [{"groupId": "a room", "timestamp": ago(2)}]});
+    let put = json!({"url": "/v1/endpoints/alice/conversations", "data": mark});
+    assert_eq!(socket.ask("put", put).0, 200);
+    assert_eq!(socket.ask("get", conversations).1[0]["unreadCount"], 1);
+
+    // JavaScript sends data with a GET, Android and iOS a query and a path as it is.
+    let read = json!({"url": "/v1/groups/a%20room/history/", "data": {"limit": 1, "before": ago(1)}});
+    assert_eq!(socket.ask("get", read), (200, json!([events[0]])));
+    let read = json!({"url": format!("/v1/groups/a room/history?limit=1&before={}.5", NOW.millis()), "data": null});
+    assert_eq!(socket.ask("get", read), (200, json!([events[1]])));
+    let search = json!({"url": "/v1/group-histories?groupIds=a%20room&groupIds=empty&limit=1"});
+    assert_eq!(socket.ask("get", search), (200, json!({"a room": [events[1]], "empty": []})));
+
+    let (status, relay) = socket.ask("get", json!({"url": "/v1/turn"}));
+    assert_eq!((status, &relay["uris"]), (200, &json!(["stun:127.0.0.1:3478"])));
+    let push = json!({"url": "/v1/connections/x/push-token", "data": {"token": "t", "service": "google"}});
+    assert_eq!(socket.ask("post", push).1["endpointId"], "alice");
+    let report = json!({"url": "/v1/call-debugs", "data": {"debugData": {"report": {}}}});
+    assert_eq!(socket.ask("post", report), (200, json!({"message": "Success"})));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use respoke_core::id::{AppId, EndpointId};
 use serde_json::{Value, json};
 
-use crate::harness::{Server, text};
+use crate::harness::{Process, Server, contents, data_folder, text};
 
 /// The texts that an endpoint's devices are reached by.
 fn devices(server: &Server, endpoint: &str) -> Vec<String> {
@@ -88,5 +88,25 @@ fn a_backend_names_the_endpoint_and_an_endpoint_only_itself() {
     ] {
         let refusal = server.post(PATH).token(&alice).send(wrong).refused(400, "invalid");
         assert!(!refusal.to_string().contains("CANARY"));
+    }
+}
+
+#[test]
+fn neither_push_tokens_nor_reports_nor_turn_credentials_are_logged() {
+    let (data, _folder) = data_folder();
+    let secret = data.with_extension("turn-secret");
+    std::fs::create_dir_all(data.parent().unwrap()).unwrap();
+    std::fs::write(&secret, "CANARY-shared\n").unwrap();
+    let turn = ["--turn-uris", "turn:turn.example.com", "--turn-secret-file", secret.to_str().unwrap()];
+    let server = Process::spawn(&data, &turn).with_app();
+    let body = json!({"token": "CANARY-device", "service": "apple", "endpointId": "alice"});
+    server.post(PATH).secret().send(body).ok();
+    server.post("/v1/call-debugs").secret().send(json!({"debugData": "CANARY-report"})).ok();
+    let password = text(&server.get("/v1/turn").secret().call().ok()["password"]);
+    server.kill();
+    let log = String::from_utf8(contents(&data.with_extension("log"))).unwrap();
+    assert!(log.contains("/v1/turn"), "{log}");
+    for secret in ["CANARY-device", "CANARY-report", "CANARY-shared", &password] {
+        assert!(!log.contains(secret), "{secret} is in the log");
     }
 }

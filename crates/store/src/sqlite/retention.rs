@@ -196,9 +196,14 @@ fn remove_of_deleted_app(connection: &Connection) -> rusqlite::Result<u64> {
     let Some(app) = one(connection, "SELECT app_id FROM deleted_apps LIMIT 1", [], |row| row.get::<_, Uuid>(0))? else {
         return Ok(0);
     };
-    let sql = "SELECT number FROM message_groups WHERE app_id = ?1 LIMIT 1";
-    if let Some(group) = one(connection, sql, [app], |row| row.get(0))? {
-        return remove_oldest(connection, group, REMOVE_ROWS as u64);
+    let mut removed = 0;
+    while removed < REMOVE_ROWS as u64 {
+        let sql = "SELECT number FROM message_groups WHERE app_id = ?1 LIMIT 1";
+        let Some(group) = one(connection, sql, [app], |row| row.get(0))? else { break };
+        removed += remove_oldest(connection, group, REMOVE_ROWS as u64)?;
+    }
+    if removed > 0 {
+        return Ok(removed);
     }
     for sql in [
         "DELETE FROM call_reports WHERE number IN (SELECT number FROM call_reports WHERE app_id = ?1 LIMIT ?2)",

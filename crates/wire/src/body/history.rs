@@ -120,4 +120,6 @@ pub struct PubsubHeaderShape {
     pub timestamp: i64,
     /// In which request.
     pub request_id: String,
+    /// The message's own id.
+    pub message_id: String,
 }
