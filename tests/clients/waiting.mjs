@@ -6,7 +6,8 @@ const DEADLINE_MS = 10_000; // far above what anything takes on a loaded machine
 export function within(promise, what, ms = DEADLINE_MS) {
   let timer;
   const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${typeof what === 'function' ? what() : what} did not come within ${ms} ms`)), ms);
+    const name = () => (typeof what === 'function' ? what() : what);
+    timer = setTimeout(() => reject(new Error(`${name()} did not come within ${ms} ms`)), ms);
   });
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
