@@ -112,7 +112,7 @@ for (const transport of ['websocket', 'xhr-polling']) {
       await alice.hears('group-join', { group, who: bob.endpointId, connection: bob.connectionId });
       const members = await bob.do('members', group);
       const ids = [alice, twin, bob].map(({ endpointId, connectionId }) => ({ endpointId, connectionId }));
-      const sorted = (list) => list.toSorted((a, b) => a.connectionId.localeCompare(b.connectionId));
+      const sorted = (list) => [...list].sort((a, b) => a.connectionId.localeCompare(b.connectionId));
       assert.deepEqual(sorted(members), sorted(ids));
 
       for (const message of ['all of you', { an: ['object'] }]) {
