@@ -7,6 +7,7 @@ pub mod admin;
 pub mod app;
 pub mod audit;
 pub mod clock;
+pub mod event;
 pub mod grant;
 pub mod id;
 pub mod idempotency;

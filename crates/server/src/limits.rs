@@ -227,6 +227,7 @@ impl Throttle {
     pub fn password_right(&self, address: IpAddr, username: &str) {
         self.failures.remove(&Guesser::Password(network(address), username.into()));
         self.failures.remove(&Guesser::Account(username.into()));
+        self.failures.remove(&Guesser::Credential(network(address)));
     }
 
     /// A token or secret was not valid. Says how long to wait, if this has happened too often; the valid credentials

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use respoke_bus::LocalBus;
 use respoke_core::app::Rate;
 use respoke_core::clock::Clock;
 use respoke_core::ops::{Broker, FirstRun};
@@ -73,7 +74,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Star
     let options = Options { commit_batch_max: config.commit_batch_max, ..Options::default() };
     let store = SqliteStore::open(&database, options)
         .with_context(|| format!("the database {} cannot be opened", database.display()))?;
-    let broker = Arc::new(Broker::new(Arc::new(store), clock, config.session_cache_max));
+    let bus = Arc::new(LocalBus::default());
+    let broker = Arc::new(Broker::new(Arc::new(store), bus.clone(), clock, config.session_cache_max));
     let password = config.admin_password.clone().map(|hidden| hidden.0);
     let first_run = broker.first_run(config.admin_username.clone(), password).await?;
 
@@ -247,6 +249,8 @@ impl Connection {
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(100)
+            .keep_alive_interval(HANDSHAKE_TIMEOUT)
+            .keep_alive_timeout(HANDSHAKE_TIMEOUT)
             .serve_connection(TokioIo::new(stream), service);
         watcher.watch(connection).await.map_err(Into::into)
     }

@@ -156,7 +156,7 @@ fn field_error(path: &str, message: &str) -> DecodeError {
 }
 
 /// Counts brackets outside of strings.
-fn check_depth(json: &[u8]) -> Result<(), DecodeError> {
+pub(crate) fn check_depth(json: &[u8]) -> Result<(), DecodeError> {
     let mut depth = 0_usize;
     let mut bytes = json.iter();
     while let Some(byte) = bytes.next() {

@@ -6,6 +6,7 @@ use crate::audit::{Action, Actor};
 use crate::id::{AccountId, AdminId};
 use crate::idempotency::{Creation, IdempotencyKey};
 use crate::password;
+use crate::ports::Change;
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 
@@ -67,9 +68,12 @@ impl Broker {
     ///
     /// [`Refusal::Unauthenticated`] without an Admin-Token.
     pub async fn sign_out(&self, caller: &Caller, context: &Context) -> Result<(), Refusal> {
-        let Caller::Admin { session, .. } = caller else { return Err(Refusal::Unauthenticated) };
+        let Caller::Admin { session, admin_id, .. } = caller else { return Err(Refusal::Unauthenticated) };
         let audit = self.entry(context, caller, None, Action::AdminSignedOut, "");
-        self.store.end_admin_session(*session, audit).await?;
+        let ended = self.store.end_admin_session(*session, audit).await;
+        // Also after a failure, which may have come after the commit.
+        self.changed(Change::Admin(*admin_id));
+        ended?;
         Ok(())
     }
 
@@ -152,11 +156,20 @@ async fn hash_new(typed: Secret) -> Result<String, Refusal> {
     }
 }
 
+/// Passwords verified at once: each takes a core and 19 MiB.
+static VERIFYING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
+
 async fn verify(typed: Secret, hash: String) -> bool {
     if typed.expose().len() > password::PASSWORD_LEN_MAX {
         return false;
     }
-    tokio::task::spawn_blocking(move || password::verify(&typed, &hash)).await.unwrap_or(false)
+    let Ok(place) = VERIFYING.acquire().await else { return false };
+    let verified = tokio::task::spawn_blocking(move || {
+        // Held until the work is done, whether or not somebody still waits for it.
+        let _place = place;
+        password::verify(&typed, &hash)
+    });
+    verified.await.unwrap_or(false)
 }
 
 /// A hash of nothing anybody knows, made once, so that an unknown user name costs what a known one does.

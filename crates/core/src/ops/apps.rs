@@ -9,6 +9,7 @@ use crate::grant::Marks;
 use crate::id::{AppId, SecretId};
 use crate::idempotency::{Creation, IdempotencyKey};
 use crate::page::{Page, PageRequest};
+use crate::ports::Change;
 use crate::refusal::{FieldErrors, Refusal};
 use crate::secret::AppSecret;
 
@@ -104,7 +105,7 @@ impl Broker {
         let audit = self.entry(context, caller, Some(id), Action::AppUpdated, &id.to_string());
         let app = self.store.update_app(id, patch, audit).await;
         // Also after a failure, which may have come after the commit.
-        self.catalog.forget_all();
+        self.changed(Change::App(id));
         let app = app?;
         app.ok_or(Refusal::NotFound("Apps"))
     }
@@ -120,7 +121,7 @@ impl Broker {
         let audit = self.entry(context, caller, Some(id), Action::AppDeleted, &id.to_string());
         let deleted = self.store.delete_app(id, audit).await;
         // Also after a failure, which may have come after the commit.
-        self.catalog.forget_all();
+        self.changed(Change::App(id));
         let deleted = deleted?;
         if deleted { Ok(()) } else { Err(Refusal::NotFound("Apps")) }
     }

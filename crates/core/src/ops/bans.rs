@@ -5,7 +5,7 @@ use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::id::{AppId, EndpointId};
 use crate::page::{Page, PageRequest};
-use crate::ports::BanRecord;
+use crate::ports::{BanRecord, Change};
 use crate::refusal::Refusal;
 
 const UNKNOWN: Refusal = Refusal::NotFound("Bans");
@@ -39,7 +39,7 @@ impl Broker {
         let audit = self.entry(context, caller, Some(app.id), Action::EndpointBanned, ban.endpoint_id.as_str());
         let banned = self.store.ban(app.id, ban.clone(), audit).await;
         // Also after a failure, which may have come after the commit.
-        self.catalog.forget_all();
+        self.changed(Change::Endpoint(app.id, ban.endpoint_id.clone()));
         let banned = banned?;
         if banned { Ok(ban) } else { Err(Refusal::NotFound("Apps")) }
     }

@@ -10,6 +10,7 @@ mod first_run;
 mod introspect;
 mod issue_token;
 mod open_session;
+mod rights;
 mod roles;
 mod secrets;
 mod sessions;
@@ -23,6 +24,7 @@ pub use first_run::FirstRun;
 pub use introspect::Introspection;
 pub use issue_token::{IssueToken, IssuedToken};
 pub use open_session::OpenedSession;
+pub use rights::Rights;
 pub use secrets::{CreatedSecret, Overlap};
 pub use sessions::EndSessions;
 pub use tokens::InspectedToken;
@@ -31,7 +33,7 @@ use crate::app::App;
 use crate::audit::{Action, Actor, AuditEntry};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{AppId, RequestId, SessionId, TokenId};
-use crate::ports::Store;
+use crate::ports::{Bus, Change, Delivery, Store};
 use crate::refusal::Refusal;
 use crate::seal::{SealKind, Sealer};
 use catalog::Catalog;
@@ -55,9 +57,10 @@ impl Context {
 
 /// All operations, over one store.
 ///
-/// Invariant: whatever ends or changes something calls [`Catalog`]'s `forget` methods before it answers.
+/// Invariant: whatever ends or changes something calls [`Broker::changed`] before it answers.
 pub struct Broker {
     store: Arc<dyn Store>,
+    bus: Arc<dyn Bus>,
     clock: Arc<dyn Clock>,
     sealer: Sealer,
     catalog: Catalog,
@@ -70,11 +73,27 @@ impl std::fmt::Debug for Broker {
 }
 
 impl Broker {
-    /// A broker over `store`, remembering at most `sessions_max` checked sessions.
+    /// A broker over `store`, remembering at most `sessions_max` checked sessions, that tells `bus` what changed.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, sessions_max: usize) -> Self {
+    pub fn new(store: Arc<dyn Store>, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>, sessions_max: usize) -> Self {
         let sealer = store.sealer();
-        Self { store, clock, sealer, catalog: Catalog::new(sessions_max) }
+        Self { store, bus, clock, sealer, catalog: Catalog::new(sessions_max) }
+    }
+
+    /// Forgets what is remembered of something that ended or changed, and tells everybody.
+    fn changed(&self, change: Change) {
+        self.forget(&change);
+        self.bus.publish(Delivery::Change(change));
+    }
+
+    /// Forgets what is remembered of something that ended or changed, here or on another node.
+    pub fn forget(&self, change: &Change) {
+        match change {
+            Change::Session(number) => self.catalog.forget_session(*number),
+            Change::Endpoint(..) | Change::Role(..) | Change::Secret(..) | Change::App(_) | Change::Admin(_) => {
+                self.catalog.forget_all()
+            }
+        }
     }
 
     /// The present instant.

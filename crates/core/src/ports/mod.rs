@@ -1,7 +1,9 @@
-//! What the operations need of the outside. The store is split by aggregate; [`Store`] is all of them.
+//! What the operations need of the outside: the store, split by aggregate ([`Store`] is all of them), and the bus.
 
+mod bus;
 mod store;
 
+pub use bus::{Audience, Bus, Change, Delivery, Receiver};
 pub use store::{
     AdminStore, AppStore, AuditQuery, AuditStore, BanRecord, EndRequest, EndScope, EndpointStore, ListFilter,
     MaintenanceStore, NewSession, Redemption, Repair, RoleStore, SECRETS_PER_APP_MAX, SecretStore, SessionStore, Store,

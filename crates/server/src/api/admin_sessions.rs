@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use axum::extract::State;
 use respoke_core::ops::SignIn;
-use respoke_core::refusal::Refusal;
 use respoke_wire::body::Done;
 use respoke_wire::body::admin_sessions::CreateAdminSession;
 use respoke_wire::body::session_tokens::Authorized;
@@ -36,13 +35,13 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     let password = body.password.as_ref().map_or("", |password| password.expose());
     let once = call.once(&api, KeyOwner::Knower(&[&username, password]))?;
     let request = SignIn { username: body.username, password: body.password };
-    let signed_in = api.broker.sign_in(request, once, &call.context()).await;
-    match &signed_in {
-        Ok(_) => api.throttle.password_right(call.address(), &username),
-        Err(Refusal::BadLogin) => api.throttle.password_failed(call.address(), &username, Instant::now()),
-        Err(_) => {}
+    // Counted before it is looked at, so that tries made side by side, or hung up on, count like others.
+    if request.username.is_some() && request.password.is_some() {
+        api.throttle.password_failed(call.address(), &username, Instant::now());
     }
-    Ok(Answer(Authorized::with(signed_in?)))
+    let signed_in = api.broker.sign_in(request, once, &call.context()).await?;
+    api.throttle.password_right(call.address(), &username);
+    Ok(Answer(Authorized::with(signed_in)))
 }
 
 /// Signs the admin out.

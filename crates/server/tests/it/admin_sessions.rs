@@ -36,3 +36,20 @@ fn guessing_is_slowed_down() {
     sign_in("", "").refused(401, "bad_login");
     server.post("/v1/adminsessions").send(json!({"username": "third"})).refused(400, "invalid");
 }
+
+#[test]
+fn guesses_made_side_by_side_count_like_others() {
+    let server = Server::start();
+    let guesses: Vec<_> = (0..32)
+        .map(|_| {
+            let client = server.client.clone();
+            std::thread::spawn(move || {
+                client.post("/v1/admin-sessions").send(json!({"username": "admin", "password": "wrong"})).status
+            })
+        })
+        .collect();
+    let statuses: Vec<u16> = guesses.into_iter().map(|guess| guess.join().unwrap()).collect();
+    let looked_at = statuses.iter().filter(|status| **status == 401).count();
+    assert!((1..=6).contains(&looked_at), "{statuses:?}");
+    assert!(statuses.iter().all(|status| [401, 429].contains(status)), "{statuses:?}");
+}

@@ -508,6 +508,9 @@ pub(super) async fn an_idempotency_key_makes_one_object(fixture: impl Fixture) {
     let (same, _) = opened(redeem().await.unwrap());
     assert_eq!(one.expose(), same.expose());
     assert_eq!(refused(&world.redeem(&first).await), Lapse::Redeemed, "without the key it is a second use");
+    let order = EndRequest { app_id: world.app, scope: EndScope::App, issued_before: None, tokens_too: true };
+    world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap();
+    assert_eq!(refused(&redeem().await.unwrap()), Lapse::Revoked, "a session that is over is not answered again");
 }
 
 pub(super) async fn lists_are_paged_without_gaps(fixture: impl Fixture) {

@@ -141,9 +141,13 @@ fn redeem(
     match remembered(write, once)? {
         Remembered::Nothing => {}
         Remembered::Made(object) => {
-            let Some((session, _)) = sessions::find(write.connection, number_of(&object))? else {
+            let Some((session, ground)) = sessions::find(write.connection, number_of(&object))? else {
                 return Ok(Redemption::KeyReused);
             };
+            // An App-Token that opens nothing any more is not handed out again.
+            if let Some(lapse) = session.lapse(&ground, entry.at) {
+                return Ok(Redemption::Refused(lapse));
+            }
             let text = write.sealer.seal(SealKind::Session, session.number, new.entropy);
             return Ok(Redemption::Opened { text, session, superseded: None });
         }
