@@ -1,31 +1,23 @@
 // The relay credentials that the server hands out are the ones a real coturn takes, and only a role decides who gets them.
 
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
-import { createHmac, randomBytes, randomUUID } from 'node:crypto';
-import dgram from 'node:dgram';
-import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { execFile } from 'node:child_process';
+import { createHmac, randomUUID } from 'node:crypto';
 import { after, before, it } from 'node:test';
-import { setTimeout as pause } from 'node:timers/promises';
 
+import { startCoturn } from './coturn.mjs';
 import { connectDevice, logInAs } from './devices.mjs';
 import { createRole, noteSecret, startWithApp } from './harness.mjs';
 import { call } from './http.mjs';
-import { within } from './waiting.mjs';
 
-const SECRET = `CANARY-turn-${randomUUID()}`;
 const TTL_SECS = 120;
 const USE_MS = 30_000;
 
 let coturn, world, relay;
 before(async () => {
-  noteSecret(SECRET);
   coturn = await startCoturn();
-  const uris = `turn:127.0.0.1:${coturn.port}?transport=udp,turn:127.0.0.1:${coturn.port}?transport=tcp`;
-  world = await startWithApp({ settings: { turn_secret: SECRET, turn_uris: uris, turn_ttl_secs: TTL_SECS } });
+  const settings = { turn_secret: coturn.secret, turn_uris: coturn.uris.join(','), turn_ttl_secs: TTL_SECS };
+  world = await startWithApp({ settings });
   relay = await createRole(world.server, world.adminToken, world.app, { mediaRelay: true });
 });
 after(async () => {
@@ -47,8 +39,8 @@ async function ask(headers, { method = 'GET', path = '/v1/turn' } = {}) {
 function assertCredentials({ username, password, ttl, uris, ...rest }) {
   assert.deepEqual(rest, {});
   assert.equal(ttl, TTL_SECS);
-  assert.deepEqual(uris, ['udp', 'tcp'].map((transport) => `turn:127.0.0.1:${coturn.port}?transport=${transport}`));
-  assert.equal(password, createHmac('sha1', SECRET).update(username).digest('base64'));
+  assert.deepEqual(uris, coturn.uris);
+  assert.equal(password, createHmac('sha1', coturn.secret).update(username).digest('base64'));
   const ends = Number(/^\d+/.exec(username)?.[0] ?? /\d+$/.exec(username)?.[0]);
   const now = Date.now() / 1000;
   assert.ok(ends > now + TTL_SECS - 60 && ends <= now + TTL_SECS + 1, `${ends} is not ${TTL_SECS} s from ${now}`);
@@ -98,57 +90,4 @@ async function allocates({ username, password }) {
       else reject(new Error(`turnutils_uclient: ${error.message.split('\n')[0]}\n${stdout.slice(-2000)}`));
     });
   });
-}
-
-/** A coturn on a free port of the loopback address, with the shared secret and nothing else of a configuration. */
-async function startCoturn() {
-  const home = mkdtempSync(join(tmpdir(), 'respoked-coturn-'));
-  const port = await freePort();
-  const child = spawn('turnserver', [
-    '-n', '--listening-ip=127.0.0.1', '--relay-ip=127.0.0.1', `--listening-port=${port}`, '--allow-loopback-peers',
-    '--use-auth-secret', `--static-auth-secret=${SECRET}`, '--realm=respoked.test', '--no-tls', '--no-dtls', '--no-cli',
-    '--simple-log', '--log-file=stdout', `--pidfile=${join(home, 'pid')}`, `--userdb=${join(home, 'db')}`,
-  ], { cwd: home, stdio: ['ignore', 'pipe', 'pipe'] });
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output = (output + chunk).slice(-2000)));
-  const ended = once(child, 'close');
-  async function stop() {
-    child.kill();
-    await ended;
-    rmSync(home, { recursive: true, force: true });
-  }
-  try {
-    await within(answersBinding(port, () => child.exitCode === null && child.signalCode === null), () => `coturn (${output})`);
-  } catch (error) {
-    await stop();
-    throw error;
-  }
-  return { port, stop };
-}
-
-/** Asks with STUN binding requests (RFC 5389) until one is answered, for as long as `runs` says that there is a server. */
-async function answersBinding(port, runs) {
-  const socket = dgram.createSocket('udp4');
-  try {
-    let answered = false;
-    socket.on('message', () => (answered = true)).on('error', () => {});
-    socket.connect(port, '127.0.0.1');
-    await once(socket, 'connect');
-    while (!answered) {
-      assert.ok(runs(), 'coturn has ended');
-      socket.send(Buffer.concat([Buffer.from('000100002112a442', 'hex'), randomBytes(12)]), () => {});
-      await pause(50);
-    }
-  } finally {
-    socket.close();
-  }
-}
-
-async function freePort() {
-  const socket = dgram.createSocket('udp4');
-  socket.bind(0, '127.0.0.1');
-  await once(socket, 'listening');
-  const { port } = socket.address();
-  socket.close();
-  return port;
 }

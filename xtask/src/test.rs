@@ -102,14 +102,12 @@ impl Place {
     }
 
     fn clients(&self) -> anyhow::Result<()> {
-        if self.have("turnserver", &["coturn"])? && Path::new("/run/systemd/system").exists() {
-            // Debian starts the service of a package at once; the tests want the program alone.
-            run_command(Command::new("systemctl").args(["disable", "--now", "coturn"]))?;
-        }
+        self.have_coturn()?;
         self.node("tests/clients", "clients")
     }
 
     fn browser(&self) -> anyhow::Result<()> {
+        self.have_coturn()?;
         self.have("chromium", &["chromium"])?;
         self.node("tests/clients/browser", "browser")
     }
@@ -161,6 +159,14 @@ impl Place {
         command.args(["--phases", "examples,coverage,fuzzing", "--max-examples", "40", "--seed", "1"]);
         command.args(["--generation-deterministic", "--no-color", "--request-timeout", "30"]);
         run_command(&mut command)
+    }
+
+    fn have_coturn(&self) -> anyhow::Result<()> {
+        if self.have("turnserver", &["coturn"])? && Path::new("/run/systemd/system").exists() {
+            // Debian starts the service of a package at once; the tests want the program alone.
+            run_command(Command::new("systemctl").args(["disable", "--now", "coturn"]))?;
+        }
+        Ok(())
     }
 
     /// Makes sure that a program is there; on Debian, as root, installs it. Tells whether it had to.

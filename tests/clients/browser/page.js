@@ -67,6 +67,8 @@ const app = {
 
   call: (to) => client.startVideoCall({ endpointId: to }).id,
   answer: (id) => calls[id].answer(),
+  callThroughRelay: (to) => client.startVideoCall({ endpointId: to, forceTurn: true }).id,
+  answerThroughRelay: (id) => calls[id].answer({ forceTurn: true }),
   reject: (id) => calls[id].reject(),
   hangUp: (id) => calls[id].hangup(),
 
@@ -84,5 +86,19 @@ const app = {
       }
     }
     return bytes;
+  },
+
+  /** The kinds of both ends of every way in use. */
+  async routes() {
+    const routes = [];
+    for (const peer of window.peers) {
+      const reports = await peer.getStats();
+      for (const { type, selectedCandidatePairId } of reports.values()) {
+        if (type !== 'transport' || !selectedCandidatePairId) continue;
+        const { localCandidateId, remoteCandidateId } = reports.get(selectedCandidatePairId);
+        routes.push([localCandidateId, remoteCandidateId].map((id) => reports.get(id).candidateType));
+      }
+    }
+    return routes;
   },
 };
