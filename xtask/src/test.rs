@@ -103,6 +103,10 @@ impl Place {
 
     fn clients(&self) -> anyhow::Result<()> {
         self.have_coturn()?;
+        // What parser.test.mjs holds against the published parser.
+        let mut frames = Command::new("cargo");
+        frames.args(["build", "-p", "respoke-wire", "--example", "frames"]).current_dir(&self.root);
+        run_command(&mut frames)?;
         self.node("tests/clients", "clients")
     }
 
@@ -130,6 +134,7 @@ impl Place {
         let mut command = Command::new("node");
         command.args(["--test", "--test-concurrency=1", "--test-timeout=600000"]).args(tests).current_dir(&folder);
         command.env("RESPOKED_BIN", binary).env("RESPOKED_LOG_DIR", self.canary.join(suite));
+        command.env("RESPOKED_FRAMES_BIN", self.root.join("target/debug/examples/frames"));
         command.env("RESPOKED_CANARY_FILE", self.canary.join("canaries.txt"));
         run_command(&mut command)
     }

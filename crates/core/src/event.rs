@@ -115,4 +115,6 @@ pub struct Signal {
     pub to_type: String,
     /// A JSON object.
     pub body: Box<RawValue>,
+    /// Not for connections that answered this session of a call.
+    pub spares_answerers_of: Option<String>,
 }

@@ -3,13 +3,18 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use ipnet::IpNet;
 use respoke_core::secret::Secret;
+use respoke_hub::HubSettings;
+use respoke_hub::outbox::OutboxLimits;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::socket::SocketSettings;
 
 /// Environment variables that belong to the command line's client side and are no settings of the server.
 const NOT_SETTINGS: &[&str] = &["config", "server", "admin_token"];
@@ -43,6 +48,18 @@ pub struct Config {
     pub io_threads: usize,
     /// Connections open at once; further ones wait to be accepted.
     pub connections_max: usize,
+    /// Seconds between two heartbeats on a socket.
+    pub heartbeat_interval_secs: u64,
+    /// Seconds that a socket's client may be silent.
+    pub heartbeat_timeout_secs: u64,
+    /// Frames that may wait for one socket; a client that lets more wait is closed.
+    pub outbox_frames_max: usize,
+    /// Bytes that may wait for one socket, likewise.
+    pub outbox_bytes_max: usize,
+    /// Seconds that writing to a socket may make no progress.
+    pub write_timeout_secs: u64,
+    /// Whether sockets may be polled by scripts (jsonp-polling), which only ancient browsers need.
+    pub jsonp_polling: bool,
     /// Seconds that running requests get to finish when the server stops.
     pub drain_secs: u64,
     /// Requests a second that one address may make without a credential.
@@ -78,6 +95,12 @@ impl Default for Config {
             log_format: LogFormat::Text,
             io_threads: 0,
             connections_max: 10_000,
+            heartbeat_interval_secs: 25,
+            heartbeat_timeout_secs: 60,
+            outbox_frames_max: 1_000,
+            outbox_bytes_max: 1 << 20,
+            write_timeout_secs: 10,
+            jsonp_polling: false,
             drain_secs: 10,
             address_requests_per_second: 500,
             address_requests_burst: 2_000,
@@ -180,6 +203,25 @@ impl Config {
         Ok(config)
     }
 
+    /// How the hub is to treat sockets.
+    pub(crate) fn hub(&self) -> HubSettings {
+        HubSettings {
+            outbox: OutboxLimits { frames_max: self.outbox_frames_max, bytes_max: self.outbox_bytes_max },
+            heartbeat_timeout: Duration::from_secs(self.heartbeat_timeout_secs),
+            sockets_max: self.connections_max,
+        }
+    }
+
+    /// How the socket door is to treat sockets.
+    pub(crate) fn sockets(&self) -> SocketSettings {
+        SocketSettings {
+            heartbeat_interval: Duration::from_secs(self.heartbeat_interval_secs),
+            heartbeat_timeout: Duration::from_secs(self.heartbeat_timeout_secs),
+            write_timeout: Duration::from_secs(self.write_timeout_secs),
+            jsonp: self.jsonp_polling,
+        }
+    }
+
     fn read_password_file(&mut self) -> anyhow::Result<()> {
         let Some(path) = &self.admin_password_file else { return Ok(()) };
         anyhow::ensure!(
@@ -200,11 +242,19 @@ impl Config {
         for (name, value) in [
             ("connections_max", self.connections_max),
             ("commit_batch_max", self.commit_batch_max),
+            ("outbox_frames_max", self.outbox_frames_max),
+            ("outbox_bytes_max", self.outbox_bytes_max),
+            ("write_timeout_secs", usize::try_from(self.write_timeout_secs).unwrap_or(usize::MAX)),
+            ("heartbeat_interval_secs", usize::try_from(self.heartbeat_interval_secs).unwrap_or(usize::MAX)),
             ("address_requests_per_second", self.address_requests_per_second as usize),
             ("address_requests_burst", self.address_requests_burst as usize),
         ] {
             anyhow::ensure!(value > 0, "{name} must be at least 1");
         }
+        anyhow::ensure!(
+            self.heartbeat_timeout_secs > self.heartbeat_interval_secs,
+            "heartbeat_timeout_secs must be more than heartbeat_interval_secs, or every client would be found silent"
+        );
         Ok(())
     }
 }

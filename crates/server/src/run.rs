@@ -7,17 +7,19 @@ use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use respoke_bus::LocalBus;
 use respoke_core::app::Rate;
 use respoke_core::clock::Clock;
 use respoke_core::ops::{Broker, FirstRun};
+use respoke_core::ports::Receiver;
+use respoke_hub::Hub;
 use respoke_store::{Options, SqliteStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,10 +28,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::api::Api;
 use crate::config::Config;
 use crate::door::Door;
 use crate::limits::{Limits, Throttle};
 use crate::metrics::Metrics;
+use crate::socket::Sockets;
 use crate::tls::Certificate;
 use crate::upkeep;
 
@@ -37,6 +41,8 @@ use crate::upkeep;
 pub const DATABASE: &str = "respoked.db";
 /// How long a kept-alive connection may stay silent, and a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// The share of the drain time over which the closing of sockets is spread; the rest is for them to close.
+const SOCKETS_SHARE: f32 = 0.8;
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -52,6 +58,7 @@ pub struct Started {
     config: Config,
     broker: Arc<Broker>,
     metrics: Arc<Metrics>,
+    sockets: Arc<Sockets>,
     door: Arc<Door>,
     listener: TcpListener,
     certificate: Option<Certificate>,
@@ -86,15 +93,19 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Star
     let url = format!("{scheme}://{address}");
 
     let metrics = Arc::new(Metrics::default());
+    let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), config.hub()));
+    bus.attach(&(hub.clone() as Arc<dyn Receiver>));
     let anonymous = Rate { per_second: config.address_requests_per_second, burst: config.address_requests_burst };
-    let door = Arc::new(Door::new(
+    let api = Arc::new(Api::new(
         broker.clone(),
+        hub.clone(),
         metrics.clone(),
         Limits::new(anonymous),
         Throttle::new(config.failed_credentials_free),
-        config.trusted_proxies.clone(),
     ));
-    Ok(Started { address, url, first_run, config, broker, metrics, door, listener, certificate, _lock: lock })
+    let sockets = Arc::new(Sockets::new(hub, api.clone(), config.sockets()));
+    let door = Arc::new(Door::new(api, sockets.clone(), config.trusted_proxies.clone()));
+    Ok(Started { address, url, first_run, config, broker, metrics, sockets, door, listener, certificate, _lock: lock })
 }
 
 impl Started {
@@ -107,10 +118,10 @@ impl Started {
         let hard = CancellationToken::new();
         let soft = hard.child_token();
         let tasks = TaskTracker::new();
-        let graceful = GracefulShutdown::new();
 
         let kept = upkeep::keep(self.broker.clone(), self.config.clone(), self.metrics.clone(), soft.clone());
         tasks.spawn(kept);
+        self.sockets.keep(&tasks, &soft);
         let mut acceptor = None;
         if let Some(certificate) = self.certificate {
             acceptor = Some(certificate.acceptor()?);
@@ -118,7 +129,7 @@ impl Started {
         }
 
         let places = Arc::new(Semaphore::new(self.config.connections_max));
-        let mut stop = std::pin::pin!(stop);
+        let mut stop = pin!(stop);
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -126,20 +137,14 @@ impl Started {
                 accepted = accept(&self.listener, &places) => accepted,
             };
             let (stream, peer, place) = accepted;
-            let connection = Connection {
-                door: self.door.clone(),
-                metrics: self.metrics.clone(),
-                acceptor: acceptor.clone(),
-                peer,
-                _place: place,
-            };
-            let watcher = graceful.watcher();
-            let hard = hard.clone();
+            let place = Arc::new(Place::new(self.metrics.clone(), place));
+            let connection = Connection { door: self.door.clone(), acceptor: acceptor.clone(), peer, place };
+            let (soft, hard) = (soft.clone(), hard.clone());
             tasks.spawn(async move {
                 tokio::select! {
                     biased;
                     () = hard.cancelled() => {}
-                    () = connection.serve(stream, watcher) => {}
+                    () = connection.serve(stream, soft) => {}
                 }
             });
         }
@@ -147,11 +152,13 @@ impl Started {
         drop(self.listener);
         soft.cancel();
         let drain = Duration::from_secs(self.config.drain_secs);
-        if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+        tasks.close();
+        let finished = tokio::time::timeout(drain, tasks.wait());
+        let (finished, ()) = tokio::join!(finished, self.sockets.drain(drain.mul_f32(SOCKETS_SHARE)));
+        if finished.is_err() {
             tracing::warn!("connections that did not finish within drain_secs are dropped");
         }
         hard.cancel();
-        tasks.close();
         tasks.wait().await;
         self.door.finish().await;
         self.broker.store().close().await;
@@ -175,37 +182,39 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, 
     }
 }
 
-/// Counts an open connection for as long as it lives, however it ends.
-struct Counted(Arc<Metrics>);
+/// The place of an open connection, counted and held for as long as it lives, however it ends. A websocket takes it over
+/// from the request that it began with.
+pub(crate) struct Place {
+    metrics: Arc<Metrics>,
+    _permit: OwnedSemaphorePermit,
+}
 
-impl Counted {
-    fn new(metrics: Arc<Metrics>) -> Self {
+impl Place {
+    fn new(metrics: Arc<Metrics>, permit: OwnedSemaphorePermit) -> Self {
         metrics.connections.inc();
-        Self(metrics)
+        Self { metrics, _permit: permit }
     }
 }
 
-impl Drop for Counted {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.connections.dec();
+        self.metrics.connections.dec();
     }
 }
 
 struct Connection {
     door: Arc<Door>,
-    metrics: Arc<Metrics>,
     acceptor: Option<TlsAcceptor>,
     peer: SocketAddr,
-    _place: OwnedSemaphorePermit,
+    place: Arc<Place>,
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream, watcher: hyper_util::server::graceful::Watcher) {
+    async fn serve(self, stream: TcpStream, soft: CancellationToken) {
         let _ = stream.set_nodelay(true);
-        let _counted = Counted::new(self.metrics.clone());
         let served = match self.acceptor.clone() {
-            None => self.serve_http1(stream, watcher).await,
-            Some(acceptor) => self.serve_tls(acceptor, stream, watcher).await,
+            None => self.serve_http1(stream, soft).await,
+            Some(acceptor) => self.serve_tls(acceptor, stream, soft).await,
         };
         if let Err(error) = served {
             // Clients that vanish are no news.
@@ -216,35 +225,39 @@ impl Connection {
     async fn serve_http1(
         self,
         io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        watcher: hyper_util::server::graceful::Watcher,
+        soft: CancellationToken,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let service = service_fn(|request| {
-            let door = self.door.clone();
-            let peer = self.peer;
-            async move { Ok::<_, std::convert::Infallible>(door.serve(request, peer).await) }
+            let (door, peer, place) = (self.door.clone(), self.peer, self.place.clone());
+            async move { Ok::<_, std::convert::Infallible>(door.serve(request, peer, &place).await) }
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(64 * 1024)
-            .serve_connection(TokioIo::new(io), service);
-        watcher.watch(connection).await.map_err(Into::into)
+            .serve_connection(TokioIo::new(io), service)
+            .with_upgrades();
+        let mut connection = pin!(connection);
+        tokio::select! {
+            served = connection.as_mut() => return served.map_err(Into::into),
+            () = soft.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await.map_err(Into::into)
     }
 
     async fn serve_tls(
         self,
         acceptor: TlsAcceptor,
         stream: TcpStream,
-        watcher: hyper_util::server::graceful::Watcher,
+        soft: CancellationToken,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-            return self.serve_http1(stream, watcher).await;
+            return self.serve_http1(stream, soft).await;
         }
         let service = service_fn(|request| {
-            let door = self.door.clone();
-            let peer = self.peer;
-            async move { Ok::<_, std::convert::Infallible>(door.serve(request, peer).await) }
+            let (door, peer, place) = (self.door.clone(), self.peer, self.place.clone());
+            async move { Ok::<_, std::convert::Infallible>(door.serve(request, peer, &place).await) }
         });
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -252,7 +265,12 @@ impl Connection {
             .keep_alive_interval(HANDSHAKE_TIMEOUT)
             .keep_alive_timeout(HANDSHAKE_TIMEOUT)
             .serve_connection(TokioIo::new(stream), service);
-        watcher.watch(connection).await.map_err(Into::into)
+        let mut connection = pin!(connection);
+        tokio::select! {
+            served = connection.as_mut() => return served.map_err(Into::into),
+            () = soft.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await.map_err(Into::into)
     }
 }
 

@@ -99,7 +99,7 @@ pub fn decode(text: &str) -> Result<Packet<'_>, FrameError> {
     let (endpoint, data) = rest.split_once(':').unwrap_or((rest, ""));
     Ok(match (kind, endpoint) {
         ("0", "") => Packet::Disconnect,
-        // What stands here is a query that was never used.
+        // With whatever endpoint, and the query that may hang on it: there is one session to open and keep.
         ("1", _) => Packet::Connect,
         ("2", _) => Packet::Heartbeat,
         ("5", "") => Packet::Event { id, data },

@@ -2,11 +2,13 @@
 //!
 //! [`input`] turns what a request carries into one of the types of [`body`]; answers are the other half of [`body`].
 //! A socket speaks in the packets of [`frame`], which long polling wraps as [`payload`] says; requests and answers
-//! travel inside them as [`tunnel`] and [`ack`] say.
+//! travel inside them as [`tunnel`] and [`ack`] say, and pushes as [`event`] does.
 
 pub mod ack;
 pub mod body;
+pub mod close;
 mod escape;
+pub mod event;
 pub mod frame;
 pub mod input;
 pub mod payload;

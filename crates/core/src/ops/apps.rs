@@ -126,6 +126,15 @@ impl Broker {
         if deleted { Ok(()) } else { Err(Refusal::NotFound("Apps")) }
     }
 
+    /// Who owns an app.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`] if it is gone.
+    pub async fn account_of(&self, id: AppId) -> Result<crate::id::AccountId, Refusal> {
+        Ok(self.app(id).await?.ok_or(Refusal::NotFound("Apps"))?.account_id)
+    }
+
     pub(super) fn new_secret_record(&self, app_id: AppId, name: String, text: &AppSecret) -> SecretRecord {
         SecretRecord {
             id: SecretId::random(),

@@ -42,6 +42,8 @@ pub enum Caller {
         account_id: AccountId,
         /// The sign-in's number.
         session: u64,
+        /// When the sign-in ends by itself.
+        expires_at: Timestamp,
     },
     /// The backend of an app.
     App {
@@ -163,7 +165,12 @@ impl Broker {
         if session.hash != token_hash(text) || self.now() >= session.expires_at {
             return Err(Refusal::Unauthenticated);
         }
-        Ok(Caller::Admin { admin_id: session.admin_id, account_id: session.account_id, session: number })
+        Ok(Caller::Admin {
+            admin_id: session.admin_id,
+            account_id: session.account_id,
+            session: number,
+            expires_at: session.expires_at,
+        })
     }
 
     /// The app of that id.

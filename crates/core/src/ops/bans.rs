@@ -56,6 +56,16 @@ impl Broker {
         ban.filter(|ban| now < ban.until).ok_or(UNKNOWN)
     }
 
+    /// The ban that keeps an endpoint out now, if one does.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn ban_in_force(&self, app: AppId, endpoint: &EndpointId) -> Result<Option<BanRecord>, Refusal> {
+        let ban = self.store.ban_of(app, endpoint).await?;
+        Ok(ban.filter(|ban| self.now() < ban.until))
+    }
+
     /// The bans of an app, by endpoint; past ones too until they are lifted.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod rights;
 mod roles;
 mod secrets;
 mod sessions;
+mod standing;
 mod tokens;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub use open_session::OpenedSession;
 pub use rights::Rights;
 pub use secrets::{CreatedSecret, Overlap};
 pub use sessions::EndSessions;
+pub use standing::Standing;
 pub use tokens::InspectedToken;
 
 use crate::app::App;
@@ -150,7 +152,12 @@ impl Broker {
     /// The app that a caller with authority over apps means.
     ///
     /// An App-Secret means its own app. An admin names one; without a name the account's only app is meant.
-    async fn app_of(&self, caller: &Caller, named: Option<AppId>) -> Result<Arc<App>, Refusal> {
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Unauthenticated`] or [`Refusal::Forbidden`] for a caller without authority over apps,
+    /// [`Refusal::NotFound`] for an app that is not the caller's, [`Refusal::Invalid`] if several could be meant.
+    pub async fn app_of(&self, caller: &Caller, named: Option<AppId>) -> Result<Arc<App>, Refusal> {
         match caller {
             Caller::App { app, .. } => match named {
                 Some(id) if id != app.id => Err(Refusal::Forbidden("this App-Secret belongs to another app")),

@@ -5,28 +5,36 @@ mod answer;
 mod apps;
 mod audit;
 mod bans;
+mod connections;
 mod docs;
+mod groups;
 mod health;
+mod messages;
 mod oauth;
+mod presence;
 mod roles;
 mod secrets;
 mod session_tokens;
 mod sessions;
+mod signaling;
 mod tokens;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{delete, get, post};
-use respoke_core::id::{AppId, RoleId};
-use respoke_core::ops::Broker;
+use respoke_core::id::{AppId, ConnectionId, RoleId};
+use respoke_core::ops::{Broker, Caller, Context};
 use respoke_core::page::PageRequest;
 use respoke_core::ports::ListFilter;
 use respoke_core::refusal::Refusal;
 use respoke_core::seal::{NUMBER_END, SealKind, Sealer};
+use respoke_hub::Hub;
+use respoke_hub::ops::Asker;
 use respoke_wire::body::lists::ListRequest;
 use utoipa::OpenApi;
 
+use crate::call::Call;
 use crate::limits::{Limits, Throttle};
 use crate::metrics::Metrics;
 use crate::openapi::Common;
@@ -37,6 +45,7 @@ pub(crate) use docs::document;
 /// What handlers have at hand.
 pub(crate) struct Api {
     pub(crate) broker: Arc<Broker>,
+    pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: Limits,
     pub(crate) throttle: Throttle,
@@ -45,9 +54,15 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    pub(crate) fn new(broker: Arc<Broker>, metrics: Arc<Metrics>, limits: Limits, throttle: Throttle) -> Self {
+    pub(crate) fn new(
+        broker: Arc<Broker>,
+        hub: Arc<Hub>,
+        metrics: Arc<Metrics>,
+        limits: Limits,
+        throttle: Throttle,
+    ) -> Self {
         let idempotency_salt = salt(&broker.store().sealer());
-        Self { broker, metrics, limits, throttle, idempotency_salt }
+        Self { broker, hub, metrics, limits, throttle, idempotency_salt }
     }
 }
 
@@ -90,6 +105,25 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/roles/{id}", get(roles::read).put(roles::update).delete(roles::remove))
         .route("/v1/endpoints/{id}/ban", get(bans::read).post(bans::ban).put(bans::ban).delete(bans::lift))
         .route("/v1/bans", get(bans::list))
+        .route("/v1/connections", get(connections::list).post(connections::create))
+        .route("/v1/connections/{id}", delete(connections::end))
+        .route("/v1/endpointconnections", post(connections::create))
+        .route("/v1/endpointconnections/{id}", delete(connections::end))
+        .route("/v1/endpoints/{id}/connections", post(connections::create_for))
+        .route("/v1/groups", get(groups::list).post(groups::join_many).delete(groups::leave_many))
+        .route("/v1/groups/{id}", get(groups::members).post(groups::join).delete(groups::end))
+        .route("/v1/groups/{id}/publish", post(groups::publish))
+        .route("/v1/channels", post(groups::name))
+        .route("/v1/channels/{id}/publish", post(groups::publish))
+        .route("/v1/channels/{id}/subscribers", get(groups::members).post(groups::join).delete(groups::leave))
+        .route("/v1/messages", post(messages::create))
+        .route("/v1/presence", post(presence::set))
+        .route("/v1/presenceobservers", post(presence::observe))
+        .route("/v1/presence-observers", post(presence::observe))
+        .route("/v1/signaling", post(signaling::create))
+        .route("/v1/conferences/{id}", delete(signaling::conference))
+        .route("/v1/conferences/{id}/participants", get(signaling::conference))
+        .route("/v1/conferences/{id}/participants/{endpoint}", delete(signaling::conference))
         .route("/v1/audit", get(audit::list))
         .route("/oauth/introspect", post(oauth::introspect))
         .route("/oauth/revoke", post(oauth::revoke))
@@ -147,6 +181,23 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         bans::ban,
         bans::lift,
         bans::list,
+        connections::list,
+        connections::create,
+        connections::create_for,
+        connections::end,
+        groups::list,
+        groups::join_many,
+        groups::leave_many,
+        groups::members,
+        groups::join,
+        groups::end,
+        groups::publish,
+        groups::name,
+        groups::leave,
+        messages::create,
+        presence::set,
+        presence::observe,
+        signaling::create,
         audit::list,
         oauth::introspect,
         oauth::revoke,
@@ -196,6 +247,31 @@ fn role_id(text: Option<&str>) -> Result<Option<RoleId>, Refusal> {
     match given(text) {
         None => Ok(None),
         Some(text) => RoleId::parse(text).map(Some).ok_or_else(|| Refusal::field("roleId", "must be a UUID")),
+    }
+}
+
+fn connection_id(text: &str) -> Result<ConnectionId, Refusal> {
+    ConnectionId::parse(text).ok_or_else(|| Refusal::field("connectionId", "must be a UUID"))
+}
+
+/// Whom and what a request to the hub names, as it came.
+#[derive(Clone, Copy, Default)]
+struct Named<'a> {
+    app: Option<&'a str>,
+    endpoint: Option<&'a str>,
+    connection: Option<&'a str>,
+}
+
+impl Named<'_> {
+    fn asker<'a>(self, call: &'a Call, caller: &'a Caller, context: &'a Context) -> Result<Asker<'a>, Refusal> {
+        Ok(Asker {
+            caller,
+            socket: call.socket(),
+            context,
+            app_id: app_id(self.app)?,
+            endpoint_id: given(self.endpoint).map(endpoint_id).transpose()?,
+            connection_id: given(self.connection).map(connection_id).transpose()?,
+        })
     }
 }
 

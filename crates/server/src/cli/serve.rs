@@ -78,6 +78,30 @@ struct Flags {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     connections_max: Option<usize>,
+    /// Seconds between two heartbeats on a socket [default: 25].
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heartbeat_interval_secs: Option<u64>,
+    /// Seconds that a socket's client may be silent [default: 60].
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heartbeat_timeout_secs: Option<u64>,
+    /// Frames that may wait for one socket.
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outbox_frames_max: Option<usize>,
+    /// Bytes that may wait for one socket.
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outbox_bytes_max: Option<usize>,
+    /// Seconds that writing to a socket may make no progress.
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    write_timeout_secs: Option<u64>,
+    /// Whether sockets may be polled by scripts.
+    #[arg(long, value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jsonp_polling: Option<bool>,
     /// Seconds that running requests get to finish when the server stops.
     #[arg(long, value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]

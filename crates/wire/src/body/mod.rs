@@ -10,13 +10,18 @@ pub mod admin_sessions;
 pub mod apps;
 pub mod audit;
 pub mod bans;
+pub mod connections;
+pub mod groups;
 pub mod lists;
+pub mod messages;
 pub mod oauth;
+pub mod presence;
 pub mod problem;
 pub mod roles;
 pub mod secrets;
 pub mod session_tokens;
 pub mod sessions;
+pub mod signaling;
 pub mod tokens;
 
 use std::fmt;
