@@ -2,10 +2,11 @@
 
 import assert from 'node:assert/strict';
 
-import { LOWER_UUID } from './answers.mjs';
+import { LOWER_UUID, UPPER_UUID_V4 } from './answers.mjs';
 
 const HEADER_KEYS = [
   'type', 'timestamp', 'from', 'fromConnection', 'requestId', 'channel', 'to', 'toConnection', 'fromType', 'toType', 'toOriginal',
+  'messageId', // ours: the name of a message for good
 ];
 
 /**
@@ -23,15 +24,24 @@ export function assertPush(push, header, rest) {
   return push;
 }
 
+/** The answer to a message or a publication; its `messageId` is that of every copy. Returns it. */
+export function assertTaken(body) {
+  const { messageId, ...rest } = body;
+  assert.deepEqual(rest, { message: 'success' });
+  assert.match(messageId, UPPER_UUID_V4);
+  return body;
+}
+
 /** A message to an endpoint: the payload stands in `body`. */
-export function assertMessage(push, { from, to, body, toOriginal }) {
-  const header = { type: 'message', from: from.endpointId, fromConnection: from.id, to, toOriginal };
+export function assertMessage(push, { from, to, body, toOriginal, messageId = push.header.messageId }) {
+  const header = { type: 'message', from: from.endpointId, fromConnection: from.id, to, toOriginal, messageId };
   return assertPush(push, header, { body });
 }
 
 /** A message to a group: the payload stands in `message`. */
-export function assertPubsub(push, { from, group, message }) {
-  return assertPush(push, { type: 'pubsub', channel: group, from: from.endpointId, fromConnection: from.id }, { message });
+export function assertPubsub(push, { from, group, message, messageId = push.header.messageId }) {
+  const header = { type: 'pubsub', channel: group, from: from.endpointId, fromConnection: from.id, messageId };
+  return assertPush(push, header, { message });
 }
 
 /** `type` is join or leave. */

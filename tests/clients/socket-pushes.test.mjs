@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { UPPER_UUID_V4 } from './answers.mjs';
 import { connectDevice } from './devices.mjs';
 import { startWithApp } from './harness.mjs';
-import { assertMembership, assertMessage, assertPresence, assertPubsub, assertSignal } from './pushes.mjs';
+import { assertMembership, assertMessage, assertPresence, assertPubsub, assertSignal, assertTaken } from './pushes.mjs';
 
 let world;
 before(async () => {
@@ -41,9 +41,9 @@ describe('a message', () => {
     const [alice, first, second] = [await connect(unlike('alice')), await connect(bob), await connect(bob, 'android')];
     const payloads = ['hi', '', 'a\u2028b\u2029c\u0085d\n"\\', '𝄞 ünïcödé', { deep: [1, { x: null }] }, [1, 'two'], 0, false];
     for (const message of payloads) {
-      assert.deepEqual(await alice.ok('post', '/v1/messages', { to: bob, message }), { message: 'success' });
+      const { messageId } = assertTaken(await alice.ok('post', '/v1/messages', { to: bob, message }));
       for (const device of [first, second]) {
-        assertMessage(await device.push('message'), { from: alice, to: bob, body: message });
+        assertMessage(await device.push('message'), { from: alice, to: bob, body: message, messageId });
       }
     }
     await alice.assertQuiet();
@@ -128,9 +128,9 @@ describe('a group', () => {
 
     for (const message of ['hi', { deep: [true] }, 'x\u2028y']) {
       const more = { ccSelf: false, requestConnectionReply: false, push: false, persist: false };
-      assert.deepEqual(await publish(publisher, group, message, more), { message: 'success' });
+      const { messageId } = assertTaken(await publish(publisher, group, message, more));
       for (const device of [other, bob]) {
-        assertPubsub(await device.push('pubsub'), { from: publisher, group, message });
+        assertPubsub(await device.push('pubsub'), { from: publisher, group, message, messageId });
       }
     }
     for (const device of [publisher, outside]) await device.assertQuiet();

@@ -8,7 +8,7 @@ import { connectDevice, DIALECTS, handshake, logInAs, openDevice } from './devic
 import { noteSecret, startWithApp } from './harness.mjs';
 import { call } from './http.mjs';
 import { assertCredentialed, decodePayload, encodePayload, Poller } from './polling.mjs';
-import { assertMembership, assertMessage, assertPresence } from './pushes.mjs';
+import { assertMembership, assertMessage, assertPresence, assertTaken } from './pushes.mjs';
 import { openRawSocket } from './raw-socket.mjs';
 import { within } from './waiting.mjs';
 
@@ -155,8 +155,8 @@ describe('requests on a socket', () => {
     const ask = async (request, asText) => {
       id += 1;
       device.socket.send(`5:${id}+::${JSON.stringify({ name: 'post', args: [asText ? JSON.stringify(request) : request] })}`);
-      assert.deepEqual((await device.answer(id)).body, { message: 'success' });
-      assertMessage(await bob.push('message'), { from: device, to: bob.endpointId, body: 'x' });
+      const { messageId } = assertTaken((await device.answer(id)).body);
+      assertMessage(await bob.push('message'), { from: device, to: bob.endpointId, body: 'x', messageId });
     };
     const data = { to: bob.endpointId, message: 'x' };
     for (const asText of [true, false]) {
@@ -172,16 +172,16 @@ describe('requests on a socket', () => {
     devices.push(device);
     const refused = await device.request('post', '/v1/groups/', { groups: ['room'] });
     assert.ok(refused.status >= 400 && refused.body.error);
-    await device.ok('get', '/v1/turn');
+    await device.ok('get', '/v1/session-tokens');
     await device.connect();
     await device.ok('post', '/v1/groups/', { groups: [`room-${randomUUID()}`] });
   });
 
   it('show their own credential, and a wrong one is refused', async () => {
     const device = await connect('alice');
-    await device.refused(401, 'get', '/v1/turn', undefined, { 'App-Token': randomUUID().toUpperCase() });
-    await device.ok('get', '/v1/turn', undefined, {});
-    await device.ok('get', '/v1/turn', undefined, { 'App-Token': null, 'App-Secret': null });
+    await device.refused(401, 'get', '/v1/session-tokens', undefined, { 'App-Token': randomUUID().toUpperCase() });
+    await device.ok('get', '/v1/session-tokens', undefined, {});
+    await device.ok('get', '/v1/session-tokens', undefined, { 'App-Token': null, 'App-Secret': null });
   });
 
   it('carry 20000 bytes of data and not one more', async () => {
@@ -286,7 +286,7 @@ describe('xhr-polling', () => {
     const since = Date.now();
     assert.deepEqual(await within(poller.poll(), 'the end of an idle poll', 30_000), ['8::']);
     assert.ok(Date.now() - since > 10_000, 'an idle poll waits');
-    await poller.send(event(2, 'get', '/v1/turn'));
+    await poller.send(event(2, 'get', '/v1/session-tokens'));
     await answer(poller, 2);
   });
 
