@@ -52,7 +52,7 @@ describe('a message', () => {
   it('is copied to the other connections of the sender with ccSelf, and to nobody else', async () => {
     const [alice, bob] = [unlike('alice'), unlike('bob')];
     const [sender, other, receiver] = [await connect(alice), await connect(alice), await connect(bob)];
-    const copy = { from: sender, body: 'to myself too', toOriginal: bob };
+    const copy = { from: sender, to: alice, body: 'to myself too', toOriginal: bob };
     await sender.ok('post', '/v1/messages', { to: bob, message: 'to myself too', ccSelf: true });
     assertMessage(await receiver.push('message'), { from: sender, to: bob, body: 'to myself too' });
     assertMessage(await other.push('message'), copy);

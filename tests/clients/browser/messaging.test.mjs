@@ -84,7 +84,7 @@ for (const transport of ['websocket', 'xhr-polling']) {
         await alice.do('send', { to: bob.endpointId, message });
         const heard = await bob.hears('message');
         assert.deepEqual(heard, {
-          what: 'message', from: alice.endpointId, fromConnection: alice.connectionId, message, group: null,
+          what: 'message', from: alice.endpointId, fromConnection: alice.connectionId, toOriginal: null, message, group: null,
         });
       }
       assert.equal(await alice.count('message'), 0);

@@ -22,7 +22,7 @@ const app = {
     const made = respoke.createClient();
     for (const event of ['connect', 'disconnect', 'reconnect']) made.listen(event, () => note(event));
     made.listen('message', ({ message, group }) => note('message', {
-      from: message.endpointId, fromConnection: message.connectionId, toOriginal: message.originalRecipient,
+      from: message.endpointId, fromConnection: message.connectionId, toOriginal: message.originalRecipient ?? null,
       message: message.message, group: group?.id ?? null,
     }));
     made.listen('call', ({ call, endpoint }) => {

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import net from 'node:net';
-import { after, afterEach, before, describe, it } from 'node:test';
+import { after, afterEach, before, it } from 'node:test';
 
 import { startWithApp } from '../harness.mjs';
 import { openBench } from './bench.mjs';
@@ -48,46 +48,61 @@ async function layWire({ host, port }) {
   return { origin: `http://127.0.0.1:${listener.address().port}`, cut, close };
 }
 
+async function logIn(name, baseURL, { polling = false } = {}) {
+  const user = await bench.open({ polling });
+  users.push(user);
+  const endpointId = `${name}-${randomUUID()}`;
+  await user.connect({ baseURL, appId: app.id, endpointId, developmentMode: true, presence: 'available' });
+  return user;
+}
+
+/** Two pages that have met in a group. */
+async function meet(baseURL, options) {
+  const [alice, bob] = [await logIn('alice', baseURL, options), await logIn('bob', baseURL, options)];
+  const group = `room-${randomUUID()}`;
+  for (const user of [alice, bob]) await user.do('join', group);
+  return { alice, bob, group };
+}
+
+/** Both pages come back on new connections. */
+async function comeBack({ alice, bob, group }) {
+  for (const user of [alice, bob]) {
+    await user.hears('disconnect');
+    await user.hears('reconnect');
+    await user.until('isJoined', group, Boolean, 'the group is joined again');
+    const before = user.connectionId;
+    Object.assign(user, await user.do('whoAmI'));
+    assert.notEqual(user.connectionId, before);
+  }
+}
+
+/** They hear each other, in the group and directly. */
+async function talk({ alice, bob, group }) {
+  await alice.do('publish', { group, message: 'back' });
+  await bob.hears('message', { group, message: 'back', fromConnection: alice.connectionId });
+  await bob.do('send', { to: alice.endpointId, message: 'welcome' });
+  await alice.hears('message', { message: 'welcome', fromConnection: bob.connectionId });
+}
+
 for (const polling of [false, true]) {
-  describe(polling ? 'by polling' : 'on a websocket', () => {
-    async function logIn(name, baseURL) {
-      const user = await bench.open({ polling });
-      users.push(user);
-      const endpointId = `${name}-${randomUUID()}`;
-      await user.connect({ baseURL, appId: app.id, endpointId, developmentMode: true, presence: 'available' });
-      return user;
-    }
-
-    /** Both pages come back on new connections, in their group and present for each other. */
-    async function assertBack(alice, bob, group) {
-      for (const user of [alice, bob]) {
-        await user.hears('disconnect');
-        await user.hears('reconnect');
-        await user.until('isJoined', group, Boolean, 'the group is joined again');
-        const before = user.connectionId;
-        Object.assign(user, await user.do('whoAmI'));
-        assert.notEqual(user.connectionId, before);
-      }
-      await alice.do('publish', { group, message: 'back' });
-      await bob.hears('message', { group, message: 'back', fromConnection: alice.connectionId });
-      await bob.do('send', { to: alice.endpointId, message: 'welcome' });
-      await alice.hears('message', { message: 'welcome', fromConnection: bob.connectionId });
-    }
-
-    it('the server is restarted', async () => {
-      const [alice, bob] = [await logIn('alice', server.origin), await logIn('bob', server.origin)];
-      const group = `room-${randomUUID()}`;
-      for (const user of [alice, bob]) await user.do('join', group);
-      await server.restart();
-      await assertBack(alice, bob, group);
-    });
-
-    it('the wire is cut', async () => {
-      const [alice, bob] = [await logIn('alice', wire.origin), await logIn('bob', wire.origin)];
-      const group = `room-${randomUUID()}`;
-      for (const user of [alice, bob]) await user.do('join', group);
-      wire.cut();
-      await assertBack(alice, bob, group);
-    });
+  it(`the server is restarted, ${polling ? 'pages poll' : 'pages have websockets'}`, async () => {
+    const both = await meet(server.origin, { polling });
+    await server.restart();
+    await comeBack(both);
+    await talk(both);
   });
 }
+
+it('the wire of websockets is cut', async () => {
+  const both = await meet(wire.origin);
+  wire.cut();
+  await comeBack(both);
+  await talk(both);
+});
+
+it('the wire of pages that poll is cut, and their sessions go on', async () => {
+  const both = await meet(wire.origin, { polling: true });
+  wire.cut();
+  await talk(both);
+  for (const user of [both.alice, both.bob]) assert.equal(await user.count('disconnect'), 0);
+});
