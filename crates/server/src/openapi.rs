@@ -31,7 +31,7 @@ const REFUSALS: &[(&str, &str)] = &[
     ("403", "Not permitted"),
     ("404", "There is no such object, or none that the caller may know of"),
     ("408", "The body did not arrive in time"),
-    ("409", "The object is not in the state the request needs"),
+    ("409", "The object is not in the state the request needs, or the request came without a connection"),
     ("413", "The body is larger than 20,000 bytes"),
     ("422", "The Idempotency-Key was used for a different request"),
     ("429", "Too many requests or failed attempts"),
@@ -72,6 +72,15 @@ pub(crate) struct Conflicts;
 impl IntoResponses for Conflicts {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         shared(PROBLEM, &["409", "422"])
+    }
+}
+
+/// What an operation on connections may answer as well.
+pub(crate) struct Unconnected;
+
+impl IntoResponses for Unconnected {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        shared(PROBLEM, &["409"])
     }
 }
 

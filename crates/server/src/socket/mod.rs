@@ -140,7 +140,6 @@ impl Sockets {
             }
             _ => text(StatusCode::NOT_FOUND, "transport not supported"),
         }
-        .unwrap_or_else(|response| response)
     }
 
     /// Ends a client: its socket, its transport, its session id.
@@ -191,7 +190,7 @@ impl Sockets {
         let pause = within.checked_div(u32::try_from(clients.len()).unwrap_or(u32::MAX)).unwrap_or_default();
         let start = Instant::now();
         for (client, nth) in clients.iter().zip(1_u32..) {
-            self.leave_going_away(client);
+            self.hub.close(&client.socket, Close::GoingAway);
             tokio::time::sleep_until(start + pause * nth).await;
         }
         self.tasks.close();
@@ -200,17 +199,13 @@ impl Sockets {
             self.tasks.wait().await;
         }
     }
-
-    fn leave_going_away(&self, client: &Client) {
-        self.hub.close(&client.socket, Close::GoingAway);
-    }
 }
 
 /// How long a closed transport waits for its client to close too.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-fn text(status: StatusCode, text: &'static str) -> Result<Response, Response> {
-    Ok(plain(status, Bytes::from_static(text.as_bytes())))
+fn text(status: StatusCode, text: &'static str) -> Response {
+    plain(status, Bytes::from_static(text.as_bytes()))
 }
 
 /// Plain text in one piece, with its length.

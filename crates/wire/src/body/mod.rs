@@ -27,6 +27,7 @@ pub mod tokens;
 use std::fmt;
 
 use respoke_core::clock::Timestamp;
+use respoke_core::lenient::optional_u64;
 use respoke_core::secret::Secret;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
@@ -102,6 +103,12 @@ pub(crate) fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(deserializer).map(Some)
+}
+
+/// Tells as [`nullable`] does, for a number that may come as text.
+#[expect(clippy::option_option, reason = "absent, null and a value are three things here")]
+pub(crate) fn nullable_u64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u64>>, D::Error> {
+    optional_u64(deserializer).map(Some)
 }
 
 /// Reads an instant: RFC 3339 text, or seconds or milliseconds since the epoch as number or text.
