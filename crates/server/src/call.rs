@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use axum::extract::{FromRequestParts, MatchedPath, Path};
 use bytes::Bytes;
 use data_encoding::BASE64;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Uri};
 use respoke_core::id::{AppId, RequestId};
@@ -152,6 +152,18 @@ impl Call {
         let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let input = Input { query: self.uri.query(), content_type, body: &self.facts.body };
         Ok(input::read(input)?)
+    }
+
+    /// All values of a field that the query repeats.
+    pub(crate) fn query_values(&self, field: &str) -> Vec<String> {
+        self.uri.query().map_or_else(Vec::new, |query| input::query_values(query, field))
+    }
+
+    /// The host it was sent to, as the client says.
+    pub(crate) fn host(&self) -> Option<&str> {
+        let header = self.headers.get(HOST).and_then(|value| value.to_str().ok());
+        // HTTP/2 has it in the URI.
+        header.or_else(|| self.uri.host())
     }
 
     /// For the audit log.

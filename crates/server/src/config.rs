@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use ipnet::IpNet;
+use respoke_core::ops::Relays;
 use respoke_core::secret::Secret;
 use respoke_hub::HubSettings;
 use respoke_hub::outbox::OutboxLimits;
@@ -261,6 +262,16 @@ impl Config {
             heartbeat_timeout: Duration::from_secs(self.heartbeat_timeout_secs),
             write_timeout: Duration::from_secs(self.write_timeout_secs),
             jsonp: self.jsonp_polling,
+        }
+    }
+
+    /// The servers that help media along.
+    #[must_use]
+    pub fn relays(&self) -> Relays {
+        Relays {
+            turn: self.turn_secret.clone().map(|hidden| (self.turn_uris.clone(), hidden.0)),
+            stun_uris: self.stun_uris.clone(),
+            ttl_secs: self.turn_ttl_secs,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use respoke_core::event::Content;
-use respoke_core::id::{AppId, EndpointId, GroupName, MessageId};
+use respoke_core::id::{GroupName, MessageId};
 use respoke_core::message::NewMessage;
 use respoke_core::ports::Audience;
 use respoke_core::refusal::Refusal;
@@ -158,10 +158,14 @@ impl Hub {
         Ok(self.registry.groups(speaker.app.id, after, most))
     }
 
-    /// The groups that an endpoint's connections are in.
-    #[must_use]
-    pub fn groups_of(&self, app: AppId, endpoint: &EndpointId) -> Vec<GroupName> {
-        self.registry.groups_of(app, endpoint).into_iter().collect()
+    /// The groups that the connections of the endpoint in question are in: the asker's own, or whom a backend names.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Unauthenticated`], or as [`respoke_core::ops::Broker::app_of`] for backends.
+    pub async fn groups_joined(&self, asker: &Asker<'_>) -> Result<Vec<GroupName>, Refusal> {
+        let speaker = self.speaker(asker).await?;
+        Ok(self.registry.groups_of(speaker.app.id, &speaker.endpoint).into_iter().collect())
     }
 
     /// Publishes to a group. The connection that publishes hears no echo; others of its endpoint do.
