@@ -125,6 +125,7 @@ class Device {
     socket.listen((arrival) => {
       if (arrival.kind === 'text') this.frames.push(understand(arrival.text, dialect));
       else if (arrival.kind === 'close' || arrival.kind === 'end') this.frames.push({ kind: 'closed', code: arrival.code });
+      else if (arrival.kind === 'pong') this.frames.push(arrival);
       else assert.fail(`a ${arrival.kind} frame: only text frames are sent`);
       for (const waiting of this.#waiting) waiting();
     });

@@ -9,6 +9,7 @@ import { within } from './waiting.mjs';
 
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'; // RFC 6455, section 1.3
 const OPCODES = { text: 1, binary: 2, close: 8, ping: 9, pong: 10 };
+const LAST = 0x80; // the bit of a frame that ends its message
 const NAMES = Object.fromEntries(Object.entries(OPCODES).map(([name, code]) => [code, name]));
 
 /** Asks for a WebSocket at `path` and returns the open one; `upgrade` holds the answer's status line and header pairs. */
@@ -66,12 +67,22 @@ class RawSocket {
   }
 
   send(text) {
-    this.#write('text', Buffer.from(text));
+    this.#write(LAST | OPCODES.text, Buffer.from(text));
+  }
+
+  /** Sends one frame with this first byte, whatever it makes of the protocol. */
+  frame(first, payload) {
+    this.#write(first, payload);
   }
 
   /** Says good-bye with the WebSocket's own close frame. */
   close(code = 1000) {
-    this.#write('close', Buffer.from([code >> 8, code & 0xff]));
+    this.#write(LAST | OPCODES.close, Buffer.from([code >> 8, code & 0xff]));
+  }
+
+  /** Reads nothing more, which fills the buffers between here and the server. */
+  pause() {
+    this.#stream.pause();
   }
 
   /** Vanishes: the connection is reset without a word. */
@@ -84,16 +95,16 @@ class RawSocket {
     this.#stream.destroy();
   }
 
-  #write(kind, payload) {
+  #write(first, payload) {
     const mask = this.#masked ? 0x80 : 0;
     let head;
     if (payload.length < 126) {
-      head = Buffer.from([0x80 | OPCODES[kind], mask | payload.length]);
+      head = Buffer.from([first, mask | payload.length]);
     } else if (payload.length < 65_536) {
-      head = Buffer.from([0x80 | OPCODES[kind], mask | 126, 0, 0]);
+      head = Buffer.from([first, mask | 126, 0, 0]);
       head.writeUInt16BE(payload.length, 2);
     } else {
-      head = Buffer.from([0x80 | OPCODES[kind], mask | 127, 0, 0, 0, 0, 0, 0, 0, 0]);
+      head = Buffer.from([first, mask | 127, 0, 0, 0, 0, 0, 0, 0, 0]);
       head.writeBigUInt64BE(BigInt(payload.length), 2);
     }
     if (!this.#masked) {
@@ -120,7 +131,7 @@ class RawSocket {
   #frame() {
     const bytes = this.#bytes;
     if (bytes.length < 2) return undefined;
-    assert.equal(bytes[0] & 0xf0, 0x80, 'a frame is not a fragment and uses no extension');
+    assert.equal(bytes[0] & 0xf0, LAST, 'a frame is not a fragment and uses no extension');
     assert.equal(bytes[1] & 0x80, 0, 'a server does not mask');
     const short = bytes[1] & 0x7f;
     const start = short < 126 ? 2 : short === 126 ? 4 : 10;
