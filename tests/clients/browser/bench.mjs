@@ -28,8 +28,14 @@ export async function openBench() {
   const browser = await chromium.launch({ executablePath: onPath('chromium'), args: FLAGS });
   const users = [];
   return {
+    /** A page with the client in it; the options are those of `openUser`. */
     async open(options) {
       users.push(await openUser(browser, site.url, options));
+      return users.at(-1);
+    },
+    /** A tab on any page. */
+    async tab(url) {
+      users.push(await openTab(browser, url));
       return users.at(-1);
     },
     async close() {
@@ -52,6 +58,27 @@ async function openUser(browser, url, { polling = false } = {}) {
   const user = new User(context, page);
   await page.goto(url);
   return user;
+}
+
+/** A page of somebody else's, its errors and refusals kept. */
+async function openTab(browser, url) {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  page.setDefaultTimeout(DEADLINE_MS);
+  const errors = [];
+  const noting = [];
+  page.on('pageerror', (error) => errors.push(error.stack ?? String(error)));
+  page.on('console', (message) => message.type() === 'error' && errors.push(message.text()));
+  page.on('response', (response) => noting.push(noteSecretsOf(response)));
+  await page.goto(url);
+  return {
+    page,
+    assertNoErrors: () => assert.deepEqual(errors, []),
+    async close() {
+      await Promise.allSettled(noting);
+      await context.close();
+    },
+  };
 }
 
 /** In the page: keeps each peer connection the client makes, for its statistics, and changes nothing about it. */
