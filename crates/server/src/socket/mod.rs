@@ -187,7 +187,8 @@ impl Sockets {
     /// Existing clients come back without a pause of their own, so the spreading is what spares the next server.
     pub(crate) async fn drain(&self, within: Duration) {
         let clients = self.clients.all();
-        let pause = within.checked_div(u32::try_from(clients.len()).unwrap_or(u32::MAX)).unwrap_or_default();
+        let share = within.checked_div(u32::try_from(clients.len()).unwrap_or(u32::MAX)).unwrap_or_default();
+        let pause = share.min(SPREAD_MAX);
         let start = Instant::now();
         for (client, nth) in clients.iter().zip(1_u32..) {
             self.hub.close(&client.socket, Close::GoingAway);
@@ -200,6 +201,9 @@ impl Sockets {
         }
     }
 }
+
+/// How far apart clients are sent away at most: a few need no spreading, and a stop should not take long for them.
+const SPREAD_MAX: Duration = Duration::from_millis(20);
 
 /// How long a closed transport waits for its client to close too.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
