@@ -182,16 +182,17 @@ impl Sockets {
         }
     }
 
-    /// Tells all clients to come back later, spread over `within`, then waits for their transports to end.
+    /// Tells all clients to come back later, spread over at most `within`, then waits for their transports to end.
     ///
     /// Existing clients come back without a pause of their own, so the spreading is what spares the next server.
     pub(crate) async fn drain(&self, within: Duration) {
         let clients = self.clients.all();
         let pause = within.checked_div(u32::try_from(clients.len()).unwrap_or(u32::MAX)).unwrap_or_default();
+        let pause = pause.min(DRAIN_PAUSE_MAX);
         let start = Instant::now();
-        for (client, nth) in clients.iter().zip(1_u32..) {
-            self.hub.close(&client.socket, Close::GoingAway);
+        for (client, nth) in clients.iter().zip(0_u32..) {
             tokio::time::sleep_until(start + pause * nth).await;
+            self.hub.close(&client.socket, Close::GoingAway);
         }
         self.tasks.close();
         if tokio::time::timeout(CLOSE_TIMEOUT, self.tasks.wait()).await.is_err() {
@@ -201,6 +202,8 @@ impl Sockets {
     }
 }
 
+/// Between two clients that are told to come back: a few of them are no storm, and nobody should wait for them.
+const DRAIN_PAUSE_MAX: Duration = Duration::from_millis(10);
 /// How long a closed transport waits for its client to close too.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
