@@ -43,10 +43,11 @@ pub(crate) fn announce(hub: &Hub, departure: &Departure) {
     for (group, members) in groups {
         let (endpoint, id) = (connection.endpoint.clone(), connection.id);
         let left = event(Content::Left { group: group.clone(), endpoint, connection: id });
-        offer(hub, members.iter(), None, &left);
+        offer(hub, hub.registry.still_connected(connection.app_id, members).iter(), None, &left);
     }
     if !observers.is_empty() {
-        offer(hub, observers.iter(), None, &event(Content::Presence(Presence::unavailable())));
+        let gone = event(Content::Presence(Presence::unavailable()));
+        offer(hub, hub.registry.still_connected(connection.app_id, observers).iter(), None, &gone);
     }
 }
 

@@ -68,7 +68,7 @@ pub struct Hub {
     pub(crate) figures: HubFigures,
     sockets: RwLock<HashMap<u64, Arc<Socket>>>,
     numbers: AtomicU64,
-    suspects: Suspects,
+    pub(crate) suspects: Suspects,
     settings: HubSettings,
     started: Instant,
 }

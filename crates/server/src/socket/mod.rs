@@ -182,7 +182,7 @@ impl Sockets {
         }
     }
 
-    /// Tells all clients to come back later, spread over `within`, then waits for their transports to end.
+    /// Tells all clients to come back later, spread over at most `within`, then waits for their transports to end.
     ///
     /// Existing clients come back without a pause of their own, so the spreading is what spares the next server.
     pub(crate) async fn drain(&self, within: Duration) {
@@ -190,9 +190,9 @@ impl Sockets {
         let share = within.checked_div(u32::try_from(clients.len()).unwrap_or(u32::MAX)).unwrap_or_default();
         let pause = share.min(SPREAD_MAX);
         let start = Instant::now();
-        for (client, nth) in clients.iter().zip(1_u32..) {
-            self.hub.close(&client.socket, Close::GoingAway);
+        for (client, nth) in clients.iter().zip(0_u32..) {
             tokio::time::sleep_until(start + pause * nth).await;
+            self.hub.close(&client.socket, Close::GoingAway);
         }
         self.tasks.close();
         if tokio::time::timeout(CLOSE_TIMEOUT, self.tasks.wait()).await.is_err() {
