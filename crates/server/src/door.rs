@@ -400,7 +400,7 @@ impl Family {
 }
 
 /// A method as a metric's label, of which there must be few.
-fn method_name(method: &Method) -> &'static str {
+pub(crate) fn method_name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::POST => "POST",

@@ -124,10 +124,15 @@ impl Metrics {
             }
             _ => self.other_seconds.observe(seconds),
         }
-        self.requests.get_or_create(&Request { route: route.to_owned(), method, status }).inc();
+        self.counted(route, method, status);
         if let Some(reason) = reason {
             self.refusals.get_or_create(&Reason { reason }).inc();
         }
+    }
+
+    /// One request was answered whose time says nothing, such as a long poll.
+    pub fn counted(&self, route: &str, method: &'static str, status: u16) {
+        self.requests.get_or_create(&Request { route: route.to_owned(), method, status }).inc();
     }
 
     /// The figures as Prometheus text.

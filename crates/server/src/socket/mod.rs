@@ -39,7 +39,7 @@ pub(crate) use client::Client;
 use client::Clients;
 
 use crate::api::Api;
-use crate::door::Door;
+use crate::door::{Door, method_name};
 use crate::run::Place;
 
 /// Where the door is.
@@ -99,8 +99,9 @@ impl Sockets {
         B: HttpBody<Data = Bytes> + Unpin,
     {
         let origin = knock.request.headers().get(ORIGIN).filter(|origin| !origin.is_empty()).cloned();
-        let mut response =
-            if knock.request.method() == Method::OPTIONS { preflight() } else { self.route(door, knock).await };
+        let (route, method) = (route(knock.request.uri().path()), method_name(knock.request.method()));
+        let mut response = if knock.request.method() == Method::OPTIONS { preflight() } else { self.route(door, knock).await };
+        self.api.metrics.counted(route, method, response.status().as_u16());
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(origin) = origin {
@@ -204,6 +205,18 @@ impl Sockets {
 
 /// How far apart clients are sent away at most: a few need no spreading, and a stop should not take long for them.
 const SPREAD_MAX: Duration = Duration::from_millis(20);
+
+/// A path's template, for metrics: a session id is a secret.
+fn route(path: &str) -> &'static str {
+    let rest = path.get(ROOT.len()..).unwrap_or_default().trim_matches('/');
+    match rest.split('/').next() {
+        None | Some("") => ROOT,
+        Some("websocket") => "/socket.io/1/websocket/{sid}",
+        Some("xhr-polling") => "/socket.io/1/xhr-polling/{sid}",
+        Some("jsonp-polling") => "/socket.io/1/jsonp-polling/{sid}",
+        Some(_) => "/socket.io/1/{other}",
+    }
+}
 
 /// How long a closed transport waits for its client to close too.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
