@@ -85,8 +85,11 @@ impl Socket {
         register: impl FnOnce() -> Result<(), E>,
     ) -> Option<Result<Option<Arc<Connection>>, E>> {
         match &mut *self.seat.lock() {
-            Seat::Open(present) => Some(register().map(|()| present.replace(connection.clone()))),
-            Seat::Closed => None,
+            // A closed outbox ends the socket too, once its transport has seen it.
+            Seat::Open(present) if self.outbox.closed().is_none() => {
+                Some(register().map(|()| present.replace(connection.clone())))
+            }
+            Seat::Open(_) | Seat::Closed => None,
         }
     }
 
