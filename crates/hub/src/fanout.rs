@@ -53,7 +53,7 @@ pub(crate) fn announce(hub: &Hub, departure: &Departure) {
 
 /// The frame of an event.
 pub(crate) fn encode(event: &Event) -> Bytes {
-    frame::event(event::name(event), event::object(event).as_bytes())
+    frame::event(event::name(event), event::object(event).get().as_bytes())
 }
 
 fn offer<'a>(

@@ -171,19 +171,14 @@ impl Hub {
         let connected = connection.as_ref().map(|connection| (connection.app_id, &connection.endpoint));
         match self.broker.standing(&socket.opening.credential, connected).await {
             Ok(Standing::Good { expires_at }) => socket.expires(expires_at),
-            Ok(Standing::Expired) if self.keeps_expired(socket) => socket.keep(),
-            Ok(Standing::Expired | Standing::Over) => self.close(socket, Close::SessionEnded),
+            Ok(Standing::Kept) => socket.keep(),
+            Ok(Standing::Over) => self.close(socket, Close::SessionEnded),
             Err(refusal) => {
                 // Nothing is known of it; asking again in a second is better than to cut all or to forget.
                 tracing::error!(error = &refusal as &dyn std::error::Error, "a socket's standing is not known");
                 socket.expires(Some(self.broker.now()));
             }
         }
-    }
-
-    fn keeps_expired(&self, socket: &Socket) -> bool {
-        let _ = socket;
-        false
     }
 
     /// Tells everybody of departures as they fall due. Never ends.
@@ -223,8 +218,13 @@ impl Hub {
 
 /// What an app allows its connections.
 pub(crate) fn caps(app: &App) -> Caps {
-    let _ = app;
-    Caps::default()
+    let limits = &app.settings.limits;
+    Caps {
+        connections: limits.connections,
+        endpoint_connections: limits.endpoint_connections,
+        groups: limits.groups_per_connection,
+        members: limits.members_per_group,
+    }
 }
 
 impl Receiver for Hub {

@@ -39,6 +39,8 @@ pub struct Metrics {
     pub tokens_minted: Counter,
     /// tokenIds traded for a session.
     pub tokens_redeemed: Counter,
+    /// TURN credentials handed out.
+    pub turn_credentials: Counter,
     requests: Family<Request, Counter>,
     refusals: Family<Reason, Counter>,
     mint_seconds: Histogram,
@@ -66,6 +68,7 @@ impl Default for Metrics {
         let metrics = Self {
             tokens_minted: Counter::default(),
             tokens_redeemed: Counter::default(),
+            turn_credentials: Counter::default(),
             requests: Family::default(),
             refusals: Family::default(),
             mint_seconds: latency(),
@@ -80,6 +83,7 @@ impl Default for Metrics {
         };
         registry.register("tokens_minted", "tokenIds minted", metrics.tokens_minted.clone());
         registry.register("tokens_redeemed", "tokenIds traded for a session", metrics.tokens_redeemed.clone());
+        registry.register("turn_credentials", "TURN credentials handed out", metrics.turn_credentials.clone());
         registry.register("http_requests", "Requests by route and status", metrics.requests.clone());
         registry.register("refusals", "Refused requests by reason", metrics.refusals.clone());
         registry.register("mint_seconds", "Time to mint, in seconds", metrics.mint_seconds.clone());

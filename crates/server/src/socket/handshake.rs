@@ -13,7 +13,7 @@ use respoke_wire::ack::AckStyle;
 use respoke_wire::payload;
 
 use super::{Knock, Sockets, plain};
-use crate::call::handshake_credential;
+use crate::call::{handshake_credential, host_of};
 
 impl Sockets {
     /// Answers `<sid>:<heartbeat timeout>:<close timeout>:<transports>`.
@@ -64,7 +64,8 @@ impl Sockets {
             refused.headers_mut().insert(RETRY_AFTER, (limited.retry_after.as_secs() + 1).into());
             return refused;
         }
-        let opening = Opening { credential, caller, address: knock.address, origin };
+        let host = host_of(headers, uri).map(str::to_owned);
+        let opening = Opening { credential, caller, address: knock.address, origin, host };
         let Some(socket) = self.hub.open(opening) else {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, FAULT);
         };

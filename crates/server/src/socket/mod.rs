@@ -189,8 +189,8 @@ impl Sockets {
     /// Existing clients come back without a pause of their own, so the spreading is what spares the next server.
     pub(crate) async fn drain(&self, within: Duration) {
         let clients = self.clients.all();
-        let pause = within.checked_div(u32::try_from(clients.len()).unwrap_or(u32::MAX)).unwrap_or_default();
-        let pause = pause.min(DRAIN_PAUSE_MAX);
+        let share = within.checked_div(u32::try_from(clients.len()).unwrap_or(u32::MAX)).unwrap_or_default();
+        let pause = share.min(SPREAD_MAX);
         let start = Instant::now();
         for (client, nth) in clients.iter().zip(0_u32..) {
             tokio::time::sleep_until(start + pause * nth).await;
@@ -204,8 +204,9 @@ impl Sockets {
     }
 }
 
-/// Between two clients that are told to come back: a few of them are no storm, and nobody should wait for them.
-const DRAIN_PAUSE_MAX: Duration = Duration::from_millis(10);
+/// How far apart clients are sent away at most: a few need no spreading, and a stop should not take long for them.
+const SPREAD_MAX: Duration = Duration::from_millis(20);
+
 /// How long a closed transport waits for its client to close too.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 

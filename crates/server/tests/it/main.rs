@@ -5,11 +5,13 @@
 
 mod admin_sessions;
 mod apps;
+mod call_reports;
 mod crash;
 mod drain;
 mod endpoints;
 mod groups;
 mod harness;
+mod history;
 mod hostile;
 mod hostile_sockets;
 mod hub_limits;
@@ -19,6 +21,7 @@ mod openapi;
 mod operating;
 mod polling;
 mod presence;
+mod push_tokens;
 mod revocation;
 mod roles;
 mod secrets;
@@ -28,3 +31,4 @@ mod signaling;
 mod slow;
 mod sockets;
 mod tokens;
+mod turn;
