@@ -70,3 +70,61 @@ fn what_one_connection_observes_has_a_limit() {
     drop(alice);
     crate::harness::eventually(|| (server.figure("respoked_hub_observers") == 0).then_some(()));
 }
+
+#[test]
+fn connections_of_an_endpoint_and_of_an_app_have_a_limit() {
+    let server = Server::start();
+    let admin = server.admin_token("admin");
+    let limit = |limits: Value| {
+        server.put(&format!("/v1/apps/{}", server.app)).admin(&admin).send(json!({"limits": limits})).ok();
+    };
+    limit(json!({"endpointConnections": 1}));
+    let mut alice = server.connect("alice");
+    let mut second = server.open_as("alice", &server.session("alice"));
+    let refusal = second.post("/v1/connections", json!({})).refused(401, "connection_limit");
+    assert!(text(&refusal["error"]).contains("Connection limit exceeded"), "existing clients look for these words");
+    let bob = server.connect("bob");
+    // Who registers anew takes its own place.
+    let first = alice.connection.clone();
+    alice.register(json!({}));
+    assert_ne!(first, alice.connection);
+    assert_eq!(server.connected(), ["alice", "bob"]);
+    limit(json!({"endpointConnections": null, "connections": 2}));
+    second.post("/v1/connections", json!({})).refused(401, "connection_limit");
+    alice.register(json!({}));
+    // A backend that takes another endpoint's name frees its own.
+    limit(json!({"endpointConnections": 1, "connections": 3}));
+    let mut backend = server.connect_backend("pbx");
+    backend.post("/v1/connections", json!({"endpointId": "alice"})).refused(401, "connection_limit");
+    assert_eq!(server.connected(), ["alice", "bob", "pbx"], "what is refused leaves the old one in place");
+    drop(bob);
+    crate::harness::eventually(|| (server.connected() == ["alice", "pbx"]).then_some(()));
+    second.post("/v1/connections", json!({})).refused(401, "connection_limit");
+    limit(json!({"endpointConnections": 2}));
+    second.register(json!({}));
+    assert_eq!(server.connected(), ["alice", "alice", "pbx"]);
+}
+
+#[test]
+fn groups_of_a_connection_and_members_of_a_group_have_a_limit() {
+    let server = Server::start();
+    let admin = server.admin_token("admin");
+    let limits = json!({"limits": {"groupsPerConnection": 2, "membersPerGroup": 2}});
+    server.put(&format!("/v1/apps/{}", server.app)).admin(&admin).send(limits).ok();
+    let (mut alice, mut bob, mut carol) = (server.connect("alice"), server.connect("bob"), server.connect("carol"));
+    let three = json!({"groups": ["one", "two", "three"]});
+    alice.post("/v1/groups", three).refused(403, "limit_reached");
+    assert_eq!(server.members("two"), ["alice"], "what was joined stays");
+    assert!(server.members("three").is_empty());
+    alice.join("one");
+    bob.join("one");
+    carol.post("/v1/groups", json!({"groups": ["one"]})).refused(403, "limit_reached");
+    let path = "/v1/channels/one/subscribers";
+    server.post(path).secret().send(json!({"endpointId": "carol"})).refused(403, "limit_reached");
+    bob.delete("/v1/groups", json!({"groups": ["one"]})).ok();
+    carol.join("one");
+    assert_eq!(server.members("one"), ["alice", "carol"]);
+    alice.delete("/v1/groups", json!({"groups": ["two"]})).ok();
+    alice.join("three");
+    assert_eq!(server.figure("respoked_hub_members"), 3);
+}
