@@ -50,7 +50,6 @@ impl Scene {
             .post("/v1/session-tokens")
             .send(json!({"tokenId": self.alice.app_token}))
             .refused(401, "token_refused");
-        assert_eq!(self.server.figure("respoked_sockets_closed_total{reason=\"session_ended\"}"), 1);
     }
 
     fn assert_alice_stays(mut self) {
@@ -64,7 +63,11 @@ impl Scene {
 fn a_session_ended_by_its_id_closes_its_socket() {
     let scene = Scene::set();
     let sessions = scene.server.get("/v1/sessions?endpointId=alice").secret().call().ok();
+    let mut other = scene.server.connect("alice");
     scene.server.delete(&format!("/v1/sessions/{}", text(&sessions[0]["id"]))).secret().call().ok();
+    other.get("/v1/groups").ok();
+    assert_eq!(scene.server.figure("respoked_sockets_closed_total{reason=\"session_ended\"}"), 1);
+    other.delete("/v1/connections/alice", Value::Null).ok();
     scene.assert_alice_gone();
 }
 
@@ -368,4 +371,47 @@ fn a_socket_registers_by_what_it_was_opened_with_alone() {
     let repeated = json!({"App-Secret": secret, "App-Token": null});
     backend.ask_with(&repeated, "post", "/v1/endpoints/pbx/connections", json!({"clientType": "asterisk"})).ok();
     assert_eq!(server.connected(), ["alice", "pbx"]);
+}
+
+#[test]
+fn an_app_may_keep_the_sockets_of_expired_sessions_but_not_of_revoked_ones() {
+    let keep = |scene: &Scene| {
+        let body = json!({"sessionExpiry": "keep"});
+        scene.server.put(&format!("/v1/apps/{}", scene.server.app)).admin(&scene.admin).send(body).ok();
+        // A backend's socket expires with its secret, whatever the app keeps: when this one is gone, alice was looked at.
+        let path = format!("/v1/apps/{}/secrets", scene.server.app);
+        let extra = scene.server.post(&path).admin(&scene.admin).send(json!({"name": "extra"})).ok();
+        note_secret(extra["secret"].as_str().unwrap());
+        let roll = format!("{path}/{}/roll", text(&extra["id"]));
+        let rolled = scene.server.post(&roll).admin(&scene.admin).send(json!({"overlap": "24h"})).ok();
+        note_secret(rolled["secret"].as_str().unwrap());
+        let mut backend = scene.server.open(&format!("app-secret={}", text(&extra["secret"])));
+        scene.server.clock.advance_secs(86_400);
+        assert_eq!(backend.end(), End::REVOKED);
+    };
+    let mut scene = Scene::set();
+    keep(&scene);
+    scene.alice.publish("room", "still here");
+    scene.carol.push("pubsub room alice still here");
+    assert!(!scene.server.alive(&scene.alice.app_token), "over HTTP it is over");
+    let again = scene.server.handshake(&format!("app-token={}", scene.alice.app_token));
+    assert_eq!(again.status, 403);
+    assert_eq!(scene.server.connected(), ["alice", "carol"]);
+    scene.server.delete(&format!("/v1/connections/{}", scene.alice.connection)).secret().call().ok();
+    assert_eq!(scene.alice.end(), End::REVOKED);
+
+    let scene = Scene::set();
+    keep(&scene);
+    scene.server.put("/v1/endpoints/alice/ban").secret().send(json!({})).ok();
+    scene.assert_alice_gone();
+
+    let scene = Scene::set();
+    keep(&scene);
+    scene.server.delete("/v1/sessions?endpointId=alice").secret().call().ok();
+    scene.assert_alice_gone();
+
+    let scene = Scene::set();
+    keep(&scene);
+    scene.server.delete(&format!("/v1/roles/{}", scene.server.role)).secret().call().ok();
+    scene.assert_alice_gone();
 }
