@@ -166,7 +166,8 @@ impl Hub {
         }
     }
 
-    async fn judge_one(&self, socket: &Arc<Socket>) {
+    /// Looks anew at one socket, and closes or keeps it accordingly.
+    pub async fn judge_one(&self, socket: &Arc<Socket>) {
         let connection = socket.connection();
         let connected = connection.as_ref().map(|connection| (connection.app_id, &connection.endpoint));
         match self.broker.standing(&socket.opening.credential, connected).await {

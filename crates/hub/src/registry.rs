@@ -176,18 +176,25 @@ impl Registry {
         self.app(id).map(|app| look(&mut app.lock())).unwrap_or_default()
     }
 
-    /// Adds a connection.
-    pub(crate) fn add(&self, connection: &Arc<Connection>, caps: Caps) -> Result<(), Full> {
+    /// Adds a connection; the one that it takes the place of, and that is removed after it, counts for no limit.
+    pub(crate) fn add(
+        &self,
+        connection: &Arc<Connection>,
+        instead_of: Option<&Connection>,
+        caps: Caps,
+    ) -> Result<(), Full> {
         // Adding to an app holds the map, so that an app found empty and removed is never added to.
         let mut apps = self.apps.write();
         let app = apps.entry(connection.app_id).or_default().clone();
         let mut app = app.lock();
         drop(apps);
-        if reached(app.connections.len(), caps.connections) {
+        let freed = instead_of.filter(|old| app.connections.contains_key(&old.id));
+        if reached(app.connections.len() - usize::from(freed.is_some()), caps.connections) {
             return Err(Full::App);
         }
+        let freed = freed.filter(|old| old.endpoint == connection.endpoint);
         let siblings = app.endpoints.entry(connection.endpoint.clone()).or_default();
-        if reached(siblings.len(), caps.endpoint_connections) {
+        if reached(siblings.len() - usize::from(freed.is_some()), caps.endpoint_connections) {
             return Err(Full::Endpoint);
         }
         siblings.push(connection.clone());

@@ -79,16 +79,19 @@ impl Socket {
         }
     }
 
-    /// Puts `connection` in the place of the present one, which is handed back, if `register` succeeds and the socket is
-    /// open. None: it is closed.
+    /// Puts `connection` in the place of the present one, which is handed back, if `register`, which is shown that one,
+    /// succeeds and the socket is open. None: it is closed.
     pub(crate) fn register<E>(
         &self,
         connection: &Arc<Connection>,
-        register: impl FnOnce() -> Result<(), E>,
+        register: impl FnOnce(Option<&Connection>) -> Result<(), E>,
     ) -> Option<Result<Option<Arc<Connection>>, E>> {
         match &mut *self.seat.lock() {
-            Seat::Open(present) => Some(register().map(|()| present.replace(connection.clone()))),
-            Seat::Closed => None,
+            // A closed outbox ends the socket too, once its transport has seen it.
+            Seat::Open(present) if self.outbox.closed().is_none() => {
+                Some(register(present.as_deref()).map(|()| present.replace(connection.clone())))
+            }
+            Seat::Open(_) | Seat::Closed => None,
         }
     }
 

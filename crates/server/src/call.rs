@@ -334,15 +334,25 @@ impl Call {
     }
 
     async fn prove(&self, api: &Api, credential: Credential) -> Result<Caller, Problem> {
+        let own = self.socket().filter(|socket| match (&credential, &socket.opening.credential) {
+            (Credential::AppToken(shown), Credential::AppToken(own)) => shown.expose() == own.expose(),
+            _ => false,
+        });
         // A session that expired while its socket was allowed to stay open still speaks on it.
-        if let Some(socket) = self.socket().filter(|socket| socket.kept())
-            && let (Credential::AppToken(shown), Credential::AppToken(own)) = (&credential, &socket.opening.credential)
-            && shown.expose() == own.expose()
-        {
+        if let Some(socket) = own.filter(|socket| socket.kept()) {
             return Ok(socket.opening.caller.clone());
         }
         match api.broker.authenticate(&credential, &self.facts.address.to_string()).await {
-            Err(Refusal::Unauthenticated) => Err(self.refused(api)),
+            Err(Refusal::Unauthenticated) => {
+                if let Some(socket) = own {
+                    // It may have expired just now.
+                    api.hub.judge_one(socket).await;
+                    if socket.kept() {
+                        return Ok(socket.opening.caller.clone());
+                    }
+                }
+                Err(self.refused(api))
+            }
             proved => Ok(proved?),
         }
     }

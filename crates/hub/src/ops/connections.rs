@@ -71,7 +71,7 @@ impl Hub {
             outbox: socket.outbox.clone(),
         });
         let caps = caps(&speaker.app);
-        let registered = socket.register(&connection, || self.registry.add(&connection, caps));
+        let registered = socket.register(&connection, |present| self.registry.add(&connection, present, caps));
         match registered.ok_or(Refusal::Unauthenticated)? {
             Ok(replaced) => {
                 if let Some(replaced) = replaced {

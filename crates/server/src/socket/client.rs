@@ -1,8 +1,8 @@
 //! Clients by their session ids, from the handshake on.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
@@ -49,6 +49,8 @@ pub(crate) struct Client {
     pub(super) style: AckStyle,
     transport: Mutex<Transport>,
     opened: Instant,
+    /// When it was first seen closed.
+    closed_at: OnceLock<Instant>,
     /// Heartbeats sent.
     heartbeats: AtomicU64,
 }
@@ -58,7 +60,7 @@ pub(crate) struct Client {
 enum Transport {
     None,
     WebSocket(CancellationToken),
-    Polling(Arc<Polling>, CancellationToken),
+    Polling(Arc<Polling>),
 }
 
 impl Client {
@@ -70,20 +72,17 @@ impl Client {
     }
 
     /// The polling of this client; with the first poll it is attached, and its inbox handed out.
-    pub(super) fn attach_polling(
-        &self,
-        parent: &CancellationToken,
-    ) -> (Arc<Polling>, Option<(mpsc::Receiver<String>, CancellationToken)>) {
+    pub(super) fn attach_polling(&self, parent: &CancellationToken) -> (Arc<Polling>, Option<mpsc::Receiver<String>>) {
         let mut transport = self.transport.lock();
-        if let Transport::Polling(polling, _) = &*transport {
+        if let Transport::Polling(polling) = &*transport {
             return (polling.clone(), None);
         }
-        let (polling, inbox) = Polling::new();
-        let (polling, token) = (Arc::new(polling), parent.child_token());
-        let before = std::mem::replace(&mut *transport, Transport::Polling(polling.clone(), token.clone()));
+        let (polling, inbox) = Polling::new(parent.child_token());
+        let polling = Arc::new(polling);
+        let before = std::mem::replace(&mut *transport, Transport::Polling(polling.clone()));
         drop(transport);
         before.end();
-        (polling, Some((inbox, token)))
+        (polling, Some(inbox))
     }
 
     /// Ends whatever transport there is.
@@ -91,8 +90,15 @@ impl Client {
         self.replace(Transport::None);
     }
 
-    pub(super) fn is_attached(&self) -> bool {
-        !matches!(&*self.transport.lock(), Transport::None)
+    /// Whether a closed client can be forgotten: its transport is gone, or it polls and has had `patience` to fetch its
+    /// last packets.
+    pub(super) fn is_over(&self, now: Instant, patience: Duration) -> bool {
+        let closed_at = *self.closed_at.get_or_init(|| now);
+        match &*self.transport.lock() {
+            Transport::None => true,
+            Transport::WebSocket(_) => false,
+            Transport::Polling(_) => now.duration_since(closed_at) > patience,
+        }
     }
 
     fn replace(&self, transport: Transport) {
@@ -114,7 +120,8 @@ impl Transport {
     fn end(self) {
         match self {
             Self::None => {}
-            Self::WebSocket(token) | Self::Polling(_, token) => token.cancel(),
+            Self::WebSocket(token) => token.cancel(),
+            Self::Polling(polling) => polling.replaced.cancel(),
         }
     }
 }
@@ -131,6 +138,7 @@ impl Clients {
             style,
             transport: Mutex::new(Transport::None),
             opened: Instant::now(),
+            closed_at: OnceLock::new(),
             heartbeats: AtomicU64::new(0),
         });
         self.0.write().insert(client.sid.clone(), client.clone());

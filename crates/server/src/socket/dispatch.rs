@@ -12,13 +12,16 @@ use super::{Client, Sockets};
 use crate::door::{Door, Tunnelled};
 
 impl Sockets {
-    /// Takes one packet; a request is answered when this returns. What it says is why the client has to go.
+    /// Takes one packet; a request is answered when this returns. The error says why the client has to go.
     pub(super) async fn take(&self, door: &Arc<Door>, client: &Client, text: &str) -> Result<(), Close> {
         self.hub.heard(&client.socket);
         match frame::decode(text) {
             Ok(Packet::Event { id, data }) => {
                 // Who does not read its answers is not given more to answer.
                 client.socket.outbox.room().await;
+                if let Some(why) = client.socket.outbox.closed() {
+                    return Err(why);
+                }
                 let tunnelled = self.answer(door, client, data).await;
                 if let Some(id) = id {
                     client.socket.outbox.offer(encode(client, id, &tunnelled));

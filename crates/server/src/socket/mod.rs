@@ -172,9 +172,11 @@ impl Sockets {
             self.hub.sweep();
             let now = Instant::now();
             for client in self.clients.all() {
-                if client.socket.outbox.closed().is_some() {
-                    if !client.is_attached() {
-                        self.clients.forget(&client);
+                if let Some(why) = client.socket.outbox.closed() {
+                    // One that reads too slowly is out of everything, though its transport may take a while to end.
+                    self.hub.close(&client.socket, why);
+                    if client.is_over(now, self.settings.heartbeat_timeout) {
+                        self.leave(&client, why);
                     }
                 } else if client.heartbeat_due(now, self.settings.heartbeat_interval) {
                     client.socket.outbox.offer(Bytes::from_static(frame::HEARTBEAT.as_bytes()));

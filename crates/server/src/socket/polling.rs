@@ -14,6 +14,7 @@ use respoke_hub::outbox::Taken;
 use respoke_wire::close::Close;
 use respoke_wire::{frame, payload};
 use tokio::sync::{Mutex, Notify, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use super::handshake::script;
 use super::{Client, Knock, Sockets, plain, text};
@@ -46,12 +47,15 @@ pub(super) struct Polling {
     turn: Mutex<()>,
     newer: Notify,
     greeted: AtomicBool,
+    /// Ends it once another transport takes its place.
+    pub(super) replaced: CancellationToken,
 }
 
 impl Polling {
-    pub(super) fn new() -> (Self, mpsc::Receiver<String>) {
+    pub(super) fn new(replaced: CancellationToken) -> (Self, mpsc::Receiver<String>) {
         let (inbox, packets) = mpsc::channel(INBOX_LEN_MAX);
-        (Self { inbox, turn: Mutex::default(), newer: Notify::new(), greeted: AtomicBool::new(false) }, packets)
+        let (turn, newer, greeted) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
+        (Self { inbox, turn, newer, greeted, replaced }, packets)
     }
 }
 
@@ -97,8 +101,9 @@ impl Sockets {
     /// The client's polling; the first poll starts the task that takes its packets.
     fn attach(self: &Arc<Self>, door: &Arc<Door>, client: &Arc<Client>) -> Arc<Polling> {
         let (polling, first) = client.attach_polling(&self.hard);
-        if let Some((mut inbox, replaced)) = first {
+        if let Some(mut inbox) = first {
             let (sockets, door, client) = (self.clone(), door.clone(), client.clone());
+            let replaced = polling.replaced.clone();
             self.tasks.spawn(async move {
                 loop {
                     let packet = tokio::select! {
@@ -124,11 +129,15 @@ impl Sockets {
         let newer = polling.newer.notified();
         let _turn = polling.turn.lock().await;
         let mut frames = VecDeque::new();
+        // Whoever polls is not silent, so it is answered before it would be found so.
+        let wait = POLL_TIMEOUT.min(self.settings.heartbeat_interval);
         let taken = tokio::select! {
             biased;
+            // What comes now is the other transport's to bring.
+            () = polling.replaced.cancelled() => None,
             taken = client.socket.outbox.take(&mut frames) => Some(taken),
             () = newer => None,
-            () = tokio::time::sleep(POLL_TIMEOUT) => None,
+            () = tokio::time::sleep(wait) => None,
         };
         match taken {
             None => return Bytes::from_static(frame::NOOP.as_bytes()),
@@ -136,8 +145,7 @@ impl Sockets {
             Some(Taken::Closed(why)) => {
                 let last = if why.come_back() { frame::NOT_HANDSHAKEN } else { frame::DISCONNECT };
                 frames.push_back(Bytes::from_static(last.as_bytes()));
-                client.detach();
-                self.clients.forget(client);
+                self.leave(client, why);
             }
         }
         payload::encode(frames.make_contiguous())

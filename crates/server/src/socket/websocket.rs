@@ -20,6 +20,7 @@ use respoke_wire::frame;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
@@ -152,15 +153,11 @@ impl Sockets {
         replaced: &CancellationToken,
         written: &CancellationToken,
     ) {
-        let why = loop {
+        loop {
             let message = tokio::select! {
                 biased;
                 () = replaced.cancelled() => return,
-                () = written.cancelled() => {
-                    // The client was told to go; what it still says is not heard, and its own close is waited for.
-                    let _ = tokio::time::timeout(CLOSE_TIMEOUT, async { while let Some(Ok(_)) = stream.next().await {} }).await;
-                    return;
-                }
+                () = written.cancelled() => break,
                 message = stream.next() => message,
             };
             let taken = match message {
@@ -169,16 +166,23 @@ impl Sockets {
                     self.hub.heard(&client.socket);
                     Ok(())
                 }
+                // What most clients do that go.
+                Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => Err(Close::Left),
                 Some(Ok(Message::Binary(_)) | Err(Error::Capacity(_) | Error::Protocol(_) | Error::Utf8(_))) => {
                     Err(Close::BadFrame)
                 }
                 Some(Ok(Message::Close(_)) | Err(_)) | None => Err(Close::Left),
             };
             if let Err(why) = taken {
-                break why;
+                self.hub.close(&client.socket, why);
+                if why == Close::Left {
+                    return;
+                }
+                break;
             }
-        };
-        self.hub.close(&client.socket, why);
+        }
+        // The client is told to go; what it still says is not heard, and its own close is waited for.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, async { while let Some(Ok(_)) = stream.next().await {} }).await;
     }
 
     /// Writes what waits, as much as there is at a time, until the outbox closes.

@@ -5,6 +5,8 @@
 //! With `TEST_CANARY_DIR` set, every secret that is used or handed out is written to a file there, and data
 //! folders and logs are left there too; the test command then looks for the one in the other.
 
+mod socket;
+
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -19,7 +21,10 @@ use respoke_core::secret::Secret;
 use respoked::config::{Config, Hidden};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use socket::{Ack, End, Poller, Socket, request_packet, summary, text_frame};
 
 /// The time of every in-process server.
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -72,6 +77,11 @@ impl Server {
     }
 
     pub(crate) fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_on(Builder::new_current_thread(), change)
+    }
+
+    /// A server on a runtime of its own.
+    pub(crate) fn start_on(mut runtime: Builder, change: impl FnOnce(&mut Config)) -> Self {
         let (data, folder) = data_folder();
         let mut config = Config {
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -86,7 +96,7 @@ impl Server {
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         let (server_clock, server_stop) = (clock.clone(), stop.clone());
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = runtime.enable_all().build().unwrap();
             runtime.block_on(async move {
                 let started = respoked::run::start(config, Arc::new(server_clock)).await.unwrap();
                 let first_run = started.first_run.as_ref().map(|first| {
@@ -294,6 +304,12 @@ impl Client {
             Answer { status: 401, .. } => false,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Takes the app's limits of rate away.
+    pub(crate) fn unlimited(&self, admin_token: &str) {
+        let limits = json!({"limits": {"app": null, "endpoint": null, "address": null}});
+        self.put(&format!("/v1/apps/{}", self.app)).admin(admin_token).send(limits).ok();
     }
 
     pub(crate) fn admin_token(&self, username: &str) -> String {

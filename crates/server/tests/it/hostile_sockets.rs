@@ -1,0 +1,124 @@
+//! Packets nobody should send.
+
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::harness::{End, Server, Socket};
+
+const BAD_FRAME: End = End { goodbye: false, code: Some(4000) };
+
+/// Lets a connection of alice do something bad, and holds the server to what follows: she is sent away, and bob is not.
+fn sent_away(bad: impl Fn(&mut Socket)) {
+    let server = Server::start();
+    let (mut alice, mut bob) = (server.connect("alice"), server.connect("bob"));
+    bob.join("room");
+    alice.join("room");
+    bad(&mut alice);
+    assert_eq!(alice.end(), BAD_FRAME);
+    bob.push("leave room alice");
+    assert_eq!((server.members("room"), server.connected()), (vec!["bob".to_owned()], vec!["bob".to_owned()]));
+    assert_eq!(server.figure("respoked_sockets_closed_total{reason=\"bad_frame\"}"), 1);
+}
+
+#[test]
+fn what_is_no_packet_ends_the_socket() {
+    for packet in ["", "x", "9::", "5:1", "5:x+::{}", "5:18446744073709551616+::{}", "\u{fffd}3\u{fffd}2::"] {
+        sent_away(|alice| alice.send(packet));
+    }
+}
+
+#[test]
+fn binary_frames_end_the_socket() {
+    sent_away(|alice| alice.send_message(Message::binary(b"2::".to_vec())));
+}
+
+#[test]
+fn frames_that_are_too_long_end_the_socket() {
+    sent_away(|alice| alice.send(&format!("5:1+::{}", "x".repeat(100 * 1024))));
+    sent_away(|alice| alice.send(&"x".repeat(4 << 20)));
+    // A head that promises more than there will ever be: a frame of 2^62 bytes, and one in endless pieces.
+    sent_away(|alice| alice.send_raw(&[0x81, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]));
+    sent_away(|alice| {
+        alice.send_raw(&[0x01, 0x80, 0, 0, 0, 0]);
+        let piece = [vec![0x00, 0xfe, 0x80, 0, 0, 0, 0, 0], vec![b'x'; 0x8000]].concat();
+        for _ in 0..5 {
+            alice.send_raw(&piece);
+        }
+    });
+}
+
+#[test]
+fn what_breaks_the_websocket_ends_the_socket() {
+    // A reserved bit, a reserved kind, text that is no UTF-8, a piece of nothing, a ping of 126 bytes.
+    let ping = [vec![0x89, 0xfe, 0, 126], vec![0; 130]].concat();
+    for bytes in [
+        &[0xc1_u8, 0x80, 0, 0, 0, 0][..],
+        &[0x83, 0x80, 0, 0, 0, 0],
+        &[0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe],
+        &[0x80, 0x80, 0, 0, 0, 0],
+        &ping,
+    ] {
+        sent_away(|alice| alice.send_raw(bytes));
+    }
+}
+
+#[test]
+fn what_is_understood_and_not_used_is_passed_over() {
+    let server = Server::start();
+    let mut alice = server.connect("alice");
+    for packet in
+        ["1::", "2::", "2:::", "3:::text", "4:::{}", "6:::1+[]", "7:::1+0", "8::", "5:1+:/room:{}", "0::/room"]
+    {
+        alice.send(packet);
+    }
+    alice.send_message(Message::Ping(b"x".to_vec().into()));
+    alice.get("/v1/groups").ok();
+    assert_eq!(server.connected(), ["alice"]);
+}
+
+#[test]
+fn requests_that_cannot_be_read_are_refused_and_the_socket_stays() {
+    let server = Server::start();
+    let mut alice = server.connect("alice");
+    let mut bob = server.connect("bob");
+    let deep = |depth: usize| serde_json::from_str::<Value>(&format!("{}1{}", "[".repeat(depth), "]".repeat(depth)));
+    alice.post("/v1/messages", json!({"to": "bob", "message": deep(20).unwrap()})).ok();
+    assert_eq!(bob.pushed().len(), 1);
+    for (name, data) in [
+        ("too deep", json!({"to": "bob", "message": deep(60).unwrap()})),
+        ("a list", json!(["to", "bob"])),
+        ("text", json!("to=bob")),
+        ("a number", json!(7)),
+        ("control characters", json!({"to": "b\u{0}b", "message": "x"})),
+        ("long", json!({"to": "b".repeat(257), "message": "x"})),
+    ] {
+        assert_eq!(alice.post("/v1/messages", data).status, 400, "{name}");
+    }
+    // Nested so deeply that it must not even be skipped with a call for each level.
+    for argument in [format!("{}{}", "[".repeat(50_000), "]".repeat(50_000)), "{\"a\":".repeat(20_000)] {
+        alice.send(&format!("5:77+::{{\"name\":\"post\",\"args\":[{argument}]}}"));
+        assert_eq!(alice.until_ack(77)[0]["statusCode"], 400);
+    }
+    let just = |len: usize| json!({"to": "bob", "message": "x".repeat(len - json!({"to": "bob", "message": ""}).to_string().len())});
+    alice.post("/v1/messages", just(20_000)).ok();
+    alice.post("/v1/messages", just(20_001)).refused(413, "body_too_large");
+    assert_eq!(bob.pushed().len(), 1);
+    for path in ["/v1/groups/%ff", "/v1/%2e%2e/metrics", "//v1/groups", "/v1//groups", "v1", "", "?", "#"] {
+        let status = alice.get(path).status;
+        assert!([400, 404].contains(&status), "{path}: {status}");
+    }
+    let headers: Value = (0..40).map(|number| (format!("x-{number}"), "y")).collect();
+    assert_eq!(alice.ask_with(&headers, "get", "/v1/groups", Value::Null).status, 400);
+    alice.ask_with(&json!({"App-Token\r\nx": "y", "x": "a\r\nb"}), "get", "/v1/groups", Value::Null).ok();
+}
+
+#[test]
+fn ids_are_answered_as_they_were_given_even_twice() {
+    let server = Server::start();
+    let mut alice = server.connect("alice");
+    for id in [0, 1, 1, u64::MAX, u64::MAX] {
+        alice.send(&crate::harness::request_packet(id, "get", "/v1/groups", &Value::Null));
+        assert_eq!(alice.until_ack(id)[0]["statusCode"], 200);
+    }
+    assert_eq!(alice.acks_len(), 0);
+}

@@ -1,0 +1,114 @@
+//! `/v1/messages`: to whom, by whom.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Server, note_secret, text};
+
+const NOTHING: Vec<String> = Vec::new();
+
+#[test]
+fn a_message_reaches_every_connection_of_the_receiver() {
+    let server = Server::start();
+    let (mut alice, mut other) = (server.connect("alice"), server.connect("alice"));
+    let (mut bob, mut tablet) = (server.connect("bob"), server.connect("bob"));
+    let sent = alice.post("/v1/messages", json!({"to": "bob", "message": {"deep": [1, null]}})).ok();
+    assert_eq!(sent["message"], "success");
+    let push = bob.push("message alice {\"deep\":[1,null]}");
+    let header = &push["args"][0]["header"];
+    assert_eq!((&header["to"], &header["fromConnection"]), (&json!("bob"), &json!(alice.connection)));
+    assert_eq!(header["messageId"], sent["messageId"]);
+    assert_eq!(tablet.pushed(), ["message alice {\"deep\":[1,null]}"]);
+    assert_eq!((alice.pushed(), other.pushed()), (NOTHING, NOTHING));
+
+    for name in ["toConnection", "connectionId"] {
+        alice.post("/v1/messages", json!({"to": "bob", name: bob.connection, "message": "one"})).ok();
+        assert_eq!((bob.pushed(), tablet.pushed()), (vec!["message alice one".to_owned()], NOTHING));
+    }
+    alice.post("/v1/messages", json!({"to": "nobody", "message": "x"})).ok();
+    alice.post("/v1/messages", json!({"to": "alice", "message": "to myself", "ccSelf": true})).ok();
+    assert_eq!((alice.pushed(), other.pushed()), (NOTHING, vec!["message alice to myself".to_owned()]));
+    let refusal = alice.post("/v1/messages", json!({})).refused(400, "invalid");
+    let expected = json!({
+        "to": ["to is a missing required parameter."], "message": ["message is a missing required parameter."]
+    });
+    assert_eq!(refusal["validationErrors"], expected);
+}
+
+#[test]
+fn a_copy_to_oneself_names_the_receiver() {
+    let server = Server::start();
+    let (mut alice, mut other, mut bob) = (server.connect("alice"), server.connect("alice"), server.connect("bob"));
+    alice.post("/v1/messages", json!({"to": "bob", "message": "hi", "ccSelf": true})).ok();
+    let copy = other.push("message alice hi");
+    let header = &copy["args"][0]["header"];
+    assert_eq!((&header["toOriginal"], &header["from"]), (&json!("bob"), &json!("alice")));
+    assert!(bob.push("message alice hi")["args"][0]["header"].get("toOriginal").is_none());
+    assert_eq!((alice.pushed(), other.pushed(), bob.pushed()), (NOTHING, NOTHING, NOTHING));
+}
+
+#[test]
+fn a_backend_speaks_for_whom_it_names() {
+    let server = Server::start();
+    let (mut alice, mut backend) = (server.connect("alice"), server.connect_backend("backend"));
+    backend.post("/v1/messages", json!({"to": "alice", "endpointId": "BATMAN", "message": 1})).ok();
+    backend.post("/v1/messages", json!({"to": "alice", "message": 2})).ok();
+    server.post("/v1/messages").secret().send(json!({"to": "alice", "message": 3})).ok();
+    server.post("/v1/messages").secret().send(json!({"to": "alice", "endpointId": "BATMAN", "message": 4})).ok();
+    let mut bare = server.open(&format!("app-secret={}", server.secret));
+    bare.post("/v1/messages", json!({"to": "alice", "message": 5})).ok();
+    bare.post("/v1/connections", json!({})).refused(400, "invalid");
+    // An endpoint speaks as itself, over either door.
+    alice.post("/v1/messages", json!({"to": "alice", "endpointId": "BATMAN", "message": 6})).ok();
+    server
+        .post("/v1/messages")
+        .token(&alice.app_token)
+        .send(json!({"to": "alice", "endpointId": "X", "message": 7}))
+        .ok();
+    let expected = ["BATMAN 1", "backend 2", "__SYSTEM__ 3", "BATMAN 4", "__SYSTEM__ 5", "alice 7"];
+    assert_eq!(alice.pushed(), expected.map(|rest| format!("message {rest}")));
+}
+
+#[test]
+fn an_admin_names_the_app_where_there_are_several() {
+    let server = Server::start();
+    let admin = server.admin_token("admin");
+    let mut alice = server.connect("alice");
+    let mut only = server.open(&format!("admin-token={admin}"));
+    only.post("/v1/connections", json!({"endpointId": "root"})).ok();
+    only.post("/v1/messages", json!({"to": "alice", "message": "the only app"})).ok();
+    assert_eq!(alice.pushed(), ["message root the only app"]);
+    let other = server.post("/v1/apps").admin(&admin).send(json!({"name": "other"})).ok();
+    note_secret(other["secret"].as_str().unwrap());
+    let mut socket = server.open(&format!("admin-token={admin}"));
+    socket.post("/v1/connections", json!({"endpointId": "root"})).refused(400, "invalid");
+    socket.post("/v1/connections", json!({"appId": server.app})).refused(400, "invalid");
+    socket.post("/v1/connections", json!({"endpointId": "root", "appId": server.app})).ok();
+    // On a socket the app is the connection's, unless another is named.
+    socket.post("/v1/messages", json!({"to": "alice", "message": "here"})).ok();
+    socket.post("/v1/messages", json!({"to": "alice", "message": "there", "appId": text(&other["id"])})).ok();
+    assert_eq!(alice.pushed(), ["message root here"]);
+    server.post("/v1/messages").admin(&admin).send(json!({"to": "alice", "message": "x"})).refused(400, "invalid");
+}
+
+#[test]
+fn a_backend_ends_a_connection_by_its_id() {
+    let server = Server::start();
+    let (mut alice, mut other, mut backend) =
+        (server.connect("alice"), server.connect("alice"), server.connect_backend("x"));
+    backend.delete(&format!("/v1/connections/{}", alice.connection), Value::Null).ok();
+    assert_eq!(alice.end(), crate::harness::End::REVOKED);
+    assert_eq!(server.connected(), ["alice", "x"]);
+    server.delete(&format!("/v1/connections/{}", alice.connection)).secret().call().refused(404, "not_found");
+    // An endpoint ends its own, whatever it names.
+    other.delete(&format!("/v1/connections/{}", backend.connection), Value::Null).ok();
+    assert_eq!(server.connected(), ["x"]);
+    other.post("/v1/groups", json!({"groups": ["room"]})).refused(409, "not_connected");
+    other.register(json!({}));
+    assert_eq!(server.connected(), ["alice", "x"]);
+    server.get("/v1/connections").token(&other.app_token).call().refused(403, "forbidden");
+    let shown = server.get("/v1/connections?endpointId=alice").secret().call().ok();
+    let connection = &shown[0];
+    assert_eq!((&connection["id"], &connection["type"]), (&json!(other.connection), &json!("websocket")));
+    assert_eq!((&connection["clientType"], &connection["ipAddress"]), (&json!("WEB"), &json!("127.0.0.1")));
+    assert_eq!((&connection["appId"], &connection["roleId"]), (&json!(server.app), &json!(server.role)));
+}

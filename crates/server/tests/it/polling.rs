@@ -1,0 +1,171 @@
+//! Long polling, and sockets that fall silent.
+
+use serde_json::{Value, json};
+
+use crate::harness::{End, Poller, Server, eventually, request_packet, summary};
+
+const SILENT: &str = "respoked_sockets_closed_total{reason=\"silent\"}";
+
+/// A server that hears soon of who is silent.
+fn impatient() -> Server {
+    Server::start_with(|config| {
+        config.heartbeat_interval_secs = 1;
+        config.heartbeat_timeout_secs = 2;
+    })
+}
+
+fn poller(server: &Server, endpoint: &str) -> Poller {
+    let poller = server.poller(&format!("app-token={}", server.session(endpoint)));
+    poller.ask(1, "post", "/v1/connections", &json!({})).1.ok();
+    poller
+}
+
+/// The packets as one body.
+fn body(packets: &[String]) -> String {
+    let framed = packets.iter().map(|packet| format!("\u{fffd}{}\u{fffd}{packet}", packet.encode_utf16().count()));
+    framed.collect::<Vec<_>>().concat()
+}
+
+#[test]
+fn a_client_that_polls_does_all_that_others_do() {
+    let server = Server::start();
+    let (poller, mut bob) = (poller(&server, "alice"), server.connect("bob"));
+    bob.join("room");
+    let observe = request_packet(3, "post", "/v1/presenceobservers", &json!({"endpointList": ["bob"]}));
+    let join = request_packet(2, "post", "/v1/groups", &json!({"groups": ["room"]}));
+    assert_eq!(poller.bring(body(&[join, observe]).as_bytes()).text, "1");
+    bob.push("join room alice");
+    // Beyond the basic plane, and more than one packet in an answer.
+    bob.publish("room", "\u{1f600}\u{fffd}");
+    bob.post("/v1/presence", json!({"presence": {"type": "away"}})).ok();
+    let mut packets = Vec::new();
+    eventually(|| {
+        packets.extend(poller.poll());
+        (packets.len() == 4).then_some(())
+    });
+    assert!(packets[0].starts_with("6:::2+[{") && packets[1].starts_with("6:::3+[{"), "{packets:?}");
+    let pushed =
+        |packet: &String| summary(&serde_json::from_str::<Value>(packet.strip_prefix("5:::").unwrap()).unwrap());
+    assert_eq!(pushed(&packets[2]), "pubsub room bob \u{1f600}\u{fffd}");
+    assert_eq!(pushed(&packets[3]), "presence bob away");
+    assert_eq!(poller.bring(b"0::").text, "1");
+    bob.push("leave room alice");
+    assert_eq!(server.connected(), ["bob"]);
+}
+
+#[test]
+fn a_newer_poll_ends_the_older() {
+    let server = Server::start();
+    let poller = poller(&server, "alice");
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let poller = poller.clone();
+            std::thread::spawn(move || poller.poll())
+        })
+        .collect();
+    let (ended, last): (Vec<_>, Vec<_>) = {
+        eventually(|| (waiting.iter().filter(|poll| poll.is_finished()).count() == 2).then_some(()));
+        waiting.into_iter().partition(std::thread::JoinHandle::is_finished)
+    };
+    assert!(ended.into_iter().all(|poll| poll.join().unwrap() == ["8::"]));
+    server.post("/v1/messages").secret().send(json!({"to": "alice", "message": "x"})).ok();
+    for poll in last {
+        assert!(poll.join().unwrap()[0].starts_with("5:::{\"name\":\"message\""));
+    }
+}
+
+#[test]
+fn a_payload_is_bounded_and_a_broken_one_ends_the_client() {
+    let server = Server::start();
+    let many = |count: usize| body(&vec!["2::".to_owned(); count]);
+    let patient = poller(&server, "patient");
+    assert_eq!(patient.bring(many(100).as_bytes()).text, "1");
+    patient.ask(9, "get", "/v1/groups", &Value::Null).1.ok();
+    for (payload, status) in [
+        (many(101).into_bytes(), 400),
+        (many(10_000).into_bytes(), 400),
+        (vec![b'x'; 400 * 1024 + 1], 413),
+        (vec![0xff, 0xfe], 400),
+        ("\u{fffd}4\u{fffd}2::".into(), 400),
+        ("\u{fffd}99999999999999999999\u{fffd}2::".into(), 400),
+    ] {
+        let poller = poller(&server, "alice");
+        assert_eq!(poller.bring(&payload).status, status);
+        if status == 400 {
+            eventually(|| (server.connected() == ["patient"]).then_some(()));
+        } else {
+            poller.bring(b"0::");
+        }
+    }
+    // Read, and then found to be no packet.
+    let poller = poller(&server, "alice");
+    poller.bring(b"no packet");
+    eventually(|| (server.connected() == ["patient"]).then_some(()));
+    assert_eq!(poller.poll(), ["0::"]);
+}
+
+#[test]
+fn a_poll_that_waits_is_not_silent_and_one_that_stops_is() {
+    let server = impatient();
+    let poller = poller(&server, "alice");
+    poller.ask(2, "post", "/v1/groups", &json!({"groups": ["room"]})).1.ok();
+    for _ in 0..4 {
+        assert_eq!(poller.poll(), ["8::"]);
+    }
+    assert_eq!(server.members("room"), ["alice"]);
+    eventually(|| (server.figure(SILENT) == 1).then_some(()));
+    assert!(server.members("room").is_empty() && server.connected().is_empty());
+    assert_eq!(poller.poll(), ["7:::1+0"]);
+}
+
+#[test]
+fn a_silent_peer_is_closed_and_one_that_answers_is_not() {
+    let server = impatient();
+    let (mut alice, mut mute) = (server.connect("alice"), server.connect("mute"));
+    mute.mute = true;
+    let never_opened = server.sid(&format!("app-token={}", server.session("alice")));
+    alice.until(|alice| (alice.heartbeats == 5).then_some(()));
+    assert_eq!(mute.end(), End { goodbye: false, code: Some(4010) });
+    assert!(mute.heartbeats > 0);
+    assert_eq!(server.connected(), ["alice"]);
+    assert_eq!((server.figure(SILENT), server.figure("respoked_sockets")), (2, 1));
+    let mut late = server.websocket(&never_opened);
+    assert_eq!(late.packet().as_deref(), Some("7:::1+0"));
+    alice.get("/v1/groups").ok();
+}
+
+#[test]
+fn what_is_kept_of_a_polling_client_that_was_closed_is_forgotten() {
+    let server = impatient();
+    let (soon, late) = (poller(&server, "alice"), poller(&server, "bob"));
+    server.delete("/v1/sessions?all=true").secret().call().ok();
+    eventually(|| server.connected().is_empty().then_some(()));
+    assert_eq!(soon.poll(), ["0::"]);
+    // Each of these takes longer to be found silent than the last packets wait.
+    for count in 1..=2 {
+        server.sid(&format!("app-secret={}", server.secret));
+        eventually(|| (server.figure(SILENT) == count).then_some(()));
+    }
+    assert_eq!(late.poll(), ["7:::1+0"]);
+}
+
+#[test]
+fn scripts_poll_where_that_is_switched_on() {
+    let server = Server::start_with(|config| config.jsonp_polling = true);
+    let credential = format!("app-token={}", server.session("alice"));
+    let answer = server.get(&format!("/socket.io/1/?{credential}&jsonp=7")).call();
+    assert_eq!(answer.header("content-type"), Some("application/javascript; charset=UTF-8"));
+    let sid = answer.text.strip_prefix("io.j[7](\"").unwrap().split(':').next().unwrap().to_owned();
+    assert!(answer.text.ends_with(":60:60:websocket,xhr-polling,jsonp-polling\");"));
+    let refused = server.get("/socket.io/1/?jsonp=7").call();
+    assert_eq!(refused.text, "io.j[7](new Error(\"handshake unauthorized\"));");
+    let path = format!("/socket.io/1/jsonp-polling/{sid}");
+    assert_eq!(server.get(&format!("{path}?i=3")).call().text, "io.j[3](\"1::\");");
+    let packet = json!(request_packet(1, "post", "/v1/connections", &json!({}))).to_string();
+    let form = form_urlencoded::Serializer::new(String::new()).append_pair("d", &packet).finish();
+    let request = server.post(&format!("{path}?i=4")).header("Content-Type", "application/x-www-form-urlencoded");
+    assert_eq!(request.raw(form.as_bytes()).text, "1");
+    let ack = server.get(&format!("{path}?i=5%22")).call().text;
+    assert!(ack.starts_with("io.j[0](\"6:::1+["), "what is no number becomes no part of a script: {ack}");
+    assert_eq!(server.connected(), ["alice"]);
+}

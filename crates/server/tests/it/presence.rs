@@ -1,0 +1,127 @@
+//! `/v1/presence` and `/v1/presenceobservers`.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Server, Socket};
+
+const NOTHING: Vec<String> = Vec::new();
+
+fn say(socket: &mut Socket, kind: impl Into<Value>) {
+    socket.post("/v1/presence", json!({"presence": {"type": kind.into()}})).ok();
+}
+
+fn observe(socket: &mut Socket, endpoints: &[&str]) -> Value {
+    socket.post("/v1/presenceobservers/", json!({"endpointList": endpoints})).ok()
+}
+
+#[test]
+fn observers_hear_of_each_connection_before_the_setter_is_answered() {
+    let server = Server::start();
+    let (mut alice, mut bob) = (server.connect("alice"), server.connect("bob"));
+    observe(&mut bob, &["alice"]);
+    let presence = json!({"type": "away", "show": "lunch", "status": {"until": 13}});
+    alice.post("/v1/presence", json!({"presence": presence})).ok();
+    let push = bob.push("presence alice away");
+    let argument = &push["args"][0];
+    assert_eq!((&argument["show"], &argument["status"]), (&json!("lunch"), &json!({"until": 13})));
+    assert_eq!(argument["header"]["channel"], "presence:alice");
+    assert_eq!(argument["header"]["fromConnection"], json!(alice.connection));
+    say(&mut alice, json!({"any": ["json"]}));
+    say(&mut alice, "unavailable");
+    assert_eq!(bob.pushed(), ["presence alice {\"any\":[\"json\"]}", "presence alice unavailable"]);
+    assert_eq!(alice.pushed(), NOTHING);
+}
+
+#[test]
+fn a_new_observer_learns_what_is_by_answer_and_by_push() {
+    let server = Server::start();
+    let (mut alice, mut second, mut third) =
+        (server.connect("alice"), server.connect("alice"), server.connect("alice"));
+    say(&mut alice, "chat");
+    say(&mut second, "unavailable");
+    let mut bob = server.connect("bob");
+    let answer = bob.post("/v1/presence-observers", json!({"endpointList": ["alice", "nobody"]})).ok();
+    // The push is there before the answer: the JavaScript client reads only the push.
+    assert_eq!(bob.pushes_len(), 1);
+    assert_eq!(bob.pushed(), ["presence alice chat"]);
+    let states = json!({
+        &alice.connection: {"type": "chat"},
+        &second.connection: {"type": "unavailable"},
+        &third.connection: {"type": "unavailable"},
+    });
+    assert_eq!(
+        answer,
+        json!([{"endpointId": "alice", "connectionStates": states}, {"endpointId": "nobody", "connectionStates": {}}])
+    );
+    say(&mut third, "dnd");
+    assert_eq!(bob.pushed(), ["presence alice dnd"]);
+}
+
+#[test]
+fn being_in_a_group_together_gives_no_presence() {
+    let server = Server::start();
+    let (mut alice, mut bob) = (server.connect("alice"), server.connect("bob"));
+    alice.join("room");
+    bob.join("room");
+    say(&mut alice, "chat");
+    assert_eq!(bob.pushed(), NOTHING);
+    assert_eq!(server.figure("respoked_hub_observers"), 0);
+}
+
+#[test]
+fn ones_other_connections_may_observe_oneself() {
+    let server = Server::start();
+    let (mut one, mut two) = (server.connect("alice"), server.connect("alice"));
+    observe(&mut one, &["alice"]);
+    observe(&mut two, &["alice"]);
+    say(&mut one, "away");
+    assert_eq!((one.pushed(), two.pushed()), (NOTHING, vec!["presence alice away".to_owned()]));
+}
+
+#[test]
+fn each_connection_that_ends_is_unavailable_of_its_own() {
+    let server = Server::start();
+    let (one, mut two) = (server.connect("alice"), server.connect("alice"));
+    let mut bob = server.connect("bob");
+    observe(&mut bob, &["alice"]);
+    let first = one.connection.clone();
+    drop(one);
+    assert_eq!(bob.push("presence alice unavailable")["args"][0]["header"]["fromConnection"], json!(first));
+    assert_eq!(bob.pushed(), NOTHING);
+    two.delete(&format!("/v1/connections/{}", two.connection.clone()), Value::Null).ok();
+    assert_eq!(bob.push("presence alice unavailable")["args"][0]["header"]["fromConnection"], json!(two.connection));
+    assert_eq!(observe(&mut bob, &["alice"]), json!([{"endpointId": "alice", "connectionStates": {}}]));
+    // Its socket is open; it needs a connection again.
+    two.post("/v1/presence", json!({"presence": {"type": "x"}})).refused(409, "not_connected");
+    two.post("/v1/presenceobservers", json!({"endpointList": []})).refused(409, "not_connected");
+}
+
+#[test]
+fn a_backend_says_presence_for_others() {
+    let server = Server::start();
+    let (alice, mut bob) = (server.connect("alice"), server.connect("bob"));
+    observe(&mut bob, &["alice"]);
+    server.post("/v1/presence").secret().send(json!({"endpointId": "alice", "presence": {"type": "busy"}})).ok();
+    assert_eq!(bob.push("presence alice busy")["args"][0]["header"]["fromConnection"], json!(alice.connection));
+    let nobody = json!({"endpointId": "nobody", "presence": {"type": "busy"}});
+    server.post("/v1/presence").secret().send(nobody).refused(404, "not_found");
+    // An endpoint speaks for itself whatever it names.
+    bob.post("/v1/presence", json!({"endpointId": "alice", "presence": {"type": "x"}})).ok();
+    assert_eq!(bob.pushed(), NOTHING);
+}
+
+#[test]
+fn presence_is_bounded_and_needs_a_type() {
+    let server = Server::start();
+    let mut alice = server.connect("alice");
+    alice.post("/v1/presence", json!({"presence": {"type": "x".repeat(4_095)}})).refused(400, "invalid");
+    say(&mut alice, "x".repeat(4_094));
+    alice.post("/v1/presence", json!({})).refused(400, "invalid");
+    alice.post("/v1/presence", json!({"presence": {}})).refused(400, "invalid");
+    alice.post("/v1/presenceobservers", json!({})).refused(400, "invalid");
+    server
+        .post("/v1/presence")
+        .token(&alice.app_token)
+        .send(json!({"presence": {"type": 1}}))
+        .refused(409, "not_connected");
+}
