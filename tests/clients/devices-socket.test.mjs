@@ -72,9 +72,9 @@ describe('Android', () => {
   it('registers, changes and deletes its push token', async () => {
     const anna = await connect('android', unlike('anna'));
     const path = `/v1/connections/${anna.id}/push-token`;
-    const { id } = await anna.ok('post', path, { token: 'CANARY-google-token-0123456789', service: 'google' });
+    const { id } = await anna.ok('post', path, { token: 'google-token-0123456789', service: 'google' });
     assert.ok(typeof id === 'string' && id !== '');
-    const changed = await anna.ok('put', `${path}/${id}`, { token: 'CANARY-google-token-9876543210', service: 'google' });
+    const changed = await anna.ok('put', `${path}/${id}`, { token: 'google-token-9876543210', service: 'google' });
     assert.ok(typeof changed.id === 'string');
     await anna.ok('delete', `${path}/${id}`);
   });
@@ -150,7 +150,7 @@ describe('iOS', () => {
 
   it('registers a push token, and PUT moves it to whoever is logged in now', async () => {
     const [ida, ivo] = [await connect('ios', unlike('ida')), await connect('ios', unlike('ivo'))];
-    const token = { token: 'CANARY-apple-token-0123456789', service: 'apple' };
+    const token = { token: 'apple-token-0123456789', service: 'apple' };
     const { id } = await ida.ok('post', `/v1/connections/${ida.id}/push-token`, token);
     const moved = await ivo.ok('put', `/v1/connections/${ivo.id}/push-token/${id}`, token);
     assert.ok(typeof moved.id === 'string' && moved.id !== '');
