@@ -158,7 +158,7 @@ describe('presence', () => {
     for (const device of [alice, bob]) await device.assertQuiet();
   });
 
-  it('comes with the registration: the snapshot in the answer, and before it a push per connection that is available', async () => {
+  it('comes with the registration: a snapshot in the answer, and before it a push per connection that is available', async () => {
     const bob = unlike('bob');
     const [desk, phone, silent, hidden] = [await connect(bob), await connect(bob), await connect(bob), await connect(bob)];
     await setPresence(desk, 'available');

@@ -136,7 +136,9 @@ describe('requests on a socket', () => {
     await device.refused(404, 'post', '/somewhere/else');
     await device.refused(405, 'put', '/v1/messages', {});
     const argument = (text) => JSON.stringify({ name: 'post', args: [text] });
-    const odd = [argument('{"url":'), argument('text'), argument('[]'), argument(7), '{"name":"post","args":[]}', '{"name":"post"}'];
+    const odd = [
+      argument('{"url":'), argument('text'), argument('[]'), argument(7), '{"name":"post","args":[]}', '{"name":"post"}',
+    ];
     let id = 5000;
     for (const event of odd) {
       id += 1;
@@ -218,9 +220,8 @@ describe('a websocket', () => {
 
   it('is not offered compression by whoever asks for it', async () => {
     const { sid } = await handshake(server, `?${SAILS}&app-token=${token}`);
-    const socket = await openRawSocket(server, {
-      path: `/socket.io/1/websocket/${sid}`, headers: [['Sec-WebSocket-Extensions', 'permessage-deflate; client_max_window_bits']],
-    });
+    const headers = [['Sec-WebSocket-Extensions', 'permessage-deflate; client_max_window_bits']];
+    const socket = await openRawSocket(server, { path: `/socket.io/1/websocket/${sid}`, headers });
     assert.ok(!socket.upgrade.headers.some(([name]) => name.toLowerCase() === 'sec-websocket-extensions'));
     socket.end();
   });
@@ -275,7 +276,9 @@ describe('xhr-polling', () => {
     assertMessage(await bob.push('message'), { from: poller, to: bob.endpointId, body: payload });
 
     // More than one push that waits comes in one body.
-    for (const message of ['first', payload, 'third']) await bob.ok('post', '/v1/messages', { to: 'alice', message, toConnection: poller.id });
+    for (const message of ['first', payload, 'third']) {
+      await bob.ok('post', '/v1/messages', { to: 'alice', message, toConnection: poller.id });
+    }
     const arrived = () => poller.frames.filter((frame) => frame.name === 'message').map((frame) => frame.argument.body);
     while (arrived().length < 3) await poller.poll();
     assert.deepEqual(arrived(), ['first', payload, 'third']);
