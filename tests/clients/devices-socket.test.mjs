@@ -1,5 +1,5 @@
 // Whole conversations on a socket as each client holds them: Android, iOS, Asterisk, Go, Node. What goes out is what the
-// client sends, frame by frame; what comes back is what it can read (protocol dossier 2.5, 3.5 to 3.7, 4.7 to 4.10, 6).
+// client sends, frame by frame; what comes back is what it can read (docs/protocol.md 2.5, 3.5 to 3.7, 4.6, 4.10, 6).
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';

@@ -7,12 +7,19 @@ import { after, before, describe, it } from 'node:test';
 import { connectDevice, DIALECTS, handshake, logInAs, openDevice } from './devices.mjs';
 import { createApp, createRole, logIn, startWithApp } from './harness.mjs';
 import { call, json } from './http.mjs';
+import { Poller } from './polling.mjs';
+import { assertPresence } from './pushes.mjs';
 import { openRawSocket } from './raw-socket.mjs';
 import { within } from './waiting.mjs';
 
+const SILENCE_SECS = 5;
+
 let world, server, app, adminToken;
 before(async () => {
-  world = await startWithApp({ settings: { outbox_frames_max: 50, write_timeout_secs: 2 } });
+  const settings = {
+    outbox_frames_max: 50, write_timeout_secs: 2, heartbeat_interval_secs: 2, heartbeat_timeout_secs: SILENCE_SECS,
+  };
+  world = await startWithApp({ settings });
   ({ server, app, adminToken } = world);
 });
 
@@ -157,6 +164,37 @@ describe('a client is cut off that', () => {
     }
     await bob.fence();
     assert.equal(bob.unread().filter(([name]) => name === 'pubsub').length, sent, 'the others miss nothing');
+  });
+
+  it('is silent, while who echoes heartbeats and does nothing else stays', async () => {
+    const [silent, listening, bob] = [await connect(unlike('eve')), await connect(unlike('alice')), await connect(unlike('bob'))];
+    silent.beats = false;
+    await bob.ok('post', '/v1/presence', { presence: { type: 'available' } });
+    for (const device of [silent, listening]) await device.ok('post', '/v1/presence', { presence: { type: 'available' } });
+    await bob.ok('post', '/v1/presenceobservers', { endpointList: [silent.endpointId, listening.endpointId] });
+    const since = Date.now();
+    await silent.closed();
+    assert.ok(Date.now() - since > (SILENCE_SECS - 2) * 1000, 'not before its time');
+    assertPresence(await bob.push('presence', ({ type }) => type === 'unavailable'), { from: silent, type: 'unavailable' });
+    await listening.fence();
+    assert.equal(listening.frames.filter((frame) => frame.kind === 'closed').length, 0);
+  });
+
+  it('does not poll any more', async () => {
+    const credential = { 'App-Token': await logInAs(world, unlike('eve')) };
+    const { sid } = await handshake(server, DIALECTS.javascript.query(credential));
+    const poller = new Poller(server, sid);
+    await poller.poll();
+    const request = (id, path, data) => `5:${id}+::${JSON.stringify({ name: 'post', args: [{ url: path, headers: credential, data }] })}`;
+    await poller.send(request(1, '/v1/connections', {}), request(2, '/v1/presence', { presence: { type: 'available' } }));
+    const { argument } = await poller.frame((frame) => frame.id === 1);
+    await poller.frame((frame) => frame.id === 2);
+    const bob = await connect(unlike('bob'));
+    await bob.ok('post', '/v1/presenceobservers', { endpointList: [argument.body.endpointId] });
+    const who = { endpointId: argument.body.endpointId, id: argument.body.id };
+    assertPresence(await bob.push('presence'), { from: who, type: 'available' });
+    assertPresence(await bob.push('presence'), { from: who, type: 'unavailable' });
+    assert.equal((await call(server, { path: poller.path })).text, '7:::1+0');
   });
 
   const rude = {

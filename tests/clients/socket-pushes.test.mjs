@@ -1,4 +1,4 @@
-// What the server pushes to whom, in which shape and order (protocol dossier 4.9, 5, 6.2 and 7).
+// What the server pushes to whom, in which shape and order (docs/protocol.md 5 to 7).
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';

@@ -1,4 +1,4 @@
-// How a socket is opened, kept and ended, whatever is said on it (protocol dossier 4.1 to 4.6).
+// How a socket is opened, kept and ended, whatever is said on it (docs/protocol.md 4.1 to 4.6).
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -208,35 +208,6 @@ describe('requests on a socket', () => {
   });
 });
 
-describe('a websocket', () => {
-  it('is opened without extensions and as the strictest client demands', async () => {
-    const device = await connect('alice');
-    const { headers } = device.socket.upgrade;
-    const values = (name) => headers.filter(([key]) => key.toLowerCase() === name).map(([, value]) => value);
-    assert.deepEqual(values('connection'), ['Upgrade']);
-    assert.deepEqual(values('upgrade').map((value) => value.toLowerCase()), ['websocket']);
-    assert.deepEqual(values('sec-websocket-extensions'), []);
-  });
-
-  it('is not offered compression by whoever asks for it', async () => {
-    const { sid } = await handshake(server, `?${SAILS}&app-token=${token}`);
-    const headers = [['Sec-WebSocket-Extensions', 'permessage-deflate; client_max_window_bits']];
-    const socket = await openRawSocket(server, { path: `/socket.io/1/websocket/${sid}`, headers });
-    assert.ok(!socket.upgrade.headers.some(([name]) => name.toLowerCase() === 'sec-websocket-extensions'));
-    socket.end();
-  });
-
-  it('hears a heartbeat, and a client\'s own are not answered', async () => {
-    for (const beat of ['2::', '2:::', '1::']) idle.socket.send(beat);
-    await idle.fence();
-    const kinds = idle.frames.map((frame) => frame.kind).filter((kind) => kind !== '1::');
-    assert.ok(kinds.filter((kind) => kind === '2::').length <= 1, 'a client\'s heartbeat is not answered');
-    await idle.frame((frame) => frame.kind === '2::', 'a heartbeat', HEARTBEAT_MS);
-    idle.socket.send('2::');
-    await idle.fence();
-  });
-});
-
 describe('xhr-polling', () => {
   const group = () => `room-${randomUUID()}`;
   const event = (id, method, url, data) =>
@@ -341,5 +312,34 @@ describe('a session that is revoked', () => {
     assertPresence(await bob.push('presence'), { from: eve, type: 'unavailable' });
     const again = await handshake(server, DIALECTS.javascript.query(eve.credential));
     assert.equal(again.status, 403);
+  });
+});
+
+describe('a websocket', () => {
+  it('is opened without extensions and as the strictest client demands', async () => {
+    const device = await connect('alice');
+    const { headers } = device.socket.upgrade;
+    const values = (name) => headers.filter(([key]) => key.toLowerCase() === name).map(([, value]) => value);
+    assert.deepEqual(values('connection'), ['Upgrade']);
+    assert.deepEqual(values('upgrade').map((value) => value.toLowerCase()), ['websocket']);
+    assert.deepEqual(values('sec-websocket-extensions'), []);
+  });
+
+  it('is not offered compression by whoever asks for it', async () => {
+    const { sid } = await handshake(server, `?${SAILS}&app-token=${token}`);
+    const headers = [['Sec-WebSocket-Extensions', 'permessage-deflate; client_max_window_bits']];
+    const socket = await openRawSocket(server, { path: `/socket.io/1/websocket/${sid}`, headers });
+    assert.ok(!socket.upgrade.headers.some(([name]) => name.toLowerCase() === 'sec-websocket-extensions'));
+    socket.end();
+  });
+
+  it('hears a heartbeat, and a client\'s own are not answered', async () => {
+    for (const beat of ['2::', '2:::', '1::']) idle.socket.send(beat);
+    await idle.fence();
+    const kinds = idle.frames.map((frame) => frame.kind).filter((kind) => kind !== '1::');
+    assert.ok(kinds.filter((kind) => kind === '2::').length <= 1, 'a client\'s heartbeat is not answered');
+    await idle.frame((frame) => frame.kind === '2::', 'a heartbeat', HEARTBEAT_MS);
+    idle.socket.send('2::');
+    await idle.fence();
   });
 });
