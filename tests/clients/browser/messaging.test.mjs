@@ -181,3 +181,36 @@ for (const transport of ['websocket', 'xhr-polling']) {
     });
   });
 }
+
+describe('an app\'s limits', () => {
+  async function openLimited(limits) {
+    const limited = await createApp(server, adminToken, { developmentMode: true });
+    const { status, text } = await call(server, {
+      method: 'PUT', path: `/v1/apps/${limited.id}`, ...json({ limits }, { 'Admin-Token': adminToken }),
+    });
+    assert.equal(status, 200, text);
+    return async (endpointId) => {
+      const user = await bench.open();
+      users.push(user);
+      await user.connect({ baseURL: server.origin, appId: limited.id, endpointId, developmentMode: true, reconnect: false });
+      return user;
+    };
+  }
+
+  it('make a page that asks too often wait and try again, and nothing is lost', async () => {
+    const logInTo = await openLimited({ endpoint: { perSecond: 4, burst: 8 } });
+    const [alice, bob] = [await logInTo('alice'), await logInTo('bob')];
+    const messages = Array.from({ length: 12 }, (_, count) => `message ${count}`);
+    const since = performance.now();
+    await Promise.all(messages.map((message) => alice.do('send', { to: 'bob', message })));
+    assert.ok(performance.now() - since > 900, 'the client pauses a second after a refusal');
+    for (const message of messages) assert.equal(await bob.count('message', { message }), 1, message);
+  });
+
+  it('tell a page in the words it knows that there are too many connections', async () => {
+    const logInTo = await openLimited({ endpointConnections: 1 });
+    await logInTo('alice');
+    await assert.rejects(logInTo('alice'), /Connection limit exceeded/);
+    await logInTo('bob');
+  });
+});
