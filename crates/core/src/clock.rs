@@ -5,11 +5,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
-
-const ISO_MILLIS: &[BorrowedFormatItem<'static>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
 /// An instant, UTC, in milliseconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,11 +49,30 @@ impl Timestamp {
     /// `createdAt` of the recorded answers (docs/protocol.md).
     #[must_use]
     pub fn to_iso(self) -> String {
+        self.iso().as_str().to_owned()
+    }
+
+    /// [`Self::to_iso`] without an allocation: answers hold several of these.
+    #[must_use]
+    pub fn iso(self) -> IsoText {
         // Years outside 0..=9999 cannot come from a clock; they show as the epoch rather than fail.
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
-            .ok()
-            .and_then(|at| at.format(ISO_MILLIS).ok())
-            .unwrap_or_else(|| "1970-01-01T00:00:00.000Z".to_owned())
+        let at = OffsetDateTime::from_unix_timestamp(self.secs()).ok().filter(|at| (0..=9_999).contains(&at.year()));
+        let (at, millis) = at.map_or((OffsetDateTime::UNIX_EPOCH, 0), |at| (at, self.0.rem_euclid(1000)));
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let mut put = |start: usize, len: usize, mut number: u32| {
+            for digit in text[start..start + len].iter_mut().rev() {
+                *digit = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        };
+        put(0, 4, at.year().unsigned_abs());
+        put(5, 2, u8::from(at.month()).into());
+        put(8, 2, at.day().into());
+        put(11, 2, at.hour().into());
+        put(14, 2, at.minute().into());
+        put(17, 2, at.second().into());
+        put(20, 3, u32::try_from(millis).unwrap_or(0));
+        IsoText(text)
     }
 
     /// Reads an RFC 3339 time, or a number of seconds or milliseconds since the epoch.
@@ -72,6 +86,19 @@ impl Timestamp {
         }
         let at = OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()?;
         i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000)).ok().map(Self)
+    }
+}
+
+/// An instant as ISO 8601 text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IsoText([u8; 24]);
+
+impl IsoText {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Digits and punctuation; were it otherwise, no text would be better than a panic.
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
@@ -125,6 +152,19 @@ mod tests {
         let at = Timestamp::from_millis(1_420_234_257_312);
         assert_eq!(at.to_iso(), "2015-01-02T21:30:57.312Z");
         assert_eq!(Timestamp::parse(&at.to_iso()), Some(at));
+        assert_eq!(Timestamp::from_millis(-1).to_iso(), "1969-12-31T23:59:59.999Z");
+        assert_eq!(Timestamp::from_secs(253_402_300_799).to_iso(), "9999-12-31T23:59:59.000Z");
+        for outside in [i64::MIN, i64::MAX, 253_402_300_800_000] {
+            assert_eq!(Timestamp::from_millis(outside).to_iso(), "1970-01-01T00:00:00.000Z");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn iso_text_reads_back(millis in -62_135_596_800_000_i64..253_402_300_800_000) {
+            let at = Timestamp::from_millis(millis);
+            proptest::prop_assert_eq!(Timestamp::parse(at.iso().as_str()), Some(at));
+        }
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub(crate) fn optional_text<T: fmt::Display, S: Serializer>(
 /// Writes an instant as ISO 8601 text with milliseconds.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
 pub(crate) fn iso<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&at.to_iso())
+    serializer.serialize_str(at.iso().as_str())
 }
 
 /// Writes an instant as [`iso`] does, or `null`.
