@@ -1,4 +1,4 @@
-// What an answer must look like for the published clients to take it (protocol dossier, sections 2.5 and 3).
+// What an answer must look like for the published clients to take it (docs/protocol.md 2.5 and 3).
 
 import assert from 'node:assert/strict';
 

@@ -2,10 +2,11 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomBytes, randomInt, randomUUID } from 'node:crypto';
 import dgram from 'node:dgram';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -59,11 +60,22 @@ async function answersBinding(port, runs) {
   }
 }
 
+/** A port below those that the system gives to whoever asks for any, free for UDP and for TCP. */
 async function freePort() {
-  const socket = dgram.createSocket('udp4');
-  socket.bind(0, '127.0.0.1');
-  await once(socket, 'listening');
-  const { port } = socket.address();
-  socket.close();
-  return port;
+  for (;;) {
+    const port = randomInt(20_000, 32_000);
+    const [udp, tcp] = [dgram.createSocket('udp4'), net.createServer()];
+    try {
+      await Promise.all([
+        once(udp.bind(port, '127.0.0.1'), 'listening'),
+        once(tcp.listen(port, '127.0.0.1'), 'listening'),
+      ]);
+      return port;
+    } catch (error) {
+      if (error.code !== 'EADDRINUSE') throw error;
+    } finally {
+      udp.close();
+      tcp.close();
+    }
+  }
 }

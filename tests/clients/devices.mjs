@@ -1,4 +1,4 @@
-// The clients on a socket: how each of them shakes hands, writes its requests and reads its answers (protocol dossier 4.7).
+// The clients on a socket: how each of them shakes hands, writes its requests and reads its answers.
 //
 // A device checks every frame that it is sent, whatever the test is about: exactly the text that its parser takes.
 
@@ -115,6 +115,8 @@ export async function connectDevice(world, name, endpointId, data = {}) {
 class Device {
   /** Every text frame so far, understood: `{ text, kind, id?, argument?, name? }`. */
   frames = [];
+  /** Whether it echoes the server's heartbeats. */
+  beats = true;
   #waiting = new Set();
   #nextId;
   #read = new Set();
@@ -123,12 +125,19 @@ class Device {
     Object.assign(this, { server, dialect, credential, socket, sid });
     this.#nextId = dialect.firstId ?? 1;
     socket.listen((arrival) => {
-      if (arrival.kind === 'text') this.frames.push(understand(arrival.text, dialect));
-      else if (arrival.kind === 'close' || arrival.kind === 'end') this.frames.push({ kind: 'closed', code: arrival.code });
-      else if (arrival.kind === 'pong') this.frames.push(arrival);
-      else assert.fail(`a ${arrival.kind} frame: only text frames are sent`);
+      this.frames.push(this.#take(arrival));
       for (const waiting of this.#waiting) waiting();
     });
+  }
+
+  #take({ kind, text, code }) {
+    if (kind === 'text') {
+      if (text === '2::' && this.beats) this.socket.send('2::');
+      return understand(text, this.dialect);
+    }
+    if (kind === 'close' || kind === 'end') return { kind: 'closed', code };
+    assert.equal(kind, 'pong', 'only text frames are sent unasked');
+    return { kind };
   }
 
   /** `POST /connections`; keeps the connection's id and endpoint. Returns the answer's body. */

@@ -35,7 +35,7 @@ export function noteSecret(secret) {
  * Starts a server, waits until it says where it listens, and returns it. Always `await server.stop()`.
  *
  * `settings` are further settings by their names in the configuration file. `server.restart()` ends the server and starts
- * it again on the same port with the same data; `server.output()` is the last of what it wrote.
+ * it again on the same port with the same data.
  */
 export async function startServer({ settings = {} } = {}) {
   const binary = process.env.RESPOKED_BIN;
@@ -100,7 +100,7 @@ export async function startServer({ settings = {} } = {}) {
       running = launch(`${host}:${port}`);
       await announcedAddress(running, () => output);
     };
-    return { host, port, origin: `http://${host}:${port}`, admin, restart, stop, output: () => output };
+    return { host, port, origin: `http://${host}:${port}`, admin, restart, stop };
   } catch (error) {
     running.child.kill('SIGKILL');
     await running.ended.catch(() => {});

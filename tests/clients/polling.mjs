@@ -1,4 +1,4 @@
-// The fall-back transport down to the bytes: one GET waits for packets, POSTs carry them (protocol dossier 4.5).
+// The fall-back transport down to the bytes: one GET waits for packets, POSTs carry them (docs/protocol.md 4.5).
 
 import assert from 'node:assert/strict';
 

@@ -1,4 +1,4 @@
-// What a push must look like, field by field (protocol dossier 5.1 and 5.2).
+// What a push must look like, field by field (docs/protocol.md 5).
 
 import assert from 'node:assert/strict';
 

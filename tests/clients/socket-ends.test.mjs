@@ -7,12 +7,19 @@ import { after, before, describe, it } from 'node:test';
 import { connectDevice, DIALECTS, handshake, logInAs, openDevice } from './devices.mjs';
 import { createApp, createRole, logIn, startWithApp } from './harness.mjs';
 import { call, json } from './http.mjs';
+import { Poller } from './polling.mjs';
+import { assertPresence } from './pushes.mjs';
 import { openRawSocket } from './raw-socket.mjs';
 import { within } from './waiting.mjs';
 
+const SILENCE_SECS = 5;
+
 let world, server, app, adminToken;
 before(async () => {
-  world = await startWithApp({ settings: { outbox_frames_max: 50, write_timeout_secs: 2 } });
+  const settings = {
+    outbox_frames_max: 50, write_timeout_secs: 2, heartbeat_interval_secs: 2, heartbeat_timeout_secs: SILENCE_SECS,
+  };
+  world = await startWithApp({ settings });
   ({ server, app, adminToken } = world);
 });
 
@@ -159,6 +166,37 @@ describe('a client is cut off that', () => {
     assert.equal(bob.unread().filter(([name]) => name === 'pubsub').length, sent, 'the others miss nothing');
   });
 
+  it('is silent, while who echoes heartbeats and does nothing else stays', async () => {
+    const [silent, listening, bob] = [await connect(unlike('eve')), await connect(unlike('alice')), await connect(unlike('bob'))];
+    silent.beats = false;
+    await bob.ok('post', '/v1/presence', { presence: { type: 'available' } });
+    for (const device of [silent, listening]) await device.ok('post', '/v1/presence', { presence: { type: 'available' } });
+    await bob.ok('post', '/v1/presenceobservers', { endpointList: [silent.endpointId, listening.endpointId] });
+    const since = Date.now();
+    await silent.closed();
+    assert.ok(Date.now() - since > (SILENCE_SECS - 2) * 1000, 'not before its time');
+    assertPresence(await bob.push('presence', ({ type }) => type === 'unavailable'), { from: silent, type: 'unavailable' });
+    await listening.fence();
+    assert.equal(listening.frames.filter((frame) => frame.kind === 'closed').length, 0);
+  });
+
+  it('does not poll any more', async () => {
+    const credential = { 'App-Token': await logInAs(world, unlike('eve')) };
+    const { sid } = await handshake(server, DIALECTS.javascript.query(credential));
+    const poller = new Poller(server, sid);
+    await poller.poll();
+    const request = (id, path, data) => `5:${id}+::${JSON.stringify({ name: 'post', args: [{ url: path, headers: credential, data }] })}`;
+    await poller.send(request(1, '/v1/connections', {}), request(2, '/v1/presence', { presence: { type: 'available' } }));
+    const { argument } = await poller.frame((frame) => frame.id === 1);
+    await poller.frame((frame) => frame.id === 2);
+    const bob = await connect(unlike('bob'));
+    await bob.ok('post', '/v1/presenceobservers', { endpointList: [argument.body.endpointId] });
+    const who = { endpointId: argument.body.endpointId, id: argument.body.id };
+    assertPresence(await bob.push('presence'), { from: who, type: 'available' });
+    assertPresence(await bob.push('presence'), { from: who, type: 'unavailable' });
+    assert.equal((await call(server, { path: poller.path })).text, '7:::1+0');
+  });
+
   const rude = {
     'sends a binary frame': (socket) => socket.frame(0x82, Buffer.from('2::')),
     'sends text that is no UTF-8': (socket) => socket.frame(0x81, Buffer.from([0xff, 0xfe])),
@@ -176,17 +214,14 @@ describe('a client is cut off that', () => {
     }
   }
 
-  it('sends what is no packet: the packet is passed over and the next one served, or the socket ends', async () => {
-    const token = { 'App-Token': await logInAs(world, unlike('eve')) };
-    for (const text of ['', ':', '9:::', '5', '5:::', '5:1+::{', '5:1+::[]', '6:::', '2', 'hello', '\ufffd3\ufffd2::', '5:-1+::{}', '5:99999999999999999999+::{}']) {
-      const device = kept(await openDevice(server, 'javascript', token));
+  for (const text of ['', ':', '9:::', '5', '2', 'hello', '\ufffd3\ufffd2::', '5:-1+::{}', '5:99999999999999999999+::{}']) {
+    it(`sends ${JSON.stringify(text)}, which is no packet`, async () => {
+      const device = kept(await openDevice(server, 'javascript', { 'App-Token': await logInAs(world, unlike('eve')) }));
       device.socket.send(text);
-      device.socket.send(`5:9+::${device.event('get', '/v1/session-tokens', undefined, token)}`);
-      await device.frame(
-        (frame) => frame.kind === 'closed' || (frame.kind === 'ack' && frame.id === 9), `anything after ${JSON.stringify(text)}`,
-      );
-    }
-  });
+      const { code } = await device.closed();
+      assert.ok(code >= 4000, `close code ${code}`);
+    });
+  }
 });
 
 describe('a client may', () => {
@@ -201,21 +236,25 @@ describe('a client may', () => {
     assert.equal((await device.answer(77)).status, 200);
   });
 
-  it('open a second websocket with its session id only when the first is gone', async () => {
-    const token = { 'App-Token': await logInAs(world, unlike('alice')) };
-    const device = kept(await openDevice(server, 'javascript', token));
-    await device.connect();
-    const second = await openRawSocket(server, { path: `/socket.io/1/websocket/${device.sid}` });
-    const texts = [];
-    const heard = new Promise((resolve) => second.listen(({ kind, text }) => {
-      if (kind === 'text') texts.push(text);
-      if (texts.length > 0 || kind !== 'text') resolve();
-    }));
-    await within(heard, 'an answer');
-    second.send('5:1+::{"name":"get","args":[{"url":"/v1/session-tokens"}]}');
-    // Whatever becomes of the second, the first goes on or is closed in good order; the server serves both or one.
-    const fenced = device.fence().then(() => 'served');
-    assert.ok(['served', 'closed'].includes(await Promise.race([fenced, device.closed().then(() => 'closed')])));
-    second.end();
+  it('send packets that are of no use to anybody', async () => {
+    const device = await connect(unlike('alice'));
+    for (const text of ['1::', '2::', '3:::text', '4:::{"json":true}', '5:::', '5:1+:/elsewhere:{"name":"get","args":[]}', '6:::', '8::']) {
+      device.socket.send(text);
+      await device.fence();
+    }
+  });
+
+  it('open its session anew, and what was the session\'s goes on there', async () => {
+    const [device, bob] = [await connect(unlike('alice')), await connect(unlike('bob'))];
+    const again = await openRawSocket(server, { path: `/socket.io/1/websocket/${device.sid}` });
+    await device.closed();
+    await bob.ok('post', '/v1/messages', { to: device.endpointId, message: 'still there?' });
+    const heard = new Promise((resolve) => {
+      again.listen(({ text }) => text?.startsWith('5:::') && resolve(JSON.parse(text.slice(4))));
+    });
+    const { name, args } = await within(heard, 'the message');
+    assert.deepEqual([name, args[0].body], ['message', 'still there?']);
+    assert.equal(again.arrived[0].text, '1::');
+    again.end();
   });
 });

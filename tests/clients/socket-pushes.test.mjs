@@ -1,4 +1,4 @@
-// What the server pushes to whom, in which shape and order (protocol dossier 4.9, 5, 6.2 and 7).
+// What the server pushes to whom, in which shape and order (docs/protocol.md 5 to 7).
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -6,7 +6,7 @@ import { after, before, describe, it } from 'node:test';
 
 import { UPPER_UUID_V4 } from './answers.mjs';
 import { connectDevice } from './devices.mjs';
-import { startWithApp } from './harness.mjs';
+import { createApp, createRole, startWithApp } from './harness.mjs';
 import { assertMembership, assertMessage, assertPresence, assertPubsub, assertSignal, assertTaken } from './pushes.mjs';
 
 let world;
@@ -158,7 +158,7 @@ describe('presence', () => {
     for (const device of [alice, bob]) await device.assertQuiet();
   });
 
-  it('comes with the registration: the snapshot in the answer, and before it a push per connection that is available', async () => {
+  it('comes with the registration: a snapshot in the answer, and before it a push per connection that is available', async () => {
     const bob = unlike('bob');
     const [desk, phone, silent, hidden] = [await connect(bob), await connect(bob), await connect(bob), await connect(bob)];
     await setPresence(desk, 'available');
@@ -314,6 +314,39 @@ describe('a connection that ends', () => {
     assert.notEqual(bob.id, before);
     await alice.ok('post', '/v1/messages', { to: bob.endpointId, message: 'now' });
     assertMessage(await bob.push('message'), { from: alice, to: bob.endpointId, body: 'now' });
+  });
+});
+
+describe('the border of an app', () => {
+  it('is crossed by nothing, whatever has the same name on both sides', async () => {
+    const app = await createApp(world.server, world.adminToken);
+    const there = { ...world, app, role: await createRole(world.server, world.adminToken, app) };
+    const [alice, bob, group] = [unlike('alice'), unlike('bob'), unlike('room')];
+    const [here, friend] = [await connect(alice), await connect(bob)];
+    const strangers = [];
+    for (const name of [alice, bob]) {
+      const stranger = await connectDevice(there, 'javascript', name);
+      devices.push(stranger);
+      strangers.push(stranger);
+    }
+    for (const device of [here, friend, ...strangers]) {
+      await join(device, group);
+      await observe(device, alice, bob);
+    }
+    for (const device of [here, strangers[0]]) await device.push('join');
+
+    await setPresence(here, 'available');
+    await publish(here, group, 'here only');
+    await here.ok('post', '/v1/messages', { to: bob, message: 'here only', ccSelf: true });
+    await here.ok('post', '/v1/messages', { to: bob, message: 'not there', toConnection: strangers[1].id });
+    await signal(here, bob, { signalType: 'bye', sessionId: randomUUID() }, { ccSelf: true });
+    await here.refused(404, 'post', '/v1/signaling', {
+      signal: JSON.stringify({ signalType: 'offer', sessionId: randomUUID() }), to: bob, toConnection: strangers[1].id,
+    });
+    for (const name of ['presence', 'pubsub', 'message', 'signal']) await friend.push(name);
+    for (const device of [here, friend, ...strangers]) await device.assertQuiet();
+    const members = await strangers[0].ok('get', `/v1/channels/${group}/subscribers`);
+    assert.deepEqual(new Set(members.map((each) => each.connectionId)), new Set(strangers.map((each) => each.id)));
   });
 });
 

@@ -1,4 +1,4 @@
-// How a socket is opened, kept and ended, whatever is said on it (protocol dossier 4.1 to 4.6).
+// How a socket is opened, kept and ended, whatever is said on it (docs/protocol.md 4.1 to 4.6).
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -136,7 +136,9 @@ describe('requests on a socket', () => {
     await device.refused(404, 'post', '/somewhere/else');
     await device.refused(405, 'put', '/v1/messages', {});
     const argument = (text) => JSON.stringify({ name: 'post', args: [text] });
-    const odd = [argument('{"url":'), argument('text'), argument('[]'), argument(7), '{"name":"post","args":[]}', '{"name":"post"}'];
+    const odd = [
+      argument('{"url":'), argument('text'), argument('[]'), argument(7), '{"name":"post","args":[]}', '{"name":"post"}',
+    ];
     let id = 5000;
     for (const event of odd) {
       id += 1;
@@ -206,36 +208,6 @@ describe('requests on a socket', () => {
   });
 });
 
-describe('a websocket', () => {
-  it('is opened without extensions and as the strictest client demands', async () => {
-    const device = await connect('alice');
-    const { headers } = device.socket.upgrade;
-    const values = (name) => headers.filter(([key]) => key.toLowerCase() === name).map(([, value]) => value);
-    assert.deepEqual(values('connection'), ['Upgrade']);
-    assert.deepEqual(values('upgrade').map((value) => value.toLowerCase()), ['websocket']);
-    assert.deepEqual(values('sec-websocket-extensions'), []);
-  });
-
-  it('is not offered compression by whoever asks for it', async () => {
-    const { sid } = await handshake(server, `?${SAILS}&app-token=${token}`);
-    const socket = await openRawSocket(server, {
-      path: `/socket.io/1/websocket/${sid}`, headers: [['Sec-WebSocket-Extensions', 'permessage-deflate; client_max_window_bits']],
-    });
-    assert.ok(!socket.upgrade.headers.some(([name]) => name.toLowerCase() === 'sec-websocket-extensions'));
-    socket.end();
-  });
-
-  it('hears a heartbeat, and a client\'s own are not answered', async () => {
-    for (const beat of ['2::', '2:::', '1::']) idle.socket.send(beat);
-    await idle.fence();
-    const kinds = idle.frames.map((frame) => frame.kind).filter((kind) => kind !== '1::');
-    assert.ok(kinds.filter((kind) => kind === '2::').length <= 1, 'a client\'s heartbeat is not answered');
-    await idle.frame((frame) => frame.kind === '2::', 'a heartbeat', HEARTBEAT_MS);
-    idle.socket.send('2::');
-    await idle.fence();
-  });
-});
-
 describe('xhr-polling', () => {
   const group = () => `room-${randomUUID()}`;
   const event = (id, method, url, data) =>
@@ -275,7 +247,9 @@ describe('xhr-polling', () => {
     assertMessage(await bob.push('message'), { from: poller, to: bob.endpointId, body: payload });
 
     // More than one push that waits comes in one body.
-    for (const message of ['first', payload, 'third']) await bob.ok('post', '/v1/messages', { to: 'alice', message, toConnection: poller.id });
+    for (const message of ['first', payload, 'third']) {
+      await bob.ok('post', '/v1/messages', { to: 'alice', message, toConnection: poller.id });
+    }
     const arrived = () => poller.frames.filter((frame) => frame.name === 'message').map((frame) => frame.argument.body);
     while (arrived().length < 3) await poller.poll();
     assert.deepEqual(arrived(), ['first', payload, 'third']);
@@ -338,5 +312,34 @@ describe('a session that is revoked', () => {
     assertPresence(await bob.push('presence'), { from: eve, type: 'unavailable' });
     const again = await handshake(server, DIALECTS.javascript.query(eve.credential));
     assert.equal(again.status, 403);
+  });
+});
+
+describe('a websocket', () => {
+  it('is opened without extensions and as the strictest client demands', async () => {
+    const device = await connect('alice');
+    const { headers } = device.socket.upgrade;
+    const values = (name) => headers.filter(([key]) => key.toLowerCase() === name).map(([, value]) => value);
+    assert.deepEqual(values('connection'), ['Upgrade']);
+    assert.deepEqual(values('upgrade').map((value) => value.toLowerCase()), ['websocket']);
+    assert.deepEqual(values('sec-websocket-extensions'), []);
+  });
+
+  it('is not offered compression by whoever asks for it', async () => {
+    const { sid } = await handshake(server, `?${SAILS}&app-token=${token}`);
+    const headers = [['Sec-WebSocket-Extensions', 'permessage-deflate; client_max_window_bits']];
+    const socket = await openRawSocket(server, { path: `/socket.io/1/websocket/${sid}`, headers });
+    assert.ok(!socket.upgrade.headers.some(([name]) => name.toLowerCase() === 'sec-websocket-extensions'));
+    socket.end();
+  });
+
+  it('hears a heartbeat, and a client\'s own are not answered', async () => {
+    for (const beat of ['2::', '2:::', '1::']) idle.socket.send(beat);
+    await idle.fence();
+    const kinds = idle.frames.map((frame) => frame.kind).filter((kind) => kind !== '1::');
+    assert.ok(kinds.filter((kind) => kind === '2::').length <= 1, 'a client\'s heartbeat is not answered');
+    await idle.frame((frame) => frame.kind === '2::', 'a heartbeat', HEARTBEAT_MS);
+    idle.socket.send('2::');
+    await idle.fence();
   });
 });

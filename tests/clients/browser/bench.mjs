@@ -201,7 +201,8 @@ async function serveSite() {
     bundle: true, format: 'iife', globalName: 'respoke', mainFields: ['browser', 'browserify', 'main'],
     write: false, logLevel: 'error',
   });
-  const page = '<!doctype html><meta charset="utf-8"><title>respoke</title><script src="respoke.js"></script><script src="page.js"></script>';
+  const page = '<!doctype html><meta charset="utf-8"><title>respoke</title>'
+    + '<script src="respoke.js"></script><script src="page.js"></script>';
   const files = {
     '/': ['text/html', page],
     '/respoke.js': ['text/javascript', bundle.text],

@@ -37,8 +37,9 @@ const unlike = (name) => `${name}-${randomUUID()}`;
 
 /** Audio and video keep coming in. */
 async function assertReceives(user) {
-  const { audio, video } = await user.until('received', undefined, (bytes) => bytes.audio > 0 && bytes.video > 0, 'media comes in');
-  await user.until('received', undefined, (bytes) => bytes.audio > audio && bytes.video > video, 'media keeps coming in');
+  const more = ({ audio, video }) => (bytes) => bytes.audio > audio && bytes.video > video;
+  const first = await user.until('received', undefined, more({ audio: 0, video: 0 }), 'media comes in');
+  await user.until('received', undefined, more(first), 'media keeps coming in');
 }
 
 /** The caller rings; returns the call's id once every callee hears it. */

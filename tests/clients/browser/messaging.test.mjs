@@ -27,9 +27,9 @@ afterEach(async () => {
 });
 
 /** A tokenId as the developer's server obtains it. */
-async function mint(endpointId) {
+async function mint(endpointId, roleId = role.id) {
   const { status, body, text } = await call(server, {
-    method: 'POST', path: '/v1/tokens', ...json({ endpointId, roleId: role.id, ttl: 3600 }, { 'App-Secret': app.secret }),
+    method: 'POST', path: '/v1/tokens', ...json({ endpointId, roleId, ttl: 3600 }, { 'App-Secret': app.secret }),
   });
   assert.equal(status, 200, text);
   return body.tokenId;
@@ -135,11 +135,8 @@ for (const transport of ['websocket', 'xhr-polling']) {
     it('may not do in a group what its role does not allow', async () => {
       const rules = { subscribe: true, unsubscribe: true, create: true, getsubscribers: true, destroy: false, publish: false };
       const { id } = await createRole(server, adminToken, app, { groups: { list: true, 'quiet-*': rules } });
-      const { body } = await call(server, {
-        method: 'POST', path: '/v1/tokens', ...json({ endpointId: unlike('eve'), roleId: id, ttl: 3600 }, { 'App-Secret': app.secret }),
-      });
       const eve = await openUser();
-      await eve.connect({ baseURL: server.origin, token: body.tokenId });
+      await eve.connect({ baseURL: server.origin, token: await mint(unlike('eve'), id) });
       await assert.rejects(eve.do('join', unlike('loud')));
       const group = `quiet-${randomUUID()}`;
       await eve.do('join', group);
@@ -184,3 +181,36 @@ for (const transport of ['websocket', 'xhr-polling']) {
     });
   });
 }
+
+describe('an app\'s limits', () => {
+  async function openLimited(limits) {
+    const limited = await createApp(server, adminToken, { developmentMode: true });
+    const { status, text } = await call(server, {
+      method: 'PUT', path: `/v1/apps/${limited.id}`, ...json({ limits }, { 'Admin-Token': adminToken }),
+    });
+    assert.equal(status, 200, text);
+    return async (endpointId) => {
+      const user = await bench.open();
+      users.push(user);
+      await user.connect({ baseURL: server.origin, appId: limited.id, endpointId, developmentMode: true, reconnect: false });
+      return user;
+    };
+  }
+
+  it('make a page that asks too often wait and try again, and nothing is lost', async () => {
+    const logInTo = await openLimited({ endpoint: { perSecond: 4, burst: 8 } });
+    const [alice, bob] = [await logInTo('alice'), await logInTo('bob')];
+    const messages = Array.from({ length: 12 }, (_, count) => `message ${count}`);
+    const since = performance.now();
+    await Promise.all(messages.map((message) => alice.do('send', { to: 'bob', message })));
+    assert.ok(performance.now() - since > 900, 'the client pauses a second after a refusal');
+    for (const message of messages) assert.equal(await bob.count('message', { message }), 1, message);
+  });
+
+  it('tell a page in the words it knows that there are too many connections', async () => {
+    const logInTo = await openLimited({ endpointConnections: 1 });
+    await logInTo('alice');
+    await assert.rejects(logInTo('alice'), /Connection limit exceeded/);
+    await logInTo('bob');
+  });
+});
