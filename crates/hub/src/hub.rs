@@ -48,6 +48,17 @@ pub struct HubFigures {
     pub delivered: AtomicU64,
 }
 
+/// What the hub holds and did, for metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct HubView<'a> {
+    /// Open sockets.
+    pub sockets: usize,
+    /// What the registry holds.
+    pub counts: Counts,
+    /// What the hub did.
+    pub figures: &'a HubFigures,
+}
+
 /// Who is connected to this node, and what reaches them.
 pub struct Hub {
     pub(crate) broker: Arc<Broker>,
@@ -57,7 +68,7 @@ pub struct Hub {
     pub(crate) figures: HubFigures,
     sockets: RwLock<HashMap<u64, Arc<Socket>>>,
     numbers: AtomicU64,
-    suspects: Suspects,
+    pub(crate) suspects: Suspects,
     settings: HubSettings,
     started: Instant,
 }
@@ -127,22 +138,10 @@ impl Hub {
         self.sockets.read().values().cloned().collect()
     }
 
-    /// How many sockets are open.
+    /// What the hub holds and did.
     #[must_use]
-    pub fn sockets_len(&self) -> usize {
-        self.sockets.read().len()
-    }
-
-    /// What the registry holds.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
-        self.registry.counts()
-    }
-
-    /// What the hub did.
-    #[must_use]
-    pub const fn figures(&self) -> &HubFigures {
-        &self.figures
+    pub fn view(&self) -> HubView<'_> {
+        HubView { sockets: self.sockets.read().len(), counts: self.registry.counts(), figures: &self.figures }
     }
 
     /// Once a second: closes who is silent, and looks anew at whose time is over.
@@ -172,19 +171,14 @@ impl Hub {
         let connected = connection.as_ref().map(|connection| (connection.app_id, &connection.endpoint));
         match self.broker.standing(&socket.opening.credential, connected).await {
             Ok(Standing::Good { expires_at }) => socket.expires(expires_at),
-            Ok(Standing::Expired) if self.keeps_expired(socket) => socket.keep(),
-            Ok(Standing::Expired | Standing::Over) => self.close(socket, Close::SessionEnded),
+            Ok(Standing::Kept) => socket.keep(),
+            Ok(Standing::Over) => self.close(socket, Close::SessionEnded),
             Err(refusal) => {
                 // Nothing is known of it; asking again in a second is better than to cut all or to forget.
                 tracing::error!(error = &refusal as &dyn std::error::Error, "a socket's standing is not known");
                 socket.expires(Some(self.broker.now()));
             }
         }
-    }
-
-    fn keeps_expired(&self, socket: &Socket) -> bool {
-        let _ = socket;
-        false
     }
 
     /// Tells everybody of departures as they fall due. Never ends.
@@ -224,8 +218,13 @@ impl Hub {
 
 /// What an app allows its connections.
 pub(crate) fn caps(app: &App) -> Caps {
-    let _ = app;
-    Caps::default()
+    let limits = &app.settings.limits;
+    Caps {
+        connections: limits.connections,
+        endpoint_connections: limits.endpoint_connections,
+        groups: limits.groups_per_connection,
+        members: limits.members_per_group,
+    }
 }
 
 impl Receiver for Hub {

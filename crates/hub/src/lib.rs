@@ -14,9 +14,10 @@ mod departures;
 mod fanout;
 mod hub;
 mod registry;
+mod signal_shape;
 mod socket;
 mod suspects;
 
-pub use hub::{Hub, HubFigures, HubSettings};
+pub use hub::{Hub, HubFigures, HubSettings, HubView};
 pub use registry::{Connection, Counts, Members, Presences};
 pub use socket::{Opening, Socket};

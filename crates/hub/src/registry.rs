@@ -237,6 +237,14 @@ impl Registry {
         self.read(app, |app| app.connections.get(&id).map(|seat| seat.connection.clone()))
     }
 
+    /// Those of an app's connections that are not gone. An open outbox does not tell: a socket may outlive its
+    /// connection, and have another by now.
+    pub(crate) fn still_connected(&self, app: AppId, connections: &[Arc<Connection>]) -> Vec<Arc<Connection>> {
+        self.read(app, |app| {
+            connections.iter().filter(|connection| app.connections.contains_key(&connection.id)).cloned().collect()
+        })
+    }
+
     /// All connections of an app.
     pub(crate) fn connections(&self, app: AppId) -> Vec<Arc<Connection>> {
         self.read(app, |app| app.connections.values().map(|seat| seat.connection.clone()).collect())

@@ -26,6 +26,8 @@ pub struct Opening {
     pub address: IpAddr,
     /// The page it runs in, if a browser says one.
     pub origin: Option<String>,
+    /// The host it was opened at, as the client says.
+    pub host: Option<String>,
 }
 
 /// An open socket.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use axum::extract::{FromRequestParts, MatchedPath, Path};
 use bytes::Bytes;
 use data_encoding::BASE64;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Uri};
 use respoke_core::id::{AppId, RequestId};
@@ -152,6 +152,19 @@ impl Call {
         let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let input = Input { query: self.uri.query(), content_type, body: &self.facts.body };
         Ok(input::read(input)?)
+    }
+
+    /// All values of a field that the query repeats.
+    pub(crate) fn query_values(&self, field: &str) -> Vec<String> {
+        self.uri.query().map_or_else(Vec::new, |query| input::query_values(query, field))
+    }
+
+    /// The host it was sent to, or the socket was opened at, as the client says.
+    pub(crate) fn host(&self) -> Option<&str> {
+        match self.socket() {
+            Some(socket) => socket.opening.host.as_deref(),
+            None => host_of(&self.headers, &self.uri),
+        }
     }
 
     /// For the audit log.
@@ -410,6 +423,11 @@ fn find_credential(headers: &HeaderMap, query: Option<&str>, kinds: &[Kind]) -> 
 /// The credential that a socket is opened with.
 pub(crate) fn handshake_credential(headers: &HeaderMap, query: Option<&str>) -> Credential {
     find_credential(headers, query, Kind::ALL)
+}
+
+/// The host that a request names. HTTP/2 has it in the URI.
+pub(crate) fn host_of<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
+    headers.get(HOST).and_then(|value| value.to_str().ok()).or_else(|| uri.host())
 }
 
 fn credential_text(credential: &Credential) -> &str {

@@ -102,6 +102,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Star
         metrics.clone(),
         Limits::new(anonymous),
         Throttle::new(config.failed_credentials_free),
+        config.relays(),
     ));
     let sockets = Arc::new(Sockets::new(hub, api.clone(), config.sockets()));
     let door = Arc::new(Door::new(api, sockets.clone(), config.trusted_proxies.clone()));
@@ -109,6 +110,12 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Star
 }
 
 impl Started {
+    /// What the server does, for whoever runs it within a program of their own.
+    #[must_use]
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
     /// Serves until `stop`, then drains and closes.
     ///
     /// # Errors

@@ -8,7 +8,7 @@
 use respoke_core::event::{Content, Event, Presence};
 use respoke_core::id::{ConnectionId, EndpointId, GroupName, MessageId, RequestId};
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -107,13 +107,13 @@ pub const fn name(event: &Event) -> &'static str {
     }
 }
 
-/// The event's one argument, as JSON text. History keeps it and answers with it.
+/// The event's one argument. History keeps it and answers with it.
 ///
 /// # Panics
 ///
 /// Never: text, numbers and JSON always serialize.
 #[must_use]
-pub fn object(event: &Event) -> String {
+pub fn object(event: &Event) -> Box<RawValue> {
     let header = Header {
         kind: name(event),
         from: &event.from,
@@ -129,16 +129,16 @@ pub fn object(event: &Event) -> String {
         message_id: None,
     };
     let text = match &event.content {
-        Content::Message { message_id, to, to_original, body } => serde_json::to_string(&Message {
+        Content::Message { message_id, to, to_original, body } => to_raw_value(&Message {
             header: Header { to: Some(to), to_original: to_original.as_ref(), message_id: Some(*message_id), ..header },
             body,
         }),
-        Content::Published { message_id, group, message } => serde_json::to_string(&Published {
+        Content::Published { message_id, group, message } => to_raw_value(&Published {
             header: Header { channel: Some(Channel::Group(group)), message_id: Some(*message_id), ..header },
             message,
         }),
         Content::Joined { group, endpoint, connection } | Content::Left { group, endpoint, connection } => {
-            serde_json::to_string(&Membership {
+            to_raw_value(&Membership {
                 header: Header { channel: Some(Channel::Group(group)), ..header },
                 endpoint_id: endpoint,
                 connection_id: *connection,
@@ -148,9 +148,9 @@ pub fn object(event: &Event) -> String {
             let channel = Some(Channel::PresenceOf(&event.from));
             let presence = PresenceView::from(presence);
             let header = Header { channel, ..header };
-            serde_json::to_string(&PresenceChange { header, presence })
+            to_raw_value(&PresenceChange { header, presence })
         }
-        Content::Signal(signal) => serde_json::to_string(&Message {
+        Content::Signal(signal) => to_raw_value(&Message {
             header: Header {
                 from_type: Some(&signal.from_type),
                 to: Some(&signal.to),
@@ -183,13 +183,14 @@ mod tests {
     }
 
     fn event(content: Content) -> String {
-        object(&Event {
+        let object = object(&Event {
             from: endpoint("alice"),
             from_connection: ConnectionId::parse(UUID),
             at: Timestamp::from_millis(1_432_068_449_650),
             request_id: RequestId::parse(UUID).unwrap(),
             content,
-        })
+        });
+        object.get().to_owned()
     }
 
     const HEAD: &str = r#""from":"alice","fromConnection":"7C5F10A4-3F1E-4B6E-9A30-5D3F6CF0A001""#;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Broker, Caller, Context, CreatedSecret};
-use crate::app::{App, AppPatch, AppSettings, LimitsPatch, Rate, SecretRecord};
+use crate::app::{App, AppPatch, AppSettings, Limits, LimitsPatch, Rate, SecretRecord};
 use crate::audit::Action;
 use crate::grant::Marks;
 use crate::id::{AppId, SecretId};
@@ -201,6 +201,16 @@ fn check_settings(settings: &AppSettings) -> Result<(), Refusal> {
         let sound = |rate: Rate| (1..=Rate::MAX).contains(&rate.per_second) && (1..=Rate::MAX).contains(&rate.burst);
         if !rate.is_none_or(sound) {
             wrong(&mut errors, &format!("limits.{name}"), "must have perSecond and burst from 1 to 1000000");
+        }
+    }
+    for (name, count) in [
+        ("connections", limits.connections),
+        ("endpointConnections", limits.endpoint_connections),
+        ("groupsPerConnection", limits.groups_per_connection),
+        ("membersPerGroup", limits.members_per_group),
+    ] {
+        if !count.is_none_or(|count| (1..=Limits::COUNT_MAX).contains(&count)) {
+            wrong(&mut errors, &format!("limits.{name}"), "must be from 1 to 10000000, or null for no limit");
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(Refusal::Invalid(errors)) }

@@ -61,6 +61,22 @@ pub enum Caller {
     },
 }
 
+impl Caller {
+    /// Whether both were proved by one credential.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Anonymous, Self::Anonymous) => true,
+            (Self::Admin { session, .. }, Self::Admin { session: other, .. }) => session == other,
+            (Self::App { secret_id, .. }, Self::App { secret_id: other, .. }) => secret_id == other,
+            (Self::Endpoint { session, .. }, Self::Endpoint { session: other, .. }) => {
+                session.record.number == other.record.number
+            }
+            (Self::Anonymous | Self::Admin { .. } | Self::App { .. } | Self::Endpoint { .. }, _) => false,
+        }
+    }
+}
+
 /// A session that was found alive.
 #[derive(Debug)]
 pub struct LiveSession {

@@ -5,31 +5,40 @@ mod apps;
 mod audit_log;
 mod authenticate;
 mod bans;
+mod call_reports;
 mod catalog;
+mod conversations;
 mod first_run;
+mod history;
 mod introspect;
 mod issue_token;
 mod open_session;
+mod own;
+mod push_tokens;
 mod rights;
 mod roles;
 mod secrets;
 mod sessions;
 mod standing;
 mod tokens;
+mod turn;
 
 use std::sync::Arc;
 
 pub use admins::SignIn;
 pub use authenticate::{Caller, Credential, LiveSession};
+pub use conversations::MarkRead;
 pub use first_run::FirstRun;
 pub use introspect::Introspection;
 pub use issue_token::{IssueToken, IssuedToken};
 pub use open_session::OpenedSession;
+pub use push_tokens::RegisterPushToken;
 pub use rights::Rights;
 pub use secrets::{CreatedSecret, Overlap};
 pub use sessions::EndSessions;
 pub use standing::Standing;
 pub use tokens::InspectedToken;
+pub use turn::{RelayAccess, Relays};
 
 use crate::app::App;
 use crate::audit::{Action, Actor, AuditEntry};
@@ -93,7 +102,7 @@ impl Broker {
         match change {
             Change::Session(number) => self.catalog.forget_session(*number),
             Change::Endpoint(..) | Change::Role(..) | Change::Secret(..) | Change::App(_) | Change::Admin(_) => {
-                self.catalog.forget_all()
+                self.catalog.forget_all();
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::authenticate::token_hash;
 use super::{Broker, Caller, Credential};
+use crate::app::SessionExpiry;
 use crate::clock::Timestamp;
 use crate::grant::Lapse;
 use crate::id::{AppId, EndpointId};
@@ -17,8 +18,8 @@ pub enum Standing {
         /// When it ends by itself.
         expires_at: Option<Timestamp>,
     },
-    /// Its time is over, and nothing else is held against it.
-    Expired,
+    /// Its time is over and nothing else is held against it, and its app leaves open sockets open.
+    Kept,
     /// It is over: revoked, banned, its ground gone.
     Over,
 }
@@ -49,7 +50,7 @@ impl Broker {
                 // Everything about the endpoint was in the session's ground.
                 return Ok(match session.lapse(&ground, now) {
                     None => Standing::Good { expires_at: Some(session.expires_at) },
-                    Some(Lapse::Expired) => Standing::Expired,
+                    Some(Lapse::Expired) if self.keeps_expired(session.grant.app_id).await? => Standing::Kept,
                     Some(_) => Standing::Over,
                 });
             }
@@ -73,5 +74,9 @@ impl Broker {
             return Ok(Standing::Over);
         }
         Ok(standing)
+    }
+
+    async fn keeps_expired(&self, app: AppId) -> Result<bool, Refusal> {
+        Ok(self.app(app).await?.is_some_and(|app| app.settings.session_expiry == SessionExpiry::Keep))
     }
 }

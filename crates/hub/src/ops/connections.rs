@@ -31,10 +31,15 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NotConnected`] without a socket, [`Refusal::Invalid`] for a backend that names no endpoint,
-    /// [`Refusal::Banned`], [`Refusal::ConnectionLimit`].
+    /// [`Refusal::NotConnected`] without a socket, [`Refusal::Forbidden`] with another credential than the socket was
+    /// opened with, [`Refusal::Invalid`] for a backend that names no endpoint, [`Refusal::Banned`],
+    /// [`Refusal::ConnectionLimit`].
     pub async fn connect(&self, asker: &Asker<'_>, request: Connect) -> Result<Arc<Connection>, Refusal> {
         let socket = asker.socket.ok_or(Refusal::NotConnected)?;
+        if !asker.caller.is_same(&socket.opening.caller) {
+            // The socket closes when that ends, so no other can be what the connection stands on.
+            return Err(Refusal::Forbidden("a socket is registered with the credential it was opened with"));
+        }
         if let Caller::App { .. } | Caller::Admin { .. } = asker.caller
             && asker.endpoint_id.is_none()
         {
@@ -71,6 +76,10 @@ impl Hub {
             Ok(replaced) => {
                 if let Some(replaced) = replaced {
                     self.depart(&replaced);
+                }
+                if let Caller::App { .. } | Caller::Admin { .. } = asker.caller {
+                    // A ban of the endpoint may have come since it was asked for, when this socket was none of its.
+                    self.suspects.add(socket.clone());
                 }
                 Ok(connection)
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use respoke_core::event::Content;
 use respoke_core::id::{AppId, EndpointId, GroupName, MessageId};
+use respoke_core::message::NewMessage;
 use respoke_core::ports::Audience;
 use respoke_core::refusal::Refusal;
 use respoke_wire::event;
@@ -179,8 +180,16 @@ impl Hub {
         let content = Content::Published { message_id, group: group.clone(), message: request.message };
         let event = self.event(&speaker.endpoint, speaker.connection_id(), speaker.request_id, content);
         if request.persist {
-            let text = event::object(&event);
-            let _ = text;
+            let kept = NewMessage {
+                app_id: speaker.app.id,
+                group: group.clone(),
+                sender: speaker.endpoint.clone(),
+                at: event.at,
+                event: event::object(&event),
+            };
+            if !self.broker.store().append_message(kept).await? {
+                return Err(Refusal::NotFound("Apps"));
+            }
         }
         let to = Audience::Group { group: group.clone(), except: speaker.own_id() };
         self.push(speaker.app.id, to, event);

@@ -112,6 +112,10 @@ impl Hub {
         connection: Option<ConnectionId>,
     ) -> Result<bool, Refusal> {
         let connections = self.registry.connections_of(app, to);
-        Ok(connections.iter().any(|found| connection.is_none_or(|id| found.id == id)))
+        if connections.iter().any(|found| connection.is_none_or(|id| found.id == id)) {
+            return Ok(true);
+        }
+        // A device that can be woken may still come.
+        Ok(connection.is_none() && !self.broker.store().push_tokens(app, to).await?.is_empty())
     }
 }

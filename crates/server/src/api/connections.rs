@@ -12,7 +12,7 @@ use respoke_wire::body::lists::{AppParams, ListRequest};
 use super::answer::Answer;
 use super::{Api, Named};
 use crate::call::{Call, Id};
-use crate::openapi::{Missing, Refused};
+use crate::openapi::{Missing, Refused, Unconnected};
 use crate::problem::Problem;
 
 /// Registers the socket that the request comes over as an endpoint's connection.
@@ -21,7 +21,7 @@ use crate::problem::Problem;
 #[utoipa::path(
     post, path = "/v1/connections", tag = "Connections", operation_id = "postConnections",
     request_body = CreateConnection,
-    responses((status = 200, description = "The connection", body = ConnectionView), Refused, Missing),
+    responses((status = 200, description = "The connection", body = ConnectionView), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<ConnectionView>, Problem> {
@@ -33,7 +33,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     post, path = "/v1/endpoints/{id}/connections", tag = "Connections", operation_id = "postEndpointConnections",
     params(("id" = String, Path, description = "The endpoint's id")),
     request_body = CreateConnection,
-    responses((status = 200, description = "The connection", body = ConnectionView), Refused, Missing),
+    responses((status = 200, description = "The connection", body = ConnectionView), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn create_for(
@@ -57,6 +57,9 @@ async fn connect(api: &Api, call: &Call, endpoint: Option<String>) -> Result<Ans
         ice_final_candidates: capabilities.ice_final_candidates,
     };
     let connection = api.hub.connect(&named.asker(call, &caller, &context)?, request).await?;
+    if let Some(device) = &body.push_token_id {
+        api.broker.device_connected(connection.app_id, &connection.endpoint, device);
+    }
     show(api, &connection).await.map(Answer)
 }
 

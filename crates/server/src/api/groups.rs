@@ -14,7 +14,7 @@ use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
 use super::answer::{Answer, ListAnswer};
 use super::{Api, Named, page};
 use crate::call::{Call, Id};
-use crate::openapi::{Missing, Refused};
+use crate::openapi::{Missing, Refused, Unconnected};
 use crate::problem::Problem;
 
 /// Lists the app's groups by name.
@@ -36,7 +36,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
     let mut items = api.hub.groups(&asker, after.as_deref(), page.limit + 1).await?;
     let more = items.len() > page.limit;
     items.truncate(page.limit);
-    let next = items.last().filter(|_| more).map(|last| encode_cursor(last));
+    let next = items.last().filter(|_| more).map(encode_cursor);
     Ok(ListAnswer::of(Page { items, next }, GroupView::from))
 }
 
@@ -44,7 +44,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
 #[utoipa::path(
     post, path = "/v1/groups", tag = "Groups", operation_id = "postGroups",
     request_body = Membership,
-    responses((status = 200, description = "It is a member", body = Done), Refused, Missing),
+    responses((status = 200, description = "It is a member", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn join_many(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
@@ -56,7 +56,7 @@ pub(super) async fn join_many(State(api): State<Arc<Api>>, call: Call) -> Result
     post, path = "/v1/groups/{id}", tag = "Groups", operation_id = "postGroup",
     params(("id" = String, Path, description = "The group")),
     request_body = Membership,
-    responses((status = 200, description = "It is a member", body = Done), Refused, Missing),
+    responses((status = 200, description = "It is a member", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn join(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
@@ -66,7 +66,7 @@ pub(super) async fn join(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
 /// Leaves groups.
 #[utoipa::path(
     delete, path = "/v1/groups", tag = "Groups", operation_id = "deleteGroups",
-    responses((status = 200, description = "It is no member", body = Done), Refused, Missing),
+    responses((status = 200, description = "It is no member", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn leave_many(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
@@ -77,7 +77,7 @@ pub(super) async fn leave_many(State(api): State<Arc<Api>>, call: Call) -> Resul
 #[utoipa::path(
     delete, path = "/v1/channels/{id}/subscribers", tag = "Groups", operation_id = "deleteChannelSubscribers",
     params(("id" = String, Path, description = "The group")),
-    responses((status = 200, description = "It is no member", body = Done), Refused, Missing),
+    responses((status = 200, description = "It is no member", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn leave(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {

@@ -5,26 +5,32 @@ mod answer;
 mod apps;
 mod audit;
 mod bans;
+mod call_debugs;
 mod connections;
+mod conversations;
 mod docs;
 mod groups;
 mod health;
+mod history;
 mod messages;
 mod oauth;
 mod presence;
+mod push_tokens;
 mod roles;
 mod secrets;
 mod session_tokens;
 mod sessions;
 mod signaling;
 mod tokens;
+mod try_it;
+mod turn;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use respoke_core::id::{AppId, ConnectionId, RoleId};
-use respoke_core::ops::{Broker, Caller, Context};
+use respoke_core::ops::{Broker, Caller, Context, Relays};
 use respoke_core::page::PageRequest;
 use respoke_core::ports::ListFilter;
 use respoke_core::refusal::Refusal;
@@ -49,6 +55,8 @@ pub(crate) struct Api {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: Limits,
     pub(crate) throttle: Throttle,
+    /// What `/v1/turn` tells of.
+    pub(crate) relays: Relays,
     /// Mixed into what is derived from an `Idempotency-Key`, so that a database with another key derives otherwise.
     pub(crate) idempotency_salt: [u8; 32],
 }
@@ -60,9 +68,10 @@ impl Api {
         metrics: Arc<Metrics>,
         limits: Limits,
         throttle: Throttle,
+        relays: Relays,
     ) -> Self {
         let idempotency_salt = salt(&broker.store().sealer());
-        Self { broker, hub, metrics, limits, throttle, idempotency_salt }
+        Self { broker, hub, metrics, limits, throttle, relays, idempotency_salt }
     }
 }
 
@@ -87,6 +96,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .put(session_tokens::extend)
         .delete(session_tokens::end);
     let admin_session = post(admin_sessions::create).delete(admin_sessions::end);
+    let push_token = put(push_tokens::replace).delete(push_tokens::remove);
     Router::new()
         .route("/v1/tokens", get(tokens::list).post(tokens::create).put(tokens::replace))
         .route("/v1/tokens/{id}", get(tokens::inspect).delete(tokens::revoke))
@@ -104,7 +114,21 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/roles", get(roles::list).post(roles::create))
         .route("/v1/roles/{id}", get(roles::read).put(roles::update).delete(roles::remove))
         .route("/v1/endpoints/{id}/ban", get(bans::read).post(bans::ban).put(bans::ban).delete(bans::lift))
+        .route(
+            "/v1/endpoints/{id}/conversations",
+            get(conversations::list).put(conversations::mark_read).post(conversations::mark_read),
+        )
         .route("/v1/bans", get(bans::list))
+        .route("/v1/groups/{id}/history", get(history::read))
+        .route("/v1/channels/{id}/history", get(history::read))
+        .route("/v1/group-history-search", post(history::search))
+        .route("/v1/group-histories", get(history::search_by_query))
+        .route("/v1/connections/{id}/push-token", post(push_tokens::create))
+        .route("/v1/connections/{id}/push-token/{push_token_id}", push_token.clone())
+        .route("/v1/endpointconnections/{id}/push-token", post(push_tokens::create))
+        .route("/v1/endpointconnections/{id}/push-token/{push_token_id}", push_token)
+        .route("/v1/turn", get(turn::read).post(turn::read))
+        .route("/v1/call-debugs", get(call_debugs::list).post(call_debugs::create))
         .route("/v1/connections", get(connections::list).post(connections::create))
         .route("/v1/connections/{id}", delete(connections::end))
         .route("/v1/endpointconnections", post(connections::create))
@@ -133,6 +157,9 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/openapi.json", get(docs::json))
         .route("/docs", get(docs::page))
         .route("/docs/style.css", get(docs::style))
+        .route("/try", get(try_it::page))
+        .route("/try/script.js", get(try_it::script))
+        .route("/try/style.css", get(try_it::style))
         .fallback(async || Problem::no_such_route())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(api)
@@ -181,6 +208,17 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         bans::ban,
         bans::lift,
         bans::list,
+        history::read,
+        history::search,
+        history::search_by_query,
+        conversations::list,
+        conversations::mark_read,
+        push_tokens::create,
+        push_tokens::replace,
+        push_tokens::remove,
+        turn::read,
+        call_debugs::create,
+        call_debugs::list,
         connections::list,
         connections::create,
         connections::create_for,

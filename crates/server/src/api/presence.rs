@@ -11,14 +11,14 @@ use respoke_wire::body::presence::{ConnectionState, ObservePresence, PresenceSna
 use super::answer::Answer;
 use super::{Api, Named, endpoint_id};
 use crate::call::Call;
-use crate::openapi::{Missing, Refused};
+use crate::openapi::{Missing, Refused, Unconnected};
 use crate::problem::Problem;
 
 /// Says the presence of the caller's connection; its observers are told.
 #[utoipa::path(
     post, path = "/v1/presence", tag = "Presence", operation_id = "postPresence",
     request_body = SetPresence,
-    responses((status = 200, description = "Observers were told", body = Done), Refused, Missing),
+    responses((status = 200, description = "Observers were told", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn set(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
@@ -37,7 +37,7 @@ pub(super) async fn set(State(api): State<Arc<Api>>, call: Call) -> Result<Answe
 #[utoipa::path(
     post, path = "/v1/presenceobservers", tag = "Presence", operation_id = "postPresenceObservers",
     request_body = ObservePresence,
-    responses((status = 200, description = "The presence of each", body = Vec<PresenceSnapshot>), Refused, Missing),
+    responses((status = 200, description = "The presence of each", body = Vec<PresenceSnapshot>), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn observe(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Vec<PresenceSnapshot>>, Problem> {

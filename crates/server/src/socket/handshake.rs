@@ -13,11 +13,11 @@ use respoke_wire::ack::AckStyle;
 use respoke_wire::payload;
 
 use super::{Knock, Sockets, plain};
-use crate::call::handshake_credential;
+use crate::call::{handshake_credential, host_of};
 
 impl Sockets {
     /// Answers `<sid>:<heartbeat timeout>:<close timeout>:<transports>`.
-    pub(super) async fn handshake<B>(&self, knock: &Knock<B>) -> Result<Response, Response> {
+    pub(super) async fn handshake<B>(&self, knock: &Knock<B>) -> Response {
         let uri = knock.request.uri();
         let query = uri.query().unwrap_or_default();
         let jsonp = form_urlencoded::parse(query.as_bytes())
@@ -29,7 +29,7 @@ impl Sockets {
             // A script that is answered with an error is not run.
             Some(index) => script(payload::jsonp_error(index, &text)),
         };
-        let refuse = |status, text: &str| Err(answer(status, text.to_owned()));
+        let refuse = |status, text: &str| answer(status, text.to_owned());
         if !matches!(*knock.request.method(), Method::GET | Method::POST) {
             return refuse(StatusCode::METHOD_NOT_ALLOWED, "handshake error");
         }
@@ -43,7 +43,7 @@ impl Sockets {
                 if let Some(wait) = wait {
                     refused.headers_mut().insert(RETRY_AFTER, (wait.as_secs() + 1).into());
                 }
-                return Err(refused);
+                return refused;
             }
             Err(refusal) => {
                 tracing::error!(error = &refusal as &dyn std::error::Error, "a handshake failed");
@@ -62,9 +62,10 @@ impl Sockets {
         if let Err(limited) = self.api.limits.check(&caller, None, knock.address) {
             let mut refused = answer(StatusCode::TOO_MANY_REQUESTS, FAULT.to_owned());
             refused.headers_mut().insert(RETRY_AFTER, (limited.retry_after.as_secs() + 1).into());
-            return Err(refused);
+            return refused;
         }
-        let opening = Opening { credential, caller, address: knock.address, origin };
+        let host = host_of(headers, uri).map(str::to_owned);
+        let opening = Opening { credential, caller, address: knock.address, origin, host };
         let Some(socket) = self.hub.open(opening) else {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, FAULT);
         };
@@ -72,7 +73,7 @@ impl Sockets {
         let timeout = self.settings.heartbeat_timeout.as_secs();
         let transports =
             if self.settings.jsonp { "websocket,xhr-polling,jsonp-polling" } else { "websocket,xhr-polling" };
-        Ok(answer(StatusCode::OK, format!("{}:{timeout}:{timeout}:{transports}", client.sid.text())))
+        answer(StatusCode::OK, format!("{}:{timeout}:{timeout}:{transports}", client.sid.text()))
     }
 }
 

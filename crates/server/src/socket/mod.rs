@@ -140,7 +140,6 @@ impl Sockets {
             }
             _ => text(StatusCode::NOT_FOUND, "transport not supported"),
         }
-        .unwrap_or_else(|response| response)
     }
 
     /// Ends a client: its socket, its transport, its session id.
@@ -183,16 +182,17 @@ impl Sockets {
         }
     }
 
-    /// Tells all clients to come back later, spread over `within`, then waits for their transports to end.
+    /// Tells all clients to come back later, spread over at most `within`, then waits for their transports to end.
     ///
     /// Existing clients come back without a pause of their own, so the spreading is what spares the next server.
     pub(crate) async fn drain(&self, within: Duration) {
         let clients = self.clients.all();
-        let pause = within.checked_div(u32::try_from(clients.len()).unwrap_or(u32::MAX)).unwrap_or_default();
+        let share = within.checked_div(u32::try_from(clients.len()).unwrap_or(u32::MAX)).unwrap_or_default();
+        let pause = share.min(SPREAD_MAX);
         let start = Instant::now();
-        for (client, nth) in clients.iter().zip(1_u32..) {
-            self.leave_going_away(client);
+        for (client, nth) in clients.iter().zip(0_u32..) {
             tokio::time::sleep_until(start + pause * nth).await;
+            self.hub.close(&client.socket, Close::GoingAway);
         }
         self.tasks.close();
         if tokio::time::timeout(CLOSE_TIMEOUT, self.tasks.wait()).await.is_err() {
@@ -200,17 +200,16 @@ impl Sockets {
             self.tasks.wait().await;
         }
     }
-
-    fn leave_going_away(&self, client: &Client) {
-        self.hub.close(&client.socket, Close::GoingAway);
-    }
 }
+
+/// How far apart clients are sent away at most: a few need no spreading, and a stop should not take long for them.
+const SPREAD_MAX: Duration = Duration::from_millis(20);
 
 /// How long a closed transport waits for its client to close too.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-fn text(status: StatusCode, text: &'static str) -> Result<Response, Response> {
-    Ok(plain(status, Bytes::from_static(text.as_bytes())))
+fn text(status: StatusCode, text: &'static str) -> Response {
+    plain(status, Bytes::from_static(text.as_bytes()))
 }
 
 /// Plain text in one piece, with its length.

@@ -62,7 +62,7 @@ impl Sockets {
         sid: &str,
         knock: Knock<B>,
         wrapping: Wrapping,
-    ) -> Result<Response, Response>
+    ) -> Response
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
@@ -79,7 +79,7 @@ impl Sockets {
             Some(index) => script(payload::jsonp(index, &payload)),
         };
         let Some(client) = self.clients.find(sid) else {
-            return Ok(answer(Bytes::from_static(frame::NOT_HANDSHAKEN.as_bytes())));
+            return answer(Bytes::from_static(frame::NOT_HANDSHAKEN.as_bytes()));
         };
         let polling = self.attach(door, &client);
         self.hub.heard(&client.socket);
@@ -87,7 +87,7 @@ impl Sockets {
             Method::GET => {
                 let payload = self.next_payload(&client, &polling).await;
                 self.hub.heard(&client.socket);
-                Ok(answer(payload))
+                answer(payload)
             }
             Method::POST => self.take_payload(&client, &polling, knock, wrapping).await,
             _ => text(StatusCode::METHOD_NOT_ALLOWED, ""),
@@ -143,13 +143,7 @@ impl Sockets {
         payload::encode(frames.make_contiguous())
     }
 
-    async fn take_payload<B>(
-        &self,
-        client: &Client,
-        polling: &Polling,
-        knock: Knock<B>,
-        wrapping: Wrapping,
-    ) -> Result<Response, Response>
+    async fn take_payload<B>(&self, client: &Client, polling: &Polling, knock: Knock<B>, wrapping: Wrapping) -> Response
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {

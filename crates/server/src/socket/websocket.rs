@@ -40,12 +40,7 @@ const PROTOCOL: &str = "socket.io";
 
 impl Sockets {
     /// Turns the request into a websocket.
-    pub(super) fn upgrade<B>(
-        self: &Arc<Self>,
-        door: &Arc<Door>,
-        sid: &str,
-        mut knock: Knock<B>,
-    ) -> Result<Response, Response> {
+    pub(super) fn upgrade<B>(self: &Arc<Self>, door: &Arc<Door>, sid: &str, mut knock: Knock<B>) -> Response {
         let headers = knock.request.headers();
         let is_websocket =
             headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
@@ -54,7 +49,7 @@ impl Sockets {
             let mut refused = plain(StatusCode::UPGRADE_REQUIRED, Bytes::from_static(b"a websocket is expected here"));
             refused.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             refused.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-            return Err(refused);
+            return refused;
         };
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -82,7 +77,7 @@ impl Sockets {
         });
         let (sockets, door, place) = (self.clone(), door.clone(), knock.place);
         self.tasks.spawn(async move { sockets.run_websocket(door, transport, upgrading, place).await });
-        Ok(response)
+        response
     }
 
     async fn run_websocket(

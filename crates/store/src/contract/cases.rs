@@ -621,17 +621,22 @@ pub(super) async fn the_audit_log_tells_what_happened(fixture: impl Fixture) {
     assert!(world.store.audit_log(stranger, PageRequest::first()).await.unwrap().items.is_empty());
 }
 
-fn upkeep_at(now: Timestamp) -> Upkeep {
+pub(super) fn upkeep_at(now: Timestamp) -> Upkeep {
     Upkeep {
         dead_before: now.plus_secs(-60),
         audit_before: now.plus_secs(-86_400),
         audit_rows_max: 1_000_000,
         keys_before: now.plus_secs(-86_400),
+        messages_before: now.plus_secs(-86_400),
+        messages_per_group_max: 1_000_000,
+        call_reports_before: now.plus_secs(-86_400),
+        call_reports_max: 1_000_000,
+        push_tokens_before: now.plus_secs(-86_400),
         now,
     }
 }
 
-async fn whole_pass(world: &World, upkeep: Upkeep) -> (u64, u64) {
+pub(super) async fn whole_pass(world: &World, upkeep: Upkeep) -> (u64, u64) {
     let mut removed = 0;
     for _ in 0..1_000 {
         let step = world.store.upkeep(upkeep).await.unwrap();

@@ -8,15 +8,16 @@ use respoke_core::session::SessionRecord;
 use respoke_core::token::{TokenEnd, TokenRecord};
 use rusqlite::params;
 
+use super::retention::HubWalk;
 use super::rows::{all, execute};
 use super::{SqliteStore, sessions, tokens};
 
 /// Rows of each table looked at in one step of upkeep.
-const STEP_ROWS: i64 = 2_000;
+pub(super) const STEP_ROWS: i64 = 2_000;
 /// Rounds of a thousand old audit rows in one step: a token's life leaves two or three of them.
 const OLD_RECORDS_ROUNDS: usize = 5;
 /// Rows removed in one operation, so that a mint behind it waits a millisecond and not ten.
-const REMOVE_ROWS: usize = 250;
+pub(super) const REMOVE_ROWS: usize = 250;
 
 /// How far upkeep has walked through the tables.
 #[derive(Default)]
@@ -24,6 +25,7 @@ pub(super) struct Walk {
     token: u64,
     session: u64,
     sessions_live: u64,
+    hub: HubWalk,
 }
 
 /// What one step found in one table.
@@ -159,9 +161,9 @@ impl MaintenanceStore for SqliteStore {
     }
 
     async fn upkeep(&self, upkeep: Upkeep) -> Result<Repair, StoreError> {
-        let (token, session) = {
+        let (token, session, hub) = {
             let walk = self.walk.lock();
-            (walk.token, walk.session)
+            (walk.token, walk.session, walk.hub.clone())
         };
         let mut removed = 0;
         for _ in 0..OLD_RECORDS_ROUNDS {
@@ -175,10 +177,12 @@ impl MaintenanceStore for SqliteStore {
         removed += self.remove("tokens", found_tokens.dead).await?;
         let found_sessions = self.dead_sessions(session, upkeep).await?;
         removed += self.remove("sessions", found_sessions.dead).await?;
+        let (hub_removed, hub) = self.remove_from_hub(upkeep, hub).await?;
+        removed += hub_removed;
 
         let mut walk = self.walk.lock();
         walk.sessions_live += found_sessions.live;
-        let pass_complete = found_tokens.reached.is_none() && found_sessions.reached.is_none();
+        let pass_complete = found_tokens.reached.is_none() && found_sessions.reached.is_none() && hub.complete();
         let sessions_live = walk.sessions_live;
         if pass_complete {
             *walk = Walk::default();
@@ -186,6 +190,7 @@ impl MaintenanceStore for SqliteStore {
             // The shorter table waits at its end until the longer one is walked too.
             walk.token = found_tokens.reached.unwrap_or(u64::from(u32::MAX) << 16);
             walk.session = found_sessions.reached.unwrap_or(u64::from(u32::MAX) << 16);
+            walk.hub = hub;
         }
         Ok(Repair { removed, pass_complete, sessions_live })
     }

@@ -6,7 +6,7 @@
 use rusqlite::Connection;
 
 /// Each migration brings the database from its place in the list to the next.
-const MIGRATIONS: &[&str] = &[include_str!("schema/0001_token_service.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema/0001_token_service.sql"), include_str!("schema/0003_hub.sql")];
 
 /// Brings the database to the present schema.
 ///
@@ -28,4 +28,34 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     }
     transaction.execute_batch(&format!("PRAGMA user_version = {}", MIGRATIONS.len()))?;
     transaction.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_of_before_the_hub_has_the_new_settings_at_their_defaults() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        connection
+            .execute_batch(
+                "PRAGMA user_version = 1;
+                 INSERT INTO apps (id, account_id, name, description, development_mode, ttl_secs_max, activation_secs,
+                     limits, created_at, updated_at) VALUES (x'01', x'02', 'app', '', 0, 60, 60, '{}', 0, 0)",
+            )
+            .unwrap();
+        migrate(&mut connection).unwrap();
+        migrate(&mut connection).unwrap();
+        let expiry: i64 = connection.query_row("SELECT session_expiry FROM apps", [], |row| row.get(0)).unwrap();
+        assert_eq!(expiry, 0);
+    }
+
+    #[test]
+    fn a_database_of_a_newer_program_is_refused() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        connection.execute_batch("PRAGMA user_version = 1000").unwrap();
+        assert!(migrate(&mut connection).unwrap_err().to_string().contains("newer"));
+    }
 }

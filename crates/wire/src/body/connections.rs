@@ -20,6 +20,9 @@ pub struct CreateConnection {
     /// What the client calls itself.
     #[schema(nullable, max_length = 64)]
     pub client_type: Option<String>,
+    /// The device's push token, as it was registered before.
+    #[schema(nullable)]
+    pub push_token_id: Option<String>,
     /// What it can do.
     #[schema(nullable)]
     pub capabilities: Option<Capabilities>,
