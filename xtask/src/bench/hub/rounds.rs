@@ -59,6 +59,11 @@ impl Scenario {
     pub(crate) const ALL: [Self; 7] =
         [Self::Echo, Self::FanOut, Self::Saturated, Self::Presence, Self::Revocation, Self::Storm, Self::Idle];
 
+    /// Whether it is run on a server that is started once; otherwise each round starts a fresh one.
+    fn shares_a_server(self) -> bool {
+        !matches!(self, Self::Storm | Self::Idle)
+    }
+
     /// The servers that can do it.
     pub(super) fn subjects(self) -> &'static [Subject] {
         match self {
@@ -164,7 +169,9 @@ pub(crate) fn run(
 ) -> anyhow::Result<Samples> {
     let mut hosts = BTreeMap::new();
     for &subject in subjects {
-        hosts.insert(subject, Host::start(workplace, subject)?);
+        if scenarios.iter().any(|scenario| scenario.shares_a_server() && scenario.subjects().contains(&subject)) {
+            hosts.insert(subject, Host::start(workplace, subject)?);
+        }
     }
     let mut samples = Samples::default();
     for round in 0..effort.rounds.max(effort.idle_rounds) {
@@ -179,7 +186,6 @@ pub(crate) fn run(
                 order.reverse();
             }
             for subject in order {
-                let host = hosts.get(&subject).context("it was started")?;
                 let what = format!("round {}/{rounds}: {scenario} on {subject}", round + 1);
                 if scenario == Scenario::Idle {
                     let idle = idle(workplace, subject, effort).context(what.clone())?;
@@ -188,10 +194,11 @@ pub(crate) fn run(
                     samples.idle.entry(subject).or_default().push(idle);
                     continue;
                 }
+                let host = hosts.get(&subject).context("it was started");
                 let sample = match scenario {
                     Scenario::Storm => storm(workplace),
-                    Scenario::Revocation => revocation(host, round),
-                    _ => timed(host, subject, scenario, effort.window),
+                    Scenario::Revocation => host.and_then(|host| revocation(host, round)),
+                    _ => host.and_then(|host| timed(host, subject, scenario, effort.window)),
                 };
                 let sample = sample.context(what.clone())?;
                 let Sample { rate, p50_millis, p99_millis, server_share, generator_share, .. } = sample;
