@@ -247,3 +247,97 @@ impl Talk for Silence {
         &mut self.tally
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::super::net::turn_until;
+    use super::*;
+
+    /// Notes that its one client is connected.
+    struct Waiting(bool);
+
+    impl Party for Waiting {
+        fn connected(&mut self, _: &mut Net, _: usize) -> anyhow::Result<()> {
+            self.0 = true;
+            Ok(())
+        }
+
+        fn input(&mut self, _: &mut Net, _: usize, bytes: &[u8]) -> anyhow::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn closed(&mut self, _: &mut Net, _: usize) -> anyhow::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// One client and the server's end of its socket.
+    fn pair() -> (Net, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut net = Net::new(listener.local_addr().unwrap()).unwrap();
+        net.add();
+        net.open(0).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        assert!(turn_until(&mut net, &mut Waiting(false), Duration::from_secs(20), |waiting| waiting.0).unwrap());
+        (net, stream)
+    }
+
+    fn said(stream: &mut TcpStream, wanted: &[u8]) {
+        let mut bytes = vec![0; wanted.len()];
+        stream.read_exact(&mut bytes).unwrap();
+        assert_eq!(bytes, wanted);
+    }
+
+    #[test]
+    fn heartbeats_are_answered_refusals_end_the_run_and_halves_are_left() {
+        let (mut net, mut stream) = pair();
+        let mut echo = Echo::new(vec![b"ask".to_vec()]).unwrap();
+        echo.tally().open = true;
+        let mut framed = Framed { subject: Subject::Respoked, talk: &mut echo };
+        let ack = br#"6:::7+[{"statusCode":200}]"#;
+        let mut bytes = b"\x81\x032::".to_vec();
+        bytes.extend_from_slice(&[0x81, u8::try_from(ack.len()).unwrap()]);
+        bytes.extend_from_slice(ack);
+        let whole = bytes.len();
+        bytes.extend_from_slice(b"\x81\x05half");
+        assert_eq!(framed.input(&mut net, 0, &bytes).unwrap(), whole);
+        said(&mut stream, Subject::Respoked.heartbeat());
+        said(&mut stream, b"ask");
+        assert_eq!(framed.talk.tally.count, 1);
+        assert!(framed.input(&mut net, 0, b"\x81\x086:::7+[]").is_err(), "an ack that is not 200");
+        assert!(framed.input(&mut net, 0, b"\x88\x00").is_err(), "nobody may go here");
+    }
+
+    #[test]
+    fn a_wave_begins_once_everybody_heard_the_one_before() {
+        let (mut net, mut stream) = pair();
+        let sender = Sender { client: 0, frames: [b"one".to_vec(), b"two".to_vec()] };
+        let mut waves = Waves::new(vec![sender], 2).unwrap();
+        waves.start(&mut net).unwrap();
+        said(&mut stream, b"two");
+        waves.heard(&mut net, 0, Packet::Push).unwrap();
+        waves.heard(&mut net, 0, Packet::Ack).unwrap();
+        assert_eq!(waves.missing, 1);
+        waves.heard(&mut net, 0, Packet::Push).unwrap();
+        said(&mut stream, b"one");
+        assert_eq!(waves.missing, 2);
+    }
+
+    #[test]
+    fn a_pipeline_is_filled_when_it_is_half_empty() {
+        let (mut net, mut stream) = pair();
+        let mut pipeline = Pipeline::new(0, b"p".to_vec(), 1).unwrap();
+        pipeline.start(&mut net).unwrap();
+        said(&mut stream, &b"p".repeat(256));
+        for _ in 0..128 {
+            assert_eq!(pipeline.sent, DEPTH);
+            pipeline.heard(&mut net, 0, Packet::Push).unwrap();
+        }
+        said(&mut stream, &b"p".repeat(128));
+        assert_eq!(pipeline.sent, DEPTH + 128);
+    }
+}
