@@ -10,6 +10,7 @@ mod callgrind;
 mod ceiling;
 mod child;
 mod client;
+mod hub;
 mod load;
 mod machine;
 mod metrics;
@@ -47,6 +48,8 @@ use workplace::{Workplace, cargo};
 pub(crate) enum Bench {
     /// Minting, redeeming and checking tokens, beside a bare axum server and a commit for each request.
     Tokens(TokensArgs),
+    /// Sockets: requests, fan-out, storms and idle memory, beside other socket servers; needs node and npm.
+    Hub(hub::HubArgs),
     /// Instructions per mint, beside a bare axum server; needs valgrind.
     Callgrind(CallgrindArgs),
     /// The bare axum server alone: what this machine and the load generator can do.
@@ -143,6 +146,7 @@ impl Bench {
         child::kill_all_when_interrupted()?;
         match self {
             Self::Tokens(args) => tokens(args),
+            Self::Hub(args) => hub::run(args),
             Self::Callgrind(args) => callgrind(args),
             Self::Ceiling(args) => ceiling_alone(args),
         }
@@ -196,13 +200,18 @@ fn ceiling_alone(args: &EffortArgs) -> anyhow::Result<()> {
 }
 
 fn heading(workplace: &Workplace, effort: Effort) -> anyhow::Result<Heading> {
+    Ok(Heading { date: today(), machine: Machine::read(workplace.folder())?, command: command(), effort })
+}
+
+/// The day, as `2026-11-23`.
+fn today() -> String {
+    time::OffsetDateTime::now_utc().date().to_string()
+}
+
+/// The command that was given.
+fn command() -> String {
     let arguments: Vec<String> = std::env::args().skip(1).map(without_folders).collect();
-    Ok(Heading {
-        date: time::OffsetDateTime::now_utc().date().to_string(),
-        machine: Machine::read(workplace.folder())?,
-        command: format!("cargo xtask {}", arguments.join(" ")),
-        effort,
-    })
+    format!("cargo xtask {}", arguments.join(" "))
 }
 
 /// An argument as it is shown: of an absolute path, the last part.

@@ -11,7 +11,7 @@ use super::script::USERS;
 use super::startup::Startup;
 use super::stats::{PairedRatio, median};
 use super::stored::Stored;
-use super::targets::{Findings, Unit, grouped, judge};
+use super::targets::{Findings, Target, Unit, grouped, judge};
 
 /// What stands above the figures.
 pub(crate) struct Heading {
@@ -41,7 +41,7 @@ pub(crate) fn render(heading: &Heading, findings: &Findings) -> String {
         machine = machine.line(),
         users = grouped(USERS),
     );
-    section(&mut out, "Targets", &targets(findings));
+    section(&mut out, "Targets", &targets(&judge(findings)));
     section(&mut out, "Scenarios", &scenarios(&findings.samples));
     if let Some(stored) = &findings.stored {
         section(&mut out, "With tokens stored", &stored_tokens(stored));
@@ -55,13 +55,15 @@ pub(crate) fn render(heading: &Heading, findings: &Findings) -> String {
     out
 }
 
-fn section(out: &mut String, title: &str, body: &str) {
+/// Appends a section.
+pub(super) fn section(out: &mut String, title: &str, body: &str) {
     let _ = write!(out, "\n## {title}\n\n{body}");
 }
 
-fn targets(findings: &Findings) -> String {
+/// The table of targets.
+pub(super) fn targets(targets: &[Target]) -> String {
     let mut table = Table::new(&["#", "figure", "must", "want", "measured", "met"]);
-    for target in judge(findings) {
+    for target in targets {
         table.row([
             target.number.to_string(),
             target.figure.clone(),
@@ -182,7 +184,8 @@ fn commit_size(samples: &[Sample]) -> String {
     median(sizes.map(Commits::size_mean)).map_or_else(String::new, |size| format!("{size:.1}"))
 }
 
-fn spread(ratio: &PairedRatio) -> String {
+/// A paired ratio with the least and the greatest of the rounds.
+pub(super) fn spread(ratio: &PairedRatio) -> String {
     format!("{:.2} ({:.2}–{:.2})", ratio.median, ratio.least, ratio.greatest)
 }
 
@@ -201,20 +204,20 @@ fn statuses(samples: &[Sample]) -> String {
 }
 
 /// A markdown table whose columns are also aligned as plain text.
-struct Table {
+pub(super) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    fn new(head: &[&str]) -> Self {
+    pub(super) fn new(head: &[&str]) -> Self {
         Self { rows: vec![head.iter().map(|&cell| cell.to_owned()).collect()] }
     }
 
-    fn row<const N: usize>(&mut self, cells: [String; N]) {
+    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.rows.push(cells.into());
     }
 
-    fn render(&self) -> String {
+    pub(super) fn render(&self) -> String {
         let columns = self.rows[0].len();
         let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns).map(width).collect();

@@ -55,7 +55,9 @@ pub(crate) enum Unit {
     Ratio,
     Times,
     Millis,
+    Secs,
     Bytes,
+    Kibibytes,
     Megabytes,
 }
 
@@ -66,7 +68,9 @@ impl Unit {
             Self::Ratio => format!("{value:.2}"),
             Self::Times => format!("{value:.1}x"),
             Self::Millis => format!("{value:.1} ms"),
+            Self::Secs => format!("{value:.1} s"),
             Self::Bytes => format!("{value:.0} B"),
+            Self::Kibibytes => format!("{:.1} KiB", value / 1024.0),
             Self::Megabytes => format!("{:.1} MB", value / 1e6),
         }
     }
@@ -94,6 +98,18 @@ impl Verdict {
 }
 
 impl Target {
+    /// A figure that is the better the greater it is; the bounds are must and want.
+    pub(crate) fn least(number: u8, figure: &str, unit: Unit, bounds: (f64, f64), measured: Option<f64>) -> Self {
+        let (must, want) = (Bound::AtLeast(bounds.0), Bound::AtLeast(bounds.1));
+        Self { number, figure: figure.into(), must, want, unit, measured }
+    }
+
+    /// A figure that is the better the smaller it is.
+    pub(crate) fn most(number: u8, figure: &str, unit: Unit, bounds: (f64, f64), measured: Option<f64>) -> Self {
+        let (must, want) = (Bound::AtMost(bounds.0), Bound::AtMost(bounds.1));
+        Self { number, figure: figure.into(), must, want, unit, measured }
+    }
+
     /// How far it is reached.
     pub(crate) fn verdict(&self) -> Verdict {
         match self.measured {
@@ -133,78 +149,80 @@ pub(crate) fn judge(findings: &Findings) -> Vec<Target> {
         stored.map_or_else(|| "10 million tokens".into(), |stored| format!("{} tokens", grouped(stored.reached)));
     let of_stored = |ratio: fn(&Stored) -> Option<PairedRatio>| stored.and_then(ratio).map(|ratio| ratio.median);
     let startup = findings.startup.as_ref();
-    let least = |number, figure: &str, unit, (must, want), measured| Target {
-        number,
-        figure: figure.into(),
-        must: Bound::AtLeast(must),
-        want: Bound::AtLeast(want),
-        unit,
-        measured,
-    };
-    let most = |number, figure: &str, unit, (must, want), measured| Target {
-        number,
-        figure: figure.into(),
-        must: Bound::AtMost(must),
-        want: Bound::AtMost(want),
-        unit,
-        measured,
-    };
     vec![
-        least(1, "durable mint / bare axum", Unit::Ratio, (0.45, 0.60), rates(Mint, Respoked, Ceiling)),
-        least(
+        Target::least(1, "durable mint / bare axum", Unit::Ratio, (0.45, 0.60), rates(Mint, Respoked, Ceiling)),
+        Target::least(
             2,
             "mint and redeem in turn / bare axum",
             Unit::Ratio,
             (0.35, 0.50),
             rates(MintRedeem, Respoked, Ceiling),
         ),
-        least(
+        Target::least(
             3,
             "mint / the same with one commit a request",
             Unit::Times,
             (10.0, 12.0),
             rates(Mint, Respoked, OneCommit),
         ),
-        least(
+        Target::least(
             4,
             "session check, cached / bare axum",
             Unit::Ratio,
             (0.85, 0.95),
             rates(SessionCheck, Respoked, Ceiling),
         ),
-        least(
+        Target::least(
             4,
             "session check, uncached / bare axum",
             Unit::Ratio,
             (0.60, 0.75),
             rates(SessionCheck, Uncached, Ceiling),
         ),
-        most(5, "p99 of a durable mint", Unit::Millis, (4.0, 2.0), median_of(mints, |sample| sample.p99_millis)),
-        most(
+        Target::most(
+            5,
+            "p99 of a durable mint",
+            Unit::Millis,
+            (4.0, 2.0),
+            median_of(mints, |sample| sample.p99_millis),
+        ),
+        Target::most(
             6,
             "written to disk per mint",
             Unit::Bytes,
             (2048.0, 1024.0),
             median_of(mints, |sample| sample.written_bytes),
         ),
-        least(7, &format!("mint rate beside {beside} / empty"), Unit::Ratio, (0.85, 0.95), of_stored(Stored::rates)),
-        least(7, &format!("mint p99, empty / beside {beside}"), Unit::Ratio, (0.85, 0.95), of_stored(Stored::p99s)),
-        most(
+        Target::least(
+            7,
+            &format!("mint rate beside {beside} / empty"),
+            Unit::Ratio,
+            (0.85, 0.95),
+            of_stored(Stored::rates),
+        ),
+        Target::least(
+            7,
+            &format!("mint p99, empty / beside {beside}"),
+            Unit::Ratio,
+            (0.85, 0.95),
+            of_stored(Stored::p99s),
+        ),
+        Target::most(
             13,
             "resident memory of the idle server",
             Unit::Megabytes,
             (40e6, 20e6),
             startup.map(|startup| startup.first.resident_bytes.max(startup.again.resident_bytes)),
         ),
-        most(
+        Target::most(
             13,
             "start to ready",
             Unit::Millis,
             (300.0, 50.0),
             startup.map(|startup| startup.first.ready_millis.max(startup.again.ready_millis)),
         ),
-        most(13, "release binary", Unit::Megabytes, (40e6, 25e6), startup.map(|startup| startup.binary_bytes)),
-        most(
+        Target::most(13, "release binary", Unit::Megabytes, (40e6, 25e6), startup.map(|startup| startup.binary_bytes)),
+        Target::most(
             15,
             "instructions per mint without storage / bare axum",
             Unit::Ratio,

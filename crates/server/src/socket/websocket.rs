@@ -161,7 +161,8 @@ impl Sockets {
                 message = stream.next() => message,
             };
             let taken = match message {
-                Some(Ok(Message::Text(text))) => self.take(door, client, &text).await,
+                // In a box, for a request takes far more room than its socket, which is silent most of its life.
+                Some(Ok(Message::Text(text))) => Box::pin(self.take(door, client, &text)).await,
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
                     self.hub.heard(&client.socket);
                     Ok(())
@@ -241,7 +242,8 @@ async fn stream<S: AsyncRead + AsyncWrite + Unpin>(io: S, read: Bytes) -> WebSoc
         .max_frame_size(Some(frame::FRAME_LEN_MAX))
         // Asterisk masks nothing.
         .accept_unmasked_frames(true);
-    WebSocketStream::from_partially_read(io, read.into(), Role::Server, Some(config)).await
+    // Copied, for it lies in the 8 KiB that the head of the request was read into, which the socket would keep for life.
+    WebSocketStream::from_partially_read(io, read.to_vec(), Role::Server, Some(config)).await
 }
 
 fn close_frame(why: Close) -> Message {
