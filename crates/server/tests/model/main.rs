@@ -1,0 +1,697 @@
+//! The hub against a reference: random clients of two apps do random things, and after each step everybody has received
+//! exactly what the reference says, in order, and is where it says.
+//!
+//! A run is decided by its seed, which a failure names along with the last steps.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test a failure to go on is a failure")]
+
+mod reference;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use respoke_bus::LocalBus;
+use respoke_core::app::AppPatch;
+use respoke_core::clock::{ManualClock, Timestamp};
+use respoke_core::event::Presence;
+use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RoleId};
+use respoke_core::ops::{Broker, Caller, Context, Credential, EndSessions, IssueToken};
+use respoke_core::ports::{BanRecord, EndScope, Receiver};
+use respoke_core::refusal::Refusal;
+use respoke_core::role::Permissions;
+use respoke_core::secret::Secret;
+use respoke_hub::ops::{Asker, Connect, Message, Publish, SignalRequest};
+use respoke_hub::outbox::{OutboxLimits, Taken};
+use respoke_hub::{Counts, Hub, HubSettings, Opening, Socket};
+use respoke_store::{Options, SqliteStore};
+use respoke_wire::close::Close;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use reference::{Model, Named, Outcome, Rule, State};
+
+const ENDPOINTS: [&str; 5] = ["ann", "bob", "cat", "dan", "eve"];
+const GROUPS: [&str; 3] = ["g0", "g1", "g2"];
+const SWITCHES: [&str; 6] = ["subscribe", "unsubscribe", "create", "destroy", "publish", "getsubscribers"];
+const KINDS: [&str; 4] = ["chat", "away", "unavailable", "dnd"];
+const ROLES: usize = 2;
+const CLIENTS_MAX: usize = 16;
+/// Few enough that a client that does not read for a while is closed for it.
+const FRAMES_MAX: usize = 40;
+/// Longer than departures are held back.
+const LATER: Duration = Duration::from_millis(300);
+
+#[tokio::test(start_paused = true)]
+async fn the_hub_does_what_the_reference_does() {
+    for seed in 1..=8 {
+        let mut world = World::new(seed).await;
+        for _ in 0..800 {
+            world.step().await;
+            world.settle().await;
+        }
+        world.end().await;
+    }
+}
+
+/// Chance by a seed.
+///
+/// # Source
+///
+/// `SplitMix64` (Steele, Lea, Flood 2014).
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let number = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((number ^ (number >> 31)) % end as u64).unwrap()
+    }
+
+    fn percent(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    fn of<T: Clone>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())].clone()
+    }
+
+    /// Some of them, at least one, none twice.
+    fn some(&mut self, all: &[&str]) -> Vec<String> {
+        let first = self.below(all.len());
+        let count = 1 + self.below(all.len());
+        all.iter().cycle().skip(first).take(count).map(|name| (*name).to_owned()).collect()
+    }
+}
+
+struct Tenant {
+    id: AppId,
+    backend: Credential,
+    roles: Vec<RoleId>,
+}
+
+struct Client {
+    socket: Arc<Socket>,
+    credential: Credential,
+}
+
+struct World {
+    seed: u64,
+    chance: Chance,
+    hub: Arc<Hub>,
+    broker: Arc<Broker>,
+    admin: Caller,
+    tenants: Vec<Tenant>,
+    clients: Vec<Client>,
+    model: Model,
+    steps: VecDeque<String>,
+    _judging: JoinSet<()>,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("seed {}; the last steps were:", self.seed);
+            for step in &self.steps {
+                eprintln!("  {step}");
+            }
+        }
+    }
+}
+
+/// What an asker borrows.
+struct Asking {
+    caller: Caller,
+    context: Context,
+    socket: Arc<Socket>,
+    endpoint: Option<EndpointId>,
+    connection: Option<ConnectionId>,
+}
+
+impl Asking {
+    fn asker(&self) -> Asker<'_> {
+        Asker {
+            caller: &self.caller,
+            socket: Some(&self.socket),
+            context: &self.context,
+            app_id: None,
+            endpoint_id: self.endpoint.clone(),
+            connection_id: self.connection,
+        }
+    }
+}
+
+impl World {
+    async fn new(seed: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("model.db"), Options::default()).unwrap();
+        let bus = Arc::new(LocalBus::default());
+        let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
+        let broker = Arc::new(Broker::new(Arc::new(store), bus.clone(), clock, 1_000));
+        let outbox = OutboxLimits { frames_max: FRAMES_MAX, bytes_max: 1 << 20 };
+        let settings = HubSettings { outbox, heartbeat_timeout: Duration::from_secs(60), sockets_max: 1_000 };
+        let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), settings));
+        bus.attach(&(hub.clone() as Arc<dyn Receiver>));
+        let mut judging = JoinSet::new();
+        let judge = hub.clone();
+        judging.spawn(async move { judge.judge().await });
+
+        let password = Secret::new("correct horse".to_owned());
+        broker.first_run(Some("root".to_owned()), Some(password)).await.unwrap().unwrap();
+        let admin = broker.store().admins().await.unwrap().remove(0);
+        let expires_at = BanRecord::FOREVER;
+        let admin = Caller::Admin { admin_id: admin.id, account_id: admin.account_id, session: 0, expires_at };
+        let mut tenants = Vec::new();
+        for number in 0..2 {
+            let name = Some(format!("app {number}"));
+            let (app, secret) =
+                broker.create_app(&admin, name, AppPatch::default(), None, &Context::internal()).await.unwrap();
+            let text = Secret::new(secret.text.secret().expose().to_owned());
+            tenants.push(Tenant { id: app.id, backend: Credential::AppSecret(text), roles: Vec::new() });
+        }
+        let (chance, model) = (Chance(seed), Model::new(2, ROLES, FRAMES_MAX));
+        let (clients, steps) = (Vec::new(), VecDeque::new());
+        let mut world = Self {
+            seed,
+            chance,
+            hub,
+            broker,
+            admin,
+            tenants,
+            clients,
+            model,
+            steps,
+            _judging: judging,
+            _folder: folder,
+        };
+        for app in 0..2 {
+            for role in 0..ROLES {
+                world.create_role(app, role, None).await;
+            }
+        }
+        world
+    }
+
+    fn note(&mut self, step: String) {
+        if self.steps.len() == 30 {
+            self.steps.pop_front();
+        }
+        self.steps.push_back(step);
+    }
+
+    async fn prove(&self, credential: &Credential) -> Caller {
+        self.broker.authenticate(credential, "").await.unwrap()
+    }
+
+    async fn asking(&self, client: usize, named: &Named) -> Asking {
+        Asking {
+            caller: self.prove(&self.clients[client].credential).await,
+            context: Context::internal(),
+            socket: self.clients[client].socket.clone(),
+            endpoint: named.endpoint.as_deref().map(endpoint),
+            connection: named.connection.as_deref().map(|id| ConnectionId::parse(id).unwrap()),
+        }
+    }
+
+    /// An open client, if there is one.
+    fn anyone(&mut self) -> Option<usize> {
+        let app = self.chance.below(2);
+        let open: Vec<_> = self.model.open_clients(app).collect();
+        (!open.is_empty()).then(|| self.chance.of(&open))
+    }
+
+    /// Whom an operation names: nobody, an endpoint, or a connection, of this app or another.
+    fn named(&mut self, client: usize) -> Named {
+        let app = if self.chance.percent(95) { self.model.clients[client].app } else { self.chance.below(2) };
+        let connections = &self.model.apps[app].connections;
+        match self.chance.below(10) {
+            0..=1 => Named { endpoint: Some(self.chance.of(&ENDPOINTS).to_owned()), connection: None },
+            2 if !connections.is_empty() => {
+                let connection = connections[self.chance.below(connections.len())].id.clone();
+                Named { endpoint: None, connection: Some(connection) }
+            }
+            _ => Named::default(),
+        }
+    }
+
+    /// A connection of an endpoint, sometimes.
+    fn one_of(&mut self, app: usize, of: &str) -> Option<String> {
+        let all = self.model.apps[app].connections.iter().filter(|connection| connection.endpoint == of);
+        let all: Vec<_> = all.map(|connection| connection.id.clone()).collect();
+        (self.chance.percent(25) && !all.is_empty()).then(|| self.chance.of(&all))
+    }
+
+    async fn step(&mut self) {
+        match self.chance.below(100) {
+            0..=13 => self.open().await,
+            14..=17 => self.register_anew().await,
+            18..=34 => self.join().await,
+            35..=40 => self.leave().await,
+            41..=50 => self.publish().await,
+            51..=58 => self.send().await,
+            59..=66 => self.signal().await,
+            67..=73 => self.set_presence().await,
+            74..=79 => self.observe().await,
+            80..=83 => self.go(),
+            84..=85 => self.end_connection().await,
+            86..=87 => self.end_group().await,
+            88..=90 => self.stall(),
+            91..=93 => self.revoke().await,
+            94..=95 => self.change_role().await,
+            _ => self.later().await,
+        }
+    }
+
+    async fn open(&mut self) {
+        let app = self.chance.below(2);
+        if self.model.open_clients(app).count() >= CLIENTS_MAX / 2 {
+            return;
+        }
+        let (name, role) = (self.chance.of(&ENDPOINTS), self.chance.below(ROLES));
+        let session = self.chance.percent(75).then(|| (name.to_owned(), role));
+        self.note(format!("open in app {app} {session:?}"));
+        let credential = if session.is_some() {
+            match self.session(app, name, role).await {
+                Some(credential) => credential,
+                None => return,
+            }
+        } else {
+            self.tenants[app].backend.clone()
+        };
+        let caller = self.prove(&credential).await;
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let opening = Opening { credential: credential.clone(), caller, address, origin: None, host: None };
+        let socket = self.hub.open(opening).unwrap();
+        self.clients.push(Client { socket, credential });
+        self.model.open(app, session);
+        if self.chance.percent(90) {
+            let named = Named { endpoint: Some(name.to_owned()), connection: None };
+            self.register(self.clients.len() - 1, &named).await;
+        }
+    }
+
+    /// A session of an endpoint; none if it is banned.
+    async fn session(&mut self, app: usize, name: &str, role: usize) -> Option<Credential> {
+        let backend = self.prove(&self.tenants[app].backend).await;
+        let request = IssueToken {
+            endpoint_id: Some(name.to_owned()),
+            role_id: Some(self.tenants[app].roles[role].to_string()),
+            ..IssueToken::default()
+        };
+        let issued = self.broker.issue_token(&backend, request, None, &Context::internal()).await;
+        let banned = self.model.apps[app].banned.contains(name);
+        assert_eq!(issued.as_ref().err().map(Refusal::code), banned.then_some("endpoint_banned"));
+        let token = issued.ok()?.text;
+        let opened = self.broker.open_session(&Caller::Anonymous, Some(&token), None, None, &Context::internal()).await;
+        Some(Credential::AppToken(opened.unwrap().text))
+    }
+
+    async fn register(&mut self, client: usize, named: &Named) {
+        let expected = self.model.may_register(client, named);
+        let asking = self.asking(client, named).await;
+        match self.hub.connect(&asking.asker(), Connect::default()).await {
+            Ok(connection) => {
+                self.note(format!("register {client} as {} {}", connection.endpoint, connection.id));
+                assert_eq!(expected, Ok(connection.endpoint.to_string()));
+                self.model.registered(client, connection.endpoint.to_string(), &connection.id.to_string());
+            }
+            Err(refusal) => {
+                self.note(format!("register {client}: {}", refusal.code()));
+                assert_eq!(expected, Err(refusal.code()));
+            }
+        }
+    }
+
+    async fn register_anew(&mut self) {
+        let Some(client) = self.anyone() else { return };
+        let endpoint = self.chance.percent(90).then(|| self.chance.of(&ENDPOINTS).to_owned());
+        self.register(client, &Named { endpoint, connection: None }).await;
+    }
+
+    async fn join(&mut self) {
+        let Some(client) = self.anyone() else { return };
+        let (named, names) = (self.named(client), self.chance.some(&GROUPS));
+        self.note(format!("join {client} {names:?} for {:?} {:?}", named.endpoint, named.connection));
+        let asking = self.asking(client, &named).await;
+        let joined = self.hub.join(&asking.asker(), &groups(&names)).await;
+        same(joined, self.model.join(client, &named, &names));
+    }
+
+    async fn leave(&mut self) {
+        let Some(client) = self.anyone() else { return };
+        let (named, names) = (self.named(client), self.chance.some(&GROUPS));
+        self.note(format!("leave {client} {names:?} for {:?} {:?}", named.endpoint, named.connection));
+        let asking = self.asking(client, &named).await;
+        let left = self.hub.leave(&asking.asker(), &groups(&names)).await;
+        same(left, self.model.leave(client, &named, &names));
+    }
+
+    async fn end_group(&mut self) {
+        let Some(client) = self.anyone() else { return };
+        let name = self.chance.of(&GROUPS);
+        self.note(format!("end {name} by {client}"));
+        let asking = self.asking(client, &Named::default()).await;
+        let ended = self.hub.end_group(&asking.asker(), &group(name)).await;
+        same(ended, self.model.end_group(client, name));
+    }
+
+    async fn publish(&mut self) {
+        let Some(client) = self.anyone() else { return };
+        let (named, name) = (self.named(client), self.chance.of(&GROUPS));
+        let named = Named { connection: None, ..named };
+        let text = format!("published {}", self.chance.below(1_000));
+        self.note(format!("publish to {name} by {client} for {:?}", named.endpoint));
+        let asking = self.asking(client, &named).await;
+        let request = Publish { message: raw(&json!(text)), persist: self.chance.percent(10) };
+        let published = self.hub.publish(&asking.asker(), &group(name), request).await;
+        same(published, self.model.publish(client, &named, name, &text));
+    }
+
+    async fn send(&mut self) {
+        let Some(client) = self.anyone() else { return };
+        let (named, to) = (self.named(client), self.chance.of(&ENDPOINTS));
+        let named = Named { connection: None, ..named };
+        let only = self.one_of(self.model.clients[client].app, to);
+        let (cc, text) = (self.chance.percent(40), format!("sent {}", self.chance.below(1_000)));
+        self.note(format!("send to {to} {only:?} by {client} for {:?} cc {cc}", named.endpoint));
+        let asking = self.asking(client, &named).await;
+        let to_connection = only.as_deref().map(|id| ConnectionId::parse(id).unwrap());
+        let message = Message { to: endpoint(to), to_connection, body: raw(&json!(text)), cc_self: cc };
+        self.hub.send(&asking.asker(), message).await.unwrap();
+        self.model.send(client, &named, to, only.as_deref(), cc, &text);
+    }
+
+    async fn signal(&mut self) {
+        let Some(client) = self.anyone() else { return };
+        let kind = self.chance.of(&["offer", "answer", "answer", "connected", "bye", "bye", "iceCandidates"]);
+        let body = json!({"signalType": kind, "sessionId": format!("call {}", self.chance.below(3))});
+        let to = self.chance.of(&ENDPOINTS);
+        let only = self.one_of(self.model.clients[client].app, to);
+        let cc = self.chance.percent(50);
+        self.note(format!("signal {body} to {to} {only:?} by {client} cc {cc}"));
+        let asking = self.asking(client, &Named::default()).await;
+        let request = SignalRequest {
+            to: endpoint(to),
+            to_type: None,
+            from_type: None,
+            to_connection: only.as_deref().map(|id| ConnectionId::parse(id).unwrap()),
+            cc_self: cc,
+            signal: raw(&body),
+        };
+        let relayed = self.hub.signal(&asking.asker(), request).await;
+        same(relayed, self.model.signal(client, to, only.as_deref(), cc, &body));
+    }
+
+    async fn set_presence(&mut self) {
+        let Some(client) = self.anyone() else { return };
+        let (named, kind) = (self.named(client), self.chance.of(&KINDS));
+        self.note(format!("presence {kind} by {client} for {:?} {:?}", named.endpoint, named.connection));
+        let asking = self.asking(client, &named).await;
+        let presence = Presence { kind: raw(&json!(kind)), show: None, status: None };
+        let set = self.hub.set_presence(&asking.asker(), presence).await;
+        same(set, self.model.set_presence(client, &named, kind));
+    }
+
+    async fn observe(&mut self) {
+        let Some(client) = self.anyone() else { return };
+        let names = self.chance.some(&ENDPOINTS);
+        self.note(format!("observe {names:?} by {client}"));
+        let asking = self.asking(client, &Named::default()).await;
+        let found = self.hub.observe(&asking.asker(), names.iter().map(|name| endpoint(name)).collect()).await;
+        let answer = found.map_err(|refusal| refusal.code()).map(|found| {
+            let kind = |presence: Presence| serde_json::from_str::<Value>(presence.kind.get()).unwrap();
+            let states = |states: Vec<(ConnectionId, Option<Presence>)>| {
+                let state =
+                    |(id, presence): (ConnectionId, Option<Presence>)| json!([id.to_string(), presence.map(kind)]);
+                states.into_iter().map(state).collect::<Value>()
+            };
+            found.into_iter().map(|(endpoint, found)| json!([endpoint.to_string(), states(found)])).collect::<Value>()
+        });
+        assert_eq!(answer, self.model.observe(client, &names));
+    }
+
+    /// A client hangs up.
+    fn go(&mut self) {
+        let Some(client) = self.anyone() else { return };
+        self.note(format!("go {client}"));
+        self.hub.close(&self.clients[client].socket, Close::Left);
+        self.model.close(client);
+    }
+
+    /// A client ends its connection, or a backend somebody's.
+    async fn end_connection(&mut self) {
+        let Some(client) = self.anyone() else { return };
+        let connections = &self.model.apps[self.chance.below(2)].connections;
+        if connections.is_empty() {
+            return;
+        }
+        let id = connections[self.chance.below(connections.len())].id.clone();
+        self.note(format!("end connection {id} by {client}"));
+        let asking = self.asking(client, &Named::default()).await;
+        let ended = self.hub.disconnect(&asking.asker(), &id).await;
+        if self.model.clients[client].session.is_some() {
+            self.model.unregister(client);
+            ended.unwrap();
+        } else {
+            same(ended, self.model.cut(client, &id));
+        }
+    }
+
+    /// A client stops reading, or reads again.
+    fn stall(&mut self) {
+        let Some(client) = self.anyone() else { return };
+        let stalled = !self.model.clients[client].stalled;
+        self.note(format!("{client} is stalled: {stalled}"));
+        self.model.clients[client].stalled = stalled;
+    }
+
+    async fn later(&mut self) {
+        self.note("later".to_owned());
+        tokio::time::advance(LATER).await;
+        // Everything that is due is announced at once.
+        let _ = tokio::time::timeout(Duration::from_millis(1), self.hub.announce_departures()).await;
+        self.model.tick();
+    }
+
+    async fn revoke(&mut self) {
+        let (app, name, role) = (self.chance.below(2), self.chance.of(&ENDPOINTS), self.chance.below(ROLES));
+        let backend = self.prove(&self.tenants[app].backend).await;
+        let context = Context::internal();
+        let which = self.chance.below(8);
+        self.note(format!("revoke {which} in app {app}: {name}, role {role}"));
+        let ended = match which {
+            0..=2 => {
+                let banned = self.model.apps[app].banned.remove(name);
+                if banned {
+                    self.broker.lift_ban(&backend, None, name, &context).await.unwrap();
+                    return;
+                }
+                self.model.apps[app].banned.insert(name.to_owned());
+                self.broker.ban(&backend, None, name, None, None, &context).await.unwrap();
+                self.model.standing_on(app, name)
+            }
+            3 => {
+                let id = self.tenants[app].roles[role];
+                self.broker.delete_role(&backend, None, &id.to_string(), &context).await.unwrap();
+                let ended = self.model.in_session(app, Some(role));
+                self.create_role(app, role, Some(id)).await;
+                ended
+            }
+            _ => {
+                let (scope, ended) = match which {
+                    4 => (EndScope::Role(self.tenants[app].roles[role]), self.model.in_session(app, Some(role))),
+                    5 => (EndScope::App, self.model.in_session(app, None)),
+                    _ => {
+                        let mut ended = self.model.in_session(app, None);
+                        ended.retain(|client| {
+                            self.model.clients[*client].session.as_ref().is_some_and(|(of, _)| of == name)
+                        });
+                        (EndScope::Endpoint(endpoint(name)), ended)
+                    }
+                };
+                let request = EndSessions { app_id: None, scope, issued_before: None, tokens_too: true };
+                self.broker.end_sessions(&backend, request, &context).await.unwrap();
+                ended
+            }
+        };
+        for client in ended {
+            self.model.close(client);
+        }
+    }
+
+    /// Random rules, of which most permit.
+    fn rules(&mut self) -> BTreeMap<String, Rule> {
+        let mut rule = || SWITCHES.map(|switch| (switch, self.chance.percent(85))).into_iter().collect::<Rule>();
+        let (all, one) = (rule(), rule());
+        let mut rules = BTreeMap::from([("*".to_owned(), all)]);
+        if self.chance.percent(50) {
+            rules.insert(GROUPS[0].to_owned(), one);
+        }
+        rules
+    }
+
+    async fn create_role(&mut self, app: usize, role: usize, id: Option<RoleId>) {
+        let rules = self.rules();
+        let backend = self.prove(&self.tenants[app].backend).await;
+        let (name, permissions) = (Some(format!("role {role}")), permissions(&rules));
+        let made = self.broker.create_role(&backend, None, id, name, permissions, None, &Context::internal()).await;
+        let made = made.unwrap().0.id;
+        if id.is_none() {
+            self.tenants[app].roles.push(made);
+        }
+        self.model.apps[app].roles[role] = rules;
+    }
+
+    async fn change_role(&mut self) {
+        let (app, role, rules) = (self.chance.below(2), self.chance.below(ROLES), self.rules());
+        self.note(format!("role {role} of app {app} is {rules:?}"));
+        let backend = self.prove(&self.tenants[app].backend).await;
+        let id = self.tenants[app].roles[role].to_string();
+        let permissions = Some(permissions(&rules));
+        self.broker.update_role(&backend, None, &id, None, permissions, &Context::internal()).await.unwrap();
+        self.model.apps[app].roles[role] = rules;
+    }
+
+    /// Lets the hub come to rest, plays the transports of clients that were told to go, and compares everything.
+    async fn settle(&mut self) {
+        for _ in 0..2 * CLIENTS_MAX + 4 {
+            tokio::task::yield_now().await;
+        }
+        for (number, client) in self.clients.iter().enumerate() {
+            let closed = client.socket.outbox.closed();
+            assert_eq!(closed.is_some(), self.model.clients[number].state != State::Open, "{number}: {closed:?}");
+            if self.model.clients[number].state == State::Closing {
+                self.hub.close(&client.socket, Close::Left);
+                self.model.close(number);
+            }
+        }
+        for (number, client) in self.clients.iter().enumerate() {
+            let expected = &mut self.model.clients[number];
+            if expected.stalled && expected.state == State::Open {
+                continue;
+            }
+            let mut frames = VecDeque::new();
+            let taken = client.socket.outbox.take_now(&mut frames);
+            assert!(!matches!(taken, Some(Taken::Closed(_))) || expected.state == State::Closed);
+            let got: Vec<String> = frames.iter().map(|frame| read(frame)).collect();
+            let expected = std::mem::take(&mut expected.waiting);
+            assert_streams(number, expected, got);
+        }
+        let view = self.hub.view();
+        let Counts { connections, endpoints, groups, members, observers } = view.counts;
+        assert_eq!([connections, endpoints, groups, members, observers], self.model.counts());
+        assert_eq!(view.sockets, self.model.open_clients(0).count() + self.model.open_clients(1).count());
+        self.compare_an_app().await;
+    }
+
+    /// Compares what a backend is told of one of the apps.
+    async fn compare_an_app(&mut self) {
+        let app = self.chance.below(2);
+        if self.tenants[app].roles.is_empty() {
+            return;
+        }
+        let caller = self.prove(&self.tenants[app].backend).await;
+        let context = Context::internal();
+        let mut asker = Asker {
+            caller: &caller,
+            socket: None,
+            context: &context,
+            app_id: Some(self.tenants[app].id),
+            endpoint_id: None,
+            connection_id: None,
+        };
+        let name = self.chance.of(&GROUPS);
+        let members = self.hub.members(&asker, &group(name)).await.unwrap();
+        let mut members: Vec<_> = members.iter().map(|member| member.id.to_string()).collect();
+        let mut expected = self.model.members(app, name);
+        members.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(members, expected);
+        let names = self.hub.groups(&asker, None, 10).await.unwrap();
+        let expected: Vec<_> = GROUPS.iter().filter(|name| !self.model.members(app, name).is_empty()).collect();
+        assert_eq!(
+            names.iter().map(GroupName::as_str).collect::<Vec<_>>(),
+            expected.into_iter().copied().collect::<Vec<_>>()
+        );
+        let name = self.chance.of(&ENDPOINTS);
+        asker.endpoint_id = Some(endpoint(name));
+        let connections = self.hub.connections(&asker).await.unwrap();
+        let expected = self.model.apps[app].connections.iter().filter(|connection| connection.endpoint == name);
+        assert!(
+            connections.iter().map(|connection| connection.id.to_string()).eq(expected.map(|found| found.id.clone()))
+        );
+    }
+
+    /// One app is deleted, the other's clients go one by one, and nothing is left.
+    async fn end(&mut self) {
+        self.note("the end".to_owned());
+        self.broker.delete_app(&self.admin, self.tenants[0].id, &Context::internal()).await.unwrap();
+        self.tenants[0].roles.clear();
+        for client in self.model.open_clients(0).collect::<Vec<_>>() {
+            self.model.close(client);
+        }
+        self.settle().await;
+        for client in self.model.open_clients(1).collect::<Vec<_>>() {
+            self.hub.close(&self.clients[client].socket, Close::Left);
+            self.model.close(client);
+            self.settle().await;
+            self.later().await;
+        }
+        self.settle().await;
+        let view = self.hub.view();
+        assert_eq!((view.counts, view.sockets), (Counts::default(), 0));
+    }
+}
+
+fn endpoint(name: &str) -> EndpointId {
+    EndpointId::parse(name).unwrap()
+}
+
+fn group(name: &str) -> GroupName {
+    GroupName::parse(name).unwrap()
+}
+
+fn groups(names: &[String]) -> Vec<GroupName> {
+    names.iter().map(|name| group(name)).collect()
+}
+
+fn raw(value: &Value) -> Box<RawValue> {
+    to_raw_value(value).unwrap()
+}
+
+fn permissions(rules: &BTreeMap<String, Rule>) -> Permissions {
+    serde_json::from_value(json!({"groups": rules})).unwrap()
+}
+
+fn same<T>(outcome: Result<T, Refusal>, expected: Outcome) {
+    assert_eq!(outcome.map(drop).map_err(|refusal| refusal.code()), expected);
+}
+
+/// What a frame says, without what is another each time.
+fn read(frame: &[u8]) -> String {
+    let text = std::str::from_utf8(frame).unwrap().strip_prefix("5:::").unwrap();
+    let mut push: Value = serde_json::from_str(text).unwrap();
+    let header = push["args"][0]["header"].as_object_mut().unwrap();
+    assert_eq!(header.remove("timestamp"), Some(json!(1_800_000_000_000_u64)));
+    assert!(header.remove("requestId").is_some());
+    header.remove("messageId");
+    push.to_string()
+}
+
+/// Compares what a client got with what it was to get. Departures that were announced at once may be in any order.
+fn assert_streams(client: usize, expected: Vec<(Option<u32>, String)>, mut got: Vec<String>) {
+    assert_eq!(got.len(), expected.len(), "client {client} got\n{got:#?}\nand not\n{expected:#?}");
+    let mut wanted: Vec<String> = expected.iter().map(|(_, event)| event.clone()).collect();
+    let mut start = 0;
+    for run in expected.chunk_by(|(one, _), (other, _)| one.is_some() && one == other) {
+        let end = start + run.len();
+        wanted[start..end].sort_unstable();
+        got[start..end].sort_unstable();
+        start = end;
+    }
+    assert_eq!(got, wanted, "client {client}");
+}

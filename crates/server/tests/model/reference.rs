@@ -1,0 +1,460 @@
+//! What the hub must do, said as plainly as can be: lists that are searched, nothing shared, nothing at once.
+//!
+//! Everything is text here, so that a mistake of the hub's types cannot be made twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+/// What came of an operation: nothing, or the code of its refusal.
+pub(crate) type Outcome = Result<(), &'static str>;
+
+/// Switches of a group rule, by the names they have in a role.
+pub(crate) type Rule = BTreeMap<&'static str, bool>;
+
+pub(crate) struct Model {
+    pub(crate) apps: Vec<App>,
+    pub(crate) clients: Vec<Client>,
+    departures: Vec<Departure>,
+    frames_max: usize,
+    ticks: u32,
+}
+
+#[derive(Default)]
+pub(crate) struct App {
+    /// In the order in which they registered.
+    pub(crate) connections: Vec<Connection>,
+    pub(crate) banned: BTreeSet<String>,
+    /// By role: rules by pattern, which is a group's name or `*`.
+    pub(crate) roles: Vec<BTreeMap<String, Rule>>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Connection {
+    pub(crate) id: String,
+    pub(crate) endpoint: String,
+    pub(crate) client: usize,
+    pub(crate) groups: BTreeSet<String>,
+    pub(crate) observed: BTreeSet<String>,
+    pub(crate) presence: Option<String>,
+    answered: Vec<String>,
+}
+
+pub(crate) struct Client {
+    pub(crate) app: usize,
+    /// Endpoint and role of a session; none for a backend.
+    pub(crate) session: Option<(String, usize)>,
+    pub(crate) connection: Option<String>,
+    pub(crate) state: State,
+    /// What it has to read, in order. What has the same number may come in any order.
+    pub(crate) waiting: Vec<(Option<u32>, String)>,
+    /// Whether it does not read for now.
+    pub(crate) stalled: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Open,
+    /// It was told to go and is not gone yet.
+    Closing,
+    Closed,
+}
+
+/// Who is to hear what of a connection that ended.
+struct Departure {
+    app: usize,
+    told: Vec<(String, String)>,
+}
+
+/// To whom an operation on connections applies.
+#[derive(Clone, Default)]
+pub(crate) struct Named {
+    pub(crate) endpoint: Option<String>,
+    pub(crate) connection: Option<String>,
+}
+
+fn event(kind: &str, from: &str, connection: Option<&str>, header: Value, rest: Value) -> String {
+    let mut head = json!({"type": kind, "from": from});
+    let (fields, mut argument) = (head.as_object_mut().unwrap(), rest);
+    if let Some(connection) = connection {
+        fields.insert("fromConnection".to_owned(), connection.into());
+    }
+    let header = header.as_object().unwrap().clone();
+    fields.extend(header.into_iter().filter(|(_, value)| !value.is_null()));
+    argument["header"] = head;
+    json!({"name": kind, "args": [argument]}).to_string()
+}
+
+fn membership(kind: &str, group: &str, of: &Connection) -> String {
+    let rest = json!({"endpointId": of.endpoint, "connectionId": of.id});
+    event(kind, &of.endpoint, Some(&of.id), json!({"channel": group}), rest)
+}
+
+fn presence(of: &Connection, kind: &str) -> String {
+    let channel = format!("presence:{}", of.endpoint);
+    event("presence", &of.endpoint, Some(&of.id), json!({"channel": channel}), json!({"type": kind}))
+}
+
+impl Model {
+    pub(crate) fn new(apps: usize, roles: usize, frames_max: usize) -> Self {
+        let apps = (0..apps).map(|_| App { roles: vec![BTreeMap::new(); roles], ..App::default() }).collect();
+        Self { apps, clients: Vec::new(), departures: Vec::new(), frames_max, ticks: 0 }
+    }
+
+    fn deliver(&mut self, app: usize, connection: &str, event: &str, tick: Option<u32>) {
+        let Some(found) = self.find(app, connection) else { return };
+        let client = &mut self.clients[found.client];
+        if client.state != State::Open {
+            return;
+        }
+        if client.waiting.len() == self.frames_max {
+            client.waiting.clear();
+            client.state = State::Closing;
+            return;
+        }
+        client.waiting.push((tick, event.to_owned()));
+    }
+
+    fn deliver_all(&mut self, app: usize, to: &[String], except: Option<&str>, event: &str) {
+        for id in to.iter().filter(|id| Some(id.as_str()) != except) {
+            self.deliver(app, id, event, None);
+        }
+    }
+
+    fn find(&self, app: usize, id: &str) -> Option<Connection> {
+        self.apps[app].connections.iter().find(|connection| connection.id == id).cloned()
+    }
+
+    fn seat(&mut self, app: usize, id: &str) -> &mut Connection {
+        self.apps[app].connections.iter_mut().find(|connection| connection.id == id).unwrap()
+    }
+
+    fn ids(&self, app: usize, is_meant: impl Fn(&Connection) -> bool) -> Vec<String> {
+        let meant = self.apps[app].connections.iter().filter(|connection| is_meant(connection));
+        meant.map(|connection| connection.id.clone()).collect()
+    }
+
+    pub(crate) fn members(&self, app: usize, group: &str) -> Vec<String> {
+        self.ids(app, |connection| connection.groups.contains(group))
+    }
+
+    fn of_endpoint(&self, app: usize, endpoint: &str) -> Vec<String> {
+        self.ids(app, |connection| connection.endpoint == endpoint)
+    }
+
+    fn observers(&self, app: usize, endpoint: &str) -> Vec<String> {
+        self.ids(app, |connection| connection.observed.contains(endpoint))
+    }
+
+    fn own(&self, client: usize) -> Option<Connection> {
+        let Client { app, connection, .. } = &self.clients[client];
+        self.find(*app, connection.as_deref()?)
+    }
+
+    /// As whom a client speaks.
+    fn speaker(&self, client: usize, named: &Named) -> String {
+        match &self.clients[client].session {
+            Some((endpoint, _)) => endpoint.clone(),
+            None => match (&named.endpoint, self.own(client)) {
+                (Some(endpoint), _) => endpoint.clone(),
+                (None, Some(own)) => own.endpoint,
+                (None, None) => "__SYSTEM__".to_owned(),
+            },
+        }
+    }
+
+    fn own_id(&self, client: usize) -> Option<String> {
+        self.own(client).map(|own| own.id)
+    }
+
+    /// The connection that a speaker speaks by.
+    fn spoken_by(&self, client: usize, speaker: &str) -> Option<String> {
+        self.own(client).filter(|own| own.endpoint == speaker).map(|own| own.id)
+    }
+
+    fn targets(&self, client: usize, named: &Named) -> Result<Vec<String>, &'static str> {
+        let Client { app, session, .. } = &self.clients[client];
+        let speaker = self.speaker(client, named);
+        if let Some(id) = &named.connection {
+            let found = self.find(*app, id).filter(|found| session.is_none() || found.endpoint == speaker);
+            return found.map(|found| vec![found.id]).ok_or("not_found");
+        }
+        if let Some(own) = self.spoken_by(client, &speaker) {
+            return Ok(vec![own]);
+        }
+        if session.is_none() && named.endpoint.is_some() {
+            let found = self.of_endpoint(*app, &speaker);
+            return if found.is_empty() { Err("not_found") } else { Ok(found) };
+        }
+        Err("not_connected")
+    }
+
+    fn permits(&self, client: usize, group: &str, switch: &str) -> bool {
+        let Client { app, session, .. } = &self.clients[client];
+        let Some((_, role)) = session else { return true };
+        let rules = &self.apps[*app].roles[*role];
+        let rule = rules.get(group).or_else(|| rules.get("*"));
+        rule.and_then(|rule| rule.get(switch)).copied() == Some(true)
+    }
+
+    // Operations. The ids of connections are the hub's to give.
+
+    pub(crate) fn open(&mut self, app: usize, session: Option<(String, usize)>) {
+        let (waiting, state) = (Vec::new(), State::Open);
+        self.clients.push(Client { app, session, connection: None, state, waiting, stalled: false });
+    }
+
+    /// Whether a client may register, and as whom.
+    pub(crate) fn may_register(&self, client: usize, named: &Named) -> Result<String, &'static str> {
+        let Client { app, session, .. } = &self.clients[client];
+        match session {
+            Some((endpoint, _)) => Ok(endpoint.clone()),
+            None => {
+                let endpoint = named.endpoint.clone().ok_or("invalid")?;
+                if self.apps[*app].banned.contains(&endpoint) { Err("endpoint_banned") } else { Ok(endpoint) }
+            }
+        }
+    }
+
+    pub(crate) fn registered(&mut self, client: usize, endpoint: String, id: &str) {
+        let app = self.clients[client].app;
+        let (groups, observed) = (BTreeSet::new(), BTreeSet::new());
+        let connection =
+            Connection { id: id.to_owned(), endpoint, client, groups, observed, presence: None, answered: Vec::new() };
+        self.apps[app].connections.push(connection);
+        if let Some(old) = self.clients[client].connection.replace(id.to_owned()) {
+            self.depart(app, &old);
+        }
+    }
+
+    pub(crate) fn unregister(&mut self, client: usize) {
+        if let Some(old) = self.clients[client].connection.take() {
+            self.depart(self.clients[client].app, &old);
+        }
+    }
+
+    /// A backend ends a connection by its id.
+    pub(crate) fn cut(&mut self, client: usize, id: &str) -> Outcome {
+        let app = self.clients[client].app;
+        if self.own_id(client).as_deref() == Some(id) {
+            self.unregister(client);
+            return Ok(());
+        }
+        let found = self.find(app, id).ok_or("not_found")?;
+        self.clients[found.client].state = State::Closing;
+        self.unregister(found.client);
+        Ok(())
+    }
+
+    /// A client is gone for good.
+    pub(crate) fn close(&mut self, client: usize) {
+        self.unregister(client);
+        self.clients[client].state = State::Closed;
+    }
+
+    fn depart(&mut self, app: usize, id: &str) {
+        let Some(at) = self.apps[app].connections.iter().position(|connection| connection.id == id) else { return };
+        let gone = self.apps[app].connections.remove(at);
+        let mut told = Vec::new();
+        for group in &gone.groups {
+            told.extend(self.members(app, group).into_iter().map(|id| (id, membership("leave", group, &gone))));
+        }
+        let observers = self.observers(app, &gone.endpoint);
+        told.extend(observers.into_iter().map(|id| (id, presence(&gone, "unavailable"))));
+        self.departures.push(Departure { app, told });
+    }
+
+    /// Time passes, and who is still there hears of who is not.
+    pub(crate) fn tick(&mut self) {
+        self.ticks += 1;
+        for departure in std::mem::take(&mut self.departures) {
+            for (id, event) in departure.told {
+                self.deliver(departure.app, &id, &event, Some(self.ticks));
+            }
+        }
+    }
+
+    pub(crate) fn join(&mut self, client: usize, named: &Named, groups: &[String]) -> Outcome {
+        let app = self.clients[client].app;
+        let targets = self.targets(client, named)?;
+        for group in groups {
+            let exists = !self.members(app, group).is_empty();
+            if !self.permits(client, group, "subscribe") || !(exists || self.permits(client, group, "create")) {
+                return Err("forbidden");
+            }
+        }
+        for (group, target) in groups.iter().flat_map(|group| targets.iter().map(move |target| (group, target))) {
+            if self.seat(app, target).groups.insert(group.clone()) {
+                let except = self.own_id(client).filter(|own| own == target);
+                let event = membership("join", group, &self.find(app, target).unwrap());
+                self.deliver_all(app, &self.members(app, group), except.as_deref(), &event);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn leave(&mut self, client: usize, named: &Named, groups: &[String]) -> Outcome {
+        let app = self.clients[client].app;
+        let targets = self.targets(client, named)?;
+        if groups.iter().any(|group| !self.permits(client, group, "unsubscribe")) {
+            return Err("forbidden");
+        }
+        for (group, target) in groups.iter().flat_map(|group| targets.iter().map(move |target| (group, target))) {
+            if self.seat(app, target).groups.remove(group) {
+                let event = membership("leave", group, &self.find(app, target).unwrap());
+                if self.own_id(client).as_ref() != Some(target) {
+                    self.deliver(app, target, &event, None);
+                }
+                self.deliver_all(app, &self.members(app, group), None, &event);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn end_group(&mut self, client: usize, group: &str) -> Outcome {
+        let app = self.clients[client].app;
+        if !self.permits(client, group, "destroy") {
+            return Err("forbidden");
+        }
+        let members = self.members(app, group);
+        if members.is_empty() {
+            return Err("not_found");
+        }
+        for member in members {
+            self.seat(app, &member).groups.remove(group);
+            let event = membership("leave", group, &self.find(app, &member).unwrap());
+            if self.own_id(client).as_ref() != Some(&member) {
+                self.deliver(app, &member, &event, None);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn publish(&mut self, client: usize, named: &Named, group: &str, message: &str) -> Outcome {
+        if !self.permits(client, group, "publish") {
+            return Err("forbidden");
+        }
+        let (app, speaker) = (self.clients[client].app, self.speaker(client, named));
+        let by = self.spoken_by(client, &speaker);
+        let event = event("pubsub", &speaker, by.as_deref(), json!({"channel": group}), json!({"message": message}));
+        self.deliver_all(app, &self.members(app, group), self.own_id(client).as_deref(), &event);
+        Ok(())
+    }
+
+    pub(crate) fn send(&mut self, client: usize, named: &Named, to: &str, only: Option<&str>, cc: bool, body: &str) {
+        let (app, speaker) = (self.clients[client].app, self.speaker(client, named));
+        let (by, own) = (self.spoken_by(client, &speaker), self.own_id(client));
+        let message = |to: &str, original: Option<&str>| {
+            let header = json!({"to": to, "toOriginal": original});
+            event("message", &speaker, by.as_deref(), header, json!({"body": body}))
+        };
+        if cc && to != speaker {
+            let copy = message(&speaker, Some(to));
+            self.deliver_all(app, &self.of_endpoint(app, &speaker), own.as_deref(), &copy);
+        }
+        let receivers = self.of_endpoint(app, to).into_iter().filter(|id| only.is_none_or(|only| id == only));
+        self.deliver_all(app, &receivers.collect::<Vec<_>>(), own.as_deref(), &message(to, None));
+    }
+
+    pub(crate) fn signal(&mut self, client: usize, to: &str, only: Option<&str>, cc: bool, body: &Value) -> Outcome {
+        let (app, speaker) = (self.clients[client].app, self.speaker(client, &Named::default()));
+        let own = self.own_id(client);
+        let kind = body["signalType"].as_str().unwrap();
+        let session = body["sessionId"].as_str().unwrap();
+        let all = self.of_endpoint(app, to);
+        if kind == "offer" && !all.iter().any(|id| only.is_none_or(|only| id == only)) {
+            return Err("not_found");
+        }
+        if let (Some(own), "answer") = (&own, kind) {
+            let answered = &mut self.seat(app, own).answered;
+            answered.push(session.to_owned());
+            if answered.len() > 32 {
+                answered.remove(0);
+            }
+        }
+        let signal = |to: &str, only: Option<&str>, original: Option<&str>| {
+            let header = json!({
+                "to": to, "toConnection": only, "toOriginal": original, "fromType": "web", "toType": "web",
+            });
+            event("signal", &speaker, own.as_deref(), header, json!({"body": body}))
+        };
+        if cc && to != speaker {
+            let spared = |id: &String| {
+                kind == "bye" && self.find(app, id).unwrap().answered.iter().any(|answered| answered == session)
+            };
+            let others: Vec<_> = self.of_endpoint(app, &speaker).into_iter().filter(|id| !spared(id)).collect();
+            self.deliver_all(app, &others, own.as_deref(), &signal(&speaker, None, Some(to)));
+        }
+        let meant = all.into_iter().filter(|id| kind == "connected" || only.is_none_or(|only| id == only));
+        self.deliver_all(app, &meant.collect::<Vec<_>>(), own.as_deref(), &signal(to, only, None));
+        Ok(())
+    }
+
+    pub(crate) fn set_presence(&mut self, client: usize, named: &Named, kind: &str) -> Outcome {
+        let app = self.clients[client].app;
+        for target in self.targets(client, named)? {
+            self.seat(app, &target).presence = Some(kind.to_owned());
+            let of = self.find(app, &target).unwrap();
+            self.deliver_all(app, &self.observers(app, &of.endpoint), Some(&target), &presence(&of, kind));
+        }
+        Ok(())
+    }
+
+    /// Returns what the answer says: of each endpoint its connections and their presence.
+    pub(crate) fn observe(&mut self, client: usize, endpoints: &[String]) -> Result<Value, &'static str> {
+        let app = self.clients[client].app;
+        let own = self.own_id(client).ok_or("not_connected")?;
+        self.seat(app, &own).observed.extend(endpoints.iter().cloned());
+        let mut answer = Vec::new();
+        for endpoint in endpoints {
+            let mut states = Vec::new();
+            for id in self.of_endpoint(app, endpoint) {
+                let of = self.find(app, &id).unwrap();
+                if let Some(kind) = of.presence.as_deref().filter(|kind| *kind != "unavailable" && id != own) {
+                    self.deliver(app, &own, &presence(&of, kind), None);
+                }
+                states.push(json!([id, of.presence]));
+            }
+            answer.push(json!([endpoint, states]));
+        }
+        Ok(json!(answer))
+    }
+
+    /// The open clients whose session or, if it is a backend, connection is of an endpoint.
+    pub(crate) fn standing_on(&self, app: usize, endpoint: &str) -> Vec<usize> {
+        let is = |client: usize| match &self.clients[client].session {
+            Some((of, _)) => of == endpoint,
+            None => self.own(client).is_some_and(|own| own.endpoint == endpoint),
+        };
+        self.open_clients(app).filter(|client| is(*client)).collect()
+    }
+
+    /// The open clients of an app whose session is of a role, or of any.
+    pub(crate) fn in_session(&self, app: usize, role: Option<usize>) -> Vec<usize> {
+        let is = |client: &usize| {
+            let session = &self.clients[*client].session;
+            session.as_ref().is_some_and(|(_, of)| role.is_none_or(|role| role == *of))
+        };
+        self.open_clients(app).filter(is).collect()
+    }
+
+    pub(crate) fn open_clients(&self, app: usize) -> impl Iterator<Item = usize> {
+        let open = move |client: &usize| self.clients[*client].app == app && self.clients[*client].state == State::Open;
+        (0..self.clients.len()).filter(open)
+    }
+
+    /// Connections, endpoints, groups, memberships, observations.
+    pub(crate) fn counts(&self) -> [usize; 5] {
+        let mut counts = [0; 5];
+        for app in &self.apps {
+            let endpoints: BTreeSet<_> = app.connections.iter().map(|connection| &connection.endpoint).collect();
+            let groups: BTreeSet<_> = app.connections.iter().flat_map(|connection| &connection.groups).collect();
+            counts[0] += app.connections.len();
+            counts[1] += endpoints.len();
+            counts[2] += groups.len();
+            counts[3] += app.connections.iter().map(|connection| connection.groups.len()).sum::<usize>();
+            counts[4] += app.connections.iter().map(|connection| connection.observed.len()).sum::<usize>();
+        }
+        counts
+    }
+}
