@@ -100,7 +100,8 @@ impl Sockets {
     {
         let origin = knock.request.headers().get(ORIGIN).filter(|origin| !origin.is_empty()).cloned();
         let (route, method) = (route(knock.request.uri().path()), method_name(knock.request.method()));
-        let mut response = if knock.request.method() == Method::OPTIONS { preflight() } else { self.route(door, knock).await };
+        let mut response =
+            if knock.request.method() == Method::OPTIONS { preflight() } else { self.route(door, knock).await };
         self.api.metrics.counted(route, method, response.status().as_u16());
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
