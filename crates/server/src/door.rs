@@ -40,9 +40,10 @@ use uuid::Uuid;
 
 use crate::api::{self, Api};
 use crate::call::Facts;
-use crate::limits::{Limits, Standing, Throttle};
+use crate::limits::{Limits, Standing};
 use crate::metrics::Metrics;
 use crate::problem::{Problem, Shape};
+use crate::throttle::Throttle;
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);

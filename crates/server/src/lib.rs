@@ -12,5 +12,6 @@ pub mod openapi;
 pub mod problem;
 pub mod run;
 pub mod telemetry;
+pub mod throttle;
 pub mod tls;
 mod upkeep;

@@ -27,8 +27,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::door::Door;
-use crate::limits::{Limits, Throttle};
+use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::throttle::Throttle;
 use crate::tls::Certificate;
 use crate::upkeep;
 

@@ -27,10 +27,11 @@ use respoke_core::seal::{NUMBER_END, SealKind, Sealer};
 use respoke_wire::body::lists::ListRequest;
 use utoipa::OpenApi;
 
-use crate::limits::{Limits, Throttle};
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::openapi::Common;
 use crate::problem::Problem;
+use crate::throttle::Throttle;
 
 pub(crate) use docs::document;
 
