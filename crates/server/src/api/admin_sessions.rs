@@ -30,17 +30,15 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     call.admit_anonymous(&api)?;
     let body: CreateAdminSession = call.read()?;
     let username = body.username.clone().unwrap_or_default();
-    if let Some(wait) = api.throttle.password_wait(call.address(), &username, Instant::now()) {
-        return Err(throttled(wait));
-    }
     let password = body.password.as_ref().map_or("", |password| password.expose());
     let once = call.once(&api, KeyOwner::Knower(&[&username, password]))?;
+    let attempt = api.throttle.try_password(call.address(), &username, Instant::now()).map_err(throttled)?;
     let request = SignIn { username: body.username, password: body.password };
     let signed_in = api.broker.sign_in(request, once, &call.context()).await;
     match &signed_in {
-        Ok(_) => api.throttle.password_right(call.address(), &username),
-        Err(Refusal::BadLogin) => api.throttle.password_failed(call.address(), &username, Instant::now()),
-        Err(_) => {}
+        Ok(_) => attempt.succeeded(Instant::now()),
+        Err(Refusal::BadLogin) => drop(attempt),
+        Err(_) => attempt.not_decided(),
     }
     Ok(Answer(Authorized::with(signed_in?)))
 }

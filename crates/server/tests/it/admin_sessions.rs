@@ -1,5 +1,7 @@
 //! `/v1/admin-sessions`.
 
+use std::sync::{Arc, Barrier};
+
 use serde_json::{Value, json};
 
 use crate::harness::{PASSWORD, Server};
@@ -35,4 +37,25 @@ fn guessing_is_slowed_down() {
     sign_in("other", PASSWORD).refused(401, "bad_login");
     sign_in("", "").refused(401, "bad_login");
     server.post("/v1/adminsessions").send(json!({"username": "third"})).refused(400, "invalid");
+}
+
+#[test]
+fn guesses_made_at_once_are_slowed_down_like_others() {
+    let server = Server::start();
+    let barrier = Arc::new(Barrier::new(40));
+    let tries: Vec<_> = (0..40)
+        .map(|number| {
+            let (client, barrier) = (server.client.clone(), barrier.clone());
+            std::thread::spawn(move || {
+                let body = json!({"username": "admin", "password": format!("CANARY-guess-{number}")});
+                barrier.wait();
+                client.post("/v1/admin-sessions").send(body).status
+            })
+        })
+        .collect();
+    let statuses: Vec<_> = tries.into_iter().map(|thread| thread.join().unwrap()).collect();
+    // Five are free; one more is looked at for each wait that is over before the last of them has come.
+    let looked_at = statuses.iter().filter(|status| **status == 401).count();
+    assert!((5..10).contains(&looked_at), "{statuses:?}");
+    assert!(statuses.iter().all(|status| [401, 429].contains(status)), "{statuses:?}");
 }
