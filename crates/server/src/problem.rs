@@ -84,11 +84,11 @@ pub const CODES: &[ErrorCode] = &[
         "Too many failed attempts to prove who one is; the header `Retry-After` says how long to wait.",
     ),
     ErrorCode::new("internal", 500, "The server failed. The log holds the cause under the `requestId`."),
-    ErrorCode::new("overloaded", 503, "Too many writes are waiting. Nothing was written; try again."),
+    ErrorCode::new("overloaded", 503, "Too many writes or sign-ins are waiting. Nothing was written; try again."),
     ErrorCode::new("unavailable", 503, "The database could not be used. Nothing was written; try again."),
 ];
 
-/// Seconds after which a failed store is worth another try.
+/// Seconds after which a failed store, or one that is busy, is worth another try.
 const STORE_RETRY_SECS: u64 = 1;
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
@@ -279,7 +279,9 @@ impl From<Refusal> for Problem {
             Refusal::Conflict(_) => StatusCode::CONFLICT,
             Refusal::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Refusal::Store(StoreError::Overloaded | StoreError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Overloaded | Refusal::Store(StoreError::Overloaded | StoreError::Unavailable(_)) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Refusal::Store(StoreError::Corrupt(_)) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let code = refusal.code();
@@ -302,6 +304,7 @@ impl From<Refusal> for Problem {
             }
             Refusal::Invalid(fields) => reason.fields = Some(fields),
             Refusal::Throttled { retry_after_secs } => reason.retry_after_secs = Some(retry_after_secs.max(1)),
+            Refusal::Overloaded => reason.retry_after_secs = Some(STORE_RETRY_SECS),
             Refusal::Store(error) => {
                 if status == StatusCode::SERVICE_UNAVAILABLE {
                     reason.retry_after_secs = Some(STORE_RETRY_SECS);
@@ -369,6 +372,7 @@ mod tests {
             Refusal::Conflict("taken"),
             Refusal::IdempotencyKeyReused,
             Refusal::Throttled { retry_after_secs: 4 },
+            Refusal::Overloaded,
             Refusal::Store(StoreError::Overloaded),
             Refusal::Store(StoreError::Unavailable("canary".into())),
             Refusal::Store(StoreError::Corrupt("canary")),

@@ -125,7 +125,9 @@ impl Throttle {
         if let Some(wait) = held.iter().filter_map(|(failures, patience)| failures.wait(*patience, now)).max() {
             return Err(wait);
         }
-        held.iter_mut().for_each(|(failures, patience)| failures.add(*patience, now));
+        for (failures, patience) in &mut held {
+            failures.add(*patience, now);
+        }
         drop(held);
         let counted = counts.into_iter().map(|(failures, _)| failures).collect();
         Ok(PasswordTry { throttle: self, address, name, counted })

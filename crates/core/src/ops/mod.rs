@@ -31,6 +31,7 @@ use crate::app::App;
 use crate::audit::{Action, Actor, AuditEntry};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{AppId, RequestId, SessionId, TokenId};
+use crate::password;
 use crate::ports::Store;
 use crate::refusal::Refusal;
 use crate::seal::{SealKind, Sealer};
@@ -61,6 +62,7 @@ pub struct Broker {
     clock: Arc<dyn Clock>,
     sealer: Sealer,
     catalog: Catalog,
+    passwords: password::Desk,
 }
 
 impl std::fmt::Debug for Broker {
@@ -74,7 +76,7 @@ impl Broker {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, sessions_max: usize) -> Self {
         let sealer = store.sealer();
-        Self { store, clock, sealer, catalog: Catalog::new(sessions_max) }
+        Self { store, clock, sealer, catalog: Catalog::new(sessions_max), passwords: password::Desk::default() }
     }
 
     /// The present instant.
