@@ -56,7 +56,7 @@ impl Broker {
         ban.filter(|ban| now < ban.until).ok_or(UNKNOWN)
     }
 
-    /// The bans of an app, by endpoint; past ones too until they are lifted.
+    /// The bans of an app, by endpoint; past ones too until they are lifted or upkeep removes them.
     ///
     /// # Errors
     ///

@@ -128,7 +128,7 @@ pub trait SecretStore: Send + Sync {
     ) -> Result<Option<Creation<SecretRecord>>, StoreError>;
     /// The secret whose text has that hash, whatever its state.
     async fn secret_by_hash(&self, hash: &SecretHash) -> Result<Option<SecretRecord>, StoreError>;
-    /// All secrets of an app, oldest first; at most [`SECRETS_PER_APP_MAX`] are usable.
+    /// The secrets of an app, oldest first, revoked ones until upkeep removes them; at most [`SECRETS_PER_APP_MAX`] are usable.
     async fn secrets(&self, app: AppId) -> Result<Vec<SecretRecord>, StoreError>;
     /// Revokes a secret. Unless `keep_sessions`, what it minted is over. None: no such secret.
     async fn revoke_secret(
@@ -196,7 +196,7 @@ impl BanRecord {
 pub trait EndpointStore: Send + Sync {
     /// Bans an endpoint and ends its tokens and sessions. False: no such app.
     async fn ban(&self, app: AppId, ban: BanRecord, audit: AuditEntry) -> Result<bool, StoreError>;
-    /// The ban of an endpoint, past ones included until they are lifted or replaced.
+    /// The ban of an endpoint, past ones included until they are lifted, replaced or removed by upkeep.
     async fn ban_of(&self, app: AppId, endpoint: &EndpointId) -> Result<Option<BanRecord>, StoreError>;
     /// Bans of an app, by endpoint.
     async fn bans(&self, app: AppId, page: PageRequest) -> Result<Page<BanRecord>, StoreError>;
@@ -417,6 +417,9 @@ pub trait MaintenanceStore: Send + Sync {
     /// Commits something and reads it back.
     async fn check(&self) -> Result<(), StoreError>;
     /// Removes one small batch of what is dead, going on where the last step stopped.
+    ///
+    /// That is tokens, sessions, audit rows and keys by the times given, and in the end what nothing stands on any
+    /// more: the marks and past bans of endpoints, and secrets that were revoked or expired before `audit_before`.
     async fn upkeep(&self, upkeep: Upkeep) -> Result<Repair, StoreError>;
     /// Present figures.
     fn figures(&self) -> StoreFigures;

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use super::Fixture;
 use super::fixture::{NOW, World, endpoint, entry, entry_at, key, new_admin, new_secret, new_session, opened, refused};
+pub(super) use super::upkeep_cases::*;
 use crate::CrashPoint;
 
 pub(super) async fn a_minted_token_is_redeemed_once(fixture: impl Fixture) {
@@ -618,7 +619,7 @@ pub(super) async fn the_audit_log_tells_what_happened(fixture: impl Fixture) {
     assert!(world.store.audit_log(stranger, PageRequest::first()).await.unwrap().items.is_empty());
 }
 
-fn upkeep_at(now: Timestamp) -> Upkeep {
+pub(super) fn upkeep_at(now: Timestamp) -> Upkeep {
     Upkeep {
         dead_before: now.plus_secs(-60),
         audit_before: now.plus_secs(-86_400),
@@ -628,7 +629,7 @@ fn upkeep_at(now: Timestamp) -> Upkeep {
     }
 }
 
-async fn whole_pass(world: &World, upkeep: Upkeep) -> (u64, u64) {
+pub(super) async fn whole_pass(world: &World, upkeep: Upkeep) -> (u64, u64) {
     let mut removed = 0;
     for _ in 0..1_000 {
         let step = world.store.upkeep(upkeep).await.unwrap();

@@ -2,6 +2,7 @@
 
 mod cases;
 mod fixture;
+mod upkeep_cases;
 
 pub(crate) use fixture::{Fixture, Opened};
 
@@ -71,6 +72,8 @@ mod sqlite {
         admin_sessions_end_with_the_password
         the_audit_log_tells_what_happened
         upkeep_removes_the_dead_and_only_them
+        upkeep_removes_marks_that_end_nothing_any_more
+        upkeep_removes_secrets_that_nothing_stands_on
         numbers_are_never_given_again
     }
 }

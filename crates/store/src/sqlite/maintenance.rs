@@ -8,6 +8,7 @@ use respoke_core::session::SessionRecord;
 use respoke_core::token::{TokenEnd, TokenRecord};
 use rusqlite::params;
 
+use super::leftovers::{Cursor, Leftovers};
 use super::rows::{all, execute};
 use super::{SqliteStore, sessions, tokens};
 
@@ -16,7 +17,7 @@ const STEP_ROWS: i64 = 2_000;
 /// Rounds of a thousand old audit rows in one step: a token's life leaves two or three of them.
 const OLD_RECORDS_ROUNDS: usize = 5;
 /// Rows removed in one operation, so that a mint behind it waits a millisecond and not ten.
-const REMOVE_ROWS: usize = 250;
+pub(super) const REMOVE_ROWS: usize = 250;
 
 /// How far upkeep has walked through the tables.
 #[derive(Default)]
@@ -24,6 +25,10 @@ pub(super) struct Walk {
     token: u64,
     session: u64,
     sessions_live: u64,
+    /// What goes at the end of this pass, as far as the pass found nothing that needs it.
+    leftovers: Option<Leftovers>,
+    /// Where the next pass begins to look for them.
+    cursor: Cursor,
 }
 
 /// What one step found in one table.
@@ -34,31 +39,35 @@ struct Found {
     live: u64,
     /// The last number looked at; none at the table's end.
     reached: Option<u64>,
+    /// What is still left over after a look at these rows.
+    leftovers: Leftovers,
 }
 
 impl SqliteStore {
-    async fn dead_tokens(&self, after: u64, upkeep: Upkeep) -> Result<Found, StoreError> {
+    async fn dead_tokens(&self, after: u64, upkeep: Upkeep, mut leftovers: Leftovers) -> Result<Found, StoreError> {
         self.readers
             .scan(move |connection| {
                 let rows = all(connection, tokens::RANGE, params![after, STEP_ROWS], |row| {
                     let (token, ground) = tokens::read(row)?;
+                    leftovers.look_at_token(&token);
                     let lapsed = token.lapse(&ground, upkeep.now).is_some();
                     Ok((token.number, lapsed, lapsed && token_over_at(&token, upkeep.now) < upkeep.dead_before))
                 })?;
-                Ok(found(&rows))
+                Ok(found(&rows, leftovers))
             })
             .await
     }
 
-    async fn dead_sessions(&self, after: u64, upkeep: Upkeep) -> Result<Found, StoreError> {
+    async fn dead_sessions(&self, after: u64, upkeep: Upkeep, mut leftovers: Leftovers) -> Result<Found, StoreError> {
         self.readers
             .scan(move |connection| {
                 let rows = all(connection, sessions::RANGE, params![after, STEP_ROWS], |row| {
                     let (session, ground) = sessions::read(row)?;
+                    leftovers.look_at_session(&session);
                     let lapsed = session.lapse(&ground, upkeep.now).is_some();
                     Ok((session.number, lapsed, lapsed && session_over_at(&session, upkeep.now) < upkeep.dead_before))
                 })?;
-                Ok(found(&rows))
+                Ok(found(&rows, leftovers))
             })
             .await
     }
@@ -111,12 +120,13 @@ impl SqliteStore {
     }
 }
 
-fn found(rows: &[(u64, bool, bool)]) -> Found {
+fn found(rows: &[(u64, bool, bool)], leftovers: Leftovers) -> Found {
     let whole = i64::try_from(rows.len()).is_ok_and(|rows| rows >= STEP_ROWS);
     Found {
         dead: rows.iter().filter(|(_, _, removable)| *removable).map(|(number, ..)| *number).collect(),
         live: rows.iter().filter(|(_, lapsed, _)| !lapsed).count() as u64,
         reached: if whole { rows.last().map(|(number, ..)| *number) } else { None },
+        leftovers,
     }
 }
 
@@ -159,9 +169,10 @@ impl MaintenanceStore for SqliteStore {
     }
 
     async fn upkeep(&self, upkeep: Upkeep) -> Result<Repair, StoreError> {
-        let (token, session) = {
-            let walk = self.walk.lock();
-            (walk.token, walk.session)
+        let (token, session, leftovers, cursor) = {
+            let mut walk = self.walk.lock();
+            // Should this step fail, the rest of the pass finds nothing left over, which is safe.
+            (walk.token, walk.session, walk.leftovers.take(), walk.cursor.clone())
         };
         let mut removed = 0;
         for _ in 0..OLD_RECORDS_ROUNDS {
@@ -171,18 +182,29 @@ impl MaintenanceStore for SqliteStore {
                 break;
             }
         }
-        let found_tokens = self.dead_tokens(token, upkeep).await?;
+        let (leftovers, cursor) = match leftovers {
+            Some(leftovers) => (leftovers, cursor),
+            None if (token, session) == (0, 0) => self.leftovers(cursor, upkeep).await?,
+            None => (Leftovers::default(), cursor),
+        };
+        let found_tokens = self.dead_tokens(token, upkeep, leftovers).await?;
         removed += self.remove("tokens", found_tokens.dead).await?;
-        let found_sessions = self.dead_sessions(session, upkeep).await?;
+        let found_sessions = self.dead_sessions(session, upkeep, found_tokens.leftovers).await?;
         removed += self.remove("sessions", found_sessions.dead).await?;
+        let pass_complete = found_tokens.reached.is_none() && found_sessions.reached.is_none();
+        let mut leftovers = Some(found_sessions.leftovers);
+        if pass_complete && let Some(leftovers) = leftovers.take() {
+            removed += self.remove_leftovers(leftovers, upkeep).await?;
+        }
 
         let mut walk = self.walk.lock();
         walk.sessions_live += found_sessions.live;
-        let pass_complete = found_tokens.reached.is_none() && found_sessions.reached.is_none();
         let sessions_live = walk.sessions_live;
         if pass_complete {
-            *walk = Walk::default();
+            *walk = Walk { cursor, ..Walk::default() };
         } else {
+            walk.leftovers = leftovers;
+            walk.cursor = cursor;
             // The shorter table waits at its end until the longer one is walked too.
             walk.token = found_tokens.reached.unwrap_or(u64::from(u32::MAX) << 16);
             walk.session = found_sessions.reached.unwrap_or(u64::from(u32::MAX) << 16);

@@ -5,6 +5,7 @@ mod apps;
 mod audit;
 mod backup;
 mod endpoints;
+mod leftovers;
 mod maintenance;
 mod readers;
 mod roles;
