@@ -3,7 +3,7 @@
 mod store;
 
 pub use store::{
-    AdminStore, AppStore, AuditQuery, AuditStore, BanRecord, EndRequest, EndScope, EndpointStore, ListFilter,
-    MaintenanceStore, NewSession, Redemption, Repair, RoleStore, SECRETS_PER_APP_MAX, SecretStore, SessionStore, Store,
-    StoreError, StoreFigures, TokenStore, Upkeep,
+    APPS_PER_ACCOUNT_MAX, AdminStore, AppStore, AuditQuery, AuditStore, BanRecord, EndRequest, EndScope, EndpointStore,
+    ListFilter, MaintenanceStore, NewSession, ROLES_PER_APP_MAX, Redemption, Repair, RoleStore, SECRETS_PER_APP_MAX,
+    SecretStore, SessionStore, Store, StoreError, StoreFigures, TokenStore, Upkeep,
 };

@@ -88,17 +88,20 @@ pub trait AdminStore: Send + Sync {
     async fn end_admin_session(&self, number: u64, audit: AuditEntry) -> Result<bool, StoreError>;
 }
 
+/// The most apps of one account.
+pub const APPS_PER_ACCOUNT_MAX: usize = 1_000;
+
 /// Apps.
 #[async_trait]
 pub trait AppStore: Send + Sync {
-    /// Adds an app with its first secret.
+    /// Adds an app with its first secret. None: the account has [`APPS_PER_ACCOUNT_MAX`].
     async fn create_app(
         &self,
         app: App,
         secret: SecretRecord,
         once: Option<IdempotencyKey>,
         audit: AuditEntry,
-    ) -> Result<Creation<App>, StoreError>;
+    ) -> Result<Option<Creation<App>>, StoreError>;
     /// The app of that id.
     async fn app(&self, id: AppId) -> Result<Option<App>, StoreError>;
     /// The apps of an account, oldest first.
@@ -142,10 +145,13 @@ pub trait SecretStore: Send + Sync {
     fn touch_secret(&self, id: SecretId, at: Timestamp);
 }
 
+/// The most roles of one app.
+pub const ROLES_PER_APP_MAX: usize = 1_000;
+
 /// Roles.
 #[async_trait]
 pub trait RoleStore: Send + Sync {
-    /// Adds a role. None: its id or name is taken in the app, or the app is gone.
+    /// Adds a role. None: its id or name is taken in the app, or the app has [`ROLES_PER_APP_MAX`] or is gone.
     async fn create_role(
         &self,
         role: Role,

@@ -11,7 +11,10 @@ use respoke_core::grant::Lapse;
 use respoke_core::id::{RoleId, SecretId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::PageRequest;
-use respoke_core::ports::{AuditQuery, BanRecord, EndRequest, EndScope, ListFilter, Redemption, Upkeep};
+use respoke_core::ports::{
+    APPS_PER_ACCOUNT_MAX, AuditQuery, BanRecord, EndRequest, EndScope, ListFilter, ROLES_PER_APP_MAX, Redemption,
+    Upkeep,
+};
 use respoke_core::seal::{Entropy, SealKind};
 use respoke_core::session::SessionEndCause;
 use tokio::sync::Barrier;
@@ -309,6 +312,31 @@ pub(super) async fn a_rolled_secret_ends_nothing(fixture: impl Fixture) {
         .await
         .unwrap();
     assert!(again.is_none());
+}
+
+pub(super) async fn roles_of_an_app_and_apps_of_an_account_are_bounded(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let mut calls = JoinSet::new();
+    for number in 0..ROLES_PER_APP_MAX + 9 {
+        let world = world.clone();
+        calls.spawn(async move { world.create_role(RoleId::random(), &format!("role {number}")).await.is_some() });
+    }
+    // The app has a role already.
+    assert_eq!(calls.join_all().await.into_iter().filter(|made| *made).count(), ROLES_PER_APP_MAX - 1);
+    assert!(world.store.delete_role(world.app, world.role, entry(Action::RoleDeleted)).await.unwrap());
+    assert!(world.create_role(RoleId::random(), "another").await.is_some());
+
+    let mut calls = JoinSet::new();
+    for _ in 0..APPS_PER_ACCOUNT_MAX + 9 {
+        let world = world.clone();
+        calls.spawn(async move {
+            let app = super::fixture::new_app(world.account);
+            let secret = new_secret(app.id);
+            world.store.create_app(app, secret, None, entry(Action::AppCreated)).await.unwrap().is_some()
+        });
+    }
+    assert_eq!(calls.join_all().await.into_iter().filter(|made| *made).count(), APPS_PER_ACCOUNT_MAX - 1);
+    World::new(world.store).await;
 }
 
 pub(super) async fn a_deleted_app_ends_everything_in_it(fixture: impl Fixture) {

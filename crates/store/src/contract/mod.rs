@@ -58,6 +58,7 @@ mod sqlite {
         a_deleted_role_ends_what_uses_it_even_if_made_again
         a_revoked_secret_ends_what_it_minted_unless_told_otherwise
         a_rolled_secret_ends_nothing
+        roles_of_an_app_and_apps_of_an_account_are_bounded
         a_deleted_app_ends_everything_in_it
         a_deleted_account_ends_everything_in_it
         development_mode_ends_with_its_switch

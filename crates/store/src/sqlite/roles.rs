@@ -5,7 +5,7 @@ use respoke_core::audit::AuditEntry;
 use respoke_core::id::{AccountId, AppId, RoleId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::{Page, PageRequest};
-use respoke_core::ports::{RoleStore, StoreError};
+use respoke_core::ports::{ROLES_PER_APP_MAX, RoleStore, StoreError};
 use respoke_core::role::{Permissions, Role};
 use rusqlite::{Connection, Row, params};
 
@@ -64,6 +64,7 @@ impl RoleStore for SqliteStore {
                     write.connection,
                     "INSERT INTO roles (app_id, id, name, permissions, created_at, updated_at, tokens_from, sessions_from)
                      SELECT ?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7 WHERE EXISTS (SELECT 1 FROM apps WHERE id = ?1)
+                       AND (SELECT count(*) FROM roles WHERE app_id = ?1) < ?8
                      ON CONFLICT DO NOTHING",
                     params![
                         role.app_id.uuid(),
@@ -73,6 +74,7 @@ impl RoleStore for SqliteStore {
                         role.created_at.millis(),
                         role.marks.tokens_from,
                         role.marks.sessions_from,
+                        ROLES_PER_APP_MAX,
                     ],
                 )?;
                 if added == 0 {
