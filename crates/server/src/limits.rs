@@ -12,7 +12,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use quick_cache::sync::Cache;
 use respoke_core::app::Rate;
-use respoke_core::id::AppId;
+use respoke_core::id::{AppId, EndpointId};
 use respoke_core::ops::Caller;
 
 /// Buckets remembered of each kind. A flood of new addresses pushes out the longest unused, which were full anyway.
@@ -52,7 +52,7 @@ pub struct Limited {
 /// Token buckets of all apps, endpoints and addresses.
 pub struct Limits {
     apps: Cache<(AppId, Rate), Arc<Bucket>>,
-    endpoints: Cache<(AppId, Rate, Box<str>), Arc<Bucket>>,
+    endpoints: Cache<(AppId, Rate, EndpointId), Arc<Bucket>>,
     addresses: Cache<(Option<AppId>, Rate, IpAddr), Arc<Bucket>>,
     anonymous: Rate,
     clock: DefaultClock,
@@ -82,7 +82,7 @@ impl Limits {
     /// # Errors
     ///
     /// [`Limited`] by the first empty bucket.
-    pub fn check(&self, caller: &Caller, endpoint: Option<&str>, address: IpAddr) -> Result<Standing, Limited> {
+    pub fn check(&self, caller: &Caller, endpoint: Option<&EndpointId>, address: IpAddr) -> Result<Standing, Limited> {
         let mut tightest = Standing::UNLIMITED;
         let mut draw = |standing: Result<Standing, Limited>| -> Result<(), Limited> {
             let standing = standing?;
@@ -93,7 +93,7 @@ impl Limits {
         };
         let app = match caller {
             Caller::App { app, .. } => Some((app, endpoint)),
-            Caller::Endpoint { session, app } => Some((app, Some(session.record.grant.endpoint_id.as_str()))),
+            Caller::Endpoint { session, app } => Some((app, Some(&session.record.grant.endpoint_id))),
             // Admins are few, and the one who raises a limit must not be kept out by it.
             Caller::Admin { .. } => None,
             Caller::Anonymous => {
@@ -108,7 +108,7 @@ impl Limits {
             draw(self.draw(&self.addresses, &(Some(app.id), rate, network(address)), rate))?;
         }
         if let (Some(rate), Some(endpoint)) = (limits.endpoint, endpoint) {
-            draw(self.draw(&self.endpoints, &(app.id, rate, endpoint.into()), rate))?;
+            draw(self.draw(&self.endpoints, &(app.id, rate, endpoint.clone()), rate))?;
         }
         if let Some(rate) = limits.app {
             draw(self.draw(&self.apps, &(app.id, rate), rate))?;

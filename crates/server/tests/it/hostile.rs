@@ -122,3 +122,19 @@ fn wrong_credentials_without_end_are_slowed_down_and_right_ones_are_not() {
     assert!(server.alive(&app_token));
     server.mint("bob");
 }
+
+#[test]
+fn what_is_no_endpoint_id_has_no_bucket() {
+    let server = Server::start();
+    let admin = server.admin_token("admin");
+    let limits = json!({"limits": {"endpoint": {"perSecond": 1, "burst": 1}}});
+    server.put(&format!("/v1/apps/{}", server.app)).admin(&admin).send(limits).ok();
+    let mint = |endpoint: &str| {
+        server.post("/v1/tokens").secret().send(json!({"endpointId": endpoint, "roleId": server.role}))
+    };
+    note_secret(mint("alice").ok()["tokenId"].as_str().unwrap());
+    mint("alice").refused(429, "rate_limited");
+    for _ in 0..3 {
+        mint(&"x".repeat(10_000)).refused(400, "invalid");
+    }
+}
