@@ -43,6 +43,8 @@ pub struct Config {
     pub io_threads: usize,
     /// Connections open at once; further ones wait to be accepted.
     pub connections_max: usize,
+    /// Connections that one address may have open at once; further ones are closed. Trusted proxies may have any number.
+    pub connections_per_address_max: usize,
     /// Seconds that running requests get to finish when the server stops.
     pub drain_secs: u64,
     /// Requests a second that one address may make without a credential.
@@ -78,6 +80,7 @@ impl Default for Config {
             log_format: LogFormat::Text,
             io_threads: 0,
             connections_max: 10_000,
+            connections_per_address_max: 2_000,
             drain_secs: 10,
             address_requests_per_second: 500,
             address_requests_burst: 2_000,
@@ -199,6 +202,7 @@ impl Config {
         );
         for (name, value) in [
             ("connections_max", self.connections_max),
+            ("connections_per_address_max", self.connections_per_address_max),
             ("commit_batch_max", self.commit_batch_max),
             ("address_requests_per_second", self.address_requests_per_second as usize),
             ("address_requests_burst", self.address_requests_burst as usize),

@@ -14,4 +14,5 @@ pub mod run;
 pub mod telemetry;
 pub mod throttle;
 pub mod tls;
+mod transport;
 mod upkeep;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use respoke_core::app::Rate;
 use respoke_core::clock::Clock;
@@ -31,6 +31,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::throttle::Throttle;
 use crate::tls::Certificate;
+use crate::transport::{Impatient, Share, Shares, serve_http2};
 use crate::upkeep;
 
 /// The database's file in the data folder.
@@ -117,6 +118,7 @@ impl Started {
         }
 
         let places = Arc::new(Semaphore::new(self.config.connections_max));
+        let shares = Shares::new(self.config.connections_per_address_max, self.config.trusted_proxies.clone());
         let mut stop = std::pin::pin!(stop);
         loop {
             let accepted = tokio::select! {
@@ -125,12 +127,18 @@ impl Started {
                 accepted = accept(&self.listener, &places) => accepted,
             };
             let (stream, peer, place) = accepted;
+            let Some(share) = shares.take(peer.ip()) else {
+                tracing::debug!("an address has connections_per_address_max connections; one more is closed");
+                continue;
+            };
             let connection = Connection {
                 door: self.door.clone(),
                 metrics: self.metrics.clone(),
                 acceptor: acceptor.clone(),
                 peer,
+                stopping: soft.clone(),
                 _place: place,
+                _share: share,
             };
             let watcher = graceful.watcher();
             let hard = hard.clone();
@@ -195,12 +203,15 @@ struct Connection {
     metrics: Arc<Metrics>,
     acceptor: Option<TlsAcceptor>,
     peer: SocketAddr,
+    stopping: CancellationToken,
     _place: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 impl Connection {
     async fn serve(self, stream: TcpStream, watcher: hyper_util::server::graceful::Watcher) {
         let _ = stream.set_nodelay(true);
+        let stream = Impatient::new(stream);
         let _counted = Counted::new(self.metrics.clone());
         let served = match self.acceptor.clone() {
             None => self.serve_http1(stream, watcher).await,
@@ -233,23 +244,22 @@ impl Connection {
     async fn serve_tls(
         self,
         acceptor: TlsAcceptor,
-        stream: TcpStream,
+        stream: Impatient<TcpStream>,
         watcher: hyper_util::server::graceful::Watcher,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             return self.serve_http1(stream, watcher).await;
         }
-        let service = service_fn(|request| {
+        let answer = |request| {
             let door = self.door.clone();
             let peer = self.peer;
-            async move { Ok::<_, std::convert::Infallible>(door.serve(request, peer).await) }
-        });
-        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(100)
-            .serve_connection(TokioIo::new(stream), service);
-        watcher.watch(connection).await.map_err(Into::into)
+            async move { door.serve(request, peer).await }
+        };
+        let served = serve_http2(stream, answer, self.stopping.clone()).await;
+        // Stopping waits for it.
+        drop(watcher);
+        served
     }
 }
 

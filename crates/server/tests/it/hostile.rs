@@ -1,8 +1,11 @@
 //! Requests nobody should send.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use serde_json::{Value, json};
 
-use crate::harness::{Server, note_secret};
+use crate::harness::{Server, eventually, note_secret};
 
 #[test]
 fn malformed_bodies_are_refused_and_nothing_is_written() {
@@ -137,4 +140,26 @@ fn what_is_no_endpoint_id_has_no_bucket() {
     for _ in 0..3 {
         mint(&"x".repeat(10_000)).refused(400, "invalid");
     }
+}
+
+#[test]
+fn an_address_has_its_share_of_connections() {
+    let server = Server::start_with(|config| config.connections_per_address_max = 3);
+    let address = server.url.strip_prefix("http://").unwrap();
+    // Whether a new connection is served, and the connection.
+    let connect = || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let mut answer = [0; 15];
+        let asked = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+        let served = asked.and_then(|()| stream.read_exact(&mut answer)).is_ok();
+        assert!(!served || &answer == b"HTTP/1.1 200 OK");
+        (served, stream)
+    };
+    let mut open: Vec<_> = (0..3).map(|_| connect()).collect();
+    assert!(open.iter().all(|(served, _)| *served));
+    assert!(!connect().0);
+    open.pop();
+    let again = eventually(|| Some(connect()).filter(|(served, _)| *served));
+    assert!(!connect().0);
+    drop((open, again));
 }
