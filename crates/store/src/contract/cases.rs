@@ -429,6 +429,26 @@ pub(super) async fn ending_by_time_spares_what_is_newer(fixture: impl Fixture) {
     assert_eq!(world.lapse_of(&late).await, None);
 }
 
+pub(super) async fn ending_sessions_by_time_spares_tokens(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    for scope in [EndScope::Endpoint(endpoint("alice")), EndScope::Role(world.role), EndScope::App] {
+        let minted = |secs| world.mint_at("alice", NOW.plus_secs(secs));
+        let (old, new) = (minted(-100).await, minted(-20).await);
+        let (_, session) = opened(world.redeem_at(&minted(-20).await, NOW.plus_secs(-20)).await);
+        let end = |secs, tokens_too| {
+            let issued_before = Some(NOW.plus_secs(secs));
+            let order = EndRequest { app_id: world.app, scope: scope.clone(), issued_before, tokens_too };
+            world.store.end_sessions(order, entry(Action::SessionsEnded))
+        };
+        assert!(end(-50, true).await.unwrap());
+        assert_eq!(refused(&world.redeem(&old).await), Lapse::Revoked, "{scope:?}");
+        assert_eq!(world.lapse_of(&session).await, None, "{scope:?}");
+        assert!(end(-10, false).await.unwrap());
+        assert_eq!(world.lapse_of(&session).await, Some(Lapse::Revoked), "{scope:?}");
+        opened(world.redeem(&new).await);
+    }
+}
+
 pub(super) async fn a_ban_ends_and_refuses_until_lifted(fixture: impl Fixture) {
     let world = fixture.opened().await;
     let waiting = world.mint("alice").await;

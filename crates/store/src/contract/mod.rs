@@ -64,6 +64,7 @@ mod sqlite {
         development_mode_ends_with_its_switch
         ending_many_spares_what_comes_after
         ending_by_time_spares_what_is_newer
+        ending_sessions_by_time_spares_tokens
         a_ban_ends_and_refuses_until_lifted
         a_session_is_superseded_by_the_next
         apps_do_not_see_each_other

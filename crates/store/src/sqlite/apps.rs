@@ -16,7 +16,8 @@ use super::{SqliteStore, audit, secrets};
 
 const APP: &str = "SELECT id, account_id, name, description, development_mode, permitted_domains, ttl_secs_max,
      activation_secs, limits, created_at, updated_at,
-     tokens_from, sessions_from, issued_before, issued_before_tokens, issued_before_sessions FROM apps";
+     tokens_from, sessions_from, issued_before, sessions_issued_before, issued_before_tokens, issued_before_sessions
+     FROM apps";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<App> {
     let mut columns = Columns::of(row);

@@ -88,15 +88,17 @@ impl SqliteStore {
             let remove = move |write: &super::writer::Write<'_>| {
                 // A row that changed since was banned or marked anew.
                 let sql = "DELETE FROM endpoints WHERE app_id = ?1 AND endpoint = ?2 AND tokens_from = ?3
-                           AND sessions_from = ?4 AND issued_before = ?5 AND issued_before_tokens = ?6
-                           AND issued_before_sessions = ?7 AND (banned_until IS NULL OR banned_until < ?8)";
+                           AND sessions_from = ?4 AND issued_before = ?5 AND sessions_issued_before = ?6
+                           AND issued_before_tokens = ?7 AND issued_before_sessions = ?8
+                           AND (banned_until IS NULL OR banned_until < ?9)";
                 rows.iter().try_fold(0, |sum, ((app, endpoint), marks)| {
                     let values = params![
                         app.uuid(),
                         endpoint.as_str(),
                         marks.tokens_from,
                         marks.sessions_from,
-                        marks.issued_before.millis(),
+                        marks.tokens_issued_before.millis(),
+                        marks.sessions_issued_before.millis(),
                         marks.issued_before_tokens,
                         marks.issued_before_sessions,
                         upkeep.dead_before.millis(),
@@ -133,8 +135,8 @@ fn idle_endpoints(
         after.map_or((Uuid::nil(), String::new()), |(app, endpoint)| (app.uuid(), endpoint.to_string()));
     let rows = all(
         connection,
-        "SELECT app_id, endpoint, tokens_from, sessions_from, issued_before, issued_before_tokens,
-         issued_before_sessions, banned_until FROM endpoints
+        "SELECT app_id, endpoint, tokens_from, sessions_from, issued_before, sessions_issued_before,
+         issued_before_tokens, issued_before_sessions, banned_until FROM endpoints
          WHERE (app_id, endpoint) > (?1, ?2) ORDER BY app_id, endpoint LIMIT ?3",
         params![app, endpoint, PASS_ROWS],
         |row| {

@@ -15,7 +15,8 @@ use super::rows::{
 use super::{SqliteStore, audit};
 
 const ROLE: &str = "SELECT id, app_id, name, permissions, created_at, updated_at,
-     tokens_from, sessions_from, issued_before, issued_before_tokens, issued_before_sessions FROM roles";
+     tokens_from, sessions_from, issued_before, sessions_issued_before, issued_before_tokens, issued_before_sessions
+     FROM roles";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Role> {
     let mut columns = Columns::of(row);
