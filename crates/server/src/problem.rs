@@ -72,7 +72,11 @@ pub const CODES: &[ErrorCode] = &[
     ErrorCode::new("request_timeout", 408, "The body did not arrive within 10 seconds."),
     ErrorCode::new("conflict", 409, "The object is not in the state the request needs."),
     ErrorCode::new("body_too_large", 413, "The body is larger than 20,000 bytes."),
-    ErrorCode::new("idempotency_key_reused", 422, "The `Idempotency-Key` was used before for a different request."),
+    ErrorCode::new(
+        "idempotency_key_reused",
+        422,
+        "The `Idempotency-Key` was used before for a different request, or what it made is gone.",
+    ),
     ErrorCode::new(
         "rate_limited",
         429,

@@ -270,7 +270,7 @@ pub trait TokenStore: Send + Sync {
     /// Spends the token of row `number` that hashes to `hash` and opens a session, in one transaction.
     ///
     /// `audit.at` decides expiry. Of any number of concurrent calls for one token exactly one gets
-    /// [`Redemption::Opened`].
+    /// [`Redemption::Opened`], and with it those that repeat it under its key while the session lives.
     async fn redeem(
         &self,
         number: u64,

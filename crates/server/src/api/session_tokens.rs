@@ -20,7 +20,7 @@ use crate::problem::Problem;
     post, path = "/v1/session-tokens", tag = "Session tokens", operation_id = "postSessionTokens",
     params(
         ("App-Token" = Option<String>, Header, description = "The endpoint's previous session token"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key repeats the answer"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key repeats the answer for as long as the session lives"),
     ),
     request_body = CreateSessionToken,
     responses((status = 200, description = "The session token", body = Authorized), Refused, Conflicts),

@@ -559,6 +559,42 @@ pub(super) async fn an_idempotency_key_makes_one_object(fixture: impl Fixture) {
     assert_eq!(refused(&world.redeem(&first).await), Lapse::Redeemed, "without the key it is a second use");
 }
 
+pub(super) async fn a_repeated_redemption_is_good_for_as_long_as_its_session(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let redeem = |token: &respoke_core::token::MintedToken, text: &str, at| {
+        let once = key(text, "");
+        let session =
+            respoke_core::ports::NewSession { entropy: IdempotencyKey::entropy(Some(&once)), ..new_session() };
+        let (number, hash) = (token.number, token.text.hash());
+        let store = world.store.clone();
+        async move { store.redeem(number, hash, session, Some(once), entry_at(at, Action::TokenRedeemed)).await.unwrap() }
+    };
+    let (token, revoked) = (world.mint("alice").await, world.mint("alice").await);
+    let banned = world.mint("bob").await;
+    let (text, _) = opened(redeem(&token, "alice", NOW).await);
+    let (_, session) = opened(redeem(&revoked, "revoked", NOW).await);
+    opened(redeem(&banned, "bob", NOW).await);
+
+    let cause = SessionEndCause::Revoked;
+    assert!(world.store.end_session(world.app, session.number, cause, entry(Action::SessionEnded)).await.unwrap());
+    assert_eq!(refused(&redeem(&revoked, "revoked", NOW).await), Lapse::Revoked);
+    let ban =
+        BanRecord { endpoint_id: endpoint("bob"), reason: "spam".into(), banned_at: NOW, until: NOW.plus_secs(60) };
+    assert!(world.store.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap());
+    assert_eq!(refused(&redeem(&banned, "bob", NOW).await), Lapse::Banned);
+
+    // The tokens are forgotten, and so are the sessions that are over; the one that lives is answered again.
+    world.session_of("carol").await;
+    let later = NOW.plus_secs(3_000);
+    whole_pass(&world, upkeep_at(later)).await;
+    assert!(world.store.token(token.number).await.unwrap().is_none());
+    assert!(world.store.session(session.number).await.unwrap().is_none());
+    assert_eq!(opened(redeem(&token, "alice", later).await).0.expose(), text.expose());
+    assert_eq!(refused(&redeem(&revoked, "revoked", later).await), Lapse::Redeemed);
+    assert_eq!(refused(&redeem(&token, "alice", NOW.plus_secs(3_600)).await), Lapse::Expired);
+    assert!(matches!(redeem(&token, "another key", later).await, Redemption::Unknown));
+}
+
 pub(super) async fn lists_are_paged_without_gaps(fixture: impl Fixture) {
     let world = fixture.opened().await;
     let mut expected = BTreeSet::new();

@@ -69,6 +69,7 @@ mod sqlite {
         a_session_is_superseded_by_the_next
         apps_do_not_see_each_other
         an_idempotency_key_makes_one_object
+        a_repeated_redemption_is_good_for_as_long_as_its_session
         lists_are_paged_without_gaps
         extending_moves_the_end_of_a_live_session
         admin_sessions_end_with_the_password

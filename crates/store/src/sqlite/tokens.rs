@@ -134,20 +134,15 @@ fn redeem(
     once: Option<&IdempotencyKey>,
     entry: &AuditEntry,
 ) -> rusqlite::Result<Redemption> {
+    // Only who knows the token has its keys, and the session outlives the token: so the key comes first.
+    match remembered(write, once)? {
+        Remembered::Nothing => {}
+        Remembered::Made(object) => return repeat(write, number_of(&object), new, entry.at),
+        Remembered::Otherwise => return Ok(Redemption::KeyReused),
+    }
     let Some((token, ground)) = find(write.connection, number)? else { return Ok(Redemption::Unknown) };
     if token.hash != hash {
         return Ok(Redemption::Unknown);
-    }
-    match remembered(write, once)? {
-        Remembered::Nothing => {}
-        Remembered::Made(object) => {
-            let Some((session, _)) = sessions::find(write.connection, number_of(&object))? else {
-                return Ok(Redemption::KeyReused);
-            };
-            let text = write.sealer.seal(SealKind::Session, session.number, new.entropy);
-            return Ok(Redemption::Opened { text, session, superseded: None });
-        }
-        Remembered::Otherwise => return Ok(Redemption::KeyReused),
     }
     let entry = AuditEntry {
         app_id: Some(token.grant.app_id),
@@ -188,6 +183,23 @@ fn redeem(
     remember(write, once, &session_number.to_be_bytes(), entry.at)?;
     audit::insert(write, &entry)?;
     Ok(Redemption::Opened { text, session, superseded })
+}
+
+/// Answers a redemption again that opened session `number`, unless the session is over by now.
+fn repeat(write: &Write<'_>, number: u64, new: &NewSession, now: Timestamp) -> rusqlite::Result<Redemption> {
+    let Some((session, ground)) = sessions::find(write.connection, number)? else {
+        // It was over long enough to be removed.
+        return Ok(Redemption::Refused(Lapse::Redeemed));
+    };
+    // The ban comes before the marks it set, as it does for a token.
+    if ground.banned(now) {
+        return Ok(Redemption::Refused(Lapse::Banned));
+    }
+    if let Some(lapse) = session.lapse(&ground, now) {
+        return Ok(Redemption::Refused(lapse));
+    }
+    let text = write.sealer.seal(SealKind::Session, session.number, new.entropy);
+    Ok(Redemption::Opened { text, session, superseded: None })
 }
 
 /// Rows of one window of a filtered list, and the most windows of one page: five million rows.
