@@ -61,7 +61,7 @@ pub struct Config {
     pub retention_secs: u32,
     /// Days for which the audit log is kept.
     pub audit_days: u32,
-    /// Rows the audit log has at most.
+    /// Rows of the audit log; those beyond it are removed unless they tell of an administrative action.
     pub audit_rows_max: u64,
 }
 

@@ -381,7 +381,7 @@ pub struct Upkeep {
     pub dead_before: Timestamp,
     /// Audit rows older than this are removed.
     pub audit_before: Timestamp,
-    /// Audit rows beyond this many are removed, oldest first.
+    /// Rows of everyday actions beyond the newest this many of the audit log are removed, oldest first.
     pub audit_rows_max: u64,
     /// Idempotency keys older than this are removed.
     pub keys_before: Timestamp,

@@ -114,7 +114,7 @@ struct Flags {
     #[arg(long, value_name = "DAYS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     audit_days: Option<u32>,
-    /// Rows the audit log has at most.
+    /// Rows of the audit log; those beyond it are removed unless they tell of an administrative action.
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     audit_rows_max: Option<u64>,

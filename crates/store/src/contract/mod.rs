@@ -75,6 +75,7 @@ mod sqlite {
         admin_sessions_end_with_the_password
         the_audit_log_tells_what_happened
         upkeep_removes_the_dead_and_only_them
+        everyday_rows_do_not_wash_administrative_ones_out
         upkeep_removes_marks_that_end_nothing_any_more
         upkeep_removes_secrets_that_nothing_stands_on
         numbers_are_never_given_again

@@ -1,9 +1,12 @@
 //! The cases about what upkeep removes besides tokens and sessions.
 
+use respoke_core::app::AppPatch;
 use respoke_core::audit::Action;
 use respoke_core::grant::Lapse;
 use respoke_core::page::PageRequest;
-use respoke_core::ports::{BanRecord, EndRequest, EndScope, ListFilter, Redemption};
+use respoke_core::ports::{AuditQuery, BanRecord, EndRequest, EndScope, ListFilter, Redemption, Upkeep};
+
+use tokio::task::JoinSet;
 
 use super::Fixture;
 use super::cases::{upkeep_at, whole_pass};
@@ -53,6 +56,34 @@ pub(super) async fn upkeep_removes_marks_that_end_nothing_any_more(fixture: impl
     // Who was let in since stands on no mark.
     let sessions = world.store.sessions(world.app, ListFilter::default(), NOW, PageRequest::first()).await.unwrap();
     assert_eq!(sessions.items.len(), 1);
+}
+
+pub(super) async fn everyday_rows_do_not_wash_administrative_ones_out(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let actions = || async {
+        let query = AuditQuery { account_id: world.account, app_id: None, action: None, object: None };
+        let log = world.store.audit_log(query, PageRequest::first()).await.unwrap().items;
+        log.into_iter().map(|record| record.entry.action).collect::<Vec<_>>()
+    };
+    let short = Upkeep { audit_rows_max: 3, ..upkeep_at(NOW) };
+    for _ in 0..10 {
+        world.session_of("alice").await;
+        world.store.audit(entry(Action::AdminSignInFailed)).await.unwrap();
+    }
+    world.store.update_app(world.app, AppPatch::default(), entry(Action::AppUpdated)).await.unwrap();
+    let mut calls = JoinSet::new();
+    for _ in 0..2_500 {
+        let store = world.store.clone();
+        calls.spawn(async move { store.audit(entry(Action::TokenIssued)).await.unwrap() });
+    }
+    calls.join_all().await;
+    whole_pass(&world, short).await;
+    whole_pass(&world, short).await;
+    let kept = [Action::AppUpdated, Action::RoleCreated, Action::AppCreated];
+    assert_eq!(actions().await, [&[Action::TokenIssued; 3][..], &kept].concat());
+    // What is administrative falls to age alone.
+    whole_pass(&world, Upkeep { audit_before: NOW.plus_secs(1), ..short }).await;
+    assert!(actions().await.is_empty());
 }
 
 pub(super) async fn upkeep_removes_secrets_that_nothing_stands_on(fixture: impl Fixture) {

@@ -1,6 +1,7 @@
 //! Keeping the file small and sound.
 
 use async_trait::async_trait;
+use respoke_core::audit::Action;
 use respoke_core::clock::Timestamp;
 use respoke_core::ports::{MaintenanceStore, Repair, StoreError, StoreFigures, Upkeep};
 use respoke_core::seal::Sealer;
@@ -29,6 +30,8 @@ pub(super) struct Walk {
     leftovers: Option<Leftovers>,
     /// Where the next pass begins to look for them.
     cursor: Cursor,
+    /// Up to which number the audit log holds no everyday rows.
+    audit: i64,
 }
 
 /// What one step found in one table.
@@ -90,17 +93,35 @@ impl SqliteStore {
         Ok(removed)
     }
 
-    async fn remove_old_records(&self, upkeep: Upkeep) -> Result<u64, StoreError> {
+    /// Removes some records by age, and everyday audit rows by number, from `audit_after` on. Returns how many, and
+    /// where to go on: what is numbered below stays for its age.
+    async fn remove_old_records(&self, audit_after: i64, upkeep: Upkeep) -> Result<(u64, i64), StoreError> {
+        let everyday: Vec<_> = Action::ALL.iter().filter(|action| action.everyday()).collect();
+        let everyday = everyday.iter().map(|action| action.code().to_string()).collect::<Vec<_>>().join(", ");
         self.writer
             .write(move |write| {
                 let connection = write.connection;
                 let mut removed = execute(
                     connection,
                     "DELETE FROM audit WHERE number IN (
-                         SELECT number FROM (SELECT number, at FROM audit ORDER BY number LIMIT ?3)
-                         WHERE at < ?1 OR number <= (SELECT max(number) FROM audit) - ?2)",
-                    params![upkeep.audit_before.millis(), upkeep.audit_rows_max, REMOVE_ROWS * 4],
+                         SELECT number FROM (SELECT number, at FROM audit ORDER BY number LIMIT ?2) WHERE at < ?1)",
+                    params![upkeep.audit_before.millis(), REMOVE_ROWS * 4],
                 )?;
+                let newest: i64 = connection
+                    .prepare_cached("SELECT coalesce(max(number), 0) FROM audit")?
+                    .query_row([], |row| row.get(0))?;
+                // A log that was emptied begins again with number 1.
+                let after = audit_after.min(newest);
+                let reached: Option<i64> = connection
+                    .prepare_cached(
+                        "SELECT max(number) FROM (SELECT number FROM audit WHERE number > ?1 AND number <= ?2 - ?3
+                                                  ORDER BY number LIMIT ?4)",
+                    )?
+                    .query_row(params![after, newest, upkeep.audit_rows_max, REMOVE_ROWS * 4], |row| row.get(0))?;
+                if let Some(reached) = reached {
+                    let sql = format!("DELETE FROM audit WHERE number > ?1 AND number <= ?2 AND action IN ({everyday})");
+                    removed += execute(connection, &sql, [after, reached])?;
+                }
                 removed += execute(
                     connection,
                     "DELETE FROM idempotency WHERE number IN (
@@ -114,7 +135,7 @@ impl SqliteStore {
                        AND number < (SELECT max(number) FROM admin_sessions)",
                     params![upkeep.dead_before.millis(), REMOVE_ROWS],
                 )?;
-                Ok(removed as u64)
+                Ok((removed as u64, reached.unwrap_or(after)))
             })
             .await
     }
@@ -175,9 +196,11 @@ impl MaintenanceStore for SqliteStore {
             (walk.token, walk.session, walk.leftovers.take(), walk.cursor.clone())
         };
         let mut removed = 0;
+        let mut audit_after = self.walk.lock().audit;
         for _ in 0..OLD_RECORDS_ROUNDS {
-            let old = self.remove_old_records(upkeep).await?;
+            let (old, reached) = self.remove_old_records(audit_after, upkeep).await?;
             removed += old;
+            audit_after = reached;
             if old == 0 {
                 break;
             }
@@ -199,9 +222,10 @@ impl MaintenanceStore for SqliteStore {
 
         let mut walk = self.walk.lock();
         walk.sessions_live += found_sessions.live;
+        walk.audit = audit_after;
         let sessions_live = walk.sessions_live;
         if pass_complete {
-            *walk = Walk { cursor, ..Walk::default() };
+            *walk = Walk { cursor, audit: audit_after, ..Walk::default() };
         } else {
             walk.leftovers = leftovers;
             walk.cursor = cursor;
