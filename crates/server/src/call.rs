@@ -312,11 +312,15 @@ impl Call {
         }
     }
 
-    /// The refusal of a credential that is not valid; whoever presents many of them is told to wait.
     fn refused(&self, api: &Api) -> Problem {
+        self.counted(api, Refusal::Unauthenticated)
+    }
+
+    /// The refusal of a credential or tokenId that is not valid; whoever presents many of them is told to wait.
+    pub(crate) fn counted(&self, api: &Api, refusal: Refusal) -> Problem {
         match api.throttle.credential_failed(self.facts.address, Instant::now()) {
             Some(wait) => throttled(wait),
-            None => Refusal::Unauthenticated.into(),
+            None => refusal.into(),
         }
     }
 

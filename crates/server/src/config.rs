@@ -51,7 +51,7 @@ pub struct Config {
     pub address_requests_per_second: u32,
     /// Requests that one address may make at once without a credential.
     pub address_requests_burst: u32,
-    /// Invalid tokens or secrets that one address may show before it is told to wait.
+    /// Invalid tokenIds, tokens or secrets that one address may show before it is told to wait.
     pub failed_credentials_free: u32,
     /// Operations that are committed together at most; 1 commits each by itself.
     pub commit_batch_max: usize,

@@ -94,7 +94,7 @@ struct Flags {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     address_requests_burst: Option<u32>,
-    /// Invalid tokens or secrets that one address may show before it is told to wait.
+    /// Invalid tokenIds, tokens or secrets that one address may show before it is told to wait.
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     failed_credentials_free: Option<u32>,

@@ -163,3 +163,17 @@ fn an_address_has_its_share_of_connections() {
     assert!(!connect().0);
     drop((open, again));
 }
+
+#[test]
+fn tokens_that_are_none_are_slowed_down_and_others_are_not() {
+    let server = Server::start();
+    let token = server.mint("alice");
+    let guess = || server.redeem("11111111-2222-4333-8444-555555555555");
+    for _ in 0..200 {
+        guess().refused(401, "token_refused");
+    }
+    let answers: Vec<_> = (0..3).map(|_| guess()).collect();
+    assert!(answers.last().unwrap().header("retry-after").is_some());
+    answers.into_iter().last().unwrap().refused(429, "throttled");
+    server.redeem(&token).ok();
+}

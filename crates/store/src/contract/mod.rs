@@ -45,6 +45,7 @@ mod sqlite {
 
     contract! { Sqlite:
         a_minted_token_is_redeemed_once
+        what_is_no_token_costs_no_commit
         of_many_simultaneous_redemptions_one_wins
         redeeming_races_revoking_without_a_survivor
         replacing_leaves_exactly_one_live

@@ -126,6 +126,23 @@ fn issue(
     Ok(Ok(Creation::Created(MintedToken { number, text, token: token.clone() })))
 }
 
+/// Whether there is a token, spent ones included, or an answer to repeat. Everything that was answered is seen here.
+fn redeemable(
+    connection: &Connection,
+    number: u64,
+    hash: SecretHash,
+    once: Option<&IdempotencyKey>,
+) -> rusqlite::Result<bool> {
+    let Ok(number) = i64::try_from(number) else { return Ok(false) };
+    let sql = "SELECT 1 FROM tokens WHERE number = ?1 AND hash = ?2";
+    if one(connection, sql, params![number, hash.as_bytes()], |_| Ok(()))?.is_some() {
+        return Ok(true);
+    }
+    let Some(once) = once else { return Ok(false) };
+    let sql = "SELECT 1 FROM idempotency WHERE key = ?1";
+    Ok(one(connection, sql, [&once.key[..]], |_| Ok(()))?.is_some())
+}
+
 fn redeem(
     write: &Write<'_>,
     number: u64,
@@ -265,6 +282,10 @@ impl TokenStore for SqliteStore {
         once: Option<IdempotencyKey>,
         entry: AuditEntry,
     ) -> Result<Redemption, StoreError> {
+        // A look beforehand spares the writer a flood of texts that are no tokens; what is one, the writer decides.
+        if !self.readers.read(|connection| redeemable(connection, number, hash, once.as_ref()))? {
+            return Ok(Redemption::Unknown);
+        }
         self.writer.write(move |write| redeem(write, number, hash, &session, once.as_ref(), &entry)).await
     }
 
