@@ -4,6 +4,6 @@ mod store;
 
 pub use store::{
     APPS_PER_ACCOUNT_MAX, AdminStore, AppStore, AuditQuery, AuditStore, BanRecord, EndRequest, EndScope, EndpointStore,
-    ListFilter, MaintenanceStore, NewSession, ROLES_PER_APP_MAX, Redemption, Repair, RoleStore, SECRETS_PER_APP_MAX,
-    SecretStore, SessionStore, Store, StoreError, StoreFigures, TokenStore, Upkeep,
+    ListFilter, MaintenanceStore, MintRefusal, NewSession, ROLES_PER_APP_MAX, Redemption, Repair, RoleStore,
+    SECRETS_PER_APP_MAX, SecretStore, SessionStore, Store, StoreError, StoreFigures, TokenStore, Upkeep,
 };

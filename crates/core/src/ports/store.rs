@@ -251,13 +251,22 @@ pub enum Redemption {
     KeyReused,
 }
 
+/// Why no token was minted.
+#[derive(Clone, Debug)]
+pub enum MintRefusal {
+    /// The endpoint is banned.
+    Banned(BanRecord),
+    /// What the token was to stand on is gone: the app, the role, the secret, or development mode where it has no role.
+    Lapsed(Lapse),
+}
+
 /// Tokens.
 #[async_trait]
 pub trait TokenStore: Send + Sync {
     /// Mints a token. With `replace`, every other outstanding token of the endpoint is spent in the same step, and
     /// with `end_sessions` its sessions end too.
     ///
-    /// `Err(reason)` inside: the endpoint is banned.
+    /// App, role and secret are looked at in that step, so nothing is minted on what was deleted or revoked before.
     async fn issue_token(
         &self,
         token: NewToken,
@@ -265,7 +274,7 @@ pub trait TokenStore: Send + Sync {
         end_sessions: bool,
         once: Option<IdempotencyKey>,
         audit: AuditEntry,
-    ) -> Result<Result<Creation<MintedToken>, BanRecord>, StoreError>;
+    ) -> Result<Result<Creation<MintedToken>, MintRefusal>, StoreError>;
 
     /// Spends the token of row `number` that hashes to `hash` and opens a session, in one transaction.
     ///

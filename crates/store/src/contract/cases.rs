@@ -12,8 +12,8 @@ use respoke_core::id::{RoleId, SecretId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::PageRequest;
 use respoke_core::ports::{
-    APPS_PER_ACCOUNT_MAX, AuditQuery, BanRecord, EndRequest, EndScope, ListFilter, ROLES_PER_APP_MAX, Redemption,
-    Upkeep,
+    APPS_PER_ACCOUNT_MAX, AuditQuery, BanRecord, EndRequest, EndScope, ListFilter, MintRefusal, ROLES_PER_APP_MAX,
+    Redemption, Upkeep,
 };
 use respoke_core::seal::{Entropy, SealKind};
 use respoke_core::session::SessionEndCause;
@@ -116,6 +116,76 @@ pub(super) async fn redeeming_races_revoking_without_a_survivor(fixture: impl Fi
             other => assert_eq!(refused(&other), Lapse::Revoked),
         }
         assert!(matches!(world.redeem(&token).await, Redemption::Refused(_)));
+    }
+}
+
+pub(super) async fn nothing_is_minted_on_what_is_gone(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let lapse = |token| {
+        let minting = world.store.issue_token(token, false, false, None, entry(Action::TokenIssued));
+        async {
+            match minting.await.unwrap() {
+                Err(MintRefusal::Lapsed(lapse)) => Some(lapse),
+                Err(other) => panic!("{other:?}"),
+                Ok(_) => None,
+            }
+        }
+    };
+    let token = world.token_for("alice", NOW);
+    let with = |change: fn(&mut respoke_core::grant::Grant)| {
+        let mut token = token.clone();
+        change(&mut token.grant);
+        token
+    };
+    assert_eq!(lapse(token.clone()).await, None);
+    assert_eq!(lapse(with(|grant| grant.role_id = Some(RoleId::random()))).await, Some(Lapse::RoleDeleted));
+    assert_eq!(lapse(with(|grant| grant.role_id = None)).await, Some(Lapse::DevelopmentModeOff));
+    assert_eq!(lapse(with(|grant| grant.secret_id = Some(SecretId::random()))).await, Some(Lapse::SecretRevoked));
+    assert_eq!(lapse(with(|grant| grant.secret_id = None)).await, None, "an admin mints without one");
+    let other = World::with_app(world.store.clone(), world.account).await;
+    let mut foreign = token.clone();
+    foreign.grant.secret_id = Some(other.secret);
+    assert_eq!(lapse(foreign).await, Some(Lapse::SecretRevoked));
+    // A rolled secret mints until its time is over.
+    let rolls = Some((world.secret, NOW.plus_secs(60)));
+    world.store.create_secret(new_secret(world.app), rolls, None, entry(Action::SecretRolled)).await.unwrap().unwrap();
+    assert_eq!(lapse(world.token_for("alice", NOW.plus_secs(59))).await, None);
+    assert_eq!(lapse(world.token_for("alice", NOW.plus_secs(60))).await, Some(Lapse::SecretRevoked));
+    assert!(world.store.delete_app(other.app, entry(Action::AppDeleted)).await.unwrap());
+    assert_eq!(lapse(other.token_for("alice", NOW)).await, Some(Lapse::AppDeleted));
+}
+
+pub(super) async fn minting_races_deletion(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    for round in 0..60 {
+        let world = World::with_app(world.store.clone(), world.account).await;
+        let barrier = Arc::new(Barrier::new(9));
+        let mut mints = JoinSet::new();
+        for _ in 0..8 {
+            let (world, barrier) = (world.clone(), barrier.clone());
+            mints.spawn(async move {
+                barrier.wait().await;
+                for _ in 0..10 {
+                    let token = world.token_for("alice", NOW);
+                    let minting = world.store.issue_token(token, false, false, None, entry(Action::TokenIssued));
+                    if minting.await.unwrap().is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        barrier.wait().await;
+        let (store, deletion) = (&world.store, entry(Action::Restored));
+        match round % 3 {
+            0 => assert!(store.delete_app(world.app, deletion).await.unwrap()),
+            1 => assert!(store.delete_role(world.app, world.role, deletion).await.unwrap()),
+            _ => assert!(store.revoke_secret(world.app, world.secret, false, deletion).await.unwrap().is_some()),
+        }
+        mints.join_all().await;
+        let query = AuditQuery { account_id: world.account, app_id: None, action: None, object: None };
+        let newest = store.audit_log(query, PageRequest { limit: 1, after: None }).await.unwrap().items.remove(0);
+        // The log is in the order of commits.
+        assert_eq!(newest.entry.action, Action::Restored, "nothing is minted behind a deletion");
     }
 }
 
@@ -478,7 +548,7 @@ pub(super) async fn a_ban_ends_and_refuses_until_lifted(fixture: impl Fixture) {
         let token = world.token_for("alice", at);
         world.store.issue_token(token, false, false, None, entry_at(at, Action::TokenIssued))
     };
-    assert_eq!(issue(NOW).await.unwrap().unwrap_err().reason, "spam");
+    assert!(matches!(issue(NOW).await.unwrap(), Err(MintRefusal::Banned(ban)) if ban.reason == "spam"));
     assert!(issue(NOW.plus_secs(60)).await.unwrap().is_ok(), "the ban is over by then");
     world.session_of("bob").await;
 

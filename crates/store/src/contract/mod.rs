@@ -48,6 +48,8 @@ mod sqlite {
         what_is_no_token_costs_no_commit
         of_many_simultaneous_redemptions_one_wins
         redeeming_races_revoking_without_a_survivor
+        nothing_is_minted_on_what_is_gone
+        minting_races_deletion
         replacing_leaves_exactly_one_live
         replacing_races_redeeming
         a_token_waits_only_so_long

@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 use respoke_core::audit::{Action, AuditEntry};
 use respoke_core::clock::Timestamp;
-use respoke_core::grant::{Ground, Lapse};
+use respoke_core::grant::{Grant, Ground, Lapse};
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::{Page, PageRequest};
-use respoke_core::ports::{BanRecord, ListFilter, NewSession, Redemption, StoreError, TokenStore};
+use respoke_core::ports::{ListFilter, MintRefusal, NewSession, Redemption, StoreError, TokenStore};
 use respoke_core::seal::SealKind;
 use respoke_core::secret::SecretHash;
 use respoke_core::session::SessionRecord;
@@ -75,7 +75,7 @@ fn issue(
     end_sessions: bool,
     once: Option<&IdempotencyKey>,
     entry: &AuditEntry,
-) -> rusqlite::Result<Result<Creation<MintedToken>, BanRecord>> {
+) -> rusqlite::Result<Result<Creation<MintedToken>, MintRefusal>> {
     match remembered(write, once)? {
         Remembered::Nothing => {}
         Remembered::Made(object) => {
@@ -95,8 +95,8 @@ fn issue(
         Remembered::Otherwise => return Ok(Ok(Creation::KeyReused)),
     }
     let grant = &token.grant;
-    if let Some(ban) = endpoints::banned(write, grant.app_id, &grant.endpoint_id, token.created_at)? {
-        return Ok(Err(ban));
+    if let Some(refusal) = unmintable(write.connection, grant, token.created_at)? {
+        return Ok(Err(refusal));
     }
     let number = write.next_token();
     let text = write.sealer.seal(SealKind::Token, number, token.entropy);
@@ -124,6 +124,41 @@ fn issue(
     remember(write, once, &number.to_be_bytes(), entry.at)?;
     audit::insert(write, &AuditEntry { fingerprint: Some(hash.fingerprint()), ..entry.clone() })?;
     Ok(Ok(Creation::Created(MintedToken { number, text, token: token.clone() })))
+}
+
+/// Why nothing can be minted for `grant` at `now`, if nothing can.
+fn unmintable(connection: &Connection, grant: &Grant, now: Timestamp) -> rusqlite::Result<Option<MintRefusal>> {
+    const GROUND: &str = "
+        SELECT a.development_mode, r.id IS NOT NULL,
+               s.id IS NOT NULL AND s.revoked_at IS NULL AND (s.expires_at IS NULL OR s.expires_at > ?5),
+               e.banned_at IS NOT NULL AND e.banned_until > ?5
+        FROM (SELECT 1)
+        LEFT JOIN apps a ON a.id = ?1
+        LEFT JOIN roles r ON r.app_id = ?1 AND r.id = ?2
+        LEFT JOIN secrets s ON s.id = ?3 AND s.app_id = ?1
+        LEFT JOIN endpoints e ON e.app_id = ?1 AND e.endpoint = ?4";
+    let values = params![
+        grant.app_id.uuid(),
+        grant.role_id.map(|id| id.uuid()),
+        grant.secret_id.map(|id| id.uuid()),
+        grant.endpoint_id.as_str(),
+        now.millis(),
+    ];
+    let (development_mode, role, secret, banned): (Option<bool>, bool, bool, bool) = connection
+        .prepare_cached(GROUND)?
+        .query_row(values, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    let lapse = match development_mode {
+        None => Some(Lapse::AppDeleted),
+        Some(_) if grant.secret_id.is_some() && !secret => Some(Lapse::SecretRevoked),
+        Some(_) if grant.role_id.is_some() && !role => Some(Lapse::RoleDeleted),
+        Some(false) if grant.role_id.is_none() => Some(Lapse::DevelopmentModeOff),
+        Some(_) => None,
+    };
+    if let Some(lapse) = lapse {
+        return Ok(Some(MintRefusal::Lapsed(lapse)));
+    }
+    let ban = if banned { endpoints::find_ban(connection, grant.app_id, &grant.endpoint_id)? } else { None };
+    Ok(ban.map(MintRefusal::Banned))
 }
 
 /// Whether there is a token, spent ones included, or an answer to repeat. Everything that was answered is seen here.
@@ -270,7 +305,7 @@ impl TokenStore for SqliteStore {
         end_sessions: bool,
         once: Option<IdempotencyKey>,
         entry: AuditEntry,
-    ) -> Result<Result<Creation<MintedToken>, BanRecord>, StoreError> {
+    ) -> Result<Result<Creation<MintedToken>, MintRefusal>, StoreError> {
         self.writer.write(move |write| issue(write, &token, replace, end_sessions, once.as_ref(), &entry)).await
     }
 
