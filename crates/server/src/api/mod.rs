@@ -41,6 +41,7 @@ pub(crate) struct Api {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: Limits,
     pub(crate) throttle: Throttle,
+    readiness: health::Readiness,
     /// Mixed into what is derived from an `Idempotency-Key`, so that a database with another key derives otherwise.
     pub(crate) idempotency_salt: [u8; 32],
 }
@@ -48,7 +49,7 @@ pub(crate) struct Api {
 impl Api {
     pub(crate) fn new(broker: Arc<Broker>, metrics: Arc<Metrics>, limits: Limits, throttle: Throttle) -> Self {
         let idempotency_salt = salt(&broker.store().sealer());
-        Self { broker, metrics, limits, throttle, idempotency_salt }
+        Self { broker, metrics, limits, throttle, readiness: health::Readiness::default(), idempotency_salt }
     }
 }
 
