@@ -7,6 +7,7 @@ mod admin_sessions;
 mod apps;
 mod crash;
 mod endpoints;
+mod hang_up;
 mod harness;
 mod hostile;
 mod oauth;
