@@ -2,7 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use respoke_wire::body::{apps, roles, session_tokens, sessions, tokens};
+use respoke_wire::body::{
+    apps, call_debugs, conversations, history, push_tokens, roles, session_tokens, sessions, tokens,
+};
 use respoke_wire::input::{Input, read};
 
 fuzz_target!(|data: &[u8]| {
@@ -15,4 +17,9 @@ fuzz_target!(|data: &[u8]| {
     let _ = read::<sessions::EndSessions>(input);
     let _ = read::<apps::WriteApp>(input);
     let _ = read::<roles::WriteRole>(input);
+    let _ = read::<history::ReadHistory>(input);
+    let _ = read::<history::SearchHistory>(input);
+    let _ = read::<conversations::WriteReadMarks>(input);
+    let _ = read::<push_tokens::WritePushToken>(input);
+    let _ = read::<call_debugs::WriteCallReport>(input);
 });

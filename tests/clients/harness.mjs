@@ -31,11 +31,17 @@ export function noteSecret(secret) {
   if (file) appendFileSync(file, `${secret}\n`);
 }
 
-/** Starts a server, waits until it says where it listens, and returns it. Always `await server.stop()`. */
-export async function startServer(name = basename(process.argv[1] ?? 'server', '.test.mjs')) {
+/**
+ * Starts a server, waits until it says where it listens, and returns it. Always `await server.stop()`.
+ *
+ * `settings` are further settings by their names in the configuration file. `server.restart()` ends the server and starts
+ * it again on the same port with the same data; `server.output()` is the last of what it wrote.
+ */
+export async function startServer({ settings = {} } = {}) {
   const binary = process.env.RESPOKED_BIN;
   assert.ok(binary, 'RESPOKED_BIN must name the respoked binary');
 
+  const name = basename(process.argv[1] ?? 'server', '.test.mjs');
   const logDir = process.env.RESPOKED_LOG_DIR;
   if (logDir) mkdirSync(logDir, { recursive: true });
   const home = logDir
@@ -49,44 +55,61 @@ export async function startServer(name = basename(process.argv[1] ?? 'server', '
   env.RESPOKED_ADMIN_USERNAME = admin.username;
   env.RESPOKED_ADMIN_PASSWORD = admin.password;
   if (logDir) env.RESPOKED_LOG = 'trace';
+  for (const [key, value] of Object.entries(settings)) env[`RESPOKED_${key.toUpperCase()}`] = String(value);
 
-  const child = spawn(resolve(binary), ['serve', '--listen', '127.0.0.1:0', '--data', join(home, 'data')], {
-    cwd: home, // so that no configuration file of the checkout is picked up
-    env,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
   let output = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.on('data', (chunk) => {
-      if (log !== undefined) writeSync(log, chunk);
-      output = (output + chunk).slice(-4000); // enough to explain a failure
-    });
-  }
-  const ended = once(child, 'close');
+  const write = (chunk) => {
+    if (log !== undefined) writeSync(log, chunk);
+    output = (output + chunk).slice(-4000); // enough to explain a failure
+  };
+  const options = { cwd: home, env, stdio: ['ignore', 'pipe', 'pipe'] }; // no configuration file of the checkout is near
+  const launch = (listen) => {
+    const child = spawn(resolve(binary), ['serve', '--listen', listen, '--data', join(home, 'data')], options);
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', write);
+    return { child, ended: once(child, 'close') };
+  };
+  let running = launch('127.0.0.1:0');
 
-  async function stop() {
+  async function end() {
+    const { child, ended } = running;
     const killer = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
     child.kill('SIGTERM');
     const [code, signal] = await ended;
     clearTimeout(killer);
-    if (log !== undefined) closeSync(log);
-    else rmSync(home, { recursive: true, force: true });
     assert.equal(signal, null, `the server had to be killed:\n${output}`);
     assert.equal(code, 0, `the server did not end cleanly:\n${output}`);
   }
 
+  function clear() {
+    if (log !== undefined) closeSync(log);
+    else rmSync(home, { recursive: true, force: true });
+  }
+
+  async function stop() {
+    try {
+      await end();
+    } finally {
+      clear();
+    }
+  }
+
   try {
-    const [host, port] = await announcedAddress(child, ended, () => output);
-    return { host, port, origin: `http://${host}:${port}`, admin, stop };
+    const [host, port] = await announcedAddress(running, () => output);
+    const restart = async () => {
+      await end();
+      running = launch(`${host}:${port}`);
+      await announcedAddress(running, () => output);
+    };
+    return { host, port, origin: `http://${host}:${port}`, admin, restart, stop, output: () => output };
   } catch (error) {
-    child.kill('SIGKILL');
-    await ended.catch(() => {});
-    if (log === undefined) rmSync(home, { recursive: true, force: true });
+    running.child.kill('SIGKILL');
+    await running.ended.catch(() => {});
+    clear();
     throw error;
   }
 }
 
-async function announcedAddress(child, ended, output) {
+async function announcedAddress({ child, ended }, output) {
   const announced = new Promise((found) => {
     createInterface({ input: child.stdout }).on('line', (line) => {
       const match = /^respoked listening on http:\/\/([^\s/]+):(\d+)$/.exec(line);
@@ -148,11 +171,11 @@ export async function createRole(server, adminToken, app, fields = {}) {
 }
 
 /** A running server with one app and one role: what most tests begin with. */
-export async function startWithApp(options) {
-  const server = await startServer();
+export async function startWithApp({ developmentMode, settings } = {}) {
+  const server = await startServer({ settings });
   try {
     const adminToken = await logIn(server);
-    const app = await createApp(server, adminToken, options);
+    const app = await createApp(server, adminToken, { developmentMode });
     const role = await createRole(server, adminToken, app);
     return { server, adminToken, app, role };
   } catch (error) {

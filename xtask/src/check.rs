@@ -12,7 +12,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("respoke-core", &[]),
     ("respoke-wire", &["respoke-core"]),
     ("respoke-store", &["respoke-core"]),
-    ("respoked", &["respoke-core", "respoke-store", "respoke-wire"]),
+    ("respoke-bus", &["respoke-core"]),
+    ("respoke-hub", &["respoke-core", "respoke-wire"]),
+    ("respoked", &["respoke-bus", "respoke-core", "respoke-hub", "respoke-store", "respoke-wire"]),
     ("xtask", &[]),
 ];
 

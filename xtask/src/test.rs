@@ -1,9 +1,10 @@
 //! `cargo xtask test`: every proof, one after the other, with a closing line for each.
 //!
 //! What the suites need beside Rust is installed into the checkout: npm packages under `tests/clients`, a Python
-//! environment under `build`. Every secret the suites use is noted in `build/canary`, where logs, databases and a
-//! backup are kept too; the last suite looks for the one in the other.
+//! environment under `build`. Programs that are missing are installed from Debian. Every secret the suites use is noted
+//! in `build/canary`, where logs, databases and a backup are kept too; the last suite looks for the one in the other.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -27,15 +28,17 @@ enum Suite {
     Check,
     /// Unit tests, the store's contract, the server's tests.
     Rust,
-    /// The published Node client and the other clients' requests.
+    /// The published Node client, the other clients' requests and conversations, a real TURN server.
     Clients,
+    /// The published JavaScript client in Chromium.
+    Browser,
     /// schemathesis against the served description of the API.
     Schema,
     /// No secret in any log, database or backup.
     Canary,
 }
 
-const SUITES: [Suite; 5] = [Suite::Check, Suite::Rust, Suite::Clients, Suite::Schema, Suite::Canary];
+const SUITES: [Suite; 6] = [Suite::Check, Suite::Rust, Suite::Clients, Suite::Browser, Suite::Schema, Suite::Canary];
 
 /// Runs the suites; fails at the end if one of them did.
 pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
@@ -50,6 +53,7 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
             Suite::Check => crate::check::run(&place.root),
             Suite::Rust => place.rust(),
             Suite::Clients => place.clients(),
+            Suite::Browser => place.browser(),
             Suite::Schema => place.schema(),
             Suite::Canary => canary::search(&place.canary),
         };
@@ -70,6 +74,8 @@ struct Place {
     root: PathBuf,
     build: PathBuf,
     canary: PathBuf,
+    /// Debian's package lists were fetched by this run.
+    lists_fetched: Cell<bool>,
 }
 
 impl Place {
@@ -81,7 +87,7 @@ impl Place {
             std::fs::remove_dir_all(&canary)?;
         }
         std::fs::create_dir_all(&canary)?;
-        Ok(Self { root, build, canary })
+        Ok(Self { root, build, canary, lists_fetched: Cell::new(false) })
     }
 
     fn rust(&self) -> anyhow::Result<()> {
@@ -96,28 +102,46 @@ impl Place {
     }
 
     fn clients(&self) -> anyhow::Result<()> {
+        self.have_coturn()?;
+        // What parser.test.mjs holds against the published parser.
+        let mut frames = Command::new("cargo");
+        frames.args(["build", "-p", "respoke-wire", "--example", "frames"]).current_dir(&self.root);
+        run_command(&mut frames)?;
+        self.node("tests/clients", "clients")
+    }
+
+    fn browser(&self) -> anyhow::Result<()> {
+        self.have_coturn()?;
+        self.have("chromium", &["chromium"])?;
+        self.node("tests/clients/browser", "browser")
+    }
+
+    /// Runs the test files of `folder`, one at a time: next to a server and a browser there is no core to spare.
+    fn node(&self, folder: &str, suite: &str) -> anyhow::Result<()> {
         let binary = self.binary()?;
-        have("node", &["nodejs", "npm"])?;
-        have("npm", &["npm"])?;
-        let folder = self.root.join("tests/clients");
+        self.have("node", &["nodejs", "npm"])?;
+        self.have("npm", &["npm"])?;
         println!("installing npm packages into tests/clients/node_modules");
-        run_command(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder))?;
+        let packages = self.root.join("tests/clients");
+        run_command(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(packages))?;
+        let folder = self.root.join(folder);
         let mut tests: Vec<PathBuf> = std::fs::read_dir(&folder)?
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
             .filter(|path| path.to_string_lossy().ends_with(".test.mjs"))
             .collect();
         tests.sort();
-        ensure!(!tests.is_empty(), "there are no client tests");
+        ensure!(!tests.is_empty(), "there are no tests in {}", folder.display());
         let mut command = Command::new("node");
-        command.arg("--test").args(tests).current_dir(&folder).env("RESPOKED_BIN", binary);
-        command.env("RESPOKED_LOG_DIR", self.canary.join("clients"));
+        command.args(["--test", "--test-concurrency=1", "--test-timeout=600000"]).args(tests).current_dir(&folder);
+        command.env("RESPOKED_BIN", binary).env("RESPOKED_LOG_DIR", self.canary.join(suite));
+        command.env("RESPOKED_FRAMES_BIN", self.root.join("target/debug/examples/frames"));
         command.env("RESPOKED_CANARY_FILE", self.canary.join("canaries.txt"));
         run_command(&mut command)
     }
 
     fn schema(&self) -> anyhow::Result<()> {
         let binary = self.binary()?;
-        have("python3", &["python3", "python3-venv"])?;
+        self.have("python3", &["python3", "python3-venv"])?;
         let python = self.build.join("python");
         let schemathesis = python.join("bin/schemathesis");
         if !schemathesis.exists() {
@@ -140,6 +164,31 @@ impl Place {
         command.args(["--phases", "examples,coverage,fuzzing", "--max-examples", "40", "--seed", "1"]);
         command.args(["--generation-deterministic", "--no-color", "--request-timeout", "30"]);
         run_command(&mut command)
+    }
+
+    fn have_coturn(&self) -> anyhow::Result<()> {
+        if self.have("turnserver", &["coturn"])? && Path::new("/run/systemd/system").exists() {
+            // Debian starts the service of a package at once; the tests want the program alone.
+            run_command(Command::new("systemctl").args(["disable", "--now", "coturn"]))?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that a program is there; on Debian, as root, installs it. Tells whether it had to.
+    fn have(&self, program: &str, packages: &[&str]) -> anyhow::Result<bool> {
+        if Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok() {
+            return Ok(false);
+        }
+        println!("{program} is missing: installing Debian's {} with apt-get", packages.join(", "));
+        let needed = || format!("{program} is needed; install it and run this again");
+        if !self.lists_fetched.replace(true) {
+            run_command(Command::new("apt-get").arg("update")).with_context(needed)?;
+        }
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command.args(["install", "-y", "--no-install-recommends"]).args(packages);
+        run_command(&mut command).with_context(needed)?;
+        Ok(true)
     }
 }
 
@@ -187,17 +236,6 @@ impl Drop for Server {
         }
         let _ = self.child.wait();
     }
-}
-
-/// Makes sure that a program is there; on Debian, as root, installs it.
-fn have(program: &str, packages: &[&str]) -> anyhow::Result<()> {
-    if Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok() {
-        return Ok(());
-    }
-    println!("{program} is missing: installing {} with apt-get", packages.join(", "));
-    let mut command = Command::new("apt-get");
-    command.args(["install", "-y", "--no-install-recommends"]).args(packages);
-    run_command(&mut command).with_context(|| format!("{program} is needed; install it and run this again"))
 }
 
 /// Runs a command to its end and fails if it does.

@@ -39,8 +39,21 @@ pub struct AppSettings {
     pub ttl_secs_max: u64,
     /// How long a tokenId waits to be redeemed, in seconds.
     pub activation_secs: u64,
-    /// Request limits.
+    /// What becomes of a session's open sockets when its time is over.
+    pub session_expiry: SessionExpiry,
+    /// Limits of requests and of what may be open at once.
     pub limits: Limits,
+}
+
+/// What becomes of the sockets of a session whose time is over. One that is ended by name always takes them along.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionExpiry {
+    /// They are closed.
+    #[default]
+    End,
+    /// They stay until they drop by themselves.
+    Keep,
 }
 
 impl AppSettings {
@@ -61,6 +74,7 @@ impl AppSettings {
             permitted_domains: None,
             ttl_secs_max: Self::TTL_SECS_MAX_DEFAULT,
             activation_secs: Self::ACTIVATION_SECS_DEFAULT,
+            session_expiry: SessionExpiry::default(),
             limits: Limits::default(),
         }
     }
@@ -99,6 +113,8 @@ pub struct AppPatch {
     pub ttl_secs_max: Option<u64>,
     /// See [`AppSettings::activation_secs`].
     pub activation_secs: Option<u64>,
+    /// See [`AppSettings::session_expiry`].
+    pub session_expiry: Option<SessionExpiry>,
     /// Each limit that is named changes; `Some(None)` switches it off.
     pub limits: LimitsPatch,
 }
@@ -112,6 +128,14 @@ pub struct LimitsPatch {
     pub endpoint: Option<Option<Rate>>,
     /// See [`Limits::address`].
     pub address: Option<Option<Rate>>,
+    /// See [`Limits::connections`].
+    pub connections: Option<Option<u32>>,
+    /// See [`Limits::endpoint_connections`].
+    pub endpoint_connections: Option<Option<u32>>,
+    /// See [`Limits::groups_per_connection`].
+    pub groups_per_connection: Option<Option<u32>>,
+    /// See [`Limits::members_per_group`].
+    pub members_per_group: Option<Option<u32>>,
 }
 
 impl AppPatch {
@@ -128,14 +152,23 @@ impl AppPatch {
         set(&mut settings.permitted_domains, self.permitted_domains);
         set(&mut settings.ttl_secs_max, self.ttl_secs_max);
         set(&mut settings.activation_secs, self.activation_secs);
-        set(&mut settings.limits.app, self.limits.app);
-        set(&mut settings.limits.endpoint, self.limits.endpoint);
-        set(&mut settings.limits.address, self.limits.address);
+        set(&mut settings.session_expiry, self.session_expiry);
+        let limits = &mut settings.limits;
+        set(&mut limits.app, self.limits.app);
+        set(&mut limits.endpoint, self.limits.endpoint);
+        set(&mut limits.address, self.limits.address);
+        set(&mut limits.connections, self.limits.connections);
+        set(&mut limits.endpoint_connections, self.limits.endpoint_connections);
+        set(&mut limits.groups_per_connection, self.limits.groups_per_connection);
+        set(&mut limits.members_per_group, self.limits.members_per_group);
     }
 }
 
-/// Token buckets of an app; `None` is no limit.
+/// Token buckets of an app, and how much of it may be open at once; `None` is no limit.
+///
+/// What a stored row does not name, because it was written by an older program, is the default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 pub struct Limits {
     /// All requests of the app together.
     pub app: Option<Rate>,
@@ -143,6 +176,19 @@ pub struct Limits {
     pub endpoint: Option<Rate>,
     /// Requests of one address with the app's App-Tokens, or with no credential.
     pub address: Option<Rate>,
+    /// Connections of the app together; 1 to [`Limits::COUNT_MAX`], like the three that follow.
+    pub connections: Option<u32>,
+    /// Connections of one endpoint.
+    pub endpoint_connections: Option<u32>,
+    /// Groups that one connection may be in.
+    pub groups_per_connection: Option<u32>,
+    /// Connections that may be in one group.
+    pub members_per_group: Option<u32>,
+}
+
+impl Limits {
+    /// The largest number of connections, groups or members that a limit takes.
+    pub const COUNT_MAX: u32 = 10_000_000;
 }
 
 /// A token bucket.
@@ -168,6 +214,10 @@ impl Default for Limits {
             app: Some(Rate { per_second: 2_000, burst: 10_000 }),
             endpoint: Some(Rate { per_second: 50, burst: 200 }),
             address: Some(Rate { per_second: 500, burst: 2_000 }),
+            connections: Some(100_000),
+            endpoint_connections: Some(100),
+            groups_per_connection: Some(1_000),
+            members_per_group: Some(10_000),
         }
     }
 }
@@ -226,5 +276,17 @@ mod tests {
         ] {
             assert!(!settings.permits_origin(origin), "{origin}");
         }
+    }
+
+    #[test]
+    fn limits_stored_by_an_older_program_have_the_newer_ones_at_their_defaults() {
+        let limits: Limits =
+            serde_json::from_str(r#"{"app":null,"endpoint":{"perSecond":5,"burst":9},"address":null}"#).unwrap();
+        assert_eq!((limits.app, limits.endpoint.unwrap().burst), (None, 9));
+        assert_eq!((limits.connections, limits.members_per_group), (Some(100_000), Some(10_000)));
+        let limits = Limits { connections: None, ..limits };
+        let text = serde_json::to_string(&limits).unwrap();
+        assert!(text.contains(r#""connections":null,"endpointConnections":100"#), "{text}");
+        assert_eq!(serde_json::from_str::<Limits>(&text).unwrap(), limits);
     }
 }

@@ -1,7 +1,9 @@
 //! Ids. Each kind is its own type, so that none can stand where another is meant.
 
 use std::fmt;
+use std::sync::Arc;
 
+use serde::Serialize;
 use uuid::Uuid;
 
 macro_rules! uuid_id {
@@ -9,6 +11,13 @@ macro_rules! uuid_id {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Uuid);
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut buffer = Uuid::encode_buffer();
+                serializer.serialize_str(self.0.hyphenated().$case(&mut buffer))
+            }
+        }
 
         impl $name {
             /// Wraps a UUID that is already known to be one of these.
@@ -74,6 +83,18 @@ uuid_id!(
     SessionId, encode_upper
 );
 uuid_id!(
+    /// One live socket that is registered as an endpoint's. Upper-case text.
+    ConnectionId, encode_upper
+);
+uuid_id!(
+    /// One message, the same for everybody it reaches and in its history. Upper-case text.
+    MessageId, encode_upper
+);
+uuid_id!(
+    /// A device's push token, not its text. Upper-case text.
+    PushTokenId, encode_upper
+);
+uuid_id!(
     /// One request, in answers, logs and the audit log. Lower-case text.
     RequestId, encode_lower
 );
@@ -85,7 +106,7 @@ pub(crate) fn parse_uuid(text: &str) -> Option<Uuid> {
 
 /// Who a session speaks as: any text the developer chose, 1 to 256 bytes, without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EndpointId(Box<str>);
+pub struct EndpointId(Arc<str>);
 
 impl EndpointId {
     /// The longest endpoint id, in bytes. E-mail addresses (254) fit; index rows stay small.
@@ -122,6 +143,54 @@ impl fmt::Display for EndpointId {
     }
 }
 
+impl Serialize for EndpointId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// The name of a group: any text of 1 to 256 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupName(Arc<str>);
+
+impl GroupName {
+    /// The longest name, in bytes.
+    pub const LEN_MAX: usize = 256;
+
+    /// Takes `text` as a group's name.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with it, in words for the caller.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if text.is_empty() {
+            return Err("must not be empty");
+        }
+        if text.len() > Self::LEN_MAX {
+            return Err("must be at most 256 bytes long");
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The text itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for GroupName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for GroupName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +202,13 @@ mod tests {
         assert_eq!(RoleId::parse(text).unwrap().to_string(), text.to_uppercase());
         assert_eq!(AppId::parse(&text.to_uppercase()), AppId::parse(text));
         assert_eq!(AppId::parse(&text.replace('-', "")), None);
+    }
+
+    #[test]
+    fn group_names_are_any_short_text() {
+        assert!(GroupName::parse("a\u{2028}/b\n ☎").is_ok());
+        assert!(GroupName::parse("").is_err());
+        assert!(GroupName::parse(&"x".repeat(257)).is_err());
     }
 
     #[test]

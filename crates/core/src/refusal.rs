@@ -40,6 +40,18 @@ pub enum Refusal {
     /// The object is not in the state the operation needs.
     #[error("{0}")]
     Conflict(&'static str),
+    /// The app, the endpoint or the address has its most connections.
+    #[error("Connection limit exceeded")]
+    ConnectionLimit,
+    /// Something else has as many as it may have.
+    #[error("limit reached: {0}")]
+    LimitReached(&'static str),
+    /// The operation needs a connection, and the request came without one.
+    #[error("this needs a connection: POST /v1/connections on a socket comes first")]
+    NotConnected,
+    /// The target is a telephone, SIP address or conference, and no gateway is there to reach it.
+    #[error("there is no gateway to targets of this type")]
+    NoGateway,
     /// The `Idempotency-Key` was used for something else.
     #[error("this Idempotency-Key was already used for a different request")]
     IdempotencyKeyReused,
@@ -104,6 +116,10 @@ impl Refusal {
             Self::NotFound(_) => "not_found",
             Self::Invalid(_) => "invalid",
             Self::Conflict(_) => "conflict",
+            Self::ConnectionLimit => "connection_limit",
+            Self::LimitReached(_) => "limit_reached",
+            Self::NotConnected => "not_connected",
+            Self::NoGateway => "no_gateway",
             Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::Throttled { .. } => "throttled",
             Self::Overloaded | Self::Store(StoreError::Overloaded) => "overloaded",

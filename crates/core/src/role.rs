@@ -88,6 +88,18 @@ pub struct GroupRule {
     pub unsubscribe: Option<bool>,
 }
 
+impl GroupRule {
+    /// Everything.
+    pub const ALL: Self = Self {
+        create: Some(true),
+        destroy: Some(true),
+        getsubscribers: Some(true),
+        publish: Some(true),
+        subscribe: Some(true),
+        unsubscribe: Some(true),
+    };
+}
+
 /// Subscribing to app events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -145,16 +157,7 @@ impl Permissions {
     /// Section 8.3 of docs/protocol.md.
     #[must_use]
     pub fn development() -> Self {
-        let all = Some(true);
-        let rule = GroupRule {
-            create: all,
-            destroy: all,
-            getsubscribers: all,
-            publish: all,
-            subscribe: all,
-            unsubscribe: all,
-        };
-        let groups = Groups { list: all, rules: BTreeMap::from([("*".to_owned(), rule)]) };
+        let groups = Groups { list: Some(true), rules: BTreeMap::from([("*".to_owned(), GroupRule::ALL)]) };
         Self { groups, ..Self::default() }
     }
 }

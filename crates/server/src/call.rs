@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use axum::extract::{FromRequestParts, MatchedPath, Path};
 use bytes::Bytes;
 use data_encoding::BASE64;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Uri};
 use respoke_core::id::{AppId, EndpointId, RequestId};
@@ -23,6 +23,7 @@ use respoke_core::idempotency::IdempotencyKey;
 use respoke_core::ops::{Caller, Context, Credential};
 use respoke_core::refusal::Refusal;
 use respoke_core::secret::Secret;
+use respoke_hub::Socket;
 use respoke_wire::body::oauth::TokenQuestion;
 use respoke_wire::input::{self, Input};
 use serde::de::DeserializeOwned;
@@ -46,11 +47,18 @@ pub(crate) struct Facts {
     pub(crate) standing: OnceLock<Standing>,
     /// The route's template; set when a handler was reached.
     pub(crate) route: OnceLock<MatchedPath>,
+    /// The socket it came over, if not by HTTP.
+    pub(crate) socket: Option<Arc<Socket>>,
 }
 
 impl Facts {
     pub(crate) fn new(request_id: RequestId, address: IpAddr, body: Bytes) -> Self {
-        Self { request_id, address, body, standing: OnceLock::new(), route: OnceLock::new() }
+        Self { request_id, address, body, standing: OnceLock::new(), route: OnceLock::new(), socket: None }
+    }
+
+    /// The same of a request that came over a socket.
+    pub(crate) fn over(self, socket: Arc<Socket>) -> Self {
+        Self { socket: Some(socket), ..self }
     }
 }
 
@@ -73,6 +81,15 @@ impl Kind {
             Self::AppSecret => "app-secret",
             Self::AdminToken => "admin-token",
         }
+    }
+
+    const fn is_of(self, credential: &Credential) -> bool {
+        matches!(
+            (self, credential),
+            (Self::AppToken, Credential::AppToken(_))
+                | (Self::AppSecret, Credential::AppSecret(_))
+                | (Self::AdminToken, Credential::AdminToken(_))
+        )
     }
 
     fn credential(self, text: Secret) -> Credential {
@@ -135,6 +152,19 @@ impl Call {
         let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let input = Input { query: self.uri.query(), content_type, body: &self.facts.body };
         Ok(input::read(input)?)
+    }
+
+    /// All values of a field that the query repeats.
+    pub(crate) fn query_values(&self, field: &str) -> Vec<String> {
+        self.uri.query().map_or_else(Vec::new, |query| input::query_values(query, field))
+    }
+
+    /// The host it was sent to, or the socket was opened at, as the client says.
+    pub(crate) fn host(&self) -> Option<&str> {
+        match self.socket() {
+            Some(socket) => socket.opening.host.as_deref(),
+            None => host_of(&self.headers, &self.uri),
+        }
     }
 
     /// For the audit log.
@@ -306,6 +336,13 @@ impl Call {
     }
 
     async fn prove(&self, api: &Api, credential: Credential) -> Result<Caller, Problem> {
+        // A session that expired while its socket was allowed to stay open still speaks on it.
+        if let Some(socket) = self.socket().filter(|socket| socket.kept())
+            && let (Credential::AppToken(shown), Credential::AppToken(own)) = (&credential, &socket.opening.credential)
+            && shown.expose() == own.expose()
+        {
+            return Ok(socket.opening.caller.clone());
+        }
         match api.broker.authenticate(&credential, &self.facts.address.to_string()).await {
             Err(Refusal::Unauthenticated) => Err(self.refused(api)),
             proved => Ok(proved?),
@@ -343,31 +380,60 @@ impl Call {
         }
     }
 
+    /// The socket it came over, if not by HTTP.
+    pub(crate) fn socket(&self) -> Option<&Arc<Socket>> {
+        self.facts.socket.as_ref()
+    }
+
     /// The page that asks, if a browser says one.
     pub(crate) fn origin(&self) -> Option<Cow<'_, str>> {
+        if let Some(socket) = self.socket() {
+            return socket.opening.origin.as_deref().map(Cow::Borrowed);
+        }
         let origin = self.headers.get(ORIGIN)?;
         (!origin.is_empty()).then(|| String::from_utf8_lossy(origin.as_bytes()))
     }
 
-    /// The first of `kinds` in the headers, else the first of them in the query.
+    /// The first of `kinds` in the headers, else the first of them in the query, else the socket's own if it is of one.
     fn credential(&self, kinds: &[Kind]) -> Credential {
-        for kind in kinds {
-            for value in self.headers.get_all(kind.name()) {
-                if let Some(text) = present(&String::from_utf8_lossy(value.as_bytes())) {
-                    return kind.credential(text);
-                }
+        let found = find_credential(&self.headers, self.uri.query(), kinds);
+        match (found, self.socket()) {
+            (Credential::None, Some(socket)) if kinds.iter().any(|kind| kind.is_of(&socket.opening.credential)) => {
+                socket.opening.credential.clone()
             }
+            (found, _) => found,
         }
-        let Some(query) = self.uri.query() else { return Credential::None };
-        for kind in kinds {
-            for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-                if let (true, Some(text)) = (name.eq_ignore_ascii_case(kind.name()), present(&value)) {
-                    return kind.credential(text);
-                }
-            }
-        }
-        Credential::None
     }
+}
+
+/// The first of `kinds` in the headers, else the first of them in the query.
+fn find_credential(headers: &HeaderMap, query: Option<&str>, kinds: &[Kind]) -> Credential {
+    for kind in kinds {
+        for value in headers.get_all(kind.name()) {
+            if let Some(text) = present(&String::from_utf8_lossy(value.as_bytes())) {
+                return kind.credential(text);
+            }
+        }
+    }
+    let Some(query) = query else { return Credential::None };
+    for kind in kinds {
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if let (true, Some(text)) = (name.eq_ignore_ascii_case(kind.name()), present(&value)) {
+                return kind.credential(text);
+            }
+        }
+    }
+    Credential::None
+}
+
+/// The credential that a socket is opened with.
+pub(crate) fn handshake_credential(headers: &HeaderMap, query: Option<&str>) -> Credential {
+    find_credential(headers, query, Kind::ALL)
+}
+
+/// The host that a request names. HTTP/2 has it in the URI.
+pub(crate) fn host_of<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
+    headers.get(HOST).and_then(|value| value.to_str().ok()).or_else(|| uri.host())
 }
 
 fn credential_text(credential: &Credential) -> &str {

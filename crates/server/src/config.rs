@@ -3,13 +3,19 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use ipnet::IpNet;
+use respoke_core::ops::Relays;
 use respoke_core::secret::Secret;
+use respoke_hub::HubSettings;
+use respoke_hub::outbox::OutboxLimits;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::socket::SocketSettings;
 
 /// Environment variables that belong to the command line's client side and are no settings of the server.
 const NOT_SETTINGS: &[&str] = &["config", "server", "admin_token"];
@@ -45,6 +51,18 @@ pub struct Config {
     pub connections_max: usize,
     /// Connections that one address may have open at once; further ones are closed. Trusted proxies may have any number.
     pub connections_per_address_max: usize,
+    /// Seconds between two heartbeats on a socket.
+    pub heartbeat_interval_secs: u64,
+    /// Seconds that a socket's client may be silent.
+    pub heartbeat_timeout_secs: u64,
+    /// Frames that may wait for one socket; a client that lets more wait is closed.
+    pub outbox_frames_max: usize,
+    /// Bytes that may wait for one socket, likewise.
+    pub outbox_bytes_max: usize,
+    /// Seconds that writing to a socket may make no progress.
+    pub write_timeout_secs: u64,
+    /// Whether sockets may be polled by scripts (jsonp-polling), which only ancient browsers need.
+    pub jsonp_polling: bool,
     /// Seconds that running requests get to finish when the server stops.
     pub drain_secs: u64,
     /// Requests a second that one address may make without a credential.
@@ -63,6 +81,24 @@ pub struct Config {
     pub audit_days: u32,
     /// Rows of the audit log; those beyond it are removed unless they tell of an administrative action.
     pub audit_rows_max: u64,
+    /// Days for which group messages are kept.
+    pub history_days: u32,
+    /// Messages that one group keeps at most.
+    pub history_rows_per_group_max: u64,
+    /// Days for which call reports are kept.
+    pub call_report_days: u32,
+    /// TURN servers, as a list or separated by commas; with `turn_secret` they relay media.
+    #[serde(deserialize_with = "uris")]
+    pub turn_uris: Vec<String>,
+    /// The secret shared with the TURN servers.
+    pub turn_secret: Option<Hidden>,
+    /// File that holds that secret, instead of giving it directly.
+    pub turn_secret_file: Option<PathBuf>,
+    /// Seconds for which TURN credentials are good.
+    pub turn_ttl_secs: u32,
+    /// STUN servers for those who get no TURN credentials, as a list or separated by commas.
+    #[serde(deserialize_with = "uris")]
+    pub stun_uris: Vec<String>,
 }
 
 impl Default for Config {
@@ -81,6 +117,12 @@ impl Default for Config {
             io_threads: 0,
             connections_max: 10_000,
             connections_per_address_max: 2_000,
+            heartbeat_interval_secs: 25,
+            heartbeat_timeout_secs: 60,
+            outbox_frames_max: 1_000,
+            outbox_bytes_max: 1 << 20,
+            write_timeout_secs: 10,
+            jsonp_polling: false,
             drain_secs: 10,
             address_requests_per_second: 500,
             address_requests_burst: 2_000,
@@ -90,6 +132,14 @@ impl Default for Config {
             retention_secs: 900,
             audit_days: 30,
             audit_rows_max: 5_000_000,
+            history_days: 30,
+            history_rows_per_group_max: 10_000,
+            call_report_days: 30,
+            turn_uris: Vec::new(),
+            turn_secret: None,
+            turn_secret_file: None,
+            turn_ttl_secs: 86_400,
+            stun_uris: Vec::new(),
         }
     }
 }
@@ -143,18 +193,34 @@ impl<'de> Deserialize<'de> for Hidden {
     }
 }
 
-fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+/// Reads a list, or the text of one separated by commas.
+fn items<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum List {
         Items(Vec<String>),
         Text(String),
     }
-    let items = match List::deserialize(deserializer)? {
+    Ok(match List::deserialize(deserializer)? {
         List::Items(items) => items,
         List::Text(text) => text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect(),
-    };
-    items
+    })
+}
+
+/// Reads STUN and TURN servers. What such a URI says is between browsers and the server; only its kind is looked at.
+fn uris<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let items = items(deserializer)?;
+    for item in &items {
+        let sound = ["stun:", "stuns:", "turn:", "turns:"].iter().any(|scheme| item.starts_with(scheme));
+        if !sound || item.chars().any(|char| char.is_whitespace() || char.is_control()) {
+            return Err(serde::de::Error::custom(format_args!("{item} is no URI such as turn:host:3478")));
+        }
+    }
+    Ok(items)
+}
+
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    items(deserializer)?
         .iter()
         .map(|item| {
             item.parse::<IpNet>().or_else(|_| item.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
@@ -178,21 +244,43 @@ impl Config {
         }
         figment = figment.merge(Env::prefixed("RESPOKED_").ignore(NOT_SETTINGS)).merge(Serialized::globals(flags));
         let mut config: Self = figment.extract().context("the settings cannot be used")?;
-        config.read_password_file()?;
+        config.read_secret_files()?;
         config.check()?;
         Ok(config)
     }
 
-    fn read_password_file(&mut self) -> anyhow::Result<()> {
-        let Some(path) = &self.admin_password_file else { return Ok(()) };
-        anyhow::ensure!(
-            self.admin_password.is_none(),
-            "admin_password and admin_password_file are both given; one is enough"
-        );
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("admin_password_file: {} cannot be read", path.display()))?;
-        self.admin_password = Some(Hidden(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())));
-        Ok(())
+    /// The servers that help media along.
+    #[must_use]
+    pub fn relays(&self) -> Relays {
+        Relays {
+            turn: self.turn_secret.clone().map(|hidden| (self.turn_uris.clone(), hidden.0)),
+            stun_uris: self.stun_uris.clone(),
+            ttl_secs: self.turn_ttl_secs,
+        }
+    }
+
+    /// How the hub is to treat sockets.
+    pub(crate) fn hub(&self) -> HubSettings {
+        HubSettings {
+            outbox: OutboxLimits { frames_max: self.outbox_frames_max, bytes_max: self.outbox_bytes_max },
+            heartbeat_timeout: Duration::from_secs(self.heartbeat_timeout_secs),
+            sockets_max: self.connections_max,
+        }
+    }
+
+    /// How the socket door is to treat sockets.
+    pub(crate) fn sockets(&self) -> SocketSettings {
+        SocketSettings {
+            heartbeat_interval: Duration::from_secs(self.heartbeat_interval_secs),
+            heartbeat_timeout: Duration::from_secs(self.heartbeat_timeout_secs),
+            write_timeout: Duration::from_secs(self.write_timeout_secs),
+            jsonp: self.jsonp_polling,
+        }
+    }
+
+    fn read_secret_files(&mut self) -> anyhow::Result<()> {
+        read_secret_file("admin_password", &mut self.admin_password, self.admin_password_file.as_deref())?;
+        read_secret_file("turn_secret", &mut self.turn_secret, self.turn_secret_file.as_deref())
     }
 
     fn check(&self) -> anyhow::Result<()> {
@@ -200,17 +288,50 @@ impl Config {
             self.tls_cert.is_some() == self.tls_key.is_some(),
             "tls_cert and tls_key belong together: one of them is missing"
         );
+        anyhow::ensure!(
+            self.turn_secret.is_some() != self.turn_uris.is_empty(),
+            "turn_uris and turn_secret belong together: one of them is missing"
+        );
+        anyhow::ensure!(
+            self.turn_secret.as_ref().is_none_or(|hidden| !hidden.0.expose().is_empty()),
+            "turn_secret is empty: anybody could make credentials"
+        );
+        for (name, uris, scheme) in [("turn_uris", &self.turn_uris, "turn"), ("stun_uris", &self.stun_uris, "stun")] {
+            anyhow::ensure!(
+                uris.iter().all(|uri| uri.starts_with(scheme)),
+                "{name} holds a URI that is no {scheme} URI"
+            );
+        }
         for (name, value) in [
+            ("turn_ttl_secs", self.turn_ttl_secs as usize),
             ("connections_max", self.connections_max),
             ("connections_per_address_max", self.connections_per_address_max),
             ("commit_batch_max", self.commit_batch_max),
+            ("outbox_frames_max", self.outbox_frames_max),
+            ("outbox_bytes_max", self.outbox_bytes_max),
+            ("write_timeout_secs", usize::try_from(self.write_timeout_secs).unwrap_or(usize::MAX)),
+            ("heartbeat_interval_secs", usize::try_from(self.heartbeat_interval_secs).unwrap_or(usize::MAX)),
             ("address_requests_per_second", self.address_requests_per_second as usize),
             ("address_requests_burst", self.address_requests_burst as usize),
         ] {
             anyhow::ensure!(value > 0, "{name} must be at least 1");
         }
+        anyhow::ensure!(
+            self.heartbeat_timeout_secs > self.heartbeat_interval_secs,
+            "heartbeat_timeout_secs must be more than heartbeat_interval_secs, or every client would be found silent"
+        );
         Ok(())
     }
+}
+
+/// Fills a secret setting from its file, if it has one.
+fn read_secret_file(name: &str, secret: &mut Option<Hidden>, file: Option<&Path>) -> anyhow::Result<()> {
+    let Some(path) = file else { return Ok(()) };
+    anyhow::ensure!(secret.is_none(), "{name} and {name}_file are both given; one is enough");
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("{name}_file: {} cannot be read", path.display()))?;
+    *secret = Some(Hidden(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())));
+    Ok(())
 }
 
 /// The folder for the present user's own settings, as for a saved login; none if the environment names no home.
@@ -265,6 +386,31 @@ mod tests {
         assert_eq!(config.admin_password.as_ref().unwrap().0.expose(), "hunter22");
         assert!(!format!("{config:?}").contains("hunter22"));
         assert!(!toml_text(&config).contains("hunter22"));
+    }
+
+    #[test]
+    fn turn_servers_come_with_their_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        std::fs::write(&file, "CANARY\n").unwrap();
+        let uris = "turn_uris = 'turn:a.test:3478?transport=udp, turns:a.test:5349'";
+        let config = load(&format!("{uris}\nturn_secret_file = '{}'", file.display())).unwrap();
+        assert_eq!(config.turn_uris, ["turn:a.test:3478?transport=udp", "turns:a.test:5349"]);
+        assert_eq!(config.turn_secret.as_ref().unwrap().0.expose(), "CANARY");
+        assert!(!format!("{config:?}{}", toml_text(&config)).contains("CANARY"));
+        assert_eq!(load("stun_uris = ['stun:a.test']").unwrap().stun_uris, ["stun:a.test"]);
+        for wrong in [
+            uris,
+            "turn_secret = 'x'",
+            "turn_uris = 'turn:a.test'\nturn_secret = ''",
+            "turn_uris = 'stun:a.test'\nturn_secret = 'x'",
+            "stun_uris = 'turn:a.test'",
+            "stun_uris = 'a.test'",
+            "stun_uris = ['stun:a b']",
+            "turn_ttl_secs = 0",
+        ] {
+            assert!(load(wrong).is_err(), "{wrong}");
+        }
     }
 
     fn toml_text(config: &Config) -> String {

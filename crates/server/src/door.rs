@@ -24,26 +24,27 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, CONNECTION,
-    EXPECT, ORIGIN, VARY, X_CONTENT_TYPE_OPTIONS,
+    EXPECT, ORIGIN, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use http_body_util::BodyExt;
 use ipnet::IpNet;
 use respoke_core::id::RequestId;
-use respoke_core::ops::Broker;
 use respoke_core::secret::random_uuid;
 use respoke_wire::input::{BODY_LEN_MAX, DecodeError};
+use respoke_wire::tunnel;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 use uuid::Uuid;
 
 use crate::api::{self, Api};
 use crate::call::Facts;
-use crate::limits::{Limits, Standing};
+use crate::limits::Standing;
 use crate::metrics::Metrics;
 use crate::problem::{Problem, Shape};
-use crate::throttle::Throttle;
+use crate::run::Place;
+use crate::socket::{self, Client, Knock, Sockets};
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -91,28 +92,43 @@ pub struct Door {
     trusted_proxies: Vec<IpNet>,
     request_ids: RequestIds,
     changes: TaskTracker,
+    /// The door beside this one; a router under test stands without it.
+    sockets: Option<Arc<Sockets>>,
 }
 
 impl Door {
-    /// A door to all operations of `broker`; forwarded addresses are believed of `trusted_proxies` alone.
+    /// A door to all operations of `api`, over HTTP and over sockets; forwarded addresses are believed of
+    /// `trusted_proxies` alone.
     #[must_use]
-    pub fn new(
-        broker: Arc<Broker>,
-        metrics: Arc<Metrics>,
-        limits: Limits,
-        throttle: Throttle,
-        trusted_proxies: Vec<IpNet>,
-    ) -> Self {
-        let api = Arc::new(Api::new(broker, metrics.clone(), limits, throttle));
-        Self::around(api::router(api), metrics, trusted_proxies)
+    pub(crate) fn new(api: Arc<Api>, sockets: Arc<Sockets>, trusted_proxies: Vec<IpNet>) -> Self {
+        let metrics = api.metrics.clone();
+        Self { sockets: Some(sockets), ..Self::around(api::router(api), metrics, trusted_proxies) }
     }
 
     fn around(router: Router, metrics: Arc<Metrics>, trusted_proxies: Vec<IpNet>) -> Self {
-        Self { router, metrics, trusted_proxies, request_ids: RequestIds::default(), changes: TaskTracker::new() }
+        let (request_ids, changes) = (RequestIds::default(), TaskTracker::new());
+        Self { router, metrics, trusted_proxies, request_ids, changes, sockets: None }
     }
 
-    /// Answers a request that came from `peer`.
-    pub async fn serve<B>(&self, request: http::Request<B>, peer: SocketAddr) -> Response
+    /// Answers a request that came from `peer` on the connection that holds `place`.
+    pub(crate) async fn serve<B>(
+        self: &Arc<Self>,
+        request: http::Request<B>,
+        peer: SocketAddr,
+        place: &Arc<Place>,
+    ) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        if let Some(sockets) = self.sockets.as_ref().filter(|_| socket::is_socket_path(request.uri().path())) {
+            let address = client_address(peer.ip(), request.headers(), &self.trusted_proxies);
+            return sockets.serve(self, Knock { request, address, place: place.clone() }).await;
+        }
+        self.serve_http(request, peer).await
+    }
+
+    /// Answers a request for an operation or a page.
+    async fn serve_http<B>(&self, request: http::Request<B>, peer: SocketAddr) -> Response
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
@@ -124,7 +140,7 @@ impl Door {
         let origin = parts.headers.get(ORIGIN).filter(|origin| !origin.is_empty()).cloned();
         let method = method_name(&parts.method);
         strip_slashes(&mut parts.uri);
-        let place = Place::of(parts.uri.path());
+        let place = Family::of(parts.uri.path());
         let address = client_address(peer.ip(), &parts.headers, &self.trusted_proxies);
         let mut facts = None;
 
@@ -137,7 +153,7 @@ impl Door {
                     parts.extensions.insert(known.clone());
                     facts = Some(known);
                     let request = Request::from_parts(parts, Body::empty());
-                    if place == Place::Elsewhere || request.method() == Method::GET {
+                    if place == Family::Elsewhere || request.method() == Method::GET {
                         self.route(request).await
                     } else {
                         self.change(request).await
@@ -160,22 +176,79 @@ impl Door {
         }
         let standing = facts.as_ref().and_then(|facts| facts.standing.get());
         add_headers(response.headers_mut(), id_text, place, standing, origin);
+        self.note(id_text, method, facts.as_deref(), response.status(), problem.as_ref(), started);
+        response
+    }
 
-        let route = facts.as_ref().and_then(|facts| facts.route.get()).map_or(UNMATCHED, |route| route.as_str());
+    /// Answers a request that came over a client's socket.
+    pub(crate) async fn tunnel(
+        &self,
+        client: &Client,
+        method: tunnel::Method,
+        request: &tunnel::Request<'_>,
+    ) -> Tunnelled {
+        let started = Instant::now();
+        let request_id = self.request_ids.next();
+        let mut id_buffer = Uuid::encode_buffer();
+        let id_text: &str = request_id.uuid().hyphenated().encode_lower(&mut id_buffer);
+        let body = request.data.map(|data| Bytes::copy_from_slice(data.as_bytes())).unwrap_or_default();
+        let facts = Facts::new(request_id, client.socket.opening.address, body).over(client.socket.clone());
+        let facts = Arc::new(facts);
+        let mut response = match tunnelled_request(method, request) {
+            Ok(mut inner) => {
+                inner.extensions_mut().insert(facts.clone());
+                self.route(inner).await
+            }
+            Err(problem) => problem.into_response(),
+        };
+        let problem = response.extensions_mut().remove::<Problem>();
+        if let Some(problem) = &problem {
+            problem.render(&mut response, id_text, Shape::Recorded);
+        }
+        self.note(id_text, method.as_str(), Some(&facts), response.status(), problem.as_ref(), started);
+        let standing = facts.standing.get().copied().unwrap_or(Standing::UNLIMITED);
+        let retry_after_secs = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let status = response.status().as_u16();
-        let took = started.elapsed();
-        self.metrics.answered(route, method, status, took, problem.as_ref().map(Problem::code));
+        // What handlers answer is in memory already.
+        let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        Tunnelled { request_id: id_text.to_owned(), status, standing, retry_after_secs, body }
+    }
+
+    /// Answers a request over a client's socket that could not be read.
+    pub(crate) async fn refuse_tunnelled(&self, problem: Problem) -> Tunnelled {
+        let started = Instant::now();
+        let request_id = self.request_ids.next().to_string();
+        let mut response = problem.clone().into_response();
+        problem.render(&mut response, &request_id, Shape::Recorded);
+        self.note(&request_id, "OTHER", None, response.status(), Some(&problem), started);
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        Tunnelled { request_id, status, standing: Standing::UNLIMITED, retry_after_secs: None, body }
+    }
+
+    /// Counts and logs an answer.
+    fn note(
+        &self,
+        request_id: &str,
+        method: &'static str,
+        facts: Option<&Facts>,
+        status: StatusCode,
+        problem: Option<&Problem>,
+        started: Instant,
+    ) {
+        let route = facts.and_then(|facts| facts.route.get()).map_or(UNMATCHED, |route| route.as_str());
+        let (status, took) = (status.as_u16(), started.elapsed());
+        self.metrics.answered(route, method, status, took, problem.map(Problem::code));
         tracing::debug!(
-            request.id = id_text,
+            request.id = request_id,
             method,
             route,
             status,
-            code = problem.as_ref().map(Problem::code),
-            lapse = problem.as_ref().and_then(Problem::lapse),
+            code = problem.map(Problem::code),
+            lapse = problem.and_then(Problem::lapse),
             took_micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             "answered"
         );
-        response
     }
 
     /// Calls the router for a request that may change something.
@@ -215,6 +288,45 @@ impl Door {
         })
         .await
     }
+}
+
+/// The answer to a request over a socket.
+pub(crate) struct Tunnelled {
+    pub(crate) request_id: String,
+    pub(crate) status: u16,
+    pub(crate) standing: Standing,
+    pub(crate) retry_after_secs: Option<u64>,
+    /// A JSON object or array.
+    pub(crate) body: Bytes,
+}
+
+/// A request over a socket as the router takes it. Only the API is there: its answers are JSON.
+fn tunnelled_request(method: tunnel::Method, request: &tunnel::Request<'_>) -> Result<Request, Problem> {
+    let path = match request.path.trim_end_matches('/') {
+        path if Family::of(path) == Family::Api => path,
+        _ => return Err(Problem::no_such_route()),
+    };
+    let target = match &request.query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let target = PathAndQuery::from_maybe_shared(Bytes::from(target)).map_err(|_| Problem::malformed_path())?;
+    let mut inner = Request::new(Body::empty());
+    *inner.uri_mut() = Uri::from(target);
+    *inner.method_mut() = match method {
+        tunnel::Method::Get => Method::GET,
+        tunnel::Method::Post => Method::POST,
+        tunnel::Method::Put => Method::PUT,
+        tunnel::Method::Delete => Method::DELETE,
+        tunnel::Method::Patch => Method::PATCH,
+    };
+    for (name, value) in &request.headers {
+        // What is no header over HTTP is none here.
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+            inner.headers_mut().append(name, value);
+        }
+    }
+    Ok(inner)
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
@@ -261,13 +373,13 @@ fn scramble(number: u64) -> u64 {
 
 /// Which family of routes a path belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Family {
     Api,
     OAuth,
     Elsewhere,
 }
 
-impl Place {
+impl Family {
     fn of(path: &str) -> Self {
         let within = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         if within("/v1") {
@@ -412,7 +524,7 @@ fn preflight() -> Response {
 fn add_headers(
     headers: &mut HeaderMap,
     request_id: &str,
-    place: Place,
+    place: Family,
     standing: Option<&Standing>,
     origin: Option<HeaderValue>,
 ) {
@@ -427,9 +539,9 @@ fn add_headers(
         headers.append(VARY, BY_ORIGIN);
     }
     match place {
-        Place::Elsewhere => {}
-        Place::OAuth => drop(headers.insert(CACHE_CONTROL, NO_STORE)),
-        Place::Api => {
+        Family::Elsewhere => {}
+        Family::OAuth => drop(headers.insert(CACHE_CONTROL, NO_STORE)),
+        Family::Api => {
             headers.insert(CACHE_CONTROL, NO_STORE);
             add_rate_limit(headers, &mut texts, standing.filter(|standing| **standing != Standing::UNLIMITED));
         }
@@ -469,6 +581,8 @@ impl Texts {
     }
 }
 
+#[cfg(test)]
+mod hang_up;
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
@@ -513,7 +627,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        answer(door().serve(request.body(Full::from(body)).unwrap(), PEER).await).await
+        answer(door().serve_http(request.body(Full::from(body)).unwrap(), PEER).await).await
     }
 
     async fn answer(response: Response) -> (StatusCode, HeaderMap, String) {
@@ -610,7 +724,7 @@ mod tests {
             assert_eq!(read.map(|body| body.len()).map_err(|problem| problem.code()), expected);
         }
         let request = http::Request::post("/v1/len").body(Full::from("x".repeat(BODY_LEN_MAX + 1))).unwrap();
-        let (status, headers, body) = answer(door().serve(request, PEER).await).await;
+        let (status, headers, body) = answer(door().serve_http(request, PEER).await).await;
         assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(headers["connection"], "close");
         assert!(body.contains("body_too_large") && body.contains("requestId"), "{body}");
@@ -692,9 +806,9 @@ mod tests {
 
     #[test]
     fn places_are_whole_segments() {
-        assert_eq!(Place::of("/v1"), Place::Api);
-        assert_eq!(Place::of("/v1/tokens"), Place::Api);
-        assert_eq!(Place::of("/v10"), Place::Elsewhere);
-        assert_eq!(Place::of("/oauth/revoke"), Place::OAuth);
+        assert_eq!(Family::of("/v1"), Family::Api);
+        assert_eq!(Family::of("/v1/tokens"), Family::Api);
+        assert_eq!(Family::of("/v10"), Family::Elsewhere);
+        assert_eq!(Family::of("/oauth/revoke"), Family::OAuth);
     }
 }

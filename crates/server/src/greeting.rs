@@ -45,6 +45,8 @@ Mint a one-use tokenId for a user, as your backend would:
 Redeem it, as the user's client would (put the tokenId of the answer in):
 
   curl -s {url}/v1/session-tokens -H 'Content-Type: application/json' -d '{{\"tokenId\":\"TOKEN_ID\"}}'
+
+Or paste it at {url}/try, and one for another endpoint in a second tab: the two can message each other.
 "
     )
 }

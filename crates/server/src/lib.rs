@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod openapi;
 pub mod problem;
 pub mod run;
+mod socket;
 pub mod telemetry;
 pub mod throttle;
 pub mod tls;

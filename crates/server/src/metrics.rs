@@ -1,6 +1,7 @@
 //! Figures for Prometheus. Labels come from fixed lists, never from a request.
 
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -11,6 +12,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use respoke_core::ports::StoreFigures;
+use respoke_hub::HubView;
+use respoke_wire::close::Close;
 
 /// Latency buckets: 100 microseconds to 3.3 seconds, doubling.
 fn latency() -> Histogram {
@@ -36,6 +39,8 @@ pub struct Metrics {
     pub tokens_minted: Counter,
     /// tokenIds traded for a session.
     pub tokens_redeemed: Counter,
+    /// TURN credentials handed out.
+    pub turn_credentials: Counter,
     requests: Family<Request, Counter>,
     refusals: Family<Reason, Counter>,
     mint_seconds: Histogram,
@@ -63,6 +68,7 @@ impl Default for Metrics {
         let metrics = Self {
             tokens_minted: Counter::default(),
             tokens_redeemed: Counter::default(),
+            turn_credentials: Counter::default(),
             requests: Family::default(),
             refusals: Family::default(),
             mint_seconds: latency(),
@@ -77,6 +83,7 @@ impl Default for Metrics {
         };
         registry.register("tokens_minted", "tokenIds minted", metrics.tokens_minted.clone());
         registry.register("tokens_redeemed", "tokenIds traded for a session", metrics.tokens_redeemed.clone());
+        registry.register("turn_credentials", "TURN credentials handed out", metrics.turn_credentials.clone());
         registry.register("http_requests", "Requests by route and status", metrics.requests.clone());
         registry.register("refusals", "Refused requests by reason", metrics.refusals.clone());
         registry.register("mint_seconds", "Time to mint, in seconds", metrics.mint_seconds.clone());
@@ -125,7 +132,7 @@ impl Metrics {
 
     /// The figures as Prometheus text.
     #[must_use]
-    pub fn text(&self, store: StoreFigures) -> String {
+    pub fn text(&self, store: StoreFigures, hub: HubView<'_>) -> String {
         let shown = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.commit_micros.set(shown(store.commit_micros));
         self.database_bytes.set(shown(store.bytes));
@@ -134,9 +141,48 @@ impl Metrics {
         let _ = encode(&mut text, &self.registry);
         // The store counts batch sizes itself, on a thread that knows no metrics.
         let end = text.rfind("# EOF").unwrap_or(text.len());
-        text.insert_str(end, &commit_sizes(store));
+        text.insert_str(end, &(commit_sizes(store) + &hub_figures(hub)));
         text
     }
+}
+
+/// What the hub holds and counted.
+fn hub_figures(hub: HubView<'_>) -> String {
+    let mut text = String::new();
+    let mut family = |name: &str, kind: &str, help: &str, lines: &[(String, u64)]| {
+        let _ = writeln!(text, "# HELP respoked_{name} {help}.\n# TYPE respoked_{name} {kind}");
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        for (labels, value) in lines {
+            let _ = writeln!(text, "respoked_{name}{suffix}{labels} {value}");
+        }
+    };
+    let one = |value: u64| vec![(String::new(), value)];
+    let counts = hub.counts;
+    for (name, help, count) in [
+        ("sockets", "Open sockets", hub.sockets),
+        ("hub_connections", "Registered connections", counts.connections),
+        ("hub_endpoints", "Endpoints with a connection", counts.endpoints),
+        ("hub_groups", "Groups with a member", counts.groups),
+        ("hub_members", "Memberships of groups", counts.members),
+        ("hub_observers", "Observations of presence", counts.observers),
+    ] {
+        family(name, "gauge", help, &one(count as u64));
+    }
+    let figures = hub.figures;
+    for (name, help, count) in [
+        ("sockets_opened", "Sockets opened", &figures.opened),
+        ("messages", "Messages to endpoints", &figures.messages),
+        ("publications", "Messages to groups", &figures.published),
+        ("signals", "Signals relayed", &figures.signals),
+        ("deliveries", "Frames handed to outboxes", &figures.delivered),
+    ] {
+        family(name, "counter", help, &one(count.load(Ordering::Relaxed)));
+    }
+    let closed = Close::ALL.iter().zip(&figures.closed);
+    let closed: Vec<_> =
+        closed.map(|(why, count)| (format!("{{reason=\"{}\"}}", why.word()), count.load(Ordering::Relaxed))).collect();
+    family("sockets_closed", "counter", "Sockets closed, by reason", &closed);
+    text
 }
 
 /// How many operations were committed together, as a histogram.
@@ -157,6 +203,8 @@ fn commit_sizes(store: StoreFigures) -> String {
 
 #[cfg(test)]
 mod tests {
+    use respoke_hub::{Counts, HubFigures};
+
     use super::*;
 
     #[test]
@@ -165,7 +213,10 @@ mod tests {
         metrics.answered("/v1/tokens", "POST", 200, Duration::from_millis(1), None);
         metrics.answered("/v1/session-tokens", "POST", 401, Duration::from_millis(1), Some("token_refused"));
         let sizes = [1, 0, 2, 0, 0, 0, 1];
-        let text = metrics.text(StoreFigures { operations: 77, commit_sizes: sizes, ..StoreFigures::default() });
+        let figures = HubFigures::default();
+        figures.closed[1].fetch_add(3, Ordering::Relaxed);
+        let hub = HubView { sockets: 5, counts: Counts::default(), figures: &figures };
+        let text = metrics.text(StoreFigures { operations: 77, commit_sizes: sizes, ..StoreFigures::default() }, hub);
         for line in [
             "respoked_tokens_minted_total 1",
             "respoked_tokens_redeemed_total 0",
@@ -173,6 +224,8 @@ mod tests {
             "respoked_commit_operations_bucket{le=\"4\"} 3",
             "respoked_commit_operations_sum 77",
             "respoked_commit_operations_count 4",
+            "respoked_sockets 5",
+            "respoked_sockets_closed_total{reason=\"session_ended\"} 3",
             "# EOF",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

@@ -31,7 +31,7 @@ const REFUSALS: &[(&str, &str)] = &[
     ("403", "Not permitted"),
     ("404", "There is no such object, or none that the caller may know of"),
     ("408", "The body did not arrive in time"),
-    ("409", "The object is not in the state the request needs"),
+    ("409", "The object is not in the state the request needs, or the request came without a connection"),
     ("413", "The body is larger than 20,000 bytes"),
     ("422", "The Idempotency-Key was used for a different request"),
     ("429", "Too many requests or failed attempts"),
@@ -72,6 +72,15 @@ pub(crate) struct Conflicts;
 impl IntoResponses for Conflicts {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         shared(PROBLEM, &["409", "422"])
+    }
+}
+
+/// What an operation on connections may answer as well.
+pub(crate) struct Unconnected;
+
+impl IntoResponses for Unconnected {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        shared(PROBLEM, &["409"])
     }
 }
 
@@ -125,9 +134,8 @@ impl Modify for Common {
         }
         let paths = &mut document.paths.paths;
         // The same handlers under a second path or method.
-        for (path, alias) in
-            [("/v1/session-tokens", "/v1/appauthsessions"), ("/v1/admin-sessions", "/v1/adminsessions")]
-        {
+        for (path, alias) in ALIASES {
+            let (path, alias) = (*path, *alias);
             if let Some(mut item) = paths.get(path).cloned() {
                 operations(&mut item).for_each(|(_, operation)| rename(operation, "Alias"));
                 paths.insert(alias.to_owned(), item);
@@ -137,8 +145,13 @@ impl Modify for Common {
             item.patch = item.put.clone();
             item.patch.iter_mut().for_each(|operation| rename(operation, "Patch"));
         }
-        if let Some(item) = paths.get_mut("/v1/endpoints/{id}/ban") {
+        for path in ["/v1/endpoints/{id}/ban", "/v1/endpoints/{id}/conversations"] {
+            let Some(item) = paths.get_mut(path) else { continue };
             item.post = item.put.clone();
+            item.post.iter_mut().for_each(|operation| rename(operation, "Post"));
+        }
+        if let Some(item) = paths.get_mut("/v1/turn") {
+            item.post = item.get.clone();
             item.post.iter_mut().for_each(|operation| rename(operation, "Post"));
         }
         for (path, item) in paths.iter_mut() {
@@ -152,6 +165,15 @@ impl Modify for Common {
         }
     }
 }
+
+/// Paths, and others that lead to the same.
+const ALIASES: &[(&str, &str)] = &[
+    ("/v1/session-tokens", "/v1/appauthsessions"),
+    ("/v1/admin-sessions", "/v1/adminsessions"),
+    ("/v1/groups/{id}/history", "/v1/channels/{id}/history"),
+    ("/v1/connections/{id}/push-token", "/v1/endpointconnections/{id}/push-token"),
+    ("/v1/connections/{id}/push-token/{push_token_id}", "/v1/endpointconnections/{id}/push-token/{push_token_id}"),
+];
 
 /// Name, type and meaning.
 const HEADERS: &[(&str, Type, &str)] = &[
@@ -264,6 +286,9 @@ mod tests {
         let document = document();
         assert!(document["paths"]["/v1/appauthsessions"]["post"].is_object());
         assert!(document["paths"]["/v1/adminsessions"]["post"].is_object());
+        assert!(document["paths"]["/v1/channels/{id}/history"]["get"].is_object());
+        assert!(document["paths"]["/v1/endpoints/{id}/conversations"]["post"].is_object());
+        assert!(document["paths"]["/v1/turn"]["post"].is_object());
         assert!(document["paths"]["/v1/apps/{id}"]["patch"].is_object());
         assert!(document["paths"]["/v1/endpoints/{id}/ban"]["post"].is_object());
     }

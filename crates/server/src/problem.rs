@@ -17,6 +17,7 @@ use respoke_core::ports::StoreError;
 use respoke_core::refusal::{FieldErrors, Refusal};
 use respoke_wire::body::problem::{Details, OAuthProblemBody, ProblemBody};
 use respoke_wire::input::DecodeError;
+use respoke_wire::tunnel::TunnelError;
 
 /// A stable word for a refusal.
 #[derive(Clone, Copy, Debug)]
@@ -60,10 +61,13 @@ pub const CODES: &[ErrorCode] = &[
         401,
         "The endpoint is banned; `details.reason` holds the reason given with the ban.",
     ),
+    ErrorCode::new("connection_limit", 401, "The app, the endpoint or the address has its most connections."),
     ErrorCode::new("forbidden", 403, "The credential is genuine and does not permit this."),
     ErrorCode::new("origin_refused", 403, "The page's origin is not among the app's `permittedDomains`."),
+    ErrorCode::new("limit_reached", 403, "There are as many groups, members or the like as there may be."),
     ErrorCode::new("not_found", 404, "There is no such object, or none that the caller may know of."),
     ErrorCode::new("no_such_route", 404, "There is nothing at this path."),
+    ErrorCode::new("no_gateway", 404, "Telephones, SIP addresses and conferences cannot be reached from here."),
     ErrorCode::new(
         "method_not_allowed",
         405,
@@ -71,6 +75,7 @@ pub const CODES: &[ErrorCode] = &[
     ),
     ErrorCode::new("request_timeout", 408, "The body did not arrive within 10 seconds."),
     ErrorCode::new("conflict", 409, "The object is not in the state the request needs."),
+    ErrorCode::new("not_connected", 409, "The request needs a socket on which a connection was registered before."),
     ErrorCode::new("body_too_large", 413, "The body is larger than 20,000 bytes."),
     ErrorCode::new(
         "idempotency_key_reused",
@@ -274,13 +279,15 @@ impl IntoResponse for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = match &refusal {
-            Refusal::Unauthenticated | Refusal::TokenRefused(_) | Refusal::BadLogin | Refusal::Banned { .. } => {
-                StatusCode::UNAUTHORIZED
-            }
-            Refusal::Forbidden(_) | Refusal::OriginRefused => StatusCode::FORBIDDEN,
-            Refusal::NotFound(_) => StatusCode::NOT_FOUND,
+            Refusal::Unauthenticated
+            | Refusal::TokenRefused(_)
+            | Refusal::BadLogin
+            | Refusal::Banned { .. }
+            | Refusal::ConnectionLimit => StatusCode::UNAUTHORIZED,
+            Refusal::Forbidden(_) | Refusal::OriginRefused | Refusal::LimitReached(_) => StatusCode::FORBIDDEN,
+            Refusal::NotFound(_) | Refusal::NoGateway => StatusCode::NOT_FOUND,
             Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
-            Refusal::Conflict(_) => StatusCode::CONFLICT,
+            Refusal::Conflict(_) | Refusal::NotConnected => StatusCode::CONFLICT,
             Refusal::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Overloaded | Refusal::Store(StoreError::Overloaded | StoreError::Unavailable(_)) => {
@@ -321,6 +328,10 @@ impl From<Refusal> for Problem {
             | Refusal::OriginRefused
             | Refusal::NotFound(_)
             | Refusal::Conflict(_)
+            | Refusal::ConnectionLimit
+            | Refusal::LimitReached(_)
+            | Refusal::NotConnected
+            | Refusal::NoGateway
             | Refusal::IdempotencyKeyReused => {}
         }
         Self::of(reason)
@@ -340,6 +351,18 @@ impl From<DecodeError> for Problem {
             DecodeError::TooDeep => (StatusCode::BAD_REQUEST, "too_deep"),
             DecodeError::Malformed => (StatusCode::BAD_REQUEST, "malformed"),
             DecodeError::Fields(fields) => return Refusal::Invalid(fields).into(),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<TunnelError> for Problem {
+    fn from(error: TunnelError) -> Self {
+        let (status, code) = match error {
+            TunnelError::Malformed | TunnelError::TooManyHeaders => (StatusCode::BAD_REQUEST, "malformed"),
+            TunnelError::UnknownMethod => return Self::method_not_allowed(),
+            TunnelError::DataTooLarge => return DecodeError::TooLarge.into(),
+            TunnelError::DataTooDeep => return DecodeError::TooDeep.into(),
         };
         Self::new(status, code, error.to_string())
     }
@@ -374,6 +397,10 @@ mod tests {
             Refusal::NotFound("Roles"),
             Refusal::missing("to"),
             Refusal::Conflict("taken"),
+            Refusal::ConnectionLimit,
+            Refusal::LimitReached("no"),
+            Refusal::NotConnected,
+            Refusal::NoGateway,
             Refusal::IdempotencyKeyReused,
             Refusal::Throttled { retry_after_secs: 4 },
             Refusal::Overloaded,

@@ -7,16 +7,19 @@ use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use respoke_bus::LocalBus;
 use respoke_core::app::Rate;
 use respoke_core::clock::Clock;
 use respoke_core::ops::{Broker, FirstRun};
+use respoke_core::ports::Receiver;
+use respoke_hub::Hub;
 use respoke_store::{Options, SqliteStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,19 +28,23 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::api::Api;
 use crate::config::Config;
 use crate::door::Door;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::socket::Sockets;
 use crate::throttle::Throttle;
 use crate::tls::Certificate;
-use crate::transport::{Impatient, Share, Shares, serve_http2};
+use crate::transport::{Encrypted, Impatient, Plain, Share, Shares, serve_http2};
 use crate::upkeep;
 
 /// The database's file in the data folder.
 pub const DATABASE: &str = "respoked.db";
 /// How long a kept-alive connection may stay silent, and a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// The share of the drain time over which the closing of sockets is spread; the rest is for them to close.
+const SOCKETS_SHARE: f32 = 0.8;
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -53,6 +60,7 @@ pub struct Started {
     config: Config,
     broker: Arc<Broker>,
     metrics: Arc<Metrics>,
+    sockets: Arc<Sockets>,
     door: Arc<Door>,
     listener: TcpListener,
     certificate: Option<Certificate>,
@@ -75,7 +83,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Star
     let options = Options { commit_batch_max: config.commit_batch_max, ..Options::default() };
     let store = SqliteStore::open(&database, options)
         .with_context(|| format!("the database {} cannot be opened", database.display()))?;
-    let broker = Arc::new(Broker::new(Arc::new(store), clock, config.session_cache_max));
+    let bus = Arc::new(LocalBus::default());
+    let broker = Arc::new(Broker::new(Arc::new(store), bus.clone(), clock, config.session_cache_max));
     let password = config.admin_password.clone().map(|hidden| hidden.0);
     let first_run = broker.first_run(config.admin_username.clone(), password).await?;
 
@@ -86,18 +95,29 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Star
     let url = format!("{scheme}://{address}");
 
     let metrics = Arc::new(Metrics::default());
+    let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), config.hub()));
+    bus.attach(&(hub.clone() as Arc<dyn Receiver>));
     let anonymous = Rate { per_second: config.address_requests_per_second, burst: config.address_requests_burst };
-    let door = Arc::new(Door::new(
+    let api = Arc::new(Api::new(
         broker.clone(),
+        hub.clone(),
         metrics.clone(),
         Limits::new(anonymous),
         Throttle::new(config.failed_credentials_free),
-        config.trusted_proxies.clone(),
+        config.relays(),
     ));
-    Ok(Started { address, url, first_run, config, broker, metrics, door, listener, certificate, _lock: lock })
+    let sockets = Arc::new(Sockets::new(hub, api.clone(), config.sockets()));
+    let door = Arc::new(Door::new(api, sockets.clone(), config.trusted_proxies.clone()));
+    Ok(Started { address, url, first_run, config, broker, metrics, sockets, door, listener, certificate, _lock: lock })
 }
 
 impl Started {
+    /// What the server does, for whoever runs it within a program of their own.
+    #[must_use]
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
     /// Serves until `stop`, then drains and closes.
     ///
     /// # Errors
@@ -107,10 +127,10 @@ impl Started {
         let hard = CancellationToken::new();
         let soft = hard.child_token();
         let tasks = TaskTracker::new();
-        let graceful = GracefulShutdown::new();
 
         let kept = upkeep::keep(self.broker.clone(), self.config.clone(), self.metrics.clone(), soft.clone());
         tasks.spawn(kept);
+        self.sockets.keep(&tasks, &soft);
         let mut acceptor = None;
         if let Some(certificate) = self.certificate {
             acceptor = Some(certificate.acceptor()?);
@@ -119,7 +139,7 @@ impl Started {
 
         let places = Arc::new(Semaphore::new(self.config.connections_max));
         let shares = Shares::new(self.config.connections_per_address_max, self.config.trusted_proxies.clone());
-        let mut stop = std::pin::pin!(stop);
+        let mut stop = pin!(stop);
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -131,22 +151,14 @@ impl Started {
                 tracing::debug!("an address has connections_per_address_max connections; one more is closed");
                 continue;
             };
-            let connection = Connection {
-                door: self.door.clone(),
-                metrics: self.metrics.clone(),
-                acceptor: acceptor.clone(),
-                peer,
-                stopping: soft.clone(),
-                _place: place,
-                _share: share,
-            };
-            let watcher = graceful.watcher();
-            let hard = hard.clone();
+            let place = Arc::new(Place::new(self.metrics.clone(), place, share));
+            let connection = Connection { door: self.door.clone(), acceptor: acceptor.clone(), peer, place };
+            let (soft, hard) = (soft.clone(), hard.clone());
             tasks.spawn(async move {
                 tokio::select! {
                     biased;
                     () = hard.cancelled() => {}
-                    () = connection.serve(stream, watcher) => {}
+                    () = connection.serve(stream, soft) => {}
                 }
             });
         }
@@ -154,11 +166,13 @@ impl Started {
         drop(self.listener);
         soft.cancel();
         let drain = Duration::from_secs(self.config.drain_secs);
-        if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+        tasks.close();
+        let finished = tokio::time::timeout(drain, tasks.wait());
+        let (finished, ()) = tokio::join!(finished, self.sockets.drain(drain.mul_f32(SOCKETS_SHARE)));
+        if finished.is_err() {
             tracing::warn!("connections that did not finish within drain_secs are dropped");
         }
         hard.cancel();
-        tasks.close();
         tasks.wait().await;
         self.door.finish().await;
         self.broker.store().close().await;
@@ -182,40 +196,41 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, 
     }
 }
 
-/// Counts an open connection for as long as it lives, however it ends.
-struct Counted(Arc<Metrics>);
+/// The place of an open connection, among all and among those of its address, counted and held for as long as it lives,
+/// however it ends. A websocket takes it over from the request that it began with.
+pub(crate) struct Place {
+    metrics: Arc<Metrics>,
+    _permit: OwnedSemaphorePermit,
+    _share: Share,
+}
 
-impl Counted {
-    fn new(metrics: Arc<Metrics>) -> Self {
+impl Place {
+    fn new(metrics: Arc<Metrics>, permit: OwnedSemaphorePermit, share: Share) -> Self {
         metrics.connections.inc();
-        Self(metrics)
+        Self { metrics, _permit: permit, _share: share }
     }
 }
 
-impl Drop for Counted {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.connections.dec();
+        self.metrics.connections.dec();
     }
 }
 
 struct Connection {
     door: Arc<Door>,
-    metrics: Arc<Metrics>,
     acceptor: Option<TlsAcceptor>,
     peer: SocketAddr,
-    stopping: CancellationToken,
-    _place: OwnedSemaphorePermit,
-    _share: Share,
+    place: Arc<Place>,
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream, watcher: hyper_util::server::graceful::Watcher) {
+    async fn serve(self, stream: TcpStream, soft: CancellationToken) {
         let _ = stream.set_nodelay(true);
         let stream = Impatient::new(stream);
-        let _counted = Counted::new(self.metrics.clone());
         let served = match self.acceptor.clone() {
-            None => self.serve_http1(stream, watcher).await,
-            Some(acceptor) => self.serve_tls(acceptor, stream, watcher).await,
+            None => self.serve_http1(stream, soft).await,
+            Some(acceptor) => self.serve_tls(acceptor, stream, soft).await,
         };
         if let Err(error) = served {
             // Clients that vanish are no news.
@@ -226,40 +241,41 @@ impl Connection {
     async fn serve_http1(
         self,
         io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        watcher: hyper_util::server::graceful::Watcher,
+        soft: CancellationToken,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let service = service_fn(|request| {
-            let door = self.door.clone();
-            let peer = self.peer;
-            async move { Ok::<_, std::convert::Infallible>(door.serve(request, peer).await) }
+            let (door, peer, place) = (self.door.clone(), self.peer, self.place.clone());
+            async move { Ok::<_, std::convert::Infallible>(door.serve(request, peer, &place).await) }
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(64 * 1024)
-            .serve_connection(TokioIo::new(io), service);
-        watcher.watch(connection).await.map_err(Into::into)
+            .serve_connection(TokioIo::new(io), service)
+            .with_upgrades();
+        let mut connection = pin!(connection);
+        tokio::select! {
+            served = connection.as_mut() => return served.map_err(Into::into),
+            () = soft.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await.map_err(Into::into)
     }
 
     async fn serve_tls(
         self,
         acceptor: TlsAcceptor,
-        stream: Impatient<TcpStream>,
-        watcher: hyper_util::server::graceful::Watcher,
+        stream: Plain,
+        soft: CancellationToken,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
+        let stream: Encrypted = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-            return self.serve_http1(stream, watcher).await;
+            return self.serve_http1(stream, soft).await;
         }
         let answer = |request| {
-            let door = self.door.clone();
-            let peer = self.peer;
-            async move { door.serve(request, peer).await }
+            let (door, peer, place) = (self.door.clone(), self.peer, self.place.clone());
+            async move { door.serve(request, peer, &place).await }
         };
-        let served = serve_http2(stream, answer, self.stopping.clone()).await;
-        // Stopping waits for it.
-        drop(watcher);
-        served
+        serve_http2(stream, answer, soft).await
     }
 }
 

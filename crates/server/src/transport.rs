@@ -18,10 +18,16 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::network;
+
+/// How a connection is served without TLS, and with it.
+pub(crate) type Plain = Impatient<TcpStream>;
+pub(crate) type Encrypted = TlsStream<Plain>;
 
 /// How long a client may take nothing of what is written to it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -29,6 +35,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long such a connection then gets to take what it has not read yet.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(30);
+/// After how long a silence a client that waits for an answer is asked whether it is still there, and how long that may
+/// take.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests under way at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 100;
 
@@ -43,6 +52,11 @@ pub(crate) struct Impatient<S> {
 impl<S> Impatient<S> {
     pub(crate) fn new(io: S) -> Self {
         Self { io, deadline: None }
+    }
+
+    /// The connection itself, for who keeps deadlines of its own.
+    pub(crate) fn into_inner(self) -> S {
+        self.io
     }
 
     fn judge(&mut self, context: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -119,6 +133,8 @@ where
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
+        .keep_alive_interval(PING_TIMEOUT)
+        .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(io), service);
     let mut connection = pin!(connection);
     tokio::select! {
@@ -228,7 +244,7 @@ impl Drop for Share {
 #[cfg(test)]
 mod tests {
     use axum::response::IntoResponse;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 
     use super::*;
 
@@ -256,20 +272,34 @@ mod tests {
     const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
     const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
     const REQUEST: &[u8] = &[0, 0, 6, 1, 5, 0, 0, 0, 1, 0x82, 0x84, 0x86, 0x41, 1, b'a'];
+    const ASKED: u8 = 6;
     const GOAWAY: u8 = 7;
 
-    /// The types of the frames that come until the connection ends, and when that was.
-    async fn frames(mut client: impl AsyncRead + Unpin, started: Instant) -> (Vec<u8>, Duration) {
-        let mut bytes = Vec::new();
-        client.read_to_end(&mut bytes).await.unwrap();
-        let ended = started.elapsed();
+    /// Where a client writes its requests, and meanwhile the answers to pings.
+    type Sender = tokio::sync::Mutex<WriteHalf<DuplexStream>>;
+
+    async fn connection(first: &[&[u8]]) -> (DuplexStream, ReadHalf<DuplexStream>, Sender) {
+        let (server, mut client) = tokio::io::duplex(4_096);
+        client.write_all(&first.concat()).await.unwrap();
+        let (receive, send) = tokio::io::split(client);
+        (server, receive, Sender::new(send))
+    }
+
+    /// The types of the frames that come until the connection ends, and when that was. Pings are answered.
+    async fn frames(mut receive: ReadHalf<DuplexStream>, send: &Sender, started: Instant) -> (Vec<u8>, Duration) {
         let mut types = Vec::new();
-        let mut rest = &bytes[..];
-        while let [a, b, c, kind, ..] = *rest {
+        let mut head = [0; 9];
+        while receive.read_exact(&mut head).await.is_ok() {
+            let [a, b, c, kind, flags, ..] = head;
+            let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+            receive.read_exact(&mut payload).await.unwrap();
             types.push(kind);
-            rest = &rest[9 + u32::from_be_bytes([0, a, b, c]) as usize..];
+            if (kind, flags) == (ASKED, 0) {
+                let answer = [&[0, 0, 8, ASKED, 1, 0, 0, 0, 0], &payload[..]].concat();
+                let _ = send.lock().await.write_all(&answer).await;
+            }
         }
-        (types, ended)
+        (types, started.elapsed())
     }
 
     async fn serve(io: DuplexStream, stopping: CancellationToken) {
@@ -282,45 +312,48 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_http2_connection_ends_when_nothing_is_asked() {
-        let (server, client) = tokio::io::duplex(4_096);
+        let (server, receive, send) = connection(&[PREFACE, SETTINGS]).await;
         let started = Instant::now();
-        let (receive, mut send) = tokio::io::split(client);
         let asking = async {
-            send.write_all(&[PREFACE, SETTINGS].concat()).await.unwrap();
             // Pings are no requests.
-            while send.write_all(PING).await.is_ok() {
+            while send.lock().await.write_all(PING).await.is_ok() {
                 tokio::time::sleep(Duration::from_secs(10)).await;
             }
         };
         let ((), (types, ended), ()) =
-            tokio::join!(serve(server, CancellationToken::new()), frames(receive, started), asking);
+            tokio::join!(serve(server, CancellationToken::new()), frames(receive, &send, started), asking);
         assert!(types.contains(&GOAWAY), "{types:?}");
         assert!(ended >= IDLE_TIMEOUT && ended <= IDLE_TIMEOUT + GOODBYE_TIMEOUT, "{ended:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_http2_connection_lives_while_a_request_does() {
-        let (server, client) = tokio::io::duplex(4_096);
+        let (server, receive, send) = connection(&[PREFACE, SETTINGS, REQUEST]).await;
         let started = Instant::now();
-        let (receive, mut send) = tokio::io::split(client);
-        send.write_all(&[PREFACE, SETTINGS, REQUEST].concat()).await.unwrap();
-        let ((), (types, ended)) = tokio::join!(serve(server, CancellationToken::new()), frames(receive, started));
+        let ((), (types, ended)) =
+            tokio::join!(serve(server, CancellationToken::new()), frames(receive, &send, started));
         let (headers, data) = (1, 0);
         assert!(types.contains(&headers) && types.contains(&data) && types.contains(&GOAWAY), "{types:?}");
         assert!(ended >= IDLE_TIMEOUT * 3, "{ended:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_http2_connection_that_is_to_stop_answers_what_was_asked() {
-        let (server, client) = tokio::io::duplex(4_096);
+    async fn an_http2_connection_ends_when_who_waits_for_an_answer_is_gone() {
+        let (server, receive, send) = connection(&[PREFACE, SETTINGS, REQUEST]).await;
         let started = Instant::now();
-        let (receive, mut send) = tokio::io::split(client);
-        send.write_all(&[PREFACE, SETTINGS, REQUEST].concat()).await.unwrap();
+        // Kept open, and never read or written again.
+        serve(server, CancellationToken::new()).await;
+        assert!(started.elapsed() <= PING_TIMEOUT * 3, "{:?}", started.elapsed());
+        drop((receive, send));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http2_connection_that_is_to_stop_answers_what_was_asked() {
+        let (server, receive, send) = connection(&[PREFACE, SETTINGS, REQUEST]).await;
+        let started = Instant::now();
         let stopping = CancellationToken::new();
         stopping.cancel();
-        // This client does not answer the goodbye either, so the connection is cut in the end, as `drain_secs` would.
-        let cut = tokio::time::timeout(IDLE_TIMEOUT * 3, serve(server, stopping));
-        let (_, (types, _)) = tokio::join!(cut, frames(receive, started));
+        let ((), (types, _)) = tokio::join!(serve(server, stopping), frames(receive, &send, started));
         assert!(types.contains(&GOAWAY) && types.contains(&0), "{types:?}");
     }
 

@@ -18,6 +18,15 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// Between two steps that found nothing: ten million live rows are walked in minutes, at a few per cent of a core.
 const IDLE_PAUSE: Duration = Duration::from_millis(50);
 
+/// Call reports kept at most, of all apps together: two gigabytes if each were as long as it may be.
+const CALL_REPORTS_MAX: u64 = 100_000;
+/// Days after which a push token that was neither registered nor connected with goes.
+///
+/// # Source
+///
+/// Firebase Cloud Messaging takes a token of 270 idle days for expired.
+const PUSH_TOKEN_DAYS: i64 = 270;
+
 /// Runs until `stop`.
 pub(crate) async fn keep(broker: Arc<Broker>, config: Config, metrics: Arc<Metrics>, stop: CancellationToken) {
     let mut pause = Duration::ZERO;
@@ -33,6 +42,11 @@ pub(crate) async fn keep(broker: Arc<Broker>, config: Config, metrics: Arc<Metri
             audit_before: now.plus_secs(-i64::from(config.audit_days) * 86_400),
             audit_rows_max: config.audit_rows_max,
             keys_before: now.plus_secs(-REMEMBERED_SECS),
+            messages_before: now.plus_secs(-i64::from(config.history_days) * 86_400),
+            messages_per_group_max: config.history_rows_per_group_max,
+            call_reports_before: now.plus_secs(-i64::from(config.call_report_days) * 86_400),
+            call_reports_max: CALL_REPORTS_MAX,
+            push_tokens_before: now.plus_secs(-PUSH_TOKEN_DAYS * 86_400),
             now,
         };
         pause = match broker.store().upkeep(upkeep).await {

@@ -109,6 +109,12 @@ pub fn query_fields(query: &str) -> impl Iterator<Item = (std::borrow::Cow<'_, s
     form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| !name.is_empty() && !is_header_name(name))
 }
 
+/// All values of one field of a query: clients repeat a name to send a list.
+#[must_use]
+pub fn query_values(query: &str, field: &str) -> Vec<String> {
+    query_fields(query).filter(|(name, _)| name == field).map(|(_, value)| value.into_owned()).collect()
+}
+
 fn is_form(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default().trim();
     kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
@@ -156,7 +162,7 @@ fn field_error(path: &str, message: &str) -> DecodeError {
 }
 
 /// Counts brackets outside of strings.
-fn check_depth(json: &[u8]) -> Result<(), DecodeError> {
+pub(crate) fn check_depth(json: &[u8]) -> Result<(), DecodeError> {
     let mut depth = 0_usize;
     let mut bytes = json.iter();
     while let Some(byte) = bytes.next() {
@@ -191,6 +197,8 @@ mod tests {
 
     use super::*;
     use crate::body::apps::WriteApp;
+    use crate::body::call_debugs::WriteCallReport;
+    use crate::body::history::SearchHistory;
     use crate::body::roles::WriteRole;
     use crate::body::session_tokens::CreateSessionToken;
     use crate::body::sessions::EndSessions;
@@ -243,6 +251,34 @@ mod tests {
         let body: EndSessions = read(query).unwrap();
         assert_eq!(body.all, Some(true));
         assert!(body.issued_before.is_some());
+    }
+
+    #[test]
+    fn a_repeated_field_of_a_query_is_a_list() {
+        let query = "groupIds=a%2Fb&limit=1&groupIds=c+d&app-token=t";
+        assert_eq!(query_values(query, "groupIds"), ["a/b", "c d"]);
+        assert!(query_values(query, "app-token").is_empty());
+        let input = Input { query: Some("groupIds=a&limit=1"), ..Input::default() };
+        let body: SearchHistory = read(input).unwrap();
+        assert_eq!((body.group_ids, body.limit), (Some(vec!["a".to_owned()]), Some(1)));
+        let input = Input { body: br#"{"groupIds":["a",7]}"#, ..Input::default() };
+        assert_eq!(fields(read::<SearchHistory>(input))["groupIds[1]"], ["groupIds[1] must be text."]);
+        let input = Input { body: br#"{"groupIds":7}"#, ..Input::default() };
+        assert_eq!(fields(read::<SearchHistory>(input))["groupIds"], ["groupIds must be a list."]);
+    }
+
+    #[test]
+    fn a_report_passes_through_as_it_came() {
+        let report = r#"{"b":1.0,"a":[ "\u2028" ]}"#;
+        let body = format!(r#"{{"debugData":{report},"x":null}}"#);
+        for query in [None, Some("endpointId=jo")] {
+            let input = Input { query, body: body.as_bytes(), ..Input::default() };
+            let read: WriteCallReport = read(input).unwrap();
+            let read: serde_json::Value = serde_json::from_str(read.debug_data.unwrap().get()).unwrap();
+            assert_eq!(read, serde_json::from_str::<serde_json::Value>(report).unwrap());
+        }
+        let input = Input { body: br#"{"debugData":null}"#, ..Input::default() };
+        assert!(read::<WriteCallReport>(input).unwrap().debug_data.is_none());
     }
 
     #[test]

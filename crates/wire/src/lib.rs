@@ -1,6 +1,15 @@
-//! Bytes and JSON of the Respoke API: bodies, leniency, limits. No I/O.
+//! Bytes and JSON of the Respoke API: bodies, frames, leniency, limits. No I/O.
 //!
 //! [`input`] turns what a request carries into one of the types of [`body`]; answers are the other half of [`body`].
+//! A socket speaks in the packets of [`frame`], which long polling wraps as [`payload`] says; requests and answers
+//! travel inside them as [`tunnel`] and [`ack`] say, and pushes as [`event`] does.
 
+pub mod ack;
 pub mod body;
+pub mod close;
+mod escape;
+pub mod event;
+pub mod frame;
 pub mod input;
+pub mod payload;
+pub mod tunnel;

@@ -8,7 +8,7 @@ use crate::audit::{Action, Actor};
 use crate::id::{AccountId, AdminId};
 use crate::idempotency::{Creation, IdempotencyKey};
 use crate::password;
-use crate::ports::StoreError;
+use crate::ports::{Change, StoreError};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 
@@ -71,9 +71,12 @@ impl Broker {
     ///
     /// [`Refusal::Unauthenticated`] without an Admin-Token.
     pub async fn sign_out(&self, caller: &Caller, context: &Context) -> Result<(), Refusal> {
-        let Caller::Admin { session, .. } = caller else { return Err(Refusal::Unauthenticated) };
+        let Caller::Admin { session, admin_id, .. } = caller else { return Err(Refusal::Unauthenticated) };
         let audit = self.entry(context, caller, None, Action::AdminSignedOut, "");
-        self.store.end_admin_session(*session, audit).await?;
+        let ended = self.store.end_admin_session(*session, audit).await;
+        // Also after a failure, which may have come after the commit.
+        self.changed(Change::Admin(*admin_id));
+        ended?;
         Ok(())
     }
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::{Broker, Caller, Context, CreatedSecret};
-use crate::app::{App, AppPatch, AppSettings, LimitsPatch, Rate, SecretRecord};
+use crate::app::{App, AppPatch, AppSettings, Limits, LimitsPatch, Rate, SecretRecord};
 use crate::audit::Action;
 use crate::grant::Marks;
 use crate::id::{AppId, SecretId};
 use crate::idempotency::{Creation, IdempotencyKey};
 use crate::page::{Page, PageRequest};
+use crate::ports::Change;
 use crate::refusal::{FieldErrors, Refusal};
 use crate::secret::AppSecret;
 
@@ -106,7 +107,7 @@ impl Broker {
         let audit = self.entry(context, caller, Some(id), Action::AppUpdated, &id.to_string());
         let app = self.store.update_app(id, patch, audit).await;
         // Also after a failure, which may have come after the commit.
-        self.catalog.forget_all();
+        self.changed(Change::App(id));
         let app = app?;
         app.ok_or(Refusal::NotFound("Apps"))
     }
@@ -122,9 +123,18 @@ impl Broker {
         let audit = self.entry(context, caller, Some(id), Action::AppDeleted, &id.to_string());
         let deleted = self.store.delete_app(id, audit).await;
         // Also after a failure, which may have come after the commit.
-        self.catalog.forget_all();
+        self.changed(Change::App(id));
         let deleted = deleted?;
         if deleted { Ok(()) } else { Err(Refusal::NotFound("Apps")) }
+    }
+
+    /// Who owns an app.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`] if it is gone.
+    pub async fn account_of(&self, id: AppId) -> Result<crate::id::AccountId, Refusal> {
+        Ok(self.app(id).await?.ok_or(Refusal::NotFound("Apps"))?.account_id)
     }
 
     pub(super) fn new_secret_record(&self, app_id: AppId, name: String, text: &AppSecret) -> SecretRecord {
@@ -193,6 +203,16 @@ fn check_settings(settings: &AppSettings) -> Result<(), Refusal> {
         let sound = |rate: Rate| (1..=Rate::MAX).contains(&rate.per_second) && (1..=Rate::MAX).contains(&rate.burst);
         if !rate.is_none_or(sound) {
             wrong(&mut errors, &format!("limits.{name}"), "must have perSecond and burst from 1 to 1000000");
+        }
+    }
+    for (name, count) in [
+        ("connections", limits.connections),
+        ("endpointConnections", limits.endpoint_connections),
+        ("groupsPerConnection", limits.groups_per_connection),
+        ("membersPerGroup", limits.members_per_group),
+    ] {
+        if !count.is_none_or(|count| (1..=Limits::COUNT_MAX).contains(&count)) {
+            wrong(&mut errors, &format!("limits.{name}"), "must be from 1 to 10000000, or null for no limit");
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(Refusal::Invalid(errors)) }

@@ -42,6 +42,8 @@ pub enum Caller {
         account_id: AccountId,
         /// The sign-in's number.
         session: u64,
+        /// When the sign-in ends by itself.
+        expires_at: Timestamp,
     },
     /// The backend of an app.
     App {
@@ -57,6 +59,22 @@ pub enum Caller {
         /// Its app.
         app: Arc<App>,
     },
+}
+
+impl Caller {
+    /// Whether both were proved by one credential.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Anonymous, Self::Anonymous) => true,
+            (Self::Admin { session, .. }, Self::Admin { session: other, .. }) => session == other,
+            (Self::App { secret_id, .. }, Self::App { secret_id: other, .. }) => secret_id == other,
+            (Self::Endpoint { session, .. }, Self::Endpoint { session: other, .. }) => {
+                session.record.number == other.record.number
+            }
+            (Self::Anonymous | Self::Admin { .. } | Self::App { .. } | Self::Endpoint { .. }, _) => false,
+        }
+    }
 }
 
 /// A session that was found alive.
@@ -163,7 +181,12 @@ impl Broker {
         if session.hash != token_hash(text) || self.now() >= session.expires_at {
             return Err(Refusal::Unauthenticated);
         }
-        Ok(Caller::Admin { admin_id: session.admin_id, account_id: session.account_id, session: number })
+        Ok(Caller::Admin {
+            admin_id: session.admin_id,
+            account_id: session.account_id,
+            session: number,
+            expires_at: session.expires_at,
+        })
     }
 
     /// The app of that id.

@@ -5,7 +5,7 @@ use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::id::{AppId, EndpointId};
 use crate::page::{Page, PageRequest};
-use crate::ports::BanRecord;
+use crate::ports::{BanRecord, Change};
 use crate::refusal::Refusal;
 
 const UNKNOWN: Refusal = Refusal::NotFound("Bans");
@@ -39,7 +39,7 @@ impl Broker {
         let audit = self.entry(context, caller, Some(app.id), Action::EndpointBanned, ban.endpoint_id.as_str());
         let banned = self.store.ban(app.id, ban.clone(), audit).await;
         // Also after a failure, which may have come after the commit.
-        self.catalog.forget_all();
+        self.changed(Change::Endpoint(app.id, ban.endpoint_id.clone()));
         let banned = banned?;
         if banned { Ok(ban) } else { Err(Refusal::NotFound("Apps")) }
     }
@@ -54,6 +54,16 @@ impl Broker {
         let now = self.now();
         let ban = self.store.ban_of(app.id, &parse_endpoint(endpoint)?).await?;
         ban.filter(|ban| now < ban.until).ok_or(UNKNOWN)
+    }
+
+    /// The ban that keeps an endpoint out now, if one does.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn ban_in_force(&self, app: AppId, endpoint: &EndpointId) -> Result<Option<BanRecord>, Refusal> {
+        let ban = self.store.ban_of(app, endpoint).await?;
+        Ok(ban.filter(|ban| self.now() < ban.until))
     }
 
     /// The bans of an app, by endpoint; past ones too until they are lifted or upkeep removes them.

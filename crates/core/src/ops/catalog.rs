@@ -13,6 +13,7 @@ use super::LiveSession;
 use super::authenticate::OpenSecret;
 use crate::app::App;
 use crate::id::{AppId, RoleId};
+use crate::role::Permissions;
 
 /// Apps, secrets and roles remembered; each is small, and a server of more than this many busy apps asks its store.
 const OBJECTS_MAX: usize = 10_000;
@@ -26,7 +27,7 @@ pub(super) struct Catalog {
     ends: Box<[AtomicU64]>,
     pub(super) apps: Versioned<AppId, Arc<App>>,
     pub(super) secrets: Versioned<[u8; 32], Arc<OpenSecret>>,
-    pub(super) roles: Versioned<(AppId, RoleId), ()>,
+    pub(super) roles: Versioned<(AppId, RoleId), Arc<Permissions>>,
     sessions: Option<Versioned<u64, Arc<LiveSession>>>,
 }
 

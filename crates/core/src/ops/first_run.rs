@@ -50,7 +50,8 @@ impl Broker {
         let password = password.unwrap_or_else(random_password);
         let admin_id = self.create_admin(account, &username, password.clone()).await?;
 
-        let caller = Caller::Admin { admin_id, account_id: account, session: 0 };
+        let caller =
+            Caller::Admin { admin_id, account_id: account, session: 0, expires_at: crate::ports::BanRecord::FOREVER };
         let context = Context::internal();
         let (app, secret) =
             self.create_app(&caller, Some("My first app".to_owned()), AppPatch::default(), None, &context).await?;

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::grant::{Grant, Lapse};
 use crate::id::{AppId, EndpointId, RoleId};
 use crate::idempotency::{Creation, IdempotencyKey};
-use crate::ports::MintRefusal;
+use crate::ports::{Change, MintRefusal};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 use crate::token::{NewToken, TTL_SECS_DEFAULT, TTL_SECS_MIN};
@@ -94,7 +94,7 @@ impl Broker {
         let minted = match minted {
             Ok(Creation::Created(minted)) => {
                 if request.replace && request.end_sessions {
-                    self.catalog.forget_all();
+                    self.changed(Change::Endpoint(app.id, minted.token.grant.endpoint_id.clone()));
                 }
                 minted
             }
@@ -128,11 +128,7 @@ impl Broker {
         const UNKNOWN: Refusal = Refusal::NotFound("Roles");
         if let Some(id) = &request.role_id {
             let id = RoleId::parse(id).ok_or(UNKNOWN)?;
-            let version = self.catalog.version();
-            if self.catalog.roles.get(&(app.id, id), version).is_none() {
-                self.store.role(app.id, id).await?.ok_or(UNKNOWN)?;
-                self.catalog.roles.insert((app.id, id), version, ());
-            }
+            self.permissions(app.id, id).await?.ok_or(UNKNOWN)?;
             return Ok(Some(id));
         }
         if let Some(name) = &request.role_name {

@@ -5,34 +5,47 @@ mod apps;
 mod audit_log;
 mod authenticate;
 mod bans;
+mod call_reports;
 mod catalog;
+mod conversations;
 mod first_run;
+mod history;
 mod introspect;
 mod issue_token;
 mod open_session;
+mod own;
+mod push_tokens;
+mod rights;
 mod roles;
 mod secrets;
 mod sessions;
+mod standing;
 mod tokens;
+mod turn;
 
 use std::sync::Arc;
 
 pub use admins::SignIn;
 pub use authenticate::{Caller, Credential, LiveSession};
+pub use conversations::MarkRead;
 pub use first_run::FirstRun;
 pub use introspect::Introspection;
 pub use issue_token::{IssueToken, IssuedToken};
 pub use open_session::OpenedSession;
+pub use push_tokens::RegisterPushToken;
+pub use rights::Rights;
 pub use secrets::{CreatedSecret, Overlap};
 pub use sessions::EndSessions;
+pub use standing::Standing;
 pub use tokens::InspectedToken;
+pub use turn::{RelayAccess, Relays};
 
 use crate::app::App;
 use crate::audit::{Action, Actor, AuditEntry};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{AppId, RequestId, SessionId, TokenId};
 use crate::password;
-use crate::ports::Store;
+use crate::ports::{Bus, Change, Delivery, Store};
 use crate::refusal::Refusal;
 use crate::seal::{SealKind, Sealer};
 use catalog::Catalog;
@@ -56,9 +69,10 @@ impl Context {
 
 /// All operations, over one store.
 ///
-/// Invariant: whatever ends or changes something calls [`Catalog`]'s `forget` methods before it answers.
+/// Invariant: whatever ends or changes something calls [`Broker::changed`] before it answers.
 pub struct Broker {
     store: Arc<dyn Store>,
+    bus: Arc<dyn Bus>,
     clock: Arc<dyn Clock>,
     sealer: Sealer,
     catalog: Catalog,
@@ -72,11 +86,27 @@ impl std::fmt::Debug for Broker {
 }
 
 impl Broker {
-    /// A broker over `store`, remembering at most `sessions_max` checked sessions.
+    /// A broker over `store`, remembering at most `sessions_max` checked sessions, that tells `bus` what changed.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, sessions_max: usize) -> Self {
+    pub fn new(store: Arc<dyn Store>, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>, sessions_max: usize) -> Self {
         let sealer = store.sealer();
-        Self { store, clock, sealer, catalog: Catalog::new(sessions_max), passwords: password::Desk::default() }
+        Self { store, bus, clock, sealer, catalog: Catalog::new(sessions_max), passwords: password::Desk::default() }
+    }
+
+    /// Forgets what is remembered of something that ended or changed, and tells everybody.
+    fn changed(&self, change: Change) {
+        self.forget(&change);
+        self.bus.publish(Delivery::Change(change));
+    }
+
+    /// Forgets what is remembered of something that ended or changed, here or on another node.
+    pub fn forget(&self, change: &Change) {
+        match change {
+            Change::Session(number) => self.catalog.forget_session(*number),
+            Change::Endpoint(..) | Change::Role(..) | Change::Secret(..) | Change::App(_) | Change::Admin(_) => {
+                self.catalog.forget_all();
+            }
+        }
     }
 
     /// The present instant.
@@ -133,7 +163,12 @@ impl Broker {
     /// The app that a caller with authority over apps means.
     ///
     /// An App-Secret means its own app. An admin names one; without a name the account's only app is meant.
-    async fn app_of(&self, caller: &Caller, named: Option<AppId>) -> Result<Arc<App>, Refusal> {
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Unauthenticated`] or [`Refusal::Forbidden`] for a caller without authority over apps,
+    /// [`Refusal::NotFound`] for an app that is not the caller's, [`Refusal::Invalid`] if several could be meant.
+    pub async fn app_of(&self, caller: &Caller, named: Option<AppId>) -> Result<Arc<App>, Refusal> {
         match caller {
             Caller::App { app, .. } => match named {
                 Some(id) if id != app.id => Err(Refusal::Forbidden("this App-Secret belongs to another app")),

@@ -6,7 +6,7 @@ use crate::audit::Action;
 use crate::grant::Lapse;
 use crate::id::EndpointId;
 use crate::idempotency::IdempotencyKey;
-use crate::ports::{NewSession, Redemption};
+use crate::ports::{Change, NewSession, Redemption};
 use crate::refusal::Refusal;
 use crate::seal::SealKind;
 use crate::secret::Secret;
@@ -62,7 +62,7 @@ impl Broker {
         match self.store.redeem(number, hash, session, once, audit).await? {
             Redemption::Opened { text, session, superseded } => {
                 if let Some(number) = superseded {
-                    self.catalog.forget_session(number);
+                    self.changed(Change::Session(number));
                 }
                 Ok(OpenedSession { text, session })
             }

@@ -10,6 +10,7 @@ use crate::grant::Marks;
 use crate::id::{AppId, RoleId};
 use crate::idempotency::{Creation, IdempotencyKey};
 use crate::page::{Page, PageRequest};
+use crate::ports::Change;
 use crate::refusal::{FieldErrors, Refusal};
 use crate::role::{Permissions, Role};
 
@@ -101,7 +102,7 @@ impl Broker {
         let audit = self.entry(context, caller, Some(app.id), Action::RoleUpdated, &id.to_string());
         let updated = self.store.update_role(app.id, id, name, permissions, audit).await;
         // Also after a failure, which may have come after the commit.
-        self.catalog.forget_all();
+        self.changed(Change::Role(app.id, id));
         let updated = updated?;
         match updated {
             Some(Ok(role)) => Ok((role, app.account_id)),
@@ -126,7 +127,7 @@ impl Broker {
         let audit = self.entry(context, caller, Some(app.id), Action::RoleDeleted, &id.to_string());
         let deleted = self.store.delete_role(app.id, id, audit).await;
         // Also after a failure, which may have come after the commit.
-        self.catalog.forget_all();
+        self.changed(Change::Role(app.id, id));
         let deleted = deleted?;
         if deleted { Ok(()) } else { Err(UNKNOWN) }
     }

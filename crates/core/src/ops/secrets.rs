@@ -7,6 +7,7 @@ use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::id::{AppId, SecretId};
 use crate::idempotency::{Creation, IdempotencyKey};
+use crate::ports::Change;
 use crate::refusal::{FieldErrors, Refusal};
 use crate::secret::AppSecret;
 
@@ -143,7 +144,7 @@ impl Broker {
         let audit = self.entry(context, caller, Some(app.id), Action::SecretRevoked, &id.to_string());
         let revoked = self.store.revoke_secret(app.id, id, keep_sessions, audit).await;
         // Also after a failure, which may have come after the commit.
-        self.catalog.forget_all();
+        self.changed(Change::Secret(app.id, id));
         let revoked = revoked?;
         revoked.ok_or(UNKNOWN)
     }
@@ -168,11 +169,12 @@ impl Broker {
         }
         let mut record = self.new_secret_record(app, name, &text);
         record.expires_at = expires_at;
+        let id = record.id;
         let object = rolls.map_or(record.id, |(old, _)| old).to_string();
         let audit = self.entry(context, caller, Some(app), action, &object);
         let created = self.store.create_secret(record, rolls, once, audit).await;
         // Also after a failure, which may have come after the commit.
-        self.catalog.forget_all();
+        self.changed(Change::Secret(app, rolls.map_or(id, |(old, _)| old)));
         let created = created?;
         match created {
             Some(Creation::Created(record) | Creation::Repeated(record)) => Ok(CreatedSecret { record, text }),

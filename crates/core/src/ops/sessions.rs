@@ -8,7 +8,7 @@ use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::id::{AppId, SessionId};
 use crate::page::{Page, PageRequest};
-use crate::ports::{EndRequest, EndScope, ListFilter};
+use crate::ports::{Change, EndRequest, EndScope, ListFilter};
 use crate::refusal::Refusal;
 use crate::seal::SealKind;
 use crate::session::{SessionEndCause, SessionRecord};
@@ -67,7 +67,7 @@ impl Broker {
         let audit = self.entry(context, caller, Some(app.id), Action::SessionExtended, &object);
         let extended = self.store.extend_session(number, expires_at, audit).await;
         // Also after a failure, which may have come after the commit.
-        self.catalog.forget_session(number);
+        self.changed(Change::Session(number));
         let extended = extended?;
         extended.ok_or(Refusal::Unauthenticated)
     }
@@ -134,6 +134,11 @@ impl Broker {
             EndScope::Role(role) => role.to_string(),
         };
         let audit = self.entry(context, caller, Some(app.id), Action::SessionsEnded, &object);
+        let change = match &request.scope {
+            EndScope::App => Change::App(app.id),
+            EndScope::Endpoint(endpoint) => Change::Endpoint(app.id, endpoint.clone()),
+            EndScope::Role(role) => Change::Role(app.id, *role),
+        };
         let now = self.now();
         let order = EndRequest {
             app_id: app.id,
@@ -144,7 +149,7 @@ impl Broker {
         };
         let done = self.store.end_sessions(order, audit).await;
         // Also after a failure, which may have come after the commit.
-        self.catalog.forget_all();
+        self.changed(change);
         let done = done?;
         if done { Ok(()) } else { Err(Refusal::NotFound("Roles")) }
     }
@@ -172,7 +177,7 @@ impl Broker {
         let audit = self.entry(context, caller, Some(app), Action::SessionEnded, &object);
         let ended = self.store.end_session(app, number, cause, audit).await;
         // Also after a failure, which may have come after the commit.
-        self.catalog.forget_session(number);
+        self.changed(Change::Session(number));
         let ended = ended?;
         Ok(ended)
     }

@@ -1,7 +1,11 @@
-//! What the operations need of the outside. The store is split by aggregate; [`Store`] is all of them.
+//! What the operations need of the outside: the store, split by aggregate ([`Store`] is all of them), and the bus.
 
+mod bus;
+mod hub_store;
 mod store;
 
+pub use bus::{Audience, Bus, Change, Delivery, Receiver};
+pub use hub_store::{CallReportStore, MessageStore, PushTokenStore};
 pub use store::{
     APPS_PER_ACCOUNT_MAX, AdminStore, AppStore, AuditQuery, AuditStore, BanRecord, EndRequest, EndScope, EndpointStore,
     ListFilter, MaintenanceStore, MintRefusal, NewSession, ROLES_PER_APP_MAX, Redemption, Repair, RoleStore,

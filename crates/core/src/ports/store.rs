@@ -20,6 +20,8 @@ use crate::secret::{Secret, SecretHash};
 use crate::session::{SessionEndCause, SessionRecord};
 use crate::token::{MintedToken, NewToken, TokenRecord};
 
+use super::hub_store::{CallReportStore, MessageStore, PushTokenStore};
+
 /// The database failed. Expected outcomes are values, never this.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -46,6 +48,9 @@ pub trait Store:
     + SessionStore
     + AuditStore
     + MaintenanceStore
+    + MessageStore
+    + PushTokenStore
+    + CallReportStore
 {
 }
 
@@ -394,6 +399,16 @@ pub struct Upkeep {
     pub audit_rows_max: u64,
     /// Idempotency keys older than this are removed.
     pub keys_before: Timestamp,
+    /// Group messages older than this are removed.
+    pub messages_before: Timestamp,
+    /// Messages of one group beyond this many are removed, oldest first.
+    pub messages_per_group_max: u64,
+    /// Call reports older than this are removed.
+    pub call_reports_before: Timestamp,
+    /// Call reports beyond this many are removed, oldest first.
+    pub call_reports_max: u64,
+    /// Push tokens that were not registered or used since this are removed.
+    pub push_tokens_before: Timestamp,
     /// The present.
     pub now: Timestamp,
 }

@@ -78,6 +78,6 @@ impl Readiness {
     security(())
 )]
 pub(super) async fn metrics(State(api): State<Arc<Api>>, _: Call) -> Response {
-    let text = api.metrics.text(api.broker.store().figures());
+    let text = api.metrics.text(api.broker.store().figures(), api.hub.view());
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }

@@ -5,28 +5,42 @@ mod answer;
 mod apps;
 mod audit;
 mod bans;
+mod call_debugs;
+mod connections;
+mod conversations;
 mod docs;
+mod groups;
 mod health;
+mod history;
+mod messages;
 mod oauth;
+mod presence;
+mod push_tokens;
 mod roles;
 mod secrets;
 mod session_tokens;
 mod sessions;
+mod signaling;
 mod tokens;
+mod try_it;
+mod turn;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{delete, get, post};
-use respoke_core::id::{AppId, RoleId};
-use respoke_core::ops::Broker;
+use axum::routing::{delete, get, post, put};
+use respoke_core::id::{AppId, ConnectionId, RoleId};
+use respoke_core::ops::{Broker, Caller, Context, Relays};
 use respoke_core::page::PageRequest;
 use respoke_core::ports::ListFilter;
 use respoke_core::refusal::Refusal;
 use respoke_core::seal::{NUMBER_END, SealKind, Sealer};
+use respoke_hub::Hub;
+use respoke_hub::ops::Asker;
 use respoke_wire::body::lists::ListRequest;
 use utoipa::OpenApi;
 
+use crate::call::Call;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::openapi::Common;
@@ -38,18 +52,37 @@ pub(crate) use docs::document;
 /// What handlers have at hand.
 pub(crate) struct Api {
     pub(crate) broker: Arc<Broker>,
+    pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: Limits,
     pub(crate) throttle: Throttle,
+    /// What `/v1/turn` tells of.
+    pub(crate) relays: Relays,
     readiness: health::Readiness,
     /// Mixed into what is derived from an `Idempotency-Key`, so that a database with another key derives otherwise.
     pub(crate) idempotency_salt: [u8; 32],
 }
 
 impl Api {
-    pub(crate) fn new(broker: Arc<Broker>, metrics: Arc<Metrics>, limits: Limits, throttle: Throttle) -> Self {
+    pub(crate) fn new(
+        broker: Arc<Broker>,
+        hub: Arc<Hub>,
+        metrics: Arc<Metrics>,
+        limits: Limits,
+        throttle: Throttle,
+        relays: Relays,
+    ) -> Self {
         let idempotency_salt = salt(&broker.store().sealer());
-        Self { broker, metrics, limits, throttle, readiness: health::Readiness::default(), idempotency_salt }
+        Self {
+            broker,
+            hub,
+            metrics,
+            limits,
+            throttle,
+            relays,
+            readiness: health::Readiness::default(),
+            idempotency_salt,
+        }
     }
 }
 
@@ -74,6 +107,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .put(session_tokens::extend)
         .delete(session_tokens::end);
     let admin_session = post(admin_sessions::create).delete(admin_sessions::end);
+    let push_token = put(push_tokens::replace).delete(push_tokens::remove);
     Router::new()
         .route("/v1/tokens", get(tokens::list).post(tokens::create).put(tokens::replace))
         .route("/v1/tokens/{id}", get(tokens::inspect).delete(tokens::revoke))
@@ -91,7 +125,40 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/roles", get(roles::list).post(roles::create))
         .route("/v1/roles/{id}", get(roles::read).put(roles::update).delete(roles::remove))
         .route("/v1/endpoints/{id}/ban", get(bans::read).post(bans::ban).put(bans::ban).delete(bans::lift))
+        .route(
+            "/v1/endpoints/{id}/conversations",
+            get(conversations::list).put(conversations::mark_read).post(conversations::mark_read),
+        )
         .route("/v1/bans", get(bans::list))
+        .route("/v1/groups/{id}/history", get(history::read))
+        .route("/v1/channels/{id}/history", get(history::read))
+        .route("/v1/group-history-search", post(history::search))
+        .route("/v1/group-histories", get(history::search_by_query))
+        .route("/v1/connections/{id}/push-token", post(push_tokens::create))
+        .route("/v1/connections/{id}/push-token/{push_token_id}", push_token.clone())
+        .route("/v1/endpointconnections/{id}/push-token", post(push_tokens::create))
+        .route("/v1/endpointconnections/{id}/push-token/{push_token_id}", push_token)
+        .route("/v1/turn", get(turn::read).post(turn::read))
+        .route("/v1/call-debugs", get(call_debugs::list).post(call_debugs::create))
+        .route("/v1/connections", get(connections::list).post(connections::create))
+        .route("/v1/connections/{id}", delete(connections::end))
+        .route("/v1/endpointconnections", post(connections::create))
+        .route("/v1/endpointconnections/{id}", delete(connections::end))
+        .route("/v1/endpoints/{id}/connections", post(connections::create_for))
+        .route("/v1/groups", get(groups::list).post(groups::join_many).delete(groups::leave_many))
+        .route("/v1/groups/{id}", get(groups::members).post(groups::join).delete(groups::end))
+        .route("/v1/groups/{id}/publish", post(groups::publish))
+        .route("/v1/channels", post(groups::name))
+        .route("/v1/channels/{id}/publish", post(groups::publish))
+        .route("/v1/channels/{id}/subscribers", get(groups::members).post(groups::join).delete(groups::leave))
+        .route("/v1/messages", post(messages::create))
+        .route("/v1/presence", post(presence::set))
+        .route("/v1/presenceobservers", post(presence::observe))
+        .route("/v1/presence-observers", post(presence::observe))
+        .route("/v1/signaling", post(signaling::create))
+        .route("/v1/conferences/{id}", delete(signaling::conference))
+        .route("/v1/conferences/{id}/participants", get(signaling::conference))
+        .route("/v1/conferences/{id}/participants/{endpoint}", delete(signaling::conference))
         .route("/v1/audit", get(audit::list))
         .route("/oauth/introspect", post(oauth::introspect))
         .route("/oauth/revoke", post(oauth::revoke))
@@ -101,6 +168,9 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/openapi.json", get(docs::json))
         .route("/docs", get(docs::page))
         .route("/docs/style.css", get(docs::style))
+        .route("/try", get(try_it::page))
+        .route("/try/script.js", get(try_it::script))
+        .route("/try/style.css", get(try_it::style))
         .fallback(async || Problem::no_such_route())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(api)
@@ -149,6 +219,34 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         bans::ban,
         bans::lift,
         bans::list,
+        history::read,
+        history::search,
+        history::search_by_query,
+        conversations::list,
+        conversations::mark_read,
+        push_tokens::create,
+        push_tokens::replace,
+        push_tokens::remove,
+        turn::read,
+        call_debugs::create,
+        call_debugs::list,
+        connections::list,
+        connections::create,
+        connections::create_for,
+        connections::end,
+        groups::list,
+        groups::join_many,
+        groups::leave_many,
+        groups::members,
+        groups::join,
+        groups::end,
+        groups::publish,
+        groups::name,
+        groups::leave,
+        messages::create,
+        presence::set,
+        presence::observe,
+        signaling::create,
         audit::list,
         oauth::introspect,
         oauth::revoke,
@@ -198,6 +296,31 @@ fn role_id(text: Option<&str>) -> Result<Option<RoleId>, Refusal> {
     match given(text) {
         None => Ok(None),
         Some(text) => RoleId::parse(text).map(Some).ok_or_else(|| Refusal::field("roleId", "must be a UUID")),
+    }
+}
+
+fn connection_id(text: &str) -> Result<ConnectionId, Refusal> {
+    ConnectionId::parse(text).ok_or_else(|| Refusal::field("connectionId", "must be a UUID"))
+}
+
+/// Whom and what a request to the hub names, as it came.
+#[derive(Clone, Copy, Default)]
+struct Named<'a> {
+    app: Option<&'a str>,
+    endpoint: Option<&'a str>,
+    connection: Option<&'a str>,
+}
+
+impl Named<'_> {
+    fn asker<'a>(self, call: &'a Call, caller: &'a Caller, context: &'a Context) -> Result<Asker<'a>, Refusal> {
+        Ok(Asker {
+            caller,
+            socket: call.socket(),
+            context,
+            app_id: app_id(self.app)?,
+            endpoint_id: given(self.endpoint).map(endpoint_id).transpose()?,
+            connection_id: given(self.connection).map(connection_id).transpose()?,
+        })
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Serve {
 
 /// The settings as flags. What is not given here comes from the environment, the file, or the defaults.
 ///
-/// All but `admin_password`: other users can read command lines.
+/// All but `admin_password` and `turn_secret`: other users can read command lines.
 #[derive(Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Settings (also RESPOKED_* in the environment, or keys of the config file)")]
 struct Flags {
@@ -82,6 +82,30 @@ struct Flags {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     connections_per_address_max: Option<usize>,
+    /// Seconds between two heartbeats on a socket [default: 25].
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heartbeat_interval_secs: Option<u64>,
+    /// Seconds that a socket's client may be silent [default: 60].
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heartbeat_timeout_secs: Option<u64>,
+    /// Frames that may wait for one socket.
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outbox_frames_max: Option<usize>,
+    /// Bytes that may wait for one socket.
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outbox_bytes_max: Option<usize>,
+    /// Seconds that writing to a socket may make no progress.
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    write_timeout_secs: Option<u64>,
+    /// Whether sockets may be polled by scripts.
+    #[arg(long, value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jsonp_polling: Option<bool>,
     /// Seconds that running requests get to finish when the server stops.
     #[arg(long, value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,6 +142,34 @@ struct Flags {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     audit_rows_max: Option<u64>,
+    /// Days for which group messages are kept.
+    #[arg(long, value_name = "DAYS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history_days: Option<u32>,
+    /// Messages that one group keeps at most.
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history_rows_per_group_max: Option<u64>,
+    /// Days for which call reports are kept.
+    #[arg(long, value_name = "DAYS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call_report_days: Option<u32>,
+    /// TURN servers, separated by commas; with --turn-secret-file they relay media.
+    #[arg(long, value_name = "URIS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    turn_uris: Option<String>,
+    /// File that holds the secret shared with the TURN servers.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    turn_secret_file: Option<PathBuf>,
+    /// Seconds for which TURN credentials are good.
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    turn_ttl_secs: Option<u32>,
+    /// STUN servers for those who get no TURN credentials, separated by commas.
+    #[arg(long, value_name = "URIS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stun_uris: Option<String>,
 }
 
 fn log_format(text: &str) -> Result<LogFormat, &'static str> {
@@ -223,10 +275,10 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_but_the_password_has_a_flag() {
+    fn every_setting_but_the_secrets_has_a_flag() {
         let settings = serde_json::to_value(Config::default()).unwrap();
-        let mut names: Vec<_> =
-            settings.as_object().unwrap().keys().filter(|name| *name != "admin_password").cloned().collect();
+        let open = |name: &&String| !["admin_password", "turn_secret"].contains(&name.as_str());
+        let mut names: Vec<_> = settings.as_object().unwrap().keys().filter(open).cloned().collect();
         let command = Flags::augment_args(clap::Command::new("x"));
         let mut flags: Vec<_> = command.get_arguments().map(|argument| argument.get_id().to_string()).collect();
         names.sort();

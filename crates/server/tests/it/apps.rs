@@ -22,6 +22,7 @@ fn an_app_is_created_changed_and_deleted() {
         ("secret", json!("<redacted>")),
         ("maxTtl", json!(86_400)),
         ("activationWindow", json!(300)),
+        ("sessionExpiry", json!("end")),
     ] {
         assert_eq!(app[field], value, "{field}");
     }
@@ -32,6 +33,19 @@ fn an_app_is_created_changed_and_deleted() {
     assert_eq!(changed["limits"]["app"], json!(null));
     assert_eq!(changed["limits"]["endpoint"], json!({"perSecond": 5, "burst": 9}));
     assert_eq!(changed["limits"]["address"], app["limits"]["address"], "what is absent stays");
+    assert_eq!(changed["limits"]["connections"], json!(100_000));
+    let change = json!({"sessionExpiry": "keep", "limits": {"connections": null, "membersPerGroup": "7"}});
+    let changed = server.put(&path).admin(&admin).send(change).ok();
+    assert_eq!(changed["sessionExpiry"], "keep");
+    for (limit, value) in [
+        ("connections", json!(null)),
+        ("endpointConnections", json!(100)),
+        ("groupsPerConnection", json!(1_000)),
+        ("membersPerGroup", json!(7)),
+        ("app", json!(null)),
+    ] {
+        assert_eq!(changed["limits"][limit], value, "{limit}");
+    }
     assert_eq!(server.get("/v1/apps").admin(&admin).call().ok().as_array().unwrap().len(), 2);
     let own = server.get("/v1/apps").header("App-Secret", &secret).call().ok();
     assert_eq!((own.as_array().unwrap().len(), &own[0]["id"]), (1, &created["id"]));
@@ -64,6 +78,9 @@ fn settings_out_of_bounds_are_refused() {
         ("activationWindow", json!(0)),
         ("permittedDomains", json!(["not a host"])),
         ("limits", json!({"app": {"perSecond": 0, "burst": 1}})),
+        ("limits", json!({"connections": 0})),
+        ("limits", json!({"membersPerGroup": 10_000_001})),
+        ("sessionExpiry", json!("never")),
         ("developmentMode", json!("perhaps")),
     ] {
         let refusal = server.put(&path).admin(&admin).send(json!({field: value})).refused(400, "invalid");

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use respoke_core::clock::{ManualClock, Timestamp};
+use respoke_core::ops::Broker;
 use respoke_core::secret::Secret;
 use respoked::config::{Config, Hidden};
 use serde_json::{Value, json};
@@ -58,6 +59,7 @@ pub(crate) fn note_secret(text: &str) {
 pub(crate) struct Server {
     pub(crate) client: Client,
     pub(crate) clock: ManualClock,
+    pub(crate) broker: Arc<Broker>,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
     _folder: Option<TempDir>,
@@ -91,15 +93,15 @@ impl Server {
                     let secret = first.app_secret.secret().expose().to_owned();
                     (first.app_id.to_string(), secret, first.role_id.to_string())
                 });
-                sender.send((started.url.clone(), first_run)).unwrap();
+                sender.send((started.url.clone(), started.broker().clone(), first_run)).unwrap();
                 started.serve_until(server_stop.cancelled_owned()).await.unwrap();
             });
         });
-        let (url, first_run) = receiver.recv().expect("the server starts");
+        let (url, broker, first_run) = receiver.recv().expect("the server starts");
         let (app, secret, role) = first_run.expect("the database is new");
         note_secret(&secret);
         let client = Client { agent: agent(), url, app, secret, role };
-        Self { client, clock, stop, thread: Some(thread), _folder: folder }
+        Self { client, clock, broker, stop, thread: Some(thread), _folder: folder }
     }
 }
 
@@ -266,6 +268,18 @@ impl Client {
             note_secret(token);
         }
         answer
+    }
+
+    /// A role of these permissions: its id.
+    pub(crate) fn create_role(&self, name: &str, permissions: Value) -> String {
+        let mut body = permissions;
+        body["name"] = json!(name);
+        text(&self.post("/v1/roles").secret().send(body).ok()["id"])
+    }
+
+    /// A session as `endpoint` in that role: its App-Token.
+    pub(crate) fn session_in(&self, endpoint: &str, role: &str) -> String {
+        Self { role: role.to_owned(), ..self.clone() }.session(endpoint)
     }
 
     /// A session as `endpoint`: its App-Token.

@@ -5,16 +5,19 @@
 
 mod admin_sessions;
 mod apps;
+mod call_reports;
 mod crash;
 mod endpoints;
-mod hang_up;
 mod harness;
+mod history;
 mod hostile;
 mod oauth;
 mod openapi;
 mod operating;
+mod push_tokens;
 mod roles;
 mod secrets;
 mod session_tokens;
 mod sessions;
 mod tokens;
+mod turn;

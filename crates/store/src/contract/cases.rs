@@ -22,7 +22,6 @@ use tokio::task::JoinSet;
 
 use super::Fixture;
 use super::fixture::{NOW, World, endpoint, entry, entry_at, key, new_admin, new_secret, new_session, opened, refused};
-pub(super) use super::upkeep_cases::*;
 use crate::CrashPoint;
 
 pub(super) async fn a_minted_token_is_redeemed_once(fixture: impl Fixture) {
@@ -643,6 +642,9 @@ pub(super) async fn an_idempotency_key_makes_one_object(fixture: impl Fixture) {
     let (same, _) = opened(redeem().await.unwrap());
     assert_eq!(one.expose(), same.expose());
     assert_eq!(refused(&world.redeem(&first).await), Lapse::Redeemed, "without the key it is a second use");
+    let order = EndRequest { app_id: world.app, scope: EndScope::App, issued_before: None, tokens_too: true };
+    world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap();
+    assert_eq!(refused(&redeem().await.unwrap()), Lapse::Revoked, "a session that is over is not answered again");
 }
 
 pub(super) async fn a_repeated_redemption_is_good_for_as_long_as_its_session(fixture: impl Fixture) {
@@ -795,6 +797,11 @@ pub(super) fn upkeep_at(now: Timestamp) -> Upkeep {
         audit_before: now.plus_secs(-86_400),
         audit_rows_max: 1_000_000,
         keys_before: now.plus_secs(-86_400),
+        messages_before: now.plus_secs(-86_400),
+        messages_per_group_max: 1_000_000,
+        call_reports_before: now.plus_secs(-86_400),
+        call_reports_max: 1_000_000,
+        push_tokens_before: now.plus_secs(-86_400),
         now,
     }
 }

@@ -2,19 +2,20 @@
 
 mod cases;
 mod fixture;
+mod hub_cases;
 mod upkeep_cases;
 
 pub(crate) use fixture::{Fixture, Opened};
 
 /// Runs every case of the contract on the stores that `$fixture` opens.
 macro_rules! contract {
-    ($fixture:ty: $($case:ident)*) => {
-        $(
+    ($fixture:ty: $($cases:ident { $($case:ident)* })*) => {
+        $($(
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $case() {
-                super::cases::$case(<$fixture>::default()).await;
+                super::$cases::$case(<$fixture>::default()).await;
             }
-        )*
+        )*)*
     };
 }
 
@@ -44,43 +45,66 @@ mod sqlite {
     }
 
     contract! { Sqlite:
-        a_minted_token_is_redeemed_once
-        what_is_no_token_costs_no_commit
-        of_many_simultaneous_redemptions_one_wins
-        redeeming_races_revoking_without_a_survivor
-        nothing_is_minted_on_what_is_gone
-        minting_races_deletion
-        replacing_leaves_exactly_one_live
-        replacing_races_redeeming
-        a_token_waits_only_so_long
-        a_clock_set_back_revives_nothing
-        what_was_answered_survives_a_reopening
-        a_crash_before_the_commit_leaves_nothing
-        a_crash_after_the_commit_keeps_everything
-        one_failing_operation_spares_its_batch
-        a_deleted_role_ends_what_uses_it_even_if_made_again
-        a_revoked_secret_ends_what_it_minted_unless_told_otherwise
-        a_rolled_secret_ends_nothing
-        roles_of_an_app_and_apps_of_an_account_are_bounded
-        a_deleted_app_ends_everything_in_it
-        a_deleted_account_ends_everything_in_it
-        development_mode_ends_with_its_switch
-        ending_many_spares_what_comes_after
-        ending_by_time_spares_what_is_newer
-        ending_sessions_by_time_spares_tokens
-        a_ban_ends_and_refuses_until_lifted
-        a_session_is_superseded_by_the_next
-        apps_do_not_see_each_other
-        an_idempotency_key_makes_one_object
-        a_repeated_redemption_is_good_for_as_long_as_its_session
-        lists_are_paged_without_gaps
-        extending_moves_the_end_of_a_live_session
-        admin_sessions_end_with_the_password
-        the_audit_log_tells_what_happened
-        upkeep_removes_the_dead_and_only_them
-        everyday_rows_do_not_wash_administrative_ones_out
-        upkeep_removes_marks_that_end_nothing_any_more
-        upkeep_removes_secrets_that_nothing_stands_on
-        numbers_are_never_given_again
+        cases {
+            a_minted_token_is_redeemed_once
+            what_is_no_token_costs_no_commit
+            of_many_simultaneous_redemptions_one_wins
+            redeeming_races_revoking_without_a_survivor
+            nothing_is_minted_on_what_is_gone
+            minting_races_deletion
+            replacing_leaves_exactly_one_live
+            replacing_races_redeeming
+            a_token_waits_only_so_long
+            a_clock_set_back_revives_nothing
+            what_was_answered_survives_a_reopening
+            a_crash_before_the_commit_leaves_nothing
+            a_crash_after_the_commit_keeps_everything
+            one_failing_operation_spares_its_batch
+            a_deleted_role_ends_what_uses_it_even_if_made_again
+            a_revoked_secret_ends_what_it_minted_unless_told_otherwise
+            a_rolled_secret_ends_nothing
+            roles_of_an_app_and_apps_of_an_account_are_bounded
+            a_deleted_app_ends_everything_in_it
+            a_deleted_account_ends_everything_in_it
+            development_mode_ends_with_its_switch
+            ending_many_spares_what_comes_after
+            ending_by_time_spares_what_is_newer
+            ending_sessions_by_time_spares_tokens
+            a_ban_ends_and_refuses_until_lifted
+            a_session_is_superseded_by_the_next
+            apps_do_not_see_each_other
+            an_idempotency_key_makes_one_object
+            a_repeated_redemption_is_good_for_as_long_as_its_session
+            lists_are_paged_without_gaps
+            extending_moves_the_end_of_a_live_session
+            admin_sessions_end_with_the_password
+            the_audit_log_tells_what_happened
+            upkeep_removes_the_dead_and_only_them
+            numbers_are_never_given_again
+        }
+        upkeep_cases {
+            everyday_rows_do_not_wash_administrative_ones_out
+            upkeep_removes_marks_that_end_nothing_any_more
+            upkeep_removes_secrets_that_nothing_stands_on
+        }
+        hub_cases {
+            history_is_told_newest_first_and_in_pages
+            messages_of_one_millisecond_stay_together
+            the_newest_of_many_groups_are_found
+            a_message_survives_a_reopening_once_it_was_taken
+            a_message_that_was_not_committed_is_not_there
+            conversations_are_those_written_to_marked_or_joined
+            a_mark_moves_only_forward
+            an_endpoint_has_only_so_many_conversations
+            apps_share_no_messages_push_tokens_or_reports
+            old_messages_go_and_their_groups_with_the_last
+            a_group_keeps_only_so_many_messages
+            a_push_token_is_one_devices_and_one_endpoints
+            an_endpoint_has_only_so_many_push_tokens
+            a_ban_takes_push_tokens_along
+            push_tokens_unseen_for_long_go
+            call_reports_are_listed_newest_first_and_go_with_age
+            a_deleted_app_leaves_nothing_behind
+        }
     }
 }

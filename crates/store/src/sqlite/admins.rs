@@ -68,6 +68,7 @@ impl AdminStore for SqliteStore {
                     "DELETE FROM secrets WHERE app_id IN (SELECT id FROM apps WHERE account_id = ?1)",
                     "DELETE FROM roles WHERE app_id IN (SELECT id FROM apps WHERE account_id = ?1)",
                     "DELETE FROM endpoints WHERE app_id IN (SELECT id FROM apps WHERE account_id = ?1)",
+                    "INSERT INTO deleted_apps (app_id) SELECT id FROM apps WHERE account_id = ?1",
                     "DELETE FROM apps WHERE account_id = ?1",
                 ] {
                     execute(write.connection, sql, [uuid])?;

@@ -1,7 +1,7 @@
 //! Apps.
 
 use async_trait::async_trait;
-use respoke_core::app::{App, AppPatch, AppSettings, Limits, SecretRecord};
+use respoke_core::app::{App, AppPatch, AppSettings, Limits, SecretRecord, SessionExpiry};
 use respoke_core::audit::AuditEntry;
 use respoke_core::id::{AccountId, AppId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
@@ -15,7 +15,7 @@ use super::rows::{
 use super::{SqliteStore, audit, secrets};
 
 const APP: &str = "SELECT id, account_id, name, description, development_mode, permitted_domains, ttl_secs_max,
-     activation_secs, limits, created_at, updated_at,
+     activation_secs, session_expiry, limits, created_at, updated_at,
      tokens_from, sessions_from, issued_before, sessions_issued_before, issued_before_tokens, issued_before_sessions
      FROM apps";
 
@@ -30,6 +30,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<App> {
         permitted_domains: columns.next::<Option<String>>()?.map(|text| text.lines().map(str::to_owned).collect()),
         ttl_secs_max: columns.next()?,
         activation_secs: columns.next()?,
+        session_expiry: if columns.next()? { SessionExpiry::Keep } else { SessionExpiry::End },
         limits: columns.json::<Limits>()?,
     };
     Ok(App {
@@ -84,8 +85,8 @@ impl AppStore for SqliteStore {
                 execute(
                     write.connection,
                     "INSERT INTO apps (id, account_id, name, description, development_mode, permitted_domains,
-                     ttl_secs_max, activation_secs, limits, created_at, updated_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                     ttl_secs_max, activation_secs, session_expiry, limits, created_at, updated_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
                     params![
                         app.id.uuid(),
                         app.account_id.uuid(),
@@ -95,6 +96,7 @@ impl AppStore for SqliteStore {
                         domains(settings),
                         settings.ttl_secs_max,
                         settings.activation_secs,
+                        settings.session_expiry == SessionExpiry::Keep,
                         limits(settings)?,
                         app.created_at.millis(),
                         app.updated_at.millis(),
@@ -144,7 +146,8 @@ impl AppStore for SqliteStore {
                 execute(
                     write.connection,
                     "UPDATE apps SET name = ?2, description = ?3, development_mode = ?4, permitted_domains = ?5,
-                     ttl_secs_max = ?6, activation_secs = ?7, limits = ?8, updated_at = ?9 WHERE id = ?1",
+                     ttl_secs_max = ?6, activation_secs = ?7, session_expiry = ?8, limits = ?9, updated_at = ?10
+                     WHERE id = ?1",
                     params![
                         id.uuid(),
                         settings.name,
@@ -153,6 +156,7 @@ impl AppStore for SqliteStore {
                         domains(settings),
                         settings.ttl_secs_max,
                         settings.activation_secs,
+                        settings.session_expiry == SessionExpiry::Keep,
                         limits(settings)?,
                         entry.at.millis(),
                     ],
@@ -173,6 +177,7 @@ impl AppStore for SqliteStore {
                     let sql = format!("DELETE FROM {table} WHERE app_id = ?1");
                     execute(write.connection, &sql, [id.uuid()])?;
                 }
+                execute(write.connection, "INSERT INTO deleted_apps (app_id) VALUES (?1)", [id.uuid()])?;
                 audit::insert(write, &entry)?;
                 Ok(true)
             })

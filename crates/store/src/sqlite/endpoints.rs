@@ -7,9 +7,9 @@ use respoke_core::page::{Page, PageRequest};
 use respoke_core::ports::{BanRecord, EndpointStore, StoreError};
 use rusqlite::{Connection, Row, params};
 
-use super::rows::{Columns, all, decode_cursor, execute, limit, one, page};
+use super::rows::{Columns, all, app_exists, decode_cursor, execute, limit, one, page};
 use super::writer::Write;
-use super::{SqliteStore, audit};
+use super::{SqliteStore, audit, push_tokens};
 
 fn read(row: &Row<'_>) -> rusqlite::Result<BanRecord> {
     let mut columns = Columns::of(row);
@@ -54,8 +54,7 @@ impl EndpointStore for SqliteStore {
     async fn ban(&self, app: AppId, ban: BanRecord, entry: AuditEntry) -> Result<bool, StoreError> {
         self.writer
             .write(move |write| {
-                let sql = "SELECT 1 FROM apps WHERE id = ?1";
-                if one(write.connection, sql, [app.uuid()], |_| Ok(()))?.is_none() {
+                if !app_exists(write.connection, app)? {
                     return Ok(false);
                 }
                 let (tokens_from, sessions_from) = write.given();
@@ -72,6 +71,8 @@ impl EndpointStore for SqliteStore {
                         ban.reason
                     ],
                 )?;
+                // A suspended user hears nothing more.
+                push_tokens::delete_of(write, app, &ban.endpoint_id)?;
                 audit::insert(write, &entry)?;
                 Ok(true)
             })

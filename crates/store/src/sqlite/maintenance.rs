@@ -10,11 +10,12 @@ use respoke_core::token::{TokenEnd, TokenRecord};
 use rusqlite::params;
 
 use super::leftovers::{Cursor, Leftovers};
+use super::retention::HubWalk;
 use super::rows::{all, execute};
 use super::{SqliteStore, sessions, tokens};
 
 /// Rows of each table looked at in one step of upkeep.
-const STEP_ROWS: i64 = 2_000;
+pub(super) const STEP_ROWS: i64 = 2_000;
 /// Rounds of a thousand old audit rows in one step: a token's life leaves two or three of them.
 const OLD_RECORDS_ROUNDS: usize = 5;
 /// Rows removed in one operation, so that a mint behind it waits a millisecond and not ten.
@@ -32,6 +33,7 @@ pub(super) struct Walk {
     cursor: Cursor,
     /// Up to which number the audit log holds no everyday rows.
     audit: i64,
+    hub: HubWalk,
 }
 
 /// What one step found in one table.
@@ -190,10 +192,10 @@ impl MaintenanceStore for SqliteStore {
     }
 
     async fn upkeep(&self, upkeep: Upkeep) -> Result<Repair, StoreError> {
-        let (token, session, leftovers, cursor) = {
+        let (token, session, hub, leftovers, cursor) = {
             let mut walk = self.walk.lock();
             // Should this step fail, the rest of the pass finds nothing left over, which is safe.
-            (walk.token, walk.session, walk.leftovers.take(), walk.cursor.clone())
+            (walk.token, walk.session, walk.hub.clone(), walk.leftovers.take(), walk.cursor.clone())
         };
         let mut removed = 0;
         let mut audit_after = self.walk.lock().audit;
@@ -214,15 +216,18 @@ impl MaintenanceStore for SqliteStore {
         removed += self.remove("tokens", found_tokens.dead).await?;
         let found_sessions = self.dead_sessions(session, upkeep, found_tokens.leftovers).await?;
         removed += self.remove("sessions", found_sessions.dead).await?;
-        let pass_complete = found_tokens.reached.is_none() && found_sessions.reached.is_none();
+        let rows_complete = found_tokens.reached.is_none() && found_sessions.reached.is_none();
         let mut leftovers = Some(found_sessions.leftovers);
-        if pass_complete && let Some(leftovers) = leftovers.take() {
+        if rows_complete && let Some(leftovers) = leftovers.take() {
             removed += self.remove_leftovers(leftovers, upkeep).await?;
         }
+        let (hub_removed, hub) = self.remove_from_hub(upkeep, hub).await?;
+        removed += hub_removed;
 
         let mut walk = self.walk.lock();
         walk.sessions_live += found_sessions.live;
         walk.audit = audit_after;
+        let pass_complete = rows_complete && hub.complete();
         let sessions_live = walk.sessions_live;
         if pass_complete {
             *walk = Walk { cursor, audit: audit_after, ..Walk::default() };
@@ -232,6 +237,7 @@ impl MaintenanceStore for SqliteStore {
             // The shorter table waits at its end until the longer one is walked too.
             walk.token = found_tokens.reached.unwrap_or(u64::from(u32::MAX) << 16);
             walk.session = found_sessions.reached.unwrap_or(u64::from(u32::MAX) << 16);
+            walk.hub = hub;
         }
         Ok(Repair { removed, pass_complete, sessions_live })
     }

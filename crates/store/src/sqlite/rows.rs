@@ -2,7 +2,7 @@
 
 use respoke_core::clock::Timestamp;
 use respoke_core::grant::{AppGround, Grant, Ground, Marks};
-use respoke_core::id::{AppId, EndpointId, RoleId, SecretId};
+use respoke_core::id::{AppId, EndpointId, GroupName, RoleId, SecretId};
 use respoke_core::idempotency::IdempotencyKey;
 use respoke_core::page::{Page, PageRequest};
 use respoke_core::secret::SecretHash;
@@ -47,6 +47,20 @@ impl<'a> Columns<'a> {
     pub(super) fn endpoint(&mut self) -> rusqlite::Result<EndpointId> {
         let at = self.at;
         EndpointId::parse(&self.next::<String>()?)
+            .map_err(|problem| rusqlite::Error::FromSqlConversionFailure(at, Type::Text, problem.into()))
+    }
+
+    pub(super) fn endpoint_if_any(&mut self) -> rusqlite::Result<Option<EndpointId>> {
+        if self.row.get_ref(self.at)? == rusqlite::types::ValueRef::Null {
+            self.at += 1;
+            return Ok(None);
+        }
+        self.endpoint().map(Some)
+    }
+
+    pub(super) fn group(&mut self) -> rusqlite::Result<GroupName> {
+        let at = self.at;
+        GroupName::parse(&self.next::<String>()?)
             .map_err(|problem| rusqlite::Error::FromSqlConversionFailure(at, Type::Text, problem.into()))
     }
 
@@ -208,6 +222,11 @@ pub(super) fn number_cursor(request: &PageRequest, start: i64) -> i64 {
 /// `LIMIT` for a page: one more than wanted, to see whether there is a next.
 pub(super) fn limit(request: &PageRequest) -> i64 {
     i64::try_from(request.limit).unwrap_or(i64::MAX - 1) + 1
+}
+
+/// Whether an app is there, for what must not be written without it.
+pub(super) fn app_exists(connection: &Connection, app: AppId) -> rusqlite::Result<bool> {
+    Ok(one(connection, "SELECT 1 FROM apps WHERE id = ?1", [app.uuid()], |_| Ok(()))?.is_some())
 }
 
 /// Runs a select that finds one row or none.

@@ -11,7 +11,7 @@ use respoke_core::session::{SessionEnd, SessionEndCause, SessionRecord};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 
-use super::rows::{Columns, all, execute, ground_columns, ground_joins, one};
+use super::rows::{Columns, all, app_exists, execute, ground_columns, ground_joins, one};
 use super::tokens::gather;
 use super::writer::Write;
 use super::{SqliteStore, audit};
@@ -128,8 +128,7 @@ pub(super) fn supersede(write: &Write<'_>, number: u64, grant: &Grant, at: Times
 
 /// Sets the marks of a scope. False: the app or role does not exist.
 fn mark(write: &Write<'_>, request: &EndRequest) -> rusqlite::Result<bool> {
-    let sql = "SELECT 1 FROM apps WHERE id = ?1";
-    if one(write.connection, sql, [request.app_id.uuid()], |_| Ok(()))?.is_none() {
+    if !app_exists(write.connection, request.app_id)? {
         return Ok(false);
     }
     let (mut tokens, sessions) = write.given();

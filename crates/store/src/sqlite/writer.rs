@@ -28,7 +28,7 @@ const QUEUE_LEN_MAX: usize = 4_096;
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages of write-ahead log after which they are copied into the database, off this thread.
 const CHECKPOINT_PAGES: usize = 8_000;
-/// Pages after which this thread stops everything else to do so (256 MiB).
+/// Pages after which this thread does so itself after each batch (256 MiB).
 const CHECKPOINT_PAGES_MAX: usize = 65_536;
 
 /// What an operation works with.
@@ -334,17 +334,14 @@ impl Worker {
     /// So the thread beside copies nearly all, and this one the few pages written meanwhile.
     fn keep_log_short(&self) {
         let pages = LOG_PAGES.get();
-        let pragma = if pages >= CHECKPOINT_PAGES_MAX {
-            "PRAGMA wal_checkpoint(RESTART)"
-        } else if self.checkpointer.take_finished() {
-            "PRAGMA wal_checkpoint(PASSIVE)"
-        } else {
+        if !self.checkpointer.take_finished() && pages < CHECKPOINT_PAGES_MAX {
             if pages >= CHECKPOINT_PAGES {
                 self.checkpointer.begin();
             }
             return;
-        };
-        if let Err(error) = self.connection.query_row(pragma, [], |_| Ok(())) {
+        }
+        // Never one that waits for readers: a backup reads for as long as it copies, and the log may grow meanwhile.
+        if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
             tracing::warn!(error = &error as &dyn std::error::Error, "checkpoint failed");
         }
     }

@@ -1,6 +1,6 @@
 //! `/v1/apps`.
 
-use respoke_core::app::{App, AppPatch, Limits, LimitsPatch, Rate};
+use respoke_core::app::{App, AppPatch, Limits, LimitsPatch, Rate, SessionExpiry};
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AccountId, AppId};
 use respoke_core::lenient::{optional_bool, optional_u64};
@@ -9,7 +9,7 @@ use respoke_core::secret::Secret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{REDACTED, iso, nullable, reveal, text};
+use super::{REDACTED, iso, nullable, nullable_u64, reveal, text};
 
 /// What `POST /v1/apps`, `PUT` and `PATCH /v1/apps/{id}` take; what is absent stays, or is the default of a new app.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -37,11 +37,15 @@ pub struct WriteApp {
     #[serde(default, deserialize_with = "optional_u64")]
     #[schema(nullable, minimum = 10, maximum = 86400)]
     pub activation_window: Option<u64>,
-    /// Request limits; each that is named changes, `null` switches it off.
+    /// What becomes of a session's open sockets when its time is over: `end` closes them, `keep` leaves them until they
+    /// drop.
+    #[schema(value_type = Option<SessionExpiryShape>)]
+    pub session_expiry: Option<SessionExpiry>,
+    /// Limits of requests and of what may be open at once; each that is named changes, `null` switches it off.
     pub limits: Option<WriteLimits>,
 }
 
-/// Request limits to set.
+/// Limits to set.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WriteLimits {
@@ -57,6 +61,22 @@ pub struct WriteLimits {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<WriteRate>)]
     pub address: Option<Option<WriteRate>>,
+    /// Connections of the app together.
+    #[serde(default, deserialize_with = "nullable_u64")]
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 10_000_000)]
+    pub connections: Option<Option<u64>>,
+    /// Connections of one endpoint.
+    #[serde(default, deserialize_with = "nullable_u64")]
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 10_000_000)]
+    pub endpoint_connections: Option<Option<u64>>,
+    /// Groups that one connection may be in.
+    #[serde(default, deserialize_with = "nullable_u64")]
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 10_000_000)]
+    pub groups_per_connection: Option<Option<u64>>,
+    /// Connections that may be in one group.
+    #[serde(default, deserialize_with = "nullable_u64")]
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 10_000_000)]
+    pub members_per_group: Option<Option<u64>>,
 }
 
 /// A token bucket to set.
@@ -85,19 +105,28 @@ impl WriteApp {
             permitted_domains: self.permitted_domains,
             ttl_secs_max: self.max_ttl,
             activation_secs: self.activation_window,
+            session_expiry: self.session_expiry,
             limits: LimitsPatch {
                 app: limits.app.map(|rate| rate.map(Rate::from)),
                 endpoint: limits.endpoint.map(|rate| rate.map(Rate::from)),
                 address: limits.address.map(|rate| rate.map(Rate::from)),
+                connections: limits.connections.map(|count| count.map(narrow)),
+                endpoint_connections: limits.endpoint_connections.map(|count| count.map(narrow)),
+                groups_per_connection: limits.groups_per_connection.map(|count| count.map(narrow)),
+                members_per_group: limits.members_per_group.map(|count| count.map(narrow)),
             },
         }
     }
 }
 
+/// What is too large becomes a number that the operation refuses, naming the field.
+fn narrow(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 impl From<WriteRate> for Rate {
-    /// What is absent or too large becomes a number that the operation refuses, naming the field.
+    /// What is absent becomes a number that the operation refuses, too.
     fn from(rate: WriteRate) -> Self {
-        let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         let per_second = rate.per_second.map_or(0, narrow);
         Self { per_second, burst: rate.burst.map_or(per_second, narrow) }
     }
@@ -107,7 +136,7 @@ impl From<WriteRate> for Rate {
 ///
 /// # Source
 ///
-/// Section 3.3 of docs/protocol.md; `maxTtl`, `activationWindow` and `limits` are additions.
+/// Section 3.3 of docs/protocol.md; `maxTtl`, `activationWindow`, `sessionExpiry` and `limits` are additions.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AppView {
@@ -134,7 +163,10 @@ pub struct AppView {
     pub max_ttl: u64,
     /// How long a tokenId waits to be redeemed, in seconds.
     pub activation_window: u64,
-    /// Request limits; `null` is none.
+    /// What becomes of a session's open sockets when its time is over.
+    #[schema(value_type = SessionExpiryShape)]
+    pub session_expiry: SessionExpiry,
+    /// Limits of requests and of what may be open at once; `null` is none.
     #[schema(value_type = LimitsShape)]
     pub limits: Limits,
     /// The first App-Secret in the answer that makes the app, `<redacted>` ever after.
@@ -153,7 +185,7 @@ pub struct AppView {
 
 /// How [`Limits`] look in JSON; for the API document alone.
 #[derive(Debug, ToSchema)]
-#[schema(as = Limits)]
+#[schema(as = Limits, rename_all = "camelCase")]
 pub struct LimitsShape {
     /// All requests of the app together.
     #[schema(required = true)]
@@ -164,6 +196,28 @@ pub struct LimitsShape {
     /// Requests of one address with the app's App-Tokens, or with no credential.
     #[schema(required = true)]
     pub address: Option<RateShape>,
+    /// Connections of the app together.
+    #[schema(required = true)]
+    pub connections: Option<u32>,
+    /// Connections of one endpoint.
+    #[schema(required = true)]
+    pub endpoint_connections: Option<u32>,
+    /// Groups that one connection may be in.
+    #[schema(required = true)]
+    pub groups_per_connection: Option<u32>,
+    /// Connections that may be in one group.
+    #[schema(required = true)]
+    pub members_per_group: Option<u32>,
+}
+
+/// How a [`SessionExpiry`] looks in JSON; for the API document alone.
+#[derive(Debug, ToSchema)]
+#[schema(as = SessionExpiry, rename_all = "lowercase")]
+pub enum SessionExpiryShape {
+    /// They are closed.
+    End,
+    /// They stay until they drop by themselves.
+    Keep,
 }
 
 /// How a [`Rate`] looks in JSON; for the API document alone.
@@ -196,6 +250,7 @@ impl From<App> for AppView {
             development_mode: app.settings.development_mode,
             max_ttl: app.settings.ttl_secs_max,
             activation_window: app.settings.activation_secs,
+            session_expiry: app.settings.session_expiry,
             limits: app.settings.limits,
             secret: Secret::new(REDACTED.to_owned()),
             created_at: app.created_at,
@@ -230,5 +285,15 @@ mod tests {
         let change = patch(r#"{"limits":{"app":{},"address":{"perSecond":18446744073709551615}}}"#);
         assert_eq!(change.limits.app, Some(Some(Rate { per_second: 0, burst: 0 })));
         assert_eq!(change.limits.address, Some(Some(Rate { per_second: u32::MAX, burst: u32::MAX })));
+    }
+
+    #[test]
+    fn counts_are_numbers_text_or_null() {
+        let limits =
+            patch(r#"{"limits":{"connections":"7","endpointConnections":null,"membersPerGroup":4294967296}}"#).limits;
+        assert_eq!((limits.connections, limits.endpoint_connections), (Some(Some(7)), Some(None)));
+        assert_eq!((limits.groups_per_connection, limits.members_per_group), (None, Some(Some(u32::MAX))));
+        assert_eq!(patch(r#"{"sessionExpiry":"keep"}"#).session_expiry, Some(SessionExpiry::Keep));
+        assert!(serde_json::from_str::<WriteApp>(r#"{"sessionExpiry":"never"}"#).is_err());
     }
 }

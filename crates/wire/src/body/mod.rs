@@ -10,18 +10,30 @@ pub mod admin_sessions;
 pub mod apps;
 pub mod audit;
 pub mod bans;
+pub mod call_debugs;
+pub mod connections;
+pub mod conversations;
+pub mod groups;
+pub mod history;
 pub mod lists;
+pub mod messages;
 pub mod oauth;
+pub mod presence;
 pub mod problem;
+pub mod push_tokens;
 pub mod roles;
 pub mod secrets;
 pub mod session_tokens;
 pub mod sessions;
+pub mod signaling;
 pub mod tokens;
+pub mod turn;
 
 use std::fmt;
 
 use respoke_core::clock::Timestamp;
+use respoke_core::java_date;
+use respoke_core::lenient::optional_u64;
 use respoke_core::secret::Secret;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
@@ -99,6 +111,12 @@ pub(crate) fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Option::<T>::deserialize(deserializer).map(Some)
 }
 
+/// Tells as [`nullable`] does, for a number that may come as text.
+#[expect(clippy::option_option, reason = "absent, null and a value are three things here")]
+pub(crate) fn nullable_u64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u64>>, D::Error> {
+    optional_u64(deserializer).map(Some)
+}
+
 /// Reads an instant: RFC 3339 text, or seconds or milliseconds since the epoch as number or text.
 pub(crate) fn optional_instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     struct Instant;
@@ -142,6 +160,68 @@ pub(crate) fn optional_instant<'de, D: Deserializer<'de>>(deserializer: D) -> Re
     deserializer.deserialize_any(Instant)
 }
 
+/// Reads the instant of a message as clients tell it: milliseconds since the epoch, perhaps with a fraction, as number
+/// or text; RFC 3339 text; or a date as Java writes it.
+///
+/// A fraction is what floating point made of the whole number that the server once told, so the nearest one is meant.
+/// Java leaves the milliseconds out, so the end of its second is meant: a message of that second was read.
+pub(crate) fn optional_moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    struct Moment;
+    impl<'de> Visitor<'de> for Moment {
+        type Value = Option<Timestamp>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a number of milliseconds since 1970 or a time such as 2026-01-02T03:04:05Z")
+        }
+
+        fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
+            let value = i64::try_from(value).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(value), &self))?;
+            self.visit_i64(value)
+        }
+
+        fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {
+            Ok(Some(Timestamp::from_millis(value)))
+        }
+
+        #[expect(clippy::cast_possible_truncation, reason = "checked to be in range")]
+        fn visit_f64<E: de::Error>(self, value: f64) -> Result<Self::Value, E> {
+            // Up to 2^53 a float tells whole numbers apart.
+            if value.abs() <= 9_007_199_254_740_992.0 {
+                Ok(Some(Timestamp::from_millis(value.round() as i64)))
+            } else {
+                Err(E::invalid_value(de::Unexpected::Float(value), &self))
+            }
+        }
+
+        fn visit_str<E: de::Error>(self, value: &str) -> Result<Self::Value, E> {
+            let text = match value.trim() {
+                "" | "null" | "undefined" => return Ok(None),
+                text => text,
+            };
+            if let Ok(number) = text.parse::<f64>() {
+                return self.visit_f64(number);
+            }
+            let at = java_date::parse(text)
+                .map(|second| Timestamp::from_millis(second.millis() + 999))
+                .or_else(|| Timestamp::parse(text));
+            at.map(Some).ok_or_else(|| E::invalid_value(de::Unexpected::Str(value), &self))
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_none<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+            deserializer.deserialize_any(self)
+        }
+    }
+    deserializer.deserialize_any(Moment)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +233,35 @@ mod tests {
         #[serde(default, deserialize_with = "nullable")]
         #[expect(clippy::option_option, reason = "absent, null and a value are three things here")]
         list: Option<Option<Vec<String>>>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Moments {
+        #[serde(default, deserialize_with = "optional_moment")]
+        at: Option<Timestamp>,
+    }
+
+    #[test]
+    fn the_instant_of_a_message_is_milliseconds_or_a_date() {
+        let at = |json: &str| serde_json::from_str::<Moments>(&format!(r#"{{"at":{json}}}"#)).ok().map(|read| read.at);
+        let millis = |millis| Some(Some(Timestamp::from_millis(millis)));
+        for json in [
+            "1432068449650",
+            "1432068449650.0002",
+            "1432068449649.9998",
+            r#""1432068449650""#,
+            r#""1432068449649.9998""#,
+            r#""2015-05-19T20:47:29.650Z""#,
+        ] {
+            assert_eq!(at(json), millis(1_432_068_449_650), "{json}");
+        }
+        assert_eq!(at(r#""Tue May 19 20:47:29 GMT+00:00 2015""#), millis(1_432_068_449_999));
+        assert_eq!(at("1000"), millis(1_000), "small numbers are no seconds here");
+        assert_eq!(at("null"), Some(None));
+        assert_eq!(at(r#""""#), Some(None));
+        for json in [r#""soon""#, "[]", "{}", "1e300", r#""NaN""#, r#""inf""#, "18446744073709551615"] {
+            assert_eq!(at(json), None, "{json}");
+        }
     }
 
     fn read(json: &str) -> Option<Times> {

@@ -186,7 +186,8 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let store = SqliteStore::open(&data.path().join(run::DATABASE), Options::default()).unwrap();
         let clock = std::sync::Arc::new(respoke_core::clock::SystemClock);
-        let server = Broker::new(std::sync::Arc::new(store), clock, 10);
+        let server =
+            Broker::new(std::sync::Arc::new(store), std::sync::Arc::new(respoke_bus::LocalBus::default()), clock, 10);
         runtime.block_on(server.first_run(None, None)).unwrap();
 
         admin(data.path(), &["create", "jo", "--password-file", file]).unwrap();

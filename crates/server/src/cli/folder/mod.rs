@@ -100,7 +100,12 @@ impl Folder {
         runtime.block_on(async {
             let store = SqliteStore::open(&path, Options::default())
                 .with_context(|| format!("the database {} cannot be opened", path.display()))?;
-            let broker = Broker::new(Arc::new(store), Arc::new(SystemClock), 0);
+            let broker = Broker::new(
+                Arc::new(store),
+                std::sync::Arc::new(respoke_bus::LocalBus::default()),
+                Arc::new(SystemClock),
+                0,
+            );
             let done = work(&broker).await;
             broker.store().close().await;
             done

@@ -189,7 +189,7 @@ mod tests {
 
     fn open(data: &Path) -> Broker {
         let store = SqliteStore::open(&data.join(DATABASE), Options::default()).unwrap();
-        Broker::new(Arc::new(store), Arc::new(SystemClock), 10)
+        Broker::new(Arc::new(store), std::sync::Arc::new(respoke_bus::LocalBus::default()), Arc::new(SystemClock), 10)
     }
 
     /// The data folder as it is when no server uses it: a copy, because a store that is closed in this process closes

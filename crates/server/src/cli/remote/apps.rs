@@ -16,7 +16,7 @@ pub(in crate::cli) enum Command {
         #[arg(long, value_name = "NAME")]
         name: String,
         #[command(flatten)]
-        settings: Settings,
+        settings: Box<Settings>,
     },
     /// List the apps.
     List,
@@ -33,7 +33,7 @@ pub(in crate::cli) enum Command {
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
         #[command(flatten)]
-        settings: Settings,
+        settings: Box<Settings>,
     },
     /// Delete an app. Its secrets, roles, tokens and sessions are over.
     Delete {
@@ -69,6 +69,29 @@ pub(in crate::cli) struct Settings {
     /// Requests of one address, likewise.
     #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
     limit_address: Option<Value>,
+    /// What becomes of a session's open sockets when its time is over: end closes them, keep leaves them.
+    #[arg(long, value_name = "end|keep")]
+    session_expiry: Option<String>,
+    /// Connections of the app together, or `off`.
+    #[arg(long, value_name = "N|off", value_parser = count)]
+    limit_connections: Option<Value>,
+    /// Connections of one endpoint, likewise.
+    #[arg(long, value_name = "N|off", value_parser = count)]
+    limit_endpoint_connections: Option<Value>,
+    /// Groups that one connection may be in, likewise.
+    #[arg(long, value_name = "N|off", value_parser = count)]
+    limit_groups_per_connection: Option<Value>,
+    /// Connections that may be in one group, likewise.
+    #[arg(long, value_name = "N|off", value_parser = count)]
+    limit_members_per_group: Option<Value>,
+}
+
+/// Reads `50` or `off`.
+fn count(text: &str) -> Result<Value, &'static str> {
+    if text == "off" {
+        return Ok(Value::Null);
+    }
+    text.parse::<u64>().map(Value::from).map_err(|_| "it is a number, or off")
 }
 
 /// Reads `50`, `50:200` or `off`.
@@ -105,11 +128,19 @@ impl Settings {
         );
         set("maxTtl", self.max_ttl.map(|secs| json!(secs)));
         set("activationWindow", self.activation_window.map(|secs| json!(secs)));
-        let limits: Map<String, Value> =
-            [("app", &self.limit_app), ("endpoint", &self.limit_endpoint), ("address", &self.limit_address)]
-                .into_iter()
-                .filter_map(|(whose, limit)| Some((whose.to_owned(), limit.clone()?)))
-                .collect();
+        set("sessionExpiry", self.session_expiry.as_ref().map(|word| json!(word)));
+        let limits: Map<String, Value> = [
+            ("app", &self.limit_app),
+            ("endpoint", &self.limit_endpoint),
+            ("address", &self.limit_address),
+            ("connections", &self.limit_connections),
+            ("endpointConnections", &self.limit_endpoint_connections),
+            ("groupsPerConnection", &self.limit_groups_per_connection),
+            ("membersPerGroup", &self.limit_members_per_group),
+        ]
+        .into_iter()
+        .filter_map(|(whose, limit)| Some((whose.to_owned(), limit.clone()?)))
+        .collect();
         set("limits", (!limits.is_empty()).then_some(Value::Object(limits)));
         Value::Object(body)
     }
@@ -147,6 +178,10 @@ fn show(app: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
         Value::Null => "off".to_owned(),
         rate => format!("{} a second, {} at once", cell(&rate["perSecond"]), cell(&rate["burst"])),
     };
+    let most = |what: &str| match &app["limits"][what] {
+        Value::Null => "off".to_owned(),
+        count => cell(count),
+    };
     let domains = match &app["permittedDomains"] {
         Value::Null => "any".to_owned(),
         domains => cell(domains),
@@ -160,9 +195,14 @@ fn show(app: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
         ("Permitted domains", domains),
         ("Longest session", format!("{} s", cell(&app["maxTtl"]))),
         ("Activation window", format!("{} s", cell(&app["activationWindow"]))),
+        ("Sockets of a session that expires", cell(&app["sessionExpiry"])),
         ("Limit of the app", limit("app")),
         ("Limit of an endpoint", limit("endpoint")),
         ("Limit of an address", limit("address")),
+        ("Connections", most("connections")),
+        ("Connections of an endpoint", most("endpointConnections")),
+        ("Groups of a connection", most("groupsPerConnection")),
+        ("Members of a group", most("membersPerGroup")),
         ("Created", cell(&app["createdAt"])),
         ("Updated", cell(&app["updatedAt"])),
     ])
@@ -195,6 +235,10 @@ mod tests {
             body("--permitted-domains any --limit-app off --limit-endpoint 5:9 --development-mode false"),
             json!({"permittedDomains": null, "developmentMode": false,
                    "limits": {"app": null, "endpoint": {"perSecond": 5, "burst": 9}}})
+        );
+        assert_eq!(
+            body("--session-expiry keep --limit-connections off --limit-members-per-group 7"),
+            json!({"sessionExpiry": "keep", "limits": {"connections": null, "membersPerGroup": 7}})
         );
         assert_eq!(body("--permitted-domains a.test,*.b.test"), json!({"permittedDomains": ["a.test", "*.b.test"]}));
     }

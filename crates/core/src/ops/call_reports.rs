@@ -1,0 +1,47 @@
+//! `/v1/call-debugs`.
+
+use serde_json::value::RawValue;
+
+use super::own::endpoint_spoken_for;
+use super::{Broker, Caller};
+use crate::call_report::{CallReport, NewCallReport};
+use crate::id::AppId;
+use crate::page::{Page, PageRequest};
+use crate::refusal::Refusal;
+
+impl Broker {
+    /// Keeps what a client tells of a call that ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Unauthenticated`] for nobody in particular; [`Refusal::Forbidden`] for an App-Token of another
+    /// endpoint; [`Refusal::Invalid`].
+    pub async fn report_call(
+        &self,
+        caller: &Caller,
+        app: Option<AppId>,
+        endpoint: Option<&str>,
+        report: Option<Box<RawValue>>,
+    ) -> Result<(), Refusal> {
+        let app = self.app_within(caller, app).await?;
+        let endpoint_id = endpoint_spoken_for(caller, endpoint)?;
+        let report = report.ok_or_else(|| Refusal::missing("debugData"))?;
+        let report = NewCallReport { app_id: app.id, endpoint_id, at: self.now(), report };
+        if self.store.add_call_report(report).await? { Ok(()) } else { Err(Refusal::NotFound("Apps")) }
+    }
+
+    /// The call reports of an app, newest first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::end_sessions`].
+    pub async fn call_reports(
+        &self,
+        caller: &Caller,
+        app: Option<AppId>,
+        page: PageRequest,
+    ) -> Result<Page<CallReport>, Refusal> {
+        let app = self.app_of(caller, app).await?;
+        Ok(self.store.call_reports(app.id, page).await?)
+    }
+}

@@ -1,0 +1,86 @@
+//! `/v1/endpoints/{id}/conversations`.
+
+use super::own::{endpoint_needed, group_named};
+use super::{Broker, Caller};
+use crate::clock::Timestamp;
+use crate::id::{AppId, EndpointId, GroupName};
+use crate::message::{Conversation, ReadMark};
+use crate::refusal::Refusal;
+
+/// Groups looked at because an endpoint is in them: some 50 milliseconds of look-ups.
+const JOINED_MAX: usize = 10_000;
+/// Marks set by one request.
+const MARKS_MAX: usize = 1_000;
+
+/// A wish to count a group as read.
+#[derive(Clone, Debug)]
+pub struct MarkRead {
+    /// Which group.
+    pub group: Option<String>,
+    /// Up to when; the present if nothing is said.
+    pub at: Option<Timestamp>,
+}
+
+impl Broker {
+    /// An endpoint's conversations, those with the newest messages first: the groups with kept messages that it wrote
+    /// to, has a mark in, or is in with a connection, which `joined` says. Groups that the caller may not join are left
+    /// out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::rights`]; [`Refusal::Forbidden`] for an App-Token of another endpoint; [`Refusal::Invalid`].
+    pub async fn conversations(
+        &self,
+        caller: &Caller,
+        app: Option<AppId>,
+        endpoint: &str,
+        joined: impl FnOnce(AppId, &EndpointId) -> Vec<GroupName> + Send,
+    ) -> Result<Vec<Conversation>, Refusal> {
+        let rights = self.rights(caller).await?;
+        let app = self.app_within(caller, app).await?;
+        let endpoint = endpoint_needed(caller, Some(endpoint))?;
+        let mut joined = joined(app.id, &endpoint);
+        joined.truncate(JOINED_MAX);
+        let mut list = self.store.conversations(app.id, &endpoint, joined).await?;
+        list.retain(|conversation| rights.group(&conversation.group).subscribe == Some(true));
+        Ok(list)
+    }
+
+    /// Moves an endpoint's read marks forward; none goes back, and none into the future.
+    ///
+    /// A group that the caller may not join is passed over, as it is in the list: one role that changed must not keep
+    /// all other groups from being marked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::conversations`].
+    pub async fn mark_read(
+        &self,
+        caller: &Caller,
+        app: Option<AppId>,
+        endpoint: &str,
+        marks: Option<Vec<MarkRead>>,
+    ) -> Result<(), Refusal> {
+        let rights = self.rights(caller).await?;
+        let app = self.app_within(caller, app).await?;
+        let endpoint = endpoint_needed(caller, Some(endpoint))?;
+        let wanted = marks.ok_or_else(|| Refusal::missing("groups"))?;
+        if wanted.len() > MARKS_MAX {
+            return Err(Refusal::field("groups", "must be at most 1000"));
+        }
+        let now = self.now();
+        let mut marks = Vec::with_capacity(wanted.len());
+        for mark in wanted {
+            let group = mark.group.ok_or_else(|| Refusal::missing("groupId"))?;
+            let group = group_named("groupId", &group)?;
+            if rights.group(&group).subscribe == Some(true) {
+                // What is yet to be said cannot have been read.
+                marks.push(ReadMark { group, at: mark.at.unwrap_or(now).min(now) });
+            }
+        }
+        if !marks.is_empty() {
+            self.store.mark_read(app.id, &endpoint, marks, now).await?;
+        }
+        Ok(())
+    }
+}

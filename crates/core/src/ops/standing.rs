@@ -1,0 +1,82 @@
+//! Whether an open socket may stay open.
+
+use super::authenticate::token_hash;
+use super::{Broker, Caller, Credential};
+use crate::app::SessionExpiry;
+use crate::clock::Timestamp;
+use crate::grant::Lapse;
+use crate::id::{AppId, EndpointId};
+use crate::refusal::Refusal;
+use crate::seal::SealKind;
+use crate::secret::AppSecret;
+
+/// How things stand with the credential that a socket was opened with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is good, until then if it ends by itself.
+    Good {
+        /// When it ends by itself.
+        expires_at: Option<Timestamp>,
+    },
+    /// Its time is over and nothing else is held against it, and its app leaves open sockets open.
+    Kept,
+    /// It is over: revoked, banned, its ground gone.
+    Over,
+}
+
+impl Broker {
+    /// Looks anew, past everything remembered, at the credential a socket was opened with, and at the app and endpoint
+    /// that it is connected as if a backend speaks for them.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails; then nothing is known.
+    pub async fn standing(
+        &self,
+        credential: &Credential,
+        connected: Option<(AppId, &EndpointId)>,
+    ) -> Result<Standing, Refusal> {
+        let now = self.now();
+        let standing = match credential {
+            Credential::None => Standing::Over,
+            Credential::AppToken(text) => {
+                let Some(number) = self.sealer.number_of(SealKind::Session, text.expose()) else {
+                    return Ok(Standing::Over);
+                };
+                let Some((session, ground)) = self.store.session(number).await? else { return Ok(Standing::Over) };
+                if session.hash != token_hash(text) {
+                    return Ok(Standing::Over);
+                }
+                // Everything about the endpoint was in the session's ground.
+                return Ok(match session.lapse(&ground, now) {
+                    None => Standing::Good { expires_at: Some(session.expires_at) },
+                    Some(Lapse::Expired) if self.keeps_expired(session.grant.app_id).await? => Standing::Kept,
+                    Some(_) => Standing::Over,
+                });
+            }
+            Credential::AppSecret(text) => {
+                let Some(secret) = AppSecret::parse(text.expose()) else { return Ok(Standing::Over) };
+                let record = self.store.secret_by_hash(&secret.secret().hash()).await?;
+                match record.filter(|record| record.usable(now)) {
+                    Some(record) => Standing::Good { expires_at: record.expires_at },
+                    None => Standing::Over,
+                }
+            }
+            Credential::AdminToken(_) => match self.authenticate(credential, "").await {
+                Ok(Caller::Admin { expires_at, .. }) => Standing::Good { expires_at: Some(expires_at) },
+                Ok(_) | Err(Refusal::Unauthenticated) => Standing::Over,
+                Err(refusal) => return Err(refusal),
+            },
+        };
+        if let (Standing::Good { .. }, Some((app, endpoint))) = (standing, connected)
+            && (self.store.app(app).await?.is_none() || self.ban_in_force(app, endpoint).await?.is_some())
+        {
+            return Ok(Standing::Over);
+        }
+        Ok(standing)
+    }
+
+    async fn keeps_expired(&self, app: AppId) -> Result<bool, Refusal> {
+        Ok(self.app(app).await?.is_some_and(|app| app.settings.session_expiry == SessionExpiry::Keep))
+    }
+}

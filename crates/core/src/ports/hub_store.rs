@@ -1,0 +1,86 @@
+//! What is kept of the realtime hub: group messages and read marks, push tokens, call reports.
+//!
+//! None of it has an audit row: the log tells what was done to endpoints, and this is what they say themselves.
+
+use async_trait::async_trait;
+
+use super::StoreError;
+use crate::call_report::{CallReport, NewCallReport};
+use crate::clock::Timestamp;
+use crate::id::{AppId, EndpointId, GroupName, PushTokenId};
+use crate::message::{Conversation, NewMessage, ReadMark, StoredMessage};
+use crate::page::{Page, PageRequest};
+use crate::push_token::PushToken;
+
+/// Group messages, and how far they were read.
+///
+/// A group is known here by its kept messages alone: the last one that goes takes its marks along.
+#[async_trait]
+pub trait MessageStore: Send + Sync {
+    /// Keeps a message; its group is thereafter a conversation of its sender. False: no such app.
+    ///
+    /// Nothing is written for other members, however many the group has.
+    async fn append_message(&self, message: NewMessage) -> Result<bool, StoreError>;
+    /// Messages of a group, newest first, from before an instant; at most `limit`.
+    ///
+    /// Where that would part messages of one millisecond, which `before` cannot tell apart, those are left for the
+    /// next call, unless they alone are more than `limit`.
+    async fn history(
+        &self,
+        app: AppId,
+        group: &GroupName,
+        before: Option<Timestamp>,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError>;
+    /// The newest messages of each group, newest first; at most `limit` of each. The groups are in the order given.
+    async fn latest(
+        &self,
+        app: AppId,
+        groups: Vec<GroupName>,
+        limit: usize,
+    ) -> Result<Vec<(GroupName, Vec<StoredMessage>)>, StoreError>;
+    /// The groups with kept messages that `endpoint` wrote to, has a mark in, or is in by `joined`; those with the
+    /// newest messages first, at most [`Conversation::LIST_MAX`].
+    async fn conversations(
+        &self,
+        app: AppId,
+        endpoint: &EndpointId,
+        joined: Vec<GroupName>,
+    ) -> Result<Vec<Conversation>, StoreError>;
+    /// Moves marks forward; none goes back. A group without kept messages is passed over: there is nothing to read.
+    async fn mark_read(
+        &self,
+        app: AppId,
+        endpoint: &EndpointId,
+        marks: Vec<ReadMark>,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+}
+
+/// Push tokens.
+#[async_trait]
+pub trait PushTokenStore: Send + Sync {
+    /// Writes a push token in place of the one of its id, whosever that was, and of any of the same text and service
+    /// in the app: a device is one endpoint's. False: no such app.
+    async fn put_push_token(&self, token: PushToken) -> Result<bool, StoreError>;
+    /// Removes a push token, if it is of `endpoint` where one is named. False: there was none.
+    async fn delete_push_token(
+        &self,
+        app: AppId,
+        id: PushTokenId,
+        endpoint: Option<&EndpointId>,
+    ) -> Result<bool, StoreError>;
+    /// The push tokens of an endpoint, the last seen first; at most [`PushToken::PER_ENDPOINT_MAX`].
+    async fn push_tokens(&self, app: AppId, endpoint: &EndpointId) -> Result<Vec<PushToken>, StoreError>;
+    /// Notes that an endpoint's device connected, to the day; may be dropped when the store is busy.
+    fn touch_push_token(&self, app: AppId, id: PushTokenId, endpoint: &EndpointId, at: Timestamp);
+}
+
+/// Call reports.
+#[async_trait]
+pub trait CallReportStore: Send + Sync {
+    /// Keeps a call report. False: no such app.
+    async fn add_call_report(&self, report: NewCallReport) -> Result<bool, StoreError>;
+    /// Call reports of an app, newest first.
+    async fn call_reports(&self, app: AppId, page: PageRequest) -> Result<Page<CallReport>, StoreError>;
+}

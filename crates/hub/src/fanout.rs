@@ -1,0 +1,97 @@
+//! From one event to the sockets it is for: encoded once, offered to each, waiting for none.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use respoke_core::event::{Content, Event, Presence, Signal};
+use respoke_core::id::{AppId, ConnectionId, RequestId};
+use respoke_core::ports::Audience;
+use respoke_wire::{event, frame};
+
+use crate::Hub;
+use crate::registry::{Connection, Departure};
+use crate::signal_shape::{self, Shape};
+
+/// Hands an event to whoever of its audience is connected here.
+pub(crate) fn push(hub: &Hub, app: AppId, to: &Audience, event: &Event) {
+    match to {
+        Audience::Endpoint { endpoint, only, except } => {
+            let connections = hub.registry.connections_of(app, endpoint);
+            let meant = |connection: &&Arc<Connection>| only.is_none_or(|only| connection.id == only);
+            let meant = connections.iter().filter(meant);
+            match &event.content {
+                Content::Signal(signal) => offer_signal(hub, meant, *except, event, signal),
+                Content::Message { .. }
+                | Content::Published { .. }
+                | Content::Joined { .. }
+                | Content::Left { .. }
+                | Content::Presence(_) => offer(hub, meant, *except, event),
+            }
+        }
+        Audience::Group { group, except } => offer(hub, hub.registry.members(app, group).iter(), *except, event),
+        Audience::Observers { endpoint, except } => {
+            offer(hub, hub.registry.observers(app, endpoint).iter(), *except, event);
+        }
+    }
+}
+
+/// Tells who was left behind, and is still there, that a connection is gone.
+pub(crate) fn announce(hub: &Hub, departure: &Departure) {
+    let Departure { connection, groups, observers } = departure;
+    let event = |content| hub.event(&connection.endpoint, Some(connection.id), RequestId::random(), content);
+    for (group, members) in groups {
+        let (endpoint, id) = (connection.endpoint.clone(), connection.id);
+        let left = event(Content::Left { group: group.clone(), endpoint, connection: id });
+        offer(hub, hub.registry.still_connected(connection.app_id, members).iter(), None, &left);
+    }
+    if !observers.is_empty() {
+        let gone = event(Content::Presence(Presence::unavailable()));
+        offer(hub, hub.registry.still_connected(connection.app_id, observers).iter(), None, &gone);
+    }
+}
+
+/// The frame of an event.
+pub(crate) fn encode(event: &Event) -> Bytes {
+    frame::event(event::name(event), event::object(event).get().as_bytes())
+}
+
+fn offer<'a>(
+    hub: &Hub,
+    connections: impl Iterator<Item = &'a Arc<Connection>>,
+    except: Option<ConnectionId>,
+    event: &Event,
+) {
+    let mut encoded = None;
+    let mut offered = 0;
+    for connection in connections.filter(|connection| Some(connection.id) != except) {
+        let frame = encoded.get_or_insert_with(|| encode(event));
+        offered += u64::from(connection.outbox.offer(frame.clone()));
+    }
+    hub.figures.delivered.fetch_add(offered, Ordering::Relaxed);
+}
+
+/// Offers a signal in the words of each client, encoded once for each kind.
+fn offer_signal<'a>(
+    hub: &Hub,
+    connections: impl Iterator<Item = &'a Arc<Connection>>,
+    except: Option<ConnectionId>,
+    event: &Event,
+    signal: &Signal,
+) {
+    let spared = |connection: &Connection| {
+        let session = signal.spares_answerers_of.as_deref();
+        session.is_some_and(|session| hub.registry.answered(connection, session))
+    };
+    let (pbx, web): (Vec<_>, Vec<_>) =
+        connections.filter(|connection| !spared(connection)).partition(|connection| signal_shape::is_pbx(connection));
+    offer(hub, pbx.into_iter(), except, event);
+    match signal_shape::for_web(signal) {
+        Shape::AsSent => offer(hub, web.into_iter(), except, event),
+        Shape::Rewritten(body) => {
+            let content = Content::Signal(Signal { body, ..signal.clone() });
+            offer(hub, web.into_iter(), except, &Event { content, ..event.clone() });
+        }
+        Shape::Withheld => {}
+    }
+}

@@ -1,0 +1,248 @@
+//! The hub of one node: its sockets, its registry, and what it does with what comes over the bus.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
+use respoke_core::app::App;
+use respoke_core::event::{Content, Event};
+use respoke_core::id::{AppId, ConnectionId, RequestId};
+use respoke_core::ops::{Broker, Standing};
+use respoke_core::ports::{Audience, Bus, Change, Delivery, Receiver};
+use respoke_wire::close::Close;
+
+use crate::departures::Departures;
+use crate::fanout;
+use crate::outbox::OutboxLimits;
+use crate::registry::{Caps, Connection, Counts, Registry};
+use crate::socket::{Opening, Socket};
+use crate::suspects::Suspects;
+
+/// How the hub treats its sockets.
+#[derive(Clone, Copy, Debug)]
+pub struct HubSettings {
+    /// What may wait for one socket.
+    pub outbox: OutboxLimits,
+    /// How long a client may be silent.
+    pub heartbeat_timeout: Duration,
+    /// Sockets open at once on this node.
+    pub sockets_max: usize,
+}
+
+/// Counts of what the hub did, ever growing.
+#[derive(Debug, Default)]
+pub struct HubFigures {
+    /// Sockets opened.
+    pub opened: AtomicU64,
+    /// Sockets closed, by reason, in the order of [`Close::ALL`].
+    pub closed: [AtomicU64; Close::ALL.len()],
+    /// Messages sent to endpoints.
+    pub messages: AtomicU64,
+    /// Messages published to groups.
+    pub published: AtomicU64,
+    /// Signals relayed.
+    pub signals: AtomicU64,
+    /// Frames handed to outboxes.
+    pub delivered: AtomicU64,
+}
+
+/// What the hub holds and did, for metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct HubView<'a> {
+    /// Open sockets.
+    pub sockets: usize,
+    /// What the registry holds.
+    pub counts: Counts,
+    /// What the hub did.
+    pub figures: &'a HubFigures,
+}
+
+/// Who is connected to this node, and what reaches them.
+pub struct Hub {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) registry: Registry,
+    pub(crate) departures: Departures,
+    pub(crate) figures: HubFigures,
+    sockets: RwLock<HashMap<u64, Arc<Socket>>>,
+    numbers: AtomicU64,
+    pub(crate) suspects: Suspects,
+    settings: HubSettings,
+    started: Instant,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// A hub with nobody connected.
+    #[must_use]
+    pub fn new(broker: Arc<Broker>, bus: Arc<dyn Bus>, settings: HubSettings) -> Self {
+        Self {
+            broker,
+            bus,
+            registry: Registry::default(),
+            departures: Departures::default(),
+            figures: HubFigures::default(),
+            sockets: RwLock::default(),
+            numbers: AtomicU64::new(1),
+            suspects: Suspects::default(),
+            settings,
+            started: Instant::now(),
+        }
+    }
+
+    /// Opens a socket for a client that proved who it is. None: the node has its most sockets.
+    ///
+    /// What it stands on may have ended since it was looked at, so it is looked at again, soon.
+    pub fn open(&self, opening: Opening) -> Option<Arc<Socket>> {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let socket = Arc::new(Socket::new(number, opening, self.settings.outbox, self.now_secs()));
+        let mut sockets = self.sockets.write();
+        if sockets.len() >= self.settings.sockets_max {
+            return None;
+        }
+        sockets.insert(number, socket.clone());
+        drop(sockets);
+        self.figures.opened.fetch_add(1, Ordering::Relaxed);
+        self.suspects.add(socket.clone());
+        Some(socket)
+    }
+
+    /// Closes a socket for good; its connection departs. A second closing does nothing.
+    pub fn close(&self, socket: &Socket, why: Close) {
+        if let Some(connection) = socket.close(why) {
+            self.depart(&connection);
+        }
+        if self.sockets.write().remove(&socket.number).is_some() {
+            let why = socket.outbox.closed().unwrap_or(why);
+            if let Some(at) = Close::ALL.iter().position(|close| *close == why) {
+                self.figures.closed[at].fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Notes that something came from the client.
+    pub fn heard(&self, socket: &Socket) {
+        socket.heard(self.now_secs());
+    }
+
+    /// The open sockets.
+    #[must_use]
+    pub fn sockets(&self) -> Vec<Arc<Socket>> {
+        self.sockets.read().values().cloned().collect()
+    }
+
+    /// What the hub holds and did.
+    #[must_use]
+    pub fn view(&self) -> HubView<'_> {
+        HubView { sockets: self.sockets.read().len(), counts: self.registry.counts(), figures: &self.figures }
+    }
+
+    /// Once a second: closes who is silent, and looks anew at whose time is over.
+    pub fn sweep(&self) {
+        let (now, now_secs) = (self.broker.now(), self.now_secs());
+        for socket in self.sockets() {
+            if socket.silent_for_secs(now_secs) > self.settings.heartbeat_timeout.as_secs() {
+                self.close(&socket, Close::Silent);
+            } else if socket.has_expired(now) {
+                self.suspects.add(socket);
+            }
+        }
+    }
+
+    /// Looks anew at sockets whose ground may be gone, as they come up, and closes those without. Never ends.
+    pub async fn judge(&self) {
+        loop {
+            for socket in self.suspects.take().await {
+                self.judge_one(&socket).await;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    async fn judge_one(&self, socket: &Arc<Socket>) {
+        let connection = socket.connection();
+        let connected = connection.as_ref().map(|connection| (connection.app_id, &connection.endpoint));
+        match self.broker.standing(&socket.opening.credential, connected).await {
+            Ok(Standing::Good { expires_at }) => socket.expires(expires_at),
+            Ok(Standing::Kept) => socket.keep(),
+            Ok(Standing::Over) => self.close(socket, Close::SessionEnded),
+            Err(refusal) => {
+                // Nothing is known of it; asking again in a second is better than to cut all or to forget.
+                tracing::error!(error = &refusal as &dyn std::error::Error, "a socket's standing is not known");
+                socket.expires(Some(self.broker.now()));
+            }
+        }
+    }
+
+    /// Tells everybody of departures as they fall due. Never ends.
+    pub async fn announce_departures(&self) {
+        loop {
+            let departure = self.departures.next().await;
+            fanout::announce(self, &departure);
+        }
+    }
+
+    /// Takes a connection out of everything; who should know is told a little later.
+    pub(crate) fn depart(&self, connection: &Connection) {
+        if let Some(departure) = self.registry.remove(connection.app_id, connection.id) {
+            self.departures.add(departure);
+        }
+    }
+
+    /// An event of this moment.
+    pub(crate) fn event(
+        &self,
+        from: &respoke_core::id::EndpointId,
+        from_connection: Option<ConnectionId>,
+        request_id: RequestId,
+        content: Content,
+    ) -> Event {
+        Event { from: from.clone(), from_connection, at: self.broker.now(), request_id, content }
+    }
+
+    pub(crate) fn push(&self, app_id: AppId, to: Audience, event: Event) {
+        self.bus.publish(Delivery::Push { app_id, to, event: Arc::new(event) });
+    }
+
+    fn now_secs(&self) -> u64 {
+        self.started.elapsed().as_secs()
+    }
+}
+
+/// What an app allows its connections.
+pub(crate) fn caps(app: &App) -> Caps {
+    let limits = &app.settings.limits;
+    Caps {
+        connections: limits.connections,
+        endpoint_connections: limits.endpoint_connections,
+        groups: limits.groups_per_connection,
+        members: limits.members_per_group,
+    }
+}
+
+impl Receiver for Hub {
+    fn receive(&self, delivery: Delivery) {
+        match delivery {
+            Delivery::Push { app_id, to, event } => fanout::push(self, app_id, &to, &event),
+            Delivery::Change(change) => self.suspect(&change),
+        }
+    }
+}
+
+impl Hub {
+    /// Marks every socket that may stand on what changed.
+    fn suspect(&self, change: &Change) {
+        let concerned: Vec<_> =
+            self.sockets.read().values().filter(|socket| socket.concerns(change)).cloned().collect();
+        for socket in concerned {
+            self.suspects.add(socket);
+        }
+    }
+}

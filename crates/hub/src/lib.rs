@@ -1,0 +1,23 @@
+//! Who is connected to this node, and what reaches them.
+//!
+//! [`Hub`] holds the open sockets and, once they have registered, their connections; the operations on it are in
+//! [`ops`]. What an operation has to tell others goes over the bus and comes back to the hub of every node, whose
+//! `fanout.rs` encodes it once and offers it to each socket's [`outbox`].
+//!
+//! The operations are here and not in core because nearly all they decide on is held here; what else they need, rights
+//! and stored messages, they ask the broker for (docs/adr/0004).
+
+pub mod ops;
+pub mod outbox;
+
+mod departures;
+mod fanout;
+mod hub;
+mod registry;
+mod signal_shape;
+mod socket;
+mod suspects;
+
+pub use hub::{Hub, HubFigures, HubSettings, HubView};
+pub use registry::{Connection, Counts, Members, Presences};
+pub use socket::{Opening, Socket};

@@ -1,0 +1,136 @@
+//! `/v1/connections`: registering a socket as an endpoint's connection, and ending that.
+
+use std::sync::Arc;
+
+use respoke_core::id::{ConnectionId, EndpointId};
+use respoke_core::ops::Caller;
+use respoke_core::refusal::Refusal;
+use respoke_wire::close::Close;
+
+use super::Asker;
+use crate::Hub;
+use crate::hub::caps;
+use crate::registry::{Connection, Full};
+
+/// What a client says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Connect {
+    /// What it calls itself.
+    pub client_type: Option<String>,
+    /// Whether it takes ICE candidates one by one; most do.
+    pub trickle_ice: Option<bool>,
+    /// Whether it wants the final list of ICE candidates.
+    pub ice_final_candidates: Option<bool>,
+}
+
+/// The longest client type, in characters.
+const CLIENT_TYPE_LEN_MAX: usize = 64;
+
+impl Hub {
+    /// Registers the socket as a connection. One that was registered before departs.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotConnected`] without a socket, [`Refusal::Forbidden`] with another credential than the socket was
+    /// opened with, [`Refusal::Invalid`] for a backend that names no endpoint, [`Refusal::Banned`],
+    /// [`Refusal::ConnectionLimit`].
+    pub async fn connect(&self, asker: &Asker<'_>, request: Connect) -> Result<Arc<Connection>, Refusal> {
+        let socket = asker.socket.ok_or(Refusal::NotConnected)?;
+        if !asker.caller.is_same(&socket.opening.caller) {
+            // The socket closes when that ends, so no other can be what the connection stands on.
+            return Err(Refusal::Forbidden("a socket is registered with the credential it was opened with"));
+        }
+        if let Caller::App { .. } | Caller::Admin { .. } = asker.caller
+            && asker.endpoint_id.is_none()
+        {
+            return Err(Refusal::missing("endpointId"));
+        }
+        let speaker = self.speaker(asker).await?;
+        let role_id = match asker.caller {
+            Caller::Endpoint { session, .. } => session.record.grant.role_id,
+            Caller::Anonymous | Caller::App { .. } | Caller::Admin { .. } => {
+                if let Some(ban) = self.broker.ban_in_force(speaker.app.id, &speaker.endpoint).await? {
+                    return Err(Refusal::Banned { reason: ban.reason });
+                }
+                None
+            }
+        };
+        let client_type = request.client_type.unwrap_or_else(|| "web".to_owned()).to_uppercase();
+        if client_type.chars().count() > CLIENT_TYPE_LEN_MAX {
+            return Err(Refusal::field("clientType", "must be at most 64 characters long"));
+        }
+        let connection = Arc::new(Connection {
+            id: ConnectionId::random(),
+            app_id: speaker.app.id,
+            endpoint: speaker.endpoint,
+            role_id,
+            client_type,
+            address: socket.opening.address,
+            trickle_ice: request.trickle_ice.unwrap_or(true),
+            ice_final_candidates: request.ice_final_candidates.unwrap_or(false),
+            outbox: socket.outbox.clone(),
+        });
+        let caps = caps(&speaker.app);
+        let registered = socket.register(&connection, || self.registry.add(&connection, caps));
+        match registered.ok_or(Refusal::Unauthenticated)? {
+            Ok(replaced) => {
+                if let Some(replaced) = replaced {
+                    self.depart(&replaced);
+                }
+                if let Caller::App { .. } | Caller::Admin { .. } = asker.caller {
+                    // A ban of the endpoint may have come since it was asked for, when this socket was none of its.
+                    self.suspects.add(socket.clone());
+                }
+                Ok(connection)
+            }
+            Err(Full::App | Full::Endpoint) => Err(Refusal::ConnectionLimit),
+            Err(Full::Connection | Full::Group) => Err(Refusal::LimitReached("connections")),
+        }
+    }
+
+    /// Ends the connection of the asker's socket; the socket stays open.
+    ///
+    /// A backend may end any connection of its app by its id, and then the socket with it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`] for a backend that names a connection that is not there.
+    pub async fn disconnect(&self, asker: &Asker<'_>, named: &str) -> Result<(), Refusal> {
+        let speaker = self.speaker(asker).await?;
+        let own = asker.socket.zip(speaker.own.as_ref());
+        if let (Caller::App { .. } | Caller::Admin { .. }, Some(id)) = (asker.caller, ConnectionId::parse(named))
+            && own.is_none_or(|(_, own)| own.id != id)
+        {
+            let found = self.registry.connection(speaker.app.id, id).ok_or(Refusal::NotFound("Connections"))?;
+            found.outbox.close(Close::SessionEnded);
+            self.depart(&found);
+            return Ok(());
+        }
+        // Existing clients name the connection or their endpoint, and are gone either way.
+        if let Some((socket, _)) = own
+            && let Some(connection) = socket.unregister()
+        {
+            self.depart(&connection);
+        }
+        Ok(())
+    }
+
+    /// The live connections of an app, or of one endpoint of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Forbidden`] unless a backend asks.
+    pub async fn connections(&self, asker: &Asker<'_>) -> Result<Vec<Arc<Connection>>, Refusal> {
+        let app = self.broker.app_of(asker.caller, asker.app_id).await?;
+        Ok(match &asker.endpoint_id {
+            Some(endpoint) => self.registry.connections_of(app.id, endpoint),
+            None => self.registry.connections(app.id),
+        })
+    }
+
+    /// Whether an endpoint is connected to this node.
+    #[must_use]
+    pub fn is_connected(&self, app: respoke_core::id::AppId, endpoint: &EndpointId) -> bool {
+        !self.registry.connections_of(app, endpoint).is_empty()
+    }
+}

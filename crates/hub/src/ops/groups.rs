@@ -1,0 +1,206 @@
+//! `/v1/groups` and `/v1/channels`: the same groups under two names.
+
+use std::sync::Arc;
+
+use respoke_core::event::Content;
+use respoke_core::id::{AppId, EndpointId, GroupName, MessageId};
+use respoke_core::message::NewMessage;
+use respoke_core::ports::Audience;
+use respoke_core::refusal::Refusal;
+use respoke_wire::event;
+use serde_json::value::RawValue;
+
+use super::{Asker, Speaker};
+use crate::Hub;
+use crate::hub::caps;
+use crate::registry::{Connection, Full, Join, Members};
+
+/// A message to a group.
+#[derive(Debug)]
+pub struct Publish {
+    /// Any JSON.
+    pub message: Box<RawValue>,
+    /// Whether it is kept for the group's history; then it is on disk before anybody gets it.
+    pub persist: bool,
+}
+
+impl Hub {
+    /// Makes connections members of groups; a group comes into being with its first member.
+    ///
+    /// The other members are told. Joining twice is no error. If a limit is reached halfway, what was joined stays.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Forbidden`] if the role does not permit one of them: then none is joined. [`Refusal::NotConnected`],
+    /// [`Refusal::LimitReached`].
+    pub async fn join(&self, asker: &Asker<'_>, groups: &[GroupName]) -> Result<(), Refusal> {
+        let speaker = self.speaker(asker).await?;
+        let rights = self.broker.rights(asker.caller).await?;
+        let targets = self.targets(asker, &speaker)?;
+        for group in groups {
+            let rule = rights.group(group);
+            if rule.subscribe != Some(true) {
+                return Err(Refusal::Forbidden("the role does not permit joining this group (subscribe)"));
+            }
+            if rule.create != Some(true) && !self.registry.group_exists(speaker.app.id, group) {
+                return Err(Refusal::Forbidden("the role does not permit creating this group (create)"));
+            }
+        }
+        for (group, connection) in groups.iter().flat_map(|group| targets.iter().map(move |target| (group, target))) {
+            match self.registry.join(connection, group, caps(&speaker.app)) {
+                Join::Joined => self.tell_joined(&speaker, connection, group),
+                Join::Already => {}
+                Join::Gone => return Err(Refusal::NotConnected),
+                Join::Full(Full::Group) => return Err(Refusal::LimitReached("the group has its most members")),
+                Join::Full(Full::Connection | Full::App | Full::Endpoint) => {
+                    return Err(Refusal::LimitReached("the connection is in as many groups as it may be"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_joined(&self, speaker: &Speaker, connection: &Arc<Connection>, group: &GroupName) {
+        let (endpoint, id) = (connection.endpoint.clone(), connection.id);
+        let content = Content::Joined { group: group.clone(), endpoint, connection: id };
+        let event = self.event(&connection.endpoint, Some(id), speaker.request_id, content);
+        // Who joins by itself knows it; one whom a backend let join is told as well.
+        let except = speaker.own_id().filter(|own| *own == id);
+        self.push(speaker.app.id, Audience::Group { group: group.clone(), except }, event);
+    }
+
+    /// Takes connections out of groups. The remaining members are told. Leaving what one is not in is no error.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::join`].
+    pub async fn leave(&self, asker: &Asker<'_>, groups: &[GroupName]) -> Result<(), Refusal> {
+        let speaker = self.speaker(asker).await?;
+        let rights = self.broker.rights(asker.caller).await?;
+        let targets = self.targets(asker, &speaker)?;
+        for group in groups {
+            if rights.group(group).unsubscribe != Some(true) {
+                return Err(Refusal::Forbidden("the role does not permit leaving this group (unsubscribe)"));
+            }
+        }
+        for (group, connection) in groups.iter().flat_map(|group| targets.iter().map(move |target| (group, target))) {
+            if self.registry.leave(speaker.app.id, connection.id, group) {
+                self.tell_left(&speaker, connection, group);
+                self.push(
+                    speaker.app.id,
+                    Audience::Group { group: group.clone(), except: None },
+                    self.left(&speaker, connection, group),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells a connection that it is no member any more, unless it asked for it.
+    fn tell_left(&self, speaker: &Speaker, connection: &Arc<Connection>, group: &GroupName) {
+        if speaker.own_id() == Some(connection.id) {
+            return;
+        }
+        let only = Some(connection.id);
+        let to = Audience::Endpoint { endpoint: connection.endpoint.clone(), only, except: None };
+        self.push(speaker.app.id, to, self.left(speaker, connection, group));
+    }
+
+    fn left(&self, speaker: &Speaker, connection: &Arc<Connection>, group: &GroupName) -> respoke_core::event::Event {
+        let (endpoint, id) = (connection.endpoint.clone(), connection.id);
+        let content = Content::Left { group: group.clone(), endpoint, connection: id };
+        self.event(&connection.endpoint, Some(id), speaker.request_id, content)
+    }
+
+    /// Ends a group: every member leaves it and is told so.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Forbidden`], [`Refusal::NotFound`].
+    pub async fn end_group(&self, asker: &Asker<'_>, group: &GroupName) -> Result<(), Refusal> {
+        let speaker = self.speaker(asker).await?;
+        if self.broker.rights(asker.caller).await?.group(group).destroy != Some(true) {
+            return Err(Refusal::Forbidden("the role does not permit deleting this group (destroy)"));
+        }
+        let members = self.registry.end_group(speaker.app.id, group);
+        if members.is_empty() {
+            return Err(Refusal::NotFound("Groups"));
+        }
+        for member in members.iter() {
+            self.tell_left(&speaker, member, group);
+        }
+        Ok(())
+    }
+
+    /// The members of a group, the asker included if it is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Forbidden`].
+    pub async fn members(&self, asker: &Asker<'_>, group: &GroupName) -> Result<Members, Refusal> {
+        let speaker = self.speaker(asker).await?;
+        if self.broker.rights(asker.caller).await?.group(group).getsubscribers != Some(true) {
+            return Err(Refusal::Forbidden("the role does not permit reading the members (getsubscribers)"));
+        }
+        Ok(self.registry.members(speaker.app.id, group))
+    }
+
+    /// Names of the app's groups after `after`, in order, at most `most`.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Forbidden`].
+    pub async fn groups(&self, asker: &Asker<'_>, after: Option<&str>, most: usize) -> Result<Vec<GroupName>, Refusal> {
+        let speaker = self.speaker(asker).await?;
+        if !self.broker.rights(asker.caller).await?.may_list_groups() {
+            return Err(Refusal::Forbidden("the role does not permit listing groups (list)"));
+        }
+        Ok(self.registry.groups(speaker.app.id, after, most))
+    }
+
+    /// The groups that an endpoint's connections are in.
+    #[must_use]
+    pub fn groups_of(&self, app: AppId, endpoint: &EndpointId) -> Vec<GroupName> {
+        self.registry.groups_of(app, endpoint).into_iter().collect()
+    }
+
+    /// Publishes to a group. The connection that publishes hears no echo; others of its endpoint do.
+    ///
+    /// When this returns, the message is in the outbox of every member on this node and, if it was to be kept, on disk.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Forbidden`]; [`Refusal::Store`] if it was to be kept and could not: then nobody gets it.
+    pub async fn publish(&self, asker: &Asker<'_>, group: &GroupName, request: Publish) -> Result<MessageId, Refusal> {
+        let speaker = self.speaker(asker).await?;
+        if self.broker.rights(asker.caller).await?.group(group).publish != Some(true) {
+            return Err(Refusal::Forbidden("the role does not permit publishing to this group (publish)"));
+        }
+        let message_id = speaker.message_id();
+        let content = Content::Published { message_id, group: group.clone(), message: request.message };
+        let event = self.event(&speaker.endpoint, speaker.connection_id(), speaker.request_id, content);
+        if request.persist {
+            let kept = NewMessage {
+                app_id: speaker.app.id,
+                group: group.clone(),
+                sender: speaker.endpoint.clone(),
+                at: event.at,
+                event: event::object(&event),
+            };
+            if !self.broker.store().append_message(kept).await? {
+                return Err(Refusal::NotFound("Apps"));
+            }
+        }
+        let to = Audience::Group { group: group.clone(), except: speaker.own_id() };
+        self.push(speaker.app.id, to, event);
+        self.figures.published.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(message_id)
+    }
+}
+
+impl Speaker {
+    /// A request sends one message at most, so the request's id names the message.
+    pub(crate) const fn message_id(&self) -> MessageId {
+        MessageId::from_uuid(self.request_id.uuid())
+    }
+}

@@ -1,0 +1,120 @@
+//! What can be done with connections: one file an object, each operation a method of [`Hub`].
+//!
+//! An operation is asked for by a caller, over a socket or without one. App-Tokens speak as their own endpoint and by
+//! their own socket's connection; App-Secrets and Admin-Tokens speak for whomever they name.
+
+mod connections;
+mod groups;
+mod messages;
+mod presence;
+mod signals;
+
+use std::sync::Arc;
+
+use respoke_core::app::App;
+use respoke_core::id::{AppId, ConnectionId, EndpointId, RequestId};
+use respoke_core::ops::{Caller, Context};
+use respoke_core::refusal::Refusal;
+
+pub use connections::Connect;
+pub use groups::Publish;
+pub use messages::Message;
+pub use signals::SignalRequest;
+
+use crate::registry::Connection;
+use crate::{Hub, Socket};
+
+/// Who asks, how, and for whom.
+#[derive(Debug)]
+pub struct Asker<'a> {
+    /// Who asks.
+    pub caller: &'a Caller,
+    /// Over which socket, if over one.
+    pub socket: Option<&'a Arc<Socket>>,
+    /// In which request.
+    pub context: &'a Context,
+    /// The app that is named; App-Tokens and App-Secrets need not name theirs.
+    pub app_id: Option<AppId>,
+    /// The endpoint that is named; App-Tokens speak as their own whatever they name.
+    pub endpoint_id: Option<EndpointId>,
+    /// The connection that is named, where an operation is about one.
+    pub connection_id: Option<ConnectionId>,
+}
+
+/// For whom a backend speaks that names nobody and is nobody.
+const SYSTEM: &str = "__SYSTEM__";
+
+/// Who asks, found out.
+pub(crate) struct Speaker {
+    pub(crate) app: Arc<App>,
+    /// As whom.
+    pub(crate) endpoint: EndpointId,
+    /// The connection of the socket the request came over, if it is one of the app.
+    pub(crate) own: Option<Arc<Connection>>,
+    pub(crate) request_id: RequestId,
+}
+
+impl Speaker {
+    /// The connection it speaks by: its own, if that is the endpoint's.
+    pub(crate) fn connection_id(&self) -> Option<ConnectionId> {
+        self.own.as_ref().filter(|own| own.endpoint == self.endpoint).map(|own| own.id)
+    }
+
+    /// The connection that asked, and hears no echo.
+    pub(crate) fn own_id(&self) -> Option<ConnectionId> {
+        self.own.as_ref().map(|own| own.id)
+    }
+}
+
+impl Hub {
+    pub(crate) async fn speaker(&self, asker: &Asker<'_>) -> Result<Speaker, Refusal> {
+        let connection = asker.socket.and_then(|socket| socket.connection());
+        let request_id = asker.context.request_id;
+        match asker.caller {
+            Caller::Anonymous => Err(Refusal::Unauthenticated),
+            Caller::Endpoint { session, app } => {
+                let endpoint = session.record.grant.endpoint_id.clone();
+                // A second credential on somebody else's socket speaks without a connection.
+                let own = connection.filter(|own| own.app_id == app.id && own.endpoint == endpoint);
+                Ok(Speaker { app: app.clone(), endpoint, own, request_id })
+            }
+            Caller::App { .. } | Caller::Admin { .. } => {
+                // On a socket the app is the connection's.
+                let named = asker.app_id.or(connection.as_ref().map(|own| own.app_id));
+                let app = self.broker.app_of(asker.caller, named).await?;
+                let own = connection.filter(|own| own.app_id == app.id);
+                let endpoint = match (&asker.endpoint_id, &own) {
+                    (Some(named), _) => named.clone(),
+                    (None, Some(own)) => own.endpoint.clone(),
+                    (None, None) => EndpointId::parse(SYSTEM).map_err(|_| Refusal::missing("endpointId"))?,
+                };
+                Ok(Speaker { app, endpoint, own, request_id })
+            }
+        }
+    }
+
+    /// The connections that an operation on connections is about: the one named, the asker's own, or, where a backend
+    /// names an endpoint, all of that endpoint.
+    pub(crate) fn targets(&self, asker: &Asker<'_>, speaker: &Speaker) -> Result<Vec<Arc<Connection>>, Refusal> {
+        if let Some(id) = asker.connection_id {
+            let found = self.registry.connection(speaker.app.id, id);
+            let found = found.filter(|found| match asker.caller {
+                Caller::Endpoint { .. } => found.endpoint == speaker.endpoint,
+                Caller::Anonymous | Caller::App { .. } | Caller::Admin { .. } => true,
+            });
+            return found.map(|found| vec![found]).ok_or(Refusal::NotFound("Connections"));
+        }
+        if let Some(own) = speaker.own.as_ref().filter(|own| own.endpoint == speaker.endpoint) {
+            return Ok(vec![own.clone()]);
+        }
+        match asker.caller {
+            Caller::App { .. } | Caller::Admin { .. } if asker.endpoint_id.is_some() => {
+                let found = self.registry.connections_of(speaker.app.id, &speaker.endpoint);
+                if found.is_empty() { Err(Refusal::NotFound("Connections")) } else { Ok(found) }
+            }
+            Caller::Anonymous | Caller::Endpoint { .. } | Caller::App { .. } | Caller::Admin { .. } => {
+                Err(Refusal::NotConnected)
+            }
+        }
+    }
+}

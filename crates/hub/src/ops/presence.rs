@@ -1,0 +1,71 @@
+//! `/v1/presence` and `/v1/presenceobservers`: each connection says its own, and who observes an endpoint hears of all.
+
+use respoke_core::event::{Content, Presence};
+use respoke_core::id::EndpointId;
+use respoke_core::ports::Audience;
+use respoke_core::refusal::Refusal;
+
+use super::Asker;
+use crate::Hub;
+use crate::fanout;
+use crate::registry::{Full, Presences};
+
+/// The longest presence, in bytes of its JSON: it is held for as long as the connection lives.
+const PRESENCE_LEN_MAX: usize = 4_096;
+
+impl Hub {
+    /// Says a connection's presence; its observers are told before this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotConnected`], [`Refusal::Invalid`] for one that is too long.
+    pub async fn set_presence(&self, asker: &Asker<'_>, presence: Presence) -> Result<(), Refusal> {
+        let texts = [Some(&presence.kind), presence.show.as_ref(), presence.status.as_ref()];
+        if texts.into_iter().flatten().map(|text| text.get().len()).sum::<usize>() > PRESENCE_LEN_MAX {
+            return Err(Refusal::field("presence", "must be at most 4096 bytes long"));
+        }
+        let speaker = self.speaker(asker).await?;
+        for connection in self.targets(asker, &speaker)? {
+            if !self.registry.set_presence(speaker.app.id, connection.id, presence.clone()) {
+                return Err(Refusal::NotConnected);
+            }
+            let content = Content::Presence(presence.clone());
+            let event = self.event(&connection.endpoint, Some(connection.id), speaker.request_id, content);
+            let to = Audience::Observers { endpoint: connection.endpoint.clone(), except: Some(connection.id) };
+            self.push(speaker.app.id, to, event);
+        }
+        Ok(())
+    }
+
+    /// Lets the asker's connection observe endpoints from now on, and returns the present presence of each.
+    ///
+    /// What is not "unavailable" is also pushed, before this returns: the JavaScript client reads only that.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotConnected`], [`Refusal::LimitReached`].
+    pub async fn observe(
+        &self,
+        asker: &Asker<'_>,
+        endpoints: Vec<EndpointId>,
+    ) -> Result<Vec<(EndpointId, Presences)>, Refusal> {
+        let speaker = self.speaker(asker).await?;
+        let own = speaker.own.as_ref().ok_or(Refusal::NotConnected)?;
+        let found = self.registry.observe(own, endpoints).map_err(|full| match full {
+            Full::App | Full::Endpoint | Full::Connection | Full::Group => {
+                Refusal::LimitReached("the connection observes as many endpoints as it may")
+            }
+        })?;
+        for (endpoint, presences) in &found {
+            for (id, presence) in presences {
+                let Some(presence) = presence.clone().filter(|presence| !presence.is_unavailable()) else { continue };
+                if *id == own.id {
+                    continue;
+                }
+                let event = self.event(endpoint, Some(*id), speaker.request_id, Content::Presence(presence));
+                own.outbox.offer(fanout::encode(&event));
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,188 @@
+//! What waits to be written to one socket.
+//!
+//! Invariant: offering never waits. A full outbox closes its slow reader and nobody else's.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use respoke_wire::close::Close;
+use tokio::sync::Notify;
+
+/// How much may wait in an outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutboxLimits {
+    /// Frames.
+    pub frames_max: usize,
+    /// Bytes of all of them.
+    pub bytes_max: usize,
+}
+
+/// The frames one socket has yet to write, in order.
+#[derive(Debug)]
+pub struct Outbox {
+    queue: Mutex<Queue>,
+    filled: Notify,
+    emptied: Notify,
+    limits: OutboxLimits,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<Bytes>,
+    bytes: usize,
+    closed: Option<Close>,
+}
+
+/// What a writer finds.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Frames to write.
+    Frames,
+    /// Nothing will come any more; what was taken along is still to be written.
+    Closed(Close),
+}
+
+impl Outbox {
+    /// An empty outbox.
+    #[must_use]
+    pub fn new(limits: OutboxLimits) -> Self {
+        Self { queue: Mutex::default(), filled: Notify::new(), emptied: Notify::new(), limits }
+    }
+
+    /// Puts a frame at the end. False: the socket is closed, or is now because it reads too slowly.
+    pub fn offer(&self, frame: Bytes) -> bool {
+        let mut queue = self.queue.lock();
+        if queue.closed.is_some() {
+            return false;
+        }
+        let full = queue.frames.len() >= self.limits.frames_max
+            || queue.bytes.saturating_add(frame.len()) > self.limits.bytes_max;
+        if full {
+            // What waits is dropped: it would hold the memory that the limit is there to free.
+            *queue = Queue { closed: Some(Close::SlowConsumer), ..Queue::default() };
+        } else {
+            queue.bytes += frame.len();
+            queue.frames.push_back(frame);
+        }
+        let wake = full || queue.frames.len() == 1;
+        drop(queue);
+        if wake {
+            self.filled.notify_one();
+        }
+        !full
+    }
+
+    /// Closes the outbox; the first reason stands. What waits is still written.
+    pub fn close(&self, why: Close) {
+        let mut queue = self.queue.lock();
+        queue.closed.get_or_insert(why);
+        drop(queue);
+        self.filled.notify_one();
+        self.emptied.notify_one();
+    }
+
+    /// Why it is closed, if it is.
+    #[must_use]
+    pub fn closed(&self) -> Option<Close> {
+        self.queue.lock().closed
+    }
+
+    /// Waits until the outbox is at most half full, or closed. There is one such waiter at a time.
+    pub async fn room(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.has_room() {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let queue = self.queue.lock();
+        let half_full = queue.frames.len() > self.limits.frames_max / 2 || queue.bytes > self.limits.bytes_max / 2;
+        !half_full || queue.closed.is_some()
+    }
+
+    /// Moves all that waits into `frames`, which is empty; waits until there is something.
+    ///
+    /// Cancelling loses nothing. There is one taker at a time.
+    pub async fn take(&self, frames: &mut VecDeque<Bytes>) -> Taken {
+        loop {
+            let filled = self.filled.notified();
+            if let Some(taken) = self.take_now(frames) {
+                return taken;
+            }
+            filled.await;
+        }
+    }
+
+    /// [`Self::take`] without waiting. None: nothing waits.
+    pub fn take_now(&self, frames: &mut VecDeque<Bytes>) -> Option<Taken> {
+        let mut queue = self.queue.lock();
+        if queue.frames.is_empty() && queue.closed.is_none() {
+            return None;
+        }
+        std::mem::swap(&mut queue.frames, frames);
+        queue.bytes = 0;
+        self.emptied.notify_one();
+        Some(queue.closed.map_or(Taken::Frames, Taken::Closed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    const SMALL: OutboxLimits = OutboxLimits { frames_max: 3, bytes_max: 10 };
+
+    fn taken(outbox: &Outbox) -> (Option<Taken>, Vec<Bytes>) {
+        let mut frames = VecDeque::new();
+        (outbox.take_now(&mut frames), frames.into())
+    }
+
+    #[test]
+    fn what_is_offered_is_taken_in_order() {
+        let outbox = Outbox::new(SMALL);
+        assert_eq!(taken(&outbox), (None, vec![]));
+        assert!(outbox.offer("a".into()) && outbox.offer("b".into()));
+        assert_eq!(taken(&outbox), (Some(Taken::Frames), vec!["a".into(), "b".into()]));
+        assert_eq!(taken(&outbox).0, None);
+    }
+
+    #[test]
+    fn a_full_outbox_closes_and_frees_what_waits() {
+        for frames in [vec!["a"; 4], vec!["abcdef"; 2]] {
+            let outbox = Outbox::new(SMALL);
+            let offered: Vec<bool> = frames.iter().map(|frame| outbox.offer((*frame).into())).collect();
+            assert!(offered[..offered.len() - 1].iter().all(|taken| *taken) && !offered[offered.len() - 1]);
+            assert_eq!(taken(&outbox), (Some(Taken::Closed(Close::SlowConsumer)), vec![]));
+            assert!(!outbox.offer("x".into()));
+        }
+    }
+
+    #[test]
+    fn what_waits_when_it_closes_is_still_written() {
+        let outbox = Outbox::new(SMALL);
+        outbox.offer("last".into());
+        outbox.close(Close::SessionEnded);
+        outbox.close(Close::Left);
+        assert!(!outbox.offer("late".into()));
+        assert_eq!(taken(&outbox), (Some(Taken::Closed(Close::SessionEnded)), vec!["last".into()]));
+    }
+
+    #[tokio::test]
+    async fn a_taker_is_woken() {
+        let outbox = Arc::new(Outbox::new(SMALL));
+        let offering = outbox.clone();
+        let mut frames = VecDeque::new();
+        let (taken, ()) = tokio::join!(outbox.take(&mut frames), async move {
+            tokio::task::yield_now().await;
+            offering.offer("a".into());
+        });
+        assert_eq!((taken, frames.len()), (Taken::Frames, 1));
+    }
+}

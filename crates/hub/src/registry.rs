@@ -1,0 +1,449 @@
+//! Who is connected here, who is in which group, who observes whom.
+//!
+//! One lock an app: nothing crosses an app's border, and within one every answer is of one moment. Under the lock
+//! nothing is sent and nothing waited for; what is to be told, and to whom, is handed back.
+//!
+//! Invariant: a connection is in `connections`, in its endpoint's list, in the groups it names and in the observers it
+//! names, or in none of them.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use respoke_core::event::Presence;
+use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RoleId};
+
+use crate::outbox::Outbox;
+
+/// Endpoints that one connection observes at most: a long list of contacts, held for as long as it is connected.
+const OBSERVED_MAX: usize = 10_000;
+
+/// Answered calls remembered of one connection; nobody is in more at once.
+const ANSWERED_MAX: usize = 32;
+/// The longest session of a call that is remembered, in bytes; clients use UUIDs.
+const SESSION_LEN_MAX: usize = 128;
+
+/// A live socket that was registered as an endpoint's.
+#[derive(Debug)]
+pub struct Connection {
+    /// Its id.
+    pub id: ConnectionId,
+    /// Its app.
+    pub app_id: AppId,
+    /// Whose it is.
+    pub endpoint: EndpointId,
+    /// The role it acts with; none for backends and in development mode.
+    pub role_id: Option<RoleId>,
+    /// What the client calls itself, in capitals.
+    pub client_type: String,
+    /// From where.
+    pub address: IpAddr,
+    /// Whether it takes ICE candidates one by one.
+    pub trickle_ice: bool,
+    /// Whether it wants the final list of ICE candidates.
+    pub ice_final_candidates: bool,
+    /// Where what is for it goes.
+    pub outbox: Arc<Outbox>,
+}
+
+/// Connections at one moment, shared and not copied.
+pub type Members = Arc<[Arc<Connection>]>;
+
+/// The most of each that an app allows; none is no limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Caps {
+    /// Connections of the app.
+    pub connections: Option<u32>,
+    /// Connections of one endpoint.
+    pub endpoint_connections: Option<u32>,
+    /// Groups of one connection.
+    pub groups: Option<u32>,
+    /// Members of one group.
+    pub members: Option<u32>,
+}
+
+/// Which limit was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// Of the app's connections.
+    App,
+    /// Of the endpoint's connections.
+    Endpoint,
+    /// Of the connection's groups, or endpoints observed.
+    Connection,
+    /// Of the group's members.
+    Group,
+}
+
+/// What came of joining a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Join {
+    /// It is a member now.
+    Joined,
+    /// It was one before.
+    Already,
+    /// The connection is gone.
+    Gone,
+    /// A limit was reached.
+    Full(Full),
+}
+
+/// What a connection leaves behind when it ends.
+#[derive(Debug)]
+pub(crate) struct Departure {
+    /// The connection.
+    pub connection: Arc<Connection>,
+    /// Its groups and who was left in them.
+    pub groups: Vec<(GroupName, Members)>,
+    /// Who observed its endpoint.
+    pub observers: Members,
+}
+
+/// The presence of each connection of an endpoint.
+pub type Presences = Vec<(ConnectionId, Option<Presence>)>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    apps: RwLock<HashMap<AppId, Arc<Mutex<App>>>>,
+}
+
+#[derive(Debug, Default)]
+struct App {
+    connections: HashMap<ConnectionId, Seat>,
+    endpoints: HashMap<EndpointId, Vec<Arc<Connection>>>,
+    groups: HashMap<GroupName, Crowd>,
+    observers: HashMap<EndpointId, Crowd>,
+}
+
+/// What a connection holds.
+#[derive(Debug)]
+struct Seat {
+    connection: Arc<Connection>,
+    groups: HashSet<GroupName>,
+    observed: HashSet<EndpointId>,
+    presence: Option<Presence>,
+    /// The sessions of calls that it answered last, the newest at the end.
+    answered: Vec<Box<str>>,
+}
+
+/// A set of connections that is read far more often than changed: its list is made once after each change.
+#[derive(Debug, Default)]
+struct Crowd {
+    members: HashMap<ConnectionId, Arc<Connection>>,
+    list: Option<Members>,
+}
+
+impl Crowd {
+    fn add(&mut self, connection: &Arc<Connection>) {
+        self.members.insert(connection.id, connection.clone());
+        self.list = None;
+    }
+
+    fn remove(&mut self, id: ConnectionId) {
+        self.members.remove(&id);
+        self.list = None;
+    }
+
+    fn list(&mut self) -> Members {
+        self.list.get_or_insert_with(|| self.members.values().cloned().collect()).clone()
+    }
+}
+
+/// Takes a connection out of a crowd and returns who is left; an empty crowd goes too.
+fn part<K: std::hash::Hash + Eq + Clone>(crowds: &mut HashMap<K, Crowd>, key: &K, id: ConnectionId) -> Members {
+    let Some(crowd) = crowds.get_mut(key) else { return Members::default() };
+    crowd.remove(id);
+    if crowd.members.is_empty() {
+        crowds.remove(key);
+        return Members::default();
+    }
+    crowd.list()
+}
+
+fn reached(count: usize, most: Option<u32>) -> bool {
+    most.is_some_and(|most| count >= most as usize)
+}
+
+impl Registry {
+    /// The app's state, if anybody is connected.
+    fn app(&self, id: AppId) -> Option<Arc<Mutex<App>>> {
+        self.apps.read().get(&id).cloned()
+    }
+
+    fn read<T: Default>(&self, id: AppId, look: impl FnOnce(&mut App) -> T) -> T {
+        self.app(id).map(|app| look(&mut app.lock())).unwrap_or_default()
+    }
+
+    /// Adds a connection.
+    pub(crate) fn add(&self, connection: &Arc<Connection>, caps: Caps) -> Result<(), Full> {
+        // Adding to an app holds the map, so that an app found empty and removed is never added to.
+        let mut apps = self.apps.write();
+        let app = apps.entry(connection.app_id).or_default().clone();
+        let mut app = app.lock();
+        drop(apps);
+        if reached(app.connections.len(), caps.connections) {
+            return Err(Full::App);
+        }
+        let siblings = app.endpoints.entry(connection.endpoint.clone()).or_default();
+        if reached(siblings.len(), caps.endpoint_connections) {
+            return Err(Full::Endpoint);
+        }
+        siblings.push(connection.clone());
+        let seat = Seat {
+            connection: connection.clone(),
+            groups: HashSet::new(),
+            observed: HashSet::new(),
+            presence: None,
+            answered: Vec::new(),
+        };
+        app.connections.insert(connection.id, seat);
+        Ok(())
+    }
+
+    /// Takes a connection out of everything. None: it was gone already.
+    pub(crate) fn remove(&self, app_id: AppId, id: ConnectionId) -> Option<Departure> {
+        let app = self.app(app_id)?;
+        let mut app = app.lock();
+        let departure = app.remove(id)?;
+        let empty = app.connections.is_empty();
+        // Never both locks in this order.
+        drop(app);
+        if empty {
+            self.forget_if_empty(app_id);
+        }
+        Some(departure)
+    }
+
+    fn forget_if_empty(&self, id: AppId) {
+        let mut apps = self.apps.write();
+        if let Entry::Occupied(app) = apps.entry(id) {
+            // Whoever holds its lock is adding to it, or will be the last to leave.
+            let empty = app.get().try_lock().is_some_and(|app| app.connections.is_empty());
+            if empty {
+                app.remove();
+            }
+        }
+    }
+
+    /// An endpoint's connections.
+    pub(crate) fn connections_of(&self, app: AppId, endpoint: &EndpointId) -> Vec<Arc<Connection>> {
+        self.read(app, |app| app.endpoints.get(endpoint).cloned().unwrap_or_default())
+    }
+
+    /// A connection by its id.
+    pub(crate) fn connection(&self, app: AppId, id: ConnectionId) -> Option<Arc<Connection>> {
+        self.read(app, |app| app.connections.get(&id).map(|seat| seat.connection.clone()))
+    }
+
+    /// Those of an app's connections that are not gone. An open outbox does not tell: a socket may outlive its
+    /// connection, and have another by now.
+    pub(crate) fn still_connected(&self, app: AppId, connections: &[Arc<Connection>]) -> Vec<Arc<Connection>> {
+        self.read(app, |app| {
+            connections.iter().filter(|connection| app.connections.contains_key(&connection.id)).cloned().collect()
+        })
+    }
+
+    /// All connections of an app.
+    pub(crate) fn connections(&self, app: AppId) -> Vec<Arc<Connection>> {
+        self.read(app, |app| app.connections.values().map(|seat| seat.connection.clone()).collect())
+    }
+
+    /// How many connections, groups, members and observers there are.
+    pub(crate) fn counts(&self) -> Counts {
+        let apps: Vec<_> = self.apps.read().values().cloned().collect();
+        let mut counts = Counts::default();
+        for app in apps {
+            let app = app.lock();
+            counts.connections += app.connections.len();
+            counts.endpoints += app.endpoints.len();
+            counts.groups += app.groups.len();
+            counts.members += app.groups.values().map(|group| group.members.len()).sum::<usize>();
+            counts.observers += app.observers.values().map(|crowd| crowd.members.len()).sum::<usize>();
+        }
+        counts
+    }
+
+    /// Makes a connection a member of a group.
+    pub(crate) fn join(&self, connection: &Arc<Connection>, group: &GroupName, caps: Caps) -> Join {
+        let Some(app) = self.app(connection.app_id) else { return Join::Gone };
+        let mut app = app.lock();
+        let app = &mut *app;
+        let Some(seat) = app.connections.get_mut(&connection.id) else { return Join::Gone };
+        if seat.groups.contains(group) {
+            return Join::Already;
+        }
+        if reached(seat.groups.len(), caps.groups) {
+            return Join::Full(Full::Connection);
+        }
+        let crowd = app.groups.get(group).map_or(0, |crowd| crowd.members.len());
+        if reached(crowd, caps.members) {
+            return Join::Full(Full::Group);
+        }
+        seat.groups.insert(group.clone());
+        app.groups.entry(group.clone()).or_default().add(connection);
+        Join::Joined
+    }
+
+    /// Takes a connection out of a group. False: it was no member.
+    pub(crate) fn leave(&self, app: AppId, id: ConnectionId, group: &GroupName) -> bool {
+        self.read(app, |app| {
+            let left = app.connections.get_mut(&id).is_some_and(|seat| seat.groups.remove(group));
+            if left {
+                part(&mut app.groups, group, id);
+            }
+            left
+        })
+    }
+
+    /// The members of a group.
+    pub(crate) fn members(&self, app: AppId, group: &GroupName) -> Members {
+        self.read(app, |app| app.groups.get_mut(group).map(Crowd::list).unwrap_or_default())
+    }
+
+    /// Whether a group has members.
+    pub(crate) fn group_exists(&self, app: AppId, group: &GroupName) -> bool {
+        self.read(app, |app| app.groups.contains_key(group))
+    }
+
+    /// The names of at most `most` groups after `after`, in order.
+    pub(crate) fn groups(&self, app: AppId, after: Option<&str>, most: usize) -> Vec<GroupName> {
+        self.read(app, |app| {
+            let mut names: Vec<_> =
+                app.groups.keys().filter(|name| after.is_none_or(|after| name.as_str() > after)).cloned().collect();
+            names.sort_unstable();
+            names.truncate(most);
+            names
+        })
+    }
+
+    /// The groups that an endpoint's connections are in.
+    pub(crate) fn groups_of(&self, app: AppId, endpoint: &EndpointId) -> HashSet<GroupName> {
+        self.read(app, |app| {
+            let connections = app.endpoints.get(endpoint).into_iter().flatten();
+            connections
+                .filter_map(|connection| app.connections.get(&connection.id))
+                .flat_map(|seat| seat.groups.iter().cloned())
+                .collect()
+        })
+    }
+
+    /// Ends a group: nobody is a member any more. Returns who was.
+    pub(crate) fn end_group(&self, app: AppId, group: &GroupName) -> Members {
+        self.read(app, |app| {
+            let Some(mut crowd) = app.groups.remove(group) else { return Members::default() };
+            for id in crowd.members.keys() {
+                if let Some(seat) = app.connections.get_mut(id) {
+                    seat.groups.remove(group);
+                }
+            }
+            crowd.list()
+        })
+    }
+
+    /// Notes what a connection says of its availability. False: it is gone.
+    pub(crate) fn set_presence(&self, app: AppId, id: ConnectionId, presence: Presence) -> bool {
+        self.read(app, |app| app.connections.get_mut(&id).map(|seat| seat.presence = Some(presence)).is_some())
+    }
+
+    /// Lets a connection observe endpoints and returns the presence of each, of the same moment.
+    pub(crate) fn observe(
+        &self,
+        connection: &Arc<Connection>,
+        endpoints: Vec<EndpointId>,
+    ) -> Result<Vec<(EndpointId, Presences)>, Full> {
+        let Some(app) = self.app(connection.app_id) else { return Ok(Vec::new()) };
+        let mut app = app.lock();
+        let app = &mut *app;
+        let Some(seat) = app.connections.get_mut(&connection.id) else { return Ok(Vec::new()) };
+        for endpoint in &endpoints {
+            if seat.observed.contains(endpoint) {
+                continue;
+            }
+            if seat.observed.len() >= OBSERVED_MAX {
+                return Err(Full::Connection);
+            }
+            seat.observed.insert(endpoint.clone());
+            app.observers.entry(endpoint.clone()).or_default().add(connection);
+        }
+        let found = endpoints.into_iter().map(|endpoint| {
+            let presences = app.presences(&endpoint);
+            (endpoint, presences)
+        });
+        Ok(found.collect())
+    }
+
+    /// Notes that a connection answered a session of a call.
+    pub(crate) fn note_answer(&self, connection: &Connection, session: &str) {
+        if session.len() > SESSION_LEN_MAX {
+            return;
+        }
+        self.read(connection.app_id, |app| {
+            let Some(seat) = app.connections.get_mut(&connection.id) else { return };
+            if seat.answered.len() >= ANSWERED_MAX {
+                seat.answered.remove(0);
+            }
+            seat.answered.push(session.into());
+        });
+    }
+
+    /// Whether a connection answered that session of a call.
+    pub(crate) fn answered(&self, connection: &Connection, session: &str) -> bool {
+        self.read(connection.app_id, |app| {
+            let seat = app.connections.get(&connection.id);
+            seat.is_some_and(|seat| seat.answered.iter().any(|answered| **answered == *session))
+        })
+    }
+
+    /// Who observes an endpoint.
+    pub(crate) fn observers(&self, app: AppId, endpoint: &EndpointId) -> Members {
+        self.read(app, |app| app.observers.get_mut(endpoint).map(Crowd::list).unwrap_or_default())
+    }
+}
+
+impl App {
+    fn remove(&mut self, id: ConnectionId) -> Option<Departure> {
+        let seat = self.connections.remove(&id)?;
+        let connection = seat.connection;
+        if let Entry::Occupied(mut siblings) = self.endpoints.entry(connection.endpoint.clone()) {
+            siblings.get_mut().retain(|sibling| sibling.id != id);
+            if siblings.get().is_empty() {
+                siblings.remove();
+            }
+        }
+        for endpoint in &seat.observed {
+            part(&mut self.observers, endpoint, id);
+        }
+        let mut groups = Vec::new();
+        for group in seat.groups {
+            let left = part(&mut self.groups, &group, id);
+            if !left.is_empty() {
+                groups.push((group, left));
+            }
+        }
+        let observers = self.observers.get_mut(&connection.endpoint).map(Crowd::list).unwrap_or_default();
+        Some(Departure { connection, groups, observers })
+    }
+
+    fn presences(&self, endpoint: &EndpointId) -> Presences {
+        let connections = self.endpoints.get(endpoint).into_iter().flatten();
+        let said = |id: &ConnectionId| self.connections.get(id).and_then(|seat| seat.presence.clone());
+        connections.map(|connection| (connection.id, said(&connection.id))).collect()
+    }
+}
+
+/// What a registry holds; zero of everything when everybody has left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Live connections.
+    pub connections: usize,
+    /// Endpoints with at least one.
+    pub endpoints: usize,
+    /// Groups with at least one member.
+    pub groups: usize,
+    /// Memberships.
+    pub members: usize,
+    /// Observations of presence.
+    pub observers: usize,
+}

@@ -1,0 +1,44 @@
+//! `/v1/call-debugs`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use respoke_wire::body::Done;
+use respoke_wire::body::call_debugs::{CallReportView, WriteCallReport};
+use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
+
+use super::answer::{Answer, ListAnswer};
+use super::{Api, app_id, page};
+use crate::call::Call;
+use crate::openapi::{Missing, Refused};
+use crate::problem::Problem;
+
+/// Keeps a report of a call that ended. The JavaScript client sends one after each call.
+#[utoipa::path(
+    post, path = "/v1/call-debugs", tag = "Calls", operation_id = "postCallDebug",
+    request_body = WriteCallReport,
+    responses((status = 200, description = "It is kept", body = Done), Refused),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: WriteCallReport = call.read()?;
+    let app = app_id(body.app_id.as_deref())?;
+    api.broker.report_call(&caller, app, body.endpoint_id.as_deref(), body.debug_data).await?;
+    Ok(Answer(Done::SUCCESS))
+}
+
+/// Lists an app's call reports, newest first.
+#[utoipa::path(
+    get, path = "/v1/call-debugs", tag = "Calls", operation_id = "listCallDebugs",
+    params(PageParams, AppParams),
+    responses((status = 200, description = "A page of them", body = Vec<CallReportView>,
+        headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
+    security(("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<CallReportView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: ListRequest = call.read()?;
+    let found = api.broker.call_reports(&caller, app_id(request.app_id.as_deref())?, page(&request)?).await?;
+    Ok(ListAnswer::of(found, CallReportView::from))
+}

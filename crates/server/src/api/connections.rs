@@ -1,0 +1,116 @@
+//! `/v1/connections`, also served as `/v1/endpointconnections` and `/v1/endpoints/{id}/connections`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use respoke_hub::Connection;
+use respoke_hub::ops::Connect;
+use respoke_wire::body::Done;
+use respoke_wire::body::connections::{ConnectionView, CreateConnection};
+use respoke_wire::body::lists::{AppParams, ListRequest};
+
+use super::answer::Answer;
+use super::{Api, Named};
+use crate::call::{Call, Id};
+use crate::openapi::{Missing, Refused, Unconnected};
+use crate::problem::Problem;
+
+/// Registers the socket that the request comes over as an endpoint's connection.
+///
+/// Over HTTP there is no socket, and the request is refused with `not_connected`.
+#[utoipa::path(
+    post, path = "/v1/connections", tag = "Connections", operation_id = "postConnections",
+    request_body = CreateConnection,
+    responses((status = 200, description = "The connection", body = ConnectionView), Refused, Missing, Unconnected),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<ConnectionView>, Problem> {
+    connect(&api, &call, None).await
+}
+
+/// The same for the endpoint in the path.
+#[utoipa::path(
+    post, path = "/v1/endpoints/{id}/connections", tag = "Connections", operation_id = "postEndpointConnections",
+    params(("id" = String, Path, description = "The endpoint's id")),
+    request_body = CreateConnection,
+    responses((status = 200, description = "The connection", body = ConnectionView), Refused, Missing, Unconnected),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn create_for(
+    State(api): State<Arc<Api>>,
+    Id(id): Id,
+    call: Call,
+) -> Result<Answer<ConnectionView>, Problem> {
+    connect(&api, &call, Some(id)).await
+}
+
+async fn connect(api: &Api, call: &Call, endpoint: Option<String>) -> Result<Answer<ConnectionView>, Problem> {
+    let caller = call.authenticate(api).await?;
+    let body: CreateConnection = call.read()?;
+    let endpoint = endpoint.or(body.endpoint_id);
+    let context = call.context();
+    let named = Named { app: body.app_id.as_deref(), endpoint: endpoint.as_deref(), connection: None };
+    let capabilities = body.capabilities.unwrap_or_default();
+    let request = Connect {
+        client_type: body.client_type,
+        trickle_ice: capabilities.trickle_ice,
+        ice_final_candidates: capabilities.ice_final_candidates,
+    };
+    let connection = api.hub.connect(&named.asker(call, &caller, &context)?, request).await?;
+    if let Some(device) = &body.push_token_id {
+        api.broker.device_connected(connection.app_id, &connection.endpoint, device);
+    }
+    show(api, &connection).await.map(Answer)
+}
+
+/// Ends the caller's own connection, or with an App-Secret or Admin-Token any by its id. The socket stays open.
+#[utoipa::path(
+    delete, path = "/v1/connections/{id}", tag = "Connections", operation_id = "deleteConnection",
+    params(("id" = String, Path, description = "The connection's id, or the caller's endpoint id"), AppParams),
+    responses((status = 200, description = "It is over", body = Done), Refused, Missing),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: ListRequest = call.read()?;
+    let context = call.context();
+    let named = Named { app: request.app_id.as_deref(), ..Named::default() };
+    api.hub.disconnect(&named.asker(&call, &caller, &context)?, &id).await?;
+    Ok(Answer(Done::SUCCESS))
+}
+
+/// Lists live connections of the app, or of one endpoint.
+#[utoipa::path(
+    get, path = "/v1/connections", tag = "Connections", operation_id = "listConnections",
+    params(AppParams, ("endpointId" = Option<String>, Query, description = "Only this endpoint's")),
+    responses((status = 200, description = "All of them", body = Vec<ConnectionView>), Refused, Missing),
+    security(("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Vec<ConnectionView>>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: ListRequest = call.read()?;
+    let context = call.context();
+    let named = Named { app: request.app_id.as_deref(), endpoint: request.endpoint_id.as_deref(), connection: None };
+    let found = api.hub.connections(&named.asker(&call, &caller, &context)?).await?;
+    let mut shown = Vec::with_capacity(found.len());
+    for connection in found {
+        shown.push(show(&api, &connection).await?);
+    }
+    Ok(Answer(shown))
+}
+
+async fn show(api: &Api, connection: &Connection) -> Result<ConnectionView, Problem> {
+    let account_id = api.broker.account_of(connection.app_id).await?;
+    Ok(ConnectionView {
+        id: connection.id,
+        app_id: connection.app_id,
+        account_id,
+        endpoint_id: connection.endpoint.clone(),
+        role_id: connection.role_id,
+        ip_address: connection.address.to_string(),
+        client_type: connection.client_type.clone(),
+        trickle_ice: connection.trickle_ice,
+        ice_final_candidates: connection.ice_final_candidates,
+        kind: "websocket",
+    })
+}

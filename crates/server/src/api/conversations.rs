@@ -1,0 +1,56 @@
+//! `/v1/endpoints/{id}/conversations`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use respoke_core::ops::MarkRead;
+use respoke_wire::body::Done;
+use respoke_wire::body::conversations::{ConversationView, WriteReadMarks};
+use respoke_wire::body::lists::{AppParams, ListRequest};
+
+use super::answer::Answer;
+use super::{Api, app_id};
+use crate::call::{Call, Id};
+use crate::openapi::Refused;
+use crate::problem::Problem;
+
+/// Lists an endpoint's conversations, those with the newest messages first, at most 200.
+///
+/// A conversation is a group with kept messages that the endpoint wrote to, marked as read, or is in. An App-Token
+/// reads its own endpoint's.
+#[utoipa::path(
+    get, path = "/v1/endpoints/{id}/conversations", tag = "Groups", operation_id = "getConversations",
+    params(("id" = String, Path, description = "The endpoint's id"), AppParams),
+    responses((status = 200, description = "The conversations", body = Vec<ConversationView>), Refused),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Id(id): Id,
+    call: Call,
+) -> Result<Answer<Vec<ConversationView>>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: ListRequest = call.read()?;
+    let app = app_id(request.app_id.as_deref())?;
+    let found = api.broker.conversations(&caller, app, &id, |app, endpoint| api.hub.groups_of(app, endpoint)).await?;
+    Ok(Answer(found.into_iter().map(ConversationView::from).collect()))
+}
+
+/// Marks groups as read up to an instant. A mark never goes back.
+///
+/// Groups of which nothing is kept, or that the caller may not join, are passed over.
+#[utoipa::path(
+    put, path = "/v1/endpoints/{id}/conversations", tag = "Groups", operation_id = "putConversations",
+    params(("id" = String, Path, description = "The endpoint's id")),
+    request_body = WriteReadMarks,
+    responses((status = 200, description = "They are marked", body = Done), Refused),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn mark_read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: WriteReadMarks = call.read()?;
+    let app = app_id(body.app_id.as_deref())?;
+    let marks = body.groups.map(|groups| groups.into_iter().map(MarkRead::from).collect());
+    api.broker.mark_read(&caller, app, &id, marks).await?;
+    Ok(Answer(Done::SUCCESS))
+}

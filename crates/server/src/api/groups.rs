@@ -1,0 +1,200 @@
+//! `/v1/groups` and `/v1/channels`: the same groups, as different clients call them.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use respoke_core::id::GroupName;
+use respoke_core::page::Page;
+use respoke_core::refusal::Refusal;
+use respoke_hub::ops::Publish;
+use respoke_wire::body::Done;
+use respoke_wire::body::groups::{GroupView, MemberView, Membership, NameGroup, PublishMessage, Sent};
+use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
+
+use super::answer::{Answer, ListAnswer};
+use super::{Api, Named, page};
+use crate::call::{Call, Id};
+use crate::openapi::{Missing, Refused, Unconnected};
+use crate::problem::Problem;
+
+/// Lists the app's groups by name.
+#[utoipa::path(
+    get, path = "/v1/groups", tag = "Groups", operation_id = "listGroups",
+    params(PageParams, AppParams),
+    responses((status = 200, description = "A page of them", body = Vec<GroupView>,
+        headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<GroupView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: ListRequest = call.read()?;
+    let page = page(&request)?;
+    let context = call.context();
+    let named = Named { app: request.app_id.as_deref(), ..Named::default() };
+    let after = page.after.as_deref().map(decode_cursor).transpose()?;
+    let asker = named.asker(&call, &caller, &context)?;
+    let mut items = api.hub.groups(&asker, after.as_deref(), page.limit + 1).await?;
+    let more = items.len() > page.limit;
+    items.truncate(page.limit);
+    let next = items.last().filter(|_| more).map(encode_cursor);
+    Ok(ListAnswer::of(Page { items, next }, GroupView::from))
+}
+
+/// Joins groups: the caller's connection becomes a member, and each group comes into being with its first.
+#[utoipa::path(
+    post, path = "/v1/groups", tag = "Groups", operation_id = "postGroups",
+    request_body = Membership,
+    responses((status = 200, description = "It is a member", body = Done), Refused, Missing, Unconnected),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn join_many(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+    change(&api, &call, None, Change::Join).await
+}
+
+/// Joins one group.
+#[utoipa::path(
+    post, path = "/v1/groups/{id}", tag = "Groups", operation_id = "postGroup",
+    params(("id" = String, Path, description = "The group")),
+    request_body = Membership,
+    responses((status = 200, description = "It is a member", body = Done), Refused, Missing, Unconnected),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn join(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+    change(&api, &call, Some(id), Change::Join).await
+}
+
+/// Leaves groups.
+#[utoipa::path(
+    delete, path = "/v1/groups", tag = "Groups", operation_id = "deleteGroups",
+    responses((status = 200, description = "It is no member", body = Done), Refused, Missing, Unconnected),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn leave_many(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+    change(&api, &call, None, Change::Leave).await
+}
+
+/// Leaves one group.
+#[utoipa::path(
+    delete, path = "/v1/channels/{id}/subscribers", tag = "Groups", operation_id = "deleteChannelSubscribers",
+    params(("id" = String, Path, description = "The group")),
+    responses((status = 200, description = "It is no member", body = Done), Refused, Missing, Unconnected),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn leave(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+    change(&api, &call, Some(id), Change::Leave).await
+}
+
+enum Change {
+    Join,
+    Leave,
+}
+
+async fn change(api: &Api, call: &Call, group: Option<String>, change: Change) -> Result<Answer<Done>, Problem> {
+    let caller = call.authenticate(api).await?;
+    let body: Membership = call.read()?;
+    let names = match group {
+        Some(group) => vec![group],
+        None => body.groups.ok_or_else(|| Refusal::missing("groups"))?,
+    };
+    let groups = names.iter().map(|name| group_name(name)).collect::<Result<Vec<_>, _>>()?;
+    let context = call.context();
+    let named = Named {
+        app: body.app_id.as_deref(),
+        endpoint: body.endpoint_id.as_deref(),
+        connection: body.connection_id.as_deref(),
+    };
+    let asker = named.asker(call, &caller, &context)?;
+    match change {
+        Change::Join => api.hub.join(&asker, &groups).await?,
+        Change::Leave => api.hub.leave(&asker, &groups).await?,
+    }
+    Ok(Answer(Done::SUCCESS))
+}
+
+/// Ends a group: every member leaves it.
+#[utoipa::path(
+    delete, path = "/v1/groups/{id}", tag = "Groups", operation_id = "deleteGroup",
+    params(("id" = String, Path, description = "The group"), AppParams),
+    responses((status = 200, description = "It is over", body = Done), Refused, Missing),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: ListRequest = call.read()?;
+    let context = call.context();
+    let named = Named { app: request.app_id.as_deref(), ..Named::default() };
+    api.hub.end_group(&named.asker(&call, &caller, &context)?, &group_name(&id)?).await?;
+    Ok(Answer(Done::SUCCESS))
+}
+
+/// Lists the members of a group, one a connection; also served as `/v1/channels/{id}/subscribers`.
+#[utoipa::path(
+    get, path = "/v1/groups/{id}", tag = "Groups", operation_id = "getGroup",
+    params(("id" = String, Path, description = "The group"), AppParams),
+    responses((status = 200, description = "All of them", body = Vec<MemberView>), Refused, Missing),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn members(
+    State(api): State<Arc<Api>>,
+    Id(id): Id,
+    call: Call,
+) -> Result<Answer<Vec<MemberView>>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: ListRequest = call.read()?;
+    let context = call.context();
+    let named = Named { app: request.app_id.as_deref(), ..Named::default() };
+    let members = api.hub.members(&named.asker(&call, &caller, &context)?, &group_name(&id)?).await?;
+    let show = |member: &Arc<respoke_hub::Connection>| MemberView {
+        endpoint_id: member.endpoint.clone(),
+        connection_id: member.id,
+    };
+    Ok(Answer(members.iter().map(show).collect()))
+}
+
+/// Publishes to a group; also served as `/v1/channels/{id}/publish`.
+#[utoipa::path(
+    post, path = "/v1/groups/{id}/publish", tag = "Groups", operation_id = "postGroupPublish",
+    params(("id" = String, Path, description = "The group")),
+    request_body = PublishMessage,
+    responses((status = 200, description = "It was handed to every member", body = Sent), Refused, Missing),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn publish(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Sent>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: PublishMessage = call.read()?;
+    let message = body.message.ok_or_else(|| Refusal::missing("message"))?;
+    let context = call.context();
+    let named = Named { app: body.app_id.as_deref(), endpoint: body.endpoint_id.as_deref(), connection: None };
+    let request = Publish { message, persist: body.persist == Some(true) };
+    let id = api.hub.publish(&named.asker(&call, &caller, &context)?, &group_name(&id)?, request).await?;
+    Ok(Answer(Sent::from(id)))
+}
+
+/// Answers the group of a name. It comes into being with its first member.
+#[utoipa::path(
+    post, path = "/v1/channels", tag = "Groups", operation_id = "postChannels",
+    request_body = NameGroup,
+    responses((status = 200, description = "The group", body = GroupView), Refused),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn name(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<GroupView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    api.broker.rights(&caller).await?;
+    let body: NameGroup = call.read()?;
+    let name = body.name.ok_or_else(|| Refusal::missing("name"))?;
+    Ok(Answer(GroupView::from(group_name(&name)?)))
+}
+
+pub(super) fn group_name(text: &str) -> Result<GroupName, Refusal> {
+    GroupName::parse(text).map_err(|problem| Refusal::field("group", problem))
+}
+
+/// A cursor is a header's value, and a group's name is any text.
+fn encode_cursor(name: &GroupName) -> String {
+    data_encoding::BASE64URL_NOPAD.encode(name.as_str().as_bytes())
+}
+
+fn decode_cursor(cursor: &str) -> Result<String, Refusal> {
+    let bytes = data_encoding::BASE64URL_NOPAD.decode(cursor.as_bytes()).ok();
+    bytes.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(|| Refusal::field("cursor", "is not one of ours"))
+}

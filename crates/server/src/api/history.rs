@@ -1,0 +1,77 @@
+//! `/v1/groups/{id}/history`, `/v1/group-history-search` and `/v1/group-histories`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use respoke_wire::body::history::{Histories, PubsubEventShape, ReadHistory, SearchHistory, events};
+use serde_json::value::RawValue;
+
+use super::answer::Answer;
+use super::{Api, app_id};
+use crate::call::{Call, Id};
+use crate::openapi::Refused;
+use crate::problem::Problem;
+
+/// Reads what was said in a group, newest first. Only messages that were published with `persist` are kept.
+///
+/// It needs the right to join the group. For earlier messages give the `timestamp` of the last one as `before`; a page
+/// may be a little shorter than `limit`, so that messages of one millisecond stay together.
+#[utoipa::path(
+    get, path = "/v1/groups/{id}/history", tag = "Groups", operation_id = "getGroupHistory",
+    params(
+        ("id" = String, Path, description = "The group's name"),
+        ("limit" = Option<u64>, Query, description = "At most this many messages, brought within 1 and 200; 50 by default"),
+        ("before" = Option<f64>, Query, description = "Only what was said before this: milliseconds since the epoch, or RFC 3339 text"),
+    ),
+    responses((status = 200, description = "The messages", body = Vec<PubsubEventShape>), Refused),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn read(
+    State(api): State<Arc<Api>>,
+    Id(id): Id,
+    call: Call,
+) -> Result<Answer<Vec<Box<RawValue>>>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: ReadHistory = call.read()?;
+    let app = app_id(request.app_id.as_deref())?;
+    let found = api.broker.history(&caller, app, &id, request.before, request.limit).await?;
+    Ok(Answer(events(found)))
+}
+
+/// Reads the newest messages of many groups at once: an object of lists, newest first, by group.
+///
+/// It needs the right to join each of the groups.
+#[utoipa::path(
+    post, path = "/v1/group-history-search", tag = "Groups", operation_id = "postGroupHistorySearch",
+    request_body = SearchHistory,
+    responses((status = 200, description = "The messages by group", body = HashMap<String, Vec<PubsubEventShape>>), Refused),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn search(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Histories>, Problem> {
+    answer(&api, &call).await
+}
+
+/// The same for older clients, which name the groups in the query.
+#[utoipa::path(
+    get, path = "/v1/group-histories", tag = "Groups", operation_id = "getGroupHistories",
+    params(
+        ("groupIds" = Vec<String>, Query, description = "Which groups; the name is repeated"),
+        ("limit" = Option<u64>, Query, description = "At most this many messages of each group, and 1,000 together; 1 by default"),
+    ),
+    responses((status = 200, description = "The messages by group", body = HashMap<String, Vec<PubsubEventShape>>), Refused),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn search_by_query(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Histories>, Problem> {
+    answer(&api, &call).await
+}
+
+async fn answer(api: &Api, call: &Call) -> Result<Answer<Histories>, Problem> {
+    let caller = call.authenticate(api).await?;
+    let request: SearchHistory = call.read()?;
+    // Of a name that the query repeats, the body was read with the last value alone.
+    let repeated = call.query_values("groupIds");
+    let groups = if repeated.len() > 1 { Some(repeated) } else { request.group_ids };
+    let app = app_id(request.app_id.as_deref())?;
+    let found = api.broker.search_history(&caller, app, groups, request.limit).await?;
+    Ok(Answer(Histories(found)))
+}

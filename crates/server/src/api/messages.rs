@@ -1,0 +1,41 @@
+//! `/v1/messages`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use respoke_core::refusal::Refusal;
+use respoke_hub::ops::Message;
+use respoke_wire::body::groups::Sent;
+use respoke_wire::body::messages::SendMessage;
+
+use super::answer::Answer;
+use super::{Api, Named, connection_id, endpoint_id, given};
+use crate::call::Call;
+use crate::openapi::{Missing, Refused};
+use crate::problem::Problem;
+
+/// Sends a message to all connections of an endpoint. One that has none gets nothing, which is no error.
+#[utoipa::path(
+    post, path = "/v1/messages", tag = "Messages", operation_id = "postMessages",
+    request_body = SendMessage,
+    responses((status = 200, description = "It was handed to every connection", body = Sent), Refused, Missing),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Sent>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: SendMessage = call.read()?;
+    let to = given(body.to.as_deref());
+    Refusal::require(&[("to", to.is_some()), ("message", body.message.is_some())])?;
+    let (Some(to), Some(text)) = (to, body.message) else { return Err(Refusal::missing("message").into()) };
+    let to_connection = given(body.to_connection.as_deref()).or(given(body.connection_id.as_deref()));
+    let message = Message {
+        to: endpoint_id(to)?,
+        to_connection: to_connection.map(connection_id).transpose()?,
+        body: text,
+        cc_self: body.cc_self == Some(true),
+    };
+    let context = call.context();
+    let named = Named { app: body.app_id.as_deref(), endpoint: body.endpoint_id.as_deref(), connection: None };
+    let id = api.hub.send(&named.asker(&call, &caller, &context)?, message).await?;
+    Ok(Answer(Sent::from(id)))
+}

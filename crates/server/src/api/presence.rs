@@ -1,0 +1,55 @@
+//! `/v1/presence` and `/v1/presenceobservers`, also served as `/v1/presence-observers`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use respoke_core::event::Presence;
+use respoke_core::refusal::Refusal;
+use respoke_wire::body::Done;
+use respoke_wire::body::presence::{ConnectionState, ObservePresence, PresenceSnapshot, SetPresence};
+
+use super::answer::Answer;
+use super::{Api, Named, endpoint_id};
+use crate::call::Call;
+use crate::openapi::{Missing, Refused, Unconnected};
+use crate::problem::Problem;
+
+/// Says the presence of the caller's connection; its observers are told.
+#[utoipa::path(
+    post, path = "/v1/presence", tag = "Presence", operation_id = "postPresence",
+    request_body = SetPresence,
+    responses((status = 200, description = "Observers were told", body = Done), Refused, Missing, Unconnected),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn set(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: SetPresence = call.read()?;
+    let said = body.presence.ok_or_else(|| Refusal::missing("presence"))?;
+    let kind = said.kind.ok_or_else(|| Refusal::missing("presence.type"))?;
+    let presence = Presence { kind, show: said.show, status: said.status };
+    let context = call.context();
+    let named = Named { app: body.app_id.as_deref(), endpoint: body.endpoint_id.as_deref(), connection: None };
+    api.hub.set_presence(&named.asker(&call, &caller, &context)?, presence).await?;
+    Ok(Answer(Done::SUCCESS))
+}
+
+/// Observes the presence of endpoints from now on, and answers what it is at present.
+#[utoipa::path(
+    post, path = "/v1/presenceobservers", tag = "Presence", operation_id = "postPresenceObservers",
+    request_body = ObservePresence,
+    responses((status = 200, description = "The presence of each", body = Vec<PresenceSnapshot>), Refused, Missing, Unconnected),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn observe(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Vec<PresenceSnapshot>>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: ObservePresence = call.read()?;
+    let names = body.endpoint_list.ok_or_else(|| Refusal::missing("endpointList"))?;
+    let endpoints = names.iter().map(|name| endpoint_id(name)).collect::<Result<Vec<_>, _>>()?;
+    let context = call.context();
+    let found = api.hub.observe(&Named::default().asker(&call, &caller, &context)?, endpoints).await?;
+    let snapshots = found.into_iter().map(|(endpoint_id, presences)| PresenceSnapshot {
+        endpoint_id,
+        connection_states: presences.into_iter().map(|(id, said)| (id, ConnectionState::from(said))).collect(),
+    });
+    Ok(Answer(snapshots.collect()))
+}

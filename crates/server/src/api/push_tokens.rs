@@ -1,0 +1,79 @@
+//! `/v1/connections/{id}/push-token`. Which connection it is said through is no matter: the device is its endpoint's.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use respoke_core::ops::RegisterPushToken;
+use respoke_wire::body::Done;
+use respoke_wire::body::push_tokens::{PushTokenView, WritePushToken};
+
+use super::answer::Answer;
+use super::{Api, app_id};
+use crate::call::{Call, Ids};
+use crate::openapi::Refused;
+use crate::problem::Problem;
+
+/// Registers a device, so that its endpoint is reached without a connection.
+///
+/// A device is one endpoint's: what it was registered as before is forgotten.
+#[utoipa::path(
+    post, path = "/v1/connections/{id}/push-token", tag = "Push tokens", operation_id = "postPushToken",
+    params(("id" = String, Path, description = "The connection's id; not looked at")),
+    request_body = WritePushToken,
+    responses((status = 200, description = "It is registered", body = PushTokenView), Refused),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<PushTokenView>, Problem> {
+    register(&api, &call, None).await
+}
+
+/// Registers a device anew, with another token or for another endpoint. An id that is not known is taken as it is.
+#[utoipa::path(
+    put, path = "/v1/connections/{id}/push-token/{push_token_id}", tag = "Push tokens", operation_id = "putPushToken",
+    params(
+        ("id" = String, Path, description = "The connection's id; not looked at"),
+        ("push_token_id" = String, Path, description = "The push token's `id`"),
+    ),
+    request_body = WritePushToken,
+    responses((status = 200, description = "It is registered; its `id` is told again", body = PushTokenView), Refused),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn replace(
+    State(api): State<Arc<Api>>,
+    Ids(_, id): Ids,
+    call: Call,
+) -> Result<Answer<PushTokenView>, Problem> {
+    register(&api, &call, Some(id)).await
+}
+
+async fn register(api: &Api, call: &Call, id: Option<String>) -> Result<Answer<PushTokenView>, Problem> {
+    let caller = call.authenticate(api).await?;
+    let body: WritePushToken = call.read()?;
+    let request = RegisterPushToken {
+        app_id: app_id(body.app_id.as_deref())?,
+        endpoint_id: body.endpoint_id,
+        id,
+        service: body.service,
+        text: body.token,
+    };
+    Ok(Answer(PushTokenView::from(api.broker.register_push_token(&caller, request).await?)))
+}
+
+/// Forgets a device of the endpoint. One that is not known is no error.
+#[utoipa::path(
+    delete, path = "/v1/connections/{id}/push-token/{push_token_id}", tag = "Push tokens", operation_id = "deletePushToken",
+    params(
+        ("id" = String, Path, description = "The connection's id; not looked at"),
+        ("push_token_id" = String, Path, description = "The push token's `id`"),
+        ("endpointId" = Option<String>, Query, description = "Only if it is this endpoint's; an App-Token's own always"),
+    ),
+    responses((status = 200, description = "It is forgotten", body = Done), Refused),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn remove(State(api): State<Arc<Api>>, Ids(_, id): Ids, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: WritePushToken = call.read()?;
+    let app = app_id(request.app_id.as_deref())?;
+    api.broker.remove_push_token(&caller, app, request.endpoint_id.as_deref(), &id).await?;
+    Ok(Answer(Done::SUCCESS))
+}

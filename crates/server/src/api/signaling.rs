@@ -1,0 +1,52 @@
+//! `/v1/signaling` and what of `/v1/conferences` there is: nothing, without a media mixer.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use respoke_core::refusal::Refusal;
+use respoke_hub::ops::SignalRequest;
+use respoke_wire::body::Done;
+use respoke_wire::body::signaling::SendSignal;
+
+use super::answer::Answer;
+use super::{Api, Named, connection_id, endpoint_id, given};
+use crate::call::Call;
+use crate::openapi::{Missing, Refused};
+use crate::problem::Problem;
+
+/// Relays a step of a call or direct connection to an endpoint.
+///
+/// An offer that nobody can take is refused with 404. Telephones, SIP addresses and conferences have no gateway here.
+#[utoipa::path(
+    post, path = "/v1/signaling", tag = "Signaling", operation_id = "postSignaling",
+    request_body = SendSignal,
+    responses((status = 200, description = "It was handed on", body = Done), Refused, Missing),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: SendSignal = call.read()?;
+    let to = given(body.to.as_deref());
+    Refusal::require(&[("to", to.is_some()), ("signal", body.signal.is_some())])?;
+    let (Some(to), Some(signal)) = (to, body.signal) else { return Err(Refusal::missing("signal").into()) };
+    let signal = SendSignal::object(signal).ok_or_else(|| Refusal::field("signal", "must be a JSON object"))?;
+    let request = SignalRequest {
+        to: endpoint_id(to)?,
+        to_type: body.to_type,
+        from_type: body.from_type,
+        to_connection: given(body.to_connection.as_deref()).map(connection_id).transpose()?,
+        cc_self: body.cc_self == Some(true),
+        signal,
+    };
+    let context = call.context();
+    let named = Named { app: body.app_id.as_deref(), endpoint: body.from.as_deref(), connection: None };
+    api.hub.signal(&named.asker(&call, &caller, &context)?, request).await?;
+    Ok(Answer(Done::SUCCESS))
+}
+
+/// Conferences need a media mixer, which is not there.
+pub(super) async fn conference(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    api.broker.rights(&caller).await?;
+    Err(Refusal::NoGateway.into())
+}

@@ -1,0 +1,38 @@
+//! `/v1/turn`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use respoke_wire::body::lists::AppParams;
+use respoke_wire::body::turn::{AskRelay, RelayView};
+
+use super::answer::Answer;
+use super::{Api, app_id};
+use crate::call::Call;
+use crate::openapi::Refused;
+use crate::problem::Problem;
+
+/// Says which servers help media along: TURN servers with credentials for those whose role has `mediaRelay`, STUN
+/// servers without for everybody else, or where there is no TURN server.
+///
+/// `POST` does the same.
+#[utoipa::path(
+    get, path = "/v1/turn", tag = "Calls", operation_id = "getTurn",
+    params(
+        AppParams,
+        ("endpointId" = Option<String>, Query, description = "For whom; an App-Token's own endpoint by default"),
+    ),
+    responses((status = 200, description = "The servers", body = RelayView), Refused),
+    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn read(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<RelayView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: AskRelay = call.read()?;
+    let app = app_id(request.app_id.as_deref())?;
+    let endpoint = request.endpoint_id.as_deref();
+    let access = api.broker.relay_access(&caller, app, endpoint, &api.relays, call.host()).await?;
+    if access.credentials.is_some() {
+        api.metrics.turn_credentials.inc();
+    }
+    Ok(Answer(RelayView::from(access)))
+}

@@ -1,0 +1,151 @@
+//! Clients by their session ids, from the handshake on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use parking_lot::{Mutex, RwLock};
+use respoke_core::secret::fill_random;
+use respoke_hub::Socket;
+use respoke_wire::ack::AckStyle;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::polling::Polling;
+
+/// Names a client on its way from the handshake to its transport. Whoever knows it can act as the client, so it comes
+/// from the system's generator and is never logged.
+///
+/// # Source
+///
+/// Hex digits: iOS takes neither `:` nor `/` in it, nor the word `error` (section 4.1 of docs/protocol.md).
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Sid([u8; 16]);
+
+impl Sid {
+    fn random() -> Self {
+        let mut bytes = [0; 16];
+        fill_random(&mut bytes);
+        Self(bytes)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let bytes = HEXLOWER.decode(text.as_bytes()).ok()?;
+        bytes.try_into().ok().map(Self)
+    }
+
+    pub(super) fn text(&self) -> String {
+        HEXLOWER.encode(&self.0)
+    }
+}
+
+/// A client that shook hands.
+pub(crate) struct Client {
+    pub(super) sid: Sid,
+    pub(crate) socket: Arc<Socket>,
+    pub(super) style: AckStyle,
+    transport: Mutex<Transport>,
+    opened: Instant,
+    /// Heartbeats sent.
+    heartbeats: AtomicU64,
+}
+
+/// What carries a client's packets. A new one takes the place of the one before: a browser whose websocket never came
+/// up turns to polling under the same session id.
+enum Transport {
+    None,
+    WebSocket(CancellationToken),
+    Polling(Arc<Polling>, CancellationToken),
+}
+
+impl Client {
+    /// Attaches a websocket. The token ends it once another transport takes its place.
+    pub(super) fn attach_websocket(&self, parent: &CancellationToken) -> CancellationToken {
+        let token = parent.child_token();
+        self.replace(Transport::WebSocket(token.clone()));
+        token
+    }
+
+    /// The polling of this client; with the first poll it is attached, and its inbox handed out.
+    pub(super) fn attach_polling(
+        &self,
+        parent: &CancellationToken,
+    ) -> (Arc<Polling>, Option<(mpsc::Receiver<String>, CancellationToken)>) {
+        let mut transport = self.transport.lock();
+        if let Transport::Polling(polling, _) = &*transport {
+            return (polling.clone(), None);
+        }
+        let (polling, inbox) = Polling::new();
+        let (polling, token) = (Arc::new(polling), parent.child_token());
+        let before = std::mem::replace(&mut *transport, Transport::Polling(polling.clone(), token.clone()));
+        drop(transport);
+        before.end();
+        (polling, Some((inbox, token)))
+    }
+
+    /// Ends whatever transport there is.
+    pub(super) fn detach(&self) {
+        self.replace(Transport::None);
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        !matches!(&*self.transport.lock(), Transport::None)
+    }
+
+    fn replace(&self, transport: Transport) {
+        let before = std::mem::replace(&mut *self.transport.lock(), transport);
+        before.end();
+    }
+
+    /// Whether it is time for another heartbeat, which only a websocket gets.
+    pub(super) fn heartbeat_due(&self, now: Instant, interval: Duration) -> bool {
+        if !matches!(&*self.transport.lock(), Transport::WebSocket(_)) {
+            return false;
+        }
+        let elapsed = now.duration_since(self.opened).as_secs() / interval.as_secs().max(1);
+        self.heartbeats.fetch_max(elapsed, Ordering::Relaxed) < elapsed
+    }
+}
+
+impl Transport {
+    fn end(self) {
+        match self {
+            Self::None => {}
+            Self::WebSocket(token) | Self::Polling(_, token) => token.cancel(),
+        }
+    }
+}
+
+/// All clients of this node.
+#[derive(Default)]
+pub(super) struct Clients(RwLock<HashMap<Sid, Arc<Client>>>);
+
+impl Clients {
+    pub(super) fn add(&self, socket: Arc<Socket>, style: AckStyle) -> Arc<Client> {
+        let client = Arc::new(Client {
+            sid: Sid::random(),
+            socket,
+            style,
+            transport: Mutex::new(Transport::None),
+            opened: Instant::now(),
+            heartbeats: AtomicU64::new(0),
+        });
+        self.0.write().insert(client.sid.clone(), client.clone());
+        client
+    }
+
+    pub(super) fn find(&self, sid: &str) -> Option<Arc<Client>> {
+        self.0.read().get(&Sid::parse(sid)?).cloned()
+    }
+
+    pub(super) fn forget(&self, client: &Client) {
+        self.0.write().remove(&client.sid);
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Client>> {
+        self.0.read().values().cloned().collect()
+    }
+}

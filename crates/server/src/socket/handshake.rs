@@ -1,0 +1,90 @@
+//! The handshake: a credential for a session id.
+
+use std::time::Instant;
+
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, ORIGIN, RETRY_AFTER};
+use http::{HeaderValue, Method, StatusCode};
+use respoke_core::ops::{Caller, Credential};
+use respoke_core::refusal::Refusal;
+use respoke_hub::Opening;
+use respoke_wire::ack::AckStyle;
+use respoke_wire::payload;
+
+use super::{Knock, Sockets, plain};
+use crate::call::{handshake_credential, host_of};
+
+impl Sockets {
+    /// Answers `<sid>:<heartbeat timeout>:<close timeout>:<transports>`.
+    pub(super) async fn handshake<B>(&self, knock: &Knock<B>) -> Response {
+        let uri = knock.request.uri();
+        let query = uri.query().unwrap_or_default();
+        let jsonp = form_urlencoded::parse(query.as_bytes())
+            .find(|(name, _)| name == "jsonp" && self.settings.jsonp)
+            .and_then(|(_, index)| payload::jsonp_index(&index));
+        let answer = |status, text: String| match jsonp {
+            None => plain(status, text.into()),
+            Some(index) if status == StatusCode::OK => script(payload::jsonp(index, text.as_bytes())),
+            // A script that is answered with an error is not run.
+            Some(index) => script(payload::jsonp_error(index, &text)),
+        };
+        let refuse = |status, text: &str| answer(status, text.to_owned());
+        if !matches!(*knock.request.method(), Method::GET | Method::POST) {
+            return refuse(StatusCode::METHOD_NOT_ALLOWED, "handshake error");
+        }
+        let headers = knock.request.headers();
+        let credential = handshake_credential(headers, uri.query());
+        let caller = match self.api.broker.authenticate(&credential, &knock.address.to_string()).await {
+            Ok(caller) => caller,
+            Err(Refusal::Unauthenticated) => {
+                let wait = self.api.throttle.credential_failed(knock.address, Instant::now());
+                let mut refused = answer(StatusCode::FORBIDDEN, UNAUTHORIZED.to_owned());
+                if let Some(wait) = wait {
+                    refused.headers_mut().insert(RETRY_AFTER, (wait.as_secs() + 1).into());
+                }
+                return refused;
+            }
+            Err(refusal) => {
+                tracing::error!(error = &refusal as &dyn std::error::Error, "a handshake failed");
+                return refuse(StatusCode::INTERNAL_SERVER_ERROR, FAULT);
+            }
+        };
+        if matches!(credential, Credential::None) {
+            return refuse(StatusCode::FORBIDDEN, UNAUTHORIZED);
+        }
+        let origin = headers.get(ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned());
+        if let (Caller::Endpoint { app, .. }, Some(origin)) = (&caller, &origin)
+            && !app.settings.permits_origin(origin)
+        {
+            return refuse(StatusCode::FORBIDDEN, UNAUTHORIZED);
+        }
+        if let Err(limited) = self.api.limits.check(&caller, None, knock.address) {
+            let mut refused = answer(StatusCode::TOO_MANY_REQUESTS, FAULT.to_owned());
+            refused.headers_mut().insert(RETRY_AFTER, (limited.retry_after.as_secs() + 1).into());
+            return refused;
+        }
+        let host = host_of(headers, uri).map(str::to_owned);
+        let opening = Opening { credential, caller, address: knock.address, origin, host };
+        let Some(socket) = self.hub.open(opening) else {
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, FAULT);
+        };
+        let client = self.clients.add(socket, AckStyle::of_handshake(query));
+        let timeout = self.settings.heartbeat_timeout.as_secs();
+        let transports =
+            if self.settings.jsonp { "websocket,xhr-polling,jsonp-polling" } else { "websocket,xhr-polling" };
+        answer(StatusCode::OK, format!("{}:{timeout}:{timeout}:{transports}", client.sid.text()))
+    }
+}
+
+const UNAUTHORIZED: &str = "handshake unauthorized";
+const FAULT: &str = "handshake error";
+
+/// A script for a page.
+pub(super) fn script(script: Bytes) -> Response {
+    let mut response = plain(StatusCode::OK, script);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/javascript; charset=UTF-8"));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,229 @@
+//! The socket door: Socket.IO 0.9 as existing clients speak it, under `/socket.io/1`.
+//!
+//! A client shakes hands over HTTP, gets a session id, and opens a transport with it. Its requests then come as events
+//! and take the way of every HTTP request (`door.rs`), so neither door decides anything. What is for it waits in its
+//! socket's outbox, from which the transport writes.
+//!
+//! Invariant: a client's requests are answered in the order they came, and none is dropped halfway.
+//!
+//! # Source
+//!
+//! Section 4 of docs/protocol.md.
+
+mod client;
+mod dispatch;
+mod handshake;
+mod polling;
+mod websocket;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, VARY,
+};
+use http::{HeaderValue, Method, StatusCode};
+use respoke_hub::Hub;
+use respoke_wire::close::Close;
+use respoke_wire::frame;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) use client::Client;
+use client::Clients;
+
+use crate::api::Api;
+use crate::door::Door;
+use crate::run::Place;
+
+/// Where the door is.
+const ROOT: &str = "/socket.io/1";
+
+/// How sockets are treated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SocketSettings {
+    /// Between two heartbeats.
+    pub(crate) heartbeat_interval: Duration,
+    /// How long a client may be silent.
+    pub(crate) heartbeat_timeout: Duration,
+    /// How long a write may make no progress.
+    pub(crate) write_timeout: Duration,
+    /// Whether jsonp-polling is offered.
+    pub(crate) jsonp: bool,
+}
+
+/// The sockets of this node, as Socket.IO sees them.
+pub(crate) struct Sockets {
+    pub(crate) hub: Arc<Hub>,
+    api: Arc<Api>,
+    clients: Clients,
+    settings: SocketSettings,
+    tasks: TaskTracker,
+    /// Ends the transports that did not end by themselves.
+    hard: CancellationToken,
+}
+
+impl std::fmt::Debug for Sockets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sockets").finish_non_exhaustive()
+    }
+}
+
+/// Whether a path is the socket door's.
+pub(crate) fn is_socket_path(path: &str) -> bool {
+    path.strip_prefix(ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A request to the door, from whom, on which connection.
+pub(crate) struct Knock<B> {
+    pub(crate) request: http::Request<B>,
+    pub(crate) address: IpAddr,
+    pub(crate) place: Arc<Place>,
+}
+
+impl Sockets {
+    pub(crate) fn new(hub: Arc<Hub>, api: Arc<Api>, settings: SocketSettings) -> Self {
+        let (tasks, hard) = (TaskTracker::new(), CancellationToken::new());
+        Self { hub, api, clients: Clients::default(), settings, tasks, hard }
+    }
+
+    /// Answers a request under [`ROOT`].
+    pub(crate) async fn serve<B>(self: &Arc<Self>, door: &Arc<Door>, knock: Knock<B>) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        let origin = knock.request.headers().get(ORIGIN).filter(|origin| !origin.is_empty()).cloned();
+        let mut response =
+            if knock.request.method() == Method::OPTIONS { preflight() } else { self.route(door, knock).await };
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(origin) = origin {
+            // Browsers ask with credentials here, and then take no `*`.
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            headers.append(VARY, HeaderValue::from_static("Origin"));
+        }
+        response
+    }
+
+    async fn route<B>(self: &Arc<Self>, door: &Arc<Door>, knock: Knock<B>) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        // Owned, because the request goes on; a transport's name and a session id are short.
+        let rest = knock.request.uri().path().get(ROOT.len()..).unwrap_or_default().to_owned();
+        let mut parts = rest.trim_end_matches('/').split('/').skip(1);
+        let (transport, sid, more) = (parts.next(), parts.next(), parts.next());
+        let wants_out = knock
+            .request
+            .uri()
+            .query()
+            .is_some_and(|query| form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "disconnect"));
+        match (transport, sid, more) {
+            (None | Some(""), None, None) => self.handshake(&knock).await,
+            (Some(_), Some(sid), None) if wants_out => {
+                if let Some(client) = self.clients.find(sid) {
+                    self.leave(&client, Close::Left);
+                }
+                text(StatusCode::OK, "")
+            }
+            (Some("websocket"), Some(sid), None) => self.upgrade(door, sid, knock),
+            (Some("xhr-polling"), Some(sid), None) => self.poll(door, sid, knock, polling::Wrapping::Bare).await,
+            (Some("jsonp-polling"), Some(sid), None) if self.settings.jsonp => {
+                self.poll(door, sid, knock, polling::Wrapping::Script).await
+            }
+            _ => text(StatusCode::NOT_FOUND, "transport not supported"),
+        }
+    }
+
+    /// Ends a client: its socket, its transport, its session id.
+    fn leave(&self, client: &Client, why: Close) {
+        self.hub.close(&client.socket, why);
+        client.detach();
+        self.clients.forget(client);
+    }
+
+    /// Starts what runs beside the sockets, on `tasks` and until `stop`.
+    pub(crate) fn keep(self: &Arc<Self>, tasks: &TaskTracker, stop: &CancellationToken) {
+        tasks.spawn(self.clone().tick(stop.clone()));
+        let (hub, stopped) = (self.hub.clone(), stop.clone());
+        tasks.spawn(async move { stopped.run_until_cancelled(hub.judge()).await });
+        let (hub, stopped) = (self.hub.clone(), stop.clone());
+        tasks.spawn(async move { stopped.run_until_cancelled(hub.announce_departures()).await });
+    }
+
+    /// Once a second: heartbeats, the silent, the expired, session ids that were never used.
+    async fn tick(self: Arc<Self>, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            self.hub.sweep();
+            let now = Instant::now();
+            for client in self.clients.all() {
+                if client.socket.outbox.closed().is_some() {
+                    if !client.is_attached() {
+                        self.clients.forget(&client);
+                    }
+                } else if client.heartbeat_due(now, self.settings.heartbeat_interval) {
+                    client.socket.outbox.offer(Bytes::from_static(frame::HEARTBEAT.as_bytes()));
+                }
+            }
+        }
+    }
+
+    /// Tells all clients to come back later, spread over at most `within`, then waits for their transports to end.
+    ///
+    /// Existing clients come back without a pause of their own, so the spreading is what spares the next server.
+    pub(crate) async fn drain(&self, within: Duration) {
+        let clients = self.clients.all();
+        let share = within.checked_div(u32::try_from(clients.len()).unwrap_or(u32::MAX)).unwrap_or_default();
+        let pause = share.min(SPREAD_MAX);
+        let start = Instant::now();
+        for (client, nth) in clients.iter().zip(0_u32..) {
+            tokio::time::sleep_until(start + pause * nth).await;
+            self.hub.close(&client.socket, Close::GoingAway);
+        }
+        self.tasks.close();
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.tasks.wait()).await.is_err() {
+            self.hard.cancel();
+            self.tasks.wait().await;
+        }
+    }
+}
+
+/// How far apart clients are sent away at most: a few need no spreading, and a stop should not take long for them.
+const SPREAD_MAX: Duration = Duration::from_millis(20);
+
+/// How long a closed transport waits for its client to close too.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+fn text(status: StatusCode, text: &'static str) -> Response {
+    plain(status, Bytes::from_static(text.as_bytes()))
+}
+
+/// Plain text in one piece, with its length.
+fn plain(status: StatusCode, text: Bytes) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+    response
+}
+
+fn preflight() -> Response {
+    let mut response = plain(StatusCode::NO_CONTENT, Bytes::new());
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Content-Type"));
+    response
+}

@@ -1,0 +1,184 @@
+//! Long polling, for clients whose network lets no websocket through: GETs that wait for packets, POSTs that bring some.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::body::HttpBody;
+use axum::response::Response;
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use http_body_util::BodyExt;
+use respoke_hub::outbox::Taken;
+use respoke_wire::close::Close;
+use respoke_wire::{frame, payload};
+use tokio::sync::{Mutex, Notify, mpsc};
+
+use super::handshake::script;
+use super::{Client, Knock, Sockets, plain, text};
+use crate::door::Door;
+
+/// How long a poll waits for something to say.
+///
+/// # Source
+///
+/// The original's default (section 4.4 of docs/protocol.md).
+const POLL_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a POST may take to arrive, and to be taken in behind what came before.
+const POST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Packets of one client that wait to be taken: one payload, so that the next POST waits for the last one's work.
+const INBOX_LEN_MAX: usize = payload::PACKETS_MAX;
+
+/// How payloads are wrapped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wrapping {
+    /// Not at all.
+    Bare,
+    /// As a script for a page.
+    Script,
+}
+
+/// What a polling client has beside its socket.
+pub(super) struct Polling {
+    inbox: mpsc::Sender<String>,
+    /// One poll waits at a time; a newer one ends the older.
+    turn: Mutex<()>,
+    newer: Notify,
+    greeted: AtomicBool,
+}
+
+impl Polling {
+    pub(super) fn new() -> (Self, mpsc::Receiver<String>) {
+        let (inbox, packets) = mpsc::channel(INBOX_LEN_MAX);
+        (Self { inbox, turn: Mutex::default(), newer: Notify::new(), greeted: AtomicBool::new(false) }, packets)
+    }
+}
+
+impl Sockets {
+    pub(super) async fn poll<B>(
+        self: &Arc<Self>,
+        door: &Arc<Door>,
+        sid: &str,
+        knock: Knock<B>,
+        wrapping: Wrapping,
+    ) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        let index = match wrapping {
+            Wrapping::Bare => None,
+            Wrapping::Script => {
+                let query = knock.request.uri().query().unwrap_or_default();
+                let index = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "i");
+                Some(index.and_then(|(_, index)| payload::jsonp_index(&index)).unwrap_or(0))
+            }
+        };
+        let answer = |payload: Bytes| match index {
+            None => plain(StatusCode::OK, payload),
+            Some(index) => script(payload::jsonp(index, &payload)),
+        };
+        let Some(client) = self.clients.find(sid) else {
+            return answer(Bytes::from_static(frame::NOT_HANDSHAKEN.as_bytes()));
+        };
+        let polling = self.attach(door, &client);
+        self.hub.heard(&client.socket);
+        match *knock.request.method() {
+            Method::GET => {
+                let payload = self.next_payload(&client, &polling).await;
+                self.hub.heard(&client.socket);
+                answer(payload)
+            }
+            Method::POST => self.take_payload(&client, &polling, knock, wrapping).await,
+            _ => text(StatusCode::METHOD_NOT_ALLOWED, ""),
+        }
+    }
+
+    /// The client's polling; the first poll starts the task that takes its packets.
+    fn attach(self: &Arc<Self>, door: &Arc<Door>, client: &Arc<Client>) -> Arc<Polling> {
+        let (polling, first) = client.attach_polling(&self.hard);
+        if let Some((mut inbox, replaced)) = first {
+            let (sockets, door, client) = (self.clone(), door.clone(), client.clone());
+            self.tasks.spawn(async move {
+                loop {
+                    let packet = tokio::select! {
+                        biased;
+                        () = replaced.cancelled() => return,
+                        packet = inbox.recv() => packet,
+                    };
+                    let Some(packet) = packet else { return };
+                    if let Err(why) = sockets.take(&door, &client, &packet).await {
+                        return sockets.hub.close(&client.socket, why);
+                    }
+                }
+            });
+        }
+        polling
+    }
+
+    async fn next_payload(&self, client: &Client, polling: &Polling) -> Bytes {
+        if !polling.greeted.swap(true, Ordering::AcqRel) {
+            return Bytes::from_static(frame::CONNECT.as_bytes());
+        }
+        polling.newer.notify_waiters();
+        let newer = polling.newer.notified();
+        let _turn = polling.turn.lock().await;
+        let mut frames = VecDeque::new();
+        let taken = tokio::select! {
+            biased;
+            taken = client.socket.outbox.take(&mut frames) => Some(taken),
+            () = newer => None,
+            () = tokio::time::sleep(POLL_TIMEOUT) => None,
+        };
+        match taken {
+            None => return Bytes::from_static(frame::NOOP.as_bytes()),
+            Some(Taken::Frames) => {}
+            Some(Taken::Closed(why)) => {
+                let last = if why.come_back() { frame::NOT_HANDSHAKEN } else { frame::DISCONNECT };
+                frames.push_back(Bytes::from_static(last.as_bytes()));
+                client.detach();
+                self.clients.forget(client);
+            }
+        }
+        payload::encode(frames.make_contiguous())
+    }
+
+    async fn take_payload<B>(&self, client: &Client, polling: &Polling, knock: Knock<B>, wrapping: Wrapping) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        let body = read_whole(knock.request.into_body(), payload::PAYLOAD_LEN_MAX);
+        let Ok(Some(body)) = tokio::time::timeout(POST_TIMEOUT, body).await else {
+            return text(StatusCode::PAYLOAD_TOO_LARGE, "");
+        };
+        let read = match wrapping {
+            Wrapping::Bare => std::str::from_utf8(&body).map(str::to_owned).map_err(|_| ()),
+            Wrapping::Script => payload::decode_form(&body).map_err(|_| ()),
+        };
+        let packets = read.as_deref().ok().and_then(|read| payload::decode(read).ok());
+        let Some(packets) = packets else {
+            self.hub.close(&client.socket, Close::BadFrame);
+            return text(StatusCode::BAD_REQUEST, "");
+        };
+        for packet in packets {
+            match tokio::time::timeout(POST_TIMEOUT, polling.inbox.send(packet.to_owned())).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return text(StatusCode::SERVICE_UNAVAILABLE, ""),
+            }
+        }
+        text(StatusCode::OK, payload::RECEIVED)
+    }
+}
+
+/// The whole body. None: it is longer than `len_max`, or broke off.
+async fn read_whole<B: HttpBody<Data = Bytes> + Unpin>(mut body: B, len_max: usize) -> Option<Vec<u8>> {
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let data = frame.ok()?.into_data().unwrap_or_default();
+        if whole.len() + data.len() > len_max {
+            return None;
+        }
+        whole.extend_from_slice(&data);
+    }
+    Some(whole)
+}

@@ -1,0 +1,414 @@
+//! The cases of what is kept of the hub.
+
+use respoke_core::audit::Action;
+use respoke_core::call_report::NewCallReport;
+use respoke_core::clock::Timestamp;
+use respoke_core::id::{GroupName, PushTokenId};
+use respoke_core::message::{Conversation, NewMessage, ReadMark, StoredMessage};
+use respoke_core::page::PageRequest;
+use respoke_core::ports::{BanRecord, Upkeep};
+use respoke_core::push_token::{PushService, PushToken};
+use respoke_core::secret::Secret;
+use serde_json::value::RawValue;
+
+use super::Fixture;
+use super::cases::{upkeep_at, whole_pass};
+use super::fixture::{NOW, World, endpoint, entry};
+use crate::CrashPoint;
+
+fn group(name: &str) -> GroupName {
+    GroupName::parse(name).unwrap()
+}
+
+/// [`NOW`] and `millis` on.
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(NOW.millis() + millis)
+}
+
+fn json(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.to_owned()).unwrap()
+}
+
+fn message(world: &World, to: &str, from: &str, when: Timestamp) -> NewMessage {
+    let event = json(&format!(r#"{{"header":{{"from":"{from}"}},"message":{}}}"#, when.millis() - NOW.millis()));
+    NewMessage { app_id: world.app, group: group(to), sender: endpoint(from), at: when, event }
+}
+
+async fn say(world: &World, to: &str, from: &str, millis: i64) {
+    assert!(world.store.append_message(message(world, to, from, at(millis))).await.unwrap());
+}
+
+/// What was said, by the number that [`say`] puts in.
+fn said(messages: &[StoredMessage]) -> Vec<i64> {
+    let number = |message: &StoredMessage| {
+        let event: serde_json::Value = serde_json::from_str(message.event.get()).unwrap();
+        let said = event["message"].as_i64().unwrap();
+        assert_eq!(message.at, at(said));
+        said
+    };
+    messages.iter().map(number).collect()
+}
+
+async fn history(world: &World, of: &str, before: Option<i64>, limit: usize) -> Vec<i64> {
+    said(&world.store.history(world.app, &group(of), before.map(at), limit).await.unwrap())
+}
+
+async fn conversations(world: &World, of: &str, joined: &[&str]) -> Vec<Conversation> {
+    let joined = joined.iter().map(|name| group(name)).collect();
+    world.store.conversations(world.app, &endpoint(of), joined).await.unwrap()
+}
+
+/// Group and unread messages of each.
+async fn unread(world: &World, of: &str, joined: &[&str]) -> Vec<(String, usize)> {
+    let list = conversations(world, of, joined).await;
+    list.into_iter().map(|conversation| (conversation.group.to_string(), conversation.unread)).collect()
+}
+
+fn counted(list: &[(&str, usize)]) -> Vec<(String, usize)> {
+    list.iter().map(|(name, unread)| ((*name).to_owned(), *unread)).collect()
+}
+
+async fn mark(world: &World, of: &str, name: &str, millis: i64) {
+    let marks = vec![ReadMark { group: group(name), at: at(millis) }];
+    world.store.mark_read(world.app, &endpoint(of), marks, NOW).await.unwrap();
+}
+
+pub(super) async fn history_is_told_newest_first_and_in_pages(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    for millis in 0..25 {
+        say(&world, "room", "alice", millis).await;
+        say(&world, "other", "alice", millis).await;
+    }
+    assert_eq!(history(&world, "room", None, 3).await, [24, 23, 22]);
+    assert_eq!(history(&world, "room", Some(22), 3).await, [21, 20, 19], "`before` itself is left out");
+    assert_eq!(history(&world, "room", Some(2), 200).await, [1, 0]);
+    assert!(history(&world, "room", Some(0), 200).await.is_empty());
+    assert!(history(&world, "nowhere", None, 200).await.is_empty());
+    // Said late by a clock that was set back, it stands where its instant is.
+    say(&world, "room", "bob", 10).await;
+    assert_eq!(history(&world, "room", Some(12), 4).await, [11, 10, 10, 9]);
+}
+
+pub(super) async fn messages_of_one_millisecond_stay_together(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    for millis in [1, 5, 5, 5, 9] {
+        say(&world, "room", "alice", millis).await;
+    }
+    let mut seen = Vec::new();
+    let mut before = None;
+    loop {
+        let page = history(&world, "room", before, 3).await;
+        let Some(last) = page.last() else { break };
+        before = Some(*last);
+        seen.extend(page);
+    }
+    assert_eq!(seen, [9, 5, 5, 5, 1]);
+    assert_eq!(history(&world, "room", None, 3).await, [9], "the three are left for the next page");
+    assert_eq!(history(&world, "room", Some(9), 2).await, [5, 5], "alone they are too many, and cut");
+    assert_eq!(history(&world, "room", None, 4).await, [9, 5, 5, 5]);
+}
+
+pub(super) async fn the_newest_of_many_groups_are_found(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    for millis in [1, 2, 2, 3] {
+        say(&world, "a", "alice", millis).await;
+    }
+    say(&world, "b", "alice", 7).await;
+    let groups = vec![group("b"), group("empty"), group("a")];
+    let found = world.store.latest(world.app, groups, 2).await.unwrap();
+    let found: Vec<_> = found.iter().map(|(group, messages)| (group.as_str(), said(messages))).collect();
+    assert_eq!(found, [("b", vec![7]), ("empty", vec![]), ("a", vec![3, 2])]);
+}
+
+pub(super) async fn a_message_survives_a_reopening_once_it_was_taken(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    say(&world, "room", "alice", 1).await;
+    world.store.close().await;
+    let world = world.on(fixture.open(None));
+    assert_eq!(history(&world, "room", None, 10).await, [1]);
+
+    let crashing = fixture.open(Some(CrashPoint::AfterCommit));
+    assert!(crashing.append_message(message(&world, "room", "alice", at(2))).await.is_err());
+    assert_eq!(history(&world, "room", None, 10).await, [2, 1]);
+}
+
+pub(super) async fn a_message_that_was_not_committed_is_not_there(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let crashing = fixture.open(Some(CrashPoint::BeforeCommit));
+    assert!(crashing.append_message(message(&world, "room", "alice", at(1))).await.is_err());
+    assert!(history(&world, "room", None, 10).await.is_empty());
+    assert!(unread(&world, "alice", &["room"]).await.is_empty());
+}
+
+pub(super) async fn conversations_are_those_written_to_marked_or_joined(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    for millis in [1, 2, 3] {
+        say(&world, "room", "alice", millis).await;
+    }
+    say(&world, "hall", "bob", 9).await;
+    assert_eq!(unread(&world, "alice", &[]).await, counted(&[("room", 3)]));
+    assert_eq!(unread(&world, "carol", &[]).await, []);
+    let joined = ["room", "hall", "empty", "room"];
+    assert_eq!(unread(&world, "carol", &joined).await, counted(&[("hall", 1), ("room", 3)]), "the newest first");
+    mark(&world, "carol", "room", 2).await;
+    assert_eq!(unread(&world, "carol", &[]).await, counted(&[("room", 1)]), "joined no longer, but marked");
+    assert_eq!(unread(&world, "carol", &["room"]).await, counted(&[("room", 1)]), "once, whatever it is by");
+    mark(&world, "carol", "empty", 2).await;
+    assert_eq!(unread(&world, "carol", &["empty"]).await, counted(&[("room", 1)]), "nothing is kept of it");
+
+    let list = conversations(&world, "carol", &["hall"]).await;
+    assert_eq!((list[0].sender.as_str(), said(&[list[0].latest.clone()])), ("bob", vec![9]));
+}
+
+pub(super) async fn a_mark_moves_only_forward(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    for millis in [1, 2, 3, 4] {
+        say(&world, "room", "alice", millis).await;
+    }
+    for (millis, left) in [(3, 1), (1, 1), (0, 1), (4, 0), (2, 0)] {
+        mark(&world, "bob", "room", millis).await;
+        assert_eq!(unread(&world, "bob", &[]).await, counted(&[("room", left)]));
+    }
+    say(&world, "room", "alice", 5).await;
+    assert_eq!(unread(&world, "bob", &[]).await, counted(&[("room", 1)]));
+    say(&world, "room", "bob", 6).await;
+    assert_eq!(unread(&world, "bob", &[]).await, counted(&[("room", 2)]), "writing is not reading");
+}
+
+pub(super) async fn an_endpoint_has_only_so_many_conversations(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let names: Vec<_> = (0..Conversation::PER_ENDPOINT_MAX + 2).map(|number| format!("group {number}")).collect();
+    for (name, millis) in names.iter().zip(0..) {
+        say(&world, name, "bot", millis).await;
+    }
+    let marks = names.iter().map(|name| ReadMark { group: group(name), at: at(1_000_000) }).collect();
+    world.store.mark_read(world.app, &endpoint("reader"), marks, NOW).await.unwrap();
+    // Some of the oldest and of the younger groups, to the front of every list that has them.
+    for name in [&names[0], &names[1], &names[200], &names[201]] {
+        say(&world, name, "alice", 2_000_000).await;
+    }
+    for (name, unread_messages) in [("bot", 2), ("reader", 1)] {
+        let list = unread(&world, name, &[]).await;
+        assert_eq!(list.len(), Conversation::LIST_MAX, "a list is bounded");
+        assert_eq!(list[..2], counted(&[("group 201", unread_messages), ("group 200", unread_messages)]));
+        assert!(list.iter().all(|(name, _)| *name != names[0] && *name != names[1]), "{list:?}");
+    }
+}
+
+pub(super) async fn apps_share_no_messages_push_tokens_or_reports(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let other = World::with_app(world.store.clone(), world.account).await;
+    say(&world, "room", "alice", 1).await;
+    assert!(history(&other, "room", None, 10).await.is_empty());
+    assert_eq!(unread(&other, "alice", &["room"]).await, []);
+    say(&other, "room", "mallory", 2).await;
+    mark(&other, "alice", "room", 9).await;
+    assert_eq!(history(&world, "room", None, 10).await, [1]);
+    assert_eq!(unread(&world, "alice", &["room"]).await, counted(&[("room", 1)]));
+
+    let token = push_token(&world, "alice", "text", NOW);
+    assert!(world.store.put_push_token(token.clone()).await.unwrap());
+    let twin = PushToken { app_id: other.app, endpoint_id: endpoint("mallory"), ..token.clone() };
+    assert!(world.store.put_push_token(twin).await.unwrap(), "the same id and text mean another device there");
+    assert_eq!(texts(&world, "alice").await, ["text"]);
+    assert!(world.store.delete_push_token(other.app, token.id, None).await.unwrap());
+    assert_eq!(texts(&world, "alice").await, ["text"]);
+
+    report(&world, NOW).await;
+    assert!(world.store.call_reports(other.app, PageRequest::first()).await.unwrap().items.is_empty());
+}
+
+pub(super) async fn old_messages_go_and_their_groups_with_the_last(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    for millis in 0..600 {
+        say(&world, if millis < 590 { "old" } else { "young" }, "alice", millis).await;
+    }
+    mark(&world, "bob", "old", 1).await;
+    let upkeep = |millis| Upkeep { messages_before: at(millis), ..upkeep_at(NOW) };
+    assert_eq!(whole_pass(&world, upkeep(0)).await.0, 0);
+    assert_eq!(whole_pass(&world, upkeep(580)).await.0, 580);
+    assert_eq!(history(&world, "old", None, 200).await.len(), 10);
+    assert_eq!(unread(&world, "bob", &[]).await, counted(&[("old", 10)]));
+    // Ten messages of the one group and five of the other, and the rows of alice and bob for the one that is empty.
+    assert_eq!(whole_pass(&world, upkeep(595)).await.0, 10 + 5 + 2);
+    assert_eq!(history(&world, "young", None, 200).await, [599, 598, 597, 596, 595]);
+    say(&world, "old", "carol", 700).await;
+    assert_eq!(unread(&world, "bob", &[]).await, [], "the group begins anew");
+    assert_eq!(history(&world, "old", None, 200).await, [700]);
+}
+
+pub(super) async fn a_group_keeps_only_so_many_messages(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    for millis in 0..310 {
+        say(&world, "long", "alice", millis).await;
+    }
+    for millis in 0..5 {
+        say(&world, "short", "alice", millis).await;
+    }
+    let upkeep = Upkeep { messages_per_group_max: 5, ..upkeep_at(NOW) };
+    assert_eq!(whole_pass(&world, upkeep).await.0, 305);
+    assert_eq!(history(&world, "long", None, 200).await, [309, 308, 307, 306, 305]);
+    assert_eq!(history(&world, "short", None, 200).await.len(), 5);
+    assert_eq!(whole_pass(&world, upkeep).await.0, 0, "the count was kept right");
+    say(&world, "long", "alice", 310).await;
+    assert_eq!(whole_pass(&world, upkeep).await.0, 1);
+    assert_eq!(unread(&world, "alice", &[]).await, counted(&[("long", 5), ("short", 5)]));
+}
+
+fn push_token(world: &World, of: &str, text: &str, seen_at: Timestamp) -> PushToken {
+    PushToken {
+        id: PushTokenId::random(),
+        app_id: world.app,
+        endpoint_id: endpoint(of),
+        service: PushService::Apple,
+        text: Secret::new(text.to_owned()),
+        seen_at,
+    }
+}
+
+async fn texts(world: &World, of: &str) -> Vec<String> {
+    let tokens = world.store.push_tokens(world.app, &endpoint(of)).await.unwrap();
+    tokens.iter().map(|token| token.text.expose().to_owned()).collect()
+}
+
+pub(super) async fn a_push_token_is_one_devices_and_one_endpoints(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let store = &world.store;
+    let token = push_token(&world, "alice", "one", NOW);
+    assert!(store.put_push_token(token.clone()).await.unwrap());
+    // The device gets another text, then another user.
+    let renewed = PushToken { text: Secret::new("two".to_owned()), ..token.clone() };
+    assert!(store.put_push_token(renewed.clone()).await.unwrap());
+    assert_eq!(texts(&world, "alice").await, ["two"]);
+    assert!(store.put_push_token(PushToken { endpoint_id: endpoint("bob"), ..renewed.clone() }).await.unwrap());
+    assert_eq!((texts(&world, "alice").await.len(), texts(&world, "bob").await), (0, vec!["two".to_owned()]));
+    // Installed anew, the app knows no id, and the device still is one.
+    assert!(store.put_push_token(push_token(&world, "carol", "two", NOW)).await.unwrap());
+    assert_eq!((texts(&world, "bob").await.len(), texts(&world, "carol").await), (0, vec!["two".to_owned()]));
+    // The same text at another service is another device.
+    let google = PushToken { service: PushService::Google, ..push_token(&world, "bob", "two", NOW) };
+    assert!(store.put_push_token(google.clone()).await.unwrap());
+    assert_eq!((texts(&world, "bob").await.len(), texts(&world, "carol").await.len()), (1, 1));
+    assert_eq!(store.push_tokens(world.app, &endpoint("bob")).await.unwrap()[0].service, PushService::Google);
+
+    assert!(!store.delete_push_token(world.app, google.id, Some(&endpoint("carol"))).await.unwrap());
+    assert!(store.delete_push_token(world.app, google.id, Some(&endpoint("bob"))).await.unwrap());
+    assert!(!store.delete_push_token(world.app, google.id, None).await.unwrap());
+    assert_eq!(texts(&world, "bob").await.len(), 0);
+}
+
+pub(super) async fn an_endpoint_has_only_so_many_push_tokens(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let most = i64::try_from(PushToken::PER_ENDPOINT_MAX).unwrap();
+    for number in 0..most + 5 {
+        let token = push_token(&world, "alice", &format!("text {number}"), at(number));
+        assert!(world.store.put_push_token(token).await.unwrap());
+    }
+    let kept = texts(&world, "alice").await;
+    assert_eq!(kept.len(), PushToken::PER_ENDPOINT_MAX);
+    assert_eq!((kept.first().unwrap().as_str(), kept.last().unwrap().as_str()), ("text 104", "text 5"));
+    // What was just registered is kept whatever the clock says.
+    assert!(world.store.put_push_token(push_token(&world, "alice", "late", at(-9))).await.unwrap());
+    let kept = texts(&world, "alice").await;
+    assert_eq!((kept.len(), kept.last().unwrap().as_str()), (PushToken::PER_ENDPOINT_MAX, "late"));
+}
+
+pub(super) async fn a_ban_takes_push_tokens_along(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    for name in ["alice", "bob"] {
+        assert!(world.store.put_push_token(push_token(&world, name, name, NOW)).await.unwrap());
+    }
+    let ban =
+        BanRecord { endpoint_id: endpoint("alice"), reason: String::new(), banned_at: NOW, until: BanRecord::FOREVER };
+    assert!(world.store.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap());
+    assert_eq!((texts(&world, "alice").await.len(), texts(&world, "bob").await.len()), (0, 1));
+}
+
+pub(super) async fn push_tokens_unseen_for_long_go(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let used = push_token(&world, "alice", "used", NOW);
+    assert!(world.store.put_push_token(used.clone()).await.unwrap());
+    assert!(world.store.put_push_token(push_token(&world, "alice", "unused", NOW)).await.unwrap());
+    let tomorrow = NOW.plus_secs(86_400);
+    world.store.touch_push_token(world.app, used.id, &endpoint("mallory"), tomorrow.plus_secs(9));
+    world.store.touch_push_token(world.app, used.id, &endpoint("alice"), tomorrow);
+    // Behind the touches in the writer's queue.
+    world.store.check().await.unwrap();
+    let upkeep = Upkeep { push_tokens_before: tomorrow, ..upkeep_at(NOW) };
+    assert_eq!(whole_pass(&world, upkeep).await.0, 1);
+    let left = world.store.push_tokens(world.app, &endpoint("alice")).await.unwrap();
+    assert_eq!((left.len(), left[0].id, left[0].seen_at), (1, used.id, tomorrow));
+}
+
+async fn report(world: &World, when: Timestamp) {
+    let report = NewCallReport {
+        app_id: world.app,
+        endpoint_id: Some(endpoint("alice")),
+        at: when,
+        report: json(&format!(r#"{{"report":{{"callStarted":{}}}}}"#, when.millis())),
+    };
+    assert!(world.store.add_call_report(report).await.unwrap());
+}
+
+pub(super) async fn call_reports_are_listed_newest_first_and_go_with_age(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    for millis in 0..9 {
+        report(&world, at(millis)).await;
+    }
+    let anonymous = NewCallReport { app_id: world.app, endpoint_id: None, at: at(9), report: json("[]") };
+    assert!(world.store.add_call_report(anonymous).await.unwrap());
+    let mut seen = Vec::new();
+    let mut after = None;
+    loop {
+        let page = world.store.call_reports(world.app, PageRequest { limit: 4, after }).await.unwrap();
+        seen.extend(page.items);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let instants: Vec<_> = seen.iter().map(|report| report.report.at.millis() - NOW.millis()).collect();
+    assert_eq!(instants, [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
+    assert_eq!((seen[0].report.endpoint_id.as_ref(), seen[0].report.report.get()), (None, "[]"));
+    assert_eq!(seen[1].report.endpoint_id, Some(endpoint("alice")));
+
+    let list = async || world.store.call_reports(world.app, PageRequest::first()).await.unwrap().items.len();
+    let upkeep = upkeep_at(NOW);
+    assert_eq!(whole_pass(&world, Upkeep { call_reports_before: at(4), ..upkeep }).await.0, 4);
+    assert_eq!(list().await, 6);
+    assert_eq!(whole_pass(&world, Upkeep { call_reports_max: 2, ..upkeep }).await.0, 4);
+    assert_eq!(list().await, 2);
+}
+
+pub(super) async fn a_deleted_app_leaves_nothing_behind(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let doomed = World::with_app(world.store.clone(), world.account).await;
+    for of in [&world, &doomed] {
+        for millis in 0..300 {
+            say(of, "room", "alice", millis).await;
+        }
+        say(of, "hall", "bob", 1).await;
+        assert!(of.store.put_push_token(push_token(of, "alice", "text", NOW)).await.unwrap());
+        report(of, NOW).await;
+    }
+    assert!(world.store.delete_app(doomed.app, entry(Action::AppDeleted)).await.unwrap());
+    let store = &world.store;
+    assert!(!store.append_message(message(&doomed, "room", "alice", NOW)).await.unwrap());
+    assert!(!store.put_push_token(push_token(&doomed, "alice", "text", NOW)).await.unwrap());
+    let late = NewCallReport { app_id: doomed.app, endpoint_id: None, at: NOW, report: json("{}") };
+    assert!(!store.add_call_report(late).await.unwrap());
+
+    // Messages, report, push token, the two rows of conversations, and the note of the deletion.
+    assert_eq!(whole_pass(&world, upkeep_at(NOW)).await.0, 301 + 1 + 1 + 2 + 1);
+    assert!(history(&doomed, "room", None, 10).await.is_empty());
+    assert!(texts(&doomed, "alice").await.is_empty());
+    assert!(store.call_reports(doomed.app, PageRequest::first()).await.unwrap().items.is_empty());
+    assert_eq!(whole_pass(&world, upkeep_at(NOW)).await.0, 0);
+
+    assert_eq!(history(&world, "room", None, 200).await.len(), 200);
+    assert_eq!((texts(&world, "alice").await.len(), unread(&world, "alice", &[]).await.len()), (1, 1));
+
+    let account = store.delete_account(world.account, entry(Action::AccountDeleted)).await.unwrap();
+    assert!(account);
+    assert_eq!(whole_pass(&world, upkeep_at(NOW)).await.0, 301 + 1 + 1 + 2 + 1);
+}

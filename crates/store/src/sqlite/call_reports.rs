@@ -1,0 +1,59 @@
+//! Call reports.
+
+use async_trait::async_trait;
+use respoke_core::call_report::{CallReport, NewCallReport};
+use respoke_core::id::{AppId, EndpointId};
+use respoke_core::page::{Page, PageRequest};
+use respoke_core::ports::{CallReportStore, StoreError};
+use rusqlite::{Row, params};
+
+use super::SqliteStore;
+use super::rows::{Columns, all, app_exists, execute, limit, number_cursor, page};
+
+fn read(row: &Row<'_>) -> rusqlite::Result<CallReport> {
+    let mut columns = Columns::of(row);
+    let number = columns.next()?;
+    let report = NewCallReport {
+        app_id: columns.uuid_as(AppId::from_uuid)?,
+        at: columns.time()?,
+        endpoint_id: columns.endpoint_if_any()?,
+        report: columns.json()?,
+    };
+    Ok(CallReport { number, report })
+}
+
+#[async_trait]
+impl CallReportStore for SqliteStore {
+    async fn add_call_report(&self, report: NewCallReport) -> Result<bool, StoreError> {
+        self.writer
+            .write(move |write| {
+                if !app_exists(write.connection, report.app_id)? {
+                    return Ok(false);
+                }
+                execute(
+                    write.connection,
+                    "INSERT INTO call_reports (app_id, at, endpoint, report) VALUES (?1, ?2, ?3, ?4)",
+                    params![
+                        report.app_id.uuid(),
+                        report.at.millis(),
+                        report.endpoint_id.as_ref().map(EndpointId::as_str),
+                        report.report.get(),
+                    ],
+                )?;
+                Ok(true)
+            })
+            .await
+    }
+
+    async fn call_reports(&self, app: AppId, request: PageRequest) -> Result<Page<CallReport>, StoreError> {
+        self.readers
+            .scan(move |connection| {
+                let sql = "SELECT number, app_id, at, endpoint, report FROM call_reports
+                           WHERE app_id = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3";
+                let before = number_cursor(&request, i64::MAX);
+                let rows = all(connection, sql, params![app.uuid(), before, limit(&request)], read)?;
+                Ok(page(rows, &request, |report| report.number.to_string()))
+            })
+            .await
+    }
+}

@@ -1,0 +1,229 @@
+//! Group messages, and how far they were read.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use respoke_core::clock::Timestamp;
+use respoke_core::id::{AppId, EndpointId, GroupName};
+use respoke_core::message::{Conversation, NewMessage, ReadMark, StoredMessage};
+use respoke_core::ports::{MessageStore, StoreError};
+use rusqlite::{Connection, Row, params};
+
+use super::SqliteStore;
+use super::rows::{Columns, all, app_exists, execute, one};
+use super::writer::Write;
+
+const GROUP_OF: &str = "SELECT number FROM message_groups WHERE app_id = ?1 AND name = ?2";
+
+fn read(row: &Row<'_>) -> rusqlite::Result<StoredMessage> {
+    let mut columns = Columns::of(row);
+    Ok(StoredMessage { at: columns.time()?, event: columns.json()? })
+}
+
+fn group_of(connection: &Connection, app: AppId, group: &GroupName) -> rusqlite::Result<Option<i64>> {
+    one(connection, GROUP_OF, params![app.uuid(), group.as_str()], |row| row.get(0))
+}
+
+fn append(write: &Write<'_>, message: &NewMessage) -> rusqlite::Result<bool> {
+    let connection = write.connection;
+    let app = message.app_id.uuid();
+    if !app_exists(connection, message.app_id)? {
+        return Ok(false);
+    }
+    let count = "UPDATE message_groups SET messages = messages + 1 WHERE app_id = ?1 AND name = ?2 RETURNING number";
+    let group: i64 = match one(connection, count, params![app, message.group.as_str()], |row| row.get(0))? {
+        Some(group) => group,
+        None => {
+            let sql = "INSERT INTO message_groups (app_id, name, messages) VALUES (?1, ?2, 1)";
+            execute(connection, sql, params![app, message.group.as_str()])?;
+            connection.last_insert_rowid()
+        }
+    };
+    execute(
+        connection,
+        "INSERT INTO messages (group_number, at, sender, event) VALUES (?1, ?2, ?3, ?4)",
+        params![group, message.at.millis(), message.sender.as_str(), message.event.get()],
+    )?;
+    let sql = "INSERT INTO conversations (app_id, endpoint, group_number, read_at, touched_at)
+               VALUES (?1, ?2, ?3, 0, ?4) ON CONFLICT DO NOTHING";
+    if execute(connection, sql, params![app, message.sender.as_str(), group, message.at.millis()])? == 1 {
+        forget_untouched(connection, message.app_id, &message.sender)?;
+    }
+    Ok(true)
+}
+
+/// Keeps an endpoint's rows within their number. A tenth goes at once, so that one who writes to ever more groups costs
+/// a look at their number each time and a sorting of them each hundredth.
+fn forget_untouched(connection: &Connection, app: AppId, endpoint: &EndpointId) -> rusqlite::Result<()> {
+    const MAX: usize = Conversation::PER_ENDPOINT_MAX;
+    let too_many = "SELECT 1 FROM conversations WHERE app_id = ?1 AND endpoint = ?2 LIMIT 1 OFFSET ?3";
+    if one(connection, too_many, params![app.uuid(), endpoint.as_str(), MAX], |_| Ok(()))?.is_none() {
+        return Ok(());
+    }
+    let sql = "DELETE FROM conversations WHERE app_id = ?1 AND endpoint = ?2 AND group_number IN (
+                   SELECT group_number FROM conversations WHERE app_id = ?1 AND endpoint = ?2
+                   ORDER BY touched_at DESC, group_number DESC LIMIT -1 OFFSET ?3)";
+    execute(connection, sql, params![app.uuid(), endpoint.as_str(), MAX - MAX / 10])?;
+    Ok(())
+}
+
+fn mark(
+    write: &Write<'_>,
+    app: AppId,
+    endpoint: &EndpointId,
+    marks: &[ReadMark],
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    for mark in marks {
+        let Some(group) = group_of(write.connection, app, &mark.group)? else { continue };
+        let sql = "INSERT INTO conversations (app_id, endpoint, group_number, read_at, touched_at)
+                   VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE
+                   SET read_at = max(read_at, excluded.read_at), touched_at = excluded.touched_at";
+        execute(write.connection, sql, params![app.uuid(), endpoint.as_str(), group, mark.at.millis(), now.millis()])?;
+    }
+    forget_untouched(write.connection, app, endpoint)
+}
+
+/// Ends a history of which one more was asked for than wanted.
+fn cut(mut rows: Vec<StoredMessage>, limit: usize) -> Vec<StoredMessage> {
+    if let Some(next) = rows.get(limit).map(|message| message.at) {
+        let parted = rows[..limit].iter().rposition(|message| message.at != next);
+        rows.truncate(parted.map_or(limit, |last| last + 1));
+    }
+    rows
+}
+
+/// A group that may be a conversation.
+struct Candidate {
+    group: GroupName,
+    number: i64,
+    read_at: i64,
+}
+
+fn candidates(
+    connection: &Connection,
+    app: AppId,
+    endpoint: &EndpointId,
+    joined: Vec<GroupName>,
+) -> rusqlite::Result<Vec<Candidate>> {
+    let sql = "SELECT g.name, g.number, c.read_at
+               FROM conversations c JOIN message_groups g ON g.number = c.group_number
+               WHERE c.app_id = ?1 AND c.endpoint = ?2";
+    let mut found = all(connection, sql, params![app.uuid(), endpoint.as_str()], |row| {
+        let mut columns = Columns::of(row);
+        Ok(Candidate { group: columns.group()?, number: columns.next()?, read_at: columns.next()? })
+    })?;
+    let known: HashSet<i64> = found.iter().map(|candidate| candidate.number).collect();
+    let mut joined = joined;
+    joined.sort_unstable();
+    joined.dedup();
+    for group in joined {
+        if let Some(number) = group_of(connection, app, &group)?
+            && !known.contains(&number)
+        {
+            found.push(Candidate { group, number, read_at: 0 });
+        }
+    }
+    Ok(found)
+}
+
+fn conversations(
+    connection: &Connection,
+    app: AppId,
+    endpoint: &EndpointId,
+    joined: Vec<GroupName>,
+) -> rusqlite::Result<Vec<Conversation>> {
+    let newest = "SELECT at, number FROM messages WHERE group_number = ?1 ORDER BY at DESC, number DESC LIMIT 1";
+    let mut found = Vec::new();
+    for candidate in candidates(connection, app, endpoint, joined)? {
+        let latest: Option<(i64, i64)> =
+            one(connection, newest, [candidate.number], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        found.extend(latest.map(|latest| (latest, candidate)));
+    }
+    found.sort_unstable_by_key(|(latest, _)| std::cmp::Reverse(*latest));
+    found.truncate(Conversation::LIST_MAX);
+    let mut list = Vec::with_capacity(found.len());
+    for ((_, number), candidate) in found {
+        let sql = "SELECT sender, at, event FROM messages WHERE number = ?1";
+        let latest = one(connection, sql, [number], |row| {
+            let mut columns = Columns::of(row);
+            let sender = columns.endpoint()?;
+            Ok((sender, StoredMessage { at: columns.time()?, event: columns.json()? }))
+        })?;
+        let sql = "SELECT count(*) FROM (SELECT 1 FROM messages WHERE group_number = ?1 AND at > ?2 LIMIT ?3)";
+        let counted = params![candidate.number, candidate.read_at, Conversation::UNREAD_MAX];
+        let unread = one(connection, sql, counted, |row| row.get(0))?.unwrap_or(0);
+        // Upkeep may have removed the message since it was found.
+        list.extend(latest.map(|(sender, latest)| Conversation { group: candidate.group, sender, latest, unread }));
+    }
+    Ok(list)
+}
+
+#[async_trait]
+impl MessageStore for SqliteStore {
+    async fn append_message(&self, message: NewMessage) -> Result<bool, StoreError> {
+        self.writer.write(move |write| append(write, &message)).await
+    }
+
+    async fn history(
+        &self,
+        app: AppId,
+        group: &GroupName,
+        before: Option<Timestamp>,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        let group = group.clone();
+        self.readers
+            .scan(move |connection| {
+                let Some(group) = group_of(connection, app, &group)? else { return Ok(Vec::new()) };
+                let sql = "SELECT at, event FROM messages WHERE group_number = ?1 AND at < ?2
+                           ORDER BY at DESC, number DESC LIMIT ?3";
+                let before = before.map_or(i64::MAX, Timestamp::millis);
+                Ok(cut(all(connection, sql, params![group, before, limit + 1], read)?, limit))
+            })
+            .await
+    }
+
+    async fn latest(
+        &self,
+        app: AppId,
+        groups: Vec<GroupName>,
+        limit: usize,
+    ) -> Result<Vec<(GroupName, Vec<StoredMessage>)>, StoreError> {
+        self.readers
+            .scan(move |connection| {
+                let sql = "SELECT at, event FROM messages WHERE group_number = ?1
+                           ORDER BY at DESC, number DESC LIMIT ?2";
+                let newest = |group: GroupName| {
+                    let messages = match group_of(connection, app, &group)? {
+                        Some(number) => all(connection, sql, params![number, limit], read)?,
+                        None => Vec::new(),
+                    };
+                    Ok((group, messages))
+                };
+                groups.into_iter().map(newest).collect()
+            })
+            .await
+    }
+
+    async fn conversations(
+        &self,
+        app: AppId,
+        endpoint: &EndpointId,
+        joined: Vec<GroupName>,
+    ) -> Result<Vec<Conversation>, StoreError> {
+        let endpoint = endpoint.clone();
+        self.readers.scan(move |connection| conversations(connection, app, &endpoint, joined)).await
+    }
+
+    async fn mark_read(
+        &self,
+        app: AppId,
+        endpoint: &EndpointId,
+        marks: Vec<ReadMark>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let endpoint = endpoint.clone();
+        self.writer.write(move |write| mark(write, app, &endpoint, &marks, now)).await
+    }
+}

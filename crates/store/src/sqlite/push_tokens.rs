@@ -1,0 +1,123 @@
+//! Push tokens.
+
+use async_trait::async_trait;
+use respoke_core::clock::Timestamp;
+use respoke_core::id::{AppId, EndpointId, PushTokenId};
+use respoke_core::ports::{PushTokenStore, StoreError};
+use respoke_core::push_token::{PushService, PushToken};
+use respoke_core::secret::Secret;
+use rusqlite::types::Type;
+use rusqlite::{Row, params};
+
+use super::SqliteStore;
+use super::rows::{Columns, all, app_exists, execute};
+use super::writer::Write;
+
+/// How old "last seen" has to be before it is written anew: tokens go after months, so a day is near enough.
+const TOUCH_MILLIS: i64 = 86_400_000;
+
+fn read(row: &Row<'_>) -> rusqlite::Result<PushToken> {
+    let mut columns = Columns::of(row);
+    Ok(PushToken {
+        app_id: columns.uuid_as(AppId::from_uuid)?,
+        id: columns.uuid_as(PushTokenId::from_uuid)?,
+        endpoint_id: columns.endpoint()?,
+        service: service_of(columns.next()?)?,
+        text: Secret::new(columns.next()?),
+        seen_at: columns.time()?,
+    })
+}
+
+fn service_of(code: i64) -> rusqlite::Result<PushService> {
+    match code {
+        1 => Ok(PushService::Google),
+        2 => Ok(PushService::Apple),
+        _ => Err(rusqlite::Error::FromSqlConversionFailure(3, Type::Integer, "no such push service".into())),
+    }
+}
+
+const fn code_of(service: PushService) -> i64 {
+    match service {
+        PushService::Google => 1,
+        PushService::Apple => 2,
+    }
+}
+
+fn put(write: &Write<'_>, token: &PushToken) -> rusqlite::Result<bool> {
+    if !app_exists(write.connection, token.app_id)? {
+        return Ok(false);
+    }
+    let app = token.app_id.uuid();
+    // Replaces by id and by text alike.
+    execute(
+        write.connection,
+        "INSERT OR REPLACE INTO push_tokens (app_id, id, endpoint, service, hash, text, seen_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            app,
+            token.id.uuid(),
+            token.endpoint_id.as_str(),
+            code_of(token.service),
+            token.hash().as_bytes(),
+            token.text.expose(),
+            token.seen_at.millis(),
+        ],
+    )?;
+    execute(
+        write.connection,
+        "DELETE FROM push_tokens WHERE app_id = ?1 AND id IN (
+             SELECT id FROM push_tokens WHERE app_id = ?1 AND endpoint = ?2 AND id <> ?3
+             ORDER BY seen_at DESC LIMIT -1 OFFSET ?4)",
+        params![app, token.endpoint_id.as_str(), token.id.uuid(), PushToken::PER_ENDPOINT_MAX - 1],
+    )?;
+    Ok(true)
+}
+
+/// Removes all push tokens of an endpoint.
+pub(super) fn delete_of(write: &Write<'_>, app: AppId, endpoint: &EndpointId) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM push_tokens WHERE app_id = ?1 AND endpoint = ?2";
+    execute(write.connection, sql, params![app.uuid(), endpoint.as_str()])?;
+    Ok(())
+}
+
+#[async_trait]
+impl PushTokenStore for SqliteStore {
+    async fn put_push_token(&self, token: PushToken) -> Result<bool, StoreError> {
+        self.writer.write(move |write| put(write, &token)).await
+    }
+
+    async fn delete_push_token(
+        &self,
+        app: AppId,
+        id: PushTokenId,
+        endpoint: Option<&EndpointId>,
+    ) -> Result<bool, StoreError> {
+        let endpoint = endpoint.cloned();
+        self.writer
+            .write(move |write| {
+                let sql = "DELETE FROM push_tokens WHERE app_id = ?1 AND id = ?2 AND (?3 IS NULL OR endpoint = ?3)";
+                let endpoint = endpoint.as_ref().map(EndpointId::as_str);
+                Ok(execute(write.connection, sql, params![app.uuid(), id.uuid(), endpoint])? == 1)
+            })
+            .await
+    }
+
+    async fn push_tokens(&self, app: AppId, endpoint: &EndpointId) -> Result<Vec<PushToken>, StoreError> {
+        self.readers.read(|connection| {
+            let sql = "SELECT app_id, id, endpoint, service, text, seen_at FROM push_tokens
+                       WHERE app_id = ?1 AND endpoint = ?2 ORDER BY seen_at DESC LIMIT ?3";
+            all(connection, sql, params![app.uuid(), endpoint.as_str(), PushToken::PER_ENDPOINT_MAX], read)
+        })
+    }
+
+    fn touch_push_token(&self, app: AppId, id: PushTokenId, endpoint: &EndpointId, at: Timestamp) {
+        let endpoint = endpoint.clone();
+        self.writer.write_if_idle(move |write| {
+            let sql = "UPDATE push_tokens SET seen_at = ?4
+                       WHERE app_id = ?1 AND id = ?2 AND endpoint = ?3 AND seen_at <= ?4 - ?5";
+            let params = params![app.uuid(), id.uuid(), endpoint.as_str(), at.millis(), TOUCH_MILLIS];
+            execute(write.connection, sql, params)?;
+            Ok(())
+        });
+    }
+}

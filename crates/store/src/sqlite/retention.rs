@@ -1,0 +1,220 @@
+//! What upkeep removes of the hub's tables: what is old, what is too much, and what deleted apps left.
+//!
+//! Invariant: `message_groups.messages` is the number of the group's messages; both change in one transaction.
+
+use std::collections::BTreeMap;
+
+use respoke_core::ports::{StoreError, Upkeep};
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+use super::SqliteStore;
+use super::maintenance::{REMOVE_ROWS, STEP_ROWS};
+use super::rows::{all, execute, one};
+
+/// Operations of one kind in one step: together they remove 5,000 messages.
+const ROUNDS: usize = 20;
+
+/// A conversation's key.
+type ConversationKey = (Uuid, String, i64);
+
+/// How far upkeep has walked through the groups and the conversations; none: to the end.
+#[derive(Clone)]
+pub(super) struct HubWalk {
+    group: Option<i64>,
+    conversation: Option<ConversationKey>,
+}
+
+impl Default for HubWalk {
+    fn default() -> Self {
+        Self { group: Some(0), conversation: Some((Uuid::nil(), String::new(), 0)) }
+    }
+}
+
+impl HubWalk {
+    pub(super) fn complete(&self) -> bool {
+        self.group.is_none() && self.conversation.is_none()
+    }
+}
+
+impl SqliteStore {
+    /// One step; says how many rows it removed and how far it came.
+    pub(super) async fn remove_from_hub(&self, upkeep: Upkeep, walk: HubWalk) -> Result<(u64, HubWalk), StoreError> {
+        let mut removed = self.in_rounds(remove_of_deleted_app).await?;
+        removed += self.in_rounds(move |connection| remove_old_messages(connection, &upkeep)).await?;
+        removed += self.in_rounds(move |connection| remove_old_records(connection, &upkeep)).await?;
+        let mut reached = HubWalk { group: None, conversation: None };
+        if let Some(after) = walk.group {
+            let max = upkeep.messages_per_group_max;
+            let (long, end) = self.long_groups(after, max).await?;
+            for group in long {
+                removed += self.in_rounds(move |connection| shorten(connection, group, max)).await?;
+            }
+            reached.group = end;
+        }
+        if let Some(after) = walk.conversation {
+            let (lost, end) = self.conversations_of_no_group(after).await?;
+            removed += self.remove_conversations(lost).await?;
+            reached.conversation = end;
+        }
+        Ok((removed, reached))
+    }
+
+    /// Removes, one operation after the other, until nothing is left or enough was done.
+    async fn in_rounds(
+        &self,
+        remove: impl Fn(&Connection) -> rusqlite::Result<u64> + Copy + Send + 'static,
+    ) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        for _ in 0..ROUNDS {
+            let gone = self.writer.write(move |write| remove(write.connection)).await?;
+            removed += gone;
+            if gone == 0 {
+                break;
+            }
+        }
+        Ok(removed)
+    }
+
+    async fn long_groups(&self, after: i64, max: u64) -> Result<(Vec<i64>, Option<i64>), StoreError> {
+        self.readers
+            .scan(move |connection| {
+                let sql = "SELECT number, messages FROM message_groups WHERE number > ?1 ORDER BY number LIMIT ?2";
+                let rows: Vec<(i64, u64)> =
+                    all(connection, sql, params![after, STEP_ROWS], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                let long = rows.iter().filter(|(_, messages)| *messages > max).map(|(number, _)| *number).collect();
+                Ok((long, unless_at_end(&rows).map(|(number, _)| *number)))
+            })
+            .await
+    }
+
+    async fn conversations_of_no_group(
+        &self,
+        after: ConversationKey,
+    ) -> Result<(Vec<ConversationKey>, Option<ConversationKey>), StoreError> {
+        self.readers
+            .scan(move |connection| {
+                let (app, endpoint, group) = &after;
+                let sql = "SELECT app_id, endpoint, group_number,
+                               NOT EXISTS (SELECT 1 FROM message_groups g WHERE g.number = c.group_number)
+                           FROM conversations c WHERE (app_id, endpoint, group_number) > (?1, ?2, ?3)
+                           ORDER BY app_id, endpoint, group_number LIMIT ?4";
+                let rows: Vec<(ConversationKey, bool)> =
+                    all(connection, sql, params![app, endpoint, group, STEP_ROWS], |row| {
+                        Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?))
+                    })?;
+                let reached = unless_at_end(&rows).map(|(key, _)| key.clone());
+                Ok((rows.into_iter().filter_map(|(key, lost)| lost.then_some(key)).collect(), reached))
+            })
+            .await
+    }
+
+    async fn remove_conversations(&self, lost: Vec<ConversationKey>) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        for keys in lost.chunks(REMOVE_ROWS) {
+            let keys = keys.to_vec();
+            removed += self
+                .writer
+                .write(move |write| {
+                    let sql = "DELETE FROM conversations WHERE app_id = ?1 AND endpoint = ?2 AND group_number = ?3";
+                    keys.iter().try_fold(0, |sum, (app, endpoint, group)| {
+                        Ok(sum + execute(write.connection, sql, params![app, endpoint, group])? as u64)
+                    })
+                })
+                .await?;
+        }
+        Ok(removed)
+    }
+}
+
+/// The last row looked at, unless there are no more behind it.
+fn unless_at_end<T>(rows: &[T]) -> Option<&T> {
+    rows.last().filter(|_| i64::try_from(rows.len()).is_ok_and(|rows| rows >= STEP_ROWS))
+}
+
+/// Takes removed messages off their group's count; a group without messages is none.
+fn count_down(connection: &Connection, group: i64, gone: u64) -> rusqlite::Result<()> {
+    execute(connection, "UPDATE message_groups SET messages = messages - ?2 WHERE number = ?1", params![group, gone])?;
+    execute(connection, "DELETE FROM message_groups WHERE number = ?1 AND messages <= 0", [group])?;
+    Ok(())
+}
+
+fn remove_oldest(connection: &Connection, group: i64, rows: u64) -> rusqlite::Result<u64> {
+    let sql = "DELETE FROM messages WHERE number IN (
+                   SELECT number FROM messages WHERE group_number = ?1 ORDER BY at, number LIMIT ?2)";
+    let gone = execute(connection, sql, params![group, rows])? as u64;
+    count_down(connection, group, gone)?;
+    Ok(gone)
+}
+
+fn shorten(connection: &Connection, group: i64, max: u64) -> rusqlite::Result<u64> {
+    let sql = "SELECT messages FROM message_groups WHERE number = ?1";
+    let messages: u64 = one(connection, sql, [group], |row| row.get(0))?.unwrap_or(0);
+    match messages.saturating_sub(max).min(REMOVE_ROWS as u64) {
+        0 => Ok(0),
+        rows => remove_oldest(connection, group, rows),
+    }
+}
+
+fn remove_old_messages(connection: &Connection, upkeep: &Upkeep) -> rusqlite::Result<u64> {
+    // Numbers grow with time, so the old ones are the first; a clock set back only delays some.
+    let sql = "SELECT number, group_number
+               FROM (SELECT number, group_number, at FROM messages ORDER BY number LIMIT ?2) WHERE at < ?1";
+    let old: Vec<(i64, i64)> = all(connection, sql, params![upkeep.messages_before.millis(), REMOVE_ROWS], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
+    let mut groups = BTreeMap::<i64, u64>::new();
+    for (number, group) in &old {
+        execute(connection, "DELETE FROM messages WHERE number = ?1", [number])?;
+        *groups.entry(*group).or_default() += 1;
+    }
+    for (group, gone) in groups {
+        count_down(connection, group, gone)?;
+    }
+    Ok(old.len() as u64)
+}
+
+fn remove_old_records(connection: &Connection, upkeep: &Upkeep) -> rusqlite::Result<u64> {
+    let reports = execute(
+        connection,
+        "DELETE FROM call_reports WHERE number IN (
+             SELECT number FROM (SELECT number, at FROM call_reports ORDER BY number LIMIT ?3)
+             WHERE at < ?1 OR number <= (SELECT max(number) FROM call_reports) - ?2)",
+        params![upkeep.call_reports_before.millis(), upkeep.call_reports_max, REMOVE_ROWS],
+    )?;
+    let push_tokens = execute(
+        connection,
+        "DELETE FROM push_tokens WHERE (app_id, id) IN (
+             SELECT app_id, id FROM push_tokens WHERE seen_at < ?1 LIMIT ?2)",
+        params![upkeep.push_tokens_before.millis(), REMOVE_ROWS],
+    )?;
+    Ok((reports + push_tokens) as u64)
+}
+
+/// Removes some of what one deleted app left, and in the end the note that it was deleted.
+fn remove_of_deleted_app(connection: &Connection) -> rusqlite::Result<u64> {
+    let Some(app) = one(connection, "SELECT app_id FROM deleted_apps LIMIT 1", [], |row| row.get::<_, Uuid>(0))? else {
+        return Ok(0);
+    };
+    let mut removed = 0;
+    while removed < REMOVE_ROWS as u64 {
+        let sql = "SELECT number FROM message_groups WHERE app_id = ?1 LIMIT 1";
+        let Some(group) = one(connection, sql, [app], |row| row.get(0))? else { break };
+        removed += remove_oldest(connection, group, REMOVE_ROWS as u64)?;
+    }
+    if removed > 0 {
+        return Ok(removed);
+    }
+    for sql in [
+        "DELETE FROM call_reports WHERE number IN (SELECT number FROM call_reports WHERE app_id = ?1 LIMIT ?2)",
+        "DELETE FROM push_tokens WHERE app_id = ?1 AND id IN (
+             SELECT id FROM push_tokens WHERE app_id = ?1 LIMIT ?2)",
+    ] {
+        let gone = execute(connection, sql, params![app, REMOVE_ROWS])?;
+        if gone > 0 {
+            return Ok(gone as u64);
+        }
+    }
+    // Its conversations are found to be of no group, like those of groups that ran empty.
+    Ok(execute(connection, "DELETE FROM deleted_apps WHERE app_id = ?1", [app])? as u64)
+}

@@ -1,0 +1,106 @@
+//! `/v1/groups` and `/v1/channels`.
+
+use respoke_core::id::{ConnectionId, EndpointId, GroupName, MessageId};
+use respoke_core::lenient::optional_bool;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::text;
+
+/// What joining, leaving and listing take.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Membership {
+    /// The app; needed with an Admin-Token that has several.
+    #[schema(nullable, format = Uuid)]
+    pub app_id: Option<String>,
+    /// Whose connections; not looked at with an App-Token.
+    #[schema(nullable, min_length = 1, max_length = 256)]
+    pub endpoint_id: Option<String>,
+    /// Only this connection.
+    #[schema(nullable, format = Uuid)]
+    pub connection_id: Option<String>,
+    /// The groups, where the path names none.
+    #[schema(nullable)]
+    pub groups: Option<Vec<String>>,
+}
+
+/// What `POST /v1/channels` takes.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+pub struct NameGroup {
+    /// The group's name, which is its id.
+    #[schema(nullable, min_length = 1, max_length = 256)]
+    pub name: Option<String>,
+}
+
+/// What publishing takes.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PublishMessage {
+    /// The app; needed with an Admin-Token that has several.
+    #[schema(nullable, format = Uuid)]
+    pub app_id: Option<String>,
+    /// Who speaks; not looked at with an App-Token.
+    #[schema(nullable, min_length = 1, max_length = 256)]
+    pub endpoint_id: Option<String>,
+    /// Any JSON.
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub message: Option<Box<RawValue>>,
+    /// Whether it is kept for the group's history.
+    #[serde(default, deserialize_with = "optional_bool")]
+    #[schema(nullable)]
+    pub persist: Option<bool>,
+}
+
+/// The answer to a message that was sent.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Sent {
+    /// Always `success`.
+    #[schema(example = "success")]
+    pub message: &'static str,
+    /// Names the message: in what receivers get, and in history.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String, format = Uuid)]
+    pub message_id: MessageId,
+}
+
+impl From<MessageId> for Sent {
+    fn from(message_id: MessageId) -> Self {
+        Self { message: "success", message_id }
+    }
+}
+
+/// A group.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct GroupView {
+    /// Its name.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String)]
+    pub id: GroupName,
+    /// The same.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String)]
+    pub name: GroupName,
+}
+
+impl From<GroupName> for GroupView {
+    fn from(name: GroupName) -> Self {
+        Self { id: name.clone(), name }
+    }
+}
+
+/// A member of a group.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberView {
+    /// Whose connection.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String)]
+    pub endpoint_id: EndpointId,
+    /// Which.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String, format = Uuid)]
+    pub connection_id: ConnectionId,
+}
