@@ -140,6 +140,43 @@ actions! {
     Restored = 70, "database.restored";
 }
 
+impl Action {
+    /// Whether it is done all day by apps and their endpoints, or by anybody at all. There are so many rows of these that
+    /// their number is bounded; the others, which say who changed what, fall to age alone.
+    #[must_use]
+    pub const fn everyday(self) -> bool {
+        match self {
+            Self::TokenIssued
+            | Self::TokenReplaced
+            | Self::TokenRedeemed
+            | Self::TokenReuse
+            | Self::TokenRevoked
+            | Self::SessionExtended
+            | Self::SessionEnded
+            | Self::AdminSignInFailed => true,
+            Self::SessionsEnded
+            | Self::AdminSignedIn
+            | Self::AdminSignedOut
+            | Self::AdminCreated
+            | Self::AdminPasswordChanged
+            | Self::AdminDeleted
+            | Self::AccountDeleted
+            | Self::AppCreated
+            | Self::AppUpdated
+            | Self::AppDeleted
+            | Self::SecretCreated
+            | Self::SecretRolled
+            | Self::SecretRevoked
+            | Self::RoleCreated
+            | Self::RoleUpdated
+            | Self::RoleDeleted
+            | Self::EndpointBanned
+            | Self::BanLifted
+            | Self::Restored => false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,11 +30,13 @@ pub struct Marks {
     pub tokens_from: u64,
     /// Sessions numbered below this are over.
     pub sessions_from: u64,
-    /// What was made before this instant is over, if numbered below the two that follow.
-    pub issued_before: Timestamp,
-    /// Tokens from this number on are not touched by `issued_before`.
+    /// Tokens made before this instant are over, if numbered below `issued_before_tokens`.
+    pub tokens_issued_before: Timestamp,
+    /// Sessions made before this instant are over, if numbered below `issued_before_sessions`.
+    pub sessions_issued_before: Timestamp,
+    /// Tokens from this number on are not touched by `tokens_issued_before`.
     pub issued_before_tokens: u64,
-    /// Sessions from this number on are not touched by `issued_before`.
+    /// Sessions from this number on are not touched by `sessions_issued_before`.
     pub issued_before_sessions: u64,
 }
 
@@ -43,7 +45,8 @@ impl Default for Marks {
         Self {
             tokens_from: 0,
             sessions_from: 0,
-            issued_before: Timestamp::from_millis(0),
+            tokens_issued_before: Timestamp::from_millis(0),
+            sessions_issued_before: Timestamp::from_millis(0),
             issued_before_tokens: 0,
             issued_before_sessions: 0,
         }
@@ -54,13 +57,14 @@ impl Marks {
     /// Whether token `number`, made at `created_at`, is over.
     #[must_use]
     pub fn end_token(&self, number: u64, created_at: Timestamp) -> bool {
-        number < self.tokens_from || (number < self.issued_before_tokens && created_at < self.issued_before)
+        number < self.tokens_from || (number < self.issued_before_tokens && created_at < self.tokens_issued_before)
     }
 
     /// Whether session `number`, made at `created_at`, is over.
     #[must_use]
     pub fn end_session(&self, number: u64, created_at: Timestamp) -> bool {
-        number < self.sessions_from || (number < self.issued_before_sessions && created_at < self.issued_before)
+        number < self.sessions_from
+            || (number < self.issued_before_sessions && created_at < self.sessions_issued_before)
     }
 }
 

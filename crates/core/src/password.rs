@@ -1,8 +1,13 @@
-//! Passwords: argon2id, off the async threads.
+//! Passwords: argon2id, off the async threads and few at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
+use tokio::sync::Semaphore;
 
+use crate::refusal::Refusal;
 use crate::secret::Secret;
 
 /// Longest password taken, in bytes; hashing must not be made to take for ever.
@@ -28,9 +33,84 @@ pub fn verify(password: &Secret, hash: &str) -> bool {
         .is_ok_and(|hash| Argon2::default().verify_password(password.expose().as_bytes(), &hash).is_ok())
 }
 
+/// Passwords worked on at once. Each takes a core and 19 MiB, and who signs in must not slow down who redeems.
+const AT_ONCE_MAX: usize = 2;
+/// Passwords that wait behind them: about two seconds of work.
+const WAITING_MAX: usize = 64;
+/// How long one waits for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where passwords are worked on, few at a time.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    places: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+    timeout: Duration,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self::new(AT_ONCE_MAX, WAITING_MAX, TURN_TIMEOUT)
+    }
+}
+
+impl Desk {
+    fn new(at_once_max: usize, waiting_max: usize, timeout: Duration) -> Self {
+        let places = Arc::new(Semaphore::new(at_once_max + waiting_max));
+        Self { places, turns: Arc::new(Semaphore::new(at_once_max)), timeout }
+    }
+
+    /// Does `work` off the async threads when its turn has come. None if it panicked, which is a defect of ours.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Overloaded`] if too many wait or the turn does not come in time.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Option<T>, Refusal> {
+        let place = self.places.clone().try_acquire_owned().map_err(|_| Refusal::Overloaded)?;
+        let turn = tokio::time::timeout(self.timeout, self.turns.clone().acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return Err(Refusal::Overloaded) };
+        let working = tokio::task::spawn_blocking(move || {
+            // Held here, because the work goes on though its caller goes away.
+            let _held = (place, turn);
+            work()
+        });
+        Ok(working.await.ok())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn passwords_wait_for_their_turn_and_not_for_ever() {
+        let desk = Arc::new(Desk::new(1, 1, Duration::from_millis(20)));
+        let (release, released) = std::sync::mpsc::sync_channel::<()>(0);
+        let (starting, started) = tokio::sync::oneshot::channel();
+        let working = {
+            let desk = desk.clone();
+            async move {
+                desk.work(move || {
+                    starting.send(()).unwrap();
+                    released.recv().unwrap();
+                })
+                .await
+            }
+        };
+        let others = async {
+            started.await.unwrap();
+            let (waits, has_no_place) = tokio::join!(desk.work(|| ()), desk.work(|| ()));
+            assert_eq!(has_no_place.unwrap_err().code(), "overloaded");
+            assert_eq!(waits.unwrap_err().code(), "overloaded");
+            release.send(()).unwrap();
+        };
+        let (worked, ()) = tokio::join!(working, others);
+        assert!(worked.unwrap().is_some());
+        assert!(matches!(desk.work(|| 7).await, Ok(Some(7))), "turn and place come back");
+    }
 
     #[test]
     fn a_password_is_known_by_its_hash_alone() {

@@ -61,6 +61,9 @@ pub enum Refusal {
         /// Seconds to wait.
         retry_after_secs: u64,
     },
+    /// Too much of the same is under way; nothing was checked.
+    #[error("temporarily unavailable")]
+    Overloaded,
     /// The store failed.
     #[error("the database failed")]
     Store(#[from] StoreError),
@@ -119,7 +122,7 @@ impl Refusal {
             Self::NoGateway => "no_gateway",
             Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::Throttled { .. } => "throttled",
-            Self::Store(StoreError::Overloaded) => "overloaded",
+            Self::Overloaded | Self::Store(StoreError::Overloaded) => "overloaded",
             Self::Store(StoreError::Unavailable(_)) => "unavailable",
             Self::Store(StoreError::Corrupt(_)) => "internal",
         }

@@ -18,7 +18,7 @@ use data_encoding::BASE64;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Uri};
-use respoke_core::id::{AppId, RequestId};
+use respoke_core::id::{AppId, EndpointId, RequestId};
 use respoke_core::idempotency::IdempotencyKey;
 use respoke_core::ops::{Caller, Context, Credential};
 use respoke_core::refusal::Refusal;
@@ -207,7 +207,9 @@ impl Call {
         endpoint: Option<&str>,
     ) -> Result<Caller, Problem> {
         let caller = self.prove(api, self.credential(&[Kind::AppSecret, Kind::AdminToken])).await?;
-        self.admit(api, &caller, endpoint)?;
+        // What is no endpoint id draws from no endpoint's bucket, and is refused later on.
+        let endpoint = endpoint.and_then(|text| EndpointId::parse(text).ok());
+        self.admit(api, &caller, endpoint.as_ref())?;
         if let (Caller::Anonymous, Some(id), Some(origin)) = (&caller, app, self.origin()) {
             // Without a credential it is the app's pages that mint; an app that is unknown is refused later on.
             let app = api.broker.store().app(id).await?;
@@ -357,16 +359,20 @@ impl Call {
         }
     }
 
-    /// The refusal of a credential that is not valid; whoever presents many of them is told to wait.
     fn refused(&self, api: &Api) -> Problem {
+        self.counted(api, Refusal::Unauthenticated)
+    }
+
+    /// The refusal of a credential or tokenId that is not valid; whoever presents many of them is told to wait.
+    pub(crate) fn counted(&self, api: &Api, refusal: Refusal) -> Problem {
         match api.throttle.credential_failed(self.facts.address, Instant::now()) {
             Some(wait) => throttled(wait),
-            None => Refusal::Unauthenticated.into(),
+            None => refusal.into(),
         }
     }
 
     /// Draws from the buckets that `caller` draws from, and `endpoint`'s if the request is made for one.
-    fn admit(&self, api: &Api, caller: &Caller, endpoint: Option<&str>) -> Result<(), Problem> {
+    fn admit(&self, api: &Api, caller: &Caller, endpoint: Option<&EndpointId>) -> Result<(), Problem> {
         let (standing, result) = match api.limits.check(caller, endpoint, self.facts.address) {
             Ok(standing) => (standing, Ok(())),
             Err(limited) => (limited.standing, Err(Problem::rate_limited(limited.retry_after))),

@@ -49,6 +49,8 @@ pub struct Config {
     pub io_threads: usize,
     /// Connections open at once; further ones wait to be accepted.
     pub connections_max: usize,
+    /// Connections that one address may have open at once; further ones are closed. Trusted proxies may have any number.
+    pub connections_per_address_max: usize,
     /// Seconds between two heartbeats on a socket.
     pub heartbeat_interval_secs: u64,
     /// Seconds that a socket's client may be silent.
@@ -67,7 +69,7 @@ pub struct Config {
     pub address_requests_per_second: u32,
     /// Requests that one address may make at once without a credential.
     pub address_requests_burst: u32,
-    /// Invalid tokens or secrets that one address may show before it is told to wait.
+    /// Invalid tokenIds, tokens or secrets that one address may show before it is told to wait.
     pub failed_credentials_free: u32,
     /// Operations that are committed together at most; 1 commits each by itself.
     pub commit_batch_max: usize,
@@ -77,7 +79,7 @@ pub struct Config {
     pub retention_secs: u32,
     /// Days for which the audit log is kept.
     pub audit_days: u32,
-    /// Rows the audit log has at most.
+    /// Rows of the audit log; those beyond it are removed unless they tell of an administrative action.
     pub audit_rows_max: u64,
     /// Days for which group messages are kept.
     pub history_days: u32,
@@ -114,6 +116,7 @@ impl Default for Config {
             log_format: LogFormat::Text,
             io_threads: 0,
             connections_max: 10_000,
+            connections_per_address_max: 2_000,
             heartbeat_interval_secs: 25,
             heartbeat_timeout_secs: 60,
             outbox_frames_max: 1_000,
@@ -302,6 +305,7 @@ impl Config {
         for (name, value) in [
             ("turn_ttl_secs", self.turn_ttl_secs as usize),
             ("connections_max", self.connections_max),
+            ("connections_per_address_max", self.connections_per_address_max),
             ("commit_batch_max", self.commit_batch_max),
             ("outbox_frames_max", self.outbox_frames_max),
             ("outbox_bytes_max", self.outbox_bytes_max),

@@ -582,6 +582,8 @@ impl Texts {
 }
 
 #[cfg(test)]
+mod hang_up;
+#[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
 

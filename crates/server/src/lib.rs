@@ -13,5 +13,7 @@ pub mod problem;
 pub mod run;
 mod socket;
 pub mod telemetry;
+pub mod throttle;
 pub mod tls;
+mod transport;
 mod upkeep;

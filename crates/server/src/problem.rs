@@ -77,7 +77,11 @@ pub const CODES: &[ErrorCode] = &[
     ErrorCode::new("conflict", 409, "The object is not in the state the request needs."),
     ErrorCode::new("not_connected", 409, "The request needs a socket on which a connection was registered before."),
     ErrorCode::new("body_too_large", 413, "The body is larger than 20,000 bytes."),
-    ErrorCode::new("idempotency_key_reused", 422, "The `Idempotency-Key` was used before for a different request."),
+    ErrorCode::new(
+        "idempotency_key_reused",
+        422,
+        "The `Idempotency-Key` was used before for a different request, or what it made is gone.",
+    ),
     ErrorCode::new(
         "rate_limited",
         429,
@@ -89,11 +93,11 @@ pub const CODES: &[ErrorCode] = &[
         "Too many failed attempts to prove who one is; the header `Retry-After` says how long to wait.",
     ),
     ErrorCode::new("internal", 500, "The server failed. The log holds the cause under the `requestId`."),
-    ErrorCode::new("overloaded", 503, "Too many writes are waiting. Nothing was written; try again."),
+    ErrorCode::new("overloaded", 503, "Too many writes or sign-ins are waiting. Nothing was written; try again."),
     ErrorCode::new("unavailable", 503, "The database could not be used. Nothing was written; try again."),
 ];
 
-/// Seconds after which a failed store is worth another try.
+/// Seconds after which a failed store, or one that is busy, is worth another try.
 const STORE_RETRY_SECS: u64 = 1;
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
@@ -286,7 +290,9 @@ impl From<Refusal> for Problem {
             Refusal::Conflict(_) | Refusal::NotConnected => StatusCode::CONFLICT,
             Refusal::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Refusal::Store(StoreError::Overloaded | StoreError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Overloaded | Refusal::Store(StoreError::Overloaded | StoreError::Unavailable(_)) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Refusal::Store(StoreError::Corrupt(_)) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let code = refusal.code();
@@ -309,6 +315,7 @@ impl From<Refusal> for Problem {
             }
             Refusal::Invalid(fields) => reason.fields = Some(fields),
             Refusal::Throttled { retry_after_secs } => reason.retry_after_secs = Some(retry_after_secs.max(1)),
+            Refusal::Overloaded => reason.retry_after_secs = Some(STORE_RETRY_SECS),
             Refusal::Store(error) => {
                 if status == StatusCode::SERVICE_UNAVAILABLE {
                     reason.retry_after_secs = Some(STORE_RETRY_SECS);
@@ -396,6 +403,7 @@ mod tests {
             Refusal::NoGateway,
             Refusal::IdempotencyKeyReused,
             Refusal::Throttled { retry_after_secs: 4 },
+            Refusal::Overloaded,
             Refusal::Store(StoreError::Overloaded),
             Refusal::Store(StoreError::Unavailable("canary".into())),
             Refusal::Store(StoreError::Corrupt("canary")),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use respoke_bus::LocalBus;
 use respoke_core::app::Rate;
 use respoke_core::clock::Clock;
@@ -31,10 +31,12 @@ use tokio_util::task::TaskTracker;
 use crate::api::Api;
 use crate::config::Config;
 use crate::door::Door;
-use crate::limits::{Limits, Throttle};
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::socket::Sockets;
+use crate::throttle::Throttle;
 use crate::tls::Certificate;
+use crate::transport::{Encrypted, Impatient, Plain, Share, Shares, serve_http2};
 use crate::upkeep;
 
 /// The database's file in the data folder.
@@ -136,6 +138,7 @@ impl Started {
         }
 
         let places = Arc::new(Semaphore::new(self.config.connections_max));
+        let shares = Shares::new(self.config.connections_per_address_max, self.config.trusted_proxies.clone());
         let mut stop = pin!(stop);
         loop {
             let accepted = tokio::select! {
@@ -144,7 +147,11 @@ impl Started {
                 accepted = accept(&self.listener, &places) => accepted,
             };
             let (stream, peer, place) = accepted;
-            let place = Arc::new(Place::new(self.metrics.clone(), place));
+            let Some(share) = shares.take(peer.ip()) else {
+                tracing::debug!("an address has connections_per_address_max connections; one more is closed");
+                continue;
+            };
+            let place = Arc::new(Place::new(self.metrics.clone(), place, share));
             let connection = Connection { door: self.door.clone(), acceptor: acceptor.clone(), peer, place };
             let (soft, hard) = (soft.clone(), hard.clone());
             tasks.spawn(async move {
@@ -189,17 +196,18 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, 
     }
 }
 
-/// The place of an open connection, counted and held for as long as it lives, however it ends. A websocket takes it over
-/// from the request that it began with.
+/// The place of an open connection, among all and among those of its address, counted and held for as long as it lives,
+/// however it ends. A websocket takes it over from the request that it began with.
 pub(crate) struct Place {
     metrics: Arc<Metrics>,
     _permit: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 impl Place {
-    fn new(metrics: Arc<Metrics>, permit: OwnedSemaphorePermit) -> Self {
+    fn new(metrics: Arc<Metrics>, permit: OwnedSemaphorePermit, share: Share) -> Self {
         metrics.connections.inc();
-        Self { metrics, _permit: permit }
+        Self { metrics, _permit: permit, _share: share }
     }
 }
 
@@ -219,6 +227,7 @@ struct Connection {
 impl Connection {
     async fn serve(self, stream: TcpStream, soft: CancellationToken) {
         let _ = stream.set_nodelay(true);
+        let stream = Impatient::new(stream);
         let served = match self.acceptor.clone() {
             None => self.serve_http1(stream, soft).await,
             Some(acceptor) => self.serve_tls(acceptor, stream, soft).await,
@@ -255,29 +264,18 @@ impl Connection {
     async fn serve_tls(
         self,
         acceptor: TlsAcceptor,
-        stream: TcpStream,
+        stream: Plain,
         soft: CancellationToken,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
+        let stream: Encrypted = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             return self.serve_http1(stream, soft).await;
         }
-        let service = service_fn(|request| {
+        let answer = |request| {
             let (door, peer, place) = (self.door.clone(), self.peer, self.place.clone());
-            async move { Ok::<_, std::convert::Infallible>(door.serve(request, peer, &place).await) }
-        });
-        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(100)
-            .keep_alive_interval(HANDSHAKE_TIMEOUT)
-            .keep_alive_timeout(HANDSHAKE_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service);
-        let mut connection = pin!(connection);
-        tokio::select! {
-            served = connection.as_mut() => return served.map_err(Into::into),
-            () = soft.cancelled() => connection.as_mut().graceful_shutdown(),
-        }
-        connection.await.map_err(Into::into)
+            async move { door.serve(request, peer, &place).await }
+        };
+        serve_http2(stream, answer, soft).await
     }
 }
 

@@ -1,12 +1,14 @@
 //! `/v1/admin-sessions`, and the admins themselves, who are managed on the data folder.
 
+use tokio::sync::OnceCell;
+
 use super::{Broker, Caller, Context};
 use crate::admin::Admin;
 use crate::audit::{Action, Actor};
 use crate::id::{AccountId, AdminId};
 use crate::idempotency::{Creation, IdempotencyKey};
 use crate::password;
-use crate::ports::Change;
+use crate::ports::{Change, StoreError};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 
@@ -27,7 +29,8 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// [`Refusal::BadLogin`], whichever of the two is wrong; [`Refusal::Invalid`] if one is missing.
+    /// [`Refusal::BadLogin`], whichever of the two is wrong; [`Refusal::Invalid`] if one is missing;
+    /// [`Refusal::Overloaded`] if too many passwords wait to be looked at.
     pub async fn sign_in(
         &self,
         request: SignIn,
@@ -39,9 +42,9 @@ impl Broker {
         let typed = request.password.ok_or_else(|| Refusal::missing("password"))?;
         let admin = self.store.admin_by_username(&username).await?;
         let admin = match admin {
-            Some(admin) => verify(typed, admin.password_hash.clone()).await.then_some(admin),
+            Some(admin) => self.verify(typed, admin.password_hash.clone()).await?.then_some(admin),
             None => {
-                verify(typed, nobody_hash().await).await;
+                self.verify(typed, self.nobody_hash().await?).await?;
                 None
             }
         };
@@ -88,7 +91,7 @@ impl Broker {
             id: AdminId::random(),
             account_id: account,
             username: username.to_owned(),
-            password_hash: hash_new(typed).await?,
+            password_hash: self.hash_new(typed).await?,
             created_at: self.now(),
         };
         let id = admin.id;
@@ -109,7 +112,7 @@ impl Broker {
     /// [`Refusal::NotFound`]; [`Refusal::Invalid`].
     pub async fn set_admin_password(&self, username: &str, typed: Secret) -> Result<(), Refusal> {
         let admin = self.store.admin_by_username(username).await?.ok_or(Refusal::NotFound("Admins"))?;
-        let hash = hash_new(typed).await?;
+        let hash = self.hash_new(typed).await?;
         let mut audit =
             self.entry(&Context::internal(), &Caller::Anonymous, None, Action::AdminPasswordChanged, username);
         audit.actor = Actor::System;
@@ -134,6 +137,35 @@ impl Broker {
         audit.account_id = Some(admin.account_id);
         if self.store.delete_admin(admin.id, audit).await? { Ok(()) } else { Err(Refusal::NotFound("Admins")) }
     }
+
+    async fn hash_new(&self, typed: Secret) -> Result<String, Refusal> {
+        let length = typed.expose().chars().count();
+        if length < password::PASSWORD_LEN_MIN || typed.expose().len() > password::PASSWORD_LEN_MAX {
+            return Err(Refusal::field("password", "must be 8 to 1024 characters long"));
+        }
+        match self.passwords.work(move || password::hash(&typed)).await? {
+            Some(Ok(hash)) => Ok(hash),
+            Some(Err(_)) | None => Err(Refusal::Store(StoreError::Corrupt("a password could not be hashed"))),
+        }
+    }
+
+    async fn verify(&self, typed: Secret, hash: String) -> Result<bool, Refusal> {
+        if typed.expose().len() > password::PASSWORD_LEN_MAX {
+            return Ok(false);
+        }
+        Ok(self.passwords.work(move || password::verify(&typed, &hash)).await?.unwrap_or(false))
+    }
+
+    /// A hash of nothing anybody knows, made once, so that an unknown user name costs what a known one does.
+    async fn nobody_hash(&self) -> Result<String, Refusal> {
+        static HASH: OnceCell<String> = OnceCell::const_new();
+        let make = || async {
+            let unknowable = Secret::new(crate::secret::random_uuid().to_string());
+            let hash = self.passwords.work(move || password::hash(&unknowable).unwrap_or_default()).await?;
+            Ok::<_, Refusal>(hash.unwrap_or_default())
+        };
+        Ok(HASH.get_or_try_init(make).await?.clone())
+    }
 }
 
 fn check_username(username: &str) -> Result<(), Refusal> {
@@ -142,43 +174,4 @@ fn check_username(username: &str) -> Result<(), Refusal> {
         return Err(Refusal::field("username", "must be 1 to 128 printable characters without spaces at its ends"));
     }
     Ok(())
-}
-
-async fn hash_new(typed: Secret) -> Result<String, Refusal> {
-    if typed.expose().chars().count() < password::PASSWORD_LEN_MIN || typed.expose().len() > password::PASSWORD_LEN_MAX
-    {
-        return Err(Refusal::field("password", "must be 8 to 1024 characters long"));
-    }
-    let hashed = tokio::task::spawn_blocking(move || password::hash(&typed)).await;
-    match hashed {
-        Ok(Ok(hash)) => Ok(hash),
-        Ok(Err(_)) | Err(_) => Err(Refusal::Store(crate::ports::StoreError::Corrupt("a password could not be hashed"))),
-    }
-}
-
-/// Passwords verified at once: each takes a core and 19 MiB.
-static VERIFYING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
-
-async fn verify(typed: Secret, hash: String) -> bool {
-    if typed.expose().len() > password::PASSWORD_LEN_MAX {
-        return false;
-    }
-    let Ok(place) = VERIFYING.acquire().await else { return false };
-    let verified = tokio::task::spawn_blocking(move || {
-        // Held until the work is done, whether or not somebody still waits for it.
-        let _place = place;
-        password::verify(&typed, &hash)
-    });
-    verified.await.unwrap_or(false)
-}
-
-/// A hash of nothing anybody knows, made once, so that an unknown user name costs what a known one does.
-async fn nobody_hash() -> String {
-    static HASH: tokio::sync::OnceCell<String> = tokio::sync::OnceCell::const_new();
-    HASH.get_or_init(|| async {
-        let unknowable = Secret::new(crate::secret::random_uuid().to_string());
-        tokio::task::spawn_blocking(move || password::hash(&unknowable).unwrap_or_default()).await.unwrap_or_default()
-    })
-    .await
-    .clone()
 }

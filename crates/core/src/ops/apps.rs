@@ -21,7 +21,8 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Forbidden`] unless the caller is an admin; [`Refusal::Invalid`].
+    /// [`Refusal::Forbidden`] unless the caller is an admin; [`Refusal::Invalid`]; [`Refusal::Conflict`] if the account
+    /// has the most apps it may have.
     pub async fn create_app(
         &self,
         caller: &Caller,
@@ -48,12 +49,13 @@ impl Broker {
         let record = self.new_secret_record(app.id, FIRST_SECRET.to_owned(), &text);
         let audit = self.entry(context, caller, Some(app.id), Action::AppCreated, &app.id.to_string());
         match self.store.create_app(app, record.clone(), once, audit).await? {
-            Creation::Created(app) => Ok((app, CreatedSecret { record, text })),
-            Creation::Repeated(app) => {
+            Some(Creation::Created(app)) => Ok((app, CreatedSecret { record, text })),
+            Some(Creation::Repeated(app)) => {
                 let record = SecretRecord { app_id: app.id, ..record };
                 Ok((app, CreatedSecret { record, text }))
             }
-            Creation::KeyReused => Err(Refusal::IdempotencyKeyReused),
+            Some(Creation::KeyReused) => Err(Refusal::IdempotencyKeyReused),
+            None => Err(Refusal::Conflict("the account has the most apps it may have; delete one first")),
         }
     }
 

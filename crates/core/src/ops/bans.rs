@@ -66,7 +66,7 @@ impl Broker {
         Ok(ban.filter(|ban| self.now() < ban.until))
     }
 
-    /// The bans of an app, by endpoint; past ones too until they are lifted.
+    /// The bans of an app, by endpoint; past ones too until they are lifted or upkeep removes them.
     ///
     /// # Errors
     ///

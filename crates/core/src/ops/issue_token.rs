@@ -6,10 +6,10 @@ use super::{Broker, Caller, Context};
 use crate::app::App;
 use crate::audit::Action;
 use crate::clock::Timestamp;
-use crate::grant::Grant;
+use crate::grant::{Grant, Lapse};
 use crate::id::{AppId, EndpointId, RoleId};
 use crate::idempotency::{Creation, IdempotencyKey};
-use crate::ports::Change;
+use crate::ports::{Change, MintRefusal};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 use crate::token::{NewToken, TTL_SECS_DEFAULT, TTL_SECS_MIN};
@@ -100,7 +100,8 @@ impl Broker {
             }
             Ok(Creation::Repeated(minted)) => minted,
             Ok(Creation::KeyReused) => return Err(Refusal::IdempotencyKeyReused),
-            Err(ban) => return Err(Refusal::Banned { reason: ban.reason }),
+            Err(MintRefusal::Banned(ban)) => return Err(Refusal::Banned { reason: ban.reason }),
+            Err(MintRefusal::Lapsed(lapse)) => return Err(lapsed(caller, lapse)),
         };
         Ok(IssuedToken {
             app,
@@ -135,6 +136,18 @@ impl Broker {
             return Ok(Some(role.id));
         }
         if app.settings.development_mode { Ok(None) } else { Err(Refusal::missing("roleId")) }
+    }
+}
+
+/// The refusal of a mint that was overtaken by a deletion or revocation: what it would be a moment later.
+fn lapsed(caller: &Caller, lapse: Lapse) -> Refusal {
+    match (lapse, caller) {
+        (Lapse::RoleDeleted, _) => Refusal::NotFound("Roles"),
+        (Lapse::AppDeleted, Caller::Admin { .. }) => Refusal::NotFound("Apps"),
+        (Lapse::DevelopmentModeOff, Caller::Admin { .. } | Caller::App { .. }) => Refusal::missing("roleId"),
+        (_, Caller::Admin { .. } | Caller::App { .. } | Caller::Anonymous | Caller::Endpoint { .. }) => {
+            Refusal::Unauthenticated
+        }
     }
 }
 

@@ -44,6 +44,7 @@ use crate::app::App;
 use crate::audit::{Action, Actor, AuditEntry};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{AppId, RequestId, SessionId, TokenId};
+use crate::password;
 use crate::ports::{Bus, Change, Delivery, Store};
 use crate::refusal::Refusal;
 use crate::seal::{SealKind, Sealer};
@@ -75,6 +76,7 @@ pub struct Broker {
     clock: Arc<dyn Clock>,
     sealer: Sealer,
     catalog: Catalog,
+    passwords: password::Desk,
 }
 
 impl std::fmt::Debug for Broker {
@@ -88,7 +90,7 @@ impl Broker {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>, sessions_max: usize) -> Self {
         let sealer = store.sealer();
-        Self { store, bus, clock, sealer, catalog: Catalog::new(sessions_max) }
+        Self { store, bus, clock, sealer, catalog: Catalog::new(sessions_max), passwords: password::Desk::default() }
     }
 
     /// Forgets what is remembered of something that ended or changed, and tells everybody.

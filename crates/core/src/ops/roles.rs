@@ -15,7 +15,7 @@ use crate::refusal::{FieldErrors, Refusal};
 use crate::role::{Permissions, Role};
 
 const UNKNOWN: Refusal = Refusal::NotFound("Roles");
-const TAKEN: Refusal = Refusal::Conflict("the app has a role of this id or name");
+const TAKEN: Refusal = Refusal::Conflict("the app has a role of this name");
 /// Rules of one role, together; a role is read on every publication.
 const RULES_MAX: usize = 500;
 
@@ -24,7 +24,8 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// As [`Broker::end_sessions`]; [`Refusal::Invalid`]; [`Refusal::Conflict`] if id or name is taken.
+    /// As [`Broker::end_sessions`]; [`Refusal::Invalid`]; [`Refusal::Conflict`] if id or name is taken or
+    /// the app has the most roles it may have.
     #[expect(clippy::too_many_arguments, reason = "the fields of one request, each named at its one call")]
     pub async fn create_role(
         &self,
@@ -47,7 +48,7 @@ impl Broker {
         match self.store.create_role(role, once, audit).await? {
             Some(Creation::Created(role) | Creation::Repeated(role)) => Ok((role, app.account_id)),
             Some(Creation::KeyReused) => Err(Refusal::IdempotencyKeyReused),
-            None => Err(TAKEN),
+            None => Err(Refusal::Conflict("the app has a role of this id or name, or the most roles it may have")),
         }
     }
 

@@ -7,7 +7,7 @@ mod store;
 pub use bus::{Audience, Bus, Change, Delivery, Receiver};
 pub use hub_store::{CallReportStore, MessageStore, PushTokenStore};
 pub use store::{
-    AdminStore, AppStore, AuditQuery, AuditStore, BanRecord, EndRequest, EndScope, EndpointStore, ListFilter,
-    MaintenanceStore, NewSession, Redemption, Repair, RoleStore, SECRETS_PER_APP_MAX, SecretStore, SessionStore, Store,
-    StoreError, StoreFigures, TokenStore, Upkeep,
+    APPS_PER_ACCOUNT_MAX, AdminStore, AppStore, AuditQuery, AuditStore, BanRecord, EndRequest, EndScope, EndpointStore,
+    ListFilter, MaintenanceStore, MintRefusal, NewSession, ROLES_PER_APP_MAX, Redemption, Repair, RoleStore,
+    SECRETS_PER_APP_MAX, SecretStore, SessionStore, Store, StoreError, StoreFigures, TokenStore, Upkeep,
 };

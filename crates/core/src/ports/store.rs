@@ -93,17 +93,20 @@ pub trait AdminStore: Send + Sync {
     async fn end_admin_session(&self, number: u64, audit: AuditEntry) -> Result<bool, StoreError>;
 }
 
+/// The most apps of one account.
+pub const APPS_PER_ACCOUNT_MAX: usize = 1_000;
+
 /// Apps.
 #[async_trait]
 pub trait AppStore: Send + Sync {
-    /// Adds an app with its first secret.
+    /// Adds an app with its first secret. None: the account has [`APPS_PER_ACCOUNT_MAX`].
     async fn create_app(
         &self,
         app: App,
         secret: SecretRecord,
         once: Option<IdempotencyKey>,
         audit: AuditEntry,
-    ) -> Result<Creation<App>, StoreError>;
+    ) -> Result<Option<Creation<App>>, StoreError>;
     /// The app of that id.
     async fn app(&self, id: AppId) -> Result<Option<App>, StoreError>;
     /// The apps of an account, oldest first.
@@ -133,7 +136,7 @@ pub trait SecretStore: Send + Sync {
     ) -> Result<Option<Creation<SecretRecord>>, StoreError>;
     /// The secret whose text has that hash, whatever its state.
     async fn secret_by_hash(&self, hash: &SecretHash) -> Result<Option<SecretRecord>, StoreError>;
-    /// All secrets of an app, oldest first; at most [`SECRETS_PER_APP_MAX`] are usable.
+    /// The secrets of an app, oldest first, revoked ones until upkeep removes them; at most [`SECRETS_PER_APP_MAX`] are usable.
     async fn secrets(&self, app: AppId) -> Result<Vec<SecretRecord>, StoreError>;
     /// Revokes a secret. Unless `keep_sessions`, what it minted is over. None: no such secret.
     async fn revoke_secret(
@@ -147,10 +150,13 @@ pub trait SecretStore: Send + Sync {
     fn touch_secret(&self, id: SecretId, at: Timestamp);
 }
 
+/// The most roles of one app.
+pub const ROLES_PER_APP_MAX: usize = 1_000;
+
 /// Roles.
 #[async_trait]
 pub trait RoleStore: Send + Sync {
-    /// Adds a role. None: its id or name is taken in the app, or the app is gone.
+    /// Adds a role. None: its id or name is taken in the app, or the app has [`ROLES_PER_APP_MAX`] or is gone.
     async fn create_role(
         &self,
         role: Role,
@@ -201,7 +207,7 @@ impl BanRecord {
 pub trait EndpointStore: Send + Sync {
     /// Bans an endpoint and ends its tokens and sessions. False: no such app.
     async fn ban(&self, app: AppId, ban: BanRecord, audit: AuditEntry) -> Result<bool, StoreError>;
-    /// The ban of an endpoint, past ones included until they are lifted or replaced.
+    /// The ban of an endpoint, past ones included until they are lifted, replaced or removed by upkeep.
     async fn ban_of(&self, app: AppId, endpoint: &EndpointId) -> Result<Option<BanRecord>, StoreError>;
     /// Bans of an app, by endpoint.
     async fn bans(&self, app: AppId, page: PageRequest) -> Result<Page<BanRecord>, StoreError>;
@@ -250,13 +256,22 @@ pub enum Redemption {
     KeyReused,
 }
 
+/// Why no token was minted.
+#[derive(Clone, Debug)]
+pub enum MintRefusal {
+    /// The endpoint is banned.
+    Banned(BanRecord),
+    /// What the token was to stand on is gone: the app, the role, the secret, or development mode where it has no role.
+    Lapsed(Lapse),
+}
+
 /// Tokens.
 #[async_trait]
 pub trait TokenStore: Send + Sync {
     /// Mints a token. With `replace`, every other outstanding token of the endpoint is spent in the same step, and
     /// with `end_sessions` its sessions end too.
     ///
-    /// `Err(reason)` inside: the endpoint is banned.
+    /// App, role and secret are looked at in that step, so nothing is minted on what was deleted or revoked before.
     async fn issue_token(
         &self,
         token: NewToken,
@@ -264,12 +279,12 @@ pub trait TokenStore: Send + Sync {
         end_sessions: bool,
         once: Option<IdempotencyKey>,
         audit: AuditEntry,
-    ) -> Result<Result<Creation<MintedToken>, BanRecord>, StoreError>;
+    ) -> Result<Result<Creation<MintedToken>, MintRefusal>, StoreError>;
 
     /// Spends the token of row `number` that hashes to `hash` and opens a session, in one transaction.
     ///
     /// `audit.at` decides expiry. Of any number of concurrent calls for one token exactly one gets
-    /// [`Redemption::Opened`].
+    /// [`Redemption::Opened`], and with it those that repeat it under its key while the session lives.
     async fn redeem(
         &self,
         number: u64,
@@ -380,7 +395,7 @@ pub struct Upkeep {
     pub dead_before: Timestamp,
     /// Audit rows older than this are removed.
     pub audit_before: Timestamp,
-    /// Audit rows beyond this many are removed, oldest first.
+    /// Rows of everyday actions beyond the newest this many of the audit log are removed, oldest first.
     pub audit_rows_max: u64,
     /// Idempotency keys older than this are removed.
     pub keys_before: Timestamp,
@@ -432,6 +447,9 @@ pub trait MaintenanceStore: Send + Sync {
     /// Commits something and reads it back.
     async fn check(&self) -> Result<(), StoreError>;
     /// Removes one small batch of what is dead, going on where the last step stopped.
+    ///
+    /// That is tokens, sessions, audit rows and keys by the times given, and in the end what nothing stands on any
+    /// more: the marks and past bans of endpoints, and secrets that were revoked or expired before `audit_before`.
     async fn upkeep(&self, upkeep: Upkeep) -> Result<Repair, StoreError>;
     /// Present figures.
     fn figures(&self) -> StoreFigures;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use axum::extract::State;
 use respoke_core::ops::SignIn;
+use respoke_core::refusal::Refusal;
 use respoke_wire::body::Done;
 use respoke_wire::body::admin_sessions::CreateAdminSession;
 use respoke_wire::body::session_tokens::Authorized;
@@ -29,19 +30,17 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     call.admit_anonymous(&api)?;
     let body: CreateAdminSession = call.read()?;
     let username = body.username.clone().unwrap_or_default();
-    if let Some(wait) = api.throttle.password_wait(call.address(), &username, Instant::now()) {
-        return Err(throttled(wait));
-    }
     let password = body.password.as_ref().map_or("", |password| password.expose());
     let once = call.once(&api, KeyOwner::Knower(&[&username, password]))?;
+    let attempt = api.throttle.try_password(call.address(), &username, Instant::now()).map_err(throttled)?;
     let request = SignIn { username: body.username, password: body.password };
-    // Counted before it is looked at, so that tries made side by side, or hung up on, count like others.
-    if request.username.is_some() && request.password.is_some() {
-        api.throttle.password_failed(call.address(), &username, Instant::now());
+    let signed_in = api.broker.sign_in(request, once, &call.context()).await;
+    match &signed_in {
+        Ok(_) => attempt.succeeded(Instant::now()),
+        Err(Refusal::BadLogin) => drop(attempt),
+        Err(_) => attempt.not_decided(),
     }
-    let signed_in = api.broker.sign_in(request, once, &call.context()).await?;
-    api.throttle.password_right(call.address(), &username);
-    Ok(Answer(Authorized::with(signed_in)))
+    Ok(Answer(Authorized::with(signed_in?)))
 }
 
 /// Signs the admin out.

@@ -59,7 +59,7 @@ pub(super) async fn lift(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
     Ok(Answer(Done::SUCCESS))
 }
 
-/// Lists an app's bans by endpoint; past ones too until they are lifted.
+/// Lists an app's bans by endpoint; past ones too until they are lifted or removed by upkeep.
 #[utoipa::path(
     get, path = "/v1/bans", tag = "Bans", operation_id = "listBans",
     params(PageParams, AppParams),

@@ -1,13 +1,14 @@
 //! `/healthz`, `/readyz` and `/metrics`, for those who run the server.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use respoke_core::ports::StoreError;
 use serde::Serialize;
+use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use super::Api;
@@ -18,6 +19,8 @@ use crate::problem::Problem;
 
 /// How long a commit may take before the server counts as not ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long what was found out is good.
+const READY_FOR: Duration = Duration::from_secs(1);
 
 /// The answer of a server that is well.
 #[derive(Debug, Serialize, ToSchema)]
@@ -43,11 +46,29 @@ pub(super) async fn live(_: Call) -> Answer<Health> {
     security(())
 )]
 pub(super) async fn ready(State(api): State<Arc<Api>>, _: Call) -> Result<Answer<Health>, Problem> {
-    match tokio::time::timeout(READY_TIMEOUT, api.broker.store().check()).await {
-        Ok(checked) => checked?,
-        Err(late) => return Err(StoreError::Unavailable(Box::new(late)).into()),
-    }
+    api.readiness.find_out(api.broker.store().check()).await?;
     Ok(Answer(Health { status: "ok" }))
+}
+
+/// What was found out lately about the database, so that many who ask cost it one commit a second.
+#[derive(Debug, Default)]
+pub(crate) struct Readiness(Mutex<Option<(Instant, Result<(), Problem>)>>);
+
+impl Readiness {
+    /// Whether the database could be written within the last second, or can be now, as `check` says.
+    async fn find_out(&self, check: impl Future<Output = Result<(), StoreError>>) -> Result<(), Problem> {
+        // Others wait here for what the first of them finds out.
+        let mut found = self.0.lock().await;
+        if let Some((at, result)) = &*found
+            && at.elapsed() < READY_FOR
+        {
+            return result.clone();
+        }
+        let checked = tokio::time::timeout(READY_TIMEOUT, check).await;
+        let result = checked.unwrap_or_else(|late| Err(StoreError::Unavailable(Box::new(late)))).map_err(Problem::from);
+        *found = Some((Instant::now(), result.clone()));
+        result
+    }
 }
 
 /// Figures as Prometheus text.

@@ -41,10 +41,11 @@ use respoke_wire::body::lists::ListRequest;
 use utoipa::OpenApi;
 
 use crate::call::Call;
-use crate::limits::{Limits, Throttle};
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::openapi::Common;
 use crate::problem::Problem;
+use crate::throttle::Throttle;
 
 pub(crate) use docs::document;
 
@@ -57,6 +58,7 @@ pub(crate) struct Api {
     pub(crate) throttle: Throttle,
     /// What `/v1/turn` tells of.
     pub(crate) relays: Relays,
+    readiness: health::Readiness,
     /// Mixed into what is derived from an `Idempotency-Key`, so that a database with another key derives otherwise.
     pub(crate) idempotency_salt: [u8; 32],
 }
@@ -71,7 +73,16 @@ impl Api {
         relays: Relays,
     ) -> Self {
         let idempotency_salt = salt(&broker.store().sealer());
-        Self { broker, hub, metrics, limits, throttle, relays, idempotency_salt }
+        Self {
+            broker,
+            hub,
+            metrics,
+            limits,
+            throttle,
+            relays,
+            readiness: health::Readiness::default(),
+            idempotency_salt,
+        }
     }
 }
 

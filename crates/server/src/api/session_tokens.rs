@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use respoke_core::refusal::Refusal;
 use respoke_wire::body::Done;
 use respoke_wire::body::session_tokens::{Authorized, CreateSessionToken, ExtendSession};
 use respoke_wire::body::sessions::SessionView;
@@ -20,7 +21,7 @@ use crate::problem::Problem;
     post, path = "/v1/session-tokens", tag = "Session tokens", operation_id = "postSessionTokens",
     params(
         ("App-Token" = Option<String>, Header, description = "The endpoint's previous session token"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key repeats the answer"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key repeats the answer for as long as the session lives"),
     ),
     request_body = CreateSessionToken,
     responses((status = 200, description = "The session token", body = Authorized), Refused, Conflicts),
@@ -32,8 +33,11 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     let token = body.token_id.as_ref();
     let once = call.once(&api, KeyOwner::Knower(&[token.map_or("", |token| token.expose())]))?;
     let origin = call.origin();
-    let opened = api.broker.open_session(&caller, token, origin.as_deref(), once, &call.context()).await?;
-    Ok(Answer(Authorized::with(opened.text)))
+    match api.broker.open_session(&caller, token, origin.as_deref(), once, &call.context()).await {
+        Ok(opened) => Ok(Answer(Authorized::with(opened.text))),
+        Err(refused @ Refusal::TokenRefused(_)) => Err(call.counted(&api, refused)),
+        Err(refused) => Err(refused.into()),
+    }
 }
 
 /// Describes the caller's session.

@@ -78,6 +78,10 @@ struct Flags {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     connections_max: Option<usize>,
+    /// Connections that one address may have open at once.
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections_per_address_max: Option<usize>,
     /// Seconds between two heartbeats on a socket [default: 25].
     #[arg(long, value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,7 +118,7 @@ struct Flags {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     address_requests_burst: Option<u32>,
-    /// Invalid tokens or secrets that one address may show before it is told to wait.
+    /// Invalid tokenIds, tokens or secrets that one address may show before it is told to wait.
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     failed_credentials_free: Option<u32>,
@@ -134,7 +138,7 @@ struct Flags {
     #[arg(long, value_name = "DAYS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     audit_days: Option<u32>,
-    /// Rows the audit log has at most.
+    /// Rows of the audit log; those beyond it are removed unless they tell of an administrative action.
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     audit_rows_max: Option<u64>,

@@ -12,13 +12,12 @@ use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderValue, StatusCode};
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use respoke_hub::outbox::Taken;
 use respoke_wire::close::Close;
 use respoke_wire::frame;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -31,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use super::{CLOSE_TIMEOUT, Client, Knock, Sockets, plain, text};
 use crate::door::Door;
 use crate::run::Place;
+use crate::transport::{Encrypted, Plain};
 
 /// What a socket reads at once. Most packets are shorter; memory per idle socket is mostly this.
 const READ_BUFFER_LEN: usize = 2_048;
@@ -99,14 +99,17 @@ impl Sockets {
             }
             return;
         };
-        // Without the box around it, where there is no TLS.
-        match upgraded.downcast::<TokioIo<TcpStream>>() {
+        // The box and the write deadline around it are taken off: a socket has a deadline of its own.
+        match upgraded.downcast::<TokioIo<Plain>>() {
             Ok(parts) => {
-                let stream = stream(parts.io.into_inner(), parts.read_buf).await;
+                let stream = stream(parts.io.into_inner().into_inner(), parts.read_buf).await;
                 self.carry(&door, transport, stream).await;
             }
             Err(upgraded) => {
-                let stream = stream(TokioIo::<Upgraded>::new(upgraded), Bytes::new()).await;
+                let parts = upgraded
+                    .downcast::<TokioIo<Encrypted>>()
+                    .expect("`run` serves HTTP/1.1 on these two kinds of connection");
+                let stream = stream(parts.io.into_inner(), parts.read_buf).await;
                 self.carry(&door, transport, stream).await;
             }
         }

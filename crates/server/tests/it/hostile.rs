@@ -1,8 +1,11 @@
 //! Requests nobody should send.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use serde_json::{Value, json};
 
-use crate::harness::{Server, note_secret};
+use crate::harness::{Server, eventually, note_secret};
 
 #[test]
 fn malformed_bodies_are_refused_and_nothing_is_written() {
@@ -121,4 +124,56 @@ fn wrong_credentials_without_end_are_slowed_down_and_right_ones_are_not() {
     assert!(statuses[299] == 429, "{statuses:?}");
     assert!(server.alive(&app_token));
     server.mint("bob");
+}
+
+#[test]
+fn what_is_no_endpoint_id_has_no_bucket() {
+    let server = Server::start();
+    let admin = server.admin_token("admin");
+    let limits = json!({"limits": {"endpoint": {"perSecond": 1, "burst": 1}}});
+    server.put(&format!("/v1/apps/{}", server.app)).admin(&admin).send(limits).ok();
+    let mint = |endpoint: &str| {
+        server.post("/v1/tokens").secret().send(json!({"endpointId": endpoint, "roleId": server.role}))
+    };
+    note_secret(mint("alice").ok()["tokenId"].as_str().unwrap());
+    mint("alice").refused(429, "rate_limited");
+    for _ in 0..3 {
+        mint(&"x".repeat(10_000)).refused(400, "invalid");
+    }
+}
+
+#[test]
+fn an_address_has_its_share_of_connections() {
+    let server = Server::start_with(|config| config.connections_per_address_max = 3);
+    let address = server.url.strip_prefix("http://").unwrap();
+    // Whether a new connection is served, and the connection.
+    let connect = || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let mut answer = [0; 15];
+        let asked = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+        let served = asked.and_then(|()| stream.read_exact(&mut answer)).is_ok();
+        assert!(!served || &answer == b"HTTP/1.1 200 OK");
+        (served, stream)
+    };
+    let mut open: Vec<_> = (0..3).map(|_| connect()).collect();
+    assert!(open.iter().all(|(served, _)| *served));
+    assert!(!connect().0);
+    open.pop();
+    let again = eventually(|| Some(connect()).filter(|(served, _)| *served));
+    assert!(!connect().0);
+    drop((open, again));
+}
+
+#[test]
+fn tokens_that_are_none_are_slowed_down_and_others_are_not() {
+    let server = Server::start();
+    let token = server.mint("alice");
+    let guess = || server.redeem("11111111-2222-4333-8444-555555555555");
+    for _ in 0..200 {
+        guess().refused(401, "token_refused");
+    }
+    let answers: Vec<_> = (0..3).map(|_| guess()).collect();
+    assert!(answers.last().unwrap().header("retry-after").is_some());
+    answers.into_iter().last().unwrap().refused(429, "throttled");
+    server.redeem(&token).ok();
 }

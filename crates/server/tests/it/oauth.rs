@@ -18,8 +18,16 @@ fn tokens_are_introspected() {
         (&answer["active"], &answer["sub"], &answer["client_id"]),
         (&json!(true), &json!("alice"), &json!(server.app))
     );
+    // What it has left as a tokenId, not what its session would have.
+    let late = server.mint("alice");
+    let activate_by = answer["exp"].as_i64().unwrap();
+    assert_eq!(activate_by, 1_800_000_000 + 300);
     let app_token = text(&server.redeem(&token).ok()["token"]);
     assert_eq!(introspect(&token), json!({"active": false}));
+    server.clock.advance_secs(299);
+    assert_eq!(introspect(&late)["exp"], json!(activate_by));
+    server.clock.advance_secs(1);
+    assert_eq!(introspect(&late), json!({"active": false}), "`exp` is the moment from which it is not active");
     let answer = introspect(&app_token);
     assert_eq!(
         (&answer["active"], &answer["exp"], &answer["iat"]),

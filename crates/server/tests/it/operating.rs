@@ -169,3 +169,22 @@ fn app_secrets_in(bytes: &[u8], prefix: &[u8], length: usize) -> Vec<String> {
         .map(str::to_owned)
         .collect()
 }
+
+#[test]
+fn readiness_is_found_out_once_a_second() {
+    let server = Server::start();
+    let operations = || {
+        let text = server.get("/metrics").call().text;
+        let line = text.lines().find_map(|line| line.strip_prefix("respoked_commit_operations_sum "));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    server.get("/readyz").call().ok();
+    let (before, started) = (operations(), std::time::Instant::now());
+    for _ in 0..200 {
+        server.get("/readyz").call().ok();
+    }
+    // Upkeep writes now and then.
+    let most = started.elapsed().as_secs() + 20;
+    let written = operations() - before;
+    assert!(written < most, "{written} operations");
+}

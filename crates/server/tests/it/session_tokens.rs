@@ -4,7 +4,7 @@ use std::sync::{Arc, Barrier};
 
 use serde_json::json;
 
-use crate::harness::{Server, text};
+use crate::harness::{Server, note_secret, text};
 
 #[test]
 fn a_token_is_redeemed_exactly_once() {
@@ -121,4 +121,23 @@ fn a_page_of_a_foreign_domain_is_refused() {
         |origin: &str| server.post("/v1/session-tokens").header("Origin", origin).send(json!({"tokenId": token}));
     redeem_from("https://evil.test").refused(403, "origin_refused");
     redeem_from("https://example.com").ok();
+}
+
+#[test]
+fn a_repeated_redemption_is_answered_while_its_session_lives() {
+    let server = Server::start();
+    let redeem = |token: &str| {
+        server.post("/v1/session-tokens").header("Idempotency-Key", "once").send(json!({"tokenId": token}))
+    };
+    let token = server.mint("alice");
+    let app_token = text(&redeem(&token).ok()["token"]);
+    note_secret(&app_token);
+    assert_eq!(redeem(&token).ok()["token"], app_token.as_str());
+    server.delete("/v1/session-tokens").token(&app_token).call().ok();
+    redeem(&token).refused(401, "token_refused");
+
+    let token = server.mint("bob");
+    note_secret(redeem(&token).ok()["token"].as_str().unwrap());
+    server.put("/v1/endpoints/bob/ban").secret().send(json!({"reason": "spam"})).ok();
+    assert_eq!(redeem(&token).refused(401, "endpoint_banned")["details"]["reason"], "spam");
 }

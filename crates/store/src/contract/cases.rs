@@ -11,7 +11,10 @@ use respoke_core::grant::Lapse;
 use respoke_core::id::{RoleId, SecretId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::PageRequest;
-use respoke_core::ports::{AuditQuery, BanRecord, EndRequest, EndScope, ListFilter, Redemption, Upkeep};
+use respoke_core::ports::{
+    APPS_PER_ACCOUNT_MAX, AuditQuery, BanRecord, EndRequest, EndScope, ListFilter, MintRefusal, ROLES_PER_APP_MAX,
+    Redemption, Upkeep,
+};
 use respoke_core::seal::{Entropy, SealKind};
 use respoke_core::session::SessionEndCause;
 use tokio::sync::Barrier;
@@ -39,6 +42,22 @@ pub(super) async fn a_minted_token_is_redeemed_once(fixture: impl Fixture) {
         .await
         .unwrap();
     assert!(matches!(answer, Redemption::Unknown));
+}
+
+pub(super) async fn what_is_no_token_costs_no_commit(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let (token, other) = (world.mint("alice").await, world.mint("alice").await);
+    let before = world.store.figures().operations;
+    for (number, hash, once) in [
+        (token.number, other.text.hash(), None),
+        (other.number + 1, other.text.hash(), Some(key("new", ""))),
+        (u64::MAX, token.text.hash(), None),
+    ] {
+        let answer = world.store.redeem(number, hash, new_session(), once, entry(Action::TokenRedeemed)).await.unwrap();
+        assert!(matches!(answer, Redemption::Unknown));
+    }
+    assert_eq!(world.store.figures().operations, before);
+    opened(world.redeem(&token).await);
 }
 
 pub(super) async fn of_many_simultaneous_redemptions_one_wins(fixture: impl Fixture) {
@@ -96,6 +115,76 @@ pub(super) async fn redeeming_races_revoking_without_a_survivor(fixture: impl Fi
             other => assert_eq!(refused(&other), Lapse::Revoked),
         }
         assert!(matches!(world.redeem(&token).await, Redemption::Refused(_)));
+    }
+}
+
+pub(super) async fn nothing_is_minted_on_what_is_gone(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let lapse = |token| {
+        let minting = world.store.issue_token(token, false, false, None, entry(Action::TokenIssued));
+        async {
+            match minting.await.unwrap() {
+                Err(MintRefusal::Lapsed(lapse)) => Some(lapse),
+                Err(other) => panic!("{other:?}"),
+                Ok(_) => None,
+            }
+        }
+    };
+    let token = world.token_for("alice", NOW);
+    let with = |change: fn(&mut respoke_core::grant::Grant)| {
+        let mut token = token.clone();
+        change(&mut token.grant);
+        token
+    };
+    assert_eq!(lapse(token.clone()).await, None);
+    assert_eq!(lapse(with(|grant| grant.role_id = Some(RoleId::random()))).await, Some(Lapse::RoleDeleted));
+    assert_eq!(lapse(with(|grant| grant.role_id = None)).await, Some(Lapse::DevelopmentModeOff));
+    assert_eq!(lapse(with(|grant| grant.secret_id = Some(SecretId::random()))).await, Some(Lapse::SecretRevoked));
+    assert_eq!(lapse(with(|grant| grant.secret_id = None)).await, None, "an admin mints without one");
+    let other = World::with_app(world.store.clone(), world.account).await;
+    let mut foreign = token.clone();
+    foreign.grant.secret_id = Some(other.secret);
+    assert_eq!(lapse(foreign).await, Some(Lapse::SecretRevoked));
+    // A rolled secret mints until its time is over.
+    let rolls = Some((world.secret, NOW.plus_secs(60)));
+    world.store.create_secret(new_secret(world.app), rolls, None, entry(Action::SecretRolled)).await.unwrap().unwrap();
+    assert_eq!(lapse(world.token_for("alice", NOW.plus_secs(59))).await, None);
+    assert_eq!(lapse(world.token_for("alice", NOW.plus_secs(60))).await, Some(Lapse::SecretRevoked));
+    assert!(world.store.delete_app(other.app, entry(Action::AppDeleted)).await.unwrap());
+    assert_eq!(lapse(other.token_for("alice", NOW)).await, Some(Lapse::AppDeleted));
+}
+
+pub(super) async fn minting_races_deletion(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    for round in 0..60 {
+        let world = World::with_app(world.store.clone(), world.account).await;
+        let barrier = Arc::new(Barrier::new(9));
+        let mut mints = JoinSet::new();
+        for _ in 0..8 {
+            let (world, barrier) = (world.clone(), barrier.clone());
+            mints.spawn(async move {
+                barrier.wait().await;
+                for _ in 0..10 {
+                    let token = world.token_for("alice", NOW);
+                    let minting = world.store.issue_token(token, false, false, None, entry(Action::TokenIssued));
+                    if minting.await.unwrap().is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        barrier.wait().await;
+        let (store, deletion) = (&world.store, entry(Action::Restored));
+        match round % 3 {
+            0 => assert!(store.delete_app(world.app, deletion).await.unwrap()),
+            1 => assert!(store.delete_role(world.app, world.role, deletion).await.unwrap()),
+            _ => assert!(store.revoke_secret(world.app, world.secret, false, deletion).await.unwrap().is_some()),
+        }
+        mints.join_all().await;
+        let query = AuditQuery { account_id: world.account, app_id: None, action: None, object: None };
+        let newest = store.audit_log(query, PageRequest { limit: 1, after: None }).await.unwrap().items.remove(0);
+        // The log is in the order of commits.
+        assert_eq!(newest.entry.action, Action::Restored, "nothing is minted behind a deletion");
     }
 }
 
@@ -310,6 +399,31 @@ pub(super) async fn a_rolled_secret_ends_nothing(fixture: impl Fixture) {
     assert!(again.is_none());
 }
 
+pub(super) async fn roles_of_an_app_and_apps_of_an_account_are_bounded(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let mut calls = JoinSet::new();
+    for number in 0..ROLES_PER_APP_MAX + 9 {
+        let world = world.clone();
+        calls.spawn(async move { world.create_role(RoleId::random(), &format!("role {number}")).await.is_some() });
+    }
+    // The app has a role already.
+    assert_eq!(calls.join_all().await.into_iter().filter(|made| *made).count(), ROLES_PER_APP_MAX - 1);
+    assert!(world.store.delete_role(world.app, world.role, entry(Action::RoleDeleted)).await.unwrap());
+    assert!(world.create_role(RoleId::random(), "another").await.is_some());
+
+    let mut calls = JoinSet::new();
+    for _ in 0..APPS_PER_ACCOUNT_MAX + 9 {
+        let world = world.clone();
+        calls.spawn(async move {
+            let app = super::fixture::new_app(world.account);
+            let secret = new_secret(app.id);
+            world.store.create_app(app, secret, None, entry(Action::AppCreated)).await.unwrap().is_some()
+        });
+    }
+    assert_eq!(calls.join_all().await.into_iter().filter(|made| *made).count(), APPS_PER_ACCOUNT_MAX - 1);
+    World::new(world.store).await;
+}
+
 pub(super) async fn a_deleted_app_ends_everything_in_it(fixture: impl Fixture) {
     let world = fixture.opened().await;
     let token = world.mint("alice").await;
@@ -400,6 +514,26 @@ pub(super) async fn ending_by_time_spares_what_is_newer(fixture: impl Fixture) {
     assert_eq!(world.lapse_of(&late).await, None);
 }
 
+pub(super) async fn ending_sessions_by_time_spares_tokens(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    for scope in [EndScope::Endpoint(endpoint("alice")), EndScope::Role(world.role), EndScope::App] {
+        let minted = |secs| world.mint_at("alice", NOW.plus_secs(secs));
+        let (old, new) = (minted(-100).await, minted(-20).await);
+        let (_, session) = opened(world.redeem_at(&minted(-20).await, NOW.plus_secs(-20)).await);
+        let end = |secs, tokens_too| {
+            let issued_before = Some(NOW.plus_secs(secs));
+            let order = EndRequest { app_id: world.app, scope: scope.clone(), issued_before, tokens_too };
+            world.store.end_sessions(order, entry(Action::SessionsEnded))
+        };
+        assert!(end(-50, true).await.unwrap());
+        assert_eq!(refused(&world.redeem(&old).await), Lapse::Revoked, "{scope:?}");
+        assert_eq!(world.lapse_of(&session).await, None, "{scope:?}");
+        assert!(end(-10, false).await.unwrap());
+        assert_eq!(world.lapse_of(&session).await, Some(Lapse::Revoked), "{scope:?}");
+        opened(world.redeem(&new).await);
+    }
+}
+
 pub(super) async fn a_ban_ends_and_refuses_until_lifted(fixture: impl Fixture) {
     let world = fixture.opened().await;
     let waiting = world.mint("alice").await;
@@ -413,7 +547,7 @@ pub(super) async fn a_ban_ends_and_refuses_until_lifted(fixture: impl Fixture) {
         let token = world.token_for("alice", at);
         world.store.issue_token(token, false, false, None, entry_at(at, Action::TokenIssued))
     };
-    assert_eq!(issue(NOW).await.unwrap().unwrap_err().reason, "spam");
+    assert!(matches!(issue(NOW).await.unwrap(), Err(MintRefusal::Banned(ban)) if ban.reason == "spam"));
     assert!(issue(NOW.plus_secs(60)).await.unwrap().is_ok(), "the ban is over by then");
     world.session_of("bob").await;
 
@@ -511,6 +645,42 @@ pub(super) async fn an_idempotency_key_makes_one_object(fixture: impl Fixture) {
     let order = EndRequest { app_id: world.app, scope: EndScope::App, issued_before: None, tokens_too: true };
     world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap();
     assert_eq!(refused(&redeem().await.unwrap()), Lapse::Revoked, "a session that is over is not answered again");
+}
+
+pub(super) async fn a_repeated_redemption_is_good_for_as_long_as_its_session(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let redeem = |token: &respoke_core::token::MintedToken, text: &str, at| {
+        let once = key(text, "");
+        let session =
+            respoke_core::ports::NewSession { entropy: IdempotencyKey::entropy(Some(&once)), ..new_session() };
+        let (number, hash) = (token.number, token.text.hash());
+        let store = world.store.clone();
+        async move { store.redeem(number, hash, session, Some(once), entry_at(at, Action::TokenRedeemed)).await.unwrap() }
+    };
+    let (token, revoked) = (world.mint("alice").await, world.mint("alice").await);
+    let banned = world.mint("bob").await;
+    let (text, _) = opened(redeem(&token, "alice", NOW).await);
+    let (_, session) = opened(redeem(&revoked, "revoked", NOW).await);
+    opened(redeem(&banned, "bob", NOW).await);
+
+    let cause = SessionEndCause::Revoked;
+    assert!(world.store.end_session(world.app, session.number, cause, entry(Action::SessionEnded)).await.unwrap());
+    assert_eq!(refused(&redeem(&revoked, "revoked", NOW).await), Lapse::Revoked);
+    let ban =
+        BanRecord { endpoint_id: endpoint("bob"), reason: "spam".into(), banned_at: NOW, until: NOW.plus_secs(60) };
+    assert!(world.store.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap());
+    assert_eq!(refused(&redeem(&banned, "bob", NOW).await), Lapse::Banned);
+
+    // The tokens are forgotten, and so are the sessions that are over; the one that lives is answered again.
+    world.session_of("carol").await;
+    let later = NOW.plus_secs(3_000);
+    whole_pass(&world, upkeep_at(later)).await;
+    assert!(world.store.token(token.number).await.unwrap().is_none());
+    assert!(world.store.session(session.number).await.unwrap().is_none());
+    assert_eq!(opened(redeem(&token, "alice", later).await).0.expose(), text.expose());
+    assert_eq!(refused(&redeem(&revoked, "revoked", later).await), Lapse::Redeemed);
+    assert_eq!(refused(&redeem(&token, "alice", NOW.plus_secs(3_600)).await), Lapse::Expired);
+    assert!(matches!(redeem(&token, "another key", later).await, Redemption::Unknown));
 }
 
 pub(super) async fn lists_are_paged_without_gaps(fixture: impl Fixture) {
@@ -682,7 +852,7 @@ pub(super) async fn upkeep_removes_the_dead_and_only_them(fixture: impl Fixture)
     };
     let short = Upkeep { audit_rows_max: 5, ..upkeep_at(NOW) };
     whole_pass(&world, short).await;
-    assert_eq!(log().await.unwrap().items.len(), 5);
+    assert_eq!(log().await.unwrap().items.len(), 5 + 2, "the making of app and role is not everyday");
     whole_pass(&world, Upkeep { audit_before: NOW.plus_secs(99_999), ..upkeep_at(NOW) }).await;
     assert_eq!(log().await.unwrap().items.len(), 0);
 }

@@ -85,7 +85,7 @@ impl World {
         let app = new_app(account);
         let secret = new_secret(app.id);
         let (app_id, secret_id) = (app.id, secret.id);
-        store.create_app(app, secret, None, entry(Action::AppCreated)).await.unwrap();
+        store.create_app(app, secret, None, entry(Action::AppCreated)).await.unwrap().unwrap();
         let role = RoleId::random();
         let world = Self { store, account, app: app_id, role, secret: secret_id };
         world.create_role(role, "role").await.unwrap();

@@ -3,6 +3,7 @@
 mod cases;
 mod fixture;
 mod hub_cases;
+mod upkeep_cases;
 
 pub(crate) use fixture::{Fixture, Opened};
 
@@ -46,8 +47,11 @@ mod sqlite {
     contract! { Sqlite:
         cases {
             a_minted_token_is_redeemed_once
+            what_is_no_token_costs_no_commit
             of_many_simultaneous_redemptions_one_wins
             redeeming_races_revoking_without_a_survivor
+            nothing_is_minted_on_what_is_gone
+            minting_races_deletion
             replacing_leaves_exactly_one_live
             replacing_races_redeeming
             a_token_waits_only_so_long
@@ -59,21 +63,29 @@ mod sqlite {
             a_deleted_role_ends_what_uses_it_even_if_made_again
             a_revoked_secret_ends_what_it_minted_unless_told_otherwise
             a_rolled_secret_ends_nothing
+            roles_of_an_app_and_apps_of_an_account_are_bounded
             a_deleted_app_ends_everything_in_it
             a_deleted_account_ends_everything_in_it
             development_mode_ends_with_its_switch
             ending_many_spares_what_comes_after
             ending_by_time_spares_what_is_newer
+            ending_sessions_by_time_spares_tokens
             a_ban_ends_and_refuses_until_lifted
             a_session_is_superseded_by_the_next
             apps_do_not_see_each_other
             an_idempotency_key_makes_one_object
+            a_repeated_redemption_is_good_for_as_long_as_its_session
             lists_are_paged_without_gaps
             extending_moves_the_end_of_a_live_session
             admin_sessions_end_with_the_password
             the_audit_log_tells_what_happened
             upkeep_removes_the_dead_and_only_them
             numbers_are_never_given_again
+        }
+        upkeep_cases {
+            everyday_rows_do_not_wash_administrative_ones_out
+            upkeep_removes_marks_that_end_nothing_any_more
+            upkeep_removes_secrets_that_nothing_stands_on
         }
         hub_cases {
             history_is_told_newest_first_and_in_pages

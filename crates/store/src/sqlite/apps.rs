@@ -6,7 +6,7 @@ use respoke_core::audit::AuditEntry;
 use respoke_core::id::{AccountId, AppId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::{Page, PageRequest};
-use respoke_core::ports::{AppStore, StoreError};
+use respoke_core::ports::{APPS_PER_ACCOUNT_MAX, AppStore, StoreError};
 use rusqlite::{Connection, Row, params};
 
 use super::rows::{
@@ -16,7 +16,8 @@ use super::{SqliteStore, audit, secrets};
 
 const APP: &str = "SELECT id, account_id, name, description, development_mode, permitted_domains, ttl_secs_max,
      activation_secs, session_expiry, limits, created_at, updated_at,
-     tokens_from, sessions_from, issued_before, issued_before_tokens, issued_before_sessions FROM apps";
+     tokens_from, sessions_from, issued_before, sessions_issued_before, issued_before_tokens, issued_before_sessions
+     FROM apps";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<App> {
     let mut columns = Columns::of(row);
@@ -63,16 +64,22 @@ impl AppStore for SqliteStore {
         secret: SecretRecord,
         once: Option<IdempotencyKey>,
         entry: AuditEntry,
-    ) -> Result<Creation<App>, StoreError> {
+    ) -> Result<Option<Creation<App>>, StoreError> {
         self.writer
             .write(move |write| {
                 match remembered(write, once.as_ref())? {
                     Remembered::Nothing => {}
                     Remembered::Made(object) => {
                         let made = find(write.connection, AppId::from_uuid(uuid_of(&object)))?;
-                        return Ok(made.map_or(Creation::KeyReused, Creation::Repeated));
+                        return Ok(Some(made.map_or(Creation::KeyReused, Creation::Repeated)));
                     }
-                    Remembered::Otherwise => return Ok(Creation::KeyReused),
+                    Remembered::Otherwise => return Ok(Some(Creation::KeyReused)),
+                }
+                let sql = "SELECT count(*) FROM apps WHERE account_id = ?1";
+                let apps: usize =
+                    write.connection.prepare_cached(sql)?.query_row([app.account_id.uuid()], |row| row.get(0))?;
+                if apps >= APPS_PER_ACCOUNT_MAX {
+                    return Ok(None);
                 }
                 let settings = &app.settings;
                 execute(
@@ -103,7 +110,7 @@ impl AppStore for SqliteStore {
                 secrets::insert(write, &secret)?;
                 remember(write, once.as_ref(), app.id.uuid().as_bytes(), entry.at)?;
                 audit::insert(write, &entry)?;
-                Ok(Creation::Created(app.clone()))
+                Ok(Some(Creation::Created(app.clone())))
             })
             .await
     }

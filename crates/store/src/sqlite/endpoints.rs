@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 use respoke_core::audit::AuditEntry;
-use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::page::{Page, PageRequest};
 use respoke_core::ports::{BanRecord, EndpointStore, StoreError};
@@ -113,14 +112,4 @@ impl EndpointStore for SqliteStore {
             })
             .await
     }
-}
-
-/// Whether the endpoint is banned at `now`, and by which ban.
-pub(super) fn banned(
-    write: &Write<'_>,
-    app: AppId,
-    endpoint: &EndpointId,
-    now: Timestamp,
-) -> rusqlite::Result<Option<BanRecord>> {
-    Ok(find_ban(write.connection, app, endpoint)?.filter(|ban| now < ban.until))
 }

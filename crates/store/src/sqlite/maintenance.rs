@@ -1,6 +1,7 @@
 //! Keeping the file small and sound.
 
 use async_trait::async_trait;
+use respoke_core::audit::Action;
 use respoke_core::clock::Timestamp;
 use respoke_core::ports::{MaintenanceStore, Repair, StoreError, StoreFigures, Upkeep};
 use respoke_core::seal::Sealer;
@@ -8,6 +9,7 @@ use respoke_core::session::SessionRecord;
 use respoke_core::token::{TokenEnd, TokenRecord};
 use rusqlite::params;
 
+use super::leftovers::{Cursor, Leftovers};
 use super::retention::HubWalk;
 use super::rows::{all, execute};
 use super::{SqliteStore, sessions, tokens};
@@ -25,6 +27,12 @@ pub(super) struct Walk {
     token: u64,
     session: u64,
     sessions_live: u64,
+    /// What goes at the end of this pass, as far as the pass found nothing that needs it.
+    leftovers: Option<Leftovers>,
+    /// Where the next pass begins to look for them.
+    cursor: Cursor,
+    /// Up to which number the audit log holds no everyday rows.
+    audit: i64,
     hub: HubWalk,
 }
 
@@ -36,31 +44,35 @@ struct Found {
     live: u64,
     /// The last number looked at; none at the table's end.
     reached: Option<u64>,
+    /// What is still left over after a look at these rows.
+    leftovers: Leftovers,
 }
 
 impl SqliteStore {
-    async fn dead_tokens(&self, after: u64, upkeep: Upkeep) -> Result<Found, StoreError> {
+    async fn dead_tokens(&self, after: u64, upkeep: Upkeep, mut leftovers: Leftovers) -> Result<Found, StoreError> {
         self.readers
             .scan(move |connection| {
                 let rows = all(connection, tokens::RANGE, params![after, STEP_ROWS], |row| {
                     let (token, ground) = tokens::read(row)?;
+                    leftovers.look_at_token(&token);
                     let lapsed = token.lapse(&ground, upkeep.now).is_some();
                     Ok((token.number, lapsed, lapsed && token_over_at(&token, upkeep.now) < upkeep.dead_before))
                 })?;
-                Ok(found(&rows))
+                Ok(found(&rows, leftovers))
             })
             .await
     }
 
-    async fn dead_sessions(&self, after: u64, upkeep: Upkeep) -> Result<Found, StoreError> {
+    async fn dead_sessions(&self, after: u64, upkeep: Upkeep, mut leftovers: Leftovers) -> Result<Found, StoreError> {
         self.readers
             .scan(move |connection| {
                 let rows = all(connection, sessions::RANGE, params![after, STEP_ROWS], |row| {
                     let (session, ground) = sessions::read(row)?;
+                    leftovers.look_at_session(&session);
                     let lapsed = session.lapse(&ground, upkeep.now).is_some();
                     Ok((session.number, lapsed, lapsed && session_over_at(&session, upkeep.now) < upkeep.dead_before))
                 })?;
-                Ok(found(&rows))
+                Ok(found(&rows, leftovers))
             })
             .await
     }
@@ -83,17 +95,35 @@ impl SqliteStore {
         Ok(removed)
     }
 
-    async fn remove_old_records(&self, upkeep: Upkeep) -> Result<u64, StoreError> {
+    /// Removes some records by age, and everyday audit rows by number, from `audit_after` on. Returns how many, and
+    /// where to go on: what is numbered below stays for its age.
+    async fn remove_old_records(&self, audit_after: i64, upkeep: Upkeep) -> Result<(u64, i64), StoreError> {
+        let everyday: Vec<_> = Action::ALL.iter().filter(|action| action.everyday()).collect();
+        let everyday = everyday.iter().map(|action| action.code().to_string()).collect::<Vec<_>>().join(", ");
         self.writer
             .write(move |write| {
                 let connection = write.connection;
                 let mut removed = execute(
                     connection,
                     "DELETE FROM audit WHERE number IN (
-                         SELECT number FROM (SELECT number, at FROM audit ORDER BY number LIMIT ?3)
-                         WHERE at < ?1 OR number <= (SELECT max(number) FROM audit) - ?2)",
-                    params![upkeep.audit_before.millis(), upkeep.audit_rows_max, REMOVE_ROWS * 4],
+                         SELECT number FROM (SELECT number, at FROM audit ORDER BY number LIMIT ?2) WHERE at < ?1)",
+                    params![upkeep.audit_before.millis(), REMOVE_ROWS * 4],
                 )?;
+                let newest: i64 = connection
+                    .prepare_cached("SELECT coalesce(max(number), 0) FROM audit")?
+                    .query_row([], |row| row.get(0))?;
+                // A log that was emptied begins again with number 1.
+                let after = audit_after.min(newest);
+                let reached: Option<i64> = connection
+                    .prepare_cached(
+                        "SELECT max(number) FROM (SELECT number FROM audit WHERE number > ?1 AND number <= ?2 - ?3
+                                                  ORDER BY number LIMIT ?4)",
+                    )?
+                    .query_row(params![after, newest, upkeep.audit_rows_max, REMOVE_ROWS * 4], |row| row.get(0))?;
+                if let Some(reached) = reached {
+                    let sql = format!("DELETE FROM audit WHERE number > ?1 AND number <= ?2 AND action IN ({everyday})");
+                    removed += execute(connection, &sql, [after, reached])?;
+                }
                 removed += execute(
                     connection,
                     "DELETE FROM idempotency WHERE number IN (
@@ -107,18 +137,19 @@ impl SqliteStore {
                        AND number < (SELECT max(number) FROM admin_sessions)",
                     params![upkeep.dead_before.millis(), REMOVE_ROWS],
                 )?;
-                Ok(removed as u64)
+                Ok((removed as u64, reached.unwrap_or(after)))
             })
             .await
     }
 }
 
-fn found(rows: &[(u64, bool, bool)]) -> Found {
+fn found(rows: &[(u64, bool, bool)], leftovers: Leftovers) -> Found {
     let whole = i64::try_from(rows.len()).is_ok_and(|rows| rows >= STEP_ROWS);
     Found {
         dead: rows.iter().filter(|(_, _, removable)| *removable).map(|(number, ..)| *number).collect(),
         live: rows.iter().filter(|(_, lapsed, _)| !lapsed).count() as u64,
         reached: if whole { rows.last().map(|(number, ..)| *number) } else { None },
+        leftovers,
     }
 }
 
@@ -161,32 +192,48 @@ impl MaintenanceStore for SqliteStore {
     }
 
     async fn upkeep(&self, upkeep: Upkeep) -> Result<Repair, StoreError> {
-        let (token, session, hub) = {
-            let walk = self.walk.lock();
-            (walk.token, walk.session, walk.hub.clone())
+        let (token, session, hub, leftovers, cursor) = {
+            let mut walk = self.walk.lock();
+            // Should this step fail, the rest of the pass finds nothing left over, which is safe.
+            (walk.token, walk.session, walk.hub.clone(), walk.leftovers.take(), walk.cursor.clone())
         };
         let mut removed = 0;
+        let mut audit_after = self.walk.lock().audit;
         for _ in 0..OLD_RECORDS_ROUNDS {
-            let old = self.remove_old_records(upkeep).await?;
+            let (old, reached) = self.remove_old_records(audit_after, upkeep).await?;
             removed += old;
+            audit_after = reached;
             if old == 0 {
                 break;
             }
         }
-        let found_tokens = self.dead_tokens(token, upkeep).await?;
+        let (leftovers, cursor) = match leftovers {
+            Some(leftovers) => (leftovers, cursor),
+            None if (token, session) == (0, 0) => self.leftovers(cursor, upkeep).await?,
+            None => (Leftovers::default(), cursor),
+        };
+        let found_tokens = self.dead_tokens(token, upkeep, leftovers).await?;
         removed += self.remove("tokens", found_tokens.dead).await?;
-        let found_sessions = self.dead_sessions(session, upkeep).await?;
+        let found_sessions = self.dead_sessions(session, upkeep, found_tokens.leftovers).await?;
         removed += self.remove("sessions", found_sessions.dead).await?;
+        let rows_complete = found_tokens.reached.is_none() && found_sessions.reached.is_none();
+        let mut leftovers = Some(found_sessions.leftovers);
+        if rows_complete && let Some(leftovers) = leftovers.take() {
+            removed += self.remove_leftovers(leftovers, upkeep).await?;
+        }
         let (hub_removed, hub) = self.remove_from_hub(upkeep, hub).await?;
         removed += hub_removed;
 
         let mut walk = self.walk.lock();
         walk.sessions_live += found_sessions.live;
-        let pass_complete = found_tokens.reached.is_none() && found_sessions.reached.is_none() && hub.complete();
+        walk.audit = audit_after;
+        let pass_complete = rows_complete && hub.complete();
         let sessions_live = walk.sessions_live;
         if pass_complete {
-            *walk = Walk::default();
+            *walk = Walk { cursor, audit: audit_after, ..Walk::default() };
         } else {
+            walk.leftovers = leftovers;
+            walk.cursor = cursor;
             // The shorter table waits at its end until the longer one is walked too.
             walk.token = found_tokens.reached.unwrap_or(u64::from(u32::MAX) << 16);
             walk.session = found_sessions.reached.unwrap_or(u64::from(u32::MAX) << 16);

@@ -5,7 +5,7 @@ use respoke_core::audit::AuditEntry;
 use respoke_core::id::{AccountId, AppId, RoleId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::{Page, PageRequest};
-use respoke_core::ports::{RoleStore, StoreError};
+use respoke_core::ports::{ROLES_PER_APP_MAX, RoleStore, StoreError};
 use respoke_core::role::{Permissions, Role};
 use rusqlite::{Connection, Row, params};
 
@@ -15,7 +15,8 @@ use super::rows::{
 use super::{SqliteStore, audit};
 
 const ROLE: &str = "SELECT id, app_id, name, permissions, created_at, updated_at,
-     tokens_from, sessions_from, issued_before, issued_before_tokens, issued_before_sessions FROM roles";
+     tokens_from, sessions_from, issued_before, sessions_issued_before, issued_before_tokens, issued_before_sessions
+     FROM roles";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Role> {
     let mut columns = Columns::of(row);
@@ -64,6 +65,7 @@ impl RoleStore for SqliteStore {
                     write.connection,
                     "INSERT INTO roles (app_id, id, name, permissions, created_at, updated_at, tokens_from, sessions_from)
                      SELECT ?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7 WHERE EXISTS (SELECT 1 FROM apps WHERE id = ?1)
+                       AND (SELECT count(*) FROM roles WHERE app_id = ?1) < ?8
                      ON CONFLICT DO NOTHING",
                     params![
                         role.app_id.uuid(),
@@ -73,6 +75,7 @@ impl RoleStore for SqliteStore {
                         role.created_at.millis(),
                         role.marks.tokens_from,
                         role.marks.sessions_from,
+                        ROLES_PER_APP_MAX,
                     ],
                 )?;
                 if added == 0 {

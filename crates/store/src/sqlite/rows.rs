@@ -74,7 +74,8 @@ impl<'a> Columns<'a> {
         Ok(Marks {
             tokens_from: self.next()?,
             sessions_from: self.next()?,
-            issued_before: self.time()?,
+            tokens_issued_before: self.time()?,
+            sessions_issued_before: self.time()?,
             issued_before_tokens: self.next()?,
             issued_before_sessions: self.next()?,
         })
@@ -82,7 +83,7 @@ impl<'a> Columns<'a> {
 
     fn marks_if_any(&mut self) -> rusqlite::Result<Option<Marks>> {
         if self.row.get_ref(self.at)? == rusqlite::types::ValueRef::Null {
-            self.at += 5;
+            self.at += 6;
             return Ok(None);
         }
         self.marks().map(Some)
@@ -116,10 +117,13 @@ impl<'a> Columns<'a> {
 /// What a grant in table `g` stands on: the columns, and the joins that find them, each by primary key.
 macro_rules! ground_columns {
     () => {
-        "a.development_mode, a.tokens_from, a.sessions_from, a.issued_before, a.issued_before_tokens, a.issued_before_sessions, \
-         r.tokens_from, r.sessions_from, r.issued_before, r.issued_before_tokens, r.issued_before_sessions, \
+        "a.development_mode, a.tokens_from, a.sessions_from, a.issued_before, a.sessions_issued_before, \
+         a.issued_before_tokens, a.issued_before_sessions, \
+         r.tokens_from, r.sessions_from, r.issued_before, r.sessions_issued_before, \
+         r.issued_before_tokens, r.issued_before_sessions, \
          (s.id IS NULL OR (s.revoked_at IS NOT NULL AND s.keep_sessions = 0)), \
-         e.tokens_from, e.sessions_from, e.issued_before, e.issued_before_tokens, e.issued_before_sessions, \
+         e.tokens_from, e.sessions_from, e.issued_before, e.sessions_issued_before, \
+         e.issued_before_tokens, e.issued_before_sessions, \
          e.banned_until"
     };
 }

@@ -6,7 +6,11 @@
 use rusqlite::Connection;
 
 /// Each migration brings the database from its place in the list to the next.
-const MIGRATIONS: &[&str] = &[include_str!("schema/0001_token_service.sql"), include_str!("schema/0003_hub.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema/0001_token_service.sql"),
+    include_str!("schema/0002_issued_before.sql"),
+    include_str!("schema/0003_hub.sql"),
+];
 
 /// Brings the database to the present schema.
 ///
@@ -34,17 +38,33 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
 mod tests {
     use super::*;
 
+    /// A database of the first schema, in which `made` was done.
+    fn first(made: &str) -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        connection.execute_batch(made).unwrap();
+        connection.execute_batch("PRAGMA user_version = 1").unwrap();
+        connection
+    }
+
+    #[test]
+    fn what_was_ended_before_sessions_had_their_own_marks_stays_ended() {
+        let mut connection = first(
+            "INSERT INTO endpoints (app_id, endpoint, issued_before) VALUES (x'00', 'alice', 7), (x'00', 'bob', 0)",
+        );
+        migrate(&mut connection).unwrap();
+        migrate(&mut connection).unwrap();
+        let sql = "SELECT group_concat(sessions_issued_before) FROM endpoints";
+        let kept: String = connection.query_row(sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(kept, "7,0");
+    }
+
     #[test]
     fn an_app_of_before_the_hub_has_the_new_settings_at_their_defaults() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(MIGRATIONS[0]).unwrap();
-        connection
-            .execute_batch(
-                "PRAGMA user_version = 1;
-                 INSERT INTO apps (id, account_id, name, description, development_mode, ttl_secs_max, activation_secs,
-                     limits, created_at, updated_at) VALUES (x'01', x'02', 'app', '', 0, 60, 60, '{}', 0, 0)",
-            )
-            .unwrap();
+        let mut connection = first(
+            "INSERT INTO apps (id, account_id, name, description, development_mode, ttl_secs_max, activation_secs,
+             limits, created_at, updated_at) VALUES (x'01', x'02', 'app', '', 0, 60, 60, '{}', 0, 0)",
+        );
         migrate(&mut connection).unwrap();
         migrate(&mut connection).unwrap();
         let expiry: i64 = connection.query_row("SELECT session_expiry FROM apps", [], |row| row.get(0)).unwrap();

@@ -136,8 +136,10 @@ fn mark(write: &Write<'_>, request: &EndRequest) -> rusqlite::Result<bool> {
         tokens = 0;
     }
     // With an instant the numbers bound what the instant may touch; without one they end all below them.
+    // A number of 0 spares the tokens.
     let set = if request.issued_before.is_some() {
-        "issued_before = max(issued_before, ?1), issued_before_tokens = max(issued_before_tokens, ?2), \
+        "issued_before = max(issued_before, iif(?2 > 0, ?1, 0)), issued_before_tokens = max(issued_before_tokens, ?2), \
+         sessions_issued_before = max(sessions_issued_before, ?1), \
          issued_before_sessions = max(issued_before_sessions, ?3)"
     } else {
         "tokens_from = max(tokens_from, ?2), sessions_from = max(sessions_from, ?3)"

@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 use respoke_core::audit::{Action, AuditEntry};
 use respoke_core::clock::Timestamp;
-use respoke_core::grant::{Ground, Lapse};
+use respoke_core::grant::{Grant, Ground, Lapse};
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::{Page, PageRequest};
-use respoke_core::ports::{BanRecord, ListFilter, NewSession, Redemption, StoreError, TokenStore};
+use respoke_core::ports::{ListFilter, MintRefusal, NewSession, Redemption, StoreError, TokenStore};
 use respoke_core::seal::SealKind;
 use respoke_core::secret::SecretHash;
 use respoke_core::session::SessionRecord;
@@ -75,7 +75,7 @@ fn issue(
     end_sessions: bool,
     once: Option<&IdempotencyKey>,
     entry: &AuditEntry,
-) -> rusqlite::Result<Result<Creation<MintedToken>, BanRecord>> {
+) -> rusqlite::Result<Result<Creation<MintedToken>, MintRefusal>> {
     match remembered(write, once)? {
         Remembered::Nothing => {}
         Remembered::Made(object) => {
@@ -95,8 +95,8 @@ fn issue(
         Remembered::Otherwise => return Ok(Ok(Creation::KeyReused)),
     }
     let grant = &token.grant;
-    if let Some(ban) = endpoints::banned(write, grant.app_id, &grant.endpoint_id, token.created_at)? {
-        return Ok(Err(ban));
+    if let Some(refusal) = unmintable(write.connection, grant, token.created_at)? {
+        return Ok(Err(refusal));
     }
     let number = write.next_token();
     let text = write.sealer.seal(SealKind::Token, number, token.entropy);
@@ -126,6 +126,58 @@ fn issue(
     Ok(Ok(Creation::Created(MintedToken { number, text, token: token.clone() })))
 }
 
+/// Why nothing can be minted for `grant` at `now`, if nothing can.
+fn unmintable(connection: &Connection, grant: &Grant, now: Timestamp) -> rusqlite::Result<Option<MintRefusal>> {
+    const GROUND: &str = "
+        SELECT a.development_mode, r.id IS NOT NULL,
+               s.id IS NOT NULL AND s.revoked_at IS NULL AND (s.expires_at IS NULL OR s.expires_at > ?5),
+               e.banned_at IS NOT NULL AND e.banned_until > ?5
+        FROM (SELECT 1)
+        LEFT JOIN apps a ON a.id = ?1
+        LEFT JOIN roles r ON r.app_id = ?1 AND r.id = ?2
+        LEFT JOIN secrets s ON s.id = ?3 AND s.app_id = ?1
+        LEFT JOIN endpoints e ON e.app_id = ?1 AND e.endpoint = ?4";
+    let values = params![
+        grant.app_id.uuid(),
+        grant.role_id.map(|id| id.uuid()),
+        grant.secret_id.map(|id| id.uuid()),
+        grant.endpoint_id.as_str(),
+        now.millis(),
+    ];
+    let (development_mode, role, secret, banned): (Option<bool>, bool, bool, bool) = connection
+        .prepare_cached(GROUND)?
+        .query_row(values, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    let lapse = match development_mode {
+        None => Some(Lapse::AppDeleted),
+        Some(_) if grant.secret_id.is_some() && !secret => Some(Lapse::SecretRevoked),
+        Some(_) if grant.role_id.is_some() && !role => Some(Lapse::RoleDeleted),
+        Some(false) if grant.role_id.is_none() => Some(Lapse::DevelopmentModeOff),
+        Some(_) => None,
+    };
+    if let Some(lapse) = lapse {
+        return Ok(Some(MintRefusal::Lapsed(lapse)));
+    }
+    let ban = if banned { endpoints::find_ban(connection, grant.app_id, &grant.endpoint_id)? } else { None };
+    Ok(ban.map(MintRefusal::Banned))
+}
+
+/// Whether there is a token, spent ones included, or an answer to repeat. Everything that was answered is seen here.
+fn redeemable(
+    connection: &Connection,
+    number: u64,
+    hash: SecretHash,
+    once: Option<&IdempotencyKey>,
+) -> rusqlite::Result<bool> {
+    let Ok(number) = i64::try_from(number) else { return Ok(false) };
+    let sql = "SELECT 1 FROM tokens WHERE number = ?1 AND hash = ?2";
+    if one(connection, sql, params![number, hash.as_bytes()], |_| Ok(()))?.is_some() {
+        return Ok(true);
+    }
+    let Some(once) = once else { return Ok(false) };
+    let sql = "SELECT 1 FROM idempotency WHERE key = ?1";
+    Ok(one(connection, sql, [&once.key[..]], |_| Ok(()))?.is_some())
+}
+
 fn redeem(
     write: &Write<'_>,
     number: u64,
@@ -134,24 +186,15 @@ fn redeem(
     once: Option<&IdempotencyKey>,
     entry: &AuditEntry,
 ) -> rusqlite::Result<Redemption> {
+    // Only who knows the token has its keys, and the session outlives the token: so the key comes first.
+    match remembered(write, once)? {
+        Remembered::Nothing => {}
+        Remembered::Made(object) => return repeat(write, number_of(&object), new, entry.at),
+        Remembered::Otherwise => return Ok(Redemption::KeyReused),
+    }
     let Some((token, ground)) = find(write.connection, number)? else { return Ok(Redemption::Unknown) };
     if token.hash != hash {
         return Ok(Redemption::Unknown);
-    }
-    match remembered(write, once)? {
-        Remembered::Nothing => {}
-        Remembered::Made(object) => {
-            let Some((session, ground)) = sessions::find(write.connection, number_of(&object))? else {
-                return Ok(Redemption::KeyReused);
-            };
-            // An App-Token that opens nothing any more is not handed out again.
-            if let Some(lapse) = session.lapse(&ground, entry.at) {
-                return Ok(Redemption::Refused(lapse));
-            }
-            let text = write.sealer.seal(SealKind::Session, session.number, new.entropy);
-            return Ok(Redemption::Opened { text, session, superseded: None });
-        }
-        Remembered::Otherwise => return Ok(Redemption::KeyReused),
     }
     let entry = AuditEntry {
         app_id: Some(token.grant.app_id),
@@ -192,6 +235,23 @@ fn redeem(
     remember(write, once, &session_number.to_be_bytes(), entry.at)?;
     audit::insert(write, &entry)?;
     Ok(Redemption::Opened { text, session, superseded })
+}
+
+/// Answers a redemption again that opened session `number`, unless the session is over by now.
+fn repeat(write: &Write<'_>, number: u64, new: &NewSession, now: Timestamp) -> rusqlite::Result<Redemption> {
+    let Some((session, ground)) = sessions::find(write.connection, number)? else {
+        // It was over long enough to be removed.
+        return Ok(Redemption::Refused(Lapse::Redeemed));
+    };
+    // The ban comes before the marks it set, as it does for a token.
+    if ground.banned(now) {
+        return Ok(Redemption::Refused(Lapse::Banned));
+    }
+    if let Some(lapse) = session.lapse(&ground, now) {
+        return Ok(Redemption::Refused(lapse));
+    }
+    let text = write.sealer.seal(SealKind::Session, session.number, new.entropy);
+    Ok(Redemption::Opened { text, session, superseded: None })
 }
 
 /// Rows of one window of a filtered list, and the most windows of one page: five million rows.
@@ -245,7 +305,7 @@ impl TokenStore for SqliteStore {
         end_sessions: bool,
         once: Option<IdempotencyKey>,
         entry: AuditEntry,
-    ) -> Result<Result<Creation<MintedToken>, BanRecord>, StoreError> {
+    ) -> Result<Result<Creation<MintedToken>, MintRefusal>, StoreError> {
         self.writer.write(move |write| issue(write, &token, replace, end_sessions, once.as_ref(), &entry)).await
     }
 
@@ -257,6 +317,10 @@ impl TokenStore for SqliteStore {
         once: Option<IdempotencyKey>,
         entry: AuditEntry,
     ) -> Result<Redemption, StoreError> {
+        // A look beforehand spares the writer a flood of texts that are no tokens; what is one, the writer decides.
+        if !self.readers.read(|connection| redeemable(connection, number, hash, once.as_ref()))? {
+            return Ok(Redemption::Unknown);
+        }
         self.writer.write(move |write| redeem(write, number, hash, &session, once.as_ref(), &entry)).await
     }
 

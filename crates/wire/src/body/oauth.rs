@@ -52,7 +52,9 @@ pub struct TokenAnswer {
     /// `App-Token` or `tokenId`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_type: Option<&'static str>,
-    /// When it ends by itself, in seconds since the epoch.
+    /// When it ends by itself, in seconds since the epoch: of an App-Token the end of its session, of a tokenId the
+    /// end of its activation window, after which it cannot be redeemed.
+    // RFC 7662 section 2.2: when *this* token expires, and not the session that a tokenId would open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exp: Option<i64>,
     /// When it was made, in seconds since the epoch.

@@ -1,0 +1,118 @@
+//! The cases about what upkeep removes besides tokens and sessions.
+
+use respoke_core::app::AppPatch;
+use respoke_core::audit::Action;
+use respoke_core::grant::Lapse;
+use respoke_core::page::PageRequest;
+use respoke_core::ports::{AuditQuery, BanRecord, EndRequest, EndScope, ListFilter, Redemption, Upkeep};
+
+use tokio::task::JoinSet;
+
+use super::Fixture;
+use super::cases::{upkeep_at, whole_pass};
+use super::fixture::{NOW, World, endpoint, entry, new_secret, opened};
+
+pub(super) async fn upkeep_removes_marks_that_end_nothing_any_more(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let late = |secs: i64| upkeep_at(NOW.plus_secs(secs));
+    // Each of these leaves a row about its endpoint behind, and something that the row ends.
+    let replaced = world.mint("alice").await;
+    let alice = world.issue(world.token_for("alice", NOW), true, None).await.unwrap();
+    let (_, bob) = world.session_of("bob").await;
+    let order = EndRequest {
+        app_id: world.app,
+        scope: EndScope::Endpoint(endpoint("bob")),
+        issued_before: None,
+        tokens_too: true,
+    };
+    assert!(world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap());
+    let (_, carol) = world.session_of("carol").await;
+    let ban =
+        BanRecord { endpoint_id: endpoint("carol"), reason: "spam".into(), banned_at: NOW, until: NOW.plus_secs(60) };
+    assert!(world.store.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap());
+    let ban =
+        BanRecord { endpoint_id: endpoint("dave"), reason: "spam".into(), banned_at: NOW, until: BanRecord::FOREVER };
+    assert!(world.store.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap());
+
+    // What a mark ends goes first; the mark stays for as long as a row is there that it ends, so nothing comes back.
+    assert_eq!(
+        whole_pass(&world, late(0)).await.0,
+        2,
+        "the replaced token and bob's session, carol's being the newest"
+    );
+    assert!(world.store.token(replaced.number).await.unwrap().is_none());
+    assert!(world.store.session(bob.number).await.unwrap().is_none());
+    assert_eq!(whole_pass(&world, late(0)).await.0, 2, "what was kept of alice and bob");
+    assert_eq!(world.lapse_of(&carol).await, Some(Lapse::Revoked));
+    opened(world.redeem(&alice).await);
+
+    // The spent tokens go, and carol's session, which is no longer the newest.
+    assert_eq!(whole_pass(&world, late(120)).await.0, 3);
+    assert_eq!(whole_pass(&world, late(121)).await.0, 1, "what was kept of carol");
+    assert_eq!(whole_pass(&world, late(122)).await.0, 0);
+    let bans = world.store.bans(world.app, PageRequest::first()).await.unwrap().items;
+    assert_eq!(bans.len(), 1, "a ban in force stays");
+    assert_eq!(bans[0].endpoint_id, endpoint("dave"));
+    // Who was let in since stands on no mark.
+    let sessions = world.store.sessions(world.app, ListFilter::default(), NOW, PageRequest::first()).await.unwrap();
+    assert_eq!(sessions.items.len(), 1);
+}
+
+pub(super) async fn everyday_rows_do_not_wash_administrative_ones_out(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let actions = || async {
+        let query = AuditQuery { account_id: world.account, app_id: None, action: None, object: None };
+        let log = world.store.audit_log(query, PageRequest::first()).await.unwrap().items;
+        log.into_iter().map(|record| record.entry.action).collect::<Vec<_>>()
+    };
+    let short = Upkeep { audit_rows_max: 3, ..upkeep_at(NOW) };
+    for _ in 0..10 {
+        world.session_of("alice").await;
+        world.store.audit(entry(Action::AdminSignInFailed)).await.unwrap();
+    }
+    world.store.update_app(world.app, AppPatch::default(), entry(Action::AppUpdated)).await.unwrap();
+    let mut calls = JoinSet::new();
+    for _ in 0..2_500 {
+        let store = world.store.clone();
+        calls.spawn(async move { store.audit(entry(Action::TokenIssued)).await.unwrap() });
+    }
+    calls.join_all().await;
+    whole_pass(&world, short).await;
+    whole_pass(&world, short).await;
+    let kept = [Action::AppUpdated, Action::RoleCreated, Action::AppCreated];
+    assert_eq!(actions().await, [&[Action::TokenIssued; 3][..], &kept].concat());
+    // What is administrative falls to age alone.
+    whole_pass(&world, Upkeep { audit_before: NOW.plus_secs(1), ..short }).await;
+    assert!(actions().await.is_empty());
+}
+
+pub(super) async fn upkeep_removes_secrets_that_nothing_stands_on(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let spare = new_secret(world.app);
+    let spared = World { secret: spare.id, ..world.clone() };
+    world.store.create_secret(spare, None, None, entry(Action::SecretCreated)).await.unwrap().unwrap();
+    let waiting = world.mint("alice").await;
+    let (_, bob) = spared.session_of("bob").await;
+    let revoke = |id, keep| world.store.revoke_secret(world.app, id, keep, entry(Action::SecretRevoked));
+    revoke(world.secret, false).await.unwrap().unwrap();
+    revoke(spared.secret, true).await.unwrap().unwrap();
+    let kept = || async { world.store.secrets(world.app).await.unwrap().len() };
+
+    // Secrets are shown for as long as the audit log speaks of them.
+    whole_pass(&world, upkeep_at(NOW.plus_secs(3_000))).await;
+    assert_eq!(kept().await, 2);
+    // bob's session was extended again and again, so the secret that spared it stays, and the session with it.
+    let long = NOW.plus_secs(90_000);
+    world
+        .store
+        .extend_session(bob.number, long.plus_secs(90_000), entry(Action::SessionExtended))
+        .await
+        .unwrap()
+        .unwrap();
+    whole_pass(&world, upkeep_at(long)).await;
+    whole_pass(&world, upkeep_at(long)).await;
+    assert_eq!(world.lapse_at(&bob, long).await, None);
+    let secrets = world.store.secrets(world.app).await.unwrap();
+    assert_eq!(secrets.iter().map(|secret| secret.id).collect::<Vec<_>>(), [spared.secret]);
+    assert!(matches!(world.redeem(&waiting).await, Redemption::Unknown));
+}

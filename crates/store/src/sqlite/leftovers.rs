@@ -1,0 +1,172 @@
+//! What is left of endpoints and secrets when nothing stands on it any more.
+//!
+//! An endpoint's marks matter for as long as a token or session is kept that they end, and a revoked secret for as long
+//! as one is kept that was minted with it. Neither is to be found by an index, because those tables have none; but
+//! upkeep walks through them anyway. So a pass begins with some rows that may go, strikes out each that a token or
+//! session it meets still needs, and removes the others at its end.
+//!
+//! Invariant: nothing that needs one of them can come into being meanwhile: new tokens and sessions get numbers that
+//! no mark already set can touch, and nothing is minted with a secret that is revoked.
+
+use std::collections::{HashMap, HashSet};
+
+use respoke_core::clock::Timestamp;
+use respoke_core::grant::{Grant, Marks};
+use respoke_core::id::{AppId, EndpointId, SecretId};
+use respoke_core::ports::{StoreError, Upkeep};
+use respoke_core::session::SessionRecord;
+use respoke_core::token::TokenRecord;
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+use super::SqliteStore;
+use super::maintenance::REMOVE_ROWS;
+use super::rows::{Columns, all, execute};
+
+/// Rows of each kind that one pass looks after; a few megabytes.
+const PASS_ROWS: usize = 10_000;
+
+/// Where the next pass goes on, in order of the primary keys; from the beginning, if nowhere.
+#[derive(Clone, Default)]
+pub(super) struct Cursor {
+    endpoint: Option<(AppId, EndpointId)>,
+    secret: Option<SecretId>,
+}
+
+/// What may go, as far as is known.
+#[derive(Default)]
+pub(super) struct Leftovers {
+    endpoints: HashMap<(AppId, EndpointId), Marks>,
+    secrets: HashSet<SecretId>,
+}
+
+impl Leftovers {
+    /// Strikes out what `token` needs. One that was ended by name is over, whatever becomes of what it stood on.
+    pub(super) fn look_at_token(&mut self, token: &TokenRecord) {
+        if token.end.is_none() {
+            self.keep(&token.grant, |marks| marks.end_token(token.number, token.created_at));
+        }
+    }
+
+    /// The same for a session.
+    pub(super) fn look_at_session(&mut self, session: &SessionRecord) {
+        if session.end.is_none() {
+            self.keep(&session.grant, |marks| marks.end_session(session.number, session.created_at));
+        }
+    }
+
+    fn keep(&mut self, grant: &Grant, ended_by: impl FnOnce(&Marks) -> bool) {
+        if !self.endpoints.is_empty() {
+            let endpoint = (grant.app_id, grant.endpoint_id.clone());
+            if self.endpoints.get(&endpoint).is_some_and(ended_by) {
+                self.endpoints.remove(&endpoint);
+            }
+        }
+        if let Some(secret) = &grant.secret_id {
+            self.secrets.remove(secret);
+        }
+    }
+}
+
+impl SqliteStore {
+    /// What may go at the end of the pass that begins now, and where the next one goes on.
+    pub(super) async fn leftovers(&self, cursor: Cursor, upkeep: Upkeep) -> Result<(Leftovers, Cursor), StoreError> {
+        self.readers
+            .scan(move |connection| {
+                let (endpoints, endpoint) = idle_endpoints(connection, cursor.endpoint, upkeep)?;
+                let (secrets, secret) = dead_secrets(connection, cursor.secret, upkeep)?;
+                Ok((Leftovers { endpoints, secrets }, Cursor { endpoint, secret }))
+            })
+            .await
+    }
+
+    pub(super) async fn remove_leftovers(&self, leftovers: Leftovers, upkeep: Upkeep) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        let endpoints: Vec<_> = leftovers.endpoints.into_iter().collect();
+        for rows in endpoints.chunks(REMOVE_ROWS) {
+            let rows = rows.to_vec();
+            let remove = move |write: &super::writer::Write<'_>| {
+                // A row that changed since was banned or marked anew.
+                let sql = "DELETE FROM endpoints WHERE app_id = ?1 AND endpoint = ?2 AND tokens_from = ?3
+                           AND sessions_from = ?4 AND issued_before = ?5 AND sessions_issued_before = ?6
+                           AND issued_before_tokens = ?7 AND issued_before_sessions = ?8
+                           AND (banned_until IS NULL OR banned_until < ?9)";
+                rows.iter().try_fold(0, |sum, ((app, endpoint), marks)| {
+                    let values = params![
+                        app.uuid(),
+                        endpoint.as_str(),
+                        marks.tokens_from,
+                        marks.sessions_from,
+                        marks.tokens_issued_before.millis(),
+                        marks.sessions_issued_before.millis(),
+                        marks.issued_before_tokens,
+                        marks.issued_before_sessions,
+                        upkeep.dead_before.millis(),
+                    ];
+                    Ok(sum + execute(write.connection, sql, values)? as u64)
+                })
+            };
+            removed += self.writer.write(remove).await?;
+        }
+        let secrets: Vec<_> = leftovers.secrets.into_iter().collect();
+        for ids in secrets.chunks(REMOVE_ROWS) {
+            let ids = ids.to_vec();
+            let remove = move |write: &super::writer::Write<'_>| {
+                let sql =
+                    "DELETE FROM secrets WHERE id = ?1 AND min(ifnull(revoked_at, ?2), ifnull(expires_at, ?2)) < ?2";
+                ids.iter().try_fold(0, |sum, id| {
+                    Ok(sum + execute(write.connection, sql, params![id.uuid(), upkeep.audit_before.millis()])? as u64)
+                })
+            };
+            removed += self.writer.write(remove).await?;
+        }
+        Ok(removed)
+    }
+}
+
+/// Endpoints without a ban in force: they are kept for their marks alone.
+#[expect(clippy::type_complexity, reason = "a map and the key it ended at, for one caller")]
+fn idle_endpoints(
+    connection: &Connection,
+    after: Option<(AppId, EndpointId)>,
+    upkeep: Upkeep,
+) -> rusqlite::Result<(HashMap<(AppId, EndpointId), Marks>, Option<(AppId, EndpointId)>)> {
+    let (app, endpoint) =
+        after.map_or((Uuid::nil(), String::new()), |(app, endpoint)| (app.uuid(), endpoint.to_string()));
+    let rows = all(
+        connection,
+        "SELECT app_id, endpoint, tokens_from, sessions_from, issued_before, sessions_issued_before,
+         issued_before_tokens, issued_before_sessions, banned_until FROM endpoints
+         WHERE (app_id, endpoint) > (?1, ?2) ORDER BY app_id, endpoint LIMIT ?3",
+        params![app, endpoint, PASS_ROWS],
+        |row| {
+            let mut columns = Columns::of(row);
+            let key = (columns.uuid_as(AppId::from_uuid)?, columns.endpoint()?);
+            Ok((key, columns.marks()?, columns.time_if_any()?))
+        },
+    )?;
+    let last = if rows.len() == PASS_ROWS { rows.last().map(|(key, ..)| key.clone()) } else { None };
+    let idle = rows.into_iter().filter(|(.., until)| until.is_none_or(|until| until < upkeep.dead_before));
+    Ok((idle.map(|(key, marks, _)| (key, marks)).collect(), last))
+}
+
+/// Secrets revoked or expired for so long that the audit log does not speak of it any more.
+fn dead_secrets(
+    connection: &Connection,
+    after: Option<SecretId>,
+    upkeep: Upkeep,
+) -> rusqlite::Result<(HashSet<SecretId>, Option<SecretId>)> {
+    let rows = all(
+        connection,
+        "SELECT id, revoked_at, expires_at FROM secrets WHERE id > ?1 ORDER BY id LIMIT ?2",
+        params![after.map_or(Uuid::nil(), |id| id.uuid()), PASS_ROWS],
+        |row| {
+            let mut columns = Columns::of(row);
+            Ok((columns.uuid_as(SecretId::from_uuid)?, columns.time_if_any()?, columns.time_if_any()?))
+        },
+    )?;
+    let last = if rows.len() == PASS_ROWS { rows.last().map(|(id, ..)| *id) } else { None };
+    let past = |at: Option<Timestamp>| at.is_some_and(|at| at < upkeep.audit_before);
+    let dead = rows.into_iter().filter(|(_, revoked_at, expires_at)| past(*revoked_at) || past(*expires_at));
+    Ok((dead.map(|(id, ..)| id).collect(), last))
+}
