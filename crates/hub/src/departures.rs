@@ -52,3 +52,61 @@ impl Departures {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use respoke_core::id::{AppId, GroupName};
+
+    use super::*;
+    use crate::registry::Members;
+    use crate::registry::tests::connection;
+
+    fn departure(endpoint: &str) -> Departure {
+        let (gone, left) = (connection(AppId::random(), endpoint), connection(AppId::random(), "left behind"));
+        Departure { connection: gone, groups: Vec::new(), observers: Members::from([left]) }
+    }
+
+    async fn next(departures: &Departures) -> (String, Duration) {
+        let start = Instant::now();
+        let departure = departures.next().await;
+        (departure.connection.endpoint.to_string(), start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_is_due_as_much_later_as_it_came_and_in_order() {
+        let departures = Departures::default();
+        departures.add(departure("first"));
+        tokio::time::advance(Duration::from_millis(100)).await;
+        departures.add(departure("second"));
+        departures.add(departure("third"));
+        assert_eq!(next(&departures).await, ("first".to_owned(), DELAY.saturating_sub(Duration::from_millis(100))));
+        assert_eq!(next(&departures).await, ("second".to_owned(), Duration::from_millis(100)));
+        assert_eq!(next(&departures).await, ("third".to_owned(), Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_came_while_nobody_was_waited_for_is_not_missed() {
+        let departures = Departures::default();
+        let waiting = next(&departures);
+        let adding = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            departures.add(departure("late"));
+        };
+        let (found, ()) = tokio::join!(waiting, adding);
+        assert_eq!(found, ("late".to_owned(), Duration::from_secs(5) + DELAY));
+        // Whoever stops waiting takes nothing along.
+        departures.add(departure("again"));
+        assert!(tokio::time::timeout(DELAY / 2, departures.next()).await.is_err());
+        assert_eq!(next(&departures).await.0, "again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_is_to_hear_is_not_kept() {
+        let departures = Departures::default();
+        departures.add(Departure { observers: Members::default(), ..departure("unobserved") });
+        assert!(departures.waiting.lock().is_empty());
+        let groups = vec![(GroupName::parse("room").unwrap(), Members::default())];
+        departures.add(Departure { groups, ..departure("member") });
+        assert_eq!(departures.waiting.lock().len(), 1);
+    }
+}

@@ -181,3 +181,131 @@ impl Socket {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::net::Ipv4Addr;
+
+    use respoke_core::app::{App, AppSettings};
+    use respoke_core::grant::Marks;
+    use respoke_core::id::{AccountId, AdminId, AppId, EndpointId, RoleId, SecretId};
+
+    use super::*;
+    use crate::registry::tests::connection;
+
+    fn opened_by(caller: Caller) -> Arc<Socket> {
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let opening = Opening { credential: Credential::None, caller, address, origin: None, host: None };
+        Arc::new(Socket::new(1, opening, OutboxLimits { frames_max: 10, bytes_max: 1_000 }, 0))
+    }
+
+    pub(crate) fn socket() -> Arc<Socket> {
+        opened_by(Caller::Anonymous)
+    }
+
+    #[expect(clippy::option_option, reason = "closed, none replaced and one replaced are three things")]
+    fn registered(socket: &Socket, connection: &Arc<Connection>) -> Option<Option<Arc<Connection>>> {
+        socket.register(connection, |_| Ok::<_, ()>(())).map(Result::unwrap)
+    }
+
+    #[test]
+    fn registering_hands_back_what_it_takes_the_place_of() {
+        let (socket, app) = (socket(), AppId::random());
+        let (one, two) = (connection(app, "alice"), connection(app, "alice"));
+        assert!(registered(&socket, &one).unwrap().is_none());
+        let refused = socket.register(&two, |present| {
+            assert_eq!(present.map(|present| present.id), Some(one.id));
+            Err("full")
+        });
+        assert_eq!(refused.unwrap().unwrap_err(), "full");
+        assert_eq!(socket.connection().unwrap().id, one.id, "who is refused keeps what it has");
+        assert_eq!(registered(&socket, &two).unwrap().unwrap().id, one.id);
+        assert_eq!(socket.unregister().unwrap().id, two.id);
+        assert!(socket.unregister().is_none() && socket.connection().is_none());
+    }
+
+    #[test]
+    fn a_closed_socket_registers_nothing() {
+        let (closed, one) = (socket(), connection(AppId::random(), "alice"));
+        registered(&closed, &one).unwrap();
+        assert_eq!(closed.close(Close::SessionEnded).unwrap().id, one.id);
+        assert!(closed.close(Close::Left).is_none() && registered(&closed, &one).is_none());
+        assert_eq!(closed.outbox.closed(), Some(Close::SessionEnded));
+        // One whose outbox is closed will be, when its transport has seen it.
+        let closing = socket();
+        closing.outbox.close(Close::SlowConsumer);
+        assert!(registered(&closing, &one).is_none());
+    }
+
+    #[test]
+    fn of_closing_and_registering_at_once_nothing_is_left_behind() {
+        for _ in 0..2_000 {
+            let (socket, one) = (socket(), connection(AppId::random(), "alice"));
+            let (closed, registered) = std::thread::scope(|scope| {
+                let closing = scope.spawn(|| socket.close(Close::SessionEnded));
+                let registered = registered(&socket, &one).is_some();
+                (closing.join().unwrap(), registered)
+            });
+            assert_eq!(closed.is_some(), registered, "what was registered is handed back to be taken leave of");
+            assert!(socket.connection().is_none());
+        }
+    }
+
+    #[test]
+    fn silence_and_expiry_are_told_by_the_clock() {
+        let socket = socket();
+        assert_eq!((socket.silent_for_secs(0), socket.silent_for_secs(61)), (0, 61));
+        socket.heard(60);
+        assert_eq!((socket.silent_for_secs(61), socket.silent_for_secs(59)), (1, 0));
+        let at = Timestamp::from_secs;
+        assert!(!socket.has_expired(at(i64::from(u32::MAX))));
+        socket.expires(Some(at(100)));
+        assert!(!socket.has_expired(at(99)) && socket.has_expired(at(100)));
+        socket.keep();
+        assert!(socket.kept() && !socket.has_expired(at(1_000)));
+    }
+
+    fn app() -> Arc<App> {
+        Arc::new(App {
+            id: AppId::random(),
+            account_id: AccountId::random(),
+            settings: AppSettings::named("app".to_owned()),
+            created_at: Timestamp::from_secs(0),
+            updated_at: Timestamp::from_secs(0),
+            marks: Marks::default(),
+        })
+    }
+
+    #[test]
+    fn a_backends_socket_stands_on_its_secret_its_app_and_whom_it_is_connected_as() {
+        let (app, secret_id) = (app(), SecretId::random());
+        let socket = opened_by(Caller::App { app: app.clone(), secret_id });
+        let alice = EndpointId::parse("alice").unwrap();
+        assert!(socket.concerns(&Change::App(app.id)) && socket.concerns(&Change::Secret(app.id, secret_id)));
+        for other in [
+            Change::App(AppId::random()),
+            Change::Secret(app.id, SecretId::random()),
+            Change::Endpoint(app.id, alice.clone()),
+            Change::Role(app.id, RoleId::random()),
+            Change::Session(1),
+            Change::Admin(AdminId::random()),
+        ] {
+            assert!(!socket.concerns(&other), "{other:?}");
+        }
+        registered(&socket, &connection(app.id, "alice")).unwrap();
+        assert!(socket.concerns(&Change::Endpoint(app.id, alice.clone())));
+        assert!(!socket.concerns(&Change::Endpoint(AppId::random(), alice)));
+        assert!(!socket.concerns(&Change::Endpoint(app.id, EndpointId::parse("bob").unwrap())));
+    }
+
+    #[test]
+    fn an_admins_socket_stands_on_the_sign_in_and_on_the_app_it_is_connected_in() {
+        let (admin_id, account_id, app) = (AdminId::random(), AccountId::random(), AppId::random());
+        let expires_at = Timestamp::from_secs(100);
+        let socket = opened_by(Caller::Admin { admin_id, account_id, session: 1, expires_at });
+        assert!(socket.concerns(&Change::Admin(admin_id)) && !socket.concerns(&Change::Admin(AdminId::random())));
+        assert!(!socket.concerns(&Change::App(app)));
+        registered(&socket, &connection(app, "root")).unwrap();
+        assert!(socket.concerns(&Change::App(app)) && !socket.concerns(&Change::App(AppId::random())));
+    }
+}

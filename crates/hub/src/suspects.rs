@@ -39,3 +39,31 @@ impl Suspects {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::tests::socket;
+
+    #[tokio::test]
+    async fn one_waits_once_and_after_it_was_taken_again() {
+        let (suspects, socket) = (Suspects::default(), socket());
+        suspects.add(socket.clone());
+        suspects.add(socket.clone());
+        assert_eq!(suspects.take().await.len(), 1);
+        // What changes while it is looked at is looked at, too.
+        suspects.add(socket);
+        assert_eq!(suspects.take().await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_one_is_woken() {
+        let suspects = Suspects::default();
+        let adding = async {
+            tokio::task::yield_now().await;
+            suspects.add(socket());
+        };
+        let (taken, ()) = tokio::join!(suspects.take(), adding);
+        assert_eq!(taken.len(), 1);
+    }
+}

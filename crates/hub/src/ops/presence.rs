@@ -4,6 +4,7 @@ use respoke_core::event::{Content, Presence};
 use respoke_core::id::EndpointId;
 use respoke_core::ports::Audience;
 use respoke_core::refusal::Refusal;
+use serde_json::value::RawValue;
 
 use super::Asker;
 use crate::Hub;
@@ -20,8 +21,7 @@ impl Hub {
     ///
     /// [`Refusal::NotConnected`], [`Refusal::Invalid`] for one that is too long.
     pub async fn set_presence(&self, asker: &Asker<'_>, presence: Presence) -> Result<(), Refusal> {
-        let texts = [Some(&presence.kind), presence.show.as_ref(), presence.status.as_ref()];
-        if texts.into_iter().flatten().map(|text| text.get().len()).sum::<usize>() > PRESENCE_LEN_MAX {
+        if texts(&presence).into_iter().flatten().map(str::len).sum::<usize>() > PRESENCE_LEN_MAX {
             return Err(Refusal::field("presence", "must be at most 4096 bytes long"));
         }
         let speaker = self.speaker(asker).await?;
@@ -62,10 +62,26 @@ impl Hub {
                 if *id == own.id {
                     continue;
                 }
-                let event = self.event(endpoint, Some(*id), speaker.request_id, Content::Presence(presence));
-                own.outbox.offer(fanout::encode(&event));
+                let mut next = Some(presence);
+                while let Some(presence) = next {
+                    let content = Content::Presence(presence.clone());
+                    let event = self.event(endpoint, Some(*id), speaker.request_id, content);
+                    own.outbox.offer(fanout::encode(&event));
+                    // What was said meanwhile may have been pushed before this, and must be what is heard last.
+                    let now = self.registry.presence(speaker.app.id, *id);
+                    next = now.filter(|now| texts(now) != texts(&presence));
+                }
             }
         }
         Ok(found)
     }
+}
+
+/// All that a presence says.
+fn texts(presence: &Presence) -> [Option<&str>; 3] {
+    [
+        Some(presence.kind.get()),
+        presence.show.as_deref().map(RawValue::get),
+        presence.status.as_deref().map(RawValue::get),
+    ]
 }

@@ -125,3 +125,25 @@ fn presence_is_bounded_and_needs_a_type() {
         .send(json!({"presence": {"type": 1}}))
         .refused(409, "not_connected");
 }
+
+#[test]
+fn what_was_said_last_is_what_a_new_observer_heard_last() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2);
+    let server = Server::start_on(runtime, |_| {});
+    server.unlimited(&server.admin_token("admin"));
+    let (mut alice, mut bob) = (server.connect("alice"), server.connect("bob"));
+    // What is said of these first gives alice the time to say something else.
+    let mut crowd: Vec<Socket> = (0..40).map(|_| server.connect("crowd")).collect();
+    for member in &mut crowd {
+        say(member, "here");
+    }
+    say(&mut alice, 0);
+    for round in 1..=200 {
+        bob.register(json!({}));
+        let observing = bob.request("post", "/v1/presenceobservers", json!({"endpointList": ["crowd", "alice"]}));
+        say(&mut alice, round);
+        bob.ack(observing).ok();
+        assert_eq!(bob.pushed().last(), Some(&format!("presence alice {round}")));
+    }
+}

@@ -73,7 +73,7 @@ pub(crate) struct Named {
     pub(crate) connection: Option<String>,
 }
 
-fn event(kind: &str, from: &str, connection: Option<&str>, header: Value, rest: Value) -> String {
+fn event(kind: &str, from: &str, connection: Option<&str>, header: &Value, rest: Value) -> String {
     let mut head = json!({"type": kind, "from": from});
     let (fields, mut argument) = (head.as_object_mut().unwrap(), rest);
     if let Some(connection) = connection {
@@ -87,12 +87,12 @@ fn event(kind: &str, from: &str, connection: Option<&str>, header: Value, rest: 
 
 fn membership(kind: &str, group: &str, of: &Connection) -> String {
     let rest = json!({"endpointId": of.endpoint, "connectionId": of.id});
-    event(kind, &of.endpoint, Some(&of.id), json!({"channel": group}), rest)
+    event(kind, &of.endpoint, Some(&of.id), &json!({"channel": group}), rest)
 }
 
 fn presence(of: &Connection, kind: &str) -> String {
     let channel = format!("presence:{}", of.endpoint);
-    event("presence", &of.endpoint, Some(&of.id), json!({"channel": channel}), json!({"type": kind}))
+    event("presence", &of.endpoint, Some(&of.id), &json!({"channel": channel}), json!({"type": kind}))
 }
 
 impl Model {
@@ -336,7 +336,7 @@ impl Model {
         }
         let (app, speaker) = (self.clients[client].app, self.speaker(client, named));
         let by = self.spoken_by(client, &speaker);
-        let event = event("pubsub", &speaker, by.as_deref(), json!({"channel": group}), json!({"message": message}));
+        let event = event("pubsub", &speaker, by.as_deref(), &json!({"channel": group}), json!({"message": message}));
         self.deliver_all(app, &self.members(app, group), self.own_id(client).as_deref(), &event);
         Ok(())
     }
@@ -346,7 +346,7 @@ impl Model {
         let (by, own) = (self.spoken_by(client, &speaker), self.own_id(client));
         let message = |to: &str, original: Option<&str>| {
             let header = json!({"to": to, "toOriginal": original});
-            event("message", &speaker, by.as_deref(), header, json!({"body": body}))
+            event("message", &speaker, by.as_deref(), &header, json!({"body": body}))
         };
         if cc && to != speaker {
             let copy = message(&speaker, Some(to));
@@ -376,7 +376,7 @@ impl Model {
             let header = json!({
                 "to": to, "toConnection": only, "toOriginal": original, "fromType": "web", "toType": "web",
             });
-            event("signal", &speaker, own.as_deref(), header, json!({"body": body}))
+            event("signal", &speaker, own.as_deref(), &header, json!({"body": body}))
         };
         if cc && to != speaker {
             let spared = |id: &String| {
