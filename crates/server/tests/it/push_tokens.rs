@@ -93,20 +93,21 @@ fn a_backend_names_the_endpoint_and_an_endpoint_only_itself() {
 
 #[test]
 fn neither_push_tokens_nor_reports_nor_turn_credentials_are_logged() {
+    // These are kept: devices and reports in the database, the secret in its operator's file. The log has none of them.
     let (data, _folder) = data_folder();
     let secret = data.with_extension("turn-secret");
     std::fs::create_dir_all(data.parent().unwrap()).unwrap();
-    std::fs::write(&secret, "CANARY-shared\n").unwrap();
+    std::fs::write(&secret, "kept-shared-secret\n").unwrap();
     let turn = ["--turn-uris", "turn:turn.example.com", "--turn-secret-file", secret.to_str().unwrap()];
     let server = Process::spawn(&data, &turn).with_app();
-    let body = json!({"token": "CANARY-device", "service": "apple", "endpointId": "alice"});
+    let body = json!({"token": "kept-device-text", "service": "apple", "endpointId": "alice"});
     server.post(PATH).secret().send(body).ok();
-    server.post("/v1/call-debugs").secret().send(json!({"debugData": "CANARY-report"})).ok();
+    server.post("/v1/call-debugs").secret().send(json!({"debugData": "kept-report-text"})).ok();
     let password = text(&server.get("/v1/turn").secret().call().ok()["password"]);
     server.kill();
     let log = String::from_utf8(contents(&data.with_extension("log"))).unwrap();
     assert!(log.contains("/v1/turn"), "{log}");
-    for secret in ["CANARY-device", "CANARY-report", "CANARY-shared", &password] {
+    for secret in ["kept-device-text", "kept-report-text", "kept-shared-secret", &password] {
         assert!(!log.contains(secret), "{secret} is in the log");
     }
 }
