@@ -94,13 +94,13 @@ export async function startServer({ settings = {} } = {}) {
   }
 
   try {
-    const [host, port] = await announcedAddress(running, () => output);
+    const [host, port, setupToken] = await announcedAddress(running, () => output);
     const restart = async () => {
       await end();
       running = launch(`${host}:${port}`);
       await announcedAddress(running, () => output);
     };
-    return { host, port, origin: `http://${host}:${port}`, admin, restart, stop };
+    return { host, port, origin: `http://${host}:${port}`, admin, setupToken, restart, stop };
   } catch (error) {
     running.child.kill('SIGKILL');
     await running.ended.catch(() => {});
@@ -111,9 +111,11 @@ export async function startServer({ settings = {} } = {}) {
 
 async function announcedAddress({ child, ended }, output) {
   const announced = new Promise((found) => {
+    let setupToken; // printed at the first start only
     createInterface({ input: child.stdout }).on('line', (line) => {
+      setupToken ??= /\/console\/setup#(\S+)/.exec(line)?.[1];
       const match = /^respoked listening on http:\/\/([^\s/]+):(\d+)$/.exec(line);
-      if (match) found([match[1], Number(match[2])]);
+      if (match) found([match[1], Number(match[2]), setupToken]);
     });
   });
   const gone = ended.then(() => Promise.reject(new Error(`the server ended before it listened:\n${output()}`)));

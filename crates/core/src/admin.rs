@@ -1,8 +1,14 @@
 //! The people who administer an account, and their sign-ins.
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Timestamp;
 use crate::id::{AccountId, AdminId};
 use crate::secret::SecretHash;
+use crate::totp::SealedTotp;
+
+/// Admins of one account at most.
+pub const ADMINS_MAX: usize = 200;
 
 /// An account: the owner of apps.
 #[derive(Clone, Debug)]
@@ -15,6 +21,71 @@ pub struct Account {
     pub created_at: Timestamp,
 }
 
+/// What an admin may do. A later one may do less than those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdminRole {
+    /// Everything.
+    #[default]
+    Owner,
+    /// Everything with apps, except deleting one and setting its limits; nothing with admins.
+    Developer,
+    /// Reads everything, changes nothing.
+    ReadOnly,
+}
+
+impl AdminRole {
+    /// Every role.
+    pub const ALL: &[Self] = &[Self::Owner, Self::Developer, Self::ReadOnly];
+
+    /// The word shown for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Developer => "developer",
+            Self::ReadOnly => "read-only",
+        }
+    }
+
+    /// The role of a word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|role| role.word() == word)
+    }
+
+    /// The number kept for it.
+    #[must_use]
+    pub const fn code(self) -> i64 {
+        match self {
+            Self::Owner => 0,
+            Self::Developer => 1,
+            Self::ReadOnly => 2,
+        }
+    }
+
+    /// The role of a number.
+    #[must_use]
+    pub fn from_code(code: i64) -> Option<Self> {
+        Self::ALL.iter().copied().find(|role| role.code() == code)
+    }
+
+    /// Whether it may do what `needed` may.
+    #[must_use]
+    pub const fn covers(self, needed: Self) -> bool {
+        self.code() <= needed.code()
+    }
+}
+
+/// An admin's second factor as kept.
+#[derive(Clone, Debug)]
+pub struct SecondFactor {
+    /// The secret shared with the admin's device, sealed with the admin's password.
+    pub sealed: SealedTotp,
+    /// The last time step of which a code was taken; none of it or of an earlier one is taken again.
+    pub last_step: u64,
+}
+
 /// An admin as kept.
 #[derive(Clone)]
 pub struct Admin {
@@ -24,15 +95,23 @@ pub struct Admin {
     pub account_id: AccountId,
     /// What is typed to sign in; unique, compared exactly.
     pub username: String,
+    /// What the admin may do.
+    pub role: AdminRole,
     /// The password's argon2id text, in PHC form.
     pub password_hash: String,
+    /// What is asked for besides the password, if anything is.
+    pub second_factor: Option<SecondFactor>,
     /// When it was made.
     pub created_at: Timestamp,
 }
 
 impl std::fmt::Debug for Admin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Admin").field("id", &self.id).field("username", &self.username).finish_non_exhaustive()
+        f.debug_struct("Admin")
+            .field("id", &self.id)
+            .field("username", &self.username)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
     }
 }
 
@@ -45,8 +124,27 @@ pub struct AdminSession {
     pub admin_id: AdminId,
     /// The account administered.
     pub account_id: AccountId,
+    /// What the admin may do at present.
+    pub role: AdminRole,
     /// SHA-256 of the Admin-Token.
     pub hash: SecretHash,
     /// When it ends by itself.
     pub expires_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_read_back_and_stand_in_order() {
+        for role in AdminRole::ALL {
+            assert_eq!(AdminRole::parse(role.word()), Some(*role));
+            assert_eq!(AdminRole::from_code(role.code()), Some(*role));
+            assert_eq!(serde_json::to_value(role).unwrap(), role.word());
+        }
+        assert_eq!((AdminRole::parse("root"), AdminRole::from_code(3)), (None, None));
+        assert!(AdminRole::Owner.covers(AdminRole::Developer) && AdminRole::Developer.covers(AdminRole::Developer));
+        assert!(!AdminRole::Developer.covers(AdminRole::Owner) && !AdminRole::ReadOnly.covers(AdminRole::Developer));
+    }
 }

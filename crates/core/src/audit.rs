@@ -138,6 +138,18 @@ actions! {
     BanLifted = 61, "endpoint.ban_lifted";
     /// A backup was restored; everything issued before was ended.
     Restored = 70, "database.restored";
+    /// An admin was given another role.
+    AdminRoleChanged = 90, "admin.role_changed";
+    /// An admin's password was set by another, or on the data folder; the second factor went with it.
+    AdminPasswordReset = 91, "admin.password_reset";
+    /// An admin took up a second factor.
+    SecondFactorAdded = 92, "admin.second_factor_added";
+    /// An admin gave the second factor up.
+    SecondFactorRemoved = 93, "admin.second_factor_removed";
+    /// An admin ended all own sign-ins.
+    AdminSignedOutEverywhere = 94, "admin.signed_out_everywhere";
+    /// Somebody looked at an endpoint's frames with their payloads.
+    EndpointTailed = 95, "endpoint.tailed";
 }
 
 impl Action {
@@ -172,7 +184,13 @@ impl Action {
             | Self::RoleDeleted
             | Self::EndpointBanned
             | Self::BanLifted
-            | Self::Restored => false,
+            | Self::Restored
+            | Self::AdminRoleChanged
+            | Self::AdminPasswordReset
+            | Self::SecondFactorAdded
+            | Self::SecondFactorRemoved
+            | Self::AdminSignedOutEverywhere
+            | Self::EndpointTailed => false,
         }
     }
 }

@@ -16,9 +16,12 @@ pub enum Refusal {
     /// The tokenId is unknown, spent, revoked or late; the caller is not told which. The lapse is for metrics.
     #[error("the tokenId is not valid: it is unknown, already used, revoked or expired")]
     TokenRefused(Option<Lapse>),
-    /// The user name or password is wrong.
-    #[error("the user name or password is wrong")]
+    /// The user name, the password, the second factor's code or the setup token is wrong.
+    #[error("the user name, the password or the code is wrong")]
     BadLogin,
+    /// The password is right, and the admin's second factor is asked for as well.
+    #[error("the second factor is needed: send its code, or a recovery code, as \"code\"")]
+    SecondFactorRequired,
     /// The endpoint is banned.
     #[error("this endpoint is suspended")]
     Banned {
@@ -110,6 +113,7 @@ impl Refusal {
             Self::Unauthenticated => "unauthenticated",
             Self::TokenRefused(_) => "token_refused",
             Self::BadLogin => "bad_login",
+            Self::SecondFactorRequired => "second_factor_required",
             Self::Banned { .. } => "endpoint_banned",
             Self::Forbidden(_) => "forbidden",
             Self::OriginRefused => "origin_refused",

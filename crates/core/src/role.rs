@@ -135,13 +135,18 @@ impl Groups {
     /// The rule for `group`: of all patterns that match, the longest, alone. No match permits nothing.
     #[must_use]
     pub fn rule_for(&self, group: &str) -> GroupRule {
+        self.pattern_for(group).map(|(_, rule)| rule).unwrap_or_default()
+    }
+
+    /// The rule for `group`, as [`Self::rule_for`] finds it, and the pattern it stands under.
+    #[must_use]
+    pub fn pattern_for(&self, group: &str) -> Option<(&str, GroupRule)> {
         self.rules
             .iter()
             .filter(|(pattern, _)| matches(pattern, group))
             // An exact name is longer than any pattern ending in `*` that matches it; a tie goes to the exact one.
             .max_by_key(|(pattern, _)| (pattern.trim_end_matches('*').len(), !pattern.ends_with('*')))
-            .map(|(_, rule)| *rule)
-            .unwrap_or_default()
+            .map(|(pattern, rule)| (pattern.as_str(), *rule))
     }
 }
 
@@ -179,6 +184,8 @@ mod tests {
         assert_eq!(groups.rule_for("buddies").publish, Some(true));
         assert_eq!(groups.rule_for("buddy-1"), GroupRule { subscribe: Some(true), ..GroupRule::default() });
         assert_eq!(groups.rule_for("buddy"), GroupRule { publish: Some(true), ..GroupRule::default() });
+        assert_eq!(groups.pattern_for("buddy-1").map(|(pattern, _)| pattern), Some("buddy*"));
+        assert_eq!(groups.pattern_for("buddy").map(|(pattern, _)| pattern), Some("buddy"));
     }
 
     #[test]

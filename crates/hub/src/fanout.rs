@@ -12,6 +12,10 @@ use respoke_wire::{event, frame};
 use crate::Hub;
 use crate::registry::{Connection, Departure};
 use crate::signal_shape::{self, Shape};
+use crate::tails::{FrameKind, Payloads, TailedFrame, shown_payload};
+
+/// Groups whose members hear of one departure before sockets get their turn to write.
+const GROUPS_AT_ONCE: usize = 64;
 
 /// Hands an event to whoever of its audience is connected here.
 pub(crate) fn push(hub: &Hub, app: AppId, to: &Audience, event: &Event) {
@@ -37,10 +41,15 @@ pub(crate) fn push(hub: &Hub, app: AppId, to: &Audience, event: &Event) {
 }
 
 /// Tells who was left behind, and is still there, that a connection is gone.
-pub(crate) fn announce(hub: &Hub, departure: &Departure) {
+///
+/// One who shares many groups with it hears as many frames, so sockets get their turn to write in between.
+pub(crate) async fn announce(hub: &Hub, departure: &Departure) {
     let Departure { connection, groups, observers } = departure;
     let event = |content| hub.event(&connection.endpoint, Some(connection.id), RequestId::random(), content);
-    for (group, members) in groups {
+    for (nth, (group, members)) in groups.iter().enumerate() {
+        if nth % GROUPS_AT_ONCE == GROUPS_AT_ONCE - 1 {
+            tokio::task::yield_now().await;
+        }
         let (endpoint, id) = (connection.endpoint.clone(), connection.id);
         let left = event(Content::Left { group: group.clone(), endpoint, connection: id });
         offer(hub, hub.registry.still_connected(connection.app_id, members).iter(), None, &left);
@@ -56,7 +65,8 @@ pub(crate) fn encode(event: &Event) -> Bytes {
     frame::event(event::name(event), event::object(event).get().as_bytes())
 }
 
-fn offer<'a>(
+/// Offers an event to connections, but for one.
+pub(crate) fn offer<'a>(
     hub: &Hub,
     connections: impl Iterator<Item = &'a Arc<Connection>>,
     except: Option<ConnectionId>,
@@ -64,11 +74,34 @@ fn offer<'a>(
 ) {
     let mut encoded = None;
     let mut offered = 0;
+    let tailed = hub.tails.any();
     for connection in connections.filter(|connection| Some(connection.id) != except) {
         let frame = encoded.get_or_insert_with(|| encode(event));
         offered += u64::from(connection.outbox.offer(frame.clone()));
+        if tailed {
+            hub.tails.show(connection, |payloads| tailed_event(connection, event, frame, payloads));
+        }
     }
     hub.figures.delivered.fetch_add(offered, Ordering::Relaxed);
+}
+
+fn tailed_event(connection: &Connection, event: &Event, frame: &Bytes, payloads: Payloads) -> TailedFrame {
+    let payload = match payloads {
+        Payloads::Shown => Some(shown_payload(event::object(event).get().as_bytes())),
+        Payloads::Redacted => None,
+    };
+    TailedFrame {
+        at: event.at,
+        connection_id: connection.id,
+        kind: FrameKind::Event,
+        name: event::name(event).to_owned(),
+        request_id: event.request_id,
+        from: Some(event.from.clone()),
+        status: None,
+        bytes: frame.len(),
+        payload,
+        lost: 0,
+    }
 }
 
 /// Offers a signal in the words of each client, encoded once for each kind.

@@ -1,6 +1,7 @@
 //! The hub of one node: its sockets, its registry, and what it does with what comes over the bus.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,8 +9,8 @@ use std::time::{Duration, Instant};
 use parking_lot::RwLock;
 use respoke_core::app::App;
 use respoke_core::event::{Content, Event};
-use respoke_core::id::{AppId, ConnectionId, RequestId};
-use respoke_core::ops::{Broker, Standing};
+use respoke_core::id::{AppId, ConnectionId, EndpointId, RequestId};
+use respoke_core::ops::{Broker, Caller, Standing};
 use respoke_core::ports::{Audience, Bus, Change, Delivery, Receiver};
 use respoke_wire::close::Close;
 
@@ -19,6 +20,7 @@ use crate::outbox::OutboxLimits;
 use crate::registry::{Caps, Connection, Counts, Registry};
 use crate::socket::{Opening, Socket};
 use crate::suspects::Suspects;
+use crate::tails::Tails;
 
 /// How the hub treats its sockets.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +61,30 @@ pub struct HubView<'a> {
     pub figures: &'a HubFigures,
 }
 
+/// The sockets open on this node.
+#[derive(Default)]
+struct OpenSockets {
+    by_number: HashMap<u64, Arc<Socket>>,
+    /// How many each endpoint has open, registered or not.
+    of_endpoints: HashMap<(AppId, EndpointId), usize>,
+}
+
+/// Sockets that an endpoint may have open beyond twice its connections: those of a client that comes back are found
+/// silent a little later.
+const SPARE_SOCKETS: usize = 16;
+
+/// The endpoint that opens a socket, and how many it may have open; backends may open as many as the node.
+fn opener(caller: &Caller) -> Option<((AppId, EndpointId), Option<usize>)> {
+    match caller {
+        Caller::Endpoint { session, app } => {
+            let most = app.settings.limits.endpoint_connections;
+            let most = most.map(|most| (most as usize).saturating_mul(2).saturating_add(SPARE_SOCKETS));
+            Some(((app.id, session.record.grant.endpoint_id.clone()), most))
+        }
+        Caller::Anonymous | Caller::App { .. } | Caller::Admin { .. } => None,
+    }
+}
+
 /// Who is connected to this node, and what reaches them.
 pub struct Hub {
     pub(crate) broker: Arc<Broker>,
@@ -66,7 +92,8 @@ pub struct Hub {
     pub(crate) registry: Registry,
     pub(crate) departures: Departures,
     pub(crate) figures: HubFigures,
-    sockets: RwLock<HashMap<u64, Arc<Socket>>>,
+    pub(crate) tails: Arc<Tails>,
+    sockets: RwLock<OpenSockets>,
     numbers: AtomicU64,
     pub(crate) suspects: Suspects,
     settings: HubSettings,
@@ -89,6 +116,7 @@ impl Hub {
             registry: Registry::default(),
             departures: Departures::default(),
             figures: HubFigures::default(),
+            tails: Arc::default(),
             sockets: RwLock::default(),
             numbers: AtomicU64::new(1),
             suspects: Suspects::default(),
@@ -97,17 +125,24 @@ impl Hub {
         }
     }
 
-    /// Opens a socket for a client that proved who it is. None: the node has its most sockets.
+    /// Opens a socket for a client that proved who it is. None: the node or the endpoint has its most sockets.
     ///
     /// What it stands on may have ended since it was looked at, so it is looked at again, soon.
     pub fn open(&self, opening: Opening) -> Option<Arc<Socket>> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let socket = Arc::new(Socket::new(number, opening, self.settings.outbox, self.now_secs()));
         let mut sockets = self.sockets.write();
-        if sockets.len() >= self.settings.sockets_max {
+        if sockets.by_number.len() >= self.settings.sockets_max {
             return None;
         }
-        sockets.insert(number, socket.clone());
+        if let Some((endpoint, most)) = opener(&socket.opening.caller) {
+            let open = sockets.of_endpoints.get(&endpoint).copied().unwrap_or(0);
+            if most.is_some_and(|most| open >= most) {
+                return None;
+            }
+            sockets.of_endpoints.insert(endpoint, open + 1);
+        }
+        sockets.by_number.insert(number, socket.clone());
         drop(sockets);
         self.figures.opened.fetch_add(1, Ordering::Relaxed);
         self.suspects.add(socket.clone());
@@ -119,12 +154,29 @@ impl Hub {
         if let Some(connection) = socket.close(why) {
             self.depart(&connection);
         }
-        if self.sockets.write().remove(&socket.number).is_some() {
+        if self.forget(socket) {
             let why = socket.outbox.closed().unwrap_or(why);
             if let Some(at) = Close::ALL.iter().position(|close| *close == why) {
                 self.figures.closed[at].fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Takes a socket off the books. False: it was not there any more.
+    fn forget(&self, socket: &Socket) -> bool {
+        let mut sockets = self.sockets.write();
+        if sockets.by_number.remove(&socket.number).is_none() {
+            return false;
+        }
+        if let Some((endpoint, _)) = opener(&socket.opening.caller)
+            && let Entry::Occupied(mut open) = sockets.of_endpoints.entry(endpoint)
+        {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
+            }
+        }
+        true
     }
 
     /// Notes that something came from the client.
@@ -135,13 +187,19 @@ impl Hub {
     /// The open sockets.
     #[must_use]
     pub fn sockets(&self) -> Vec<Arc<Socket>> {
-        self.sockets.read().values().cloned().collect()
+        self.sockets.read().by_number.values().cloned().collect()
+    }
+
+    /// Who looks on at frames.
+    #[must_use]
+    pub fn tails(&self) -> &Tails {
+        &self.tails
     }
 
     /// What the hub holds and did.
     #[must_use]
     pub fn view(&self) -> HubView<'_> {
-        HubView { sockets: self.sockets.read().len(), counts: self.registry.counts(), figures: &self.figures }
+        HubView { sockets: self.sockets.read().by_number.len(), counts: self.registry.counts(), figures: &self.figures }
     }
 
     /// Once a second: closes who is silent, and looks anew at whose time is over.
@@ -186,7 +244,8 @@ impl Hub {
     pub async fn announce_departures(&self) {
         loop {
             let departure = self.departures.next().await;
-            fanout::announce(self, &departure);
+            fanout::announce(self, &departure).await;
+            tokio::task::yield_now().await;
         }
     }
 
@@ -200,7 +259,7 @@ impl Hub {
     /// An event of this moment.
     pub(crate) fn event(
         &self,
-        from: &respoke_core::id::EndpointId,
+        from: &EndpointId,
         from_connection: Option<ConnectionId>,
         request_id: RequestId,
         content: Content,
@@ -241,7 +300,7 @@ impl Hub {
     /// Marks every socket that may stand on what changed.
     fn suspect(&self, change: &Change) {
         let concerned: Vec<_> =
-            self.sockets.read().values().filter(|socket| socket.concerns(change)).cloned().collect();
+            self.sockets.read().by_number.values().filter(|socket| socket.concerns(change)).cloned().collect();
         for socket in concerned {
             self.suspects.add(socket);
         }

@@ -9,6 +9,7 @@
 
 pub mod ops;
 pub mod outbox;
+pub mod tails;
 
 mod departures;
 mod fanout;

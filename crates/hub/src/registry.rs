@@ -15,6 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use respoke_core::event::Presence;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RoleId};
 
+use crate::ops::ConnectionState;
 use crate::outbox::Outbox;
 
 /// Endpoints that one connection observes at most: a long list of contacts, held for as long as it is connected.
@@ -252,6 +253,11 @@ impl Registry {
         })
     }
 
+    /// How many connections an app has.
+    pub(crate) fn connection_count(&self, app: AppId) -> usize {
+        self.read(app, |app| app.connections.len())
+    }
+
     /// All connections of an app.
     pub(crate) fn connections(&self, app: AppId) -> Vec<Arc<Connection>> {
         self.read(app, |app| app.connections.values().map(|seat| seat.connection.clone()).collect())
@@ -336,6 +342,20 @@ impl Registry {
         })
     }
 
+    /// The connections of an endpoint with what each is in and says.
+    pub(crate) fn states_of(&self, app: AppId, endpoint: &EndpointId) -> Vec<ConnectionState> {
+        self.read(app, |app| {
+            let connections = app.endpoints.get(endpoint).into_iter().flatten();
+            let state = |connection: &Arc<Connection>| {
+                let seat = app.connections.get(&connection.id)?;
+                let mut groups: Vec<_> = seat.groups.iter().cloned().collect();
+                groups.sort_unstable();
+                Some(ConnectionState { connection: connection.clone(), groups, presence: seat.presence.clone() })
+            };
+            connections.filter_map(state).collect()
+        })
+    }
+
     /// Ends a group: nobody is a member any more. Returns who was.
     pub(crate) fn end_group(&self, app: AppId, group: &GroupName) -> Members {
         self.read(app, |app| {
@@ -363,8 +383,11 @@ impl Registry {
     pub(crate) fn observe(
         &self,
         connection: &Arc<Connection>,
-        endpoints: Vec<EndpointId>,
+        mut endpoints: Vec<EndpointId>,
     ) -> Result<Vec<(EndpointId, Presences)>, Full> {
+        // A short name repeated thousands of times must not be answered thousands of times.
+        let mut named = HashSet::new();
+        endpoints.retain(|endpoint| named.insert(endpoint.clone()));
         let Some(app) = self.app(connection.app_id) else { return Ok(Vec::new()) };
         let mut app = app.lock();
         let app = &mut *app;

@@ -186,6 +186,7 @@ impl Socket {
 pub(crate) mod tests {
     use std::net::Ipv4Addr;
 
+    use respoke_core::admin::AdminRole;
     use respoke_core::app::{App, AppSettings};
     use respoke_core::grant::Marks;
     use respoke_core::id::{AccountId, AdminId, AppId, EndpointId, RoleId, SecretId};
@@ -302,7 +303,7 @@ pub(crate) mod tests {
     fn an_admins_socket_stands_on_the_sign_in_and_on_the_app_it_is_connected_in() {
         let (admin_id, account_id, app) = (AdminId::random(), AccountId::random(), AppId::random());
         let expires_at = Timestamp::from_secs(100);
-        let socket = opened_by(Caller::Admin { admin_id, account_id, session: 1, expires_at });
+        let socket = opened_by(Caller::Admin { admin_id, account_id, session: 1, expires_at, role: AdminRole::Owner });
         assert!(socket.concerns(&Change::Admin(admin_id)) && !socket.concerns(&Change::Admin(AdminId::random())));
         assert!(!socket.concerns(&Change::App(app)));
         registered(&socket, &connection(app, "root")).unwrap();

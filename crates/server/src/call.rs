@@ -31,6 +31,7 @@ use serde::de::DeserializeOwned;
 use crate::api::Api;
 use crate::limits::Standing;
 use crate::problem::Problem;
+use crate::watch::Subject;
 
 /// The longest `Idempotency-Key`, in bytes.
 const IDEMPOTENCY_KEY_LEN_MAX: usize = 255;
@@ -49,16 +50,52 @@ pub(crate) struct Facts {
     pub(crate) route: OnceLock<MatchedPath>,
     /// The socket it came over, if not by HTTP.
     pub(crate) socket: Option<Arc<Socket>>,
+    /// Whether the client's side of the connection is encrypted, by us or by a trusted proxy.
+    pub(crate) encrypted: bool,
+    /// Who asks; set when that was proved.
+    asker: OnceLock<(&'static str, Subject)>,
+    /// Whom it turned out to be about, where the asker does not say it.
+    about: OnceLock<Subject>,
 }
 
 impl Facts {
     pub(crate) fn new(request_id: RequestId, address: IpAddr, body: Bytes) -> Self {
-        Self { request_id, address, body, standing: OnceLock::new(), route: OnceLock::new(), socket: None }
+        Self {
+            request_id,
+            address,
+            body,
+            standing: OnceLock::new(),
+            route: OnceLock::new(),
+            socket: None,
+            encrypted: false,
+            asker: OnceLock::new(),
+            about: OnceLock::new(),
+        }
     }
 
     /// The same of a request that came over a socket.
     pub(crate) fn over(self, socket: Arc<Socket>) -> Self {
         Self { socket: Some(socket), ..self }
+    }
+
+    /// The same of a request that came encrypted, or not.
+    pub(crate) fn encrypted(self, encrypted: bool) -> Self {
+        Self { encrypted, ..self }
+    }
+
+    /// What kind of caller asks.
+    pub(crate) fn caller(&self) -> &'static str {
+        self.asker.get().map_or("anonymous", |(kind, _)| kind)
+    }
+
+    /// The app and endpoint it is about, as far as they are known.
+    pub(crate) fn subject(&self) -> Subject {
+        let about = self.about.get().cloned().unwrap_or_default();
+        let asker = self.asker.get().map(|(_, subject)| subject);
+        Subject {
+            app_id: about.app_id.or_else(|| asker?.app_id),
+            endpoint_id: about.endpoint_id.or_else(|| asker?.endpoint_id.clone()),
+        }
     }
 }
 
@@ -172,6 +209,24 @@ impl Call {
         Context { address: self.facts.address.to_string(), request_id: self.facts.request_id }
     }
 
+    /// The headers, for what is no operation's business: cookies and what browsers say of a page.
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    pub(crate) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.facts.body
+    }
+
+    /// Whether nobody on the way could read it.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.facts.encrypted
+    }
+
     #[cfg(test)]
     pub(crate) fn body_len(&self) -> usize {
         self.facts.body.len()
@@ -277,6 +332,18 @@ impl Call {
         Ok(caller)
     }
 
+    /// For the console: the Admin-Token of its cookie.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Unauthenticated`] for one that is not valid.
+    pub(crate) async fn authenticate_visit(&self, api: &Api, token: &Secret) -> Result<Caller, Refusal> {
+        let credential = Credential::AdminToken(token.clone());
+        let caller = api.broker.authenticate(&credential, &self.facts.address.to_string()).await?;
+        let _ = self.facts.asker.set(asker(&caller));
+        Ok(caller)
+    }
+
     /// For signing in, and whatever else needs no credential at all.
     ///
     /// # Errors
@@ -373,6 +440,7 @@ impl Call {
 
     /// Draws from the buckets that `caller` draws from, and `endpoint`'s if the request is made for one.
     fn admit(&self, api: &Api, caller: &Caller, endpoint: Option<&EndpointId>) -> Result<(), Problem> {
+        let _ = self.facts.asker.set(asker(caller));
         let (standing, result) = match api.limits.check(caller, endpoint, self.facts.address) {
             Ok(standing) => (standing, Ok(())),
             Err(limited) => (limited.standing, Err(Problem::rate_limited(limited.retry_after))),
@@ -388,6 +456,21 @@ impl Call {
             Some(origin) if !app.settings.permits_origin(&origin) => Err(Refusal::OriginRefused.into()),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// The credential that [`Self::authenticate`] proves, for what goes on after the answer began.
+    pub(crate) fn shown_credential(&self) -> Credential {
+        self.credential(Kind::ALL)
+    }
+
+    /// The app and endpoint it is about, as far as they are known.
+    pub(crate) fn subject(&self) -> Subject {
+        self.facts.subject()
+    }
+
+    /// Notes which app and endpoint it is about, where the credential does not say it.
+    pub(crate) fn concerns(&self, app_id: AppId, endpoint_id: Option<&EndpointId>) {
+        let _ = self.facts.about.set(Subject { app_id: Some(app_id), endpoint_id: endpoint_id.cloned() });
     }
 
     /// The socket it came over, if not by HTTP.
@@ -412,6 +495,18 @@ impl Call {
                 socket.opening.credential.clone()
             }
             (found, _) => found,
+        }
+    }
+}
+
+fn asker(caller: &Caller) -> (&'static str, Subject) {
+    match caller {
+        Caller::Anonymous => ("anonymous", Subject::default()),
+        Caller::Admin { .. } => ("admin", Subject::default()),
+        Caller::App { app, .. } => ("secret", Subject { app_id: Some(app.id), endpoint_id: None }),
+        Caller::Endpoint { app, session } => {
+            let endpoint_id = Some(session.record.grant.endpoint_id.clone());
+            ("endpoint", Subject { app_id: Some(app.id), endpoint_id })
         }
     }
 }

@@ -81,6 +81,8 @@ pub struct Config {
     pub audit_days: u32,
     /// Rows of the audit log; those beyond it are removed unless they tell of an administrative action.
     pub audit_rows_max: u64,
+    /// Requests that the log of the last ones holds; 0 keeps none.
+    pub request_log_max: usize,
     /// Days for which group messages are kept.
     pub history_days: u32,
     /// Messages that one group keeps at most.
@@ -132,6 +134,7 @@ impl Default for Config {
             retention_secs: 900,
             audit_days: 30,
             audit_rows_max: 5_000_000,
+            request_log_max: 10_000,
             history_days: 30,
             history_rows_per_group_max: 10_000,
             call_report_days: 30,
@@ -264,7 +267,8 @@ impl Config {
         HubSettings {
             outbox: OutboxLimits { frames_max: self.outbox_frames_max, bytes_max: self.outbox_bytes_max },
             heartbeat_timeout: Duration::from_secs(self.heartbeat_timeout_secs),
-            sockets_max: self.connections_max,
+            // The rest is for HTTP: however many sockets are open, they can be revoked and the server looked after.
+            sockets_max: self.connections_max - self.connections_max / 20,
         }
     }
 

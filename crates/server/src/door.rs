@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{
@@ -40,21 +40,24 @@ use uuid::Uuid;
 
 use crate::api::{self, Api};
 use crate::call::Facts;
+use crate::console;
 use crate::limits::Standing;
-use crate::metrics::Metrics;
 use crate::problem::{Problem, Shape};
 use crate::run::Place;
 use crate::socket::{self, Client, Knock, Sockets};
+use crate::watch::{Answered, Watch};
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of a body that is too large is read and thrown away: a client that is still sending when the connection
 /// closes may never see the answer.
 const DISCARDED_LEN_MAX: usize = 1 << 20;
+/// The longest form of the console: a large role, once as switches and once as JSON, each form-encoded.
+const CONSOLE_BODY_LEN_MAX: usize = 256 * 1024;
 /// Headers that the door adds at most.
 const HEADERS_ADDED: usize = 12;
 /// The route of a request that reached no handler, in logs and metrics.
-const UNMATCHED: &str = "unmatched";
+pub(crate) const UNMATCHED: &str = "unmatched";
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
@@ -63,6 +66,7 @@ const RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remai
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 const SECONDS: HeaderValue = HeaderValue::from_static("seconds");
 /// What a limit reads where there is none.
@@ -88,8 +92,10 @@ const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("86400");
 #[derive(Debug)]
 pub struct Door {
     router: Router,
-    metrics: Arc<Metrics>,
+    watch: Arc<Watch>,
     trusted_proxies: Vec<IpNet>,
+    /// Whether connections are encrypted here.
+    tls: bool,
     request_ids: RequestIds,
     changes: TaskTracker,
     /// The door beside this one; a router under test stands without it.
@@ -100,14 +106,14 @@ impl Door {
     /// A door to all operations of `api`, over HTTP and over sockets; forwarded addresses are believed of
     /// `trusted_proxies` alone.
     #[must_use]
-    pub(crate) fn new(api: Arc<Api>, sockets: Arc<Sockets>, trusted_proxies: Vec<IpNet>) -> Self {
-        let metrics = api.metrics.clone();
-        Self { sockets: Some(sockets), ..Self::around(api::router(api), metrics, trusted_proxies) }
+    pub(crate) fn new(api: Arc<Api>, sockets: Arc<Sockets>, trusted_proxies: Vec<IpNet>, tls: bool) -> Self {
+        let watch = api.watch.clone();
+        Self { sockets: Some(sockets), tls, ..Self::around(api::router(api), watch, trusted_proxies) }
     }
 
-    fn around(router: Router, metrics: Arc<Metrics>, trusted_proxies: Vec<IpNet>) -> Self {
+    fn around(router: Router, watch: Arc<Watch>, trusted_proxies: Vec<IpNet>) -> Self {
         let (request_ids, changes) = (RequestIds::default(), TaskTracker::new());
-        Self { router, metrics, trusted_proxies, request_ids, changes, sockets: None }
+        Self { router, watch, trusted_proxies, tls: false, request_ids, changes, sockets: None }
     }
 
     /// Answers a request that came from `peer` on the connection that holds `place`.
@@ -142,14 +148,15 @@ impl Door {
         strip_slashes(&mut parts.uri);
         let place = Family::of(parts.uri.path());
         let address = client_address(peer.ip(), &parts.headers, &self.trusted_proxies);
+        let encrypted = self.tls || proxy_says_https(peer.ip(), &parts.headers, &self.trusted_proxies);
         let mut facts = None;
 
         let mut response = if is_preflight(&parts.method, &parts.headers) {
             preflight()
         } else {
-            match read_body(body, parts.headers.contains_key(EXPECT), BODY_TIMEOUT).await {
+            match read_body(body, place.body_len_max(), parts.headers.contains_key(EXPECT), BODY_TIMEOUT).await {
                 Ok(body) => {
-                    let known = Arc::new(Facts::new(request_id, address, body));
+                    let known = Arc::new(Facts::new(request_id, address, body).encrypted(encrypted));
                     parts.extensions.insert(known.clone());
                     facts = Some(known);
                     let request = Request::from_parts(parts, Body::empty());
@@ -176,7 +183,15 @@ impl Door {
         }
         let standing = facts.as_ref().and_then(|facts| facts.standing.get());
         add_headers(response.headers_mut(), id_text, place, standing, origin);
-        self.note(id_text, method, facts.as_deref(), response.status(), problem.as_ref(), started);
+        self.note(&Answered {
+            request_id,
+            method,
+            facts: facts.as_deref(),
+            address,
+            status: response.status().as_u16(),
+            problem: problem.as_ref(),
+            took: started.elapsed(),
+        });
         response
     }
 
@@ -205,42 +220,53 @@ impl Door {
         if let Some(problem) = &problem {
             problem.render(&mut response, id_text, Shape::Recorded);
         }
-        self.note(id_text, method.as_str(), Some(&facts), response.status(), problem.as_ref(), started);
+        self.note(&Answered {
+            request_id,
+            method: method.as_str(),
+            facts: Some(&facts),
+            address: facts.address,
+            status: response.status().as_u16(),
+            problem: problem.as_ref(),
+            took: started.elapsed(),
+        });
         let standing = facts.standing.get().copied().unwrap_or(Standing::UNLIMITED);
         let retry_after_secs = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let status = response.status().as_u16();
         // What handlers answer is in memory already.
         let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        Tunnelled { request_id: id_text.to_owned(), status, standing, retry_after_secs, body }
+        let route = facts.route.get().cloned();
+        Tunnelled { id: request_id, request_id: id_text.to_owned(), route, status, standing, retry_after_secs, body }
     }
 
     /// Answers a request over a client's socket that could not be read.
-    pub(crate) async fn refuse_tunnelled(&self, problem: Problem) -> Tunnelled {
+    pub(crate) async fn refuse_tunnelled(&self, client: &Client, problem: Problem) -> Tunnelled {
         let started = Instant::now();
-        let request_id = self.request_ids.next().to_string();
+        let id = self.request_ids.next();
+        let request_id = id.to_string();
         let mut response = problem.clone().into_response();
         problem.render(&mut response, &request_id, Shape::Recorded);
-        self.note(&request_id, "OTHER", None, response.status(), Some(&problem), started);
+        let facts = Facts::new(id, client.socket.opening.address, Bytes::new()).over(client.socket.clone());
+        self.note(&Answered {
+            request_id: id,
+            method: "OTHER",
+            facts: Some(&facts),
+            address: facts.address,
+            status: response.status().as_u16(),
+            problem: Some(&problem),
+            took: started.elapsed(),
+        });
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        Tunnelled { request_id, status, standing: Standing::UNLIMITED, retry_after_secs: None, body }
+        Tunnelled { id, request_id, route: None, status, standing: Standing::UNLIMITED, retry_after_secs: None, body }
     }
 
     /// Counts and logs an answer.
-    fn note(
-        &self,
-        request_id: &str,
-        method: &'static str,
-        facts: Option<&Facts>,
-        status: StatusCode,
-        problem: Option<&Problem>,
-        started: Instant,
-    ) {
-        let route = facts.and_then(|facts| facts.route.get()).map_or(UNMATCHED, |route| route.as_str());
-        let (status, took) = (status.as_u16(), started.elapsed());
-        self.metrics.answered(route, method, status, took, problem.map(Problem::code));
+    fn note(&self, answered: &Answered<'_>) {
+        let route = answered.facts.and_then(|facts| facts.route.get()).map_or(UNMATCHED, |route| route.as_str());
+        self.watch.note(answered, route);
+        let Answered { request_id, method, status, problem, took, .. } = *answered;
         tracing::debug!(
-            request.id = request_id,
+            request.id = %request_id,
             method,
             route,
             status,
@@ -292,7 +318,10 @@ impl Door {
 
 /// The answer to a request over a socket.
 pub(crate) struct Tunnelled {
+    pub(crate) id: RequestId,
     pub(crate) request_id: String,
+    /// None: no handler was reached.
+    pub(crate) route: Option<MatchedPath>,
     pub(crate) status: u16,
     pub(crate) standing: Standing,
     pub(crate) retry_after_secs: Option<u64>,
@@ -376,6 +405,7 @@ fn scramble(number: u64) -> u64 {
 enum Family {
     Api,
     OAuth,
+    Console,
     Elsewhere,
 }
 
@@ -386,6 +416,8 @@ impl Family {
             Self::Api
         } else if within("/oauth") {
             Self::OAuth
+        } else if within("/console") {
+            Self::Console
         } else {
             Self::Elsewhere
         }
@@ -394,7 +426,15 @@ impl Family {
     fn shape(self) -> Shape {
         match self {
             Self::OAuth => Shape::OAuth,
+            Self::Console => Shape::Page,
             Self::Api | Self::Elsewhere => Shape::Recorded,
+        }
+    }
+
+    fn body_len_max(self) -> usize {
+        match self {
+            Self::Console => CONSOLE_BODY_LEN_MAX,
+            Self::Api | Self::OAuth | Self::Elsewhere => BODY_LEN_MAX,
         }
     }
 }
@@ -459,8 +499,15 @@ fn parse_forwarded(entry: &str) -> Option<IpAddr> {
     address.or_else(bracketed).map(|address| address.to_canonical())
 }
 
-/// The whole body, within [`BODY_LEN_MAX`] and `timeout`. `asks_first`: the client waits for a word before it sends.
-async fn read_body<B>(mut body: B, asks_first: bool, timeout: Duration) -> Result<Bytes, Problem>
+/// Whether a trusted proxy says that its client's connection is encrypted.
+fn proxy_says_https(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> bool {
+    let peer = peer.to_canonical();
+    trusted.iter().any(|network| network.contains(&peer))
+        && headers.get(FORWARDED_PROTO).is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
+}
+
+/// The whole body, within `len_max` and `timeout`. `asks_first`: the client waits for a word before it sends.
+async fn read_body<B>(mut body: B, len_max: usize, asks_first: bool, timeout: Duration) -> Result<Bytes, Problem>
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
@@ -468,7 +515,7 @@ where
         return Ok(Bytes::new());
     }
     let reading = async {
-        if body.size_hint().lower() > BODY_LEN_MAX as u64 {
+        if body.size_hint().lower() > len_max as u64 {
             // A client that asks before it sends is told in time.
             if !asks_first {
                 discard(&mut body).await;
@@ -481,7 +528,7 @@ where
             // The connection broke, or its framing: nobody will read this answer.
             let Ok(frame) = frame else { return Err(DecodeError::Malformed.into()) };
             let Ok(data) = frame.into_data() else { continue };
-            if whole.len() + joined.len() + data.len() > BODY_LEN_MAX {
+            if whole.len() + joined.len() + data.len() > len_max {
                 discard(&mut body).await;
                 return Err(DecodeError::TooLarge.into());
             }
@@ -532,7 +579,7 @@ fn add_headers(
     let mut texts = Texts(BytesMut::with_capacity(128));
     headers.insert(REQUEST_ID, texts.value(format_args!("{request_id}")));
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
-    if let Some(origin) = origin {
+    if let Some(origin) = origin.filter(|_| place != Family::Console) {
         // Every page may ask; `permittedDomains` decides whose tokens work where.
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
@@ -540,6 +587,7 @@ fn add_headers(
     }
     match place {
         Family::Elsewhere => {}
+        Family::Console => console::add_headers(headers),
         Family::OAuth => drop(headers.insert(CACHE_CONTROL, NO_STORE)),
         Family::Api => {
             headers.insert(CACHE_CONTROL, NO_STORE);
@@ -605,7 +653,11 @@ mod tests {
             .route("/oauth/refused", get(|_: Call| async { Problem::from(Refusal::Unauthenticated) }))
             .fallback(async || Problem::no_such_route())
             .method_not_allowed_fallback(async || Problem::method_not_allowed());
-        Door::around(router, Arc::new(Metrics::default()), Vec::new())
+        {
+            let clock = Arc::new(respoke_core::clock::SystemClock);
+            let watch = Watch::new(Arc::new(crate::metrics::Metrics::default()), 0, clock);
+            Door::around(router, Arc::new(watch), Vec::new())
+        }
     }
 
     async fn broken(call: Call) -> String {
@@ -720,7 +772,7 @@ mod tests {
             (vec![BODY_LEN_MAX, 1], Err("body_too_large")),
             (vec![10_000, 10_000, 1, 5_000_000], Err("body_too_large")),
         ] {
-            let read = read_body(InFrames(sizes.into()), false, BODY_TIMEOUT).await;
+            let read = read_body(InFrames(sizes.into()), BODY_LEN_MAX, false, BODY_TIMEOUT).await;
             assert_eq!(read.map(|body| body.len()).map_err(|problem| problem.code()), expected);
         }
         let request = http::Request::post("/v1/len").body(Full::from("x".repeat(BODY_LEN_MAX + 1))).unwrap();
@@ -743,7 +795,7 @@ mod tests {
                 Poll::Pending
             }
         }
-        let read = read_body(Silent, false, Duration::from_millis(1)).await;
+        let read = read_body(Silent, BODY_LEN_MAX, false, Duration::from_millis(1)).await;
         assert_eq!(read.unwrap_err().code(), "request_timeout");
     }
 

@@ -23,13 +23,15 @@ fn print_first_run(first_run: &FirstRun, url: &str, out: &mut impl Write) -> std
     let FirstRun { username, app_id, role_id, .. } = first_run;
     // The one place where these are shown; the database keeps their hashes only.
     let secret = first_run.app_secret.secret().expose();
+    let setup_token = first_run.setup_token.expose();
     let password = first_run.password.as_ref().map_or("(the one you set)", |password| password.expose());
     writeln!(
         out,
         "
 A new database was made. This is shown once; keep what you need.
 
-  Dev Console   {url}/console (comes with a later version)
+  Dev Console   {url}/console/setup#{setup_token}
+                signs you in without a password, once, within 24 hours
   Admin login   {username}  {password}
   API           {url}/docs
 

@@ -141,9 +141,11 @@ impl Modify for Common {
                 paths.insert(alias.to_owned(), item);
             }
         }
-        if let Some(item) = paths.get_mut("/v1/apps/{id}") {
-            item.patch = item.put.clone();
-            item.patch.iter_mut().for_each(|operation| rename(operation, "Patch"));
+        for path in ["/v1/apps/{id}", "/v1/admins/{id}"] {
+            if let Some(item) = paths.get_mut(path) {
+                item.patch = item.put.clone();
+                item.patch.iter_mut().for_each(|operation| rename(operation, "Patch"));
+            }
         }
         for path in ["/v1/endpoints/{id}/ban", "/v1/endpoints/{id}/conversations"] {
             let Some(item) = paths.get_mut(path) else { continue };

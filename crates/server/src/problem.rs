@@ -6,6 +6,7 @@
 //! Invariant: no client reads the cause of a fault of ours.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ use respoke_core::refusal::{FieldErrors, Refusal};
 use respoke_wire::body::problem::{Details, OAuthProblemBody, ProblemBody};
 use respoke_wire::input::DecodeError;
 use respoke_wire::tunnel::TunnelError;
+
+use crate::console;
 
 /// A stable word for a refusal.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +58,16 @@ pub const CODES: &[ErrorCode] = &[
         401,
         "The tokenId is unknown, already used, revoked or expired; which, is not told.",
     ),
-    ErrorCode::new("bad_login", 401, "The user name or the password is wrong; which, is not told."),
+    ErrorCode::new(
+        "bad_login",
+        401,
+        "The user name, the password, the second factor's code or the setup token is wrong; which, is not told.",
+    ),
+    ErrorCode::new(
+        "second_factor_required",
+        401,
+        "The password is right and the admin has a second factor: the same request with its `code` signs in.",
+    ),
     ErrorCode::new(
         "endpoint_banned",
         401,
@@ -99,6 +111,7 @@ pub const CODES: &[ErrorCode] = &[
 
 /// Seconds after which a failed store, or one that is busy, is worth another try.
 const STORE_RETRY_SECS: u64 = 1;
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 /// A refusal on its way out.
@@ -174,6 +187,17 @@ impl Problem {
         self.0.code
     }
 
+    /// How long to wait before the next try.
+    #[must_use]
+    pub fn retry_after_secs(&self) -> Option<u64> {
+        self.0.retry_after_secs
+    }
+
+    /// What is wrong, in one text for people.
+    pub(crate) fn said(&self) -> String {
+        self.0.said()
+    }
+
     /// Why a tokenId was refused, in a stable word, for metrics and logs.
     #[must_use]
     pub fn lapse(&self) -> Option<&'static str> {
@@ -187,11 +211,15 @@ impl Problem {
             let error = reason.cause.as_ref().map(|cause| Chain(&**cause)).map(tracing::field::display);
             tracing::error!(error, code = reason.code, request.id = request_id, "request failed");
         }
-        *response.body_mut() = Body::from(reason.body(request_id, shape));
+        let (body, kind) = match shape {
+            Shape::Page => (console::refusal_page(reason.status, &reason.said(), request_id).into_bytes(), HTML),
+            Shape::OAuth | Shape::Recorded => (reason.body(request_id, shape), JSON),
+        };
+        *response.body_mut() = Body::from(body);
         let headers = response.headers_mut();
         // The router wrote down the length of the empty body that stood here.
         headers.remove(CONTENT_LENGTH);
-        headers.insert(CONTENT_TYPE, JSON);
+        headers.insert(CONTENT_TYPE, kind);
         if let Some(secs) = reason.retry_after_secs {
             headers.insert(RETRY_AFTER, secs.into());
         }
@@ -208,6 +236,8 @@ pub(crate) enum Shape {
     Recorded,
     /// As OAuth has it.
     OAuth,
+    /// As a page for people.
+    Page,
 }
 
 impl Reason {
@@ -219,7 +249,7 @@ impl Reason {
         match (shape, self.status) {
             (Shape::OAuth, StatusCode::UNAUTHORIZED) => self.oauth("invalid_client", request_id),
             (Shape::OAuth, StatusCode::BAD_REQUEST) => self.oauth("invalid_request", request_id),
-            (Shape::OAuth | Shape::Recorded, _) => self.recorded(request_id),
+            (Shape::OAuth | Shape::Recorded | Shape::Page, _) => self.recorded(request_id),
         }
     }
 
@@ -232,6 +262,12 @@ impl Reason {
             details,
             validation_errors: self.fields.as_ref(),
         })
+    }
+
+    /// What is wrong, in one text.
+    fn said(&self) -> String {
+        let fields: Vec<_> = self.fields.iter().flat_map(BTreeMap::values).flatten().map(String::as_str).collect();
+        if fields.is_empty() { self.error.clone().into_owned() } else { fields.join(" ") }
     }
 
     fn oauth(&self, error: &'static str, request_id: &str) -> Vec<u8> {
@@ -282,6 +318,7 @@ impl From<Refusal> for Problem {
             Refusal::Unauthenticated
             | Refusal::TokenRefused(_)
             | Refusal::BadLogin
+            | Refusal::SecondFactorRequired
             | Refusal::Banned { .. }
             | Refusal::ConnectionLimit => StatusCode::UNAUTHORIZED,
             Refusal::Forbidden(_) | Refusal::OriginRefused | Refusal::LimitReached(_) => StatusCode::FORBIDDEN,
@@ -324,6 +361,7 @@ impl From<Refusal> for Problem {
             }
             Refusal::Unauthenticated
             | Refusal::BadLogin
+            | Refusal::SecondFactorRequired
             | Refusal::Forbidden(_)
             | Refusal::OriginRefused
             | Refusal::NotFound(_)
@@ -391,6 +429,7 @@ mod tests {
             Refusal::Unauthenticated,
             Refusal::TokenRefused(Some(Lapse::Redeemed)),
             Refusal::BadLogin,
+            Refusal::SecondFactorRequired,
             Refusal::Banned { reason: "spam".into() },
             Refusal::Forbidden("no"),
             Refusal::OriginRefused,

@@ -37,7 +37,8 @@ use crate::socket::Sockets;
 use crate::throttle::Throttle;
 use crate::tls::Certificate;
 use crate::transport::{Encrypted, Impatient, Plain, Share, Shares, serve_http2};
-use crate::upkeep;
+use crate::watch::Watch;
+use crate::{tally, upkeep};
 
 /// The database's file in the data folder.
 pub const DATABASE: &str = "respoked.db";
@@ -60,6 +61,7 @@ pub struct Started {
     config: Config,
     broker: Arc<Broker>,
     metrics: Arc<Metrics>,
+    watch: Arc<Watch>,
     sockets: Arc<Sockets>,
     door: Arc<Door>,
     listener: TcpListener,
@@ -84,7 +86,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Star
     let store = SqliteStore::open(&database, options)
         .with_context(|| format!("the database {} cannot be opened", database.display()))?;
     let bus = Arc::new(LocalBus::default());
-    let broker = Arc::new(Broker::new(Arc::new(store), bus.clone(), clock, config.session_cache_max));
+    let broker = Arc::new(Broker::new(Arc::new(store), bus.clone(), clock.clone(), config.session_cache_max));
     let password = config.admin_password.clone().map(|hidden| hidden.0);
     let first_run = broker.first_run(config.admin_username.clone(), password).await?;
 
@@ -98,17 +100,31 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Star
     let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), config.hub()));
     bus.attach(&(hub.clone() as Arc<dyn Receiver>));
     let anonymous = Rate { per_second: config.address_requests_per_second, burst: config.address_requests_burst };
+    let watch = Arc::new(Watch::new(metrics.clone(), config.request_log_max, clock));
     let api = Arc::new(Api::new(
         broker.clone(),
         hub.clone(),
-        metrics.clone(),
+        watch.clone(),
         Limits::new(anonymous),
         Throttle::new(config.failed_credentials_free),
         config.relays(),
     ));
     let sockets = Arc::new(Sockets::new(hub, api.clone(), config.sockets()));
-    let door = Arc::new(Door::new(api, sockets.clone(), config.trusted_proxies.clone()));
-    Ok(Started { address, url, first_run, config, broker, metrics, sockets, door, listener, certificate, _lock: lock })
+    let door = Arc::new(Door::new(api, sockets.clone(), config.trusted_proxies.clone(), certificate.is_some()));
+    Ok(Started {
+        address,
+        url,
+        first_run,
+        config,
+        broker,
+        metrics,
+        watch,
+        sockets,
+        door,
+        listener,
+        certificate,
+        _lock: lock,
+    })
 }
 
 impl Started {
@@ -130,6 +146,9 @@ impl Started {
 
         let kept = upkeep::keep(self.broker.clone(), self.config.clone(), self.metrics.clone(), soft.clone());
         tasks.spawn(kept);
+        let (watch, hub) = (self.watch.clone(), self.sockets.hub.clone());
+        let counted = tally::keep(watch, self.broker.clone(), hub, soft.clone());
+        tasks.spawn(counted);
         self.sockets.keep(&tasks, &soft);
         let mut acceptor = None;
         if let Some(certificate) = self.certificate {

@@ -33,9 +33,9 @@ export async function openBench() {
       users.push(await openUser(browser, site.url, options));
       return users.at(-1);
     },
-    /** A tab on any page. */
-    async tab(url) {
-      users.push(await openTab(browser, url));
+    /** A tab on any page; the options are those of a browser context. */
+    async tab(url, options) {
+      users.push(await openTab(browser, url, options));
       return users.at(-1);
     },
     async close() {
@@ -61,8 +61,8 @@ async function openUser(browser, url, { polling = false } = {}) {
 }
 
 /** A page of somebody else's, its errors and refusals kept. */
-async function openTab(browser, url) {
-  const context = await browser.newContext();
+async function openTab(browser, url, options) {
+  const context = await browser.newContext(options);
   const page = await context.newPage();
   page.setDefaultTimeout(DEADLINE_MS);
   const errors = [];

@@ -1,27 +1,29 @@
-//! `/v1/admin-sessions`, and the admins themselves, who are managed on the data folder.
+//! `/v1/admin-sessions`, and admins as they are managed on the data folder.
 
 use tokio::sync::OnceCell;
 
 use super::{Broker, Caller, Context};
-use crate::admin::Admin;
-use crate::audit::{Action, Actor};
+use crate::admin::{Admin, AdminRole};
+use crate::audit::{Action, Actor, AuditEntry};
 use crate::id::{AccountId, AdminId};
 use crate::idempotency::{Creation, IdempotencyKey};
 use crate::password;
-use crate::ports::{Change, StoreError};
+use crate::ports::{AdminChange, Change, Factor, NewPassword, StoreError};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 
 /// Life of an admin session, in seconds.
-const ADMIN_SESSION_SECS: i64 = 12 * 3_600;
+pub(super) const ADMIN_SESSION_SECS: i64 = 12 * 3_600;
 
 /// Name and password, as typed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SignIn {
     /// The user name.
     pub username: Option<String>,
     /// The password.
     pub password: Option<Secret>,
+    /// The second factor's code or a recovery code, of an admin who has one.
+    pub code: Option<Secret>,
 }
 
 impl Broker {
@@ -29,8 +31,9 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// [`Refusal::BadLogin`], whichever of the two is wrong; [`Refusal::Invalid`] if one is missing;
-    /// [`Refusal::Overloaded`] if too many passwords wait to be looked at.
+    /// [`Refusal::BadLogin`], whichever is wrong; [`Refusal::Invalid`] if one is missing;
+    /// [`Refusal::SecondFactorRequired`] if it is only the code that is missing; [`Refusal::Overloaded`] if too many
+    /// passwords wait to be looked at.
     pub async fn sign_in(
         &self,
         request: SignIn,
@@ -40,29 +43,41 @@ impl Broker {
         Refusal::require(&[("username", request.username.is_some()), ("password", request.password.is_some())])?;
         let username = request.username.ok_or_else(|| Refusal::missing("username"))?;
         let typed = request.password.ok_or_else(|| Refusal::missing("password"))?;
-        let admin = self.store.admin_by_username(&username).await?;
-        let admin = match admin {
-            Some(admin) => self.verify(typed, admin.password_hash.clone()).await?.then_some(admin),
+        let admin = match self.store.admin_by_username(&username).await? {
+            Some(admin) => self.verify(typed.clone(), admin.password_hash.clone()).await?.then_some(admin),
             None => {
-                self.verify(typed, self.nobody_hash().await?).await?;
+                self.verify(typed.clone(), self.nobody_hash().await?).await?;
                 None
             }
         };
-        let Some(admin) = admin else {
-            // The user name may be a password typed into the wrong field, so it is not written down.
-            let audit = self.entry(context, &Caller::Anonymous, None, Action::AdminSignInFailed, "");
-            self.store.audit(audit).await?;
-            return Err(Refusal::BadLogin);
+        let Some(admin) = admin else { return Err(self.failed_sign_in(context).await) };
+        let factor = match (&admin.second_factor, &request.code) {
+            (None, _) => Factor::None,
+            (Some(_), None) => return Err(Refusal::SecondFactorRequired),
+            (Some(second), Some(code)) => match self.check_code(second, typed, code).await? {
+                Some(factor) => factor,
+                None => return Err(self.failed_sign_in(context).await),
+            },
         };
-        let mut audit = self.entry(context, &Caller::Anonymous, None, Action::AdminSignedIn, &admin.username);
+        let mut audit = self.entry(context, &Caller::Anonymous, None, Action::AdminSignedIn, &admin.username)?;
         audit.actor = Actor::Admin(admin.id);
         audit.account_id = Some(admin.account_id);
         let expires_at = self.now().plus_secs(ADMIN_SESSION_SECS);
         let entropy = IdempotencyKey::entropy(once.as_ref());
-        match self.store.open_admin_session(&admin, entropy, expires_at, once, audit).await? {
-            Creation::Created(token) | Creation::Repeated(token) => Ok(token),
-            Creation::KeyReused => Err(Refusal::IdempotencyKeyReused),
+        match self.store.open_admin_session(&admin, factor, entropy, expires_at, once, audit).await? {
+            Some(Creation::Created(token) | Creation::Repeated(token)) => Ok(token),
+            Some(Creation::KeyReused) => Err(Refusal::IdempotencyKeyReused),
+            None => Err(self.failed_sign_in(context).await),
         }
+    }
+
+    /// Writes a failed sign-in down. The user name may be a password typed into the wrong field, so it is not.
+    pub(super) async fn failed_sign_in(&self, context: &Context) -> Refusal {
+        let written = match self.entry(context, &Caller::Anonymous, None, Action::AdminSignInFailed, "") {
+            Ok(audit) => self.store.audit(audit).await,
+            Err(refusal) => return refusal,
+        };
+        written.map_or_else(Refusal::Store, |()| Refusal::BadLogin)
     }
 
     /// Ends the caller's admin session.
@@ -72,7 +87,7 @@ impl Broker {
     /// [`Refusal::Unauthenticated`] without an Admin-Token.
     pub async fn sign_out(&self, caller: &Caller, context: &Context) -> Result<(), Refusal> {
         let Caller::Admin { session, admin_id, .. } = caller else { return Err(Refusal::Unauthenticated) };
-        let audit = self.entry(context, caller, None, Action::AdminSignedOut, "");
+        let audit = self.entry(context, caller, None, Action::AdminSignedOut, "")?;
         let ended = self.store.end_admin_session(*session, audit).await;
         // Also after a failure, which may have come after the commit.
         self.changed(Change::Admin(*admin_id));
@@ -80,65 +95,87 @@ impl Broker {
         Ok(())
     }
 
-    /// Makes an admin of the account.
+    /// Makes an admin of the account, on the data folder.
     ///
     /// # Errors
     ///
     /// [`Refusal::Invalid`]; [`Refusal::Conflict`] if the user name is taken.
-    pub async fn create_admin(&self, account: AccountId, username: &str, typed: Secret) -> Result<AdminId, Refusal> {
-        check_username(username)?;
-        let admin = Admin {
-            id: AdminId::random(),
-            account_id: account,
-            username: username.to_owned(),
-            password_hash: self.hash_new(typed).await?,
-            created_at: self.now(),
-        };
+    pub async fn create_admin(
+        &self,
+        account: AccountId,
+        username: &str,
+        typed: Secret,
+        role: AdminRole,
+    ) -> Result<AdminId, Refusal> {
+        let admin = self.new_admin(account, username, typed, role).await?;
         let id = admin.id;
-        let mut audit = self.entry(&Context::internal(), &Caller::Anonymous, None, Action::AdminCreated, username);
+        let mut audit = self.entry(&Context::internal(), &Caller::Anonymous, None, Action::AdminCreated, username)?;
         audit.actor = Actor::System;
         audit.account_id = Some(account);
-        if self.store.create_admin(admin, audit).await? {
-            Ok(id)
-        } else {
-            Err(Refusal::Conflict("the user name is taken"))
-        }
+        if self.store.create_admin(admin, audit).await? { Ok(id) } else { Err(TAKEN) }
     }
 
-    /// Sets an admin's password and ends the admin's sessions.
+    /// Sets an admin's password on the data folder. The admin's sessions end, and the second factor goes.
     ///
     /// # Errors
     ///
     /// [`Refusal::NotFound`]; [`Refusal::Invalid`].
     pub async fn set_admin_password(&self, username: &str, typed: Secret) -> Result<(), Refusal> {
-        let admin = self.store.admin_by_username(username).await?.ok_or(Refusal::NotFound("Admins"))?;
-        let hash = self.hash_new(typed).await?;
-        let mut audit =
-            self.entry(&Context::internal(), &Caller::Anonymous, None, Action::AdminPasswordChanged, username);
-        audit.actor = Actor::System;
-        audit.account_id = Some(admin.account_id);
-        let set = self.store.set_admin_password(admin.id, hash, audit).await?;
-        if set { Ok(()) } else { Err(Refusal::NotFound("Admins")) }
+        let admin = self.store.admin_by_username(username).await?.ok_or(UNKNOWN)?;
+        let password = NewPassword { hash: self.hash_new(typed).await?, second_factor: None, keep_session: None };
+        let audit = self.system_entry(&admin, Action::AdminPasswordReset)?;
+        if self.store.set_admin_password(admin.id, password, audit).await? { Ok(()) } else { Err(UNKNOWN) }
     }
 
-    /// Removes an admin and ends the admin's sessions.
+    /// Gives an admin another role, on the data folder.
     ///
     /// # Errors
     ///
-    /// [`Refusal::NotFound`]; [`Refusal::Conflict`] for the last one.
-    pub async fn delete_admin(&self, username: &str) -> Result<(), Refusal> {
-        let admins = self.store.admins().await?;
-        let admin = admins.iter().find(|admin| admin.username == username).ok_or(Refusal::NotFound("Admins"))?;
-        if admins.len() == 1 {
-            return Err(Refusal::Conflict("this is the last admin"));
-        }
-        let mut audit = self.entry(&Context::internal(), &Caller::Anonymous, None, Action::AdminDeleted, username);
-        audit.actor = Actor::System;
-        audit.account_id = Some(admin.account_id);
-        if self.store.delete_admin(admin.id, audit).await? { Ok(()) } else { Err(Refusal::NotFound("Admins")) }
+    /// [`Refusal::NotFound`]; [`Refusal::Conflict`] if no owner would be left.
+    pub async fn set_admin_role(&self, username: &str, role: AdminRole) -> Result<(), Refusal> {
+        let admin = self.store.admin_by_username(username).await?.ok_or(UNKNOWN)?;
+        let audit = self.system_entry(&admin, Action::AdminRoleChanged)?;
+        outcome(self.store.set_admin_role(admin.id, role, audit).await?)
     }
 
-    async fn hash_new(&self, typed: Secret) -> Result<String, Refusal> {
+    /// Removes an admin and ends the admin's sessions, on the data folder.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`]; [`Refusal::Conflict`] for the last owner.
+    pub async fn delete_admin(&self, username: &str) -> Result<(), Refusal> {
+        let admin = self.store.admin_by_username(username).await?.ok_or(UNKNOWN)?;
+        let audit = self.system_entry(&admin, Action::AdminDeleted)?;
+        outcome(self.store.delete_admin(admin.id, audit).await?)
+    }
+
+    fn system_entry(&self, admin: &Admin, action: Action) -> Result<AuditEntry, Refusal> {
+        let mut audit = self.entry(&Context::internal(), &Caller::Anonymous, None, action, &admin.username)?;
+        audit.actor = Actor::System;
+        audit.account_id = Some(admin.account_id);
+        Ok(audit)
+    }
+
+    pub(super) async fn new_admin(
+        &self,
+        account_id: AccountId,
+        username: &str,
+        typed: Secret,
+        role: AdminRole,
+    ) -> Result<Admin, Refusal> {
+        check_username(username)?;
+        Ok(Admin {
+            id: AdminId::random(),
+            account_id,
+            username: username.to_owned(),
+            role,
+            password_hash: self.hash_new(typed).await?,
+            second_factor: None,
+            created_at: self.now(),
+        })
+    }
+
+    pub(super) async fn hash_new(&self, typed: Secret) -> Result<String, Refusal> {
         let length = typed.expose().chars().count();
         if length < password::PASSWORD_LEN_MIN || typed.expose().len() > password::PASSWORD_LEN_MAX {
             return Err(Refusal::field("password", "must be 8 to 1024 characters long"));
@@ -149,11 +186,20 @@ impl Broker {
         }
     }
 
-    async fn verify(&self, typed: Secret, hash: String) -> Result<bool, Refusal> {
+    pub(super) async fn verify(&self, typed: Secret, hash: String) -> Result<bool, Refusal> {
         if typed.expose().len() > password::PASSWORD_LEN_MAX {
             return Ok(false);
         }
         Ok(self.passwords.work(move || password::verify(&typed, &hash)).await?.unwrap_or(false))
+    }
+
+    /// Does work that takes as long as hashing a password.
+    pub(super) async fn in_background<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Option<T> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        const FAILED: Refusal = Refusal::Store(StoreError::Corrupt("a second factor could not be worked on"));
+        self.passwords.work(work).await?.flatten().ok_or(FAILED)
     }
 
     /// A hash of nothing anybody knows, made once, so that an unknown user name costs what a known one does.
@@ -165,6 +211,17 @@ impl Broker {
             Ok::<_, Refusal>(hash.unwrap_or_default())
         };
         Ok(HASH.get_or_try_init(make).await?.clone())
+    }
+}
+
+pub(super) const UNKNOWN: Refusal = Refusal::NotFound("Admins");
+pub(super) const TAKEN: Refusal = Refusal::Conflict("the user name is taken");
+
+pub(super) fn outcome(change: AdminChange) -> Result<(), Refusal> {
+    match change {
+        AdminChange::Done => Ok(()),
+        AdminChange::Unknown => Err(UNKNOWN),
+        AdminChange::LastOwner => Err(Refusal::Conflict("this is the last owner")),
     }
 }
 

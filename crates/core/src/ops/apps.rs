@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Broker, Caller, Context, CreatedSecret};
+use crate::admin::AdminRole;
 use crate::app::{App, AppPatch, AppSettings, Limits, LimitsPatch, Rate, SecretRecord};
 use crate::audit::Action;
 use crate::grant::Marks;
@@ -32,6 +33,9 @@ impl Broker {
         context: &Context,
     ) -> Result<(App, CreatedSecret), Refusal> {
         let Caller::Admin { account_id, .. } = caller else { return Err(admin_needed(caller)) };
+        if patch.limits != LimitsPatch::default() {
+            caller.permit(AdminRole::Owner)?;
+        }
         let name = name.ok_or_else(|| Refusal::missing("name"))?;
         let mut settings = AppSettings::named(String::new());
         AppPatch { name: Some(name), ..patch }.apply(&mut settings);
@@ -47,7 +51,7 @@ impl Broker {
         };
         let text = once.as_ref().map_or_else(AppSecret::random, |key| AppSecret::from_random(key.derive("app-secret")));
         let record = self.new_secret_record(app.id, FIRST_SECRET.to_owned(), &text);
-        let audit = self.entry(context, caller, Some(app.id), Action::AppCreated, &app.id.to_string());
+        let audit = self.entry(context, caller, Some(app.id), Action::AppCreated, &app.id.to_string())?;
         match self.store.create_app(app, record.clone(), once, audit).await? {
             Some(Creation::Created(app)) => Ok((app, CreatedSecret { record, text })),
             Some(Creation::Repeated(app)) => {
@@ -88,7 +92,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// As [`Broker::get_app`]; [`Refusal::Invalid`]; [`Refusal::Forbidden`] for new limits unless an admin sets them.
+    /// As [`Broker::get_app`]; [`Refusal::Invalid`]; [`Refusal::Forbidden`] for new limits unless an owner sets them.
     pub async fn update_app(
         &self,
         caller: &Caller,
@@ -97,14 +101,15 @@ impl Broker {
         context: &Context,
     ) -> Result<App, Refusal> {
         let app = self.get_app(caller, id).await?;
-        // Limits guard the server from the app, so its own secret cannot raise them.
-        if patch.limits != LimitsPatch::default() && !matches!(caller, Caller::Admin { .. }) {
-            return Err(admin_needed(caller));
+        // Limits guard the server from the app, so its own secret cannot raise them, nor who works on it.
+        if patch.limits != LimitsPatch::default() {
+            let Caller::Admin { .. } = caller else { return Err(admin_needed(caller)) };
+            caller.permit(AdminRole::Owner)?;
         }
         let mut settings = app.settings.clone();
         patch.clone().apply(&mut settings);
         check_settings(&settings)?;
-        let audit = self.entry(context, caller, Some(id), Action::AppUpdated, &id.to_string());
+        let audit = self.entry(context, caller, Some(id), Action::AppUpdated, &id.to_string())?;
         let app = self.store.update_app(id, patch, audit).await;
         // Also after a failure, which may have come after the commit.
         self.changed(Change::App(id));
@@ -116,11 +121,11 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Forbidden`] unless the caller is an admin; [`Refusal::NotFound`].
+    /// [`Refusal::Forbidden`] unless the caller is an owner; [`Refusal::NotFound`].
     pub async fn delete_app(&self, caller: &Caller, id: AppId, context: &Context) -> Result<(), Refusal> {
         let Caller::Admin { .. } = caller else { return Err(admin_needed(caller)) };
         self.get_app(caller, id).await?;
-        let audit = self.entry(context, caller, Some(id), Action::AppDeleted, &id.to_string());
+        let audit = self.entry(context, caller, Some(id), Action::AppDeleted, &id.to_string())?;
         let deleted = self.store.delete_app(id, audit).await;
         // Also after a failure, which may have come after the commit.
         self.changed(Change::App(id));

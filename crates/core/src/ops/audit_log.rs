@@ -2,10 +2,19 @@
 
 use super::{Broker, Caller};
 use crate::audit::{Action, AuditRecord};
-use crate::id::AppId;
+use crate::id::{AccountId, AppId, RequestId};
 use crate::page::{Page, PageRequest};
 use crate::ports::AuditQuery;
 use crate::refusal::Refusal;
+
+/// A part of what logs and figures tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// Of this account.
+    pub account_id: AccountId,
+    /// Only this app.
+    pub app_id: Option<AppId>,
+}
 
 impl Broker {
     /// Rows of the audit log, newest first. An App-Secret sees its own app's.
@@ -19,14 +28,23 @@ impl Broker {
         app: Option<AppId>,
         action: Option<Action>,
         object: Option<String>,
+        request_id: Option<RequestId>,
         page: PageRequest,
     ) -> Result<Page<AuditRecord>, Refusal> {
-        let (account_id, app_id) = if let (Caller::Admin { account_id, .. }, None) = (caller, app) {
-            (*account_id, None)
-        } else {
-            let app = self.app_of(caller, app).await?;
-            (app.account_id, Some(app.id))
-        };
-        Ok(self.store.audit_log(AuditQuery { account_id, app_id, action, object }, page).await?)
+        let Scope { account_id, app_id } = self.scope(caller, app).await?;
+        Ok(self.store.audit_log(AuditQuery { account_id, app_id, action, object, request_id }, page).await?)
+    }
+
+    /// What of logs and figures a caller sees: an admin who names no app all of the account, everybody else one app.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::end_sessions`].
+    pub async fn scope(&self, caller: &Caller, app: Option<AppId>) -> Result<Scope, Refusal> {
+        if let (Caller::Admin { account_id, .. }, None) = (caller, app) {
+            return Ok(Scope { account_id: *account_id, app_id: None });
+        }
+        let app = self.app_of(caller, app).await?;
+        Ok(Scope { account_id: app.account_id, app_id: Some(app.id) })
     }
 }

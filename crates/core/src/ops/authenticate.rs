@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::Broker;
+use crate::admin::AdminRole;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, AdminId, AppId, SecretId};
@@ -40,6 +41,8 @@ pub enum Caller {
         admin_id: AdminId,
         /// Of what.
         account_id: AccountId,
+        /// As what.
+        role: AdminRole,
         /// The sign-in's number.
         session: u64,
         /// When the sign-in ends by itself.
@@ -184,6 +187,7 @@ impl Broker {
         Ok(Caller::Admin {
             admin_id: session.admin_id,
             account_id: session.account_id,
+            role: session.role,
             session: number,
             expires_at: session.expires_at,
         })

@@ -36,7 +36,7 @@ impl Broker {
             return Err(Refusal::field("reason", "must be at most 512 characters long"));
         }
         let ban = BanRecord { endpoint_id, reason, banned_at: now, until: until.unwrap_or(BanRecord::FOREVER) };
-        let audit = self.entry(context, caller, Some(app.id), Action::EndpointBanned, ban.endpoint_id.as_str());
+        let audit = self.entry(context, caller, Some(app.id), Action::EndpointBanned, ban.endpoint_id.as_str())?;
         let banned = self.store.ban(app.id, ban.clone(), audit).await;
         // Also after a failure, which may have come after the commit.
         self.changed(Change::Endpoint(app.id, ban.endpoint_id.clone()));
@@ -95,7 +95,7 @@ impl Broker {
     ) -> Result<(), Refusal> {
         let app = self.app_of(caller, app).await?;
         let endpoint = parse_endpoint(endpoint)?;
-        let audit = self.entry(context, caller, Some(app.id), Action::BanLifted, endpoint.as_str());
+        let audit = self.entry(context, caller, Some(app.id), Action::BanLifted, endpoint.as_str())?;
         if self.store.lift_ban(app.id, &endpoint, audit).await? { Ok(()) } else { Err(UNKNOWN) }
     }
 }

@@ -4,6 +4,7 @@ use serde_json::value::RawValue;
 
 use super::own::endpoint_spoken_for;
 use super::{Broker, Caller};
+use crate::admin::AdminRole;
 use crate::call_report::{CallReport, NewCallReport};
 use crate::id::AppId;
 use crate::page::{Page, PageRequest};
@@ -23,6 +24,7 @@ impl Broker {
         endpoint: Option<&str>,
         report: Option<Box<RawValue>>,
     ) -> Result<(), Refusal> {
+        caller.permit(AdminRole::Developer)?;
         let app = self.app_within(caller, app).await?;
         let endpoint_id = endpoint_spoken_for(caller, endpoint)?;
         let report = report.ok_or_else(|| Refusal::missing("debugData"))?;

@@ -2,6 +2,7 @@
 
 use super::own::{endpoint_needed, group_named};
 use super::{Broker, Caller};
+use crate::admin::AdminRole;
 use crate::clock::Timestamp;
 use crate::id::{AppId, EndpointId, GroupName};
 use crate::message::{Conversation, ReadMark};
@@ -61,6 +62,7 @@ impl Broker {
         endpoint: &str,
         marks: Option<Vec<MarkRead>>,
     ) -> Result<(), Refusal> {
+        caller.permit(AdminRole::Developer)?;
         let rights = self.rights(caller).await?;
         let app = self.app_within(caller, app).await?;
         let endpoint = endpoint_needed(caller, Some(endpoint))?;

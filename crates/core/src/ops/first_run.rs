@@ -1,7 +1,7 @@
 //! What an empty database gets at the first start, so that there is something to begin with.
 
 use super::{Broker, Caller, Context};
-use crate::admin::Account;
+use crate::admin::{Account, AdminRole};
 use crate::app::AppPatch;
 use crate::id::{AccountId, AppId, RoleId};
 use crate::refusal::Refusal;
@@ -15,6 +15,8 @@ pub struct FirstRun {
     pub username: String,
     /// The password, if it was made up here.
     pub password: Option<Secret>,
+    /// With which the admin is signed in once, on the console's setup page.
+    pub setup_token: Secret,
     /// The app.
     pub app_id: AppId,
     /// Its App-Secret.
@@ -48,10 +50,16 @@ impl Broker {
         let username = username.unwrap_or_else(|| "admin".to_owned());
         let made_up = password.is_none();
         let password = password.unwrap_or_else(random_password);
-        let admin_id = self.create_admin(account, &username, password.clone()).await?;
+        let admin_id = self.create_admin(account, &username, password.clone(), AdminRole::Owner).await?;
+        let setup_token = self.make_setup_token(admin_id).await?;
 
-        let caller =
-            Caller::Admin { admin_id, account_id: account, session: 0, expires_at: crate::ports::BanRecord::FOREVER };
+        let caller = Caller::Admin {
+            admin_id,
+            account_id: account,
+            role: AdminRole::Owner,
+            session: 0,
+            expires_at: crate::ports::BanRecord::FOREVER,
+        };
         let context = Context::internal();
         let (app, secret) =
             self.create_app(&caller, Some("My first app".to_owned()), AppPatch::default(), None, &context).await?;
@@ -72,6 +80,7 @@ impl Broker {
         Ok(Some(FirstRun {
             username,
             password: made_up.then_some(password),
+            setup_token,
             app_id: app.id,
             app_secret: secret.text,
             role_id: role.id,

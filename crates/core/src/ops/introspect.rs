@@ -55,7 +55,7 @@ impl Broker {
         }
         if let Some(record) = self.outstanding(caller, token).await? {
             let object = self.token_id(record.number).to_string();
-            let mut audit = self.entry(context, caller, Some(record.grant.app_id), Action::TokenRevoked, &object);
+            let mut audit = self.entry(context, caller, Some(record.grant.app_id), Action::TokenRevoked, &object)?;
             audit.fingerprint = Some(record.hash.fingerprint());
             self.store.revoke_token(record.grant.app_id, record.number, audit).await?;
         }

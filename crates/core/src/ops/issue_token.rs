@@ -89,16 +89,15 @@ impl Broker {
         let token =
             NewToken { entropy: IdempotencyKey::entropy(once.as_ref()), grant, created_at, activate_by, expires_at };
         let action = if request.replace { Action::TokenReplaced } else { Action::TokenIssued };
-        let audit = self.entry(context, caller, Some(app.id), action, token.grant.endpoint_id.as_str());
-        let minted = self.store.issue_token(token, request.replace, request.end_sessions, once, audit).await?;
-        let minted = match minted {
-            Ok(Creation::Created(minted)) => {
-                if request.replace && request.end_sessions {
-                    self.changed(Change::Endpoint(app.id, minted.token.grant.endpoint_id.clone()));
-                }
-                minted
-            }
-            Ok(Creation::Repeated(minted)) => minted,
+        let audit = self.entry(context, caller, Some(app.id), action, token.grant.endpoint_id.as_str())?;
+        let endpoint_id = token.grant.endpoint_id.clone();
+        let minted = self.store.issue_token(token, request.replace, request.end_sessions, once, audit).await;
+        if request.replace && request.end_sessions {
+            // Also after a failure, which may have come after the commit.
+            self.changed(Change::Endpoint(app.id, endpoint_id));
+        }
+        let minted = match minted? {
+            Ok(Creation::Created(minted) | Creation::Repeated(minted)) => minted,
             Ok(Creation::KeyReused) => return Err(Refusal::IdempotencyKeyReused),
             Err(MintRefusal::Banned(ban)) => return Err(Refusal::Banned { reason: ban.reason }),
             Err(MintRefusal::Lapsed(lapse)) => return Err(lapsed(caller, lapse)),

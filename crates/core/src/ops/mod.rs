@@ -1,6 +1,7 @@
 //! What can be done, whichever door the request came through. One file an operation, or an object's few.
 
 mod admins;
+mod admins_managed;
 mod apps;
 mod audit_log;
 mod authenticate;
@@ -14,18 +15,24 @@ mod introspect;
 mod issue_token;
 mod open_session;
 mod own;
+mod permit;
 mod push_tokens;
 mod rights;
 mod roles;
+mod second_factor;
 mod secrets;
 mod sessions;
+mod setup;
 mod standing;
+mod tail;
 mod tokens;
 mod turn;
 
 use std::sync::Arc;
 
 pub use admins::SignIn;
+pub use admins_managed::{AdminPatch, NewAdmin};
+pub use audit_log::Scope;
 pub use authenticate::{Caller, Credential, LiveSession};
 pub use conversations::MarkRead;
 pub use first_run::FirstRun;
@@ -34,6 +41,7 @@ pub use issue_token::{IssueToken, IssuedToken};
 pub use open_session::OpenedSession;
 pub use push_tokens::RegisterPushToken;
 pub use rights::Rights;
+pub use second_factor::TotpEnrolment;
 pub use secrets::{CreatedSecret, Overlap};
 pub use sessions::EndSessions;
 pub use standing::Standing;
@@ -77,6 +85,8 @@ pub struct Broker {
     sealer: Sealer,
     catalog: Catalog,
     passwords: password::Desk,
+    /// Second factors about to be taken up.
+    pending: second_factor::Pending,
 }
 
 impl std::fmt::Debug for Broker {
@@ -90,7 +100,15 @@ impl Broker {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>, sessions_max: usize) -> Self {
         let sealer = store.sealer();
-        Self { store, bus, clock, sealer, catalog: Catalog::new(sessions_max), passwords: password::Desk::default() }
+        Self {
+            store,
+            bus,
+            clock,
+            sealer,
+            catalog: Catalog::new(sessions_max),
+            passwords: password::Desk::default(),
+            pending: second_factor::Pending::default(),
+        }
     }
 
     /// Forgets what is remembered of something that ended or changed, and tells everybody.
@@ -133,6 +151,11 @@ impl Broker {
         SessionId::from_uuid(self.sealer.name(SealKind::SessionName, number))
     }
 
+    /// The audit row of something that `caller` is about to do; every change that is written down passes here.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Forbidden`] for an admin whose role does not permit it.
     fn entry(
         &self,
         context: &Context,
@@ -140,14 +163,15 @@ impl Broker {
         app: Option<AppId>,
         action: Action,
         object: &str,
-    ) -> AuditEntry {
+    ) -> Result<AuditEntry, Refusal> {
+        caller.permit(permit::needed(action))?;
         let (actor, account_id) = match caller {
             Caller::Anonymous => (Actor::Anonymous, None),
             Caller::Admin { admin_id, account_id, .. } => (Actor::Admin(*admin_id), Some(*account_id)),
             Caller::App { secret_id, .. } => (Actor::Secret(*secret_id), None),
             Caller::Endpoint { .. } => (Actor::Endpoint, None),
         };
-        AuditEntry {
+        Ok(AuditEntry {
             at: self.clock.now(),
             account_id: if app.is_none() { account_id } else { None },
             app_id: app,
@@ -157,7 +181,7 @@ impl Broker {
             address: context.address.clone(),
             request_id: context.request_id,
             fingerprint: None,
-        }
+        })
     }
 
     /// The app that a caller with authority over apps means.

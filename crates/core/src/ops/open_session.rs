@@ -57,15 +57,15 @@ impl Broker {
             supersedes,
         };
         // The store fills in app and endpoint, which only the token's row knows.
-        let mut audit = self.entry(context, &Caller::Anonymous, None, Action::TokenRedeemed, "");
+        let mut audit = self.entry(context, &Caller::Anonymous, None, Action::TokenRedeemed, "")?;
         audit.actor = crate::audit::Actor::Endpoint;
-        match self.store.redeem(number, hash, session, once, audit).await? {
-            Redemption::Opened { text, session, superseded } => {
-                if let Some(number) = superseded {
-                    self.changed(Change::Session(number));
-                }
-                Ok(OpenedSession { text, session })
-            }
+        let redeemed = self.store.redeem(number, hash, session, once, audit).await;
+        if let Some(number) = supersedes {
+            // Also after a failure, which may have come after the commit.
+            self.changed(Change::Session(number));
+        }
+        match redeemed? {
+            Redemption::Opened { text, session, .. } => Ok(OpenedSession { text, session }),
             Redemption::Unknown => Err(Refusal::TokenRefused(None)),
             Redemption::Refused(Lapse::Banned) => Err(self.banned_token(number).await?),
             Redemption::Refused(lapse) => Err(Refusal::TokenRefused(Some(lapse))),

@@ -2,6 +2,7 @@
 
 use super::own::{endpoint_needed, endpoint_spoken_for};
 use super::{Broker, Caller};
+use crate::admin::AdminRole;
 use crate::id::{AppId, EndpointId, PushTokenId};
 use crate::push_token::{PushService, PushToken};
 use crate::refusal::Refusal;
@@ -30,6 +31,7 @@ impl Broker {
     ///
     /// [`Refusal::Forbidden`] for an App-Token of another endpoint; [`Refusal::Invalid`].
     pub async fn register_push_token(&self, caller: &Caller, request: RegisterPushToken) -> Result<PushToken, Refusal> {
+        caller.permit(AdminRole::Developer)?;
         let app = self.app_within(caller, request.app_id).await?;
         let endpoint_id = endpoint_needed(caller, request.endpoint_id.as_deref())?;
         let service = request.service.as_deref();
@@ -58,6 +60,7 @@ impl Broker {
         endpoint: Option<&str>,
         id: &str,
     ) -> Result<(), Refusal> {
+        caller.permit(AdminRole::Developer)?;
         let app = self.app_within(caller, app).await?;
         let endpoint = endpoint_spoken_for(caller, endpoint)?;
         if let Some(id) = PushTokenId::parse(id) {

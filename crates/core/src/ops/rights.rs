@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use super::{Broker, Caller};
+use crate::admin::AdminRole;
 use crate::id::{AppId, GroupName, RoleId};
 use crate::refusal::Refusal;
 use crate::role::{GroupRule, Permissions};
@@ -12,6 +13,8 @@ use crate::role::{GroupRule, Permissions};
 pub enum Rights {
     /// Everything in its app: App-Secrets and Admin-Tokens are above roles.
     All,
+    /// Reads everything in its app and changes nothing: what a read-only admin may.
+    Look,
     /// What a role permits, or development mode.
     Of(Arc<Permissions>),
 }
@@ -24,6 +27,8 @@ impl Rights {
     pub fn group(&self, group: &GroupName) -> GroupRule {
         match self {
             Self::All => GroupRule::ALL,
+            // Who may join a group may read its history; that no connection joins, the hub sees to.
+            Self::Look => GroupRule { subscribe: Some(true), getsubscribers: Some(true), ..GroupRule::default() },
             Self::Of(permissions) => permissions.groups.rule_for(group.as_str()),
         }
     }
@@ -32,7 +37,7 @@ impl Rights {
     #[must_use]
     pub fn may_list_groups(&self) -> bool {
         match self {
-            Self::All => true,
+            Self::All | Self::Look => true,
             Self::Of(permissions) => permissions.groups.list == Some(true),
         }
     }
@@ -42,6 +47,7 @@ impl Rights {
     pub fn may_relay_media(&self) -> bool {
         match self {
             Self::All => true,
+            Self::Look => false,
             Self::Of(permissions) => permissions.media_relay,
         }
     }
@@ -56,6 +62,7 @@ impl Broker {
     pub async fn rights(&self, caller: &Caller) -> Result<Rights, Refusal> {
         match caller {
             Caller::Anonymous => Err(Refusal::Unauthenticated),
+            Caller::Admin { role: AdminRole::ReadOnly, .. } => Ok(Rights::Look),
             Caller::App { .. } | Caller::Admin { .. } => Ok(Rights::All),
             Caller::Endpoint { session, .. } => {
                 let grant = &session.record.grant;

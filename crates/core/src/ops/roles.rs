@@ -44,7 +44,7 @@ impl Broker {
         let id = id.unwrap_or_else(RoleId::random);
         let role =
             Role { id, app_id: app.id, name, permissions, created_at: now, updated_at: now, marks: Marks::default() };
-        let audit = self.entry(context, caller, Some(app.id), Action::RoleCreated, &id.to_string());
+        let audit = self.entry(context, caller, Some(app.id), Action::RoleCreated, &id.to_string())?;
         match self.store.create_role(role, once, audit).await? {
             Some(Creation::Created(role) | Creation::Repeated(role)) => Ok((role, app.account_id)),
             Some(Creation::KeyReused) => Err(Refusal::IdempotencyKeyReused),
@@ -99,7 +99,7 @@ impl Broker {
     ) -> Result<(Role, crate::id::AccountId), Refusal> {
         let (app, id) = self.app_of_role(caller, app, id).await?;
         check_role(name.as_deref(), permissions.as_ref())?;
-        let audit = self.entry(context, caller, Some(app.id), Action::RoleUpdated, &id.to_string());
+        let audit = self.entry(context, caller, Some(app.id), Action::RoleUpdated, &id.to_string())?;
         let updated = self.store.update_role(app.id, id, name, permissions, audit).await;
         // Also after a failure, which may have come after the commit.
         self.changed(Change::Role(app.id, id));
@@ -124,7 +124,7 @@ impl Broker {
         context: &Context,
     ) -> Result<(), Refusal> {
         let (app, id) = self.app_of_role(caller, app, id).await?;
-        let audit = self.entry(context, caller, Some(app.id), Action::RoleDeleted, &id.to_string());
+        let audit = self.entry(context, caller, Some(app.id), Action::RoleDeleted, &id.to_string())?;
         let deleted = self.store.delete_role(app.id, id, audit).await;
         // Also after a failure, which may have come after the commit.
         self.changed(Change::Role(app.id, id));

@@ -141,7 +141,7 @@ impl Broker {
         context: &Context,
     ) -> Result<SecretRecord, Refusal> {
         let app = self.get_app(caller, app).await?;
-        let audit = self.entry(context, caller, Some(app.id), Action::SecretRevoked, &id.to_string());
+        let audit = self.entry(context, caller, Some(app.id), Action::SecretRevoked, &id.to_string())?;
         let revoked = self.store.revoke_secret(app.id, id, keep_sessions, audit).await;
         // Also after a failure, which may have come after the commit.
         self.changed(Change::Secret(app.id, id));
@@ -171,7 +171,7 @@ impl Broker {
         record.expires_at = expires_at;
         let id = record.id;
         let object = rolls.map_or(record.id, |(old, _)| old).to_string();
-        let audit = self.entry(context, caller, Some(app), action, &object);
+        let audit = self.entry(context, caller, Some(app), action, &object)?;
         let created = self.store.create_secret(record, rolls, once, audit).await;
         // Also after a failure, which may have come after the commit.
         self.changed(Change::Secret(app, rolls.map_or(id, |(old, _)| old)));

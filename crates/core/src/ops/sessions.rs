@@ -64,7 +64,7 @@ impl Broker {
         };
         let expires_at = self.now().plus_secs(seconds(ttl_secs));
         let object = self.session_id(number).to_string();
-        let audit = self.entry(context, caller, Some(app.id), Action::SessionExtended, &object);
+        let audit = self.entry(context, caller, Some(app.id), Action::SessionExtended, &object)?;
         let extended = self.store.extend_session(number, expires_at, audit).await;
         // Also after a failure, which may have come after the commit.
         self.changed(Change::Session(number));
@@ -133,7 +133,7 @@ impl Broker {
             EndScope::Endpoint(endpoint) => endpoint.to_string(),
             EndScope::Role(role) => role.to_string(),
         };
-        let audit = self.entry(context, caller, Some(app.id), Action::SessionsEnded, &object);
+        let audit = self.entry(context, caller, Some(app.id), Action::SessionsEnded, &object)?;
         let change = match &request.scope {
             EndScope::App => Change::App(app.id),
             EndScope::Endpoint(endpoint) => Change::Endpoint(app.id, endpoint.clone()),
@@ -174,7 +174,7 @@ impl Broker {
         context: &Context,
     ) -> Result<bool, Refusal> {
         let object = self.session_id(number).to_string();
-        let audit = self.entry(context, caller, Some(app), Action::SessionEnded, &object);
+        let audit = self.entry(context, caller, Some(app), Action::SessionEnded, &object)?;
         let ended = self.store.end_session(app, number, cause, audit).await;
         // Also after a failure, which may have come after the commit.
         self.changed(Change::Session(number));

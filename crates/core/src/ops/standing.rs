@@ -2,6 +2,7 @@
 
 use super::authenticate::token_hash;
 use super::{Broker, Caller, Credential};
+use crate::admin::AdminRole;
 use crate::app::SessionExpiry;
 use crate::clock::Timestamp;
 use crate::grant::Lapse;
@@ -63,6 +64,8 @@ impl Broker {
                 }
             }
             Credential::AdminToken(_) => match self.authenticate(credential, "").await {
+                // A connection made by an admin who since may only read speaks for an endpoint no longer.
+                Ok(Caller::Admin { role: AdminRole::ReadOnly, .. }) if connected.is_some() => Standing::Over,
                 Ok(Caller::Admin { expires_at, .. }) => Standing::Good { expires_at: Some(expires_at) },
                 Ok(_) | Err(Refusal::Unauthenticated) => Standing::Over,
                 Err(refusal) => return Err(refusal),

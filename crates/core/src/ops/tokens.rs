@@ -61,7 +61,7 @@ impl Broker {
     pub async fn revoke_token(&self, caller: &Caller, id: &Secret, context: &Context) -> Result<(), Refusal> {
         let (record, app, _) = self.find_token(caller, id).await?;
         let object = self.token_id(record.number).to_string();
-        let mut audit = self.entry(context, caller, Some(app.id), Action::TokenRevoked, &object);
+        let mut audit = self.entry(context, caller, Some(app.id), Action::TokenRevoked, &object)?;
         audit.fingerprint = Some(record.hash.fingerprint());
         self.store.revoke_token(app.id, record.number, audit).await?;
         Ok(())

@@ -1,13 +1,17 @@
 //! What the operations need of the outside: the store, split by aggregate ([`Store`] is all of them), and the bus.
 
+mod admin_store;
 mod bus;
+mod figure_store;
 mod hub_store;
 mod store;
 
+pub use admin_store::{AdminChange, AdminStore, Factor, NewPassword, NewSecondFactor};
 pub use bus::{Audience, Bus, Change, Delivery, Receiver};
+pub use figure_store::FigureStore;
 pub use hub_store::{CallReportStore, MessageStore, PushTokenStore};
 pub use store::{
-    APPS_PER_ACCOUNT_MAX, AdminStore, AppStore, AuditQuery, AuditStore, BanRecord, EndRequest, EndScope, EndpointStore,
-    ListFilter, MaintenanceStore, MintRefusal, NewSession, ROLES_PER_APP_MAX, Redemption, Repair, RoleStore,
-    SECRETS_PER_APP_MAX, SecretStore, SessionStore, Store, StoreError, StoreFigures, TokenStore, Upkeep,
+    APPS_PER_ACCOUNT_MAX, AppStore, AuditQuery, AuditStore, BanRecord, EndRequest, EndScope, EndpointStore, ListFilter,
+    MaintenanceStore, MintRefusal, NewSession, ROLES_PER_APP_MAX, Redemption, Repair, RoleStore, SECRETS_PER_APP_MAX,
+    SecretStore, SessionStore, Store, StoreError, StoreFigures, TokenStore, Upkeep,
 };

@@ -6,12 +6,11 @@
 use async_trait::async_trait;
 use thiserror::Error;
 
-use crate::admin::{Account, Admin, AdminSession};
 use crate::app::{App, AppPatch, SecretRecord};
 use crate::audit::{AuditEntry, AuditRecord};
 use crate::clock::Timestamp;
 use crate::grant::{Ground, Lapse};
-use crate::id::{AccountId, AdminId, AppId, EndpointId, RoleId, SecretId};
+use crate::id::{AccountId, AppId, EndpointId, RequestId, RoleId, SecretId};
 use crate::idempotency::{Creation, IdempotencyKey};
 use crate::page::{Page, PageRequest};
 use crate::role::{Permissions, Role};
@@ -20,6 +19,8 @@ use crate::secret::{Secret, SecretHash};
 use crate::session::{SessionEndCause, SessionRecord};
 use crate::token::{MintedToken, NewToken, TokenRecord};
 
+use super::admin_store::AdminStore;
+use super::figure_store::FigureStore;
 use super::hub_store::{CallReportStore, MessageStore, PushTokenStore};
 
 /// The database failed. Expected outcomes are values, never this.
@@ -51,46 +52,8 @@ pub trait Store:
     + MessageStore
     + PushTokenStore
     + CallReportStore
+    + FigureStore
 {
-}
-
-/// Accounts, admins and their sign-ins.
-#[async_trait]
-pub trait AdminStore: Send + Sync {
-    /// The accounts, oldest first. There are few.
-    async fn accounts(&self) -> Result<Vec<Account>, StoreError>;
-    /// Adds an account.
-    async fn create_account(&self, account: Account) -> Result<(), StoreError>;
-    /// Removes an account with its admins and apps; what stood on them is over. False: there was none.
-    async fn delete_account(&self, id: AccountId, audit: AuditEntry) -> Result<bool, StoreError>;
-    /// Adds an admin. False: the user name is taken.
-    async fn create_admin(&self, admin: Admin, audit: AuditEntry) -> Result<bool, StoreError>;
-    /// The admin of that user name.
-    async fn admin_by_username(&self, username: &str) -> Result<Option<Admin>, StoreError>;
-    /// The admins, by user name.
-    async fn admins(&self) -> Result<Vec<Admin>, StoreError>;
-    /// Changes a password and ends the admin's sign-ins. False: no such admin.
-    async fn set_admin_password(
-        &self,
-        id: AdminId,
-        password_hash: String,
-        audit: AuditEntry,
-    ) -> Result<bool, StoreError>;
-    /// Removes an admin and ends its sign-ins. False: no such admin.
-    async fn delete_admin(&self, id: AdminId, audit: AuditEntry) -> Result<bool, StoreError>;
-    /// Opens an admin session and returns its Admin-Token.
-    async fn open_admin_session(
-        &self,
-        admin: &Admin,
-        entropy: Entropy,
-        expires_at: Timestamp,
-        once: Option<IdempotencyKey>,
-        audit: AuditEntry,
-    ) -> Result<Creation<Secret>, StoreError>;
-    /// The admin session of that number, whatever its state. Sessions of removed admins are gone.
-    async fn admin_session(&self, number: u64) -> Result<Option<AdminSession>, StoreError>;
-    /// Ends an admin session. False: it was already over.
-    async fn end_admin_session(&self, number: u64, audit: AuditEntry) -> Result<bool, StoreError>;
 }
 
 /// The most apps of one account.
@@ -377,6 +340,8 @@ pub struct AuditQuery {
     pub action: Option<crate::audit::Action>,
     /// Only this object.
     pub object: Option<String>,
+    /// Only what this request did.
+    pub request_id: Option<RequestId>,
 }
 
 /// The audit log.

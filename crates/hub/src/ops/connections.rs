@@ -128,6 +128,12 @@ impl Hub {
         })
     }
 
+    /// How many connections of an app there are here.
+    #[must_use]
+    pub fn connection_count(&self, app: respoke_core::id::AppId) -> usize {
+        self.registry.connection_count(app)
+    }
+
     /// Whether an endpoint is connected to this node.
     #[must_use]
     pub fn is_connected(&self, app: respoke_core::id::AppId, endpoint: &EndpointId) -> bool {

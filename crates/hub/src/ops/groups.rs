@@ -138,7 +138,7 @@ impl Hub {
     ///
     /// [`Refusal::Forbidden`].
     pub async fn members(&self, asker: &Asker<'_>, group: &GroupName) -> Result<Members, Refusal> {
-        let speaker = self.speaker(asker).await?;
+        let speaker = self.reader(asker).await?;
         if self.broker.rights(asker.caller).await?.group(group).getsubscribers != Some(true) {
             return Err(Refusal::Forbidden("the role does not permit reading the members (getsubscribers)"));
         }
@@ -151,7 +151,7 @@ impl Hub {
     ///
     /// [`Refusal::Forbidden`].
     pub async fn groups(&self, asker: &Asker<'_>, after: Option<&str>, most: usize) -> Result<Vec<GroupName>, Refusal> {
-        let speaker = self.speaker(asker).await?;
+        let speaker = self.reader(asker).await?;
         if !self.broker.rights(asker.caller).await?.may_list_groups() {
             return Err(Refusal::Forbidden("the role does not permit listing groups (list)"));
         }

@@ -4,6 +4,7 @@
 //! their own socket's connection; App-Secrets and Admin-Tokens speak for whomever they name.
 
 mod connections;
+mod endpoints;
 mod groups;
 mod messages;
 mod presence;
@@ -11,12 +12,14 @@ mod signals;
 
 use std::sync::Arc;
 
+use respoke_core::admin::AdminRole;
 use respoke_core::app::App;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, RequestId};
 use respoke_core::ops::{Caller, Context};
 use respoke_core::refusal::Refusal;
 
 pub use connections::Connect;
+pub use endpoints::ConnectionState;
 pub use groups::Publish;
 pub use messages::Message;
 pub use signals::SignalRequest;
@@ -67,7 +70,14 @@ impl Speaker {
 }
 
 impl Hub {
+    /// Who asks for something that others notice.
     pub(crate) async fn speaker(&self, asker: &Asker<'_>) -> Result<Speaker, Refusal> {
+        asker.caller.permit(AdminRole::Developer)?;
+        self.reader(asker).await
+    }
+
+    /// Who asks for something that is only to be looked at.
+    pub(crate) async fn reader(&self, asker: &Asker<'_>) -> Result<Speaker, Refusal> {
         let connection = asker.socket.and_then(|socket| socket.connection());
         let request_id = asker.context.request_id;
         match asker.caller {

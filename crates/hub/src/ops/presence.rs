@@ -62,11 +62,16 @@ impl Hub {
                 if *id == own.id {
                     continue;
                 }
+                // Who asks about thousands reads while it is told, and is not closed for what it could not read yet.
+                own.outbox.room().await;
+                if own.outbox.closed().is_some() {
+                    return Ok(found);
+                }
                 let mut next = Some(presence);
                 while let Some(presence) = next {
                     let content = Content::Presence(presence.clone());
                     let event = self.event(endpoint, Some(*id), speaker.request_id, content);
-                    own.outbox.offer(fanout::encode(&event));
+                    fanout::offer(self, std::iter::once(own), None, &event);
                     // What was said meanwhile may have been pushed before this, and must be what is heard last.
                     let now = self.registry.presence(speaker.app.id, *id);
                     next = now.filter(|now| texts(now) != texts(&presence));

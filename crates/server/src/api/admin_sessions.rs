@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::State;
+use respoke_core::idempotency::IdempotencyKey;
 use respoke_core::ops::SignIn;
 use respoke_core::refusal::Refusal;
+use respoke_core::secret::Secret;
 use respoke_wire::body::Done;
-use respoke_wire::body::admin_sessions::CreateAdminSession;
+use respoke_wire::body::admin_sessions::{CreateAdminSession, EndAdminSessions};
 use respoke_wire::body::session_tokens::Authorized;
 
 use super::Api;
@@ -18,7 +20,8 @@ use crate::problem::Problem;
 
 /// Signs an admin in.
 ///
-/// Failed attempts are throttled by address and by user name, with growing delay.
+/// Failed attempts are throttled by address and by user name, with growing delay. An admin with a second factor sends
+/// its `code` as well; without one the answer is 401 `second_factor_required`.
 #[utoipa::path(
     post, path = "/v1/admin-sessions", tag = "Admin sessions", operation_id = "postAdminSessions",
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key repeats the answer")),
@@ -29,28 +32,50 @@ use crate::problem::Problem;
 pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Authorized>, Problem> {
     call.admit_anonymous(&api)?;
     let body: CreateAdminSession = call.read()?;
-    let username = body.username.clone().unwrap_or_default();
+    if let Some(token) = &body.setup_token {
+        // It cannot be guessed; what the address may ask without a credential is limit enough.
+        let signed_in = api.broker.sign_in_with_setup_token(token, &call.context()).await?;
+        return Ok(Answer(Authorized::with(signed_in)));
+    }
+    let username = body.username.as_deref().unwrap_or_default();
     let password = body.password.as_ref().map_or("", |password| password.expose());
-    let once = call.once(&api, KeyOwner::Knower(&[&username, password]))?;
+    let once = call.once(&api, KeyOwner::Knower(&[username, password]))?;
+    let request = SignIn { username: body.username, password: body.password, code: body.code };
+    Ok(Answer(Authorized::with(sign_in(&api, &call, request, once).await?)))
+}
+
+/// Opens an admin session, for the API and for the console alike, by the throttle of both.
+pub(crate) async fn sign_in(
+    api: &Api,
+    call: &Call,
+    request: SignIn,
+    once: Option<IdempotencyKey>,
+) -> Result<Secret, Problem> {
+    let username = request.username.clone().unwrap_or_default();
     let attempt = api.throttle.try_password(call.address(), &username, Instant::now()).map_err(throttled)?;
-    let request = SignIn { username: body.username, password: body.password };
     let signed_in = api.broker.sign_in(request, once, &call.context()).await;
     match &signed_in {
         Ok(_) => attempt.succeeded(Instant::now()),
         Err(Refusal::BadLogin) => drop(attempt),
         Err(_) => attempt.not_decided(),
     }
-    Ok(Answer(Authorized::with(signed_in?)))
+    Ok(signed_in?)
 }
 
-/// Signs the admin out.
+/// Signs the admin out; with `everywhere`, of all sign-ins.
 #[utoipa::path(
     delete, path = "/v1/admin-sessions", tag = "Admin sessions", operation_id = "deleteAdminSessions",
+    params(("everywhere" = Option<bool>, Query, description = "Whether every sign-in of the admin ends")),
     responses((status = 200, description = "It is over", body = Done), Refused),
     security(("Admin-Token" = []))
 )]
 pub(super) async fn end(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate_admin(&api).await?;
-    api.broker.sign_out(&caller, &call.context()).await?;
+    let body: EndAdminSessions = call.read()?;
+    if body.everywhere == Some(true) {
+        api.broker.sign_out_everywhere(&caller, &call.context()).await?;
+    } else {
+        api.broker.sign_out(&caller, &call.context()).await?;
+    }
     Ok(Answer(Done::SUCCESS))
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::problem::Problem;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson; charset=utf-8");
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor");
 /// Most answers fit, so that writing one allocates once.
 const ANSWER_LEN_USUAL: usize = 512;
@@ -41,13 +42,52 @@ impl<T> ListAnswer<T> {
 
 impl<T: Serialize> IntoResponse for ListAnswer<T> {
     fn into_response(self) -> Response {
-        let mut response = Answer(self.0.items).into_response();
-        if let Some(next) = self.0.next {
-            match HeaderValue::from_maybe_shared(bytes::Bytes::from(next)) {
-                Ok(next) => drop(response.headers_mut().insert(NEXT_CURSOR, next)),
-                Err(error) => return Problem::internal(error).into_response(),
-            }
-        }
-        response
+        with_cursor(Answer(self.0.items).into_response(), self.0.next)
     }
+}
+
+/// A list as an array, or as one object a line for programs that read logs.
+pub(crate) struct Listed<T> {
+    page: Page<T>,
+    lines: bool,
+}
+
+impl<T> Listed<T> {
+    /// A page, as lines or as an array.
+    pub(crate) fn of(page: Page<T>, lines: bool) -> Self {
+        Self { page, lines }
+    }
+
+    /// The page itself.
+    pub(crate) fn into_page(self) -> Page<T> {
+        self.page
+    }
+}
+
+impl<T: Serialize> IntoResponse for Listed<T> {
+    fn into_response(self) -> Response {
+        if !self.lines {
+            return ListAnswer(self.page).into_response();
+        }
+        let mut text = Vec::with_capacity(self.page.items.len() * ANSWER_LEN_USUAL / 2);
+        for item in &self.page.items {
+            if let Err(error) = serde_json::to_writer(&mut text, item) {
+                return Problem::internal(error).into_response();
+            }
+            text.push(b'\n');
+        }
+        let mut response = Response::new(Body::from(text));
+        response.headers_mut().insert(CONTENT_TYPE, LINES);
+        with_cursor(response, self.page.next)
+    }
+}
+
+fn with_cursor(mut response: Response, next: Option<String>) -> Response {
+    if let Some(next) = next {
+        match HeaderValue::from_maybe_shared(bytes::Bytes::from(next)) {
+            Ok(next) => drop(response.headers_mut().insert(NEXT_CURSOR, next)),
+            Err(error) => return Problem::internal(error).into_response(),
+        }
+    }
+    response
 }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use respoke_core::audit::Action;
+use respoke_core::ops::Caller;
+use respoke_core::page::{Page, PageRequest};
 use respoke_core::refusal::Refusal;
 use respoke_wire::body::audit::AuditView;
 use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
 
-use super::answer::ListAnswer;
-use super::{Api, app_id, given, page};
+use super::answer::Listed;
+use super::{Api, app_id, given, lines_wanted, list_page, request_id};
 use crate::call::Call;
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
@@ -21,21 +23,38 @@ use crate::problem::Problem;
         PageParams,
         AppParams,
         ("action" = Option<String>, Query, description = "Only this action, such as `token.issued`"),
+        ("requestId" = Option<String>, Query, format = Uuid, description = "Only what this request did"),
+        ("format" = Option<String>, Query, description = "`jsonl`: one object a line, and up to 10,000 of them"),
         ("object" = Option<String>, Query, description = "Only what was done to this object"),
     ),
     responses((status = 200, description = "A page of it", body = Vec<AuditView>,
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<AuditView>, Problem> {
+pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Listed<AuditView>, Problem> {
     let caller = call.authenticate(&api).await?;
-    let request: ListRequest = call.read()?;
+    find(&api, &caller, call.read()?).await
+}
+
+/// The rows that `request` asks for, for the API and for the console alike.
+pub(crate) async fn find(api: &Api, caller: &Caller, request: ListRequest) -> Result<Listed<AuditView>, Problem> {
     let app = app_id(request.app_id.as_deref())?;
     let action = action(given(request.action.as_deref()))?;
-    let page = page(&request)?;
+    let lines = lines_wanted(&request)?;
+    let mut page = list_page(&request, lines)?;
+    let request_id = request_id(request.request_id.as_deref())?;
     let object = request.object.filter(|object| !object.is_empty());
-    let found = api.broker.audit_log(&caller, app, action, object, page).await?;
-    Ok(ListAnswer::of(found, AuditView::from))
+    let (mut items, limit) = (Vec::new(), page.limit);
+    loop {
+        page.limit = (limit - items.len()).min(PageRequest::LIMIT_MAX);
+        let found = api.broker.audit_log(caller, app, action, object.clone(), request_id, page.clone()).await?;
+        items.extend(found.items.into_iter().map(AuditView::from));
+        page.after = found.next;
+        // An array is one page; lines are as many as are asked for.
+        if !lines || items.len() >= limit || page.after.is_none() {
+            return Ok(Listed::of(Page { items, next: page.after }, lines));
+        }
+    }
 }
 
 fn action(word: Option<&str>) -> Result<Option<Action>, Refusal> {

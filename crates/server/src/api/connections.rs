@@ -99,7 +99,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Answ
     Ok(Answer(shown))
 }
 
-async fn show(api: &Api, connection: &Connection) -> Result<ConnectionView, Problem> {
+pub(super) async fn show(api: &Api, connection: &Connection) -> Result<ConnectionView, Problem> {
     let account_id = api.broker.account_of(connection.app_id).await?;
     Ok(ConnectionView {
         id: connection.id,

@@ -46,8 +46,13 @@ pub(super) async fn live(_: Call) -> Answer<Health> {
     security(())
 )]
 pub(super) async fn ready(State(api): State<Arc<Api>>, _: Call) -> Result<Answer<Health>, Problem> {
-    api.readiness.find_out(api.broker.store().check()).await?;
+    is_ready(&api).await?;
     Ok(Answer(Health { status: "ok" }))
+}
+
+/// Whether the database can be written.
+pub(crate) async fn is_ready(api: &Api) -> Result<(), Problem> {
+    api.readiness.find_out(api.broker.store().check()).await
 }
 
 /// What was found out lately about the database, so that many who ask cost it one commit a second.

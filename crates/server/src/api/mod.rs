@@ -1,6 +1,7 @@
 //! The routes. One file a resource, named as its path; handlers decode, call one operation and show what came of it.
 
 mod admin_sessions;
+mod admins;
 mod answer;
 mod apps;
 mod audit;
@@ -9,6 +10,7 @@ mod call_debugs;
 mod connections;
 mod conversations;
 mod docs;
+mod endpoints;
 mod groups;
 mod health;
 mod history;
@@ -16,11 +18,13 @@ mod messages;
 mod oauth;
 mod presence;
 mod push_tokens;
+mod request_log;
 mod roles;
 mod secrets;
 mod session_tokens;
 mod sessions;
 mod signaling;
+mod stats;
 mod tokens;
 mod try_it;
 mod turn;
@@ -29,7 +33,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{delete, get, post, put};
-use respoke_core::id::{AppId, ConnectionId, RoleId};
+use respoke_core::id::{AppId, ConnectionId, RequestId, RoleId};
 use respoke_core::ops::{Broker, Caller, Context, Relays};
 use respoke_core::page::PageRequest;
 use respoke_core::ports::ListFilter;
@@ -41,19 +45,31 @@ use respoke_wire::body::lists::ListRequest;
 use utoipa::OpenApi;
 
 use crate::call::Call;
+use crate::console;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::openapi::Common;
 use crate::problem::Problem;
 use crate::throttle::Throttle;
+use crate::watch::Watch;
 
+pub(crate) use admin_sessions::sign_in;
+pub(crate) use admins::guessing;
+pub(crate) use audit::find as find_audit;
 pub(crate) use docs::document;
+pub(crate) use endpoints::{find as find_endpoint, look_on};
+pub(crate) use health::is_ready;
+pub(crate) use request_log::find as find_requests;
+pub(crate) use sessions::show as show_session;
+pub(crate) use stats::find as find_stats;
+pub(crate) use try_it::client as try_client;
 
 /// What handlers have at hand.
 pub(crate) struct Api {
     pub(crate) broker: Arc<Broker>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) watch: Arc<Watch>,
     pub(crate) limits: Limits,
     pub(crate) throttle: Throttle,
     /// What `/v1/turn` tells of.
@@ -67,16 +83,18 @@ impl Api {
     pub(crate) fn new(
         broker: Arc<Broker>,
         hub: Arc<Hub>,
-        metrics: Arc<Metrics>,
+        watch: Arc<Watch>,
         limits: Limits,
         throttle: Throttle,
         relays: Relays,
     ) -> Self {
         let idempotency_salt = salt(&broker.store().sealer());
+        let metrics = watch.metrics.clone();
         Self {
             broker,
             hub,
             metrics,
+            watch,
             limits,
             throttle,
             relays,
@@ -117,6 +135,11 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/sessions/{id}", get(sessions::read).delete(sessions::end))
         .route("/v1/admin-sessions", admin_session.clone())
         .route("/v1/adminsessions", admin_session)
+        .route("/v1/admins", get(admins::list).post(admins::create))
+        .route("/v1/admins/me", get(admins::read_own))
+        .route("/v1/admins/me/password", put(admins::change_password))
+        .route("/v1/admins/me/totp", post(admins::enrol).put(admins::confirm).delete(admins::give_up))
+        .route("/v1/admins/{id}", put(admins::update).patch(admins::update).delete(admins::remove))
         .route("/v1/apps", get(apps::list).post(apps::create))
         .route("/v1/apps/{id}", get(apps::read).put(apps::update).patch(apps::update).delete(apps::remove))
         .route("/v1/apps/{id}/secrets", get(secrets::list).post(secrets::create))
@@ -124,6 +147,8 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/apps/{id}/secrets/{sid}/roll", post(secrets::roll))
         .route("/v1/roles", get(roles::list).post(roles::create))
         .route("/v1/roles/{id}", get(roles::read).put(roles::update).delete(roles::remove))
+        .route("/v1/endpoints/{id}", get(endpoints::read))
+        .route("/v1/endpoints/{id}/tail", get(endpoints::tail))
         .route("/v1/endpoints/{id}/ban", get(bans::read).post(bans::ban).put(bans::ban).delete(bans::lift))
         .route(
             "/v1/endpoints/{id}/conversations",
@@ -160,6 +185,8 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/conferences/{id}/participants", get(signaling::conference))
         .route("/v1/conferences/{id}/participants/{endpoint}", delete(signaling::conference))
         .route("/v1/audit", get(audit::list))
+        .route("/v1/request-log", get(request_log::list))
+        .route("/v1/stats", get(stats::read))
         .route("/oauth/introspect", post(oauth::introspect))
         .route("/oauth/revoke", post(oauth::revoke))
         .route("/healthz", get(health::live))
@@ -171,6 +198,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/try", get(try_it::page))
         .route("/try/script.js", get(try_it::script))
         .route("/try/style.css", get(try_it::style))
+        .merge(console::router())
         .fallback(async || Problem::no_such_route())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(api)
@@ -201,6 +229,15 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         sessions::end,
         admin_sessions::create,
         admin_sessions::end,
+        admins::list,
+        admins::create,
+        admins::update,
+        admins::remove,
+        admins::read_own,
+        admins::change_password,
+        admins::enrol,
+        admins::confirm,
+        admins::give_up,
         apps::list,
         apps::create,
         apps::read,
@@ -215,6 +252,8 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         roles::read,
         roles::update,
         roles::remove,
+        endpoints::read,
+        endpoints::tail,
         bans::read,
         bans::ban,
         bans::lift,
@@ -248,6 +287,8 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         presence::observe,
         signaling::create,
         audit::list,
+        request_log::list,
+        stats::read,
         oauth::introspect,
         oauth::revoke,
         health::live,
@@ -258,14 +299,36 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
 )]
 pub(crate) struct Document;
 
+/// Items of a list that is asked for as lines; 10,000 rows of a log are two megabytes.
+const LINES_MAX: usize = 10_000;
+
+/// Whether a list is asked for as lines and not as an array.
+fn lines_wanted(request: &ListRequest) -> Result<bool, Refusal> {
+    match given(request.format.as_deref()) {
+        None | Some("json") => Ok(false),
+        Some("jsonl") => Ok(true),
+        Some(_) => Err(Refusal::field("format", "must be json or jsonl")),
+    }
+}
+
 /// The page that is asked for.
 fn page(request: &ListRequest) -> Result<PageRequest, Refusal> {
+    list_page(request, false)
+}
+
+/// The page that is asked for, which may be longer as lines.
+fn list_page(request: &ListRequest, lines: bool) -> Result<PageRequest, Refusal> {
+    let (max, default, problem) = if lines {
+        (LINES_MAX, LINES_MAX, "must be from 1 to 10000")
+    } else {
+        (PageRequest::LIMIT_MAX, PageRequest::LIMIT_DEFAULT, "must be from 1 to 200")
+    };
     let limit = match request.limit {
-        None => PageRequest::LIMIT_DEFAULT,
+        None => default,
         Some(limit) => usize::try_from(limit)
             .ok()
-            .filter(|limit| (1..=PageRequest::LIMIT_MAX).contains(limit))
-            .ok_or_else(|| Refusal::field("limit", "must be from 1 to 200"))?,
+            .filter(|limit| (1..=max).contains(limit))
+            .ok_or_else(|| Refusal::field("limit", problem))?,
     };
     Ok(PageRequest { limit, after: given(request.cursor.as_deref()).map(str::to_owned) })
 }
@@ -296,6 +359,14 @@ fn role_id(text: Option<&str>) -> Result<Option<RoleId>, Refusal> {
     match given(text) {
         None => Ok(None),
         Some(text) => RoleId::parse(text).map(Some).ok_or_else(|| Refusal::field("roleId", "must be a UUID")),
+    }
+}
+
+/// Reads `requestId`, as [`app_id`] does.
+fn request_id(text: Option<&str>) -> Result<Option<RequestId>, Refusal> {
+    match given(text) {
+        None => Ok(None),
+        Some(text) => RequestId::parse(text).map(Some).ok_or_else(|| Refusal::field("requestId", "must be a UUID")),
     }
 }
 

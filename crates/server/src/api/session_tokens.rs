@@ -34,7 +34,10 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     let once = call.once(&api, KeyOwner::Knower(&[token.map_or("", |token| token.expose())]))?;
     let origin = call.origin();
     match api.broker.open_session(&caller, token, origin.as_deref(), once, &call.context()).await {
-        Ok(opened) => Ok(Answer(Authorized::with(opened.text))),
+        Ok(opened) => {
+            call.concerns(opened.session.grant.app_id, Some(&opened.session.grant.endpoint_id));
+            Ok(Answer(Authorized::with(opened.text)))
+        }
         Err(refused @ Refusal::TokenRefused(_)) => Err(call.counted(&api, refused)),
         Err(refused) => Err(refused.into()),
     }

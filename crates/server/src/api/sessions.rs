@@ -97,7 +97,7 @@ fn scope(body: &EndSessionsBody) -> Result<EndScope, Refusal> {
     }
 }
 
-pub(super) fn show(broker: &Broker, record: SessionRecord) -> SessionView {
+pub(crate) fn show(broker: &Broker, record: SessionRecord) -> SessionView {
     SessionView {
         id: broker.session_id(record.number),
         app_id: record.grant.app_id,

@@ -66,6 +66,7 @@ async fn issue(api: &Api, call: &Call, replace: bool) -> Result<Answer<TokenIssu
         end_sessions: body.end_sessions.unwrap_or(false),
     };
     let issued = api.broker.issue_token(&caller, request, once, &call.context()).await?;
+    call.concerns(issued.app.id, Some(&issued.grant.endpoint_id));
     Ok(Answer(show_issued(issued)))
 }
 

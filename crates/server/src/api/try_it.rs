@@ -51,7 +51,7 @@ fn render() -> Markup {
 }
 
 /// One client's form; `try.js` brings it to life.
-fn client() -> Markup {
+pub(crate) fn client() -> Markup {
     html! {
         section data-try-client {
             form data-part="login" {

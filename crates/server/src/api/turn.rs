@@ -33,6 +33,7 @@ pub(super) async fn read(State(api): State<Arc<Api>>, call: Call) -> Result<Answ
     let access = api.broker.relay_access(&caller, app, endpoint, &api.relays, call.host()).await?;
     if access.credentials.is_some() {
         api.metrics.turn_credentials.inc();
+        api.watch.tally.turn_credentials(call.subject().app_id);
     }
     Ok(Answer(RelayView::from(access)))
 }

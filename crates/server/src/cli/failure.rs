@@ -48,7 +48,7 @@ impl Problem {
 
     /// Whether another login might help. Status 401 alone does not say so: a banned endpoint is told by it too.
     pub(super) fn is_about_the_login(&self) -> bool {
-        self.status == 401 && matches!(self.code(), "" | "unauthenticated" | "bad_login")
+        self.status == 401 && matches!(self.code(), "" | "unauthenticated" | "bad_login" | "second_factor_required")
     }
 
     fn text(&self) -> String {

@@ -142,6 +142,10 @@ struct Flags {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     audit_rows_max: Option<u64>,
+    /// Requests that the log of the last ones holds; 0 keeps none.
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_log_max: Option<usize>,
     /// Days for which group messages are kept.
     #[arg(long, value_name = "DAYS")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::throttle::Throttle;
+use crate::watch::Watch;
 
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 5);
 
@@ -47,15 +48,15 @@ async fn a_change_runs_to_its_end_though_its_client_hangs_up() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&folder.path().join("respoked.db"), Options::default()).unwrap();
     let (bus, clock) = (Arc::new(LocalBus::default()), Arc::new(ManualClock::at(Timestamp::from_millis(1_000_000))));
-    let broker = Arc::new(Broker::new(Arc::new(store), bus.clone(), clock, 100));
+    let broker = Arc::new(Broker::new(Arc::new(store), bus.clone(), clock.clone(), 100));
     let first = broker.first_run(None, None).await.unwrap().unwrap();
     let config = Config::default();
     let hub = Arc::new(Hub::new(broker.clone(), bus, config.hub()));
-    let metrics = Arc::new(Metrics::default());
+    let watch = Arc::new(Watch::new(Arc::new(Metrics::default()), 0, clock));
     let limits = Limits::new(Rate { per_second: 1_000_000, burst: 1_000_000 });
     let throttle = Throttle::new(1_000_000);
-    let api = Arc::new(Api::new(broker.clone(), hub, metrics.clone(), limits, throttle, config.relays()));
-    let door = Door::around(api::router(api), metrics, Vec::new());
+    let api = Arc::new(Api::new(broker.clone(), hub, watch.clone(), limits, throttle, config.relays()));
+    let door = Door::around(api::router(api), watch, Vec::new());
     let secret = ("app-secret", first.app_secret.secret().expose());
 
     for round in 0..20 {

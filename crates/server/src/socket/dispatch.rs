@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use respoke_hub::tails::{FrameKind, Payloads, TailedFrame, shown_payload};
 use respoke_wire::ack::{self, AckHeaders, Answer};
 use respoke_wire::close::Close;
 use respoke_wire::frame::{self, Packet};
 use respoke_wire::tunnel::Event;
 
 use super::{Client, Sockets};
-use crate::door::{Door, Tunnelled};
+use crate::door::{Door, Tunnelled, UNMATCHED};
 
 impl Sockets {
     /// Takes one packet; a request is answered when this returns. The error says why the client has to go.
@@ -23,8 +24,12 @@ impl Sockets {
                     return Err(why);
                 }
                 let tunnelled = self.answer(door, client, data).await;
-                if let Some(id) = id {
-                    client.socket.outbox.offer(encode(client, id, &tunnelled));
+                let frame = id.map(|id| encode(client, id, &tunnelled));
+                if self.hub.tails().any() {
+                    self.show(client, data, &tunnelled, frame.as_ref());
+                }
+                if let Some(frame) = frame {
+                    client.socket.outbox.offer(frame);
                 }
                 Ok(())
             }
@@ -37,11 +42,50 @@ impl Sockets {
     async fn answer(&self, door: &Arc<Door>, client: &Client, data: &str) -> Tunnelled {
         let event = match Event::decode(data) {
             Ok(event) => event,
-            Err(error) => return door.refuse_tunnelled(error.into()).await,
+            Err(error) => return door.refuse_tunnelled(client, error.into()).await,
         };
         match event.request() {
             Ok(request) => door.tunnel(client, event.method, &request).await,
-            Err(error) => door.refuse_tunnelled(error.into()).await,
+            Err(error) => door.refuse_tunnelled(client, error.into()).await,
+        }
+    }
+}
+
+/// Routes whose bodies are words between clients. All others may hold credentials, and so may all answers.
+const SPEAKING: &[&str] =
+    &["/v1/messages", "/v1/groups/{id}/publish", "/v1/channels/{id}/publish", "/v1/presence", "/v1/signaling"];
+
+impl Sockets {
+    /// Shows a request and its answer to whoever looks on at the client's endpoint.
+    fn show(&self, client: &Client, data: &str, tunnelled: &Tunnelled, answer: Option<&Bytes>) {
+        let Some(connection) = client.socket.connection() else { return };
+        let event = Event::decode(data).ok();
+        let request = event.as_ref().and_then(|event| event.request().ok());
+        let route = tunnelled.route.as_ref().map_or(UNMATCHED, |route| route.as_str());
+        let name = format!("{} {route}", event.as_ref().map_or("OTHER", |event| event.method.as_str()));
+        let body = request.as_ref().and_then(|request| request.data).unwrap_or_default();
+        let frame = |kind, bytes| TailedFrame {
+            at: self.api.broker.now(),
+            connection_id: connection.id,
+            kind,
+            name: name.clone(),
+            request_id: tunnelled.id,
+            from: None,
+            status: None,
+            bytes,
+            payload: None,
+            lost: 0,
+        };
+        self.hub.tails().show(&connection, |payloads| {
+            let shown = payloads == Payloads::Shown && SPEAKING.contains(&route);
+            let payload = shown.then(|| shown_payload(body.as_bytes()));
+            TailedFrame { payload, ..frame(FrameKind::Request, body.len()) }
+        });
+        if let Some(answer) = answer {
+            self.hub.tails().show(&connection, |_| TailedFrame {
+                status: Some(tunnelled.status),
+                ..frame(FrameKind::Answer, answer.len())
+            });
         }
     }
 }

@@ -190,6 +190,7 @@ impl Sockets {
     ///
     /// Existing clients come back without a pause of their own, so the spreading is what spares the next server.
     pub(crate) async fn drain(&self, within: Duration) {
+        self.hub.tails().end();
         let clients = self.clients.all();
         let share = within.checked_div(u32::try_from(clients.len()).unwrap_or(u32::MAX)).unwrap_or_default();
         let pause = share.min(SPREAD_MAX);

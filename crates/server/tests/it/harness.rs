@@ -65,6 +65,8 @@ pub(crate) struct Server {
     pub(crate) client: Client,
     pub(crate) clock: ManualClock,
     pub(crate) broker: Arc<Broker>,
+    /// Of the first start's setup link.
+    pub(crate) setup_token: String,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
     _folder: Option<TempDir>,
@@ -101,17 +103,19 @@ impl Server {
                 let started = respoked::run::start(config, Arc::new(server_clock)).await.unwrap();
                 let first_run = started.first_run.as_ref().map(|first| {
                     let secret = first.app_secret.secret().expose().to_owned();
-                    (first.app_id.to_string(), secret, first.role_id.to_string())
+                    let setup_token = first.setup_token.expose().to_owned();
+                    (first.app_id.to_string(), secret, first.role_id.to_string(), setup_token)
                 });
                 sender.send((started.url.clone(), started.broker().clone(), first_run)).unwrap();
                 started.serve_until(server_stop.cancelled_owned()).await.unwrap();
             });
         });
         let (url, broker, first_run) = receiver.recv().expect("the server starts");
-        let (app, secret, role) = first_run.expect("the database is new");
+        let (app, secret, role, setup_token) = first_run.expect("the database is new");
         note_secret(&secret);
+        note_secret(&setup_token);
         let client = Client { agent: agent(), url, app, secret, role };
-        Self { client, clock, broker, stop, thread: Some(thread), _folder: folder }
+        Self { client, clock, broker, setup_token, stop, thread: Some(thread), _folder: folder }
     }
 }
 
@@ -225,6 +229,8 @@ pub(crate) fn eventually<T>(mut probe: impl FnMut() -> Option<T>) -> T {
 fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
         .timeout_global(Some(Duration::from_secs(30)))
         .max_idle_connections(300)
         .max_idle_connections_per_host(300)

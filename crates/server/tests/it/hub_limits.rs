@@ -47,11 +47,42 @@ fn wrong_credentials_over_a_socket_are_slowed_down_too() {
 fn a_node_has_its_most_sockets() {
     let server = Server::start_with(|config| config.connections_max = 20);
     let query = format!("app-secret={}", server.secret);
-    let sids: Vec<String> = (0..20).map(|_| server.sid(&query)).collect();
+    let sids: Vec<String> = (0..19).map(|_| server.sid(&query)).collect();
     let full = server.handshake(&query);
     assert_eq!((full.status, full.text.as_str()), (503, "handshake error"));
+    server.get("/v1/connections").secret().call().ok();
     server.get(&format!("/socket.io/1/xhr-polling/{}?disconnect", sids[0])).call();
     server.sid(&query);
+}
+
+#[test]
+fn an_endpoint_has_only_so_many_sockets_whether_it_registers_them_or_not() {
+    let server = Server::start();
+    let limits = json!({"limits": {"endpointConnections": 1}});
+    server.put(&format!("/v1/apps/{}", server.app)).admin(&server.admin_token("admin")).send(limits).ok();
+    let alice = format!("app-token={}", server.session("alice"));
+    let sids: Vec<String> = (0..18).map(|_| server.sid(&alice)).collect();
+    assert_eq!(server.handshake(&alice).status, 503);
+    server.connect("bob");
+    server.get(&format!("/socket.io/1/xhr-polling/{}?disconnect", sids[0])).call();
+    server.sid(&alice);
+}
+
+#[test]
+fn who_observes_many_is_told_of_each_once_and_not_closed_for_it() {
+    let server = Server::start_with(|config| config.outbox_frames_max = 20);
+    server.unlimited(&server.admin_token("admin"));
+    let names: Vec<String> = (0..60).map(|number| format!("friend {number}")).collect();
+    let mut friends: Vec<_> = names.iter().map(|name| server.connect_backend(name)).collect();
+    for friend in &mut friends {
+        friend.post("/v1/presence", json!({"presence": {"type": "here"}})).ok();
+    }
+    let mut alice = server.connect("alice");
+    let twice: Vec<&String> = names.iter().chain(&names).collect();
+    let snapshot = alice.post("/v1/presenceobservers", json!({"endpointList": twice})).ok();
+    assert_eq!(snapshot.as_array().unwrap().len(), names.len());
+    assert_eq!(alice.pushes_len(), names.len());
+    alice.get("/v1/groups").ok();
 }
 
 #[test]

@@ -4,8 +4,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "in a test a failure to go on is a failure")]
 
 mod admin_sessions;
+mod admins;
 mod apps;
 mod call_reports;
+mod console;
 mod crash;
 mod drain;
 mod endpoints;
@@ -22,6 +24,7 @@ mod operating;
 mod polling;
 mod presence;
 mod push_tokens;
+mod request_log;
 mod revocation;
 mod roles;
 mod secrets;
@@ -30,5 +33,8 @@ mod sessions;
 mod signaling;
 mod slow;
 mod sockets;
+mod stats;
+mod tail;
 mod tokens;
+mod totp;
 mod turn;

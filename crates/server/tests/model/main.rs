@@ -164,7 +164,13 @@ impl World {
         broker.first_run(Some("root".to_owned()), Some(password)).await.unwrap().unwrap();
         let admin = broker.store().admins().await.unwrap().remove(0);
         let expires_at = BanRecord::FOREVER;
-        let admin = Caller::Admin { admin_id: admin.id, account_id: admin.account_id, session: 0, expires_at };
+        let admin = Caller::Admin {
+            admin_id: admin.id,
+            account_id: admin.account_id,
+            role: admin.role,
+            session: 0,
+            expires_at,
+        };
         let mut tenants = Vec::new();
         for number in 0..2 {
             let name = Some(format!("app {number}"));

@@ -12,8 +12,8 @@ use respoke_core::id::{RoleId, SecretId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::PageRequest;
 use respoke_core::ports::{
-    APPS_PER_ACCOUNT_MAX, AuditQuery, BanRecord, EndRequest, EndScope, ListFilter, MintRefusal, ROLES_PER_APP_MAX,
-    Redemption, Upkeep,
+    APPS_PER_ACCOUNT_MAX, AuditQuery, BanRecord, EndRequest, EndScope, Factor, ListFilter, MintRefusal,
+    ROLES_PER_APP_MAX, Redemption, Upkeep,
 };
 use respoke_core::seal::{Entropy, SealKind};
 use respoke_core::session::SessionEndCause;
@@ -181,7 +181,8 @@ pub(super) async fn minting_races_deletion(fixture: impl Fixture) {
             _ => assert!(store.revoke_secret(world.app, world.secret, false, deletion).await.unwrap().is_some()),
         }
         mints.join_all().await;
-        let query = AuditQuery { account_id: world.account, app_id: None, action: None, object: None };
+        let query =
+            AuditQuery { account_id: world.account, app_id: None, action: None, object: None, request_id: None };
         let newest = store.audit_log(query, PageRequest { limit: 1, after: None }).await.unwrap().items.remove(0);
         // The log is in the order of commits.
         assert_eq!(newest.entry.action, Action::Restored, "nothing is minted behind a deletion");
@@ -444,10 +445,17 @@ pub(super) async fn a_deleted_account_ends_everything_in_it(fixture: impl Fixtur
     assert!(world.store.create_admin(admin.clone(), entry(Action::AdminCreated)).await.unwrap());
     let token = world
         .store
-        .open_admin_session(&admin, Entropy::random(), NOW.plus_secs(60), None, entry(Action::AdminSignedIn))
+        .open_admin_session(
+            &admin,
+            Factor::None,
+            Entropy::random(),
+            NOW.plus_secs(60),
+            None,
+            entry(Action::AdminSignedIn),
+        )
         .await
         .unwrap();
-    let Creation::Created(token) = token else { panic!("not created") };
+    let Some(Creation::Created(token)) = token else { panic!("not created") };
     let number = world.store.sealer().number_of(SealKind::AdminSession, token.expose()).unwrap();
     assert!(world.store.admin_session(number).await.unwrap().is_some());
     assert!(world.store.delete_account(world.account, entry(Action::AccountDeleted)).await.unwrap());
@@ -740,33 +748,6 @@ pub(super) async fn extending_moves_the_end_of_a_live_session(fixture: impl Fixt
     assert_eq!(world.lapse_of(&session).await, Some(Lapse::SignedOut));
 }
 
-pub(super) async fn admin_sessions_end_with_the_password(fixture: impl Fixture) {
-    let world = fixture.opened().await;
-    let admin = new_admin(world.account, "owner");
-    let store = &world.store;
-    assert!(store.create_admin(admin.clone(), entry(Action::AdminCreated)).await.unwrap());
-    let twin = new_admin(world.account, "owner");
-    assert!(!store.create_admin(twin, entry(Action::AdminCreated)).await.unwrap());
-    let open = || {
-        let until = NOW.plus_secs(60);
-        store.open_admin_session(&admin, Entropy::random(), until, None, entry(Action::AdminSignedIn))
-    };
-    let number = |creation: Creation<respoke_core::secret::Secret>| match creation {
-        Creation::Created(text) => store.sealer().number_of(SealKind::AdminSession, text.expose()).unwrap(),
-        other => panic!("{other:?}"),
-    };
-    let (one, two) = (number(open().await.unwrap()), number(open().await.unwrap()));
-    assert!(store.end_admin_session(one, entry(Action::AdminSignedOut)).await.unwrap());
-    assert!(store.admin_session(one).await.unwrap().is_none());
-    assert!(store.admin_session(two).await.unwrap().is_some());
-    let changed = store.set_admin_password(admin.id, "$new".into(), entry(Action::AdminPasswordChanged)).await;
-    assert!(changed.unwrap());
-    assert!(store.admin_session(two).await.unwrap().is_none());
-    assert_eq!(store.admin_by_username("owner").await.unwrap().unwrap().password_hash, "$new");
-    assert!(store.delete_admin(admin.id, entry(Action::AdminDeleted)).await.unwrap());
-    assert!(store.admins().await.unwrap().is_empty());
-}
-
 pub(super) async fn the_audit_log_tells_what_happened(fixture: impl Fixture) {
     let world = fixture.opened().await;
     let token = world.mint("alice").await;
@@ -777,6 +758,7 @@ pub(super) async fn the_audit_log_tells_what_happened(fixture: impl Fixture) {
         app_id: Some(world.app),
         action,
         object: Some("alice".into()),
+        request_id: None,
     };
     let log = world.store.audit_log(query(None), PageRequest::first()).await.unwrap();
     let actions: Vec<_> = log.items.iter().map(|record| record.entry.action).collect();
@@ -785,6 +767,13 @@ pub(super) async fn the_audit_log_tells_what_happened(fixture: impl Fixture) {
     assert!(log.items.iter().all(|record| record.entry.fingerprint.as_ref() == Some(&fingerprint)));
     let page = world.store.audit_log(query(Some(Action::TokenReuse)), PageRequest { limit: 1, after: None });
     assert_eq!(page.await.unwrap().items.len(), 1);
+
+    // One request's rows are found by its id, which links the log of requests with this one.
+    let request_id = log.items[0].entry.request_id;
+    let of_request = AuditQuery { request_id: Some(request_id), ..query(None) };
+    let found = world.store.audit_log(of_request, PageRequest::first()).await.unwrap();
+    assert!(found.items.iter().all(|record| record.entry.request_id == request_id));
+    assert_eq!(found.items.len(), 1);
 
     // Another account sees none of it.
     let stranger = AuditQuery { account_id: respoke_core::id::AccountId::random(), ..query(None) };
@@ -847,7 +836,8 @@ pub(super) async fn upkeep_removes_the_dead_and_only_them(fixture: impl Fixture)
 
     // The audit log is cut by age and by length.
     let log = || {
-        let query = AuditQuery { account_id: world.account, app_id: None, action: None, object: None };
+        let query =
+            AuditQuery { account_id: world.account, app_id: None, action: None, object: None, request_id: None };
         world.store.audit_log(query, PageRequest::first())
     };
     let short = Upkeep { audit_rows_max: 5, ..upkeep_at(NOW) };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use respoke_core::admin::{Account, Admin};
+use respoke_core::admin::{Account, Admin, AdminRole};
 use respoke_core::app::{App, AppSettings, SecretRecord};
 use respoke_core::audit::{Action, Actor, AuditEntry};
 use respoke_core::clock::Timestamp;
@@ -206,6 +206,8 @@ pub(crate) fn new_admin(account: AccountId, username: &str) -> Admin {
         id: AdminId::random(),
         account_id: account,
         username: username.into(),
+        role: AdminRole::Owner,
+        second_factor: None,
         password_hash: "$argon2id$".into(),
         created_at: NOW,
     }

@@ -1,6 +1,8 @@
 //! What every store must do. Each case is written once; [`contract!`] runs all of them on one kind of store.
 
+mod admin_cases;
 mod cases;
+mod figure_cases;
 mod fixture;
 mod hub_cases;
 mod upkeep_cases;
@@ -77,7 +79,6 @@ mod sqlite {
             a_repeated_redemption_is_good_for_as_long_as_its_session
             lists_are_paged_without_gaps
             extending_moves_the_end_of_a_live_session
-            admin_sessions_end_with_the_password
             the_audit_log_tells_what_happened
             upkeep_removes_the_dead_and_only_them
             numbers_are_never_given_again
@@ -86,6 +87,19 @@ mod sqlite {
             everyday_rows_do_not_wash_administrative_ones_out
             upkeep_removes_marks_that_end_nothing_any_more
             upkeep_removes_secrets_that_nothing_stands_on
+        }
+        admin_cases {
+            admin_sessions_end_with_the_password
+            an_own_new_password_keeps_the_sign_in_and_the_second_factor
+            the_last_owner_stays
+            a_code_of_a_second_factor_is_spent_once
+            a_second_factor_is_sealed_with_the_password_it_was_made_for
+            a_setup_token_signs_in_once_and_not_for_long
+            a_removed_admin_leaves_nothing
+        }
+        figure_cases {
+            figures_add_up_by_span_and_app
+            figures_are_forgotten_by_age
         }
         hub_cases {
             history_is_told_newest_first_and_in_pages

@@ -61,7 +61,8 @@ pub(super) async fn upkeep_removes_marks_that_end_nothing_any_more(fixture: impl
 pub(super) async fn everyday_rows_do_not_wash_administrative_ones_out(fixture: impl Fixture) {
     let world = fixture.opened().await;
     let actions = || async {
-        let query = AuditQuery { account_id: world.account, app_id: None, action: None, object: None };
+        let query =
+            AuditQuery { account_id: world.account, app_id: None, action: None, object: None, request_id: None };
         let log = world.store.audit_log(query, PageRequest::first()).await.unwrap().items;
         log.into_iter().map(|record| record.entry.action).collect::<Vec<_>>()
     };

@@ -1,20 +1,30 @@
 //! Accounts, admins and their sign-ins.
 
 use async_trait::async_trait;
-use respoke_core::admin::{Account, Admin, AdminSession};
-use respoke_core::audit::AuditEntry;
+use respoke_core::admin::{Account, Admin, AdminRole, AdminSession, SecondFactor};
+use respoke_core::audit::{Actor, AuditEntry};
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AccountId, AdminId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
-use respoke_core::ports::{AdminStore, StoreError};
+use respoke_core::ports::{AdminChange, AdminStore, Factor, NewPassword, NewSecondFactor, StoreError};
 use respoke_core::seal::{Entropy, SealKind};
-use respoke_core::secret::Secret;
-use rusqlite::{Row, params};
+use respoke_core::secret::{Secret, SecretHash};
+use respoke_core::totp::SealedTotp;
+use rusqlite::types::Type;
+use rusqlite::{Connection, Row, params};
+use uuid::Uuid;
 
 use super::rows::{Columns, Remembered, all, execute, number_of, one, remember, remembered};
+use super::writer::Write;
 use super::{SqliteStore, audit};
 
-const ADMIN: &str = "SELECT id, account_id, username, password_hash, created_at FROM admins";
+const ADMIN: &str =
+    "SELECT a.id, a.account_id, a.username, a.role, a.password_hash, a.created_at, f.sealed, f.last_step
+                     FROM admins a LEFT JOIN second_factors f ON f.admin_id = a.id";
+/// Whether admin ?1 can go as an owner: is none, or is not the account's last.
+const NOT_THE_LAST_OWNER: &str = "SELECT a.role != 0 OR EXISTS (
+    SELECT 1 FROM admins b WHERE b.account_id = a.account_id AND b.role = 0 AND b.id != a.id)
+    FROM admins a WHERE a.id = ?1";
 
 fn read_admin(row: &Row<'_>) -> rusqlite::Result<Admin> {
     let mut columns = Columns::of(row);
@@ -22,9 +32,63 @@ fn read_admin(row: &Row<'_>) -> rusqlite::Result<Admin> {
         id: columns.uuid_as(AdminId::from_uuid)?,
         account_id: columns.uuid_as(AccountId::from_uuid)?,
         username: columns.next()?,
+        role: read_role(&mut columns)?,
         password_hash: columns.next()?,
         created_at: columns.time()?,
+        second_factor: match columns.next::<Option<[u8; SealedTotp::LEN]>>()? {
+            Some(sealed) => Some(SecondFactor { sealed: SealedTotp::from_bytes(sealed), last_step: columns.next()? }),
+            None => None,
+        },
     })
+}
+
+fn read_role(columns: &mut Columns<'_>) -> rusqlite::Result<AdminRole> {
+    let code: i64 = columns.next()?;
+    AdminRole::from_code(code)
+        .ok_or_else(|| rusqlite::Error::FromSqlConversionFailure(0, Type::Integer, "no such role".into()))
+}
+
+/// Spends what proves a second factor. False: it is not good.
+fn spend(connection: &Connection, id: AdminId, proof: Factor) -> rusqlite::Result<bool> {
+    let id = id.uuid();
+    Ok(match proof {
+        Factor::None => {
+            one(connection, "SELECT 1 FROM second_factors WHERE admin_id = ?1", [id], |_| Ok(()))?.is_none()
+        }
+        Factor::Step(step) => {
+            let sql = "UPDATE second_factors SET last_step = ?2 WHERE admin_id = ?1 AND last_step < ?2";
+            execute(connection, sql, params![id, step])? == 1
+        }
+        Factor::Recovery(hash) => {
+            let sql = "DELETE FROM recovery_codes WHERE admin_id = ?1 AND hash = ?2";
+            execute(connection, sql, params![id, hash.as_bytes()])? == 1
+        }
+    })
+}
+
+fn remove_second_factor(connection: &Connection, id: AdminId) -> rusqlite::Result<()> {
+    execute(connection, "DELETE FROM second_factors WHERE admin_id = ?1", [id.uuid()])?;
+    execute(connection, "DELETE FROM recovery_codes WHERE admin_id = ?1", [id.uuid()])?;
+    Ok(())
+}
+
+/// Opens an admin session and returns its Admin-Token.
+fn open(
+    write: &Write<'_>,
+    id: Uuid,
+    entropy: Entropy,
+    at: Timestamp,
+    expires_at: Timestamp,
+) -> rusqlite::Result<(u64, Secret)> {
+    let sql = "SELECT coalesce(max(number), 0) + 1 FROM admin_sessions";
+    let number: u64 = write.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    let text = write.sealer.seal(SealKind::AdminSession, number, entropy);
+    execute(
+        write.connection,
+        "INSERT INTO admin_sessions (number, admin_id, hash, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![number, id, text.hash().as_bytes(), at.millis(), expires_at.millis()],
+    )?;
+    Ok((number, text))
 }
 
 #[async_trait]
@@ -64,6 +128,9 @@ impl AdminStore for SqliteStore {
                 }
                 for sql in [
                     "DELETE FROM admin_sessions WHERE admin_id IN (SELECT id FROM admins WHERE account_id = ?1)",
+                    "DELETE FROM second_factors WHERE admin_id IN (SELECT id FROM admins WHERE account_id = ?1)",
+                    "DELETE FROM recovery_codes WHERE admin_id IN (SELECT id FROM admins WHERE account_id = ?1)",
+                    "DELETE FROM setup_tokens WHERE admin_id IN (SELECT id FROM admins WHERE account_id = ?1)",
                     "DELETE FROM admins WHERE account_id = ?1",
                     "DELETE FROM secrets WHERE app_id IN (SELECT id FROM apps WHERE account_id = ?1)",
                     "DELETE FROM roles WHERE app_id IN (SELECT id FROM apps WHERE account_id = ?1)",
@@ -84,12 +151,13 @@ impl AdminStore for SqliteStore {
             .write(move |write| {
                 let added = execute(
                     write.connection,
-                    "INSERT INTO admins (id, account_id, username, password_hash, created_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+                    "INSERT INTO admins (id, account_id, username, role, password_hash, created_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
                     params![
                         admin.id.uuid(),
                         admin.account_id.uuid(),
                         admin.username,
+                        admin.role.code(),
                         admin.password_hash,
                         admin.created_at.millis()
                     ],
@@ -103,36 +171,163 @@ impl AdminStore for SqliteStore {
     }
 
     async fn admin_by_username(&self, username: &str) -> Result<Option<Admin>, StoreError> {
-        self.readers.read(|connection| one(connection, &format!("{ADMIN} WHERE username = ?1"), [username], read_admin))
+        self.readers
+            .read(|connection| one(connection, &format!("{ADMIN} WHERE a.username = ?1"), [username], read_admin))
     }
 
     async fn admins(&self) -> Result<Vec<Admin>, StoreError> {
-        self.readers.read(|connection| all(connection, &format!("{ADMIN} ORDER BY username"), [], read_admin))
+        self.readers.read(|connection| all(connection, &format!("{ADMIN} ORDER BY a.username"), [], read_admin))
     }
 
-    async fn set_admin_password(&self, id: AdminId, hash: String, entry: AuditEntry) -> Result<bool, StoreError> {
+    async fn admin(&self, id: AdminId) -> Result<Option<Admin>, StoreError> {
+        self.readers.read(|connection| one(connection, &format!("{ADMIN} WHERE a.id = ?1"), [id.uuid()], read_admin))
+    }
+
+    async fn set_admin_password(
+        &self,
+        id: AdminId,
+        password: NewPassword,
+        entry: AuditEntry,
+    ) -> Result<bool, StoreError> {
         self.writer
             .write(move |write| {
+                let (connection, uuid) = (write.connection, id.uuid());
                 let sql = "UPDATE admins SET password_hash = ?2 WHERE id = ?1";
-                if execute(write.connection, sql, params![id.uuid(), hash])? == 0 {
+                if execute(connection, sql, params![uuid, password.hash])? == 0 {
                     return Ok(false);
                 }
-                execute(write.connection, "DELETE FROM admin_sessions WHERE admin_id = ?1", [id.uuid()])?;
+                match &password.second_factor {
+                    Some(sealed) => {
+                        let sql = "UPDATE second_factors SET sealed = ?2 WHERE admin_id = ?1";
+                        execute(connection, sql, params![uuid, sealed.to_bytes()])?;
+                    }
+                    None => remove_second_factor(connection, id)?,
+                }
+                let sql = "DELETE FROM admin_sessions WHERE admin_id = ?1 AND number IS NOT ?2";
+                execute(connection, sql, params![uuid, password.keep_session])?;
+                execute(connection, "DELETE FROM setup_tokens WHERE admin_id = ?1", [uuid])?;
                 audit::insert(write, &entry)?;
                 Ok(true)
             })
             .await
     }
 
-    async fn delete_admin(&self, id: AdminId, entry: AuditEntry) -> Result<bool, StoreError> {
+    async fn set_admin_role(&self, id: AdminId, role: AdminRole, entry: AuditEntry) -> Result<AdminChange, StoreError> {
         self.writer
             .write(move |write| {
-                if execute(write.connection, "DELETE FROM admins WHERE id = ?1", [id.uuid()])? == 0 {
+                let free = one(write.connection, NOT_THE_LAST_OWNER, [id.uuid()], |row| row.get::<_, bool>(0))?;
+                match free {
+                    None => return Ok(AdminChange::Unknown),
+                    Some(false) if role != AdminRole::Owner => return Ok(AdminChange::LastOwner),
+                    Some(_) => {}
+                }
+                let sql = "UPDATE admins SET role = ?2 WHERE id = ?1";
+                execute(write.connection, sql, params![id.uuid(), role.code()])?;
+                audit::insert(write, &entry)?;
+                Ok(AdminChange::Done)
+            })
+            .await
+    }
+
+    async fn delete_admin(&self, id: AdminId, entry: AuditEntry) -> Result<AdminChange, StoreError> {
+        self.writer
+            .write(move |write| {
+                let uuid = id.uuid();
+                match one(write.connection, NOT_THE_LAST_OWNER, [uuid], |row| row.get::<_, bool>(0))? {
+                    None => return Ok(AdminChange::Unknown),
+                    Some(false) => return Ok(AdminChange::LastOwner),
+                    Some(true) => {}
+                }
+                execute(write.connection, "DELETE FROM admins WHERE id = ?1", [uuid])?;
+                execute(write.connection, "DELETE FROM admin_sessions WHERE admin_id = ?1", [uuid])?;
+                execute(write.connection, "DELETE FROM setup_tokens WHERE admin_id = ?1", [uuid])?;
+                remove_second_factor(write.connection, id)?;
+                audit::insert(write, &entry)?;
+                Ok(AdminChange::Done)
+            })
+            .await
+    }
+
+    async fn add_second_factor(
+        &self,
+        id: AdminId,
+        factor: NewSecondFactor,
+        entry: AuditEntry,
+    ) -> Result<bool, StoreError> {
+        self.writer
+            .write(move |write| {
+                let (connection, uuid) = (write.connection, id.uuid());
+                let added = execute(
+                    connection,
+                    "INSERT INTO second_factors (admin_id, sealed, last_step)
+                     SELECT id, ?3, ?4 FROM admins WHERE id = ?1 AND password_hash = ?2 ON CONFLICT DO NOTHING",
+                    params![uuid, factor.password_hash, factor.sealed.to_bytes(), factor.last_step],
+                )?;
+                if added == 0 {
                     return Ok(false);
                 }
-                execute(write.connection, "DELETE FROM admin_sessions WHERE admin_id = ?1", [id.uuid()])?;
+                for hash in &factor.recovery {
+                    let sql = "INSERT INTO recovery_codes (admin_id, hash) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+                    execute(connection, sql, params![uuid, hash.as_bytes()])?;
+                }
+                execute(connection, "DELETE FROM setup_tokens WHERE admin_id = ?1", [uuid])?;
                 audit::insert(write, &entry)?;
                 Ok(true)
+            })
+            .await
+    }
+
+    async fn remove_second_factor(&self, id: AdminId, proof: Factor, entry: AuditEntry) -> Result<bool, StoreError> {
+        self.writer
+            .write(move |write| {
+                if !spend(write.connection, id, proof)? {
+                    return Ok(false);
+                }
+                remove_second_factor(write.connection, id)?;
+                audit::insert(write, &entry)?;
+                Ok(true)
+            })
+            .await
+    }
+
+    async fn put_setup_token(&self, id: AdminId, hash: SecretHash, expires_at: Timestamp) -> Result<(), StoreError> {
+        self.writer
+            .write(move |write| {
+                execute(
+                    write.connection,
+                    "INSERT OR REPLACE INTO setup_tokens (admin_id, hash, expires_at) VALUES (?1, ?2, ?3)",
+                    params![id.uuid(), hash.as_bytes(), expires_at.millis()],
+                )?;
+                Ok(())
+            })
+            .await
+    }
+
+    async fn spend_setup_token(
+        &self,
+        hash: SecretHash,
+        entropy: Entropy,
+        expires_at: Timestamp,
+        mut entry: AuditEntry,
+    ) -> Result<Option<Secret>, StoreError> {
+        self.writer
+            .write(move |write| {
+                let connection = write.connection;
+                // There are as many as admins at most, so they need no index.
+                let sql = "SELECT s.admin_id, a.account_id, a.username
+                           FROM setup_tokens s JOIN admins a ON a.id = s.admin_id
+                           WHERE s.hash = ?1 AND s.expires_at > ?2";
+                let found = one(connection, sql, params![hash.as_bytes(), entry.at.millis()], |row| {
+                    Ok((row.get::<_, Uuid>(0)?, row.get::<_, Uuid>(1)?, row.get::<_, String>(2)?))
+                })?;
+                let Some((admin, account, username)) = found else { return Ok(None) };
+                execute(connection, "DELETE FROM setup_tokens WHERE admin_id = ?1", [admin])?;
+                let (_, text) = open(write, admin, entropy, entry.at, expires_at)?;
+                entry.actor = Actor::Admin(AdminId::from_uuid(admin));
+                entry.account_id = Some(AccountId::from_uuid(account));
+                entry.object = username;
+                audit::insert(write, &entry)?;
+                Ok(Some(text))
             })
             .await
     }
@@ -140,33 +335,32 @@ impl AdminStore for SqliteStore {
     async fn open_admin_session(
         &self,
         admin: &Admin,
+        proof: Factor,
         entropy: Entropy,
         expires_at: Timestamp,
         once: Option<IdempotencyKey>,
         entry: AuditEntry,
-    ) -> Result<Creation<Secret>, StoreError> {
-        let admin_id = admin.id;
+    ) -> Result<Option<Creation<Secret>>, StoreError> {
+        let (id, password_hash) = (admin.id, admin.password_hash.clone());
         self.writer
             .write(move |write| {
                 match remembered(write, once.as_ref())? {
                     Remembered::Nothing => {}
                     Remembered::Made(object) => {
                         let text = write.sealer.seal(SealKind::AdminSession, number_of(&object), entropy);
-                        return Ok(Creation::Repeated(text));
+                        return Ok(Some(Creation::Repeated(text)));
                     }
-                    Remembered::Otherwise => return Ok(Creation::KeyReused),
+                    Remembered::Otherwise => return Ok(Some(Creation::KeyReused)),
                 }
-                let sql = "SELECT coalesce(max(number), 0) + 1 FROM admin_sessions";
-                let number: u64 = write.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-                let text = write.sealer.seal(SealKind::AdminSession, number, entropy);
-                execute(
-                    write.connection,
-                    "INSERT INTO admin_sessions (number, admin_id, hash, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-                    params![number, admin_id.uuid(), text.hash().as_bytes(), entry.at.millis(), expires_at.millis()],
-                )?;
+                let sql = "SELECT 1 FROM admins WHERE id = ?1 AND password_hash = ?2";
+                let unchanged = one(write.connection, sql, params![id.uuid(), password_hash], |_| Ok(()))?.is_some();
+                if !unchanged || !spend(write.connection, id, proof)? {
+                    return Ok(None);
+                }
+                let (number, text) = open(write, id.uuid(), entropy, entry.at, expires_at)?;
                 remember(write, once.as_ref(), &number.to_be_bytes(), entry.at)?;
                 audit::insert(write, &entry)?;
-                Ok(Creation::Created(text))
+                Ok(Some(Creation::Created(text)))
             })
             .await
     }
@@ -175,7 +369,7 @@ impl AdminStore for SqliteStore {
         self.readers.read(|connection| {
             one(
                 connection,
-                "SELECT s.number, s.admin_id, a.account_id, s.hash, s.expires_at
+                "SELECT s.number, s.admin_id, a.account_id, a.role, s.hash, s.expires_at
                  FROM admin_sessions s JOIN admins a ON a.id = s.admin_id WHERE s.number = ?1 AND s.ended_at IS NULL",
                 [number],
                 |row| {
@@ -184,6 +378,7 @@ impl AdminStore for SqliteStore {
                         number: columns.next()?,
                         admin_id: columns.uuid_as(AdminId::from_uuid)?,
                         account_id: columns.uuid_as(AccountId::from_uuid)?,
+                        role: read_role(&mut columns)?,
                         hash: columns.hash()?,
                         expires_at: columns.time()?,
                     })
@@ -201,6 +396,16 @@ impl AdminStore for SqliteStore {
                     audit::insert(write, &entry)?;
                 }
                 Ok(ended)
+            })
+            .await
+    }
+
+    async fn end_admin_sessions(&self, id: AdminId, entry: AuditEntry) -> Result<(), StoreError> {
+        self.writer
+            .write(move |write| {
+                let sql = "UPDATE admin_sessions SET ended_at = ?2 WHERE admin_id = ?1 AND ended_at IS NULL";
+                execute(write.connection, sql, params![id.uuid(), entry.at.millis()])?;
+                audit::insert(write, &entry)
             })
             .await
     }

@@ -88,7 +88,8 @@ fn log(connection: &Connection, query: &AuditQuery, request: &PageRequest) -> ru
            AND (account_id = ?3 OR app_id IN (SELECT app_id FROM app_owners WHERE account_id = ?3)
                 OR (account_id IS NULL AND app_id IS NULL))
            AND (?4 IS NULL OR app_id = ?4) AND (?5 IS NULL OR action = ?5) AND (?6 IS NULL OR object = ?6)
-         ORDER BY number DESC LIMIT ?7",
+           AND (?7 IS NULL OR request_id = ?7)
+         ORDER BY number DESC LIMIT ?8",
         params![
             before,
             oldest,
@@ -96,6 +97,7 @@ fn log(connection: &Connection, query: &AuditQuery, request: &PageRequest) -> ru
             query.app_id.map(|id| id.uuid()),
             query.action.map(Action::code),
             query.object,
+            query.request_id.map(|id| id.uuid()),
             limit(request),
         ],
         read,

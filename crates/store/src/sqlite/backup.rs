@@ -38,6 +38,8 @@ const WITHDRAWALS: &[Action] = &[
     Action::AppDeleted,
     Action::AdminPasswordChanged,
     Action::AdminDeleted,
+    Action::AdminPasswordReset,
+    Action::AdminRoleChanged,
     Action::AccountDeleted,
 ];
 
@@ -216,6 +218,7 @@ fn end_everything(path: &Path, object: &str, at: Timestamp) -> rusqlite::Result<
         [],
     )?;
     transaction.execute("DELETE FROM admin_sessions", [])?;
+    transaction.execute("DELETE FROM setup_tokens", [])?;
     // A request repeated with its key would otherwise be answered with a token that was just ended.
     transaction.execute("DELETE FROM idempotency", [])?;
     transaction.execute(

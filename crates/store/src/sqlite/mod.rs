@@ -6,6 +6,7 @@ mod audit;
 mod backup;
 mod call_reports;
 mod endpoints;
+mod figures;
 mod leftovers;
 mod maintenance;
 mod messages;

@@ -10,6 +10,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0001_token_service.sql"),
     include_str!("schema/0002_issued_before.sql"),
     include_str!("schema/0003_hub.sql"),
+    include_str!("schema/0004_console.sql"),
 ];
 
 /// Brings the database to the present schema.
@@ -69,6 +70,18 @@ mod tests {
         migrate(&mut connection).unwrap();
         let expiry: i64 = connection.query_row("SELECT session_expiry FROM apps", [], |row| row.get(0)).unwrap();
         assert_eq!(expiry, 0);
+    }
+
+    #[test]
+    fn who_was_an_admin_before_there_were_roles_is_an_owner() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        connection
+            .execute_batch("PRAGMA user_version = 1; INSERT INTO admins VALUES (x'01', x'02', 'jo', '$', 0)")
+            .unwrap();
+        migrate(&mut connection).unwrap();
+        let role: i64 = connection.query_row("SELECT role FROM admins", [], |row| row.get(0)).unwrap();
+        assert_eq!(role, 0);
     }
 
     #[test]

@@ -23,6 +23,14 @@ pub struct ListRequest {
     pub action: Option<String>,
     /// Only this object.
     pub object: Option<String>,
+    /// Only what this request did.
+    pub request_id: Option<String>,
+    /// Only this status or class of them.
+    pub status: Option<String>,
+    /// Only this route.
+    pub route: Option<String>,
+    /// How the list is written.
+    pub format: Option<String>,
 }
 
 /// Which part of a list; for the API document alone.

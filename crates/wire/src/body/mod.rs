@@ -7,12 +7,14 @@
 //! Invariant: a secret leaves only through a field marked `serialize_with = "reveal"`.
 
 pub mod admin_sessions;
+pub mod admins;
 pub mod apps;
 pub mod audit;
 pub mod bans;
 pub mod call_debugs;
 pub mod connections;
 pub mod conversations;
+pub mod endpoints;
 pub mod groups;
 pub mod history;
 pub mod lists;
@@ -21,11 +23,13 @@ pub mod oauth;
 pub mod presence;
 pub mod problem;
 pub mod push_tokens;
+pub mod request_log;
 pub mod roles;
 pub mod secrets;
 pub mod session_tokens;
 pub mod sessions;
 pub mod signaling;
+pub mod stats;
 pub mod tokens;
 pub mod turn;
 

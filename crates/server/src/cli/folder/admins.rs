@@ -2,6 +2,7 @@
 //! login cannot make itself at home.
 
 use clap::{Args, Subcommand};
+use respoke_core::admin::AdminRole;
 use respoke_core::audit::{Action, Actor, AuditEntry};
 use respoke_core::id::{AccountId, RequestId};
 use respoke_core::ops::Broker;
@@ -19,10 +20,26 @@ pub(in crate::cli) enum Command {
     /// List the admins.
     List(Folder),
     /// Make an admin.
-    Create(WithPassword),
-    /// Set an admin's password and end the admin's logins.
+    Create {
+        #[command(flatten)]
+        admin: WithPassword,
+        /// What the admin may do: owner, developer or read-only.
+        #[arg(long, value_name = "ROLE", default_value = "owner", value_parser = role)]
+        role: AdminRole,
+    },
+    /// Give an admin another role. The last owner stays one.
+    Role {
+        /// The user name.
+        username: String,
+        /// What the admin may do: owner, developer or read-only.
+        #[arg(long, value_name = "ROLE", value_parser = role)]
+        role: AdminRole,
+        #[command(flatten)]
+        folder: Folder,
+    },
+    /// Set an admin's password, end the admin's logins and take the second factor away.
     Password(WithPassword),
-    /// Remove an admin and end the admin's logins. The last one stays.
+    /// Remove an admin and end the admin's logins. The last owner stays.
     Remove {
         /// The user name.
         username: String,
@@ -58,7 +75,14 @@ impl Command {
     pub(super) fn run(&self, out: &mut Output<'_>) -> Result<(), Failure> {
         match self {
             Self::List(folder) => list(folder, out),
-            Self::Create(admin) => create(admin, out),
+            Self::Create { admin, role } => create(admin, *role, out),
+            Self::Role { username, role, folder } => {
+                folder.with_broker(async |broker| Ok(broker.set_admin_role(username, *role).await?))?;
+                out.say(
+                    &json!({ "username": username, "role": role.word() }),
+                    format_args!("The admin {username} has the role {} now.", role.word()),
+                )
+            }
             Self::Password(admin) => password(admin, out),
             Self::Remove { username, folder } => {
                 folder.with_broker(async |broker| Ok(broker.delete_admin(username).await?))?;
@@ -69,6 +93,10 @@ impl Command {
     }
 }
 
+fn role(word: &str) -> Result<AdminRole, &'static str> {
+    AdminRole::parse(word).ok_or("it is owner, developer or read-only")
+}
+
 fn list(folder: &Folder, out: &mut Output<'_>) -> Result<(), Failure> {
     let admins = folder.with_broker(async |broker| Ok(broker.store().admins().await?))?;
     let admins: Vec<_> = admins
@@ -77,24 +105,34 @@ fn list(folder: &Folder, out: &mut Output<'_>) -> Result<(), Failure> {
             json!({
                 "id": admin.id.to_string(),
                 "username": admin.username,
+                "role": admin.role.word(),
                 "accountId": admin.account_id.to_string(),
                 "createdAt": admin.created_at.to_iso(),
             })
         })
         .collect();
-    out.list(&admins, &[("USER NAME", "username"), ("ID", "id"), ("ACCOUNT", "accountId"), ("CREATED", "createdAt")])
+    out.list(
+        &admins,
+        &[
+            ("USER NAME", "username"),
+            ("ROLE", "role"),
+            ("ID", "id"),
+            ("ACCOUNT", "accountId"),
+            ("CREATED", "createdAt"),
+        ],
+    )
 }
 
-fn create(admin: &WithPassword, out: &mut Output<'_>) -> Result<(), Failure> {
+fn create(admin: &WithPassword, role: AdminRole, out: &mut Output<'_>) -> Result<(), Failure> {
     admin.folder.database()?;
     let username = &admin.username;
     let password = admin.password.read(&format!("Password of the new admin {username}: "), Typed::Twice)?;
     let id = admin.folder.with_broker(async |broker| {
         let account = account(broker, None).await?;
-        Ok(broker.create_admin(account, username, password).await?)
+        Ok(broker.create_admin(account, username, password, role).await?)
     })?;
     out.say(
-        &json!({ "id": id.to_string(), "username": username }),
+        &json!({ "id": id.to_string(), "username": username, "role": role.word() }),
         format_args!("The admin {username} is made; sign in with `respoked login --username {username}`."),
     )
 }
@@ -106,7 +144,7 @@ fn password(admin: &WithPassword, out: &mut Output<'_>) -> Result<(), Failure> {
     admin.folder.with_broker(async |broker| Ok(broker.set_admin_password(username, password).await?))?;
     out.say(
         &json!({ "username": username }),
-        format_args!("The password of {username} is set, and the logins made with the old one are over."),
+        format_args!("The password of {username} is set, and the logins made with the old one are over, and a second factor is gone."),
     )
 }
 
@@ -200,6 +238,7 @@ mod tests {
             let request = respoke_core::ops::SignIn {
                 username: Some("jo".into()),
                 password: Some(respoke_core::secret::Secret::new(password.into())),
+                code: None,
             };
             runtime.block_on(server.sign_in(request, None, &respoke_core::ops::Context::internal()))
         };
@@ -211,8 +250,11 @@ mod tests {
         assert!(sign_in("correct horse").is_err());
         assert!(sign_in("battery staple").is_ok());
 
+        assert_eq!(admin(data.path(), &["role", "jo", "--role", "read-only"]).unwrap()["role"], "read-only");
+        assert_eq!(admin(data.path(), &["list"]).unwrap()[1]["role"], "read-only");
+        assert!(admin(data.path(), &["role", "admin", "--role", "developer"]).is_err(), "the last owner stays one");
+        assert!(admin(data.path(), &["remove", "admin"]).is_err(), "and stays");
         admin(data.path(), &["remove", "jo"]).unwrap();
-        assert!(admin(data.path(), &["remove", "admin"]).is_err(), "the last admin stays");
 
         let lock = run::lock_data_folder(data.path()).unwrap();
         assert!(admin(data.path(), &["delete-account", "--yes"]).is_err(), "not beside a running server");

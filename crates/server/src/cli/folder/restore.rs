@@ -225,7 +225,8 @@ mod tests {
     }
 
     async fn admin_login(broker: &Broker) -> Secret {
-        let request = SignIn { username: Some("admin".into()), password: Some(Secret::new("correct horse".into())) };
+        let request =
+            SignIn { username: Some("admin".into()), password: Some(Secret::new("correct horse".into())), code: None };
         broker.sign_in(request, None, &Context::internal()).await.unwrap()
     }
 
@@ -293,6 +294,7 @@ mod tests {
                     app_id: None,
                     action: Some(respoke_core::audit::Action::Restored),
                     object: None,
+                    request_id: None,
                 },
                 respoke_core::page::PageRequest::first(),
             )

@@ -29,6 +29,9 @@ pub(in crate::cli) struct Login {
     username: String,
     #[command(flatten)]
     password: PasswordSource,
+    /// The second factor's six digits, or a recovery code, of an admin who has a second factor.
+    #[arg(long, value_name = "CODE")]
+    code: Option<String>,
 }
 
 impl Login {
@@ -36,11 +39,12 @@ impl Login {
         let path = file()?;
         let password =
             self.password.read(&format!("Password of {} at {}: ", self.username, client.server()), Typed::Once)?;
-        let body = json!({ "username": self.username, "password": password.expose() });
+        // `null` is none.
+        let body = json!({ "username": self.username, "password": password.expose(), "code": self.code });
         let answer = client.post("/v1/admin-sessions", &body).map_err(|failure| match failure {
             // The advice to sign in is of no use here.
             Failure::Refused(mut problem) => {
-                problem.advice = None;
+                problem.advice = (problem.code() == "second_factor_required").then_some("give it with --code");
                 Failure::Refused(problem)
             }
             other => other,

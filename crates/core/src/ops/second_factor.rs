@@ -1,0 +1,181 @@
+//! `/v1/admins/me/totp`: an admin's second factor.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::{Broker, Caller, Context};
+use crate::admin::SecondFactor;
+use crate::audit::Action;
+use crate::id::AdminId;
+use crate::ports::{Factor, NewSecondFactor};
+use crate::refusal::Refusal;
+use crate::secret::Secret;
+use crate::totp::{RECOVERY_CODES, SealedTotp, TotpSecret, TypedCode, recovery_code};
+
+/// A second factor about to be taken up, shown once.
+#[derive(Clone, Debug)]
+pub struct TotpEnrolment {
+    /// The secret, to be typed into a device.
+    pub secret: Secret,
+    /// The same for a device that reads QR codes.
+    pub uri: Secret,
+}
+
+/// How long an enrolment waits for its first code.
+const PENDING_FOR: Duration = Duration::from_secs(600);
+/// Enrolments that wait at once; the oldest gives way.
+const PENDING_MAX: usize = 100;
+
+/// Enrolments that wait for their first code. In memory: who is cut off begins anew.
+#[derive(Default)]
+pub(super) struct Pending(Mutex<Vec<Enrolment>>);
+
+struct Enrolment {
+    admin_id: AdminId,
+    secret: TotpSecret,
+    sealed: SealedTotp,
+    /// What the password was hashed to when it sealed the secret.
+    password_hash: String,
+    since: Instant,
+}
+
+impl Pending {
+    fn put(&self, enrolment: Enrolment) {
+        let mut waiting = self.0.lock();
+        waiting.retain(|other| other.admin_id != enrolment.admin_id && other.since.elapsed() < PENDING_FOR);
+        if waiting.len() >= PENDING_MAX {
+            waiting.remove(0);
+        }
+        waiting.push(enrolment);
+    }
+
+    /// Looks at the enrolment of an admin.
+    fn look<T>(&self, id: AdminId, look: impl FnOnce(&Enrolment) -> T) -> Option<T> {
+        let waiting = self.0.lock();
+        waiting.iter().find(|other| other.admin_id == id && other.since.elapsed() < PENDING_FOR).map(look)
+    }
+
+    fn remove(&self, id: AdminId) {
+        self.0.lock().retain(|other| other.admin_id != id);
+    }
+}
+
+impl Broker {
+    /// Begins to take up a second factor. It is asked for once [`Broker::confirm_totp`] has seen a code of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::BadLogin`] if the password is wrong; [`Refusal::Conflict`] if there is a second factor already.
+    pub async fn enrol_totp(
+        &self,
+        caller: &Caller,
+        password: Secret,
+        context: &Context,
+    ) -> Result<TotpEnrolment, Refusal> {
+        let admin = self.prove_own(caller, password.clone(), context).await?;
+        if admin.second_factor.is_some() {
+            return Err(Refusal::Conflict("there is a second factor already; remove it first"));
+        }
+        let secret = TotpSecret::random();
+        let enrolment = TotpEnrolment { secret: secret.text(), uri: secret.uri(&admin.username) };
+        let (sealing, key) = (secret.clone(), password);
+        let sealed = self.in_background(move || sealing.seal(&key)).await?;
+        let (admin_id, password_hash) = (admin.id, admin.password_hash);
+        self.pending.put(Enrolment { admin_id, secret, sealed, password_hash, since: Instant::now() });
+        Ok(enrolment)
+    }
+
+    /// Takes the second factor up, and returns the recovery codes, which are shown this once.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::BadLogin`] for a wrong code; [`Refusal::Conflict`] if no enrolment waits for one.
+    pub async fn confirm_totp(
+        &self,
+        caller: &Caller,
+        code: &Secret,
+        context: &Context,
+    ) -> Result<Vec<Secret>, Refusal> {
+        const NONE_WAITS: Refusal = Refusal::Conflict("no enrolment waits for a code; begin with POST");
+        let admin = self.own_admin(caller).await?;
+        let now = self.now();
+        let waiting = self.pending.look(admin.id, |enrolment| {
+            let step = match TypedCode::read(code) {
+                TypedCode::Totp(code) => enrolment.secret.step_of(code.expose(), now),
+                TypedCode::Recovery(_) => None,
+            };
+            (step, enrolment.sealed.clone(), enrolment.password_hash.clone())
+        });
+        let (step, sealed, password_hash) = waiting.ok_or(NONE_WAITS)?;
+        let Some(last_step) = step else { return Err(self.failed_sign_in(context).await) };
+        let codes: Vec<Secret> = (0..RECOVERY_CODES).map(|_| recovery_code()).collect();
+        let recovery = codes.iter().map(|code| typed_recovery(code).hash()).collect();
+        let factor = NewSecondFactor { sealed, last_step, recovery, password_hash };
+        let audit = self.entry(context, caller, None, Action::SecondFactorAdded, &admin.username)?;
+        let added = self.store.add_second_factor(admin.id, factor, audit).await?;
+        self.pending.remove(admin.id);
+        // The password was changed meanwhile, or another enrolment was confirmed.
+        if added { Ok(codes) } else { Err(NONE_WAITS) }
+    }
+
+    /// Gives the second factor up.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::BadLogin`] if password or code is wrong; [`Refusal::NotFound`] if there is no second factor.
+    pub async fn remove_totp(
+        &self,
+        caller: &Caller,
+        password: Secret,
+        code: &Secret,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        let admin = self.prove_own(caller, password.clone(), context).await?;
+        let second = admin.second_factor.as_ref().ok_or(Refusal::NotFound("SecondFactors"))?;
+        let Some(factor) = self.check_code(second, password, code).await? else {
+            return Err(self.failed_sign_in(context).await);
+        };
+        let audit = self.entry(context, caller, None, Action::SecondFactorRemoved, &admin.username)?;
+        if self.store.remove_second_factor(admin.id, factor, audit).await? {
+            Ok(())
+        } else {
+            Err(self.failed_sign_in(context).await)
+        }
+    }
+
+    /// What a code that `password`'s owner typed is of. None: it is wrong; one that was used, only the store tells.
+    pub(super) async fn check_code(
+        &self,
+        second: &SecondFactor,
+        password: Secret,
+        code: &Secret,
+    ) -> Result<Option<Factor>, Refusal> {
+        match TypedCode::read(code) {
+            TypedCode::Recovery(code) => Ok(Some(Factor::Recovery(code.hash()))),
+            TypedCode::Totp(code) => {
+                let sealed = second.sealed.clone();
+                let secret = self.in_background(move || sealed.open(&password)).await?;
+                Ok(secret.step_of(code.expose(), self.now()).map(Factor::Step))
+            }
+        }
+    }
+
+    /// The second factor's secret, sealed with a new password.
+    pub(super) async fn reseal(
+        &self,
+        second: &SecondFactor,
+        present: Secret,
+        new: Secret,
+    ) -> Result<SealedTotp, Refusal> {
+        let sealed = second.sealed.clone();
+        self.in_background(move || sealed.open(&present)?.seal(&new)).await
+    }
+}
+
+/// A recovery code as it is hashed.
+fn typed_recovery(code: &Secret) -> Secret {
+    match TypedCode::read(code) {
+        TypedCode::Totp(text) | TypedCode::Recovery(text) => text,
+    }
+}

@@ -1,0 +1,129 @@
+//! The part of the store that holds accounts, admins, their sign-ins and their second factors.
+
+use async_trait::async_trait;
+
+use super::store::StoreError;
+use crate::admin::{Account, Admin, AdminRole, AdminSession};
+use crate::audit::AuditEntry;
+use crate::clock::Timestamp;
+use crate::id::{AccountId, AdminId};
+use crate::idempotency::{Creation, IdempotencyKey};
+use crate::seal::Entropy;
+use crate::secret::{Secret, SecretHash};
+use crate::totp::SealedTotp;
+
+/// Accounts, admins and their sign-ins.
+#[async_trait]
+pub trait AdminStore: Send + Sync {
+    /// The accounts, oldest first. There are few.
+    async fn accounts(&self) -> Result<Vec<Account>, StoreError>;
+    /// Adds an account.
+    async fn create_account(&self, account: Account) -> Result<(), StoreError>;
+    /// Removes an account with its admins and apps; what stood on them is over. False: there was none.
+    async fn delete_account(&self, id: AccountId, audit: AuditEntry) -> Result<bool, StoreError>;
+    /// Adds an admin. False: the user name is taken.
+    async fn create_admin(&self, admin: Admin, audit: AuditEntry) -> Result<bool, StoreError>;
+    /// The admin of that user name.
+    async fn admin_by_username(&self, username: &str) -> Result<Option<Admin>, StoreError>;
+    /// The admins, by user name.
+    async fn admins(&self) -> Result<Vec<Admin>, StoreError>;
+    /// The admin of that id.
+    async fn admin(&self, id: AdminId) -> Result<Option<Admin>, StoreError>;
+    /// Changes a password and ends the admin's sign-ins and setup token. False: no such admin.
+    async fn set_admin_password(
+        &self,
+        id: AdminId,
+        password: NewPassword,
+        audit: AuditEntry,
+    ) -> Result<bool, StoreError>;
+    /// Gives an admin another role.
+    async fn set_admin_role(&self, id: AdminId, role: AdminRole, audit: AuditEntry) -> Result<AdminChange, StoreError>;
+    /// Removes an admin and ends its sign-ins.
+    async fn delete_admin(&self, id: AdminId, audit: AuditEntry) -> Result<AdminChange, StoreError>;
+    /// Gives an admin a second factor and spends the setup token, which would go around it. False: the admin has one,
+    /// or the password is another by now, or there is no such admin.
+    async fn add_second_factor(
+        &self,
+        id: AdminId,
+        factor: NewSecondFactor,
+        audit: AuditEntry,
+    ) -> Result<bool, StoreError>;
+    /// Takes an admin's second factor away. False: `proof` is not good, as in [`Self::open_admin_session`].
+    async fn remove_second_factor(&self, id: AdminId, proof: Factor, audit: AuditEntry) -> Result<bool, StoreError>;
+    /// Keeps a token that signs an admin in once until `expires_at`, in the place of an earlier one.
+    async fn put_setup_token(&self, id: AdminId, hash: SecretHash, expires_at: Timestamp) -> Result<(), StoreError>;
+    /// Spends a setup token at `audit.at` and opens an admin session, both or neither; the audit row gets its admin.
+    /// None: there is no such token, or it is too old.
+    async fn spend_setup_token(
+        &self,
+        hash: SecretHash,
+        entropy: Entropy,
+        expires_at: Timestamp,
+        audit: AuditEntry,
+    ) -> Result<Option<Secret>, StoreError>;
+    /// Opens an admin session and returns its Admin-Token, spending `proof` in the same step.
+    ///
+    /// None: `proof` is not what the admin's second factor asks for, or was spent; or the admin is gone, or has another
+    /// password than `admin` had.
+    async fn open_admin_session(
+        &self,
+        admin: &Admin,
+        proof: Factor,
+        entropy: Entropy,
+        expires_at: Timestamp,
+        once: Option<IdempotencyKey>,
+        audit: AuditEntry,
+    ) -> Result<Option<Creation<Secret>>, StoreError>;
+    /// The admin session of that number, whatever its state. Sessions of removed admins are gone.
+    async fn admin_session(&self, number: u64) -> Result<Option<AdminSession>, StoreError>;
+    /// Ends an admin session. False: it was already over.
+    async fn end_admin_session(&self, number: u64, audit: AuditEntry) -> Result<bool, StoreError>;
+    /// Ends all sign-ins of an admin.
+    async fn end_admin_sessions(&self, id: AdminId, audit: AuditEntry) -> Result<(), StoreError>;
+}
+
+/// What came of a change of an admin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminChange {
+    /// It happened.
+    Done,
+    /// There is no such admin.
+    Unknown,
+    /// The account would be left without an owner; nothing was changed.
+    LastOwner,
+}
+
+/// A password to be set.
+#[derive(Clone, Debug)]
+pub struct NewPassword {
+    /// Its argon2id text.
+    pub hash: String,
+    /// The second factor's secret, sealed with it. None: the second factor goes, as nobody could open it any more.
+    pub second_factor: Option<SealedTotp>,
+    /// A sign-in that goes on.
+    pub keep_session: Option<u64>,
+}
+
+/// A second factor to be kept.
+#[derive(Clone, Debug)]
+pub struct NewSecondFactor {
+    /// The secret, sealed with the admin's password.
+    pub sealed: SealedTotp,
+    /// The time step of the code that proved it.
+    pub last_step: u64,
+    /// Hashes of the recovery codes.
+    pub recovery: Vec<SecretHash>,
+    /// What the password was hashed to that the secret is sealed with.
+    pub password_hash: String,
+}
+
+/// What proves a second factor.
+#[derive(Clone, Copy, Debug)]
+pub enum Factor {
+    /// Nothing: there is none.
+    None,
+    /// A code of that time step, which must be later than any before.
+    Step(u64),
+    /// A recovery code of that hash.
+    Recovery(SecretHash),
+}

@@ -1,0 +1,51 @@
+//! What an endpoint has on this node, and looking on at its frames.
+
+use std::sync::Arc;
+
+use respoke_core::event::Presence;
+use respoke_core::id::GroupName;
+use respoke_core::refusal::Refusal;
+
+use super::Asker;
+use crate::Hub;
+use crate::registry::Connection;
+use crate::tails::{OpenTail, Payloads};
+
+/// A live connection, and what it is in and says.
+#[derive(Clone, Debug)]
+pub struct ConnectionState {
+    /// The connection.
+    pub connection: Arc<Connection>,
+    /// Its groups, by name.
+    pub groups: Vec<GroupName>,
+    /// Its presence, if it said one.
+    pub presence: Option<Presence>,
+}
+
+impl Hub {
+    /// The live connections of the endpoint that the asker names.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Forbidden`] unless a backend asks; [`Refusal::Invalid`] if it names none.
+    pub async fn endpoint_state(&self, asker: &Asker<'_>) -> Result<Vec<ConnectionState>, Refusal> {
+        let app = self.broker.app_of(asker.caller, asker.app_id).await?;
+        let endpoint = asker.endpoint_id.as_ref().ok_or_else(|| Refusal::missing("endpointId"))?;
+        Ok(self.registry.states_of(app.id, endpoint))
+    }
+
+    /// Lets the asker look on at the frames of the endpoint that it names. With payloads the audit log is told.
+    ///
+    /// # Errors
+    ///
+    /// As [`Hub::endpoint_state`]; [`Refusal::Forbidden`] for a read-only admin who asks for payloads;
+    /// [`Refusal::LimitReached`].
+    pub async fn tail(&self, asker: &Asker<'_>, payloads: Payloads) -> Result<OpenTail, Refusal> {
+        let app = self.broker.app_of(asker.caller, asker.app_id).await?;
+        let endpoint = asker.endpoint_id.clone().ok_or_else(|| Refusal::missing("endpointId"))?;
+        if payloads == Payloads::Shown {
+            self.broker.note_tail(asker.caller, &app, &endpoint, asker.context).await?;
+        }
+        self.tails.open(app.id, endpoint, payloads)
+    }
+}

@@ -1,0 +1,199 @@
+//! `/v1/admins`: who administers the account, and what each does with the own sign-in.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::State;
+use respoke_core::admin::AdminRole;
+use respoke_core::id::AdminId;
+use respoke_core::ops::{AdminPatch, Caller, NewAdmin};
+use respoke_core::refusal::Refusal;
+use respoke_wire::body::Done;
+use respoke_wire::body::admins::{AdminView, ChangePassword, RecoveryCodes, Totp, TotpEnrolled, WriteAdmin};
+
+use super::answer::Answer;
+use super::{Api, given};
+use crate::call::{Call, Id, throttled};
+use crate::openapi::{Conflicts, Missing, Refused};
+use crate::problem::Problem;
+
+/// Lists the account's admins.
+#[utoipa::path(
+    get, path = "/v1/admins", tag = "Admins", operation_id = "listAdmins",
+    responses((status = 200, description = "All of them, by user name", body = Vec<AdminView>), Refused),
+    security(("Admin-Token" = []))
+)]
+pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Vec<AdminView>>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let admins = api.broker.list_admins(&caller).await?;
+    Ok(Answer(admins.into_iter().map(AdminView::from).collect()))
+}
+
+/// Makes an admin. Owners do.
+#[utoipa::path(
+    post, path = "/v1/admins", tag = "Admins", operation_id = "postAdmins",
+    request_body = WriteAdmin,
+    responses((status = 200, description = "The admin", body = AdminView), Refused, Conflicts),
+    security(("Admin-Token" = []))
+)]
+pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<AdminView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: WriteAdmin = call.read()?;
+    let role = role(body.role.as_deref())?;
+    let request = NewAdmin { username: body.username, password: body.password, role };
+    Ok(Answer(api.broker.add_admin(&caller, request, &call.context()).await?.into()))
+}
+
+/// Gives another admin a role, or a password in place of a lost one. Owners do.
+///
+/// A new password takes the second factor away and ends every sign-in of that admin.
+#[utoipa::path(
+    put, path = "/v1/admins/{id}", tag = "Admins", operation_id = "putAdmin",
+    params(("id" = String, Path, description = "The admin's `id`")),
+    request_body = WriteAdmin,
+    responses((status = 200, description = "The admin", body = AdminView), Refused, Missing, Conflicts),
+    security(("Admin-Token" = []))
+)]
+pub(super) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<AdminView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: WriteAdmin = call.read()?;
+    let patch = AdminPatch { role: role(body.role.as_deref())?, password: body.password };
+    Ok(Answer(api.broker.update_admin(&caller, admin_of_path(&id)?, patch, &call.context()).await?.into()))
+}
+
+/// Removes an admin and ends its sign-ins. Owners do; the last owner stays.
+#[utoipa::path(
+    delete, path = "/v1/admins/{id}", tag = "Admins", operation_id = "deleteAdmin",
+    params(("id" = String, Path, description = "The admin's `id`")),
+    responses((status = 200, description = "It is gone", body = Done), Refused, Missing, Conflicts),
+    security(("Admin-Token" = []))
+)]
+pub(super) async fn remove(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    api.broker.remove_admin(&caller, admin_of_path(&id)?, &call.context()).await?;
+    Ok(Answer(Done::SUCCESS))
+}
+
+/// Reads the admin who asks.
+#[utoipa::path(
+    get, path = "/v1/admins/me", tag = "Admins", operation_id = "getOwnAdmin",
+    responses((status = 200, description = "The admin", body = AdminView), Refused),
+    security(("Admin-Token" = []))
+)]
+pub(super) async fn read_own(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<AdminView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    Ok(Answer(api.broker.own_admin(&caller).await?.into()))
+}
+
+/// Changes the own password and ends every other sign-in.
+#[utoipa::path(
+    put, path = "/v1/admins/me/password", tag = "Admins", operation_id = "putOwnPassword",
+    request_body = ChangePassword,
+    responses((status = 200, description = "It is changed", body = Done), Refused),
+    security(("Admin-Token" = []))
+)]
+pub(super) async fn change_password(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: ChangePassword = call.read()?;
+    Refusal::require(&[("password", body.password.is_some()), ("newPassword", body.new_password.is_some())])?;
+    let present = body.password.ok_or_else(|| Refusal::missing("password"))?;
+    let new = body.new_password.ok_or_else(|| Refusal::missing("newPassword"))?;
+    let context = call.context();
+    guessing(&api, &call, &caller, api.broker.change_own_password(&caller, present, new, &context)).await?;
+    Ok(Answer(Done::SUCCESS))
+}
+
+/// Begins to take up a second factor. It is asked for from when `PUT` has seen a code of it.
+#[utoipa::path(
+    post, path = "/v1/admins/me/totp", tag = "Admins", operation_id = "postOwnTotp",
+    request_body = Totp,
+    responses((status = 200, description = "What the device needs; shown this once", body = TotpEnrolled), Refused, Conflicts),
+    security(("Admin-Token" = []))
+)]
+pub(super) async fn enrol(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<TotpEnrolled>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: Totp = call.read()?;
+    let password = body.password.ok_or_else(|| Refusal::missing("password"))?;
+    let context = call.context();
+    let enrolled = guessing(&api, &call, &caller, api.broker.enrol_totp(&caller, password, &context)).await?;
+    Ok(Answer(TotpEnrolled { secret: enrolled.secret, uri: enrolled.uri }))
+}
+
+/// Takes the second factor up, with a code of the device.
+#[utoipa::path(
+    put, path = "/v1/admins/me/totp", tag = "Admins", operation_id = "putOwnTotp",
+    request_body = Totp,
+    responses((status = 200, description = "Codes that stand in for the device; shown this once", body = RecoveryCodes), Refused, Conflicts),
+    security(("Admin-Token" = []))
+)]
+pub(super) async fn confirm(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<RecoveryCodes>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: Totp = call.read()?;
+    let code = body.code.ok_or_else(|| Refusal::missing("code"))?;
+    let context = call.context();
+    let recovery_codes = guessing(&api, &call, &caller, api.broker.confirm_totp(&caller, &code, &context)).await?;
+    Ok(Answer(RecoveryCodes { recovery_codes }))
+}
+
+/// Gives the second factor up.
+#[utoipa::path(
+    delete, path = "/v1/admins/me/totp", tag = "Admins", operation_id = "deleteOwnTotp",
+    request_body = Totp,
+    responses((status = 200, description = "It is not asked for any more", body = Done), Refused, Missing),
+    security(("Admin-Token" = []))
+)]
+pub(super) async fn give_up(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: Totp = call.read()?;
+    Refusal::require(&[("password", body.password.is_some()), ("code", body.code.is_some())])?;
+    let password = body.password.ok_or_else(|| Refusal::missing("password"))?;
+    let code = body.code.ok_or_else(|| Refusal::missing("code"))?;
+    let context = call.context();
+    guessing(&api, &call, &caller, api.broker.remove_totp(&caller, password, &code, &context)).await?;
+    Ok(Answer(Done::SUCCESS))
+}
+
+/// Does what a password or code has to be typed for once more. A wrong one is held against the admin like a wrong
+/// sign-in, so that who found a screen unlocked guesses no faster than others.
+pub(crate) async fn guessing<T>(
+    api: &Api,
+    call: &Call,
+    caller: &Caller,
+    attempt: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Problem> {
+    let username = api.broker.own_admin(caller).await?.username;
+    let claimed = api.throttle.try_password(call.address(), &username, Instant::now()).map_err(throttled)?;
+    let done = attempt.await;
+    match &done {
+        Ok(_) => claimed.succeeded(Instant::now()),
+        Err(Refusal::BadLogin) => drop(claimed),
+        Err(_) => claimed.not_decided(),
+    }
+    Ok(done?)
+}
+
+/// The id of a path. What is no id names no admin.
+fn admin_of_path(id: &str) -> Result<AdminId, Refusal> {
+    AdminId::parse(id).ok_or(Refusal::NotFound("Admins"))
+}
+
+fn role(word: Option<&str>) -> Result<Option<AdminRole>, Refusal> {
+    match given(word) {
+        None => Ok(None),
+        Some(word) => AdminRole::parse(word)
+            .map(Some)
+            .ok_or_else(|| Refusal::field("role", "must be owner, developer or read-only")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_is_one_of_three_words() {
+        assert_eq!(role(Some("read-only")).unwrap(), Some(AdminRole::ReadOnly));
+        assert_eq!(role(Some("")).unwrap(), None);
+        assert_eq!(role(Some("Owner")).unwrap_err().code(), "invalid");
+    }
+}

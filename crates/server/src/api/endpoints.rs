@@ -1,0 +1,206 @@
+//! `/v1/endpoints/{id}`: all that there is of an endpoint, and looking on at its frames.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+use respoke_core::admin::AdminRole;
+use respoke_core::id::AppId;
+use respoke_core::ops::{Caller, Credential};
+use respoke_core::page::PageRequest;
+use respoke_core::ports::ListFilter;
+use respoke_core::refusal::Refusal;
+use respoke_hub::ops::Asker;
+use respoke_hub::tails::{FrameKind, OpenTail, Payloads, TailedFrame};
+use respoke_wire::body::bans::BanView;
+use respoke_wire::body::endpoints::{AskTail, EndpointConnectionView, EndpointView, TailedFrameView};
+use respoke_wire::body::lists::{AppParams, ListRequest};
+
+use super::answer::Answer;
+use super::{Api, Named, connections, sessions};
+use crate::call::{Call, Id};
+use crate::openapi::{Missing, Refused};
+use crate::problem::Problem;
+
+/// Pages of outstanding tokens that are counted.
+const TOKEN_PAGES_MAX: usize = 10;
+/// Rows of the audit log shown of an endpoint.
+const AUDIT_ROWS: usize = 20;
+/// How often is looked whether who looks on still may. It also keeps the connection from seeming dead.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
+
+/// Reads all that there is of an endpoint: live connections with groups and presence, sessions, tokens, ban, history.
+#[utoipa::path(
+    get, path = "/v1/endpoints/{id}", tag = "Endpoints", operation_id = "getEndpoint",
+    params(("id" = String, Path, description = "The endpoint's id"), AppParams),
+    responses((status = 200, description = "The endpoint", body = EndpointView), Refused, Missing),
+    security(("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<EndpointView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let request: ListRequest = call.read()?;
+    let context = call.context();
+    let named = Named { app: request.app_id.as_deref(), endpoint: Some(&id), connection: None };
+    Ok(Answer(find(&api, &named.asker(&call, &caller, &context)?).await?))
+}
+
+/// The endpoint that `asker` names, for the API and for the console alike.
+pub(crate) async fn find(api: &Api, asker: &Asker<'_>) -> Result<EndpointView, Problem> {
+    let (broker, caller) = (&api.broker, asker.caller);
+    let app = broker.app_of(caller, asker.app_id).await?;
+    let endpoint = asker.endpoint_id.clone().ok_or_else(|| Refusal::missing("endpointId"))?;
+    let mut connections = Vec::new();
+    for state in api.hub.endpoint_state(asker).await? {
+        connections.push(EndpointConnectionView {
+            connection: connections::show(api, &state.connection).await?,
+            groups: state.groups,
+            presence: state.presence.into(),
+        });
+    }
+    let filter = ListFilter { endpoint_id: Some(endpoint.clone()), role_id: None };
+    let found = broker.list_sessions(caller, Some(app.id), filter.clone(), PageRequest::first()).await?;
+    let sessions = found.items.into_iter().map(|record| sessions::show(broker, record)).collect();
+    let (outstanding_tokens, more_tokens) = count_tokens(api, caller, app.id, filter).await?;
+    let ban = match broker.get_ban(caller, Some(app.id), endpoint.as_str()).await {
+        Ok(ban) => Some(BanView::from(ban)),
+        Err(Refusal::NotFound(_)) => None,
+        Err(refusal) => return Err(refusal.into()),
+    };
+    let page = PageRequest { limit: AUDIT_ROWS, after: None };
+    let object = Some(endpoint.as_str().to_owned());
+    let audit = broker.audit_log(caller, Some(app.id), None, object, None, page).await?;
+    let audit = audit.items.into_iter().map(Into::into).collect();
+    Ok(EndpointView {
+        id: endpoint,
+        app_id: app.id,
+        connections,
+        sessions,
+        outstanding_tokens,
+        more_tokens,
+        ban,
+        audit,
+    })
+}
+
+async fn count_tokens(api: &Api, caller: &Caller, app: AppId, filter: ListFilter) -> Result<(u64, bool), Refusal> {
+    let (mut count, mut page) = (0, PageRequest::first());
+    for _ in 0..TOKEN_PAGES_MAX {
+        let found = api.broker.list_tokens(caller, Some(app), filter.clone(), page.clone()).await?;
+        count += found.items.len() as u64;
+        page.after = found.next;
+        if page.after.is_none() {
+            return Ok((count, false));
+        }
+    }
+    Ok((count, true))
+}
+
+/// Lets look on, as server-sent events, while frames go to and from the endpoint's connections on this node.
+///
+/// Each event's data is a frame: what kind, which connection, sizes and ids. With `payloads`, which the audit log is
+/// told of, also what is said, except where credentials may be. At most 32 tails are open on a node.
+#[utoipa::path(
+    get, path = "/v1/endpoints/{id}/tail", tag = "Endpoints", operation_id = "tailEndpoint",
+    params(
+        ("id" = String, Path, description = "The endpoint's id"),
+        AppParams,
+        ("payloads" = Option<bool>, Query, description = "Whether what is said is shown"),
+    ),
+    responses((status = 200, description = "Frames, as they go", body = TailedFrameView, content_type = "text/event-stream"), Refused, Missing),
+    security(("App-Secret" = []), ("Admin-Token" = []))
+)]
+pub(super) async fn tail(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Response, Problem> {
+    let caller = call.authenticate(&api).await?;
+    if call.socket().is_some() {
+        // An answer over a socket has an end.
+        return Err(Refusal::Conflict("a tail is read over HTTP").into());
+    }
+    let request: AskTail = call.read()?;
+    let context = call.context();
+    let payloads = if request.payloads == Some(true) { Payloads::Shown } else { Payloads::Redacted };
+    let named = Named { app: request.app_id.as_deref(), endpoint: Some(&id), connection: None };
+    look_on(&api, &named.asker(&call, &caller, &context)?, call.shown_credential(), payloads).await
+}
+
+/// The frames of the endpoint that `asker` names, for as long as `credential` permits it.
+pub(crate) async fn look_on(
+    api: &Arc<Api>,
+    asker: &Asker<'_>,
+    credential: Credential,
+    payloads: Payloads,
+) -> Result<Response, Problem> {
+    let tail = api.hub.tail(asker, payloads).await?;
+    let looking = Looking { api: api.clone(), credential, payloads, tail };
+    let events = stream::unfold(looking, |mut looking| async move {
+        let text = looking.next().await?;
+        Some((Ok::<_, Infallible>(text), looking))
+    });
+    // The head goes out at once with the first of them.
+    let greeting = stream::iter([Ok(Bytes::from_static(b": looking on\n\n"))]);
+    let mut response = Response::new(Body::from_stream(greeting.chain(events)));
+    response.headers_mut().insert(CONTENT_TYPE, EVENT_STREAM);
+    Ok(response)
+}
+
+/// Somebody who looks on.
+struct Looking {
+    api: Arc<Api>,
+    credential: Credential,
+    payloads: Payloads,
+    tail: OpenTail,
+}
+
+impl Looking {
+    /// The next piece of the stream. None: it ends here.
+    async fn next(&mut self) -> Option<Bytes> {
+        match tokio::time::timeout(LOOK_AGAIN, self.tail.next()).await {
+            Ok(Some(frame)) => self.may_look_on().await.then(|| encode(frame)),
+            Ok(None) => None,
+            Err(_) => self.may_look_on().await.then(|| Bytes::from_static(b":\n\n")),
+        }
+    }
+
+    /// Whether the credential still permits what was begun with it.
+    async fn may_look_on(&self) -> bool {
+        let needed = match self.payloads {
+            Payloads::Shown => AdminRole::Developer,
+            Payloads::Redacted => AdminRole::ReadOnly,
+        };
+        match self.api.broker.authenticate(&self.credential, "").await {
+            Ok(caller) => caller.permit(needed).is_ok(),
+            Err(_) => false,
+        }
+    }
+}
+
+fn encode(frame: TailedFrame) -> Bytes {
+    let (direction, kind) = match frame.kind {
+        FrameKind::Event => ("out", "event"),
+        FrameKind::Request => ("in", "request"),
+        FrameKind::Answer => ("out", "answer"),
+    };
+    let view = TailedFrameView {
+        at: frame.at,
+        connection_id: frame.connection_id,
+        direction,
+        kind,
+        name: frame.name,
+        request_id: frame.request_id,
+        from: frame.from,
+        status: frame.status,
+        bytes: frame.bytes,
+        payload: frame.payload,
+        lost: frame.lost,
+    };
+    // Text and numbers always serialize, and JSON has no line breaks of its own.
+    let data = serde_json::to_string(&view).unwrap_or_default();
+    Bytes::from(format!("event: frame\ndata: {data}\n\n"))
+}

@@ -1,0 +1,61 @@
+//! What a form or a query says, field by field.
+
+use std::collections::BTreeSet;
+
+/// The fields of a form, in their order. It may hold passwords, so it is not printed.
+#[derive(Default)]
+pub(super) struct Form(Vec<(String, String)>);
+
+impl Form {
+    /// Reads `application/x-www-form-urlencoded` text; what is no such text has no fields.
+    pub(super) fn parse(text: &[u8]) -> Self {
+        Self(form_urlencoded::parse(text).into_owned().collect())
+    }
+
+    /// A field as it came; empty if it did not.
+    pub(super) fn raw(&self, name: &str) -> &str {
+        self.0.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value)
+    }
+
+    /// A field without the space around it.
+    pub(super) fn text(&self, name: &str) -> &str {
+        self.raw(name).trim()
+    }
+
+    /// A field that is not empty.
+    pub(super) fn given(&self, name: &str) -> Option<&str> {
+        Some(self.text(name)).filter(|text| !text.is_empty())
+    }
+
+    /// Whether a switch is on, or a button was the one pressed.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(field, _)| field == name)
+    }
+
+    /// The lines of a field that are not empty.
+    pub(super) fn lines(&self, name: &str) -> Vec<String> {
+        self.raw(name).lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// The numbers `n` of all fields `{stem}.{n}.…`, in order.
+    pub(super) fn rows(&self, stem: &str) -> BTreeSet<u32> {
+        let number = |name: &str| name.strip_prefix(stem)?.strip_prefix('.')?.split('.').next()?.parse().ok();
+        self.0.iter().filter_map(|(name, _)| number(name)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_read_as_browsers_send_them() {
+        let form =
+            Form::parse(b"name=+a%26b+&on=&lines=x%0D%0A%0D%0A+y&rule.10.publish=on&rule.2.pattern=*&rules.3.x=");
+        assert_eq!((form.raw("name"), form.text("name")), (" a&b ", "a&b"));
+        assert_eq!((form.given("on"), form.has("on"), form.has("off")), (None, true, false));
+        assert_eq!(form.lines("lines"), ["x", "y"]);
+        assert_eq!(form.rows("rule").into_iter().collect::<Vec<_>>(), [2, 10]);
+        assert_eq!(form.raw("absent"), "");
+    }
+}

@@ -1,0 +1,341 @@
+//! `/console/apps/{id}`: what an app is called, what it permits, its development mode, and its end.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use maud::{Markup, html};
+use respoke_core::app::{App, AppPatch, AppSettings, Limits, LimitsPatch, Rate, SessionExpiry};
+use respoke_core::id::AppId;
+use respoke_core::refusal::Refusal;
+
+use super::form::Form;
+use super::layout::{Errors, Tab, app_page, app_path, copyable, csrf, field, guarded, input, textarea};
+use super::visit::{Failure, Posted, Visit, see};
+use super::words::{duration, parse_duration, when};
+use crate::api::Api;
+use crate::call::Id;
+
+/// Limits of requests: their field and label.
+const RATES: [(&str, &str); 3] =
+    [("app", "Requests of the app"), ("endpoint", "Requests of one endpoint"), ("address", "Requests of one address")];
+/// Limits of what may be open at once.
+const COUNTS: [(&str, &str); 4] = [
+    ("connections", "Connections of the app"),
+    ("endpointConnections", "Connections of one endpoint"),
+    ("groupsPerConnection", "Groups of one connection"),
+    ("membersPerGroup", "Members of one group"),
+];
+
+/// The app that a page's path names.
+///
+/// # Errors
+///
+/// 404 also for an app that is not the admin's.
+pub(super) async fn app_of_path(visit: &Visit, id: &str) -> Result<Arc<App>, Failure> {
+    let id = AppId::parse(id).ok_or(Refusal::NotFound("Apps"))?;
+    Ok(visit.api.broker.get_app(&visit.caller, id).await?)
+}
+
+/// `GET`.
+pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> {
+    let app = app_of_path(&visit, &id).await?;
+    Ok(render(&visit, &app, &Fields::of(&app.settings), &Errors::default()))
+}
+
+/// `POST`: saves what the form says.
+pub(super) async fn save(State(api): State<Arc<Api>>, Id(id): Id, posted: Posted) -> Result<Response, Failure> {
+    let Posted { visit, form } = posted;
+    let app = app_of_path(&visit, &id).await?;
+    let fields = Fields::typed(&form);
+    let mut errors = Errors::default();
+    let mut patch = fields.patch(&mut errors);
+    leave_alone_what_stays(&mut patch.limits, &app.settings.limits);
+    if errors.is_empty() {
+        match api.broker.update_app(&visit.caller, app.id, patch, &visit.context()).await {
+            Ok(_) => return Ok(see(&format!("{}?done=saved", app_path(&app)))),
+            Err(refusal) => errors = Errors::of(refusal)?,
+        }
+    }
+    Ok(render(&visit, &app, &fields, &errors))
+}
+
+/// Takes the limits that stay as they are out of a change: only owners set limits, and others save the form as well.
+fn leave_alone_what_stays(change: &mut LimitsPatch, limits: &Limits) {
+    fn drop_same<T: PartialEq>(change: &mut Option<T>, present: &T) {
+        if change.as_ref() == Some(present) {
+            *change = None;
+        }
+    }
+    drop_same(&mut change.app, &limits.app);
+    drop_same(&mut change.endpoint, &limits.endpoint);
+    drop_same(&mut change.address, &limits.address);
+    drop_same(&mut change.connections, &limits.connections);
+    drop_same(&mut change.endpoint_connections, &limits.endpoint_connections);
+    drop_same(&mut change.groups_per_connection, &limits.groups_per_connection);
+    drop_same(&mut change.members_per_group, &limits.members_per_group);
+}
+
+/// `POST …/development`: switches development mode.
+pub(super) async fn development(State(api): State<Arc<Api>>, Id(id): Id, posted: Posted) -> Result<Response, Failure> {
+    let Posted { visit, form } = posted;
+    let app = app_of_path(&visit, &id).await?;
+    let on = form.text("on") == "true";
+    let patch = AppPatch { development_mode: Some(on), ..AppPatch::default() };
+    api.broker.update_app(&visit.caller, app.id, patch, &visit.context()).await?;
+    let word = if on { "development-on" } else { "development-off" };
+    Ok(see(&format!("{}?done={word}", app_path(&app))))
+}
+
+/// `POST …/delete`: deletes the app, if its name was typed.
+pub(super) async fn delete(State(api): State<Arc<Api>>, Id(id): Id, posted: Posted) -> Result<Response, Failure> {
+    let Posted { visit, form } = posted;
+    let app = app_of_path(&visit, &id).await?;
+    if form.text("confirm") != app.settings.name.trim() {
+        let mut errors = Errors::default();
+        errors.add("confirm", "The name that was typed is not the app's.");
+        return Ok(render(&visit, &app, &Fields::of(&app.settings), &errors));
+    }
+    api.broker.delete_app(&visit.caller, app.id, &visit.context()).await?;
+    Ok(see("/console/apps?done=app-deleted"))
+}
+
+/// The form's fields as text, so that what was typed stands there again when it is refused.
+struct Fields {
+    name: String,
+    description: String,
+    domains: String,
+    ttl_max: String,
+    activation: String,
+    expiry: SessionExpiry,
+    rates: [(String, String); 3],
+    counts: [String; 4],
+}
+
+impl Fields {
+    fn of(settings: &AppSettings) -> Self {
+        let AppSettings { name, description, permitted_domains, ttl_secs_max, activation_secs, .. } = settings;
+        let Limits {
+            app,
+            endpoint,
+            address,
+            connections,
+            endpoint_connections,
+            groups_per_connection,
+            members_per_group,
+        } = settings.limits;
+        let text = |number: Option<u32>| number.map_or_else(String::new, |number| number.to_string());
+        let rate = |rate: Option<Rate>| (text(rate.map(|rate| rate.per_second)), text(rate.map(|rate| rate.burst)));
+        Self {
+            name: name.clone(),
+            description: description.clone(),
+            domains: permitted_domains.as_ref().map(|domains| domains.join("\n")).unwrap_or_default(),
+            ttl_max: duration(*ttl_secs_max),
+            activation: duration(*activation_secs),
+            expiry: settings.session_expiry,
+            rates: [rate(app), rate(endpoint), rate(address)],
+            counts: [connections, endpoint_connections, groups_per_connection, members_per_group].map(text),
+        }
+    }
+
+    fn typed(form: &Form) -> Self {
+        let text = |name: &str| form.text(name).to_owned();
+        Self {
+            name: text("name"),
+            description: text("description"),
+            domains: form.lines("domains").join("\n"),
+            ttl_max: text("maxTtl"),
+            activation: text("activationWindow"),
+            expiry: if form.text("sessionExpiry") == "keep" { SessionExpiry::Keep } else { SessionExpiry::End },
+            rates: RATES.map(|(name, _)| (text(&format!("{name}.perSecond")), text(&format!("{name}.burst")))),
+            counts: COUNTS.map(|(name, _)| text(name)),
+        }
+    }
+
+    /// The change; what cannot be read is noted in `errors`. Bounds are the operation's business.
+    fn patch(&self, errors: &mut Errors) -> AppPatch {
+        let mut secs = |text: &str, field: &str, label: &str| {
+            let secs = parse_duration(text);
+            if secs.is_none() {
+                errors.add(field, &format!("{label} is a length of time such as 90s, 5m, 24h or 7d."));
+            }
+            secs
+        };
+        let ttl_secs_max = secs(&self.ttl_max, "maxTtl", "The longest life of a session");
+        let activation_secs = secs(&self.activation, "activationWindow", "The time to redeem a token");
+        let mut number = |text: &str, label: &str| -> Option<u32> {
+            let number = (!text.is_empty()).then(|| text.replace([',', ' '], "").parse());
+            if let Some(Err(_)) = number {
+                errors.add(label, &format!("{label}: “{text}” is not a whole number."));
+            }
+            number?.ok()
+        };
+        let mut rates = RATES.iter().zip(&self.rates).map(|((_, label), (per_second, burst))| {
+            let (per_second, burst) = (number(per_second, label), number(burst, label));
+            let rate = per_second.or(burst)?;
+            Some(Rate { per_second: per_second.unwrap_or(rate), burst: burst.unwrap_or(rate) })
+        });
+        let [app, endpoint, address] = [rates.next(), rates.next(), rates.next()];
+        drop(rates);
+        let mut counts = COUNTS.iter().zip(&self.counts).map(|((_, label), count)| number(count, label));
+        let [connections, endpoint_connections, groups_per_connection, members_per_group] =
+            [counts.next(), counts.next(), counts.next(), counts.next()];
+        drop(counts);
+        let domains: Vec<_> = self.domains.lines().map(str::to_owned).collect();
+        AppPatch {
+            name: Some(self.name.clone()),
+            description: Some(self.description.clone()),
+            development_mode: None,
+            permitted_domains: Some((!domains.is_empty()).then_some(domains)),
+            ttl_secs_max,
+            activation_secs,
+            session_expiry: Some(self.expiry),
+            limits: LimitsPatch {
+                app,
+                endpoint,
+                address,
+                connections,
+                endpoint_connections,
+                groups_per_connection,
+                members_per_group,
+            },
+        }
+    }
+}
+
+fn render(visit: &Visit, app: &App, fields: &Fields, errors: &Errors) -> Response {
+    let now = visit.now();
+    let body = html! {
+        (errors.summary())
+        section.card {
+            h2 { "App id" }
+            p { "Names the app in clients and requests. It is no secret." }
+            p { (copyable("the App id", &app.id.to_string())) }
+            p.quiet { "Created " (when(app.created_at, now)) ", last changed " (when(app.updated_at, now)) "." }
+        }
+        form.card method="post" action=(app_path(app)) { (csrf(visit)) (settings(fields)) button.primary { "Save" } }
+        (development_card(visit, app))
+        (delete_card(visit, app))
+    };
+    app_page(visit, app, Tab::General, errors.status(), &body)
+}
+
+fn settings(fields: &Fields) -> Markup {
+    html! {
+        h2 { "Settings" }
+        (input("name", "Name", &fields.name, ""))
+        (textarea("description", "Description", &fields.description, ""))
+        (textarea("domains", "Permitted domains", &fields.domains,
+            "Pages of which hosts may use the app, one a line; *.example.com covers every subdomain. Empty: all."))
+        h3 { "Sessions" }
+        div.columns {
+            (input("maxTtl", "Longest life", &fields.ttl_max, "From 1m to 30d."))
+            (input("activationWindow", "Time to redeem a token", &fields.activation, "From 10s to 1d."))
+            (field("sessionExpiry", "Sockets after that", "When a session's time is over.", &html! {
+                select id="sessionExpiry" name="sessionExpiry" aria-describedby="sessionExpiry-hint" {
+                    option value="end" selected[fields.expiry == SessionExpiry::End] { "are closed" }
+                    option value="keep" selected[fields.expiry == SessionExpiry::Keep] { "stay until they drop" }
+                }
+            }))
+        }
+        h3 { "Limits" }
+        p.hint { "Leave a field empty for no limit. Only owners change limits." }
+        div.columns {
+            @for ((name, label), (per_second, burst)) in RATES.iter().zip(&fields.rates) {
+                fieldset.pair {
+                    legend { (label) }
+                    (input(&format!("{name}.perSecond"), "A second", per_second, ""))
+                    (input(&format!("{name}.burst"), "At once", burst, ""))
+                }
+            }
+        }
+        div.columns {
+            @for ((name, label), count) in COUNTS.iter().zip(&fields.counts) { (input(name, label, count, "")) }
+        }
+    }
+}
+
+fn development_card(visit: &Visit, app: &App) -> Markup {
+    let action = format!("{}/development", app_path(app));
+    html! {
+        section.card id="development" {
+            h2 { "Development mode" }
+            @if app.settings.development_mode {
+                p { "It is on: clients mint their own tokens with the App id alone, as whichever endpoint they like." }
+                form method="post" action=(action) {
+                    (csrf(visit)) input type="hidden" name="on" value="false"; button.primary { "Switch it off" }
+                }
+            } @else {
+                p {
+                    "It is off: tokens are minted by your backend with an App-Secret. In development mode clients mint their \
+                     own with the App id alone, which is handy before there is a backend and open to everybody."
+                }
+                (guarded("Switch it on…", &html! {
+                    p { "From then on " strong { "anybody who knows the App id" } " can act as any endpoint of this app." }
+                    form method="post" action=(action) {
+                        (csrf(visit)) input type="hidden" name="on" value="true"; button.danger { "Switch development mode on" }
+                    }
+                }))
+            }
+        }
+    }
+}
+
+fn delete_card(visit: &Visit, app: &App) -> Markup {
+    html! {
+        section.card {
+            h2 { "Delete this app" }
+            p {
+                "Its secrets, roles and bans are removed; its tokens and sessions are over at once, and connected clients \
+                 are cut off. There is no way back but a backup."
+            }
+            (guarded("Delete…", &html! {
+                form method="post" action={ (app_path(app)) "/delete" } {
+                    (csrf(visit))
+                    (input("confirm", &format!("Type “{}” to confirm", app.settings.name), "", ""))
+                    button.danger { "Delete the app for good" }
+                }
+            }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_come_back_as_they_are_shown() {
+        let mut settings = AppSettings::named("n".into());
+        settings.permitted_domains = Some(vec!["a.test".into(), "*.b.test".into()]);
+        settings.limits.app = None;
+        settings.session_expiry = SessionExpiry::Keep;
+        let mut errors = Errors::default();
+        let mut again = AppSettings::named(String::new());
+        Fields::of(&settings).patch(&mut errors).apply(&mut again);
+        assert!(errors.is_empty());
+        assert_eq!(again, settings);
+    }
+
+    #[test]
+    fn only_changed_limits_are_sent_on() {
+        let settings = AppSettings::named("n".into());
+        let mut fields = Fields::of(&settings);
+        fields.counts[0] = "7".into();
+        let mut patch = fields.patch(&mut Errors::default());
+        leave_alone_what_stays(&mut patch.limits, &settings.limits);
+        assert_eq!(patch.limits, LimitsPatch { connections: Some(Some(7)), ..LimitsPatch::default() });
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let form = Form::parse(b"name=x&maxTtl=soon&activationWindow=5m&app.perSecond=1,000&connections=many");
+        let mut errors = Errors::default();
+        let patch = Fields::typed(&form).patch(&mut errors);
+        let shown = errors.summary().into_string();
+        assert!(shown.contains("longest life") && shown.contains("“many”") && !shown.contains("redeem"), "{shown}");
+        assert_eq!(patch.limits.app, Some(Some(Rate { per_second: 1_000, burst: 1_000 })));
+        assert_eq!(patch.limits.endpoint, Some(None));
+        assert_eq!(patch.permitted_domains, Some(None));
+    }
+}

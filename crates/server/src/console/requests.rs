@@ -1,0 +1,112 @@
+//! `/console/requests`: the last requests this server answered, and the same as JSON lines.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::CONTENT_DISPOSITION;
+use maud::{Markup, html};
+use respoke_core::page::PageRequest;
+use respoke_wire::body::lists::ListRequest;
+use respoke_wire::body::request_log::RequestView;
+
+use super::apps::ROWS;
+use super::form::Form;
+use super::layout::{
+    Section, answer, app_choice, empty, field, follow, input, link, live, more, page as console_page, short, table,
+};
+use super::visit::{Failure, Visit};
+use super::words::{took, when};
+use crate::api::{Api, find_requests};
+
+const PATH: &str = "/console/requests";
+/// What the address may ask for.
+const FILTERS: [&str; 4] = ["app", "endpoint", "status", "request"];
+/// Statuses to choose from.
+const STATUSES: [(&str, &str); 5] =
+    [("", "Any"), ("2xx", "2xx: done"), ("4xx", "4xx: refused"), ("429", "429: too many"), ("5xx", "5xx: failed")];
+
+/// The list that the address asks for, as `/v1/request-log` takes it; as lines it is everything.
+fn asked(form: &Form, lines: bool) -> ListRequest {
+    let text = |name: &str| form.given(name).map(str::to_owned);
+    ListRequest {
+        limit: (!lines).then_some(ROWS as u64),
+        cursor: text("cursor").filter(|_| !lines),
+        app_id: text("app"),
+        endpoint_id: text("endpoint"),
+        status: text("status"),
+        request_id: text("request"),
+        format: lines.then(|| "jsonl".to_owned()),
+        ..ListRequest::default()
+    }
+}
+
+/// `GET`: for htmx the list alone.
+pub(super) async fn page(State(api): State<Arc<Api>>, visit: Visit) -> Result<Response, Failure> {
+    let form = visit.query();
+    let found = find_requests(&api, &visit.caller, &asked(&form, false)).await?.into_page();
+    let query = FILTERS.map(|name| (name, form.text(name)));
+    let list = html! {
+        @if found.items.is_empty() {
+            (empty("No request matches.", &html! {
+                "The last requests are kept in memory, so a restart forgets them. Loosen the filters, or look into "
+                a href="/console/audit" { "the audit log" } "."
+            }))
+        } @else {
+            (table("Requests", &["When", "Request", "Status", "Took", "Asked by", "Endpoint", "Address", "Id"], &html! {
+                @for request in &found.items { (show(&visit, request)) }
+            }))
+            (more(PATH, &query, found.next.as_deref()))
+        }
+    };
+    let list = live(&link(PATH, &query, form.given("cursor")), &list);
+    if visit.is_partial() {
+        return Ok(answer(StatusCode::OK, list));
+    }
+    let apps = api.broker.list_apps(&visit.caller, PageRequest::first()).await?.items;
+    let body = html! {
+        h1 { "Requests" }
+        p { "What this server answered of late, newest first. Neither queries nor bodies are kept." }
+        form.filter method="get" action=(PATH) {
+            (app_choice(&apps, form.text("app")))
+            (input("endpoint", "Endpoint", form.text("endpoint"), ""))
+            (field("status", "Status", "", &html! {
+                select id="status" name="status" {
+                    @for (value, label) in STATUSES { option value=(value) selected[value == form.text("status")] { (label) } }
+                }
+            }))
+            (input("request", "Request id", form.text("request"), ""))
+            button { "Search" }
+            a.button href=(link("/console/requests.jsonl", &query, None)) download { "Export" }
+            (follow())
+        }
+        (list)
+    };
+    Ok(console_page(&visit, Section::Requests, "Requests", &body))
+}
+
+fn show(visit: &Visit, request: &RequestView) -> Markup {
+    let (id, failed) = (request.request_id.to_string(), request.status >= 400);
+    html! {
+        tr {
+            td { (when(request.at, visit.now())) }
+            td.whole { code { (request.method) " " (request.route) } @if request.over_socket { " " span.tag { "socket" } } }
+            td.whole {
+                span.tag.warn[failed] { (request.status) }
+                @if let Some(code) = request.code { " " code { (code) } }
+            }
+            td.whole { (took(request.took_micros)) }
+            td { (request.caller) }
+            td { @if let Some(endpoint) = &request.endpoint_id { (endpoint) } }
+            td { (request.address) }
+            td { a href=(link("/console/audit", &[("request", &id)], None)) { (short(&id)) } }
+        }
+    }
+}
+
+/// `GET /console/requests.jsonl`: what is kept and matches, as `/v1/request-log` gives it.
+pub(super) async fn export(State(api): State<Arc<Api>>, visit: Visit) -> Result<Response, Failure> {
+    let lines = find_requests(&api, &visit.caller, &asked(&visit.query(), true)).await?;
+    Ok(([(CONTENT_DISPOSITION, "attachment; filename=\"requests.jsonl\"")], lines).into_response())
+}

@@ -1,0 +1,304 @@
+//! Who looks at a page: the admin behind the cookie; and whether a form comes from one of our own pages.
+//!
+//! Invariant: a handler that changes something takes a [`Posted`], and none can be had without the check.
+//! Invariant: the cookie's Admin-Token opens pages only; the API does not look at cookies.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse, Redirect, Response};
+use http::header::{COOKIE, HOST, LOCATION, ORIGIN};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use respoke_core::admin::AdminRole;
+use respoke_core::clock::Timestamp;
+use respoke_core::id::{AppId, EndpointId};
+use respoke_core::ops::{Caller, Context, Credential};
+use respoke_core::refusal::Refusal;
+use respoke_core::secret::{Secret, SecretHash};
+use respoke_hub::ops::Asker;
+
+use super::form::Form;
+use crate::api::Api;
+use crate::call::Call;
+use crate::problem::Problem;
+
+const NAME: &str = "respoked_console";
+/// The form field that shows that a form comes from a page of the same sign-in.
+pub(super) const CSRF: &str = "csrf";
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// What htmx sends with each of its requests.
+const HX_REQUEST: HeaderName = HeaderName::from_static("hx-request");
+/// Where htmx is to send the browser.
+const HX_REDIRECT: HeaderName = HeaderName::from_static("hx-redirect");
+
+/// An admin looking at a page.
+pub(super) struct Visit {
+    pub(super) api: Arc<Api>,
+    pub(super) call: Call,
+    pub(super) caller: Caller,
+    token: Secret,
+}
+
+/// An admin who sent one of our forms.
+pub(super) struct Posted {
+    pub(super) visit: Visit,
+    pub(super) form: Form,
+}
+
+/// Why there is no page.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nobody is signed in.
+    SignIn {
+        /// Where to come back to.
+        from: String,
+        /// Whether a part of a page was asked for.
+        partial: bool,
+    },
+    /// Anything else; the door makes a page of it.
+    Problem(Problem),
+}
+
+impl<T: Into<Problem>> From<T> for Failure {
+    fn from(problem: T) -> Self {
+        Self::Problem(problem.into())
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Problem(problem) => problem.into_response(),
+            Self::SignIn { from, partial } => {
+                let query = form_urlencoded::Serializer::new(String::new()).append_pair("next", &from).finish();
+                let target = HeaderValue::try_from(format!("/console/sign-in?{query}"));
+                let target = target.unwrap_or(HeaderValue::from_static("/console/sign-in"));
+                if partial {
+                    (StatusCode::UNAUTHORIZED, [(HX_REDIRECT, target)]).into_response()
+                } else {
+                    (StatusCode::SEE_OTHER, [(LOCATION, target)]).into_response()
+                }
+            }
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Api>> for Visit {
+    type Rejection = Failure;
+
+    /// Like [`Call`], a handler's last argument.
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Failure> {
+        let call = match Call::from_request_parts(parts, api).await {
+            Ok(call) => call,
+            Err(never) => match never {},
+        };
+        let partial = call.headers().contains_key(HX_REQUEST);
+        let from = if parts.method == http::Method::GET && !partial {
+            call.uri().path_and_query().map_or_else(String::new, ToString::to_string)
+        } else {
+            // A form cannot be sent again by coming back, and a part of a page is no page.
+            "/console".to_owned()
+        };
+        let Some(token) = cookie(call.headers()) else { return Err(Failure::SignIn { from, partial }) };
+        match call.authenticate_visit(api, &token).await {
+            Ok(caller) => Ok(Self { api: api.clone(), call, caller, token }),
+            Err(Refusal::Unauthenticated) => Err(Failure::SignIn { from, partial }),
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Api>> for Posted {
+    type Rejection = Failure;
+
+    /// Like [`Call`], a handler's last argument.
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Failure> {
+        let visit = Visit::from_request_parts(parts, api).await?;
+        check_own_page(visit.call.headers())?;
+        let form = Form::parse(visit.call.body());
+        // Compared as hashes, which takes the same time whatever is shown.
+        if SecretHash::of(form.raw(CSRF).as_bytes()) != SecretHash::of(visit.csrf().as_bytes()) {
+            return Err(foreign().into());
+        }
+        Ok(Self { visit, form })
+    }
+}
+
+impl Visit {
+    /// What forms of this sign-in carry. It is derived from the Admin-Token, which no other page can read.
+    pub(super) fn csrf(&self) -> String {
+        csrf_of(&self.token)
+    }
+
+    /// Whether the admin's role may do what `needed` may; for what a page offers. It is the operation that decides.
+    pub(super) fn may(&self, needed: AdminRole) -> bool {
+        self.caller.permit(needed).is_ok()
+    }
+
+    /// What the visit stands on, for what goes on after the answer began.
+    pub(super) fn credential(&self) -> Credential {
+        Credential::AdminToken(self.token.clone())
+    }
+
+    pub(super) fn context(&self) -> Context {
+        self.call.context()
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.api.broker.now()
+    }
+
+    /// This server as the browser reaches it.
+    pub(super) fn base_url(&self) -> String {
+        let scheme = if self.call.is_encrypted() { "https" } else { "http" };
+        let host = self.call.headers().get(HOST).and_then(|host| host.to_str().ok());
+        let host = host.or_else(|| self.call.uri().authority().map(http::uri::Authority::as_str));
+        format!("{scheme}://{}", host.unwrap_or("localhost"))
+    }
+
+    /// What the address says after its question mark.
+    pub(super) fn query(&self) -> Form {
+        Form::parse(self.call.uri().query().unwrap_or_default().as_bytes())
+    }
+
+    /// Whether htmx asks, for a part of the page.
+    pub(super) fn is_partial(&self) -> bool {
+        self.call.headers().contains_key(HX_REQUEST)
+    }
+
+    /// The admin, as the hub's operations take who asks.
+    pub(super) fn asker<'a>(&'a self, context: &'a Context, app: AppId, endpoint: Option<EndpointId>) -> Asker<'a> {
+        self.call.concerns(app, endpoint.as_ref());
+        Asker {
+            caller: &self.caller,
+            socket: None,
+            context,
+            app_id: Some(app),
+            endpoint_id: endpoint,
+            connection_id: None,
+        }
+    }
+}
+
+fn csrf_of(token: &Secret) -> String {
+    // Sessions keep the plain hash of their token; this is another.
+    let text = Secret::new(format!("console form {}", token.expose()));
+    data_encoding::BASE64URL_NOPAD.encode(text.hash().as_bytes())
+}
+
+/// The page that follows a form.
+pub(super) fn see(path: &str) -> Response {
+    Redirect::to(path).into_response()
+}
+
+/// The same for a form that htmx may have sent: it would follow by itself, inside the page.
+pub(super) fn see_from(headers: &HeaderMap, path: &str) -> Response {
+    match HeaderValue::try_from(path) {
+        Ok(target) if headers.contains_key(HX_REQUEST) => [(HX_REDIRECT, target)].into_response(),
+        _ => see(path),
+    }
+}
+
+/// Refuses a form that another site's page sent, or that nobody says the origin of.
+///
+/// # Errors
+///
+/// 403.
+///
+/// # Source
+///
+/// Fetch Metadata Request Headers (W3C), which browsers send over TLS and to the own machine; `Origin` everywhere.
+pub(super) fn check_own_page(headers: &HeaderMap) -> Result<(), Problem> {
+    let own = match (headers.get(SEC_FETCH_SITE), headers.get(ORIGIN), headers.get(HOST)) {
+        (Some(site), _, _) => site == "same-origin",
+        (None, Some(origin), Some(host)) => {
+            let origin = origin.to_str().unwrap_or_default();
+            origin.split_once("://").is_some_and(|(_, authority)| authority.as_bytes() == host.as_bytes())
+        }
+        (None, _, _) => false,
+    };
+    if own { Ok(()) } else { Err(foreign()) }
+}
+
+fn foreign() -> Problem {
+    Refusal::Forbidden("this form was not sent from this console, or the sign-in has changed; load the page again")
+        .into()
+}
+
+fn cookie(headers: &HeaderMap) -> Option<Secret> {
+    let values = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    let pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut found = pairs.filter(|(name, value)| *name == NAME && !value.is_empty()).map(|(_, value)| value);
+    found.next().map(|value| Secret::new(value.to_owned()))
+}
+
+/// The `Set-Cookie` that keeps an Admin-Token until the browser closes; none takes it away.
+pub(super) fn set_cookie(token: Option<&Secret>, encrypted: bool) -> Result<HeaderValue, Problem> {
+    let (value, age) = token.map_or(("", "; Max-Age=0"), |token| (token.expose(), ""));
+    let secure = if encrypted { "; Secure" } else { "" };
+    let cookie = format!("{NAME}={value}; Path=/console; HttpOnly; SameSite=Strict{secure}{age}");
+    let mut cookie = HeaderValue::try_from(cookie).map_err(Problem::internal)?;
+    cookie.set_sensitive(true);
+    Ok(cookie)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pairs = pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        pairs.collect()
+    }
+
+    #[test]
+    fn the_cookie_is_found_among_others() {
+        let found = |value| cookie(&headers(&[("cookie", value)])).map(|secret| secret.expose().to_owned());
+        assert_eq!(found("a=b; respoked_console=T; c=d").as_deref(), Some("T"));
+        assert_eq!(found("respoked_console=T").as_deref(), Some("T"));
+        for value in ["", "respoked_console=", "respoked_console", "xrespoked_console=T", "a=respoked_console=T"] {
+            assert_eq!(found(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn the_cookie_is_for_our_pages_alone() {
+        let token = Secret::new("T".into());
+        let set = set_cookie(Some(&token), true).unwrap();
+        assert_eq!(set, "respoked_console=T; Path=/console; HttpOnly; SameSite=Strict; Secure");
+        assert!(!format!("{set:?}").contains('T'), "it is not printed");
+        assert_eq!(
+            set_cookie(None, false).unwrap(),
+            "respoked_console=; Path=/console; HttpOnly; SameSite=Strict; Max-Age=0"
+        );
+    }
+
+    #[test]
+    fn forms_of_other_pages_are_refused() {
+        let own = |pairs: &[_]| check_own_page(&headers(pairs)).is_ok();
+        assert!(own(&[("sec-fetch-site", "same-origin")]));
+        assert!(own(&[("origin", "http://h:1"), ("host", "h:1")]));
+        for pairs in [
+            &[][..],
+            &[("host", "h:1")],
+            &[("sec-fetch-site", "cross-site")],
+            &[("sec-fetch-site", "same-site")],
+            &[("sec-fetch-site", "none")],
+            &[("sec-fetch-site", "cross-site"), ("origin", "http://h:1"), ("host", "h:1")],
+            &[("origin", "http://evil"), ("host", "h:1")],
+            &[("origin", "null"), ("host", "null")],
+            &[("origin", "http://h"), ("host", "h:1")],
+        ] {
+            assert!(!own(pairs), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_forms_mark_belongs_to_one_sign_in_and_does_not_tell_it() {
+        let (one, other) = (Secret::new("ONE".into()), Secret::new("OTHER".into()));
+        assert_eq!(csrf_of(&one), csrf_of(&one));
+        assert_ne!(csrf_of(&one), csrf_of(&other));
+        assert_ne!(csrf_of(&one), data_encoding::BASE64URL_NOPAD.encode(one.hash().as_bytes()));
+    }
+}

@@ -1,0 +1,318 @@
+//! Figures over time: counted as requests are answered, put together once a minute.
+//!
+//! Counting a request takes a shared lock and a few relaxed additions. The last hour is kept here by the minute; the
+//! store keeps longer stretches, for which it gets one small write a minute. What was counted since the last minute is
+//! lost if the process is killed.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use respoke_core::clock::Timestamp;
+use respoke_core::figures::{Figures, LATENCY_CLASSES, latency_class, start_of};
+use respoke_core::id::AppId;
+use respoke_core::ops::Broker;
+use respoke_hub::Hub;
+use tokio_util::sync::CancellationToken;
+
+use crate::problem::CODES;
+use crate::watch::Watch;
+
+/// Seconds of the stretches that are kept here.
+pub(crate) const MINUTE_SECS: i64 = 60;
+/// For how long.
+pub(crate) const HOUR_SECS: i64 = 3_600;
+/// How many they are.
+const MINUTES_KEPT: usize = 60;
+/// Apps counted by themselves at once; further ones are counted in the whole only, until a minute passes in which one of
+/// these does nothing.
+const APPS_MAX: usize = 500;
+/// How often is looked whether the minute is over.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What happened, apart from a request being answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Minted,
+    Redeemed,
+    Message,
+    Publication,
+    Signal,
+    TurnCredentials,
+}
+
+const EVENTS: usize = 6;
+
+impl Event {
+    /// What a request did that was answered with 200.
+    fn of(method: &str, route: &str) -> Option<Self> {
+        match (method, route) {
+            ("POST" | "PUT", "/v1/tokens") => Some(Self::Minted),
+            ("POST", "/v1/session-tokens" | "/v1/appauthsessions") => Some(Self::Redeemed),
+            ("POST", "/v1/messages") => Some(Self::Message),
+            ("POST", "/v1/groups/{id}/publish" | "/v1/channels/{id}/publish") => Some(Self::Publication),
+            ("POST", "/v1/signaling") => Some(Self::Signal),
+            _ => None,
+        }
+    }
+}
+
+/// What is counted, and has not been put together.
+struct Counters {
+    requests: AtomicU64,
+    events: [AtomicU64; EVENTS],
+    /// In the order of [`CODES`].
+    refused: Box<[AtomicU64]>,
+    latencies: [AtomicU64; LATENCY_CLASSES],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            requests: AtomicU64::new(0),
+            events: [const { AtomicU64::new(0) }; EVENTS],
+            refused: CODES.iter().map(|_| AtomicU64::new(0)).collect(),
+            latencies: [const { AtomicU64::new(0) }; LATENCY_CLASSES],
+        }
+    }
+}
+
+impl Counters {
+    fn count(&self, event: Option<Event>, refused: Option<usize>, class: usize) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.latencies[class].fetch_add(1, Ordering::Relaxed);
+        if let Some(event) = event {
+            self.happened(event);
+        }
+        if let Some(code) = refused {
+            self.refused[code].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn happened(&self, event: Event) {
+        self.events[event as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was counted; `read` says whether it is then counted anew.
+    fn figures(&self, read: impl Fn(&AtomicU64) -> u64) -> Figures {
+        let event = |event: Event| read(&self.events[event as usize]);
+        let refused: BTreeMap<_, _> = CODES
+            .iter()
+            .zip(self.refused.iter())
+            .map(|(code, count)| (code.code.to_owned(), read(count)))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        let requests = read(&self.requests);
+        let latencies: Vec<u64> = self.latencies.iter().map(&read).collect();
+        Figures {
+            requests,
+            minted: event(Event::Minted),
+            redeemed: event(Event::Redeemed),
+            messages: event(Event::Message),
+            publications: event(Event::Publication),
+            signals: event(Event::Signal),
+            turn_credentials: event(Event::TurnCredentials),
+            refused,
+            latencies: if latencies.iter().any(|count| *count > 0) { latencies } else { Vec::new() },
+            connections: 0,
+            sessions: 0,
+        }
+    }
+
+    fn peek(&self) -> Figures {
+        self.figures(|count| count.load(Ordering::Relaxed))
+    }
+
+    fn take(&self) -> Figures {
+        self.figures(|count| count.swap(0, Ordering::Relaxed))
+    }
+}
+
+/// One minute that is over.
+struct Minute {
+    at: Timestamp,
+    figures: HashMap<Option<AppId>, Figures>,
+}
+
+/// Figures of this node, over time.
+pub(crate) struct Tally {
+    whole: Counters,
+    apps: RwLock<HashMap<AppId, Counters>>,
+    /// The beginning of the present minute, in milliseconds since the epoch.
+    since: AtomicI64,
+    recent: Mutex<VecDeque<Minute>>,
+}
+
+impl Tally {
+    pub(crate) fn new(now: Timestamp) -> Self {
+        Self {
+            whole: Counters::default(),
+            apps: RwLock::default(),
+            since: AtomicI64::new(start_of(now, MINUTE_SECS).millis()),
+            recent: Mutex::default(),
+        }
+    }
+
+    /// Counts an answered request.
+    pub(crate) fn answered(
+        &self,
+        app: Option<AppId>,
+        (method, route): (&str, &str),
+        status: u16,
+        code: Option<&'static str>,
+        took: Duration,
+    ) {
+        let event = if status == 200 { Event::of(method, route) } else { None };
+        let refused = code.and_then(|code| CODES.iter().position(|listed| listed.code == code));
+        let class = latency_class(u64::try_from(took.as_micros()).unwrap_or(u64::MAX >> 1));
+        self.whole.count(event, refused, class);
+        self.of_app(app, |counters| counters.count(event, refused, class));
+    }
+
+    /// Counts TURN credentials that were given.
+    pub(crate) fn turn_credentials(&self, app: Option<AppId>) {
+        self.whole.happened(Event::TurnCredentials);
+        self.of_app(app, |counters| counters.happened(Event::TurnCredentials));
+    }
+
+    fn of_app(&self, app: Option<AppId>, count: impl Fn(&Counters)) {
+        let Some(app) = app else { return };
+        if let Some(counters) = self.apps.read().get(&app) {
+            return count(counters);
+        }
+        let mut apps = self.apps.write();
+        if apps.len() < APPS_MAX || apps.contains_key(&app) {
+            count(apps.entry(app).or_default());
+        }
+    }
+
+    /// What was counted since the present minute began, and when that was.
+    pub(crate) fn present(&self, app: Option<AppId>) -> (Timestamp, Figures) {
+        let figures = match app {
+            None => self.whole.peek(),
+            Some(app) => self.apps.read().get(&app).map(Counters::peek).unwrap_or_default(),
+        };
+        (Timestamp::from_millis(self.since.load(Ordering::Relaxed)), figures)
+    }
+
+    /// The minutes before the present one, oldest first; those in which nothing happened are left out.
+    pub(crate) fn minutes(&self, app: Option<AppId>) -> Vec<(Timestamp, Figures)> {
+        let recent = self.recent.lock();
+        recent.iter().filter_map(|minute| Some((minute.at, minute.figures.get(&app)?.clone()))).collect()
+    }
+
+    /// Ends the present minute and begins another at `now`; says what was counted in it.
+    fn turn_minute(
+        &self,
+        now: Timestamp,
+        sessions: u64,
+        connections: impl Fn(Option<AppId>) -> u64,
+    ) -> (Timestamp, Vec<(Option<AppId>, Figures)>) {
+        let since = self.since.swap(start_of(now, MINUTE_SECS).millis(), Ordering::Relaxed);
+        let at = Timestamp::from_millis(since);
+        let mut counted = vec![(None, Figures { sessions, connections: connections(None), ..self.whole.take() })];
+        // Nobody counts while the lock is held, so that nothing is counted into counters that go.
+        self.apps.write().retain(|app, counters| {
+            let figures = Figures { connections: connections(Some(*app)), ..counters.take() };
+            let active = figures != Figures::default();
+            if active {
+                counted.push((Some(*app), figures));
+            }
+            active
+        });
+        let mut recent = self.recent.lock();
+        if recent.len() >= MINUTES_KEPT {
+            recent.pop_front();
+        }
+        recent.push_back(Minute { at, figures: counted.iter().cloned().collect() });
+        (at, counted)
+    }
+}
+
+/// Puts figures together minute by minute until `stop`, and what is left then.
+pub(crate) async fn keep(watch: Arc<Watch>, broker: Arc<Broker>, hub: Arc<Hub>, stop: CancellationToken) {
+    loop {
+        let stopped = tokio::select! {
+            biased;
+            () = stop.cancelled() => true,
+            () = tokio::time::sleep(LOOK_AGAIN) => false,
+        };
+        let now = broker.now();
+        let (since, _) = watch.tally.present(None);
+        if !stopped && start_of(now, MINUTE_SECS) == since {
+            continue;
+        }
+        let sessions = u64::try_from(watch.metrics.sessions_live.get()).unwrap_or(0);
+        let connections = |app: Option<AppId>| match app {
+            None => hub.view().counts.connections as u64,
+            Some(app) => hub.connection_count(app) as u64,
+        };
+        let (at, counted) = watch.tally.turn_minute(now, sessions, connections);
+        if let Err(error) = broker.store().add_figures(at, counted).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the figures of a minute could not be kept");
+        }
+        if stopped {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn answered(tally: &Tally, app: Option<AppId>, route: &str, status: u16, code: Option<&'static str>) {
+        tally.answered(app, ("POST", route), status, code, Duration::from_millis(1));
+    }
+
+    #[test]
+    fn what_happens_is_counted_for_its_app_and_for_the_whole() {
+        let tally = Tally::new(NOW);
+        let (one, two) = (AppId::random(), AppId::random());
+        answered(&tally, Some(one), "/v1/tokens", 200, None);
+        answered(&tally, Some(one), "/v1/tokens", 403, Some("forbidden"));
+        answered(&tally, Some(two), "/v1/groups/{id}/publish", 200, None);
+        answered(&tally, None, "/v1/session-tokens", 401, Some("token_refused"));
+        tally.turn_credentials(Some(two));
+        let (since, whole) = tally.present(None);
+        assert_eq!(since, start_of(NOW, 60));
+        assert_eq!((whole.requests, whole.minted, whole.publications, whole.turn_credentials), (4, 1, 1, 1));
+        assert_eq!(whole.refused, BTreeMap::from([("forbidden".into(), 1), ("token_refused".into(), 1)]));
+        assert_eq!(whole.latencies.iter().sum::<u64>(), 4);
+        let (_, own) = tally.present(Some(one));
+        assert_eq!((own.requests, own.minted, own.redeemed), (2, 1, 0));
+        assert_eq!(tally.present(Some(AppId::random())).1, Figures::default());
+    }
+
+    #[test]
+    fn a_minute_ends_and_is_kept_for_an_hour() {
+        let tally = Tally::new(NOW);
+        let app = AppId::random();
+        answered(&tally, Some(app), "/v1/messages", 200, None);
+        let connections = |app: Option<AppId>| if app.is_none() { 7 } else { 0 };
+        let (at, counted) = tally.turn_minute(NOW.plus_secs(60), 3, connections);
+        assert_eq!((at, counted.len()), (start_of(NOW, 60), 2));
+        assert_eq!((counted[0].1.connections, counted[0].1.sessions, counted[1].1.messages), (7, 3, 1));
+        assert_eq!(tally.present(Some(app)).1, Figures::default());
+        for nth in 2..=61 {
+            let (_, counted) = tally.turn_minute(NOW.plus_secs(nth * 60), 0, |_| 0);
+            assert_eq!(counted.len(), 1, "an app that does nothing is not carried along");
+        }
+        assert_eq!(tally.minutes(None).len(), MINUTES_KEPT);
+        assert!(tally.minutes(Some(app)).is_empty() && tally.apps.read().is_empty());
+    }
+
+    #[test]
+    fn only_so_many_apps_are_counted_by_themselves() {
+        let tally = Tally::new(NOW);
+        for _ in 0..=APPS_MAX {
+            answered(&tally, Some(AppId::random()), "/v1/tokens", 200, None);
+        }
+        assert_eq!(tally.apps.read().len(), APPS_MAX);
+        assert_eq!(tally.present(None).1.minted, APPS_MAX as u64 + 1);
+    }
+}

@@ -1,0 +1,81 @@
+//! What the server remembers of the requests it answered: figures for Prometheus, figures over time, the last requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use respoke_core::clock::Clock;
+use respoke_core::id::{AppId, EndpointId, RequestId};
+
+use crate::call::Facts;
+use crate::metrics::Metrics;
+use crate::problem::Problem;
+use crate::request_log::{RequestEntry, RequestLog};
+use crate::tally::Tally;
+
+/// Whose request it was, or whom it was about.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Subject {
+    pub(crate) app_id: Option<AppId>,
+    pub(crate) endpoint_id: Option<EndpointId>,
+}
+
+/// An answer on its way out.
+pub(crate) struct Answered<'a> {
+    pub(crate) request_id: RequestId,
+    pub(crate) method: &'static str,
+    /// None: the request was refused before it was read.
+    pub(crate) facts: Option<&'a Facts>,
+    pub(crate) address: std::net::IpAddr,
+    pub(crate) status: u16,
+    pub(crate) problem: Option<&'a Problem>,
+    pub(crate) took: Duration,
+}
+
+/// Everything that is remembered.
+pub(crate) struct Watch {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) requests: RequestLog,
+    pub(crate) tally: Tally,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch").finish_non_exhaustive()
+    }
+}
+
+impl Watch {
+    /// Remembers the last `requests_max` requests.
+    pub(crate) fn new(metrics: Arc<Metrics>, requests_max: usize, clock: Arc<dyn Clock>) -> Self {
+        Self { metrics, requests: RequestLog::new(requests_max), tally: Tally::new(clock.now()), clock }
+    }
+
+    /// Notes an answer. `route` is its template, or says that there is none.
+    pub(crate) fn note(&self, answered: &Answered<'_>, route: &str) {
+        let Answered { request_id, method, facts, address, status, problem, took } = answered;
+        let code = problem.map(Problem::code);
+        self.metrics.answered(route, method, *status, *took, code);
+        let Subject { app_id, endpoint_id } = facts.map(Facts::subject).unwrap_or_default();
+        self.tally.answered(app_id, (method, route), *status, code, *took);
+        // Looking at the console is not kept: pages that follow what happens would push out what is looked for.
+        if !self.requests.is_on() || (*method == "GET" && route.starts_with("/console")) {
+            return;
+        }
+        self.requests.add(RequestEntry {
+            number: 0,
+            at: self.clock.now(),
+            request_id: *request_id,
+            app_id,
+            endpoint_id,
+            caller: facts.map_or("anonymous", Facts::caller),
+            method,
+            route: facts.and_then(|facts| facts.route.get()).cloned(),
+            status: *status,
+            code,
+            took_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            address: *address,
+            over_socket: facts.is_some_and(|facts| facts.socket.is_some()),
+        });
+    }
+}

@@ -1,0 +1,114 @@
+//! `/console`, without a browser: the cookie, and the pages that are refused.
+
+use crate::harness::{Answer, Client, PASSWORD, Process, Server, data_folder, note_secret};
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+fn sign_in(client: &Client, password: &str) -> Answer {
+    let form = format!("username=admin&password={password}&next=/console/audit");
+    let request = client.post("/console/sign-in").header("Content-Type", FORM);
+    request.header("Sec-Fetch-Site", "same-origin").raw(form.as_bytes())
+}
+
+/// The cookie of a sign-in, as a browser would send it back.
+fn cookie(answer: &Answer) -> String {
+    let set = answer.header("set-cookie").unwrap();
+    let cookie = set.split(';').next().unwrap().to_owned();
+    note_secret(cookie.split_once('=').unwrap().1);
+    cookie
+}
+
+#[test]
+fn the_printed_link_signs_in_once() {
+    let (data, _folder) = data_folder();
+    let process = Process::spawn(&data, &[]);
+    let (link, _) = process.greeting.split_once("signs you in").unwrap();
+    let (address, token) = link.trim().rsplit_once('#').unwrap();
+    note_secret(token);
+    let path = address.rsplit_once(&process.url).unwrap().1;
+    let page = process.get(path).call();
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let begin = |site: &str| {
+        let request = process.post(path).header("Content-Type", FORM).header("Sec-Fetch-Site", site);
+        request.raw(format!("token={token}").as_bytes())
+    };
+    assert_eq!(begin("cross-site").status, 403);
+    let cookie = cookie(&begin("same-origin"));
+    assert_eq!(process.get("/console/apps").header("Cookie", &cookie).call().status, 200);
+    let again = begin("same-origin");
+    assert_eq!((again.status, again.header("set-cookie")), (401, None));
+}
+
+#[test]
+fn a_sign_in_leads_on_to_the_page_that_was_asked_for() {
+    let server = Server::start();
+    let asked = server.get("/console/audit?action=app.created").call();
+    assert_eq!(asked.status, 303);
+    assert_eq!(asked.header("location"), Some("/console/sign-in?next=%2Fconsole%2Faudit%3Faction%3Dapp.created"));
+    let answer = sign_in(&server, PASSWORD);
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/console/audit")));
+    let set = answer.header("set-cookie").unwrap();
+    assert!(set.ends_with("; Path=/console; HttpOnly; SameSite=Strict"), "{set}");
+    let cookie = cookie(&answer);
+    let page = server.get("/console/audit").header("Cookie", &cookie).call();
+    assert_eq!(page.status, 200);
+    assert!(page.text.contains("admin.signed_in") && page.text.contains("app.created"));
+    server.clock.advance_secs(12 * 3_600);
+    assert_eq!(server.get("/console/audit").header("Cookie", &cookie).call().status, 303, "the sign-in has ended");
+}
+
+#[test]
+fn behind_a_proxy_with_tls_the_cookie_is_never_sent_without() {
+    let server = Server::start_with(|config| config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()]);
+    let form = format!("username=admin&password={PASSWORD}");
+    let request = server.post("/console/sign-in").header("Content-Type", FORM).header("X-Forwarded-Proto", "https");
+    let answer = request.header("Sec-Fetch-Site", "same-origin").raw(form.as_bytes());
+    cookie(&answer);
+    assert!(answer.header("set-cookie").unwrap().contains("; Secure"));
+    let server = Server::start();
+    let request = server.post("/console/sign-in").header("Content-Type", FORM).header("X-Forwarded-Proto", "https");
+    let answer = request.header("Sec-Fetch-Site", "same-origin").raw(form.as_bytes());
+    cookie(&answer);
+    assert!(!answer.header("set-cookie").unwrap().contains("; Secure"), "anybody can say so");
+}
+
+#[test]
+fn wrong_passwords_count_together_with_those_of_the_api() {
+    let server = Server::start();
+    for _ in 0..3 {
+        assert_eq!(sign_in(&server, "CANARY-wrong").status, 401);
+        let body = serde_json::json!({"username": "admin", "password": "CANARY-wrong"});
+        server.post("/v1/admin-sessions").send(body);
+    }
+    let throttled = sign_in(&server, PASSWORD);
+    assert_eq!(throttled.status, 429);
+    assert!(throttled.text.contains("Too many attempts") && throttled.header("set-cookie").is_none());
+}
+
+#[test]
+fn a_refusal_is_a_page() {
+    let server = Server::start();
+    for (path, status) in [("/console/nothing", 404), ("/console/apps/7C5F10A4-3F1E-4B6E-9A30-5D3F6CF0A001", 404)] {
+        let cookie = cookie(&sign_in(&server, PASSWORD));
+        let page = server.get(path).header("Cookie", &cookie).header("Origin", "https://evil.test").call();
+        assert_eq!((page.status, page.header("content-type")), (status, Some("text/html; charset=utf-8")), "{path}");
+        assert!(page.text.contains("<h1>Not found</h1>") && page.text.contains(page.header("request-id").unwrap()));
+        assert!(page.header("content-security-policy").unwrap().contains("default-src 'none'"));
+        assert!(page.header("access-control-allow-origin").is_none());
+    }
+}
+
+#[test]
+fn what_pages_load_may_be_kept_for_ever() {
+    let server = Server::start();
+    let page = server.get("/console/sign-in").call();
+    let mut found = 0;
+    for path in page.text.split('"').filter(|text| text.starts_with("/console/assets/")) {
+        let asset = server.get(path).call();
+        assert_eq!(asset.status, 200, "{path}");
+        assert!(asset.header("cache-control").unwrap().contains("immutable"));
+        found += 1;
+    }
+    assert_eq!(found, 3);
+    assert_eq!(server.get("/console/assets/console.0.css").call().status, 404);
+}

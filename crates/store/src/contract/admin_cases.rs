@@ -1,0 +1,238 @@
+//! Cases about admins, their sign-ins and their second factors.
+
+use respoke_core::admin::{Admin, AdminRole};
+use respoke_core::audit::{Action, Actor};
+use respoke_core::idempotency::Creation;
+use respoke_core::page::PageRequest;
+use respoke_core::ports::{AdminChange, AuditQuery, Factor, NewPassword, NewSecondFactor, StoreError};
+use respoke_core::seal::{Entropy, SealKind};
+use respoke_core::secret::{Secret, SecretHash};
+use respoke_core::totp::{SealedTotp, TotpSecret};
+use tokio::task::JoinSet;
+
+use super::Fixture;
+use super::fixture::{NOW, Opened, World, entry, entry_at, key, new_admin};
+
+async fn made(world: &World, username: &str) -> Admin {
+    let admin = new_admin(world.account, username);
+    assert!(world.store.create_admin(admin.clone(), entry(Action::AdminCreated)).await.unwrap());
+    admin
+}
+
+async fn open(store: &Opened, admin: &Admin, proof: Factor) -> Option<u64> {
+    let until = NOW.plus_secs(60);
+    let opened = store
+        .open_admin_session(admin, proof, Entropy::random(), until, None, entry(Action::AdminSignedIn))
+        .await
+        .unwrap();
+    match opened {
+        Some(Creation::Created(text)) => Some(number(store, &text)),
+        None => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn number(store: &Opened, token: &Secret) -> u64 {
+    store.sealer().number_of(SealKind::AdminSession, token.expose()).unwrap()
+}
+
+fn new_password(hash: &str) -> NewPassword {
+    NewPassword { hash: hash.into(), second_factor: None, keep_session: None }
+}
+
+async fn set_password(store: &Opened, admin: &Admin, password: NewPassword) -> bool {
+    store.set_admin_password(admin.id, password, entry(Action::AdminPasswordChanged)).await.unwrap()
+}
+
+fn sealed() -> SealedTotp {
+    TotpSecret::random().seal(&Secret::new("password".into())).unwrap()
+}
+
+fn recovery(text: &str) -> SecretHash {
+    SecretHash::of(text.as_bytes())
+}
+
+async fn add_factor(store: &Opened, admin: &Admin) -> Result<bool, StoreError> {
+    let factor = NewSecondFactor {
+        sealed: sealed(),
+        last_step: 100,
+        recovery: vec![recovery("one"), recovery("two")],
+        password_hash: admin.password_hash.clone(),
+    };
+    store.add_second_factor(admin.id, factor, entry(Action::SecondFactorAdded)).await
+}
+
+async fn alive(store: &Opened, number: u64) -> bool {
+    store.admin_session(number).await.unwrap().is_some()
+}
+
+pub(super) async fn admin_sessions_end_with_the_password(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let store = &world.store;
+    let admin = made(&world, "owner").await;
+    let twin = new_admin(world.account, "owner");
+    assert!(!store.create_admin(twin, entry(Action::AdminCreated)).await.unwrap());
+    let one = open(store, &admin, Factor::None).await.unwrap();
+    let two = open(store, &admin, Factor::None).await.unwrap();
+    assert!(store.end_admin_session(one, entry(Action::AdminSignedOut)).await.unwrap());
+    assert!(!alive(store, one).await && alive(store, two).await);
+    assert!(set_password(store, &admin, new_password("$new")).await);
+    assert!(!alive(store, two).await);
+    assert_eq!(store.admin_by_username("owner").await.unwrap().unwrap().password_hash, "$new");
+    // Who was found by the old password is not let in any more.
+    assert_eq!(open(store, &admin, Factor::None).await, None);
+    let admin = store.admin(admin.id).await.unwrap().unwrap();
+    let three = open(store, &admin, Factor::None).await.unwrap();
+    let four = open(store, &admin, Factor::None).await.unwrap();
+    store.end_admin_sessions(admin.id, entry(Action::AdminSignedOutEverywhere)).await.unwrap();
+    assert!(!alive(store, three).await && !alive(store, four).await);
+}
+
+pub(super) async fn an_own_new_password_keeps_the_sign_in_and_the_second_factor(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let store = &world.store;
+    let admin = made(&world, "owner").await;
+    assert!(add_factor(store, &admin).await.unwrap());
+    let (kept, other) = (open(store, &admin, Factor::Step(101)).await.unwrap(), Factor::Step(102));
+    let other = open(store, &admin, other).await.unwrap();
+    let resealed = sealed();
+    let password = NewPassword { hash: "$new".into(), second_factor: Some(resealed.clone()), keep_session: Some(kept) };
+    assert!(set_password(store, &admin, password).await);
+    assert!(alive(store, kept).await && !alive(store, other).await);
+    let admin = store.admin(admin.id).await.unwrap().unwrap();
+    let factor = admin.second_factor.clone().unwrap();
+    assert_eq!((factor.sealed.to_bytes(), factor.last_step), (resealed.to_bytes(), 102));
+    assert!(set_password(store, &admin, new_password("$reset")).await);
+    let admin = store.admin(admin.id).await.unwrap().unwrap();
+    assert!(admin.second_factor.is_none() && !alive(store, kept).await);
+    assert_eq!(open(store, &admin, Factor::Recovery(recovery("one"))).await, None, "recovery codes went too");
+}
+
+pub(super) async fn the_last_owner_stays(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let store = &world.store;
+    let (jo, flo) = (made(&world, "jo").await, made(&world, "flo").await);
+    // An owner of another account does not count.
+    let stranger = World::new(store.clone()).await;
+    made(&stranger, "stranger").await;
+    let set = async |admin: &Admin, role| {
+        store.set_admin_role(admin.id, role, entry(Action::AdminRoleChanged)).await.unwrap()
+    };
+    let delete = async |admin: &Admin| store.delete_admin(admin.id, entry(Action::AdminDeleted)).await.unwrap();
+    assert_eq!(set(&jo, AdminRole::ReadOnly).await, AdminChange::Done);
+    assert_eq!(set(&flo, AdminRole::Developer).await, AdminChange::LastOwner);
+    assert_eq!(set(&flo, AdminRole::Owner).await, AdminChange::Done);
+    assert_eq!(delete(&flo).await, AdminChange::LastOwner);
+    assert_eq!(store.admin(flo.id).await.unwrap().unwrap().role, AdminRole::Owner);
+    let session = open(store, &jo, Factor::None).await.unwrap();
+    assert_eq!(store.admin_session(session).await.unwrap().unwrap().role, AdminRole::ReadOnly);
+    assert_eq!(set(&jo, AdminRole::Owner).await, AdminChange::Done);
+    assert_eq!(store.admin_session(session).await.unwrap().unwrap().role, AdminRole::Owner, "at once");
+    assert_eq!(delete(&flo).await, AdminChange::Done);
+    assert_eq!(delete(&flo).await, AdminChange::Unknown);
+    assert_eq!(set(&flo, AdminRole::Owner).await, AdminChange::Unknown);
+}
+
+pub(super) async fn a_code_of_a_second_factor_is_spent_once(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let store = &world.store;
+    let admin = made(&world, "owner").await;
+    assert!(add_factor(store, &admin).await.unwrap());
+    assert!(!add_factor(store, &admin).await.unwrap(), "there is one");
+    assert_eq!(open(store, &admin, Factor::None).await, None, "it is asked for");
+    assert_eq!(open(store, &admin, Factor::Step(100)).await, None, "that step proved the enrolment");
+    assert!(open(store, &admin, Factor::Step(102)).await.is_some());
+    assert_eq!(open(store, &admin, Factor::Step(102)).await, None);
+    assert_eq!(open(store, &admin, Factor::Step(101)).await, None, "an earlier one comes too late");
+    assert!(open(store, &admin, Factor::Recovery(recovery("one"))).await.is_some());
+    assert_eq!(open(store, &admin, Factor::Recovery(recovery("one"))).await, None);
+    assert_eq!(open(store, &admin, Factor::Recovery(recovery("three"))).await, None);
+
+    // A repeated request is answered again and spends nothing.
+    let until = NOW.plus_secs(60);
+    let once = key("key", "body");
+    let again = || {
+        let (once, entropy) = (once.clone(), Entropy::from_bytes([7; 16]));
+        let signed_in = entry(Action::AdminSignedIn);
+        store.open_admin_session(&admin, Factor::Step(103), entropy, until, Some(once), signed_in)
+    };
+    let Some(Creation::Created(first)) = again().await.unwrap() else { panic!("it was not made") };
+    let Some(Creation::Repeated(second)) = again().await.unwrap() else { panic!("it was not repeated") };
+    assert_eq!(first.expose(), second.expose());
+
+    // Of many at once one wins.
+    let mut tries = JoinSet::new();
+    for _ in 0..8 {
+        let (store, admin) = (store.clone(), admin.clone());
+        tries.spawn(async move { open(&store, &admin, Factor::Step(104)).await.is_some() });
+    }
+    let won = tries.join_all().await.into_iter().filter(|won| *won).count();
+    assert_eq!(won, 1);
+
+    let remove =
+        async |proof| store.remove_second_factor(admin.id, proof, entry(Action::SecondFactorRemoved)).await.unwrap();
+    assert!(!remove(Factor::Step(104)).await);
+    assert!(remove(Factor::Recovery(recovery("two"))).await);
+    assert!(open(store, &admin, Factor::None).await.is_some());
+}
+
+pub(super) async fn a_second_factor_is_sealed_with_the_password_it_was_made_for(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let admin = made(&world, "owner").await;
+    assert!(set_password(&world.store, &admin, new_password("$new")).await);
+    assert!(!add_factor(&world.store, &admin).await.unwrap());
+    assert!(world.store.admin(admin.id).await.unwrap().unwrap().second_factor.is_none());
+}
+
+pub(super) async fn a_setup_token_signs_in_once_and_not_for_long(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let store = &world.store;
+    let admin = made(&world, "owner").await;
+    let hash = recovery("setup");
+    let put = async || store.put_setup_token(admin.id, hash, NOW.plus_secs(10)).await.unwrap();
+    let spend = async |at| {
+        let audit = entry_at(at, Action::AdminSignedIn);
+        store.spend_setup_token(hash, Entropy::random(), NOW.plus_secs(60), audit).await.unwrap()
+    };
+    put().await;
+    assert!(spend(NOW.plus_secs(10)).await.is_none(), "too late");
+    let token = spend(NOW).await.unwrap();
+    assert_eq!(store.admin_session(number(store, &token)).await.unwrap().unwrap().admin_id, admin.id);
+    assert!(spend(NOW).await.is_none(), "spent");
+    let query = AuditQuery {
+        account_id: world.account,
+        app_id: None,
+        action: Some(Action::AdminSignedIn),
+        object: Some("owner".into()),
+        request_id: None,
+    };
+    let log = store.audit_log(query, PageRequest::first()).await.unwrap();
+    assert_eq!(log.items[0].entry.actor, Actor::Admin(admin.id));
+
+    put().await;
+    assert!(add_factor(store, &admin).await.unwrap());
+    assert!(spend(NOW).await.is_none(), "it goes around no second factor");
+    put().await;
+    assert!(set_password(store, &admin, new_password("$new")).await);
+    assert!(spend(NOW).await.is_none(), "nor around a new password");
+}
+
+pub(super) async fn a_removed_admin_leaves_nothing(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let store = &world.store;
+    made(&world, "owner").await;
+    let admin = made(&world, "jo").await;
+    assert!(add_factor(store, &admin).await.unwrap());
+    let session = open(store, &admin, Factor::Step(101)).await.unwrap();
+    store.put_setup_token(admin.id, recovery("setup"), NOW.plus_secs(10)).await.unwrap();
+    let gone = store.delete_admin(admin.id, entry(Action::AdminDeleted)).await.unwrap();
+    assert_eq!(gone, AdminChange::Done);
+    assert!(!alive(store, session).await && store.admin(admin.id).await.unwrap().is_none());
+    // One of the same id, which never happens, finds nothing of what was.
+    assert!(store.create_admin(admin.clone(), entry(Action::AdminCreated)).await.unwrap());
+    assert!(store.admin(admin.id).await.unwrap().unwrap().second_factor.is_none());
+    assert_eq!(open(store, &admin, Factor::Recovery(recovery("one"))).await, None);
+    let audit = entry(Action::AdminSignedIn);
+    let spent = store.spend_setup_token(recovery("setup"), Entropy::random(), NOW.plus_secs(60), audit).await;
+    assert!(spent.unwrap().is_none());
+}
