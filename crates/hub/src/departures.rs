@@ -8,6 +8,7 @@
 //! Section 7.5 of docs/protocol.md: the original service took its time, and the Node client's own tests rely on that.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -24,11 +25,19 @@ const DELAY: Duration = Duration::from_millis(150);
 pub(crate) struct Departures {
     waiting: Mutex<VecDeque<(Instant, Departure)>>,
     added: Notify,
+    /// Whether nobody is to be told any more.
+    muted: AtomicBool,
 }
 
 impl Departures {
+    /// From here on nobody is told: all are sent away, and each would hear of all who went before it.
+    pub(crate) fn mute(&self) {
+        self.muted.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn add(&self, departure: Departure) {
-        if departure.groups.is_empty() && departure.observers.is_empty() {
+        let unheard = departure.groups.is_empty() && !departure.observed;
+        if unheard || self.muted.load(Ordering::Relaxed) {
             return;
         }
         self.waiting.lock().push_back((Instant::now() + DELAY, departure));
@@ -58,12 +67,10 @@ mod tests {
     use respoke_core::id::{AppId, GroupName};
 
     use super::*;
-    use crate::registry::Members;
     use crate::registry::tests::connection;
 
     fn departure(endpoint: &str) -> Departure {
-        let (gone, left) = (connection(AppId::random(), endpoint), connection(AppId::random(), "left behind"));
-        Departure { connection: gone, groups: Vec::new(), observers: Members::from([left]) }
+        Departure { connection: connection(AppId::random(), endpoint), groups: Vec::new(), observed: true, at: 0 }
     }
 
     async fn next(departures: &Departures) -> (String, Duration) {
@@ -103,10 +110,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_nobody_is_to_hear_is_not_kept() {
         let departures = Departures::default();
-        departures.add(Departure { observers: Members::default(), ..departure("unobserved") });
+        departures.add(Departure { observed: false, ..departure("unobserved") });
         assert!(departures.waiting.lock().is_empty());
-        let groups = vec![(GroupName::parse("room").unwrap(), Members::default())];
-        departures.add(Departure { groups, ..departure("member") });
+        let groups = vec![GroupName::parse("room").unwrap()];
+        departures.add(Departure { groups, observed: false, ..departure("member") });
+        assert_eq!(departures.waiting.lock().len(), 1);
+        departures.mute();
+        departures.add(departure("sent away"));
         assert_eq!(departures.waiting.lock().len(), 1);
     }
 }

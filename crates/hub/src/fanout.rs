@@ -44,19 +44,20 @@ pub(crate) fn push(hub: &Hub, app: AppId, to: &Audience, event: &Event) {
 ///
 /// One who shares many groups with it hears as many frames, so sockets get their turn to write in between.
 pub(crate) async fn announce(hub: &Hub, departure: &Departure) {
-    let Departure { connection, groups, observers } = departure;
+    let Departure { connection, groups, observed, at } = departure;
     let event = |content| hub.event(&connection.endpoint, Some(connection.id), RequestId::random(), content);
-    for (nth, (group, members)) in groups.iter().enumerate() {
+    for (nth, group) in groups.iter().enumerate() {
         if nth % GROUPS_AT_ONCE == GROUPS_AT_ONCE - 1 {
             tokio::task::yield_now().await;
         }
         let (endpoint, id) = (connection.endpoint.clone(), connection.id);
         let left = event(Content::Left { group: group.clone(), endpoint, connection: id });
-        offer(hub, hub.registry.still_connected(connection.app_id, members).iter(), None, &left);
+        offer(hub, hub.registry.members_before(connection.app_id, group, *at).iter(), None, &left);
     }
-    if !observers.is_empty() {
+    if *observed {
         let gone = event(Content::Presence(Presence::unavailable()));
-        offer(hub, hub.registry.still_connected(connection.app_id, observers).iter(), None, &gone);
+        let told = hub.registry.observers_before(connection.app_id, &connection.endpoint, *at);
+        offer(hub, told.iter(), None, &gone);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::fanout;
 use crate::outbox::OutboxLimits;
 use crate::registry::{Caps, Connection, Counts, Registry};
 use crate::socket::{Opening, Socket};
-use crate::suspects::Suspects;
+use crate::suspects::{Suspects, Suspicion};
 use crate::tails::Tails;
 
 /// How the hub treats its sockets.
@@ -145,7 +145,7 @@ impl Hub {
         sockets.by_number.insert(number, socket.clone());
         drop(sockets);
         self.figures.opened.fetch_add(1, Ordering::Relaxed);
-        self.suspects.add(socket.clone());
+        self.suspects.add(socket.clone(), Suspicion::Routine);
         Some(socket)
     }
 
@@ -209,7 +209,7 @@ impl Hub {
             if socket.silent_for_secs(now_secs) > self.settings.heartbeat_timeout.as_secs() {
                 self.close(&socket, Close::Silent);
             } else if socket.has_expired(now) {
-                self.suspects.add(socket);
+                self.suspects.add(socket, Suspicion::Routine);
             }
         }
     }
@@ -217,10 +217,9 @@ impl Hub {
     /// Looks anew at sockets whose ground may be gone, as they come up, and closes those without. Never ends.
     pub async fn judge(&self) {
         loop {
-            for socket in self.suspects.take().await {
-                self.judge_one(&socket).await;
-                tokio::task::yield_now().await;
-            }
+            let socket = self.suspects.next().await;
+            self.judge_one(&socket).await;
+            tokio::task::yield_now().await;
         }
     }
 
@@ -238,6 +237,11 @@ impl Hub {
                 socket.expires(Some(self.broker.now()));
             }
         }
+    }
+
+    /// Lets connections end from here on without telling those left behind, who are sent away too.
+    pub fn mute_departures(&self) {
+        self.departures.mute();
     }
 
     /// Tells everybody of departures as they fall due. Never ends.
@@ -302,7 +306,7 @@ impl Hub {
         let concerned: Vec<_> =
             self.sockets.read().by_number.values().filter(|socket| socket.concerns(change)).cloned().collect();
         for socket in concerned {
-            self.suspects.add(socket);
+            self.suspects.add(socket, Suspicion::Change);
         }
     }
 }

@@ -7,9 +7,11 @@
 //! names, or in none of them.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use respoke_core::event::Presence;
@@ -96,10 +98,13 @@ pub(crate) enum Join {
 pub(crate) struct Departure {
     /// The connection.
     pub connection: Arc<Connection>,
-    /// Its groups and who was left in them.
-    pub groups: Vec<(GroupName, Members)>,
-    /// Who observed its endpoint.
-    pub observers: Members,
+    /// Its groups that others are left in. By name: thousands who leave a large group at once must not each hold a list
+    /// of all the others until these are told.
+    pub groups: Vec<GroupName>,
+    /// Whether others observe its endpoint.
+    pub observed: bool,
+    /// When it ended, on the registry's own count; who came later is not told.
+    pub at: u64,
 }
 
 /// The presence of each connection of an endpoint.
@@ -108,14 +113,19 @@ pub type Presences = Vec<(ConnectionId, Option<Presence>)>;
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     apps: RwLock<HashMap<AppId, Arc<Mutex<App>>>>,
+    /// Counts comings and goings, so that it can be said which was first.
+    moments: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct App {
     connections: HashMap<ConnectionId, Seat>,
     endpoints: HashMap<EndpointId, Vec<Arc<Connection>>>,
-    groups: HashMap<GroupName, Crowd>,
+    /// In order, for they are listed in pages.
+    groups: BTreeMap<GroupName, Crowd>,
     observers: HashMap<EndpointId, Crowd>,
+    /// It was found empty and is in the registry no more; whoever still has it looks again.
+    forgotten: bool,
 }
 
 /// What a connection holds.
@@ -132,35 +142,49 @@ struct Seat {
 /// A set of connections that is read far more often than changed: its list is made once after each change.
 #[derive(Debug, Default)]
 struct Crowd {
-    members: HashMap<ConnectionId, Arc<Connection>>,
+    members: HashMap<ConnectionId, Member>,
     list: Option<Members>,
 }
 
+#[derive(Debug)]
+struct Member {
+    connection: Arc<Connection>,
+    /// When it came, on the registry's own count.
+    since: u64,
+}
+
 impl Crowd {
-    fn add(&mut self, connection: &Arc<Connection>) {
-        self.members.insert(connection.id, connection.clone());
+    fn add(&mut self, connection: &Arc<Connection>, since: u64) {
+        self.members.insert(connection.id, Member { connection: connection.clone(), since });
         self.list = None;
     }
 
-    fn remove(&mut self, id: ConnectionId) {
+    /// Takes a connection out. True: nobody is left.
+    fn part(&mut self, id: ConnectionId) -> bool {
         self.members.remove(&id);
         self.list = None;
+        self.members.is_empty()
     }
 
     fn list(&mut self) -> Members {
-        self.list.get_or_insert_with(|| self.members.values().cloned().collect()).clone()
+        let members = &self.members;
+        self.list.get_or_insert_with(|| members.values().map(|member| member.connection.clone()).collect()).clone()
+    }
+
+    fn before(&self, moment: u64) -> Vec<Arc<Connection>> {
+        let members = self.members.values().filter(|member| member.since < moment);
+        members.map(|member| member.connection.clone()).collect()
     }
 }
 
-/// Takes a connection out of a crowd and returns who is left; an empty crowd goes too.
-fn part<K: std::hash::Hash + Eq + Clone>(crowds: &mut HashMap<K, Crowd>, key: &K, id: ConnectionId) -> Members {
-    let Some(crowd) = crowds.get_mut(key) else { return Members::default() };
-    crowd.remove(id);
-    if crowd.members.is_empty() {
-        crowds.remove(key);
-        return Members::default();
+/// Takes a connection out of the crowd of that name; an empty one goes. True: others are left.
+fn part_group(groups: &mut BTreeMap<GroupName, Crowd>, group: &GroupName, id: ConnectionId) -> bool {
+    let Some(crowd) = groups.get_mut(group) else { return false };
+    let empty = crowd.part(id);
+    if empty {
+        groups.remove(group);
     }
-    crowd.list()
+    !empty
 }
 
 fn reached(count: usize, most: Option<u32>) -> bool {
@@ -184,55 +208,43 @@ impl Registry {
         instead_of: Option<&Connection>,
         caps: Caps,
     ) -> Result<(), Full> {
-        // Adding to an app holds the map, so that an app found empty and removed is never added to.
-        let mut apps = self.apps.write();
-        let app = apps.entry(connection.app_id).or_default().clone();
-        let mut app = app.lock();
-        drop(apps);
-        let freed = instead_of.filter(|old| app.connections.contains_key(&old.id));
-        if reached(app.connections.len() - usize::from(freed.is_some()), caps.connections) {
-            return Err(Full::App);
+        loop {
+            let app = self.app(connection.app_id);
+            let app = app.unwrap_or_else(|| self.apps.write().entry(connection.app_id).or_default().clone());
+            let mut state = app.lock();
+            if !state.forgotten {
+                return state.add(connection, instead_of, caps);
+            }
+            drop(state);
+            self.forget(connection.app_id, &app);
         }
-        let freed = freed.filter(|old| old.endpoint == connection.endpoint);
-        let siblings = app.endpoints.entry(connection.endpoint.clone()).or_default();
-        if reached(siblings.len() - usize::from(freed.is_some()), caps.endpoint_connections) {
-            return Err(Full::Endpoint);
-        }
-        siblings.push(connection.clone());
-        let seat = Seat {
-            connection: connection.clone(),
-            groups: HashSet::new(),
-            observed: HashSet::new(),
-            presence: None,
-            answered: Vec::new(),
-        };
-        app.connections.insert(connection.id, seat);
-        Ok(())
     }
 
     /// Takes a connection out of everything. None: it was gone already.
     pub(crate) fn remove(&self, app_id: AppId, id: ConnectionId) -> Option<Departure> {
         let app = self.app(app_id)?;
-        let mut app = app.lock();
-        let departure = app.remove(id)?;
-        let empty = app.connections.is_empty();
-        // Never both locks in this order.
-        drop(app);
+        let mut state = app.lock();
+        let departure = state.remove(id, self.moment())?;
+        let empty = state.connections.is_empty();
+        state.forgotten = empty;
+        // Never both locks at once: who waits for one app's must not keep others from theirs.
+        drop(state);
         if empty {
-            self.forget_if_empty(app_id);
+            self.forget(app_id, &app);
         }
         Some(departure)
     }
 
-    fn forget_if_empty(&self, id: AppId) {
+    /// Takes an app that is forgotten out of the map, if that was not done.
+    fn forget(&self, id: AppId, forgotten: &Arc<Mutex<App>>) {
         let mut apps = self.apps.write();
-        if let Entry::Occupied(app) = apps.entry(id) {
-            // Both locks in the order of adding. Who holds the app's is soon done: nothing is waited for under it.
-            let empty = app.get().lock().connections.is_empty();
-            if empty {
-                app.remove();
-            }
+        if apps.get(&id).is_some_and(|app| Arc::ptr_eq(app, forgotten)) {
+            apps.remove(&id);
         }
+    }
+
+    fn moment(&self) -> u64 {
+        self.moments.fetch_add(1, Ordering::Relaxed)
     }
 
     /// An endpoint's connections.
@@ -243,14 +255,6 @@ impl Registry {
     /// A connection by its id.
     pub(crate) fn connection(&self, app: AppId, id: ConnectionId) -> Option<Arc<Connection>> {
         self.read(app, |app| app.connections.get(&id).map(|seat| seat.connection.clone()))
-    }
-
-    /// Those of an app's connections that are not gone. An open outbox does not tell: a socket may outlive its
-    /// connection, and have another by now.
-    pub(crate) fn still_connected(&self, app: AppId, connections: &[Arc<Connection>]) -> Vec<Arc<Connection>> {
-        self.read(app, |app| {
-            connections.iter().filter(|connection| app.connections.contains_key(&connection.id)).cloned().collect()
-        })
     }
 
     /// How many connections an app has.
@@ -295,7 +299,7 @@ impl Registry {
             return Join::Full(Full::Group);
         }
         seat.groups.insert(group.clone());
-        app.groups.entry(group.clone()).or_default().add(connection);
+        app.groups.entry(group.clone()).or_default().add(connection, self.moment());
         Join::Joined
     }
 
@@ -304,7 +308,7 @@ impl Registry {
         self.read(app, |app| {
             let left = app.connections.get_mut(&id).is_some_and(|seat| seat.groups.remove(group));
             if left {
-                part(&mut app.groups, group, id);
+                part_group(&mut app.groups, group, id);
             }
             left
         })
@@ -315,6 +319,11 @@ impl Registry {
         self.read(app, |app| app.groups.get_mut(group).map(Crowd::list).unwrap_or_default())
     }
 
+    /// Those members of a group who were it before a moment.
+    pub(crate) fn members_before(&self, app: AppId, group: &GroupName, moment: u64) -> Vec<Arc<Connection>> {
+        self.read(app, |app| app.groups.get(group).map(|crowd| crowd.before(moment)).unwrap_or_default())
+    }
+
     /// Whether a group has members.
     pub(crate) fn group_exists(&self, app: AppId, group: &GroupName) -> bool {
         self.read(app, |app| app.groups.contains_key(group))
@@ -322,12 +331,9 @@ impl Registry {
 
     /// The names of at most `most` groups after `after`, in order.
     pub(crate) fn groups(&self, app: AppId, after: Option<&str>, most: usize) -> Vec<GroupName> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.read(app, |app| {
-            let mut names: Vec<_> =
-                app.groups.keys().filter(|name| after.is_none_or(|after| name.as_str() > after)).cloned().collect();
-            names.sort_unstable();
-            names.truncate(most);
-            names
+            app.groups.range::<str, _>((from, Bound::Unbounded)).take(most).map(|(name, _)| name.clone()).collect()
         })
     }
 
@@ -400,7 +406,7 @@ impl Registry {
                 return Err(Full::Connection);
             }
             seat.observed.insert(endpoint.clone());
-            app.observers.entry(endpoint.clone()).or_default().add(connection);
+            app.observers.entry(endpoint.clone()).or_default().add(connection, self.moment());
         }
         let found = endpoints.into_iter().map(|endpoint| {
             let presences = app.presences(&endpoint);
@@ -435,10 +441,37 @@ impl Registry {
     pub(crate) fn observers(&self, app: AppId, endpoint: &EndpointId) -> Members {
         self.read(app, |app| app.observers.get_mut(endpoint).map(Crowd::list).unwrap_or_default())
     }
+
+    /// Those who observed an endpoint before a moment.
+    pub(crate) fn observers_before(&self, app: AppId, endpoint: &EndpointId, moment: u64) -> Vec<Arc<Connection>> {
+        self.read(app, |app| app.observers.get(endpoint).map(|crowd| crowd.before(moment)).unwrap_or_default())
+    }
 }
 
 impl App {
-    fn remove(&mut self, id: ConnectionId) -> Option<Departure> {
+    fn add(&mut self, connection: &Arc<Connection>, instead_of: Option<&Connection>, caps: Caps) -> Result<(), Full> {
+        let freed = instead_of.filter(|old| self.connections.contains_key(&old.id));
+        if reached(self.connections.len() - usize::from(freed.is_some()), caps.connections) {
+            return Err(Full::App);
+        }
+        let freed = freed.filter(|old| old.endpoint == connection.endpoint);
+        let siblings = self.endpoints.entry(connection.endpoint.clone()).or_default();
+        if reached(siblings.len() - usize::from(freed.is_some()), caps.endpoint_connections) {
+            return Err(Full::Endpoint);
+        }
+        siblings.push(connection.clone());
+        let seat = Seat {
+            connection: connection.clone(),
+            groups: HashSet::new(),
+            observed: HashSet::new(),
+            presence: None,
+            answered: Vec::new(),
+        };
+        self.connections.insert(connection.id, seat);
+        Ok(())
+    }
+
+    fn remove(&mut self, id: ConnectionId, at: u64) -> Option<Departure> {
         let seat = self.connections.remove(&id)?;
         let connection = seat.connection;
         if let Entry::Occupied(mut siblings) = self.endpoints.entry(connection.endpoint.clone()) {
@@ -447,18 +480,16 @@ impl App {
                 siblings.remove();
             }
         }
-        for endpoint in &seat.observed {
-            part(&mut self.observers, endpoint, id);
-        }
-        let mut groups = Vec::new();
-        for group in seat.groups {
-            let left = part(&mut self.groups, &group, id);
-            if !left.is_empty() {
-                groups.push((group, left));
+        for endpoint in seat.observed {
+            if let Entry::Occupied(mut observers) = self.observers.entry(endpoint)
+                && observers.get_mut().part(id)
+            {
+                observers.remove();
             }
         }
-        let observers = self.observers.get_mut(&connection.endpoint).map(Crowd::list).unwrap_or_default();
-        Some(Departure { connection, groups, observers })
+        let groups = seat.groups.into_iter().filter(|group| part_group(&mut self.groups, group, id)).collect();
+        let observed = self.observers.contains_key(&connection.endpoint);
+        Some(Departure { connection, groups, observed, at })
     }
 
     fn presences(&self, endpoint: &EndpointId) -> Presences {
@@ -527,8 +558,7 @@ pub(crate) mod tests {
         let all = Counts { connections: 2, endpoints: 2, groups: 1, members: 2, observers: 4 };
         assert_eq!(registry.counts(), all);
         let departure = registry.remove(app, alice.id).unwrap();
-        assert_eq!((departure.groups.len(), departure.groups[0].1[0].id), (1, bob.id));
-        assert_eq!(departure.observers.iter().map(|observer| observer.id).collect::<Vec<_>>(), [bob.id]);
+        assert_eq!((departure.groups, departure.observed), (vec![room()], true));
         assert!(registry.remove(app, alice.id).is_none());
         // It is not brought back by what was on its way.
         assert_eq!(registry.join(&alice, &room(), Caps::default()), Join::Gone);
@@ -536,9 +566,8 @@ pub(crate) mod tests {
         assert!(registry.observe(&alice, vec![bob.endpoint.clone()]).unwrap().is_empty());
         let one = Counts { connections: 1, endpoints: 1, groups: 1, members: 1, observers: 2 };
         assert_eq!(registry.counts(), one);
-        assert_eq!(registry.still_connected(app, &[alice, bob.clone()]).len(), 1);
         let departure = registry.remove(app, bob.id).unwrap();
-        assert!(departure.groups.is_empty() && departure.observers.is_empty());
+        assert!(departure.groups.is_empty() && !departure.observed);
         assert_eq!(registry.counts(), Counts::default());
         assert!(registry.apps.read().is_empty(), "the app goes with its last connection");
     }
@@ -600,21 +629,56 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_app_that_is_just_looked_at_is_forgotten_too() {
+    fn an_app_that_is_being_forgotten_is_not_added_to() {
+        let (registry, app) = (Registry::default(), AppId::random());
+        let (alice, bob) = (connection(app, "alice"), connection(app, "bob"));
+        registry.add(&alice, None, Caps::default()).unwrap();
+        // As far as another thread is that found it empty, and has not taken it out of the map yet.
+        let found = registry.app(app).unwrap();
+        found.lock().remove(alice.id, registry.moment()).unwrap();
+        found.lock().forgotten = true;
+        registry.add(&bob, None, Caps::default()).unwrap();
+        registry.forget(app, &found);
+        assert_eq!(registry.connections_of(app, &bob.endpoint).len(), 1);
+    }
+
+    #[test]
+    fn who_came_after_a_departure_is_not_among_those_told_of_it() {
+        let (registry, app) = (Registry::default(), AppId::random());
+        let [alice, bob, carol] = ["alice", "bob", "carol"].map(|endpoint| connection(app, endpoint));
+        let come = |one: &Arc<Connection>| {
+            registry.add(one, None, Caps::default()).unwrap();
+            registry.join(one, &room(), Caps::default());
+            registry.observe(one, vec![alice.endpoint.clone()]).unwrap();
+        };
+        come(&alice);
+        come(&bob);
+        let at = registry.remove(app, alice.id).unwrap().at;
+        come(&carol);
+        let told = [registry.members_before(app, &room(), at), registry.observers_before(app, &alice.endpoint, at)];
+        for told in told {
+            assert_eq!(told.iter().map(|one| one.id).collect::<Vec<_>>(), [bob.id]);
+        }
+        // Who left and came back is another member.
+        registry.leave(app, bob.id, &room());
+        registry.join(&bob, &room(), Caps::default());
+        assert!(registry.members_before(app, &room(), at).is_empty());
+    }
+
+    #[test]
+    fn groups_are_listed_in_order_and_from_where_one_was() {
         let (registry, app) = (Registry::default(), AppId::random());
         let alice = connection(app, "alice");
         registry.add(&alice, None, Caps::default()).unwrap();
-        let looked_at = registry.app(app).unwrap();
-        let mut looking = looked_at.lock();
-        looking.remove(alice.id).unwrap();
-        std::thread::scope(|scope| {
-            let forgetting = scope.spawn(|| registry.forget_if_empty(app));
-            while registry.apps.try_read().is_some() && !forgetting.is_finished() {
-                std::thread::yield_now();
-            }
-            drop(looking);
-        });
-        assert!(registry.apps.read().is_empty());
+        for name in ["c", "a", "b", "ba"] {
+            registry.join(&alice, &GroupName::parse(name).unwrap(), Caps::default());
+        }
+        let listed = |after, most| -> Vec<String> {
+            registry.groups(app, after, most).iter().map(|name| name.as_str().to_owned()).collect()
+        };
+        assert_eq!(listed(None, 3), ["a", "b", "ba"]);
+        assert_eq!(listed(Some("b"), 3), ["ba", "c"]);
+        assert!(listed(Some("c"), 3).is_empty());
     }
 
     #[test]

@@ -44,8 +44,8 @@ pub struct Socket {
     heard_at: AtomicU64,
     /// When what it was opened with ends by itself, in milliseconds since the epoch.
     expires_at: AtomicI64,
-    /// Whether it waits to be looked at anew.
-    pub(crate) suspect: AtomicBool,
+    /// Whether it waits to be looked at anew, by [`Suspicion`].
+    pub(crate) suspect: [AtomicBool; 2],
     /// Whether it stays open though its session expired, as its app has it.
     kept: AtomicBool,
 }
@@ -65,7 +65,7 @@ impl Socket {
             seat: Mutex::new(Seat::Open(None)),
             heard_at: AtomicU64::new(now_secs),
             expires_at: AtomicI64::new(i64::MAX),
-            suspect: AtomicBool::new(false),
+            suspect: Default::default(),
             kept: AtomicBool::new(false),
         }
     }

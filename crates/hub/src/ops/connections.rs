@@ -11,6 +11,7 @@ use super::Asker;
 use crate::Hub;
 use crate::hub::caps;
 use crate::registry::{Connection, Full};
+use crate::suspects::Suspicion;
 
 /// What a client says of itself.
 #[derive(Clone, Debug, Default)]
@@ -79,7 +80,7 @@ impl Hub {
                 }
                 if let Caller::App { .. } | Caller::Admin { .. } = asker.caller {
                     // A ban of the endpoint may have come since it was asked for, when this socket was none of its.
-                    self.suspects.add(socket.clone());
+                    self.suspects.add(socket.clone(), Suspicion::Routine);
                 }
                 Ok(connection)
             }

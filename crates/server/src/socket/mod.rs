@@ -40,6 +40,7 @@ use client::Clients;
 
 use crate::api::Api;
 use crate::door::{Door, method_name};
+use crate::enduring;
 use crate::run::Place;
 
 /// Where the door is.
@@ -153,11 +154,22 @@ impl Sockets {
 
     /// Starts what runs beside the sockets, on `tasks` and until `stop`.
     pub(crate) fn keep(self: &Arc<Self>, tasks: &TaskTracker, stop: &CancellationToken) {
-        tasks.spawn(self.clone().tick(stop.clone()));
+        let (sockets, stopped) = (self.clone(), stop.clone());
+        tasks.spawn(enduring::run("heartbeats", move || sockets.clone().tick(stopped.clone())));
         let (hub, stopped) = (self.hub.clone(), stop.clone());
-        tasks.spawn(async move { stopped.run_until_cancelled(hub.judge()).await });
+        tasks.spawn(enduring::run("revocations", move || {
+            let (hub, stopped) = (hub.clone(), stopped.clone());
+            async move {
+                let _ = stopped.run_until_cancelled(hub.judge()).await;
+            }
+        }));
         let (hub, stopped) = (self.hub.clone(), stop.clone());
-        tasks.spawn(async move { stopped.run_until_cancelled(hub.announce_departures()).await });
+        tasks.spawn(enduring::run("departures", move || {
+            let (hub, stopped) = (hub.clone(), stopped.clone());
+            async move {
+                let _ = stopped.run_until_cancelled(hub.announce_departures()).await;
+            }
+        }));
     }
 
     /// Once a second: heartbeats, the silent, the expired, session ids that were never used.
@@ -191,6 +203,7 @@ impl Sockets {
     /// Existing clients come back without a pause of their own, so the spreading is what spares the next server.
     pub(crate) async fn drain(&self, within: Duration) {
         self.hub.tails().end();
+        self.hub.mute_departures();
         let clients = self.clients.all();
         let share = within.checked_div(u32::try_from(clients.len()).unwrap_or(u32::MAX)).unwrap_or_default();
         let pause = share.min(SPREAD_MAX);
@@ -200,7 +213,8 @@ impl Sockets {
             self.hub.close(&client.socket, Close::GoingAway);
         }
         self.tasks.close();
-        if tokio::time::timeout(CLOSE_TIMEOUT, self.tasks.wait()).await.is_err() {
+        // Who has much to read yet has all the time there is.
+        if tokio::time::timeout_at(start + within + CLOSE_TIMEOUT, self.tasks.wait()).await.is_err() {
             self.hard.cancel();
             self.tasks.wait().await;
         }

@@ -9,9 +9,11 @@ mod reference;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use respoke_bus::LocalBus;
 use respoke_core::app::AppPatch;
 use respoke_core::clock::{ManualClock, Timestamp};
@@ -94,6 +96,8 @@ struct Tenant {
 }
 
 struct Client {
+    /// What it read while it waited for an answer.
+    read: Vec<Bytes>,
     socket: Arc<Socket>,
     credential: Credential,
 }
@@ -292,7 +296,7 @@ impl World {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let opening = Opening { credential: credential.clone(), caller, address, origin: None, host: None };
         let socket = self.hub.open(opening).unwrap();
-        self.clients.push(Client { socket, credential });
+        self.clients.push(Client { socket, credential, read: Vec::new() });
         self.model.open(app, session);
         if self.chance.percent(90) {
             let named = Named { endpoint: Some(name.to_owned()), connection: None };
@@ -423,11 +427,23 @@ impl World {
     }
 
     async fn observe(&mut self) {
-        let Some(client) = self.anyone() else { return };
+        // Who does not read is not told either, until it does.
+        let Some(client) = self.anyone().filter(|client| !self.model.clients[*client].stalled) else { return };
         let names = self.chance.some(&ENDPOINTS);
         self.note(format!("observe {names:?} by {client}"));
         let asking = self.asking(client, &Named::default()).await;
-        let found = self.hub.observe(&asking.asker(), names.iter().map(|name| endpoint(name)).collect()).await;
+        let asker = asking.asker();
+        let mut observing = pin!(self.hub.observe(&asker, names.iter().map(|name| endpoint(name)).collect()));
+        let mut frames = VecDeque::new();
+        let found = loop {
+            tokio::select! {
+                biased;
+                found = &mut observing => break found,
+                _ = self.clients[client].socket.outbox.take(&mut frames) => {
+                    self.clients[client].read.extend(frames.drain(..));
+                }
+            }
+        };
         let answer = found.map_err(|refusal| refusal.code()).map(|found| {
             let kind = |presence: Presence| serde_json::from_str::<Value>(presence.kind.get()).unwrap();
             let states = |states: Vec<(ConnectionId, Option<Presence>)>| {
@@ -575,7 +591,7 @@ impl World {
                 self.model.close(number);
             }
         }
-        for (number, client) in self.clients.iter().enumerate() {
+        for (number, client) in self.clients.iter_mut().enumerate() {
             let expected = &mut self.model.clients[number];
             if expected.stalled && expected.state == State::Open {
                 continue;
@@ -583,7 +599,7 @@ impl World {
             let mut frames = VecDeque::new();
             let taken = client.socket.outbox.take_now(&mut frames);
             assert!(!matches!(taken, Some(Taken::Closed(_))) || expected.state == State::Closed);
-            let got: Vec<String> = frames.iter().map(|frame| read(frame)).collect();
+            let got: Vec<String> = client.read.drain(..).chain(frames).map(|frame| read(&frame)).collect();
             let expected = std::mem::take(&mut expected.waiting);
             assert_streams(number, &expected, got);
         }

@@ -63,7 +63,14 @@ pub(crate) enum State {
 /// Who is to hear what of a connection that ended.
 struct Departure {
     app: usize,
-    told: Vec<(String, String)>,
+    told: Vec<Told>,
+}
+
+struct Told {
+    to: String,
+    /// The group that both were in.
+    group: Option<String>,
+    event: String,
 }
 
 /// To whom an operation on connections applies.
@@ -257,19 +264,29 @@ impl Model {
         let gone = self.apps[app].connections.remove(at);
         let mut told = Vec::new();
         for group in &gone.groups {
-            told.extend(self.members(app, group).into_iter().map(|id| (id, membership("leave", group, &gone))));
+            let event = membership("leave", group, &gone);
+            let left = self.members(app, group).into_iter();
+            told.extend(left.map(|to| Told { to, group: Some(group.clone()), event: event.clone() }));
         }
         let observers = self.observers(app, &gone.endpoint);
-        told.extend(observers.into_iter().map(|id| (id, presence(&gone, "unavailable"))));
+        let event = presence(&gone, "unavailable");
+        told.extend(observers.into_iter().map(|to| Told { to, group: None, event: event.clone() }));
         self.departures.push(Departure { app, told });
+    }
+
+    /// Who is no member any more, though it may be again soon, does not hear who left before.
+    fn spare(&mut self, id: &str, group: &str) {
+        for departure in &mut self.departures {
+            departure.told.retain(|told| told.to != id || told.group.as_deref() != Some(group));
+        }
     }
 
     /// Time passes, and who is still there hears of who is not.
     pub(crate) fn tick(&mut self) {
         self.ticks += 1;
         for departure in std::mem::take(&mut self.departures) {
-            for (id, event) in departure.told {
-                self.deliver(departure.app, &id, &event, Some(self.ticks));
+            for told in departure.told {
+                self.deliver(departure.app, &told.to, &told.event, Some(self.ticks));
             }
         }
     }
@@ -301,6 +318,7 @@ impl Model {
         }
         for (group, target) in groups.iter().flat_map(|group| targets.iter().map(move |target| (group, target))) {
             if self.seat(app, target).groups.remove(group) {
+                self.spare(target, group);
                 let event = membership("leave", group, &self.find(app, target).unwrap());
                 if self.own_id(client).as_ref() != Some(target) {
                     self.deliver(app, target, &event, None);
@@ -322,6 +340,7 @@ impl Model {
         }
         for member in members {
             self.seat(app, &member).groups.remove(group);
+            self.spare(&member, group);
             let event = membership("leave", group, &self.find(app, &member).unwrap());
             if self.own_id(client).as_ref() != Some(&member) {
                 self.deliver(app, &member, &event, None);
