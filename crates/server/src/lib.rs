@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 mod console;
 pub mod door;
+mod enduring;
 pub mod greeting;
 pub mod limits;
 pub mod metrics;

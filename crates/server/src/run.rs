@@ -38,7 +38,7 @@ use crate::throttle::Throttle;
 use crate::tls::Certificate;
 use crate::transport::{Encrypted, Impatient, Plain, Share, Shares, serve_http2};
 use crate::watch::Watch;
-use crate::{tally, upkeep};
+use crate::{enduring, tally, upkeep};
 
 /// The database's file in the data folder.
 pub const DATABASE: &str = "respoked.db";
@@ -144,11 +144,16 @@ impl Started {
         let soft = hard.child_token();
         let tasks = TaskTracker::new();
 
-        let kept = upkeep::keep(self.broker.clone(), self.config.clone(), self.metrics.clone(), soft.clone());
-        tasks.spawn(kept);
-        let (watch, hub) = (self.watch.clone(), self.sockets.hub.clone());
-        let counted = tally::keep(watch, self.broker.clone(), hub, soft.clone());
-        tasks.spawn(counted);
+        let (broker, config, metrics) = (self.broker.clone(), self.config.clone(), self.metrics.clone());
+        let ended = soft.clone();
+        tasks.spawn(enduring::run("janitor", move || {
+            upkeep::keep(broker.clone(), config.clone(), metrics.clone(), ended.clone())
+        }));
+        let (watch, broker, hub) = (self.watch.clone(), self.broker.clone(), self.sockets.hub.clone());
+        let ended = soft.clone();
+        tasks.spawn(enduring::run("figures", move || {
+            tally::keep(watch.clone(), broker.clone(), hub.clone(), ended.clone())
+        }));
         self.sockets.keep(&tasks, &soft);
         let mut acceptor = None;
         if let Some(certificate) = self.certificate {

@@ -108,8 +108,12 @@ impl Sockets {
                 loop {
                     let packet = tokio::select! {
                         biased;
-                        () = replaced.cancelled() => return,
                         packet = inbox.recv() => packet,
+                        // What was taken in is answered, by the other transport; nothing more is taken in.
+                        () = replaced.cancelled(), if !inbox.is_closed() => {
+                            inbox.close();
+                            continue;
+                        }
                     };
                     let Some(packet) = packet else { return };
                     if let Err(why) = sockets.take(&door, &client, &packet).await {
@@ -135,8 +139,9 @@ impl Sockets {
             biased;
             // What comes now is the other transport's to bring.
             () = polling.replaced.cancelled() => None,
-            taken = client.socket.outbox.take(&mut frames) => Some(taken),
+            // The client may have given this poll up, so what there is, is the newer one's.
             () = newer => None,
+            taken = client.socket.outbox.take(&mut frames) => Some(taken),
             () = tokio::time::sleep(wait) => None,
         };
         match taken {
@@ -155,7 +160,12 @@ impl Sockets {
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
-        let body = read_whole(knock.request.into_body(), payload::PAYLOAD_LEN_MAX);
+        let len_max = match wrapping {
+            Wrapping::Bare => payload::PAYLOAD_LEN_MAX,
+            // A form may triple what it encodes.
+            Wrapping::Script => 3 * payload::PAYLOAD_LEN_MAX,
+        };
+        let body = read_whole(knock.request.into_body(), len_max);
         let Ok(Some(body)) = tokio::time::timeout(POST_TIMEOUT, body).await else {
             return text(StatusCode::PAYLOAD_TOO_LARGE, "");
         };

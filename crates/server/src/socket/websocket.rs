@@ -34,6 +34,8 @@ use crate::transport::{Encrypted, Plain};
 
 /// What a socket reads at once. Most packets are shorter; memory per idle socket is mostly this.
 const READ_BUFFER_LEN: usize = 2_048;
+/// What is written at once and has one write deadline: enough for a full segment of any kernel's buffers.
+const PORTION_LEN: usize = 65_536;
 /// A queue that once held more than this gives its memory back.
 const FRAMES_KEPT: usize = 32;
 /// The sub-protocol that Asterisk offers and wants to see again.
@@ -94,7 +96,9 @@ impl Sockets {
             upgraded = upgrading => upgraded.ok(),
         };
         let Some(upgraded) = upgraded else {
-            if let Some((client, _)) = transport {
+            if let Some((client, replaced)) = transport
+                && !replaced.is_cancelled()
+            {
                 self.leave(&client, Close::Left);
             }
             return;
@@ -207,35 +211,80 @@ impl Sockets {
                 Taken::Frames => None,
                 Taken::Closed(why) => Some(why),
             };
-            let writing = async {
-                match closed {
-                    // It reads no more, or nothing it could be told matters.
-                    Some(Close::Left | Close::SlowConsumer | Close::Silent) => {}
-                    Some(Close::SessionEnded | Close::BadFrame | Close::GoingAway) | None => {
-                        for frame in frames.drain(..) {
-                            sink.feed(Message::Frame(Frame::message(frame, OpCode::Data(Data::Text), true))).await?;
-                        }
-                    }
-                }
-                if closed == Some(Close::SessionEnded) {
-                    sink.feed(Message::text(frame::DISCONNECT)).await?;
-                }
-                if let Some(why) = closed {
-                    sink.feed(close_frame(why)).await?;
-                }
-                sink.flush().await
+            // It reads no more, or nothing it could be told matters.
+            if let Some(Close::Left | Close::SlowConsumer | Close::Silent) = closed {
+                frames.clear();
+            }
+            let written = tokio::select! {
+                biased;
+                () = replaced.cancelled() => return,
+                written = self.write_all(&mut frames, closed, sink) => written,
             };
-            match tokio::time::timeout(self.settings.write_timeout, writing).await {
-                Ok(Ok(())) if closed.is_none() => {}
-                Ok(Ok(())) => return,
-                Ok(Err(_)) => return self.hub.close(&client.socket, Close::Left),
-                Err(_) => return self.hub.close(&client.socket, Close::SlowConsumer),
+            match written {
+                Ok(()) if closed.is_none() => {}
+                Ok(()) => return,
+                Err(why) => return self.hub.close(&client.socket, why),
             }
             if frames.capacity() > FRAMES_KEPT {
                 frames = VecDeque::new();
             }
         }
     }
+}
+
+impl Sockets {
+    /// Writes frames, and good-bye if it is time, in portions that are each to get through in time: a slow network is no
+    /// slow reader as long as something goes on. The error says why the socket is to be closed.
+    async fn write_all<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        frames: &mut VecDeque<Bytes>,
+        closed: Option<Close>,
+        sink: &mut SplitSink<WebSocketStream<S>, Message>,
+    ) -> Result<(), Close> {
+        loop {
+            let (count, len) = portion(frames);
+            let writing = async {
+                for frame in frames.drain(..count) {
+                    sink.feed(Message::Frame(Frame::message(frame, OpCode::Data(Data::Text), true))).await?;
+                }
+                if let (Some(why), true) = (closed, frames.is_empty()) {
+                    if why == Close::SessionEnded {
+                        sink.feed(Message::text(frame::DISCONNECT)).await?;
+                    }
+                    sink.feed(close_frame(why)).await?;
+                }
+                match sink.flush().await {
+                    // The client closed first; what waits is the answer to that.
+                    Err(Error::Protocol(ProtocolError::SendAfterClosing)) => sink.flush().await,
+                    flushed => flushed,
+                }
+            };
+            let in_time = self.settings.write_timeout.saturating_mul(portions(len));
+            match tokio::time::timeout(in_time, writing).await {
+                Ok(Ok(())) if frames.is_empty() => return Ok(()),
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(Close::Left),
+                Err(_) => return Err(Close::SlowConsumer),
+            }
+        }
+    }
+}
+
+/// How many frames go at once, and how long they are together.
+fn portion(frames: &VecDeque<Bytes>) -> (usize, usize) {
+    let (mut count, mut len) = (0, 0);
+    while let Some(frame) = frames.get(count)
+        && len < PORTION_LEN
+    {
+        count += 1;
+        len += frame.len();
+    }
+    (count, len)
+}
+
+/// How many times the deadline frames of that length have: one alone may be longer than a portion.
+fn portions(len: usize) -> u32 {
+    u32::try_from(len.div_ceil(PORTION_LEN)).unwrap_or(u32::MAX).max(1)
 }
 
 async fn stream<S: AsyncRead + AsyncWrite + Unpin>(io: S, read: Bytes) -> WebSocketStream<S> {
@@ -251,4 +300,20 @@ async fn stream<S: AsyncRead + AsyncWrite + Unpin>(io: S, read: Bytes) -> WebSoc
 
 fn close_frame(why: Close) -> Message {
     Message::Close(Some(CloseFrame { code: why.code().into(), reason: why.word().into() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_go_in_portions_and_a_long_one_has_more_time() {
+        let frames =
+            |lens: &[usize]| -> VecDeque<Bytes> { lens.iter().map(|len| Bytes::from(vec![0; *len])).collect() };
+        assert_eq!(portion(&frames(&[])), (0, 0));
+        assert_eq!(portion(&frames(&[10, 20])), (2, 30));
+        assert_eq!(portion(&frames(&[PORTION_LEN - 1, 5, 1])), (2, PORTION_LEN + 4));
+        assert_eq!(portion(&frames(&[3 * PORTION_LEN, 1])), (1, 3 * PORTION_LEN));
+        assert_eq!([0, 1, PORTION_LEN, PORTION_LEN + 1, 3 * PORTION_LEN].map(portions), [1, 1, 1, 2, 3]);
+    }
 }

@@ -5,7 +5,36 @@ use serde_json::json;
 use crate::harness::{End, Process, Socket, data_folder};
 
 #[test]
-fn clients_are_sent_away_with_all_that_was_acked_for_them() {
+fn what_was_acked_and_not_read_yet_is_written_before_a_client_is_sent_away() {
+    // More than the system buffers for a link, so that the rest waits in the outbox when the server is told to stop.
+    const MESSAGES: usize = 1_000;
+    let (data, _folder) = data_folder();
+    let process =
+        Process::spawn(&data, &["--outbox-frames-max", "10000", "--outbox-bytes-max", "100000000"]).with_app();
+    process.unlimited(&process.admin_token("owner"));
+    let (mut late, mut sender) = (process.connect("late"), process.connect("sender"));
+    let text = "x".repeat(15_000);
+    for number in 0..MESSAGES {
+        sender.post("/v1/messages", json!({"to": "late", "message": format!("{number} {text}")})).ok();
+    }
+    let others: Vec<_> = (0..20).map(|number| process.connect(&format!("other {number}"))).collect();
+    process.signal("TERM");
+    let going_away = End { goodbye: false, code: Some(1001) };
+    // It reads on when it was sent away: once the others were, it was as well, or is the last of them.
+    for mut other in others {
+        assert_eq!(other.end(), going_away);
+    }
+    assert_eq!(late.end(), going_away);
+    let messages = late.kept();
+    assert_eq!(messages.len(), MESSAGES);
+    for (number, message) in messages.iter().enumerate() {
+        assert_eq!(*message, format!("message sender {number} {text}"));
+    }
+    assert_eq!(process.wait(), 0);
+}
+
+#[test]
+fn clients_are_sent_away_without_a_gap_in_what_was_acked_for_them() {
     let (data, _folder) = data_folder();
     let process = Process::spawn(&data, &[]).with_app();
     process.unlimited(&process.admin_token("owner"));

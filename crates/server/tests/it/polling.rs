@@ -168,4 +168,13 @@ fn scripts_poll_where_that_is_switched_on() {
     let ack = server.get(&format!("{path}?i=5%22")).call().text;
     assert!(ack.starts_with("io.j[0](\"6:::1+["), "what is no number becomes no part of a script: {ack}");
     assert_eq!(server.connected(), ["alice"]);
+    // A payload that is three times as long in a form.
+    let long = json!({"to": "alice", "message": "%".repeat(15_000)});
+    let packets: Vec<_> = (2..12).map(|id| request_packet(id, "post", "/v1/messages", &long)).collect();
+    let payload = json!(body(&packets)).to_string();
+    let form = form_urlencoded::Serializer::new(String::new()).append_pair("d", &payload).finish();
+    assert!(form.len() > 450_000);
+    let request = server.post(&format!("{path}?i=6")).header("Content-Type", "application/x-www-form-urlencoded");
+    assert_eq!(request.raw(form.as_bytes()).text, "1");
+    eventually(|| server.get(&format!("{path}?i=7")).call().text.contains("6:::11+[").then_some(()));
 }

@@ -1,6 +1,9 @@
 //! `/socket.io/1`: the handshake, opening, order, what is answered how.
 
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::harness::{Ack, End, Server, Socket, request_packet, summary};
 
@@ -269,8 +272,10 @@ fn leaving_is_heard_in_every_way_it_is_said() {
     alice.send("0::");
     gone(Some(&mut alice));
     let mut alice = server.connect("alice");
-    alice.send_message(tokio_tungstenite::tungstenite::Message::Close(None));
-    gone(Some(&mut alice));
+    let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+    alice.send_message(Message::Close(Some(frame)));
+    gone(None);
+    assert_eq!(alice.end(), End { goodbye: false, code: Some(1000) }, "its own close is answered");
     drop(server.connect("alice"));
     gone(None);
     let sid = server.sid(&format!("app-token={}", server.session("alice")));
