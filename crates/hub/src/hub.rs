@@ -227,7 +227,11 @@ impl Hub {
     pub async fn judge_one(&self, socket: &Arc<Socket>) {
         let connection = socket.connection();
         let connected = connection.as_ref().map(|connection| (connection.app_id, &connection.endpoint));
-        match self.broker.standing(&socket.opening.credential, connected).await {
+        let kept = match &socket.opening.caller {
+            Caller::Endpoint { session, .. } if socket.kept() => Some(&session.record),
+            Caller::Endpoint { .. } | Caller::App { .. } | Caller::Admin { .. } | Caller::Anonymous => None,
+        };
+        match self.broker.standing(&socket.opening.credential, connected, kept).await {
             Ok(Standing::Good { expires_at }) => socket.expires(expires_at),
             Ok(Standing::Kept) => socket.keep(),
             Ok(Standing::Over) => self.close(socket, Close::SessionEnded),

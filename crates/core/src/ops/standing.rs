@@ -10,6 +10,7 @@ use crate::id::{AppId, EndpointId};
 use crate::refusal::Refusal;
 use crate::seal::SealKind;
 use crate::secret::AppSecret;
+use crate::session::SessionRecord;
 
 /// How things stand with the credential that a socket was opened with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,8 @@ pub enum Standing {
 
 impl Broker {
     /// Looks anew, past everything remembered, at the credential a socket was opened with, and at the app and endpoint
-    /// that it is connected as if a backend speaks for them.
+    /// that it is connected as if a backend speaks for them. `kept` is the session of a socket that was found to stay
+    /// open after it expired: some time later it is not stored any more.
     ///
     /// # Errors
     ///
@@ -36,6 +38,7 @@ impl Broker {
         &self,
         credential: &Credential,
         connected: Option<(AppId, &EndpointId)>,
+        kept: Option<&SessionRecord>,
     ) -> Result<Standing, Refusal> {
         let now = self.now();
         let standing = match credential {
@@ -44,7 +47,11 @@ impl Broker {
                 let Some(number) = self.sealer.number_of(SealKind::Session, text.expose()) else {
                     return Ok(Standing::Over);
                 };
-                let Some((session, ground)) = self.store.session(number).await? else { return Ok(Standing::Over) };
+                let (session, ground) = match (self.store.session(number).await?, kept) {
+                    (Some(found), _) => found,
+                    (None, Some(kept)) => (kept.clone(), self.store.ground(&kept.grant).await?),
+                    (None, None) => return Ok(Standing::Over),
+                };
                 if session.hash != token_hash(text) {
                     return Ok(Standing::Over);
                 }

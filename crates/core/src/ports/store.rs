@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::app::{App, AppPatch, SecretRecord};
 use crate::audit::{AuditEntry, AuditRecord};
 use crate::clock::Timestamp;
-use crate::grant::{Ground, Lapse};
+use crate::grant::{Grant, Ground, Lapse};
 use crate::id::{AccountId, AppId, EndpointId, RequestId, RoleId, SecretId};
 use crate::idempotency::{Creation, IdempotencyKey};
 use crate::page::{Page, PageRequest};
@@ -300,6 +300,8 @@ pub struct EndRequest {
 pub trait SessionStore: Send + Sync {
     /// The session of that number, whatever its state, and what it stands on.
     async fn session(&self, number: u64) -> Result<Option<(SessionRecord, Ground)>, StoreError>;
+    /// What a grant stands on now, whether a token or session with it is stored or not.
+    async fn ground(&self, grant: &Grant) -> Result<Ground, StoreError>;
     /// The live sessions of an app at `now`, oldest first.
     async fn sessions(
         &self,

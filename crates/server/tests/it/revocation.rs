@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Barrier};
 
+use respoke_core::clock::{Clock as _, Timestamp};
+use respoke_core::ports::Upkeep;
 use serde_json::{Value, json};
 
 use crate::harness::{End, Server, Socket, eventually, note_secret, text};
@@ -17,6 +19,33 @@ struct Scene {
 }
 
 impl Scene {
+    /// As the janitor does a day later.
+    fn remove_what_is_dead(&self) {
+        // The newest session's row stays for its number.
+        self.server.session("bob");
+        let (store, now) = (self.server.broker.store(), self.server.clock.now());
+        let long_ago = Timestamp::from_secs(0);
+        let upkeep = Upkeep {
+            dead_before: now.plus_secs(1),
+            audit_before: long_ago,
+            audit_rows_max: 1 << 30,
+            keys_before: long_ago,
+            messages_before: long_ago,
+            messages_per_group_max: 1 << 30,
+            call_reports_before: long_ago,
+            call_reports_max: 1 << 30,
+            push_tokens_before: long_ago,
+            now,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (alice, _) = runtime.block_on(store.session(1)).unwrap().unwrap();
+        assert_eq!(alice.grant.endpoint_id.as_str(), "alice");
+        eventually(|| {
+            runtime.block_on(store.upkeep(upkeep)).unwrap();
+            runtime.block_on(store.session(1)).unwrap().is_none().then_some(())
+        });
+    }
+
     fn set() -> Self {
         let server = Server::start();
         let admin = server.admin_token("admin");
@@ -376,14 +405,16 @@ fn a_socket_registers_by_what_it_was_opened_with_alone() {
 #[test]
 fn an_app_may_keep_the_sockets_of_expired_sessions_but_not_of_revoked_ones() {
     let keep = |scene: &Scene| {
+        // The scene's own sign-in is over the second time.
+        let admin = scene.server.admin_token("admin");
         let body = json!({"sessionExpiry": "keep"});
-        scene.server.put(&format!("/v1/apps/{}", scene.server.app)).admin(&scene.admin).send(body).ok();
+        scene.server.put(&format!("/v1/apps/{}", scene.server.app)).admin(&admin).send(body).ok();
         // A backend's socket expires with its secret, whatever the app keeps: when this one is gone, alice was looked at.
         let path = format!("/v1/apps/{}/secrets", scene.server.app);
-        let extra = scene.server.post(&path).admin(&scene.admin).send(json!({"name": "extra"})).ok();
+        let extra = scene.server.post(&path).admin(&admin).send(json!({"name": "extra"})).ok();
         note_secret(extra["secret"].as_str().unwrap());
         let roll = format!("{path}/{}/roll", text(&extra["id"]));
-        let rolled = scene.server.post(&roll).admin(&scene.admin).send(json!({"overlap": "24h"})).ok();
+        let rolled = scene.server.post(&roll).admin(&admin).send(json!({"overlap": "24h"})).ok();
         note_secret(rolled["secret"].as_str().unwrap());
         let mut backend = scene.server.open(&format!("app-secret={}", text(&extra["secret"])));
         scene.server.clock.advance_secs(86_400);
@@ -397,6 +428,12 @@ fn an_app_may_keep_the_sockets_of_expired_sessions_but_not_of_revoked_ones() {
     let again = scene.server.handshake(&format!("app-token={}", scene.alice.app_token));
     assert_eq!(again.status, 403);
     assert_eq!(scene.server.connected(), ["alice", "carol"]);
+    // Nor is it closed when its session is stored no more and something it stands on changes.
+    scene.remove_what_is_dead();
+    keep(&scene);
+    assert_eq!(scene.server.connected(), ["alice", "carol"]);
+    scene.alice.publish("room", "and now");
+    scene.carol.push("pubsub room alice and now");
     scene.server.delete(&format!("/v1/connections/{}", scene.alice.connection)).secret().call().ok();
     assert_eq!(scene.alice.end(), End::REVOKED);
 
@@ -412,6 +449,7 @@ fn an_app_may_keep_the_sockets_of_expired_sessions_but_not_of_revoked_ones() {
 
     let scene = Scene::set();
     keep(&scene);
+    scene.remove_what_is_dead();
     scene.server.delete(&format!("/v1/roles/{}", scene.server.role)).secret().call().ok();
     scene.assert_alice_gone();
 }

@@ -329,6 +329,19 @@ pub(super) async fn one_failing_operation_spares_its_batch(fixture: impl Fixture
     assert_eq!(world.lapse_of(&session).await, None);
 }
 
+pub(super) async fn what_a_grant_stands_on_is_known_without_its_session(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let (_, session) = world.session_of("alice").await;
+    let lapse = async || session.lapse(&world.store.ground(&session.grant).await.unwrap(), NOW);
+    assert_eq!((lapse().await, world.lapse_of(&session).await), (None, None));
+    let scope = EndScope::Endpoint(endpoint("alice"));
+    let order = EndRequest { app_id: world.app, scope, issued_before: None, tokens_too: true };
+    world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap();
+    assert_eq!(lapse().await, Some(Lapse::Revoked));
+    assert!(world.store.delete_role(world.app, world.role, entry(Action::RoleDeleted)).await.unwrap());
+    assert_eq!(lapse().await, Some(Lapse::RoleDeleted));
+}
+
 pub(super) async fn a_deleted_role_ends_what_uses_it_even_if_made_again(fixture: impl Fixture) {
     let world = fixture.opened().await;
     let token = world.mint("alice").await;

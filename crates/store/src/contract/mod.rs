@@ -62,6 +62,7 @@ mod sqlite {
             a_crash_before_the_commit_leaves_nothing
             a_crash_after_the_commit_keeps_everything
             one_failing_operation_spares_its_batch
+            what_a_grant_stands_on_is_known_without_its_session
             a_deleted_role_ends_what_uses_it_even_if_made_again
             a_revoked_secret_ends_what_it_minted_unless_told_otherwise
             a_rolled_secret_ends_nothing

@@ -30,6 +30,12 @@ const BY_NUMBER: &str = concat!(
     ground_joins!(),
     "WHERE g.number = ?1"
 );
+const GROUND: &str = concat!(
+    "SELECT ",
+    ground_columns!(),
+    " FROM (SELECT ?1 AS app_id, ?2 AS endpoint, ?3 AS role_id, ?4 AS secret_id) g",
+    ground_joins!()
+);
 const LIVE: &str = concat!(
     "SELECT ",
     session_columns!(),
@@ -168,6 +174,14 @@ fn mark(write: &Write<'_>, request: &EndRequest) -> rusqlite::Result<bool> {
 impl SessionStore for SqliteStore {
     async fn session(&self, number: u64) -> Result<Option<(SessionRecord, Ground)>, StoreError> {
         self.readers.read(|connection| find(connection, number))
+    }
+
+    async fn ground(&self, grant: &Grant) -> Result<Ground, StoreError> {
+        self.readers.read(|connection| {
+            let (role_id, secret_id) = (grant.role_id.map(|id| id.uuid()), grant.secret_id.map(|id| id.uuid()));
+            let named = params![grant.app_id.uuid(), grant.endpoint_id.as_str(), role_id, secret_id];
+            connection.prepare_cached(GROUND)?.query_row(named, |row| Columns::of(row).ground())
+        })
     }
 
     async fn sessions(
