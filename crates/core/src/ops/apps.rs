@@ -9,7 +9,7 @@ use crate::audit::Action;
 use crate::grant::Marks;
 use crate::id::{AppId, SecretId};
 use crate::idempotency::{Creation, IdempotencyKey};
-use crate::page::{Page, PageRequest};
+use crate::page::{CreationKey, Page, PageRequest};
 use crate::ports::Change;
 use crate::refusal::{FieldErrors, Refusal};
 use crate::secret::AppSecret;
@@ -68,7 +68,11 @@ impl Broker {
     /// # Errors
     ///
     /// [`Refusal::Forbidden`] for an App-Token.
-    pub async fn list_apps(&self, caller: &Caller, page: PageRequest) -> Result<Page<App>, Refusal> {
+    pub async fn list_apps(
+        &self,
+        caller: &Caller,
+        page: PageRequest<CreationKey>,
+    ) -> Result<Page<App, CreationKey>, Refusal> {
         match caller {
             Caller::Admin { account_id, .. } => Ok(self.store.apps(*account_id, page).await?),
             Caller::App { app, .. } => Ok(Page { items: vec![App::clone(app)], next: None }),

@@ -7,7 +7,7 @@ use super::{Broker, Caller, Context, LiveSession};
 use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::id::{AppId, SessionId};
-use crate::page::{Page, PageRequest};
+use crate::page::{Page, PageRequest, RowNumber};
 use crate::ports::{Change, EndRequest, EndScope, ListFilter};
 use crate::refusal::Refusal;
 use crate::seal::SealKind;
@@ -93,8 +93,8 @@ impl Broker {
         caller: &Caller,
         app: Option<AppId>,
         filter: ListFilter,
-        page: PageRequest,
-    ) -> Result<Page<SessionRecord>, Refusal> {
+        page: PageRequest<RowNumber>,
+    ) -> Result<Page<SessionRecord, RowNumber>, Refusal> {
         let app = self.app_of(caller, app).await?;
         Ok(self.store.sessions(app.id, filter, self.now(), page).await?)
     }

@@ -9,7 +9,7 @@ use crate::call_report::{CallReport, NewCallReport};
 use crate::clock::Timestamp;
 use crate::id::{AppId, EndpointId, GroupName, PushTokenId};
 use crate::message::{Conversation, NewMessage, ReadMark, StoredMessage};
-use crate::page::{Page, PageRequest};
+use crate::page::{Page, PageRequest, RowNumber};
 use crate::push_token::PushToken;
 
 /// Group messages, and how far they were read.
@@ -82,5 +82,9 @@ pub trait CallReportStore: Send + Sync {
     /// Keeps a call report. False: no such app.
     async fn add_call_report(&self, report: NewCallReport) -> Result<bool, StoreError>;
     /// Call reports of an app, newest first.
-    async fn call_reports(&self, app: AppId, page: PageRequest) -> Result<Page<CallReport>, StoreError>;
+    async fn call_reports(
+        &self,
+        app: AppId,
+        page: PageRequest<RowNumber>,
+    ) -> Result<Page<CallReport, RowNumber>, StoreError>;
 }

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::grant::{Ground, Lapse};
 use crate::id::{AccountId, AppId, EndpointId, RequestId, RoleId, SecretId};
 use crate::idempotency::{Creation, IdempotencyKey};
-use crate::page::{Page, PageRequest};
+use crate::page::{CreationKey, Page, PageRequest, RowNumber};
 use crate::role::{Permissions, Role};
 use crate::seal::{Entropy, Sealer};
 use crate::secret::{Secret, SecretHash};
@@ -73,7 +73,11 @@ pub trait AppStore: Send + Sync {
     /// The app of that id.
     async fn app(&self, id: AppId) -> Result<Option<App>, StoreError>;
     /// The apps of an account, oldest first.
-    async fn apps(&self, account: AccountId, page: PageRequest) -> Result<Page<App>, StoreError>;
+    async fn apps(
+        &self,
+        account: AccountId,
+        page: PageRequest<CreationKey>,
+    ) -> Result<Page<App, CreationKey>, StoreError>;
     /// Applies a change and returns the app as it then is.
     async fn update_app(&self, id: AppId, patch: AppPatch, audit: AuditEntry) -> Result<Option<App>, StoreError>;
     /// Removes an app, its secrets, roles and endpoints; its tokens and sessions are over. False: there was none.
@@ -133,7 +137,7 @@ pub trait RoleStore: Send + Sync {
     /// The role of that name.
     async fn role_by_name(&self, app: AppId, name: &str) -> Result<Option<Role>, StoreError>;
     /// The roles of an app, oldest first.
-    async fn roles(&self, app: AppId, page: PageRequest) -> Result<Page<Role>, StoreError>;
+    async fn roles(&self, app: AppId, page: PageRequest<CreationKey>) -> Result<Page<Role, CreationKey>, StoreError>;
     /// Changes a role; what is `None` stays. None: no such role. `Some(Err(()))`: the name is taken.
     async fn update_role(
         &self,
@@ -173,7 +177,7 @@ pub trait EndpointStore: Send + Sync {
     /// The ban of an endpoint, past ones included until they are lifted, replaced or removed by upkeep.
     async fn ban_of(&self, app: AppId, endpoint: &EndpointId) -> Result<Option<BanRecord>, StoreError>;
     /// Bans of an app, by endpoint.
-    async fn bans(&self, app: AppId, page: PageRequest) -> Result<Page<BanRecord>, StoreError>;
+    async fn bans(&self, app: AppId, page: PageRequest<EndpointId>) -> Result<Page<BanRecord, EndpointId>, StoreError>;
     /// Lifts a ban. False: there was none.
     async fn lift_ban(&self, app: AppId, endpoint: &EndpointId, audit: AuditEntry) -> Result<bool, StoreError>;
 }
@@ -265,8 +269,8 @@ pub trait TokenStore: Send + Sync {
         app: AppId,
         filter: ListFilter,
         now: Timestamp,
-        page: PageRequest,
-    ) -> Result<Page<TokenRecord>, StoreError>;
+        page: PageRequest<RowNumber>,
+    ) -> Result<Page<TokenRecord, RowNumber>, StoreError>;
     /// Revokes a token of `app`. False: there is none, or it was already over by name.
     async fn revoke_token(&self, app: AppId, number: u64, audit: AuditEntry) -> Result<bool, StoreError>;
 }
@@ -306,8 +310,8 @@ pub trait SessionStore: Send + Sync {
         app: AppId,
         filter: ListFilter,
         now: Timestamp,
-        page: PageRequest,
-    ) -> Result<Page<SessionRecord>, StoreError>;
+        page: PageRequest<RowNumber>,
+    ) -> Result<Page<SessionRecord, RowNumber>, StoreError>;
     /// Moves a session's end. None: it is over, or there is none.
     async fn extend_session(
         &self,
@@ -350,7 +354,11 @@ pub trait AuditStore: Send + Sync {
     /// Adds a row that stands by itself, such as a failed sign-in.
     async fn audit(&self, entry: AuditEntry) -> Result<(), StoreError>;
     /// Rows, newest first.
-    async fn audit_log(&self, query: AuditQuery, page: PageRequest) -> Result<Page<AuditRecord>, StoreError>;
+    async fn audit_log(
+        &self,
+        query: AuditQuery,
+        page: PageRequest<RowNumber>,
+    ) -> Result<Page<AuditRecord, RowNumber>, StoreError>;
 }
 
 /// How long dead rows are kept.

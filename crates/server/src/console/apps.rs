@@ -6,25 +6,26 @@ use axum::extract::State;
 use axum::response::Response;
 use maud::{Markup, html};
 use respoke_core::app::{App, AppPatch};
-use respoke_core::page::PageRequest;
+use respoke_core::page::{PageKey, PageRequest};
+use respoke_core::refusal::Refusal;
 
 use super::layout::{Errors, Section, app_path, copyable, csrf, empty, input, maker, more, page, table, textarea};
 use super::secrets::shown_once;
 use super::visit::{Failure, Posted, Visit};
 use super::words::when;
-use crate::api::Api;
+use crate::api::{Api, cursor};
 
 /// Rows of one page of a list.
 pub(super) const ROWS: usize = 50;
 
 /// The part of a list that the address asks for.
-pub(super) fn rows(visit: &Visit) -> PageRequest {
-    PageRequest { limit: ROWS, after: visit.query().given("cursor").map(str::to_owned) }
+pub(super) fn rows<K: PageKey>(visit: &Visit) -> Result<PageRequest<K>, Refusal> {
+    Ok(PageRequest { limit: ROWS, after: cursor(visit.query().given("cursor"))? })
 }
 
 /// `GET /console/apps`.
 pub(super) async fn list(State(api): State<Arc<Api>>, visit: Visit) -> Result<Response, Failure> {
-    let found = api.broker.list_apps(&visit.caller, rows(&visit)).await?;
+    let found = api.broker.list_apps(&visit.caller, rows(&visit)?).await?;
     let now = visit.now();
     let body = html! {
         div.title { h1 { "Apps" } (maker(&visit, "/console/apps/new", "New app")) }
@@ -47,7 +48,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, visit: Visit) -> Result<Re
                     }
                 }
             }))
-            (more("/console/apps", &[], found.next.as_deref()))
+            (more("/console/apps", &[], found.cursor().as_deref()))
         }
     };
     Ok(page(&visit, Section::Apps, "Apps", &body))

@@ -35,7 +35,7 @@ pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> 
     let asked = [("endpoint", query.text("endpoint")), ("role", query.text("role"))];
     let found = match filter(&query) {
         Ok(filter) => {
-            let found = visit.api.broker.list_sessions(&visit.caller, Some(app.id), filter, rows(&visit)).await?;
+            let found = visit.api.broker.list_sessions(&visit.caller, Some(app.id), filter, rows(&visit)?).await?;
             Ok(found.map(|record| show_session(&visit.api.broker, record)))
         }
         Err(problem) => Err(problem),
@@ -46,7 +46,7 @@ pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> 
             Ok(found) => {
                 @if found.items.is_empty() { (nobody(&app, asked.iter().all(|(_, text)| text.is_empty()))) }
                 @else { (table(&visit, &app, &roles, &found.items)) }
-                (more(&path, &asked, found.next.as_deref()))
+                (more(&path, &asked, found.cursor().as_deref()))
             }
         }
     };

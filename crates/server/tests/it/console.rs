@@ -112,3 +112,17 @@ fn what_pages_load_may_be_kept_for_ever() {
     assert_eq!(found, 3);
     assert_eq!(server.get("/console/assets/console.0.css").call().status, 404);
 }
+
+#[test]
+fn a_cursor_that_no_list_gave_is_a_refusal_too() {
+    let server = Server::start();
+    let cookie = cookie(&sign_in(&server, PASSWORD));
+    let app = format!("/console/apps/{}", server.app);
+    let of_app = ["roles", "sessions", "calls", "bans"].map(|list| format!("{app}/{list}"));
+    for path in ["/console/apps", "/console/requests", "/console/audit"].map(str::to_owned).iter().chain(&of_app) {
+        let page = |query: &str| server.get(&format!("{path}{query}")).header("Cookie", &cookie).call();
+        assert_eq!(page("").status, 200, "{path}");
+        let refused = page("?cursor=7");
+        assert!(refused.status == 400 && refused.text.contains("<h1>That did not work</h1>"), "{path}");
+    }
+}

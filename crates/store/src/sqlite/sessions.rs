@@ -5,7 +5,7 @@ use respoke_core::audit::AuditEntry;
 use respoke_core::clock::Timestamp;
 use respoke_core::grant::{Grant, Ground};
 use respoke_core::id::{AppId, EndpointId};
-use respoke_core::page::{Page, PageRequest};
+use respoke_core::page::{Page, PageRequest, RowNumber};
 use respoke_core::ports::{EndRequest, EndScope, ListFilter, SessionStore, StoreError};
 use respoke_core::session::{SessionEnd, SessionEndCause, SessionRecord};
 use rusqlite::types::Type;
@@ -175,8 +175,8 @@ impl SessionStore for SqliteStore {
         app: AppId,
         filter: ListFilter,
         now: Timestamp,
-        request: PageRequest,
-    ) -> Result<Page<SessionRecord>, StoreError> {
+        request: PageRequest<RowNumber>,
+    ) -> Result<Page<SessionRecord, RowNumber>, StoreError> {
         self.readers
             .scan(move |connection| {
                 gather(connection, "sessions", &request, |from, to, wanted| {
