@@ -378,8 +378,8 @@ pub struct Upkeep {
     pub messages_per_group_max: u64,
     /// Call reports older than this are removed.
     pub call_reports_before: Timestamp,
-    /// Call reports beyond this many are removed, oldest first.
-    pub call_reports_max: u64,
+    /// Call reports of one app beyond this many are removed, oldest first; no app's reports push out another's.
+    pub call_reports_per_app_max: u64,
     /// Push tokens that were not registered or used since this are removed.
     pub push_tokens_before: Timestamp,
     /// The present.

@@ -789,7 +789,7 @@ pub(super) fn upkeep_at(now: Timestamp) -> Upkeep {
         messages_before: now.plus_secs(-86_400),
         messages_per_group_max: 1_000_000,
         call_reports_before: now.plus_secs(-86_400),
-        call_reports_max: 1_000_000,
+        call_reports_per_app_max: 1_000_000,
         push_tokens_before: now.plus_secs(-86_400),
         now,
     }

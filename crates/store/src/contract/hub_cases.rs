@@ -376,8 +376,32 @@ pub(super) async fn call_reports_are_listed_newest_first_and_go_with_age(fixture
     let upkeep = upkeep_at(NOW);
     assert_eq!(whole_pass(&world, Upkeep { call_reports_before: at(4), ..upkeep }).await.0, 4);
     assert_eq!(list().await, 6);
-    assert_eq!(whole_pass(&world, Upkeep { call_reports_max: 2, ..upkeep }).await.0, 4);
+    assert_eq!(whole_pass(&world, Upkeep { call_reports_per_app_max: 2, ..upkeep }).await.0, 4);
     assert_eq!(list().await, 2);
+}
+
+pub(super) async fn an_app_washes_out_no_other_apps_call_reports(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let mut others = Vec::new();
+    // More apps than are counted in one step.
+    for _ in 0..50 {
+        let other = World::with_app(world.store.clone(), world.account).await;
+        report(&other, at(0)).await;
+        others.push(other);
+    }
+    for millis in 0..300 {
+        report(&world, at(millis)).await;
+        report(&others[0], at(millis)).await;
+    }
+    let upkeep = Upkeep { call_reports_per_app_max: 10, ..upkeep_at(NOW) };
+    assert_eq!(whole_pass(&world, upkeep).await.0, 290 + 291);
+    for of in others.iter().chain([&world]) {
+        let kept = of.store.call_reports(of.app, PageRequest::first()).await.unwrap().items;
+        let chatty = of.app == world.app || of.app == others[0].app;
+        assert_eq!(kept.len(), if chatty { 10 } else { 1 });
+        assert_eq!(kept[0].report.at, at(if chatty { 299 } else { 0 }), "the newest stay");
+    }
+    assert_eq!(whole_pass(&world, upkeep).await.0, 0);
 }
 
 pub(super) async fn a_deleted_app_leaves_nothing_behind(fixture: impl Fixture) {

@@ -118,6 +118,7 @@ mod sqlite {
             a_ban_takes_push_tokens_along
             push_tokens_unseen_for_long_go
             call_reports_are_listed_newest_first_and_go_with_age
+            an_app_washes_out_no_other_apps_call_reports
             a_deleted_app_leaves_nothing_behind
         }
     }
