@@ -26,8 +26,8 @@ use super::hub_store::{CallReportStore, MessageStore, PushTokenStore};
 /// The database failed. Expected outcomes are values, never this.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// It waits behind too many writes; nothing was written.
-    #[error("too many writes are waiting")]
+    /// It waits behind too many writes or searches; nothing was written.
+    #[error("too many operations are waiting")]
     Overloaded,
     /// It could not be reached or written; nothing was written.
     #[error("the database could not be used")]

@@ -104,6 +104,7 @@ mod sqlite {
         hub_cases {
             history_is_told_newest_first_and_in_pages
             messages_of_one_millisecond_stay_together
+            an_answer_holds_only_so_many_bytes
             the_newest_of_many_groups_are_found
             a_message_survives_a_reopening_once_it_was_taken
             a_message_that_was_not_committed_is_not_there

@@ -124,6 +124,6 @@ impl AuditStore for SqliteStore {
         query: AuditQuery,
         page: PageRequest<RowNumber>,
     ) -> Result<Page<AuditRecord, RowNumber>, StoreError> {
-        self.readers.scan(move |connection| log(connection, &query, &page)).await
+        self.readers.search(move |connection| log(connection, &query, &page)).await
     }
 }

@@ -178,7 +178,7 @@ impl SessionStore for SqliteStore {
         request: PageRequest<RowNumber>,
     ) -> Result<Page<SessionRecord, RowNumber>, StoreError> {
         self.readers
-            .scan(move |connection| {
+            .search(move |connection| {
                 gather(connection, "sessions", &request, |from, to, wanted| {
                     all(
                         connection,

@@ -336,7 +336,7 @@ impl TokenStore for SqliteStore {
         request: PageRequest<RowNumber>,
     ) -> Result<Page<TokenRecord, RowNumber>, StoreError> {
         self.readers
-            .scan(move |connection| {
+            .search(move |connection| {
                 gather(connection, "tokens", &request, |from, to, wanted| {
                     all(
                         connection,
