@@ -9,10 +9,10 @@ use respoke_core::refusal::Refusal;
 use respoke_hub::ops::Publish;
 use respoke_wire::body::Done;
 use respoke_wire::body::groups::{GroupView, MemberView, Membership, NameGroup, PublishMessage, Sent};
-use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
+use respoke_wire::body::lists::{AppParams, ListRequest, PageParams, PartParams};
 
 use super::answer::{Answer, ListAnswer};
-use super::{Api, Named, page};
+use super::{Api, Named, connections, page};
 use crate::call::{Call, Id};
 use crate::openapi::{Missing, Refused, Unconnected};
 use crate::problem::Problem;
@@ -126,25 +126,27 @@ pub(super) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> 
 /// Lists the members of a group, one a connection; also served as `/v1/channels/{id}/subscribers`.
 #[utoipa::path(
     get, path = "/v1/groups/{id}", tag = "Groups", operation_id = "getGroup",
-    params(("id" = String, Path, description = "The group"), AppParams),
-    responses((status = 200, description = "All of them", body = Vec<MemberView>), Refused, Missing),
+    params(("id" = String, Path, description = "The group"), PartParams, AppParams),
+    responses((status = 200, description = "All of them, or a page", body = Vec<MemberView>,
+        headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn members(
     State(api): State<Arc<Api>>,
     Id(id): Id,
     call: Call,
-) -> Result<Answer<Vec<MemberView>>, Problem> {
+) -> Result<ListAnswer<MemberView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
+    let part = connections::part(&request)?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), ..Named::default() };
     let members = api.hub.members(&named.asker(&call, &caller, &context)?, &group_name(&id)?).await?;
-    let show = |member: &Arc<respoke_hub::Connection>| MemberView {
+    let show = |member: Arc<respoke_hub::Connection>| MemberView {
         endpoint_id: member.endpoint.clone(),
         connection_id: member.id,
     };
-    Ok(Answer(members.iter().map(show).collect()))
+    Ok(ListAnswer::of(connections::cut(members.to_vec(), part.as_ref()), show))
 }
 
 /// Publishes to a group; also served as `/v1/channels/{id}/publish`.

@@ -44,6 +44,17 @@ pub struct PageParams {
     pub cursor: Option<String>,
 }
 
+/// Which part of a list that is whole unless a part is asked for; for the API document alone.
+#[derive(Debug, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
+pub struct PartParams {
+    /// At most this many items, in order of their connections' ids; all of them if neither this nor `cursor` is given.
+    #[param(minimum = 1, maximum = 200)]
+    pub limit: Option<u64>,
+    /// The `Next-Cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
 /// Which app; for the API document alone.
 #[derive(Debug, IntoParams, ToSchema)]
 #[into_params(parameter_in = Query)]
