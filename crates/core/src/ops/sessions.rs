@@ -8,7 +8,7 @@ use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::id::{AppId, SessionId};
 use crate::page::{Page, PageRequest, RowNumber};
-use crate::ports::{Change, EndRequest, EndScope, ListFilter};
+use crate::ports::{Change, EndRequest, EndScope, SessionFilter};
 use crate::refusal::Refusal;
 use crate::seal::SealKind;
 use crate::session::{SessionEndCause, SessionRecord};
@@ -92,7 +92,7 @@ impl Broker {
         &self,
         caller: &Caller,
         app: Option<AppId>,
-        filter: ListFilter,
+        filter: SessionFilter,
         page: PageRequest<RowNumber>,
     ) -> Result<Page<SessionRecord, RowNumber>, Refusal> {
         let app = self.app_of(caller, app).await?;

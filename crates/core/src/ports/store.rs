@@ -3,6 +3,8 @@
 //! Every writing method is one atomic step that is on disk before it returns, together with its audit row. No method
 //! reads a clock or makes an id: instants, ids and randomness come in as arguments.
 
+use std::net::IpAddr;
+
 use async_trait::async_trait;
 use thiserror::Error;
 
@@ -191,6 +193,17 @@ pub struct ListFilter {
     pub role_id: Option<RoleId>,
 }
 
+/// What to look for in a list of sessions.
+#[derive(Clone, Debug, Default)]
+pub struct SessionFilter {
+    /// Only these endpoints' and roles'.
+    pub of: ListFilter,
+    /// Only those last used from this address.
+    pub address: Option<IpAddr>,
+    /// Only those opened then or later.
+    pub since: Option<Timestamp>,
+}
+
 /// A session to be opened; its number the store gives.
 #[derive(Clone, Debug)]
 pub struct NewSession {
@@ -308,7 +321,7 @@ pub trait SessionStore: Send + Sync {
     async fn sessions(
         &self,
         app: AppId,
-        filter: ListFilter,
+        filter: SessionFilter,
         now: Timestamp,
         page: PageRequest<RowNumber>,
     ) -> Result<Page<SessionRecord, RowNumber>, StoreError>;

@@ -78,6 +78,7 @@ mod sqlite {
             an_idempotency_key_makes_one_object
             a_repeated_redemption_is_good_for_as_long_as_its_session
             lists_are_paged_without_gaps
+            sessions_are_found_by_address_and_age
             extending_moves_the_end_of_a_live_session
             the_audit_log_tells_what_happened
             upkeep_removes_the_dead_and_only_them

@@ -29,6 +29,10 @@ pub struct ListRequest {
     pub status: Option<String>,
     /// Only this route.
     pub route: Option<String>,
+    /// Only from this address.
+    pub address: Option<String>,
+    /// Only what was made then or later.
+    pub since: Option<String>,
     /// How the list is written.
     pub format: Option<String>,
 }
