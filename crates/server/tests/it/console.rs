@@ -113,6 +113,35 @@ fn what_pages_load_may_be_kept_for_ever() {
     assert_eq!(server.get("/console/assets/console.0.css").call().status, 404);
 }
 
+/// The hidden field `name` of a page's first form that has it.
+fn hidden(page: &Answer, name: &str) -> String {
+    let (_, rest) = page.text.split_once(&format!("name=\"{name}\" value=\"")).unwrap();
+    rest.split_once('"').unwrap().0.to_owned()
+}
+
+/// Sends a form, as a browser without scripts does.
+fn submit(client: &Client, cookie: &str, path: &str, form: &str) -> Answer {
+    let request = client.post(path).header("Content-Type", FORM).header("Cookie", cookie);
+    request.header("Sec-Fetch-Site", "same-origin").raw(form.as_bytes())
+}
+
+#[test]
+fn the_key_of_a_second_factor_is_shown_as_a_picture_too() {
+    let server = Server::start();
+    let cookie = cookie(&sign_in(&server, PASSWORD));
+    let account = server.get("/console/account").header("Cookie", &cookie).call();
+    let form = format!("csrf={}&password={PASSWORD}", hidden(&account, "csrf"));
+    let page = submit(&server, &cookie, "/console/account/totp", &form);
+    assert_eq!(page.status, 200);
+    let (_, key) = page.text.split_once("secret=").unwrap();
+    note_secret(&key[..32]);
+    let (_, picture) = page.text.split_once("<svg ").unwrap();
+    let (picture, _) = picture.split_once("</svg>").unwrap();
+    assert!(picture.contains("role=\"img\" aria-label=\"The key") && picture.contains("<path "), "{picture}");
+    // `getByLabel('Code')` of the Chromium suite, and people's screen readers, must find the field alone.
+    assert!(!picture.to_lowercase().contains("code"), "{picture}");
+}
+
 #[test]
 fn a_cursor_that_no_list_gave_is_a_refusal_too() {
     let server = Server::start();
