@@ -53,10 +53,10 @@ impl Broker {
         let record = self.new_secret_record(app.id, FIRST_SECRET.to_owned(), &text);
         let audit = self.entry(context, caller, Some(app.id), Action::AppCreated, &app.id.to_string())?;
         match self.store.create_app(app, record.clone(), once, audit).await? {
-            Some(Creation::Created(app)) => Ok((app, CreatedSecret { record, text })),
+            Some(Creation::Created(app)) => Ok((app, CreatedSecret { record, text, repeated: false })),
             Some(Creation::Repeated(app)) => {
                 let record = SecretRecord { app_id: app.id, ..record };
-                Ok((app, CreatedSecret { record, text }))
+                Ok((app, CreatedSecret { record, text, repeated: true }))
             }
             Some(Creation::KeyReused) => Err(Refusal::IdempotencyKeyReused),
             None => Err(Refusal::Conflict("the account has the most apps it may have; delete one first")),

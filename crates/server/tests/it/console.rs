@@ -142,6 +142,54 @@ fn the_key_of_a_second_factor_is_shown_as_a_picture_too() {
     assert!(!picture.to_lowercase().contains("code"), "{picture}");
 }
 
+/// The App-Secret that a page shows.
+fn shown_secret(page: &Answer) -> Option<String> {
+    let (_, rest) = page.text.split_once("data-copy=\"rspk_")?;
+    let secret = format!("rspk_{}", rest.split_once('"').unwrap().0);
+    note_secret(&secret);
+    Some(secret)
+}
+
+#[test]
+fn a_page_that_shows_a_secret_makes_no_second_one_when_it_is_loaded_again() {
+    let server = Server::start();
+    let cookie = cookie(&sign_in(&server, PASSWORD));
+    let get = |path: &str| server.get(path).header("Cookie", &cookie).call();
+    let list =
+        || server.get(&format!("/v1/apps/{}/secrets", server.app)).secret().call().ok().as_array().unwrap().len();
+    let twice = |path: &str, form: &str| {
+        let first = shown_secret(&submit(&server, &cookie, path, form)).expect("the first answer shows it");
+        let again = submit(&server, &cookie, path, form);
+        assert_eq!((again.status, shown_secret(&again)), (200, None), "{path}");
+        assert!(again.text.contains("The secret was made already, and is shown only once."), "{path}");
+        first
+    };
+
+    let secrets = format!("/console/apps/{}/secrets", server.app);
+    let page = get(&secrets);
+    let fields = |page: &Answer| format!("csrf={}&once={}", hidden(page, "csrf"), hidden(page, "once"));
+    let form = format!("{}&name=backend", fields(&page));
+    let secret = twice(&secrets, &form);
+    assert_eq!(list(), 2);
+    server.get("/v1/roles").header("App-Secret", &secret).call().ok();
+    // The form of before filled in otherwise, as after going back, is another wish; and so is a fresh form.
+    assert!(shown_secret(&submit(&server, &cookie, &secrets, &form.replace("backend", "other"))).is_some());
+    assert!(
+        shown_secret(&submit(&server, &cookie, &secrets, &format!("{}&name=backend", fields(&get(&secrets)))))
+            .is_some()
+    );
+    assert_eq!(list(), 4);
+
+    let page = get(&secrets);
+    let roll = page.text.split('"').find(|text| text.ends_with("/roll")).unwrap().to_owned();
+    twice(&roll, &format!("{}&overlap=24h", fields(&page)));
+    assert_eq!(list(), 5);
+
+    let form = format!("{}&name=once+more&description=", fields(&get("/console/apps/new")));
+    twice("/console/apps", &form);
+    assert_eq!(get("/console/apps").text.matches("once more").count(), 1);
+}
+
 #[test]
 fn a_cursor_that_no_list_gave_is_a_refusal_too() {
     let server = Server::start();
