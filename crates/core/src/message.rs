@@ -60,5 +60,7 @@ impl Conversation {
     pub const PER_ENDPOINT_MAX: usize = 1_000;
 }
 
+/// The most bytes of events of one answer: a page of the longest messages would be four times that, a search twenty.
+pub const HISTORY_BYTES_MAX: usize = 1024 * 1024;
 /// The most messages of one history.
 pub const HISTORY_LIMIT_MAX: usize = 200;

@@ -105,7 +105,11 @@ pub const CODES: &[ErrorCode] = &[
         "Too many failed attempts to prove who one is; the header `Retry-After` says how long to wait.",
     ),
     ErrorCode::new("internal", 500, "The server failed. The log holds the cause under the `requestId`."),
-    ErrorCode::new("overloaded", 503, "Too many writes or sign-ins are waiting. Nothing was written; try again."),
+    ErrorCode::new(
+        "overloaded",
+        503,
+        "Too many writes, searches or sign-ins are waiting. Nothing was written; try again.",
+    ),
     ErrorCode::new("unavailable", 503, "The database could not be used. Nothing was written; try again."),
 ];
 

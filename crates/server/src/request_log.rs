@@ -9,7 +9,7 @@ use axum::extract::MatchedPath;
 use parking_lot::Mutex;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, EndpointId, RequestId};
-use respoke_core::page::Page;
+use respoke_core::page::{Page, PageRequest, RowNumber};
 
 /// A request that was answered.
 #[derive(Clone, Debug)]
@@ -125,23 +125,21 @@ impl RequestLog {
         self.entries.lock().kept.iter().filter_map(|entry| entry.app_id).collect()
     }
 
-    /// Requests of these apps and of none, newest first, from before number `before`.
+    /// Requests of these apps and of none, newest first.
     pub(crate) fn find(
         &self,
         filter: &RequestFilter,
         seen: &HashSet<AppId>,
-        before: Option<u64>,
-        limit: usize,
-    ) -> Page<RequestEntry> {
+        request: &PageRequest<RowNumber>,
+    ) -> Page<RequestEntry, RowNumber> {
         let entries = self.entries.lock();
-        let mut found = entries.kept.iter().rev().filter(|entry| {
-            before.is_none_or(|before| entry.number < before)
+        let key = |entry: &RequestEntry| RowNumber::new(entry.number);
+        let found = entries.kept.iter().rev().filter(|entry| {
+            request.after.is_none_or(|after| key(entry).get() < after.get())
                 && entry.app_id.is_none_or(|app| seen.contains(&app))
                 && filter.takes(entry)
         });
-        let items: Vec<_> = found.by_ref().take(limit).cloned().collect();
-        let next = found.next().and_then(|_| items.last()).map(|last| last.number.to_string());
-        Page { items, next }
+        Page::cut(found.take(request.limit + 1).cloned().collect(), request.limit, key)
     }
 }
 
@@ -173,11 +171,13 @@ mod tests {
     fn the_oldest_gives_way() {
         let log = RequestLog::new(3);
         (200..205).for_each(|status| log.add(entry(None, status, "")));
-        let page = log.find(&RequestFilter::default(), &HashSet::new(), None, 2);
-        let statuses = |page: &Page<RequestEntry>| page.items.iter().map(|entry| entry.status).collect::<Vec<_>>();
-        assert_eq!((statuses(&page), page.next.as_deref()), (vec![204, 203], Some("4")));
-        let page = log.find(&RequestFilter::default(), &HashSet::new(), Some(4), 2);
-        assert_eq!((statuses(&page), page.next.as_deref()), (vec![202], None));
+        let find = |after| log.find(&RequestFilter::default(), &HashSet::new(), &PageRequest { limit: 2, after });
+        let page = find(None);
+        let statuses =
+            |page: &Page<RequestEntry, RowNumber>| page.items.iter().map(|entry| entry.status).collect::<Vec<_>>();
+        assert_eq!((statuses(&page), page.next), (vec![204, 203], Some(RowNumber::new(4))));
+        let page = find(page.next);
+        assert_eq!((statuses(&page), page.next), (vec![202], None));
         assert!(!RequestLog::new(0).is_on());
     }
 
@@ -192,7 +192,7 @@ mod tests {
         }
         let seen = HashSet::from([own]);
         assert_eq!(log.apps(), HashSet::from([own, other]));
-        let count = |filter: RequestFilter| log.find(&filter, &seen, None, 10).items.len();
+        let count = |filter: RequestFilter| log.find(&filter, &seen, &PageRequest::first()).items.len();
         assert_eq!(count(RequestFilter::default()), 3);
         assert_eq!(count(RequestFilter { app_id: Some(own), ..RequestFilter::default() }), 2);
         assert_eq!(count(RequestFilter { app_id: Some(other), ..RequestFilter::default() }), 0);

@@ -18,8 +18,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// Between two steps that found nothing: ten million live rows are walked in minutes, at a few per cent of a core.
 const IDLE_PAUSE: Duration = Duration::from_millis(50);
 
-/// Call reports kept at most, of all apps together: two gigabytes if each were as long as it may be.
-const CALL_REPORTS_MAX: u64 = 100_000;
+/// Call reports kept of one app at most: 200 megabytes if each were as long as it may be.
+const CALL_REPORTS_PER_APP_MAX: u64 = 10_000;
 /// Days after which a push token that was neither registered nor connected with goes.
 ///
 /// # Source
@@ -45,7 +45,7 @@ pub(crate) async fn keep(broker: Arc<Broker>, config: Config, metrics: Arc<Metri
             messages_before: now.plus_secs(-i64::from(config.history_days) * 86_400),
             messages_per_group_max: config.history_rows_per_group_max,
             call_reports_before: now.plus_secs(-i64::from(config.call_report_days) * 86_400),
-            call_reports_max: CALL_REPORTS_MAX,
+            call_reports_per_app_max: CALL_REPORTS_PER_APP_MAX,
             push_tokens_before: now.plus_secs(-PUSH_TOKEN_DAYS * 86_400),
             now,
         };

@@ -61,6 +61,7 @@ it('a second factor is taken up, asked for, stood in for, and removed', async ()
   await page.locator('#totp').getByLabel('Password').fill(server.admin.password);
   await page.getByRole('button', { name: 'Set one up' }).click();
   await page.getByText('It is shown once.').waitFor();
+  await page.getByRole('img', { name: 'The key, to be scanned' }).waitFor();
   await picture(page, 'second-factor');
   const key = await page.locator('.once code').first().textContent();
   noteSecret(key);

@@ -9,7 +9,7 @@ use crate::audit::Action;
 use crate::grant::Marks;
 use crate::id::{AppId, SecretId};
 use crate::idempotency::{Creation, IdempotencyKey};
-use crate::page::{Page, PageRequest};
+use crate::page::{CreationKey, Page, PageRequest};
 use crate::ports::Change;
 use crate::refusal::{FieldErrors, Refusal};
 use crate::secret::AppSecret;
@@ -53,10 +53,10 @@ impl Broker {
         let record = self.new_secret_record(app.id, FIRST_SECRET.to_owned(), &text);
         let audit = self.entry(context, caller, Some(app.id), Action::AppCreated, &app.id.to_string())?;
         match self.store.create_app(app, record.clone(), once, audit).await? {
-            Some(Creation::Created(app)) => Ok((app, CreatedSecret { record, text })),
+            Some(Creation::Created(app)) => Ok((app, CreatedSecret { record, text, repeated: false })),
             Some(Creation::Repeated(app)) => {
                 let record = SecretRecord { app_id: app.id, ..record };
-                Ok((app, CreatedSecret { record, text }))
+                Ok((app, CreatedSecret { record, text, repeated: true }))
             }
             Some(Creation::KeyReused) => Err(Refusal::IdempotencyKeyReused),
             None => Err(Refusal::Conflict("the account has the most apps it may have; delete one first")),
@@ -68,7 +68,11 @@ impl Broker {
     /// # Errors
     ///
     /// [`Refusal::Forbidden`] for an App-Token.
-    pub async fn list_apps(&self, caller: &Caller, page: PageRequest) -> Result<Page<App>, Refusal> {
+    pub async fn list_apps(
+        &self,
+        caller: &Caller,
+        page: PageRequest<CreationKey>,
+    ) -> Result<Page<App, CreationKey>, Refusal> {
         match caller {
             Caller::Admin { account_id, .. } => Ok(self.store.apps(*account_id, page).await?),
             Caller::App { app, .. } => Ok(Page { items: vec![App::clone(app)], next: None }),

@@ -3,7 +3,7 @@
 use super::{Broker, Caller};
 use crate::audit::{Action, AuditRecord};
 use crate::id::{AccountId, AppId, RequestId};
-use crate::page::{Page, PageRequest};
+use crate::page::{Page, PageRequest, RowNumber};
 use crate::ports::AuditQuery;
 use crate::refusal::Refusal;
 
@@ -29,8 +29,8 @@ impl Broker {
         action: Option<Action>,
         object: Option<String>,
         request_id: Option<RequestId>,
-        page: PageRequest,
-    ) -> Result<Page<AuditRecord>, Refusal> {
+        page: PageRequest<RowNumber>,
+    ) -> Result<Page<AuditRecord, RowNumber>, Refusal> {
         let Scope { account_id, app_id } = self.scope(caller, app).await?;
         Ok(self.store.audit_log(AuditQuery { account_id, app_id, action, object, request_id }, page).await?)
     }

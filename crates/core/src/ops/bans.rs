@@ -75,8 +75,8 @@ impl Broker {
         &self,
         caller: &Caller,
         app: Option<AppId>,
-        page: PageRequest,
-    ) -> Result<Page<BanRecord>, Refusal> {
+        page: PageRequest<EndpointId>,
+    ) -> Result<Page<BanRecord, EndpointId>, Refusal> {
         let app = self.app_of(caller, app).await?;
         Ok(self.store.bans(app.id, page).await?)
     }

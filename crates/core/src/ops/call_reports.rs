@@ -7,7 +7,7 @@ use super::{Broker, Caller};
 use crate::admin::AdminRole;
 use crate::call_report::{CallReport, NewCallReport};
 use crate::id::AppId;
-use crate::page::{Page, PageRequest};
+use crate::page::{Page, PageRequest, RowNumber};
 use crate::refusal::Refusal;
 
 impl Broker {
@@ -41,8 +41,8 @@ impl Broker {
         &self,
         caller: &Caller,
         app: Option<AppId>,
-        page: PageRequest,
-    ) -> Result<Page<CallReport>, Refusal> {
+        page: PageRequest<RowNumber>,
+    ) -> Result<Page<CallReport, RowNumber>, Refusal> {
         let app = self.app_of(caller, app).await?;
         Ok(self.store.call_reports(app.id, page).await?)
     }

@@ -1,5 +1,7 @@
 //! `/v1/endpoints/{id}/conversations`.
 
+use std::collections::BTreeMap;
+
 use super::own::{endpoint_needed, group_named};
 use super::{Broker, Caller};
 use crate::admin::AdminRole;
@@ -10,8 +12,10 @@ use crate::refusal::Refusal;
 
 /// Groups looked at because an endpoint is in them: some 50 milliseconds of look-ups.
 const JOINED_MAX: usize = 10_000;
-/// Marks set by one request.
-const MARKS_MAX: usize = 1_000;
+/// Marks set by one request: an endpoint has no more conversations.
+const MARKS_MAX: usize = Conversation::PER_ENDPOINT_MAX;
+/// Marks set by one operation of the store. What waits behind the whole of a request would wait ten times as long.
+const MARKS_AT_ONCE: usize = 100;
 
 /// A wish to count a group as read.
 #[derive(Clone, Debug)]
@@ -50,7 +54,7 @@ impl Broker {
     /// Moves an endpoint's read marks forward; none goes back, and none into the future.
     ///
     /// A group that the caller may not join is passed over, as it is in the list: one role that changed must not keep
-    /// all other groups from being marked.
+    /// all other groups from being marked. A failure may leave some marked, so that repeating goes on from there.
     ///
     /// # Errors
     ///
@@ -71,18 +75,39 @@ impl Broker {
             return Err(Refusal::field("groups", "must be at most 1000"));
         }
         let now = self.now();
-        let mut marks = Vec::with_capacity(wanted.len());
+        let mut marks = BTreeMap::new();
         for mark in wanted {
             let group = mark.group.ok_or_else(|| Refusal::missing("groupId"))?;
             let group = group_named("groupId", &group)?;
             if rights.group(&group).subscribe == Some(true) {
                 // What is yet to be said cannot have been read.
-                marks.push(ReadMark { group, at: mark.at.unwrap_or(now).min(now) });
+                let at = mark.at.unwrap_or(now).min(now);
+                marks.entry(group).and_modify(|marked: &mut Timestamp| *marked = at.max(*marked)).or_insert(at);
             }
         }
-        if !marks.is_empty() {
+        for marks in batches(marks) {
             self.store.mark_read(app.id, &endpoint, marks, now).await?;
         }
         Ok(())
+    }
+}
+
+/// The marks in as many as are set at once.
+fn batches(marks: BTreeMap<GroupName, Timestamp>) -> Vec<Vec<ReadMark>> {
+    let marks: Vec<_> = marks.into_iter().map(|(group, at)| ReadMark { group, at }).collect();
+    marks.chunks(MARKS_AT_ONCE).map(<[_]>::to_vec).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_marks_are_set_a_hundred_at_once() {
+        let marks = |count: usize| {
+            let named = |n| (GroupName::parse(&format!("group {n}")).unwrap(), Timestamp::from_secs(1));
+            batches((0..count).map(named).collect()).iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        assert_eq!((marks(0), marks(100), marks(201)), (vec![], vec![100], vec![100, 100, 1]));
     }
 }

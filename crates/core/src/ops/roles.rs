@@ -9,7 +9,7 @@ use crate::audit::Action;
 use crate::grant::Marks;
 use crate::id::{AppId, RoleId};
 use crate::idempotency::{Creation, IdempotencyKey};
-use crate::page::{Page, PageRequest};
+use crate::page::{CreationKey, Page, PageRequest};
 use crate::ports::Change;
 use crate::refusal::{FieldErrors, Refusal};
 use crate::role::{Permissions, Role};
@@ -61,8 +61,8 @@ impl Broker {
         &self,
         caller: &Caller,
         app: Option<AppId>,
-        page: PageRequest,
-    ) -> Result<(Page<Role>, crate::id::AccountId), Refusal> {
+        page: PageRequest<CreationKey>,
+    ) -> Result<(Page<Role, CreationKey>, crate::id::AccountId), Refusal> {
         let app = self.app_of(caller, app).await?;
         Ok((self.store.roles(app.id, page).await?, app.account_id))
     }

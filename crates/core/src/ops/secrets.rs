@@ -18,6 +18,8 @@ pub struct CreatedSecret {
     pub record: SecretRecord,
     /// The text.
     pub text: AppSecret,
+    /// Whether the same request made it before.
+    pub repeated: bool,
 }
 
 /// How long a rolled secret is still taken.
@@ -177,7 +179,8 @@ impl Broker {
         self.changed(Change::Secret(app, rolls.map_or(id, |(old, _)| old)));
         let created = created?;
         match created {
-            Some(Creation::Created(record) | Creation::Repeated(record)) => Ok(CreatedSecret { record, text }),
+            Some(Creation::Created(record)) => Ok(CreatedSecret { record, text, repeated: false }),
+            Some(Creation::Repeated(record)) => Ok(CreatedSecret { record, text, repeated: true }),
             Some(Creation::KeyReused) => Err(Refusal::IdempotencyKeyReused),
             None if rolls.is_some() => {
                 Err(Refusal::Conflict("the secret is revoked or expired, or the app has too many"))

@@ -7,8 +7,8 @@ use super::{Broker, Caller, Context, LiveSession};
 use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::id::{AppId, SessionId};
-use crate::page::{Page, PageRequest};
-use crate::ports::{Change, EndRequest, EndScope, ListFilter};
+use crate::page::{Page, PageRequest, RowNumber};
+use crate::ports::{Change, EndRequest, EndScope, SessionFilter};
 use crate::refusal::Refusal;
 use crate::seal::SealKind;
 use crate::session::{SessionEndCause, SessionRecord};
@@ -92,9 +92,9 @@ impl Broker {
         &self,
         caller: &Caller,
         app: Option<AppId>,
-        filter: ListFilter,
-        page: PageRequest,
-    ) -> Result<Page<SessionRecord>, Refusal> {
+        filter: SessionFilter,
+        page: PageRequest<RowNumber>,
+    ) -> Result<Page<SessionRecord, RowNumber>, Refusal> {
         let app = self.app_of(caller, app).await?;
         Ok(self.store.sessions(app.id, filter, self.now(), page).await?)
     }

@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::audit::Action;
 use crate::grant::Lapse;
 use crate::id::{AppId, TokenId};
-use crate::page::{Page, PageRequest};
+use crate::page::{Page, PageRequest, RowNumber};
 use crate::ports::ListFilter;
 use crate::refusal::Refusal;
 use crate::seal::SealKind;
@@ -37,8 +37,8 @@ impl Broker {
         caller: &Caller,
         app: Option<AppId>,
         filter: ListFilter,
-        page: PageRequest,
-    ) -> Result<Page<TokenRecord>, Refusal> {
+        page: PageRequest<RowNumber>,
+    ) -> Result<Page<TokenRecord, RowNumber>, Refusal> {
         let app = self.app_of(caller, app).await?;
         Ok(self.store.tokens(app.id, filter, self.now(), page).await?)
     }

@@ -9,7 +9,7 @@ use crate::call_report::{CallReport, NewCallReport};
 use crate::clock::Timestamp;
 use crate::id::{AppId, EndpointId, GroupName, PushTokenId};
 use crate::message::{Conversation, NewMessage, ReadMark, StoredMessage};
-use crate::page::{Page, PageRequest};
+use crate::page::{Page, PageRequest, RowNumber};
 use crate::push_token::PushToken;
 
 /// Group messages, and how far they were read.
@@ -21,10 +21,12 @@ pub trait MessageStore: Send + Sync {
     ///
     /// Nothing is written for other members, however many the group has.
     async fn append_message(&self, message: NewMessage) -> Result<bool, StoreError>;
-    /// Messages of a group, newest first, from before an instant; at most `limit`.
+    /// Messages of a group, newest first, from before an instant; at most `limit`, and [`HISTORY_BYTES_MAX`] of them.
     ///
     /// Where that would part messages of one millisecond, which `before` cannot tell apart, those are left for the
-    /// next call, unless they alone are more than `limit`.
+    /// next call, unless they alone are more than `limit`. Messages of one millisecond may be more bytes.
+    ///
+    /// [`HISTORY_BYTES_MAX`]: crate::message::HISTORY_BYTES_MAX
     async fn history(
         &self,
         app: AppId,
@@ -32,7 +34,10 @@ pub trait MessageStore: Send + Sync {
         before: Option<Timestamp>,
         limit: usize,
     ) -> Result<Vec<StoredMessage>, StoreError>;
-    /// The newest messages of each group, newest first; at most `limit` of each. The groups are in the order given.
+    /// The newest messages of each group, newest first; at most `limit` of each, and as many bytes as is each group's
+    /// share of [`HISTORY_BYTES_MAX`], but the newest in any case. The groups are in the order given.
+    ///
+    /// [`HISTORY_BYTES_MAX`]: crate::message::HISTORY_BYTES_MAX
     async fn latest(
         &self,
         app: AppId,
@@ -82,5 +87,9 @@ pub trait CallReportStore: Send + Sync {
     /// Keeps a call report. False: no such app.
     async fn add_call_report(&self, report: NewCallReport) -> Result<bool, StoreError>;
     /// Call reports of an app, newest first.
-    async fn call_reports(&self, app: AppId, page: PageRequest) -> Result<Page<CallReport>, StoreError>;
+    async fn call_reports(
+        &self,
+        app: AppId,
+        page: PageRequest<RowNumber>,
+    ) -> Result<Page<CallReport, RowNumber>, StoreError>;
 }

@@ -13,5 +13,5 @@ pub use hub_store::{CallReportStore, MessageStore, PushTokenStore};
 pub use store::{
     APPS_PER_ACCOUNT_MAX, AppStore, AuditQuery, AuditStore, BanRecord, EndRequest, EndScope, EndpointStore, ListFilter,
     MaintenanceStore, MintRefusal, NewSession, ROLES_PER_APP_MAX, Redemption, Repair, RoleStore, SECRETS_PER_APP_MAX,
-    SecretStore, SessionStore, Store, StoreError, StoreFigures, TokenStore, Upkeep,
+    SecretStore, SessionFilter, SessionStore, Store, StoreError, StoreFigures, TokenStore, Upkeep,
 };

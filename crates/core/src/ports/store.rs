@@ -3,6 +3,8 @@
 //! Every writing method is one atomic step that is on disk before it returns, together with its audit row. No method
 //! reads a clock or makes an id: instants, ids and randomness come in as arguments.
 
+use std::net::IpAddr;
+
 use async_trait::async_trait;
 use thiserror::Error;
 
@@ -12,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::grant::{Grant, Ground, Lapse};
 use crate::id::{AccountId, AppId, EndpointId, RequestId, RoleId, SecretId};
 use crate::idempotency::{Creation, IdempotencyKey};
-use crate::page::{Page, PageRequest};
+use crate::page::{CreationKey, Page, PageRequest, RowNumber};
 use crate::role::{Permissions, Role};
 use crate::seal::{Entropy, Sealer};
 use crate::secret::{Secret, SecretHash};
@@ -26,8 +28,8 @@ use super::hub_store::{CallReportStore, MessageStore, PushTokenStore};
 /// The database failed. Expected outcomes are values, never this.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// It waits behind too many writes; nothing was written.
-    #[error("too many writes are waiting")]
+    /// It waits behind too many writes or searches; nothing was written.
+    #[error("too many operations are waiting")]
     Overloaded,
     /// It could not be reached or written; nothing was written.
     #[error("the database could not be used")]
@@ -73,7 +75,11 @@ pub trait AppStore: Send + Sync {
     /// The app of that id.
     async fn app(&self, id: AppId) -> Result<Option<App>, StoreError>;
     /// The apps of an account, oldest first.
-    async fn apps(&self, account: AccountId, page: PageRequest) -> Result<Page<App>, StoreError>;
+    async fn apps(
+        &self,
+        account: AccountId,
+        page: PageRequest<CreationKey>,
+    ) -> Result<Page<App, CreationKey>, StoreError>;
     /// Applies a change and returns the app as it then is.
     async fn update_app(&self, id: AppId, patch: AppPatch, audit: AuditEntry) -> Result<Option<App>, StoreError>;
     /// Removes an app, its secrets, roles and endpoints; its tokens and sessions are over. False: there was none.
@@ -133,7 +139,7 @@ pub trait RoleStore: Send + Sync {
     /// The role of that name.
     async fn role_by_name(&self, app: AppId, name: &str) -> Result<Option<Role>, StoreError>;
     /// The roles of an app, oldest first.
-    async fn roles(&self, app: AppId, page: PageRequest) -> Result<Page<Role>, StoreError>;
+    async fn roles(&self, app: AppId, page: PageRequest<CreationKey>) -> Result<Page<Role, CreationKey>, StoreError>;
     /// Changes a role; what is `None` stays. None: no such role. `Some(Err(()))`: the name is taken.
     async fn update_role(
         &self,
@@ -173,7 +179,7 @@ pub trait EndpointStore: Send + Sync {
     /// The ban of an endpoint, past ones included until they are lifted, replaced or removed by upkeep.
     async fn ban_of(&self, app: AppId, endpoint: &EndpointId) -> Result<Option<BanRecord>, StoreError>;
     /// Bans of an app, by endpoint.
-    async fn bans(&self, app: AppId, page: PageRequest) -> Result<Page<BanRecord>, StoreError>;
+    async fn bans(&self, app: AppId, page: PageRequest<EndpointId>) -> Result<Page<BanRecord, EndpointId>, StoreError>;
     /// Lifts a ban. False: there was none.
     async fn lift_ban(&self, app: AppId, endpoint: &EndpointId, audit: AuditEntry) -> Result<bool, StoreError>;
 }
@@ -185,6 +191,17 @@ pub struct ListFilter {
     pub endpoint_id: Option<EndpointId>,
     /// Only this role's.
     pub role_id: Option<RoleId>,
+}
+
+/// What to look for in a list of sessions.
+#[derive(Clone, Debug, Default)]
+pub struct SessionFilter {
+    /// Only these endpoints' and roles'.
+    pub of: ListFilter,
+    /// Only those last used from this address.
+    pub address: Option<IpAddr>,
+    /// Only those opened then or later.
+    pub since: Option<Timestamp>,
 }
 
 /// A session to be opened; its number the store gives.
@@ -265,8 +282,8 @@ pub trait TokenStore: Send + Sync {
         app: AppId,
         filter: ListFilter,
         now: Timestamp,
-        page: PageRequest,
-    ) -> Result<Page<TokenRecord>, StoreError>;
+        page: PageRequest<RowNumber>,
+    ) -> Result<Page<TokenRecord, RowNumber>, StoreError>;
     /// Revokes a token of `app`. False: there is none, or it was already over by name.
     async fn revoke_token(&self, app: AppId, number: u64, audit: AuditEntry) -> Result<bool, StoreError>;
 }
@@ -306,10 +323,10 @@ pub trait SessionStore: Send + Sync {
     async fn sessions(
         &self,
         app: AppId,
-        filter: ListFilter,
+        filter: SessionFilter,
         now: Timestamp,
-        page: PageRequest,
-    ) -> Result<Page<SessionRecord>, StoreError>;
+        page: PageRequest<RowNumber>,
+    ) -> Result<Page<SessionRecord, RowNumber>, StoreError>;
     /// Moves a session's end. None: it is over, or there is none.
     async fn extend_session(
         &self,
@@ -352,7 +369,11 @@ pub trait AuditStore: Send + Sync {
     /// Adds a row that stands by itself, such as a failed sign-in.
     async fn audit(&self, entry: AuditEntry) -> Result<(), StoreError>;
     /// Rows, newest first.
-    async fn audit_log(&self, query: AuditQuery, page: PageRequest) -> Result<Page<AuditRecord>, StoreError>;
+    async fn audit_log(
+        &self,
+        query: AuditQuery,
+        page: PageRequest<RowNumber>,
+    ) -> Result<Page<AuditRecord, RowNumber>, StoreError>;
 }
 
 /// How long dead rows are kept.
@@ -372,8 +393,8 @@ pub struct Upkeep {
     pub messages_per_group_max: u64,
     /// Call reports older than this are removed.
     pub call_reports_before: Timestamp,
-    /// Call reports beyond this many are removed, oldest first.
-    pub call_reports_max: u64,
+    /// Call reports of one app beyond this many are removed, oldest first; no app's reports push out another's.
+    pub call_reports_per_app_max: u64,
     /// Push tokens that were not registered or used since this are removed.
     pub push_tokens_before: Timestamp,
     /// The present.

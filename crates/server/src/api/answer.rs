@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue};
-use respoke_core::page::Page;
+use respoke_core::page::{Page, PageKey};
 use serde::Serialize;
 
 use crate::problem::Problem;
@@ -31,12 +31,12 @@ impl<T: Serialize> IntoResponse for Answer<T> {
 }
 
 /// A list: a plain array, as existing clients expect, with the next page's cursor in a header.
-pub(crate) struct ListAnswer<T>(Page<T>);
+pub(crate) struct ListAnswer<T>(Page<T, String>);
 
 impl<T> ListAnswer<T> {
     /// A page of records, shown as `T`s.
-    pub(crate) fn of<R>(page: Page<R>, show: impl FnMut(R) -> T) -> Self {
-        Self(page.map(show))
+    pub(crate) fn of<R, K: PageKey>(page: Page<R, K>, show: impl FnMut(R) -> T) -> Self {
+        Self(with_text(page.map(show)))
     }
 }
 
@@ -46,20 +46,26 @@ impl<T: Serialize> IntoResponse for ListAnswer<T> {
     }
 }
 
+/// The same page with its cursor as it is told.
+fn with_text<T, K: PageKey>(page: Page<T, K>) -> Page<T, String> {
+    let next = page.cursor();
+    Page { items: page.items, next }
+}
+
 /// A list as an array, or as one object a line for programs that read logs.
 pub(crate) struct Listed<T> {
-    page: Page<T>,
+    page: Page<T, String>,
     lines: bool,
 }
 
 impl<T> Listed<T> {
     /// A page, as lines or as an array.
-    pub(crate) fn of(page: Page<T>, lines: bool) -> Self {
-        Self { page, lines }
+    pub(crate) fn of<K: PageKey>(page: Page<T, K>, lines: bool) -> Self {
+        Self { page: with_text(page), lines }
     }
 
     /// The page itself.
-    pub(crate) fn into_page(self) -> Page<T> {
+    pub(crate) fn into_page(self) -> Page<T, String> {
         self.page
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use respoke_core::audit::Action;
 use respoke_core::ops::Caller;
-use respoke_core::page::{Page, PageRequest};
+use respoke_core::page::{PAGE_LIMIT_MAX, Page};
 use respoke_core::refusal::Refusal;
 use respoke_wire::body::audit::AuditView;
 use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
@@ -46,7 +46,7 @@ pub(crate) async fn find(api: &Api, caller: &Caller, request: ListRequest) -> Re
     let object = request.object.filter(|object| !object.is_empty());
     let (mut items, limit) = (Vec::new(), page.limit);
     loop {
-        page.limit = (limit - items.len()).min(PageRequest::LIMIT_MAX);
+        page.limit = (limit - items.len()).min(PAGE_LIMIT_MAX);
         let found = api.broker.audit_log(caller, app, action, object.clone(), request_id, page.clone()).await?;
         items.extend(found.items.into_iter().map(AuditView::from));
         page.after = found.next;

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use respoke_core::id::ConnectionId;
+use respoke_core::page::{Page, PageRequest};
+use respoke_core::refusal::Refusal;
 use respoke_hub::Connection;
 use respoke_hub::ops::Connect;
 use respoke_wire::body::Done;
 use respoke_wire::body::connections::{ConnectionView, CreateConnection};
-use respoke_wire::body::lists::{AppParams, ListRequest};
+use respoke_wire::body::lists::{AppParams, ListRequest, PartParams};
 
-use super::answer::Answer;
-use super::{Api, Named};
+use super::answer::{Answer, ListAnswer};
+use super::{Api, Named, given, page};
 use crate::call::{Call, Id};
 use crate::openapi::{Missing, Refused, Unconnected};
 use crate::problem::Problem;
@@ -82,21 +85,41 @@ pub(super) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> 
 /// Lists live connections of the app, or of one endpoint.
 #[utoipa::path(
     get, path = "/v1/connections", tag = "Connections", operation_id = "listConnections",
-    params(AppParams, ("endpointId" = Option<String>, Query, description = "Only this endpoint's")),
-    responses((status = 200, description = "All of them", body = Vec<ConnectionView>), Refused, Missing),
+    params(PartParams, AppParams, ("endpointId" = Option<String>, Query, description = "Only this endpoint's")),
+    responses((status = 200, description = "All of them, or a page", body = Vec<ConnectionView>,
+        headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Vec<ConnectionView>>, Problem> {
+pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<ConnectionView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
+    let part = part(&request)?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), endpoint: request.endpoint_id.as_deref(), connection: None };
     let found = api.hub.connections(&named.asker(&call, &caller, &context)?).await?;
-    let mut shown = Vec::with_capacity(found.len());
-    for connection in found {
-        shown.push(show(&api, &connection).await?);
+    let found = cut(found, part.as_ref());
+    let mut items = Vec::with_capacity(found.items.len());
+    for connection in found.items {
+        items.push(show(&api, &connection).await?);
     }
-    Ok(Answer(shown))
+    Ok(ListAnswer::of(Page { items, next: found.next }, |shown| shown))
+}
+
+/// The part of a list of connections that is asked for. None: all, as clients expect who know no pages.
+pub(super) fn part(request: &ListRequest) -> Result<Option<PageRequest<ConnectionId>>, Refusal> {
+    let asked = request.limit.is_some() || given(request.cursor.as_deref()).is_some();
+    asked.then(|| page(request)).transpose()
+}
+
+/// That part of `connections`, or all of them as they come.
+pub(super) fn cut(
+    mut connections: Vec<Arc<Connection>>,
+    part: Option<&PageRequest<ConnectionId>>,
+) -> Page<Arc<Connection>, ConnectionId> {
+    let Some(page) = part else { return Page { items: connections, next: None } };
+    connections.retain(|connection| page.after.is_none_or(|after| connection.id > after));
+    connections.sort_unstable_by_key(|connection| connection.id);
+    Page::cut(connections, page.limit, |connection| connection.id)
 }
 
 pub(super) async fn show(api: &Api, connection: &Connection) -> Result<ConnectionView, Problem> {

@@ -15,7 +15,7 @@ use respoke_core::admin::AdminRole;
 use respoke_core::id::AppId;
 use respoke_core::ops::{Caller, Credential};
 use respoke_core::page::PageRequest;
-use respoke_core::ports::ListFilter;
+use respoke_core::ports::{ListFilter, SessionFilter};
 use respoke_core::refusal::Refusal;
 use respoke_hub::ops::Asker;
 use respoke_hub::tails::{FrameKind, OpenTail, Payloads, TailedFrame};
@@ -66,7 +66,8 @@ pub(crate) async fn find(api: &Api, asker: &Asker<'_>) -> Result<EndpointView, P
         });
     }
     let filter = ListFilter { endpoint_id: Some(endpoint.clone()), role_id: None };
-    let found = broker.list_sessions(caller, Some(app.id), filter.clone(), PageRequest::first()).await?;
+    let of = SessionFilter { of: filter.clone(), ..SessionFilter::default() };
+    let found = broker.list_sessions(caller, Some(app.id), of, PageRequest::first()).await?;
     let sessions = found.items.into_iter().map(|record| sessions::show(broker, record)).collect();
     let (outstanding_tokens, more_tokens) = count_tokens(api, caller, app.id, filter).await?;
     let ban = match broker.get_ban(caller, Some(app.id), endpoint.as_str()).await {

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use respoke_core::id::GroupName;
-use respoke_core::page::Page;
+use respoke_core::page::{Page, PageRequest};
 use respoke_core::refusal::Refusal;
 use respoke_hub::ops::Publish;
 use respoke_wire::body::Done;
 use respoke_wire::body::groups::{GroupView, MemberView, Membership, NameGroup, PublishMessage, Sent};
-use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
+use respoke_wire::body::lists::{AppParams, ListRequest, PageParams, PartParams};
 
 use super::answer::{Answer, ListAnswer};
-use super::{Api, Named, page};
+use super::{Api, Named, connections, page};
 use crate::call::{Call, Id};
 use crate::openapi::{Missing, Refused, Unconnected};
 use crate::problem::Problem;
@@ -28,16 +28,12 @@ use crate::problem::Problem;
 pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<GroupView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
-    let page = page(&request)?;
+    let page: PageRequest<GroupName> = page(&request)?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), ..Named::default() };
-    let after = page.after.as_deref().map(decode_cursor).transpose()?;
     let asker = named.asker(&call, &caller, &context)?;
-    let mut items = api.hub.groups(&asker, after.as_deref(), page.limit + 1).await?;
-    let more = items.len() > page.limit;
-    items.truncate(page.limit);
-    let next = items.last().filter(|_| more).map(encode_cursor);
-    Ok(ListAnswer::of(Page { items, next }, GroupView::from))
+    let found = api.hub.groups(&asker, page.after.as_ref().map(GroupName::as_str), page.limit + 1).await?;
+    Ok(ListAnswer::of(Page::cut(found, page.limit, GroupName::clone), GroupView::from))
 }
 
 /// Joins groups: the caller's connection becomes a member, and each group comes into being with its first.
@@ -130,25 +126,27 @@ pub(super) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> 
 /// Lists the members of a group, one a connection; also served as `/v1/channels/{id}/subscribers`.
 #[utoipa::path(
     get, path = "/v1/groups/{id}", tag = "Groups", operation_id = "getGroup",
-    params(("id" = String, Path, description = "The group"), AppParams),
-    responses((status = 200, description = "All of them", body = Vec<MemberView>), Refused, Missing),
+    params(("id" = String, Path, description = "The group"), PartParams, AppParams),
+    responses((status = 200, description = "All of them, or a page", body = Vec<MemberView>,
+        headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn members(
     State(api): State<Arc<Api>>,
     Id(id): Id,
     call: Call,
-) -> Result<Answer<Vec<MemberView>>, Problem> {
+) -> Result<ListAnswer<MemberView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
+    let part = connections::part(&request)?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), ..Named::default() };
     let members = api.hub.members(&named.asker(&call, &caller, &context)?, &group_name(&id)?).await?;
-    let show = |member: &Arc<respoke_hub::Connection>| MemberView {
+    let show = |member: Arc<respoke_hub::Connection>| MemberView {
         endpoint_id: member.endpoint.clone(),
         connection_id: member.id,
     };
-    Ok(Answer(members.iter().map(show).collect()))
+    Ok(ListAnswer::of(connections::cut(members.to_vec(), part.as_ref()), show))
 }
 
 /// Publishes to a group; also served as `/v1/channels/{id}/publish`.
@@ -187,14 +185,4 @@ pub(super) async fn name(State(api): State<Arc<Api>>, call: Call) -> Result<Answ
 
 pub(super) fn group_name(text: &str) -> Result<GroupName, Refusal> {
     GroupName::parse(text).map_err(|problem| Refusal::field("group", problem))
-}
-
-/// A cursor is a header's value, and a group's name is any text.
-fn encode_cursor(name: &GroupName) -> String {
-    data_encoding::BASE64URL_NOPAD.encode(name.as_str().as_bytes())
-}
-
-fn decode_cursor(cursor: &str) -> Result<String, Refusal> {
-    let bytes = data_encoding::BASE64URL_NOPAD.decode(cursor.as_bytes()).ok();
-    bytes.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(|| Refusal::field("cursor", "is not one of ours"))
 }

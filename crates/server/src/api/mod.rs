@@ -35,7 +35,7 @@ use axum::Router;
 use axum::routing::{delete, get, post, put};
 use respoke_core::id::{AppId, ConnectionId, RequestId, RoleId};
 use respoke_core::ops::{Broker, Caller, Context, Relays};
-use respoke_core::page::PageRequest;
+use respoke_core::page::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PageKey, PageRequest, parse_cursor};
 use respoke_core::ports::ListFilter;
 use respoke_core::refusal::Refusal;
 use respoke_core::seal::{NUMBER_END, SealKind, Sealer};
@@ -312,16 +312,16 @@ fn lines_wanted(request: &ListRequest) -> Result<bool, Refusal> {
 }
 
 /// The page that is asked for.
-fn page(request: &ListRequest) -> Result<PageRequest, Refusal> {
+fn page<K: PageKey>(request: &ListRequest) -> Result<PageRequest<K>, Refusal> {
     list_page(request, false)
 }
 
 /// The page that is asked for, which may be longer as lines.
-fn list_page(request: &ListRequest, lines: bool) -> Result<PageRequest, Refusal> {
+fn list_page<K: PageKey>(request: &ListRequest, lines: bool) -> Result<PageRequest<K>, Refusal> {
     let (max, default, problem) = if lines {
         (LINES_MAX, LINES_MAX, "must be from 1 to 10000")
     } else {
-        (PageRequest::LIMIT_MAX, PageRequest::LIMIT_DEFAULT, "must be from 1 to 200")
+        (PAGE_LIMIT_MAX, PAGE_LIMIT_DEFAULT, "must be from 1 to 200")
     };
     let limit = match request.limit {
         None => default,
@@ -330,7 +330,19 @@ fn list_page(request: &ListRequest, lines: bool) -> Result<PageRequest, Refusal>
             .filter(|limit| (1..=max).contains(limit))
             .ok_or_else(|| Refusal::field("limit", problem))?,
     };
-    Ok(PageRequest { limit, after: given(request.cursor.as_deref()).map(str::to_owned) })
+    Ok(PageRequest { limit, after: cursor(request.cursor.as_deref())? })
+}
+
+/// Reads `cursor`, as [`app_id`] does: text that this kind of list did not give is refused, and not taken for its
+/// beginning.
+pub(crate) fn cursor<K: PageKey>(text: Option<&str>) -> Result<Option<K>, Refusal> {
+    match given(text) {
+        None => Ok(None),
+        Some(text) => match parse_cursor(text) {
+            Some(key) => Ok(Some(key)),
+            None => Err(Refusal::field("cursor", "is not one that this list gave")),
+        },
+    }
 }
 
 /// The endpoint and role that are asked for.
@@ -401,11 +413,14 @@ fn given(text: Option<&str>) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use respoke_core::page::RowNumber;
+
     use super::*;
 
     #[test]
     fn a_page_is_bounded() {
-        let asked = |limit| page(&ListRequest { limit, cursor: Some(String::new()), ..ListRequest::default() });
+        let asked =
+            |limit| page::<RowNumber>(&ListRequest { limit, cursor: Some(String::new()), ..ListRequest::default() });
         assert_eq!(asked(None).unwrap().limit, 200);
         assert_eq!(asked(Some(1)).unwrap().limit, 1);
         assert!(asked(Some(200)).unwrap().after.is_none());

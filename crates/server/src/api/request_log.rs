@@ -50,17 +50,13 @@ pub(crate) async fn find(api: &Api, caller: &Caller, request: &ListRequest) -> R
         request_id: request_id(request.request_id.as_deref())?,
         status: status(request.status.as_deref())?,
     };
-    let before = match page.after.as_deref() {
-        None => None,
-        Some(text) => Some(text.parse().map_err(|_| Refusal::field("cursor", "is not one of ours"))?),
-    };
     let mut seen = HashSet::new();
     for app in api.watch.requests.apps() {
         if api.broker.get_app(caller, app).await.is_ok() {
             seen.insert(app);
         }
     }
-    Ok(Listed::of(api.watch.requests.find(&filter, &seen, before, page.limit).map(show), lines))
+    Ok(Listed::of(api.watch.requests.find(&filter, &seen, &page).map(show), lines))
 }
 
 fn status(text: Option<&str>) -> Result<Option<StatusFilter>, Refusal> {

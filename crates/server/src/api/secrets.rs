@@ -6,7 +6,7 @@ use axum::extract::State;
 use respoke_core::app::SecretRecord;
 use respoke_core::id::SecretId;
 use respoke_core::ops::Overlap;
-use respoke_core::page::{Page, PageRequest};
+use respoke_core::page::{CreationKey, Page, PageRequest};
 use respoke_core::refusal::Refusal;
 use respoke_core::secret::Secret;
 use respoke_wire::body::Done;
@@ -36,22 +36,14 @@ pub(super) async fn list(
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
     let secrets = api.broker.list_secrets(&caller, app_of_path(&id)?).await?;
-    Ok(ListAnswer::of(cut(secrets, &page(&request)?)?, SecretView::from))
+    Ok(ListAnswer::of(cut(secrets, &page(&request)?), SecretView::from))
 }
 
-/// The part of a whole list that is asked for; the cursor is the last secret's id.
-fn cut(secrets: Vec<SecretRecord>, page: &PageRequest) -> Result<Page<SecretRecord>, Refusal> {
-    let start = match &page.after {
-        None => 0,
-        Some(after) => {
-            let last = secrets.iter().position(|secret| secret.id.to_string() == *after);
-            last.ok_or_else(|| Refusal::field("cursor", "is not one that a list has given"))? + 1
-        }
-    };
-    let more = secrets.len() > start + page.limit;
-    let items: Vec<_> = secrets.into_iter().skip(start).take(page.limit).collect();
-    let next = items.last().filter(|_| more).map(|secret| secret.id.to_string());
-    Ok(Page { items, next })
+/// The part of a whole list that is asked for.
+fn cut(secrets: Vec<SecretRecord>, page: &PageRequest<CreationKey>) -> Page<SecretRecord, CreationKey> {
+    let key = |secret: &SecretRecord| CreationKey { at: secret.created_at, id: secret.id.uuid() };
+    let rest = secrets.into_iter().filter(|secret| page.after.is_none_or(|after| key(secret) > after));
+    Page::cut(rest.collect(), page.limit, key)
 }
 
 /// Makes a secret, or takes over one that backends already hold. The answer shows its text, this once.
@@ -155,11 +147,12 @@ mod tests {
             revoked_at: None,
             keep_sessions: false,
         };
-        let all: Vec<_> = (0..5).map(record).collect();
+        let mut all: Vec<_> = (0..5).map(record).collect();
+        all.sort_by_key(|secret| secret.id.uuid());
         let mut seen = Vec::new();
         let mut after = None;
         loop {
-            let page = cut(all.clone(), &PageRequest { limit: 2, after }).unwrap();
+            let page = cut(all.clone(), &PageRequest { limit: 2, after });
             seen.extend(page.items.iter().map(|secret| secret.id));
             match page.next {
                 Some(next) => after = Some(next),
@@ -167,7 +160,10 @@ mod tests {
             }
         }
         assert_eq!(seen, all.iter().map(|secret| secret.id).collect::<Vec<_>>());
-        assert!(cut(all, &PageRequest { limit: 2, after: Some("x".into()) }).is_err());
+        // One that is gone meanwhile was still a place in the list.
+        let after = Some(CreationKey { at: all[1].created_at, id: all[1].id.uuid() });
+        all.remove(1);
+        assert_eq!(cut(all.clone(), &PageRequest { limit: 2, after }).items[0].id, all[1].id);
     }
 
     use respoke_core::id::AppId;

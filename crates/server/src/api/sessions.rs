@@ -1,10 +1,12 @@
 //! `/v1/sessions`, for those with authority over the app.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
+use respoke_core::clock::Timestamp;
 use respoke_core::ops::{Broker, EndSessions};
-use respoke_core::ports::EndScope;
+use respoke_core::ports::{EndScope, SessionFilter};
 use respoke_core::refusal::Refusal;
 use respoke_core::session::SessionRecord;
 use respoke_wire::body::Done;
@@ -20,7 +22,13 @@ use crate::problem::Problem;
 /// Lists live sessions, oldest first.
 #[utoipa::path(
     get, path = "/v1/sessions", tag = "Sessions", operation_id = "listSessions",
-    params(PageParams, AppParams, FilterParams),
+    params(
+        PageParams,
+        AppParams,
+        FilterParams,
+        ("address" = Option<String>, Query, description = "Only those last used from this address"),
+        ("since" = Option<String>, Query, description = "Only those opened then or later: RFC 3339 text, or seconds or milliseconds since the epoch"),
+    ),
     responses((status = 200, description = "A page of them", body = Vec<SessionView>,
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
@@ -29,8 +37,23 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
     let app = app_id(request.app_id.as_deref())?;
-    let found = api.broker.list_sessions(&caller, app, filter(&request)?, page(&request)?).await?;
+    let filter = SessionFilter {
+        of: filter(&request)?,
+        address: given(request.address.as_deref()).map(address).transpose()?,
+        since: given(request.since.as_deref()).map(since).transpose()?,
+    };
+    let found = api.broker.list_sessions(&caller, app, filter, page(&request)?).await?;
     Ok(ListAnswer::of(found, |record| show(&api.broker, record)))
+}
+
+/// Reads `address`.
+fn address(text: &str) -> Result<IpAddr, Refusal> {
+    let address: Result<IpAddr, _> = text.parse();
+    address.map(|address| address.to_canonical()).map_err(|_| Refusal::field("address", "must be an IP address"))
+}
+
+fn since(text: &str) -> Result<Timestamp, Refusal> {
+    Timestamp::parse(text).ok_or_else(|| Refusal::field("since", "must be RFC 3339 text or a number since the epoch"))
 }
 
 /// Reads one live session.

@@ -11,6 +11,7 @@ use respoke_core::secret::Secret;
 
 use super::form::Form;
 use super::layout::{Errors, Section, copyable, csrf_own, field, guarded, page as console_page, page_of};
+use super::qr::qr;
 use super::visit::{Failure, Posted, Visit, see, set_cookie};
 use crate::api::{Api, guessing};
 use crate::problem::Problem;
@@ -210,7 +211,8 @@ fn enrolment(visit: &Visit, secret: &str, uri: &str) -> Markup {
         h1 { "Second factor" }
         section.card.once {
             h2 { "1. Give your device this key" }
-            p { strong { "It is shown once." } " Type it into your authenticator app, or open the link on the phone that has it." }
+            p { strong { "It is shown once." } " Scan it with your authenticator app, type it in, or open the link on the phone that has it." }
+            @if let Some(picture) = qr(uri, "The key, to be scanned with your authenticator app") { (picture) }
             p { (copyable("the key", secret)) }
             p { a href=(uri) { "Open in the authenticator app" } }
         }

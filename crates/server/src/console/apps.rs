@@ -6,25 +6,27 @@ use axum::extract::State;
 use axum::response::Response;
 use maud::{Markup, html};
 use respoke_core::app::{App, AppPatch};
-use respoke_core::page::PageRequest;
+use respoke_core::ops::CreatedSecret;
+use respoke_core::page::{PageKey, PageRequest};
+use respoke_core::refusal::Refusal;
 
-use super::layout::{Errors, Section, app_path, copyable, csrf, empty, input, maker, more, page, table, textarea};
-use super::secrets::shown_once;
+use super::layout::{Errors, Section, app_path, copyable, csrf_once, empty, input, maker, more, page, table, textarea};
+use super::secrets::{MADE_BEFORE, shown_once};
 use super::visit::{Failure, Posted, Visit};
 use super::words::when;
-use crate::api::Api;
+use crate::api::{Api, cursor};
 
 /// Rows of one page of a list.
 pub(super) const ROWS: usize = 50;
 
 /// The part of a list that the address asks for.
-pub(super) fn rows(visit: &Visit) -> PageRequest {
-    PageRequest { limit: ROWS, after: visit.query().given("cursor").map(str::to_owned) }
+pub(super) fn rows<K: PageKey>(visit: &Visit) -> Result<PageRequest<K>, Refusal> {
+    Ok(PageRequest { limit: ROWS, after: cursor(visit.query().given("cursor"))? })
 }
 
 /// `GET /console/apps`.
 pub(super) async fn list(State(api): State<Arc<Api>>, visit: Visit) -> Result<Response, Failure> {
-    let found = api.broker.list_apps(&visit.caller, rows(&visit)).await?;
+    let found = api.broker.list_apps(&visit.caller, rows(&visit)?).await?;
     let now = visit.now();
     let body = html! {
         div.title { h1 { "Apps" } (maker(&visit, "/console/apps/new", "New app")) }
@@ -47,7 +49,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, visit: Visit) -> Result<Re
                     }
                 }
             }))
-            (more("/console/apps", &[], found.next.as_deref()))
+            (more("/console/apps", &[], found.cursor().as_deref()))
         }
     };
     Ok(page(&visit, Section::Apps, "Apps", &body))
@@ -60,10 +62,14 @@ pub(super) async fn new(visit: Visit) -> Response {
 
 /// `POST /console/apps`: makes an app and shows its first secret, this once.
 pub(super) async fn create(State(api): State<Arc<Api>>, posted: Posted) -> Result<Response, Failure> {
+    let once = posted.once();
     let Posted { visit, form } = posted;
     let (name, description) = (form.text("name"), form.text("description"));
     let patch = AppPatch { description: Some(description.to_owned()), ..AppPatch::default() };
-    match api.broker.create_app(&visit.caller, Some(name.to_owned()), patch, None, &visit.context()).await {
+    match api.broker.create_app(&visit.caller, Some(name.to_owned()), patch, once, &visit.context()).await {
+        Ok((app, CreatedSecret { repeated: true, .. })) => {
+            Ok(page(&visit, Section::Apps, "New app", &created_before(&app)))
+        }
         Ok((app, secret)) => Ok(page(&visit, Section::Apps, "New app", &created(&app, secret.text.secret().expose()))),
         Err(refusal) => {
             let errors = Errors::of(refusal)?;
@@ -80,11 +86,21 @@ fn new_form(visit: &Visit, name: &str, description: &str, errors: &Errors) -> Ma
         // The answer holds a secret: it takes this page's place, so that loading the page again does not make another app.
         form.card method="post" action="/console/apps" hx-post="/console/apps" hx-target="#main" hx-select="#main"
         hx-swap="outerHTML show:window:top" {
-            (csrf(visit))
+            (csrf_once(visit))
             (input("name", "Name", name, "What you call it, such as “Support chat”. It can be changed later."))
             (textarea("description", "Description", description, "For your colleagues. May be left empty."))
             button.primary { "Create app" }
         }
+    }
+}
+
+/// The answer that is loaded again.
+fn created_before(app: &App) -> Markup {
+    html! {
+        p.crumbs { a href="/console/apps" { "Apps" } " / " }
+        h1 { (app.settings.name) }
+        p.notice role="status" { "The app is made already. " (MADE_BEFORE) " If it is lost, make another one." }
+        p { a.button.primary href={ (app_path(app)) "/secrets" } { "To the secrets" } }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::call::Id;
 /// `GET`.
 pub(super) async fn page(State(api): State<Arc<Api>>, Id(id): Id, visit: Visit) -> Result<Response, Failure> {
     let app = app_of_path(&visit, &id).await?;
-    let found = api.broker.list_bans(&visit.caller, Some(app.id), rows(&visit)).await?;
+    let found = api.broker.list_bans(&visit.caller, Some(app.id), rows(&visit)?).await?;
     let now = visit.now();
     let body = html! {
         @if found.items.is_empty() {
@@ -39,7 +39,7 @@ pub(super) async fn page(State(api): State<Arc<Api>>, Id(id): Id, visit: Visit) 
                     }
                 }
             }))
-            (more(&format!("{}/bans", app_path(&app)), &[], found.next.as_deref()))
+            (more(&format!("{}/bans", app_path(&app)), &[], found.cursor().as_deref()))
         }
     };
     Ok(app_page(&visit, &app, Tab::Bans, StatusCode::OK, &body))

@@ -22,7 +22,7 @@ use crate::call::Id;
 /// `GET`.
 pub(super) async fn page(State(api): State<Arc<Api>>, Id(id): Id, visit: Visit) -> Result<Response, Failure> {
     let app = app_of_path(&visit, &id).await?;
-    let found = api.broker.call_reports(&visit.caller, Some(app.id), rows(&visit)).await?;
+    let found = api.broker.call_reports(&visit.caller, Some(app.id), rows(&visit)?).await?;
     let now = visit.now();
     let body = html! {
         p { "What clients tell of a call when it is over, newest first. The JavaScript client does so by itself." }
@@ -46,7 +46,7 @@ pub(super) async fn page(State(api): State<Arc<Api>>, Id(id): Id, visit: Visit) 
                     }
                 }
             }))
-            (more(&format!("{}/calls", app_path(&app)), &[], found.next.as_deref()))
+            (more(&format!("{}/calls", app_path(&app)), &[], found.cursor().as_deref()))
         }
     };
     Ok(app_page(&visit, &app, Tab::Calls, StatusCode::OK, &body))

@@ -7,10 +7,11 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use respoke_core::admin::AdminRole;
 use respoke_core::app::App;
 use respoke_core::refusal::{FieldErrors, Refusal};
+use respoke_core::secret::fill_random;
 
 use super::assets::{HTMX, SCRIPT, STYLE};
 use super::form::Form;
-use super::visit::{CSRF, Failure, Visit};
+use super::visit::{CSRF, Failure, ONCE, Visit};
 
 /// htmx as the policy of our pages wants it: no style of its own, nothing evaluated, no page kept in the browser's
 /// storage, and refusals shown like any other answer.
@@ -224,6 +225,13 @@ fn may_only_look(visit: &Visit) -> Markup {
 /// the form's buttons away. It is the operation that refuses.
 pub(super) fn csrf(visit: &Visit) -> Markup {
     html! { input type="hidden" name=(CSRF) value=(visit.csrf()) data-locked[!visit.may(AdminRole::Developer)]; }
+}
+
+/// The hidden fields of a form whose answer shows a secret, so that loading the answer again makes no second one.
+pub(super) fn csrf_once(visit: &Visit) -> Markup {
+    let mut fresh = [0; 16];
+    fill_random(&mut fresh);
+    html! { (csrf(visit)) input type="hidden" name=(ONCE) value=(data_encoding::HEXLOWER.encode(&fresh)); }
 }
 
 /// The hidden field of a form that is about the admin's own sign-in.

@@ -40,6 +40,7 @@ mod endpoints;
 mod form;
 mod general;
 mod layout;
+mod qr;
 mod requests;
 mod role_draft;
 mod roles;

@@ -24,7 +24,7 @@ use crate::call::{Id, Ids};
 /// `GET`.
 pub(super) async fn list(State(api): State<Arc<Api>>, Id(id): Id, visit: Visit) -> Result<Response, Failure> {
     let app = app_of_path(&visit, &id).await?;
-    let (found, _) = api.broker.list_roles(&visit.caller, Some(app.id), rows(&visit)).await?;
+    let (found, _) = api.broker.list_roles(&visit.caller, Some(app.id), rows(&visit)?).await?;
     let root = format!("{}/roles", app_path(&app));
     let now = visit.now();
     let body = html! {
@@ -45,7 +45,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, Id(id): Id, visit: Visit) 
                     }
                 }
             }))
-            (more(&root, &[], found.next.as_deref()))
+            (more(&root, &[], found.cursor().as_deref()))
         }
     };
     Ok(app_page(&visit, &app, Tab::Roles, StatusCode::OK, &body))

@@ -9,11 +9,11 @@ use maud::{Markup, html};
 use respoke_core::app::{App, SecretRecord};
 use respoke_core::clock::Timestamp;
 use respoke_core::id::SecretId;
-use respoke_core::ops::Overlap;
+use respoke_core::ops::{CreatedSecret, Overlap};
 use respoke_core::refusal::Refusal;
 
 use super::general::app_of_path;
-use super::layout::{Errors, Tab, app_page, app_path, copyable, csrf, empty, field, guarded, input, table};
+use super::layout::{Errors, Tab, app_page, app_path, copyable, csrf, csrf_once, empty, field, guarded, input, table};
 use super::visit::{Failure, Posted, Visit, see};
 use super::words::{when, when_or};
 use crate::api::Api;
@@ -23,6 +23,9 @@ use crate::call::{Id, Ids};
 const OVERLAPS: [(&str, &str); 4] =
     [("24h", "24 hours"), ("1h", "1 hour"), ("7d", "7 days"), ("now", "not at all: it stops now")];
 
+/// What is said in place of a secret when the page that showed it is loaded again.
+pub(super) const MADE_BEFORE: &str = "The secret was made already, and is shown only once.";
+
 /// `GET`.
 pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> {
     let app = app_of_path(&visit, &id).await?;
@@ -31,11 +34,13 @@ pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> 
 
 /// `POST`: makes a secret and shows it, this once.
 pub(super) async fn create(State(api): State<Arc<Api>>, Id(id): Id, posted: Posted) -> Result<Response, Failure> {
+    let once = posted.once();
     let Posted { visit, form } = posted;
     let app = app_of_path(&visit, &id).await?;
     let name = form.given("name").map(str::to_owned);
-    let made = api.broker.create_secret(&visit.caller, app.id, name, None, None, None, &visit.context()).await;
+    let made = api.broker.create_secret(&visit.caller, app.id, name, None, None, once, &visit.context()).await;
     match made {
+        Ok(CreatedSecret { repeated: true, .. }) | Err(Refusal::IdempotencyKeyReused) => Ok(made_before(&visit, &app)),
         Ok(made) => Ok(show_new(&visit, &app, "The secret is made.", made.text.secret().expose())),
         Err(refusal) => render(&visit, &app, &Errors::of(refusal)?).await,
     }
@@ -47,12 +52,14 @@ pub(super) async fn roll(
     Ids(id, secret): Ids,
     posted: Posted,
 ) -> Result<Response, Failure> {
+    let once = posted.once();
     let Posted { visit, form } = posted;
     let app = app_of_path(&visit, &id).await?;
     let overlap = Overlap::parse(form.text("overlap"));
     let overlap = overlap.ok_or_else(|| Refusal::field("overlap", "must be now, 1h, 24h or 7d"))?;
     let secret = secret_of_path(&secret)?;
-    match api.broker.roll_secret(&visit.caller, app.id, secret, overlap, None, &visit.context()).await {
+    match api.broker.roll_secret(&visit.caller, app.id, secret, overlap, once, &visit.context()).await {
+        Ok(CreatedSecret { repeated: true, .. }) | Err(Refusal::IdempotencyKeyReused) => Ok(made_before(&visit, &app)),
         Ok(made) => {
             let said = match overlap {
                 Overlap::Now => "The secret is rolled. The old one is no longer taken.",
@@ -108,6 +115,15 @@ fn show_new(visit: &Visit, app: &App, said: &str, secret: &str) -> Response {
     app_page(visit, app, Tab::Secrets, StatusCode::OK, &body)
 }
 
+/// The answer that is loaded again.
+fn made_before(visit: &Visit, app: &App) -> Response {
+    let body = html! {
+        p.notice role="status" { (MADE_BEFORE) " If it is lost, roll it or make another one." }
+        p { a.button.primary href={ (app_path(app)) "/secrets" } { "To the secrets" } }
+    };
+    app_page(visit, app, Tab::Secrets, StatusCode::OK, &body)
+}
+
 async fn render(visit: &Visit, app: &App, errors: &Errors) -> Result<Response, Failure> {
     let secrets = visit.api.broker.list_secrets(&visit.caller, app.id).await?;
     let now = visit.now();
@@ -127,7 +143,7 @@ async fn render(visit: &Visit, app: &App, errors: &Errors) -> Result<Response, F
         form.card method="post" action=(action) hx-post=(action) hx-target="#main" hx-select="#main"
         hx-swap="outerHTML show:window:top" {
             h2 { "New secret" }
-            (csrf(visit))
+            (csrf_once(visit))
             (input("name", "Name", "", "Where it will be used, such as “web backend”."))
             button.primary { "Create secret" }
         }
@@ -164,7 +180,7 @@ fn row(visit: &Visit, action: &str, secret: &SecretRecord, now: Timestamp) -> Ma
                 (guarded("Roll…", &html! {
                     p { "Makes a successor. Both are taken until your backends have the new one; what the old one minted lives on." }
                     form method="post" action=(roll) hx-post=(roll) hx-target="#main" hx-select="#main" hx-swap="outerHTML show:window:top" {
-                        (csrf(visit))
+                        (csrf_once(visit))
                         (field(&overlap, "The old one is taken for", "", &html! {
                             select id=(overlap) name="overlap" {
                                 @for (value, label) in OVERLAPS { option value=(value) { (label) } }

@@ -1,6 +1,7 @@
 //! `/console/apps/{id}/sessions`: who is in session.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -8,9 +9,10 @@ use axum::response::Response;
 use http::StatusCode;
 use maud::{Markup, html};
 use respoke_core::app::App;
+use respoke_core::clock::Timestamp;
 use respoke_core::id::{EndpointId, RoleId};
 use respoke_core::page::PageRequest;
-use respoke_core::ports::ListFilter;
+use respoke_core::ports::{ListFilter, SessionFilter};
 use respoke_core::refusal::Refusal;
 use respoke_wire::body::sessions::SessionView;
 
@@ -18,7 +20,7 @@ use super::apps::rows;
 use super::form::Form;
 use super::general::app_of_path;
 use super::layout::{
-    Tab, answer, app_page, app_path, csrf, empty, follow, guarded, input, link, live, more, segment,
+    Tab, answer, app_page, app_path, csrf, empty, field, follow, guarded, input, link, live, more, segment,
     table as list_table,
 };
 use super::visit::{Failure, Posted, Visit, see};
@@ -32,21 +34,21 @@ pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> 
     let query = visit.query();
     let roles = roles(&visit, &app).await?;
     let path = format!("{}/sessions", app_path(&app));
-    let asked = [("endpoint", query.text("endpoint")), ("role", query.text("role"))];
+    let asked = ["endpoint", "role", "address", "since"].map(|name| (name, query.text(name)));
     let found = match filter(&query) {
         Ok(filter) => {
-            let found = visit.api.broker.list_sessions(&visit.caller, Some(app.id), filter, rows(&visit)).await?;
+            let found = visit.api.broker.list_sessions(&visit.caller, Some(app.id), filter, rows(&visit)?).await?;
             Ok(found.map(|record| show_session(&visit.api.broker, record)))
         }
         Err(problem) => Err(problem),
     };
     let list = html! {
         @match &found {
-            Err(problem) => p.notice.bad role="alert" { "The endpoint " (problem) "." },
+            Err((what, problem)) => p.notice.bad role="alert" { "The " (what) " " (problem) "." },
             Ok(found) => {
                 @if found.items.is_empty() { (nobody(&app, asked.iter().all(|(_, text)| text.is_empty()))) }
                 @else { (table(&visit, &app, &roles, &found.items)) }
-                (more(&path, &asked, found.next.as_deref()))
+                (more(&path, &asked, found.cursor().as_deref()))
             }
         }
     };
@@ -59,6 +61,10 @@ pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> 
         form.filter method="get" action=(path) {
             (input("endpoint", "Endpoint", query.text("endpoint"), ""))
             (role_choice(&roles, query.text("role"), "Any role"))
+            (input("address", "Address", query.text("address"), ""))
+            (field("since", "Since (UTC)", "", &html! {
+                input id="since" name="since" type="datetime-local" value=(query.text("since"));
+            }))
             button { "Search" }
             (follow())
         }
@@ -108,9 +114,28 @@ pub(super) fn role_choice(roles: &RoleNames, chosen: &str, none: &str) -> Markup
     )
 }
 
-fn filter(query: &Form) -> Result<ListFilter, &'static str> {
-    let endpoint_id = query.given("endpoint").map(EndpointId::parse).transpose()?;
-    Ok(ListFilter { endpoint_id, role_id: query.given("role").and_then(RoleId::parse) })
+/// What the form asks for, or which of its fields is wrong, and how.
+fn filter(query: &Form) -> Result<SessionFilter, (&'static str, &'static str)> {
+    let endpoint_id = query.given("endpoint").map(EndpointId::parse).transpose();
+    let endpoint_id = endpoint_id.map_err(|problem| ("endpoint", problem))?;
+    let address = query.given("address").map(str::parse).transpose();
+    let address: Option<IpAddr> = address.map_err(|_| ("address", "must be an IP address"))?;
+    let since = match query.given("since") {
+        None => None,
+        Some(text) => Some(minute(text).ok_or(("time", "must be a date and a time"))?),
+    };
+    Ok(SessionFilter {
+        of: ListFilter { endpoint_id, role_id: query.given("role").and_then(RoleId::parse) },
+        address: address.map(|address| address.to_canonical()),
+        since,
+    })
+}
+
+/// Reads what browsers make of a date and a time: `2026-11-25T14:05`, with seconds if they are not 0.
+fn minute(text: &str) -> Option<Timestamp> {
+    let seconds = if text.len() == "2026-11-25T14:05".len() { ":00" } else { "" };
+    // Nothing but a date reads so; a number, which would be an instant too, does not.
+    Timestamp::parse(&format!("{text}{seconds}Z"))
 }
 
 fn nobody(app: &App, at_all: bool) -> Markup {
@@ -122,7 +147,7 @@ fn nobody(app: &App, at_all: bool) -> Markup {
             },
         )
     } else {
-        empty("No session matches.", &html! { "The endpoint's id has to be given whole." })
+        empty("No session matches.", &html! { "The endpoint's id and the address have to be given whole." })
     }
 }
 
@@ -164,4 +189,26 @@ fn role_name(names: &HashMap<RoleId, &str>, role: Option<RoleId>) -> Markup {
 /// An endpoint's id, leading to its page.
 pub(super) fn endpoint_link(app: &App, endpoint: &str) -> Markup {
     html! { a href={ (app_path(app)) "/endpoints/" (segment(endpoint)) } { strong { (endpoint) } } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_asks_for_what_it_says() {
+        let asked = |query: &str| filter(&Form::parse(query.as_bytes()));
+        let found = asked("endpoint=jo&role=&address=+192.0.2.1+&since=2027-01-15T08%3A01").unwrap();
+        assert_eq!(found.of.endpoint_id, EndpointId::parse("jo").ok());
+        assert_eq!(found.address, "192.0.2.1".parse().ok());
+        assert_eq!(found.since, Timestamp::parse("2027-01-15T08:01:00Z"));
+        assert_eq!(asked("since=2027-01-15T08:01:30").unwrap().since, Timestamp::parse("2027-01-15T08:01:30Z"));
+        let nothing = asked("endpoint=&address=&since=").unwrap();
+        assert!(nothing.of.endpoint_id.is_none() && nothing.address.is_none() && nothing.since.is_none());
+        for (query, what) in
+            [("address=home", "address"), ("since=7", "time"), ("since=noon", "time"), ("endpoint=%00", "endpoint")]
+        {
+            assert_eq!(asked(query).unwrap_err().0, what, "{query}");
+        }
+    }
 }

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use respoke_core::admin::AdminRole;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, EndpointId};
+use respoke_core::idempotency::IdempotencyKey;
 use respoke_core::ops::{Caller, Context, Credential};
 use respoke_core::refusal::Refusal;
 use respoke_core::secret::{Secret, SecretHash};
@@ -26,6 +27,8 @@ use crate::problem::Problem;
 const NAME: &str = "respoked_console";
 /// The form field that shows that a form comes from a page of the same sign-in.
 pub(super) const CSRF: &str = "csrf";
+/// The field of a form whose answer shows a secret once: text that no other rendering of the form has.
+pub(super) const ONCE: &str = "once";
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// What htmx sends with each of its requests.
 const HX_REQUEST: HeaderName = HeaderName::from_static("hx-request");
@@ -122,6 +125,22 @@ impl FromRequestParts<Arc<Api>> for Posted {
             return Err(foreign().into());
         }
         Ok(Self { visit, form })
+    }
+}
+
+impl Posted {
+    /// What makes a form that is sent once more, by loading its answer again, the same request. The same form filled in
+    /// otherwise is another one.
+    pub(super) fn once(&self) -> Option<IdempotencyKey> {
+        self.form.given(ONCE)?;
+        let call = &self.visit.call;
+        // What Admin-Token and salt are for is said in `Call::once`.
+        let mut credential = self.visit.token.expose().as_bytes().to_vec();
+        credential.extend_from_slice(&self.visit.api.idempotency_salt);
+        let made = IdempotencyKey::new(&credential, call.uri().path(), call.body(), call.body());
+        // `Secret` wipes what it holds.
+        drop(String::from_utf8(credential).map(Secret::new));
+        Some(made)
     }
 }
 

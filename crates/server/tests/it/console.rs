@@ -112,3 +112,94 @@ fn what_pages_load_may_be_kept_for_ever() {
     assert_eq!(found, 3);
     assert_eq!(server.get("/console/assets/console.0.css").call().status, 404);
 }
+
+/// The hidden field `name` of a page's first form that has it.
+fn hidden(page: &Answer, name: &str) -> String {
+    let (_, rest) = page.text.split_once(&format!("name=\"{name}\" value=\"")).unwrap();
+    rest.split_once('"').unwrap().0.to_owned()
+}
+
+/// Sends a form, as a browser without scripts does.
+fn submit(client: &Client, cookie: &str, path: &str, form: &str) -> Answer {
+    let request = client.post(path).header("Content-Type", FORM).header("Cookie", cookie);
+    request.header("Sec-Fetch-Site", "same-origin").raw(form.as_bytes())
+}
+
+#[test]
+fn the_key_of_a_second_factor_is_shown_as_a_picture_too() {
+    let server = Server::start();
+    let cookie = cookie(&sign_in(&server, PASSWORD));
+    let account = server.get("/console/account").header("Cookie", &cookie).call();
+    let form = format!("csrf={}&password={PASSWORD}", hidden(&account, "csrf"));
+    let page = submit(&server, &cookie, "/console/account/totp", &form);
+    assert_eq!(page.status, 200);
+    let (_, key) = page.text.split_once("secret=").unwrap();
+    note_secret(&key[..32]);
+    let (_, picture) = page.text.split_once("<svg ").unwrap();
+    let (picture, _) = picture.split_once("</svg>").unwrap();
+    assert!(picture.contains("role=\"img\" aria-label=\"The key") && picture.contains("<path "), "{picture}");
+    // `getByLabel('Code')` of the Chromium suite, and people's screen readers, must find the field alone.
+    assert!(!picture.to_lowercase().contains("code"), "{picture}");
+}
+
+/// The App-Secret that a page shows.
+fn shown_secret(page: &Answer) -> Option<String> {
+    let (_, rest) = page.text.split_once("data-copy=\"rspk_")?;
+    let secret = format!("rspk_{}", rest.split_once('"').unwrap().0);
+    note_secret(&secret);
+    Some(secret)
+}
+
+#[test]
+fn a_page_that_shows_a_secret_makes_no_second_one_when_it_is_loaded_again() {
+    let server = Server::start();
+    let cookie = cookie(&sign_in(&server, PASSWORD));
+    let get = |path: &str| server.get(path).header("Cookie", &cookie).call();
+    let list =
+        || server.get(&format!("/v1/apps/{}/secrets", server.app)).secret().call().ok().as_array().unwrap().len();
+    let twice = |path: &str, form: &str| {
+        let first = shown_secret(&submit(&server, &cookie, path, form)).expect("the first answer shows it");
+        let again = submit(&server, &cookie, path, form);
+        assert_eq!((again.status, shown_secret(&again)), (200, None), "{path}");
+        assert!(again.text.contains("The secret was made already, and is shown only once."), "{path}");
+        first
+    };
+
+    let secrets = format!("/console/apps/{}/secrets", server.app);
+    let page = get(&secrets);
+    let fields = |page: &Answer| format!("csrf={}&once={}", hidden(page, "csrf"), hidden(page, "once"));
+    let form = format!("{}&name=backend", fields(&page));
+    let secret = twice(&secrets, &form);
+    assert_eq!(list(), 2);
+    server.get("/v1/roles").header("App-Secret", &secret).call().ok();
+    // The form of before filled in otherwise, as after going back, is another wish; and so is a fresh form.
+    assert!(shown_secret(&submit(&server, &cookie, &secrets, &form.replace("backend", "other"))).is_some());
+    assert!(
+        shown_secret(&submit(&server, &cookie, &secrets, &format!("{}&name=backend", fields(&get(&secrets)))))
+            .is_some()
+    );
+    assert_eq!(list(), 4);
+
+    let page = get(&secrets);
+    let roll = page.text.split('"').find(|text| text.ends_with("/roll")).unwrap().to_owned();
+    twice(&roll, &format!("{}&overlap=24h", fields(&page)));
+    assert_eq!(list(), 5);
+
+    let form = format!("{}&name=once+more&description=", fields(&get("/console/apps/new")));
+    twice("/console/apps", &form);
+    assert_eq!(get("/console/apps").text.matches("once more").count(), 1);
+}
+
+#[test]
+fn a_cursor_that_no_list_gave_is_a_refusal_too() {
+    let server = Server::start();
+    let cookie = cookie(&sign_in(&server, PASSWORD));
+    let app = format!("/console/apps/{}", server.app);
+    let of_app = ["roles", "sessions", "calls", "bans"].map(|list| format!("{app}/{list}"));
+    for path in ["/console/apps", "/console/requests", "/console/audit"].map(str::to_owned).iter().chain(&of_app) {
+        let page = |query: &str| server.get(&format!("{path}{query}")).header("Cookie", &cookie).call();
+        assert_eq!(page("").status, 200, "{path}");
+        let refused = page("?cursor=7");
+        assert!(refused.status == 400 && refused.text.contains("<h1>That did not work</h1>"), "{path}");
+    }
+}

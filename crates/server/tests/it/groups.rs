@@ -97,6 +97,41 @@ fn groups_are_listed_in_pages_and_ended() {
     assert_eq!((server.figure("respoked_hub_groups"), server.figure("respoked_hub_members")), (0, 0));
 }
 
+#[test]
+fn members_and_connections_are_listed_whole_unless_a_part_is_asked_for() {
+    let server = Server::start();
+    let mut sockets: Vec<_> = (0..5).map(|n| server.connect(&format!("endpoint {n}"))).collect();
+    for socket in &mut sockets {
+        socket.join("room");
+    }
+    let mut connections: Vec<_> = sockets.iter().map(|socket| socket.connection.clone()).collect();
+    connections.sort();
+    for (list, id) in [
+        ("/v1/groups/room", "connectionId"),
+        ("/v1/channels/room/subscribers", "connectionId"),
+        ("/v1/connections", "id"),
+    ] {
+        let ids = |body: Value| body.as_array().unwrap().iter().map(|one| text(&one[id])).collect::<Vec<_>>();
+        let whole = server.get(list).secret().call();
+        assert!(whole.header("next-cursor").is_none());
+        assert_eq!(whole.ok().as_array().unwrap().len(), 5, "{list}");
+        let (mut seen, mut query, mut lengths) = (Vec::new(), "?limit=2".to_owned(), Vec::new());
+        loop {
+            let page = server.get(&format!("{list}{query}")).secret().call();
+            let next = page.header("next-cursor").map(|cursor| format!("?limit=2&cursor={cursor}"));
+            let found = ids(page.ok());
+            lengths.push(found.len());
+            seen.extend(found);
+            match next {
+                Some(next) => query = next,
+                None => break,
+            }
+        }
+        assert_eq!((&seen, lengths), (&connections, vec![2, 2, 1]), "{list}");
+        server.get(&format!("{list}?limit=201")).secret().call().refused(400, "invalid");
+    }
+}
+
 type Try = fn(&mut Socket, &str) -> Ack;
 
 #[test]

@@ -251,6 +251,30 @@ fn conversations_count_what_came_after_the_mark() {
     }
 }
 
+#[test]
+fn of_many_marks_the_newest_of_each_group_counts() {
+    let server = Server::start();
+    let path = "/v1/endpoints/alice/conversations";
+    let name = |n: usize| format!("room {n}");
+    for n in 0..150 {
+        say(&server, &name(n), "bob", ago(20), json!(1));
+        say(&server, &name(n), "bob", ago(10), json!(2));
+    }
+    // Each is named three times, the newest in the middle: 450 marks of 150 groups.
+    let marks: Vec<_> = [20, 10, 15]
+        .into_iter()
+        .flat_map(|at| (0..150).map(move |n| json!({"groupId": name(n), "timestamp": ago(at)})))
+        .collect();
+    for marks in marks.chunks(225) {
+        server.put(path).secret().send(json!({"groups": marks})).ok();
+    }
+    let list = server.get(path).secret().call().ok();
+    let unread: Vec<_> = list.as_array().unwrap().iter().map(|one| one["unreadCount"].as_u64().unwrap()).collect();
+    assert_eq!(unread, [0; 150]);
+    let many: Vec<_> = (0..1_001).map(|_| json!({"groupId": "a"})).collect();
+    server.put(path).secret().send(json!({"groups": many})).refused(400, "invalid");
+}
+
 /// An instant of [`NOW`]'s minute as Java writes it, two hours east.
 fn server_date(millis: i64) -> String {
     let iso = Timestamp::from_millis(millis).plus_secs(7_200).to_iso();

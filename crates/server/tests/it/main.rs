@@ -17,6 +17,7 @@ mod history;
 mod hostile;
 mod hostile_sockets;
 mod hub_limits;
+mod lists;
 mod messages;
 mod oauth;
 mod openapi;

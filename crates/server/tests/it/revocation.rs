@@ -33,7 +33,7 @@ impl Scene {
             messages_before: long_ago,
             messages_per_group_max: 1 << 30,
             call_reports_before: long_ago,
-            call_reports_max: 1 << 30,
+            call_reports_per_app_max: 1 << 30,
             push_tokens_before: long_ago,
             now,
         };

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, text};
+use crate::harness::{NOW, Server, text};
 
 fn list(server: &Server, query: &str) -> Vec<Value> {
     server.get(&format!("/v1/sessions{query}")).secret().call().ok().as_array().unwrap().clone()
@@ -26,6 +26,24 @@ fn live_sessions_are_listed() {
     assert_eq!(list(&server, "?endpointId=alice").len(), 0);
     server.get("/v1/sessions").call().refused(401, "unauthenticated");
     server.get("/v1/sessions").token(&server.session("bob")).call().refused(403, "forbidden");
+}
+
+#[test]
+fn sessions_are_found_by_address_and_by_when_they_were_opened() {
+    let server = Server::start();
+    server.session("alice");
+    server.clock.advance_secs(60);
+    server.session("bob");
+    let found = |query: &str| list(&server, query).iter().map(|one| text(&one["endpointId"])).collect::<Vec<_>>();
+    assert_eq!(found("?address=127.0.0.1"), ["alice", "bob"]);
+    assert_eq!(found("?address=::ffff:127.0.0.1&since="), ["alice", "bob"], "the same address");
+    assert!(found("?address=127.0.0.2").is_empty());
+    assert_eq!(found(&format!("?since={}", NOW.plus_secs(60).to_iso())), ["bob"]);
+    assert_eq!(found(&format!("?since={}", NOW.secs())), ["alice", "bob"]);
+    for (wrong, field) in [("address=home", "address"), ("since=noon", "since")] {
+        let refusal = server.get(&format!("/v1/sessions?{wrong}")).secret().call().refused(400, "invalid");
+        assert!(refusal["validationErrors"][field].is_array(), "{refusal}");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::PageRequest;
 use respoke_core::ports::{
     APPS_PER_ACCOUNT_MAX, AuditQuery, BanRecord, EndRequest, EndScope, Factor, ListFilter, MintRefusal,
-    ROLES_PER_APP_MAX, Redemption, Upkeep,
+    ROLES_PER_APP_MAX, Redemption, SessionFilter, Upkeep,
 };
 use respoke_core::seal::{Entropy, SealKind};
 use respoke_core::session::SessionEndCause;
@@ -78,7 +78,7 @@ pub(super) async fn of_many_simultaneous_redemptions_one_wins(fixture: impl Fixt
         let losers = outcomes.iter().filter(|outcome| matches!(outcome, Redemption::Refused(Lapse::Redeemed))).count();
         assert_eq!((winners, losers), (1, 255));
     }
-    let sessions = world.store.sessions(world.app, ListFilter::default(), NOW, PageRequest::first()).await.unwrap();
+    let sessions = world.store.sessions(world.app, SessionFilter::default(), NOW, PageRequest::first()).await.unwrap();
     assert_eq!(sessions.items.len(), 20);
 }
 
@@ -607,7 +607,7 @@ pub(super) async fn apps_do_not_see_each_other(fixture: impl Fixture) {
     let store = &world.store;
     let page = PageRequest::first;
     assert_eq!(store.tokens(other.app, ListFilter::default(), NOW, page()).await.unwrap().items.len(), 0);
-    let sessions = store.sessions(other.app, ListFilter::default(), NOW, page()).await.unwrap().items;
+    let sessions = store.sessions(other.app, SessionFilter::default(), NOW, page()).await.unwrap().items;
     assert!(sessions.iter().all(|session| session.grant.app_id == other.app) && sessions.len() == 1);
     assert!(!store.revoke_token(other.app, token.number, entry(Action::TokenRevoked)).await.unwrap());
     let cause = SessionEndCause::Revoked;
@@ -716,7 +716,7 @@ pub(super) async fn lists_are_paged_without_gaps(fixture: impl Fixture) {
     let mut after = None;
     loop {
         let request = PageRequest { limit: 4, after };
-        let page = world.store.sessions(world.app, ListFilter::default(), NOW, request).await.unwrap();
+        let page = world.store.sessions(world.app, SessionFilter::default(), NOW, request).await.unwrap();
         assert!(page.items.len() <= 4);
         seen.extend(page.items.iter().map(|session| session.number));
         after = page.next;
@@ -729,7 +729,8 @@ pub(super) async fn lists_are_paged_without_gaps(fixture: impl Fixture) {
     assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), expected);
     assert!(!late.is_empty(), "what comes in behind the cursor is seen too");
 
-    let filter = ListFilter { endpoint_id: Some(endpoint("alice")), role_id: Some(world.role) };
+    let of = ListFilter { endpoint_id: Some(endpoint("alice")), role_id: Some(world.role) };
+    let filter = SessionFilter { of, ..SessionFilter::default() };
     let page = world.store.sessions(world.app, filter, NOW, PageRequest::first()).await.unwrap();
     assert_eq!((page.items.len(), page.next), (5, None));
 
@@ -744,6 +745,25 @@ pub(super) async fn lists_are_paged_without_gaps(fixture: impl Fixture) {
         }
     }
     assert_eq!(names.len(), 26);
+}
+
+pub(super) async fn sessions_are_found_by_address_and_age(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let (_, old) = world.session_of("alice").await;
+    let later = NOW.plus_secs(10);
+    let (_, new) = opened(world.redeem_at(&world.mint("alice").await, later).await);
+    let find = async |filter: SessionFilter| {
+        let page = world.store.sessions(world.app, filter, later, PageRequest::first()).await.unwrap();
+        page.items.iter().map(|session| session.number).collect::<Vec<_>>()
+    };
+    let from = |address: &str| SessionFilter { address: Some(address.parse().unwrap()), ..SessionFilter::default() };
+    let since = |at: Timestamp| SessionFilter { since: Some(at), ..SessionFilter::default() };
+    assert_eq!(find(from("192.0.2.1")).await, [old.number, new.number]);
+    assert!(find(from("192.0.2.2")).await.is_empty());
+    assert_eq!(find(since(NOW)).await, [old.number, new.number]);
+    assert_eq!(find(since(NOW.plus_secs(1))).await, [new.number]);
+    assert_eq!(find(since(later)).await, [new.number], "then or later");
+    assert!(find(since(later.plus_secs(1))).await.is_empty());
 }
 
 pub(super) async fn extending_moves_the_end_of_a_live_session(fixture: impl Fixture) {
@@ -802,7 +822,7 @@ pub(super) fn upkeep_at(now: Timestamp) -> Upkeep {
         messages_before: now.plus_secs(-86_400),
         messages_per_group_max: 1_000_000,
         call_reports_before: now.plus_secs(-86_400),
-        call_reports_max: 1_000_000,
+        call_reports_per_app_max: 1_000_000,
         push_tokens_before: now.plus_secs(-86_400),
         now,
     }

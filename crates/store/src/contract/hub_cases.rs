@@ -4,7 +4,7 @@ use respoke_core::audit::Action;
 use respoke_core::call_report::NewCallReport;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{GroupName, PushTokenId};
-use respoke_core::message::{Conversation, NewMessage, ReadMark, StoredMessage};
+use respoke_core::message::{Conversation, HISTORY_BYTES_MAX, NewMessage, ReadMark, StoredMessage};
 use respoke_core::page::PageRequest;
 use respoke_core::ports::{BanRecord, Upkeep};
 use respoke_core::push_token::{PushService, PushToken};
@@ -87,6 +87,38 @@ pub(super) async fn history_is_told_newest_first_and_in_pages(fixture: impl Fixt
     // Said late by a clock that was set back, it stands where its instant is.
     say(&world, "room", "bob", 10).await;
     assert_eq!(history(&world, "room", Some(12), 4).await, [11, 10, 10, 9]);
+}
+
+/// Says something of `bytes` at each of these instants.
+async fn say_much(world: &World, to: &str, bytes: usize, instants: &[i64]) {
+    for millis in instants {
+        let mut much = message(world, to, "alice", at(*millis));
+        let padding = "x".repeat(bytes - r#"{"message":1,"padding":""}"#.len());
+        much.event = json(&format!(r#"{{"message":{millis},"padding":"{padding}"}}"#));
+        assert!(world.store.append_message(much).await.unwrap());
+    }
+}
+
+pub(super) async fn an_answer_holds_only_so_many_bytes(fixture: impl Fixture) {
+    const FIFTH: usize = HISTORY_BYTES_MAX / 5;
+    let world = fixture.opened().await;
+    say_much(&world, "room", FIFTH, &[1, 2, 3, 4, 5, 6, 7]).await;
+    assert_eq!(history(&world, "room", None, 200).await, [7, 6, 5, 4, 3]);
+    assert_eq!(history(&world, "room", Some(3), 200).await, [2, 1], "the next page goes on");
+    assert_eq!(history(&world, "room", None, 2).await, [7, 6]);
+    // Messages of one millisecond are one page, whatever they are of bytes.
+    say_much(&world, "burst", FIFTH, &[1, 2, 2, 2, 2, 2, 2, 3, 3]).await;
+    assert_eq!(history(&world, "burst", None, 200).await, [3, 3]);
+    assert_eq!(history(&world, "burst", Some(3), 200).await, [2; 6]);
+    assert_eq!(history(&world, "burst", Some(2), 200).await, [1]);
+    // A search shares them out, and has the newest of each group.
+    say_much(&world, "vast", HISTORY_BYTES_MAX * 2, &[1, 2]).await;
+    let groups = ["room", "vast", "nowhere"].map(group).to_vec();
+    let found = world.store.latest(world.app, groups, 50).await.unwrap();
+    let found: Vec<_> = found.iter().map(|(_, messages)| said(messages)).collect();
+    assert_eq!(found, [vec![7], vec![2], vec![]]);
+    let found = world.store.latest(world.app, vec![group("room")], 50).await.unwrap();
+    assert_eq!(said(&found[0].1), [7, 6, 5, 4, 3]);
 }
 
 pub(super) async fn messages_of_one_millisecond_stay_together(fixture: impl Fixture) {
@@ -376,8 +408,32 @@ pub(super) async fn call_reports_are_listed_newest_first_and_go_with_age(fixture
     let upkeep = upkeep_at(NOW);
     assert_eq!(whole_pass(&world, Upkeep { call_reports_before: at(4), ..upkeep }).await.0, 4);
     assert_eq!(list().await, 6);
-    assert_eq!(whole_pass(&world, Upkeep { call_reports_max: 2, ..upkeep }).await.0, 4);
+    assert_eq!(whole_pass(&world, Upkeep { call_reports_per_app_max: 2, ..upkeep }).await.0, 4);
     assert_eq!(list().await, 2);
+}
+
+pub(super) async fn an_app_washes_out_no_other_apps_call_reports(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let mut others = Vec::new();
+    // More apps than are counted in one step.
+    for _ in 0..50 {
+        let other = World::with_app(world.store.clone(), world.account).await;
+        report(&other, at(0)).await;
+        others.push(other);
+    }
+    for millis in 0..300 {
+        report(&world, at(millis)).await;
+        report(&others[0], at(millis)).await;
+    }
+    let upkeep = Upkeep { call_reports_per_app_max: 10, ..upkeep_at(NOW) };
+    assert_eq!(whole_pass(&world, upkeep).await.0, 290 + 291);
+    for of in others.iter().chain([&world]) {
+        let kept = of.store.call_reports(of.app, PageRequest::first()).await.unwrap().items;
+        let chatty = of.app == world.app || of.app == others[0].app;
+        assert_eq!(kept.len(), if chatty { 10 } else { 1 });
+        assert_eq!(kept[0].report.at, at(if chatty { 299 } else { 0 }), "the newest stay");
+    }
+    assert_eq!(whole_pass(&world, upkeep).await.0, 0);
 }
 
 pub(super) async fn a_deleted_app_leaves_nothing_behind(fixture: impl Fixture) {

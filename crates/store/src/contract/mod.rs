@@ -79,6 +79,7 @@ mod sqlite {
             an_idempotency_key_makes_one_object
             a_repeated_redemption_is_good_for_as_long_as_its_session
             lists_are_paged_without_gaps
+            sessions_are_found_by_address_and_age
             extending_moves_the_end_of_a_live_session
             the_audit_log_tells_what_happened
             upkeep_removes_the_dead_and_only_them
@@ -105,6 +106,7 @@ mod sqlite {
         hub_cases {
             history_is_told_newest_first_and_in_pages
             messages_of_one_millisecond_stay_together
+            an_answer_holds_only_so_many_bytes
             the_newest_of_many_groups_are_found
             a_message_survives_a_reopening_once_it_was_taken
             a_message_that_was_not_committed_is_not_there
@@ -119,6 +121,7 @@ mod sqlite {
             a_ban_takes_push_tokens_along
             push_tokens_unseen_for_long_go
             call_reports_are_listed_newest_first_and_go_with_age
+            an_app_washes_out_no_other_apps_call_reports
             a_deleted_app_leaves_nothing_behind
         }
     }

@@ -4,7 +4,7 @@ use respoke_core::app::AppPatch;
 use respoke_core::audit::Action;
 use respoke_core::grant::Lapse;
 use respoke_core::page::PageRequest;
-use respoke_core::ports::{AuditQuery, BanRecord, EndRequest, EndScope, ListFilter, Redemption, Upkeep};
+use respoke_core::ports::{AuditQuery, BanRecord, EndRequest, EndScope, Redemption, SessionFilter, Upkeep};
 
 use tokio::task::JoinSet;
 
@@ -54,7 +54,7 @@ pub(super) async fn upkeep_removes_marks_that_end_nothing_any_more(fixture: impl
     assert_eq!(bans.len(), 1, "a ban in force stays");
     assert_eq!(bans[0].endpoint_id, endpoint("dave"));
     // Who was let in since stands on no mark.
-    let sessions = world.store.sessions(world.app, ListFilter::default(), NOW, PageRequest::first()).await.unwrap();
+    let sessions = world.store.sessions(world.app, SessionFilter::default(), NOW, PageRequest::first()).await.unwrap();
     assert_eq!(sessions.items.len(), 1);
 }
 

@@ -5,13 +5,11 @@ use respoke_core::app::{App, AppPatch, AppSettings, Limits, SecretRecord, Sessio
 use respoke_core::audit::AuditEntry;
 use respoke_core::id::{AccountId, AppId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
-use respoke_core::page::{Page, PageRequest};
+use respoke_core::page::{CreationKey, Page, PageRequest};
 use respoke_core::ports::{APPS_PER_ACCOUNT_MAX, AppStore, StoreError};
 use rusqlite::{Connection, Row, params};
 
-use super::rows::{
-    Columns, Remembered, all, creation_cursor, execute, limit, one, page, remember, remembered, uuid_of,
-};
+use super::rows::{Columns, Remembered, after_creation, all, execute, limit, one, remember, remembered, uuid_of};
 use super::{SqliteStore, audit, secrets};
 
 const APP: &str = "SELECT id, account_id, name, description, development_mode, permitted_domains, ttl_secs_max,
@@ -119,10 +117,14 @@ impl AppStore for SqliteStore {
         self.readers.read(|connection| find(connection, id))
     }
 
-    async fn apps(&self, account: AccountId, request: PageRequest) -> Result<Page<App>, StoreError> {
+    async fn apps(
+        &self,
+        account: AccountId,
+        request: PageRequest<CreationKey>,
+    ) -> Result<Page<App, CreationKey>, StoreError> {
         self.readers
             .scan(move |connection| {
-                let (at, id) = creation_cursor(&request);
+                let (at, id) = after_creation(&request);
                 let rows = all(
                     connection,
                     &format!(
@@ -131,7 +133,7 @@ impl AppStore for SqliteStore {
                     params![account.uuid(), at, id, limit(&request)],
                     read,
                 )?;
-                Ok(page(rows, &request, |app| format!("{}/{}", app.created_at.millis(), app.id)))
+                Ok(Page::cut(rows, request.limit, |app| CreationKey { at: app.created_at, id: app.id.uuid() }))
             })
             .await
     }

@@ -3,14 +3,14 @@
 use async_trait::async_trait;
 use respoke_core::audit::{Action, Actor, AuditEntry, AuditRecord};
 use respoke_core::id::{AccountId, AdminId, AppId, RequestId, SecretId};
-use respoke_core::page::{Page, PageRequest};
+use respoke_core::page::{Page, PageRequest, RowNumber};
 use respoke_core::ports::{AuditQuery, AuditStore, StoreError};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
 use super::SqliteStore;
-use super::rows::{Columns, all, execute, limit, number_cursor, page};
+use super::rows::{Columns, all, execute, limit};
 use super::writer::Write;
 
 /// Rows looked at for one page of a filtered log.
@@ -76,8 +76,12 @@ fn read(row: &Row<'_>) -> rusqlite::Result<AuditRecord> {
     Ok(AuditRecord { number, entry })
 }
 
-fn log(connection: &Connection, query: &AuditQuery, request: &PageRequest) -> rusqlite::Result<Page<AuditRecord>> {
-    let before = number_cursor(request, i64::MAX);
+fn log(
+    connection: &Connection,
+    query: &AuditQuery,
+    request: &PageRequest<RowNumber>,
+) -> rusqlite::Result<Page<AuditRecord, RowNumber>> {
+    let before = request.after.map_or(i64::MAX, RowNumber::get);
     let newest: i64 = connection.query_row("SELECT coalesce(max(number), 0) FROM audit", [], |row| row.get(0))?;
     let oldest = before.min(newest.saturating_add(1)) - SCAN_ROWS;
     let rows = all(
@@ -102,9 +106,9 @@ fn log(connection: &Connection, query: &AuditQuery, request: &PageRequest) -> ru
         ],
         read,
     )?;
-    let mut page = page(rows, request, |record| record.number.to_string());
+    let mut page = Page::cut(rows, request.limit, |record| RowNumber::new(record.number));
     if page.next.is_none() && oldest > 1 {
-        page.next = Some(super::rows::encode_cursor(&oldest.to_string()));
+        page.next = u64::try_from(oldest).ok().map(RowNumber::new);
     }
     Ok(page)
 }
@@ -115,7 +119,11 @@ impl AuditStore for SqliteStore {
         self.writer.write(move |write| insert(write, &entry)).await
     }
 
-    async fn audit_log(&self, query: AuditQuery, page: PageRequest) -> Result<Page<AuditRecord>, StoreError> {
-        self.readers.scan(move |connection| log(connection, &query, &page)).await
+    async fn audit_log(
+        &self,
+        query: AuditQuery,
+        page: PageRequest<RowNumber>,
+    ) -> Result<Page<AuditRecord, RowNumber>, StoreError> {
+        self.readers.search(move |connection| log(connection, &query, &page)).await
     }
 }

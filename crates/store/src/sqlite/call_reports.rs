@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 use respoke_core::call_report::{CallReport, NewCallReport};
 use respoke_core::id::{AppId, EndpointId};
-use respoke_core::page::{Page, PageRequest};
+use respoke_core::page::{Page, PageRequest, RowNumber};
 use respoke_core::ports::{CallReportStore, StoreError};
 use rusqlite::{Row, params};
 
 use super::SqliteStore;
-use super::rows::{Columns, all, app_exists, execute, limit, number_cursor, page};
+use super::rows::{Columns, all, app_exists, execute, limit};
 
 fn read(row: &Row<'_>) -> rusqlite::Result<CallReport> {
     let mut columns = Columns::of(row);
@@ -45,14 +45,18 @@ impl CallReportStore for SqliteStore {
             .await
     }
 
-    async fn call_reports(&self, app: AppId, request: PageRequest) -> Result<Page<CallReport>, StoreError> {
+    async fn call_reports(
+        &self,
+        app: AppId,
+        request: PageRequest<RowNumber>,
+    ) -> Result<Page<CallReport, RowNumber>, StoreError> {
         self.readers
             .scan(move |connection| {
                 let sql = "SELECT number, app_id, at, endpoint, report FROM call_reports
                            WHERE app_id = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3";
-                let before = number_cursor(&request, i64::MAX);
+                let before = request.after.map_or(i64::MAX, RowNumber::get);
                 let rows = all(connection, sql, params![app.uuid(), before, limit(&request)], read)?;
-                Ok(page(rows, &request, |report| report.number.to_string()))
+                Ok(Page::cut(rows, request.limit, |report| RowNumber::new(report.number)))
             })
             .await
     }

@@ -7,7 +7,7 @@ use respoke_core::page::{Page, PageRequest};
 use respoke_core::ports::{BanRecord, EndpointStore, StoreError};
 use rusqlite::{Connection, Row, params};
 
-use super::rows::{Columns, all, app_exists, decode_cursor, execute, limit, one, page};
+use super::rows::{Columns, all, app_exists, execute, limit, one};
 use super::writer::Write;
 use super::{SqliteStore, audit, push_tokens};
 
@@ -83,14 +83,18 @@ impl EndpointStore for SqliteStore {
         self.readers.read(|connection| find_ban(connection, app, endpoint))
     }
 
-    async fn bans(&self, app: AppId, request: PageRequest) -> Result<Page<BanRecord>, StoreError> {
+    async fn bans(
+        &self,
+        app: AppId,
+        request: PageRequest<EndpointId>,
+    ) -> Result<Page<BanRecord, EndpointId>, StoreError> {
         self.readers
             .scan(move |connection| {
-                let after = decode_cursor(&request).unwrap_or_default();
+                let after = request.after.as_ref().map_or("", EndpointId::as_str);
                 let sql = "SELECT endpoint, ban_reason, banned_at, banned_until FROM endpoints
                            WHERE app_id = ?1 AND endpoint > ?2 AND banned_at IS NOT NULL ORDER BY endpoint LIMIT ?3";
                 let rows = all(connection, sql, params![app.uuid(), after, limit(&request)], read)?;
-                Ok(page(rows, &request, |ban| ban.endpoint_id.to_string()))
+                Ok(Page::cut(rows, request.limit, |ban| ban.endpoint_id.clone()))
             })
             .await
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, EndpointId, GroupName};
-use respoke_core::message::{Conversation, NewMessage, ReadMark, StoredMessage};
+use respoke_core::message::{Conversation, HISTORY_BYTES_MAX, NewMessage, ReadMark, StoredMessage};
 use respoke_core::ports::{MessageStore, StoreError};
 use rusqlite::{Connection, Row, params};
 
@@ -84,13 +84,46 @@ fn mark(
     forget_untouched(write.connection, app, endpoint)
 }
 
-/// Ends a history of which one more was asked for than wanted.
-fn cut(mut rows: Vec<StoredMessage>, limit: usize) -> Vec<StoredMessage> {
-    if let Some(next) = rows.get(limit).map(|message| message.at) {
-        let parted = rows[..limit].iter().rposition(|message| message.at != next);
-        rows.truncate(parted.map_or(limit, |last| last + 1));
+/// Reads a history, of which one row more comes than is wanted, as far as it is one page.
+fn history(
+    rows: impl Iterator<Item = rusqlite::Result<StoredMessage>>,
+    limit: usize,
+) -> rusqlite::Result<Vec<StoredMessage>> {
+    let (mut page, mut bytes): (Vec<StoredMessage>, usize) = (Vec::new(), 0);
+    for row in rows {
+        let message = row?;
+        bytes += message.event.get().len();
+        if page.len() >= limit || bytes > HISTORY_BYTES_MAX {
+            match page.iter().rposition(|earlier| earlier.at != message.at) {
+                Some(last) => {
+                    page.truncate(last + 1);
+                    break;
+                }
+                None if page.len() >= limit => break,
+                // Nothing that `before` could go on with, and so no page yet.
+                None => {}
+            }
+        }
+        page.push(message);
     }
-    rows
+    Ok(page)
+}
+
+/// Reads messages as long as they stay within `bytes_max`, the first one in any case.
+fn within(
+    rows: impl Iterator<Item = rusqlite::Result<StoredMessage>>,
+    bytes_max: usize,
+) -> rusqlite::Result<Vec<StoredMessage>> {
+    let (mut messages, mut bytes) = (Vec::new(), 0);
+    for row in rows {
+        let message = row?;
+        bytes += message.event.get().len();
+        if bytes > bytes_max && !messages.is_empty() {
+            break;
+        }
+        messages.push(message);
+    }
+    Ok(messages)
 }
 
 /// A group that may be a conversation.
@@ -179,7 +212,7 @@ impl MessageStore for SqliteStore {
                 let sql = "SELECT at, event FROM messages WHERE group_number = ?1 AND at < ?2
                            ORDER BY at DESC, number DESC LIMIT ?3";
                 let before = before.map_or(i64::MAX, Timestamp::millis);
-                Ok(cut(all(connection, sql, params![group, before, limit + 1], read)?, limit))
+                history(connection.prepare_cached(sql)?.query_map(params![group, before, limit + 1], read)?, limit)
             })
             .await
     }
@@ -191,12 +224,15 @@ impl MessageStore for SqliteStore {
         limit: usize,
     ) -> Result<Vec<(GroupName, Vec<StoredMessage>)>, StoreError> {
         self.readers
-            .scan(move |connection| {
+            .search(move |connection| {
                 let sql = "SELECT at, event FROM messages WHERE group_number = ?1
                            ORDER BY at DESC, number DESC LIMIT ?2";
+                let bytes_max = HISTORY_BYTES_MAX / groups.len().max(1);
                 let newest = |group: GroupName| {
                     let messages = match group_of(connection, app, &group)? {
-                        Some(number) => all(connection, sql, params![number, limit], read)?,
+                        Some(number) => {
+                            within(connection.prepare_cached(sql)?.query_map(params![number, limit], read)?, bytes_max)?
+                        }
                         None => Vec::new(),
                     };
                     Ok((group, messages))

@@ -1,27 +1,42 @@
 //! Read-only connections. A point look-up takes one, uses it at once and puts it back; a scan does so on a thread
-//! where waiting is allowed.
+//! where waiting is allowed, and of those that may look at millions of rows only a few run at once.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
 use respoke_core::ports::StoreError;
 use rusqlite::{Connection, OpenFlags};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::failure;
 
 /// Connections kept; more are opened when more are needed at once, and closed after.
 const KEPT: usize = 8;
 
+/// Searches at once. On two cores more would only take the time of each other, and of everything else.
+const SEARCHES: usize = 2;
+/// How long a search waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 #[derive(Clone)]
 pub(super) struct Readers {
     path: PathBuf,
     idle: Arc<ArrayQueue<Connection>>,
+    searches: Arc<Semaphore>,
+    patience: Duration,
 }
 
 impl Readers {
     pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), idle: Arc::new(ArrayQueue::new(KEPT)) }
+        Self {
+            path: path.to_owned(),
+            idle: Arc::new(ArrayQueue::new(KEPT)),
+            searches: Arc::new(Semaphore::new(SEARCHES)),
+            patience: PATIENCE,
+        }
     }
 
     /// Reads a few rows by key, on this thread: microseconds, so that handing it to another would cost more.
@@ -35,7 +50,7 @@ impl Readers {
         result
     }
 
-    /// Reads many rows, off the async threads.
+    /// Reads what an index finds, a page or so, off the async threads.
     pub(super) async fn scan<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -45,6 +60,22 @@ impl Readers {
             Ok(result) => result,
             Err(error) => Err(StoreError::Unavailable(Box::new(error))),
         }
+    }
+
+    /// Reads what may be anywhere in a big table, or is big itself, as soon as few others do.
+    pub(super) async fn search<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let Ok(Ok(turn)) = timeout(self.patience, self.searches.clone().acquire_owned()).await else {
+            return Err(StoreError::Overloaded);
+        };
+        // The turn goes along: a client that gives up does not end the query.
+        self.scan(move |connection| {
+            let _turn = turn;
+            query(connection)
+        })
+        .await
     }
 
     /// Closes the connections that wait for use.
@@ -58,5 +89,40 @@ impl Readers {
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
         super::prepare(&connection)?;
         Ok(connection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_third_search_waits_its_turn_and_not_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("some.db");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE some (number INTEGER)").unwrap();
+        let readers = Readers { patience: Duration::from_millis(50), ..Readers::new(&path) };
+        let (ends, searches): (Vec<_>, Vec<_>) = (0..SEARCHES)
+            .map(|_| {
+                let (end, ended) = mpsc::sync_channel::<()>(1);
+                let readers = readers.clone();
+                let search = async move { readers.search(move |_| Ok(ended.recv().is_err())).await };
+                (end, Box::pin(search))
+            })
+            .unzip();
+        // One that nobody waits for any more still runs.
+        for search in searches {
+            assert!(timeout(Duration::from_millis(1), search).await.is_err());
+        }
+        let one = |connection: &Connection| connection.query_row("SELECT 1", [], |row| row.get::<_, i64>(0));
+        assert!(matches!(readers.search(one).await, Err(StoreError::Overloaded)));
+        assert_eq!(readers.scan(one).await.unwrap(), 1, "quick ones are not held up");
+        assert_eq!(readers.read(one).unwrap(), 1);
+
+        let patient = Readers { patience: PATIENCE, ..readers };
+        let (third, ()) = tokio::join!(patient.search(one), async move { drop(ends) });
+        assert_eq!(third.unwrap(), 1);
     }
 }

@@ -18,22 +18,26 @@ const ROUNDS: usize = 20;
 /// A conversation's key.
 type ConversationKey = (Uuid, String, i64);
 
-/// How far upkeep has walked through the groups and the conversations; none: to the end.
+/// Apps whose call reports are counted in one step: at ten thousand each, some ten milliseconds.
+const APPS_COUNTED: usize = 20;
+
+/// How far upkeep has walked through the groups, the conversations and the apps with call reports; none: to the end.
 #[derive(Clone)]
 pub(super) struct HubWalk {
     group: Option<i64>,
     conversation: Option<ConversationKey>,
+    reports: Option<Uuid>,
 }
 
 impl Default for HubWalk {
     fn default() -> Self {
-        Self { group: Some(0), conversation: Some((Uuid::nil(), String::new(), 0)) }
+        Self { group: Some(0), conversation: Some((Uuid::nil(), String::new(), 0)), reports: Some(Uuid::nil()) }
     }
 }
 
 impl HubWalk {
     pub(super) fn complete(&self) -> bool {
-        self.group.is_none() && self.conversation.is_none()
+        self.group.is_none() && self.conversation.is_none() && self.reports.is_none()
     }
 }
 
@@ -43,7 +47,7 @@ impl SqliteStore {
         let mut removed = self.in_rounds(remove_of_deleted_app).await?;
         removed += self.in_rounds(move |connection| remove_old_messages(connection, &upkeep)).await?;
         removed += self.in_rounds(move |connection| remove_old_records(connection, &upkeep)).await?;
-        let mut reached = HubWalk { group: None, conversation: None };
+        let mut reached = HubWalk { group: None, conversation: None, reports: None };
         if let Some(after) = walk.group {
             let max = upkeep.messages_per_group_max;
             let (long, end) = self.long_groups(after, max).await?;
@@ -56,6 +60,13 @@ impl SqliteStore {
             let (lost, end) = self.conversations_of_no_group(after).await?;
             removed += self.remove_conversations(lost).await?;
             reached.conversation = end;
+        }
+        if let Some(after) = walk.reports {
+            let (surplus, end) = self.surplus_reports(after, upkeep.call_reports_per_app_max).await?;
+            for (app, last) in surplus {
+                removed += self.in_rounds(move |connection| remove_reports(connection, app, last)).await?;
+            }
+            reached.reports = end;
         }
         Ok((removed, reached))
     }
@@ -105,6 +116,26 @@ impl SqliteStore {
                     })?;
                 let reached = unless_at_end(&rows).map(|(key, _)| key.clone());
                 Ok((rows.into_iter().filter_map(|(key, lost)| lost.then_some(key)).collect(), reached))
+            })
+            .await
+    }
+
+    /// Apps behind `after` that have more than `max` call reports, with the number of the newest that is too many.
+    async fn surplus_reports(&self, after: Uuid, max: u64) -> Result<(Vec<(Uuid, i64)>, Option<Uuid>), StoreError> {
+        self.readers
+            .scan(move |connection| {
+                let next = "SELECT app_id FROM call_reports WHERE app_id > ?1 ORDER BY app_id LIMIT 1";
+                let newest = "SELECT number FROM call_reports WHERE app_id = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2";
+                let (mut surplus, mut after) = (Vec::new(), after);
+                for _ in 0..APPS_COUNTED {
+                    let Some(app) = one(connection, next, [after], |row| row.get(0))? else {
+                        return Ok((surplus, None));
+                    };
+                    let last = one(connection, newest, params![app, max], |row| row.get(0))?;
+                    surplus.extend(last.map(|last| (app, last)));
+                    after = app;
+                }
+                Ok((surplus, Some(after)))
             })
             .await
     }
@@ -174,13 +205,18 @@ fn remove_old_messages(connection: &Connection, upkeep: &Upkeep) -> rusqlite::Re
     Ok(old.len() as u64)
 }
 
+fn remove_reports(connection: &Connection, app: Uuid, last: i64) -> rusqlite::Result<u64> {
+    let sql = "DELETE FROM call_reports WHERE number IN (
+                   SELECT number FROM call_reports WHERE app_id = ?1 AND number <= ?2 ORDER BY number LIMIT ?3)";
+    Ok(execute(connection, sql, params![app, last, REMOVE_ROWS])? as u64)
+}
+
 fn remove_old_records(connection: &Connection, upkeep: &Upkeep) -> rusqlite::Result<u64> {
     let reports = execute(
         connection,
         "DELETE FROM call_reports WHERE number IN (
-             SELECT number FROM (SELECT number, at FROM call_reports ORDER BY number LIMIT ?3)
-             WHERE at < ?1 OR number <= (SELECT max(number) FROM call_reports) - ?2)",
-        params![upkeep.call_reports_before.millis(), upkeep.call_reports_max, REMOVE_ROWS],
+             SELECT number FROM (SELECT number, at FROM call_reports ORDER BY number LIMIT ?2) WHERE at < ?1)",
+        params![upkeep.call_reports_before.millis(), REMOVE_ROWS],
     )?;
     let push_tokens = execute(
         connection,

@@ -4,14 +4,12 @@ use async_trait::async_trait;
 use respoke_core::audit::AuditEntry;
 use respoke_core::id::{AccountId, AppId, RoleId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
-use respoke_core::page::{Page, PageRequest};
+use respoke_core::page::{CreationKey, Page, PageRequest};
 use respoke_core::ports::{ROLES_PER_APP_MAX, RoleStore, StoreError};
 use respoke_core::role::{Permissions, Role};
 use rusqlite::{Connection, Row, params};
 
-use super::rows::{
-    Columns, Remembered, all, creation_cursor, execute, limit, one, page, remember, remembered, uuid_of,
-};
+use super::rows::{Columns, Remembered, after_creation, all, execute, limit, one, remember, remembered, uuid_of};
 use super::{SqliteStore, audit};
 
 const ROLE: &str = "SELECT id, app_id, name, permissions, created_at, updated_at,
@@ -109,10 +107,14 @@ impl RoleStore for SqliteStore {
         })
     }
 
-    async fn roles(&self, app: AppId, request: PageRequest) -> Result<Page<Role>, StoreError> {
+    async fn roles(
+        &self,
+        app: AppId,
+        request: PageRequest<CreationKey>,
+    ) -> Result<Page<Role, CreationKey>, StoreError> {
         self.readers
             .scan(move |connection| {
-                let (at, id) = creation_cursor(&request);
+                let (at, id) = after_creation(&request);
                 let rows = all(
                     connection,
                     &format!(
@@ -121,7 +123,7 @@ impl RoleStore for SqliteStore {
                     params![app.uuid(), at, id, limit(&request)],
                     read,
                 )?;
-                Ok(page(rows, &request, |role| format!("{}/{}", role.created_at.millis(), role.id)))
+                Ok(Page::cut(rows, request.limit, |role| CreationKey { at: role.created_at, id: role.id.uuid() }))
             })
             .await
     }

@@ -4,7 +4,7 @@ use respoke_core::clock::Timestamp;
 use respoke_core::grant::{AppGround, Grant, Ground, Marks};
 use respoke_core::id::{AppId, EndpointId, GroupName, RoleId, SecretId};
 use respoke_core::idempotency::IdempotencyKey;
-use respoke_core::page::{Page, PageRequest};
+use respoke_core::page::{CreationKey, PageRequest};
 use respoke_core::secret::SecretHash;
 use rusqlite::types::{FromSql, Type};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -186,41 +186,13 @@ pub(super) fn uuid_of(object: &[u8]) -> Uuid {
     Uuid::from_slice(object).unwrap_or_default()
 }
 
-/// Cuts a page from rows of which one more was asked for than wanted.
-pub(super) fn page<T>(mut rows: Vec<T>, request: &PageRequest, cursor: impl Fn(&T) -> String) -> Page<T> {
-    let more = rows.len() > request.limit;
-    rows.truncate(request.limit);
-    let next = if more { rows.last().map(|row| encode_cursor(&cursor(row))) } else { None };
-    Page { items: rows, next }
-}
-
-pub(super) fn encode_cursor(text: &str) -> String {
-    data_encoding::BASE64URL_NOPAD.encode(text.as_bytes())
-}
-
-/// The text behind a cursor. One that is not ours reads as the beginning.
-pub(super) fn decode_cursor(request: &PageRequest) -> Option<String> {
-    let bytes = data_encoding::BASE64URL_NOPAD.decode(request.after.as_deref()?.as_bytes()).ok()?;
-    String::from_utf8(bytes).ok()
-}
-
-/// The instant and id of a cursor over objects in order of creation.
-pub(super) fn creation_cursor(request: &PageRequest) -> (i64, Uuid) {
-    decode_cursor(request)
-        .and_then(|text| {
-            let (at, id) = text.split_once('/')?;
-            Some((at.parse().ok()?, Uuid::try_parse(id).ok()?))
-        })
-        .unwrap_or((i64::MIN, Uuid::nil()))
-}
-
-/// The row number of a cursor, `start` without one.
-pub(super) fn number_cursor(request: &PageRequest, start: i64) -> i64 {
-    decode_cursor(request).and_then(|text| text.parse().ok()).unwrap_or(start)
+/// Behind which instant and id a page of objects in order of creation begins.
+pub(super) fn after_creation(request: &PageRequest<CreationKey>) -> (i64, Uuid) {
+    request.after.map_or((i64::MIN, Uuid::nil()), |key| (key.at.millis(), key.id))
 }
 
 /// `LIMIT` for a page: one more than wanted, to see whether there is a next.
-pub(super) fn limit(request: &PageRequest) -> i64 {
+pub(super) fn limit<K>(request: &PageRequest<K>) -> i64 {
     i64::try_from(request.limit).unwrap_or(i64::MAX - 1) + 1
 }
 

@@ -5,8 +5,8 @@ use respoke_core::audit::AuditEntry;
 use respoke_core::clock::Timestamp;
 use respoke_core::grant::{Grant, Ground};
 use respoke_core::id::{AppId, EndpointId};
-use respoke_core::page::{Page, PageRequest};
-use respoke_core::ports::{EndRequest, EndScope, ListFilter, SessionStore, StoreError};
+use respoke_core::page::{Page, PageRequest, RowNumber};
+use respoke_core::ports::{EndRequest, EndScope, SessionFilter, SessionStore, StoreError};
 use respoke_core::session::{SessionEnd, SessionEndCause, SessionRecord};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
@@ -44,6 +44,7 @@ const LIVE: &str = concat!(
     ground_joins!(),
     "WHERE g.number > ?1 AND g.number <= ?2 AND g.app_id = ?3 AND (?4 IS NULL OR g.endpoint = ?4)
        AND (?5 IS NULL OR g.role_id = ?5) AND g.ended_at IS NULL AND g.expires_at > ?6
+       AND (?8 IS NULL OR g.address = ?8) AND (?9 IS NULL OR g.created_at >= ?9)
      ORDER BY g.number LIMIT ?7"
 );
 pub(super) const RANGE: &str = concat!(
@@ -187,12 +188,13 @@ impl SessionStore for SqliteStore {
     async fn sessions(
         &self,
         app: AppId,
-        filter: ListFilter,
+        filter: SessionFilter,
         now: Timestamp,
-        request: PageRequest,
-    ) -> Result<Page<SessionRecord>, StoreError> {
+        request: PageRequest<RowNumber>,
+    ) -> Result<Page<SessionRecord, RowNumber>, StoreError> {
         self.readers
-            .scan(move |connection| {
+            .search(move |connection| {
+                let address = filter.address.map(|address| address.to_string());
                 gather(connection, "sessions", &request, |from, to, wanted| {
                     all(
                         connection,
@@ -201,10 +203,12 @@ impl SessionStore for SqliteStore {
                             from,
                             to,
                             app.uuid(),
-                            filter.endpoint_id.as_ref().map(EndpointId::as_str),
-                            filter.role_id.map(|id| id.uuid()),
+                            filter.of.endpoint_id.as_ref().map(EndpointId::as_str),
+                            filter.of.role_id.map(|id| id.uuid()),
                             now.millis(),
                             wanted,
+                            address,
+                            filter.since.map(Timestamp::millis),
                         ],
                         |row| {
                             let (session, ground) = read(row)?;

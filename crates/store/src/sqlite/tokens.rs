@@ -6,7 +6,7 @@ use respoke_core::clock::Timestamp;
 use respoke_core::grant::{Grant, Ground, Lapse};
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
-use respoke_core::page::{Page, PageRequest};
+use respoke_core::page::{Page, PageRequest, RowNumber};
 use respoke_core::ports::{ListFilter, MintRefusal, NewSession, Redemption, StoreError, TokenStore};
 use respoke_core::seal::SealKind;
 use respoke_core::secret::SecretHash;
@@ -265,14 +265,14 @@ pub(super) const WINDOWS: usize = 50;
 pub(super) fn gather<T>(
     connection: &Connection,
     table: &str,
-    request: &PageRequest,
+    request: &PageRequest<RowNumber>,
     mut select: impl FnMut(i64, i64, i64) -> rusqlite::Result<Vec<(u64, Option<T>)>>,
-) -> rusqlite::Result<Page<T>> {
+) -> rusqlite::Result<Page<T, RowNumber>> {
     let end: i64 =
         connection.query_row(&format!("SELECT coalesce(max(number), 0) FROM {table}"), [], |row| row.get(0))?;
     let first: i64 =
         connection.query_row(&format!("SELECT coalesce(min(number), 1) FROM {table}"), [], |row| row.get(0))?;
-    let mut at = super::rows::number_cursor(request, 0).max(first - 1);
+    let mut at = request.after.map_or(0, RowNumber::get).max(first - 1);
     let mut items = Vec::new();
     for _ in 0..WINDOWS {
         if at >= end {
@@ -292,7 +292,7 @@ pub(super) fn gather<T>(
             break;
         }
     }
-    let next = (at < end).then(|| super::rows::encode_cursor(&at.to_string()));
+    let next = u64::try_from(at).ok().filter(|_| at < end).map(RowNumber::new);
     Ok(Page { items, next })
 }
 
@@ -333,10 +333,10 @@ impl TokenStore for SqliteStore {
         app: AppId,
         filter: ListFilter,
         now: Timestamp,
-        request: PageRequest,
-    ) -> Result<Page<TokenRecord>, StoreError> {
+        request: PageRequest<RowNumber>,
+    ) -> Result<Page<TokenRecord, RowNumber>, StoreError> {
         self.readers
-            .scan(move |connection| {
+            .search(move |connection| {
                 gather(connection, "tokens", &request, |from, to, wanted| {
                     all(
                         connection,

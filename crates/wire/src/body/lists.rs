@@ -29,6 +29,10 @@ pub struct ListRequest {
     pub status: Option<String>,
     /// Only this route.
     pub route: Option<String>,
+    /// Only from this address.
+    pub address: Option<String>,
+    /// Only what was made then or later.
+    pub since: Option<String>,
     /// How the list is written.
     pub format: Option<String>,
 }
@@ -39,6 +43,17 @@ pub struct ListRequest {
 pub struct PageParams {
     /// At most this many items.
     #[param(minimum = 1, maximum = 200, default = 200)]
+    pub limit: Option<u64>,
+    /// The `Next-Cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// Which part of a list that is whole unless a part is asked for; for the API document alone.
+#[derive(Debug, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
+pub struct PartParams {
+    /// At most this many items, in order of their connections' ids; all of them if neither this nor `cursor` is given.
+    #[param(minimum = 1, maximum = 200)]
     pub limit: Option<u64>,
     /// The `Next-Cursor` of the page before.
     pub cursor: Option<String>,

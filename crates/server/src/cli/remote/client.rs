@@ -108,7 +108,7 @@ impl Client {
             if wanted == 0 {
                 return Ok(items);
             }
-            let page = wanted.min(respoke_core::page::PageRequest::LIMIT_MAX).to_string();
+            let page = wanted.min(respoke_core::page::PAGE_LIMIT_MAX).to_string();
             let mut query = query.to_vec();
             query.push(("limit", &page));
             if let Some(cursor) = &cursor {
