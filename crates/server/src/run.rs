@@ -19,6 +19,7 @@ use respoke_core::app::Rate;
 use respoke_core::clock::Clock;
 use respoke_core::ops::{Broker, FirstRun};
 use respoke_core::ports::Receiver;
+use respoke_core::refusal::Refusal;
 use respoke_hub::Hub;
 use respoke_store::{Options, SqliteStore};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -167,6 +168,7 @@ impl Started {
             };
             let (stream, peer, place) = accepted;
             let Some(share) = shares.take(peer.ip()) else {
+                self.watch.refused(None, Refusal::ConnectionLimit.code());
                 tracing::debug!("an address has connections_per_address_max connections; one more is closed");
                 continue;
             };
