@@ -110,7 +110,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Star
         Throttle::new(config.failed_credentials_free),
         config.relays(),
     ));
-    let sockets = Arc::new(Sockets::new(hub, api.clone(), config.sockets()));
+    let shares = Shares::new(config.sockets_per_address_max, config.trusted_proxies.clone());
+    let sockets = Arc::new(Sockets::new(hub, api.clone(), config.sockets(), shares));
     let door = Arc::new(Door::new(api, sockets.clone(), config.trusted_proxies.clone(), certificate.is_some()));
     Ok(Started {
         address,

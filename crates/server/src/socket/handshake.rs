@@ -70,11 +70,12 @@ impl Sockets {
         }
         let host = host_of(headers, uri).map(str::to_owned);
         let opening = Opening { credential, caller, address: knock.address, origin, host };
-        let Some(socket) = self.hub.open(opening) else {
+        let opened = self.shares.take(knock.address).and_then(|share| Some((self.hub.open(opening)?, share)));
+        let Some((socket, share)) = opened else {
             self.api.watch.refused(app_id, Refusal::ConnectionLimit.code());
             return refuse(StatusCode::SERVICE_UNAVAILABLE, FAULT);
         };
-        let client = self.clients.add(socket, AckStyle::of_handshake(query));
+        let client = self.clients.add(socket, AckStyle::of_handshake(query), share);
         let timeout = self.settings.heartbeat_timeout.as_secs();
         let transports =
             if self.settings.jsonp { "websocket,xhr-polling,jsonp-polling" } else { "websocket,xhr-polling" };

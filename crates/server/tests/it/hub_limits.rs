@@ -151,6 +151,46 @@ fn messages_of_an_app_and_of_an_address_have_a_rate() {
 }
 
 #[test]
+fn an_address_has_its_most_sockets() {
+    let proxy = "127.0.0.0/8".parse().unwrap();
+    let server = Server::start_with(|config| {
+        config.sockets_per_address_max = 3;
+        config.trusted_proxies = vec![proxy];
+    });
+    let query = format!("app-secret={}", server.secret);
+    let handshake = |from: &str| server.get(&format!("/socket.io/1/?{query}")).header("X-Forwarded-For", from).call();
+    let full = |from: &str| {
+        let answer = handshake(from);
+        assert_eq!((answer.status, answer.text.as_str()), (503, "handshake error"), "{from}");
+    };
+    let sid = |from: &str| {
+        let answer = handshake(from);
+        assert_eq!(answer.status, 200, "{from}: {}", answer.text);
+        answer.text.split(':').next().unwrap().to_owned()
+    };
+    let sids: Vec<String> = (0..3).map(|_| sid("192.0.2.1")).collect();
+    full("192.0.2.1");
+    assert_eq!(server.figure("respoked_refusals_total{reason=\"connection_limit\"}"), 1);
+    sid("192.0.2.2");
+    for subscriber in ["2001:db8::1", "2001:db8::2", "2001:db8::3"] {
+        sid(subscriber);
+    }
+    full("2001:db8::4");
+    sid("2001:db8:0:1::1");
+    // Who comes through a proxy that does not say from where may be anybody.
+    let proxied: Vec<_> = (0..9).map(|_| server.sid(&query)).collect();
+    server.get(&format!("/socket.io/1/xhr-polling/{}?disconnect", sids[0])).call();
+    sid("192.0.2.1");
+    full("192.0.2.1");
+    // An open websocket is counted until it ends.
+    let socket = server.websocket(&sids[1]);
+    full("192.0.2.1");
+    drop(socket);
+    eventually(|| (handshake("192.0.2.1").status == 200).then_some(()));
+    drop(proxied);
+}
+
+#[test]
 fn wrong_credentials_over_a_socket_are_slowed_down_too() {
     let server = Server::start_with(|config| config.failed_credentials_free = 10);
     let mut alice = server.connect("alice");
