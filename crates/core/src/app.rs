@@ -41,7 +41,7 @@ pub struct AppSettings {
     pub activation_secs: u64,
     /// What becomes of a session's open sockets when its time is over.
     pub session_expiry: SessionExpiry,
-    /// Limits of requests and of what may be open at once.
+    /// How often things may be done, and how much may be open at once.
     pub limits: Limits,
 }
 
@@ -128,6 +128,18 @@ pub struct LimitsPatch {
     pub endpoint: Option<Option<Rate>>,
     /// See [`Limits::address`].
     pub address: Option<Option<Rate>>,
+    /// See [`Limits::connects`].
+    pub connects: Option<Option<Rate>>,
+    /// See [`Limits::endpoint_connects`].
+    pub endpoint_connects: Option<Option<Rate>>,
+    /// See [`Limits::address_connects`].
+    pub address_connects: Option<Option<Rate>>,
+    /// See [`Limits::messages`].
+    pub messages: Option<Option<Rate>>,
+    /// See [`Limits::endpoint_messages`].
+    pub endpoint_messages: Option<Option<Rate>>,
+    /// See [`Limits::address_messages`].
+    pub address_messages: Option<Option<Rate>>,
     /// See [`Limits::connections`].
     pub connections: Option<Option<u32>>,
     /// See [`Limits::endpoint_connections`].
@@ -157,6 +169,12 @@ impl AppPatch {
         set(&mut limits.app, self.limits.app);
         set(&mut limits.endpoint, self.limits.endpoint);
         set(&mut limits.address, self.limits.address);
+        set(&mut limits.connects, self.limits.connects);
+        set(&mut limits.endpoint_connects, self.limits.endpoint_connects);
+        set(&mut limits.address_connects, self.limits.address_connects);
+        set(&mut limits.messages, self.limits.messages);
+        set(&mut limits.endpoint_messages, self.limits.endpoint_messages);
+        set(&mut limits.address_messages, self.limits.address_messages);
         set(&mut limits.connections, self.limits.connections);
         set(&mut limits.endpoint_connections, self.limits.endpoint_connections);
         set(&mut limits.groups_per_connection, self.limits.groups_per_connection);
@@ -176,6 +194,18 @@ pub struct Limits {
     pub endpoint: Option<Rate>,
     /// Requests of one address with the app's App-Tokens, or with no credential.
     pub address: Option<Rate>,
+    /// Sockets opened for the app together, as a rate; how many may be open is [`Limits::connections`].
+    pub connects: Option<Rate>,
+    /// Sockets opened by one endpoint.
+    pub endpoint_connects: Option<Rate>,
+    /// Sockets opened from one address with the app's App-Tokens.
+    pub address_connects: Option<Rate>,
+    /// What is said in the app together: messages, publications, signals and changes of presence.
+    pub messages: Option<Rate>,
+    /// What one endpoint says.
+    pub endpoint_messages: Option<Rate>,
+    /// What is said from one address with the app's App-Tokens.
+    pub address_messages: Option<Rate>,
     /// Connections of the app together; 1 to [`Limits::COUNT_MAX`], like the three that follow.
     pub connections: Option<u32>,
     /// Connections of one endpoint.
@@ -189,15 +219,44 @@ pub struct Limits {
 impl Limits {
     /// The largest number of connections, groups or members that a limit takes.
     pub const COUNT_MAX: u32 = 10_000_000;
+
+    /// Rates of all requests.
+    #[must_use]
+    pub fn of_requests(&self) -> Rates {
+        Rates { app: self.app, endpoint: self.endpoint, address: self.address }
+    }
+
+    /// Rates of opening sockets.
+    #[must_use]
+    pub fn of_connects(&self) -> Rates {
+        Rates { app: self.connects, endpoint: self.endpoint_connects, address: self.address_connects }
+    }
+
+    /// Rates of what clients say to each other.
+    #[must_use]
+    pub fn of_messages(&self) -> Rates {
+        Rates { app: self.messages, endpoint: self.endpoint_messages, address: self.address_messages }
+    }
+}
+
+/// Token buckets of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rates {
+    /// Of the app together.
+    pub app: Option<Rate>,
+    /// Of one endpoint.
+    pub endpoint: Option<Rate>,
+    /// Of one address.
+    pub address: Option<Rate>,
 }
 
 /// A token bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rate {
-    /// Requests a second that can go on for ever; 1 to 1,000,000.
+    /// How many a second can go on for ever; 1 to 1,000,000.
     pub per_second: u32,
-    /// Requests that may come at once; 1 to 1,000,000.
+    /// How many may come at once; 1 to 1,000,000.
     pub burst: u32,
 }
 
@@ -214,6 +273,14 @@ impl Default for Limits {
             app: Some(Rate { per_second: 2_000, burst: 10_000 }),
             endpoint: Some(Rate { per_second: 50, burst: 200 }),
             address: Some(Rate { per_second: 500, burst: 2_000 }),
+            // All clients of an app come back at once after a restart, perhaps by one proxy or from one office.
+            connects: None,
+            endpoint_connects: Some(Rate { per_second: 10, burst: 100 }),
+            address_connects: None,
+            // What is said is requested too, and bounded by those rates already.
+            messages: None,
+            endpoint_messages: Some(Rate { per_second: 200, burst: 1_000 }),
+            address_messages: None,
             connections: Some(100_000),
             endpoint_connections: Some(100),
             groups_per_connection: Some(1_000),
@@ -284,7 +351,10 @@ mod tests {
             serde_json::from_str(r#"{"app":null,"endpoint":{"perSecond":5,"burst":9},"address":null}"#).unwrap();
         assert_eq!((limits.app, limits.endpoint.unwrap().burst), (None, 9));
         assert_eq!((limits.connections, limits.members_per_group), (Some(100_000), Some(10_000)));
-        let limits = Limits { connections: None, ..limits };
+        let default = Limits::default();
+        assert_eq!((limits.of_connects(), limits.of_messages()), (default.of_connects(), default.of_messages()));
+        // What was switched off stays off.
+        let limits = Limits { connections: None, endpoint_messages: None, ..limits };
         let text = serde_json::to_string(&limits).unwrap();
         assert!(text.contains(r#""connections":null,"endpointConnections":100"#), "{text}");
         assert_eq!(serde_json::from_str::<Limits>(&text).unwrap(), limits);

@@ -29,7 +29,7 @@ use respoke_wire::input::{self, Input};
 use serde::de::DeserializeOwned;
 
 use crate::api::Api;
-use crate::limits::Standing;
+use crate::limits::{Demand, Standing};
 use crate::problem::Problem;
 use crate::watch::Subject;
 
@@ -243,9 +243,22 @@ impl Call {
     ///
     /// 401 for a credential that is not valid, 403 for a page that may not use the app, 429.
     pub(crate) async fn authenticate(&self, api: &Api) -> Result<Caller, Problem> {
+        self.authenticate_for(api, Demand::Request).await
+    }
+
+    /// The same for saying something to others, which has rates of its own besides.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::authenticate`].
+    pub(crate) async fn authenticate_speaking(&self, api: &Api) -> Result<Caller, Problem> {
+        self.authenticate_for(api, Demand::Message).await
+    }
+
+    async fn authenticate_for(&self, api: &Api, demand: Demand) -> Result<Caller, Problem> {
         let caller = self.prove(api, self.credential(Kind::ALL)).await?;
         self.check_origin(&caller)?;
-        self.admit(api, &caller, None)?;
+        self.admit(api, demand, &caller, None)?;
         Ok(caller)
     }
 
@@ -264,7 +277,7 @@ impl Call {
         let caller = self.prove(api, self.credential(&[Kind::AppSecret, Kind::AdminToken])).await?;
         // What is no endpoint id draws from no endpoint's bucket, and is refused later on.
         let endpoint = endpoint.and_then(|text| EndpointId::parse(text).ok());
-        self.admit(api, &caller, endpoint.as_ref())?;
+        self.admit(api, Demand::Request, &caller, endpoint.as_ref())?;
         if let (Caller::Anonymous, Some(id), Some(origin)) = (&caller, app, self.origin()) {
             // Without a credential it is the app's pages that mint; an app that is unknown is refused later on.
             let app = api.broker.store().app(id).await?;
@@ -287,7 +300,7 @@ impl Call {
             proved => proved?,
         };
         self.check_origin(&caller)?;
-        self.admit(api, &caller, None)?;
+        self.admit(api, Demand::Request, &caller, None)?;
         Ok(caller)
     }
 
@@ -298,7 +311,7 @@ impl Call {
     /// As [`Self::authenticate`].
     pub(crate) async fn authenticate_admin(&self, api: &Api) -> Result<Caller, Problem> {
         let caller = self.prove(api, self.credential(&[Kind::AdminToken])).await?;
-        self.admit(api, &caller, None)?;
+        self.admit(api, Demand::Request, &caller, None)?;
         Ok(caller)
     }
 
@@ -328,7 +341,7 @@ impl Call {
         {
             return Err(self.refused(api));
         }
-        self.admit(api, &caller, None)?;
+        self.admit(api, Demand::Request, &caller, None)?;
         Ok(caller)
     }
 
@@ -350,7 +363,7 @@ impl Call {
     ///
     /// 429.
     pub(crate) fn admit_anonymous(&self, api: &Api) -> Result<(), Problem> {
-        self.admit(api, &Caller::Anonymous, None)
+        self.admit(api, Demand::Request, &Caller::Anonymous, None)
     }
 
     /// The `Idempotency-Key`, if there is one.
@@ -439,9 +452,9 @@ impl Call {
     }
 
     /// Draws from the buckets that `caller` draws from, and `endpoint`'s if the request is made for one.
-    fn admit(&self, api: &Api, caller: &Caller, endpoint: Option<&EndpointId>) -> Result<(), Problem> {
+    fn admit(&self, api: &Api, demand: Demand, caller: &Caller, endpoint: Option<&EndpointId>) -> Result<(), Problem> {
         let _ = self.facts.asker.set(asker(caller));
-        let (standing, result) = match api.limits.check(caller, endpoint, self.facts.address) {
+        let (standing, result) = match api.limits.check(demand, caller, endpoint, self.facts.address) {
             Ok(standing) => (standing, Ok(())),
             Err(limited) => (limited.standing, Err(Problem::rate_limited(limited.retry_after))),
         };
@@ -499,7 +512,8 @@ impl Call {
     }
 }
 
-fn asker(caller: &Caller) -> (&'static str, Subject) {
+/// What kind of caller it is, and whose.
+pub(crate) fn asker(caller: &Caller) -> (&'static str, Subject) {
     match caller {
         Caller::Anonymous => ("anonymous", Subject::default()),
         Caller::Admin { .. } => ("admin", Subject::default()),

@@ -51,6 +51,9 @@ pub struct Config {
     pub connections_max: usize,
     /// Connections that one address may have open at once; further ones are closed. Trusted proxies may have any number.
     pub connections_per_address_max: usize,
+    /// Sockets that one address may have open at once, whether a websocket or polled; further handshakes are refused.
+    /// Trusted proxies may have any number.
+    pub sockets_per_address_max: usize,
     /// Seconds between two heartbeats on a socket.
     pub heartbeat_interval_secs: u64,
     /// Seconds that a socket's client may be silent.
@@ -119,6 +122,7 @@ impl Default for Config {
             io_threads: 0,
             connections_max: 10_000,
             connections_per_address_max: 2_000,
+            sockets_per_address_max: 2_000,
             heartbeat_interval_secs: 25,
             heartbeat_timeout_secs: 60,
             outbox_frames_max: 1_000,
@@ -310,6 +314,7 @@ impl Config {
             ("turn_ttl_secs", self.turn_ttl_secs as usize),
             ("connections_max", self.connections_max),
             ("connections_per_address_max", self.connections_per_address_max),
+            ("sockets_per_address_max", self.sockets_per_address_max),
             ("commit_batch_max", self.commit_batch_max),
             ("outbox_frames_max", self.outbox_frames_max),
             ("outbox_bytes_max", self.outbox_bytes_max),

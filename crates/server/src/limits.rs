@@ -1,4 +1,4 @@
-//! How much one app, endpoint or address may ask.
+//! How much one app, endpoint or address may ask, how often it may connect, and how much it may say.
 
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,11 +11,11 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use quick_cache::sync::Cache;
-use respoke_core::app::Rate;
+use respoke_core::app::{self, Rate, Rates};
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::ops::Caller;
 
-/// Buckets remembered of each kind. A flood of new addresses pushes out the longest unused, which were full anyway.
+/// Buckets remembered of apps, of endpoints and of addresses. A flood of new addresses pushes out the longest unused, which were full anyway.
 const BUCKETS_MAX: usize = 100_000;
 
 type Bucket = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
@@ -49,11 +49,42 @@ pub struct Limited {
     pub retry_after: Duration,
 }
 
+/// What a request is for. Each kind has buckets of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Demand {
+    /// Anything.
+    Request,
+    /// Opening a socket.
+    Connect,
+    /// Saying something to others: a message, a publication, a signal, a presence.
+    Message,
+}
+
+impl Demand {
+    /// The kinds of buckets to draw from: connects and messages are requests, too. Their own come first, so that what is
+    /// refused by these leaves the requests alone.
+    const fn kinds(self) -> &'static [Self] {
+        match self {
+            Self::Request => &[Self::Request],
+            Self::Connect => &[Self::Connect, Self::Request],
+            Self::Message => &[Self::Message, Self::Request],
+        }
+    }
+
+    fn rates(self, limits: &app::Limits) -> Rates {
+        match self {
+            Self::Request => limits.of_requests(),
+            Self::Connect => limits.of_connects(),
+            Self::Message => limits.of_messages(),
+        }
+    }
+}
+
 /// Token buckets of all apps, endpoints and addresses.
 pub struct Limits {
-    apps: Cache<(AppId, Rate), Arc<Bucket>>,
-    endpoints: Cache<(AppId, Rate, EndpointId), Arc<Bucket>>,
-    addresses: Cache<(Option<AppId>, Rate, IpAddr), Arc<Bucket>>,
+    apps: Cache<(Demand, AppId, Rate), Arc<Bucket>>,
+    endpoints: Cache<(Demand, AppId, Rate, EndpointId), Arc<Bucket>>,
+    addresses: Cache<(Demand, Option<AppId>, Rate, IpAddr), Arc<Bucket>>,
     anonymous: Rate,
     clock: DefaultClock,
 }
@@ -82,7 +113,13 @@ impl Limits {
     /// # Errors
     ///
     /// [`Limited`] by the first empty bucket.
-    pub fn check(&self, caller: &Caller, endpoint: Option<&EndpointId>, address: IpAddr) -> Result<Standing, Limited> {
+    pub fn check(
+        &self,
+        demand: Demand,
+        caller: &Caller,
+        endpoint: Option<&EndpointId>,
+        address: IpAddr,
+    ) -> Result<Standing, Limited> {
         let mut tightest = Standing::UNLIMITED;
         let mut draw = |standing: Result<Standing, Limited>| -> Result<(), Limited> {
             let standing = standing?;
@@ -98,20 +135,29 @@ impl Limits {
             Caller::Admin { .. } => None,
             Caller::Anonymous => {
                 let address = network(address);
-                draw(self.draw(&self.addresses, &(None, self.anonymous, address), self.anonymous))?;
+                draw(self.draw(&self.addresses, &(Demand::Request, None, self.anonymous, address), self.anonymous))?;
                 None
             }
         };
         let Some((app, endpoint)) = app else { return Ok(tightest) };
-        let limits = app.settings.limits;
-        if let (Some(rate), Caller::Endpoint { .. }) = (limits.address, caller) {
-            draw(self.draw(&self.addresses, &(Some(app.id), rate, network(address)), rate))?;
+        let limits = &app.settings.limits;
+        let rates = || demand.kinds().iter().map(|kind| (*kind, kind.rates(limits)));
+        // The endpoint's own come before those that it shares, so that it cannot empty these by what it is refused.
+        if let Some(endpoint) = endpoint {
+            for (kind, rates) in rates() {
+                let Some(rate) = rates.endpoint else { continue };
+                draw(self.draw(&self.endpoints, &(kind, app.id, rate, endpoint.clone()), rate))?;
+            }
         }
-        if let (Some(rate), Some(endpoint)) = (limits.endpoint, endpoint) {
-            draw(self.draw(&self.endpoints, &(app.id, rate, endpoint.clone()), rate))?;
+        if let Caller::Endpoint { .. } = caller {
+            for (kind, rates) in rates() {
+                let Some(rate) = rates.address else { continue };
+                draw(self.draw(&self.addresses, &(kind, Some(app.id), rate, network(address)), rate))?;
+            }
         }
-        if let Some(rate) = limits.app {
-            draw(self.draw(&self.apps, &(app.id, rate), rate))?;
+        for (kind, rates) in rates() {
+            let Some(rate) = rates.app else { continue };
+            draw(self.draw(&self.apps, &(kind, app.id, rate), rate))?;
         }
         Ok(tightest)
     }
@@ -156,12 +202,20 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use respoke_core::app::{App, AppSettings};
+    use respoke_core::clock::Timestamp;
+    use respoke_core::grant::{Grant, Marks};
+    use respoke_core::id::{AccountId, SecretId};
+    use respoke_core::ops::LiveSession;
+    use respoke_core::secret::Secret;
+    use respoke_core::session::SessionRecord;
+
     use super::*;
 
     #[test]
     fn an_address_without_credential_has_its_bucket() {
         let limits = Limits::new(Rate { per_second: 1, burst: 2 });
-        let check = |address: &str| limits.check(&Caller::Anonymous, None, address.parse().unwrap());
+        let check = |address: &str| limits.check(Demand::Request, &Caller::Anonymous, None, address.parse().unwrap());
         assert_eq!(check("192.0.2.1").unwrap().remaining, 1);
         assert_eq!(check("192.0.2.1").unwrap().remaining, 0);
         let limited = check("192.0.2.1").unwrap_err();
@@ -169,6 +223,113 @@ mod tests {
         assert!(check("192.0.2.2").is_ok());
         assert!(check("2001:db8::1").is_ok() && check("2001:db8::2").is_ok());
         assert!(check("2001:db8::3").is_err(), "one network, one bucket");
+    }
+
+    const TWO: Option<Rate> = Some(Rate { per_second: 1, burst: 2 });
+
+    /// An app without any rate but those that `change` sets.
+    fn app(change: impl FnOnce(&mut app::Limits)) -> Arc<App> {
+        let mut settings = AppSettings::named("app".to_owned());
+        let limits = &mut settings.limits;
+        (limits.app, limits.endpoint, limits.address) = (None, None, None);
+        (limits.connects, limits.endpoint_connects, limits.address_connects) = (None, None, None);
+        (limits.messages, limits.endpoint_messages, limits.address_messages) = (None, None, None);
+        change(limits);
+        let (id, account_id, marks, at) = (AppId::random(), AccountId::random(), Marks::default(), NOW);
+        Arc::new(App { id, account_id, settings, created_at: at, updated_at: at, marks })
+    }
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn endpoint(app: &Arc<App>, name: &str) -> Caller {
+        let endpoint_id = EndpointId::parse(name).unwrap();
+        let record = SessionRecord {
+            number: 1,
+            token_number: 1,
+            grant: Grant { app_id: app.id, endpoint_id, role_id: None, secret_id: None },
+            hash: Secret::new(name.to_owned()).hash(),
+            created_at: NOW,
+            expires_at: NOW,
+            last_seen_at: NOW,
+            address: String::new(),
+            end: None,
+        };
+        Caller::Endpoint { session: Arc::new(LiveSession::new(record)), app: app.clone() }
+    }
+
+    /// How many of three demands are met, each of another address unless one is given.
+    fn met(limits: &Limits, demand: Demand, caller: &Caller, address: Option<&str>) -> usize {
+        let addresses = ["198.51.100.1", "198.51.100.2", "198.51.100.3"];
+        let addresses = addresses.iter().map(|other| address.unwrap_or(other).parse().unwrap());
+        addresses.filter(|from| limits.check(demand, caller, None, *from).is_ok()).count()
+    }
+
+    #[test]
+    fn connects_and_messages_of_an_endpoint_have_buckets_of_their_own() {
+        let limits = Limits::new(Rate { per_second: 1, burst: 1 });
+        let app = app(|limits| (limits.endpoint_connects, limits.endpoint_messages) = (TWO, TWO));
+        let (alice, bob) = (endpoint(&app, "alice"), endpoint(&app, "bob"));
+        assert_eq!(met(&limits, Demand::Message, &alice, None), 2);
+        assert_eq!(met(&limits, Demand::Connect, &alice, None), 2, "messages are no connects");
+        assert_eq!(met(&limits, Demand::Request, &alice, None), 3, "other requests pass");
+        assert_eq!(met(&limits, Demand::Message, &bob, None), 2);
+        let limited = limits.check(Demand::Message, &alice, None, [192, 0, 2, 1].into()).unwrap_err();
+        assert_eq!(limited.standing, Standing { rate: TWO.unwrap(), remaining: 0 });
+        let backend = Caller::App { app, secret_id: SecretId::random() };
+        assert_eq!(met(&limits, Demand::Message, &backend, None), 3, "a backend is no endpoint");
+    }
+
+    #[test]
+    fn connects_and_messages_of_an_address_have_buckets_of_their_own() {
+        let limits = Limits::new(Rate { per_second: 1, burst: 1 });
+        let app = app(|limits| (limits.address_connects, limits.address_messages) = (TWO, TWO));
+        let (alice, bob) = (endpoint(&app, "alice"), endpoint(&app, "bob"));
+        for demand in [Demand::Connect, Demand::Message] {
+            assert_eq!(met(&limits, demand, &alice, Some("192.0.2.1")), 2);
+            assert_eq!(met(&limits, demand, &bob, Some("192.0.2.1")), 0);
+            assert_eq!(met(&limits, demand, &bob, Some("192.0.2.2")), 2);
+            let backend = Caller::App { app: app.clone(), secret_id: SecretId::random() };
+            assert_eq!(met(&limits, demand, &backend, Some("192.0.2.1")), 3, "a backend is at one address");
+        }
+        assert_eq!(met(&limits, Demand::Request, &alice, Some("192.0.2.1")), 3);
+    }
+
+    #[test]
+    fn connects_and_messages_of_an_app_have_buckets_of_their_own() {
+        let limits = Limits::new(Rate { per_second: 1, burst: 1 });
+        let app = app(|limits| (limits.connects, limits.messages) = (TWO, TWO));
+        for demand in [Demand::Connect, Demand::Message] {
+            let backend = Caller::App { app: app.clone(), secret_id: SecretId::random() };
+            assert_eq!(met(&limits, demand, &backend, None), 2);
+            assert_eq!(met(&limits, demand, &endpoint(&app, "alice"), None), 0);
+        }
+        assert_eq!(met(&limits, Demand::Request, &endpoint(&app, "alice"), None), 3);
+    }
+
+    #[test]
+    fn connects_and_messages_are_requests_too() {
+        let limits = Limits::new(Rate { per_second: 1, burst: 1 });
+        let app = app(|limits| limits.endpoint = TWO);
+        assert_eq!(met(&limits, Demand::Message, &endpoint(&app, "alice"), None), 2);
+        assert_eq!(met(&limits, Demand::Connect, &endpoint(&app, "alice"), None), 0);
+        assert_eq!(met(&limits, Demand::Request, &endpoint(&app, "alice"), None), 0);
+    }
+
+    #[test]
+    fn what_an_endpoint_is_refused_is_taken_from_nobodys_requests() {
+        let limits = Limits::new(Rate { per_second: 1, burst: 1 });
+        let app = app(|limits| {
+            (limits.app, limits.endpoint) = (Some(Rate { per_second: 1, burst: 6 }), TWO);
+            limits.address = Some(Rate { per_second: 1, burst: 4 });
+            limits.endpoint_messages = Some(Rate { per_second: 1, burst: 1 });
+        });
+        let (alice, bob, here) = (endpoint(&app, "alice"), endpoint(&app, "bob"), Some("192.0.2.1"));
+        assert_eq!(met(&limits, Demand::Message, &alice, here), 1);
+        assert_eq!(met(&limits, Demand::Message, &alice, here), 0);
+        assert_eq!(met(&limits, Demand::Request, &alice, here), 1);
+        assert_eq!(met(&limits, Demand::Request, &bob, here), 2);
+        let backend = Caller::App { app, secret_id: SecretId::random() };
+        assert_eq!(met(&limits, Demand::Request, &backend, None), 2);
     }
 
     #[test]

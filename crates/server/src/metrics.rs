@@ -126,8 +126,13 @@ impl Metrics {
         }
         self.counted(route, method, status);
         if let Some(reason) = reason {
-            self.refusals.get_or_create(&Reason { reason }).inc();
+            self.refused(reason);
         }
+    }
+
+    /// Something was refused, with the code `reason`.
+    pub fn refused(&self, reason: &'static str) {
+        self.refusals.get_or_create(&Reason { reason }).inc();
     }
 
     /// One request was answered whose time says nothing, such as a long poll.

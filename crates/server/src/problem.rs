@@ -97,7 +97,7 @@ pub const CODES: &[ErrorCode] = &[
     ErrorCode::new(
         "rate_limited",
         429,
-        "The app, endpoint or address has used up its requests; the header `Retry-After` says how long to wait.",
+        "The app, endpoint or address asked, connected or said too much; the header `Retry-After` says how long to wait.",
     ),
     ErrorCode::new(
         "throttled",

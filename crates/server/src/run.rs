@@ -19,6 +19,7 @@ use respoke_core::app::Rate;
 use respoke_core::clock::Clock;
 use respoke_core::ops::{Broker, FirstRun};
 use respoke_core::ports::Receiver;
+use respoke_core::refusal::Refusal;
 use respoke_hub::Hub;
 use respoke_store::{Options, SqliteStore};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -109,7 +110,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Star
         Throttle::new(config.failed_credentials_free),
         config.relays(),
     ));
-    let sockets = Arc::new(Sockets::new(hub, api.clone(), config.sockets()));
+    let shares = Shares::new(config.sockets_per_address_max, config.trusted_proxies.clone());
+    let sockets = Arc::new(Sockets::new(hub, api.clone(), config.sockets(), shares));
     let door = Arc::new(Door::new(api, sockets.clone(), config.trusted_proxies.clone(), certificate.is_some()));
     Ok(Started {
         address,
@@ -172,6 +174,7 @@ impl Started {
             };
             let (stream, peer, place) = accepted;
             let Some(share) = shares.take(peer.ip()) else {
+                self.watch.refused(None, Refusal::ConnectionLimit.code());
                 tracing::debug!("an address has connections_per_address_max connections; one more is closed");
                 continue;
             };

@@ -86,9 +86,13 @@ impl Counters {
         if let Some(event) = event {
             self.happened(event);
         }
-        if let Some(code) = refused {
-            self.refused[code].fetch_add(1, Ordering::Relaxed);
+        if let Some(place) = refused {
+            self.refused(place);
         }
+    }
+
+    fn refused(&self, place: usize) {
+        self.refused[place].fetch_add(1, Ordering::Relaxed);
     }
 
     fn happened(&self, event: Event) {
@@ -130,6 +134,11 @@ impl Counters {
     }
 }
 
+/// The place of a code among [`CODES`].
+fn place_of(code: &str) -> Option<usize> {
+    CODES.iter().position(|listed| listed.code == code)
+}
+
 /// One minute that is over.
 struct Minute {
     at: Timestamp,
@@ -165,10 +174,17 @@ impl Tally {
         took: Duration,
     ) {
         let event = if status == 200 { Event::of(method, route) } else { None };
-        let refused = code.and_then(|code| CODES.iter().position(|listed| listed.code == code));
+        let refused = code.and_then(place_of);
         let class = latency_class(u64::try_from(took.as_micros()).unwrap_or(u64::MAX >> 1));
         self.whole.count(event, refused, class);
         self.of_app(app, |counters| counters.count(event, refused, class));
+    }
+
+    /// Counts a refusal that answered no request for an operation.
+    pub(crate) fn refused(&self, app: Option<AppId>, code: &str) {
+        let Some(place) = place_of(code) else { return };
+        self.whole.refused(place);
+        self.of_app(app, |counters| counters.refused(place));
     }
 
     /// Counts TURN credentials that were given.

@@ -224,7 +224,7 @@ impl Shares {
     }
 }
 
-/// A connection's place among those of its address, for as long as it lives.
+/// A place among those of an address, for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Share(Option<(Arc<Mutex<Counts>>, IpAddr)>);
 

@@ -51,6 +51,12 @@ impl Watch {
         Self { metrics, requests: RequestLog::new(requests_max), tally: Tally::new(clock.now()), clock }
     }
 
+    /// Counts a refusal of what is no request for an operation: of a handshake or a connection.
+    pub(crate) fn refused(&self, app: Option<AppId>, code: &'static str) {
+        self.metrics.refused(code);
+        self.tally.refused(app, code);
+    }
+
     /// Notes an answer. `route` is its template, or says that there is none.
     pub(crate) fn note(&self, answered: &Answered<'_>, route: &str) {
         let Answered { request_id, method, facts, address, status, problem, took } = answered;

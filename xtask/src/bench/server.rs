@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use super::ceiling::Answers;
@@ -138,7 +138,10 @@ fn set_up(client: &mut Client, setting: Setting) -> anyhow::Result<(Site, Answer
 /// The limits stay on, and are the highest the server takes.
 fn app_change(setting: Setting) -> Value {
     let high = json!({ "perSecond": 1_000_000, "burst": 1_000_000 });
-    let mut change = json!({ "limits": { "app": high, "endpoint": high, "address": high } });
+    let rates = ["app", "endpoint", "address", "connects", "endpointConnects", "addressConnects", "messages"];
+    let rates = rates.into_iter().chain(["endpointMessages", "addressMessages"]);
+    let limits: Map<String, Value> = rates.map(|rate| (rate.to_owned(), high.clone())).collect();
+    let mut change = json!({ "limits": limits });
     if let Some(secs) = setting.activation_secs {
         change["activationWindow"] = secs.into();
     }

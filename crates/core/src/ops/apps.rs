@@ -208,7 +208,17 @@ fn check_settings(settings: &AppSettings) -> Result<(), Refusal> {
         wrong(&mut errors, "activationWindow", "must be from 10 to 86400 seconds");
     }
     let limits = settings.limits;
-    for (name, rate) in [("app", limits.app), ("endpoint", limits.endpoint), ("address", limits.address)] {
+    for (name, rate) in [
+        ("app", limits.app),
+        ("endpoint", limits.endpoint),
+        ("address", limits.address),
+        ("connects", limits.connects),
+        ("endpointConnects", limits.endpoint_connects),
+        ("addressConnects", limits.address_connects),
+        ("messages", limits.messages),
+        ("endpointMessages", limits.endpoint_messages),
+        ("addressMessages", limits.address_messages),
+    ] {
         let sound = |rate: Rate| (1..=Rate::MAX).contains(&rate.per_second) && (1..=Rate::MAX).contains(&rate.burst);
         if !rate.is_none_or(sound) {
             wrong(&mut errors, &format!("limits.{name}"), "must have perSecond and burst from 1 to 1000000");

@@ -89,7 +89,9 @@ pub struct LiveSession {
 }
 
 impl LiveSession {
-    pub(super) fn new(record: SessionRecord) -> Self {
+    /// A session that was found in order.
+    #[must_use]
+    pub fn new(record: SessionRecord) -> Self {
         let touched_at = AtomicI64::new(record.last_seen_at.millis());
         Self { record, touched_at }
     }

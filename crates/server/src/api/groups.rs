@@ -158,7 +158,7 @@ pub(super) async fn members(
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn publish(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Sent>, Problem> {
-    let caller = call.authenticate(&api).await?;
+    let caller = call.authenticate_speaking(&api).await?;
     let body: PublishMessage = call.read()?;
     let message = body.message.ok_or_else(|| Refusal::missing("message"))?;
     let context = call.context();

@@ -22,7 +22,7 @@ use crate::problem::Problem;
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn set(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate(&api).await?;
+    let caller = call.authenticate_speaking(&api).await?;
     let body: SetPresence = call.read()?;
     let said = body.presence.ok_or_else(|| Refusal::missing("presence"))?;
     let kind = said.kind.ok_or_else(|| Refusal::missing("presence.type"))?;

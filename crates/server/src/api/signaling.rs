@@ -24,7 +24,7 @@ use crate::problem::Problem;
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate(&api).await?;
+    let caller = call.authenticate_speaking(&api).await?;
     let body: SendSignal = call.read()?;
     let to = given(body.to.as_deref());
     Refusal::require(&[("to", to.is_some()), ("signal", body.signal.is_some())])?;

@@ -82,6 +82,10 @@ struct Flags {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     connections_per_address_max: Option<usize>,
+    /// Sockets that one address may have open at once, whether a websocket or polled.
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sockets_per_address_max: Option<usize>,
     /// Seconds between two heartbeats on a socket [default: 25].
     #[arg(long, value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -16,9 +16,18 @@ use super::words::{duration, parse_duration, when};
 use crate::api::Api;
 use crate::call::Id;
 
-/// Limits of requests: their field and label.
-const RATES: [(&str, &str); 3] =
-    [("app", "Requests of the app"), ("endpoint", "Requests of one endpoint"), ("address", "Requests of one address")];
+/// Limits of how often, three of a kind: their field and label.
+const RATES: [(&str, &str); 9] = [
+    ("app", "Requests of the app"),
+    ("endpoint", "Requests of one endpoint"),
+    ("address", "Requests of one address"),
+    ("connects", "Connects of the app"),
+    ("endpointConnects", "Connects of one endpoint"),
+    ("addressConnects", "Connects of one address"),
+    ("messages", "Messages of the app"),
+    ("endpointMessages", "Messages of one endpoint"),
+    ("addressMessages", "Messages of one address"),
+];
 /// Limits of what may be open at once.
 const COUNTS: [(&str, &str); 4] = [
     ("connections", "Connections of the app"),
@@ -70,6 +79,12 @@ fn leave_alone_what_stays(change: &mut LimitsPatch, limits: &Limits) {
     drop_same(&mut change.app, &limits.app);
     drop_same(&mut change.endpoint, &limits.endpoint);
     drop_same(&mut change.address, &limits.address);
+    drop_same(&mut change.connects, &limits.connects);
+    drop_same(&mut change.endpoint_connects, &limits.endpoint_connects);
+    drop_same(&mut change.address_connects, &limits.address_connects);
+    drop_same(&mut change.messages, &limits.messages);
+    drop_same(&mut change.endpoint_messages, &limits.endpoint_messages);
+    drop_same(&mut change.address_messages, &limits.address_messages);
     drop_same(&mut change.connections, &limits.connections);
     drop_same(&mut change.endpoint_connections, &limits.endpoint_connections);
     drop_same(&mut change.groups_per_connection, &limits.groups_per_connection);
@@ -108,7 +123,7 @@ struct Fields {
     ttl_max: String,
     activation: String,
     expiry: SessionExpiry,
-    rates: [(String, String); 3],
+    rates: [(String, String); 9],
     counts: [String; 4],
 }
 
@@ -119,6 +134,12 @@ impl Fields {
             app,
             endpoint,
             address,
+            connects,
+            endpoint_connects,
+            address_connects,
+            messages,
+            endpoint_messages,
+            address_messages,
             connections,
             endpoint_connections,
             groups_per_connection,
@@ -133,7 +154,18 @@ impl Fields {
             ttl_max: duration(*ttl_secs_max),
             activation: duration(*activation_secs),
             expiry: settings.session_expiry,
-            rates: [rate(app), rate(endpoint), rate(address)],
+            rates: [
+                app,
+                endpoint,
+                address,
+                connects,
+                endpoint_connects,
+                address_connects,
+                messages,
+                endpoint_messages,
+                address_messages,
+            ]
+            .map(rate),
             counts: [connections, endpoint_connections, groups_per_connection, members_per_group].map(text),
         }
     }
@@ -175,7 +207,10 @@ impl Fields {
             let rate = per_second.or(burst)?;
             Some(Rate { per_second: per_second.unwrap_or(rate), burst: burst.unwrap_or(rate) })
         });
-        let [app, endpoint, address] = [rates.next(), rates.next(), rates.next()];
+        let mut three = || [rates.next(), rates.next(), rates.next()];
+        let [app, endpoint, address] = three();
+        let [connects, endpoint_connects, address_connects] = three();
+        let [messages, endpoint_messages, address_messages] = three();
         drop(rates);
         let mut counts = COUNTS.iter().zip(&self.counts).map(|((_, label), count)| number(count, label));
         let [connections, endpoint_connections, groups_per_connection, members_per_group] =
@@ -194,6 +229,12 @@ impl Fields {
                 app,
                 endpoint,
                 address,
+                connects,
+                endpoint_connects,
+                address_connects,
+                messages,
+                endpoint_messages,
+                address_messages,
                 connections,
                 endpoint_connections,
                 groups_per_connection,
@@ -239,13 +280,18 @@ fn settings(fields: &Fields) -> Markup {
             }))
         }
         h3 { "Limits" }
-        p.hint { "Leave a field empty for no limit. Only owners change limits." }
-        div.columns {
-            @for ((name, label), (per_second, burst)) in RATES.iter().zip(&fields.rates) {
-                fieldset.pair {
-                    legend { (label) }
-                    (input(&format!("{name}.perSecond"), "A second", per_second, ""))
-                    (input(&format!("{name}.burst"), "At once", burst, ""))
+        p.hint {
+            "Leave a field empty for no limit. Only owners change limits. A connect is the opening of a socket; messages \
+             are also what is published, signals, and changes of presence. Both count as requests, too."
+        }
+        @for (names, rates) in RATES.chunks(3).zip(fields.rates.chunks(3)) {
+            div.columns {
+                @for ((name, label), (per_second, burst)) in names.iter().zip(rates) {
+                    fieldset.pair {
+                        legend { (label) }
+                        (input(&format!("{name}.perSecond"), "A second", per_second, ""))
+                        (input(&format!("{name}.burst"), "At once", burst, ""))
+                    }
                 }
             }
         }
@@ -308,7 +354,20 @@ mod tests {
     fn settings_come_back_as_they_are_shown() {
         let mut settings = AppSettings::named("n".into());
         settings.permitted_domains = Some(vec!["a.test".into(), "*.b.test".into()]);
-        settings.limits.app = None;
+        // Each its own, so that none can take another's place.
+        let rate = |per_second| Some(Rate { per_second, burst: 9 });
+        settings.limits = Limits {
+            app: None,
+            endpoint: rate(1),
+            address: rate(2),
+            connects: rate(3),
+            endpoint_connects: rate(4),
+            address_connects: rate(5),
+            messages: rate(6),
+            endpoint_messages: rate(7),
+            address_messages: rate(8),
+            ..settings.limits
+        };
         settings.session_expiry = SessionExpiry::Keep;
         let mut errors = Errors::default();
         let mut again = AppSettings::named(String::new());

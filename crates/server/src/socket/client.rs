@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::polling::Polling;
+use crate::transport::Share;
 
 /// Names a client on its way from the handshake to its transport. Whoever knows it can act as the client, so it comes
 /// from the system's generator and is never logged.
@@ -48,6 +49,8 @@ pub(crate) struct Client {
     pub(crate) socket: Arc<Socket>,
     pub(super) style: AckStyle,
     transport: Mutex<Transport>,
+    /// Its place among the sockets of its address.
+    _share: Share,
     opened: Instant,
     /// When it was first seen closed.
     closed_at: OnceLock<Instant>,
@@ -131,12 +134,13 @@ impl Transport {
 pub(super) struct Clients(RwLock<HashMap<Sid, Arc<Client>>>);
 
 impl Clients {
-    pub(super) fn add(&self, socket: Arc<Socket>, style: AckStyle) -> Arc<Client> {
+    pub(super) fn add(&self, socket: Arc<Socket>, style: AckStyle, share: Share) -> Arc<Client> {
         let client = Arc::new(Client {
             sid: Sid::random(),
             socket,
             style,
             transport: Mutex::new(Transport::None),
+            _share: share,
             opened: Instant::now(),
             closed_at: OnceLock::new(),
             heartbeats: AtomicU64::new(0),

@@ -13,7 +13,9 @@ use respoke_wire::ack::AckStyle;
 use respoke_wire::payload;
 
 use super::{Knock, Sockets, plain};
-use crate::call::{handshake_credential, host_of};
+use crate::call::{asker, handshake_credential, host_of};
+use crate::limits::Demand;
+use crate::problem::Problem;
 
 impl Sockets {
     /// Answers `<sid>:<heartbeat timeout>:<close timeout>:<transports>`.
@@ -59,17 +61,21 @@ impl Sockets {
         {
             return refuse(StatusCode::FORBIDDEN, UNAUTHORIZED);
         }
-        if let Err(limited) = self.api.limits.check(&caller, None, knock.address) {
+        let app_id = asker(&caller).1.app_id;
+        if let Err(limited) = self.api.limits.check(Demand::Connect, &caller, None, knock.address) {
+            self.api.watch.refused(app_id, Problem::rate_limited(limited.retry_after).code());
             let mut refused = answer(StatusCode::TOO_MANY_REQUESTS, FAULT.to_owned());
             refused.headers_mut().insert(RETRY_AFTER, (limited.retry_after.as_secs() + 1).into());
             return refused;
         }
         let host = host_of(headers, uri).map(str::to_owned);
         let opening = Opening { credential, caller, address: knock.address, origin, host };
-        let Some(socket) = self.hub.open(opening) else {
+        let opened = self.shares.take(knock.address).and_then(|share| Some((self.hub.open(opening)?, share)));
+        let Some((socket, share)) = opened else {
+            self.api.watch.refused(app_id, Refusal::ConnectionLimit.code());
             return refuse(StatusCode::SERVICE_UNAVAILABLE, FAULT);
         };
-        let client = self.clients.add(socket, AckStyle::of_handshake(query));
+        let client = self.clients.add(socket, AckStyle::of_handshake(query), share);
         let timeout = self.settings.heartbeat_timeout.as_secs();
         let transports =
             if self.settings.jsonp { "websocket,xhr-polling,jsonp-polling" } else { "websocket,xhr-polling" };

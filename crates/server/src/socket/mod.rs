@@ -42,6 +42,7 @@ use crate::api::Api;
 use crate::door::{Door, method_name};
 use crate::enduring;
 use crate::run::Place;
+use crate::transport::Shares;
 
 /// Where the door is.
 const ROOT: &str = "/socket.io/1";
@@ -65,6 +66,7 @@ pub(crate) struct Sockets {
     api: Arc<Api>,
     clients: Clients,
     settings: SocketSettings,
+    shares: Shares,
     tasks: TaskTracker,
     /// Ends the transports that did not end by themselves.
     hard: CancellationToken,
@@ -89,9 +91,10 @@ pub(crate) struct Knock<B> {
 }
 
 impl Sockets {
-    pub(crate) fn new(hub: Arc<Hub>, api: Arc<Api>, settings: SocketSettings) -> Self {
+    /// `shares` bound the sockets of each address.
+    pub(crate) fn new(hub: Arc<Hub>, api: Arc<Api>, settings: SocketSettings, shares: Shares) -> Self {
         let (tasks, hard) = (TaskTracker::new(), CancellationToken::new());
-        Self { hub, api, clients: Clients::default(), settings, tasks, hard }
+        Self { hub, api, clients: Clients::default(), settings, shares, tasks, hard }
     }
 
     /// Answers a request under [`ROOT`].

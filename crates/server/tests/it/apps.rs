@@ -34,11 +34,17 @@ fn an_app_is_created_changed_and_deleted() {
     assert_eq!(changed["limits"]["endpoint"], json!({"perSecond": 5, "burst": 9}));
     assert_eq!(changed["limits"]["address"], app["limits"]["address"], "what is absent stays");
     assert_eq!(changed["limits"]["connections"], json!(100_000));
-    let change = json!({"sessionExpiry": "keep", "limits": {"connections": null, "membersPerGroup": "7"}});
+    let limits =
+        json!({"connections": null, "membersPerGroup": "7", "connects": {"perSecond": 8}, "endpointMessages": null});
+    let change = json!({"sessionExpiry": "keep", "limits": limits});
     let changed = server.put(&path).admin(&admin).send(change).ok();
     assert_eq!(changed["sessionExpiry"], "keep");
     for (limit, value) in [
         ("connections", json!(null)),
+        ("connects", json!({"perSecond": 8, "burst": 8})),
+        ("endpointConnects", json!({"perSecond": 10, "burst": 100})),
+        ("messages", json!(null)),
+        ("endpointMessages", json!(null)),
         ("endpointConnections", json!(100)),
         ("groupsPerConnection", json!(1_000)),
         ("membersPerGroup", json!(7)),
@@ -78,6 +84,8 @@ fn settings_out_of_bounds_are_refused() {
         ("activationWindow", json!(0)),
         ("permittedDomains", json!(["not a host"])),
         ("limits", json!({"app": {"perSecond": 0, "burst": 1}})),
+        ("limits", json!({"endpointMessages": {"perSecond": 1, "burst": 1_000_001}})),
+        ("limits", json!({"addressConnects": {}})),
         ("limits", json!({"connections": 0})),
         ("limits", json!({"membersPerGroup": 10_000_001})),
         ("sessionExpiry", json!("never")),

@@ -7,6 +7,7 @@
 
 mod socket;
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -314,7 +315,9 @@ impl Client {
 
     /// Takes the app's limits of rate away.
     pub(crate) fn unlimited(&self, admin_token: &str) {
-        let limits = json!({"limits": {"app": null, "endpoint": null, "address": null}});
+        let rates = ["app", "endpoint", "address", "connects", "endpointConnects", "addressConnects", "messages"];
+        let rates = rates.into_iter().chain(["endpointMessages", "addressMessages"]);
+        let limits = json!({"limits": rates.map(|rate| (rate, None)).collect::<HashMap<_, Option<()>>>()});
         self.put(&format!("/v1/apps/{}", self.app)).admin(admin_token).send(limits).ok();
     }
 

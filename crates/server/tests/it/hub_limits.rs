@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, text};
+use crate::harness::{Server, eventually, text};
 
 #[test]
 fn a_limited_request_is_answered_as_clients_expect() {
@@ -30,6 +30,164 @@ fn a_limited_request_is_answered_as_clients_expect() {
     bob.post("/v1/messages", json!({"to": "alice", "message": "x"})).ok();
     alice.push("message bob x");
     assert_eq!(server.handshake(&format!("app-token={}", alice.app_token)).status, 429);
+}
+
+/// Sets limits of the server's app.
+fn limit(server: &Server, limits: Value) {
+    let admin = server.admin_token("admin");
+    server.put(&format!("/v1/apps/{}", server.app)).admin(&admin).send(json!({"limits": limits})).ok();
+}
+
+/// How many of `count` handshakes are served before one is refused with 429.
+fn served(server: &Server, query: &str, count: usize) -> usize {
+    for nth in 0..count {
+        let answer = server.handshake(query);
+        if answer.status == 429 {
+            assert_eq!(answer.text, "handshake error");
+            let wait = answer.header("retry-after").and_then(|secs| secs.parse::<u64>().ok());
+            assert!(wait.is_some_and(|secs| (1..=6).contains(&secs)), "{wait:?}");
+            return nth;
+        }
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    count
+}
+
+#[test]
+fn who_connects_too_often_is_refused_and_served_again_later() {
+    let server = Server::start();
+    let (mut alice, bob) = (server.connect("alice"), server.connect("bob"));
+    limit(&server, json!({"endpointConnects": {"perSecond": 1, "burst": 3}}));
+    let query = format!("app-token={}", alice.app_token);
+    assert!((3..10).contains(&served(&server, &query, 10)));
+    assert_eq!(server.figure("respoked_refusals_total{reason=\"rate_limited\"}"), 1);
+    let admin = server.admin_token("admin");
+    let stats = server.get(&format!("/v1/stats?appId={}", server.app)).admin(&admin).call().ok();
+    assert!(stats.to_string().contains(r#""rate_limited":1"#), "{stats}");
+    // Of the others nothing is taken, nor what the limited one asks on the socket it has.
+    assert_eq!(served(&server, &format!("app-token={}", bob.app_token), 3), 3);
+    alice.post("/v1/messages", json!({"to": "bob", "message": "x"})).ok();
+    eventually(|| (server.handshake(&query).status == 200).then_some(()));
+    limit(&server, json!({"endpointConnects": null}));
+    assert_eq!(served(&server, &query, 10), 10);
+}
+
+#[test]
+fn connects_of_an_app_and_of_an_address_have_a_rate() {
+    let server = Server::start();
+    let (alice, bob) = (server.session("alice"), server.session("bob"));
+    let as_endpoint = |app_token: &str| format!("app-token={app_token}");
+    let backend = format!("app-secret={}", server.secret);
+    limit(&server, json!({"addressConnects": {"perSecond": 1, "burst": 2}}));
+    assert!((2..10).contains(&served(&server, &as_endpoint(&alice), 10)));
+    assert!(served(&server, &as_endpoint(&bob), 10) < 10);
+    assert_eq!(served(&server, &backend, 10), 10, "backends are at one address, all of them");
+    limit(&server, json!({"addressConnects": null, "connects": {"perSecond": 1, "burst": 2}}));
+    assert!((2..10).contains(&served(&server, &backend, 10)));
+    assert!(served(&server, &as_endpoint(&bob), 10) < 10);
+    let answer = server.post("/v1/apps").admin(&server.admin_token("admin")).send(json!({"name": "other"})).ok();
+    assert_eq!(served(&server, &format!("app-secret={}", text(&answer["secret"])), 10), 10, "another app has its own");
+    limit(&server, json!({"connects": null}));
+    assert_eq!(served(&server, &backend, 10), 10);
+}
+
+#[test]
+fn who_says_too_much_is_refused_while_other_requests_pass() {
+    let server = Server::start();
+    let (mut alice, mut bob) = (server.connect("alice"), server.connect("bob"));
+    for member in [&mut alice, &mut bob] {
+        member.join("room");
+    }
+    limit(&server, json!({"endpointMessages": {"perSecond": 1, "burst": 5}}));
+    let offer = json!({"signalType": "info", "sessionId": "1", "target": "call"});
+    let said = [
+        ("/v1/messages", json!({"to": "bob", "message": "x"})),
+        ("/v1/groups/room/publish", json!({"message": "x"})),
+        ("/v1/channels/room/publish", json!({"message": "x"})),
+        ("/v1/signaling", json!({"to": "bob", "signal": offer})),
+        ("/v1/presence", json!({"presence": {"type": "away"}})),
+    ];
+    for (path, body) in &said {
+        alice.post(path, body.clone()).ok();
+    }
+    for (path, body) in &said {
+        // One may have come back since.
+        let refused = (0..3).map(|_| alice.post(path, body.clone())).find(|ack| ack.status != 200).unwrap();
+        assert_eq!(refused.headers["RateLimit-Limit"], 1);
+        assert!(refused.headers["Retry-After"].as_u64().is_some_and(|secs| (1..=5).contains(&secs)), "{path}");
+        assert_eq!(refused.refused(429, "rate_limited")["error"], "Too Many Requests");
+    }
+    alice.get("/v1/groups").ok();
+    alice.join("another");
+    bob.publish("room", "y");
+    let over_http = || server.post("/v1/messages").token(&alice.app_token).send(json!({"to": "bob", "message": "x"}));
+    let refused = (0..3).map(|_| over_http()).find(|answer| answer.status != 200).unwrap();
+    assert!(refused.header("retry-after").is_some() && refused.header("ratelimit-policy").is_some());
+    refused.refused(429, "rate_limited");
+    eventually(|| (over_http().status == 200).then_some(()));
+    limit(&server, json!({"endpointMessages": null}));
+    for _ in 0..20 {
+        over_http().ok();
+    }
+}
+
+#[test]
+fn messages_of_an_app_and_of_an_address_have_a_rate() {
+    let server = Server::start();
+    let (mut alice, mut bob) = (server.connect("alice"), server.connect("bob"));
+    let say = json!({"to": "carol", "message": "x"});
+    let by_backend = || server.post("/v1/messages").secret().send(say.clone()).status;
+    limit(&server, json!({"addressMessages": {"perSecond": 1, "burst": 2}}));
+    let statuses: Vec<_> = (0..6).map(|_| alice.post("/v1/messages", say.clone()).status).collect();
+    assert_eq!((&statuses[..2], statuses.contains(&429)), (&[200, 200][..], true), "{statuses:?}");
+    assert!((0..3).any(|_| bob.post("/v1/messages", say.clone()).status == 429));
+    assert!((0..10).all(|_| by_backend() == 200));
+    limit(&server, json!({"addressMessages": null, "messages": {"perSecond": 1, "burst": 2}}));
+    assert!((0..6).any(|_| by_backend() == 429));
+    assert!((0..3).any(|_| bob.post("/v1/messages", say.clone()).status == 429));
+    bob.get("/v1/groups").ok();
+    limit(&server, json!({"messages": null}));
+    assert!((0..10).all(|_| by_backend() == 200 && alice.post("/v1/messages", say.clone()).status == 200));
+}
+
+#[test]
+fn an_address_has_its_most_sockets() {
+    let proxy = "127.0.0.0/8".parse().unwrap();
+    let server = Server::start_with(|config| {
+        config.sockets_per_address_max = 3;
+        config.trusted_proxies = vec![proxy];
+    });
+    let query = format!("app-secret={}", server.secret);
+    let handshake = |from: &str| server.get(&format!("/socket.io/1/?{query}")).header("X-Forwarded-For", from).call();
+    let full = |from: &str| {
+        let answer = handshake(from);
+        assert_eq!((answer.status, answer.text.as_str()), (503, "handshake error"), "{from}");
+    };
+    let sid = |from: &str| {
+        let answer = handshake(from);
+        assert_eq!(answer.status, 200, "{from}: {}", answer.text);
+        answer.text.split(':').next().unwrap().to_owned()
+    };
+    let sids: Vec<String> = (0..3).map(|_| sid("192.0.2.1")).collect();
+    full("192.0.2.1");
+    assert_eq!(server.figure("respoked_refusals_total{reason=\"connection_limit\"}"), 1);
+    sid("192.0.2.2");
+    for subscriber in ["2001:db8::1", "2001:db8::2", "2001:db8::3"] {
+        sid(subscriber);
+    }
+    full("2001:db8::4");
+    sid("2001:db8:0:1::1");
+    // Who comes through a proxy that does not say from where may be anybody.
+    let proxied: Vec<_> = (0..9).map(|_| server.sid(&query)).collect();
+    server.get(&format!("/socket.io/1/xhr-polling/{}?disconnect", sids[0])).call();
+    sid("192.0.2.1");
+    full("192.0.2.1");
+    // An open websocket is counted until it ends.
+    let socket = server.websocket(&sids[1]);
+    full("192.0.2.1");
+    drop(socket);
+    eventually(|| (handshake("192.0.2.1").status == 200).then_some(()));
+    drop(proxied);
 }
 
 #[test]

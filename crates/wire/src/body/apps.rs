@@ -41,7 +41,7 @@ pub struct WriteApp {
     /// drop.
     #[schema(value_type = Option<SessionExpiryShape>)]
     pub session_expiry: Option<SessionExpiry>,
-    /// Limits of requests and of what may be open at once; each that is named changes, `null` switches it off.
+    /// How often things may be done, and how much may be open at once; each that is named changes, `null` switches it off.
     pub limits: Option<WriteLimits>,
 }
 
@@ -61,6 +61,30 @@ pub struct WriteLimits {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<WriteRate>)]
     pub address: Option<Option<WriteRate>>,
+    /// Sockets opened for the app together, as a rate; `connections` is how many may be open.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<WriteRate>)]
+    pub connects: Option<Option<WriteRate>>,
+    /// Sockets opened by one endpoint.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<WriteRate>)]
+    pub endpoint_connects: Option<Option<WriteRate>>,
+    /// Sockets opened from one address with the app's App-Tokens.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<WriteRate>)]
+    pub address_connects: Option<Option<WriteRate>>,
+    /// What is said in the app together: messages, publications, signals and changes of presence.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<WriteRate>)]
+    pub messages: Option<Option<WriteRate>>,
+    /// What one endpoint says.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<WriteRate>)]
+    pub endpoint_messages: Option<Option<WriteRate>>,
+    /// What is said from one address with the app's App-Tokens.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<WriteRate>)]
+    pub address_messages: Option<Option<WriteRate>>,
     /// Connections of the app together.
     #[serde(default, deserialize_with = "nullable_u64")]
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 10_000_000)]
@@ -83,11 +107,11 @@ pub struct WriteLimits {
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WriteRate {
-    /// Requests a second that can go on for ever.
+    /// How many a second can go on for ever.
     #[serde(default, deserialize_with = "optional_u64")]
     #[schema(required = true, minimum = 1, maximum = 1_000_000)]
     pub per_second: Option<u64>,
-    /// Requests that may come at once; `perSecond` if absent.
+    /// How many may come at once; `perSecond` if absent.
     #[serde(default, deserialize_with = "optional_u64")]
     #[schema(nullable, minimum = 1, maximum = 1_000_000)]
     pub burst: Option<u64>,
@@ -98,6 +122,8 @@ impl WriteApp {
     #[must_use]
     pub fn into_patch(self) -> AppPatch {
         let limits = self.limits.unwrap_or_default();
+        let rate = |rate: Option<WriteRate>| rate.map(Rate::from);
+        let count = |count: Option<u64>| count.map(narrow);
         AppPatch {
             name: self.name,
             description: self.description,
@@ -107,13 +133,19 @@ impl WriteApp {
             activation_secs: self.activation_window,
             session_expiry: self.session_expiry,
             limits: LimitsPatch {
-                app: limits.app.map(|rate| rate.map(Rate::from)),
-                endpoint: limits.endpoint.map(|rate| rate.map(Rate::from)),
-                address: limits.address.map(|rate| rate.map(Rate::from)),
-                connections: limits.connections.map(|count| count.map(narrow)),
-                endpoint_connections: limits.endpoint_connections.map(|count| count.map(narrow)),
-                groups_per_connection: limits.groups_per_connection.map(|count| count.map(narrow)),
-                members_per_group: limits.members_per_group.map(|count| count.map(narrow)),
+                app: limits.app.map(rate),
+                endpoint: limits.endpoint.map(rate),
+                address: limits.address.map(rate),
+                connects: limits.connects.map(rate),
+                endpoint_connects: limits.endpoint_connects.map(rate),
+                address_connects: limits.address_connects.map(rate),
+                messages: limits.messages.map(rate),
+                endpoint_messages: limits.endpoint_messages.map(rate),
+                address_messages: limits.address_messages.map(rate),
+                connections: limits.connections.map(count),
+                endpoint_connections: limits.endpoint_connections.map(count),
+                groups_per_connection: limits.groups_per_connection.map(count),
+                members_per_group: limits.members_per_group.map(count),
             },
         }
     }
@@ -166,7 +198,7 @@ pub struct AppView {
     /// What becomes of a session's open sockets when its time is over.
     #[schema(value_type = SessionExpiryShape)]
     pub session_expiry: SessionExpiry,
-    /// Limits of requests and of what may be open at once; `null` is none.
+    /// How often things may be done, and how much may be open at once; `null` is none.
     #[schema(value_type = LimitsShape)]
     pub limits: Limits,
     /// The first App-Secret in the answer that makes the app, `<redacted>` ever after.
@@ -196,6 +228,24 @@ pub struct LimitsShape {
     /// Requests of one address with the app's App-Tokens, or with no credential.
     #[schema(required = true)]
     pub address: Option<RateShape>,
+    /// Sockets opened for the app together, as a rate; `connections` is how many may be open.
+    #[schema(required = true)]
+    pub connects: Option<RateShape>,
+    /// Sockets opened by one endpoint.
+    #[schema(required = true)]
+    pub endpoint_connects: Option<RateShape>,
+    /// Sockets opened from one address with the app's App-Tokens.
+    #[schema(required = true)]
+    pub address_connects: Option<RateShape>,
+    /// What is said in the app together: messages, publications, signals and changes of presence.
+    #[schema(required = true)]
+    pub messages: Option<RateShape>,
+    /// What one endpoint says.
+    #[schema(required = true)]
+    pub endpoint_messages: Option<RateShape>,
+    /// What is said from one address with the app's App-Tokens.
+    #[schema(required = true)]
+    pub address_messages: Option<RateShape>,
     /// Connections of the app together.
     #[schema(required = true)]
     pub connections: Option<u32>,
@@ -224,9 +274,9 @@ pub enum SessionExpiryShape {
 #[derive(Debug, ToSchema)]
 #[schema(as = Rate, rename_all = "camelCase")]
 pub struct RateShape {
-    /// Requests a second that can go on for ever.
+    /// How many a second can go on for ever.
     pub per_second: u32,
-    /// Requests that may come at once.
+    /// How many may come at once.
     pub burst: u32,
 }
 
@@ -278,6 +328,23 @@ mod tests {
         assert_eq!(change.permitted_domains, None);
         assert_eq!(patch(r#"{"permittedDomains":null}"#).permitted_domains, Some(None));
         assert!(patch(r#"{"limits":null}"#).limits.app.is_none());
+    }
+
+    #[test]
+    fn connects_and_messages_have_rates_of_their_own() {
+        let json = r#"{"limits":{"connects":{"perSecond":9},"endpointConnects":null,"addressConnects":{"perSecond":8},
+                       "messages":{"perSecond":7},"endpointMessages":{"perSecond":6},"addressMessages":null}}"#;
+        let rate = |per_second| Some(Some(Rate { per_second, burst: per_second }));
+        let expected = LimitsPatch {
+            connects: rate(9),
+            endpoint_connects: Some(None),
+            address_connects: rate(8),
+            messages: rate(7),
+            endpoint_messages: rate(6),
+            address_messages: Some(None),
+            ..LimitsPatch::default()
+        };
+        assert_eq!(patch(json).limits, expected);
     }
 
     #[test]

@@ -17,7 +17,11 @@ use super::subject::Subject;
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Room for every socket that the machine lets the generator open; all else is as it is by default.
 const ROOMY: Setting = Setting {
-    environment: &[("RESPOKED_CONNECTIONS_MAX", "1000000"), ("RESPOKED_CONNECTIONS_PER_ADDRESS_MAX", "1000000")],
+    environment: &[
+        ("RESPOKED_CONNECTIONS_MAX", "1000000"),
+        ("RESPOKED_CONNECTIONS_PER_ADDRESS_MAX", "1000000"),
+        ("RESPOKED_SOCKETS_PER_ADDRESS_MAX", "1000000"),
+    ],
     activation_secs: None,
 };
 

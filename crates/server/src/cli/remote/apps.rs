@@ -69,6 +69,24 @@ pub(in crate::cli) struct Settings {
     /// Requests of one address, likewise.
     #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
     limit_address: Option<Value>,
+    /// Sockets opened for the app together, likewise.
+    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
+    limit_connects: Option<Value>,
+    /// Sockets opened by one endpoint, likewise.
+    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
+    limit_endpoint_connects: Option<Value>,
+    /// Sockets opened from one address, likewise.
+    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
+    limit_address_connects: Option<Value>,
+    /// Messages, publications, signals and changes of presence in the app together, likewise.
+    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
+    limit_messages: Option<Value>,
+    /// Those of one endpoint, likewise.
+    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
+    limit_endpoint_messages: Option<Value>,
+    /// Those from one address, likewise.
+    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
+    limit_address_messages: Option<Value>,
     /// What becomes of a session's open sockets when its time is over: end closes them, keep leaves them.
     #[arg(long, value_name = "end|keep")]
     session_expiry: Option<String>,
@@ -133,6 +151,12 @@ impl Settings {
             ("app", &self.limit_app),
             ("endpoint", &self.limit_endpoint),
             ("address", &self.limit_address),
+            ("connects", &self.limit_connects),
+            ("endpointConnects", &self.limit_endpoint_connects),
+            ("addressConnects", &self.limit_address_connects),
+            ("messages", &self.limit_messages),
+            ("endpointMessages", &self.limit_endpoint_messages),
+            ("addressMessages", &self.limit_address_messages),
             ("connections", &self.limit_connections),
             ("endpointConnections", &self.limit_endpoint_connections),
             ("groupsPerConnection", &self.limit_groups_per_connection),
@@ -199,6 +223,12 @@ fn show(app: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
         ("Limit of the app", limit("app")),
         ("Limit of an endpoint", limit("endpoint")),
         ("Limit of an address", limit("address")),
+        ("Connects of the app", limit("connects")),
+        ("Connects of an endpoint", limit("endpointConnects")),
+        ("Connects of an address", limit("addressConnects")),
+        ("Messages of the app", limit("messages")),
+        ("Messages of an endpoint", limit("endpointMessages")),
+        ("Messages of an address", limit("addressMessages")),
         ("Connections", most("connections")),
         ("Connections of an endpoint", most("endpointConnections")),
         ("Groups of a connection", most("groupsPerConnection")),
@@ -235,6 +265,10 @@ mod tests {
             body("--permitted-domains any --limit-app off --limit-endpoint 5:9 --development-mode false"),
             json!({"permittedDomains": null, "developmentMode": false,
                    "limits": {"app": null, "endpoint": {"perSecond": 5, "burst": 9}}})
+        );
+        assert_eq!(
+            body("--limit-connects 9 --limit-endpoint-messages off"),
+            json!({"limits": {"connects": {"perSecond": 9}, "endpointMessages": null}})
         );
         assert_eq!(
             body("--session-expiry keep --limit-connections off --limit-members-per-group 7"),
