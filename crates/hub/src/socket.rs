@@ -44,7 +44,7 @@ pub struct Socket {
     heard_at: AtomicU64,
     /// When what it was opened with ends by itself, in milliseconds since the epoch.
     expires_at: AtomicI64,
-    /// Whether it waits to be looked at anew, by [`Suspicion`].
+    /// Whether it waits to be looked at anew, by [`crate::suspects::Suspicion`].
     pub(crate) suspect: [AtomicBool; 2],
     /// Whether it stays open though its session expired, as its app has it.
     kept: AtomicBool,
