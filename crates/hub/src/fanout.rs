@@ -14,8 +14,16 @@ use crate::registry::{Connection, Departure};
 use crate::signal_shape::{self, Shape};
 use crate::tails::{FrameKind, Payloads, TailedFrame, shown_payload};
 
-/// Groups whose members hear of one departure before sockets get their turn to write.
-const GROUPS_AT_ONCE: usize = 64;
+/// Events of one request, or groups that hear of one departure, before sockets get their turn to write: one who is in
+/// all those groups hears of each, and is not to be closed for what it could not read yet.
+const AT_ONCE: usize = 64;
+
+/// Lets sockets write what was offered to them so far, every now and then.
+pub(crate) async fn let_others_write(nth: usize) {
+    if nth % AT_ONCE == AT_ONCE - 1 {
+        tokio::task::yield_now().await;
+    }
+}
 
 /// Hands an event to whoever of its audience is connected here.
 pub(crate) fn push(hub: &Hub, app: AppId, to: &Audience, event: &Event) {
@@ -47,9 +55,7 @@ pub(crate) async fn announce(hub: &Hub, departure: &Departure) {
     let Departure { connection, groups, observed, at } = departure;
     let event = |content| hub.event(&connection.endpoint, Some(connection.id), RequestId::random(), content);
     for (nth, group) in groups.iter().enumerate() {
-        if nth % GROUPS_AT_ONCE == GROUPS_AT_ONCE - 1 {
-            tokio::task::yield_now().await;
-        }
+        let_others_write(nth).await;
         let (endpoint, id) = (connection.endpoint.clone(), connection.id);
         let left = event(Content::Left { group: group.clone(), endpoint, connection: id });
         offer(hub, hub.registry.members_before(connection.app_id, group, *at).iter(), None, &left);

@@ -11,9 +11,9 @@ use respoke_wire::event;
 use serde_json::value::RawValue;
 
 use super::{Asker, Speaker};
-use crate::Hub;
 use crate::hub::caps;
 use crate::registry::{Connection, Full, Join, Members};
+use crate::{Hub, fanout};
 
 /// A message to a group.
 #[derive(Debug)]
@@ -46,7 +46,8 @@ impl Hub {
                 return Err(Refusal::Forbidden("the role does not permit creating this group (create)"));
             }
         }
-        for (group, connection) in groups.iter().flat_map(|group| targets.iter().map(move |target| (group, target))) {
+        for (nth, (group, connection)) in pairs(groups, &targets).enumerate() {
+            fanout::let_others_write(nth).await;
             match self.registry.join(connection, group, caps(&speaker.app)) {
                 Join::Joined => self.tell_joined(&speaker, connection, group),
                 Join::Already => {}
@@ -83,7 +84,8 @@ impl Hub {
                 return Err(Refusal::Forbidden("the role does not permit leaving this group (unsubscribe)"));
             }
         }
-        for (group, connection) in groups.iter().flat_map(|group| targets.iter().map(move |target| (group, target))) {
+        for (nth, (group, connection)) in pairs(groups, &targets).enumerate() {
+            fanout::let_others_write(nth).await;
             if self.registry.leave(speaker.app.id, connection.id, group) {
                 self.tell_left(&speaker, connection, group);
                 self.push(
@@ -126,7 +128,8 @@ impl Hub {
         if members.is_empty() {
             return Err(Refusal::NotFound("Groups"));
         }
-        for member in members.iter() {
+        for (nth, member) in members.iter().enumerate() {
+            fanout::let_others_write(nth).await;
             self.tell_left(&speaker, member, group);
         }
         Ok(())
@@ -196,6 +199,14 @@ impl Hub {
         self.figures.published.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Ok(message_id)
     }
+}
+
+/// Each group with each connection.
+fn pairs<'a>(
+    groups: &'a [GroupName],
+    connections: &'a [Arc<Connection>],
+) -> impl Iterator<Item = (&'a GroupName, &'a Arc<Connection>)> {
+    groups.iter().flat_map(move |group| connections.iter().map(move |connection| (group, connection)))
 }
 
 impl Speaker {

@@ -54,6 +54,27 @@ fn a_slow_reader_is_closed_and_costs_the_others_nothing() {
 }
 
 #[test]
+fn who_is_in_many_rooms_reads_along_while_another_joins_and_leaves_all_of_them() {
+    // Each room tells of two connections: far more than may wait, if nothing were written in between.
+    const ROOMS: usize = 200;
+    let server = Server::start_with(|config| config.outbox_frames_max = 150);
+    server.unlimited(&server.admin_token("admin"));
+    let rooms: Vec<String> = (0..ROOMS).map(|number| format!("room {number}")).collect();
+    let groups = json!({"groups": rooms});
+    let (mut bot, mut backend) = (server.connect("bot"), server.connect_backend("backend"));
+    let _guests = [server.connect("guest"), server.connect("guest")];
+    bot.post("/v1/groups", groups.clone()).ok();
+    let guest = json!({"groups": rooms, "endpointId": "guest"});
+    backend.post("/v1/groups", guest.clone()).ok();
+    backend.delete("/v1/groups", guest).ok();
+    let told = bot.pushed();
+    for event in ["join", "leave"] {
+        assert_eq!(told.iter().filter(|push| push.starts_with(event)).count(), 2 * ROOMS);
+    }
+    assert_eq!(server.figure(SLOW), 0);
+}
+
+#[test]
 fn one_that_never_reads_again_is_dropped_when_a_write_takes_too_long() {
     let server = Server::start_with(|config| {
         config.outbox_frames_max = 100;
