@@ -184,6 +184,11 @@ impl Hub {
         socket.heard(self.now_secs());
     }
 
+    /// Notes that nothing is read from the client until something is heard again, which is not its fault.
+    pub fn not_listening(&self, socket: &Socket) {
+        socket.heard(u64::MAX);
+    }
+
     /// The open sockets.
     #[must_use]
     pub fn sockets(&self) -> Vec<Arc<Socket>> {
@@ -217,8 +222,9 @@ impl Hub {
     /// Looks anew at sockets whose ground may be gone, as they come up, and closes those without. Never ends.
     pub async fn judge(&self) {
         loop {
-            let socket = self.suspects.next().await;
-            self.judge_one(&socket).await;
+            let judging = Judging { hub: self, socket: self.suspects.next().await };
+            self.judge_one(&judging.socket).await;
+            drop(judging);
             tokio::task::yield_now().await;
         }
     }
@@ -281,6 +287,21 @@ impl Hub {
 
     fn now_secs(&self) -> u64 {
         self.started.elapsed().as_secs()
+    }
+}
+
+/// A socket while it is looked at anew.
+struct Judging<'a> {
+    hub: &'a Hub,
+    socket: Arc<Socket>,
+}
+
+impl Drop for Judging<'_> {
+    /// One that cannot be looked at, because that panics, does not stay open unseen.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.hub.close(&self.socket, Close::SessionEnded);
+        }
     }
 }
 

@@ -23,6 +23,7 @@ pub struct Outbox {
     queue: Mutex<Queue>,
     filled: Notify,
     emptied: Notify,
+    ended: Notify,
     limits: OutboxLimits,
 }
 
@@ -53,7 +54,7 @@ impl Outbox {
     /// An empty outbox.
     #[must_use]
     pub fn new(limits: OutboxLimits) -> Self {
-        Self { queue: Mutex::default(), filled: Notify::new(), emptied: Notify::new(), limits }
+        Self { queue: Mutex::default(), filled: Notify::new(), emptied: Notify::new(), ended: Notify::new(), limits }
     }
 
     /// Puts a frame at the end. False: the socket is closed, or is now because it reads too slowly.
@@ -62,21 +63,24 @@ impl Outbox {
         if queue.closed.is_some() {
             return false;
         }
-        // A long answer to who reads well, such as a history, is one frame and goes through whatever its length.
-        let too_many_bytes =
-            !queue.frames.is_empty() && queue.bytes.saturating_add(frame.len()) > self.limits.bytes_max;
-        let full = queue.frames.len() >= self.limits.frames_max || too_many_bytes;
+        // A long answer to who reads well, such as a history, is one frame and goes through whatever its length. It is
+        // counted so that no other is asked for while it waits, and that there is room for what is short.
+        let len = frame.len().min(self.limits.bytes_max / 2 + 1);
+        let full = queue.frames.len() >= self.limits.frames_max || queue.bytes + len > self.limits.bytes_max;
         if full {
             // What waits is dropped: it would hold the memory that the limit is there to free.
             *queue = Queue { closed: Some(Close::SlowConsumer), ..Queue::default() };
         } else {
-            queue.bytes += frame.len();
+            queue.bytes += len;
             queue.frames.push_back(frame);
         }
         let wake = full || queue.frames.len() == 1;
         drop(queue);
         if wake {
             self.filled.notify_one();
+        }
+        if full {
+            self.ended.notify_one();
         }
         !full
     }
@@ -88,12 +92,24 @@ impl Outbox {
         drop(queue);
         self.filled.notify_one();
         self.emptied.notify_one();
+        self.ended.notify_one();
     }
 
     /// Why it is closed, if it is.
     #[must_use]
     pub fn closed(&self) -> Option<Close> {
         self.queue.lock().closed
+    }
+
+    /// Waits until it is closed. There is one such waiter at a time.
+    pub async fn ended(&self) -> Close {
+        loop {
+            let ended = self.ended.notified();
+            if let Some(why) = self.closed() {
+                return why;
+            }
+            ended.await;
+        }
     }
 
     /// Waits until the outbox is at most half full, or closed. There is one such waiter at a time.
@@ -177,8 +193,26 @@ mod tests {
         let outbox = Outbox::new(SMALL);
         assert!(outbox.offer("longer than ten bytes".into()));
         assert!(!format!("{outbox:?}").contains("longer"));
-        assert!(!outbox.offer("x".into()));
+        // It takes more than half of the room, so that its reader is asked for no other, and no more than that.
+        assert!(!outbox.has_room());
+        assert!(outbox.offer("four".into()) && !outbox.offer("x".into()));
         assert_eq!(taken(&outbox).0, Some(Taken::Closed(Close::SlowConsumer)));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_its_end_is_told_of_every_way_it_can_come() {
+        for (end, why) in [
+            (Box::new(|outbox: &Outbox| outbox.close(Close::Left)) as Box<dyn Fn(&Outbox)>, Close::Left),
+            (Box::new(|outbox: &Outbox| while outbox.offer("a".into()) {}), Close::SlowConsumer),
+        ] {
+            let outbox = Outbox::new(SMALL);
+            let ending = async {
+                tokio::task::yield_now().await;
+                end(&outbox);
+            };
+            assert_eq!(tokio::join!(outbox.ended(), ending).0, why);
+            assert_eq!(outbox.ended().await, why, "and who asks later");
+        }
     }
 
     #[test]

@@ -258,6 +258,9 @@ pub(crate) mod tests {
         assert_eq!((socket.silent_for_secs(0), socket.silent_for_secs(61)), (0, 61));
         socket.heard(60);
         assert_eq!((socket.silent_for_secs(61), socket.silent_for_secs(59)), (1, 0));
+        // What is not listened to is not silent.
+        socket.heard(u64::MAX);
+        assert_eq!(socket.silent_for_secs(1_000), 0);
         let at = Timestamp::from_secs;
         assert!(!socket.has_expired(at(i64::from(u32::MAX))));
         socket.expires(Some(at(100)));

@@ -45,8 +45,6 @@ use crate::{enduring, tally, upkeep};
 pub const DATABASE: &str = "respoked.db";
 /// How long a kept-alive connection may stay silent, and a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// The share of the drain time over which the closing of sockets is spread; the rest is for them to close.
-const SOCKETS_SHARE: f32 = 0.8;
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -156,7 +154,9 @@ impl Started {
         tasks.spawn(enduring::run("figures", move || {
             tally::keep(watch.clone(), broker.clone(), hub.clone(), ended.clone())
         }));
-        self.sockets.keep(&tasks, &soft);
+        // Until the last socket is gone: one that waits for its turn to be sent away is still served.
+        let serving = hard.child_token();
+        self.sockets.keep(&tasks, &serving);
         let mut acceptor = None;
         if let Some(certificate) = self.certificate {
             acceptor = Some(certificate.acceptor()?);
@@ -195,7 +195,11 @@ impl Started {
         let drain = Duration::from_secs(self.config.drain_secs);
         tasks.close();
         let finished = tokio::time::timeout(drain, tasks.wait());
-        let (finished, ()) = tokio::join!(finished, self.sockets.drain(drain.mul_f32(SOCKETS_SHARE)));
+        let drained = async {
+            self.sockets.drain(drain).await;
+            serving.cancel();
+        };
+        let (finished, ()) = tokio::join!(finished, drained);
         if finished.is_err() {
             tracing::warn!("connections that did not finish within drain_secs are dropped");
         }

@@ -29,7 +29,7 @@ use crate::limits::network;
 pub(crate) type Plain = Impatient<TcpStream>;
 pub(crate) type Encrypted = TlsStream<Plain>;
 
-/// How long a client may take nothing of what is written to it.
+/// How long a client may take nothing of what is written to it, unless it is a socket.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an HTTP/2 connection lives without a request being asked or answered on it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
@@ -45,18 +45,19 @@ const STREAMS_MAX: u32 = 100;
 #[derive(Debug)]
 pub(crate) struct Impatient<S> {
     io: S,
+    timeout: Duration,
     /// Set while a write waits.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Impatient<S> {
     pub(crate) fn new(io: S) -> Self {
-        Self { io, deadline: None }
+        Self { io, timeout: WRITE_TIMEOUT, deadline: None }
     }
 
-    /// The connection itself, for who keeps deadlines of its own.
-    pub(crate) fn into_inner(self) -> S {
-        self.io
+    /// Sets how long a write may make no progress.
+    pub(crate) fn wait_at_most(&mut self, timeout: Duration) {
+        self.timeout = timeout;
     }
 
     fn judge(&mut self, context: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -64,7 +65,8 @@ impl<S> Impatient<S> {
             self.deadline = None;
             return written;
         }
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_TIMEOUT)));
+        let timeout = self.timeout;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(deadline.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client reads nothing")))
     }

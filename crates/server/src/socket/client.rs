@@ -52,6 +52,8 @@ pub(crate) struct Client {
     /// Its place among the sockets of its address.
     _share: Share,
     opened: Instant,
+    /// Held while a request is answered: for a moment two transports may bring some.
+    pub(super) turn: tokio::sync::Mutex<()>,
     /// When it was first seen closed.
     closed_at: OnceLock<Instant>,
     /// Heartbeats sent.
@@ -142,6 +144,7 @@ impl Clients {
             transport: Mutex::new(Transport::None),
             _share: share,
             opened: Instant::now(),
+            turn: tokio::sync::Mutex::default(),
             closed_at: OnceLock::new(),
             heartbeats: AtomicU64::new(0),
         });

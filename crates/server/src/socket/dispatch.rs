@@ -18,8 +18,12 @@ impl Sockets {
         self.hub.heard(&client.socket);
         match frame::decode(text) {
             Ok(Packet::Event { id, data }) => {
-                // Who does not read its answers is not given more to answer.
+                let _turn = client.turn.lock().await;
+                // Who does not read its answers is not given more to answer. Nothing is heard of it meanwhile, but it is
+                // not silent; the write timeout watches over it.
+                self.hub.not_listening(&client.socket);
                 client.socket.outbox.room().await;
+                self.hub.heard(&client.socket);
                 if let Some(why) = client.socket.outbox.closed() {
                     return Err(why);
                 }

@@ -201,15 +201,16 @@ impl Sockets {
         }
     }
 
-    /// Tells all clients to come back later, spread over at most `within`, then waits for their transports to end.
+    /// Tells all clients to come back later, spread over a share of `within`, then waits for their transports to end, and
+    /// ends them when the time is over.
     ///
     /// Existing clients come back without a pause of their own, so the spreading is what spares the next server.
     pub(crate) async fn drain(&self, within: Duration) {
         self.hub.tails().end();
         self.hub.mute_departures();
         let clients = self.clients.all();
-        let share = within.checked_div(u32::try_from(clients.len()).unwrap_or(u32::MAX)).unwrap_or_default();
-        let pause = share.min(SPREAD_MAX);
+        let count = u32::try_from(clients.len()).unwrap_or(u32::MAX);
+        let pause = within.mul_f32(SPREAD_SHARE).checked_div(count).unwrap_or_default().min(SPREAD_MAX);
         let start = Instant::now();
         for (client, nth) in clients.iter().zip(0_u32..) {
             tokio::time::sleep_until(start + pause * nth).await;
@@ -217,13 +218,15 @@ impl Sockets {
         }
         self.tasks.close();
         // Who has much to read yet has all the time there is.
-        if tokio::time::timeout_at(start + within + CLOSE_TIMEOUT, self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout_at(start + within, self.tasks.wait()).await.is_err() {
             self.hard.cancel();
             self.tasks.wait().await;
         }
     }
 }
 
+/// The share of the drain time over which clients are sent away; the rest is for them to close.
+const SPREAD_SHARE: f32 = 0.8;
 /// How far apart clients are sent away at most: a few need no spreading, and a stop should not take long for them.
 const SPREAD_MAX: Duration = Duration::from_millis(20);
 

@@ -1,6 +1,8 @@
 //! The websocket: two loops of one task, one reading and one writing, that end together.
 
 use std::collections::VecDeque;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -34,8 +36,6 @@ use crate::transport::{Encrypted, Plain};
 
 /// What a socket reads at once. Most packets are shorter; memory per idle socket is mostly this.
 const READ_BUFFER_LEN: usize = 2_048;
-/// What is written at once and has one write deadline: enough for a full segment of any kernel's buffers.
-const PORTION_LEN: usize = 65_536;
 /// A queue that once held more than this gives its memory back.
 const FRAMES_KEPT: usize = 32;
 /// The sub-protocol that Asterisk offers and wants to see again.
@@ -76,95 +76,110 @@ impl Sockets {
         let client = self.clients.find(sid).filter(|client| client.socket.outbox.closed().is_none());
         let transport = client.map(|client| {
             let replaced = client.attach_websocket(&self.hard);
-            (client, replaced)
+            Transport { sockets: self.clone(), client, replaced }
         });
         let (sockets, door, place) = (self.clone(), door.clone(), knock.place);
         self.tasks.spawn(async move { sockets.run_websocket(door, transport, upgrading, place).await });
         response
     }
 
+    /// The parts are in boxes of their own: this task is there for as long as the socket is, and is then no longer than
+    /// what is left of it, without what the upgrade and TLS take.
     async fn run_websocket(
         self: Arc<Self>,
         door: Arc<Door>,
-        transport: Option<(Arc<Client>, CancellationToken)>,
+        transport: Option<Transport>,
         upgrading: OnUpgrade,
         place: Arc<Place>,
     ) {
+        if let Some(carrying) = Box::pin(self.upgraded(door, transport, upgrading)).await {
+            carrying.await;
+        }
+        drop(place);
+    }
+
+    /// What is left to do once the connection is no HTTP connection any more. None: it broke.
+    async fn upgraded(
+        self: Arc<Self>,
+        door: Arc<Door>,
+        transport: Option<Transport>,
+        upgrading: OnUpgrade,
+    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
         let upgraded = tokio::select! {
             biased;
             () = self.hard.cancelled() => None,
             upgraded = upgrading => upgraded.ok(),
         };
-        let Some(upgraded) = upgraded else {
-            if let Some((client, replaced)) = transport
-                && !replaced.is_cancelled()
-            {
-                self.leave(&client, Close::Left);
-            }
-            return;
-        };
-        // The box and the write deadline around it are taken off: a socket has a deadline of its own.
-        match upgraded.downcast::<TokioIo<Plain>>() {
+        let write_timeout = self.settings.write_timeout;
+        // Without it the guard of the transport takes leave.
+        let carrying: Pin<Box<dyn Future<Output = ()> + Send>> = match upgraded?.downcast::<TokioIo<Plain>>() {
             Ok(parts) => {
-                let stream = stream(parts.io.into_inner().into_inner(), parts.read_buf).await;
-                self.carry(&door, transport, stream).await;
+                let mut io = parts.io.into_inner();
+                io.wait_at_most(write_timeout);
+                let (sink, stream) = stream(io, parts.read_buf).await.split();
+                Box::pin(self.carry(door, transport, sink, stream))
             }
             Err(upgraded) => {
                 let parts = upgraded
                     .downcast::<TokioIo<Encrypted>>()
                     .expect("`run` serves HTTP/1.1 on these two kinds of connection");
-                let stream = stream(parts.io.into_inner(), parts.read_buf).await;
-                self.carry(&door, transport, stream).await;
+                let mut io = parts.io.into_inner();
+                io.get_mut().0.wait_at_most(write_timeout);
+                let (sink, stream) = stream(io, parts.read_buf).await.split();
+                Box::pin(self.carry(door, transport, sink, stream))
             }
-        }
-        drop(place);
+        };
+        Some(carrying)
     }
 
     async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        door: &Arc<Door>,
-        transport: Option<(Arc<Client>, CancellationToken)>,
-        stream: WebSocketStream<S>,
+        self: Arc<Self>,
+        door: Arc<Door>,
+        transport: Option<Transport>,
+        mut sink: SplitSink<WebSocketStream<S>, Message>,
+        mut stream: SplitStream<WebSocketStream<S>>,
     ) {
-        let (mut sink, mut stream) = stream.split();
-        let Some((client, replaced)) = transport else {
+        let Some(transport) = transport else {
             // The client's session id is from before a restart, or too old: it is told to shake hands again.
-            let _ = tokio::time::timeout(CLOSE_TIMEOUT, async {
+            let telling = Box::pin(async {
                 let _ = sink.send(Message::text(frame::NOT_HANDSHAKEN)).await;
                 let _ = sink.send(close_frame(Close::GoingAway)).await;
                 while let Some(Ok(_)) = stream.next().await {}
-            })
-            .await;
+            });
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, telling).await;
             return;
         };
+        let client = &*transport.client;
         client.socket.outbox.offer(Bytes::from_static(frame::CONNECT.as_bytes()));
-        // Ends the reading once the writing has ended.
-        let written = CancellationToken::new();
-        let reading = self.read(door, &client, &mut stream, &replaced, &written);
+        // Ends the reading once the writing has ended, or another transport took its place.
+        let over = transport.replaced.child_token();
+        let reading = self.read(&door, client, &mut stream, &over);
         let writing = async {
-            self.write(&client, &mut sink, &replaced).await;
-            written.cancel();
+            // A write is broken off anywhere; a request that is under way is not.
+            transport.replaced.run_until_cancelled(self.write(client, &mut sink)).await;
+            over.cancel();
         };
         tokio::join!(reading, writing);
-        if !replaced.is_cancelled() {
-            self.leave(&client, Close::Left);
+        if !transport.replaced.is_cancelled() {
+            // The client is told to go; what it still says is not heard, and its own close is waited for.
+            let closing = async { while let Some(Ok(_)) = stream.next().await {} };
+            let _ = self.hard.run_until_cancelled(tokio::time::timeout(CLOSE_TIMEOUT, closing)).await;
         }
     }
 
-    /// Takes packets until the client goes, or is to go, or turns to another transport.
+    /// Takes packets until the client goes, or is to go.
     async fn read<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         door: &Arc<Door>,
         client: &Client,
         stream: &mut SplitStream<WebSocketStream<S>>,
-        replaced: &CancellationToken,
-        written: &CancellationToken,
+        over: &CancellationToken,
     ) {
+        let mut over = pin!(over.cancelled());
         loop {
             let message = tokio::select! {
                 biased;
-                () = replaced.cancelled() => return,
-                () = written.cancelled() => break,
+                () = over.as_mut() => return,
                 message = stream.next() => message,
             };
             let taken = match message {
@@ -182,109 +197,108 @@ impl Sockets {
                 Some(Ok(Message::Close(_)) | Err(_)) | None => Err(Close::Left),
             };
             if let Err(why) = taken {
-                self.hub.close(&client.socket, why);
-                if why == Close::Left {
-                    return;
-                }
-                break;
+                return self.hub.close(&client.socket, why);
             }
         }
-        // The client is told to go; what it still says is not heard, and its own close is waited for.
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, async { while let Some(Ok(_)) = stream.next().await {} }).await;
     }
 
     /// Writes what waits, as much as there is at a time, until the outbox closes.
+    ///
+    /// A write that makes no progress for the write timeout fails (`transport.rs`). However slowly the client reads, once
+    /// its socket is closed what is under way, and then what waits, take one write timeout each at most.
     async fn write<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         client: &Client,
         sink: &mut SplitSink<WebSocketStream<S>, Message>,
-        replaced: &CancellationToken,
     ) {
+        let outbox = &client.socket.outbox;
         let mut frames = VecDeque::new();
         loop {
-            let taken = tokio::select! {
-                biased;
-                () = replaced.cancelled() => return,
-                taken = client.socket.outbox.take(&mut frames) => taken,
+            let Taken::Frames = outbox.take(&mut frames).await else { break };
+            let written = {
+                let mut writing = pin!(write_frames(sink, &mut frames));
+                tokio::select! {
+                    biased;
+                    written = writing.as_mut() => written,
+                    why = outbox.ended() => {
+                        if !is_told(why) {
+                            return;
+                        }
+                        let timeout = self.settings.write_timeout;
+                        let Ok(written) = tokio::time::timeout(timeout, writing).await else { return };
+                        written
+                    }
+                }
             };
-            let closed = match taken {
-                Taken::Frames => None,
-                Taken::Closed(why) => Some(why),
-            };
-            // It reads no more, or nothing it could be told matters.
-            if let Some(Close::Left | Close::SlowConsumer | Close::Silent) = closed {
-                frames.clear();
-            }
-            let written = tokio::select! {
-                biased;
-                () = replaced.cancelled() => return,
-                written = self.write_all(&mut frames, closed, sink) => written,
-            };
-            match written {
-                Ok(()) if closed.is_none() => {}
-                Ok(()) => return,
-                Err(why) => return self.hub.close(&client.socket, why),
+            if let Err(error) = written {
+                return self.hub.close(&client.socket, why_of(&error));
             }
             if frames.capacity() > FRAMES_KEPT {
                 frames = VecDeque::new();
             }
         }
-    }
-}
-
-impl Sockets {
-    /// Writes frames, and good-bye if it is time, in portions that are each to get through in time: a slow network is no
-    /// slow reader as long as something goes on. The error says why the socket is to be closed.
-    async fn write_all<S: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        frames: &mut VecDeque<Bytes>,
-        closed: Option<Close>,
-        sink: &mut SplitSink<WebSocketStream<S>, Message>,
-    ) -> Result<(), Close> {
-        loop {
-            let (count, len) = portion(frames);
-            let writing = async {
-                for frame in frames.drain(..count) {
-                    sink.feed(Message::Frame(Frame::message(frame, OpCode::Data(Data::Text), true))).await?;
-                }
-                if let (Some(why), true) = (closed, frames.is_empty()) {
-                    if why == Close::SessionEnded {
-                        sink.feed(Message::text(frame::DISCONNECT)).await?;
-                    }
-                    sink.feed(close_frame(why)).await?;
-                }
-                match sink.flush().await {
-                    // The client closed first; what waits is the answer to that.
-                    Err(Error::Protocol(ProtocolError::SendAfterClosing)) => sink.flush().await,
-                    flushed => flushed,
-                }
-            };
-            let in_time = self.settings.write_timeout.saturating_mul(portions(len));
-            match tokio::time::timeout(in_time, writing).await {
-                Ok(Ok(())) if frames.is_empty() => return Ok(()),
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(Close::Left),
-                Err(_) => return Err(Close::SlowConsumer),
+        let why = outbox.closed().unwrap_or(Close::Left);
+        if !is_told(why) {
+            // It reads no more, or nothing it could be told matters; but its own close is answered.
+            frames.clear();
+        }
+        let farewell = Box::pin(async {
+            write_frames(sink, &mut frames).await?;
+            if why == Close::SessionEnded {
+                sink.feed(Message::text(frame::DISCONNECT)).await?;
             }
+            sink.send(close_frame(why)).await
+        });
+        if let Ok(Err(Error::Protocol(ProtocolError::SendAfterClosing))) =
+            tokio::time::timeout(self.settings.write_timeout, farewell).await
+        {
+            // The client closed first; what waits is the answer to that.
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, sink.flush()).await;
         }
     }
 }
 
-/// How many frames go at once, and how long they are together.
-fn portion(frames: &VecDeque<Bytes>) -> (usize, usize) {
-    let (mut count, mut len) = (0, 0);
-    while let Some(frame) = frames.get(count)
-        && len < PORTION_LEN
-    {
-        count += 1;
-        len += frame.len();
+/// Whether a client that is closed for this still gets what waits for it; of a slow one nothing does any more.
+const fn is_told(why: Close) -> bool {
+    match why {
+        Close::SessionEnded | Close::BadFrame | Close::GoingAway | Close::SlowConsumer => true,
+        Close::Left | Close::Silent => false,
     }
-    (count, len)
 }
 
-/// How many times the deadline frames of that length have: one alone may be longer than a portion.
-fn portions(len: usize) -> u32 {
-    u32::try_from(len.div_ceil(PORTION_LEN)).unwrap_or(u32::MAX).max(1)
+/// Why a socket is closed whose write failed.
+fn why_of(error: &Error) -> Close {
+    match error {
+        Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => Close::SlowConsumer,
+        _ => Close::Left,
+    }
+}
+
+/// Writes frames, as many at once as the library buffers.
+async fn write_frames<S: AsyncRead + AsyncWrite + Unpin>(
+    sink: &mut SplitSink<WebSocketStream<S>, Message>,
+    frames: &mut VecDeque<Bytes>,
+) -> Result<(), Error> {
+    for frame in frames.drain(..) {
+        sink.feed(Message::Frame(Frame::message(frame, OpCode::Data(Data::Text), true))).await?;
+    }
+    sink.flush().await
+}
+
+/// A websocket on its way to carry a client's packets. Its end, however it comes, is the client's, unless another
+/// transport took its place.
+struct Transport {
+    sockets: Arc<Sockets>,
+    client: Arc<Client>,
+    replaced: CancellationToken,
+}
+
+impl Drop for Transport {
+    fn drop(&mut self) {
+        if !self.replaced.is_cancelled() {
+            self.sockets.leave(&self.client, Close::Left);
+        }
+    }
 }
 
 async fn stream<S: AsyncRead + AsyncWrite + Unpin>(io: S, read: Bytes) -> WebSocketStream<S> {
@@ -300,20 +314,4 @@ async fn stream<S: AsyncRead + AsyncWrite + Unpin>(io: S, read: Bytes) -> WebSoc
 
 fn close_frame(why: Close) -> Message {
     Message::Close(Some(CloseFrame { code: why.code().into(), reason: why.word().into() }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_go_in_portions_and_a_long_one_has_more_time() {
-        let frames =
-            |lens: &[usize]| -> VecDeque<Bytes> { lens.iter().map(|len| Bytes::from(vec![0; *len])).collect() };
-        assert_eq!(portion(&frames(&[])), (0, 0));
-        assert_eq!(portion(&frames(&[10, 20])), (2, 30));
-        assert_eq!(portion(&frames(&[PORTION_LEN - 1, 5, 1])), (2, PORTION_LEN + 4));
-        assert_eq!(portion(&frames(&[3 * PORTION_LEN, 1])), (1, 3 * PORTION_LEN));
-        assert_eq!([0, 1, PORTION_LEN, PORTION_LEN + 1, 3 * PORTION_LEN].map(portions), [1, 1, 1, 2, 3]);
-    }
 }
