@@ -34,10 +34,12 @@ use crate::door::Door;
 use crate::run::Place;
 use crate::transport::{Encrypted, Plain};
 
-/// What a socket reads at once. Most packets are shorter; memory per idle socket is mostly this.
-const READ_BUFFER_LEN: usize = 2_048;
+/// What a socket reads at once. Most packets are shorter, and an idle socket keeps it.
+const READ_BUFFER_LEN: usize = 1_024;
+/// What is gathered before it is written. A socket keeps as much once it had that much to write; more saves few calls.
+const WRITE_BUFFER_LEN: usize = 16_384;
 /// A queue that once held more than this gives its memory back.
-const FRAMES_KEPT: usize = 32;
+const FRAMES_KEPT: usize = 8;
 /// The sub-protocol that Asterisk offers and wants to see again.
 const PROTOCOL: &str = "socket.io";
 
@@ -304,6 +306,7 @@ impl Drop for Transport {
 async fn stream<S: AsyncRead + AsyncWrite + Unpin>(io: S, read: Bytes) -> WebSocketStream<S> {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_LEN)
+        .write_buffer_size(WRITE_BUFFER_LEN)
         .max_message_size(Some(frame::FRAME_LEN_MAX))
         .max_frame_size(Some(frame::FRAME_LEN_MAX))
         // Asterisk masks nothing.
