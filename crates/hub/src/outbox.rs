@@ -39,6 +39,8 @@ struct Queue {
     frames: VecDeque<Bytes>,
     bytes: usize,
     closed: Option<Close>,
+    /// Whether the taker is to look up though nothing waits.
+    woken: bool,
 }
 
 /// What a writer finds.
@@ -85,6 +87,12 @@ impl Outbox {
         !full
     }
 
+    /// Lets the taker look up: it has something else to say.
+    pub fn wake(&self) {
+        self.queue.lock().woken = true;
+        self.filled.notify_one();
+    }
+
     /// Closes the outbox; the first reason stands. What waits is still written.
     pub fn close(&self, why: Close) {
         let mut queue = self.queue.lock();
@@ -129,7 +137,7 @@ impl Outbox {
         !half_full || queue.closed.is_some()
     }
 
-    /// Moves all that waits into `frames`, which is empty; waits until there is something.
+    /// Moves all that waits into `frames`, which is empty; waits until there is something, or it is woken.
     ///
     /// Cancelling loses nothing. There is one taker at a time.
     pub async fn take(&self, frames: &mut VecDeque<Bytes>) -> Taken {
@@ -145,7 +153,8 @@ impl Outbox {
     /// [`Self::take`] without waiting. None: nothing waits.
     pub fn take_now(&self, frames: &mut VecDeque<Bytes>) -> Option<Taken> {
         let mut queue = self.queue.lock();
-        if queue.frames.is_empty() && queue.closed.is_none() {
+        let woken = std::mem::take(&mut queue.woken);
+        if queue.frames.is_empty() && queue.closed.is_none() && !woken {
             return None;
         }
         std::mem::swap(&mut queue.frames, frames);

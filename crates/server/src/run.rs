@@ -37,7 +37,7 @@ use crate::metrics::Metrics;
 use crate::socket::Sockets;
 use crate::throttle::Throttle;
 use crate::tls::Certificate;
-use crate::transport::{Encrypted, Impatient, Plain, Share, Shares, serve_http2};
+use crate::transport::{Encrypted, Impatient, Plain, Share, Shares, WRITE_TIMEOUT, serve_http2};
 use crate::watch::Watch;
 use crate::{enduring, tally, upkeep};
 
@@ -258,7 +258,7 @@ struct Connection {
 impl Connection {
     async fn serve(self, stream: TcpStream, soft: CancellationToken) {
         let _ = stream.set_nodelay(true);
-        let stream = Impatient::new(stream);
+        let stream = Impatient::new(stream, WRITE_TIMEOUT);
         let served = match self.acceptor.clone() {
             None => self.serve_http1(stream, soft).await,
             Some(acceptor) => self.serve_tls(acceptor, stream, soft).await,

@@ -30,7 +30,7 @@ pub(crate) type Plain = Impatient<TcpStream>;
 pub(crate) type Encrypted = TlsStream<Plain>;
 
 /// How long a client may take nothing of what is written to it, unless it is a socket.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an HTTP/2 connection lives without a request being asked or answered on it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long such a connection then gets to take what it has not read yet.
@@ -51,8 +51,13 @@ pub(crate) struct Impatient<S> {
 }
 
 impl<S> Impatient<S> {
-    pub(crate) fn new(io: S) -> Self {
-        Self { io, timeout: WRITE_TIMEOUT, deadline: None }
+    pub(crate) fn new(io: S, timeout: Duration) -> Self {
+        Self { io, timeout, deadline: None }
+    }
+
+    /// The connection itself, for who halves it.
+    pub(crate) fn into_inner(self) -> S {
+        self.io
     }
 
     /// Sets how long a write may make no progress.
@@ -253,7 +258,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_write_waits_as_long_as_something_is_taken() {
         let (server, mut client) = tokio::io::duplex(16);
-        let mut server = Impatient::new(server);
+        let mut server = Impatient::new(server, WRITE_TIMEOUT);
         let started = Instant::now();
         let writing = async { server.write_all(&[0; 64]).await };
         let reading = async {

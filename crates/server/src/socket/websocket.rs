@@ -1,25 +1,29 @@
 //! The websocket: two loops of one task, one reading and one writing, that end together.
+//!
+//! The library reads, and puts what is to be written into frames; writing itself is ours, so that a socket needs no buffer
+//! for it while it is silent, and the two loops share no lock.
 
 use std::collections::VecDeque;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderValue, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use respoke_hub::outbox::Taken;
 use respoke_wire::close::Close;
 use respoke_wire::frame;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -32,14 +36,20 @@ use tokio_util::sync::CancellationToken;
 use super::{CLOSE_TIMEOUT, Client, Knock, Sockets, plain, text};
 use crate::door::Door;
 use crate::run::Place;
-use crate::transport::{Encrypted, Plain};
+use crate::transport::{Encrypted, Impatient, Plain};
 
 /// What a socket reads at once. Most packets are shorter, and an idle socket keeps it.
 const READ_BUFFER_LEN: usize = 1_024;
-/// What is gathered before it is written. A socket keeps as much once it had that much to write; more saves few calls.
-const WRITE_BUFFER_LEN: usize = 16_384;
+/// What is gathered before it is written, about; more saves few calls.
+const PORTION_LEN: usize = 32_768;
+/// The longest header of a frame that is not masked.
+///
+/// # Source
+///
+/// RFC 6455 section 5.2.
+const HEADER_LEN_MAX: usize = 10;
 /// A queue that once held more than this gives its memory back.
-const FRAMES_KEPT: usize = 8;
+const PACKETS_KEPT: usize = 8;
 /// The sub-protocol that Asterisk offers and wants to see again.
 const PROTOCOL: &str = "socket.io";
 
@@ -116,10 +126,9 @@ impl Sockets {
         // Without it the guard of the transport takes leave.
         let carrying: Pin<Box<dyn Future<Output = ()> + Send>> = match upgraded?.downcast::<TokioIo<Plain>>() {
             Ok(parts) => {
-                let mut io = parts.io.into_inner();
-                io.wait_at_most(write_timeout);
-                let (sink, stream) = stream(io, parts.read_buf).await.split();
-                Box::pin(self.carry(door, transport, sink, stream))
+                let (read, write) = parts.io.into_inner().into_inner().into_split();
+                let stream = stream(read, parts.read_buf).await;
+                Box::pin(self.carry(door, transport, stream, Impatient::new(write, write_timeout)))
             }
             Err(upgraded) => {
                 let parts = upgraded
@@ -127,54 +136,72 @@ impl Sockets {
                     .expect("`run` serves HTTP/1.1 on these two kinds of connection");
                 let mut io = parts.io.into_inner();
                 io.get_mut().0.wait_at_most(write_timeout);
-                let (sink, stream) = stream(io, parts.read_buf).await.split();
-                Box::pin(self.carry(door, transport, sink, stream))
+                let (read, write) = tokio::io::split(io);
+                let stream = stream(read, parts.read_buf).await;
+                Box::pin(self.carry(door, transport, stream, write))
             }
         };
         Some(carrying)
     }
 
-    async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
+    async fn carry<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         self: Arc<Self>,
         door: Arc<Door>,
         transport: Option<Transport>,
-        mut sink: SplitSink<WebSocketStream<S>, Message>,
-        mut stream: SplitStream<WebSocketStream<S>>,
+        mut stream: Stream<R>,
+        mut io: W,
     ) {
-        let Some(transport) = transport else {
-            // The client's session id is from before a restart, or too old: it is told to shake hands again.
-            let telling = Box::pin(async {
-                let _ = sink.send(Message::text(frame::NOT_HANDSHAKEN)).await;
-                let _ = sink.send(close_frame(Close::GoingAway)).await;
-                while let Some(Ok(_)) = stream.next().await {}
-            });
-            let _ = tokio::time::timeout(CLOSE_TIMEOUT, telling).await;
-            return;
+        let over = match &transport {
+            Some(transport) => {
+                self.exchange(&door, transport, &mut stream, &mut io).await;
+                transport.replaced.is_cancelled()
+            }
+            None => {
+                // The client's session id is from before a restart, or too old: it is told to shake hands again.
+                let telling = async {
+                    let mut told = VecDeque::from([Bytes::from_static(frame::NOT_HANDSHAKEN.as_bytes())]);
+                    write_frames(&mut io, None, &mut told).await?;
+                    write_frames(&mut io, Some(close_frame(Close::GoingAway)), &mut told).await
+                };
+                tokio::time::timeout(CLOSE_TIMEOUT, Box::pin(telling)).await.is_err()
+            }
         };
-        let client = &*transport.client;
-        client.socket.outbox.offer(Bytes::from_static(frame::CONNECT.as_bytes()));
-        // Ends the reading once the writing has ended, or another transport took its place.
-        let over = transport.replaced.child_token();
-        let reading = self.read(&door, client, &mut stream, &over);
-        let writing = async {
-            // A write is broken off anywhere; a request that is under way is not.
-            transport.replaced.run_until_cancelled(self.write(client, &mut sink)).await;
-            over.cancel();
-        };
-        tokio::join!(reading, writing);
-        if !transport.replaced.is_cancelled() {
+        if !over {
             // The client is told to go; what it still says is not heard, and its own close is waited for.
             let closing = async { while let Some(Ok(_)) = stream.next().await {} };
             let _ = self.hard.run_until_cancelled(tokio::time::timeout(CLOSE_TIMEOUT, closing)).await;
         }
     }
 
+    /// Carries a client's packets until it or another transport of it ends this.
+    async fn exchange<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+        &self,
+        door: &Arc<Door>,
+        transport: &Transport,
+        stream: &mut Stream<R>,
+        io: &mut W,
+    ) {
+        let client = &*transport.client;
+        client.socket.outbox.offer(Bytes::from_static(frame::CONNECT.as_bytes()));
+        let ping = Mutex::new(None);
+        // Ends the reading once the writing has ended, or another transport took its place.
+        let over = transport.replaced.child_token();
+        let reading = self.read(door, client, stream, &ping, &over);
+        let writing = async {
+            // A write is broken off anywhere; a request that is under way is not.
+            transport.replaced.run_until_cancelled(self.write(client, io, &ping)).await;
+            over.cancel();
+        };
+        tokio::join!(reading, writing);
+    }
+
     /// Takes packets until the client goes, or is to go.
-    async fn read<S: AsyncRead + AsyncWrite + Unpin>(
+    async fn read<R: AsyncRead + Unpin>(
         &self,
         door: &Arc<Door>,
         client: &Client,
-        stream: &mut SplitStream<WebSocketStream<S>>,
+        stream: &mut Stream<R>,
+        ping: &Mutex<Option<Bytes>>,
         over: &CancellationToken,
     ) {
         let mut over = pin!(over.cancelled());
@@ -187,7 +214,13 @@ impl Sockets {
             let taken = match message {
                 // In a box, for a request takes far more room than its socket, which is silent most of its life.
                 Some(Ok(Message::Text(text))) => Box::pin(self.take(door, client, &text)).await,
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
+                Some(Ok(Message::Ping(payload))) => {
+                    self.hub.heard(&client.socket);
+                    *ping.lock() = Some(payload);
+                    client.socket.outbox.wake();
+                    Ok(())
+                }
+                Some(Ok(Message::Pong(_) | Message::Frame(_))) => {
                     self.hub.heard(&client.socket);
                     Ok(())
                 }
@@ -208,17 +241,16 @@ impl Sockets {
     ///
     /// A write that makes no progress for the write timeout fails (`transport.rs`). However slowly the client reads, once
     /// its socket is closed what is under way, and then what waits, take one write timeout each at most.
-    async fn write<S: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        client: &Client,
-        sink: &mut SplitSink<WebSocketStream<S>, Message>,
-    ) {
-        let outbox = &client.socket.outbox;
-        let mut frames = VecDeque::new();
-        loop {
-            let Taken::Frames = outbox.take(&mut frames).await else { break };
+    async fn write<W: AsyncWrite + Unpin>(&self, client: &Client, io: &mut W, ping: &Mutex<Option<Bytes>>) {
+        let (outbox, timeout) = (&client.socket.outbox, self.settings.write_timeout);
+        let mut packets = VecDeque::new();
+        let why = loop {
+            if let Taken::Closed(why) = outbox.take(&mut packets).await {
+                break why;
+            }
+            let pong = ping.lock().take().map(Frame::pong);
             let written = {
-                let mut writing = pin!(write_frames(sink, &mut frames));
+                let mut writing = pin!(write_frames(io, pong, &mut packets));
                 tokio::select! {
                     biased;
                     written = writing.as_mut() => written,
@@ -226,37 +258,31 @@ impl Sockets {
                         if !is_told(why) {
                             return;
                         }
-                        let timeout = self.settings.write_timeout;
                         let Ok(written) = tokio::time::timeout(timeout, writing).await else { return };
                         written
                     }
                 }
             };
             if let Err(error) = written {
-                return self.hub.close(&client.socket, why_of(&error));
+                let slow = error.kind() == io::ErrorKind::TimedOut;
+                return self.hub.close(&client.socket, if slow { Close::SlowConsumer } else { Close::Left });
             }
-            if frames.capacity() > FRAMES_KEPT {
-                frames = VecDeque::new();
+            if packets.capacity() > PACKETS_KEPT {
+                packets = VecDeque::new();
             }
-        }
-        let why = outbox.closed().unwrap_or(Close::Left);
+        };
         if !is_told(why) {
-            // It reads no more, or nothing it could be told matters; but its own close is answered.
-            frames.clear();
+            packets.clear();
+        }
+        if why == Close::SessionEnded {
+            packets.push_back(Bytes::from_static(frame::DISCONNECT.as_bytes()));
         }
         let farewell = Box::pin(async {
-            write_frames(sink, &mut frames).await?;
-            if why == Close::SessionEnded {
-                sink.feed(Message::text(frame::DISCONNECT)).await?;
-            }
-            sink.send(close_frame(why)).await
+            write_frames(io, None, &mut packets).await?;
+            write_frames(io, Some(close_frame(why)), &mut packets).await
         });
-        if let Ok(Err(Error::Protocol(ProtocolError::SendAfterClosing))) =
-            tokio::time::timeout(self.settings.write_timeout, farewell).await
-        {
-            // The client closed first; what waits is the answer to that.
-            let _ = tokio::time::timeout(CLOSE_TIMEOUT, sink.flush()).await;
-        }
+        // Whether it arrives or not, it is over.
+        let _ = tokio::time::timeout(timeout, farewell).await;
     }
 }
 
@@ -268,23 +294,35 @@ const fn is_told(why: Close) -> bool {
     }
 }
 
-/// Why a socket is closed whose write failed.
-fn why_of(error: &Error) -> Close {
-    match error {
-        Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => Close::SlowConsumer,
-        _ => Close::Left,
+/// Writes a control frame, if there is one, and packets, many at once.
+async fn write_frames<W: AsyncWrite + Unpin>(
+    io: &mut W,
+    control: Option<Frame>,
+    packets: &mut VecDeque<Bytes>,
+) -> io::Result<()> {
+    let len = packets.iter().map(|packet| packet.len() + HEADER_LEN_MAX).sum::<usize>();
+    let mut bytes = Vec::with_capacity(len.min(PORTION_LEN));
+    if let Some(control) = control {
+        put(&mut bytes, control);
+    }
+    loop {
+        while bytes.len() < PORTION_LEN
+            && let Some(packet) = packets.pop_front()
+        {
+            put(&mut bytes, Frame::message(packet, OpCode::Data(Data::Text), true));
+        }
+        if bytes.is_empty() {
+            // Which TLS needs.
+            return io.flush().await;
+        }
+        io.write_all(&bytes).await?;
+        bytes.clear();
     }
 }
 
-/// Writes frames, as many at once as the library buffers.
-async fn write_frames<S: AsyncRead + AsyncWrite + Unpin>(
-    sink: &mut SplitSink<WebSocketStream<S>, Message>,
-    frames: &mut VecDeque<Bytes>,
-) -> Result<(), Error> {
-    for frame in frames.drain(..) {
-        sink.feed(Message::Frame(Frame::message(frame, OpCode::Data(Data::Text), true))).await?;
-    }
-    sink.flush().await
+fn put(bytes: &mut Vec<u8>, frame: Frame) {
+    // Writing into memory cannot fail.
+    let _ = frame.format(bytes);
 }
 
 /// A websocket on its way to carry a client's packets. Its end, however it comes, is the client's, unless another
@@ -303,18 +341,48 @@ impl Drop for Transport {
     }
 }
 
-async fn stream<S: AsyncRead + AsyncWrite + Unpin>(io: S, read: Bytes) -> WebSocketStream<S> {
+/// Frames as they are read.
+type Stream<R> = WebSocketStream<ReadOnly<R>>;
+
+/// The reading side of a connection, for a library that would answer pings and closes on its own: the writing loop does,
+/// between its frames.
+struct ReadOnly<R>(R);
+
+impl<R: AsyncRead + Unpin> AsyncRead for ReadOnly<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl<R: Unpin> AsyncWrite for ReadOnly<R> {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+async fn stream<R: AsyncRead + Unpin>(io: R, read: Bytes) -> Stream<R> {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_LEN)
-        .write_buffer_size(WRITE_BUFFER_LEN)
         .max_message_size(Some(frame::FRAME_LEN_MAX))
         .max_frame_size(Some(frame::FRAME_LEN_MAX))
         // Asterisk masks nothing.
         .accept_unmasked_frames(true);
     // Copied, for it lies in the 8 KiB that the head of the request was read into, which the socket would keep for life.
-    WebSocketStream::from_partially_read(io, read.to_vec(), Role::Server, Some(config)).await
+    WebSocketStream::from_partially_read(ReadOnly(io), read.to_vec(), Role::Server, Some(config)).await
 }
 
-fn close_frame(why: Close) -> Message {
-    Message::Close(Some(CloseFrame { code: why.code().into(), reason: why.word().into() }))
+fn close_frame(why: Close) -> Frame {
+    Frame::close(Some(CloseFrame { code: why.code().into(), reason: why.word().into() }))
 }

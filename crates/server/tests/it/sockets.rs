@@ -327,4 +327,13 @@ fn asterisk_sends_unmasked_frames_and_wants_its_protocol_back() {
     let mut ack = vec![0; usize::from(u16::from_be_bytes([head[2], head[3]]))];
     link.read_exact(&mut ack).unwrap();
     assert!(ack.starts_with(b"6:::1+["));
+    // Pings and closes of the websocket itself are answered.
+    link.write_all(b"\x89\x02hi").unwrap();
+    let mut pong = [0; 4];
+    link.read_exact(&mut pong).unwrap();
+    assert_eq!(pong, *b"\x8a\x02hi");
+    link.write_all(b"\x88\x02\x03\xe8").unwrap();
+    let mut rest = Vec::new();
+    link.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, b"\x88\x06\x03\xe8left");
 }
