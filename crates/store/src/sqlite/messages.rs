@@ -251,7 +251,7 @@ impl MessageStore for SqliteStore {
         groups: Vec<GroupName>,
         limit: usize,
     ) -> Result<Vec<(GroupName, Vec<StoredMessage>)>, StoreError> {
-        self.readers.search(move |connection| latest(connection, app, groups, limit)).await
+        self.readers.gather(move |connection| latest(connection, app, groups, limit)).await
     }
 
     async fn conversations(
