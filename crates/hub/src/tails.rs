@@ -232,7 +232,8 @@ mod tests {
         tails.end();
         assert!(redacted.next().await.is_none() && !tails.any());
         let mut late = tails.open(app, jo.endpoint.clone(), Payloads::Shown).unwrap();
-        assert!(late.next().await.is_none() && !tails.any(), "none outlives the end of all");
+        assert_eq!(late.frames.try_recv().unwrap_err(), mpsc::error::TryRecvError::Disconnected);
+        assert!(!tails.any(), "none outlives the end of all");
     }
 
     #[tokio::test]
