@@ -66,6 +66,7 @@ pub(crate) struct Server {
     pub(crate) client: Client,
     pub(crate) clock: ManualClock,
     pub(crate) broker: Arc<Broker>,
+    pub(crate) hub: Arc<respoke_hub::Hub>,
     /// Of the first start's setup link.
     pub(crate) setup_token: String,
     stop: CancellationToken,
@@ -107,16 +108,17 @@ impl Server {
                     let setup_token = first.setup_token.expose().to_owned();
                     (first.app_id.to_string(), secret, first.role_id.to_string(), setup_token)
                 });
-                sender.send((started.url.clone(), started.broker().clone(), first_run)).unwrap();
+                let rooms = (started.broker().clone(), started.hub().clone());
+                sender.send((started.url.clone(), rooms, first_run)).unwrap();
                 started.serve_until(server_stop.cancelled_owned()).await.unwrap();
             });
         });
-        let (url, broker, first_run) = receiver.recv().expect("the server starts");
+        let (url, (broker, hub), first_run) = receiver.recv().expect("the server starts");
         let (app, secret, role, setup_token) = first_run.expect("the database is new");
         note_secret(&secret);
         note_secret(&setup_token);
         let client = Client { agent: agent(), url, app, secret, role };
-        Self { client, clock, broker, setup_token, stop, thread: Some(thread), _folder: folder }
+        Self { client, clock, broker, hub, setup_token, stop, thread: Some(thread), _folder: folder }
     }
 }
 
