@@ -149,10 +149,20 @@ pub(crate) struct Process {
 impl Process {
     /// Runs the binary on `data`, which may hold a database already; `flags` come after `serve`.
     pub(crate) fn spawn(data: &Path, flags: &[&str]) -> Self {
+        Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_respoked")), data, flags)
+    }
+
+    /// The same under what `setup` does in a shell.
+    pub(crate) fn spawn_after(setup: &str, data: &Path, flags: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("{setup} && exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_respoked"));
+        Self::spawn_by(shell, data, flags)
+    }
+
+    fn spawn_by(mut command: Command, data: &Path, flags: &[&str]) -> Self {
         let log = data.with_extension("log");
         std::fs::create_dir_all(log.parent().unwrap()).unwrap();
         let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_respoked"));
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).args(flags);
         command.env("RESPOKED_ADMIN_USERNAME", "owner").env("RESPOKED_ADMIN_PASSWORD", PASSWORD);
         command.env("RESPOKED_LOG", "trace").stdout(Stdio::piped()).stderr(log);
