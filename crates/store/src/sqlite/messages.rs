@@ -275,3 +275,22 @@ impl MessageStore for SqliteStore {
         self.writer.write(move |write| mark(write, app, &endpoint, &marks, now)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(at: i64, bytes: usize) -> StoredMessage {
+        let event = serde_json::value::RawValue::from_string(format!("\"{}\"", "x".repeat(bytes - 2))).unwrap();
+        StoredMessage { at: Timestamp::from_millis(at), event }
+    }
+
+    #[test]
+    fn what_one_millisecond_holds_has_a_bound_too() {
+        let page = |bytes: usize| history((0..).map(|_| Ok(said(7, bytes))), 200).unwrap().len();
+        assert_eq!(page(100), INSTANT_MESSAGES_MAX);
+        assert_eq!(page(20_000), INSTANT_BYTES_MAX / 20_000);
+        let page = history((0..).map(|number| Ok(said(-number / 300, 100))), 200).unwrap();
+        assert_eq!(page.len(), 300, "the next millisecond is for the next page");
+    }
+}
