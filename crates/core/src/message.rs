@@ -62,5 +62,9 @@ impl Conversation {
 
 /// The most bytes of events of one answer: a page of the longest messages would be four times that, a search twenty.
 pub const HISTORY_BYTES_MAX: usize = 1024 * 1024;
+/// The most messages of one millisecond that can be read of a group. Not even a thousand publishers get as many in.
+pub const INSTANT_MESSAGES_MAX: usize = 1_000;
+/// The most bytes of events of one millisecond that can be read of a group, but for its last message.
+pub const INSTANT_BYTES_MAX: usize = 4 * HISTORY_BYTES_MAX;
 /// The most messages of one history.
 pub const HISTORY_LIMIT_MAX: usize = 200;

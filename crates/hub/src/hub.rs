@@ -331,6 +331,9 @@ impl Hub {
         let concerned: Vec<_> =
             self.sockets.read().by_number.values().filter(|socket| socket.concerns(change)).cloned().collect();
         for socket in concerned {
+            if let Change::Session(_) = change {
+                socket.session_named();
+            }
             self.suspects.add(socket, Suspicion::Change);
         }
     }

@@ -51,7 +51,7 @@ pub struct Connection {
     pub outbox: Arc<Outbox>,
 }
 
-/// Connections at one moment, shared and not copied.
+/// Connections at one moment, in the order of their ids, shared and not copied.
 pub type Members = Arc<[Arc<Connection>]>;
 
 /// The most of each that an app allows; none is no limit.
@@ -119,7 +119,8 @@ pub(crate) struct Registry {
 
 #[derive(Debug, Default)]
 struct App {
-    connections: HashMap<ConnectionId, Seat>,
+    /// In order, for they are listed in pages.
+    connections: BTreeMap<ConnectionId, Seat>,
     endpoints: HashMap<EndpointId, Vec<Arc<Connection>>>,
     /// In order, for they are listed in pages.
     groups: BTreeMap<GroupName, Crowd>,
@@ -142,7 +143,8 @@ struct Seat {
 /// A set of connections that is read far more often than changed: its list is made once after each change.
 #[derive(Debug, Default)]
 struct Crowd {
-    members: HashMap<ConnectionId, Member>,
+    /// In order, and so is the list, for it is told in pages.
+    members: BTreeMap<ConnectionId, Member>,
     list: Option<Members>,
 }
 
@@ -265,6 +267,20 @@ impl Registry {
     /// All connections of an app.
     pub(crate) fn connections(&self, app: AppId) -> Vec<Arc<Connection>> {
         self.read(app, |app| app.connections.values().map(|seat| seat.connection.clone()).collect())
+    }
+
+    /// At most `most` connections of an app after `after`, in the order of their ids.
+    pub(crate) fn connections_after(
+        &self,
+        app: AppId,
+        after: Option<ConnectionId>,
+        most: usize,
+    ) -> Vec<Arc<Connection>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.read(app, |app| {
+            let seats = app.connections.range((from, Bound::Unbounded)).take(most);
+            seats.map(|(_, seat)| seat.connection.clone()).collect()
+        })
     }
 
     /// How many connections, groups, members and observers there are.
@@ -679,6 +695,27 @@ pub(crate) mod tests {
         assert_eq!(listed(None, 3), ["a", "b", "ba"]);
         assert_eq!(listed(Some("b"), 3), ["ba", "c"]);
         assert!(listed(Some("c"), 3).is_empty());
+    }
+
+    #[test]
+    fn connections_are_listed_in_order_and_from_where_one_was() {
+        let (registry, app) = (Registry::default(), AppId::random());
+        let mut all: Vec<_> = (0..9).map(|_| connection(app, "alice")).collect();
+        for one in &all {
+            registry.add(one, None, Caps::default()).unwrap();
+            registry.join(one, &room(), Caps::default());
+        }
+        all.sort_unstable_by_key(|one| one.id);
+        let ids = |listed: &[Arc<Connection>]| listed.iter().map(|one| one.id).collect::<Vec<_>>();
+        let expected = ids(&all);
+        assert_eq!(ids(&registry.connections_after(app, None, 4)), expected[..4]);
+        assert_eq!(ids(&registry.connections_after(app, Some(expected[3]), 4)), expected[4..8]);
+        assert_eq!(ids(&registry.connections_after(app, Some(expected[7]), 4)), expected[8..]);
+        registry.remove(app, expected[3]).unwrap();
+        let page = registry.connections_after(app, Some(expected[3]), 4);
+        assert_eq!(ids(&page), expected[4..8], "the one that a page ended with may be gone");
+        let members = ids(&registry.members(app, &room()));
+        assert_eq!(members, [&expected[..3], &expected[4..]].concat());
     }
 
     #[test]

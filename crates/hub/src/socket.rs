@@ -48,6 +48,8 @@ pub struct Socket {
     pub(crate) suspect: [AtomicBool; 2],
     /// Whether it stays open though its session expired, as its app has it.
     kept: AtomicBool,
+    /// Whether its session was ended by name after that. What is stored may not tell: it is removed by and by.
+    named: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -67,6 +69,7 @@ impl Socket {
             expires_at: AtomicI64::new(i64::MAX),
             suspect: Default::default(),
             kept: AtomicBool::new(false),
+            named: AtomicBool::new(false),
         }
     }
 
@@ -139,7 +142,14 @@ impl Socket {
     /// Whether it stays open though its session expired.
     #[must_use]
     pub fn kept(&self) -> bool {
-        self.kept.load(Ordering::Relaxed)
+        self.kept.load(Ordering::Relaxed) && !self.named.load(Ordering::Relaxed)
+    }
+
+    /// Notes that its session was named by a change. Of one that expired nothing changes but that it is ended.
+    pub(crate) fn session_named(&self) {
+        if self.kept() {
+            self.named.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whether what changed may be what the socket stands on.

@@ -70,8 +70,15 @@ pub enum Payloads {
 #[derive(Debug, Default)]
 pub struct Tails {
     count: AtomicUsize,
-    open: RwLock<Vec<Tail>>,
+    open: RwLock<Open>,
     numbers: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    tails: Vec<Tail>,
+    /// The server stops. Known under the same lock, so that no tail slips in behind the end of all.
+    ended: bool,
 }
 
 #[derive(Debug)]
@@ -102,13 +109,13 @@ impl OpenTail {
 impl Drop for OpenTail {
     fn drop(&mut self) {
         let mut open = self.tails.open.write();
-        open.retain(|tail| tail.number != self.number);
-        self.tails.count.store(open.len(), Ordering::Relaxed);
+        open.tails.retain(|tail| tail.number != self.number);
+        self.tails.count.store(open.tails.len(), Ordering::Relaxed);
     }
 }
 
 impl Tails {
-    /// Opens a tail of an endpoint.
+    /// Opens a tail of an endpoint. Once the server stops, it has ended before it began.
     ///
     /// # Errors
     ///
@@ -122,11 +129,13 @@ impl Tails {
         let (queue, frames) = mpsc::channel(QUEUE_LEN_MAX);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let mut open = self.open.write();
-        if open.len() >= TAILS_MAX {
+        if open.tails.len() >= TAILS_MAX {
             return Err(Refusal::LimitReached("as many tails are open as may be"));
         }
-        open.push(Tail { number, app_id, endpoint, payloads, queue, lost: AtomicU64::new(0) });
-        self.count.store(open.len(), Ordering::Relaxed);
+        if !open.ended {
+            open.tails.push(Tail { number, app_id, endpoint, payloads, queue, lost: AtomicU64::new(0) });
+            self.count.store(open.tails.len(), Ordering::Relaxed);
+        }
         drop(open);
         Ok(OpenTail { tails: self.clone(), number, frames })
     }
@@ -134,7 +143,8 @@ impl Tails {
     /// Ends all tails, because the server stops.
     pub fn end(&self) {
         let mut open = self.open.write();
-        open.clear();
+        open.tails.clear();
+        open.ended = true;
         self.count.store(0, Ordering::Relaxed);
     }
 
@@ -146,7 +156,7 @@ impl Tails {
 
     /// Shows a frame of a connection to whoever looks on at its endpoint.
     pub fn show(&self, connection: &Connection, frame: impl Fn(Payloads) -> TailedFrame) {
-        for tail in &*self.open.read() {
+        for tail in &self.open.read().tails {
             if tail.app_id != connection.app_id || tail.endpoint != connection.endpoint {
                 continue;
             }
@@ -221,6 +231,9 @@ mod tests {
         assert_eq!((frame.connection_id, frame.payload), (jo.id, None));
         tails.end();
         assert!(redacted.next().await.is_none() && !tails.any());
+        let mut late = tails.open(app, jo.endpoint.clone(), Payloads::Shown).unwrap();
+        assert_eq!(late.frames.try_recv().unwrap_err(), mpsc::error::TryRecvError::Disconnected);
+        assert!(!tails.any(), "none outlives the end of all");
     }
 
     #[tokio::test]

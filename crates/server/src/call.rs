@@ -288,14 +288,29 @@ impl Call {
         Ok(caller)
     }
 
-    /// For opening and closing a session: only an App-Token is looked at, and one that is not valid counts as none.
+    /// For opening a session: only an App-Token is looked at, and one that is not valid counts as none.
     ///
     /// # Errors
     ///
     /// 403, 429, and when the store fails.
     pub(crate) async fn authenticate_leniently(&self, api: &Api) -> Result<Caller, Problem> {
         let credential = self.credential(&[Kind::AppToken]);
-        let caller = match api.broker.authenticate(&credential, &self.facts.address.to_string()).await {
+        let proved = api.broker.authenticate(&credential, &self.facts.address.to_string()).await;
+        self.admit_leniently(api, proved)
+    }
+
+    /// The same for closing a session, which one that expired needs as long as it speaks on its socket.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::authenticate_leniently`].
+    pub(crate) async fn authenticate_leaving(&self, api: &Api) -> Result<Caller, Problem> {
+        let proved = self.proved(api, self.credential(&[Kind::AppToken])).await;
+        self.admit_leniently(api, proved)
+    }
+
+    fn admit_leniently(&self, api: &Api, proved: Result<Caller, Refusal>) -> Result<Caller, Problem> {
+        let caller = match proved {
             Err(Refusal::Unauthenticated) => Caller::Anonymous,
             proved => proved?,
         };
@@ -416,27 +431,34 @@ impl Call {
     }
 
     async fn prove(&self, api: &Api, credential: Credential) -> Result<Caller, Problem> {
+        match self.proved(api, credential).await {
+            Err(Refusal::Unauthenticated) => Err(self.refused(api)),
+            proved => Ok(proved?),
+        }
+    }
+
+    async fn proved(&self, api: &Api, credential: Credential) -> Result<Caller, Refusal> {
         let own = self.socket().filter(|socket| match (&credential, &socket.opening.credential) {
             (Credential::AppToken(shown), Credential::AppToken(own)) => shown.expose() == own.expose(),
             _ => false,
         });
         // A session that expired while its socket was allowed to stay open still speaks on it.
-        if let Some(socket) = own.filter(|socket| socket.kept()) {
-            return Ok(socket.opening.caller.clone());
+        let kept = own.and_then(|socket| match &socket.opening.caller {
+            Caller::Endpoint { session, .. } => Some((socket, session)),
+            Caller::Anonymous | Caller::App { .. } | Caller::Admin { .. } => None,
+        });
+        if let Some((_, session)) = kept.filter(|(socket, _)| socket.kept()) {
+            return api.broker.kept_caller(session).await;
         }
-        match api.broker.authenticate(&credential, &self.facts.address.to_string()).await {
-            Err(Refusal::Unauthenticated) => {
-                if let Some(socket) = own {
-                    // It may have expired just now.
-                    api.hub.judge_one(socket).await;
-                    if socket.kept() {
-                        return Ok(socket.opening.caller.clone());
-                    }
-                }
-                Err(self.refused(api))
+        let proved = api.broker.authenticate(&credential, &self.facts.address.to_string()).await;
+        if let (Err(Refusal::Unauthenticated), Some((socket, session))) = (&proved, kept) {
+            // It may have expired just now.
+            api.hub.judge_one(socket).await;
+            if socket.kept() {
+                return api.broker.kept_caller(session).await;
             }
-            proved => Ok(proved?),
         }
+        proved
     }
 
     fn refused(&self, api: &Api) -> Problem {

@@ -120,7 +120,7 @@ impl Default for Config {
             log: "info".to_owned(),
             log_format: LogFormat::Text,
             io_threads: 0,
-            connections_max: 10_000,
+            connections_max: 12_000,
             connections_per_address_max: 2_000,
             sockets_per_address_max: 2_000,
             heartbeat_interval_secs: 25,
@@ -424,6 +424,13 @@ mod tests {
 
     fn toml_text(config: &Config) -> String {
         serde_json::to_string(config).unwrap()
+    }
+
+    #[test]
+    fn ten_thousand_clients_find_room_and_so_do_those_who_look_after_them() {
+        let config = Config::default();
+        let sockets_max = config.hub().sockets_max;
+        assert!(sockets_max >= 10_000 && config.connections_max - sockets_max >= 500);
     }
 
     #[test]

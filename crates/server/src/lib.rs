@@ -7,6 +7,7 @@ pub mod config;
 mod console;
 pub mod door;
 mod enduring;
+mod files;
 pub mod greeting;
 pub mod limits;
 pub mod metrics;

@@ -15,8 +15,9 @@ use respoke_core::app::{self, Rate, Rates};
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::ops::Caller;
 
-/// Buckets remembered of apps, of endpoints and of addresses. A flood of new addresses pushes out the longest unused, which were full anyway.
-const BUCKETS_MAX: usize = 100_000;
+/// Buckets remembered of apps, of endpoints and of addresses: of 100,000 each, a bucket of each kind of [`Demand`]. A
+/// flood of new addresses pushes out the longest unused, which were full anyway.
+const BUCKETS_MAX: usize = 100_000 * Demand::KINDS;
 
 type Bucket = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
 
@@ -61,6 +62,9 @@ pub enum Demand {
 }
 
 impl Demand {
+    /// How many there are; the last one counts them.
+    const KINDS: usize = Self::Message as usize + 1;
+
     /// The kinds of buckets to draw from: connects and messages are requests, too. Their own come first, so that what is
     /// refused by these leaves the requests alone.
     const fn kinds(self) -> &'static [Self] {

@@ -134,6 +134,12 @@ impl Started {
         &self.broker
     }
 
+    /// Its open sockets, likewise.
+    #[must_use]
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.sockets.hub
+    }
+
     /// Serves until `stop`, then drains and closes.
     ///
     /// # Errors

@@ -217,10 +217,12 @@ impl Shares {
 
     /// A place among those of `address`, if one is free.
     pub(crate) fn take(&self, address: IpAddr) -> Option<Share> {
-        let address = network(address);
-        if self.trusted_proxies.iter().any(|proxies| proxies.contains(&address)) {
+        // Of a proxy the whole address counts: those of its network may be anybody's.
+        let exact = address.to_canonical();
+        if self.trusted_proxies.iter().any(|proxies| proxies.contains(&exact)) {
             return Some(Share(None));
         }
+        let address = network(address);
         let mut open = self.open.lock();
         let count = open.entry(address).or_default();
         if *count >= self.each_max {
@@ -366,7 +368,8 @@ mod tests {
 
     #[test]
     fn an_address_has_its_share() {
-        let shares = Shares::new(2, vec!["10.0.0.0/8".parse().unwrap()]);
+        let proxies = ["10.0.0.0/8", "2001:db8:1::5/128"].map(|network| network.parse().unwrap());
+        let shares = Shares::new(2, proxies.to_vec());
         let take = |address: &str| shares.take(address.parse().unwrap());
         let (one, two) = (take("192.0.2.1"), take("192.0.2.1"));
         assert!(one.is_some() && two.is_some());
@@ -375,9 +378,13 @@ mod tests {
         drop(one);
         let again = take("192.0.2.1");
         assert!(again.is_some() && take("192.0.2.1").is_none());
-        let proxied: Vec<_> = (0..9).map(|_| take("10.1.2.3")).collect();
-        assert!(proxied.iter().all(Option::is_some));
-        drop((two, again));
+        for proxy in ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8:1::5"] {
+            let proxied: Vec<_> = (0..9).map(|_| take(proxy)).collect();
+            assert!(proxied.iter().all(Option::is_some), "{proxy}");
+        }
+        let neighbours = [6, 7, 8].map(|last| take(&format!("2001:db8:1::{last}")));
+        assert!(neighbours[2].is_none(), "who shares a proxy's network shares no trust");
+        drop((two, again, neighbours));
         assert!(shares.open.lock().is_empty());
     }
 }

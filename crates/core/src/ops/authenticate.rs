@@ -124,6 +124,16 @@ impl Broker {
         }
     }
 
+    /// Who speaks on a socket that stays open though `session` expired: the app is looked at anew, for its limits count.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Unauthenticated`] when the app is gone.
+    pub async fn kept_caller(&self, session: &Arc<LiveSession>) -> Result<Caller, Refusal> {
+        let app = self.app(session.record.grant.app_id).await?.ok_or(Refusal::Unauthenticated)?;
+        Ok(Caller::Endpoint { session: session.clone(), app })
+    }
+
     /// The live session of an App-Token, if it is one.
     pub(super) async fn check_session(
         &self,

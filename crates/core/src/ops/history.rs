@@ -17,7 +17,7 @@ use crate::refusal::Refusal;
 const HISTORY_LIMIT_DEFAULT: usize = 50;
 /// Messages of each group in a search when no number is asked for.
 const SEARCH_LIMIT_DEFAULT: usize = 1;
-/// Messages of one search together: 20 megabytes if each is as long as it may be. So many groups can be searched, too.
+/// Messages of one search together, as far as they are no more than a megabyte. So many groups can be searched, too.
 const SEARCH_MESSAGES_MAX: usize = 1_000;
 
 impl Broker {
@@ -45,7 +45,8 @@ impl Broker {
 
     /// The newest kept messages of each of many groups, newest first. A group that is named twice is told once.
     ///
-    /// Of many groups each gets fewer than `limit`, so that together they are at most 1,000.
+    /// Of many groups each gets fewer than `limit`, so that together they are at most 1,000. Groups that make it too many
+    /// bytes are left out.
     ///
     /// # Errors
     ///

@@ -24,9 +24,12 @@ pub trait MessageStore: Send + Sync {
     /// Messages of a group, newest first, from before an instant; at most `limit`, and [`HISTORY_BYTES_MAX`] of them.
     ///
     /// Where that would part messages of one millisecond, which `before` cannot tell apart, those are left for the
-    /// next call, unless they alone are more than `limit`. Messages of one millisecond may be more bytes.
+    /// next call. If they alone are more than that they come all, as far as [`INSTANT_MESSAGES_MAX`] and
+    /// [`INSTANT_BYTES_MAX`] let them.
     ///
     /// [`HISTORY_BYTES_MAX`]: crate::message::HISTORY_BYTES_MAX
+    /// [`INSTANT_MESSAGES_MAX`]: crate::message::INSTANT_MESSAGES_MAX
+    /// [`INSTANT_BYTES_MAX`]: crate::message::INSTANT_BYTES_MAX
     async fn history(
         &self,
         app: AppId,
@@ -35,7 +38,9 @@ pub trait MessageStore: Send + Sync {
         limit: usize,
     ) -> Result<Vec<StoredMessage>, StoreError>;
     /// The newest messages of each group, newest first; at most `limit` of each, and as many bytes as is each group's
-    /// share of [`HISTORY_BYTES_MAX`], but the newest in any case. The groups are in the order given.
+    /// share of [`HISTORY_BYTES_MAX`], or the newest alone if that is more. The groups are in the order given, without
+    /// those with which it would be more than [`HISTORY_BYTES_MAX`] together; the first that has messages is there in
+    /// any case.
     ///
     /// [`HISTORY_BYTES_MAX`]: crate::message::HISTORY_BYTES_MAX
     async fn latest(

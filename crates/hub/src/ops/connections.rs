@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use respoke_core::id::{ConnectionId, EndpointId};
 use respoke_core::ops::Caller;
+use respoke_core::page::{Page, PageRequest};
 use respoke_core::refusal::Refusal;
 use respoke_wire::close::Close;
 
@@ -127,6 +128,29 @@ impl Hub {
             Some(endpoint) => self.registry.connections_of(app.id, endpoint),
             None => self.registry.connections(app.id),
         })
+    }
+
+    /// A page of the same, in the order of their ids.
+    ///
+    /// # Errors
+    ///
+    /// As [`Hub::connections`].
+    pub async fn connections_page(
+        &self,
+        asker: &Asker<'_>,
+        page: &PageRequest<ConnectionId>,
+    ) -> Result<Page<Arc<Connection>, ConnectionId>, Refusal> {
+        let app = self.broker.app_of(asker.caller, asker.app_id).await?;
+        let found = match &asker.endpoint_id {
+            Some(endpoint) => {
+                let mut found = self.registry.connections_of(app.id, endpoint);
+                found.retain(|connection| page.after.is_none_or(|after| connection.id > after));
+                found.sort_unstable_by_key(|connection| connection.id);
+                found
+            }
+            None => self.registry.connections_after(app.id, page.after, page.limit.saturating_add(1)),
+        };
+        Ok(Page::cut(found, page.limit, |connection| connection.id))
     }
 
     /// How many connections of an app there are here.

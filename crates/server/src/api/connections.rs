@@ -96,8 +96,11 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
     let part = part(&request)?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), endpoint: request.endpoint_id.as_deref(), connection: None };
-    let found = api.hub.connections(&named.asker(&call, &caller, &context)?).await?;
-    let found = cut(found, part.as_ref());
+    let asker = named.asker(&call, &caller, &context)?;
+    let found = match part {
+        Some(part) => api.hub.connections_page(&asker, &part).await?,
+        None => Page { items: api.hub.connections(&asker).await?, next: None },
+    };
     let mut items = Vec::with_capacity(found.items.len());
     for connection in found.items {
         items.push(show(&api, &connection).await?);
@@ -111,15 +114,15 @@ pub(super) fn part(request: &ListRequest) -> Result<Option<PageRequest<Connectio
     asked.then(|| page(request)).transpose()
 }
 
-/// That part of `connections`, or all of them as they come.
+/// That part of `members`, which are in the order of their ids, or all of them.
 pub(super) fn cut(
-    mut connections: Vec<Arc<Connection>>,
+    members: &[Arc<Connection>],
     part: Option<&PageRequest<ConnectionId>>,
 ) -> Page<Arc<Connection>, ConnectionId> {
-    let Some(page) = part else { return Page { items: connections, next: None } };
-    connections.retain(|connection| page.after.is_none_or(|after| connection.id > after));
-    connections.sort_unstable_by_key(|connection| connection.id);
-    Page::cut(connections, page.limit, |connection| connection.id)
+    let Some(page) = part else { return Page { items: members.to_vec(), next: None } };
+    let from = page.after.map_or(0, |after| members.partition_point(|member| member.id <= after));
+    let rest = members[from..].iter().take(page.limit.saturating_add(1)).cloned().collect();
+    Page::cut(rest, page.limit, |member| member.id)
 }
 
 pub(super) async fn show(api: &Api, connection: &Connection) -> Result<ConnectionView, Problem> {

@@ -146,7 +146,7 @@ pub(super) async fn members(
         endpoint_id: member.endpoint.clone(),
         connection_id: member.id,
     };
-    Ok(ListAnswer::of(connections::cut(members.to_vec(), part.as_ref()), show))
+    Ok(ListAnswer::of(connections::cut(&members, part.as_ref()), show))
 }
 
 /// Publishes to a group; also served as `/v1/channels/{id}/publish`.

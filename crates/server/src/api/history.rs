@@ -15,7 +15,7 @@ use crate::problem::Problem;
 /// Reads what was said in a group, newest first. Only messages that were published with `persist` are kept.
 ///
 /// It needs the right to join the group. For earlier messages give the `timestamp` of the last one as `before`; a page
-/// may be shorter than `limit`, so that messages of one millisecond stay together, and ends after a megabyte.
+/// may be shorter or longer than `limit`, so that messages of one millisecond stay together, and ends after a megabyte.
 #[utoipa::path(
     get, path = "/v1/groups/{id}/history", tag = "Groups", operation_id = "getGroupHistory",
     params(
@@ -40,8 +40,9 @@ pub(super) async fn read(
 
 /// Reads the newest messages of many groups at once: an object of lists, newest first, by group.
 ///
-/// It needs the right to join each of the groups. A megabyte is shared out among them, but the newest message of each
-/// is there in any case.
+/// It needs the right to join each of the groups. A megabyte is shared out among them. Of a group whose newest message
+/// alone is more than its share that one comes, unless the megabyte is full: then the group is not in the answer, and can
+/// be asked for again.
 #[utoipa::path(
     post, path = "/v1/group-history-search", tag = "Groups", operation_id = "postGroupHistorySearch",
     request_body = SearchHistory,

@@ -76,7 +76,7 @@ pub(super) async fn extend(State(api): State<Arc<Api>>, call: Call) -> Result<An
     security(("App-Token" = []), ())
 )]
 pub(super) async fn end(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate_leniently(&api).await?;
+    let caller = call.authenticate_leaving(&api).await?;
     api.broker.close_session(&caller, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))
 }

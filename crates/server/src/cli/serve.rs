@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::failure::Failure;
 use super::output::Output;
 use crate::config::{Config, LogFormat};
-use crate::{greeting, run, telemetry};
+use crate::{files, greeting, run, telemetry};
 
 /// What `serve` and `config check` take.
 #[derive(Debug, Default, Args)]
@@ -198,6 +198,7 @@ impl Serve {
     pub(super) fn run(&self, out: &mut Output<'_>) -> Result<(), Failure> {
         let config = self.settings()?;
         telemetry::start(&config)?;
+        files::take(config.connections_max);
         runtime(config.io_threads)?.block_on(async {
             // Asked for before the server says that it is ready: whoever reads that may stop it at once.
             let stop = stop_signal()?;

@@ -66,6 +66,7 @@ pub(crate) struct Server {
     pub(crate) client: Client,
     pub(crate) clock: ManualClock,
     pub(crate) broker: Arc<Broker>,
+    pub(crate) hub: Arc<respoke_hub::Hub>,
     /// Of the first start's setup link.
     pub(crate) setup_token: String,
     stop: CancellationToken,
@@ -107,16 +108,17 @@ impl Server {
                     let setup_token = first.setup_token.expose().to_owned();
                     (first.app_id.to_string(), secret, first.role_id.to_string(), setup_token)
                 });
-                sender.send((started.url.clone(), started.broker().clone(), first_run)).unwrap();
+                let rooms = (started.broker().clone(), started.hub().clone());
+                sender.send((started.url.clone(), rooms, first_run)).unwrap();
                 started.serve_until(server_stop.cancelled_owned()).await.unwrap();
             });
         });
-        let (url, broker, first_run) = receiver.recv().expect("the server starts");
+        let (url, (broker, hub), first_run) = receiver.recv().expect("the server starts");
         let (app, secret, role, setup_token) = first_run.expect("the database is new");
         note_secret(&secret);
         note_secret(&setup_token);
         let client = Client { agent: agent(), url, app, secret, role };
-        Self { client, clock, broker, setup_token, stop, thread: Some(thread), _folder: folder }
+        Self { client, clock, broker, hub, setup_token, stop, thread: Some(thread), _folder: folder }
     }
 }
 
@@ -147,10 +149,20 @@ pub(crate) struct Process {
 impl Process {
     /// Runs the binary on `data`, which may hold a database already; `flags` come after `serve`.
     pub(crate) fn spawn(data: &Path, flags: &[&str]) -> Self {
+        Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_respoked")), data, flags)
+    }
+
+    /// The same under what `setup` does in a shell.
+    pub(crate) fn spawn_after(setup: &str, data: &Path, flags: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("{setup} && exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_respoked"));
+        Self::spawn_by(shell, data, flags)
+    }
+
+    fn spawn_by(mut command: Command, data: &Path, flags: &[&str]) -> Self {
         let log = data.with_extension("log");
         std::fs::create_dir_all(log.parent().unwrap()).unwrap();
         let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_respoked"));
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).args(flags);
         command.env("RESPOKED_ADMIN_USERNAME", "owner").env("RESPOKED_ADMIN_PASSWORD", PASSWORD);
         command.env("RESPOKED_LOG", "trace").stdout(Stdio::piped()).stderr(log);

@@ -55,6 +55,22 @@ fn a_second_server_on_the_same_data_is_refused() {
 }
 
 #[test]
+fn as_many_files_are_opened_as_may_be_and_too_few_are_warned_of() {
+    let warned = |data: &Path| String::from_utf8_lossy(&contents(&data.with_extension("log"))).contains("open files");
+    let (data, _folder) = data_folder();
+    let process = Process::spawn_after("ulimit -S -n 128", &data, &["--connections-max", "200"]);
+    let host = process.url.strip_prefix("http://").unwrap();
+    let _held: Vec<_> = (0..150).map(|_| std::net::TcpStream::connect(host).unwrap()).collect();
+    process.get("/healthz").call().ok();
+    assert!(!warned(&data));
+
+    let (data, _folder) = data_folder();
+    let process = Process::spawn_after("ulimit -n 128", &data, &["--connections-max", "200"]);
+    process.get("/healthz").call().ok();
+    assert!(warned(&data));
+}
+
+#[test]
 fn health_and_figures_are_served() {
     let server = Server::start();
     server.get("/healthz").call().ok();

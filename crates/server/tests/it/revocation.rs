@@ -402,26 +402,36 @@ fn a_socket_registers_by_what_it_was_opened_with_alone() {
     assert_eq!(server.connected(), ["alice", "pbx"]);
 }
 
+/// Lets the app keep sockets, and the time of alice's session pass.
+fn kept_scene() -> Scene {
+    let scene = Scene::set();
+    let path = format!("/v1/apps/{}", scene.server.app);
+    scene.server.put(&path).admin(&scene.admin).send(json!({"sessionExpiry": "keep"})).ok();
+    scene.server.clock.advance_secs(86_400);
+    eventually(|| scene.server.hub.sockets().iter().any(|socket| socket.kept()).then_some(()));
+    scene
+}
+
+impl Scene {
+    /// Changes what alice stands on, and waits until she was looked at for it.
+    fn look_at_alice(&self) {
+        // The scene's own sign-in is over.
+        let admin = self.server.admin_token("admin");
+        let app = format!("/v1/apps/{}", self.server.app);
+        let secrets = format!("{app}/secrets");
+        self.server.put(&app).admin(&admin).send(json!({"description": "changed"})).ok();
+        // What changes is looked at in its order, so that she was before this one.
+        let extra = self.server.post(&secrets).admin(&admin).send(json!({"name": "extra"})).ok();
+        note_secret(extra["secret"].as_str().unwrap());
+        let mut backend = self.server.open(&format!("app-secret={}", text(&extra["secret"])));
+        self.server.delete(&format!("{secrets}/{}", text(&extra["id"]))).admin(&admin).call().ok();
+        assert_eq!(backend.end(), End::REVOKED);
+    }
+}
+
 #[test]
 fn an_app_may_keep_the_sockets_of_expired_sessions_but_not_of_revoked_ones() {
-    let keep = |scene: &Scene| {
-        // The scene's own sign-in is over the second time.
-        let admin = scene.server.admin_token("admin");
-        let body = json!({"sessionExpiry": "keep"});
-        scene.server.put(&format!("/v1/apps/{}", scene.server.app)).admin(&admin).send(body).ok();
-        // A backend's socket expires with its secret, whatever the app keeps: when this one is gone, alice was looked at.
-        let path = format!("/v1/apps/{}/secrets", scene.server.app);
-        let extra = scene.server.post(&path).admin(&admin).send(json!({"name": "extra"})).ok();
-        note_secret(extra["secret"].as_str().unwrap());
-        let roll = format!("{path}/{}/roll", text(&extra["id"]));
-        let rolled = scene.server.post(&roll).admin(&admin).send(json!({"overlap": "24h"})).ok();
-        note_secret(rolled["secret"].as_str().unwrap());
-        let mut backend = scene.server.open(&format!("app-secret={}", text(&extra["secret"])));
-        scene.server.clock.advance_secs(86_400);
-        assert_eq!(backend.end(), End::REVOKED);
-    };
-    let mut scene = Scene::set();
-    keep(&scene);
+    let mut scene = kept_scene();
     scene.alice.publish("room", "still here");
     scene.carol.push("pubsub room alice still here");
     assert!(!scene.server.alive(&scene.alice.app_token), "over HTTP it is over");
@@ -430,26 +440,65 @@ fn an_app_may_keep_the_sockets_of_expired_sessions_but_not_of_revoked_ones() {
     assert_eq!(scene.server.connected(), ["alice", "carol"]);
     // Nor is it closed when its session is stored no more and something it stands on changes.
     scene.remove_what_is_dead();
-    keep(&scene);
+    scene.look_at_alice();
     assert_eq!(scene.server.connected(), ["alice", "carol"]);
+    // It cannot be extended, and is not ended by trying to.
+    scene.alice.ask("put", "/v1/session-tokens", json!({})).refused(401, "unauthenticated");
+    scene.look_at_alice();
     scene.alice.publish("room", "and now");
     scene.carol.push("pubsub room alice and now");
     scene.server.delete(&format!("/v1/connections/{}", scene.alice.connection)).secret().call().ok();
     assert_eq!(scene.alice.end(), End::REVOKED);
 
-    let scene = Scene::set();
-    keep(&scene);
+    let scene = kept_scene();
     scene.server.put("/v1/endpoints/alice/ban").secret().send(json!({})).ok();
     scene.assert_alice_gone();
 
-    let scene = Scene::set();
-    keep(&scene);
+    let scene = kept_scene();
     scene.server.delete("/v1/sessions?endpointId=alice").secret().call().ok();
     scene.assert_alice_gone();
 
-    let scene = Scene::set();
-    keep(&scene);
+    let scene = kept_scene();
     scene.remove_what_is_dead();
     scene.server.delete(&format!("/v1/roles/{}", scene.server.role)).secret().call().ok();
     scene.assert_alice_gone();
+}
+
+#[test]
+fn a_kept_socket_is_closed_when_its_session_is_ended_by_name_stored_or_not() {
+    for stored in [true, false] {
+        let scene = || {
+            let scene = kept_scene();
+            if !stored {
+                scene.remove_what_is_dead();
+            }
+            scene
+        };
+        let mut leaving = scene();
+        let id = leaving.alice.request("delete", "/v1/session-tokens", json!({}));
+        if let Ok(ack) = leaving.alice.ack_or_end(id) {
+            ack.ok();
+        }
+        leaving.assert_alice_gone();
+
+        let revoked = scene();
+        let body = json!({"token": revoked.alice.app_token});
+        revoked.server.post("/oauth/revoke").secret().send(body).ok();
+        revoked.assert_alice_gone();
+
+        let named = scene();
+        let id = named.server.broker.session_id(1);
+        named.server.delete(&format!("/v1/sessions/{id}")).secret().call().ok();
+        named.assert_alice_gone();
+    }
+}
+
+#[test]
+fn a_kept_socket_is_limited_by_its_app_as_it_is() {
+    let mut scene = kept_scene();
+    let admin = scene.server.admin_token("admin");
+    let limits = json!({"limits": {"endpoint": {"perSecond": 1, "burst": 1}}});
+    scene.server.put(&format!("/v1/apps/{}", scene.server.app)).admin(&admin).send(limits).ok();
+    let answers = [(); 3].map(|()| scene.alice.ask("get", "/v1/groups", Value::Null).status);
+    assert!(answers.contains(&429), "{answers:?}");
 }

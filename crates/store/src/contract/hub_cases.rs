@@ -116,9 +116,31 @@ pub(super) async fn an_answer_holds_only_so_many_bytes(fixture: impl Fixture) {
     let groups = ["room", "vast", "nowhere"].map(group).to_vec();
     let found = world.store.latest(world.app, groups, 50).await.unwrap();
     let found: Vec<_> = found.iter().map(|(_, messages)| said(messages)).collect();
-    assert_eq!(found, [vec![7], vec![2], vec![]]);
+    assert_eq!(found, [vec![7], vec![]], "what no longer fits is left out");
+    let found = world.store.latest(world.app, ["vast", "nowhere", "room"].map(group).to_vec(), 50).await.unwrap();
+    let found: Vec<_> = found.iter().map(|(group, messages)| (group.as_str(), said(messages))).collect();
+    assert_eq!(found, [("vast", vec![2]), ("nowhere", vec![])], "what comes first comes in any case");
     let found = world.store.latest(world.app, vec![group("room")], 50).await.unwrap();
     assert_eq!(said(&found[0].1), [7, 6, 5, 4, 3]);
+}
+
+pub(super) async fn so_many_groups_are_told_as_are_one_answer(fixture: impl Fixture) {
+    const LONGEST: usize = 20_000;
+    let world = fixture.opened().await;
+    let mut groups: Vec<_> = (0..60).map(|number| group(&format!("room {number}"))).collect();
+    for group in &groups {
+        say_much(&world, group.as_str(), LONGEST, &[1]).await;
+    }
+    let mut rounds = 0;
+    while !groups.is_empty() {
+        let found = world.store.latest(world.app, groups.clone(), 1).await.unwrap();
+        let bytes = found.iter().flat_map(|(_, messages)| messages).map(|message| message.event.get().len());
+        assert!(bytes.sum::<usize>() <= HISTORY_BYTES_MAX);
+        assert_eq!(found.len(), groups.len().min(HISTORY_BYTES_MAX / LONGEST));
+        groups.retain(|group| !found.iter().any(|(told, _)| told == group));
+        rounds += 1;
+    }
+    assert_eq!(rounds, 2, "those left out are told when asked for again");
 }
 
 pub(super) async fn messages_of_one_millisecond_stay_together(fixture: impl Fixture) {
@@ -136,7 +158,8 @@ pub(super) async fn messages_of_one_millisecond_stay_together(fixture: impl Fixt
     }
     assert_eq!(seen, [9, 5, 5, 5, 1]);
     assert_eq!(history(&world, "room", None, 3).await, [9], "the three are left for the next page");
-    assert_eq!(history(&world, "room", Some(9), 2).await, [5, 5], "alone they are too many, and cut");
+    assert_eq!(history(&world, "room", Some(9), 2).await, [5, 5, 5], "alone they are too many, and come all");
+    assert_eq!(history(&world, "room", Some(9), 1).await, [5, 5, 5]);
     assert_eq!(history(&world, "room", None, 4).await, [9, 5, 5, 5]);
 }
 

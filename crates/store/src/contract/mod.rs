@@ -106,6 +106,7 @@ mod sqlite {
         hub_cases {
             history_is_told_newest_first_and_in_pages
             messages_of_one_millisecond_stay_together
+            so_many_groups_are_told_as_are_one_answer
             an_answer_holds_only_so_many_bytes
             the_newest_of_many_groups_are_found
             a_message_survives_a_reopening_once_it_was_taken

@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, EndpointId, GroupName};
-use respoke_core::message::{Conversation, HISTORY_BYTES_MAX, NewMessage, ReadMark, StoredMessage};
+use respoke_core::message::{
+    Conversation, HISTORY_BYTES_MAX, INSTANT_BYTES_MAX, INSTANT_MESSAGES_MAX, NewMessage, ReadMark, StoredMessage,
+};
 use respoke_core::ports::{MessageStore, StoreError};
 use rusqlite::{Connection, Row, params};
 
@@ -84,7 +86,7 @@ fn mark(
     forget_untouched(write.connection, app, endpoint)
 }
 
-/// Reads a history, of which one row more comes than is wanted, as far as it is one page.
+/// Reads a history as far as it is one page.
 fn history(
     rows: impl Iterator<Item = rusqlite::Result<StoredMessage>>,
     limit: usize,
@@ -94,14 +96,13 @@ fn history(
         let message = row?;
         bytes += message.event.get().len();
         if page.len() >= limit || bytes > HISTORY_BYTES_MAX {
-            match page.iter().rposition(|earlier| earlier.at != message.at) {
-                Some(last) => {
-                    page.truncate(last + 1);
-                    break;
-                }
-                None if page.len() >= limit => break,
-                // Nothing that `before` could go on with, and so no page yet.
-                None => {}
+            if let Some(last) = page.iter().rposition(|earlier| earlier.at != message.at) {
+                page.truncate(last + 1);
+                break;
+            }
+            // Nothing that `before` could go on with, and so no page yet, as long as it can be borne.
+            if page.len() >= INSTANT_MESSAGES_MAX || bytes > INSTANT_BYTES_MAX {
+                break;
             }
         }
         page.push(message);
@@ -109,21 +110,48 @@ fn history(
     Ok(page)
 }
 
-/// Reads messages as long as they stay within `bytes_max`, the first one in any case.
+/// Reads messages as long as they stay within `bytes_max`, the first one in any case. Returns also how many bytes it is.
 fn within(
     rows: impl Iterator<Item = rusqlite::Result<StoredMessage>>,
     bytes_max: usize,
-) -> rusqlite::Result<Vec<StoredMessage>> {
+) -> rusqlite::Result<(Vec<StoredMessage>, usize)> {
     let (mut messages, mut bytes) = (Vec::new(), 0);
     for row in rows {
         let message = row?;
-        bytes += message.event.get().len();
-        if bytes > bytes_max && !messages.is_empty() {
+        let len = message.event.get().len();
+        if bytes + len > bytes_max && !messages.is_empty() {
             break;
         }
+        bytes += len;
         messages.push(message);
     }
-    Ok(messages)
+    Ok((messages, bytes))
+}
+
+fn latest(
+    connection: &Connection,
+    app: AppId,
+    groups: Vec<GroupName>,
+    limit: usize,
+) -> rusqlite::Result<Vec<(GroupName, Vec<StoredMessage>)>> {
+    let sql = "SELECT at, event FROM messages WHERE group_number = ?1 ORDER BY at DESC, number DESC LIMIT ?2";
+    let share = HISTORY_BYTES_MAX / groups.len().max(1);
+    let (mut found, mut all_bytes) = (Vec::with_capacity(groups.len()), 0);
+    for group in groups {
+        let Some(number) = group_of(connection, app, &group)? else {
+            found.push((group, Vec::new()));
+            continue;
+        };
+        let (messages, bytes) =
+            within(connection.prepare_cached(sql)?.query_map(params![number, limit], read)?, share)?;
+        // Whatever is longest comes alone, so that asking again for those left out always gets on.
+        if all_bytes > 0 && all_bytes + bytes > HISTORY_BYTES_MAX {
+            continue;
+        }
+        all_bytes += bytes;
+        found.push((group, messages));
+    }
+    Ok(found)
 }
 
 /// A group that may be a conversation.
@@ -210,9 +238,9 @@ impl MessageStore for SqliteStore {
             .scan(move |connection| {
                 let Some(group) = group_of(connection, app, &group)? else { return Ok(Vec::new()) };
                 let sql = "SELECT at, event FROM messages WHERE group_number = ?1 AND at < ?2
-                           ORDER BY at DESC, number DESC LIMIT ?3";
+                           ORDER BY at DESC, number DESC";
                 let before = before.map_or(i64::MAX, Timestamp::millis);
-                history(connection.prepare_cached(sql)?.query_map(params![group, before, limit + 1], read)?, limit)
+                history(connection.prepare_cached(sql)?.query_map(params![group, before], read)?, limit)
             })
             .await
     }
@@ -223,23 +251,7 @@ impl MessageStore for SqliteStore {
         groups: Vec<GroupName>,
         limit: usize,
     ) -> Result<Vec<(GroupName, Vec<StoredMessage>)>, StoreError> {
-        self.readers
-            .search(move |connection| {
-                let sql = "SELECT at, event FROM messages WHERE group_number = ?1
-                           ORDER BY at DESC, number DESC LIMIT ?2";
-                let bytes_max = HISTORY_BYTES_MAX / groups.len().max(1);
-                let newest = |group: GroupName| {
-                    let messages = match group_of(connection, app, &group)? {
-                        Some(number) => {
-                            within(connection.prepare_cached(sql)?.query_map(params![number, limit], read)?, bytes_max)?
-                        }
-                        None => Vec::new(),
-                    };
-                    Ok((group, messages))
-                };
-                groups.into_iter().map(newest).collect()
-            })
-            .await
+        self.readers.gather(move |connection| latest(connection, app, groups, limit)).await
     }
 
     async fn conversations(
@@ -261,5 +273,24 @@ impl MessageStore for SqliteStore {
     ) -> Result<(), StoreError> {
         let endpoint = endpoint.clone();
         self.writer.write(move |write| mark(write, app, &endpoint, &marks, now)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(at: i64, bytes: usize) -> StoredMessage {
+        let event = serde_json::value::RawValue::from_string(format!("\"{}\"", "x".repeat(bytes - 2))).unwrap();
+        StoredMessage { at: Timestamp::from_millis(at), event }
+    }
+
+    #[test]
+    fn what_one_millisecond_holds_has_a_bound_too() {
+        let page = |bytes: usize| history((0..).map(|_| Ok(said(7, bytes))), 200).unwrap().len();
+        assert_eq!(page(100), INSTANT_MESSAGES_MAX);
+        assert_eq!(page(20_000), INSTANT_BYTES_MAX / 20_000);
+        let page = history((0..).map(|number| Ok(said(-number / 300, 100))), 200).unwrap();
+        assert_eq!(page.len(), 300, "the next millisecond is for the next page");
     }
 }

@@ -18,7 +18,9 @@ const KEPT: usize = 8;
 
 /// Searches at once. On two cores more would only take the time of each other, and of everything else.
 const SEARCHES: usize = 2;
-/// How long a search waits for its turn.
+/// Gatherings at once: each is bounded by the keys that are asked for.
+const GATHERINGS: usize = 2;
+/// How long one waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
@@ -26,6 +28,8 @@ pub(super) struct Readers {
     path: PathBuf,
     idle: Arc<ArrayQueue<Connection>>,
     searches: Arc<Semaphore>,
+    /// Not the same: one who lists tokens all day must not keep others from what keys find.
+    gatherings: Arc<Semaphore>,
     patience: Duration,
 }
 
@@ -35,6 +39,7 @@ impl Readers {
             path: path.to_owned(),
             idle: Arc::new(ArrayQueue::new(KEPT)),
             searches: Arc::new(Semaphore::new(SEARCHES)),
+            gatherings: Arc::new(Semaphore::new(GATHERINGS)),
             patience: PATIENCE,
         }
     }
@@ -62,12 +67,28 @@ impl Readers {
         }
     }
 
-    /// Reads what may be anywhere in a big table, or is big itself, as soon as few others do.
+    /// Reads what may be anywhere in a big table, as soon as few others do.
     pub(super) async fn search<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let Ok(Ok(turn)) = timeout(self.patience, self.searches.clone().acquire_owned()).await else {
+        self.in_turn(&self.searches, query).await
+    }
+
+    /// Reads what many keys find and may be big itself, as soon as few others do.
+    pub(super) async fn gather<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.in_turn(&self.gatherings, query).await
+    }
+
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        turns: &Arc<Semaphore>,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let Ok(Ok(turn)) = timeout(self.patience, turns.clone().acquire_owned()).await else {
             return Err(StoreError::Overloaded);
         };
         // The turn goes along: a client that gives up does not end the query.
@@ -119,6 +140,7 @@ mod tests {
         let one = |connection: &Connection| connection.query_row("SELECT 1", [], |row| row.get::<_, i64>(0));
         assert!(matches!(readers.search(one).await, Err(StoreError::Overloaded)));
         assert_eq!(readers.scan(one).await.unwrap(), 1, "quick ones are not held up");
+        assert_eq!(readers.gather(one).await.unwrap(), 1, "nor is what is found by keys");
         assert_eq!(readers.read(one).unwrap(), 1);
 
         let patient = Readers { patience: PATIENCE, ..readers };

@@ -41,20 +41,33 @@ impl HubWalk {
     }
 }
 
+/// What came of some rounds.
+struct Rounds {
+    removed: u64,
+    /// Nothing is left to remove.
+    complete: bool,
+}
+
 impl SqliteStore {
     /// One step; says how many rows it removed and how far it came.
     pub(super) async fn remove_from_hub(&self, upkeep: Upkeep, walk: HubWalk) -> Result<(u64, HubWalk), StoreError> {
-        let mut removed = self.in_rounds(remove_of_deleted_app).await?;
-        removed += self.in_rounds(move |connection| remove_old_messages(connection, &upkeep)).await?;
-        removed += self.in_rounds(move |connection| remove_old_records(connection, &upkeep)).await?;
+        let mut removed = self.in_rounds(remove_of_deleted_app).await?.removed;
+        removed += self.in_rounds(move |connection| remove_old_messages(connection, &upkeep)).await?.removed;
+        removed += self.in_rounds(move |connection| remove_old_records(connection, &upkeep)).await?.removed;
         let mut reached = HubWalk { group: None, conversation: None, reports: None };
         if let Some(after) = walk.group {
             let max = upkeep.messages_per_group_max;
             let (long, end) = self.long_groups(after, max).await?;
-            for group in long {
-                removed += self.in_rounds(move |connection| shorten(connection, group, max)).await?;
-            }
             reached.group = end;
+            for group in long {
+                let rounds = self.in_rounds(move |connection| shorten(connection, group, max)).await?;
+                removed += rounds.removed;
+                if !rounds.complete {
+                    // A walk through a big database takes long: what grows faster than once around would have no bound.
+                    reached.group = Some(group - 1);
+                    break;
+                }
+            }
         }
         if let Some(after) = walk.conversation {
             let (lost, end) = self.conversations_of_no_group(after).await?;
@@ -63,10 +76,16 @@ impl SqliteStore {
         }
         if let Some(after) = walk.reports {
             let (surplus, end) = self.surplus_reports(after, upkeep.call_reports_per_app_max).await?;
-            for (app, last) in surplus {
-                removed += self.in_rounds(move |connection| remove_reports(connection, app, last)).await?;
-            }
             reached.reports = end;
+            for (app, last) in surplus {
+                let rounds = self.in_rounds(move |connection| remove_reports(connection, app, last)).await?;
+                removed += rounds.removed;
+                if !rounds.complete {
+                    // As above. The id before this one is where the next step finds it again.
+                    reached.reports = Some(Uuid::from_u128(app.as_u128().saturating_sub(1)));
+                    break;
+                }
+            }
         }
         Ok((removed, reached))
     }
@@ -75,16 +94,16 @@ impl SqliteStore {
     async fn in_rounds(
         &self,
         remove: impl Fn(&Connection) -> rusqlite::Result<u64> + Copy + Send + 'static,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Rounds, StoreError> {
         let mut removed = 0;
         for _ in 0..ROUNDS {
             let gone = self.writer.write(move |write| remove(write.connection)).await?;
             removed += gone;
             if gone == 0 {
-                break;
+                return Ok(Rounds { removed, complete: true });
             }
         }
-        Ok(removed)
+        Ok(Rounds { removed, complete: false })
     }
 
     async fn long_groups(&self, after: i64, max: u64) -> Result<(Vec<i64>, Option<i64>), StoreError> {
@@ -253,4 +272,70 @@ fn remove_of_deleted_app(connection: &Connection) -> rusqlite::Result<u64> {
     }
     // Its conversations are found to be of no group, like those of groups that ran empty.
     Ok(execute(connection, "DELETE FROM deleted_apps WHERE app_id = ?1", [app])? as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use respoke_core::clock::Timestamp;
+    use respoke_core::ports::MaintenanceStore;
+
+    use super::*;
+    use crate::sqlite::Options;
+
+    /// More than one step removes, and of two apps and groups, so that the one is not passed over for the other.
+    const ROWS: u64 = (ROUNDS * REMOVE_ROWS) as u64 + 100;
+
+    fn fill(connection: &Connection) -> rusqlite::Result<()> {
+        for of in 1..=2_i64 {
+            let app = Uuid::from_u128(1 << of);
+            execute(
+                connection,
+                "INSERT INTO apps (id, account_id, name, description, development_mode, ttl_secs_max,
+                activation_secs, limits, created_at, updated_at) VALUES (?1, ?1, '', '', 0, 0, 0, '{}', 0, 0)",
+                [app],
+            )?;
+            let sql = "INSERT INTO message_groups (number, app_id, name, messages) VALUES (?1, ?2, 'room', ?3)";
+            execute(connection, sql, params![of, app, ROWS])?;
+            for at in 0..ROWS {
+                let sql = "INSERT INTO messages (group_number, at, sender, event) VALUES (?1, ?2, 'jo', '{}')";
+                execute(connection, sql, params![of, at])?;
+                execute(
+                    connection,
+                    "INSERT INTO call_reports (app_id, at, report) VALUES (?1, ?2, '')",
+                    params![app, at],
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_pass_ends_only_when_nothing_is_too_much() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("some.db"), Options::default()).unwrap();
+        store.writer.write(|write| fill(write.connection)).await.unwrap();
+        let never = Timestamp::from_millis(0);
+        let upkeep = Upkeep {
+            dead_before: never,
+            audit_before: never,
+            audit_rows_max: 1_000,
+            keys_before: never,
+            messages_before: never,
+            messages_per_group_max: 7,
+            call_reports_before: never,
+            call_reports_per_app_max: 9,
+            push_tokens_before: never,
+            now: Timestamp::from_secs(1),
+        };
+        let mut steps = 1;
+        while !store.upkeep(upkeep).await.unwrap().pass_complete {
+            steps += 1;
+        }
+        let count = |connection: &Connection| {
+            let sql = "SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM call_reports)";
+            connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        };
+        assert_eq!(store.readers.read(count).unwrap(), (2 * 7, 2 * 9));
+        assert_eq!(steps, 3, "and does not do everything at once");
+    }
 }

@@ -11,6 +11,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0002_issued_before.sql"),
     include_str!("schema/0003_hub.sql"),
     include_str!("schema/0004_console.sql"),
+    include_str!("schema/0005_bans.sql"),
 ];
 
 /// Brings the database to the present schema.

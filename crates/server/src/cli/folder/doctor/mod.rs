@@ -20,6 +20,7 @@ use super::super::output::{Output, plain};
 use super::super::remote::Client;
 use super::Folder;
 use crate::config::Config;
+use crate::files;
 use crate::run::DATABASE;
 use crate::tls::Certificate;
 
@@ -29,8 +30,6 @@ const FREE_BYTES_MIN: u64 = 200 * 1024 * 1024;
 const FREE_BYTES_GOOD: u64 = 2 * 1024 * 1024 * 1024;
 /// Flushes timed.
 const FLUSHES: usize = 15;
-/// Files that the server has open besides its connections.
-const FILES_OWN: u64 = 100;
 /// Days before its end at which a certificate is worth a word.
 const CERTIFICATE_DAYS: i64 = 14;
 
@@ -293,12 +292,13 @@ fn clock(newest: Option<Timestamp>, now: Timestamp) -> Finding {
 
 fn files(connections_max: usize) -> Finding {
     const WHAT: &str = "open files";
-    let needed = connections_max as u64 + FILES_OWN;
-    match getrlimit(Resource::Nofile).current {
+    let needed = files::needed(connections_max);
+    // The server takes as many as it can get.
+    match getrlimit(Resource::Nofile).maximum {
         Some(limit) if limit < needed => Finding::warn(
             WHAT,
             format!("at most {limit}, and {connections_max} connections need {needed}"),
-            format!("raise it (`ulimit -n {needed}`, or LimitNOFILE= in the service), or lower connections_max"),
+            format!("raise it (`ulimit -Hn {needed}`, or LimitNOFILE= in the service), or lower connections_max"),
         ),
         Some(limit) => Finding::ok(WHAT, format!("at most {limit}; this shell's, a service may have another")),
         None => Finding::ok(WHAT, "without limit"),
