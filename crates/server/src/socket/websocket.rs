@@ -39,7 +39,7 @@ use crate::run::Place;
 use crate::transport::{Encrypted, Impatient, Plain};
 
 /// What a socket reads at once. Most packets are shorter, and an idle socket keeps it.
-const READ_BUFFER_LEN: usize = 1_024;
+const READ_BUFFER_LEN: usize = 512;
 /// What is gathered before it is written, about; more saves few calls.
 const PORTION_LEN: usize = 32_768;
 /// The longest header of a frame that is not masked.
@@ -189,7 +189,11 @@ impl Sockets {
         let reading = self.read(door, client, stream, &ping, &over);
         let writing = async {
             // A write is broken off anywhere; a request that is under way is not.
-            transport.replaced.run_until_cancelled(self.write(client, io, &ping)).await;
+            tokio::select! {
+                biased;
+                () = transport.replaced.cancelled() => {}
+                () = self.write(client, io, &ping) => {}
+            }
             over.cancel();
         };
         tokio::join!(reading, writing);
