@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::{Argon2, PasswordHasher, PasswordVerifier};
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use tokio::sync::Semaphore;
 
 use crate::refusal::Refusal;
@@ -23,14 +23,48 @@ pub const PASSWORD_LEN_MIN: usize = 8;
 pub fn hash(password: &Secret) -> Result<String, argon2::password_hash::Error> {
     let mut salt = [0; 16];
     crate::secret::fill_random(&mut salt);
-    Ok(Argon2::default().hash_password_with_salt(password.expose().as_bytes(), &salt)?.to_string())
+    let (algorithm, version, params) = (Algorithm::default(), Version::default(), Params::default());
+    let hash = PasswordHash {
+        algorithm: algorithm.ident(),
+        version: Some(version.into()),
+        params: ParamsString::try_from(&params)?,
+        salt: Some(Salt::new(&salt)?),
+        hash: Some(derive(password, &salt, &Argon2::new(algorithm, version, params))?),
+    };
+    Ok(hash.to_string())
 }
 
 /// Whether `password` is the one behind `hash`. As slow as [`hash`].
 #[must_use]
 pub fn verify(password: &Secret, hash: &str) -> bool {
-    PasswordHash::new(hash)
-        .is_ok_and(|hash| Argon2::default().verify_password(password.expose().as_bytes(), &hash).is_ok())
+    derive_again(password, hash).unwrap_or(false)
+}
+
+fn derive_again(password: &Secret, hash: &str) -> Result<bool, argon2::password_hash::Error> {
+    let hash = PasswordHash::new(hash)?;
+    let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else { return Ok(false) };
+    let version = hash.version.map(Version::try_from).transpose()?.unwrap_or_default();
+    let argon2 = Argon2::new(Algorithm::try_from(hash.algorithm.as_str())?, version, Params::try_from(&hash)?);
+    // Compared in constant time.
+    Ok(derive(password, salt, &argon2)? == *expected)
+}
+
+/// Memory in blocks so large that the system's allocator takes it from the kernel, and gives it back, each time.
+///
+/// # Source
+///
+/// `DEFAULT_MMAP_THRESHOLD_MAX` of glibc: 32 MiB. What is shorter stays with the process once it was used twice. What is
+/// not used of it is never touched, and costs nothing.
+const BLOCKS_LEN_MIN: usize = (40 << 20) / Block::SIZE;
+
+fn derive(password: &Secret, salt: &[u8], argon2: &Argon2<'_>) -> Result<Output, argon2::password_hash::Error> {
+    let params = argon2.params();
+    let mut blocks = Vec::with_capacity(params.block_count().max(BLOCKS_LEN_MIN));
+    blocks.resize(params.block_count(), Block::default());
+    let mut derived = [0; Output::MAX_LENGTH];
+    let derived = &mut derived[..params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN)];
+    argon2.hash_password_into_with_memory(password.expose().as_bytes(), salt, derived, &mut blocks)?;
+    Ok(Output::new(derived)?)
 }
 
 /// Passwords worked on at once. Each takes a core and 19 MiB, and who signs in must not slow down who redeems.
@@ -83,6 +117,8 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
+    use argon2::{PasswordHasher as _, PasswordVerifier as _};
+
     use super::*;
 
     #[tokio::test]
@@ -119,5 +155,15 @@ mod tests {
         assert!(verify(&Secret::new("correct horse".into()), &hashed));
         assert!(!verify(&Secret::new("battery staple".into()), &hashed));
         assert!(!verify(&Secret::new("x".into()), "not a hash"));
+        let parsed = PasswordHash::new(&hashed).unwrap();
+        assert!(Argon2::default().verify_password(b"correct horse", &parsed).is_ok(), "others read ours");
+    }
+
+    #[test]
+    fn a_hash_that_others_made_is_read_by_its_own_parameters() {
+        let other = Argon2::new(Algorithm::Argon2i, Version::V0x10, Params::new(64, 2, 2, Some(24)).unwrap());
+        let hash = other.hash_password_with_salt(b"password", &[7; 16]).unwrap().to_string();
+        assert!(verify(&Secret::new("password".into()), &hash));
+        assert!(!verify(&Secret::new("passwort".into()), &hash));
     }
 }
