@@ -49,7 +49,7 @@ pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
     let request: ListRequest = call.read()?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), endpoint: Some(&id), connection: None };
-    Ok(Answer(find(&api, &named.asker(&call, &caller, &context)?).await?))
+    Ok(Answer(find(&api, &named.asker(&api, &call, &caller, &context).await?).await?))
 }
 
 /// The endpoint that `asker` names, for the API and for the console alike.
@@ -128,7 +128,7 @@ pub(super) async fn tail(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
     let context = call.context();
     let payloads = if request.payloads == Some(true) { Payloads::Shown } else { Payloads::Redacted };
     let named = Named { app: request.app_id.as_deref(), endpoint: Some(&id), connection: None };
-    look_on(&api, &named.asker(&call, &caller, &context)?, call.shown_credential(), payloads).await
+    look_on(&api, &named.asker(&api, &call, &caller, &context).await?, call.shown_credential(), payloads).await
 }
 
 /// The frames of the endpoint that `asker` names, for as long as `credential` permits it.

@@ -395,15 +395,41 @@ struct Named<'a> {
 }
 
 impl Named<'_> {
-    fn asker<'a>(self, call: &'a Call, caller: &'a Caller, context: &'a Context) -> Result<Asker<'a>, Refusal> {
-        Ok(Asker {
-            caller,
-            socket: call.socket(),
-            context,
-            app_id: app_id(self.app)?,
-            endpoint_id: given(self.endpoint).map(endpoint_id).transpose()?,
-            connection_id: given(self.connection).map(connection_id).transpose()?,
-        })
+    async fn asker<'a>(
+        self,
+        api: &Api,
+        call: &'a Call,
+        caller: &'a Caller,
+        context: &'a Context,
+    ) -> Result<Asker<'a>, Refusal> {
+        let app_id = app_id(self.app)?;
+        let endpoint_id = given(self.endpoint).map(endpoint_id).transpose()?;
+        let connection_id = given(self.connection).map(connection_id).transpose()?;
+        note_app(api, call, caller, app_id, endpoint_id.as_ref()).await;
+        Ok(Asker { caller, socket: call.socket(), context, app_id, endpoint_id, connection_id })
+    }
+}
+
+/// Reads the `appId` of a request, and notes that the request is about that app.
+async fn named_app(api: &Api, call: &Call, caller: &Caller, text: Option<&str>) -> Result<Option<AppId>, Refusal> {
+    let app = app_id(text)?;
+    note_app(api, call, caller, app, None).await;
+    Ok(app)
+}
+
+/// Notes that an admin's request is about `app`, if that is one of the admin's; of other callers the credential says it.
+async fn note_app(
+    api: &Api,
+    call: &Call,
+    caller: &Caller,
+    app: Option<AppId>,
+    endpoint: Option<&respoke_core::id::EndpointId>,
+) {
+    // A failure is no news here: the operation meets it as well.
+    if let (Caller::Admin { .. }, Some(app)) = (caller, app)
+        && api.broker.get_app(caller, app).await.is_ok()
+    {
+        call.concerns(app, endpoint);
     }
 }
 

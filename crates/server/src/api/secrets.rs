@@ -35,7 +35,7 @@ pub(super) async fn list(
 ) -> Result<ListAnswer<SecretView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
-    let secrets = api.broker.list_secrets(&caller, app_of_path(&id)?).await?;
+    let secrets = api.broker.list_secrets(&caller, app_of_path(&api, &call, &caller, &id).await?).await?;
     Ok(ListAnswer::of(cut(secrets, &page(&request)?), SecretView::from))
 }
 
@@ -64,7 +64,15 @@ pub(super) async fn create(State(api): State<Arc<Api>>, Id(id): Id, call: Call) 
     let import = body.secret.as_ref().map(Secret::expose);
     let created = api
         .broker
-        .create_secret(&caller, app_of_path(&id)?, body.name, body.expires_at, import, once, &call.context())
+        .create_secret(
+            &caller,
+            app_of_path(&api, &call, &caller, &id).await?,
+            body.name,
+            body.expires_at,
+            import,
+            once,
+            &call.context(),
+        )
         .await?;
     Ok(Answer(SecretView::from(created)))
 }
@@ -88,7 +96,7 @@ pub(super) async fn revoke(
     let caller = call.authenticate(&api).await?;
     let body: RevokeSecret = call.read()?;
     let keep_sessions = body.keep_sessions.unwrap_or(false);
-    let (app, secret) = (app_of_path(&id)?, secret_of_path(&secret)?);
+    let (app, secret) = (app_of_path(&api, &call, &caller, &id).await?, secret_of_path(&secret)?);
     api.broker.revoke_secret(&caller, app, secret, keep_sessions, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))
 }
@@ -117,7 +125,7 @@ pub(super) async fn roll(
         Some(text) => Overlap::parse(text).ok_or_else(|| Refusal::field("overlap", "must be now, 1h, 24h or 7d"))?,
     };
     let once = call.once(&api, KeyOwner::Caller)?;
-    let (app, secret) = (app_of_path(&id)?, secret_of_path(&secret)?);
+    let (app, secret) = (app_of_path(&api, &call, &caller, &id).await?, secret_of_path(&secret)?);
     let rolled = api.broker.roll_secret(&caller, app, secret, overlap, once, &call.context()).await?;
     Ok(Answer(SecretView::from(rolled)))
 }

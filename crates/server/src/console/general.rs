@@ -43,7 +43,9 @@ const COUNTS: [(&str, &str); 4] = [
 /// 404 also for an app that is not the admin's.
 pub(super) async fn app_of_path(visit: &Visit, id: &str) -> Result<Arc<App>, Failure> {
     let id = AppId::parse(id).ok_or(Refusal::NotFound("Apps"))?;
-    Ok(visit.api.broker.get_app(&visit.caller, id).await?)
+    let app = visit.api.broker.get_app(&visit.caller, id).await?;
+    visit.call.concerns(app.id, None);
+    Ok(app)
 }
 
 /// `GET`.

@@ -62,6 +62,7 @@ use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use http::{HeaderMap, HeaderValue};
 
 use crate::api::Api;
+use crate::call::Call;
 use crate::problem::Problem;
 
 pub(crate) use layout::refusal_page;
@@ -103,7 +104,7 @@ pub(crate) fn router() -> Router<Arc<Api>> {
         .route("/calls", get(calls::page))
         .route("/bans", get(bans::page));
     Router::new()
-        .route("/console", get(async || Redirect::to("/console/apps")))
+        .route("/console", get(async |_: Call| Redirect::to("/console/apps")))
         .route("/console/sign-in", get(sign_in::page).post(sign_in::sign_in))
         .route("/console/sign-out", post(sign_in::sign_out))
         .route("/console/setup", get(setup::page).post(setup::begin))
@@ -125,7 +126,7 @@ pub(crate) fn router() -> Router<Arc<Api>> {
         .route("/console/requests", get(requests::page))
         .route("/console/requests.jsonl", get(requests::export))
         .route("/console/assets/{name}", get(assets::read))
-        .route("/console/{*rest}", get(async || Problem::no_such_route()))
+        .route("/console/{*rest}", get(async |_: Call| Problem::no_such_route()))
 }
 
 /// The headers of every page.

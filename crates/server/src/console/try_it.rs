@@ -34,7 +34,10 @@ pub(super) async fn mint(State(api): State<Arc<Api>>, Id(id): Id, posted: Posted
     let Posted { visit, form } = posted;
     let app = app_of_path(&visit, &id).await?;
     match api.broker.issue_token(&visit.caller, request(&app, &form, None), None, &visit.context()).await {
-        Ok(issued) => render(&visit, &app, &form, Some(&issued), &Errors::default()).await,
+        Ok(issued) => {
+            api.watch.tally.minted(app.id);
+            render(&visit, &app, &form, Some(&issued), &Errors::default()).await
+        }
         Err(refusal) => render(&visit, &app, &form, None, &Errors::of(refusal)?).await,
     }
 }
@@ -49,6 +52,7 @@ pub(super) async fn mint_for_client(
     let app = app_of_path(&visit, &id).await?;
     let request = request(&app, &form, Some(CLIENT_TTL_SECS));
     let issued = api.broker.issue_token(&visit.caller, request, None, &visit.context()).await?;
+    api.watch.tally.minted(app.id);
     let body = serde_json::json!({ "tokenId": issued.text.expose() });
     Ok(([(CONTENT_TYPE, "application/json")], body.to_string()).into_response())
 }

@@ -203,3 +203,19 @@ fn a_cursor_that_no_list_gave_is_a_refusal_too() {
         assert!(refused.status == 400 && refused.text.contains("<h1>That did not work</h1>"), "{path}");
     }
 }
+
+#[test]
+fn what_the_console_mints_is_counted() {
+    let server = Server::start();
+    let cookie = cookie(&sign_in(&server, PASSWORD));
+    let path = format!("/console/apps/{}/try", server.app);
+    let form = format!(
+        "csrf={}&endpoint=alice&role={}",
+        hidden(&server.get(&path).header("Cookie", &cookie).call(), "csrf"),
+        server.role
+    );
+    assert_eq!(submit(&server, &cookie, &path, &form).status, 200);
+    assert_eq!(submit(&server, &cookie, &format!("{path}/token"), &form).status, 200);
+    let stats = server.get("/v1/stats").secret().call().ok();
+    assert_eq!(stats["points"][59]["minted"], 2);
+}
