@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use axum::extract::{FromRequestParts, MatchedPath, Path};
+use axum::extract::{FromRequestParts, MatchedPath, OriginalUri, Path};
 use bytes::Bytes;
 use data_encoding::BASE64;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
@@ -170,11 +170,13 @@ impl<S: Sync> FromRequestParts<S> for Call {
         if let Some(route) = parts.extensions.remove::<MatchedPath>() {
             let _ = facts.route.set(route);
         }
+        // A router within another sees the rest of the path alone.
+        let uri = parts.extensions.remove::<OriginalUri>().map(|OriginalUri(uri)| uri);
         Ok(Self {
             facts,
             method: parts.method.clone(),
             headers: std::mem::take(&mut parts.headers),
-            uri: std::mem::take(&mut parts.uri),
+            uri: uri.unwrap_or_else(|| std::mem::take(&mut parts.uri)),
         })
     }
 }
@@ -555,7 +557,8 @@ pub(crate) fn handshake_credential(headers: &HeaderMap, query: Option<&str>) -> 
 
 /// The host that a request names. HTTP/2 has it in the URI.
 pub(crate) fn host_of<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
-    headers.get(HOST).and_then(|value| value.to_str().ok()).or_else(|| uri.host())
+    // HTTP/2 has it in the URI. With its port, as the header has it.
+    headers.get(HOST).and_then(|value| value.to_str().ok()).or_else(|| Some(uri.authority()?.as_str()))
 }
 
 fn credential_text(credential: &Credential) -> &str {

@@ -33,9 +33,12 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     call.admit_anonymous(&api)?;
     let body: CreateAdminSession = call.read()?;
     if let Some(token) = &body.setup_token {
-        // It cannot be guessed; what the address may ask without a credential is limit enough.
-        let signed_in = api.broker.sign_in_with_setup_token(token, &call.context()).await?;
-        return Ok(Answer(Authorized::with(signed_in)));
+        return match api.broker.sign_in_with_setup_token(token, &call.context()).await {
+            Ok(signed_in) => Ok(Answer(Authorized::with(signed_in))),
+            // It cannot be guessed: this is about noise.
+            Err(Refusal::BadLogin) => Err(call.counted(&api, Refusal::BadLogin)),
+            Err(refusal) => Err(refusal.into()),
+        };
     }
     let username = body.username.as_deref().unwrap_or_default();
     let password = body.password.as_ref().map_or("", |password| password.expose());

@@ -124,7 +124,8 @@ pub(crate) fn refusal_page(status: StatusCode, error: &str, request_id: &str) ->
         body.outside {
             main id="main" {
                 (brand())
-                section.card {
+                // By this id forms that show an outcome in place find it.
+                section.card id="outcome" {
                     h1 { (title) }
                     p { (sentence(error)) " " (advice) }
                     p.quiet { "Request id " code { (request_id) } }
@@ -447,7 +448,7 @@ mod tests {
         for forbidden in ["<style", " style=", " onclick=", "javascript:", "http://", "https://"] {
             assert!(!shown.contains(forbidden), "{forbidden}");
         }
-        assert!(shown.contains("There is nothing at this path."), "{shown}");
+        assert!(shown.contains("There is nothing at this path.") && shown.contains("id=\"outcome\""), "{shown}");
     }
 
     #[test]

@@ -274,3 +274,16 @@ fn the_setup_link_waits_a_day() {
     server.clock.advance_secs(24 * 3_600);
     sign_in(&server, json!({"setupToken": token})).refused(401, "bad_login");
 }
+
+#[test]
+fn wrong_setup_tokens_are_slowed_down_and_fill_no_log() {
+    let server = Server::start_with(|config| config.failed_credentials_free = 3);
+    let wrong = || sign_in(&server, json!({"setupToken": "00000000-0000-4000-8000-000000000000"}));
+    for _ in 0..3 {
+        wrong().refused(401, "bad_login");
+    }
+    wrong().refused(429, "throttled");
+    let admin = sign_in(&server, json!({"setupToken": server.setup_token})).ok();
+    let rows = server.get("/v1/audit?action=admin.sign_in_failed").admin(&text(&admin["token"])).call().ok();
+    assert_eq!(rows, json!([]));
+}

@@ -1,6 +1,6 @@
 //! `/console`, without a browser: the cookie, and the pages that are refused.
 
-use crate::harness::{Answer, Client, PASSWORD, Process, Server, data_folder, note_secret};
+use crate::harness::{Answer, Client, PASSWORD, Process, Server, data_folder, eventually, note_secret};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -218,4 +218,36 @@ fn what_the_console_mints_is_counted() {
     assert_eq!(submit(&server, &cookie, &format!("{path}/token"), &form).status, 200);
     let stats = server.get("/v1/stats").secret().call().ok();
     assert_eq!(stats["points"][59]["minted"], 2);
+}
+
+#[test]
+fn a_sign_in_leads_on_to_a_page_of_an_app_too() {
+    let server = Server::start();
+    let asked = server.get(&format!("/console/apps/{}/sessions?address=::1", server.app)).call();
+    let next = format!("/console/sign-in?next=%2Fconsole%2Fapps%2F{}%2Fsessions%3Faddress%3D%3A%3A1", server.app);
+    assert_eq!((asked.status, asked.header("location")), (303, Some(next.as_str())));
+}
+
+#[test]
+fn trying_out_cookies_is_slowed_down() {
+    let server = Server::start_with(|config| config.failed_credentials_free = 3);
+    let token = server.admin_token("admin");
+    let with = |token: &str| server.get("/console/apps").header("Cookie", &format!("respoked_console={token}")).call();
+    for _ in 0..3 {
+        assert_eq!(with("7C5F10A4-3F1E-4B6E-9A30-5D3F6CF0A001").status, 303);
+    }
+    let refused = with("7C5F10A4-3F1E-4B6E-9A30-5D3F6CF0A001");
+    assert!(refused.status == 429 && refused.text.contains("id=\"outcome\""), "{}", refused.text);
+    assert_eq!(with(&token).status, 200, "who is signed in is not touched");
+}
+
+#[test]
+fn the_form_says_that_an_address_asks_too_often() {
+    let server = Server::start_with(|config| {
+        (config.address_requests_per_second, config.address_requests_burst) = (1, 1);
+    });
+    let limited = eventually(|| Some(sign_in(&server, PASSWORD)).filter(|answer| answer.status == 429));
+    assert!(limited.text.contains("Too many attempts") && limited.text.contains("name=\"password\""));
+    // Nor may it ask for pages without end.
+    eventually(|| (server.get("/console/apps").call().status == 429).then_some(()));
 }
