@@ -17,6 +17,7 @@ use super::answer::Answer;
 use crate::call::{Call, KeyOwner, throttled};
 use crate::openapi::{Conflicts, Refused};
 use crate::problem::Problem;
+use crate::throttle::Shown;
 
 /// Signs an admin in.
 ///
@@ -55,11 +56,13 @@ pub(crate) async fn sign_in(
     once: Option<IdempotencyKey>,
 ) -> Result<Secret, Problem> {
     let username = request.username.clone().unwrap_or_default();
-    let attempt = api.throttle.try_password(call.address(), &username, Instant::now()).map_err(throttled)?;
+    let shown = if request.code.is_some() { Shown::PasswordAndCode } else { Shown::Password };
+    let attempt = api.throttle.try_password(call.address(), &username, shown, Instant::now()).map_err(throttled)?;
     let signed_in = api.broker.sign_in(request, once, &call.context()).await;
     match &signed_in {
         Ok(_) => attempt.succeeded(Instant::now()),
-        Err(Refusal::BadLogin) => drop(attempt),
+        Err(Refusal::BadLogin) => attempt.password_was_wrong(),
+        Err(Refusal::WrongCode) => drop(attempt),
         Err(_) => attempt.not_decided(),
     }
     Ok(signed_in?)

@@ -162,7 +162,7 @@ fn frames_are_looked_on_at_as_they_go() {
 fn an_admin_who_may_only_read_looks_on_without_payloads_and_loses_connections() {
     let server = Server::start();
     let owner = server.admin_token("admin");
-    let body = json!({"username": "dev", "password": PASSWORD, "role": "developer"});
+    let body = json!({"username": "dev", "password": PASSWORD, "role": "developer", "currentPassword": PASSWORD});
     let id = text(&server.post("/v1/admins").admin(&owner).send(body).ok()["id"]);
     let developer = server.admin_token("dev");
     note_secret(&developer);
@@ -173,7 +173,11 @@ fn an_admin_who_may_only_read_looks_on_without_payloads_and_loses_connections() 
     let mut shown = Events::open(&server, "/v1/endpoints/alice/tail?payloads=true", "Admin-Token", &developer);
     let mut redacted = Events::open(&server, "/v1/endpoints/alice/tail", "Admin-Token", &developer);
 
-    server.put(&format!("/v1/admins/{id}")).admin(&owner).send(json!({"role": "read-only"})).ok();
+    server
+        .put(&format!("/v1/admins/{id}"))
+        .admin(&owner)
+        .send(json!({"role": "read-only", "currentPassword": PASSWORD}))
+        .ok();
     eventually(|| (connected() == 0).then_some(()));
     assert!(shown.ends());
     let tail = "/v1/endpoints/alice/tail?payloads=true";
