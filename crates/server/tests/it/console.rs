@@ -1,5 +1,7 @@
 //! `/console`, without a browser: the cookie, and the pages that are refused.
 
+use serde_json::json;
+
 use crate::harness::{Answer, Client, PASSWORD, Process, Server, data_folder, eventually, note_secret};
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -250,4 +252,33 @@ fn the_form_says_that_an_address_asks_too_often() {
     assert!(limited.text.contains("Too many attempts") && limited.text.contains("name=\"password\""));
     // Nor may it ask for pages without end.
     eventually(|| (server.get("/console/apps").call().status == 429).then_some(()));
+}
+
+#[test]
+fn saving_settings_changes_back_nothing_that_somebody_else_changed() {
+    let server = Server::start();
+    let owner = server.admin_token("admin");
+    let (app, page) = (format!("/v1/apps/{}", server.app), format!("/console/apps/{}", server.app));
+    let new = json!({"username": "dev", "password": PASSWORD, "role": "developer", "currentPassword": PASSWORD});
+    server.post("/v1/admins").admin(&owner).send(new).ok();
+    for (token, name) in [(owner.clone(), "by the owner"), (server.admin_token("dev"), "by a developer")] {
+        let cookie = format!("respoked_console={token}");
+        let seen = server.get(&page).header("Cookie", &cookie).call();
+        assert_eq!(seen.text.contains("<fieldset disabled>"), name == "by a developer");
+        let shown = hidden(&seen, "shown").replace("&amp;", "&");
+        let pairs = form_urlencoded::parse(shown.as_bytes()).filter(|(field, _)| field != "name");
+        let form = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(pairs)
+            .append_pair("csrf", &hidden(&seen, "csrf"))
+            .append_pair("shown", &shown)
+            .append_pair("name", name)
+            .finish();
+        let connections = name.len();
+        let meanwhile = json!({"description": name, "limits": {"connections": connections}});
+        server.put(&app).admin(&owner).send(meanwhile).ok();
+        assert_eq!(submit(&server, &cookie, &page, &form).status, 303);
+        let after = server.get(&app).admin(&owner).call().ok();
+        assert_eq!((&after["name"], &after["description"]), (&json!(name), &json!(name)));
+        assert_eq!(after["limits"]["connections"], connections);
+    }
 }
