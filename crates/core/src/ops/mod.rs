@@ -41,6 +41,7 @@ pub use issue_token::{IssueToken, IssuedToken};
 pub use open_session::OpenedSession;
 pub use push_tokens::RegisterPushToken;
 pub use rights::Rights;
+pub use roles::RULES_MAX;
 pub use second_factor::TotpEnrolment;
 pub use secrets::{CreatedSecret, Overlap};
 pub use sessions::EndSessions;
