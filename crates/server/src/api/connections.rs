@@ -112,7 +112,7 @@ pub(super) fn part(request: &ListRequest) -> Result<Option<PageRequest<Connectio
 }
 
 /// That part of `connections`, or all of them as they come.
-pub(super) fn cut(
+pub(crate) fn cut(
     mut connections: Vec<Arc<Connection>>,
     part: Option<&PageRequest<ConnectionId>>,
 ) -> Page<Arc<Connection>, ConnectionId> {

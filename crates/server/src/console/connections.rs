@@ -8,20 +8,18 @@ use http::StatusCode;
 use maud::{Markup, html};
 use respoke_core::app::App;
 use respoke_core::id::{ConnectionId, EndpointId};
+use respoke_core::page::PageRequest;
 use respoke_hub::Connection;
 
 use super::general::app_of_path;
 use super::layout::{
-    Tab, answer, app_page, app_path, csrf, empty, follow, guarded, input, link, live, table as list_table,
+    Tab, answer, app_page, app_path, csrf, empty, follow, guarded, input, link, live, more, table as list_table,
 };
 use super::sessions::endpoint_link;
 use super::visit::{Failure, Posted, Visit, see};
 use super::words::{count, number};
-use crate::api::Api;
+use crate::api::{Api, cursor as read_cursor, cut_connections as cut};
 use crate::call::{Id, Ids};
-
-/// Connections shown at most; an endpoint's are found by its name.
-const SHOWN_MAX: usize = 200;
 
 /// `GET`: the connections that the address asks for; for htmx the list alone.
 pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> {
@@ -35,19 +33,26 @@ pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> 
         Some(Ok(endpoint)) => visit.api.hub.connections(&visit.asker(&context, app.id, Some(endpoint))).await?,
         None => visit.api.hub.connections(&visit.asker(&context, app.id, None)).await?,
     };
-    let asked = [("endpoint", query.text("endpoint"))];
+    let (total, asked) = (found.len(), [("endpoint", query.text("endpoint"))]);
+    let cursor = query.given("cursor");
+    let part = PageRequest { after: read_cursor(cursor)?, ..PageRequest::first() };
+    let found = cut(found, Some(&part));
     let list = html! {
-        @if found.is_empty() {
+        @if total == 0 {
             (empty("No connection.", &html! {
                 "A connection is a socket that a client opened with its App-Token. "
                 a href={ (app_path(&app)) "/try" } { "Try it" } " with two of them."
             }))
         } @else {
-            p { (count(found.len() as u64, "connection")) @if found.len() > SHOWN_MAX { ", " (number(SHOWN_MAX as u64)) " of them shown" } "." }
-            (table(&visit, &app, &found[..found.len().min(SHOWN_MAX)]))
+            p {
+                (count(total as u64, "connection"))
+                @if found.items.len() < total { ", by their ids; " (number(found.items.len() as u64)) " of them shown" } "."
+            }
+            (table(&visit, &app, &found.items))
+            (more(&path, &asked, found.cursor().as_deref()))
         }
     };
-    let list = live(&link(&path, &asked, None), &list);
+    let list = live(&link(&path, &asked, cursor), &list);
     if visit.is_partial() {
         return Ok(answer(StatusCode::OK, list));
     }

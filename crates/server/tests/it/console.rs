@@ -197,7 +197,7 @@ fn a_cursor_that_no_list_gave_is_a_refusal_too() {
     let server = Server::start();
     let cookie = cookie(&sign_in(&server, PASSWORD));
     let app = format!("/console/apps/{}", server.app);
-    let of_app = ["roles", "sessions", "calls", "bans"].map(|list| format!("{app}/{list}"));
+    let of_app = ["roles", "sessions", "connections", "calls", "bans"].map(|list| format!("{app}/{list}"));
     for path in ["/console/apps", "/console/requests", "/console/audit"].map(str::to_owned).iter().chain(&of_app) {
         let page = |query: &str| server.get(&format!("{path}{query}")).header("Cookie", &cookie).call();
         assert_eq!(page("").status, 200, "{path}");
@@ -281,4 +281,32 @@ fn saving_settings_changes_back_nothing_that_somebody_else_changed() {
         assert_eq!((&after["name"], &after["description"]), (&json!(name), &json!(name)));
         assert_eq!(after["limits"]["connections"], connections);
     }
+}
+
+#[test]
+fn a_refused_form_says_so_by_its_status_and_keeps_what_was_typed() {
+    let server = Server::start();
+    let cookie = cookie(&sign_in(&server, PASSWORD));
+    let csrf = hidden(&server.get("/console/apps/new").header("Cookie", &cookie).call(), "csrf");
+    let refused = submit(&server, &cookie, "/console/apps", &format!("csrf={csrf}&name=&description=kept+text"));
+    assert!(refused.status == 400 && refused.text.contains("kept text"), "{}", refused.text);
+
+    let role = format!("/console/apps/{}/roles", server.app);
+    let form = format!("csrf={csrf}&name=typed&save=switches&rule.0.pattern=&rule.0.publish=on");
+    let refused = submit(&server, &cookie, &role, &form);
+    assert!(refused.status == 400 && refused.text.contains("has no name or pattern"), "{}", refused.text);
+    assert!(refused.text.contains("name=\"rule.0.publish\" checked") && refused.text.contains("value=\"typed\""));
+}
+
+#[test]
+fn samples_name_the_role_that_the_form_names() {
+    let server = Server::start();
+    let admin = server.admin_token("admin");
+    let page = || {
+        let cookie = format!("respoked_console={admin}");
+        server.get(&format!("/console/apps/{}/try", server.app)).header("Cookie", &cookie).call().text
+    };
+    assert!(page().contains("roleId"));
+    server.put(&format!("/v1/apps/{}", server.app)).admin(&admin).send(json!({"developmentMode": true})).ok();
+    assert!(!page().contains("roleId"), "no role is chosen");
 }

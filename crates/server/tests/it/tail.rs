@@ -87,7 +87,7 @@ impl Events {
 fn an_endpoint_is_told_of_as_a_whole() {
     let server = Server::start();
     let admin = server.admin_token("admin");
-    let nobody = server.get("/v1/endpoints/nobody").secret().call().ok();
+    let nobody = server.get("/v1/endpoints/nobody?include=tokens").secret().call().ok();
     assert_eq!(
         (&nobody["connections"], &nobody["ban"], &nobody["outstandingTokens"]),
         (&json!([]), &Value::Null, &json!(0))
@@ -97,7 +97,7 @@ fn an_endpoint_is_told_of_as_a_whole() {
     alice.ask("post", "/v1/groups", &json!({"groups": ["chat"]}));
     alice.ask("post", "/v1/presence", &json!({"presence": {"type": "away"}}));
     server.mint("alice");
-    let seen = server.get("/v1/endpoints/alice").admin(&admin).call().ok();
+    let seen = server.get("/v1/endpoints/alice?include=tokens,audit").admin(&admin).call().ok();
     let connection = &seen["connections"][0];
     assert_eq!((&connection["endpointId"], &connection["groups"]), (&json!("alice"), &json!(["chat"])));
     assert_eq!(connection["presence"]["type"], "away");
@@ -106,6 +106,9 @@ fn an_endpoint_is_told_of_as_a_whole() {
     server.put("/v1/endpoints/alice/ban").secret().send(json!({"reason": "spam"})).ok();
     let seen = server.get("/v1/endpoints/alice").secret().call().ok();
     assert_eq!((&seen["ban"]["reason"], &seen["sessions"]), (&json!("spam"), &json!([])));
+    let searched = ["outstandingTokens", "moreTokens", "audit"].iter().any(|field| seen.get(field).is_some());
+    assert!(!searched, "what has to be searched for is told when asked for");
+    server.get("/v1/endpoints/alice?include=history").secret().call().refused(400, "invalid");
     let session = server.session("bob");
     server.get("/v1/endpoints/alice").token(&session).call().refused(403, "forbidden");
     server.get("/v1/endpoints/alice").call().refused(401, "unauthenticated");
