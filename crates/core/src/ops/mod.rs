@@ -43,7 +43,7 @@ pub use push_tokens::RegisterPushToken;
 pub use rights::Rights;
 pub use roles::RULES_MAX;
 pub use second_factor::TotpEnrolment;
-pub use secrets::{CreatedSecret, Overlap};
+pub use secrets::{Counted, CreatedSecret, Overlap, REACH_MAX, SecretReach};
 pub use sessions::EndSessions;
 pub use standing::Standing;
 pub use tokens::InspectedToken;

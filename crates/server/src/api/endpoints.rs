@@ -95,7 +95,7 @@ pub(crate) async fn find(api: &Api, asker: &Asker<'_>, include: Include) -> Resu
             presence: state.presence.into(),
         });
     }
-    let filter = ListFilter { endpoint_id: Some(endpoint.clone()), role_id: None };
+    let filter = ListFilter { endpoint_id: Some(endpoint.clone()), ..ListFilter::default() };
     let of = SessionFilter { of: filter.clone(), ..SessionFilter::default() };
     let found = broker.list_sessions(caller, Some(app.id), of, PageRequest::first()).await?;
     let sessions = found.items.into_iter().map(|record| sessions::show(broker, record)).collect();

@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{delete, get, post, put};
-use respoke_core::id::{AppId, ConnectionId, RequestId, RoleId};
+use respoke_core::id::{AppId, ConnectionId, RequestId, RoleId, SecretId};
 use respoke_core::ops::{Broker, Caller, Context, Relays};
 use respoke_core::page::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PageKey, PageRequest, parse_cursor};
 use respoke_core::ports::ListFilter;
@@ -144,7 +144,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/apps", get(apps::list).post(apps::create))
         .route("/v1/apps/{id}", get(apps::read).put(apps::update).patch(apps::update).delete(apps::remove))
         .route("/v1/apps/{id}/secrets", get(secrets::list).post(secrets::create))
-        .route("/v1/apps/{id}/secrets/{sid}", delete(secrets::revoke))
+        .route("/v1/apps/{id}/secrets/{sid}", get(secrets::read).delete(secrets::revoke))
         .route("/v1/apps/{id}/secrets/{sid}/roll", post(secrets::roll))
         .route("/v1/roles", get(roles::list).post(roles::create))
         .route("/v1/roles/{id}", get(roles::read).put(roles::update).delete(roles::remove))
@@ -246,6 +246,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         apps::remove,
         secrets::list,
         secrets::create,
+        secrets::read,
         secrets::revoke,
         secrets::roll,
         roles::list,
@@ -346,13 +347,17 @@ pub(crate) fn cursor<K: PageKey>(text: Option<&str>) -> Result<Option<K>, Refusa
     }
 }
 
-/// The endpoint and role that are asked for.
+/// The endpoint, role and App-Secret that are asked for.
 fn filter(request: &ListRequest) -> Result<ListFilter, Refusal> {
     let endpoint_id = match given(request.endpoint_id.as_deref()) {
         None => None,
         Some(text) => Some(endpoint_id(text)?),
     };
-    Ok(ListFilter { endpoint_id, role_id: role_id(request.role_id.as_deref())? })
+    let secret_id = match given(request.secret_id.as_deref()) {
+        None => None,
+        Some(text) => Some(SecretId::parse(text).ok_or_else(|| Refusal::field("secretId", "must be a UUID"))?),
+    };
+    Ok(ListFilter { endpoint_id, role_id: role_id(request.role_id.as_deref())?, secret_id })
 }
 
 fn endpoint_id(text: &str) -> Result<respoke_core::id::EndpointId, Refusal> {

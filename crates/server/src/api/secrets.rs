@@ -11,7 +11,7 @@ use respoke_core::refusal::Refusal;
 use respoke_core::secret::Secret;
 use respoke_wire::body::Done;
 use respoke_wire::body::lists::{ListRequest, PageParams};
-use respoke_wire::body::secrets::{CreateSecret, RevokeSecret, RollSecret, SecretView};
+use respoke_wire::body::secrets::{CreateSecret, RevokeSecret, RollSecret, SecretReachView, SecretView};
 
 use super::answer::{Answer, ListAnswer};
 use super::apps::app_of_path;
@@ -75,6 +75,23 @@ pub(super) async fn create(State(api): State<Arc<Api>>, Id(id): Id, call: Call) 
         )
         .await?;
     Ok(Answer(SecretView::from(created)))
+}
+
+/// Reads a secret, without its text, and how much would be over if it were revoked.
+#[utoipa::path(
+    get, path = "/v1/apps/{id}/secrets/{sid}", tag = "Secrets", operation_id = "getSecret",
+    params(("id" = String, Path, description = "The app's id"), ("sid" = String, Path, description = "The secret's id")),
+    responses((status = 200, description = "The secret", body = SecretReachView), Refused, Missing),
+    security(("Admin-Token" = []), ("App-Secret" = []))
+)]
+pub(super) async fn read(
+    State(api): State<Arc<Api>>,
+    Ids(id, secret): Ids,
+    call: Call,
+) -> Result<Answer<SecretReachView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let (app, secret) = (app_of_path(&api, &call, &caller, &id).await?, secret_of_path(&secret)?);
+    Ok(Answer(api.broker.secret_reach(&caller, app, secret).await?.into()))
 }
 
 /// Revokes a secret, and with it the tokens and sessions it minted.

@@ -84,6 +84,7 @@ pub(crate) fn router() -> Router<Arc<Api>> {
         .route("/delete", post(general::delete))
         .route("/secrets", get(secrets::page).post(secrets::create))
         .route("/secrets/{sid}/roll", post(secrets::roll))
+        .route("/secrets/{sid}/reach", get(secrets::reach))
         .route("/secrets/{sid}/revoke", post(secrets::revoke))
         .route("/roles", get(roles::list).post(roles::create))
         .route("/roles/new", get(roles::new))
