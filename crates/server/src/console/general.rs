@@ -80,31 +80,31 @@ pub(super) async fn save(State(api): State<Arc<Api>>, Id(id): Id, posted: Posted
 /// Takes what is as it was shown out of a change. What somebody else has changed meanwhile is not changed back, and who
 /// may set no limits saves the form as well.
 fn leave_alone_what_stays(change: &mut AppPatch, shown: &AppPatch) {
-    fn drop_same<T: PartialEq>(change: &mut Option<T>, shown: &Option<T>) {
-        if change == shown {
+    fn drop_same<T: PartialEq>(change: &mut Option<T>, shown: Option<&T>) {
+        if change.as_ref() == shown {
             *change = None;
         }
     }
-    drop_same(&mut change.name, &shown.name);
-    drop_same(&mut change.description, &shown.description);
-    drop_same(&mut change.permitted_domains, &shown.permitted_domains);
-    drop_same(&mut change.ttl_secs_max, &shown.ttl_secs_max);
-    drop_same(&mut change.activation_secs, &shown.activation_secs);
-    drop_same(&mut change.session_expiry, &shown.session_expiry);
+    drop_same(&mut change.name, shown.name.as_ref());
+    drop_same(&mut change.description, shown.description.as_ref());
+    drop_same(&mut change.permitted_domains, shown.permitted_domains.as_ref());
+    drop_same(&mut change.ttl_secs_max, shown.ttl_secs_max.as_ref());
+    drop_same(&mut change.activation_secs, shown.activation_secs.as_ref());
+    drop_same(&mut change.session_expiry, shown.session_expiry.as_ref());
     let (change, limits) = (&mut change.limits, &shown.limits);
-    drop_same(&mut change.app, &limits.app);
-    drop_same(&mut change.endpoint, &limits.endpoint);
-    drop_same(&mut change.address, &limits.address);
-    drop_same(&mut change.connects, &limits.connects);
-    drop_same(&mut change.endpoint_connects, &limits.endpoint_connects);
-    drop_same(&mut change.address_connects, &limits.address_connects);
-    drop_same(&mut change.messages, &limits.messages);
-    drop_same(&mut change.endpoint_messages, &limits.endpoint_messages);
-    drop_same(&mut change.address_messages, &limits.address_messages);
-    drop_same(&mut change.connections, &limits.connections);
-    drop_same(&mut change.endpoint_connections, &limits.endpoint_connections);
-    drop_same(&mut change.groups_per_connection, &limits.groups_per_connection);
-    drop_same(&mut change.members_per_group, &limits.members_per_group);
+    drop_same(&mut change.app, limits.app.as_ref());
+    drop_same(&mut change.endpoint, limits.endpoint.as_ref());
+    drop_same(&mut change.address, limits.address.as_ref());
+    drop_same(&mut change.connects, limits.connects.as_ref());
+    drop_same(&mut change.endpoint_connects, limits.endpoint_connects.as_ref());
+    drop_same(&mut change.address_connects, limits.address_connects.as_ref());
+    drop_same(&mut change.messages, limits.messages.as_ref());
+    drop_same(&mut change.endpoint_messages, limits.endpoint_messages.as_ref());
+    drop_same(&mut change.address_messages, limits.address_messages.as_ref());
+    drop_same(&mut change.connections, limits.connections.as_ref());
+    drop_same(&mut change.endpoint_connections, limits.endpoint_connections.as_ref());
+    drop_same(&mut change.groups_per_connection, limits.groups_per_connection.as_ref());
+    drop_same(&mut change.members_per_group, limits.members_per_group.as_ref());
 }
 
 /// `POST …/development`: switches development mode.

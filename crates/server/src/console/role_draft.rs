@@ -359,13 +359,9 @@ mod tests {
 
     #[test]
     fn no_more_rules_are_read_than_a_role_may_have() {
-        let mut text = String::new();
-        let mut json = String::from("{\"groups\":{");
-        for row in 0..=RULES_MAX {
-            text.push_str(&format!("rule.{row}.pattern=p{row}&"));
-            json.push_str(&format!("\"p{row}\":{{}},"));
-        }
-        json.push_str("\"list\":true}}");
+        let text: Vec<_> = (0..=RULES_MAX).map(|row| format!("rule.{row}.pattern=p{row}")).collect();
+        let json: Vec<_> = (0..=RULES_MAX).map(|row| format!("\"p{row}\":{{}}")).collect();
+        let (text, json) = (text.join("&"), format!("{{\"groups\":{{{}}}}}", json.join(",")));
         let draft = Draft::of_switches(&Form::parse(text.as_bytes()));
         assert_eq!((draft.rules.len(), draft.errors.is_empty()), (RULES_MAX, false));
         let form = form_urlencoded::Serializer::new(String::new()).append_pair("json", &json).finish();
