@@ -103,19 +103,6 @@ it('pages cannot be framed, and run nothing inline', async () => {
   assert.equal(headers['cache-control'], 'no-store');
 });
 
-it('guessing a password has to wait, in the console as in the API', async () => {
-  const tab = await openConsole(bench, server);
-  const wrong = { username: server.admin.username, password: 'CANARY-wrong' };
-  for (let attempt = 0; attempt < 5; attempt += 1) {
-    await signIn(tab, wrong);
-    await tab.page.getByText('The user name or the password is wrong.').waitFor();
-  }
-  await signIn(tab, wrong);
-  await tab.page.getByText('Too many attempts.').or(tab.page.getByText('The user name or the password is wrong.')).waitFor();
-  await signIn(tab, server.admin);
-  await tab.page.getByText(/Too many attempts\. Try again in \d+ second/).waitFor();
-});
-
 /** Answers what htmx asks at `path` with a refusal, as the console's pages of them are. */
 async function refuse(page, path) {
   const body = '<!DOCTYPE html><body><main id="main"><section id="outcome"><h1>Something failed</h1></section></main>';
@@ -147,7 +134,20 @@ it('a part of the role editor that is refused is told above it', async () => {
   const { page } = await signedIn();
   await page.goto(`${server.origin}/console/apps/${mine.id}/roles/new`);
   await refuse(page, '**/roles/draft?part=*');
-  await page.getByLabel('Publish').uncheck();
+  await page.getByRole('checkbox', { name: 'Publish' }).uncheck();
   await page.locator('#problems').getByText('Something failed').waitFor();
   assert.equal(await page.locator('#json-area').count(), 1);
+});
+
+it('guessing a password has to wait, in the console as in the API', async () => {
+  const tab = await openConsole(bench, server);
+  const wrong = { username: server.admin.username, password: 'CANARY-wrong' };
+  for (let attempt = 0; attempt < 5; attempt += 1) {
+    await signIn(tab, wrong);
+    await tab.page.getByText('The user name or the password is wrong.').waitFor();
+  }
+  await signIn(tab, wrong);
+  await tab.page.getByText('Too many attempts.').or(tab.page.getByText('The user name or the password is wrong.')).waitFor();
+  await signIn(tab, server.admin);
+  await tab.page.getByText(/Too many attempts\. Try again in \d+ second/).waitFor();
 });
