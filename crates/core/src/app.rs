@@ -99,7 +99,7 @@ impl AppSettings {
 }
 
 /// A change of settings; what is absent stays.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AppPatch {
     /// See [`AppSettings::name`].
     pub name: Option<String>,

@@ -19,6 +19,10 @@ pub enum Refusal {
     /// The user name, the password, the second factor's code or the setup token is wrong.
     #[error("the user name, the password or the code is wrong")]
     BadLogin,
+    /// The password was right, and the second factor's code was not. Callers are told what they are told of a wrong
+    /// password.
+    #[error("the user name, the password or the code is wrong")]
+    WrongCode,
     /// The password is right, and the admin's second factor is asked for as well.
     #[error("the second factor is needed: send its code, or a recovery code, as \"code\"")]
     SecondFactorRequired,
@@ -112,7 +116,7 @@ impl Refusal {
         match self {
             Self::Unauthenticated => "unauthenticated",
             Self::TokenRefused(_) => "token_refused",
-            Self::BadLogin => "bad_login",
+            Self::BadLogin | Self::WrongCode => "bad_login",
             Self::SecondFactorRequired => "second_factor_required",
             Self::Banned { .. } => "endpoint_banned",
             Self::Forbidden(_) => "forbidden",

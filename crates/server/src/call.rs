@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use axum::extract::{FromRequestParts, MatchedPath, Path};
+use axum::extract::{FromRequestParts, MatchedPath, OriginalUri, Path};
 use bytes::Bytes;
 use data_encoding::BASE64;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
@@ -54,8 +54,10 @@ pub(crate) struct Facts {
     pub(crate) encrypted: bool,
     /// Who asks; set when that was proved.
     asker: OnceLock<(&'static str, Subject)>,
-    /// Whom it turned out to be about, where the asker does not say it.
-    about: OnceLock<Subject>,
+    /// Which app it turned out to be about, where the asker does not say it.
+    about_app: OnceLock<AppId>,
+    /// And which endpoint, which may be known later.
+    about_endpoint: OnceLock<EndpointId>,
 }
 
 impl Facts {
@@ -69,7 +71,8 @@ impl Facts {
             socket: None,
             encrypted: false,
             asker: OnceLock::new(),
-            about: OnceLock::new(),
+            about_app: OnceLock::new(),
+            about_endpoint: OnceLock::new(),
         }
     }
 
@@ -90,12 +93,9 @@ impl Facts {
 
     /// The app and endpoint it is about, as far as they are known.
     pub(crate) fn subject(&self) -> Subject {
-        let about = self.about.get().cloned().unwrap_or_default();
         let asker = self.asker.get().map(|(_, subject)| subject);
-        Subject {
-            app_id: about.app_id.or_else(|| asker?.app_id),
-            endpoint_id: about.endpoint_id.or_else(|| asker?.endpoint_id.clone()),
-        }
+        let endpoint_id = self.about_endpoint.get().or_else(|| asker?.endpoint_id.as_ref());
+        Subject { app_id: self.about_app.get().copied().or_else(|| asker?.app_id), endpoint_id: endpoint_id.cloned() }
     }
 }
 
@@ -170,11 +170,13 @@ impl<S: Sync> FromRequestParts<S> for Call {
         if let Some(route) = parts.extensions.remove::<MatchedPath>() {
             let _ = facts.route.set(route);
         }
+        // A router within another sees the rest of the path alone.
+        let uri = parts.extensions.remove::<OriginalUri>().map(|OriginalUri(uri)| uri);
         Ok(Self {
             facts,
             method: parts.method.clone(),
             headers: std::mem::take(&mut parts.headers),
-            uri: std::mem::take(&mut parts.uri),
+            uri: uri.unwrap_or_else(|| std::mem::take(&mut parts.uri)),
         })
     }
 }
@@ -505,7 +507,10 @@ impl Call {
 
     /// Notes which app and endpoint it is about, where the credential does not say it.
     pub(crate) fn concerns(&self, app_id: AppId, endpoint_id: Option<&EndpointId>) {
-        let _ = self.facts.about.set(Subject { app_id: Some(app_id), endpoint_id: endpoint_id.cloned() });
+        let _ = self.facts.about_app.set(app_id);
+        if let Some(endpoint) = endpoint_id {
+            let _ = self.facts.about_endpoint.set(endpoint.clone());
+        }
     }
 
     /// The socket it came over, if not by HTTP.
@@ -574,7 +579,8 @@ pub(crate) fn handshake_credential(headers: &HeaderMap, query: Option<&str>) -> 
 
 /// The host that a request names. HTTP/2 has it in the URI.
 pub(crate) fn host_of<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
-    headers.get(HOST).and_then(|value| value.to_str().ok()).or_else(|| uri.host())
+    // HTTP/2 has it in the URI. With its port, as the header has it.
+    headers.get(HOST).and_then(|value| value.to_str().ok()).or_else(|| Some(uri.authority()?.as_str()))
 }
 
 fn credential_text(credential: &Credential) -> &str {

@@ -322,6 +322,7 @@ impl From<Refusal> for Problem {
             Refusal::Unauthenticated
             | Refusal::TokenRefused(_)
             | Refusal::BadLogin
+            | Refusal::WrongCode
             | Refusal::SecondFactorRequired
             | Refusal::Banned { .. }
             | Refusal::ConnectionLimit => StatusCode::UNAUTHORIZED,
@@ -365,6 +366,7 @@ impl From<Refusal> for Problem {
             }
             Refusal::Unauthenticated
             | Refusal::BadLogin
+            | Refusal::WrongCode
             | Refusal::SecondFactorRequired
             | Refusal::Forbidden(_)
             | Refusal::OriginRefused

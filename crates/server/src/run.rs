@@ -156,8 +156,10 @@ impl Started {
             upkeep::keep(broker.clone(), config.clone(), metrics.clone(), ended.clone())
         }));
         let (watch, broker, hub) = (self.watch.clone(), self.broker.clone(), self.sockets.hub.clone());
-        let ended = soft.clone();
-        tasks.spawn(enduring::run("figures", move || {
+        // Figures end last, so that what is answered while draining is counted.
+        let (counting, counted) = (TaskTracker::new(), CancellationToken::new());
+        let ended = counted.clone();
+        counting.spawn(enduring::run("figures", move || {
             tally::keep(watch.clone(), broker.clone(), hub.clone(), ended.clone())
         }));
         // Until the last socket is gone: one that waits for its turn to be sent away is still served.
@@ -212,6 +214,9 @@ impl Started {
         hard.cancel();
         tasks.wait().await;
         self.door.finish().await;
+        counted.cancel();
+        counting.close();
+        counting.wait().await;
         self.broker.store().close().await;
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! Counting a request takes a shared lock and a few relaxed additions. The last hour is kept here by the minute; the
 //! store keeps longer stretches, for which it gets one small write a minute. What was counted since the last minute is
-//! lost if the process is killed.
+//! lost if the process is killed; what a failed write left is written with the next.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -29,6 +29,8 @@ const MINUTES_KEPT: usize = 60;
 /// Apps counted by themselves at once; further ones are counted in the whole only, until a minute passes in which one of
 /// these does nothing.
 const APPS_MAX: usize = 500;
+/// Minutes that wait to be written while the store fails. Half a day of them takes a few megabytes.
+const UNSAVED_MAX: usize = 720;
 /// How often is looked whether the minute is over.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -139,6 +141,9 @@ fn place_of(code: &str) -> Option<usize> {
     CODES.iter().position(|listed| listed.code == code)
 }
 
+/// What was counted in a minute, of the whole and of each app that did something.
+type Counted = Vec<(Option<AppId>, Figures)>;
+
 /// One minute that is over.
 struct Minute {
     at: Timestamp,
@@ -152,6 +157,8 @@ pub(crate) struct Tally {
     /// The beginning of the present minute, in milliseconds since the epoch.
     since: AtomicI64,
     recent: Mutex<VecDeque<Minute>>,
+    /// Minutes that the store does not have yet, oldest first.
+    unsaved: Mutex<VecDeque<(Timestamp, Counted)>>,
 }
 
 impl Tally {
@@ -161,6 +168,7 @@ impl Tally {
             apps: RwLock::default(),
             since: AtomicI64::new(start_of(now, MINUTE_SECS).millis()),
             recent: Mutex::default(),
+            unsaved: Mutex::default(),
         }
     }
 
@@ -185,6 +193,12 @@ impl Tally {
         let Some(place) = place_of(code) else { return };
         self.whole.refused(place);
         self.of_app(app, |counters| counters.refused(place));
+    }
+
+    /// Counts a tokenId that a page of the console minted; its requests are not counted.
+    pub(crate) fn minted(&self, app: AppId) {
+        self.whole.happened(Event::Minted);
+        self.of_app(Some(app), |counters| counters.happened(Event::Minted));
     }
 
     /// Counts TURN credentials that were given.
@@ -225,7 +239,7 @@ impl Tally {
         now: Timestamp,
         sessions: u64,
         connections: impl Fn(Option<AppId>) -> u64,
-    ) -> (Timestamp, Vec<(Option<AppId>, Figures)>) {
+    ) -> (Timestamp, Counted) {
         let since = self.since.swap(start_of(now, MINUTE_SECS).millis(), Ordering::Relaxed);
         let at = Timestamp::from_millis(since);
         let mut counted = vec![(None, Figures { sessions, connections: connections(None), ..self.whole.take() })];
@@ -243,8 +257,33 @@ impl Tally {
             recent.pop_front();
         }
         recent.push_back(Minute { at, figures: counted.iter().cloned().collect() });
+        drop(recent);
+        let mut unsaved = self.unsaved.lock();
+        if unsaved.len() >= UNSAVED_MAX {
+            unsaved.pop_front();
+        }
+        unsaved.push_back((at, counted.clone()));
         (at, counted)
     }
+
+    /// The oldest minute that the store does not have yet.
+    fn oldest_unsaved(&self) -> Option<(Timestamp, Counted)> {
+        self.unsaved.lock().front().cloned()
+    }
+
+    /// Notes that the store has the oldest one now.
+    fn oldest_is_saved(&self) {
+        self.unsaved.lock().pop_front();
+    }
+}
+
+/// What is live at present: connections, and sessions, which are counted of the whole server only.
+pub(crate) fn gauges(watch: &Watch, hub: &Hub, app: Option<AppId>) -> Figures {
+    let (connections, sessions) = match app {
+        None => (hub.view().counts.connections, u64::try_from(watch.metrics.sessions_live.get()).unwrap_or(0)),
+        Some(app) => (hub.connection_count(app), 0),
+    };
+    Figures { connections: connections as u64, sessions, ..Figures::default() }
 }
 
 /// Puts figures together minute by minute until `stop`, and what is left then.
@@ -260,14 +299,17 @@ pub(crate) async fn keep(watch: Arc<Watch>, broker: Arc<Broker>, hub: Arc<Hub>, 
         if !stopped && start_of(now, MINUTE_SECS) == since {
             continue;
         }
-        let sessions = u64::try_from(watch.metrics.sessions_live.get()).unwrap_or(0);
-        let connections = |app: Option<AppId>| match app {
-            None => hub.view().counts.connections as u64,
-            Some(app) => hub.connection_count(app) as u64,
-        };
-        let (at, counted) = watch.tally.turn_minute(now, sessions, connections);
-        if let Err(error) = broker.store().add_figures(at, counted).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the figures of a minute could not be kept");
+        let sessions = gauges(&watch, &hub, None).sessions;
+        watch.tally.turn_minute(now, sessions, |app| gauges(&watch, &hub, app).connections);
+        while let Some((at, counted)) = watch.tally.oldest_unsaved() {
+            if let Err(error) = broker.store().add_figures(at, counted).await {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the figures of a minute could not be kept yet"
+                );
+                break;
+            }
+            watch.tally.oldest_is_saved();
         }
         if stopped {
             return;
@@ -320,6 +362,21 @@ mod tests {
         }
         assert_eq!(tally.minutes(None).len(), MINUTES_KEPT);
         assert!(tally.minutes(Some(app)).is_empty() && tally.apps.read().is_empty());
+    }
+
+    #[test]
+    fn a_minute_that_could_not_be_written_is_kept_for_the_next_time() {
+        let tally = Tally::new(NOW);
+        let oldest = || tally.oldest_unsaved().map(|(at, counted)| (at, counted[0].1.minted));
+        tally.minted(AppId::random());
+        tally.turn_minute(NOW.plus_secs(60), 0, |_| 0);
+        tally.turn_minute(NOW.plus_secs(120), 0, |_| 0);
+        let first = start_of(NOW, 60);
+        assert_eq!((oldest(), oldest()), (Some((first, 1)), Some((first, 1))));
+        tally.oldest_is_saved();
+        assert_eq!(oldest(), Some((first.plus_secs(60), 0)));
+        tally.oldest_is_saved();
+        assert_eq!(oldest(), None);
     }
 
     #[test]

@@ -21,23 +21,52 @@ const KNOWN_FOR: Duration = Duration::from_secs(30 * 86_400);
 #[derive(Clone, Copy)]
 struct Patience {
     free: u32,
+    /// The first wait; each next one is twice as long.
+    wait_first: Duration,
     wait_max: Duration,
     forgotten_after: Duration,
 }
 
 /// Guessing one password: five free tries, then waits that double up to five minutes.
-const PASSWORD: Patience =
-    Patience { free: 5, wait_max: Duration::from_secs(300), forgotten_after: Duration::from_secs(3_600) };
+const PASSWORD: Patience = Patience {
+    free: 5,
+    wait_first: Duration::from_secs(1),
+    wait_max: Duration::from_secs(300),
+    forgotten_after: Duration::from_secs(3_600),
+};
 /// Guessing one account from everywhere: its owner must still come in, so the wait stays short.
-const ACCOUNT: Patience =
-    Patience { free: 20, wait_max: Duration::from_secs(30), forgotten_after: Duration::from_secs(3_600) };
+const ACCOUNT: Patience = Patience {
+    free: 20,
+    wait_first: Duration::from_secs(1),
+    wait_max: Duration::from_secs(30),
+    forgotten_after: Duration::from_secs(3_600),
+};
+/// Guessing a second factor's code with the right password. Of a million codes three are good at a time, so that some
+/// hundred thousand guesses find one; by these waits that takes a lifetime.
+const CODE: Patience = Patience {
+    free: 5,
+    wait_first: Duration::from_secs(60),
+    wait_max: Duration::from_secs(4 * 3_600),
+    forgotten_after: Duration::from_secs(7 * 86_400),
+};
 
 /// Who has failed, or what for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Guesser {
     Password(IpAddr, NameHash),
     Account(NameHash),
+    /// Of an account, from an address that is known to it or from everywhere else.
+    Code(NameHash, Option<IpAddr>),
     Credential(IpAddr),
+}
+
+/// What somebody shows to be let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// A password.
+    Password,
+    /// A password and a code of the second factor.
+    PasswordAndCode,
 }
 
 /// What is remembered of a user name, which may be a password typed into the wrong field, and of any length: a hash
@@ -55,7 +84,7 @@ impl Failures {
     /// How long who has failed so often has to wait.
     fn wait(&self, patience: Patience, now: Instant) -> Option<Duration> {
         let excess = self.count.checked_sub(patience.free)?;
-        let wait = Duration::from_secs(1 << excess.min(16)).min(patience.wait_max);
+        let wait = (patience.wait_first * (1 << excess.min(16))).min(patience.wait_max);
         let over = self.last + wait;
         (now < over).then(|| over - now)
     }
@@ -101,7 +130,8 @@ impl Throttle {
     #[must_use]
     pub fn new(credentials_free: u32) -> Self {
         let (wait_max, forgotten_after) = (Duration::from_secs(60), Duration::from_secs(60));
-        let credential = Patience { free: credentials_free, wait_max, forgotten_after };
+        let wait_first = Duration::from_secs(1);
+        let credential = Patience { free: credentials_free, wait_first, wait_max, forgotten_after };
         Self { failures: Cache::new(GUESSERS_MAX), known: Cache::new(KNOWN_MAX), names: RandomState::new(), credential }
     }
 
@@ -110,27 +140,40 @@ impl Throttle {
     /// # Errors
     ///
     /// How long it has to wait instead; then nothing was counted.
-    pub fn try_password(&self, address: IpAddr, username: &str, now: Instant) -> Result<PasswordTry<'_>, Duration> {
+    pub fn try_password(
+        &self,
+        address: IpAddr,
+        username: &str,
+        shown: Shown,
+        now: Instant,
+    ) -> Result<PasswordTry<'_>, Duration> {
         let (address, name) = (network(address), NameHash(self.names.hash_one(username)));
-        let account = (!self.knows(address, name, now)).then_some((Guesser::Account(name), ACCOUNT));
+        let known = self.knows(address, name, now);
+        let account = (!known).then_some((Guesser::Account(name), ACCOUNT));
+        let code = Guesser::Code(name, known.then_some(address));
+        let with_code = (shown == Shown::PasswordAndCode).then_some((code, CODE));
         let counts: Vec<_> =
             [(Guesser::Credential(address), self.credential), (Guesser::Password(address, name), PASSWORD)]
                 .into_iter()
                 .chain(account)
-                .map(|(guesser, patience)| (self.failures_of(&guesser, now), patience))
+                .chain(with_code)
+                .map(|(guesser, patience)| (guesser, self.failures_of(&guesser, now), patience))
                 .collect();
         // All are held together, so that a try is counted everywhere or nowhere; always in this order, so that no two
         // tries wait for each other.
-        let mut held: Vec<_> = counts.iter().map(|(failures, patience)| (failures.lock(), *patience)).collect();
+        let mut held: Vec<_> = counts.iter().map(|(_, failures, patience)| (failures.lock(), *patience)).collect();
         if let Some(wait) = held.iter().filter_map(|(failures, patience)| failures.wait(*patience, now)).max() {
             return Err(wait);
         }
+        let mut before = Vec::with_capacity(held.len());
         for (failures, patience) in &mut held {
+            before.push(failures.last);
             failures.add(*patience, now);
         }
         drop(held);
-        let counted = counts.into_iter().map(|(failures, _)| failures).collect();
-        Ok(PasswordTry { throttle: self, address, name, counted })
+        let counted = counts.into_iter().zip(before);
+        let counted = counted.map(|((guesser, failures, _), before)| Counted { guesser, failures, before }).collect();
+        Ok(PasswordTry { throttle: self, address, name, at: now, counted })
     }
 
     /// A token or secret was not valid. Says how long to wait, if this has happened too often; the valid credentials
@@ -161,23 +204,59 @@ pub struct PasswordTry<'a> {
     throttle: &'a Throttle,
     address: IpAddr,
     name: NameHash,
-    counted: Vec<Arc<Mutex<Failures>>>,
+    at: Instant,
+    counted: Vec<Counted>,
+}
+
+/// A failure that was counted in advance.
+struct Counted {
+    guesser: Guesser,
+    failures: Arc<Mutex<Failures>>,
+    /// When the failure before it was.
+    before: Instant,
+}
+
+impl std::fmt::Debug for Counted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Counted").finish_non_exhaustive()
+    }
+}
+
+impl Counted {
+    /// Takes it back, as if it had not been.
+    fn take_back(&self, at: Instant) {
+        let mut failures = self.failures.lock();
+        failures.count = failures.count.saturating_sub(1);
+        if failures.last == at {
+            failures.last = self.before;
+        }
+    }
 }
 
 impl PasswordTry<'_> {
-    /// The password was right: the address is known to the account, and what it had failed is forgotten. What others
+    /// The password was wrong, and so nothing is said of the code that came with it. Who does not know the password
+    /// makes nobody wait for the code.
+    pub fn password_was_wrong(self) {
+        let codes = self.counted.iter().filter(|counted| matches!(counted.guesser, Guesser::Code(..)));
+        codes.for_each(|counted| counted.take_back(self.at));
+    }
+
+    /// All was right: the address is known to the account, and what it had failed is forgotten. What others
     /// failed is not, or each coming and going of the owner would give them new free tries.
     pub fn succeeded(self, now: Instant) {
         self.throttle.known.insert((self.address, self.name), now);
-        self.throttle.failures.remove(&Guesser::Password(self.address, self.name));
+        for counted in &self.counted {
+            if matches!(counted.guesser, Guesser::Password(..) | Guesser::Code(..)) {
+                self.throttle.failures.remove(&counted.guesser);
+            }
+        }
         self.not_decided();
     }
 
     /// Whether the password is right could not be found out: the try does not count.
     pub fn not_decided(self) {
-        for failures in &self.counted {
-            let mut failures = failures.lock();
-            failures.count = failures.count.saturating_sub(1);
+        for counted in &self.counted {
+            counted.take_back(self.at);
         }
     }
 }
@@ -193,7 +272,7 @@ mod tests {
     }
 
     fn fail(throttle: &Throttle, address: IpAddr, now: Instant) -> Option<Duration> {
-        throttle.try_password(address, "admin", now).map(drop).err()
+        throttle.try_password(address, "admin", Shown::Password, now).map(drop).err()
     }
 
     #[test]
@@ -210,14 +289,14 @@ mod tests {
             waits.push(wait.as_secs());
         }
         assert_eq!(waits, [0, 0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
-        assert!(throttle.try_password(HERE, "other", now).is_ok());
+        assert!(throttle.try_password(HERE, "other", Shown::Password, now).is_ok());
     }
 
     #[test]
     fn tries_count_before_they_are_decided() {
         let throttle = Throttle::new(200);
         let now = Instant::now();
-        let tries: Vec<_> = (0..7).map(|_| throttle.try_password(HERE, "admin", now)).collect();
+        let tries: Vec<_> = (0..7).map(|_| throttle.try_password(HERE, "admin", Shown::Password, now)).collect();
         assert_eq!(tries.iter().filter(|attempt| attempt.is_ok()).count(), 5);
         // One that says nothing against the password gives its place back, one that was right all of them.
         let mut tries = tries.into_iter().flatten();
@@ -258,15 +337,41 @@ mod tests {
     }
 
     #[test]
+    fn guessing_codes_with_the_right_password_takes_a_lifetime() {
+        let throttle = Throttle::new(200);
+        let begin = Instant::now();
+        let (mut now, mut guesses) = (begin, 0);
+        let with_code = |last, now| throttle.try_password(elsewhere(last), "admin", Shown::PasswordAndCode, now);
+        while now < begin + Duration::from_secs(30 * 86_400) {
+            match with_code(u8::try_from(guesses % 200).unwrap(), now) {
+                Ok(guess) => drop(guess),
+                Err(wait) => {
+                    now += wait;
+                    continue;
+                }
+            }
+            guesses += 1;
+        }
+        assert!((100..250).contains(&guesses), "{guesses} in a month");
+        // Who does not know the password takes no part in it, and renews no wait.
+        now += Duration::from_secs(4 * 3_600);
+        for _ in 0..5 {
+            with_code(250, now).unwrap().password_was_wrong();
+        }
+        with_code(251, now).unwrap().succeeded(now);
+        assert!(with_code(251, now).is_ok(), "who has come in has nothing against it");
+    }
+
+    #[test]
     fn an_owner_comes_in_from_where_the_owner_came_in_before() {
         let throttle = Throttle::new(200);
         let mut now = Instant::now();
-        throttle.try_password(HERE, "admin", now).unwrap().succeeded(now);
+        throttle.try_password(HERE, "admin", Shown::Password, now).unwrap().succeeded(now);
         for last in 0..60 {
             let _ = fail(&throttle, elsewhere(last), now);
         }
         assert!(fail(&throttle, elsewhere(99), now).is_some());
-        throttle.try_password(HERE, "admin", now).unwrap().succeeded(now);
+        throttle.try_password(HERE, "admin", Shown::Password, now).unwrap().succeeded(now);
         assert!(fail(&throttle, elsewhere(99), now).is_some(), "that gives nobody else new tries");
         for _ in 0..5 {
             assert_eq!(fail(&throttle, HERE, now), None);
@@ -295,7 +400,7 @@ mod tests {
     #[test]
     fn a_user_name_is_not_kept() {
         let throttle = Throttle::new(200);
-        let attempt = throttle.try_password(HERE, "CANARY-user-name", Instant::now()).unwrap();
+        let attempt = throttle.try_password(HERE, "CANARY-user-name", Shown::PasswordAndCode, Instant::now()).unwrap();
         assert!(!format!("{attempt:?}").contains("CANARY"));
     }
 }

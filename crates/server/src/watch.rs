@@ -63,7 +63,9 @@ impl Watch {
         let code = problem.map(Problem::code);
         self.metrics.answered(route, method, *status, *took, code);
         let Subject { app_id, endpoint_id } = facts.map(Facts::subject).unwrap_or_default();
-        self.tally.answered(app_id, (method, route), *status, code, *took);
+        if !is_own(route) {
+            self.tally.answered(app_id, (method, route), *status, code, *took);
+        }
         // Looking at the console is not kept: pages that follow what happens would push out what is looked for.
         if !self.requests.is_on() || (*method == "GET" && route.starts_with("/console")) {
             return;
@@ -84,4 +86,12 @@ impl Watch {
             over_socket: facts.is_some_and(|facts| facts.socket.is_some()),
         });
     }
+}
+
+/// Whether a route is no client's business: pages, and probes of whoever runs the server. Figures over time tell of
+/// apps, and an open dashboard would count itself.
+fn is_own(route: &str) -> bool {
+    const OWN: [&str; 5] = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/"];
+    let within = |folder: &str| route.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    OWN.contains(&route) || ["/console", "/docs", "/try"].into_iter().any(within)
 }

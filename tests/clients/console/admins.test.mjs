@@ -106,8 +106,14 @@ it('an admin who may only look is offered nothing else, and refused it', async (
   const looker = { username: 'looker', password: 'CANARY-looker-password' };
   const form = owner.page.locator('form.make');
   await form.getByLabel('User name').fill(looker.username);
-  await form.getByLabel('Password').fill(looker.password);
+  await form.getByLabel('Password', { exact: true }).fill(looker.password);
+  await form.getByLabel('Your own password').fill('not the own password');
   await form.getByLabel('Role').selectOption('read-only');
+  await form.getByRole('button', { name: 'Make the admin' }).click();
+  await owner.page.getByText('Your own password is not the one').waitFor();
+  await form.getByLabel('Password', { exact: true }).fill(looker.password);
+  await form.getByLabel('Role').selectOption('read-only');
+  await form.getByLabel('Your own password').fill(server.admin.password);
   await form.getByRole('button', { name: 'Make the admin' }).click();
   await owner.page.getByText('The admin is made').waitFor();
   await assertAccessible(owner.page, 'admins');
@@ -135,11 +141,15 @@ it('an admin who may only look is offered nothing else, and refused it', async (
 
   await owner.page.locator('tr', { hasText: 'looker' }).locator('summary', { hasText: 'Role…' }).click();
   await owner.page.locator('tr', { hasText: 'looker' }).getByLabel('Role').selectOption('developer');
+  await owner.page.locator('tr', { hasText: 'looker' }).getByLabel('Your own password').first().fill(server.admin.password);
   await owner.page.locator('tr', { hasText: 'looker' }).getByRole('button', { name: 'Save' }).click();
   await owner.page.getByText('Saved.').waitFor();
   await page.goto(root);
   await page.getByRole('button', { name: 'Save' }).click();
   await page.getByText('Saved.').waitFor();
+  assert.equal(await page.locator('summary', { hasText: 'Delete…' }).isVisible(), false, 'owners do that');
+  assert.equal(await page.getByLabel('Connections of the app').isDisabled(), true);
+  await page.evaluate(() => document.querySelectorAll('[data-locked]').forEach((mark) => mark.removeAttribute('data-locked')));
   await lookAt(page, 'Delete…');
   await page.getByLabel(/^Type/).fill(app.name);
   await page.getByRole('button', { name: 'Delete the app for good' }).click();

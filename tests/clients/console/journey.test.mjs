@@ -164,6 +164,8 @@ it('rolls a secret: with overlap both are taken, without it the old one stops', 
   assert.deepEqual([await taken(secret), await taken(rolled), await taken(last)], [true, false, true]);
   const row = page.getByRole('row').filter({ hasText: secret.slice(-4) });
   await lookAt(row, 'Revoke…');
+  await row.getByRole('link', { name: 'How many would that be?' }).click();
+  await row.getByText(/It would cut off .* live session/).waitFor();
   await row.getByRole('button', { name: 'Revoke' }).click();
   await page.getByText('The secret is revoked.').waitFor();
   assert.equal(await taken(secret), false);

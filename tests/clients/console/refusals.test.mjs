@@ -103,6 +103,42 @@ it('pages cannot be framed, and run nothing inline', async () => {
   assert.equal(headers['cache-control'], 'no-store');
 });
 
+/** Answers what htmx asks at `path` with a refusal, as the console's pages of them are. */
+async function refuse(page, path) {
+  const body = '<!DOCTYPE html><body><main id="main"><section id="outcome"><h1>Something failed</h1></section></main>';
+  await page.route(path, (route) => (route.request().headers()['hx-request'] ?
+    route.fulfill({ status: 503, contentType: 'text/html', body }) : route.continue()));
+}
+
+it('a sign-in that is refused for another reason says so, and can be tried again', async () => {
+  const tab = await openConsole(bench, server);
+  await refuse(tab.page, '**/console/sign-in');
+  await signIn(tab, server.admin);
+  await tab.page.getByRole('heading', { name: 'Something failed' }).waitFor();
+  await tab.page.unroute('**/console/sign-in');
+  await tab.page.getByRole('button', { name: 'Sign in' }).click();
+  await tab.page.waitForURL('**/console/apps');
+});
+
+it('a list that follows what happens stays while it cannot', async () => {
+  const { page } = await signedIn();
+  await page.goto(`${server.origin}/console/apps/${mine.id}/connections`);
+  await refuse(page, '**/connections');
+  for (let times = 0; times < 2; times += 1) {
+    await page.waitForResponse((response) => response.status() === 503);
+    assert.equal(await page.locator('#live').getByText('No connection.').count(), 1);
+  }
+});
+
+it('a part of the role editor that is refused is told above it', async () => {
+  const { page } = await signedIn();
+  await page.goto(`${server.origin}/console/apps/${mine.id}/roles/new`);
+  await refuse(page, '**/roles/draft?part=*');
+  await page.getByRole('checkbox', { name: 'Publish' }).uncheck();
+  await page.locator('#problems').getByText('Something failed').waitFor();
+  assert.equal(await page.locator('#json-area').count(), 1);
+});
+
 it('guessing a password has to wait, in the console as in the API', async () => {
   const tab = await openConsole(bench, server);
   const wrong = { username: server.admin.username, password: 'CANARY-wrong' };

@@ -31,7 +31,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// [`Refusal::BadLogin`], whichever is wrong; [`Refusal::Invalid`] if one is missing;
+    /// [`Refusal::BadLogin`], whichever is wrong, or [`Refusal::WrongCode`] if it is the code alone; [`Refusal::Invalid`] if one is missing;
     /// [`Refusal::SecondFactorRequired`] if it is only the code that is missing; [`Refusal::Overloaded`] if too many
     /// passwords wait to be looked at.
     pub async fn sign_in(
@@ -56,9 +56,10 @@ impl Broker {
             (Some(_), None) => return Err(Refusal::SecondFactorRequired),
             (Some(second), Some(code)) => match self.check_code(second, typed, code).await? {
                 Some(factor) => factor,
-                None => return Err(self.failed_sign_in(context).await),
+                None => return Err(self.failed_code(&admin, context).await),
             },
         };
+        let has_code = !matches!(factor, Factor::None);
         let mut audit = self.entry(context, &Caller::Anonymous, None, Action::AdminSignedIn, &admin.username)?;
         audit.actor = Actor::Admin(admin.id);
         audit.account_id = Some(admin.account_id);
@@ -67,8 +68,19 @@ impl Broker {
         match self.store.open_admin_session(&admin, factor, entropy, expires_at, once, audit).await? {
             Some(Creation::Created(token) | Creation::Repeated(token)) => Ok(token),
             Some(Creation::KeyReused) => Err(Refusal::IdempotencyKeyReused),
+            None if has_code => Err(self.failed_code(&admin, context).await),
             None => Err(self.failed_sign_in(context).await),
         }
+    }
+
+    /// Writes down that somebody had an admin's password and not the code, and whose: it is time for another password.
+    pub(super) async fn failed_code(&self, admin: &Admin, context: &Context) -> Refusal {
+        let entry = self.entry(context, &Caller::Anonymous, None, Action::AdminSignInFailed, &admin.username);
+        let written = match entry {
+            Ok(audit) => self.store.audit(AuditEntry { account_id: Some(admin.account_id), ..audit }).await,
+            Err(refusal) => return refusal,
+        };
+        written.map_or_else(Refusal::Store, |()| Refusal::WrongCode)
     }
 
     /// Writes a failed sign-in down. The user name may be a password typed into the wrong field, so it is not.
@@ -122,7 +134,8 @@ impl Broker {
     /// [`Refusal::NotFound`]; [`Refusal::Invalid`].
     pub async fn set_admin_password(&self, username: &str, typed: Secret) -> Result<(), Refusal> {
         let admin = self.store.admin_by_username(username).await?.ok_or(UNKNOWN)?;
-        let password = NewPassword { hash: self.hash_new(typed).await?, second_factor: None, keep_session: None };
+        let password =
+            NewPassword { hash: self.hash_new(typed).await?, second_factor: None, keep_session: None, replaces: None };
         let audit = self.system_entry(&admin, Action::AdminPasswordReset)?;
         if self.store.set_admin_password(admin.id, password, audit).await? { Ok(()) } else { Err(UNKNOWN) }
     }

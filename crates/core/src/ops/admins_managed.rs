@@ -6,7 +6,7 @@ use super::{Broker, Caller, Context};
 use crate::admin::{ADMINS_MAX, Admin, AdminRole};
 use crate::audit::Action;
 use crate::id::{AccountId, AdminId};
-use crate::ports::{Change, NewPassword};
+use crate::ports::{Change, NewPassword, Replaced};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 
@@ -19,6 +19,8 @@ pub struct NewAdmin {
     pub password: Option<Secret>,
     /// What the admin may do.
     pub role: Option<AdminRole>,
+    /// The password of who asks: who found a screen unlocked must not take the account over.
+    pub current_password: Option<Secret>,
 }
 
 /// A change of another admin.
@@ -28,6 +30,8 @@ pub struct AdminPatch {
     pub role: Option<AdminRole>,
     /// A password to sign in with from now on; the second factor goes, and every sign-in ends.
     pub password: Option<Secret>,
+    /// The password of who asks, as in [`NewAdmin`].
+    pub current_password: Option<Secret>,
 }
 
 impl Broker {
@@ -57,8 +61,9 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Forbidden`] unless an owner asks; [`Refusal::Invalid`]; [`Refusal::Conflict`] if the user name is
-    /// taken or the account has the most admins it may have.
+    /// [`Refusal::Forbidden`] unless an owner asks; [`Refusal::BadLogin`] unless that owner's password was typed;
+    /// [`Refusal::Invalid`]; [`Refusal::Conflict`] if the user name is taken or the account has the most admins it may
+    /// have.
     pub async fn add_admin(&self, caller: &Caller, request: NewAdmin, context: &Context) -> Result<Admin, Refusal> {
         let (account, _) = own_ids(caller)?;
         caller.permit(AdminRole::Owner)?;
@@ -66,10 +71,13 @@ impl Broker {
             ("username", request.username.is_some()),
             ("password", request.password.is_some()),
             ("role", request.role.is_some()),
+            ("currentPassword", request.current_password.is_some()),
         ])?;
         let username = request.username.ok_or_else(|| Refusal::missing("username"))?;
         let password = request.password.ok_or_else(|| Refusal::missing("password"))?;
         let role = request.role.ok_or_else(|| Refusal::missing("role"))?;
+        let own = request.current_password.ok_or_else(|| Refusal::missing("currentPassword"))?;
+        self.prove_own(caller, own, context).await?;
         if self.list_admins(caller).await?.len() >= ADMINS_MAX {
             return Err(Refusal::Conflict("the account has the most admins it may have; remove one first"));
         }
@@ -82,8 +90,9 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Forbidden`] unless an owner asks; [`Refusal::NotFound`]; [`Refusal::Invalid`]; [`Refusal::Conflict`]
-    /// if no owner would be left, or for the own password, which [`Broker::change_own_password`] changes.
+    /// [`Refusal::Forbidden`] unless an owner asks; [`Refusal::BadLogin`] unless that owner's password was typed;
+    /// [`Refusal::NotFound`]; [`Refusal::Invalid`]; [`Refusal::Conflict`] if no owner would be left, or for the own
+    /// password, which [`Broker::change_own_password`] changes.
     pub async fn update_admin(
         &self,
         caller: &Caller,
@@ -98,6 +107,8 @@ impl Broker {
             // Who found a screen unlocked must not take the account over.
             return Err(Refusal::Conflict("the own password is changed with PUT /v1/admins/me/password"));
         }
+        let typed = patch.current_password.ok_or_else(|| Refusal::missing("currentPassword"))?;
+        self.prove_own(caller, typed, context).await?;
         let hash = match patch.password {
             Some(password) => Some(self.hash_new(password).await?),
             None => None,
@@ -112,7 +123,7 @@ impl Broker {
         }
         if let (Ok(()), Some(hash)) = (&done, hash) {
             let audit = self.entry(context, caller, None, Action::AdminPasswordReset, &admin.username)?;
-            let password = NewPassword { hash, second_factor: None, keep_session: None };
+            let password = NewPassword { hash, second_factor: None, keep_session: None, replaces: None };
             done = match self.store.set_admin_password(id, password, audit).await {
                 Ok(true) => Ok(()),
                 Ok(false) => Err(UNKNOWN),
@@ -145,7 +156,8 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// [`Refusal::BadLogin`] if `present` is wrong; [`Refusal::Invalid`] for a new one that does not do.
+    /// [`Refusal::BadLogin`] if `present` is wrong; [`Refusal::Invalid`] for a new one that does not do;
+    /// [`Refusal::Conflict`] if password or second factor were changed while this went on.
     pub async fn change_own_password(
         &self,
         caller: &Caller,
@@ -159,12 +171,21 @@ impl Broker {
             Some(factor) => Some(self.reseal(factor, present, new.clone()).await?),
             None => None,
         };
-        let password = NewPassword { hash: self.hash_new(new).await?, second_factor, keep_session: Some(*session) };
+        let replaces =
+            Replaced { hash: admin.password_hash, second_factor: admin.second_factor.map(|second| second.sealed) };
+        let password = NewPassword {
+            hash: self.hash_new(new).await?,
+            second_factor,
+            keep_session: Some(*session),
+            replaces: Some(replaces),
+        };
         let audit = self.entry(context, caller, None, Action::AdminPasswordChanged, &admin.username)?;
         let set = self.store.set_admin_password(admin.id, password, audit).await;
         // Also after a failure, which may have come after the commit.
         self.changed(Change::Admin(admin.id));
-        if set? { Ok(()) } else { Err(Refusal::Unauthenticated) }
+        // The second factor would be lost, or be sealed with a password that is not the admin's.
+        let meanwhile = Refusal::Conflict("the password or the second factor was changed meanwhile; try again");
+        if set? { Ok(()) } else { Err(meanwhile) }
     }
 
     /// Ends every sign-in of the caller, the one that asks included.

@@ -17,7 +17,7 @@ use crate::role::{Permissions, Role};
 const UNKNOWN: Refusal = Refusal::NotFound("Roles");
 const TAKEN: Refusal = Refusal::Conflict("the app has a role of this name");
 /// Rules of one role, together; a role is read on every publication.
-const RULES_MAX: usize = 500;
+pub const RULES_MAX: usize = 500;
 
 impl Broker {
     /// Creates a role.

@@ -1,14 +1,14 @@
 //! `/v1/admins/me/totp`: an admin's second factor.
 
-use std::time::{Duration, Instant};
-
 use parking_lot::Mutex;
 
+use super::apps::admin_needed;
 use super::{Broker, Caller, Context};
 use crate::admin::SecondFactor;
 use crate::audit::Action;
+use crate::clock::Timestamp;
 use crate::id::AdminId;
-use crate::ports::{Factor, NewSecondFactor};
+use crate::ports::{Change, Factor, NewSecondFactor};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 use crate::totp::{RECOVERY_CODES, SealedTotp, TotpSecret, TypedCode, recovery_code};
@@ -23,7 +23,7 @@ pub struct TotpEnrolment {
 }
 
 /// How long an enrolment waits for its first code.
-const PENDING_FOR: Duration = Duration::from_secs(600);
+const PENDING_SECS: i64 = 600;
 /// Enrolments that wait at once; the oldest gives way.
 const PENDING_MAX: usize = 100;
 
@@ -37,13 +37,19 @@ struct Enrolment {
     sealed: SealedTotp,
     /// What the password was hashed to when it sealed the secret.
     password_hash: String,
-    since: Instant,
+    since: Timestamp,
+}
+
+impl Enrolment {
+    fn waits_at(&self, now: Timestamp) -> bool {
+        now < self.since.plus_secs(PENDING_SECS)
+    }
 }
 
 impl Pending {
     fn put(&self, enrolment: Enrolment) {
         let mut waiting = self.0.lock();
-        waiting.retain(|other| other.admin_id != enrolment.admin_id && other.since.elapsed() < PENDING_FOR);
+        waiting.retain(|other| other.admin_id != enrolment.admin_id && other.waits_at(enrolment.since));
         if waiting.len() >= PENDING_MAX {
             waiting.remove(0);
         }
@@ -51,9 +57,9 @@ impl Pending {
     }
 
     /// Looks at the enrolment of an admin.
-    fn look<T>(&self, id: AdminId, look: impl FnOnce(&Enrolment) -> T) -> Option<T> {
+    fn look<T>(&self, id: AdminId, now: Timestamp, look: impl FnOnce(&Enrolment) -> T) -> Option<T> {
         let waiting = self.0.lock();
-        waiting.iter().find(|other| other.admin_id == id && other.since.elapsed() < PENDING_FOR).map(look)
+        waiting.iter().find(|other| other.admin_id == id && other.waits_at(now)).map(look)
     }
 
     fn remove(&self, id: AdminId) {
@@ -82,11 +88,12 @@ impl Broker {
         let (sealing, key) = (secret.clone(), password);
         let sealed = self.in_background(move || sealing.seal(&key)).await?;
         let (admin_id, password_hash) = (admin.id, admin.password_hash);
-        self.pending.put(Enrolment { admin_id, secret, sealed, password_hash, since: Instant::now() });
+        self.pending.put(Enrolment { admin_id, secret, sealed, password_hash, since: self.now() });
         Ok(enrolment)
     }
 
-    /// Takes the second factor up, and returns the recovery codes, which are shown this once.
+    /// Takes the second factor up, ends every other sign-in of the caller, and returns the recovery codes, which are
+    /// shown this once.
     ///
     /// # Errors
     ///
@@ -98,9 +105,10 @@ impl Broker {
         context: &Context,
     ) -> Result<Vec<Secret>, Refusal> {
         const NONE_WAITS: Refusal = Refusal::Conflict("no enrolment waits for a code; begin with POST");
+        let Caller::Admin { session, .. } = caller else { return Err(admin_needed(caller)) };
         let admin = self.own_admin(caller).await?;
         let now = self.now();
-        let waiting = self.pending.look(admin.id, |enrolment| {
+        let waiting = self.pending.look(admin.id, now, |enrolment| {
             let step = match TypedCode::read(code) {
                 TypedCode::Totp(code) => enrolment.secret.step_of(code.expose(), now),
                 TypedCode::Recovery(_) => None,
@@ -111,9 +119,12 @@ impl Broker {
         let Some(last_step) = step else { return Err(self.failed_sign_in(context).await) };
         let codes: Vec<Secret> = (0..RECOVERY_CODES).map(|_| recovery_code()).collect();
         let recovery = codes.iter().map(|code| typed_recovery(code).hash()).collect();
-        let factor = NewSecondFactor { sealed, last_step, recovery, password_hash };
+        let factor = NewSecondFactor { sealed, last_step, recovery, password_hash, keep_session: *session };
         let audit = self.entry(context, caller, None, Action::SecondFactorAdded, &admin.username)?;
-        let added = self.store.add_second_factor(admin.id, factor, audit).await?;
+        let added = self.store.add_second_factor(admin.id, factor, audit).await;
+        // Also after a failure, which may have come after the commit.
+        self.changed(Change::Admin(admin.id));
+        let added = added?;
         self.pending.remove(admin.id);
         // The password was changed meanwhile, or another enrolment was confirmed.
         if added { Ok(codes) } else { Err(NONE_WAITS) }
@@ -123,7 +134,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// [`Refusal::BadLogin`] if password or code is wrong; [`Refusal::NotFound`] if there is no second factor.
+    /// [`Refusal::BadLogin`] if the password is wrong, [`Refusal::WrongCode`] if the code is; [`Refusal::NotFound`] if there is no second factor.
     pub async fn remove_totp(
         &self,
         caller: &Caller,
@@ -134,13 +145,13 @@ impl Broker {
         let admin = self.prove_own(caller, password.clone(), context).await?;
         let second = admin.second_factor.as_ref().ok_or(Refusal::NotFound("SecondFactors"))?;
         let Some(factor) = self.check_code(second, password, code).await? else {
-            return Err(self.failed_sign_in(context).await);
+            return Err(self.failed_code(&admin, context).await);
         };
         let audit = self.entry(context, caller, None, Action::SecondFactorRemoved, &admin.username)?;
         if self.store.remove_second_factor(admin.id, factor, audit).await? {
             Ok(())
         } else {
-            Err(self.failed_sign_in(context).await)
+            Err(self.failed_code(&admin, context).await)
         }
     }
 

@@ -7,7 +7,8 @@ use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::id::{AppId, SecretId};
 use crate::idempotency::{Creation, IdempotencyKey};
-use crate::ports::Change;
+use crate::page::{Page, PageRequest};
+use crate::ports::{Change, ListFilter, SessionFilter};
 use crate::refusal::{FieldErrors, Refusal};
 use crate::secret::AppSecret;
 
@@ -59,6 +60,36 @@ impl Overlap {
         }
     }
 }
+
+/// What hangs on a secret.
+#[derive(Clone, Debug)]
+pub struct SecretReach {
+    /// The secret.
+    pub record: SecretRecord,
+    /// Live sessions whose tokens it minted.
+    pub sessions: Counted,
+    /// tokenIds that it minted and that wait to be redeemed.
+    pub tokens: Counted,
+}
+
+/// A number of things, as far as they were counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// How many were found; [`REACH_MAX`] at most.
+    pub count: usize,
+    /// Whether there may be more.
+    pub more: bool,
+}
+
+impl Counted {
+    fn of<T, K>(page: &Page<T, K>) -> Self {
+        let found = page.items.len();
+        Self { count: found.min(REACH_MAX), more: found > REACH_MAX || page.next.is_some() }
+    }
+}
+
+/// Tokens or sessions of a secret that are counted; whoever looks wants to know whether it is few or many.
+pub const REACH_MAX: usize = 1_000;
 
 const UNKNOWN: Refusal = Refusal::NotFound("Secrets");
 
@@ -127,6 +158,22 @@ impl Broker {
     pub async fn list_secrets(&self, caller: &Caller, app: AppId) -> Result<Vec<SecretRecord>, Refusal> {
         let app = self.get_app(caller, app).await?;
         Ok(self.store.secrets(app.id).await?)
+    }
+
+    /// A secret, and what would be over if it were revoked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::get_app`]; [`Refusal::NotFound`] for an unknown secret; [`Refusal::Store`] also while others search.
+    pub async fn secret_reach(&self, caller: &Caller, app: AppId, id: SecretId) -> Result<SecretReach, Refusal> {
+        let app = self.get_app(caller, app).await?;
+        let record = self.store.secrets(app.id).await?.into_iter().find(|secret| secret.id == id).ok_or(UNKNOWN)?;
+        let of = ListFilter { secret_id: Some(id), ..ListFilter::default() };
+        let page = PageRequest { limit: REACH_MAX + 1, after: None };
+        let filter = SessionFilter { of: of.clone(), ..SessionFilter::default() };
+        let sessions = self.store.sessions(app.id, filter, self.now(), page.clone()).await?;
+        let tokens = self.store.tokens(app.id, of, self.now(), page).await?;
+        Ok(SecretReach { record, sessions: Counted::of(&sessions), tokens: Counted::of(&tokens) })
     }
 
     /// Revokes a secret, and unless `keep_sessions` ends the tokens and sessions minted with it.

@@ -29,7 +29,8 @@ pub trait AdminStore: Send + Sync {
     async fn admins(&self) -> Result<Vec<Admin>, StoreError>;
     /// The admin of that id.
     async fn admin(&self, id: AdminId) -> Result<Option<Admin>, StoreError>;
-    /// Changes a password and ends the admin's sign-ins and setup token. False: no such admin.
+    /// Changes a password and ends the admin's sign-ins and setup token. False: no such admin, or not as `password`
+    /// expects it.
     async fn set_admin_password(
         &self,
         id: AdminId,
@@ -40,8 +41,8 @@ pub trait AdminStore: Send + Sync {
     async fn set_admin_role(&self, id: AdminId, role: AdminRole, audit: AuditEntry) -> Result<AdminChange, StoreError>;
     /// Removes an admin and ends its sign-ins.
     async fn delete_admin(&self, id: AdminId, audit: AuditEntry) -> Result<AdminChange, StoreError>;
-    /// Gives an admin a second factor and spends the setup token, which would go around it. False: the admin has one,
-    /// or the password is another by now, or there is no such admin.
+    /// Gives an admin a second factor, spends the setup token and ends the other sign-ins, which would go around it.
+    /// False: the admin has one, or the password is another by now, or there is no such admin.
     async fn add_second_factor(
         &self,
         id: AdminId,
@@ -78,7 +79,7 @@ pub trait AdminStore: Send + Sync {
     async fn admin_session(&self, number: u64) -> Result<Option<AdminSession>, StoreError>;
     /// Ends an admin session. False: it was already over.
     async fn end_admin_session(&self, number: u64, audit: AuditEntry) -> Result<bool, StoreError>;
-    /// Ends all sign-ins of an admin.
+    /// Ends all sign-ins of an admin, and the setup token.
     async fn end_admin_sessions(&self, id: AdminId, audit: AuditEntry) -> Result<(), StoreError>;
 }
 
@@ -102,6 +103,17 @@ pub struct NewPassword {
     pub second_factor: Option<SealedTotp>,
     /// A sign-in that goes on.
     pub keep_session: Option<u64>,
+    /// What the admin must still have for the password to be set; none: it is set whatever there is.
+    pub replaces: Option<Replaced>,
+}
+
+/// What a new password was made from.
+#[derive(Clone, Debug)]
+pub struct Replaced {
+    /// The argon2id text of the old password.
+    pub hash: String,
+    /// The second factor's secret as it was sealed with it, if there was one.
+    pub second_factor: Option<SealedTotp>,
 }
 
 /// A second factor to be kept.
@@ -115,6 +127,8 @@ pub struct NewSecondFactor {
     pub recovery: Vec<SecretHash>,
     /// What the password was hashed to that the secret is sealed with.
     pub password_hash: String,
+    /// The sign-in that goes on.
+    pub keep_session: u64,
 }
 
 /// What proves a second factor.

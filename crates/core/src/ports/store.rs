@@ -191,6 +191,8 @@ pub struct ListFilter {
     pub endpoint_id: Option<EndpointId>,
     /// Only this role's.
     pub role_id: Option<RoleId>,
+    /// Only what was minted with this App-Secret.
+    pub secret_id: Option<SecretId>,
 }
 
 /// What to look for in a list of sessions.

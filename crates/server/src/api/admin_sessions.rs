@@ -17,6 +17,7 @@ use super::answer::Answer;
 use crate::call::{Call, KeyOwner, throttled};
 use crate::openapi::{Conflicts, Refused};
 use crate::problem::Problem;
+use crate::throttle::Shown;
 
 /// Signs an admin in.
 ///
@@ -33,9 +34,12 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     call.admit_anonymous(&api)?;
     let body: CreateAdminSession = call.read()?;
     if let Some(token) = &body.setup_token {
-        // It cannot be guessed; what the address may ask without a credential is limit enough.
-        let signed_in = api.broker.sign_in_with_setup_token(token, &call.context()).await?;
-        return Ok(Answer(Authorized::with(signed_in)));
+        return match api.broker.sign_in_with_setup_token(token, &call.context()).await {
+            Ok(signed_in) => Ok(Answer(Authorized::with(signed_in))),
+            // It cannot be guessed: this is about noise.
+            Err(Refusal::BadLogin) => Err(call.counted(&api, Refusal::BadLogin)),
+            Err(refusal) => Err(refusal.into()),
+        };
     }
     let username = body.username.as_deref().unwrap_or_default();
     let password = body.password.as_ref().map_or("", |password| password.expose());
@@ -52,11 +56,13 @@ pub(crate) async fn sign_in(
     once: Option<IdempotencyKey>,
 ) -> Result<Secret, Problem> {
     let username = request.username.clone().unwrap_or_default();
-    let attempt = api.throttle.try_password(call.address(), &username, Instant::now()).map_err(throttled)?;
+    let shown = if request.code.is_some() { Shown::PasswordAndCode } else { Shown::Password };
+    let attempt = api.throttle.try_password(call.address(), &username, shown, Instant::now()).map_err(throttled)?;
     let signed_in = api.broker.sign_in(request, once, &call.context()).await;
     match &signed_in {
         Ok(_) => attempt.succeeded(Instant::now()),
-        Err(Refusal::BadLogin) => drop(attempt),
+        Err(Refusal::BadLogin) => attempt.password_was_wrong(),
+        Err(Refusal::WrongCode) => drop(attempt),
         Err(_) => attempt.not_decided(),
     }
     Ok(signed_in?)

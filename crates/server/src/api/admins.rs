@@ -16,6 +16,7 @@ use super::{Api, given};
 use crate::call::{Call, Id, throttled};
 use crate::openapi::{Conflicts, Missing, Refused};
 use crate::problem::Problem;
+use crate::throttle::Shown;
 
 /// Lists the account's admins.
 #[utoipa::path(
@@ -29,7 +30,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Answ
     Ok(Answer(admins.into_iter().map(AdminView::from).collect()))
 }
 
-/// Makes an admin. Owners do.
+/// Makes an admin. Owners do, with their own password typed once more.
 #[utoipa::path(
     post, path = "/v1/admins", tag = "Admins", operation_id = "postAdmins",
     request_body = WriteAdmin,
@@ -40,11 +41,14 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     let caller = call.authenticate(&api).await?;
     let body: WriteAdmin = call.read()?;
     let role = role(body.role.as_deref())?;
-    let request = NewAdmin { username: body.username, password: body.password, role };
-    Ok(Answer(api.broker.add_admin(&caller, request, &call.context()).await?.into()))
+    let current_password = body.current_password;
+    let request = NewAdmin { username: body.username, password: body.password, role, current_password };
+    let context = call.context();
+    let adding = api.broker.add_admin(&caller, request, &context);
+    Ok(Answer(guessing(&api, &call, &caller, Shown::Password, adding).await?.into()))
 }
 
-/// Gives another admin a role, or a password in place of a lost one. Owners do.
+/// Gives another admin a role, or a password in place of a lost one. Owners do, with their own password typed once more.
 ///
 /// A new password takes the second factor away and ends every sign-in of that admin.
 #[utoipa::path(
@@ -57,8 +61,11 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
 pub(super) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<AdminView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: WriteAdmin = call.read()?;
-    let patch = AdminPatch { role: role(body.role.as_deref())?, password: body.password };
-    Ok(Answer(api.broker.update_admin(&caller, admin_of_path(&id)?, patch, &call.context()).await?.into()))
+    let role = role(body.role.as_deref())?;
+    let patch = AdminPatch { role, password: body.password, current_password: body.current_password };
+    let context = call.context();
+    let updating = api.broker.update_admin(&caller, admin_of_path(&id)?, patch, &context);
+    Ok(Answer(guessing(&api, &call, &caller, Shown::Password, updating).await?.into()))
 }
 
 /// Removes an admin and ends its sign-ins. Owners do; the last owner stays.
@@ -99,7 +106,8 @@ pub(super) async fn change_password(State(api): State<Arc<Api>>, call: Call) -> 
     let present = body.password.ok_or_else(|| Refusal::missing("password"))?;
     let new = body.new_password.ok_or_else(|| Refusal::missing("newPassword"))?;
     let context = call.context();
-    guessing(&api, &call, &caller, api.broker.change_own_password(&caller, present, new, &context)).await?;
+    guessing(&api, &call, &caller, Shown::Password, api.broker.change_own_password(&caller, present, new, &context))
+        .await?;
     Ok(Answer(Done::SUCCESS))
 }
 
@@ -115,7 +123,8 @@ pub(super) async fn enrol(State(api): State<Arc<Api>>, call: Call) -> Result<Ans
     let body: Totp = call.read()?;
     let password = body.password.ok_or_else(|| Refusal::missing("password"))?;
     let context = call.context();
-    let enrolled = guessing(&api, &call, &caller, api.broker.enrol_totp(&caller, password, &context)).await?;
+    let enrolled =
+        guessing(&api, &call, &caller, Shown::Password, api.broker.enrol_totp(&caller, password, &context)).await?;
     Ok(Answer(TotpEnrolled { secret: enrolled.secret, uri: enrolled.uri }))
 }
 
@@ -131,7 +140,8 @@ pub(super) async fn confirm(State(api): State<Arc<Api>>, call: Call) -> Result<A
     let body: Totp = call.read()?;
     let code = body.code.ok_or_else(|| Refusal::missing("code"))?;
     let context = call.context();
-    let recovery_codes = guessing(&api, &call, &caller, api.broker.confirm_totp(&caller, &code, &context)).await?;
+    let recovery_codes =
+        guessing(&api, &call, &caller, Shown::Password, api.broker.confirm_totp(&caller, &code, &context)).await?;
     Ok(Answer(RecoveryCodes { recovery_codes }))
 }
 
@@ -149,7 +159,8 @@ pub(super) async fn give_up(State(api): State<Arc<Api>>, call: Call) -> Result<A
     let password = body.password.ok_or_else(|| Refusal::missing("password"))?;
     let code = body.code.ok_or_else(|| Refusal::missing("code"))?;
     let context = call.context();
-    guessing(&api, &call, &caller, api.broker.remove_totp(&caller, password, &code, &context)).await?;
+    let removing = api.broker.remove_totp(&caller, password, &code, &context);
+    guessing(&api, &call, &caller, Shown::PasswordAndCode, removing).await?;
     Ok(Answer(Done::SUCCESS))
 }
 
@@ -159,14 +170,16 @@ pub(crate) async fn guessing<T>(
     api: &Api,
     call: &Call,
     caller: &Caller,
+    shown: Shown,
     attempt: impl Future<Output = Result<T, Refusal>>,
 ) -> Result<T, Problem> {
     let username = api.broker.own_admin(caller).await?.username;
-    let claimed = api.throttle.try_password(call.address(), &username, Instant::now()).map_err(throttled)?;
+    let claimed = api.throttle.try_password(call.address(), &username, shown, Instant::now()).map_err(throttled)?;
     let done = attempt.await;
     match &done {
         Ok(_) => claimed.succeeded(Instant::now()),
-        Err(Refusal::BadLogin) => drop(claimed),
+        Err(Refusal::BadLogin) => claimed.password_was_wrong(),
+        Err(Refusal::WrongCode) => drop(claimed),
         Err(_) => claimed.not_decided(),
     }
     Ok(done?)

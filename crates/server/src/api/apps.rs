@@ -5,20 +5,23 @@ use std::sync::Arc;
 use axum::extract::State;
 use respoke_core::app::App;
 use respoke_core::id::AppId;
+use respoke_core::ops::Caller;
 use respoke_core::refusal::Refusal;
 use respoke_wire::body::Done;
 use respoke_wire::body::apps::{AppView, WriteApp};
 use respoke_wire::body::lists::{ListRequest, PageParams};
 
 use super::answer::{Answer, ListAnswer};
-use super::{Api, page};
+use super::{Api, note_app, page};
 use crate::call::{Call, Id, KeyOwner};
 use crate::openapi::{Conflicts, Missing, Refused};
 use crate::problem::Problem;
 
-/// The id of a path. What is no id names no app.
-pub(super) fn app_of_path(id: &str) -> Result<AppId, Refusal> {
-    AppId::parse(id).ok_or(Refusal::NotFound("Apps"))
+/// The id of a path, of which is noted that the request is about it. What is no id names no app.
+pub(super) async fn app_of_path(api: &Api, call: &Call, caller: &Caller, id: &str) -> Result<AppId, Refusal> {
+    let id = AppId::parse(id).ok_or(Refusal::NotFound("Apps"))?;
+    note_app(api, call, caller, Some(id), None).await;
+    Ok(id)
 }
 
 /// Lists the account's apps; with an App-Secret, its own.
@@ -51,6 +54,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     let patch = body.into_patch();
     let name = patch.name.clone();
     let (app, secret) = api.broker.create_app(&caller, name, patch, once, &call.context()).await?;
+    call.concerns(app.id, None);
     Ok(Answer(AppView::created(app, &secret)))
 }
 
@@ -63,7 +67,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
 )]
 pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<AppView>, Problem> {
     let caller = call.authenticate(&api).await?;
-    let app = api.broker.get_app(&caller, app_of_path(&id)?).await?;
+    let app = api.broker.get_app(&caller, app_of_path(&api, &call, &caller, &id).await?).await?;
     Ok(Answer(AppView::from(App::clone(&app))))
 }
 
@@ -78,7 +82,10 @@ pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
 pub(super) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<AppView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: WriteApp = call.read()?;
-    let app = api.broker.update_app(&caller, app_of_path(&id)?, body.into_patch(), &call.context()).await?;
+    let app = api
+        .broker
+        .update_app(&caller, app_of_path(&api, &call, &caller, &id).await?, body.into_patch(), &call.context())
+        .await?;
     Ok(Answer(AppView::from(app)))
 }
 
@@ -91,6 +98,6 @@ pub(super) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) 
 )]
 pub(super) async fn remove(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
-    api.broker.delete_app(&caller, app_of_path(&id)?, &call.context()).await?;
+    api.broker.delete_app(&caller, app_of_path(&api, &call, &caller, &id).await?, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))
 }

@@ -8,7 +8,7 @@ use respoke_wire::body::bans::{BanView, CreateBan};
 use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
 
 use super::answer::{Answer, ListAnswer};
-use super::{Api, app_id, page};
+use super::{Api, named_app, page};
 use crate::call::{Call, Id};
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
@@ -26,7 +26,7 @@ use crate::problem::Problem;
 pub(super) async fn ban(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<BanView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: CreateBan = call.read()?;
-    let app = app_id(body.app_id.as_deref())?;
+    let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
     let ban = api.broker.ban(&caller, app, &id, body.reason, body.expires_at, &call.context()).await?;
     Ok(Answer(BanView::from(ban)))
 }
@@ -41,7 +41,8 @@ pub(super) async fn ban(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> 
 pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<BanView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
-    let ban = api.broker.get_ban(&caller, app_id(request.app_id.as_deref())?, &id).await?;
+    let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
+    let ban = api.broker.get_ban(&caller, app, &id).await?;
     Ok(Answer(BanView::from(ban)))
 }
 
@@ -55,7 +56,8 @@ pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
 pub(super) async fn lift(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
-    api.broker.lift_ban(&caller, app_id(request.app_id.as_deref())?, &id, &call.context()).await?;
+    let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
+    api.broker.lift_ban(&caller, app, &id, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))
 }
 
@@ -70,6 +72,7 @@ pub(super) async fn lift(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
 pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<BanView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
-    let found = api.broker.list_bans(&caller, app_id(request.app_id.as_deref())?, page(&request)?).await?;
+    let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
+    let found = api.broker.list_bans(&caller, app, page(&request)?).await?;
     Ok(ListAnswer::of(found, BanView::from))
 }

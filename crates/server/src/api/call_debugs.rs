@@ -8,7 +8,7 @@ use respoke_wire::body::call_debugs::{CallReportView, WriteCallReport};
 use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
 
 use super::answer::{Answer, ListAnswer};
-use super::{Api, app_id, page};
+use super::{Api, named_app, page};
 use crate::call::Call;
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
@@ -23,7 +23,7 @@ use crate::problem::Problem;
 pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: WriteCallReport = call.read()?;
-    let app = app_id(body.app_id.as_deref())?;
+    let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
     api.broker.report_call(&caller, app, body.endpoint_id.as_deref(), body.debug_data).await?;
     Ok(Answer(Done::SUCCESS))
 }
@@ -39,6 +39,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
 pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<CallReportView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
-    let found = api.broker.call_reports(&caller, app_id(request.app_id.as_deref())?, page(&request)?).await?;
+    let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
+    let found = api.broker.call_reports(&caller, app, page(&request)?).await?;
     Ok(ListAnswer::of(found, CallReportView::from))
 }

@@ -59,7 +59,7 @@ async fn connect(api: &Api, call: &Call, endpoint: Option<String>) -> Result<Ans
         trickle_ice: capabilities.trickle_ice,
         ice_final_candidates: capabilities.ice_final_candidates,
     };
-    let connection = api.hub.connect(&named.asker(call, &caller, &context)?, request).await?;
+    let connection = api.hub.connect(&named.asker(api, call, &caller, &context).await?, request).await?;
     if let Some(device) = &body.push_token_id {
         api.broker.device_connected(connection.app_id, &connection.endpoint, device);
     }
@@ -78,7 +78,7 @@ pub(super) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> 
     let request: ListRequest = call.read()?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), ..Named::default() };
-    api.hub.disconnect(&named.asker(&call, &caller, &context)?, &id).await?;
+    api.hub.disconnect(&named.asker(&api, &call, &caller, &context).await?, &id).await?;
     Ok(Answer(Done::SUCCESS))
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
     let part = part(&request)?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), endpoint: request.endpoint_id.as_deref(), connection: None };
-    let asker = named.asker(&call, &caller, &context)?;
+    let asker = named.asker(&api, &call, &caller, &context).await?;
     let found = match part {
         Some(part) => api.hub.connections_page(&asker, &part).await?,
         None => Page { items: api.hub.connections(&asker).await?, next: None },

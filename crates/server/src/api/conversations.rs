@@ -9,7 +9,7 @@ use respoke_wire::body::conversations::{ConversationView, WriteReadMarks};
 use respoke_wire::body::lists::{AppParams, ListRequest};
 
 use super::answer::Answer;
-use super::{Api, app_id};
+use super::{Api, named_app};
 use crate::call::{Call, Id};
 use crate::openapi::Refused;
 use crate::problem::Problem;
@@ -31,7 +31,7 @@ pub(super) async fn list(
 ) -> Result<Answer<Vec<ConversationView>>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
-    let app = app_id(request.app_id.as_deref())?;
+    let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let found = api.broker.conversations(&caller, app, &id, |app, endpoint| api.hub.groups_of(app, endpoint)).await?;
     Ok(Answer(found.into_iter().map(ConversationView::from).collect()))
 }
@@ -49,7 +49,7 @@ pub(super) async fn list(
 pub(super) async fn mark_read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: WriteReadMarks = call.read()?;
-    let app = app_id(body.app_id.as_deref())?;
+    let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
     let marks = body.groups.map(|groups| groups.into_iter().map(MarkRead::from).collect());
     api.broker.mark_read(&caller, app, &id, marks).await?;
     Ok(Answer(Done::SUCCESS))

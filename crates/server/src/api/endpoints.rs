@@ -20,11 +20,11 @@ use respoke_core::refusal::Refusal;
 use respoke_hub::ops::Asker;
 use respoke_hub::tails::{FrameKind, OpenTail, Payloads, TailedFrame};
 use respoke_wire::body::bans::BanView;
-use respoke_wire::body::endpoints::{AskTail, EndpointConnectionView, EndpointView, TailedFrameView};
-use respoke_wire::body::lists::{AppParams, ListRequest};
+use respoke_wire::body::endpoints::{AskEndpoint, AskTail, EndpointConnectionView, EndpointView, TailedFrameView};
+use respoke_wire::body::lists::AppParams;
 
 use super::answer::Answer;
-use super::{Api, Named, connections, sessions};
+use super::{Api, Named, connections, given, sessions};
 use crate::call::{Call, Id};
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
@@ -37,23 +37,53 @@ const AUDIT_ROWS: usize = 20;
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
 
-/// Reads all that there is of an endpoint: live connections with groups and presence, sessions, tokens, ban, history.
+/// Reads what there is of an endpoint: live connections with groups and presence, sessions, ban.
+///
+/// Its outstanding tokens and its rows of the audit log are searched for, and therefore only told when asked for.
 #[utoipa::path(
     get, path = "/v1/endpoints/{id}", tag = "Endpoints", operation_id = "getEndpoint",
-    params(("id" = String, Path, description = "The endpoint's id"), AppParams),
+    params(
+        ("id" = String, Path, description = "The endpoint's id"),
+        AppParams,
+        ("include" = Option<String>, Query, description = "`tokens`, `audit`, or `tokens,audit`: what is searched for besides"),
+    ),
     responses((status = 200, description = "The endpoint", body = EndpointView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<EndpointView>, Problem> {
     let caller = call.authenticate(&api).await?;
-    let request: ListRequest = call.read()?;
+    let request: AskEndpoint = call.read()?;
+    let include = Include::parse(given(request.include.as_deref()))?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), endpoint: Some(&id), connection: None };
-    Ok(Answer(find(&api, &named.asker(&call, &caller, &context)?).await?))
+    Ok(Answer(find(&api, &named.asker(&api, &call, &caller, &context).await?, include).await?))
+}
+
+/// What is searched for besides, which costs more than the rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Include {
+    tokens: bool,
+    audit: bool,
+}
+
+impl Include {
+    pub(crate) const ALL: Self = Self { tokens: true, audit: true };
+
+    fn parse(words: Option<&str>) -> Result<Self, Refusal> {
+        let mut include = Self::default();
+        for word in words.unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            match word {
+                "tokens" => include.tokens = true,
+                "audit" => include.audit = true,
+                _ => return Err(Refusal::field("include", "must be tokens, audit or both, with a comma between them")),
+            }
+        }
+        Ok(include)
+    }
 }
 
 /// The endpoint that `asker` names, for the API and for the console alike.
-pub(crate) async fn find(api: &Api, asker: &Asker<'_>) -> Result<EndpointView, Problem> {
+pub(crate) async fn find(api: &Api, asker: &Asker<'_>, include: Include) -> Result<EndpointView, Problem> {
     let (broker, caller) = (&api.broker, asker.caller);
     let app = broker.app_of(caller, asker.app_id).await?;
     let endpoint = asker.endpoint_id.clone().ok_or_else(|| Refusal::missing("endpointId"))?;
@@ -65,27 +95,31 @@ pub(crate) async fn find(api: &Api, asker: &Asker<'_>) -> Result<EndpointView, P
             presence: state.presence.into(),
         });
     }
-    let filter = ListFilter { endpoint_id: Some(endpoint.clone()), role_id: None };
+    let filter = ListFilter { endpoint_id: Some(endpoint.clone()), ..ListFilter::default() };
     let of = SessionFilter { of: filter.clone(), ..SessionFilter::default() };
     let found = broker.list_sessions(caller, Some(app.id), of, PageRequest::first()).await?;
     let sessions = found.items.into_iter().map(|record| sessions::show(broker, record)).collect();
-    let (outstanding_tokens, more_tokens) = count_tokens(api, caller, app.id, filter).await?;
+    let tokens = if include.tokens { Some(count_tokens(api, caller, app.id, filter).await?) } else { None };
     let ban = match broker.get_ban(caller, Some(app.id), endpoint.as_str()).await {
         Ok(ban) => Some(BanView::from(ban)),
         Err(Refusal::NotFound(_)) => None,
         Err(refusal) => return Err(refusal.into()),
     };
-    let page = PageRequest { limit: AUDIT_ROWS, after: None };
-    let object = Some(endpoint.as_str().to_owned());
-    let audit = broker.audit_log(caller, Some(app.id), None, object, None, page).await?;
-    let audit = audit.items.into_iter().map(Into::into).collect();
+    let audit = if include.audit {
+        let page = PageRequest { limit: AUDIT_ROWS, after: None };
+        let object = Some(endpoint.as_str().to_owned());
+        let rows = broker.audit_log(caller, Some(app.id), None, object, None, page).await?;
+        Some(rows.items.into_iter().map(Into::into).collect())
+    } else {
+        None
+    };
     Ok(EndpointView {
         id: endpoint,
         app_id: app.id,
         connections,
         sessions,
-        outstanding_tokens,
-        more_tokens,
+        outstanding_tokens: tokens.map(|(count, _)| count),
+        more_tokens: tokens.map(|(_, more)| more),
         ban,
         audit,
     })
@@ -128,7 +162,7 @@ pub(super) async fn tail(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
     let context = call.context();
     let payloads = if request.payloads == Some(true) { Payloads::Shown } else { Payloads::Redacted };
     let named = Named { app: request.app_id.as_deref(), endpoint: Some(&id), connection: None };
-    look_on(&api, &named.asker(&call, &caller, &context)?, call.shown_credential(), payloads).await
+    look_on(&api, &named.asker(&api, &call, &caller, &context).await?, call.shown_credential(), payloads).await
 }
 
 /// The frames of the endpoint that `asker` names, for as long as `credential` permits it.

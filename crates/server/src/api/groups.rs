@@ -31,7 +31,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
     let page: PageRequest<GroupName> = page(&request)?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), ..Named::default() };
-    let asker = named.asker(&call, &caller, &context)?;
+    let asker = named.asker(&api, &call, &caller, &context).await?;
     let found = api.hub.groups(&asker, page.after.as_ref().map(GroupName::as_str), page.limit + 1).await?;
     Ok(ListAnswer::of(Page::cut(found, page.limit, GroupName::clone), GroupView::from))
 }
@@ -99,7 +99,7 @@ async fn change(api: &Api, call: &Call, group: Option<String>, change: Change) -
         endpoint: body.endpoint_id.as_deref(),
         connection: body.connection_id.as_deref(),
     };
-    let asker = named.asker(call, &caller, &context)?;
+    let asker = named.asker(api, call, &caller, &context).await?;
     match change {
         Change::Join => api.hub.join(&asker, &groups).await?,
         Change::Leave => api.hub.leave(&asker, &groups).await?,
@@ -119,7 +119,7 @@ pub(super) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> 
     let request: ListRequest = call.read()?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), ..Named::default() };
-    api.hub.end_group(&named.asker(&call, &caller, &context)?, &group_name(&id)?).await?;
+    api.hub.end_group(&named.asker(&api, &call, &caller, &context).await?, &group_name(&id)?).await?;
     Ok(Answer(Done::SUCCESS))
 }
 
@@ -141,7 +141,7 @@ pub(super) async fn members(
     let part = connections::part(&request)?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), ..Named::default() };
-    let members = api.hub.members(&named.asker(&call, &caller, &context)?, &group_name(&id)?).await?;
+    let members = api.hub.members(&named.asker(&api, &call, &caller, &context).await?, &group_name(&id)?).await?;
     let show = |member: Arc<respoke_hub::Connection>| MemberView {
         endpoint_id: member.endpoint.clone(),
         connection_id: member.id,
@@ -164,7 +164,7 @@ pub(super) async fn publish(State(api): State<Arc<Api>>, Id(id): Id, call: Call)
     let context = call.context();
     let named = Named { app: body.app_id.as_deref(), endpoint: body.endpoint_id.as_deref(), connection: None };
     let request = Publish { message, persist: body.persist == Some(true) };
-    let id = api.hub.publish(&named.asker(&call, &caller, &context)?, &group_name(&id)?, request).await?;
+    let id = api.hub.publish(&named.asker(&api, &call, &caller, &context).await?, &group_name(&id)?, request).await?;
     Ok(Answer(Sent::from(id)))
 }
 

@@ -7,7 +7,7 @@ use respoke_wire::body::history::{Histories, PubsubEventShape, ReadHistory, Sear
 use serde_json::value::RawValue;
 
 use super::answer::Answer;
-use super::{Api, app_id};
+use super::{Api, named_app};
 use crate::call::{Call, Id};
 use crate::openapi::Refused;
 use crate::problem::Problem;
@@ -33,7 +33,7 @@ pub(super) async fn read(
 ) -> Result<Answer<Vec<Box<RawValue>>>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: ReadHistory = call.read()?;
-    let app = app_id(request.app_id.as_deref())?;
+    let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let found = api.broker.history(&caller, app, &id, request.before, request.limit).await?;
     Ok(Answer(events(found)))
 }
@@ -73,7 +73,7 @@ async fn answer(api: &Api, call: &Call) -> Result<Answer<Histories>, Problem> {
     // Of a name that the query repeats, the body was read with the last value alone.
     let repeated = call.query_values("groupIds");
     let groups = if repeated.len() > 1 { Some(repeated) } else { request.group_ids };
-    let app = app_id(request.app_id.as_deref())?;
+    let app = named_app(api, call, &caller, request.app_id.as_deref()).await?;
     let found = api.broker.search_history(&caller, app, groups, request.limit).await?;
     Ok(Answer(Histories(found)))
 }

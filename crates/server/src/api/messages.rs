@@ -36,6 +36,6 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     };
     let context = call.context();
     let named = Named { app: body.app_id.as_deref(), endpoint: body.endpoint_id.as_deref(), connection: None };
-    let id = api.hub.send(&named.asker(&call, &caller, &context)?, message).await?;
+    let id = api.hub.send(&named.asker(&api, &call, &caller, &context).await?, message).await?;
     Ok(Answer(Sent::from(id)))
 }

@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{delete, get, post, put};
-use respoke_core::id::{AppId, ConnectionId, RequestId, RoleId};
+use respoke_core::id::{AppId, ConnectionId, RequestId, RoleId, SecretId};
 use respoke_core::ops::{Broker, Caller, Context, Relays};
 use respoke_core::page::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PageKey, PageRequest, parse_cursor};
 use respoke_core::ports::ListFilter;
@@ -57,7 +57,7 @@ pub(crate) use admin_sessions::sign_in;
 pub(crate) use admins::guessing;
 pub(crate) use audit::find as find_audit;
 pub(crate) use docs::document;
-pub(crate) use endpoints::{find as find_endpoint, look_on};
+pub(crate) use endpoints::{Include, find as find_endpoint, look_on};
 pub(crate) use health::is_ready;
 pub(crate) use request_log::find as find_requests;
 pub(crate) use sessions::show as show_session;
@@ -143,7 +143,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/apps", get(apps::list).post(apps::create))
         .route("/v1/apps/{id}", get(apps::read).put(apps::update).patch(apps::update).delete(apps::remove))
         .route("/v1/apps/{id}/secrets", get(secrets::list).post(secrets::create))
-        .route("/v1/apps/{id}/secrets/{sid}", delete(secrets::revoke))
+        .route("/v1/apps/{id}/secrets/{sid}", get(secrets::read).delete(secrets::revoke))
         .route("/v1/apps/{id}/secrets/{sid}/roll", post(secrets::roll))
         .route("/v1/roles", get(roles::list).post(roles::create))
         .route("/v1/roles/{id}", get(roles::read).put(roles::update).delete(roles::remove))
@@ -245,6 +245,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         apps::remove,
         secrets::list,
         secrets::create,
+        secrets::read,
         secrets::revoke,
         secrets::roll,
         roles::list,
@@ -345,13 +346,17 @@ pub(crate) fn cursor<K: PageKey>(text: Option<&str>) -> Result<Option<K>, Refusa
     }
 }
 
-/// The endpoint and role that are asked for.
+/// The endpoint, role and App-Secret that are asked for.
 fn filter(request: &ListRequest) -> Result<ListFilter, Refusal> {
     let endpoint_id = match given(request.endpoint_id.as_deref()) {
         None => None,
         Some(text) => Some(endpoint_id(text)?),
     };
-    Ok(ListFilter { endpoint_id, role_id: role_id(request.role_id.as_deref())? })
+    let secret_id = match given(request.secret_id.as_deref()) {
+        None => None,
+        Some(text) => Some(SecretId::parse(text).ok_or_else(|| Refusal::field("secretId", "must be a UUID"))?),
+    };
+    Ok(ListFilter { endpoint_id, role_id: role_id(request.role_id.as_deref())?, secret_id })
 }
 
 fn endpoint_id(text: &str) -> Result<respoke_core::id::EndpointId, Refusal> {
@@ -395,15 +400,41 @@ struct Named<'a> {
 }
 
 impl Named<'_> {
-    fn asker<'a>(self, call: &'a Call, caller: &'a Caller, context: &'a Context) -> Result<Asker<'a>, Refusal> {
-        Ok(Asker {
-            caller,
-            socket: call.socket(),
-            context,
-            app_id: app_id(self.app)?,
-            endpoint_id: given(self.endpoint).map(endpoint_id).transpose()?,
-            connection_id: given(self.connection).map(connection_id).transpose()?,
-        })
+    async fn asker<'a>(
+        self,
+        api: &Api,
+        call: &'a Call,
+        caller: &'a Caller,
+        context: &'a Context,
+    ) -> Result<Asker<'a>, Refusal> {
+        let app_id = app_id(self.app)?;
+        let endpoint_id = given(self.endpoint).map(endpoint_id).transpose()?;
+        let connection_id = given(self.connection).map(connection_id).transpose()?;
+        note_app(api, call, caller, app_id, endpoint_id.as_ref()).await;
+        Ok(Asker { caller, socket: call.socket(), context, app_id, endpoint_id, connection_id })
+    }
+}
+
+/// Reads the `appId` of a request, and notes that the request is about that app.
+async fn named_app(api: &Api, call: &Call, caller: &Caller, text: Option<&str>) -> Result<Option<AppId>, Refusal> {
+    let app = app_id(text)?;
+    note_app(api, call, caller, app, None).await;
+    Ok(app)
+}
+
+/// Notes that an admin's request is about `app`, if that is one of the admin's; of other callers the credential says it.
+async fn note_app(
+    api: &Api,
+    call: &Call,
+    caller: &Caller,
+    app: Option<AppId>,
+    endpoint: Option<&respoke_core::id::EndpointId>,
+) {
+    // A failure is no news here: the operation meets it as well.
+    if let (Caller::Admin { .. }, Some(app)) = (caller, app)
+        && api.broker.get_app(caller, app).await.is_ok()
+    {
+        call.concerns(app, endpoint);
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) async fn set(State(api): State<Arc<Api>>, call: Call) -> Result<Answe
     let presence = Presence { kind, show: said.show, status: said.status };
     let context = call.context();
     let named = Named { app: body.app_id.as_deref(), endpoint: body.endpoint_id.as_deref(), connection: None };
-    api.hub.set_presence(&named.asker(&call, &caller, &context)?, presence).await?;
+    api.hub.set_presence(&named.asker(&api, &call, &caller, &context).await?, presence).await?;
     Ok(Answer(Done::SUCCESS))
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn observe(State(api): State<Arc<Api>>, call: Call) -> Result<A
     let names = body.endpoint_list.ok_or_else(|| Refusal::missing("endpointList"))?;
     let endpoints = names.iter().map(|name| endpoint_id(name)).collect::<Result<Vec<_>, _>>()?;
     let context = call.context();
-    let found = api.hub.observe(&Named::default().asker(&call, &caller, &context)?, endpoints).await?;
+    let found = api.hub.observe(&Named::default().asker(&api, &call, &caller, &context).await?, endpoints).await?;
     let snapshots = found.into_iter().map(|(endpoint_id, presences)| PresenceSnapshot {
         endpoint_id,
         connection_states: presences.into_iter().map(|(id, said)| (id, ConnectionState::from(said))).collect(),

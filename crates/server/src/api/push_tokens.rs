@@ -8,7 +8,7 @@ use respoke_wire::body::Done;
 use respoke_wire::body::push_tokens::{PushTokenView, WritePushToken};
 
 use super::answer::Answer;
-use super::{Api, app_id};
+use super::{Api, named_app};
 use crate::call::{Call, Ids};
 use crate::openapi::Refused;
 use crate::problem::Problem;
@@ -50,7 +50,7 @@ async fn register(api: &Api, call: &Call, id: Option<String>) -> Result<Answer<P
     let caller = call.authenticate(api).await?;
     let body: WritePushToken = call.read()?;
     let request = RegisterPushToken {
-        app_id: app_id(body.app_id.as_deref())?,
+        app_id: named_app(api, call, &caller, body.app_id.as_deref()).await?,
         endpoint_id: body.endpoint_id,
         id,
         service: body.service,
@@ -73,7 +73,7 @@ async fn register(api: &Api, call: &Call, id: Option<String>) -> Result<Answer<P
 pub(super) async fn remove(State(api): State<Arc<Api>>, Ids(_, id): Ids, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: WritePushToken = call.read()?;
-    let app = app_id(request.app_id.as_deref())?;
+    let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     api.broker.remove_push_token(&caller, app, request.endpoint_id.as_deref(), &id).await?;
     Ok(Answer(Done::SUCCESS))
 }

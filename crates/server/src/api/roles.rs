@@ -11,7 +11,7 @@ use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
 use respoke_wire::body::roles::{RoleView, WriteRole};
 
 use super::answer::{Answer, ListAnswer};
-use super::{Api, app_id, given, page};
+use super::{Api, given, named_app, page};
 use crate::call::{Call, Id, KeyOwner};
 use crate::openapi::{Conflicts, Missing, Refused};
 use crate::problem::Problem;
@@ -27,7 +27,7 @@ use crate::problem::Problem;
 pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<RoleView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
-    let app = app_id(request.app_id.as_deref())?;
+    let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let (found, account) = api.broker.list_roles(&caller, app, page(&request)?).await?;
     Ok(ListAnswer::of(found, |role| RoleView::from((role, account))))
 }
@@ -44,7 +44,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     let caller = call.authenticate(&api).await?;
     let mut body: WriteRole = call.read()?;
     let once = call.once(&api, KeyOwner::Caller)?;
-    let app = app_id(body.app_id.as_deref())?;
+    let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
     let id = match given(body.id.as_deref()) {
         None => None,
         Some(text) => Some(RoleId::parse(text).ok_or_else(|| Refusal::field("id", "must be a UUID"))?),
@@ -65,7 +65,8 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
 pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<RoleView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
-    let role = api.broker.get_role(&caller, app_id(request.app_id.as_deref())?, &id).await?;
+    let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
+    let role = api.broker.get_role(&caller, app, &id).await?;
     Ok(Answer(RoleView::from(role)))
 }
 
@@ -80,7 +81,7 @@ pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
 pub(super) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<RoleView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let mut body: WriteRole = call.read()?;
-    let app = app_id(body.app_id.as_deref())?;
+    let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
     let name = body.name.take();
     let permissions = if body.names_permissions() {
         let (stored, _) = api.broker.get_role(&caller, app, &id).await?;
@@ -102,6 +103,7 @@ pub(super) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) 
 pub(super) async fn remove(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
-    api.broker.delete_role(&caller, app_id(request.app_id.as_deref())?, &id, &call.context()).await?;
+    let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
+    api.broker.delete_role(&caller, app, &id, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))
 }

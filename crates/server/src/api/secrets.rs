@@ -11,7 +11,7 @@ use respoke_core::refusal::Refusal;
 use respoke_core::secret::Secret;
 use respoke_wire::body::Done;
 use respoke_wire::body::lists::{ListRequest, PageParams};
-use respoke_wire::body::secrets::{CreateSecret, RevokeSecret, RollSecret, SecretView};
+use respoke_wire::body::secrets::{CreateSecret, RevokeSecret, RollSecret, SecretReachView, SecretView};
 
 use super::answer::{Answer, ListAnswer};
 use super::apps::app_of_path;
@@ -35,7 +35,7 @@ pub(super) async fn list(
 ) -> Result<ListAnswer<SecretView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
-    let secrets = api.broker.list_secrets(&caller, app_of_path(&id)?).await?;
+    let secrets = api.broker.list_secrets(&caller, app_of_path(&api, &call, &caller, &id).await?).await?;
     Ok(ListAnswer::of(cut(secrets, &page(&request)?), SecretView::from))
 }
 
@@ -64,9 +64,34 @@ pub(super) async fn create(State(api): State<Arc<Api>>, Id(id): Id, call: Call) 
     let import = body.secret.as_ref().map(Secret::expose);
     let created = api
         .broker
-        .create_secret(&caller, app_of_path(&id)?, body.name, body.expires_at, import, once, &call.context())
+        .create_secret(
+            &caller,
+            app_of_path(&api, &call, &caller, &id).await?,
+            body.name,
+            body.expires_at,
+            import,
+            once,
+            &call.context(),
+        )
         .await?;
     Ok(Answer(SecretView::from(created)))
+}
+
+/// Reads a secret, without its text, and how much would be over if it were revoked.
+#[utoipa::path(
+    get, path = "/v1/apps/{id}/secrets/{sid}", tag = "Secrets", operation_id = "getSecret",
+    params(("id" = String, Path, description = "The app's id"), ("sid" = String, Path, description = "The secret's id")),
+    responses((status = 200, description = "The secret", body = SecretReachView), Refused, Missing),
+    security(("Admin-Token" = []), ("App-Secret" = []))
+)]
+pub(super) async fn read(
+    State(api): State<Arc<Api>>,
+    Ids(id, secret): Ids,
+    call: Call,
+) -> Result<Answer<SecretReachView>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let (app, secret) = (app_of_path(&api, &call, &caller, &id).await?, secret_of_path(&secret)?);
+    Ok(Answer(api.broker.secret_reach(&caller, app, secret).await?.into()))
 }
 
 /// Revokes a secret, and with it the tokens and sessions it minted.
@@ -88,7 +113,7 @@ pub(super) async fn revoke(
     let caller = call.authenticate(&api).await?;
     let body: RevokeSecret = call.read()?;
     let keep_sessions = body.keep_sessions.unwrap_or(false);
-    let (app, secret) = (app_of_path(&id)?, secret_of_path(&secret)?);
+    let (app, secret) = (app_of_path(&api, &call, &caller, &id).await?, secret_of_path(&secret)?);
     api.broker.revoke_secret(&caller, app, secret, keep_sessions, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))
 }
@@ -117,7 +142,7 @@ pub(super) async fn roll(
         Some(text) => Overlap::parse(text).ok_or_else(|| Refusal::field("overlap", "must be now, 1h, 24h or 7d"))?,
     };
     let once = call.once(&api, KeyOwner::Caller)?;
-    let (app, secret) = (app_of_path(&id)?, secret_of_path(&secret)?);
+    let (app, secret) = (app_of_path(&api, &call, &caller, &id).await?, secret_of_path(&secret)?);
     let rolled = api.broker.roll_secret(&caller, app, secret, overlap, once, &call.context()).await?;
     Ok(Answer(SecretView::from(rolled)))
 }

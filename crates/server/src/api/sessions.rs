@@ -14,7 +14,7 @@ use respoke_wire::body::lists::{AppParams, FilterParams, ListRequest, PageParams
 use respoke_wire::body::sessions::{EndSessions as EndSessionsBody, SessionView};
 
 use super::answer::{Answer, ListAnswer};
-use super::{Api, app_id, endpoint_id, filter, given, page, role_id};
+use super::{Api, endpoint_id, filter, given, named_app, page, role_id};
 use crate::call::{Call, Id};
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
@@ -36,7 +36,7 @@ use crate::problem::Problem;
 pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<SessionView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
-    let app = app_id(request.app_id.as_deref())?;
+    let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let filter = SessionFilter {
         of: filter(&request)?,
         address: given(request.address.as_deref()).map(address).transpose()?,
@@ -100,7 +100,7 @@ pub(super) async fn end_many(State(api): State<Arc<Api>>, call: Call) -> Result<
     let caller = call.authenticate(&api).await?;
     let body: EndSessionsBody = call.read()?;
     let request = EndSessions {
-        app_id: app_id(body.app_id.as_deref())?,
+        app_id: named_app(&api, &call, &caller, body.app_id.as_deref()).await?,
         scope: scope(&body)?,
         issued_before: body.issued_before,
         tokens_too: body.tokens.unwrap_or(true),

@@ -40,7 +40,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     };
     let context = call.context();
     let named = Named { app: body.app_id.as_deref(), endpoint: body.from.as_deref(), connection: None };
-    api.hub.signal(&named.asker(&call, &caller, &context)?, request).await?;
+    api.hub.signal(&named.asker(&api, &call, &caller, &context).await?, request).await?;
     Ok(Answer(Done::SUCCESS))
 }
 

@@ -15,12 +15,12 @@ use super::{Api, app_id, given};
 use crate::call::Call;
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
-use crate::tally::{HOUR_SECS, MINUTE_SECS};
+use crate::tally::{HOUR_SECS, MINUTE_SECS, gauges};
 
 /// Tells what happened over time: by the minute for an hour, by ten minutes for a day, by six hours for thirty days.
 ///
 /// With an Admin-Token and no `appId` it is the whole server's; an App-Secret sees its own app's. The figures of the
-/// last hour are this node's since it started.
+/// last hour are this node's since it started. Probes and the pages of the console are not counted.
 #[utoipa::path(
     get, path = "/v1/stats", tag = "Logs", operation_id = "getStats",
     params(
@@ -44,7 +44,10 @@ pub(crate) async fn find(api: &Api, caller: &Caller, request: &AskStats) -> Resu
         None => api.watch.tally.minutes(app),
         Some(span) => api.broker.store().figures_since(span, app, starts[0]).await?,
     };
-    let points = points(&starts, range.span_secs(), kept, api.watch.tally.present(app));
+    let (since, mut present) = api.watch.tally.present(app);
+    // What is live is looked at once a minute; of the present one now.
+    present.add(&gauges(&api.watch, &api.hub, app));
+    let points = points(&starts, range.span_secs(), kept, (since, present));
     Ok(StatsView { app_id: app, range: range.word(), span_secs: range.span_secs(), points })
 }
 

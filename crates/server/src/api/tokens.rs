@@ -10,7 +10,7 @@ use respoke_wire::body::lists::{AppParams, FilterParams, ListRequest, PageParams
 use respoke_wire::body::tokens::{IssueToken as IssueTokenBody, TokenIssued, TokenView};
 
 use super::answer::{Answer, ListAnswer};
-use super::{Api, app_id, filter, page};
+use super::{Api, app_id, filter, named_app, page};
 use crate::call::{Call, Id, KeyOwner};
 use crate::openapi::{Conflicts, Missing, Refused};
 use crate::problem::Problem;
@@ -96,7 +96,7 @@ fn show_issued(issued: IssuedToken) -> TokenIssued {
 pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<TokenView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
-    let app = app_id(request.app_id.as_deref())?;
+    let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let found = api.broker.list_tokens(&caller, app, filter(&request)?, page(&request)?).await?;
     Ok(ListAnswer::of(found, |record| show(&api.broker, InspectedToken { record, lapse: None })))
 }

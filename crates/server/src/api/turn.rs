@@ -7,7 +7,7 @@ use respoke_wire::body::lists::AppParams;
 use respoke_wire::body::turn::{AskRelay, RelayView};
 
 use super::answer::Answer;
-use super::{Api, app_id};
+use super::{Api, named_app};
 use crate::call::Call;
 use crate::openapi::Refused;
 use crate::problem::Problem;
@@ -28,7 +28,7 @@ use crate::problem::Problem;
 pub(super) async fn read(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<RelayView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: AskRelay = call.read()?;
-    let app = app_id(request.app_id.as_deref())?;
+    let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let endpoint = request.endpoint_id.as_deref();
     let access = api.broker.relay_access(&caller, app, endpoint, &api.relays, call.host()).await?;
     if access.credentials.is_some() {

@@ -15,6 +15,7 @@ use super::qr::qr;
 use super::visit::{Failure, Posted, Visit, see, set_cookie};
 use crate::api::{Api, guessing};
 use crate::problem::Problem;
+use crate::throttle::Shown;
 
 const PATH: &str = "/console/account";
 
@@ -32,7 +33,7 @@ pub(super) async fn change_password(State(api): State<Arc<Api>>, posted: Posted)
     let (present, new) = (secret(&form, "password"), secret(&form, "newPassword"));
     let context = visit.context();
     let changing = api.broker.change_own_password(&visit.caller, present, new, &context);
-    match guessing(&api, &visit.call, &visit.caller, changing).await {
+    match guessing(&api, &visit.call, &visit.caller, Shown::Password, changing).await {
         Ok(()) => Ok(see(&format!("{PATH}?done=password-changed"))),
         Err(problem) => render(&visit, &refused(problem)?).await,
     }
@@ -43,7 +44,7 @@ pub(super) async fn enrol(State(api): State<Arc<Api>>, posted: Posted) -> Result
     let Posted { visit, form } = posted;
     let context = visit.context();
     let enrolling = api.broker.enrol_totp(&visit.caller, secret(&form, "password"), &context);
-    match guessing(&api, &visit.call, &visit.caller, enrolling).await {
+    match guessing(&api, &visit.call, &visit.caller, Shown::Password, enrolling).await {
         Ok(enrolled) => {
             let body = enrolment(&visit, enrolled.secret.expose(), enrolled.uri.expose());
             Ok(console_page(&visit, Section::Account, "Second factor", &body))
@@ -57,7 +58,7 @@ pub(super) async fn confirm(State(api): State<Arc<Api>>, posted: Posted) -> Resu
     let Posted { visit, form } = posted;
     let (context, code) = (visit.context(), secret(&form, "code"));
     let confirming = api.broker.confirm_totp(&visit.caller, &code, &context);
-    match guessing(&api, &visit.call, &visit.caller, confirming).await {
+    match guessing(&api, &visit.call, &visit.caller, Shown::Password, confirming).await {
         Ok(codes) => {
             let body = recovery_codes(&codes);
             Ok(console_page(&visit, Section::Account, "Recovery codes", &body))
@@ -75,7 +76,7 @@ pub(super) async fn give_up(State(api): State<Arc<Api>>, posted: Posted) -> Resu
     let Posted { visit, form } = posted;
     let (context, code) = (visit.context(), secret(&form, "code"));
     let removing = api.broker.remove_totp(&visit.caller, secret(&form, "password"), &code, &context);
-    match guessing(&api, &visit.call, &visit.caller, removing).await {
+    match guessing(&api, &visit.call, &visit.caller, Shown::PasswordAndCode, removing).await {
         Ok(()) => Ok(see(&format!("{PATH}?done=factor-removed"))),
         Err(problem) => render(&visit, &refused(problem)?).await,
     }
@@ -94,7 +95,7 @@ fn secret(form: &Form, name: &str) -> Secret {
 }
 
 /// What the page can say of a refusal.
-fn refused(problem: Problem) -> Result<Errors, Failure> {
+pub(super) fn refused(problem: Problem) -> Result<Errors, Failure> {
     match problem.code() {
         "bad_login" => Ok(Errors::one("password", "The password or the code is wrong.")),
         "throttled" => {

@@ -11,13 +11,15 @@ use respoke_core::ops::{AdminPatch, NewAdmin};
 use respoke_core::refusal::Refusal;
 use respoke_core::secret::Secret;
 
-use super::account::role_said;
+use super::account::{self, role_said};
 use super::form::Form;
-use super::layout::{Errors, Section, csrf, field, guarded, input, page_of, table};
+use super::layout::{Errors, Section, csrf_owner, field, guarded, input, page_of, table};
 use super::visit::{Failure, Posted, Visit, see};
 use super::words::when;
-use crate::api::Api;
+use crate::api::{Api, guessing};
 use crate::call::Id;
+use crate::problem::Problem;
+use crate::throttle::Shown;
 
 const PATH: &str = "/console/admins";
 
@@ -33,20 +35,29 @@ pub(super) async fn create(State(api): State<Arc<Api>>, posted: Posted) -> Resul
         username: Some(form.text("username").to_owned()),
         password: password(&form),
         role: AdminRole::parse(form.text("role")),
+        current_password: Some(own_password(&form)),
     };
-    match api.broker.add_admin(&visit.caller, request, &visit.context()).await {
+    let context = visit.context();
+    let adding = api.broker.add_admin(&visit.caller, request, &context);
+    match guessing(&api, &visit.call, &visit.caller, Shown::Password, adding).await {
         Ok(_) => Ok(see(&format!("{PATH}?done=admin-created"))),
-        Err(refusal) => render(&visit, form.text("username"), &Errors::of(refusal)?).await,
+        Err(problem) => render(&visit, form.text("username"), &refused(problem)?).await,
     }
 }
 
 /// `POST …/{id}`: another role, or a password in place of a lost one.
 pub(super) async fn update(State(api): State<Arc<Api>>, Id(id): Id, posted: Posted) -> Result<Response, Failure> {
     let Posted { visit, form } = posted;
-    let patch = AdminPatch { role: AdminRole::parse(form.text("role")), password: password(&form) };
-    match api.broker.update_admin(&visit.caller, admin_of_path(&id)?, patch, &visit.context()).await {
+    let patch = AdminPatch {
+        role: AdminRole::parse(form.text("role")),
+        password: password(&form),
+        current_password: Some(own_password(&form)),
+    };
+    let context = visit.context();
+    let updating = api.broker.update_admin(&visit.caller, admin_of_path(&id)?, patch, &context);
+    match guessing(&api, &visit.call, &visit.caller, Shown::Password, updating).await {
         Ok(_) => Ok(see(&format!("{PATH}?done=saved"))),
-        Err(refusal) => render(&visit, "", &Errors::of(refusal)?).await,
+        Err(problem) => render(&visit, "", &refused(problem)?).await,
     }
 }
 
@@ -61,6 +72,17 @@ pub(super) async fn remove(State(api): State<Arc<Api>>, Id(id): Id, posted: Post
 
 fn password(form: &Form) -> Option<Secret> {
     Some(form.raw("password")).filter(|text| !text.is_empty()).map(|text| Secret::new(text.to_owned()))
+}
+
+fn own_password(form: &Form) -> Secret {
+    Secret::new(form.raw("currentPassword").to_owned())
+}
+
+fn refused(problem: Problem) -> Result<Errors, Failure> {
+    match problem.code() {
+        "bad_login" => Ok(Errors::one("currentPassword", "Your own password is not the one that was typed.")),
+        _ => account::refused(problem),
+    }
 }
 
 fn admin_of_path(id: &str) -> Result<AdminId, Refusal> {
@@ -79,10 +101,11 @@ async fn render(visit: &Visit, username: &str, errors: &Errors) -> Result<Respon
         }))
         form.card.narrow.make method="post" action=(PATH) {
             h2 { "New admin" }
-            (csrf(visit))
+            (csrf_owner(visit))
             (input("username", "User name", username, ""))
             (new_password("password"))
             (role_choice("role", AdminRole::Developer))
+            (type_own_password("own"))
             button.primary { "Make the admin" }
         }
     };
@@ -97,6 +120,18 @@ fn new_password(id: &str) -> Markup {
         &html! {
             input id=(id) name="password" type="password" required minlength="8" autocomplete="new-password"
                 aria-describedby={ (id) "-hint" };
+        },
+    )
+}
+
+/// Who found a screen unlocked must not make an owner of themselves.
+fn type_own_password(id: &str) -> Markup {
+    field(
+        id,
+        "Your own password",
+        "",
+        &html! {
+            input id=(id) name="currentPassword" type="password" required autocomplete="current-password";
         },
     )
 }
@@ -125,20 +160,24 @@ fn row(visit: &Visit, admin: &Admin, own: bool) -> Markup {
             td.actions {
                 (guarded("Role…", &html! {
                     form method="post" action=(path) {
-                        (csrf(visit)) (role_choice(&format!("role-{}", admin.id), admin.role)) button.primary { "Save" }
+                        (csrf_owner(visit)) (role_choice(&format!("role-{}", admin.id), admin.role))
+                        (type_own_password(&format!("own-role-{}", admin.id)))
+                        button.primary { "Save" }
                     }
                 }))
                 @if !own {
                     (guarded("New password…", &html! {
                         p { "For one who has lost it. The second factor goes too, and every sign-in ends." }
                         form method="post" action=(path) {
-                            (csrf(visit)) (new_password(&format!("password-{}", admin.id))) button.danger { "Set the password" }
+                            (csrf_owner(visit)) (new_password(&format!("password-{}", admin.id)))
+                            (type_own_password(&format!("own-password-{}", admin.id)))
+                            button.danger { "Set the password" }
                         }
                     }))
                 }
                 (guarded("Remove…", &html! {
                     p { "The admin's sign-ins end at once. What was done stays in the audit log." }
-                    form method="post" action={ (path) "/remove" } { (csrf(visit)) button.danger { "Remove " (admin.username) } }
+                    form method="post" action={ (path) "/remove" } { (csrf_owner(visit)) button.danger { "Remove " (admin.username) } }
                 }))
             }
         }

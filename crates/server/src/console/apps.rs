@@ -10,7 +10,9 @@ use respoke_core::ops::CreatedSecret;
 use respoke_core::page::{PageKey, PageRequest};
 use respoke_core::refusal::Refusal;
 
-use super::layout::{Errors, Section, app_path, copyable, csrf_once, empty, input, maker, more, page, table, textarea};
+use super::layout::{
+    Errors, Section, app_path, copyable, csrf_once, empty, input, maker, more, page, page_of, table, textarea,
+};
 use super::secrets::{MADE_BEFORE, shown_once};
 use super::visit::{Failure, Posted, Visit};
 use super::words::when;
@@ -73,7 +75,8 @@ pub(super) async fn create(State(api): State<Arc<Api>>, posted: Posted) -> Resul
         Ok((app, secret)) => Ok(page(&visit, Section::Apps, "New app", &created(&app, secret.text.secret().expose()))),
         Err(refusal) => {
             let errors = Errors::of(refusal)?;
-            Ok(page(&visit, Section::Apps, "New app", &new_form(&visit, name, description, &errors)))
+            let body = new_form(&visit, name, description, &errors);
+            Ok(page_of(&visit, errors.status(), Section::Apps, "New app", &body))
         }
     }
 }

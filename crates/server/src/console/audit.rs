@@ -65,14 +65,16 @@ pub(super) async fn page(State(api): State<Arc<Api>>, visit: Visit) -> Result<Re
         }
         @if found.items.is_empty() {
             (empty("Nothing is written here.", &html! {
-                "Whatever is made, changed, minted, redeemed or ended leaves a row. Loosen the filters."
+                // A search that has looked at many rows goes on with the next page.
+                @if found.next.is_some() { "Not among the rows looked at so far; there are more." }
+                @else { "Whatever is made, changed, minted, redeemed or ended leaves a row. Loosen the filters." }
             }))
         } @else {
             (table("Rows of the audit log", &["When", "Action", "Object", "Who", "App", "Address", "Request"], &html! {
                 @for row in &found.items { (show(&visit, row, &admins, &apps)) }
             }))
-            (more(PATH, &query, found.next.as_deref()))
         }
+        (more(PATH, &query, found.next.as_deref()))
         p.quiet { "An export holds the newest 10,000 rows that match, one JSON object a line." }
     };
     Ok(console_page(&visit, Section::Audit, "Audit log", &body))

@@ -8,20 +8,18 @@ use http::StatusCode;
 use maud::{Markup, html};
 use respoke_core::app::App;
 use respoke_core::id::{ConnectionId, EndpointId};
+use respoke_core::page::{Page, PageRequest};
 use respoke_hub::Connection;
 
 use super::general::app_of_path;
 use super::layout::{
-    Tab, answer, app_page, app_path, csrf, empty, follow, guarded, input, link, live, table as list_table,
+    Tab, answer, app_page, app_path, csrf, empty, follow, guarded, input, link, live, more, table as list_table,
 };
 use super::sessions::endpoint_link;
 use super::visit::{Failure, Posted, Visit, see};
 use super::words::{count, number};
-use crate::api::Api;
+use crate::api::{Api, cursor as read_cursor};
 use crate::call::{Id, Ids};
-
-/// Connections shown at most; an endpoint's are found by its name.
-const SHOWN_MAX: usize = 200;
 
 /// `GET`: the connections that the address asks for; for htmx the list alone.
 pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> {
@@ -30,24 +28,32 @@ pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> 
     let path = format!("{}/connections", app_path(&app));
     let endpoint = query.given("endpoint").map(EndpointId::parse);
     let context = visit.context();
-    let found = match endpoint {
-        Some(Err(_)) => Vec::new(),
-        Some(Ok(endpoint)) => visit.api.hub.connections(&visit.asker(&context, app.id, Some(endpoint))).await?,
-        None => visit.api.hub.connections(&visit.asker(&context, app.id, None)).await?,
-    };
+    let cursor = query.given("cursor");
+    let part = PageRequest { after: read_cursor(cursor)?, ..PageRequest::first() };
     let asked = [("endpoint", query.text("endpoint"))];
+    let total = endpoint.is_none().then(|| visit.api.hub.connection_count(app.id));
+    let found = match endpoint.transpose() {
+        Ok(endpoint) => visit.api.hub.connections_page(&visit.asker(&context, app.id, endpoint), &part).await?,
+        // What is no endpoint's name has no connections.
+        Err(_) => Page { items: Vec::new(), next: None },
+    };
+    let shown = found.items.len();
     let list = html! {
-        @if found.is_empty() {
+        @if shown == 0 && cursor.is_none() {
             (empty("No connection.", &html! {
                 "A connection is a socket that a client opened with its App-Token. "
                 a href={ (app_path(&app)) "/try" } { "Try it" } " with two of them."
             }))
         } @else {
-            p { (count(found.len() as u64, "connection")) @if found.len() > SHOWN_MAX { ", " (number(SHOWN_MAX as u64)) " of them shown" } "." }
-            (table(&visit, &app, &found[..found.len().min(SHOWN_MAX)]))
+            p {
+                (count(total.unwrap_or(shown) as u64, "connection"))
+                @if total.is_some_and(|total| shown < total) { ", by their ids; " (number(shown as u64)) " of them shown" } "."
+            }
+            (table(&visit, &app, &found.items))
+            (more(&path, &asked, found.cursor().as_deref()))
         }
     };
-    let list = live(&link(&path, &asked, None), &list);
+    let list = live(&link(&path, &asked, cursor), &list);
     if visit.is_partial() {
         return Ok(answer(StatusCode::OK, list));
     }

@@ -25,7 +25,7 @@ use super::sessions::{roles, table};
 use super::visit::{Failure, Posted, Visit, see};
 use super::words::{count, when};
 use super::{audit, connections};
-use crate::api::{Api, find_endpoint, look_on};
+use crate::api::{Api, Include, find_endpoint, look_on};
 use crate::call::Ids;
 
 /// How long a ban lasts, as the form offers it, in seconds; none: until it is lifted.
@@ -107,7 +107,8 @@ fn done(app: &App, endpoint: &EndpointId, word: &str) -> Response {
 
 async fn render(visit: &Visit, app: &App, endpoint: &EndpointId, errors: &Errors) -> Result<Response, Failure> {
     let context = visit.context();
-    let found = find_endpoint(&visit.api, &visit.asker(&context, app.id, Some(endpoint.clone()))).await?;
+    let found = find_endpoint(&visit.api, &visit.asker(&context, app.id, Some(endpoint.clone())), Include::ALL).await?;
+    let (outstanding, audit_rows) = (found.outstanding_tokens.unwrap_or(0), found.audit.unwrap_or_default());
     let roles = roles(visit, app).await?;
     let admins = visit.api.broker.list_admins(&visit.caller).await?;
     let body = html! {
@@ -122,10 +123,10 @@ async fn render(visit: &Visit, app: &App, endpoint: &EndpointId, errors: &Errors
             (table(visit, app, &roles, &found.sessions))
             (end_all(visit, app, endpoint))
         }
-        @if found.outstanding_tokens > 0 {
+        @if outstanding > 0 {
             p {
-                (count(found.outstanding_tokens, "token")) " of it " (if found.outstanding_tokens == 1 { "waits" } else { "wait" })
-                " to be redeemed" @if found.more_tokens { ", or more" } "."
+                (count(outstanding, "token")) " of it " (if outstanding == 1 { "waits" } else { "wait" })
+                " to be redeemed" @if found.more_tokens == Some(true) { ", or more" } "."
             }
         }
         h3 { "Connections" }
@@ -136,11 +137,11 @@ async fn render(visit: &Visit, app: &App, endpoint: &EndpointId, errors: &Errors
         }
         (looking_on(&path(app, endpoint), visit.may(AdminRole::Developer)))
         h3 { "Of late" }
-        @if found.audit.is_empty() {
+        @if audit_rows.is_empty() {
             (empty("Nothing is written of it.", &html! { "Tokens minted for it and bans would be." }))
         } @else {
             (list_table("Audit log of the endpoint", &["When", "Action", "Who", "Address", "Request"], &html! {
-                @for row in &found.audit {
+                @for row in &audit_rows {
                     @let request_id = row.request_id.to_string();
                     tr {
                         td { (when(row.at, visit.now())) }

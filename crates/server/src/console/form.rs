@@ -1,20 +1,27 @@
 //! What a form or a query says, field by field.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 /// The fields of a form, in their order. It may hold passwords, so it is not printed.
 #[derive(Default)]
-pub(super) struct Form(Vec<(String, String)>);
+pub(super) struct Form {
+    fields: Vec<(String, String)>,
+    /// Where the first of each name is: forms of roles have thousands of fields, and each is asked for.
+    places: HashMap<String, usize>,
+}
 
 impl Form {
     /// Reads `application/x-www-form-urlencoded` text; what is no such text has no fields.
     pub(super) fn parse(text: &[u8]) -> Self {
-        Self(form_urlencoded::parse(text).into_owned().collect())
+        let fields: Vec<(String, String)> = form_urlencoded::parse(text).into_owned().collect();
+        // Backwards, so that the first of a name stays.
+        let places = fields.iter().enumerate().rev().map(|(place, (name, _))| (name.clone(), place)).collect();
+        Self { fields, places }
     }
 
     /// A field as it came; empty if it did not.
     pub(super) fn raw(&self, name: &str) -> &str {
-        self.0.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value)
+        self.places.get(name).and_then(|place| self.fields.get(*place)).map_or("", |(_, value)| value)
     }
 
     /// A field without the space around it.
@@ -29,7 +36,7 @@ impl Form {
 
     /// Whether a switch is on, or a button was the one pressed.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|(field, _)| field == name)
+        self.places.contains_key(name)
     }
 
     /// The lines of a field that are not empty.
@@ -40,7 +47,7 @@ impl Form {
     /// The numbers `n` of all fields `{stem}.{n}.…`, in order.
     pub(super) fn rows(&self, stem: &str) -> BTreeSet<u32> {
         let number = |name: &str| name.strip_prefix(stem)?.strip_prefix('.')?.split('.').next()?.parse().ok();
-        self.0.iter().filter_map(|(name, _)| number(name)).collect()
+        self.fields.iter().filter_map(|(name, _)| number(name)).collect()
     }
 }
 
@@ -57,5 +64,6 @@ mod tests {
         assert_eq!(form.lines("lines"), ["x", "y"]);
         assert_eq!(form.rows("rule").into_iter().collect::<Vec<_>>(), [2, 10]);
         assert_eq!(form.raw("absent"), "");
+        assert_eq!(Form::parse(b"a=1&a=2").raw("a"), "1");
     }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use maud::{Markup, html};
+use respoke_core::admin::AdminRole;
 use respoke_core::app::{App, AppPatch, AppSettings, Limits, LimitsPatch, Rate, SessionExpiry};
 use respoke_core::id::AppId;
 use respoke_core::refusal::Refusal;
 
 use super::form::Form;
-use super::layout::{Errors, Tab, app_page, app_path, copyable, csrf, field, guarded, input, textarea};
+use super::layout::{Errors, Tab, app_page, app_path, copyable, csrf, csrf_owner, field, guarded, input, textarea};
 use super::visit::{Failure, Posted, Visit, see};
 use super::words::{duration, parse_duration, when};
 use crate::api::Api;
@@ -36,6 +37,9 @@ const COUNTS: [(&str, &str); 4] = [
     ("membersPerGroup", "Members of one group"),
 ];
 
+/// The form's hidden field that holds what it was first filled in with.
+const SHOWN: &str = "shown";
+
 /// The app that a page's path names.
 ///
 /// # Errors
@@ -43,52 +47,64 @@ const COUNTS: [(&str, &str); 4] = [
 /// 404 also for an app that is not the admin's.
 pub(super) async fn app_of_path(visit: &Visit, id: &str) -> Result<Arc<App>, Failure> {
     let id = AppId::parse(id).ok_or(Refusal::NotFound("Apps"))?;
-    Ok(visit.api.broker.get_app(&visit.caller, id).await?)
+    let app = visit.api.broker.get_app(&visit.caller, id).await?;
+    visit.call.concerns(app.id, None);
+    Ok(app)
 }
 
 /// `GET`.
 pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> {
     let app = app_of_path(&visit, &id).await?;
-    Ok(render(&visit, &app, &Fields::of(&app.settings), &Errors::default()))
+    let fields = Fields::of(&app.settings);
+    Ok(render(&visit, &app, (&fields, &fields), &Errors::default()))
 }
 
 /// `POST`: saves what the form says.
 pub(super) async fn save(State(api): State<Arc<Api>>, Id(id): Id, posted: Posted) -> Result<Response, Failure> {
     let Posted { visit, form } = posted;
     let app = app_of_path(&visit, &id).await?;
-    let fields = Fields::typed(&form);
+    let (fields, shown) = (Fields::typed(&form), Form::parse(form.raw(SHOWN).as_bytes()));
+    let shown = Fields::typed(&shown);
     let mut errors = Errors::default();
     let mut patch = fields.patch(&mut errors);
-    leave_alone_what_stays(&mut patch.limits, &app.settings.limits);
+    leave_alone_what_stays(&mut patch, &shown.patch(&mut Errors::default()));
     if errors.is_empty() {
         match api.broker.update_app(&visit.caller, app.id, patch, &visit.context()).await {
             Ok(_) => return Ok(see(&format!("{}?done=saved", app_path(&app)))),
             Err(refusal) => errors = Errors::of(refusal)?,
         }
     }
-    Ok(render(&visit, &app, &fields, &errors))
+    Ok(render(&visit, &app, (&fields, &shown), &errors))
 }
 
-/// Takes the limits that stay as they are out of a change: only owners set limits, and others save the form as well.
-fn leave_alone_what_stays(change: &mut LimitsPatch, limits: &Limits) {
-    fn drop_same<T: PartialEq>(change: &mut Option<T>, present: &T) {
-        if change.as_ref() == Some(present) {
+/// Takes what is as it was shown out of a change. What somebody else has changed meanwhile is not changed back, and who
+/// may set no limits saves the form as well.
+fn leave_alone_what_stays(change: &mut AppPatch, shown: &AppPatch) {
+    fn drop_same<T: PartialEq>(change: &mut Option<T>, shown: Option<&T>) {
+        if change.as_ref() == shown {
             *change = None;
         }
     }
-    drop_same(&mut change.app, &limits.app);
-    drop_same(&mut change.endpoint, &limits.endpoint);
-    drop_same(&mut change.address, &limits.address);
-    drop_same(&mut change.connects, &limits.connects);
-    drop_same(&mut change.endpoint_connects, &limits.endpoint_connects);
-    drop_same(&mut change.address_connects, &limits.address_connects);
-    drop_same(&mut change.messages, &limits.messages);
-    drop_same(&mut change.endpoint_messages, &limits.endpoint_messages);
-    drop_same(&mut change.address_messages, &limits.address_messages);
-    drop_same(&mut change.connections, &limits.connections);
-    drop_same(&mut change.endpoint_connections, &limits.endpoint_connections);
-    drop_same(&mut change.groups_per_connection, &limits.groups_per_connection);
-    drop_same(&mut change.members_per_group, &limits.members_per_group);
+    drop_same(&mut change.name, shown.name.as_ref());
+    drop_same(&mut change.description, shown.description.as_ref());
+    drop_same(&mut change.permitted_domains, shown.permitted_domains.as_ref());
+    drop_same(&mut change.ttl_secs_max, shown.ttl_secs_max.as_ref());
+    drop_same(&mut change.activation_secs, shown.activation_secs.as_ref());
+    drop_same(&mut change.session_expiry, shown.session_expiry.as_ref());
+    let (change, limits) = (&mut change.limits, &shown.limits);
+    drop_same(&mut change.app, limits.app.as_ref());
+    drop_same(&mut change.endpoint, limits.endpoint.as_ref());
+    drop_same(&mut change.address, limits.address.as_ref());
+    drop_same(&mut change.connects, limits.connects.as_ref());
+    drop_same(&mut change.endpoint_connects, limits.endpoint_connects.as_ref());
+    drop_same(&mut change.address_connects, limits.address_connects.as_ref());
+    drop_same(&mut change.messages, limits.messages.as_ref());
+    drop_same(&mut change.endpoint_messages, limits.endpoint_messages.as_ref());
+    drop_same(&mut change.address_messages, limits.address_messages.as_ref());
+    drop_same(&mut change.connections, limits.connections.as_ref());
+    drop_same(&mut change.endpoint_connections, limits.endpoint_connections.as_ref());
+    drop_same(&mut change.groups_per_connection, limits.groups_per_connection.as_ref());
+    drop_same(&mut change.members_per_group, limits.members_per_group.as_ref());
 }
 
 /// `POST …/development`: switches development mode.
@@ -109,7 +125,8 @@ pub(super) async fn delete(State(api): State<Arc<Api>>, Id(id): Id, posted: Post
     if form.text("confirm") != app.settings.name.trim() {
         let mut errors = Errors::default();
         errors.add("confirm", "The name that was typed is not the app's.");
-        return Ok(render(&visit, &app, &Fields::of(&app.settings), &errors));
+        let fields = Fields::of(&app.settings);
+        return Ok(render(&visit, &app, (&fields, &fields), &errors));
     }
     api.broker.delete_app(&visit.caller, app.id, &visit.context()).await?;
     Ok(see("/console/apps?done=app-deleted"))
@@ -184,6 +201,28 @@ impl Fields {
         }
     }
 
+    /// The fields as a browser would send them.
+    fn text(&self) -> String {
+        let expiry = if self.expiry == SessionExpiry::Keep { "keep" } else { "end" };
+        form_urlencoded::Serializer::new(String::new())
+            .append_pair("name", &self.name)
+            .append_pair("description", &self.description)
+            .append_pair("domains", &self.domains)
+            .append_pair("maxTtl", &self.ttl_max)
+            .append_pair("activationWindow", &self.activation)
+            .append_pair("sessionExpiry", expiry)
+            .extend_pairs(self.limits())
+            .finish()
+    }
+
+    /// The fields of limits.
+    fn limits(&self) -> impl Iterator<Item = (String, &str)> {
+        let rates = RATES.iter().zip(&self.rates).flat_map(|((name, _), (per_second, burst))| {
+            [(format!("{name}.perSecond"), per_second.as_str()), (format!("{name}.burst"), burst.as_str())]
+        });
+        rates.chain(COUNTS.iter().zip(&self.counts).map(|((name, _), count)| ((*name).to_owned(), count.as_str())))
+    }
+
     /// The change; what cannot be read is noted in `errors`. Bounds are the operation's business.
     fn patch(&self, errors: &mut Errors) -> AppPatch {
         let mut secs = |text: &str, field: &str, label: &str| {
@@ -244,7 +283,8 @@ impl Fields {
     }
 }
 
-fn render(visit: &Visit, app: &App, fields: &Fields, errors: &Errors) -> Response {
+/// The page with the form as it is filled in, and as it was first shown.
+fn render(visit: &Visit, app: &App, (fields, shown): (&Fields, &Fields), errors: &Errors) -> Response {
     let now = visit.now();
     let body = html! {
         (errors.summary())
@@ -254,14 +294,19 @@ fn render(visit: &Visit, app: &App, fields: &Fields, errors: &Errors) -> Respons
             p { (copyable("the App id", &app.id.to_string())) }
             p.quiet { "Created " (when(app.created_at, now)) ", last changed " (when(app.updated_at, now)) "." }
         }
-        form.card method="post" action=(app_path(app)) { (csrf(visit)) (settings(fields)) button.primary { "Save" } }
+        form.card method="post" action=(app_path(app)) {
+            (csrf(visit))
+            input type="hidden" name=(SHOWN) value=(shown.text());
+            (settings(fields, visit.may(AdminRole::Owner)))
+            button.primary { "Save" }
+        }
         (development_card(visit, app))
         (delete_card(visit, app))
     };
     app_page(visit, app, Tab::General, errors.status(), &body)
 }
 
-fn settings(fields: &Fields) -> Markup {
+fn settings(fields: &Fields, may_limit: bool) -> Markup {
     html! {
         h2 { "Settings" }
         (input("name", "Name", &fields.name, ""))
@@ -284,6 +329,18 @@ fn settings(fields: &Fields) -> Markup {
             "Leave a field empty for no limit. Only owners change limits. A connect is the opening of a socket; messages \
              are also what is published, signals, and changes of presence. Both count as requests, too."
         }
+        @if may_limit {
+            (limits(fields))
+        } @else {
+            // Disabled fields are not sent, so these stay hidden beside them.
+            @for (name, value) in fields.limits() { input type="hidden" name=(name) value=(value); }
+            fieldset disabled { legend.hint { "The limits, for owners to change" } (limits(fields)) }
+        }
+    }
+}
+
+fn limits(fields: &Fields) -> Markup {
+    html! {
         @for (names, rates) in RATES.chunks(3).zip(fields.rates.chunks(3)) {
             div.columns {
                 @for ((name, label), (per_second, burst)) in names.iter().zip(rates) {
@@ -337,7 +394,7 @@ fn delete_card(visit: &Visit, app: &App) -> Markup {
             }
             (guarded("Delete…", &html! {
                 form method="post" action={ (app_path(app)) "/delete" } {
-                    (csrf(visit))
+                    (csrf_owner(visit))
                     (input("confirm", &format!("Type “{}” to confirm", app.settings.name), "", ""))
                     button.danger { "Delete the app for good" }
                 }
@@ -377,13 +434,15 @@ mod tests {
     }
 
     #[test]
-    fn only_changed_limits_are_sent_on() {
+    fn only_what_was_changed_is_sent_on() {
         let settings = AppSettings::named("n".into());
+        let shown = Form::parse(Fields::of(&settings).text().as_bytes());
         let mut fields = Fields::of(&settings);
         fields.counts[0] = "7".into();
         let mut patch = fields.patch(&mut Errors::default());
-        leave_alone_what_stays(&mut patch.limits, &settings.limits);
-        assert_eq!(patch.limits, LimitsPatch { connections: Some(Some(7)), ..LimitsPatch::default() });
+        leave_alone_what_stays(&mut patch, &Fields::typed(&shown).patch(&mut Errors::default()));
+        let limits = LimitsPatch { connections: Some(Some(7)), ..LimitsPatch::default() };
+        assert_eq!(patch, AppPatch { limits, ..AppPatch::default() });
     }
 
     #[test]

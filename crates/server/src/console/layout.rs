@@ -124,7 +124,8 @@ pub(crate) fn refusal_page(status: StatusCode, error: &str, request_id: &str) ->
         body.outside {
             main id="main" {
                 (brand())
-                section.card {
+                // By this id forms that show an outcome in place find it.
+                section.card id="outcome" {
                     h1 { (title) }
                     p { (sentence(error)) " " (advice) }
                     p.quiet { "Request id " code { (request_id) } }
@@ -224,7 +225,16 @@ fn may_only_look(visit: &Visit) -> Markup {
 /// The hidden field of every form that changes what a read-only admin may not; for such an admin the style sheet leaves
 /// the form's buttons away. It is the operation that refuses.
 pub(super) fn csrf(visit: &Visit) -> Markup {
-    html! { input type="hidden" name=(CSRF) value=(visit.csrf()) data-locked[!visit.may(AdminRole::Developer)]; }
+    csrf_locked(visit, AdminRole::Developer)
+}
+
+/// The same for what only owners may.
+pub(super) fn csrf_owner(visit: &Visit) -> Markup {
+    csrf_locked(visit, AdminRole::Owner)
+}
+
+fn csrf_locked(visit: &Visit, needed: AdminRole) -> Markup {
+    html! { input type="hidden" name=(CSRF) value=(visit.csrf()) data-locked[!visit.may(needed)]; }
 }
 
 /// The hidden fields of a form whose answer shows a secret, so that loading the answer again makes no second one.
@@ -447,7 +457,7 @@ mod tests {
         for forbidden in ["<style", " style=", " onclick=", "javascript:", "http://", "https://"] {
             assert!(!shown.contains(forbidden), "{forbidden}");
         }
-        assert!(shown.contains("There is nothing at this path."), "{shown}");
+        assert!(shown.contains("There is nothing at this path.") && shown.contains("id=\"outcome\""), "{shown}");
     }
 
     #[test]

@@ -62,6 +62,7 @@ use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use http::{HeaderMap, HeaderValue};
 
 use crate::api::Api;
+use crate::call::Call;
 use crate::problem::Problem;
 
 pub(crate) use layout::refusal_page;
@@ -83,6 +84,7 @@ pub(crate) fn router() -> Router<Arc<Api>> {
         .route("/delete", post(general::delete))
         .route("/secrets", get(secrets::page).post(secrets::create))
         .route("/secrets/{sid}/roll", post(secrets::roll))
+        .route("/secrets/{sid}/reach", get(secrets::reach))
         .route("/secrets/{sid}/revoke", post(secrets::revoke))
         .route("/roles", get(roles::list).post(roles::create))
         .route("/roles/new", get(roles::new))
@@ -103,7 +105,7 @@ pub(crate) fn router() -> Router<Arc<Api>> {
         .route("/calls", get(calls::page))
         .route("/bans", get(bans::page));
     Router::new()
-        .route("/console", get(async || Redirect::to("/console/apps")))
+        .route("/console", get(async |_: Call| Redirect::to("/console/apps")))
         .route("/console/sign-in", get(sign_in::page).post(sign_in::sign_in))
         .route("/console/sign-out", post(sign_in::sign_out))
         .route("/console/setup", get(setup::page).post(setup::begin))
@@ -125,7 +127,7 @@ pub(crate) fn router() -> Router<Arc<Api>> {
         .route("/console/requests", get(requests::page))
         .route("/console/requests.jsonl", get(requests::export))
         .route("/console/assets/{name}", get(assets::read))
-        .route("/console/{*rest}", get(async || Problem::no_such_route()))
+        .route("/console/{*rest}", get(async |_: Call| Problem::no_such_route()))
 }
 
 /// The headers of every page.

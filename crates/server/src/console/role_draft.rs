@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
+use respoke_core::ops::RULES_MAX;
 use respoke_core::role::{ConferenceRule, Events, GroupRule, Groups, Permissions};
 
 use super::form::Form;
@@ -20,15 +21,18 @@ const GROUP_SWITCHES: [(&str, &str); 6] = [
 const CONFERENCE_SWITCHES: [(&str, &str); 3] =
     [("join", "Join"), ("destroy", "Destroy"), ("removeparticipants", "Remove participants")];
 
+/// A pattern and its switches each.
+type Rows = Vec<(String, Vec<bool>)>;
+
 /// A role as it stands in the editor.
 pub(super) struct Draft {
     pub(super) name: String,
     pub(super) permissions: Permissions,
     /// The JSON as it was typed, where it cannot be read.
     typed_json: Option<String>,
-    /// Rows that were asked for and have no pattern yet.
-    blank_rules: usize,
-    blank_conferences: usize,
+    /// The rows as they were typed, also those that have no pattern yet or one that another has.
+    rules: Rows,
+    conferences: Rows,
     pub(super) errors: Errors,
     /// The group that the preview is about.
     pub(super) preview: String,
@@ -39,10 +43,10 @@ impl Draft {
     pub(super) fn of(name: String, permissions: Permissions) -> Self {
         Self {
             name,
+            rules: group_rows(&permissions.groups.rules),
+            conferences: conference_rows(&permissions.conferences),
             permissions,
             typed_json: None,
-            blank_rules: 0,
-            blank_conferences: 0,
             errors: Errors::default(),
             preview: String::new(),
         }
@@ -52,52 +56,24 @@ impl Draft {
     pub(super) fn of_switches(form: &Form) -> Self {
         let mut draft = Self::of(form.text("name").to_owned(), Permissions::default());
         form.text("preview").clone_into(&mut draft.preview);
-        let removed = form.given("remove");
         let on = |name: &str| form.has(name).then_some(true);
-        for row in form.rows("rule").into_iter().map(|row| format!("rule.{row}")) {
-            let pattern = form.text(&format!("{row}.pattern"));
-            if removed == Some(&row) {
-                continue;
-            }
-            if pattern.is_empty() {
-                draft.blank_rules += 1;
-                continue;
-            }
-            let on = |switch: &str| on(&format!("{row}.{switch}"));
-            let rule = GroupRule {
-                create: on("create"),
-                destroy: on("destroy"),
-                getsubscribers: on("getsubscribers"),
-                publish: on("publish"),
-                subscribe: on("subscribe"),
-                unsubscribe: on("unsubscribe"),
-            };
+        draft.rules = typed_rows(form, "rule", &GROUP_SWITCHES, &mut draft.errors);
+        draft.conferences = typed_rows(form, "conference", &CONFERENCE_SWITCHES, &mut draft.errors);
+        for (pattern, switches) in draft.rules.iter().filter(|(pattern, _)| !pattern.is_empty()) {
             if pattern == "list" {
                 draft.errors.add("rule", "A rule cannot be named “list”: that word permits listing groups.");
-            } else if draft.permissions.groups.rules.insert(pattern.to_owned(), rule).is_some() {
-                draft.errors.add("rule", &format!("There are two rules for “{pattern}”; only the last would count."));
+            } else if draft.permissions.groups.rules.insert(pattern.clone(), group_rule(switches)).is_some() {
+                draft.errors.add("rule", &two_rules(pattern));
             }
         }
-        for row in form.rows("conference").into_iter().map(|row| format!("conference.{row}")) {
-            let pattern = form.text(&format!("{row}.pattern"));
-            if removed == Some(&row) {
-                continue;
+        for (pattern, switches) in draft.conferences.iter().filter(|(pattern, _)| !pattern.is_empty()) {
+            if draft.permissions.conferences.insert(pattern.clone(), conference_rule(switches)).is_some() {
+                draft.errors.add("conference", &two_rules(pattern));
             }
-            if pattern.is_empty() {
-                draft.blank_conferences += 1;
-                continue;
-            }
-            let on = |switch: &str| on(&format!("{row}.{switch}"));
-            let rule = ConferenceRule {
-                join: on("join"),
-                destroy: on("destroy"),
-                removeparticipants: on("removeparticipants"),
-            };
-            draft.permissions.conferences.insert(pattern.to_owned(), rule);
         }
         match form.text("add") {
-            "rule" => draft.blank_rules += 1,
-            "conference" => draft.blank_conferences += 1,
+            "rule" => draft.rules.push((String::new(), vec![false; GROUP_SWITCHES.len()])),
+            "conference" => draft.conferences.push((String::new(), vec![false; CONFERENCE_SWITCHES.len()])),
             _ => {}
         }
         draft.permissions.groups.list = on("list");
@@ -112,6 +88,12 @@ impl Draft {
     pub(super) fn of_json(form: &Form) -> Self {
         let text = form.raw("json");
         match serde_json::from_str::<Permissions>(text) {
+            Ok(permissions) if permissions.groups.rules.len() + permissions.conferences.len() > RULES_MAX => {
+                let mut draft = Self::of_switches(form);
+                draft.typed_json = Some(text.to_owned());
+                draft.errors.add("json", &too_many());
+                draft
+            }
             Ok(permissions) => {
                 let mut draft = Self::of(form.text("name").to_owned(), permissions);
                 form.text("preview").clone_into(&mut draft.preview);
@@ -126,6 +108,18 @@ impl Draft {
         }
     }
 
+    /// Refuses to save rows that permit something and do not say where.
+    pub(super) fn refuse_blank_rows(mut self) -> Self {
+        let blank = |(pattern, switches): &(String, Vec<bool>)| pattern.is_empty() && switches.contains(&true);
+        if self.rules.iter().any(blank) {
+            self.errors.add("rule", "A rule has no name or pattern. Say which groups it is for, or remove it.");
+        }
+        if self.conferences.iter().any(blank) {
+            self.errors.add("conference", "A conference rule has no name or pattern. Give it one, or remove it.");
+        }
+        self
+    }
+
     /// The JSON, laid out.
     fn json(&self) -> String {
         match &self.typed_json {
@@ -136,7 +130,7 @@ impl Draft {
 
     /// The switches. `path` takes the draft after each change.
     pub(super) fn switches(&self, path: &str) -> Markup {
-        let Permissions { groups: Groups { list, rules }, events, media_relay, pstn_out, caller_ids, conferences } =
+        let Permissions { groups: Groups { list, .. }, events, media_relay, pstn_out, caller_ids, .. } =
             &self.permissions;
         html! {
             div id="switches" {
@@ -144,21 +138,21 @@ impl Draft {
                     legend { "Groups" }
                     label.check { input type="checkbox" name="list" checked[*list == Some(true)]; " List the app's groups" }
                     p.hint { "A rule is for one group, for all that begin alike (" code { "team-*" } "), or for every group (" code { "*" } "). The longest that matches counts, alone." }
-                    (rule_rows(path, "rule", &GROUP_SWITCHES, &group_rows(rules), self.blank_rules))
+                    (rule_rows(path, "rule", &GROUP_SWITCHES, &self.rules))
                     button.small name="add" value="rule" formaction=(path) formnovalidate { "Add a rule" }
                 }
                 fieldset {
                     legend { "Media" }
                     label.check { input type="checkbox" name="mediaRelay" checked[*media_relay]; " Use the media relay (TURN)" }
                 }
-                details open[*events != Events::default() || !pstn_out.is_empty() || !caller_ids.is_empty() || !conferences.is_empty()] {
+                details open[*events != Events::default() || !pstn_out.is_empty() || !caller_ids.is_empty() || !self.conferences.is_empty()] {
                     summary { "Events, phones, conferences" }
                     p.hint { "Kept for existing programs. This server has no telephone gateway and no conferences." }
                     label.check { input type="checkbox" name="events.subscribe" checked[events.subscribe == Some(true)]; " Subscribe to app events" }
                     label.check { input type="checkbox" name="events.unsubscribe" checked[events.unsubscribe == Some(true)]; " Unsubscribe from app events" }
                     (textarea("pstnOut", "Numbers that may be called", &pstn_out.join("\n"), "One a line; * for any."))
                     (textarea("callerIds", "Numbers that may be shown", &caller_ids.join("\n"), "One a line."))
-                    (rule_rows(path, "conference", &CONFERENCE_SWITCHES, &conference_rows(conferences), self.blank_conferences))
+                    (rule_rows(path, "conference", &CONFERENCE_SWITCHES, &self.conferences))
                     button.small name="add" value="conference" formaction=(path) formnovalidate { "Add a conference rule" }
                 }
             }
@@ -226,23 +220,64 @@ fn group_switches(rule: GroupRule) -> [bool; 6] {
     [create, destroy, getsubscribers, publish, subscribe, unsubscribe].map(|switch| switch == Some(true))
 }
 
-fn group_rows(rules: &BTreeMap<String, GroupRule>) -> Vec<(&str, Vec<bool>)> {
-    rules.iter().map(|(pattern, rule)| (pattern.as_str(), group_switches(*rule).to_vec())).collect()
+fn group_rule(switches: &[bool]) -> GroupRule {
+    let mut on = switches.iter().map(|on| on.then_some(true));
+    let mut next = || on.next().flatten();
+    GroupRule {
+        create: next(),
+        destroy: next(),
+        getsubscribers: next(),
+        publish: next(),
+        subscribe: next(),
+        unsubscribe: next(),
+    }
 }
 
-fn conference_rows(rules: &BTreeMap<String, ConferenceRule>) -> Vec<(&str, Vec<bool>)> {
+fn conference_rule(switches: &[bool]) -> ConferenceRule {
+    let mut on = switches.iter().map(|on| on.then_some(true));
+    let mut next = || on.next().flatten();
+    ConferenceRule { join: next(), destroy: next(), removeparticipants: next() }
+}
+
+fn group_rows(rules: &BTreeMap<String, GroupRule>) -> Rows {
+    rules.iter().map(|(pattern, rule)| (pattern.clone(), group_switches(*rule).to_vec())).collect()
+}
+
+fn conference_rows(rules: &BTreeMap<String, ConferenceRule>) -> Rows {
     let switches = |rule: &ConferenceRule| {
         [rule.join, rule.destroy, rule.removeparticipants].map(|switch| switch == Some(true)).to_vec()
     };
-    rules.iter().map(|(pattern, rule)| (pattern.as_str(), switches(rule))).collect()
+    rules.iter().map(|(pattern, rule)| (pattern.clone(), switches(rule))).collect()
 }
 
-/// Rows of one pattern and its switches each, some of them still blank.
-fn rule_rows(path: &str, stem: &str, switches: &[(&str, &str)], rules: &[(&str, Vec<bool>)], blank: usize) -> Markup {
-    let blanks = (0..blank).map(|_| ("", vec![false; switches.len()]));
-    let rows = rules.iter().cloned().chain(blanks).enumerate();
+/// The rows of a form but the one whose button to remove it was pressed. No more are read than a role may have.
+fn typed_rows(form: &Form, stem: &str, switches: &[(&str, &str)], errors: &mut Errors) -> Rows {
+    let rows = form.rows(stem);
+    if rows.len() > RULES_MAX {
+        errors.add(stem, &too_many());
+    }
+    let removed = form.given("remove");
+    let names = rows.into_iter().take(RULES_MAX).map(|row| format!("{stem}.{row}"));
+    let kept = names.filter(|row| removed != Some(row));
+    let row = |row: String| {
+        let on = switches.iter().map(|(switch, _)| form.has(&format!("{row}.{switch}"))).collect();
+        (form.text(&format!("{row}.pattern")).to_owned(), on)
+    };
+    kept.map(row).collect()
+}
+
+fn too_many() -> String {
+    format!("A role has {RULES_MAX} rules at most; further ones are not read.")
+}
+
+fn two_rules(pattern: &str) -> String {
+    format!("There are two rules for “{pattern}”; only one would count.")
+}
+
+/// Rows of one pattern and its switches each.
+fn rule_rows(path: &str, stem: &str, switches: &[(&str, &str)], rows: &Rows) -> Markup {
     html! {
-        @for (at, (pattern, on)) in rows {
+        @for (at, (pattern, on)) in rows.iter().enumerate() {
             @let row = format!("{stem}.{at}");
             div.rule role="group" aria-label={ "Rule " (at + 1) } {
                 div.rule-head {
@@ -252,7 +287,7 @@ fn rule_rows(path: &str, stem: &str, switches: &[(&str, &str)], rules: &[(&str, 
                 }
                 div.switches {
                     @for ((name, label), on) in switches.iter().zip(on) {
-                        label.check { input type="checkbox" name={ (row) "." (name) } checked[on]; " " (label) }
+                        label.check { input type="checkbox" name={ (row) "." (name) } checked[*on]; " " (label) }
                     }
                 }
             }
@@ -269,7 +304,7 @@ mod tests {
     #[test]
     fn switches_and_json_say_the_same() {
         let draft = Draft::of_switches(&Form::parse(SWITCHES));
-        assert_eq!((draft.name.as_str(), draft.blank_rules, draft.errors.is_empty()), ("member", 1, true));
+        assert_eq!((draft.name.as_str(), draft.rules.len(), draft.errors.is_empty()), ("member", 2, true));
         let json = draft.json();
         let text = form_urlencoded::Serializer::new(String::new()).append_pair("json", &json).finish();
         let again = Draft::of_json(&Form::parse(text.as_bytes()));
@@ -288,7 +323,7 @@ mod tests {
             text.extend_from_slice(button.as_bytes());
             Draft::of_switches(&Form::parse(&text))
         };
-        assert_eq!(pressed("&add=rule").blank_rules, 2);
+        assert_eq!(pressed("&add=rule").rules.len(), 3);
         assert!(pressed("&remove=rule.0").permissions.groups.rules.is_empty());
         assert!(pressed("&remove=conference.0").permissions.conferences.is_empty());
     }
@@ -299,6 +334,39 @@ mod tests {
         assert!(draft.errors.summary().into_string().contains("two rules for “a”"));
         let draft = Draft::of_switches(&Form::parse(b"rule.0.pattern=list"));
         assert!(!draft.errors.is_empty());
+    }
+
+    #[test]
+    fn what_is_refused_stays_as_it_was_typed() {
+        let form = b"rule.0.pattern=a&rule.0.publish=on&rule.1.pattern=a&rule.2.pattern=&rule.2.create=on&conference.0.pattern=c&conference.1.pattern=c&conference.2.join=on";
+        let draft = Draft::of_switches(&Form::parse(form)).refuse_blank_rows();
+        let said = draft.errors.summary().into_string();
+        for part in ["two rules for “a”", "two rules for “c”", "A rule has no name", "A conference rule has no name"]
+        {
+            assert!(said.contains(part), "{said}");
+        }
+        let shown = draft.switches("/draft").into_string();
+        for part in [
+            r#"name="rule.0.publish" checked"#,
+            r#"name="rule.2.create" checked"#,
+            r#"name="conference.2.join" checked"#,
+        ] {
+            assert!(shown.contains(part), "{part}");
+        }
+        let empty = Draft::of_switches(&Form::parse(b"rule.0.pattern=")).refuse_blank_rows();
+        assert!(empty.errors.is_empty(), "a row that says nothing is not missed");
+    }
+
+    #[test]
+    fn no_more_rules_are_read_than_a_role_may_have() {
+        let text: Vec<_> = (0..=RULES_MAX).map(|row| format!("rule.{row}.pattern=p{row}")).collect();
+        let json: Vec<_> = (0..=RULES_MAX).map(|row| format!("\"p{row}\":{{}}")).collect();
+        let (text, json) = (text.join("&"), format!("{{\"groups\":{{{}}}}}", json.join(",")));
+        let draft = Draft::of_switches(&Form::parse(text.as_bytes()));
+        assert_eq!((draft.rules.len(), draft.errors.is_empty()), (RULES_MAX, false));
+        let form = form_urlencoded::Serializer::new(String::new()).append_pair("json", &json).finish();
+        let draft = Draft::of_json(&Form::parse(form.as_bytes()));
+        assert_eq!((draft.rules.len(), draft.errors.is_empty(), draft.json()), (0, false, json));
     }
 
     #[test]

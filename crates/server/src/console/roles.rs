@@ -145,7 +145,7 @@ pub(super) async fn delete(
 
 /// What is to be saved: whichever side's button was pressed.
 fn read(form: &Form) -> Draft {
-    if form.text("save") == "json" { Draft::of_json(form) } else { Draft::of_switches(form) }
+    if form.text("save") == "json" { Draft::of_json(form) } else { Draft::of_switches(form).refuse_blank_rows() }
 }
 
 fn saved(app: &App, role: &str) -> Response {

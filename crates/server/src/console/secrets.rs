@@ -9,13 +9,15 @@ use maud::{Markup, html};
 use respoke_core::app::{App, SecretRecord};
 use respoke_core::clock::Timestamp;
 use respoke_core::id::SecretId;
-use respoke_core::ops::{CreatedSecret, Overlap};
+use respoke_core::ops::{Counted, CreatedSecret, Overlap};
 use respoke_core::refusal::Refusal;
 
 use super::general::app_of_path;
-use super::layout::{Errors, Tab, app_page, app_path, copyable, csrf, csrf_once, empty, field, guarded, input, table};
+use super::layout::{
+    Errors, Tab, answer, app_page, app_path, copyable, csrf, csrf_once, empty, field, guarded, input, table,
+};
 use super::visit::{Failure, Posted, Visit, see};
-use super::words::{when, when_or};
+use super::words::{count, when, when_or};
 use crate::api::Api;
 use crate::call::{Id, Ids};
 
@@ -88,6 +90,35 @@ pub(super) async fn revoke(
 
 fn secret_of_path(id: &str) -> Result<SecretId, Refusal> {
     SecretId::parse(id).ok_or(Refusal::NotFound("Secrets"))
+}
+
+/// `GET …/{sid}/reach`: what revoking a secret would cut off; for htmx that sentence alone. It is counted only here: the
+/// list of secrets would search for every one of them.
+pub(super) async fn reach(Ids(id, secret): Ids, visit: Visit) -> Result<Response, Failure> {
+    let app = app_of_path(&visit, &id).await?;
+    let found = visit.api.broker.secret_reach(&visit.caller, app.id, secret_of_path(&secret)?).await?;
+    let counted = |counted: Counted, one| {
+        let more = if counted.more { "more than " } else { "" };
+        format!("{more}{}", count(counted.count as u64, one))
+    };
+    let said = html! {
+        p.reach {
+            strong {
+                "It would cut off " (counted(found.sessions, "live session")) " and "
+                (counted(found.tokens, "outstanding token")) "."
+            }
+            " The secret was last used: " (when_or(found.record.last_used_at, visit.now(), "never")) "."
+        }
+    };
+    if visit.is_partial() {
+        return Ok(answer(StatusCode::OK, said));
+    }
+    let body = html! {
+        h2 { "Revoking " (found.record.name) }
+        (said)
+        p { a.button href={ (app_path(&app)) "/secrets" } { "Back to the secrets" } }
+    };
+    Ok(app_page(&visit, &app, Tab::Secrets, StatusCode::OK, &body))
 }
 
 /// A secret's text, which no page shows again.
@@ -194,6 +225,8 @@ fn row(visit: &Visit, action: &str, secret: &SecretRecord, now: Timestamp) -> Ma
                         "Backends that use " (secret.hint) " are refused at once. The tokens and sessions that it minted \
                         end too, and their clients are cut off, unless you keep them."
                     }
+                    @let reach = format!("{action}/{}/reach", secret.id);
+                    p { a href=(reach) hx-get=(reach) hx-target="closest p" hx-swap="outerHTML" { "How many would that be?" } }
                     form method="post" action={ (action) "/" (secret.id) "/revoke" } {
                         (csrf(visit))
                         label.check { input type="checkbox" name="keepSessions"; " Keep the tokens and sessions it minted" }

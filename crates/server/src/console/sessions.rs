@@ -125,7 +125,7 @@ fn filter(query: &Form) -> Result<SessionFilter, (&'static str, &'static str)> {
         Some(text) => Some(minute(text).ok_or(("time", "must be a date and a time"))?),
     };
     Ok(SessionFilter {
-        of: ListFilter { endpoint_id, role_id: query.given("role").and_then(RoleId::parse) },
+        of: ListFilter { endpoint_id, role_id: query.given("role").and_then(RoleId::parse), secret_id: None },
         address: address.map(|address| address.to_canonical()),
         since,
     })

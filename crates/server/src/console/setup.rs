@@ -26,7 +26,7 @@ pub(super) async fn page(State(api): State<Arc<Api>>, call: Call) -> Result<Resp
 /// `POST`: spends the token.
 pub(super) async fn begin(State(api): State<Arc<Api>>, call: Call) -> Result<Response, Failure> {
     call.admit_anonymous(&api)?;
-    check_own_page(call.headers())?;
+    check_own_page(&call)?;
     let form = Form::parse(call.body());
     let token = Secret::new(form.text("token").to_owned());
     match api.broker.sign_in_with_setup_token(&token, &call.context()).await {
@@ -35,6 +35,10 @@ pub(super) async fn begin(State(api): State<Arc<Api>>, call: Call) -> Result<Res
             Ok(([(SET_COOKIE, cookie)], see("/console/apps?done=set-up")).into_response())
         }
         Err(Refusal::BadLogin) => {
+            let refused = call.counted(&api, Refusal::BadLogin);
+            if refused.status() != StatusCode::UNAUTHORIZED {
+                return Err(refused.into());
+            }
             let said =
                 "This link was used before, or is older than a day. Sign in with the user name and the password.";
             Ok(outside(StatusCode::UNAUTHORIZED, "Setup", &body(Some(said))))

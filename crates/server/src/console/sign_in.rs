@@ -29,10 +29,16 @@ pub(super) async fn page(State(api): State<Arc<Api>>, call: Call) -> Result<Resp
 
 /// `POST`: signs in, by the same throttle as the API.
 pub(super) async fn sign_in(State(api): State<Arc<Api>>, call: Call) -> Result<Response, Failure> {
-    call.admit_anonymous(&api)?;
-    check_own_page(call.headers())?;
+    check_own_page(&call)?;
     let form = Form::parse(call.body());
     let username = form.text("username").to_owned();
+    let refused = |problem: Problem| match Outcome::of(&problem, form.given("code").is_some()) {
+        Some(outcome) => Ok(render(problem.status(), &username, next(&form), &outcome)),
+        None => Err(problem.into()),
+    };
+    if let Err(problem) = call.admit_anonymous(&api) {
+        return refused(problem);
+    }
     let secret = |text: &str| Secret::new(text.to_owned());
     let request = SignIn {
         username: Some(username.clone()),
@@ -44,10 +50,7 @@ pub(super) async fn sign_in(State(api): State<Arc<Api>>, call: Call) -> Result<R
             let cookie = set_cookie(Some(&token), call.is_encrypted())?;
             Ok(([(SET_COOKIE, cookie)], see_from(call.headers(), next(&form))).into_response())
         }
-        Err(problem) => match Outcome::of(&problem, form.given("code").is_some()) {
-            Some(outcome) => Ok(render(problem.status(), &username, next(&form), &outcome)),
-            None => Err(problem.into()),
-        },
+        Err(problem) => refused(problem),
     }
 }
 

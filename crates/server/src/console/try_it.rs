@@ -34,7 +34,10 @@ pub(super) async fn mint(State(api): State<Arc<Api>>, Id(id): Id, posted: Posted
     let Posted { visit, form } = posted;
     let app = app_of_path(&visit, &id).await?;
     match api.broker.issue_token(&visit.caller, request(&app, &form, None), None, &visit.context()).await {
-        Ok(issued) => render(&visit, &app, &form, Some(&issued), &Errors::default()).await,
+        Ok(issued) => {
+            api.watch.tally.minted(app.id);
+            render(&visit, &app, &form, Some(&issued), &Errors::default()).await
+        }
         Err(refusal) => render(&visit, &app, &form, None, &Errors::of(refusal)?).await,
     }
 }
@@ -49,6 +52,7 @@ pub(super) async fn mint_for_client(
     let app = app_of_path(&visit, &id).await?;
     let request = request(&app, &form, Some(CLIENT_TTL_SECS));
     let issued = api.broker.issue_token(&visit.caller, request, None, &visit.context()).await?;
+    api.watch.tally.minted(app.id);
     let body = serde_json::json!({ "tokenId": issued.text.expose() });
     Ok(([(CONTENT_TYPE, "application/json")], body.to_string()).into_response())
 }
@@ -97,7 +101,7 @@ async fn render(
         }
         section.card {
             h2 { "The same from your backend" }
-            (samples(visit, &roles, endpoint, form))
+            (samples(visit, app, &roles, endpoint, form))
         }
         section.card {
             h2 { "2. Two clients" }
@@ -138,9 +142,11 @@ fn redeem_sample(visit: &Visit, token: &str) -> String {
     format!("curl {url}/v1/session-tokens -H 'Content-Type: application/json' -d '{{\"tokenId\":\"{token}\"}}'")
 }
 
-fn samples(visit: &Visit, roles: &RoleNames, endpoint: &str, form: &Form) -> Markup {
+fn samples(visit: &Visit, app: &App, roles: &RoleNames, endpoint: &str, form: &Form) -> Markup {
     let chosen = form.given("role").map(str::to_owned);
-    let role = chosen.or_else(|| roles.first().map(|(id, _)| id.to_string()));
+    // As the form above is filled in: its first choice is no role in development mode.
+    let first = roles.first().filter(|_| !app.settings.development_mode).map(|(id, _)| id.to_string());
+    let role = chosen.or(first);
     let mint = Mint { url: &visit.base_url(), endpoint, role: role.as_deref() };
     html! {
         p { code { "APP_SECRET" } " stands for the App-Secret that your backend keeps." }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Redirect, Response};
-use http::header::{COOKIE, HOST, LOCATION, ORIGIN};
+use http::header::{COOKIE, LOCATION, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use respoke_core::admin::AdminRole;
@@ -103,10 +103,21 @@ impl FromRequestParts<Arc<Api>> for Visit {
             // A form cannot be sent again by coming back, and a part of a page is no page.
             "/console".to_owned()
         };
-        let Some(token) = cookie(call.headers()) else { return Err(Failure::SignIn { from, partial }) };
+        let Some(token) = cookie(call.headers()) else {
+            call.admit_anonymous(api)?;
+            return Err(Failure::SignIn { from, partial });
+        };
         match call.authenticate_visit(api, &token).await {
             Ok(caller) => Ok(Self { api: api.clone(), call, caller, token }),
-            Err(Refusal::Unauthenticated) => Err(Failure::SignIn { from, partial }),
+            Err(Refusal::Unauthenticated) => {
+                call.admit_anonymous(api)?;
+                // It may have been valid once: one such cookie counts little, trying out many of them is slowed down.
+                let refused = call.counted(api, Refusal::Unauthenticated);
+                if refused.status() == StatusCode::TOO_MANY_REQUESTS {
+                    return Err(refused.into());
+                }
+                Err(Failure::SignIn { from, partial })
+            }
             Err(refusal) => Err(refusal.into()),
         }
     }
@@ -118,7 +129,7 @@ impl FromRequestParts<Arc<Api>> for Posted {
     /// Like [`Call`], a handler's last argument.
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Failure> {
         let visit = Visit::from_request_parts(parts, api).await?;
-        check_own_page(visit.call.headers())?;
+        check_own_page(&visit.call)?;
         let form = Form::parse(visit.call.body());
         // Compared as hashes, which takes the same time whatever is shown.
         if SecretHash::of(form.raw(CSRF).as_bytes()) != SecretHash::of(visit.csrf().as_bytes()) {
@@ -171,9 +182,7 @@ impl Visit {
     /// This server as the browser reaches it.
     pub(super) fn base_url(&self) -> String {
         let scheme = if self.call.is_encrypted() { "https" } else { "http" };
-        let host = self.call.headers().get(HOST).and_then(|host| host.to_str().ok());
-        let host = host.or_else(|| self.call.uri().authority().map(http::uri::Authority::as_str));
-        format!("{scheme}://{}", host.unwrap_or("localhost"))
+        format!("{scheme}://{}", self.call.host().unwrap_or("localhost"))
     }
 
     /// What the address says after its question mark.
@@ -228,16 +237,19 @@ pub(super) fn see_from(headers: &HeaderMap, path: &str) -> Response {
 /// # Source
 ///
 /// Fetch Metadata Request Headers (W3C), which browsers send over TLS and to the own machine; `Origin` everywhere.
-pub(super) fn check_own_page(headers: &HeaderMap) -> Result<(), Problem> {
-    let own = match (headers.get(SEC_FETCH_SITE), headers.get(ORIGIN), headers.get(HOST)) {
+pub(super) fn check_own_page(call: &Call) -> Result<(), Problem> {
+    if is_own_page(call.headers(), call.host()) { Ok(()) } else { Err(foreign()) }
+}
+
+fn is_own_page(headers: &HeaderMap, host: Option<&str>) -> bool {
+    match (headers.get(SEC_FETCH_SITE), headers.get(ORIGIN), host) {
         (Some(site), _, _) => site == "same-origin",
         (None, Some(origin), Some(host)) => {
             let origin = origin.to_str().unwrap_or_default();
-            origin.split_once("://").is_some_and(|(_, authority)| authority.as_bytes() == host.as_bytes())
+            origin.split_once("://").is_some_and(|(_, authority)| authority == host)
         }
         (None, _, _) => false,
-    };
-    if own { Ok(()) } else { Err(foreign()) }
+    }
 }
 
 fn foreign() -> Problem {
@@ -264,7 +276,10 @@ pub(super) fn set_cookie(token: Option<&Secret>, encrypted: bool) -> Result<Head
 
 #[cfg(test)]
 mod tests {
+    use http::Uri;
+
     use super::*;
+    use crate::call::host_of;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let pairs = pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
@@ -295,7 +310,10 @@ mod tests {
 
     #[test]
     fn forms_of_other_pages_are_refused() {
-        let own = |pairs: &[_]| check_own_page(&headers(pairs)).is_ok();
+        let own = |pairs: &[_]| {
+            let headers = headers(pairs);
+            is_own_page(&headers, host_of(&headers, &Uri::default()))
+        };
         assert!(own(&[("sec-fetch-site", "same-origin")]));
         assert!(own(&[("origin", "http://h:1"), ("host", "h:1")]));
         for pairs in [
@@ -311,6 +329,8 @@ mod tests {
         ] {
             assert!(!own(pairs), "{pairs:?}");
         }
+        let (uri, headers) = (Uri::from_static("https://h:1/console"), headers(&[("origin", "https://h:1")]));
+        assert!(is_own_page(&headers, host_of(&headers, &uri)), "HTTP/2 has no header for the host");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::totp::code_at;
 
 /// Makes an admin with a role and signs it in.
 fn admin_of_role(server: &Server, owner: &str, username: &str, role: &str) -> (String, String) {
-    let body = json!({"username": username, "password": PASSWORD, "role": role});
+    let body = json!({"username": username, "password": PASSWORD, "role": role, "currentPassword": PASSWORD});
     let made = server.post("/v1/admins").admin(owner).send(body).ok();
     assert_eq!((&made["username"], &made["role"]), (&json!(username), &json!(role)));
     (text(&made["id"]), server.admin_token(username))
@@ -93,14 +93,18 @@ fn a_developer_works_on_apps_and_no_further() {
     server.post("/v1/apps").admin(&developer).send(named).refused(403, "forbidden");
     server.delete(app).admin(&developer).call().refused(403, "forbidden");
     let own = &format!("/v1/admins/{id}");
-    server.put(own).admin(&developer).send(json!({"role": "owner"})).refused(403, "forbidden");
+    server
+        .put(own)
+        .admin(&developer)
+        .send(json!({"role": "owner", "currentPassword": PASSWORD}))
+        .refused(403, "forbidden");
     server.delete(own).admin(&developer).call().refused(403, "forbidden");
     server.get("/v1/admins").secret().call().refused(403, "forbidden");
     server.get("/v1/admins").call().refused(401, "unauthenticated");
     server.put(app).admin(&owner).send(limits).ok();
 
     // A role changes at once, also for who is signed in already.
-    server.put(own).admin(&owner).send(json!({"role": "read-only"})).ok();
+    server.put(own).admin(&owner).send(json!({"role": "read-only", "currentPassword": PASSWORD})).ok();
     server.put(app).admin(&developer).send(json!({"name": "again"})).refused(403, "forbidden");
     server.delete(own).admin(&owner).call().ok();
     server.get("/v1/apps").admin(&developer).call().refused(401, "unauthenticated");
@@ -113,16 +117,20 @@ fn the_last_owner_stays() {
     let me = server.get("/v1/admins/me").admin(&owner).call().ok();
     assert_eq!((&me["role"], &me["secondFactor"]), (&json!("owner"), &json!(false)));
     let own = &format!("/v1/admins/{}", text(&me["id"]));
-    server.put(own).admin(&owner).send(json!({"role": "developer"})).refused(409, "conflict");
+    server
+        .put(own)
+        .admin(&owner)
+        .send(json!({"role": "developer", "currentPassword": PASSWORD}))
+        .refused(409, "conflict");
     server.delete(own).admin(&owner).call().refused(409, "conflict");
     let (id, second) = admin_of_role(&server, &owner, "second", "owner");
-    server.request("PATCH", own).admin(&second).send(json!({"role": "developer"})).ok();
+    server.request("PATCH", own).admin(&second).send(json!({"role": "developer", "currentPassword": PASSWORD})).ok();
     server.delete(&format!("/v1/admins/{id}")).admin(&second).call().refused(409, "conflict");
     for body in [
-        json!({"username": "second", "password": PASSWORD, "role": "owner"}),
-        json!({"username": "third", "password": PASSWORD, "role": "root"}),
-        json!({"username": "third", "password": "short", "role": "owner"}),
-        json!({"username": "third", "password": PASSWORD}),
+        json!({"username": "second", "password": PASSWORD, "role": "owner", "currentPassword": PASSWORD}),
+        json!({"username": "third", "password": PASSWORD, "role": "root", "currentPassword": PASSWORD}),
+        json!({"username": "third", "password": "short", "role": "owner", "currentPassword": PASSWORD}),
+        json!({"username": "third", "password": PASSWORD, "currentPassword": PASSWORD}),
     ] {
         assert!([400, 409].contains(&server.post("/v1/admins").admin(&second).send(body).status));
     }
@@ -245,12 +253,20 @@ fn an_owner_helps_who_lost_password_and_device() {
     for code in codes["recoveryCodes"].as_array().unwrap() {
         note_secret(&text(code));
     }
-    server.put(&format!("/v1/admins/{id}")).admin(&owner).send(json!({"password": RESET})).ok();
+    server
+        .put(&format!("/v1/admins/{id}"))
+        .admin(&owner)
+        .send(json!({"password": RESET, "currentPassword": PASSWORD}))
+        .ok();
     server.get("/v1/apps").admin(&lost).call().refused(401, "unauthenticated");
     sign_in(&server, json!({"username": "lost", "password": RESET})).ok();
     // The own password needs the present one.
     let me = text(&server.get("/v1/admins/me").admin(&owner).call().ok()["id"]);
-    server.put(&format!("/v1/admins/{me}")).admin(&owner).send(json!({"password": RESET})).refused(409, "conflict");
+    server
+        .put(&format!("/v1/admins/{me}"))
+        .admin(&owner)
+        .send(json!({"password": RESET, "currentPassword": PASSWORD}))
+        .refused(409, "conflict");
 }
 
 #[test]
@@ -273,4 +289,84 @@ fn the_setup_link_waits_a_day() {
     let token = server.setup_token.clone();
     server.clock.advance_secs(24 * 3_600);
     sign_in(&server, json!({"setupToken": token})).refused(401, "bad_login");
+}
+
+#[test]
+fn wrong_setup_tokens_are_slowed_down_and_fill_no_log() {
+    let server = Server::start_with(|config| config.failed_credentials_free = 3);
+    let wrong = || sign_in(&server, json!({"setupToken": "00000000-0000-4000-8000-000000000000"}));
+    for _ in 0..3 {
+        wrong().refused(401, "bad_login");
+    }
+    wrong().refused(429, "throttled");
+    let admin = sign_in(&server, json!({"setupToken": server.setup_token})).ok();
+    let rows = server.get("/v1/audit?action=admin.sign_in_failed").admin(&text(&admin["token"])).call().ok();
+    assert_eq!(rows, json!([]));
+}
+
+#[test]
+fn who_found_a_screen_unlocked_does_not_take_the_account_over() {
+    let server = Server::start();
+    let owner = server.admin_token("admin");
+    let (id, _) = admin_of_role(&server, &owner, "second", "developer");
+    let second = &format!("/v1/admins/{id}");
+    let new = json!({"username": "third", "password": PASSWORD, "role": "owner"});
+    let send = |method: &str, path: &str, body: &Value, typed: Option<&str>| {
+        let mut body = body.clone();
+        if let Some(typed) = typed {
+            body["currentPassword"] = json!(typed);
+        }
+        server.request(method, path).admin(&owner).send(body)
+    };
+    let (role, password) = (json!({"role": "owner"}), json!({"password": PASSWORD}));
+    for (method, path, body) in [("POST", "/v1/admins", &new), ("PUT", second, &role), ("PUT", second, &password)] {
+        send(method, path, body, None).refused(400, "invalid");
+        send(method, path, body, Some("wrong")).refused(401, "bad_login");
+    }
+    let admins = server.get("/v1/admins").admin(&owner).call().ok();
+    assert_eq!((admins.as_array().unwrap().len(), &admins[1]["role"]), (2, &json!("developer")));
+    send("POST", "/v1/admins", &new, Some(PASSWORD)).ok();
+    // Guessing waits as signing in does.
+    let refused: Vec<_> = (0..6).map(|_| send("PUT", second, &role, Some("wrong")).status).collect();
+    assert_eq!(refused, [401, 401, 401, 401, 401, 429]);
+}
+
+/// Gives an admin a second factor, and returns its secret.
+fn take_up_second_factor(server: &Server, admin: &str) -> String {
+    let enrolled = server.post("/v1/admins/me/totp").admin(admin).send(json!({"password": PASSWORD})).ok();
+    let secret = text(&enrolled["secret"]);
+    note_secret(&secret);
+    let confirmed = server.put("/v1/admins/me/totp").admin(admin).send(json!({"code": code_at(&secret, NOW)})).ok();
+    for code in confirmed["recoveryCodes"].as_array().unwrap() {
+        note_secret(&text(code));
+    }
+    secret
+}
+
+#[test]
+fn guessing_codes_with_the_right_password_waits_long_and_names_the_admin() {
+    let server = Server::start();
+    let admin = server.admin_token("admin");
+    take_up_second_factor(&server, &admin);
+    let with =
+        |password: &str, code: &str| sign_in(&server, json!({"username": "admin", "password": password, "code": code}));
+    with("wrong", "000000").refused(401, "bad_login");
+    for _ in 0..4 {
+        with(PASSWORD, "000000").refused(401, "bad_login");
+    }
+    let rows = server.get("/v1/audit?action=admin.sign_in_failed").admin(&admin).call().ok();
+    let objects: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["object"].clone()).collect();
+    assert_eq!(objects, [json!("admin"), json!("admin"), json!("admin"), json!("admin"), json!("")]);
+    // The password's own wait comes first.
+    with(PASSWORD, "000000").refused(429, "throttled");
+}
+
+#[test]
+fn a_new_second_factor_ends_other_sign_ins() {
+    let server = Server::start();
+    let (here, there) = (server.admin_token("admin"), server.admin_token("admin"));
+    server.get("/v1/apps").admin(&there).call().ok();
+    take_up_second_factor(&server, &here);
+    server.get("/v1/apps").admin(&here).call().ok();
+    server.get("/v1/apps").admin(&there).call().refused(401, "unauthenticated");
 }

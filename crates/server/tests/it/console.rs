@@ -1,6 +1,8 @@
 //! `/console`, without a browser: the cookie, and the pages that are refused.
 
-use crate::harness::{Answer, Client, PASSWORD, Process, Server, data_folder, note_secret};
+use serde_json::json;
+
+use crate::harness::{Answer, Client, PASSWORD, Process, Server, data_folder, eventually, note_secret};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -195,11 +197,116 @@ fn a_cursor_that_no_list_gave_is_a_refusal_too() {
     let server = Server::start();
     let cookie = cookie(&sign_in(&server, PASSWORD));
     let app = format!("/console/apps/{}", server.app);
-    let of_app = ["roles", "sessions", "calls", "bans"].map(|list| format!("{app}/{list}"));
+    let of_app = ["roles", "sessions", "connections", "calls", "bans"].map(|list| format!("{app}/{list}"));
     for path in ["/console/apps", "/console/requests", "/console/audit"].map(str::to_owned).iter().chain(&of_app) {
         let page = |query: &str| server.get(&format!("{path}{query}")).header("Cookie", &cookie).call();
         assert_eq!(page("").status, 200, "{path}");
         let refused = page("?cursor=7");
         assert!(refused.status == 400 && refused.text.contains("<h1>That did not work</h1>"), "{path}");
     }
+}
+
+#[test]
+fn what_the_console_mints_is_counted() {
+    let server = Server::start();
+    let cookie = cookie(&sign_in(&server, PASSWORD));
+    let path = format!("/console/apps/{}/try", server.app);
+    let form = format!(
+        "csrf={}&endpoint=alice&role={}",
+        hidden(&server.get(&path).header("Cookie", &cookie).call(), "csrf"),
+        server.role
+    );
+    assert_eq!(submit(&server, &cookie, &path, &form).status, 200);
+    assert_eq!(submit(&server, &cookie, &format!("{path}/token"), &form).status, 200);
+    let stats = server.get("/v1/stats").secret().call().ok();
+    assert_eq!(stats["points"][59]["minted"], 2);
+}
+
+#[test]
+fn a_sign_in_leads_on_to_a_page_of_an_app_too() {
+    let server = Server::start();
+    let asked = server.get(&format!("/console/apps/{}/sessions?address=::1", server.app)).call();
+    let next = format!("/console/sign-in?next=%2Fconsole%2Fapps%2F{}%2Fsessions%3Faddress%3D%3A%3A1", server.app);
+    assert_eq!((asked.status, asked.header("location")), (303, Some(next.as_str())));
+}
+
+#[test]
+fn trying_out_cookies_is_slowed_down() {
+    let server = Server::start_with(|config| config.failed_credentials_free = 3);
+    let token = server.admin_token("admin");
+    let with = |token: &str| server.get("/console/apps").header("Cookie", &format!("respoked_console={token}")).call();
+    for _ in 0..3 {
+        assert_eq!(with("7C5F10A4-3F1E-4B6E-9A30-5D3F6CF0A001").status, 303);
+    }
+    let refused = with("7C5F10A4-3F1E-4B6E-9A30-5D3F6CF0A001");
+    assert!(refused.status == 429 && refused.text.contains("id=\"outcome\""), "{}", refused.text);
+    assert_eq!(with(&token).status, 200, "who is signed in is not touched");
+}
+
+#[test]
+fn the_form_says_that_an_address_asks_too_often() {
+    let server = Server::start_with(|config| {
+        (config.address_requests_per_second, config.address_requests_burst) = (1, 1);
+    });
+    let limited = eventually(|| Some(sign_in(&server, PASSWORD)).filter(|answer| answer.status == 429));
+    assert!(limited.text.contains("Too many attempts") && limited.text.contains("name=\"password\""));
+    // Nor may it ask for pages without end.
+    eventually(|| (server.get("/console/apps").call().status == 429).then_some(()));
+}
+
+#[test]
+fn saving_settings_changes_back_nothing_that_somebody_else_changed() {
+    let server = Server::start();
+    let owner = server.admin_token("admin");
+    let (app, page) = (format!("/v1/apps/{}", server.app), format!("/console/apps/{}", server.app));
+    let new = json!({"username": "dev", "password": PASSWORD, "role": "developer", "currentPassword": PASSWORD});
+    server.post("/v1/admins").admin(&owner).send(new).ok();
+    for (token, name) in [(owner.clone(), "by the owner"), (server.admin_token("dev"), "by a developer")] {
+        let cookie = format!("respoked_console={token}");
+        let seen = server.get(&page).header("Cookie", &cookie).call();
+        assert_eq!(seen.text.contains("<fieldset disabled>"), name == "by a developer");
+        let shown = hidden(&seen, "shown").replace("&amp;", "&");
+        let pairs = form_urlencoded::parse(shown.as_bytes()).filter(|(field, _)| field != "name");
+        let form = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(pairs)
+            .append_pair("csrf", &hidden(&seen, "csrf"))
+            .append_pair("shown", &shown)
+            .append_pair("name", name)
+            .finish();
+        let connections = name.len();
+        let meanwhile = json!({"description": name, "limits": {"connections": connections}});
+        server.put(&app).admin(&owner).send(meanwhile).ok();
+        assert_eq!(submit(&server, &cookie, &page, &form).status, 303);
+        let after = server.get(&app).admin(&owner).call().ok();
+        assert_eq!((&after["name"], &after["description"]), (&json!(name), &json!(name)));
+        assert_eq!(after["limits"]["connections"], connections);
+    }
+}
+
+#[test]
+fn a_refused_form_says_so_by_its_status_and_keeps_what_was_typed() {
+    let server = Server::start();
+    let cookie = cookie(&sign_in(&server, PASSWORD));
+    let csrf = hidden(&server.get("/console/apps/new").header("Cookie", &cookie).call(), "csrf");
+    let refused = submit(&server, &cookie, "/console/apps", &format!("csrf={csrf}&name=&description=kept+text"));
+    assert!(refused.status == 400 && refused.text.contains("kept text"), "{}", refused.text);
+
+    let role = format!("/console/apps/{}/roles", server.app);
+    let form = format!("csrf={csrf}&name=typed&save=switches&rule.0.pattern=&rule.0.publish=on");
+    let refused = submit(&server, &cookie, &role, &form);
+    assert!(refused.status == 400 && refused.text.contains("has no name or pattern"), "{}", refused.text);
+    assert!(refused.text.contains("name=\"rule.0.publish\" checked") && refused.text.contains("value=\"typed\""));
+}
+
+#[test]
+fn samples_name_the_role_that_the_form_names() {
+    let server = Server::start();
+    let admin = server.admin_token("admin");
+    let page = || {
+        let cookie = format!("respoked_console={admin}");
+        server.get(&format!("/console/apps/{}/try", server.app)).header("Cookie", &cookie).call().text
+    };
+    assert!(page().contains("roleId"));
+    server.put(&format!("/v1/apps/{}", server.app)).admin(&admin).send(json!({"developmentMode": true})).ok();
+    assert!(!page().contains("roleId"), "no role is chosen");
 }

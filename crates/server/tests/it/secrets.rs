@@ -72,3 +72,36 @@ fn a_secret_of_the_original_service_can_be_imported() {
     server.post(&path).secret().send(body).refused(409, "conflict");
     server.post(&path).secret().send(json!({"name": "weak", "secret": "hunter2"})).refused(400, "invalid");
 }
+
+#[test]
+fn what_a_secret_minted_is_counted_before_it_is_revoked() {
+    let server = Server::start();
+    let secrets = format!("/v1/apps/{}/secrets", server.app);
+    let first = text(&server.get(&secrets).secret().call().ok()[0]["id"]);
+    let other = server.post(&secrets).secret().send(json!({"name": "other"})).ok();
+    crate::harness::note_secret(&text(&other["secret"]));
+    let reach = |id: &str| server.get(&format!("{secrets}/{id}")).secret().call().ok();
+    server.session("alice");
+    let spared = server.mint("bob");
+    let body = json!({"endpointId": "carol", "roleId": server.role});
+    server.post("/v1/tokens").header("App-Secret", &text(&other["secret"])).send(body).ok();
+    let seen = reach(&first);
+    assert_eq!((&seen["liveSessions"], &seen["outstandingTokens"]), (&json!(1), &json!(1)));
+    assert_eq!((&seen["moreSessions"], &seen["moreTokens"]), (&json!(false), &json!(false)));
+    assert_eq!((&seen["id"], &seen["secret"]), (&json!(first), &json!("<redacted>")));
+    assert_eq!(reach(&text(&other["id"]))["outstandingTokens"], 1);
+    let listed = |path: &str| {
+        let list = server.get(&format!("{path}?secretId={first}")).secret().call().ok();
+        list.as_array().unwrap().iter().map(|item| text(&item["endpointId"])).collect::<Vec<_>>()
+    };
+    assert_eq!((listed("/v1/sessions"), listed("/v1/tokens")), (vec!["alice".into()], vec!["bob".into()]));
+    server.get("/v1/tokens?secretId=7").secret().call().refused(400, "invalid");
+    server.get(&format!("{secrets}/{}", server.app)).secret().call().refused(404, "not_found");
+
+    let admin = server.admin_token("admin");
+    let page = format!("/console/apps/{}/secrets/{first}/reach", server.app);
+    let page = server.get(&page).header("Cookie", &format!("respoked_console={admin}")).call();
+    assert!(page.text.contains("1 live session and 1 outstanding token."), "{}", page.text);
+    server.redeem(&spared).ok();
+    assert_eq!(reach(&first)["liveSessions"], 2);
+}

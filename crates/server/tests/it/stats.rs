@@ -1,5 +1,8 @@
 //! `/v1/stats`.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Process, Server, data_folder, eventually, text};
@@ -63,4 +66,75 @@ fn longer_stretches_survive_a_restart() {
         assert_eq!(sum(&stats, "minted"), minted, "{query}");
         assert_eq!(text(&stats["range"]), query[6..]);
     }
+}
+
+#[test]
+fn what_is_live_now_is_told_now() {
+    let server = Server::start();
+    let admin = server.admin_token("admin");
+    let _alice = server.connect("alice");
+    for query in ["", &format!("?appId={}", server.app), "?range=30d"] {
+        let stats = server.get(&format!("/v1/stats{query}")).admin(&admin).call().ok();
+        assert_eq!(stats["points"].as_array().unwrap().last().unwrap()["connections"], 1, "{query:?}");
+    }
+}
+
+#[test]
+fn pages_and_probes_are_no_traffic() {
+    let server = Server::start();
+    let admin = server.admin_token("admin");
+    let stats = || sum(&server.get("/v1/stats").admin(&admin).call().ok(), "requests");
+    let before = stats();
+    let cookie = format!("respoked_console={admin}");
+    for path in ["/healthz", "/readyz", "/metrics", "/docs", "/try", "/console", "/console/dashboard", "/console/no"] {
+        server.get(path).header("Cookie", &cookie).call();
+    }
+    assert_eq!(stats(), before + 1, "the first asking for the figures alone");
+}
+
+#[test]
+fn what_an_admin_does_with_an_app_is_the_apps() {
+    let server = Server::start();
+    let admin = server.admin_token("admin");
+    let app = &server.app;
+    server.put(&format!("/v1/apps/{app}")).admin(&admin).send(json!({"description": "x"})).ok();
+    server.get(&format!("/v1/apps/{app}/secrets")).admin(&admin).call().ok();
+    server.get(&format!("/v1/roles?appId={app}")).admin(&admin).call().ok();
+    let said = json!({"to": "bob", "message": "x", "appId": app});
+    server.post("/v1/messages").admin(&admin).send(said).ok();
+    let unknown = "7C5F10A4-3F1E-4B6E-9A30-5D3F6CF0A001";
+    server.get(&format!("/v1/roles?appId={unknown}")).admin(&admin).call().refused(404, "not_found");
+    let own = server.get(&format!("/v1/stats?appId={app}")).admin(&admin).call().ok();
+    assert_eq!((sum(&own, "requests"), sum(&own, "messages")), (4, 1));
+    let strange = server.get("/v1/request-log?route=/v1/roles&status=404").admin(&admin).call().ok();
+    assert_eq!(strange[0]["appId"], Value::Null);
+}
+
+#[test]
+fn what_is_answered_while_draining_is_counted() {
+    let (data, _folder) = data_folder();
+    let server = Process::spawn(&data, &[]).with_app();
+    let body = json!({"endpointId": "late", "roleId": server.role}).to_string();
+    let mut late = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
+    let head = format!(
+        "POST /v1/tokens HTTP/1.1\r\nHost: x\r\nApp-Secret: {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        server.secret,
+        body.len()
+    );
+    late.write_all(head.as_bytes()).unwrap();
+    // The server asks for the body: the request has begun.
+    let mut asked = [0; 12];
+    late.read_exact(&mut asked).unwrap();
+    assert_eq!(&asked, b"HTTP/1.1 100");
+    let address = server.url.strip_prefix("http://").unwrap().to_owned();
+    let app = server.app.clone();
+    server.signal("TERM");
+    eventually(|| TcpStream::connect(&address).is_err().then_some(()));
+    late.write_all(body.as_bytes()).unwrap();
+    assert_eq!(server.wait(), 0);
+    let server = Process::spawn(&data, &[]);
+    let admin = server.admin_token("owner");
+    let stats = server.get(&format!("/v1/stats?appId={app}&range=24h")).admin(&admin).call().ok();
+    assert_eq!(sum(&stats, "minted"), 1);
 }

@@ -87,7 +87,7 @@ impl Events {
 fn an_endpoint_is_told_of_as_a_whole() {
     let server = Server::start();
     let admin = server.admin_token("admin");
-    let nobody = server.get("/v1/endpoints/nobody").secret().call().ok();
+    let nobody = server.get("/v1/endpoints/nobody?include=tokens").secret().call().ok();
     assert_eq!(
         (&nobody["connections"], &nobody["ban"], &nobody["outstandingTokens"]),
         (&json!([]), &Value::Null, &json!(0))
@@ -97,7 +97,7 @@ fn an_endpoint_is_told_of_as_a_whole() {
     alice.ask("post", "/v1/groups", &json!({"groups": ["chat"]}));
     alice.ask("post", "/v1/presence", &json!({"presence": {"type": "away"}}));
     server.mint("alice");
-    let seen = server.get("/v1/endpoints/alice").admin(&admin).call().ok();
+    let seen = server.get("/v1/endpoints/alice?include=tokens,audit").admin(&admin).call().ok();
     let connection = &seen["connections"][0];
     assert_eq!((&connection["endpointId"], &connection["groups"]), (&json!("alice"), &json!(["chat"])));
     assert_eq!(connection["presence"]["type"], "away");
@@ -106,6 +106,9 @@ fn an_endpoint_is_told_of_as_a_whole() {
     server.put("/v1/endpoints/alice/ban").secret().send(json!({"reason": "spam"})).ok();
     let seen = server.get("/v1/endpoints/alice").secret().call().ok();
     assert_eq!((&seen["ban"]["reason"], &seen["sessions"]), (&json!("spam"), &json!([])));
+    let searched = ["outstandingTokens", "moreTokens", "audit"].iter().any(|field| seen.get(field).is_some());
+    assert!(!searched, "what has to be searched for is told when asked for");
+    server.get("/v1/endpoints/alice?include=history").secret().call().refused(400, "invalid");
     let session = server.session("bob");
     server.get("/v1/endpoints/alice").token(&session).call().refused(403, "forbidden");
     server.get("/v1/endpoints/alice").call().refused(401, "unauthenticated");
@@ -162,7 +165,7 @@ fn frames_are_looked_on_at_as_they_go() {
 fn an_admin_who_may_only_read_looks_on_without_payloads_and_loses_connections() {
     let server = Server::start();
     let owner = server.admin_token("admin");
-    let body = json!({"username": "dev", "password": PASSWORD, "role": "developer"});
+    let body = json!({"username": "dev", "password": PASSWORD, "role": "developer", "currentPassword": PASSWORD});
     let id = text(&server.post("/v1/admins").admin(&owner).send(body).ok()["id"]);
     let developer = server.admin_token("dev");
     note_secret(&developer);
@@ -173,7 +176,11 @@ fn an_admin_who_may_only_read_looks_on_without_payloads_and_loses_connections() 
     let mut shown = Events::open(&server, "/v1/endpoints/alice/tail?payloads=true", "Admin-Token", &developer);
     let mut redacted = Events::open(&server, "/v1/endpoints/alice/tail", "Admin-Token", &developer);
 
-    server.put(&format!("/v1/admins/{id}")).admin(&owner).send(json!({"role": "read-only"})).ok();
+    server
+        .put(&format!("/v1/admins/{id}"))
+        .admin(&owner)
+        .send(json!({"role": "read-only", "currentPassword": PASSWORD}))
+        .ok();
     eventually(|| (connected() == 0).then_some(()));
     assert!(shown.ends());
     let tail = "/v1/endpoints/alice/tail?payloads=true";

@@ -4,7 +4,7 @@ use respoke_core::admin::{Admin, AdminRole};
 use respoke_core::audit::{Action, Actor};
 use respoke_core::idempotency::Creation;
 use respoke_core::page::PageRequest;
-use respoke_core::ports::{AdminChange, AuditQuery, Factor, NewPassword, NewSecondFactor, StoreError};
+use respoke_core::ports::{AdminChange, AuditQuery, Factor, NewPassword, NewSecondFactor, Replaced, StoreError};
 use respoke_core::seal::{Entropy, SealKind};
 use respoke_core::secret::{Secret, SecretHash};
 use respoke_core::totp::{SealedTotp, TotpSecret};
@@ -37,7 +37,7 @@ fn number(store: &Opened, token: &Secret) -> u64 {
 }
 
 fn new_password(hash: &str) -> NewPassword {
-    NewPassword { hash: hash.into(), second_factor: None, keep_session: None }
+    NewPassword { hash: hash.into(), second_factor: None, keep_session: None, replaces: None }
 }
 
 async fn set_password(store: &Opened, admin: &Admin, password: NewPassword) -> bool {
@@ -58,6 +58,7 @@ async fn add_factor(store: &Opened, admin: &Admin) -> Result<bool, StoreError> {
         last_step: 100,
         recovery: vec![recovery("one"), recovery("two")],
         password_hash: admin.password_hash.clone(),
+        keep_session: u64::MAX >> 1,
     };
     store.add_second_factor(admin.id, factor, entry(Action::SecondFactorAdded)).await
 }
@@ -96,8 +97,20 @@ pub(super) async fn an_own_new_password_keeps_the_sign_in_and_the_second_factor(
     let (kept, other) = (open(store, &admin, Factor::Step(101)).await.unwrap(), Factor::Step(102));
     let other = open(store, &admin, other).await.unwrap();
     let resealed = sealed();
-    let password = NewPassword { hash: "$new".into(), second_factor: Some(resealed.clone()), keep_session: Some(kept) };
-    assert!(set_password(store, &admin, password).await);
+    let present = store.admin(admin.id).await.unwrap().unwrap().second_factor.map(|factor| factor.sealed);
+    let replacing = |hash: &str, second_factor| NewPassword {
+        hash: "$new".into(),
+        second_factor: Some(resealed.clone()),
+        keep_session: Some(kept),
+        replaces: Some(Replaced { hash: hash.into(), second_factor }),
+    };
+    // What was changed since the old password was looked at is not overwritten.
+    for stale in [replacing("$other", present.clone()), replacing(&admin.password_hash, None)] {
+        assert!(!set_password(store, &admin, stale).await);
+    }
+    assert!(!set_password(store, &admin, replacing(&admin.password_hash, Some(sealed()))).await);
+    assert!(alive(store, other).await);
+    assert!(set_password(store, &admin, replacing(&admin.password_hash, present)).await);
     assert!(alive(store, kept).await && !alive(store, other).await);
     let admin = store.admin(admin.id).await.unwrap().unwrap();
     let factor = admin.second_factor.clone().unwrap();
@@ -184,6 +197,22 @@ pub(super) async fn a_second_factor_is_sealed_with_the_password_it_was_made_for(
     assert!(world.store.admin(admin.id).await.unwrap().unwrap().second_factor.is_none());
 }
 
+pub(super) async fn a_new_second_factor_ends_other_sign_ins(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let (store, admin) = (&world.store, made(&world, "owner").await);
+    let here = open(store, &admin, Factor::None).await.unwrap();
+    let there = open(store, &admin, Factor::None).await.unwrap();
+    let factor = NewSecondFactor {
+        sealed: sealed(),
+        last_step: 100,
+        recovery: Vec::new(),
+        password_hash: admin.password_hash.clone(),
+        keep_session: here,
+    };
+    assert!(store.add_second_factor(admin.id, factor, entry(Action::SecondFactorAdded)).await.unwrap());
+    assert!(alive(store, here).await && !alive(store, there).await);
+}
+
 pub(super) async fn a_setup_token_signs_in_once_and_not_for_long(fixture: impl Fixture) {
     let world = fixture.opened().await;
     let store = &world.store;
@@ -215,6 +244,9 @@ pub(super) async fn a_setup_token_signs_in_once_and_not_for_long(fixture: impl F
     put().await;
     assert!(set_password(store, &admin, new_password("$new")).await);
     assert!(spend(NOW).await.is_none(), "nor around a new password");
+    put().await;
+    store.end_admin_sessions(admin.id, entry(Action::AdminSignedOutEverywhere)).await.unwrap();
+    assert!(spend(NOW).await.is_none(), "nor does it come back after signing out everywhere");
 }
 
 pub(super) async fn a_removed_admin_leaves_nothing(fixture: impl Fixture) {

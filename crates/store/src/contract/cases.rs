@@ -729,7 +729,7 @@ pub(super) async fn lists_are_paged_without_gaps(fixture: impl Fixture) {
     assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), expected);
     assert!(!late.is_empty(), "what comes in behind the cursor is seen too");
 
-    let of = ListFilter { endpoint_id: Some(endpoint("alice")), role_id: Some(world.role) };
+    let of = ListFilter { endpoint_id: Some(endpoint("alice")), role_id: Some(world.role), secret_id: None };
     let filter = SessionFilter { of, ..SessionFilter::default() };
     let page = world.store.sessions(world.app, filter, NOW, PageRequest::first()).await.unwrap();
     assert_eq!((page.items.len(), page.next), (5, None));

@@ -96,6 +96,7 @@ mod sqlite {
             the_last_owner_stays
             a_code_of_a_second_factor_is_spent_once
             a_second_factor_is_sealed_with_the_password_it_was_made_for
+            a_new_second_factor_ends_other_sign_ins
             a_setup_token_signs_in_once_and_not_for_long
             a_removed_admin_leaves_nothing
         }

@@ -192,6 +192,14 @@ impl AdminStore for SqliteStore {
         self.writer
             .write(move |write| {
                 let (connection, uuid) = (write.connection, id.uuid());
+                if let Some(replaced) = &password.replaces {
+                    let sealed = replaced.second_factor.as_ref().map(SealedTotp::to_bytes);
+                    let sql = "SELECT 1 FROM admins a LEFT JOIN second_factors f ON f.admin_id = a.id
+                               WHERE a.id = ?1 AND a.password_hash = ?2 AND f.sealed IS ?3";
+                    if one(connection, sql, params![uuid, replaced.hash, sealed], |_| Ok(()))?.is_none() {
+                        return Ok(false);
+                    }
+                }
                 let sql = "UPDATE admins SET password_hash = ?2 WHERE id = ?1";
                 if execute(connection, sql, params![uuid, password.hash])? == 0 {
                     return Ok(false);
@@ -270,6 +278,8 @@ impl AdminStore for SqliteStore {
                     let sql = "INSERT INTO recovery_codes (admin_id, hash) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
                     execute(connection, sql, params![uuid, hash.as_bytes()])?;
                 }
+                let sql = "DELETE FROM admin_sessions WHERE admin_id = ?1 AND number IS NOT ?2";
+                execute(connection, sql, params![uuid, factor.keep_session])?;
                 execute(connection, "DELETE FROM setup_tokens WHERE admin_id = ?1", [uuid])?;
                 audit::insert(write, &entry)?;
                 Ok(true)
@@ -405,6 +415,7 @@ impl AdminStore for SqliteStore {
             .write(move |write| {
                 let sql = "UPDATE admin_sessions SET ended_at = ?2 WHERE admin_id = ?1 AND ended_at IS NULL";
                 execute(write.connection, sql, params![id.uuid(), entry.at.millis()])?;
+                execute(write.connection, "DELETE FROM setup_tokens WHERE admin_id = ?1", [id.uuid()])?;
                 audit::insert(write, &entry)
             })
             .await

@@ -45,6 +45,7 @@ const LIVE: &str = concat!(
     "WHERE g.number > ?1 AND g.number <= ?2 AND g.app_id = ?3 AND (?4 IS NULL OR g.endpoint = ?4)
        AND (?5 IS NULL OR g.role_id = ?5) AND g.ended_at IS NULL AND g.expires_at > ?6
        AND (?8 IS NULL OR g.address = ?8) AND (?9 IS NULL OR g.created_at >= ?9)
+       AND (?10 IS NULL OR g.secret_id = ?10)
      ORDER BY g.number LIMIT ?7"
 );
 pub(super) const RANGE: &str = concat!(
@@ -209,6 +210,7 @@ impl SessionStore for SqliteStore {
                             wanted,
                             address,
                             filter.since.map(Timestamp::millis),
+                            filter.of.secret_id.map(|id| id.uuid()),
                         ],
                         |row| {
                             let (session, ground) = read(row)?;

@@ -36,6 +36,7 @@ const OUTSTANDING: &str = concat!(
     ground_joins!(),
     "WHERE g.number > ?1 AND g.number <= ?2 AND g.app_id = ?3 AND (?4 IS NULL OR g.endpoint = ?4)
        AND (?5 IS NULL OR g.role_id = ?5) AND g.ended_at IS NULL AND g.activate_by > ?6
+       AND (?8 IS NULL OR g.secret_id = ?8)
      ORDER BY g.number LIMIT ?7"
 );
 pub(super) const RANGE: &str = concat!(
@@ -349,6 +350,7 @@ impl TokenStore for SqliteStore {
                             filter.role_id.map(|id| id.uuid()),
                             now.millis(),
                             wanted,
+                            filter.secret_id.map(|id| id.uuid()),
                         ],
                         |row| {
                             let (token, ground) = read(row)?;

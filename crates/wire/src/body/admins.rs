@@ -23,6 +23,10 @@ pub struct WriteAdmin {
     /// What the admin may do: `owner`, `developer` or `read-only`.
     #[schema(nullable, example = "developer")]
     pub role: Option<String>,
+    /// The password of who asks, so that a screen left unlocked gives nobody the account.
+    #[serde(default, deserialize_with = "optional_secret")]
+    #[schema(value_type = Option<String>, format = Password, max_length = 1024)]
+    pub current_password: Option<Secret>,
 }
 
 /// An admin.
@@ -119,7 +123,8 @@ mod tests {
 
     #[test]
     fn nothing_typed_prints() {
-        let admin: WriteAdmin = serde_json::from_str(r#"{"username":"jo","password":"canary"}"#).unwrap();
+        let admin: WriteAdmin =
+            serde_json::from_str(r#"{"username":"jo","password":"canary","currentPassword":"canary"}"#).unwrap();
         let change: ChangePassword = serde_json::from_str(r#"{"password":"canary","newPassword":"canary"}"#).unwrap();
         let totp: Totp = serde_json::from_str(r#"{"password":"canary","code":"canary"}"#).unwrap();
         assert!(change.new_password.is_some() && totp.code.is_some());

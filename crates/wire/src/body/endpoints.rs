@@ -29,15 +29,18 @@ pub struct EndpointView {
     pub connections: Vec<EndpointConnectionView>,
     /// Its live sessions, 200 at most.
     pub sessions: Vec<SessionView>,
-    /// How many tokenIds wait to be redeemed, as far as they were counted.
-    pub outstanding_tokens: u64,
-    /// Whether there may be more of them.
-    pub more_tokens: bool,
+    /// How many tokenIds wait to be redeemed, as far as they were counted; with `include=tokens`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outstanding_tokens: Option<u64>,
+    /// Whether there may be more of them; with `include=tokens`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub more_tokens: Option<bool>,
     /// The ban in force, if there is one.
     #[schema(required = true)]
     pub ban: Option<BanView>,
-    /// The last 20 rows of the audit log about it.
-    pub audit: Vec<AuditView>,
+    /// The last 20 rows of the audit log about it; with `include=audit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Vec<AuditView>>,
 }
 
 /// A live connection, and what it is in and says.
@@ -58,6 +61,16 @@ pub struct EndpointConnectionView {
 
 fn texts<S: serde::Serializer>(groups: &[GroupName], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(groups.iter().map(GroupName::as_str))
+}
+
+/// What `GET /v1/endpoints/{id}` takes.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AskEndpoint {
+    /// In which app.
+    pub app_id: Option<String>,
+    /// What else is looked for: `tokens`, `audit`, or both with a comma between them.
+    pub include: Option<String>,
 }
 
 /// What `GET /v1/endpoints/{id}/tail` takes.

@@ -19,6 +19,8 @@ pub struct ListRequest {
     pub endpoint_id: Option<String>,
     /// Only this role's.
     pub role_id: Option<String>,
+    /// Only what was minted with this App-Secret.
+    pub secret_id: Option<String>,
     /// Only this action.
     pub action: Option<String>,
     /// Only this object.
@@ -78,4 +80,7 @@ pub struct FilterParams {
     /// Only those with this role.
     #[param(format = Uuid, rename = "roleId")]
     pub role_id: Option<String>,
+    /// Only those minted with the App-Secret of this id.
+    #[param(format = Uuid, rename = "secretId")]
+    pub secret_id: Option<String>,
 }

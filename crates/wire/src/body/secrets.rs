@@ -4,7 +4,7 @@ use respoke_core::app::SecretRecord;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, SecretId};
 use respoke_core::lenient::optional_bool;
-use respoke_core::ops::CreatedSecret;
+use respoke_core::ops::{CreatedSecret, SecretReach};
 use respoke_core::secret::Secret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -83,6 +83,35 @@ pub struct SecretView {
     #[serde(serialize_with = "optional_iso")]
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     pub revoked_at: Option<Timestamp>,
+}
+
+/// An App-Secret's record, and what would be over if it were revoked.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretReachView {
+    /// The record.
+    #[serde(flatten)]
+    pub secret: SecretView,
+    /// Live sessions whose tokens it minted; 1,000 are counted at most.
+    pub live_sessions: usize,
+    /// Whether there may be more of them.
+    pub more_sessions: bool,
+    /// tokenIds that it minted and that wait to be redeemed; 1,000 are counted at most.
+    pub outstanding_tokens: usize,
+    /// Whether there may be more of them.
+    pub more_tokens: bool,
+}
+
+impl From<SecretReach> for SecretReachView {
+    fn from(reach: SecretReach) -> Self {
+        Self {
+            secret: reach.record.into(),
+            live_sessions: reach.sessions.count,
+            more_sessions: reach.sessions.more,
+            outstanding_tokens: reach.tokens.count,
+            more_tokens: reach.tokens.more,
+        }
+    }
 }
 
 impl From<SecretRecord> for SecretView {

@@ -77,6 +77,19 @@ document.addEventListener('htmx:beforeRequest', (event) => {
   if (busy || !follow?.querySelector('input').checked) event.preventDefault();
 });
 
+// A refusal is a page of its own. It is shown where an outcome or a page would be; it takes no place of a list that
+// follows what happens, which asks again, nor of a part of a form, above which it is told instead.
+document.addEventListener('htmx:beforeSwap', (event) => {
+  const { target, xhr } = event.detail;
+  if (xhr.status < 400 || ['main', 'outcome'].includes(target.id)) return;
+  const problems = document.querySelector('#problems');
+  if (problems && target.id !== 'live') {
+    Object.assign(event.detail, { target: problems, selectOverride: '#outcome', swapOverride: 'innerHTML' });
+  } else {
+    event.detail.shouldSwap = false;
+  }
+});
+
 // The setup link's token stands behind the #; it is taken out of the address before it is used.
 const setup = document.querySelector('[data-setup]');
 if (setup && location.hash.length > 1) {
