@@ -450,14 +450,15 @@ impl Call {
             Caller::Anonymous | Caller::App { .. } | Caller::Admin { .. } => None,
         });
         if let Some((_, session)) = kept.filter(|(socket, _)| socket.kept()) {
-            return api.broker.kept_caller(session).await;
+            return Box::pin(api.broker.kept_caller(session)).await;
         }
         let proved = api.broker.authenticate(&credential, &self.facts.address.to_string()).await;
         if let (Err(Refusal::Unauthenticated), Some((socket, session))) = (&proved, kept) {
-            // It may have expired just now.
-            api.hub.judge_one(socket).await;
+            // It may have expired just now. In a box, like what is above: it is rare and long, and would make the future
+            // of every handler so long that the allocator takes its slow way for each request.
+            Box::pin(api.hub.judge_one(socket)).await;
             if socket.kept() {
-                return api.broker.kept_caller(session).await;
+                return Box::pin(api.broker.kept_caller(session)).await;
             }
         }
         proved
