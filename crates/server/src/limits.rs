@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use governor::clock::{Clock as _, DefaultClock};
+use governor::clock::{Clock as _, MonotonicClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
@@ -19,7 +19,7 @@ use respoke_core::ops::Caller;
 /// flood of new addresses pushes out the longest unused, which were full anyway.
 const BUCKETS_MAX: usize = 100_000 * Demand::KINDS;
 
-type Bucket = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
+type Bucket = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, StateInformationMiddleware>;
 
 /// What is left of the tightest bucket a request drew from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,6 @@ pub struct Limits {
     endpoints: Cache<(Demand, AppId, Rate, EndpointId), Arc<Bucket>>,
     addresses: Cache<(Demand, Option<AppId>, Rate, IpAddr), Arc<Bucket>>,
     anonymous: Rate,
-    clock: DefaultClock,
 }
 
 impl std::fmt::Debug for Limits {
@@ -108,7 +107,6 @@ impl Limits {
             endpoints: Cache::new(BUCKETS_MAX),
             addresses: Cache::new(BUCKETS_MAX),
             anonymous,
-            clock: DefaultClock::default(),
         }
     }
 
@@ -182,7 +180,7 @@ impl Limits {
             Ok(left) => Ok(Standing { rate, remaining: left.remaining_burst_capacity() }),
             Err(until) => Err(Limited {
                 standing: Standing { rate, remaining: 0 },
-                retry_after: until.wait_time_from(self.clock.now()),
+                retry_after: until.wait_time_from(MonotonicClock.now()),
             }),
         }
     }
@@ -191,7 +189,7 @@ impl Limits {
 fn new_bucket(rate: Rate) -> Bucket {
     let positive = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
     let quota = Quota::per_second(positive(rate.per_second)).allow_burst(positive(rate.burst));
-    RateLimiter::direct(quota).with_middleware()
+    RateLimiter::direct_with_clock(quota, MonotonicClock).with_middleware()
 }
 
 /// What counts as one address: an IPv4 address, or the 64-bit network of an IPv6 one, which one subscriber has whole.
