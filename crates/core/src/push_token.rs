@@ -1,6 +1,6 @@
 //! Push tokens: where a device is reached when no connection is open.
 
-use std::fmt;
+use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::id::{AppId, EndpointId, PushTokenId};
@@ -24,7 +24,8 @@ pub struct PushToken {
 }
 
 /// Who delivers to devices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum PushService {
     /// Firebase Cloud Messaging.
     Google,
@@ -41,15 +42,6 @@ impl PushService {
             "apple" => Some(Self::Apple),
             _ => None,
         }
-    }
-}
-
-impl fmt::Display for PushService {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Google => "google",
-            Self::Apple => "apple",
-        })
     }
 }
 

@@ -7,7 +7,7 @@ use respoke_core::secret::Secret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{iso, optional_secret, reveal, text};
+use super::{iso, optional_secret, reveal};
 
 /// What `POST /v1/admins` and `PUT /v1/admins/{id}` take.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -34,7 +34,6 @@ pub struct WriteAdmin {
 #[serde(rename_all = "camelCase")]
 pub struct AdminView {
     /// Its id.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub id: AdminId,
     /// What is typed to sign in.

@@ -9,7 +9,7 @@ use respoke_core::secret::Secret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{REDACTED, iso, nullable, nullable_u64, reveal, text};
+use super::{REDACTED, iso, nullable, nullable_u64, reveal};
 
 /// What `POST /v1/apps`, `PUT` and `PATCH /v1/apps/{id}` take; what is absent stays, or is the default of a new app.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -173,11 +173,9 @@ impl From<WriteRate> for Rate {
 #[serde(rename_all = "camelCase")]
 pub struct AppView {
     /// Its id.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub id: AppId,
     /// Who owns it.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub account_id: AccountId,
     /// What it is called.

@@ -6,7 +6,7 @@ use respoke_core::id::{AppId, RequestId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{iso, optional_text, text};
+use super::iso;
 
 /// A row of the audit log.
 #[derive(Debug, Serialize, ToSchema)]
@@ -26,13 +26,11 @@ pub struct AuditView {
     /// To what: an endpoint id, the id or name of an object.
     pub object: String,
     /// The app concerned, if any.
-    #[serde(serialize_with = "optional_text")]
     #[schema(value_type = Option<String>, format = Uuid, required = true)]
     pub app_id: Option<AppId>,
     /// From which address; empty for the server's own doing.
     pub address: String,
     /// In which request.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub request_id: RequestId,
     /// Which token, by the first bytes of its hash.

@@ -6,7 +6,7 @@ use respoke_core::ports::BanRecord;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{iso, optional_instant, optional_iso, text};
+use super::{iso, optional_instant, optional_iso};
 
 /// What `POST` and `PUT /v1/endpoints/{id}/ban` take.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -29,7 +29,6 @@ pub struct CreateBan {
 #[serde(rename_all = "camelCase")]
 pub struct BanView {
     /// The banned endpoint.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub endpoint_id: EndpointId,
     /// Why.

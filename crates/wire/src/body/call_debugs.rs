@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::{iso, optional_text};
+use super::iso;
 
 /// What `POST /v1/call-debugs` takes.
 #[derive(Clone, Default, Deserialize, ToSchema)]
@@ -38,7 +38,6 @@ pub struct CallReportView {
     /// Its place among all.
     pub number: u64,
     /// Who reported; `null`: the app's backend.
-    #[serde(serialize_with = "optional_text")]
     #[schema(value_type = Option<String>, required = true)]
     pub endpoint_id: Option<EndpointId>,
     /// When it came.

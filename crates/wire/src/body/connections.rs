@@ -5,8 +5,6 @@ use respoke_core::lenient::optional_bool;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{optional_text, text};
-
 /// What `POST /v1/connections` takes.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -47,23 +45,18 @@ pub struct Capabilities {
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionView {
     /// Its id.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub id: ConnectionId,
     /// The app.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub app_id: AppId,
     /// The app's owner.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub account_id: AccountId,
     /// Whose it is.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub endpoint_id: EndpointId,
     /// With which role; `null` for backends and in development mode.
-    #[serde(serialize_with = "optional_text")]
     #[schema(value_type = Option<String>, format = Uuid, required = true)]
     pub role_id: Option<RoleId>,
     /// From which address.

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::history::PubsubEventShape;
-use super::{optional_moment, text};
+use super::optional_moment;
 
 /// What `PUT` and `POST /v1/endpoints/{id}/conversations` take.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -47,11 +47,9 @@ impl From<WriteReadMark> for MarkRead {
 #[serde(rename_all = "camelCase")]
 pub struct ConversationView {
     /// Which group.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub group_id: GroupName,
     /// Who sent the newest message.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub source_id: EndpointId,
     /// The newest message.

@@ -9,20 +9,18 @@ use utoipa::ToSchema;
 use super::audit::AuditView;
 use super::bans::BanView;
 use super::connections::ConnectionView;
+use super::iso;
 use super::presence::ConnectionState;
 use super::sessions::SessionView;
-use super::{iso, optional_text, text};
 
 /// All that there is of an endpoint. Any name is one: an endpoint that was never heard of has nothing.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointView {
     /// Its id.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub id: EndpointId,
     /// The app.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub app_id: AppId,
     /// Its live connections on this node.
@@ -93,7 +91,6 @@ pub struct TailedFrameView {
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// Which connection.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub connection_id: ConnectionId,
     /// `in`: from the client; `out`: to it.
@@ -104,11 +101,9 @@ pub struct TailedFrameView {
     #[schema(example = "POST /v1/messages")]
     pub name: String,
     /// The request it is, answers, or was caused by.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub request_id: RequestId,
     /// Of an event: who speaks.
-    #[serde(serialize_with = "optional_text")]
     #[schema(value_type = Option<String>, required = true)]
     pub from: Option<EndpointId>,
     /// Of an answer.

@@ -6,8 +6,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::text;
-
 /// What joining, leaving and listing take.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -61,7 +59,6 @@ pub struct Sent {
     #[schema(example = "success")]
     pub message: &'static str,
     /// Names the message: in what receivers get, and in history.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub message_id: MessageId,
 }
@@ -76,11 +73,9 @@ impl From<MessageId> for Sent {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct GroupView {
     /// Its name.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub id: GroupName,
     /// The same.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub name: GroupName,
 }
@@ -96,11 +91,9 @@ impl From<GroupName> for GroupView {
 #[serde(rename_all = "camelCase")]
 pub struct MemberView {
     /// Whose connection.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub endpoint_id: EndpointId,
     /// Which.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub connection_id: ConnectionId,
 }

@@ -5,7 +5,7 @@ use respoke_core::secret::Secret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{optional_secret, optional_text};
+use super::optional_secret;
 
 /// What `POST /oauth/introspect` and `POST /oauth/revoke` take, as a form or as JSON. A `token_type_hint` is ignored.
 ///
@@ -38,15 +38,15 @@ pub struct TokenAnswer {
     /// Whether it is good now. Nothing else is said of one that is not.
     pub active: bool,
     /// The app.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_text")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Uuid)]
     pub client_id: Option<AppId>,
     /// The endpoint.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_text")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub sub: Option<EndpointId>,
     /// The endpoint again.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_text")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub username: Option<EndpointId>,
     /// `App-Token` or `tokenId`.
@@ -65,7 +65,7 @@ pub struct TokenAnswer {
     #[schema(format = Uuid)]
     pub jti: Option<String>,
     /// The role; absent in development mode.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_text")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Uuid)]
     pub role_id: Option<RoleId>,
 }

@@ -8,8 +8,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::text;
-
 /// What `POST /v1/presence` takes.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -54,7 +52,6 @@ pub struct ObservePresence {
 #[serde(rename_all = "camelCase")]
 pub struct PresenceSnapshot {
     /// Whose.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub endpoint_id: EndpointId,
     /// Of each of its connections, by connection id: an object with `type`.

@@ -6,7 +6,7 @@ use respoke_core::secret::Secret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{optional_secret, text};
+use super::optional_secret;
 
 /// What `POST /v1/connections/{id}/push-token` and `PUT` under it take.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -32,15 +32,12 @@ pub struct WritePushToken {
 #[serde(rename_all = "camelCase")]
 pub struct PushTokenView {
     /// The push token's id, to be named when it changes or goes.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub id: PushTokenId,
     /// Whose device it is.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub endpoint_id: EndpointId,
     /// `google` or `apple`.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub service: PushService,
 }

@@ -5,7 +5,7 @@ use respoke_core::id::{AppId, EndpointId, RequestId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{iso, optional_text, text};
+use super::iso;
 
 /// A request that was answered.
 #[derive(Debug, Serialize, ToSchema)]
@@ -18,15 +18,12 @@ pub struct RequestView {
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// Its id, which answers carry in the header `Request-Id`.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub request_id: RequestId,
     /// The app, as far as it is known.
-    #[serde(serialize_with = "optional_text")]
     #[schema(value_type = Option<String>, format = Uuid, required = true)]
     pub app_id: Option<AppId>,
     /// The endpoint that asked or that something was minted for.
-    #[serde(serialize_with = "optional_text")]
     #[schema(value_type = Option<String>, required = true)]
     pub endpoint_id: Option<EndpointId>,
     /// `anonymous`, `admin`, `secret` or `endpoint`.

@@ -9,7 +9,7 @@ use respoke_core::role::{ConferenceRule, Events, Groups, Permissions, Role};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{iso, text};
+use super::iso;
 
 /// What `POST /v1/roles` and `PUT /v1/roles/{id}` take. With `PUT` what is absent stays, and `id` is ignored.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -80,11 +80,9 @@ pub struct RoleView {
     /// What it is called.
     pub name: String,
     /// The account that owns the app.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub account_id: AccountId,
     /// The app.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub app_id: AppId,
     /// What it permits.
@@ -92,7 +90,6 @@ pub struct RoleView {
     #[schema(value_type = PermissionsShape)]
     pub permissions: Permissions,
     /// Its id.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub id: RoleId,
     /// When it was made.

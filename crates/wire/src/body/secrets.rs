@@ -9,7 +9,7 @@ use respoke_core::secret::Secret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{REDACTED, iso, optional_instant, optional_iso, optional_secret, reveal, text};
+use super::{REDACTED, iso, optional_instant, optional_iso, optional_secret, reveal};
 
 /// What `POST /v1/apps/{id}/secrets` takes.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -52,11 +52,9 @@ pub struct RevokeSecret {
 #[serde(rename_all = "camelCase")]
 pub struct SecretView {
     /// Names the secret without being it.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub id: SecretId,
     /// The app it opens.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub app_id: AppId,
     /// What it is called.

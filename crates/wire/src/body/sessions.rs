@@ -6,26 +6,22 @@ use respoke_core::lenient::optional_bool;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{iso, optional_instant, optional_text, text};
+use super::{iso, optional_instant};
 
 /// A session, without its App-Token.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionView {
     /// Names the session without being its App-Token.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub id: SessionId,
     /// The app.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub app_id: AppId,
     /// Who it speaks as.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub endpoint_id: EndpointId,
     /// With which role; `null` in development mode.
-    #[serde(serialize_with = "optional_text")]
     #[schema(value_type = Option<String>, format = Uuid, required = true)]
     pub role_id: Option<RoleId>,
     /// When it was opened.

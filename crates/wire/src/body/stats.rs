@@ -8,7 +8,7 @@ use respoke_core::id::AppId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{iso, optional_text};
+use super::iso;
 
 /// What `GET /v1/stats` takes.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -25,7 +25,6 @@ pub struct AskStats {
 #[serde(rename_all = "camelCase")]
 pub struct StatsView {
     /// The app; `null`: the whole server.
-    #[serde(serialize_with = "optional_text")]
     #[schema(value_type = Option<String>, format = Uuid, required = true)]
     pub app_id: Option<AppId>,
     /// `1h`, `24h` or `30d`.

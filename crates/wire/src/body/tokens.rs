@@ -8,7 +8,7 @@ use respoke_core::secret::Secret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{iso, optional_text, reveal, text};
+use super::{iso, reveal};
 
 /// What `POST` and `PUT /v1/tokens` take.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -45,19 +45,15 @@ pub struct IssueToken {
 #[serde(rename_all = "camelCase")]
 pub struct TokenIssued {
     /// The app.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub app_id: AppId,
     /// Who it lets in.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub endpoint_id: EndpointId,
     /// With which role; `null` in development mode.
-    #[serde(serialize_with = "optional_text")]
     #[schema(value_type = Option<String>, format = Uuid, required = true)]
     pub role_id: Option<RoleId>,
     /// The account that owns the app.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub account_id: AccountId,
     /// When it was minted, in seconds since the epoch.
@@ -85,19 +81,15 @@ pub struct TokenIssued {
 #[serde(rename_all = "camelCase")]
 pub struct TokenView {
     /// Names the token without being it.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub id: TokenId,
     /// The app.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String, format = Uuid)]
     pub app_id: AppId,
     /// Who it lets in.
-    #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub endpoint_id: EndpointId,
     /// With which role; `null` in development mode.
-    #[serde(serialize_with = "optional_text")]
     #[schema(value_type = Option<String>, format = Uuid, required = true)]
     pub role_id: Option<RoleId>,
     /// When it was minted.
