@@ -1,10 +1,13 @@
 //! Tokens: minting, redeeming, revoking.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use respoke_core::audit::{Action, AuditEntry};
 use respoke_core::clock::Timestamp;
 use respoke_core::grant::{Grant, Ground, Lapse};
-use respoke_core::id::{AppId, EndpointId};
+use respoke_core::id::{AppId, EndpointId, RoleId, SecretId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::{Page, PageRequest, RowNumber};
 use respoke_core::ports::{ListFilter, MintRefusal, NewSession, Redemption, StoreError, TokenStore};
@@ -96,7 +99,7 @@ fn issue(
         Remembered::Otherwise => return Ok(Ok(Creation::KeyReused)),
     }
     let grant = &token.grant;
-    if let Some(refusal) = unmintable(write.connection, grant, token.created_at)? {
+    if let Some(refusal) = unmintable(write, grant, token.created_at)? {
         return Ok(Err(refusal));
     }
     let number = write.next_token();
@@ -127,39 +130,82 @@ fn issue(
     Ok(Ok(Creation::Created(MintedToken { number, text, token: token.clone() })))
 }
 
+/// What the mints of a batch find of apps, roles and secrets, which is the same for many of them.
+#[derive(Default)]
+pub(super) struct MintGrounds(RefCell<HashMap<(AppId, Option<RoleId>, Option<SecretId>), MintGround>>);
+
+#[derive(Clone, Copy)]
+struct MintGround {
+    /// None: the app is gone.
+    development_mode: Option<bool>,
+    role: bool,
+    secret: bool,
+    secret_expires_at: Option<Timestamp>,
+    /// Whether the app has any.
+    bans: bool,
+}
+
+impl MintGrounds {
+    /// Forgets them, for they may have changed.
+    pub(super) fn clear(&self) {
+        self.0.borrow_mut().clear();
+    }
+
+    fn of(&self, connection: &Connection, grant: &Grant) -> rusqlite::Result<MintGround> {
+        let key = (grant.app_id, grant.role_id, grant.secret_id);
+        if let Some(ground) = self.0.borrow().get(&key) {
+            return Ok(*ground);
+        }
+        let ground = MintGround::find(connection, grant)?;
+        self.0.borrow_mut().insert(key, ground);
+        Ok(ground)
+    }
+}
+
+impl MintGround {
+    fn find(connection: &Connection, grant: &Grant) -> rusqlite::Result<Self> {
+        const GROUND: &str = "
+            SELECT a.development_mode, r.id IS NOT NULL, s.id IS NOT NULL AND s.revoked_at IS NULL, s.expires_at,
+                   EXISTS (SELECT 1 FROM endpoints WHERE app_id = ?1 AND banned_at IS NOT NULL)
+            FROM (SELECT 1)
+            LEFT JOIN apps a ON a.id = ?1
+            LEFT JOIN roles r ON r.app_id = ?1 AND r.id = ?2
+            LEFT JOIN secrets s ON s.id = ?3 AND s.app_id = ?1";
+        let values =
+            params![grant.app_id.uuid(), grant.role_id.map(|id| id.uuid()), grant.secret_id.map(|id| id.uuid())];
+        connection.prepare_cached(GROUND)?.query_row(values, |row| {
+            let mut columns = Columns::of(row);
+            Ok(Self {
+                development_mode: columns.next()?,
+                role: columns.next()?,
+                secret: columns.next()?,
+                secret_expires_at: columns.time_if_any()?,
+                bans: columns.next()?,
+            })
+        })
+    }
+
+    /// Why nothing can be minted on it for `grant` at `now`, bans aside.
+    fn lapse(&self, grant: &Grant, now: Timestamp) -> Option<Lapse> {
+        let secret = self.secret && self.secret_expires_at.is_none_or(|at| at > now);
+        match self.development_mode {
+            None => Some(Lapse::AppDeleted),
+            Some(_) if grant.secret_id.is_some() && !secret => Some(Lapse::SecretRevoked),
+            Some(_) if grant.role_id.is_some() && !self.role => Some(Lapse::RoleDeleted),
+            Some(false) if grant.role_id.is_none() => Some(Lapse::DevelopmentModeOff),
+            Some(_) => None,
+        }
+    }
+}
+
 /// Why nothing can be minted for `grant` at `now`, if nothing can.
-fn unmintable(connection: &Connection, grant: &Grant, now: Timestamp) -> rusqlite::Result<Option<MintRefusal>> {
-    const GROUND: &str = "
-        SELECT a.development_mode, r.id IS NOT NULL,
-               s.id IS NOT NULL AND s.revoked_at IS NULL AND (s.expires_at IS NULL OR s.expires_at > ?5),
-               e.banned_at IS NOT NULL AND e.banned_until > ?5
-        FROM (SELECT 1)
-        LEFT JOIN apps a ON a.id = ?1
-        LEFT JOIN roles r ON r.app_id = ?1 AND r.id = ?2
-        LEFT JOIN secrets s ON s.id = ?3 AND s.app_id = ?1
-        LEFT JOIN endpoints e ON e.app_id = ?1 AND e.endpoint = ?4";
-    let values = params![
-        grant.app_id.uuid(),
-        grant.role_id.map(|id| id.uuid()),
-        grant.secret_id.map(|id| id.uuid()),
-        grant.endpoint_id.as_str(),
-        now.millis(),
-    ];
-    let (development_mode, role, secret, banned): (Option<bool>, bool, bool, bool) = connection
-        .prepare_cached(GROUND)?
-        .query_row(values, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
-    let lapse = match development_mode {
-        None => Some(Lapse::AppDeleted),
-        Some(_) if grant.secret_id.is_some() && !secret => Some(Lapse::SecretRevoked),
-        Some(_) if grant.role_id.is_some() && !role => Some(Lapse::RoleDeleted),
-        Some(false) if grant.role_id.is_none() => Some(Lapse::DevelopmentModeOff),
-        Some(_) => None,
-    };
-    if let Some(lapse) = lapse {
+fn unmintable(write: &Write<'_>, grant: &Grant, now: Timestamp) -> rusqlite::Result<Option<MintRefusal>> {
+    let ground = write.grounds.of(write.connection, grant)?;
+    if let Some(lapse) = ground.lapse(grant, now) {
         return Ok(Some(MintRefusal::Lapsed(lapse)));
     }
-    let ban = if banned { endpoints::find_ban(connection, grant.app_id, &grant.endpoint_id)? } else { None };
-    Ok(ban.map(MintRefusal::Banned))
+    let ban = if ground.bans { endpoints::find_ban(write.connection, grant.app_id, &grant.endpoint_id)? } else { None };
+    Ok(ban.filter(|ban| ban.until > now).map(MintRefusal::Banned))
 }
 
 /// Whether there is a token, spent ones included, or an answer to repeat. Everything that was answered is seen here.
@@ -307,7 +353,8 @@ impl TokenStore for SqliteStore {
         once: Option<IdempotencyKey>,
         entry: AuditEntry,
     ) -> Result<Result<Creation<MintedToken>, MintRefusal>, StoreError> {
-        self.writer.write(move |write| issue(write, &token, replace, end_sessions, once.as_ref(), &entry)).await
+        let mint = move |write: &Write<'_>| issue(write, &token, replace, end_sessions, once.as_ref(), &entry);
+        self.writer.write_sparing_grounds(mint).await
     }
 
     async fn redeem(
@@ -322,7 +369,8 @@ impl TokenStore for SqliteStore {
         if !self.readers.read(|connection| redeemable(connection, number, hash, once.as_ref()))? {
             return Ok(Redemption::Unknown);
         }
-        self.writer.write(move |write| redeem(write, number, hash, &session, once.as_ref(), &entry)).await
+        let redeem = move |write: &Write<'_>| redeem(write, number, hash, &session, once.as_ref(), &entry);
+        self.writer.write_sparing_grounds(redeem).await
     }
 
     async fn token(&self, number: u64) -> Result<Option<(TokenRecord, Ground)>, StoreError> {

@@ -9,9 +9,9 @@
 
 use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -21,9 +21,12 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::failure;
+use super::tokens::MintGrounds;
 
 /// Operations that may wait. At 50,000 a second this is a tenth of a second's worth; more would only wait longer.
 const QUEUE_LEN_MAX: usize = 4_096;
+/// Committed batches that may wait for the task that answers them.
+const BATCHES_MAX: usize = 64;
 /// How long a caller waits for a place in the queue.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages of write-ahead log after which they are copied into the database, off this thread.
@@ -35,6 +38,7 @@ const CHECKPOINT_PAGES_MAX: usize = 65_536;
 pub(super) struct Write<'a> {
     pub(super) connection: &'a Connection,
     pub(super) sealer: &'a Sealer,
+    pub(super) grounds: &'a MintGrounds,
     numbers: &'a Numbers,
 }
 
@@ -60,6 +64,53 @@ impl Write<'_> {
     }
 }
 
+/// The way of answers to those who wait for them: a task beside them answers whole batches.
+///
+/// Each answer from another thread would wake the callers' runtime by a system call of its own.
+#[derive(Clone, Default)]
+struct Answers(Arc<OnceLock<mpsc::Sender<Batch>>>);
+
+/// Operations that are committed.
+type Batch = Vec<Box<dyn Job>>;
+
+impl Answers {
+    /// Starts the task, on the runtime of the first who waits.
+    fn start(&self) {
+        if self.0.get().is_none()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let (batches, mut committed) = mpsc::channel::<Batch>(BATCHES_MAX);
+            if self.0.set(batches).is_ok() {
+                runtime.spawn(async move {
+                    while let Some(batch) = committed.recv().await {
+                        answer_all(batch);
+                    }
+                });
+            }
+        }
+    }
+
+    /// Answers `batch`, by the task if it is there and more than one waits.
+    fn give(&self, batch: Batch) {
+        match self.0.get().filter(|_| batch.len() > 1) {
+            None => answer_all(batch),
+            Some(task) => {
+                if let Err(mpsc::error::TrySendError::Full(batch) | mpsc::error::TrySendError::Closed(batch)) =
+                    task.try_send(batch)
+                {
+                    answer_all(batch);
+                }
+            }
+        }
+    }
+}
+
+fn answer_all(batch: Batch) {
+    for job in batch {
+        job.answer(Ok(()));
+    }
+}
+
 /// Where a test stops the writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrashPoint {
@@ -70,11 +121,14 @@ pub enum CrashPoint {
 }
 
 trait Job: Send {
+    /// Whether it leaves [`Write::grounds`] as they were.
+    fn spares_grounds(&self) -> bool;
     fn run(&mut self, write: &Write<'_>) -> rusqlite::Result<()>;
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
 struct Operation<F, T> {
+    spares_grounds: bool,
     run: F,
     value: Option<T>,
     answer: Option<oneshot::Sender<Result<T, StoreError>>>,
@@ -85,6 +139,10 @@ where
     F: FnMut(&Write<'_>) -> rusqlite::Result<T> + Send,
     T: Send,
 {
+    fn spares_grounds(&self) -> bool {
+        self.spares_grounds
+    }
+
     fn run(&mut self, write: &Write<'_>) -> rusqlite::Result<()> {
         self.value = Some((self.run)(write)?);
         Ok(())
@@ -107,6 +165,7 @@ pub(super) struct Writer {
     queue: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     figures: Arc<Figures>,
+    answers: Answers,
 }
 
 #[derive(Default)]
@@ -145,19 +204,23 @@ impl Writer {
         let numbers = Numbers { token: Cell::new(next("tokens")?), session: Cell::new(next("sessions")?) };
         let (queue, waiting) = mpsc::channel(QUEUE_LEN_MAX);
         let figures = Arc::new(Figures::default());
+        let answers = Answers::default();
         let checkpointer = Checkpointer::start(start.checkpoints).map_err(thread_failed)?;
         let mut worker = Worker {
             connection: start.connection,
             sealer: start.sealer,
             numbers,
+            grounds: MintGrounds::default(),
             waiting,
             batch_max: start.batch_max.max(1),
             figures: figures.clone(),
+            answers: answers.clone(),
             checkpointer,
             crash_at: start.crash_at,
         };
         let thread = std::thread::Builder::new().name("respoked-store".into()).spawn(move || worker.work());
-        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread.map_err(thread_failed)?)), figures })
+        let thread = thread.map_err(thread_failed)?;
+        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), figures, answers })
     }
 
     /// Runs `operation` in the next batch and returns once that is on disk.
@@ -166,8 +229,27 @@ impl Writer {
         T: Send + 'static,
         F: FnMut(&Write<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
+        self.write_as(false, operation).await
+    }
+
+    /// The same for an operation that changes no app, role, secret or ban, so that what others of its batch found of
+    /// these stays true.
+    pub(super) async fn write_sparing_grounds<T, F>(&self, operation: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Write<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.write_as(true, operation).await
+    }
+
+    async fn write_as<T, F>(&self, spares_grounds: bool, run: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Write<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.answers.start();
         let (answer, answered) = oneshot::channel();
-        let job: Box<dyn Job> = Box::new(Operation { run: operation, value: None, answer: Some(answer) });
+        let job: Box<dyn Job> = Box::new(Operation { spares_grounds, run, value: None, answer: Some(answer) });
         let queue = self.queue.lock().clone().ok_or_else(closed)?;
         match queue.try_send(job) {
             Ok(()) => {}
@@ -181,8 +263,8 @@ impl Writer {
         answered.await.map_err(|_| closed())?
     }
 
-    /// Runs `operation` some time, unless too much else waits. Nobody hears what came of it.
-    pub(super) fn write_if_idle<F>(&self, operation: F)
+    /// Runs it some time, unless too much else waits. Nobody hears what came of it.
+    pub(super) fn write_if_idle<F>(&self, run: F)
     where
         F: FnMut(&Write<'_>) -> rusqlite::Result<()> + Send + 'static,
     {
@@ -190,7 +272,7 @@ impl Writer {
         if let Some(queue) = queue
             && queue.capacity() > QUEUE_LEN_MAX / 2
         {
-            let _ = queue.try_send(Box::new(Operation { run: operation, value: None, answer: None }));
+            let _ = queue.try_send(Box::new(Operation { spares_grounds: false, run, value: None, answer: None }));
         }
     }
 
@@ -226,9 +308,11 @@ struct Worker {
     connection: Connection,
     sealer: Sealer,
     numbers: Numbers,
+    grounds: MintGrounds,
     waiting: mpsc::Receiver<Box<dyn Job>>,
     batch_max: usize,
     figures: Arc<Figures>,
+    answers: Answers,
     checkpointer: Checkpointer,
     crash_at: Option<CrashPoint>,
 }
@@ -250,16 +334,15 @@ impl Worker {
             // Without it the log is never found long: it then grows until the store is closed.
             tracing::error!(error = &error as &dyn std::error::Error, "the length of the log cannot be watched");
         }
-        let mut batch: Vec<Box<dyn Job>> = Vec::with_capacity(self.batch_max);
         while let Some(job) = self.waiting.blocking_recv() {
-            batch.push(job);
+            let mut batch = vec![job];
             while batch.len() < self.batch_max {
                 match self.waiting.try_recv() {
                     Ok(job) => batch.push(job),
                     Err(_) => break,
                 }
             }
-            self.commit(&mut batch);
+            self.commit(batch);
             if self.crash_at.is_some() {
                 return;
             }
@@ -269,24 +352,19 @@ impl Worker {
         let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA optimize;");
     }
 
-    fn commit(&mut self, batch: &mut Vec<Box<dyn Job>>) {
+    fn commit(&mut self, mut batch: Batch) {
         if self.transaction(batch.iter_mut()).is_ok() {
-            if self.crash_at == Some(CrashPoint::AfterCommit) {
-                batch.clear();
-                return;
-            }
-            self.figures.committed(batch.len());
-            for job in batch.drain(..) {
-                job.answer(Ok(()));
+            if self.crash_at != Some(CrashPoint::AfterCommit) {
+                self.figures.committed(batch.len());
+                self.answers.give(batch);
             }
             return;
         }
         if self.crash_at.is_some() {
-            batch.clear();
             return;
         }
         // One of them failed, or the disk did: each alone, to find out who.
-        for mut job in batch.drain(..) {
+        for mut job in batch {
             let committed = self.transaction(std::iter::once(&mut job));
             self.figures.committed(1);
             job.answer(committed);
@@ -294,7 +372,13 @@ impl Worker {
     }
 
     fn transaction<'a>(&self, jobs: impl Iterator<Item = &'a mut Box<dyn Job>>) -> Result<(), StoreError> {
-        let write = Write { connection: &self.connection, sealer: &self.sealer, numbers: &self.numbers };
+        let write = Write {
+            connection: &self.connection,
+            sealer: &self.sealer,
+            grounds: &self.grounds,
+            numbers: &self.numbers,
+        };
+        self.grounds.clear();
         let numbers = (self.numbers.token.get(), self.numbers.session.get());
         let ran = (|| {
             self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
@@ -302,6 +386,9 @@ impl Worker {
                 // A panic in an operation is a defect of ours; it must not take the store down with it.
                 std::panic::catch_unwind(AssertUnwindSafe(|| job.run(&write)))
                     .unwrap_or(Err(rusqlite::Error::InvalidQuery))?;
+                if !job.spares_grounds() {
+                    self.grounds.clear();
+                }
             }
             Ok(())
         })();
