@@ -35,6 +35,9 @@ use crate::watch::Subject;
 
 /// The longest `Idempotency-Key`, in bytes.
 const IDEMPOTENCY_KEY_LEN_MAX: usize = 255;
+const APP_TOKEN: HeaderName = HeaderName::from_static("app-token");
+const APP_SECRET: HeaderName = HeaderName::from_static("app-secret");
+const ADMIN_TOKEN: HeaderName = HeaderName::from_static("admin-token");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// What the door knows of a request, and what it wants to know of it afterwards.
@@ -111,12 +114,12 @@ impl Kind {
     /// In the order in which respoke-admin chooses among them.
     const ALL: &[Self] = &[Self::AppToken, Self::AppSecret, Self::AdminToken];
 
-    /// The header's and the query parameter's name.
-    const fn name(self) -> &'static str {
+    /// The header's name, and the query parameter's.
+    const fn header(self) -> HeaderName {
         match self {
-            Self::AppToken => "app-token",
-            Self::AppSecret => "app-secret",
-            Self::AdminToken => "admin-token",
+            Self::AppToken => APP_TOKEN,
+            Self::AppSecret => APP_SECRET,
+            Self::AdminToken => ADMIN_TOKEN,
         }
     }
 
@@ -208,7 +211,7 @@ impl Call {
 
     /// For the audit log.
     pub(crate) fn context(&self) -> Context {
-        Context { address: self.facts.address.to_string(), request_id: self.facts.request_id }
+        Context { address: Some(self.facts.address), request_id: self.facts.request_id }
     }
 
     /// The headers, for what is no operation's business: cookies and what browsers say of a page.
@@ -297,7 +300,7 @@ impl Call {
     /// 403, 429, and when the store fails.
     pub(crate) async fn authenticate_leniently(&self, api: &Api) -> Result<Caller, Problem> {
         let credential = self.credential(&[Kind::AppToken]);
-        let proved = api.broker.authenticate(&credential, &self.facts.address.to_string()).await;
+        let proved = api.broker.authenticate(&credential, Some(self.facts.address)).await;
         self.admit_leniently(api, proved)
     }
 
@@ -369,7 +372,7 @@ impl Call {
     /// [`Refusal::Unauthenticated`] for one that is not valid.
     pub(crate) async fn authenticate_visit(&self, api: &Api, token: &Secret) -> Result<Caller, Refusal> {
         let credential = Credential::AdminToken(token.clone());
-        let caller = api.broker.authenticate(&credential, &self.facts.address.to_string()).await?;
+        let caller = api.broker.authenticate(&credential, Some(self.facts.address)).await?;
         let _ = self.facts.asker.set(asker(&caller));
         Ok(caller)
     }
@@ -452,7 +455,7 @@ impl Call {
         if let Some((_, session)) = kept.filter(|(socket, _)| socket.kept()) {
             return Box::pin(api.broker.kept_caller(session)).await;
         }
-        let proved = api.broker.authenticate(&credential, &self.facts.address.to_string()).await;
+        let proved = api.broker.authenticate(&credential, Some(self.facts.address)).await;
         if let (Err(Refusal::Unauthenticated), Some((socket, session))) = (&proved, kept) {
             // It may have expired just now. In a box, like what is above: it is rare and long, and would make the future
             // of every handler so long that the allocator takes its slow way for each request.
@@ -556,7 +559,7 @@ pub(crate) fn asker(caller: &Caller) -> (&'static str, Subject) {
 /// The first of `kinds` in the headers, else the first of them in the query.
 fn find_credential(headers: &HeaderMap, query: Option<&str>, kinds: &[Kind]) -> Credential {
     for kind in kinds {
-        for value in headers.get_all(kind.name()) {
+        for value in headers.get_all(kind.header()) {
             if let Some(text) = present(&String::from_utf8_lossy(value.as_bytes())) {
                 return kind.credential(text);
             }
@@ -565,7 +568,7 @@ fn find_credential(headers: &HeaderMap, query: Option<&str>, kinds: &[Kind]) -> 
     let Some(query) = query else { return Credential::None };
     for kind in kinds {
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if let (true, Some(text)) = (name.eq_ignore_ascii_case(kind.name()), present(&value)) {
+            if let (true, Some(text)) = (name.eq_ignore_ascii_case(kind.header().as_str()), present(&value)) {
                 return kind.credential(text);
             }
         }
@@ -764,6 +767,6 @@ mod tests {
         .await;
         let body: IssueToken = call.read().unwrap();
         assert_eq!((body.endpoint_id.as_deref(), body.ttl), (Some("jo"), Some(60)));
-        assert_eq!(call.context().address, "127.0.0.1");
+        assert_eq!(call.context().address, Some(Ipv4Addr::LOCALHOST.into()));
     }
 }

@@ -7,20 +7,22 @@
 //! Invariant: neither path nor query is ever logged; the route's template is.
 
 use std::any::Any;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
-use bytes::{BufMut, Bytes, BytesMut};
+use axum::routing::future::RouteFuture;
+use bytes::{Bytes, BytesMut};
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, CONNECTION,
@@ -34,7 +36,9 @@ use respoke_core::id::RequestId;
 use respoke_core::secret::random_uuid;
 use respoke_wire::input::{BODY_LEN_MAX, DecodeError};
 use respoke_wire::tunnel;
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::Service;
 use uuid::Uuid;
 
@@ -54,8 +58,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const DISCARDED_LEN_MAX: usize = 1 << 20;
 /// The longest form of the console: a large role, once as switches and once as JSON, each form-encoded.
 const CONSOLE_BODY_LEN_MAX: usize = 256 * 1024;
-/// Headers that the door adds at most.
-const HEADERS_ADDED: usize = 12;
+/// Headers that an answer has at most, unless a page asked: room for them is made once.
+pub(crate) const HEADERS_USUAL: usize = 12;
 /// The route of a request that reached no handler, in logs and metrics.
 pub(crate) const UNMATCHED: &str = "unmatched";
 
@@ -282,15 +286,12 @@ impl Door {
     /// It runs to its end even if the client goes away: a revocation that is committed must also reach what is
     /// remembered of the database, and a request dropped halfway would leave that behind.
     async fn change(&self, request: Request) -> Response {
-        let mut router = self.router.clone();
-        match self.changes.spawn(router.call(request)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(never)) => match never {},
-            Err(failed) => match failed.try_into_panic() {
-                Ok(panic) => Problem::internal(panic_text(&*panic)).into_response(),
-                Err(cancelled) => Problem::internal(cancelled).into_response(),
-            },
-        }
+        let mut change = Change {
+            answering: Some(self.router.clone().call(request)),
+            changes: &self.changes,
+            _under_way: self.changes.token(),
+        };
+        answered(poll_fn(|context| change.poll(context))).await
     }
 
     /// Waits for the changes under way.
@@ -301,18 +302,50 @@ impl Door {
 
     /// Calls the router; a panic of a handler becomes a problem, not a broken connection.
     async fn route(&self, request: Request) -> Response {
-        let mut router = self.router.clone();
-        let mut answering = pin!(router.call(request));
-        poll_fn(|context| {
-            // What a handler shares with others is behind locks that a panic leaves sound, or atomic.
-            match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(Ok(response))) => Poll::Ready(response),
-                Ok(Poll::Ready(Err(never))) => match never {},
-                Err(panic) => Poll::Ready(Problem::internal(panic_text(&*panic)).into_response()),
-            }
-        })
-        .await
+        answered(self.router.clone().call(request)).await
+    }
+}
+
+/// The answer of a handler; its panic becomes a problem.
+async fn answered(answering: impl Future<Output = Result<Response, Infallible>>) -> Response {
+    let mut answering = pin!(answering);
+    poll_fn(|context| {
+        // What a handler shares with others is behind locks that a panic leaves sound, or atomic.
+        match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(Ok(response))) => Poll::Ready(response),
+            Ok(Poll::Ready(Err(never))) => match never {},
+            Err(panic) => Poll::Ready(Problem::internal(panic_text(&*panic)).into_response()),
+        }
+    })
+    .await
+}
+
+/// A change that goes on in a task of its own if whoever waits for it goes away.
+struct Change<'a> {
+    /// None: it has come to its end.
+    answering: Option<RouteFuture<Infallible>>,
+    changes: &'a TaskTracker,
+    _under_way: TaskTrackerToken,
+}
+
+impl Change<'_> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Response, Infallible>> {
+        // One that panics has come to its end, too: it is not there to go on while it is polled.
+        let Some(mut answering) = self.answering.take() else { return Poll::Pending };
+        let polled = Pin::new(&mut answering).poll(context);
+        if polled.is_pending() {
+            self.answering = Some(answering);
+        }
+        polled
+    }
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        if let (Some(answering), Ok(runtime)) = (self.answering.take(), Handle::try_current()) {
+            self.changes.spawn_on(answering, &runtime);
+        }
     }
 }
 
@@ -575,9 +608,9 @@ fn add_headers(
     standing: Option<&Standing>,
     origin: Option<HeaderValue>,
 ) {
-    headers.reserve(HEADERS_ADDED);
+    headers.reserve(HEADERS_USUAL.saturating_sub(headers.len()));
     let mut texts = Texts(BytesMut::with_capacity(128));
-    headers.insert(REQUEST_ID, texts.value(format_args!("{request_id}")));
+    headers.insert(REQUEST_ID, texts.text(request_id).value());
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     if let Some(origin) = origin.filter(|_| place != Family::Console) {
         // Every page may ask; `permittedDomains` decides whose tokens work where.
@@ -612,19 +645,30 @@ fn add_rate_limit(headers: &mut HeaderMap, texts: &mut Texts, standing: Option<&
     let per_second = rate.per_second.max(1);
     let window_secs = rate.burst.div_ceil(per_second).max(1);
     let full_in_secs = rate.burst.saturating_sub(remaining).div_ceil(per_second);
-    headers.insert(RATELIMIT_LIMIT, texts.value(format_args!("{}", standing.legacy_limit())));
-    headers.insert(RATELIMIT_REMAINING, texts.value(format_args!("{remaining}")));
-    headers.insert(RATELIMIT, texts.value(format_args!("\"default\";r={remaining};t={full_in_secs}")));
-    headers.insert(RATELIMIT_POLICY, texts.value(format_args!("\"default\";q={};w={window_secs}", rate.burst)));
+    headers.insert(RATELIMIT_LIMIT, texts.number(standing.legacy_limit()).value());
+    headers.insert(RATELIMIT_REMAINING, texts.number(remaining).value());
+    texts.text("\"default\";r=").number(remaining).text(";t=").number(full_in_secs);
+    headers.insert(RATELIMIT, texts.value());
+    texts.text("\"default\";q=").number(rate.burst).text(";w=").number(window_secs);
+    headers.insert(RATELIMIT_POLICY, texts.value());
 }
 
 /// Header values that share one buffer.
 struct Texts(BytesMut);
 
 impl Texts {
-    fn value(&mut self, text: std::fmt::Arguments<'_>) -> HeaderValue {
-        // Writing to a growing buffer cannot fail, and digits, quotes and hex make a header value.
-        let _ = std::io::Write::write_fmt(&mut (&mut self.0).writer(), text);
+    fn text(&mut self, text: &str) -> &mut Self {
+        self.0.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    fn number(&mut self, number: u32) -> &mut Self {
+        self.text(itoa::Buffer::new().format(number))
+    }
+
+    /// What was written since the last one.
+    fn value(&mut self) -> HeaderValue {
+        // Digits, quotes and hex make a header value.
         HeaderValue::from_maybe_shared(self.0.split().freeze()).unwrap_or(HeaderValue::from_static(""))
     }
 }

@@ -1,5 +1,6 @@
 //! Who is asking.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -106,12 +107,12 @@ pub(super) struct OpenSecret {
 }
 
 impl Broker {
-    /// Proves a credential.
+    /// Proves a credential that was shown from `address`, if from outside.
     ///
     /// # Errors
     ///
     /// [`Refusal::Unauthenticated`] for one that is malformed, unknown, expired, revoked or over, all alike.
-    pub async fn authenticate(&self, credential: &Credential, address: &str) -> Result<Caller, Refusal> {
+    pub async fn authenticate(&self, credential: &Credential, address: Option<IpAddr>) -> Result<Caller, Refusal> {
         match credential {
             Credential::None => Ok(Caller::Anonymous),
             Credential::AppToken(text) => {
@@ -138,7 +139,7 @@ impl Broker {
     pub(super) async fn check_session(
         &self,
         text: &Secret,
-        address: &str,
+        address: Option<IpAddr>,
     ) -> Result<Option<Arc<LiveSession>>, Refusal> {
         let Some(number) = self.sealer.number_of(SealKind::Session, text.expose()) else { return Ok(None) };
         let hash = token_hash(text);
@@ -160,7 +161,7 @@ impl Broker {
             return Ok(None);
         }
         if due(&session.touched_at, now) {
-            self.store.touch_session(number, now, address.to_owned());
+            self.store.touch_session(number, now, address_text(address));
         }
         Ok(Some(session))
     }
@@ -224,6 +225,11 @@ pub(super) fn token_hash(text: &Secret) -> crate::secret::SecretHash {
     } else {
         text.hash()
     }
+}
+
+/// An address as it is kept; empty for none.
+pub(super) fn address_text(address: Option<IpAddr>) -> String {
+    address.map_or_else(String::new, |address| address.to_string())
 }
 
 /// Whether the caller is the one to write down a use at `now`.

@@ -30,7 +30,7 @@ impl Broker {
     /// [`Refusal::Unauthenticated`] or [`Refusal::Forbidden`] for a caller without authority over apps.
     pub async fn introspect(&self, caller: &Caller, token: &Secret) -> Result<Introspection, Refusal> {
         authority(caller)?;
-        if let Some(session) = self.check_session(token, "").await? {
+        if let Some(session) = self.check_session(token, None).await? {
             let seen = self.app_seen_by(caller, session.record.grant.app_id).await?.is_some();
             return Ok(if seen { Introspection::Session(session) } else { Introspection::Inactive });
         }

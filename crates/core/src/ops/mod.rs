@@ -28,6 +28,7 @@ mod tail;
 mod tokens;
 mod turn;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use admins::SignIn;
@@ -62,8 +63,8 @@ use catalog::Catalog;
 /// Where a request came from; for the audit log.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// The address asked from; empty if from inside.
-    pub address: String,
+    /// The address asked from; none if from inside.
+    pub address: Option<IpAddr>,
     /// The request.
     pub request_id: RequestId,
 }
@@ -72,7 +73,7 @@ impl Context {
     /// The server's own doing.
     #[must_use]
     pub fn internal() -> Self {
-        Self { address: String::new(), request_id: RequestId::random() }
+        Self { address: None, request_id: RequestId::random() }
     }
 }
 
@@ -179,7 +180,7 @@ impl Broker {
             actor,
             action,
             object: object.to_owned(),
-            address: context.address.clone(),
+            address: authenticate::address_text(context.address),
             request_id: context.request_id,
             fingerprint: None,
         })

@@ -53,7 +53,7 @@ impl Broker {
         let supersedes = if let Caller::Endpoint { session, .. } = caller { Some(session.record.number) } else { None };
         let session = NewSession {
             entropy: IdempotencyKey::entropy(once.as_ref()),
-            address: context.address.clone(),
+            address: super::authenticate::address_text(context.address),
             supersedes,
         };
         // The store fills in app and endpoint, which only the token's row knows.

@@ -70,7 +70,7 @@ impl Broker {
                     None => Standing::Over,
                 }
             }
-            Credential::AdminToken(_) => match self.authenticate(credential, "").await {
+            Credential::AdminToken(_) => match self.authenticate(credential, None).await {
                 // A connection made by an admin who since may only read speaks for an endpoint no longer.
                 Ok(Caller::Admin { role: AdminRole::ReadOnly, .. }) if connected.is_some() => Standing::Over,
                 Ok(Caller::Admin { expires_at, .. }) => Standing::Good { expires_at: Some(expires_at) },

@@ -3,10 +3,11 @@
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use respoke_core::page::{Page, PageKey};
 use serde::Serialize;
 
+use crate::door::HEADERS_USUAL;
 use crate::problem::Problem;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
@@ -25,6 +26,7 @@ impl<T: Serialize> IntoResponse for Answer<T> {
             return Problem::internal(error).into_response();
         }
         let mut response = Response::new(Body::from(bytes));
+        *response.headers_mut() = HeaderMap::with_capacity(HEADERS_USUAL);
         response.headers_mut().insert(CONTENT_TYPE, JSON);
         response
     }

@@ -209,7 +209,7 @@ impl Looking {
             Payloads::Shown => AdminRole::Developer,
             Payloads::Redacted => AdminRole::ReadOnly,
         };
-        match self.api.broker.authenticate(&self.credential, "").await {
+        match self.api.broker.authenticate(&self.credential, None).await {
             Ok(caller) => caller.permit(needed).is_ok(),
             Err(_) => false,
         }

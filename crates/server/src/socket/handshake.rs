@@ -37,7 +37,7 @@ impl Sockets {
         }
         let headers = knock.request.headers();
         let credential = handshake_credential(headers, uri.query());
-        let caller = match self.api.broker.authenticate(&credential, &knock.address.to_string()).await {
+        let caller = match self.api.broker.authenticate(&credential, Some(knock.address)).await {
             Ok(caller) => caller,
             Err(Refusal::Unauthenticated) => {
                 let wait = self.api.throttle.credential_failed(knock.address, Instant::now());

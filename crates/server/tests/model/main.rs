@@ -214,7 +214,7 @@ impl World {
     }
 
     async fn prove(&self, credential: &Credential) -> Caller {
-        self.broker.authenticate(credential, "").await.unwrap()
+        self.broker.authenticate(credential, None).await.unwrap()
     }
 
     async fn asking(&self, client: usize, named: &Named) -> Asking {

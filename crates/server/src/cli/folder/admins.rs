@@ -246,7 +246,7 @@ mod tests {
         std::fs::write(&password, "battery staple").unwrap();
         admin(data.path(), &["password", "jo", "--password-file", file]).unwrap();
         let credential = respoke_core::ops::Credential::AdminToken(token);
-        assert!(runtime.block_on(server.authenticate(&credential, "")).is_err(), "the old login is over");
+        assert!(runtime.block_on(server.authenticate(&credential, None)).is_err(), "the old login is over");
         assert!(sign_in("correct horse").is_err());
         assert!(sign_in("battery staple").is_ok());
 

@@ -206,7 +206,7 @@ mod tests {
     }
 
     async fn mint(broker: &Broker, made: &FirstRun) -> Result<Secret, respoke_core::refusal::Refusal> {
-        let caller = broker.authenticate(&Credential::AppSecret(made.app_secret.secret().clone()), "").await?;
+        let caller = broker.authenticate(&Credential::AppSecret(made.app_secret.secret().clone()), None).await?;
         let request = IssueToken {
             app_id: None,
             endpoint_id: Some("jo".into()),
@@ -250,7 +250,7 @@ mod tests {
         assert!(run(&["restore", file_text, "--verify"]).unwrap().contains("sound"));
 
         // After the backup: the session is revoked, and the endpoint banned.
-        let caller = broker.authenticate(&Credential::AppSecret(made.app_secret.secret().clone()), "").await.unwrap();
+        let caller = broker.authenticate(&Credential::AppSecret(made.app_secret.secret().clone()), None).await.unwrap();
         broker.revoke(&caller, &session, &Context::internal()).await.unwrap();
         broker.ban(&caller, None, "spammer", None, None, &Context::internal()).await.unwrap();
         let later = mint(&broker, &made).await.unwrap();
@@ -276,7 +276,7 @@ mod tests {
             ("the revoked session", Credential::AppToken(session)),
             ("the admin's login", Credential::AdminToken(login)),
         ] {
-            assert!(broker.authenticate(&credential, "").await.is_err(), "{what} lives");
+            assert!(broker.authenticate(&credential, None).await.is_err(), "{what} lives");
         }
         for (what, token) in [("spent", &token), ("outstanding", &outstanding), ("later", &later)] {
             assert!(redeem(&broker, token).await.is_err(), "the {what} token is redeemed");
@@ -285,7 +285,7 @@ mod tests {
         admin_login(&broker).await;
         let token = mint(&broker, &made).await.unwrap();
         let session = redeem(&broker, &token).await.unwrap();
-        assert!(broker.authenticate(&Credential::AppToken(session), "").await.is_ok());
+        assert!(broker.authenticate(&Credential::AppToken(session), None).await.is_ok());
         let rows = broker
             .store()
             .audit_log(
