@@ -49,18 +49,9 @@ fn derive_again(password: &Secret, hash: &str) -> Result<bool, argon2::password_
     Ok(derive(password, salt, &argon2)? == *expected)
 }
 
-/// Memory in blocks so large that the system's allocator takes it from the kernel, and gives it back, each time.
-///
-/// # Source
-///
-/// `DEFAULT_MMAP_THRESHOLD_MAX` of glibc: 32 MiB. What is shorter stays with the process once it was used twice. What is
-/// not used of it is never touched, and costs nothing.
-const BLOCKS_LEN_MIN: usize = (40 << 20) / Block::SIZE;
-
 fn derive(password: &Secret, salt: &[u8], argon2: &Argon2<'_>) -> Result<Output, argon2::password_hash::Error> {
     let params = argon2.params();
-    let mut blocks = Vec::with_capacity(params.block_count().max(BLOCKS_LEN_MIN));
-    blocks.resize(params.block_count(), Block::default());
+    let mut blocks = vec![Block::default(); params.block_count()];
     let mut derived = [0; Output::MAX_LENGTH];
     let derived = &mut derived[..params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN)];
     argon2.hash_password_into_with_memory(password.expose().as_bytes(), salt, derived, &mut blocks)?;
