@@ -154,7 +154,12 @@ fn start_and_size(startup: &Startup) -> String {
     let stripped = startup
         .stripped_bytes
         .map_or_else(String::new, |bytes| format!(", {} without symbols", Unit::Megabytes.write(bytes)));
-    format!("{}\nThe binary has {}{stripped}.\n", table.render(), Unit::Megabytes.write(startup.binary_bytes))
+    format!(
+        "{}\nAfter a first start and 20 s of rest it holds {}. The binary has {}{stripped}.\n",
+        table.render(),
+        Unit::Megabytes.write(startup.idle_bytes),
+        Unit::Megabytes.write(startup.binary_bytes)
+    )
 }
 
 /// The table of instruction counts.

@@ -15,6 +15,9 @@ use super::workplace::Workplace;
 /// Starts on each kind of folder.
 const STARTS: usize = 7;
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a server is left alone before it counts as idle: the allocator gives back over ten seconds what the first
+/// start took to hash a password.
+const REST: Duration = Duration::from_secs(20);
 
 /// What was found; times and memory are medians.
 #[derive(Clone, Debug)]
@@ -23,6 +26,8 @@ pub(crate) struct Startup {
     pub(crate) first: Start,
     /// On the folder of an earlier start.
     pub(crate) again: Start,
+    /// Resident memory of a server on a folder of its own that was left alone for [`REST`].
+    pub(crate) idle_bytes: f64,
     /// The binary as it was built, and without its symbols where `strip` is installed.
     pub(crate) binary_bytes: f64,
     pub(crate) stripped_bytes: Option<f64>,
@@ -55,6 +60,7 @@ pub(crate) fn measure(workplace: &Workplace) -> anyhow::Result<Startup> {
     Ok(Startup {
         first: Start::median(&first),
         again: Start::median(&again),
+        idle_bytes: idle(workplace)?,
         binary_bytes: fs::metadata(&workplace.respoked)?.len() as f64,
         stripped_bytes: stripped_len(workplace)?,
     })
@@ -68,17 +74,31 @@ impl Start {
 }
 
 fn start(workplace: &Workplace, folder: &Path) -> anyhow::Result<Start> {
-    let command = serve(Command::new(&workplace.respoked), folder, USUAL);
-    let child = Child::start(command, &folder.join("server.log"), READY_TIMEOUT)?;
-    let mut client = Client::connect(child.address())?;
-    client.call(&Request { method: "GET", path: "/healthz", credential: None, body: Body::None })?;
+    let child = started(workplace, folder)?;
     let start = Start {
         ready_millis: child.ready_after().as_secs_f64() * 1e3,
         resident_bytes: Usage::of(child.id())?.resident_bytes as f64,
     };
-    drop(client);
     child.stop()?;
     Ok(start)
+}
+
+fn idle(workplace: &Workplace) -> anyhow::Result<f64> {
+    let folder = workplace.fresh_folder()?;
+    let child = started(workplace, folder.path())?;
+    std::thread::sleep(REST);
+    let bytes = Usage::of(child.id())?.resident_bytes as f64;
+    child.stop()?;
+    Ok(bytes)
+}
+
+/// A server that has answered one request.
+fn started(workplace: &Workplace, folder: &Path) -> anyhow::Result<Child> {
+    let command = serve(Command::new(&workplace.respoked), folder, USUAL);
+    let child = Child::start(command, &folder.join("server.log"), READY_TIMEOUT)?;
+    let mut client = Client::connect(child.address())?;
+    client.call(&Request { method: "GET", path: "/healthz", credential: None, body: Body::None })?;
+    Ok(child)
 }
 
 /// The binary's size without symbols; `None` without `strip`.

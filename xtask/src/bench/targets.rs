@@ -212,7 +212,7 @@ pub(crate) fn judge(findings: &Findings) -> Vec<Target> {
             "resident memory of the idle server",
             Unit::Megabytes,
             (40e6, 20e6),
-            startup.map(|startup| startup.first.resident_bytes.max(startup.again.resident_bytes)),
+            startup.map(|startup| startup.idle_bytes),
         ),
         Target::most(
             13,
