@@ -1,0 +1,123 @@
+//! The bodies of requests, within bounds.
+
+use std::time::Duration;
+
+use axum::body::HttpBody;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use respoke_wire::input::DecodeError;
+
+use crate::problem::Problem;
+
+/// How long a body may take to arrive.
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How much of a body that is too large is read and thrown away: a client that is still sending when the connection
+/// closes may never see the answer.
+const DISCARDED_LEN_MAX: usize = 1 << 20;
+
+/// The whole body, within `len_max` and `timeout`. `asks_first`: the client waits for a word before it sends.
+pub(super) async fn read_body<B>(
+    mut body: B,
+    len_max: usize,
+    asks_first: bool,
+    timeout: Duration,
+) -> Result<Bytes, Problem>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let reading = async {
+        if body.size_hint().lower() > len_max as u64 {
+            // A client that asks before it sends is told in time.
+            if !asks_first {
+                discard(&mut body).await;
+            }
+            return Err(DecodeError::TooLarge.into());
+        }
+        let mut whole = Bytes::new();
+        let mut joined = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            // The connection broke, or its framing: nobody will read this answer.
+            let Ok(frame) = frame else { return Err(DecodeError::Malformed.into()) };
+            let Ok(data) = frame.into_data() else { continue };
+            if whole.len() + joined.len() + data.len() > len_max {
+                discard(&mut body).await;
+                return Err(DecodeError::TooLarge.into());
+            }
+            // Nearly every body is one frame, which is then not copied.
+            if joined.is_empty() && whole.is_empty() {
+                whole = data;
+            } else {
+                joined.extend_from_slice(&std::mem::take(&mut whole));
+                joined.extend_from_slice(&data);
+            }
+        }
+        Ok(if joined.is_empty() { whole } else { joined.freeze() })
+    };
+    tokio::time::timeout(timeout, reading).await.unwrap_or_else(|_| Err(Problem::request_timeout()))
+}
+
+async fn discard<B: HttpBody<Data = Bytes> + Unpin>(body: &mut B) {
+    let mut discarded = 0;
+    while discarded < DISCARDED_LEN_MAX {
+        let Some(Ok(frame)) = body.frame().await else { return };
+        discarded += frame.data_ref().map_or(0, Bytes::len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use respoke_wire::input::BODY_LEN_MAX;
+
+    use super::*;
+
+    /// A body of frames of these sizes.
+    struct InFrames(std::collections::VecDeque<usize>);
+
+    impl HttpBody for InFrames {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+            let frame = |size| Ok(hyper::body::Frame::data(Bytes::from(vec![b'x'; size])));
+            Poll::Ready(self.0.pop_front().map(frame))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_whole_and_bounded() {
+        for (sizes, expected) in [
+            (vec![], Ok(0)),
+            (vec![BODY_LEN_MAX], Ok(BODY_LEN_MAX)),
+            (vec![1, 2, 3], Ok(6)),
+            (vec![BODY_LEN_MAX, 1], Err("body_too_large")),
+            (vec![10_000, 10_000, 1, 5_000_000], Err("body_too_large")),
+        ] {
+            let read = read_body(InFrames(sizes.into()), BODY_LEN_MAX, false, BODY_TIMEOUT).await;
+            assert_eq!(read.map(|body| body.len()).map_err(|problem| problem.code()), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_given_up() {
+        struct Silent;
+        impl HttpBody for Silent {
+            type Data = Bytes;
+            type Error = std::convert::Infallible;
+            fn poll_frame(
+                self: std::pin::Pin<&mut Self>,
+                _: &mut std::task::Context<'_>,
+            ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+                Poll::Pending
+            }
+        }
+        let read = read_body(Silent, BODY_LEN_MAX, false, Duration::from_millis(1)).await;
+        assert_eq!(read.unwrap_err().code(), "request_timeout");
+    }
+}

@@ -1,0 +1,150 @@
+//! The headers of every answer, and answers to browsers that ask whether they may ask.
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::BytesMut;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, ORIGIN, VARY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+use super::Family;
+use crate::console;
+use crate::limits::Standing;
+
+/// Headers that an answer has at most, unless a page asked: room for them is made once.
+pub(crate) const HEADERS_USUAL: usize = 12;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+const RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+const RATELIMIT_TIME_UNITS: HeaderName = HeaderName::from_static("ratelimit-time-units");
+const RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+const SECONDS: HeaderValue = HeaderValue::from_static("seconds");
+/// What a limit reads where there is none.
+///
+/// # Source
+///
+/// Existing clients divide 1,000 by `RateLimit-Limit` (section 3.2 of docs/protocol.md).
+const UNLIMITED: HeaderValue = HeaderValue::from_static("1000");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+pub(super) const BY_ORIGIN: HeaderValue = HeaderValue::from_static("Origin");
+const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE");
+const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
+    "App-Token, App-Secret, Admin-Token, Respoke-SDK, Content-Type, Authorization, Idempotency-Key",
+);
+const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
+    "Request-Id, RateLimit-Limit, RateLimit-Time-Units, RateLimit-Remaining, RateLimit, RateLimit-Policy, \
+     Retry-After, Next-Cursor",
+);
+const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("86400");
+
+/// Whether a browser asks if it may ask.
+pub(super) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    *method == Method::OPTIONS && headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+pub(super) fn preflight() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, ALLOWED_METHODS);
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS);
+    headers.insert(ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE);
+    response
+}
+
+pub(super) fn add_headers(
+    headers: &mut HeaderMap,
+    request_id: &str,
+    place: Family,
+    standing: Option<&Standing>,
+    origin: Option<HeaderValue>,
+) {
+    headers.reserve(HEADERS_USUAL.saturating_sub(headers.len()));
+    let mut texts = Texts(BytesMut::with_capacity(128));
+    headers.insert(REQUEST_ID, texts.text(request_id).value());
+    headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    if let Some(origin) = origin.filter(|_| place != Family::Console) {
+        // Every page may ask; `permittedDomains` decides whose tokens work where.
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
+        headers.append(VARY, BY_ORIGIN);
+    }
+    match place {
+        Family::Elsewhere => {}
+        Family::Console => console::add_headers(headers),
+        Family::OAuth => drop(headers.insert(CACHE_CONTROL, NO_STORE)),
+        Family::Api => {
+            headers.insert(CACHE_CONTROL, NO_STORE);
+            add_rate_limit(headers, &mut texts, standing.filter(|standing| **standing != Standing::UNLIMITED));
+        }
+    }
+}
+
+/// The recorded headers always, and the IETF's where there is a limit.
+///
+/// # Source
+///
+/// Section 3.1 of docs/protocol.md; draft-ietf-httpapi-ratelimit-headers-10.
+fn add_rate_limit(headers: &mut HeaderMap, texts: &mut Texts, standing: Option<&Standing>) {
+    headers.insert(RATELIMIT_TIME_UNITS, SECONDS);
+    let Some(standing) = standing else {
+        headers.insert(RATELIMIT_LIMIT, UNLIMITED);
+        headers.insert(RATELIMIT_REMAINING, UNLIMITED);
+        return;
+    };
+    let (rate, remaining) = (standing.rate, standing.remaining);
+    let per_second = rate.per_second.max(1);
+    let window_secs = rate.burst.div_ceil(per_second).max(1);
+    let full_in_secs = rate.burst.saturating_sub(remaining).div_ceil(per_second);
+    headers.insert(RATELIMIT_LIMIT, texts.number(standing.legacy_limit()).value());
+    headers.insert(RATELIMIT_REMAINING, texts.number(remaining).value());
+    texts.text("\"default\";r=").number(remaining).text(";t=").number(full_in_secs);
+    headers.insert(RATELIMIT, texts.value());
+    texts.text("\"default\";q=").number(rate.burst).text(";w=").number(window_secs);
+    headers.insert(RATELIMIT_POLICY, texts.value());
+}
+
+/// Header values that share one buffer.
+struct Texts(BytesMut);
+
+impl Texts {
+    fn text(&mut self, text: &str) -> &mut Self {
+        self.0.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    fn number(&mut self, number: u32) -> &mut Self {
+        self.text(itoa::Buffer::new().format(number))
+    }
+
+    /// What was written since the last one.
+    fn value(&mut self) -> HeaderValue {
+        // Digits, quotes and hex make a header value.
+        HeaderValue::from_maybe_shared(self.0.split().freeze()).unwrap_or(HeaderValue::from_static(""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use respoke_core::app::Rate;
+
+    use super::*;
+
+    #[test]
+    fn limits_are_told_in_both_dialects() {
+        let mut headers = HeaderMap::new();
+        let standing = Standing { rate: Rate { per_second: 2_000, burst: 10_000 }, remaining: 7_999 };
+        add_rate_limit(&mut headers, &mut Texts(BytesMut::new()), Some(&standing));
+        assert_eq!(headers[RATELIMIT_LIMIT], "1000");
+        assert_eq!(headers[RATELIMIT_REMAINING], "7999");
+        assert_eq!(headers[RATELIMIT], "\"default\";r=7999;t=2");
+        assert_eq!(headers[RATELIMIT_POLICY], "\"default\";q=10000;w=5");
+    }
+}
