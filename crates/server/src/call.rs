@@ -6,6 +6,8 @@
 //! Invariant: of several credentials exactly one is looked at, and if that one is wrong the request is refused; the only
 //! routes that ignore a wrong one are those that need none.
 
+mod shown;
+
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequestParts, MatchedPath, OriginalUri, Path};
 use bytes::Bytes;
-use data_encoding::BASE64;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Uri};
@@ -28,16 +29,17 @@ use respoke_wire::body::oauth::TokenQuestion;
 use respoke_wire::input::{self, Input};
 use serde::de::DeserializeOwned;
 
+use shown::{Kind, authorization, credential_text, find_credential};
+
 use crate::api::Api;
 use crate::limits::{Demand, Standing};
 use crate::problem::Problem;
 use crate::watch::Subject;
 
+pub(crate) use shown::handshake_credential;
+
 /// The longest `Idempotency-Key`, in bytes.
 const IDEMPOTENCY_KEY_LEN_MAX: usize = 255;
-const APP_TOKEN: HeaderName = HeaderName::from_static("app-token");
-const APP_SECRET: HeaderName = HeaderName::from_static("app-secret");
-const ADMIN_TOKEN: HeaderName = HeaderName::from_static("admin-token");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// What the door knows of a request, and what it wants to know of it afterwards.
@@ -99,45 +101,6 @@ impl Facts {
         let asker = self.asker.get().map(|(_, subject)| subject);
         let endpoint_id = self.about_endpoint.get().or_else(|| asker?.endpoint_id.as_ref());
         Subject { app_id: self.about_app.get().copied().or_else(|| asker?.app_id), endpoint_id: endpoint_id.cloned() }
-    }
-}
-
-/// A credential by where it is found.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    AppToken,
-    AppSecret,
-    AdminToken,
-}
-
-impl Kind {
-    /// In the order in which respoke-admin chooses among them.
-    const ALL: &[Self] = &[Self::AppToken, Self::AppSecret, Self::AdminToken];
-
-    /// The header's name, and the query parameter's.
-    const fn header(self) -> HeaderName {
-        match self {
-            Self::AppToken => APP_TOKEN,
-            Self::AppSecret => APP_SECRET,
-            Self::AdminToken => ADMIN_TOKEN,
-        }
-    }
-
-    const fn is_of(self, credential: &Credential) -> bool {
-        matches!(
-            (self, credential),
-            (Self::AppToken, Credential::AppToken(_))
-                | (Self::AppSecret, Credential::AppSecret(_))
-                | (Self::AdminToken, Credential::AdminToken(_))
-        )
-    }
-
-    fn credential(self, text: Secret) -> Credential {
-        match self {
-            Self::AppToken => Credential::AppToken(text),
-            Self::AppSecret => Credential::AppSecret(text),
-            Self::AdminToken => Credential::AdminToken(text),
-        }
     }
 }
 
@@ -556,74 +519,10 @@ pub(crate) fn asker(caller: &Caller) -> (&'static str, Subject) {
     }
 }
 
-/// The first of `kinds` in the headers, else the first of them in the query.
-fn find_credential(headers: &HeaderMap, query: Option<&str>, kinds: &[Kind]) -> Credential {
-    for kind in kinds {
-        for value in headers.get_all(kind.header()) {
-            if let Some(text) = present(&String::from_utf8_lossy(value.as_bytes())) {
-                return kind.credential(text);
-            }
-        }
-    }
-    let Some(query) = query else { return Credential::None };
-    for kind in kinds {
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if let (true, Some(text)) = (name.eq_ignore_ascii_case(kind.header().as_str()), present(&value)) {
-                return kind.credential(text);
-            }
-        }
-    }
-    Credential::None
-}
-
-/// The credential that a socket is opened with.
-pub(crate) fn handshake_credential(headers: &HeaderMap, query: Option<&str>) -> Credential {
-    find_credential(headers, query, Kind::ALL)
-}
-
 /// The host that a request names. HTTP/2 has it in the URI.
 pub(crate) fn host_of<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
     // HTTP/2 has it in the URI. With its port, as the header has it.
     headers.get(HOST).and_then(|value| value.to_str().ok()).or_else(|| Some(uri.authority()?.as_str()))
-}
-
-fn credential_text(credential: &Credential) -> &str {
-    match credential {
-        Credential::None => "",
-        Credential::AppToken(text) | Credential::AppSecret(text) | Credential::AdminToken(text) => text.expose(),
-    }
-}
-
-/// A credential's text, unless it is one of the ways in which existing clients say that they have none.
-///
-/// # Source
-///
-/// Quirk 1 of docs/protocol.md: respoke-admin sends `admin-token: null`.
-fn present(text: &str) -> Option<Secret> {
-    match text.trim() {
-        "" | "null" | "undefined" => None,
-        text => Some(Secret::new(text.to_owned())),
-    }
-}
-
-/// Client id, if any, and secret of an `Authorization` header.
-fn authorization(value: &str) -> Option<(Option<String>, Secret)> {
-    let (scheme, rest) = value.split_once(' ')?;
-    let rest = rest.trim();
-    if scheme.eq_ignore_ascii_case("bearer") {
-        return Some((None, Secret::new(rest.to_owned())));
-    }
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let pair = String::from_utf8(BASE64.decode(rest.as_bytes()).ok()?).ok()?;
-    let (id, secret) = pair.split_once(':')?;
-    // Both halves are form-encoded before they are joined.
-    let decode = |text: &str| {
-        let spaced = text.replace('+', " ");
-        percent_encoding::percent_decode_str(&spaced).decode_utf8().ok().map(Cow::into_owned)
-    };
-    Some((Some(decode(id)?), Secret::new(decode(secret)?)))
 }
 
 /// The refusal of one who has to wait `wait`.
@@ -701,18 +600,6 @@ mod tests {
         // A header is closer than the query, whatever its kind.
         assert_eq!(found("/?app-token=q", &[("Admin-Token", "a")], Kind::ALL).await, "admin a");
         assert_eq!(found("/?app-token=q", &[], &[Kind::AppSecret]).await, "none");
-    }
-
-    #[test]
-    fn oauth_clients_prove_themselves_in_two_ways() {
-        let (id, secret) = authorization("bearer rspk_x").unwrap();
-        assert_eq!((id, secret.expose()), (None, "rspk_x"));
-        let basic = BASE64.encode(b"7c5f%2D10:rspk%5Fx+y");
-        let (id, secret) = authorization(&format!("Basic {basic}")).unwrap();
-        assert_eq!((id.as_deref(), secret.expose()), (Some("7c5f-10"), "rspk_x y"));
-        for wrong in ["", "Basic", "Basic !", "Digest x", "Basic eA=="] {
-            assert!(authorization(wrong).is_none(), "{wrong}");
-        }
     }
 
     async fn key(uri: &str, headers: &[(&str, &str)], body: &'static str, owner: KeyOwner<'_>) -> ([u8; 32], [u8; 32]) {

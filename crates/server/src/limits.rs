@@ -137,7 +137,7 @@ impl Limits {
             Caller::Admin { .. } => None,
             Caller::Anonymous => {
                 let address = network(address);
-                draw(self.draw(&self.addresses, &(Demand::Request, None, self.anonymous, address), self.anonymous))?;
+                draw(draw_from(&self.addresses, &(Demand::Request, None, self.anonymous, address), self.anonymous))?;
                 None
             }
         };
@@ -148,41 +148,37 @@ impl Limits {
         if let Some(endpoint) = endpoint {
             for (kind, rates) in rates() {
                 let Some(rate) = rates.endpoint else { continue };
-                draw(self.draw(&self.endpoints, &(kind, app.id, rate, endpoint.clone()), rate))?;
+                draw(draw_from(&self.endpoints, &(kind, app.id, rate, endpoint.clone()), rate))?;
             }
         }
         if let Caller::Endpoint { .. } = caller {
             for (kind, rates) in rates() {
                 let Some(rate) = rates.address else { continue };
-                draw(self.draw(&self.addresses, &(kind, Some(app.id), rate, network(address)), rate))?;
+                draw(draw_from(&self.addresses, &(kind, Some(app.id), rate, network(address)), rate))?;
             }
         }
         for (kind, rates) in rates() {
             let Some(rate) = rates.app else { continue };
-            draw(self.draw(&self.apps, &(kind, app.id, rate), rate))?;
+            draw(draw_from(&self.apps, &(kind, app.id, rate), rate))?;
         }
         Ok(tightest)
     }
+}
 
-    fn draw<K: Hash + Eq + Clone>(
-        &self,
-        buckets: &Cache<K, Arc<Bucket>>,
-        key: &K,
-        rate: Rate,
-    ) -> Result<Standing, Limited> {
-        let bucket = match buckets.get(key) {
-            Some(bucket) => bucket,
-            None => buckets
-                .get_or_insert_with(key, || Ok::<_, std::convert::Infallible>(Arc::new(new_bucket(rate))))
-                .unwrap_or_else(|never| match never {}),
-        };
-        match bucket.check() {
-            Ok(left) => Ok(Standing { rate, remaining: left.remaining_burst_capacity() }),
-            Err(until) => Err(Limited {
-                standing: Standing { rate, remaining: 0 },
-                retry_after: until.wait_time_from(MonotonicClock.now()),
-            }),
-        }
+/// Draws from the bucket of `key`.
+fn draw_from<K: Hash + Eq + Clone>(buckets: &Cache<K, Arc<Bucket>>, key: &K, rate: Rate) -> Result<Standing, Limited> {
+    let bucket = match buckets.get(key) {
+        Some(bucket) => bucket,
+        None => buckets
+            .get_or_insert_with(key, || Ok::<_, std::convert::Infallible>(Arc::new(new_bucket(rate))))
+            .unwrap_or_else(|never| match never {}),
+    };
+    match bucket.check() {
+        Ok(left) => Ok(Standing { rate, remaining: left.remaining_burst_capacity() }),
+        Err(until) => Err(Limited {
+            standing: Standing { rate, remaining: 0 },
+            retry_after: until.wait_time_from(MonotonicClock.now()),
+        }),
     }
 }
 

@@ -132,7 +132,9 @@ fn issue(
 
 /// What the mints of a batch find of apps, roles and secrets, which is the same for many of them.
 #[derive(Default)]
-pub(super) struct MintGrounds(RefCell<HashMap<(AppId, Option<RoleId>, Option<SecretId>), MintGround>>);
+pub(super) struct MintGrounds(RefCell<HashMap<MintKey, MintGround>>);
+
+type MintKey = (AppId, Option<RoleId>, Option<SecretId>);
 
 #[derive(Clone, Copy)]
 struct MintGround {

@@ -1,0 +1,206 @@
+use std::net::Ipv4Addr;
+
+use serde_json::value::RawValue;
+
+use super::*;
+use crate::outbox::OutboxLimits;
+
+pub(crate) fn connection(app_id: AppId, endpoint: &str) -> Arc<Connection> {
+    Arc::new(Connection {
+        id: ConnectionId::random(),
+        app_id,
+        endpoint: EndpointId::parse(endpoint).unwrap(),
+        role_id: None,
+        client_type: "WEB".to_owned(),
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        trickle_ice: true,
+        ice_final_candidates: false,
+        outbox: Arc::new(Outbox::new(OutboxLimits { frames_max: 10, bytes_max: 1_000 })),
+    })
+}
+
+fn room() -> GroupName {
+    GroupName::parse("room").unwrap()
+}
+
+fn said(kind: &str) -> Presence {
+    Presence { kind: RawValue::from_string(format!("\"{kind}\"")).unwrap(), show: None, status: None }
+}
+
+#[test]
+fn a_connection_that_is_gone_is_nowhere() {
+    let (registry, app) = (Registry::default(), AppId::random());
+    let (alice, bob) = (connection(app, "alice"), connection(app, "bob"));
+    for one in [&alice, &bob] {
+        registry.add(one, None, Caps::default()).unwrap();
+        assert_eq!(registry.join(one, &room(), Caps::default()), Join::Joined);
+        registry.observe(one, vec![alice.endpoint.clone(), bob.endpoint.clone()]).unwrap();
+    }
+    assert_eq!(registry.join(&bob, &room(), Caps::default()), Join::Already);
+    let all = Counts { connections: 2, endpoints: 2, groups: 1, members: 2, observers: 4 };
+    assert_eq!(registry.counts(), all);
+    let departure = registry.remove(app, alice.id).unwrap();
+    assert_eq!((departure.groups, departure.observed), (vec![room()], true));
+    assert!(registry.remove(app, alice.id).is_none());
+    // It is not brought back by what was on its way.
+    assert_eq!(registry.join(&alice, &room(), Caps::default()), Join::Gone);
+    assert!(!registry.set_presence(app, alice.id, said("away")));
+    assert!(registry.observe(&alice, vec![bob.endpoint.clone()]).unwrap().is_empty());
+    let one = Counts { connections: 1, endpoints: 1, groups: 1, members: 1, observers: 2 };
+    assert_eq!(registry.counts(), one);
+    let departure = registry.remove(app, bob.id).unwrap();
+    assert!(departure.groups.is_empty() && !departure.observed);
+    assert_eq!(registry.counts(), Counts::default());
+    assert!(registry.apps.read().is_empty(), "the app goes with its last connection");
+}
+
+#[test]
+fn limits_are_reached_exactly_and_one_that_is_replaced_counts_for_none() {
+    let (registry, app) = (Registry::default(), AppId::random());
+    let caps = Caps { connections: Some(3), endpoint_connections: Some(2), groups: Some(1), members: Some(2) };
+    let all: Vec<_> = ["a", "a", "a", "b", "c"].map(|endpoint| connection(app, endpoint)).into();
+    assert_eq!([0, 1].map(|at| registry.add(&all[at], None, caps)), [Ok(()), Ok(())]);
+    assert_eq!(registry.add(&all[2], None, caps), Err(Full::Endpoint));
+    assert_eq!(registry.add(&all[3], None, caps), Ok(()));
+    assert_eq!(registry.add(&all[4], None, caps), Err(Full::App));
+    // Its own place is no place of another endpoint, and there once.
+    assert_eq!(registry.add(&all[2], Some(&all[3]), caps), Err(Full::Endpoint));
+    assert_eq!(registry.add(&all[2], Some(&all[0]), caps), Ok(()));
+    registry.remove(app, all[0].id).unwrap();
+    assert_eq!(registry.add(&connection(app, "c"), Some(&all[0]), caps), Err(Full::App));
+    assert_eq!(registry.counts().endpoints, 2, "who was refused left no trace");
+
+    let other = GroupName::parse("other").unwrap();
+    assert_eq!(registry.join(&all[1], &room(), caps), Join::Joined);
+    assert_eq!(registry.join(&all[1], &other, caps), Join::Full(Full::Connection));
+    assert_eq!(registry.join(&all[2], &room(), caps), Join::Joined);
+    assert_eq!(registry.join(&all[3], &room(), caps), Join::Full(Full::Group));
+    assert_eq!(registry.join(&all[2], &room(), caps), Join::Already);
+    assert!(!registry.group_exists(app, &other));
+    assert!(registry.leave(app, all[2].id, &room()) && !registry.leave(app, all[2].id, &room()));
+    assert_eq!(registry.join(&all[3], &room(), caps), Join::Joined);
+}
+
+#[test]
+fn answered_calls_are_remembered_up_to_a_number() {
+    let (registry, app) = (Registry::default(), AppId::random());
+    let alice = connection(app, "alice");
+    registry.add(&alice, None, Caps::default()).unwrap();
+    for call in 0..=ANSWERED_MAX {
+        registry.note_answer(&alice, &call.to_string());
+    }
+    assert!(!registry.answered(&alice, "0") && registry.answered(&alice, "1"));
+    assert!(registry.answered(&alice, &ANSWERED_MAX.to_string()));
+    let long = "x".repeat(SESSION_LEN_MAX + 1);
+    registry.note_answer(&alice, &long);
+    assert!(!registry.answered(&alice, &long) && registry.answered(&alice, "1"));
+}
+
+#[test]
+fn a_snapshot_names_every_connection_in_the_order_they_came() {
+    let (registry, app) = (Registry::default(), AppId::random());
+    let (one, two) = (connection(app, "alice"), connection(app, "alice"));
+    for one in [&one, &two] {
+        registry.add(one, None, Caps::default()).unwrap();
+    }
+    assert!(registry.set_presence(app, two.id, said("away")));
+    let found = registry.observe(&one, vec![one.endpoint.clone()]).unwrap();
+    let kinds: Vec<_> = found[0].1.iter().map(|(id, said)| (*id, said.as_ref().map(|said| said.kind.get()))).collect();
+    assert_eq!(kinds, [(one.id, None), (two.id, Some("\"away\""))]);
+}
+
+#[test]
+fn an_app_that_is_being_forgotten_is_not_added_to() {
+    let (registry, app) = (Registry::default(), AppId::random());
+    let (alice, bob) = (connection(app, "alice"), connection(app, "bob"));
+    registry.add(&alice, None, Caps::default()).unwrap();
+    // As far as another thread is that found it empty, and has not taken it out of the map yet.
+    let found = registry.app(app).unwrap();
+    found.lock().remove(alice.id, registry.moment()).unwrap();
+    found.lock().forgotten = true;
+    registry.add(&bob, None, Caps::default()).unwrap();
+    registry.forget(app, &found);
+    assert_eq!(registry.connections_of(app, &bob.endpoint).len(), 1);
+}
+
+#[test]
+fn who_came_after_a_departure_is_not_among_those_told_of_it() {
+    let (registry, app) = (Registry::default(), AppId::random());
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|endpoint| connection(app, endpoint));
+    let come = |one: &Arc<Connection>| {
+        registry.add(one, None, Caps::default()).unwrap();
+        registry.join(one, &room(), Caps::default());
+        registry.observe(one, vec![alice.endpoint.clone()]).unwrap();
+    };
+    come(&alice);
+    come(&bob);
+    let at = registry.remove(app, alice.id).unwrap().at;
+    come(&carol);
+    let told = [registry.members_before(app, &room(), at), registry.observers_before(app, &alice.endpoint, at)];
+    for told in told {
+        assert_eq!(told.iter().map(|one| one.id).collect::<Vec<_>>(), [bob.id]);
+    }
+    // Who left and came back is another member.
+    registry.leave(app, bob.id, &room());
+    registry.join(&bob, &room(), Caps::default());
+    assert!(registry.members_before(app, &room(), at).is_empty());
+}
+
+#[test]
+fn groups_are_listed_in_order_and_from_where_one_was() {
+    let (registry, app) = (Registry::default(), AppId::random());
+    let alice = connection(app, "alice");
+    registry.add(&alice, None, Caps::default()).unwrap();
+    for name in ["c", "a", "b", "ba"] {
+        registry.join(&alice, &GroupName::parse(name).unwrap(), Caps::default());
+    }
+    let listed = |after, most| -> Vec<String> {
+        registry.groups(app, after, most).iter().map(|name| name.as_str().to_owned()).collect()
+    };
+    assert_eq!(listed(None, 3), ["a", "b", "ba"]);
+    assert_eq!(listed(Some("b"), 3), ["ba", "c"]);
+    assert!(listed(Some("c"), 3).is_empty());
+}
+
+#[test]
+fn connections_are_listed_in_order_and_from_where_one_was() {
+    let (registry, app) = (Registry::default(), AppId::random());
+    let mut all: Vec<_> = (0..9).map(|_| connection(app, "alice")).collect();
+    for one in &all {
+        registry.add(one, None, Caps::default()).unwrap();
+        registry.join(one, &room(), Caps::default());
+    }
+    all.sort_unstable_by_key(|one| one.id);
+    let ids = |listed: &[Arc<Connection>]| listed.iter().map(|one| one.id).collect::<Vec<_>>();
+    let expected = ids(&all);
+    assert_eq!(ids(&registry.connections_after(app, None, 4)), expected[..4]);
+    assert_eq!(ids(&registry.connections_after(app, Some(expected[3]), 4)), expected[4..8]);
+    assert_eq!(ids(&registry.connections_after(app, Some(expected[7]), 4)), expected[8..]);
+    registry.remove(app, expected[3]).unwrap();
+    let page = registry.connections_after(app, Some(expected[3]), 4);
+    assert_eq!(ids(&page), expected[4..8], "the one that a page ended with may be gone");
+    let members = ids(&registry.members(app, &room()));
+    assert_eq!(members, [&expected[..3], &expected[4..]].concat());
+}
+
+#[test]
+fn nobody_is_lost_or_left_when_an_app_empties_and_fills_at_once() {
+    let (registry, app) = (Registry::default(), AppId::random());
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            let registry = &registry;
+            scope.spawn(move || {
+                for _ in 0..2_000 {
+                    let connection = connection(app, &format!("endpoint {}", number % 2));
+                    registry.add(&connection, None, Caps::default()).unwrap();
+                    assert_eq!(registry.join(&connection, &room(), Caps::default()), Join::Joined);
+                    registry.observe(&connection, vec![connection.endpoint.clone()]).unwrap();
+                    assert!(registry.members(app, &room()).iter().any(|member| member.id == connection.id));
+                    assert!(registry.remove(app, connection.id).is_some());
+                }
+            });
+        }
+    });
+    assert_eq!(registry.counts(), Counts::default());
+    assert!(registry.apps.read().is_empty());
+}
