@@ -19,6 +19,8 @@ use respoke_core::ops::Caller;
 /// flood of new addresses pushes out the longest unused, which were full anyway.
 const BUCKETS_MAX: usize = 100_000 * Demand::KINDS;
 
+/// By the system's clock: making one of governor's usual clocks asks the processor what it is, which takes longer in a
+/// virtual machine than all else of a mint.
 type Bucket = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, StateInformationMiddleware>;
 
 /// What is left of the tightest bucket a request drew from.

@@ -3,7 +3,7 @@
 mod admin_cases;
 mod cases;
 mod figure_cases;
-mod fixture;
+pub(crate) mod fixture;
 mod hub_cases;
 mod upkeep_cases;
 

@@ -425,3 +425,68 @@ impl TokenStore for SqliteStore {
             .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use respoke_core::ports::{BanRecord, EndpointStore, RoleStore, SecretStore};
+
+    use super::*;
+    use crate::contract::fixture::{NOW, World, endpoint, entry};
+    use crate::sqlite::Options;
+
+    /// Runs `change` between two mints of one batch, and returns what came of these.
+    async fn mint_around<C: Future>(
+        change: impl FnOnce(Arc<SqliteStore>, World) -> C,
+    ) -> [Result<Creation<MintedToken>, MintRefusal>; 2] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(SqliteStore::open(&folder.path().join("respoked.db"), Options::default()).unwrap());
+        let world = World::new(store.clone()).await;
+        // Holds the writer until all three wait behind it.
+        let (release, released) = std::sync::mpsc::channel();
+        let (holds, held) = tokio::sync::oneshot::channel();
+        let mut holds = Some(holds);
+        let holder = tokio::spawn({
+            let store = store.clone();
+            async move {
+                let hold = move |_: &Write<'_>| {
+                    holds.take().map(|holds| holds.send(()));
+                    released.recv().map_err(|_| rusqlite::Error::InvalidQuery)
+                };
+                store.writer.write(hold).await.unwrap();
+            }
+        });
+        held.await.unwrap();
+        let before = store.writer.figures().commits;
+        let mint = || store.issue_token(world.token_for("alice", NOW), false, false, None, entry(Action::TokenIssued));
+        let (first, _, second, ()) =
+            tokio::join!(mint(), change(store.clone(), world.clone()), mint(), async { release.send(()).unwrap() });
+        holder.await.unwrap();
+        assert_eq!(store.writer.figures().commits - before, 2, "the holder's batch, and one of all three");
+        [first.unwrap(), second.unwrap()]
+    }
+
+    #[tokio::test]
+    async fn what_a_mint_of_a_batch_found_is_looked_up_again_after_a_change() {
+        let mints = mint_around(|_, _| async {}).await;
+        assert!(matches!(mints, [Ok(Creation::Created(_)), Ok(Creation::Created(_))]), "{mints:?}");
+        let mints = mint_around(|store, world| async move {
+            store.delete_role(world.app, world.role, entry(Action::RoleDeleted)).await.unwrap()
+        });
+        let mints = mints.await;
+        assert!(matches!(mints, [Ok(_), Err(MintRefusal::Lapsed(Lapse::RoleDeleted))]), "{mints:?}");
+        let mints = mint_around(|store, world| async move {
+            store.revoke_secret(world.app, world.secret, true, entry(Action::SecretRevoked)).await.unwrap()
+        });
+        let mints = mints.await;
+        assert!(matches!(mints, [Ok(_), Err(MintRefusal::Lapsed(Lapse::SecretRevoked))]), "{mints:?}");
+        let mints = mint_around(|store, world| async move {
+            let (until, reason) = (BanRecord::FOREVER, String::new());
+            let ban = BanRecord { endpoint_id: endpoint("alice"), reason, banned_at: NOW, until };
+            store.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap()
+        });
+        let mints = mints.await;
+        assert!(matches!(mints, [Ok(_), Err(MintRefusal::Banned(_))]), "{mints:?}");
+    }
+}
