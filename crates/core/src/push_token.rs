@@ -63,6 +63,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_service_is_shown_as_it_is_named() {
+        for service in [PushService::Google, PushService::Apple] {
+            let shown = serde_json::to_value(service).unwrap();
+            assert_eq!(PushService::parse(shown.as_str().unwrap()), Some(service));
+        }
+    }
+
+    #[test]
     fn the_text_is_not_printed() {
         let token = PushToken {
             id: PushTokenId::random(),

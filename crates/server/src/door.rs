@@ -14,7 +14,6 @@ mod hang_up;
 mod headers;
 mod request_ids;
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -251,8 +250,7 @@ impl Door {
     /// It runs to its end even if the client goes away: a revocation that is committed must also reach what is
     /// remembered of the database, and a request dropped halfway would leave that behind.
     async fn change(&self, request: Request) -> Response {
-        let mut change = Change::begin(self.router.clone().call(request), &self.changes);
-        answered(poll_fn(|context| change.poll(context))).await
+        answered(Change::begin(self.router.clone().call(request), &self.changes)).await
     }
 
     /// Waits for the changes under way.
@@ -383,10 +381,14 @@ fn strip_slashes(uri: &mut Uri) {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use axum::routing::get;
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use axum::routing::{get, post};
     use http::{HeaderMap, StatusCode};
     use http_body_util::Full;
     use respoke_core::refusal::Refusal;
+    use tokio::sync::Notify;
 
     use super::headers::BY_ORIGIN;
     use super::*;
@@ -397,7 +399,7 @@ mod tests {
     fn door() -> Door {
         let router = Router::new()
             .route("/v1/len", get(|call: Call| async move { call.body_len().to_string() }).post(length))
-            .route("/v1/panic", get(broken))
+            .route("/v1/panic", get(broken).post(broken))
             .route("/v1/refused", get(|_: Call| async { Problem::from(Refusal::NotFound("Roles")) }))
             .route("/oauth/refused", get(|_: Call| async { Problem::from(Refusal::Unauthenticated) }))
             .fallback(async || Problem::no_such_route())
@@ -476,9 +478,35 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_a_problem_that_says_nothing() {
-        let (status, _, body) = ask("GET", "/v1/panic", &[], "").await;
-        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
-        assert!(body.contains("internal error") && !body.contains("canary"), "{body}");
+        for method in ["GET", "POST"] {
+            let (status, _, body) = ask(method, "/v1/panic", &[], "").await;
+            assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+            assert!(body.contains("internal error") && !body.contains("canary"), "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_waits_for_changes_whoever_runs_them() {
+        let (gate, changed) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let change = {
+            let (gate, changed) = (gate.clone(), changed.clone());
+            async move || {
+                gate.notified().await;
+                changed.store(true, Ordering::Relaxed);
+            }
+        };
+        let door = Door { router: Router::new().route("/v1/change", post(change)), ..door() };
+        let request = http::Request::post("/v1/change").body(Full::from("")).unwrap();
+        let mut asking = Box::pin(door.serve_http(request, PEER));
+        assert!(futures_util::poll!(asking.as_mut()).is_pending());
+        let mut finishing = pin!(door.finish());
+        assert!(futures_util::poll!(finishing.as_mut()).is_pending(), "it is run where its request waits");
+        drop(asking);
+        tokio::task::yield_now().await;
+        assert!(futures_util::poll!(finishing.as_mut()).is_pending(), "it is run by a task");
+        gate.notify_one();
+        finishing.await;
+        assert!(changed.load(Ordering::Relaxed));
     }
 
     #[tokio::test]

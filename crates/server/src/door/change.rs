@@ -32,19 +32,24 @@ pub(super) async fn answered(answering: impl Future<Output = Result<Response, In
 
 /// A change that goes on in a task of its own if whoever waits for it goes away.
 pub(super) struct Change<'a> {
-    /// None: it has come to its end.
+    /// None: it has come to its end, or is being polled.
     answering: Option<RouteFuture<Infallible>>,
     changes: &'a TaskTracker,
+    runtime: Handle,
     _under_way: TaskTrackerToken,
 }
 
 impl<'a> Change<'a> {
     pub(super) fn begin(answering: RouteFuture<Infallible>, changes: &'a TaskTracker) -> Self {
-        Self { answering: Some(answering), changes, _under_way: changes.token() }
+        Self { answering: Some(answering), changes, runtime: Handle::current(), _under_way: changes.token() }
     }
+}
 
-    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Response, Infallible>> {
-        // One that panics has come to its end, too: it is not there to go on while it is polled.
+impl Future for Change<'_> {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // Out of its place while it is polled, so that one that panics does not go on.
         let Some(mut answering) = self.answering.take() else { return Poll::Pending };
         let polled = Pin::new(&mut answering).poll(context);
         if polled.is_pending() {
@@ -56,8 +61,8 @@ impl<'a> Change<'a> {
 
 impl Drop for Change<'_> {
     fn drop(&mut self) {
-        if let (Some(answering), Ok(runtime)) = (self.answering.take(), Handle::try_current()) {
-            self.changes.spawn_on(answering, &runtime);
+        if let Some(answering) = self.answering.take() {
+            self.changes.spawn_on(answering, &self.runtime);
         }
     }
 }

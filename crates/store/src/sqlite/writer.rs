@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use respoke_core::ports::{StoreError, StoreFigures};
 use respoke_core::seal::Sealer;
 use rusqlite::Connection;
+use tokio::runtime::{self, Handle};
 use tokio::sync::{mpsc, oneshot};
 
 use super::failure;
@@ -68,33 +69,35 @@ impl Write<'_> {
 ///
 /// Each answer from another thread would wake the callers' runtime by a system call of its own.
 #[derive(Clone, Default)]
-struct Answers(Arc<OnceLock<mpsc::Sender<Batch>>>);
+struct Answers(Arc<OnceLock<(runtime::Id, mpsc::Sender<Batch>)>>);
 
 /// Operations that are committed.
 type Batch = Vec<Box<dyn Job>>;
 
 impl Answers {
-    /// Starts the task, on the runtime of the first who waits.
-    fn start(&self) {
-        if self.0.get().is_none()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
+    /// Whether the task runs where the caller does; the first caller starts it.
+    fn are_near(&self) -> bool {
+        let Ok(runtime) = Handle::try_current() else { return false };
+        let (home, _) = self.0.get_or_init(|| {
             let (batches, mut committed) = mpsc::channel::<Batch>(BATCHES_MAX);
-            if self.0.set(batches).is_ok() {
-                runtime.spawn(async move {
-                    while let Some(batch) = committed.recv().await {
-                        answer_all(batch);
-                    }
-                });
-            }
-        }
+            runtime.spawn(async move {
+                while let Some(batch) = committed.recv().await {
+                    answer_all(batch);
+                }
+            });
+            (runtime.id(), batches)
+        });
+        *home == runtime.id()
     }
 
-    /// Answers `batch`, by the task if it is there and more than one waits.
+    /// Answers `batch`: by the task, if it is near all who wait and more than one does.
+    ///
+    /// Of another runtime nobody knows whether it is running now. A batch of one may overtake another that the task has
+    /// not come to yet.
     fn give(&self, batch: Batch) {
-        match self.0.get().filter(|_| batch.len() > 1) {
+        match self.0.get().filter(|_| batch.len() > 1 && batch.iter().all(|job| job.is_answered_near())) {
             None => answer_all(batch),
-            Some(task) => {
+            Some((_, task)) => {
                 if let Err(mpsc::error::TrySendError::Full(batch) | mpsc::error::TrySendError::Closed(batch)) =
                     task.try_send(batch)
                 {
@@ -123,12 +126,15 @@ pub enum CrashPoint {
 trait Job: Send {
     /// Whether it leaves [`Write::grounds`] as they were.
     fn spares_grounds(&self) -> bool;
+    /// Whether who waits for it, if anybody does, waits where [`Answers`] are given.
+    fn is_answered_near(&self) -> bool;
     fn run(&mut self, write: &Write<'_>) -> rusqlite::Result<()>;
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
 struct Operation<F, T> {
     spares_grounds: bool,
+    answered_near: bool,
     run: F,
     value: Option<T>,
     answer: Option<oneshot::Sender<Result<T, StoreError>>>,
@@ -141,6 +147,10 @@ where
 {
     fn spares_grounds(&self) -> bool {
         self.spares_grounds
+    }
+
+    fn is_answered_near(&self) -> bool {
+        self.answered_near
     }
 
     fn run(&mut self, write: &Write<'_>) -> rusqlite::Result<()> {
@@ -247,9 +257,10 @@ impl Writer {
         T: Send + 'static,
         F: FnMut(&Write<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
-        self.answers.start();
+        let answered_near = self.answers.are_near();
         let (answer, answered) = oneshot::channel();
-        let job: Box<dyn Job> = Box::new(Operation { spares_grounds, run, value: None, answer: Some(answer) });
+        let job: Box<dyn Job> =
+            Box::new(Operation { spares_grounds, answered_near, run, value: None, answer: Some(answer) });
         let queue = self.queue.lock().clone().ok_or_else(closed)?;
         match queue.try_send(job) {
             Ok(()) => {}
@@ -272,7 +283,13 @@ impl Writer {
         if let Some(queue) = queue
             && queue.capacity() > QUEUE_LEN_MAX / 2
         {
-            let _ = queue.try_send(Box::new(Operation { spares_grounds: false, run, value: None, answer: None }));
+            let _ = queue.try_send(Box::new(Operation {
+                spares_grounds: false,
+                answered_near: true,
+                run,
+                value: None,
+                answer: None,
+            }));
         }
     }
 
@@ -488,4 +505,49 @@ fn closed() -> StoreError {
 
 fn thread_failed(error: std::io::Error) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(Box::new(error))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use crate::sqlite::{Options, SqliteStore};
+
+    use super::*;
+
+    /// Runs `together`, which queues several operations at once, so that they are one batch.
+    pub(in crate::sqlite) async fn in_one_batch<F: Future>(store: &SqliteStore, together: F) -> F::Output {
+        // The writer is held until all of them wait behind it.
+        let (release, released) = std::sync::mpsc::sync_channel(1);
+        let (holds, held) = oneshot::channel();
+        let mut holds = Some(holds);
+        let hold = store.writer.write(move |_| {
+            holds.take().map(|holds| holds.send(()));
+            released.recv().map_err(|_| rusqlite::Error::InvalidQuery)
+        });
+        let queued = async {
+            held.await.unwrap();
+            let before = store.writer.figures().commits;
+            let (done, ()) = tokio::join!(together, async { release.send(()).unwrap() });
+            assert_eq!(store.writer.figures().commits - before, 2, "what held the writer, and one batch");
+            done
+        };
+        let both = async { tokio::join!(hold, queued) };
+        let (held, done) = tokio::time::timeout(Duration::from_secs(20), both).await.expect("they are answered");
+        held.unwrap();
+        done
+    }
+
+    #[test]
+    fn who_waits_in_another_runtime_is_answered_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("respoked.db"), Options::default()).unwrap();
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (first, second) = (runtime(), runtime());
+        let write = || store.writer.write(|_| Ok(()));
+        let several = || in_one_batch(&store, async { tokio::try_join!(write(), write(), write()).map(drop) });
+        first.block_on(several()).unwrap();
+        // The first one is there, and does nothing now.
+        second.block_on(several()).unwrap();
+        drop(first);
+        second.block_on(several()).unwrap();
+    }
 }
