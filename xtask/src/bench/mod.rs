@@ -14,6 +14,7 @@ mod hub;
 mod load;
 mod machine;
 mod metrics;
+mod plateau;
 mod procfs;
 mod report;
 mod response;
@@ -50,6 +51,8 @@ pub(crate) enum Bench {
     Tokens(TokensArgs),
     /// Sockets: requests, fan-out, storms and idle memory, beside other socket servers; needs node and npm.
     Hub(hub::HubArgs),
+    /// Minting on and on with short-lived tokens: what becomes of the rate and of the files.
+    Plateau(PlateauArgs),
     /// Instructions per mint, beside a bare axum server; needs valgrind.
     Callgrind(CallgrindArgs),
     /// The bare axum server alone: what this machine and the load generator can do.
@@ -109,6 +112,23 @@ pub(crate) struct TokensArgs {
     binary: Option<PathBuf>,
 }
 
+/// `bench plateau`.
+#[derive(Args)]
+pub(crate) struct PlateauArgs {
+    /// Tokens to mint.
+    #[arg(long, default_value_t = 12_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    mints: u64,
+    /// Tokens after which the rate and the files are looked at.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    every: u64,
+    /// Kept-alive connections.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    connections: u32,
+    /// Measure this server binary instead of building one.
+    #[arg(long)]
+    binary: Option<PathBuf>,
+}
+
 /// `bench callgrind`.
 #[derive(Args)]
 pub(crate) struct CallgrindArgs {
@@ -147,6 +167,11 @@ impl Bench {
         match self {
             Self::Tokens(args) => tokens(args),
             Self::Hub(args) => hub::run(args),
+            Self::Plateau(args) => {
+                let workplace = Workplace::prepare(args.binary.as_deref())?;
+                println!("{}", plateau::measure(&workplace, args.mints, args.every, args.connections)?);
+                Ok(())
+            }
             Self::Callgrind(args) => callgrind(args),
             Self::Ceiling(args) => ceiling_alone(args),
         }

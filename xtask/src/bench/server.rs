@@ -1,6 +1,6 @@
 //! A respoked under test: started on a folder of its own and set up through its API.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub(crate) struct Respoked {
     pub(crate) site: Site,
     /// What it answers, for a ceiling to answer the same.
     pub(crate) answers: Answers,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Respoked {
@@ -66,7 +66,12 @@ impl Respoked {
     pub(crate) fn set_up(child: Child, folder: TempDir, setting: Setting) -> anyhow::Result<Self> {
         let mut client = Client::connect(child.address())?;
         let (site, answers) = set_up(&mut client, setting).context("cannot set the server up for the benchmark")?;
-        Ok(Self { child, site, answers, _folder: folder })
+        Ok(Self { child, site, answers, folder })
+    }
+
+    /// Its data folder.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// What the server counts of its commits, if it does.
