@@ -23,7 +23,7 @@ use respoke_core::refusal::Refusal;
 use respoke_hub::Hub;
 use respoke_store::{Options, SqliteStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,9 @@ use crate::{enduring, tally, upkeep};
 
 /// The database's file in the data folder.
 pub const DATABASE: &str = "respoked.db";
+/// Connections that wait to be accepted; the kernel grants no more than its own limit. One for which there is no room when
+/// thousands come back at once tries again only after one, three, seven seconds.
+const BACKLOG: u32 = 65_535;
 /// How long a kept-alive connection may stay silent, and a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a TLS handshake may take.
@@ -89,8 +92,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Star
     let password = config.admin_password.clone().map(|hidden| hidden.0);
     let first_run = broker.first_run(config.admin_username.clone(), password).await?;
 
-    let listener =
-        TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+    let listener = listen(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr()?;
     let scheme = if certificate.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{address}");
@@ -220,6 +222,14 @@ impl Started {
         self.broker.store().close().await;
         Ok(())
     }
+}
+
+/// Listens with as long a queue as the kernel grants.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// The next connection, once there is a place for it.
