@@ -5,6 +5,7 @@ mod apps;
 mod audit;
 mod backup;
 mod call_reports;
+mod checkpointer;
 mod endpoints;
 mod figures;
 mod leftovers;

@@ -9,8 +9,7 @@
 
 use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -21,6 +20,7 @@ use rusqlite::Connection;
 use tokio::runtime::{self, Handle};
 use tokio::sync::{mpsc, oneshot};
 
+use super::checkpointer::Checkpointer;
 use super::failure;
 use super::tokens::MintGrounds;
 
@@ -447,54 +447,6 @@ impl Worker {
         // Never one that waits for readers: a backup reads for as long as it copies, and the log may grow meanwhile.
         if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
             tracing::warn!(error = &error as &dyn std::error::Error, "checkpoint failed");
-        }
-    }
-}
-
-/// The thread that copies the log into the database.
-struct Checkpointer {
-    /// Taken when it ends.
-    orders: Option<SyncSender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
-    busy: Arc<AtomicBool>,
-    finished: Arc<AtomicBool>,
-}
-
-impl Checkpointer {
-    fn start(connection: Connection) -> std::io::Result<Self> {
-        let (orders, ordered) = std::sync::mpsc::sync_channel::<()>(1);
-        let busy = Arc::new(AtomicBool::new(false));
-        let finished = Arc::new(AtomicBool::new(false));
-        let (thread_busy, thread_finished) = (busy.clone(), finished.clone());
-        let thread = std::thread::Builder::new().name("respoked-log".into()).spawn(move || {
-            while ordered.recv().is_ok() {
-                if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "checkpoint failed");
-                }
-                thread_finished.store(true, Ordering::Release);
-                thread_busy.store(false, Ordering::Release);
-            }
-        })?;
-        Ok(Self { orders: Some(orders), thread: Some(thread), busy, finished })
-    }
-
-    fn begin(&self) {
-        if !self.busy.swap(true, Ordering::AcqRel) {
-            let _ = self.orders.as_ref().map(|orders| orders.try_send(()));
-        }
-    }
-
-    fn take_finished(&self) -> bool {
-        self.finished.swap(false, Ordering::AcqRel)
-    }
-}
-
-impl Drop for Checkpointer {
-    /// Waits for the thread, so that a closed store has no file open.
-    fn drop(&mut self) {
-        drop(self.orders.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
         }
     }
 }
