@@ -486,6 +486,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_change_that_panics_does_not_go_on() {
+        let door = door();
+        let request = http::Request::post("/v1/panic").body(Full::from("")).unwrap();
+        assert_eq!(door.serve_http(request, PEER).await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(door.changes.is_empty(), "no task goes on with it");
+    }
+
+    #[tokio::test]
     async fn the_end_waits_for_changes_whoever_runs_them() {
         let (gate, changed) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
         let change = {

@@ -14,7 +14,7 @@ use super::Family;
 use crate::console;
 use crate::limits::Standing;
 
-/// Headers that an answer has at most, unless a page asked: room for them is made once.
+/// Headers that an answer of the API has at most, unless a page asked: room for them is made once.
 pub(crate) const HEADERS_USUAL: usize = 12;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
