@@ -5,6 +5,7 @@ mod call;
 pub mod cli;
 pub mod config;
 mod console;
+pub mod data_folder;
 pub mod door;
 mod enduring;
 mod files;

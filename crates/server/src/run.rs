@@ -3,10 +3,7 @@
 //! Stopping has two steps: first nothing new is accepted and running requests may finish; after `drain_secs` what is
 //! left is dropped. Either way the store is closed last, with everything that was answered on disk.
 
-use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
 use crate::config::Config;
+use crate::data_folder::{self, DATABASE, Lock};
 use crate::door::Door;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -41,8 +39,6 @@ use crate::transport::{Encrypted, Impatient, Plain, Share, Shares, WRITE_TIMEOUT
 use crate::watch::Watch;
 use crate::{enduring, tally, upkeep};
 
-/// The database's file in the data folder.
-pub const DATABASE: &str = "respoked.db";
 /// Connections that wait to be accepted; the kernel grants no more than its own limit. One for which there is no room when
 /// thousands come back at once tries again only after one, three, seven seconds.
 const BACKLOG: u32 = 65_535;
@@ -68,7 +64,7 @@ pub struct Started {
     door: Arc<Door>,
     listener: TcpListener,
     certificate: Option<Certificate>,
-    _lock: File,
+    _lock: Lock,
 }
 
 /// Makes or opens the database and starts to listen.
@@ -81,8 +77,13 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Star
         (Some(cert), Some(key)) => Some(Certificate::load(cert, key)?),
         _ => None,
     };
-    make_data_folder(&config.data)?;
-    let lock = lock_data_folder(&config.data)?;
+    // Before anything is made: a start that cannot serve leaves nothing behind.
+    let listener = listen(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    let address = listener.local_addr()?;
+    data_folder::make(&config.data)?;
+    let lock = data_folder::lock(&config.data)?;
+    data_folder::check_files(&config.data)?;
+    data_folder::check_access(&config.data)?;
     let database = config.data.join(DATABASE);
     let options = Options { commit_batch_max: config.commit_batch_max, ..Options::default() };
     let store = SqliteStore::open(&database, options)
@@ -92,8 +93,6 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Star
     let password = config.admin_password.clone().map(|hidden| hidden.0);
     let first_run = broker.first_run(config.admin_username.clone(), password).await?;
 
-    let listener = listen(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
-    let address = listener.local_addr()?;
     let scheme = if certificate.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{address}");
 
@@ -328,39 +327,5 @@ impl Connection {
             async move { door.serve(request, peer, &place).await }
         };
         serve_http2(stream, answer, soft).await
-    }
-}
-
-/// Makes the data folder, readable by its owner alone.
-///
-/// # Errors
-///
-/// Names the folder.
-pub fn make_data_folder(folder: &Path) -> anyhow::Result<()> {
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.and_then(|()| std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)))
-        .with_context(|| format!("the data folder {} cannot be made", folder.display()))
-}
-
-/// Takes the data folder for this process; a second server, or a restore beside a running one, is refused.
-///
-/// # Errors
-///
-/// Says that the folder is in use.
-pub fn lock_data_folder(folder: &Path) -> anyhow::Result<File> {
-    let path: PathBuf = folder.join("lock");
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .with_context(|| format!("{} cannot be made", path.display()))?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            anyhow::bail!("the data folder {} is in use by another respoked", folder.display())
-        }
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{} cannot be locked", path.display())),
     }
 }

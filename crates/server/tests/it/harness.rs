@@ -9,7 +9,7 @@ mod socket;
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -159,7 +159,8 @@ impl Process {
         Self::spawn_by(shell, data, flags)
     }
 
-    fn spawn_by(mut command: Command, data: &Path, flags: &[&str]) -> Self {
+    /// The same by a command that runs the binary, once it is told the arguments.
+    pub(crate) fn spawn_by(mut command: Command, data: &Path, flags: &[&str]) -> Self {
         let log = data.with_extension("log");
         std::fs::create_dir_all(log.parent().unwrap()).unwrap();
         let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
@@ -225,6 +226,40 @@ impl std::ops::Deref for Process {
     fn deref(&self) -> &Client {
         &self.client
     }
+}
+
+/// What a command that ended said.
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// Runs a command to its end, which must come in time: a server that was to be refused would serve for ever.
+pub(crate) fn run(command: &mut Command) -> Said {
+    struct Running(Child);
+    impl Drop for Running {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+    let (mut out, mut err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(err.try_clone().unwrap());
+    let mut running = Running(command.spawn().unwrap());
+    let status = eventually(|| running.0.try_wait().unwrap());
+    let text = |file: &mut File| {
+        let mut text = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        text
+    };
+    Said { code: status.code(), out: text(&mut out), err: text(&mut err) }
+}
+
+/// The built binary.
+pub(crate) fn respoked() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_respoked"))
 }
 
 /// Polls until something is there.

@@ -9,6 +9,7 @@ mod apps;
 mod call_reports;
 mod console;
 mod crash;
+mod data_folder;
 mod drain;
 mod endpoints;
 mod groups;

@@ -127,11 +127,27 @@ fn seal_key(connection: &Connection) -> rusqlite::Result<[u8; 16]> {
 }
 
 /// Makes the file, if there is none, so that SQLite finds it with the right permissions; its log files inherit them.
+/// A symbolic link is not followed: in a folder where others may write, it could lead to any file of ours.
 fn make_private(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-    let file =
-        std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o600))
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(std::io::Error::other("it is no plain file"));
+    }
+    // Of a group's volume the file may be another user's, who has shared it.
+    if found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 != 0 {
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(())
 }
 
 /// A failure of SQLite as the port names it.

@@ -12,7 +12,7 @@ use super::super::failure::Failure;
 use super::super::output::Output;
 use super::super::password::{PasswordSource, Typed};
 use super::Folder;
-use crate::run;
+use crate::data_folder;
 
 /// `respoked admin`.
 #[derive(Debug, Subcommand)]
@@ -150,7 +150,7 @@ fn password(admin: &WithPassword, out: &mut Output<'_>) -> Result<(), Failure> {
 
 fn delete_account(named: Option<&str>, folder: &Folder, out: &mut Output<'_>) -> Result<(), Failure> {
     // A running server remembers apps and would go on serving those that are gone.
-    let _lock = run::lock_data_folder(&folder.path()?)?;
+    let _lock = data_folder::lock(&folder.path()?)?;
     let id = folder.with_broker(async |broker| {
         let id = account(broker, named).await?;
         let audit = AuditEntry {
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(error.exit_code(), 1, "there is no database yet");
 
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let store = SqliteStore::open(&data.path().join(run::DATABASE), Options::default()).unwrap();
+        let store = SqliteStore::open(&data.path().join(data_folder::DATABASE), Options::default()).unwrap();
         let clock = std::sync::Arc::new(respoke_core::clock::SystemClock);
         let server =
             Broker::new(std::sync::Arc::new(store), std::sync::Arc::new(respoke_bus::LocalBus::default()), clock, 10);
@@ -256,7 +256,7 @@ mod tests {
         assert!(admin(data.path(), &["remove", "admin"]).is_err(), "and stays");
         admin(data.path(), &["remove", "jo"]).unwrap();
 
-        let lock = run::lock_data_folder(data.path()).unwrap();
+        let lock = data_folder::lock(data.path()).unwrap();
         assert!(admin(data.path(), &["delete-account", "--yes"]).is_err(), "not beside a running server");
         drop(lock);
         admin(data.path(), &["delete-account", "--yes"]).unwrap();

@@ -20,7 +20,7 @@ use super::Common;
 use super::failure::Failure;
 use super::output::Output;
 use crate::config::Config;
-use crate::run::DATABASE;
+use crate::data_folder::{self, DATABASE};
 
 /// Commands that work on the data folder.
 #[derive(Debug, Subcommand)]
@@ -80,8 +80,10 @@ impl Folder {
 
     /// The path of the database, which is there.
     fn database(&self) -> Result<PathBuf, Failure> {
-        let path = self.path()?.join(DATABASE);
-        if path.is_file() {
+        let folder = self.path()?;
+        data_folder::check_files(&folder)?;
+        let path = folder.join(DATABASE);
+        if path.exists() {
             return Ok(path);
         }
         Err(Failure::because(format!(

@@ -16,7 +16,7 @@ use super::super::failure::Failure;
 use super::super::output::{Output, plain};
 use super::Folder;
 use super::backup::{Unfinished, same_file, sync_folder_of, with_suffix};
-use crate::run::{self, DATABASE};
+use crate::data_folder::{self, DATABASE};
 
 /// `respoked restore`.
 #[derive(Debug, Args)]
@@ -104,8 +104,10 @@ impl Restore {
 
     fn restore(&self, clock: &dyn Clock) -> Result<Restored, Failure> {
         let data = self.folder.path()?;
-        run::make_data_folder(&data)?;
-        let _lock = run::lock_data_folder(&data)?;
+        data_folder::make(&data)?;
+        let _lock = data_folder::lock(&data)?;
+        data_folder::check_files(&data)?;
+        data_folder::check_access(&data)?;
         let database = data.join(DATABASE);
         if same_file(&database, &self.file) {
             return Err(Failure::Usage("the backup is the database itself".into()));
@@ -196,7 +198,7 @@ mod tests {
     /// the last of its files a little later.
     fn at_rest(data: &Path) -> PathBuf {
         let rest = data.with_extension("rest");
-        run::make_data_folder(&rest).unwrap();
+        data_folder::make(&rest).unwrap();
         respoke_store::copy_database(&data.join(DATABASE), &rest.join(DATABASE)).unwrap();
         rest
     }
@@ -234,7 +236,7 @@ mod tests {
     async fn a_restored_backup_revives_no_revoked_session() {
         let folder = tempfile::tempdir().unwrap();
         let (data, file) = (folder.path().join("data"), folder.path().join("backup"));
-        run::make_data_folder(&data).unwrap();
+        data_folder::make(&data).unwrap();
         let (data_text, file_text) = (data.to_str().unwrap(), file.to_str().unwrap());
         let broker = open(&data);
         let made = first_run(&broker).await;
@@ -257,7 +259,7 @@ mod tests {
 
         let data = at_rest(&data);
         let data_text = data.to_str().unwrap();
-        let lock = run::lock_data_folder(&data).unwrap();
+        let lock = data_folder::lock(&data).unwrap();
         let refused = run(&["restore", file_text, "--data", data_text]).err().unwrap();
         assert_eq!(refused.exit_code(), 1, "not beside a running server");
         drop(lock);
@@ -308,7 +310,7 @@ mod tests {
     async fn a_damaged_backup_is_found_and_not_used() {
         let folder = tempfile::tempdir().unwrap();
         let (data, file) = (folder.path().join("data"), folder.path().join("backup"));
-        run::make_data_folder(&data).unwrap();
+        data_folder::make(&data).unwrap();
         let broker = open(&data);
         first_run(&broker).await;
         let (data_text, file_text) = (data.to_str().unwrap(), file.to_str().unwrap());
@@ -329,7 +331,7 @@ mod tests {
     async fn a_restore_works_on_an_empty_folder_and_over_a_damaged_database() {
         let folder = tempfile::tempdir().unwrap();
         let (data, file) = (folder.path().join("data"), folder.path().join("backup"));
-        run::make_data_folder(&data).unwrap();
+        data_folder::make(&data).unwrap();
         let broker = open(&data);
         let made = first_run(&broker).await;
         let (data_text, file_text) = (data.to_str().unwrap(), file.to_str().unwrap());

@@ -20,8 +20,8 @@ use super::super::output::{Output, plain};
 use super::super::remote::Client;
 use super::Folder;
 use crate::config::Config;
+use crate::data_folder::DATABASE;
 use crate::files;
-use crate::run::DATABASE;
 use crate::tls::Certificate;
 
 /// Free space below which a server will soon not be able to write.
@@ -362,7 +362,7 @@ mod tests {
     fn data() -> (tempfile::TempDir, Config) {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        crate::run::make_data_folder(&data).unwrap();
+        crate::data_folder::make(&data).unwrap();
         SqliteStore::open(&data.join(DATABASE), Options::default()).unwrap();
         let config = Config { data, connections_max: 10, ..Config::default() };
         (folder, config)

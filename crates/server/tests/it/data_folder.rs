@@ -1,0 +1,138 @@
+//! The data folder: whose it may be, what may lie in it, and who may use it. What permissions forbid is tried as another
+//! user where the tests run as root, to whom nothing is forbidden.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::harness::{Process, Said, data_folder, respoked, run};
+
+/// A user and a group that own nothing else.
+const USER: u32 = 61_234;
+const GROUP: u32 = 61_235;
+
+/// Whether tests may give files away and act as others.
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The built binary as that user.
+fn as_user() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &USER.to_string(), "--regid", &GROUP.to_string(), "--clear-groups"]);
+    command.arg(env!("CARGO_BIN_EXE_respoked"));
+    command
+}
+
+fn serve(mut command: Command, data: &Path) -> Said {
+    run(command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data))
+}
+
+/// An existing folder that any user can reach, holding a file already.
+fn folder(mode: u32, owner: (u32, u32)) -> (PathBuf, TempDir) {
+    let parent = tempfile::tempdir().unwrap();
+    fs::set_permissions(parent.path(), Permissions::from_mode(0o755)).unwrap();
+    let data = parent.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("other"), "text").unwrap();
+    if is_root() {
+        chown(&data, Some(owner.0), Some(owner.1)).unwrap();
+    }
+    fs::set_permissions(&data, Permissions::from_mode(mode)).unwrap();
+    (data, parent)
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+#[test]
+fn a_volume_that_a_group_owns_is_used_as_it_is() {
+    for volume in [0o2770, 0o2777, 0o770] {
+        let (data, _parent) = folder(volume, (0, GROUP));
+        let process = Process::spawn_by(if is_root() { as_user() } else { respoked() }, &data, &[]);
+        process.get("/readyz").call().ok();
+        assert_eq!(mode(&data), volume);
+        for file in fs::read_dir(&data).unwrap().map(|entry| entry.unwrap()) {
+            if file.file_name() != "other" {
+                assert_eq!(mode(&file.path()) & 0o777, 0o600, "{}", file.path().display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_folder_that_is_not_for_this_user_is_refused_in_words() {
+    let refused = |mode_before: u32, owner: (u32, u32), command: Command, words: &[&str]| {
+        let (data, _parent) = folder(mode_before, owner);
+        let said = serve(command, &data);
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        for word in words {
+            assert!(said.err.contains(word), "{word} is not in {}", said.err);
+        }
+        assert_eq!(mode(&data), mode_before);
+        assert_eq!(fs::read_dir(&data).unwrap().count(), 1, "nothing was made in it");
+    };
+    refused(0o1777, (0, 0), respoked(), &["everybody may write", "--data"]);
+    if is_root() {
+        refused(0o1777, (0, 0), as_user(), &["everybody may write", "--data"]);
+        refused(0o777, (USER, GROUP), respoked(), &["everybody may write", "chmod o-w"]);
+        refused(0o777, (USER + 1, GROUP), as_user(), &["everybody may write"]);
+        refused(0o755, (0, 0), as_user(), &["may not write", "belongs to user 0"]);
+        refused(0o2750, (0, GROUP), as_user(), &["may not write", "mode 2750"]);
+    }
+}
+
+#[test]
+fn a_folder_is_taken_and_not_the_name_of_a_file_in_it() {
+    let (data, _folder) = data_folder();
+    let first = Process::spawn(&data, &[]);
+    fs::remove_file(data.join("lock")).unwrap();
+    let moved = data.with_extension("moved");
+    let link = data.with_extension("link");
+    symlink(&data, &link).unwrap();
+    for path in [&data, &link] {
+        let said = serve(respoked(), path);
+        assert!(said.code == Some(1) && said.err.contains("in use"), "{}", said.err);
+    }
+    fs::rename(&data, &moved).unwrap();
+    let said = serve(respoked(), &moved);
+    assert!(said.code == Some(1) && said.err.contains("in use"), "{}", said.err);
+    fs::rename(&moved, &data).unwrap();
+    first.get("/healthz").call().ok();
+}
+
+#[test]
+fn links_in_the_folder_are_not_followed() {
+    for name in ["lock", "respoked.db", "respoked.db-wal", "respoked.db-shm"] {
+        let (data, parent) = folder(0o770, (0, GROUP));
+        let target = parent.path().join("target");
+        fs::write(&target, "text").unwrap();
+        fs::set_permissions(&target, Permissions::from_mode(0o644)).unwrap();
+        for leads_to in [target.clone(), parent.path().join("nowhere")] {
+            symlink(&leads_to, data.join(name)).unwrap();
+            let said = serve(respoked(), &data);
+            assert_eq!(said.code, Some(1), "{name}");
+            assert!(said.err.contains(name) && said.err.contains("link"), "{}", said.err);
+            fs::remove_file(data.join(name)).unwrap();
+        }
+        assert_eq!((mode(&target), fs::read(&target).unwrap()), (0o644, b"text".to_vec()), "{name}");
+        assert!(!parent.path().join("nowhere").exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_start_on_a_taken_port_makes_nothing_and_the_next_one_greets() {
+    let (data, _folder) = data_folder();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().to_string();
+    let said = run(respoked().args(["serve", "--listen", &port, "--data"]).arg(&data));
+    assert!(said.code == Some(1) && said.err.contains("cannot listen"), "{}", said.err);
+    assert_eq!(said.out, "");
+    assert!(!data.exists());
+    let process = Process::spawn(&data, &[]);
+    assert!(process.greeting.contains("App-Secret    rspk_"));
+}
