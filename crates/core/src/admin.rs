@@ -115,6 +115,19 @@ impl std::fmt::Debug for Admin {
     }
 }
 
+/// Whether an admin may be called this.
+///
+/// # Errors
+///
+/// What is asked of a user name, as the end of a sentence.
+pub fn check_username(username: &str) -> Result<(), &'static str> {
+    let length = username.chars().count();
+    if !(1..=128).contains(&length) || username.chars().any(char::is_control) || username.trim() != username {
+        return Err("must be 1 to 128 printable characters without spaces at its ends");
+    }
+    Ok(())
+}
+
 /// A sign-in of an admin, proved by an Admin-Token.
 #[derive(Clone, Debug)]
 pub struct AdminSession {

@@ -15,6 +15,19 @@ pub const PASSWORD_LEN_MAX: usize = 1_024;
 /// Shortest password taken for a new one, in characters.
 pub const PASSWORD_LEN_MIN: usize = 8;
 
+/// Whether a new password may be this one.
+///
+/// # Errors
+///
+/// What is asked of it, as the end of a sentence.
+pub fn check_new(password: &Secret) -> Result<(), &'static str> {
+    let text = password.expose();
+    if text.chars().count() < PASSWORD_LEN_MIN || text.len() > PASSWORD_LEN_MAX {
+        return Err("must have at least 8 characters and at most 1024 bytes");
+    }
+    Ok(())
+}
+
 /// Hashes a password with a fresh salt. Takes tens of milliseconds and 19 MiB: never on an async thread.
 ///
 /// # Errors
@@ -137,6 +150,20 @@ mod tests {
         let (worked, ()) = tokio::join!(working, others);
         assert!(worked.unwrap().is_some());
         assert!(matches!(desk.work(|| 7).await, Ok(Some(7))), "turn and place come back");
+    }
+
+    #[test]
+    fn a_new_password_is_neither_short_nor_endless() {
+        for (password, taken) in [
+            ("1234567".to_owned(), false),
+            ("éééé".to_owned(), false),
+            ("12345678".to_owned(), true),
+            ("éééééééé".to_owned(), true),
+            ("é".repeat(512), true),
+            ("é".repeat(513), false),
+        ] {
+            assert_eq!(check_new(&Secret::new(password.clone())).is_ok(), taken, "{password}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use tokio::sync::OnceCell;
 
 use super::{Broker, Caller, Context};
-use crate::admin::{Admin, AdminRole};
+use crate::admin::{self, Admin, AdminRole};
 use crate::audit::{Action, Actor, AuditEntry};
 use crate::id::{AccountId, AdminId};
 use crate::idempotency::{Creation, IdempotencyKey};
@@ -176,7 +176,7 @@ impl Broker {
         typed: Secret,
         role: AdminRole,
     ) -> Result<Admin, Refusal> {
-        check_username(username)?;
+        admin::check_username(username).map_err(|asked| Refusal::field("username", asked))?;
         Ok(Admin {
             id: AdminId::random(),
             account_id,
@@ -189,10 +189,7 @@ impl Broker {
     }
 
     pub(super) async fn hash_new(&self, typed: Secret) -> Result<String, Refusal> {
-        let length = typed.expose().chars().count();
-        if length < password::PASSWORD_LEN_MIN || typed.expose().len() > password::PASSWORD_LEN_MAX {
-            return Err(Refusal::field("password", "must be 8 to 1024 characters long"));
-        }
+        password::check_new(&typed).map_err(|asked| Refusal::field("password", asked))?;
         match self.passwords.work(move || password::hash(&typed)).await? {
             Some(Ok(hash)) => Ok(hash),
             Some(Err(_)) | None => Err(Refusal::Store(StoreError::Corrupt("a password could not be hashed"))),
@@ -236,12 +233,4 @@ pub(super) fn outcome(change: AdminChange) -> Result<(), Refusal> {
         AdminChange::Unknown => Err(UNKNOWN),
         AdminChange::LastOwner => Err(Refusal::Conflict("this is the last owner")),
     }
-}
-
-fn check_username(username: &str) -> Result<(), Refusal> {
-    let length = username.chars().count();
-    if !(1..=128).contains(&length) || username.chars().any(char::is_control) || username.trim() != username {
-        return Err(Refusal::field("username", "must be 1 to 128 printable characters without spaces at its ends"));
-    }
-    Ok(())
 }
