@@ -1,36 +1,51 @@
 //! Settings: defaults, then a file, then the environment, then flags. The only place that reads the environment.
+//!
+//! A setting is a field here, its default, and a row of `settings.rs`; all else follows from these.
 
-use std::fmt;
+mod environment;
+mod given;
+mod secrets;
+mod settings;
+
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
-use figment::Figment;
-use figment::providers::{Env, Format, Serialized, Toml};
 use ipnet::IpNet;
 use respoke_core::ops::Relays;
-use respoke_core::secret::Secret;
+use respoke_core::{admin, password};
 use respoke_hub::HubSettings;
 use respoke_hub::outbox::OutboxLimits;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::socket::SocketSettings;
+use given::{Values, optional_path, path};
 
-/// Environment variables that belong to the command line's client side and are no settings of the server.
-const NOT_SETTINGS: &[&str] = &["config", "server", "admin_token"];
+pub use environment::user_folder;
+pub(crate) use environment::{config_file, service_links, value_of};
+pub use given::SettingsError;
+pub use secrets::Hidden;
+pub(crate) use secrets::{SECRET_LEN_MAX, from_file as secret_from_file, of_text as secret_of_text};
+pub(crate) use settings::{Kind, SETTINGS};
+
+/// What flags say, by setting name.
+pub(crate) type Flags = [(&'static str, OsString)];
 
 /// Every setting. A key that is not here is an error that names it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Address and port to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Folder of the database; made if it is not there.
+    #[serde(with = "path")]
     pub data: PathBuf,
     /// PEM file with the certificate chain; with `tls_key` it switches TLS on.
+    #[serde(with = "optional_path")]
     pub tls_cert: Option<PathBuf>,
     /// PEM file with the private key.
+    #[serde(with = "optional_path")]
     pub tls_key: Option<PathBuf>,
     /// Networks whose `X-Forwarded-For` is believed, as a list or separated by commas.
     #[serde(deserialize_with = "networks")]
@@ -40,6 +55,7 @@ pub struct Config {
     /// Password of the admin made at the first start; one is made up otherwise.
     pub admin_password: Option<Hidden>,
     /// File that holds that password, instead of giving it directly.
+    #[serde(with = "optional_path")]
     pub admin_password_file: Option<PathBuf>,
     /// What is logged, as a level or a list of `module=level`.
     pub log: String,
@@ -98,6 +114,7 @@ pub struct Config {
     /// The secret shared with the TURN servers.
     pub turn_secret: Option<Hidden>,
     /// File that holds that secret, instead of giving it directly.
+    #[serde(with = "optional_path")]
     pub turn_secret_file: Option<PathBuf>,
     /// Seconds for which TURN credentials are good.
     pub turn_ttl_secs: u32,
@@ -161,96 +178,57 @@ pub enum LogFormat {
     Json,
 }
 
-/// A secret setting. Shows as `<redacted>` wherever settings are printed.
-#[derive(Clone)]
-pub struct Hidden(pub Secret);
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<redacted>")
-    }
-}
-
-impl Serialize for Hidden {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("<redacted>")
-    }
-}
-
-impl<'de> Deserialize<'de> for Hidden {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // A password of digits comes out of the environment as a number.
-        struct Text;
-        impl serde::de::Visitor<'_> for Text {
-            type Value = Hidden;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("text")
-            }
-            fn visit_str<E>(self, value: &str) -> Result<Hidden, E> {
-                Ok(Hidden(Secret::new(value.to_owned())))
-            }
-            fn visit_i64<E>(self, value: i64) -> Result<Hidden, E> {
-                Ok(Hidden(Secret::new(value.to_string())))
-            }
-            fn visit_u64<E>(self, value: u64) -> Result<Hidden, E> {
-                Ok(Hidden(Secret::new(value.to_string())))
-            }
-        }
-        deserializer.deserialize_any(Text)
-    }
-}
-
-/// Reads a list, or the text of one separated by commas.
-fn items<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum List {
-        Items(Vec<String>),
-        Text(String),
-    }
-    Ok(match List::deserialize(deserializer)? {
-        List::Items(items) => items,
-        List::Text(text) => text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect(),
-    })
-}
-
 /// Reads STUN and TURN servers. What such a URI says is between browsers and the server; only its kind is looked at.
 fn uris<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let items = items(deserializer)?;
-    for item in &items {
+    let items = Vec::<String>::deserialize(deserializer)?;
+    for (place, item) in items.iter().enumerate() {
         let sound = ["stun:", "stuns:", "turn:", "turns:"].iter().any(|scheme| item.starts_with(scheme));
         if !sound || item.chars().any(|char| char.is_whitespace() || char.is_control()) {
-            return Err(serde::de::Error::custom(format_args!("{item} is no URI such as turn:host:3478")));
+            let place = place + 1;
+            return Err(serde::de::Error::custom(format_args!(
+                "must be URIs such as turn:host:3478; item {place} is none"
+            )));
         }
     }
     Ok(items)
 }
 
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
-    items(deserializer)?
-        .iter()
-        .map(|item| {
-            item.parse::<IpNet>().or_else(|_| item.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
-                serde::de::Error::custom(format_args!("trusted_proxies: {item} is neither an address nor a network"))
-            })
+    let items = Vec::<String>::deserialize(deserializer)?;
+    let network = |(place, item): (usize, &String)| {
+        item.parse::<IpNet>().or_else(|_| item.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
+            let place = place + 1;
+            serde::de::Error::custom(format_args!(
+                "must be addresses or networks such as 10.0.0.0/8; item {place} is neither"
+            ))
         })
-        .collect()
+    };
+    items.iter().enumerate().map(network).collect()
 }
 
 impl Config {
-    /// Reads the settings. `flags` are those given on the command line, by setting name.
+    /// Reads the settings, from `file` or the one that the environment names.
     ///
     /// # Errors
     ///
-    /// Names the key and where it stands.
-    pub fn load(file: Option<&Path>, flags: &figment::value::Dict) -> anyhow::Result<Self> {
-        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+    /// Names the setting and where it was given, and says what is asked of it.
+    pub(crate) fn load(file: Option<&Path>, flags: &Flags) -> Result<Self, SettingsError> {
+        let named = config_file();
+        Self::read(file.or(named.as_deref()), std::env::vars_os(), flags)
+    }
+
+    fn read(
+        file: Option<&Path>,
+        variables: impl Iterator<Item = (OsString, OsString)>,
+        flags: &Flags,
+    ) -> Result<Self, SettingsError> {
+        let mut values = Values::default();
         if let Some(file) = file {
-            anyhow::ensure!(file.is_file(), "the config file {} does not exist", file.display());
-            figment = figment.merge(Toml::file_exact(file));
+            values.take_file(file)?;
         }
-        figment = figment.merge(Env::prefixed("RESPOKED_").ignore(NOT_SETTINGS)).merge(Serialized::globals(flags));
-        let mut config: Self = figment.extract().context("the settings cannot be used")?;
+        values.take_variables(&environment::settings(variables)?)?;
+        values.take_flags(flags);
+        let mut config = values.read()?;
         config.read_secret_files()?;
         config.check()?;
         Ok(config)
@@ -286,165 +264,56 @@ impl Config {
         }
     }
 
-    fn read_secret_files(&mut self) -> anyhow::Result<()> {
+    fn read_secret_files(&mut self) -> Result<(), SettingsError> {
         read_secret_file("admin_password", &mut self.admin_password, self.admin_password_file.as_deref())?;
         read_secret_file("turn_secret", &mut self.turn_secret, self.turn_secret_file.as_deref())
     }
 
-    fn check(&self) -> anyhow::Result<()> {
-        anyhow::ensure!(
+    /// Looks at what a setting alone does not show. Numbers have been held against their ranges.
+    fn check(&self) -> Result<(), SettingsError> {
+        ensure(
             self.tls_cert.is_some() == self.tls_key.is_some(),
-            "tls_cert and tls_key belong together: one of them is missing"
-        );
-        anyhow::ensure!(
+            "tls_cert and tls_key belong together: one of them is missing",
+        )?;
+        ensure(
             self.turn_secret.is_some() != self.turn_uris.is_empty(),
-            "turn_uris and turn_secret belong together: one of them is missing"
-        );
-        anyhow::ensure!(
-            self.turn_secret.as_ref().is_none_or(|hidden| !hidden.0.expose().is_empty()),
-            "turn_secret is empty: anybody could make credentials"
-        );
+            "turn_uris and turn_secret belong together: one of them is missing",
+        )?;
         for (name, uris, scheme) in [("turn_uris", &self.turn_uris, "turn"), ("stun_uris", &self.stun_uris, "stun")] {
-            anyhow::ensure!(
+            ensure(
                 uris.iter().all(|uri| uri.starts_with(scheme)),
-                "{name} holds a URI that is no {scheme} URI"
-            );
+                &format!("{name} holds a URI that is no {scheme} URI"),
+            )?;
         }
-        for (name, value) in [
-            ("turn_ttl_secs", self.turn_ttl_secs as usize),
-            ("connections_max", self.connections_max),
-            ("connections_per_address_max", self.connections_per_address_max),
-            ("sockets_per_address_max", self.sockets_per_address_max),
-            ("commit_batch_max", self.commit_batch_max),
-            ("outbox_frames_max", self.outbox_frames_max),
-            ("outbox_bytes_max", self.outbox_bytes_max),
-            ("write_timeout_secs", usize::try_from(self.write_timeout_secs).unwrap_or(usize::MAX)),
-            ("heartbeat_interval_secs", usize::try_from(self.heartbeat_interval_secs).unwrap_or(usize::MAX)),
-            ("address_requests_per_second", self.address_requests_per_second as usize),
-            ("address_requests_burst", self.address_requests_burst as usize),
-        ] {
-            anyhow::ensure!(value > 0, "{name} must be at least 1");
-        }
-        anyhow::ensure!(
+        ensure(
             self.heartbeat_timeout_secs > self.heartbeat_interval_secs,
-            "heartbeat_timeout_secs must be more than heartbeat_interval_secs, or every client would be found silent"
-        );
+            "heartbeat_timeout_secs must be more than heartbeat_interval_secs, or every client would be found silent",
+        )?;
+        if let Some(Err(asked)) = self.admin_username.as_deref().map(admin::check_username) {
+            return Err(SettingsError::new(format!("admin_username {asked}")));
+        }
+        if let Some(Err(asked)) = self.admin_password.as_ref().map(|hidden| password::check_new(&hidden.0)) {
+            return Err(SettingsError::new(match &self.admin_password_file {
+                Some(path) => format!("admin_password_file: the password in {} {asked}", path.display()),
+                None => format!("admin_password {asked}"),
+            }));
+        }
         Ok(())
     }
 }
 
+fn ensure(holds: bool, otherwise: &str) -> Result<(), SettingsError> {
+    if holds { Ok(()) } else { Err(SettingsError::new(otherwise)) }
+}
+
 /// Fills a secret setting from its file, if it has one.
-fn read_secret_file(name: &str, secret: &mut Option<Hidden>, file: Option<&Path>) -> anyhow::Result<()> {
+fn read_secret_file(name: &str, secret: &mut Option<Hidden>, file: Option<&Path>) -> Result<(), SettingsError> {
     let Some(path) = file else { return Ok(()) };
-    anyhow::ensure!(secret.is_none(), "{name} and {name}_file are both given; one is enough");
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("{name}_file: {} cannot be read", path.display()))?;
-    *secret = Some(Hidden(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())));
+    ensure(secret.is_none(), &format!("{name} and {name}_file are both given; one is enough"))?;
+    let text = secrets::from_file(path).map_err(|error| SettingsError::new(format!("{name}_file: {error:#}")))?;
+    *secret = Some(Hidden(text));
     Ok(())
 }
 
-/// The folder for the present user's own settings, as for a saved login; none if the environment names no home.
-///
-/// # Source
-///
-/// XDG Base Directory Specification: `$XDG_CONFIG_HOME` if it is an absolute path, else `$HOME/.config`.
-#[must_use]
-pub fn user_folder() -> Option<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(toml: &str) -> anyhow::Result<Config> {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("respoked.toml");
-        std::fs::write(&file, toml).unwrap();
-        Config::load(Some(&file), &figment::value::Dict::new())
-    }
-
-    #[test]
-    fn an_unknown_key_is_named() {
-        let error = format!("{:#}", load("lisen = '127.0.0.1:1'").unwrap_err());
-        assert!(error.contains("lisen"), "{error}");
-    }
-
-    #[test]
-    fn flags_win_over_the_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("respoked.toml");
-        std::fs::write(&file, "listen = '127.0.0.1:1'\ndrain_secs = 3").unwrap();
-        let flags = figment::util::map!["listen".to_owned() => "127.0.0.1:2".into()];
-        let config = Config::load(Some(&file), &flags).unwrap();
-        assert_eq!((config.listen.port(), config.drain_secs), (2, 3));
-    }
-
-    #[test]
-    fn proxies_are_addresses_or_networks() {
-        let config = load("trusted_proxies = ['10.0.0.0/8', '::1']").unwrap();
-        assert!(config.trusted_proxies[0].contains(&"10.1.2.3".parse::<IpAddr>().unwrap()));
-        assert_eq!(load("trusted_proxies = '10.0.0.1, 10.0.0.2'").unwrap().trusted_proxies.len(), 2);
-        assert!(load("trusted_proxies = 'nonsense'").is_err());
-    }
-
-    #[test]
-    fn a_password_is_not_printed() {
-        let config = load("admin_password = 'hunter22'").unwrap();
-        assert_eq!(config.admin_password.as_ref().unwrap().0.expose(), "hunter22");
-        assert!(!format!("{config:?}").contains("hunter22"));
-        assert!(!toml_text(&config).contains("hunter22"));
-    }
-
-    #[test]
-    fn turn_servers_come_with_their_secret() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("secret");
-        std::fs::write(&file, "CANARY\n").unwrap();
-        let uris = "turn_uris = 'turn:a.test:3478?transport=udp, turns:a.test:5349'";
-        let config = load(&format!("{uris}\nturn_secret_file = '{}'", file.display())).unwrap();
-        assert_eq!(config.turn_uris, ["turn:a.test:3478?transport=udp", "turns:a.test:5349"]);
-        assert_eq!(config.turn_secret.as_ref().unwrap().0.expose(), "CANARY");
-        assert!(!format!("{config:?}{}", toml_text(&config)).contains("CANARY"));
-        assert_eq!(load("stun_uris = ['stun:a.test']").unwrap().stun_uris, ["stun:a.test"]);
-        for wrong in [
-            uris,
-            "turn_secret = 'x'",
-            "turn_uris = 'turn:a.test'\nturn_secret = ''",
-            "turn_uris = 'stun:a.test'\nturn_secret = 'x'",
-            "stun_uris = 'turn:a.test'",
-            "stun_uris = 'a.test'",
-            "stun_uris = ['stun:a b']",
-            "turn_ttl_secs = 0",
-        ] {
-            assert!(load(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    fn toml_text(config: &Config) -> String {
-        serde_json::to_string(config).unwrap()
-    }
-
-    #[test]
-    fn ten_thousand_clients_find_room_and_so_do_those_who_look_after_them() {
-        let config = Config::default();
-        let sockets_max = config.hub().sockets_max;
-        assert!(sockets_max >= 10_000 && config.connections_max - sockets_max >= 500);
-    }
-
-    #[test]
-    fn half_a_tls_setting_is_refused() {
-        assert!(load("tls_cert = 'a.pem'").is_err());
-    }
-
-    #[test]
-    fn every_setting_is_documented() {
-        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
-        let page = std::fs::read_to_string(page).unwrap();
-        let serde_json::Value::Object(settings) = serde_json::to_value(Config::default()).unwrap() else { panic!() };
-        for name in settings.keys() {
-            assert!(page.contains(&format!("`{name}`")), "docs/configuration.md lacks {name}");
-        }
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ use respoke_core::refusal::Refusal;
 use serde_json::{Value, json};
 
 use super::output::plain;
+use crate::config::SettingsError;
 
 /// Why a command did not succeed.
 #[derive(Debug)]
@@ -157,6 +158,12 @@ impl Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self::Failed(error)
+    }
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        if error.by_flag { Self::Usage(error.to_string()) } else { Self::Failed(error.into()) }
     }
 }
 

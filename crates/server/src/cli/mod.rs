@@ -12,19 +12,22 @@ mod output;
 mod password;
 mod remote;
 mod serve;
+mod usage;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use respoke_core::secret::Secret;
 
+use crate::config;
 use failure::Failure;
 use output::Output;
 
 const AFTER_HELP: &str = "\
-Without a command, the server is started with its defaults, as by `respoked serve`.
+Without a command, the server is started, as by `respoked serve` and with all its flags.
 
 Exit codes:
   0  done
@@ -39,6 +42,9 @@ Exit codes:
 struct Cli {
     #[command(flatten)]
     common: Common,
+    /// For when no command is given.
+    #[command(flatten)]
+    serve: serve::Serve,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -50,22 +56,15 @@ struct Common {
     #[arg(
         long,
         global = true,
-        env = "RESPOKED_SERVER",
         value_name = "URL",
-        help = "Where the server is [default: http://127.0.0.1:8080]"
+        help = "Where the server is, as `RESPOKED_SERVER` says too [default: http://127.0.0.1:8080]"
     )]
     server: Option<String>,
     /// An Admin-Token to use instead of the login saved by `respoked login`.
     ///
-    /// Other users of this machine can read command lines: the environment variable is the better place for it.
-    #[arg(
-        long,
-        global = true,
-        env = "RESPOKED_ADMIN_TOKEN",
-        hide_env_values = true,
-        value_name = "TOKEN",
-        value_parser = secret
-    )]
+    /// Other users of this machine can read command lines: the environment variable `RESPOKED_ADMIN_TOKEN` is the better
+    /// place for it.
+    #[arg(long, global = true, value_name = "TOKEN", value_parser = token)]
     admin_token: Option<Secret>,
     /// PEM file of the authority that signed the server's certificate, if it is none of the public ones.
     #[arg(long, global = true, value_name = "FILE")]
@@ -95,13 +94,10 @@ enum Command {
 /// Reads the command line and does what it says.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let words: Vec<_> = std::env::args_os().collect();
+    let cli = match Cli::of(&words) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help asked for is printed this way too, with exit code 0. A closed pipe leaves nothing to tell.
-            let _ = error.print();
-            return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
-        }
+        Err(error) => return ExitCode::from(usage::tell(error, &words)),
     };
     let json = cli.common.json;
     let mut stdout = std::io::stdout().lock();
@@ -114,25 +110,78 @@ pub fn main() -> ExitCode {
 }
 
 impl Cli {
-    fn run(self, writer: &mut impl Write) -> Result<(), Failure> {
+    /// Reads a command line.
+    fn of(words: &[OsString]) -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&Self::command_shown().try_get_matches_from(words)?)
+    }
+
+    /// The command line as its help shows it: what `serve` takes is told there.
+    fn command_shown() -> clap::Command {
+        let shown = ["server", "admin_token", "ca", "json"];
+        Self::command().mut_args(|arg| {
+            let hidden = !shown.contains(&arg.get_id().as_str());
+            arg.hide(hidden)
+        })
+    }
+
+    fn run(mut self, writer: &mut impl Write) -> Result<(), Failure> {
         let mut out = Output::new(writer, self.common.json);
+        if self.command.is_some() && !self.serve.is_empty() {
+            return Err(Failure::Usage("settings of the server stand after the command, if it takes them".into()));
+        }
         match self.command {
-            None => serve::Serve::default().run(&mut out),
+            None => self.serve.run(&mut out),
             Some(Command::Serve(serve)) => serve.run(&mut out),
-            Some(Command::Remote(command)) => command.run(&self.common, &mut out),
-            Some(Command::Folder(command)) => command.run(&self.common, &mut out),
+            Some(Command::Remote(command)) => {
+                self.common.complete()?;
+                command.run(&self.common, &mut out)
+            }
+            Some(Command::Folder(command)) => {
+                self.common.complete()?;
+                command.run(&self.common, &mut out)
+            }
             Some(Command::Openapi) => out.line(crate::openapi::openapi_json()),
             Some(Command::Completions { shell }) => {
-                clap_complete::generate(shell, &mut Self::command(), "respoked", out.writer());
+                // The generator would panic if it could not write.
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Self::command_shown(), "respoked", &mut script);
+                Ok(out.writer().write_all(&script)?)
+            }
+        }
+    }
+}
+
+impl Common {
+    /// Adds what the environment says and no flag does.
+    fn complete(&mut self) -> Result<(), Failure> {
+        let variable = |name: &str| match config::value_of(name).map(OsString::into_string) {
+            None => Ok(None),
+            Some(Ok(text)) => Ok(Some(text)),
+            Some(Err(_)) => Err(Failure::Usage(format!("{name} must be UTF-8 text"))),
+        };
+        if self.server.is_none() {
+            self.server = variable("RESPOKED_SERVER")?;
+        }
+        match &self.admin_token {
+            Some(token) if token.expose().is_empty() => Err(Failure::Usage("--admin-token holds no token".into())),
+            Some(_) => Ok(()),
+            None => {
+                let token = variable("RESPOKED_ADMIN_TOKEN")?.map(|text| stripped(&text));
+                self.admin_token = token.filter(|token| !token.expose().is_empty());
                 Ok(())
             }
         }
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "clap's parsers may fail; this one does not")]
-fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
-    Ok(Secret::new(text.to_owned()))
+/// A token as it was copied: without the line end, spaces and byte order mark that came along, which no token has.
+fn stripped(text: &str) -> Secret {
+    Secret::new(text.trim_matches(|char: char| char.is_whitespace() || char == '\u{feff}').to_owned())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "clap's parsers may fail; this one must not, or its value would be shown")]
+fn token(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(stripped(text))
 }
 
 #[cfg(test)]
@@ -148,6 +197,7 @@ mod tests {
     fn every_command_is_read() {
         for line in [
             "",
+            "--config f --listen 127.0.0.1:0 --data serve --json",
             "serve --listen 127.0.0.1:0 --data d --tls-cert c --tls-key k --trusted-proxies 10.0.0.0/8,::1 --log debug",
             "login --username jo --password-file p",
             "login --code 123456",
@@ -187,7 +237,6 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_a_usage_error() {
         for line in [
-            "serve --listen nowhere",
             "token create --role r",
             "token create --endpoint jo --role r --role-name n",
             "token create --endpoint jo --role r --end-sessions",

@@ -1,13 +1,14 @@
 //! Asking for a password.
 
-use std::io::{BufRead, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, IsTerminal, Read, Write};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use respoke_core::secret::Secret;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::failure::Failure;
+use crate::config::{self, SECRET_LEN_MAX};
 
 /// Where a password comes from. There is no flag for the password itself: other users can read command lines.
 #[derive(Debug, clap::Args)]
@@ -31,7 +32,7 @@ impl PasswordSource {
     /// The password.
     pub(super) fn read(&self, prompt: &str, typed: Typed) -> Result<Secret, Failure> {
         if let Some(path) = &self.password_file {
-            return Ok(from_file(path)?);
+            return Ok(config::secret_from_file(path)?);
         }
         let stdin = std::io::stdin();
         if !stdin.is_terminal() {
@@ -45,18 +46,12 @@ impl PasswordSource {
     }
 }
 
-fn from_file(path: &Path) -> anyhow::Result<Secret> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let password = Secret::new(text.trim_end_matches(['\r', '\n']).to_owned());
-    anyhow::ensure!(!password.expose().is_empty(), "{} holds no password", path.display());
-    Ok(password)
-}
-
 /// The first line of `input`.
 fn line(input: &mut impl BufRead) -> anyhow::Result<Secret> {
     let mut text = String::new();
-    input.read_line(&mut text).context("the password cannot be read from standard input")?;
-    let password = Secret::new(text.trim_end_matches(['\r', '\n']).to_owned());
+    input.take(SECRET_LEN_MAX).read_line(&mut text).context("the password cannot be read from standard input")?;
+    let line = Secret::new(text);
+    let password = Secret::new(config::secret_of_text(line.expose()).to_owned());
     anyhow::ensure!(!password.expose().is_empty(), "no password was given");
     Ok(password)
 }
@@ -103,17 +98,8 @@ mod tests {
     #[test]
     fn a_password_is_one_line() {
         assert_eq!(line(&mut &b" two words \r\nmore"[..]).unwrap().expose(), " two words ");
+        assert_eq!(line(&mut &b"\xef\xbb\xbfword\r\n"[..]).unwrap().expose(), "word");
         assert!(line(&mut &b"\n"[..]).is_err());
         assert!(line(&mut &b""[..]).is_err());
-    }
-
-    #[test]
-    fn a_password_file_ends_where_its_text_does() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("password");
-        std::fs::write(&path, "correct horse\n").unwrap();
-        assert_eq!(from_file(&path).unwrap().expose(), "correct horse");
-        std::fs::write(&path, "\n").unwrap();
-        assert!(from_file(&path).is_err());
     }
 }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use figment::value::Dict;
 use respoke_core::clock::SystemClock;
 use respoke_core::ops::Broker;
 use respoke_store::{Options, SqliteStore};
@@ -57,20 +56,16 @@ pub(in crate::cli) struct Folder {
     /// Folder of the database [default: as the server's settings say, else ./respoked-data].
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
-    /// TOML file with the server's settings.
-    #[arg(long, env = "RESPOKED_CONFIG", value_name = "FILE")]
+    /// TOML file with the server's settings, as `RESPOKED_CONFIG` names it too.
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 impl Folder {
     /// The settings that a server of this folder would have.
     fn settings(&self) -> Result<Config, Failure> {
-        let mut flags = Dict::new();
-        if let Some(data) = &self.data {
-            let data = data.to_str().context("--data: the path must be UTF-8 text")?;
-            flags.insert("data".to_owned(), data.into());
-        }
-        Ok(Config::load(self.config.as_deref(), &flags)?)
+        let data = self.data.iter().map(|data| ("data", data.clone().into_os_string())).collect::<Vec<_>>();
+        Ok(Config::load(self.config.as_deref(), &data)?)
     }
 
     /// The folder's path.

@@ -53,11 +53,11 @@ mod tests {
         let (file, again) = (folder.path().join("a.toml"), folder.path().join("b.toml"));
         std::fs::write(&file, "admin_password = 'canary-canary'\ntrusted_proxies = ['10.0.0.0/8']\nlog = 'a=\"b\\c'\n")
             .unwrap();
-        let settings = Config::load(Some(&file), &figment::value::Dict::new()).unwrap();
+        let settings = Config::load(Some(&file), &[]).unwrap();
         let text = toml(&serde_json::to_value(&settings).unwrap());
         assert!(!text.contains("canary") && text.contains("# admin_password is set"), "{text}");
         std::fs::write(&again, &text).unwrap();
-        let read = Config::load(Some(&again), &figment::value::Dict::new()).unwrap();
+        let read = Config::load(Some(&again), &[]).unwrap();
         assert_eq!((read.log, read.trusted_proxies), (settings.log, settings.trusted_proxies));
     }
 }

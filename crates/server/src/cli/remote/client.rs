@@ -219,10 +219,11 @@ fn server_url(text: &str) -> Result<String, Failure> {
     });
     match usable {
         Some(_) => Ok(text.trim_end_matches('/').to_owned()),
-        None => Err(Failure::Usage(format!(
-            "--server {}: a URL such as http://127.0.0.1:8080 is needed",
-            super::super::output::plain(text)
-        ))),
+        // Not shown: what is wrong with it may be the password in it.
+        None => Err(Failure::Usage(
+            "--server: a URL such as http://127.0.0.1:8080 is needed, without a user name, a password or a query"
+                .into(),
+        )),
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::failure::Failure;
 use super::super::output::{Output, cell};
-use super::super::secret;
+use super::super::token;
 use super::AppFlag;
 use super::client::{Client, field, query, segment};
 
@@ -20,13 +20,13 @@ pub(in crate::cli) enum Command {
     /// Say what a token is, and why it is refused if it is.
     Inspect {
         /// The token's text (tokenId), or the id that `token list` shows.
-        #[arg(value_parser = secret)]
+        #[arg(value_parser = token)]
         id: Secret,
     },
     /// Revoke a token.
     Revoke {
         /// The token's text (tokenId), or the id that `token list` shows.
-        #[arg(value_parser = secret)]
+        #[arg(value_parser = token)]
         id: Secret,
     },
     /// List the tokens that can be redeemed, oldest first.
