@@ -1,5 +1,7 @@
 //! Group messages that are kept: histories, conversations and how far somebody has read.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
@@ -14,10 +16,27 @@ pub struct NewMessage {
     pub group: GroupName,
     /// Who spoke.
     pub sender: EndpointId,
-    /// When; the instant that the event itself tells.
+    /// When, by the clock; the instant that the event itself tells.
     pub at: Timestamp,
-    /// The event as members got it, a JSON object.
+    /// The event as members are to get it, a JSON object that begins with its header.
     pub event: Box<RawValue>,
+}
+
+impl NewMessage {
+    /// The event as of `at`, which is another instant only after the clock stepped back, or of the next message within a
+    /// millisecond.
+    #[must_use]
+    pub fn event_as_of(&self, at: Timestamp) -> Cow<'_, str> {
+        // No text before it in the header can hold this: in JSON a quote within text is escaped.
+        const KEY: &str = "\"timestamp\":";
+        let event = self.event.get();
+        if at == self.at {
+            return Cow::Borrowed(event);
+        }
+        let Some(start) = event.find(KEY).map(|key| key + KEY.len()) else { return Cow::Borrowed(event) };
+        let rest = event[start..].trim_start_matches(|digit: char| digit.is_ascii_digit() || digit == '-');
+        Cow::Owned(format!("{}{}{rest}", &event[..start], at.millis()))
+    }
 }
 
 /// A message as it is kept.
@@ -34,7 +53,7 @@ pub struct StoredMessage {
 pub struct ReadMark {
     /// Which group.
     pub group: GroupName,
-    /// Up to and with the messages of this instant.
+    /// Up to and with the messages of this instant, as far as there are any.
     pub at: Timestamp,
 }
 
@@ -47,7 +66,7 @@ pub struct Conversation {
     pub sender: EndpointId,
     /// The newest message.
     pub latest: StoredMessage,
-    /// Messages after the endpoint's mark; [`Conversation::UNREAD_MAX`] stands for that many or more.
+    /// Messages of others after the endpoint's mark; [`Conversation::UNREAD_MAX`] stands for that many or more.
     pub unread: usize,
 }
 
@@ -56,6 +75,11 @@ impl Conversation {
     pub const LIST_MAX: usize = 200;
     /// Where counting stops.
     pub const UNREAD_MAX: usize = 1_000;
+    /// The newest messages of a group that are looked at: as many as are kept of one by default. Beyond that it matters
+    /// only of whoever said nearly all of them without reading.
+    pub const LOOKED_AT_MAX: usize = 10_000;
+    /// Messages looked at for one list, but for [`Conversation::UNREAD_MAX`] of each: some tenths of a second.
+    pub const LIST_LOOKED_AT_MAX: usize = 200_000;
     /// Groups of which it is kept that one endpoint wrote to or read them. The longest untouched go.
     pub const PER_ENDPOINT_MAX: usize = 1_000;
 }
@@ -68,3 +92,30 @@ pub const INSTANT_MESSAGES_MAX: usize = 1_000;
 pub const INSTANT_BYTES_MAX: usize = 4 * HISTORY_BYTES_MAX;
 /// The most messages of one history.
 pub const HISTORY_LIMIT_MAX: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_instant_of_an_event_is_moved_and_nothing_else() {
+        let event = |at: i64| {
+            let from = r#"\"timestamp\":7"#;
+            format!(r#"{{"header":{{"from":"{from}","timestamp":{at},"id":7}},"message":{{"timestamp":{at}}}}}"#)
+        };
+        let moved = |event: &str, to: i64| {
+            let message = NewMessage {
+                app_id: AppId::random(),
+                group: GroupName::parse("room").unwrap(),
+                sender: EndpointId::parse("jo").unwrap(),
+                at: Timestamp::from_millis(7),
+                event: RawValue::from_string(event.to_owned()).unwrap(),
+            };
+            message.event_as_of(Timestamp::from_millis(to)).into_owned()
+        };
+        assert_eq!(moved(&event(7), 7), event(7));
+        assert_eq!(moved(&event(7), 1_000), event(7).replacen("\"timestamp\":7", "\"timestamp\":1000", 1));
+        assert_eq!(moved(&event(-7), 8), event(-7).replacen("\"timestamp\":-7", "\"timestamp\":8", 1));
+        assert_eq!(moved("{}", 8), "{}");
+    }
+}

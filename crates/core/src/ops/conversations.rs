@@ -22,7 +22,7 @@ const MARKS_AT_ONCE: usize = 100;
 pub struct MarkRead {
     /// Which group.
     pub group: Option<String>,
-    /// Up to when; the present if nothing is said.
+    /// Up to when; all that was said so far if nothing is said.
     pub at: Option<Timestamp>,
 }
 
@@ -51,7 +51,7 @@ impl Broker {
         Ok(list)
     }
 
-    /// Moves an endpoint's read marks forward; none goes back, and none into the future.
+    /// Moves an endpoint's read marks forward; none goes back, and none beyond the newest message.
     ///
     /// A group that the caller may not join is passed over, as it is in the list: one role that changed must not keep
     /// all other groups from being marked. A failure may leave some marked, so that repeating goes on from there.
@@ -80,8 +80,8 @@ impl Broker {
             let group = mark.group.ok_or_else(|| Refusal::missing("groupId"))?;
             let group = group_named("groupId", &group)?;
             if rights.group(&group).subscribe == Some(true) {
-                // What is yet to be said cannot have been read.
-                let at = mark.at.unwrap_or(now).min(now);
+                // What is yet to be said cannot have been read; the store knows what that is, and the clock may not.
+                let at = mark.at.unwrap_or(Timestamp::from_millis(i64::MAX));
                 marks.entry(group).and_modify(|marked: &mut Timestamp| *marked = at.max(*marked)).or_insert(at);
             }
         }

@@ -17,10 +17,16 @@ use crate::push_token::PushToken;
 /// A group is known here by its kept messages alone: the last one that goes takes its marks along.
 #[async_trait]
 pub trait MessageStore: Send + Sync {
-    /// Keeps a message; its group is thereafter a conversation of its sender. False: no such app.
+    /// Keeps a message; its group is thereafter a conversation of its sender. Returns the instant it is kept as of, which
+    /// its event tells too. None: no such app.
     ///
-    /// Nothing is written for other members, however many the group has.
-    async fn append_message(&self, message: NewMessage) -> Result<bool, StoreError>;
+    /// That is the message's own instant, or, if that is no later than the one before in the group, the next millisecond:
+    /// what is said last is the newest, whatever the clock does. Nothing is written for other members, however many the
+    /// group has.
+    async fn append_message(&self, message: NewMessage) -> Result<Option<Timestamp>, StoreError>;
+    /// Ends a group: its messages and marks are gone when this returns, and what is kept under its name from then on is
+    /// another group's. False: nothing was kept of it.
+    async fn end_group(&self, app: AppId, group: &GroupName) -> Result<bool, StoreError>;
     /// Messages of a group, newest first, from before an instant; at most `limit`, and [`HISTORY_BYTES_MAX`] of them.
     ///
     /// Where that would part messages of one millisecond, which `before` cannot tell apart, those are left for the
@@ -57,7 +63,8 @@ pub trait MessageStore: Send + Sync {
         endpoint: &EndpointId,
         joined: Vec<GroupName>,
     ) -> Result<Vec<Conversation>, StoreError>;
-    /// Moves marks forward; none goes back. A group without kept messages is passed over: there is nothing to read.
+    /// Moves marks forward, to the newest message at most; none goes back. A group without kept messages is passed over:
+    /// there is nothing to read. `now` says which marks were moved last.
     async fn mark_read(
         &self,
         app: AppId,

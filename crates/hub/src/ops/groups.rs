@@ -114,18 +114,19 @@ impl Hub {
         self.event(&connection.endpoint, Some(id), speaker.request_id, content)
     }
 
-    /// Ends a group: every member leaves it and is told so.
+    /// Ends a group: what was kept of it is gone, and every member leaves it and is told so.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Forbidden`], [`Refusal::NotFound`].
+    /// [`Refusal::Forbidden`]; [`Refusal::NotFound`] if it has neither; [`Refusal::Store`]: then it goes on.
     pub async fn end_group(&self, asker: &Asker<'_>, group: &GroupName) -> Result<(), Refusal> {
         let speaker = self.speaker(asker).await?;
         if self.broker.rights(asker.caller).await?.group(group).destroy != Some(true) {
             return Err(Refusal::Forbidden("the role does not permit deleting this group (destroy)"));
         }
+        let was_kept = self.broker.store().end_group(speaker.app.id, group).await?;
         let members = self.registry.end_group(speaker.app.id, group);
-        if members.is_empty() {
+        if members.is_empty() && !was_kept {
             return Err(Refusal::NotFound("Groups"));
         }
         for (nth, member) in members.iter().enumerate() {
@@ -181,7 +182,7 @@ impl Hub {
         }
         let message_id = speaker.message_id();
         let content = Content::Published { message_id, group: group.clone(), message: request.message };
-        let event = self.event(&speaker.endpoint, speaker.connection_id(), speaker.request_id, content);
+        let mut event = self.event(&speaker.endpoint, speaker.connection_id(), speaker.request_id, content);
         if request.persist {
             let kept = NewMessage {
                 app_id: speaker.app.id,
@@ -190,9 +191,7 @@ impl Hub {
                 at: event.at,
                 event: event::object(&event),
             };
-            if !self.broker.store().append_message(kept).await? {
-                return Err(Refusal::NotFound("Apps"));
-            }
+            event.at = self.broker.store().append_message(kept).await?.ok_or(Refusal::NotFound("Apps"))?;
         }
         let to = Audience::Group { group: group.clone(), except: speaker.own_id() };
         self.push(speaker.app.id, to, event);

@@ -97,6 +97,51 @@ fn groups_are_listed_in_pages_and_ended() {
     assert_eq!((server.figure("respoked_hub_groups"), server.figure("respoked_hub_members")), (0, 0));
 }
 
+/// The names of what is kept of a group.
+fn kept(server: &Server, group: &str) -> Vec<Value> {
+    let history = server.get(&format!("/v1/groups/{group}/history")).secret().call().ok();
+    history.as_array().unwrap().iter().map(|event| event["message"].clone()).collect()
+}
+
+#[test]
+fn a_group_that_is_ended_takes_its_history_along_and_one_that_empties_keeps_it() {
+    let server = Server::start();
+    let mut alice = server.connect("alice");
+    let publish = |message: &str| {
+        let body = json!({"endpointId": "alice", "message": message, "persist": true});
+        server.post("/v1/groups/room/publish").secret().send(body).ok();
+    };
+    for (family, over_http) in [("groups", true), ("groups", false), ("channels", true), ("channels", false)] {
+        alice.join("room");
+        publish("old");
+        publish("older");
+        alice.delete("/v1/groups", json!({"groups": ["room"]})).ok();
+        assert_eq!(kept(&server, "room"), ["older", "old"], "a group that merely empties keeps it");
+        let path = format!("/v1/{family}/room");
+        if over_http {
+            // Without a member, too.
+            server.delete(&path).token(&alice.app_token).call().ok();
+        } else {
+            alice.join("room");
+            alice.delete(&path, Value::Null).ok();
+        }
+        let mut bob = server.connect("bob");
+        bob.join("room");
+        assert!(kept(&server, "room").is_empty());
+        let list = |of: &str| server.get(&format!("/v1/endpoints/{of}/conversations")).secret().call().ok();
+        assert_eq!((list("alice"), list("bob")), (json!([]), json!([])));
+        publish("new");
+        assert_eq!(kept(&server, "room"), ["new"]);
+        assert_eq!((&list("alice")[0]["unreadCount"], &list("bob")[0]["unreadCount"]), (&json!(0), &json!(1)));
+        server.delete(&path).secret().call().ok();
+        server.delete(&path).secret().call().refused(404, "not_found");
+    }
+    permit(&server, json!({"*": {"subscribe": true, "create": true, "publish": true}}));
+    publish("kept");
+    server.delete("/v1/groups/room").token(&alice.app_token).call().refused(403, "forbidden");
+    assert_eq!(kept(&server, "room"), ["kept"]);
+}
+
 #[test]
 fn members_and_connections_are_listed_whole_unless_a_part_is_asked_for() {
     let server = Server::start();

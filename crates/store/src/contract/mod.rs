@@ -106,7 +106,9 @@ mod sqlite {
         }
         hub_cases {
             history_is_told_newest_first_and_in_pages
-            messages_of_one_millisecond_stay_together
+            what_is_said_last_is_the_newest_whatever_the_clock_does
+            what_one_said_oneself_is_not_unread
+            an_ended_group_is_gone_and_another_of_its_name_is_new
             so_many_groups_are_told_as_are_one_answer
             an_answer_holds_only_so_many_bytes
             the_newest_of_many_groups_are_found

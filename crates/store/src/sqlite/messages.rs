@@ -26,31 +26,45 @@ fn group_of(connection: &Connection, app: AppId, group: &GroupName) -> rusqlite:
     one(connection, GROUP_OF, params![app.uuid(), group.as_str()], |row| row.get(0))
 }
 
-fn append(write: &Write<'_>, message: &NewMessage) -> rusqlite::Result<bool> {
+fn append(write: &Write<'_>, message: &NewMessage) -> rusqlite::Result<Option<Timestamp>> {
     let connection = write.connection;
     let app = message.app_id.uuid();
     if !app_exists(connection, message.app_id)? {
-        return Ok(false);
+        return Ok(None);
     }
-    let count = "UPDATE message_groups SET messages = messages + 1 WHERE app_id = ?1 AND name = ?2 RETURNING number";
-    let group: i64 = match one(connection, count, params![app, message.group.as_str()], |row| row.get(0))? {
-        Some(group) => group,
+    let count = "UPDATE message_groups SET messages = messages + 1, last_at = max(last_at + 1, ?3)
+                 WHERE app_id = ?1 AND name = ?2 RETURNING number, last_at";
+    let named = params![app, message.group.as_str(), message.at.millis()];
+    let (group, at): (i64, i64) = match one(connection, count, named, |row| Ok((row.get(0)?, row.get(1)?)))? {
+        Some(found) => found,
         None => {
-            let sql = "INSERT INTO message_groups (app_id, name, messages) VALUES (?1, ?2, 1)";
-            execute(connection, sql, params![app, message.group.as_str()])?;
-            connection.last_insert_rowid()
+            let sql = "INSERT INTO message_groups (app_id, name, messages, last_at) VALUES (?1, ?2, 1, ?3)";
+            execute(connection, sql, named)?;
+            (connection.last_insert_rowid(), message.at.millis())
         }
     };
+    let at = Timestamp::from_millis(at);
     execute(
         connection,
         "INSERT INTO messages (group_number, at, sender, event) VALUES (?1, ?2, ?3, ?4)",
-        params![group, message.at.millis(), message.sender.as_str(), message.event.get()],
+        params![group, at.millis(), message.sender.as_str(), message.event_as_of(at)],
     )?;
     let sql = "INSERT INTO conversations (app_id, endpoint, group_number, read_at, touched_at)
                VALUES (?1, ?2, ?3, 0, ?4) ON CONFLICT DO NOTHING";
     if execute(connection, sql, params![app, message.sender.as_str(), group, message.at.millis()])? == 1 {
         forget_untouched(connection, message.app_id, &message.sender)?;
     }
+    Ok(Some(at))
+}
+
+/// Without its row nothing finds a group's messages and marks; upkeep removes those by its number, which is not given
+/// again.
+fn end(write: &Write<'_>, app: AppId, group: &GroupName) -> rusqlite::Result<bool> {
+    let sql = "DELETE FROM message_groups WHERE app_id = ?1 AND name = ?2 RETURNING number";
+    let named = params![app.uuid(), group.as_str()];
+    let Some(number) = one(write.connection, sql, named, |row| row.get::<_, i64>(0))? else { return Ok(false) };
+    let sql = "INSERT INTO ended_groups (number, app_id) VALUES (?1, ?2)";
+    execute(write.connection, sql, params![number, app.uuid()])?;
     Ok(true)
 }
 
@@ -77,11 +91,15 @@ fn mark(
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     for mark in marks {
-        let Some(group) = group_of(write.connection, app, &mark.group)? else { continue };
+        let newest = "SELECT number, last_at FROM message_groups WHERE app_id = ?1 AND name = ?2";
+        let named = params![app.uuid(), mark.group.as_str()];
+        let found: Option<(i64, i64)> = one(write.connection, newest, named, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let Some((group, last_at)) = found else { continue };
+        let read_at = mark.at.millis().min(last_at);
         let sql = "INSERT INTO conversations (app_id, endpoint, group_number, read_at, touched_at)
                    VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE
                    SET read_at = max(read_at, excluded.read_at), touched_at = excluded.touched_at";
-        execute(write.connection, sql, params![app.uuid(), endpoint.as_str(), group, mark.at.millis(), now.millis()])?;
+        execute(write.connection, sql, params![app.uuid(), endpoint.as_str(), group, read_at, now.millis()])?;
     }
     forget_untouched(write.connection, app, endpoint)
 }
@@ -194,36 +212,61 @@ fn conversations(
     endpoint: &EndpointId,
     joined: Vec<GroupName>,
 ) -> rusqlite::Result<Vec<Conversation>> {
-    let newest = "SELECT at, number FROM messages WHERE group_number = ?1 ORDER BY at DESC, number DESC LIMIT 1";
+    let newest = "SELECT number FROM messages WHERE group_number = ?1 ORDER BY at DESC, number DESC LIMIT 1";
     let mut found = Vec::new();
     for candidate in candidates(connection, app, endpoint, joined)? {
-        let latest: Option<(i64, i64)> =
-            one(connection, newest, [candidate.number], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let latest: Option<i64> = one(connection, newest, [candidate.number], |row| row.get(0))?;
         found.extend(latest.map(|latest| (latest, candidate)));
     }
+    // By number: of two groups, too, what was said last is the newest, whatever the clock did.
     found.sort_unstable_by_key(|(latest, _)| std::cmp::Reverse(*latest));
     found.truncate(Conversation::LIST_MAX);
     let mut list = Vec::with_capacity(found.len());
-    for ((_, number), candidate) in found {
+    let mut may_look_at = Conversation::LIST_LOOKED_AT_MAX;
+    for (number, candidate) in found {
         let sql = "SELECT sender, at, event FROM messages WHERE number = ?1";
         let latest = one(connection, sql, [number], |row| {
             let mut columns = Columns::of(row);
             let sender = columns.endpoint()?;
             Ok((sender, StoredMessage { at: columns.time()?, event: columns.json()? }))
         })?;
-        let sql = "SELECT count(*) FROM (SELECT 1 FROM messages WHERE group_number = ?1 AND at > ?2 LIMIT ?3)";
-        let counted = params![candidate.number, candidate.read_at, Conversation::UNREAD_MAX];
-        let unread = one(connection, sql, counted, |row| row.get(0))?.unwrap_or(0);
+        let unread = unread(connection, &candidate, endpoint, &mut may_look_at)?;
         // Upkeep may have removed the message since it was found.
         list.extend(latest.map(|(sender, latest)| Conversation { group: candidate.group, sender, latest, unread }));
     }
     Ok(list)
 }
 
+/// How many messages of others follow the mark, as far as it may look at so many.
+fn unread(
+    connection: &Connection,
+    of: &Candidate,
+    endpoint: &EndpointId,
+    may_look_at: &mut usize,
+) -> rusqlite::Result<usize> {
+    let sql = "SELECT sender FROM messages WHERE group_number = ?1 AND at > ?2 ORDER BY at DESC LIMIT ?3";
+    let most = Conversation::LOOKED_AT_MAX.min(*may_look_at).max(Conversation::UNREAD_MAX);
+    let mut select = connection.prepare_cached(sql)?;
+    let mut rows = select.query(params![of.number, of.read_at, most])?;
+    let mut unread = 0;
+    while unread < Conversation::UNREAD_MAX
+        && let Some(row) = rows.next()?
+    {
+        *may_look_at = may_look_at.saturating_sub(1);
+        unread += usize::from(row.get_ref(0)?.as_str()? != endpoint.as_str());
+    }
+    Ok(unread)
+}
+
 #[async_trait]
 impl MessageStore for SqliteStore {
-    async fn append_message(&self, message: NewMessage) -> Result<bool, StoreError> {
+    async fn append_message(&self, message: NewMessage) -> Result<Option<Timestamp>, StoreError> {
         self.writer.write(move |write| append(write, &message)).await
+    }
+
+    async fn end_group(&self, app: AppId, group: &GroupName) -> Result<bool, StoreError> {
+        let group = group.clone();
+        self.writer.write(move |write| end(write, app, &group)).await
     }
 
     async fn history(
@@ -283,6 +326,21 @@ mod tests {
     fn said(at: i64, bytes: usize) -> StoredMessage {
         let event = serde_json::value::RawValue::from_string(format!("\"{}\"", "x".repeat(bytes - 2))).unwrap();
         StoredMessage { at: Timestamp::from_millis(at), event }
+    }
+
+    /// Only databases of earlier versions hold several messages of one millisecond.
+    #[test]
+    fn messages_of_one_millisecond_stay_together() {
+        let page = |said_at: &[i64], bytes, limit| -> Vec<i64> {
+            let rows = said_at.iter().map(|at| Ok(said(*at, bytes)));
+            history(rows, limit).unwrap().iter().map(|message| message.at.millis()).collect()
+        };
+        assert_eq!(page(&[9, 5, 5, 5, 1], 10, 3), [9], "the three are left for the next page");
+        assert_eq!(page(&[5, 5, 5, 1], 10, 2), [5, 5, 5], "alone they are too many, and come all");
+        assert_eq!(page(&[5, 5, 5, 1], 10, 1), [5, 5, 5]);
+        assert_eq!(page(&[9, 5, 5, 5, 1], 10, 4), [9, 5, 5, 5]);
+        assert_eq!(page(&[3, 3, 2, 2, 2, 2, 1], HISTORY_BYTES_MAX / 5, 200), [3, 3]);
+        assert_eq!(page(&[2, 2, 2, 2, 2, 2, 1], HISTORY_BYTES_MAX / 5, 200), [2; 6], "whatever they are of bytes");
     }
 
     #[test]

@@ -52,6 +52,7 @@ impl SqliteStore {
     /// One step; says how many rows it removed and how far it came.
     pub(super) async fn remove_from_hub(&self, upkeep: Upkeep, walk: HubWalk) -> Result<(u64, HubWalk), StoreError> {
         let mut removed = self.in_rounds(remove_of_deleted_app).await?.removed;
+        removed += self.in_rounds(remove_of_ended_group).await?.removed;
         removed += self.in_rounds(move |connection| remove_old_messages(connection, &upkeep)).await?.removed;
         removed += self.in_rounds(move |connection| remove_old_records(connection, &upkeep)).await?.removed;
         let mut reached = HubWalk { group: None, conversation: None, reports: None };
@@ -272,6 +273,19 @@ fn remove_of_deleted_app(connection: &Connection) -> rusqlite::Result<u64> {
     }
     // Its conversations are found to be of no group, like those of groups that ran empty.
     Ok(execute(connection, "DELETE FROM deleted_apps WHERE app_id = ?1", [app])? as u64)
+}
+
+/// Removes some messages of one group that was ended, and in the end the note of that. Its marks are found to be of no
+/// group.
+fn remove_of_ended_group(connection: &Connection) -> rusqlite::Result<u64> {
+    let sql = "SELECT number FROM ended_groups LIMIT 1";
+    let Some(group) = one(connection, sql, [], |row| row.get::<_, i64>(0))? else { return Ok(0) };
+    let sql = "DELETE FROM messages WHERE number IN (SELECT number FROM messages WHERE group_number = ?1 LIMIT ?2)";
+    let gone = execute(connection, sql, params![group, REMOVE_ROWS])?;
+    if gone > 0 {
+        return Ok(gone as u64);
+    }
+    Ok(execute(connection, "DELETE FROM ended_groups WHERE number = ?1", [group])? as u64)
 }
 
 #[cfg(test)]

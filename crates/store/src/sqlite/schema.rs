@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0003_hub.sql"),
     include_str!("schema/0004_console.sql"),
     include_str!("schema/0005_bans.sql"),
+    include_str!("schema/0006_group_ends.sql"),
 ];
 
 /// Brings the database to the present schema.
@@ -71,6 +72,21 @@ mod tests {
         migrate(&mut connection).unwrap();
         let expiry: i64 = connection.query_row("SELECT session_expiry FROM apps", [], |row| row.get(0)).unwrap();
         assert_eq!(expiry, 0);
+    }
+
+    #[test]
+    fn a_group_of_before_goes_on_behind_its_newest_message_and_what_was_read_of_it() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        MIGRATIONS[..5].iter().for_each(|migration| connection.execute_batch(migration).unwrap());
+        let made = "INSERT INTO message_groups (number, app_id, name, messages) VALUES (1, x'01', 'room', 2);
+                    INSERT INTO messages (group_number, at, sender, event) VALUES (1, 7, 'jo', '{}'), (1, 5, 'jo', '{}');
+                    INSERT INTO conversations VALUES (x'01', 'jo', 1, 6, 0), (x'01', 'al', 1, 9, 0), (x'01', 'bo', 2, 9, 0);
+                    PRAGMA user_version = 5";
+        connection.execute_batch(made).unwrap();
+        migrate(&mut connection).unwrap();
+        let sql = "SELECT last_at, (SELECT group_concat(endpoint || read_at) FROM conversations) FROM message_groups";
+        let found: (i64, String) = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        assert_eq!(found, (7, "al7,bo9,jo6".to_owned()));
     }
 
     #[test]
