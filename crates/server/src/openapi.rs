@@ -133,14 +133,7 @@ impl Modify for Common {
             components.add_security_scheme(name, scheme);
         }
         let paths = &mut document.paths.paths;
-        // The same handlers under a second path or method.
-        for (path, alias) in ALIASES {
-            let (path, alias) = (*path, *alias);
-            if let Some(mut item) = paths.get(path).cloned() {
-                operations(&mut item).for_each(|(_, operation)| rename(operation, "Alias"));
-                paths.insert(alias.to_owned(), item);
-            }
-        }
+        // The same handlers under a second method or path.
         for path in ["/v1/apps/{id}", "/v1/admins/{id}"] {
             if let Some(item) = paths.get_mut(path) {
                 item.patch = item.put.clone();
@@ -152,9 +145,26 @@ impl Modify for Common {
             item.post = item.put.clone();
             item.post.iter_mut().for_each(|operation| rename(operation, "Post"));
         }
+        // Members are listed and let in there too; only leaving has its own place.
+        if let Some(item) = paths.get("/v1/groups/{id}").cloned()
+            && let Some(subscribers) = paths.get_mut("/v1/groups/{id}/subscribers")
+        {
+            subscribers.get = item.get;
+            subscribers.post = item.post;
+            for operation in [&mut subscribers.get, &mut subscribers.post].into_iter().flatten() {
+                rename(operation, "Subscribers");
+            }
+        }
         if let Some(item) = paths.get_mut("/v1/turn") {
             item.post = item.get.clone();
             item.post.iter_mut().for_each(|operation| rename(operation, "Post"));
+        }
+        for (path, alias) in ALIASES {
+            let (path, alias) = (*path, *alias);
+            if let Some(mut item) = paths.get(path).cloned() {
+                operations(&mut item).for_each(|(_, operation)| rename(operation, "Alias"));
+                paths.insert(alias.to_owned(), item);
+            }
         }
         for (path, item) in paths.iter_mut() {
             let limited = path.starts_with("/v1/");
@@ -172,6 +182,10 @@ impl Modify for Common {
 const ALIASES: &[(&str, &str)] = &[
     ("/v1/session-tokens", "/v1/appauthsessions"),
     ("/v1/admin-sessions", "/v1/adminsessions"),
+    ("/v1/groups", "/v1/channels"),
+    ("/v1/groups/{id}", "/v1/channels/{id}"),
+    ("/v1/groups/{id}/subscribers", "/v1/channels/{id}/subscribers"),
+    ("/v1/groups/{id}/publish", "/v1/channels/{id}/publish"),
     ("/v1/groups/{id}/history", "/v1/channels/{id}/history"),
     ("/v1/connections/{id}/push-token", "/v1/endpointconnections/{id}/push-token"),
     ("/v1/connections/{id}/push-token/{push_token_id}", "/v1/endpointconnections/{id}/push-token/{push_token_id}"),

@@ -1,14 +1,15 @@
-//! `/v1/groups` and `/v1/channels`: the same groups, as different clients call them.
+//! `/v1/groups` and `/v1/channels`: the same groups, as different clients call them. Each has every route of the other.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use respoke_core::id::GroupName;
+use respoke_core::ops::Caller;
 use respoke_core::page::{Page, PageRequest};
 use respoke_core::refusal::Refusal;
 use respoke_hub::ops::Publish;
 use respoke_wire::body::Done;
-use respoke_wire::body::groups::{GroupView, MemberView, Membership, NameGroup, PublishMessage, Sent};
+use respoke_wire::body::groups::{GroupView, JoinOrName, JoinedOrNamed, MemberView, Membership, PublishMessage, Sent};
 use respoke_wire::body::lists::{AppParams, ListRequest, PageParams, PartParams};
 
 use super::answer::{Answer, ListAnswer};
@@ -36,15 +37,24 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
     Ok(ListAnswer::of(Page::cut(found, page.limit, GroupName::clone), GroupView::from))
 }
 
-/// Joins groups: the caller's connection becomes a member, and each group comes into being with its first.
+/// Joins groups: the caller's connection becomes a member, and each group comes into being with its first. With a `name`
+/// and no `groups`, answers the group of that name.
 #[utoipa::path(
     post, path = "/v1/groups", tag = "Groups", operation_id = "postGroups",
-    request_body = Membership,
-    responses((status = 200, description = "It is a member", body = Done), Refused, Missing, Unconnected),
+    request_body = JoinOrName,
+    responses((status = 200, description = "It is a member, or the group of the name", body = JoinedOrNamed),
+        Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn join_many(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
-    change(&api, &call, None, Change::Join).await
+pub(super) async fn join_many(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<JoinedOrNamed>, Problem> {
+    let caller = call.authenticate(&api).await?;
+    let body: JoinOrName = call.read()?;
+    if let (None, Some(name)) = (&body.membership.groups, body.name) {
+        api.broker.rights(&caller).await?;
+        return Ok(Answer(JoinedOrNamed::Named(GroupView::from(group_name(&name)?))));
+    }
+    change(&api, &call, &caller, body.membership, Change::Join).await?;
+    Ok(Answer(JoinedOrNamed::Joined(Done::SUCCESS)))
 }
 
 /// Joins one group.
@@ -56,7 +66,7 @@ pub(super) async fn join_many(State(api): State<Arc<Api>>, call: Call) -> Result
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn join(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
-    change(&api, &call, Some(id), Change::Join).await
+    change_one(&api, &call, id, Change::Join).await
 }
 
 /// Leaves groups.
@@ -66,18 +76,20 @@ pub(super) async fn join(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn leave_many(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
-    change(&api, &call, None, Change::Leave).await
+    let caller = call.authenticate(&api).await?;
+    change(&api, &call, &caller, call.read()?, Change::Leave).await?;
+    Ok(Answer(Done::SUCCESS))
 }
 
 /// Leaves one group.
 #[utoipa::path(
-    delete, path = "/v1/channels/{id}/subscribers", tag = "Groups", operation_id = "deleteChannelSubscribers",
+    delete, path = "/v1/groups/{id}/subscribers", tag = "Groups", operation_id = "deleteGroupSubscribers",
     params(("id" = String, Path, description = "The group")),
     responses((status = 200, description = "It is no member", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn leave(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
-    change(&api, &call, Some(id), Change::Leave).await
+    change_one(&api, &call, id, Change::Leave).await
 }
 
 enum Change {
@@ -85,13 +97,15 @@ enum Change {
     Leave,
 }
 
-async fn change(api: &Api, call: &Call, group: Option<String>, change: Change) -> Result<Answer<Done>, Problem> {
+async fn change_one(api: &Api, call: &Call, group: String, change_to: Change) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(api).await?;
     let body: Membership = call.read()?;
-    let names = match group {
-        Some(group) => vec![group],
-        None => body.groups.ok_or_else(|| Refusal::missing("groups"))?,
-    };
+    change(api, call, &caller, Membership { groups: Some(vec![group]), ..body }, change_to).await?;
+    Ok(Answer(Done::SUCCESS))
+}
+
+async fn change(api: &Api, call: &Call, caller: &Caller, body: Membership, change: Change) -> Result<(), Problem> {
+    let names = body.groups.ok_or_else(|| Refusal::missing("groups"))?;
     let groups = names.iter().map(|name| group_name(name)).collect::<Result<Vec<_>, _>>()?;
     let context = call.context();
     let named = Named {
@@ -99,15 +113,15 @@ async fn change(api: &Api, call: &Call, group: Option<String>, change: Change) -
         endpoint: body.endpoint_id.as_deref(),
         connection: body.connection_id.as_deref(),
     };
-    let asker = named.asker(api, call, &caller, &context).await?;
+    let asker = named.asker(api, call, caller, &context).await?;
     match change {
         Change::Join => api.hub.join(&asker, &groups).await?,
         Change::Leave => api.hub.leave(&asker, &groups).await?,
     }
-    Ok(Answer(Done::SUCCESS))
+    Ok(())
 }
 
-/// Ends a group: every member leaves it.
+/// Ends a group: its history is gone, and every member leaves it.
 #[utoipa::path(
     delete, path = "/v1/groups/{id}", tag = "Groups", operation_id = "deleteGroup",
     params(("id" = String, Path, description = "The group"), AppParams),
@@ -123,7 +137,7 @@ pub(super) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> 
     Ok(Answer(Done::SUCCESS))
 }
 
-/// Lists the members of a group, one a connection; also served as `/v1/channels/{id}/subscribers`.
+/// Lists the members of a group, one a connection.
 #[utoipa::path(
     get, path = "/v1/groups/{id}", tag = "Groups", operation_id = "getGroup",
     params(("id" = String, Path, description = "The group"), PartParams, AppParams),
@@ -149,7 +163,7 @@ pub(super) async fn members(
     Ok(ListAnswer::of(connections::cut(&members, part.as_ref()), show))
 }
 
-/// Publishes to a group; also served as `/v1/channels/{id}/publish`.
+/// Publishes to a group.
 #[utoipa::path(
     post, path = "/v1/groups/{id}/publish", tag = "Groups", operation_id = "postGroupPublish",
     params(("id" = String, Path, description = "The group")),
@@ -166,21 +180,6 @@ pub(super) async fn publish(State(api): State<Arc<Api>>, Id(id): Id, call: Call)
     let request = Publish { message, persist: body.persist == Some(true) };
     let id = api.hub.publish(&named.asker(&api, &call, &caller, &context).await?, &group_name(&id)?, request).await?;
     Ok(Answer(Sent::from(id)))
-}
-
-/// Answers the group of a name. It comes into being with its first member.
-#[utoipa::path(
-    post, path = "/v1/channels", tag = "Groups", operation_id = "postChannels",
-    request_body = NameGroup,
-    responses((status = 200, description = "The group", body = GroupView), Refused),
-    security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
-)]
-pub(super) async fn name(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<GroupView>, Problem> {
-    let caller = call.authenticate(&api).await?;
-    api.broker.rights(&caller).await?;
-    let body: NameGroup = call.read()?;
-    let name = body.name.ok_or_else(|| Refusal::missing("name"))?;
-    Ok(Answer(GroupView::from(group_name(&name)?)))
 }
 
 pub(super) fn group_name(text: &str) -> Result<GroupName, Refusal> {

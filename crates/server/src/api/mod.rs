@@ -155,8 +155,8 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
             get(conversations::list).put(conversations::mark_read).post(conversations::mark_read),
         )
         .route("/v1/bans", get(bans::list))
-        .route("/v1/groups/{id}/history", get(history::read))
-        .route("/v1/channels/{id}/history", get(history::read))
+        .merge(group_routes("/v1/groups"))
+        .merge(group_routes("/v1/channels"))
         .route("/v1/group-history-search", post(history::search))
         .route("/v1/group-histories", get(history::search_by_query))
         .route("/v1/connections/{id}/push-token", post(push_tokens::create))
@@ -170,12 +170,6 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/endpointconnections", post(connections::create))
         .route("/v1/endpointconnections/{id}", delete(connections::end))
         .route("/v1/endpoints/{id}/connections", post(connections::create_for))
-        .route("/v1/groups", get(groups::list).post(groups::join_many).delete(groups::leave_many))
-        .route("/v1/groups/{id}", get(groups::members).post(groups::join).delete(groups::end))
-        .route("/v1/groups/{id}/publish", post(groups::publish))
-        .route("/v1/channels", post(groups::name))
-        .route("/v1/channels/{id}/publish", post(groups::publish))
-        .route("/v1/channels/{id}/subscribers", get(groups::members).post(groups::join).delete(groups::leave))
         .route("/v1/messages", post(messages::create))
         .route("/v1/presence", post(presence::set))
         .route("/v1/presenceobservers", post(presence::observe))
@@ -202,6 +196,16 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .fallback(async || Problem::no_such_route())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(api)
+}
+
+/// What there is to do with groups, under one of their two names.
+fn group_routes(family: &str) -> Router<Arc<Api>> {
+    Router::new()
+        .route(family, get(groups::list).post(groups::join_many).delete(groups::leave_many))
+        .route(&format!("{family}/{{id}}"), get(groups::members).post(groups::join).delete(groups::end))
+        .route(&format!("{family}/{{id}}/subscribers"), get(groups::members).post(groups::join).delete(groups::leave))
+        .route(&format!("{family}/{{id}}/publish"), post(groups::publish))
+        .route(&format!("{family}/{{id}}/history"), get(history::read))
 }
 
 /// Every operation; `openapi.rs` adds what they have in common.
@@ -281,7 +285,6 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         groups::join,
         groups::end,
         groups::publish,
-        groups::name,
         groups::leave,
         messages::create,
         presence::set,

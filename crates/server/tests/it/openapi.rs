@@ -1,5 +1,7 @@
 //! The served description of the API, against the founding one.
 
+use serde_json::{Value, json};
+
 use crate::harness::Server;
 
 /// Paths, methods and parameters of the founding Swagger document: facts, kept as a list.
@@ -65,4 +67,40 @@ fn every_route_is_described() {
     assert_eq!(page.status, 200);
     assert!(page.text.contains("/v1/session-tokens"));
     assert!(page.header("content-security-policy").is_some_and(|policy| policy.contains("default-src 'none'")));
+}
+
+/// Each path of a family of URLs, behind the family's name, with its methods.
+fn routes_of(document: &Value, family: &str) -> Vec<(String, Vec<String>)> {
+    let paths = document["paths"].as_object().unwrap().iter();
+    let routes = paths.filter_map(|(path, item)| {
+        let rest = path.strip_prefix(family).filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
+        Some((rest.to_owned(), item.as_object().unwrap().keys().cloned().collect()))
+    });
+    routes.collect()
+}
+
+#[test]
+fn both_families_of_urls_know_every_route_of_a_group() {
+    let server = Server::start();
+    let document = server.get("/openapi.json").call().ok();
+    let groups = routes_of(&document, "/v1/groups");
+    assert_eq!(groups, routes_of(&document, "/v1/channels"));
+    let described = groups.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>();
+    assert_eq!(described, ["", "/{id}", "/{id}/history", "/{id}/publish", "/{id}/subscribers"]);
+    // And so does the server, of what is described and of nothing else.
+    for (path, methods) in groups {
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+            let answers = ["groups", "channels"].map(|family| {
+                let url = format!("/v1/{family}{}", path.replace("{id}", "room"));
+                let body = json!({"message": "hi", "name": "room", "endpointId": "alice"});
+                let answer = server.request(method, &url).secret().send(body);
+                (answer.status, answer.text.replace(answer.header("request-id").unwrap_or("-"), ""))
+            });
+            let known = !answers[0].1.contains("method_not_allowed") && !answers[0].1.contains("no_such_route");
+            assert_eq!(known, methods.contains(&method.to_lowercase()), "{method} {path}: {answers:?}");
+            let without_ids = |text: &str| text.split("messageId").next().map(str::to_owned);
+            let told = answers.each_ref().map(|(status, text)| (*status, without_ids(text)));
+            assert_eq!(told[0], told[1], "{method} {path}");
+        }
+    }
 }

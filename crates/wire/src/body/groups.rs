@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::Done;
+
 /// What joining, leaving and listing take.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -24,12 +26,25 @@ pub struct Membership {
     pub groups: Option<Vec<String>>,
 }
 
-/// What `POST /v1/channels` takes.
+/// What `POST /v1/groups` takes.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
-pub struct NameGroup {
-    /// The group's name, which is its id.
+pub struct JoinOrName {
+    /// Groups to join.
+    #[serde(flatten)]
+    pub membership: Membership,
+    /// Without `groups`: the name, which is the id, of a group to answer.
     #[schema(nullable, min_length = 1, max_length = 256)]
     pub name: Option<String>,
+}
+
+/// What `POST /v1/groups` answers.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum JoinedOrNamed {
+    /// It is a member.
+    Joined(Done),
+    /// The group of the name; it comes into being with its first member.
+    Named(GroupView),
 }
 
 /// What publishing takes.
