@@ -4,22 +4,22 @@ use std::io::Write;
 
 use respoke_core::ops::FirstRun;
 
-use crate::run::Started;
-
-/// Writes the greeting to `out`. The last line is the sign that the server is ready.
+/// Writes the line that is the sign that the server at `url` is ready.
 ///
 /// # Errors
 ///
 /// When `out` cannot be written to.
-pub fn print(started: &Started, out: &mut impl Write) -> std::io::Result<()> {
-    if let Some(first_run) = &started.first_run {
-        print_first_run(first_run, &started.url, out)?;
-    }
-    writeln!(out, "respoked listening on {}", started.url)?;
+pub fn print_ready(url: &str, out: &mut impl Write) -> std::io::Result<()> {
+    writeln!(out, "respoked listening on {url}")?;
     out.flush()
 }
 
-fn print_first_run(first_run: &FirstRun, url: &str, out: &mut impl Write) -> std::io::Result<()> {
+/// Writes what is shown once.
+///
+/// # Errors
+///
+/// When `out` cannot be written to.
+pub fn print_first_run(first_run: &FirstRun, url: &str, out: &mut impl Write) -> std::io::Result<()> {
     let FirstRun { username, app_id, role_id, .. } = first_run;
     // The one place where these are shown; the database keeps their hashes only.
     let secret = first_run.app_secret.secret().expose();
@@ -50,5 +50,6 @@ Redeem it, as the user's client would (put the tokenId of the answer in):
 
 Or paste it at {url}/try, and one for another endpoint in a second tab: the two can message each other.
 "
-    )
+    )?;
+    out.flush()
 }

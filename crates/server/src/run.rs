@@ -14,11 +14,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use respoke_bus::LocalBus;
 use respoke_core::app::Rate;
 use respoke_core::clock::Clock;
-use respoke_core::ops::{Broker, FirstRun};
+use respoke_core::ops::{Broker, FirstRun, FirstRunDraft};
 use respoke_core::ports::Receiver;
 use respoke_core::refusal::Refusal;
 use respoke_hub::Hub;
 use respoke_store::{Options, SqliteStore};
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -63,18 +64,76 @@ pub struct Started {
     sockets: Arc<Sockets>,
     door: Arc<Door>,
     listener: TcpListener,
-    certificate: Option<Certificate>,
+    tls: Option<(Arc<ServerConfig>, Certificate)>,
     _lock: Lock,
 }
 
-/// Makes or opens the database and starts to listen.
+/// A server that listens and has not kept yet what is to be shown first.
+#[derive(Debug)]
+pub struct Prepared {
+    first_run: Option<FirstRunDraft>,
+    started: Started,
+}
+
+impl Prepared {
+    /// Where it listens, as a URL.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.started.url
+    }
+
+    /// What is to be shown, if this is the first start on an empty database.
+    #[must_use]
+    pub fn first_run(&self) -> Option<&FirstRun> {
+        self.first_run.as_ref().map(|draft| &draft.shown)
+    }
+
+    /// Keeps what was shown; with an answer the server may be told to serve.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be kept: then what was shown does not hold.
+    pub async fn keep(self) -> anyhow::Result<Started> {
+        let Self { first_run, mut started } = self;
+        if let Some(draft) = first_run {
+            match started.broker.keep_first_run(draft).await {
+                Ok(first_run) => started.first_run = Some(first_run),
+                Err(refusal) => {
+                    started.broker.store().close().await;
+                    return Err(refusal).context("the database could not be begun, and what was shown does not hold");
+                }
+            }
+        }
+        Ok(started)
+    }
+
+    /// Ends what was begun, with nothing kept.
+    pub async fn abandon(self) {
+        self.started.broker.store().close().await;
+    }
+}
+
+/// Makes or opens the database and starts to listen, for whoever shows [`Started::first_run`] without fail.
 ///
 /// # Errors
 ///
 /// Says what could not be opened or bound, and why.
 pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Started> {
-    let certificate = match (&config.tls_cert, &config.tls_key) {
-        (Some(cert), Some(key)) => Some(Certificate::load(cert, key)?),
+    prepare(config, clock).await?.keep().await
+}
+
+/// Makes or opens the database and starts to listen. Whatever can fail has been tried when this returns, but for showing
+/// and keeping what the first start makes.
+///
+/// # Errors
+///
+/// Says what could not be opened or bound, and why.
+pub async fn prepare(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Prepared> {
+    let tls = match (&config.tls_cert, &config.tls_key) {
+        (Some(cert), Some(key)) => {
+            let certificate = Certificate::load(cert, key)?;
+            Some((certificate.server_config()?, certificate))
+        }
         _ => None,
     };
     // Before anything is made: a start that cannot serve leaves nothing behind.
@@ -91,9 +150,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Star
     let bus = Arc::new(LocalBus::default());
     let broker = Arc::new(Broker::new(Arc::new(store), bus.clone(), clock.clone(), config.session_cache_max));
     let password = config.admin_password.clone().map(|hidden| hidden.0);
-    let first_run = broker.first_run(config.admin_username.clone(), password).await?;
+    let first_run = broker.draft_first_run(config.admin_username.clone(), password).await?;
 
-    let scheme = if certificate.is_some() { "https" } else { "http" };
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{address}");
 
     let metrics = Arc::new(Metrics::default());
@@ -111,11 +170,11 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Star
     ));
     let shares = Shares::new(config.sockets_per_address_max, config.trusted_proxies.clone());
     let sockets = Arc::new(Sockets::new(hub, api.clone(), config.sockets(), shares));
-    let door = Arc::new(Door::new(api, sockets.clone(), config.trusted_proxies.clone(), certificate.is_some()));
-    Ok(Started {
+    let door = Arc::new(Door::new(api, sockets.clone(), config.trusted_proxies.clone(), tls.is_some()));
+    let started = Started {
         address,
         url,
-        first_run,
+        first_run: None,
         config,
         broker,
         metrics,
@@ -123,9 +182,10 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Star
         sockets,
         door,
         listener,
-        certificate,
+        tls,
         _lock: lock,
-    })
+    };
+    Ok(Prepared { first_run, started })
 }
 
 impl Started {
@@ -145,7 +205,7 @@ impl Started {
     ///
     /// # Errors
     ///
-    /// When TLS cannot be set up.
+    /// Never, at present: what can fail is tried by [`prepare`].
     pub async fn serve_until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let hard = CancellationToken::new();
         let soft = hard.child_token();
@@ -167,8 +227,8 @@ impl Started {
         let serving = hard.child_token();
         self.sockets.keep(&tasks, &serving);
         let mut acceptor = None;
-        if let Some(certificate) = self.certificate {
-            acceptor = Some(certificate.acceptor()?);
+        if let Some((settings, certificate)) = self.tls {
+            acceptor = Some(TlsAcceptor::from(settings));
             tasks.spawn(certificate.keep_fresh(soft.clone()));
         }
 

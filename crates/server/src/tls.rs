@@ -11,7 +11,6 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 /// How often the files are looked at.
@@ -45,19 +44,19 @@ impl Certificate {
         Ok(Self { cert: cert.to_owned(), key: key.to_owned(), current })
     }
 
-    /// An acceptor that always uses the present certificate, for HTTP/2 and HTTP/1.1.
+    /// Settings of TLS that always use the present certificate, for HTTP/2 and HTTP/1.1.
     ///
     /// # Errors
     ///
     /// When the TLS library cannot be set up.
-    pub fn acceptor(&self) -> anyhow::Result<TlsAcceptor> {
+    pub fn server_config(&self) -> anyhow::Result<Arc<ServerConfig>> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(self.current.clone());
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(TlsAcceptor::from(Arc::new(config)))
+        Ok(Arc::new(config))
     }
 
     /// Reads the files again whenever they change, until `stop`. Files that do not do are logged, and the certificate

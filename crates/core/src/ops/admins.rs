@@ -162,7 +162,7 @@ impl Broker {
         outcome(self.store.delete_admin(admin.id, audit).await?)
     }
 
-    fn system_entry(&self, admin: &Admin, action: Action) -> Result<AuditEntry, Refusal> {
+    pub(super) fn system_entry(&self, admin: &Admin, action: Action) -> Result<AuditEntry, Refusal> {
         let mut audit = self.entry(&Context::internal(), &Caller::Anonymous, None, action, &admin.username)?;
         audit.actor = Actor::System;
         audit.account_id = Some(admin.account_id);

@@ -7,7 +7,7 @@ use crate::admin::AdminRole;
 use crate::app::{App, AppPatch, AppSettings, Limits, LimitsPatch, Rate, SecretRecord};
 use crate::audit::Action;
 use crate::grant::Marks;
-use crate::id::{AppId, SecretId};
+use crate::id::{AccountId, AppId, SecretId};
 use crate::idempotency::{Creation, IdempotencyKey};
 use crate::page::{CreationKey, Page, PageRequest};
 use crate::ports::Change;
@@ -15,7 +15,7 @@ use crate::refusal::{FieldErrors, Refusal};
 use crate::secret::AppSecret;
 
 /// What the first secret of an app is called.
-const FIRST_SECRET: &str = "first";
+pub(super) const FIRST_SECRET: &str = "first";
 
 impl Broker {
     /// Creates an app with its first secret.
@@ -40,15 +40,7 @@ impl Broker {
         let mut settings = AppSettings::named(String::new());
         AppPatch { name: Some(name), ..patch }.apply(&mut settings);
         check_settings(&settings)?;
-        let now = self.now();
-        let app = App {
-            id: AppId::random(),
-            account_id: *account_id,
-            settings,
-            created_at: now,
-            updated_at: now,
-            marks: Marks::default(),
-        };
+        let app = self.new_app(*account_id, settings);
         let text = once.as_ref().map_or_else(AppSecret::random, |key| AppSecret::from_random(key.derive("app-secret")));
         let record = self.new_secret_record(app.id, FIRST_SECRET.to_owned(), &text);
         let audit = self.entry(context, caller, Some(app.id), Action::AppCreated, &app.id.to_string())?;
@@ -144,6 +136,11 @@ impl Broker {
     /// [`Refusal::NotFound`] if it is gone.
     pub async fn account_of(&self, id: AppId) -> Result<crate::id::AccountId, Refusal> {
         Ok(self.app(id).await?.ok_or(Refusal::NotFound("Apps"))?.account_id)
+    }
+
+    pub(super) fn new_app(&self, account_id: AccountId, settings: AppSettings) -> App {
+        let now = self.now();
+        App { id: AppId::random(), account_id, settings, created_at: now, updated_at: now, marks: Marks::default() }
     }
 
     pub(super) fn new_secret_record(&self, app_id: AppId, name: String, text: &AppSecret) -> SecretRecord {

@@ -1,11 +1,16 @@
 //! What an empty database gets at the first start, so that there is something to begin with.
 
+use super::apps::FIRST_SECRET;
+use super::setup::{SETUP_SECS, setup_token};
 use super::{Broker, Caller, Context};
 use crate::admin::{Account, AdminRole};
-use crate::app::AppPatch;
+use crate::app::AppSettings;
+use crate::audit::Action;
+use crate::grant::Marks;
 use crate::id::{AccountId, AppId, RoleId};
+use crate::ports::FirstRows;
 use crate::refusal::Refusal;
-use crate::role::{GroupRule, Permissions};
+use crate::role::{GroupRule, Permissions, Role};
 use crate::secret::{AppSecret, Secret};
 
 /// What was made, to be shown once.
@@ -25,67 +30,120 @@ pub struct FirstRun {
     pub role_id: RoleId,
 }
 
+/// What the first start is about to make: shown first, then kept. Nobody would learn of it afterwards, so nothing is kept
+/// that could not be shown.
+#[derive(Debug)]
+pub struct FirstRunDraft {
+    /// What is to be shown.
+    pub shown: FirstRun,
+    rows: FirstRows,
+}
+
 impl Broker {
-    /// Makes an account, an admin, an app and a role, if the database holds no account.
+    /// What the first start would make: an account, an admin, an app and a role. None, if the database has an admin.
     ///
     /// # Errors
     ///
     /// [`Refusal::Invalid`] for a user name or password that does not do.
-    pub async fn first_run(
+    pub async fn draft_first_run(
         &self,
         username: Option<String>,
         password: Option<Secret>,
-    ) -> Result<Option<FirstRun>, Refusal> {
-        let account = match self.store.accounts().await?.first() {
-            // A start that was cut short after the account but before the admin goes on where it stopped.
-            Some(account) if self.store.admins().await?.is_empty() => account.id,
-            Some(_) => return Ok(None),
-            None => {
-                let account = Account { id: AccountId::random(), name: "default".to_owned(), created_at: self.now() };
-                let id = account.id;
-                self.store.create_account(account).await?;
-                id
-            }
+    ) -> Result<Option<FirstRunDraft>, Refusal> {
+        if !self.store.admins().await?.is_empty() {
+            return Ok(None);
+        }
+        // One without an admin was left by a start of an earlier release that was cut short.
+        let account = match self.store.accounts().await?.into_iter().next() {
+            Some(account) => account,
+            None => Account { id: AccountId::random(), name: "default".to_owned(), created_at: self.now() },
         };
         let username = username.unwrap_or_else(|| "admin".to_owned());
         let made_up = password.is_none();
         let password = password.unwrap_or_else(random_password);
-        let admin_id = self.create_admin(account, &username, password.clone(), AdminRole::Owner).await?;
-        let setup_token = self.make_setup_token(admin_id).await?;
+        let admin = self.new_admin(account.id, &username, password.clone(), AdminRole::Owner).await?;
+        let admin_audit = self.system_entry(&admin, Action::AdminCreated)?;
+        let setup_token = setup_token();
 
         let caller = Caller::Admin {
-            admin_id,
-            account_id: account,
+            admin_id: admin.id,
+            account_id: account.id,
             role: AdminRole::Owner,
             session: 0,
             expires_at: crate::ports::BanRecord::FOREVER,
         };
         let context = Context::internal();
-        let (app, secret) =
-            self.create_app(&caller, Some("My first app".to_owned()), AppPatch::default(), None, &context).await?;
-        let all = Some(true);
-        let rule = GroupRule {
-            create: all,
-            destroy: all,
-            getsubscribers: all,
-            publish: all,
-            subscribe: all,
-            unsubscribe: all,
+        let app = self.new_app(account.id, AppSettings::named("My first app".to_owned()));
+        let app_secret = AppSecret::random();
+        let secret = self.new_secret_record(app.id, FIRST_SECRET.to_owned(), &app_secret);
+        let app_audit = self.entry(&context, &caller, Some(app.id), Action::AppCreated, &app.id.to_string())?;
+        let role = Role {
+            id: RoleId::random(),
+            app_id: app.id,
+            name: "member".to_owned(),
+            permissions: member_permissions(),
+            created_at: self.now(),
+            updated_at: self.now(),
+            marks: Marks::default(),
         };
-        let mut permissions = Permissions { media_relay: true, ..Permissions::default() };
-        permissions.groups.list = all;
-        permissions.groups.rules.insert("*".to_owned(), rule);
-        let name = Some("member".to_owned());
-        let (role, _) = self.create_role(&caller, Some(app.id), None, name, permissions, None, &context).await?;
-        Ok(Some(FirstRun {
+        let role_audit = self.entry(&context, &caller, Some(app.id), Action::RoleCreated, &role.id.to_string())?;
+        let shown = FirstRun {
             username,
             password: made_up.then_some(password),
-            setup_token,
+            setup_token: setup_token.clone(),
             app_id: app.id,
-            app_secret: secret.text,
+            app_secret,
             role_id: role.id,
-        }))
+        };
+        let rows = FirstRows {
+            account,
+            admin: (admin, admin_audit),
+            setup_token: (setup_token.hash(), self.now().plus_secs(SETUP_SECS)),
+            app: (app, secret, app_audit),
+            role: (role, role_audit),
+        };
+        Ok(Some(FirstRunDraft { shown, rows }))
     }
+
+    /// Keeps what was shown, in one step.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Conflict`] if the database got an admin meanwhile; then nothing of it was kept.
+    pub async fn keep_first_run(&self, draft: FirstRunDraft) -> Result<FirstRun, Refusal> {
+        if self.store.begin(draft.rows).await? {
+            Ok(draft.shown)
+        } else {
+            Err(Refusal::Conflict("somebody else made an admin meanwhile"))
+        }
+    }
+
+    /// Both in one, where who calls shows it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::draft_first_run`] and [`Self::keep_first_run`].
+    pub async fn first_run(
+        &self,
+        username: Option<String>,
+        password: Option<Secret>,
+    ) -> Result<Option<FirstRun>, Refusal> {
+        match self.draft_first_run(username, password).await? {
+            Some(draft) => Ok(Some(self.keep_first_run(draft).await?)),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Everything about groups, and media relays.
+fn member_permissions() -> Permissions {
+    let all = Some(true);
+    let rule =
+        GroupRule { create: all, destroy: all, getsubscribers: all, publish: all, subscribe: all, unsubscribe: all };
+    let mut permissions = Permissions { media_relay: true, ..Permissions::default() };
+    permissions.groups.list = all;
+    permissions.groups.rules.insert("*".to_owned(), rule);
+    permissions
 }
 
 /// 20 symbols of base32: 100 bits.

@@ -36,7 +36,7 @@ pub use admins_managed::{AdminPatch, NewAdmin};
 pub use audit_log::Scope;
 pub use authenticate::{Caller, Credential, LiveSession};
 pub use conversations::MarkRead;
-pub use first_run::FirstRun;
+pub use first_run::{FirstRun, FirstRunDraft};
 pub use introspect::Introspection;
 pub use issue_token::{IssueToken, IssuedToken};
 pub use open_session::OpenedSession;

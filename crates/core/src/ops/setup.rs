@@ -3,23 +3,20 @@
 use super::admins::ADMIN_SESSION_SECS;
 use super::{Broker, Caller, Context};
 use crate::audit::Action;
-use crate::id::AdminId;
 use crate::refusal::Refusal;
 use crate::seal::Entropy;
 use crate::secret::{Secret, random_uuid};
 
 /// How long the link waits.
-const SETUP_SECS: i64 = 24 * 3_600;
+pub(super) const SETUP_SECS: i64 = 24 * 3_600;
+
+/// A new setup token.
+pub(super) fn setup_token() -> Secret {
+    let mut buffer = uuid::Uuid::encode_buffer();
+    Secret::new(random_uuid().hyphenated().encode_upper(&mut buffer).to_owned())
+}
 
 impl Broker {
-    /// Makes the setup token of an admin.
-    pub(super) async fn make_setup_token(&self, admin: AdminId) -> Result<Secret, Refusal> {
-        let mut buffer = uuid::Uuid::encode_buffer();
-        let text = Secret::new(random_uuid().hyphenated().encode_upper(&mut buffer).to_owned());
-        self.store.put_setup_token(admin, text.hash(), self.now().plus_secs(SETUP_SECS)).await?;
-        Ok(text)
-    }
-
     /// Spends a setup token and signs its admin in.
     ///
     /// # Errors

@@ -4,10 +4,12 @@ use async_trait::async_trait;
 
 use super::store::StoreError;
 use crate::admin::{Account, Admin, AdminRole, AdminSession};
+use crate::app::{App, SecretRecord};
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, AdminId};
 use crate::idempotency::{Creation, IdempotencyKey};
+use crate::role::Role;
 use crate::seal::Entropy;
 use crate::secret::{Secret, SecretHash};
 use crate::totp::SealedTotp;
@@ -17,6 +19,9 @@ use crate::totp::SealedTotp;
 pub trait AdminStore: Send + Sync {
     /// The accounts, oldest first. There are few.
     async fn accounts(&self) -> Result<Vec<Account>, StoreError>;
+    /// Keeps what the first start makes, all of it or nothing. The account may be there already. False: so is an admin,
+    /// and nothing was kept.
+    async fn begin(&self, first: FirstRows) -> Result<bool, StoreError>;
     /// Adds an account.
     async fn create_account(&self, account: Account) -> Result<(), StoreError>;
     /// Removes an account with its admins and apps; what stood on them is over. False: there was none.
@@ -81,6 +86,21 @@ pub trait AdminStore: Send + Sync {
     async fn end_admin_session(&self, number: u64, audit: AuditEntry) -> Result<bool, StoreError>;
     /// Ends all sign-ins of an admin, and the setup token.
     async fn end_admin_sessions(&self, id: AdminId, audit: AuditEntry) -> Result<(), StoreError>;
+}
+
+/// What the first start makes, each part with its audit row.
+#[derive(Clone, Debug)]
+pub struct FirstRows {
+    /// The account.
+    pub account: Account,
+    /// Its owner.
+    pub admin: (Admin, AuditEntry),
+    /// What signs the owner in once, and until when.
+    pub setup_token: (SecretHash, Timestamp),
+    /// An app with its secret.
+    pub app: (App, SecretRecord, AuditEntry),
+    /// A role of the app.
+    pub role: (Role, AuditEntry),
 }
 
 /// What came of a change of an admin.

@@ -6,7 +6,7 @@ mod figure_store;
 mod hub_store;
 mod store;
 
-pub use admin_store::{AdminChange, AdminStore, Factor, NewPassword, NewSecondFactor, Replaced};
+pub use admin_store::{AdminChange, AdminStore, Factor, FirstRows, NewPassword, NewSecondFactor, Replaced};
 pub use bus::{Audience, Bus, Change, Delivery, Receiver};
 pub use figure_store::FigureStore;
 pub use hub_store::{CallReportStore, MessageStore, PushTokenStore};

@@ -12,6 +12,7 @@ mod output;
 mod password;
 mod remote;
 mod serve;
+mod standard_output;
 mod usage;
 
 use std::ffi::OsString;

@@ -14,7 +14,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::Failure;
 use super::output::Output;
+use super::standard_output;
 use crate::config::{self, Config, Kind, SETTINGS};
+use crate::run::{Prepared, Started};
 use crate::{files, greeting, run, telemetry};
 
 /// What `serve` and `config check` take.
@@ -95,12 +97,35 @@ impl Serve {
         runtime(config.io_threads)?.block_on(async {
             // Asked for before the server says that it is ready: whoever reads that may stop it at once.
             let stop = stop_signal()?;
-            let started = run::start(config, Arc::new(SystemClock)).await?;
-            greeting::print(&started, &mut out.writer())?;
+            let prepared = run::prepare(config, Arc::new(SystemClock)).await?;
+            let started = greet(prepared, out).await?;
             started.serve_until(stop).await?;
             Ok(())
         })
     }
+}
+
+/// Shows what is shown once, and keeps it only when that has worked: nobody could find it out afterwards.
+async fn greet(prepared: Prepared, out: &mut Output<'_>) -> Result<Started, Failure> {
+    let url = prepared.url().to_owned();
+    if let Some(first_run) = prepared.first_run() {
+        let shown = standard_output::check()
+            .and_then(|()| greeting::print_first_run(first_run, &url, &mut out.writer()))
+            .and_then(|()| standard_output::flush());
+        if let Err(error) = shown {
+            prepared.abandon().await;
+            return Err(Failure::because(format!(
+                "what the first start shows once could not be written to standard output: {error}; nothing of it was \
+                 kept, and the next start shows it anew: give it a terminal, a file with room or a reader"
+            )));
+        }
+    }
+    let started = prepared.keep().await?;
+    // A server that starts again serves whether or not somebody looks.
+    if let Err(error) = greeting::print_ready(&url, &mut out.writer()) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "standard output cannot be written to");
+    }
+    Ok(started)
 }
 
 /// The runtime with `io_threads` threads; see [`Config::io_threads`].

@@ -12,6 +12,7 @@ mod crash;
 mod data_folder;
 mod drain;
 mod endpoints;
+mod first_start;
 mod groups;
 mod harness;
 mod history;

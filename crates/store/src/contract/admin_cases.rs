@@ -1,17 +1,23 @@
 //! Cases about admins, their sign-ins and their second factors.
 
-use respoke_core::admin::{Admin, AdminRole};
+use respoke_core::admin::{Account, Admin, AdminRole};
 use respoke_core::audit::{Action, Actor};
+use respoke_core::grant::Marks;
+use respoke_core::id::{AccountId, RoleId};
 use respoke_core::idempotency::Creation;
 use respoke_core::page::PageRequest;
-use respoke_core::ports::{AdminChange, AuditQuery, Factor, NewPassword, NewSecondFactor, Replaced, StoreError};
+use respoke_core::ports::{
+    AdminChange, AuditQuery, Factor, FirstRows, NewPassword, NewSecondFactor, Replaced, StoreError,
+};
+use respoke_core::role::{Permissions, Role};
 use respoke_core::seal::{Entropy, SealKind};
 use respoke_core::secret::{Secret, SecretHash};
 use respoke_core::totp::{SealedTotp, TotpSecret};
 use tokio::task::JoinSet;
 
 use super::Fixture;
-use super::fixture::{NOW, Opened, World, entry, entry_at, key, new_admin};
+use super::fixture::{NOW, Opened, World, entry, entry_at, key, new_admin, new_app, new_secret};
+use crate::CrashPoint;
 
 async fn made(world: &World, username: &str) -> Admin {
     let admin = new_admin(world.account, username);
@@ -267,4 +273,67 @@ pub(super) async fn a_removed_admin_leaves_nothing(fixture: impl Fixture) {
     let audit = entry(Action::AdminSignedIn);
     let spent = store.spend_setup_token(recovery("setup"), Entropy::random(), NOW.plus_secs(60), audit).await;
     assert!(spent.unwrap().is_none());
+}
+
+/// What a first start makes for `account`.
+fn first_rows(account: AccountId) -> FirstRows {
+    let admin = new_admin(account, "first");
+    let app = new_app(account);
+    let secret = new_secret(app.id);
+    let role = Role {
+        id: RoleId::random(),
+        app_id: app.id,
+        name: "member".into(),
+        permissions: Permissions::default(),
+        created_at: NOW,
+        updated_at: NOW,
+        marks: Marks::default(),
+    };
+    FirstRows {
+        account: Account { id: account, name: "first".into(), created_at: NOW },
+        admin: (admin, entry(Action::AdminCreated)),
+        setup_token: (recovery("setup"), NOW.plus_secs(10)),
+        app: (app, secret, entry(Action::AppCreated)),
+        role: (role, entry(Action::RoleCreated)),
+    }
+}
+
+/// Whether all of `first` is there; none of it, if not.
+async fn holds(store: &Opened, first: &FirstRows) -> bool {
+    let (app, secret, _) = &first.app;
+    let there = [
+        store.accounts().await.unwrap().iter().any(|account| account.id == first.account.id),
+        store.admin(first.admin.0.id).await.unwrap().is_some(),
+        store.app(app.id).await.unwrap().is_some(),
+        store.secret_by_hash(&secret.hash).await.unwrap().is_some(),
+        store.role(app.id, first.role.0.id).await.unwrap().is_some(),
+    ];
+    assert!(there.iter().all(|part| *part == there[0]), "{there:?}");
+    there[0]
+}
+
+pub(super) async fn what_the_first_start_makes_is_kept_whole_and_once(fixture: impl Fixture) {
+    let (first, second) = (first_rows(AccountId::random()), first_rows(AccountId::random()));
+    let crashed = fixture.open(Some(CrashPoint::BeforeCommit));
+    crashed.begin(first.clone()).await.unwrap_err();
+    drop(crashed);
+    let store = fixture.open(None);
+    assert!(!holds(&store, &first).await, "it was cut short");
+
+    assert!(store.begin(first.clone()).await.unwrap());
+    assert!(holds(&store, &first).await);
+    assert!(!store.begin(second.clone()).await.unwrap(), "there is an admin");
+    assert!(!holds(&store, &second).await);
+    let audit = entry(Action::AdminSignedIn);
+    let signed_in = store.spend_setup_token(recovery("setup"), Entropy::random(), NOW.plus_secs(60), audit).await;
+    assert!(signed_in.unwrap().is_some());
+}
+
+pub(super) async fn a_first_start_goes_on_with_an_account_that_has_no_admin(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let account = world.store.accounts().await.unwrap().remove(0);
+    let first = FirstRows { account, ..first_rows(world.account) };
+    assert!(world.store.begin(first.clone()).await.unwrap());
+    assert!(holds(&world.store, &first).await);
+    assert_eq!(world.store.accounts().await.unwrap().len(), 1);
 }

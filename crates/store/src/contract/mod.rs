@@ -99,6 +99,8 @@ mod sqlite {
             a_new_second_factor_ends_other_sign_ins
             a_setup_token_signs_in_once_and_not_for_long
             a_removed_admin_leaves_nothing
+            what_the_first_start_makes_is_kept_whole_and_once
+            a_first_start_goes_on_with_an_account_that_has_no_admin
         }
         figure_cases {
             figures_add_up_by_span_and_app

@@ -6,7 +6,7 @@ use respoke_core::audit::{Actor, AuditEntry};
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AccountId, AdminId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
-use respoke_core::ports::{AdminChange, AdminStore, Factor, NewPassword, NewSecondFactor, StoreError};
+use respoke_core::ports::{AdminChange, AdminStore, Factor, FirstRows, NewPassword, NewSecondFactor, StoreError};
 use respoke_core::seal::{Entropy, SealKind};
 use respoke_core::secret::{Secret, SecretHash};
 use respoke_core::totp::SealedTotp;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::rows::{Columns, Remembered, all, execute, number_of, one, remember, remembered};
 use super::writer::Write;
-use super::{SqliteStore, audit};
+use super::{SqliteStore, audit, first_run};
 
 const ADMIN: &str =
     "SELECT a.id, a.account_id, a.username, a.role, a.password_hash, a.created_at, f.sealed, f.last_step
@@ -91,6 +91,35 @@ fn open(
     Ok((number, text))
 }
 
+/// Adds an admin. False: the user name is taken.
+pub(super) fn insert(connection: &Connection, admin: &Admin) -> rusqlite::Result<bool> {
+    let added = execute(
+        connection,
+        "INSERT INTO admins (id, account_id, username, role, password_hash, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
+        params![
+            admin.id.uuid(),
+            admin.account_id.uuid(),
+            admin.username,
+            admin.role.code(),
+            admin.password_hash,
+            admin.created_at.millis()
+        ],
+    )?;
+    Ok(added == 1)
+}
+
+/// Keeps a token that signs an admin in once, in the place of an earlier one.
+pub(super) fn put_setup_token(
+    connection: &Connection,
+    id: AdminId,
+    hash: SecretHash,
+    expires_at: Timestamp,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO setup_tokens (admin_id, hash, expires_at) VALUES (?1, ?2, ?3)";
+    execute(connection, sql, params![id.uuid(), hash.as_bytes(), expires_at.millis()]).map(drop)
+}
+
 #[async_trait]
 impl AdminStore for SqliteStore {
     async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
@@ -106,15 +135,16 @@ impl AdminStore for SqliteStore {
         })
     }
 
+    async fn begin(&self, first: FirstRows) -> Result<bool, StoreError> {
+        self.writer.write(move |write| first_run::insert(write, &first)).await
+    }
+
     async fn create_account(&self, account: Account) -> Result<(), StoreError> {
         self.writer
             .write(move |write| {
-                execute(
-                    write.connection,
-                    "INSERT INTO accounts (id, name, created_at) VALUES (?1, ?2, ?3)",
-                    params![account.id.uuid(), account.name, account.created_at.millis()],
-                )?;
-                Ok(())
+                let sql = "INSERT INTO accounts (id, name, created_at) VALUES (?1, ?2, ?3)";
+                let values = params![account.id.uuid(), account.name, account.created_at.millis()];
+                execute(write.connection, sql, values).map(drop)
             })
             .await
     }
@@ -149,23 +179,11 @@ impl AdminStore for SqliteStore {
     async fn create_admin(&self, admin: Admin, entry: AuditEntry) -> Result<bool, StoreError> {
         self.writer
             .write(move |write| {
-                let added = execute(
-                    write.connection,
-                    "INSERT INTO admins (id, account_id, username, role, password_hash, created_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
-                    params![
-                        admin.id.uuid(),
-                        admin.account_id.uuid(),
-                        admin.username,
-                        admin.role.code(),
-                        admin.password_hash,
-                        admin.created_at.millis()
-                    ],
-                )?;
-                if added == 1 {
+                let added = insert(write.connection, &admin)?;
+                if added {
                     audit::insert(write, &entry)?;
                 }
-                Ok(added == 1)
+                Ok(added)
             })
             .await
     }
@@ -301,16 +319,7 @@ impl AdminStore for SqliteStore {
     }
 
     async fn put_setup_token(&self, id: AdminId, hash: SecretHash, expires_at: Timestamp) -> Result<(), StoreError> {
-        self.writer
-            .write(move |write| {
-                execute(
-                    write.connection,
-                    "INSERT OR REPLACE INTO setup_tokens (admin_id, hash, expires_at) VALUES (?1, ?2, ?3)",
-                    params![id.uuid(), hash.as_bytes(), expires_at.millis()],
-                )?;
-                Ok(())
-            })
-            .await
+        self.writer.write(move |write| put_setup_token(write.connection, id, hash, expires_at)).await
     }
 
     async fn spend_setup_token(

@@ -10,6 +10,7 @@ use respoke_core::ports::{APPS_PER_ACCOUNT_MAX, AppStore, StoreError};
 use rusqlite::{Connection, Row, params};
 
 use super::rows::{Columns, Remembered, after_creation, all, execute, limit, one, remember, remembered, uuid_of};
+use super::writer::Write;
 use super::{SqliteStore, audit, secrets};
 
 const APP: &str = "SELECT id, account_id, name, description, development_mode, permitted_domains, ttl_secs_max,
@@ -54,6 +55,37 @@ fn limits(settings: &AppSettings) -> rusqlite::Result<String> {
     serde_json::to_string(&settings.limits).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
+/// Adds an app.
+pub(super) fn insert(write: &Write<'_>, app: &App) -> rusqlite::Result<()> {
+    let settings = &app.settings;
+    execute(
+        write.connection,
+        "INSERT INTO apps (id, account_id, name, description, development_mode, permitted_domains,
+         ttl_secs_max, activation_secs, session_expiry, limits, created_at, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        params![
+            app.id.uuid(),
+            app.account_id.uuid(),
+            settings.name,
+            settings.description,
+            settings.development_mode,
+            domains(settings),
+            settings.ttl_secs_max,
+            settings.activation_secs,
+            settings.session_expiry == SessionExpiry::Keep,
+            limits(settings)?,
+            app.created_at.millis(),
+            app.updated_at.millis(),
+        ],
+    )?;
+    execute(
+        write.connection,
+        "INSERT INTO app_owners (app_id, account_id) VALUES (?1, ?2)",
+        [app.id.uuid(), app.account_id.uuid()],
+    )?;
+    Ok(())
+}
+
 #[async_trait]
 impl AppStore for SqliteStore {
     async fn create_app(
@@ -79,32 +111,7 @@ impl AppStore for SqliteStore {
                 if apps >= APPS_PER_ACCOUNT_MAX {
                     return Ok(None);
                 }
-                let settings = &app.settings;
-                execute(
-                    write.connection,
-                    "INSERT INTO apps (id, account_id, name, description, development_mode, permitted_domains,
-                     ttl_secs_max, activation_secs, session_expiry, limits, created_at, updated_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-                    params![
-                        app.id.uuid(),
-                        app.account_id.uuid(),
-                        settings.name,
-                        settings.description,
-                        settings.development_mode,
-                        domains(settings),
-                        settings.ttl_secs_max,
-                        settings.activation_secs,
-                        settings.session_expiry == SessionExpiry::Keep,
-                        limits(settings)?,
-                        app.created_at.millis(),
-                        app.updated_at.millis(),
-                    ],
-                )?;
-                execute(
-                    write.connection,
-                    "INSERT INTO app_owners (app_id, account_id) VALUES (?1, ?2)",
-                    [app.id.uuid(), app.account_id.uuid()],
-                )?;
+                insert(write, &app)?;
                 secrets::insert(write, &secret)?;
                 remember(write, once.as_ref(), app.id.uuid().as_bytes(), entry.at)?;
                 audit::insert(write, &entry)?;

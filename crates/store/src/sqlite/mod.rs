@@ -8,6 +8,7 @@ mod call_reports;
 mod checkpointer;
 mod endpoints;
 mod figures;
+mod first_run;
 mod leftovers;
 mod maintenance;
 mod messages;

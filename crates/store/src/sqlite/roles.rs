@@ -10,6 +10,7 @@ use respoke_core::role::{Permissions, Role};
 use rusqlite::{Connection, Row, params};
 
 use super::rows::{Columns, Remembered, after_creation, all, execute, limit, one, remember, remembered, uuid_of};
+use super::writer::Write;
 use super::{SqliteStore, audit};
 
 const ROLE: &str = "SELECT id, app_id, name, permissions, created_at, updated_at,
@@ -37,6 +38,31 @@ fn json(permissions: &Permissions) -> rusqlite::Result<String> {
     serde_json::to_string(permissions).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
+/// Adds a role and returns it as it is kept. None: its id or name is taken, or the app has the most roles or is gone.
+pub(super) fn insert(write: &Write<'_>, mut role: Role) -> rusqlite::Result<Option<Role>> {
+    // A role made again under the id of a deleted one must not revive what stood on that: its marks
+    // begin at the present.
+    (role.marks.tokens_from, role.marks.sessions_from) = write.given();
+    let added = execute(
+        write.connection,
+        "INSERT INTO roles (app_id, id, name, permissions, created_at, updated_at, tokens_from, sessions_from)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7 WHERE EXISTS (SELECT 1 FROM apps WHERE id = ?1)
+           AND (SELECT count(*) FROM roles WHERE app_id = ?1) < ?8
+         ON CONFLICT DO NOTHING",
+        params![
+            role.app_id.uuid(),
+            role.id.uuid(),
+            role.name,
+            json(&role.permissions)?,
+            role.created_at.millis(),
+            role.marks.tokens_from,
+            role.marks.sessions_from,
+            ROLES_PER_APP_MAX,
+        ],
+    )?;
+    Ok((added == 1).then_some(role))
+}
+
 #[async_trait]
 impl RoleStore for SqliteStore {
     async fn create_role(
@@ -55,30 +81,7 @@ impl RoleStore for SqliteStore {
                     }
                     Remembered::Otherwise => return Ok(Some(Creation::KeyReused)),
                 }
-                // A role made again under the id of a deleted one must not revive what stood on that: its marks
-                // begin at the present.
-                let mut role = role.clone();
-                (role.marks.tokens_from, role.marks.sessions_from) = write.given();
-                let added = execute(
-                    write.connection,
-                    "INSERT INTO roles (app_id, id, name, permissions, created_at, updated_at, tokens_from, sessions_from)
-                     SELECT ?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7 WHERE EXISTS (SELECT 1 FROM apps WHERE id = ?1)
-                       AND (SELECT count(*) FROM roles WHERE app_id = ?1) < ?8
-                     ON CONFLICT DO NOTHING",
-                    params![
-                        role.app_id.uuid(),
-                        role.id.uuid(),
-                        role.name,
-                        json(&role.permissions)?,
-                        role.created_at.millis(),
-                        role.marks.tokens_from,
-                        role.marks.sessions_from,
-                        ROLES_PER_APP_MAX,
-                    ],
-                )?;
-                if added == 0 {
-                    return Ok(None);
-                }
+                let Some(role) = insert(write, role.clone())? else { return Ok(None) };
                 remember(write, once.as_ref(), role.id.uuid().as_bytes(), entry.at)?;
                 audit::insert(write, &entry)?;
                 Ok(Some(Creation::Created(role)))

@@ -1,0 +1,51 @@
+//! Whether standard output leads anywhere. What is written into nothing is otherwise no error.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, fsync};
+use rustix::io::Errno;
+
+/// Looks whether what is written to standard output may reach somebody.
+///
+/// A redirection to `/dev/null` is a choice and does. In the place of a closed standard output Rust's library opens
+/// `/dev/null` too, but for reading and writing, as no shell and no service manager does. Programs that let go of their
+/// terminal do, for standard error as well; then there is nobody to complain to.
+///
+/// # Errors
+///
+/// When it is closed, or open for reading only; Rust's library takes writing to that for done.
+pub(super) fn check() -> io::Result<()> {
+    let (stdout, stderr) = (io::stdout(), io::stderr());
+    if fcntl_getfl(&stdout)? & OFlags::RWMODE == OFlags::RDONLY {
+        return Err(io::Error::other("it is open for reading only"));
+    }
+    if is_replaced(&stdout) && !is_replaced(&stderr) {
+        return Err(io::Error::other("it is closed"));
+    }
+    Ok(())
+}
+
+/// Whether it is `/dev/null`, opened for reading and writing.
+fn is_replaced(file: impl AsFd) -> bool {
+    let null = fs::metadata("/dev/null").map(|null| null.rdev());
+    let (Ok(null), Ok(found), Ok(flags)) = (null, fstat(&file), fcntl_getfl(&file)) else { return false };
+    FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice
+        && found.st_rdev == null
+        && flags & OFlags::RWMODE == OFlags::RDWR
+}
+
+/// Puts on disk what was written, if standard output is a file; only then is it known that there was room.
+///
+/// # Errors
+///
+/// When the disk does not take it.
+pub(super) fn flush() -> io::Result<()> {
+    match fsync(io::stdout()) {
+        // What is no file on a disk has nothing to be put there.
+        Ok(()) | Err(Errno::INVAL | Errno::ROFS | Errno::OPNOTSUPP) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

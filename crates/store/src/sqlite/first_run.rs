@@ -1,0 +1,35 @@
+//! What the first start keeps, in one step: it is shown once, so no part of it may be there without the others.
+
+use respoke_core::ports::FirstRows;
+use rusqlite::params;
+
+use super::rows::{execute, one};
+use super::writer::Write;
+use super::{admins, apps, audit, roles, secrets};
+
+/// Keeps all of it. False: there is an admin already, and nothing was kept.
+pub(super) fn insert(write: &Write<'_>, first: &FirstRows) -> rusqlite::Result<bool> {
+    let connection = write.connection;
+    if one(connection, "SELECT 1 FROM admins", [], |_| Ok(()))?.is_some() {
+        return Ok(false);
+    }
+    let account = &first.account;
+    execute(
+        connection,
+        "INSERT INTO accounts (id, name, created_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        params![account.id.uuid(), account.name, account.created_at.millis()],
+    )?;
+    let (admin, audit) = &first.admin;
+    admins::insert(connection, admin)?;
+    audit::insert(write, audit)?;
+    let (hash, expires_at) = first.setup_token;
+    admins::put_setup_token(connection, admin.id, hash, expires_at)?;
+    let (app, secret, audit) = &first.app;
+    apps::insert(write, app)?;
+    secrets::insert(write, secret)?;
+    audit::insert(write, audit)?;
+    let (role, audit) = &first.role;
+    roles::insert(write, role.clone())?;
+    audit::insert(write, audit)?;
+    Ok(true)
+}
