@@ -1,5 +1,6 @@
 //! Time as the rest of the program sees it: instants come from a [`Clock`], never from the system directly.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -11,7 +12,24 @@ use time::OffsetDateTime;
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
+/// What a date can be, in milliseconds since the epoch: the years 0 to 9999, which ISO 8601 text of four digits holds.
+const DATES: RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
+
 impl Timestamp {
+    /// The instant `millis` milliseconds after the epoch, as somebody says it. None: no date can be that.
+    #[must_use]
+    pub fn of_millis(millis: i64) -> Option<Self> {
+        DATES.contains(&millis).then_some(Self(millis))
+    }
+
+    /// The instant so many seconds or milliseconds after the epoch, as somebody says it. None: no date can be that.
+    ///
+    /// Numbers from 100,000,000,000 on are milliseconds (as seconds they would lie past the year 5000).
+    #[must_use]
+    pub fn of_number(number: i64) -> Option<Self> {
+        Self::of_millis(if number.unsigned_abs() >= 100_000_000_000 { number } else { number * 1000 })
+    }
+
     /// The instant `millis` milliseconds after the epoch.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
@@ -55,9 +73,11 @@ impl Timestamp {
     /// [`Self::to_iso`] without an allocation: answers hold several of these.
     #[must_use]
     pub fn iso(self) -> IsoText {
-        // Years outside 0..=9999 cannot come from a clock; they show as the epoch rather than fail.
-        let at = OffsetDateTime::from_unix_timestamp(self.secs()).ok().filter(|at| (0..=9_999).contains(&at.year()));
-        let (at, millis) = at.map_or((OffsetDateTime::UNIX_EPOCH, 0), |at| (at, self.0.rem_euclid(1000)));
+        // What no date can be comes from no clock and is not taken from anybody. Were it kept all the same, the nearest
+        // date would say more than any other.
+        let shown = Self(self.0.clamp(*DATES.start(), *DATES.end()));
+        let at = OffsetDateTime::from_unix_timestamp(shown.secs()).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let millis = shown.0.rem_euclid(1000);
         let mut text = *b"0000-00-00T00:00:00.000Z";
         let mut put = |start: usize, len: usize, mut number: u32| {
             for digit in text[start..start + len].iter_mut().rev() {
@@ -75,17 +95,15 @@ impl Timestamp {
         IsoText(text)
     }
 
-    /// Reads an RFC 3339 time, or a number of seconds or milliseconds since the epoch.
-    ///
-    /// Numbers from 100,000,000,000 on are milliseconds (as seconds they would lie past the year 5000).
+    /// Reads an RFC 3339 time, or a number of seconds or milliseconds since the epoch as [`Self::of_number`] does.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         if let Ok(number) = text.parse::<i64>() {
-            return Some(if number.abs() >= 100_000_000_000 { Self(number) } else { Self::from_secs(number) });
+            return Self::of_number(number);
         }
         let at = OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()?;
-        i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000)).ok().map(Self)
+        i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000)).ok().and_then(Self::of_millis)
     }
 }
 
@@ -154,16 +172,28 @@ mod tests {
         assert_eq!(Timestamp::parse(&at.to_iso()), Some(at));
         assert_eq!(Timestamp::from_millis(-1).to_iso(), "1969-12-31T23:59:59.999Z");
         assert_eq!(Timestamp::from_secs(253_402_300_799).to_iso(), "9999-12-31T23:59:59.000Z");
-        for outside in [i64::MIN, i64::MAX, 253_402_300_800_000] {
-            assert_eq!(Timestamp::from_millis(outside).to_iso(), "1970-01-01T00:00:00.000Z");
+        for (outside, nearest) in [
+            (i64::MIN, "0000-01-01T00:00:00.000Z"),
+            (-62_167_219_200_001, "0000-01-01T00:00:00.000Z"),
+            (253_402_300_800_000, "9999-12-31T23:59:59.999Z"),
+            (i64::MAX, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(Timestamp::from_millis(outside).to_iso(), nearest);
         }
     }
 
     proptest::proptest! {
         #[test]
-        fn iso_text_reads_back(millis in -62_135_596_800_000_i64..253_402_300_800_000) {
+        fn iso_text_reads_back(millis in DATES) {
             let at = Timestamp::from_millis(millis);
             proptest::prop_assert_eq!(Timestamp::parse(at.iso().as_str()), Some(at));
+        }
+
+        #[test]
+        fn what_is_taken_from_somebody_is_shown_as_it_is(number: i64, text in "-?[0-9]{1,20}|[0-9]{4}-1[0-2]-[0-2][1-9]T[01][0-9]:00:00[+-][01][0-9]:00") {
+            for at in [Timestamp::parse(&text), Timestamp::of_number(number), Timestamp::of_millis(number)].into_iter().flatten() {
+                proptest::prop_assert_eq!(Timestamp::parse(at.iso().as_str()), Some(at));
+            }
         }
     }
 
@@ -171,6 +201,15 @@ mod tests {
     fn numbers_are_seconds_or_milliseconds() {
         assert_eq!(Timestamp::parse("1420234257"), Some(Timestamp::from_secs(1_420_234_257)));
         assert_eq!(Timestamp::parse("1420234257312"), Some(Timestamp::from_millis(1_420_234_257_312)));
-        assert_eq!(Timestamp::parse("yesterday"), None);
+        for none in
+            ["yesterday", "", "253402300800000", "-62167219200001", "9223372036854775807", "-9223372036854775808"]
+        {
+            assert_eq!(Timestamp::parse(none), None, "{none}");
+        }
+        assert_eq!(
+            Timestamp::parse("253402300799999").map(Timestamp::to_iso).as_deref(),
+            Some("9999-12-31T23:59:59.999Z")
+        );
+        assert_eq!(Timestamp::of_number(i64::MIN), None);
     }
 }

@@ -131,7 +131,7 @@ impl PageKey for CreationKey {
 
     fn read(text: &str) -> Option<Self> {
         let (at, id) = text.split_once('/')?;
-        Some(Self { at: Timestamp::from_millis(at.parse().ok()?), id: parse_uuid(id)? })
+        Some(Self { at: Timestamp::of_millis(at.parse().ok()?)?, id: parse_uuid(id)? })
     }
 }
 

@@ -104,7 +104,7 @@ pub(crate) fn nullable_u64<'de, D: Deserializer<'de>>(deserializer: D) -> Result
     optional_u64(deserializer).map(Some)
 }
 
-/// Reads an instant: RFC 3339 text, or seconds or milliseconds since the epoch as number or text.
+/// Reads an instant: RFC 3339 text, or seconds or milliseconds since the epoch as number or text, of a year from 0 to 9999.
 pub(crate) fn optional_instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     struct Instant;
     impl<'de> Visitor<'de> for Instant {
@@ -120,16 +120,13 @@ pub(crate) fn optional_instant<'de, D: Deserializer<'de>>(deserializer: D) -> Re
         }
 
         fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {
-            Ok(Timestamp::parse(&value.to_string()))
+            let at = Timestamp::of_number(value);
+            at.map(Some).ok_or_else(|| E::invalid_value(de::Unexpected::Signed(value), &self))
         }
 
         fn visit_str<E: de::Error>(self, value: &str) -> Result<Self::Value, E> {
-            match value.trim() {
-                "" | "null" | "undefined" => Ok(None),
-                text => {
-                    Timestamp::parse(text).map(Some).ok_or_else(|| E::invalid_value(de::Unexpected::Str(value), &self))
-                }
-            }
+            // Empty text is no absence: what it was to bound would have no bound.
+            Timestamp::parse(value).map(Some).ok_or_else(|| E::invalid_value(de::Unexpected::Str(value), &self))
         }
 
         fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
@@ -167,17 +164,17 @@ pub(crate) fn optional_moment<'de, D: Deserializer<'de>>(deserializer: D) -> Res
         }
 
         fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {
-            Ok(Some(Timestamp::from_millis(value)))
+            let at = Timestamp::of_millis(value);
+            at.map(Some).ok_or_else(|| E::invalid_value(de::Unexpected::Signed(value), &self))
         }
 
-        #[expect(clippy::cast_possible_truncation, reason = "checked to be in range")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a float beyond all integers becomes the last, which is no date"
+        )]
         fn visit_f64<E: de::Error>(self, value: f64) -> Result<Self::Value, E> {
-            // Up to 2^53 a float tells whole numbers apart.
-            if value.abs() <= 9_007_199_254_740_992.0 {
-                Ok(Some(Timestamp::from_millis(value.round() as i64)))
-            } else {
-                Err(E::invalid_value(de::Unexpected::Float(value), &self))
-            }
+            let at = if value.is_nan() { None } else { Timestamp::of_millis(value.round() as i64) };
+            at.map(Some).ok_or_else(|| E::invalid_value(de::Unexpected::Float(value), &self))
         }
 
         fn visit_str<E: de::Error>(self, value: &str) -> Result<Self::Value, E> {
@@ -189,7 +186,7 @@ pub(crate) fn optional_moment<'de, D: Deserializer<'de>>(deserializer: D) -> Res
                 return self.visit_f64(number);
             }
             let at = java_date::parse(text)
-                .map(|second| Timestamp::from_millis(second.millis() + 999))
+                .and_then(|second| Timestamp::of_millis(second.millis() + 999))
                 .or_else(|| Timestamp::parse(text));
             at.map(Some).ok_or_else(|| E::invalid_value(de::Unexpected::Str(value), &self))
         }
@@ -246,7 +243,24 @@ mod tests {
         assert_eq!(at("1000"), millis(1_000), "small numbers are no seconds here");
         assert_eq!(at("null"), Some(None));
         assert_eq!(at(r#""""#), Some(None));
-        for json in [r#""soon""#, "[]", "{}", "1e300", r#""NaN""#, r#""inf""#, "18446744073709551615"] {
+        for json in [
+            r#""soon""#,
+            "[]",
+            "{}",
+            "1e300",
+            r#""NaN""#,
+            r#""inf""#,
+            "18446744073709551615",
+            "253402300800000",
+            "253402300799999.5",
+            "-62167219200001",
+            "9223372036854775807",
+            "-9223372036854775808",
+            r#""253402300800000""#,
+            r#""-1e300""#,
+            r#""Fri Dec 31 23:59:59 GMT-01:00 9999""#,
+            r#""9999-12-31T23:59:59-01:00""#,
+        ] {
             assert_eq!(at(json), None, "{json}");
         }
     }
@@ -266,8 +280,24 @@ mod tests {
             assert_eq!(read(json).unwrap().at, Some(Timestamp::from_secs(1_420_234_257)), "{json}");
         }
         assert_eq!(read(r#"{"at":null}"#).unwrap().at, None);
-        assert_eq!(read(r#"{"at":""}"#).unwrap().at, None);
-        for json in [r#"{"at":"soon"}"#, r#"{"at":[]}"#, r#"{"at":1.5}"#, r#"{"at":18446744073709551615}"#] {
+        for json in [
+            r#"{"at":""}"#,
+            r#"{"at":" "}"#,
+            r#"{"at":"null"}"#,
+            r#"{"at":"soon"}"#,
+            r#"{"at":[]}"#,
+            r#"{"at":1.5}"#,
+            r#"{"at":18446744073709551615}"#,
+            // Beyond what a date can be.
+            r#"{"at":253402300800000}"#,
+            r#"{"at":"253402300800000"}"#,
+            r#"{"at":9223372036854775807}"#,
+            r#"{"at":-9223372036854775808}"#,
+            r#"{"at":"-9223372036854775808"}"#,
+            r#"{"at":-62167219200001}"#,
+            r#"{"at":"9999-12-31T23:59:59-01:00"}"#,
+            r#"{"at":"0000-01-01T00:00:00+01:00"}"#,
+        ] {
             assert!(read(json).is_none(), "{json}");
         }
     }
