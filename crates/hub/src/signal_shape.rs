@@ -8,8 +8,10 @@
 //!
 //! Section 6.1 of docs/protocol.md.
 
+use std::borrow::Cow;
+
 use respoke_core::event::Signal;
-use serde::Deserialize;
+use respoke_wire::object;
 use serde_json::value::RawValue;
 
 use crate::registry::Connection;
@@ -33,31 +35,70 @@ pub(crate) fn is_pbx(connection: &Connection) -> bool {
     connection.client_type == PBX
 }
 
+/// What is looked at of a signal; all else is between its sender and its receiver, and passes as it came.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts<'a> {
+    /// Its `signalType`, if that is text.
+    pub(crate) kind: Option<Cow<'a, str>>,
+    /// Its `sessionId`: what the text says, or the number or what cannot be text as it is written.
+    pub(crate) session: Option<Cow<'a, str>>,
+}
+
+impl<'a> Facts<'a> {
+    /// Reads a signal. Of equal keys the last one counts, as it does for browsers. None: it is no JSON object.
+    pub(crate) fn of(signal: &'a RawValue) -> Option<Self> {
+        let mut facts = Self::default();
+        object::members(signal.get(), |member| match member.name().as_deref() {
+            Some("signalType") => facts.kind = object::text(member.value),
+            Some("sessionId") => {
+                let named =
+                    member.value.starts_with(|first: char| first == '"' || first == '-' || first.is_ascii_digit());
+                let session = || object::text(member.value).unwrap_or(Cow::Borrowed(member.value));
+                facts.session = named.then(session);
+            }
+            Some(_) | None => {}
+        })
+        .ok()?;
+        Some(facts)
+    }
+}
+
 /// The signal as clients other than a PBX understand it.
 pub(crate) fn for_web(signal: &Signal) -> Shape {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Kind<'a> {
-        #[serde(borrow)]
-        signal_type: Option<std::borrow::Cow<'a, str>>,
-    }
-    let kind = serde_json::from_str::<Kind<'_>>(signal.body.get()).ok().and_then(|kind| kind.signal_type);
-    match kind.as_deref() {
+    match Facts::of(&signal.body).and_then(|facts| facts.kind).as_deref() {
         Some("status") => Shape::Withheld,
-        Some("error") => as_bye(&signal.body).map_or(Shape::Withheld, Shape::Rewritten),
+        // A signal is an object, so it becomes one.
+        Some("error") => as_bye(&signal.body).map_or(Shape::AsSent, Shape::Rewritten),
         Some(_) | None => Shape::AsSent,
     }
 }
 
-/// An error ends the call for whoever cannot read it, with its detail as the reason.
+/// An error ends the call for whoever cannot read it, with its detail as the reason. All else stays to the letter.
 fn as_bye(body: &RawValue) -> Option<Box<RawValue>> {
-    let mut body: serde_json::Map<String, serde_json::Value> = serde_json::from_str(body.get()).ok()?;
-    body.insert("signalType".to_owned(), "bye".into());
-    if let Some(detail) = body.remove("detail") {
-        body.insert("reason".to_owned(), detail);
-    }
-    serde_json::value::to_raw_value(&body).ok()
+    let mut has_detail = false;
+    object::members(body.get(), |member| has_detail |= member.name().as_deref() == Some("detail")).ok()?;
+    let mut bye = String::with_capacity(body.get().len());
+    let mut add = |key: &str, value: &str| {
+        bye.push(if bye.is_empty() { '{' } else { ',' });
+        bye.push_str(key);
+        bye.push(':');
+        bye.push_str(value);
+    };
+    object::members(body.get(), |member| match member.name().as_deref() {
+        Some("signalType") => add(member.key, BYE),
+        Some("detail") => add(REASON, member.value),
+        Some("reason") if has_detail => {}
+        Some(_) | None => add(member.key, member.value),
+    })
+    .ok()?;
+    bye.push('}');
+    RawValue::from_string(bye).ok()
 }
+
+/// The kind of a signal that ends a call, as JSON.
+const BYE: &str = r#""bye""#;
+/// The key under which browsers look for why, as JSON.
+const REASON: &str = r#""reason""#;
 
 #[cfg(test)]
 mod tests {
@@ -87,10 +128,54 @@ mod tests {
         assert_eq!(shown(r#"{"signalType":"status","status":"ringing"}"#), None);
         assert_eq!(
             shown(r#"{"signalType":"error","sessionId":"s","detail":"busy"}"#).as_deref(),
-            Some(r#"{"reason":"busy","sessionId":"s","signalType":"bye"}"#)
+            Some(r#"{"signalType":"bye","sessionId":"s","reason":"busy"}"#)
         );
         for passed in [r#"{"signalType":"offer","detail":1}"#, r#"{"x":1}"#] {
             assert_eq!(shown(passed).as_deref(), Some(passed));
         }
+    }
+
+    #[test]
+    fn an_error_ends_the_call_whatever_else_it_says() {
+        for (error, bye) in [
+            (
+                r#"{ "signalType" : "error", "sessionId":7, "detail":"\ud83d", "n":[1e400, 18446744073709551617]}"#,
+                r#"{"signalType":"bye","sessionId":7,"reason":"\ud83d","n":[1e400, 18446744073709551617]}"#,
+            ),
+            (r#"{"signal\u0054ype":"error","\ud83d":1}"#, r#"{"signal\u0054ype":"bye","\ud83d":1}"#),
+            (r#"{"reason":1,"detail":2,"signalType":"\u0065rror"}"#, r#"{"reason":2,"signalType":"bye"}"#),
+            (r#"{"signalType":"error","reason":1}"#, r#"{"signalType":"bye","reason":1}"#),
+            (
+                r#"{"signalType":1,"a":1,"a":2,"signalType":"error"}"#,
+                r#"{"signalType":"bye","a":1,"a":2,"signalType":"bye"}"#,
+            ),
+        ] {
+            assert_eq!(shown(error).as_deref(), Some(bye), "{error}");
+        }
+        // Of equal keys browsers see the last.
+        for passed in [r#"{"signalType":"error","signalType":"offer"}"#, r#"{"signalType":"error","signalType":5}"#] {
+            assert_eq!(shown(passed).as_deref(), Some(passed));
+        }
+    }
+
+    #[test]
+    fn a_session_is_known_by_whatever_names_it() {
+        let facts = |json: &str| {
+            let signal = RawValue::from_string(json.to_owned()).unwrap();
+            let facts = Facts::of(&signal)?;
+            Some((facts.kind.map(Cow::into_owned), facts.session.map(Cow::into_owned)))
+        };
+        let some = |kind: &str, session: &str| Some((Some(kind.to_owned()), Some(session.to_owned())));
+        assert_eq!(facts(r#"{"signalType":"bye","sessionId":"a\u0062"}"#), some("bye", "ab"));
+        assert_eq!(
+            facts(r#"{"sessionId":18446744073709551617,"signalType":"bye"}"#),
+            some("bye", "18446744073709551617")
+        );
+        assert_eq!(facts(r#"{"sessionId":-1e400,"signalType":"bye"}"#), some("bye", "-1e400"));
+        assert_eq!(facts(r#"{"sessionId":"\ud83d","signalType":"bye"}"#), some("bye", r#""\ud83d""#));
+        for nameless in [r#"{"signalType":5,"sessionId":null}"#, r#"{"signalType":{},"sessionId":[1]}"#, "{}"] {
+            assert_eq!(facts(nameless), Some((None, None)), "{nameless}");
+        }
+        assert_eq!(facts("[]"), None);
     }
 }

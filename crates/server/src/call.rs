@@ -154,14 +154,21 @@ impl Call {
     ///
     /// 400 for input that cannot be read.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let input = Input { query: self.uri.query(), content_type, body: &self.facts.body };
-        Ok(input::read(input)?)
+        Ok(input::read(self.input())?)
     }
 
-    /// All values of a field that the query repeats.
-    pub(crate) fn query_values(&self, field: &str) -> Vec<String> {
-        self.uri.query().map_or_else(Vec::new, |query| input::query_values(query, field))
+    /// The same for what ends or deletes something: see [`input::read_strictly`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub(crate) fn read_strictly<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        Ok(input::read_strictly(self.input())?)
+    }
+
+    fn input(&self) -> Input<'_> {
+        let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        Input { query: self.uri.query(), content_type, body: &self.facts.body }
     }
 
     /// The host it was sent to, or the socket was opened at, as the client says.

@@ -29,7 +29,8 @@ use http::{HeaderName, HeaderValue, Method, Uri, Version};
 use http_body_util::BodyExt;
 use ipnet::IpNet;
 use respoke_core::id::RequestId;
-use respoke_wire::input::BODY_LEN_MAX;
+use respoke_wire::form::{self, NotText};
+use respoke_wire::input::{BODY_LEN_MAX, DecodeError};
 use respoke_wire::tunnel;
 use tokio_util::task::TaskTracker;
 use tower::Service;
@@ -128,7 +129,9 @@ impl Door {
                     parts.extensions.insert(known.clone());
                     facts = Some(known);
                     let request = Request::from_parts(parts, Body::empty());
-                    if place == Family::Elsewhere || request.method() == Method::GET {
+                    if let Err(problem) = check_query(request.uri()) {
+                        problem.into_response()
+                    } else if place == Family::Elsewhere || request.method() == Method::GET {
                         self.route(request).await
                     } else {
                         self.change(request).await
@@ -291,6 +294,7 @@ fn tunnelled_request(method: tunnel::Method, request: &tunnel::Request<'_>) -> R
     let target = PathAndQuery::from_maybe_shared(Bytes::from(target)).map_err(|_| Problem::malformed_path())?;
     let mut inner = Request::new(Body::empty());
     *inner.uri_mut() = Uri::from(target);
+    check_query(inner.uri())?;
     *inner.method_mut() = match method {
         tunnel::Method::Get => Method::GET,
         tunnel::Method::Post => Method::POST,
@@ -305,6 +309,14 @@ fn tunnelled_request(method: tunnel::Method, request: &tunnel::Request<'_>) -> R
         }
     }
     Ok(inner)
+}
+
+/// Refuses a query that is not UTF-8 text, so that whoever reads it need not guess.
+fn check_query(uri: &Uri) -> Result<(), Problem> {
+    match uri.query().map(form::query_pairs) {
+        None | Some(Ok(_)) => Ok(()),
+        Some(Err(NotText)) => Err(DecodeError::NotText.into()),
+    }
 }
 
 /// Which family of routes a path belongs to.

@@ -44,7 +44,7 @@ pub const CODES: &[ErrorCode] = &[
     ErrorCode::new(
         "malformed",
         400,
-        "The body is not a well-formed JSON object or form, or the path is not UTF-8 text.",
+        "The body is not a well-formed JSON object or form, or path, query or form are not UTF-8 text.",
     ),
     ErrorCode::new("too_deep", 400, "The JSON of the body is nested more than 32 levels deep."),
     ErrorCode::new("invalid", 400, "Fields are missing or wrong; `validationErrors` says which and why."),
@@ -393,7 +393,7 @@ impl From<DecodeError> for Problem {
         let (status, code) = match error {
             DecodeError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             DecodeError::TooDeep => (StatusCode::BAD_REQUEST, "too_deep"),
-            DecodeError::Malformed => (StatusCode::BAD_REQUEST, "malformed"),
+            DecodeError::Malformed | DecodeError::NotText => (StatusCode::BAD_REQUEST, "malformed"),
             DecodeError::Fields(fields) => return Refusal::Invalid(fields).into(),
         };
         Self::new(status, code, error.to_string())
@@ -453,7 +453,7 @@ mod tests {
             Refusal::Store(StoreError::Unavailable("canary".into())),
             Refusal::Store(StoreError::Corrupt("canary")),
         ];
-        let decode = [DecodeError::TooLarge, DecodeError::TooDeep, DecodeError::Malformed];
+        let decode = [DecodeError::TooLarge, DecodeError::TooDeep, DecodeError::Malformed, DecodeError::NotText];
         refusals
             .into_iter()
             .map(Problem::from)

@@ -4,13 +4,18 @@
 //! everything a form, by its first character. Limits hold before anything is parsed.
 //!
 //! Invariant: no error repeats a value that was sent, for it may be a secret.
+//! Invariant: however a field comes, it is read from JSON text. A payload is the text that was sent, whatever else the
+//! request says.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
-use serde_json::{Map, Value};
 use thiserror::Error;
+
+use crate::form::{self, NotText};
+use crate::object::{self, NotAnObject};
 
 /// The longest body, in bytes.
 ///
@@ -20,6 +25,16 @@ use thiserror::Error;
 pub const BODY_LEN_MAX: usize = 20_000;
 /// The deepest nesting of JSON. The deepest body that means something, a role, has four levels.
 pub const DEPTH_MAX: usize = 32;
+/// The one field that clients repeat, in forms and queries, to send a list.
+///
+/// # Source
+///
+/// `GET /v1/group-histories` of older mobile clients (section 3.6 of docs/protocol.md).
+const LIST: &str = "groupIds";
+/// What some writers of .NET put before JSON, although nobody should.
+const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
+/// How much of an unknown field's name is told.
+const NAME_LEN_TOLD: usize = 64;
 
 /// What is wrong, by field, in words for the caller.
 pub type FieldErrors = BTreeMap<String, Vec<String>>;
@@ -36,9 +51,24 @@ pub enum DecodeError {
     /// The body is not a JSON object.
     #[error("the body is not a well-formed JSON object")]
     Malformed,
+    /// The form or query is not UTF-8 text.
+    #[error("the form or query is not UTF-8 text")]
+    NotText,
     /// Fields have the wrong type.
     #[error("fields of the request have the wrong type")]
     Fields(FieldErrors),
+}
+
+impl From<NotText> for DecodeError {
+    fn from(NotText: NotText) -> Self {
+        Self::NotText
+    }
+}
+
+impl From<NotAnObject> for DecodeError {
+    fn from(NotAnObject: NotAnObject) -> Self {
+        Self::Malformed
+    }
 }
 
 /// The parts of a request that hold input.
@@ -64,38 +94,52 @@ impl std::fmt::Debug for Input<'_> {
 ///
 /// See [`DecodeError`].
 pub fn read<T: DeserializeOwned>(input: Input<'_>) -> Result<T, DecodeError> {
+    read_as(input, Contradiction::BodyWins)
+}
+
+/// The same for what ends or deletes something: a field that query and body both name is refused, because nobody knows
+/// which of the two is meant.
+///
+/// # Errors
+///
+/// See [`DecodeError`].
+pub fn read_strictly<T: DeserializeOwned>(input: Input<'_>) -> Result<T, DecodeError> {
+    read_as(input, Contradiction::Refused)
+}
+
+/// What becomes of a field that query and body both name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Contradiction {
+    BodyWins,
+    Refused,
+}
+
+fn read_as<T: DeserializeOwned>(input: Input<'_>, contradiction: Contradiction) -> Result<T, DecodeError> {
     if input.body.len() > BODY_LEN_MAX {
         return Err(DecodeError::TooLarge);
     }
-    let body = input.body.trim_ascii();
-    let query = input.query.filter(|query| query_fields(query).next().is_some());
-    if body.first() != Some(&b'{') {
-        // Neither JSON nor a form, unless there is nothing at all.
-        if !body.is_empty() && !input.content_type.is_some_and(is_form) {
-            return Err(DecodeError::Malformed);
-        }
-        let mut fields = query.map(query_object).unwrap_or_default();
-        for (name, value) in form_urlencoded::parse(body) {
-            fields.insert(name.into_owned(), Value::String(value.into_owned()));
-        }
-        return read_object(fields);
-    }
-    check_depth(body)?;
-    let Some(query) = query else {
-        return serde_json::from_slice(body).map_err(|error| match error.classify() {
-            Category::Data => name_fields::<T>(body),
-            Category::Io | Category::Syntax | Category::Eof => DecodeError::Malformed,
-        });
+    let body = input.body.trim_ascii_start();
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body).trim_ascii();
+    let query = match input.query {
+        None => Vec::new(),
+        Some(query) => fields(form::query_pairs(query)?),
     };
-    let mut fields = query_object(query);
-    let body: Map<String, Value> = serde_json::from_slice(body).map_err(|_| DecodeError::Malformed)?;
-    // A `null` in the body is an absent field and hides nothing; it is kept where nothing else says the field.
-    for (name, value) in body {
-        if !value.is_null() || !fields.contains_key(&name) {
-            fields.insert(name, value);
-        }
+    if body.first() == Some(&b'{') {
+        check_depth(body)?;
+        let body = std::str::from_utf8(body).map_err(|_| DecodeError::Malformed)?;
+        return if query.is_empty() {
+            from_json(body, body)
+        } else {
+            from_json(&joined(body, &query, contradiction)?, body)
+        };
     }
-    read_object(fields)
+    // Neither JSON nor a form, unless there is nothing at all.
+    if !body.is_empty() && !input.content_type.is_some_and(is_form) {
+        return Err(DecodeError::Malformed);
+    }
+    let form = fields(form::pairs(body)?);
+    let form = joined("{}", &form, contradiction)?;
+    if query.is_empty() { from_json(&form, "{}") } else { from_json(&joined(&form, &query, contradiction)?, "{}") }
 }
 
 /// Whether a query parameter carries a credential, or another header's value, and so is no field.
@@ -104,15 +148,9 @@ pub fn is_header_name(name: &str) -> bool {
     ["app-token", "app-secret", "admin-token", "respoke-sdk"].iter().any(|header| name.eq_ignore_ascii_case(header))
 }
 
-/// The query's fields, credentials left out.
-pub fn query_fields(query: &str) -> impl Iterator<Item = (std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)> {
+/// The query's fields, credentials left out. That the query is text was seen before, by [`form::query_pairs`].
+pub fn query_fields(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| !name.is_empty() && !is_header_name(name))
-}
-
-/// All values of one field of a query: clients repeat a name to send a list.
-#[must_use]
-pub fn query_values(query: &str, field: &str) -> Vec<String> {
-    query_fields(query).filter(|(name, _)| name == field).map(|(_, value)| value.into_owned()).collect()
 }
 
 fn is_form(content_type: &str) -> bool {
@@ -120,45 +158,163 @@ fn is_form(content_type: &str) -> bool {
     kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
-fn query_object(query: &str) -> Map<String, Value> {
-    query_fields(query).map(|(name, value)| (name.into_owned(), Value::String(value.into_owned()))).collect()
+/// A field of a form or query: its name, and its value as JSON.
+type Field<'a> = (Cow<'a, str>, String);
+
+fn fields(pairs: form_urlencoded::Parse<'_>) -> Vec<Field<'_>> {
+    let mut fields: Vec<Field<'_>> = Vec::new();
+    let mut list = None;
+    for (name, value) in pairs {
+        if name.is_empty() || is_header_name(&name) {
+            continue;
+        }
+        let value = quoted(&value);
+        match list.and_then(|list: usize| fields.get_mut(list)) {
+            Some((_, list)) if name == LIST => {
+                list.pop();
+                list.extend([",", &value, "]"]);
+            }
+            Some(_) | None if name == LIST => {
+                list = Some(fields.len());
+                fields.push((name, format!("[{value}]")));
+            }
+            Some(_) | None => fields.push((name, value)),
+        }
+    }
+    fields
 }
 
-fn read_object<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, DecodeError> {
-    serde_path_to_error::deserialize(Value::Object(fields))
-        .map_err(|error| field_error(&error.path().to_string(), &error.inner().to_string()))
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// The object that has the members of `object` to the letter, and `fields` besides.
+///
+/// What is said twice stands in it twice, and is refused where it is read.
+fn joined(object: &str, fields: &[Field<'_>], contradiction: Contradiction) -> Result<String, DecodeError> {
+    // The first of each name speaks for all of them.
+    let places: HashMap<&str, usize> = fields.iter().enumerate().rev().map(|(at, (name, _))| (&**name, at)).collect();
+    let place_of = |name: Option<Cow<'_, str>>| places.get(&*name?).copied();
+    let (mut told, mut hidden) = (vec![false; fields.len()], vec![false; fields.len()]);
+    let len: usize = fields.iter().map(|(name, value)| name.len() + value.len() + r#""":,"#.len()).sum();
+    let mut json = String::with_capacity(object.len() + len);
+    let mut add = |key: &str, value: &str| {
+        json.push(if json.is_empty() { '{' } else { ',' });
+        json.push_str(key);
+        json.push(':');
+        json.push_str(value);
+    };
+    object::members(object, |member| match place_of(member.name()) {
+        // A `null` is an absent field and hides nothing.
+        Some(place) if member.value == "null" => {
+            told[place] = true;
+            add(member.key, &fields[place].1);
+        }
+        Some(place) => {
+            hidden[place] = contradiction == Contradiction::BodyWins;
+            add(member.key, member.value);
+        }
+        None => add(member.key, member.value),
+    })?;
+    for ((name, value), told) in fields.iter().zip(told) {
+        let hidden = place_of(Some(Cow::Borrowed(name))).is_some_and(|place| hidden[place]);
+        if !told && !hidden {
+            add(&quoted(name), value);
+        }
+    }
+    json.push_str(if json.is_empty() { "{}" } else { "}" });
+    Ok(json)
+}
+
+/// Reads `json`, which holds the fields of `body`.
+fn from_json<T: DeserializeOwned>(json: &str, body: &str) -> Result<T, DecodeError> {
+    serde_json::from_str(json).map_err(|error| match error.classify() {
+        Category::Data => name_fields::<T>(json, body),
+        Category::Io | Category::Syntax | Category::Eof => DecodeError::Malformed,
+    })
 }
 
 /// Reads again, slowly, what failed, to say which field was wrong.
-fn name_fields<T: DeserializeOwned>(body: &[u8]) -> DecodeError {
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+fn name_fields<T: DeserializeOwned>(json: &str, body: &str) -> DecodeError {
+    let mut deserializer = serde_json::Deserializer::from_str(json);
     match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
         Err(error) if error.inner().classify() == Category::Data => {
-            field_error(&error.path().to_string(), &error.inner().to_string())
+            let (path, message) = (error.path().to_string(), error.inner().to_string());
+            let message = message.rsplit_once(" at line ").map_or(&*message, |(message, _)| message);
+            let (field, problem) = match complaint(&path, message) {
+                // An object of JSON with equal keys is none, and no query makes it one.
+                Complaint::Twice(name) if count(body, name) > 1 => return DecodeError::Malformed,
+                Complaint::Twice(name) => (name, "is given more than once".to_owned()),
+                Complaint::Unknown(name, known) => (name, format!("is not known here; {known}")),
+                Complaint::Expected(expected) => (&*path, format!("must be {expected}")),
+                Complaint::Other => (&*path, "is not valid".to_owned()),
+                Complaint::Whole => return DecodeError::Malformed,
+            };
+            DecodeError::Fields(FieldErrors::from([(field.to_owned(), vec![format!("{field} {problem}.")])]))
         }
         Err(_) | Ok(_) => DecodeError::Malformed,
     }
 }
 
-fn field_error(path: &str, message: &str) -> DecodeError {
-    // "." stands for the whole: a field given twice.
-    if path.is_empty() || path == "." {
-        return DecodeError::Malformed;
+/// How often an object says a field.
+fn count(body: &str, field: &str) -> usize {
+    let mut count = 0;
+    // What was read of an object that is none counts as well.
+    let _ = object::members(body, |member| count += usize::from(member.name().is_some_and(|name| name == field)));
+    count
+}
+
+/// What serde says of a field.
+enum Complaint<'a> {
+    /// It is there twice.
+    Twice(&'a str),
+    /// It is not among those known, and which those are.
+    Unknown(&'a str, String),
+    /// What it should be.
+    Expected(&'a str),
+    /// Something else is wrong with it.
+    Other,
+    /// It is not about a field.
+    Whole,
+}
+
+fn complaint<'a>(path: &str, message: &'a str) -> Complaint<'a> {
+    // "." stands for the whole.
+    let whole = path.is_empty() || path == ".";
+    if let Some(name) = message.strip_prefix("duplicate field `").and_then(|rest| rest.strip_suffix('`'))
+        && whole
+    {
+        return Complaint::Twice(name);
     }
-    // Of serde's "invalid type: integer `5`, expected a string at line 1 column 9" only the middle is fit to be told.
-    let Some((_, expected)) = message.rsplit_once(", expected ") else {
-        return DecodeError::Fields(FieldErrors::from([(path.to_owned(), vec![format!("{path} is not valid.")])]));
-    };
-    let expected = expected.split(" at line ").next().unwrap_or_default();
-    let expected = match expected {
-        "a string" => "text",
-        "a sequence" => "a list",
-        "a map" => "an object",
-        "a boolean" => "true or false",
-        other if other.starts_with("struct ") => "an object",
-        other => other,
-    };
-    DecodeError::Fields(FieldErrors::from([(path.to_owned(), vec![format!("{path} must be {expected}.")])]))
+    if let Some(rest) = message.strip_prefix("unknown field `") {
+        // The last of these is serde's, whatever the name is made of.
+        return match (rest.rsplit_once("`, expected "), rest.strip_suffix("`, there are no fields")) {
+            (_, Some(name)) => Complaint::Unknown(told(name), "the request takes no fields".to_owned()),
+            (Some((name, known)), None) => {
+                let known = known.strip_prefix("one of ").unwrap_or(known).replace('`', "");
+                Complaint::Unknown(told(name), format!("the request takes {known}"))
+            }
+            (None, None) => Complaint::Whole,
+        };
+    }
+    // Of serde's "invalid type: integer `5`, expected a string" only the end is fit to be told.
+    match message.rsplit_once(", expected ") {
+        _ if whole => Complaint::Whole,
+        None => Complaint::Other,
+        Some((_, expected)) => Complaint::Expected(match expected {
+            "a string" => "text",
+            "a sequence" => "a list",
+            "a map" => "an object",
+            "a boolean" => "true or false",
+            other if other.starts_with("struct ") => "an object",
+            other => other,
+        }),
+    }
+}
+
+/// As much of a name as is told.
+fn told(name: &str) -> &str {
+    name.char_indices().nth(NAME_LEN_TOLD).map_or(name, |(end, _)| &name[..end])
 }
 
 /// Counts brackets outside of strings.
@@ -198,10 +354,15 @@ mod tests {
     use super::*;
     use crate::body::apps::WriteApp;
     use crate::body::call_debugs::WriteCallReport;
+    use crate::body::ends::Nothing;
+    use crate::body::groups::PublishMessage;
     use crate::body::history::SearchHistory;
+    use crate::body::messages::SendMessage;
+    use crate::body::presence::SetPresence;
     use crate::body::roles::WriteRole;
     use crate::body::session_tokens::CreateSessionToken;
     use crate::body::sessions::EndSessions;
+    use crate::body::signaling::SendSignal;
     use crate::body::tokens::IssueToken;
 
     const FORM: &str = "application/x-www-form-urlencoded; charset=UTF-8";
@@ -254,13 +415,14 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_field_of_a_query_is_a_list() {
-        let query = "groupIds=a%2Fb&limit=1&groupIds=c+d&app-token=t";
-        assert_eq!(query_values(query, "groupIds"), ["a/b", "c d"]);
-        assert!(query_values(query, "app-token").is_empty());
-        let input = Input { query: Some("groupIds=a&limit=1"), ..Input::default() };
-        let body: SearchHistory = read(input).unwrap();
-        assert_eq!((body.group_ids, body.limit), (Some(vec!["a".to_owned()]), Some(1)));
+    fn a_repeated_field_is_a_list_where_clients_send_lists_so() {
+        let input = |query, body| Input { query: Some(query), content_type: Some(FORM), body };
+        let names = |input| read::<SearchHistory>(input).unwrap().group_ids.unwrap();
+        assert_eq!(names(input("groupIds=a%2Fb&limit=1&groupIds=c+d&app-token=t", b"")), ["a/b", "c d"]);
+        assert_eq!(names(input("groupIds=a", b"")), ["a"]);
+        assert_eq!(names(input("groupIds=", b"groupIds=a&groupIds=b")), ["a", "b"]);
+        assert_eq!(names(input("groupIds=a&groupIds=b", br#"{"groupIds":["c"]}"#)), ["c"], "the body wins");
+        assert_eq!(names(input("groupIds=a&groupIds=b", br#"{"groupIds":null}"#)), ["a", "b"]);
         let input = Input { body: br#"{"groupIds":["a",7]}"#, ..Input::default() };
         assert_eq!(fields(read::<SearchHistory>(input))["groupIds[1]"], ["groupIds[1] must be text."]);
         let input = Input { body: br#"{"groupIds":7}"#, ..Input::default() };
@@ -268,17 +430,119 @@ mod tests {
     }
 
     #[test]
-    fn a_report_passes_through_as_it_came() {
-        let report = r#"{"b":1.0,"a":[ "\u2028" ]}"#;
-        let body = format!(r#"{{"debugData":{report},"x":null}}"#);
-        for query in [None, Some("endpointId=jo")] {
-            let input = Input { query, body: body.as_bytes(), ..Input::default() };
-            let read: WriteCallReport = read(input).unwrap();
-            let read: serde_json::Value = serde_json::from_str(read.debug_data.unwrap().get()).unwrap();
-            assert_eq!(read, serde_json::from_str::<serde_json::Value>(report).unwrap());
+    fn any_other_field_is_said_once() {
+        let form = |body| Input { content_type: Some(FORM), body, query: None };
+        let twice = fields(read::<IssueToken>(form(b"endpointId=a&endpointId=b")));
+        assert_eq!(twice["endpointId"], ["endpointId is given more than once."]);
+        let query = |query| Input { query: Some(query), ..Input::default() };
+        assert!(fields(read::<IssueToken>(query("ttl=1&ttl=1"))).contains_key("ttl"));
+        assert!(fields(read::<SendMessage>(query("message=a&message=b"))).contains_key("message"));
+        assert!(read::<IssueToken>(query("x=1&x=2&app-token=a&app-token=b")).is_ok(), "what is unknown is ignored");
+        // An object with equal keys is none, whatever the query says.
+        for body in [r#"{"ttl":1,"ttl":2}"#, r#"{"ttl":null,"ttl":2}"#, r#"{"ttl":null,"tt\u006c":null}"#] {
+            for query in [None, Some("x=1"), Some("ttl=3")] {
+                let input = Input { query, body: body.as_bytes(), ..Input::default() };
+                assert_eq!(read::<IssueToken>(input).unwrap_err(), DecodeError::Malformed, "{query:?} {body}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_becomes_no_name() {
+        let form = |body| Input { content_type: Some(FORM), body, query: None };
+        let query = |query| Input { query: Some(query), ..Input::default() };
+        for input in [
+            form(b"endpointId=caf%E9"),
+            form(b"endpointId=caf%E8"),
+            form(b"endpointId=caf\xE9"),
+            form(b"%FF=x&endpointId=a"),
+            query("endpointId=caf%E9"),
+            query("endpointId=a&x=%E8"),
+            Input { query: Some("endpointId=%E9"), body: br#"{"endpointId":"a"}"#, content_type: None },
+        ] {
+            assert_eq!(read::<IssueToken>(input).unwrap_err(), DecodeError::NotText);
+        }
+        let read = |input| read::<IssueToken>(input).unwrap().endpoint_id.unwrap();
+        assert_eq!(read(form(b"endpointId=caf%C3%A9")), "caf\u{e9}");
+        assert_eq!(read(query("endpointId=a&Respoke-SDK=caf%E9")), "a");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_what_it_precedes() {
+        for body in ["\u{feff}{\"endpointId\":\"jo\"}", " \u{feff} {\"endpointId\":\"jo\"}", "\u{feff}endpointId=jo"] {
+            for query in [None, Some("ttl=60")] {
+                let input = Input { query, content_type: Some(FORM), body: body.as_bytes() };
+                assert_eq!(read::<IssueToken>(input).unwrap().endpoint_id.as_deref(), Some("jo"), "{body}");
+            }
+        }
+        assert!(json("\u{feff}").unwrap().endpoint_id.is_none());
+        assert_eq!(json("\u{feff}\u{feff}{}").unwrap_err(), DecodeError::Malformed);
+    }
+
+    #[test]
+    fn what_ends_something_takes_what_it_knows_and_each_field_once() {
+        let read = |query, body: &'static str| {
+            read_strictly::<EndSessions>(Input { query: Some(query), content_type: None, body: body.as_bytes() })
+        };
+        assert_eq!(read("all=true", r#"{"tokens":false}"#).unwrap().tokens, Some(false));
+        assert_eq!(read("all=true&app-secret=s&Respoke-SDK=x", "{}").unwrap().all, Some(true));
+        assert_eq!(read("all=true", r#"{"all":null,"tokens":null}"#).unwrap().all, Some(true));
+        let unknown = fields(read("all=true&issued_before=5", ""));
+        let known = "appId, endpointId, roleId, all, issuedBefore, tokens";
+        assert_eq!(
+            unknown["issued_before"],
+            [format!("issued_before is not known here; the request takes one of {known}.").replace("one of ", "")]
+        );
+        for (query, body, field) in [
+            ("", r#"{"all":true,"issuedbefore":5}"#, "issuedbefore"),
+            ("", r#"{"all":true,"x":null}"#, "x"),
+            ("all=true&`, expected `all=1", "", "`, expected `all"),
+            ("all=true&all=true", "", "all"),
+            ("endpointId=a", r#"{"endpointId":"b"}"#, "endpointId"),
+            ("all=true", r#"{"all":false}"#, "all"),
+        ] {
+            assert!(fields(read(query, body)).contains_key(field), "{query} {body}");
+        }
+        let long = format!("all=true&{}=1", "\u{e9}".repeat(1_000));
+        let input = Input { query: Some(&long), ..Input::default() };
+        assert!(fields(read_strictly::<EndSessions>(input)).keys().all(|name| name.chars().count() == 64));
+        let input = Input { query: Some("appId=x"), ..Input::default() };
+        let nothing = fields(read_strictly::<Nothing>(input));
+        assert_eq!(nothing["appId"], ["appId is not known here; the request takes no fields."]);
+        assert!(read_strictly::<Nothing>(Input { body: b"{}", ..Input::default() }).is_ok());
+    }
+
+    /// What no Rust value holds, and what a reader of such values would change.
+    const LETTER: &str = r#"{ "b":18446744073709551617,"a":[1e400 ,-0.0],"b":"\ud83d", "\udc00":null}"#;
+
+    #[test]
+    fn a_payload_passes_through_to_the_letter() {
+        fn raw(value: Option<Box<serde_json::value::RawValue>>) -> String {
+            value.unwrap().get().to_owned()
+        }
+        let payloads = [LETTER, "1e400", r#""\ud83d""#, r#""\ud83d\u00e9\n""#, "18446744073709551617", "[ ]", "-0"];
+        for query in [None, Some("t=1"), Some("endpointId=jo&t=1"), Some("message=x&signal=x&debugData=x&presence=x")] {
+            for payload in payloads {
+                let message = format!(r#"{{"x":{payload},"message":{payload},"x":null}}"#);
+                let input = Input { query, content_type: None, body: message.as_bytes() };
+                assert_eq!(raw(read::<SendMessage>(input).unwrap().message), payload, "{query:?}");
+                assert_eq!(raw(read::<PublishMessage>(input).unwrap().message), payload, "{query:?}");
+                let others = format!(
+                    r#"{{"signal":{payload},"debugData":{payload},
+                        "presence":{{"type":{payload},"show":{payload},"status":{payload}}}}}"#
+                );
+                let input = Input { body: others.as_bytes(), ..input };
+                assert_eq!(raw(read::<SendSignal>(input).unwrap().signal), payload, "{query:?}");
+                assert_eq!(raw(read::<WriteCallReport>(input).unwrap().debug_data), payload, "{query:?}");
+                let said = read::<SetPresence>(input).unwrap().presence.unwrap();
+                assert_eq!([raw(said.kind), raw(said.show), raw(said.status)], [payload; 3], "{query:?}");
+            }
         }
         let input = Input { body: br#"{"debugData":null}"#, ..Input::default() };
         assert!(read::<WriteCallReport>(input).unwrap().debug_data.is_none());
+        // A form has text alone.
+        let form = Input { content_type: Some(FORM), body: b"to=jo&message=%221%22", query: Some("t=1") };
+        assert_eq!(raw(read::<SendMessage>(form).unwrap().message), r#""\"1\"""#);
     }
 
     #[test]
@@ -350,6 +614,22 @@ mod tests {
             let _ = read::<IssueToken>(input);
             let _ = read::<WriteApp>(input);
             let _ = read::<WriteRole>(input);
+        }
+
+        #[test]
+        fn a_query_changes_nothing_of_what_a_body_says(
+            members in proptest::collection::vec(
+                ("(to|message|ccSelf|x|t|\\\\ud83d)", "([1-9][0-9]{0,25}|null|true|\"a\"|\"\\\\ud83d\"|\\[1e999 ,2\\]|\\{\"a\":1,\"a\":2\\})"), 0..5),
+            query in "(t|x|_|app-token|%F0%9F%98%80)=[a-z0-9%]{0,3}(&&?[a-z]=1)?",
+        ) {
+            let members: Vec<_> = members.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
+            let body = format!("{{{}}}", members.join(","));
+            let read = |query| {
+                let read: SendMessage = read(Input { query, body: body.as_bytes(), ..Input::default() })?;
+                Ok::<_, DecodeError>((read.to, read.message.map(|message| message.get().to_owned()), read.cc_self))
+            };
+            prop_assume!(form::query_pairs(&query).is_ok());
+            prop_assert_eq!(read(None), read(Some(&query)), "{}", body);
         }
 
         #[test]

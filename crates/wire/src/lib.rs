@@ -2,14 +2,17 @@
 //!
 //! [`input`] turns what a request carries into one of the types of [`body`]; answers are the other half of [`body`].
 //! A socket speaks in the packets of [`frame`], which long polling wraps as [`payload`] says; requests and answers
-//! travel inside them as [`tunnel`] and [`ack`] say, and pushes as [`event`] does.
+//! travel inside them as [`tunnel`] and [`ack`] say, and pushes as [`event`] does. [`form`] and [`object`] read forms and
+//! objects without changing what they hold.
 
 pub mod ack;
 pub mod body;
 pub mod close;
 mod escape;
 pub mod event;
+pub mod form;
 pub mod frame;
 pub mod input;
+pub mod object;
 pub mod payload;
 pub mod tunnel;

@@ -10,6 +10,7 @@
 use bytes::Bytes;
 
 use crate::escape::{push_fmt, push_text};
+use crate::form::{self, NotText};
 use crate::frame::{FRAME_LEN_MAX, FrameError, number};
 
 /// The longest body of a poll's `POST`, in bytes: a client that was cut off sends what it kept in one.
@@ -122,13 +123,14 @@ fn script(index: u32, before: &str, text: &[u8], after: &str) -> Bytes {
 ///
 /// # Errors
 ///
-/// [`FrameError::Malformed`] without that field; [`FrameError::TooLong`] if the form, which triples what it encodes, is
+/// [`FrameError::Malformed`] without that field, or if the form is not UTF-8 text; [`FrameError::TooLong`] if the form, which triples what it encodes, is
 /// longer than three bodies.
 pub fn decode_form(form: &[u8]) -> Result<String, FrameError> {
     if form.len() > 3 * PAYLOAD_LEN_MAX {
         return Err(FrameError::TooLong);
     }
-    let (_, json) = form_urlencoded::parse(form).find(|(name, _)| name == "d").ok_or(FrameError::Malformed)?;
+    let mut pairs = form::pairs(form).map_err(|NotText| FrameError::Malformed)?;
+    let (_, json) = pairs.find(|(name, _)| name == "d").ok_or(FrameError::Malformed)?;
     serde_json::from_str(&json).map_err(|_| FrameError::Malformed)
 }
 
@@ -199,7 +201,9 @@ mod tests {
         let form = b"d=%225%3A1%2B%3A%3A%7B%5C%22name%5C%22%3A%5C%22get%5C%22%7D%22";
         assert_eq!(decode_form(form).as_deref(), Ok(r#"5:1+::{"name":"get"}"#));
         assert_eq!(decode_form(b"i=1&d=%22%E2%82%AC+%5Cu20ac%22").as_deref(), Ok("€ €"));
-        for form in [&b""[..], b"e=%22%22", b"d=", b"d=5", b"d=%22", b"d=%22\xFF%5Cq%22"] {
+        for form in
+            [&b""[..], b"e=%22%22", b"d=", b"d=5", b"d=%22", b"d=%22\xFF%5Cq%22", b"d=%22%FF%22", b"d=%22%22&x=%FF"]
+        {
             assert_eq!(decode_form(form), Err(FrameError::Malformed), "{}", form.escape_ascii());
         }
         assert_eq!(decode_form(&vec![b'x'; 3 * PAYLOAD_LEN_MAX + 1]), Err(FrameError::TooLong));

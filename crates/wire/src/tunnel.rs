@@ -19,6 +19,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::input::{BODY_LEN_MAX, check_depth};
+use crate::object;
 
 /// The most headers of a request, those without a value included. Clients send two or three.
 pub const HEADERS_MAX: usize = 32;
@@ -106,7 +107,7 @@ impl Method {
 
 /// An event that is a request, its argument unwrapped from text but not read.
 ///
-/// Text has to be copied to be unwrapped; the request borrows from that copy and copies nothing more.
+/// Text that is escaped has to be copied to be unwrapped; the request borrows from that copy and copies nothing more.
 pub struct Event<'a> {
     /// What the request does.
     pub method: Method,
@@ -152,11 +153,11 @@ impl<'a> Event<'a> {
             #[serde(borrow, default)]
             args: First<'a>,
         }
-        let named: Named<'_> = serde_json::from_str(data).map_err(|_| TunnelError::Malformed)?;
+        let named: Named<'_> = serde_json::from_str(object::without_mark(data)).map_err(|_| TunnelError::Malformed)?;
         let method = Method::from_event(&named.name).ok_or(TunnelError::UnknownMethod)?;
         let argument = named.args.0.ok_or(TunnelError::Malformed)?.get();
         let argument = if argument.starts_with('"') {
-            Cow::Owned(serde_json::from_str(argument).map_err(|_| TunnelError::Malformed)?)
+            object::embedded(argument).ok_or(TunnelError::Malformed)?
         } else {
             Cow::Borrowed(argument)
         };

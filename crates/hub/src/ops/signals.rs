@@ -11,11 +11,11 @@ use respoke_core::id::{ConnectionId, EndpointId};
 use respoke_core::ops::Caller;
 use respoke_core::ports::Audience;
 use respoke_core::refusal::Refusal;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Asker;
 use crate::Hub;
+use crate::signal_shape::Facts;
 
 /// A signal as it is asked for.
 #[derive(Debug)]
@@ -34,16 +34,6 @@ pub struct SignalRequest {
     pub signal: Box<RawValue>,
 }
 
-/// What routing has to know of a signal.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Facts {
-    #[serde(default)]
-    signal_type: Option<String>,
-    #[serde(default)]
-    session_id: Option<String>,
-}
-
 /// The party that endpoints are.
 const WEB: &str = "web";
 
@@ -56,10 +46,7 @@ impl Hub {
     /// [`Refusal::NotFound`] for an offer that nobody can take.
     pub async fn signal(&self, asker: &Asker<'_>, request: SignalRequest) -> Result<(), Refusal> {
         let speaker = self.speaker(asker).await?;
-        let facts: Facts = serde_json::from_str(request.signal.get())
-            .ok()
-            .filter(|_| request.signal.get().starts_with('{'))
-            .ok_or_else(|| Refusal::field("signal", "must be a JSON object"))?;
+        let facts = Facts::of(&request.signal).ok_or_else(|| Refusal::field("signal", "must be a JSON object"))?;
         let to_type = request.to_type.unwrap_or_else(|| WEB.to_owned());
         if to_type != WEB {
             return Err(Refusal::NoGateway);
@@ -68,11 +55,11 @@ impl Hub {
             Caller::App { .. } | Caller::Admin { .. } => request.from_type.unwrap_or_else(|| WEB.to_owned()),
             Caller::Anonymous | Caller::Endpoint { .. } => WEB.to_owned(),
         };
-        let kind = facts.signal_type.as_deref().unwrap_or_default();
+        let kind = facts.kind.as_deref().unwrap_or_default();
         if kind == "offer" && !self.reachable(speaker.app.id, &request.to, request.to_connection).await? {
             return Err(Refusal::NotFound("Endpoints"));
         }
-        if let ("answer", Some(session), Some(own)) = (kind, &facts.session_id, &speaker.own) {
+        if let ("answer", Some(session), Some(own)) = (kind, &facts.session, &speaker.own) {
             self.registry.note_answer(own, session);
         }
         let signal = |to: &EndpointId, to_connection, to_original, spares_answerers_of| {
@@ -91,7 +78,7 @@ impl Hub {
         let except = speaker.own_id();
         if request.cc_self && request.to != speaker.endpoint {
             // A reject on one device ends the ringing on the others, but no call that another of them answered.
-            let spared = facts.session_id.clone().filter(|_| kind == "bye");
+            let spared = facts.session.as_deref().filter(|_| kind == "bye").map(str::to_owned);
             let copy = signal(&speaker.endpoint, None, Some(request.to.clone()), spared);
             let to = Audience::Endpoint { endpoint: speaker.endpoint.clone(), only: None, except };
             self.push(speaker.app.id, to, copy);

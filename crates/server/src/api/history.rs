@@ -70,10 +70,7 @@ pub(super) async fn search_by_query(State(api): State<Arc<Api>>, call: Call) -> 
 async fn answer(api: &Api, call: &Call) -> Result<Answer<Histories>, Problem> {
     let caller = call.authenticate(api).await?;
     let request: SearchHistory = call.read()?;
-    // Of a name that the query repeats, the body was read with the last value alone.
-    let repeated = call.query_values("groupIds");
-    let groups = if repeated.len() > 1 { Some(repeated) } else { request.group_ids };
     let app = named_app(api, call, &caller, request.app_id.as_deref()).await?;
-    let found = api.broker.search_history(&caller, app, groups, request.limit).await?;
+    let found = api.broker.search_history(&caller, app, request.group_ids, request.limit).await?;
     Ok(Answer(Histories(found)))
 }

@@ -2,6 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use respoke_wire::form::{self, NotText};
+use respoke_wire::input::DecodeError;
+
+use crate::call::Call;
+use crate::problem::Problem;
+
 /// The fields of a form, in their order. It may hold passwords, so it is not printed.
 #[derive(Default)]
 pub(super) struct Form {
@@ -11,7 +17,19 @@ pub(super) struct Form {
 }
 
 impl Form {
-    /// Reads `application/x-www-form-urlencoded` text; what is no such text has no fields.
+    /// The form that was sent.
+    ///
+    /// # Errors
+    ///
+    /// 400 if it is not UTF-8 text.
+    pub(super) fn sent(call: &Call) -> Result<Self, Problem> {
+        match form::pairs(call.body()) {
+            Ok(_) => Ok(Self::parse(call.body())),
+            Err(NotText) => Err(DecodeError::NotText.into()),
+        }
+    }
+
+    /// Reads `application/x-www-form-urlencoded` text.
     pub(super) fn parse(text: &[u8]) -> Self {
         let fields: Vec<(String, String)> = form_urlencoded::parse(text).into_owned().collect();
         // Backwards, so that the first of a name stays.

@@ -27,7 +27,7 @@ pub(super) async fn page(State(api): State<Arc<Api>>, call: Call) -> Result<Resp
 pub(super) async fn begin(State(api): State<Arc<Api>>, call: Call) -> Result<Response, Failure> {
     call.admit_anonymous(&api)?;
     check_own_page(&call)?;
-    let form = Form::parse(call.body());
+    let form = Form::sent(&call)?;
     let token = Secret::new(form.text("token").to_owned());
     match api.broker.sign_in_with_setup_token(&token, &call.context()).await {
         Ok(token) => {

@@ -30,7 +30,7 @@ pub(super) async fn page(State(api): State<Arc<Api>>, call: Call) -> Result<Resp
 /// `POST`: signs in, by the same throttle as the API.
 pub(super) async fn sign_in(State(api): State<Arc<Api>>, call: Call) -> Result<Response, Failure> {
     check_own_page(&call)?;
-    let form = Form::parse(call.body());
+    let form = Form::sent(&call)?;
     let username = form.text("username").to_owned();
     let refused = |problem: Problem| match Outcome::of(&problem, form.given("code").is_some()) {
         Some(outcome) => Ok(render(problem.status(), &username, next(&form), &outcome)),

@@ -130,7 +130,7 @@ impl FromRequestParts<Arc<Api>> for Posted {
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Failure> {
         let visit = Visit::from_request_parts(parts, api).await?;
         check_own_page(&visit.call)?;
-        let form = Form::parse(visit.call.body());
+        let form = Form::sent(&visit.call)?;
         // Compared as hashes, which takes the same time whatever is shown.
         if SecretHash::of(form.raw(CSRF).as_bytes()) != SecretHash::of(visit.csrf().as_bytes()) {
             return Err(foreign().into());

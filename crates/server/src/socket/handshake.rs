@@ -10,7 +10,7 @@ use respoke_core::ops::{Caller, Credential};
 use respoke_core::refusal::Refusal;
 use respoke_hub::Opening;
 use respoke_wire::ack::AckStyle;
-use respoke_wire::payload;
+use respoke_wire::{form, payload};
 
 use super::{Knock, Sockets, plain};
 use crate::call::{asker, handshake_credential, host_of};
@@ -34,6 +34,10 @@ impl Sockets {
         let refuse = |status, text: &str| answer(status, text.to_owned());
         if !matches!(*knock.request.method(), Method::GET | Method::POST) {
             return refuse(StatusCode::METHOD_NOT_ALLOWED, "handshake error");
+        }
+        // A credential that is not text is no other credential.
+        if form::query_pairs(query).is_err() {
+            return refuse(StatusCode::BAD_REQUEST, FAULT);
         }
         let headers = knock.request.headers();
         let credential = handshake_credential(headers, uri.query());

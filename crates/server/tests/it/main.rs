@@ -41,3 +41,4 @@ mod tail;
 mod tokens;
 mod totp;
 mod turn;
+mod verbatim;

@@ -30,7 +30,7 @@ pub struct CreateAdminSession {
 
 /// What `DELETE /v1/admin-sessions` takes.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EndAdminSessions {
     /// Whether every sign-in of the admin ends, and not only the one that asks.
     #[serde(default, deserialize_with = "optional_bool")]

@@ -77,7 +77,7 @@ pub struct ChangePassword {
 
 /// What the methods of `/v1/admins/me/totp` take: `POST` the password, `PUT` a code, `DELETE` both.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Totp {
     /// The present password.
     #[serde(default, deserialize_with = "optional_secret")]

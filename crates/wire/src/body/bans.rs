@@ -10,7 +10,7 @@ use super::{iso, optional_instant, optional_iso};
 
 /// What `POST` and `PUT /v1/endpoints/{id}/ban` take.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateBan {
     /// The app; with an App-Secret its own by default.
     #[schema(nullable, format = Uuid)]

@@ -1,7 +1,8 @@
 //! Request and answer bodies, one file per resource.
 //!
 //! Requests: every field is optional here and what is unknown is ignored, because existing clients leave out, null and
-//! add fields at will; which fields an operation needs is the operation's own business. Answers: the recorded shapes,
+//! add fields at will; which fields an operation needs is the operation's own business. What ends or deletes something,
+//! and is no existing client's request, refuses what it does not know. Answers: the recorded shapes,
 //! field for field, in the recorded order.
 //!
 //! Invariant: a secret leaves only through a field marked `serialize_with = "reveal"`.
@@ -15,6 +16,7 @@ pub mod call_debugs;
 pub mod connections;
 pub mod conversations;
 pub mod endpoints;
+pub mod ends;
 pub mod groups;
 pub mod history;
 pub mod lists;

@@ -30,7 +30,7 @@ pub struct CreateSecret {
 
 /// What `POST /v1/apps/{id}/secrets/{sid}/roll` takes.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RollSecret {
     /// How long the old secret is still taken: `now`, `1h`, `24h` or `7d`.
     #[schema(nullable, default = "24h", pattern = "^(now|1h|24h|7d)$")]
@@ -39,7 +39,7 @@ pub struct RollSecret {
 
 /// What `DELETE /v1/apps/{id}/secrets/{sid}` takes.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RevokeSecret {
     /// Whether tokens and sessions minted with the secret live on.
     #[serde(default, deserialize_with = "optional_bool")]

@@ -42,7 +42,7 @@ pub struct SessionView {
 
 /// What `DELETE /v1/sessions` takes: exactly one of `endpointId`, `roleId` and `all`.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EndSessions {
     /// The app; with an App-Secret its own by default.
     #[schema(nullable, format = Uuid)]

@@ -5,6 +5,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use crate::input::check_depth;
+use crate::object;
+
 /// What `POST /v1/signaling` takes.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -42,8 +45,8 @@ impl SendSignal {
     pub fn object(signal: Box<RawValue>) -> Option<Box<RawValue>> {
         let signal = match signal.get().as_bytes().first() {
             Some(b'"') => {
-                let text: String = serde_json::from_str(signal.get()).ok()?;
-                crate::input::check_depth(text.as_bytes()).ok()?;
+                let text = object::embedded(signal.get())?;
+                check_depth(text.as_bytes()).ok()?;
                 RawValue::from_string(text.trim().to_owned()).ok()?
             }
             _ => signal,
@@ -64,6 +67,12 @@ mod tests {
         };
         assert_eq!(object(r#"{"a":1}"#).as_deref(), Some(r#"{"a":1}"#));
         assert_eq!(object(r#"" {\"a\":1}""#).as_deref(), Some(r#"{"a":1}"#));
+        // As it came, with a byte order mark before it, and with half a pair spelt in either text.
+        let letter = r#"{"a":1e400,"a":18446744073709551617,"b":"\ud83d"}"#;
+        assert_eq!(object(letter).as_deref(), Some(letter));
+        assert_eq!(object(&serde_json::json!(letter).to_string()).as_deref(), Some(letter));
+        assert_eq!(object(&serde_json::json!(format!("\u{feff} {letter}")).to_string()).as_deref(), Some(letter));
+        assert_eq!(object(r#""{\"b\":\"\ud83d\"}""#).as_deref(), Some(r#"{"b":"\ud83d"}"#));
         for wrong in ["1", "[]", r#""x""#, r#""[]""#, r#""{""#, r#""{}x""#] {
             assert_eq!(object(wrong), None, "{wrong}");
         }

@@ -135,7 +135,6 @@ fn what_is_no_request_is_told_apart() {
         r#"{"name":null,"args":["{}"]}"#,
         r#"{"name":"get","args":["{}"]"#,
         r#"{"name":"get","args":["\q"]}"#,
-        r#"{"name":"get","args":["\ud800"]}"#,
     ] {
         assert_eq!(Event::decode(data).unwrap_err(), TunnelError::Malformed, "{data}");
     }
@@ -146,12 +145,38 @@ fn what_is_no_request_is_told_apart() {
         "5",
         "\"x\"",
         "\"\"",
+        r#""\ud800""#,
         r#"{"url":null}"#,
         r#"{"url":"/","headers":[]}"#,
         "\"{\\\"url\\\":\"",
     ] {
         let data = format!(r#"{{"name":"get","args":[{argument},{{}}]}}"#);
         assert_eq!(Event::decode(&data).unwrap().request().unwrap_err(), TunnelError::Malformed, "{argument}");
+    }
+}
+
+#[test]
+fn what_text_cannot_hold_passes_in_either_kind_of_argument() {
+    const DATA: &str = r#"{"message":"\ud83d","n":1e400,"n":18446744073709551617}"#;
+    let object = format!(r#"{{"url":"/v1/messages?t=1","data":{DATA}}}"#);
+    let quoted = serde_json::to_string(&object).unwrap();
+    // Half a pair may be spelt in the text itself: its writer had it as it is, which is no JSON of its own.
+    let half_spelt_outside = quoted.replace(r"\\ud83d", r"\ud83d");
+    assert_ne!(quoted, half_spelt_outside);
+    let marked = serde_json::to_string(&format!("\u{feff}{object}")).unwrap();
+    for argument in [&object, &quoted, &half_spelt_outside, &marked] {
+        for mark in ["", "\u{feff}"] {
+            let data = format!(r#"{mark}{{"name":"post","args":[{argument}]}}"#);
+            let event = Event::decode(&data).unwrap();
+            assert_eq!(event.request().unwrap().data, Some(DATA), "{data}");
+        }
+    }
+    // In what has a rule it is refused.
+    for wrong in [r#"{"url":"/\ud83d"}"#, r#"{"url":"/","headers":{"App-Token":"\ud83d"}}"#] {
+        for argument in [wrong.to_owned(), serde_json::to_string(wrong).unwrap()] {
+            let data = format!(r#"{{"name":"get","args":[{argument}]}}"#);
+            assert_eq!(Event::decode(&data).unwrap().request().unwrap_err(), TunnelError::Malformed, "{argument}");
+        }
     }
 }
 
