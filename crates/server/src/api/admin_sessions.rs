@@ -77,7 +77,7 @@ pub(crate) async fn sign_in(
 )]
 pub(super) async fn end(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate_admin(&api).await?;
-    let body: EndAdminSessions = call.read()?;
+    let body: EndAdminSessions = call.read_strictly()?;
     if body.everywhere == Some(true) {
         api.broker.sign_out_everywhere(&caller, &call.context()).await?;
     } else {

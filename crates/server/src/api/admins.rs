@@ -10,6 +10,7 @@ use respoke_core::ops::{AdminPatch, Caller, NewAdmin};
 use respoke_core::refusal::Refusal;
 use respoke_wire::body::Done;
 use respoke_wire::body::admins::{AdminView, ChangePassword, RecoveryCodes, Totp, TotpEnrolled, WriteAdmin};
+use respoke_wire::body::ends::Nothing;
 
 use super::answer::Answer;
 use super::{Api, given};
@@ -77,6 +78,7 @@ pub(super) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) 
 )]
 pub(super) async fn remove(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
+    let Nothing {} = call.read_strictly()?;
     api.broker.remove_admin(&caller, admin_of_path(&id)?, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))
 }
@@ -154,7 +156,7 @@ pub(super) async fn confirm(State(api): State<Arc<Api>>, call: Call) -> Result<A
 )]
 pub(super) async fn give_up(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
-    let body: Totp = call.read()?;
+    let body: Totp = call.read_strictly()?;
     Refusal::require(&[("password", body.password.is_some()), ("code", body.code.is_some())])?;
     let password = body.password.ok_or_else(|| Refusal::missing("password"))?;
     let code = body.code.ok_or_else(|| Refusal::missing("code"))?;

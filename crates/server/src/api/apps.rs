@@ -9,6 +9,7 @@ use respoke_core::ops::Caller;
 use respoke_core::refusal::Refusal;
 use respoke_wire::body::Done;
 use respoke_wire::body::apps::{AppView, WriteApp};
+use respoke_wire::body::ends::Nothing;
 use respoke_wire::body::lists::{ListRequest, PageParams};
 
 use super::answer::{Answer, ListAnswer};
@@ -98,6 +99,7 @@ pub(super) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) 
 )]
 pub(super) async fn remove(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
+    let Nothing {} = call.read_strictly()?;
     api.broker.delete_app(&caller, app_of_path(&api, &call, &caller, &id).await?, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))
 }

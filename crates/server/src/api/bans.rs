@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use respoke_wire::body::Done;
 use respoke_wire::body::bans::{BanView, CreateBan};
+use respoke_wire::body::ends::InApp;
 use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
 
 use super::answer::{Answer, ListAnswer};
@@ -25,7 +26,7 @@ use crate::problem::Problem;
 )]
 pub(super) async fn ban(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<BanView>, Problem> {
     let caller = call.authenticate(&api).await?;
-    let body: CreateBan = call.read()?;
+    let body: CreateBan = call.read_strictly()?;
     let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
     let ban = api.broker.ban(&caller, app, &id, body.reason, body.expires_at, &call.context()).await?;
     Ok(Answer(BanView::from(ban)))
@@ -55,7 +56,7 @@ pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
 )]
 pub(super) async fn lift(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
-    let request: ListRequest = call.read()?;
+    let request: InApp = call.read_strictly()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     api.broker.lift_ban(&caller, app, &id, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))

@@ -9,6 +9,7 @@ use respoke_core::page::{Page, PageRequest};
 use respoke_core::refusal::Refusal;
 use respoke_hub::ops::Publish;
 use respoke_wire::body::Done;
+use respoke_wire::body::ends::InApp;
 use respoke_wire::body::groups::{GroupView, JoinOrName, JoinedOrNamed, MemberView, Membership, PublishMessage, Sent};
 use respoke_wire::body::lists::{AppParams, ListRequest, PageParams, PartParams};
 
@@ -130,7 +131,7 @@ async fn change(api: &Api, call: &Call, caller: &Caller, body: Membership, chang
 )]
 pub(super) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
-    let request: ListRequest = call.read()?;
+    let request: InApp = call.read_strictly()?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), ..Named::default() };
     api.hub.end_group(&named.asker(&api, &call, &caller, &context).await?, &group_name(&id)?).await?;

@@ -111,7 +111,7 @@ pub(super) async fn revoke(
     call: Call,
 ) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
-    let body: RevokeSecret = call.read()?;
+    let body: RevokeSecret = call.read_strictly()?;
     let keep_sessions = body.keep_sessions.unwrap_or(false);
     let (app, secret) = (app_of_path(&api, &call, &caller, &id).await?, secret_of_path(&secret)?);
     api.broker.revoke_secret(&caller, app, secret, keep_sessions, &call.context()).await?;
@@ -136,7 +136,7 @@ pub(super) async fn roll(
     call: Call,
 ) -> Result<Answer<SecretView>, Problem> {
     let caller = call.authenticate(&api).await?;
-    let body: RollSecret = call.read()?;
+    let body: RollSecret = call.read_strictly()?;
     let overlap = match body.overlap.as_deref() {
         None | Some("") => Overlap::Day,
         Some(text) => Overlap::parse(text).ok_or_else(|| Refusal::field("overlap", "must be now, 1h, 24h or 7d"))?,

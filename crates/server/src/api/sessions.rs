@@ -10,6 +10,7 @@ use respoke_core::ports::{EndScope, SessionFilter};
 use respoke_core::refusal::Refusal;
 use respoke_core::session::SessionRecord;
 use respoke_wire::body::Done;
+use respoke_wire::body::ends::Nothing;
 use respoke_wire::body::lists::{AppParams, FilterParams, ListRequest, PageParams};
 use respoke_wire::body::sessions::{EndSessions as EndSessionsBody, SessionView};
 
@@ -77,6 +78,7 @@ pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
 )]
 pub(super) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
+    let Nothing {} = call.read_strictly()?;
     api.broker.end_session(&caller, &id, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))
 }
@@ -98,7 +100,7 @@ pub(super) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> 
 )]
 pub(super) async fn end_many(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
-    let body: EndSessionsBody = call.read()?;
+    let body: EndSessionsBody = call.read_strictly()?;
     let request = EndSessions {
         app_id: named_app(&api, &call, &caller, body.app_id.as_deref()).await?,
         scope: scope(&body)?,

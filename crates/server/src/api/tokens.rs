@@ -6,6 +6,7 @@ use axum::extract::State;
 use respoke_core::ops::{Broker, InspectedToken, IssueToken, IssuedToken};
 use respoke_core::secret::Secret;
 use respoke_wire::body::Done;
+use respoke_wire::body::ends::Nothing;
 use respoke_wire::body::lists::{AppParams, FilterParams, ListRequest, PageParams};
 use respoke_wire::body::tokens::{IssueToken as IssueTokenBody, TokenIssued, TokenView};
 
@@ -125,6 +126,7 @@ pub(super) async fn inspect(State(api): State<Arc<Api>>, Id(id): Id, call: Call)
 pub(super) async fn revoke(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
     let id = Secret::new(id);
     let caller = call.authenticate(&api).await?;
+    let Nothing {} = call.read_strictly()?;
     api.broker.revoke_token(&caller, &id, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))
 }

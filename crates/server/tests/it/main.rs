@@ -34,6 +34,7 @@ mod secrets;
 mod session_tokens;
 mod sessions;
 mod signaling;
+mod slips;
 mod slow;
 mod sockets;
 mod stats;
