@@ -4,6 +4,7 @@
 
 mod environment;
 mod given;
+mod public_url;
 mod secrets;
 mod settings;
 
@@ -25,6 +26,8 @@ use given::{Values, optional_path, path};
 pub use environment::user_folder;
 pub(crate) use environment::{config_file, service_links, value_of};
 pub use given::SettingsError;
+pub use public_url::PublicUrl;
+pub(crate) use public_url::local_url;
 pub use secrets::Hidden;
 pub(crate) use secrets::{SECRET_LEN_MAX, from_file as secret_from_file, of_text as secret_of_text};
 pub(crate) use settings::{Kind, SETTINGS};
@@ -38,6 +41,8 @@ pub(crate) type Flags = [(&'static str, OsString)];
 pub struct Config {
     /// Address and port to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// The URL by which others reach the server, for what it says of itself; without it, what a request or `listen` says.
+    pub public_url: Option<PublicUrl>,
     /// Folder of the database; made if it is not there.
     #[serde(with = "path")]
     pub data: PathBuf,
@@ -127,6 +132,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+            public_url: None,
             data: PathBuf::from("./respoked-data"),
             tls_cert: None,
             tls_key: None,

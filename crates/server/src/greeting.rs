@@ -4,13 +4,32 @@ use std::io::Write;
 
 use respoke_core::ops::FirstRun;
 
-/// Writes the line that is the sign that the server at `url` is ready.
+/// By which URLs the server is reached.
+#[derive(Clone, Debug)]
+pub struct Links {
+    /// By its own machine.
+    pub listening: String,
+    /// By everybody, as far as is known: what links say.
+    pub public: String,
+    /// Whether others reach it by a URL that it was not told.
+    pub others_unknown: bool,
+}
+
+/// Writes the line that is the sign that the server is ready.
 ///
 /// # Errors
 ///
 /// When `out` cannot be written to.
-pub fn print_ready(url: &str, out: &mut impl Write) -> std::io::Result<()> {
-    writeln!(out, "respoked listening on {url}")?;
+pub fn print_ready(links: &Links, out: &mut impl Write) -> std::io::Result<()> {
+    let Links { listening, public, .. } = links;
+    if links.others_unknown {
+        writeln!(
+            out,
+            "It listens on every address of this machine; links say {public}, which works on this machine alone. Say with \
+             --public-url what others call it, such as --public-url https://example.com."
+        )?;
+    }
+    writeln!(out, "respoked listening on {listening}")?;
     out.flush()
 }
 
@@ -27,7 +46,7 @@ pub fn print_first_run(first_run: &FirstRun, url: &str, out: &mut impl Write) ->
     let password = first_run.password.as_ref().map_or("(the one you set)", |password| password.expose());
     writeln!(
         out,
-        "
+        r#"
 A new database was made. This is shown once; keep what you need.
 
   Dev Console   {url}/console/setup#{setup_token}
@@ -39,17 +58,21 @@ A new database was made. This is shown once; keep what you need.
   App-Secret    {secret}
   Role id       {role_id}
 
-Mint a one-use tokenId for a user, as your backend would:
+To try it, paste this into a shell. It mints a one-use tokenId for a user, as your backend would, and redeems it, as the
+user's client would:
 
-  curl -s {url}/v1/tokens -H 'App-Secret: {secret}' -H 'Content-Type: application/json' \\
-    -d '{{\"endpointId\":\"alice\",\"roleId\":\"{role_id}\"}}'
+  MINTED=$(curl -s {url}/v1/tokens --show-error \
+    -H 'App-Secret: {secret}' -H 'Content-Type: application/json' \
+    -d '{{"endpointId":"alice","roleId":"{role_id}"}}')
+  echo "Minting for alice was answered: $MINTED"
+  TOKEN_ID=$(echo "$MINTED" | sed -n 's/.*"tokenId":"\([^"]*\)".*/\1/p')
+  REDEEMED=$(curl -s {url}/v1/session-tokens --show-error -H 'Content-Type: application/json' \
+    -d "{{\"tokenId\":\"$TOKEN_ID\"}}")
+  echo "Redeeming it was answered: $REDEEMED"
 
-Redeem it, as the user's client would (put the tokenId of the answer in):
-
-  curl -s {url}/v1/session-tokens -H 'Content-Type: application/json' -d '{{\"tokenId\":\"TOKEN_ID\"}}'
-
-Or paste it at {url}/try, and one for another endpoint in a second tab: the two can message each other.
-"
+At {url}/try a fresh tokenId becomes a client in your browser, and one for another endpoint in a second tab: the two can
+message each other.
+"#
     )?;
     out.flush()
 }

@@ -28,9 +28,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
-use crate::config::Config;
+use crate::config::{Config, PublicUrl, local_url};
 use crate::data_folder::{self, DATABASE, Lock};
 use crate::door::Door;
+use crate::greeting::Links;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::socket::Sockets;
@@ -53,7 +54,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Started {
     /// Where it listens.
     pub address: SocketAddr,
-    /// The same as a URL.
+    /// The same as a URL, as this machine reaches it.
     pub url: String,
     /// What was made, if this was the first start on an empty database.
     pub first_run: Option<FirstRun>,
@@ -76,10 +77,16 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Where it listens, as a URL.
+    /// By which URLs it is reached.
     #[must_use]
-    pub fn url(&self) -> &str {
-        &self.started.url
+    pub fn links(&self) -> Links {
+        let Started { url, config, address, .. } = &self.started;
+        let public_url = config.public_url.as_ref();
+        Links {
+            listening: url.clone(),
+            public: public_url.map_or(url.as_str(), PublicUrl::as_str).to_owned(),
+            others_unknown: public_url.is_none() && address.ip().to_canonical().is_unspecified(),
+        }
     }
 
     /// What is to be shown, if this is the first start on an empty database.
@@ -152,22 +159,22 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Pr
     let password = config.admin_password.clone().map(|hidden| hidden.0);
     let first_run = broker.draft_first_run(config.admin_username.clone(), password).await?;
 
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    let url = format!("{scheme}://{address}");
+    let url = local_url(tls.is_some(), address);
 
     let metrics = Arc::new(Metrics::default());
     let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), config.hub()));
     bus.attach(&(hub.clone() as Arc<dyn Receiver>));
     let anonymous = Rate { per_second: config.address_requests_per_second, burst: config.address_requests_burst };
     let watch = Arc::new(Watch::new(metrics.clone(), config.request_log_max, clock));
-    let api = Arc::new(Api::new(
+    let api = Api::new(
         broker.clone(),
         hub.clone(),
         watch.clone(),
         Limits::new(anonymous),
         Throttle::new(config.failed_credentials_free),
         config.relays(),
-    ));
+    );
+    let api = Arc::new(api.reached_by(config.public_url.clone()));
     let shares = Shares::new(config.sockets_per_address_max, config.trusted_proxies.clone());
     let sockets = Arc::new(Sockets::new(hub, api.clone(), config.sockets(), shares));
     let door = Arc::new(Door::new(api, sockets.clone(), config.trusted_proxies.clone(), tls.is_some()));

@@ -1,16 +1,19 @@
-//! `/openapi.json` and `/docs`: the document, and a page to read it, both made once and without a script.
+//! `/openapi.json` and `/docs`: the document, and a page to read it, both made when first asked for and without a script.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, OnceLock};
 
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
 use utoipa::OpenApi as _;
-use utoipa::openapi::OpenApi;
+use utoipa::openapi::{OpenApi, Server};
 
+use super::Api;
 use crate::call::Call;
+use crate::config::PublicUrl;
 
 /// Nothing but our own style sheet is loaded, and nobody frames the page.
 const POLICY: &str =
@@ -21,19 +24,31 @@ pub(crate) fn document() -> OpenApi {
     super::Document::openapi()
 }
 
-static JSON: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(document().to_json().unwrap_or_default()));
-static PAGE: LazyLock<Bytes> = LazyLock::new(|| {
-    let document: Value = serde_json::from_slice(&JSON).unwrap_or_default();
-    Bytes::from(render(&document).into_string())
-});
+/// The document as this server tells it, and the page.
+#[derive(Default)]
+pub(super) struct Described(OnceLock<(Bytes, Bytes)>);
 
-pub(super) async fn json(_: Call) -> Response {
-    ([(CONTENT_TYPE, "application/json; charset=utf-8")], JSON.clone()).into_response()
+impl Described {
+    fn get(&self, public_url: Option<&PublicUrl>) -> &(Bytes, Bytes) {
+        self.0.get_or_init(|| {
+            let mut document = document();
+            document.servers = public_url.map(|url| vec![Server::new(url.as_str())]);
+            let json = Bytes::from(document.to_json().unwrap_or_default());
+            let document: Value = serde_json::from_slice(&json).unwrap_or_default();
+            (json, Bytes::from(render(&document).into_string()))
+        })
+    }
 }
 
-pub(super) async fn page(_: Call) -> Response {
+pub(super) async fn json(State(api): State<Arc<Api>>, _: Call) -> Response {
+    let (json, _) = api.described.get(api.public_url.as_ref());
+    ([(CONTENT_TYPE, "application/json; charset=utf-8")], json.clone()).into_response()
+}
+
+pub(super) async fn page(State(api): State<Arc<Api>>, _: Call) -> Response {
     let headers = [(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, POLICY)];
-    (headers, PAGE.clone()).into_response()
+    let (_, page) = api.described.get(api.public_url.as_ref());
+    (headers, page.clone()).into_response()
 }
 
 pub(super) async fn style(_: Call) -> Response {
@@ -55,6 +70,9 @@ fn render(document: &Value) -> Markup {
                 main {
                     h1 { (text(&info["title"])) " API " small { (text(&info["version"])) } }
                     p { (text(&info["description"])) }
+                    @if let Some(url) = document["servers"][0]["url"].as_str() {
+                        p { "The server: " code { (url) } }
+                    }
                     p { "For programs: " a href="/openapi.json" { "/openapi.json" } "." }
                     h2 { "Credentials" }
                     dl {
@@ -204,8 +222,10 @@ mod tests {
 
     #[test]
     fn the_page_shows_every_operation_and_runs_nothing() {
-        let page = String::from_utf8(PAGE.to_vec()).unwrap();
-        let document: Value = serde_json::from_slice(&JSON).unwrap();
+        let described = Described::default();
+        let (json, page) = described.get(None);
+        let page = String::from_utf8(page.to_vec()).unwrap();
+        let document: Value = serde_json::from_slice(json).unwrap();
         for (path, _) in members(&document["paths"]) {
             assert!(page.contains(&format!("<code>{path}</code>")), "{path}");
         }

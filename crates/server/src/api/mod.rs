@@ -45,6 +45,7 @@ use respoke_wire::body::lists::ListRequest;
 use utoipa::OpenApi;
 
 use crate::call::Call;
+use crate::config::PublicUrl;
 use crate::console;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -74,6 +75,9 @@ pub(crate) struct Api {
     pub(crate) throttle: Throttle,
     /// What `/v1/turn` tells of.
     pub(crate) relays: Relays,
+    /// By which URL others reach the server, if it was said.
+    pub(crate) public_url: Option<PublicUrl>,
+    described: docs::Described,
     readiness: health::Readiness,
     /// Mixed into what is derived from an `Idempotency-Key`, so that a database with another key derives otherwise.
     pub(crate) idempotency_salt: [u8; 32],
@@ -98,9 +102,16 @@ impl Api {
             limits,
             throttle,
             relays,
+            public_url: None,
+            described: docs::Described::default(),
             readiness: health::Readiness::default(),
             idempotency_salt,
         }
+    }
+
+    /// The same, said to be reached by `public_url`.
+    pub(crate) fn reached_by(self, public_url: Option<PublicUrl>) -> Self {
+        Self { public_url, ..self }
     }
 }
 

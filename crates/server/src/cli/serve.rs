@@ -107,10 +107,10 @@ impl Serve {
 
 /// Shows what is shown once, and keeps it only when that has worked: nobody could find it out afterwards.
 async fn greet(prepared: Prepared, out: &mut Output<'_>) -> Result<Started, Failure> {
-    let url = prepared.url().to_owned();
+    let links = prepared.links();
     if let Some(first_run) = prepared.first_run() {
         let shown = standard_output::check()
-            .and_then(|()| greeting::print_first_run(first_run, &url, &mut out.writer()))
+            .and_then(|()| greeting::print_first_run(first_run, &links.public, &mut out.writer()))
             .and_then(|()| standard_output::flush());
         if let Err(error) = shown {
             prepared.abandon().await;
@@ -122,7 +122,7 @@ async fn greet(prepared: Prepared, out: &mut Output<'_>) -> Result<Started, Fail
     }
     let started = prepared.keep().await?;
     // A server that starts again serves whether or not somebody looks.
-    if let Err(error) = greeting::print_ready(&url, &mut out.writer()) {
+    if let Err(error) = greeting::print_ready(&links, &mut out.writer()) {
         tracing::warn!(error = &error as &dyn std::error::Error, "standard output cannot be written to");
     }
     Ok(started)

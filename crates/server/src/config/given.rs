@@ -290,7 +290,7 @@ impl<'de> Deserializer<'de> for &Given {
                 word.parse::<SocketAddr>().map_err(|_| SettingsError::of_kind())?;
                 visitor.visit_str(word)
             }
-            Kind::Word(_) => visitor.visit_str(self.word()?),
+            Kind::Word(_) | Kind::Url => visitor.visit_str(self.word()?),
             Kind::Switch => visitor.visit_bool(self.switch()?),
             Kind::List => visitor.visit_seq(SeqDeserializer::new(self.list()?.into_iter())),
             Kind::Number(range) => visitor.visit_u64(self.number(range)?),

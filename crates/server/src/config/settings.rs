@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     Path,
     /// An IP address and a port.
     Address,
+    /// A URL by which this server is reached.
+    Url,
     /// One of these words.
     Word(&'static [&'static str]),
     /// `true` or `false`.
@@ -52,6 +54,7 @@ impl Setting {
             Kind::Text | Kind::Secret => "must be text (in a config file: in quotes)".to_owned(),
             Kind::Path => "must be a path (in a config file: in quotes)".to_owned(),
             Kind::Address => "must be an address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned(),
+            Kind::Url => "must be a URL such as https://example.com (in a config file: in quotes)".to_owned(),
             Kind::Word(words) => format!("must be {}", words.join(" or ")),
             Kind::Switch => "must be true or false".to_owned(),
             Kind::List => "must be a list of texts, or one text with commas between them".to_owned(),
@@ -104,6 +107,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
         Kind::Address,
         "ADDRESS:PORT",
         "Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8080]",
+    ),
+    setting(
+        "public_url",
+        Kind::Url,
+        "URL",
+        "URL by which others reach the server, such as https://example.com, for links and examples",
     ),
     setting("data", Kind::Path, "FOLDER", "Folder of the database [default: ./respoked-data]"),
     setting("tls_cert", Kind::Path, "FILE", "PEM file with the certificate chain; with --tls-key it switches TLS on"),

@@ -179,8 +179,11 @@ impl Visit {
         self.api.broker.now()
     }
 
-    /// This server as the browser reaches it.
+    /// This server as others reach it, or at least as the browser does.
     pub(super) fn base_url(&self) -> String {
+        if let Some(url) = &self.api.public_url {
+            return url.to_string();
+        }
         let scheme = if self.call.is_encrypted() { "https" } else { "http" };
         format!("{scheme}://{}", self.call.host().unwrap_or("localhost"))
     }

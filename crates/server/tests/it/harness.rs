@@ -152,6 +152,11 @@ impl Process {
         Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_respoked")), data, flags)
     }
 
+    /// The same on another address.
+    pub(crate) fn spawn_listening(listen: &str, data: &Path, flags: &[&str]) -> Self {
+        Self::spawn_on(Command::new(env!("CARGO_BIN_EXE_respoked")), listen, data, flags)
+    }
+
     /// The same under what `setup` does in a shell.
     pub(crate) fn spawn_after(setup: &str, data: &Path, flags: &[&str]) -> Self {
         let mut shell = Command::new("sh");
@@ -160,11 +165,15 @@ impl Process {
     }
 
     /// The same by a command that runs the binary, once it is told the arguments.
-    pub(crate) fn spawn_by(mut command: Command, data: &Path, flags: &[&str]) -> Self {
+    pub(crate) fn spawn_by(command: Command, data: &Path, flags: &[&str]) -> Self {
+        Self::spawn_on(command, "127.0.0.1:0", data, flags)
+    }
+
+    fn spawn_on(mut command: Command, listen: &str, data: &Path, flags: &[&str]) -> Self {
         let log = data.with_extension("log");
         std::fs::create_dir_all(log.parent().unwrap()).unwrap();
         let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).args(flags);
+        command.args(["serve", "--listen", listen, "--data"]).arg(data).args(flags);
         command.env("RESPOKED_ADMIN_USERNAME", "owner").env("RESPOKED_ADMIN_PASSWORD", PASSWORD);
         command.env("RESPOKED_LOG", "trace").stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().unwrap();

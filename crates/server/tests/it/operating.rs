@@ -3,9 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::harness::{Process, Server, contents, data_folder, eventually};
+use crate::harness::{Process, Server, contents, data_folder, eventually, text};
 
 #[test]
 fn the_first_start_says_how_to_begin_and_later_ones_do_not() {
@@ -29,16 +29,55 @@ fn the_first_start_says_how_to_begin_and_later_ones_do_not() {
     }
 }
 
+/// The commands of a greeting, exactly as they are printed.
+fn printed_commands(greeting: &str) -> String {
+    let lines = greeting.lines().skip_while(|line| !line.contains("paste this into a shell"));
+    let block = lines.skip_while(|line| !line.starts_with("  ")).take_while(|line| line.starts_with("  "));
+    block.collect::<Vec<_>>().join("\n")
+}
+
 #[test]
-fn the_printed_commands_work() {
+fn the_printed_commands_work_pasted_as_they_are() {
     let (data, _folder) = data_folder();
     let process = Process::spawn(&data, &[]);
-    let secret = process.greeting.lines().find_map(|line| line.trim().strip_prefix("App-Secret")).unwrap().trim();
-    crate::harness::note_secret(secret);
-    let role = process.greeting.lines().find_map(|line| line.trim().strip_prefix("Role id")).unwrap().trim();
-    let body = json!({"endpointId": "alice", "roleId": role});
-    let token = process.post("/v1/tokens").header("App-Secret", secret).send(body).ok();
-    process.redeem(token["tokenId"].as_str().unwrap()).ok();
+    let block = printed_commands(&process.greeting);
+    let ran = std::process::Command::new("sh").args(["-eu", "-c", &block]).output().unwrap();
+    let (said, complained) = (String::from_utf8(ran.stdout).unwrap(), String::from_utf8(ran.stderr).unwrap());
+    assert!(ran.status.success() && complained.is_empty(), "{complained}\n{block}");
+    let (minted, redeemed) = said.split_once('\n').unwrap();
+    let answer = |line: &str| -> Value { serde_json::from_str(&line[line.find('{').unwrap()..]).unwrap() };
+    let token = text(&answer(redeemed)["token"]);
+    crate::harness::note_secret(&text(&answer(minted)["tokenId"]));
+    crate::harness::note_secret(&token);
+    assert!(minted.contains("alice") && process.alive(&token), "{said}");
+    assert!(!block.contains("TOKEN_ID\""), "nothing is left to be filled in");
+}
+
+#[test]
+fn links_of_a_server_on_every_address_can_be_followed() {
+    let (data, _folder) = data_folder();
+    for (listen, host) in [("0.0.0.0:0", "http://127.0.0.1:"), ("[::]:0", "http://[::1]:")] {
+        let (data, _folder) = data_folder();
+        let process = Process::spawn_listening(listen, &data, &[]);
+        assert!(process.url.starts_with(host), "{}", process.url);
+        process.get("/healthz").call().ok();
+        assert!(process.greeting.contains(&format!("{}/console/setup#", process.url)), "{}", process.greeting);
+        assert!(process.greeting.contains("--public-url"), "{}", process.greeting);
+        assert!(!process.greeting.contains("0.0.0.0") && !process.greeting.contains("[::]"), "{}", process.greeting);
+    }
+    let process = Process::spawn_listening("0.0.0.0:0", &data, &["--public-url", "https://chat.example.com/"]);
+    process.get("/healthz").call().ok();
+    for link in [
+        "https://chat.example.com/console/setup#",
+        "https://chat.example.com/v1/tokens ",
+        "https://chat.example.com/try ",
+    ] {
+        assert!(process.greeting.contains(link), "{link} is not in {}", process.greeting);
+    }
+    assert!(!process.greeting.contains("--public-url"), "{}", process.greeting);
+    let document = process.get("/openapi.json").call().ok();
+    assert_eq!(document["servers"], json!([{ "url": "https://chat.example.com" }]));
+    assert!(process.get("/docs").call().text.contains("https://chat.example.com"));
 }
 
 #[test]
