@@ -1,7 +1,7 @@
 //! Connections that ended, until others are told.
 //!
-//! They are told a little later, and only who is still there then: when several clients go together, none is told of
-//! the others on its way out.
+//! They are told a little later, and only who is there then: when several clients go together, none is told of the others
+//! on its way out, and who begins to observe meanwhile is told too.
 //!
 //! # Source
 //!
@@ -20,7 +20,7 @@ use crate::registry::Departure;
 /// How much later. Below 100 ms clients that close together hear of each other, above 250 ms it is felt.
 const DELAY: Duration = Duration::from_millis(150);
 
-/// Bounded by the connections that there were.
+/// Bounded by the connections that there were: also one that nobody knows of may be observed before it is told.
 #[derive(Debug, Default)]
 pub(crate) struct Departures {
     waiting: Mutex<VecDeque<(Instant, Departure)>>,
@@ -36,8 +36,7 @@ impl Departures {
     }
 
     pub(crate) fn add(&self, departure: Departure) {
-        let unheard = departure.groups.is_empty() && !departure.observed;
-        if unheard || self.muted.load(Ordering::Relaxed) {
+        if self.muted.load(Ordering::Relaxed) {
             return;
         }
         self.waiting.lock().push_back((Instant::now() + DELAY, departure));
@@ -64,13 +63,13 @@ impl Departures {
 
 #[cfg(test)]
 mod tests {
-    use respoke_core::id::{AppId, GroupName};
+    use respoke_core::id::AppId;
 
     use super::*;
     use crate::registry::tests::connection;
 
     fn departure(endpoint: &str) -> Departure {
-        Departure { connection: connection(AppId::random(), endpoint), groups: Vec::new(), observed: true, at: 0 }
+        Departure { connection: connection(AppId::random(), endpoint), groups: Vec::new(), at: 0 }
     }
 
     async fn next(departures: &Departures) -> (String, Duration) {
@@ -110,11 +109,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_nobody_is_to_hear_is_not_kept() {
         let departures = Departures::default();
-        departures.add(Departure { observed: false, ..departure("unobserved") });
-        assert!(departures.waiting.lock().is_empty());
-        let groups = vec![GroupName::parse("room").unwrap()];
-        departures.add(Departure { groups, observed: false, ..departure("member") });
-        assert_eq!(departures.waiting.lock().len(), 1);
+        departures.add(departure("alone"));
+        assert_eq!(departures.waiting.lock().len(), 1, "somebody may yet observe it");
         departures.mute();
         departures.add(departure("sent away"));
         assert_eq!(departures.waiting.lock().len(), 1);

@@ -48,11 +48,15 @@ pub(crate) fn push(hub: &Hub, app: AppId, to: &Audience, event: &Event) {
     }
 }
 
-/// Tells who was left behind, and is still there, that a connection is gone.
+/// Tells that a connection is gone: the members of its groups who were left behind and are still there, and whoever
+/// observes its endpoint.
+///
+/// A group's member learns who is in it by asking, and who asked later never saw the connection. An observer is told what
+/// is, and one that comes before the departure is told awaits it: clients register beside the connection's end.
 ///
 /// One who shares many groups with it hears as many frames, so sockets get their turn to write in between.
 pub(crate) async fn announce(hub: &Hub, departure: &Departure) {
-    let Departure { connection, groups, observed, at } = departure;
+    let Departure { connection, groups, at } = departure;
     let event = |content| hub.event(&connection.endpoint, Some(connection.id), RequestId::random(), content);
     for (nth, group) in groups.iter().enumerate() {
         let_others_write(nth).await;
@@ -60,9 +64,9 @@ pub(crate) async fn announce(hub: &Hub, departure: &Departure) {
         let left = event(Content::Left { group: group.clone(), endpoint, connection: id });
         offer(hub, hub.registry.members_before(connection.app_id, group, *at).iter(), None, &left);
     }
-    if *observed {
+    let told = hub.registry.observers_left(departure);
+    if !told.is_empty() {
         let gone = event(Content::Presence(Presence::unavailable()));
-        let told = hub.registry.observers_before(connection.app_id, &connection.endpoint, *at);
         offer(hub, told.iter(), None, &gone);
     }
 }

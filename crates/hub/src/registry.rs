@@ -101,9 +101,7 @@ pub(crate) struct Departure {
     /// Its groups that others are left in. By name: thousands who leave a large group at once must not each hold a list
     /// of all the others until these are told.
     pub groups: Vec<GroupName>,
-    /// Whether others observe its endpoint.
-    pub observed: bool,
-    /// When it ended, on the registry's own count; who came later is not told.
+    /// When it ended, on the registry's own count.
     pub at: u64,
 }
 
@@ -133,6 +131,8 @@ struct App {
 #[derive(Debug)]
 struct Seat {
     connection: Arc<Connection>,
+    /// When it came, on the registry's own count.
+    since: u64,
     groups: HashSet<GroupName>,
     observed: HashSet<EndpointId>,
     presence: Option<Presence>,
@@ -215,7 +215,7 @@ impl Registry {
             let app = app.unwrap_or_else(|| self.apps.write().entry(connection.app_id).or_default().clone());
             let mut state = app.lock();
             if !state.forgotten {
-                return state.add(connection, instead_of, caps);
+                return state.add(connection, instead_of, caps, self.moment());
             }
             drop(state);
             self.forget(connection.app_id, &app);
@@ -458,14 +458,28 @@ impl Registry {
         self.read(app, |app| app.observers.get_mut(endpoint).map(Crowd::list).unwrap_or_default())
     }
 
-    /// Those who observed an endpoint before a moment.
-    pub(crate) fn observers_before(&self, app: AppId, endpoint: &EndpointId, moment: u64) -> Vec<Arc<Connection>> {
-        self.read(app, |app| app.observers.get(endpoint).map(|crowd| crowd.before(moment)).unwrap_or_default())
+    /// Those who are to hear that a connection is gone: whoever observes its endpoint now. If that came back since, only
+    /// who observed it before: the others never knew the connection, and know that the endpoint is there.
+    pub(crate) fn observers_left(&self, departure: &Departure) -> Members {
+        let endpoint = &departure.connection.endpoint;
+        self.read(departure.connection.app_id, |app| {
+            let mut present = app.endpoints.get(endpoint).into_iter().flatten();
+            let since = |one: &Arc<Connection>| app.connections.get(&one.id).is_some_and(|seat| seat.since > departure.at);
+            let is_back = present.any(since);
+            let Some(observers) = app.observers.get_mut(endpoint) else { return Members::default() };
+            if is_back { observers.before(departure.at).into() } else { observers.list() }
+        })
     }
 }
 
 impl App {
-    fn add(&mut self, connection: &Arc<Connection>, instead_of: Option<&Connection>, caps: Caps) -> Result<(), Full> {
+    fn add(
+        &mut self,
+        connection: &Arc<Connection>,
+        instead_of: Option<&Connection>,
+        caps: Caps,
+        since: u64,
+    ) -> Result<(), Full> {
         let freed = instead_of.filter(|old| self.connections.contains_key(&old.id));
         if reached(self.connections.len() - usize::from(freed.is_some()), caps.connections) {
             return Err(Full::App);
@@ -478,6 +492,7 @@ impl App {
         siblings.push(connection.clone());
         let seat = Seat {
             connection: connection.clone(),
+            since,
             groups: HashSet::new(),
             observed: HashSet::new(),
             presence: None,
@@ -504,8 +519,7 @@ impl App {
             }
         }
         let groups = seat.groups.into_iter().filter(|group| part_group(&mut self.groups, group, id)).collect();
-        let observed = self.observers.contains_key(&connection.endpoint);
-        Some(Departure { connection, groups, observed, at })
+        Some(Departure { connection, groups, at })
     }
 
     fn presences(&self, endpoint: &EndpointId) -> Presences {

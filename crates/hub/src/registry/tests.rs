@@ -40,7 +40,7 @@ fn a_connection_that_is_gone_is_nowhere() {
     let all = Counts { connections: 2, endpoints: 2, groups: 1, members: 2, observers: 4 };
     assert_eq!(registry.counts(), all);
     let departure = registry.remove(app, alice.id).unwrap();
-    assert_eq!((departure.groups, departure.observed), (vec![room()], true));
+    assert_eq!(departure.groups, [room()]);
     assert!(registry.remove(app, alice.id).is_none());
     // It is not brought back by what was on its way.
     assert_eq!(registry.join(&alice, &room(), Caps::default()), Join::Gone);
@@ -49,7 +49,7 @@ fn a_connection_that_is_gone_is_nowhere() {
     let one = Counts { connections: 1, endpoints: 1, groups: 1, members: 1, observers: 2 };
     assert_eq!(registry.counts(), one);
     let departure = registry.remove(app, bob.id).unwrap();
-    assert!(departure.groups.is_empty() && !departure.observed);
+    assert!(departure.groups.is_empty());
     assert_eq!(registry.counts(), Counts::default());
     assert!(registry.apps.read().is_empty(), "the app goes with its last connection");
 }
@@ -124,26 +124,27 @@ fn an_app_that_is_being_forgotten_is_not_added_to() {
 }
 
 #[test]
-fn who_came_after_a_departure_is_not_among_those_told_of_it() {
+fn who_came_after_a_departure_is_told_of_it_by_presence_and_not_by_groups() {
     let (registry, app) = (Registry::default(), AppId::random());
-    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|endpoint| connection(app, endpoint));
+    let [alice, sibling, bob, carol] = ["alice", "alice", "bob", "carol"].map(|endpoint| connection(app, endpoint));
     let come = |one: &Arc<Connection>| {
         registry.add(one, None, Caps::default()).unwrap();
         registry.join(one, &room(), Caps::default());
         registry.observe(one, vec![alice.endpoint.clone()]).unwrap();
     };
-    come(&alice);
-    come(&bob);
-    let at = registry.remove(app, alice.id).unwrap().at;
+    [&alice, &sibling, &bob].map(come);
+    let gone = registry.remove(app, alice.id).unwrap();
     come(&carol);
-    let told = [registry.members_before(app, &room(), at), registry.observers_before(app, &alice.endpoint, at)];
-    for told in told {
-        assert_eq!(told.iter().map(|one| one.id).collect::<Vec<_>>(), [bob.id]);
-    }
+    let ids = |told: &[Arc<Connection>]| told.iter().map(|one| one.id).collect::<HashSet<_>>();
+    assert_eq!(ids(&registry.members_before(app, &room(), gone.at)), [sibling.id, bob.id].into());
+    assert_eq!(ids(&registry.observers_left(&gone)), [sibling.id, bob.id, carol.id].into());
     // Who left and came back is another member.
     registry.leave(app, bob.id, &room());
     registry.join(&bob, &room(), Caps::default());
-    assert!(registry.members_before(app, &room(), at).is_empty());
+    assert_eq!(ids(&registry.members_before(app, &room(), gone.at)), [sibling.id].into());
+    // The endpoint came back: who knew the connection still hears of its end, and who never did does not.
+    registry.add(&connection(app, "alice"), None, Caps::default()).unwrap();
+    assert_eq!(ids(&registry.observers_left(&gone)), [sibling.id, bob.id].into());
 }
 
 #[test]

@@ -96,6 +96,49 @@ fn each_connection_that_ends_is_unavailable_of_its_own() {
     two.post("/v1/presenceobservers", json!({"endpointList": []})).refused(409, "not_connected");
 }
 
+/// Ends the connection of a socket, which may stay open.
+type Ending = fn(&Server, Socket) -> Option<Socket>;
+
+#[test]
+fn who_observes_by_the_time_a_departure_is_told_hears_of_it() {
+    let server = Server::start();
+    let hang_up: Ending = |_, socket| {
+        drop(socket);
+        None
+    };
+    let say_so: Ending = |_, mut socket| {
+        let path = format!("/v1/connections/{}", socket.connection);
+        socket.request("delete", &path, Value::Null);
+        Some(socket)
+    };
+    let cut: Ending = |server, socket| {
+        server.delete(&format!("/v1/connections/{}", socket.connection)).secret().call().ok();
+        Some(socket)
+    };
+    let mut witness = server.connect("witness");
+    observe(&mut witness, &["alice"]);
+    witness.join("room");
+    for (how, end) in [("hang_up", hang_up), ("say_so", say_so), ("cut", cut)] {
+        // One that a slow machine lets register too late, or before the end, shows nothing.
+        let heard = (0..50).any(|_| {
+            let (mut alice, mut late) = (server.connect("alice"), server.connect("late"));
+            alice.join("room");
+            let id = alice.connection.clone();
+            let _open = end(&server, alice);
+            let answer = observe(&mut late, &["nobody", "alice"]);
+            late.join("room");
+            // Who knew the connection is told in the same moment.
+            let push = witness.push("presence alice unavailable");
+            assert_eq!(push["args"][0]["header"]["fromConnection"], json!(id));
+            let told = late.pushed();
+            let came_after = answer[1]["connectionStates"] == json!({});
+            assert!(!came_after || !told.iter().any(|push| push.starts_with("leave")), "{how}: {told:?}");
+            came_after && told == ["presence alice unavailable"]
+        });
+        assert!(heard, "{how}");
+    }
+}
+
 #[test]
 fn a_backend_says_presence_for_others() {
     let server = Server::start();
