@@ -9,6 +9,8 @@ use crate::totp::SealedTotp;
 
 /// Admins of one account at most.
 pub const ADMINS_MAX: usize = 200;
+/// How long the setup link of the first start waits, in seconds.
+pub const SETUP_SECS: i64 = 24 * 3_600;
 
 /// An account: the owner of apps.
 #[derive(Clone, Debug)]

@@ -26,5 +26,6 @@ pub mod role;
 pub mod seal;
 pub mod secret;
 pub mod session;
+pub mod term;
 pub mod token;
 pub mod totp;

@@ -3,6 +3,7 @@
 use crate::clock::Timestamp;
 use crate::grant::{Grant, Ground, Lapse, Numbered};
 use crate::secret::SecretHash;
+use crate::term::Term;
 
 /// A session as it is kept.
 #[derive(Clone, Debug)]
@@ -48,6 +49,12 @@ pub enum SessionEndCause {
 }
 
 impl SessionRecord {
+    /// From when to when it lasts.
+    #[must_use]
+    pub const fn term(&self) -> Term {
+        Term { from: self.created_at, until: self.expires_at }
+    }
+
     /// Why this session is over at `now`, if it is.
     #[must_use]
     pub fn lapse(&self, ground: &Ground, now: Timestamp) -> Option<Lapse> {
@@ -61,6 +68,6 @@ impl SessionRecord {
         if let Some(lapse) = ground.lapse(&self.grant, Numbered::Session(self.number), self.created_at) {
             return Some(lapse);
         }
-        (now >= self.expires_at).then_some(Lapse::Expired)
+        self.term().is_over(now).then_some(Lapse::Expired)
     }
 }

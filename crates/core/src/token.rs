@@ -4,6 +4,7 @@ use crate::clock::Timestamp;
 use crate::grant::{Grant, Ground, Lapse, Numbered};
 use crate::seal::Entropy;
 use crate::secret::{Secret, SecretHash};
+use crate::term::Term;
 
 /// Shortest life a token may ask for, in seconds.
 pub const TTL_SECS_MIN: u64 = 60;
@@ -94,7 +95,7 @@ impl TokenRecord {
         }
         if now >= self.expires_at {
             Some(Lapse::Expired)
-        } else if now >= self.activate_by {
+        } else if (Term { from: self.created_at, until: self.activate_by }).is_over(now) {
             Some(Lapse::NotActivated)
         } else {
             None

@@ -12,6 +12,7 @@ use respoke_core::event::{Content, Event};
 use respoke_core::id::{AppId, ConnectionId, EndpointId, RequestId};
 use respoke_core::ops::{Broker, Caller, Standing};
 use respoke_core::ports::{Audience, Bus, Change, Delivery, Receiver};
+use respoke_core::term::Term;
 use respoke_wire::close::Close;
 
 use crate::departures::Departures;
@@ -238,13 +239,14 @@ impl Hub {
             Caller::Endpoint { .. } | Caller::App { .. } | Caller::Admin { .. } | Caller::Anonymous => None,
         };
         match self.broker.standing(&socket.opening.credential, connected, kept).await {
-            Ok(Standing::Good { expires_at }) => socket.expires(expires_at),
+            Ok(Standing::Good { term }) => socket.lasts(term),
             Ok(Standing::Kept) => socket.keep(),
             Ok(Standing::Over) => self.close(socket, Close::SessionEnded),
             Err(refusal) => {
                 // Nothing is known of it; asking again in a second is better than to cut all or to forget.
                 tracing::error!(error = &refusal as &dyn std::error::Error, "a socket's standing is not known");
-                socket.expires(Some(self.broker.now()));
+                let now = self.broker.now();
+                socket.lasts(Some(Term { from: now, until: now }));
             }
         }
     }

@@ -464,7 +464,8 @@ impl Registry {
         let endpoint = &departure.connection.endpoint;
         self.read(departure.connection.app_id, |app| {
             let mut present = app.endpoints.get(endpoint).into_iter().flatten();
-            let since = |one: &Arc<Connection>| app.connections.get(&one.id).is_some_and(|seat| seat.since > departure.at);
+            let since =
+                |one: &Arc<Connection>| app.connections.get(&one.id).is_some_and(|seat| seat.since > departure.at);
             let is_back = present.any(since);
             let Some(observers) = app.observers.get_mut(endpoint) else { return Members::default() };
             if is_back { observers.before(departure.at).into() } else { observers.list() }

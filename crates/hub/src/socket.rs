@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use respoke_core::clock::Timestamp;
 use respoke_core::ops::{Caller, Credential};
 use respoke_core::ports::Change;
+use respoke_core::term::Term;
 use respoke_wire::close::Close;
 
 use crate::outbox::{Outbox, OutboxLimits};
@@ -44,6 +45,8 @@ pub struct Socket {
     heard_at: AtomicU64,
     /// When what it was opened with ends by itself, in milliseconds since the epoch.
     expires_at: AtomicI64,
+    /// By a clock that shows less, that was made too far ahead and is over too.
+    earliest: AtomicI64,
     /// Whether it waits to be looked at anew, by [`crate::suspects::Suspicion`].
     pub(crate) suspect: [AtomicBool; 2],
     /// Whether it stays open though its session expired, as its app has it.
@@ -67,6 +70,7 @@ impl Socket {
             seat: Mutex::new(Seat::Open(None)),
             heard_at: AtomicU64::new(now_secs),
             expires_at: AtomicI64::new(i64::MAX),
+            earliest: AtomicI64::new(i64::MIN),
             suspect: Default::default(),
             kept: AtomicBool::new(false),
             named: AtomicBool::new(false),
@@ -124,19 +128,20 @@ impl Socket {
         now_secs.saturating_sub(self.heard_at.load(Ordering::Relaxed))
     }
 
-    /// Notes when what it was opened with ends by itself.
-    pub(crate) fn expires(&self, at: Option<Timestamp>) {
-        self.expires_at.store(at.map_or(i64::MAX, Timestamp::millis), Ordering::Relaxed);
+    /// Notes from when to when what it was opened with lasts, if that ends by itself.
+    pub(crate) fn lasts(&self, term: Option<Term>) {
+        self.expires_at.store(term.map_or(i64::MAX, |term| term.until.millis()), Ordering::Relaxed);
+        self.earliest.store(term.map_or(i64::MIN, |term| term.earliest().millis()), Ordering::Relaxed);
     }
 
     pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
-        now.millis() >= self.expires_at.load(Ordering::Relaxed)
+        now.millis() >= self.expires_at.load(Ordering::Relaxed) || now.millis() < self.earliest.load(Ordering::Relaxed)
     }
 
     /// Lets it stay open after its session expired.
     pub(crate) fn keep(&self) {
         self.kept.store(true, Ordering::Relaxed);
-        self.expires(None);
+        self.lasts(None);
     }
 
     /// Whether it stays open though its session expired.
@@ -273,8 +278,10 @@ pub(crate) mod tests {
         assert_eq!(socket.silent_for_secs(1_000), 0);
         let at = Timestamp::from_secs;
         assert!(!socket.has_expired(at(i64::from(u32::MAX))));
-        socket.expires(Some(at(100)));
+        socket.lasts(Some(Term { from: at(0), until: at(100) }));
         assert!(!socket.has_expired(at(99)) && socket.has_expired(at(100)));
+        // It was made by a clock that stood ahead.
+        assert!(!socket.has_expired(at(-3_600)) && socket.has_expired(at(-3_601)));
         socket.keep();
         assert!(socket.kept() && !socket.has_expired(at(1_000)));
     }

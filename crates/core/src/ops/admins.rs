@@ -5,15 +5,22 @@ use tokio::sync::OnceCell;
 use super::{Broker, Caller, Context};
 use crate::admin::{self, Admin, AdminRole};
 use crate::audit::{Action, Actor, AuditEntry};
+use crate::clock::Timestamp;
 use crate::id::{AccountId, AdminId};
 use crate::idempotency::{Creation, IdempotencyKey};
 use crate::password;
 use crate::ports::{AdminChange, Change, Factor, NewPassword, StoreError};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
+use crate::term::Term;
 
 /// Life of an admin session, in seconds.
 pub(super) const ADMIN_SESSION_SECS: i64 = 12 * 3_600;
+
+/// From when to when a sign-in lasts that ends then.
+pub(super) const fn admin_term(expires_at: Timestamp) -> Term {
+    Term { from: expires_at.plus_secs(-ADMIN_SESSION_SECS), until: expires_at }
+}
 
 /// Name and password, as typed.
 #[derive(Clone, Debug, Default)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::Broker;
+use super::admins::admin_term;
 use crate::admin::AdminRole;
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -157,7 +158,7 @@ impl Broker {
             self.catalog.remember_session(number, version, session.clone());
             session
         };
-        if session.record.hash != hash || now >= session.record.expires_at {
+        if session.record.hash != hash || session.record.term().is_over(now) {
             return Ok(None);
         }
         if due(&session.touched_at, now) {
@@ -194,7 +195,7 @@ impl Broker {
     async fn check_admin(&self, text: &Secret) -> Result<Caller, Refusal> {
         let number = self.sealer.number_of(SealKind::AdminSession, text.expose()).ok_or(Refusal::Unauthenticated)?;
         let session = self.store.admin_session(number).await?.ok_or(Refusal::Unauthenticated)?;
-        if session.hash != token_hash(text) || self.now() >= session.expires_at {
+        if session.hash != token_hash(text) || admin_term(session.expires_at).is_over(self.now()) {
             return Err(Refusal::Unauthenticated);
         }
         Ok(Caller::Admin {

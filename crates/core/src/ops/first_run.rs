@@ -1,9 +1,9 @@
 //! What an empty database gets at the first start, so that there is something to begin with.
 
 use super::apps::FIRST_SECRET;
-use super::setup::{SETUP_SECS, setup_token};
+use super::setup::setup_token;
 use super::{Broker, Caller, Context};
-use crate::admin::{Account, AdminRole};
+use crate::admin::{Account, AdminRole, SETUP_SECS};
 use crate::app::AppSettings;
 use crate::audit::Action;
 use crate::grant::Marks;

@@ -7,9 +7,6 @@ use crate::refusal::Refusal;
 use crate::seal::Entropy;
 use crate::secret::{Secret, random_uuid};
 
-/// How long the link waits.
-pub(super) const SETUP_SECS: i64 = 24 * 3_600;
-
 /// A new setup token.
 pub(super) fn setup_token() -> Secret {
     let mut buffer = uuid::Uuid::encode_buffer();

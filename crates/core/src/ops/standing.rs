@@ -1,5 +1,6 @@
 //! Whether an open socket may stay open.
 
+use super::admins::admin_term;
 use super::authenticate::token_hash;
 use super::{Broker, Caller, Credential};
 use crate::admin::AdminRole;
@@ -11,14 +12,15 @@ use crate::refusal::Refusal;
 use crate::seal::SealKind;
 use crate::secret::AppSecret;
 use crate::session::SessionRecord;
+use crate::term::Term;
 
 /// How things stand with the credential that a socket was opened with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It is good, until then if it ends by itself.
+    /// It is good, until its term is over if it ends by itself.
     Good {
-        /// When it ends by itself.
-        expires_at: Option<Timestamp>,
+        /// From when to when it lasts.
+        term: Option<Term>,
     },
     /// Its time is over and nothing else is held against it, and its app leaves open sockets open.
     Kept,
@@ -57,7 +59,7 @@ impl Broker {
                 }
                 // Everything about the endpoint was in the session's ground.
                 return Ok(match session.lapse(&ground, now) {
-                    None => Standing::Good { expires_at: Some(session.expires_at) },
+                    None => Standing::Good { term: Some(session.term()) },
                     Some(Lapse::Expired) if self.keeps_expired(session.grant.app_id).await? => Standing::Kept,
                     Some(_) => Standing::Over,
                 });
@@ -66,14 +68,18 @@ impl Broker {
                 let Some(secret) = AppSecret::parse(text.expose()) else { return Ok(Standing::Over) };
                 let record = self.store.secret_by_hash(&secret.secret().hash()).await?;
                 match record.filter(|record| record.usable(now)) {
-                    Some(record) => Standing::Good { expires_at: record.expires_at },
+                    Some(record) => {
+                        // Its end is an instant that somebody named, whenever it was made.
+                        let named = |until| Term { from: Timestamp::from_millis(i64::MIN), until };
+                        Standing::Good { term: record.expires_at.map(named) }
+                    }
                     None => Standing::Over,
                 }
             }
             Credential::AdminToken(_) => match self.authenticate(credential, None).await {
                 // A connection made by an admin who since may only read speaks for an endpoint no longer.
                 Ok(Caller::Admin { role: AdminRole::ReadOnly, .. }) if connected.is_some() => Standing::Over,
-                Ok(Caller::Admin { expires_at, .. }) => Standing::Good { expires_at: Some(expires_at) },
+                Ok(Caller::Admin { expires_at, .. }) => Standing::Good { term: Some(admin_term(expires_at)) },
                 Ok(_) | Err(Refusal::Unauthenticated) => Standing::Over,
                 Err(refusal) => return Err(refusal),
             },

@@ -132,7 +132,9 @@ fn who_came_after_a_departure_is_told_of_it_by_presence_and_not_by_groups() {
         registry.join(one, &room(), Caps::default());
         registry.observe(one, vec![alice.endpoint.clone()]).unwrap();
     };
-    [&alice, &sibling, &bob].map(come);
+    for one in [&alice, &sibling, &bob] {
+        come(one);
+    }
     let gone = registry.remove(app, alice.id).unwrap();
     come(&carol);
     let ids = |told: &[Arc<Connection>]| told.iter().map(|one| one.id).collect::<HashSet<_>>();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{NOW, Server, text};
+use crate::harness::{End, NOW, Server, text};
 
 fn list(server: &Server, query: &str) -> Vec<Value> {
     server.get(&format!("/v1/sessions{query}")).secret().call().ok().as_array().unwrap().clone()
@@ -128,5 +128,48 @@ fn nothing_crosses_the_border_of_an_app() {
     assert_eq!(active, json!({"active": false}));
     as_other("POST", "/oauth/revoke").send(json!({"token": app_token}));
     assert!(server.alive(&app_token));
+    server.redeem(&token).ok();
+}
+
+#[test]
+fn what_was_made_while_the_clock_stood_years_ahead_is_over_once_it_is_right() {
+    const YEARS: i64 = 5 * 365 * 86_400;
+    let server = Server::start();
+    let before = server.session("before");
+    server.clock.advance_secs(YEARS);
+    assert!(!server.alive(&before), "as far as anybody can tell");
+    let (session, token, admin) = (server.session("alice"), server.mint("alice"), server.admin_token("admin"));
+    let mut socket = server.connect("bob");
+    assert!(server.alive(&session));
+    server.clock.advance_secs(-YEARS);
+    assert!(server.alive(&before), "and now they can");
+    assert!(!server.alive(&session));
+    server.redeem(&token).refused(401, "token_refused");
+    server.get("/v1/apps").admin(&admin).call().refused(401, "unauthenticated");
+    assert_eq!(socket.end(), End::REVOKED);
+    assert_eq!(list(&server, "").len(), 1);
+    let told = server.post("/oauth/introspect").secret().send(json!({"token": session})).ok();
+    assert_eq!(told, json!({"active": false}));
+}
+
+#[test]
+fn a_clock_that_is_set_back_a_little_ends_nothing() {
+    let server = Server::start();
+    let mint = |ttl: u64| {
+        let body = json!({"endpointId": "alice", "roleId": server.role, "ttl": ttl});
+        text(&server.post("/v1/tokens").secret().send(body).ok()["tokenId"])
+    };
+    let (short, token, admin) = (text(&server.redeem(&mint(60)).ok()["token"]), mint(60), server.admin_token("admin"));
+    let mut socket = server.connect("alice");
+    let mut second = server.connect("bob");
+    for back in [2, 3_598] {
+        server.clock.advance_secs(-back);
+        assert!(server.alive(&short));
+        server.get("/v1/apps").admin(&admin).call().ok();
+    }
+    // The sockets were looked at by the time that one is found silent or not.
+    crate::harness::eventually(|| (server.figure("respoked_hub_sockets") == 2).then_some(()));
+    socket.publish("room", "hi");
+    second.publish("room", "hi");
     server.redeem(&token).ok();
 }

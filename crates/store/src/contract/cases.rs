@@ -840,6 +840,22 @@ pub(super) async fn whole_pass(world: &World, upkeep: Upkeep) -> (u64, u64) {
     panic!("upkeep reached no end");
 }
 
+pub(super) async fn what_a_clock_made_that_stood_ahead_is_over_and_waits_for_its_time(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let ahead = NOW.plus_secs(10 * 86_400);
+    let issue = async |at| world.issue(world.token_for("alice", at), false, Some(key("once", "body"))).await.unwrap();
+    let early = issue(ahead).await;
+    let token = world.issue(world.token_for("bob", ahead), false, None).await.unwrap();
+    let (_, session) = opened(world.redeem_at(&token, ahead).await);
+    world.session_of("carol").await;
+    assert_eq!((world.lapse_at(&session, ahead).await, world.lapse_of(&session).await), (None, Some(Lapse::Expired)));
+    assert_eq!(refused(&world.redeem_at(&early, NOW).await), Lapse::NotActivated);
+    // The key goes. Were it the present clock that is wrong, removing the rest would be for good.
+    assert_eq!(whole_pass(&world, upkeep_at(NOW)).await, (1, 1));
+    assert_eq!(world.lapse_at(&session, ahead).await, None);
+    assert_ne!(issue(NOW).await.number, early.number);
+}
+
 pub(super) async fn upkeep_removes_the_dead_and_only_them(fixture: impl Fixture) {
     let world = fixture.opened().await;
     for _ in 0..30 {

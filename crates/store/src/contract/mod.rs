@@ -77,6 +77,7 @@ mod sqlite {
             a_session_is_superseded_by_the_next
             apps_do_not_see_each_other
             an_idempotency_key_makes_one_object
+            what_a_clock_made_that_stood_ahead_is_over_and_waits_for_its_time
             a_repeated_redemption_is_good_for_as_long_as_its_session
             lists_are_paged_without_gaps
             sessions_are_found_by_address_and_age

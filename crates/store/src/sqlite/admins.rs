@@ -1,7 +1,7 @@
 //! Accounts, admins and their sign-ins.
 
 use async_trait::async_trait;
-use respoke_core::admin::{Account, Admin, AdminRole, AdminSession, SecondFactor};
+use respoke_core::admin::{Account, Admin, AdminRole, AdminSession, SETUP_SECS, SecondFactor};
 use respoke_core::audit::{Actor, AuditEntry};
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AccountId, AdminId};
@@ -9,6 +9,7 @@ use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::ports::{AdminChange, AdminStore, Factor, FirstRows, NewPassword, NewSecondFactor, StoreError};
 use respoke_core::seal::{Entropy, SealKind};
 use respoke_core::secret::{Secret, SecretHash};
+use respoke_core::term::Term;
 use respoke_core::totp::SealedTotp;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
@@ -333,13 +334,16 @@ impl AdminStore for SqliteStore {
             .write(move |write| {
                 let connection = write.connection;
                 // There are as many as admins at most, so they need no index.
-                let sql = "SELECT s.admin_id, a.account_id, a.username
-                           FROM setup_tokens s JOIN admins a ON a.id = s.admin_id
-                           WHERE s.hash = ?1 AND s.expires_at > ?2";
-                let found = one(connection, sql, params![hash.as_bytes(), entry.at.millis()], |row| {
-                    Ok((row.get::<_, Uuid>(0)?, row.get::<_, Uuid>(1)?, row.get::<_, String>(2)?))
+                let sql = "SELECT s.admin_id, a.account_id, a.username, s.expires_at
+                           FROM setup_tokens s JOIN admins a ON a.id = s.admin_id WHERE s.hash = ?1";
+                let found = one(connection, sql, params![hash.as_bytes()], |row| {
+                    let mut columns = Columns::of(row);
+                    let (admin, account): (Uuid, Uuid) = (columns.next()?, columns.next()?);
+                    let (username, until): (String, _) = (columns.next()?, columns.time()?);
+                    Ok((admin, account, username, Term { from: until.plus_secs(-SETUP_SECS), until }))
                 })?;
-                let Some((admin, account, username)) = found else { return Ok(None) };
+                let found = found.filter(|(.., term)| !term.is_over(entry.at));
+                let Some((admin, account, username, _)) = found else { return Ok(None) };
                 execute(connection, "DELETE FROM setup_tokens WHERE admin_id = ?1", [admin])?;
                 let (_, text) = open(write, admin, entropy, entry.at, expires_at)?;
                 entry.actor = Actor::Admin(AdminId::from_uuid(admin));

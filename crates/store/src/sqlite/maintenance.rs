@@ -100,6 +100,9 @@ impl SqliteStore {
     async fn remove_old_records(&self, audit_after: i64, upkeep: Upkeep) -> Result<(u64, i64), StoreError> {
         let everyday: Vec<_> = Action::ALL.iter().filter(|action| action.everyday()).collect();
         let everyday = everyday.iter().map(|action| action.code().to_string()).collect::<Vec<_>>().join(", ");
+        // Those of a clock that stood ahead would stay for as long as that was, and keep those behind them.
+        let remembered = upkeep.now.millis().saturating_sub(upkeep.keys_before.millis());
+        let keys_ahead = upkeep.now.millis().saturating_add(remembered);
         self.writer
             .write(move |write| {
                 let connection = write.connection;
@@ -121,14 +124,16 @@ impl SqliteStore {
                     )?
                     .query_row(params![after, newest, upkeep.audit_rows_max, REMOVE_ROWS * 4], |row| row.get(0))?;
                 if let Some(reached) = reached {
-                    let sql = format!("DELETE FROM audit WHERE number > ?1 AND number <= ?2 AND action IN ({everyday})");
+                    let sql =
+                        format!("DELETE FROM audit WHERE number > ?1 AND number <= ?2 AND action IN ({everyday})");
                     removed += execute(connection, &sql, [after, reached])?;
                 }
                 removed += execute(
                     connection,
                     "DELETE FROM idempotency WHERE number IN (
-                         SELECT number FROM (SELECT number, at FROM idempotency ORDER BY number LIMIT ?2) WHERE at < ?1)",
-                    params![upkeep.keys_before.millis(), REMOVE_ROWS],
+                         SELECT number FROM (SELECT number, at FROM idempotency ORDER BY number LIMIT ?2)
+                         WHERE at < ?1 OR at > ?3)",
+                    params![upkeep.keys_before.millis(), REMOVE_ROWS, keys_ahead],
                 )?;
                 removed += execute(
                     connection,
@@ -158,6 +163,8 @@ fn token_over_at(token: &TokenRecord, now: Timestamp) -> Timestamp {
     match token.end {
         Some(TokenEnd::Redeemed { at, .. } | TokenEnd::Revoked { at }) => at,
         None if token.activate_by <= now => token.activate_by,
+        // Over because it was made too far ahead, if it is not the present clock that is wrong.
+        None if token.created_at > now => token.created_at,
         None => Timestamp::from_millis(i64::MIN),
     }
 }
@@ -166,6 +173,7 @@ fn session_over_at(session: &SessionRecord, now: Timestamp) -> Timestamp {
     match session.end {
         Some(end) => end.at,
         None if session.expires_at <= now => session.expires_at,
+        None if session.created_at > now => session.created_at,
         None => Timestamp::from_millis(i64::MIN),
     }
 }
