@@ -29,6 +29,8 @@ pub(crate) struct App {
     pub(crate) banned: BTreeSet<String>,
     /// By role: rules by pattern, which is a group's name or `*`.
     pub(crate) roles: Vec<BTreeMap<String, Rule>>,
+    /// By group, what was said to be kept, the newest last.
+    pub(crate) kept: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Clone)]
@@ -360,7 +362,8 @@ impl Model {
             return Err("forbidden");
         }
         let members = self.members(app, group);
-        if members.is_empty() {
+        let was_kept = self.apps[app].kept.remove(group).is_some();
+        if members.is_empty() && !was_kept {
             return Err("not_found");
         }
         for member in members {
@@ -374,9 +377,19 @@ impl Model {
         Ok(())
     }
 
-    pub(crate) fn publish(&mut self, client: usize, named: &Named, group: &str, message: &str) -> Outcome {
+    pub(crate) fn publish(
+        &mut self,
+        client: usize,
+        named: &Named,
+        group: &str,
+        message: &str,
+        persist: bool,
+    ) -> Outcome {
         if !self.permits(client, group, "publish") {
             return Err("forbidden");
+        }
+        if persist {
+            self.apps[self.clients[client].app].kept.entry(group.to_owned()).or_default().push(message.to_owned());
         }
         let (app, speaker) = (self.clients[client].app, self.speaker(client, named));
         let by = self.spoken_by(client, &speaker);
