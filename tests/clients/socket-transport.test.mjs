@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { createRequire } from 'node:module';
 import { after, before, describe, it } from 'node:test';
 
 import { connectDevice, DIALECTS, handshake, logInAs, openDevice } from './devices.mjs';
@@ -12,6 +13,7 @@ import { assertMembership, assertMessage, assertPresence, assertTaken } from './
 import { openRawSocket } from './raw-socket.mjs';
 import { within } from './waiting.mjs';
 
+const socketIo = createRequire(import.meta.url)('socket.io-client'); // 0.9.17, as respoke-admin brings it
 const SAILS = '__sails_io_sdk_version=0.10.0';
 const HEARTBEAT_MS = 40_000; // every 25 s or so
 
@@ -228,6 +230,21 @@ describe('xhr-polling', () => {
     const packets = ['5:::é', '5:::𝄞'];
     assert.equal(encodePayload(packets), '\ufffd5\ufffd5:::é\ufffd6\ufffd5:::𝄞');
     assert.deepEqual(decodePayload(encodePayload(packets)), packets);
+  });
+
+  it('answers all that the original client queues behind one POST, however many that are', async () => {
+    const options = { transports: ['xhr-polling'], 'force new connection': true, reconnect: false };
+    const socket = socketIo.connect(`${server.origin}?${SAILS}&app-token=${token}`, options);
+    const ends = [];
+    for (const end of ['error', 'connect_failed', 'disconnect']) socket.on(end, () => ends.push(end));
+    await within(new Promise((resolve) => socket.on('connect', resolve)), 'the connection');
+    const request = JSON.stringify({ url: '/v1/session-tokens', headers: { 'App-Token': token } });
+    const asked = Array.from({ length: 150 }, () => new Promise((resolve) => socket.emit('get', request, resolve)));
+    const answers = await within(Promise.all(asked), 'the answers');
+    assert.ok(answers.every(({ statusCode }) => statusCode === 200 || statusCode === 429));
+    assert.equal(answers[0].statusCode, 200);
+    assert.deepEqual(ends, []);
+    socket.disconnect();
   });
 
   it('carries requests one by one and several in a body, and pushes', async () => {

@@ -49,6 +49,8 @@ pub struct HubFigures {
     pub signals: AtomicU64,
     /// Frames handed to outboxes.
     pub delivered: AtomicU64,
+    /// Packets of clients that could not be read.
+    pub strays: AtomicU64,
 }
 
 /// What the hub holds and did, for metrics.
@@ -183,6 +185,11 @@ impl Hub {
     /// Notes that something came from the client.
     pub fn heard(&self, socket: &Socket) {
         socket.heard(self.now_secs());
+    }
+
+    /// Counts a packet that could not be read.
+    pub fn note_stray(&self) {
+        self.figures.strays.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes that nothing is read from the client until something is heard again, which is not its fault.

@@ -79,6 +79,9 @@ pub struct Config {
     pub heartbeat_interval_secs: u64,
     /// Seconds that a socket's client may be silent.
     pub heartbeat_timeout_secs: u64,
+    /// Frames a second of one socket that are no requests: heartbeats, pings, what cannot be read. One that sends fifty
+    /// seconds' worth at once, and more, is closed.
+    pub idle_frames_per_sec: u32,
     /// Frames that may wait for one socket; a client that lets more wait is closed.
     pub outbox_frames_max: usize,
     /// Bytes that may wait for one socket, likewise.
@@ -148,6 +151,7 @@ impl Default for Config {
             sockets_per_address_max: 2_000,
             heartbeat_interval_secs: 25,
             heartbeat_timeout_secs: 60,
+            idle_frames_per_sec: 20,
             outbox_frames_max: 1_000,
             outbox_bytes_max: 1 << 20,
             write_timeout_secs: 10,
@@ -266,6 +270,7 @@ impl Config {
             heartbeat_interval: Duration::from_secs(self.heartbeat_interval_secs),
             heartbeat_timeout: Duration::from_secs(self.heartbeat_timeout_secs),
             write_timeout: Duration::from_secs(self.write_timeout_secs),
+            idle_frames_per_sec: self.idle_frames_per_sec,
             jsonp: self.jsonp_polling,
         }
     }

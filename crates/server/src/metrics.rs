@@ -185,6 +185,7 @@ fn hub_figures(hub: HubView<'_>) -> String {
         ("publications", "Messages to groups", &figures.published),
         ("signals", "Signals relayed", &figures.signals),
         ("deliveries", "Frames handed to outboxes", &figures.delivered),
+        ("stray_packets", "Packets of clients that could not be read", &figures.strays),
     ] {
         family(name, "counter", help, &one(count.load(Ordering::Relaxed)));
     }

@@ -69,12 +69,9 @@ impl std::fmt::Debug for Packet<'_> {
 /// Why a frame or payload cannot be read.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum FrameError {
-    /// It is longer than [`FRAME_LEN_MAX`] or [`crate::payload::PAYLOAD_LEN_MAX`].
+    /// It is longer than [`FRAME_LEN_MAX`], or a form than [`crate::payload::FORM_LEN_MAX`].
     #[error("the frame is too long")]
     TooLong,
-    /// A payload holds more than [`crate::payload::PACKETS_MAX`].
-    #[error("the payload holds too many packets")]
-    TooMany,
     /// It is not of the form that Socket.IO 0.9 gives it.
     #[error("the frame is malformed")]
     Malformed,

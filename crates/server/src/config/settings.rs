@@ -169,6 +169,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "seconds",
         "Seconds that a socket's client may be silent [default: 60]",
     ),
+    number(
+        "idle_frames_per_sec",
+        (1, 1_000_000),
+        "frames a second",
+        "Frames a second of one socket that are no requests [default: 20]",
+    ),
     number("outbox_frames_max", (1, 1_000_000), "frames", "Frames that may wait for one socket"),
     number("outbox_bytes_max", (1, 1 << 30), "bytes", "Bytes that may wait for one socket"),
     number("write_timeout_secs", (1, 3_600), "seconds", "Seconds that writing to a socket may make no progress"),

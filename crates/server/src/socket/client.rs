@@ -10,10 +10,12 @@ use parking_lot::{Mutex, RwLock};
 use respoke_core::secret::fill_random;
 use respoke_hub::Socket;
 use respoke_wire::ack::AckStyle;
+use respoke_wire::close::Close;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::idle::IdleFrames;
 use super::polling::Polling;
 use crate::transport::Share;
 
@@ -58,6 +60,8 @@ pub(crate) struct Client {
     closed_at: OnceLock<Instant>,
     /// Heartbeats sent.
     heartbeats: AtomicU64,
+    /// What it sent besides requests.
+    idle: IdleFrames,
 }
 
 /// What carries a client's packets. A new one takes the place of the one before: a browser whose websocket never came
@@ -111,6 +115,11 @@ impl Client {
         before.end();
     }
 
+    /// Counts frames that are no requests. The error says that they are too many.
+    pub(super) fn is_idle(&self, frames: u32, per_sec: u32) -> Result<(), Close> {
+        if self.idle.count(frames, self.opened.elapsed(), per_sec) { Ok(()) } else { Err(Close::BadFrame) }
+    }
+
     /// Whether it is time for another heartbeat, which only a websocket gets.
     pub(super) fn heartbeat_due(&self, now: Instant, interval: Duration) -> bool {
         if !matches!(&*self.transport.lock(), Transport::WebSocket(_)) {
@@ -147,6 +156,7 @@ impl Clients {
             turn: tokio::sync::Mutex::default(),
             closed_at: OnceLock::new(),
             heartbeats: AtomicU64::new(0),
+            idle: IdleFrames::default(),
         });
         self.0.write().insert(client.sid.clone(), client.clone());
         client

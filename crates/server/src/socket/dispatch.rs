@@ -6,7 +6,7 @@ use bytes::Bytes;
 use respoke_hub::tails::{FrameKind, Payloads, TailedFrame, shown_payload};
 use respoke_wire::ack::{self, AckHeaders, Answer};
 use respoke_wire::close::Close;
-use respoke_wire::frame::{self, Packet};
+use respoke_wire::frame::{self, FrameError, Packet};
 use respoke_wire::tunnel::Event;
 
 use super::{Client, Sockets};
@@ -35,12 +35,25 @@ impl Sockets {
                 if let Some(frame) = frame {
                     client.socket.outbox.offer(frame);
                 }
-                Ok(())
+                // What reached no handler was counted by no rate.
+                if tunnelled.route.is_none() { self.idle(client, 1) } else { Ok(()) }
             }
-            Ok(Packet::Connect | Packet::Heartbeat | Packet::Other) => Ok(()),
+            Ok(Packet::Connect | Packet::Heartbeat | Packet::Other) => self.idle(client, 1),
             Ok(Packet::Disconnect) => Err(Close::Left),
-            Err(_) => Err(Close::BadFrame),
+            Err(FrameError::Malformed) => self.stray(client),
+            Err(FrameError::TooLong) => Err(Close::BadFrame),
         }
+    }
+
+    /// Counts frames that are no requests; the error says that they are too many.
+    pub(super) fn idle(&self, client: &Client, frames: u32) -> Result<(), Close> {
+        client.is_idle(frames, self.settings.idle_frames_per_sec)
+    }
+
+    /// Passes over what cannot be read, as the original server did.
+    pub(super) fn stray(&self, client: &Client) -> Result<(), Close> {
+        self.hub.note_stray();
+        self.idle(client, 1)
     }
 
     async fn answer(&self, door: &Arc<Door>, client: &Client, data: &str) -> Tunnelled {

@@ -13,6 +13,7 @@
 mod client;
 mod dispatch;
 mod handshake;
+mod idle;
 mod polling;
 mod websocket;
 
@@ -56,6 +57,8 @@ pub(crate) struct SocketSettings {
     pub(crate) heartbeat_timeout: Duration,
     /// How long a write may make no progress.
     pub(crate) write_timeout: Duration,
+    /// Frames a second of one client that are no requests.
+    pub(crate) idle_frames_per_sec: u32,
     /// Whether jsonp-polling is offered.
     pub(crate) jsonp: bool,
 }

@@ -12,8 +12,10 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use respoke_hub::outbox::Taken;
 use respoke_wire::close::Close;
-use respoke_wire::{frame, payload};
+use respoke_wire::frame::{self, FrameError};
+use respoke_wire::payload::{self, Splitter};
 use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::handshake::script;
@@ -26,10 +28,12 @@ use crate::door::Door;
 ///
 /// The original's default (section 4.4 of docs/protocol.md).
 const POLL_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a POST may take to arrive, and to be taken in behind what came before.
+/// How long a part of a POST may take to arrive, and a packet to be taken in behind what came before. Whoever takes longer
+/// for all of them than a client may be silent is not waited for.
 const POST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Packets of one client that wait to be taken: one payload, so that the next POST waits for the last one's work.
-const INBOX_LEN_MAX: usize = payload::PACKETS_MAX;
+/// Packets of one client that wait to be taken. Those behind them wait in the `POST` that brings them, however many they
+/// are, and hold no memory but the connection's.
+const INBOX_LEN_MAX: usize = 100;
 
 /// How payloads are wrapped.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -140,7 +144,12 @@ impl Sockets {
             // What comes now is the other transport's to bring.
             () = polling.replaced.cancelled() => None,
             // The client may have given this poll up, so what there is, is the newer one's.
-            () = newer => None,
+            () = newer => {
+                if let Err(why) = self.idle(client, 1) {
+                    self.hub.close(&client.socket, why);
+                }
+                None
+            }
             taken = client.socket.outbox.take(&mut frames) => Some(taken),
             () = tokio::time::sleep(wait) => None,
         };
@@ -160,32 +169,97 @@ impl Sockets {
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
-        let len_max = match wrapping {
-            Wrapping::Bare => payload::PAYLOAD_LEN_MAX,
-            // A form may triple what it encodes.
-            Wrapping::Script => 3 * payload::PAYLOAD_LEN_MAX,
+        let body = knock.request.into_body();
+        let taken = match wrapping {
+            Wrapping::Bare => timeout(self.settings.heartbeat_timeout, self.take_packets(client, polling, body)).await,
+            Wrapping::Script => Ok(self.take_form(client, polling, body).await),
         };
-        let body = read_whole(knock.request.into_body(), len_max);
-        let Ok(Some(body)) = tokio::time::timeout(POST_TIMEOUT, body).await else {
-            return text(StatusCode::PAYLOAD_TOO_LARGE, "");
-        };
-        let read = match wrapping {
-            Wrapping::Bare => std::str::from_utf8(&body).map(str::to_owned).map_err(|_| ()),
-            Wrapping::Script => payload::decode_form(&body).map_err(|_| ()),
-        };
-        let packets = read.as_deref().ok().and_then(|read| payload::decode(read).ok());
-        let Some(packets) = packets else {
-            self.hub.close(&client.socket, Close::BadFrame);
-            return text(StatusCode::BAD_REQUEST, "");
-        };
-        for packet in packets {
-            match tokio::time::timeout(POST_TIMEOUT, polling.inbox.send(packet.to_owned())).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return text(StatusCode::SERVICE_UNAVAILABLE, ""),
+        match taken.unwrap_or(Err(Untaken::Late)) {
+            Ok(()) => text(StatusCode::OK, payload::RECEIVED),
+            Err(Untaken::TooLong) => text(StatusCode::PAYLOAD_TOO_LARGE, ""),
+            Err(Untaken::Late) => text(StatusCode::SERVICE_UNAVAILABLE, ""),
+            Err(Untaken::Closes(why)) => {
+                self.hub.close(&client.socket, why);
+                text(StatusCode::BAD_REQUEST, "")
             }
         }
-        text(StatusCode::OK, payload::RECEIVED)
     }
+
+    /// Takes packets in as the body brings them; each waits for room behind those before.
+    async fn take_packets<B>(&self, client: &Client, polling: &Polling, mut body: B) -> Result<(), Untaken>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        let (mut splitter, mut len) = (Splitter::default(), 0);
+        while let Some(data) = timeout(POST_TIMEOUT, body.frame()).await.map_err(|_| Untaken::TooLong)? {
+            let data = data.map_err(|_| Untaken::TooLong)?.into_data().unwrap_or_default();
+            len += data.len();
+            if len > payload::PAYLOAD_LEN_MAX {
+                return Err(Untaken::TooLong);
+            }
+            self.take_part(client, polling, &mut splitter, &data).await?;
+        }
+        self.take_end(client, polling, splitter).await
+    }
+
+    async fn take_form<B>(&self, client: &Client, polling: &Polling, body: B) -> Result<(), Untaken>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        let form = timeout(POST_TIMEOUT, read_whole(body, payload::FORM_LEN_MAX)).await.ok().flatten();
+        let mut splitter = Splitter::default();
+        match payload::decode_form(&form.ok_or(Untaken::TooLong)?) {
+            Ok(body) => self.take_part(client, polling, &mut splitter, body.as_bytes()).await?,
+            Err(error) => return self.take_in(client, polling, Err(error)).await,
+        }
+        self.take_end(client, polling, splitter).await
+    }
+
+    async fn take_part(
+        &self,
+        client: &Client,
+        polling: &Polling,
+        splitter: &mut Splitter,
+        mut part: &[u8],
+    ) -> Result<(), Untaken> {
+        while let Some(packet) = splitter.next(&mut part) {
+            self.take_in(client, polling, packet).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_end(&self, client: &Client, polling: &Polling, splitter: Splitter) -> Result<(), Untaken> {
+        match splitter.end() {
+            Some(packet) => self.take_in(client, polling, packet).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn take_in(
+        &self,
+        client: &Client,
+        polling: &Polling,
+        packet: Result<String, FrameError>,
+    ) -> Result<(), Untaken> {
+        match packet {
+            Ok(packet) => match timeout(POST_TIMEOUT, polling.inbox.send(packet)).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) | Err(_) => Err(Untaken::Late),
+            },
+            Err(FrameError::Malformed) => self.stray(client).map_err(Untaken::Closes),
+            Err(FrameError::TooLong) => Err(Untaken::Closes(Close::BadFrame)),
+        }
+    }
+}
+
+/// Why a `POST` was not taken in, or not to its end.
+enum Untaken {
+    /// It is too long, broke off, or took too long to come.
+    TooLong,
+    /// What came before it was not taken in time, or the client is gone.
+    Late,
+    /// The client has to go.
+    Closes(Close),
 }
 
 /// The whole body. None: it is longer than `len_max`, or broke off.

@@ -33,6 +33,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
 
+use super::idle::Pieces;
 use super::{CLOSE_TIMEOUT, Client, Knock, Sockets, plain, text};
 use crate::door::Door;
 use crate::run::Place;
@@ -222,19 +223,26 @@ impl Sockets {
                     self.hub.heard(&client.socket);
                     *ping.lock() = Some(payload);
                     client.socket.outbox.wake();
-                    Ok(())
+                    self.idle(client, 1)
                 }
                 Some(Ok(Message::Pong(_) | Message::Frame(_))) => {
                     self.hub.heard(&client.socket);
-                    Ok(())
+                    self.idle(client, 1)
+                }
+                Some(Ok(Message::Binary(_))) => {
+                    self.hub.heard(&client.socket);
+                    self.stray(client)
                 }
                 // What most clients do that go.
                 Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => Err(Close::Left),
-                Some(Ok(Message::Binary(_)) | Err(Error::Capacity(_) | Error::Protocol(_) | Error::Utf8(_))) => {
-                    Err(Close::BadFrame)
-                }
+                Some(Err(Error::Capacity(_) | Error::Protocol(_) | Error::Utf8(_))) => Err(Close::BadFrame),
+                Some(Err(Error::Io(_))) if stream.get_ref().is_flooded() => Err(Close::BadFrame),
                 Some(Ok(Message::Close(_)) | Err(_)) | None => Err(Close::Left),
             };
+            let taken = taken.and_then(|()| match stream.get_mut().pieces.take() {
+                0 => Ok(()),
+                pieces => self.idle(client, pieces),
+            });
             if let Err(why) = taken {
                 return self.hub.close(&client.socket, why);
             }
@@ -350,7 +358,21 @@ type Stream<R> = WebSocketStream<ReadOnly<R>>;
 
 /// The reading side of a connection, for a library that would answer pings and closes on its own: the writing loop does,
 /// between its frames.
-struct ReadOnly<R>(R);
+struct ReadOnly<R> {
+    io: R,
+    pieces: Pieces,
+}
+
+/// Short pieces of one message after which it is not read further. No client has reason to send so many, and while they
+/// come nothing else is heard of them.
+const PIECES_MAX: u32 = 1_000;
+
+impl<R> ReadOnly<R> {
+    /// Whether it reads no further for the many pieces of nothing.
+    const fn is_flooded(&self) -> bool {
+        self.pieces.counted() > PIECES_MAX
+    }
+}
 
 impl<R: AsyncRead + Unpin> AsyncRead for ReadOnly<R> {
     fn poll_read(
@@ -358,7 +380,11 @@ impl<R: AsyncRead + Unpin> AsyncRead for ReadOnly<R> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
+        let filled = buffer.filled().len();
+        let this = &mut *self;
+        std::task::ready!(Pin::new(&mut this.io).poll_read(context, buffer))?;
+        this.pieces.look(&buffer.filled()[filled..]);
+        Poll::Ready(if this.is_flooded() { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) })
     }
 }
 
@@ -384,7 +410,9 @@ async fn stream<R: AsyncRead + Unpin>(io: R, read: Bytes) -> Stream<R> {
         // Asterisk masks nothing.
         .accept_unmasked_frames(true);
     // Copied, for it lies in the 8 KiB that the head of the request was read into, which the socket would keep for life.
-    WebSocketStream::from_partially_read(ReadOnly(io), read.to_vec(), Role::Server, Some(config)).await
+    let mut pieces = Pieces::default();
+    pieces.look(&read);
+    WebSocketStream::from_partially_read(ReadOnly { io, pieces }, read.to_vec(), Role::Server, Some(config)).await
 }
 
 fn close_frame(why: Close) -> Frame {

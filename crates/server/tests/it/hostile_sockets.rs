@@ -20,16 +20,123 @@ fn sent_away(bad: impl Fn(&mut Socket)) {
     assert_eq!(server.figure("respoked_sockets_closed_total{reason=\"bad_frame\"}"), 1);
 }
 
+/// What no client should send and the original server passed over.
+const STRAYS: [&str; 24] = [
+    "",
+    " ",
+    "\n",
+    "x",
+    "5",
+    ":",
+    "::",
+    "9::",
+    "99999999999999999999::",
+    "-1::",
+    "05::",
+    "5:1",
+    "5:-1+::{}",
+    "5:x+::{}",
+    "5:++::{}",
+    "5:18446744073709551616+::{}",
+    "2probe",
+    "\u{feff}",
+    "\u{feff}2::",
+    "\u{fffd}",
+    "\u{fffd}3\u{fffd}2::",
+    "\u{0}",
+    "{\"name\":\"post\"}",
+    "GET / HTTP/1.1",
+];
+
 #[test]
-fn what_is_no_packet_ends_the_socket() {
-    for packet in ["", "x", "9::", "5:1", "5:x+::{}", "5:18446744073709551616+::{}", "\u{fffd}3\u{fffd}2::"] {
-        sent_away(|alice| alice.send(packet));
+fn what_is_no_packet_is_passed_over_and_counted() {
+    let server = Server::start();
+    let mut alice = server.connect("alice");
+    alice.join("room");
+    for stray in STRAYS {
+        alice.send(stray);
     }
+    for binary in [&b""[..], b"2::", &[0xff; 1_000]] {
+        alice.send_message(Message::binary(binary.to_vec()));
+    }
+    alice.get("/v1/groups").ok();
+    let strays = || server.figure("respoked_stray_packets_total");
+    assert_eq!(strays(), u64::try_from(STRAYS.len()).unwrap() + 3);
+    // And by polling, each alone, and behind each other.
+    let before = strays();
+    let poller = server.poller(&format!("app-token={}", server.session("bob")));
+    poller.ask(1, "post", "/v1/connections", &json!({})).1.ok();
+    for (id, stray) in (2..).zip(STRAYS) {
+        assert_eq!(poller.bring(stray.as_bytes()).text, "1", "{stray:?}");
+        poller.ask(id, "get", "/v1/groups", &Value::Null).1.ok();
+    }
+    assert_eq!(
+        strays() - before,
+        u64::try_from(STRAYS.len()).unwrap() - 1,
+        "one of them is a payload of one heartbeat"
+    );
+    let framed = STRAYS.map(|stray| format!("\u{fffd}{}\u{fffd}{stray}", stray.encode_utf16().count())).concat();
+    // What follows a part that cannot be read is lost with it.
+    for payload in
+        [framed.as_bytes(), "\u{fffd}4\u{fffd}2::".as_bytes(), &[0xff, 0xfe], "\u{fffd}3\u{fffd}2::x".as_bytes()]
+    {
+        assert_eq!(poller.bring(payload).text, "1", "{}", payload.escape_ascii());
+        poller.ask(99, "get", "/v1/groups", &Value::Null).1.ok();
+    }
+    assert_eq!(server.connected(), ["alice", "bob"]);
+    assert_eq!(server.members("room"), ["alice"]);
+}
+
+/// Frames that a client may send now and then: more of them than may come at once.
+const FLOOD: usize = 2_000;
+
+#[test]
+fn a_flood_of_what_is_no_request_ends_the_socket() {
+    for packet in [
+        "x",
+        "",
+        "2::",
+        "6:::1",
+        "1::",
+        "5:1+:/room:{}",
+        "5:::{bad",
+        "5:::{\"name\":\"get\",\"args\":[{\"url\":\"/v1/no\"}]}",
+    ] {
+        sent_away(|alice| (0..FLOOD).for_each(|_| alice.send(packet)));
+    }
+    sent_away(|alice| (0..FLOOD).for_each(|_| alice.send_message(Message::binary(Vec::new()))));
+    sent_away(|alice| (0..FLOOD).for_each(|_| alice.send_message(Message::Ping(Vec::new().into()))));
+    sent_away(|alice| (0..FLOOD).for_each(|_| alice.send_message(Message::Pong(Vec::new().into()))));
 }
 
 #[test]
-fn binary_frames_end_the_socket() {
-    sent_away(|alice| alice.send_message(Message::binary(b"2::".to_vec())));
+fn endless_pieces_of_nothing_end_the_socket() {
+    const BEGINNING: [u8; 6] = [0x01, 0x80, 0, 0, 0, 0];
+    const NOTHING: [u8; 6] = [0x00, 0x80, 0, 0, 0, 0];
+    // The last piece of a heartbeat.
+    const END: [u8; 9] = [0x80, 0x83, 0, 0, 0, 0, b'2', b':', b':'];
+    sent_away(|alice| {
+        alice.send_raw(&BEGINNING);
+        alice.send_raw(&NOTHING.repeat(FLOOD));
+    });
+    sent_away(|alice| {
+        for _ in 0..20 {
+            alice.send_raw(&[&BEGINNING[..], &NOTHING.repeat(100), &END].concat());
+        }
+    });
+    // What long messages come in is no flood, nor is a piece now and then.
+    let server = Server::start();
+    let mut alice = server.connect("alice");
+    for _ in 0..20 {
+        let request = format!("5:::{{\"name\":\"get\",\"args\":[{{\"url\":\"/v1/groups\"}}]}}{}", " ".repeat(60_000));
+        let pieces = request.as_bytes().chunks(500).map(|piece| {
+            let len = u16::try_from(piece.len()).unwrap().to_be_bytes();
+            [&[0x00, 0x80 | 126, len[0], len[1], 0, 0, 0, 0], piece].concat()
+        });
+        let bytes = [BEGINNING.to_vec(), pieces.collect::<Vec<_>>().concat(), vec![0x80, 0x80, 0, 0, 0, 0]].concat();
+        alice.send_raw(&bytes);
+    }
+    alice.get("/v1/groups").ok();
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Long polling, and sockets that fall silent.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::harness::{End, Poller, Server, eventually, request_packet, summary};
@@ -74,34 +76,85 @@ fn a_newer_poll_ends_the_older() {
     }
 }
 
+/// Brings packets in one `POST` while it polls, and returns the status of each ack, by its id.
+fn statuses(poller: &Poller, packets: &[String]) -> BTreeMap<u64, u64> {
+    let (brings, payload) = (poller.clone(), body(packets));
+    let bringing = std::thread::spawn(move || brings.bring(payload.as_bytes()).text);
+    let mut statuses = BTreeMap::new();
+    while statuses.len() < packets.len() {
+        for packet in poller.poll() {
+            let Some(ack) = packet.strip_prefix("6:::") else { continue };
+            let (id, ack) = ack.split_once('+').unwrap();
+            let ack: Value = serde_json::from_str(ack).unwrap();
+            assert_eq!(statuses.insert(id.parse().unwrap(), ack[0]["statusCode"].as_u64().unwrap()), None);
+        }
+    }
+    assert_eq!(bringing.join().unwrap(), "1");
+    statuses
+}
+
 #[test]
-fn a_payload_is_bounded_and_a_broken_one_ends_the_client() {
+fn however_many_packets_one_post_brings_each_is_carried_out() {
     let server = Server::start();
-    let many = |count: usize| body(&vec!["2::".to_owned(); count]);
+    let poller = poller(&server, "alice");
+    let ask = |id| request_packet(id, "get", "/v1/groups", &Value::Null);
+    // As many as the original client queues behind one that is on its way, and far more: what is too much is refused.
+    for count in [150, 1_500] {
+        let found = statuses(&poller, &(0..count).map(ask).collect::<Vec<_>>());
+        assert!(found.keys().copied().eq(0..count), "{found:?}");
+        assert!(
+            found.values().all(|status| [200, 429].contains(status)) && found[&0] == 200 || count > 150,
+            "{found:?}"
+        );
+    }
+    server.unlimited(&server.admin_token("admin"));
+    // A body that is long as well, with characters of all lengths.
+    let text = "é€😀\u{fffd}".repeat(1_000);
+    let say = |id| request_packet(id, "post", "/v1/messages", &json!({"to": "bob", "message": text}));
+    let found = statuses(&poller, &(0..120).map(say).collect::<Vec<_>>());
+    assert!(found.values().all(|status| *status == 200), "{found:?}");
+    assert_eq!(server.connected(), ["alice"]);
+}
+
+#[test]
+fn a_payload_is_bounded_and_so_is_what_it_brings() {
+    let server = Server::start();
     let patient = poller(&server, "patient");
-    assert_eq!(patient.bring(many(100).as_bytes()).text, "1");
-    patient.ask(9, "get", "/v1/groups", &Value::Null).1.ok();
     for (payload, status) in [
-        (many(101).into_bytes(), 400),
-        (many(10_000).into_bytes(), 400),
-        (vec![b'x'; 400 * 1024 + 1], 413),
-        (vec![0xff, 0xfe], 400),
-        ("\u{fffd}4\u{fffd}2::".into(), 400),
-        ("\u{fffd}99999999999999999999\u{fffd}2::".into(), 400),
+        // A few bytes too many.
+        (body(&vec!["3:::".to_owned() + &"x".repeat(99_888); 41]).into_bytes(), 413),
+        (vec![b'x'; 100 * 1024 + 1], 400),
     ] {
         let poller = poller(&server, "alice");
         assert_eq!(poller.bring(&payload).status, status);
         if status == 400 {
-            eventually(|| (server.connected() == ["patient"]).then_some(()));
+            assert_eq!(poller.poll(), ["0::"]);
         } else {
             poller.bring(b"0::");
         }
+        eventually(|| (server.connected() == ["patient"]).then_some(()));
     }
-    // Read, and then found to be no packet.
-    let poller = poller(&server, "alice");
-    poller.bring(b"no packet");
-    eventually(|| (server.connected() == ["patient"]).then_some(()));
-    assert_eq!(poller.poll(), ["0::"]);
+    patient.ask(9, "get", "/v1/groups", &Value::Null).1.ok();
+}
+
+#[test]
+fn a_flood_of_heartbeats_or_of_polls_ends_the_client() {
+    let server = Server::start_with(|config| config.idle_frames_per_sec = 1);
+    let heartbeats = poller(&server, "alice");
+    heartbeats.bring(body(&vec!["2::".to_owned(); 200]).as_bytes());
+    eventually(|| server.connected().is_empty().then_some(()));
+    assert_eq!(heartbeats.poll(), ["0::"]);
+    // Each ends the one before.
+    let polls = poller(&server, "bob");
+    let waiting: Vec<_> = (0..100)
+        .map(|_| {
+            let poller = polls.clone();
+            std::thread::spawn(move || poller.poll())
+        })
+        .collect();
+    waiting.into_iter().for_each(|poll| drop(poll.join()));
+    assert!(server.connected().is_empty());
+    assert_eq!(server.figure("respoked_sockets_closed_total{reason=\"bad_frame\"}"), 2);
 }
 
 #[test]
