@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -136,6 +136,71 @@ pub(crate) fn check_access(folder: &Path) -> anyhow::Result<()> {
             found.uid(),
             found.mode() & 0o777
         );
+    }
+    Ok(())
+}
+
+/// The paths of all files that the server makes in the folder.
+pub(crate) fn own_files(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    database_files(folder).chain([folder.join(LOCK)])
+}
+
+/// `path` with `suffix` at its end.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// A user and a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Keeper {
+    pub(crate) user: u32,
+    group: u32,
+}
+
+/// Whose the database's files are to be: whose the database is, so that a volume of a group stays with the member that
+/// serves, and if there is none or it is root's, whose the folder is.
+///
+/// # Errors
+///
+/// When the folder cannot be looked at.
+pub(crate) fn keeper(folder: &Path) -> anyhow::Result<Keeper> {
+    let database = look_at(&folder.join(DATABASE))?.filter(|database| database.uid() != 0);
+    let found = match database {
+        Some(database) => database,
+        None => fs::metadata(folder).with_context(|| format!("{} cannot be looked at", folder.display()))?,
+    };
+    Ok(Keeper { user: found.uid(), group: found.gid() })
+}
+
+/// Gives a file to its keeper, if this is root, who alone can. Anybody else's files are their own.
+///
+/// # Errors
+///
+/// When the file system does not allow it; the keeper could not use the file.
+pub(crate) fn give(file: &Path, keeper: Keeper) -> anyhow::Result<()> {
+    let is_other = look_at(file)?.is_some_and(|found| found.is_file() && found.uid() != keeper.user);
+    if !is_other || !geteuid().is_root() {
+        return Ok(());
+    }
+    // Not through an open file: closing one would take the locks away that SQLite has on it.
+    let (user, group) = (Uid::from_raw(keeper.user), Gid::from_raw(keeper.group));
+    rustix::fs::chownat(CWD, file, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(io::Error::from)
+        .with_context(|| format!("{} cannot be given to user {}; run as that user", file.display(), keeper.user))
+}
+
+/// Gives all files that root made in the folder to their keeper; the server could not use them otherwise.
+///
+/// # Errors
+///
+/// As [`give`].
+pub(crate) fn hand_over(folder: &Path, keeper: Keeper) -> anyhow::Result<()> {
+    for file in own_files(folder) {
+        if look_at(&file)?.is_some_and(|found| found.uid() == 0) {
+            give(&file, keeper)?;
+        }
     }
     Ok(())
 }

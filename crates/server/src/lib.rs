@@ -22,5 +22,6 @@ pub mod telemetry;
 pub mod throttle;
 pub mod tls;
 mod transport;
+mod trouble;
 mod upkeep;
 mod watch;

@@ -39,7 +39,7 @@ use crate::throttle::Throttle;
 use crate::tls::Certificate;
 use crate::transport::{Encrypted, Impatient, Plain, Share, Shares, WRITE_TIMEOUT, serve_http2};
 use crate::watch::Watch;
-use crate::{enduring, tally, upkeep};
+use crate::{enduring, tally, trouble, upkeep};
 
 /// Connections that wait to be accepted; the kernel grants no more than its own limit. One for which there is no room when
 /// thousands come back at once tries again only after one, three, seven seconds.
@@ -153,11 +153,20 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Pr
     let database = config.data.join(DATABASE);
     let options = Options { commit_batch_max: config.commit_batch_max, ..Options::default() };
     let store = SqliteStore::open(&database, options)
+        .map_err(|error| trouble::explained(error, &config.data))
         .with_context(|| format!("the database {} cannot be opened", database.display()))?;
+    // Root may serve in a folder of somebody who is to serve there later.
+    data_folder::hand_over(&config.data, data_folder::keeper(&config.data)?)?;
     let bus = Arc::new(LocalBus::default());
     let broker = Arc::new(Broker::new(Arc::new(store), bus.clone(), clock.clone(), config.session_cache_max));
     let password = config.admin_password.clone().map(|hidden| hidden.0);
-    let first_run = broker.draft_first_run(config.admin_username.clone(), password).await?;
+    let first_run = match broker.draft_first_run(config.admin_username.clone(), password).await {
+        Ok(first_run) => first_run,
+        Err(refusal) => {
+            broker.store().close().await;
+            return Err(refusal.into());
+        }
+    };
 
     let url = local_url(tls.is_some(), address);
 

@@ -5,6 +5,6 @@ mod contract;
 mod sqlite;
 
 pub use sqlite::{
-    CheckDepth, CrashPoint, DatabaseCheck, Options, SqliteStore, UndoneChange, check_database, copy_database,
-    end_everything_issued, fold_log, undone_changes,
+    CheckDepth, CrashPoint, DatabaseCheck, Options, Source, SqliteStore, Trouble, UndoneChange, check_database,
+    copy_database, end_everything_issued, fold_log, undone_changes,
 };

@@ -11,16 +11,16 @@ use tempfile::TempDir;
 use crate::harness::{Process, Said, data_folder, respoked, run};
 
 /// A user and a group that own nothing else.
-const USER: u32 = 61_234;
+pub(crate) const USER: u32 = 61_234;
 const GROUP: u32 = 61_235;
 
 /// Whether tests may give files away and act as others.
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 /// The built binary as that user.
-fn as_user() -> Command {
+pub(crate) fn as_user() -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--reuid", &USER.to_string(), "--regid", &GROUP.to_string(), "--clear-groups"]);
     command.arg(env!("CARGO_BIN_EXE_respoked"));
@@ -32,7 +32,7 @@ fn serve(mut command: Command, data: &Path) -> Said {
 }
 
 /// An existing folder that any user can reach, holding a file already.
-fn folder(mode: u32, owner: (u32, u32)) -> (PathBuf, TempDir) {
+pub(crate) fn folder(mode: u32, owner: (u32, u32)) -> (PathBuf, TempDir) {
     let parent = tempfile::tempdir().unwrap();
     fs::set_permissions(parent.path(), Permissions::from_mode(0o755)).unwrap();
     let data = parent.path().join("data");
@@ -135,4 +135,100 @@ fn a_start_on_a_taken_port_makes_nothing_and_the_next_one_greets() {
     assert!(!data.exists());
     let process = Process::spawn(&data, &[]);
     assert!(process.greeting.contains("App-Secret    rspk_"));
+}
+
+/// Whose the files in a folder are.
+fn owners(data: &Path) -> Vec<(String, u32)> {
+    let mut owners: Vec<_> = fs::read_dir(data)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().uid()))
+        .filter(|(name, _)| name != "other")
+        .collect();
+    owners.sort();
+    owners
+}
+
+#[test]
+fn what_root_does_in_the_folder_of_a_service_locks_it_not_out() {
+    if !is_root() {
+        return;
+    }
+    let (data, parent) = folder(0o700, (USER, GROUP));
+    let backup = parent.path().join("backup");
+    let (data_text, backup_text) = (data.to_str().unwrap(), backup.to_str().unwrap());
+    let root = |words: &[&str]| {
+        let said = run(respoked().args(words).args(["--data", data_text]));
+        assert_eq!(said.code, Some(0), "{words:?}: {}{}", said.out, said.err);
+        for (name, owner) in owners(&data) {
+            assert_eq!(owner, USER, "{name} after {words:?}");
+        }
+    };
+    let serve = || {
+        let process = Process::spawn_by(as_user(), &data, &[]);
+        process.get("/readyz").call().ok();
+        process
+    };
+    for killed in [false, true] {
+        let running = serve();
+        root(&["admin", "list"]);
+        root(&["backup", backup_text, "--force"]);
+        root(&["doctor"]);
+        if killed {
+            running.kill();
+        } else {
+            running.signal("TERM");
+            assert_eq!(running.wait(), 0);
+        }
+        root(&["admin", "list"]);
+        root(&["backup", backup_text, "--force"]);
+        root(&["doctor"]);
+        serve();
+        root(&["restore", backup_text]);
+        root(&["doctor"]);
+        serve();
+        // A restore in the place of nothing.
+        for (name, _) in owners(&data) {
+            fs::remove_file(data.join(name)).unwrap();
+        }
+        root(&["restore", backup_text]);
+        serve();
+    }
+    // A server that root started once.
+    for (name, _) in owners(&data) {
+        fs::remove_file(data.join(name)).unwrap();
+    }
+    Process::spawn(&data, &[]).kill();
+    serve();
+}
+
+#[test]
+fn doctor_looks_at_who_will_serve() {
+    if !is_root() {
+        return;
+    }
+    let (data, _parent) = folder(0o700, (USER, GROUP));
+    Process::spawn_by(as_user(), &data, &[]).kill();
+    let database = data.join("respoked.db");
+    // As earlier releases left a database that root restored.
+    chown(&database, Some(0), Some(0)).unwrap();
+    let said = run(respoked().args(["doctor", "--data"]).arg(&data));
+    assert_eq!(said.code, Some(1), "{}", said.out);
+    assert!(said.out.contains("FAIL  owner") && said.out.contains("respoked.db (user 0)"), "{}", said.out);
+    assert!(said.out.contains(&format!("chown {USER}")), "{}", said.out);
+    let said = serve(as_user(), &data);
+    assert!(said.code == Some(1) && said.err.contains("respoked.db belongs to user 0"), "{}", said.err);
+
+    // And the lock that such a restore took, which stands in nobody's way.
+    chown(&database, Some(USER), None).unwrap();
+    chown(data.join("lock"), Some(0), Some(0)).unwrap();
+    Process::spawn_by(as_user(), &data, &[]).get("/readyz").call().ok();
+
+    // A volume of a group belongs to root, and the files to whoever serves.
+    let (data, _parent) = folder(0o2770, (0, GROUP));
+    Process::spawn_by(as_user(), &data, &[]).kill();
+    for mut command in [respoked(), as_user()] {
+        let said = run(command.args(["doctor", "--data"]).arg(&data));
+        assert_eq!(said.code, Some(0), "{}", said.out);
+    }
 }

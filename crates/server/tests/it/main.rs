@@ -6,6 +6,7 @@
 mod admin_sessions;
 mod admins;
 mod apps;
+mod backups;
 mod call_reports;
 mod console;
 mod crash;

@@ -20,7 +20,9 @@ mod rows;
 mod schema;
 mod secrets;
 mod sessions;
+mod source;
 mod tokens;
+mod trouble;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -30,12 +32,11 @@ use respoke_core::ports::{Store, StoreError};
 use respoke_core::seal::Sealer;
 use rusqlite::Connection;
 
-pub use backup::{
-    CheckDepth, DatabaseCheck, UndoneChange, check_database, copy_database, end_everything_issued, fold_log,
-    undone_changes,
-};
+pub use backup::{UndoneChange, end_everything_issued, fold_log, undone_changes};
 use maintenance::Walk;
 use readers::Readers;
+pub use source::{CheckDepth, DatabaseCheck, Source, check_database, copy_database};
+pub use trouble::Trouble;
 pub use writer::CrashPoint;
 use writer::{Start, Writer};
 

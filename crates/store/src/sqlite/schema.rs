@@ -37,6 +37,26 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
+/// The newest schema: the one that an empty database is brought to.
+pub(super) fn known() -> usize {
+    MIGRATIONS.len()
+}
+
+/// The tables that a database of schema `version` has.
+pub(super) fn tables_of(version: usize) -> rusqlite::Result<Vec<String>> {
+    let connection = Connection::open_in_memory()?;
+    for migration in MIGRATIONS.iter().take(version) {
+        connection.execute_batch(migration)?;
+    }
+    tables(&connection)
+}
+
+/// The tables that a database has.
+pub(super) fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name";
+    connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
+use respoke_store::Source;
 use serde_json::json;
 
 use super::super::failure::Failure;
 use super::super::output::Output;
 use super::Folder;
+use super::unfinished::{Present, Unfinished, check_target, folder_of};
+use crate::{data_folder, trouble};
 
 /// `respoked backup`.
 #[derive(Debug, Args)]
@@ -27,16 +30,17 @@ pub(in crate::cli) struct Backup {
 impl Backup {
     pub(super) fn run(&self, out: &mut Output<'_>) -> Result<(), Failure> {
         let database = self.folder.database()?;
-        if same_file(&database, &self.file) {
-            return Err(Failure::Usage("the backup would be written over the database itself".into()));
-        }
-        if !self.force && self.file.exists() {
-            return Err(Failure::because(format!("{} is there already; --force writes over it", self.file.display())));
-        }
-        let unfinished = Unfinished::beside(&self.file, "unfinished");
-        let bytes = respoke_store::copy_database(&database, &unfinished.0)
-            .with_context(|| format!("the backup {} cannot be written", self.file.display()))?;
-        unfinished.becomes(&self.file)?;
+        self.check_target(&database)?;
+        let written = || format!("the backup {} cannot be written", self.file.display());
+        let source = Source::open_live(&database)
+            .map_err(|error| trouble::explained(error, folder_of(&database)))
+            .with_context(|| format!("the database {} cannot be read", database.display()))?;
+        let unfinished = Unfinished::of(&self.file).with_context(written)?;
+        let bytes = source
+            .copy_to(unfinished.path())
+            .map_err(|error| trouble::explained(error, folder_of(&self.file)))
+            .with_context(written)?;
+        unfinished.becomes(&self.file, if self.force { Present::Goes } else { Present::Stays })?;
         out.say(
             &json!({ "file": self.file, "bytes": bytes }),
             format_args!(
@@ -46,63 +50,24 @@ impl Backup {
             ),
         )
     }
-}
 
-/// A file that gets its name when it is finished, and is removed if it never is.
-pub(super) struct Unfinished(pub(super) PathBuf);
-
-impl Unfinished {
-    /// A name beside `path`. What an interrupted command left under it is removed.
-    pub(super) fn beside(path: &Path, suffix: &str) -> Self {
-        let unfinished = Self(with_suffix(path, &format!(".{suffix}")));
-        unfinished.remove();
-        unfinished
-    }
-
-    /// Gives the file the name `path`, for good.
-    pub(super) fn becomes(self, path: &Path) -> anyhow::Result<()> {
-        let renamed = fs::rename(&self.0, path).with_context(|| format!("{} cannot be written", path.display()));
-        if renamed.is_ok() {
-            sync_folder_of(path)?;
+    /// Whether the backup may get the name that it is to have. It is looked at again when it gets it.
+    fn check_target(&self, database: &Path) -> Result<(), Failure> {
+        let Some(name) = self.file.file_name() else {
+            return Err(Failure::Usage(format!("{} is no name of a file", self.file.display())));
+        };
+        if self.file == Path::new("-") {
+            return Err(Failure::Usage("a backup is written to a file, not to standard output; name one".into()));
         }
-        renamed
-    }
-
-    fn remove(&self) {
-        for suffix in ["", "-journal", "-wal", "-shm"] {
-            let _ = fs::remove_file(with_suffix(&self.0, suffix));
+        check_target(&self.file)?;
+        let (data, target) = (folder_of(database), folder_of(&self.file));
+        let own = data_folder::own_files(data).any(|own| own.file_name() == Some(name));
+        if own && fs::canonicalize(data).ok() == fs::canonicalize(target).ok() {
+            return Err(Failure::Usage("the backup would be written over the database itself".into()));
         }
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        self.remove();
-    }
-}
-
-/// `path` with `suffix` at its end.
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-/// Puts the names in the folder of `path` on disk; a power cut could otherwise bring back the old ones.
-pub(super) fn sync_folder_of(path: &Path) -> anyhow::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    fs::File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .with_context(|| format!("the folder {} cannot be flushed", folder.display()))
-}
-
-/// Whether both paths lead to one file.
-pub(super) fn same_file(a: &Path, b: &Path) -> bool {
-    match (fs::canonicalize(a), fs::canonicalize(b)) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => false,
+        if !self.force && self.file.exists() {
+            return Err(Failure::because(format!("{} is there already; --force writes over it", self.file.display())));
+        }
+        Ok(())
     }
 }

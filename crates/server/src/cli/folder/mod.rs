@@ -5,6 +5,7 @@ mod backup;
 mod doctor;
 mod restore;
 mod settings;
+mod unfinished;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use super::failure::Failure;
 use super::output::Output;
 use crate::config::Config;
 use crate::data_folder::{self, DATABASE};
+use crate::trouble;
 
 /// Commands that work on the data folder.
 #[derive(Debug, Subcommand)]
@@ -96,6 +98,7 @@ impl Folder {
             .context("the runtime cannot be started")?;
         runtime.block_on(async {
             let store = SqliteStore::open(&path, Options::default())
+                .map_err(|error| trouble::explained(error, unfinished::folder_of(&path)))
                 .with_context(|| format!("the database {} cannot be opened", path.display()))?;
             let broker = Broker::new(
                 Arc::new(store),

@@ -4,19 +4,24 @@
 //! backup, and names what else it undid for somebody to do again.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
 use respoke_core::clock::{Clock, SystemClock, Timestamp};
-use respoke_store::{CheckDepth, DatabaseCheck, UndoneChange};
+use respoke_store::{CheckDepth, DatabaseCheck, Source, UndoneChange};
 use serde_json::{Map, Value, json};
 
 use super::super::failure::Failure;
 use super::super::output::{Output, plain};
 use super::Folder;
-use super::backup::{Unfinished, same_file, sync_folder_of, with_suffix};
-use crate::data_folder::{self, DATABASE};
+use super::unfinished::{Present, Unfinished, folder_of, sync_folder_of};
+use crate::data_folder::{self, DATABASE, with_suffix};
+use crate::trouble;
+
+/// Databases kept aside within one second; somebody restores in a loop.
+const KEPT_PER_SECOND_MAX: u32 = 100;
 
 /// `respoked restore`.
 #[derive(Debug, Args)]
@@ -39,12 +44,15 @@ struct Restored {
 
 impl Restore {
     pub(super) fn run(&self, out: &mut Output<'_>) -> Result<(), Failure> {
-        let check = respoke_store::check_database(&self.file, CheckDepth::AtRest)
-            .with_context(|| format!("the backup {} cannot be read", self.file.display()))?;
+        // What is verified is what is restored from, opened once, so that both judge alike.
+        let unread = || format!("the backup {} cannot be read", self.file.display());
+        let explained = |error| trouble::explained(error, folder_of(&self.file));
+        let source = Source::open(&self.file).map_err(explained).with_context(unread)?;
+        let check = source.check(CheckDepth::AtRest).map_err(explained).with_context(unread)?;
         if self.verify || !check.faults.is_empty() {
             return self.report(&check, out);
         }
-        let restored = self.restore(&SystemClock)?;
+        let restored = self.restore(&source, &SystemClock)?;
         if out.wants_json() {
             let undone: Vec<Value> = restored
                 .undone
@@ -102,7 +110,7 @@ impl Restore {
         if sound { Ok(()) } else { Err(Failure::Reported) }
     }
 
-    fn restore(&self, clock: &dyn Clock) -> Result<Restored, Failure> {
+    fn restore(&self, source: &Source, clock: &dyn Clock) -> Result<Restored, Failure> {
         let data = self.folder.path()?;
         data_folder::make(&data)?;
         let _lock = data_folder::lock(&data)?;
@@ -114,26 +122,42 @@ impl Restore {
         }
 
         let now = clock.now();
-        let fresh = Unfinished::beside(&database, "restoring");
-        respoke_store::copy_database(&self.file, &fresh.0)
-            .with_context(|| format!("the backup {} cannot be copied to {}", self.file.display(), data.display()))?;
+        let keeper = data_folder::keeper(&data)?;
+        let explained = |error| trouble::explained(error, &data);
+        let unwritten = || format!("the backup {} cannot be copied to {}", self.file.display(), data.display());
+        let fresh = Unfinished::of(&database).with_context(unwritten)?;
+        source.copy_to(fresh.path()).map_err(explained).with_context(unwritten)?;
         let name = self.file.file_name().unwrap_or_default().to_string_lossy();
-        respoke_store::end_everything_issued(&fresh.0, &name, now)?;
+        respoke_store::end_everything_issued(fresh.path(), &name, now).map_err(explained).with_context(unwritten)?;
+        data_folder::give(fresh.path(), keeper)?;
 
         let undone = match respoke_store::fold_log(&database) {
-            Ok(()) => respoke_store::undone_changes(&database, &self.file).unwrap_or_default(),
-            // What a damaged database did last cannot be told. A sound one is still used by somebody.
-            Err(_) if damaged_or_absent(&database) => Vec::new(),
-            Err(error) => return Err(error.into()),
+            Ok(()) => Source::open(&database)
+                .and_then(|replaced| respoke_store::undone_changes(&replaced, source))
+                .unwrap_or_default(),
+            // What a damaged database did last cannot be told. A sound one is still used by somebody, or cannot be
+            // written for now.
+            Err(_) if is_damaged_or_absent(&database) => Vec::new(),
+            Err(error) => return Err(explained(error).into()),
         };
         let kept = keep_aside(&database, now)?;
-        fresh.becomes(&database)?;
+        fresh.becomes(&database, Present::Goes)?;
+        data_folder::hand_over(&data, keeper)?;
         Ok(Restored { kept, undone })
     }
 }
 
-fn damaged_or_absent(database: &Path) -> bool {
-    respoke_store::check_database(database, CheckDepth::InUse).map_or(true, |check| !check.faults.is_empty())
+fn is_damaged_or_absent(database: &Path) -> bool {
+    !database.exists()
+        || respoke_store::check_database(database, CheckDepth::InUse).is_ok_and(|check| !check.faults.is_empty())
+}
+
+/// Whether both paths lead to one file.
+fn same_file(a: &Path, b: &Path) -> bool {
+    match (fs::metadata(a), fs::metadata(b)) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
 }
 
 /// Gives the database that is there, if one is, a second name under which it stays.
@@ -144,7 +168,14 @@ fn keep_aside(database: &Path, now: Timestamp) -> anyhow::Result<Option<PathBuf>
         return Ok(None);
     }
     let stamp: String = now.to_iso().chars().take_while(|c| *c != '.').filter(|c| !matches!(c, '-' | ':')).collect();
-    let kept = with_suffix(database, &format!(".before-restore-{stamp}Z"));
+    let named = |number: u32| {
+        let number = if number == 1 { String::new() } else { format!("-{number}") };
+        with_suffix(database, &format!(".before-restore-{stamp}Z{number}"))
+    };
+    let is_free =
+        |kept: &PathBuf| ["", "-wal"].iter().all(|suffix| with_suffix(kept, suffix).symlink_metadata().is_err());
+    // A second restore within the second.
+    let kept = (1..=KEPT_PER_SECOND_MAX).map(named).find(is_free).context("too many databases are kept aside")?;
     let failed = || format!("the present database cannot be kept as {}", kept.display());
     // The log of a database that could not be folded goes with it. It goes first: should the power fail in between, the
     // old database is still there, and its log beside it under a name that says whose it is.
@@ -155,7 +186,6 @@ fn keep_aside(database: &Path, now: Timestamp) -> anyhow::Result<Option<PathBuf>
     remove_log(database);
     // A second name, so that there is a database at every moment; the new one then takes over the first.
     if fs::hard_link(database, &kept).is_err() {
-        anyhow::ensure!(!kept.exists(), "{} is there already", kept.display());
         fs::rename(database, &kept).with_context(failed)?;
     }
     sync_folder_of(database)?;

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -147,16 +147,12 @@ fn keep(path: &Path, server: &str, login: Option<(&str, &Secret)>) -> anyhow::Re
         .with_context(|| format!("{} cannot be made", folder.display()))?;
     // A new file under another name first: whoever reads meanwhile finds the old one whole, and the permissions are
     // right from the first byte on.
-    let fresh = path.with_extension(format!("{}.new", std::process::id()));
     let written = (|| {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        let mut file = tempfile::Builder::new().prefix(".login-").tempfile_in(folder)?;
         file.write_all(logins.to_string().as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&fresh, path)
+        file.as_file().sync_all()?;
+        file.persist(path).map(drop).map_err(|error| error.error)
     })();
-    if written.is_err() {
-        let _ = fs::remove_file(&fresh);
-    }
     written.with_context(|| format!("{} cannot be written", path.display()))
 }
 

@@ -1,16 +1,17 @@
 //! `respoked doctor`: looks for what is wrong, and says what to do about it.
 
 mod certificate;
+mod folder;
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use respoke_core::clock::{Clock, SystemClock, Timestamp};
-use respoke_store::{CheckDepth, DatabaseCheck};
+use respoke_store::{CheckDepth, DatabaseCheck, Trouble};
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
@@ -21,8 +22,8 @@ use super::super::remote::Client;
 use super::Folder;
 use crate::config::Config;
 use crate::data_folder::DATABASE;
-use crate::files;
 use crate::tls::Certificate;
+use crate::{files, trouble};
 
 /// Free space below which a server will soon not be able to write.
 const FREE_BYTES_MIN: u64 = 200 * 1024 * 1024;
@@ -105,8 +106,10 @@ fn report(findings: &[Finding], out: &mut Output<'_>) -> Result<(), Failure> {
 
 fn examine(config: &Config, now: Timestamp) -> Vec<Finding> {
     let data = &config.data;
-    let mut findings = vec![folder(data)];
-    if findings[0].level != Level::Fail {
+    let mut findings = vec![folder::privacy(data)];
+    // Without a folder there is nothing in it.
+    if data.is_dir() {
+        findings.push(folder::ownership(data));
         findings.push(space(data));
         findings.push(flushing(data));
         findings.extend(database(data, now));
@@ -116,53 +119,6 @@ fn examine(config: &Config, now: Timestamp) -> Vec<Finding> {
         findings.push(tls(cert, key, now));
     }
     findings
-}
-
-fn folder(data: &Path) -> Finding {
-    const WHAT: &str = "data folder";
-    let metadata = match fs::metadata(data) {
-        Ok(metadata) if metadata.is_dir() => metadata,
-        Ok(_) => return Finding::fail(WHAT, format!("{} is no folder", data.display()), "name another with --data"),
-        Err(error) => {
-            let found = format!("{}: {error}", data.display());
-            return Finding::fail(WHAT, found, "name the folder with --data, or start the server once to make it");
-        }
-    };
-    let owner = rustix::process::geteuid().as_raw();
-    if metadata.uid() != owner && owner != 0 {
-        let found = format!("{} belongs to user {}, and this is user {owner}", data.display(), metadata.uid());
-        return Finding::fail(WHAT, found, "run as the user that runs the server");
-    }
-    let private = !others_may(&metadata);
-    let open = open_files(data);
-    if !private || !open.is_empty() {
-        let mut what = open;
-        if !private {
-            what.insert(0, data.display().to_string());
-        }
-        return Finding::fail(
-            WHAT,
-            format!("others can read {}", what.join(", ")),
-            format!("chmod 700 {}; chmod 600 the files in it", data.display()),
-        );
-    }
-    Finding::ok(WHAT, format!("{} is readable by its owner alone", data.display()))
-}
-
-fn others_may(metadata: &fs::Metadata) -> bool {
-    metadata.mode() & 0o077 != 0
-}
-
-/// Database files that others may read.
-fn open_files(data: &Path) -> Vec<String> {
-    fs::read_dir(data)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(DATABASE))
-        .filter(|entry| entry.metadata().is_ok_and(|file| others_may(&file)))
-        .map(|entry| entry.path().display().to_string())
-        .collect()
 }
 
 fn space(data: &Path) -> Finding {
@@ -190,7 +146,7 @@ fn flushing(data: &Path) -> Finding {
         Err(error) => Finding::fail(
             WHAT,
             format!("a file in {} cannot be written: {error}", data.display()),
-            "check the disk and the permissions of the folder",
+            Trouble::of_io(&error).map_or("check the disk and the permissions of the folder", Trouble::advice),
         ),
         Ok(median) => {
             let found = format!("{:.2} ms", median.as_secs_f64() * 1000.0);
@@ -211,21 +167,17 @@ fn flushing(data: &Path) -> Finding {
 }
 
 fn time_flushes(data: &Path) -> std::io::Result<Duration> {
-    let path = data.join(format!("doctor-{}", std::process::id()));
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-    let timed = (|| {
-        let mut times = Vec::with_capacity(FLUSHES);
-        for _ in 0..FLUSHES {
-            let started = Instant::now();
-            file.write_all(&[0x5a; 4_096])?;
-            file.sync_data()?;
-            times.push(started.elapsed());
-        }
-        times.sort();
-        Ok(times[FLUSHES / 2])
-    })();
-    fs::remove_file(&path)?;
-    timed
+    // Under a name that nobody can foresee, and gone however this ends.
+    let mut file = tempfile::Builder::new().prefix(".respoked-doctor-").tempfile_in(data)?;
+    let mut times = Vec::with_capacity(FLUSHES);
+    for _ in 0..FLUSHES {
+        let started = Instant::now();
+        file.write_all(&[0x5a; 4_096])?;
+        file.as_file().sync_data()?;
+        times.push(started.elapsed());
+    }
+    times.sort();
+    Ok(times[FLUSHES / 2])
 }
 
 fn database(data: &Path, now: Timestamp) -> Vec<Finding> {
@@ -233,8 +185,18 @@ fn database(data: &Path, now: Timestamp) -> Vec<Finding> {
     let path = data.join(DATABASE);
     match respoke_store::check_database(&path, CheckDepth::InUse) {
         Err(error) => {
-            let found = format!("{}: {:#}", path.display(), anyhow::Error::new(error));
-            vec![Finding::fail(WHAT, found, "start the server once to make one, or restore a backup")]
+            let trouble = trouble::of(&error, data);
+            let found = format!("{}: {:#}", path.display(), trouble::explained(error, data));
+            vec![match trouble {
+                Some(Trouble::Absent) => {
+                    Finding::fail(WHAT, found, "start the server once to make one, or restore a backup")
+                }
+                Some(trouble) => {
+                    let advice = format!("{}; nothing was found against the database itself", trouble.advice());
+                    Finding::fail(WHAT, found, advice)
+                }
+                None => Finding::fail(WHAT, found, "look at what lies there under that name"),
+            }]
         }
         Ok(check) if !check.faults.is_empty() => {
             let found = format!("{}: {}", path.display(), check.faults.join("; "));
@@ -391,7 +353,7 @@ mod tests {
     #[test]
     fn what_is_wrong_fails_with_advice_and_exit_code() {
         let (_folder, config) = data();
-        fs::set_permissions(&config.data, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(config.data.join(DATABASE), fs::Permissions::from_mode(0o644)).unwrap();
         let findings = examine(&config, SystemClock.now());
         let found = of(&findings, "data folder");
         assert!(found.level == Level::Fail && found.advice.as_ref().unwrap().contains("chmod"), "{found:?}");
@@ -402,9 +364,10 @@ mod tests {
         let absent = Config { data: config.data.join("absent"), ..config.clone() };
         assert_eq!(examine(&absent, SystemClock.now())[0].level, Level::Fail);
 
-        fs::set_permissions(&config.data, fs::Permissions::from_mode(0o700)).unwrap();
         fs::write(config.data.join(DATABASE), [0xa5; 5_000]).unwrap();
-        assert_eq!(of(&examine(&config, SystemClock.now()), "database").level, Level::Fail);
+        let findings = examine(&config, SystemClock.now());
+        let found = of(&findings, "database");
+        assert!(found.level == Level::Fail && found.advice.as_ref().unwrap().contains("restore"), "{found:?}");
     }
 
     #[test]

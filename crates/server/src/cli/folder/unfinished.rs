@@ -1,0 +1,140 @@
+//! A file that gets its name when it is finished. Until then it lies in a folder of its own whose name nobody can foresee:
+//! two commands never meet there, what is left of one that was killed is in nobody's way, and where others may write too,
+//! nobody can put a link in its place.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
+use tempfile::TempDir;
+
+use crate::data_folder::{kind_of, look_at};
+use crate::trouble;
+
+/// What is to become of a file that has the name already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Present {
+    /// It stays, and the new one is refused.
+    Stays,
+    /// The new one takes its place.
+    Goes,
+}
+
+/// A file that is not finished, and is removed if it never is.
+pub(super) struct Unfinished {
+    folder: TempDir,
+    path: PathBuf,
+}
+
+impl Unfinished {
+    /// A file that can get the name `path` when it is finished.
+    pub(super) fn of(path: &Path) -> anyhow::Result<Self> {
+        let beside = folder_of(path);
+        let folder = tempfile::Builder::new()
+            .prefix(".respoked-unfinished-")
+            .tempdir_in(beside)
+            .map_err(trouble::explained_io)
+            .with_context(|| format!("nothing can be written in {}", beside.display()))?;
+        let path = folder.path().join("database");
+        Ok(Self { folder, path })
+    }
+
+    /// Where it lies for now. It is not made yet.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the file the name `path`, for good.
+    pub(super) fn becomes(self, path: &Path, present: Present) -> anyhow::Result<()> {
+        let renamed = match present {
+            Present::Goes => {
+                check_target(path)?;
+                fs::rename(&self.path, path)
+            }
+            Present::Stays => rename_to_new(&self.path, path),
+        };
+        renamed.with_context(|| format!("{} cannot be written", path.display()))?;
+        sync_folder_of(path)?;
+        // What cannot be removed is empty, and no reason to call a finished file unfinished.
+        let _ = self.folder.close();
+        Ok(())
+    }
+}
+
+/// Renames to a name that nothing has.
+fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // The file system cannot. It can refuse to give a file a second name that is taken.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::hard_link(from, to),
+        renamed => Ok(renamed?),
+    }
+}
+
+/// Whether a file may get that name: it must be free, or be a plain file's.
+pub(super) fn check_target(path: &Path) -> anyhow::Result<()> {
+    if let Some(found) = look_at(path)? {
+        anyhow::ensure!(
+            found.is_file(),
+            "{} is {}, and only a plain file is written over; name a file",
+            path.display(),
+            kind_of(&found)
+        );
+    }
+    Ok(())
+}
+
+/// The folder in which `path` is a name.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Puts the names in the folder of `path` on disk; a power cut could otherwise bring back the old ones.
+pub(super) fn sync_folder_of(path: &Path) -> anyhow::Result<()> {
+    let folder = folder_of(path);
+    fs::File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .with_context(|| format!("the folder {} cannot be flushed", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_taken_is_kept_or_given_up_as_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("target");
+        let finish = |text: &str, present| {
+            let unfinished = Unfinished::of(&target).unwrap();
+            fs::write(unfinished.path(), text).unwrap();
+            unfinished.becomes(&target, present)
+        };
+        finish("one", Present::Stays).unwrap();
+        assert!(finish("two", Present::Stays).is_err());
+        assert_eq!(fs::read_to_string(&target).unwrap(), "one");
+        finish("three", Present::Goes).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "three");
+        drop(Unfinished::of(&target).unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left");
+    }
+
+    #[test]
+    fn only_a_plain_file_is_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&file, "text").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for path in [folder.path(), &link, Path::new("/dev/null"), Path::new("/dev/stdout"), Path::new("/dev/fd/1")] {
+            assert!(check_target(path).is_err(), "{}", path.display());
+            assert!(Unfinished::of(&file).unwrap().becomes(path, Present::Goes).is_err(), "{}", path.display());
+        }
+        check_target(&file).unwrap();
+        check_target(&folder.path().join("free")).unwrap();
+    }
+}
