@@ -1,11 +1,13 @@
 //! The people who administer an account, and their sign-ins.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::id::{AccountId, AdminId};
 use crate::secret::SecretHash;
-use crate::totp::SealedTotp;
+use crate::totp::{STEP_SECS, SealedTotp};
 
 /// Admins of one account at most.
 pub const ADMINS_MAX: usize = 200;
@@ -79,6 +81,24 @@ impl AdminRole {
     }
 }
 
+/// An address from which an admin signed in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownAddress {
+    /// The admin's user name.
+    pub username: String,
+    /// The address, or its network ([`crate::address::network`]).
+    pub address: IpAddr,
+    /// When the admin last signed in from there.
+    pub at: Timestamp,
+}
+
+impl KnownAddress {
+    /// How long an address is known to an account after its admin came in from there, in seconds.
+    pub const KNOWN_SECS: i64 = 30 * 86_400;
+    /// Addresses that are kept of one admin, the latest: who travels has dozens in a month.
+    pub const PER_ADMIN_MAX: usize = 50;
+}
+
 /// An admin's second factor as kept.
 #[derive(Clone, Debug)]
 pub struct SecondFactor {
@@ -86,6 +106,16 @@ pub struct SecondFactor {
     pub sealed: SealedTotp,
     /// The last time step of which a code was taken; none of it or of an earlier one is taken again.
     pub last_step: u64,
+}
+
+impl SecondFactor {
+    /// By how many seconds the clock stands before the last code that was taken, if it went back: right codes are refused
+    /// until it has caught up. A code may have been taken a step early, as clocks differ.
+    #[must_use]
+    pub fn clock_behind_secs(&self, now: Timestamp) -> Option<u64> {
+        let taken_secs = self.last_step.saturating_sub(1).saturating_mul(STEP_SECS);
+        taken_secs.checked_sub(u64::try_from(now.secs()).unwrap_or(0)).filter(|secs| *secs > 0)
+    }
 }
 
 /// An admin as kept.

@@ -3,6 +3,7 @@
 //! Read [`ops`] for what can be done, [`grant`] for why a token or session stops being good, and [`ports`] for what a
 //! database must promise.
 
+pub mod address;
 pub mod admin;
 pub mod app;
 pub mod audit;

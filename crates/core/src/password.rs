@@ -1,12 +1,16 @@
 //! Passwords: argon2id, off the async threads and few at a time.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
+use crate::address::network;
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 
@@ -71,16 +75,95 @@ fn derive(password: &Secret, salt: &[u8], argon2: &Argon2<'_>) -> Result<Output,
     Ok(Output::new(derived)?)
 }
 
-/// Passwords worked on at once. Each takes a core and 19 MiB, and who signs in must not slow down who redeems.
-const AT_ONCE_MAX: usize = 2;
-/// Passwords that wait behind them: about two seconds of work.
+/// Passwords worked on at once at each desk, of which there are two. Each takes a core and 19 MiB, and who signs in must
+/// not slow down who redeems.
+const AT_ONCE_MAX: usize = 1;
+/// Passwords that wait behind them: some seconds of work.
 const WAITING_MAX: usize = 64;
+/// Passwords of one address that strangers have looked at or waiting at once: an office may sign in, and no address has
+/// all the places.
+const PER_ADDRESS_MAX: usize = 8;
 /// How long one waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Who has a password worked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Applicant {
+    /// An admin in session, or one who signs in from where that admin signed in before.
+    Known,
+    /// Anybody, from that address.
+    Stranger(Option<IpAddr>),
+}
+
+/// The two places where passwords are worked on. Whatever strangers do, who is known has a place and a turn of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Desks {
+    known: Desk,
+    strangers: Desk,
+    /// Work of strangers, by address.
+    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+impl Desks {
+    /// Does `work` for `applicant`, as [`Desk::work`].
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Overloaded`] also if too many passwords of the stranger's address are under way.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        applicant: Applicant,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Option<T>, Refusal> {
+        match applicant {
+            Applicant::Known => self.known.work(work).await,
+            Applicant::Stranger(address) => {
+                let share = address.map(|address| AddressShare::take(&self.addresses, network(address)));
+                let share = share.transpose()?;
+                // It goes on though its caller goes away, and is its address's as long as that.
+                let working = move || {
+                    let _held = share;
+                    work()
+                };
+                self.strangers.work(working).await
+            }
+        }
+    }
+}
+
+/// One of the works that an address may have under way.
+struct AddressShare {
+    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    address: IpAddr,
+}
+
+impl AddressShare {
+    fn take(addresses: &Arc<Mutex<HashMap<IpAddr, usize>>>, address: IpAddr) -> Result<Self, Refusal> {
+        let mut under_way = addresses.lock();
+        let own = under_way.entry(address).or_default();
+        if *own >= PER_ADDRESS_MAX {
+            return Err(Refusal::Overloaded);
+        }
+        *own += 1;
+        Ok(Self { addresses: addresses.clone(), address })
+    }
+}
+
+impl Drop for AddressShare {
+    fn drop(&mut self) {
+        let mut under_way = self.addresses.lock();
+        if let Some(own) = under_way.get_mut(&self.address) {
+            *own -= 1;
+            if *own == 0 {
+                under_way.remove(&self.address);
+            }
+        }
+    }
+}
+
 /// Where passwords are worked on, few at a time.
 #[derive(Debug)]
-pub(crate) struct Desk {
+struct Desk {
     places: Arc<Semaphore>,
     turns: Arc<Semaphore>,
     timeout: Duration,
@@ -103,10 +186,7 @@ impl Desk {
     /// # Errors
     ///
     /// [`Refusal::Overloaded`] if too many wait or the turn does not come in time.
-    pub(crate) async fn work<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<Option<T>, Refusal> {
+    async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<Option<T>, Refusal> {
         let place = self.places.clone().try_acquire_owned().map_err(|_| Refusal::Overloaded)?;
         let turn = tokio::time::timeout(self.timeout, self.turns.clone().acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(Refusal::Overloaded) };
@@ -122,6 +202,7 @@ impl Desk {
 #[cfg(test)]
 mod tests {
     use argon2::{PasswordHasher as _, PasswordVerifier as _};
+    use tokio::task::JoinSet;
 
     use super::*;
 
@@ -150,6 +231,34 @@ mod tests {
         let (worked, ()) = tokio::join!(working, others);
         assert!(worked.unwrap().is_some());
         assert!(matches!(desk.work(|| 7).await, Ok(Some(7))), "turn and place come back");
+    }
+
+    #[tokio::test]
+    async fn strangers_keep_nobody_out_who_is_known_and_no_address_has_all_the_places() {
+        let desks = Arc::new(Desks::default());
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let released = Arc::new(Mutex::new(released));
+        let mut strangers = JoinSet::new();
+        for nth in 0..200 {
+            let (desks, released) = (desks.clone(), released.clone());
+            let address = Some(IpAddr::from([192, 0, 2, nth % 5]));
+            strangers.spawn(async move {
+                let wait = move || drop(released.lock().recv());
+                desks.work(Applicant::Stranger(address), wait).await.is_ok()
+            });
+        }
+        // Those who are refused know it first; the others are under way.
+        for _ in 0..200 - 5 * PER_ADDRESS_MAX {
+            assert!(!strangers.join_next().await.unwrap().unwrap());
+        }
+        assert!(matches!(desks.work(Applicant::Known, || 7).await, Ok(Some(7))));
+        let newcomer = Applicant::Stranger(Some(IpAddr::from([192, 0, 2, 9])));
+        let (newcomer, ()) = tokio::join!(desks.work(newcomer, || ()), async { drop(release) });
+        assert!(newcomer.is_ok(), "there is a place for another address");
+        while let Some(done) = strangers.join_next().await {
+            assert!(done.unwrap());
+        }
+        assert!(desks.addresses.lock().is_empty());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::clock::Timestamp;
 use crate::secret::{Secret, fill_random};
 
 /// A code's life in seconds.
-const STEP_SECS: u64 = 30;
+pub const STEP_SECS: u64 = 30;
 /// Digits of a code.
 const DIGITS: usize = 6;
 /// The length of the secret, as RFC 4226 recommends it.

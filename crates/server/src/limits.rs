@@ -1,7 +1,7 @@
 //! How much one app, endpoint or address may ask, how often it may connect, and how much it may say.
 
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use quick_cache::sync::Cache;
+pub(crate) use respoke_core::address::network;
 use respoke_core::app::{self, Rate, Rates};
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::ops::Caller;
@@ -188,16 +189,6 @@ fn new_bucket(rate: Rate) -> Bucket {
     let positive = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
     let quota = Quota::per_second(positive(rate.per_second)).allow_burst(positive(rate.burst));
     RateLimiter::direct_with_clock(quota, MonotonicClock).with_middleware()
-}
-
-/// What counts as one address: an IPv4 address, or the 64-bit network of an IPv6 one, which one subscriber has whole.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => v6
-            .to_ipv4_mapped()
-            .map_or_else(|| IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))), IpAddr::V4),
-    }
 }
 
 #[cfg(test)]

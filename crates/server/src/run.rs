@@ -184,6 +184,7 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Pr
         config.relays(),
     );
     let api = Arc::new(api.reached_by(config.public_url.clone()));
+    api.take_up_known_addresses().await?;
     let shares = Shares::new(config.sockets_per_address_max, config.trusted_proxies.clone());
     let sockets = Arc::new(Sockets::new(hub, api.clone(), config.sockets(), shares));
     let door = Arc::new(Door::new(api, sockets.clone(), config.trusted_proxies.clone(), tls.is_some()));

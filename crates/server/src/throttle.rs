@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-
-use crate::limits::network;
+use respoke_core::address::network;
+use respoke_core::admin::KnownAddress;
 
 /// Guessers remembered.
 const GUESSERS_MAX: usize = 100_000;
 /// Addresses remembered as known to an account. Accounts have few admins.
 const KNOWN_MAX: usize = 10_000;
 /// How long an address is known to an account after its owner came in from there.
-const KNOWN_FOR: Duration = Duration::from_secs(30 * 86_400);
+const KNOWN_FOR: Duration = Duration::from_secs(KnownAddress::KNOWN_SECS.unsigned_abs());
 
 /// Failures that cost nothing, the longest wait, and how long failures are held against somebody.
 #[derive(Clone, Copy)]
@@ -98,7 +98,8 @@ impl Failures {
     }
 }
 
-/// Waits of those who fail to prove who they are. Kept in memory: a restart forgives.
+/// Waits of those who fail to prove who they are. Kept in memory: a restart forgives. The known addresses are in the
+/// database as well.
 ///
 /// Invariant: a try counts as failed from before it is looked at, so that of many made at once no more are looked at
 /// than of as many made one after the other. A try that is refused does not count, so waits are not renewed by trying.
@@ -112,7 +113,7 @@ impl Failures {
 /// OWASP, "Slow Down Online Guessing Attacks with Device Cookies"; the address stands for the cookie.
 pub struct Throttle {
     failures: Cache<Guesser, Arc<Mutex<Failures>>>,
-    /// When an account's owner last came in from an address.
+    /// Until when an address is known to an account.
     known: Cache<(IpAddr, NameHash), Instant>,
     names: RandomState,
     /// For presenting credentials that are not valid. They cannot be guessed; this is about noise.
@@ -173,7 +174,14 @@ impl Throttle {
         drop(held);
         let counted = counts.into_iter().zip(before);
         let counted = counted.map(|((guesser, failures, _), before)| Counted { guesser, failures, before }).collect();
-        Ok(PasswordTry { throttle: self, address, name, at: now, counted })
+        Ok(PasswordTry { throttle: self, address, name, known, at: now, counted })
+    }
+
+    /// Takes up what is known from before: that the owner of `username` came in from `address` so long ago.
+    pub fn came_in(&self, address: IpAddr, username: &str, ago: Duration, now: Instant) {
+        if let Some(left) = KNOWN_FOR.checked_sub(ago) {
+            self.known.insert((network(address), NameHash(self.names.hash_one(username))), now + left);
+        }
     }
 
     /// A token or secret was not valid. Says how long to wait, if this has happened too often; the valid credentials
@@ -188,7 +196,7 @@ impl Throttle {
     }
 
     fn knows(&self, address: IpAddr, name: NameHash, now: Instant) -> bool {
-        self.known.get(&(address, name)).is_some_and(|last| now.duration_since(last) <= KNOWN_FOR)
+        self.known.get(&(address, name)).is_some_and(|until| now <= until)
     }
 
     fn failures_of(&self, guesser: &Guesser, now: Instant) -> Arc<Mutex<Failures>> {
@@ -204,6 +212,7 @@ pub struct PasswordTry<'a> {
     throttle: &'a Throttle,
     address: IpAddr,
     name: NameHash,
+    known: bool,
     at: Instant,
     counted: Vec<Counted>,
 }
@@ -234,6 +243,12 @@ impl Counted {
 }
 
 impl PasswordTry<'_> {
+    /// Whether the account's owner came in from that address lately.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.known
+    }
+
     /// The password was wrong, and so nothing is said of the code that came with it. Who does not know the password
     /// makes nobody wait for the code.
     pub fn password_was_wrong(self) {
@@ -244,7 +259,7 @@ impl PasswordTry<'_> {
     /// All was right: the address is known to the account, and what it had failed is forgotten. What others
     /// failed is not, or each coming and going of the owner would give them new free tries.
     pub fn succeeded(self, now: Instant) {
-        self.throttle.known.insert((self.address, self.name), now);
+        self.throttle.known.insert((self.address, self.name), now + KNOWN_FOR);
         for counted in &self.counted {
             if matches!(counted.guesser, Guesser::Password(..) | Guesser::Code(..)) {
                 self.throttle.failures.remove(&counted.guesser);
@@ -382,6 +397,19 @@ mod tests {
             let _ = fail(&throttle, elsewhere(last), now);
         }
         assert!(fail(&throttle, HERE, now).is_some(), "long ago is not known");
+    }
+
+    #[test]
+    fn an_address_is_known_by_what_another_process_saw() {
+        let throttle = Throttle::new(200);
+        let now = Instant::now();
+        let known = |address, now| throttle.try_password(address, "admin", Shown::Password, now).unwrap().is_known();
+        let days = |days: u32| Duration::from_secs(86_400) * days;
+        throttle.came_in(HERE, "admin", days(29), now);
+        throttle.came_in(elsewhere(1), "admin", days(31), now);
+        assert!(known(HERE, now) && !known(elsewhere(1), now) && !known(elsewhere(2), now));
+        assert!(!throttle.try_password(HERE, "other", Shown::Password, now).unwrap().is_known());
+        assert!(!known(HERE, now + days(2)), "the thirty days are from the sign-in");
     }
 
     #[test]

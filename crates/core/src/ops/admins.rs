@@ -8,7 +8,7 @@ use crate::audit::{Action, Actor, AuditEntry};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, AdminId};
 use crate::idempotency::{Creation, IdempotencyKey};
-use crate::password;
+use crate::password::{self, Applicant};
 use crate::ports::{AdminChange, Change, Factor, NewPassword, StoreError};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
@@ -31,6 +31,8 @@ pub struct SignIn {
     pub password: Option<Secret>,
     /// The second factor's code or a recovery code, of an admin who has one.
     pub code: Option<Secret>,
+    /// Whether the admin of that name signed in from the same address lately. Then no stranger keeps it waiting.
+    pub known_address: bool,
 }
 
 impl Broker {
@@ -51,9 +53,14 @@ impl Broker {
         let username = request.username.ok_or_else(|| Refusal::missing("username"))?;
         let typed = request.password.ok_or_else(|| Refusal::missing("password"))?;
         let admin = match self.store.admin_by_username(&username).await? {
-            Some(admin) => self.verify(typed.clone(), admin.password_hash.clone()).await?.then_some(admin),
+            Some(admin) => {
+                let applicant =
+                    if request.known_address { Applicant::Known } else { Applicant::Stranger(context.address) };
+                self.verify(applicant, typed.clone(), admin.password_hash.clone()).await?.then_some(admin)
+            }
             None => {
-                self.verify(typed.clone(), self.nobody_hash().await?).await?;
+                let applicant = Applicant::Stranger(context.address);
+                self.verify(applicant, typed.clone(), self.nobody_hash(applicant).await?).await?;
                 None
             }
         };
@@ -67,6 +74,7 @@ impl Broker {
             },
         };
         let has_code = !matches!(factor, Factor::None);
+        self.warn_of_the_clock(&admin, &factor);
         let mut audit = self.entry(context, &Caller::Anonymous, None, Action::AdminSignedIn, &admin.username)?;
         audit.actor = Actor::Admin(admin.id);
         audit.account_id = Some(admin.account_id);
@@ -197,34 +205,34 @@ impl Broker {
 
     pub(super) async fn hash_new(&self, typed: Secret) -> Result<String, Refusal> {
         password::check_new(&typed).map_err(|asked| Refusal::field("password", asked))?;
-        match self.passwords.work(move || password::hash(&typed)).await? {
+        match self.passwords.work(Applicant::Known, move || password::hash(&typed)).await? {
             Some(Ok(hash)) => Ok(hash),
             Some(Err(_)) | None => Err(Refusal::Store(StoreError::Corrupt("a password could not be hashed"))),
         }
     }
 
-    pub(super) async fn verify(&self, typed: Secret, hash: String) -> Result<bool, Refusal> {
+    pub(super) async fn verify(&self, applicant: Applicant, typed: Secret, hash: String) -> Result<bool, Refusal> {
         if typed.expose().len() > password::PASSWORD_LEN_MAX {
             return Ok(false);
         }
-        Ok(self.passwords.work(move || password::verify(&typed, &hash)).await?.unwrap_or(false))
+        Ok(self.passwords.work(applicant, move || password::verify(&typed, &hash)).await?.unwrap_or(false))
     }
 
-    /// Does work that takes as long as hashing a password.
+    /// Does work that takes as long as hashing a password, for who has proved to be an admin.
     pub(super) async fn in_background<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Option<T> + Send + 'static,
     ) -> Result<T, Refusal> {
         const FAILED: Refusal = Refusal::Store(StoreError::Corrupt("a second factor could not be worked on"));
-        self.passwords.work(work).await?.flatten().ok_or(FAILED)
+        self.passwords.work(Applicant::Known, work).await?.flatten().ok_or(FAILED)
     }
 
     /// A hash of nothing anybody knows, made once, so that an unknown user name costs what a known one does.
-    async fn nobody_hash(&self) -> Result<String, Refusal> {
+    async fn nobody_hash(&self, applicant: Applicant) -> Result<String, Refusal> {
         static HASH: OnceCell<String> = OnceCell::const_new();
         let make = || async {
             let unknowable = Secret::new(crate::secret::random_uuid().to_string());
-            let hash = self.passwords.work(move || password::hash(&unknowable).unwrap_or_default()).await?;
+            let hash = self.passwords.work(applicant, move || password::hash(&unknowable).unwrap_or_default()).await?;
             Ok::<_, Refusal>(hash.unwrap_or_default())
         };
         Ok(HASH.get_or_try_init(make).await?.clone())

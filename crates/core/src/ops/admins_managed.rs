@@ -6,6 +6,7 @@ use super::{Broker, Caller, Context};
 use crate::admin::{ADMINS_MAX, Admin, AdminRole};
 use crate::audit::Action;
 use crate::id::{AccountId, AdminId};
+use crate::password::Applicant;
 use crate::ports::{Change, NewPassword, Replaced};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
@@ -205,7 +206,7 @@ impl Broker {
     /// The caller, who has typed the own password once more.
     pub(super) async fn prove_own(&self, caller: &Caller, typed: Secret, context: &Context) -> Result<Admin, Refusal> {
         let admin = self.own_admin(caller).await?;
-        if self.verify(typed, admin.password_hash.clone()).await? {
+        if self.verify(Applicant::Known, typed, admin.password_hash.clone()).await? {
             Ok(admin)
         } else {
             Err(self.failed_sign_in(context).await)

@@ -86,7 +86,7 @@ pub struct Broker {
     clock: Arc<dyn Clock>,
     sealer: Sealer,
     catalog: Catalog,
-    passwords: password::Desk,
+    passwords: password::Desks,
     /// Second factors about to be taken up.
     pending: second_factor::Pending,
 }
@@ -108,7 +108,7 @@ impl Broker {
             clock,
             sealer,
             catalog: Catalog::new(sessions_max),
-            passwords: password::Desk::default(),
+            passwords: password::Desks::default(),
             pending: second_factor::Pending::default(),
         }
     }

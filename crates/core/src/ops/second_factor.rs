@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 
 use super::apps::admin_needed;
 use super::{Broker, Caller, Context};
-use crate::admin::SecondFactor;
+use crate::admin::{Admin, SecondFactor};
 use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::id::AdminId;
@@ -147,6 +147,7 @@ impl Broker {
         let Some(factor) = self.check_code(second, password, code).await? else {
             return Err(self.failed_code(&admin, context).await);
         };
+        self.warn_of_the_clock(&admin, &factor);
         let audit = self.entry(context, caller, None, Action::SecondFactorRemoved, &admin.username)?;
         if self.store.remove_second_factor(admin.id, factor, audit).await? {
             Ok(())
@@ -169,6 +170,20 @@ impl Broker {
                 let secret = self.in_background(move || sealed.open(&password)).await?;
                 Ok(secret.step_of(code.expose(), self.now()).map(Factor::Step))
             }
+        }
+    }
+
+    /// Says in the log why a right code will be refused: the clock went back behind the last code that was taken, and a
+    /// code that was taken is not taken again.
+    pub(super) fn warn_of_the_clock(&self, admin: &Admin, factor: &Factor) {
+        let (Some(second), Factor::Step(step)) = (&admin.second_factor, factor) else { return };
+        if let Some(secs) = second.clock_behind_secs(self.now()).filter(|_| *step <= second.last_step) {
+            tracing::warn!(
+                admin.id = %admin.id.uuid(),
+                behind_secs = secs,
+                "a right code is refused: the system's clock stands before the last code that was taken; until it has \
+                 caught up, a recovery code signs in"
+            );
         }
     }
 

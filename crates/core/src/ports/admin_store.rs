@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::store::StoreError;
-use crate::admin::{Account, Admin, AdminRole, AdminSession};
+use crate::admin::{Account, Admin, AdminRole, AdminSession, KnownAddress};
 use crate::app::{App, SecretRecord};
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
@@ -67,7 +67,8 @@ pub trait AdminStore: Send + Sync {
         expires_at: Timestamp,
         audit: AuditEntry,
     ) -> Result<Option<Secret>, StoreError>;
-    /// Opens an admin session and returns its Admin-Token, spending `proof` in the same step.
+    /// Opens an admin session and returns its Admin-Token, spending `proof` in the same step. `audit.address` is known to
+    /// the admin from then on, as it is after [`Self::spend_setup_token`].
     ///
     /// None: `proof` is not what the admin's second factor asks for, or was spent; or the admin is gone, or has another
     /// password than `admin` had.
@@ -80,6 +81,8 @@ pub trait AdminStore: Send + Sync {
         once: Option<IdempotencyKey>,
         audit: AuditEntry,
     ) -> Result<Option<Creation<Secret>>, StoreError>;
+    /// The addresses from which admins signed in after `since`, of each admin the last [`KnownAddress::PER_ADMIN_MAX`].
+    async fn known_addresses(&self, since: Timestamp) -> Result<Vec<KnownAddress>, StoreError>;
     /// The admin session of that number, whatever its state. Sessions of removed admins are gone.
     async fn admin_session(&self, number: u64) -> Result<Option<AdminSession>, StoreError>;
     /// Ends an admin session. False: it was already over.

@@ -35,7 +35,11 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     let body: CreateAdminSession = call.read()?;
     if let Some(token) = &body.setup_token {
         return match api.broker.sign_in_with_setup_token(token, &call.context()).await {
-            Ok(signed_in) => Ok(Answer(Authorized::with(signed_in))),
+            Ok(signed_in) => {
+                // Whose it was, only the store knows.
+                api.take_up_known_addresses().await?;
+                Ok(Answer(Authorized::with(signed_in)))
+            }
             // It cannot be guessed: this is about noise.
             Err(Refusal::BadLogin) => Err(call.counted(&api, Refusal::BadLogin)),
             Err(refusal) => Err(refusal.into()),
@@ -44,7 +48,8 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     let username = body.username.as_deref().unwrap_or_default();
     let password = body.password.as_ref().map_or("", |password| password.expose());
     let once = call.once(&api, KeyOwner::Knower(&[username, password]))?;
-    let request = SignIn { username: body.username, password: body.password, code: body.code };
+    let (username, password) = (body.username, body.password);
+    let request = SignIn { username, password, code: body.code, ..SignIn::default() };
     Ok(Answer(Authorized::with(sign_in(&api, &call, request, once).await?)))
 }
 
@@ -58,6 +63,7 @@ pub(crate) async fn sign_in(
     let username = request.username.clone().unwrap_or_default();
     let shown = if request.code.is_some() { Shown::PasswordAndCode } else { Shown::Password };
     let attempt = api.throttle.try_password(call.address(), &username, shown, Instant::now()).map_err(throttled)?;
+    let request = SignIn { known_address: attempt.is_known(), ..request };
     let signed_in = api.broker.sign_in(request, once, &call.context()).await;
     match &signed_in {
         Ok(_) => attempt.succeeded(Instant::now()),

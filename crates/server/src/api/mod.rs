@@ -30,13 +30,15 @@ mod try_it;
 mod turn;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::{delete, get, post, put};
+use respoke_core::admin::KnownAddress;
 use respoke_core::id::{AppId, ConnectionId, RequestId, RoleId, SecretId};
 use respoke_core::ops::{Broker, Caller, Context, Relays};
 use respoke_core::page::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PageKey, PageRequest, parse_cursor};
-use respoke_core::ports::ListFilter;
+use respoke_core::ports::{ListFilter, StoreError};
 use respoke_core::refusal::Refusal;
 use respoke_core::seal::{NUMBER_END, SealKind, Sealer};
 use respoke_hub::Hub;
@@ -112,6 +114,19 @@ impl Api {
     /// The same, said to be reached by `public_url`.
     pub(crate) fn reached_by(self, public_url: Option<PublicUrl>) -> Self {
         Self { public_url, ..self }
+    }
+}
+
+impl Api {
+    /// Takes up from which addresses admins signed in lately: there strangers make them wait for nothing.
+    pub(crate) async fn take_up_known_addresses(&self) -> Result<(), StoreError> {
+        let (now, instant) = (self.broker.now(), Instant::now());
+        let known = self.broker.store().known_addresses(now.plus_secs(-KnownAddress::KNOWN_SECS)).await?;
+        for KnownAddress { username, address, at } in known {
+            let ago = u64::try_from(now.millis() - at.millis()).unwrap_or(0);
+            self.throttle.came_in(address, &username, Duration::from_millis(ago), instant);
+        }
+        Ok(())
     }
 }
 

@@ -44,6 +44,7 @@ pub(super) async fn sign_in(State(api): State<Arc<Api>>, call: Call) -> Result<R
         username: Some(username.clone()),
         password: Some(secret(form.raw("password"))),
         code: form.given("code").map(secret),
+        ..SignIn::default()
     };
     match open_session(&api, &call, request, None).await {
         Ok(token) => {

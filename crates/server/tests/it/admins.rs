@@ -1,6 +1,10 @@
 //! `/v1/admins`: roles, second factors, the setup link.
 
+use std::sync::{Arc, Mutex};
+
 use respoke_core::clock::Timestamp;
+use respoke_core::ops::{Context, SignIn};
+use respoke_core::secret::Secret;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Client, NOW, PASSWORD, Process, Server, data_folder, note_secret, text};
@@ -369,4 +373,74 @@ fn a_new_second_factor_ends_other_sign_ins() {
     take_up_second_factor(&server, &here);
     server.get("/v1/apps").admin(&here).call().ok();
     server.get("/v1/apps").admin(&there).call().refused(401, "unauthenticated");
+}
+
+#[test]
+fn a_clock_set_back_refuses_codes_and_the_log_says_why() {
+    let server = Server::start();
+    let admin = server.admin_token("admin");
+    let enrolled = server.post("/v1/admins/me/totp").admin(&admin).send(json!({"password": PASSWORD})).ok();
+    let secret = text(&enrolled["secret"]);
+    note_secret(&secret);
+    let codes = server.put("/v1/admins/me/totp").admin(&admin).send(json!({"code": code_at(&secret, NOW)})).ok();
+    let recovery = text(&codes["recoveryCodes"][0]);
+    note_secret(&recovery);
+    server.clock.advance_secs(-3_600);
+    let code = code_at(&secret, NOW.plus_secs(-3_600));
+    let with = |code: &str| json!({"username": "admin", "password": PASSWORD, "code": code});
+    sign_in(&server, with(&code)).refused(401, "bad_login");
+
+    // The same once more, here, where the log can be listened to.
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(lines.clone()).finish();
+    let listening = tracing::subscriber::set_default(subscriber);
+    let signing_in = |code: &str| {
+        let (username, password) = (Some("admin".to_owned()), Some(Secret::new(PASSWORD.to_owned())));
+        let code = Some(Secret::new(code.to_owned()));
+        let request = SignIn { username, password, code, ..SignIn::default() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(server.broker.sign_in(request, None, &Context::internal()))
+    };
+    assert!(signing_in(&code).is_err());
+    let said = lines.text();
+    assert!(said.contains("clock") && said.contains("behind_secs=3570"), "{said}");
+    for secret in [secret.as_str(), code.as_str(), PASSWORD] {
+        assert!(!said.contains(secret), "{said}");
+    }
+    assert!(signing_in("000000").is_err());
+    assert_eq!(lines.text(), said, "of a wrong code it has nothing to say");
+    drop(listening);
+
+    sign_in(&server, with(&recovery)).ok();
+    server.clock.advance_secs(3_600 + 30);
+    sign_in(&server, with(&code_at(&secret, NOW.plus_secs(30)))).ok();
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
 }

@@ -34,6 +34,7 @@ mod roles;
 mod secrets;
 mod session_tokens;
 mod sessions;
+mod sign_in_flood;
 mod signaling;
 mod slips;
 mod slow;

@@ -1,7 +1,8 @@
 //! Cases about admins, their sign-ins and their second factors.
 
-use respoke_core::admin::{Account, Admin, AdminRole};
-use respoke_core::audit::{Action, Actor};
+use respoke_core::admin::{Account, Admin, AdminRole, KnownAddress};
+use respoke_core::audit::{Action, Actor, AuditEntry};
+use respoke_core::clock::Timestamp;
 use respoke_core::grant::Marks;
 use respoke_core::id::{AccountId, RoleId};
 use respoke_core::idempotency::Creation;
@@ -338,4 +339,47 @@ pub(super) async fn a_first_start_goes_on_with_an_account_that_has_no_admin(fixt
     assert!(world.store.begin(first.clone()).await.unwrap());
     assert!(holds(&world.store, &first).await);
     assert_eq!(world.store.accounts().await.unwrap().len(), 1);
+}
+
+pub(super) async fn an_address_is_known_from_where_its_admin_signed_in(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let store = &world.store;
+    made(&world, "owner").await;
+    let admin = made(&world, "jo").await;
+    let sign_in = async |proof: Factor, address: &str, at: Timestamp| {
+        let audit = AuditEntry { address: address.to_owned(), ..entry_at(at, Action::AdminSignedIn) };
+        store.open_admin_session(&admin, proof, Entropy::random(), at.plus_secs(60), None, audit).await.unwrap()
+    };
+    let known = async |since: Timestamp| {
+        let known = store.known_addresses(since).await.unwrap();
+        assert!(known.iter().all(|known| known.username == "jo"));
+        known.into_iter().map(|known| (known.address.to_string(), known.at)).collect::<Vec<_>>()
+    };
+    assert!(sign_in(Factor::Step(7), "192.0.2.9", NOW).await.is_none(), "there is no second factor");
+    assert!(known(NOW.plus_secs(-1)).await.is_empty());
+    for (address, at) in [("192.0.2.7", NOW), ("2001:db8::1:2:3:4", NOW.plus_secs(1)), ("", NOW.plus_secs(2))] {
+        sign_in(Factor::None, address, at).await.unwrap();
+    }
+    sign_in(Factor::None, "2001:db8::5:6:7:8", NOW.plus_secs(3)).await.unwrap();
+    let expected = [("192.0.2.7".to_owned(), NOW), ("2001:db8::".to_owned(), NOW.plus_secs(3))];
+    assert_eq!(known(NOW.plus_secs(-1)).await, expected);
+    assert_eq!(known(NOW).await, expected[1..]);
+    // The setup link signs in as well.
+    store.put_setup_token(admin.id, recovery("setup"), NOW.plus_secs(90)).await.unwrap();
+    let audit = AuditEntry { address: "198.51.100.1".to_owned(), ..entry_at(NOW.plus_secs(4), Action::AdminSignedIn) };
+    let spent = store.spend_setup_token(recovery("setup"), Entropy::random(), NOW.plus_secs(99), audit).await;
+    assert!(spent.unwrap().is_some());
+    assert_eq!(known(NOW.plus_secs(3)).await, [("198.51.100.1".to_owned(), NOW.plus_secs(4))]);
+    // Of many the latest stay, and what is a month old goes.
+    for nth in 0..KnownAddress::PER_ADMIN_MAX {
+        sign_in(Factor::None, &format!("203.0.113.{nth}"), NOW.plus_secs(10)).await.unwrap();
+    }
+    assert_eq!(known(NOW.plus_secs(-1)).await.len(), KnownAddress::PER_ADMIN_MAX);
+    assert_eq!(known(NOW.plus_secs(9)).await.len(), KnownAddress::PER_ADMIN_MAX);
+    let later = NOW.plus_secs(KnownAddress::KNOWN_SECS + 60);
+    sign_in(Factor::None, "192.0.2.7", later).await.unwrap();
+    assert_eq!(known(NOW.plus_secs(-1)).await, [("192.0.2.7".to_owned(), later)]);
+    store.delete_admin(admin.id, entry(Action::AdminDeleted)).await.unwrap();
+    assert!(store.create_admin(admin.clone(), entry(Action::AdminCreated)).await.unwrap());
+    assert!(known(NOW.plus_secs(-1)).await.is_empty(), "nothing is left of a removed admin");
 }

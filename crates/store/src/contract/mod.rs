@@ -102,6 +102,7 @@ mod sqlite {
             a_removed_admin_leaves_nothing
             what_the_first_start_makes_is_kept_whole_and_once
             a_first_start_goes_on_with_an_account_that_has_no_admin
+            an_address_is_known_from_where_its_admin_signed_in
         }
         figure_cases {
             figures_add_up_by_span_and_app

@@ -1,7 +1,10 @@
 //! Accounts, admins and their sign-ins.
 
+use std::net::IpAddr;
+
 use async_trait::async_trait;
-use respoke_core::admin::{Account, Admin, AdminRole, AdminSession, SETUP_SECS, SecondFactor};
+use respoke_core::address::network;
+use respoke_core::admin::{Account, Admin, AdminRole, AdminSession, KnownAddress, SETUP_SECS, SecondFactor};
 use respoke_core::audit::{Actor, AuditEntry};
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AccountId, AdminId};
@@ -65,6 +68,20 @@ fn spend(connection: &Connection, id: AdminId, proof: Factor) -> rusqlite::Resul
             execute(connection, sql, params![id, hash.as_bytes()])? == 1
         }
     })
+}
+
+/// Notes from where an admin signed in; of many addresses the oldest go.
+fn know(connection: &Connection, admin: Uuid, entry: &AuditEntry) -> rusqlite::Result<()> {
+    let Ok(address) = entry.address.parse::<IpAddr>() else { return Ok(()) };
+    let sql = "INSERT INTO known_addresses (admin_id, address, at) VALUES (?1, ?2, ?3)
+               ON CONFLICT DO UPDATE SET at = excluded.at";
+    execute(connection, sql, params![admin, network(address).to_string(), entry.at.millis()])?;
+    let sql = "DELETE FROM known_addresses WHERE admin_id = ?1 AND (at < ?2 OR address IN (
+                   SELECT address FROM known_addresses WHERE admin_id = ?1
+                   ORDER BY at DESC, address LIMIT -1 OFFSET ?3))";
+    let since = entry.at.plus_secs(-KnownAddress::KNOWN_SECS).millis();
+    execute(connection, sql, params![admin, since, KnownAddress::PER_ADMIN_MAX])?;
+    Ok(())
 }
 
 fn remove_second_factor(connection: &Connection, id: AdminId) -> rusqlite::Result<()> {
@@ -162,6 +179,7 @@ impl AdminStore for SqliteStore {
                     "DELETE FROM second_factors WHERE admin_id IN (SELECT id FROM admins WHERE account_id = ?1)",
                     "DELETE FROM recovery_codes WHERE admin_id IN (SELECT id FROM admins WHERE account_id = ?1)",
                     "DELETE FROM setup_tokens WHERE admin_id IN (SELECT id FROM admins WHERE account_id = ?1)",
+                    "DELETE FROM known_addresses WHERE admin_id IN (SELECT id FROM admins WHERE account_id = ?1)",
                     "DELETE FROM admins WHERE account_id = ?1",
                     "DELETE FROM secrets WHERE app_id IN (SELECT id FROM apps WHERE account_id = ?1)",
                     "DELETE FROM roles WHERE app_id IN (SELECT id FROM apps WHERE account_id = ?1)",
@@ -268,6 +286,7 @@ impl AdminStore for SqliteStore {
                 execute(write.connection, "DELETE FROM admins WHERE id = ?1", [uuid])?;
                 execute(write.connection, "DELETE FROM admin_sessions WHERE admin_id = ?1", [uuid])?;
                 execute(write.connection, "DELETE FROM setup_tokens WHERE admin_id = ?1", [uuid])?;
+                execute(write.connection, "DELETE FROM known_addresses WHERE admin_id = ?1", [uuid])?;
                 remove_second_factor(write.connection, id)?;
                 audit::insert(write, &entry)?;
                 Ok(AdminChange::Done)
@@ -349,6 +368,7 @@ impl AdminStore for SqliteStore {
                 entry.actor = Actor::Admin(AdminId::from_uuid(admin));
                 entry.account_id = Some(AccountId::from_uuid(account));
                 entry.object = username;
+                know(connection, admin, &entry)?;
                 audit::insert(write, &entry)?;
                 Ok(Some(text))
             })
@@ -382,8 +402,26 @@ impl AdminStore for SqliteStore {
                 }
                 let (number, text) = open(write, id.uuid(), entropy, entry.at, expires_at)?;
                 remember(write, once.as_ref(), &number.to_be_bytes(), entry.at)?;
+                know(write.connection, id.uuid(), &entry)?;
                 audit::insert(write, &entry)?;
                 Ok(Some(Creation::Created(text)))
+            })
+            .await
+    }
+
+    async fn known_addresses(&self, since: Timestamp) -> Result<Vec<KnownAddress>, StoreError> {
+        self.readers
+            .scan(move |connection| {
+                let sql = "SELECT a.username, k.address, k.at FROM known_addresses k JOIN admins a ON a.id = k.admin_id
+                           WHERE k.at > ?1 ORDER BY k.at";
+                let rows = all(connection, sql, [since.millis()], |row| {
+                    let mut columns = Columns::of(row);
+                    Ok((columns.next::<String>()?, columns.next::<String>()?, columns.time()?))
+                })?;
+                let known = rows.into_iter().filter_map(|(username, address, at)| {
+                    Some(KnownAddress { username, address: address.parse().ok()?, at })
+                });
+                Ok(known.collect())
             })
             .await
     }

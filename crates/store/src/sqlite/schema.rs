@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0004_console.sql"),
     include_str!("schema/0005_bans.sql"),
     include_str!("schema/0006_group_ends.sql"),
+    include_str!("schema/0007_known_addresses.sql"),
 ];
 
 /// Brings the database to the present schema.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use respoke_core::clock::Timestamp;
 use respoke_core::ports::StoreError;
+use respoke_core::totp::STEP_SECS;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{Access, AtFlags};
@@ -57,6 +58,8 @@ pub struct DatabaseCheck {
     pub counts: Vec<(&'static str, u64)>,
     /// When its newest row was written.
     pub newest_at: Option<Timestamp>,
+    /// Of the last code of a second factor that was taken, the beginning of its half minute.
+    pub last_code_at: Option<Timestamp>,
     /// Size of the file, its log excepted.
     pub bytes: u64,
 }
@@ -230,6 +233,12 @@ impl Source {
             [],
             |row| Ok(row.get::<_, Option<i64>>(0)?.map(Timestamp::from_millis)),
         )?;
+        // An older program's database may have no second factors yet.
+        if there.iter().any(|table| table == "second_factors") {
+            let sql = "SELECT max(last_step) FROM second_factors";
+            let last: Option<i64> = connection.query_row(sql, [], |row| row.get(0))?;
+            check.last_code_at = last.map(|step| Timestamp::from_secs(step.saturating_mul(STEP_SECS.cast_signed())));
+        }
         Ok(())
     }
 

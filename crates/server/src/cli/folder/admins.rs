@@ -238,7 +238,7 @@ mod tests {
             let request = respoke_core::ops::SignIn {
                 username: Some("jo".into()),
                 password: Some(respoke_core::secret::Secret::new(password.into())),
-                code: None,
+                ..respoke_core::ops::SignIn::default()
             };
             runtime.block_on(server.sign_in(request, None, &respoke_core::ops::Context::internal()))
         };

@@ -257,8 +257,8 @@ mod tests {
     }
 
     async fn admin_login(broker: &Broker) -> Secret {
-        let request =
-            SignIn { username: Some("admin".into()), password: Some(Secret::new("correct horse".into())), code: None };
+        let (username, password) = (Some("admin".into()), Some(Secret::new("correct horse".into())));
+        let request = SignIn { username, password, ..SignIn::default() };
         broker.sign_in(request, None, &Context::internal()).await.unwrap()
     }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use respoke_core::clock::{Clock, SystemClock, Timestamp};
+use respoke_core::totp::STEP_SECS;
 use respoke_store::{CheckDepth, DatabaseCheck, Trouble};
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
@@ -204,7 +205,11 @@ fn database(data: &Path, now: Timestamp) -> Vec<Finding> {
                 "stop the server, keep a copy of the data folder, and restore a backup: `respoked restore FILE`";
             vec![Finding::fail(WHAT, found, advice)]
         }
-        Ok(check) => vec![sound(&check), journal(&check), clock(check.newest_at, now)],
+        Ok(check) => {
+            let mut findings = vec![sound(&check), journal(&check), clock(check.newest_at, now)];
+            findings.extend(check.last_code_at.and_then(|at| codes(at, now)));
+            findings
+        }
     }
 }
 
@@ -250,6 +255,19 @@ fn clock(newest: Option<Timestamp>, now: Timestamp) -> Finding {
     } else {
         Finding::ok(WHAT, found)
     }
+}
+
+/// Whether right codes of second factors are refused, because the clock went back behind one that was taken.
+fn codes(last: Timestamp, now: Timestamp) -> Option<Finding> {
+    // One may be taken a step early, as clocks differ.
+    let ahead = last.secs() - now.secs() - STEP_SECS.cast_signed();
+    (ahead > 0).then(|| {
+        Finding::warn(
+            "second factors",
+            format!("a code was taken that is {ahead} s ahead of the clock, which went back since: the codes of that admin are refused until it has caught up"),
+            "set the clock (NTP); until then a recovery code signs in, or take the second factor away with `respoked admin password NAME`",
+        )
+    })
 }
 
 fn files(connections_max: usize) -> Finding {
@@ -317,6 +335,12 @@ fn server(client: &Client) -> Finding {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use respoke_core::audit::{Action, Actor, AuditEntry};
+    use respoke_core::id::RequestId;
+    use respoke_core::ops::Broker;
+    use respoke_core::ports::{Factor, NewSecondFactor};
+    use respoke_core::secret::Secret;
+    use respoke_core::totp::TotpSecret;
     use respoke_store::{Options, SqliteStore};
 
     use super::*;
@@ -378,6 +402,55 @@ mod tests {
         assert_eq!(clock(Some(now.plus_secs(60)), now).level, Level::Warn);
         assert_eq!(clock(Some(now.plus_secs(86_400)), now).level, Level::Fail);
         assert_eq!(clock(None, Timestamp::from_secs(0)).level, Level::Fail);
+    }
+
+    #[test]
+    fn a_code_from_the_future_is_noticed() {
+        let (folder, config) = data();
+        let data = folder.path().join("data");
+        let store = SqliteStore::open(&data.join(DATABASE), Options::default()).unwrap();
+        let now = SystemClock.now();
+        let clock = std::sync::Arc::new(respoke_core::clock::ManualClock::at(now));
+        let bus = std::sync::Arc::new(respoke_bus::LocalBus::default());
+        let broker = Broker::new(std::sync::Arc::new(store), bus, clock, 10);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let admin = runtime.block_on(async {
+            broker.first_run(None, Some(Secret::new("correct horse".to_owned()))).await.unwrap();
+            broker.store().admin_by_username("admin").await.unwrap().unwrap()
+        });
+        let take = |step: i64| {
+            let factor = NewSecondFactor {
+                sealed: TotpSecret::random().seal(&Secret::new("correct horse".to_owned())).unwrap(),
+                last_step: step.unsigned_abs(),
+                recovery: Vec::new(),
+                password_hash: admin.password_hash.clone(),
+                keep_session: 0,
+            };
+            let audit = AuditEntry {
+                at: now,
+                account_id: Some(admin.account_id),
+                app_id: None,
+                actor: Actor::System,
+                action: Action::SecondFactorAdded,
+                object: String::new(),
+                address: String::new(),
+                request_id: RequestId::random(),
+                fingerprint: None,
+            };
+            runtime.block_on(async {
+                let store = broker.store();
+                let _ = store.remove_second_factor(admin.id, Factor::Step(u64::MAX >> 1), audit.clone()).await.unwrap();
+                assert!(store.add_second_factor(admin.id, factor, audit).await.unwrap());
+            });
+            examine(&config, now).into_iter().find(|finding| finding.what == "second factors")
+        };
+        let present = now.secs() / 30;
+        for step in [present - 120, present, present + 1] {
+            assert!(take(step).is_none(), "a code is taken a step early at most");
+        }
+        let found = take(present + 120).unwrap();
+        assert!(found.level == Level::Warn && found.found.contains("clock"), "{found:?}");
+        assert!(found.advice.unwrap().contains("recovery code"));
     }
 
     #[test]
