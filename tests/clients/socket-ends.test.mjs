@@ -148,7 +148,7 @@ describe('a client is cut off that', () => {
   it('does not read, while others are served', async () => {
     const group = unlike('room');
     const other = await another();
-    const limits = { app: null, endpoint: null, address: null, endpointMessages: null };
+    const limits = { app: null, endpoint: null, address: null, endpointMessages: null, endpointKilobytes: null };
     await ask('PUT', `/v1/apps/${other.app.id}`, asAdmin(), { limits });
     const [deaf, alice, bob] = [await connect('deaf', other), await connect('alice', other), await connect('bob', other)];
     for (const device of [deaf, alice, bob]) await device.ok('post', '/v1/groups/', { groups: [group] });

@@ -140,6 +140,18 @@ pub struct LimitsPatch {
     pub endpoint_messages: Option<Option<Rate>>,
     /// See [`Limits::address_messages`].
     pub address_messages: Option<Option<Rate>>,
+    /// See [`Limits::deliveries`].
+    pub deliveries: Option<Option<Rate>>,
+    /// See [`Limits::endpoint_deliveries`].
+    pub endpoint_deliveries: Option<Option<Rate>>,
+    /// See [`Limits::address_deliveries`].
+    pub address_deliveries: Option<Option<Rate>>,
+    /// See [`Limits::kilobytes`].
+    pub kilobytes: Option<Option<Rate>>,
+    /// See [`Limits::endpoint_kilobytes`].
+    pub endpoint_kilobytes: Option<Option<Rate>>,
+    /// See [`Limits::address_kilobytes`].
+    pub address_kilobytes: Option<Option<Rate>>,
     /// See [`Limits::connections`].
     pub connections: Option<Option<u32>>,
     /// See [`Limits::endpoint_connections`].
@@ -175,6 +187,12 @@ impl AppPatch {
         set(&mut limits.messages, self.limits.messages);
         set(&mut limits.endpoint_messages, self.limits.endpoint_messages);
         set(&mut limits.address_messages, self.limits.address_messages);
+        set(&mut limits.deliveries, self.limits.deliveries);
+        set(&mut limits.endpoint_deliveries, self.limits.endpoint_deliveries);
+        set(&mut limits.address_deliveries, self.limits.address_deliveries);
+        set(&mut limits.kilobytes, self.limits.kilobytes);
+        set(&mut limits.endpoint_kilobytes, self.limits.endpoint_kilobytes);
+        set(&mut limits.address_kilobytes, self.limits.address_kilobytes);
         set(&mut limits.connections, self.limits.connections);
         set(&mut limits.endpoint_connections, self.limits.endpoint_connections);
         set(&mut limits.groups_per_connection, self.limits.groups_per_connection);
@@ -206,6 +224,18 @@ pub struct Limits {
     pub endpoint_messages: Option<Rate>,
     /// What is said from one address with the app's App-Tokens.
     pub address_messages: Option<Rate>,
+    /// Frames that requests in the app make others receive, together: a publication to a hundred members is a hundred.
+    pub deliveries: Option<Rate>,
+    /// Those that the requests of one endpoint make others receive.
+    pub endpoint_deliveries: Option<Rate>,
+    /// Those that requests from one address with the app's App-Tokens do.
+    pub address_deliveries: Option<Rate>,
+    /// What goes out because of requests in the app, in units of 1,024 bytes: those frames, and long answers.
+    pub kilobytes: Option<Rate>,
+    /// What goes out because of one endpoint's requests.
+    pub endpoint_kilobytes: Option<Rate>,
+    /// What goes out because of requests from one address with the app's App-Tokens.
+    pub address_kilobytes: Option<Rate>,
     /// Connections of the app together; 1 to [`Limits::COUNT_MAX`], like the three that follow.
     pub connections: Option<u32>,
     /// Connections of one endpoint.
@@ -236,6 +266,18 @@ impl Limits {
     #[must_use]
     pub fn of_messages(&self) -> Rates {
         Rates { app: self.messages, endpoint: self.endpoint_messages, address: self.address_messages }
+    }
+
+    /// Rates of the frames that others receive.
+    #[must_use]
+    pub fn of_deliveries(&self) -> Rates {
+        Rates { app: self.deliveries, endpoint: self.endpoint_deliveries, address: self.address_deliveries }
+    }
+
+    /// Rates of the kilobytes that go out.
+    #[must_use]
+    pub fn of_kilobytes(&self) -> Rates {
+        Rates { app: self.kilobytes, endpoint: self.endpoint_kilobytes, address: self.address_kilobytes }
     }
 }
 
@@ -281,6 +323,17 @@ impl Default for Limits {
             messages: None,
             endpoint_messages: Some(Rate { per_second: 200, burst: 1_000 }),
             address_messages: None,
+            // A backend tells ten thousand members something a few times a second, and ten thousand clients that come
+            // back at once each join a handful of small groups.
+            deliveries: Some(Rate { per_second: 200_000, burst: 1_000_000 }),
+            // A lively group of hundreds; a group of ten thousand every other second.
+            endpoint_deliveries: Some(Rate { per_second: 5_000, burst: 50_000 }),
+            address_deliveries: None,
+            // A third of what one core of a small server writes to sockets.
+            kilobytes: Some(Rate { per_second: 65_536, burst: 524_288 }),
+            // Some dozens of whole pages of history at once.
+            endpoint_kilobytes: Some(Rate { per_second: 4_096, burst: 32_768 }),
+            address_kilobytes: None,
             connections: Some(100_000),
             endpoint_connections: Some(100),
             groups_per_connection: Some(1_000),

@@ -1,6 +1,7 @@
 //! Every reason an operation can say no.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -62,6 +63,12 @@ pub enum Refusal {
     /// The `Idempotency-Key` was used for something else.
     #[error("this Idempotency-Key was already used for a different request")]
     IdempotencyKeyReused,
+    /// What it would make others receive, or what the caller got back, is more than is left; nothing was done.
+    #[error("Too Many Requests")]
+    RateLimited {
+        /// How long until there is enough.
+        retry_after: Duration,
+    },
     /// Too many failed attempts; nothing was checked.
     #[error("Too Many Requests")]
     Throttled {
@@ -129,6 +136,7 @@ impl Refusal {
             Self::NotConnected => "not_connected",
             Self::NoGateway => "no_gateway",
             Self::IdempotencyKeyReused => "idempotency_key_reused",
+            Self::RateLimited { .. } => "rate_limited",
             Self::Throttled { .. } => "throttled",
             Self::Overloaded | Self::Store(StoreError::Overloaded) => "overloaded",
             Self::Store(StoreError::Unavailable(_)) => "unavailable",

@@ -18,6 +18,9 @@ use crate::tails::{FrameKind, Payloads, TailedFrame, shown_payload};
 /// all those groups hears of each, and is not to be closed for what it could not read yet.
 const AT_ONCE: usize = 64;
 
+/// Frames of departures before sockets, and all else that waits, get their turn: half a millisecond's work.
+const FRAMES_AT_ONCE: usize = 1_000;
+
 /// Lets sockets write what was offered to them so far, every now and then.
 pub(crate) async fn let_others_write(nth: usize) {
     if nth % AT_ONCE == AT_ONCE - 1 {
@@ -58,11 +61,19 @@ pub(crate) fn push(hub: &Hub, app: AppId, to: &Audience, event: &Event) {
 pub(crate) async fn announce(hub: &Hub, departure: &Departure) {
     let Departure { connection, groups, at } = departure;
     let event = |content| hub.event(&connection.endpoint, Some(connection.id), RequestId::random(), content);
+    let mut since_turn = 0;
     for (nth, group) in groups.iter().enumerate() {
-        let_others_write(nth).await;
+        if since_turn > FRAMES_AT_ONCE {
+            since_turn = 0;
+            tokio::task::yield_now().await;
+        } else {
+            let_others_write(nth).await;
+        }
         let (endpoint, id) = (connection.endpoint.clone(), connection.id);
         let left = event(Content::Left { group: group.clone(), endpoint, connection: id });
-        offer(hub, hub.registry.members_before(connection.app_id, group, *at).iter(), None, &left);
+        let told = hub.registry.members_before(connection.app_id, group, *at);
+        since_turn += told.len();
+        offer(hub, told.iter(), None, &left);
     }
     let told = hub.registry.observers_left(departure);
     if !told.is_empty() {

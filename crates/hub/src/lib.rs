@@ -9,6 +9,7 @@
 
 pub mod ops;
 pub mod outbox;
+pub mod reach;
 pub mod tails;
 
 mod departures;

@@ -335,6 +335,20 @@ impl Registry {
         self.read(app, |app| app.groups.get_mut(group).map(Crowd::list).unwrap_or_default())
     }
 
+    /// How many frames tell of `connection` joining a group, and one day of its leaving: those who are members already
+    /// hear of both, and so does the connection itself where others do that for it. None if it is a member.
+    pub(crate) fn frames_of_joining(&self, connection: &Connection, group: &GroupName, told: bool) -> usize {
+        self.read(connection.app_id, |app| {
+            let Some(crowd) = app.groups.get(group) else { return 2 * usize::from(told) };
+            if crowd.members.contains_key(&connection.id) { 0 } else { 2 * (crowd.members.len() + usize::from(told)) }
+        })
+    }
+
+    /// How many members a group has.
+    pub(crate) fn member_count(&self, app: AppId, group: &GroupName) -> usize {
+        self.read(app, |app| app.groups.get(group).map_or(0, |crowd| crowd.members.len()))
+    }
+
     /// Those members of a group who were it before a moment.
     pub(crate) fn members_before(&self, app: AppId, group: &GroupName, moment: u64) -> Vec<Arc<Connection>> {
         self.read(app, |app| app.groups.get(group).map(|crowd| crowd.before(moment)).unwrap_or_default())
@@ -456,6 +470,22 @@ impl Registry {
     /// Who observes an endpoint.
     pub(crate) fn observers(&self, app: AppId, endpoint: &EndpointId) -> Members {
         self.read(app, |app| app.observers.get_mut(endpoint).map(Crowd::list).unwrap_or_default())
+    }
+
+    /// How many observe an endpoint.
+    pub(crate) fn observer_count(&self, app: AppId, endpoint: &EndpointId) -> usize {
+        self.read(app, |app| app.observers.get(endpoint).map_or(0, |crowd| crowd.members.len()))
+    }
+
+    /// How many connections endpoints have together, each of them counted once however often it is named.
+    pub(crate) fn connection_count_of(&self, app: AppId, endpoints: &[EndpointId]) -> usize {
+        let named: HashSet<_> = endpoints.iter().collect();
+        self.read(app, |app| named.into_iter().filter_map(|endpoint| app.endpoints.get(endpoint)).map(Vec::len).sum())
+    }
+
+    /// How many connections an endpoint has.
+    pub(crate) fn sibling_count(&self, app: AppId, endpoint: &EndpointId) -> usize {
+        self.read(app, |app| app.endpoints.get(endpoint).map_or(0, Vec::len))
     }
 
     /// Those who are to hear that a connection is gone: whoever observes its endpoint now. If that came back since, only

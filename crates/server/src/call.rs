@@ -59,6 +59,8 @@ pub(crate) struct Facts {
     pub(crate) encrypted: bool,
     /// Who asks; set when that was proved.
     asker: OnceLock<(&'static str, Subject)>,
+    /// The same, whom a long answer is charged to; set once it may ask.
+    pub(crate) payer: OnceLock<Caller>,
     /// Which app it turned out to be about, where the asker does not say it.
     about_app: OnceLock<AppId>,
     /// And which endpoint, which may be known later.
@@ -76,6 +78,7 @@ impl Facts {
             socket: None,
             encrypted: false,
             asker: OnceLock::new(),
+            payer: OnceLock::new(),
             about_app: OnceLock::new(),
             about_endpoint: OnceLock::new(),
         }
@@ -228,6 +231,19 @@ impl Call {
     /// As [`Self::authenticate`].
     pub(crate) async fn authenticate_speaking(&self, api: &Api) -> Result<Caller, Problem> {
         self.authenticate_for(api, Demand::Message).await
+    }
+
+    /// The same for what may have a long answer: lists, histories and the like.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::authenticate`]; 429 also as long as long answers before it are not paid off.
+    pub(crate) async fn authenticate_reading(&self, api: &Api) -> Result<Caller, Problem> {
+        let caller = self.authenticate(api).await?;
+        match api.accounts.check(&caller, self.facts.address) {
+            Ok(()) => Ok(caller),
+            Err(limited) => Err(Problem::rate_limited(limited.retry_after)),
+        }
     }
 
     async fn authenticate_for(&self, api: &Api, demand: Demand) -> Result<Caller, Problem> {
@@ -457,6 +473,9 @@ impl Call {
             Err(limited) => (limited.standing, Err(Problem::rate_limited(limited.retry_after))),
         };
         let _ = self.facts.standing.set(standing);
+        if result.is_ok() {
+            let _ = self.facts.payer.set(caller.clone());
+        }
         result
     }
 

@@ -44,7 +44,7 @@ use request_ids::RequestIds;
 
 use crate::api::{self, Api};
 use crate::call::Facts;
-use crate::limits::Standing;
+use crate::limits::{Accounts, Standing};
 use crate::problem::{Problem, Shape};
 use crate::run::Place;
 use crate::socket::{self, Client, Knock, Sockets};
@@ -62,6 +62,8 @@ pub(crate) const UNMATCHED: &str = "unmatched";
 pub struct Door {
     router: Router,
     watch: Arc<Watch>,
+    /// Whom long answers are charged to.
+    accounts: Arc<Accounts>,
     trusted_proxies: Vec<IpNet>,
     /// Whether connections are encrypted here.
     tls: bool,
@@ -76,13 +78,14 @@ impl Door {
     /// `trusted_proxies` alone.
     #[must_use]
     pub(crate) fn new(api: Arc<Api>, sockets: Arc<Sockets>, trusted_proxies: Vec<IpNet>, tls: bool) -> Self {
-        let watch = api.watch.clone();
-        Self { sockets: Some(sockets), tls, ..Self::around(api::router(api), watch, trusted_proxies) }
+        let (watch, accounts) = (api.watch.clone(), api.accounts.clone());
+        Self { sockets: Some(sockets), tls, accounts, ..Self::around(api::router(api), watch, trusted_proxies) }
     }
 
     fn around(router: Router, watch: Arc<Watch>, trusted_proxies: Vec<IpNet>) -> Self {
         let (request_ids, changes) = (RequestIds::default(), TaskTracker::new());
-        Self { router, watch, trusted_proxies, tls: false, request_ids, changes, sockets: None }
+        let accounts = Arc::default();
+        Self { router, watch, accounts, trusted_proxies, tls: false, request_ids, changes, sockets: None }
     }
 
     /// Answers a request that came from `peer` on the connection that holds `place`.
@@ -152,6 +155,9 @@ impl Door {
         if let Some(problem) = &problem {
             problem.render(&mut response, id_text, place.shape());
         }
+        if let Some(facts) = &facts {
+            self.charge(facts, response.body().size_hint().lower());
+        }
         let standing = facts.as_ref().and_then(|facts| facts.standing.get());
         add_headers(response.headers_mut(), id_text, place, standing, origin);
         self.note(&Answered {
@@ -205,6 +211,7 @@ impl Door {
         let status = response.status().as_u16();
         // What handlers answer is in memory already.
         let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        self.charge(&facts, body.len() as u64);
         let route = facts.route.get().cloned();
         Tunnelled { id: request_id, request_id: id_text.to_owned(), route, status, standing, retry_after_secs, body }
     }
@@ -229,6 +236,13 @@ impl Door {
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         Tunnelled { id, request_id, route: None, status, standing: Standing::UNLIMITED, retry_after_secs: None, body }
+    }
+
+    /// Charges an answer to who asked for it.
+    fn charge(&self, facts: &Facts, len: u64) {
+        if let Some(payer) = facts.payer.get() {
+            self.accounts.answered(payer, facts.address, len);
+        }
     }
 
     /// Counts and logs an answer.

@@ -17,6 +17,7 @@ pub mod problem;
 mod request_log;
 pub mod run;
 mod socket;
+mod sweep;
 mod tally;
 pub mod telemetry;
 pub mod throttle;

@@ -1,28 +1,25 @@
 //! How much one app, endpoint or address may ask, how often it may connect, and how much it may say.
 
+mod accounts;
+mod bucket;
+
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use governor::clock::{Clock as _, MonotonicClock};
-use governor::middleware::StateInformationMiddleware;
-use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
 use quick_cache::sync::Cache;
 pub(crate) use respoke_core::address::network;
 use respoke_core::app::{self, Rate, Rates};
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::ops::Caller;
 
-/// Buckets remembered of apps, of endpoints and of addresses: of 100,000 each, a bucket of each kind of [`Demand`]. A
-/// flood of new addresses pushes out the longest unused, which were full anyway.
-const BUCKETS_MAX: usize = 100_000 * Demand::KINDS;
+pub(crate) use accounts::Accounts;
+use bucket::Bucket;
 
-/// By the system's clock: making one of governor's usual clocks asks the processor what it is, which takes longer in a
-/// virtual machine than all else of a mint.
-type Bucket = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, StateInformationMiddleware>;
+/// Buckets remembered of apps, of endpoints and of addresses: of 100,000 each, a bucket of each kind of [`Demand`]. A
+/// flood of new addresses pushes out the longest unused, which were full anyway. What is full is also forgotten by itself.
+const BUCKETS_MAX: usize = 100_000 * Demand::KINDS;
 
 /// What is left of the tightest bucket a request drew from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +90,7 @@ pub struct Limits {
     endpoints: Cache<(Demand, AppId, Rate, EndpointId), Arc<Bucket>>,
     addresses: Cache<(Demand, Option<AppId>, Rate, IpAddr), Arc<Bucket>>,
     anonymous: Rate,
+    start: Instant,
 }
 
 impl std::fmt::Debug for Limits {
@@ -110,6 +108,7 @@ impl Limits {
             endpoints: Cache::new(BUCKETS_MAX),
             addresses: Cache::new(BUCKETS_MAX),
             anonymous,
+            start: Instant::now(),
         }
     }
 
@@ -125,6 +124,7 @@ impl Limits {
         endpoint: Option<&EndpointId>,
         address: IpAddr,
     ) -> Result<Standing, Limited> {
+        let now = self.now();
         let mut tightest = Standing::UNLIMITED;
         let mut draw = |standing: Result<Standing, Limited>| -> Result<(), Limited> {
             let standing = standing?;
@@ -140,7 +140,8 @@ impl Limits {
             Caller::Admin { .. } => None,
             Caller::Anonymous => {
                 let address = network(address);
-                draw(draw_from(&self.addresses, &(Demand::Request, None, self.anonymous, address), self.anonymous))?;
+                let key = (Demand::Request, None, self.anonymous, address);
+                draw(draw_from(&self.addresses, &key, self.anonymous, now))?;
                 None
             }
         };
@@ -151,48 +152,65 @@ impl Limits {
         if let Some(endpoint) = endpoint {
             for (kind, rates) in rates() {
                 let Some(rate) = rates.endpoint else { continue };
-                draw(draw_from(&self.endpoints, &(kind, app.id, rate, endpoint.clone()), rate))?;
+                draw(draw_from(&self.endpoints, &(kind, app.id, rate, endpoint.clone()), rate, now))?;
             }
         }
         if let Caller::Endpoint { .. } = caller {
             for (kind, rates) in rates() {
                 let Some(rate) = rates.address else { continue };
-                draw(draw_from(&self.addresses, &(kind, Some(app.id), rate, network(address)), rate))?;
+                draw(draw_from(&self.addresses, &(kind, Some(app.id), rate, network(address)), rate, now))?;
             }
         }
         for (kind, rates) in rates() {
             let Some(rate) = rates.app else { continue };
-            draw(draw_from(&self.apps, &(kind, app.id, rate), rate))?;
+            draw(draw_from(&self.apps, &(kind, app.id, rate), rate, now))?;
         }
         Ok(tightest)
+    }
+
+    /// Forgets buckets that are full: a new one would be as full.
+    pub fn sweep(&self) {
+        let now = self.now();
+        self.apps.retain(|_, bucket| !bucket.is_full(now));
+        self.endpoints.retain(|_, bucket| !bucket.is_full(now));
+        self.addresses.retain(|_, bucket| !bucket.is_full(now));
+    }
+
+    /// How many buckets are remembered.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.apps.len() + self.endpoints.len() + self.addresses.len()
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
 /// Draws from the bucket of `key`.
-fn draw_from<K: Hash + Eq + Clone>(buckets: &Cache<K, Arc<Bucket>>, key: &K, rate: Rate) -> Result<Standing, Limited> {
+fn draw_from<K: Hash + Eq + Clone>(
+    buckets: &Cache<K, Arc<Bucket>>,
+    key: &K,
+    rate: Rate,
+    now: u64,
+) -> Result<Standing, Limited> {
     let bucket = match buckets.get(key) {
         Some(bucket) => bucket,
         None => buckets
-            .get_or_insert_with(key, || Ok::<_, std::convert::Infallible>(Arc::new(new_bucket(rate))))
+            .get_or_insert_with(key, || Ok::<_, std::convert::Infallible>(Arc::new(Bucket::new(rate, 1))))
             .unwrap_or_else(|never| match never {}),
     };
-    match bucket.check() {
-        Ok(left) => Ok(Standing { rate, remaining: left.remaining_burst_capacity() }),
-        Err(until) => Err(Limited {
-            standing: Standing { rate, remaining: 0 },
-            retry_after: until.wait_time_from(MonotonicClock.now()),
-        }),
+    match bucket.draw_one(now) {
+        Ok(remaining) => Ok(Standing { rate, remaining }),
+        Err(wait) => {
+            let (standing, retry_after) = (Standing { rate, remaining: 0 }, Duration::from_nanos(wait));
+            Err(Limited { standing, retry_after })
+        }
     }
 }
 
-fn new_bucket(rate: Rate) -> Bucket {
-    let positive = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
-    let quota = Quota::per_second(positive(rate.per_second)).allow_burst(positive(rate.burst));
-    RateLimiter::direct_with_clock(quota, MonotonicClock).with_middleware()
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use respoke_core::app::{App, AppSettings};
     use respoke_core::clock::Timestamp;
     use respoke_core::grant::{Grant, Marks};
@@ -219,7 +237,7 @@ mod tests {
     const TWO: Option<Rate> = Some(Rate { per_second: 1, burst: 2 });
 
     /// An app without any rate but those that `change` sets.
-    fn app(change: impl FnOnce(&mut app::Limits)) -> Arc<App> {
+    pub(super) fn app(change: impl FnOnce(&mut app::Limits)) -> Arc<App> {
         let mut settings = AppSettings::named("app".to_owned());
         let limits = &mut settings.limits;
         (limits.app, limits.endpoint, limits.address) = (None, None, None);
@@ -232,7 +250,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-    fn endpoint(app: &Arc<App>, name: &str) -> Caller {
+    pub(super) fn endpoint(app: &Arc<App>, name: &str) -> Caller {
         let endpoint_id = EndpointId::parse(name).unwrap();
         let record = SessionRecord {
             number: 1,
@@ -321,6 +339,27 @@ mod tests {
         assert_eq!(met(&limits, Demand::Request, &bob, here), 2);
         let backend = Caller::App { app, secret_id: SecretId::random() };
         assert_eq!(met(&limits, Demand::Request, &backend, None), 2);
+    }
+
+    #[test]
+    fn buckets_of_those_who_are_gone_are_given_back() {
+        let limits = Limits::new(Rate { per_second: 1_000_000, burst: 1_000_000 });
+        let fast = Some(Rate { per_second: 1_000_000, burst: 1_000_000 });
+        let app = app(|limits| (limits.endpoint, limits.endpoint_messages) = (fast, TWO));
+        for nth in 0..1_000 {
+            let address = std::net::Ipv4Addr::from(0xc000_0200 + nth).into();
+            limits.check(Demand::Request, &endpoint(&app, &format!("e{nth}")), None, address).unwrap();
+            limits.check(Demand::Request, &Caller::Anonymous, None, address).unwrap();
+        }
+        let alice = endpoint(&app, "alice");
+        assert_eq!(met(&limits, Demand::Message, &alice, None), 2);
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_micros(20) {
+            std::hint::spin_loop();
+        }
+        limits.sweep();
+        assert_eq!(limits.len(), 1, "alice's messages are not all back yet");
+        assert_eq!(met(&limits, Demand::Message, &alice, None), 0);
     }
 
     #[test]

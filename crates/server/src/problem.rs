@@ -97,7 +97,7 @@ pub const CODES: &[ErrorCode] = &[
     ErrorCode::new(
         "rate_limited",
         429,
-        "The app, endpoint or address asked, connected or said too much; the header `Retry-After` says how long to wait.",
+        "The app, endpoint or address asked, connected, said, read or made others receive too much; the header `Retry-After` says how long to wait.",
     ),
     ErrorCode::new(
         "throttled",
@@ -331,12 +331,15 @@ impl From<Refusal> for Problem {
             Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
             Refusal::Conflict(_) | Refusal::NotConnected => StatusCode::CONFLICT,
             Refusal::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Refusal::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::RateLimited { .. } | Refusal::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Overloaded | Refusal::Store(StoreError::Overloaded | StoreError::Unavailable(_)) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Refusal::Store(StoreError::Corrupt(_)) => StatusCode::INTERNAL_SERVER_ERROR,
         };
+        if let Refusal::RateLimited { retry_after } = refusal {
+            return Self::rate_limited(retry_after);
+        }
         let code = refusal.code();
         let error = match &refusal {
             Refusal::Store(StoreError::Corrupt(_)) => Cow::Borrowed("internal error"),
@@ -376,6 +379,7 @@ impl From<Refusal> for Problem {
             | Refusal::LimitReached(_)
             | Refusal::NotConnected
             | Refusal::NoGateway
+            | Refusal::RateLimited { .. }
             | Refusal::IdempotencyKeyReused => {}
         }
         Self::of(reason)
@@ -447,6 +451,7 @@ mod tests {
             Refusal::NotConnected,
             Refusal::NoGateway,
             Refusal::IdempotencyKeyReused,
+            Refusal::RateLimited { retry_after: std::time::Duration::from_millis(3_500) },
             Refusal::Throttled { retry_after_secs: 4 },
             Refusal::Overloaded,
             Refusal::Store(StoreError::Overloaded),

@@ -35,6 +35,7 @@ use crate::greeting::Links;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::socket::Sockets;
+use crate::sweep;
 use crate::throttle::Throttle;
 use crate::tls::Certificate;
 use crate::transport::{Encrypted, Impatient, Plain, Share, Shares, WRITE_TIMEOUT, serve_http2};
@@ -62,6 +63,7 @@ pub struct Started {
     broker: Arc<Broker>,
     metrics: Arc<Metrics>,
     watch: Arc<Watch>,
+    api: Arc<Api>,
     sockets: Arc<Sockets>,
     door: Arc<Door>,
     listener: TcpListener,
@@ -187,7 +189,7 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Pr
     api.take_up_known_addresses().await?;
     let shares = Shares::new(config.sockets_per_address_max, config.trusted_proxies.clone());
     let sockets = Arc::new(Sockets::new(hub, api.clone(), config.sockets(), shares));
-    let door = Arc::new(Door::new(api, sockets.clone(), config.trusted_proxies.clone(), tls.is_some()));
+    let door = Arc::new(Door::new(api.clone(), sockets.clone(), config.trusted_proxies.clone(), tls.is_some()));
     let started = Started {
         address,
         url,
@@ -196,6 +198,7 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Pr
         broker,
         metrics,
         watch,
+        api,
         sockets,
         door,
         listener,
@@ -233,6 +236,8 @@ impl Started {
         tasks.spawn(enduring::run("janitor", move || {
             upkeep::keep(broker.clone(), config.clone(), metrics.clone(), ended.clone())
         }));
+        let (api, ended) = (self.api.clone(), soft.clone());
+        tasks.spawn(enduring::run("sweeper", move || sweep::keep(api.clone(), ended.clone())));
         let (watch, broker, hub) = (self.watch.clone(), self.broker.clone(), self.sockets.hub.clone());
         // Figures end last, so that what is answered while draining is counted.
         let (counting, counted) = (TaskTracker::new(), CancellationToken::new());

@@ -94,6 +94,10 @@ impl<'a> From<&'a Presence> for PresenceView<'a> {
     }
 }
 
+/// The longest frame around what an event says, in bytes: all keys, ids and numbers, without the names of endpoints and
+/// groups and without the payload.
+pub const ENVELOPE_LEN_MAX: usize = 448;
+
 /// The name under which clients listen for `event`.
 #[must_use]
 pub const fn name(event: &Event) -> &'static str {

@@ -145,6 +145,8 @@ fn app_change(setting: Setting) -> Value {
     let high = json!({ "perSecond": 1_000_000, "burst": 1_000_000 });
     let rates = ["app", "endpoint", "address", "connects", "endpointConnects", "addressConnects", "messages"];
     let rates = rates.into_iter().chain(["endpointMessages", "addressMessages"]);
+    let sent = ["deliveries", "endpointDeliveries", "addressDeliveries", "kilobytes", "endpointKilobytes"];
+    let rates = rates.chain(sent).chain(["addressKilobytes"]);
     let limits: Map<String, Value> = rates.map(|rate| (rate.to_owned(), high.clone())).collect();
     let mut change = json!({ "limits": limits });
     if let Some(secs) = setting.activation_secs {

@@ -215,6 +215,12 @@ fn check_settings(settings: &AppSettings) -> Result<(), Refusal> {
         ("messages", limits.messages),
         ("endpointMessages", limits.endpoint_messages),
         ("addressMessages", limits.address_messages),
+        ("deliveries", limits.deliveries),
+        ("endpointDeliveries", limits.endpoint_deliveries),
+        ("addressDeliveries", limits.address_deliveries),
+        ("kilobytes", limits.kilobytes),
+        ("endpointKilobytes", limits.endpoint_kilobytes),
+        ("addressKilobytes", limits.address_kilobytes),
     ] {
         let sound = |rate: Rate| (1..=Rate::MAX).contains(&rate.per_second) && (1..=Rate::MAX).contains(&rate.burst);
         if !rate.is_none_or(sound) {

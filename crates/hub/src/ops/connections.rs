@@ -11,6 +11,7 @@ use respoke_wire::close::Close;
 use super::Asker;
 use crate::Hub;
 use crate::hub::caps;
+use crate::reach::{Reach, frame_len};
 use crate::registry::{Connection, Full};
 use crate::suspects::Suspicion;
 
@@ -35,7 +36,7 @@ impl Hub {
     ///
     /// [`Refusal::NotConnected`] without a socket, [`Refusal::Forbidden`] with another credential than the socket was
     /// opened with, [`Refusal::Invalid`] for a backend that names no endpoint, [`Refusal::Banned`],
-    /// [`Refusal::ConnectionLimit`].
+    /// [`Refusal::ConnectionLimit`], [`Refusal::RateLimited`].
     pub async fn connect(&self, asker: &Asker<'_>, request: Connect) -> Result<Arc<Connection>, Refusal> {
         let socket = asker.socket.ok_or(Refusal::NotConnected)?;
         if !asker.caller.is_same(&socket.opening.caller) {
@@ -61,6 +62,9 @@ impl Hub {
         if client_type.chars().count() > CLIENT_TYPE_LEN_MAX {
             return Err(Refusal::field("clientType", "must be at most 64 characters long"));
         }
+        // Who observes the endpoint hears one day that this connection of it is gone.
+        let observers = self.registry.observer_count(speaker.app.id, &speaker.endpoint);
+        asker.pay(&speaker.app, Reach::of(observers, frame_len(&speaker.endpoint, "", 0)))?;
         let connection = Arc::new(Connection {
             id: ConnectionId::random(),
             app_id: speaker.app.id,

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::{Asker, Speaker};
 use crate::hub::caps;
+use crate::reach::{Reach, frame_len, longest_len, membership_len};
 use crate::registry::{Connection, Full, Join, Members};
 use crate::{Hub, fanout};
 
@@ -27,12 +28,13 @@ pub struct Publish {
 impl Hub {
     /// Makes connections members of groups; a group comes into being with its first member.
     ///
-    /// The other members are told. Joining twice is no error. If a limit is reached halfway, what was joined stays.
+    /// The other members are told. Joining twice is no error. If a limit of how many there may be is reached halfway, what
+    /// was joined stays.
     ///
     /// # Errors
     ///
     /// [`Refusal::Forbidden`] if the role does not permit one of them: then none is joined. [`Refusal::NotConnected`],
-    /// [`Refusal::LimitReached`].
+    /// [`Refusal::LimitReached`]; [`Refusal::RateLimited`], and then none is joined.
     pub async fn join(&self, asker: &Asker<'_>, groups: &[GroupName]) -> Result<(), Refusal> {
         let speaker = self.speaker(asker).await?;
         let rights = self.broker.rights(asker.caller).await?;
@@ -46,6 +48,14 @@ impl Hub {
                 return Err(Refusal::Forbidden("the role does not permit creating this group (create)"));
             }
         }
+        let mut reach = Reach::default();
+        for (nth, (group, connection)) in pairs(groups, &targets).enumerate() {
+            fanout::let_others_write(nth).await;
+            let told = speaker.own_id() != Some(connection.id);
+            let frames = self.registry.frames_of_joining(connection, group, told);
+            reach = reach.and(Reach::of(frames, membership_len(&connection.endpoint, group)));
+        }
+        asker.pay(&speaker.app, reach)?;
         for (nth, (group, connection)) in pairs(groups, &targets).enumerate() {
             fanout::let_others_write(nth).await;
             match self.registry.join(connection, group, caps(&speaker.app)) {
@@ -70,11 +80,12 @@ impl Hub {
         self.push(speaker.app.id, Audience::Group { group: group.clone(), except }, event);
     }
 
-    /// Takes connections out of groups. The remaining members are told. Leaving what one is not in is no error.
+    /// Takes connections out of groups. The remaining members are told, which was paid for at the joining. Leaving what one
+    /// is not in is no error.
     ///
     /// # Errors
     ///
-    /// As [`Self::join`].
+    /// As [`Self::join`], but for the limits.
     pub async fn leave(&self, asker: &Asker<'_>, groups: &[GroupName]) -> Result<(), Refusal> {
         let speaker = self.speaker(asker).await?;
         let rights = self.broker.rights(asker.caller).await?;
@@ -118,12 +129,16 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Forbidden`]; [`Refusal::NotFound`] if it has neither; [`Refusal::Store`]: then it goes on.
+    /// [`Refusal::Forbidden`]; [`Refusal::NotFound`] if it has neither; [`Refusal::RateLimited`]; [`Refusal::Store`]: then it
+    /// goes on.
     pub async fn end_group(&self, asker: &Asker<'_>, group: &GroupName) -> Result<(), Refusal> {
         let speaker = self.speaker(asker).await?;
         if self.broker.rights(asker.caller).await?.group(group).destroy != Some(true) {
             return Err(Refusal::Forbidden("the role does not permit deleting this group (destroy)"));
         }
+        let members = self.registry.member_count(speaker.app.id, group);
+        // Each is told of its own leaving.
+        asker.pay(&speaker.app, Reach::of(members, longest_len(group.as_str())))?;
         let was_kept = self.broker.store().end_group(speaker.app.id, group).await?;
         let members = self.registry.end_group(speaker.app.id, group);
         if members.is_empty() && !was_kept {
@@ -174,12 +189,16 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Forbidden`]; [`Refusal::Store`] if it was to be kept and could not: then nobody gets it.
+    /// [`Refusal::Forbidden`]; [`Refusal::RateLimited`]; [`Refusal::Store`] if it was to be kept and could not: then nobody
+    /// gets it.
     pub async fn publish(&self, asker: &Asker<'_>, group: &GroupName, request: Publish) -> Result<MessageId, Refusal> {
         let speaker = self.speaker(asker).await?;
         if self.broker.rights(asker.caller).await?.group(group).publish != Some(true) {
             return Err(Refusal::Forbidden("the role does not permit publishing to this group (publish)"));
         }
+        let members = self.registry.member_count(speaker.app.id, group);
+        let len = frame_len(&speaker.endpoint, group.as_str(), request.message.get().len());
+        asker.pay(&speaker.app, Reach::of(members, len))?;
         let message_id = speaker.message_id();
         let content = Content::Published { message_id, group: group.clone(), message: request.message };
         let mut event = self.event(&speaker.endpoint, speaker.connection_id(), speaker.request_id, content);

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::Asker;
 use crate::Hub;
+use crate::reach::{Reach, frame_len};
 
 /// A message to an endpoint.
 #[derive(Debug)]
@@ -31,9 +32,13 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Unauthenticated`], or as [`respoke_core::ops::Broker::app_of`] for backends.
+    /// [`Refusal::Unauthenticated`], or as [`respoke_core::ops::Broker::app_of`] for backends; [`Refusal::RateLimited`].
     pub async fn send(&self, asker: &Asker<'_>, message: Message) -> Result<MessageId, Refusal> {
         let speaker = self.speaker(asker).await?;
+        let copied = message.cc_self && message.to != speaker.endpoint;
+        let connections = self.told(&speaker, &message.to, message.to_connection, copied);
+        let len = frame_len(&speaker.endpoint, message.to.as_str(), message.body.get().len());
+        asker.pay(&speaker.app, Reach::of(connections, len))?;
         let message_id = speaker.message_id();
         let event = |to: &EndpointId, to_original, body| {
             let content = Content::Message { message_id, to: to.clone(), to_original, body };
@@ -41,7 +46,7 @@ impl Hub {
         };
         let except = speaker.own_id();
         // To oneself the message itself reaches the other connections.
-        if message.cc_self && message.to != speaker.endpoint {
+        if copied {
             let copy = event(&speaker.endpoint, Some(message.to.clone()), message.body.clone());
             let to = Audience::Endpoint { endpoint: speaker.endpoint.clone(), only: None, except };
             self.push(speaker.app.id, to, copy);

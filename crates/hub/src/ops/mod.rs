@@ -24,6 +24,7 @@ pub use groups::Publish;
 pub use messages::Message;
 pub use signals::SignalRequest;
 
+use crate::reach::Purse;
 use crate::registry::Connection;
 use crate::{Hub, Socket};
 
@@ -42,6 +43,8 @@ pub struct Asker<'a> {
     pub endpoint_id: Option<EndpointId>,
     /// The connection that is named, where an operation is about one.
     pub connection_id: Option<ConnectionId>,
+    /// Who pays for what others receive of it.
+    pub purse: &'a dyn Purse,
 }
 
 /// For whom a backend speaks that names nobody and is nobody.
@@ -101,6 +104,13 @@ impl Hub {
                 Ok(Speaker { app, endpoint, own, request_id })
             }
         }
+    }
+
+    /// How many connections hear what is said to an endpoint, and those of the speaker that get a copy.
+    pub(crate) fn told(&self, speaker: &Speaker, to: &EndpointId, only: Option<ConnectionId>, copied: bool) -> usize {
+        let app = speaker.app.id;
+        let copies = if copied { self.registry.sibling_count(app, &speaker.endpoint) } else { 0 };
+        copies + only.map_or_else(|| self.registry.sibling_count(app, to), |_| 1)
     }
 
     /// The connections that an operation on connections is about: the one named, the asker's own, or, where a backend

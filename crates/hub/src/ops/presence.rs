@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::Asker;
 use crate::Hub;
 use crate::fanout;
+use crate::reach::{Reach, frame_len, longest_len};
 use crate::registry::{Full, Presences};
 
 /// The longest presence, in bytes of its JSON: it is held for as long as the connection lives.
@@ -19,13 +20,22 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NotConnected`], [`Refusal::Invalid`] for one that is too long.
+    /// [`Refusal::NotConnected`], [`Refusal::Invalid`] for one that is too long, [`Refusal::RateLimited`].
     pub async fn set_presence(&self, asker: &Asker<'_>, presence: Presence) -> Result<(), Refusal> {
-        if texts(&presence).into_iter().flatten().map(str::len).sum::<usize>() > PRESENCE_LEN_MAX {
+        let said_len = len(&presence);
+        if said_len > PRESENCE_LEN_MAX {
             return Err(Refusal::field("presence", "must be at most 4096 bytes long"));
         }
         let speaker = self.speaker(asker).await?;
-        for connection in self.targets(asker, &speaker)? {
+        let targets = self.targets(asker, &speaker)?;
+        let mut reach = Reach::default();
+        for connection in &targets {
+            let observers = self.registry.observer_count(speaker.app.id, &connection.endpoint);
+            reach = reach.and(Reach::of(observers, frame_len(&connection.endpoint, "", said_len)));
+        }
+        asker.pay(&speaker.app, reach)?;
+        for (nth, connection) in targets.into_iter().enumerate() {
+            fanout::let_others_write(nth).await;
             if !self.registry.set_presence(speaker.app.id, connection.id, presence.clone()) {
                 return Err(Refusal::NotConnected);
             }
@@ -43,7 +53,7 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NotConnected`], [`Refusal::LimitReached`].
+    /// [`Refusal::NotConnected`], [`Refusal::LimitReached`], [`Refusal::RateLimited`].
     pub async fn observe(
         &self,
         asker: &Asker<'_>,
@@ -51,11 +61,16 @@ impl Hub {
     ) -> Result<Vec<(EndpointId, Presences)>, Refusal> {
         let speaker = self.speaker(asker).await?;
         let own = speaker.own.as_ref().ok_or(Refusal::NotConnected)?;
+        // What each connection says now, and that it is gone one day.
+        let connections = self.registry.connection_count_of(speaker.app.id, &endpoints);
+        asker.pay(&speaker.app, Reach::of(2 * connections, longest_len("")))?;
         let found = self.registry.observe(own, endpoints).map_err(|full| match full {
             Full::App | Full::Endpoint | Full::Connection | Full::Group => {
                 Refusal::LimitReached("the connection observes as many endpoints as it may")
             }
         })?;
+        let said = found.iter().flat_map(|(_, presences)| presences).filter_map(|(_, presence)| presence.as_ref());
+        asker.purse.owe(asker, &speaker.app, Reach { frames: 0, bytes: said.map(|said| len(said) as u64).sum() });
         for (endpoint, presences) in &found {
             for (id, presence) in presences {
                 let Some(presence) = presence.clone().filter(|presence| !presence.is_unavailable()) else { continue };
@@ -80,6 +95,11 @@ impl Hub {
         }
         Ok(found)
     }
+}
+
+/// How long all is that a presence says.
+fn len(presence: &Presence) -> usize {
+    texts(presence).into_iter().flatten().map(str::len).sum()
 }
 
 /// All that a presence says.

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use super::Asker;
 use crate::Hub;
+use crate::reach::{Reach, frame_len};
 use crate::signal_shape::Facts;
 
 /// A signal as it is asked for.
@@ -43,7 +44,7 @@ impl Hub {
     /// # Errors
     ///
     /// [`Refusal::Invalid`] for a signal that is no object, [`Refusal::NoGateway`] for a target that is no endpoint,
-    /// [`Refusal::NotFound`] for an offer that nobody can take.
+    /// [`Refusal::NotFound`] for an offer that nobody can take, [`Refusal::RateLimited`].
     pub async fn signal(&self, asker: &Asker<'_>, request: SignalRequest) -> Result<(), Refusal> {
         let speaker = self.speaker(asker).await?;
         let facts = Facts::of(&request.signal).ok_or_else(|| Refusal::field("signal", "must be a JSON object"))?;
@@ -59,6 +60,12 @@ impl Hub {
         if kind == "offer" && !self.reachable(speaker.app.id, &request.to, request.to_connection).await? {
             return Err(Refusal::NotFound("Endpoints"));
         }
+        // Whoever lost the race for a call must hear who won it.
+        let only = request.to_connection.filter(|_| kind != "connected");
+        let copied = request.cc_self && request.to != speaker.endpoint;
+        let connections = self.told(&speaker, &request.to, only, copied);
+        let len = frame_len(&speaker.endpoint, request.to.as_str(), request.signal.get().len() + from_type.len());
+        asker.pay(&speaker.app, Reach::of(connections, len))?;
         if let ("answer", Some(session), Some(own)) = (kind, &facts.session, &speaker.own) {
             self.registry.note_answer(own, session);
         }
@@ -76,15 +83,13 @@ impl Hub {
             self.event(&speaker.endpoint, speaker.own_id(), speaker.request_id, content)
         };
         let except = speaker.own_id();
-        if request.cc_self && request.to != speaker.endpoint {
+        if copied {
             // A reject on one device ends the ringing on the others, but no call that another of them answered.
             let spared = facts.session.as_deref().filter(|_| kind == "bye").map(str::to_owned);
             let copy = signal(&speaker.endpoint, None, Some(request.to.clone()), spared);
             let to = Audience::Endpoint { endpoint: speaker.endpoint.clone(), only: None, except };
             self.push(speaker.app.id, to, copy);
         }
-        // Whoever lost the race for a call must hear who won it.
-        let only = request.to_connection.filter(|_| kind != "connected");
         let original = signal(&request.to, request.to_connection, None, None);
         self.push(speaker.app.id, Audience::Endpoint { endpoint: request.to.clone(), only, except }, original);
         self.figures.signals.fetch_add(1, Ordering::Relaxed);

@@ -34,7 +34,7 @@ pub(super) async fn app_of_path(api: &Api, call: &Call, caller: &Caller, id: &st
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
 pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<AppView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+    let caller = call.authenticate_reading(&api).await?;
     let request: ListRequest = call.read()?;
     let found = api.broker.list_apps(&caller, page(&request)?).await?;
     Ok(ListAnswer::of(found, AppView::from))

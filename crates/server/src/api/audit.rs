@@ -32,7 +32,7 @@ use crate::problem::Problem;
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
 pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Listed<AuditView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+    let caller = call.authenticate_reading(&api).await?;
     find(&api, &caller, call.read()?).await
 }
 

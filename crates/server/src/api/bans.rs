@@ -71,7 +71,7 @@ pub(super) async fn lift(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<BanView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+    let caller = call.authenticate_reading(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let found = api.broker.list_bans(&caller, app, page(&request)?).await?;

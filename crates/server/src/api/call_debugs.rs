@@ -37,7 +37,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<CallReportView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+    let caller = call.authenticate_reading(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let found = api.broker.call_reports(&caller, app, page(&request)?).await?;

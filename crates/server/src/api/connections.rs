@@ -91,7 +91,7 @@ pub(super) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> 
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<ConnectionView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+    let caller = call.authenticate_reading(&api).await?;
     let request: ListRequest = call.read()?;
     let part = part(&request)?;
     let context = call.context();

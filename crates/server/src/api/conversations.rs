@@ -29,7 +29,7 @@ pub(super) async fn list(
     Id(id): Id,
     call: Call,
 ) -> Result<Answer<Vec<ConversationView>>, Problem> {
-    let caller = call.authenticate(&api).await?;
+    let caller = call.authenticate_reading(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let found = api.broker.conversations(&caller, app, &id, |app, endpoint| api.hub.groups_of(app, endpoint)).await?;

@@ -51,7 +51,7 @@ const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; c
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<EndpointView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+    let caller = call.authenticate_reading(&api).await?;
     let request: AskEndpoint = call.read()?;
     let include = Include::parse(given(request.include.as_deref()))?;
     let context = call.context();
@@ -153,7 +153,7 @@ async fn count_tokens(api: &Api, caller: &Caller, app: AppId, filter: ListFilter
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn tail(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Response, Problem> {
-    let caller = call.authenticate(&api).await?;
+    let caller = call.authenticate_reading(&api).await?;
     if call.socket().is_some() {
         // An answer over a socket has an end.
         return Err(Refusal::Conflict("a tail is read over HTTP").into());

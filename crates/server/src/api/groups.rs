@@ -28,7 +28,7 @@ use crate::problem::Problem;
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<GroupView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+    let caller = call.authenticate_reading(&api).await?;
     let request: ListRequest = call.read()?;
     let page: PageRequest<GroupName> = page(&request)?;
     let context = call.context();
@@ -151,7 +151,7 @@ pub(super) async fn members(
     Id(id): Id,
     call: Call,
 ) -> Result<ListAnswer<MemberView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+    let caller = call.authenticate_reading(&api).await?;
     let request: ListRequest = call.read()?;
     let part = connections::part(&request)?;
     let context = call.context();

@@ -31,7 +31,7 @@ pub(super) async fn read(
     Id(id): Id,
     call: Call,
 ) -> Result<Answer<Vec<Box<RawValue>>>, Problem> {
-    let caller = call.authenticate(&api).await?;
+    let caller = call.authenticate_reading(&api).await?;
     let request: ReadHistory = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let found = api.broker.history(&caller, app, &id, request.before, request.limit).await?;
@@ -68,7 +68,7 @@ pub(super) async fn search_by_query(State(api): State<Arc<Api>>, call: Call) -> 
 }
 
 async fn answer(api: &Api, call: &Call) -> Result<Answer<Histories>, Problem> {
-    let caller = call.authenticate(api).await?;
+    let caller = call.authenticate_reading(api).await?;
     let request: SearchHistory = call.read()?;
     let app = named_app(api, call, &caller, request.app_id.as_deref()).await?;
     let found = api.broker.search_history(&caller, app, request.group_ids, request.limit).await?;

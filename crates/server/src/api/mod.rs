@@ -49,7 +49,7 @@ use utoipa::OpenApi;
 use crate::call::Call;
 use crate::config::PublicUrl;
 use crate::console;
-use crate::limits::Limits;
+use crate::limits::{Accounts, Limits};
 use crate::metrics::Metrics;
 use crate::openapi::Common;
 use crate::problem::Problem;
@@ -74,6 +74,8 @@ pub(crate) struct Api {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) watch: Arc<Watch>,
     pub(crate) limits: Limits,
+    /// What requests make others receive, and long answers.
+    pub(crate) accounts: Arc<Accounts>,
     pub(crate) throttle: Throttle,
     /// What `/v1/turn` tells of.
     pub(crate) relays: Relays,
@@ -102,6 +104,7 @@ impl Api {
             metrics,
             watch,
             limits,
+            accounts: Arc::default(),
             throttle,
             relays,
             public_url: None,
@@ -127,6 +130,12 @@ impl Api {
             self.throttle.came_in(address, &username, Duration::from_millis(ago), instant);
         }
         Ok(())
+    }
+
+    /// Forgets of those who came and went what a newcomer would have as well.
+    pub(crate) fn forget(&self) {
+        self.limits.sweep();
+        self.accounts.sweep();
     }
 }
 
@@ -431,7 +440,7 @@ struct Named<'a> {
 impl Named<'_> {
     async fn asker<'a>(
         self,
-        api: &Api,
+        api: &'a Api,
         call: &'a Call,
         caller: &'a Caller,
         context: &'a Context,
@@ -440,7 +449,8 @@ impl Named<'_> {
         let endpoint_id = given(self.endpoint).map(endpoint_id).transpose()?;
         let connection_id = given(self.connection).map(connection_id).transpose()?;
         note_app(api, call, caller, app_id, endpoint_id.as_ref()).await;
-        Ok(Asker { caller, socket: call.socket(), context, app_id, endpoint_id, connection_id })
+        let purse = &*api.accounts;
+        Ok(Asker { caller, socket: call.socket(), context, app_id, endpoint_id, connection_id, purse })
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn set(State(api): State<Arc<Api>>, call: Call) -> Result<Answe
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn observe(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Vec<PresenceSnapshot>>, Problem> {
-    let caller = call.authenticate(&api).await?;
+    let caller = call.authenticate_reading(&api).await?;
     let body: ObservePresence = call.read()?;
     let names = body.endpoint_list.ok_or_else(|| Refusal::missing("endpointList"))?;
     let endpoints = names.iter().map(|name| endpoint_id(name)).collect::<Result<Vec<_>, _>>()?;

@@ -34,7 +34,7 @@ use crate::request_log::{RequestEntry, RequestFilter, StatusFilter};
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
 pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Listed<RequestView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+    let caller = call.authenticate_reading(&api).await?;
     find(&api, &caller, &call.read()?).await
 }
 

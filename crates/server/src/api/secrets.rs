@@ -33,7 +33,7 @@ pub(super) async fn list(
     Id(id): Id,
     call: Call,
 ) -> Result<ListAnswer<SecretView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+    let caller = call.authenticate_reading(&api).await?;
     let request: ListRequest = call.read()?;
     let secrets = api.broker.list_secrets(&caller, app_of_path(&api, &call, &caller, &id).await?).await?;
     Ok(ListAnswer::of(cut(secrets, &page(&request)?), SecretView::from))

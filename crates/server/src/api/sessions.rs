@@ -35,7 +35,7 @@ use crate::problem::Problem;
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<SessionView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+    let caller = call.authenticate_reading(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let filter = SessionFilter {

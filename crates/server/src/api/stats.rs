@@ -31,7 +31,7 @@ use crate::tally::{HOUR_SECS, MINUTE_SECS, gauges};
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
 pub(super) async fn read(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<StatsView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+    let caller = call.authenticate_reading(&api).await?;
     Ok(Answer(find(&api, &caller, &call.read()?).await?))
 }
 

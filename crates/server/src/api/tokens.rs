@@ -95,7 +95,7 @@ fn show_issued(issued: IssuedToken) -> TokenIssued {
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<TokenView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+    let caller = call.authenticate_reading(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let found = api.broker.list_tokens(&caller, app, filter(&request)?, page(&request)?).await?;

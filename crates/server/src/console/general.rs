@@ -18,7 +18,7 @@ use crate::api::Api;
 use crate::call::Id;
 
 /// Limits of how often, three of a kind: their field and label.
-const RATES: [(&str, &str); 9] = [
+const RATES: [(&str, &str); 15] = [
     ("app", "Requests of the app"),
     ("endpoint", "Requests of one endpoint"),
     ("address", "Requests of one address"),
@@ -28,6 +28,12 @@ const RATES: [(&str, &str); 9] = [
     ("messages", "Messages of the app"),
     ("endpointMessages", "Messages of one endpoint"),
     ("addressMessages", "Messages of one address"),
+    ("deliveries", "Deliveries of the app"),
+    ("endpointDeliveries", "Deliveries of one endpoint"),
+    ("addressDeliveries", "Deliveries of one address"),
+    ("kilobytes", "Kilobytes of the app"),
+    ("endpointKilobytes", "Kilobytes of one endpoint"),
+    ("addressKilobytes", "Kilobytes of one address"),
 ];
 /// Limits of what may be open at once.
 const COUNTS: [(&str, &str); 4] = [
@@ -101,6 +107,12 @@ fn leave_alone_what_stays(change: &mut AppPatch, shown: &AppPatch) {
     drop_same(&mut change.messages, limits.messages.as_ref());
     drop_same(&mut change.endpoint_messages, limits.endpoint_messages.as_ref());
     drop_same(&mut change.address_messages, limits.address_messages.as_ref());
+    drop_same(&mut change.deliveries, limits.deliveries.as_ref());
+    drop_same(&mut change.endpoint_deliveries, limits.endpoint_deliveries.as_ref());
+    drop_same(&mut change.address_deliveries, limits.address_deliveries.as_ref());
+    drop_same(&mut change.kilobytes, limits.kilobytes.as_ref());
+    drop_same(&mut change.endpoint_kilobytes, limits.endpoint_kilobytes.as_ref());
+    drop_same(&mut change.address_kilobytes, limits.address_kilobytes.as_ref());
     drop_same(&mut change.connections, limits.connections.as_ref());
     drop_same(&mut change.endpoint_connections, limits.endpoint_connections.as_ref());
     drop_same(&mut change.groups_per_connection, limits.groups_per_connection.as_ref());
@@ -140,7 +152,7 @@ struct Fields {
     ttl_max: String,
     activation: String,
     expiry: SessionExpiry,
-    rates: [(String, String); 9],
+    rates: [(String, String); 15],
     counts: [String; 4],
 }
 
@@ -157,6 +169,12 @@ impl Fields {
             messages,
             endpoint_messages,
             address_messages,
+            deliveries,
+            endpoint_deliveries,
+            address_deliveries,
+            kilobytes,
+            endpoint_kilobytes,
+            address_kilobytes,
             connections,
             endpoint_connections,
             groups_per_connection,
@@ -181,6 +199,12 @@ impl Fields {
                 messages,
                 endpoint_messages,
                 address_messages,
+                deliveries,
+                endpoint_deliveries,
+                address_deliveries,
+                kilobytes,
+                endpoint_kilobytes,
+                address_kilobytes,
             ]
             .map(rate),
             counts: [connections, endpoint_connections, groups_per_connection, members_per_group].map(text),
@@ -250,6 +274,8 @@ impl Fields {
         let [app, endpoint, address] = three();
         let [connects, endpoint_connects, address_connects] = three();
         let [messages, endpoint_messages, address_messages] = three();
+        let [deliveries, endpoint_deliveries, address_deliveries] = three();
+        let [kilobytes, endpoint_kilobytes, address_kilobytes] = three();
         drop(rates);
         let mut counts = COUNTS.iter().zip(&self.counts).map(|((_, label), count)| number(count, label));
         let [connections, endpoint_connections, groups_per_connection, members_per_group] =
@@ -274,6 +300,12 @@ impl Fields {
                 messages,
                 endpoint_messages,
                 address_messages,
+                deliveries,
+                endpoint_deliveries,
+                address_deliveries,
+                kilobytes,
+                endpoint_kilobytes,
+                address_kilobytes,
                 connections,
                 endpoint_connections,
                 groups_per_connection,
@@ -327,7 +359,9 @@ fn settings(fields: &Fields, may_limit: bool) -> Markup {
         h3 { "Limits" }
         p.hint {
             "Leave a field empty for no limit. Only owners change limits. A connect is the opening of a socket; messages \
-             are also what is published, signals, and changes of presence. Both count as requests, too."
+             are also what is published, signals, and changes of presence. Both count as requests, too. Deliveries are \
+             the frames that a request makes others receive, each of them counted; kilobytes are those frames and long \
+             answers."
         }
         @if may_limit {
             (limits(fields))

@@ -18,6 +18,7 @@ use respoke_core::ops::{Caller, Context, Credential};
 use respoke_core::refusal::Refusal;
 use respoke_core::secret::{Secret, SecretHash};
 use respoke_hub::ops::Asker;
+use respoke_hub::reach::Unlimited;
 
 use super::form::Form;
 use crate::api::Api;
@@ -208,6 +209,8 @@ impl Visit {
             app_id: Some(app),
             endpoint_id: endpoint,
             connection_id: None,
+            // Admins pay for nothing.
+            purse: &Unlimited,
         }
     }
 }

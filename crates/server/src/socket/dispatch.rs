@@ -1,8 +1,10 @@
 //! From a client's packet to the operation it asks for, and back to an ack.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use respoke_hub::tails::{FrameKind, Payloads, TailedFrame, shown_payload};
 use respoke_wire::ack::{self, AckHeaders, Answer};
 use respoke_wire::close::Close;
@@ -11,6 +13,10 @@ use respoke_wire::tunnel::Event;
 
 use super::{Client, Sockets};
 use crate::door::{Door, Tunnelled, UNMATCHED};
+
+/// After a request that was refused for its rate, the next one of the socket is read so much later: refusing costs little,
+/// but hundreds of sockets that ask on and on would have it done without end.
+const LIMITED_PAUSE: Duration = Duration::from_millis(20);
 
 impl Sockets {
     /// Takes one packet; a request is answered when this returns. The error says why the client has to go.
@@ -34,6 +40,9 @@ impl Sockets {
                 }
                 if let Some(frame) = frame {
                     client.socket.outbox.offer(frame);
+                }
+                if tunnelled.status == StatusCode::TOO_MANY_REQUESTS.as_u16() {
+                    tokio::time::sleep(LIMITED_PAUSE).await;
                 }
                 // What reached no handler was counted by no rate.
                 if tunnelled.route.is_none() { self.idle(client, 1) } else { Ok(()) }

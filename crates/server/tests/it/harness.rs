@@ -372,7 +372,9 @@ impl Client {
     /// Takes the app's limits of rate away.
     pub(crate) fn unlimited(&self, admin_token: &str) {
         let rates = ["app", "endpoint", "address", "connects", "endpointConnects", "addressConnects", "messages"];
-        let rates = rates.into_iter().chain(["endpointMessages", "addressMessages"]);
+        let said = ["endpointMessages", "addressMessages", "deliveries", "endpointDeliveries", "addressDeliveries"];
+        let sent = ["kilobytes", "endpointKilobytes", "addressKilobytes"];
+        let rates = rates.into_iter().chain(said).chain(sent);
         let limits = json!({"limits": rates.map(|rate| (rate, None)).collect::<HashMap<_, Option<()>>>()});
         self.put(&format!("/v1/apps/{}", self.app)).admin(admin_token).send(limits).ok();
     }

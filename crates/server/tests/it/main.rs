@@ -5,6 +5,7 @@
 
 mod admin_sessions;
 mod admins;
+mod amplification;
 mod apps;
 mod backups;
 mod call_reports;

@@ -26,6 +26,7 @@ use respoke_core::role::Permissions;
 use respoke_core::secret::Secret;
 use respoke_hub::ops::{Asker, Connect, Message, Publish, SignalRequest};
 use respoke_hub::outbox::{OutboxLimits, Taken};
+use respoke_hub::reach::Unlimited;
 use respoke_hub::{Counts, Hub, HubSettings, Opening, Socket};
 use respoke_store::{Options, SqliteStore};
 use respoke_wire::close::Close;
@@ -145,6 +146,7 @@ impl Asking {
             app_id: None,
             endpoint_id: self.endpoint.clone(),
             connection_id: self.connection,
+            purse: &Unlimited,
         }
     }
 }
@@ -626,6 +628,7 @@ impl World {
             app_id: Some(self.tenants[app].id),
             endpoint_id: None,
             connection_id: None,
+            purse: &Unlimited,
         };
         let name = self.chance.of(&GROUPS);
         let members = self.hub.members(&asker, &group(name)).await.unwrap();

@@ -85,6 +85,30 @@ pub struct WriteLimits {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<WriteRate>)]
     pub address_messages: Option<Option<WriteRate>>,
+    /// Frames that requests in the app make others receive, together.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<WriteRate>)]
+    pub deliveries: Option<Option<WriteRate>>,
+    /// Frames that the requests of one endpoint make others receive.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<WriteRate>)]
+    pub endpoint_deliveries: Option<Option<WriteRate>>,
+    /// Frames that requests from one address with the app's App-Tokens make others receive.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<WriteRate>)]
+    pub address_deliveries: Option<Option<WriteRate>>,
+    /// What goes out because of requests in the app, in units of 1,024 bytes: those frames, and long answers.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<WriteRate>)]
+    pub kilobytes: Option<Option<WriteRate>>,
+    /// What goes out because of one endpoint's requests.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<WriteRate>)]
+    pub endpoint_kilobytes: Option<Option<WriteRate>>,
+    /// What goes out because of requests from one address with the app's App-Tokens.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<WriteRate>)]
+    pub address_kilobytes: Option<Option<WriteRate>>,
     /// Connections of the app together.
     #[serde(default, deserialize_with = "nullable_u64")]
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 10_000_000)]
@@ -142,6 +166,12 @@ impl WriteApp {
                 messages: limits.messages.map(rate),
                 endpoint_messages: limits.endpoint_messages.map(rate),
                 address_messages: limits.address_messages.map(rate),
+                deliveries: limits.deliveries.map(rate),
+                endpoint_deliveries: limits.endpoint_deliveries.map(rate),
+                address_deliveries: limits.address_deliveries.map(rate),
+                kilobytes: limits.kilobytes.map(rate),
+                endpoint_kilobytes: limits.endpoint_kilobytes.map(rate),
+                address_kilobytes: limits.address_kilobytes.map(rate),
                 connections: limits.connections.map(count),
                 endpoint_connections: limits.endpoint_connections.map(count),
                 groups_per_connection: limits.groups_per_connection.map(count),
@@ -244,6 +274,24 @@ pub struct LimitsShape {
     /// What is said from one address with the app's App-Tokens.
     #[schema(required = true)]
     pub address_messages: Option<RateShape>,
+    /// Frames that requests in the app make others receive, together.
+    #[schema(required = true)]
+    pub deliveries: Option<RateShape>,
+    /// Frames that the requests of one endpoint make others receive.
+    #[schema(required = true)]
+    pub endpoint_deliveries: Option<RateShape>,
+    /// Frames that requests from one address with the app's App-Tokens make others receive.
+    #[schema(required = true)]
+    pub address_deliveries: Option<RateShape>,
+    /// What goes out because of requests in the app, in units of 1,024 bytes: those frames, and long answers.
+    #[schema(required = true)]
+    pub kilobytes: Option<RateShape>,
+    /// What goes out because of one endpoint's requests.
+    #[schema(required = true)]
+    pub endpoint_kilobytes: Option<RateShape>,
+    /// What goes out because of requests from one address with the app's App-Tokens.
+    #[schema(required = true)]
+    pub address_kilobytes: Option<RateShape>,
     /// Connections of the app together.
     #[schema(required = true)]
     pub connections: Option<u32>,

@@ -87,6 +87,24 @@ pub(in crate::cli) struct Settings {
     /// Those from one address, likewise.
     #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
     limit_address_messages: Option<Value>,
+    /// Frames that requests in the app make others receive, together, likewise.
+    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
+    limit_deliveries: Option<Value>,
+    /// Those of one endpoint's requests, likewise.
+    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
+    limit_endpoint_deliveries: Option<Value>,
+    /// Those of requests from one address, likewise.
+    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
+    limit_address_deliveries: Option<Value>,
+    /// Units of 1,024 bytes that go out because of requests in the app, likewise.
+    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
+    limit_kilobytes: Option<Value>,
+    /// Those of one endpoint's requests, likewise.
+    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
+    limit_endpoint_kilobytes: Option<Value>,
+    /// Those of requests from one address, likewise.
+    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
+    limit_address_kilobytes: Option<Value>,
     /// What becomes of a session's open sockets when its time is over: end closes them, keep leaves them.
     #[arg(long, value_name = "end|keep")]
     session_expiry: Option<String>,
@@ -157,6 +175,12 @@ impl Settings {
             ("messages", &self.limit_messages),
             ("endpointMessages", &self.limit_endpoint_messages),
             ("addressMessages", &self.limit_address_messages),
+            ("deliveries", &self.limit_deliveries),
+            ("endpointDeliveries", &self.limit_endpoint_deliveries),
+            ("addressDeliveries", &self.limit_address_deliveries),
+            ("kilobytes", &self.limit_kilobytes),
+            ("endpointKilobytes", &self.limit_endpoint_kilobytes),
+            ("addressKilobytes", &self.limit_address_kilobytes),
             ("connections", &self.limit_connections),
             ("endpointConnections", &self.limit_endpoint_connections),
             ("groupsPerConnection", &self.limit_groups_per_connection),
@@ -229,6 +253,12 @@ fn show(app: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
         ("Messages of the app", limit("messages")),
         ("Messages of an endpoint", limit("endpointMessages")),
         ("Messages of an address", limit("addressMessages")),
+        ("Deliveries of the app", limit("deliveries")),
+        ("Deliveries of an endpoint", limit("endpointDeliveries")),
+        ("Deliveries of an address", limit("addressDeliveries")),
+        ("Kilobytes of the app", limit("kilobytes")),
+        ("Kilobytes of an endpoint", limit("endpointKilobytes")),
+        ("Kilobytes of an address", limit("addressKilobytes")),
         ("Connections", most("connections")),
         ("Connections of an endpoint", most("endpointConnections")),
         ("Groups of a connection", most("groupsPerConnection")),

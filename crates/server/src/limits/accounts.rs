@@ -1,0 +1,364 @@
+//! What is charged for what requests make others receive and for long answers: frames and bytes, of the endpoint that asks,
+//! of its address, and of the app.
+//!
+//! What is known beforehand is refused before it is done, and what is known only afterwards is owed: then what costs is
+//! refused until that has been paid off. Over time nobody causes more than the rates say, by whichever kind of request.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use quick_cache::sync::Cache;
+use respoke_core::app::{App, Rate};
+use respoke_core::id::{AppId, EndpointId};
+use respoke_core::ops::Caller;
+use respoke_core::refusal::Refusal;
+use respoke_hub::ops::Asker;
+use respoke_hub::reach::{Purse, Reach};
+
+use super::bucket::Bucket;
+use super::{Limited, Standing, network};
+
+/// Accounts of endpoints, and of addresses, that are remembered. Those that are settled are forgotten by themselves.
+const ACCOUNTS_MAX: usize = 100_000;
+/// What one of the rates' kilobytes is.
+const KILOBYTE: u32 = 1_024;
+/// So much of an answer is paid for by the request itself, which has rates of its own.
+pub(crate) const ANSWER_LEN_FREE: usize = 2_048;
+
+/// The accounts of all who cause something.
+#[derive(Debug)]
+pub(crate) struct Accounts {
+    apps: Cache<AppId, Arc<Account>>,
+    endpoints: Cache<(AppId, EndpointId), Arc<Account>>,
+    addresses: Cache<(AppId, IpAddr), Arc<Account>>,
+    start: Instant,
+    /// Until when at least one account owes something: as long as none does, nobody has to be looked for.
+    owing_until: AtomicU64,
+}
+
+/// The two buckets of one who pays.
+#[derive(Debug)]
+struct Account {
+    rates: AccountRates,
+    frames: Option<Bucket>,
+    bytes: Option<Bucket>,
+}
+
+/// Of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct AccountRates {
+    frames: Option<Rate>,
+    kilobytes: Option<Rate>,
+}
+
+impl Account {
+    fn new(rates: AccountRates) -> Self {
+        Self {
+            rates,
+            frames: rates.frames.map(|rate| Bucket::new(rate, 1)),
+            bytes: rates.kilobytes.map(|rate| Bucket::new(rate, KILOBYTE)),
+        }
+    }
+
+    /// The bucket that is longest in filling up for `reach`, and how long that takes.
+    fn wait_for(&self, reach: Reach, now: u64) -> (u64, Option<Rate>) {
+        let wait = |bucket: &Option<Bucket>, amount| bucket.as_ref().map_or(0, |bucket| bucket.wait_for(amount, now));
+        let frames = (wait(&self.frames, reach.frames), self.rates.frames);
+        let bytes = (wait(&self.bytes, reach.bytes), self.rates.kilobytes);
+        if frames.0 >= bytes.0 { frames } else { bytes }
+    }
+
+    /// Draws what is to be paid; says until when it owes something.
+    fn draw(&self, reach: Reach, now: u64) -> u64 {
+        let draw = |bucket: &Option<Bucket>, amount| match bucket {
+            Some(bucket) if amount > 0 => bucket.draw(amount, now),
+            _ => 0,
+        };
+        draw(&self.frames, reach.frames).max(draw(&self.bytes, reach.bytes))
+    }
+
+    fn is_settled(&self, now: u64) -> bool {
+        [&self.frames, &self.bytes].into_iter().flatten().all(|bucket| bucket.is_full(now))
+    }
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self {
+            apps: Cache::new(ACCOUNTS_MAX),
+            endpoints: Cache::new(ACCOUNTS_MAX),
+            addresses: Cache::new(ACCOUNTS_MAX),
+            start: Instant::now(),
+            owing_until: AtomicU64::new(0),
+        }
+    }
+}
+
+/// Whom something is charged to: of an endpoint its own account first, so that what it is refused there is no other's
+/// matter. Backends have the app's alone; admins and those without a credential have none.
+struct Payers([Option<Arc<Account>>; 3]);
+
+impl Payers {
+    fn wait_for(&self, reach: Reach, now: u64) -> Option<(u64, Option<Rate>)> {
+        self.0.iter().flatten().map(|account| account.wait_for(reach, now)).find(|(wait, _)| *wait > 0)
+    }
+}
+
+impl Accounts {
+    /// Pays beforehand for what `caller` is about to cause in `app`.
+    ///
+    /// # Errors
+    ///
+    /// [`Limited`] if there is not enough left; then nothing was paid. What costs more than there can ever be is paid for
+    /// when there is as much as can be, and the rest owed.
+    pub(crate) fn pay(&self, caller: &Caller, app: &App, address: Option<IpAddr>, reach: Reach) -> Result<(), Limited> {
+        let payers = self.payers(caller, app, address, true);
+        let now = self.now();
+        if let Some(short) = payers.wait_for(reach, now) {
+            return Err(limited(short));
+        }
+        self.draw(&payers, reach, now);
+        Ok(())
+    }
+
+    /// Charges what `caller` has caused.
+    pub(crate) fn owe(&self, caller: &Caller, app: &App, address: Option<IpAddr>, reach: Reach) {
+        self.draw(&self.payers(caller, app, address, true), reach, self.now());
+    }
+
+    /// Charges an answer of that length, if it is a long one.
+    pub(crate) fn answered(&self, caller: &Caller, address: IpAddr, len: u64) {
+        let (Caller::App { app, .. } | Caller::Endpoint { app, .. }) = caller else { return };
+        if let Some(bytes) = len.checked_sub(ANSWER_LEN_FREE as u64).filter(|bytes| *bytes > 0) {
+            self.owe(caller, app, Some(address), Reach { frames: 0, bytes });
+        }
+    }
+
+    /// Lets a request be read whose answer may be long.
+    ///
+    /// # Errors
+    ///
+    /// [`Limited`] as long as answers before it have not been paid off.
+    pub(crate) fn check(&self, caller: &Caller, address: IpAddr) -> Result<(), Limited> {
+        let owing_until = self.owing_until.load(Ordering::Relaxed);
+        let (Caller::App { app, .. } | Caller::Endpoint { app, .. }) = caller else { return Ok(()) };
+        if owing_until == 0 {
+            return Ok(());
+        }
+        let now = self.now();
+        if owing_until <= now {
+            return Ok(());
+        }
+        let payers = self.payers(caller, app, Some(address), false);
+        payers.wait_for(Reach { frames: 0, bytes: 0 }, now).map_or(Ok(()), |short| Err(limited(short)))
+    }
+
+    /// Forgets accounts that are settled.
+    pub(crate) fn sweep(&self) {
+        let now = self.now();
+        self.apps.retain(|_, account| !account.is_settled(now));
+        self.endpoints.retain(|_, account| !account.is_settled(now));
+        self.addresses.retain(|_, account| !account.is_settled(now));
+    }
+
+    /// How many accounts are remembered.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.apps.len() + self.endpoints.len() + self.addresses.len()
+    }
+
+    /// Those who pay; those who never did so far only if they are to be `made`.
+    fn payers(&self, caller: &Caller, app: &App, address: Option<IpAddr>, made: bool) -> Payers {
+        let (frames, kilobytes) = (app.settings.limits.of_deliveries(), app.settings.limits.of_kilobytes());
+        let of_app = || {
+            let rates = AccountRates { frames: frames.app, kilobytes: kilobytes.app };
+            account(&self.apps, app.id, rates, made)
+        };
+        match caller {
+            Caller::Admin { .. } | Caller::Anonymous => Payers([None, None, None]),
+            Caller::App { .. } => Payers([None, None, of_app()]),
+            Caller::Endpoint { session, .. } => {
+                let rates = AccountRates { frames: frames.endpoint, kilobytes: kilobytes.endpoint };
+                let own = account(&self.endpoints, (app.id, session.record.grant.endpoint_id.clone()), rates, made);
+                let rates = AccountRates { frames: frames.address, kilobytes: kilobytes.address };
+                let address = address.and_then(|from| account(&self.addresses, (app.id, network(from)), rates, made));
+                Payers([own, address, of_app()])
+            }
+        }
+    }
+
+    fn draw(&self, payers: &Payers, reach: Reach, now: u64) {
+        for account in payers.0.iter().flatten() {
+            let until = account.draw(reach, now);
+            if until > now {
+                self.owing_until.fetch_max(until, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// The account of `key`. One of other rates, which were changed since, is replaced. None: nothing is limited.
+fn account<K: std::hash::Hash + Eq>(
+    accounts: &Cache<K, Arc<Account>>,
+    key: K,
+    rates: AccountRates,
+    made: bool,
+) -> Option<Arc<Account>> {
+    if rates.frames.is_none() && rates.kilobytes.is_none() {
+        return None;
+    }
+    if let Some(known) = accounts.get(&key).filter(|known| known.rates == rates) {
+        return Some(known);
+    }
+    made.then(|| {
+        let new = Arc::new(Account::new(rates));
+        accounts.insert(key, new.clone());
+        new
+    })
+}
+
+fn limited((wait, rate): (u64, Option<Rate>)) -> Limited {
+    let rate = rate.unwrap_or(Standing::UNLIMITED.rate);
+    Limited { standing: Standing { rate, remaining: 0 }, retry_after: Duration::from_nanos(wait) }
+}
+
+impl Purse for Accounts {
+    fn pay(&self, asker: &Asker<'_>, app: &App, reach: Reach) -> Result<(), Refusal> {
+        Self::pay(self, asker.caller, app, asker.context.address, reach)
+            .map_err(|limited| Refusal::RateLimited { retry_after: limited.retry_after })
+    }
+
+    fn owe(&self, asker: &Asker<'_>, app: &App, reach: Reach) {
+        Self::owe(self, asker.caller, app, asker.context.address, reach);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use respoke_core::app;
+    use respoke_core::id::SecretId;
+
+    use super::super::tests::{app, endpoint};
+    use super::*;
+
+    const RATE: Option<Rate> = Some(Rate { per_second: 1, burst: 10 });
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn limits(change: impl FnOnce(&mut app::Limits)) -> Arc<App> {
+        app(|limits| {
+            *limits = app::Limits {
+                deliveries: None,
+                endpoint_deliveries: None,
+                kilobytes: None,
+                endpoint_kilobytes: None,
+                ..*limits
+            };
+            change(limits);
+        })
+    }
+
+    fn frames(frames: u64) -> Reach {
+        Reach { frames, bytes: 0 }
+    }
+
+    fn bytes(bytes: u64) -> Reach {
+        Reach { frames: 0, bytes }
+    }
+
+    #[test]
+    fn an_endpoint_pays_from_its_own_and_a_backend_from_the_apps() {
+        let app = limits(|limits| (limits.deliveries, limits.endpoint_deliveries) = (RATE, RATE));
+        let accounts = Accounts::default();
+        let (alice, bob) = (endpoint(&app, "alice"), endpoint(&app, "bob"));
+        let backend = Caller::App { app: app.clone(), secret_id: SecretId::random() };
+        let pay = |caller: &Caller, amount| accounts.pay(caller, &app, Some(HERE), frames(amount)).is_ok();
+        assert!(pay(&alice, 6) && !pay(&alice, 6) && pay(&alice, 4) && !pay(&alice, 1));
+        assert!(!pay(&bob, 1), "the app's is empty as well, by what alice paid");
+        assert!(!pay(&backend, 1));
+        let other = limits(|limits| limits.deliveries = RATE);
+        let stranger = Caller::App { app: other.clone(), secret_id: SecretId::random() };
+        assert!(accounts.pay(&stranger, &other, Some(HERE), frames(10)).is_ok(), "another app has its own");
+    }
+
+    #[test]
+    fn what_an_endpoint_is_refused_is_taken_from_nobody() {
+        let app = limits(|limits| {
+            limits.deliveries = Some(Rate { per_second: 1, burst: 25 });
+            limits.endpoint_deliveries = RATE;
+            limits.endpoint_kilobytes = RATE;
+        });
+        let accounts = Accounts::default();
+        let (alice, bob) = (endpoint(&app, "alice"), endpoint(&app, "bob"));
+        let pay = |caller: &Caller, reach| accounts.pay(caller, &app, Some(HERE), reach).is_ok();
+        assert!(pay(&alice, frames(10)));
+        assert!((0..100).all(|_| !pay(&alice, frames(10))));
+        assert!(pay(&bob, bytes(10 * 1_024)));
+        assert!((0..100).all(|_| !pay(&bob, Reach { frames: 1, bytes: 1_024 })), "its bytes are used up");
+        let backend = Caller::App { app: app.clone(), secret_id: SecretId::random() };
+        assert!(pay(&backend, frames(15)), "fifteen are left");
+    }
+
+    #[test]
+    fn a_cost_beyond_the_burst_waits_for_a_full_bucket_and_is_owed() {
+        let app = limits(|limits| limits.endpoint_deliveries = RATE);
+        let (accounts, alice) = (Accounts::default(), endpoint(&app, "alice"));
+        let pay = |amount| accounts.pay(&alice, &app, Some(HERE), frames(amount));
+        assert!(pay(1_000).is_ok());
+        let wait = pay(1).unwrap_err().retry_after;
+        assert!((Duration::from_secs(980)..=Duration::from_secs(991)).contains(&wait), "{wait:?}");
+        let later = Accounts::default();
+        assert!(later.pay(&alice, &app, Some(HERE), frames(1)).is_ok());
+        assert!(later.pay(&alice, &app, Some(HERE), frames(1_000)).is_err(), "it is not full");
+    }
+
+    #[test]
+    fn long_answers_are_owed_and_then_no_other_is_given() {
+        let app = limits(|limits| limits.endpoint_kilobytes = RATE);
+        let (accounts, alice) = (Accounts::default(), endpoint(&app, "alice"));
+        for _ in 0..1_000 {
+            accounts.answered(&alice, HERE, ANSWER_LEN_FREE as u64);
+        }
+        assert_eq!(accounts.len(), 0, "short ones cost nothing");
+        accounts.answered(&alice, HERE, 9 * 1_024);
+        assert!(accounts.check(&alice, HERE).is_ok());
+        accounts.answered(&alice, HERE, 60 * 1_024);
+        let wait = accounts.check(&alice, HERE).unwrap_err().retry_after;
+        assert!((Duration::from_secs(50)..=Duration::from_secs(57)).contains(&wait), "{wait:?}");
+        assert!(accounts.check(&endpoint(&app, "bob"), HERE).is_ok());
+        assert!(accounts.pay(&alice, &app, Some(HERE), bytes(1)).is_err(), "and nothing else that costs bytes");
+    }
+
+    #[test]
+    fn other_rates_begin_anew() {
+        let slow = limits(|limits| limits.endpoint_deliveries = RATE);
+        let (accounts, alice) = (Accounts::default(), endpoint(&slow, "alice"));
+        accounts.owe(&alice, &slow, None, frames(1_000_000));
+        let mut raised = (*slow).clone();
+        raised.settings.limits.endpoint_deliveries = Some(Rate { per_second: 2, burst: 10 });
+        assert!(accounts.pay(&alice, &slow, None, frames(1)).is_err());
+        assert!(accounts.pay(&alice, &raised, None, frames(1)).is_ok());
+    }
+
+    #[test]
+    fn settled_accounts_are_forgotten_and_others_kept() {
+        let app = limits(|limits| limits.endpoint_deliveries = Some(Rate { per_second: 1_000_000, burst: 1_000_000 }));
+        let accounts = Accounts::default();
+        for nth in 0..1_000 {
+            accounts.pay(&endpoint(&app, &format!("e{nth}")), &app, None, frames(1)).unwrap();
+        }
+        accounts.owe(&endpoint(&app, "debtor"), &app, None, frames(1_000_000_000));
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_micros(10) {
+            std::hint::spin_loop();
+        }
+        accounts.sweep();
+        assert_eq!(accounts.len(), 1);
+        assert!(accounts.pay(&endpoint(&app, "debtor"), &app, None, frames(1)).is_err());
+    }
+}
