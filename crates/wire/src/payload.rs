@@ -96,6 +96,7 @@ impl Splitter {
     /// # Errors
     ///
     /// [`FrameError::Malformed`] for a part of one.
+    #[must_use]
     pub fn end(mut self) -> Option<Result<String, FrameError>> {
         match self.state {
             State::Start | State::Lone => Some(self.text()),
