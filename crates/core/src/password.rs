@@ -236,14 +236,16 @@ mod tests {
     #[tokio::test]
     async fn strangers_keep_nobody_out_who_is_known_and_no_address_has_all_the_places() {
         let desks = Arc::new(Desks::default());
-        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (release, released) = std::sync::mpsc::sync_channel::<()>(1);
         let released = Arc::new(Mutex::new(released));
         let mut strangers = JoinSet::new();
         for nth in 0..200 {
             let (desks, released) = (desks.clone(), released.clone());
             let address = Some(IpAddr::from([192, 0, 2, nth % 5]));
             strangers.spawn(async move {
-                let wait = move || drop(released.lock().recv());
+                let wait = move || {
+                    let _ = released.lock().recv();
+                };
                 desks.work(Applicant::Stranger(address), wait).await.is_ok()
             });
         }
