@@ -111,7 +111,7 @@ mod tests {
         match len {
             ..126 => frame.push(mask | u8::try_from(len).unwrap()),
             126..65_536 => {
-                frame.push(mask | 126);
+                frame.push(mask | 0x7e);
                 frame.extend(u16::try_from(len).unwrap().to_be_bytes());
             }
             _ => {

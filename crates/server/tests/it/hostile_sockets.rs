@@ -131,7 +131,7 @@ fn endless_pieces_of_nothing_end_the_socket() {
         let request = format!("5:::{{\"name\":\"get\",\"args\":[{{\"url\":\"/v1/groups\"}}]}}{}", " ".repeat(60_000));
         let pieces = request.as_bytes().chunks(500).map(|piece| {
             let len = u16::try_from(piece.len()).unwrap().to_be_bytes();
-            [&[0x00, 0x80 | 126, len[0], len[1], 0, 0, 0, 0], piece].concat()
+            [&[0x00, 0x80 | 0x7e, len[0], len[1], 0, 0, 0, 0], piece].concat()
         });
         let bytes = [BEGINNING.to_vec(), pieces.collect::<Vec<_>>().concat(), vec![0x80, 0x80, 0, 0, 0, 0]].concat();
         alice.send_raw(&bytes);

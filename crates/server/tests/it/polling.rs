@@ -152,7 +152,9 @@ fn a_flood_of_heartbeats_or_of_polls_ends_the_client() {
             std::thread::spawn(move || poller.poll())
         })
         .collect();
-    waiting.into_iter().for_each(|poll| drop(poll.join()));
+    for poll in waiting {
+        drop(poll.join());
+    }
     assert!(server.connected().is_empty());
     assert_eq!(server.figure("respoked_sockets_closed_total{reason=\"bad_frame\"}"), 2);
 }
