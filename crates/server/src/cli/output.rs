@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::failure::Failure;
 
@@ -99,6 +101,11 @@ fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A path for programs: text if it is some, else its bytes, as `config check` has it.
+pub(super) fn path_json(path: &Path) -> Value {
+    path.to_str().map_or_else(|| json!(path.as_os_str().as_bytes()), |text| json!(text))
+}
+
 /// A value as it stands in a table.
 pub(super) fn cell(value: &Value) -> String {
     match value {
@@ -135,8 +142,6 @@ pub(super) fn plain(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn printed(json: bool, write: impl FnOnce(&mut Output<'_>)) -> String {

@@ -9,7 +9,7 @@ use respoke_store::Source;
 use serde_json::json;
 
 use super::super::failure::Failure;
-use super::super::output::Output;
+use super::super::output::{Output, path_json};
 use super::Folder;
 use super::unfinished::{Present, Unfinished, check_target, folder_of};
 use crate::{data_folder, trouble};
@@ -42,7 +42,7 @@ impl Backup {
             .with_context(written)?;
         unfinished.becomes(&self.file, if self.force { Present::Goes } else { Present::Stays })?;
         out.say(
-            &json!({ "file": self.file, "bytes": bytes }),
+            &json!({ "file": path_json(&self.file), "bytes": bytes }),
             format_args!(
                 "The backup {} is written, {bytes} bytes. `respoked restore --verify {}` checks it.",
                 self.file.display(),

@@ -14,7 +14,7 @@ use respoke_store::{CheckDepth, DatabaseCheck, Source, UndoneChange};
 use serde_json::{Map, Value, json};
 
 use super::super::failure::Failure;
-use super::super::output::{Output, plain};
+use super::super::output::{Output, path_json, plain};
 use super::Folder;
 use super::unfinished::{Present, Unfinished, folder_of, sync_folder_of};
 use crate::data_folder::{self, DATABASE, with_suffix};
@@ -61,7 +61,7 @@ impl Restore {
                     |change| json!({"at": change.at.to_iso(), "action": change.action.word(), "object": change.object}),
                 )
                 .collect();
-            return out.json(&json!({ "restored": self.file, "keptAside": restored.kept, "undone": undone }));
+            return out.json(&json!({ "restored": path_json(&self.file), "keptAside": restored.kept.as_deref().map(path_json), "undone": undone }));
         }
         out.line(format_args!("The database is as {} has it. Start the server to use it.", self.file.display()))?;
         out.line("All tokens and sessions and all logins of admins issued before are ended, because revocations made")?;
@@ -89,7 +89,7 @@ impl Restore {
             let counts: Map<String, Value> =
                 check.counts.iter().map(|(table, rows)| ((*table).to_owned(), json!(rows))).collect();
             out.json(&json!({
-                "file": self.file, "sound": sound, "faults": check.faults, "bytes": check.bytes, "schema": check.schema,
+                "file": path_json(&self.file), "sound": sound, "faults": check.faults, "bytes": check.bytes, "schema": check.schema,
                 "counts": counts, "newestAt": check.newest_at.map(Timestamp::to_iso),
             }))?;
         } else if sound {

@@ -28,7 +28,8 @@ impl Command {
     }
 }
 
-/// The settings as TOML. They are flat, and the JSON of a number, a text, or a list of texts is the TOML of it.
+/// The settings as TOML. They are flat, and the JSON of a number, a text, or a list of texts is the TOML of it, but for one
+/// character.
 fn toml(settings: &Value) -> String {
     let mut text = String::new();
     for (name, value) in settings.as_object().into_iter().flatten() {
@@ -36,7 +37,7 @@ fn toml(settings: &Value) -> String {
             Value::Null => writeln!(text, "# {name} is not set"),
             // Read back, the placeholder would become the secret.
             Value::String(hidden) if hidden == respoke_wire::body::REDACTED => writeln!(text, "# {name} is set"),
-            value => writeln!(text, "{name} = {value}"),
+            value => writeln!(text, "{name} = {}", value.to_string().replace('\u{7f}', "\\u007f")),
         };
     }
     text
@@ -51,13 +52,18 @@ mod tests {
     fn what_is_printed_can_be_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let (file, again) = (folder.path().join("a.toml"), folder.path().join("b.toml"));
-        std::fs::write(&file, "admin_password = 'canary-canary'\ntrusted_proxies = ['10.0.0.0/8']\nlog = 'a=\"b\\c'\n")
-            .unwrap();
-        let settings = Config::load(Some(&file), &[]).unwrap();
+        std::fs::write(
+            &file,
+            "admin_password = 'canary-canary'\ntrusted_proxies = ['10.0.0.0/8']\nadmin_username = 'a=\"b\\c'\n",
+        )
+        .unwrap();
+        let data: String = (1..=0x7f_u8).map(char::from).chain("é\u{85}\u{2028}\u{feff}".chars()).collect();
+        let settings = Config::load(Some(&file), &[("data", data.into())]).unwrap();
         let text = toml(&serde_json::to_value(&settings).unwrap());
         assert!(!text.contains("canary") && text.contains("# admin_password is set"), "{text}");
         std::fs::write(&again, &text).unwrap();
         let read = Config::load(Some(&again), &[]).unwrap();
-        assert_eq!((read.log, read.trusted_proxies), (settings.log, settings.trusted_proxies));
+        assert_eq!((&read.admin_username, &read.data), (&settings.admin_username, &settings.data));
+        assert_eq!(read.differing(&settings), ["admin_password"], "a secret is not printed");
     }
 }
