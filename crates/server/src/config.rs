@@ -21,6 +21,7 @@ use respoke_hub::outbox::OutboxLimits;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::socket::SocketSettings;
+use crate::telemetry;
 use given::{Values, optional_path, path};
 
 pub use environment::user_folder;
@@ -244,6 +245,19 @@ impl Config {
         Ok(config)
     }
 
+    /// The names of the settings that differ from those of `other`.
+    pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
+        let [mine, theirs] = [self, other].map(|config| serde_json::to_value(config).unwrap_or_default());
+        let secret = |hidden: &Option<Hidden>| hidden.as_ref().map(|hidden| hidden.0.clone());
+        // Secrets are printed alike, whatever they are.
+        let differs = |name: &str| match name {
+            "admin_password" => secret(&self.admin_password) != secret(&other.admin_password),
+            "turn_secret" => secret(&self.turn_secret) != secret(&other.turn_secret),
+            name => mine[name] != theirs[name],
+        };
+        SETTINGS.iter().map(|setting| setting.name).filter(|name| differs(name)).collect()
+    }
+
     /// The servers that help media along.
     #[must_use]
     pub fn relays(&self) -> Relays {
@@ -300,6 +314,7 @@ impl Config {
             self.heartbeat_timeout_secs > self.heartbeat_interval_secs,
             "heartbeat_timeout_secs must be more than heartbeat_interval_secs, or every client would be found silent",
         )?;
+        ensure(telemetry::is_filter(&self.log), "log must be a level, or a list of module=level")?;
         if let Some(Err(asked)) = self.admin_username.as_deref().map(admin::check_username) {
             return Err(SettingsError::new(format!("admin_username {asked}")));
         }

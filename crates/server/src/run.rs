@@ -215,6 +215,12 @@ impl Started {
         &self.broker
     }
 
+    /// The certificate it shows, if it speaks TLS.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Certificate> {
+        self.tls.as_ref().map(|(_, certificate)| certificate.clone())
+    }
+
     /// Its open sockets, likewise.
     #[must_use]
     pub fn hub(&self) -> &Arc<Hub> {

@@ -4,24 +4,58 @@ use anyhow::Context as _;
 use tracing::Metadata;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, filter, fmt};
+use tracing_subscriber::{EnvFilter, Registry, filter, fmt, reload};
 
 use crate::config::{Config, LogFormat};
+
+/// The log, whose filter can be changed while it is written.
+pub struct Log {
+    filter: reload::Handle<EnvFilter, Registry>,
+}
+
+impl Log {
+    /// Logs by another filter from now on.
+    ///
+    /// # Errors
+    ///
+    /// Says that it is none; the filter in use stays.
+    pub fn change(&self, log: &str) -> anyhow::Result<()> {
+        self.filter.reload(filter(log)?).context("the log's filter cannot be changed")
+    }
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").finish_non_exhaustive()
+    }
+}
 
 /// Starts logging as the settings say.
 ///
 /// # Errors
 ///
-/// Names a filter that cannot be read.
-pub fn start(config: &Config) -> anyhow::Result<()> {
-    let asked = EnvFilter::try_new(&config.log).with_context(|| format!("log: {:?} is no filter", config.log))?;
+/// When `log` is no filter.
+pub fn start(config: &Config) -> anyhow::Result<Log> {
+    let (asked, filter) = reload::Layer::new(filter(&config.log)?);
     let registry = tracing_subscriber::registry().with(asked).with(filter::filter_fn(is_safe));
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    // A line that cannot be written is lost. Complaining of it would need standard error too, and panic without it.
+    let lines = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     let started = match config.log_format {
         LogFormat::Text => registry.with(lines.with_ansi(false)).try_init(),
         LogFormat::Json => registry.with(lines.json()).try_init(),
     };
-    started.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
+    started.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))?;
+    Ok(Log { filter })
+}
+
+/// The filter that a text asks for. The text is not shown, as no setting's value is.
+fn filter(log: &str) -> anyhow::Result<EnvFilter> {
+    EnvFilter::try_new(log).ok().context("log must be a level, or a list of module=level")
+}
+
+/// Whether a text is a filter.
+pub(crate) fn is_filter(log: &str) -> bool {
+    filter(log).is_ok()
 }
 
 /// The WebSocket library writes whole messages into its finest lines, and in them App-Tokens. Not part of the filter
@@ -49,6 +83,15 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_filter_is_known_and_not_shown() {
+        for sound in ["info", "WARN", "off", "respoked=debug,hyper=warn", "info,respoked::run=trace"] {
+            assert!(is_filter(sound), "{sound}");
+        }
+        let error = format!("{:#}", filter("CANARY=loud=").unwrap_err());
+        assert!(error.contains("log must be") && !error.contains("CANARY"), "{error}");
     }
 
     #[test]

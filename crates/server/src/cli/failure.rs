@@ -117,7 +117,8 @@ impl Failure {
         writeln!(out, "respoked: {}", self.text())
     }
 
-    fn text(&self) -> String {
+    /// The failure as a sentence.
+    pub(super) fn text(&self) -> String {
         match self {
             Self::Failed(error) => plain(&format!("{error:#}")),
             Self::Usage(text) => text.clone(),

@@ -8,6 +8,7 @@
 
 mod failure;
 mod folder;
+mod hang_up;
 mod output;
 mod password;
 mod remote;

@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::Failure;
+use super::hang_up::{HangUp, Reload};
 use super::output::Output;
 use super::standard_output;
 use crate::config::{self, Config, Kind, SETTINGS};
@@ -20,7 +21,7 @@ use crate::run::{Prepared, Started};
 use crate::{files, greeting, run, telemetry};
 
 /// What `serve` and `config check` take.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(super) struct Serve {
     /// TOML file with settings, as `RESPOKED_CONFIG` names it too.
     #[arg(long, value_name = "FILE")]
@@ -33,7 +34,7 @@ pub(super) struct Serve {
 /// or the defaults.
 ///
 /// They are taken as they are typed: the settings are read in one place, wherever they were given.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Flags(Vec<(&'static str, OsString)>);
 
 impl Args for Flags {
@@ -88,7 +89,7 @@ impl Serve {
     /// Serves until the process is told to stop.
     pub(super) fn run(&self, out: &mut Output<'_>) -> Result<(), Failure> {
         let config = self.settings()?;
-        telemetry::start(&config)?;
+        let log = telemetry::start(&config)?;
         let links = config::service_links();
         if !links.is_empty() {
             tracing::info!(variables = links.join(" "), "variables that Kubernetes set for a service are no settings");
@@ -96,10 +97,16 @@ impl Serve {
         files::take(config.connections_max);
         runtime(config.io_threads)?.block_on(async {
             // Asked for before the server says that it is ready: whoever reads that may stop it at once.
-            let stop = stop_signal()?;
+            let (stop, hang_up) = (stop_signal()?, HangUp::listen()?);
+            let serve = Arc::new(self.clone());
+            let before = config.clone();
             let prepared = run::prepare(config, Arc::new(SystemClock)).await?;
             let started = greet(prepared, out).await?;
-            started.serve_until(stop).await?;
+            let reload = Reload { serve, config: before, log, certificate: started.certificate() };
+            tokio::select! {
+                served = started.serve_until(stop) => served?,
+                () = reload.at_each(hang_up) => {}
+            }
             Ok(())
         })
     }

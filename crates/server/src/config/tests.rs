@@ -98,7 +98,8 @@ fn every_setting_is_documented() {
 #[test]
 fn text_is_taken_to_the_letter_from_everywhere() {
     let texts = SETTINGS.iter().filter(|setting| matches!(setting.kind, Kind::Text | Kind::Secret | Kind::Path));
-    for setting in texts.filter(|setting| !setting.name.ends_with("_file")) {
+    // A file is opened, and `log` has a form of its own.
+    for setting in texts.filter(|setting| !setting.name.ends_with("_file") && setting.name != "log") {
         for text in [
             "0123456789",
             "0012345678",
@@ -412,6 +413,21 @@ fn a_first_admin_that_breaks_a_rule_is_refused_by_name() {
 fn a_wrong_flag_is_a_slip_on_the_command_line_and_a_wrong_variable_is_none() {
     assert!(give(Carrier::Flag, "drain_secs", "x").unwrap_err().by_flag);
     assert!(!give(Carrier::Variable, "drain_secs", "x").unwrap_err().by_flag);
+}
+
+#[test]
+fn a_log_filter_is_checked_with_the_settings() {
+    assert_eq!(give(Carrier::Variable, "log", "info,respoked=debug").unwrap().log, "info,respoked=debug");
+    let error = give(Carrier::Variable, "log", "a=b=c").unwrap_err().to_string();
+    assert!(error.contains("log must be a level"), "{error}");
+}
+
+#[test]
+fn settings_that_differ_are_named_secrets_too() {
+    let one = load("turn_uris = 'turn:a.test'\nturn_secret = 'a'\nlog = 'warn'").unwrap();
+    let other = load("turn_uris = 'turn:a.test'\nturn_secret = 'b'\ndrain_secs = 3").unwrap();
+    assert_eq!(one.differing(&other), ["log", "drain_secs", "turn_secret"]);
+    assert!(one.differing(&one.clone()).is_empty());
 }
 
 #[test]

@@ -176,8 +176,13 @@ impl Process {
         command.args(["serve", "--listen", listen, "--data"]).arg(data).args(flags);
         command.env("RESPOKED_ADMIN_USERNAME", "owner").env("RESPOKED_ADMIN_PASSWORD", PASSWORD);
         command.env("RESPOKED_LOG", "trace").stdout(Stdio::piped()).stderr(log);
-        let mut child = command.spawn().unwrap();
         note_secret(PASSWORD);
+        Self::announced(&mut command)
+    }
+
+    /// A command whose standard output is piped, once it has announced itself.
+    pub(crate) fn announced(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut greeting = String::new();
         let url = loop {

@@ -35,6 +35,7 @@ mod roles;
 mod secrets;
 mod session_tokens;
 mod sessions;
+mod settings;
 mod sign_in_flood;
 mod signaling;
 mod slips;
