@@ -8,7 +8,8 @@ use thiserror::Error;
 use crate::grant::Lapse;
 use crate::ports::StoreError;
 
-/// Why an operation did not happen. Nothing was written, unless the variant says otherwise.
+/// Why an operation did not happen. Nothing was written, unless the variant says otherwise, as
+/// [`StoreError::InDoubt`] does.
 #[derive(Debug, Error)]
 pub enum Refusal {
     /// No credential, or one that is unknown, revoked, expired or malformed; which, is not told.
@@ -140,6 +141,7 @@ impl Refusal {
             Self::Throttled { .. } => "throttled",
             Self::Overloaded | Self::Store(StoreError::Overloaded) => "overloaded",
             Self::Store(StoreError::Unavailable(_)) => "unavailable",
+            Self::Store(StoreError::InDoubt(_)) => "in_doubt",
             Self::Store(StoreError::Corrupt(_)) => "internal",
         }
     }

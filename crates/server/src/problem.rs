@@ -111,10 +111,17 @@ pub const CODES: &[ErrorCode] = &[
         "Too many writes, searches or sign-ins are waiting. Nothing was written; try again.",
     ),
     ErrorCode::new("unavailable", 503, "The database could not be used. Nothing was written; try again."),
+    ErrorCode::new(
+        "in_doubt",
+        503,
+        "The database failed while it was writing. Whether this was done is not known; below is what to do.",
+    ),
 ];
 
 /// Seconds after which a failed store, or one that is busy, is worth another try.
 const STORE_RETRY_SECS: u64 = 1;
+/// What people are told of a change that may have been made.
+const IN_DOUBT: &str = "the database failed while writing: it is not known whether this was done";
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
@@ -332,7 +339,8 @@ impl From<Refusal> for Problem {
             Refusal::Conflict(_) | Refusal::NotConnected => StatusCode::CONFLICT,
             Refusal::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::RateLimited { .. } | Refusal::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Refusal::Overloaded | Refusal::Store(StoreError::Overloaded | StoreError::Unavailable(_)) => {
+            Refusal::Overloaded
+            | Refusal::Store(StoreError::Overloaded | StoreError::Unavailable(_) | StoreError::InDoubt(_)) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Refusal::Store(StoreError::Corrupt(_)) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -343,7 +351,10 @@ impl From<Refusal> for Problem {
         let code = refusal.code();
         let error = match &refusal {
             Refusal::Store(StoreError::Corrupt(_)) => Cow::Borrowed("internal error"),
-            Refusal::Store(_) => Cow::Borrowed("temporarily unavailable"),
+            Refusal::Store(StoreError::InDoubt(_)) => Cow::Borrowed(IN_DOUBT),
+            Refusal::Store(StoreError::Overloaded | StoreError::Unavailable(_)) => {
+                Cow::Borrowed("temporarily unavailable")
+            }
             other => Cow::Owned(other.to_string()),
         };
         let mut reason = Reason::new(status, code, error);
@@ -456,6 +467,7 @@ mod tests {
             Refusal::Overloaded,
             Refusal::Store(StoreError::Overloaded),
             Refusal::Store(StoreError::Unavailable("canary".into())),
+            Refusal::Store(StoreError::InDoubt("canary".into())),
             Refusal::Store(StoreError::Corrupt("canary")),
         ];
         let decode = [DecodeError::TooLarge, DecodeError::TooDeep, DecodeError::Malformed, DecodeError::NotText];

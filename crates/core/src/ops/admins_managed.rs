@@ -7,7 +7,7 @@ use crate::admin::{ADMINS_MAX, Admin, AdminRole};
 use crate::audit::Action;
 use crate::id::{AccountId, AdminId};
 use crate::password::Applicant;
-use crate::ports::{Change, NewPassword, Replaced};
+use crate::ports::{Change, NewPassword, Replaced, StoreError};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 
@@ -122,19 +122,21 @@ impl Broker {
                 Err(error) => Err(error.into()),
             };
         }
+        let role_changed = patch.role.is_some_and(|role| role != admin.role);
         if let (Ok(()), Some(hash)) = (&done, hash) {
             let audit = self.entry(context, caller, None, Action::AdminPasswordReset, &admin.username)?;
             let password = NewPassword { hash, second_factor: None, keep_session: None, replaces: None };
             done = match self.store.set_admin_password(id, password, audit).await {
                 Ok(true) => Ok(()),
                 Ok(false) => Err(UNKNOWN),
+                Err(error) if role_changed => Err(error.after_a_write().into()),
                 Err(error) => Err(error.into()),
             };
         }
         // Also after a failure, which may have come after the commit.
         self.changed(Change::Admin(id));
         done?;
-        self.store.admin(id).await?.ok_or(UNKNOWN)
+        self.store.admin(id).await.map_err(StoreError::after_a_write)?.ok_or(UNKNOWN)
     }
 
     /// Removes an admin and ends the admin's sign-ins.
