@@ -50,6 +50,10 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long the end of what writes to the database may take, and the closing of the database itself. As a rule it is a
+/// fraction of a second; on a disk that stands still it would be for ever.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A server that listens and does not accept yet.
 #[derive(Debug)]
 pub struct Started {
@@ -106,7 +110,14 @@ impl Prepared {
         let Self { first_run, mut started } = self;
         if let Some(draft) = first_run {
             match started.broker.keep_first_run(draft).await {
-                Ok(first_run) => started.first_run = Some(first_run),
+                Ok(first_run) => {
+                    // What somebody has read on a screen must not go with a lost log.
+                    if let Err(error) = started.broker.store().fold().await {
+                        let error: &dyn std::error::Error = &error;
+                        tracing::warn!(error, "what the first start made is in the database's log alone for now");
+                    }
+                    started.first_run = Some(first_run);
+                }
                 Err(refusal) => {
                     started.broker.store().close().await;
                     return Err(refusal).context("the database could not be begun, and what was shown does not hold");
@@ -231,7 +242,7 @@ impl Started {
     ///
     /// # Errors
     ///
-    /// Never, at present: what can fail is tried by [`prepare`].
+    /// When the database could not be closed in the end. What else can fail is tried by [`prepare`].
     pub async fn serve_until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let hard = CancellationToken::new();
         let soft = hard.child_token();
@@ -301,13 +312,23 @@ impl Started {
             tracing::warn!("connections that did not finish within drain_secs are dropped");
         }
         hard.cancel();
-        tasks.wait().await;
-        self.door.finish().await;
-        counted.cancel();
-        counting.close();
-        counting.wait().await;
-        self.broker.store().close().await;
-        Ok(())
+        let closing = async {
+            tasks.wait().await;
+            self.door.finish().await;
+            counted.cancel();
+            counting.close();
+            counting.wait().await;
+            self.broker.store().close().await;
+        };
+        // All of these may wait for the disk.
+        let closed = tokio::time::timeout(CLOSING_TIMEOUT, closing).await;
+        if closed.is_err() {
+            // To drop it would be to wait for the disk once more.
+            std::mem::forget(self.broker);
+        }
+        closed.context(
+            "the disk does not answer, so the database was not closed: what was not answered may have been carried out",
+        )
     }
 }
 

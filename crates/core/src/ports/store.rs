@@ -450,8 +450,12 @@ pub struct StoreFigures {
 pub trait MaintenanceStore: Send + Sync {
     /// The key under which this database's tokens are sealed.
     fn sealer(&self) -> Sealer;
+    /// What is known to speak against the database, without asking it.
+    fn sound(&self) -> Result<(), StoreError>;
     /// Commits something and reads it back.
     async fn check(&self) -> Result<(), StoreError>;
+    /// Brings what was committed to where a lost log cannot take it along.
+    async fn fold(&self) -> Result<(), StoreError>;
     /// Removes one small batch of what is dead, going on where the last step stopped.
     ///
     /// That is tokens, sessions, audit rows and keys by the times given, and in the end what nothing stands on any

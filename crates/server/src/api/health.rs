@@ -52,7 +52,10 @@ pub(super) async fn ready(State(api): State<Arc<Api>>, _: Call) -> Result<Answer
 
 /// Whether the database can be written.
 pub(crate) async fn is_ready(api: &Api) -> Result<(), Problem> {
-    api.readiness.find_out(api.broker.store().check()).await
+    let store = api.broker.store();
+    // What came to light since it was last found out is told at once.
+    store.sound()?;
+    api.readiness.find_out(store.check()).await
 }
 
 /// What was found out lately about the database, so that many who ask cost it one commit a second.

@@ -20,6 +20,9 @@ use crate::config::{self, Config, Kind, SETTINGS};
 use crate::run::{Prepared, Started};
 use crate::{files, greeting, run, telemetry};
 
+/// How long threads of the runtime may take to end when all else has.
+const SHUTDOWN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// What `serve` and `config check` take.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Serve {
@@ -95,7 +98,8 @@ impl Serve {
             tracing::info!(variables = links.join(" "), "variables that Kubernetes set for a service are no settings");
         }
         files::take(config.connections_max);
-        runtime(config.io_threads)?.block_on(async {
+        let runtime = runtime(config.io_threads)?;
+        let served = runtime.block_on(async {
             // Asked for before the server says that it is ready: whoever reads that may stop it at once.
             let (stop, hang_up) = (stop_signal()?, HangUp::listen()?);
             let serve = Arc::new(self.clone());
@@ -108,7 +112,10 @@ impl Serve {
                 () = reload.at_each(hang_up) => {}
             }
             Ok(())
-        })
+        });
+        // What still waits for a disk that stands still must not keep the process.
+        runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+        served
     }
 }
 

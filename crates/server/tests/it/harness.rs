@@ -5,6 +5,8 @@
 //! With `TEST_CANARY_DIR` set, every secret that is used or handed out is written to a file there, and data
 //! folders and logs are left there too; the test command then looks for the one in the other.
 
+#[cfg(target_os = "linux")]
+mod faults;
 mod socket;
 
 use std::collections::HashMap;
@@ -25,6 +27,8 @@ use tempfile::TempDir;
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(target_os = "linux")]
+pub(crate) use faults::Faults;
 pub(crate) use socket::{Ack, End, Poller, Socket, request_packet, summary, text_frame};
 
 /// The time of every in-process server.
@@ -155,6 +159,12 @@ impl Process {
     /// The same on another address.
     pub(crate) fn spawn_listening(listen: &str, data: &Path, flags: &[&str]) -> Self {
         Self::spawn_on(Command::new(env!("CARGO_BIN_EXE_respoked")), listen, data, flags)
+    }
+
+    /// The same on a disk that may fail.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn spawn_over(faults: &Faults, data: &Path, flags: &[&str]) -> Self {
+        Self::spawn_by(faults.binary(), data, flags)
     }
 
     /// The same under what `setup` does in a shell.

@@ -14,6 +14,8 @@ mod crash;
 mod data_folder;
 mod drain;
 mod endpoints;
+#[cfg(target_os = "linux")]
+mod failing_disk;
 mod first_start;
 mod groups;
 mod harness;
@@ -43,6 +45,7 @@ mod slow;
 mod sockets;
 mod stats;
 mod tail;
+mod taken_away;
 mod tokens;
 mod totp;
 mod turn;

@@ -141,7 +141,7 @@ pub(super) fn put_setup_token(
 #[async_trait]
 impl AdminStore for SqliteStore {
     async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
-        self.readers.read(|connection| {
+        let list = |connection: &Connection| {
             all(connection, "SELECT id, name, created_at FROM accounts ORDER BY created_at, id", [], |row| {
                 let mut columns = Columns::of(row);
                 Ok(Account {
@@ -150,7 +150,8 @@ impl AdminStore for SqliteStore {
                     created_at: columns.time()?,
                 })
             })
-        })
+        };
+        self.readers.read(list).await
     }
 
     async fn begin(&self, first: FirstRows) -> Result<bool, StoreError> {
@@ -208,16 +209,20 @@ impl AdminStore for SqliteStore {
     }
 
     async fn admin_by_username(&self, username: &str) -> Result<Option<Admin>, StoreError> {
+        let username = username.to_owned();
         self.readers
-            .read(|connection| one(connection, &format!("{ADMIN} WHERE a.username = ?1"), [username], read_admin))
+            .read(move |connection| one(connection, &format!("{ADMIN} WHERE a.username = ?1"), [username], read_admin))
+            .await
     }
 
     async fn admins(&self) -> Result<Vec<Admin>, StoreError> {
-        self.readers.read(|connection| all(connection, &format!("{ADMIN} ORDER BY a.username"), [], read_admin))
+        self.readers.read(|connection| all(connection, &format!("{ADMIN} ORDER BY a.username"), [], read_admin)).await
     }
 
     async fn admin(&self, id: AdminId) -> Result<Option<Admin>, StoreError> {
-        self.readers.read(|connection| one(connection, &format!("{ADMIN} WHERE a.id = ?1"), [id.uuid()], read_admin))
+        self.readers
+            .read(move |connection| one(connection, &format!("{ADMIN} WHERE a.id = ?1"), [id.uuid()], read_admin))
+            .await
     }
 
     async fn set_admin_password(
@@ -427,7 +432,7 @@ impl AdminStore for SqliteStore {
     }
 
     async fn admin_session(&self, number: u64) -> Result<Option<AdminSession>, StoreError> {
-        self.readers.read(|connection| {
+        let find = move |connection: &Connection| {
             one(
                 connection,
                 "SELECT s.number, s.admin_id, a.account_id, a.role, s.hash, s.expires_at
@@ -445,7 +450,8 @@ impl AdminStore for SqliteStore {
                     })
                 },
             )
-        })
+        };
+        self.readers.read(find).await
     }
 
     async fn end_admin_session(&self, number: u64, entry: AuditEntry) -> Result<bool, StoreError> {

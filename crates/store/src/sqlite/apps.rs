@@ -121,7 +121,7 @@ impl AppStore for SqliteStore {
     }
 
     async fn app(&self, id: AppId) -> Result<Option<App>, StoreError> {
-        self.readers.read(|connection| find(connection, id))
+        self.readers.read(move |connection| find(connection, id)).await
     }
 
     async fn apps(

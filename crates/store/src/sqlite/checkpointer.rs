@@ -6,6 +6,9 @@ use std::sync::mpsc::SyncSender;
 
 use rusqlite::Connection;
 
+use super::condition::Condition;
+use super::readers;
+
 /// The way to the thread.
 pub(super) struct Checkpointer {
     /// Taken when it ends.
@@ -16,19 +19,24 @@ pub(super) struct Checkpointer {
 }
 
 impl Checkpointer {
-    pub(super) fn start(connection: Connection) -> std::io::Result<Self> {
+    pub(super) fn start(connection: Connection, condition: Arc<Condition>) -> std::io::Result<Self> {
         let (orders, ordered) = std::sync::mpsc::sync_channel::<()>(1);
         let busy = Arc::new(AtomicBool::new(false));
         let finished = Arc::new(AtomicBool::new(false));
         let (thread_busy, thread_finished) = (busy.clone(), finished.clone());
         let thread = std::thread::Builder::new().name("respoked-log".into()).spawn(move || {
             while ordered.recv().is_ok() {
+                // What was put in the place of the database is not written to.
+                if condition.is_lost() {
+                    continue;
+                }
                 if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
                     tracing::warn!(error = &error as &dyn std::error::Error, "checkpoint failed");
                 }
                 thread_finished.store(true, Ordering::Release);
                 thread_busy.store(false, Ordering::Release);
             }
+            readers::close(connection, &condition);
         })?;
         Ok(Self { orders: Some(orders), thread: Some(thread), busy, finished })
     }

@@ -84,7 +84,8 @@ impl EndpointStore for SqliteStore {
     }
 
     async fn ban_of(&self, app: AppId, endpoint: &EndpointId) -> Result<Option<BanRecord>, StoreError> {
-        self.readers.read(|connection| find_ban(connection, app, endpoint))
+        let endpoint = endpoint.clone();
+        self.readers.read(move |connection| find_ban(connection, app, &endpoint)).await
     }
 
     async fn bans(

@@ -1,5 +1,7 @@
 //! Keeping the file small and sound.
 
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 use respoke_core::audit::Action;
 use respoke_core::clock::Timestamp;
@@ -7,7 +9,7 @@ use respoke_core::ports::{MaintenanceStore, Repair, StoreError, StoreFigures, Up
 use respoke_core::seal::Sealer;
 use respoke_core::session::SessionRecord;
 use respoke_core::token::{TokenEnd, TokenRecord};
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::leftovers::{Cursor, Leftovers};
 use super::retention::HubWalk;
@@ -148,6 +150,17 @@ impl SqliteStore {
     }
 }
 
+/// Writes something of no meaning, and each time something else.
+pub(super) fn touch(connection: &Connection) -> rusqlite::Result<()> {
+    execute(
+        connection,
+        "INSERT INTO meta (key, value) VALUES ('checked', randomblob(8))
+         ON CONFLICT DO UPDATE SET value = excluded.value",
+        [],
+    )?;
+    Ok(())
+}
+
 fn found(rows: &[(u64, bool, bool)], leftovers: Leftovers) -> Found {
     let whole = i64::try_from(rows.len()).is_ok_and(|rows| rows >= STEP_ROWS);
     Found {
@@ -184,19 +197,26 @@ impl MaintenanceStore for SqliteStore {
         self.sealer.clone()
     }
 
+    fn sound(&self) -> Result<(), StoreError> {
+        self.condition.sound()
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
-        self.writer
-            .write(|write| {
-                execute(
-                    write.connection,
-                    "INSERT INTO meta (key, value) VALUES ('checked', randomblob(8))
-                     ON CONFLICT DO UPDATE SET value = excluded.value",
-                    [],
-                )?;
-                Ok(())
-            })
-            .await?;
-        self.readers.read(|connection| connection.query_row("SELECT 1 FROM meta WHERE key = 'checked'", [], |_| Ok(())))
+        self.condition.sound()?;
+        self.writer.write(|write| touch(write.connection)).await?;
+        let find =
+            |connection: &Connection| connection.query_row("SELECT 1 FROM meta WHERE key = 'checked'", [], |_| Ok(()));
+        self.readers.read(find).await?;
+        self.condition.sound()
+    }
+
+    async fn fold(&self) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        let folding = tokio::task::spawn_blocking(move || super::fold(&super::open_for_writing(&path)?));
+        match folding.await {
+            Ok(folded) => folded.map_err(super::failure),
+            Err(error) => Err(StoreError::Unavailable(Box::new(error))),
+        }
     }
 
     async fn upkeep(&self, upkeep: Upkeep) -> Result<Repair, StoreError> {
@@ -251,16 +271,19 @@ impl MaintenanceStore for SqliteStore {
     }
 
     fn figures(&self) -> StoreFigures {
-        let size = |suffix: &str| {
-            let mut path = self.path.clone().into_os_string();
-            path.push(suffix);
-            std::fs::metadata(path).map_or(0, |file| file.len())
-        };
-        StoreFigures { bytes: size("") + size("-wal"), ..self.writer.figures() }
+        StoreFigures { bytes: self.condition.bytes.load(Ordering::Relaxed), ..self.writer.figures() }
     }
 
     async fn close(&self) {
-        self.readers.close();
-        self.writer.close();
+        let (vigil, readers, writer) = (self.vigil.lock().take(), self.readers.clone(), self.writer.end());
+        // Each of these may wait for the disk.
+        let closing = tokio::task::spawn_blocking(move || {
+            drop(vigil);
+            readers.close();
+            writer.wait();
+        });
+        if let Err(error) = closing.await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the store was not closed in order");
+        }
     }
 }

@@ -6,12 +6,14 @@ mod audit;
 mod backup;
 mod call_reports;
 mod checkpointer;
+mod condition;
 mod endpoints;
 mod figures;
 mod first_run;
 mod leftovers;
 mod maintenance;
 mod messages;
+mod origin;
 mod push_tokens;
 mod readers;
 mod retention;
@@ -23,28 +25,42 @@ mod sessions;
 mod source;
 mod tokens;
 mod trouble;
+mod vigil;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use respoke_core::ports::{Store, StoreError};
 use respoke_core::seal::Sealer;
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 pub use backup::{UndoneChange, end_everything_issued, fold_log, undone_changes};
+use condition::Condition;
 use maintenance::Walk;
 use readers::Readers;
 pub use source::{CheckDepth, DatabaseCheck, Source, check_database, copy_database};
 pub use trouble::Trouble;
+use vigil::Vigil;
 pub use writer::CrashPoint;
 use writer::{Start, Writer};
+
+/// How long a connection that writes waits for another process that does.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// To what the log's file is cut when the log begins anew after a long reader held it up, and work goes on. More than it
+/// needs under load: growing the file again costs each commit a second flush.
+const LOG_BYTES_KEPT: u64 = 64 << 20;
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// The most operations committed together.
     pub commit_batch_max: usize,
+    /// Whether another process may be serving from it, whose business keeping it in order then is.
+    pub beside_a_server: bool,
     /// Where to stop as if killed; tests only.
     pub crash_at: Option<CrashPoint>,
 }
@@ -52,14 +68,17 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         // Half of 64 busy connections: the others' HTTP work then overlaps this batch's flush.
-        Self { commit_batch_max: 32, crash_at: None }
+        Self { commit_batch_max: 32, beside_a_server: false, crash_at: None }
     }
 }
 
 /// A store in one SQLite file.
 pub struct SqliteStore {
-    writer: Writer,
+    // Dropped in this order: the last connection to be closed removes the log, which those that only read cannot.
+    vigil: Mutex<Option<Vigil>>,
     readers: Readers,
+    writer: Writer,
+    condition: Arc<Condition>,
     sealer: Sealer,
     path: PathBuf,
     walk: Mutex<Walk>,
@@ -78,8 +97,9 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// When the file cannot be opened, or was written by a newer program.
+    /// When the file cannot be opened, was written by a newer program, or lost what it held.
     pub fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
+        origin::found_or_made(path)?;
         make_private(path).map_err(|error| StoreError::Unavailable(Box::new(error)))?;
         Self::open_private(path, options).map_err(failure)
     }
@@ -87,29 +107,60 @@ impl SqliteStore {
     fn open_private(path: &Path, options: Options) -> rusqlite::Result<Self> {
         let mut connection = open_for_writing(path)?;
         schema::migrate(&mut connection)?;
+        if !options.beside_a_server {
+            fold(&connection)?;
+        }
         let sealer = Sealer::new(seal_key(&connection)?);
+        let condition = Arc::new(Condition::default());
         let writer = Writer::start(Start {
             connection,
             checkpoints: open_for_writing(path)?,
+            condition: condition.clone(),
             sealer: sealer.clone(),
             batch_max: options.commit_batch_max,
             crash_at: options.crash_at,
         })?;
-        let readers = Readers::new(path);
-        Ok(Self { writer, readers, sealer, path: path.to_owned(), walk: Mutex::new(Walk::default()) })
+        let readers = Readers::open(path, condition.clone())?;
+        let vigil = if options.beside_a_server { None } else { Some(Vigil::start(path, &condition, writer.waker())?) };
+        Ok(Self {
+            writer,
+            readers,
+            condition,
+            vigil: Mutex::new(vigil),
+            sealer,
+            path: path.to_owned(),
+            walk: Mutex::new(Walk::default()),
+        })
     }
 }
 
 fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
-    connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     prepare(&connection)?;
     // FULL: with NORMAL a power cut could un-redeem a token. Checkpoints are the writer's business.
-    connection.execute_batch(
+    connection.execute_batch(&format!(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;
-         PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;",
-    )?;
+         PRAGMA journal_size_limit = {LOG_BYTES_KEPT}; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;",
+    ))?;
     Ok(connection)
+}
+
+/// Brings what the log holds into the database's own file, as far as others who read let it.
+///
+/// The log of a process that was killed may have been read from the system's memory alone: after a flush that failed,
+/// the system forgets that it is not on disk, and what is written behind it would be lost with it.
+fn fold(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::ZERO)?;
+    let folded = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    match folded {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+            tracing::warn!("the disk is full: what the log of the database holds stays there for now");
+            Ok(())
+        }
+        folded => folded,
+    }
 }
 
 /// Settings of every connection.

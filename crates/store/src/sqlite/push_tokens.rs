@@ -7,7 +7,7 @@ use respoke_core::ports::{PushTokenStore, StoreError};
 use respoke_core::push_token::{PushService, PushToken};
 use respoke_core::secret::Secret;
 use rusqlite::types::Type;
-use rusqlite::{Row, params};
+use rusqlite::{Connection, Row, params};
 
 use super::SqliteStore;
 use super::rows::{Columns, all, app_exists, execute};
@@ -103,11 +103,13 @@ impl PushTokenStore for SqliteStore {
     }
 
     async fn push_tokens(&self, app: AppId, endpoint: &EndpointId) -> Result<Vec<PushToken>, StoreError> {
-        self.readers.read(|connection| {
+        let endpoint = endpoint.clone();
+        let list = move |connection: &Connection| {
             let sql = "SELECT app_id, id, endpoint, service, text, seen_at FROM push_tokens
                        WHERE app_id = ?1 AND endpoint = ?2 ORDER BY seen_at DESC LIMIT ?3";
             all(connection, sql, params![app.uuid(), endpoint.as_str(), PushToken::PER_ENDPOINT_MAX], read)
-        })
+        };
+        self.readers.read(list).await
     }
 
     fn touch_push_token(&self, app: AppId, id: PushTokenId, endpoint: &EndpointId, at: Timestamp) {

@@ -1,9 +1,12 @@
 //! Read-only connections. A point look-up takes one, uses it at once and puts it back; a scan does so on a thread
 //! where waiting is allowed, and of those that may look at millions of rows only a few run at once.
+//!
+//! Invariant: on a thread that must not wait no file is opened, and none is read while the disk lets others wait. Such a
+//! look-up goes to a thread that may wait, as a scan does.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_queue::ArrayQueue;
 use respoke_core::ports::StoreError;
@@ -11,22 +14,33 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::condition::Condition;
 use super::failure;
 
-/// Connections kept; more are opened when more are needed at once, and closed after.
+/// Connections kept for threads that may wait; more are opened when more are needed at once, and closed after.
 const KEPT: usize = 8;
 
+/// Look-ups and scans at once on threads that may wait. On a sound disk each takes its moment; on one that stands still
+/// these are the threads and connections that stand still with it.
+const ELSEWHERE: usize = 32;
 /// Searches at once. On two cores more would only take the time of each other, and of everything else.
 const SEARCHES: usize = 2;
 /// Gatherings at once: each is bounded by the keys that are asked for.
 const GATHERINGS: usize = 2;
-/// How long one waits for its turn.
+/// How long one waits for its turn, and for a disk that stands still.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two looks for a free connection, of which a look-up takes a fraction.
+const FREE_SOON: Duration = Duration::from_millis(1);
 
 #[derive(Clone)]
 pub(super) struct Readers {
     path: PathBuf,
+    condition: Arc<Condition>,
+    /// For threads that must not wait: one for each, opened beforehand.
+    here: Arc<ArrayQueue<Connection>>,
     idle: Arc<ArrayQueue<Connection>>,
+    elsewhere: Arc<Semaphore>,
     searches: Arc<Semaphore>,
     /// Not the same: one who lists tokens all day must not keep others from what keys find.
     gatherings: Arc<Semaphore>,
@@ -34,24 +48,50 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub(super) fn new(path: &Path) -> Self {
-        Self {
+    pub(super) fn open(path: &Path, condition: Arc<Condition>) -> rusqlite::Result<Self> {
+        // More threads than cores may serve; what they lack is opened elsewhere when they first need it.
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let here = ArrayQueue::new(threads.max(KEPT));
+        for _ in 0..threads {
+            let _ = here.push(open_reader(path)?);
+        }
+        Ok(Self {
             path: path.to_owned(),
+            condition,
+            here: Arc::new(here),
             idle: Arc::new(ArrayQueue::new(KEPT)),
+            elsewhere: Arc::new(Semaphore::new(ELSEWHERE)),
             searches: Arc::new(Semaphore::new(SEARCHES)),
             gatherings: Arc::new(Semaphore::new(GATHERINGS)),
             patience: PATIENCE,
+        })
+    }
+
+    /// Reads a few rows by key, on this thread if that is sure not to wait: it takes microseconds, so that handing it
+    /// to another would cost more.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match self.reader_here() {
+            Some(connection) => self.read_here(connection, query),
+            None => self.scan(query).await,
         }
     }
 
-    /// Reads a few rows by key, on this thread: microseconds, so that handing it to another would cost more.
-    pub(super) fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
-        let connection = match self.idle.pop() {
-            Some(connection) => connection,
-            None => self.open().map_err(failure)?,
-        };
-        let result = query(&connection).map_err(failure);
-        let _ = self.idle.push(connection);
+    /// A connection for [`Self::read_here`]. None: look-ups must not be done here.
+    pub(super) fn reader_here(&self) -> Option<Connection> {
+        if self.condition.is_fine() { self.here.pop() } else { None }
+    }
+
+    /// Reads a few rows by key on this thread.
+    pub(super) fn read_here<T>(
+        &self,
+        connection: Connection,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let result = query(&connection).map_err(|error| self.condition.met(error));
+        let _ = self.here.push(connection);
         result
     }
 
@@ -60,10 +100,56 @@ impl Readers {
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.condition.readable()?;
+        let Ok(Ok(turn)) = timeout(self.patience, self.elsewhere.clone().acquire_owned()).await else {
+            return Err(StoreError::Overloaded);
+        };
         let readers = self.clone();
-        match tokio::task::spawn_blocking(move || readers.read(query)).await {
-            Ok(result) => result,
-            Err(error) => Err(StoreError::Unavailable(Box::new(error))),
+        let mut reading = tokio::task::spawn_blocking(move || {
+            // The turn goes along: a client that gives up does not end the query.
+            let _turn = turn;
+            readers.read_elsewhere(query)
+        });
+        loop {
+            match timeout(self.patience, &mut reading).await {
+                Ok(Ok(result)) => return result,
+                Ok(Err(error)) => return Err(StoreError::Unavailable(Box::new(error))),
+                Err(late) if !self.condition.is_fine() => return Err(StoreError::Unavailable(Box::new(late))),
+                // The disk answers others: there is much to read.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn read_elsewhere<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let connection = self.reader_elsewhere()?;
+        let result = query(&connection).map_err(|error| self.condition.met(error));
+        if !self.here.is_full() && self.here.is_empty() {
+            // A thread that must not wait found none.
+            let _ = self.here.push(connection);
+        } else {
+            let _ = self.idle.push(connection);
+        }
+        result
+    }
+
+    /// A connection that is free, or a new one if opening it is sure to end.
+    fn reader_elsewhere(&self) -> Result<Connection, StoreError> {
+        let asked = Instant::now();
+        loop {
+            if let Some(connection) = self.idle.pop() {
+                return Ok(connection);
+            }
+            if self.condition.is_fine() {
+                return open_reader(&self.path).map_err(failure);
+            }
+            if let Some(connection) = self.here.pop() {
+                return Ok(connection);
+            }
+            if asked.elapsed() >= self.patience {
+                return Err(StoreError::Overloaded);
+            }
+            std::thread::sleep(FREE_SOON);
         }
     }
 
@@ -101,15 +187,30 @@ impl Readers {
 
     /// Closes the connections that wait for use.
     pub(super) fn close(&self) {
-        while self.idle.pop().is_some() {}
+        while let Some(connection) = self.idle.pop().or_else(|| self.here.pop()) {
+            close(connection, &self.condition);
+        }
     }
+}
 
-    fn open(&self) -> rusqlite::Result<Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
-        connection.busy_timeout(std::time::Duration::from_secs(5))?;
-        super::prepare(&connection)?;
-        Ok(connection)
+/// Opens a connection that reads, and all files that it needs for that.
+pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    super::prepare(&connection)?;
+    // SQLite opens the log, and reads the schema, at the first query.
+    connection.query_row("SELECT count(*) FROM (SELECT 1 FROM sqlite_schema LIMIT 1)", [], |_| Ok(()))?;
+    Ok(connection)
+}
+
+/// Closes a connection, unless the files are no longer those it opened.
+///
+/// The last one to be closed removes the log by its name. By then that may be the log of whatever was put in the place of
+/// the database.
+pub(super) fn close(connection: Connection, condition: &Condition) {
+    if condition.is_lost() {
+        std::mem::forget(connection);
     }
 }
 
@@ -124,7 +225,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("some.db");
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE some (number INTEGER)").unwrap();
-        let readers = Readers { patience: Duration::from_millis(50), ..Readers::new(&path) };
+        let readers = Readers::open(&path, Arc::default()).unwrap();
+        let readers = Readers { patience: Duration::from_millis(50), ..readers };
         let (ends, searches): (Vec<_>, Vec<_>) = (0..SEARCHES)
             .map(|_| {
                 let (end, ended) = mpsc::sync_channel::<()>(1);
@@ -141,7 +243,7 @@ mod tests {
         assert!(matches!(readers.search(one).await, Err(StoreError::Overloaded)));
         assert_eq!(readers.scan(one).await.unwrap(), 1, "quick ones are not held up");
         assert_eq!(readers.gather(one).await.unwrap(), 1, "nor is what is found by keys");
-        assert_eq!(readers.read(one).unwrap(), 1);
+        assert_eq!(readers.read(one).await.unwrap(), 1);
 
         let patient = Readers { patience: PATIENCE, ..readers };
         let (third, ()) = tokio::join!(patient.search(one), async move { drop(ends) });

@@ -349,7 +349,7 @@ mod tests {
             let sql = "SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM call_reports)";
             connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
         };
-        assert_eq!(store.readers.read(count).unwrap(), (2 * 7, 2 * 9));
+        assert_eq!(store.readers.read(count).await.unwrap(), (2 * 7, 2 * 9));
         assert_eq!(steps, 3, "and does not do everything at once");
     }
 }

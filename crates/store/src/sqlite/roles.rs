@@ -90,24 +90,27 @@ impl RoleStore for SqliteStore {
     }
 
     async fn role(&self, app: AppId, id: RoleId) -> Result<Option<Role>, StoreError> {
-        self.readers.read(|connection| find(connection, app, id))
+        self.readers.read(move |connection| find(connection, app, id)).await
     }
 
     async fn apps_of_role(&self, account: AccountId, id: RoleId) -> Result<Vec<AppId>, StoreError> {
-        self.readers.read(|connection| {
+        let find = move |connection: &Connection| {
             all(
                 connection,
                 "SELECT a.id FROM roles r JOIN apps a ON a.id = r.app_id WHERE r.id = ?1 AND a.account_id = ?2 LIMIT 2",
                 [id.uuid(), account.uuid()],
                 |row| Columns::of(row).uuid_as(AppId::from_uuid),
             )
-        })
+        };
+        self.readers.read(find).await
     }
 
     async fn role_by_name(&self, app: AppId, name: &str) -> Result<Option<Role>, StoreError> {
-        self.readers.read(|connection| {
+        let name = name.to_owned();
+        let find = move |connection: &Connection| {
             one(connection, &format!("{ROLE} WHERE app_id = ?1 AND name = ?2"), params![app.uuid(), name], read)
-        })
+        };
+        self.readers.read(find).await
     }
 
     async fn roles(

@@ -16,6 +16,11 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0007_known_addresses.sql"),
 ];
 
+/// The newest schema.
+pub(super) const fn newest() -> usize {
+    MIGRATIONS.len()
+}
+
 /// Brings the database to the present schema.
 ///
 /// A database of a newer program is refused.

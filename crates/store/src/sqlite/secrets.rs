@@ -119,17 +119,21 @@ impl SecretStore for SqliteStore {
     }
 
     async fn secret_by_hash(&self, hash: &SecretHash) -> Result<Option<SecretRecord>, StoreError> {
-        self.readers.read(|connection| one(connection, &format!("{SECRET} WHERE hash = ?1"), [hash.as_bytes()], read))
+        let hash = *hash;
+        self.readers
+            .read(move |connection| one(connection, &format!("{SECRET} WHERE hash = ?1"), [hash.as_bytes()], read))
+            .await
     }
 
     async fn secrets(&self, app: AppId) -> Result<Vec<SecretRecord>, StoreError> {
-        self.readers.read(|connection| {
+        let list = move |connection: &Connection| {
             // The newest come first into the limit and are then turned round.
             let sql = format!("{SECRET} WHERE app_id = ?1 ORDER BY created_at DESC, id DESC LIMIT ?2");
             let mut secrets = all(connection, &sql, params![app.uuid(), SHOWN_MAX], read)?;
             secrets.reverse();
             Ok(secrets)
-        })
+        };
+        self.readers.read(list).await
     }
 
     async fn revoke_secret(

@@ -175,15 +175,17 @@ fn mark(write: &Write<'_>, request: &EndRequest) -> rusqlite::Result<bool> {
 #[async_trait]
 impl SessionStore for SqliteStore {
     async fn session(&self, number: u64) -> Result<Option<(SessionRecord, Ground)>, StoreError> {
-        self.readers.read(|connection| find(connection, number))
+        self.readers.read(move |connection| find(connection, number)).await
     }
 
     async fn ground(&self, grant: &Grant) -> Result<Ground, StoreError> {
-        self.readers.read(|connection| {
+        let grant = grant.clone();
+        let find = move |connection: &Connection| {
             let (role_id, secret_id) = (grant.role_id.map(|id| id.uuid()), grant.secret_id.map(|id| id.uuid()));
             let named = params![grant.app_id.uuid(), grant.endpoint_id.as_str(), role_id, secret_id];
             connection.prepare_cached(GROUND)?.query_row(named, |row| Columns::of(row).ground())
-        })
+        };
+        self.readers.read(find).await
     }
 
     async fn sessions(

@@ -370,7 +370,16 @@ impl TokenStore for SqliteStore {
         entry: AuditEntry,
     ) -> Result<Redemption, StoreError> {
         // A look beforehand spares the writer a flood of texts that are no tokens; what is one, the writer decides.
-        if !self.readers.read(|connection| redeemable(connection, number, hash, once.as_ref()))? {
+        let redeemable = match self.readers.reader_here() {
+            Some(reader) => {
+                self.readers.read_here(reader, |connection| redeemable(connection, number, hash, once.as_ref()))?
+            }
+            None => {
+                let once = once.clone();
+                self.readers.scan(move |connection| redeemable(connection, number, hash, once.as_ref())).await?
+            }
+        };
+        if !redeemable {
             return Ok(Redemption::Unknown);
         }
         let redeem = move |write: &Write<'_>| redeem(write, number, hash, &session, once.as_ref(), &entry);
@@ -378,7 +387,7 @@ impl TokenStore for SqliteStore {
     }
 
     async fn token(&self, number: u64) -> Result<Option<(TokenRecord, Ground)>, StoreError> {
-        self.readers.read(|connection| find(connection, number))
+        self.readers.read(move |connection| find(connection, number)).await
     }
 
     async fn tokens(

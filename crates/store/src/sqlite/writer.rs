@@ -4,6 +4,7 @@
 //! and answers after the commit is on disk. Nothing lingers: while one batch is flushed the next one gathers.
 //!
 //! Invariant: an operation is answered with success only after its commit returned.
+//! Invariant: an operation is answered with "nothing was written" only if that stays so whatever happens: see [`Doubt`].
 //! Invariant: an operation that fails takes nobody with it. Its batch is rolled back and each operation run again
 //! alone, which is why operations can be run twice.
 
@@ -16,13 +17,14 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use respoke_core::ports::{StoreError, StoreFigures};
 use respoke_core::seal::Sealer;
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tokio::runtime::{self, Handle};
 use tokio::sync::{mpsc, oneshot};
 
 use super::checkpointer::Checkpointer;
-use super::failure;
+use super::condition::Condition;
 use super::tokens::MintGrounds;
+use super::{BUSY_TIMEOUT, failure, maintenance, readers};
 
 /// Operations that may wait. At 50,000 a second this is a tenth of a second's worth; more would only wait longer.
 const QUEUE_LEN_MAX: usize = 4_096;
@@ -170,9 +172,18 @@ where
     }
 }
 
+/// An operation of which nobody hears what came of it.
+fn unheard<F>(run: F) -> Box<dyn Job>
+where
+    F: FnMut(&Write<'_>) -> rusqlite::Result<()> + Send + 'static,
+{
+    Box::new(Operation { spares_grounds: false, answered_near: true, run, value: None, answer: None })
+}
+
 /// The way to the writer.
 pub(super) struct Writer {
     queue: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
+    condition: Arc<Condition>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     figures: Arc<Figures>,
     answers: Answers,
@@ -200,6 +211,7 @@ impl Figures {
 pub(super) struct Start {
     pub(super) connection: Connection,
     pub(super) checkpoints: Connection,
+    pub(super) condition: Arc<Condition>,
     pub(super) sealer: Sealer,
     pub(super) batch_max: usize,
     pub(super) crash_at: Option<CrashPoint>,
@@ -215,9 +227,11 @@ impl Writer {
         let (queue, waiting) = mpsc::channel(QUEUE_LEN_MAX);
         let figures = Arc::new(Figures::default());
         let answers = Answers::default();
-        let checkpointer = Checkpointer::start(start.checkpoints).map_err(thread_failed)?;
-        let mut worker = Worker {
+        let condition = start.condition;
+        let checkpointer = Checkpointer::start(start.checkpoints, condition.clone()).map_err(thread_failed)?;
+        let worker = Worker {
             connection: start.connection,
+            condition: condition.clone(),
             sealer: start.sealer,
             numbers,
             grounds: MintGrounds::default(),
@@ -226,11 +240,12 @@ impl Writer {
             figures: figures.clone(),
             answers: answers.clone(),
             checkpointer,
+            doubt: Doubt::default(),
             crash_at: start.crash_at,
         };
         let thread = std::thread::Builder::new().name("respoked-store".into()).spawn(move || worker.work());
         let thread = thread.map_err(thread_failed)?;
-        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), figures, answers })
+        Ok(Self { queue: Mutex::new(Some(queue)), condition, thread: Mutex::new(Some(thread)), figures, answers })
     }
 
     /// Runs `operation` in the next batch and returns once that is on disk.
@@ -257,6 +272,7 @@ impl Writer {
         T: Send + 'static,
         F: FnMut(&Write<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
+        self.condition.writable()?;
         let answered_near = self.answers.are_near();
         let (answer, answered) = oneshot::channel();
         let job: Box<dyn Job> =
@@ -271,7 +287,8 @@ impl Writer {
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(closed()),
         }
         drop(queue);
-        answered.await.map_err(|_| closed())?
+        // Whoever ran it ended before it said what came of it.
+        answered.await.map_err(|_| StoreError::InDoubt("the store's writer ended".into()))?
     }
 
     /// Runs it some time, unless too much else waits. Nobody hears what came of it.
@@ -283,13 +300,18 @@ impl Writer {
         if let Some(queue) = queue
             && queue.capacity() > QUEUE_LEN_MAX / 2
         {
-            let _ = queue.try_send(Box::new(Operation {
-                spares_grounds: false,
-                answered_near: true,
-                run,
-                value: None,
-                answer: None,
-            }));
+            let _ = queue.try_send(unheard(run));
+        }
+    }
+
+    /// Makes the writer look after the log if it has nothing else to do.
+    pub(super) fn waker(&self) -> impl Fn() + Send + 'static {
+        // Not one that keeps the writer from ending.
+        let queue = self.queue.lock().as_ref().map(mpsc::Sender::downgrade);
+        move || {
+            if let Some(queue) = queue.as_ref().and_then(mpsc::WeakSender::upgrade) {
+                let _ = queue.try_send(unheard(|_| Ok(())));
+            }
         }
     }
 
@@ -303,13 +325,20 @@ impl Writer {
         }
     }
 
-    /// Lets what waits be written, then ends the thread. Blocks until it has ended.
-    pub(super) fn close(&self) {
+    /// Lets what waits be written, then ends the thread.
+    pub(super) fn end(&self) -> Ending {
         drop(self.queue.lock().take());
-        let thread = self.thread.lock().take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
+        Ending(self.thread.lock().take())
+    }
+}
+
+/// The writer's thread, which ends.
+pub(super) struct Ending(Option<std::thread::JoinHandle<()>>);
+
+impl Ending {
+    /// Blocks until it has ended.
+    pub(super) fn wait(self) {
+        if self.0.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the store's writer had panicked");
         }
     }
@@ -317,12 +346,13 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.close();
+        self.end().wait();
     }
 }
 
 struct Worker {
     connection: Connection,
+    condition: Arc<Condition>,
     sealer: Sealer,
     numbers: Numbers,
     grounds: MintGrounds,
@@ -331,27 +361,63 @@ struct Worker {
     figures: Arc<Figures>,
     answers: Answers,
     checkpointer: Checkpointer,
+    doubt: Doubt,
     crash_at: Option<CrashPoint>,
+}
+
+/// Whether a transaction whose commit failed may stand in the log, past its good end.
+///
+/// SQLite writes a transaction into the log and then flushes it. If the flush fails, it takes the transaction back in
+/// memory and leaves it in the file, where the next start finds it whole and takes it for committed. The next
+/// transaction that is committed lies over it. Until then nobody may be told that nothing was written.
+#[derive(Default)]
+struct Doubt(Cell<bool>);
+
+impl Doubt {
+    /// A commit failed.
+    fn begin(&self, error: &rusqlite::Error) {
+        // The disk was full: the end of the transaction, without which it counts for nothing, never came into the file.
+        // What an earlier one may have left stays as doubtful as it was.
+        if error.sqlite_error_code() != Some(ErrorCode::DiskFull) {
+            self.0.set(true);
+        }
+    }
+
+    /// A commit succeeded.
+    fn end(&self) {
+        // One that had nothing to write lies over nothing.
+        if LOG_WRITTEN.get() {
+            self.0.set(false);
+        }
+    }
+
+    /// What to tell those whose operation ended with `error`.
+    fn told(&self, error: rusqlite::Error) -> StoreError {
+        if self.0.get() { StoreError::InDoubt(Box::new(error)) } else { failure(error) }
+    }
 }
 
 thread_local! {
     /// Pages in the write-ahead log after the last commit of this thread.
     static LOG_PAGES: Cell<usize> = const { Cell::new(0) };
+    /// Whether the last commit of this thread wrote any.
+    static LOG_WRITTEN: Cell<bool> = const { Cell::new(false) };
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "SQLite's hook may fail; this one does not")]
 fn note_log_pages(_: &mut rusqlite::hooks::Wal, pages: i32) -> rusqlite::Result<()> {
     LOG_PAGES.set(usize::try_from(pages).unwrap_or(0));
+    LOG_WRITTEN.set(true);
     Ok(())
 }
 
 impl Worker {
-    fn work(&mut self) {
+    fn work(mut self) {
         if let Err(error) = self.connection.wal_hook(Some(note_log_pages)) {
             // Without it the log is never found long: it then grows until the store is closed.
             tracing::error!(error = &error as &dyn std::error::Error, "the length of the log cannot be watched");
         }
-        while let Some(job) = self.waiting.blocking_recv() {
+        while let Some(job) = self.next_job() {
             let mut batch = vec![job];
             while batch.len() < self.batch_max {
                 match self.waiting.try_recv() {
@@ -359,19 +425,51 @@ impl Worker {
                     Err(_) => break,
                 }
             }
+            self.condition.writer.begin(&self.condition);
             self.commit(batch);
             if self.crash_at.is_some() {
                 return;
             }
             self.keep_log_short();
+            self.condition.writer.end();
         }
-        // Leave a tidy file behind; failing that, the next start does it.
-        let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA optimize;");
+        if !self.condition.is_lost() {
+            // Leave a tidy file behind; failing that, the next start does it.
+            let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA optimize;");
+        }
+        readers::close(self.connection, &self.condition);
+    }
+
+    fn next_job(&mut self) -> Option<Box<dyn Job>> {
+        if let Ok(job) = self.waiting.try_recv() {
+            return Some(job);
+        }
+        if LOG_WRITTEN.replace(false) {
+            self.leave_read_mark();
+        }
+        self.waiting.blocking_recv()
+    }
+
+    /// Reads, so that who reads next need not write.
+    ///
+    /// The first reader after a commit notes in shared memory how far it reads. That memory is a file, and on a file
+    /// system that stands still even such a note waits. The next transaction leaves the note too, if there is one.
+    fn leave_read_mark(&self) {
+        self.condition.writer.begin(&self.condition);
+        let read = self.connection.prepare_cached("SELECT 1 FROM meta LIMIT 0").and_then(|mut read| read.exists([]));
+        if let Err(error) = read {
+            self.condition.met(error);
+        }
+        self.condition.writer.end();
     }
 
     fn commit(&mut self, mut batch: Batch) {
         if self.transaction(batch.iter_mut()).is_ok() {
-            if self.crash_at != Some(CrashPoint::AfterCommit) {
+            if self.condition.is_lost() {
+                for job in batch {
+                    job.answer(Err(StoreError::InDoubt("the database was taken away meanwhile".into())));
+                }
+            } else if self.crash_at != Some(CrashPoint::AfterCommit) {
                 self.figures.committed(batch.len());
                 self.answers.give(batch);
             }
@@ -380,45 +478,80 @@ impl Worker {
         if self.crash_at.is_some() {
             return;
         }
-        // One of them failed, or the disk did: each alone, to find out who.
-        for mut job in batch {
-            let committed = self.transaction(std::iter::once(&mut job));
-            self.figures.committed(1);
-            job.answer(committed);
+        self.commit_each(batch);
+    }
+
+    /// Runs a batch that failed one by one, to find out who made it fail, and answers all of it.
+    fn commit_each(&self, batch: Batch) {
+        let mut failed = Vec::new();
+        let mut jobs = batch.into_iter();
+        for mut job in jobs.by_ref() {
+            match self.transaction(std::iter::once(&mut job)) {
+                Ok(()) => {
+                    self.figures.committed(1);
+                    job.answer(Ok(()));
+                }
+                Err(error) => {
+                    self.condition.note(&error);
+                    failed.push((job, error));
+                    if self.doubt.0.get() {
+                        // The disk fails, and would fail the others after as long a wait.
+                        break;
+                    }
+                }
+            }
+        }
+        failed.extend(jobs.map(|job| (job, rusqlite::Error::InvalidQuery)));
+        if self.doubt.0.get() && !failed.is_empty() {
+            self.settle();
+        }
+        for (job, error) in failed {
+            job.answer(Err(self.doubt.told(error)));
         }
     }
 
-    fn transaction<'a>(&self, jobs: impl Iterator<Item = &'a mut Box<dyn Job>>) -> Result<(), StoreError> {
-        let write = Write {
-            connection: &self.connection,
-            sealer: &self.sealer,
-            grounds: &self.grounds,
-            numbers: &self.numbers,
-        };
+    /// Tries to lay something of no meaning over what a failed commit may have left, so that it never happened.
+    fn settle(&self) {
+        let settled = self.in_transaction(|write| maintenance::touch(write.connection));
+        if let Err(error) = settled {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a commit failed, and so did undoing it: what it held will have happened or not after the next start"
+            );
+        }
+    }
+
+    fn transaction<'a>(&self, jobs: impl Iterator<Item = &'a mut Box<dyn Job>>) -> rusqlite::Result<()> {
         self.grounds.clear();
-        let numbers = (self.numbers.token.get(), self.numbers.session.get());
-        let ran = (|| {
-            self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        self.in_transaction(|write| {
             for job in jobs {
                 // A panic in an operation is a defect of ours; it must not take the store down with it.
-                std::panic::catch_unwind(AssertUnwindSafe(|| job.run(&write)))
+                std::panic::catch_unwind(AssertUnwindSafe(|| job.run(write)))
                     .unwrap_or(Err(rusqlite::Error::InvalidQuery))?;
                 if !job.spares_grounds() {
                     self.grounds.clear();
                 }
             }
             Ok(())
+        })
+    }
+
+    fn in_transaction(&self, run: impl FnOnce(&Write<'_>) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+        let write = Write {
+            connection: &self.connection,
+            sealer: &self.sealer,
+            grounds: &self.grounds,
+            numbers: &self.numbers,
+        };
+        let numbers = (self.numbers.token.get(), self.numbers.session.get());
+        let ran = (|| {
+            self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            run(&write)
         })();
         let before_commit = self.crash_at == Some(CrashPoint::BeforeCommit);
         let done = match ran {
             Ok(()) if before_commit => Err(rusqlite::Error::InvalidQuery),
-            Ok(()) => {
-                let started = Instant::now();
-                let committed = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
-                let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-                self.figures.commit_micros.fetch_add(micros, Ordering::Relaxed);
-                committed.map(|_| ())
-            }
+            Ok(()) => self.end_transaction(),
             Err(error) => Err(error),
         };
         if done.is_err() {
@@ -429,7 +562,20 @@ impl Worker {
             self.numbers.token.set(numbers.0);
             self.numbers.session.set(numbers.1);
         }
-        done.map_err(failure)
+        done
+    }
+
+    fn end_transaction(&self) -> rusqlite::Result<()> {
+        let started = Instant::now();
+        LOG_WRITTEN.set(false);
+        let committed = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.figures.commit_micros.fetch_add(micros, Ordering::Relaxed);
+        match &committed {
+            Ok(_) => self.doubt.end(),
+            Err(error) => self.doubt.begin(error),
+        }
+        committed.map(|_| ())
     }
 
     /// Starts copying the log into the database when it has grown, and completes that between two batches.
@@ -438,14 +584,20 @@ impl Worker {
     /// So the thread beside copies nearly all, and this one the few pages written meanwhile.
     fn keep_log_short(&self) {
         let pages = LOG_PAGES.get();
-        if !self.checkpointer.take_finished() && pages < CHECKPOINT_PAGES_MAX {
-            if pages >= CHECKPOINT_PAGES {
+        let long = self.condition.log_long.swap(false, Ordering::Relaxed);
+        let copied = self.checkpointer.take_finished();
+        if !copied && pages < CHECKPOINT_PAGES_MAX {
+            if pages >= CHECKPOINT_PAGES || long {
                 self.checkpointer.begin();
             }
             return;
         }
         // Never one that waits for readers: a backup reads for as long as it copies, and the log may grow meanwhile.
-        if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+        let checkpoint = if long { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
+        let done = self.connection.busy_timeout(Duration::ZERO);
+        let done = done.and_then(|()| self.connection.query_row(checkpoint, [], |_| Ok(())));
+        if let Err(error) = done.and_then(|()| self.connection.busy_timeout(BUSY_TIMEOUT)) {
+            self.condition.note(&error);
             tracing::warn!(error = &error as &dyn std::error::Error, "checkpoint failed");
         }
     }
@@ -455,12 +607,15 @@ fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".into())
 }
 
-fn thread_failed(error: std::io::Error) -> rusqlite::Error {
+/// A failure of the system as one of SQLite's.
+pub(super) fn thread_failed(error: std::io::Error) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(Box::new(error))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use respoke_core::ports::MaintenanceStore;
+
     use crate::sqlite::{Options, SqliteStore};
 
     use super::*;
@@ -501,5 +656,34 @@ pub(super) mod tests {
         second.block_on(several()).unwrap();
         drop(first);
         second.block_on(several()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_log_that_grew_beside_a_long_reader_is_cut_when_the_reader_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("respoked.db");
+        let store = SqliteStore::open(&path, Options::default()).unwrap();
+        let log = crate::sqlite::origin::beside(&path, "-wal");
+        let log_bytes = || std::fs::metadata(&log).unwrap().len();
+        // As a backup does.
+        let reader = Connection::open(&path).unwrap();
+        reader.execute_batch("BEGIN; SELECT count(*) FROM meta").unwrap();
+        for _ in 0..90 {
+            let fill = |write: &Write<'_>| {
+                write.connection.execute_batch(
+                    "INSERT INTO meta (key, value) VALUES ('filling', randomblob(1048576))
+                     ON CONFLICT DO UPDATE SET value = excluded.value",
+                )
+            };
+            store.writer.write(fill).await.unwrap();
+        }
+        assert!(log_bytes() > 89 << 20);
+        drop(reader);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while log_bytes() > 40 << 20 {
+            assert!(Instant::now() < deadline, "the log stays {} bytes long", log_bytes());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        store.check().await.unwrap();
     }
 }

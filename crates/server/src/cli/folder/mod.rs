@@ -97,7 +97,8 @@ impl Folder {
             .build()
             .context("the runtime cannot be started")?;
         runtime.block_on(async {
-            let store = SqliteStore::open(&path, Options::default())
+            let options = Options { beside_a_server: true, ..Options::default() };
+            let store = SqliteStore::open(&path, options)
                 .map_err(|error| trouble::explained(error, unfinished::folder_of(&path)))
                 .with_context(|| format!("the database {} cannot be opened", path.display()))?;
             let broker = Broker::new(

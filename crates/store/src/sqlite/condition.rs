@@ -1,0 +1,225 @@
+//! How the disk and the files below the database are: whether look-ups may run where they are asked for, whether writes
+//! are worth queueing, and whether what is answered is still so.
+//!
+//! A thread of its own watches how long the writer, and the one that looks at the files (`vigil.rs`), have been at what
+//! they are doing. It touches no file itself, so that a disk that stands still does not stop it.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use respoke_core::ports::StoreError;
+use rusqlite::ErrorCode;
+
+use super::failure;
+
+/// After this long, what is under way at the disk counts as slow. A commit takes a thousandth of it as a rule.
+const SLOW: Duration = Duration::from_millis(100);
+/// After this long, writes are not queued any more behind the one that waits for the disk.
+const STALLED: Duration = Duration::from_secs(5);
+
+/// All is well: the only state in which nothing else has to be asked.
+const FINE: u8 = 0;
+/// The disk lets others wait: look-ups are done where they hold up nobody.
+const LATE: u8 = 1;
+/// The disk has not answered the writer for a while.
+const SILENT: u8 = 2;
+/// The files are not those that were opened. For good.
+const LOST: u8 = 3;
+
+/// What is known of the disk and the files.
+pub(super) struct Condition {
+    state: AtomicU8,
+    /// Why the database must not be trusted; for good.
+    fault: OnceLock<String>,
+    /// What was found at the last look, and may be gone at the next.
+    passing: Mutex<Option<String>>,
+    pub(super) writer: Stamp,
+    pub(super) looking: Stamp,
+    /// Size of the files at the last look.
+    pub(super) bytes: AtomicU64,
+    /// Whether the log's file has grown beyond use.
+    pub(super) log_long: AtomicBool,
+    epoch: Instant,
+}
+
+/// Since when something is under way: milliseconds after the epoch and one, or 0 if nothing is.
+#[derive(Default)]
+pub(super) struct Stamp(AtomicU64);
+
+impl Stamp {
+    pub(super) fn begin(&self, condition: &Condition) {
+        self.0.store(condition.now() + 1, Ordering::Relaxed);
+    }
+
+    pub(super) fn end(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    fn age(&self, now: u64) -> Duration {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => Duration::from_millis(now.saturating_sub(since - 1)),
+        }
+    }
+}
+
+impl Default for Condition {
+    fn default() -> Self {
+        Self {
+            state: AtomicU8::new(FINE),
+            fault: OnceLock::new(),
+            passing: Mutex::new(None),
+            writer: Stamp::default(),
+            looking: Stamp::default(),
+            bytes: AtomicU64::new(0),
+            log_long: AtomicBool::new(false),
+            epoch: Instant::now(),
+        }
+    }
+}
+
+impl Condition {
+    fn now(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether a look-up may run on a thread that must not wait.
+    pub(super) fn is_fine(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == FINE
+    }
+
+    /// Whether the files are others than those that were opened.
+    pub(super) fn is_lost(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == LOST
+    }
+
+    /// Whether the disk has not answered for long.
+    pub(super) fn is_silent(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == SILENT
+    }
+
+    /// Whether reading makes sense.
+    pub(super) fn readable(&self) -> Result<(), StoreError> {
+        if self.is_lost() { Err(self.why_not()) } else { Ok(()) }
+    }
+
+    /// Whether writing does. If not, nothing was written.
+    pub(super) fn writable(&self) -> Result<(), StoreError> {
+        match self.state.load(Ordering::Relaxed) {
+            LOST => Err(self.why_not()),
+            SILENT => Err(silent()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether anything is known that speaks against the database.
+    pub(super) fn sound(&self) -> Result<(), StoreError> {
+        if self.fault.get().is_some() {
+            return Err(self.why_not());
+        }
+        match &*self.passing.lock() {
+            Some(what) => Err(StoreError::Unavailable(what.clone().into())),
+            None if self.is_silent() => Err(silent()),
+            None => Ok(()),
+        }
+    }
+
+    fn why_not(&self) -> StoreError {
+        StoreError::Unavailable(self.fault.get().map_or("the database cannot be used", String::as_str).into())
+    }
+
+    /// The failure of an operation as the port names it; one that shows damage is remembered.
+    pub(super) fn met(&self, error: rusqlite::Error) -> StoreError {
+        self.note(&error);
+        failure(error)
+    }
+
+    /// Remembers a failure that shows damage.
+    pub(super) fn note(&self, error: &rusqlite::Error) {
+        if shows_damage(error) {
+            self.damaged(&error.to_string());
+        }
+    }
+
+    pub(super) fn damaged(&self, what: &str) {
+        let fault = format!("the database is damaged: {what}");
+        if self.fault.set(fault).is_ok() {
+            tracing::error!(
+                what,
+                "the database is damaged: stop the server and restore a backup (respoked restore); respoked doctor says \
+                 more"
+            );
+        }
+    }
+
+    /// The files were removed, replaced or moved. What is written from now on would be lost.
+    pub(super) fn lost(&self, what: &str) {
+        if self.state.swap(LOST, Ordering::Relaxed) == LOST {
+            return;
+        }
+        let _ = self.fault.set(format!("the database was taken away from under the server: {what}"));
+        tracing::error!(
+            what,
+            "the database was taken away from under the server, which writes nothing any more: stop it, put the files \
+             back or restore a backup (respoked restore), and start it again"
+        );
+    }
+
+    /// What a look at the database found, if anything.
+    pub(super) fn found(&self, what: Option<String>) {
+        let mut passing = self.passing.lock();
+        if let Some(what) = &what
+            && passing.is_none()
+        {
+            tracing::error!(what, "the database cannot be read");
+        }
+        *passing = what;
+    }
+
+    /// Draws the conclusions from how long things have been under way.
+    pub(super) fn judge(&self) {
+        let now = self.now();
+        let (writing, looking) = (self.writer.age(now), self.looking.age(now));
+        let next = if writing >= STALLED {
+            SILENT
+        } else if writing.max(looking) >= SLOW {
+            LATE
+        } else {
+            FINE
+        };
+        let before = self.state.load(Ordering::Relaxed);
+        // Lost it stays, also if that is found out just now.
+        if before == LOST
+            || before == next
+            || self.state.compare_exchange(before, next, Ordering::Relaxed, Ordering::Relaxed).is_err()
+        {
+            return;
+        }
+        if next == SILENT {
+            tracing::error!("the disk has not answered for {} seconds; nothing is written", STALLED.as_secs());
+        } else if before == SILENT {
+            tracing::info!("the disk answers again");
+        }
+    }
+}
+
+fn silent() -> StoreError {
+    StoreError::Unavailable("the disk does not answer".into())
+}
+
+fn shows_damage(error: &rusqlite::Error) -> bool {
+    match error {
+        rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::Utf8Error(..) => true,
+        error => is_corruption(error),
+    }
+}
+
+/// Whether SQLite says that the file is damaged.
+pub(super) fn is_corruption(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}

@@ -1,0 +1,265 @@
+//! Two threads beside the store: one looks at the files and reads what operations read, the other at the clock.
+//!
+//! Invariant: neither holds anybody up. The first may itself stand still with the disk; the second never touches it.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::condition::{Condition, is_corruption};
+use super::origin::beside;
+use super::readers::open_reader;
+
+/// Between two looks at the clock.
+const TICK: Duration = Duration::from_millis(50);
+/// Between two looks at the files: whoever asks a second after they are gone is told so.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Looks at the files for one at what they hold.
+const READ_EVERY: u32 = 2;
+/// How long closing waits for a look that is under way.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// A log's file beyond this is shortened as soon as that costs nobody anything. The copying of the log begins with
+/// three quarters of it, and under load takes until about here.
+const LOG_BYTES_USUAL: u64 = 44 << 20;
+
+/// The threads, until this is dropped.
+pub(super) struct Vigil {
+    ends: Vec<SyncSender<()>>,
+    /// Tell by their silence that a thread is over.
+    over: Vec<Receiver<()>>,
+}
+
+impl Vigil {
+    /// `shorten` makes the writer cut a log that has grown too long.
+    pub(super) fn start(
+        path: &Path,
+        condition: &Arc<Condition>,
+        shorten: impl Fn() + Send + 'static,
+    ) -> rusqlite::Result<Self> {
+        let mut vigil = Self { ends: Vec::new(), over: Vec::new() };
+        let mut looker = Looker::new(path, condition.clone())?;
+        let looking = condition.clone();
+        vigil.spawn("respoked-look", LOOK_EVERY, move || {
+            looker.look();
+            if looking.log_long.load(Ordering::Relaxed) {
+                shorten();
+            }
+        })?;
+        let condition = condition.clone();
+        vigil.spawn("respoked-watch", TICK, move || condition.judge())?;
+        Ok(vigil)
+    }
+
+    /// Does `work` again and again, with a pause in between.
+    fn spawn(&mut self, name: &str, pause: Duration, mut work: impl FnMut() + Send + 'static) -> rusqlite::Result<()> {
+        let (end, ended) = sync_channel(0);
+        let (alive, over) = sync_channel(0);
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        let run = move || {
+            let _alive: SyncSender<()> = alive;
+            while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(pause) {
+                work();
+            }
+        };
+        thread.spawn(run).map_err(super::writer::thread_failed)?;
+        self.ends.push(end);
+        self.over.push(over);
+        Ok(())
+    }
+}
+
+impl Drop for Vigil {
+    /// Waits for the threads, so that a closed store has no file open, but not for a disk that stands still.
+    fn drop(&mut self) {
+        self.ends.clear();
+        for over in &self.over {
+            let _ = over.recv_timeout(PATIENCE);
+        }
+    }
+}
+
+/// What identifies a file, whatever it is called.
+type Identity = (u64, u64);
+
+struct Looker {
+    condition: Arc<Condition>,
+    /// The files as they were opened, and how long the first one was at the last look.
+    files: [(PathBuf, Identity); 3],
+    len: u64,
+    connection: Connection,
+    rows: Rows,
+    key: Option<Vec<u8>>,
+    looks: u32,
+}
+
+impl Looker {
+    fn new(path: &Path, condition: Arc<Condition>) -> rusqlite::Result<Self> {
+        let connection = open_reader(path)?;
+        let rows = Rows::of(&connection)?;
+        let key = seal_key(&connection)?;
+        let file = |suffix| -> rusqlite::Result<(PathBuf, Identity)> {
+            let path = beside(path, suffix);
+            let file = std::fs::metadata(&path).map_err(super::writer::thread_failed)?;
+            Ok((path, (file.dev(), file.ino())))
+        };
+        let files = [file("")?, file("-wal")?, file("-shm")?];
+        Ok(Self { condition, files, len: 0, connection, rows, key, looks: 0 })
+    }
+
+    fn look(&mut self) {
+        if self.condition.is_lost() {
+            return;
+        }
+        let condition = self.condition.clone();
+        condition.looking.begin(&condition);
+        match self.look_at_files() {
+            Err(what) => condition.lost(&what),
+            Ok(()) if self.looks.is_multiple_of(READ_EVERY) => self.read(),
+            Ok(()) => {}
+        }
+        self.looks = self.looks.wrapping_add(1);
+        condition.looking.end();
+    }
+
+    /// Err: what was taken away.
+    fn look_at_files(&mut self) -> Result<(), String> {
+        let mut lens = [0; 3];
+        for ((path, identity), len) in self.files.iter().zip(&mut lens) {
+            let file = match std::fs::metadata(path) {
+                Ok(file) => file,
+                Err(error)
+                    if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+                {
+                    return Err(format!("{} is not there any more", path.display()));
+                }
+                // Whether it is another one cannot be told.
+                Err(error) => {
+                    self.condition.found(Some(format!("{} cannot be looked at: {error}", path.display())));
+                    return Ok(());
+                }
+            };
+            if (file.dev(), file.ino()) != *identity {
+                return Err(format!("{} is another file now", path.display()));
+            }
+            *len = file.len();
+        }
+        // The database's own file never shrinks.
+        let len = std::mem::replace(&mut self.len, lens[0]);
+        if lens[0] < len {
+            return Err(format!("{} was cut from {len} to {} bytes", self.files[0].0.display(), lens[0]));
+        }
+        self.condition.bytes.store(lens[0] + lens[1], Ordering::Relaxed);
+        self.condition.log_long.store(lens[1] > LOG_BYTES_USUAL, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Reads a little of everything that operations read.
+    fn read(&mut self) {
+        // What is in this connection's memory says nothing about the file.
+        let read = self.connection.execute_batch("PRAGMA shrink_memory").and_then(|()| {
+            if seal_key(&self.connection)? != self.key {
+                return Ok(Some("what it holds is another database's".to_owned()));
+            }
+            self.rows.read(&self.connection).map(|()| None)
+        });
+        match read {
+            Ok(None) => self.condition.found(None),
+            Ok(Some(what)) => self.condition.lost(&what),
+            Err(error) if is_corruption(&error) => self.condition.damaged(&error.to_string()),
+            Err(error) => self.condition.found(Some(error.to_string())),
+        }
+    }
+}
+
+fn seal_key(connection: &Connection) -> rusqlite::Result<Option<Vec<u8>>> {
+    connection
+        .prepare_cached("SELECT value FROM meta WHERE key = 'seal_key'")?
+        .query_row([], |row| row.get(0))
+        .optional()
+}
+
+/// What is read of each table: its first and last row by every order there is an index for, and one in between.
+struct Rows(Vec<String>);
+
+impl Rows {
+    fn of(connection: &Connection) -> rusqlite::Result<Self> {
+        let mut looks = Vec::new();
+        let mut tables = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?;
+        let tables = tables.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
+        for table in tables {
+            looks.push(format!("SELECT * FROM {table} ORDER BY rowid LIMIT 1"));
+            looks.push(format!("SELECT * FROM {table} ORDER BY rowid DESC LIMIT 1"));
+            looks.push(format!(
+                "SELECT * FROM {table} WHERE rowid >= (SELECT abs(random() % max(rowid)) FROM {table})
+                 ORDER BY rowid LIMIT 1"
+            ));
+            let mut indexes = connection.prepare(
+                "SELECT name, (SELECT group_concat(name) FROM (SELECT name FROM pragma_index_info(list.name)
+                                                               ORDER BY seqno))
+                 FROM pragma_index_list(?1) AS list WHERE NOT partial",
+            )?;
+            let columns = indexes.query_map([&table], |row| row.get(1))?;
+            for columns in columns.collect::<rusqlite::Result<Vec<String>>>()? {
+                looks.push(format!("SELECT * FROM {table} ORDER BY {columns} LIMIT 1"));
+                let descending = columns.replace(',', " DESC,");
+                looks.push(format!("SELECT * FROM {table} ORDER BY {descending} DESC LIMIT 1"));
+            }
+        }
+        looks.retain(|look| connection.prepare(look).is_ok() && finds_its_row(connection, look).unwrap_or(false));
+        Ok(Self(looks))
+    }
+
+    fn read(&self, connection: &Connection) -> rusqlite::Result<()> {
+        for look in &self.0 {
+            let mut statement = connection.prepare_cached(look)?;
+            let columns = statement.column_count();
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                for column in 0..columns {
+                    row.get_ref(column)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a table is not walked and sorted for it.
+fn finds_its_row(connection: &Connection, look: &str) -> rusqlite::Result<bool> {
+    let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {look}"))?;
+    let steps = plan.query_map([], |row| row.get::<_, String>("detail"))?;
+    Ok(!steps.collect::<rusqlite::Result<Vec<_>>>()?.iter().any(|step| step.contains("TEMP B-TREE")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_and_index_is_read_and_none_is_walked() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        super::super::schema::migrate(&mut connection).unwrap();
+        let rows = Rows::of(&connection).unwrap();
+        rows.read(&connection).unwrap();
+        let mut wanted = connection
+            .prepare("SELECT name, tbl_name FROM sqlite_schema WHERE type = 'index' AND name != 'endpoints_banned'")
+            .unwrap();
+        let indexes = wanted.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        for (index, table) in indexes.map(Result::<(String, String), _>::unwrap) {
+            let read = rows.0.iter().filter(|look| look.contains(&format!("FROM {table} "))).any(|look| {
+                let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {look}")).unwrap();
+                let steps = plan.query_map([], |row| row.get::<_, String>("detail")).unwrap();
+                let steps: Vec<_> = steps.map(Result::unwrap).collect();
+                // The index of a table without rowids is the table.
+                steps.iter().any(|step| step.contains(&index) || step.contains("PRIMARY KEY"))
+                    || !rows.0.iter().any(|other| other.contains(&format!("FROM {table} ORDER BY rowid")))
+            });
+            assert!(read, "{index} of {table} is not read: {:?}", rows.0);
+        }
+    }
+}
