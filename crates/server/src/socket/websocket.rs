@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use respoke_hub::outbox::Taken;
 use respoke_wire::close::Close;
 use respoke_wire::frame;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -169,7 +169,12 @@ impl Sockets {
         };
         if !over {
             // The client is told to go; what it still says is not heard, and its own close is waited for.
-            let closing = async { while let Some(Ok(_)) = stream.next().await {} };
+            let closing = Box::pin(async {
+                while let Some(Ok(_)) = stream.next().await {}
+                if transport.as_ref().is_some_and(Transport::is_unread) {
+                    pass_over(&mut stream.get_mut().io).await;
+                }
+            });
             let _ = self.hard.run_until_cancelled(tokio::time::timeout(CLOSE_TIMEOUT, closing)).await;
         }
     }
@@ -337,12 +342,26 @@ fn put(bytes: &mut Vec<u8>, frame: Frame) {
     let _ = frame.format(bytes);
 }
 
+/// Reads to the end what nothing is made of: a connection that is closed with something unread is reset, and the close may
+/// be lost with that.
+async fn pass_over<R: AsyncRead + Unpin>(io: &mut R) {
+    let mut bytes = vec![0; READ_BUFFER_LEN];
+    while matches!(io.read(&mut bytes).await, Ok(1..)) {}
+}
+
 /// A websocket on its way to carry a client's packets. Its end, however it comes, is the client's, unless another
 /// transport took its place.
 struct Transport {
     sockets: Arc<Sockets>,
     client: Arc<Client>,
     replaced: CancellationToken,
+}
+
+impl Transport {
+    /// Whether the client was closed for what it sent, of which there may be more.
+    fn is_unread(&self) -> bool {
+        self.client.socket.outbox.closed() == Some(Close::BadFrame)
+    }
 }
 
 impl Drop for Transport {
