@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, btree_map};
 use std::ffi::OsString;
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,9 @@ use serde::{Deserialize, Deserializer};
 use super::Config;
 use super::environment;
 use super::settings::{Kind, Range, Setting};
+
+/// Bytes of the longest config file: far more than all settings take, and a path to something endless ends.
+const FILE_LEN_MAX: u64 = 1024 * 1024;
 
 /// Why the settings cannot be used.
 #[derive(Debug)]
@@ -116,9 +121,14 @@ pub(super) struct Values(BTreeMap<&'static str, Given>);
 impl Values {
     /// Takes what a config file says.
     pub(super) fn take_file(&mut self, path: &Path) -> Result<(), SettingsError> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            SettingsError::new(format!("the config file {} cannot be read: {error}", path.display()))
-        })?;
+        let unreadable = |why: &str| SettingsError::new(format!("the config file {} {why}", path.display()));
+        let mut text = String::new();
+        File::open(path)
+            .and_then(|file| file.take(FILE_LEN_MAX + 1).read_to_string(&mut text))
+            .map_err(|error| unreadable(&format!("cannot be read: {error}")))?;
+        if text.len() as u64 > FILE_LEN_MAX {
+            return Err(unreadable("is too long to hold settings"));
+        }
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let table = text.parse::<toml::Table>().map_err(|error| not_toml(path, text, &error))?;
         for (key, value) in table {

@@ -354,6 +354,8 @@ fn a_slip_in_a_file_is_found_by_its_line() {
     assert_eq!(load("\u{feff}drain_secs = 3").unwrap().drain_secs, 3, "editors put such a mark there");
     let absent = Config::read(Some(Path::new("/nowhere.toml")), std::iter::empty(), &[]).unwrap_err().to_string();
     assert!(absent.contains("/nowhere.toml"), "{absent}");
+    let endless = Config::read(Some(Path::new("/dev/zero")), std::iter::empty(), &[]).unwrap_err().to_string();
+    assert!(endless.contains("too long"), "{endless}");
 }
 
 #[test]

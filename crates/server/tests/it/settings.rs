@@ -142,7 +142,7 @@ fn a_path_may_have_any_bytes() {
         assert!(listed.status.success() && said(&listed).contains("owner"), "{}", said(&listed));
     }
     let backup = folder.path().join(OsString::from_vec(b"backup\xff".to_vec()));
-    assert!(respoked(&["backup"]).arg(&backup).env("RESPOKED_DATA", &data).status().unwrap().success());
+    assert!(respoked(&["backup"]).arg(&backup).env("RESPOKED_DATA", &data).output().unwrap().status.success());
     assert!(backup.is_file());
 
     let mut checked = respoked(&["config", "check"]);
@@ -318,7 +318,7 @@ fn a_server_runs_at_the_ends_of_every_range() {
     for at_most in [false, true] {
         let flags = rows.iter().flat_map(|(flag, min, max)| [flag.as_str(), if at_most { max } else { min }]);
         let (data, _folder) = data_folder();
-        let process = Process::spawn(&data, &flags.collect::<Vec<_>>());
+        let mut process = Process::spawn(&data, &flags.collect::<Vec<_>>());
         let greeted = |label: &str| {
             let line = process.greeting.lines().find_map(|line| line.trim().strip_prefix(label)).unwrap();
             line.trim().to_owned()
@@ -328,6 +328,10 @@ fn a_server_runs_at_the_ends_of_every_range() {
         let body = json!({"endpointId": "alice", "roleId": role});
         let minted = process.post("/v1/tokens").header("App-Secret", &secret).send(body).ok();
         crate::harness::note_secret(&text(&minted["tokenId"]));
+        if at_most {
+            (process.client.secret, process.client.role) = (secret.clone(), role);
+            process.connect("bob").post("/v1/messages", json!({"to": "alice", "message": "hello"})).ok();
+        }
         eventually(|| (process.get("/readyz").header("App-Secret", &secret).call().status == 200).then_some(()));
         process.signal("TERM");
         assert_eq!(process.wait(), 0);
