@@ -41,6 +41,8 @@ struct Queue {
     closed: Option<Close>,
     /// Whether the taker is to look up though nothing waits.
     woken: bool,
+    /// Whether what was taken is not to be written either.
+    abandoned: bool,
 }
 
 /// What a writer finds.
@@ -101,6 +103,23 @@ impl Outbox {
         self.filled.notify_one();
         self.emptied.notify_one();
         self.ended.notify_one();
+    }
+
+    /// Closes it because its reader holds memory that others need: nothing of what waits or is under way is written.
+    pub fn abandon(&self) {
+        let mut queue = self.queue.lock();
+        let closed = Some(queue.closed.unwrap_or(Close::SlowConsumer));
+        *queue = Queue { closed, abandoned: true, ..Queue::default() };
+        drop(queue);
+        self.filled.notify_one();
+        self.emptied.notify_one();
+        self.ended.notify_one();
+    }
+
+    /// Whether nothing is to be written any more.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.queue.lock().abandoned
     }
 
     /// Why it is closed, if it is.
@@ -195,6 +214,20 @@ mod tests {
             assert_eq!(taken(&outbox), (Some(Taken::Closed(Close::SlowConsumer)), vec![]));
             assert!(!outbox.offer("x".into()));
         }
+    }
+
+    #[test]
+    fn an_abandoned_outbox_writes_nothing_more() {
+        let outbox = Outbox::new(SMALL);
+        outbox.offer("a".into());
+        outbox.abandon();
+        assert!(outbox.is_abandoned() && !outbox.offer("b".into()));
+        assert_eq!(taken(&outbox), (Some(Taken::Closed(Close::SlowConsumer)), vec![]));
+        let outbox = Outbox::new(SMALL);
+        outbox.close(Close::SessionEnded);
+        assert!(!outbox.is_abandoned());
+        outbox.abandon();
+        assert_eq!(outbox.closed(), Some(Close::SessionEnded), "the first reason stands");
     }
 
     #[test]

@@ -34,6 +34,7 @@ use shown::{Kind, authorization, credential_text, find_credential};
 use crate::api::Api;
 use crate::limits::{Demand, Standing};
 use crate::problem::Problem;
+use crate::transport::{CallerKey, Unread};
 use crate::watch::Subject;
 
 pub(crate) use shown::handshake_credential;
@@ -97,6 +98,12 @@ impl Facts {
     /// What kind of caller asks.
     pub(crate) fn caller(&self) -> &'static str {
         self.asker.get().map_or("anonymous", |(kind, _)| kind)
+    }
+
+    /// Whose answers they are, until they are read.
+    pub(crate) fn unread_by(&self, unread: &Unread) -> CallerKey {
+        let endpoint = self.asker.get().and_then(|(_, subject)| subject.endpoint());
+        unread.key(endpoint, self.address)
     }
 
     /// The app and endpoint it is about, as far as they are known.
@@ -468,6 +475,10 @@ impl Call {
     /// Draws from the buckets that `caller` draws from, and `endpoint`'s if the request is made for one.
     fn admit(&self, api: &Api, demand: Demand, caller: &Caller, endpoint: Option<&EndpointId>) -> Result<(), Problem> {
         let _ = self.facts.asker.set(asker(caller));
+        let unread = &api.places.unread;
+        if unread.is_crowded(|| self.facts.unread_by(unread)) {
+            return Err(Problem::answers_unread());
+        }
         let (standing, result) = match api.limits.check(demand, caller, endpoint, self.facts.address) {
             Ok(standing) => (standing, Ok(())),
             Err(limited) => (limited.standing, Err(Problem::rate_limited(limited.retry_after))),

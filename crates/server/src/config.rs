@@ -22,6 +22,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::socket::SocketSettings;
 use crate::telemetry;
+use crate::transport::UnreadLimits;
 use given::{Values, optional_path, path};
 
 pub use environment::user_folder;
@@ -76,6 +77,13 @@ pub struct Config {
     /// Sockets that one address may have open at once, whether a websocket or polled; further handshakes are refused.
     /// Trusted proxies may have any number.
     pub sockets_per_address_max: usize,
+    /// Bytes of answers that may be made and not be read, of all connections; beyond them those that made no progress for
+    /// longest are ended.
+    pub unread_bytes_max: usize,
+    /// The same of one endpoint, or one address of others; beyond them it is told to read first.
+    pub unread_bytes_per_caller_max: usize,
+    /// The same of one connection.
+    pub unread_bytes_per_connection_max: usize,
     /// Seconds between two heartbeats on a socket.
     pub heartbeat_interval_secs: u64,
     /// Seconds that a socket's client may be silent.
@@ -150,6 +158,9 @@ impl Default for Config {
             connections_max: 12_000,
             connections_per_address_max: 2_000,
             sockets_per_address_max: 2_000,
+            unread_bytes_max: 64 << 20,
+            unread_bytes_per_caller_max: 16 << 20,
+            unread_bytes_per_connection_max: 8 << 20,
             heartbeat_interval_secs: 25,
             heartbeat_timeout_secs: 60,
             idle_frames_per_sec: 20,
@@ -275,6 +286,15 @@ impl Config {
             heartbeat_timeout: Duration::from_secs(self.heartbeat_timeout_secs),
             // The rest is for HTTP: however many sockets are open, they can be revoked and the server looked after.
             sockets_max: self.connections_max - self.connections_max / 20,
+        }
+    }
+
+    /// How much of answers may be unread.
+    pub(crate) fn unread(&self) -> UnreadLimits {
+        UnreadLimits {
+            all: self.unread_bytes_max,
+            caller: self.unread_bytes_per_caller_max,
+            connection: self.unread_bytes_per_connection_max,
         }
     }
 

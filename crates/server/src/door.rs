@@ -12,9 +12,10 @@ mod change;
 #[cfg(test)]
 mod hang_up;
 mod headers;
+mod host;
 mod request_ids;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,6 +24,7 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::header::{CONNECTION, EXPECT, ORIGIN, RETRY_AFTER};
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Uri, Version};
@@ -32,6 +34,7 @@ use respoke_core::id::RequestId;
 use respoke_wire::form::{self, NotText};
 use respoke_wire::input::{BODY_LEN_MAX, DecodeError};
 use respoke_wire::tunnel;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tower::Service;
 use uuid::Uuid;
@@ -40,20 +43,25 @@ use address::{client_address, proxy_says_https};
 use body::{BODY_TIMEOUT, read_body};
 use change::{Change, answered};
 use headers::{add_headers, is_preflight, preflight};
+use host::is_host_sound;
 use request_ids::RequestIds;
 
 use crate::api::{self, Api};
 use crate::call::Facts;
 use crate::limits::{Accounts, Standing};
 use crate::problem::{Problem, Shape};
-use crate::run::Place;
 use crate::socket::{self, Client, Knock, Sockets};
+use crate::transport::{CallerKey, Place, Places, head_len};
 use crate::watch::{Answered, Watch};
 
 pub(crate) use headers::HEADERS_USUAL;
 
 /// The longest form of the console: a large role, once as switches and once as JSON, each form-encoded.
 const CONSOLE_BODY_LEN_MAX: usize = 256 * 1024;
+/// Long answers that are made whole at once, for sockets. A history may have some megabytes.
+const WHOLE_ANSWERS: usize = 4;
+/// The longest head of a request. HTTP/1.1 reads no more than that.
+pub(crate) const HEAD_LEN_MAX: usize = 64 * 1024;
 /// The route of a request that reached no handler, in logs and metrics.
 pub(crate) const UNMATCHED: &str = "unmatched";
 
@@ -67,8 +75,11 @@ pub struct Door {
     trusted_proxies: Vec<IpNet>,
     /// Whether connections are encrypted here.
     tls: bool,
+    places: Arc<Places>,
     request_ids: RequestIds,
     changes: TaskTracker,
+    /// Turns at making a long answer whole.
+    whole_answers: Arc<Semaphore>,
     /// The door beside this one; a router under test stands without it.
     sockets: Option<Arc<Sockets>>,
 }
@@ -78,14 +89,25 @@ impl Door {
     /// `trusted_proxies` alone.
     #[must_use]
     pub(crate) fn new(api: Arc<Api>, sockets: Arc<Sockets>, trusted_proxies: Vec<IpNet>, tls: bool) -> Self {
-        let (watch, accounts) = (api.watch.clone(), api.accounts.clone());
-        Self { sockets: Some(sockets), tls, accounts, ..Self::around(api::router(api), watch, trusted_proxies) }
+        let (watch, places, accounts) = (api.watch.clone(), api.places.clone(), api.accounts.clone());
+        Self { sockets: Some(sockets), tls, accounts, ..Self::around(api::router(api), watch, places, trusted_proxies) }
     }
 
-    fn around(router: Router, watch: Arc<Watch>, trusted_proxies: Vec<IpNet>) -> Self {
+    fn around(router: Router, watch: Arc<Watch>, places: Arc<Places>, trusted_proxies: Vec<IpNet>) -> Self {
         let (request_ids, changes) = (RequestIds::default(), TaskTracker::new());
-        let accounts = Arc::default();
-        Self { router, watch, accounts, trusted_proxies, tls: false, request_ids, changes, sockets: None }
+        let (accounts, whole_answers) = (Arc::default(), Arc::new(Semaphore::new(WHOLE_ANSWERS)));
+        Self {
+            router,
+            watch,
+            accounts,
+            trusted_proxies,
+            tls: false,
+            places,
+            request_ids,
+            changes,
+            whole_answers,
+            sockets: None,
+        }
     }
 
     /// Answers a request that came from `peer` on the connection that holds `place`.
@@ -94,19 +116,35 @@ impl Door {
         request: http::Request<B>,
         peer: SocketAddr,
         place: &Arc<Place>,
-    ) -> Response
+    ) -> (Response, Asker)
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
-        if let Some(sockets) = self.sockets.as_ref().filter(|_| socket::is_socket_path(request.uri().path())) {
+        let refusal = if !is_host_sound(&request) {
+            Some(Problem::malformed_host())
+        } else if request.version() == Version::HTTP_2 && head_len(request.uri(), request.headers()) > HEAD_LEN_MAX {
+            Some(Problem::head_too_large())
+        } else if place.is_crowded() {
+            Some(Problem::answers_unread())
+        } else {
+            None
+        };
+        let is_for_sockets = refusal.is_none() && socket::is_socket_path(request.uri().path());
+        if let Some(sockets) = self.sockets.as_ref().filter(|_| is_for_sockets) {
             let address = client_address(peer.ip(), request.headers(), &self.trusted_proxies);
-            return sockets.serve(self, Knock { request, address, place: place.clone() }).await;
+            let response = sockets.serve(self, Knock { request, address, place: place.clone() }).await;
+            return (response, Asker { places: self.places.clone(), facts: None, address });
         }
-        self.serve_http(request, peer).await
+        self.serve_http(request, peer, refusal).await
     }
 
-    /// Answers a request for an operation or a page.
-    async fn serve_http<B>(&self, request: http::Request<B>, peer: SocketAddr) -> Response
+    /// Answers a request for an operation or a page, or says why not.
+    async fn serve_http<B>(
+        &self,
+        request: http::Request<B>,
+        peer: SocketAddr,
+        refusal: Option<Problem>,
+    ) -> (Response, Asker)
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
@@ -123,10 +161,17 @@ impl Door {
         let encrypted = self.tls || proxy_says_https(peer.ip(), &parts.headers, &self.trusted_proxies);
         let mut facts = None;
 
-        let mut response = if is_preflight(&parts.method, &parts.headers) {
+        let mut response = if refusal.is_none() && is_preflight(&parts.method, &parts.headers) {
             preflight()
         } else {
-            match read_body(body, place.body_len_max(), parts.headers.contains_key(EXPECT), BODY_TIMEOUT).await {
+            let read = match refusal {
+                Some(refusal) => Err(refusal),
+                None => {
+                    let asks_first = parts.headers.contains_key(EXPECT);
+                    read_body(body, place.body_len_max(), asks_first, BODY_TIMEOUT).await
+                }
+            };
+            match read {
                 Ok(body) => {
                     let known = Arc::new(Facts::new(request_id, address, body).encrypted(encrypted));
                     parts.extensions.insert(known.clone());
@@ -169,7 +214,7 @@ impl Door {
             problem: problem.as_ref(),
             took: started.elapsed(),
         });
-        response
+        (response, Asker { places: self.places.clone(), facts, address })
     }
 
     /// Answers a request that came over a client's socket.
@@ -209,11 +254,26 @@ impl Door {
         let standing = facts.standing.get().copied().unwrap_or(Standing::UNLIMITED);
         let retry_after_secs = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let status = response.status().as_u16();
-        // What handlers answer is in memory already.
-        let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        // Nearly every answer is in memory already. One that is made as it is taken is made at once here, and counted once it
+        // waits for the socket; until then it has a turn.
+        let is_made = response.body().size_hint().exact().is_some();
+        let turn = if is_made { None } else { self.whole_answers.clone().acquire_owned().await.ok() };
+        let (status, body) = match response.into_body().collect().await {
+            Ok(body) => (status, body.to_bytes()),
+            Err(error) => Box::pin(broken_off(error, id_text)).await,
+        };
         self.charge(&facts, body.len() as u64);
         let route = facts.route.get().cloned();
-        Tunnelled { id: request_id, request_id: id_text.to_owned(), route, status, standing, retry_after_secs, body }
+        Tunnelled {
+            id: request_id,
+            request_id: id_text.to_owned(),
+            route,
+            status,
+            standing,
+            retry_after_secs,
+            body,
+            turn,
+        }
     }
 
     /// Answers a request over a client's socket that could not be read.
@@ -235,7 +295,49 @@ impl Door {
         });
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        Tunnelled { id, request_id, route: None, status, standing: Standing::UNLIMITED, retry_after_secs: None, body }
+        Tunnelled {
+            id,
+            request_id,
+            route: None,
+            status,
+            standing: Standing::UNLIMITED,
+            retry_after_secs: None,
+            body,
+            turn: None,
+        }
+    }
+
+    /// The answer to what `peer` sent that is no request, as the HTTP library found it, which says `status` and the date.
+    pub(crate) fn refuse_head(&self, status: u16, date: &str, peer: SocketAddr) -> Vec<u8> {
+        let started = Instant::now();
+        let request_id = self.request_ids.next();
+        let id_text = request_id.to_string();
+        let problem = if status == 400 { Problem::malformed_head() } else { Problem::head_too_large() };
+        let mut response = problem.clone().into_response();
+        problem.render(&mut response, &id_text, Shape::Recorded);
+        add_headers(response.headers_mut(), &id_text, Family::Elsewhere, None, None);
+        self.note(&Answered {
+            request_id,
+            method: "OTHER",
+            facts: None,
+            address: peer.ip().to_canonical(),
+            status: problem.status().as_u16(),
+            problem: Some(&problem),
+            took: started.elapsed(),
+        });
+        let (parts, body) = response.into_parts();
+        let body = body.collect().now_or_never().and_then(Result::ok).map(http_body_util::Collected::to_bytes);
+        let body = body.unwrap_or_default();
+        let mut answer = format!("HTTP/1.1 {}\r\n", parts.status).into_bytes();
+        for (name, value) in &parts.headers {
+            answer.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        let len = body.len();
+        answer.extend_from_slice(
+            format!("content-length: {len}\r\nconnection: close\r\ndate: {date}\r\n\r\n").as_bytes(),
+        );
+        answer.extend_from_slice(&body);
+        answer
     }
 
     /// Charges an answer to who asked for it.
@@ -282,6 +384,20 @@ impl Door {
     }
 }
 
+/// Who asked, for whom an answer counts as long as it is not read.
+pub(crate) struct Asker {
+    places: Arc<Places>,
+    facts: Option<Arc<Facts>>,
+    address: IpAddr,
+}
+
+impl Asker {
+    pub(crate) fn key(&self) -> CallerKey {
+        let unread = &self.places.unread;
+        self.facts.as_ref().map_or_else(|| unread.key(None, self.address), |facts| facts.unread_by(unread))
+    }
+}
+
 /// The answer to a request over a socket.
 pub(crate) struct Tunnelled {
     pub(crate) id: RequestId,
@@ -293,6 +409,18 @@ pub(crate) struct Tunnelled {
     pub(crate) retry_after_secs: Option<u64>,
     /// A JSON object or array.
     pub(crate) body: Bytes,
+    /// The turn at making it, kept until it waits for the socket.
+    #[expect(dead_code, reason = "it ends by being dropped")]
+    turn: Option<OwnedSemaphorePermit>,
+}
+
+/// What is answered over a socket when the answer could not be made to its end.
+async fn broken_off(error: axum::Error, request_id: &str) -> (u16, Bytes) {
+    let problem = Problem::internal(error);
+    let mut refused = problem.clone().into_response();
+    problem.render(&mut refused, request_id, Shape::Recorded);
+    let body = refused.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    (problem.status().as_u16(), body)
 }
 
 /// A request over a socket as the router takes it. Only the API is there: its answers are JSON.
@@ -405,8 +533,7 @@ fn strip_slashes(uri: &mut Uri) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
-
+    use std::net::Ipv4Addr;
     use std::pin::pin;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -433,7 +560,8 @@ mod tests {
         {
             let clock = Arc::new(respoke_core::clock::SystemClock);
             let watch = Watch::new(Arc::new(crate::metrics::Metrics::default()), 0, clock);
-            Door::around(router, Arc::new(watch), Vec::new())
+            let places = Places::for_tests(watch.metrics.clone());
+            Door::around(router, Arc::new(watch), places, Vec::new())
         }
     }
 
@@ -456,7 +584,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        answer(door().serve_http(request.body(Full::from(body)).unwrap(), PEER).await).await
+        answer(door().serve_http(request.body(Full::from(body)).unwrap(), PEER, None).await.0).await
     }
 
     async fn answer(response: Response) -> (StatusCode, HeaderMap, String) {
@@ -515,7 +643,7 @@ mod tests {
     async fn a_change_that_panics_does_not_go_on() {
         let door = door();
         let request = http::Request::post("/v1/panic").body(Full::from("")).unwrap();
-        assert_eq!(door.serve_http(request, PEER).await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(door.serve_http(request, PEER, None).await.0.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert!(door.changes.is_empty(), "no task goes on with it");
     }
 
@@ -531,7 +659,7 @@ mod tests {
         };
         let door = Door { router: Router::new().route("/v1/change", post(change)), ..door() };
         let request = http::Request::post("/v1/change").body(Full::from("")).unwrap();
-        let mut asking = Box::pin(door.serve_http(request, PEER));
+        let mut asking = Box::pin(door.serve_http(request, PEER, None));
         assert!(futures_util::poll!(asking.as_mut()).is_pending());
         let mut finishing = pin!(door.finish());
         assert!(futures_util::poll!(finishing.as_mut()).is_pending(), "it is run where its request waits");
@@ -562,7 +690,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_is_too_long_is_refused() {
         let request = http::Request::post("/v1/len").body(Full::from("x".repeat(BODY_LEN_MAX + 1))).unwrap();
-        let (status, headers, body) = answer(door().serve_http(request, PEER).await).await;
+        let (status, headers, body) = answer(door().serve_http(request, PEER, None).await.0).await;
         assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(headers["connection"], "close");
         assert!(body.contains("body_too_large") && body.contains("requestId"), "{body}");

@@ -44,7 +44,7 @@ pub const CODES: &[ErrorCode] = &[
     ErrorCode::new(
         "malformed",
         400,
-        "The body is not a well-formed JSON object or form, or path, query or form are not UTF-8 text.",
+        "The body is not a well-formed JSON object or form, path, query or form are not UTF-8 text, there is not one `Host`, or it is no HTTP.",
     ),
     ErrorCode::new("too_deep", 400, "The JSON of the body is nested more than 32 levels deep."),
     ErrorCode::new("invalid", 400, "Fields are missing or wrong; `validationErrors` says which and why."),
@@ -100,10 +100,16 @@ pub const CODES: &[ErrorCode] = &[
         "The app, endpoint or address asked, connected, said, read or made others receive too much; the header `Retry-After` says how long to wait.",
     ),
     ErrorCode::new(
+        "answers_unread",
+        429,
+        "Too much of earlier answers was not read yet, on this connection or by this caller; read them, then ask again.",
+    ),
+    ErrorCode::new(
         "throttled",
         429,
         "Too many failed attempts to prove who one is; the header `Retry-After` says how long to wait.",
     ),
+    ErrorCode::new("head_too_large", 431, "The request line and headers are larger than 64 KiB, or more than 100."),
     ErrorCode::new("internal", 500, "The server failed. The log holds the cause under the `requestId`."),
     ErrorCode::new(
         "overloaded",
@@ -178,6 +184,29 @@ impl Problem {
         // Rounded up, so that who waits as told is not refused again.
         let secs = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
         Self::of(Reason { retry_after_secs: Some(secs.max(1)), ..reason })
+    }
+
+    /// The request does not say in one way for which host it is.
+    pub(crate) fn malformed_host() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", "the request must have one Host header")
+    }
+
+    /// The HTTP library could make nothing of the request's head.
+    pub(crate) fn malformed_head() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", "this is no HTTP request")
+    }
+
+    /// The head is longer than is read.
+    pub(crate) fn head_too_large() -> Self {
+        let error = "the request's head is too large";
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", error)
+    }
+
+    /// Earlier answers wait to be read.
+    pub(crate) fn answers_unread() -> Self {
+        let error = "earlier answers were not read yet";
+        let reason = Reason::new(StatusCode::TOO_MANY_REQUESTS, "answers_unread", error.into());
+        Self::of(Reason { retry_after_secs: Some(1), ..reason })
     }
 
     /// The server failed in a way that is no refusal.
@@ -479,6 +508,8 @@ mod tests {
                 Problem::no_such_route(),
                 Problem::method_not_allowed(),
                 Problem::request_timeout(),
+                Problem::answers_unread(),
+                Problem::head_too_large(),
                 Problem::rate_limited(std::time::Duration::from_millis(1)),
             ])
             .collect()

@@ -3,6 +3,7 @@
 //! Stopping has two steps: first nothing new is accepted and running requests may finish; after `drain_secs` what is
 //! left is dropped. Either way the store is closed last, with everything that was answered on disk.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use respoke_store::{Options, SqliteStore};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,7 +31,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::Api;
 use crate::config::{Config, PublicUrl, local_url};
 use crate::data_folder::{self, DATABASE, Lock};
-use crate::door::Door;
+use crate::door::{Door, HEAD_LEN_MAX};
 use crate::greeting::Links;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -38,7 +39,10 @@ use crate::socket::Sockets;
 use crate::sweep;
 use crate::throttle::Throttle;
 use crate::tls::Certificate;
-use crate::transport::{Encrypted, Impatient, Plain, Share, Shares, WRITE_TIMEOUT, serve_http2};
+use crate::transport::{
+    AnswerBody, Encrypted, Heard, Impatient, Patient, Place, Places, Plain, Shares, UnderWay, WRITE_TIMEOUT,
+    serve_http2,
+};
 use crate::watch::Watch;
 use crate::{enduring, tally, trouble, upkeep};
 
@@ -47,8 +51,10 @@ use crate::{enduring, tally, trouble, upkeep};
 const BACKLOG: u32 = 65_535;
 /// How long a kept-alive connection may stay silent, and a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// How long a TLS handshake may take.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may take to its first request's head, a TLS handshake included.
+const FIRST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// What TLS holds of what is written to it while the client reads nothing: as much as sockets write at once.
+const TLS_BUFFER_LEN: usize = 32_768;
 
 /// How long the end of what writes to the database may take, and the closing of the database itself. As a rule it is a
 /// fraction of a second; on a disk that stands still it would be for ever.
@@ -70,6 +76,7 @@ pub struct Started {
     api: Arc<Api>,
     sockets: Arc<Sockets>,
     door: Arc<Door>,
+    places: Arc<Places>,
     listener: TcpListener,
     tls: Option<(Arc<ServerConfig>, Certificate)>,
     _lock: Lock,
@@ -188,10 +195,12 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Pr
     bus.attach(&(hub.clone() as Arc<dyn Receiver>));
     let anonymous = Rate { per_second: config.address_requests_per_second, burst: config.address_requests_burst };
     let watch = Arc::new(Watch::new(metrics.clone(), config.request_log_max, clock));
+    let places = Places::new(config.connections_max, config.unread(), metrics.clone());
     let api = Api::new(
         broker.clone(),
         hub.clone(),
         watch.clone(),
+        places.clone(),
         Limits::new(anonymous),
         Throttle::new(config.failed_credentials_free),
         config.relays(),
@@ -212,6 +221,7 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Pr
         api,
         sockets,
         door,
+        places,
         listener,
         tls,
         _lock: lock,
@@ -271,31 +281,26 @@ impl Started {
             tasks.spawn(certificate.keep_fresh(soft.clone()));
         }
 
-        let places = Arc::new(Semaphore::new(self.config.connections_max));
         let shares = Shares::new(self.config.connections_per_address_max, self.config.trusted_proxies.clone());
         let mut stop = pin!(stop);
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = &mut stop => break,
-                accepted = accept(&self.listener, &places) => accepted,
+                accepted = accept_placed(&self.listener, &self.places, &shares, &self.watch) => accepted,
             };
             let (stream, peer, place) = accepted;
-            let Some(share) = shares.take(peer.ip()) else {
-                self.watch.refused(None, Refusal::ConnectionLimit.code());
-                tracing::debug!("an address has connections_per_address_max connections; one more is closed");
-                continue;
-            };
-            let place = Arc::new(Place::new(self.metrics.clone(), place, share));
-            let connection = Connection { door: self.door.clone(), acceptor: acceptor.clone(), peer, place };
+            let connection =
+                Connection { door: self.door.clone(), acceptor: acceptor.clone(), peer, place: place.clone() };
             let (soft, hard) = (soft.clone(), hard.clone());
-            tasks.spawn(async move {
+            let served = tasks.spawn(async move {
                 tokio::select! {
                     biased;
                     () = hard.cancelled() => {}
                     () = connection.serve(stream, soft) => {}
                 }
             });
+            place.served_by(served.abort_handle());
         }
 
         drop(self.listener);
@@ -340,12 +345,29 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// The next connection, once there is a place for it.
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+/// The next connection, with its place.
+async fn accept_placed(
+    listener: &TcpListener,
+    places: &Arc<Places>,
+    shares: &Shares,
+    watch: &Watch,
+) -> (TcpStream, SocketAddr, Arc<Place>) {
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { continue };
+        let (stream, peer) = accept(listener).await;
+        // First of all its address's share: whoever has used that up must not make anybody else go.
+        let Some(share) = shares.take(peer.ip()) else {
+            watch.refused(None, Refusal::ConnectionLimit.code());
+            tracing::debug!("an address has connections_per_address_max connections; one more is closed");
+            continue;
+        };
+        return (stream, peer, places.take(share).await);
+    }
+}
+
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
         match listener.accept().await {
-            Ok((stream, peer)) => return (stream, peer, place),
+            Ok(accepted) => return accepted,
             Err(error) => {
                 // Out of file descriptors, most likely. Others will finish and free some.
                 tracing::error!(error = &error as &dyn std::error::Error, "a connection could not be accepted");
@@ -353,27 +375,6 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, 
                 tokio::time::sleep(backoff).await;
             }
         }
-    }
-}
-
-/// The place of an open connection, among all and among those of its address, counted and held for as long as it lives,
-/// however it ends. A websocket takes it over from the request that it began with.
-pub(crate) struct Place {
-    metrics: Arc<Metrics>,
-    _permit: OwnedSemaphorePermit,
-    _share: Share,
-}
-
-impl Place {
-    fn new(metrics: Arc<Metrics>, permit: OwnedSemaphorePermit, share: Share) -> Self {
-        metrics.connections.inc();
-        Self { metrics, _permit: permit, _share: share }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.metrics.connections.dec();
     }
 }
 
@@ -387,10 +388,18 @@ struct Connection {
 impl Connection {
     async fn serve(self, stream: TcpStream, soft: CancellationToken) {
         let _ = stream.set_nodelay(true);
-        let stream = Impatient::new(stream, WRITE_TIMEOUT);
-        let served = match self.acceptor.clone() {
-            None => self.serve_http1(stream, soft).await,
-            Some(acceptor) => self.serve_tls(acceptor, stream, soft).await,
+        let (stream, start) = (Impatient::new(stream, WRITE_TIMEOUT), Instant::now());
+        let place = self.place.clone();
+        let serving = async {
+            match self.acceptor.clone() {
+                None => self.serve_http1(stream, soft).await,
+                Some(acceptor) => self.serve_tls(acceptor, stream, soft).await,
+            }
+        };
+        let served = tokio::select! {
+            biased;
+            served = serving => served,
+            () = place.never_asked(start, FIRST_HEAD_TIMEOUT) => Err("nothing was asked".into()),
         };
         if let Err(error) = served {
             // Clients that vanish are no news.
@@ -403,14 +412,21 @@ impl Connection {
         io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         soft: CancellationToken,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let service = service_fn(|request| {
-            let (door, peer, place) = (self.door.clone(), self.peer, self.place.clone());
-            async move { Ok::<_, std::convert::Infallible>(door.serve(request, peer, &place).await) }
+        let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
+            let (door, peer, under_way) = (self.door.clone(), self.peer, UnderWay::begin(&self.place));
+            async move {
+                let Some(under_way) = under_way else { return std::future::pending().await };
+                let request = request.map(|body| Heard::new(body, under_way.place().clone()));
+                let (response, asker) = door.serve(request, peer, under_way.place()).await;
+                let caller = || asker.key();
+                Ok::<_, Infallible>(response.map(|body| AnswerBody::on_http1(body, under_way, caller)))
+            }
         });
+        let io = Patient::new(io, self.place.clone()).refusing_by(self.door.clone(), self.peer);
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(64 * 1024)
+            .max_buf_size(HEAD_LEN_MAX)
             .serve_connection(TokioIo::new(io), service)
             .with_upgrades();
         let mut connection = pin!(connection);
@@ -427,14 +443,18 @@ impl Connection {
         stream: Plain,
         soft: CancellationToken,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let stream: Encrypted = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
+        let bounded = |session: &mut rustls::ServerConnection| session.set_buffer_limit(Some(TLS_BUFFER_LEN));
+        let stream: Encrypted = acceptor.accept_with(stream, bounded).await?;
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             return self.serve_http1(stream, soft).await;
         }
-        let answer = |request| {
+        let answer = |request: http::Request<hyper::body::Incoming>| {
             let (door, peer, place) = (self.door.clone(), self.peer, self.place.clone());
-            async move { door.serve(request, peer, &place).await }
+            async move {
+                let (response, asker) = door.serve(request, peer, &place).await;
+                (response, asker.key())
+            }
         };
-        serve_http2(stream, answer, soft).await
+        serve_http2(Patient::new(stream, self.place.clone()), &self.place, answer, soft).await
     }
 }

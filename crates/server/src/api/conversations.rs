@@ -32,6 +32,7 @@ pub(super) async fn list(
     let caller = call.authenticate_reading(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
+    let _turn = api.long_answer().await?;
     let found = api.broker.conversations(&caller, app, &id, |app, endpoint| api.hub.groups_of(app, endpoint)).await?;
     Ok(Answer(found.into_iter().map(ConversationView::from).collect()))
 }

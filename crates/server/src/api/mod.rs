@@ -44,6 +44,7 @@ use respoke_core::seal::{NUMBER_END, SealKind, Sealer};
 use respoke_hub::Hub;
 use respoke_hub::ops::Asker;
 use respoke_wire::body::lists::ListRequest;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use utoipa::OpenApi;
 
 use crate::call::Call;
@@ -54,6 +55,7 @@ use crate::metrics::Metrics;
 use crate::openapi::Common;
 use crate::problem::Problem;
 use crate::throttle::Throttle;
+use crate::transport::Places;
 use crate::watch::Watch;
 
 pub(crate) use admin_sessions::sign_in;
@@ -73,6 +75,7 @@ pub(crate) struct Api {
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) watch: Arc<Watch>,
+    pub(crate) places: Arc<Places>,
     pub(crate) limits: Limits,
     /// What requests make others receive, and long answers.
     pub(crate) accounts: Arc<Accounts>,
@@ -83,6 +86,8 @@ pub(crate) struct Api {
     pub(crate) public_url: Option<PublicUrl>,
     described: docs::Described,
     readiness: health::Readiness,
+    /// Turns at making an answer that may be long.
+    long_answers: Semaphore,
     /// Mixed into what is derived from an `Idempotency-Key`, so that a database with another key derives otherwise.
     pub(crate) idempotency_salt: [u8; 32],
 }
@@ -92,6 +97,7 @@ impl Api {
         broker: Arc<Broker>,
         hub: Arc<Hub>,
         watch: Arc<Watch>,
+        places: Arc<Places>,
         limits: Limits,
         throttle: Throttle,
         relays: Relays,
@@ -103,6 +109,7 @@ impl Api {
             hub,
             metrics,
             watch,
+            places,
             limits,
             accounts: Arc::default(),
             throttle,
@@ -110,6 +117,7 @@ impl Api {
             public_url: None,
             described: docs::Described::default(),
             readiness: health::Readiness::default(),
+            long_answers: Semaphore::new(LONG_ANSWERS),
             idempotency_salt,
         }
     }
@@ -119,6 +127,11 @@ impl Api {
         Self { public_url, ..self }
     }
 }
+
+/// Long answers that are made at once. Until one is handed out it is counted nowhere, rows of the store and all.
+const LONG_ANSWERS: usize = 4;
+/// How long one may wait for its turn.
+const LONG_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Api {
     /// Takes up from which addresses admins signed in lately: there strangers make them wait for nothing.
@@ -136,6 +149,18 @@ impl Api {
     pub(crate) fn forget(&self) {
         self.limits.sweep();
         self.accounts.sweep();
+    }
+
+    /// A turn at making an answer that may be long, to be kept until it is made.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Overloaded`].
+    pub(crate) async fn long_answer(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+        match tokio::time::timeout(LONG_ANSWER_TIMEOUT, self.long_answers.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) | Err(_) => Err(Refusal::Overloaded),
+        }
     }
 }
 

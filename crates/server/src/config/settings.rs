@@ -157,6 +157,19 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "sockets",
         "Sockets that one address may have open at once, whether a websocket or polled",
     ),
+    number("unread_bytes_max", (1 << 20, 1 << 40), "bytes", "Bytes of answers that may be made and not be read"),
+    number(
+        "unread_bytes_per_caller_max",
+        (1 << 16, 1 << 40),
+        "bytes",
+        "Bytes of answers that may be made and not be read by one endpoint, or one address of others",
+    ),
+    number(
+        "unread_bytes_per_connection_max",
+        (1 << 16, 1 << 40),
+        "bytes",
+        "Bytes of answers that may be made and not be read on one connection",
+    ),
     number(
         "heartbeat_interval_secs",
         (1, 3_600),

@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::throttle::Throttle;
+use crate::transport::Places;
 use crate::watch::Watch;
 
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 5);
@@ -33,7 +34,7 @@ fn request(method: &str, path: &str, credential: (&str, &str), body: &Value) -> 
 }
 
 async fn ask(door: &Door, method: &str, path: &str, credential: (&str, &str), body: Value) -> (u16, Value) {
-    let response = door.serve_http(request(method, path, credential, &body), PEER).await;
+    let response = door.serve_http(request(method, path, credential, &body), PEER, None).await.0;
     let status = response.status().as_u16();
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     (status, serde_json::from_slice(&bytes).unwrap())
@@ -53,10 +54,11 @@ async fn a_change_runs_to_its_end_though_its_client_hangs_up() {
     let config = Config::default();
     let hub = Arc::new(Hub::new(broker.clone(), bus, config.hub()));
     let watch = Arc::new(Watch::new(Arc::new(Metrics::default()), 0, clock));
+    let places = Places::for_tests(watch.metrics.clone());
     let limits = Limits::new(Rate { per_second: 1_000_000, burst: 1_000_000 });
     let throttle = Throttle::new(1_000_000);
-    let api = Arc::new(Api::new(broker.clone(), hub, watch.clone(), limits, throttle, config.relays()));
-    let door = Door::around(api::router(api), watch, Vec::new());
+    let api = Arc::new(Api::new(broker.clone(), hub, watch.clone(), places.clone(), limits, throttle, config.relays()));
+    let door = Door::around(api::router(api), watch, places, Vec::new());
     let secret = ("app-secret", first.app_secret.secret().expose());
 
     // It is asked again and again below until it is over.
@@ -79,7 +81,7 @@ async fn a_change_runs_to_its_end_though_its_client_hangs_up() {
 
         {
             let path = format!("/v1/sessions/{}", text(&session, "id"));
-            let mut ending = pin!(door.serve_http(request("DELETE", &path, secret, &json!({})), PEER));
+            let mut ending = pin!(door.serve_http(request("DELETE", &path, secret, &json!({})), PEER, None));
             let begun = poll_fn(|context| Poll::Ready(ending.as_mut().poll(context))).await;
             assert!(begun.is_pending(), "it waits for the writer in round {round}");
         }

@@ -35,6 +35,7 @@ impl Sockets {
                 }
                 let tunnelled = self.answer(door, client, data).await;
                 let frame = id.map(|id| encode(client, id, &tunnelled));
+                let frame = frame.map(|frame| self.api.places.keep(frame, &client.socket));
                 if self.hub.tails().any() {
                     self.show(client, data, &tunnelled, frame.as_ref());
                 }

@@ -42,8 +42,7 @@ use client::Clients;
 use crate::api::Api;
 use crate::door::{Door, method_name};
 use crate::enduring;
-use crate::run::Place;
-use crate::transport::Shares;
+use crate::transport::{Place, Shares};
 
 /// Where the door is.
 const ROOT: &str = "/socket.io/1";

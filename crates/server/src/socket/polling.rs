@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::handshake::script;
 use super::{Client, Knock, Sockets, plain, text};
 use crate::door::Door;
+use crate::transport::Place;
 
 /// How long a poll waits for something to say.
 ///
@@ -93,7 +94,7 @@ impl Sockets {
         self.hub.heard(&client.socket);
         match *knock.request.method() {
             Method::GET => {
-                let payload = self.next_payload(&client, &polling).await;
+                let payload = self.next_payload(&client, &polling, &knock.place).await;
                 self.hub.heard(&client.socket);
                 answer(payload)
             }
@@ -129,7 +130,7 @@ impl Sockets {
         polling
     }
 
-    async fn next_payload(&self, client: &Client, polling: &Polling) -> Bytes {
+    async fn next_payload(&self, client: &Client, polling: &Polling, place: &Place) -> Bytes {
         if !polling.greeted.swap(true, Ordering::AcqRel) {
             return Bytes::from_static(frame::CONNECT.as_bytes());
         }
@@ -150,6 +151,8 @@ impl Sockets {
                 }
                 None
             }
+            // So it may if its connection came half to an end. If it still listens, it polls again.
+            () = place.hung_up() => None,
             taken = client.socket.outbox.take(&mut frames) => Some(taken),
             () = tokio::time::sleep(wait) => None,
         };

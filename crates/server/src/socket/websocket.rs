@@ -9,14 +9,14 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -28,16 +28,15 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
-use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
+use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
 
 use super::idle::Pieces;
-use super::{CLOSE_TIMEOUT, Client, Knock, Sockets, plain, text};
+use super::{CLOSE_TIMEOUT, Client, Knock, Sockets, plain};
 use crate::door::Door;
-use crate::run::Place;
-use crate::transport::{Encrypted, Impatient, Plain};
+use crate::transport::{Encrypted, Impatient, Patient, Place, Plain};
 
 /// What a socket reads at once. Most packets are shorter, and an idle socket keeps it.
 const READ_BUFFER_LEN: usize = 512;
@@ -56,22 +55,14 @@ const PROTOCOL: &str = "socket.io";
 
 impl Sockets {
     /// Turns the request into a websocket.
-    pub(super) fn upgrade<B>(self: &Arc<Self>, door: &Arc<Door>, sid: &str, mut knock: Knock<B>) -> Response {
-        let headers = knock.request.headers();
-        let is_websocket =
-            headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
-        let is_known_version = headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
-        let (Some(key), true, true) = (headers.get(SEC_WEBSOCKET_KEY), is_websocket, is_known_version) else {
-            let mut refused = plain(StatusCode::UPGRADE_REQUIRED, Bytes::from_static(b"a websocket is expected here"));
-            refused.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-            refused.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-            return refused;
+    pub(super) fn upgrade<B: HttpBody>(self: &Arc<Self>, door: &Arc<Door>, sid: &str, mut knock: Knock<B>) -> Response {
+        let Some(accept) = accept_key(&knock.request) else {
+            // The client is not touched: it keeps its session id, and turns to polling with it.
+            return refuse_upgrade();
         };
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key.as_bytes())) else {
-            return text(StatusCode::BAD_REQUEST, "");
-        };
+        let headers = knock.request.headers();
         let offers_protocol = headers
             .get_all(SEC_WEBSOCKET_PROTOCOL)
             .iter()
@@ -91,6 +82,7 @@ impl Sockets {
             let replaced = client.attach_websocket(&self.hard);
             Transport { sockets: self.clone(), client, replaced }
         });
+        knock.place.becomes_socket();
         let (sockets, door, place) = (self.clone(), door.clone(), knock.place);
         self.tasks.spawn(async move { sockets.run_websocket(door, transport, upgrading, place).await });
         response
@@ -125,17 +117,17 @@ impl Sockets {
         };
         let write_timeout = self.settings.write_timeout;
         // Without it the guard of the transport takes leave.
-        let carrying: Pin<Box<dyn Future<Output = ()> + Send>> = match upgraded?.downcast::<TokioIo<Plain>>() {
+        let carrying: Pin<Box<dyn Future<Output = ()> + Send>> = match upgraded?.downcast::<TokioIo<Patient<Plain>>>() {
             Ok(parts) => {
-                let (read, write) = parts.io.into_inner().into_inner().into_split();
+                let (read, write) = parts.io.into_inner().into_inner().into_inner().into_split();
                 let stream = stream(read, parts.read_buf).await;
                 Box::pin(self.carry(door, transport, stream, Impatient::new(write, write_timeout)))
             }
             Err(upgraded) => {
                 let parts = upgraded
-                    .downcast::<TokioIo<Encrypted>>()
+                    .downcast::<TokioIo<Patient<Encrypted>>>()
                     .expect("`run` serves HTTP/1.1 on these two kinds of connection");
-                let mut io = parts.io.into_inner();
+                let mut io = parts.io.into_inner().into_inner();
                 io.get_mut().0.wait_at_most(write_timeout);
                 let (read, write) = tokio::io::split(io);
                 let stream = stream(read, parts.read_buf).await;
@@ -272,7 +264,7 @@ impl Sockets {
                     biased;
                     written = writing.as_mut() => written,
                     why = outbox.ended() => {
-                        if !is_told(why) {
+                        if !is_told(why) || outbox.is_abandoned() {
                             return;
                         }
                         let Ok(written) = tokio::time::timeout(timeout, writing).await else { return };
@@ -288,6 +280,9 @@ impl Sockets {
                 packets = VecDeque::new();
             }
         };
+        if outbox.is_abandoned() {
+            return;
+        }
         if !is_told(why) {
             packets.clear();
         }
@@ -301,6 +296,44 @@ impl Sockets {
         // Whether it arrives or not, it is over.
         let _ = tokio::time::timeout(timeout, farewell).await;
     }
+}
+
+/// What a request for a websocket is answered with as a sign of having been understood. None: it cannot become one,
+/// whatever its path says. A proxy may have made it what it is, which cannot carry a websocket then.
+///
+/// # Source
+///
+/// RFC 6455 section 4.2.1.
+fn accept_key<B: HttpBody>(request: &http::Request<B>) -> Option<HeaderValue> {
+    let headers = request.headers();
+    let names = |name: HeaderName, wanted: &str| {
+        let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+        lines.flat_map(|line| line.split(',')).any(|word| word.trim().eq_ignore_ascii_case(wanted))
+    };
+    let one = |name: HeaderName| {
+        let mut lines = headers.get_all(name).iter();
+        lines.next().filter(|_| lines.next().is_none())
+    };
+    // hyper makes a connection over into something else on HTTP/1.1 alone.
+    let can_change = request.version() == Version::HTTP_11 && request.extensions().get::<OnUpgrade>().is_some();
+    let is_asked = request.method() == Method::GET && names(UPGRADE, "websocket") && names(CONNECTION, "upgrade");
+    let is_known_version = one(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
+    if !can_change || !is_asked || !is_known_version || !request.body().is_end_stream() {
+        return None;
+    }
+    // That it is base64 of sixteen bytes is not insisted on: it works with others.
+    let key = one(SEC_WEBSOCKET_KEY).filter(|key| !key.is_empty())?;
+    HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
+}
+
+fn refuse_upgrade() -> Response {
+    let mut refused = plain(StatusCode::UPGRADE_REQUIRED, Bytes::from_static(b"a websocket is expected here"));
+    let headers = refused.headers_mut();
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    // Not so on HTTP/2, where hyper takes both away.
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    refused
 }
 
 /// Whether a client that is closed for this still gets what waits for it; of a slow one nothing does any more.
@@ -317,16 +350,25 @@ async fn write_frames<W: AsyncWrite + Unpin>(
     control: Option<Frame>,
     packets: &mut VecDeque<Bytes>,
 ) -> io::Result<()> {
-    let len = packets.iter().map(|packet| packet.len() + HEADER_LEN_MAX).sum::<usize>();
-    let mut bytes = Vec::with_capacity(len.min(PORTION_LEN));
+    let lens = packets.iter().map(|packet| if is_long(packet) { 0 } else { packet.len() } + HEADER_LEN_MAX);
+    let mut bytes = Vec::with_capacity(lens.sum::<usize>().min(PORTION_LEN));
     if let Some(control) = control {
         put(&mut bytes, control);
     }
     loop {
+        let mut long = None;
         while bytes.len() < PORTION_LEN
+            && long.is_none()
             && let Some(packet) = packets.pop_front()
         {
-            put(&mut bytes, Frame::message(packet, OpCode::Data(Data::Text), true));
+            if is_long(&packet) {
+                let header = FrameHeader { opcode: OpCode::Data(Data::Text), ..FrameHeader::default() };
+                // Writing into memory cannot fail.
+                let _ = header.format(packet.len() as u64, &mut bytes);
+                long = Some(packet);
+            } else {
+                put(&mut bytes, Frame::message(packet, OpCode::Data(Data::Text), true));
+            }
         }
         if bytes.is_empty() {
             // Which TLS needs.
@@ -334,7 +376,15 @@ async fn write_frames<W: AsyncWrite + Unpin>(
         }
         io.write_all(&bytes).await?;
         bytes.clear();
+        if let Some(packet) = long {
+            io.write_all(&packet).await?;
+        }
     }
+}
+
+/// Whether a packet is written from where it is: it is not copied, and is counted until it is written.
+fn is_long(packet: &Bytes) -> bool {
+    packet.len() >= PORTION_LEN
 }
 
 fn put(bytes: &mut Vec<u8>, frame: Frame) {

@@ -207,6 +207,25 @@ impl Process {
         Self { client, greeting, child }
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// With a client that trusts the certificate in this file.
+    pub(crate) fn trusting(mut self, pem: &str) -> Self {
+        let root = ureq::tls::Certificate::from_pem(&contents(Path::new(pem))).unwrap();
+        let tls =
+            ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::Specific(Arc::new(vec![root]))).build();
+        self.client.agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(30)))
+            .tls_config(tls)
+            .build()
+            .into();
+        self
+    }
+
     /// An app and a role of its own, made with the admin's password.
     pub(crate) fn with_app(mut self) -> Self {
         let admin = self.client.admin_token("owner");

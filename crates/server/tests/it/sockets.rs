@@ -289,6 +289,57 @@ fn leaving_is_heard_in_every_way_it_is_said() {
 }
 
 #[test]
+fn what_cannot_become_a_websocket_leaves_the_client_its_session_id() {
+    use std::io::{Read as _, Write as _};
+    const UPGRADE: &str = "Upgrade: websocket\r\n";
+    const CONNECTION: &str = "Connection: Upgrade\r\n";
+    const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    const VERSION: &str = "Sec-WebSocket-Version: 13\r\n";
+    let server = Server::start();
+    let asked = |sid: &str, method: &str, version: &str, headers: &[&str]| {
+        let mut link = std::net::TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
+        let request =
+            format!("{method} /socket.io/1/websocket/{sid} HTTP/1.{version}\r\nHost: a\r\n{}\r\n", headers.concat());
+        link.write_all(request.as_bytes()).unwrap();
+        let mut status = [0; 12];
+        link.read_exact(&mut status).unwrap();
+        (String::from_utf8(status.to_vec()).unwrap().split_once(' ').unwrap().1.to_owned(), link)
+    };
+    // What proxies make of it: the version of their own, or without what was for the hop before them.
+    for (method, version, headers) in [
+        ("GET", "0", &[UPGRADE, CONNECTION, KEY, VERSION][..]),
+        ("GET", "0", &[UPGRADE, "Connection: Upgrade, keep-alive\r\n", KEY, VERSION]),
+        ("GET", "1", &[KEY, VERSION]),
+        ("GET", "1", &[UPGRADE, KEY, VERSION]),
+        ("GET", "1", &[UPGRADE, "Connection: close\r\n", KEY, VERSION]),
+        ("GET", "1", &[UPGRADE, "Connection: keep-alive\r\n", KEY, VERSION]),
+        ("GET", "1", &["Upgrade: h2c\r\n", CONNECTION, KEY, VERSION]),
+        ("GET", "1", &[CONNECTION, KEY, VERSION]),
+        ("GET", "1", &[UPGRADE, CONNECTION, VERSION]),
+        ("GET", "1", &[UPGRADE, CONNECTION, "Sec-WebSocket-Key: \r\n", VERSION]),
+        ("GET", "1", &[UPGRADE, CONNECTION, KEY, KEY, VERSION]),
+        ("GET", "1", &[UPGRADE, CONNECTION, KEY]),
+        ("GET", "1", &[UPGRADE, CONNECTION, KEY, "Sec-WebSocket-Version: 8\r\n"]),
+        ("POST", "1", &[UPGRADE, CONNECTION, KEY, VERSION, "Content-Length: 0\r\n"]),
+        ("GET", "1", &[UPGRADE, CONNECTION, KEY, VERSION, "Content-Length: 2\r\n"]),
+    ] {
+        let sid = server.sid(&format!("app-token={}", server.session("alice")));
+        let (status, _) = asked(&sid, method, version, headers);
+        assert!(status.starts_with('4'), "{status} for {method} 1.{version} {headers:?}");
+        let poller = server.poller_at(&sid);
+        poller.ask(1, "post", "/v1/connections", &json!({})).1.ok();
+    }
+    // What can, however it is spelt.
+    for headers in [
+        ["upgrade: WebSocket\r\n", "connection: keep-alive, upgrade\r\n", KEY, VERSION],
+        ["Upgrade: h2c, websocket\r\n", "Connection: keep-alive\r\nConnection: UPGRADE\r\n", KEY, VERSION],
+    ] {
+        let sid = server.sid(&format!("app-token={}", server.session("alice")));
+        assert_eq!(asked(&sid, "GET", "1", &headers).0, "101");
+    }
+}
+
+#[test]
 fn asterisk_sends_unmasked_frames_and_wants_its_protocol_back() {
     use std::io::{Read as _, Write as _};
     let server = Server::start();

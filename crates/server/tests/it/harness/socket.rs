@@ -422,7 +422,7 @@ impl Client {
 }
 
 impl Poller {
-    fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("/socket.io/1/xhr-polling/{}", self.sid)
     }
 

@@ -1,0 +1,268 @@
+//! A request and its answer, as it is taken piece by piece.
+//!
+//! One piece is on its way at a time. It has to make some progress within [`STALL_TIMEOUT`], and all of them together a
+//! little more than none: whoever takes a byte now and then would otherwise hold an answer for ever.
+
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::places::{Place, UnderWay};
+use super::unread::CallerKey;
+
+/// How long an answer may stand still.
+pub(crate) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an answer may be behind [`PACE_BYTES`] a second, at the beginning and at most. The slowest network of mobile
+/// telephones that is still about carries ten times as many.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE_MAX: Duration = Duration::from_secs(60);
+const PACE_BYTES: u32 = 256;
+/// What a request on an HTTP/2 connection takes beside the bytes of its answer: its task, its stream, its headers.
+pub(crate) const STREAM_COST: usize = 8_192;
+
+/// A request and its answer.
+pub(crate) struct Exchange {
+    state: Mutex<State>,
+    /// Tells whoever drives it that it is ended.
+    ended: Notify,
+}
+
+struct State {
+    under_way: UnderWay,
+    /// The number of its last progress.
+    changed: u64,
+    /// The piece that is being taken.
+    piece: Option<Taking>,
+    /// How much longer than its bytes need it may be on its way.
+    patience: Duration,
+    /// Who makes the next piece.
+    maker: Option<Waker>,
+    is_ended: bool,
+}
+
+/// A piece on its way.
+#[derive(Clone, Copy)]
+struct Taking {
+    progressed: Instant,
+    /// Where its patience ends.
+    until: Instant,
+}
+
+impl Exchange {
+    /// One that cannot be ended by itself; its connection can.
+    pub(super) fn of(under_way: UnderWay) -> Arc<Self> {
+        let changed = under_way.place().places.moment();
+        let state = State { under_way, changed, piece: None, patience: PATIENCE, maker: None, is_ended: false };
+        Arc::new(Self { state: Mutex::new(state), ended: Notify::new() })
+    }
+
+    /// One on an HTTP/2 connection, which counts for what its stream takes and for its head.
+    pub(super) fn on_stream(mut under_way: UnderWay, head_len: usize) -> Arc<Self> {
+        let place = under_way.place().clone();
+        let too_many = under_way.add(STREAM_COST + head_len);
+        let exchange = Self::of(under_way);
+        place.exchanges.lock().begin(&exchange);
+        if too_many {
+            place.places.end_stalled();
+        }
+        exchange
+    }
+
+    /// Whose it turned out to be.
+    pub(super) fn is_of(&self, caller: CallerKey) {
+        self.state.lock().under_way.is_of(caller);
+    }
+
+    /// Counts bytes that were made for it.
+    pub(super) fn add(&self, bytes: usize) {
+        let mut state = self.state.lock();
+        let too_many = state.under_way.add(bytes);
+        let places = state.under_way.place().places.clone();
+        drop(state);
+        if too_many {
+            places.end_stalled();
+        }
+    }
+
+    /// Counts bytes that are gone.
+    pub(super) fn remove(&self, bytes: usize) {
+        self.state.lock().under_way.remove(bytes);
+    }
+
+    /// Bytes that it counts for.
+    pub(super) fn held(&self) -> usize {
+        self.state.lock().under_way.bytes()
+    }
+
+    /// The number of its last progress.
+    pub(super) fn changed(&self) -> u64 {
+        self.state.lock().changed
+    }
+
+    /// Whether it is not the client that it waits for.
+    pub(super) fn waits_for_us(&self) -> bool {
+        self.state.lock().piece.is_none()
+    }
+
+    /// Ends it: what is left of its answer is dropped.
+    pub(super) fn end(&self) {
+        let mut state = self.state.lock();
+        state.is_ended = true;
+        let maker = state.maker.take();
+        drop(state);
+        self.ended.notify_one();
+        if let Some(maker) = maker {
+            maker.wake();
+        }
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        self.state.lock().is_ended
+    }
+
+    /// Waits until it is ended. There is one such waiter.
+    pub(super) async fn ended(&self) {
+        self.ended.notified().await;
+    }
+
+    /// Waits until no piece is on its way. An error: it is ended.
+    pub(super) fn poll_taken(&self, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        let mut state = self.state.lock();
+        if state.is_ended {
+            return Poll::Ready(Err(Ended));
+        }
+        if state.piece.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        if !state.maker.as_ref().is_some_and(|maker| maker.will_wake(context.waker())) {
+            state.maker = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// A piece is handed out.
+    pub(super) fn hands_out(&self) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        state.changed = state.under_way.place().places.moment();
+        state.piece = Some(Taking { progressed: now, until: now + state.patience });
+    }
+
+    /// So many bytes of it were taken.
+    pub(super) fn progresses(&self, bytes: usize) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        state.changed = state.under_way.place().places.moment();
+        state.under_way.changes();
+        if let Some(piece) = &mut state.piece {
+            let earned = Duration::from_secs(bytes as u64) / PACE_BYTES;
+            *piece = Taking { progressed: now, until: (piece.until + earned).min(now + PATIENCE_MAX) };
+        }
+        state.under_way.place().exchanges.lock().taken = Some(now);
+    }
+
+    /// The piece was taken, or dropped.
+    pub(super) fn is_taken(&self) {
+        let mut state = self.state.lock();
+        if let Some(piece) = state.piece.take() {
+            state.patience = piece.until.saturating_duration_since(Instant::now());
+            state.is_ended |= state.patience.is_zero();
+        }
+        let maker = state.maker.take();
+        drop(state);
+        if let Some(maker) = maker {
+            maker.wake();
+        }
+    }
+
+    /// When it has stood still too long. None: it waits for us.
+    fn deadline(&self) -> Option<Instant> {
+        let piece = self.state.lock().piece?;
+        Some(piece.until.min(piece.progressed + STALL_TIMEOUT))
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let place = self.state.get_mut().under_way.place().clone();
+        place.exchanges.lock().over();
+    }
+}
+
+/// An answer is dropped because it was not taken.
+#[derive(Debug)]
+pub(super) struct Ended;
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the client does not take the answer")
+    }
+}
+
+impl std::error::Error for Ended {}
+
+/// The exchanges of an HTTP/2 connection.
+#[derive(Default)]
+pub(crate) struct Exchanges {
+    under_way: Vec<Weak<Exchange>>,
+    /// When one began or was over.
+    changed: Option<Instant>,
+    /// When bytes of one were taken.
+    taken: Option<Instant>,
+}
+
+/// What is to become of a connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is looked at again then.
+    Later(Instant),
+    /// It has to go.
+    Over,
+}
+
+impl Exchanges {
+    fn begin(&mut self, exchange: &Arc<Exchange>) {
+        self.under_way.push(Arc::downgrade(exchange));
+        self.changed = Some(Instant::now());
+    }
+
+    fn over(&mut self) {
+        // The one that is over cannot be upgraded any more.
+        self.under_way.retain(|exchange| exchange.strong_count() > 0);
+        self.changed = Some(Instant::now());
+    }
+
+    /// Those that are under way. They must be dropped only once this is not locked any more.
+    pub(super) fn all(&self) -> Vec<Arc<Exchange>> {
+        self.under_way.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+/// Ends the exchanges of a connection that stood still too long. The connection goes if it did as a whole, or if nothing
+/// was asked on it for `idle_timeout` since it began at `start`.
+pub(super) fn judge(place: &Place, start: Instant, idle_timeout: Duration) -> Verdict {
+    let now = Instant::now();
+    let exchanges = place.exchanges.lock();
+    let (all, taken) = (exchanges.all(), exchanges.taken.unwrap_or(start));
+    let idle_at = exchanges.changed.unwrap_or(start) + idle_timeout;
+    drop(exchanges);
+    if all.is_empty() {
+        return if idle_at <= now { Verdict::Over } else { Verdict::Later(idle_at) };
+    }
+    let (mut stood_still, mut next) = (false, now + STALL_TIMEOUT);
+    for exchange in all.iter().filter(|exchange| !exchange.is_ended()) {
+        match exchange.deadline() {
+            Some(deadline) if deadline <= now => {
+                stood_still = true;
+                exchange.end();
+            }
+            Some(deadline) => next = next.min(deadline),
+            None => {}
+        }
+    }
+    if stood_still && taken + STALL_TIMEOUT <= now { Verdict::Over } else { Verdict::Later(next) }
+}

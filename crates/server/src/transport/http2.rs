@@ -1,0 +1,369 @@
+//! HTTP/2: its streams end one by one when their answers are not taken, and a connection when nothing goes on in it.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::Response;
+use http::{HeaderMap, Request, Uri};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::body::AnswerBody;
+use super::exchange::{Exchange, Verdict, judge};
+use super::places::{Place, UnderWay};
+use super::unread::CallerKey;
+
+/// How long an HTTP/2 connection lives without a request being under way on it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long such a connection then gets to take what it has not read yet.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(30);
+/// After how long a silence a client that waits for an answer is asked whether it is still there, and how long that may
+/// take.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests under way at once on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 100;
+/// The longest head that is read, as HTTP/2 counts it: more than we take, so that ours is the answer to what is a little
+/// too long. What is longer yet the library refuses without a body.
+const HEAD_LEN_MAX: u32 = 128 * 1024;
+
+/// Serves HTTP/2 until the client leaves, `stopping` is cancelled, nothing is asked any more, or nothing of the answers
+/// is taken.
+pub(crate) async fn serve_http2<A>(
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    place: &Arc<Place>,
+    answer: impl Fn(Request<Incoming>) -> A,
+    stopping: CancellationToken,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+where
+    A: Future<Output = (Response, CallerKey)> + Send + 'static,
+{
+    let streams = Streams::default();
+    let service = service_fn(|request: Request<Incoming>| {
+        let head_len = head_len(request.uri(), request.headers());
+        let exchange = UnderWay::begin(place).map(|under_way| Exchange::on_stream(under_way, head_len));
+        // The stream's task is made with what this returns, and takes it from there.
+        streams.begun.lock().clone_from(&exchange);
+        let answering = answer(request);
+        async move {
+            let Some(exchange) = exchange else { return std::future::pending().await };
+            // In a box of its own, which is gone while the answer is taken.
+            let (response, caller) = Box::pin(answering).await;
+            Ok::<_, Infallible>(response.map(|body| AnswerBody::on_http2(body, exchange, caller)))
+        }
+    });
+    let start = Instant::now();
+    let connection = hyper::server::conn::http2::Builder::new(streams.clone())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_LEN_MAX)
+        .keep_alive_interval(PING_TIMEOUT)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .serve_connection(TokioIo::new(io), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        biased;
+        () = stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let over = watch(place, start);
+            return tokio::select! {
+                biased;
+                served = connection => served.map_err(Into::into),
+                () = over => Ok(()),
+            };
+        }
+        served = connection.as_mut() => return served.map_err(Into::into),
+        () = watch(place, start) => connection.as_mut().graceful_shutdown(),
+    }
+    tokio::time::timeout(GOODBYE_TIMEOUT, connection).await?.map_err(Into::into)
+}
+
+/// How long a head is, as HTTP/2 counts it, about.
+///
+/// # Source
+///
+/// RFC 9113 section 6.5.2.
+pub(crate) fn head_len(uri: &Uri, headers: &HeaderMap) -> usize {
+    let path = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let host = uri.authority().map_or(0, |authority| authority.as_str().len());
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>() + path + host
+}
+
+/// Ends the streams whose answers stand still, and returns when the connection has to go.
+async fn watch(place: &Place, start: Instant) {
+    loop {
+        match judge(place, start, IDLE_TIMEOUT) {
+            Verdict::Later(then) => tokio::time::sleep_until(then).await,
+            Verdict::Over => return,
+        }
+    }
+}
+
+/// Runs the tasks of streams, each until its exchange is ended: dropping the task is how a stream is reset.
+#[derive(Clone, Default)]
+struct Streams {
+    /// The exchange of the request that hyper has just handed in, for the task that it makes next.
+    begun: Arc<Mutex<Option<Arc<Exchange>>>>,
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let Some(exchange) = self.begun.lock().take() else { return TokioExecutor::new().execute(stream) };
+        TokioExecutor::new().execute(async move {
+            tokio::select! {
+                biased;
+                () = exchange.ended() => {}
+                () = stream => {}
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::response::IntoResponse;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
+
+    use super::super::exchange::{STALL_TIMEOUT, STREAM_COST};
+    use super::super::unread::UnreadLimits;
+    use super::super::{Places, Share};
+    use super::*;
+    use crate::metrics::Metrics;
+
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    /// SETTINGS without any, and with a window of 0; PING.
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const NO_WINDOW: &[u8] = &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0];
+    const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    const DATA: u8 = 0;
+    const HEADERS: u8 = 1;
+    const RESET: u8 = 3;
+    const ASKED: u8 = 6;
+    const GOAWAY: u8 = 7;
+
+    /// `GET http://a/` on a stream, of static header table entries.
+    fn request(stream: u8) -> Vec<u8> {
+        vec![0, 0, 6, 1, 5, 0, 0, 0, stream, 0x82, 0x84, 0x86, 0x41, 1, b'a']
+    }
+
+    /// `OPTIONS http://a/`, which is answered with nothing.
+    fn empty_request(stream: u8) -> Vec<u8> {
+        let method = [&[0x02, 7][..], b"OPTIONS"].concat();
+        [&[0, 0, 14, 1, 5, 0, 0, 0, stream][..], &method, &[0x84, 0x86, 0x41, 1, b'a']].concat()
+    }
+
+    fn window(stream: u8, bytes: u8) -> Vec<u8> {
+        vec![0, 0, 4, 8, 0, 0, 0, 0, stream, 0, 0, 0, bytes]
+    }
+
+    /// Where a client writes its requests, and meanwhile the answers to pings.
+    type Sender = tokio::sync::Mutex<WriteHalf<DuplexStream>>;
+
+    async fn connection(first: &[&[u8]]) -> (DuplexStream, ReadHalf<DuplexStream>, Sender) {
+        let (server, mut client) = tokio::io::duplex(65_536);
+        client.write_all(&first.concat()).await.unwrap();
+        let (receive, send) = tokio::io::split(client);
+        (server, receive, Sender::new(send))
+    }
+
+    /// What frames came, on which streams, and when.
+    type Frames = Vec<(u8, u8, Duration)>;
+
+    /// The frames that come until the connection ends, and when that was. Pings are answered.
+    async fn frames(mut receive: ReadHalf<DuplexStream>, send: &Sender, started: Instant) -> (Frames, Duration) {
+        let mut frames = Vec::new();
+        let mut head = [0; 9];
+        while receive.read_exact(&mut head).await.is_ok() {
+            let [a, b, c, kind, flags, _, _, _, stream] = head;
+            let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+            receive.read_exact(&mut payload).await.unwrap();
+            frames.push((kind, stream, started.elapsed()));
+            if (kind, flags) == (ASKED, 0) {
+                let answer = [&[0, 0, 8, ASKED, 1, 0, 0, 0, 0], &payload[..]].concat();
+                let _ = send.lock().await.write_all(&answer).await;
+            }
+        }
+        (frames, started.elapsed())
+    }
+
+    fn types(frames: &Frames) -> Vec<u8> {
+        frames.iter().map(|(kind, ..)| *kind).collect()
+    }
+
+    async fn place(all: usize) -> (Arc<Places>, Arc<Place>) {
+        let limits = UnreadLimits { all, caller: all, connection: all };
+        let places = Places::new(10, limits, Arc::new(Metrics::default()));
+        let place = places.take(Share::unbounded()).await;
+        (places, place)
+    }
+
+    async fn serve(io: DuplexStream, stopping: CancellationToken) {
+        let (places, place) = place(1 << 20).await;
+        let nobody = places.unread.key(None, [127, 0, 0, 1].into());
+        let slowly = |_| async move {
+            tokio::time::sleep(IDLE_TIMEOUT * 2).await;
+            ("answer".into_response(), nobody)
+        };
+        let _ = serve_http2(io, &place, slowly, stopping).await;
+        let_go(&places).await;
+    }
+
+    /// Waits until the streams' tasks have seen that their connection is gone, and nothing is counted any more.
+    async fn let_go(places: &Places) {
+        while places.unread.all() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Serves answers of [`ANSWER_LEN`] bytes, and to `OPTIONS` empty ones.
+    async fn serve_long(io: DuplexStream, place: &Arc<Place>) {
+        let nobody = place.places.unread.key(None, [127, 0, 0, 1].into());
+        let answer = |request: Request<Incoming>| async move {
+            let body =
+                if request.method() == http::Method::GET { Body::from(vec![b'x'; ANSWER_LEN]) } else { Body::empty() };
+            (body.into_response(), nobody)
+        };
+        let _ = serve_http2(io, place, answer, CancellationToken::new()).await;
+    }
+
+    const ANSWER_LEN: usize = 50_000;
+    /// What an answer counts for until it is taken: `http://a/` is two bytes to the library.
+    const COUNTED: usize = ANSWER_LEN + STREAM_COST + 2;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http2_connection_ends_when_nothing_is_asked() {
+        let (server, receive, send) = connection(&[PREFACE, SETTINGS]).await;
+        let started = Instant::now();
+        let asking = async {
+            // Pings are no requests.
+            while send.lock().await.write_all(PING).await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+            }
+        };
+        let ((), (frames, ended), ()) =
+            tokio::join!(serve(server, CancellationToken::new()), frames(receive, &send, started), asking);
+        assert!(types(&frames).contains(&GOAWAY), "{frames:?}");
+        assert!(ended >= IDLE_TIMEOUT && ended <= IDLE_TIMEOUT + GOODBYE_TIMEOUT, "{ended:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http2_connection_lives_while_a_request_does() {
+        let (server, receive, send) = connection(&[PREFACE, SETTINGS, &request(1)]).await;
+        let started = Instant::now();
+        let ((), (frames, ended)) =
+            tokio::join!(serve(server, CancellationToken::new()), frames(receive, &send, started));
+        for kind in [HEADERS, DATA, GOAWAY] {
+            assert!(types(&frames).contains(&kind), "{frames:?}");
+        }
+        assert!(ended >= IDLE_TIMEOUT * 3, "{ended:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http2_connection_ends_when_who_waits_for_an_answer_is_gone() {
+        let (server, receive, send) = connection(&[PREFACE, SETTINGS, &request(1)]).await;
+        let started = Instant::now();
+        // Kept open, and never read or written again.
+        serve(server, CancellationToken::new()).await;
+        assert!(started.elapsed() <= PING_TIMEOUT * 3, "{:?}", started.elapsed());
+        drop((receive, send));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http2_connection_that_is_to_stop_answers_what_was_asked() {
+        let (server, receive, send) = connection(&[PREFACE, SETTINGS, &request(1)]).await;
+        let started = Instant::now();
+        let stopping = CancellationToken::new();
+        stopping.cancel();
+        let ((), (frames, _)) = tokio::join!(serve(server, stopping), frames(receive, &send, started));
+        assert!(types(&frames).contains(&GOAWAY) && types(&frames).contains(&DATA), "{frames:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_whose_answer_is_not_taken_ends_alone_and_is_counted_until_then() {
+        let (server, receive, send) = connection(&[PREFACE, NO_WINDOW, &request(1), &request(3)]).await;
+        let (places, place) = place(1 << 20).await;
+        let started = Instant::now();
+        let taking = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!((places.unread.all(), place.unread()), (2 * COUNTED, places.unread.all()));
+            for _ in 0..10 {
+                // More than the pace that is asked for, and slower than the whole would come.
+                send.lock().await.write_all(&[window(3, 250), window(3, 250)].concat().repeat(6)).await.unwrap();
+                tokio::time::sleep(Duration::from_secs(10)).await;
+            }
+            assert_eq!(places.unread.all(), COUNTED);
+            send.lock().await.shutdown().await.unwrap();
+        };
+        let ((), (frames, _), ()) = tokio::join!(serve_long(server, &place), frames(receive, &send, started), taking);
+        let resets: Vec<_> =
+            frames.iter().filter(|(kind, ..)| *kind == RESET).map(|(_, stream, at)| (*stream, at.as_secs())).collect();
+        assert_eq!(resets, [(1, STALL_TIMEOUT.as_secs())], "{frames:?}");
+        let_go(&places).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_a_byte_now_and_then_holds_no_answer_for_ever() {
+        let (server, receive, send) = connection(&[PREFACE, NO_WINDOW, &request(1)]).await;
+        let (places, place) = place(1 << 20).await;
+        let started = Instant::now();
+        let dripping = async {
+            while send.lock().await.write_all(&window(1, 1)).await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+            }
+        };
+        let ((), (frames, _), ()) = tokio::join!(serve_long(server, &place), frames(receive, &send, started), dripping);
+        let reset = frames.iter().find(|(kind, ..)| *kind == RESET).unwrap();
+        assert!(reset.2 < STALL_TIMEOUT * 3, "{frames:?}");
+        let_go(&places).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_on_which_nothing_is_taken_ends_though_it_asks_on() {
+        let (server, receive, send) = connection(&[PREFACE, NO_WINDOW, &request(1)]).await;
+        let (places, place) = place(1 << 20).await;
+        let started = Instant::now();
+        let asking = async {
+            let mut stream = 3;
+            while send.lock().await.write_all(&empty_request(stream)).await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(15)).await;
+                stream += 2;
+            }
+        };
+        let ((), (frames, ended), ()) =
+            tokio::join!(serve_long(server, &place), frames(receive, &send, started), asking);
+        let answered = frames.iter().filter(|(kind, stream, _)| *kind == HEADERS && *stream > 1).count();
+        assert!(answered >= 2 && types(&frames).contains(&GOAWAY), "{frames:?}");
+        assert!(ended <= STALL_TIMEOUT + GOODBYE_TIMEOUT, "{ended:?}");
+        let_go(&places).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_that_stand_still_longest_make_room_for_the_newest() {
+        let requests: Vec<Vec<u8>> = (0..20).map(|number| request(2 * number + 1)).collect();
+        let (server, receive, send) = connection(&[PREFACE, NO_WINDOW, &requests.concat()]).await;
+        let room = 10 * COUNTED;
+        let (places, place) = place(room).await;
+        let started = Instant::now();
+        let looking = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(places.unread.all() <= room && places.unread.all() > room / 2, "{}", places.unread.all());
+            send.lock().await.shutdown().await.unwrap();
+        };
+        let ((), (frames, _), ()) = tokio::join!(serve_long(server, &place), frames(receive, &send, started), looking);
+        let reset: Vec<_> = frames.iter().filter(|(kind, ..)| *kind == RESET).map(|(_, stream, _)| *stream).collect();
+        let_go(&places).await;
+        assert!(reset.len() >= 10 && reset.len() < 15, "{reset:?}");
+        assert!(reset.iter().all(|stream| *stream < 31), "the newest stay: {reset:?}");
+    }
+}

@@ -1,0 +1,500 @@
+//! Open connections: each has a place, from which is seen what is under way on it and what of it was not read.
+//!
+//! When all places are taken the connection goes on which nothing was asked for longest; when too many bytes wait to be
+//! read, the answers go that made no progress for longest. Neither needs a clock: what happens on connections is
+//! numbered through, and the smallest number is the longest ago.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use respoke_hub::Socket;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::Share;
+use super::exchange::{Exchange, Exchanges};
+use super::kept::{Kept, KeptFrame};
+use super::unread::{CallerKey, SMALL_LEN, Unread, UnreadLimits};
+use crate::call::asker;
+use crate::metrics::Metrics;
+
+/// How soon it is tried again to make room for a connection, when there is none that can go.
+const ROOM_PAUSE: Duration = Duration::from_millis(50);
+/// How many of the longest silent connections are found at once: looking through all of them for each newcomer of a
+/// flood would be what the flood is after.
+const SILENT_FOUND: usize = 64;
+/// Stands in for the number of requests under way on a connection that was told to go.
+const GONE: usize = usize::MAX / 2;
+
+/// All places.
+pub(crate) struct Places {
+    free: Arc<Semaphore>,
+    open: Mutex<HashMap<u64, Weak<Place>>>,
+    /// The longest silent when they were looked for, the longest last, and when that was.
+    silent: Mutex<Vec<(u64, Weak<Place>)>>,
+    /// Numbers whatever happens.
+    moments: AtomicU64,
+    pub(crate) unread: Unread,
+    /// Long answers that wait for their sockets.
+    kept: Kept,
+    /// Held by who ends answers to make room.
+    ending: Mutex<()>,
+    metrics: Arc<Metrics>,
+}
+
+impl std::fmt::Debug for Places {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Places").field("unread", &self.unread).finish_non_exhaustive()
+    }
+}
+
+impl Places {
+    /// So many places, and so many bytes unread.
+    pub(crate) fn new(connections_max: usize, unread: UnreadLimits, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            free: Arc::new(Semaphore::new(connections_max)),
+            open: Mutex::default(),
+            silent: Mutex::default(),
+            moments: AtomicU64::new(0),
+            unread: Unread::new(unread),
+            kept: Kept::default(),
+            ending: Mutex::default(),
+            metrics,
+        })
+    }
+
+    /// Some, with plenty of room.
+    #[cfg(test)]
+    pub(crate) fn for_tests(metrics: Arc<Metrics>) -> Arc<Self> {
+        Self::new(10, UnreadLimits { all: 1 << 20, caller: 1 << 20, connection: 1 << 20 }, metrics)
+    }
+
+    /// A place for a connection that came. If all are taken, the longest silent connection goes.
+    pub(crate) async fn take(self: &Arc<Self>, share: Share) -> Arc<Place> {
+        let permit = loop {
+            if let Ok(permit) = self.free.clone().try_acquire_owned() {
+                break permit;
+            }
+            self.end_longest_silent();
+            // The one that goes gives its place back at once, but any other will do.
+            let freed = tokio::time::timeout(ROOM_PAUSE, self.free.clone().acquire_owned()).await;
+            if let Ok(Ok(permit)) = freed {
+                break permit;
+            }
+        };
+        let number = self.moment();
+        let place = Arc::new(Place {
+            number,
+            places: self.clone(),
+            under_way: AtomicUsize::new(0),
+            changed: AtomicU64::new(number),
+            unread: AtomicUsize::new(0),
+            was_asked: AtomicBool::new(false),
+            is_socket: AtomicBool::new(false),
+            doomed: AtomicBool::new(false),
+            hung_up: AtomicBool::new(false),
+            hanging_up: Notify::new(),
+            waiting: Mutex::new(None),
+            exchanges: Mutex::default(),
+            task: Mutex::new(None),
+            _permit: permit,
+            _share: share,
+        });
+        self.open.lock().insert(number, Arc::downgrade(&place));
+        self.metrics.connections.inc();
+        place
+    }
+
+    /// The number of what happens now.
+    pub(super) fn moment(&self) -> u64 {
+        self.moments.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn open(&self) -> Vec<Arc<Place>> {
+        self.open.lock().values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Ends the connection on which nothing is under way for longest. None may be so.
+    fn end_longest_silent(&self) {
+        let mut silent = self.silent.lock();
+        for look_again in [true, false] {
+            while let Some((since, place)) = silent.pop() {
+                if place.upgrade().is_some_and(|place| place.end_if_silent_since(since)) {
+                    return;
+                }
+            }
+            if look_again {
+                let mut found: Vec<_> = self
+                    .open()
+                    .iter()
+                    .filter_map(|place| Some((place.silent_since()?, Arc::downgrade(place))))
+                    .collect();
+                if found.len() > SILENT_FOUND {
+                    found.select_nth_unstable_by_key(SILENT_FOUND, |(since, _)| *since);
+                    found.truncate(SILENT_FOUND);
+                }
+                found.sort_unstable_by_key(|(since, _)| std::cmp::Reverse(*since));
+                *silent = found;
+            }
+        }
+    }
+
+    /// An answer on its way to a socket, counted if it is long until it was written or dropped.
+    pub(crate) fn keep(self: &Arc<Self>, frame: Bytes, socket: &Arc<Socket>) -> Bytes {
+        if frame.len() <= SMALL_LEN {
+            return frame;
+        }
+        let subject = asker(&socket.opening.caller).1;
+        let caller = self.unread.key(subject.endpoint(), socket.opening.address);
+        self.unread.add_of(caller, frame.len());
+        let too_many = self.unread.add(frame.len());
+        let number = self.moment();
+        self.kept.begin(number, frame.len(), socket);
+        let frame = Bytes::from_owner(KeptFrame { frame, number, caller, places: self.clone() });
+        if too_many {
+            self.end_stalled();
+        }
+        frame
+    }
+
+    /// The answer of this number is not kept any more.
+    pub(super) fn let_go(&self, number: u64, len: usize, caller: CallerKey) {
+        self.kept.over(number);
+        self.unread.remove_of(caller, len);
+        self.unread.remove(len);
+    }
+
+    /// Ends answers that made no progress for longest, until what is unread is less than may be by an eighth, so that it
+    /// is not looked for again at once.
+    pub(super) fn end_stalled(&self) {
+        let Some(_alone) = self.ending.try_lock() else { return };
+        let (open, mut left) = (self.open(), self.unread.all());
+        let mut stalled = Vec::new();
+        for place in &open {
+            if place.doomed.load(Ordering::Relaxed) {
+                left = left.saturating_sub(place.unread());
+                continue;
+            }
+            let exchanges = place.exchanges.lock().all();
+            if exchanges.is_empty() && place.unread() > 0 {
+                let since = (false, place.changed.load(Ordering::Relaxed));
+                stalled.push((since, place.unread(), Stalled::Connection(place.clone())));
+            }
+            for exchange in exchanges {
+                if exchange.is_ended() {
+                    left = left.saturating_sub(exchange.held());
+                } else {
+                    // Who waits for us does so for no fault of his own, and goes last.
+                    let since = (exchange.waits_for_us(), exchange.changed());
+                    stalled.push((since, exchange.held(), Stalled::Exchange(exchange)));
+                }
+            }
+        }
+        stalled
+            .extend(self.kept.all().map(|(number, bytes, socket)| ((false, number), bytes, Stalled::Socket(socket))));
+        stalled.sort_unstable_by_key(|(since, ..)| *since);
+        let enough = self.unread.limits.all - self.unread.limits.all / 8;
+        let mut ended = 0_u32;
+        for (_, bytes, stalled) in stalled {
+            if left <= enough {
+                break;
+            }
+            left = left.saturating_sub(bytes);
+            ended += 1;
+            match stalled {
+                Stalled::Connection(place) => place.end(),
+                Stalled::Exchange(exchange) => exchange.end(),
+                Stalled::Socket(socket) => socket.outbox.abandon(),
+            }
+        }
+        tracing::debug!(ended, "answers that were not read are ended to make room for others");
+    }
+}
+
+/// What can be ended.
+enum Stalled {
+    Connection(Arc<Place>),
+    Exchange(Arc<Exchange>),
+    Socket(Arc<Socket>),
+}
+
+/// The place of an open connection, among all and among those of its address, counted and held for as long as it lives,
+/// however it ends. A websocket takes it over from the request that it began with.
+pub(crate) struct Place {
+    number: u64,
+    pub(super) places: Arc<Places>,
+    /// Requests whose answers were not taken yet; [`GONE`] and more: it was told to go.
+    under_way: AtomicUsize,
+    /// The number of what happened last.
+    changed: AtomicU64,
+    unread: AtomicUsize,
+    was_asked: AtomicBool,
+    is_socket: AtomicBool,
+    /// Its task is being ended.
+    doomed: AtomicBool,
+    /// Whether the client said that it will say no more.
+    hung_up: AtomicBool,
+    hanging_up: Notify,
+    /// The connection's task, which has not been told yet that the client says no more.
+    waiting: Mutex<Option<Waker>>,
+    /// Those of an HTTP/2 connection, which can be ended one by one.
+    pub(super) exchanges: Mutex<Exchanges>,
+    /// Whom to end with it. None of a socket: a handle keeps the room of a task that is over.
+    task: Mutex<Option<AbortHandle>>,
+    _permit: OwnedSemaphorePermit,
+    _share: Share,
+}
+
+impl Place {
+    /// Tells whom to end with it.
+    pub(crate) fn served_by(&self, task: AbortHandle) {
+        if self.is_socket.load(Ordering::Relaxed) {
+            return;
+        }
+        *self.task.lock() = Some(task);
+        if self.doomed.load(Ordering::Relaxed) {
+            self.end();
+        }
+    }
+
+    /// Waits until the client asked nothing for `within` since `start`, for ever if it asked something.
+    pub(crate) async fn never_asked(&self, start: Instant, within: Duration) {
+        tokio::time::sleep_until(start + within).await;
+        if self.was_asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// It is a socket's from now on, and never silent.
+    pub(crate) fn becomes_socket(&self) {
+        self.is_socket.store(true, Ordering::Relaxed);
+        drop(self.task.lock().take());
+    }
+
+    /// Bytes of its answers that are not read.
+    pub(crate) fn unread(&self) -> usize {
+        self.unread.load(Ordering::Relaxed)
+    }
+
+    /// Whether its client has to read before it asks on.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.unread() > self.places.unread.limits.connection
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_silent(&self) -> bool {
+        self.under_way.load(Ordering::Relaxed) == 0
+    }
+
+    /// Since when nothing is under way. None: something is.
+    fn silent_since(&self) -> Option<u64> {
+        let silent = self.is_silent() && !self.is_socket.load(Ordering::Relaxed);
+        silent.then(|| self.changed.load(Ordering::Relaxed))
+    }
+
+    fn end_if_silent_since(&self, since: u64) -> bool {
+        if self.silent_since() != Some(since) {
+            return false;
+        }
+        let ended = self.under_way.compare_exchange(0, GONE, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if ended {
+            self.end();
+        }
+        ended
+    }
+
+    fn end(&self) {
+        self.doomed.store(true, Ordering::Relaxed);
+        if let Some(task) = self.task.lock().take() {
+            task.abort();
+        }
+    }
+
+    /// The client will say no more, and may still listen: `waiting` reads on once it has its answers. False: it waits for
+    /// none.
+    pub(super) fn hang_up(&self, waiting: &Context<'_>) -> bool {
+        if self.is_silent() {
+            return false;
+        }
+        *self.waiting.lock() = Some(waiting.waker().clone());
+        self.hung_up.store(true, Ordering::Relaxed);
+        self.hanging_up.notify_waiters();
+        true
+    }
+
+    pub(crate) fn has_hung_up(&self) -> bool {
+        self.hung_up.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the client says that it will say no more: it may be gone.
+    pub(crate) async fn hung_up(&self) {
+        let mut hanging_up = std::pin::pin!(self.hanging_up.notified());
+        hanging_up.as_mut().enable();
+        if !self.has_hung_up() {
+            hanging_up.await;
+        }
+    }
+
+    fn changes(&self) {
+        self.changed.store(self.places.moment(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.open.lock().remove(&self.number);
+        self.places.metrics.connections.dec();
+    }
+}
+
+/// A request under way, until its answer was taken or dropped, with what it counts for.
+pub(crate) struct UnderWay {
+    place: Arc<Place>,
+    bytes: usize,
+    caller: Option<CallerKey>,
+}
+
+impl UnderWay {
+    /// None: the connection is being ended, and the request must not begin.
+    pub(crate) fn begin(place: &Arc<Place>) -> Option<Self> {
+        let under_way = place.under_way.fetch_add(1, Ordering::Relaxed);
+        place.was_asked.store(true, Ordering::Relaxed);
+        (under_way < GONE).then(|| Self { place: place.clone(), bytes: 0, caller: None })
+    }
+
+    pub(crate) fn place(&self) -> &Arc<Place> {
+        &self.place
+    }
+
+    /// Bytes that it counts for.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whom what is made from now on counts for as well.
+    pub(super) fn is_of(&mut self, caller: CallerKey) {
+        if self.caller.is_none() {
+            self.caller = Some(caller);
+            self.place.places.unread.add_of(caller, self.bytes);
+        }
+    }
+
+    /// Counts bytes that are made. True: all together are too many.
+    pub(super) fn add(&mut self, bytes: usize) -> bool {
+        self.bytes += bytes;
+        self.place.unread.fetch_add(bytes, Ordering::Relaxed);
+        let unread = &self.place.places.unread;
+        if let Some(caller) = self.caller {
+            unread.add_of(caller, bytes);
+        }
+        unread.add(bytes)
+    }
+
+    /// Counts bytes that are gone.
+    pub(super) fn remove(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.place.unread.fetch_sub(bytes, Ordering::Relaxed);
+        let unread = &self.place.places.unread;
+        if let Some(caller) = self.caller {
+            unread.remove_of(caller, bytes);
+        }
+        unread.remove(bytes);
+    }
+
+    /// It made progress.
+    pub(super) fn changes(&self) {
+        self.place.changes();
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.remove(self.bytes);
+        }
+        self.place.changes();
+        self.place.under_way.fetch_sub(1, Ordering::Relaxed);
+        if self.place.has_hung_up()
+            && let Some(waiting) = self.place.waiting.lock().take()
+        {
+            waiting.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_secs(10);
+
+    async fn ended_after(asked: Option<Duration>) -> Option<Duration> {
+        let place = Places::for_tests(Arc::new(Metrics::default())).take(Share::unbounded()).await;
+        let start = Instant::now();
+        let asking = async {
+            if let Some(after) = asked {
+                tokio::time::sleep(after).await;
+                drop(UnderWay::begin(&place));
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = place.never_asked(start, WITHIN) => Some(start.elapsed()),
+            () = asking => None,
+            () = tokio::time::sleep(WITHIN * 100) => None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_asks_soon_or_goes() {
+        assert_eq!(ended_after(None).await, Some(WITHIN));
+        assert_eq!(ended_after(Some(WITHIN + Duration::from_secs(1))).await, Some(WITHIN));
+        assert_eq!(ended_after(Some(WITHIN / 2)).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_longest_silent_makes_room() {
+        let limits = UnreadLimits { all: 1, caller: 1, connection: 1 };
+        let places = Places::new(4, limits, Arc::new(Metrics::default()));
+        let mut taken = Vec::new();
+        for _ in 0..4 {
+            taken.push(places.take(Share::unbounded()).await);
+        }
+        let [busy, socket, later, silent] = [0, 1, 2, 3].map(|at| taken[at].clone());
+        let under_way = UnderWay::begin(&busy).unwrap();
+        socket.becomes_socket();
+        // The one that was asked something last is silent since then.
+        drop(UnderWay::begin(&later));
+        drop(taken);
+        let ended = |place: &Place| place.doomed.load(Ordering::Relaxed);
+        assert!(tokio::time::timeout(ROOM_PAUSE / 2, places.take(Share::unbounded())).await.is_err());
+        assert_eq!([&busy, &socket, &later, &silent].map(|place| ended(place)), [false, false, false, true]);
+        assert!(UnderWay::begin(&silent).is_none(), "nothing begins on it any more");
+        drop(silent);
+        let newcomer = places.take(Share::unbounded()).await;
+        assert!(!ended(&later), "there was room");
+        drop((under_way, newcomer));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_hangs_up_is_heard_of_while_it_waits_for_an_answer() {
+        let place = Places::for_tests(Arc::new(Metrics::default())).take(Share::unbounded()).await;
+        let context = &mut Context::from_waker(Waker::noop());
+        assert!(!place.hang_up(context), "nothing is under way");
+        let under_way = UnderWay::begin(&place);
+        let hanging_up = async {
+            tokio::task::yield_now().await;
+            assert!(place.hang_up(context));
+        };
+        tokio::join!(place.hung_up(), hanging_up);
+        place.hung_up().await;
+        drop(under_way);
+        assert!(!place.hang_up(context));
+    }
+}

@@ -1,0 +1,188 @@
+//! Answers that their clients do not read.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::json;
+
+use crate::harness::{Process, Server, data_folder, eventually};
+
+/// A history of these is as long as one answer may be.
+const MESSAGES: usize = 60;
+const MESSAGE_LEN: usize = 18_000;
+/// What the process may have at most, with debug code, caches and the allocator's own included; unread answers are 64 MiB
+/// of it. The attacks below would need several times as much.
+const RESIDENT_KIB_MAX: u64 = 300 << 10;
+
+/// Fills a group's history, for a caller without limits.
+fn fill(client: &crate::harness::Client, admin: &str) {
+    client.unlimited(admin);
+    for number in 0..MESSAGES {
+        let body = json!({"message": "x".repeat(MESSAGE_LEN), "persist": true, "endpointId": "bob", "n": number});
+        client.post("/v1/groups/room/publish").secret().send(body).ok();
+    }
+}
+
+/// The most memory the process ever had.
+fn peak_kib(process: &Process) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+type Tls = StreamOwned<ClientConnection, TcpStream>;
+
+struct Certified {
+    flags: Vec<String>,
+    config: Arc<ClientConfig>,
+}
+
+/// A certificate in `folder`, and who trusts it.
+fn certify(folder: &Path, protocol: &[u8]) -> Certified {
+    let made = rcgen::generate_simple_self_signed(["localhost", "127.0.0.1"].map(str::to_owned)).unwrap();
+    let (cert, key) = (folder.with_extension("crt"), folder.with_extension("key"));
+    std::fs::create_dir_all(cert.parent().unwrap()).unwrap();
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    let flags = ["--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()].map(str::to_owned);
+    Certified { flags: flags.to_vec(), config: Arc::new(config) }
+}
+
+fn connect(address: &str, config: &Arc<ClientConfig>) -> Tls {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    StreamOwned::new(ClientConnection::new(config.clone(), name).unwrap(), stream)
+}
+
+/// A request of HTTP/2 with literal headers.
+fn http2_request(stream: u32, path: &str, app_token: &str) -> Vec<u8> {
+    let mut block = vec![0x82, 0x87];
+    let mut literal = |indexed: u8, name: &str, value: &str| {
+        block.push(indexed);
+        for text in [name, value].into_iter().filter(|text| !text.is_empty()) {
+            block.push(u8::try_from(text.len()).unwrap());
+            block.extend_from_slice(text.as_bytes());
+        }
+    };
+    literal(0x04, "", path);
+    literal(0x01, "", "localhost");
+    literal(0x00, "app-token", app_token);
+    let mut frame = vec![0, 0, u8::try_from(block.len()).unwrap(), 1, 5];
+    frame.extend_from_slice(&stream.to_be_bytes());
+    [frame, block].concat()
+}
+
+const HISTORY: &str = "/v1/groups/room/history?limit=200";
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// A window of this many bytes for each stream.
+fn settings(window: u32) -> Vec<u8> {
+    [&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4][..], &window.to_be_bytes()].concat()
+}
+
+/// Reads frames until as many streams have a head as were asked on.
+fn answered(link: &mut Tls, streams: usize) -> usize {
+    let (mut head, mut heads) = ([0; 9], 0);
+    while heads < streams && link.read_exact(&mut head).is_ok() {
+        let [a, b, c, kind, ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        link.read_exact(&mut payload).unwrap();
+        heads += usize::from(kind == 1);
+    }
+    heads
+}
+
+#[test]
+fn http2_streams_without_a_window_take_no_more_memory_than_they_may_and_others_are_served() {
+    let (data, _folder) = data_folder();
+    let certified = certify(&data, b"h2");
+    let flags: Vec<&str> = certified.flags.iter().map(String::as_str).collect();
+    let process = Process::spawn(&data, &flags).trusting(&certified.flags[1]).with_app();
+    fill(&process, &process.admin_token("owner"));
+    let address = process.url.strip_prefix("https://").unwrap();
+    // Of more callers than all may have unread, on windows of nothing and of a byte.
+    let held: Vec<Tls> = (0..12)
+        .map(|number| {
+            let app_token = process.session(&format!("attacker {}", number / 2));
+            let mut link = connect(address, &certified.config);
+            let mut sent = [PREFACE, &settings(number % 2)].concat();
+            for stream in 0..100 {
+                sent.extend_from_slice(&http2_request(2 * stream + 1, HISTORY, &app_token));
+            }
+            link.write_all(&sent).unwrap();
+            answered(&mut link, 100);
+            link
+        })
+        .collect();
+    assert!(peak_kib(&process) < RESIDENT_KIB_MAX, "{} KiB", peak_kib(&process));
+    let newcomer = process.session("newcomer");
+    let history = process.get(HISTORY).token(&newcomer).call().ok();
+    assert!(history.as_array().unwrap().len() > MESSAGES - 10);
+    drop(held);
+}
+
+#[test]
+fn http1_answers_that_nobody_reads_take_no_more_memory_than_they_may_and_others_are_served() {
+    let (data, _folder) = data_folder();
+    let process = Process::spawn(&data, &[]).with_app();
+    fill(&process, &process.admin_token("owner"));
+    let address = process.url.strip_prefix("http://").unwrap();
+    let tokens: Vec<String> = (0..10).map(|number| process.session(&format!("attacker {number}"))).collect();
+    let held: Vec<TcpStream> = (0..500)
+        .map(|number| {
+            let mut link = TcpStream::connect(address).unwrap();
+            let token = &tokens[number % tokens.len()];
+            let request = format!("GET {HISTORY} HTTP/1.1\r\nHost: a\r\nApp-Token: {token}\r\n\r\n");
+            // Many after another, so that there is always one to answer that the system does not take.
+            let _ = link.write_all(request.repeat(20).as_bytes());
+            link
+        })
+        .collect();
+    let newcomer = process.session("newcomer");
+    for _ in 0..5 {
+        let history = process.get(HISTORY).token(&newcomer).call().ok();
+        assert!(history.as_array().unwrap().len() > MESSAGES - 10);
+    }
+    assert!(peak_kib(&process) < RESIDENT_KIB_MAX, "{} KiB", peak_kib(&process));
+    drop(held);
+}
+
+#[test]
+fn who_has_too_much_unread_is_told_to_read_first() {
+    let server = Server::start_with(|config| config.unread_bytes_per_caller_max = 300_000);
+    fill(&server, &server.admin_token("admin"));
+    let (alice, bob) = (server.session("alice"), server.session("bob"));
+    let address = server.url.strip_prefix("http://").unwrap();
+    let ask = || {
+        let mut link = TcpStream::connect(address).unwrap();
+        let request = format!("GET {HISTORY} HTTP/1.1\r\nHost: a\r\nApp-Token: {alice}\r\n\r\n");
+        link.write_all(request.repeat(20).as_bytes()).unwrap();
+        link
+    };
+    let mut held = Vec::new();
+    let refused = eventually(|| {
+        held.push(ask());
+        let answer = server.get("/v1/session-tokens").token(&alice).call();
+        (answer.status != 200).then_some(answer)
+    });
+    assert!(refused.header("retry-after").is_some());
+    refused.refused(429, "answers_unread");
+    // Another one is not to blame, nor does another session of the same endpoint help.
+    server.get("/v1/session-tokens").token(&bob).call().ok();
+    server.get(HISTORY).token(&bob).call().ok();
+    server.get("/v1/session-tokens").token(&server.session("alice")).call().refused(429, "answers_unread");
+    // Once it was read, or given up, all is as before.
+    drop(held);
+    eventually(|| (server.get("/v1/session-tokens").token(&alice).call().status == 200).then_some(()));
+}
