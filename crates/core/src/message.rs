@@ -48,6 +48,19 @@ pub struct StoredMessage {
     pub event: Box<RawValue>,
 }
 
+/// Where a kept message is, and how long it is: what is said of a long history before it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageRef {
+    /// The group, as the store numbers it. No number is given twice.
+    pub group: i64,
+    /// The message, likewise; after it went another of the same group may get it.
+    pub number: i64,
+    /// When it was sent.
+    pub at: Timestamp,
+    /// Bytes of the event.
+    pub len: usize,
+}
+
 /// How far an endpoint has read a group.
 #[derive(Clone, Debug)]
 pub struct ReadMark {

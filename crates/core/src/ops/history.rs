@@ -6,7 +6,7 @@ use super::own::group_named;
 use super::{Broker, Caller, Rights};
 use crate::clock::Timestamp;
 use crate::id::{AppId, GroupName};
-use crate::message::{HISTORY_LIMIT_MAX, StoredMessage};
+use crate::message::{HISTORY_LIMIT_MAX, MessageRef, StoredMessage};
 use crate::refusal::Refusal;
 
 /// Messages of one group's history when no number is asked for.
@@ -21,7 +21,7 @@ const SEARCH_LIMIT_DEFAULT: usize = 1;
 const SEARCH_MESSAGES_MAX: usize = 1_000;
 
 impl Broker {
-    /// Kept messages of a group, newest first, from before an instant.
+    /// Where kept messages of a group are, newest first, from before an instant; [`Broker::messages`] reads them.
     ///
     /// A limit is brought within 1 and [`HISTORY_LIMIT_MAX`].
     ///
@@ -35,7 +35,7 @@ impl Broker {
         group: &str,
         before: Option<Timestamp>,
         limit: Option<u64>,
-    ) -> Result<Vec<StoredMessage>, Refusal> {
+    ) -> Result<Vec<MessageRef>, Refusal> {
         let rights = self.rights(caller).await?;
         let app = self.app_within(caller, app).await?;
         let group = group_named("id", group)?;
@@ -43,7 +43,7 @@ impl Broker {
         Ok(self.store.history(app.id, &group, before, bounded(limit, HISTORY_LIMIT_DEFAULT)).await?)
     }
 
-    /// The newest kept messages of each of many groups, newest first. A group that is named twice is told once.
+    /// Where the newest kept messages of each of many groups are, newest first. A group that is named twice is told once.
     ///
     /// Of many groups each gets fewer than `limit`, so that together they are at most 1,000. Groups that make it too many
     /// bytes are left out.
@@ -57,7 +57,7 @@ impl Broker {
         app: Option<AppId>,
         groups: Option<Vec<String>>,
         limit: Option<u64>,
-    ) -> Result<Vec<(GroupName, Vec<StoredMessage>)>, Refusal> {
+    ) -> Result<Vec<(GroupName, Vec<MessageRef>)>, Refusal> {
         let rights = self.rights(caller).await?;
         let app = self.app_within(caller, app).await?;
         let named = groups.ok_or_else(|| Refusal::missing("groupIds"))?;
@@ -76,6 +76,15 @@ impl Broker {
         let each = SEARCH_MESSAGES_MAX / groups.len().max(1);
         let limit = bounded(limit, SEARCH_LIMIT_DEFAULT).min(each);
         Ok(self.store.latest(app.id, groups, limit).await?)
+    }
+
+    /// Messages whose places one of the above told of to who may read them; none of those that went meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Store`].
+    pub async fn messages(&self, which: Vec<MessageRef>) -> Result<Vec<Option<StoredMessage>>, Refusal> {
+        Ok(self.store.messages(which).await?)
     }
 }
 

@@ -8,7 +8,7 @@ use super::StoreError;
 use crate::call_report::{CallReport, NewCallReport};
 use crate::clock::Timestamp;
 use crate::id::{AppId, EndpointId, GroupName, PushTokenId};
-use crate::message::{Conversation, NewMessage, ReadMark, StoredMessage};
+use crate::message::{Conversation, MessageRef, NewMessage, ReadMark, StoredMessage};
 use crate::page::{Page, PageRequest, RowNumber};
 use crate::push_token::PushToken;
 
@@ -27,7 +27,7 @@ pub trait MessageStore: Send + Sync {
     /// Ends a group: its messages and marks are gone when this returns, and what is kept under its name from then on is
     /// another group's. False: nothing was kept of it.
     async fn end_group(&self, app: AppId, group: &GroupName) -> Result<bool, StoreError>;
-    /// Messages of a group, newest first, from before an instant; at most `limit`, and [`HISTORY_BYTES_MAX`] of them.
+    /// Where messages of a group are, newest first, from before an instant; at most `limit`, and [`HISTORY_BYTES_MAX`] of them.
     ///
     /// Where that would part messages of one millisecond, which `before` cannot tell apart, those are left for the
     /// next call. If they alone are more than that they come all, as far as [`INSTANT_MESSAGES_MAX`] and
@@ -42,8 +42,8 @@ pub trait MessageStore: Send + Sync {
         group: &GroupName,
         before: Option<Timestamp>,
         limit: usize,
-    ) -> Result<Vec<StoredMessage>, StoreError>;
-    /// The newest messages of each group, newest first; at most `limit` of each, and as many bytes as is each group's
+    ) -> Result<Vec<MessageRef>, StoreError>;
+    /// Where the newest messages of each group are, newest first; at most `limit` of each, and as many bytes as is each group's
     /// share of [`HISTORY_BYTES_MAX`], or the newest alone if that is more. The groups are in the order given, without
     /// those with which it would be more than [`HISTORY_BYTES_MAX`] together; the first that has messages is there in
     /// any case.
@@ -54,7 +54,11 @@ pub trait MessageStore: Send + Sync {
         app: AppId,
         groups: Vec<GroupName>,
         limit: usize,
-    ) -> Result<Vec<(GroupName, Vec<StoredMessage>)>, StoreError>;
+    ) -> Result<Vec<(GroupName, Vec<MessageRef>)>, StoreError>;
+    /// What was said, in the order given; none of what is not kept any more.
+    ///
+    /// It is not asked for more than a few at a time, which the caller has room for.
+    async fn messages(&self, which: Vec<MessageRef>) -> Result<Vec<Option<StoredMessage>>, StoreError>;
     /// The groups with kept messages that `endpoint` wrote to, has a mark in, or is in by `joined`; those with the
     /// newest messages first, at most [`Conversation::LIST_MAX`].
     async fn conversations(

@@ -25,11 +25,16 @@ impl<T: Serialize> IntoResponse for Answer<T> {
         if let Err(error) = serde_json::to_writer(&mut bytes, &self.0) {
             return Problem::internal(error).into_response();
         }
-        let mut response = Response::new(Body::from(bytes));
-        *response.headers_mut() = HeaderMap::with_capacity(HEADERS_USUAL);
-        response.headers_mut().insert(CONTENT_TYPE, JSON);
-        response
+        json(Body::from(bytes))
     }
+}
+
+/// An answer of this JSON.
+pub(super) fn json(body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.headers_mut() = HeaderMap::with_capacity(HEADERS_USUAL);
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
 }
 
 /// A list: a plain array, as existing clients expect, with the next page's cursor in a header.

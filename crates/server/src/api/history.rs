@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use respoke_wire::body::history::{Histories, PubsubEventShape, ReadHistory, SearchHistory, events};
-use serde_json::value::RawValue;
+use axum::response::Response;
+use respoke_wire::body::history::{PubsubEventShape, ReadHistory, SearchHistory};
 
-use super::answer::Answer;
-use super::{Api, named_app};
+use super::{Api, named_app, telling};
 use crate::call::{Call, Id};
 use crate::openapi::Refused;
 use crate::problem::Problem;
@@ -26,16 +25,12 @@ use crate::problem::Problem;
     responses((status = 200, description = "The messages", body = Vec<PubsubEventShape>), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn read(
-    State(api): State<Arc<Api>>,
-    Id(id): Id,
-    call: Call,
-) -> Result<Answer<Vec<Box<RawValue>>>, Problem> {
+pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Response, Problem> {
     let caller = call.authenticate_reading(&api).await?;
     let request: ReadHistory = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let found = api.broker.history(&caller, app, &id, request.before, request.limit).await?;
-    Ok(Answer(events(found)))
+    telling::tell(&api, found).await
 }
 
 /// Reads the newest messages of many groups at once: an object of lists, newest first, by group.
@@ -49,7 +44,7 @@ pub(super) async fn read(
     responses((status = 200, description = "The messages by group", body = HashMap<String, Vec<PubsubEventShape>>), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn search(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Histories>, Problem> {
+pub(super) async fn search(State(api): State<Arc<Api>>, call: Call) -> Result<Response, Problem> {
     answer(&api, &call).await
 }
 
@@ -63,14 +58,14 @@ pub(super) async fn search(State(api): State<Arc<Api>>, call: Call) -> Result<An
     responses((status = 200, description = "The messages by group", body = HashMap<String, Vec<PubsubEventShape>>), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn search_by_query(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Histories>, Problem> {
+pub(super) async fn search_by_query(State(api): State<Arc<Api>>, call: Call) -> Result<Response, Problem> {
     answer(&api, &call).await
 }
 
-async fn answer(api: &Api, call: &Call) -> Result<Answer<Histories>, Problem> {
+async fn answer(api: &Arc<Api>, call: &Call) -> Result<Response, Problem> {
     let caller = call.authenticate_reading(api).await?;
     let request: SearchHistory = call.read()?;
     let app = named_app(api, call, &caller, request.app_id.as_deref()).await?;
     let found = api.broker.search_history(&caller, app, request.group_ids, request.limit).await?;
-    Ok(Answer(Histories(found)))
+    telling::tell_groups(api, found).await
 }

@@ -25,6 +25,7 @@ mod session_tokens;
 mod sessions;
 mod signaling;
 mod stats;
+mod telling;
 mod tokens;
 mod try_it;
 mod turn;

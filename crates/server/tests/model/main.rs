@@ -645,7 +645,8 @@ impl World {
         );
         let name = self.chance.of(&GROUPS);
         let kept = self.broker.history(&caller, None, name, None, None).await.unwrap();
-        let kept = kept.iter().map(|kept| {
+        let kept = self.broker.messages(kept).await.unwrap();
+        let kept = kept.iter().flatten().map(|kept| {
             let event: Value = serde_json::from_str(kept.event.get()).unwrap();
             event["message"].as_str().unwrap().to_owned()
         });

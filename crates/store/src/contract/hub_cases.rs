@@ -4,7 +4,7 @@ use respoke_core::audit::Action;
 use respoke_core::call_report::NewCallReport;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{GroupName, PushTokenId};
-use respoke_core::message::{Conversation, HISTORY_BYTES_MAX, NewMessage, ReadMark, StoredMessage};
+use respoke_core::message::{Conversation, HISTORY_BYTES_MAX, MessageRef, NewMessage, ReadMark, StoredMessage};
 use respoke_core::page::PageRequest;
 use respoke_core::ports::{BanRecord, Upkeep};
 use respoke_core::push_token::{PushService, PushToken};
@@ -52,7 +52,28 @@ fn said(messages: &[StoredMessage]) -> Vec<i64> {
 }
 
 async fn history(world: &World, of: &str, before: Option<i64>, limit: usize) -> Vec<i64> {
-    said(&world.store.history(world.app, &group(of), before.map(at), limit).await.unwrap())
+    let found = world.store.history(world.app, &group(of), before.map(at), limit).await.unwrap();
+    said(&messages(world, found).await)
+}
+
+/// Reads what was found, all of which is kept and as long as it was said to be.
+async fn messages(world: &World, found: Vec<MessageRef>) -> Vec<StoredMessage> {
+    let read = world.store.messages(found.clone()).await.unwrap();
+    let read: Vec<_> = read.into_iter().map(Option::unwrap).collect();
+    for (message, place) in read.iter().zip(&found) {
+        assert_eq!((message.at, message.event.get().len()), (place.at, place.len));
+    }
+    assert_eq!(read.len(), found.len());
+    read
+}
+
+/// The newest messages of many groups.
+async fn latest(world: &World, groups: Vec<GroupName>, limit: usize) -> Vec<(GroupName, Vec<StoredMessage>)> {
+    let mut latest = Vec::new();
+    for (group, found) in world.store.latest(world.app, groups, limit).await.unwrap() {
+        latest.push((group, messages(world, found).await));
+    }
+    latest
 }
 
 async fn conversations(world: &World, of: &str, joined: &[&str]) -> Vec<Conversation> {
@@ -102,7 +123,7 @@ pub(super) async fn what_is_said_last_is_the_newest_whatever_the_clock_does(fixt
     let mut kept = Vec::new();
     for (nth, millis) in clock.into_iter().enumerate() {
         kept.push(say_at(&world, "room", "alice", millis).await);
-        let newest = world.store.latest(world.app, vec![group("room")], 1).await.unwrap().remove(0).1.remove(0);
+        let newest = latest(&world, vec![group("room")], 1).await.remove(0).1.remove(0);
         let conversation = conversations(&world, "bob", &["room"]).await.remove(0);
         for found in [&newest, &conversation.latest] {
             let event: serde_json::Value = serde_json::from_str(found.event.get()).unwrap();
@@ -151,6 +172,8 @@ pub(super) async fn an_ended_group_is_gone_and_another_of_its_name_is_new(fixtur
         say(of, "hall", "alice", 1).await;
         mark(of, "bob", "room", 299).await;
     }
+    let found = world.store.history(world.app, &group("room"), None, 10).await.unwrap();
+    assert!(!found.is_empty());
     let end = async |name: &str| world.store.end_group(world.app, &group(name)).await.unwrap();
     assert!(end("room").await && !end("room").await && !end("nowhere").await);
     let is_gone = async |world: &World| {
@@ -172,6 +195,8 @@ pub(super) async fn an_ended_group_is_gone_and_another_of_its_name_is_new(fixtur
     assert_eq!(whole_pass(&world, upkeep_at(NOW)).await.0, 0);
     assert_eq!(history(&world, "room", None, 10).await, [5]);
     assert_eq!(history(&other, "room", None, 200).await.len(), 200, "that of another app goes on");
+    let read = world.store.messages(found).await.unwrap();
+    assert!(read.iter().all(Option::is_none), "who found them before reads none of them, nor others in their places");
     assert_eq!(unread(&other, "bob", &[]).await, counted(&[("room", 0)]));
 }
 
@@ -195,13 +220,13 @@ pub(super) async fn an_answer_holds_only_so_many_bytes(fixture: impl Fixture) {
     // A search shares them out, and has the newest of each group.
     say_much(&world, "vast", HISTORY_BYTES_MAX * 2, &[1, 2]).await;
     let groups = ["room", "vast", "nowhere"].map(group).to_vec();
-    let found = world.store.latest(world.app, groups, 50).await.unwrap();
+    let found = latest(&world, groups, 50).await;
     let found: Vec<_> = found.iter().map(|(_, messages)| said(messages)).collect();
     assert_eq!(found, [vec![7], vec![]], "what no longer fits is left out");
-    let found = world.store.latest(world.app, ["vast", "nowhere", "room"].map(group).to_vec(), 50).await.unwrap();
+    let found = latest(&world, ["vast", "nowhere", "room"].map(group).to_vec(), 50).await;
     let found: Vec<_> = found.iter().map(|(group, messages)| (group.as_str(), said(messages))).collect();
     assert_eq!(found, [("vast", vec![2]), ("nowhere", vec![])], "what comes first comes in any case");
-    let found = world.store.latest(world.app, vec![group("room")], 50).await.unwrap();
+    let found = latest(&world, vec![group("room")], 50).await;
     assert_eq!(said(&found[0].1), [7, 6, 5, 4, 3]);
 }
 
@@ -214,7 +239,7 @@ pub(super) async fn so_many_groups_are_told_as_are_one_answer(fixture: impl Fixt
     }
     let mut rounds = 0;
     while !groups.is_empty() {
-        let found = world.store.latest(world.app, groups.clone(), 1).await.unwrap();
+        let found = latest(&world, groups.clone(), 1).await;
         let bytes = found.iter().flat_map(|(_, messages)| messages).map(|message| message.event.get().len());
         assert!(bytes.sum::<usize>() <= HISTORY_BYTES_MAX);
         assert_eq!(found.len(), groups.len().min(HISTORY_BYTES_MAX / LONGEST));
@@ -231,7 +256,7 @@ pub(super) async fn the_newest_of_many_groups_are_found(fixture: impl Fixture) {
     }
     say(&world, "b", "alice", 7).await;
     let groups = vec![group("b"), group("empty"), group("a")];
-    let found = world.store.latest(world.app, groups, 2).await.unwrap();
+    let found = latest(&world, groups, 2).await;
     let found: Vec<_> = found.iter().map(|(group, messages)| (group.as_str(), said(messages))).collect();
     assert_eq!(found, [("b", vec![7]), ("empty", vec![]), ("a", vec![3, 2])]);
 }

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, EndpointId, GroupName};
 use respoke_core::message::{
-    Conversation, HISTORY_BYTES_MAX, INSTANT_BYTES_MAX, INSTANT_MESSAGES_MAX, NewMessage, ReadMark, StoredMessage,
+    Conversation, HISTORY_BYTES_MAX, INSTANT_BYTES_MAX, INSTANT_MESSAGES_MAX, MessageRef, NewMessage, ReadMark,
+    StoredMessage,
 };
 use respoke_core::ports::{MessageStore, StoreError};
 use rusqlite::{Connection, Row, params};
@@ -20,6 +21,20 @@ const GROUP_OF: &str = "SELECT number FROM message_groups WHERE app_id = ?1 AND 
 fn read(row: &Row<'_>) -> rusqlite::Result<StoredMessage> {
     let mut columns = Columns::of(row);
     Ok(StoredMessage { at: columns.time()?, event: columns.json()? })
+}
+
+/// Finds where a message is without reading it.
+fn find(row: &Row<'_>) -> rusqlite::Result<MessageRef> {
+    let mut columns = Columns::of(row);
+    let (group, number, at, len) = (columns.next()?, columns.next()?, columns.time()?, columns.next::<i64>()?);
+    Ok(MessageRef { group, number, at, len: usize::try_from(len).unwrap_or(usize::MAX) })
+}
+
+fn messages(connection: &Connection, which: &[MessageRef]) -> rusqlite::Result<Vec<Option<StoredMessage>>> {
+    // Another message of the group may have the number by now.
+    let sql = "SELECT at, event FROM messages WHERE number = ?1 AND group_number = ?2 AND at = ?3";
+    let read = |place: &MessageRef| one(connection, sql, params![place.number, place.group, place.at.millis()], read);
+    which.iter().map(read).collect()
 }
 
 fn group_of(connection: &Connection, app: AppId, group: &GroupName) -> rusqlite::Result<Option<i64>> {
@@ -106,13 +121,13 @@ fn mark(
 
 /// Reads a history as far as it is one page.
 fn history(
-    rows: impl Iterator<Item = rusqlite::Result<StoredMessage>>,
+    rows: impl Iterator<Item = rusqlite::Result<MessageRef>>,
     limit: usize,
-) -> rusqlite::Result<Vec<StoredMessage>> {
-    let (mut page, mut bytes): (Vec<StoredMessage>, usize) = (Vec::new(), 0);
+) -> rusqlite::Result<Vec<MessageRef>> {
+    let (mut page, mut bytes): (Vec<MessageRef>, usize) = (Vec::new(), 0);
     for row in rows {
         let message = row?;
-        bytes += message.event.get().len();
+        bytes += message.len;
         if page.len() >= limit || bytes > HISTORY_BYTES_MAX {
             if let Some(last) = page.iter().rposition(|earlier| earlier.at != message.at) {
                 page.truncate(last + 1);
@@ -130,13 +145,13 @@ fn history(
 
 /// Reads messages as long as they stay within `bytes_max`, the first one in any case. Returns also how many bytes it is.
 fn within(
-    rows: impl Iterator<Item = rusqlite::Result<StoredMessage>>,
+    rows: impl Iterator<Item = rusqlite::Result<MessageRef>>,
     bytes_max: usize,
-) -> rusqlite::Result<(Vec<StoredMessage>, usize)> {
+) -> rusqlite::Result<(Vec<MessageRef>, usize)> {
     let (mut messages, mut bytes) = (Vec::new(), 0);
     for row in rows {
         let message = row?;
-        let len = message.event.get().len();
+        let len = message.len;
         if bytes + len > bytes_max && !messages.is_empty() {
             break;
         }
@@ -151,8 +166,9 @@ fn latest(
     app: AppId,
     groups: Vec<GroupName>,
     limit: usize,
-) -> rusqlite::Result<Vec<(GroupName, Vec<StoredMessage>)>> {
-    let sql = "SELECT at, event FROM messages WHERE group_number = ?1 ORDER BY at DESC, number DESC LIMIT ?2";
+) -> rusqlite::Result<Vec<(GroupName, Vec<MessageRef>)>> {
+    let sql = "SELECT group_number, number, at, octet_length(event) FROM messages
+               WHERE group_number = ?1 ORDER BY at DESC, number DESC LIMIT ?2";
     let share = HISTORY_BYTES_MAX / groups.len().max(1);
     let (mut found, mut all_bytes) = (Vec::with_capacity(groups.len()), 0);
     for group in groups {
@@ -161,7 +177,7 @@ fn latest(
             continue;
         };
         let (messages, bytes) =
-            within(connection.prepare_cached(sql)?.query_map(params![number, limit], read)?, share)?;
+            within(connection.prepare_cached(sql)?.query_map(params![number, limit], find)?, share)?;
         // Whatever is longest comes alone, so that asking again for those left out always gets on.
         if all_bytes > 0 && all_bytes + bytes > HISTORY_BYTES_MAX {
             continue;
@@ -275,15 +291,16 @@ impl MessageStore for SqliteStore {
         group: &GroupName,
         before: Option<Timestamp>,
         limit: usize,
-    ) -> Result<Vec<StoredMessage>, StoreError> {
+    ) -> Result<Vec<MessageRef>, StoreError> {
         let group = group.clone();
         self.readers
             .scan(move |connection| {
                 let Some(group) = group_of(connection, app, &group)? else { return Ok(Vec::new()) };
-                let sql = "SELECT at, event FROM messages WHERE group_number = ?1 AND at < ?2
+                let sql = "SELECT group_number, number, at, octet_length(event) FROM messages
+                           WHERE group_number = ?1 AND at < ?2
                            ORDER BY at DESC, number DESC";
                 let before = before.map_or(i64::MAX, Timestamp::millis);
-                history(connection.prepare_cached(sql)?.query_map(params![group, before], read)?, limit)
+                history(connection.prepare_cached(sql)?.query_map(params![group, before], find)?, limit)
             })
             .await
     }
@@ -293,8 +310,12 @@ impl MessageStore for SqliteStore {
         app: AppId,
         groups: Vec<GroupName>,
         limit: usize,
-    ) -> Result<Vec<(GroupName, Vec<StoredMessage>)>, StoreError> {
+    ) -> Result<Vec<(GroupName, Vec<MessageRef>)>, StoreError> {
         self.readers.gather(move |connection| latest(connection, app, groups, limit)).await
+    }
+
+    async fn messages(&self, which: Vec<MessageRef>) -> Result<Vec<Option<StoredMessage>>, StoreError> {
+        self.readers.scan(move |connection| messages(connection, &which)).await
     }
 
     async fn conversations(
@@ -323,9 +344,8 @@ impl MessageStore for SqliteStore {
 mod tests {
     use super::*;
 
-    fn said(at: i64, bytes: usize) -> StoredMessage {
-        let event = serde_json::value::RawValue::from_string(format!("\"{}\"", "x".repeat(bytes - 2))).unwrap();
-        StoredMessage { at: Timestamp::from_millis(at), event }
+    fn said(at: i64, bytes: usize) -> MessageRef {
+        MessageRef { group: 1, number: 1, at: Timestamp::from_millis(at), len: bytes }
     }
 
     /// Only databases of earlier versions hold several messages of one millisecond.

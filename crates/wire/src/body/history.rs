@@ -3,12 +3,9 @@
 use std::fmt;
 
 use respoke_core::clock::Timestamp;
-use respoke_core::id::GroupName;
 use respoke_core::lenient::optional_u64;
-use respoke_core::message::StoredMessage;
 use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
 use super::optional_moment;
@@ -71,25 +68,6 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<
         }
     }
     deserializer.deserialize_any(Names)
-}
-
-/// Kept messages, newest first: the very `pubsub` events that members got.
-#[must_use]
-pub fn events(messages: Vec<StoredMessage>) -> Vec<Box<RawValue>> {
-    messages.into_iter().map(|message| message.event).collect()
-}
-
-/// Kept messages by group.
-#[derive(Debug)]
-pub struct Histories(pub Vec<(GroupName, Vec<StoredMessage>)>);
-
-impl Serialize for Histories {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(group, messages)| {
-            let events: Vec<_> = messages.iter().map(|message| &message.event).collect();
-            (group.as_str(), events)
-        }))
-    }
 }
 
 /// How a kept message looks in JSON; for the API document alone.
