@@ -216,11 +216,15 @@ fn doctor_looks_at_who_will_serve() {
     assert_eq!(said.code, Some(1), "{}", said.out);
     assert!(said.out.contains("FAIL  owner") && said.out.contains("respoked.db (user 0)"), "{}", said.out);
     assert!(said.out.contains(&format!("chown {USER}")), "{}", said.out);
+    let said_before = said.out;
     let said = serve(as_user(), &data);
     assert!(said.code == Some(1) && said.err.contains("respoked.db belongs to user 0"), "{}", said.err);
 
     // And the lock that such a restore took, which stands in nobody's way.
-    chown(&database, Some(USER), None).unwrap();
+    for (name, owner) in owners(&data) {
+        assert_eq!(said_before.contains(&format!("{name} (user {owner})")), owner != USER, "{name}: {said_before}");
+        chown(data.join(name), Some(USER), None).unwrap();
+    }
     chown(data.join("lock"), Some(0), Some(0)).unwrap();
     Process::spawn_by(as_user(), &data, &[]).get("/readyz").call().ok();
 

@@ -110,10 +110,12 @@ fn examine(config: &Config, now: Timestamp) -> Vec<Finding> {
     let mut findings = vec![folder::privacy(data)];
     // Without a folder there is nothing in it.
     if data.is_dir() {
+        let database = database(data, now);
+        // Afterwards: SQLite gives the log to whoever the database belongs to, if root looks at it.
         findings.push(folder::ownership(data));
         findings.push(space(data));
         findings.push(flushing(data));
-        findings.extend(database(data, now));
+        findings.extend(database);
     }
     findings.push(files(config.connections_max));
     if let (Some(cert), Some(key)) = (&config.tls_cert, &config.tls_key) {
