@@ -108,7 +108,7 @@ impl Prepared {
         self.first_run.as_ref().map(|draft| &draft.shown)
     }
 
-    /// Keeps what was shown; with an answer the server may be told to serve.
+    /// Keeps what was shown. What comes back may be told to serve.
     ///
     /// # Errors
     ///

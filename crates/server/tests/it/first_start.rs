@@ -54,6 +54,34 @@ fn what_cannot_be_shown_is_not_kept_and_shown_by_the_next_start() {
 }
 
 #[test]
+fn a_closed_output_is_told_from_one_that_a_program_let_go_of() {
+    let null = || fs::OpenOptions::new().read(true).write(true).open("/dev/null").unwrap();
+    let spawn = |data: &Path, redirection: &str, stdout: File, stderr: File| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("exec \"$0\" serve --listen 127.0.0.1:0 --data \"$1\" {redirection}")]);
+        shell.arg(env!("CARGO_BIN_EXE_respoked")).arg(data).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        Running(shell.spawn().unwrap())
+    };
+    // Closed, whatever the others are.
+    for (redirection, stderr) in [(">&-", null()), (">&- <&-", null())] {
+        let (data, _folder) = data_folder();
+        let mut running = spawn(&data, redirection, null(), stderr);
+        let status = eventually(|| running.0.try_wait().unwrap());
+        assert_eq!(status.code(), Some(1), "{redirection}");
+        assert_eq!(admins(&data), json!([]), "{redirection}");
+    }
+    let (data, _folder) = data_folder();
+    let both = null();
+    let _running = spawn(&data, "", both.try_clone().unwrap(), both);
+    eventually(|| (data.exists() && data.join("lock").exists() && holds_an_admin(&data)).then_some(()));
+}
+
+fn holds_an_admin(data: &Path) -> bool {
+    let said = run(respoked().args(["admin", "list", "--json", "--data"]).arg(data));
+    serde_json::from_str::<Value>(&said.out).is_ok_and(|admins| admins != json!([]))
+}
+
+#[test]
 fn a_pipe_that_nobody_reads_is_not_told_either() {
     let (data, _folder) = data_folder();
     let (reader, writer) = pipe().unwrap();
