@@ -94,6 +94,11 @@ fn is_service_link(name: &str, value: &OsStr) -> bool {
         && matches!(part, None | Some("PROTO" | "PORT" | "ADDR"))
 }
 
+/// Whether a variable is named as those that Kubernetes makes for services, whichever it is for.
+pub(super) fn is_like_a_service_link(name: &str) -> bool {
+    name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || name.contains("_PORT")
+}
+
 /// The folder for the present user's own settings, as for a saved login; none if the environment names no home.
 ///
 /// # Source

@@ -149,7 +149,13 @@ impl Values {
             let name = variable[environment::PREFIX.len()..].to_ascii_lowercase();
             let Some(setting) = Setting::named(&name) else {
                 let like = Setting::like(&name).map(|setting| environment::variable(setting.name));
-                return Err(unknown(variable, like));
+                return Err(match like {
+                    None if environment::is_like_a_service_link(variable) => SettingsError::new(format!(
+                        "{variable} is no setting; if Kubernetes made it for another service, enableServiceLinks: false \
+                         keeps it away"
+                    )),
+                    like => unknown(variable, like),
+                });
             };
             if let Some(other) = taken.insert(setting.name, variable) {
                 return Err(SettingsError::new(format!("{other} and {variable} are both given; one is enough")));

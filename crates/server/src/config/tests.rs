@@ -365,8 +365,11 @@ fn an_unknown_name_is_an_error_that_knows_a_better_one() {
     let variable = |name: &str| read("", &[(name.to_owned(), "x".into())], &[]).unwrap_err().to_string();
     let error = variable("RESPOKED_ADMIN_PASWORD");
     assert!(error.contains("RESPOKED_ADMIN_PASWORD is no setting; is RESPOKED_ADMIN_PASSWORD meant?"), "{error}");
-    let error = variable("RESPOKED_PORT");
-    assert!(error.ends_with("RESPOKED_PORT is no setting"), "{error}");
+    for link in ["RESPOKED_PORT", "RESPOKED_WEB_SERVICE_HOST", "RESPOKED_WEB_PORT_80_TCP_ADDR"] {
+        let error = variable(link);
+        assert!(error.starts_with(&format!("{link} is no setting; if Kubernetes")), "{error}");
+    }
+    assert!(variable("RESPOKED_NONSENSE").ends_with("RESPOKED_NONSENSE is no setting"));
     assert!(variable("respoked_lisen").contains("RESPOKED_LISTEN"));
 }
 

@@ -1,5 +1,6 @@
 //! `/console`, without a browser: the cookie, and the pages that are refused.
 
+use respoked::config::PublicUrl;
 use serde_json::json;
 
 use crate::harness::{Answer, Client, PASSWORD, Process, Server, data_folder, eventually, note_secret};
@@ -309,4 +310,20 @@ fn samples_name_the_role_that_the_form_names() {
     assert!(page().contains("roleId"));
     server.put(&format!("/v1/apps/{}", server.app)).admin(&admin).send(json!({"developmentMode": true})).ok();
     assert!(!page().contains("roleId"), "no role is chosen");
+}
+
+#[test]
+fn samples_say_by_which_url_others_reach_the_server() {
+    let shown = |public_url: Option<&str>| {
+        let server = Server::start_with(|config| config.public_url = public_url.and_then(PublicUrl::parse));
+        let cookie = cookie(&sign_in(&server, PASSWORD));
+        let page =
+            server.get(&format!("/console/apps/{}/try?endpoint=jo", server.app)).header("Cookie", &cookie).call();
+        (page.text, server.url.clone())
+    };
+    let (page, _) = shown(Some("https://chat.example.com/"));
+    assert!(page.contains("https://chat.example.com/v1/tokens"), "{page}");
+    assert!(!page.contains("127.0.0.1"), "{page}");
+    let (page, url) = shown(None);
+    assert!(page.contains(&format!("{url}/v1/tokens")), "{page}");
 }
