@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::harness::{Process, Server, data_folder, eventually};
+use crate::harness::{Process, Server, data_folder, eventually, request_packet};
 
 /// A history of these is as long as one answer may be.
 const MESSAGES: usize = 60;
@@ -185,4 +185,23 @@ fn who_has_too_much_unread_is_told_to_read_first() {
     // Once it was read, or given up, all is as before.
     drop(held);
     eventually(|| (server.get("/v1/session-tokens").token(&alice).call().status == 200).then_some(()));
+}
+
+#[test]
+fn long_answers_that_wait_for_sockets_make_room_for_others_too() {
+    let server = Server::start_with(|config| config.unread_bytes_max = 4 << 20);
+    fill(&server, &server.admin_token("admin"));
+    let ask = |number: usize| {
+        let poller = server.poller(&format!("app-token={}", server.session(&format!("attacker {number}"))));
+        let packet = request_packet(1, "get", HISTORY, &Value::Null);
+        assert_eq!(poller.bring(packet.as_bytes()).text, "1");
+        poller
+    };
+    // Each waits for a poll that does not come.
+    let held: Vec<_> = (0..10).map(ask).collect();
+    eventually(|| (server.figure("respoked_sockets_closed_total{reason=\"slow_consumer\"}") >= 5).then_some(()));
+    let newcomer = server.poller(&format!("app-token={}", server.session("newcomer")));
+    let (_, ack) = newcomer.ask(1, "get", HISTORY, &Value::Null);
+    assert!(ack.ok().as_array().unwrap().len() > MESSAGES - 10);
+    drop(held);
 }
