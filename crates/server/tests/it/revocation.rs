@@ -37,7 +37,7 @@ impl Scene {
             push_tokens_before: long_ago,
             now,
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let (alice, _) = runtime.block_on(store.session(1)).unwrap().unwrap();
         assert_eq!(alice.grant.endpoint_id.as_str(), "alice");
         eventually(|| {
