@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::grant::Marks;
 use crate::id::{AccountId, AppId, SecretId};
+use crate::origin;
 use crate::secret::SecretHash;
 
 /// An app as it is kept.
@@ -33,7 +34,7 @@ pub struct AppSettings {
     pub description: String,
     /// Whether tokens are minted without a credential.
     pub development_mode: bool,
-    /// Pages of which domains may use the app; none: all. `*.example.com` covers every subdomain.
+    /// Pages of which domains may use the app, as [`origin::domain`] writes them; none: all.
     pub permitted_domains: Option<Vec<String>>,
     /// Longest life of a session, in seconds.
     pub ttl_secs_max: u64,
@@ -82,19 +83,8 @@ impl AppSettings {
     /// Whether a page of `origin` (as browsers send it: scheme, host, port) may use the app.
     #[must_use]
     pub fn permits_origin(&self, origin: &str) -> bool {
-        let Some(domains) = &self.permitted_domains else { return true };
-        let host = origin.split_once("://").map_or(origin, |(_, rest)| rest);
-        let host = host.split('/').next().unwrap_or_default();
-        let host = host
-            .rsplit_once(':')
-            .map_or(host, |(name, port)| if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host });
-        domains.iter().any(|domain| match domain.strip_prefix("*.") {
-            Some(parent) => host
-                .len()
-                .checked_sub(parent.len() + 1)
-                .is_some_and(|at| host.is_char_boundary(at) && host[at..].eq_ignore_ascii_case(&domain[1..])),
-            None => host.eq_ignore_ascii_case(domain),
-        })
+        let domains = self.permitted_domains.as_ref();
+        domains.is_none_or(|domains| origin::permits(domains.iter().map(String::as_str), origin))
     }
 }
 

@@ -18,6 +18,7 @@ pub mod java_date;
 pub mod lenient;
 pub mod message;
 pub mod ops;
+pub mod origin;
 pub mod page;
 pub mod password;
 pub mod ports;

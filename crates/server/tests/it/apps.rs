@@ -103,6 +103,44 @@ fn settings_out_of_bounds_are_refused() {
 }
 
 #[test]
+fn a_permitted_domain_matches_what_it_means_or_is_refused() {
+    let server = Server::start();
+    let (admin, alice) = (server.admin_token("admin"), server.session("alice"));
+    let path = format!("/v1/apps/{}", server.app);
+    let may = |origin: &str| {
+        let answer = server.get("/v1/session-tokens").token(&alice).header("Origin", origin).call();
+        let handshake = server.get(&format!("/socket.io/1/?app-token={alice}")).header("Origin", origin).call();
+        assert_eq!(answer.status == 200, handshake.status == 200, "{origin}");
+        answer.status == 200
+    };
+    for (typed, kept, covered, other) in [
+        ("localhost:8100", "localhost:8100", "http://localhost:8100", "http://localhost"),
+        ("::1", "[::1]", "http://[::1]:3000", "http://[::2]:3000"),
+        ("[::1]:3000", "[::1]:3000", "http://[::1]:3000", "http://[::1]"),
+        (".Example.com", ".example.com", "https://a.example.com", "https://aexample.com"),
+        (".example.com", ".example.com", "https://example.com", "https://example.org"),
+        ("https://a.b/", "https://a.b", "https://a.b", "http://a.b"),
+        ("*", "*", "https://anywhere.test", ""),
+    ] {
+        let change = json!({"permittedDomains": [typed]});
+        let app = server.put(&path).admin(&admin).send(change).ok();
+        assert_eq!(app["permittedDomains"], json!([kept]));
+        assert!(may(covered), "{typed} and {covered}");
+        assert!(other.is_empty() || !may(other), "{typed} and {other}");
+    }
+    for wrong in ["", "a.test/x", "a.test:0", "m\u{fc}nchen.de", "1.2.3.256", "*a.test", "a.test,b.test"] {
+        let change = json!({"permittedDomains": ["good.test", wrong]});
+        let refusal = server.put(&path).admin(&admin).send(change.clone()).refused(400, "invalid");
+        let told = refusal["validationErrors"]["permittedDomains"][0].as_str().unwrap();
+        assert!(told.starts_with("permittedDomains[1] "), "{told}");
+        let app = json!({"name": "x", "permittedDomains": change["permittedDomains"]});
+        server.post("/v1/apps").admin(&admin).send(app).refused(400, "invalid");
+    }
+    server.put(&path).admin(&admin).send(json!({"permittedDomains": vec!["a.test"; 101]})).refused(400, "invalid");
+    assert!(may("https://anywhere.test"), "what was refused changed nothing");
+}
+
+#[test]
 fn an_apps_limits_are_kept_and_told() {
     let server = Server::start();
     let admin = server.admin_token("admin");

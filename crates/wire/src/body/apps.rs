@@ -25,7 +25,8 @@ pub struct WriteApp {
     #[serde(default, deserialize_with = "optional_bool")]
     #[schema(nullable)]
     pub development_mode: Option<bool>,
-    /// Pages of which domains may use the app; `null`: all. `*.example.com` covers every subdomain.
+    /// Pages of which domains may use the app; `null`: all. `*.example.com` covers every subdomain, `.example.com` the
+    /// domain as well, `example.com:8100` one port; with a scheme before it only pages of that; `*` every page.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<Vec<String>>)]
     pub permitted_domains: Option<Option<Vec<String>>>,

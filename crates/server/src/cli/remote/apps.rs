@@ -51,7 +51,8 @@ pub(in crate::cli) struct Settings {
     /// Whether tokens are minted without a credential; only for trying things out.
     #[arg(long, value_name = "true|false")]
     development_mode: Option<bool>,
-    /// Pages of which domains may use the app, separated by commas (*.example.com covers subdomains), or `any`.
+    /// Pages of which domains may use the app, separated by commas (*.example.com covers subdomains, localhost:8100
+    /// one port), or `any`.
     #[arg(long, value_name = "DOMAINS")]
     permitted_domains: Option<String>,
     /// The longest life of a session, in seconds.
