@@ -26,6 +26,8 @@ use crate::call::Call;
 use crate::problem::Problem;
 
 const NAME: &str = "respoked_console";
+/// How many cookies of that name are tried. A browser sends one for each path that it was set for, ours among the first.
+const COOKIES_MAX: usize = 4;
 /// The form field that shows that a form comes from a page of the same sign-in.
 pub(super) const CSRF: &str = "csrf";
 /// The field of a form whose answer shows a secret once: text that no other rendering of the form has.
@@ -104,23 +106,25 @@ impl FromRequestParts<Arc<Api>> for Visit {
             // A form cannot be sent again by coming back, and a part of a page is no page.
             "/console".to_owned()
         };
-        let Some(token) = cookie(call.headers()) else {
-            call.admit_anonymous(api)?;
-            return Err(Failure::SignIn { from, partial });
-        };
-        match call.authenticate_visit(api, &token).await {
-            Ok(caller) => Ok(Self { api: api.clone(), call, caller, token }),
-            Err(Refusal::Unauthenticated) => {
-                call.admit_anonymous(api)?;
-                // It may have been valid once: one such cookie counts little, trying out many of them is slowed down.
-                let refused = call.counted(api, Refusal::Unauthenticated);
-                if refused.status() == StatusCode::TOO_MANY_REQUESTS {
-                    return Err(refused.into());
-                }
-                Err(Failure::SignIn { from, partial })
+        let mut shown = false;
+        for token in cookies(call.headers()) {
+            shown = true;
+            match call.authenticate_visit(api, &token).await {
+                Ok(caller) => return Ok(Self { api: api.clone(), call, caller, token }),
+                // Another of the same name may be ours.
+                Err(Refusal::Unauthenticated) => {}
+                Err(refusal) => return Err(refusal.into()),
             }
-            Err(refusal) => Err(refusal.into()),
         }
+        call.admit_anonymous(api)?;
+        if shown {
+            // It may have been valid once: one such cookie counts little, trying out many of them is slowed down.
+            let refused = call.counted(api, Refusal::Unauthenticated);
+            if refused.status() == StatusCode::TOO_MANY_REQUESTS {
+                return Err(refused.into());
+            }
+        }
+        Err(Failure::SignIn { from, partial })
     }
 }
 
@@ -263,11 +267,19 @@ fn foreign() -> Problem {
         .into()
 }
 
-fn cookie(headers: &HeaderMap) -> Option<Secret> {
-    let values = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    let pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let mut found = pairs.filter(|(name, value)| *name == NAME && !value.is_empty()).map(|(_, value)| value);
-    found.next().map(|value| Secret::new(value.to_owned()))
+/// What the console's cookie may hold: its values, of which another program on the same host may have set one.
+///
+/// Each cookie is read for itself, so that none that cannot be read spoils another.
+fn cookies(headers: &HeaderMap) -> Vec<Secret> {
+    let pairs = headers.get_all(COOKIE).into_iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let values = pairs.filter_map(|pair| {
+        let value = pair.trim_ascii().strip_prefix(NAME.as_bytes())?.trim_ascii_start().strip_prefix(b"=")?;
+        let value = std::str::from_utf8(value.trim_ascii()).ok()?;
+        // Some programs put quotes around a value that they pass on.
+        let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+        (!value.is_empty()).then(|| Secret::new(value.to_owned()))
+    });
+    values.take(COOKIES_MAX).collect()
 }
 
 /// The `Set-Cookie` that keeps an Admin-Token until the browser closes; none takes it away.
@@ -294,11 +306,52 @@ mod tests {
 
     #[test]
     fn the_cookie_is_found_among_others() {
-        let found = |value| cookie(&headers(&[("cookie", value)])).map(|secret| secret.expose().to_owned());
-        assert_eq!(found("a=b; respoked_console=T; c=d").as_deref(), Some("T"));
-        assert_eq!(found("respoked_console=T").as_deref(), Some("T"));
-        for value in ["", "respoked_console=", "respoked_console", "xrespoked_console=T", "a=respoked_console=T"] {
-            assert_eq!(found(value), None, "{value}");
+        let found = |lines: &[&str]| {
+            let lines = lines.iter().map(|line| (COOKIE, HeaderValue::from_bytes(line.as_bytes()).unwrap()));
+            cookies(&lines.collect()).iter().map(|secret| secret.expose().to_owned()).collect::<Vec<_>>()
+        };
+        for lines in [
+            &["a=b; respoked_console=T; c=d"][..],
+            &["respoked_console=T"],
+            // None that cannot be read spoils it.
+            &["respoked_console=T; city=Z\u{fc}rich"],
+            &["city=Z\u{fc}rich; respoked_console=T"],
+            &["Z\u{fc}rich; =; ;;=x; respoked_console =T;\u{fc}=\u{fc}"],
+            &["a=\"b; respoked_console=T; c=d\"; e=\"f"],
+            &["respoked_console=\"T\""],
+            &["city=Z\u{fc}rich", "respoked_console=T", "\u{fc}"],
+            &["respoked_console=; respoked_console=T"],
+        ] {
+            assert_eq!(found(lines), ["T"], "{lines:?}");
+        }
+        assert_eq!(found(&["respoked_console=\u{fc}; respoked_console=T"]), ["\u{fc}", "T"], "each is tried");
+        assert_eq!(found(&["respoked_console=A; x=y", "respoked_console=B"]), ["A", "B"]);
+        assert_eq!(found(&["respoked_console=A;".repeat(9).as_str()]).len(), COOKIES_MAX);
+        let none: [&str; 0] = [];
+        for line in [
+            "",
+            "respoked_console=",
+            "respoked_console=\"\"",
+            "respoked_console",
+            "xrespoked_console=T",
+            "respoked_consolex=T",
+            "RESPOKED_CONSOLE=T",
+            "a=respoked_console=T",
+        ] {
+            assert_eq!(found(&[line]), none, "{line}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_cookie_spoils_another(before in "[^;\\x00-\\x1f\\x7f]{0,20}", after in proptest::collection::vec(0x20_u8..=0xff, 0..20)) {
+            proptest::prop_assume!(!before.trim().starts_with(NAME));
+            let mut line = format!("{before}; {NAME}=T; ").into_bytes();
+            line.extend(after.iter().filter(|byte| **byte != 0x7f));
+            let mut headers = HeaderMap::new();
+            headers.append(COOKIE, HeaderValue::from_bytes(&line).unwrap());
+            let first = cookies(&headers).first().map(|secret| secret.expose().to_owned());
+            proptest::prop_assert_eq!(first.as_deref(), Some("T"));
         }
     }
 

@@ -43,6 +43,57 @@ fn the_printed_link_signs_in_once() {
 }
 
 #[test]
+fn no_cookie_of_another_program_signs_anybody_out() {
+    let server = Server::start();
+    let own = cookie(&sign_in(&server, PASSWORD));
+    let page = |cookies: &[&str]| {
+        let request = cookies.iter().fold(server.get("/console/apps"), |request, line| request.header("Cookie", line));
+        request.call().status
+    };
+    let name = own.split_once('=').unwrap().0;
+    for others in [
+        format!("{own}; city=Z\u{fc}rich"),
+        format!("Z\u{fc}rich=\u{fc}; {own}"),
+        format!("=; ; \"; a=\"b; {own}"),
+        // Set for another path by somebody else, and sent along, before it or behind it.
+        format!("{name}=other; {own}"),
+        format!("{name}=\u{fc}; {name}=; {own}; {name}=other"),
+    ] {
+        assert_eq!(page(&[&others]), 200, "{}", others.replace(&own, "OWN"));
+    }
+    assert_eq!(page(&["city=Z\u{fc}rich", &own]), 200);
+    assert_eq!(page(&[&own, "\u{fc}"]), 200);
+    assert_eq!(page(&["city=Z\u{fc}rich"]), 303);
+    assert_eq!(page(&[&format!("{name}=other; {name}=another")]), 303);
+}
+
+#[test]
+fn the_cookie_is_secure_if_the_clients_own_hop_is() {
+    let server = Server::start_with(|config| config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()]);
+    let secure = |headers: &[(&str, &str)]| {
+        let request =
+            server.post("/console/sign-in").header("Content-Type", FORM).header("Sec-Fetch-Site", "same-origin");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+        let answer = request.raw(format!("username=admin&password={PASSWORD}").as_bytes());
+        cookie(&answer);
+        answer.header("set-cookie").unwrap().contains("; Secure")
+    };
+    let (protocol, address) = ("X-Forwarded-Proto", "X-Forwarded-For");
+    for encrypted in ["https", "https, http", "https,https", "HTTPS , http"] {
+        assert!(secure(&[(protocol, encrypted)]), "{encrypted}");
+        assert!(secure(&[(protocol, encrypted), (address, "198.51.100.7, 127.0.0.2")]), "{encrypted}");
+    }
+    assert!(secure(&[(protocol, "https"), (protocol, "http")]));
+    for plain in ["http", "http, https", ""] {
+        assert!(!secure(&[(protocol, plain)]), "{plain}");
+    }
+    assert!(
+        !secure(&[(protocol, "https, http"), (address, "198.51.100.1, 198.51.100.7")]),
+        "the client wrote the first"
+    );
+}
+
+#[test]
 fn a_sign_in_leads_on_to_the_page_that_was_asked_for() {
     let server = Server::start();
     let asked = server.get("/console/audit?action=app.created").call();
