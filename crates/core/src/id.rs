@@ -130,11 +130,43 @@ impl EndpointId {
         Ok(Self(text.into()))
     }
 
+    /// As whom a backend speaks that names nobody and is nobody.
+    pub const SYSTEM: &str = "__SYSTEM__";
+
+    /// Whether it is the backends' own name, or one that a client may take for it: in other case, or with something
+    /// around or in it that nobody sees.
+    ///
+    /// What speaks by it would pass for the app itself, and hear what is answered to that.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        let mut expected = Self::SYSTEM.chars();
+        // Nearly every name differs in its first character.
+        self.0
+            .chars()
+            .filter(|character| !is_unseen(*character))
+            .all(|character| expected.next().is_some_and(|expected| character.to_uppercase().eq([expected])))
+            && expected.next().is_none()
+    }
+
     /// The text itself.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether a character is blank, or shows as nothing at all.
+///
+/// # Source
+///
+/// The blank ones and those of `Default_Ignorable_Code_Point` that may stand in a name (Unicode, `DerivedCoreProperties`).
+fn is_unseen(character: char) -> bool {
+    character.is_whitespace()
+        || matches!(character,
+            '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
+            | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{2800}' | '\u{3164}'
+            | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFF8}' | '\u{1D173}'..='\u{1D17A}'
+            | '\u{E0000}'..='\u{E0FFF}')
 }
 
 impl fmt::Display for EndpointId {
@@ -215,6 +247,29 @@ mod tests {
         assert!(GroupName::parse("a\u{2028}/b\n ☎").is_ok());
         assert!(GroupName::parse("").is_err());
         assert!(GroupName::parse(&"x".repeat(257)).is_err());
+    }
+
+    #[test]
+    fn the_backends_name_is_reserved_however_it_is_written() {
+        let reserved = |text: &str| EndpointId::parse(text).unwrap().is_reserved();
+        for text in [
+            "__SYSTEM__",
+            "__system__",
+            "__System__",
+            " __SYSTEM__",
+            "__SYSTEM__\u{a0}",
+            "\u{feff}__SYSTEM__",
+            "__SYS\u{200b}TEM__",
+            "__SYSTEM__\u{2060} ",
+            "__\u{17f}ystem__",
+        ] {
+            assert!(reserved(text), "{text:?}");
+        }
+        for text in
+            ["_SYSTEM_", "__SYSTEM_", "__SYSTEM___", "SYSTEM", "system", "__SYSTEM__2", "a__SYSTEM__", " ", "_", "jo"]
+        {
+            assert!(!reserved(text), "{text:?}");
+        }
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub enum Refusal {
     /// The credential is genuine and does not permit this.
     #[error("not permitted: {0}")]
     Forbidden(&'static str),
+    /// The endpoint has the name under which backends speak, or one that may be taken for it.
+    #[error("the endpoint id __SYSTEM__ is the backends' own, in whatever case and with whatever around it")]
+    EndpointReserved,
     /// The page's origin is not among the app's permitted domains.
     #[error("pages of this origin may not use the app")]
     OriginRefused,
@@ -128,6 +131,7 @@ impl Refusal {
             Self::SecondFactorRequired => "second_factor_required",
             Self::Banned { .. } => "endpoint_banned",
             Self::Forbidden(_) => "forbidden",
+            Self::EndpointReserved => "endpoint_reserved",
             Self::OriginRefused => "origin_refused",
             Self::NotFound(_) => "not_found",
             Self::Invalid(_) => "invalid",

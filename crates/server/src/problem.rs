@@ -49,6 +49,11 @@ pub const CODES: &[ErrorCode] = &[
     ErrorCode::new("too_deep", 400, "The JSON of the body is nested more than 32 levels deep."),
     ErrorCode::new("invalid", 400, "Fields are missing or wrong; `validationErrors` says which and why."),
     ErrorCode::new(
+        "endpoint_reserved",
+        400,
+        "The endpoint id is `__SYSTEM__`, under which backends speak, or one that may be taken for it.",
+    ),
+    ErrorCode::new(
         "unauthenticated",
         401,
         "No credential was given, or one that is malformed, unknown, revoked or expired; which, is not told.",
@@ -364,7 +369,7 @@ impl From<Refusal> for Problem {
             | Refusal::ConnectionLimit => StatusCode::UNAUTHORIZED,
             Refusal::Forbidden(_) | Refusal::OriginRefused | Refusal::LimitReached(_) => StatusCode::FORBIDDEN,
             Refusal::NotFound(_) | Refusal::NoGateway => StatusCode::NOT_FOUND,
-            Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
+            Refusal::Invalid(_) | Refusal::EndpointReserved => StatusCode::BAD_REQUEST,
             Refusal::Conflict(_) | Refusal::NotConnected => StatusCode::CONFLICT,
             Refusal::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::RateLimited { .. } | Refusal::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -412,6 +417,7 @@ impl From<Refusal> for Problem {
             | Refusal::WrongCode
             | Refusal::SecondFactorRequired
             | Refusal::Forbidden(_)
+            | Refusal::EndpointReserved
             | Refusal::OriginRefused
             | Refusal::NotFound(_)
             | Refusal::Conflict(_)
@@ -482,6 +488,7 @@ mod tests {
             Refusal::SecondFactorRequired,
             Refusal::Banned { reason: "spam".into() },
             Refusal::Forbidden("no"),
+            Refusal::EndpointReserved,
             Refusal::OriginRefused,
             Refusal::NotFound("Roles"),
             Refusal::missing("to"),

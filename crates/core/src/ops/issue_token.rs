@@ -54,7 +54,7 @@ impl Broker {
     /// # Errors
     ///
     /// [`Refusal::Unauthenticated`] without a credential outside development mode, [`Refusal::NotFound`] for an
-    /// unknown role, [`Refusal::Banned`], [`Refusal::Invalid`].
+    /// unknown role, [`Refusal::Banned`], [`Refusal::EndpointReserved`], [`Refusal::Invalid`].
     pub async fn issue_token(
         &self,
         caller: &Caller,
@@ -69,6 +69,9 @@ impl Broker {
         let app = self.app_to_mint_in(caller, request.app_id).await?;
         let endpoint_id = request.endpoint_id.as_deref().ok_or_else(|| Refusal::missing("endpointId"))?;
         let endpoint_id = EndpointId::parse(endpoint_id).map_err(|problem| Refusal::field("endpointId", problem))?;
+        if endpoint_id.is_reserved() {
+            return Err(Refusal::EndpointReserved);
+        }
         let role_id = match caller {
             // Nobody in particular gets no more than development mode gives, whatever role is named.
             Caller::Anonymous | Caller::Endpoint { .. } => None,

@@ -47,9 +47,6 @@ pub struct Asker<'a> {
     pub purse: &'a dyn Purse,
 }
 
-/// For whom a backend speaks that names nobody and is nobody.
-const SYSTEM: &str = "__SYSTEM__";
-
 /// Who asks, found out.
 pub(crate) struct Speaker {
     pub(crate) app: Arc<App>,
@@ -73,10 +70,16 @@ impl Speaker {
 }
 
 impl Hub {
-    /// Who asks for something that others notice.
+    /// Who asks for something that others notice. [`Refusal::EndpointReserved`]: nobody may speak by that name.
     pub(crate) async fn speaker(&self, asker: &Asker<'_>) -> Result<Speaker, Refusal> {
         asker.caller.permit(AdminRole::Developer)?;
-        self.reader(asker).await
+        let speaker = self.reader(asker).await?;
+        // Backends have that name by naming none. Who has a token of before it was reserved is heard no more.
+        let by_name = asker.endpoint_id.is_some() || matches!(asker.caller, Caller::Endpoint { .. });
+        if by_name && speaker.endpoint.is_reserved() {
+            return Err(Refusal::EndpointReserved);
+        }
+        Ok(speaker)
     }
 
     /// Who asks for something that is only to be looked at.
@@ -99,7 +102,9 @@ impl Hub {
                 let endpoint = match (&asker.endpoint_id, &own) {
                     (Some(named), _) => named.clone(),
                     (None, Some(own)) => own.endpoint.clone(),
-                    (None, None) => EndpointId::parse(SYSTEM).map_err(|_| Refusal::missing("endpointId"))?,
+                    (None, None) => {
+                        EndpointId::parse(EndpointId::SYSTEM).map_err(|_| Refusal::missing("endpointId"))?
+                    }
                 };
                 Ok(Speaker { app, endpoint, own, request_id })
             }

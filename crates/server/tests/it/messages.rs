@@ -47,6 +47,42 @@ fn a_copy_to_oneself_names_the_receiver() {
 }
 
 #[test]
+fn nobody_is_who_backends_speak_as() {
+    let server = Server::start();
+    let admin = server.admin_token("admin");
+    let mut backend = server.open(&format!("app-secret={}", server.secret));
+    let path = format!("/v1/apps/{}", server.app);
+    for name in ["__SYSTEM__", "__system__", " __System__ ", "__SYS\u{200b}TEM__", "\u{feff}__SYSTEM__"] {
+        let mint = json!({"endpointId": name, "roleId": server.role, "appId": server.app});
+        server.post("/v1/tokens").secret().send(mint.clone()).refused(400, "endpoint_reserved");
+        server.put("/v1/tokens").secret().send(mint.clone()).refused(400, "endpoint_reserved");
+        server.post("/v1/tokens").admin(&admin).send(mint.clone()).refused(400, "endpoint_reserved");
+        server.put(&path).admin(&admin).send(json!({"developmentMode": true})).ok();
+        server.post("/v1/tokens").send(mint).refused(400, "endpoint_reserved");
+        server.put(&path).admin(&admin).send(json!({"developmentMode": false})).ok();
+
+        let who = json!({"endpointId": name});
+        backend.post("/v1/connections", who.clone()).refused(400, "endpoint_reserved");
+        let message = json!({"endpointId": name, "to": "bob", "message": 1});
+        server.post("/v1/messages").secret().send(message).refused(400, "endpoint_reserved");
+        let publication = json!({"endpointId": name, "message": 1});
+        server.post("/v1/groups/room/publish").secret().send(publication).refused(400, "endpoint_reserved");
+        let signal = json!({"from": name, "to": "bob", "signal": {"signalType": "bye"}});
+        server.post("/v1/signaling").secret().send(signal).refused(400, "endpoint_reserved");
+        // What ends such an endpoint's is not refused: it may have tokens of before.
+        let ended = form_urlencoded::Serializer::new(String::new()).append_pair("endpointId", name).finish();
+        server.delete(&format!("/v1/sessions?{ended}")).secret().call().ok();
+    }
+    let path = "/v1/endpoints/__SYSTEM__/connections";
+    backend.post(path, Value::Null).refused(400, "endpoint_reserved");
+    // Names that only contain it are anybody's, and backends speak as before.
+    server.session("__SYSTEM__2");
+    let mut bob = server.connect("bob");
+    server.post("/v1/messages").secret().send(json!({"to": "bob", "message": "x"})).ok();
+    assert_eq!(bob.pushed(), ["message __SYSTEM__ x"]);
+}
+
+#[test]
 fn a_backend_speaks_for_whom_it_names() {
     let server = Server::start();
     let (mut alice, mut backend) = (server.connect("alice"), server.connect_backend("backend"));
