@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
-use crate::id::{AppId, EndpointId, GroupName};
+use crate::id::{AppId, EndpointId, GroupName, MessageId};
+use crate::idempotency::IdempotencyKey;
 
 /// A group message to be kept.
 #[derive(Clone, Debug)]
@@ -37,6 +38,33 @@ impl NewMessage {
         let rest = event[start..].trim_start_matches(|digit: char| digit.is_ascii_digit() || digit == '-');
         Cow::Owned(format!("{}{}{rest}", &event[..start], at.millis()))
     }
+}
+
+/// The key of a request that says a message, which names the message however often the request comes.
+#[derive(Clone, Debug)]
+pub struct SaidOnce {
+    /// The key.
+    pub key: IdempotencyKey,
+    /// What the message is called if this is the first time.
+    pub id: MessageId,
+}
+
+impl SaidOnce {
+    /// So many are remembered on the whole; the oldest make room. A hundred and some bytes each.
+    pub const REMEMBERED_MAX: u32 = 1_000_000;
+}
+
+/// What came of saying a message by a request with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// It was not said before. If it is kept, as of this instant.
+    First(Timestamp),
+    /// It was, and is called this. Nothing was written.
+    Before(MessageId),
+    /// The key was used with another request.
+    KeyReused,
+    /// It was to be kept in an app that there is not.
+    NoApp,
 }
 
 /// A message as it is kept.

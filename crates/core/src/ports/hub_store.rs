@@ -8,7 +8,7 @@ use super::StoreError;
 use crate::call_report::{CallReport, NewCallReport};
 use crate::clock::Timestamp;
 use crate::id::{AppId, EndpointId, GroupName, PushTokenId};
-use crate::message::{Conversation, MessageRef, NewMessage, ReadMark, StoredMessage};
+use crate::message::{Conversation, MessageRef, NewMessage, ReadMark, Said, SaidOnce, StoredMessage};
 use crate::page::{Page, PageRequest, RowNumber};
 use crate::push_token::PushToken;
 
@@ -24,6 +24,12 @@ pub trait MessageStore: Send + Sync {
     /// what is said last is the newest, whatever the clock does. Nothing is written for other members, however many the
     /// group has.
     async fn append_message(&self, message: NewMessage) -> Result<Option<Timestamp>, StoreError>;
+    /// Remembers that a message is said by a request with a key, for [`REMEMBERED_SECS`] and among the last
+    /// [`SaidOnce::REMEMBERED_MAX`]; and keeps the message, if it is `kept`, as [`MessageStore::append_message`] does and
+    /// in the same step. Of any number of concurrent calls with one key exactly one is [`Said::First`].
+    ///
+    /// [`REMEMBERED_SECS`]: crate::idempotency::REMEMBERED_SECS
+    async fn say_once(&self, once: SaidOnce, kept: Option<NewMessage>, now: Timestamp) -> Result<Said, StoreError>;
     /// Ends a group: its messages and marks are gone when this returns, and what is kept under its name from then on is
     /// another group's. False: nothing was kept of it.
     async fn end_group(&self, app: AppId, group: &GroupName) -> Result<bool, StoreError>;

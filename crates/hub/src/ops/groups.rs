@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use respoke_core::event::Content;
 use respoke_core::id::{AppId, EndpointId, GroupName, MessageId};
-use respoke_core::message::NewMessage;
+use respoke_core::idempotency::IdempotencyKey;
+use respoke_core::message::{NewMessage, Said, SaidOnce};
 use respoke_core::ports::Audience;
 use respoke_core::refusal::Refusal;
 use respoke_wire::event;
@@ -23,6 +24,8 @@ pub struct Publish {
     pub message: Box<RawValue>,
     /// Whether it is kept for the group's history; then it is on disk before anybody gets it.
     pub persist: bool,
+    /// The request's key, if its repetition is to say nothing.
+    pub once: Option<IdempotencyKey>,
 }
 
 impl Hub {
@@ -189,8 +192,8 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Forbidden`]; [`Refusal::RateLimited`]; [`Refusal::Store`] if it was to be kept and could not: then nobody
-    /// gets it.
+    /// [`Refusal::Forbidden`]; [`Refusal::RateLimited`]; [`Refusal::IdempotencyKeyReused`]; [`Refusal::Store`] if it was to
+    /// be kept and could not: then nobody gets it.
     pub async fn publish(&self, asker: &Asker<'_>, group: &GroupName, request: Publish) -> Result<MessageId, Refusal> {
         let speaker = self.speaker(asker).await?;
         if self.broker.rights(asker.caller).await?.group(group).publish != Some(true) {
@@ -202,16 +205,26 @@ impl Hub {
         let message_id = speaker.message_id();
         let content = Content::Published { message_id, group: group.clone(), message: request.message };
         let mut event = self.event(&speaker.endpoint, speaker.connection_id(), speaker.request_id, content);
-        if request.persist {
-            let kept = NewMessage {
-                app_id: speaker.app.id,
-                group: group.clone(),
-                sender: speaker.endpoint.clone(),
-                at: event.at,
-                event: event::object(&event),
-            };
-            event.at = self.broker.store().append_message(kept).await?.ok_or(Refusal::NotFound("Apps"))?;
-        }
+        let kept = request.persist.then(|| NewMessage {
+            app_id: speaker.app.id,
+            group: group.clone(),
+            sender: speaker.endpoint.clone(),
+            at: event.at,
+            event: event::object(&event),
+        });
+        event.at = match (kept, request.once) {
+            (kept, Some(key)) => {
+                let once = SaidOnce { key, id: message_id };
+                match self.broker.store().say_once(once, kept, event.at).await? {
+                    Said::First(at) => at,
+                    Said::Before(id) => return Ok(id),
+                    Said::KeyReused => return Err(Refusal::IdempotencyKeyReused),
+                    Said::NoApp => return Err(Refusal::NotFound("Apps")),
+                }
+            }
+            (Some(kept), None) => self.broker.store().append_message(kept).await?.ok_or(Refusal::NotFound("Apps"))?,
+            (None, None) => event.at,
+        };
         let to = Audience::Group { group: group.clone(), except: speaker.own_id() };
         self.push(speaker.app.id, to, event);
         self.figures.published.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

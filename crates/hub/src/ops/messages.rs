@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use respoke_core::event::Content;
 use respoke_core::id::{ConnectionId, EndpointId, MessageId};
+use respoke_core::idempotency::IdempotencyKey;
 use respoke_core::ports::Audience;
 use respoke_core::refusal::Refusal;
 use serde_json::value::RawValue;
@@ -23,6 +24,8 @@ pub struct Message {
     pub body: Box<RawValue>,
     /// Whether the sender's other connections get a copy.
     pub cc_self: bool,
+    /// The request's key, if its repetition is to say nothing.
+    pub once: Option<IdempotencyKey>,
 }
 
 impl Hub {
@@ -32,7 +35,8 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Unauthenticated`], or as [`respoke_core::ops::Broker::app_of`] for backends; [`Refusal::RateLimited`].
+    /// [`Refusal::Unauthenticated`], or as [`respoke_core::ops::Broker::app_of`] for backends; [`Refusal::RateLimited`];
+    /// [`Refusal::IdempotencyKeyReused`].
     pub async fn send(&self, asker: &Asker<'_>, message: Message) -> Result<MessageId, Refusal> {
         let speaker = self.speaker(asker).await?;
         let copied = message.cc_self && message.to != speaker.endpoint;
@@ -40,6 +44,9 @@ impl Hub {
         let len = frame_len(&speaker.endpoint, message.to.as_str(), message.body.get().len());
         asker.pay(&speaker.app, Reach::of(connections, len))?;
         let message_id = speaker.message_id();
+        if let Some(before) = self.said_before(message.once, message_id).await? {
+            return Ok(before);
+        }
         let event = |to: &EndpointId, to_original, body| {
             let content = Content::Message { message_id, to: to.clone(), to_original, body };
             self.event(&speaker.endpoint, speaker.connection_id(), speaker.request_id, content)

@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use respoke_core::admin::AdminRole;
 use respoke_core::app::App;
-use respoke_core::id::{AppId, ConnectionId, EndpointId, RequestId};
+use respoke_core::id::{AppId, ConnectionId, EndpointId, MessageId, RequestId};
+use respoke_core::idempotency::IdempotencyKey;
+use respoke_core::message::{Said, SaidOnce};
 use respoke_core::ops::{Caller, Context};
 use respoke_core::refusal::Refusal;
 
@@ -116,6 +118,24 @@ impl Hub {
         let app = speaker.app.id;
         let copies = if copied { self.registry.sibling_count(app, &speaker.endpoint) } else { 0 };
         copies + only.map_or_else(|| self.registry.sibling_count(app, to), |_| 1)
+    }
+
+    /// What was said before by a request with this key; nothing, and then `id` is remembered for it, if it was not.
+    ///
+    /// It is remembered before it is said: a crash between the two loses what nobody was to keep, and a repetition says
+    /// nothing twice. Called last of all that may refuse.
+    pub(crate) async fn said_before(
+        &self,
+        once: Option<IdempotencyKey>,
+        id: MessageId,
+    ) -> Result<Option<MessageId>, Refusal> {
+        let Some(key) = once else { return Ok(None) };
+        match self.broker.store().say_once(SaidOnce { key, id }, None, self.broker.now()).await? {
+            Said::First(_) => Ok(None),
+            Said::Before(id) => Ok(Some(id)),
+            Said::KeyReused => Err(Refusal::IdempotencyKeyReused),
+            Said::NoApp => Err(Refusal::NotFound("Apps")),
+        }
     }
 
     /// The connections that an operation on connections is about: the one named, the asker's own, or, where a backend

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use respoke_core::event::{Content, Signal};
 use respoke_core::id::{ConnectionId, EndpointId};
+use respoke_core::idempotency::IdempotencyKey;
 use respoke_core::ops::Caller;
 use respoke_core::ports::Audience;
 use respoke_core::refusal::Refusal;
@@ -33,6 +34,8 @@ pub struct SignalRequest {
     pub cc_self: bool,
     /// A JSON object.
     pub signal: Box<RawValue>,
+    /// The request's key, if its repetition is to relay nothing.
+    pub once: Option<IdempotencyKey>,
 }
 
 /// The party that endpoints are.
@@ -66,6 +69,9 @@ impl Hub {
         let connections = self.told(&speaker, &request.to, only, copied);
         let len = frame_len(&speaker.endpoint, request.to.as_str(), request.signal.get().len() + from_type.len());
         asker.pay(&speaker.app, Reach::of(connections, len))?;
+        if self.said_before(request.once, speaker.message_id()).await?.is_some() {
+            return Ok(());
+        }
         if let ("answer", Some(session), Some(own)) = (kind, &facts.session, &speaker.own) {
             self.registry.note_answer(own, session);
         }

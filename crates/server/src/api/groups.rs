@@ -15,7 +15,7 @@ use respoke_wire::body::lists::{AppParams, ListRequest, PageParams, PartParams};
 
 use super::answer::{Answer, ListAnswer};
 use super::{Api, Named, connections, page};
-use crate::call::{Call, Id};
+use crate::call::{Call, Id, KeyOwner};
 use crate::openapi::{Missing, Refused, Unconnected};
 use crate::problem::Problem;
 
@@ -179,7 +179,8 @@ pub(super) async fn publish(State(api): State<Arc<Api>>, Id(id): Id, call: Call)
     let message = body.message.ok_or_else(|| Refusal::missing("message"))?;
     let context = call.context();
     let named = Named { app: body.app_id.as_deref(), endpoint: body.endpoint_id.as_deref(), connection: None };
-    let request = Publish { message, persist: body.persist == Some(true) };
+    let once = call.once(&api, KeyOwner::Caller)?;
+    let request = Publish { message, persist: body.persist == Some(true), once };
     let id = api.hub.publish(&named.asker(&api, &call, &caller, &context).await?, &group_name(&id)?, request).await?;
     Ok(Answer(Sent::from(id)))
 }

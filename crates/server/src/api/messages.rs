@@ -10,7 +10,7 @@ use respoke_wire::body::messages::SendMessage;
 
 use super::answer::Answer;
 use super::{Api, Named, connection_id, endpoint_id, given};
-use crate::call::Call;
+use crate::call::{Call, KeyOwner};
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
 
@@ -33,6 +33,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
         to_connection: to_connection.map(connection_id).transpose()?,
         body: text,
         cc_self: body.cc_self == Some(true),
+        once: call.once(&api, KeyOwner::Caller)?,
     };
     let context = call.context();
     let named = Named { app: body.app_id.as_deref(), endpoint: body.endpoint_id.as_deref(), connection: None };

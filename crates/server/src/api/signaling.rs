@@ -10,7 +10,7 @@ use respoke_wire::body::signaling::SendSignal;
 
 use super::answer::Answer;
 use super::{Api, Named, connection_id, endpoint_id, given};
-use crate::call::Call;
+use crate::call::{Call, KeyOwner};
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
 
@@ -37,6 +37,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
         to_connection: given(body.to_connection.as_deref()).map(connection_id).transpose()?,
         cc_self: body.cc_self == Some(true),
         signal,
+        once: call.once(&api, KeyOwner::Caller)?,
     };
     let context = call.context();
     let named = Named { app: body.app_id.as_deref(), endpoint: body.from.as_deref(), connection: None };

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, note_secret, text};
+use crate::harness::{Client, Process, Server, data_folder, note_secret, text};
 
 const NOTHING: Vec<String> = Vec::new();
 
@@ -147,4 +147,99 @@ fn a_backend_ends_a_connection_by_its_id() {
     assert_eq!((&connection["id"], &connection["type"]), (&json!(other.connection), &json!("websocket")));
     assert_eq!((&connection["clientType"], &connection["ipAddress"]), (&json!("WEB"), &json!("127.0.0.1")));
     assert_eq!((&connection["appId"], &connection["roleId"]), (&json!(server.app), &json!(server.role)));
+}
+
+#[test]
+fn a_message_with_a_key_is_said_once() {
+    let server = Server::start();
+    let (mut bob, mut alice) = (server.connect("bob"), server.connect("alice"));
+    bob.join("room");
+    let own = server.session("carol");
+    let message = json!({"to": "bob", "message": "x"});
+    let publication = |persist: bool| json!({"message": "x", "persist": persist});
+    let signal = json!({"to": "bob", "signal": {"signalType": "modify"}});
+    for (nth, (path, body, pushed)) in [
+        ("/v1/messages", message.clone(), "message carol x"),
+        ("/v1/groups/room/publish", publication(false), "pubsub room carol x"),
+        ("/v1/channels/room/publish", publication(true), "pubsub room carol x"),
+        ("/v1/groups/room/publish", publication(true), "pubsub room carol x"),
+        ("/v1/signaling", signal.clone(), "signal carol modify"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let key = format!("key {nth}").replace(' ', "-");
+        let say =
+            |path: &str, body: &Value| server.post(path).token(&own).header("Idempotency-Key", &key).send(body.clone());
+        let first = say(path, &body).ok();
+        for _ in 0..3 {
+            assert_eq!(say(&format!("{path}/"), &body).ok(), first, "the answer is the same");
+        }
+        assert_eq!(bob.pushed(), [pushed]);
+        let mut other = body.clone();
+        other["x"] = json!(1);
+        say(path, &other).refused(422, "idempotency_key_reused");
+        say(&format!("{path}?t=1"), &body).refused(422, "idempotency_key_reused");
+        server.post(path).token(&own).header("Idempotency-Key", "").send(body.clone()).refused(400, "invalid");
+        assert_eq!(bob.pushed(), Vec::<String>::new());
+        // Without a key, and with another's, it is said each time.
+        for _ in 0..2 {
+            server.post(path).token(&own).send(body.clone()).ok();
+        }
+        server.post(path).secret().header("Idempotency-Key", &key).send(body.clone()).ok();
+        assert_eq!(bob.pushed().len(), 3);
+    }
+    // Over a socket, by the header inside the request.
+    for (path, body) in
+        [("/v1/messages", &message), ("/v1/groups/room/publish", &publication(true)), ("/v1/signaling", &signal)]
+    {
+        let headers = json!({"Idempotency-Key": "tunnelled"});
+        let first = alice.ask_with(&headers, "post", path, body.clone()).ok();
+        assert_eq!(alice.ask_with(&headers, "post", path, body.clone()).ok(), first);
+        // The same request by HTTP is the same, too.
+        let token = alice.app_token.clone();
+        let again = server.post(path).token(&token).header("Idempotency-Key", "tunnelled");
+        assert_eq!(again.raw(serde_json::to_string(body).unwrap().as_bytes()).ok(), first);
+        let mut other = body.clone();
+        other["x"] = json!(1);
+        alice.ask_with(&headers, "post", path, other).refused(422, "idempotency_key_reused");
+        assert_eq!(bob.pushed().len(), 1, "{path}");
+    }
+    let history = server.get("/v1/groups/room/history").secret().call().ok();
+    assert_eq!(history.as_array().unwrap().len(), 2 * 4 + 1, "each is kept as often as it was said");
+
+    // Many at once are one.
+    let client = server.client.clone();
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let say =
+            || client.post("/v1/messages").token(&own).header("Idempotency-Key", "at-once").send(message.clone()).ok();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(say)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(answers.iter().all(|answer| answer == &answers[0]), "{answers:?}");
+    assert_eq!(bob.pushed(), ["message carol x"]);
+    // What is refused takes no key.
+    let refused = json!({"to": "", "message": 1});
+    let say =
+        |body: &Value| server.post("/v1/messages").token(&own).header("Idempotency-Key", "refused").send(body.clone());
+    say(&refused).refused(400, "invalid");
+    say(&message).ok();
+}
+
+#[test]
+fn a_message_with_a_key_is_said_once_over_a_kill() {
+    let (data, _folder) = data_folder();
+    let process = Process::spawn(&data, &[]).with_app();
+    let say = |client: &Client, path: &str, persist: bool| {
+        let body = json!({"to": "bob", "message": "x", "persist": persist});
+        client.post(path).secret().header("Idempotency-Key", "k").send(body).ok()
+    };
+    let paths = [("/v1/messages", false), ("/v1/groups/a/publish", true), ("/v1/groups/b/publish", false)];
+    let first = paths.map(|(path, persist)| say(&process, path, persist));
+    let mut client = process.kill();
+    let restarted = Process::spawn(&data, &[]);
+    client.url.clone_from(&restarted.url);
+    assert_eq!(paths.map(|(path, persist)| say(&client, path, persist)), first);
+    let history = client.get("/v1/groups/a/history").secret().call().ok();
+    assert_eq!(history.as_array().unwrap().len(), 1);
 }

@@ -379,7 +379,7 @@ impl World {
         self.note(format!("publish to {name} by {client} for {:?}", named.endpoint));
         let asking = self.asking(client, &named).await;
         let persist = self.chance.percent(10);
-        let request = Publish { message: raw(&json!(text)), persist };
+        let request = Publish { message: raw(&json!(text)), persist, once: None };
         let published = self.hub.publish(&asking.asker(), &group(name), request).await;
         same(published, self.model.publish(client, &named, name, &text, persist));
     }
@@ -393,7 +393,7 @@ impl World {
         self.note(format!("send to {to} {only:?} by {client} for {:?} cc {cc}", named.endpoint));
         let asking = self.asking(client, &named).await;
         let to_connection = only.as_deref().map(|id| ConnectionId::parse(id).unwrap());
-        let message = Message { to: endpoint(to), to_connection, body: raw(&json!(text)), cc_self: cc };
+        let message = Message { to: endpoint(to), to_connection, body: raw(&json!(text)), cc_self: cc, once: None };
         self.hub.send(&asking.asker(), message).await.unwrap();
         self.model.send(client, &named, to, only.as_deref(), cc, &text);
     }
@@ -414,6 +414,7 @@ impl World {
             to_connection: only.as_deref().map(|id| ConnectionId::parse(id).unwrap()),
             cc_self: cc,
             signal: raw(&body),
+            once: None,
         };
         let relayed = self.hub.signal(&asking.asker(), request).await;
         same(relayed, self.model.signal(client, to, only.as_deref(), cc, &body));

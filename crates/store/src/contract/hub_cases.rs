@@ -3,8 +3,11 @@
 use respoke_core::audit::Action;
 use respoke_core::call_report::NewCallReport;
 use respoke_core::clock::Timestamp;
-use respoke_core::id::{GroupName, PushTokenId};
-use respoke_core::message::{Conversation, HISTORY_BYTES_MAX, MessageRef, NewMessage, ReadMark, StoredMessage};
+use respoke_core::id::{AppId, GroupName, MessageId, PushTokenId};
+use respoke_core::idempotency::REMEMBERED_SECS;
+use respoke_core::message::{
+    Conversation, HISTORY_BYTES_MAX, MessageRef, NewMessage, ReadMark, Said, SaidOnce, StoredMessage,
+};
 use respoke_core::page::PageRequest;
 use respoke_core::ports::{BanRecord, Upkeep};
 use respoke_core::push_token::{PushService, PushToken};
@@ -13,7 +16,7 @@ use serde_json::value::RawValue;
 
 use super::Fixture;
 use super::cases::{upkeep_at, whole_pass};
-use super::fixture::{NOW, World, endpoint, entry};
+use super::fixture::{NOW, World, endpoint, entry, key};
 use crate::CrashPoint;
 
 fn group(name: &str) -> GroupName {
@@ -271,6 +274,54 @@ pub(super) async fn a_message_survives_a_reopening_once_it_was_taken(fixture: im
     let crashing = fixture.open(Some(CrashPoint::AfterCommit));
     assert!(crashing.append_message(message(&world, "room", "alice", at(2))).await.is_err());
     assert_eq!(history(&world, "room", None, 10).await, [2, 1]);
+}
+
+fn once(text: &str, body: &str) -> SaidOnce {
+    SaidOnce { key: key(text, body), id: MessageId::random() }
+}
+
+pub(super) async fn a_message_with_a_key_is_said_once(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let kept = |millis| Some(message(&world, "room", "alice", at(millis)));
+    let say = |once: &SaidOnce, kept| world.store.say_once(once.clone(), kept, NOW);
+    // Two at once, as a client sends that did not wait for the first answer.
+    let (one, other) = (once("kept", "body"), once("kept", "body"));
+    let (first, second) = tokio::join!(say(&one, kept(1)), say(&other, kept(1)));
+    let said = [first.unwrap(), second.unwrap()];
+    let winner = match said {
+        [Said::First(kept), Said::Before(id)] if kept == at(1) => (id, one.id),
+        [Said::Before(id), Said::First(kept)] if kept == at(1) => (id, other.id),
+        said => panic!("{said:?}"),
+    };
+    assert_eq!(winner.0, winner.1, "both name the one that was said");
+    assert_eq!(history(&world, "room", None, 10).await, [1]);
+    assert_eq!(say(&once("kept", "another body"), kept(2)).await.unwrap(), Said::KeyReused);
+    assert_eq!(say(&once("kept", "body"), None).await.unwrap(), Said::Before(winner.0));
+    assert_eq!(history(&world, "room", None, 10).await, [1]);
+
+    // The same of one that is not kept, and over a restart.
+    let passing = once("passing", "body");
+    assert_eq!(say(&passing, None).await.unwrap(), Said::First(NOW));
+    world.store.close().await;
+    let world = world.on(fixture.open(None));
+    let say = |once: &SaidOnce, kept, now| world.store.say_once(once.clone(), kept, now);
+    let kept = |millis| Some(message(&world, "room", "alice", at(millis)));
+    assert_eq!(say(&once("passing", "body"), kept(3), NOW).await.unwrap(), Said::Before(passing.id));
+    assert_eq!(say(&once("passing", "other"), None, NOW).await.unwrap(), Said::KeyReused);
+    assert_eq!(say(&once("kept", "body"), kept(3), NOW).await.unwrap(), Said::Before(winner.0));
+    assert_eq!(history(&world, "room", None, 10).await, [1]);
+
+    // Where nothing could be kept the key is free.
+    let doomed = World { app: AppId::random(), ..world.clone() };
+    let nowhere = Some(message(&doomed, "room", "alice", NOW));
+    assert_eq!(say(&once("nowhere", "body"), nowhere, NOW).await.unwrap(), Said::NoApp);
+    assert_eq!(say(&once("nowhere", "body"), kept(4), NOW).await.unwrap(), Said::First(at(4)));
+
+    // A day later none is remembered.
+    let tomorrow = NOW.plus_secs(REMEMBERED_SECS + 1);
+    let upkeep = Upkeep { keys_before: NOW.plus_secs(1), ..upkeep_at(NOW) };
+    assert_eq!(whole_pass(&world, upkeep).await.0, 3);
+    assert_eq!(say(&once("passing", "other"), None, tomorrow).await.unwrap(), Said::First(tomorrow));
 }
 
 pub(super) async fn a_message_that_was_not_committed_is_not_there(fixture: impl Fixture) {

@@ -118,6 +118,7 @@ mod sqlite {
             the_newest_of_many_groups_are_found
             a_message_survives_a_reopening_once_it_was_taken
             a_message_that_was_not_committed_is_not_there
+            a_message_with_a_key_is_said_once
             conversations_are_those_written_to_marked_or_joined
             a_mark_moves_only_forward
             an_endpoint_has_only_so_many_conversations

@@ -139,6 +139,12 @@ impl SqliteStore {
                 )?;
                 removed += execute(
                     connection,
+                    "DELETE FROM said WHERE number IN (
+                         SELECT number FROM (SELECT number, at FROM said ORDER BY number LIMIT ?2) WHERE at < ?1)",
+                    params![upkeep.keys_before.millis(), REMOVE_ROWS * 4],
+                )?;
+                removed += execute(
+                    connection,
                     "DELETE FROM admin_sessions WHERE number IN (
                          SELECT number FROM admin_sessions WHERE coalesce(ended_at, expires_at) < ?1 LIMIT ?2)
                        AND number < (SELECT max(number) FROM admin_sessions)",

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use respoke_core::clock::Timestamp;
-use respoke_core::id::{AppId, EndpointId, GroupName};
+use respoke_core::id::{AppId, EndpointId, GroupName, MessageId};
 use respoke_core::message::{
-    Conversation, HISTORY_BYTES_MAX, INSTANT_BYTES_MAX, INSTANT_MESSAGES_MAX, MessageRef, NewMessage, ReadMark,
-    StoredMessage,
+    Conversation, HISTORY_BYTES_MAX, INSTANT_BYTES_MAX, INSTANT_MESSAGES_MAX, MessageRef, NewMessage, ReadMark, Said,
+    SaidOnce, StoredMessage,
 };
 use respoke_core::ports::{MessageStore, StoreError};
 use rusqlite::{Connection, Row, params};
+use uuid::Uuid;
 
 use super::SqliteStore;
 use super::rows::{Columns, all, app_exists, execute, one};
@@ -70,6 +71,33 @@ fn append(write: &Write<'_>, message: &NewMessage) -> rusqlite::Result<Option<Ti
         forget_untouched(connection, message.app_id, &message.sender)?;
     }
     Ok(Some(at))
+}
+
+fn say_once(write: &Write<'_>, once: &SaidOnce, kept: Option<&NewMessage>, now: Timestamp) -> rusqlite::Result<Said> {
+    let connection = write.connection;
+    let sql = "SELECT request, message_id FROM said WHERE key = ?1";
+    let found: Option<([u8; 32], Uuid)> =
+        one(connection, sql, [&once.key.key[..]], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    match found {
+        Some((request, id)) if request == once.key.request => return Ok(Said::Before(MessageId::from_uuid(id))),
+        Some(_) => return Ok(Said::KeyReused),
+        None => {}
+    }
+    let at = match kept {
+        None => now,
+        Some(message) => match append(write, message)? {
+            Some(at) => at,
+            None => return Ok(Said::NoApp),
+        },
+    };
+    execute(
+        connection,
+        "INSERT INTO said (key, request, message_id, at) VALUES (?1, ?2, ?3, ?4)",
+        params![&once.key.key[..], &once.key.request[..], once.id.uuid(), now.millis()],
+    )?;
+    let oldest = connection.last_insert_rowid() - i64::from(SaidOnce::REMEMBERED_MAX);
+    execute(connection, "DELETE FROM said WHERE number <= ?1", [oldest])?;
+    Ok(Said::First(at))
 }
 
 /// Without its row nothing finds a group's messages and marks; upkeep removes those by its number, which is not given
@@ -278,6 +306,10 @@ fn unread(
 impl MessageStore for SqliteStore {
     async fn append_message(&self, message: NewMessage) -> Result<Option<Timestamp>, StoreError> {
         self.writer.write(move |write| append(write, &message)).await
+    }
+
+    async fn say_once(&self, once: SaidOnce, kept: Option<NewMessage>, now: Timestamp) -> Result<Said, StoreError> {
+        self.writer.write(move |write| say_once(write, &once, kept.as_ref(), now)).await
     }
 
     async fn end_group(&self, app: AppId, group: &GroupName) -> Result<bool, StoreError> {

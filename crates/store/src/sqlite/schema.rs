@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0005_bans.sql"),
     include_str!("schema/0006_group_ends.sql"),
     include_str!("schema/0007_known_addresses.sql"),
+    include_str!("schema/0008_said.sql"),
 ];
 
 /// The newest schema.
