@@ -11,6 +11,7 @@ mod enduring;
 mod files;
 pub mod greeting;
 pub mod limits;
+mod log_lines;
 pub mod metrics;
 pub mod openapi;
 pub mod problem;

@@ -7,10 +7,18 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, filter, fmt, reload};
 
 use crate::config::{Config, LogFormat};
+use crate::log_lines::LogLines;
 
-/// The log, whose filter can be changed while it is written.
+/// The log, whose filter can be changed while it is written. Lines that wait are written when this is dropped.
 pub struct Log {
     filter: reload::Handle<EnvFilter, Registry>,
+    lines: LogLines,
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.lines.flush();
+    }
 }
 
 impl Log {
@@ -38,14 +46,15 @@ impl std::fmt::Debug for Log {
 pub fn start(config: &Config) -> anyhow::Result<Log> {
     let (asked, filter) = reload::Layer::new(filter(&config.log)?);
     let registry = tracing_subscriber::registry().with(asked).with(filter::filter_fn(is_safe));
+    let log = LogLines::to(std::io::stderr()).context("logging cannot be started")?;
     // A line that cannot be written is lost. Complaining of it would need standard error too, and panic without it.
-    let lines = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+    let lines = fmt::layer().with_writer(log.clone()).log_internal_errors(false);
     let started = match config.log_format {
         LogFormat::Text => registry.with(lines.with_ansi(false)).try_init(),
         LogFormat::Json => registry.with(lines.json()).try_init(),
     };
     started.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))?;
-    Ok(Log { filter })
+    Ok(Log { filter, lines: log })
 }
 
 /// The filter that a text asks for. The text is not shown, as no setting's value is.

@@ -185,8 +185,11 @@ fn a_disk_that_stands_still_holds_up_nobody_who_can_do_without() {
     }
     assert!(process.alive(&session));
 
-    // Not even reading works: then look-ups are refused, and still nobody else waits.
-    disk.set("write -wal stall\nflush -wal stall\nopen respoked.db stall\nread respoked.db stall\nread -wal stall\n");
+    // Not even reading works, nor does logging: then look-ups are refused, and still nobody else waits.
+    disk.set(
+        "write -wal stall\nflush -wal stall\nopen respoked.db stall\nread respoked.db stall\nread -wal stall\n\
+         print .log stall\n",
+    );
     let lookers: Vec<_> = (0..50)
         .map(|_| {
             let client = process.client.clone();

@@ -1,7 +1,7 @@
 /* A disk that fails or stands still when a test says so: preloaded into the server, before the C library.
  *
- * The file that FAULTS names holds lines "operation suffix what [times]": operation is open, read, write, flush or
- * truncate; suffix is the end of the file's path; what is EIO or ENOSPC, with which the operation fails, the first
+ * The file that FAULTS names holds lines "operation suffix what [times]": operation is open, read, write, print (which
+ * writes at the end), flush or truncate; suffix is the end of the file's path; what is EIO or ENOSPC, with which the operation fails, the first
  * `times` times if that is given, or `stall`, and then it waits until the line is gone. Without the file nothing
  * happens. */
 #define _GNU_SOURCE
@@ -88,6 +88,11 @@ ssize_t pread64(int file, void *to, size_t len, off64_t at) {
 ssize_t pwrite64(int file, const void *from, size_t len, off64_t at) {
     NEXT(pwrite64);
     return fails_on("write", file) ? -1 : next(file, from, len, at);
+}
+
+ssize_t write(int file, const void *from, size_t len) {
+    NEXT(write);
+    return fails_on("print", file) ? -1 : next(file, from, len);
 }
 
 int fsync(int file) {
