@@ -22,6 +22,13 @@ pub(super) enum Failure {
         /// What stood in the way.
         cause: String,
     },
+    /// A change was sent to the server, and no answer came.
+    Unanswered {
+        /// To which one.
+        server: String,
+        /// What stood in the way.
+        cause: String,
+    },
     /// The server refused.
     Refused(Problem),
     /// The command did its work, found something bad and has said so.
@@ -100,7 +107,7 @@ impl Failure {
         match self {
             Self::OutputClosed => 0,
             Self::Usage(_) => 2,
-            Self::Unreachable { .. } => 3,
+            Self::Unreachable { .. } | Self::Unanswered { .. } => 3,
             Self::Refused(problem) if problem.is_about_the_login() => 4,
             Self::Failed(_) | Self::Reported | Self::Refused(_) => 1,
         }
@@ -128,6 +135,10 @@ impl Failure {
                     plain(cause)
                 )
             }
+            Self::Unanswered { server, cause } => format!(
+                "no answer came from the server {server}: {}; what was asked may have been done: look before you repeat it",
+                plain(cause)
+            ),
             Self::Refused(problem) => problem.text(),
             Self::Reported | Self::OutputClosed => String::new(),
         }
@@ -147,6 +158,7 @@ impl Failure {
                 let code = match self {
                     Self::Usage(_) => "usage",
                     Self::Unreachable { .. } => "unreachable",
+                    Self::Unanswered { .. } => "unanswered",
                     Self::Refused(_) => "refused",
                     Self::Failed(_) | Self::Reported | Self::OutputClosed => "failed",
                 };

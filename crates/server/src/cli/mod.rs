@@ -35,7 +35,7 @@ Exit codes:
   0  done
   1  a check failed, the server refused, or something went wrong
   2  the command line was not understood
-  3  the server could not be reached
+  3  the server could not be reached, or gave no answer
   4  a login is needed, or was not accepted";
 
 /// A self-hosted server for the Respoke API.

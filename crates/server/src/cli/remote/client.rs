@@ -1,5 +1,6 @@
 //! The HTTP client of the commands.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use anyhow::Context as _;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use respoke_core::secret::Secret;
 use serde_json::{Value, json};
+use ureq::Timeout;
 use ureq::tls::{PemItem, RootCerts, TlsConfig};
 
 use super::super::Common;
@@ -163,8 +165,14 @@ impl Client {
             }
             None => self.agent.run(request.body(()).context("the request cannot be made")?),
         };
-        let unreachable =
-            |error: ureq::Error| Failure::Unreachable { server: self.server.clone(), cause: error.to_string() };
+        let unreachable = |error: ureq::Error| {
+            let (server, cause) = (self.server.clone(), error.to_string());
+            if method == "GET" || was_not_sent(&error) {
+                Failure::Unreachable { server, cause }
+            } else {
+                Failure::Unanswered { server, cause }
+            }
+        };
         let mut response = sent.map_err(unreachable)?;
         let status = response.status();
         let next_cursor = response.headers().get(NEXT_CURSOR).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -179,6 +187,9 @@ impl Client {
             _ if status.is_redirection() => {
                 Some("it wants to redirect, which an Admin-Token does not follow: give the final URL")
             }
+            _ if matches!(problem.code(), "in_doubt" | "internal") && method != "GET" => {
+                Some("look whether it was done before you repeat it")
+            }
             None if problem.is_about_the_login() => Some("sign in with `respoked login`"),
             Some(_) if problem.is_about_the_login() => {
                 Some("the login may have ended: sign in again with `respoked login`")
@@ -190,6 +201,29 @@ impl Client {
 
     fn foreign(&self, what: &str) -> Failure {
         Failure::because(format!("{} answered with {what}; it may be no respoked", self.server))
+    }
+}
+
+/// Whether the server cannot have got the request.
+fn was_not_sent(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Io(error) => matches!(
+            error.kind(),
+            ErrorKind::ConnectionRefused
+                | ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+                | ErrorKind::NetworkDown
+                | ErrorKind::AddrNotAvailable
+                | ErrorKind::PermissionDenied
+        ),
+        ureq::Error::Timeout(of) => matches!(of, Timeout::Connect | Timeout::Resolve),
+        ureq::Error::HostNotFound
+        | ureq::Error::ConnectionFailed
+        | ureq::Error::BadUri(_)
+        | ureq::Error::InvalidProxyUrl
+        | ureq::Error::Tls(_)
+        | ureq::Error::Rustls(_) => true,
+        _ => false,
     }
 }
 
@@ -338,6 +372,21 @@ mod tests {
     fn a_redirect_is_not_followed() {
         let (client, server) = serve(vec![answer("302 Found", "Location: http://127.0.0.1:1/\r\n", "")]);
         assert!(matches!(client.get("/v1/apps", &[]), Err(Failure::Refused(Problem { status: 302, .. }))));
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn a_change_whose_answer_is_lost_may_have_been_made() {
+        let (client, server) = serve(vec![String::new(), String::new()]);
+        let change = client.post("/v1/apps", &json!({"name": "a"})).err().unwrap();
+        assert!(matches!(change, Failure::Unanswered { .. }), "{change:?}");
+        let look = client.get("/v1/apps", &[]).err().unwrap();
+        assert!(matches!(look, Failure::Unreachable { .. }), "{look:?}");
+        server.join().unwrap();
+        let (client, server) =
+            serve(vec![answer("503 Service Unavailable", "", r#"{"error":"no","code":"in_doubt"}"#)]);
+        let Err(Failure::Refused(problem)) = client.delete("/v1/apps/x", &[]) else { panic!("not refused") };
+        assert!(problem.advice.unwrap().contains("look whether"));
         server.join().unwrap();
     }
 
