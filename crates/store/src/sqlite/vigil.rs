@@ -102,13 +102,13 @@ impl Looker {
         let connection = open_reader(path)?;
         let rows = Rows::of(&connection)?;
         let key = seal_key(&connection)?;
-        let file = |suffix| -> rusqlite::Result<(PathBuf, Identity)> {
+        let found = |suffix: &str| -> rusqlite::Result<_> {
             let path = beside(path, suffix);
             let file = std::fs::metadata(&path).map_err(super::writer::thread_failed)?;
-            Ok((path, (file.dev(), file.ino())))
+            Ok(((path, (file.dev(), file.ino())), file.len()))
         };
-        let files = [file("")?, file("-wal")?, file("-shm")?];
-        Ok(Self { condition, files, len: 0, connection, rows, key, looks: 0 })
+        let ((database, len), (log, _), (index, _)) = (found("")?, found("-wal")?, found("-shm")?);
+        Ok(Self { condition, files: [database, log, index], len, connection, rows, key, looks: 0 })
     }
 
     fn look(&mut self) {
