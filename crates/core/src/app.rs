@@ -150,6 +150,8 @@ pub struct LimitsPatch {
     pub groups_per_connection: Option<Option<u32>>,
     /// See [`Limits::members_per_group`].
     pub members_per_group: Option<Option<u32>>,
+    /// See [`Limits::kept_megabytes`].
+    pub kept_megabytes: Option<Option<u32>>,
 }
 
 impl AppPatch {
@@ -187,6 +189,7 @@ impl AppPatch {
         set(&mut limits.endpoint_connections, self.limits.endpoint_connections);
         set(&mut limits.groups_per_connection, self.limits.groups_per_connection);
         set(&mut limits.members_per_group, self.limits.members_per_group);
+        set(&mut limits.kept_megabytes, self.limits.kept_megabytes);
     }
 }
 
@@ -226,7 +229,7 @@ pub struct Limits {
     pub endpoint_kilobytes: Option<Rate>,
     /// What goes out because of requests from one address with the app's App-Tokens.
     pub address_kilobytes: Option<Rate>,
-    /// Connections of the app together; 1 to [`Limits::COUNT_MAX`], like the three that follow.
+    /// Connections of the app together; 1 to [`Limits::COUNT_MAX`], like the four that follow.
     pub connections: Option<u32>,
     /// Connections of one endpoint.
     pub endpoint_connections: Option<u32>,
@@ -234,11 +237,20 @@ pub struct Limits {
     pub groups_per_connection: Option<u32>,
     /// Connections that may be in one group.
     pub members_per_group: Option<u32>,
+    /// What may be kept of what the app's clients say, in units of 1,048,576 bytes; none: as much as the server's setting
+    /// `kept_bytes_per_app_max` says.
+    pub kept_megabytes: Option<u32>,
 }
 
 impl Limits {
     /// The largest number of connections, groups or members that a limit takes.
     pub const COUNT_MAX: u32 = 10_000_000;
+
+    /// What may be kept, in bytes, if the app says it itself.
+    #[must_use]
+    pub fn kept_bytes(&self) -> Option<u64> {
+        self.kept_megabytes.map(|megabytes| u64::from(megabytes) << 20)
+    }
 
     /// Rates of all requests.
     #[must_use]
@@ -328,6 +340,7 @@ impl Default for Limits {
             endpoint_connections: Some(100),
             groups_per_connection: Some(1_000),
             members_per_group: Some(10_000),
+            kept_megabytes: None,
         }
     }
 }

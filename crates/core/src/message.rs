@@ -65,6 +65,8 @@ pub enum Said {
     KeyReused,
     /// It was to be kept in an app that there is not.
     NoApp,
+    /// It was to be kept in an app that keeps as much as it may. Nothing was written.
+    Full,
 }
 
 /// A message as it is kept.

@@ -58,6 +58,9 @@ pub enum Refusal {
     /// Something else has as many as it may have.
     #[error("limit reached: {0}")]
     LimitReached(&'static str),
+    /// The app keeps as much of what its clients say as it may.
+    #[error("the app keeps as much as it may")]
+    QuotaExceeded,
     /// The operation needs a connection, and the request came without one.
     #[error("this needs a connection: POST /v1/connections on a socket comes first")]
     NotConnected,
@@ -138,6 +141,7 @@ impl Refusal {
             Self::Conflict(_) => "conflict",
             Self::ConnectionLimit => "connection_limit",
             Self::LimitReached(_) => "limit_reached",
+            Self::QuotaExceeded => "quota_exceeded",
             Self::NotConnected => "not_connected",
             Self::NoGateway => "no_gateway",
             Self::IdempotencyKeyReused => "idempotency_key_reused",

@@ -123,6 +123,8 @@ pub struct Config {
     pub history_days: u32,
     /// Messages that one group keeps at most.
     pub history_rows_per_group_max: u64,
+    /// Bytes that one app keeps of what its clients say, unless it has a limit of its own.
+    pub kept_bytes_per_app_max: u64,
     /// Days for which call reports are kept.
     pub call_report_days: u32,
     /// TURN servers, as a list or separated by commas; with `turn_secret` they relay media.
@@ -180,6 +182,7 @@ impl Default for Config {
             request_log_max: 10_000,
             history_days: 30,
             history_rows_per_group_max: 10_000,
+            kept_bytes_per_app_max: 1 << 30,
             call_report_days: 30,
             turn_uris: Vec::new(),
             turn_secret: None,

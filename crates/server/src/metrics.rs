@@ -48,6 +48,8 @@ pub struct Metrics {
     other_seconds: Histogram,
     /// Live sessions, as counted by the last pass of upkeep and kept up to date since.
     pub sessions_live: Gauge,
+    /// Bytes kept of what clients say, at the last step of upkeep.
+    pub kept_bytes: Gauge,
     /// Dead rows removed.
     pub rows_removed: Counter,
     /// Open connections.
@@ -75,6 +77,7 @@ impl Default for Metrics {
             redeem_seconds: latency(),
             other_seconds: latency(),
             sessions_live: Gauge::default(),
+            kept_bytes: Gauge::default(),
             rows_removed: Counter::default(),
             connections: Gauge::default(),
             commit_micros: Gauge::default(),
@@ -90,6 +93,7 @@ impl Default for Metrics {
         registry.register("redeem_seconds", "Time to redeem, in seconds", metrics.redeem_seconds.clone());
         registry.register("request_seconds", "Time of other requests, in seconds", metrics.other_seconds.clone());
         registry.register("sessions_live", "Live sessions at the last pass of upkeep", metrics.sessions_live.clone());
+        registry.register("kept_bytes", "Bytes kept of what clients say, in all apps", metrics.kept_bytes.clone());
         registry.register("rows_removed", "Dead rows removed", metrics.rows_removed.clone());
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("commit_micros", "Microseconds spent committing them", metrics.commit_micros.clone());

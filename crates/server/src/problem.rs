@@ -81,6 +81,11 @@ pub const CODES: &[ErrorCode] = &[
     ErrorCode::new("connection_limit", 401, "The app, the endpoint or the address has its most connections."),
     ErrorCode::new("forbidden", 403, "The credential is genuine and does not permit this."),
     ErrorCode::new("origin_refused", 403, "The page's origin is not among the app's `permittedDomains`."),
+    ErrorCode::new(
+        "quota_exceeded",
+        403,
+        "The app keeps as much as it may (`keptMegabytes`, `kept_bytes_per_app_max`). Nothing was kept, and nobody got it: end groups whose history can go, wait for old rows to go, or give the app more.",
+    ),
     ErrorCode::new("limit_reached", 403, "There are as many groups, members or the like as there may be."),
     ErrorCode::new("not_found", 404, "There is no such object, or none that the caller may know of."),
     ErrorCode::new("no_such_route", 404, "There is nothing at this path."),
@@ -367,7 +372,9 @@ impl From<Refusal> for Problem {
             | Refusal::SecondFactorRequired
             | Refusal::Banned { .. }
             | Refusal::ConnectionLimit => StatusCode::UNAUTHORIZED,
-            Refusal::Forbidden(_) | Refusal::OriginRefused | Refusal::LimitReached(_) => StatusCode::FORBIDDEN,
+            Refusal::Forbidden(_) | Refusal::OriginRefused | Refusal::LimitReached(_) | Refusal::QuotaExceeded => {
+                StatusCode::FORBIDDEN
+            }
             Refusal::NotFound(_) | Refusal::NoGateway => StatusCode::NOT_FOUND,
             Refusal::Invalid(_) | Refusal::EndpointReserved => StatusCode::BAD_REQUEST,
             Refusal::Conflict(_) | Refusal::NotConnected => StatusCode::CONFLICT,
@@ -423,6 +430,7 @@ impl From<Refusal> for Problem {
             | Refusal::Conflict(_)
             | Refusal::ConnectionLimit
             | Refusal::LimitReached(_)
+            | Refusal::QuotaExceeded
             | Refusal::NotConnected
             | Refusal::NoGateway
             | Refusal::RateLimited { .. }
@@ -495,6 +503,7 @@ mod tests {
             Refusal::Conflict("taken"),
             Refusal::ConnectionLimit,
             Refusal::LimitReached("no"),
+            Refusal::QuotaExceeded,
             Refusal::NotConnected,
             Refusal::NoGateway,
             Refusal::IdempotencyKeyReused,

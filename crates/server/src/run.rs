@@ -178,7 +178,9 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Pr
     // Root may serve in a folder of somebody who is to serve there later.
     data_folder::hand_over(&config.data, data_folder::keeper(&config.data)?)?;
     let bus = Arc::new(LocalBus::default());
-    let broker = Arc::new(Broker::new(Arc::new(store), bus.clone(), clock.clone(), config.session_cache_max));
+    let broker = Broker::new(Arc::new(store), bus.clone(), clock.clone(), config.session_cache_max)
+        .keeping_at_most(config.kept_bytes_per_app_max);
+    let broker = Arc::new(broker);
     let password = config.admin_password.clone().map(|hidden| hidden.0);
     let first_run = match broker.draft_first_run(config.admin_username.clone(), password).await {
         Ok(first_run) => first_run,

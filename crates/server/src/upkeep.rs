@@ -51,6 +51,9 @@ pub(crate) async fn keep(broker: Arc<Broker>, config: Config, metrics: Arc<Metri
         };
         pause = match broker.store().upkeep(upkeep).await {
             Ok(step) => {
+                if step.pass_complete {
+                    note_kept(&broker, &metrics).await;
+                }
                 metrics.rows_removed.inc_by(step.removed);
                 if step.pass_complete {
                     metrics.sessions_live.set(i64::try_from(step.sessions_live).unwrap_or(i64::MAX));
@@ -66,5 +69,12 @@ pub(crate) async fn keep(broker: Arc<Broker>, config: Config, metrics: Arc<Metri
                 REST
             }
         };
+    }
+}
+
+async fn note_kept(broker: &Broker, metrics: &Metrics) {
+    match broker.store().kept_bytes_of_all().await {
+        Ok(bytes) => drop(metrics.kept_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX))),
+        Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "what is kept could not be counted"),
     }
 }

@@ -250,6 +250,7 @@ fn check_settings(settings: &AppSettings) -> Result<(), Refusal> {
         ("endpointConnections", limits.endpoint_connections),
         ("groupsPerConnection", limits.groups_per_connection),
         ("membersPerGroup", limits.members_per_group),
+        ("keptMegabytes", limits.kept_megabytes),
     ] {
         if !count.is_none_or(|count| (1..=Limits::COUNT_MAX).contains(&count)) {
             wrong(&mut errors, &format!("limits.{name}"), "must be from 1 to 10000000, or null for no limit");

@@ -16,7 +16,7 @@ impl Broker {
     /// # Errors
     ///
     /// [`Refusal::Unauthenticated`] for nobody in particular; [`Refusal::Forbidden`] for an App-Token of another
-    /// endpoint; [`Refusal::Invalid`].
+    /// endpoint; [`Refusal::Invalid`]; [`Refusal::QuotaExceeded`].
     pub async fn report_call(
         &self,
         caller: &Caller,
@@ -29,7 +29,7 @@ impl Broker {
         let endpoint_id = endpoint_spoken_for(caller, endpoint)?;
         let report = report.ok_or_else(|| Refusal::missing("debugData"))?;
         let report = NewCallReport { app_id: app.id, endpoint_id, at: self.now(), report };
-        if self.store.add_call_report(report).await? { Ok(()) } else { Err(Refusal::NotFound("Apps")) }
+        self.store.add_call_report(report, self.kept_bytes_max(&app)).await?.kept()
     }
 
     /// The call reports of an app, newest first.

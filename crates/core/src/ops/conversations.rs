@@ -58,7 +58,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// As [`Broker::conversations`].
+    /// As [`Broker::conversations`]; [`Refusal::QuotaExceeded`] for a mark that would be new.
     pub async fn mark_read(
         &self,
         caller: &Caller,
@@ -86,7 +86,7 @@ impl Broker {
             }
         }
         for marks in batches(marks) {
-            self.store.mark_read(app.id, &endpoint, marks, now).await?;
+            self.store.mark_read(app.id, &endpoint, marks, now, self.kept_bytes_max(&app)).await?.kept()?;
         }
         Ok(())
     }

@@ -86,6 +86,8 @@ pub struct Broker {
     clock: Arc<dyn Clock>,
     sealer: Sealer,
     catalog: Catalog,
+    /// What an app may keep that has no limit of its own.
+    kept_bytes_per_app_max: u64,
     passwords: password::Desks,
     /// Second factors about to be taken up.
     pending: second_factor::Pending,
@@ -108,9 +110,22 @@ impl Broker {
             clock,
             sealer,
             catalog: Catalog::new(sessions_max),
+            kept_bytes_per_app_max: u64::MAX,
             passwords: password::Desks::default(),
             pending: second_factor::Pending::default(),
         }
+    }
+
+    /// The same where an app without a limit of its own keeps at most so many bytes of what its clients say.
+    #[must_use]
+    pub fn keeping_at_most(self, kept_bytes_per_app_max: u64) -> Self {
+        Self { kept_bytes_per_app_max, ..self }
+    }
+
+    /// How many bytes an app may keep of what its clients say.
+    #[must_use]
+    pub fn kept_bytes_max(&self, app: &App) -> u64 {
+        app.settings.limits.kept_bytes().unwrap_or(self.kept_bytes_per_app_max)
     }
 
     /// Forgets what is remembered of something that ended or changed, and tells everybody.

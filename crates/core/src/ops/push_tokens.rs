@@ -29,7 +29,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Forbidden`] for an App-Token of another endpoint; [`Refusal::Invalid`].
+    /// [`Refusal::Forbidden`] for an App-Token of another endpoint; [`Refusal::Invalid`]; [`Refusal::QuotaExceeded`].
     pub async fn register_push_token(&self, caller: &Caller, request: RegisterPushToken) -> Result<PushToken, Refusal> {
         caller.permit(AdminRole::Developer)?;
         let app = self.app_within(caller, request.app_id).await?;
@@ -45,7 +45,8 @@ impl Broker {
             service.and_then(PushService::parse).ok_or_else(|| Refusal::field("service", "must be google or apple"))?;
         let id = request.id.as_deref().and_then(PushTokenId::parse).unwrap_or_else(PushTokenId::random);
         let token = PushToken { id, app_id: app.id, endpoint_id, service, text, seen_at: self.now() };
-        if self.store.put_push_token(token.clone()).await? { Ok(token) } else { Err(Refusal::NotFound("Apps")) }
+        self.store.put_push_token(token.clone(), self.kept_bytes_max(&app)).await?.kept()?;
+        Ok(token)
     }
 
     /// Forgets a device of an endpoint, or with a backend that names none, of any. One that is not known is no error.

@@ -11,6 +11,33 @@ use crate::id::{AppId, EndpointId, GroupName, PushTokenId};
 use crate::message::{Conversation, MessageRef, NewMessage, ReadMark, Said, SaidOnce, StoredMessage};
 use crate::page::{Page, PageRequest, RowNumber};
 use crate::push_token::PushToken;
+use crate::refusal::Refusal;
+
+/// What came of keeping something for an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeping<T> {
+    /// It is kept.
+    Kept(T),
+    /// There is no such app.
+    NoApp,
+    /// The app keeps as much as it may; nothing was written.
+    Full,
+}
+
+impl<T> Keeping<T> {
+    /// What is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`], [`Refusal::QuotaExceeded`].
+    pub fn kept(self) -> Result<T, Refusal> {
+        match self {
+            Self::Kept(kept) => Ok(kept),
+            Self::NoApp => Err(Refusal::NotFound("Apps")),
+            Self::Full => Err(Refusal::QuotaExceeded),
+        }
+    }
+}
 
 /// Group messages, and how far they were read.
 ///
@@ -18,18 +45,31 @@ use crate::push_token::PushToken;
 #[async_trait]
 pub trait MessageStore: Send + Sync {
     /// Keeps a message; its group is thereafter a conversation of its sender. Returns the instant it is kept as of, which
-    /// its event tells too. None: no such app.
+    /// its event tells too. The app keeps at most `bytes_max` bytes ([`Self::kept_bytes`]).
     ///
     /// That is the message's own instant, or, if that is no later than the one before in the group, the next millisecond:
     /// what is said last is the newest, whatever the clock does. Nothing is written for other members, however many the
     /// group has.
-    async fn append_message(&self, message: NewMessage) -> Result<Option<Timestamp>, StoreError>;
+    async fn append_message(&self, message: NewMessage, bytes_max: u64) -> Result<Keeping<Timestamp>, StoreError>;
     /// Remembers that a message is said by a request with a key, for [`REMEMBERED_SECS`] and among the last
     /// [`SaidOnce::REMEMBERED_MAX`]; and keeps the message, if it is `kept`, as [`MessageStore::append_message`] does and
     /// in the same step. Of any number of concurrent calls with one key exactly one is [`Said::First`].
     ///
     /// [`REMEMBERED_SECS`]: crate::idempotency::REMEMBERED_SECS
-    async fn say_once(&self, once: SaidOnce, kept: Option<NewMessage>, now: Timestamp) -> Result<Said, StoreError>;
+    async fn say_once(
+        &self,
+        once: SaidOnce,
+        kept: Option<NewMessage>,
+        now: Timestamp,
+        bytes_max: u64,
+    ) -> Result<Said, StoreError>;
+    /// How much an app keeps of what its clients say, in bytes: messages, groups, read marks, push tokens, call reports.
+    /// Counted exactly, each row with its texts and a sum for the rest.
+    async fn kept_bytes(&self, app: AppId) -> Result<u64, StoreError>;
+    /// The same counted anew, row by row: slow, and for whoever doubts the count.
+    async fn recounted_bytes(&self, app: AppId) -> Result<u64, StoreError>;
+    /// The same of all apps together.
+    async fn kept_bytes_of_all(&self) -> Result<u64, StoreError>;
     /// Ends a group: its messages and marks are gone when this returns, and what is kept under its name from then on is
     /// another group's. False: nothing was kept of it.
     async fn end_group(&self, app: AppId, group: &GroupName) -> Result<bool, StoreError>;
@@ -74,22 +114,24 @@ pub trait MessageStore: Send + Sync {
         joined: Vec<GroupName>,
     ) -> Result<Vec<Conversation>, StoreError>;
     /// Moves marks forward, to the newest message at most; none goes back. A group without kept messages is passed over:
-    /// there is nothing to read. `now` says which marks were moved last.
+    /// there is nothing to read. `now` says which marks were moved last. [`Keeping::Full`] if there is no room for one that
+    /// is new; others may have been moved.
     async fn mark_read(
         &self,
         app: AppId,
         endpoint: &EndpointId,
         marks: Vec<ReadMark>,
         now: Timestamp,
-    ) -> Result<(), StoreError>;
+        bytes_max: u64,
+    ) -> Result<Keeping<()>, StoreError>;
 }
 
 /// Push tokens.
 #[async_trait]
 pub trait PushTokenStore: Send + Sync {
     /// Writes a push token in place of the one of its id, whosever that was, and of any of the same text and service
-    /// in the app: a device is one endpoint's. False: no such app.
-    async fn put_push_token(&self, token: PushToken) -> Result<bool, StoreError>;
+    /// in the app: a device is one endpoint's. What takes the place of another is not refused for want of room.
+    async fn put_push_token(&self, token: PushToken, bytes_max: u64) -> Result<Keeping<()>, StoreError>;
     /// Removes a push token, if it is of `endpoint` where one is named. False: there was none.
     async fn delete_push_token(
         &self,
@@ -106,8 +148,8 @@ pub trait PushTokenStore: Send + Sync {
 /// Call reports.
 #[async_trait]
 pub trait CallReportStore: Send + Sync {
-    /// Keeps a call report. False: no such app.
-    async fn add_call_report(&self, report: NewCallReport) -> Result<bool, StoreError>;
+    /// Keeps a call report.
+    async fn add_call_report(&self, report: NewCallReport, bytes_max: u64) -> Result<Keeping<()>, StoreError>;
     /// Call reports of an app, newest first.
     async fn call_reports(
         &self,

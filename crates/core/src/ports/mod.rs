@@ -9,7 +9,7 @@ mod store;
 pub use admin_store::{AdminChange, AdminStore, Factor, FirstRows, NewPassword, NewSecondFactor, Replaced};
 pub use bus::{Audience, Bus, Change, Delivery, Receiver};
 pub use figure_store::FigureStore;
-pub use hub_store::{CallReportStore, MessageStore, PushTokenStore};
+pub use hub_store::{CallReportStore, Keeping, MessageStore, PushTokenStore};
 pub use store::{
     APPS_PER_ACCOUNT_MAX, AppStore, AuditQuery, AuditStore, BanRecord, EndRequest, EndScope, EndpointStore, ListFilter,
     MaintenanceStore, MintRefusal, NewSession, ROLES_PER_APP_MAX, Redemption, Repair, RoleStore, SECRETS_PER_APP_MAX,

@@ -192,8 +192,8 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Forbidden`]; [`Refusal::RateLimited`]; [`Refusal::IdempotencyKeyReused`]; [`Refusal::Store`] if it was to
-    /// be kept and could not: then nobody gets it.
+    /// [`Refusal::Forbidden`]; [`Refusal::RateLimited`]; [`Refusal::IdempotencyKeyReused`]; [`Refusal::Store`] or
+    /// [`Refusal::QuotaExceeded`] if it was to be kept and could not: then nobody gets it.
     pub async fn publish(&self, asker: &Asker<'_>, group: &GroupName, request: Publish) -> Result<MessageId, Refusal> {
         let speaker = self.speaker(asker).await?;
         if self.broker.rights(asker.caller).await?.group(group).publish != Some(true) {
@@ -212,17 +212,19 @@ impl Hub {
             at: event.at,
             event: event::object(&event),
         });
+        let bytes_max = self.broker.kept_bytes_max(&speaker.app);
         event.at = match (kept, request.once) {
             (kept, Some(key)) => {
                 let once = SaidOnce { key, id: message_id };
-                match self.broker.store().say_once(once, kept, event.at).await? {
+                match self.broker.store().say_once(once, kept, event.at, bytes_max).await? {
                     Said::First(at) => at,
                     Said::Before(id) => return Ok(id),
                     Said::KeyReused => return Err(Refusal::IdempotencyKeyReused),
                     Said::NoApp => return Err(Refusal::NotFound("Apps")),
+                    Said::Full => return Err(Refusal::QuotaExceeded),
                 }
             }
-            (Some(kept), None) => self.broker.store().append_message(kept).await?.ok_or(Refusal::NotFound("Apps"))?,
+            (Some(kept), None) => self.broker.store().append_message(kept, bytes_max).await?.kept()?,
             (None, None) => event.at,
         };
         let to = Audience::Group { group: group.clone(), except: speaker.own_id() };

@@ -130,11 +130,12 @@ impl Hub {
         id: MessageId,
     ) -> Result<Option<MessageId>, Refusal> {
         let Some(key) = once else { return Ok(None) };
-        match self.broker.store().say_once(SaidOnce { key, id }, None, self.broker.now()).await? {
+        match self.broker.store().say_once(SaidOnce { key, id }, None, self.broker.now(), u64::MAX).await? {
             Said::First(_) => Ok(None),
             Said::Before(id) => Ok(Some(id)),
             Said::KeyReused => Err(Refusal::IdempotencyKeyReused),
             Said::NoApp => Err(Refusal::NotFound("Apps")),
+            Said::Full => Err(Refusal::QuotaExceeded),
         }
     }
 

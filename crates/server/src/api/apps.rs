@@ -8,7 +8,7 @@ use respoke_core::id::AppId;
 use respoke_core::ops::Caller;
 use respoke_core::refusal::Refusal;
 use respoke_wire::body::Done;
-use respoke_wire::body::apps::{AppView, WriteApp};
+use respoke_wire::body::apps::{AppView, Kept, WriteApp};
 use respoke_wire::body::ends::Nothing;
 use respoke_wire::body::lists::{ListRequest, PageParams};
 
@@ -69,7 +69,8 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
 pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<AppView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let app = api.broker.get_app(&caller, app_of_path(&api, &call, &caller, &id).await?).await?;
-    Ok(Answer(AppView::from(App::clone(&app))))
+    let kept = Kept { bytes: api.broker.store().kept_bytes(app.id).await?, max: api.broker.kept_bytes_max(&app) };
+    Ok(Answer(AppView { kept: Some(kept), ..AppView::from(App::clone(&app)) }))
 }
 
 /// Changes an app. What is absent stays.

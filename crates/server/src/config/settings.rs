@@ -238,6 +238,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ),
     number("request_log_max", (0, 1_000_000), "requests", "Requests that the log of the last ones holds; 0 keeps none"),
     number("history_days", (0, FOR_EVER_DAYS), "days", "Days for which group messages are kept"),
+    number(
+        "kept_bytes_per_app_max",
+        (1 << 20, TRILLION),
+        "bytes",
+        "Bytes that one app keeps of what its clients say, unless it has a limit of its own",
+    ),
     number("history_rows_per_group_max", (0, TRILLION), "messages", "Messages that one group keeps at most"),
     number("call_report_days", (0, FOR_EVER_DAYS), "days", "Days for which call reports are kept"),
     setting(

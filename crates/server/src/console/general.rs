@@ -36,11 +36,12 @@ const RATES: [(&str, &str); 15] = [
     ("addressKilobytes", "Kilobytes of one address"),
 ];
 /// Limits of what may be open at once.
-const COUNTS: [(&str, &str); 4] = [
+const COUNTS: [(&str, &str); 5] = [
     ("connections", "Connections of the app"),
     ("endpointConnections", "Connections of one endpoint"),
     ("groupsPerConnection", "Groups of one connection"),
     ("membersPerGroup", "Members of one group"),
+    ("keptMegabytes", "Megabytes kept"),
 ];
 
 /// The form's hidden field that holds what it was first filled in with.
@@ -62,7 +63,7 @@ pub(super) async fn app_of_path(visit: &Visit, id: &str) -> Result<Arc<App>, Fai
 pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> {
     let app = app_of_path(&visit, &id).await?;
     let fields = Fields::of(&app.settings);
-    Ok(render(&visit, &app, (&fields, &fields), &Errors::default()))
+    render(&visit, &app, (&fields, &fields), &Errors::default()).await
 }
 
 /// `POST`: saves what the form says.
@@ -80,7 +81,7 @@ pub(super) async fn save(State(api): State<Arc<Api>>, Id(id): Id, posted: Posted
             Err(refusal) => errors = Errors::of(refusal)?,
         }
     }
-    Ok(render(&visit, &app, (&fields, &shown), &errors))
+    render(&visit, &app, (&fields, &shown), &errors).await
 }
 
 /// Takes what is as it was shown out of a change. What somebody else has changed meanwhile is not changed back, and who
@@ -117,6 +118,7 @@ fn leave_alone_what_stays(change: &mut AppPatch, shown: &AppPatch) {
     drop_same(&mut change.endpoint_connections, limits.endpoint_connections.as_ref());
     drop_same(&mut change.groups_per_connection, limits.groups_per_connection.as_ref());
     drop_same(&mut change.members_per_group, limits.members_per_group.as_ref());
+    drop_same(&mut change.kept_megabytes, limits.kept_megabytes.as_ref());
 }
 
 /// `POST …/development`: switches development mode.
@@ -138,7 +140,7 @@ pub(super) async fn delete(State(api): State<Arc<Api>>, Id(id): Id, posted: Post
         let mut errors = Errors::default();
         errors.add("confirm", "The name that was typed is not the app's.");
         let fields = Fields::of(&app.settings);
-        return Ok(render(&visit, &app, (&fields, &fields), &errors));
+        return render(&visit, &app, (&fields, &fields), &errors).await;
     }
     api.broker.delete_app(&visit.caller, app.id, &visit.context()).await?;
     Ok(see("/console/apps?done=app-deleted"))
@@ -153,7 +155,7 @@ struct Fields {
     activation: String,
     expiry: SessionExpiry,
     rates: [(String, String); 15],
-    counts: [String; 4],
+    counts: [String; 5],
 }
 
 impl Fields {
@@ -179,6 +181,7 @@ impl Fields {
             endpoint_connections,
             groups_per_connection,
             members_per_group,
+            kept_megabytes,
         } = settings.limits;
         let text = |number: Option<u32>| number.map_or_else(String::new, |number| number.to_string());
         let rate = |rate: Option<Rate>| (text(rate.map(|rate| rate.per_second)), text(rate.map(|rate| rate.burst)));
@@ -207,7 +210,8 @@ impl Fields {
                 address_kilobytes,
             ]
             .map(rate),
-            counts: [connections, endpoint_connections, groups_per_connection, members_per_group].map(text),
+            counts: [connections, endpoint_connections, groups_per_connection, members_per_group, kept_megabytes]
+                .map(text),
         }
     }
 
@@ -278,8 +282,8 @@ impl Fields {
         let [kilobytes, endpoint_kilobytes, address_kilobytes] = three();
         drop(rates);
         let mut counts = COUNTS.iter().zip(&self.counts).map(|((_, label), count)| number(count, label));
-        let [connections, endpoint_connections, groups_per_connection, members_per_group] =
-            [counts.next(), counts.next(), counts.next(), counts.next()];
+        let [connections, endpoint_connections, groups_per_connection, members_per_group, kept_megabytes] =
+            [counts.next(), counts.next(), counts.next(), counts.next(), counts.next()];
         drop(counts);
         let domains: Vec<_> = self.domains.lines().map(str::to_owned).collect();
         AppPatch {
@@ -310,20 +314,33 @@ impl Fields {
                 endpoint_connections,
                 groups_per_connection,
                 members_per_group,
+                kept_megabytes,
             },
         }
     }
 }
 
 /// The page with the form as it is filled in, and as it was first shown.
-fn render(visit: &Visit, app: &App, (fields, shown): (&Fields, &Fields), errors: &Errors) -> Response {
+async fn render(
+    visit: &Visit,
+    app: &App,
+    (fields, shown): (&Fields, &Fields),
+    errors: &Errors,
+) -> Result<Response, Failure> {
     let now = visit.now();
+    let broker = &visit.api.broker;
+    let kept = broker.store().kept_bytes(app.id).await.map_err(Refusal::from)?;
+    let kept_max = broker.kept_bytes_max(app);
     let body = html! {
         (errors.summary())
         section.card {
             h2 { "App id" }
             p { "Names the app in clients and requests. It is no secret." }
             p { (copyable("the App id", &app.id.to_string())) }
+            p {
+                "Keeps " strong { (megabytes(kept)) } " of " (megabytes(kept_max)) " of what its clients say: messages, groups, \
+                 read marks, push tokens, call reports. Messages that are to be kept are refused once that is full."
+            }
             p.quiet { "Created " (when(app.created_at, now)) ", last changed " (when(app.updated_at, now)) "." }
         }
         form.card method="post" action=(app_path(app)) {
@@ -335,7 +352,12 @@ fn render(visit: &Visit, app: &App, (fields, shown): (&Fields, &Fields), errors:
         (development_card(visit, app))
         (delete_card(visit, app))
     };
-    app_page(visit, app, Tab::General, errors.status(), &body)
+    Ok(app_page(visit, app, Tab::General, errors.status(), &body))
+}
+
+/// Bytes for people.
+fn megabytes(bytes: u64) -> String {
+    format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20)
 }
 
 fn settings(fields: &Fields, may_limit: bool) -> Markup {
@@ -358,7 +380,7 @@ fn settings(fields: &Fields, may_limit: bool) -> Markup {
         }
         h3 { "Limits" }
         p.hint {
-            "Leave a field empty for no limit. Only owners change limits. A connect is the opening of a socket; messages \
+            "Leave a field empty for no limit, and what is kept for the server's setting. Only owners change limits. A connect is the opening of a socket; messages \
              are also what is published, signals, and changes of presence. Both count as requests, too. Deliveries are \
              the frames that a request makes others receive, each of them counted; kilobytes are those frames and long \
              answers."

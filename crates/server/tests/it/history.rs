@@ -3,6 +3,7 @@
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, EndpointId, GroupName};
 use respoke_core::message::NewMessage;
+use respoke_core::ports::Keeping;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -23,8 +24,8 @@ fn say(server: &Server, group: &str, from: &str, at: i64, message: Value) -> Val
         event: RawValue::from_string(event.to_string()).unwrap(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let kept = runtime.block_on(server.broker.store().append_message(message)).unwrap();
-    assert_eq!(kept, Some(Timestamp::from_millis(at)));
+    let kept = runtime.block_on(server.broker.store().append_message(message, u64::MAX)).unwrap();
+    assert_eq!(kept, Keeping::Kept(Timestamp::from_millis(at)));
     event
 }
 

@@ -32,6 +32,7 @@ mod operating;
 mod polling;
 mod presence;
 mod push_tokens;
+mod quota;
 mod request_log;
 mod revocation;
 mod roles;

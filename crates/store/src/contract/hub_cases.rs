@@ -9,7 +9,7 @@ use respoke_core::message::{
     Conversation, HISTORY_BYTES_MAX, MessageRef, NewMessage, ReadMark, Said, SaidOnce, StoredMessage,
 };
 use respoke_core::page::PageRequest;
-use respoke_core::ports::{BanRecord, Upkeep};
+use respoke_core::ports::{BanRecord, Keeping, Upkeep};
 use respoke_core::push_token::{PushService, PushToken};
 use respoke_core::secret::Secret;
 use serde_json::value::RawValue;
@@ -39,8 +39,8 @@ fn message(world: &World, to: &str, from: &str, when: Timestamp) -> NewMessage {
 }
 
 async fn say(world: &World, to: &str, from: &str, millis: i64) {
-    let kept = world.store.append_message(message(world, to, from, at(millis))).await.unwrap();
-    assert_eq!(kept, Some(at(millis)));
+    let kept = world.store.append_message(message(world, to, from, at(millis)), u64::MAX).await.unwrap();
+    assert_eq!(kept, Keeping::Kept(at(millis)));
 }
 
 /// What was said, by the number that [`say`] puts in.
@@ -96,7 +96,7 @@ fn counted(list: &[(&str, usize)]) -> Vec<(String, usize)> {
 
 async fn mark(world: &World, of: &str, name: &str, millis: i64) {
     let marks = vec![ReadMark { group: group(name), at: at(millis) }];
-    world.store.mark_read(world.app, &endpoint(of), marks, NOW).await.unwrap();
+    world.store.mark_read(world.app, &endpoint(of), marks, NOW, u64::MAX).await.unwrap().kept().unwrap();
 }
 
 pub(super) async fn history_is_told_newest_first_and_in_pages(fixture: impl Fixture) {
@@ -114,7 +114,8 @@ pub(super) async fn history_is_told_newest_first_and_in_pages(fixture: impl Fixt
 
 /// Says something by a clock that shows `millis`, and returns as of which instant it was kept and pushed.
 async fn say_at(world: &World, to: &str, from: &str, millis: i64) -> i64 {
-    let kept = world.store.append_message(message(world, to, from, at(millis))).await.unwrap().unwrap();
+    let kept =
+        world.store.append_message(message(world, to, from, at(millis)), u64::MAX).await.unwrap().kept().unwrap();
     kept.millis() - NOW.millis()
 }
 
@@ -209,7 +210,7 @@ async fn say_much(world: &World, to: &str, bytes: usize, instants: &[i64]) {
         let mut much = message(world, to, "alice", at(*millis));
         let padding = "x".repeat(bytes - r#"{"message":1,"padding":""}"#.len());
         much.event = json(&format!(r#"{{"message":{millis},"padding":"{padding}"}}"#));
-        assert_eq!(world.store.append_message(much).await.unwrap(), Some(at(*millis)));
+        assert_eq!(world.store.append_message(much, u64::MAX).await.unwrap(), Keeping::Kept(at(*millis)));
     }
 }
 
@@ -272,7 +273,7 @@ pub(super) async fn a_message_survives_a_reopening_once_it_was_taken(fixture: im
     assert_eq!(history(&world, "room", None, 10).await, [1]);
 
     let crashing = fixture.open(Some(CrashPoint::AfterCommit));
-    assert!(crashing.append_message(message(&world, "room", "alice", at(2))).await.is_err());
+    assert!(crashing.append_message(message(&world, "room", "alice", at(2)), u64::MAX).await.is_err());
     assert_eq!(history(&world, "room", None, 10).await, [2, 1]);
 }
 
@@ -283,7 +284,7 @@ fn once(text: &str, body: &str) -> SaidOnce {
 pub(super) async fn a_message_with_a_key_is_said_once(fixture: impl Fixture) {
     let world = fixture.opened().await;
     let kept = |millis| Some(message(&world, "room", "alice", at(millis)));
-    let say = |once: &SaidOnce, kept| world.store.say_once(once.clone(), kept, NOW);
+    let say = |once: &SaidOnce, kept| world.store.say_once(once.clone(), kept, NOW, u64::MAX);
     // Two at once, as a client sends that did not wait for the first answer.
     let (one, other) = (once("kept", "body"), once("kept", "body"));
     let (first, second) = tokio::join!(say(&one, kept(1)), say(&other, kept(1)));
@@ -304,7 +305,7 @@ pub(super) async fn a_message_with_a_key_is_said_once(fixture: impl Fixture) {
     assert_eq!(say(&passing, None).await.unwrap(), Said::First(NOW));
     world.store.close().await;
     let world = world.on(fixture.open(None));
-    let say = |once: &SaidOnce, kept, now| world.store.say_once(once.clone(), kept, now);
+    let say = |once: &SaidOnce, kept, now| world.store.say_once(once.clone(), kept, now, u64::MAX);
     let kept = |millis| Some(message(&world, "room", "alice", at(millis)));
     assert_eq!(say(&once("passing", "body"), kept(3), NOW).await.unwrap(), Said::Before(passing.id));
     assert_eq!(say(&once("passing", "other"), None, NOW).await.unwrap(), Said::KeyReused);
@@ -327,7 +328,7 @@ pub(super) async fn a_message_with_a_key_is_said_once(fixture: impl Fixture) {
 pub(super) async fn a_message_that_was_not_committed_is_not_there(fixture: impl Fixture) {
     let world = fixture.opened().await;
     let crashing = fixture.open(Some(CrashPoint::BeforeCommit));
-    assert!(crashing.append_message(message(&world, "room", "alice", at(1))).await.is_err());
+    assert!(crashing.append_message(message(&world, "room", "alice", at(1)), u64::MAX).await.is_err());
     assert!(history(&world, "room", None, 10).await.is_empty());
     assert!(unread(&world, "alice", &["room"]).await.is_empty());
 }
@@ -374,7 +375,7 @@ pub(super) async fn an_endpoint_has_only_so_many_conversations(fixture: impl Fix
         say(&world, name, "bot", millis).await;
     }
     let marks = names.iter().map(|name| ReadMark { group: group(name), at: at(1_000_000) }).collect();
-    world.store.mark_read(world.app, &endpoint("reader"), marks, NOW).await.unwrap();
+    world.store.mark_read(world.app, &endpoint("reader"), marks, NOW, u64::MAX).await.unwrap().kept().unwrap();
     // Some of the oldest and of the younger groups, to the front of every list that has them.
     for name in [&names[0], &names[1], &names[200], &names[201]] {
         say(&world, name, "alice", 2_000_000).await;
@@ -399,9 +400,13 @@ pub(super) async fn apps_share_no_messages_push_tokens_or_reports(fixture: impl 
     assert_eq!(unread(&world, "carol", &["room"]).await, counted(&[("room", 1)]));
 
     let token = push_token(&world, "alice", "text", NOW);
-    assert!(world.store.put_push_token(token.clone()).await.unwrap());
+    assert_eq!(world.store.put_push_token(token.clone(), u64::MAX).await.unwrap(), Keeping::Kept(()));
     let twin = PushToken { app_id: other.app, endpoint_id: endpoint("mallory"), ..token.clone() };
-    assert!(world.store.put_push_token(twin).await.unwrap(), "the same id and text mean another device there");
+    assert_eq!(
+        world.store.put_push_token(twin, u64::MAX).await.unwrap(),
+        Keeping::Kept(()),
+        "the same id and text mean another device there"
+    );
     assert_eq!(texts(&world, "alice").await, ["text"]);
     assert!(world.store.delete_push_token(other.app, token.id, None).await.unwrap());
     assert_eq!(texts(&world, "alice").await, ["text"]);
@@ -468,19 +473,25 @@ pub(super) async fn a_push_token_is_one_devices_and_one_endpoints(fixture: impl 
     let world = fixture.opened().await;
     let store = &world.store;
     let token = push_token(&world, "alice", "one", NOW);
-    assert!(store.put_push_token(token.clone()).await.unwrap());
+    assert_eq!(store.put_push_token(token.clone(), u64::MAX).await.unwrap(), Keeping::Kept(()));
     // The device gets another text, then another user.
     let renewed = PushToken { text: Secret::new("two".to_owned()), ..token.clone() };
-    assert!(store.put_push_token(renewed.clone()).await.unwrap());
+    assert_eq!(store.put_push_token(renewed.clone(), u64::MAX).await.unwrap(), Keeping::Kept(()));
     assert_eq!(texts(&world, "alice").await, ["two"]);
-    assert!(store.put_push_token(PushToken { endpoint_id: endpoint("bob"), ..renewed.clone() }).await.unwrap());
+    assert_eq!(
+        store.put_push_token(PushToken { endpoint_id: endpoint("bob"), ..renewed.clone() }, u64::MAX).await.unwrap(),
+        Keeping::Kept(())
+    );
     assert_eq!((texts(&world, "alice").await.len(), texts(&world, "bob").await), (0, vec!["two".to_owned()]));
     // Installed anew, the app knows no id, and the device still is one.
-    assert!(store.put_push_token(push_token(&world, "carol", "two", NOW)).await.unwrap());
+    assert_eq!(
+        store.put_push_token(push_token(&world, "carol", "two", NOW), u64::MAX).await.unwrap(),
+        Keeping::Kept(())
+    );
     assert_eq!((texts(&world, "bob").await.len(), texts(&world, "carol").await), (0, vec!["two".to_owned()]));
     // The same text at another service is another device.
     let google = PushToken { service: PushService::Google, ..push_token(&world, "bob", "two", NOW) };
-    assert!(store.put_push_token(google.clone()).await.unwrap());
+    assert_eq!(store.put_push_token(google.clone(), u64::MAX).await.unwrap(), Keeping::Kept(()));
     assert_eq!((texts(&world, "bob").await.len(), texts(&world, "carol").await.len()), (1, 1));
     assert_eq!(store.push_tokens(world.app, &endpoint("bob")).await.unwrap()[0].service, PushService::Google);
 
@@ -495,13 +506,16 @@ pub(super) async fn an_endpoint_has_only_so_many_push_tokens(fixture: impl Fixtu
     let most = i64::try_from(PushToken::PER_ENDPOINT_MAX).unwrap();
     for number in 0..most + 5 {
         let token = push_token(&world, "alice", &format!("text {number}"), at(number));
-        assert!(world.store.put_push_token(token).await.unwrap());
+        assert_eq!(world.store.put_push_token(token, u64::MAX).await.unwrap(), Keeping::Kept(()));
     }
     let kept = texts(&world, "alice").await;
     assert_eq!(kept.len(), PushToken::PER_ENDPOINT_MAX);
     assert_eq!((kept.first().unwrap().as_str(), kept.last().unwrap().as_str()), ("text 104", "text 5"));
     // What was just registered is kept whatever the clock says.
-    assert!(world.store.put_push_token(push_token(&world, "alice", "late", at(-9))).await.unwrap());
+    assert_eq!(
+        world.store.put_push_token(push_token(&world, "alice", "late", at(-9)), u64::MAX).await.unwrap(),
+        Keeping::Kept(())
+    );
     let kept = texts(&world, "alice").await;
     assert_eq!((kept.len(), kept.last().unwrap().as_str()), (PushToken::PER_ENDPOINT_MAX, "late"));
 }
@@ -509,7 +523,10 @@ pub(super) async fn an_endpoint_has_only_so_many_push_tokens(fixture: impl Fixtu
 pub(super) async fn a_ban_takes_push_tokens_along(fixture: impl Fixture) {
     let world = fixture.opened().await;
     for name in ["alice", "bob"] {
-        assert!(world.store.put_push_token(push_token(&world, name, name, NOW)).await.unwrap());
+        assert_eq!(
+            world.store.put_push_token(push_token(&world, name, name, NOW), u64::MAX).await.unwrap(),
+            Keeping::Kept(())
+        );
     }
     let ban =
         BanRecord { endpoint_id: endpoint("alice"), reason: String::new(), banned_at: NOW, until: BanRecord::FOREVER };
@@ -520,8 +537,11 @@ pub(super) async fn a_ban_takes_push_tokens_along(fixture: impl Fixture) {
 pub(super) async fn push_tokens_unseen_for_long_go(fixture: impl Fixture) {
     let world = fixture.opened().await;
     let used = push_token(&world, "alice", "used", NOW);
-    assert!(world.store.put_push_token(used.clone()).await.unwrap());
-    assert!(world.store.put_push_token(push_token(&world, "alice", "unused", NOW)).await.unwrap());
+    assert_eq!(world.store.put_push_token(used.clone(), u64::MAX).await.unwrap(), Keeping::Kept(()));
+    assert_eq!(
+        world.store.put_push_token(push_token(&world, "alice", "unused", NOW), u64::MAX).await.unwrap(),
+        Keeping::Kept(())
+    );
     let tomorrow = NOW.plus_secs(86_400);
     world.store.touch_push_token(world.app, used.id, &endpoint("mallory"), tomorrow.plus_secs(9));
     world.store.touch_push_token(world.app, used.id, &endpoint("alice"), tomorrow);
@@ -540,7 +560,7 @@ async fn report(world: &World, when: Timestamp) {
         at: when,
         report: json(&format!(r#"{{"report":{{"callStarted":{}}}}}"#, when.millis())),
     };
-    assert!(world.store.add_call_report(report).await.unwrap());
+    assert_eq!(world.store.add_call_report(report, u64::MAX).await.unwrap(), Keeping::Kept(()));
 }
 
 pub(super) async fn call_reports_are_listed_newest_first_and_go_with_age(fixture: impl Fixture) {
@@ -549,7 +569,7 @@ pub(super) async fn call_reports_are_listed_newest_first_and_go_with_age(fixture
         report(&world, at(millis)).await;
     }
     let anonymous = NewCallReport { app_id: world.app, endpoint_id: None, at: at(9), report: json("[]") };
-    assert!(world.store.add_call_report(anonymous).await.unwrap());
+    assert_eq!(world.store.add_call_report(anonymous, u64::MAX).await.unwrap(), Keeping::Kept(()));
     let mut seen = Vec::new();
     let mut after = None;
     loop {
@@ -605,15 +625,21 @@ pub(super) async fn a_deleted_app_leaves_nothing_behind(fixture: impl Fixture) {
             say(of, "room", "alice", millis).await;
         }
         say(of, "hall", "bob", 1).await;
-        assert!(of.store.put_push_token(push_token(of, "alice", "text", NOW)).await.unwrap());
+        assert_eq!(
+            of.store.put_push_token(push_token(of, "alice", "text", NOW), u64::MAX).await.unwrap(),
+            Keeping::Kept(())
+        );
         report(of, NOW).await;
     }
     assert!(world.store.delete_app(doomed.app, entry(Action::AppDeleted)).await.unwrap());
     let store = &world.store;
-    assert!(store.append_message(message(&doomed, "room", "alice", NOW)).await.unwrap().is_none());
-    assert!(!store.put_push_token(push_token(&doomed, "alice", "text", NOW)).await.unwrap());
+    assert_eq!(store.append_message(message(&doomed, "room", "alice", NOW), u64::MAX).await.unwrap(), Keeping::NoApp);
+    assert_eq!(
+        store.put_push_token(push_token(&doomed, "alice", "text", NOW), u64::MAX).await.unwrap(),
+        Keeping::NoApp
+    );
     let late = NewCallReport { app_id: doomed.app, endpoint_id: None, at: NOW, report: json("{}") };
-    assert!(!store.add_call_report(late).await.unwrap());
+    assert_eq!(store.add_call_report(late, u64::MAX).await.unwrap(), Keeping::NoApp);
 
     // Messages, report, push token, the two rows of conversations, and the note of the deletion.
     assert_eq!(whole_pass(&world, upkeep_at(NOW)).await.0, 301 + 1 + 1 + 2 + 1);

@@ -5,6 +5,7 @@ mod cases;
 mod figure_cases;
 pub(crate) mod fixture;
 mod hub_cases;
+mod kept_cases;
 mod upkeep_cases;
 
 pub(crate) use fixture::{Fixture, Opened};
@@ -107,6 +108,10 @@ mod sqlite {
         figure_cases {
             figures_add_up_by_span_and_app
             figures_are_forgotten_by_age
+        }
+        kept_cases {
+            what_is_kept_is_counted_whatever_comes_and_goes
+            an_app_keeps_no_more_than_it_may
         }
         hub_cases {
             history_is_told_newest_first_and_in_pages

@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use respoke_core::call_report::{CallReport, NewCallReport};
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::page::{Page, PageRequest, RowNumber};
-use respoke_core::ports::{CallReportStore, StoreError};
+use respoke_core::ports::{CallReportStore, Keeping, StoreError};
 use rusqlite::{Row, params};
 
-use super::SqliteStore;
 use super::rows::{Columns, all, app_exists, execute, limit};
+use super::{SqliteStore, kept};
 
 fn read(row: &Row<'_>) -> rusqlite::Result<CallReport> {
     let mut columns = Columns::of(row);
@@ -24,11 +24,16 @@ fn read(row: &Row<'_>) -> rusqlite::Result<CallReport> {
 
 #[async_trait]
 impl CallReportStore for SqliteStore {
-    async fn add_call_report(&self, report: NewCallReport) -> Result<bool, StoreError> {
+    async fn add_call_report(&self, report: NewCallReport, bytes_max: u64) -> Result<Keeping<()>, StoreError> {
         self.writer
             .write(move |write| {
                 if !app_exists(write.connection, report.app_id)? {
-                    return Ok(false);
+                    return Ok(Keeping::NoApp);
+                }
+                let endpoint = report.endpoint_id.as_ref().map_or(0, |endpoint| endpoint.as_str().len());
+                let texts = [report.report.get().len() + endpoint];
+                if !kept::fits(write.connection, report.app_id, &texts, bytes_max)? {
+                    return Ok(Keeping::Full);
                 }
                 execute(
                     write.connection,
@@ -40,7 +45,7 @@ impl CallReportStore for SqliteStore {
                         report.report.get(),
                     ],
                 )?;
-                Ok(true)
+                Ok(Keeping::Kept(()))
             })
             .await
     }

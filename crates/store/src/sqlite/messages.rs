@@ -9,13 +9,16 @@ use respoke_core::message::{
     Conversation, HISTORY_BYTES_MAX, INSTANT_BYTES_MAX, INSTANT_MESSAGES_MAX, MessageRef, NewMessage, ReadMark, Said,
     SaidOnce, StoredMessage,
 };
-use respoke_core::ports::{MessageStore, StoreError};
+use respoke_core::ports::{Keeping, MessageStore, StoreError};
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
-use super::SqliteStore;
 use super::rows::{Columns, all, app_exists, execute, one};
 use super::writer::Write;
+use super::{SqliteStore, kept};
+
+/// An event that is kept as of another instant than its own may have longer a number in it.
+const EVENT_GROWS_BY: usize = 20;
 
 const GROUP_OF: &str = "SELECT number FROM message_groups WHERE app_id = ?1 AND name = ?2";
 
@@ -42,11 +45,17 @@ fn group_of(connection: &Connection, app: AppId, group: &GroupName) -> rusqlite:
     one(connection, GROUP_OF, params![app.uuid(), group.as_str()], |row| row.get(0))
 }
 
-fn append(write: &Write<'_>, message: &NewMessage) -> rusqlite::Result<Option<Timestamp>> {
+fn append(write: &Write<'_>, message: &NewMessage, bytes_max: u64) -> rusqlite::Result<Keeping<Timestamp>> {
     let connection = write.connection;
     let app = message.app_id.uuid();
     if !app_exists(connection, message.app_id)? {
-        return Ok(None);
+        return Ok(Keeping::NoApp);
+    }
+    // The message itself, and a group and a conversation that may begin with it.
+    let (group, sender) = (message.group.as_str().len(), message.sender.as_str().len());
+    let texts = [message.event.get().len() + EVENT_GROWS_BY + sender, 2 * group, sender];
+    if !kept::fits(connection, message.app_id, &texts, bytes_max)? {
+        return Ok(Keeping::Full);
     }
     let count = "UPDATE message_groups SET messages = messages + 1, last_at = max(last_at + 1, ?3)
                  WHERE app_id = ?1 AND name = ?2 RETURNING number, last_at";
@@ -70,10 +79,16 @@ fn append(write: &Write<'_>, message: &NewMessage) -> rusqlite::Result<Option<Ti
     if execute(connection, sql, params![app, message.sender.as_str(), group, message.at.millis()])? == 1 {
         forget_untouched(connection, message.app_id, &message.sender)?;
     }
-    Ok(Some(at))
+    Ok(Keeping::Kept(at))
 }
 
-fn say_once(write: &Write<'_>, once: &SaidOnce, kept: Option<&NewMessage>, now: Timestamp) -> rusqlite::Result<Said> {
+fn say_once(
+    write: &Write<'_>,
+    once: &SaidOnce,
+    kept: Option<&NewMessage>,
+    now: Timestamp,
+    bytes_max: u64,
+) -> rusqlite::Result<Said> {
     let connection = write.connection;
     let sql = "SELECT request, message_id FROM said WHERE key = ?1";
     let found: Option<([u8; 32], Uuid)> =
@@ -85,9 +100,10 @@ fn say_once(write: &Write<'_>, once: &SaidOnce, kept: Option<&NewMessage>, now: 
     }
     let at = match kept {
         None => now,
-        Some(message) => match append(write, message)? {
-            Some(at) => at,
-            None => return Ok(Said::NoApp),
+        Some(message) => match append(write, message, bytes_max)? {
+            Keeping::Kept(at) => at,
+            Keeping::NoApp => return Ok(Said::NoApp),
+            Keeping::Full => return Ok(Said::Full),
         },
     };
     execute(
@@ -132,19 +148,28 @@ fn mark(
     endpoint: &EndpointId,
     marks: &[ReadMark],
     now: Timestamp,
-) -> rusqlite::Result<()> {
+    bytes_max: u64,
+) -> rusqlite::Result<Keeping<()>> {
     for mark in marks {
         let newest = "SELECT number, last_at FROM message_groups WHERE app_id = ?1 AND name = ?2";
         let named = params![app.uuid(), mark.group.as_str()];
         let found: Option<(i64, i64)> = one(write.connection, newest, named, |row| Ok((row.get(0)?, row.get(1)?)))?;
         let Some((group, last_at)) = found else { continue };
         let read_at = mark.at.millis().min(last_at);
+        let key = params![app.uuid(), endpoint.as_str(), group];
+        let there = "SELECT 1 FROM conversations WHERE app_id = ?1 AND endpoint = ?2 AND group_number = ?3";
+        let new = one(write.connection, there, key, |_| Ok(()))?.is_none();
+        if new && !kept::fits(write.connection, app, &[endpoint.as_str().len()], bytes_max)? {
+            forget_untouched(write.connection, app, endpoint)?;
+            return Ok(Keeping::Full);
+        }
         let sql = "INSERT INTO conversations (app_id, endpoint, group_number, read_at, touched_at)
                    VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE
                    SET read_at = max(read_at, excluded.read_at), touched_at = excluded.touched_at";
         execute(write.connection, sql, params![app.uuid(), endpoint.as_str(), group, read_at, now.millis()])?;
     }
-    forget_untouched(write.connection, app, endpoint)
+    forget_untouched(write.connection, app, endpoint)?;
+    Ok(Keeping::Kept(()))
 }
 
 /// Reads a history as far as it is one page.
@@ -304,17 +329,35 @@ fn unread(
 
 #[async_trait]
 impl MessageStore for SqliteStore {
-    async fn append_message(&self, message: NewMessage) -> Result<Option<Timestamp>, StoreError> {
-        self.writer.write(move |write| append(write, &message)).await
+    async fn append_message(&self, message: NewMessage, bytes_max: u64) -> Result<Keeping<Timestamp>, StoreError> {
+        self.writer.write(move |write| append(write, &message, bytes_max)).await
     }
 
-    async fn say_once(&self, once: SaidOnce, kept: Option<NewMessage>, now: Timestamp) -> Result<Said, StoreError> {
-        self.writer.write(move |write| say_once(write, &once, kept.as_ref(), now)).await
+    async fn say_once(
+        &self,
+        once: SaidOnce,
+        kept: Option<NewMessage>,
+        now: Timestamp,
+        bytes_max: u64,
+    ) -> Result<Said, StoreError> {
+        self.writer.write(move |write| say_once(write, &once, kept.as_ref(), now, bytes_max)).await
     }
 
     async fn end_group(&self, app: AppId, group: &GroupName) -> Result<bool, StoreError> {
         let group = group.clone();
         self.writer.write(move |write| end(write, app, &group)).await
+    }
+
+    async fn kept_bytes(&self, app: AppId) -> Result<u64, StoreError> {
+        self.readers.read(move |connection| kept::bytes(connection, app)).await
+    }
+
+    async fn recounted_bytes(&self, app: AppId) -> Result<u64, StoreError> {
+        self.readers.scan(move |connection| kept::recounted(connection, app)).await
+    }
+
+    async fn kept_bytes_of_all(&self) -> Result<u64, StoreError> {
+        self.readers.scan(kept::of_all).await
     }
 
     async fn history(
@@ -366,9 +409,10 @@ impl MessageStore for SqliteStore {
         endpoint: &EndpointId,
         marks: Vec<ReadMark>,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+        bytes_max: u64,
+    ) -> Result<Keeping<()>, StoreError> {
         let endpoint = endpoint.clone();
-        self.writer.write(move |write| mark(write, app, &endpoint, &marks, now)).await
+        self.writer.write(move |write| mark(write, app, &endpoint, &marks, now, bytes_max)).await
     }
 }
 

@@ -10,6 +10,7 @@ mod condition;
 mod endpoints;
 mod figures;
 mod first_run;
+mod kept;
 mod leftovers;
 mod maintenance;
 mod messages;

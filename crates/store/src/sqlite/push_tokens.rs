@@ -3,15 +3,15 @@
 use async_trait::async_trait;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, EndpointId, PushTokenId};
-use respoke_core::ports::{PushTokenStore, StoreError};
+use respoke_core::ports::{Keeping, PushTokenStore, StoreError};
 use respoke_core::push_token::{PushService, PushToken};
 use respoke_core::secret::Secret;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 
-use super::SqliteStore;
 use super::rows::{Columns, all, app_exists, execute};
 use super::writer::Write;
+use super::{SqliteStore, kept};
 
 /// How old "last seen" has to be before it is written anew: tokens go after months, so a day is near enough.
 const TOUCH_MILLIS: i64 = 86_400_000;
@@ -43,15 +43,25 @@ const fn code_of(service: PushService) -> i64 {
     }
 }
 
-fn put(write: &Write<'_>, token: &PushToken) -> rusqlite::Result<bool> {
+fn put(write: &Write<'_>, token: &PushToken, bytes_max: u64) -> rusqlite::Result<Keeping<()>> {
     if !app_exists(write.connection, token.app_id)? {
-        return Ok(false);
+        return Ok(Keeping::NoApp);
     }
     let app = token.app_id.uuid();
-    // Replaces by id and by text alike.
+    // It takes the place of what has its id or its text, which are removed by name: what a conflict replaces is counted
+    // by no trigger.
+    let replaced = execute(
+        write.connection,
+        "DELETE FROM push_tokens WHERE app_id = ?1 AND (id = ?2 OR (service = ?3 AND hash = ?4))",
+        params![app, token.id.uuid(), code_of(token.service), token.hash().as_bytes()],
+    )?;
+    let texts = [token.text.expose().len() + 2 * token.endpoint_id.as_str().len()];
+    if replaced == 0 && !kept::fits(write.connection, token.app_id, &texts, bytes_max)? {
+        return Ok(Keeping::Full);
+    }
     execute(
         write.connection,
-        "INSERT OR REPLACE INTO push_tokens (app_id, id, endpoint, service, hash, text, seen_at)
+        "INSERT INTO push_tokens (app_id, id, endpoint, service, hash, text, seen_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![
             app,
@@ -70,7 +80,7 @@ fn put(write: &Write<'_>, token: &PushToken) -> rusqlite::Result<bool> {
              ORDER BY seen_at DESC LIMIT -1 OFFSET ?4)",
         params![app, token.endpoint_id.as_str(), token.id.uuid(), PushToken::PER_ENDPOINT_MAX - 1],
     )?;
-    Ok(true)
+    Ok(Keeping::Kept(()))
 }
 
 /// Removes all push tokens of an endpoint.
@@ -82,8 +92,8 @@ pub(super) fn delete_of(write: &Write<'_>, app: AppId, endpoint: &EndpointId) ->
 
 #[async_trait]
 impl PushTokenStore for SqliteStore {
-    async fn put_push_token(&self, token: PushToken) -> Result<bool, StoreError> {
-        self.writer.write(move |write| put(write, &token)).await
+    async fn put_push_token(&self, token: PushToken, bytes_max: u64) -> Result<Keeping<()>, StoreError> {
+        self.writer.write(move |write| put(write, &token, bytes_max)).await
     }
 
     async fn delete_push_token(

@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0006_group_ends.sql"),
     include_str!("schema/0007_known_addresses.sql"),
     include_str!("schema/0008_said.sql"),
+    include_str!("schema/0009_kept_bytes.sql"),
 ];
 
 /// The newest schema.
@@ -126,6 +127,32 @@ mod tests {
         migrate(&mut connection).unwrap();
         let role: i64 = connection.query_row("SELECT role FROM admins", [], |row| row.get(0)).unwrap();
         assert_eq!(role, 0);
+    }
+
+    #[test]
+    fn what_was_kept_before_it_was_counted_counts() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        for migration in &MIGRATIONS[..8] {
+            connection.execute_batch(migration).unwrap();
+        }
+        connection
+            .execute_batch(
+                "PRAGMA user_version = 8;
+                 INSERT INTO message_groups (number, app_id, name, messages) VALUES (1, x'01', 'room', 1), (2, x'02', 'é', 1);
+                 INSERT INTO ended_groups (number, app_id) VALUES (3, x'01');
+                 INSERT INTO messages (group_number, at, sender, event)
+                     VALUES (1, 0, 'jo', '{}'), (2, 0, 'jo', '{}'), (3, 0, 'jo', '{}');
+                 INSERT INTO conversations VALUES (x'01', 'jo', 1, 0, 0);
+                 INSERT INTO call_reports (app_id, at, report) VALUES (x'02', 0, '{}');",
+            )
+            .unwrap();
+        migrate(&mut connection).unwrap();
+        let sql = "SELECT group_concat(bytes) FROM (SELECT bytes FROM kept_bytes ORDER BY app_id)";
+        let kept: String = connection.query_row(sql, [], |row| row.get(0)).unwrap();
+        let (message, first_group, second_group) = (2 + 2 + 48, 2 * 4 + 64, 2 * 2 + 64);
+        let first = 2 * message + first_group + (2 + 64);
+        let second = message + second_group + (2 + 64);
+        assert_eq!(kept, format!("{first},{second}"));
     }
 
     #[test]

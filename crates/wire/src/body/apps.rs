@@ -126,6 +126,10 @@ pub struct WriteLimits {
     #[serde(default, deserialize_with = "nullable_u64")]
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 10_000_000)]
     pub members_per_group: Option<Option<u64>>,
+    /// What may be kept of what clients say, in units of 1,048,576 bytes; `null`: as much as the server's setting says.
+    #[serde(default, deserialize_with = "nullable_u64")]
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 10_000_000)]
+    pub kept_megabytes: Option<Option<u64>>,
 }
 
 /// A token bucket to set.
@@ -177,6 +181,7 @@ impl WriteApp {
                 endpoint_connections: limits.endpoint_connections.map(count),
                 groups_per_connection: limits.groups_per_connection.map(count),
                 members_per_group: limits.members_per_group.map(count),
+                kept_megabytes: limits.kept_megabytes.map(count),
             },
         }
     }
@@ -230,6 +235,9 @@ pub struct AppView {
     /// How often things may be done, and how much may be open at once; `null` is none.
     #[schema(value_type = LimitsShape)]
     pub limits: Limits,
+    /// What is kept of what its clients say, and how much may be; only of an app that is asked for by its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
     /// The first App-Secret in the answer that makes the app, `<redacted>` ever after.
     #[serde(serialize_with = "reveal")]
     #[schema(value_type = String)]
@@ -242,6 +250,15 @@ pub struct AppView {
     #[serde(serialize_with = "iso")]
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
+}
+
+/// What an app keeps: messages and their groups, read marks, push tokens and call reports.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct Kept {
+    /// In bytes, now.
+    pub bytes: u64,
+    /// At most.
+    pub max: u64,
 }
 
 /// How [`Limits`] look in JSON; for the API document alone.
@@ -305,6 +322,9 @@ pub struct LimitsShape {
     /// Connections that may be in one group.
     #[schema(required = true)]
     pub members_per_group: Option<u32>,
+    /// What may be kept of what clients say, in units of 1,048,576 bytes; `null`: as much as the server's setting says.
+    #[schema(required = true)]
+    pub kept_megabytes: Option<u32>,
 }
 
 /// How a [`SessionExpiry`] looks in JSON; for the API document alone.
@@ -349,6 +369,7 @@ impl From<App> for AppView {
             activation_window: app.settings.activation_secs,
             session_expiry: app.settings.session_expiry,
             limits: app.settings.limits,
+            kept: None,
             secret: Secret::new(REDACTED.to_owned()),
             created_at: app.created_at,
             updated_at: app.updated_at,

@@ -121,6 +121,9 @@ pub(in crate::cli) struct Settings {
     /// Connections that may be in one group, likewise.
     #[arg(long, value_name = "N|off", value_parser = count)]
     limit_members_per_group: Option<Value>,
+    /// Megabytes that may be kept of what clients say, or `off` for as many as the server's setting says.
+    #[arg(long, value_name = "N|off", value_parser = count)]
+    limit_kept_megabytes: Option<Value>,
 }
 
 /// Reads `50` or `off`.
@@ -186,6 +189,7 @@ impl Settings {
             ("endpointConnections", &self.limit_endpoint_connections),
             ("groupsPerConnection", &self.limit_groups_per_connection),
             ("membersPerGroup", &self.limit_members_per_group),
+            ("keptMegabytes", &self.limit_kept_megabytes),
         ]
         .into_iter()
         .filter_map(|(whose, limit)| Some((whose.to_owned(), limit.clone()?)))
@@ -264,6 +268,7 @@ fn show(app: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
         ("Connections of an endpoint", most("endpointConnections")),
         ("Groups of a connection", most("groupsPerConnection")),
         ("Members of a group", most("membersPerGroup")),
+        ("Megabytes kept", most("keptMegabytes")),
         ("Created", cell(&app["createdAt"])),
         ("Updated", cell(&app["updatedAt"])),
     ])
