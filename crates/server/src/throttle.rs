@@ -195,6 +195,21 @@ impl Throttle {
         wait
     }
 
+    /// Forgets failures that are held against nobody any more, and addresses that are known no longer.
+    pub fn sweep(&self, now: Instant) {
+        self.failures.retain(|guesser, failures| {
+            let patience = match guesser {
+                Guesser::Password(..) => PASSWORD,
+                Guesser::Account(_) => ACCOUNT,
+                Guesser::Code(..) => CODE,
+                Guesser::Credential(_) => self.credential,
+            };
+            let failures = failures.lock();
+            failures.count > 0 && now.duration_since(failures.last) <= patience.forgotten_after
+        });
+        self.known.retain(|_, until| now <= *until);
+    }
+
     fn knows(&self, address: IpAddr, name: NameHash, now: Instant) -> bool {
         self.known.get(&(address, name)).is_some_and(|until| now <= until)
     }
@@ -423,6 +438,27 @@ mod tests {
         for _ in 0..5 {
             assert_eq!(fail(&throttle, HERE, later), None);
         }
+    }
+
+    #[test]
+    fn what_is_held_against_nobody_is_given_back() {
+        let throttle = Throttle::new(200);
+        let now = Instant::now();
+        for last in 0..100 {
+            let _ = fail(&throttle, elsewhere(last), now);
+        }
+        let coded = throttle.try_password(HERE, "coded", Shown::PasswordAndCode, now).unwrap();
+        drop(coded);
+        throttle.try_password(HERE, "admin", Shown::Password, now).unwrap_err();
+        throttle.came_in(HERE, "admin", Duration::ZERO, now);
+        throttle.sweep(now);
+        assert!(throttle.failures.len() > 40, "{}", throttle.failures.len());
+        let hours = now + Duration::from_secs(2 * 3_600);
+        throttle.sweep(hours);
+        assert_eq!(throttle.failures.len(), 1, "codes are held against somebody for a week");
+        assert_eq!(throttle.known.len(), 1);
+        throttle.sweep(now + KNOWN_FOR + Duration::from_secs(1));
+        assert_eq!((throttle.failures.len(), throttle.known.len()), (0, 0));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use quick_cache::sync::Cache;
 use super::LiveSession;
 use super::authenticate::OpenSecret;
 use crate::app::App;
+use crate::clock::Timestamp;
 use crate::id::{AppId, RoleId};
 use crate::role::Permissions;
 
@@ -45,6 +46,11 @@ impl<K: Hash + Eq, V: Clone> Versioned<K, V> {
     pub(super) fn insert(&self, key: K, version: u64, value: V) {
         self.0.insert(key, (version, value));
     }
+
+    /// Forgets what is of no use any more.
+    fn retain(&self, of_use: impl Fn(&K, u64, &V) -> bool) {
+        self.0.retain(|key, (read_under, value)| of_use(key, *read_under, value));
+    }
 }
 
 impl Catalog {
@@ -73,6 +79,10 @@ impl Catalog {
         self.sessions.as_ref()?.get(&number, self.session_version(number))
     }
 
+    pub(super) fn sessions_len(&self) -> usize {
+        self.sessions.as_ref().map_or(0, |sessions| sessions.0.len())
+    }
+
     pub(super) fn remember_session(&self, number: u64, version: u64, session: Arc<LiveSession>) {
         if let Some(sessions) = &self.sessions {
             sessions.insert(number, version, session);
@@ -87,6 +97,18 @@ impl Catalog {
     /// One session ended or changed.
     pub(super) fn forget_session(&self, number: u64) {
         self.shard(number).fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Gives back what would not be used again: what was read under another version, and sessions whose time is over.
+    pub(super) fn sweep(&self, now: Timestamp) {
+        let version = self.version();
+        self.apps.retain(|_, read_under, _| read_under == version);
+        self.secrets.retain(|_, read_under, _| read_under == version);
+        self.roles.retain(|_, read_under, _| read_under == version);
+        if let Some(sessions) = &self.sessions {
+            let fresh = |number: &u64, read_under| read_under == self.session_version(*number);
+            sessions.retain(|number, read_under, session| fresh(number, read_under) && now < session.record.expires_at);
+        }
     }
 
     fn shard(&self, number: u64) -> &AtomicU64 {

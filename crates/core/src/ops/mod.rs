@@ -144,6 +144,17 @@ impl Broker {
         }
     }
 
+    /// Gives back what is remembered and would not be used again.
+    pub fn sweep(&self) {
+        self.catalog.sweep(self.now());
+    }
+
+    /// How many checked sessions are remembered.
+    #[must_use]
+    pub fn remembered_sessions(&self) -> usize {
+        self.catalog.sessions_len()
+    }
+
     /// The present instant.
     #[must_use]
     pub fn now(&self) -> Timestamp {

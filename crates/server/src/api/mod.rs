@@ -150,6 +150,8 @@ impl Api {
     pub(crate) fn forget(&self) {
         self.limits.sweep();
         self.accounts.sweep();
+        self.throttle.sweep(Instant::now());
+        self.broker.sweep();
     }
 
     /// A turn at making an answer that may be long, to be kept until it is made.

@@ -33,6 +33,7 @@ mod polling;
 mod presence;
 mod push_tokens;
 mod quota;
+mod remembered;
 mod request_log;
 mod revocation;
 mod roles;

@@ -3,8 +3,8 @@
 use respoke_core::audit::Action;
 use respoke_core::call_report::NewCallReport;
 use respoke_core::clock::Timestamp;
-use respoke_core::id::{EndpointId, GroupName, PushTokenId};
-use respoke_core::message::{Conversation, NewMessage, ReadMark};
+use respoke_core::id::{EndpointId, GroupName, MessageId, PushTokenId};
+use respoke_core::message::{Conversation, NewMessage, ReadMark, Said, SaidOnce};
 use respoke_core::page::PageRequest;
 use respoke_core::ports::{Keeping, Upkeep};
 use respoke_core::push_token::{PushService, PushToken};
@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::Fixture;
 use super::cases::{upkeep_at, whole_pass};
-use super::fixture::{NOW, World, endpoint, entry};
+use super::fixture::{NOW, World, endpoint, entry, key};
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(NOW.millis() + millis)
@@ -77,7 +77,7 @@ pub(super) async fn what_is_kept_is_counted_whatever_comes_and_goes(fixture: imp
         let name = format!("group {}", chance.below(5));
         match chance.below(12) {
             0..=4 => drop(say(of, &name, &who, chance.below(300), u64::MAX).await.kept().unwrap()),
-            5 => drop(mark(of, &who, &name, u64::MAX).await.kept().unwrap()),
+            5 => mark(of, &who, &name, u64::MAX).await.kept().unwrap(),
             6 => {
                 let from = (chance.below(2) == 0).then_some(&who);
                 report(of, from, chance.below(300), step, u64::MAX).await.kept().unwrap();
@@ -145,6 +145,11 @@ pub(super) async fn an_app_keeps_no_more_than_it_may(fixture: impl Fixture) {
 
     // Whatever else would be kept is refused as well, and nothing of it is there.
     assert_eq!(say(&world, "another", &alice, 300, MAX).await, Keeping::Full);
+    let once = SaidOnce { key: key("once", "body"), id: MessageId::random() };
+    let message =
+        NewMessage { app_id: world.app, group: group("room"), sender: alice.clone(), at: NOW, event: json(300) };
+    let say_once = |bytes_max| world.store.say_once(once.clone(), Some(message.clone()), NOW, bytes_max);
+    assert_eq!(say_once(full).await.unwrap(), Said::Full);
     assert_eq!(report(&world, Some(&alice), 300, 0, MAX).await, Keeping::Full);
     assert!(world.store.call_reports(world.app, PageRequest::first()).await.unwrap().items.is_empty());
     let many = device(&world, &alice, PushTokenId::random(), &"x".repeat(600));
@@ -156,6 +161,9 @@ pub(super) async fn an_app_keeps_no_more_than_it_may(fixture: impl Fixture) {
     let renewed = device(&world, &endpoint("bob"), id, "other text");
     assert_eq!(world.store.put_push_token(renewed, full).await.unwrap(), Keeping::Kept(()));
     assert_eq!(mark(&world, &alice, "room", full).await, Keeping::Kept(()));
+    // What was refused was not said, and can be repeated with its key once there is room.
+    assert!(matches!(say_once(u64::MAX).await.unwrap(), Said::First(_)));
+    assert_eq!(say_once(full).await.unwrap(), Said::Before(once.id));
     // It is no matter of another app, and there is room again once something went.
     assert!(matches!(say(&other, "room", &alice, 300, MAX).await, Keeping::Kept(_)));
     whole_pass(&world, Upkeep { messages_per_group_max: 5, ..upkeep_at(NOW) }).await;

@@ -1,6 +1,6 @@
 //! How much is kept of what an app's clients say, and whether more may be.
 //!
-//! Invariant: `kept_bytes` is the sum of `kept_rows` for each app. Triggers see to it (schema/0009_kept_bytes.sql).
+//! Invariant: `kept_bytes` is the sum of `kept_rows` for each app. Triggers see to it (`schema/0009_kept_bytes.sql`).
 
 use respoke_core::id::AppId;
 use rusqlite::{Connection, params};
