@@ -2,9 +2,6 @@
 
 use crate::clock::Timestamp;
 
-/// How far a clock may be set back without an end to what was made shortly before, however short that is.
-const STEP_BACK_SECS: i64 = 3_600;
-
 /// From when to when something holds.
 ///
 /// Both instants are of the clock as it was. If that stood years ahead and was corrected, what was made then would hold for
@@ -25,12 +22,11 @@ impl Term {
         now.millis() >= self.until.millis() || now.millis() < self.earliest().millis()
     }
 
-    /// Before this it is over too: it was made further ahead than it lasts, and than a clock is set back by the way.
+    /// Before this it is over too: it was made further ahead than it lasts.
     #[must_use]
     pub const fn earliest(self) -> Timestamp {
         let lasts = self.until.millis().saturating_sub(self.from.millis());
-        let step_back = STEP_BACK_SECS * 1_000;
-        Timestamp::from_millis(self.from.millis().saturating_sub(if lasts > step_back { lasts } else { step_back }))
+        Timestamp::from_millis(self.from.millis().saturating_sub(lasts))
     }
 }
 
@@ -41,7 +37,7 @@ mod tests {
     #[test]
     fn it_is_over_at_its_end_and_when_made_further_ahead_than_it_lasts() {
         let at = Timestamp::from_secs;
-        let (made, hour, day) = (1_000_000_000, 3_600, 86_400);
+        let (made, day) = (1_000_000_000, 86_400);
         for (lasts, now, over) in [
             (day, 0, false),
             (day, day - 1, false),
@@ -50,9 +46,8 @@ mod tests {
             (day, -day, false),
             (day, -day - 1, true),
             (day, -5 * 365 * day, true),
-            // However short it is, a clock that is set back by an hour does not end it.
-            (60, -hour, false),
-            (60, -hour - 1, true),
+            (60, -60, false),
+            (60, -61, true),
             (60, 60, true),
         ] {
             let term = Term { from: at(made), until: at(made + lasts) };

@@ -75,7 +75,7 @@ pub(crate) async fn announce(hub: &Hub, departure: &Departure) {
         since_turn += told.len();
         offer(hub, told.iter(), None, &left);
     }
-    let told = hub.registry.observers_left(departure);
+    let told = hub.registry.observers(connection.app_id, &connection.endpoint);
     if !told.is_empty() {
         let gone = event(Content::Presence(Presence::unavailable()));
         offer(hub, told.iter(), None, &gone);

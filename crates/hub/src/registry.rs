@@ -131,8 +131,6 @@ struct App {
 #[derive(Debug)]
 struct Seat {
     connection: Arc<Connection>,
-    /// When it came, on the registry's own count.
-    since: u64,
     groups: HashSet<GroupName>,
     observed: HashSet<EndpointId>,
     presence: Option<Presence>,
@@ -215,7 +213,7 @@ impl Registry {
             let app = app.unwrap_or_else(|| self.apps.write().entry(connection.app_id).or_default().clone());
             let mut state = app.lock();
             if !state.forgotten {
-                return state.add(connection, instead_of, caps, self.moment());
+                return state.add(connection, instead_of, caps);
             }
             drop(state);
             self.forget(connection.app_id, &app);
@@ -487,30 +485,10 @@ impl Registry {
     pub(crate) fn sibling_count(&self, app: AppId, endpoint: &EndpointId) -> usize {
         self.read(app, |app| app.endpoints.get(endpoint).map_or(0, Vec::len))
     }
-
-    /// Those who are to hear that a connection is gone: whoever observes its endpoint now. If that came back since, only
-    /// who observed it before: the others never knew the connection, and know that the endpoint is there.
-    pub(crate) fn observers_left(&self, departure: &Departure) -> Members {
-        let endpoint = &departure.connection.endpoint;
-        self.read(departure.connection.app_id, |app| {
-            let mut present = app.endpoints.get(endpoint).into_iter().flatten();
-            let since =
-                |one: &Arc<Connection>| app.connections.get(&one.id).is_some_and(|seat| seat.since > departure.at);
-            let is_back = present.any(since);
-            let Some(observers) = app.observers.get_mut(endpoint) else { return Members::default() };
-            if is_back { observers.before(departure.at).into() } else { observers.list() }
-        })
-    }
 }
 
 impl App {
-    fn add(
-        &mut self,
-        connection: &Arc<Connection>,
-        instead_of: Option<&Connection>,
-        caps: Caps,
-        since: u64,
-    ) -> Result<(), Full> {
+    fn add(&mut self, connection: &Arc<Connection>, instead_of: Option<&Connection>, caps: Caps) -> Result<(), Full> {
         let freed = instead_of.filter(|old| self.connections.contains_key(&old.id));
         if reached(self.connections.len() - usize::from(freed.is_some()), caps.connections) {
             return Err(Full::App);
@@ -523,7 +501,6 @@ impl App {
         siblings.push(connection.clone());
         let seat = Seat {
             connection: connection.clone(),
-            since,
             groups: HashSet::new(),
             observed: HashSet::new(),
             presence: None,

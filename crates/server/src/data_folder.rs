@@ -89,7 +89,7 @@ pub(crate) fn database_files(folder: &Path) -> impl Iterator<Item = PathBuf> {
     SUFFIXES.iter().map(move |suffix| folder.join(format!("{DATABASE}{suffix}")))
 }
 
-/// Whether the database's files, those that are there, are plain files.
+/// Whether the database's files, those that are there, are plain files of one name: the lock is on their folder.
 ///
 /// # Errors
 ///
@@ -103,6 +103,12 @@ pub(crate) fn check_files(folder: &Path) -> anyhow::Result<()> {
              the folder where the database is with --data",
             file.display(),
             kind_of(&found)
+        );
+        anyhow::ensure!(
+            found.nlink() == 1,
+            "{} has another name elsewhere (a hard link), by which a second server could write to it; copy it instead \
+             (respoked backup), and remove one of the names",
+            file.display()
         );
     }
     Ok(())
@@ -388,6 +394,13 @@ mod tests {
                 fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)).unwrap();
             }
         }
+        for name in &names {
+            let path = folder.path().join(name);
+            fs::hard_link(&target, &path).unwrap();
+            assert!(said(check_files(folder.path())).contains("another name"), "{name}");
+            fs::remove_file(&path).unwrap();
+        }
+        check_files(folder.path()).unwrap();
         assert!(!folder.path().join("nowhere").exists());
         assert_eq!((mode(&target), fs::read(&target).unwrap()), (0o644, b"text".to_vec()));
 

@@ -108,6 +108,12 @@ impl Prepared {
         self.first_run.as_ref().map(|draft| &draft.shown)
     }
 
+    /// Whether the settings say the password, so that who starts this gets in without being shown anything.
+    #[must_use]
+    pub fn password_was_set(&self) -> bool {
+        self.started.config.admin_password.is_some()
+    }
+
     /// Keeps what was shown. What comes back may be told to serve.
     ///
     /// # Errors

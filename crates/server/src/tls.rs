@@ -129,6 +129,10 @@ impl Files {
             let mut bytes = Vec::new();
             let read = File::open(path).and_then(|file| file.take(PEM_LEN_MAX).read_to_end(&mut bytes));
             read.with_context(|| format!("{name}: {} cannot be read", path.display()))?;
+            // Some editors put a byte order mark before the text, and a PEM file is text.
+            if bytes.starts_with("\u{feff}".as_bytes()) {
+                bytes.drain(.."\u{feff}".len());
+            }
             anyhow::Ok(bytes)
         };
         Ok(Self { cert: read("tls_cert", cert)?, key: read("tls_key", key)? })
@@ -213,6 +217,16 @@ mod tests {
         assert_eq!(certificate.look().unwrap(), Look::Unchanged);
         put(&second);
         assert_eq!((certificate.look().unwrap(), in_use()), (Look::Replaced, renewed));
+    }
+
+    #[test]
+    fn pem_files_may_begin_with_a_byte_order_mark() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        let (cert_text, key_text) = made();
+        fs::write(&cert, format!("\u{feff}{cert_text}")).unwrap();
+        fs::write(&key, format!("\u{feff}{key_text}")).unwrap();
+        Certificate::load(&cert, &key).unwrap();
     }
 
     #[test]

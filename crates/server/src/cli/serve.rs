@@ -123,7 +123,10 @@ impl Serve {
 async fn greet(prepared: Prepared, out: &mut Output<'_>) -> Result<Started, Failure> {
     let links = prepared.links();
     if let Some(first_run) = prepared.first_run() {
-        let shown = standard_output::check()
+        // Rust's library and some programs put the same in the place of standard output: the one where it was closed, the
+        // others because nobody wants it. Who set the password can do without the rest.
+        let leads = if prepared.password_was_set() { Ok(()) } else { standard_output::check() };
+        let shown = leads
             .and_then(|()| greeting::print_first_run(first_run, &links.public, &mut out.writer()))
             .and_then(|()| standard_output::flush());
         if let Err(error) = shown {

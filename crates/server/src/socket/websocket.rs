@@ -40,6 +40,9 @@ use crate::transport::{Encrypted, Impatient, Patient, Place, Plain};
 
 /// What a socket reads at once. Most packets are shorter, and an idle socket keeps it.
 const READ_BUFFER_LEN: usize = 512;
+/// Bytes that are passed over of a client that was closed for what it sent: what was on its way when it was told. Who sends
+/// on and on is cut off.
+const PASSED_OVER_MAX: usize = 64 * 1024;
 /// What is gathered before it is written, about; more saves few calls.
 const PORTION_LEN: usize = 32_768;
 /// The longest header of a frame that is not masked.
@@ -392,11 +395,15 @@ fn put(bytes: &mut Vec<u8>, frame: Frame) {
     let _ = frame.format(bytes);
 }
 
-/// Reads to the end what nothing is made of: a connection that is closed with something unread is reset, and the close may
-/// be lost with that.
+/// Reads what nothing is made of, within a bound: a connection that is closed with something unread is reset, and the close
+/// may be lost with that.
 async fn pass_over<R: AsyncRead + Unpin>(io: &mut R) {
-    let mut bytes = vec![0; READ_BUFFER_LEN];
-    while matches!(io.read(&mut bytes).await, Ok(1..)) {}
+    let (mut bytes, mut left) = (vec![0; READ_BUFFER_LEN], PASSED_OVER_MAX);
+    while let Ok(len @ 1..) = io.read(&mut bytes).await
+        && len < left
+    {
+        left -= len;
+    }
 }
 
 /// A websocket on its way to carry a client's packets. Its end, however it comes, is the client's, unless another

@@ -57,6 +57,7 @@ fn what_cannot_be_shown_is_not_kept_and_shown_by_the_next_start() {
 fn a_closed_output_is_told_from_one_that_a_program_let_go_of() {
     let null = || fs::OpenOptions::new().read(true).write(true).open("/dev/null").unwrap();
     let spawn = |data: &Path, redirection: &str, stdout: File, stderr: File| {
+        fs::write(data.with_extension("password"), PASSWORD).unwrap();
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("exec \"$0\" serve --listen 127.0.0.1:0 --data \"$1\" {redirection}")]);
         shell.arg(env!("CARGO_BIN_EXE_respoked")).arg(data).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
@@ -70,10 +71,18 @@ fn a_closed_output_is_told_from_one_that_a_program_let_go_of() {
         assert_eq!(status.code(), Some(1), "{redirection}");
         assert_eq!(admins(&data), json!([]), "{redirection}");
     }
+    let serves = |data: &Path| {
+        eventually(|| (data.exists() && data.join("lock").exists() && holds_an_admin(data)).then_some(()));
+    };
     let (data, _folder) = data_folder();
     let both = null();
     let _running = spawn(&data, "", both.try_clone().unwrap(), both);
-    eventually(|| (data.exists() && data.join("lock").exists() && holds_an_admin(&data)).then_some(()));
+    serves(&data);
+    // As some programs start others. Who set the password gets in whatever is shown.
+    let (data, _folder) = data_folder();
+    let log = File::create(data.with_extension("err")).unwrap();
+    let _running = spawn(&data, "--admin-password-file \"$1.password\"", null(), log);
+    serves(&data);
 }
 
 fn holds_an_admin(data: &Path) -> bool {

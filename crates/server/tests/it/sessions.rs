@@ -153,7 +153,7 @@ fn what_was_made_while_the_clock_stood_years_ahead_is_over_once_it_is_right() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_a_little_ends_nothing() {
+fn a_clock_that_is_set_back_by_less_than_something_lasts_does_not_end_it() {
     let server = Server::start_with(|config| config.heartbeat_interval_secs = 1);
     let mint = |ttl: u64| {
         let body = json!({"endpointId": "alice", "roleId": server.role, "ttl": ttl});
@@ -162,7 +162,7 @@ fn a_clock_that_is_set_back_a_little_ends_nothing() {
     let (short, token, admin) = (text(&server.redeem(&mint(60)).ok()["token"]), mint(60), server.admin_token("admin"));
     let mut socket = server.connect("alice");
     let mut second = server.connect("bob");
-    for back in [2, 3_598] {
+    for back in [2, 58] {
         server.clock.advance_secs(-back);
         assert!(server.alive(&short));
         server.get("/v1/apps").admin(&admin).call().ok();

@@ -18,8 +18,6 @@ pub(crate) struct Model {
     departures: Vec<Departure>,
     frames_max: usize,
     ticks: u32,
-    /// Comings and goings of connections so far.
-    moments: u32,
 }
 
 #[derive(Default)]
@@ -42,8 +40,6 @@ pub(crate) struct Connection {
     pub(crate) observed: BTreeSet<String>,
     pub(crate) presence: Option<String>,
     answered: Vec<String>,
-    /// The moment it came.
-    since: u32,
 }
 
 pub(crate) struct Client {
@@ -71,9 +67,8 @@ struct Departure {
     app: usize,
     told: Vec<Told>,
     endpoint: String,
-    /// What whoever observes the endpoint by then hears, unless it came back after this moment.
+    /// What whoever observes the endpoint by then hears.
     event: String,
-    at: u32,
 }
 
 struct Told {
@@ -115,7 +110,7 @@ fn presence(of: &Connection, kind: &str) -> String {
 impl Model {
     pub(crate) fn new(apps: usize, roles: usize, frames_max: usize) -> Self {
         let apps = (0..apps).map(|_| App { roles: vec![BTreeMap::new(); roles], ..App::default() }).collect();
-        Self { apps, clients: Vec::new(), departures: Vec::new(), frames_max, ticks: 0, moments: 0 }
+        Self { apps, clients: Vec::new(), departures: Vec::new(), frames_max, ticks: 0 }
     }
 
     fn deliver(&mut self, app: usize, connection: &str, event: &str, tick: Option<u32>) {
@@ -235,7 +230,6 @@ impl Model {
 
     pub(crate) fn registered(&mut self, client: usize, endpoint: String, id: &str) {
         let app = self.clients[client].app;
-        self.moments += 1;
         let connection = Connection {
             id: id.to_owned(),
             endpoint,
@@ -244,7 +238,6 @@ impl Model {
             observed: BTreeSet::new(),
             presence: None,
             answered: Vec::new(),
-            since: self.moments,
         };
         self.apps[app].connections.push(connection);
         if let Some(old) = self.clients[client].connection.replace(id.to_owned()) {
@@ -289,8 +282,7 @@ impl Model {
         let observers = self.observers(app, &gone.endpoint);
         let event = presence(&gone, "unavailable");
         told.extend(observers.into_iter().map(|to| Told { to, group: None, event: event.clone() }));
-        self.moments += 1;
-        self.departures.push(Departure { app, told, endpoint: gone.endpoint, event, at: self.moments });
+        self.departures.push(Departure { app, told, endpoint: gone.endpoint, event });
     }
 
     /// Who is no member any more, though it may be again soon, does not hear who left before.
@@ -304,12 +296,9 @@ impl Model {
     pub(crate) fn tick(&mut self) {
         self.ticks += 1;
         for mut departure in std::mem::take(&mut self.departures) {
-            let present = self.of_endpoint(departure.app, &departure.endpoint);
-            if !present.iter().any(|id| self.find(departure.app, id).unwrap().since > departure.at) {
-                for to in self.observers(departure.app, &departure.endpoint) {
-                    if !departure.told.iter().any(|told| told.to == to && told.group.is_none()) {
-                        departure.told.push(Told { to, group: None, event: departure.event.clone() });
-                    }
+            for to in self.observers(departure.app, &departure.endpoint) {
+                if !departure.told.iter().any(|told| told.to == to && told.group.is_none()) {
+                    departure.told.push(Told { to, group: None, event: departure.event.clone() });
                 }
             }
             for told in departure.told {
