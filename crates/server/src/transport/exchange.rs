@@ -251,7 +251,8 @@ pub(super) fn judge(place: &Place, start: Instant, idle_timeout: Duration) -> Ve
     let idle_at = exchanges.changed.unwrap_or(start) + idle_timeout;
     drop(exchanges);
     if all.is_empty() {
-        return if idle_at <= now { Verdict::Over } else { Verdict::Later(idle_at) };
+        // Whatever begins meanwhile is to be looked at before it may have stood still too long.
+        return if idle_at <= now { Verdict::Over } else { Verdict::Later(idle_at.min(now + STALL_TIMEOUT)) };
     }
     let (mut stood_still, mut next) = (false, now + STALL_TIMEOUT);
     for exchange in all.iter().filter(|exchange| !exchange.is_ended()) {

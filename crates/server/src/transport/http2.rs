@@ -313,6 +313,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_stream_of_a_connection_that_was_silent_ends_as_soon() {
+        let (server, receive, send) = connection(&[PREFACE, NO_WINDOW]).await;
+        let (places, place) = place(1 << 20).await;
+        let started = Instant::now();
+        let asking = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            send.lock().await.write_all(&request(1)).await.unwrap();
+        };
+        let ((), (frames, _), ()) = tokio::join!(serve_long(server, &place), frames(receive, &send, started), asking);
+        let reset = frames.iter().find(|(kind, ..)| *kind == RESET).unwrap();
+        assert_eq!(reset.2, Duration::from_secs(1) + STALL_TIMEOUT, "{frames:?}");
+        let_go(&places).await;
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_takes_a_byte_now_and_then_holds_no_answer_for_ever() {
         let (server, receive, send) = connection(&[PREFACE, NO_WINDOW, &request(1)]).await;
         let (places, place) = place(1 << 20).await;
