@@ -164,6 +164,7 @@ impl Sockets {
         };
         if !over {
             // The client is told to go; what it still says is not heard, and its own close is waited for.
+            stream.get_mut().rest = PASSED_OVER_MAX;
             let closing = Box::pin(async {
                 while let Some(Ok(_)) = stream.next().await {}
                 if transport.as_ref().is_some_and(Transport::is_unread) {
@@ -437,6 +438,8 @@ type Stream<R> = WebSocketStream<ReadOnly<R>>;
 struct ReadOnly<R> {
     io: R,
     pieces: Pieces,
+    /// Bytes that are read yet.
+    rest: usize,
 }
 
 /// Short pieces of one message after which it is not read further. No client has reason to send so many, and while they
@@ -459,8 +462,10 @@ impl<R: AsyncRead + Unpin> AsyncRead for ReadOnly<R> {
         let filled = buffer.filled().len();
         let this = &mut *self;
         std::task::ready!(Pin::new(&mut this.io).poll_read(context, buffer))?;
-        this.pieces.look(&buffer.filled()[filled..]);
-        Poll::Ready(if this.is_flooded() { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) })
+        let read = &buffer.filled()[filled..];
+        this.pieces.look(read);
+        this.rest = this.rest.saturating_sub(read.len());
+        Poll::Ready(if this.is_flooded() || this.rest == 0 { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) })
     }
 }
 
@@ -488,7 +493,13 @@ async fn stream<R: AsyncRead + Unpin>(io: R, read: Bytes) -> Stream<R> {
     // Copied, for it lies in the 8 KiB that the head of the request was read into, which the socket would keep for life.
     let mut pieces = Pieces::default();
     pieces.look(&read);
-    WebSocketStream::from_partially_read(ReadOnly { io, pieces }, read.to_vec(), Role::Server, Some(config)).await
+    WebSocketStream::from_partially_read(
+        ReadOnly { io, pieces, rest: usize::MAX },
+        read.to_vec(),
+        Role::Server,
+        Some(config),
+    )
+    .await
 }
 
 fn close_frame(why: Close) -> Frame {
