@@ -3,9 +3,12 @@
 
 use libfuzzer_sys::fuzz_target;
 use respoke_wire::body::{
-    apps, call_debugs, conversations, history, push_tokens, roles, session_tokens, sessions, tokens,
+    apps, bans, call_debugs, conversations, ends, groups, history, messages, presence, push_tokens, roles, secrets,
+    session_tokens, sessions, signaling, tokens,
 };
-use respoke_wire::input::{Input, read};
+use respoke_wire::form;
+use respoke_wire::input::{Input, read, read_strictly};
+use respoke_wire::object;
 
 fuzz_target!(|data: &[u8]| {
     let mut parts = data.splitn(3, |byte| *byte == b'\n');
@@ -22,4 +25,21 @@ fuzz_target!(|data: &[u8]| {
     let _ = read::<conversations::WriteReadMarks>(input);
     let _ = read::<push_tokens::WritePushToken>(input);
     let _ = read::<call_debugs::WriteCallReport>(input);
+    let _ = read::<groups::PublishMessage>(input);
+    let _ = read::<presence::SetPresence>(input);
+    let _ = read_strictly::<ends::InApp>(input);
+    let _ = read_strictly::<bans::CreateBan>(input);
+    let _ = read_strictly::<secrets::RollSecret>(input);
+    if let Ok(signaling::SendSignal { signal: Some(signal), .. }) = read(input)
+        && let Some(signal) = signaling::SendSignal::object(signal)
+    {
+        object::members(signal.get(), |_| {}).expect("a signal is an object");
+    }
+    // A query that names none of them changes no payload.
+    let said = |query| read::<messages::SendMessage>(Input { query, ..input });
+    if let (Ok(one), Ok(other)) = (said(None), said(Some("t=1"))) {
+        let payload = |read: messages::SendMessage| read.message.map(|message| message.get().to_owned());
+        assert_eq!(payload(one), payload(other));
+    }
+    let _ = form::pairs(input.body).map(Iterator::count);
 });
