@@ -75,6 +75,15 @@ impl IntoResponses for Conflicts {
     }
 }
 
+/// What an operation that looks at an `Idempotency-Key`, and creates nothing that could be there, may answer as well.
+pub(crate) struct Reused;
+
+impl IntoResponses for Reused {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        shared(PROBLEM, &["422"])
+    }
+}
+
 /// What an operation on connections may answer as well.
 pub(crate) struct Unconnected;
 

@@ -16,7 +16,7 @@ use respoke_wire::body::lists::{AppParams, ListRequest, PageParams, PartParams};
 use super::answer::{Answer, ListAnswer};
 use super::{Api, Named, connections, page};
 use crate::call::{Call, Id, KeyOwner};
-use crate::openapi::{Missing, Refused, Unconnected};
+use crate::openapi::{Missing, Refused, Reused, Unconnected};
 use crate::problem::Problem;
 
 /// Lists the app's groups by name.
@@ -168,9 +168,12 @@ pub(super) async fn members(
 /// Publishes to a group.
 #[utoipa::path(
     post, path = "/v1/groups/{id}/publish", tag = "Groups", operation_id = "postGroupPublish",
-    params(("id" = String, Path, description = "The group")),
+    params(
+        ("id" = String, Path, description = "The group"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key repeats the answer, and says nothing twice"),
+    ),
     request_body = PublishMessage,
-    responses((status = 200, description = "It was handed to every member", body = Sent), Refused, Missing),
+    responses((status = 200, description = "It was handed to every member", body = Sent), Refused, Missing, Reused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn publish(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Sent>, Problem> {

@@ -11,14 +11,15 @@ use respoke_wire::body::messages::SendMessage;
 use super::answer::Answer;
 use super::{Api, Named, connection_id, endpoint_id, given};
 use crate::call::{Call, KeyOwner};
-use crate::openapi::{Missing, Refused};
+use crate::openapi::{Missing, Refused, Reused};
 use crate::problem::Problem;
 
 /// Sends a message to all connections of an endpoint. One that has none gets nothing, which is no error.
 #[utoipa::path(
     post, path = "/v1/messages", tag = "Messages", operation_id = "postMessages",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key repeats the answer, and says nothing twice")),
     request_body = SendMessage,
-    responses((status = 200, description = "It was handed to every connection", body = Sent), Refused, Missing),
+    responses((status = 200, description = "It was handed to every connection", body = Sent), Refused, Missing, Reused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Sent>, Problem> {

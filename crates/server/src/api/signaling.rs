@@ -11,7 +11,7 @@ use respoke_wire::body::signaling::SendSignal;
 use super::answer::Answer;
 use super::{Api, Named, connection_id, endpoint_id, given};
 use crate::call::{Call, KeyOwner};
-use crate::openapi::{Missing, Refused};
+use crate::openapi::{Missing, Refused, Reused};
 use crate::problem::Problem;
 
 /// Relays a step of a call or direct connection to an endpoint.
@@ -19,8 +19,9 @@ use crate::problem::Problem;
 /// An offer that nobody can take is refused with 404. Telephones, SIP addresses and conferences have no gateway here.
 #[utoipa::path(
     post, path = "/v1/signaling", tag = "Signaling", operation_id = "postSignaling",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key repeats the answer, and says nothing twice")),
     request_body = SendSignal,
-    responses((status = 200, description = "It was handed on", body = Done), Refused, Missing),
+    responses((status = 200, description = "It was handed on", body = Done), Refused, Missing, Reused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {

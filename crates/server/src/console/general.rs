@@ -366,7 +366,7 @@ fn settings(fields: &Fields, may_limit: bool) -> Markup {
         (input("name", "Name", &fields.name, ""))
         (textarea("description", "Description", &fields.description, ""))
         (textarea("domains", "Permitted domains", &fields.domains,
-            "Pages of which hosts may use the app, one a line; *.example.com covers every subdomain. Empty: all."))
+            "Pages of which hosts may use the app, one a line; *.example.com covers every subdomain, localhost:8100 one port. Empty: all."))
         h3 { "Sessions" }
         div.columns {
             (input("maxTtl", "Longest life", &fields.ttl_max, "From 1m to 30d."))
