@@ -4,6 +4,10 @@
 //! A thread of its own watches how long the writer, and the one that looks at the files (`vigil.rs`), have been at what
 //! they are doing. It touches no file itself, so that a disk that stands still does not stop it.
 
+use std::fs::Metadata;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -35,6 +39,12 @@ pub(super) struct Condition {
     fault: OnceLock<String>,
     /// What was found at the last look, and may be gone at the next.
     passing: Mutex<Option<String>>,
+    /// Whether SQLite calls the file damaged; for good.
+    corrupt: AtomicBool,
+    /// Whether it does, or the last look could not read the file: nothing is written on top of that.
+    unsound: AtomicBool,
+    /// The files as they were opened.
+    files: OnceLock<[(PathBuf, Identity); 3]>,
     pub(super) writer: Stamp,
     pub(super) looking: Stamp,
     /// Size of the files at the last look.
@@ -43,6 +53,9 @@ pub(super) struct Condition {
     pub(super) log_long: AtomicBool,
     epoch: Instant,
 }
+
+/// What identifies a file, whatever it is called.
+pub(super) type Identity = (u64, u64);
 
 /// Since when something is under way: milliseconds after the epoch and one, or 0 if nothing is.
 #[derive(Default)]
@@ -71,6 +84,9 @@ impl Default for Condition {
             state: AtomicU8::new(FINE),
             fault: OnceLock::new(),
             passing: Mutex::new(None),
+            corrupt: AtomicBool::new(false),
+            unsound: AtomicBool::new(false),
+            files: OnceLock::new(),
             writer: Stamp::default(),
             looking: Stamp::default(),
             bytes: AtomicU64::new(0),
@@ -109,9 +125,59 @@ impl Condition {
     pub(super) fn writable(&self) -> Result<(), StoreError> {
         match self.state.load(Ordering::Relaxed) {
             LOST => Err(self.why_not()),
-            SILENT => Err(silent()),
+            SILENT if self.is_still_silent() => Err(silent()),
+            _ if self.unsound.load(Ordering::Relaxed) => self.sound(),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the disk has not answered since the last look at the clock either.
+    fn is_still_silent(&self) -> bool {
+        self.judge();
+        self.is_silent()
+    }
+
+    /// Remembers the database's files as they are now.
+    ///
+    /// # Errors
+    ///
+    /// When one of them cannot be looked at.
+    pub(super) fn opened(&self, paths: [PathBuf; 3]) -> std::io::Result<()> {
+        let mut files = Vec::with_capacity(paths.len());
+        for path in paths {
+            let identity = identity(&std::fs::metadata(&path)?);
+            files.push((path, identity));
+        }
+        if let Ok(files) = files.try_into() {
+            let _ = self.files.set(files);
+        }
+        Ok(())
+    }
+
+    /// Looks whether the files are still those that were opened. The lengths of database, log and index; none: they are
+    /// lost, or cannot be looked at.
+    pub(super) fn look_at_files(&self) -> Option<[u64; 3]> {
+        let mut lens = [0; 3];
+        for ((path, opened), len) in self.files.get()?.iter().zip(&mut lens) {
+            let file = match std::fs::metadata(path) {
+                Ok(file) => file,
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                    self.lost(&format!("{} is not there any more", path.display()));
+                    return None;
+                }
+                // Whether it is another one cannot be told.
+                Err(error) => {
+                    self.found(Some(format!("{} cannot be looked at: {error}", path.display())));
+                    return None;
+                }
+            };
+            if identity(&file) != *opened {
+                self.lost(&format!("{} is another file now", path.display()));
+                return None;
+            }
+            *len = file.len();
+        }
+        Some(lens)
     }
 
     /// Whether anything is known that speaks against the database.
@@ -121,7 +187,7 @@ impl Condition {
         }
         match &*self.passing.lock() {
             Some(what) => Err(StoreError::Unavailable(what.clone().into())),
-            None if self.is_silent() => Err(silent()),
+            None if self.is_silent() && self.is_still_silent() => Err(silent()),
             None => Ok(()),
         }
     }
@@ -138,6 +204,10 @@ impl Condition {
 
     /// Remembers a failure that shows damage.
     pub(super) fn note(&self, error: &rusqlite::Error) {
+        if is_corruption(error) {
+            self.corrupt.store(true, Ordering::Relaxed);
+            self.unsound.store(true, Ordering::Relaxed);
+        }
         if shows_damage(error) {
             self.damaged(&error.to_string());
         }
@@ -175,6 +245,7 @@ impl Condition {
         {
             tracing::error!(what, "the database cannot be read");
         }
+        self.unsound.store(what.is_some() || self.corrupt.load(Ordering::Relaxed), Ordering::Relaxed);
         *passing = what;
     }
 
@@ -203,6 +274,10 @@ impl Condition {
             tracing::info!("the disk answers again");
         }
     }
+}
+
+fn identity(file: &Metadata) -> Identity {
+    (file.dev(), file.ino())
 }
 
 fn silent() -> StoreError {

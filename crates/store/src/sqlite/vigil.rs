@@ -2,7 +2,6 @@
 //!
 //! Invariant: neither holds anybody up. The first may itself stand still with the disk; the second never touches it.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::condition::{Condition, is_corruption};
 use super::origin::beside;
 use super::readers::open_reader;
+use super::writer::thread_failed;
 
 /// Between two looks at the clock.
 const TICK: Duration = Duration::from_millis(50);
@@ -66,7 +66,7 @@ impl Vigil {
                 work();
             }
         };
-        thread.spawn(run).map_err(super::writer::thread_failed)?;
+        thread.spawn(run).map_err(thread_failed)?;
         self.ends.push(end);
         self.over.push(over);
         Ok(())
@@ -83,13 +83,10 @@ impl Drop for Vigil {
     }
 }
 
-/// What identifies a file, whatever it is called.
-type Identity = (u64, u64);
-
 struct Looker {
     condition: Arc<Condition>,
-    /// The files as they were opened, and how long the first one was at the last look.
-    files: [(PathBuf, Identity); 3],
+    path: PathBuf,
+    /// How long the database's own file was at the last look.
     len: u64,
     connection: Connection,
     rows: Rows,
@@ -102,13 +99,9 @@ impl Looker {
         let connection = open_reader(path)?;
         let rows = Rows::of(&connection)?;
         let key = seal_key(&connection)?;
-        let found = |suffix: &str| -> rusqlite::Result<_> {
-            let path = beside(path, suffix);
-            let file = std::fs::metadata(&path).map_err(super::writer::thread_failed)?;
-            Ok(((path, (file.dev(), file.ino())), file.len()))
-        };
-        let ((database, len), (log, _), (index, _)) = (found("")?, found("-wal")?, found("-shm")?);
-        Ok(Self { condition, files: [database, log, index], len, connection, rows, key, looks: 0 })
+        condition.opened(["", "-wal", "-shm"].map(|suffix| beside(path, suffix))).map_err(thread_failed)?;
+        let len = condition.look_at_files().map_or(0, |[len, ..]| len);
+        Ok(Self { condition, path: path.to_owned(), len, connection, rows, key, looks: 0 })
     }
 
     fn look(&mut self) {
@@ -117,45 +110,25 @@ impl Looker {
         }
         let condition = self.condition.clone();
         condition.looking.begin(&condition);
-        match self.look_at_files() {
-            Err(what) => condition.lost(&what),
-            Ok(()) if self.looks.is_multiple_of(READ_EVERY) => self.read(),
-            Ok(()) => {}
+        if self.look_at_files() && self.looks.is_multiple_of(READ_EVERY) {
+            self.read();
         }
         self.looks = self.looks.wrapping_add(1);
         condition.looking.end();
     }
 
-    /// Err: what was taken away.
-    fn look_at_files(&mut self) -> Result<(), String> {
-        let mut lens = [0; 3];
-        for ((path, identity), len) in self.files.iter().zip(&mut lens) {
-            let file = match std::fs::metadata(path) {
-                Ok(file) => file,
-                Err(error)
-                    if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
-                {
-                    return Err(format!("{} is not there any more", path.display()));
-                }
-                // Whether it is another one cannot be told.
-                Err(error) => {
-                    self.condition.found(Some(format!("{} cannot be looked at: {error}", path.display())));
-                    return Ok(());
-                }
-            };
-            if (file.dev(), file.ino()) != *identity {
-                return Err(format!("{} is another file now", path.display()));
-            }
-            *len = file.len();
-        }
+    /// False: there is nothing to be read.
+    fn look_at_files(&mut self) -> bool {
+        let Some([len, log_len, _]) = self.condition.look_at_files() else { return false };
         // The database's own file never shrinks.
-        let len = std::mem::replace(&mut self.len, lens[0]);
-        if lens[0] < len {
-            return Err(format!("{} was cut from {len} to {} bytes", self.files[0].0.display(), lens[0]));
+        let before = std::mem::replace(&mut self.len, len);
+        if len < before {
+            self.condition.lost(&format!("{} was cut from {before} to {len} bytes", self.path.display()));
+            return false;
         }
-        self.condition.bytes.store(lens[0] + lens[1], Ordering::Relaxed);
-        self.condition.log_long.store(lens[1] > LOG_BYTES_USUAL, Ordering::Relaxed);
-        Ok(())
+        self.condition.bytes.store(len + log_len, Ordering::Relaxed);
+        self.condition.log_long.store(log_len > LOG_BYTES_USUAL, Ordering::Relaxed);
+        true
     }
 
     /// Reads a little of everything that operations read.
@@ -170,7 +143,7 @@ impl Looker {
         match read {
             Ok(None) => self.condition.found(None),
             Ok(Some(what)) => self.condition.lost(&what),
-            Err(error) if is_corruption(&error) => self.condition.damaged(&error.to_string()),
+            Err(error) if is_corruption(&error) => self.condition.note(&error),
             Err(error) => self.condition.found(Some(error.to_string())),
         }
     }

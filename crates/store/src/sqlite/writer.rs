@@ -465,6 +465,8 @@ impl Worker {
 
     fn commit(&mut self, mut batch: Batch) {
         if self.transaction(batch.iter_mut()).is_ok() {
+            // A commit into files that nobody will find again is none. That is asked once a batch.
+            self.condition.look_at_files();
             if self.condition.is_lost() {
                 for job in batch {
                     job.answer(Err(StoreError::InDoubt("the database was taken away meanwhile".into())));
