@@ -177,8 +177,13 @@ impl Door {
                     parts.extensions.insert(known.clone());
                     facts = Some(known);
                     let request = Request::from_parts(parts, Body::empty());
+                    let limited = (place == Family::Elsewhere && !is_for_operators(request.uri().path()))
+                        .then(|| self.accounts.check_anybody(address).err())
+                        .flatten();
                     if let Err(problem) = check_query(request.uri()) {
                         problem.into_response()
+                    } else if let Some(limited) = limited {
+                        Problem::rate_limited(limited.retry_after).into_response()
                     } else if place == Family::Elsewhere || request.method() == Method::GET {
                         self.route(request).await
                     } else {
@@ -200,8 +205,11 @@ impl Door {
         if let Some(problem) = &problem {
             problem.render(&mut response, id_text, place.shape());
         }
-        if let Some(facts) = &facts {
-            self.charge(facts, response.body().size_hint().lower());
+        let len = response.body().size_hint().lower();
+        match &facts {
+            Some(facts) if place != Family::Elsewhere => self.charge(facts, len),
+            Some(_) => self.accounts.read_by_anybody(address, len),
+            None => {}
         }
         let standing = facts.as_ref().and_then(|facts| facts.standing.get());
         add_headers(response.headers_mut(), id_text, place, standing, origin);
@@ -498,6 +506,11 @@ impl Family {
             Self::Api | Self::OAuth | Self::Elsewhere => BODY_LEN_MAX,
         }
     }
+}
+
+/// Whether a path is for those who look after the server, which is to be possible whoever reads what beside them.
+fn is_for_operators(path: &str) -> bool {
+    ["/healthz", "/readyz", "/metrics"].contains(&path)
 }
 
 /// A method as a metric's label, of which there must be few.

@@ -197,22 +197,28 @@ impl Looking {
     /// The next piece of the stream. None: it ends here.
     async fn next(&mut self) -> Option<Bytes> {
         match tokio::time::timeout(LOOK_AGAIN, self.tail.next()).await {
-            Ok(Some(frame)) => self.may_look_on().await.then(|| encode(frame)),
+            Ok(Some(frame)) => {
+                let caller = self.looker().await?;
+                let text = encode(frame);
+                // What goes faster than the app's rate waits here, and what does not fit into the queue is lost.
+                if let Some(wait) = self.api.accounts.streamed(&caller, text.len()) {
+                    tokio::time::sleep(wait).await;
+                }
+                Some(text)
+            }
             Ok(None) => None,
-            Err(_) => self.may_look_on().await.then(|| Bytes::from_static(b":\n\n")),
+            Err(_) => self.looker().await.map(|_| Bytes::from_static(b":\n\n")),
         }
     }
 
-    /// Whether the credential still permits what was begun with it.
-    async fn may_look_on(&self) -> bool {
+    /// Who looks on. None: the credential does not permit any more what was begun with it.
+    async fn looker(&self) -> Option<Caller> {
         let needed = match self.payloads {
             Payloads::Shown => AdminRole::Developer,
             Payloads::Redacted => AdminRole::ReadOnly,
         };
-        match self.api.broker.authenticate(&self.credential, None).await {
-            Ok(caller) => caller.permit(needed).is_ok(),
-            Err(_) => false,
-        }
+        let caller = self.api.broker.authenticate(&self.credential, None).await.ok()?;
+        caller.permit(needed).is_ok().then_some(caller)
     }
 }
 

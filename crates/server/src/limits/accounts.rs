@@ -27,12 +27,18 @@ const KILOBYTE: u32 = 1_024;
 /// So much of an answer is paid for by the request itself, which has rates of its own.
 pub(crate) const ANSWER_LEN_FREE: usize = 2_048;
 
+/// What anybody reads at one address of pages and documents: as much as one endpoint's requests cause by default. The
+/// whole description of the API comes a hundred times at once.
+const ANYBODY: AccountRates = AccountRates { frames: None, kilobytes: Some(Rate { per_second: 4_096, burst: 32_768 }) };
+
 /// The accounts of all who cause something.
 #[derive(Debug)]
 pub(crate) struct Accounts {
     apps: Cache<AppId, Arc<Account>>,
     endpoints: Cache<(AppId, EndpointId), Arc<Account>>,
     addresses: Cache<(AppId, IpAddr), Arc<Account>>,
+    /// Of those who show no credential.
+    anybody: Cache<IpAddr, Arc<Account>>,
     start: Instant,
     /// Until when at least one account owes something: as long as none does, nobody has to be looked for.
     owing_until: AtomicU64,
@@ -90,6 +96,7 @@ impl Default for Accounts {
             apps: Cache::new(ACCOUNTS_MAX),
             endpoints: Cache::new(ACCOUNTS_MAX),
             addresses: Cache::new(ACCOUNTS_MAX),
+            anybody: Cache::new(ACCOUNTS_MAX),
             start: Instant::now(),
             owing_until: AtomicU64::new(0),
         }
@@ -136,6 +143,37 @@ impl Accounts {
         }
     }
 
+    /// Charges a piece of an answer that goes on. Returns how long the next one has to wait, if there is not enough left.
+    pub(crate) fn streamed(&self, caller: &Caller, len: usize) -> Option<Duration> {
+        let (Caller::App { app, .. } | Caller::Endpoint { app, .. }) = caller else { return None };
+        self.owe(caller, app, None, Reach { frames: 1, bytes: len as u64 });
+        let short = self.payers(caller, app, None, false).wait_for(Reach::default(), self.now());
+        short.map(|short| limited(short).retry_after)
+    }
+
+    /// Charges the answer to one who shows no credential, of pages and documents that all may read.
+    pub(crate) fn read_by_anybody(&self, address: IpAddr, len: u64) {
+        if let Some(bytes) = len.checked_sub(ANSWER_LEN_FREE as u64).filter(|bytes| *bytes > 0)
+            && let Some(reader) = account(&self.anybody, network(address), ANYBODY, true)
+        {
+            self.draw(&Payers([Some(reader), None, None]), Reach { frames: 0, bytes }, self.now());
+        }
+    }
+
+    /// Lets anybody at `address` read what all may read.
+    ///
+    /// # Errors
+    ///
+    /// [`Limited`] as long as what was read there before is not paid off.
+    pub(crate) fn check_anybody(&self, address: IpAddr) -> Result<(), Limited> {
+        if self.owing_until.load(Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        let reader = account(&self.anybody, network(address), ANYBODY, false);
+        let short = Payers([reader, None, None]).wait_for(Reach::default(), self.now());
+        short.map_or(Ok(()), |short| Err(limited(short)))
+    }
+
     /// Lets a request be read whose answer may be long.
     ///
     /// # Errors
@@ -161,12 +199,13 @@ impl Accounts {
         self.apps.retain(|_, account| !account.is_settled(now));
         self.endpoints.retain(|_, account| !account.is_settled(now));
         self.addresses.retain(|_, account| !account.is_settled(now));
+        self.anybody.retain(|_, account| !account.is_settled(now));
     }
 
     /// How many accounts are remembered.
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.apps.len() + self.endpoints.len() + self.addresses.len()
+        self.apps.len() + self.endpoints.len() + self.addresses.len() + self.anybody.len()
     }
 
     /// Those who pay; those who never did so far only if they are to be `made`.
@@ -332,6 +371,28 @@ mod tests {
         assert!((Duration::from_secs(50)..=Duration::from_secs(57)).contains(&wait), "{wait:?}");
         assert!(accounts.check(&endpoint(&app, "bob"), HERE).is_ok());
         assert!(accounts.pay(&alice, &app, Some(HERE), bytes(1)).is_err(), "and nothing else that costs bytes");
+    }
+
+    #[test]
+    fn documents_that_all_may_read_are_charged_to_the_address() {
+        let accounts = Accounts::default();
+        let elsewhere = [192, 0, 2, 1].into();
+        accounts.read_by_anybody(HERE, 32 << 20);
+        assert!(accounts.check_anybody(HERE).is_ok());
+        accounts.read_by_anybody(HERE, 32 << 20);
+        let wait = accounts.check_anybody(HERE).unwrap_err().retry_after;
+        assert!((Duration::from_secs(6)..=Duration::from_secs(8)).contains(&wait), "{wait:?}");
+        assert!(accounts.check_anybody(elsewhere).is_ok());
+    }
+
+    #[test]
+    fn a_stream_waits_once_it_owes() {
+        let app = limits(|limits| limits.kilobytes = RATE);
+        let (accounts, backend) = (Accounts::default(), Caller::App { app, secret_id: SecretId::random() });
+        let waits: Vec<_> = (0..12).map(|_| accounts.streamed(&backend, 1_024).is_some()).collect();
+        assert_eq!(waits.iter().filter(|wait| !**wait).count(), 10, "{waits:?}");
+        let wait = accounts.streamed(&backend, 10 * 1_024).unwrap();
+        assert!((Duration::from_secs(11)..=Duration::from_secs(12)).contains(&wait), "{wait:?}");
     }
 
     #[test]

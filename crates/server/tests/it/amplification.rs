@@ -237,3 +237,25 @@ fn the_bytes_of_what_is_said_count_as_well() {
     let bytes = done * CROWD * message.len();
     assert!(done > 0 && bytes as u64 <= (300 + begun.elapsed().as_secs() + 1) * 1_024, "{done}");
 }
+
+#[test]
+fn documents_that_all_may_read_are_not_read_without_end() {
+    let server = Server::start();
+    let begun = Instant::now();
+    let (mut bytes, mut last) = (0, 0);
+    let refused = loop {
+        let answer = server.get("/openapi.json").call();
+        if answer.status != 200 {
+            break answer;
+        }
+        last = answer.text.len() as u64;
+        bytes += last - 2_048;
+        assert!(bytes < 1 << 30, "there is no end to it");
+    };
+    refused.refused(429, "rate_limited");
+    assert!(bytes <= (32_768 + 4_096 * (begun.elapsed().as_secs() + 1)) * 1_024 + last, "{bytes}");
+    server.get("/healthz").call().ok();
+    server.get("/readyz").call().ok();
+    assert_eq!(server.get("/metrics").call().status, 200);
+    server.session("alice");
+}
