@@ -123,6 +123,9 @@ pub(crate) enum KeyOwner<'a> {
     Minter(&'a str),
     /// To whoever knows this.
     Knower(&'a [&'a str]),
+    /// To this endpoint, whichever session it speaks in: it may have had to sign in anew before it repeats a request. To who
+    /// speaks with another credential, as [`Self::Caller`].
+    Speaker(&'a Caller),
 }
 
 /// One request.
@@ -407,6 +410,11 @@ impl Call {
                 credential => add(credential_text(&credential)),
             },
             KeyOwner::Knower(parts) => parts.iter().copied().for_each(&mut add),
+            KeyOwner::Speaker(Caller::Endpoint { session, app }) => {
+                add(&app.id.to_string());
+                add(session.record.grant.endpoint_id.as_str());
+            }
+            KeyOwner::Speaker(_) => add(credential_text(&self.credential(Kind::ALL))),
         }
         credential.extend_from_slice(salt);
         // The path and not its template: the same key for another app's secret is another request.

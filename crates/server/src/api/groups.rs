@@ -182,7 +182,7 @@ pub(super) async fn publish(State(api): State<Arc<Api>>, Id(id): Id, call: Call)
     let message = body.message.ok_or_else(|| Refusal::missing("message"))?;
     let context = call.context();
     let named = Named { app: body.app_id.as_deref(), endpoint: body.endpoint_id.as_deref(), connection: None };
-    let once = call.once(&api, KeyOwner::Caller)?;
+    let once = call.once(&api, KeyOwner::Speaker(&caller))?;
     let request = Publish { message, persist: body.persist == Some(true), once };
     let id = api.hub.publish(&named.asker(&api, &call, &caller, &context).await?, &group_name(&id)?, request).await?;
     Ok(Answer(Sent::from(id)))

@@ -34,7 +34,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
         to_connection: to_connection.map(connection_id).transpose()?,
         body: text,
         cc_self: body.cc_self == Some(true),
-        once: call.once(&api, KeyOwner::Caller)?,
+        once: call.once(&api, KeyOwner::Speaker(&caller))?,
     };
     let context = call.context();
     let named = Named { app: body.app_id.as_deref(), endpoint: body.endpoint_id.as_deref(), connection: None };

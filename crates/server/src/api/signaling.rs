@@ -38,7 +38,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
         to_connection: given(body.to_connection.as_deref()).map(connection_id).transpose()?,
         cc_self: body.cc_self == Some(true),
         signal,
-        once: call.once(&api, KeyOwner::Caller)?,
+        once: call.once(&api, KeyOwner::Speaker(&caller))?,
     };
     let context = call.context();
     let named = Named { app: body.app_id.as_deref(), endpoint: body.from.as_deref(), connection: None };

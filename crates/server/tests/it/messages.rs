@@ -176,6 +176,13 @@ fn a_message_with_a_key_is_said_once() {
             assert_eq!(say(&format!("{path}/"), &body).ok(), first, "the answer is the same");
         }
         assert_eq!(bob.pushed(), [pushed]);
+        // Who had to sign in anew meanwhile is the same to say it, and nobody else is.
+        let anew = server.session("carol");
+        let repeated = server.post(path).token(&anew).header("Idempotency-Key", &key).send(body.clone()).ok();
+        assert_eq!((repeated, bob.pushed()), (first, Vec::new()));
+        let dora = server.session("dora");
+        server.post(path).token(&dora).header("Idempotency-Key", &key).send(body.clone()).ok();
+        assert_eq!(bob.pushed().len(), 1);
         let mut other = body.clone();
         other["x"] = json!(1);
         say(path, &other).refused(422, "idempotency_key_reused");
@@ -206,7 +213,7 @@ fn a_message_with_a_key_is_said_once() {
         assert_eq!(bob.pushed().len(), 1, "{path}");
     }
     let history = server.get("/v1/groups/room/history").secret().call().ok();
-    assert_eq!(history.as_array().unwrap().len(), 2 * 4 + 1, "each is kept as often as it was said");
+    assert_eq!(history.as_array().unwrap().len(), 2 * 5 + 1, "each is kept as often as it was said");
 
     // Many at once are one.
     let client = server.client.clone();
