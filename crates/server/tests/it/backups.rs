@@ -129,9 +129,8 @@ fn on_a_full_disk(data: &Path, script: &str) -> Option<Said> {
 #[test]
 fn a_full_disk_is_called_by_its_name_and_leaves_no_doubt_about_the_file() {
     for (ended, lost) in [("TERM", ""), ("KILL", ""), ("KILL", "rm -f \"$DATA\"/*-shm;")] {
-        let (data, folder) = served(ended);
-        let parent = folder.as_ref().map(|folder| folder.path().to_owned()).unwrap_or_default();
-        let backup = parent.join("backup");
+        let (data, _folder) = served(ended);
+        let backup = data.with_extension("backup");
         let backup = backup.to_str().unwrap();
         assert_eq!(said(&["backup", backup, "--data", data.to_str().unwrap()]).code, Some(0));
 
