@@ -2,7 +2,7 @@
 //!
 //! What the suites need beside Rust is installed into the checkout: npm packages under `tests/clients`, a Python
 //! environment under `build`. Programs that are missing are installed from Debian. Every secret the suites use is noted
-//! in `build/canary`, where logs, databases and a backup are kept too; the last suite looks for the one in the other.
+//! in `build/left`, where logs, databases and a backup are kept too; the last suite looks for the one in the other.
 
 use std::cell::Cell;
 use std::ffi::OsStr;
@@ -86,7 +86,8 @@ impl Place {
     fn prepare() -> anyhow::Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?.to_owned();
         let build = root.join("build");
-        let canary = build.join("canary");
+        // Not called by the word that is looked for: logs name the files of a database.
+        let canary = build.join("left");
         if canary.exists() {
             std::fs::remove_dir_all(&canary)?;
         }

@@ -57,7 +57,6 @@ fn what_cannot_be_shown_is_not_kept_and_shown_by_the_next_start() {
 fn a_closed_output_is_told_from_one_that_a_program_let_go_of() {
     let null = || fs::OpenOptions::new().read(true).write(true).open("/dev/null").unwrap();
     let spawn = |data: &Path, redirection: &str, stdout: File, stderr: File| {
-        fs::write(data.with_extension("password"), PASSWORD).unwrap();
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("exec \"$0\" serve --listen 127.0.0.1:0 --data \"$1\" {redirection}")]);
         shell.arg(env!("CARGO_BIN_EXE_respoked")).arg(data).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
@@ -80,8 +79,11 @@ fn a_closed_output_is_told_from_one_that_a_program_let_go_of() {
     serves(&data);
     // As some programs start others. Who set the password gets in whatever is shown.
     let (data, _folder) = data_folder();
+    let secrets = tempfile::tempdir().unwrap();
+    let password = secrets.path().join("password");
+    fs::write(&password, PASSWORD).unwrap();
     let log = File::create(data.with_extension("err")).unwrap();
-    let _running = spawn(&data, "--admin-password-file \"$1.password\"", null(), log);
+    let _running = spawn(&data, &format!("--admin-password-file '{}'", password.display()), null(), log);
     serves(&data);
 }
 
@@ -178,8 +180,8 @@ impl Drop for Running {
 #[test]
 fn what_was_shown_and_could_not_be_kept_is_said_not_to_hold() {
     let (data, _folder) = data_folder();
-    let password = data.with_extension("password");
-    fs::create_dir_all(password.parent().unwrap()).unwrap();
+    let secrets = tempfile::tempdir().unwrap();
+    let password = secrets.path().join("password");
     fs::write(&password, PASSWORD).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
