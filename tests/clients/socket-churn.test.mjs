@@ -41,7 +41,9 @@ const endings = [
   (device) => device.ok('delete', `/v1/connections/${device.id}`).then(() => device.socket.close()),
   (device) => call(server, { path: `/socket.io/1//${device.sid}/?disconnect=1` }),
   (device) => (device.beats = false), // and is found out
-  (device) => device.socket.send('hello'), // and is cut off
+  (device) => { // passed over once, and cut off as a flood
+    for (let count = 0; count < 1_500; count += 1) device.socket.send('hello');
+  },
   async (device) => { // another socket takes the session over, and ends it
     const again = await openRawSocket(server, { path: `/socket.io/1/websocket/${device.sid}` });
     again.send('0::');
