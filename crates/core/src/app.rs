@@ -333,8 +333,8 @@ impl Default for Limits {
             address_deliveries: None,
             // A third of what one core of a small server writes to sockets.
             kilobytes: Some(Rate { per_second: 65_536, burst: 524_288 }),
-            // Some dozens of whole pages of history at once.
-            endpoint_kilobytes: Some(Rate { per_second: 4_096, burst: 32_768 }),
+            // A dozen and more whole pages of history at once.
+            endpoint_kilobytes: Some(Rate { per_second: 4_096, burst: 16_384 }),
             address_kilobytes: None,
             connections: Some(100_000),
             endpoint_connections: Some(100),

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{CONNECTION, EXPECT, ORIGIN, RETRY_AFTER};
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, Uri, Version};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use http_body_util::BodyExt;
 use ipnet::IpNet;
 use respoke_core::id::RequestId;
@@ -48,7 +48,7 @@ use request_ids::RequestIds;
 
 use crate::api::{self, Api};
 use crate::call::Facts;
-use crate::limits::{Accounts, Standing};
+use crate::limits::{Accounts, LIMITED_PAUSE, Standing};
 use crate::problem::{Problem, Shape};
 use crate::socket::{self, Client, Knock, Sockets};
 use crate::transport::{CallerKey, Place, Places, head_len};
@@ -130,12 +130,17 @@ impl Door {
             None
         };
         let is_for_sockets = refusal.is_none() && socket::is_socket_path(request.uri().path());
-        if let Some(sockets) = self.sockets.as_ref().filter(|_| is_for_sockets) {
+        let (response, asker) = if let Some(sockets) = self.sockets.as_ref().filter(|_| is_for_sockets) {
             let address = client_address(peer.ip(), request.headers(), &self.trusted_proxies);
             let response = sockets.serve(self, Knock { request, address, place: place.clone() }).await;
-            return (response, Asker { places: self.places.clone(), facts: None, address });
+            (response, Asker { places: self.places.clone(), facts: None, address })
+        } else {
+            self.serve_http(request, peer, refusal).await
+        };
+        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+            tokio::time::sleep(LIMITED_PAUSE).await;
         }
-        self.serve_http(request, peer, refusal).await
+        (response, asker)
     }
 
     /// Answers a request for an operation or a page, or says why not.
@@ -551,7 +556,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use axum::routing::{get, post};
-    use http::{HeaderMap, StatusCode};
+    use http::HeaderMap;
     use http_body_util::Full;
     use respoke_core::refusal::Refusal;
     use tokio::sync::Notify;

@@ -21,6 +21,10 @@ use bucket::Bucket;
 /// flood of new addresses pushes out the longest unused, which were full anyway. What is full is also forgotten by itself.
 const BUCKETS_MAX: usize = 100_000 * Demand::KINDS;
 
+/// How long who was refused for its rate is kept from asking anew, by its connection or socket. Refusing costs little, but
+/// one who asks on and on had it done tens of thousands of times a second, and others waited.
+pub(crate) const LIMITED_PAUSE: Duration = Duration::from_millis(50);
+
 /// What is left of the tightest bucket a request drew from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {

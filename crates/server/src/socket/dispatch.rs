@@ -1,7 +1,6 @@
 //! From a client's packet to the operation it asks for, and back to an ack.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -13,10 +12,7 @@ use respoke_wire::tunnel::Event;
 
 use super::{Client, Sockets};
 use crate::door::{Door, Tunnelled, UNMATCHED};
-
-/// After a request that was refused for its rate, the next one of the socket is read so much later: refusing costs little,
-/// but hundreds of sockets that ask on and on would have it done without end.
-const LIMITED_PAUSE: Duration = Duration::from_millis(20);
+use crate::limits::LIMITED_PAUSE;
 
 impl Sockets {
     /// Takes one packet; a request is answered when this returns. The error says why the client has to go.
@@ -43,6 +39,7 @@ impl Sockets {
                     client.socket.outbox.offer(frame);
                 }
                 if tunnelled.status == StatusCode::TOO_MANY_REQUESTS.as_u16() {
+                    // The next one is read so much later.
                     tokio::time::sleep(LIMITED_PAUSE).await;
                 }
                 // What reached no handler was counted by no rate.

@@ -253,7 +253,7 @@ fn documents_that_all_may_read_are_not_read_without_end() {
         assert!(bytes < 1 << 30, "there is no end to it");
     };
     refused.refused(429, "rate_limited");
-    assert!(bytes <= (32_768 + 4_096 * (begun.elapsed().as_secs() + 1)) * 1_024 + last, "{bytes}");
+    assert!(bytes <= (16_384 + 4_096 * (begun.elapsed().as_secs() + 1)) * 1_024 + last, "{bytes}");
     server.get("/healthz").call().ok();
     server.get("/readyz").call().ok();
     assert_eq!(server.get("/metrics").call().status, 200);
