@@ -47,6 +47,7 @@ mod slips;
 mod slow;
 mod sockets;
 mod stats;
+mod surface;
 mod tail;
 mod taken_away;
 mod tokens;
