@@ -1,5 +1,7 @@
 //! What is pushed to connections: who says what, to whom. How it looks on a socket is the wire's business.
 
+use std::fmt;
+
 use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
@@ -20,8 +22,8 @@ pub struct Event {
     pub content: Content,
 }
 
-/// What a push says.
-#[derive(Clone, Debug)]
+/// What a push says. What clients say in it is theirs, and in no log.
+#[derive(Clone)]
 pub enum Content {
     /// A message to one endpoint.
     Message {
@@ -68,7 +70,7 @@ pub enum Content {
 }
 
 /// What a connection says of its availability.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Presence {
     /// Usually a word; any JSON.
     pub kind: Box<RawValue>,
@@ -100,8 +102,8 @@ impl Presence {
     }
 }
 
-/// A signal on its way.
-#[derive(Clone, Debug)]
+/// A signal on its way. Its body may hold what opens a call's media to whoever knows it.
+#[derive(Clone)]
 pub struct Signal {
     /// To whom it was sent; as in [`Content::Message`].
     pub to: EndpointId,
@@ -117,4 +119,100 @@ pub struct Signal {
     pub body: Box<RawValue>,
     /// Not for connections that answered this session of a call.
     pub spares_answerers_of: Option<String>,
+}
+
+/// Stands for a payload where it is not shown.
+struct Unshown<'a>(&'a RawValue);
+
+impl fmt::Debug for Unshown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({} bytes)", self.0.get().len())
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message { message_id, to, to_original, body } => f
+                .debug_struct("Message")
+                .field("message_id", message_id)
+                .field("to", to)
+                .field("to_original", to_original)
+                .field("body", &Unshown(body))
+                .finish(),
+            Self::Published { message_id, group, message } => f
+                .debug_struct("Published")
+                .field("message_id", message_id)
+                .field("group", group)
+                .field("message", &Unshown(message))
+                .finish(),
+            Self::Joined { group, endpoint, connection } => f
+                .debug_struct("Joined")
+                .field("group", group)
+                .field("endpoint", endpoint)
+                .field("connection", connection)
+                .finish(),
+            Self::Left { group, endpoint, connection } => f
+                .debug_struct("Left")
+                .field("group", group)
+                .field("endpoint", endpoint)
+                .field("connection", connection)
+                .finish(),
+            Self::Presence(presence) => presence.fmt(f),
+            Self::Signal(signal) => signal.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Presence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Presence")
+            .field("kind", &Unshown(&self.kind))
+            .field("show", &self.show.as_deref().map(Unshown))
+            .field("status", &self.status.as_deref().map(Unshown))
+            .finish()
+    }
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signal")
+            .field("to", &self.to)
+            .field("to_connection", &self.to_connection)
+            .field("to_original", &self.to_original)
+            .field("from_type", &self.from_type)
+            .field("to_type", &self.to_type)
+            .field("body", &Unshown(&self.body))
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clients_say_is_not_printed() {
+        let said = || RawValue::from_string("\"a=ice-pwd:sesame\"".to_owned()).unwrap();
+        let endpoint = || EndpointId::parse("jo").unwrap();
+        let message_id = MessageId::from_uuid(uuid::Uuid::from_u128(7));
+        let signal = Signal {
+            to: endpoint(),
+            to_connection: None,
+            to_original: None,
+            from_type: "web".to_owned(),
+            to_type: "web".to_owned(),
+            body: said(),
+            spares_answerers_of: None,
+        };
+        for content in [
+            Content::Message { message_id, to: endpoint(), to_original: None, body: said() },
+            Content::Published { message_id, group: GroupName::parse("room").unwrap(), message: said() },
+            Content::Presence(Presence { kind: said(), show: Some(said()), status: Some(said()) }),
+            Content::Signal(signal),
+        ] {
+            let printed = format!("{content:?}");
+            assert!(printed.contains("(18 bytes)") && !printed.contains("sesame"), "{printed}");
+        }
+    }
 }
