@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("respoke-core", &[]),
     ("respoke-wire", &["respoke-core"]),
     ("respoke-store", &["respoke-core"]),
-    ("respoke-bus", &["respoke-core"]),
+    ("respoke-bus", &["respoke-core", "respoke-wire"]),
     ("respoke-hub", &["respoke-core", "respoke-wire"]),
     ("respoked", &["respoke-bus", "respoke-core", "respoke-hub", "respoke-store", "respoke-wire"]),
     ("xtask", &[]),

@@ -1,5 +1,6 @@
-//! The bus of a server that is alone. A second file takes its place where there are several.
+//! How nodes talk. [`LocalBus`] is the bus of nodes within one process, and of a server that is alone.
 
+mod inbox;
 mod local;
 
-pub use local::LocalBus;
+pub use local::{LocalBus, LocalNodes};

@@ -63,19 +63,21 @@ impl Departures {
 
 #[cfg(test)]
 mod tests {
-    use respoke_core::id::AppId;
+    use respoke_core::id::{AppId, ConnectionId, EndpointId};
+    use respoke_core::ports::Departed;
 
     use super::*;
-    use crate::registry::tests::connection;
 
     fn departure(endpoint: &str) -> Departure {
-        Departure { connection: connection(AppId::random(), endpoint), groups: Vec::new(), at: 0 }
+        let (app_id, endpoint) = (AppId::random(), EndpointId::parse(endpoint).unwrap());
+        let departed = Departed { app_id, endpoint, connection: ConnectionId::random(), groups: Vec::new() };
+        Departure { departed, at: 0 }
     }
 
     async fn next(departures: &Departures) -> (String, Duration) {
         let start = Instant::now();
         let departure = departures.next().await;
-        (departure.connection.endpoint.to_string(), start.elapsed())
+        (departure.departed.endpoint.to_string(), start.elapsed())
     }
 
     #[tokio::test(start_paused = true)]

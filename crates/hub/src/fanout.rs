@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use respoke_core::event::{Content, Event, Presence, Signal};
 use respoke_core::id::{AppId, ConnectionId, RequestId};
-use respoke_core::ports::Audience;
+use respoke_core::ports::{Audience, Departed};
 use respoke_wire::{event, frame};
 
 use crate::Hub;
@@ -59,8 +59,8 @@ pub(crate) fn push(hub: &Hub, app: AppId, to: &Audience, event: &Event) {
 ///
 /// One who shares many groups with it hears as many frames, so sockets get their turn to write in between.
 pub(crate) async fn announce(hub: &Hub, departure: &Departure) {
-    let Departure { connection, groups, at } = departure;
-    let event = |content| hub.event(&connection.endpoint, Some(connection.id), RequestId::random(), content);
+    let Departure { departed: Departed { app_id, endpoint, connection, groups }, at } = departure;
+    let event = |content| hub.event(endpoint, Some(*connection), RequestId::random(), content);
     let mut since_turn = 0;
     for (nth, group) in groups.iter().enumerate() {
         if since_turn > FRAMES_AT_ONCE {
@@ -69,13 +69,13 @@ pub(crate) async fn announce(hub: &Hub, departure: &Departure) {
         } else {
             let_others_write(nth).await;
         }
-        let (endpoint, id) = (connection.endpoint.clone(), connection.id);
-        let left = event(Content::Left { group: group.clone(), endpoint, connection: id });
-        let told = hub.registry.members_before(connection.app_id, group, *at);
+        let (endpoint, connection) = (endpoint.clone(), *connection);
+        let left = event(Content::Left { group: group.clone(), endpoint, connection });
+        let told = hub.registry.members_before(*app_id, group, *at);
         since_turn += told.len();
         offer(hub, told.iter(), None, &left);
     }
-    let told = hub.registry.observers(connection.app_id, &connection.endpoint);
+    let told = hub.registry.observers(*app_id, endpoint);
     if !told.is_empty() {
         let gone = event(Content::Presence(Presence::unavailable()));
         offer(hub, told.iter(), None, &gone);

@@ -11,14 +11,15 @@ use respoke_core::app::App;
 use respoke_core::event::{Content, Event};
 use respoke_core::id::{AppId, ConnectionId, EndpointId, RequestId};
 use respoke_core::ops::{Broker, Caller, Standing};
-use respoke_core::ports::{Audience, Bus, Change, Delivery, Receiver};
+use respoke_core::ports::{Answer, Audience, Bus, Change, Delivery, Gap, Node, Question, Receiver, Source};
 use respoke_core::term::Term;
 use respoke_wire::close::Close;
 
+use crate::answers;
 use crate::departures::Departures;
 use crate::fanout;
 use crate::outbox::OutboxLimits;
-use crate::registry::{Caps, Connection, Counts, Registry};
+use crate::registry::{Caps, Connection, Counts, Departure, Registry};
 use crate::socket::{Opening, Socket};
 use crate::suspects::{Suspects, Suspicion};
 use crate::tails::Tails;
@@ -326,11 +327,33 @@ pub(crate) fn caps(app: &App) -> Caps {
 }
 
 impl Receiver for Hub {
-    fn receive(&self, delivery: Delivery) {
+    fn receive(&self, _: Source, delivery: Delivery) {
         match delivery {
             Delivery::Push { app_id, to, event } => fanout::push(self, app_id, &to, &event),
+            Delivery::Departed(departed) => {
+                let at = self.registry.moment();
+                self.departures.add(Departure { departed, at });
+            }
+            Delivery::End { app_id, endpoint: _, connection } => {
+                if let Some(found) = self.registry.connection(app_id, connection) {
+                    found.outbox.close(Close::SessionEnded);
+                    self.depart(&found);
+                }
+            }
             Delivery::Change(change) => self.suspect(&change),
         }
+    }
+
+    fn missed(&self, _: Gap) {
+        // Nothing is kept here of what other nodes tell.
+    }
+
+    fn answer(&self, _: Node, question: Question) -> Answer {
+        answers::answer(&self.registry, question)
+    }
+
+    fn lost(&self, _: Node) {
+        // As above.
     }
 }
 

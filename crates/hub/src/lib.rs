@@ -12,6 +12,7 @@ pub mod outbox;
 pub mod reach;
 pub mod tails;
 
+mod answers;
 mod departures;
 mod fanout;
 mod hub;

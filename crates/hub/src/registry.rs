@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 use respoke_core::event::Presence;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RoleId};
+use respoke_core::ports::Departed;
 
 use crate::ops::ConnectionState;
 use crate::outbox::Outbox;
@@ -96,11 +97,9 @@ pub(crate) enum Join {
 /// What a connection leaves behind when it ends.
 #[derive(Debug)]
 pub(crate) struct Departure {
-    /// The connection.
-    pub connection: Arc<Connection>,
-    /// Its groups that others are left in. By name: thousands who leave a large group at once must not each hold a list
-    /// of all the others until these are told.
-    pub groups: Vec<GroupName>,
+    /// The connection, with its groups that others are left in. By name: thousands who leave a large group at once must
+    /// not each hold a list of all the others until these are told.
+    pub departed: Departed,
     /// When it ended, on the registry's own count.
     pub at: u64,
 }
@@ -243,7 +242,8 @@ impl Registry {
         }
     }
 
-    fn moment(&self) -> u64 {
+    /// Now, on the registry's own count.
+    pub(crate) fn moment(&self) -> u64 {
         self.moments.fetch_add(1, Ordering::Relaxed)
     }
 
@@ -527,7 +527,11 @@ impl App {
             }
         }
         let groups = seat.groups.into_iter().filter(|group| part_group(&mut self.groups, group, id)).collect();
-        Some(Departure { connection, groups, at })
+        let Connection { app_id, endpoint, .. } = &*connection;
+        Some(Departure {
+            departed: Departed { app_id: *app_id, endpoint: endpoint.clone(), connection: id, groups },
+            at,
+        })
     }
 
     fn presences(&self, endpoint: &EndpointId) -> Presences {

@@ -3,10 +3,11 @@
 //! [`input`] turns what a request carries into one of the types of [`body`]; answers are the other half of [`body`].
 //! A socket speaks in the packets of [`frame`], which long polling wraps as [`payload`] says; requests and answers
 //! travel inside them as [`tunnel`] and [`ack`] say, and pushes as [`event`] does. [`form`] and [`object`] read forms and
-//! objects without changing what they hold.
+//! objects without changing what they hold. What nodes send to each other is in [`bus`].
 
 pub mod ack;
 pub mod body;
+pub mod bus;
 pub mod close;
 mod escape;
 pub mod event;

@@ -1,22 +1,137 @@
 //! The bus: how what happens here reaches whoever it concerns, on this node and on any other.
+//!
+//! Nodes are addressed, not groups. Each tells the others what its sockets are there for ([`Interest`]), and what is
+//! published is sent to those whom it concerns, numbered by sender and receiver. So there is one order, a loss is noticed,
+//! and a node has one subscription however many groups it has.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::event::Event;
 use crate::id::{AdminId, AppId, ConnectionId, EndpointId, GroupName, RoleId, SecretId};
+use crate::ports::{Answer, Answers, Node, Question, Whom};
 
 /// The way from one node to all.
 ///
-/// At most once, in order per publisher, gaps possible: whoever must not miss something asks the store.
+/// What one task publishes, a node receives in that order and at most once. What is lost on the way is sent again; what
+/// cannot be sent again is told ([`Receiver::missed`]). Whoever must not miss something asks the store.
+#[async_trait]
 pub trait Bus: Send + Sync {
-    /// Hands `delivery` to every node, this one included. On this node it was received when this returns.
+    /// Who this node is.
+    fn node(&self) -> Node;
+
+    /// Hands `delivery` to this node, where it was received when this returns, and sends it to every other that it
+    /// concerns.
+    ///
+    /// It never waits. Where more waits for a node than is kept for it, the oldest is given up, and that node is told so.
     fn publish(&self, delivery: Delivery);
+
+    /// Notes that something here is there for `interest`, once more. With the first the other nodes are told.
+    ///
+    /// What another node publishes after it confirmed this, arrives. It never waits.
+    fn hold(&self, interest: &Interest) -> Confirmation;
+
+    /// Takes back one [`Bus::hold`]. With the last the other nodes are told. It never waits.
+    fn release(&self, interest: &Interest);
+
+    /// Asks other nodes and waits for their answers, for as long as `deadline`. Whoever is lost meanwhile is not waited
+    /// for.
+    async fn ask(&self, whom: Whom, question: Question, deadline: Duration) -> Answers;
 }
 
 /// What a node does with what comes over the bus.
+///
+/// Nothing here may wait: it is called from within operations, and while it runs nothing else comes from that node.
 pub trait Receiver: Send + Sync {
-    /// Takes a delivery. It is called from within operations, so it never waits.
-    fn receive(&self, delivery: Delivery);
+    /// Takes a delivery.
+    fn receive(&self, from: Source, delivery: Delivery);
+
+    /// Learns that something that was for this node is lost for good.
+    fn missed(&self, gap: Gap);
+
+    /// Answers another node, from what is known here.
+    fn answer(&self, from: Node, question: Question) -> Answer;
+
+    /// Learns that a life of a node is over, once for each that it received something of or was told about. Nothing that
+    /// it sent comes after this.
+    fn lost(&self, node: Node);
+}
+
+/// Where a delivery comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// From this node.
+    Here,
+    /// From another.
+    There {
+        /// Which.
+        node: Node,
+        /// Its number in what that node sends to this one; greater with each, not always by one.
+        number: u64,
+    },
+}
+
+/// What is lost for good of what one node sent to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Who sent it.
+    pub from: Node,
+    /// The numbers that will not come. Not each of them was a delivery.
+    pub numbers: RangeInclusive<u64>,
+}
+
+/// What something on a node is there for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Interest {
+    /// What is for the members of a group.
+    Group(AppId, GroupName),
+    /// What is for an endpoint's connections.
+    Endpoint(AppId, EndpointId),
+    /// What is for those who observe an endpoint.
+    Observers(AppId, EndpointId),
+}
+
+impl Interest {
+    /// In which app.
+    #[must_use]
+    pub const fn app_id(&self) -> AppId {
+        match self {
+            Self::Group(app_id, _) | Self::Endpoint(app_id, _) | Self::Observers(app_id, _) => *app_id,
+        }
+    }
+}
+
+/// Who does not know yet of an interest.
+#[derive(Debug)]
+pub struct Confirmation(Option<watch::Receiver<Vec<Node>>>);
+
+impl Confirmation {
+    /// Everybody knows.
+    pub const DONE: Self = Self(None);
+
+    /// Those are waited for who are in there; it ends when they are none.
+    #[must_use]
+    pub const fn of(waited_for: watch::Receiver<Vec<Node>>) -> Self {
+        Self(Some(waited_for))
+    }
+
+    /// Waits until everybody knows. Whoever waits has a deadline.
+    pub async fn done(&mut self) {
+        if let Some(waited_for) = &mut self.0 {
+            // A bus that is gone has nobody who could know.
+            let _ = waited_for.wait_for(Vec::is_empty).await;
+        }
+    }
+
+    /// Who does not know yet.
+    #[must_use]
+    pub fn missing(&self) -> Vec<Node> {
+        self.0.as_ref().map(|waited_for| waited_for.borrow().clone()).unwrap_or_default()
+    }
 }
 
 /// What goes over the bus.
@@ -31,12 +146,57 @@ pub enum Delivery {
         /// What.
         event: Arc<Event>,
     },
-    /// Something ended or changed.
+    /// A connection ended. Each node tells its own sockets: who was in one of its groups before this came, and is still
+    /// there when it is told, and who observes its endpoint.
+    Departed(Departed),
+    /// A connection is to end, and its socket with it; the node that has it sees to that.
+    End {
+        /// In which app.
+        app_id: AppId,
+        /// Whose connection.
+        endpoint: EndpointId,
+        /// Which.
+        connection: ConnectionId,
+    },
+    /// Something ended or changed. It concerns every node.
     Change(Change),
 }
 
+impl Delivery {
+    /// A node is concerned that holds one of these. None: every node is.
+    #[must_use]
+    pub fn interests(&self) -> Option<Vec<Interest>> {
+        match self {
+            Self::Push { app_id, to, event: _ } => Some(vec![match to {
+                Audience::Endpoint { endpoint, .. } => Interest::Endpoint(*app_id, endpoint.clone()),
+                Audience::Group { group, .. } => Interest::Group(*app_id, group.clone()),
+                Audience::Observers { endpoint, .. } => Interest::Observers(*app_id, endpoint.clone()),
+            }]),
+            Self::Departed(Departed { app_id, endpoint, groups, connection: _ }) => {
+                let groups = groups.iter().map(|group| Interest::Group(*app_id, group.clone()));
+                Some(groups.chain([Interest::Observers(*app_id, endpoint.clone())]).collect())
+            }
+            Self::End { app_id, endpoint, connection: _ } => Some(vec![Interest::Endpoint(*app_id, endpoint.clone())]),
+            Self::Change(_) => None,
+        }
+    }
+}
+
+/// A connection that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Departed {
+    /// In which app.
+    pub app_id: AppId,
+    /// Whose connection.
+    pub endpoint: EndpointId,
+    /// Which.
+    pub connection: ConnectionId,
+    /// The groups that it was in.
+    pub groups: Vec<GroupName>,
+}
+
 /// For whom a push is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Audience {
     /// An endpoint's connections.
     Endpoint {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use respoke_core::id::{ConnectionId, EndpointId};
 use respoke_core::ops::Caller;
 use respoke_core::page::{Page, PageRequest};
+use respoke_core::ports::Delivery;
 use respoke_core::refusal::Refusal;
-use respoke_wire::close::Close;
 
 use super::Asker;
 use crate::Hub;
@@ -108,8 +108,8 @@ impl Hub {
             && own.is_none_or(|(_, own)| own.id != id)
         {
             let found = self.registry.connection(speaker.app.id, id).ok_or(Refusal::NotFound("Connections"))?;
-            found.outbox.close(Close::SessionEnded);
-            self.depart(&found);
+            let endpoint = found.endpoint.clone();
+            self.bus.publish(Delivery::End { app_id: speaker.app.id, endpoint, connection: id });
             return Ok(());
         }
         // Existing clients name the connection or their endpoint, and are gone either way.

@@ -23,7 +23,7 @@ fn room() -> GroupName {
     GroupName::parse("room").unwrap()
 }
 
-fn said(kind: &str) -> Presence {
+pub(crate) fn said(kind: &str) -> Presence {
     Presence { kind: RawValue::from_string(format!("\"{kind}\"")).unwrap(), show: None, status: None }
 }
 
@@ -40,7 +40,7 @@ fn a_connection_that_is_gone_is_nowhere() {
     let all = Counts { connections: 2, endpoints: 2, groups: 1, members: 2, observers: 4 };
     assert_eq!(registry.counts(), all);
     let departure = registry.remove(app, alice.id).unwrap();
-    assert_eq!(departure.groups, [room()]);
+    assert_eq!(departure.departed.groups, [room()]);
     assert!(registry.remove(app, alice.id).is_none());
     // It is not brought back by what was on its way.
     assert_eq!(registry.join(&alice, &room(), Caps::default()), Join::Gone);
@@ -49,7 +49,7 @@ fn a_connection_that_is_gone_is_nowhere() {
     let one = Counts { connections: 1, endpoints: 1, groups: 1, members: 1, observers: 2 };
     assert_eq!(registry.counts(), one);
     let departure = registry.remove(app, bob.id).unwrap();
-    assert!(departure.groups.is_empty());
+    assert!(departure.departed.groups.is_empty());
     assert_eq!(registry.counts(), Counts::default());
     assert!(registry.apps.read().is_empty(), "the app goes with its last connection");
 }

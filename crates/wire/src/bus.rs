@@ -1,0 +1,249 @@
+//! What one node sends to another: frames of bytes, each with its version.
+//!
+//! Numbers are big-endian, texts and lists are preceded by their length in four bytes, payloads are the text that the
+//! client sent. A frame is for one life of one node ([`Node`]) and says so, for what a node was sent before it was started
+//! again is not for it any more.
+//!
+//! Invariant: whatever the bytes are, reading them takes memory in proportion to their length and never panics.
+
+mod ask;
+mod bytes;
+mod delivery;
+mod interest;
+
+use ::bytes::Bytes;
+use respoke_core::ports::{Answer, Delivery, Incarnation, Node, NodeId, Question};
+use thiserror::Error;
+
+use self::bytes::{Coded, Reader};
+
+pub use interest::{InterestHash, InterestNews};
+
+/// The version of all that is written here. A node refuses what has another.
+pub const VERSION: u8 = 1;
+
+/// The longest frame, in bytes: the longest request fifty times. An answer that is longer is none.
+pub const FRAME_LEN_MAX: usize = 1 << 20;
+
+/// One frame.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Who sends it.
+    pub from: Node,
+    /// For whom it is.
+    pub to: Node,
+    /// What.
+    pub content: Content,
+}
+
+/// What a frame says.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// One more of what is numbered, from 1 on.
+    Item {
+        /// Its number.
+        number: u64,
+        /// What.
+        item: Item,
+    },
+    /// The greatest number so far. It is told now and then, so that the loss of the last is noticed too, and answered with
+    /// [`Content::Seen`].
+    Head(u64),
+    /// Everything up to this number is here, or known to be lost.
+    Seen(u64),
+    /// What of these numbers is still kept is to be sent again: the first and the last of each piece that is missing.
+    Again(Vec<(u64, u64)>),
+    /// Nothing up to this number is kept any more.
+    Gone(u64),
+}
+
+/// What is numbered.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// What goes over the bus.
+    Delivery(Delivery),
+    /// What the sender is there for.
+    News(InterestNews),
+    /// It asks.
+    Question {
+        /// Its own number of the question.
+        ask: u64,
+        /// What.
+        question: Question,
+    },
+    /// It answers.
+    Answer {
+        /// The asker's number of the question.
+        ask: u64,
+        /// The number of what it had sent last before it looked.
+        known: u64,
+        /// What.
+        answer: Answer,
+    },
+    /// Something that was too long to be sent.
+    Unsent,
+}
+
+/// Why a frame is none.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum BusCodecError {
+    /// Another version wrote it.
+    #[error("version {0} of what nodes send is not known, only {VERSION} is")]
+    UnknownVersion(u8),
+    /// It is longer than [`FRAME_LEN_MAX`].
+    #[error("it is longer than {FRAME_LEN_MAX} bytes")]
+    TooLong,
+    /// It ends before it should.
+    #[error("it ends too early")]
+    CutShort,
+    /// It does not end where it should.
+    #[error("it goes on after its end")]
+    GoesOn,
+    /// It says of something what that cannot be.
+    #[error("it holds something that is no {0}")]
+    Invalid(&'static str),
+}
+
+impl Item {
+    /// The item's bytes, the same for every node that it is sent to.
+    ///
+    /// # Errors
+    ///
+    /// [`BusCodecError::TooLong`].
+    pub fn encode(&self) -> Result<Bytes, BusCodecError> {
+        let mut out = Vec::new();
+        self.write(&mut out);
+        if HEAD_LEN + out.len() > FRAME_LEN_MAX { Err(BusCodecError::TooLong) } else { Ok(out.into()) }
+    }
+}
+
+/// Version, two nodes, the kind of content and a number.
+const HEAD_LEN: usize = 1 + 2 * 12 + 1 + 8;
+
+/// The frame around an item that is encoded already.
+#[must_use]
+pub fn frame_item(from: Node, to: Node, number: u64, item: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(HEAD_LEN + item.len());
+    write_head(&mut out, from, to);
+    ITEM.write(&mut out);
+    number.write(&mut out);
+    out.extend_from_slice(item);
+    out.into()
+}
+
+fn write_head(out: &mut Vec<u8>, from: Node, to: Node) {
+    VERSION.write(out);
+    from.write(out);
+    to.write(out);
+}
+
+const ITEM: u8 = 0;
+const HEAD: u8 = 1;
+const SEEN: u8 = 2;
+const AGAIN: u8 = 3;
+const GONE: u8 = 4;
+
+impl Frame {
+    /// The frame's bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`BusCodecError::TooLong`].
+    pub fn encode(&self) -> Result<Bytes, BusCodecError> {
+        let mut out = Vec::with_capacity(HEAD_LEN + 8);
+        write_head(&mut out, self.from, self.to);
+        match &self.content {
+            Content::Item { number, item } => {
+                return Ok(frame_item(self.from, self.to, *number, &item.encode()?));
+            }
+            Content::Head(number) => (HEAD, *number).write(&mut out),
+            Content::Seen(number) => (SEEN, *number).write(&mut out),
+            Content::Again(missing) => {
+                AGAIN.write(&mut out);
+                missing.write(&mut out);
+            }
+            Content::Gone(number) => (GONE, *number).write(&mut out),
+        }
+        if out.len() > FRAME_LEN_MAX { Err(BusCodecError::TooLong) } else { Ok(out.into()) }
+    }
+
+    /// Reads a frame.
+    ///
+    /// # Errors
+    ///
+    /// [`BusCodecError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, BusCodecError> {
+        if bytes.len() > FRAME_LEN_MAX {
+            return Err(BusCodecError::TooLong);
+        }
+        let mut from = Reader::new(bytes);
+        let version = u8::read(&mut from)?;
+        if version != VERSION {
+            return Err(BusCodecError::UnknownVersion(version));
+        }
+        let frame =
+            Self { from: Node::read(&mut from)?, to: Node::read(&mut from)?, content: Content::read(&mut from)? };
+        if from.is_empty() { Ok(frame) } else { Err(BusCodecError::GoesOn) }
+    }
+}
+
+impl Content {
+    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
+        Ok(match u8::read(from)? {
+            ITEM => Self::Item { number: u64::read(from)?, item: Item::read(from)? },
+            HEAD => Self::Head(u64::read(from)?),
+            SEEN => Self::Seen(u64::read(from)?),
+            AGAIN => Self::Again(Coded::read(from)?),
+            GONE => Self::Gone(u64::read(from)?),
+            _ => return Err(BusCodecError::Invalid("kind of frame")),
+        })
+    }
+}
+
+impl Coded for Item {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Delivery(delivery) => {
+                0_u8.write(out);
+                delivery.write(out);
+            }
+            Self::News(news) => {
+                1_u8.write(out);
+                news.write(out);
+            }
+            Self::Question { ask, question } => {
+                (2_u8, *ask).write(out);
+                question.write(out);
+            }
+            Self::Answer { ask, known, answer } => {
+                (3_u8, (*ask, *known)).write(out);
+                answer.write(out);
+            }
+            Self::Unsent => 4_u8.write(out),
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
+        Ok(match u8::read(from)? {
+            0 => Self::Delivery(Coded::read(from)?),
+            1 => Self::News(Coded::read(from)?),
+            2 => Self::Question { ask: Coded::read(from)?, question: Coded::read(from)? },
+            3 => Self::Answer { ask: Coded::read(from)?, known: Coded::read(from)?, answer: Coded::read(from)? },
+            4 => Self::Unsent,
+            _ => return Err(BusCodecError::Invalid("kind of item")),
+        })
+    }
+}
+
+impl Coded for Node {
+    fn write(&self, out: &mut Vec<u8>) {
+        (self.id.0, self.incarnation.0).write(out);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
+        Ok(Self { id: NodeId(Coded::read(from)?), incarnation: Incarnation(Coded::read(from)?) })
+    }
+}
+
+#[cfg(test)]
+mod tests;

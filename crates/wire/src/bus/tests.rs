@@ -1,0 +1,402 @@
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use respoke_core::clock::Timestamp;
+use respoke_core::event::{self, Event, Presence, Signal};
+use respoke_core::id::{AdminId, AppId, ConnectionId, EndpointId, GroupName, MessageId, RequestId, RoleId, SecretId};
+use respoke_core::ports::{Audience, Change, ConnectionFacts, Departed, Holder, Interest};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::*;
+
+fn node() -> impl Strategy<Value = Node> {
+    any::<(u32, u64)>().prop_map(|(id, life)| Node { id: NodeId(id), incarnation: Incarnation(life) })
+}
+
+fn uuid() -> impl Strategy<Value = Uuid> {
+    any::<u128>().prop_map(Uuid::from_u128)
+}
+
+fn app() -> impl Strategy<Value = AppId> {
+    uuid().prop_map(AppId::from_uuid)
+}
+
+fn connection() -> impl Strategy<Value = ConnectionId> {
+    uuid().prop_map(ConnectionId::from_uuid)
+}
+
+fn endpoint() -> impl Strategy<Value = EndpointId> {
+    "\\PC{1,20}".prop_map(|text| EndpointId::parse(&text).unwrap())
+}
+
+fn group() -> impl Strategy<Value = GroupName> {
+    "(?s).{1,20}".prop_map(|text| GroupName::parse(&text).unwrap())
+}
+
+/// What clients may say, also what no value of a program could hold.
+fn payload() -> impl Strategy<Value = Box<RawValue>> {
+    let odd = prop::sample::select(vec![
+        "null".to_owned(),
+        r#"{"b" : [1 ,	2 ],"a":1, "a":2}"#.to_owned(),
+        r#""half of a pair: \ud83d""#.to_owned(),
+        "1e999999".to_owned(),
+        "-0.000".to_owned(),
+        "\"\u{2028}\u{1F4DE}\"".to_owned(),
+        format!("{}{}", "[".repeat(300), "]".repeat(300)),
+        format!("\"{}\"", "x".repeat(crate::input::BODY_LEN_MAX)),
+    ]);
+    let text = any::<String>().prop_map(|text| serde_json::to_string(&text).unwrap());
+    prop_oneof![odd, text].prop_map(|text| RawValue::from_string(text).unwrap())
+}
+
+fn presence() -> impl Strategy<Value = Presence> {
+    (payload(), option::of(payload()), option::of(payload())).prop_map(|(kind, show, status)| Presence {
+        kind,
+        show,
+        status,
+    })
+}
+
+fn signal() -> impl Strategy<Value = Signal> {
+    let types = (".{0,10}", ".{0,10}", option::of(".{0,10}"));
+    (endpoint(), option::of(connection()), option::of(endpoint()), types, payload()).prop_map(
+        |(to, to_connection, to_original, (from_type, to_type, spares_answerers_of), body)| Signal {
+            to,
+            to_connection,
+            to_original,
+            from_type,
+            to_type,
+            body,
+            spares_answerers_of,
+        },
+    )
+}
+
+fn content() -> impl Strategy<Value = event::Content> {
+    let message_id = || uuid().prop_map(MessageId::from_uuid);
+    prop_oneof![
+        (message_id(), endpoint(), option::of(endpoint()), payload()).prop_map(
+            |(message_id, to, to_original, body)| event::Content::Message { message_id, to, to_original, body }
+        ),
+        (message_id(), group(), payload()).prop_map(|(message_id, group, message)| event::Content::Published {
+            message_id,
+            group,
+            message
+        }),
+        (group(), endpoint(), connection()).prop_map(|(group, endpoint, connection)| event::Content::Joined {
+            group,
+            endpoint,
+            connection
+        }),
+        (group(), endpoint(), connection()).prop_map(|(group, endpoint, connection)| event::Content::Left {
+            group,
+            endpoint,
+            connection
+        }),
+        presence().prop_map(event::Content::Presence),
+        signal().prop_map(event::Content::Signal),
+    ]
+}
+
+fn event() -> impl Strategy<Value = Arc<Event>> {
+    (endpoint(), option::of(connection()), any::<i64>(), uuid(), content()).prop_map(
+        |(from, from_connection, at, request_id, content)| {
+            let (at, request_id) = (Timestamp::from_millis(at), RequestId::from_uuid(request_id));
+            Arc::new(Event { from, from_connection, at, request_id, content })
+        },
+    )
+}
+
+fn audience() -> impl Strategy<Value = Audience> {
+    let one = || option::of(connection());
+    prop_oneof![
+        (endpoint(), one(), one()).prop_map(|(endpoint, only, except)| Audience::Endpoint { endpoint, only, except }),
+        (group(), one()).prop_map(|(group, except)| Audience::Group { group, except }),
+        (endpoint(), one()).prop_map(|(endpoint, except)| Audience::Observers { endpoint, except }),
+    ]
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        any::<u64>().prop_map(Change::Session),
+        (app(), endpoint()).prop_map(|(app, endpoint)| Change::Endpoint(app, endpoint)),
+        (app(), uuid()).prop_map(|(app, role)| Change::Role(app, RoleId::from_uuid(role))),
+        (app(), uuid()).prop_map(|(app, secret)| Change::Secret(app, SecretId::from_uuid(secret))),
+        app().prop_map(Change::App),
+        uuid().prop_map(|admin| Change::Admin(AdminId::from_uuid(admin))),
+    ]
+}
+
+fn delivery() -> impl Strategy<Value = Delivery> {
+    prop_oneof![
+        3 => (app(), audience(), event()).prop_map(|(app_id, to, event)| Delivery::Push { app_id, to, event }),
+        1 => (app(), endpoint(), connection(), vec(group(), 0..4)).prop_map(
+            |(app_id, endpoint, connection, groups)| {
+                Delivery::Departed(Departed { app_id, endpoint, connection, groups })
+            }
+        ),
+        1 => (app(), endpoint(), connection())
+            .prop_map(|(app_id, endpoint, connection)| Delivery::End { app_id, endpoint, connection }),
+        1 => change().prop_map(Delivery::Change),
+    ]
+}
+
+fn news() -> impl Strategy<Value = InterestNews> {
+    let hashes = || vec(any::<u128>().prop_map(InterestHash), 0..5);
+    prop_oneof![
+        Just(InterestNews::Anew),
+        Just(InterestNews::Complete),
+        hashes().prop_map(InterestNews::Held),
+        hashes().prop_map(InterestNews::Released),
+        app().prop_map(InterestNews::WholeApp),
+        app().prop_map(InterestNews::PartOfApp),
+    ]
+}
+
+fn question() -> impl Strategy<Value = Question> {
+    let holder = prop_oneof![Just(Holder::App), endpoint().prop_map(Holder::Endpoint), group().prop_map(Holder::Group)];
+    prop_oneof![
+        (app(), connection()).prop_map(|(app_id, connection)| Question::Connection { app_id, connection }),
+        (app(), holder, option::of(connection()), any::<u16>())
+            .prop_map(|(app_id, of, after, most)| Question::Connections { app_id, of, after, most }),
+        (app(), option::of(endpoint()), option::of(group()), any::<u16>())
+            .prop_map(|(app_id, endpoint, after, most)| Question::Groups { app_id, endpoint, after, most }),
+        (app(), endpoint()).prop_map(|(app_id, endpoint)| Question::Presences { app_id, endpoint }),
+    ]
+}
+
+fn facts() -> impl Strategy<Value = ConnectionFacts> {
+    let role = option::of(uuid().prop_map(RoleId::from_uuid));
+    (connection(), endpoint(), role, ".{0,64}", any::<IpAddr>(), any::<(bool, bool)>()).prop_map(
+        |(id, endpoint, role_id, client_type, address, (trickle_ice, ice_final_candidates))| ConnectionFacts {
+            id,
+            endpoint,
+            role_id,
+            client_type,
+            address,
+            trickle_ice,
+            ice_final_candidates,
+        },
+    )
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        vec(facts(), 0..4).prop_map(Answer::Connections),
+        vec(group(), 0..4).prop_map(Answer::Groups),
+        vec((connection(), option::of(presence())), 0..4).prop_map(Answer::Presences),
+    ]
+}
+
+fn item() -> impl Strategy<Value = Item> {
+    prop_oneof![
+        4 => delivery().prop_map(Item::Delivery),
+        1 => news().prop_map(Item::News),
+        1 => (any::<u64>(), question()).prop_map(|(ask, question)| Item::Question { ask, question }),
+        1 => (any::<(u64, u64)>(), answer()).prop_map(|((ask, known), answer)| Item::Answer { ask, known, answer }),
+        1 => Just(Item::Unsent),
+    ]
+}
+
+fn frame() -> impl Strategy<Value = Frame> {
+    let content = prop_oneof![
+        6 => (any::<u64>(), item()).prop_map(|(number, item)| Content::Item { number, item }),
+        1 => any::<u64>().prop_map(Content::Head),
+        1 => any::<u64>().prop_map(Content::Seen),
+        1 => vec(any::<(u64, u64)>(), 0..4).prop_map(Content::Again),
+        1 => any::<u64>().prop_map(Content::Gone),
+    ];
+    (node(), node(), content).prop_map(|(from, to, content)| Frame { from, to, content })
+}
+
+fn published(frame: &Frame) -> &RawValue {
+    let Content::Item { item: Item::Delivery(Delivery::Push { event, .. }), .. } = &frame.content else {
+        panic!("{frame:?} pushes nothing");
+    };
+    let event::Content::Published { message, .. } = &event.content else { panic!("{event:?} was not published") };
+    message
+}
+
+fn publication(message: Box<RawValue>) -> Frame {
+    let id = Uuid::from_u128(0x0101_0101_0101_0101_0101_0101_0101_0101);
+    let group = GroupName::parse("room").unwrap();
+    let event = Event {
+        from: EndpointId::parse("jo").unwrap(),
+        from_connection: None,
+        at: Timestamp::from_millis(3),
+        request_id: RequestId::from_uuid(id),
+        content: event::Content::Published { message_id: MessageId::from_uuid(id), group: group.clone(), message },
+    };
+    let to = Audience::Group { group, except: Some(ConnectionId::from_uuid(id)) };
+    let item = Item::Delivery(Delivery::Push { app_id: AppId::from_uuid(id), to, event: Arc::new(event) });
+    Frame {
+        from: Node { id: NodeId(1), incarnation: Incarnation(2) },
+        to: Node { id: NodeId(3), incarnation: Incarnation(4) },
+        content: Content::Item { number: 5, item },
+    }
+}
+
+fn raw(json: &str) -> Box<RawValue> {
+    RawValue::from_string(json.to_owned()).unwrap()
+}
+
+#[test]
+fn a_publication_is_these_bytes() {
+    let id = [1_u8; 16];
+    let parts: &[&[u8]] = &[
+        &[1],                                  // the version
+        &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2], // from node 1 in its second life
+        &[0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4], // to node 3 in its fourth
+        &[0, 0, 0, 0, 0, 0, 0, 0, 5],          // an item, the fifth
+        &[0, 0],                               // a delivery, a push
+        &id,                                   // the app
+        &[1, 0, 0, 0, 4],                      // to a group of four letters
+        b"room",
+        &[1], // but not to one connection
+        &id,
+        &[0, 0, 0, 2], // the sender, two letters
+        b"jo",
+        &[0],                      // no connection of it
+        &[0, 0, 0, 0, 0, 0, 0, 3], // the instant
+        &id,                       // the request
+        &[1],                      // published
+        &id,                       // the message
+        &[0, 0, 0, 4],             // the group
+        b"room",
+        &[0, 0, 0, 5], // what was said, as it was written
+        b"[1.0]",
+    ];
+    assert_eq!(publication(raw("[1.0]")).encode().unwrap(), parts.concat());
+}
+
+#[test]
+fn what_another_version_wrote_is_refused_by_name() {
+    let mut bytes = publication(raw("1")).encode().unwrap().to_vec();
+    for version in [0, 2, 255] {
+        bytes[0] = version;
+        let error = Frame::decode(&bytes).unwrap_err();
+        assert_eq!(error, BusCodecError::UnknownVersion(version));
+        assert!(error.to_string().contains(&format!("version {version}")));
+    }
+}
+
+#[test]
+fn what_is_too_long_is_neither_written_nor_read() {
+    let around = publication(raw("\"\"")).encode().unwrap().len();
+    let fits = publication(raw(&format!("\"{}\"", "x".repeat(FRAME_LEN_MAX - around))));
+    let bytes = fits.encode().unwrap();
+    assert_eq!(bytes.len(), FRAME_LEN_MAX);
+    assert!(Frame::decode(&bytes).is_ok());
+    let long = publication(raw(&format!("\"{}\"", "x".repeat(FRAME_LEN_MAX - around + 1))));
+    assert_eq!(long.encode().unwrap_err(), BusCodecError::TooLong);
+    assert_eq!(Frame::decode(&[bytes.as_ref(), b" "].concat()).unwrap_err(), BusCodecError::TooLong);
+}
+
+#[test]
+fn a_length_that_is_only_claimed_is_refused() {
+    let news = Frame {
+        content: Content::Item { number: 1, item: Item::News(InterestNews::Held(vec![InterestHash(7)])) },
+        ..publication(raw("1"))
+    };
+    let bytes = news.encode().unwrap().to_vec();
+    let at = bytes.len() - 16 - 4;
+    let claims = |len: u32| [&bytes[..at], &len.to_be_bytes(), &bytes[at + 4..]].concat();
+    assert!(Frame::decode(&claims(1)).is_ok());
+    assert_eq!(Frame::decode(&claims(u32::MAX)).unwrap_err(), BusCodecError::CutShort);
+    assert_eq!(Frame::decode(&claims(0)).unwrap_err(), BusCodecError::GoesOn);
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_name() {
+    let bytes = publication(raw("1")).encode().unwrap();
+    let with = |at: usize, byte: u8| {
+        let mut bytes = bytes.to_vec();
+        bytes[at] = byte;
+        Frame::decode(&bytes).unwrap_err()
+    };
+    let last = bytes.len() - 1;
+    assert_eq!(with(25, 9), BusCodecError::Invalid("kind of frame"));
+    assert_eq!(with(HEAD_LEN, 9), BusCodecError::Invalid("kind of item"));
+    assert_eq!(with(HEAD_LEN + 1, 9), BusCodecError::Invalid("kind of delivery"));
+    assert_eq!(with(HEAD_LEN + 18, 9), BusCodecError::Invalid("kind of audience"));
+    assert_eq!(with(HEAD_LEN + 27, 2), BusCodecError::Invalid("yes or no"));
+    assert_eq!(with(last, b'x'), BusCodecError::Invalid("JSON"));
+    assert_eq!(with(last, 0xFF), BusCodecError::Invalid("JSON"));
+    // White space around a value is not the value's, and would be lost unseen.
+    assert_eq!(with(last, b' '), BusCodecError::Invalid("JSON"));
+}
+
+#[test]
+fn interests_have_their_hashes_on_every_node() {
+    let app = AppId::parse("7c5f10a4-3f1e-4b6e-9a30-5d3f6cf0a001").unwrap();
+    let (group, endpoint) = (GroupName::parse("a").unwrap(), EndpointId::parse("a").unwrap());
+    let hashes = [
+        Interest::Group(app, group.clone()),
+        Interest::Endpoint(app, endpoint.clone()),
+        Interest::Observers(app, endpoint),
+        Interest::Group(AppId::parse("7c5f10a4-3f1e-4b6e-9a30-5d3f6cf0a002").unwrap(), group),
+    ]
+    .map(|interest| InterestHash::from(&interest));
+    let different: std::collections::BTreeSet<_> = hashes.iter().collect();
+    assert_eq!(different.len(), hashes.len());
+    // Nodes of another build come to the same, or what is for each other's sockets is lost.
+    assert_eq!(hashes[0].0, 317_051_238_937_434_131_178_500_092_174_350_992_144);
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_sent_reads_back(frame in frame()) {
+        let bytes = frame.encode().unwrap();
+        let read = Frame::decode(&bytes).unwrap();
+        prop_assert_eq!(format!("{read:?}"), format!("{frame:?}"));
+        prop_assert_eq!(read.encode().unwrap(), bytes);
+    }
+
+    #[test]
+    fn payloads_pass_to_the_letter(message in payload()) {
+        let frame = publication(message);
+        let read = Frame::decode(&frame.encode().unwrap()).unwrap();
+        prop_assert_eq!(published(&read).get(), published(&frame).get());
+    }
+
+    #[test]
+    fn what_was_encoded_once_is_framed_for_each(item in item(), from in node(), to in node(), number: u64) {
+        let framed = frame_item(from, to, number, &item.encode().unwrap());
+        prop_assert_eq!(framed, Frame { from, to, content: Content::Item { number, item } }.encode().unwrap());
+    }
+
+    #[test]
+    fn what_is_cut_short_or_goes_on_is_refused(frame in frame(), at: prop::sample::Index) {
+        let bytes = frame.encode().unwrap();
+        prop_assert!(Frame::decode(&bytes[..at.index(bytes.len())]).is_err());
+        prop_assert!(Frame::decode(&[bytes.as_ref(), &[0]].concat()).is_err());
+    }
+
+    #[test]
+    fn damage_never_panics(frame in frame(), at: prop::sample::Index, byte: u8) {
+        let mut bytes = frame.encode().unwrap().to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if let Ok(read) = Frame::decode(&bytes) {
+            prop_assert_eq!(read.encode().unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn garbage_never_panics(bytes in vec(any::<u8>(), 0..300), kind in 0_u8..6) {
+        let _ = Frame::decode(&bytes);
+        let head = [&[VERSION][..], &[0; 24], &[kind], &[0; 8]].concat();
+        let _ = Frame::decode(&[head, bytes].concat());
+    }
+
+    #[test]
+    fn nothing_that_clients_say_is_printed(said in "[a-z]{12}") {
+        let frame = publication(raw(&format!("\"{said}\"")));
+        let printed = format!("{frame:?}");
+        prop_assert!(!printed.contains(&said), "{}", printed);
+    }
+}
