@@ -1,5 +1,12 @@
-//! How nodes talk. [`LocalBus`] is the bus of nodes within one process, and of a server that is alone.
+//! How nodes talk. [`LocalBus`] is the bus of nodes within one process, and of a server that is alone; [`carried`] is the
+//! bus of nodes that something else lies between, whatever that is. Both pass the contract in `contract.rs`.
 
+pub mod carried;
+#[cfg(any(test, feature = "faulty"))]
+pub mod faulty;
+
+#[cfg(test)]
+mod contract;
 mod inbox;
 mod local;
 

@@ -263,3 +263,45 @@ impl Bus for LocalBus {
         answers
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use respoke_core::ports::Change;
+
+    use super::*;
+    use crate::contract::fixture::{Notes, change};
+
+    #[test]
+    fn alone_what_is_published_was_received_in_order() {
+        let bus = LocalBus::default();
+        bus.publish(Delivery::Change(Change::Session(1)));
+        let notes = Arc::new(Notes::default());
+        bus.attach(&(notes.clone() as Arc<dyn Receiver>));
+        bus.publish(Delivery::Change(Change::Session(2)));
+        bus.publish(Delivery::Change(Change::Session(3)));
+        assert_eq!(notes.here(), [2, 3]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_where_it_would_have_stood() {
+        let nodes = Arc::new(LocalNodes::holding_at_most(3));
+        let (a, b, c) = (nodes.start(NodeId(1)), nodes.start(NodeId(2)), nodes.start(NodeId(3)));
+        let notes = Arc::new(Notes::default());
+        b.attach(&(notes.clone() as Arc<dyn Receiver>));
+        let publishers = [a.clone(), c.clone()];
+        // While it takes the first, more comes than may wait.
+        *notes.reacts.lock() = Some(Arc::new(move |said| {
+            for said in (1..=4).filter(|_| said == 0) {
+                for bus in &publishers {
+                    bus.publish(change(said));
+                }
+            }
+        }));
+        a.publish(change(0));
+        assert_eq!((notes.of(a.node()), notes.of(c.node())), (vec![0, 1, 2], vec![1]));
+        let gap = |from: &LocalBus, numbers| Gap { from: from.node(), numbers };
+        assert_eq!(notes.gaps(), [gap(&c, 2..=4), gap(&a, 4..=5)]);
+        c.publish(change(5));
+        assert_eq!(notes.numbered(c.node()), [(1, 1), (5, 5)]);
+    }
+}

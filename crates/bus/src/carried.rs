@@ -1,0 +1,525 @@
+//! A bus over something that lies between nodes, and may lose, delay and reorder what it carries.
+//!
+//! A [`Carrier`] sends frames and promises nothing. All that the port promises is made of them here, once for all
+//! carriers: items are numbered for each receiver and kept for a while; a receiver hands them on in order, asks again for
+//! what is missing, and tells what is gone for good. What a node is there for, questions and answers travel among the
+//! deliveries, so an interest is in force for all that is sent after it, and an answer stands where it was given.
+//!
+//! Who the other nodes are is not found out here: whoever knows says so ([`CarriedBus::nodes_are`]), and so every node
+//! hears the same of a death.
+
+mod book;
+mod incoming;
+mod outgoing;
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use respoke_core::ports::{
+    Answers, Bus, Confirmation, Delivery, Gap, Given, Interest, Node, NodeId, Question, Receiver, Source, Whom,
+};
+use respoke_wire::bus::{BusCodecError, Content, Frame, InterestHash, InterestNews, Item};
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use self::book::{Book, FirstIn, Holds};
+use self::incoming::{Incoming, Next};
+use self::outgoing::{Kind, Outgoing, WaitedFor};
+use crate::inbox::{Inbox, State};
+
+/// What takes frames from node to node.
+pub trait Carrier: Send + Sync {
+    /// Sends a frame to a node. It never waits: what it has no room for is lost, and will be asked for again.
+    fn send(&self, to: NodeId, frame: Bytes);
+}
+
+/// How much is kept, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct CarriedLimits {
+    /// How long what was sent is kept, to be sent again. A longer break is told as one.
+    pub kept_for: Duration,
+    /// How much of it is kept for each node, in bytes: what a break of a second costs at 16 MB a second.
+    pub kept_bytes_max: usize,
+    /// How much is sent again at once, in bytes. The rest is asked for when that came.
+    pub again_bytes_max: usize,
+    /// What a node is there for in one app before it gets all of that app: some three megabytes at each other node.
+    pub interests_per_app_max: usize,
+}
+
+impl CarriedLimits {
+    /// What production uses.
+    pub const DEFAULT: Self = Self {
+        kept_for: Duration::from_secs(5),
+        kept_bytes_max: 16 << 20,
+        again_bytes_max: 1 << 20,
+        interests_per_app_max: 65_536,
+    };
+}
+
+/// How often [`CarriedBus::tick`] is due: how late the loss of the last frame is noticed.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// Items of other nodes that wait to be handed on. What comes beyond that is asked for again.
+const WAITING_MAX: usize = 65_536;
+
+/// Questions of this node that wait for answers. Beyond that nobody is asked.
+const ASKS_MAX: usize = 4_096;
+
+/// One node's bus over a carrier.
+pub struct CarriedBus {
+    node: Node,
+    carrier: Arc<dyn Carrier>,
+    limits: CarriedLimits,
+    receiver: OnceLock<Weak<dyn Receiver>>,
+    peers: RwLock<HashMap<NodeId, Arc<Peer>>>,
+    /// Locked while it is told what changed in it, so that every node is told in the same order.
+    book: Mutex<Book>,
+    inbox: Inbox<Waiting>,
+    asks: Mutex<HashMap<u64, Asking>>,
+    ask_numbers: AtomicU64,
+}
+
+impl std::fmt::Debug for CarriedBus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CarriedBus").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// Another node.
+struct Peer {
+    node: Node,
+    over: AtomicBool,
+    outgoing: Mutex<Outgoing>,
+    incoming: Mutex<Incoming>,
+    /// Everything up to this number was handed on, or told to be lost.
+    seen: AtomicU64,
+    holds: RwLock<Holds>,
+    /// Itself, until it has told what it is there for.
+    introduced: watch::Sender<Vec<Node>>,
+}
+
+/// What waits to be handed on.
+enum Waiting {
+    Next(Arc<Peer>, Next),
+    Lost(Node),
+}
+
+impl State<Waiting> {
+    fn push_all(&mut self, peer: &Arc<Peer>, ready: Vec<Next>) {
+        for next in ready {
+            self.push(Waiting::Next(peer.clone(), next));
+        }
+    }
+}
+
+/// A question that waits for answers.
+struct Asking {
+    waited_for: Vec<Node>,
+    lost: Vec<Node>,
+    given: Vec<Given>,
+    /// Gone once nobody is waited for.
+    done: Option<oneshot::Sender<()>>,
+}
+
+impl Asking {
+    /// Waits for a node no more. False: it was not waited for.
+    fn stop_waiting(&mut self, node: Node) -> bool {
+        let before = self.waited_for.len();
+        self.waited_for.retain(|waited_for| *waited_for != node);
+        if self.waited_for.is_empty()
+            && let Some(done) = self.done.take()
+        {
+            let _ = done.send(());
+        }
+        before != self.waited_for.len()
+    }
+
+    fn lose(&mut self, node: Node) {
+        if self.stop_waiting(node) {
+            self.lost.push(node);
+        }
+    }
+}
+
+impl CarriedBus {
+    /// The bus of `node`, which knows of no other yet.
+    #[must_use]
+    pub fn new(node: Node, carrier: Arc<dyn Carrier>, limits: CarriedLimits) -> Self {
+        Self {
+            node,
+            carrier,
+            limits,
+            receiver: OnceLock::new(),
+            peers: RwLock::default(),
+            book: Mutex::new(Book::new(limits.interests_per_app_max)),
+            inbox: Inbox::default(),
+            asks: Mutex::default(),
+            ask_numbers: AtomicU64::new(0),
+        }
+    }
+
+    /// Hands everything from now on to `receiver`, the first that is attached.
+    pub fn attach(&self, receiver: &Arc<dyn Receiver>) {
+        // A server attaches one; a second would be a defect that its tests show at once.
+        let _ = self.receiver.set(Arc::downgrade(receiver));
+    }
+
+    /// These nodes live, this one may be among them. Whoever is in there no more, or in another life, is lost.
+    ///
+    /// What it returns is done when each has told what it is there for. A node that serves earlier would publish past some.
+    pub fn nodes_are(&self, live: &[Node]) -> Vec<Confirmation> {
+        // Whoever is new is told everything under this lock, so no change of it falls between.
+        let book = self.book.lock();
+        let mut peers = self.peers.write();
+        let lost: Vec<_> = peers.extract_if(|_, peer| !live.contains(&peer.node)).map(|(_, peer)| peer).collect();
+        let mut new = Vec::new();
+        for node in live.iter().filter(|node| node.id != self.node.id) {
+            peers.entry(node.id).or_insert_with(|| {
+                let peer = Arc::new(Peer {
+                    node: *node,
+                    over: AtomicBool::new(false),
+                    outgoing: Mutex::new(Outgoing::new(self.node, *node, self.limits)),
+                    incoming: Mutex::default(),
+                    seen: AtomicU64::new(0),
+                    holds: RwLock::default(),
+                    introduced: watch::channel(vec![*node]).0,
+                });
+                new.push(peer.clone());
+                peer
+            });
+        }
+        let introductions = peers.values().map(|peer| Confirmation::of(peer.introduced.subscribe())).collect();
+        drop(peers);
+        for peer in new {
+            self.tell_everything(&book, &peer);
+        }
+        drop(book);
+        for peer in lost {
+            self.lose(&peer);
+        }
+        self.hand_out();
+        introductions
+    }
+
+    fn lose(&self, peer: &Peer) {
+        peer.over.store(true, Ordering::SeqCst);
+        peer.outgoing.lock().end();
+        peer.introduced.send_modify(Vec::clear);
+        for asking in self.asks.lock().values_mut() {
+            asking.lose(peer.node);
+        }
+        self.inbox.add(|waiting| waiting.push(Waiting::Lost(peer.node)));
+    }
+
+    /// Takes a frame that the carrier brings.
+    ///
+    /// # Errors
+    ///
+    /// [`BusCodecError`] for what is no frame; it is as if it had been lost.
+    pub fn arrived(&self, frame: &[u8]) -> Result<(), BusCodecError> {
+        let Frame { from, to, content } = Frame::decode(frame)?;
+        let peer = self.peers.read().get(&from.id).cloned();
+        // What is for another life of this node, or from another of that one, is nobody's.
+        let Some(peer) = peer.filter(|peer| peer.node == from && to == self.node) else { return Ok(()) };
+        let now = Instant::now();
+        match content {
+            Content::Item { number, item } => {
+                self.inbox.add(|waiting| {
+                    if waiting.len() < WAITING_MAX {
+                        waiting.push_all(&peer, peer.incoming.lock().take(number, frame.len(), item));
+                    }
+                });
+                self.ask_again(&peer, now);
+            }
+            Content::Head(number) => {
+                peer.incoming.lock().sent(number);
+                self.say_seen(&peer);
+                self.ask_again(&peer, now);
+            }
+            Content::Gone(number) => {
+                self.inbox.add(|waiting| waiting.push_all(&peer, peer.incoming.lock().gone(number)));
+                self.ask_again(&peer, now);
+            }
+            Content::Seen(number) => {
+                let mut outgoing = peer.outgoing.lock();
+                outgoing.seen(number);
+                let news_lost = outgoing.news_lost();
+                drop(outgoing);
+                if news_lost {
+                    self.tell_everything(&self.book.lock(), &peer);
+                }
+            }
+            Content::Again(missing) => {
+                let again = peer.outgoing.lock().again(&missing, now);
+                if let Some(gone) = again.gone {
+                    self.say(&peer, Content::Gone(gone));
+                }
+                for frame in again.frames {
+                    self.carrier.send(peer.node.id, frame);
+                }
+            }
+        }
+        self.hand_out();
+        Ok(())
+    }
+
+    /// Looks after what time brings. Due every [`TICK`].
+    pub fn tick(&self) {
+        let now = Instant::now();
+        for peer in self.peers() {
+            let mut outgoing = peer.outgoing.lock();
+            outgoing.forget(now);
+            let unseen = outgoing.unseen();
+            drop(outgoing);
+            if let Some(last) = unseen {
+                self.say(&peer, Content::Head(last));
+            }
+            self.ask_again(&peer, now);
+        }
+    }
+
+    fn peers(&self) -> Vec<Arc<Peer>> {
+        self.peers.read().values().cloned().collect()
+    }
+
+    fn ask_again(&self, peer: &Peer, now: Instant) {
+        let missing = peer.incoming.lock().ask_again(now);
+        if let Some(missing) = missing {
+            self.say(peer, Content::Again(missing));
+        }
+    }
+
+    fn say_seen(&self, peer: &Peer) {
+        self.say(peer, Content::Seen(peer.seen.load(Ordering::Acquire)));
+    }
+
+    /// Sends what has no number. It is said again if it is lost.
+    fn say(&self, peer: &Peer, content: Content) {
+        let frame = Frame { from: self.node, to: peer.node, content }.encode();
+        // It holds some numbers, and is never too long.
+        if let Ok(frame) = frame {
+            self.carrier.send(peer.node.id, frame);
+        }
+    }
+
+    fn send(&self, peer: &Peer, item: &[u8], kind: Kind, waited_for: Option<&WaitedFor>) {
+        // Sent under the lock, which a carrier does not hold for long, so that numbers go out in order.
+        let mut outgoing = peer.outgoing.lock();
+        if peer.over.load(Ordering::SeqCst) {
+            if let Some(waited_for) = waited_for {
+                outgoing::confirmed(waited_for, peer.node);
+            }
+            return;
+        }
+        let frame = outgoing.add(item, kind, Instant::now());
+        if let Some(waited_for) = waited_for {
+            outgoing.confirm(waited_for);
+        }
+        self.carrier.send(peer.node.id, frame);
+    }
+
+    fn tell(&self, peer: &Peer, news: InterestNews, waited_for: Option<&WaitedFor>) {
+        self.send(peer, &encoded(&Item::News(news)), Kind::News, waited_for);
+    }
+
+    fn tell_everything(&self, book: &Book, peer: &Peer) {
+        peer.outgoing.lock().tell_anew();
+        for news in book.everything() {
+            self.tell(peer, news, None);
+        }
+        peer.outgoing.lock().told_anew();
+    }
+
+    /// Has answers taken. Otherwise these are not asked: there are none, or too many questions.
+    fn wait_for_answers(&self, number: u64, asking: Asking) -> Result<(), Vec<Node>> {
+        let mut asks = self.asks.lock();
+        if asking.waited_for.is_empty() || asks.len() >= ASKS_MAX {
+            return Err(asking.waited_for);
+        }
+        asks.insert(number, asking);
+        Ok(())
+    }
+
+    fn receiver(&self) -> Option<Arc<dyn Receiver>> {
+        self.receiver.get().and_then(Weak::upgrade)
+    }
+
+    fn hand_out(&self) {
+        self.inbox.hand_out(|waiting| match waiting {
+            Waiting::Next(peer, _) if peer.over.load(Ordering::SeqCst) => {}
+            Waiting::Next(peer, Next::Item(number, item)) => {
+                let confirms = matches!(item, Item::News(_));
+                self.take(&peer, number, item);
+                peer.seen.store(number, Ordering::Release);
+                if confirms {
+                    self.say_seen(&peer);
+                }
+            }
+            Waiting::Next(peer, Next::Missed(numbers)) => {
+                peer.seen.store(*numbers.end(), Ordering::Release);
+                self.miss(&peer, numbers);
+            }
+            Waiting::Lost(node) => {
+                if let Some(receiver) = self.receiver() {
+                    receiver.lost(node);
+                }
+            }
+        });
+    }
+
+    fn miss(&self, peer: &Peer, numbers: RangeInclusive<u64>) {
+        if let Some(receiver) = self.receiver() {
+            receiver.missed(Gap { from: peer.node, numbers });
+        }
+    }
+
+    fn take(&self, peer: &Peer, number: u64, item: Item) {
+        match item {
+            Item::Delivery(delivery) => {
+                if let Some(receiver) = self.receiver() {
+                    receiver.receive(Source::There { node: peer.node, number }, delivery);
+                }
+            }
+            Item::News(news) => {
+                let complete = news == InterestNews::Complete;
+                peer.holds.write().learn(news);
+                if complete {
+                    peer.introduced.send_modify(Vec::clear);
+                }
+            }
+            Item::Question { ask, question } => {
+                let known = peer.outgoing.lock().last();
+                let Some(receiver) = self.receiver() else { return };
+                let answer = receiver.answer(peer.node, question);
+                // One that is too long is none.
+                if let Ok(answer) = (Item::Answer { ask, known, answer }).encode() {
+                    self.send(peer, &answer, Kind::Other, None);
+                }
+            }
+            Item::Unsent => self.miss(peer, number..=number),
+            Item::Answer { ask, known, answer } => {
+                if let Some(asking) = self.asks.lock().get_mut(&ask)
+                    && asking.stop_waiting(peer.node)
+                {
+                    asking.given.push(Given { node: peer.node, number: known, answer });
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Bus for CarriedBus {
+    fn node(&self) -> Node {
+        self.node
+    }
+
+    fn publish(&self, delivery: Delivery) {
+        let wanted = delivery.interests().map(|interests| {
+            let hash = |interest: &Interest| (interest.app_id(), InterestHash::from(interest));
+            interests.iter().map(hash).collect::<Vec<_>>()
+        });
+        let mut item = None;
+        for peer in self.peers() {
+            if wanted.as_ref().is_none_or(|wanted| peer.holds.read().any(wanted)) {
+                let item = item.get_or_insert_with(|| encoded(&Item::Delivery(delivery.clone())));
+                self.send(&peer, item, Kind::Other, None);
+            }
+        }
+        if let Some(receiver) = self.receiver() {
+            receiver.receive(Source::Here, delivery);
+        }
+    }
+
+    fn hold(&self, interest: &Interest) -> Confirmation {
+        let mut book = self.book.lock();
+        let news = match book.hold(interest) {
+            FirstIn::No(None) => return Confirmation::DONE,
+            FirstIn::No(Some(waited_for)) => return Confirmation::of(waited_for.subscribe()),
+            FirstIn::Tell(news) => news,
+        };
+        let peers = self.peers();
+        let (waited_for, confirmation) = watch::channel(peers.iter().map(|peer| peer.node).collect::<Vec<_>>());
+        let waited_for = Arc::new(waited_for);
+        book.wait_for(interest, &waited_for);
+        for peer in peers {
+            self.tell(&peer, news.clone(), Some(&waited_for));
+        }
+        Confirmation::of(confirmation)
+    }
+
+    fn release(&self, interest: &Interest) {
+        let mut book = self.book.lock();
+        let news = book.release(interest);
+        if news.is_empty() {
+            return;
+        }
+        for peer in self.peers() {
+            for news in &news {
+                self.tell(&peer, news.clone(), None);
+            }
+        }
+    }
+
+    async fn ask(&self, whom: Whom, question: Question, deadline: Duration) -> Answers {
+        let mut asked = self.peers();
+        if let Whom::One(node) = whom {
+            asked.retain(|peer| peer.node == node);
+            if asked.is_empty() {
+                return Answers { given: Vec::new(), silent: vec![node] };
+            }
+        }
+        let waited_for: Vec<_> = asked.iter().map(|peer| peer.node).collect();
+        let number = self.ask_numbers.fetch_add(1, Ordering::Relaxed);
+        let Ok(question) = (Item::Question { ask: number, question }).encode() else {
+            return Answers { given: Vec::new(), silent: waited_for };
+        };
+        let (done, answered) = oneshot::channel();
+        let asking = Asking { waited_for, lost: Vec::new(), given: Vec::new(), done: Some(done) };
+        if let Err(silent) = self.wait_for_answers(number, asking) {
+            return Answers { given: Vec::new(), silent };
+        }
+        let waiting = Waits { bus: self, number };
+        for peer in asked {
+            self.send(&peer, &question, Kind::Other, None);
+            // It may have been lost before it was waited for.
+            if peer.over.load(Ordering::SeqCst)
+                && let Some(asking) = self.asks.lock().get_mut(&number)
+            {
+                asking.lose(peer.node);
+            }
+        }
+        let _ = tokio::time::timeout(deadline, answered).await;
+        waiting.end()
+    }
+}
+
+/// The bytes of an item. Those of one that is too long say so, and its number is told as missed.
+fn encoded(item: &Item) -> Bytes {
+    item.encode().or_else(|_| Item::Unsent.encode()).unwrap_or_default()
+}
+
+/// A question for as long as somebody waits for its answers.
+struct Waits<'a> {
+    bus: &'a CarriedBus,
+    number: u64,
+}
+
+impl Waits<'_> {
+    fn end(self) -> Answers {
+        let Some(asking) = self.bus.asks.lock().remove(&self.number) else { return Answers::default() };
+        Answers { given: asking.given, silent: [asking.waited_for, asking.lost].concat() }
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.bus.asks.lock().remove(&self.number);
+    }
+}

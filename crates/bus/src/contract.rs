@@ -1,0 +1,97 @@
+//! What every bus must do. Each case is written once; [`contract!`] runs all of them on one kind of nodes.
+
+mod cases;
+mod cut_cases;
+pub(crate) mod fixture;
+
+/// Runs cases on the nodes that `$fixture` makes, under paused time.
+macro_rules! contract {
+    ($fixture:expr => $($cases:ident { $($case:ident)* })*) => {
+        $($(
+            #[tokio::test(start_paused = true)]
+            async fn $case() {
+                super::$cases::$case($fixture).await;
+            }
+        )*)*
+    };
+}
+
+/// What every bus must do.
+macro_rules! all_cases {
+    ($fixture:expr) => {
+        contract! { $fixture =>
+            cases {
+                here_it_was_received_when_publish_returns
+                what_one_publishes_arrives_in_order
+                it_reaches_whom_it_concerns_and_nobody_else
+                first_in_and_last_out
+                one_who_leaves_takes_nothing_from_others
+                what_is_published_after_a_confirmed_join_arrives
+                who_starts_later_knows_what_others_are_there_for
+                everybody_answers
+                one_is_asked_alone
+                who_does_not_answer_is_named
+                an_answer_stands_among_deliveries
+                a_lost_node_is_told_once_and_nothing_of_it_after
+                who_comes_back_is_another_and_holds_nothing
+                of_many_restarts_no_ghost_is_left
+                who_receives_may_publish
+            }
+        }
+    };
+}
+
+/// What every bus must do with something between its nodes.
+macro_rules! cut_cases {
+    ($fixture:expr) => {
+        contract! { $fixture =>
+            cut_cases {
+                a_short_cut_loses_nothing
+                a_long_cut_is_told_and_what_comes_after_arrives
+                more_than_is_kept_is_told
+                what_is_too_long_to_be_sent_is_told
+                an_interest_that_was_lost_is_told_anew
+                whoever_is_second_is_confirmed_no_earlier_than_the_first
+                who_is_cut_off_does_not_answer_and_holds_up_nobody_longer
+                who_is_lost_is_not_waited_for
+                whatever_happens_nothing_is_lost_untold
+            }
+        }
+    };
+}
+
+mod local {
+    all_cases! { super::fixture::Local::default() }
+}
+
+mod carried {
+    all_cases! { super::fixture::Carried::new(1, crate::faulty::Faults::NONE) }
+    cut_cases! { super::fixture::Carried::new(2, crate::faulty::Faults::NONE) }
+}
+
+mod faulty {
+    use super::fixture::Carried;
+    use crate::faulty::Faults;
+
+    all_cases! { Carried::new(3, Faults::MANY) }
+    cut_cases! { Carried::new(4, Faults::MANY) }
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_happens_of_whatever_seed() {
+        for seed in 100..120 {
+            super::cut_cases::whatever_happens_nothing_is_lost_untold(Carried::new(seed, Faults::MANY)).await;
+        }
+    }
+}
+
+/// Nodes that soon say that they want all of an app.
+mod whole_apps {
+    use super::fixture::Carried;
+    use crate::carried::CarriedLimits;
+    use crate::faulty::Faults;
+
+    const FEW: CarriedLimits = CarriedLimits { interests_per_app_max: 3, ..CarriedLimits::DEFAULT };
+
+    all_cases! { Carried::within(5, Faults::MANY, FEW) }
+    cut_cases! { Carried::within(6, Faults::MANY, FEW) }
+}

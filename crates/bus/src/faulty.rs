@@ -1,0 +1,279 @@
+//! A carrier between nodes of one process that delays, reorders, doubles and loses what it carries, and is cut and mended.
+//!
+//! All of it follows from a seed and from tokio's time, so under paused time whatever went wrong goes wrong again. It is
+//! for tests of a bus and of whatever stands on one.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use respoke_core::ports::{Confirmation, Incarnation, Node, NodeId, Receiver};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::carried::{CarriedBus, CarriedLimits, Carrier, TICK};
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug)]
+pub struct Faults {
+    /// Each frame takes between nothing and this long, so later ones overtake.
+    pub delay_max: Duration,
+    /// So many of a thousand frames are lost.
+    pub lost_per_mille: u64,
+    /// So many of a thousand frames come twice.
+    pub doubled_per_mille: u64,
+}
+
+impl Faults {
+    /// Nothing does.
+    pub const NONE: Self = Self { delay_max: Duration::ZERO, lost_per_mille: 0, doubled_per_mille: 0 };
+    /// More than in any network that is in use.
+    pub const MANY: Self = Self { delay_max: Duration::from_millis(40), lost_per_mille: 100, doubled_per_mille: 20 };
+}
+
+/// Chance that a seed decides (`SplitMix64`).
+#[derive(Debug)]
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % limit.max(1)
+    }
+}
+
+/// Nodes, and what lies between them.
+pub struct FaultyNodes {
+    state: Mutex<State>,
+    changed: Notify,
+    limits: CarriedLimits,
+}
+
+impl std::fmt::Debug for FaultyNodes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FaultyNodes").finish_non_exhaustive()
+    }
+}
+
+struct State {
+    chance: Chance,
+    faults: Faults,
+    /// What is on its way, by when it arrives and when it was sent.
+    on_its_way: BinaryHeap<Reverse<(Instant, u64, Parcel)>>,
+    sent: u64,
+    cut: HashSet<(NodeId, NodeId)>,
+    live: HashMap<NodeId, Weak<CarriedBus>>,
+    lives: u64,
+    tick_at: Instant,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Parcel {
+    Frame {
+        from: NodeId,
+        to: NodeId,
+        frame: Bytes,
+    },
+    /// A node looks who lives.
+    Look(NodeId),
+}
+
+struct Wire {
+    nodes: Weak<FaultyNodes>,
+    from: Node,
+}
+
+impl Carrier for Wire {
+    fn send(&self, to: NodeId, frame: Bytes) {
+        if let Some(nodes) = self.nodes.upgrade() {
+            nodes.send(self.from, to, frame);
+        }
+    }
+}
+
+fn pair(one: NodeId, other: NodeId) -> (NodeId, NodeId) {
+    (one.min(other), one.max(other))
+}
+
+impl FaultyNodes {
+    /// No nodes yet, and `seed` to decide what goes wrong between them.
+    #[must_use]
+    pub fn new(seed: u64, faults: Faults, limits: CarriedLimits) -> Arc<Self> {
+        let state = State {
+            chance: Chance(seed),
+            faults,
+            on_its_way: BinaryHeap::new(),
+            sent: 0,
+            cut: HashSet::new(),
+            live: HashMap::new(),
+            lives: 0,
+            tick_at: Instant::now() + TICK,
+        };
+        Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), limits })
+    }
+
+    /// Starts a node for `receiver`. If it lives already, that life is declared over. Each node learns of it in its time.
+    ///
+    /// Once all that is returned is done, it knows what the others are there for.
+    pub fn start(self: &Arc<Self>, id: NodeId, receiver: &Arc<dyn Receiver>) -> (Arc<CarriedBus>, Vec<Confirmation>) {
+        let mut state = self.state.lock();
+        state.lives += 1;
+        let node = Node { id, incarnation: Incarnation(state.lives) };
+        let wire = Arc::new(Wire { nodes: Arc::downgrade(self), from: node });
+        let bus = Arc::new(CarriedBus::new(node, wire, self.limits));
+        bus.attach(receiver);
+        state.live.insert(id, Arc::downgrade(&bus));
+        let live = state.nodes();
+        drop(state);
+        let introductions = bus.nodes_are(&live);
+        self.all_look();
+        (bus, introductions)
+    }
+
+    /// Ends a life as if killed and declares it over. What it sent is still on its way.
+    pub fn lose(&self, node: Node) {
+        let mut state = self.state.lock();
+        if state.nodes().contains(&node) {
+            state.live.remove(&node.id);
+        }
+        drop(state);
+        self.all_look();
+    }
+
+    /// Lets nothing through between two nodes, until they are mended.
+    pub fn cut(&self, one: NodeId, other: NodeId) {
+        self.state.lock().cut.insert(pair(one, other));
+    }
+
+    /// Lets through again what goes between two nodes.
+    pub fn mend(&self, one: NodeId, other: NodeId) {
+        self.state.lock().cut.remove(&pair(one, other));
+    }
+
+    /// Mends all that was cut.
+    pub fn mend_all(&self) {
+        self.state.lock().cut.clear();
+    }
+
+    /// Mends all that was cut, and nothing goes wrong any more.
+    pub fn calm(&self) {
+        let mut state = self.state.lock();
+        state.cut.clear();
+        state.faults = Faults::NONE;
+    }
+
+    /// A number below `limit`, of the same chance.
+    #[must_use]
+    pub fn chance(&self, limit: u64) -> u64 {
+        self.state.lock().chance.below(limit)
+    }
+
+    /// Carries what is sent for as long as it is polled. Never ends.
+    pub async fn carry(&self) {
+        loop {
+            let changed = self.changed.notified();
+            let due = self.next_due();
+            tokio::select! {
+                biased;
+                () = changed => {}
+                () = sleep_until(due) => self.hand_over(),
+            }
+        }
+    }
+
+    fn next_due(&self) -> Instant {
+        let state = self.state.lock();
+        state.on_its_way.peek().map_or(state.tick_at, |Reverse((at, ..))| state.tick_at.min(*at))
+    }
+
+    /// Brings what is due, and ticks.
+    fn hand_over(&self) {
+        let now = Instant::now();
+        loop {
+            let mut state = self.state.lock();
+            if state.on_its_way.peek().is_none_or(|Reverse((at, ..))| *at > now) {
+                break;
+            }
+            let Some(Reverse((.., parcel))) = state.on_its_way.pop() else { break };
+            match parcel {
+                Parcel::Frame { from, to, frame } => {
+                    let bus = state.bus(to).filter(|_| !state.cut.contains(&pair(from, to)));
+                    drop(state);
+                    if let Some(bus) = bus {
+                        bus.arrived(&frame).expect("what a node sends is a frame");
+                    }
+                }
+                Parcel::Look(id) => {
+                    let (bus, live) = (state.bus(id), state.nodes());
+                    drop(state);
+                    if let Some(bus) = bus {
+                        bus.nodes_are(&live);
+                    }
+                }
+            }
+        }
+        let mut state = self.state.lock();
+        if state.tick_at > now {
+            return;
+        }
+        state.tick_at = now + TICK;
+        let mut ids: Vec<_> = state.live.keys().copied().collect();
+        ids.sort_unstable();
+        let buses: Vec<_> = ids.into_iter().filter_map(|id| state.bus(id)).collect();
+        drop(state);
+        for bus in buses {
+            bus.tick();
+        }
+    }
+
+    fn send(&self, from: Node, to: NodeId, frame: Bytes) {
+        let mut state = self.state.lock();
+        // A life that is over sends nothing more.
+        let sends = state.nodes().contains(&from) && !state.cut.contains(&pair(from.id, to));
+        let Faults { lost_per_mille, doubled_per_mille, .. } = state.faults;
+        if !sends || state.chance.below(1_000) < lost_per_mille {
+            return;
+        }
+        if state.chance.below(1_000) < doubled_per_mille {
+            state.post(Parcel::Frame { from: from.id, to, frame: frame.clone() });
+        }
+        state.post(Parcel::Frame { from: from.id, to, frame });
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    fn all_look(&self) {
+        let mut state = self.state.lock();
+        for node in state.nodes() {
+            state.post(Parcel::Look(node.id));
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+}
+
+impl State {
+    fn bus(&self, id: NodeId) -> Option<Arc<CarriedBus>> {
+        self.live.get(&id)?.upgrade()
+    }
+
+    fn nodes(&self) -> Vec<Node> {
+        use respoke_core::ports::Bus as _;
+        let mut nodes: Vec<_> = self.live.values().filter_map(Weak::upgrade).map(|bus| bus.node()).collect();
+        nodes.sort_unstable();
+        nodes
+    }
+
+    fn post(&mut self, parcel: Parcel) {
+        let delay = self.chance.below(1 + u64::try_from(self.faults.delay_max.as_micros()).unwrap_or(u64::MAX));
+        self.sent += 1;
+        let at = Instant::now() + Duration::from_micros(delay);
+        self.on_its_way.push(Reverse((at, self.sent, parcel)));
+    }
+}
