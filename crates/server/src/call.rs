@@ -404,7 +404,6 @@ impl Call {
             credential.extend_from_slice(part.as_bytes());
         };
         match owner {
-            KeyOwner::Caller => add(credential_text(&self.credential(Kind::ALL))),
             KeyOwner::Minter(app) => match self.credential(&[Kind::AppSecret, Kind::AdminToken]) {
                 Credential::None => add(app),
                 credential => add(credential_text(&credential)),
@@ -414,7 +413,9 @@ impl Call {
                 add(&app.id.to_string());
                 add(session.record.grant.endpoint_id.as_str());
             }
-            KeyOwner::Speaker(_) => add(credential_text(&self.credential(Kind::ALL))),
+            KeyOwner::Caller | KeyOwner::Speaker(Caller::Anonymous | Caller::App { .. } | Caller::Admin { .. }) => {
+                add(credential_text(&self.credential(Kind::ALL)));
+            }
         }
         credential.extend_from_slice(salt);
         // The path and not its template: the same key for another app's secret is another request.
