@@ -195,3 +195,95 @@ impl Outgoing {
         self.kept_bytes = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use respoke_core::ports::{Incarnation, NodeId};
+
+    use super::*;
+
+    const A: Node = Node { id: NodeId(1), incarnation: Incarnation(1) };
+    const B: Node = Node { id: NodeId(2), incarnation: Incarnation(1) };
+
+    fn outgoing() -> Outgoing {
+        Outgoing::new(A, B, CarriedLimits { kept_bytes_max: 1_000, again_bytes_max: 300, ..CarriedLimits::DEFAULT })
+    }
+
+    fn waited_for() -> WaitedFor {
+        Arc::new(watch::channel(vec![B]).0)
+    }
+
+    fn add(outgoing: &mut Outgoing, len: usize, kind: Kind) {
+        outgoing.add(&vec![0; len], kind, Instant::now());
+    }
+
+    /// What would be sent again, by length, and up to where it is gone.
+    fn again(outgoing: &mut Outgoing, missing: &[(u64, u64)]) -> (usize, Option<u64>) {
+        let again = outgoing.again(missing, Instant::now());
+        (again.frames.len(), again.gone)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_seen_is_confirmed_and_kept_no_longer() {
+        let (mut outgoing, waited_for) = (outgoing(), waited_for());
+        add(&mut outgoing, 10, Kind::News);
+        outgoing.confirm(&waited_for);
+        add(&mut outgoing, 10, Kind::Other);
+        outgoing.seen(0);
+        // Nobody can have seen what was not sent.
+        outgoing.seen(3);
+        assert_eq!((waited_for.borrow().len(), outgoing.unseen()), (1, Some(2)));
+        outgoing.seen(1);
+        assert_eq!((waited_for.borrow().len(), outgoing.kept.len()), (0, 1));
+        outgoing.seen(2);
+        assert_eq!((outgoing.unseen(), outgoing.kept_bytes, outgoing.kept.len()), (None, 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn news_that_was_given_up_is_confirmed_when_it_was_told_anew_and_not_before() {
+        let (mut outgoing, waited_for) = (outgoing(), waited_for());
+        add(&mut outgoing, 10, Kind::News);
+        outgoing.confirm(&waited_for);
+        tokio::time::advance(CarriedLimits::DEFAULT.kept_for + Duration::from_millis(1)).await;
+        add(&mut outgoing, 10, Kind::Other);
+        assert_eq!(again(&mut outgoing, &[(1, 2)]), (1, Some(1)));
+        // The other knows that the first is lost, which is not to know what it said.
+        outgoing.seen(2);
+        assert!(outgoing.news_lost() && waited_for.borrow().len() == 1);
+        outgoing.tell_anew();
+        add(&mut outgoing, 10, Kind::News);
+        add(&mut outgoing, 10, Kind::News);
+        outgoing.told_anew();
+        outgoing.seen(3);
+        assert_eq!(waited_for.borrow().len(), 1);
+        outgoing.seen(4);
+        assert!(waited_for.borrow().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_so_much_is_kept_and_only_so_much_sent_at_once() {
+        let mut outgoing = outgoing();
+        for _ in 0..10 {
+            add(&mut outgoing, 100, Kind::Other);
+        }
+        assert!(outgoing.kept_bytes <= 1_000);
+        let kept = outgoing.kept.len();
+        assert_eq!((kept, outgoing.kept[0].number), (7, 4));
+        assert_eq!(again(&mut outgoing, &[(1, 10)]), (3, Some(3)));
+        assert_eq!(again(&mut outgoing, &[(1, 2), (5, 5), (9, 10)]), (3, Some(2)));
+        assert_eq!(again(&mut outgoing, &[(4, 4)]), (1, None));
+        assert_eq!(again(&mut outgoing, &[(0, 0), (11, u64::MAX), (9, 2)]), (0, None));
+        assert!(!outgoing.news_lost());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_gone_is_waited_for_no_longer() {
+        let (mut outgoing, waited_for) = (outgoing(), waited_for());
+        add(&mut outgoing, 10, Kind::News);
+        outgoing.confirm(&waited_for);
+        outgoing.end();
+        assert!(waited_for.borrow().is_empty() && outgoing.kept_bytes == 0);
+    }
+}

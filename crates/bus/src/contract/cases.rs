@@ -206,6 +206,7 @@ pub(super) async fn a_lost_node_is_told_once_and_nothing_of_it_after(fixture: im
     }
     b.bus.publish(words("room", 101));
     b.bus.publish(change(102));
+    assert!(ask(&b, Whom::Others).await.given.is_empty(), "nobody answers the dead");
     quiet().await;
     for survivor in [&a, &c] {
         assert_eq!(survivor.notes.lost(), [b.node()]);

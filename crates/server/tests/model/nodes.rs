@@ -1,0 +1,197 @@
+//! What comes from another node: two hubs over one database, and a bus that knows both.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use respoke_bus::{LocalBus, LocalNodes};
+use respoke_core::app::AppPatch;
+use respoke_core::clock::{ManualClock, Timestamp};
+use respoke_core::id::AppId;
+use respoke_core::ops::{Broker, Caller, Context, Credential};
+use respoke_core::ports::{
+    Answer, Bus as _, Delivery, Departed, Holder, Interest, NodeId, Question, Receiver, Store, Whom,
+};
+use respoke_core::secret::Secret;
+use respoke_hub::ops::{Asker, Connect, Publish};
+use respoke_hub::outbox::OutboxLimits;
+use respoke_hub::reach::Unlimited;
+use respoke_hub::{Connection, Hub, HubSettings, Opening, Socket};
+use respoke_store::{Options, SqliteStore};
+use respoke_wire::close::Close;
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use super::{LATER, endpoint, group, raw};
+
+struct Node {
+    bus: Arc<LocalBus>,
+    broker: Arc<Broker>,
+    hub: Arc<Hub>,
+    _announcing: JoinSet<()>,
+}
+
+struct Client {
+    node: usize,
+    socket: Arc<Socket>,
+    connection: Arc<Connection>,
+}
+
+/// Two nodes, an app, and its backend.
+struct World {
+    nodes: [Node; 2],
+    app: AppId,
+    backend: Credential,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> =
+            Arc::new(SqliteStore::open(&folder.path().join("nodes.db"), Options::default()).unwrap());
+        let local = Arc::new(LocalNodes::default());
+        let nodes = [1, 2].map(|id| {
+            let bus = local.start(NodeId(id));
+            let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
+            let broker = Arc::new(Broker::new(store.clone(), bus.clone(), clock, 100));
+            let outbox = OutboxLimits { frames_max: 100, bytes_max: 1 << 20 };
+            let settings = HubSettings { outbox, heartbeat_timeout: Duration::from_secs(60), sockets_max: 100 };
+            let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), settings));
+            bus.attach(&(hub.clone() as Arc<dyn Receiver>));
+            let mut announcing = JoinSet::new();
+            let announcer = hub.clone();
+            announcing.spawn(async move { announcer.announce_departures().await });
+            Node { bus, broker, hub, _announcing: announcing }
+        });
+        let broker = &nodes[0].broker;
+        let password = Secret::new("correct horse".to_owned());
+        broker.first_run(Some("root".to_owned()), Some(password)).await.unwrap().unwrap();
+        let admin = store.admins().await.unwrap().remove(0);
+        let admin = Caller::Admin {
+            admin_id: admin.id,
+            account_id: admin.account_id,
+            role: admin.role,
+            session: 0,
+            expires_at: respoke_core::ports::BanRecord::FOREVER,
+        };
+        let (name, context) = (Some("app".to_owned()), Context::internal());
+        let (app, secret) = broker.create_app(&admin, name, AppPatch::default(), None, &context).await.unwrap();
+        let backend = Credential::AppSecret(Secret::new(secret.text.secret().expose().to_owned()));
+        Self { nodes, app: app.id, backend, _folder: folder }
+    }
+
+    async fn connect(&self, node: usize, name: &str) -> Client {
+        let Node { broker, hub, .. } = &self.nodes[node];
+        let caller = broker.authenticate(&self.backend, None).await.unwrap();
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let opening =
+            Opening { credential: self.backend.clone(), caller: caller.clone(), address, origin: None, host: None };
+        let socket = hub.open(opening).unwrap();
+        let context = Context::internal();
+        let asker = asker(&caller, &socket, &context);
+        let asker = Asker { endpoint_id: Some(endpoint(name)), ..asker };
+        let connection = hub.connect(&asker, Connect::default()).await.unwrap();
+        Client { node, socket, connection }
+    }
+
+    async fn join(&self, client: &Client, name: &str) {
+        let Node { broker, hub, bus, .. } = &self.nodes[client.node];
+        let caller = broker.authenticate(&self.backend, None).await.unwrap();
+        hub.join(&asker(&caller, &client.socket, &Context::internal()), &[group(name)]).await.unwrap();
+        // A hub among others will do this itself.
+        bus.hold(&Interest::Group(self.app, group(name))).done().await;
+    }
+
+    async fn publish(&self, client: &Client, name: &str, said: &Value) {
+        let Node { broker, hub, .. } = &self.nodes[client.node];
+        let caller = broker.authenticate(&self.backend, None).await.unwrap();
+        let request = Publish { message: raw(said), persist: false, once: None };
+        hub.publish(&asker(&caller, &client.socket, &Context::internal()), &group(name), request).await.unwrap();
+    }
+}
+
+fn asker<'a>(caller: &'a Caller, socket: &'a Arc<Socket>, context: &'a Context) -> Asker<'a> {
+    Asker {
+        caller,
+        socket: Some(socket),
+        context,
+        app_id: None,
+        endpoint_id: None,
+        connection_id: None,
+        purse: &Unlimited,
+    }
+}
+
+/// What a client received: each event's name, and whose it is.
+fn received(client: &Client) -> Vec<(String, String)> {
+    let mut frames = VecDeque::new();
+    let _ = client.socket.outbox.take_now(&mut frames);
+    let read = |frame: &bytes::Bytes| {
+        let text = std::str::from_utf8(frame).unwrap();
+        let event: Value = serde_json::from_str(text.splitn(4, ':').last().unwrap()).unwrap();
+        let from = event["args"][0]["header"]["from"].as_str().unwrap().to_owned();
+        (event["name"].as_str().unwrap().to_owned(), from)
+    };
+    frames.iter().map(read).collect()
+}
+
+fn events(of: &[(&str, &str)]) -> Vec<(String, String)> {
+    of.iter().map(|(name, from)| ((*name).to_owned(), (*from).to_owned())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_published_on_one_node_reaches_members_on_the_other() {
+    let world = World::new().await;
+    let (ann, bob, eve) = (world.connect(0, "ann").await, world.connect(1, "bob").await, world.connect(1, "eve").await);
+    world.join(&ann, "room").await;
+    world.join(&bob, "room").await;
+    let _ = [&ann, &bob, &eve].map(received);
+    world.publish(&ann, "room", &Value::from("hello")).await;
+    assert_eq!(received(&bob), events(&[("pubsub", "ann")]));
+    assert_eq!((received(&ann), received(&eve)), (Vec::new(), Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_departure_on_one_node_is_told_on_the_other_to_those_who_were_there() {
+    let world = World::new().await;
+    let (bob, cat) = (world.connect(1, "bob").await, world.connect(1, "cat").await);
+    world.join(&bob, "room").await;
+    let _ = received(&bob);
+    let gone = world.connect(0, "ann").await.connection;
+    let departed =
+        Departed { app_id: world.app, endpoint: endpoint("ann"), connection: gone.id, groups: vec![group("room")] };
+    world.nodes[0].bus.publish(Delivery::Departed(departed));
+    world.join(&cat, "room").await;
+    assert_eq!(received(&bob), events(&[("join", "cat")]), "it is told a little later");
+    tokio::time::sleep(LATER).await;
+    assert_eq!(received(&bob), events(&[("leave", "ann")]));
+    assert_eq!(received(&cat), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_node_ends_a_connection_of_the_other_and_asks_it_who_is_there() {
+    let world = World::new().await;
+    let (ann, bob) = (world.connect(1, "ann").await, world.connect(1, "bob").await);
+    world.join(&ann, "room").await;
+    world.join(&bob, "room").await;
+    let bus = &world.nodes[0].bus;
+    let members = async || {
+        let of = Holder::Group(group("room"));
+        let question = Question::Connections { app_id: world.app, of, after: None, most: 10 };
+        let mut answers = bus.ask(Whom::Others, question, Duration::from_secs(1)).await;
+        assert!(answers.silent.is_empty());
+        let Answer::Connections(found) = answers.given.remove(0).answer else { panic!("connections were asked for") };
+        let mut names: Vec<_> = found.into_iter().map(|facts| facts.endpoint.to_string()).collect();
+        names.sort_unstable();
+        names
+    };
+    assert_eq!(members().await, ["ann", "bob"]);
+    world.nodes[1].bus.hold(&Interest::Endpoint(world.app, endpoint("bob"))).done().await;
+    let end = Delivery::End { app_id: world.app, endpoint: endpoint("bob"), connection: bob.connection.id };
+    bus.publish(end);
+    assert_eq!(bob.socket.outbox.closed(), Some(Close::SessionEnded));
+    assert_eq!(ann.socket.outbox.closed(), None);
+    assert_eq!(members().await, ["ann"]);
+}
