@@ -1,12 +1,9 @@
 //! The hub of one node: its sockets, its registry, and what it does with what comes over the bus.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::RwLock;
 use respoke_core::app::App;
 use respoke_core::event::{Content, Event};
 use respoke_core::id::{AppId, ConnectionId, EndpointId, RequestId};
@@ -21,6 +18,7 @@ use crate::fanout;
 use crate::outbox::OutboxLimits;
 use crate::registry::{Caps, Connection, Counts, Departure, Registry};
 use crate::socket::{Opening, Socket};
+use crate::sockets::Sockets;
 use crate::suspects::{Suspects, Suspicion};
 use crate::tails::Tails;
 
@@ -65,30 +63,6 @@ pub struct HubView<'a> {
     pub figures: &'a HubFigures,
 }
 
-/// The sockets open on this node.
-#[derive(Default)]
-struct OpenSockets {
-    by_number: HashMap<u64, Arc<Socket>>,
-    /// How many each endpoint has open, registered or not.
-    of_endpoints: HashMap<(AppId, EndpointId), usize>,
-}
-
-/// Sockets that an endpoint may have open beyond twice its connections: those of a client that comes back are found
-/// silent a little later.
-const SPARE_SOCKETS: usize = 16;
-
-/// The endpoint that opens a socket, and how many it may have open; backends may open as many as the node.
-fn opener(caller: &Caller) -> Option<((AppId, EndpointId), Option<usize>)> {
-    match caller {
-        Caller::Endpoint { session, app } => {
-            let most = app.settings.limits.endpoint_connections;
-            let most = most.map(|most| (most as usize).saturating_mul(2).saturating_add(SPARE_SOCKETS));
-            Some(((app.id, session.record.grant.endpoint_id.clone()), most))
-        }
-        Caller::Anonymous | Caller::App { .. } | Caller::Admin { .. } => None,
-    }
-}
-
 /// Who is connected to this node, and what reaches them.
 pub struct Hub {
     pub(crate) broker: Arc<Broker>,
@@ -97,7 +71,7 @@ pub struct Hub {
     pub(crate) departures: Departures,
     pub(crate) figures: HubFigures,
     pub(crate) tails: Arc<Tails>,
-    sockets: RwLock<OpenSockets>,
+    pub(crate) sockets: Sockets,
     numbers: AtomicU64,
     pub(crate) suspects: Suspects,
     settings: HubSettings,
@@ -121,7 +95,7 @@ impl Hub {
             departures: Departures::default(),
             figures: HubFigures::default(),
             tails: Arc::default(),
-            sockets: RwLock::default(),
+            sockets: Sockets::default(),
             numbers: AtomicU64::new(1),
             suspects: Suspects::default(),
             settings,
@@ -135,19 +109,9 @@ impl Hub {
     pub fn open(&self, opening: Opening) -> Option<Arc<Socket>> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let socket = Arc::new(Socket::new(number, opening, self.settings.outbox, self.now_secs()));
-        let mut sockets = self.sockets.write();
-        if sockets.by_number.len() >= self.settings.sockets_max {
+        if !self.sockets.open(&socket, self.settings.sockets_max) {
             return None;
         }
-        if let Some((endpoint, most)) = opener(&socket.opening.caller) {
-            let open = sockets.of_endpoints.get(&endpoint).copied().unwrap_or(0);
-            if most.is_some_and(|most| open >= most) {
-                return None;
-            }
-            sockets.of_endpoints.insert(endpoint, open + 1);
-        }
-        sockets.by_number.insert(number, socket.clone());
-        drop(sockets);
         self.figures.opened.fetch_add(1, Ordering::Relaxed);
         self.suspects.add(socket.clone(), Suspicion::Routine);
         Some(socket)
@@ -155,32 +119,15 @@ impl Hub {
 
     /// Closes a socket for good; its connection departs. A second closing does nothing.
     pub fn close(&self, socket: &Socket, why: Close) {
-        if let Some(connection) = socket.close(why) {
+        if let Some(connection) = self.sockets.close(socket, why) {
             self.depart(&connection);
         }
-        if self.forget(socket) {
+        if self.sockets.forget(socket) {
             let why = socket.outbox.closed().unwrap_or(why);
             if let Some(at) = Close::ALL.iter().position(|close| *close == why) {
                 self.figures.closed[at].fetch_add(1, Ordering::Relaxed);
             }
         }
-    }
-
-    /// Takes a socket off the books. False: it was not there any more.
-    fn forget(&self, socket: &Socket) -> bool {
-        let mut sockets = self.sockets.write();
-        if sockets.by_number.remove(&socket.number).is_none() {
-            return false;
-        }
-        if let Some((endpoint, _)) = opener(&socket.opening.caller)
-            && let Entry::Occupied(mut open) = sockets.of_endpoints.entry(endpoint)
-        {
-            *open.get_mut() -= 1;
-            if *open.get() == 0 {
-                open.remove();
-            }
-        }
-        true
     }
 
     /// Notes that something came from the client.
@@ -201,7 +148,7 @@ impl Hub {
     /// The open sockets.
     #[must_use]
     pub fn sockets(&self) -> Vec<Arc<Socket>> {
-        self.sockets.read().by_number.values().cloned().collect()
+        self.sockets.all()
     }
 
     /// Who looks on at frames.
@@ -213,7 +160,7 @@ impl Hub {
     /// What the hub holds and did.
     #[must_use]
     pub fn view(&self) -> HubView<'_> {
-        HubView { sockets: self.sockets.read().by_number.len(), counts: self.registry.counts(), figures: &self.figures }
+        HubView { sockets: self.sockets.count(), counts: self.registry.counts(), figures: &self.figures }
     }
 
     /// Once a second: closes who is silent, and looks anew at whose time is over.
@@ -242,8 +189,9 @@ impl Hub {
     pub async fn judge_one(&self, socket: &Arc<Socket>) {
         let connection = socket.connection();
         let connected = connection.as_ref().map(|connection| (connection.app_id, &connection.endpoint));
+        let doubted = socket.take_doubt();
         let kept = match &socket.opening.caller {
-            Caller::Endpoint { session, .. } if socket.kept() => Some(&session.record),
+            Caller::Endpoint { session, .. } if socket.kept() && !doubted => Some(&session.record),
             Caller::Endpoint { .. } | Caller::App { .. } | Caller::Admin { .. } | Caller::Anonymous => None,
         };
         match self.broker.standing(&socket.opening.credential, connected, kept).await {
@@ -253,6 +201,9 @@ impl Hub {
             Err(refusal) => {
                 // Nothing is known of it; asking again in a second is better than to cut all or to forget.
                 tracing::error!(error = &refusal as &dyn std::error::Error, "a socket's standing is not known");
+                if doubted {
+                    socket.doubt();
+                }
                 let now = self.broker.now();
                 socket.lasts(Some(Term { from: now, until: now }));
             }
@@ -340,7 +291,7 @@ impl Receiver for Hub {
                     self.depart(&found);
                 }
             }
-            Delivery::Change(change) => self.suspect(&change),
+            Delivery::Change(change) => self.changed(&change),
         }
     }
 
@@ -358,15 +309,24 @@ impl Receiver for Hub {
 }
 
 impl Hub {
-    /// Marks every socket that may stand on what changed.
-    fn suspect(&self, change: &Change) {
-        let concerned: Vec<_> =
-            self.sockets.read().by_number.values().filter(|socket| socket.concerns(change)).cloned().collect();
-        for socket in concerned {
+    /// Marks every socket that may stand on what changed, to be looked at anew.
+    pub fn changed(&self, change: &Change) {
+        for socket in self.sockets.concerned(change) {
             if let Change::Session(_) = change {
                 socket.session_named();
             }
             self.suspects.add(socket, Suspicion::Change);
+        }
+    }
+
+    /// Marks every socket, behind those of which it is known what changed.
+    ///
+    /// A session that was ended long ago by its name may not be stored any more. So of the sockets that are kept though
+    /// their sessions expired only those stay whose sessions still are.
+    pub fn anything_changed(&self) {
+        for socket in self.sockets.all() {
+            socket.doubt();
+            self.suspects.add(socket, Suspicion::Routine);
         }
     }
 }

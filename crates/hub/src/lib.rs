@@ -15,10 +15,12 @@ pub mod tails;
 mod answers;
 mod departures;
 mod fanout;
+mod footing;
 mod hub;
 mod registry;
 mod signal_shape;
 mod socket;
+mod sockets;
 mod suspects;
 
 pub use hub::{Hub, HubFigures, HubSettings, HubView};

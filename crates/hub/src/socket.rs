@@ -13,6 +13,7 @@ use respoke_core::ports::Change;
 use respoke_core::term::Term;
 use respoke_wire::close::Close;
 
+use crate::footing::Footing;
 use crate::outbox::{Outbox, OutboxLimits};
 use crate::registry::Connection;
 
@@ -53,6 +54,8 @@ pub struct Socket {
     kept: AtomicBool,
     /// Whether its session was ended by name after that. What is stored may not tell: it is removed by and by.
     named: AtomicBool,
+    /// Whether that may have been, unheard: it is not kept by the next look unless what is stored tells.
+    doubted: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -74,6 +77,7 @@ impl Socket {
             suspect: Default::default(),
             kept: AtomicBool::new(false),
             named: AtomicBool::new(false),
+            doubted: AtomicBool::new(false),
         }
     }
 
@@ -102,10 +106,10 @@ impl Socket {
         }
     }
 
-    /// Takes the connection away; the socket stays open.
-    pub(crate) fn unregister(&self) -> Option<Arc<Connection>> {
+    /// Takes the connection away, which `unregister` is shown; the socket stays open.
+    pub(crate) fn unregister(&self, unregister: impl FnOnce(&Connection)) -> Option<Arc<Connection>> {
         match &mut *self.seat.lock() {
-            Seat::Open(connection) => connection.take(),
+            Seat::Open(connection) => connection.take().inspect(|connection| unregister(connection)),
             Seat::Closed => None,
         }
     }
@@ -157,43 +161,21 @@ impl Socket {
         }
     }
 
-    /// Whether what changed may be what the socket stands on.
-    pub(crate) fn concerns(&self, change: &Change) -> bool {
-        // A backend's connection stands on the app and endpoint it speaks for, too.
-        let connected = match change {
-            Change::App(app) => self.connection().is_some_and(|connection| connection.app_id == *app),
-            Change::Endpoint(app, endpoint) => self
-                .connection()
-                .is_some_and(|connection| connection.app_id == *app && connection.endpoint == *endpoint),
-            Change::Session(_) | Change::Role(..) | Change::Secret(..) | Change::Admin(_) => false,
-        };
-        connected || self.opened_on(change)
+    /// Notes that changes may have gone by unheard.
+    pub(crate) fn doubt(&self) {
+        self.doubted.store(true, Ordering::Relaxed);
     }
 
-    fn opened_on(&self, change: &Change) -> bool {
-        match (&self.opening.caller, change) {
-            (Caller::Endpoint { session, .. }, Change::Session(number)) => session.record.number == *number,
-            (Caller::Endpoint { session, .. }, Change::Endpoint(app, endpoint)) => {
-                session.record.grant.app_id == *app && session.record.grant.endpoint_id == *endpoint
-            }
-            (Caller::Endpoint { session, .. }, Change::Role(app, role)) => {
-                session.record.grant.app_id == *app && session.record.grant.role_id == Some(*role)
-            }
-            (Caller::Endpoint { session, .. }, Change::Secret(app, secret)) => {
-                session.record.grant.app_id == *app && session.record.grant.secret_id == Some(*secret)
-            }
-            (Caller::Endpoint { session, .. }, Change::App(app)) => session.record.grant.app_id == *app,
-            (Caller::App { secret_id, .. }, Change::Secret(_, secret)) => secret_id == secret,
-            (Caller::App { app, .. }, Change::App(id)) => app.id == *id,
-            (Caller::Admin { admin_id, .. }, Change::Admin(id)) => admin_id == id,
-            (Caller::Endpoint { .. }, Change::Admin(_))
-            | (Caller::App { .. }, Change::Session(_) | Change::Endpoint(..) | Change::Role(..) | Change::Admin(_))
-            | (
-                Caller::Admin { .. },
-                Change::Session(_) | Change::Endpoint(..) | Change::Role(..) | Change::Secret(..) | Change::App(_),
-            )
-            | (Caller::Anonymous, _) => false,
-        }
+    /// Whether changes may have gone by unheard since it was asked last.
+    pub(crate) fn take_doubt(&self) -> bool {
+        self.doubted.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether what changed may be what the socket stands on.
+    pub(crate) fn concerns(&self, change: &Change) -> bool {
+        let changed = Footing::of_change(change);
+        Footing::of_caller(&self.opening.caller).any(|footing| footing == changed)
+            || self.connection().is_some_and(|connection| Footing::of_connection(&connection).contains(&changed))
     }
 }
 
@@ -203,20 +185,45 @@ pub(crate) mod tests {
 
     use respoke_core::admin::AdminRole;
     use respoke_core::app::{App, AppSettings};
-    use respoke_core::grant::Marks;
+    use respoke_core::grant::{Grant, Marks};
     use respoke_core::id::{AccountId, AdminId, AppId, EndpointId, RoleId, SecretId};
+    use respoke_core::ops::LiveSession;
+    use respoke_core::secret::SecretHash;
+    use respoke_core::session::SessionRecord;
 
     use super::*;
     use crate::registry::tests::connection;
 
-    fn opened_by(caller: Caller) -> Arc<Socket> {
+    pub(crate) fn opened_by(number: u64, caller: Caller) -> Arc<Socket> {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let opening = Opening { credential: Credential::None, caller, address, origin: None, host: None };
-        Arc::new(Socket::new(1, opening, OutboxLimits { frames_max: 10, bytes_max: 1_000 }, 0))
+        Arc::new(Socket::new(number, opening, OutboxLimits { frames_max: 10, bytes_max: 1_000 }, 0))
     }
 
     pub(crate) fn socket() -> Arc<Socket> {
-        opened_by(Caller::Anonymous)
+        opened_by(1, Caller::Anonymous)
+    }
+
+    /// Who is in session `number` of an app.
+    pub(crate) fn in_session(app: &Arc<App>, number: u64, grant: Grant) -> Caller {
+        let at = Timestamp::from_secs(0);
+        let record = SessionRecord {
+            number,
+            token_number: number,
+            grant,
+            hash: SecretHash::of(b"app token"),
+            created_at: at,
+            expires_at: at.plus_secs(3_600),
+            last_seen_at: at,
+            address: String::new(),
+            end: None,
+        };
+        Caller::Endpoint { session: Arc::new(LiveSession::new(record)), app: app.clone() }
+    }
+
+    pub(crate) fn admin(admin_id: AdminId) -> Caller {
+        let (account_id, expires_at) = (AccountId::random(), Timestamp::from_secs(100));
+        Caller::Admin { admin_id, account_id, session: 1, expires_at, role: AdminRole::Owner }
     }
 
     #[expect(clippy::option_option, reason = "closed, none replaced and one replaced are three things")]
@@ -236,8 +243,20 @@ pub(crate) mod tests {
         assert_eq!(refused.unwrap().unwrap_err(), "full");
         assert_eq!(socket.connection().unwrap().id, one.id, "who is refused keeps what it has");
         assert_eq!(registered(&socket, &two).unwrap().unwrap().id, one.id);
-        assert_eq!(socket.unregister().unwrap().id, two.id);
-        assert!(socket.unregister().is_none() && socket.connection().is_none());
+        assert_eq!(socket.unregister(|present| assert_eq!(present.id, two.id)).unwrap().id, two.id);
+        assert!(socket.unregister(|_| unreachable!()).is_none() && socket.connection().is_none());
+    }
+
+    #[test]
+    fn what_a_socket_is_found_by_changes_in_one_step_with_its_connection() {
+        let (socket, one) = (socket(), connection(AppId::random(), "alice"));
+        let in_between = || assert!(socket.seat.is_locked(), "another thread might see the one without the other");
+        let registered = socket.register(&one, |_| {
+            in_between();
+            Ok::<_, ()>(())
+        });
+        assert!(registered.unwrap().unwrap().is_none());
+        socket.unregister(|_| in_between()).unwrap();
     }
 
     #[test]
@@ -286,7 +305,7 @@ pub(crate) mod tests {
         assert!(socket.kept() && !socket.has_expired(at(1_000)));
     }
 
-    fn app() -> Arc<App> {
+    pub(crate) fn app() -> Arc<App> {
         Arc::new(App {
             id: AppId::random(),
             account_id: AccountId::random(),
@@ -300,7 +319,7 @@ pub(crate) mod tests {
     #[test]
     fn a_backends_socket_stands_on_its_secret_its_app_and_whom_it_is_connected_as() {
         let (app, secret_id) = (app(), SecretId::random());
-        let socket = opened_by(Caller::App { app: app.clone(), secret_id });
+        let socket = opened_by(1, Caller::App { app: app.clone(), secret_id });
         let alice = EndpointId::parse("alice").unwrap();
         assert!(socket.concerns(&Change::App(app.id)) && socket.concerns(&Change::Secret(app.id, secret_id)));
         for other in [
@@ -321,9 +340,8 @@ pub(crate) mod tests {
 
     #[test]
     fn an_admins_socket_stands_on_the_sign_in_and_on_the_app_it_is_connected_in() {
-        let (admin_id, account_id, app) = (AdminId::random(), AccountId::random(), AppId::random());
-        let expires_at = Timestamp::from_secs(100);
-        let socket = opened_by(Caller::Admin { admin_id, account_id, session: 1, expires_at, role: AdminRole::Owner });
+        let (admin_id, app) = (AdminId::random(), AppId::random());
+        let socket = opened_by(1, admin(admin_id));
         assert!(socket.concerns(&Change::Admin(admin_id)) && !socket.concerns(&Change::Admin(AdminId::random())));
         assert!(!socket.concerns(&Change::App(app)));
         registered(&socket, &connection(app, "root")).unwrap();

@@ -77,7 +77,8 @@ impl Hub {
             outbox: socket.outbox.clone(),
         });
         let caps = caps(&speaker.app);
-        let registered = socket.register(&connection, |present| self.registry.add(&connection, present, caps));
+        let registered =
+            self.sockets.register(socket, &connection, |present| self.registry.add(&connection, present, caps));
         match registered.ok_or(Refusal::Unauthenticated)? {
             Ok(replaced) => {
                 if let Some(replaced) = replaced {
@@ -114,7 +115,7 @@ impl Hub {
         }
         // Existing clients name the connection or their endpoint, and are gone either way.
         if let Some((socket, _)) = own
-            && let Some(connection) = socket.unregister()
+            && let Some(connection) = self.sockets.unregister(socket)
         {
             self.depart(&connection);
         }

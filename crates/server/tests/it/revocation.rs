@@ -494,6 +494,19 @@ fn a_kept_socket_is_closed_when_its_session_is_ended_by_name_stored_or_not() {
 }
 
 #[test]
+fn of_kept_sockets_only_those_stay_when_changes_went_by_unheard_whose_sessions_are_stored() {
+    let scene = kept_scene();
+    scene.server.hub.anything_changed();
+    scene.look_at_alice();
+    // By what was stored then nobody had ended it, and it is not held against it that it was removed later.
+    scene.remove_what_is_dead();
+    scene.look_at_alice();
+    assert_eq!(scene.server.connected(), ["alice", "carol"]);
+    scene.server.hub.anything_changed();
+    scene.assert_alice_gone();
+}
+
+#[test]
 fn a_kept_socket_is_limited_by_its_app_as_it_is() {
     let mut scene = kept_scene();
     let admin = scene.server.admin_token("admin");

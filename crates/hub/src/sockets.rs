@@ -1,0 +1,180 @@
+//! The sockets that are open on this node, each found by its number and by what it stands on.
+//!
+//! The order of locks: a socket's own (`socket.rs`) is taken first, and under it that of the app's connections
+//! (`registry.rs`) or the one here. Who holds the one here takes no other, so what is found under it is collected, and
+//! looked at once it is given back.
+//!
+//! Invariant: an open socket is found by everything that it was opened with, and by whom it is connected as from before
+//! anybody can see that connection until nobody can see it as the socket's any more. A closed one is not found at all,
+//! once whoever closed it has finished.
+
+use std::collections::hash_map::{Entry, RandomState};
+use std::collections::{BTreeSet, HashMap};
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use respoke_core::id::{AppId, EndpointId};
+use respoke_core::ops::Caller;
+use respoke_core::ports::Change;
+use respoke_wire::close::Close;
+
+use crate::footing::Footing;
+use crate::registry::Connection;
+use crate::socket::Socket;
+
+/// The sockets open on this node.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    books: Mutex<Books>,
+    hasher: RandomState,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    sockets: HashMap<u64, Arc<Socket>>,
+    /// How many each endpoint has open, registered or not.
+    of_endpoints: HashMap<(AppId, EndpointId), usize>,
+    /// Each thing that is stood on, as a hash, with each socket that stands on it. A socket is here five times, so what is
+    /// held of each must be small; of two things that have one hash the sockets of both are looked at.
+    standing: BTreeSet<(u64, u64)>,
+}
+
+/// Sockets that an endpoint may have open beyond twice its connections: those of a client that comes back are found
+/// silent a little later.
+const SPARE_SOCKETS: usize = 16;
+
+/// The endpoint that opens a socket, and how many it may have open; backends may open as many as the node.
+fn opener(caller: &Caller) -> Option<((AppId, EndpointId), Option<usize>)> {
+    match caller {
+        Caller::Endpoint { session, app } => {
+            let most = app.settings.limits.endpoint_connections;
+            let most = most.map(|most| (most as usize).saturating_mul(2).saturating_add(SPARE_SOCKETS));
+            Some(((app.id, session.record.grant.endpoint_id.clone()), most))
+        }
+        Caller::Anonymous | Caller::App { .. } | Caller::Admin { .. } => None,
+    }
+}
+
+impl Sockets {
+    /// Enters a new socket. False: the node, which has `sockets_max` at most, or the endpoint has its most.
+    pub(crate) fn open(&self, socket: &Arc<Socket>, sockets_max: usize) -> bool {
+        let mut books = self.books.lock();
+        if books.sockets.len() >= sockets_max {
+            return false;
+        }
+        if let Some((endpoint, most)) = opener(&socket.opening.caller) {
+            let open = books.of_endpoints.get(&endpoint).copied().unwrap_or(0);
+            if most.is_some_and(|most| open >= most) {
+                return false;
+            }
+            books.of_endpoints.insert(endpoint, open + 1);
+        }
+        books.sockets.insert(socket.number, socket.clone());
+        for footing in Footing::of_caller(&socket.opening.caller) {
+            books.standing.insert(self.line(socket, footing));
+        }
+        true
+    }
+
+    /// Registers a socket's connection, as [`Socket::register`] does.
+    pub(crate) fn register<E>(
+        &self,
+        socket: &Socket,
+        connection: &Arc<Connection>,
+        register: impl FnOnce(Option<&Connection>) -> Result<(), E>,
+    ) -> Option<Result<Option<Arc<Connection>>, E>> {
+        socket.register(connection, |present| {
+            register(present)?;
+            self.stands_on(socket, present, Some(connection));
+            Ok(())
+        })
+    }
+
+    /// Takes a socket's connection away, as [`Socket::unregister`] does.
+    pub(crate) fn unregister(&self, socket: &Socket) -> Option<Arc<Connection>> {
+        socket.unregister(|connection| self.stands_on(socket, Some(connection), None))
+    }
+
+    /// Closes a socket, as [`Socket::close`] does; it stays on the books.
+    pub(crate) fn close(&self, socket: &Socket, why: Close) -> Option<Arc<Connection>> {
+        let connection = socket.close(why)?;
+        // It registers no other, so that this one is found for a moment longer does no harm.
+        self.stands_on(socket, Some(&connection), None);
+        Some(connection)
+    }
+
+    /// Takes a closed socket off the books. False: it was not there any more.
+    pub(crate) fn forget(&self, socket: &Socket) -> bool {
+        let mut books = self.books.lock();
+        if books.sockets.remove(&socket.number).is_none() {
+            return false;
+        }
+        if let Some((endpoint, _)) = opener(&socket.opening.caller)
+            && let Entry::Occupied(mut open) = books.of_endpoints.entry(endpoint)
+        {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
+            }
+        }
+        for footing in Footing::of_caller(&socket.opening.caller) {
+            books.standing.remove(&self.line(socket, footing));
+        }
+        true
+    }
+
+    /// How many sockets are open.
+    pub(crate) fn count(&self) -> usize {
+        self.books.lock().sockets.len()
+    }
+
+    /// The open sockets.
+    pub(crate) fn all(&self) -> Vec<Arc<Socket>> {
+        self.books.lock().sockets.values().cloned().collect()
+    }
+
+    /// The open sockets that may stand on what changed.
+    pub(crate) fn concerned(&self, change: &Change) -> Vec<Arc<Socket>> {
+        let mut found = self.found(Footing::of_change(change));
+        found.retain(|socket| socket.concerns(change));
+        found
+    }
+
+    /// The open sockets that stand on something, and maybe some that do not.
+    fn found(&self, footing: Footing<'_>) -> Vec<Arc<Socket>> {
+        let hash = self.hasher.hash_one(footing);
+        let books = self.books.lock();
+        let numbers = books.standing.range((hash, 0)..=(hash, u64::MAX));
+        numbers.filter_map(|(_, number)| books.sockets.get(number).cloned()).collect()
+    }
+
+    /// Lets a socket be found by the connection it has from now on, and no more by the one that it had. Called under the
+    /// socket's own lock for as long as it may register another.
+    fn stands_on(&self, socket: &Socket, before: Option<&Connection>, now: Option<&Connection>) {
+        let lines = |connection: Option<&Connection>| -> [Option<(u64, u64)>; 2] {
+            let Some(connection) = connection else { return [None; 2] };
+            // What it was opened with stays what it stands on.
+            Footing::of_connection(connection).map(|footing| {
+                let more = !Footing::of_caller(&socket.opening.caller).any(|opened| opened == footing);
+                more.then(|| self.line(socket, footing))
+            })
+        };
+        let (before, now) = (lines(before), lines(now));
+        if before == now {
+            return;
+        }
+        let mut books = self.books.lock();
+        for line in before.iter().flatten() {
+            books.standing.remove(line);
+        }
+        books.standing.extend(now.iter().flatten());
+    }
+
+    fn line(&self, socket: &Socket, footing: Footing<'_>) -> (u64, u64) {
+        (self.hasher.hash_one(footing), socket.number)
+    }
+}
+
+#[cfg(test)]
+mod tests;
