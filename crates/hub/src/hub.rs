@@ -95,7 +95,7 @@ impl Hub {
             departures: Departures::default(),
             figures: HubFigures::default(),
             tails: Arc::default(),
-            sockets: Sockets::default(),
+            sockets: Sockets::new(settings.sockets_max, settings.heartbeat_timeout),
             numbers: AtomicU64::new(1),
             suspects: Suspects::default(),
             settings,
@@ -108,8 +108,10 @@ impl Hub {
     /// What it stands on may have ended since it was looked at, so it is looked at again, soon.
     pub fn open(&self, opening: Opening) -> Option<Arc<Socket>> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let socket = Arc::new(Socket::new(number, opening, self.settings.outbox, self.now_secs()));
-        if !self.sockets.open(&socket, self.settings.sockets_max) {
+        let now_secs = self.now_secs();
+        let socket = Socket::new(number, opening, self.settings.outbox, self.sockets.endings(), now_secs);
+        let socket = Arc::new(socket);
+        if !self.sockets.open(&socket, now_secs) {
             return None;
         }
         self.figures.opened.fetch_add(1, Ordering::Relaxed);
@@ -166,13 +168,26 @@ impl Hub {
     /// Once a second: closes who is silent, and looks anew at whose time is over.
     pub fn sweep(&self) {
         let (now, now_secs) = (self.broker.now(), self.now_secs());
-        for socket in self.sockets() {
-            if socket.silent_for_secs(now_secs) > self.settings.heartbeat_timeout.as_secs() {
-                self.close(&socket, Close::Silent);
-            } else if socket.has_expired(now) {
-                self.suspects.add(socket, Suspicion::Routine);
-            }
+        while let Some(socket) = self.sockets.next_silent(now_secs) {
+            self.close(&socket, Close::Silent);
         }
+        for socket in self.sockets.expired(now) {
+            self.suspects.add(socket, Suspicion::Routine);
+        }
+    }
+
+    /// The number of a socket that was closed, whoever closed it; each is told once, for its door to clear up behind it. It
+    /// is out of everything here, though its transport may take a while to end.
+    ///
+    /// There is one door. A second one would bring endings of its own with each opening.
+    pub fn next_ended(&self) -> Option<u64> {
+        let number = self.sockets.endings().next()?;
+        if let Some(socket) = self.sockets.socket(number)
+            && let Some(why) = socket.outbox.closed()
+        {
+            self.close(&socket, why);
+        }
+        Some(number)
     }
 
     /// Looks anew at sockets whose ground may be gone, as they come up, and closes those without. Never ends.
@@ -195,8 +210,11 @@ impl Hub {
             Caller::Endpoint { .. } | Caller::App { .. } | Caller::Admin { .. } | Caller::Anonymous => None,
         };
         match self.broker.standing(&socket.opening.credential, connected, kept).await {
-            Ok(Standing::Good { term }) => socket.lasts(term),
-            Ok(Standing::Kept) => socket.keep(),
+            Ok(Standing::Good { term }) => self.sockets.lasts(socket, term),
+            Ok(Standing::Kept) => {
+                socket.keep();
+                self.sockets.lasts(socket, None);
+            }
             Ok(Standing::Over) => self.close(socket, Close::SessionEnded),
             Err(refusal) => {
                 // Nothing is known of it; asking again in a second is better than to cut all or to forget.
@@ -205,7 +223,7 @@ impl Hub {
                     socket.doubt();
                 }
                 let now = self.broker.now();
-                socket.lasts(Some(Term { from: now, until: now }));
+                self.sockets.lasts(socket, Some(Term { from: now, until: now }));
             }
         }
     }

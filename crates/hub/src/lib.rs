@@ -7,6 +7,7 @@
 //! The operations are here and not in core because nearly all they decide on is held here; what else they need, rights
 //! and stored messages, they ask the broker for (docs/adr/0004).
 
+pub mod agenda;
 pub mod ops;
 pub mod outbox;
 pub mod reach;

@@ -3,6 +3,7 @@
 //! Invariant: offering never waits. A full outbox closes its slow reader and nobody else's.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -25,6 +26,20 @@ pub struct Outbox {
     emptied: Notify,
     ended: Notify,
     limits: OutboxLimits,
+    /// Where its end is noted, under which number.
+    noted: Option<(Arc<Endings>, u64)>,
+}
+
+/// The numbers of sockets that were closed, each once, until somebody looks. There are never more than were open at once,
+/// and have been opened since somebody looked.
+#[derive(Debug, Default)]
+pub(crate) struct Endings(Mutex<VecDeque<u64>>);
+
+impl Endings {
+    /// One at a time: should a look at one panic, the others are still there.
+    pub(crate) fn next(&self) -> Option<u64> {
+        self.0.lock().pop_front()
+    }
 }
 
 impl std::fmt::Debug for Outbox {
@@ -58,7 +73,22 @@ impl Outbox {
     /// An empty outbox.
     #[must_use]
     pub fn new(limits: OutboxLimits) -> Self {
-        Self { queue: Mutex::default(), filled: Notify::new(), emptied: Notify::new(), ended: Notify::new(), limits }
+        let (filled, emptied, ended) = (Notify::new(), Notify::new(), Notify::new());
+        Self { queue: Mutex::default(), filled, emptied, ended, limits, noted: None }
+    }
+
+    /// The same that notes its end, under a number.
+    #[must_use]
+    pub(crate) fn noted(self, endings: &Arc<Endings>, number: u64) -> Self {
+        Self { noted: Some((endings.clone(), number)), ..self }
+    }
+
+    /// Tells whoever waits that it is closed. `first`: it was not before.
+    fn tell_ended(&self, first: bool) {
+        if let Some((endings, number)) = self.noted.as_ref().filter(|_| first) {
+            endings.0.lock().push_back(*number);
+        }
+        self.ended.notify_one();
     }
 
     /// Puts a frame at the end. False: the socket is closed, or is now because it reads too slowly.
@@ -84,7 +114,7 @@ impl Outbox {
             self.filled.notify_one();
         }
         if full {
-            self.ended.notify_one();
+            self.tell_ended(true);
         }
         !full
     }
@@ -98,22 +128,24 @@ impl Outbox {
     /// Closes the outbox; the first reason stands. What waits is still written.
     pub fn close(&self, why: Close) {
         let mut queue = self.queue.lock();
+        let first = queue.closed.is_none();
         queue.closed.get_or_insert(why);
         drop(queue);
         self.filled.notify_one();
         self.emptied.notify_one();
-        self.ended.notify_one();
+        self.tell_ended(first);
     }
 
     /// Closes it because its reader holds memory that others need: nothing of what waits or is under way is written.
     pub fn abandon(&self) {
         let mut queue = self.queue.lock();
+        let first = queue.closed.is_none();
         let closed = Some(queue.closed.unwrap_or(Close::SlowConsumer));
         *queue = Queue { closed, abandoned: true, ..Queue::default() };
         drop(queue);
         self.filled.notify_one();
         self.emptied.notify_one();
-        self.ended.notify_one();
+        self.tell_ended(first);
     }
 
     /// Whether nothing is to be written any more.
@@ -185,8 +217,6 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     const SMALL: OutboxLimits = OutboxLimits { frames_max: 3, bytes_max: 10 };
@@ -254,6 +284,23 @@ mod tests {
             };
             assert_eq!(tokio::join!(outbox.ended(), ending).0, why);
             assert_eq!(outbox.ended().await, why, "and who asks later");
+        }
+    }
+
+    #[test]
+    fn its_end_is_noted_once_whichever_way_it_comes() {
+        for end in [
+            |outbox: &Outbox| outbox.close(Close::Left),
+            |outbox: &Outbox| while outbox.offer("a".into()) {},
+            |outbox: &Outbox| outbox.abandon(),
+        ] {
+            let endings = Arc::new(Endings::default());
+            let outbox = Outbox::new(SMALL).noted(&endings, 7);
+            assert!(outbox.offer("a".into()) && endings.next().is_none());
+            end(&outbox);
+            outbox.close(Close::GoingAway);
+            outbox.abandon();
+            assert_eq!((endings.next(), endings.next()), (Some(7), None));
         }
     }
 

@@ -4,17 +4,15 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use respoke_core::clock::Timestamp;
 use respoke_core::ops::{Caller, Credential};
 use respoke_core::ports::Change;
-use respoke_core::term::Term;
 use respoke_wire::close::Close;
 
 use crate::footing::Footing;
-use crate::outbox::{Outbox, OutboxLimits};
+use crate::outbox::{Endings, Outbox, OutboxLimits};
 use crate::registry::Connection;
 
 /// What a client showed when it opened a socket.
@@ -44,10 +42,6 @@ pub struct Socket {
     seat: Mutex<Seat>,
     /// Seconds on the hub's own clock when something last came from the client.
     heard_at: AtomicU64,
-    /// When what it was opened with ends by itself, in milliseconds since the epoch.
-    expires_at: AtomicI64,
-    /// By a clock that shows less, that was made too far ahead and is over too.
-    earliest: AtomicI64,
     /// Whether it waits to be looked at anew, by [`crate::suspects::Suspicion`].
     pub(crate) suspect: [AtomicBool; 2],
     /// Whether it stays open though its session expired, as its app has it.
@@ -65,15 +59,20 @@ enum Seat {
 }
 
 impl Socket {
-    pub(crate) fn new(number: u64, opening: Opening, limits: OutboxLimits, now_secs: u64) -> Self {
+    /// A socket that notes its end among `endings`.
+    pub(crate) fn new(
+        number: u64,
+        opening: Opening,
+        limits: OutboxLimits,
+        endings: &Arc<Endings>,
+        now_secs: u64,
+    ) -> Self {
         Self {
             number,
             opening,
-            outbox: Arc::new(Outbox::new(limits)),
+            outbox: Arc::new(Outbox::new(limits).noted(endings, number)),
             seat: Mutex::new(Seat::Open(None)),
             heard_at: AtomicU64::new(now_secs),
-            expires_at: AtomicI64::new(i64::MAX),
-            earliest: AtomicI64::new(i64::MIN),
             suspect: Default::default(),
             kept: AtomicBool::new(false),
             named: AtomicBool::new(false),
@@ -132,20 +131,9 @@ impl Socket {
         now_secs.saturating_sub(self.heard_at.load(Ordering::Relaxed))
     }
 
-    /// Notes from when to when what it was opened with lasts, if that ends by itself.
-    pub(crate) fn lasts(&self, term: Option<Term>) {
-        self.expires_at.store(term.map_or(i64::MAX, |term| term.until.millis()), Ordering::Relaxed);
-        self.earliest.store(term.map_or(i64::MIN, |term| term.earliest().millis()), Ordering::Relaxed);
-    }
-
-    pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
-        now.millis() >= self.expires_at.load(Ordering::Relaxed) || now.millis() < self.earliest.load(Ordering::Relaxed)
-    }
-
     /// Lets it stay open after its session expired.
     pub(crate) fn keep(&self) {
         self.kept.store(true, Ordering::Relaxed);
-        self.lasts(None);
     }
 
     /// Whether it stays open though its session expired.
@@ -185,6 +173,7 @@ pub(crate) mod tests {
 
     use respoke_core::admin::AdminRole;
     use respoke_core::app::{App, AppSettings};
+    use respoke_core::clock::Timestamp;
     use respoke_core::grant::{Grant, Marks};
     use respoke_core::id::{AccountId, AdminId, AppId, EndpointId, RoleId, SecretId};
     use respoke_core::ops::LiveSession;
@@ -195,9 +184,13 @@ pub(crate) mod tests {
     use crate::registry::tests::connection;
 
     pub(crate) fn opened_by(number: u64, caller: Caller) -> Arc<Socket> {
+        noted(number, caller, &Arc::default())
+    }
+
+    pub(crate) fn noted(number: u64, caller: Caller, endings: &Arc<Endings>) -> Arc<Socket> {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let opening = Opening { credential: Credential::None, caller, address, origin: None, host: None };
-        Arc::new(Socket::new(number, opening, OutboxLimits { frames_max: 10, bytes_max: 1_000 }, 0))
+        Arc::new(Socket::new(number, opening, OutboxLimits { frames_max: 10, bytes_max: 1_000 }, endings, 0))
     }
 
     pub(crate) fn socket() -> Arc<Socket> {
@@ -287,7 +280,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn silence_and_expiry_are_told_by_the_clock() {
+    fn silence_is_told_by_the_clock() {
         let socket = socket();
         assert_eq!((socket.silent_for_secs(0), socket.silent_for_secs(61)), (0, 61));
         socket.heard(60);
@@ -295,14 +288,6 @@ pub(crate) mod tests {
         // What is not listened to is not silent.
         socket.heard(u64::MAX);
         assert_eq!(socket.silent_for_secs(1_000), 0);
-        let at = Timestamp::from_secs;
-        assert!(!socket.has_expired(at(i64::from(u32::MAX))));
-        socket.lasts(Some(Term { from: at(0), until: at(100) }));
-        assert!(!socket.has_expired(at(99)) && socket.has_expired(at(100)));
-        // It was made by a clock that stood ahead.
-        assert!(!socket.has_expired(at(-100)) && socket.has_expired(at(-101)));
-        socket.keep();
-        assert!(socket.kept() && !socket.has_expired(at(1_000)));
     }
 
     pub(crate) fn app() -> Arc<App> {

@@ -1,4 +1,5 @@
-//! The sockets that are open on this node, each found by its number and by what it stands on.
+//! The sockets that are open on this node, each found by its number, by what it stands on, and by when it is to be looked
+//! at.
 //!
 //! The order of locks: a socket's own (`socket.rs`) is taken first, and under it that of the app's connections
 //! (`registry.rs`) or the one here. Who holds the one here takes no other, so what is found under it is collected, and
@@ -8,36 +9,64 @@
 //! anybody can see that connection until nobody can see it as the socket's any more. A closed one is not found at all,
 //! once whoever closed it has finished.
 
+use std::cmp::Reverse;
 use std::collections::hash_map::{Entry, RandomState};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::ops::Caller;
 use respoke_core::ports::Change;
+use respoke_core::term::Term;
 use respoke_wire::close::Close;
 
+use crate::agenda::Agenda;
 use crate::footing::Footing;
+use crate::outbox::Endings;
 use crate::registry::Connection;
 use crate::socket::Socket;
 
 /// The sockets open on this node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sockets {
     books: Mutex<Books>,
     hasher: RandomState,
+    endings: Arc<Endings>,
+    /// How many may be open.
+    most: usize,
+    /// How long a client may be silent.
+    patience_secs: u64,
 }
 
 #[derive(Debug, Default)]
 struct Books {
-    sockets: HashMap<u64, Arc<Socket>>,
+    sockets: HashMap<u64, Open>,
     /// How many each endpoint has open, registered or not.
     of_endpoints: HashMap<(AppId, EndpointId), usize>,
     /// Each thing that is stood on, as a hash, with each socket that stands on it. A socket is here five times, so what is
     /// held of each must be small; of two things that have one hash the sockets of both are looked at.
     standing: BTreeSet<(u64, u64)>,
+    /// Sockets by the second at which their clients may be found silent, on the hub's own clock.
+    silences: Agenda<u64>,
+    /// Sockets by when their terms are over, in milliseconds since the epoch. It is the clock's face that counts, so one
+    /// that is set is no other case than one that goes.
+    ends: Agenda<i64>,
+    /// The same by a clock that shows less: what was made further ahead than it lasts.
+    beginnings: Agenda<Reverse<i64>>,
+}
+
+/// An open socket.
+#[derive(Debug)]
+struct Open {
+    socket: Arc<Socket>,
+    /// Under which second it is in `silences`.
+    silent_at: u64,
+    /// How long what it was opened with lasts, if that ends by itself.
+    term: Option<Term>,
 }
 
 /// Sockets that an endpoint may have open beyond twice its connections: those of a client that comes back are found
@@ -57,10 +86,26 @@ fn opener(caller: &Caller) -> Option<((AppId, EndpointId), Option<usize>)> {
 }
 
 impl Sockets {
-    /// Enters a new socket. False: the node, which has `sockets_max` at most, or the endpoint has its most.
-    pub(crate) fn open(&self, socket: &Arc<Socket>, sockets_max: usize) -> bool {
+    /// No sockets, of at most `sockets_max`, whose clients may be silent for `patience`.
+    pub(crate) fn new(sockets_max: usize, patience: Duration) -> Self {
+        Self {
+            books: Mutex::default(),
+            hasher: RandomState::default(),
+            endings: Arc::default(),
+            most: sockets_max,
+            patience_secs: patience.as_secs(),
+        }
+    }
+
+    /// Where sockets note that they were closed, whoever closed them.
+    pub(crate) fn endings(&self) -> &Arc<Endings> {
+        &self.endings
+    }
+
+    /// Enters a new socket, at this second. False: the node or the endpoint has its most.
+    pub(crate) fn open(&self, socket: &Arc<Socket>, now_secs: u64) -> bool {
         let mut books = self.books.lock();
-        if books.sockets.len() >= sockets_max {
+        if books.sockets.len() >= self.most {
             return false;
         }
         if let Some((endpoint, most)) = opener(&socket.opening.caller) {
@@ -70,7 +115,9 @@ impl Sockets {
             }
             books.of_endpoints.insert(endpoint, open + 1);
         }
-        books.sockets.insert(socket.number, socket.clone());
+        let silent_at = self.next_look(socket, now_secs);
+        books.silences.enter(silent_at, socket.number);
+        books.sockets.insert(socket.number, Open { socket: socket.clone(), silent_at, term: None });
         for footing in Footing::of_caller(&socket.opening.caller) {
             books.standing.insert(self.line(socket, footing));
         }
@@ -107,9 +154,9 @@ impl Sockets {
     /// Takes a closed socket off the books. False: it was not there any more.
     pub(crate) fn forget(&self, socket: &Socket) -> bool {
         let mut books = self.books.lock();
-        if books.sockets.remove(&socket.number).is_none() {
-            return false;
-        }
+        let Some(open) = books.sockets.remove(&socket.number) else { return false };
+        books.silences.strike(open.silent_at, socket.number);
+        books.lasts(socket.number, open.term, None);
         if let Some((endpoint, _)) = opener(&socket.opening.caller)
             && let Entry::Occupied(mut open) = books.of_endpoints.entry(endpoint)
         {
@@ -124,6 +171,49 @@ impl Sockets {
         true
     }
 
+    /// Notes how long what a socket was opened with lasts, if that ends by itself.
+    pub(crate) fn lasts(&self, socket: &Socket, term: Option<Term>) {
+        let mut books = self.books.lock();
+        let Some(open) = books.sockets.get_mut(&socket.number) else { return };
+        let before = std::mem::replace(&mut open.term, term);
+        books.lasts(socket.number, before, term);
+    }
+
+    /// The open sockets whose terms are over at `now`. They are until they are said to last longer, or closed.
+    pub(crate) fn expired(&self, now: Timestamp) -> Vec<Arc<Socket>> {
+        let (now, books) = (now.millis(), self.books.lock());
+        let by_less = books.beginnings.due(Reverse(now.saturating_add(1)));
+        books.ends.due(now).chain(by_less).filter_map(|number| books.socket(number)).collect()
+    }
+
+    /// An open socket whose client is silent. It has to be closed, or is found again a second later.
+    ///
+    /// Looks at those alone that may be silent by now: one whose client was heard meanwhile is not looked at again before
+    /// it may be, and hearing costs nothing here.
+    pub(crate) fn next_silent(&self, now_secs: u64) -> Option<Arc<Socket>> {
+        loop {
+            let mut books = self.books.lock();
+            let books = &mut *books;
+            let number = books.silences.take_due(now_secs)?;
+            let Some(open) = books.sockets.get_mut(&number) else { continue };
+            open.silent_at = self.next_look(&open.socket, now_secs);
+            books.silences.enter(open.silent_at, number);
+            if open.socket.silent_for_secs(now_secs) > self.patience_secs {
+                return Some(open.socket.clone());
+            }
+        }
+    }
+
+    /// The first second after this one at which a client may be found silent, if nothing more is heard of it.
+    fn next_look(&self, socket: &Socket, now_secs: u64) -> u64 {
+        now_secs + self.patience_secs.saturating_sub(socket.silent_for_secs(now_secs)) + 1
+    }
+
+    /// An open socket by its number.
+    pub(crate) fn socket(&self, number: u64) -> Option<Arc<Socket>> {
+        self.books.lock().socket(number)
+    }
+
     /// How many sockets are open.
     pub(crate) fn count(&self) -> usize {
         self.books.lock().sockets.len()
@@ -131,7 +221,7 @@ impl Sockets {
 
     /// The open sockets.
     pub(crate) fn all(&self) -> Vec<Arc<Socket>> {
-        self.books.lock().sockets.values().cloned().collect()
+        self.books.lock().sockets.values().map(|open| open.socket.clone()).collect()
     }
 
     /// The open sockets that may stand on what changed.
@@ -146,7 +236,7 @@ impl Sockets {
         let hash = self.hasher.hash_one(footing);
         let books = self.books.lock();
         let numbers = books.standing.range((hash, 0)..=(hash, u64::MAX));
-        numbers.filter_map(|(_, number)| books.sockets.get(number).cloned()).collect()
+        numbers.filter_map(|(_, number)| books.socket(*number)).collect()
     }
 
     /// Lets a socket be found by the connection it has from now on, and no more by the one that it had. Called under the
@@ -173,6 +263,23 @@ impl Sockets {
 
     fn line(&self, socket: &Socket, footing: Footing<'_>) -> (u64, u64) {
         (self.hasher.hash_one(footing), socket.number)
+    }
+}
+
+impl Books {
+    fn socket(&self, number: u64) -> Option<Arc<Socket>> {
+        self.sockets.get(&number).map(|open| open.socket.clone())
+    }
+
+    fn lasts(&mut self, number: u64, before: Option<Term>, now: Option<Term>) {
+        if let Some(term) = before {
+            self.ends.strike(term.until.millis(), number);
+            self.beginnings.strike(Reverse(term.earliest().millis()), number);
+        }
+        if let Some(term) = now {
+            self.ends.enter(term.until.millis(), number);
+            self.beginnings.enter(Reverse(term.earliest().millis()), number);
+        }
     }
 }
 

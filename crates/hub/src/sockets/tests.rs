@@ -13,6 +13,11 @@ use crate::socket::tests::{admin, app, in_session, opened_by};
 const SOCKETS_MAX: usize = 1_000;
 const NAMES: [&str; 2] = ["ann", "bob"];
 const KINDS: usize = 24;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn node() -> Sockets {
+    Sockets::new(SOCKETS_MAX, PATIENCE)
+}
 
 /// Two of everything that can be stood on.
 struct World {
@@ -146,7 +151,7 @@ fn register(node: &Sockets, socket: &Socket, app: AppId, name: &str, taken: bool
 proptest! {
     #[test]
     fn a_change_finds_whom_a_walk_through_all_sockets_would_find(steps in steps()) {
-        let (world, node) = (World::new(), Sockets::default());
+        let (world, node) = (World::new(), node());
         let mut all: Vec<Arc<Socket>> = Vec::new();
         let mut open = BTreeSet::new();
         for step in steps {
@@ -155,7 +160,7 @@ proptest! {
             match step {
                 Step::Open { kind } => {
                     let socket = opened_by(all.len() as u64, world.caller(kind));
-                    prop_assert!(node.open(&socket, SOCKETS_MAX));
+                    prop_assert!(node.open(&socket, 0));
                     open.insert(socket.number);
                     all.push(socket);
                 }
@@ -208,14 +213,15 @@ fn assert_nothing_left(node: &Sockets) {
     let books = node.books.lock();
     assert!(books.sockets.is_empty() && books.of_endpoints.is_empty());
     assert!(books.standing.is_empty(), "{:?}", books.standing);
+    assert!(books.silences.is_empty() && books.ends.is_empty() && books.beginnings.is_empty());
 }
 
 #[test]
 fn what_the_hash_of_another_is_is_not_concerned() {
-    let (world, node) = (World::new(), Sockets::default());
+    let (world, node) = (World::new(), node());
     let (one, other) = (opened_by(1, world.caller(4)), opened_by(2, world.caller(5)));
     for socket in [&one, &other] {
-        assert!(node.open(socket, SOCKETS_MAX));
+        assert!(node.open(socket, 0));
     }
     let of_one = Change::App(world.apps[0].id);
     // As if it stood on something with the same hash.
@@ -226,12 +232,12 @@ fn what_the_hash_of_another_is_is_not_concerned() {
 
 #[test]
 fn a_node_and_an_endpoint_have_so_many_sockets_and_no_more() {
-    let node = Sockets::default();
+    let node = Sockets::new(30, PATIENCE);
     let mut app = Arc::unwrap_or_clone(app());
     app.settings.limits.endpoint_connections = Some(1);
     let app = Arc::new(app);
     let grant = |endpoint| Grant { app_id: app.id, endpoint_id: name(endpoint), role_id: None, secret_id: None };
-    let open = |number, endpoint| node.open(&opened_by(number, in_session(&app, number, grant(endpoint))), 30);
+    let open = |number, endpoint| node.open(&opened_by(number, in_session(&app, number, grant(endpoint))), 0);
     let most = 2 + SPARE_SOCKETS as u64;
     assert!((0..most).all(|number| open(number, "ann")) && !open(most, "ann"));
     assert!((most..30).all(|number| open(number, "bob")) && !open(30, "cat"));
@@ -247,7 +253,7 @@ fn a_node_and_an_endpoint_have_so_many_sockets_and_no_more() {
 /// Backends register as one after the other, take that back and are closed, all at once, while changes look for them.
 #[test]
 fn of_registering_and_closing_at_once_nothing_is_left_behind_or_missed() {
-    let (world, node) = (World::new(), Sockets::default());
+    let (world, node) = (World::new(), node());
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let looking = scope.spawn(|| {
@@ -257,13 +263,15 @@ fn of_registering_and_closing_at_once_nothing_is_left_behind_or_missed() {
                 }
             }
         });
-        let threads: Vec<_> = (0..3_u64)
-            .map(|thread| {
+        let threads: Vec<_> = [0, 2, 0]
+            .into_iter()
+            .zip(0_u64..)
+            .map(|(kind, thread)| {
                 let (world, node) = (&world, &node);
                 scope.spawn(move || {
                     for turn in 0..600 {
-                        let socket = opened_by(3 * turn + thread, world.caller(2 * (thread as usize % 2)));
-                        assert!(node.open(&socket, SOCKETS_MAX));
+                        let socket = opened_by(3 * turn + thread, world.caller(kind));
+                        assert!(node.open(&socket, 0));
                         registering_and_closing(node, world, &socket, turn);
                     }
                 })
@@ -279,7 +287,7 @@ fn of_registering_and_closing_at_once_nothing_is_left_behind_or_missed() {
 
 /// Two threads register, one takes back, one or two close.
 fn registering_and_closing(node: &Sockets, world: &World, socket: &Arc<Socket>, turn: u64) {
-    let (app, name_of) = (world.apps[0].id, NAMES[usize::from(turn % 2 == 0)]);
+    let (app, name_of) = (world.apps[0].id, NAMES[usize::from(turn.is_multiple_of(2))]);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             if register(node, socket, app, name_of, true) {
@@ -294,7 +302,7 @@ fn registering_and_closing(node: &Sockets, world: &World, socket: &Arc<Socket>, 
             node.close(socket, Close::Left);
             node.forget(socket);
         });
-        if turn % 3 == 0 {
+        if turn.is_multiple_of(3) {
             node.close(socket, Close::SessionEnded);
             node.forget(socket);
         }
@@ -308,4 +316,138 @@ fn assert_found(node: &Sockets, socket: &Socket) {
     let change = Change::Endpoint(now.app_id, now.endpoint.clone());
     let found = node.found(Footing::of_change(&change)).iter().any(|found| found.number == socket.number);
     assert!(found || socket.connection().is_none_or(|still| still.id != now.id));
+}
+
+/// Opens sockets of nobody in particular.
+fn open(node: &Sockets, numbers: std::ops::Range<u64>, now_secs: u64) -> Vec<Arc<Socket>> {
+    let open = |number| {
+        let socket = opened_by(number, Caller::Anonymous);
+        socket.heard(now_secs);
+        assert!(node.open(&socket, now_secs));
+        socket
+    };
+    numbers.map(open).collect()
+}
+
+fn numbers(sockets: impl IntoIterator<Item = Arc<Socket>>) -> Vec<u64> {
+    let mut numbers: Vec<_> = sockets.into_iter().map(|socket| socket.number).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+fn silent(node: &Sockets, now_secs: u64) -> Vec<u64> {
+    numbers(std::iter::from_fn(|| node.next_silent(now_secs)))
+}
+
+#[test]
+fn a_second_looks_at_those_alone_who_may_be_silent_by_then() {
+    let node = node();
+    let looked_at = |now_secs| node.books.lock().silences.due(now_secs).count();
+    // As they come: ten a second.
+    let all: Vec<_> = (0..60).flat_map(|now| open(&node, 10 * now..10 * (now + 1), now)).collect();
+    for now in 60..600 {
+        // All say something every second, which costs nothing here.
+        for socket in &all {
+            socket.heard(now);
+        }
+        let due = looked_at(now);
+        assert!(due <= 10, "{due} of {} at {now}", all.len());
+        assert!(silent(&node, now).is_empty());
+    }
+    // Each is looked at once in as many seconds as it may be silent, and one more.
+    assert_eq!([looked_at(599), looked_at(660)], [0, all.len()]);
+}
+
+#[test]
+fn who_is_found_silent_is_found_again_until_it_is_closed() {
+    let node = node();
+    let all = open(&node, 0..2, 0);
+    assert!(silent(&node, 60).is_empty());
+    assert_eq!([silent(&node, 61), silent(&node, 61), silent(&node, 62)], [vec![0, 1], vec![], vec![0, 1]]);
+    node.close(&all[0], Close::Silent);
+    node.forget(&all[0]);
+    assert_eq!(silent(&node, 63), [1]);
+    all[1].heard(63);
+    assert_eq!([silent(&node, 123), silent(&node, 124)], [vec![], vec![1]]);
+    node.forget(&all[1]);
+    assert_nothing_left(&node);
+}
+
+#[derive(Clone, Debug)]
+enum Moment {
+    /// So many seconds go by, and then it is looked.
+    Later(u64),
+    Heard(usize),
+    NotListening(usize),
+    Opened,
+}
+
+proptest! {
+    #[test]
+    fn who_is_silent_is_found_when_a_walk_would_find_it(
+        patience in 0_u64..5,
+        moments in prop::collection::vec(
+            prop_oneof![
+                3 => (1..4_u64).prop_map(Moment::Later),
+                4 => (0..6_usize).prop_map(Moment::Heard),
+                1 => (0..6_usize).prop_map(Moment::NotListening),
+                1 => Just(Moment::Opened),
+            ],
+            1..80,
+        ),
+    ) {
+        let node = Sockets::new(SOCKETS_MAX, Duration::from_secs(patience));
+        let (mut all, mut now) = (Vec::new(), 0);
+        for moment in moments {
+            match moment {
+                Moment::Opened => all.extend(open(&node, all.len() as u64..all.len() as u64 + 1, now)),
+                Moment::Heard(nth) => all.iter().skip(nth).take(1).for_each(|socket| socket.heard(now)),
+                Moment::NotListening(nth) => all.iter().skip(nth).take(1).for_each(|socket| socket.heard(u64::MAX)),
+                Moment::Later(secs) => {
+                    now += secs;
+                    let walk = all.iter().filter(|socket| socket.silent_for_secs(now) > patience).cloned();
+                    prop_assert_eq!(silent(&node, now), numbers(walk));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn whose_term_is_over_is_found_whatever_the_clock_shows(
+        terms in prop::collection::vec(prop::option::of((-50_i64..50, 0_i64..50)), 1..40),
+        shown in prop::collection::vec(-200_i64..200, 1..20),
+    ) {
+        let node = node();
+        let all = open(&node, 0..6, 0);
+        let mut lasting = [None; 6];
+        for (nth, term) in terms.into_iter().enumerate() {
+            let at = Timestamp::from_millis;
+            let term = term.map(|(from, lasts)| Term { from: at(from), until: at(from + lasts) });
+            node.lasts(&all[nth % 6], term);
+            lasting[nth % 6] = term;
+            for now in &shown {
+                let over = lasting.iter().zip(&all).filter(|(term, _)| term.is_some_and(|term| term.is_over(at(*now))));
+                let over = numbers(over.map(|(_, socket)| socket.clone()));
+                prop_assert_eq!(numbers(node.expired(at(*now))), over);
+            }
+        }
+        for socket in &all {
+            node.forget(socket);
+            // What is judged while it is closed is not entered again.
+            node.lasts(socket, Some(Term { from: Timestamp::from_millis(0), until: Timestamp::from_millis(1) }));
+        }
+        assert_nothing_left(&node);
+    }
+}
+
+#[test]
+fn one_that_lasts_for_ever_is_never_over() {
+    let node = node();
+    let all = open(&node, 0..2, 0);
+    let at = Timestamp::from_millis;
+    node.lasts(&all[0], Some(Term { from: at(i64::MIN), until: at(i64::MAX - 1) }));
+    for now in [i64::MIN, 0, i64::MAX - 2] {
+        assert!(node.expired(at(now)).is_empty(), "{now}");
+    }
+    assert_eq!(numbers(node.expired(at(i64::MAX))), [0]);
 }

@@ -9,6 +9,7 @@ use data_encoding::HEXLOWER;
 use parking_lot::{Mutex, RwLock};
 use respoke_core::secret::fill_random;
 use respoke_hub::Socket;
+use respoke_hub::agenda::Agenda;
 use respoke_wire::ack::AckStyle;
 use respoke_wire::close::Close;
 use tokio::sync::mpsc;
@@ -64,6 +65,22 @@ pub(crate) struct Client {
     idle: IdleFrames,
 }
 
+/// How clients are looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// Between two heartbeats.
+    pub(super) heartbeat_interval: Duration,
+    /// How long what is kept of a closed client waits for it to fetch its last packets.
+    pub(super) patience: Duration,
+}
+
+impl Pace {
+    /// Whole seconds between two heartbeats.
+    fn interval_secs(self) -> u64 {
+        self.heartbeat_interval.as_secs().max(1)
+    }
+}
+
 /// What carries a client's packets. A new one takes the place of the one before: a browser whose websocket never came
 /// up turns to polling under the same session id.
 enum Transport {
@@ -99,15 +116,32 @@ impl Client {
         self.replace(Transport::None);
     }
 
-    /// Whether a closed client can be forgotten: its transport is gone, or it polls and has had `patience` to fetch its
-    /// last packets.
-    pub(super) fn is_over(&self, now: Instant, patience: Duration) -> bool {
+    /// Whether a closed client can be forgotten: its transport is gone, or it polls and has had the time to fetch its last
+    /// packets.
+    pub(super) fn is_over(&self, now: Instant, pace: Pace) -> bool {
         let closed_at = *self.closed_at.get_or_init(|| now);
         match &*self.transport.lock() {
             Transport::None => true,
             Transport::WebSocket(_) => false,
-            Transport::Polling(_) => now.duration_since(closed_at) > patience,
+            Transport::Polling(_) => now.duration_since(closed_at) >= pace.patience,
         }
+    }
+
+    /// When a look at it may be of use, as things are: to send a heartbeat over a websocket, or to forget a closed client
+    /// that polls. Everything else is done by whatever happens to it.
+    fn next_look(&self, pace: Pace) -> Option<Instant> {
+        match (&*self.transport.lock(), self.closed_at.get()) {
+            (Transport::WebSocket(_), None) => Some(self.heartbeat_at(pace)),
+            (Transport::Polling(_), Some(closed_at)) => Some(*closed_at + pace.patience),
+            // The end of its websocket is its own.
+            (Transport::WebSocket(_), Some(_)) | (Transport::None, _) | (Transport::Polling(_), None) => None,
+        }
+    }
+
+    /// When its next heartbeat is due.
+    fn heartbeat_at(&self, pace: Pace) -> Instant {
+        let nth = self.heartbeats.load(Ordering::Relaxed) + 1;
+        self.opened + Duration::from_secs(nth * pace.interval_secs())
     }
 
     fn replace(&self, transport: Transport) {
@@ -121,11 +155,11 @@ impl Client {
     }
 
     /// Whether it is time for another heartbeat, which only a websocket gets.
-    pub(super) fn heartbeat_due(&self, now: Instant, interval: Duration) -> bool {
+    pub(super) fn heartbeat_due(&self, now: Instant, pace: Pace) -> bool {
         if !matches!(&*self.transport.lock(), Transport::WebSocket(_)) {
             return false;
         }
-        let elapsed = now.duration_since(self.opened).as_secs() / interval.as_secs().max(1);
+        let elapsed = now.duration_since(self.opened).as_secs() / pace.interval_secs();
         self.heartbeats.fetch_max(elapsed, Ordering::Relaxed) < elapsed
     }
 }
@@ -141,10 +175,27 @@ impl Transport {
 }
 
 /// All clients of this node.
+///
+/// Invariant: one that a look would be of use to is in `looks`, under when it would, or among the sockets that the hub
+/// has to tell of yet.
+pub(super) struct Clients {
+    maps: RwLock<Maps>,
+    looks: Mutex<Agenda<Instant>>,
+    pace: Pace,
+}
+
 #[derive(Default)]
-pub(super) struct Clients(RwLock<HashMap<Sid, Arc<Client>>>);
+struct Maps {
+    by_sid: HashMap<Sid, Arc<Client>>,
+    /// By the numbers of their sockets.
+    by_number: HashMap<u64, Arc<Client>>,
+}
 
 impl Clients {
+    pub(super) fn new(pace: Pace) -> Self {
+        Self { maps: RwLock::default(), looks: Mutex::default(), pace }
+    }
+
     pub(super) fn add(&self, socket: Arc<Socket>, style: AckStyle, share: Share) -> Arc<Client> {
         let client = Arc::new(Client {
             sid: Sid::random(),
@@ -158,19 +209,55 @@ impl Clients {
             heartbeats: AtomicU64::new(0),
             idle: IdleFrames::default(),
         });
-        self.0.write().insert(client.sid.clone(), client.clone());
+        let mut maps = self.maps.write();
+        maps.by_sid.insert(client.sid.clone(), client.clone());
+        maps.by_number.insert(client.socket.number, client.clone());
+        drop(maps);
+        if client.socket.outbox.closed().is_some() {
+            // The hub may have told so before there was a client to find.
+            self.looks.lock().enter(client.opened, client.socket.number);
+        }
         client
     }
 
     pub(super) fn find(&self, sid: &str) -> Option<Arc<Client>> {
-        self.0.read().get(&Sid::parse(sid)?).cloned()
+        self.maps.read().by_sid.get(&Sid::parse(sid)?).cloned()
+    }
+
+    pub(super) fn of_socket(&self, number: u64) -> Option<Arc<Client>> {
+        self.maps.read().by_number.get(&number).cloned()
     }
 
     pub(super) fn forget(&self, client: &Client) {
-        self.0.write().remove(&client.sid);
+        let number = client.socket.number;
+        let mut maps = self.maps.write();
+        maps.by_sid.remove(&client.sid);
+        maps.by_number.remove(&number);
+        drop(maps);
+        let mut looks = self.looks.lock();
+        looks.strike(client.heartbeat_at(self.pace), number);
+        if let Some(closed_at) = client.closed_at.get() {
+            looks.strike(*closed_at + self.pace.patience, number);
+        }
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Client>> {
-        self.0.read().values().cloned().collect()
+        self.maps.read().by_sid.values().cloned().collect()
+    }
+
+    /// Lets a client be looked at when that is of use, as things are now.
+    pub(super) fn plan(&self, client: &Client) {
+        if let Some(at) = client.next_look(self.pace) {
+            self.looks.lock().enter(at, client.socket.number);
+        }
+    }
+
+    /// The number of a client's socket that is to be looked at; another each time, until none is.
+    pub(super) fn next_due(&self, now: Instant) -> Option<u64> {
+        self.looks.lock().take_due(now)
+    }
+
+    pub(super) fn pace(&self) -> Pace {
+        self.pace
     }
 }

@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use client::Client;
-use client::Clients;
+use client::{Clients, Pace};
 
 use crate::api::Api;
 use crate::door::{Door, method_name};
@@ -96,7 +96,8 @@ impl Sockets {
     /// `shares` bound the sockets of each address.
     pub(crate) fn new(hub: Arc<Hub>, api: Arc<Api>, settings: SocketSettings, shares: Shares) -> Self {
         let (tasks, hard) = (TaskTracker::new(), CancellationToken::new());
-        Self { hub, api, clients: Clients::default(), settings, shares, tasks, hard }
+        let pace = Pace { heartbeat_interval: settings.heartbeat_interval, patience: settings.heartbeat_timeout };
+        Self { hub, api, clients: Clients::new(pace), settings, shares, tasks, hard }
     }
 
     /// Answers a request under [`ROOT`].
@@ -177,7 +178,8 @@ impl Sockets {
         }));
     }
 
-    /// Once a second: heartbeats, the silent, the expired, session ids that were never used.
+    /// Once a second: heartbeats, the silent, the expired, session ids that were never used. It costs what is due, not what
+    /// is open.
     async fn tick(self: Arc<Self>, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -189,17 +191,29 @@ impl Sockets {
             }
             self.hub.sweep();
             let now = Instant::now();
-            for client in self.clients.all() {
-                if let Some(why) = client.socket.outbox.closed() {
-                    // One that reads too slowly is out of everything, though its transport may take a while to end.
-                    self.hub.close(&client.socket, why);
-                    if client.is_over(now, self.settings.heartbeat_timeout) {
-                        self.leave(&client, why);
-                    }
-                } else if client.heartbeat_due(now, self.settings.heartbeat_interval) {
-                    client.socket.outbox.offer(Bytes::from_static(frame::HEARTBEAT.as_bytes()));
-                }
+            while let Some(number) = self.hub.next_ended() {
+                self.look(number, now);
             }
+            while let Some(number) = self.clients.next_due(now) {
+                self.look(number, now);
+            }
+        }
+    }
+
+    /// Sends the client of a socket a heartbeat, or forgets it, if it is time.
+    fn look(&self, number: u64, now: Instant) {
+        let Some(client) = self.clients.of_socket(number) else { return };
+        let pace = self.clients.pace();
+        if let Some(why) = client.socket.outbox.closed() {
+            if client.is_over(now, pace) {
+                return self.leave(&client, why);
+            }
+            return self.clients.plan(&client);
+        }
+        let due = client.heartbeat_due(now, pace);
+        self.clients.plan(&client);
+        if due {
+            client.socket.outbox.offer(Bytes::from_static(frame::HEARTBEAT.as_bytes()));
         }
     }
 

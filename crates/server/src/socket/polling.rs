@@ -107,6 +107,7 @@ impl Sockets {
     fn attach(self: &Arc<Self>, door: &Arc<Door>, client: &Arc<Client>) -> Arc<Polling> {
         let (polling, first) = client.attach_polling(&self.hard);
         if let Some(mut inbox) = first {
+            self.clients.plan(client);
             let (sockets, door, client) = (self.clone(), door.clone(), client.clone());
             let replaced = polling.replaced.clone();
             self.tasks.spawn(async move {

@@ -83,6 +83,7 @@ impl Sockets {
         let client = self.clients.find(sid).filter(|client| client.socket.outbox.closed().is_none());
         let transport = client.map(|client| {
             let replaced = client.attach_websocket(&self.hard);
+            self.clients.plan(&client);
             Transport { sockets: self.clone(), client, replaced }
         });
         knock.place.becomes_socket();
