@@ -64,7 +64,8 @@ pub trait MessageStore: Send + Sync {
         bytes_max: u64,
     ) -> Result<Said, StoreError>;
     /// How much an app keeps of what its clients say, in bytes: messages, groups, read marks, push tokens, call reports.
-    /// Counted exactly, each row with its texts and a sum for the rest.
+    /// Each row counts with what one of its size takes in the store, indexes included, from when it comes until it is
+    /// removed.
     async fn kept_bytes(&self, app: AppId) -> Result<u64, StoreError>;
     /// The same counted anew, row by row: slow, and for whoever doubts the count.
     async fn recounted_bytes(&self, app: AppId) -> Result<u64, StoreError>;
@@ -130,7 +131,8 @@ pub trait MessageStore: Send + Sync {
 #[async_trait]
 pub trait PushTokenStore: Send + Sync {
     /// Writes a push token in place of the one of its id, whosever that was, and of any of the same text and service
-    /// in the app: a device is one endpoint's. What takes the place of another is not refused for want of room.
+    /// in the app: a device is one endpoint's. What takes the place of others and is no longer than they are is not refused
+    /// for want of room.
     async fn put_push_token(&self, token: PushToken, bytes_max: u64) -> Result<Keeping<()>, StoreError>;
     /// Removes a push token, if it is of `endpoint` where one is named. False: there was none.
     async fn delete_push_token(

@@ -6,7 +6,7 @@ use respoke_core::clock::Timestamp;
 use respoke_core::id::{EndpointId, GroupName, MessageId, PushTokenId};
 use respoke_core::message::{Conversation, NewMessage, ReadMark, Said, SaidOnce};
 use respoke_core::page::PageRequest;
-use respoke_core::ports::{Keeping, Upkeep};
+use respoke_core::ports::{BanRecord, Keeping, Upkeep};
 use respoke_core::push_token::{PushService, PushToken};
 use respoke_core::secret::Secret;
 use serde_json::value::RawValue;
@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use super::Fixture;
 use super::cases::{upkeep_at, whole_pass};
 use super::fixture::{NOW, World, endpoint, entry, key};
+use crate::CrashPoint;
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(NOW.millis() + millis)
@@ -48,6 +49,12 @@ async fn mark(world: &World, of: &EndpointId, name: &str, bytes_max: u64) -> Kee
     world.store.mark_read(world.app, of, marks, NOW, bytes_max).await.unwrap()
 }
 
+async fn say_once(world: &World, said_with: &str, to: &str, from: &EndpointId) -> Said {
+    let once = SaidOnce { key: key(said_with, to), id: MessageId::random() };
+    let message = NewMessage { app_id: world.app, group: group(to), sender: from.clone(), at: NOW, event: json(50) };
+    world.store.say_once(once, Some(message), NOW, u64::MAX).await.unwrap()
+}
+
 /// What an app keeps, which is what is there.
 async fn kept(world: &World) -> u64 {
     let kept = world.store.kept_bytes(world.app).await.unwrap();
@@ -71,11 +78,11 @@ pub(super) async fn what_is_kept_is_counted_whatever_comes_and_goes(fixture: imp
     assert_eq!(kept(&world).await, 0);
     let (mut chance, mut largest) = (Chance(7), 0);
     let ids: Vec<_> = (0..6).map(|_| PushTokenId::random()).collect();
-    for step in 0..400 {
+    for step in 0..600 {
         let of = if chance.below(4) == 0 { &other } else { &world };
         let who = endpoint(["alice", "bob", "a name that is longer", "é"][chance.below(4)]);
         let name = format!("group {}", chance.below(5));
-        match chance.below(12) {
+        match chance.below(16) {
             0..=4 => drop(say(of, &name, &who, chance.below(300), u64::MAX).await.kept().unwrap()),
             5 => mark(of, &who, &name, u64::MAX).await.kept().unwrap(),
             6 => {
@@ -89,6 +96,23 @@ pub(super) async fn what_is_kept_is_counted_whatever_comes_and_goes(fixture: imp
             }
             9 => drop(of.store.delete_push_token(of.app, ids[chance.below(6)], None).await.unwrap()),
             10 => drop(of.store.end_group(of.app, &group(&name)).await.unwrap()),
+            // Said once, said again, and with a key that was another's: counted once.
+            11 | 12 => drop(say_once(of, &format!("key {}", chance.below(9)), &name, &who).await),
+            // Where nothing more fits, whatever it is.
+            13 => {
+                let full = kept(of).await;
+                say(of, &name, &who, chance.below(300), full).await;
+                mark(of, &who, &name, full).await;
+                report(of, None, chance.below(300), step, full).await;
+                let token = device(of, &who, ids[chance.below(6)], &"t".repeat(chance.below(40)));
+                of.store.put_push_token(token, full).await.unwrap();
+                assert!(kept(of).await <= full);
+            }
+            14 => {
+                let ban =
+                    BanRecord { endpoint_id: who, reason: String::new(), banned_at: NOW, until: BanRecord::FOREVER };
+                assert!(of.store.ban(of.app, ban, entry(Action::EndpointBanned)).await.unwrap());
+            }
             _ => {
                 let few = Upkeep { messages_per_group_max: 3, call_reports_per_app_max: 2, ..upkeep_at(NOW) };
                 whole_pass(of, few).await;
@@ -126,6 +150,59 @@ pub(super) async fn what_is_kept_is_counted_whatever_comes_and_goes(fixture: imp
     assert!(kept(&other).await > 0);
 }
 
+/// Of what was under way when the server was killed, row and count are both there or neither.
+pub(super) async fn what_is_kept_is_counted_across_crashes(fixture: impl Fixture) {
+    let first = fixture.opened().await;
+    let other = World::with_app(first.store.clone(), first.account).await;
+    let (alice, id) = (endpoint("alice"), PushTokenId::random());
+    let few = Upkeep { messages_per_group_max: 1, call_reports_per_app_max: 1, ..upkeep_at(NOW) };
+    for name in ["room", "hall", "other"] {
+        for _ in 0..3 {
+            say(&first, name, &alice, 9, u64::MAX).await.kept().unwrap();
+            report(&first, None, 9, 0, u64::MAX).await.kept().unwrap();
+        }
+    }
+    say(&other, "room", &alice, 9, u64::MAX).await.kept().unwrap();
+    first.store.close().await;
+    for crash in [CrashPoint::BeforeCommit, CrashPoint::AfterCommit] {
+        for change in 0..8 {
+            let world = first.on(fixture.open(Some(crash)));
+            let (store, app) = (&world.store, world.app);
+            let message =
+                || NewMessage { app_id: app, group: group("room"), sender: alice.clone(), at: NOW, event: json(9) };
+            let once = SaidOnce { key: key(&format!("{change} {crash:?}"), "body"), id: MessageId::random() };
+            let reported = NewCallReport { app_id: app, endpoint_id: None, at: NOW, report: json(9) };
+            let marks = vec![ReadMark { group: group("room"), at: NOW }];
+            let answered = match change {
+                0 => store.append_message(message(), u64::MAX).await.is_ok(),
+                1 => store.say_once(once, Some(message()), NOW, u64::MAX).await.is_ok(),
+                2 => store.mark_read(app, &endpoint(&format!("{crash:?}")), marks, NOW, u64::MAX).await.is_ok(),
+                3 => store.add_call_report(reported, u64::MAX).await.is_ok(),
+                4 => store.put_push_token(device(&world, &alice, id, "text"), u64::MAX).await.is_ok(),
+                5 => store.delete_push_token(app, id, None).await.is_ok(),
+                6 => store
+                    .end_group(app, &group(if crash == CrashPoint::BeforeCommit { "room" } else { "hall" }))
+                    .await
+                    .is_ok(),
+                _ => store.upkeep(few).await.is_ok(),
+            };
+            assert!(!answered, "{change} {crash:?}");
+            drop(world);
+            let world = first.on(fixture.open(None));
+            kept(&world).await;
+            kept(&other.on(world.store.clone())).await;
+            world.store.close().await;
+        }
+    }
+    let world = first.on(fixture.open(None));
+    whole_pass(&world, few).await;
+    kept(&world).await;
+    assert!(world.store.delete_app(world.app, entry(Action::AppDeleted)).await.unwrap());
+    whole_pass(&world, upkeep_at(NOW)).await;
+    assert_eq!(kept(&world).await, 0);
+    assert_eq!(world.store.kept_bytes_of_all().await.unwrap(), kept(&other.on(world.store.clone())).await);
+}
+
 pub(super) async fn an_app_keeps_no_more_than_it_may(fixture: impl Fixture) {
     const MAX: u64 = 20_000;
     let world = fixture.opened().await;
@@ -157,9 +234,12 @@ pub(super) async fn an_app_keeps_no_more_than_it_may(fixture: impl Fixture) {
     assert_eq!(mark(&world, &endpoint("bob"), "room", full).await, Keeping::Full);
     assert_eq!(kept(&world).await, full);
 
-    // A device that is there is registered anew, and a mark that is there is moved.
-    let renewed = device(&world, &endpoint("bob"), id, "other text");
-    assert_eq!(world.store.put_push_token(renewed, full).await.unwrap(), Keeping::Kept(()));
+    // A device that is there is registered anew, and a mark that is there is moved. What becomes longer needs room.
+    let longer = device(&world, &endpoint("bob"), id, &"text".repeat(100));
+    assert_eq!(world.store.put_push_token(longer, full).await.unwrap(), Keeping::Full);
+    assert_eq!(world.store.push_tokens(world.app, &alice).await.unwrap().len(), 1, "and takes no other's place");
+    let renewed = device(&world, &endpoint("alexa"), id, "new!");
+    assert_eq!(world.store.put_push_token(renewed, 0).await.unwrap(), Keeping::Kept(()));
     assert_eq!(mark(&world, &alice, "room", full).await, Keeping::Kept(()));
     // What was refused was not said, and can be repeated with its key once there is room.
     assert!(matches!(say_once(u64::MAX).await.unwrap(), Said::First(_)));

@@ -111,6 +111,7 @@ mod sqlite {
         }
         kept_cases {
             what_is_kept_is_counted_whatever_comes_and_goes
+            what_is_kept_is_counted_across_crashes
             an_app_keeps_no_more_than_it_may
         }
         hub_cases {

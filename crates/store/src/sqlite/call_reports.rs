@@ -30,9 +30,8 @@ impl CallReportStore for SqliteStore {
                 if !app_exists(write.connection, report.app_id)? {
                     return Ok(Keeping::NoApp);
                 }
-                let endpoint = report.endpoint_id.as_ref().map_or(0, |endpoint| endpoint.as_str().len());
-                let texts = [report.report.get().len() + endpoint];
-                if !kept::fits(write.connection, report.app_id, &texts, bytes_max)? {
+                let cost = kept::call_report(report.report.get().len(), report.endpoint_id.as_ref());
+                if !kept::fits(write.connection, report.app_id, cost, bytes_max)? {
                     return Ok(Keeping::Full);
                 }
                 execute(

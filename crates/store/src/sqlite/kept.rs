@@ -1,14 +1,63 @@
 //! How much is kept of what an app's clients say, and whether more may be.
 //!
-//! Invariant: `kept_bytes` is the sum of `kept_rows` for each app. Triggers see to it (`schema/0009_kept_bytes.sql`).
+//! A row counts with what it takes in the file, in its table and in the indexes. How much that is was measured on pages of
+//! 4 KiB, as the growth of a database with thousands of rows alike, in bytes a row (and what it counts with):
+//!
+//! - message of 7 bytes, its sender's name included: 46 (63); of 235: 292 (305); of 1,405: 2,071 (2,080); of 2,055: 4,124
+//!   (4,128); of 5,005: 5,140 (7,085); of 19,005: 20,507 (21,085)
+//! - group with a name of 7 bytes: 79 (85); of 256: 637 (832)
+//! - conversation of an endpoint with a name of 7 bytes: 45 (58); of 256: 339 (432)
+//! - push token of 150 bytes for an endpoint with a name of 36: 540 (653); of 2,050: 4,917 (5,156)
+//! - call report of 7 bytes, its endpoint's name included: 67 (95); of 2,055: 4,131 (4,144)
+//!
+//! Invariants: `kept_bytes` is the sum of `kept_rows` for each app; triggers see to it (`schema/0010_kept_costs.sql`). The
+//! column `cost_bytes` of a row says what is computed here before the row is written.
 
-use respoke_core::id::AppId;
+use respoke_core::id::{AppId, EndpointId, GroupName};
 use rusqlite::{Connection, params};
 
 use super::rows::one;
 
-/// What a row takes besides its texts, at most; the numbers of the schema are no larger.
-const ROW_BYTES: u64 = 192;
+/// The pages that were measured. Their rows are whole: one of a little more than half a page takes a page.
+const PAGE: usize = 4_096;
+/// Rows with more text than this leave their page for pages of their own, of which the last is partly empty.
+const INLINE_MAX: usize = 4_000;
+
+/// What a row of a table takes with `len` bytes of text and `besides`, as much of which every page takes too.
+const fn in_pages(len: usize, besides: usize) -> usize {
+    if len <= INLINE_MAX { PAGE / ((PAGE - besides) / (len + besides)) } else { PAGE / 2 + len }
+}
+
+/// A message's cost, in bytes.
+pub(super) fn message(event_len: usize, sender: &EndpointId) -> usize {
+    32 + in_pages(event_len + sender.as_str().len(), 24)
+}
+
+/// A group's, whose name is in the table and in an index.
+pub(super) fn group(name: &GroupName) -> usize {
+    64 + 3 * name.as_str().len()
+}
+
+/// That of an endpoint's mark in a group.
+pub(super) fn conversation(endpoint: &EndpointId) -> usize {
+    48 + 3 * endpoint.as_str().len() / 2
+}
+
+/// A push token's. It stands where chance has it, so that pages are half to two thirds full, and in three indexes.
+pub(super) fn push_token(text_len: usize, endpoint: &EndpointId) -> usize {
+    let endpoint_len = endpoint.as_str().len();
+    // A table that is ordered by such a key keeps a quarter of a page within it.
+    if text_len + endpoint_len <= 900 {
+        320 + 3 * (text_len + 2 * endpoint_len) / 2
+    } else {
+        PAGE + 1_024 + endpoint_len
+    }
+}
+
+/// A call report's.
+pub(super) fn call_report(report_len: usize, endpoint: Option<&EndpointId>) -> usize {
+    48 + in_pages(report_len + endpoint.map_or(0, |endpoint| endpoint.as_str().len()), 40)
+}
 
 /// What an app keeps.
 pub(super) fn bytes(connection: &Connection, app: AppId) -> rusqlite::Result<u64> {
@@ -30,8 +79,124 @@ pub(super) fn of_all(connection: &Connection) -> rusqlite::Result<u64> {
     Ok(kept.map_or(0, |bytes| u64::try_from(bytes).unwrap_or(0)))
 }
 
-/// Whether rows with so many bytes of text still fit within `bytes_max`.
-pub(super) fn fits(connection: &Connection, app: AppId, texts: &[usize], bytes_max: u64) -> rusqlite::Result<bool> {
-    let more = texts.iter().map(|len| *len as u64 + ROW_BYTES).sum::<u64>();
-    Ok(bytes(connection, app)?.saturating_add(more) <= bytes_max)
+/// Whether rows that cost so much still fit within `bytes_max`.
+pub(super) fn fits(connection: &Connection, app: AppId, cost: usize, bytes_max: u64) -> rusqlite::Result<bool> {
+    Ok(bytes(connection, app)?.saturating_add(cost as u64) <= bytes_max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::schema;
+
+    /// Rows of one kind and size that are written and measured.
+    struct Rows {
+        table: &'static str,
+        number: u32,
+        cost: usize,
+    }
+
+    fn database() -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection).unwrap();
+        connection
+    }
+
+    fn used(connection: &Connection) -> i64 {
+        let sql = "SELECT (page_count - freelist_count) * page_size
+                   FROM pragma_page_count, pragma_freelist_count, pragma_page_size";
+        connection.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// Writes rows, and compares what they cost with what is counted and with what the database grew by.
+    fn measure(rows: &Rows, insert: impl Fn(&Connection, u32)) {
+        let connection = database();
+        connection.execute_batch("BEGIN").unwrap();
+        let empty = used(&connection);
+        (0..rows.number).for_each(|nth| insert(&connection, nth));
+        let (table, number, cost) = (rows.table, i64::from(rows.number), i64::try_from(rows.cost).unwrap());
+        let sql = format!("SELECT count(*), min(cost_bytes), max(cost_bytes) FROM {table}");
+        let counted: (i64, i64, i64) =
+            connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        assert_eq!(counted, (number, cost, cost), "{table}");
+        let grown = (used(&connection) - empty) / number;
+        // A row may take a hundredth more than it counts with, and counts with half as much again at most, or two dozen bytes.
+        assert!(grown * 99 / 100 <= cost, "a row of {table} takes {grown} and counts with {cost}");
+        assert!(cost <= (grown * 3 / 2).max(grown + 24), "a row of {table} takes {grown} and counts with {cost}");
+    }
+
+    /// Ids of many rows, in no order.
+    fn scattered_id(nth: u32) -> [u8; 16] {
+        let half = |seed: u64| {
+            let mut bits = (u64::from(nth) + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            for multiplier in [0xbf58_476d_1ce4_e5b9_u64, 0x94d0_49bb_1331_11eb] {
+                bits = (bits ^ (bits >> 29)).wrapping_mul(multiplier);
+            }
+            bits ^ (bits >> 31)
+        };
+        (u128::from(half(1)) << 64 | u128::from(half(1 << 40))).to_be_bytes()
+    }
+
+    /// Texts, likewise.
+    fn scattered(nth: u32, len: usize) -> String {
+        let id = u128::from_be_bytes(scattered_id(nth));
+        format!("{id:032x}").repeat(len.div_ceil(32))[..len].to_owned()
+    }
+
+    /// So many that what the first pages have to spare does not count.
+    fn number_of(len: usize) -> u32 {
+        u32::try_from(4_000_000 / (len + 100)).unwrap().clamp(1_000, 10_000)
+    }
+
+    #[test]
+    fn a_row_counts_with_what_it_takes_in_the_file() {
+        let jo = EndpointId::parse("jo").unwrap();
+        for len in
+            [2, 100, 230, 300, 500, 700, 1_000, 1_300, 1_400, 1_950, 2_050, 3_000, 3_998, 4_010, 5_000, 9_000, 19_000]
+        {
+            let rows = Rows { table: "messages", number: number_of(len), cost: message(len, &jo) };
+            measure(&rows, |connection, nth| {
+                let sql = "INSERT INTO messages (group_number, at, sender, event) VALUES (?1, ?2, 'jo', ?3)";
+                let at = 1_800_000_000_000_i64 + i64::from(nth);
+                connection.execute(sql, params![10_000 + nth % 97, at, "x".repeat(len)]).unwrap();
+            });
+            let rows = Rows { table: "call_reports", number: number_of(len), cost: call_report(len, Some(&jo)) };
+            measure(&rows, |connection, nth| {
+                let sql = "INSERT INTO call_reports (app_id, at, endpoint, report) VALUES (?1, ?2, 'jo', ?3)";
+                let at = 1_800_000_000_000_i64 + i64::from(nth);
+                connection.execute(sql, params![scattered_id(nth % 50), at, "x".repeat(len)]).unwrap();
+            });
+        }
+        for len in [32, 100, EndpointId::LEN_MAX] {
+            let rows = Rows {
+                table: "message_groups",
+                number: 3_000,
+                cost: group(&GroupName::parse(&scattered(1, len)).unwrap()),
+            };
+            measure(&rows, |connection, nth| {
+                let sql =
+                    "INSERT INTO message_groups (app_id, name, messages, last_at) VALUES (?1, ?2, 1, 1800000000000)";
+                connection.execute(sql, params![scattered_id(0), scattered(nth, len)]).unwrap();
+            });
+            let endpoint = EndpointId::parse(&scattered(1, len)).unwrap();
+            let rows = Rows { table: "conversations", number: 3_000, cost: conversation(&endpoint) };
+            measure(&rows, |connection, nth| {
+                let sql = "INSERT INTO conversations (app_id, endpoint, group_number, read_at, touched_at)
+                           VALUES (?1, ?2, ?3, 1800000000000, 1800000000000)";
+                connection.execute(sql, params![scattered_id(0), scattered(nth, len), 70_000 + nth]).unwrap();
+            });
+            for text_len in [30, 160, 500, 760, 2_050, 4_096] {
+                let rows = Rows { table: "push_tokens", number: 2_000, cost: push_token(text_len, &endpoint) };
+                measure(&rows, |connection, nth| {
+                    let sql = "INSERT INTO push_tokens (app_id, id, endpoint, service, hash, text, seen_at)
+                               VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6)";
+                    let (id, hash) = (scattered_id(nth), scattered_id(nth + 1_000_000).repeat(2));
+                    let seen_at = 1_800_000_000_000_i64 + i64::from(nth % 50) * 86_400_000;
+                    let text = "x".repeat(text_len);
+                    let values = params![scattered_id(0), id, scattered(nth, len), hash, text, seen_at];
+                    connection.execute(sql, values).unwrap();
+                });
+            }
+        }
+    }
 }

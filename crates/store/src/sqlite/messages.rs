@@ -52,9 +52,10 @@ fn append(write: &Write<'_>, message: &NewMessage, bytes_max: u64) -> rusqlite::
         return Ok(Keeping::NoApp);
     }
     // The message itself, and a group and a conversation that may begin with it.
-    let (group, sender) = (message.group.as_str().len(), message.sender.as_str().len());
-    let texts = [message.event.get().len() + EVENT_GROWS_BY + sender, 2 * group, sender];
-    if !kept::fits(connection, message.app_id, &texts, bytes_max)? {
+    let cost = kept::message(message.event.get().len() + EVENT_GROWS_BY, &message.sender)
+        + kept::group(&message.group)
+        + kept::conversation(&message.sender);
+    if !kept::fits(connection, message.app_id, cost, bytes_max)? {
         return Ok(Keeping::Full);
     }
     let count = "UPDATE message_groups SET messages = messages + 1, last_at = max(last_at + 1, ?3)
@@ -159,7 +160,7 @@ fn mark(
         let key = params![app.uuid(), endpoint.as_str(), group];
         let there = "SELECT 1 FROM conversations WHERE app_id = ?1 AND endpoint = ?2 AND group_number = ?3";
         let new = one(write.connection, there, key, |_| Ok(()))?.is_none();
-        if new && !kept::fits(write.connection, app, &[endpoint.as_str().len()], bytes_max)? {
+        if new && !kept::fits(write.connection, app, kept::conversation(endpoint), bytes_max)? {
             forget_untouched(write.connection, app, endpoint)?;
             return Ok(Keeping::Full);
         }

@@ -9,7 +9,7 @@ use respoke_core::secret::Secret;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 
-use super::rows::{Columns, all, app_exists, execute};
+use super::rows::{Columns, all, app_exists, execute, one};
 use super::writer::Write;
 use super::{SqliteStore, kept};
 
@@ -48,17 +48,19 @@ fn put(write: &Write<'_>, token: &PushToken, bytes_max: u64) -> rusqlite::Result
         return Ok(Keeping::NoApp);
     }
     let app = token.app_id.uuid();
-    // It takes the place of what has its id or its text, which are removed by name: what a conflict replaces is counted
-    // by no trigger.
-    let replaced = execute(
-        write.connection,
-        "DELETE FROM push_tokens WHERE app_id = ?1 AND (id = ?2 OR (service = ?3 AND hash = ?4))",
-        params![app, token.id.uuid(), code_of(token.service), token.hash().as_bytes()],
-    )?;
-    let texts = [token.text.expose().len() + 2 * token.endpoint_id.as_str().len()];
-    if replaced == 0 && !kept::fits(write.connection, token.app_id, &texts, bytes_max)? {
+    // It takes the place of what has its id or its text. Those that become longer need room as those that are new do.
+    let hash = token.hash();
+    let replaced = params![app, token.id.uuid(), code_of(token.service), hash.as_bytes()];
+    let sql = "SELECT coalesce(sum(cost_bytes), 0) FROM push_tokens
+               WHERE app_id = ?1 AND (id = ?2 OR (service = ?3 AND hash = ?4))";
+    let freed = one(write.connection, sql, replaced, |row| row.get(0))?.unwrap_or(0);
+    let more = kept::push_token(token.text.expose().len(), &token.endpoint_id).saturating_sub(freed);
+    if more > 0 && !kept::fits(write.connection, token.app_id, more, bytes_max)? {
         return Ok(Keeping::Full);
     }
+    // They are removed by name: what a conflict replaces is counted by no trigger.
+    let sql = "DELETE FROM push_tokens WHERE app_id = ?1 AND (id = ?2 OR (service = ?3 AND hash = ?4))";
+    execute(write.connection, sql, replaced)?;
     execute(
         write.connection,
         "INSERT INTO push_tokens (app_id, id, endpoint, service, hash, text, seen_at)

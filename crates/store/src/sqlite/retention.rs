@@ -291,10 +291,11 @@ fn remove_of_ended_group(connection: &Connection) -> rusqlite::Result<u64> {
 #[cfg(test)]
 mod tests {
     use respoke_core::clock::Timestamp;
-    use respoke_core::ports::MaintenanceStore;
+    use respoke_core::id::{AppId, EndpointId, GroupName};
+    use respoke_core::ports::{MaintenanceStore, MessageStore};
 
     use super::*;
-    use crate::sqlite::Options;
+    use crate::sqlite::{Options, kept};
 
     /// More than one step removes, and of two apps and groups, so that the one is not passed over for the other.
     const ROWS: u64 = (ROUNDS * REMOVE_ROWS) as u64 + 100;
@@ -323,24 +324,55 @@ mod tests {
         Ok(())
     }
 
-    #[tokio::test]
-    async fn a_pass_ends_only_when_nothing_is_too_much() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&folder.path().join("some.db"), Options::default()).unwrap();
-        store.writer.write(|write| fill(write.connection)).await.unwrap();
+    fn upkeep() -> Upkeep {
         let never = Timestamp::from_millis(0);
-        let upkeep = Upkeep {
+        Upkeep {
             dead_before: never,
             audit_before: never,
             audit_rows_max: 1_000,
             keys_before: never,
             messages_before: never,
-            messages_per_group_max: 7,
+            messages_per_group_max: 1_000_000,
             call_reports_before: never,
-            call_reports_per_app_max: 9,
+            call_reports_per_app_max: 1_000_000,
             push_tokens_before: never,
             now: Timestamp::from_secs(1),
+        }
+    }
+
+    /// Room is asked for by whoever ended something: it comes with the next steps, however much else there is.
+    #[tokio::test]
+    async fn what_was_ended_gives_its_room_back_with_the_next_steps() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("some.db"), Options::default()).unwrap();
+        store.writer.write(|write| fill(write.connection)).await.unwrap();
+        let [one, other] = [1, 2].map(|of| AppId::from_uuid(Uuid::from_u128(1 << of)));
+        let full = (store.kept_bytes(one).await.unwrap(), store.kept_bytes(other).await.unwrap());
+        assert!(store.end_group(one, &GroupName::parse("room").unwrap()).await.unwrap());
+        let deleted = move |connection: &Connection| {
+            execute(connection, "DELETE FROM apps WHERE id = ?1", [other.uuid()])?;
+            execute(connection, "INSERT INTO deleted_apps (app_id) VALUES (?1)", [other.uuid()])
         };
+        store.writer.write(move |write| deleted(write.connection)).await.unwrap();
+        let message = kept::message(2, &EndpointId::parse("jo").unwrap()) as u64;
+        let report = kept::call_report(0, None) as u64;
+        store.upkeep(upkeep()).await.unwrap();
+        let left = (store.kept_bytes(one).await.unwrap(), store.kept_bytes(other).await.unwrap());
+        let most = (ROUNDS * REMOVE_ROWS) as u64 * message;
+        assert!(left.0 <= full.0 - most && left.1 <= full.1 - most, "{full:?} {left:?}");
+        for _ in 0..2 {
+            store.upkeep(upkeep()).await.unwrap();
+        }
+        assert_eq!(store.kept_bytes(one).await.unwrap(), ROWS * report, "the reports of what is not ended stay");
+        assert_eq!((store.kept_bytes(other).await.unwrap(), store.recounted_bytes(other).await.unwrap()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_pass_ends_only_when_nothing_is_too_much() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("some.db"), Options::default()).unwrap();
+        store.writer.write(|write| fill(write.connection)).await.unwrap();
+        let upkeep = Upkeep { messages_per_group_max: 7, call_reports_per_app_max: 9, ..upkeep() };
         let mut steps = 1;
         while !store.upkeep(upkeep).await.unwrap().pass_complete {
             steps += 1;

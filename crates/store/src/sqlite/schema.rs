@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0007_known_addresses.sql"),
     include_str!("schema/0008_said.sql"),
     include_str!("schema/0009_kept_bytes.sql"),
+    include_str!("schema/0010_kept_costs.sql"),
 ];
 
 /// The newest schema.
@@ -67,7 +68,10 @@ pub(super) fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use respoke_core::id::{EndpointId, GroupName};
+
     use super::*;
+    use crate::sqlite::kept;
 
     /// A database of the first schema, in which `made` was done.
     fn first(made: &str) -> Connection {
@@ -129,30 +133,44 @@ mod tests {
         assert_eq!(role, 0);
     }
 
+    /// Not counted at all before migration 9, and by other rules before migration 10.
     #[test]
-    fn what_was_kept_before_it_was_counted_counts() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        for migration in &MIGRATIONS[..8] {
-            connection.execute_batch(migration).unwrap();
+    fn what_was_kept_before_counts_as_what_is_kept_now() {
+        for version in [8, 9] {
+            let mut connection = Connection::open_in_memory().unwrap();
+            for migration in &MIGRATIONS[..version] {
+                connection.execute_batch(migration).unwrap();
+            }
+            connection
+                .execute_batch(&format!(
+                    "PRAGMA user_version = {version};
+                     INSERT INTO message_groups (number, app_id, name, messages) VALUES (1, x'01', 'room', 1), (2, x'02', 'é', 1);
+                     INSERT INTO ended_groups (number, app_id) VALUES (3, x'01');
+                     INSERT INTO messages (group_number, at, sender, event)
+                         VALUES (1, 0, 'jo', '{{}}'), (2, 0, 'jo', '{{}}'), (3, 0, 'jo', '{{}}');
+                     INSERT INTO conversations VALUES (x'01', 'jo', 1, 0, 0);
+                     INSERT INTO push_tokens VALUES (x'01', x'01', 'jo', 1, x'03', 'text', 0);
+                     INSERT INTO call_reports (app_id, at, report) VALUES (x'02', 0, '{{}}');"
+                ))
+                .unwrap();
+            migrate(&mut connection).unwrap();
+            let kept = |of: &str| {
+                let sql = format!("SELECT sum(bytes) FROM {of} GROUP BY app_id ORDER BY app_id");
+                let mut select = connection.prepare(&sql).unwrap();
+                let sums = select.query_map([], |row| row.get::<_, usize>(0)).unwrap();
+                sums.collect::<rusqlite::Result<Vec<_>>>().unwrap()
+            };
+            let (jo, group) = (EndpointId::parse("jo").unwrap(), |name| kept::group(&GroupName::parse(name).unwrap()));
+            let message = kept::message(2, &jo);
+            let first = 2 * message + group("room") + kept::conversation(&jo) + kept::push_token(4, &jo);
+            let second = message + group("é") + kept::call_report(2, None);
+            assert_eq!(kept("kept_bytes"), [first, second], "{version}");
+            assert_eq!(kept("kept_rows"), [first, second], "{version}");
+
+            // And what goes of it is given back.
+            connection.execute_batch("DELETE FROM messages WHERE group_number <> 2; DELETE FROM ended_groups").unwrap();
+            assert_eq!(kept("kept_bytes"), [first - 2 * message, second], "{version}");
         }
-        connection
-            .execute_batch(
-                "PRAGMA user_version = 8;
-                 INSERT INTO message_groups (number, app_id, name, messages) VALUES (1, x'01', 'room', 1), (2, x'02', 'é', 1);
-                 INSERT INTO ended_groups (number, app_id) VALUES (3, x'01');
-                 INSERT INTO messages (group_number, at, sender, event)
-                     VALUES (1, 0, 'jo', '{}'), (2, 0, 'jo', '{}'), (3, 0, 'jo', '{}');
-                 INSERT INTO conversations VALUES (x'01', 'jo', 1, 0, 0);
-                 INSERT INTO call_reports (app_id, at, report) VALUES (x'02', 0, '{}');",
-            )
-            .unwrap();
-        migrate(&mut connection).unwrap();
-        let sql = "SELECT group_concat(bytes) FROM (SELECT bytes FROM kept_bytes ORDER BY app_id)";
-        let kept: String = connection.query_row(sql, [], |row| row.get(0)).unwrap();
-        let (message, first_group, second_group) = (2 + 2 + 48, 2 * 4 + 64, 2 * 2 + 64);
-        let first = 2 * message + first_group + (2 + 64);
-        let second = message + second_group + (2 + 64);
-        assert_eq!(kept, format!("{first},{second}"));
     }
 
     #[test]
