@@ -123,8 +123,7 @@ impl Serve {
 async fn greet(prepared: Prepared, out: &mut Output<'_>) -> Result<Started, Failure> {
     let links = prepared.links();
     if let Some(first_run) = prepared.first_run() {
-        // Rust's library and some programs put the same in the place of standard output: the one where it was closed, the
-        // others because nobody wants it. Who set the password can do without the rest.
+        // Who set the password can do without the rest.
         let leads = if prepared.password_was_set() { Ok(()) } else { standard_output::check() };
         let shown = leads
             .and_then(|()| greeting::print_first_run(first_run, &links.public, &mut out.writer()))
@@ -133,7 +132,8 @@ async fn greet(prepared: Prepared, out: &mut Output<'_>) -> Result<Started, Fail
             prepared.abandon().await;
             return Err(Failure::because(format!(
                 "what the first start shows once could not be written to standard output: {error}; nothing of it was \
-                 kept, and the next start shows it anew: give it a terminal, a file with room or a reader"
+                 kept, and the next start shows it anew: give it a terminal, a file with room or a reader, or set the \
+                 first admin's password (admin_password_file)"
             )));
         }
     }

@@ -5,25 +5,26 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
-use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat, fsync};
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, fsync};
 use rustix::io::Errno;
 
 /// Looks whether what is written to standard output may reach somebody.
 ///
-/// A redirection to `/dev/null` is a choice and does. In the place of a closed standard output Rust's library opens
-/// `/dev/null` too, but for reading and writing, as no shell and no service manager does. Programs that detach from their
-/// terminal do, and give that one open file for standard error too: nobody is there to complain to.
+/// A redirection to `/dev/null` is a choice and does: shells and service managers open it for writing. In the place of a
+/// closed standard output Rust's library opens `/dev/null` too, but for reading and writing, once for all that is closed.
+/// Programs that detach from their terminal leave exactly the same behind. Whichever it was, nobody decided that nobody
+/// is to read this.
 ///
 /// # Errors
 ///
-/// When it is closed, or open for reading only; Rust's library takes writing to that for done.
+/// When it is closed or leads there, or is open for reading only; Rust's library takes writing to that for done.
 pub(super) fn check() -> io::Result<()> {
     let stdout = io::stdout();
     if fcntl_getfl(&stdout)? & OFlags::RWMODE == OFlags::RDONLY {
         return Err(io::Error::other("it is open for reading only"));
     }
-    if is_replaced(&stdout)? && !is_one_file(&stdout, io::stderr())? {
-        return Err(io::Error::other("it is closed"));
+    if is_replaced(&stdout)? {
+        return Err(io::Error::other("it is closed, or was let go of by a program that detached"));
     }
     Ok(())
 }
@@ -34,16 +35,6 @@ fn is_replaced(file: impl AsFd) -> io::Result<bool> {
     Ok(FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice
         && found.st_rdev == null.rdev()
         && fcntl_getfl(&file)? & OFlags::RWMODE == OFlags::RDWR)
-}
-
-/// Whether both are one open file, not only one name opened twice: then a flag of the one is the other's too. Appending
-/// makes no difference to `/dev/null`.
-fn is_one_file(one: impl AsFd, other: impl AsFd) -> io::Result<bool> {
-    let (flags, before) = (fcntl_getfl(&one)?, fcntl_getfl(&other)?);
-    fcntl_setfl(&one, flags ^ OFlags::APPEND)?;
-    let after = fcntl_getfl(&other);
-    fcntl_setfl(&one, flags)?;
-    Ok(before != after?)
 }
 
 /// Puts on disk what was written, if standard output is a file; only then is it known that there was room.

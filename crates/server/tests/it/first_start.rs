@@ -53,8 +53,9 @@ fn what_cannot_be_shown_is_not_kept_and_shown_by_the_next_start() {
     }
 }
 
+/// What a closed output becomes and what a program leaves that detached is the same to us: nobody reads either.
 #[test]
-fn a_closed_output_is_told_from_one_that_a_program_let_go_of() {
+fn an_output_that_nobody_reads_keeps_nothing_unless_the_password_is_set() {
     let null = || fs::OpenOptions::new().read(true).write(true).open("/dev/null").unwrap();
     let spawn = |data: &Path, redirection: &str, stdout: File, stderr: File| {
         let mut shell = Command::new("sh");
@@ -63,28 +64,30 @@ fn a_closed_output_is_told_from_one_that_a_program_let_go_of() {
         Running(shell.spawn().unwrap())
     };
     // Closed, whatever the others are.
-    for (redirection, stderr) in [(">&-", null()), (">&- <&-", null())] {
-        let (data, _folder) = data_folder();
-        let mut running = spawn(&data, redirection, null(), stderr);
-        let status = eventually(|| running.0.try_wait().unwrap());
-        assert_eq!(status.code(), Some(1), "{redirection}");
-        assert_eq!(admins(&data), json!([]), "{redirection}");
+    for redirection in ["", ">&-", ">&- <&-", ">&- 2>&-", "<&- >&- 2>&-", "<&- 2>&-"] {
+        let both = null();
+        for (stdout, stderr) in [(null(), null()), (both.try_clone().unwrap(), both)] {
+            let (data, _folder) = data_folder();
+            let mut running = spawn(&data, redirection, stdout, stderr);
+            let status = eventually(|| running.0.try_wait().unwrap());
+            assert_eq!(status.code(), Some(1), "{redirection}");
+            assert_eq!(admins(&data), json!([]), "{redirection}");
+        }
     }
     let serves = |data: &Path| {
         eventually(|| (data.exists() && data.join("lock").exists() && holds_an_admin(data)).then_some(()));
     };
-    let (data, _folder) = data_folder();
-    let both = null();
-    let _running = spawn(&data, "", both.try_clone().unwrap(), both);
-    serves(&data);
-    // As some programs start others. Who set the password gets in whatever is shown.
-    let (data, _folder) = data_folder();
+    // Who set the password gets in whatever is shown.
     let secrets = tempfile::tempdir().unwrap();
     let password = secrets.path().join("password");
     fs::write(&password, PASSWORD).unwrap();
-    let log = File::create(data.with_extension("err")).unwrap();
-    let _running = spawn(&data, &format!("--admin-password-file '{}'", password.display()), null(), log);
-    serves(&data);
+    for redirection in ["", "<&- >&- 2>&-"] {
+        let (data, _folder) = data_folder();
+        let log = File::create(data.with_extension("err")).unwrap();
+        let with = format!("--admin-password-file '{}' {redirection}", password.display());
+        let _running = spawn(&data, &with, null(), log);
+        serves(&data);
+    }
 }
 
 fn holds_an_admin(data: &Path) -> bool {
