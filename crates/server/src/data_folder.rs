@@ -162,7 +162,7 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Keeper {
     pub(crate) user: u32,
-    group: u32,
+    pub(crate) group: u32,
 }
 
 /// Whose the database's files are to be: whose the database is, so that a volume of a group stays with the member that

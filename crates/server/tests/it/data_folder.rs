@@ -228,6 +228,30 @@ fn doctor_looks_at_who_will_serve() {
     chown(data.join("lock"), Some(0), Some(0)).unwrap();
     Process::spawn_by(as_user(), &data, &[]).get("/readyz").call().ok();
 
+    // Root took the folder, as `sudo mkdir` and `sudo cp -r` do.
+    for mode in [0o700, 0o755] {
+        chown(&data, Some(0), Some(0)).unwrap();
+        chown(data.join("lock"), Some(USER), None).unwrap();
+        fs::set_permissions(&data, Permissions::from_mode(mode)).unwrap();
+        let said = run(respoked().args(["doctor", "--data"]).arg(&data));
+        assert_eq!(said.code, Some(1), "{}", said.out);
+        let folder = data.display();
+        let expected = [
+            "FAIL  owner".to_owned(),
+            format!("{folder} (user 0, mode {mode:o})"),
+            format!("-> chown {USER} {folder}\n"),
+        ];
+        for words in expected {
+            assert!(said.out.contains(&words), "{words}: {}", said.out);
+        }
+        let refused = serve(as_user(), &data);
+        assert!(refused.code == Some(1) && refused.err.contains("belongs to user 0"), "{}", refused.err);
+        // What it says to type is what helps.
+        chown(&data, Some(USER), None).unwrap();
+        Process::spawn_by(as_user(), &data, &[]).get("/readyz").call().ok();
+        assert_eq!(run(respoked().args(["doctor", "--data"]).arg(&data)).code, Some(0));
+    }
+
     // A volume of a group belongs to root, and the files to whoever serves.
     let (data, _parent) = folder(0o2770, (0, GROUP));
     Process::spawn_by(as_user(), &data, &[]).kill();
