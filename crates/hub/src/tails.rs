@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, RequestId};
 use respoke_core::refusal::Refusal;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::registry::Connection;
 
@@ -71,6 +71,8 @@ pub enum Payloads {
 pub struct Tails {
     count: AtomicUsize,
     open: RwLock<Open>,
+    /// Tells whoever looks on that the server stops.
+    ending: Notify,
     numbers: AtomicU64,
 }
 
@@ -103,6 +105,16 @@ impl OpenTail {
     /// The next frame. None: the server stops.
     pub async fn next(&mut self) -> Option<TailedFrame> {
         self.frames.recv().await
+    }
+
+    /// Waits until the server stops, whatever frames wait.
+    pub async fn ended(&self) {
+        let mut ending = std::pin::pin!(self.tails.ending.notified());
+        ending.as_mut().enable();
+        let ended = self.tails.open.read().ended;
+        if !ended {
+            ending.await;
+        }
     }
 }
 
@@ -146,6 +158,8 @@ impl Tails {
         open.tails.clear();
         open.ended = true;
         self.count.store(0, Ordering::Relaxed);
+        drop(open);
+        self.ending.notify_waiters();
     }
 
     /// Whether anybody looks on at anything.
@@ -229,7 +243,12 @@ mod tests {
         assert_eq!((frame.connection_id, frame.payload.as_deref()), (jo.id, Some("words")));
         let frame = redacted.next().await.unwrap();
         assert_eq!((frame.connection_id, frame.payload), (jo.id, None));
-        tails.end();
+        let ends = async {
+            tokio::task::yield_now().await;
+            tails.end();
+        };
+        tokio::join!(shown.ended(), ends);
+        shown.ended().await;
         assert!(redacted.next().await.is_none() && !tails.any());
         let mut late = tails.open(app, jo.endpoint.clone(), Payloads::Shown).unwrap();
         assert_eq!(late.frames.try_recv().unwrap_err(), mpsc::error::TryRecvError::Disconnected);

@@ -22,6 +22,7 @@ use respoke_hub::tails::{FrameKind, OpenTail, Payloads, TailedFrame};
 use respoke_wire::body::bans::BanView;
 use respoke_wire::body::endpoints::{AskEndpoint, AskTail, EndpointConnectionView, EndpointView, TailedFrameView};
 use respoke_wire::body::lists::AppParams;
+use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::{Api, Named, connections, given, sessions};
@@ -173,7 +174,7 @@ pub(crate) async fn look_on(
     payloads: Payloads,
 ) -> Result<Response, Problem> {
     let tail = api.hub.tail(asker, payloads).await?;
-    let looking = Looking { api: api.clone(), credential, payloads, tail };
+    let looking = Looking { api: api.clone(), credential, payloads, tail, held: None };
     let events = stream::unfold(looking, |mut looking| async move {
         let text = looking.next().await?;
         Some((Ok::<_, Infallible>(text), looking))
@@ -191,24 +192,43 @@ struct Looking {
     credential: Credential,
     payloads: Payloads,
     tail: OpenTail,
+    /// What waits until the app's rate lets it go, and until when. What does not fit into the queue behind it is lost.
+    held: Option<(Bytes, Instant)>,
 }
 
 impl Looking {
     /// The next piece of the stream. None: it ends here.
     async fn next(&mut self) -> Option<Bytes> {
-        match tokio::time::timeout(LOOK_AGAIN, self.tail.next()).await {
-            Ok(Some(frame)) => {
-                let caller = self.looker().await?;
-                let text = encode(frame);
-                // What goes faster than the app's rate waits here, and what does not fit into the queue is lost.
-                if let Some(wait) = self.api.accounts.streamed(&caller, text.len()) {
-                    tokio::time::sleep(wait).await;
+        let look_again = Instant::now() + LOOK_AGAIN;
+        if self.held.is_none() {
+            match tokio::time::timeout_at(look_again, self.tail.next()).await {
+                Ok(Some(frame)) => {
+                    let caller = self.looker().await?;
+                    let text = encode(frame);
+                    let Some(wait) = self.api.accounts.streamed(&caller, text.len()) else { return Some(text) };
+                    self.held = Some((text, Instant::now() + wait));
                 }
-                Some(text)
+                Ok(None) => return None,
+                Err(_) => return self.still_looking().await,
             }
-            Ok(None) => None,
-            Err(_) => self.looker().await.map(|_| Bytes::from_static(b":\n\n")),
         }
+        // However long that is, it ends with the server, and with the client and the permission as at any other time.
+        let until = self.held.as_ref().map_or(look_again, |(_, until)| *until);
+        tokio::select! {
+            biased;
+            () = self.tail.ended() => return None,
+            () = tokio::time::sleep_until(until.min(look_again)) => {}
+        }
+        if until > look_again {
+            return self.still_looking().await;
+        }
+        self.looker().await?;
+        self.held.take().map(|(text, _)| text)
+    }
+
+    /// What is said while there is nothing to say: only who is written to is found to be gone.
+    async fn still_looking(&self) -> Option<Bytes> {
+        self.looker().await.map(|_| Bytes::from_static(b":\n\n"))
     }
 
     /// Who looks on. None: the credential does not permit any more what was begun with it.

@@ -16,7 +16,7 @@ const BURST: u64 = 100;
 const TRIES: usize = 40;
 
 /// Sets limits of the server's app and takes all others away.
-fn limit(server: &Server, limits: Value) {
+pub(crate) fn limit(server: &Server, limits: Value) {
     let admin = server.admin_token("admin");
     server.unlimited(&admin);
     server.put(&format!("/v1/apps/{}", server.app)).admin(&admin).send(json!({"limits": limits})).ok();

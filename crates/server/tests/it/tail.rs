@@ -2,10 +2,12 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, PASSWORD, Server, eventually, note_secret, text};
+use crate::amplification::limit;
+use crate::harness::{Client, PASSWORD, Server, Socket, eventually, note_secret, text};
 
 /// A client that polls its socket.
 struct Polling<'a> {
@@ -47,7 +49,7 @@ impl Events {
     fn open(client: &Client, path: &str, header: &str, credential: &str) -> Self {
         let address = client.url.strip_prefix("http://").unwrap();
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n{header}: {credential}\r\n\r\n").unwrap();
         let mut events = Self(BufReader::new(stream));
         assert!(events.line().unwrap().starts_with("HTTP/1.1 200"));
@@ -191,4 +193,55 @@ fn an_admin_who_may_only_read_looks_on_without_payloads_and_loses_connections() 
     // What needs no more than reading went on; it ends with the admin.
     server.delete(&format!("/v1/admins/{id}")).admin(&owner).call().ok();
     assert!(redacted.ends());
+}
+
+/// A tail that waits for two minutes: so long the app's rate is used up by what it shows. With the sockets it looks on at.
+fn held_back(server: &Server, credential: &str) -> (Events, Vec<Socket>) {
+    const SOCKETS: usize = 8;
+    let app_token = server.session("alice");
+    let mut alice: Vec<Socket> = (0..SOCKETS).map(|_| server.open_as("alice", &app_token)).collect();
+    for socket in &mut alice {
+        socket.register(json!({}));
+    }
+    let shown = Events::open(server, "/v1/endpoints/alice/tail?payloads=true", "App-Secret", credential);
+    limit(server, json!({"kilobytes": {"perSecond": 1, "burst": 1}}));
+    server.post("/v1/messages").secret().send(json!({"to": "alice", "message": "x".repeat(15_000)})).ok();
+    for socket in &mut alice {
+        socket.push("message");
+    }
+    (shown, alice)
+}
+
+#[test]
+fn a_tail_that_is_held_back_ends_with_the_server() {
+    let server = Server::start_with(|config| config.drain_secs = 60);
+    let (mut shown, alice) = held_back(&server, &server.secret);
+    drop(alice);
+    let begun = Instant::now();
+    drop(server);
+    assert!(begun.elapsed() < Duration::from_secs(30), "it took {:?}", begun.elapsed());
+    assert!(shown.ends());
+}
+
+#[test]
+fn a_tail_that_is_held_back_ends_with_its_client() {
+    let server = Server::start();
+    let (shown, _alice) = held_back(&server, &server.secret);
+    assert!(server.hub.tails().any());
+    drop(shown);
+    eventually(|| (!server.hub.tails().any()).then_some(()));
+}
+
+#[test]
+fn a_tail_that_is_held_back_shows_nothing_once_it_may_not() {
+    let server = Server::start();
+    let admin = server.admin_token("admin");
+    let path = format!("/v1/apps/{}/secrets", server.app);
+    let secret = server.post(&path).admin(&admin).send(json!({"name": "looks on"})).ok();
+    note_secret(&text(&secret["secret"]));
+    let (mut shown, _alice) = held_back(&server, &text(&secret["secret"]));
+    server.delete(&format!("{path}/{}", text(&secret["id"]))).admin(&admin).call().ok();
+    while let Some(line) = shown.line().filter(|line| line != "0") {
+        assert!(!line.starts_with("data"), "{line}");
+    }
 }
