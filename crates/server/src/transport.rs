@@ -30,6 +30,7 @@ use tokio_rustls::server::TlsStream;
 pub(crate) use body::AnswerBody;
 pub(crate) use http1::{Heard, Patient};
 pub(crate) use http2::{head_len, serve_http2};
+pub(crate) use kept::KeptBytes;
 pub(crate) use places::{Place, Places, UnderWay};
 pub(crate) use unread::{CallerKey, Unread, UnreadLimits};
 

@@ -14,7 +14,7 @@ use crate::form::{self, NotText};
 use crate::frame::{FRAME_LEN_MAX, FrameError, number};
 
 /// The longest body of a poll's `POST`, in bytes: some two hundred of the longest requests. A client brings in one what it
-/// queued behind the one before. It is taken in packet by packet, and never held whole.
+/// queued behind the one before. It is taken apart as it comes, and what its packets take has a bound where they wait.
 pub const PAYLOAD_LEN_MAX: usize = 40 * FRAME_LEN_MAX;
 /// The longest form that JSONP posts, in bytes, which triples what it encodes. It is held whole.
 pub const FORM_LEN_MAX: usize = 12 * FRAME_LEN_MAX;

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::idle::IdleFrames;
-use super::polling::Polling;
+use super::polling::{Held, Polling};
 use crate::transport::Share;
 
 /// Names a client on its way from the handshake to its transport. Whoever knows it can act as the client, so it comes
@@ -98,7 +98,7 @@ impl Client {
     }
 
     /// The polling of this client; with the first poll it is attached, and its inbox handed out.
-    pub(super) fn attach_polling(&self, parent: &CancellationToken) -> (Arc<Polling>, Option<mpsc::Receiver<String>>) {
+    pub(super) fn attach_polling(&self, parent: &CancellationToken) -> (Arc<Polling>, Option<mpsc::Receiver<Held>>) {
         let mut transport = self.transport.lock();
         if let Transport::Polling(polling) = &*transport {
             return (polling.clone(), None);

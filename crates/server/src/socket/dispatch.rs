@@ -14,18 +14,33 @@ use super::{Client, Sockets};
 use crate::door::{Door, Tunnelled, UNMATCHED};
 use crate::limits::LIMITED_PAUSE;
 
+/// When a packet came that is taken now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Came {
+    /// Just now: its client is there.
+    Now,
+    /// Some time ago, and it has waited: its client may be gone since.
+    Before,
+}
+
 impl Sockets {
     /// Takes one packet; a request is answered when this returns. The error says why the client has to go.
-    pub(super) async fn take(&self, door: &Arc<Door>, client: &Client, text: &str) -> Result<(), Close> {
-        self.hub.heard(&client.socket);
+    pub(super) async fn take(&self, door: &Arc<Door>, client: &Client, text: &str, came: Came) -> Result<(), Close> {
+        if came == Came::Now {
+            self.hub.heard(&client.socket);
+        }
         match frame::decode(text) {
             Ok(Packet::Event { id, data }) => {
                 let _turn = client.turn.lock().await;
-                // Who does not read its answers is not given more to answer. Nothing is heard of it meanwhile, but it is
-                // not silent; the write timeout watches over it.
-                self.hub.not_listening(&client.socket);
+                // Who does not read its answers is not given more to answer. Nothing is heard meanwhile of who is read
+                // from, but it is not silent; the write timeout watches over it. Who polls is heard when it polls.
+                if came == Came::Now {
+                    self.hub.not_listening(&client.socket);
+                }
                 client.socket.outbox.room().await;
-                self.hub.heard(&client.socket);
+                if came == Came::Now {
+                    self.hub.heard(&client.socket);
+                }
                 if let Some(why) = client.socket.outbox.closed() {
                     return Err(why);
                 }

@@ -1,8 +1,9 @@
 //! Long polling, for clients whose network lets no websocket through: GETs that wait for packets, POSTs that bring some.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::HttpBody;
@@ -18,10 +19,11 @@ use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::dispatch::Came;
 use super::handshake::script;
 use super::{Client, Knock, Sockets, plain, text};
 use crate::door::Door;
-use crate::transport::Place;
+use crate::transport::{KeptBytes, Place};
 
 /// How long a poll waits for something to say.
 ///
@@ -29,12 +31,18 @@ use crate::transport::Place;
 ///
 /// The original's default (section 4.4 of docs/protocol.md).
 const POLL_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a part of a POST may take to arrive, and a packet to be taken in behind what came before. Whoever takes longer
-/// for all of them than a client may be silent is not waited for.
+/// How long a part of a POST may take to arrive, and to be held behind what came before. Whoever takes longer for all of
+/// them than a client may be silent is not waited for.
 const POST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Packets of one client that wait to be taken. Those behind them wait in the `POST` that brings them, however many they
-/// are, and hold no memory but the connection's.
-const INBOX_LEN_MAX: usize = 100;
+/// What the packets of one client may take that wait to be taken: those of the longest `POST`, if they are requests. A client
+/// that has one connection polls only when its `POST` is answered, so that is not to wait for room for the answers. What
+/// is behind them waits in the `POST` that brings it, and holds no memory but the connection's.
+const INBOX_BYTES_MAX: usize = 2 * payload::PAYLOAD_LEN_MAX;
+/// What a packet takes beside its text, and what a batch of them takes.
+const PACKET_COST: usize = 48;
+const BATCH_COST: usize = 128;
+/// Packets that come together are held together, up to so much: so far an inbox is given back at a time.
+const BATCH_BYTES_MAX: usize = 65_536;
 
 /// How payloads are wrapped.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,7 +55,11 @@ pub(super) enum Wrapping {
 
 /// What a polling client has beside its socket.
 pub(super) struct Polling {
-    inbox: mpsc::Sender<String>,
+    inbox: mpsc::Sender<Held>,
+    /// What the inbox takes.
+    held: AtomicUsize,
+    /// Tells that it takes less.
+    released: Notify,
     /// One poll waits at a time; a newer one ends the older.
     turn: Mutex<()>,
     newer: Notify,
@@ -57,11 +69,50 @@ pub(super) struct Polling {
 }
 
 impl Polling {
-    pub(super) fn new(replaced: CancellationToken) -> (Self, mpsc::Receiver<String>) {
-        let (inbox, packets) = mpsc::channel(INBOX_LEN_MAX);
+    pub(super) fn new(replaced: CancellationToken) -> (Self, mpsc::Receiver<Held>) {
+        // Never full: the smallest batch costs that much.
+        let (inbox, packets) = mpsc::channel(INBOX_BYTES_MAX / BATCH_COST);
+        let (held, released) = (AtomicUsize::new(0), Notify::new());
         let (turn, newer, greeted) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
-        (Self { inbox, turn, newer, greeted, replaced }, packets)
+        (Self { inbox, held, released, turn, newer, greeted, replaced }, packets)
     }
+
+    /// Waits until there is room for `cost`, or nothing else is there, and takes it. False: nothing is taken in any more.
+    async fn reserve(&self, cost: usize, has_room: impl Fn() -> bool) -> bool {
+        let fits = |held: usize| held == 0 || (held + cost <= INBOX_BYTES_MAX && has_room());
+        loop {
+            let mut released = pin!(self.released.notified());
+            released.as_mut().enable();
+            let more = |held| fits(held).then_some(held + cost);
+            if self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok() {
+                return true;
+            }
+            tokio::select! {
+                () = released => {}
+                () = self.inbox.closed() => return false,
+            }
+        }
+    }
+
+    fn release(&self, cost: usize) {
+        self.held.fetch_sub(cost, Ordering::Relaxed);
+        self.released.notify_waiters();
+    }
+}
+
+/// Packets on their way into the inbox.
+#[derive(Default)]
+struct Batch {
+    packets: Vec<String>,
+    bytes: usize,
+}
+
+/// Packets in the inbox.
+pub(super) struct Held {
+    packets: Vec<String>,
+    cost: usize,
+    /// They count as what waits for their client does.
+    _kept: KeptBytes,
 }
 
 impl Sockets {
@@ -98,7 +149,11 @@ impl Sockets {
                 self.hub.heard(&client.socket);
                 answer(payload)
             }
-            Method::POST => self.take_payload(&client, &polling, knock, wrapping).await,
+            Method::POST => {
+                let answer = self.take_payload(&client, &polling, knock, wrapping).await;
+                self.hub.heard(&client.socket);
+                answer
+            }
             _ => text(StatusCode::METHOD_NOT_ALLOWED, ""),
         }
     }
@@ -109,21 +164,27 @@ impl Sockets {
         if let Some(mut inbox) = first {
             self.clients.plan(client);
             let (sockets, door, client) = (self.clone(), door.clone(), client.clone());
-            let replaced = polling.replaced.clone();
+            // Not the polling itself: when that is gone, so is this.
+            let (replaced, its) = (polling.replaced.clone(), Arc::downgrade(&polling));
             self.tasks.spawn(async move {
                 loop {
-                    let packet = tokio::select! {
+                    let held = tokio::select! {
                         biased;
-                        packet = inbox.recv() => packet,
+                        held = inbox.recv() => held,
                         // What was taken in is answered, by the other transport; nothing more is taken in.
                         () = replaced.cancelled(), if !inbox.is_closed() => {
                             inbox.close();
                             continue;
                         }
                     };
-                    let Some(packet) = packet else { return };
-                    if let Err(why) = sockets.take(&door, &client, &packet).await {
-                        return sockets.hub.close(&client.socket, why);
+                    let Some(Held { packets, cost, _kept }) = held else { return };
+                    for packet in packets {
+                        if let Err(why) = sockets.take(&door, &client, &packet, Came::Before).await {
+                            return sockets.hub.close(&client.socket, why);
+                        }
+                    }
+                    if let Some(polling) = its.upgrade() {
+                        polling.release(cost);
                     }
                 }
             });
@@ -169,7 +230,13 @@ impl Sockets {
         payload::encode(frames.make_contiguous())
     }
 
-    async fn take_payload<B>(&self, client: &Client, polling: &Polling, knock: Knock<B>, wrapping: Wrapping) -> Response
+    async fn take_payload<B>(
+        &self,
+        client: &Arc<Client>,
+        polling: &Polling,
+        knock: Knock<B>,
+        wrapping: Wrapping,
+    ) -> Response
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
@@ -190,7 +257,7 @@ impl Sockets {
     }
 
     /// Takes packets in as the body brings them; each waits for room behind those before.
-    async fn take_packets<B>(&self, client: &Client, polling: &Polling, mut body: B) -> Result<(), Untaken>
+    async fn take_packets<B>(&self, client: &Arc<Client>, polling: &Polling, mut body: B) -> Result<(), Untaken>
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
@@ -206,7 +273,7 @@ impl Sockets {
         self.take_end(client, polling, splitter).await
     }
 
-    async fn take_form<B>(&self, client: &Client, polling: &Polling, body: B) -> Result<(), Untaken>
+    async fn take_form<B>(&self, client: &Arc<Client>, polling: &Polling, body: B) -> Result<(), Untaken>
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
@@ -214,45 +281,64 @@ impl Sockets {
         let mut splitter = Splitter::default();
         match payload::decode_form(&form.ok_or(Untaken::TooLong)?) {
             Ok(body) => self.take_part(client, polling, &mut splitter, body.as_bytes()).await?,
-            Err(error) => return self.take_in(client, polling, Err(error)).await,
+            Err(error) => return self.take_in(client, &mut Batch::default(), Err(error)),
         }
         self.take_end(client, polling, splitter).await
     }
 
     async fn take_part(
         &self,
-        client: &Client,
+        client: &Arc<Client>,
         polling: &Polling,
         splitter: &mut Splitter,
         mut part: &[u8],
     ) -> Result<(), Untaken> {
+        let (mut batch, mut whole) = (Batch::default(), Ok(()));
         while let Some(packet) = splitter.next(&mut part) {
-            self.take_in(client, polling, packet).await?;
+            whole = self.take_in(client, &mut batch, packet);
+            if whole.is_err() {
+                break;
+            }
+            if batch.bytes >= BATCH_BYTES_MAX {
+                self.hold(client, polling, std::mem::take(&mut batch)).await?;
+            }
         }
-        Ok(())
+        // What came before one that closes is carried out.
+        self.hold(client, polling, batch).await?;
+        whole
     }
 
-    async fn take_end(&self, client: &Client, polling: &Polling, splitter: Splitter) -> Result<(), Untaken> {
-        match splitter.end() {
-            Some(packet) => self.take_in(client, polling, packet).await,
-            None => Ok(()),
-        }
+    async fn take_end(&self, client: &Arc<Client>, polling: &Polling, splitter: Splitter) -> Result<(), Untaken> {
+        let Some(packet) = splitter.end() else { return Ok(()) };
+        let mut batch = Batch::default();
+        self.take_in(client, &mut batch, packet)?;
+        self.hold(client, polling, batch).await
     }
 
-    async fn take_in(
-        &self,
-        client: &Client,
-        polling: &Polling,
-        packet: Result<String, FrameError>,
-    ) -> Result<(), Untaken> {
+    fn take_in(&self, client: &Client, batch: &mut Batch, packet: Result<String, FrameError>) -> Result<(), Untaken> {
         match packet {
-            Ok(packet) => match timeout(POST_TIMEOUT, polling.inbox.send(packet)).await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(_)) | Err(_) => Err(Untaken::Late),
-            },
+            Ok(packet) => {
+                batch.bytes += packet.len() + PACKET_COST;
+                batch.packets.push(packet);
+                Ok(())
+            }
             Err(FrameError::Malformed) => self.stray(client).map_err(Untaken::Closes),
             Err(FrameError::TooLong) => Err(Untaken::Closes(Close::BadFrame)),
         }
+    }
+
+    /// Puts packets into the inbox, once there is room.
+    async fn hold(&self, client: &Arc<Client>, polling: &Polling, batch: Batch) -> Result<(), Untaken> {
+        if batch.packets.is_empty() {
+            return Ok(());
+        }
+        let (cost, places) = (batch.bytes + BATCH_COST, &self.api.places);
+        let reserved = polling.reserve(cost, || places.has_room(cost, &client.socket));
+        if timeout(POST_TIMEOUT, reserved).await != Ok(true) {
+            return Err(Untaken::Late);
+        }
+        let held = Held { packets: batch.packets, cost, _kept: places.count(cost, &client.socket) };
+        polling.inbox.try_send(held).map_err(|_| Untaken::Late)
     }
 }
 

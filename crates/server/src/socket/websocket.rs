@@ -33,6 +33,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
 
+use super::dispatch::Came;
 use super::idle::Pieces;
 use super::{CLOSE_TIMEOUT, Client, Knock, Sockets, plain};
 use crate::door::Door;
@@ -220,7 +221,7 @@ impl Sockets {
             };
             let taken = match message {
                 // In a box, for a request takes far more room than its socket, which is silent most of its life.
-                Some(Ok(Message::Text(text))) => Box::pin(self.take(door, client, &text)).await,
+                Some(Ok(Message::Text(text))) => Box::pin(self.take(door, client, &text, Came::Now)).await,
                 Some(Ok(Message::Ping(payload))) => {
                     self.hub.heard(&client.socket);
                     *ping.lock() = Some(payload);

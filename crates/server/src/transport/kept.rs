@@ -1,4 +1,5 @@
-//! Long answers over sockets, which wait in an outbox until the client reads or polls.
+//! What waits for the clients of sockets: long answers in an outbox, until the client reads or polls, and what polling
+//! clients brought before they fetch the answers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -36,7 +37,13 @@ impl Kept {
 /// A frame that is counted as long as it lives.
 pub(super) struct KeptFrame {
     pub(super) frame: Bytes,
+    pub(super) _kept: KeptBytes,
+}
+
+/// Bytes that are counted for a socket as long as this lives.
+pub(crate) struct KeptBytes {
     pub(super) number: u64,
+    pub(super) len: usize,
     pub(super) caller: CallerKey,
     pub(super) places: Arc<Places>,
 }
@@ -47,8 +54,8 @@ impl AsRef<[u8]> for KeptFrame {
     }
 }
 
-impl Drop for KeptFrame {
+impl Drop for KeptBytes {
     fn drop(&mut self) {
-        self.places.let_go(self.number, self.frame.len(), self.caller);
+        self.places.let_go(self.number, self.len, self.caller);
     }
 }

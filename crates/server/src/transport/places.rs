@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::Share;
 use super::exchange::{Exchange, Exchanges};
-use super::kept::{Kept, KeptFrame};
+use super::kept::{Kept, KeptBytes, KeptFrame};
 use super::unread::{CallerKey, SMALL_LEN, Unread, UnreadLimits};
 use crate::call::asker;
 use crate::metrics::Metrics;
@@ -150,20 +150,34 @@ impl Places {
         if frame.len() <= SMALL_LEN {
             return frame;
         }
-        let subject = asker(&socket.opening.caller).1;
-        let caller = self.unread.key(subject.endpoint(), socket.opening.address);
-        self.unread.add_of(caller, frame.len());
-        let too_many = self.unread.add(frame.len());
+        let kept = self.count(frame.len(), socket);
+        Bytes::from_owner(KeptFrame { frame, _kept: kept })
+    }
+
+    /// Counts what waits for a socket's client, for as long as what is returned lives.
+    pub(crate) fn count(self: &Arc<Self>, len: usize, socket: &Arc<Socket>) -> KeptBytes {
+        let caller = self.caller_of(socket);
+        self.unread.add_of(caller, len);
+        let too_many = self.unread.add(len);
         let number = self.moment();
-        self.kept.begin(number, frame.len(), socket);
-        let frame = Bytes::from_owner(KeptFrame { frame, number, caller, places: self.clone() });
+        self.kept.begin(number, len, socket);
+        let kept = KeptBytes { number, len, caller, places: self.clone() };
         if too_many {
             self.end_stalled();
         }
-        frame
+        kept
     }
 
-    /// The answer of this number is not kept any more.
+    /// Whether what waits for a socket's caller, and `more`, is within half of what may: the other half is for answers.
+    pub(crate) fn has_room(&self, more: usize, socket: &Socket) -> bool {
+        self.unread.of(self.caller_of(socket)) + more <= self.unread.limits.caller / 2
+    }
+
+    fn caller_of(&self, socket: &Socket) -> CallerKey {
+        self.unread.key(asker(&socket.opening.caller).1.endpoint(), socket.opening.address)
+    }
+
+    /// What has this number is not kept any more.
     pub(super) fn let_go(&self, number: u64, len: usize, caller: CallerKey) {
         self.kept.over(number);
         self.unread.remove_of(caller, len);

@@ -86,6 +86,11 @@ impl Unread {
         }
     }
 
+    /// Bytes that count for a caller.
+    pub(crate) fn of(&self, caller: CallerKey) -> usize {
+        self.callers.lock().get(&caller).copied().unwrap_or(0)
+    }
+
     pub(crate) fn remove_of(&self, caller: CallerKey, bytes: usize) {
         let mut callers = self.callers.lock();
         let Entry::Occupied(mut entry) = callers.entry(caller) else { return };

@@ -116,6 +116,68 @@ fn however_many_packets_one_post_brings_each_is_carried_out() {
     assert_eq!(server.connected(), ["alice"]);
 }
 
+/// Requests as one body, numbered from 0.
+fn requests(count: u64, data: &Value) -> String {
+    let path = if data.is_null() { "/v1/groups" } else { "/v1/messages" };
+    let method = if data.is_null() { "get" } else { "post" };
+    body(&(0..count).map(|id| request_packet(id, method, path, data)).collect::<Vec<_>>())
+}
+
+/// As a client does that has one connection, or waits for its network: several times what may wait for it of answers.
+#[test]
+fn what_is_brought_before_it_is_polled_for_waits() {
+    const COUNT: u64 = 3_000;
+    let server = Server::start();
+    server.unlimited(&server.admin_token("admin"));
+    let poller = poller(&server, "alice");
+    assert_eq!(poller.bring(requests(COUNT, &Value::Null).as_bytes()).text, "1");
+    assert_eq!(poller.bring(request_packet(COUNT, "get", "/v1/groups", &Value::Null).as_bytes()).text, "1");
+    let mut answered = Vec::new();
+    while answered.len() <= usize::try_from(COUNT).unwrap() {
+        for packet in poller.poll() {
+            let (id, ack) = packet.strip_prefix("6:::").unwrap().split_once('+').unwrap();
+            assert!(ack.contains("\"statusCode\":200"), "{packet}");
+            answered.push(id.parse::<u64>().unwrap());
+        }
+    }
+    assert!(answered.into_iter().eq(0..=COUNT), "each once, in order");
+}
+
+#[test]
+fn what_was_brought_goes_with_a_client_that_does_not_poll() {
+    let server = impatient();
+    server.unlimited(&server.admin_token("admin"));
+    let poller = poller(&server, "alice");
+    assert_eq!(poller.bring(requests(3_000, &Value::Null).as_bytes()).text, "1");
+    eventually(|| server.connected().is_empty().then_some(()));
+    assert_eq!(server.figure(SILENT), 1);
+}
+
+#[test]
+fn what_waits_is_bounded_for_all_clients_of_an_endpoint() {
+    let server = Server::start_with(|config| config.unread_bytes_per_caller_max = 400_000);
+    server.unlimited(&server.admin_token("admin"));
+    let session = server.session("alice");
+    let clients: Vec<_> = (0..2).map(|_| server.poller(&format!("app-token={session}"))).collect();
+    for client in &clients {
+        client.ask(1, "post", "/v1/connections", &json!({})).1.ok();
+    }
+    let long = requests(2_000, &json!({"to": "nobody", "message": "x".repeat(500)}));
+    let bring = |client: &Poller| {
+        let (client, long) = (client.clone(), long.clone());
+        std::thread::spawn(move || client.bring(long.as_bytes()).status)
+    };
+    let bringing = bring(&clients[0]);
+    // What waits of the one leaves the other room for answers.
+    clients[1].ask(2, "get", "/v1/groups", &Value::Null).1.ok();
+    assert_eq!(bringing.join().unwrap(), 503);
+    clients[1].ask(3, "get", "/v1/groups", &Value::Null).1.ok();
+    // Once the one is gone, so is what it brought: the other may bring as much as may wait.
+    assert_eq!(server.get(&format!("{}?disconnect=1", clients[0].path())).call().status, 200);
+    let most = requests(700, &json!({"to": "nobody", "message": "x".repeat(500)}));
+    assert_eq!(clients[1].bring(most.as_bytes()).text, "1");
+}
+
 #[test]
 fn a_payload_is_bounded_and_so_is_what_it_brings() {
     let server = Server::start();
