@@ -1,8 +1,10 @@
 //! One token bucket.
 //!
 //! Ours, because what a request makes others receive is drawn in any amount, more than the bucket holds included, and some
-//! of it is known only afterwards and has to be owed; the libraries' buckets do neither. What they have in common with
-//! this one is the algorithm, GCRA: a bucket is the instant at which it is full again.
+//! of it is known only afterwards and has to be owed (docs/adr/0007). The algorithm is that of the libraries, GCRA: a
+//! bucket is the instant at which it is full again. Each draw counts whole nanoseconds, rounded down.
+//!
+//! Invariant: that instant never goes back, so nothing that was drawn or owed is forgotten, whatever the amounts and times.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -73,6 +75,8 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
@@ -116,5 +120,164 @@ mod tests {
         slow.draw(u64::MAX, LATER);
         slow.draw(u64::MAX, LATER);
         assert!(slow.draw_one(LATER).is_err());
+    }
+
+    #[test]
+    fn of_many_at_once_as_many_get_one_as_there_are() {
+        let bucket = bucket(1, 1_000);
+        let drawing = || (0..500).filter(|_| bucket.draw_one(LATER).is_ok()).count();
+        let drawn: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(drawing)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(drawn, 1_000);
+    }
+
+    /// What a bucket is, counted in billionths, which come and go in whole numbers.
+    struct Model {
+        per_second: i128,
+        full: i128,
+        level: i128,
+        at: u64,
+    }
+
+    impl Model {
+        fn new(rate: Rate, unit: u32, at: u64) -> Self {
+            let full = i128::from(rate.burst) * i128::from(unit) * i128::from(SECOND);
+            Self { per_second: i128::from(rate.per_second) * i128::from(unit), full, level: full, at }
+        }
+
+        fn advance(&mut self, now: u64) {
+            self.level = self.full.min(self.level + i128::from(now - self.at) * self.per_second);
+            self.at = now;
+        }
+
+        fn draw(&mut self, amount: u64) {
+            self.level -= i128::from(amount) * i128::from(SECOND);
+        }
+
+        /// Nanoseconds until it holds so many billionths.
+        fn wait_until(&self, level: i128) -> u64 {
+            let missing = (level - self.level).max(0);
+            u64::try_from((missing + self.per_second - 1) / self.per_second).unwrap()
+        }
+
+        fn wait_for(&self, amount: u64) -> u64 {
+            self.wait_until(self.full.min(i128::from(amount) * i128::from(SECOND)))
+        }
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        DrawOne,
+        /// In hundredths of what it holds.
+        Draw(u64),
+        DrawFew(u64),
+        /// In hundredths of the time it takes to fill.
+        Pass(u64),
+        PassFew(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => Just(Step::DrawOne),
+            2 => (0..=250_u64).prop_map(Step::Draw),
+            2 => (0..=9_u64).prop_map(Step::DrawFew),
+            2 => (0..=150_u64).prop_map(Step::Pass),
+            2 => (0..=2_000_000_000_u64).prop_map(Step::PassFew),
+        ]
+    }
+
+    fn number() -> impl Strategy<Value = u32> {
+        prop_oneof![1..=10_u32, 1..=1_000_u32, 1..=Rate::MAX]
+    }
+
+    proptest! {
+        /// Never stricter than the model, and more generous by a nanosecond a draw at most.
+        #[test]
+        fn it_gives_what_a_simple_model_gives(
+            (per_second, burst) in (number(), number()),
+            unit in prop_oneof![Just(1), Just(1_024)],
+            steps in proptest::collection::vec(step(), 1..60),
+        ) {
+            let rate = Rate { per_second, burst };
+            let (bucket, mut model, mut now) = (Bucket::new(rate, unit), Model::new(rate, unit, LATER), LATER);
+            let holds = u64::from(burst) * u64::from(unit);
+            for (drawn, step) in (1..).zip(steps) {
+                let within = |found: u64, exact: u64| found <= exact && exact <= found + drawn + 2;
+                let mut draw = |amount: u64| {
+                    // Of more debts than that, times would be at their end.
+                    if model.level < -2 * model.full {
+                        return Ok(());
+                    }
+                    model.draw(amount);
+                    let (until, exact) = (bucket.draw(amount, now), model.wait_until(0));
+                    prop_assert!(within(until.saturating_sub(now), exact), "until {until} at {now} and not in {exact}");
+                    Ok(())
+                };
+                match step {
+                    Step::DrawOne => match bucket.draw_one(now) {
+                        Ok(left) => {
+                            prop_assert!(within(0, model.wait_for(1)));
+                            model.draw(1);
+                            // Of a million a second, which take a microsecond each, a thousandth more.
+                            let generous = holds / bucket.time_of(1).max(1) + 1;
+                            prop_assert!(u64::from(left) < holds + generous);
+                        }
+                        Err(wait) => {
+                            prop_assert!(wait > 0 && within(wait, model.wait_for(1)));
+                            prop_assert_eq!(wait, bucket.wait_for(1, now));
+                        }
+                    },
+                    Step::Draw(hundredths) => draw(holds * hundredths / 100)?,
+                    Step::DrawFew(amount) => draw(amount)?,
+                    Step::Pass(hundredths) => now += bucket.fills_in / 100 * hundredths,
+                    Step::PassFew(nanos) => now += nanos,
+                }
+                model.advance(now);
+                for amount in [0, 1, holds / 2, holds, holds + 1, u64::MAX] {
+                    let (found, exact) = (bucket.wait_for(amount, now), model.wait_for(amount));
+                    prop_assert!(within(found, exact), "{found} for {amount} and not {exact}");
+                }
+                let full = model.level == model.full;
+                prop_assert!(bucket.is_full(now) == full || (!full && within(0, model.wait_until(model.full))));
+            }
+        }
+
+        #[test]
+        fn as_many_are_left_as_it_says(per_second in number(), burst in 1..=50_u32, drawn in 0..=50_u32) {
+            let bucket = bucket(per_second, burst);
+            for _ in 0..drawn.min(burst - 1) {
+                bucket.draw_one(LATER).unwrap();
+            }
+            let left = bucket.draw_one(LATER).unwrap();
+            prop_assert_eq!(left, burst - 1 - drawn.min(burst - 1));
+            for _ in 0..left {
+                prop_assert!(bucket.draw_one(LATER).is_ok());
+            }
+            prop_assert!(bucket.draw_one(LATER).is_err());
+        }
+
+        #[test]
+        fn nothing_is_forgotten_at_the_ends_of_numbers_and_times(
+            (per_second, burst) in (any::<u32>(), any::<u32>()),
+            unit in prop_oneof![Just(1), Just(1_024), Just(u32::MAX)],
+            draws in proptest::collection::vec((any::<u64>(), any::<u64>(), any::<bool>()), 1..20),
+        ) {
+            let bucket = Bucket::new(Rate { per_second, burst }, unit);
+            let mut full_at = 0;
+            for (amount, now, one) in draws {
+                if one {
+                    let _ = bucket.draw_one(now);
+                } else {
+                    let until = bucket.draw(amount, now);
+                    prop_assert!(until >= now.saturating_sub(bucket.fills_in));
+                }
+                let found = bucket.full_at.load(Ordering::Relaxed);
+                prop_assert!(found >= full_at);
+                prop_assert!(bucket.wait_for(u64::MAX, now) >= bucket.wait_for(0, now));
+                full_at = found;
+            }
+        }
     }
 }
