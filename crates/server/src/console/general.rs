@@ -17,32 +17,51 @@ use super::words::{duration, parse_duration, when};
 use crate::api::Api;
 use crate::call::Id;
 
-/// Limits of how often, three of a kind: their field and label.
-const RATES: [(&str, &str); 15] = [
-    ("app", "Requests of the app"),
-    ("endpoint", "Requests of one endpoint"),
-    ("address", "Requests of one address"),
-    ("connects", "Connects of the app"),
-    ("endpointConnects", "Connects of one endpoint"),
-    ("addressConnects", "Connects of one address"),
-    ("messages", "Messages of the app"),
-    ("endpointMessages", "Messages of one endpoint"),
-    ("addressMessages", "Messages of one address"),
-    ("deliveries", "Deliveries of the app"),
-    ("endpointDeliveries", "Deliveries of one endpoint"),
-    ("addressDeliveries", "Deliveries of one address"),
-    ("kilobytes", "Kilobytes of the app"),
-    ("endpointKilobytes", "Kilobytes of one endpoint"),
-    ("addressKilobytes", "Kilobytes of one address"),
-];
-/// Limits of what may be open at once.
-const COUNTS: [(&str, &str); 5] = [
-    ("connections", "Connections of the app"),
-    ("endpointConnections", "Connections of one endpoint"),
-    ("groupsPerConnection", "Groups of one connection"),
-    ("membersPerGroup", "Members of one group"),
-    ("keptMegabytes", "Megabytes kept"),
-];
+/// A limit: its field and label in the form, where settings hold it, and where a change of them names it.
+struct Limit<T> {
+    name: &'static str,
+    label: &'static str,
+    of: fn(&Limits) -> Option<T>,
+    changed: fn(&mut LimitsPatch) -> &mut Option<Option<T>>,
+}
+
+macro_rules! limits {
+    ($($field:ident $name:literal $label:literal,)*) => {
+        [$(Limit {
+            name: $name,
+            label: $label,
+            of: |limits| limits.$field,
+            changed: |patch| &mut patch.$field,
+        },)*]
+    };
+}
+
+/// Limits of how often, three of a kind.
+const RATES: [Limit<Rate>; 15] = limits! {
+    app "app" "Requests of the app",
+    endpoint "endpoint" "Requests of one endpoint",
+    address "address" "Requests of one address",
+    connects "connects" "Connects of the app",
+    endpoint_connects "endpointConnects" "Connects of one endpoint",
+    address_connects "addressConnects" "Connects of one address",
+    messages "messages" "Messages of the app",
+    endpoint_messages "endpointMessages" "Messages of one endpoint",
+    address_messages "addressMessages" "Messages of one address",
+    deliveries "deliveries" "Deliveries of the app",
+    endpoint_deliveries "endpointDeliveries" "Deliveries of one endpoint",
+    address_deliveries "addressDeliveries" "Deliveries of one address",
+    kilobytes "kilobytes" "Kilobytes of the app",
+    endpoint_kilobytes "endpointKilobytes" "Kilobytes of one endpoint",
+    address_kilobytes "addressKilobytes" "Kilobytes of one address",
+};
+/// Limits of what may be open at once, and be kept.
+const COUNTS: [Limit<u32>; 5] = limits! {
+    connections "connections" "Connections of the app",
+    endpoint_connections "endpointConnections" "Connections of one endpoint",
+    groups_per_connection "groupsPerConnection" "Groups of one connection",
+    members_per_group "membersPerGroup" "Members of one group",
+    kept_megabytes "keptMegabytes" "Megabytes kept",
+};
 
 /// The form's hidden field that holds what it was first filled in with.
 const SHOWN: &str = "shown";
@@ -161,28 +180,6 @@ struct Fields {
 impl Fields {
     fn of(settings: &AppSettings) -> Self {
         let AppSettings { name, description, permitted_domains, ttl_secs_max, activation_secs, .. } = settings;
-        let Limits {
-            app,
-            endpoint,
-            address,
-            connects,
-            endpoint_connects,
-            address_connects,
-            messages,
-            endpoint_messages,
-            address_messages,
-            deliveries,
-            endpoint_deliveries,
-            address_deliveries,
-            kilobytes,
-            endpoint_kilobytes,
-            address_kilobytes,
-            connections,
-            endpoint_connections,
-            groups_per_connection,
-            members_per_group,
-            kept_megabytes,
-        } = settings.limits;
         let text = |number: Option<u32>| number.map_or_else(String::new, |number| number.to_string());
         let rate = |rate: Option<Rate>| (text(rate.map(|rate| rate.per_second)), text(rate.map(|rate| rate.burst)));
         Self {
@@ -192,26 +189,8 @@ impl Fields {
             ttl_max: duration(*ttl_secs_max),
             activation: duration(*activation_secs),
             expiry: settings.session_expiry,
-            rates: [
-                app,
-                endpoint,
-                address,
-                connects,
-                endpoint_connects,
-                address_connects,
-                messages,
-                endpoint_messages,
-                address_messages,
-                deliveries,
-                endpoint_deliveries,
-                address_deliveries,
-                kilobytes,
-                endpoint_kilobytes,
-                address_kilobytes,
-            ]
-            .map(rate),
-            counts: [connections, endpoint_connections, groups_per_connection, members_per_group, kept_megabytes]
-                .map(text),
+            rates: RATES.map(|limit| rate((limit.of)(&settings.limits))),
+            counts: COUNTS.map(|limit| text((limit.of)(&settings.limits))),
         }
     }
 
@@ -224,8 +203,8 @@ impl Fields {
             ttl_max: text("maxTtl"),
             activation: text("activationWindow"),
             expiry: if form.text("sessionExpiry") == "keep" { SessionExpiry::Keep } else { SessionExpiry::End },
-            rates: RATES.map(|(name, _)| (text(&format!("{name}.perSecond")), text(&format!("{name}.burst")))),
-            counts: COUNTS.map(|(name, _)| text(name)),
+            rates: RATES.map(|Limit { name, .. }| (text(&format!("{name}.perSecond")), text(&format!("{name}.burst")))),
+            counts: COUNTS.map(|limit| text(limit.name)),
         }
     }
 
@@ -245,10 +224,10 @@ impl Fields {
 
     /// The fields of limits.
     fn limits(&self) -> impl Iterator<Item = (String, &str)> {
-        let rates = RATES.iter().zip(&self.rates).flat_map(|((name, _), (per_second, burst))| {
+        let rates = RATES.iter().zip(&self.rates).flat_map(|(Limit { name, .. }, (per_second, burst))| {
             [(format!("{name}.perSecond"), per_second.as_str()), (format!("{name}.burst"), burst.as_str())]
         });
-        rates.chain(COUNTS.iter().zip(&self.counts).map(|((name, _), count)| ((*name).to_owned(), count.as_str())))
+        rates.chain(COUNTS.iter().zip(&self.counts).map(|(limit, count)| (limit.name.to_owned(), count.as_str())))
     }
 
     /// The change; what cannot be read is noted in `errors`. Bounds are the operation's business.
@@ -269,22 +248,17 @@ impl Fields {
             }
             number?.ok()
         };
-        let mut rates = RATES.iter().zip(&self.rates).map(|((_, label), (per_second, burst))| {
+        let mut limits = LimitsPatch::default();
+        for (Limit { label, changed, .. }, (per_second, burst)) in RATES.iter().zip(&self.rates) {
             let (per_second, burst) = (number(per_second, label), number(burst, label));
-            let rate = per_second.or(burst)?;
-            Some(Rate { per_second: per_second.unwrap_or(rate), burst: burst.unwrap_or(rate) })
-        });
-        let mut three = || [rates.next(), rates.next(), rates.next()];
-        let [app, endpoint, address] = three();
-        let [connects, endpoint_connects, address_connects] = three();
-        let [messages, endpoint_messages, address_messages] = three();
-        let [deliveries, endpoint_deliveries, address_deliveries] = three();
-        let [kilobytes, endpoint_kilobytes, address_kilobytes] = three();
-        drop(rates);
-        let mut counts = COUNTS.iter().zip(&self.counts).map(|((_, label), count)| number(count, label));
-        let [connections, endpoint_connections, groups_per_connection, members_per_group, kept_megabytes] =
-            [counts.next(), counts.next(), counts.next(), counts.next(), counts.next()];
-        drop(counts);
+            let rate = per_second
+                .or(burst)
+                .map(|rate| Rate { per_second: per_second.unwrap_or(rate), burst: burst.unwrap_or(rate) });
+            *changed(&mut limits) = Some(rate);
+        }
+        for (Limit { label, changed, .. }, count) in COUNTS.iter().zip(&self.counts) {
+            *changed(&mut limits) = Some(number(count, label));
+        }
         let domains: Vec<_> = self.domains.lines().map(str::to_owned).collect();
         AppPatch {
             name: Some(self.name.clone()),
@@ -294,28 +268,7 @@ impl Fields {
             ttl_secs_max,
             activation_secs,
             session_expiry: Some(self.expiry),
-            limits: LimitsPatch {
-                app,
-                endpoint,
-                address,
-                connects,
-                endpoint_connects,
-                address_connects,
-                messages,
-                endpoint_messages,
-                address_messages,
-                deliveries,
-                endpoint_deliveries,
-                address_deliveries,
-                kilobytes,
-                endpoint_kilobytes,
-                address_kilobytes,
-                connections,
-                endpoint_connections,
-                groups_per_connection,
-                members_per_group,
-                kept_megabytes,
-            },
+            limits,
         }
     }
 }
@@ -397,9 +350,9 @@ fn settings(fields: &Fields, may_limit: bool) -> Markup {
 
 fn limits(fields: &Fields) -> Markup {
     html! {
-        @for (names, rates) in RATES.chunks(3).zip(fields.rates.chunks(3)) {
+        @for (limits, rates) in RATES.chunks(3).zip(fields.rates.chunks(3)) {
             div.columns {
-                @for ((name, label), (per_second, burst)) in names.iter().zip(rates) {
+                @for (Limit { name, label, .. }, (per_second, burst)) in limits.iter().zip(rates) {
                     fieldset.pair {
                         legend { (label) }
                         (input(&format!("{name}.perSecond"), "A second", per_second, ""))
@@ -409,7 +362,9 @@ fn limits(fields: &Fields) -> Markup {
             }
         }
         div.columns {
-            @for ((name, label), count) in COUNTS.iter().zip(&fields.counts) { (input(name, label, count, "")) }
+            @for (limit, count) in COUNTS.iter().zip(&fields.counts) {
+                (input(limit.name, limit.label, count, ""))
+            }
         }
     }
 }
@@ -461,6 +416,8 @@ fn delete_card(visit: &Visit, app: &App) -> Markup {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -487,6 +444,14 @@ mod tests {
         Fields::of(&settings).patch(&mut errors).apply(&mut again);
         assert!(errors.is_empty());
         assert_eq!(again, settings);
+    }
+
+    #[test]
+    fn every_limit_has_its_field() {
+        let limits = serde_json::to_value(Limits::default()).unwrap();
+        let fields = RATES.iter().map(|limit| limit.name).chain(COUNTS.iter().map(|limit| limit.name));
+        let known = limits.as_object().unwrap().keys().map(String::as_str);
+        assert_eq!(fields.collect::<BTreeSet<_>>(), known.collect::<BTreeSet<_>>());
     }
 
     #[test]
