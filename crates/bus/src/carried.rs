@@ -8,6 +8,7 @@
 //! Who the other nodes are is not found out here: whoever knows says so ([`CarriedBus::nodes_are`]), and so every node
 //! hears the same of a death.
 
+mod asks;
 mod book;
 mod incoming;
 mod outgoing;
@@ -25,9 +26,10 @@ use respoke_core::ports::{
     Answers, Bus, Confirmation, Delivery, Gap, Given, Interest, Node, NodeId, Question, Receiver, Source, Whom,
 };
 use respoke_wire::bus::{BusCodecError, Content, Frame, InterestHash, InterestNews, Item};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::asks::Asks;
 use self::book::{Book, FirstIn, Holds};
 use self::incoming::{Incoming, Next};
 use self::outgoing::{Kind, Outgoing, WaitedFor};
@@ -68,9 +70,6 @@ pub const TICK: Duration = Duration::from_millis(100);
 /// Items of other nodes that wait to be handed on. What comes beyond that is asked for again.
 const WAITING_MAX: usize = 65_536;
 
-/// Questions of this node that wait for answers. Beyond that nobody is asked.
-const ASKS_MAX: usize = 4_096;
-
 /// One node's bus over a carrier.
 pub struct CarriedBus {
     node: Node,
@@ -81,8 +80,7 @@ pub struct CarriedBus {
     /// Locked while it is told what changed in it, so that every node is told in the same order.
     book: Mutex<Book>,
     inbox: Inbox<Waiting>,
-    asks: Mutex<HashMap<u64, Asking>>,
-    ask_numbers: AtomicU64,
+    asks: Asks,
 }
 
 impl std::fmt::Debug for CarriedBus {
@@ -118,35 +116,6 @@ impl State<Waiting> {
     }
 }
 
-/// A question that waits for answers.
-struct Asking {
-    waited_for: Vec<Node>,
-    lost: Vec<Node>,
-    given: Vec<Given>,
-    /// Gone once nobody is waited for.
-    done: Option<oneshot::Sender<()>>,
-}
-
-impl Asking {
-    /// Waits for a node no more. False: it was not waited for.
-    fn stop_waiting(&mut self, node: Node) -> bool {
-        let before = self.waited_for.len();
-        self.waited_for.retain(|waited_for| *waited_for != node);
-        if self.waited_for.is_empty()
-            && let Some(done) = self.done.take()
-        {
-            let _ = done.send(());
-        }
-        before != self.waited_for.len()
-    }
-
-    fn lose(&mut self, node: Node) {
-        if self.stop_waiting(node) {
-            self.lost.push(node);
-        }
-    }
-}
-
 impl CarriedBus {
     /// The bus of `node`, which knows of no other yet.
     #[must_use]
@@ -159,8 +128,7 @@ impl CarriedBus {
             peers: RwLock::default(),
             book: Mutex::new(Book::new(limits.interests_per_app_max)),
             inbox: Inbox::default(),
-            asks: Mutex::default(),
-            ask_numbers: AtomicU64::new(0),
+            asks: Asks::default(),
         }
     }
 
@@ -211,9 +179,7 @@ impl CarriedBus {
         peer.over.store(true, Ordering::SeqCst);
         peer.outgoing.lock().end();
         peer.introduced.send_modify(Vec::clear);
-        for asking in self.asks.lock().values_mut() {
-            asking.lose(peer.node);
-        }
+        self.asks.lose(peer.node);
         self.inbox.add(|waiting| waiting.push(Waiting::Lost(peer.node)));
     }
 
@@ -336,16 +302,6 @@ impl CarriedBus {
         peer.outgoing.lock().told_anew();
     }
 
-    /// Has answers taken. Otherwise these are not asked: there are none, or too many questions.
-    fn wait_for_answers(&self, number: u64, asking: Asking) -> Result<(), Vec<Node>> {
-        let mut asks = self.asks.lock();
-        if asking.waited_for.is_empty() || asks.len() >= ASKS_MAX {
-            return Err(asking.waited_for);
-        }
-        asks.insert(number, asking);
-        Ok(())
-    }
-
     fn receiver(&self) -> Option<Arc<dyn Receiver>> {
         self.receiver.get().and_then(Weak::upgrade)
     }
@@ -404,11 +360,7 @@ impl CarriedBus {
             }
             Item::Unsent => self.miss(peer, number..=number),
             Item::Answer { ask, known, answer } => {
-                if let Some(asking) = self.asks.lock().get_mut(&ask)
-                    && asking.stop_waiting(peer.node)
-                {
-                    asking.given.push(Given { node: peer.node, number: known, answer });
-                }
+                self.asks.take(ask, Given { node: peer.node, number: known, answer });
             }
         }
     }
@@ -475,28 +427,19 @@ impl Bus for CarriedBus {
                 return Answers { given: Vec::new(), silent: vec![node] };
             }
         }
-        let waited_for: Vec<_> = asked.iter().map(|peer| peer.node).collect();
-        let number = self.ask_numbers.fetch_add(1, Ordering::Relaxed);
-        let Ok(question) = (Item::Question { ask: number, question }).encode() else {
-            return Answers { given: Vec::new(), silent: waited_for };
+        let waits = match self.asks.wait_for(asked.iter().map(|peer| peer.node).collect()) {
+            Ok(waits) => waits,
+            Err(silent) => return Answers { given: Vec::new(), silent },
         };
-        let (done, answered) = oneshot::channel();
-        let asking = Asking { waited_for, lost: Vec::new(), given: Vec::new(), done: Some(done) };
-        if let Err(silent) = self.wait_for_answers(number, asking) {
-            return Answers { given: Vec::new(), silent };
-        }
-        let waiting = Waits { bus: self, number };
+        let question = encoded(&Item::Question { ask: waits.number(), question });
         for peer in asked {
             self.send(&peer, &question, Kind::Other, None);
             // It may have been lost before it was waited for.
-            if peer.over.load(Ordering::SeqCst)
-                && let Some(asking) = self.asks.lock().get_mut(&number)
-            {
-                asking.lose(peer.node);
+            if peer.over.load(Ordering::SeqCst) {
+                waits.lose(peer.node);
             }
         }
-        let _ = tokio::time::timeout(deadline, answered).await;
-        waiting.end()
+        waits.answers(deadline).await
     }
 }
 
@@ -505,21 +448,52 @@ fn encoded(item: &Item) -> Bytes {
     item.encode().or_else(|_| Item::Unsent.encode()).unwrap_or_default()
 }
 
-/// A question for as long as somebody waits for its answers.
-struct Waits<'a> {
-    bus: &'a CarriedBus,
-    number: u64,
-}
+#[cfg(test)]
+mod tests {
+    use respoke_core::id::{AppId, GroupName};
+    use respoke_core::ports::Incarnation;
 
-impl Waits<'_> {
-    fn end(self) -> Answers {
-        let Some(asking) = self.bus.asks.lock().remove(&self.number) else { return Answers::default() };
-        Answers { given: asking.given, silent: [asking.waited_for, asking.lost].concat() }
+    use super::*;
+
+    struct Nowhere;
+
+    impl Carrier for Nowhere {
+        fn send(&self, _: NodeId, _: Bytes) {}
     }
-}
 
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.bus.asks.lock().remove(&self.number);
+    fn node(id: u32) -> Node {
+        Node { id: NodeId(id), incarnation: Incarnation(1) }
+    }
+
+    /// Whoever goes on with a node that was lost meanwhile, on another thread, neither waits for it nor keeps anything.
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_too_late_for_a_lost_node_is_not_waited_for() {
+        let bus = CarriedBus::new(node(1), Arc::new(Nowhere), CarriedLimits::DEFAULT);
+        bus.nodes_are(&[node(1), node(2)]);
+        let peer = bus.peers().remove(0);
+        let mut introductions = bus.nodes_are(&[node(1)]);
+        assert!(introductions.is_empty() && peer.introduced.borrow().is_empty());
+        let waited_for = Arc::new(watch::channel(vec![peer.node]).0);
+        bus.tell(&peer, InterestNews::Anew, Some(&waited_for));
+        assert!(waited_for.borrow().is_empty() && peer.outgoing.lock().unseen() == Some(2), "only what came before");
+        // A node that comes is waited for, and what is held meanwhile is told to it as well.
+        introductions = bus.nodes_are(&[node(2)]);
+        assert_eq!(introductions[0].missing(), [node(2)]);
+        let group = Interest::Group(AppId::random(), GroupName::parse("room").unwrap());
+        assert_eq!(bus.hold(&group).missing(), [node(2)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_frame_or_for_somebody_else_changes_nothing() {
+        let bus = CarriedBus::new(node(1), Arc::new(Nowhere), CarriedLimits::DEFAULT);
+        bus.nodes_are(&[node(2)]);
+        assert_eq!(bus.arrived(b"").unwrap_err(), BusCodecError::CutShort);
+        assert_eq!(bus.arrived(&[7; 40]).unwrap_err(), BusCodecError::UnknownVersion(7));
+        let later = |node: Node| Node { incarnation: Incarnation(2), ..node };
+        for (from, to) in [(node(3), node(1)), (later(node(2)), node(1)), (node(2), later(node(1)))] {
+            let frame = Frame { from, to, content: Content::Item { number: 1, item: Item::Unsent } };
+            bus.arrived(&frame.encode().unwrap()).unwrap();
+        }
+        assert_eq!(bus.peers()[0].seen.load(Ordering::Acquire), 0);
     }
 }
