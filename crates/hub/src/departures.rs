@@ -7,11 +7,13 @@
 //!
 //! Section 7.5 of docs/protocol.md: the original service took its time, and the Node client's own tests rely on that.
 
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use respoke_core::id::{AppId, EndpointId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -24,6 +26,8 @@ const DELAY: Duration = Duration::from_millis(150);
 #[derive(Debug, Default)]
 pub(crate) struct Departures {
     waiting: Mutex<VecDeque<(Instant, Departure)>>,
+    /// How many connections of an endpoint went of which its observers are not told yet.
+    untold: Mutex<HashMap<(AppId, EndpointId), usize>>,
     added: Notify,
     /// Whether nobody is to be told any more.
     muted: AtomicBool,
@@ -39,8 +43,32 @@ impl Departures {
         if self.muted.load(Ordering::Relaxed) {
             return;
         }
+        let (app, endpoint) = (departure.departed.app_id, departure.departed.endpoint.clone());
+        *self.untold.lock().entry((app, endpoint)).or_default() += 1;
         self.waiting.lock().push_back((Instant::now() + DELAY, departure));
         self.added.notify_one();
+    }
+
+    /// Of one departure it is settled who is told as an observer.
+    pub(crate) fn told(&self, app: AppId, endpoint: &EndpointId) {
+        let mut untold = self.untold.lock();
+        if let Entry::Occupied(mut count) = untold.entry((app, endpoint.clone())) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+
+    /// Of how many departures one is told that begins to observe these endpoints now, each counted once however often it
+    /// is named.
+    pub(crate) fn untold_of(&self, app: AppId, endpoints: &[EndpointId]) -> usize {
+        let untold = self.untold.lock();
+        if untold.is_empty() {
+            return 0;
+        }
+        let named: HashSet<_> = endpoints.iter().collect();
+        named.into_iter().filter_map(|endpoint| untold.get(&(app, endpoint.clone()))).sum()
     }
 
     /// The next departure, once it is due. All wait equally long, so the first in is the first out.

@@ -76,6 +76,7 @@ pub(crate) async fn announce(hub: &Hub, departure: &Departure) {
         offer(hub, told.iter(), None, &left);
     }
     let told = hub.registry.observers(*app_id, endpoint);
+    hub.departures.told(*app_id, endpoint);
     if !told.is_empty() {
         let gone = event(Content::Presence(Presence::unavailable()));
         offer(hub, told.iter(), None, &gone);

@@ -1,8 +1,11 @@
 //! What an operation makes others receive: known before it is done, and charged to who asks.
 //!
 //! A membership pays for its end as well: of two members of a group one goes first and tells the other, so whoever came
-//! later has paid for that frame when it came. The same holds for an observer and what it observes. Connections that end,
-//! many at once perhaps, therefore cause no frame that was not paid for.
+//! later has paid for that frame when it came. The same holds for an observer and what it observes, and who observes one
+//! that went before it has paid for hearing of that. Connections that end, many at once perhaps, therefore cause no frame
+//! that was not paid for.
+//!
+//! Others may come between the counting and the doing. What was counted then is known when it is done, and owed.
 
 use respoke_core::app::App;
 use respoke_core::id::{EndpointId, GroupName};
@@ -25,6 +28,11 @@ impl Reach {
     pub(crate) fn of(connections: usize, frame_len: usize) -> Self {
         let (frames, len) = (connections as u64, frame_len as u64);
         Self { frames, bytes: frames.saturating_mul(len) }
+    }
+
+    /// What of this goes beyond what was paid.
+    pub(crate) fn beyond(self, paid: Self) -> Self {
+        Self { frames: self.frames.saturating_sub(paid.frames), bytes: self.bytes.saturating_sub(paid.bytes) }
     }
 
     /// Both.
@@ -62,6 +70,13 @@ impl Asker<'_> {
     /// Pays, if there is anything to pay for.
     pub(crate) fn pay(&self, app: &App, reach: Reach) -> Result<(), Refusal> {
         if reach == Reach::default() { Ok(()) } else { self.purse.pay(self, app, reach) }
+    }
+
+    /// Owes, if there is anything to owe.
+    pub(crate) fn owe(&self, app: &App, reach: Reach) {
+        if reach != Reach::default() {
+            self.purse.owe(self, app, reach);
+        }
     }
 }
 

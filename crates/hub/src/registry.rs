@@ -84,8 +84,11 @@ pub(crate) enum Full {
 /// What came of joining a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Join {
-    /// It is a member now.
-    Joined,
+    /// It is a member now, as so many others were before.
+    Joined {
+        /// How many.
+        others: usize,
+    },
     /// It was one before.
     Already,
     /// The connection is gone.
@@ -308,13 +311,13 @@ impl Registry {
         if reached(seat.groups.len(), caps.groups) {
             return Join::Full(Full::Connection);
         }
-        let crowd = app.groups.get(group).map_or(0, |crowd| crowd.members.len());
-        if reached(crowd, caps.members) {
+        let others = app.groups.get(group).map_or(0, |crowd| crowd.members.len());
+        if reached(others, caps.members) {
             return Join::Full(Full::Group);
         }
         seat.groups.insert(group.clone());
         app.groups.entry(group.clone()).or_default().add(connection, self.moment());
-        Join::Joined
+        Join::Joined { others }
     }
 
     /// Takes a connection out of a group. False: it was no member.

@@ -64,7 +64,8 @@ impl Hub {
         }
         // Who observes the endpoint hears one day that this connection of it is gone.
         let observers = self.registry.observer_count(speaker.app.id, &speaker.endpoint);
-        asker.pay(&speaker.app, Reach::of(observers, frame_len(&speaker.endpoint, "", 0)))?;
+        let gone_len = frame_len(&speaker.endpoint, "", 0);
+        asker.pay(&speaker.app, Reach::of(observers, gone_len))?;
         let connection = Arc::new(Connection {
             id: ConnectionId::random(),
             app_id: speaker.app.id,
@@ -81,6 +82,9 @@ impl Hub {
             self.sockets.register(socket, &connection, |present| self.registry.add(&connection, present, caps));
         match registered.ok_or(Refusal::Unauthenticated)? {
             Ok(replaced) => {
+                // Others may have begun to observe it meanwhile.
+                let observing = self.registry.observer_count(speaker.app.id, &connection.endpoint);
+                asker.owe(&speaker.app, Reach::of(observing.saturating_sub(observers), gone_len));
                 if let Some(replaced) = replaced {
                     self.depart(&replaced);
                 }

@@ -36,8 +36,8 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Forbidden`] if the role does not permit one of them: then none is joined. [`Refusal::NotConnected`],
-    /// [`Refusal::LimitReached`]; [`Refusal::RateLimited`], and then none is joined.
+    /// [`Refusal::Forbidden`] if the role does not permit one of them, [`Refusal::NotConnected`] and
+    /// [`Refusal::RateLimited`]: then none is joined. [`Refusal::LimitReached`].
     pub async fn join(&self, asker: &Asker<'_>, groups: &[GroupName]) -> Result<(), Refusal> {
         let speaker = self.speaker(asker).await?;
         let rights = self.broker.rights(asker.caller).await?;
@@ -51,27 +51,46 @@ impl Hub {
                 return Err(Refusal::Forbidden("the role does not permit creating this group (create)"));
             }
         }
-        let mut reach = Reach::default();
+        let told = |connection: &Connection| speaker.own_id() != Some(connection.id);
+        let (mut paid, mut coming) = (Reach::default(), 0);
         for (nth, (group, connection)) in pairs(groups, &targets).enumerate() {
             fanout::let_others_write(nth).await;
-            let told = speaker.own_id() != Some(connection.id);
-            let frames = self.registry.frames_of_joining(connection, group, told);
-            reach = reach.and(Reach::of(frames, membership_len(&connection.endpoint, group)));
+            if nth.is_multiple_of(targets.len()) {
+                coming = 0;
+            }
+            let frames = self.registry.frames_of_joining(connection, group, told(connection));
+            if frames > 0 {
+                // Those who come to the group by this request and before it hear of it too.
+                paid = paid.and(Reach::of(frames + 2 * coming, membership_len(&connection.endpoint, group)));
+                coming += 1;
+            }
         }
-        asker.pay(&speaker.app, reach)?;
+        asker.pay(&speaker.app, paid)?;
+        let (mut caused, mut joined) = (Reach::default(), Err(Refusal::NotConnected));
         for (nth, (group, connection)) in pairs(groups, &targets).enumerate() {
             fanout::let_others_write(nth).await;
             match self.registry.join(connection, group, caps(&speaker.app)) {
-                Join::Joined => self.tell_joined(&speaker, connection, group),
-                Join::Already => {}
-                Join::Gone => return Err(Refusal::NotConnected),
-                Join::Full(Full::Group) => return Err(Refusal::LimitReached("the group has its most members")),
+                Join::Joined { others } => {
+                    let frames = 2 * (others + usize::from(told(connection)));
+                    caused = caused.and(Reach::of(frames, membership_len(&connection.endpoint, group)));
+                    self.tell_joined(&speaker, connection, group);
+                    joined = Ok(());
+                }
+                Join::Already => joined = Ok(()),
+                // Others of its endpoint may be there.
+                Join::Gone => {}
+                Join::Full(Full::Group) => {
+                    joined = Err(Refusal::LimitReached("the group has its most members"));
+                    break;
+                }
                 Join::Full(Full::Connection | Full::App | Full::Endpoint) => {
-                    return Err(Refusal::LimitReached("the connection is in as many groups as it may be"));
+                    joined = Err(Refusal::LimitReached("the connection is in as many groups as it may be"));
+                    break;
                 }
             }
         }
-        Ok(())
+        asker.owe(&speaker.app, caused.beyond(paid));
+        joined
     }
 
     fn tell_joined(&self, speaker: &Speaker, connection: &Arc<Connection>, group: &GroupName) {

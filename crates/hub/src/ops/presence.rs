@@ -61,16 +61,21 @@ impl Hub {
     ) -> Result<Vec<(EndpointId, Presences)>, Refusal> {
         let speaker = self.speaker(asker).await?;
         let own = speaker.own.as_ref().ok_or(Refusal::NotConnected)?;
-        // What each connection says now, and that it is gone one day.
+        // What each connection says now, and that it is gone one day; of those that went a moment ago, only that.
         let connections = self.registry.connection_count_of(speaker.app.id, &endpoints);
-        asker.pay(&speaker.app, Reach::of(2 * connections, longest_len("")))?;
+        let untold = self.departures.untold_of(speaker.app.id, &endpoints);
+        let paid = Reach::of(2 * connections + untold, longest_len(""));
+        asker.pay(&speaker.app, paid)?;
         let found = self.registry.observe(own, endpoints).map_err(|full| match full {
             Full::App | Full::Endpoint | Full::Connection | Full::Group => {
                 Refusal::LimitReached("the connection observes as many endpoints as it may")
             }
         })?;
+        // Others may have come meanwhile.
+        let connections = found.iter().map(|(_, presences)| presences.len()).sum::<usize>();
         let said = found.iter().flat_map(|(_, presences)| presences).filter_map(|(_, presence)| presence.as_ref());
-        asker.purse.owe(asker, &speaker.app, Reach { frames: 0, bytes: said.map(|said| len(said) as u64).sum() });
+        let said = Reach { frames: 0, bytes: said.map(|said| len(said) as u64).sum() };
+        asker.owe(&speaker.app, Reach::of(2 * connections, longest_len("")).beyond(paid).and(said));
         for (endpoint, presences) in &found {
             for (id, presence) in presences {
                 let Some(presence) = presence.clone().filter(|presence| !presence.is_unavailable()) else { continue };

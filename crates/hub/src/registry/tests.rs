@@ -33,7 +33,7 @@ fn a_connection_that_is_gone_is_nowhere() {
     let (alice, bob) = (connection(app, "alice"), connection(app, "bob"));
     for one in [&alice, &bob] {
         registry.add(one, None, Caps::default()).unwrap();
-        assert_eq!(registry.join(one, &room(), Caps::default()), Join::Joined);
+        assert!(matches!(registry.join(one, &room(), Caps::default()), Join::Joined { .. }));
         registry.observe(one, vec![alice.endpoint.clone(), bob.endpoint.clone()]).unwrap();
     }
     assert_eq!(registry.join(&bob, &room(), Caps::default()), Join::Already);
@@ -71,14 +71,14 @@ fn limits_are_reached_exactly_and_one_that_is_replaced_counts_for_none() {
     assert_eq!(registry.counts().endpoints, 2, "who was refused left no trace");
 
     let other = GroupName::parse("other").unwrap();
-    assert_eq!(registry.join(&all[1], &room(), caps), Join::Joined);
+    assert_eq!(registry.join(&all[1], &room(), caps), Join::Joined { others: 0 });
     assert_eq!(registry.join(&all[1], &other, caps), Join::Full(Full::Connection));
-    assert_eq!(registry.join(&all[2], &room(), caps), Join::Joined);
+    assert_eq!(registry.join(&all[2], &room(), caps), Join::Joined { others: 1 });
     assert_eq!(registry.join(&all[3], &room(), caps), Join::Full(Full::Group));
     assert_eq!(registry.join(&all[2], &room(), caps), Join::Already);
     assert!(!registry.group_exists(app, &other));
     assert!(registry.leave(app, all[2].id, &room()) && !registry.leave(app, all[2].id, &room()));
-    assert_eq!(registry.join(&all[3], &room(), caps), Join::Joined);
+    assert_eq!(registry.join(&all[3], &room(), caps), Join::Joined { others: 1 });
 }
 
 #[test]
@@ -193,7 +193,8 @@ fn nobody_is_lost_or_left_when_an_app_empties_and_fills_at_once() {
                 for _ in 0..2_000 {
                     let connection = connection(app, &format!("endpoint {}", number % 2));
                     registry.add(&connection, None, Caps::default()).unwrap();
-                    assert_eq!(registry.join(&connection, &room(), Caps::default()), Join::Joined);
+                    let joined = registry.join(&connection, &room(), Caps::default());
+                    assert!(matches!(joined, Join::Joined { .. }));
                     registry.observe(&connection, vec![connection.endpoint.clone()]).unwrap();
                     assert!(registry.members(app, &room()).iter().any(|member| member.id == connection.id));
                     assert!(registry.remove(app, connection.id).is_some());
