@@ -90,6 +90,7 @@ mod sqlite {
         upkeep_cases {
             everyday_rows_do_not_wash_administrative_ones_out
             upkeep_removes_marks_that_end_nothing_any_more
+            what_a_clock_numbered_that_stood_ahead_keeps_nothing_behind_it
             upkeep_removes_secrets_that_nothing_stands_on
         }
         admin_cases {

@@ -1,11 +1,16 @@
 //! The cases about what upkeep removes besides tokens and sessions.
 
 use respoke_core::app::AppPatch;
-use respoke_core::audit::Action;
+use respoke_core::audit::{Action, AuditEntry};
+use respoke_core::call_report::NewCallReport;
+use respoke_core::clock::Timestamp;
 use respoke_core::grant::Lapse;
+use respoke_core::id::GroupName;
+use respoke_core::message::NewMessage;
 use respoke_core::page::PageRequest;
 use respoke_core::ports::{AuditQuery, BanRecord, EndRequest, EndScope, Redemption, SessionFilter, Upkeep};
 
+use serde_json::value::RawValue;
 use tokio::task::JoinSet;
 
 use super::Fixture;
@@ -85,6 +90,58 @@ pub(super) async fn everyday_rows_do_not_wash_administrative_ones_out(fixture: i
     // What is administrative falls to age alone.
     whole_pass(&world, Upkeep { audit_before: NOW.plus_secs(1), ..short }).await;
     assert!(actions().await.is_empty());
+}
+
+pub(super) async fn what_a_clock_numbered_that_stood_ahead_keeps_nothing_behind_it(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let ahead = NOW.plus_secs(365 * 86_400);
+    let say = async |group: &str, at: Timestamp| {
+        let (app_id, sender) = (world.app, endpoint("alice"));
+        let group = GroupName::parse(group).unwrap();
+        let event = RawValue::from_string("{}".to_owned()).unwrap();
+        let said = NewMessage { app_id, group, sender, at, event };
+        world.store.append_message(said, u64::MAX).await.unwrap().kept().unwrap();
+    };
+    let report = async |at: Timestamp| {
+        let report = RawValue::from_string("{}".to_owned()).unwrap();
+        let report = NewCallReport { app_id: world.app, endpoint_id: None, at, report };
+        world.store.add_call_report(report, u64::MAX).await.unwrap().kept().unwrap();
+    };
+    // More than are looked at at once, of each kind; the group's later ones stay ahead with its first.
+    for nth in 0..300 {
+        say("sticky", ahead).await;
+        report(ahead.plus_secs(nth)).await;
+        say("sticky", NOW).await;
+    }
+    for nth in 0..1_100 {
+        world.store.audit(AuditEntry { at: ahead.plus_secs(nth), ..entry(Action::AppUpdated) }).await.unwrap();
+    }
+    say("room", NOW).await;
+    report(NOW).await;
+    world.store.audit(entry(Action::AppUpdated)).await.unwrap();
+    let kept = async || {
+        let history = async |group: &str| {
+            let group = GroupName::parse(group).unwrap();
+            world.store.history(world.app, &group, None, 1_000).await.unwrap().len()
+        };
+        let reports = world.store.call_reports(world.app, PageRequest { limit: 1_000, after: None }).await.unwrap();
+        (history("sticky").await, history("room").await, reports.items.len())
+    };
+    whole_pass(&world, upkeep_at(NOW)).await;
+    assert_eq!(kept().await, (600, 1, 301), "all of it is young");
+    // What comes after it keeps what is not older.
+    let later = NOW.plus_secs(2 * 86_400);
+    say("sticky", later).await;
+    say("room", later).await;
+    report(later).await;
+    let upkeep = Upkeep { dead_before: NOW, ..upkeep_at(later) };
+    for _ in 0..3 {
+        whole_pass(&world, upkeep).await;
+    }
+    // Nothing tells when the last of the group was said but the one that follows.
+    assert_eq!(kept().await, (1, 1, 1));
+    let query = AuditQuery { account_id: world.account, app_id: None, action: None, object: None, request_id: None };
+    assert!(world.store.audit_log(query, PageRequest::first()).await.unwrap().items.is_empty());
 }
 
 pub(super) async fn upkeep_removes_secrets_that_nothing_stands_on(fixture: impl Fixture) {

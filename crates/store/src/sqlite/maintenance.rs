@@ -11,6 +11,7 @@ use respoke_core::session::SessionRecord;
 use respoke_core::token::{TokenEnd, TokenRecord};
 use rusqlite::{Connection, params};
 
+use super::age::{self, Ahead};
 use super::leftovers::{Cursor, Leftovers};
 use super::retention::HubWalk;
 use super::rows::{all, execute};
@@ -35,6 +36,7 @@ pub(super) struct Walk {
     cursor: Cursor,
     /// Up to which number the audit log holds no everyday rows.
     audit: i64,
+    audit_ages: Ahead,
     hub: HubWalk,
 }
 
@@ -100,6 +102,13 @@ impl SqliteStore {
     /// Removes some records by age, and everyday audit rows by number, from `audit_after` on. Returns how many, and
     /// where to go on: what is numbered below stays for its age.
     async fn remove_old_records(&self, audit_after: i64, upkeep: Upkeep) -> Result<(u64, i64), StoreError> {
+        let mut ages = self.walk.lock().audit_ages;
+        let look = move |connection: &Connection| {
+            let old = age::old(connection, "audit", upkeep.audit_before, upkeep.now, REMOVE_ROWS * 4, &mut ages)?;
+            Ok((old, ages))
+        };
+        let (old, ages) = self.readers.scan(look).await?;
+        self.walk.lock().audit_ages = ages;
         let everyday: Vec<_> = Action::ALL.iter().filter(|action| action.everyday()).collect();
         let everyday = everyday.iter().map(|action| action.code().to_string()).collect::<Vec<_>>().join(", ");
         // Those of a clock that stood ahead would stay for as long as that was, and keep those behind them.
@@ -108,12 +117,10 @@ impl SqliteStore {
         self.writer
             .write(move |write| {
                 let connection = write.connection;
-                let mut removed = execute(
-                    connection,
-                    "DELETE FROM audit WHERE number IN (
-                         SELECT number FROM (SELECT number, at FROM audit ORDER BY number LIMIT ?2) WHERE at < ?1)",
-                    params![upkeep.audit_before.millis(), REMOVE_ROWS * 4],
-                )?;
+                let sql = "DELETE FROM audit WHERE number = ?1 AND at = ?2";
+                let mut removed = old
+                    .iter()
+                    .try_fold(0, |sum, row| execute(connection, sql, [row.number, row.at]).map(|gone| sum + gone))?;
                 let newest: i64 = connection
                     .prepare_cached("SELECT coalesce(max(number), 0) FROM audit")?
                     .query_row([], |row| row.get(0))?;
@@ -140,8 +147,9 @@ impl SqliteStore {
                 removed += execute(
                     connection,
                     "DELETE FROM said WHERE number IN (
-                         SELECT number FROM (SELECT number, at FROM said ORDER BY number LIMIT ?2) WHERE at < ?1)",
-                    params![upkeep.keys_before.millis(), REMOVE_ROWS * 4],
+                         SELECT number FROM (SELECT number, at FROM said ORDER BY number LIMIT ?2)
+                         WHERE at < ?1 OR at > ?3)",
+                    params![upkeep.keys_before.millis(), REMOVE_ROWS * 4, keys_ahead],
                 )?;
                 removed += execute(
                     connection,
@@ -264,7 +272,13 @@ impl MaintenanceStore for SqliteStore {
         let pass_complete = rows_complete && hub.complete();
         let sessions_live = walk.sessions_live;
         if pass_complete {
-            *walk = Walk { cursor, audit: audit_after, ..Walk::default() };
+            *walk = Walk {
+                cursor,
+                audit: audit_after,
+                audit_ages: walk.audit_ages,
+                hub: hub.ages().into(),
+                ..Walk::default()
+            };
         } else {
             walk.leftovers = leftovers;
             walk.cursor = cursor;

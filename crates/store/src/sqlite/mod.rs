@@ -1,6 +1,7 @@
 //! The store in one SQLite file.
 
 mod admins;
+mod age;
 mod apps;
 mod audit;
 mod backup;

@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 
+use respoke_core::clock::Timestamp;
 use respoke_core::ports::{StoreError, Upkeep};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::SqliteStore;
+use super::age::{self, Aged, Ahead};
 use super::maintenance::{REMOVE_ROWS, STEP_ROWS};
 use super::rows::{all, execute, one};
 
@@ -27,17 +29,36 @@ pub(super) struct HubWalk {
     group: Option<i64>,
     conversation: Option<ConversationKey>,
     reports: Option<Uuid>,
+    ages: HubAges,
+}
+
+/// Where the next looks at what is old begin.
+#[derive(Clone, Copy, Default)]
+pub(super) struct HubAges {
+    messages: Ahead,
+    reports: Ahead,
 }
 
 impl Default for HubWalk {
     fn default() -> Self {
-        Self { group: Some(0), conversation: Some((Uuid::nil(), String::new(), 0)), reports: Some(Uuid::nil()) }
+        Self::from(HubAges::default())
+    }
+}
+
+impl From<HubAges> for HubWalk {
+    /// A walk from the beginning.
+    fn from(ages: HubAges) -> Self {
+        Self { group: Some(0), conversation: Some((Uuid::nil(), String::new(), 0)), reports: Some(Uuid::nil()), ages }
     }
 }
 
 impl HubWalk {
     pub(super) fn complete(&self) -> bool {
         self.group.is_none() && self.conversation.is_none() && self.reports.is_none()
+    }
+
+    pub(super) fn ages(&self) -> HubAges {
+        self.ages
     }
 }
 
@@ -53,9 +74,13 @@ impl SqliteStore {
     pub(super) async fn remove_from_hub(&self, upkeep: Upkeep, walk: HubWalk) -> Result<(u64, HubWalk), StoreError> {
         let mut removed = self.in_rounds(remove_of_deleted_app).await?.removed;
         removed += self.in_rounds(remove_of_ended_group).await?.removed;
-        removed += self.in_rounds(move |connection| remove_old_messages(connection, &upkeep)).await?.removed;
-        removed += self.in_rounds(move |connection| remove_old_records(connection, &upkeep)).await?.removed;
-        let mut reached = HubWalk { group: None, conversation: None, reports: None };
+        removed += self.in_rounds(move |connection| remove_unseen_push_tokens(connection, &upkeep)).await?.removed;
+        let HubAges { mut messages, mut reports } = walk.ages;
+        removed += self.remove_old("messages", upkeep.messages_before, upkeep, &mut messages, remove_messages).await?;
+        let before = upkeep.call_reports_before;
+        removed += self.remove_old("call_reports", before, upkeep, &mut reports, remove_old_reports).await?;
+        let ages = HubAges { messages, reports };
+        let mut reached = HubWalk { group: None, conversation: None, reports: None, ages };
         if let Some(after) = walk.group {
             let max = upkeep.messages_per_group_max;
             let (long, end) = self.long_groups(after, max).await?;
@@ -105,6 +130,32 @@ impl SqliteStore {
             }
         }
         Ok(Rounds { removed, complete: false })
+    }
+
+    /// Removes what of `table` came before `before`, as much as in so many rounds.
+    async fn remove_old(
+        &self,
+        table: &'static str,
+        before: Timestamp,
+        upkeep: Upkeep,
+        ahead: &mut Ahead,
+        remove: fn(&Connection, &[Aged]) -> rusqlite::Result<u64>,
+    ) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        for _ in 0..ROUNDS {
+            let mut looked = *ahead;
+            let look = move |connection: &Connection| {
+                let old = age::old(connection, table, before, upkeep.now, REMOVE_ROWS, &mut looked)?;
+                Ok((old, looked))
+            };
+            let (old, looked) = self.readers.scan(look).await?;
+            *ahead = looked;
+            if old.is_empty() {
+                break;
+            }
+            removed += self.writer.write(move |write| remove(write.connection, &old)).await?;
+        }
+        Ok(removed)
     }
 
     async fn long_groups(&self, after: i64, max: u64) -> Result<(Vec<i64>, Option<i64>), StoreError> {
@@ -207,22 +258,24 @@ fn shorten(connection: &Connection, group: i64, max: u64) -> rusqlite::Result<u6
     }
 }
 
-fn remove_old_messages(connection: &Connection, upkeep: &Upkeep) -> rusqlite::Result<u64> {
-    // Numbers grow with time, so the old ones are the first; a clock set back only delays some.
-    let sql = "SELECT number, group_number
-               FROM (SELECT number, group_number, at FROM messages ORDER BY number LIMIT ?2) WHERE at < ?1";
-    let old: Vec<(i64, i64)> = all(connection, sql, params![upkeep.messages_before.millis(), REMOVE_ROWS], |row| {
-        Ok((row.get(0)?, row.get(1)?))
-    })?;
+fn remove_messages(connection: &Connection, which: &[Aged]) -> rusqlite::Result<u64> {
     let mut groups = BTreeMap::<i64, u64>::new();
-    for (number, group) in &old {
-        execute(connection, "DELETE FROM messages WHERE number = ?1", [number])?;
-        *groups.entry(*group).or_default() += 1;
+    for row in which {
+        let sql = "DELETE FROM messages WHERE number = ?1 AND at = ?2 RETURNING group_number";
+        if let Some(group) = one(connection, sql, [row.number, row.at], |row| row.get(0))? {
+            *groups.entry(group).or_default() += 1;
+        }
     }
+    let removed = groups.values().sum();
     for (group, gone) in groups {
         count_down(connection, group, gone)?;
     }
-    Ok(old.len() as u64)
+    Ok(removed)
+}
+
+fn remove_old_reports(connection: &Connection, which: &[Aged]) -> rusqlite::Result<u64> {
+    let sql = "DELETE FROM call_reports WHERE number = ?1 AND at = ?2";
+    which.iter().try_fold(0, |sum, row| Ok(sum + execute(connection, sql, [row.number, row.at])? as u64))
 }
 
 fn remove_reports(connection: &Connection, app: Uuid, last: i64) -> rusqlite::Result<u64> {
@@ -231,20 +284,14 @@ fn remove_reports(connection: &Connection, app: Uuid, last: i64) -> rusqlite::Re
     Ok(execute(connection, sql, params![app, last, REMOVE_ROWS])? as u64)
 }
 
-fn remove_old_records(connection: &Connection, upkeep: &Upkeep) -> rusqlite::Result<u64> {
-    let reports = execute(
-        connection,
-        "DELETE FROM call_reports WHERE number IN (
-             SELECT number FROM (SELECT number, at FROM call_reports ORDER BY number LIMIT ?2) WHERE at < ?1)",
-        params![upkeep.call_reports_before.millis(), REMOVE_ROWS],
-    )?;
-    let push_tokens = execute(
+fn remove_unseen_push_tokens(connection: &Connection, upkeep: &Upkeep) -> rusqlite::Result<u64> {
+    let removed = execute(
         connection,
         "DELETE FROM push_tokens WHERE (app_id, id) IN (
              SELECT app_id, id FROM push_tokens WHERE seen_at < ?1 LIMIT ?2)",
         params![upkeep.push_tokens_before.millis(), REMOVE_ROWS],
     )?;
-    Ok((reports + push_tokens) as u64)
+    Ok(removed as u64)
 }
 
 /// Removes some of what one deleted app left, and in the end the note that it was deleted.
@@ -290,7 +337,6 @@ fn remove_of_ended_group(connection: &Connection) -> rusqlite::Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use respoke_core::clock::Timestamp;
     use respoke_core::id::{AppId, EndpointId, GroupName};
     use respoke_core::ports::{MaintenanceStore, MessageStore};
 

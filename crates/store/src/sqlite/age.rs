@@ -1,0 +1,148 @@
+//! Which rows of a table that grows by number are old, whatever the clock did meanwhile.
+//!
+//! Each row tells when it came by the clock of then, which may have stood ahead; and a group whose messages were once kept
+//! as of an instant to come has all later ones kept as of a later one still. How old such a row is only the others tell:
+//! it came before the next one that is not ahead of the clock.
+
+use respoke_core::clock::Timestamp;
+use rusqlite::{Connection, params};
+
+use super::rows::all;
+
+/// Rows looked at for one that is not ahead: their numbers and instants are a few milliseconds' reading.
+const LOOK_ROWS: usize = 2_000;
+
+/// A row of which only this is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Aged {
+    pub(super) number: i64,
+    /// Of its instant. Another row may get its number once it is gone.
+    pub(super) at: i64,
+}
+
+/// How far rows were found to be ahead of the clock, from the first on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ahead(i64);
+
+/// Rows behind `after`, in the order of their numbers.
+fn rows(connection: &Connection, table: &str, after: i64, most: usize) -> rusqlite::Result<Vec<Aged>> {
+    let sql = format!("SELECT number, at FROM {table} WHERE number > ?1 ORDER BY number LIMIT ?2");
+    all(connection, &sql, params![after, most], |row| Ok(Aged { number: row.get(0)?, at: row.get(1)? }))
+}
+
+/// Of the first `most` rows of `table` those that came before `before`.
+///
+/// There may be more behind one that is younger: a clock that was set back delays what it numbered then.
+pub(super) fn old(
+    connection: &Connection,
+    table: &str,
+    before: Timestamp,
+    now: Timestamp,
+    most: usize,
+    ahead: &mut Ahead,
+) -> rusqlite::Result<Vec<Aged>> {
+    let is_old = |row: &Aged| row.at < before.millis();
+    let is_ahead = |row: &Aged| row.at > now.millis() && !is_old(row);
+    let mut first = rows(connection, table, 0, most)?;
+    if let Some(known) = first.iter().rposition(|row| !is_ahead(row)) {
+        first.truncate(known + 1);
+        let mut old = false;
+        let came_before = |row: &Aged| {
+            old = if is_ahead(row) { old } else { is_old(row) };
+            old
+        };
+        let mut found: Vec<_> = first.into_iter().rev().filter(came_before).collect();
+        found.reverse();
+        return Ok(found);
+    }
+    let Some(last) = first.last().filter(|_| first.len() == most) else {
+        // That is all there is, and nothing tells how old it is.
+        return Ok(Vec::new());
+    };
+    let behind = rows(connection, table, ahead.0.max(last.number), LOOK_ROWS)?;
+    match behind.iter().find(|row| !is_ahead(row)) {
+        Some(known) if is_old(known) => return Ok(first),
+        Some(known) => ahead.0 = known.number - 1,
+        // At the end the next look begins anew: what was ahead may not be any more, nor be there.
+        None if behind.len() < LOOK_ROWS => ahead.0 = 0,
+        None => ahead.0 = behind.last().map_or(0, |last| last.number),
+    }
+    Ok(Vec::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_000;
+    const YEAR: i64 = 1_000_000;
+    const NONE: [i64; 0] = [];
+
+    fn table(instants: impl IntoIterator<Item = i64>) -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE some (number INTEGER PRIMARY KEY, at INTEGER NOT NULL)").unwrap();
+        for at in instants {
+            connection.execute("INSERT INTO some (at) VALUES (?1)", [at]).unwrap();
+        }
+        connection
+    }
+
+    /// Numbers of the rows that are older than ten by a clock that shows `now`.
+    fn old_at(connection: &Connection, now: i64, most: usize, ahead: &mut Ahead) -> Vec<i64> {
+        let at = Timestamp::from_millis;
+        let found = old(connection, "some", at(now - 10), at(now), most, ahead).unwrap();
+        found.iter().map(|row| row.number).collect()
+    }
+
+    #[test]
+    fn a_row_ahead_of_the_clock_is_as_old_as_the_next_that_is_not() {
+        let old = |instants: &[i64]| old_at(&table(instants.iter().copied()), NOW, 250, &mut Ahead::default());
+        assert_eq!(old(&[1, 2, NOW - 10, NOW]), [1, 2]);
+        assert_eq!(old(&[YEAR, 1, YEAR + 1, 2, YEAR + 2, NOW, YEAR + 3]), [1, 2, 3, 4]);
+        assert_eq!(old(&[YEAR, NOW, 1]), [3], "one that a clock set back delayed");
+        assert_eq!(old(&[YEAR, YEAR, NOW]), NONE);
+        assert_eq!(old(&[YEAR, YEAR]), NONE, "nothing tells");
+        assert_eq!(old(&[]), NONE);
+    }
+
+    #[test]
+    fn however_many_are_ahead_they_keep_none_behind_them() {
+        let count = 3 * i64::try_from(LOOK_ROWS).unwrap();
+        let connection = table((0..count).map(|nth| YEAR + nth).chain([NOW, NOW]));
+        let mut ahead = Ahead::default();
+        for _ in 0..5 {
+            assert_eq!(old_at(&connection, NOW, 250, &mut ahead), NONE, "the last two are young");
+        }
+        assert_eq!(ahead.0, count);
+        let mut removed = 0;
+        loop {
+            let old = old_at(&connection, NOW + 100, 250, &mut ahead);
+            for number in &old {
+                removed += connection.execute("DELETE FROM some WHERE number = ?1", [number]).unwrap();
+            }
+            if old.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(removed, usize::try_from(count).unwrap() + 2);
+        // An emptied table begins again with its first number.
+        for at in std::iter::repeat_n(YEAR, 250).chain([NOW + 100]) {
+            connection.execute("INSERT INTO some (at) VALUES (?1)", [at]).unwrap();
+        }
+        for _ in 0..2 {
+            assert_eq!(old_at(&connection, NOW + 100, 250, &mut ahead), NONE);
+        }
+        assert_eq!(old_at(&connection, NOW + 200, 250, &mut ahead).len(), 250);
+    }
+
+    #[test]
+    fn a_clock_that_went_back_and_was_corrected_removes_nothing_that_is_young() {
+        let connection = table(std::iter::repeat_n(NOW, 300));
+        let mut ahead = Ahead::default();
+        for _ in 0..3 {
+            assert_eq!(old_at(&connection, 10, 250, &mut ahead), NONE);
+        }
+        assert_eq!(old_at(&connection, NOW, 250, &mut ahead), NONE);
+        assert_eq!(old_at(&connection, NOW + 11, 250, &mut ahead).len(), 250);
+    }
+}
