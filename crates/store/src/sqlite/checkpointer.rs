@@ -26,11 +26,10 @@ impl Checkpointer {
         let (thread_busy, thread_finished) = (busy.clone(), finished.clone());
         let thread = std::thread::Builder::new().name("respoked-log".into()).spawn(move || {
             while ordered.recv().is_ok() {
-                // What was put in the place of the database is not written to.
-                if condition.is_lost() {
-                    continue;
-                }
-                if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+                // What was put in the place of the database is not written to, nor one that is damaged.
+                if condition.is_trusted()
+                    && let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+                {
                     tracing::warn!(error = &error as &dyn std::error::Error, "checkpoint failed");
                 }
                 thread_finished.store(true, Ordering::Release);

@@ -153,16 +153,21 @@ fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
 /// The log of a process that was killed may have been read from the system's memory alone: after a flush that failed,
 /// the system forgets that it is not on disk, and what is written behind it would be lost with it.
 fn fold(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(Duration::ZERO)?;
-    let folded = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    match folded {
+    match at_once(connection, |connection| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))) {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
             tracing::warn!("the disk is full: what the log of the database holds stays there for now");
             Ok(())
         }
         folded => folded,
     }
+}
+
+/// Does something that waits for nobody. Whatever comes of it, the connection waits again for what it does next.
+fn at_once<T>(connection: &Connection, run: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    connection.busy_timeout(Duration::ZERO)?;
+    let done = run(connection);
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    done
 }
 
 /// Settings of every connection.
@@ -212,5 +217,21 @@ fn failure(error: rusqlite::Error) -> StoreError {
             StoreError::Corrupt("a column holds what it never should")
         }
         error => StoreError::Unavailable(Box::new(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_failed_at_once_waits_for_others_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = open_for_writing(&folder.path().join("some.db")).unwrap();
+        let patience = |connection: &Connection| connection.query_row("PRAGMA busy_timeout", [], |row| row.get(0));
+        let during: i64 = at_once(&connection, patience).unwrap();
+        assert!(at_once(&connection, |_| Err::<(), _>(rusqlite::Error::InvalidQuery)).is_err());
+        let after: i64 = patience(&connection).unwrap();
+        assert_eq!((during, after), (0, 10_000));
     }
 }

@@ -204,12 +204,12 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Closes a connection, unless the files are no longer those it opened.
+/// Closes a connection, unless the files are no longer those it opened, or damaged.
 ///
-/// The last one to be closed removes the log by its name. By then that may be the log of whatever was put in the place of
-/// the database.
+/// The last one to be closed brings the log into the database, and removes it by its name. By then that may be the log of
+/// whatever was put in the place of the database.
 pub(super) fn close(connection: Connection, condition: &Condition) {
-    if condition.is_lost() {
+    if !condition.is_trusted() {
         std::mem::forget(connection);
     }
 }

@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::checkpointer::Checkpointer;
 use super::condition::Condition;
 use super::tokens::MintGrounds;
-use super::{BUSY_TIMEOUT, failure, maintenance, readers};
+use super::{at_once, failure, maintenance, readers};
 
 /// Operations that may wait. At 50,000 a second this is a tenth of a second's worth; more would only wait longer.
 const QUEUE_LEN_MAX: usize = 4_096;
@@ -296,6 +296,9 @@ impl Writer {
     where
         F: FnMut(&Write<'_>) -> rusqlite::Result<()> + Send + 'static,
     {
+        if self.condition.writable().is_err() {
+            return;
+        }
         let queue = self.queue.lock().clone();
         if let Some(queue) = queue
             && queue.capacity() > QUEUE_LEN_MAX / 2
@@ -433,7 +436,7 @@ impl Worker {
             self.keep_log_short();
             self.condition.writer.end();
         }
-        if !self.condition.is_lost() {
+        if self.condition.is_trusted() {
             // Leave a tidy file behind; failing that, the next start does it.
             let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA optimize;");
         }
@@ -464,17 +467,16 @@ impl Worker {
     }
 
     fn commit(&mut self, mut batch: Batch) {
-        if self.transaction(batch.iter_mut()).is_ok() {
-            // A commit into files that nobody will find again is none. That is asked once a batch.
-            self.condition.look_at_files();
-            if self.condition.is_lost() {
-                for job in batch {
-                    job.answer(Err(StoreError::InDoubt("the database was taken away meanwhile".into())));
-                }
-            } else if self.crash_at != Some(CrashPoint::AfterCommit) {
-                self.figures.committed(batch.len());
-                self.answers.give(batch);
+        if !self.condition.is_trusted() {
+            // That became known while they waited.
+            for job in batch {
+                let refused = self.condition.writable().and_then(|()| self.condition.readable());
+                job.answer(refused.and(Err(StoreError::Unavailable("the database cannot be used".into()))));
             }
+            return;
+        }
+        if self.transaction(batch.iter_mut()).is_ok() {
+            self.answer_committed(batch);
             return;
         }
         if self.crash_at.is_some() {
@@ -483,16 +485,27 @@ impl Worker {
         self.commit_each(batch);
     }
 
+    /// Answers operations that are committed, unless into files that nobody will find again: that is none. It is asked once
+    /// a batch.
+    fn answer_committed(&self, batch: Batch) {
+        self.condition.look_at_files();
+        if self.condition.is_lost() {
+            for job in batch {
+                job.answer(Err(StoreError::InDoubt("the database was taken away meanwhile".into())));
+            }
+        } else if self.crash_at != Some(CrashPoint::AfterCommit) {
+            self.figures.committed(batch.len());
+            self.answers.give(batch);
+        }
+    }
+
     /// Runs a batch that failed one by one, to find out who made it fail, and answers all of it.
     fn commit_each(&self, batch: Batch) {
         let mut failed = Vec::new();
         let mut jobs = batch.into_iter();
         for mut job in jobs.by_ref() {
             match self.transaction(std::iter::once(&mut job)) {
-                Ok(()) => {
-                    self.figures.committed(1);
-                    job.answer(Ok(()));
-                }
+                Ok(()) => self.answer_committed(vec![job]),
                 Err(error) => {
                     self.condition.note(&error);
                     failed.push((job, error));
@@ -585,6 +598,9 @@ impl Worker {
     /// A copy beside a busy writer never reaches the end of the log, and only a log copied to its end is begun anew.
     /// So the thread beside copies nearly all, and this one the few pages written meanwhile.
     fn keep_log_short(&self) {
+        if !self.condition.is_trusted() {
+            return;
+        }
         let pages = LOG_PAGES.get();
         let long = self.condition.log_long.swap(false, Ordering::Relaxed);
         let copied = self.checkpointer.take_finished();
@@ -596,9 +612,8 @@ impl Worker {
         }
         // Never one that waits for readers: a backup reads for as long as it copies, and the log may grow meanwhile.
         let checkpoint = if long { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
-        let done = self.connection.busy_timeout(Duration::ZERO);
-        let done = done.and_then(|()| self.connection.query_row(checkpoint, [], |_| Ok(())));
-        if let Err(error) = done.and_then(|()| self.connection.busy_timeout(BUSY_TIMEOUT)) {
+        let done = at_once(&self.connection, |connection| connection.query_row(checkpoint, [], |_| Ok(())));
+        if let Err(error) = done {
             self.condition.note(&error);
             tracing::warn!(error = &error as &dyn std::error::Error, "checkpoint failed");
         }
@@ -658,6 +673,87 @@ pub(super) mod tests {
         second.block_on(several()).unwrap();
         drop(first);
         second.block_on(several()).unwrap();
+    }
+
+    /// Lets an operation hold the writer until `meanwhile` lets go, and then write `rows`. What came of both.
+    async fn held<T>(
+        store: &SqliteStore,
+        rows: &'static str,
+        meanwhile: impl AsyncFnOnce(std::sync::mpsc::SyncSender<()>) -> T,
+    ) -> (Result<(), StoreError>, T) {
+        let (release, released) = std::sync::mpsc::sync_channel(1);
+        let (holds, held) = oneshot::channel();
+        let mut holds = Some(holds);
+        let hold = store.writer.write(move |write| {
+            if let Some(holds) = holds.take() {
+                holds.send(()).unwrap();
+                released.recv().unwrap();
+            }
+            write.connection.execute_batch(rows)
+        });
+        let meanwhile = async {
+            held.await.unwrap();
+            meanwhile(release).await
+        };
+        tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(hold, meanwhile) }).await.unwrap()
+    }
+
+    fn insert(key: &'static str) -> impl FnMut(&Write<'_>) -> rusqlite::Result<()> + Send + 'static {
+        let sql = "INSERT INTO meta (key, value) VALUES (?1, x'') ON CONFLICT DO NOTHING";
+        move |write| write.connection.execute(sql, [key]).map(drop)
+    }
+
+    #[tokio::test]
+    async fn once_the_database_is_known_to_be_lost_or_damaged_nothing_more_is_written() {
+        let learn: [fn(&Condition); 2] = [
+            |condition| {
+                let damage = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+                condition.note(&rusqlite::Error::SqliteFailure(damage, None));
+            },
+            |condition| condition.lost("a test takes it away"),
+        ];
+        for learn in learn {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("respoked.db");
+            let store = SqliteStore::open(&path, Options::default()).unwrap();
+            // Long enough for the log to be copied.
+            let long = "INSERT INTO meta (key, value) VALUES ('held', randomblob(50331648))";
+            let (_, waited) = held(&store, long, async |release| {
+                let mut waits = std::pin::pin!(store.writer.write(insert("waited")));
+                assert!(tokio::time::timeout(Duration::from_millis(1), &mut waits).await.is_err());
+                learn(&store.condition);
+                store.writer.write_if_idle(insert("unheard"));
+                release.send(()).unwrap();
+                waits.await
+            })
+            .await;
+            assert!(matches!(waited, Err(StoreError::Unavailable(_))), "{waited:?}");
+            drop(store);
+            assert!(std::fs::metadata(&path).unwrap().len() < 4 << 20, "the log was not copied");
+            let found = "SELECT group_concat(key) FROM meta WHERE key IN ('held', 'waited', 'unheard')";
+            let written = Connection::open(&path).unwrap().query_row(found, [], |row| row.get::<_, String>(0));
+            assert_eq!(written.unwrap(), "held");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_of_a_failed_batch_is_not_told_of_success_in_files_that_are_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("respoked.db");
+        let store = SqliteStore::open(&path, Options::default()).unwrap();
+        let (_, (good, bad)) = held(&store, "", async |release| {
+            let mut write = insert("written");
+            let good = store.writer.write(move |with| {
+                let _ = std::fs::remove_file(&path);
+                write(with)
+            });
+            let bad = store.writer.write(|_| Err::<(), _>(rusqlite::Error::InvalidQuery));
+            let (good, bad, ()) = tokio::join!(good, bad, async { release.send(()).unwrap() });
+            (good, bad)
+        })
+        .await;
+        assert!(matches!(good, Err(StoreError::InDoubt(_))), "{good:?}");
+        assert!(bad.is_err());
     }
 
     #[tokio::test]
