@@ -8,8 +8,9 @@ use respoke_core::push_token::{PushService, PushToken};
 use respoke_core::secret::Secret;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
+use uuid::Uuid;
 
-use super::rows::{Columns, all, app_exists, execute, one};
+use super::rows::{Columns, all, app_exists, execute};
 use super::writer::Write;
 use super::{SqliteStore, kept};
 
@@ -43,24 +44,38 @@ const fn code_of(service: PushService) -> i64 {
     }
 }
 
+/// The rows that a push token takes the place of, and what they cost, each found by a key.
+const REPLACED: &str = "SELECT id, cost_bytes FROM push_tokens WHERE app_id = ?1 AND id = ?2
+                        UNION SELECT id, cost_bytes FROM push_tokens WHERE app_id = ?1 AND service = ?3 AND hash = ?4";
+
+const REMOVE: &str = "DELETE FROM push_tokens WHERE app_id = ?1 AND id = ?2";
+
+/// Keeps an endpoint's push tokens within their number; the one that is just registered stays.
+const FORGET_UNSEEN: &str = "DELETE FROM push_tokens WHERE app_id = ?1 AND id IN (
+                                 SELECT id FROM push_tokens WHERE app_id = ?1 AND endpoint = ?2 AND id <> ?3
+                                 ORDER BY seen_at DESC LIMIT -1 OFFSET ?4)";
+
 fn put(write: &Write<'_>, token: &PushToken, bytes_max: u64) -> rusqlite::Result<Keeping<()>> {
     if !app_exists(write.connection, token.app_id)? {
         return Ok(Keeping::NoApp);
     }
     let app = token.app_id.uuid();
     // It takes the place of what has its id or its text. Those that become longer need room as those that are new do.
-    let hash = token.hash();
-    let replaced = params![app, token.id.uuid(), code_of(token.service), hash.as_bytes()];
-    let sql = "SELECT coalesce(sum(cost_bytes), 0) FROM push_tokens
-               WHERE app_id = ?1 AND (id = ?2 OR (service = ?3 AND hash = ?4))";
-    let freed = one(write.connection, sql, replaced, |row| row.get(0))?.unwrap_or(0);
+    let replaced = all(
+        write.connection,
+        REPLACED,
+        params![app, token.id.uuid(), code_of(token.service), token.hash().as_bytes()],
+        |row| Ok((row.get::<_, Uuid>(0)?, row.get::<_, usize>(1)?)),
+    )?;
+    let freed = replaced.iter().map(|(_, bytes)| bytes).sum();
     let more = kept::push_token(token.text.expose().len(), &token.endpoint_id).saturating_sub(freed);
     if more > 0 && !kept::fits(write.connection, token.app_id, more, bytes_max)? {
         return Ok(Keeping::Full);
     }
     // They are removed by name: what a conflict replaces is counted by no trigger.
-    let sql = "DELETE FROM push_tokens WHERE app_id = ?1 AND (id = ?2 OR (service = ?3 AND hash = ?4))";
-    execute(write.connection, sql, replaced)?;
+    for (id, _) in replaced {
+        execute(write.connection, REMOVE, params![app, id])?;
+    }
     execute(
         write.connection,
         "INSERT INTO push_tokens (app_id, id, endpoint, service, hash, text, seen_at)
@@ -77,9 +92,7 @@ fn put(write: &Write<'_>, token: &PushToken, bytes_max: u64) -> rusqlite::Result
     )?;
     execute(
         write.connection,
-        "DELETE FROM push_tokens WHERE app_id = ?1 AND id IN (
-             SELECT id FROM push_tokens WHERE app_id = ?1 AND endpoint = ?2 AND id <> ?3
-             ORDER BY seen_at DESC LIMIT -1 OFFSET ?4)",
+        FORGET_UNSEEN,
         params![app, token.endpoint_id.as_str(), token.id.uuid(), PushToken::PER_ENDPOINT_MAX - 1],
     )?;
     Ok(Keeping::Kept(()))
@@ -133,5 +146,24 @@ impl PushTokenStore for SqliteStore {
             execute(write.connection, sql, params)?;
             Ok(())
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_registration_looks_at_all_push_tokens_of_its_app() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        super::super::schema::migrate(&mut connection).unwrap();
+        for sql in [REPLACED, REMOVE, FORGET_UNSEEN] {
+            let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let nothing = rusqlite::params_from_iter(std::iter::repeat_n(0, plan.parameter_count()));
+            let steps = plan.query_map(nothing, |row| row.get::<_, String>("detail")).unwrap();
+            let steps: Vec<_> = steps.map(Result::unwrap).collect();
+            let walks = |step: &String| step.starts_with("SCAN push_tokens") || step.ends_with("(app_id=?)");
+            assert!(!steps.iter().any(walks), "{sql}: {steps:?}");
+        }
     }
 }
