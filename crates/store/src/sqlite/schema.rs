@@ -174,6 +174,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_counted_for_the_first_time_without_sorting_it() {
+        let connection = Connection::open_in_memory().unwrap();
+        MIGRATIONS[..10].iter().for_each(|migration| connection.execute_batch(migration).unwrap());
+        let (counting, _) = MIGRATIONS[9].split_once("CREATE TRIGGER").unwrap();
+        let counting: Vec<_> = counting.split(';').filter(|sql| sql.contains("INSERT INTO")).collect();
+        assert!(!counting.is_empty());
+        for sql in counting {
+            let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let steps = plan.query_map([], |row| row.get::<_, String>("detail")).unwrap();
+            let steps: Vec<_> = steps.map(Result::unwrap).collect();
+            assert!(!steps.iter().any(|step| step.contains("TEMP B-TREE")), "{sql}: {steps:?}");
+        }
+    }
+
+    #[test]
     fn a_database_of_a_newer_program_is_refused() {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection).unwrap();
