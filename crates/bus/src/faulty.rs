@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use respoke_core::ports::{Confirmation, Incarnation, Node, NodeId, Receiver};
+use respoke_core::ports::{Confirmation, Incarnation, Node, NodeId};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -118,16 +118,16 @@ impl FaultyNodes {
         Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), limits })
     }
 
-    /// Starts a node for `receiver`. If it lives already, that life is declared over. Each node learns of it in its time.
+    /// Starts a node, which needs a receiver before [`Self::carry`] is polled again. If it lives already, that life is
+    /// declared over. Each node learns of it in its time.
     ///
     /// Once all that is returned is done, it knows what the others are there for.
-    pub fn start(self: &Arc<Self>, id: NodeId, receiver: &Arc<dyn Receiver>) -> (Arc<CarriedBus>, Vec<Confirmation>) {
+    pub fn start(self: &Arc<Self>, id: NodeId) -> (Arc<CarriedBus>, Vec<Confirmation>) {
         let mut state = self.state.lock();
         state.lives += 1;
         let node = Node { id, incarnation: Incarnation(state.lives) };
         let wire = Arc::new(Wire { nodes: Arc::downgrade(self), from: node });
         let bus = Arc::new(CarriedBus::new(node, wire, self.limits));
-        bus.attach(receiver);
         state.live.insert(id, Arc::downgrade(&bus));
         let live = state.nodes();
         drop(state);

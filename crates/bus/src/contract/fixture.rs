@@ -282,7 +282,8 @@ impl Carried {
 impl Fixture for Carried {
     async fn start(&self, id: u32) -> Member {
         let (notes, receiver) = notes(id);
-        let (bus, introductions) = self.nodes.start(NodeId(id), &receiver);
+        let (bus, introductions) = self.nodes.start(NodeId(id));
+        bus.attach(&receiver);
         for introduction in introductions {
             done(introduction).await;
         }

@@ -5,14 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use respoke_bus::carried::{CarriedBus, CarriedLimits};
+use respoke_bus::faulty::{Faults, FaultyNodes};
 use respoke_bus::{LocalBus, LocalNodes};
 use respoke_core::app::AppPatch;
 use respoke_core::clock::{ManualClock, Timestamp};
 use respoke_core::id::AppId;
 use respoke_core::ops::{Broker, Caller, Context, Credential};
-use respoke_core::ports::{
-    Answer, Bus as _, Delivery, Departed, Holder, Interest, NodeId, Question, Receiver, Store, Whom,
-};
+use respoke_core::ports::{Answer, Bus, Delivery, Departed, Holder, Interest, NodeId, Question, Receiver, Store, Whom};
 use respoke_core::secret::Secret;
 use respoke_hub::ops::{Asker, Connect, Publish};
 use respoke_hub::outbox::OutboxLimits;
@@ -21,16 +21,19 @@ use respoke_hub::{Connection, Hub, HubSettings, Opening, Socket};
 use respoke_store::{Options, SqliteStore};
 use respoke_wire::close::Close;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::task::JoinSet;
 
-use super::{LATER, endpoint, group, raw};
+use super::{LATER, endpoint, group};
 
 struct Node {
-    bus: Arc<LocalBus>,
+    bus: Arc<dyn Bus>,
     broker: Arc<Broker>,
     hub: Arc<Hub>,
-    _announcing: JoinSet<()>,
 }
+
+/// Lets a bus hand what comes to a hub.
+type Attach = Box<dyn FnOnce(&Arc<Hub>)>;
 
 struct Client {
     node: usize,
@@ -43,27 +46,51 @@ struct World {
     nodes: [Node; 2],
     app: AppId,
     backend: Credential,
+    /// What goes on while the world is there.
+    _tasks: JoinSet<()>,
     _folder: tempfile::TempDir,
 }
 
 impl World {
+    /// With nothing between its nodes.
     async fn new() -> Self {
+        let local = Arc::new(LocalNodes::default());
+        let start = |id| {
+            let bus = local.start(NodeId(id));
+            let attach = |bus: &LocalBus, hub: &Arc<Hub>| bus.attach(&(hub.clone() as Arc<dyn Receiver>));
+            (bus.clone() as Arc<dyn Bus>, Box::new(move |hub: &Arc<Hub>| attach(&bus, hub)) as Attach)
+        };
+        Self::of([1, 2].map(start), JoinSet::new()).await
+    }
+
+    /// With something between its nodes that delays, reorders, doubles and loses.
+    async fn faulty(seed: u64) -> Self {
+        let faulty = FaultyNodes::new(seed, Faults::MANY, CarriedLimits::DEFAULT);
+        let start = |id| {
+            let (bus, _) = faulty.start(NodeId(id));
+            let attach = |bus: &CarriedBus, hub: &Arc<Hub>| bus.attach(&(hub.clone() as Arc<dyn Receiver>));
+            (bus.clone() as Arc<dyn Bus>, Box::new(move |hub: &Arc<Hub>| attach(&bus, hub)) as Attach)
+        };
+        let buses = [1, 2].map(start);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { faulty.carry().await });
+        Self::of(buses, tasks).await
+    }
+
+    async fn of(buses: [(Arc<dyn Bus>, Attach); 2], mut tasks: JoinSet<()>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open(&folder.path().join("nodes.db"), Options::default()).unwrap());
-        let local = Arc::new(LocalNodes::default());
-        let nodes = [1, 2].map(|id| {
-            let bus = local.start(NodeId(id));
+        let nodes = buses.map(|(bus, attach)| {
             let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
             let broker = Arc::new(Broker::new(store.clone(), bus.clone(), clock, 100));
-            let outbox = OutboxLimits { frames_max: 100, bytes_max: 1 << 20 };
+            let outbox = OutboxLimits { frames_max: 1_000, bytes_max: 1 << 20 };
             let settings = HubSettings { outbox, heartbeat_timeout: Duration::from_secs(60), sockets_max: 100 };
             let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), settings));
-            bus.attach(&(hub.clone() as Arc<dyn Receiver>));
-            let mut announcing = JoinSet::new();
+            attach(&hub);
             let announcer = hub.clone();
-            announcing.spawn(async move { announcer.announce_departures().await });
-            Node { bus, broker, hub, _announcing: announcing }
+            tasks.spawn(async move { announcer.announce_departures().await });
+            Node { bus, broker, hub }
         });
         let broker = &nodes[0].broker;
         let password = Secret::new("correct horse".to_owned());
@@ -79,7 +106,7 @@ impl World {
         let (name, context) = (Some("app".to_owned()), Context::internal());
         let (app, secret) = broker.create_app(&admin, name, AppPatch::default(), None, &context).await.unwrap();
         let backend = Credential::AppSecret(Secret::new(secret.text.secret().expose().to_owned()));
-        Self { nodes, app: app.id, backend, _folder: folder }
+        Self { nodes, app: app.id, backend, _tasks: tasks, _folder: folder }
     }
 
     async fn connect(&self, node: usize, name: &str) -> Client {
@@ -105,9 +132,14 @@ impl World {
     }
 
     async fn publish(&self, client: &Client, name: &str, said: &Value) {
+        self.publish_text(client, name, &said.to_string()).await;
+    }
+
+    async fn publish_text(&self, client: &Client, name: &str, said: &str) {
         let Node { broker, hub, .. } = &self.nodes[client.node];
         let caller = broker.authenticate(&self.backend, None).await.unwrap();
-        let request = Publish { message: raw(said), persist: false, once: None };
+        let message = RawValue::from_string(said.to_owned()).unwrap();
+        let request = Publish { message, persist: false, once: None };
         hub.publish(&asker(&caller, &client.socket, &Context::internal()), &group(name), request).await.unwrap();
     }
 }
@@ -151,6 +183,31 @@ async fn what_is_published_on_one_node_reaches_members_on_the_other() {
     world.publish(&ann, "room", &Value::from("hello")).await;
     assert_eq!(received(&bob), events(&[("pubsub", "ann")]));
     assert_eq!((received(&ann), received(&eve)), (Vec::new(), Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_lies_between_them_all_of_it_arrives_as_it_was_said() {
+    for seed in 1..=5 {
+        let world = World::faulty(seed).await;
+        let (ann, bob) = (world.connect(0, "ann").await, world.connect(1, "bob").await);
+        world.join(&bob, "room").await;
+        let mut said = Vec::new();
+        for round in 0..300 {
+            // What no value of a program holds passes too.
+            let words = format!("[{round},1e999,\"half of a pair: \\ud83d\"]");
+            world.publish_text(&ann, "room", &words).await;
+            said.push(words);
+            tokio::time::sleep(Duration::from_millis(round % 7)).await;
+        }
+        let mut frames = VecDeque::new();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let _ = bob.socket.outbox.take_now(&mut frames);
+        let heard: Vec<_> = frames.iter().map(|frame| std::str::from_utf8(frame).unwrap()).collect();
+        assert_eq!(heard.len(), said.len(), "seed {seed}");
+        for (heard, said) in heard.iter().zip(&said) {
+            assert!(heard.contains(&format!("\"message\":{said}")), "{said} was heard as {heard}, seed {seed}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
