@@ -238,6 +238,7 @@ impl CarriedBus {
     /// Looks after what time brings. Due every [`TICK`].
     pub fn tick(&self) {
         let now = Instant::now();
+        self.book.lock().forget_confirmed();
         for peer in self.peers() {
             let mut outgoing = peer.outgoing.lock();
             outgoing.forget(now);

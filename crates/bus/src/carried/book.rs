@@ -1,7 +1,7 @@
 //! What this node is there for, as it tells it to others; and what another is there for, as it is kept here.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use respoke_core::id::AppId;
 use respoke_core::ports::Interest;
@@ -17,6 +17,8 @@ const HASHES_MAX: usize = 4_096;
 pub(super) struct Book {
     held: HashMap<Interest, Held>,
     apps: HashMap<AppId, AppBook>,
+    /// Those that somebody may not know of yet, in order.
+    waiting: VecDeque<Interest>,
     per_app_max: usize,
 }
 
@@ -51,7 +53,7 @@ pub(super) enum FirstIn {
 
 impl Book {
     pub(super) fn new(per_app_max: usize) -> Self {
-        Self { held: HashMap::new(), apps: HashMap::new(), per_app_max }
+        Self { held: HashMap::new(), apps: HashMap::new(), waiting: VecDeque::new(), per_app_max }
     }
 
     pub(super) fn hold(&mut self, interest: &Interest) -> FirstIn {
@@ -61,15 +63,18 @@ impl Book {
                 let held = held.get_mut();
                 held.count += 1;
                 // Somebody else waits for the same; whoever is second is not there for it any earlier.
-                held.waited_for = held.waited_for.take().filter(|waited_for| !waited_for.borrow().is_empty());
+                held.waited_for = held.waited_for.take().filter(is_waited_for);
                 FirstIn::No(held.waited_for.clone())
             }
             Entry::Vacant(free) => {
                 let app = self.apps.entry(app_id).or_default();
                 app.count += 1;
                 if app.whole {
-                    app.waited_for = app.waited_for.take().filter(|waited_for| !waited_for.borrow().is_empty());
+                    app.waited_for = app.waited_for.take().filter(is_waited_for);
                     free.insert(Held { count: 1, told: false, waited_for: app.waited_for.clone() });
+                    if app.waited_for.is_some() {
+                        self.waiting.push_back(interest.clone());
+                    }
                     return FirstIn::No(app.waited_for.clone());
                 }
                 app.whole = app.count > self.per_app_max;
@@ -92,6 +97,24 @@ impl Book {
         }
         if let Some(held) = self.held.get_mut(interest) {
             held.waited_for = Some(waited_for.clone());
+            self.waiting.push_back(interest.clone());
+        }
+    }
+
+    /// Gives back what is needed no more of those that everybody knows of. Whoever is long in confirming one holds up the
+    /// later ones, until it is known to be lost.
+    pub(super) fn forget_confirmed(&mut self) {
+        while let Some(oldest) = self.waiting.front() {
+            if let Some(held) = self.held.get_mut(oldest) {
+                if held.waited_for.as_ref().is_some_and(is_waited_for) {
+                    return;
+                }
+                held.waited_for = None;
+            }
+            self.waiting.pop_front();
+        }
+        if self.waiting.is_empty() {
+            self.waiting.shrink_to(HASHES_MAX);
         }
     }
 
@@ -142,6 +165,10 @@ impl Book {
         news.push(InterestNews::Complete);
         news
     }
+}
+
+fn is_waited_for(waited_for: &WaitedFor) -> bool {
+    !waited_for.borrow().is_empty()
 }
 
 fn in_pieces(hashes: &[InterestHash]) -> impl Iterator<Item = InterestNews> {
@@ -259,7 +286,11 @@ mod tests {
             }
             assert!(matches!(book.hold(&one), FirstIn::No(Some(_))));
         }
+        book.forget_confirmed();
+        assert_eq!(book.waiting.len(), 3);
         waited_for.send_modify(Vec::clear);
+        book.forget_confirmed();
+        assert!(book.waiting.is_empty() && book.held.values().all(|held| held.waited_for.is_none()));
         assert!(matches!(book.hold(&group(app, 0)), FirstIn::No(None)));
         assert!(matches!(book.hold(&group(app, 7)), FirstIn::No(None)));
     }
