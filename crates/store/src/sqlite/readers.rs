@@ -102,7 +102,7 @@ impl Readers {
     ) -> Result<T, StoreError> {
         self.condition.readable()?;
         let Ok(Ok(turn)) = timeout(self.patience, self.elsewhere.clone().acquire_owned()).await else {
-            return Err(StoreError::Overloaded);
+            return Err(self.too_late());
         };
         let readers = self.clone();
         let mut reading = tokio::task::spawn_blocking(move || {
@@ -147,9 +147,18 @@ impl Readers {
                 return Ok(connection);
             }
             if asked.elapsed() >= self.patience {
-                return Err(StoreError::Overloaded);
+                return Err(self.too_late());
             }
             std::thread::sleep(FREE_SOON);
+        }
+    }
+
+    /// Why one waited in vain: for the disk, if it lets others wait as well, and else for those before it.
+    fn too_late(&self) -> StoreError {
+        if self.condition.is_fine() {
+            StoreError::Overloaded
+        } else {
+            StoreError::Unavailable("the disk does not answer in time".into())
         }
     }
 
