@@ -2,7 +2,7 @@
 //!
 //! Nothing is copied into a token or session that could be taken away: it names its app, role, endpoint and secret, and
 //! each time it is used those are looked at anew. Ending many at once is therefore one small write: a [`Marks`] row
-//! that says "everything numbered below N is over" (docs/adr/0002).
+//! that says "everything born before change N is over" (docs/adr/0002).
 
 use crate::clock::Timestamp;
 use crate::id::{AppId, EndpointId, RoleId, SecretId};
@@ -22,21 +22,23 @@ pub struct Grant {
 
 /// How far tokens and sessions of one app, role or endpoint have been ended.
 ///
-/// Numbers grow with every token and session, so a mark set now cannot touch what is minted afterwards, whatever
-/// the clock does.
+/// A mark is the number of the change in the feed that set it. What is minted or redeemed keeps as `born` the number of
+/// the newest change then, read together with what it stands on. So who was born before a mark has a lower number, and
+/// who saw the change that set it has that number or a higher one: over is `born < mark`, and with `<=` whoever comes
+/// right after an end would be ended with it. No clock has a part in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Marks {
-    /// Tokens numbered below this are over.
+    /// Tokens born before this change are over.
     pub tokens_from: u64,
-    /// Sessions numbered below this are over.
+    /// Sessions born before this change are over.
     pub sessions_from: u64,
-    /// Tokens made before this instant are over, if numbered below `issued_before_tokens`.
+    /// Tokens made before this instant are over, if born before the change `issued_before_tokens`.
     pub tokens_issued_before: Timestamp,
-    /// Sessions made before this instant are over, if numbered below `issued_before_sessions`.
+    /// Sessions made before this instant are over, if born before the change `issued_before_sessions`.
     pub sessions_issued_before: Timestamp,
-    /// Tokens from this number on are not touched by `tokens_issued_before`.
+    /// Tokens born from this change on are not touched by `tokens_issued_before`.
     pub issued_before_tokens: u64,
-    /// Sessions from this number on are not touched by `sessions_issued_before`.
+    /// Sessions born from this change on are not touched by `sessions_issued_before`.
     pub issued_before_sessions: u64,
 }
 
@@ -54,17 +56,16 @@ impl Default for Marks {
 }
 
 impl Marks {
-    /// Whether token `number`, made at `created_at`, is over.
+    /// Whether a token that was `born` then and made at `created_at` is over.
     #[must_use]
-    pub fn end_token(&self, number: u64, created_at: Timestamp) -> bool {
-        number < self.tokens_from || (number < self.issued_before_tokens && created_at < self.tokens_issued_before)
+    pub fn end_token(&self, born: u64, created_at: Timestamp) -> bool {
+        born < self.tokens_from || (born < self.issued_before_tokens && created_at < self.tokens_issued_before)
     }
 
-    /// Whether session `number`, made at `created_at`, is over.
+    /// Whether a session that was `born` then and made at `created_at` is over.
     #[must_use]
-    pub fn end_session(&self, number: u64, created_at: Timestamp) -> bool {
-        number < self.sessions_from
-            || (number < self.issued_before_sessions && created_at < self.sessions_issued_before)
+    pub fn end_session(&self, born: u64, created_at: Timestamp) -> bool {
+        born < self.sessions_from || (born < self.issued_before_sessions && created_at < self.sessions_issued_before)
     }
 }
 
@@ -139,19 +140,19 @@ impl Lapse {
     }
 }
 
-/// Which of the two a number belongs to.
+/// What was born, and after which change.
 #[derive(Clone, Copy)]
-pub(crate) enum Numbered {
+pub(crate) enum Born {
     Token(u64),
     Session(u64),
 }
 
 impl Ground {
     /// Why what stands on this ground is over, if it is.
-    pub(crate) fn lapse(&self, grant: &Grant, numbered: Numbered, created_at: Timestamp) -> Option<Lapse> {
-        let ended = |marks: &Marks| match numbered {
-            Numbered::Token(number) => marks.end_token(number, created_at),
-            Numbered::Session(number) => marks.end_session(number, created_at),
+    pub(crate) fn lapse(&self, grant: &Grant, born: Born, created_at: Timestamp) -> Option<Lapse> {
+        let ended = |marks: &Marks| match born {
+            Born::Token(born) => marks.end_token(born, created_at),
+            Born::Session(born) => marks.end_session(born, created_at),
         };
         let Some(app) = &self.app else { return Some(Lapse::AppDeleted) };
         match (grant.role_id, &self.role) {
@@ -170,5 +171,29 @@ impl Ground {
     #[must_use]
     pub fn banned(&self, now: Timestamp) -> bool {
         self.banned_until.is_some_and(|until| now < until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_ends_what_was_born_before_it_and_nothing_that_saw_it() {
+        let (early, late) = (Timestamp::from_secs(1), Timestamp::from_secs(9));
+        let marks = Marks { tokens_from: 5, sessions_from: 7, ..Marks::default() };
+        assert_eq!([4, 5, 6].map(|born| marks.end_token(born, late)), [true, false, false]);
+        assert_eq!([6, 7, 8].map(|born| marks.end_session(born, late)), [true, false, false]);
+        // With an instant both must hold.
+        let marks = Marks {
+            tokens_issued_before: Timestamp::from_secs(5),
+            issued_before_tokens: 5,
+            sessions_issued_before: Timestamp::from_secs(5),
+            issued_before_sessions: 7,
+            ..Marks::default()
+        };
+        assert!(marks.end_token(4, early) && !marks.end_token(4, late) && !marks.end_token(5, early));
+        assert!(marks.end_session(6, early) && !marks.end_session(6, late) && !marks.end_session(7, early));
+        assert!(!Marks::default().end_token(0, early) && !Marks::default().end_session(0, early));
     }
 }

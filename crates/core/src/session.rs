@@ -1,7 +1,7 @@
 //! Sessions: what a redeemed token opens and an App-Token proves.
 
 use crate::clock::Timestamp;
-use crate::grant::{Grant, Ground, Lapse, Numbered};
+use crate::grant::{Born, Grant, Ground, Lapse};
 use crate::secret::SecretHash;
 use crate::term::Term;
 
@@ -16,6 +16,8 @@ pub struct SessionRecord {
     pub grant: Grant,
     /// SHA-256 of its App-Token.
     pub hash: SecretHash,
+    /// The newest change when it was opened.
+    pub born: u64,
     /// When it was opened.
     pub created_at: Timestamp,
     /// When it ends by itself.
@@ -65,7 +67,7 @@ impl SessionRecord {
                 SessionEndCause::Superseded => Lapse::Superseded,
             });
         }
-        if let Some(lapse) = ground.lapse(&self.grant, Numbered::Session(self.number), self.created_at) {
+        if let Some(lapse) = ground.lapse(&self.grant, Born::Session(self.born), self.created_at) {
             return Some(lapse);
         }
         self.term().is_over(now).then_some(Lapse::Expired)

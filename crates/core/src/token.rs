@@ -1,7 +1,7 @@
 //! The one-use tokenId: minted, then redeemed once, or over.
 
 use crate::clock::Timestamp;
-use crate::grant::{Grant, Ground, Lapse, Numbered};
+use crate::grant::{Born, Grant, Ground, Lapse};
 use crate::seal::Entropy;
 use crate::secret::{Secret, SecretHash};
 use crate::term::Term;
@@ -50,6 +50,8 @@ pub struct TokenRecord {
     pub grant: Grant,
     /// SHA-256 of its text.
     pub hash: SecretHash,
+    /// The newest change when it was minted.
+    pub born: u64,
     /// When it was minted.
     pub created_at: Timestamp,
     /// It must be redeemed before this.
@@ -90,7 +92,7 @@ impl TokenRecord {
         if ground.banned(now) {
             return Some(Lapse::Banned);
         }
-        if let Some(lapse) = ground.lapse(&self.grant, Numbered::Token(self.number), self.created_at) {
+        if let Some(lapse) = ground.lapse(&self.grant, Born::Token(self.born), self.created_at) {
             return Some(lapse);
         }
         if now >= self.expires_at {

@@ -261,6 +261,7 @@ pub(super) mod tests {
             token_number: 1,
             grant: Grant { app_id: app.id, endpoint_id, role_id: None, secret_id: None },
             hash: Secret::new(name.to_owned()).hash(),
+            born: 1,
             created_at: NOW,
             expires_at: NOW,
             last_seen_at: NOW,

@@ -3,6 +3,7 @@
 mod admin_store;
 mod ask;
 mod bus;
+mod change_store;
 mod figure_store;
 mod hub_store;
 mod node;
@@ -11,6 +12,9 @@ mod store;
 pub use admin_store::{AdminChange, AdminStore, Factor, FirstRows, NewPassword, NewSecondFactor, Replaced};
 pub use ask::{Answer, Answers, ConnectionFacts, Given, Holder, Question, Whom};
 pub use bus::{Audience, Bus, Change, Confirmation, Delivery, Departed, Gap, Interest, Receiver, Source};
+pub use change_store::{
+    CHANGES_KEPT_MAX, CHANGES_KEPT_SECS, CHANGES_TOLD_MAX, ChangeStore, Changes, Concerned, Cursor, NumberedChange,
+};
 pub use figure_store::FigureStore;
 pub use hub_store::{CallReportStore, Keeping, MessageStore, PushTokenStore};
 pub use node::{Incarnation, Node, NodeId};

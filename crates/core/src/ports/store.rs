@@ -22,6 +22,7 @@ use crate::session::{SessionEndCause, SessionRecord};
 use crate::token::{MintedToken, NewToken, TokenRecord};
 
 use super::admin_store::AdminStore;
+use super::change_store::ChangeStore;
 use super::figure_store::FigureStore;
 use super::hub_store::{CallReportStore, MessageStore, PushTokenStore};
 
@@ -67,6 +68,7 @@ pub trait Store:
     + SessionStore
     + AuditStore
     + MaintenanceStore
+    + ChangeStore
     + MessageStore
     + PushTokenStore
     + CallReportStore
@@ -458,8 +460,9 @@ pub trait MaintenanceStore: Send + Sync {
     async fn fold(&self) -> Result<(), StoreError>;
     /// Removes one small batch of what is dead, going on where the last step stopped.
     ///
-    /// That is tokens, sessions, audit rows and keys by the times given, and in the end what nothing stands on any
-    /// more: the marks and past bans of endpoints, and secrets that were revoked or expired before `audit_before`.
+    /// That is tokens, sessions, audit rows and keys by the times given, changes that nobody needs to follow any more,
+    /// and in the end what nothing stands on any more: the marks and past bans of endpoints, and secrets that were
+    /// revoked or expired before `audit_before`.
     async fn upkeep(&self, upkeep: Upkeep) -> Result<Repair, StoreError>;
     /// Present figures.
     fn figures(&self) -> StoreFigures;

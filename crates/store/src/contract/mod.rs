@@ -2,6 +2,7 @@
 
 mod admin_cases;
 mod cases;
+mod change_cases;
 mod figure_cases;
 pub(crate) mod fixture;
 mod hub_cases;
@@ -86,6 +87,16 @@ mod sqlite {
             the_audit_log_tells_what_happened
             upkeep_removes_the_dead_and_only_them
             numbers_are_never_given_again
+        }
+        change_cases {
+            what_takes_nothing_away_is_no_change
+            what_ends_or_changes_in_an_app_is_told
+            what_ends_or_changes_of_an_admin_is_told
+            a_change_that_is_not_made_takes_no_number
+            changes_are_told_in_the_order_of_commits_whoever_makes_them
+            what_one_handle_ends_is_over_for_the_other_and_what_comes_after_is_not
+            a_replaced_token_is_over_and_its_replacement_is_not
+            old_changes_go_and_what_is_left_has_no_gap
         }
         upkeep_cases {
             everyday_rows_do_not_wash_administrative_ones_out

@@ -7,9 +7,11 @@ use respoke_core::address::network;
 use respoke_core::admin::{Account, Admin, AdminRole, AdminSession, KnownAddress, SETUP_SECS, SecondFactor};
 use respoke_core::audit::{Actor, AuditEntry};
 use respoke_core::clock::Timestamp;
-use respoke_core::id::{AccountId, AdminId};
+use respoke_core::id::{AccountId, AdminId, AppId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
-use respoke_core::ports::{AdminChange, AdminStore, Factor, FirstRows, NewPassword, NewSecondFactor, StoreError};
+use respoke_core::ports::{
+    AdminChange, AdminStore, Change, Factor, FirstRows, NewPassword, NewSecondFactor, StoreError,
+};
 use respoke_core::seal::{Entropy, SealKind};
 use respoke_core::secret::{Secret, SecretHash};
 use respoke_core::term::Term;
@@ -20,7 +22,7 @@ use uuid::Uuid;
 
 use super::rows::{Columns, Remembered, all, execute, number_of, one, remember, remembered};
 use super::writer::Write;
-use super::{SqliteStore, audit, first_run};
+use super::{SqliteStore, audit, feed, first_run};
 
 const ADMIN: &str =
     "SELECT a.id, a.account_id, a.username, a.role, a.password_hash, a.created_at, f.sealed, f.last_step
@@ -175,6 +177,15 @@ impl AdminStore for SqliteStore {
                 if execute(write.connection, "DELETE FROM accounts WHERE id = ?1", [uuid])? == 0 {
                     return Ok(false);
                 }
+                let apps =
+                    all(write.connection, "SELECT id FROM apps WHERE account_id = ?1", [uuid], |row| row.get(0))?;
+                let admins =
+                    all(write.connection, "SELECT id FROM admins WHERE account_id = ?1", [uuid], |row| row.get(0))?;
+                let apps = apps.into_iter().map(|id| Change::App(AppId::from_uuid(id)));
+                let admins = admins.into_iter().map(|id| Change::Admin(AdminId::from_uuid(id)));
+                for change in apps.chain(admins) {
+                    feed::write(write, Some(&change), entry.at)?;
+                }
                 for sql in [
                     "DELETE FROM admin_sessions WHERE admin_id IN (SELECT id FROM admins WHERE account_id = ?1)",
                     "DELETE FROM second_factors WHERE admin_id IN (SELECT id FROM admins WHERE account_id = ?1)",
@@ -256,6 +267,7 @@ impl AdminStore for SqliteStore {
                 let sql = "DELETE FROM admin_sessions WHERE admin_id = ?1 AND number IS NOT ?2";
                 execute(connection, sql, params![uuid, password.keep_session])?;
                 execute(connection, "DELETE FROM setup_tokens WHERE admin_id = ?1", [uuid])?;
+                feed::write(write, Some(&Change::Admin(id)), entry.at)?;
                 audit::insert(write, &entry)?;
                 Ok(true)
             })
@@ -273,6 +285,7 @@ impl AdminStore for SqliteStore {
                 }
                 let sql = "UPDATE admins SET role = ?2 WHERE id = ?1";
                 execute(write.connection, sql, params![id.uuid(), role.code()])?;
+                feed::write(write, Some(&Change::Admin(id)), entry.at)?;
                 audit::insert(write, &entry)?;
                 Ok(AdminChange::Done)
             })
@@ -293,6 +306,7 @@ impl AdminStore for SqliteStore {
                 execute(write.connection, "DELETE FROM setup_tokens WHERE admin_id = ?1", [uuid])?;
                 execute(write.connection, "DELETE FROM known_addresses WHERE admin_id = ?1", [uuid])?;
                 remove_second_factor(write.connection, id)?;
+                feed::write(write, Some(&Change::Admin(id)), entry.at)?;
                 audit::insert(write, &entry)?;
                 Ok(AdminChange::Done)
             })
@@ -324,6 +338,7 @@ impl AdminStore for SqliteStore {
                 let sql = "DELETE FROM admin_sessions WHERE admin_id = ?1 AND number IS NOT ?2";
                 execute(connection, sql, params![uuid, factor.keep_session])?;
                 execute(connection, "DELETE FROM setup_tokens WHERE admin_id = ?1", [uuid])?;
+                feed::write(write, Some(&Change::Admin(id)), entry.at)?;
                 audit::insert(write, &entry)?;
                 Ok(true)
             })
@@ -337,6 +352,7 @@ impl AdminStore for SqliteStore {
                     return Ok(false);
                 }
                 remove_second_factor(write.connection, id)?;
+                feed::write(write, Some(&Change::Admin(id)), entry.at)?;
                 audit::insert(write, &entry)?;
                 Ok(true)
             })
@@ -460,6 +476,9 @@ impl AdminStore for SqliteStore {
                 let sql = "UPDATE admin_sessions SET ended_at = ?2 WHERE number = ?1 AND ended_at IS NULL";
                 let ended = execute(write.connection, sql, params![number, entry.at.millis()])? == 1;
                 if ended {
+                    let sql = "SELECT admin_id FROM admin_sessions WHERE number = ?1";
+                    let admin = one(write.connection, sql, [number], |row| row.get(0).map(AdminId::from_uuid))?;
+                    feed::write(write, admin.map(Change::Admin).as_ref(), entry.at)?;
                     audit::insert(write, &entry)?;
                 }
                 Ok(ended)
@@ -473,6 +492,7 @@ impl AdminStore for SqliteStore {
                 let sql = "UPDATE admin_sessions SET ended_at = ?2 WHERE admin_id = ?1 AND ended_at IS NULL";
                 execute(write.connection, sql, params![id.uuid(), entry.at.millis()])?;
                 execute(write.connection, "DELETE FROM setup_tokens WHERE admin_id = ?1", [id.uuid()])?;
+                feed::write(write, Some(&Change::Admin(id)), entry.at)?;
                 audit::insert(write, &entry)
             })
             .await

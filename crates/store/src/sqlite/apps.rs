@@ -6,12 +6,12 @@ use respoke_core::audit::AuditEntry;
 use respoke_core::id::{AccountId, AppId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::{CreationKey, Page, PageRequest};
-use respoke_core::ports::{APPS_PER_ACCOUNT_MAX, AppStore, StoreError};
+use respoke_core::ports::{APPS_PER_ACCOUNT_MAX, AppStore, Change, StoreError};
 use rusqlite::{Connection, Row, params};
 
 use super::rows::{Columns, Remembered, after_creation, all, execute, limit, one, remember, remembered, uuid_of};
 use super::writer::Write;
-use super::{SqliteStore, audit, secrets};
+use super::{SqliteStore, audit, feed, secrets};
 
 const APP: &str = "SELECT id, account_id, name, description, development_mode, permitted_domains, ttl_secs_max,
      activation_secs, session_expiry, limits, created_at, updated_at,
@@ -170,6 +170,7 @@ impl AppStore for SqliteStore {
                         entry.at.millis(),
                     ],
                 )?;
+                feed::write(write, Some(&Change::App(id)), entry.at)?;
                 audit::insert(write, &entry)?;
                 Ok(Some(app))
             })
@@ -187,6 +188,7 @@ impl AppStore for SqliteStore {
                     execute(write.connection, &sql, [id.uuid()])?;
                 }
                 execute(write.connection, "INSERT INTO deleted_apps (app_id) VALUES (?1)", [id.uuid()])?;
+                feed::write(write, Some(&Change::App(id)), entry.at)?;
                 audit::insert(write, &entry)?;
                 Ok(true)
             })

@@ -4,12 +4,12 @@ use async_trait::async_trait;
 use respoke_core::audit::AuditEntry;
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::page::{Page, PageRequest};
-use respoke_core::ports::{BanRecord, EndpointStore, StoreError};
+use respoke_core::ports::{BanRecord, Change, EndpointStore, StoreError};
 use rusqlite::{Connection, Row, params};
 
 use super::rows::{Columns, all, app_exists, execute, limit, one};
 use super::writer::Write;
-use super::{SqliteStore, audit, push_tokens};
+use super::{SqliteStore, audit, feed, push_tokens};
 
 /// A page of an app's bans. Of all its endpoints only few are banned, and SQLite would rather look at all.
 const BANS: &str = "SELECT endpoint, ban_reason, banned_at, banned_until FROM endpoints INDEXED BY endpoints_banned
@@ -35,8 +35,8 @@ pub(super) fn find_ban(
     one(connection, BAN_OF, params![app.uuid(), endpoint.as_str()], read)
 }
 
-/// Ends an endpoint's tokens numbered below `tokens_from` and sessions below `sessions_from`.
-pub(super) fn end_below(
+/// Ends an endpoint's tokens born before the change `tokens_from` and sessions born before `sessions_from`.
+pub(super) fn end_born_before(
     write: &Write<'_>,
     app: AppId,
     endpoint: &EndpointId,
@@ -61,8 +61,9 @@ impl EndpointStore for SqliteStore {
                 if !app_exists(write.connection, app)? {
                     return Ok(false);
                 }
-                let (tokens_from, sessions_from) = write.given();
-                end_below(write, app, &ban.endpoint_id, tokens_from, sessions_from)?;
+                let change = Change::Endpoint(app, ban.endpoint_id.clone());
+                let number = feed::write(write, Some(&change), entry.at)?;
+                end_born_before(write, app, &ban.endpoint_id, number, number)?;
                 execute(
                     write.connection,
                     "UPDATE endpoints SET banned_at = ?3, banned_until = ?4, ban_reason = ?5
@@ -113,6 +114,7 @@ impl EndpointStore for SqliteStore {
                     params![app.uuid(), endpoint.as_str()],
                 )? == 1;
                 if lifted {
+                    feed::write(write, Some(&Change::Endpoint(app, endpoint.clone())), entry.at)?;
                     audit::insert(write, &entry)?;
                 }
                 Ok(lifted)

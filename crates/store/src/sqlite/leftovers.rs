@@ -5,8 +5,8 @@
 //! upkeep walks through them anyway. So a pass begins with some rows that may go, strikes out each that a token or
 //! session it meets still needs, and removes the others at its end.
 //!
-//! Invariant: nothing that needs one of them can come into being meanwhile: new tokens and sessions get numbers that
-//! no mark already set can touch, and nothing is minted with a secret that is revoked.
+//! Invariant: nothing that needs one of them can come into being meanwhile: new tokens and sessions are born after every
+//! mark that is set, and nothing is minted with a secret that is revoked.
 
 use std::collections::{HashMap, HashSet};
 
@@ -44,14 +44,14 @@ impl Leftovers {
     /// Strikes out what `token` needs. One that was ended by name is over, whatever becomes of what it stood on.
     pub(super) fn look_at_token(&mut self, token: &TokenRecord) {
         if token.end.is_none() {
-            self.keep(&token.grant, |marks| marks.end_token(token.number, token.created_at));
+            self.keep(&token.grant, |marks| marks.end_token(token.born, token.created_at));
         }
     }
 
     /// The same for a session.
     pub(super) fn look_at_session(&mut self, session: &SessionRecord) {
         if session.end.is_none() {
-            self.keep(&session.grant, |marks| marks.end_session(session.number, session.created_at));
+            self.keep(&session.grant, |marks| marks.end_session(session.born, session.created_at));
         }
     }
 

@@ -249,6 +249,7 @@ impl MaintenanceStore for SqliteStore {
                 break;
             }
         }
+        self.remove_old_changes(upkeep.now).await?;
         let (leftovers, cursor) = match leftovers {
             Some(leftovers) => (leftovers, cursor),
             None if (token, session) == (0, 0) => self.leftovers(cursor, upkeep).await?,

@@ -9,6 +9,7 @@ mod call_reports;
 mod checkpointer;
 mod condition;
 mod endpoints;
+mod feed;
 mod figures;
 mod first_run;
 mod kept;

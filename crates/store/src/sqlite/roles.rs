@@ -5,13 +5,13 @@ use respoke_core::audit::AuditEntry;
 use respoke_core::id::{AccountId, AppId, RoleId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::{CreationKey, Page, PageRequest};
-use respoke_core::ports::{ROLES_PER_APP_MAX, RoleStore, StoreError};
+use respoke_core::ports::{Change, ROLES_PER_APP_MAX, RoleStore, StoreError};
 use respoke_core::role::{Permissions, Role};
 use rusqlite::{Connection, Row, params};
 
 use super::rows::{Columns, Remembered, after_creation, all, execute, limit, one, remember, remembered, uuid_of};
 use super::writer::Write;
-use super::{SqliteStore, audit};
+use super::{SqliteStore, audit, feed};
 
 const ROLE: &str = "SELECT id, app_id, name, permissions, created_at, updated_at,
      tokens_from, sessions_from, issued_before, sessions_issued_before, issued_before_tokens, issued_before_sessions
@@ -40,9 +40,10 @@ fn json(permissions: &Permissions) -> rusqlite::Result<String> {
 
 /// Adds a role and returns it as it is kept. None: its id or name is taken, or the app has the most roles or is gone.
 pub(super) fn insert(write: &Write<'_>, mut role: Role) -> rusqlite::Result<Option<Role>> {
-    // A role made again under the id of a deleted one must not revive what stood on that: its marks
-    // begin at the present.
-    (role.marks.tokens_from, role.marks.sessions_from) = write.given();
+    // A role made again under the id of a deleted one must not revive what stood on that: it begins with marks, and
+    // so with a change.
+    let number = write.next_change();
+    (role.marks.tokens_from, role.marks.sessions_from) = (number, number);
     let added = execute(
         write.connection,
         "INSERT INTO roles (app_id, id, name, permissions, created_at, updated_at, tokens_from, sessions_from)
@@ -60,7 +61,11 @@ pub(super) fn insert(write: &Write<'_>, mut role: Role) -> rusqlite::Result<Opti
             ROLES_PER_APP_MAX,
         ],
     )?;
-    Ok((added == 1).then_some(role))
+    if added == 0 {
+        return Ok(None);
+    }
+    feed::write(write, Some(&Change::Role(role.app_id, role.id)), role.created_at)?;
+    Ok(Some(role))
 }
 
 #[async_trait]
@@ -156,6 +161,7 @@ impl RoleStore for SqliteStore {
                 if updated == 0 {
                     return Ok(Some(Err(())));
                 }
+                feed::write(write, Some(&Change::Role(app, id)), entry.at)?;
                 audit::insert(write, &entry)?;
                 Ok(Some(Ok(role)))
             })
@@ -168,6 +174,7 @@ impl RoleStore for SqliteStore {
                 let sql = "DELETE FROM roles WHERE app_id = ?1 AND id = ?2";
                 let deleted = execute(write.connection, sql, [app.uuid(), id.uuid()])? == 1;
                 if deleted {
+                    feed::write(write, Some(&Change::Role(app, id)), entry.at)?;
                     audit::insert(write, &entry)?;
                 }
                 Ok(deleted)

@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0008_said.sql"),
     include_str!("schema/0009_kept_bytes.sql"),
     include_str!("schema/0010_kept_costs.sql"),
+    include_str!("schema/0011_changes.sql"),
 ];
 
 /// The newest schema.
@@ -171,6 +172,139 @@ mod tests {
             connection.execute_batch("DELETE FROM messages WHERE group_number <> 2; DELETE FROM ended_groups").unwrap();
             assert_eq!(kept("kept_bytes"), [first - 2 * message, second], "{version}");
         }
+    }
+
+    /// What ended whom before marks were changes: by its number, or by its number and instant.
+    #[derive(Clone, Copy)]
+    struct OldMark {
+        from: i64,
+        issued_before: i64,
+        issued_before_number: i64,
+    }
+
+    impl OldMark {
+        const NONE: Self = Self { from: 0, issued_before: 0, issued_before_number: 0 };
+
+        fn ends(self, number: i64, at: i64) -> bool {
+            number < self.from || (number < self.issued_before_number && at < self.issued_before)
+        }
+
+        fn by_number(from: i64) -> Self {
+            Self { from, ..Self::NONE }
+        }
+
+        fn by_time(issued_before: i64, issued_before_number: i64) -> Self {
+            Self { issued_before, issued_before_number, ..Self::NONE }
+        }
+
+        /// `tokens` and `sessions` as columns, in the order of [`MARKS`].
+        fn columns(tokens: Self, sessions: Self) -> String {
+            format!(
+                "{}, {}, {}, {}, {}, {}",
+                tokens.from,
+                sessions.from,
+                tokens.issued_before,
+                sessions.issued_before,
+                tokens.issued_before_number,
+                sessions.issued_before_number
+            )
+        }
+    }
+
+    const MARKS: &str = "tokens_from, sessions_from, issued_before, sessions_issued_before, issued_before_tokens,
+                         issued_before_sessions";
+
+    #[test]
+    fn what_marks_had_ended_by_number_stays_ended_and_nothing_else_is() {
+        use crate::sqlite::{sessions, tokens};
+
+        let present = MIGRATIONS.iter().position(|migration| migration.contains("TABLE feed")).unwrap();
+        let mut connection = Connection::open_in_memory().unwrap();
+        MIGRATIONS[..present].iter().for_each(|migration| connection.execute_batch(migration).unwrap());
+        let id = |number: u8| format!("x'{number:032x}'");
+        let run = |sql: String| connection.execute_batch(&sql).unwrap();
+        run(format!("PRAGMA user_version = {present}"));
+        // Two apps, each with a role and, of its endpoints, alice with a row: tokens' marks, then sessions'.
+        let apps = [
+            (OldMark::by_number(4), OldMark::NONE),
+            (OldMark { from: 2, ..OldMark::by_time(100, 17) }, OldMark::by_time(50, 30)),
+        ];
+        let roles = [(OldMark::by_number(9), OldMark::by_number(14)), (OldMark::NONE, OldMark::by_time(100, 11))];
+        let alices = [(OldMark::by_time(50, 40), OldMark::by_number(3)), (OldMark::by_number(23), OldMark::NONE)];
+        for app in 0..2_u8 {
+            let marks = |(tokens, sessions)| OldMark::columns(tokens, sessions);
+            let at = usize::from(app);
+            run(format!(
+                "INSERT INTO apps (id, account_id, name, description, development_mode, ttl_secs_max, activation_secs,
+                 limits, created_at, updated_at, {MARKS})
+                 VALUES ({}, x'02', 'app', '', 1, 60, 60, '{{}}', 0, 0, {});
+                 INSERT INTO roles (app_id, id, name, permissions, created_at, updated_at, {MARKS})
+                 VALUES ({}, {}, 'role', '{{}}', 0, 0, {});
+                 INSERT INTO endpoints (app_id, endpoint, {MARKS}) VALUES ({}, 'alice', {})",
+                id(app),
+                marks(apps[at]),
+                id(app),
+                id(9),
+                marks(roles[at]),
+                id(app),
+                marks(alices[at]),
+            ));
+        }
+        // Of every app, endpoint, role and age one, and then all of it again: who is over, by the rule of then.
+        let mut over = [Vec::new(), Vec::new()];
+        for (number, nth) in (1_i64..).zip(0..48_usize) {
+            let (app, rest) = (nth % 2, nth / 2);
+            let (alice, with_role, at) = (rest % 2 == 0, rest / 2 % 2 == 0, [40, 90, 120][rest / 4 % 3]);
+            let of = format!(
+                "{number}, {}, '{}', {}, x'{:064x}', {at}",
+                id(u8::try_from(app).unwrap()),
+                if alice { "alice" } else { "bob" },
+                if with_role { id(9) } else { "NULL".to_owned() },
+                number
+            );
+            run(format!(
+                "INSERT INTO tokens (number, app_id, endpoint, role_id, hash, created_at, activate_by, expires_at)
+                 VALUES ({of}, 1000, 1000);
+                 INSERT INTO sessions (number, app_id, endpoint, role_id, hash, created_at, token_number, expires_at,
+                 last_seen_at, address) VALUES ({of}, {number}, 1000, 0, '')"
+            ));
+            let ends = |(tokens, sessions): (OldMark, OldMark)| [tokens.ends(number, at), sessions.ends(number, at)];
+            let by = [
+                ends(apps[app]),
+                if with_role { ends(roles[app]) } else { [false; 2] },
+                if alice { ends(alices[app]) } else { [false; 2] },
+            ];
+            for (kind, over) in over.iter_mut().enumerate() {
+                over.push(by.iter().any(|by| by[kind]));
+            }
+        }
+        assert!(over.iter().all(|over| over.contains(&true) && over.contains(&false)));
+
+        migrate(&mut connection).unwrap();
+        migrate(&mut connection).unwrap();
+        let now = respoke_core::clock::Timestamp::from_millis(500);
+        let found = |connection: &Connection| {
+            let mut tokens = connection.prepare(tokens::RANGE).unwrap();
+            let tokens = tokens.query_map([0, 1_000], |row| {
+                let (token, ground) = tokens::read(row)?;
+                Ok(token.lapse(&ground, now).is_some())
+            });
+            let mut sessions = connection.prepare(sessions::RANGE).unwrap();
+            let sessions = sessions.query_map([0, 1_000], |row| {
+                let (session, ground) = sessions::read(row)?;
+                Ok(session.lapse(&ground, now).is_some())
+            });
+            [tokens.unwrap().map(Result::unwrap).collect(), sessions.unwrap().map(Result::unwrap).collect::<Vec<_>>()]
+        };
+        assert_eq!(found(&connection), over);
+
+        // What is born from here on no old mark touches, and a new one ends all that was there before it.
+        connection.execute_batch("UPDATE tokens SET born = 1; UPDATE sessions SET born = 1").unwrap();
+        assert_eq!(found(&connection), [vec![false; 48], vec![false; 48]]);
+        let head: i64 = connection.query_row("SELECT head FROM feed", [], |row| row.get(0)).unwrap();
+        assert_eq!(head, 1);
+        connection.execute_batch("UPDATE apps SET tokens_from = 2, sessions_from = 2").unwrap();
+        assert_eq!(found(&connection), [vec![true; 48], vec![true; 48]]);
     }
 
     #[test]

@@ -6,13 +6,13 @@ use respoke_core::audit::AuditEntry;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, SecretId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
-use respoke_core::ports::{SECRETS_PER_APP_MAX, SecretStore, StoreError};
+use respoke_core::ports::{Change, SECRETS_PER_APP_MAX, SecretStore, StoreError};
 use respoke_core::secret::SecretHash;
 use rusqlite::{Connection, Row, params};
 
 use super::rows::{Columns, Remembered, all, execute, one, remember, remembered, uuid_of};
 use super::writer::Write;
-use super::{SqliteStore, audit};
+use super::{SqliteStore, audit, feed};
 
 const SECRET: &str =
     "SELECT id, app_id, name, hint, hash, created_at, last_used_at, expires_at, revoked_at, keep_sessions
@@ -109,6 +109,7 @@ impl SecretStore for SqliteStore {
                     if rolled == 0 {
                         return Ok(None);
                     }
+                    feed::write(write, Some(&Change::Secret(secret.app_id, old)), entry.at)?;
                 }
                 insert(write, &secret)?;
                 remember(write, once.as_ref(), secret.id.uuid().as_bytes(), entry.at)?;
@@ -153,6 +154,7 @@ impl SecretStore for SqliteStore {
                     params![id.uuid(), app.uuid(), keep_sessions, entry.at.millis()],
                 )?;
                 if touched == 1 {
+                    feed::write(write, Some(&Change::Secret(app, id)), entry.at)?;
                     audit::insert(write, &entry)?;
                 }
                 find(write.connection, app, id)

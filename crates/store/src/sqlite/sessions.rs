@@ -6,7 +6,7 @@ use respoke_core::clock::Timestamp;
 use respoke_core::grant::{Grant, Ground};
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::page::{Page, PageRequest, RowNumber};
-use respoke_core::ports::{EndRequest, EndScope, SessionFilter, SessionStore, StoreError};
+use respoke_core::ports::{Change, EndRequest, EndScope, SessionFilter, SessionStore, StoreError};
 use respoke_core::session::{SessionEnd, SessionEndCause, SessionRecord};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
@@ -14,12 +14,12 @@ use rusqlite::{Connection, Row, params};
 use super::rows::{Columns, all, app_exists, execute, ground_columns, ground_joins, one};
 use super::tokens::gather;
 use super::writer::Write;
-use super::{SqliteStore, audit};
+use super::{SqliteStore, audit, endpoints, feed};
 
 macro_rules! session_columns {
     () => {
-        "g.number, g.token_number, g.app_id, g.endpoint, g.role_id, g.secret_id, g.hash, g.created_at, g.expires_at, \
-         g.last_seen_at, g.address, g.ended_at, g.ended_as, "
+        "g.number, g.token_number, g.app_id, g.endpoint, g.role_id, g.secret_id, g.hash, g.born, g.created_at, \
+         g.expires_at, g.last_seen_at, g.address, g.ended_at, g.ended_as, "
     };
 }
 const BY_NUMBER: &str = concat!(
@@ -62,7 +62,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(SessionRecord, Ground)> {
     let number = columns.next()?;
     let token_number = columns.next()?;
     let grant = columns.grant()?;
-    let hash = columns.hash()?;
+    let (hash, born) = (columns.hash()?, columns.next()?);
     let (created_at, expires_at, last_seen_at) = (columns.time()?, columns.time()?, columns.time()?);
     let address = columns.next()?;
     let ended_at = columns.time_if_any()?;
@@ -72,7 +72,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(SessionRecord, Ground)> {
         None => None,
     };
     let session =
-        SessionRecord { number, token_number, grant, hash, created_at, expires_at, last_seen_at, address, end };
+        SessionRecord { number, token_number, grant, hash, born, created_at, expires_at, last_seen_at, address, end };
     Ok((session, columns.ground()?))
 }
 
@@ -105,7 +105,7 @@ pub(super) fn insert(write: &Write<'_>, session: &SessionRecord) -> rusqlite::Re
     execute(
         write.connection,
         "INSERT INTO sessions (number, token_number, app_id, endpoint, role_id, secret_id, hash, created_at, expires_at,
-         last_seen_at, address) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+         last_seen_at, address, born) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         params![
             session.number,
             session.token_number,
@@ -118,6 +118,7 @@ pub(super) fn insert(write: &Write<'_>, session: &SessionRecord) -> rusqlite::Re
             session.expires_at.millis(),
             session.last_seen_at.millis(),
             session.address,
+            session.born,
         ],
     )?;
     Ok(())
@@ -130,21 +131,22 @@ pub(super) fn supersede(write: &Write<'_>, number: u64, grant: &Grant, at: Times
         "UPDATE sessions SET ended_at = ?4, ended_as = 3
          WHERE number = ?1 AND app_id = ?2 AND endpoint = ?3 AND ended_at IS NULL",
         params![number, grant.app_id.uuid(), grant.endpoint_id.as_str(), at.millis()],
-    )?;
-    Ok(ended == 1)
+    )? == 1;
+    if ended {
+        feed::write(write, Some(&Change::Session(number)), at)?;
+    }
+    Ok(ended)
 }
 
 /// Sets the marks of a scope. False: the app or role does not exist.
-fn mark(write: &Write<'_>, request: &EndRequest) -> rusqlite::Result<bool> {
+fn mark(write: &Write<'_>, request: &EndRequest, now: Timestamp) -> rusqlite::Result<bool> {
     if !app_exists(write.connection, request.app_id)? {
         return Ok(false);
     }
-    let (mut tokens, sessions) = write.given();
-    if !request.tokens_too {
-        tokens = 0;
-    }
-    // With an instant the numbers bound what the instant may touch; without one they end all below them.
-    // A number of 0 spares the tokens.
+    let sessions = write.next_change();
+    let tokens = if request.tokens_too { sessions } else { 0 };
+    // With an instant the marks bound what the instant may touch; without one they end all that was born before them.
+    // A mark of 0 spares the tokens.
     let set = if request.issued_before.is_some() {
         "issued_before = max(issued_before, iif(?2 > 0, ?1, 0)), issued_before_tokens = max(issued_before_tokens, ?2), \
          sessions_issued_before = max(sessions_issued_before, ?1), \
@@ -164,12 +166,21 @@ fn mark(write: &Write<'_>, request: &EndRequest) -> rusqlite::Result<bool> {
             execute(write.connection, &sql, params![at, tokens, sessions, app, role.uuid()])?
         }
         EndScope::Endpoint(endpoint) => {
-            super::endpoints::end_below(write, request.app_id, endpoint, 0, 0)?;
+            endpoints::end_born_before(write, request.app_id, endpoint, 0, 0)?;
             let sql = format!("UPDATE endpoints SET {set} WHERE app_id = ?4 AND endpoint = ?5");
             execute(write.connection, &sql, params![at, tokens, sessions, app, endpoint.as_str()])?
         }
     };
-    Ok(touched == 1)
+    if touched == 0 {
+        return Ok(false);
+    }
+    let change = match &request.scope {
+        EndScope::App => Change::App(request.app_id),
+        EndScope::Role(role) => Change::Role(request.app_id, *role),
+        EndScope::Endpoint(endpoint) => Change::Endpoint(request.app_id, endpoint.clone()),
+    };
+    feed::write(write, Some(&change), now)?;
+    Ok(true)
 }
 
 #[async_trait]
@@ -238,6 +249,7 @@ impl SessionStore for SqliteStore {
                 }
                 let sql = "UPDATE sessions SET expires_at = ?2 WHERE number = ?1";
                 execute(write.connection, sql, params![number, expires_at.millis()])?;
+                feed::write(write, Some(&Change::Session(number)), entry.at)?;
                 audit::insert(write, &entry)?;
                 session.expires_at = expires_at;
                 Ok(Some(session))
@@ -261,6 +273,7 @@ impl SessionStore for SqliteStore {
                     params![number, app.uuid(), entry.at.millis(), code_of(cause)],
                 )? == 1;
                 if ended {
+                    feed::write(write, Some(&Change::Session(number)), entry.at)?;
                     audit::insert(write, &entry)?;
                 }
                 Ok(ended)
@@ -271,7 +284,7 @@ impl SessionStore for SqliteStore {
     async fn end_sessions(&self, request: EndRequest, entry: AuditEntry) -> Result<bool, StoreError> {
         self.writer
             .write(move |write| {
-                let done = mark(write, &request)?;
+                let done = mark(write, &request, entry.at)?;
                 if done {
                     audit::insert(write, &entry)?;
                 }

@@ -10,7 +10,7 @@ use respoke_core::grant::{Grant, Ground, Lapse};
 use respoke_core::id::{AppId, EndpointId, RoleId, SecretId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::{Page, PageRequest, RowNumber};
-use respoke_core::ports::{ListFilter, MintRefusal, NewSession, Redemption, StoreError, TokenStore};
+use respoke_core::ports::{Change, ListFilter, MintRefusal, NewSession, Redemption, StoreError, TokenStore};
 use respoke_core::seal::SealKind;
 use respoke_core::secret::SecretHash;
 use respoke_core::session::SessionRecord;
@@ -21,12 +21,12 @@ use super::rows::{
     Columns, Remembered, all, execute, ground_columns, ground_joins, number_of, one, remember, remembered,
 };
 use super::writer::Write;
-use super::{SqliteStore, audit, endpoints, sessions};
+use super::{SqliteStore, audit, endpoints, feed, sessions};
 
 macro_rules! token_columns {
     () => {
-        "g.number, g.app_id, g.endpoint, g.role_id, g.secret_id, g.hash, g.created_at, g.activate_by, g.expires_at, \
-         g.ended_at, g.session_number, "
+        "g.number, g.app_id, g.endpoint, g.role_id, g.secret_id, g.hash, g.born, g.created_at, g.activate_by, \
+         g.expires_at, g.ended_at, g.session_number, "
     };
 }
 const BY_NUMBER: &str =
@@ -55,7 +55,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(TokenRecord, Ground)> {
     let mut columns = Columns::of(row);
     let number = columns.next()?;
     let grant = columns.grant()?;
-    let hash = columns.hash()?;
+    let (hash, born) = (columns.hash()?, columns.next()?);
     let (created_at, activate_by, expires_at) = (columns.time()?, columns.time()?, columns.time()?);
     let ended_at = columns.time_if_any()?;
     let session: Option<u64> = columns.next()?;
@@ -63,7 +63,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(TokenRecord, Ground)> {
         Some(session) => TokenEnd::Redeemed { at, session },
         None => TokenEnd::Revoked { at },
     });
-    Ok((TokenRecord { number, grant, hash, created_at, activate_by, expires_at, end }, columns.ground()?))
+    Ok((TokenRecord { number, grant, hash, born, created_at, activate_by, expires_at, end }, columns.ground()?))
 }
 
 fn find(connection: &Connection, number: u64) -> rusqlite::Result<Option<(TokenRecord, Ground)>> {
@@ -102,13 +102,17 @@ fn issue(
     if let Some(refusal) = unmintable(write, grant, token.created_at)? {
         return Ok(Err(refusal));
     }
+    // It is born after the change that spends the endpoint's others, and so is none of them.
+    if replace {
+        spend_others(write, grant, end_sessions, entry.at)?;
+    }
     let number = write.next_token();
     let text = write.sealer.seal(SealKind::Token, number, token.entropy);
     let hash = text.hash();
     execute(
         write.connection,
-        "INSERT INTO tokens (number, app_id, endpoint, role_id, secret_id, hash, created_at, activate_by, expires_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO tokens (number, app_id, endpoint, role_id, secret_id, hash, created_at, activate_by, expires_at, born)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         params![
             number,
             grant.app_id.uuid(),
@@ -119,15 +123,21 @@ fn issue(
             token.created_at.millis(),
             token.activate_by.millis(),
             token.expires_at.millis(),
+            write.head(),
         ],
     )?;
-    if replace {
-        let sessions_from = if end_sessions { write.given().1 } else { 0 };
-        endpoints::end_below(write, grant.app_id, &grant.endpoint_id, number, sessions_from)?;
-    }
     remember(write, once, &number.to_be_bytes(), entry.at)?;
     audit::insert(write, &AuditEntry { fingerprint: Some(hash.fingerprint()), ..entry.clone() })?;
     Ok(Ok(Creation::Created(MintedToken { number, text, token: token.clone() })))
+}
+
+/// Ends every outstanding token of an endpoint, and with `end_sessions` its sessions too.
+fn spend_others(write: &Write<'_>, grant: &Grant, end_sessions: bool, at: Timestamp) -> rusqlite::Result<()> {
+    let (app, endpoint) = (grant.app_id, &grant.endpoint_id);
+    // Nobody remembers tokens, so that who always replaces has nothing else forgotten each time.
+    let change = end_sessions.then(|| Change::Endpoint(app, endpoint.clone()));
+    let number = feed::write(write, change.as_ref(), at)?;
+    endpoints::end_born_before(write, app, endpoint, number, if end_sessions { number } else { 0 })
 }
 
 /// What the mints of a batch find of apps, roles and secrets, which is the same for many of them.
@@ -272,6 +282,7 @@ fn redeem(
         token_number: number,
         grant: token.grant.clone(),
         hash: text.hash(),
+        born: write.head(),
         created_at: entry.at,
         expires_at: token.expires_at,
         last_seen_at: entry.at,
@@ -429,6 +440,7 @@ impl TokenStore for SqliteStore {
                 let sql = "UPDATE tokens SET ended_at = ?3 WHERE number = ?1 AND app_id = ?2 AND ended_at IS NULL";
                 let revoked = execute(write.connection, sql, params![number, app.uuid(), entry.at.millis()])? == 1;
                 if revoked {
+                    feed::write(write, None, entry.at)?;
                     audit::insert(write, &entry)?;
                 }
                 Ok(revoked)

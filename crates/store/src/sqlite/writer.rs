@@ -45,11 +45,43 @@ pub(super) struct Write<'a> {
     numbers: &'a Numbers,
 }
 
-/// The next free row numbers: always one more than the newest row's, so that a mark set at them ends what is there and
-/// nothing that comes, after a restart too.
+/// The next free row numbers, and the number of the newest change, as this transaction finds them.
+///
+/// They are kept from one transaction to the next. Should another process have committed in between, as a command line
+/// beside the server does, they are read anew: within the transaction nobody else commits.
+#[derive(Default)]
 struct Numbers {
+    /// What SQLite counts up when others commit. None: nothing was read yet.
+    data_version: Cell<Option<i64>>,
     token: Cell<u64>,
     session: Cell<u64>,
+    head: Cell<u64>,
+}
+
+impl Numbers {
+    /// Sees to it that they are true in the transaction that was just begun.
+    fn look(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let version = connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        if self.data_version.get() == Some(version) {
+            return Ok(());
+        }
+        let sql = "SELECT (SELECT coalesce(max(number), 0) + 1 FROM tokens),
+                          (SELECT coalesce(max(number), 0) + 1 FROM sessions), head FROM feed";
+        let found = connection.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        self.set(found);
+        self.data_version.set(Some(version));
+        Ok(())
+    }
+
+    fn get(&self) -> (u64, u64, u64) {
+        (self.token.get(), self.session.get(), self.head.get())
+    }
+
+    fn set(&self, (token, session, head): (u64, u64, u64)) {
+        self.token.set(token);
+        self.session.set(session);
+        self.head.set(head);
+    }
 }
 
 impl Write<'_> {
@@ -61,9 +93,19 @@ impl Write<'_> {
         self.numbers.session.replace(self.numbers.session.get() + 1)
     }
 
-    /// The numbers the next token and session will get; all below are given.
-    pub(super) fn given(&self) -> (u64, u64) {
-        (self.numbers.token.get(), self.numbers.session.get())
+    /// The number of the newest change: after which one what is made now is born.
+    pub(super) fn head(&self) -> u64 {
+        self.numbers.head.get()
+    }
+
+    /// The number that the next change will get; a mark that is set with it is that number.
+    pub(super) fn next_change(&self) -> u64 {
+        self.head() + 1
+    }
+
+    /// Notes that [`super::feed::write`] wrote that change.
+    pub(super) fn changed(&self) {
+        self.numbers.head.set(self.next_change());
     }
 }
 
@@ -219,11 +261,6 @@ pub(super) struct Start {
 
 impl Writer {
     pub(super) fn start(start: Start) -> rusqlite::Result<Self> {
-        let next = |table: &str| -> rusqlite::Result<u64> {
-            let sql = format!("SELECT coalesce(max(number), 0) + 1 FROM {table}");
-            start.connection.query_row(&sql, [], |row| row.get(0))
-        };
-        let numbers = Numbers { token: Cell::new(next("tokens")?), session: Cell::new(next("sessions")?) };
         let (queue, waiting) = mpsc::channel(QUEUE_LEN_MAX);
         let figures = Arc::new(Figures::default());
         let answers = Answers::default();
@@ -233,7 +270,7 @@ impl Writer {
             connection: start.connection,
             condition: condition.clone(),
             sealer: start.sealer,
-            numbers,
+            numbers: Numbers::default(),
             grounds: MintGrounds::default(),
             waiting,
             batch_max: start.batch_max.max(1),
@@ -558,9 +595,11 @@ impl Worker {
             grounds: &self.grounds,
             numbers: &self.numbers,
         };
-        let numbers = (self.numbers.token.get(), self.numbers.session.get());
+        let mut numbers = None;
         let ran = (|| {
             self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            self.numbers.look(&self.connection)?;
+            numbers = Some(self.numbers.get());
             run(&write)
         })();
         let before_commit = self.crash_at == Some(CrashPoint::BeforeCommit);
@@ -574,8 +613,9 @@ impl Worker {
                 let _ = self.connection.execute_batch("ROLLBACK");
             }
             // What was rolled back gives its numbers back.
-            self.numbers.token.set(numbers.0);
-            self.numbers.session.set(numbers.1);
+            if let Some(numbers) = numbers {
+                self.numbers.set(numbers);
+            }
         }
         done
     }

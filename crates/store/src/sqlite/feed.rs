@@ -1,0 +1,173 @@
+//! The feed of changes (docs/adr/0006).
+//!
+//! Invariant: `feed.head` is the number of the newest change; the rows of `changes` end with it and have no gap.
+
+use async_trait::async_trait;
+use respoke_core::clock::Timestamp;
+use respoke_core::id::{AdminId, AppId, EndpointId, RoleId, SecretId};
+use respoke_core::ports::{
+    CHANGES_KEPT_MAX, CHANGES_KEPT_SECS, CHANGES_TOLD_MAX, Change, ChangeStore, Changes, NumberedChange, StoreError,
+};
+use rusqlite::types::Type;
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+use super::SqliteStore;
+use super::rows::{Columns, execute};
+use super::writer::Write;
+
+/// Writes the transaction's next change and returns its number, which is what [`Write::next_change`] was.
+///
+/// `what` is none where nobody remembers what was taken away.
+pub(super) fn write(write: &Write<'_>, what: Option<&Change>, at: Timestamp) -> rusqlite::Result<u64> {
+    let number = write.next_change();
+    let sql = "INSERT INTO changes (number, what, at) VALUES (?1, ?2, ?3)";
+    execute(write.connection, sql, params![number, what.map(words), at.millis()])?;
+    execute(write.connection, "UPDATE feed SET head = ?1", [number])?;
+    write.changed();
+    Ok(number)
+}
+
+/// Changes removed in one operation: a range of small rows, in a fraction of a millisecond.
+const REMOVED_AT_ONCE: usize = 1_000;
+/// Operations in one step of upkeep. Who always replaces tokens makes a change with each, and as many dead tokens, for
+/// which there are as many steps.
+const ROUNDS: usize = 20;
+
+impl SqliteStore {
+    /// Removes changes that are old, or too many. They do not count as rows removed: nobody kept anything in them.
+    pub(super) async fn remove_old_changes(&self, now: Timestamp) -> Result<(), StoreError> {
+        for _ in 0..ROUNDS {
+            if self.writer.write(move |write| remove_old(write.connection, now)).await? < REMOVED_AT_ONCE {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is left has no gap.
+fn remove_old(connection: &Connection, now: Timestamp) -> rusqlite::Result<usize> {
+    let before = now.plus_secs(-CHANGES_KEPT_SECS).millis();
+    // Those of a clock that stood ahead would stay for as long as that was.
+    let ahead = now.plus_secs(CHANGES_KEPT_SECS).millis();
+    execute(
+        connection,
+        "DELETE FROM changes WHERE number <= (
+             SELECT max(number) FROM (SELECT number, at FROM changes ORDER BY number LIMIT ?3)
+             WHERE at < ?1 OR at > ?2 OR number <= (SELECT head FROM feed) - ?4)",
+        params![before, ahead, REMOVED_AT_ONCE, CHANGES_KEPT_MAX],
+    )
+}
+
+/// The feed's row, with each of its changes or none beside it: one statement sees one moment.
+const CHANGES: &str = "SELECT f.epoch, f.head, c.number, c.what FROM feed f
+     LEFT JOIN changes c ON c.number > ?1 WHERE f.one = 1 ORDER BY c.number LIMIT ?2";
+
+fn read(connection: &Connection, after: u64) -> rusqlite::Result<Changes> {
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(CHANGES)?;
+    let mut rows = statement.query(params![after, CHANGES_TOLD_MAX])?;
+    let mut changes = Changes { epoch: 0, head: 0, told: Vec::new() };
+    while let Some(row) = rows.next()? {
+        let mut columns = Columns::of(row);
+        (changes.epoch, changes.head) = (columns.next()?, columns.next()?);
+        let Some(number) = columns.next()? else { break };
+        let what = columns.next::<Option<String>>()?.map(|words| read_words(&words)).transpose()?;
+        changes.told.push(NumberedChange { number, what });
+    }
+    Ok(changes)
+}
+
+/// A change as it is kept.
+fn words(change: &Change) -> String {
+    match change {
+        Change::Session(number) => format!("session {number}"),
+        Change::Endpoint(app, endpoint) => format!("endpoint {} {endpoint}", app.uuid()),
+        Change::Role(app, role) => format!("role {} {}", app.uuid(), role.uuid()),
+        Change::Secret(app, secret) => format!("secret {} {}", app.uuid(), secret.uuid()),
+        Change::App(app) => format!("app {}", app.uuid()),
+        Change::Admin(admin) => format!("admin {}", admin.uuid()),
+    }
+}
+
+fn read_words(words: &str) -> rusqlite::Result<Change> {
+    let read = || {
+        let (kind, of) = words.split_once(' ')?;
+        let uuid = |text: &str| Uuid::try_parse(text).ok();
+        let of_app = || {
+            let (app, of) = of.split_once(' ')?;
+            Some((AppId::from_uuid(uuid(app)?), of))
+        };
+        Some(match kind {
+            "session" => Change::Session(of.parse().ok()?),
+            "endpoint" => {
+                let (app, endpoint) = of_app()?;
+                Change::Endpoint(app, EndpointId::parse(endpoint).ok()?)
+            }
+            "role" => {
+                let (app, role) = of_app()?;
+                Change::Role(app, RoleId::from_uuid(uuid(role)?))
+            }
+            "secret" => {
+                let (app, secret) = of_app()?;
+                Change::Secret(app, SecretId::from_uuid(uuid(secret)?))
+            }
+            "app" => Change::App(AppId::from_uuid(uuid(of)?)),
+            "admin" => Change::Admin(AdminId::from_uuid(uuid(of)?)),
+            _ => return None,
+        })
+    };
+    read().ok_or_else(|| rusqlite::Error::FromSqlConversionFailure(3, Type::Text, "no such change".into()))
+}
+
+#[async_trait]
+impl ChangeStore for SqliteStore {
+    async fn changes(&self, after: u64) -> Result<Changes, StoreError> {
+        self.readers.read(move |connection| read(connection, after)).await
+    }
+
+    async fn write_change(&self, change: Change, at: Timestamp) -> Result<(), StoreError> {
+        self.writer.write_sparing_grounds(move |write| self::write(write, Some(&change), at).map(drop)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_read_as_it_was_written() {
+        let (app, endpoint) = (AppId::random(), EndpointId::parse("Jo of the 2nd floor").unwrap());
+        for change in [
+            Change::Session(7),
+            Change::Session(u64::MAX),
+            Change::Endpoint(app, endpoint),
+            Change::Role(app, RoleId::random()),
+            Change::Secret(app, SecretId::random()),
+            Change::App(app),
+            Change::Admin(AdminId::random()),
+        ] {
+            let words = words(&change);
+            assert_eq!(read_words(&words).unwrap(), change, "{words}");
+            assert!(read_words(&words[..words.len() / 2]).is_err() || matches!(change, Change::Session(_)), "{words}");
+        }
+        for damaged in ["", "session", "session x", "role x y", "app", "tenant 7"] {
+            assert!(read_words(damaged).is_err(), "{damaged}");
+        }
+    }
+
+    #[test]
+    fn the_feed_is_read_by_its_numbers() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        super::super::schema::migrate(&mut connection).unwrap();
+        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {CHANGES}")).unwrap();
+        let steps = plan.query_map(params![0, 1], |row| row.get::<_, String>("detail")).unwrap();
+        let steps: Vec<_> = steps.map(Result::unwrap).collect();
+        assert_eq!(
+            steps,
+            ["SEARCH f USING INTEGER PRIMARY KEY (rowid=?)", "SEARCH c USING INTEGER PRIMARY KEY (rowid>?) LEFT-JOIN"],
+            "no sorting, and no change that was told before"
+        );
+    }
+}
