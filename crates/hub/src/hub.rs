@@ -8,7 +8,7 @@ use respoke_core::app::App;
 use respoke_core::event::{Content, Event};
 use respoke_core::id::{AppId, ConnectionId, EndpointId, RequestId};
 use respoke_core::ops::{Broker, Caller, Standing};
-use respoke_core::ports::{Answer, Audience, Bus, Change, Delivery, Gap, Node, Question, Receiver, Source};
+use respoke_core::ports::{Answer, Audience, Bus, Change, Concerned, Delivery, Gap, Node, Question, Receiver, Source};
 use respoke_core::term::Term;
 use respoke_wire::close::Close;
 
@@ -309,7 +309,8 @@ impl Receiver for Hub {
                     self.depart(&found);
                 }
             }
-            Delivery::Change(change) => self.changed(&change),
+            // The feed tells what it is, and whether there is more.
+            Delivery::Change(_) => self.broker.hint(),
         }
     }
 
@@ -326,9 +327,9 @@ impl Receiver for Hub {
     }
 }
 
-impl Hub {
+impl Concerned for Hub {
     /// Marks every socket that may stand on what changed, to be looked at anew.
-    pub fn changed(&self, change: &Change) {
+    fn changed(&self, change: &Change) {
         for socket in self.sockets.concerned(change) {
             if let Change::Session(_) = change {
                 socket.session_named();
@@ -341,7 +342,7 @@ impl Hub {
     ///
     /// A session that was ended long ago by its name may not be stored any more. So of the sockets that are kept though
     /// their sessions expired only those stay whose sessions still are.
-    pub fn anything_changed(&self) {
+    fn anything_changed(&self) {
         for socket in self.sockets.all() {
             socket.doubt();
             self.suspects.add(socket, Suspicion::Routine);

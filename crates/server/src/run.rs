@@ -16,7 +16,7 @@ use respoke_bus::LocalBus;
 use respoke_core::app::Rate;
 use respoke_core::clock::Clock;
 use respoke_core::ops::{Broker, FirstRun, FirstRunDraft};
-use respoke_core::ports::Receiver;
+use respoke_core::ports::{Concerned, Receiver};
 use respoke_core::refusal::Refusal;
 use respoke_hub::Hub;
 use respoke_store::{Options, SqliteStore};
@@ -201,6 +201,7 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Pr
     let metrics = Arc::new(Metrics::default());
     let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), config.hub()));
     bus.attach(&(hub.clone() as Arc<dyn Receiver>));
+    broker.attach(&(hub.clone() as Arc<dyn Concerned>));
     let anonymous = Rate { per_second: config.address_requests_per_second, burst: config.address_requests_burst };
     let watch = Arc::new(Watch::new(metrics.clone(), config.request_log_max, clock));
     let places = Places::new(config.connections_max, config.unread(), metrics.clone());
@@ -283,6 +284,13 @@ impl Started {
         // Until the last socket is gone: one that waits for its turn to be sent away is still served.
         let serving = hard.child_token();
         self.sockets.keep(&tasks, &serving);
+        let (broker, stopped) = (self.broker.clone(), serving.clone());
+        tasks.spawn(enduring::run("follower", move || {
+            let (broker, stopped) = (broker.clone(), stopped.clone());
+            async move {
+                let _ = stopped.run_until_cancelled(broker.keep_following()).await;
+            }
+        }));
         let mut acceptor = None;
         if let Some((settings, certificate)) = self.tls {
             acceptor = Some(TlsAcceptor::from(settings));

@@ -116,9 +116,7 @@ impl Broker {
         let Caller::Admin { session, admin_id, .. } = caller else { return Err(Refusal::Unauthenticated) };
         let audit = self.entry(context, caller, None, Action::AdminSignedOut, "")?;
         let ended = self.store.end_admin_session(*session, audit).await;
-        // Also after a failure, which may have come after the commit.
-        self.changed(Change::Admin(*admin_id));
-        ended?;
+        self.changed(Change::Admin(*admin_id), ended).await?;
         Ok(())
     }
 

@@ -117,7 +117,8 @@ impl Broker {
         let mut done = Ok(());
         if let Some(role) = patch.role.filter(|role| *role != admin.role) {
             let audit = self.entry(context, caller, None, Action::AdminRoleChanged, &admin.username)?;
-            done = match self.store.set_admin_role(id, role, audit).await {
+            let set = self.store.set_admin_role(id, role, audit).await;
+            done = match self.changed(Change::Admin(id), set).await {
                 Ok(change) => outcome(change),
                 Err(error) => Err(error.into()),
             };
@@ -126,15 +127,14 @@ impl Broker {
         if let (Ok(()), Some(hash)) = (&done, hash) {
             let audit = self.entry(context, caller, None, Action::AdminPasswordReset, &admin.username)?;
             let password = NewPassword { hash, second_factor: None, keep_session: None, replaces: None };
-            done = match self.store.set_admin_password(id, password, audit).await {
+            let set = self.store.set_admin_password(id, password, audit).await;
+            done = match self.changed(Change::Admin(id), set).await {
                 Ok(true) => Ok(()),
                 Ok(false) => Err(UNKNOWN),
                 Err(error) if role_changed => Err(error.after_a_write().into()),
                 Err(error) => Err(error.into()),
             };
         }
-        // Also after a failure, which may have come after the commit.
-        self.changed(Change::Admin(id));
         done?;
         self.store.admin(id).await.map_err(StoreError::after_a_write)?.ok_or(UNKNOWN)
     }
@@ -150,9 +150,7 @@ impl Broker {
         let admin = self.admin_of(caller, id).await?;
         let audit = self.entry(context, caller, None, Action::AdminDeleted, &admin.username)?;
         let deleted = self.store.delete_admin(id, audit).await;
-        // Also after a failure, which may have come after the commit.
-        self.changed(Change::Admin(id));
-        outcome(deleted?)
+        outcome(self.changed(Change::Admin(id), deleted).await?)
     }
 
     /// Changes the caller's password, and ends every other sign-in of the caller.
@@ -184,11 +182,10 @@ impl Broker {
         };
         let audit = self.entry(context, caller, None, Action::AdminPasswordChanged, &admin.username)?;
         let set = self.store.set_admin_password(admin.id, password, audit).await;
-        // Also after a failure, which may have come after the commit.
-        self.changed(Change::Admin(admin.id));
+        let set = self.changed(Change::Admin(admin.id), set).await?;
         // The second factor would be lost, or be sealed with a password that is not the admin's.
         let meanwhile = Refusal::Conflict("the password or the second factor was changed meanwhile; try again");
-        if set? { Ok(()) } else { Err(meanwhile) }
+        if set { Ok(()) } else { Err(meanwhile) }
     }
 
     /// Ends every sign-in of the caller, the one that asks included.
@@ -200,9 +197,7 @@ impl Broker {
         let (_, id) = own_ids(caller)?;
         let audit = self.entry(context, caller, None, Action::AdminSignedOutEverywhere, "")?;
         let ended = self.store.end_admin_sessions(id, audit).await;
-        // Also after a failure, which may have come after the commit.
-        self.changed(Change::Admin(id));
-        Ok(ended?)
+        Ok(self.changed(Change::Admin(id), ended).await?)
     }
 
     /// The caller, who has typed the own password once more.

@@ -109,11 +109,8 @@ impl Broker {
         patch.clone().apply(&mut settings);
         check_settings(&settings)?;
         let audit = self.entry(context, caller, Some(id), Action::AppUpdated, &id.to_string())?;
-        let app = self.store.update_app(id, patch, audit).await;
-        // Also after a failure, which may have come after the commit.
-        self.changed(Change::App(id));
-        let app = app?;
-        app.ok_or(Refusal::NotFound("Apps"))
+        let updated = self.store.update_app(id, patch, audit).await;
+        self.changed(Change::App(id), updated).await?.ok_or(Refusal::NotFound("Apps"))
     }
 
     /// Deletes an app and ends everything that stands on it.
@@ -126,10 +123,7 @@ impl Broker {
         self.get_app(caller, id).await?;
         let audit = self.entry(context, caller, Some(id), Action::AppDeleted, &id.to_string())?;
         let deleted = self.store.delete_app(id, audit).await;
-        // Also after a failure, which may have come after the commit.
-        self.changed(Change::App(id));
-        let deleted = deleted?;
-        if deleted { Ok(()) } else { Err(Refusal::NotFound("Apps")) }
+        if self.changed(Change::App(id), deleted).await? { Ok(()) } else { Err(Refusal::NotFound("Apps")) }
     }
 
     /// Who owns an app.

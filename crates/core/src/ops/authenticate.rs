@@ -101,10 +101,10 @@ impl LiveSession {
 
 /// A secret that was found usable, and the app it opens.
 pub(super) struct OpenSecret {
-    id: SecretId,
-    app: Arc<App>,
-    expires_at: Option<Timestamp>,
-    touched_at: AtomicI64,
+    pub(super) id: SecretId,
+    pub(super) app: Arc<App>,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) touched_at: AtomicI64,
 }
 
 impl Broker {
@@ -148,14 +148,14 @@ impl Broker {
         let session = if let Some(session) = self.catalog.session(number) {
             session
         } else {
-            let version = self.catalog.session_version(number);
+            let age = self.catalog.age();
             let Some((record, ground)) = self.store.session(number).await? else { return Ok(None) };
             // The hash is compared before anything else is looked at, so that all refusals take alike.
             if record.hash != hash || record.lapse(&ground, now).is_some() {
                 return Ok(None);
             }
             let session = Arc::new(LiveSession::new(record));
-            self.catalog.remember_session(number, version, session.clone());
+            self.catalog.remember_session(age, session.clone());
             session
         };
         if session.record.hash != hash || session.record.term().is_over(now) {
@@ -171,16 +171,16 @@ impl Broker {
         let secret = AppSecret::parse(text.expose()).ok_or(Refusal::Unauthenticated)?;
         let hash = secret.secret().hash();
         let now = self.now();
-        let version = self.catalog.version();
-        let open = if let Some(open) = self.catalog.secrets.get(hash.as_bytes(), version) {
+        let open = if let Some(open) = self.catalog.secret(hash.as_bytes()) {
             open
         } else {
+            let age = self.catalog.age();
             let record = self.store.secret_by_hash(&hash).await?;
             let record = record.filter(|record| record.usable(now)).ok_or(Refusal::Unauthenticated)?;
             let app = self.app(record.app_id).await?.ok_or(Refusal::Unauthenticated)?;
             let touched_at = AtomicI64::new(record.last_used_at.map_or(0, Timestamp::millis));
             let open = Arc::new(OpenSecret { id: record.id, app, expires_at: record.expires_at, touched_at });
-            self.catalog.secrets.insert(*hash.as_bytes(), version, open.clone());
+            self.catalog.remember_secret(*hash.as_bytes(), age, open.clone());
             open
         };
         if open.expires_at.is_some_and(|at| now >= at) {
@@ -209,12 +209,12 @@ impl Broker {
 
     /// The app of that id.
     pub(super) async fn app(&self, id: AppId) -> Result<Option<Arc<App>>, Refusal> {
-        let version = self.catalog.version();
-        if let Some(app) = self.catalog.apps.get(&id, version) {
+        if let Some(app) = self.catalog.app(id) {
             return Ok(Some(app));
         }
+        let age = self.catalog.age();
         let Some(app) = self.store.app(id).await?.map(Arc::new) else { return Ok(None) };
-        self.catalog.apps.insert(id, version, app.clone());
+        self.catalog.remember_app(age, app.clone());
         Ok(Some(app))
     }
 }

@@ -38,10 +38,8 @@ impl Broker {
         let ban = BanRecord { endpoint_id, reason, banned_at: now, until: until.unwrap_or(BanRecord::FOREVER) };
         let audit = self.entry(context, caller, Some(app.id), Action::EndpointBanned, ban.endpoint_id.as_str())?;
         let banned = self.store.ban(app.id, ban.clone(), audit).await;
-        // Also after a failure, which may have come after the commit.
-        self.changed(Change::Endpoint(app.id, ban.endpoint_id.clone()));
-        let banned = banned?;
-        if banned { Ok(ban) } else { Err(Refusal::NotFound("Apps")) }
+        let change = Change::Endpoint(app.id, ban.endpoint_id.clone());
+        if self.changed(change, banned).await? { Ok(ban) } else { Err(Refusal::NotFound("Apps")) }
     }
 
     /// The ban of an endpoint.
@@ -96,7 +94,8 @@ impl Broker {
         let app = self.app_of(caller, app).await?;
         let endpoint = parse_endpoint(endpoint)?;
         let audit = self.entry(context, caller, Some(app.id), Action::BanLifted, endpoint.as_str())?;
-        if self.store.lift_ban(app.id, &endpoint, audit).await? { Ok(()) } else { Err(UNKNOWN) }
+        let lifted = self.store.lift_ban(app.id, &endpoint, audit).await;
+        if self.changed(Change::Endpoint(app.id, endpoint), lifted).await? { Ok(()) } else { Err(UNKNOWN) }
     }
 }
 

@@ -94,10 +94,9 @@ impl Broker {
         let action = if request.replace { Action::TokenReplaced } else { Action::TokenIssued };
         let audit = self.entry(context, caller, Some(app.id), action, token.grant.endpoint_id.as_str())?;
         let endpoint_id = token.grant.endpoint_id.clone();
-        let minted = self.store.issue_token(token, request.replace, request.end_sessions, once, audit).await;
+        let mut minted = self.store.issue_token(token, request.replace, request.end_sessions, once, audit).await;
         if request.replace && request.end_sessions {
-            // Also after a failure, which may have come after the commit.
-            self.changed(Change::Endpoint(app.id, endpoint_id));
+            minted = self.changed(Change::Endpoint(app.id, endpoint_id), minted).await;
         }
         let minted = match minted? {
             Ok(Creation::Created(minted) | Creation::Repeated(minted)) => minted,

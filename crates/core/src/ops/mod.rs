@@ -10,6 +10,7 @@ mod call_reports;
 mod catalog;
 mod conversations;
 mod first_run;
+mod follow;
 mod history;
 mod introspect;
 mod issue_token;
@@ -55,10 +56,11 @@ use crate::audit::{Action, Actor, AuditEntry};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{AppId, RequestId, SessionId, TokenId};
 use crate::password;
-use crate::ports::{Bus, Change, Delivery, Store};
+use crate::ports::{Bus, Store};
 use crate::refusal::Refusal;
 use crate::seal::{SealKind, Sealer};
 use catalog::Catalog;
+use follow::Follower;
 
 /// Where a request came from; for the audit log.
 #[derive(Clone, Debug)]
@@ -79,13 +81,14 @@ impl Context {
 
 /// All operations, over one store.
 ///
-/// Invariant: whatever ends or changes something calls [`Broker::changed`] before it answers.
+/// Invariant: whatever ends or changes something passes what came of it through `Broker::changed` before it answers.
 pub struct Broker {
     store: Arc<dyn Store>,
     bus: Arc<dyn Bus>,
     clock: Arc<dyn Clock>,
     sealer: Sealer,
     catalog: Catalog,
+    follower: Follower,
     /// What an app may keep that has no limit of its own.
     kept_bytes_per_app_max: u64,
     passwords: password::Desks,
@@ -100,7 +103,9 @@ impl std::fmt::Debug for Broker {
 }
 
 impl Broker {
-    /// A broker over `store`, remembering at most `sessions_max` checked sessions, that tells `bus` what changed.
+    /// A broker over `store`, remembering at most `sessions_max` checked sessions, that gives others hints over `bus`.
+    ///
+    /// What is remembered is used while somebody polls [`Broker::keep_following`].
     #[must_use]
     pub fn new(store: Arc<dyn Store>, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>, sessions_max: usize) -> Self {
         let sealer = store.sealer();
@@ -110,6 +115,7 @@ impl Broker {
             clock,
             sealer,
             catalog: Catalog::new(sessions_max),
+            follower: Follower::default(),
             kept_bytes_per_app_max: u64::MAX,
             passwords: password::Desks::default(),
             pending: second_factor::Pending::default(),
@@ -126,22 +132,6 @@ impl Broker {
     #[must_use]
     pub fn kept_bytes_max(&self, app: &App) -> u64 {
         app.settings.limits.kept_bytes().unwrap_or(self.kept_bytes_per_app_max)
-    }
-
-    /// Forgets what is remembered of something that ended or changed, and tells everybody.
-    fn changed(&self, change: Change) {
-        self.forget(&change);
-        self.bus.publish(Delivery::Change(change));
-    }
-
-    /// Forgets what is remembered of something that ended or changed, here or on another node.
-    pub fn forget(&self, change: &Change) {
-        match change {
-            Change::Session(number) => self.catalog.forget_session(*number),
-            Change::Endpoint(..) | Change::Role(..) | Change::Secret(..) | Change::App(_) | Change::Admin(_) => {
-                self.catalog.forget_all();
-            }
-        }
     }
 
     /// Gives back what is remembered and would not be used again.

@@ -59,10 +59,9 @@ impl Broker {
         // The store fills in app and endpoint, which only the token's row knows.
         let mut audit = self.entry(context, &Caller::Anonymous, None, Action::TokenRedeemed, "")?;
         audit.actor = crate::audit::Actor::Endpoint;
-        let redeemed = self.store.redeem(number, hash, session, once, audit).await;
+        let mut redeemed = self.store.redeem(number, hash, session, once, audit).await;
         if let Some(number) = supersedes {
-            // Also after a failure, which may have come after the commit.
-            self.changed(Change::Session(number));
+            redeemed = self.changed(Change::Session(number), redeemed).await;
         }
         match redeemed? {
             Redemption::Opened { text, session, .. } => Ok(OpenedSession { text, session }),

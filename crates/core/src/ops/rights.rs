@@ -75,13 +75,13 @@ impl Broker {
 
     /// What a role permits. None: there is no such role.
     pub(super) async fn permissions(&self, app: AppId, role: RoleId) -> Result<Option<Arc<Permissions>>, Refusal> {
-        let version = self.catalog.version();
-        if let Some(permissions) = self.catalog.roles.get(&(app, role), version) {
+        if let Some(permissions) = self.catalog.role(app, role) {
             return Ok(Some(permissions));
         }
+        let age = self.catalog.age();
         let Some(found) = self.store.role(app, role).await? else { return Ok(None) };
         let permissions = Arc::new(found.permissions);
-        self.catalog.roles.insert((app, role), version, permissions.clone());
+        self.catalog.remember_role(app, role, age, permissions.clone());
         Ok(Some(permissions))
     }
 }

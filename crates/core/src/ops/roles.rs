@@ -45,7 +45,8 @@ impl Broker {
         let role =
             Role { id, app_id: app.id, name, permissions, created_at: now, updated_at: now, marks: Marks::default() };
         let audit = self.entry(context, caller, Some(app.id), Action::RoleCreated, &id.to_string())?;
-        match self.store.create_role(role, once, audit).await? {
+        let created = self.store.create_role(role, once, audit).await;
+        match self.changed(Change::Role(app.id, id), created).await? {
             Some(Creation::Created(role) | Creation::Repeated(role)) => Ok((role, app.account_id)),
             Some(Creation::KeyReused) => Err(Refusal::IdempotencyKeyReused),
             None => Err(Refusal::Conflict("the app has a role of this id or name, or the most roles it may have")),
@@ -101,10 +102,7 @@ impl Broker {
         check_role(name.as_deref(), permissions.as_ref())?;
         let audit = self.entry(context, caller, Some(app.id), Action::RoleUpdated, &id.to_string())?;
         let updated = self.store.update_role(app.id, id, name, permissions, audit).await;
-        // Also after a failure, which may have come after the commit.
-        self.changed(Change::Role(app.id, id));
-        let updated = updated?;
-        match updated {
+        match self.changed(Change::Role(app.id, id), updated).await? {
             Some(Ok(role)) => Ok((role, app.account_id)),
             Some(Err(())) => Err(TAKEN),
             None => Err(UNKNOWN),
@@ -126,10 +124,7 @@ impl Broker {
         let (app, id) = self.app_of_role(caller, app, id).await?;
         let audit = self.entry(context, caller, Some(app.id), Action::RoleDeleted, &id.to_string())?;
         let deleted = self.store.delete_role(app.id, id, audit).await;
-        // Also after a failure, which may have come after the commit.
-        self.changed(Change::Role(app.id, id));
-        let deleted = deleted?;
-        if deleted { Ok(()) } else { Err(UNKNOWN) }
+        if self.changed(Change::Role(app.id, id), deleted).await? { Ok(()) } else { Err(UNKNOWN) }
     }
 }
 

@@ -122,9 +122,7 @@ impl Broker {
         let factor = NewSecondFactor { sealed, last_step, recovery, password_hash, keep_session: *session };
         let audit = self.entry(context, caller, None, Action::SecondFactorAdded, &admin.username)?;
         let added = self.store.add_second_factor(admin.id, factor, audit).await;
-        // Also after a failure, which may have come after the commit.
-        self.changed(Change::Admin(admin.id));
-        let added = added?;
+        let added = self.changed(Change::Admin(admin.id), added).await?;
         self.pending.remove(admin.id);
         // The password was changed meanwhile, or another enrolment was confirmed.
         if added { Ok(codes) } else { Err(NONE_WAITS) }
@@ -149,7 +147,8 @@ impl Broker {
         };
         self.warn_of_the_clock(&admin, &factor);
         let audit = self.entry(context, caller, None, Action::SecondFactorRemoved, &admin.username)?;
-        if self.store.remove_second_factor(admin.id, factor, audit).await? {
+        let removed = self.store.remove_second_factor(admin.id, factor, audit).await;
+        if self.changed(Change::Admin(admin.id), removed).await? {
             Ok(())
         } else {
             Err(self.failed_code(&admin, context).await)

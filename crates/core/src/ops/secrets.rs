@@ -192,10 +192,7 @@ impl Broker {
         let app = self.get_app(caller, app).await?;
         let audit = self.entry(context, caller, Some(app.id), Action::SecretRevoked, &id.to_string())?;
         let revoked = self.store.revoke_secret(app.id, id, keep_sessions, audit).await;
-        // Also after a failure, which may have come after the commit.
-        self.changed(Change::Secret(app.id, id));
-        let revoked = revoked?;
-        revoked.ok_or(UNKNOWN)
+        self.changed(Change::Secret(app.id, id), revoked).await?.ok_or(UNKNOWN)
     }
 
     #[expect(clippy::too_many_arguments, reason = "two callers, side by side, each naming every argument")]
@@ -222,10 +219,7 @@ impl Broker {
         let object = rolls.map_or(record.id, |(old, _)| old).to_string();
         let audit = self.entry(context, caller, Some(app), action, &object)?;
         let created = self.store.create_secret(record, rolls, once, audit).await;
-        // Also after a failure, which may have come after the commit.
-        self.changed(Change::Secret(app, rolls.map_or(id, |(old, _)| old)));
-        let created = created?;
-        match created {
+        match self.changed(Change::Secret(app, rolls.map_or(id, |(old, _)| old)), created).await? {
             Some(Creation::Created(record)) => Ok(CreatedSecret { record, text, repeated: false }),
             Some(Creation::Repeated(record)) => Ok(CreatedSecret { record, text, repeated: true }),
             Some(Creation::KeyReused) => Err(Refusal::IdempotencyKeyReused),

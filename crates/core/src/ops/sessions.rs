@@ -66,13 +66,8 @@ impl Broker {
         let object = self.session_id(number).to_string();
         let audit = self.entry(context, caller, Some(app.id), Action::SessionExtended, &object)?;
         let extended = self.store.extend_session(number, expires_at, audit).await;
-        // Also after a failure, which may have come after the commit. Of one that is over nothing changed, and its socket
-        // may be kept.
-        if !matches!(extended, Ok(None)) {
-            self.changed(Change::Session(number));
-        }
-        let extended = extended?;
-        extended.ok_or(Refusal::Unauthenticated)
+        // Of one that is over nothing changed, and its socket may be kept.
+        self.changed(Change::Session(number), extended).await?.ok_or(Refusal::Unauthenticated)
     }
 
     /// Ends the caller's own session. A caller without one has nothing to end, which is no error.
@@ -122,7 +117,7 @@ impl Broker {
     pub async fn end_session(&self, caller: &Caller, id: &str, context: &Context) -> Result<(), Refusal> {
         let number = self.session_number(caller, id).await?;
         let Some((record, _)) = self.store.session(number).await? else {
-            return self.end_unstored(caller, number);
+            return self.end_unstored(caller, number).await;
         };
         self.app_seen_by(caller, record.grant.app_id).await?.ok_or(UNKNOWN)?;
         self.end_one(caller, record.grant.app_id, record.number, SessionEndCause::Revoked, context).await?;
@@ -157,10 +152,7 @@ impl Broker {
             tokens_too: request.tokens_too,
         };
         let done = self.store.end_sessions(order, audit).await;
-        // Also after a failure, which may have come after the commit.
-        self.changed(change);
-        let done = done?;
-        if done { Ok(()) } else { Err(Refusal::NotFound("Roles")) }
+        if self.changed(change, done).await? { Ok(()) } else { Err(Refusal::NotFound("Roles")) }
     }
 
     async fn session_number(&self, caller: &Caller, id: &str) -> Result<u64, Refusal> {
@@ -174,10 +166,10 @@ impl Broker {
     /// Ends what a session that was removed long after it expired may have left: a socket that its app keeps open.
     ///
     /// Whose it was nobody knows any more; that the caller could name it has to do.
-    pub(super) fn end_unstored(&self, caller: &Caller, number: u64) -> Result<(), Refusal> {
+    pub(super) async fn end_unstored(&self, caller: &Caller, number: u64) -> Result<(), Refusal> {
         caller.permit(permit::needed(Action::SessionEnded))?;
-        self.changed(Change::Session(number));
-        Ok(())
+        let written = self.store.write_change(Change::Session(number), self.now()).await;
+        Ok(self.changed(Change::Session(number), written).await?)
     }
 
     pub(super) async fn end_one(
@@ -191,9 +183,11 @@ impl Broker {
         let object = self.session_id(number).to_string();
         let audit = self.entry(context, caller, Some(app), Action::SessionEnded, &object)?;
         let ended = self.store.end_session(app, number, cause, audit).await;
-        // Also after a failure, which may have come after the commit.
-        self.changed(Change::Session(number));
-        let ended = ended?;
+        let ended = self.changed(Change::Session(number), ended).await?;
+        // The session may have been removed long after it expired.
+        if !ended && self.store.session(number).await?.is_none() {
+            self.end_unstored(caller, number).await?;
+        }
         Ok(ended)
     }
 }

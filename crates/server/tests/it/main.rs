@@ -17,6 +17,7 @@ mod endpoints;
 #[cfg(target_os = "linux")]
 mod failing_disk;
 mod first_start;
+mod following;
 mod groups;
 mod harness;
 mod history;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Barrier};
 
 use respoke_core::clock::{Clock as _, Timestamp};
-use respoke_core::ports::Upkeep;
+use respoke_core::ports::{Concerned as _, Upkeep};
 use serde_json::{Value, json};
 
 use crate::harness::{End, Server, Socket, eventually, note_secret, text};

@@ -21,7 +21,7 @@ use respoke_core::clock::{ManualClock, Timestamp};
 use respoke_core::event::Presence;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RoleId};
 use respoke_core::ops::{Broker, Caller, Context, Credential, EndSessions, IssueToken};
-use respoke_core::ports::{BanRecord, EndScope, Receiver};
+use respoke_core::ports::{BanRecord, Concerned, EndScope, Receiver};
 use respoke_core::refusal::Refusal;
 use respoke_core::role::Permissions;
 use respoke_core::secret::Secret;
@@ -163,6 +163,7 @@ impl World {
         let settings = HubSettings { outbox, heartbeat_timeout: Duration::from_secs(60), sockets_max: 1_000 };
         let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), settings));
         bus.attach(&(hub.clone() as Arc<dyn Receiver>));
+        broker.attach(&(hub.clone() as Arc<dyn Concerned>));
         let mut judging = JoinSet::new();
         let judge = hub.clone();
         judging.spawn(async move { judge.judge().await });

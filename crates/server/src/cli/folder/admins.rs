@@ -149,7 +149,7 @@ fn password(admin: &WithPassword, out: &mut Output<'_>) -> Result<(), Failure> {
 }
 
 fn delete_account(named: Option<&str>, folder: &Folder, out: &mut Output<'_>) -> Result<(), Failure> {
-    // A running server remembers apps and would go on serving those that are gone.
+    // A running server would be left without an account: only a start makes one.
     let _lock = data_folder::lock(&folder.path()?)?;
     let id = folder.with_broker(async |broker| {
         let id = account(broker, named).await?;

@@ -1,0 +1,117 @@
+//! Following the feed: how this node learns what changed, whoever changed it, and has forgotten and looked at anew
+//! whatever stood on that.
+//!
+//! Invariant: a change is followed after all that have lower numbers, and once, unless it is not known whether it is.
+
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Notify};
+use tokio::time::{Instant, timeout};
+
+use super::Broker;
+use crate::ports::{Change, Concerned, Cursor, Delivery, StoreError};
+
+/// Between two looks at the feed of which nobody gave a hint. A look is one read of two rows.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How far the feed was followed, and for whom.
+#[derive(Default)]
+pub(super) struct Follower {
+    /// None: not yet.
+    cursor: Mutex<Option<Cursor>>,
+    hinted: Notify,
+    /// Who has sockets, besides the catalog.
+    sockets: OnceLock<Weak<dyn Concerned>>,
+}
+
+impl Broker {
+    /// Has `sockets` told from now on of everything that changes; the first that is named.
+    pub fn attach(&self, sockets: &Arc<dyn Concerned>) {
+        // A server names one; a second would be a defect that its tests show at once.
+        let _ = self.follower.sockets.set(Arc::downgrade(sockets));
+    }
+
+    /// Follows the feed for as long as it is polled. Never ends.
+    pub async fn keep_following(&self) {
+        let mut follows = true;
+        loop {
+            let followed = self.follow().await;
+            match &followed {
+                Err(error) if follows => {
+                    let error: &dyn std::error::Error = error;
+                    tracing::error!(error, "changes cannot be followed: soon nothing that is remembered is used");
+                }
+                Ok(()) if !follows => tracing::info!("changes are followed again"),
+                Ok(()) | Err(_) => {}
+            }
+            follows = followed.is_ok();
+            let _ = timeout(LOOK_EVERY, self.follower.hinted.notified()).await;
+        }
+    }
+
+    /// Makes [`Broker::keep_following`] look at once: another node says that something changed.
+    pub fn hint(&self) {
+        self.follower.hinted.notify_one();
+    }
+
+    /// Follows the feed to its present end: all that was committed before this was called is forgotten, and the sockets
+    /// that it concerns are known, when this returns.
+    ///
+    /// # Errors
+    ///
+    /// When the feed cannot be read.
+    pub async fn follow(&self) -> Result<(), StoreError> {
+        let mut cursor = self.follower.cursor.lock().await;
+        loop {
+            let asked_at = Instant::now();
+            // Before the first look nothing is remembered and nobody connected: the end of the feed will do.
+            let after = cursor.map_or(u64::MAX, |cursor| cursor.number);
+            let changes = self.store.changes(after).await?;
+            let reached = match *cursor {
+                Some(at) if changes.follow(at) => {
+                    changes.told.iter().filter_map(|change| change.what.as_ref()).for_each(|what| self.pass_on(what));
+                    changes.told.last().map_or(at, |last| Cursor { number: last.number, ..at })
+                }
+                lost => {
+                    if lost.is_some() {
+                        tracing::warn!(
+                            "changes were missed: all that is remembered is forgotten, all sockets looked at"
+                        );
+                    }
+                    self.catalog.anything_changed();
+                    self.sockets(|sockets| sockets.anything_changed());
+                    changes.end()
+                }
+            };
+            *cursor = Some(reached);
+            if reached == changes.end() {
+                self.catalog.followed(asked_at);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Passes on what came of an operation that changes `what`, when it is followed here and others have got their hint.
+    ///
+    /// Of one that failed, which may have been after the commit, the feed may not tell: then `what` may have changed.
+    pub(super) async fn changed<T>(&self, what: Change, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        if done.is_err() || self.follow().await.is_err() {
+            self.pass_on(&what);
+        }
+        self.bus.publish(Delivery::Change(what));
+        done
+    }
+
+    /// Has forgotten and looked at anew whatever stands on `what`.
+    fn pass_on(&self, what: &Change) {
+        self.catalog.changed(what);
+        self.sockets(|sockets| sockets.changed(what));
+    }
+
+    fn sockets(&self, tell: impl FnOnce(&dyn Concerned)) {
+        if let Some(sockets) = self.follower.sockets.get().and_then(Weak::upgrade) {
+            tell(&*sockets);
+        }
+    }
+}
