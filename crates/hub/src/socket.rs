@@ -205,6 +205,7 @@ pub(crate) mod tests {
             token_number: number,
             grant,
             hash: SecretHash::of(b"app token"),
+            born: 0,
             created_at: at,
             expires_at: at.plus_secs(3_600),
             last_seen_at: at,
