@@ -12,6 +12,7 @@ mod asks;
 mod book;
 mod incoming;
 mod outgoing;
+mod recent;
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use respoke_core::id::AppId;
 use respoke_core::ports::{
     Answers, Bus, Confirmation, Delivery, Gap, Given, Interest, Node, NodeId, Question, Receiver, Source, Whom,
 };
@@ -32,7 +34,8 @@ use tokio::time::Instant;
 use self::asks::Asks;
 use self::book::{Book, FirstIn, Holds};
 use self::incoming::{Incoming, Next};
-use self::outgoing::{Kind, Outgoing, WaitedFor};
+use self::outgoing::{Kind, Outgoing, WaitedFor, Wanted};
+use self::recent::Recent;
 use crate::inbox::{Inbox, State};
 
 /// What takes frames from node to node.
@@ -50,6 +53,8 @@ pub struct CarriedLimits {
     pub kept_bytes_max: usize,
     /// How much is sent again at once, in bytes. The rest is asked for when that came.
     pub again_bytes_max: usize,
+    /// How long whoever joins waits for a node to confirm it. One that is later sends again what it published meanwhile.
+    pub late_after: Duration,
     /// What a node is there for in one app before it gets all of that app: some three megabytes at each other node.
     pub interests_per_app_max: usize,
 }
@@ -60,6 +65,7 @@ impl CarriedLimits {
         kept_for: Duration::from_secs(5),
         kept_bytes_max: 16 << 20,
         again_bytes_max: 1 << 20,
+        late_after: Duration::from_millis(250),
         interests_per_app_max: 65_536,
     };
 }
@@ -81,6 +87,8 @@ pub struct CarriedBus {
     book: Mutex<Book>,
     inbox: Inbox<Waiting>,
     asks: Asks,
+    /// Locked while something is published, so that a node that is late hears of it either way.
+    recent: Mutex<Recent>,
 }
 
 impl std::fmt::Debug for CarriedBus {
@@ -129,6 +137,7 @@ impl CarriedBus {
             book: Mutex::new(Book::new(limits.interests_per_app_max)),
             inbox: Inbox::default(),
             asks: Asks::default(),
+            recent: Mutex::default(),
         }
     }
 
@@ -214,9 +223,12 @@ impl CarriedBus {
             }
             Content::Seen(number) => {
                 let mut outgoing = peer.outgoing.lock();
-                outgoing.seen(number);
+                let late = outgoing.seen(number, now);
                 let news_lost = outgoing.news_lost();
                 drop(outgoing);
+                for (app_id, hash) in late {
+                    self.tell(&peer, InterestNews::Late(app_id, hash), None);
+                }
                 if news_lost {
                     self.tell_everything(&self.book.lock(), &peer);
                 }
@@ -239,6 +251,7 @@ impl CarriedBus {
     pub fn tick(&self) {
         let now = Instant::now();
         self.book.lock().forget_confirmed();
+        self.recent.lock().forget(now);
         for peer in self.peers() {
             let mut outgoing = peer.outgoing.lock();
             outgoing.forget(now);
@@ -275,23 +288,24 @@ impl CarriedBus {
         }
     }
 
-    fn send(&self, peer: &Peer, item: &[u8], kind: Kind, waited_for: Option<&WaitedFor>) {
+    fn send(&self, peer: &Peer, item: &[u8], kind: Kind, waited_for: Option<(Wanted, &WaitedFor)>) {
         // Sent under the lock, which a carrier does not hold for long, so that numbers go out in order.
         let mut outgoing = peer.outgoing.lock();
         if peer.over.load(Ordering::SeqCst) {
-            if let Some(waited_for) = waited_for {
+            if let Some((_, waited_for)) = waited_for {
                 outgoing::confirmed(waited_for, peer.node);
             }
             return;
         }
-        let frame = outgoing.add(item, kind, Instant::now());
-        if let Some(waited_for) = waited_for {
-            outgoing.confirm(waited_for);
+        let now = Instant::now();
+        let frame = outgoing.add(item, kind, now);
+        if let Some((wanted, waited_for)) = waited_for {
+            outgoing.confirm(wanted, waited_for, now);
         }
         self.carrier.send(peer.node.id, frame);
     }
 
-    fn tell(&self, peer: &Peer, news: InterestNews, waited_for: Option<&WaitedFor>) {
+    fn tell(&self, peer: &Peer, news: InterestNews, waited_for: Option<(Wanted, &WaitedFor)>) {
         self.send(peer, &encoded(&Item::News(news)), Kind::News, waited_for);
     }
 
@@ -330,6 +344,14 @@ impl CarriedBus {
         });
     }
 
+    /// Sends what was published past a node before it was known what that is there for.
+    fn make_up_for(&self, peer: &Peer, app_id: AppId, hash: Option<InterestHash>) {
+        let mut recent = self.recent.lock();
+        for delivery in recent.unsent(peer.node, app_id, hash) {
+            self.send(peer, &encoded(&Item::Delivery(delivery)), Kind::Other, None);
+        }
+    }
+
     fn miss(&self, peer: &Peer, numbers: RangeInclusive<u64>) {
         if let Some(receiver) = self.receiver() {
             receiver.missed(Gap { from: peer.node, numbers });
@@ -343,13 +365,15 @@ impl CarriedBus {
                     receiver.receive(Source::There { node: peer.node, number }, delivery);
                 }
             }
-            Item::News(news) => {
-                let complete = news == InterestNews::Complete;
-                peer.holds.write().learn(news);
-                if complete {
-                    peer.introduced.send_modify(Vec::clear);
-                }
-            }
+            Item::News(news) => match news {
+                InterestNews::Complete => peer.introduced.send_modify(Vec::clear),
+                InterestNews::Late(app_id, hash) => self.make_up_for(peer, app_id, hash),
+                InterestNews::Anew
+                | InterestNews::Held(_)
+                | InterestNews::Released(_)
+                | InterestNews::WholeApp(_)
+                | InterestNews::PartOfApp(_) => peer.holds.write().learn(news),
+            },
             Item::Question { ask, question } => {
                 let known = peer.outgoing.lock().last();
                 let Some(receiver) = self.receiver() else { return };
@@ -378,13 +402,23 @@ impl Bus for CarriedBus {
             let hash = |interest: &Interest| (interest.app_id(), InterestHash::from(interest));
             interests.iter().map(hash).collect::<Vec<_>>()
         });
+        let peers = self.peers();
         let mut item = None;
-        for peer in self.peers() {
+        let mut sent_to = Vec::new();
+        let mut recent = self.recent.lock();
+        for peer in &peers {
             if wanted.as_ref().is_none_or(|wanted| peer.holds.read().any(wanted)) {
                 let item = item.get_or_insert_with(|| encoded(&Item::Delivery(delivery.clone())));
-                self.send(&peer, item, Kind::Other, None);
+                self.send(peer, item, Kind::Other, None);
+                sent_to.push(peer.node);
             }
         }
+        if let Some([(_, hash)]) = wanted.as_deref()
+            && !peers.is_empty()
+        {
+            recent.keep(&delivery, *hash, sent_to, Instant::now());
+        }
+        drop(recent);
         if let Some(receiver) = self.receiver() {
             receiver.receive(Source::Here, delivery);
         }
@@ -401,8 +435,10 @@ impl Bus for CarriedBus {
         let (waited_for, confirmation) = watch::channel(peers.iter().map(|peer| peer.node).collect::<Vec<_>>());
         let waited_for = Arc::new(waited_for);
         book.wait_for(interest, &waited_for);
+        let whole = matches!(news, InterestNews::WholeApp(_));
+        let wanted = (interest.app_id(), (!whole).then(|| interest.into()));
         for peer in peers {
-            self.tell(&peer, news.clone(), Some(&waited_for));
+            self.tell(&peer, news.clone(), Some((wanted, &waited_for)));
         }
         Confirmation::of(confirmation)
     }
@@ -451,7 +487,7 @@ fn encoded(item: &Item) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use respoke_core::id::{AppId, GroupName};
+    use respoke_core::id::GroupName;
     use respoke_core::ports::Incarnation;
 
     use super::*;
@@ -475,7 +511,7 @@ mod tests {
         let mut introductions = bus.nodes_are(&[node(1)]);
         assert!(introductions.is_empty() && peer.introduced.borrow().is_empty());
         let waited_for = Arc::new(watch::channel(vec![peer.node]).0);
-        bus.tell(&peer, InterestNews::Anew, Some(&waited_for));
+        bus.tell(&peer, InterestNews::Anew, Some(((AppId::random(), None), &waited_for)));
         assert!(waited_for.borrow().is_empty() && peer.outgoing.lock().unseen() == Some(2), "only what came before");
         // A node that comes is waited for, and what is held meanwhile is told to it as well.
         introductions = bus.nodes_are(&[node(2)]);

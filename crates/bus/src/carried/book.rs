@@ -202,7 +202,8 @@ impl Holds {
             InterestNews::PartOfApp(app_id) => {
                 self.apps.remove(&app_id);
             }
-            InterestNews::Complete => {}
+            // What is asked for besides, and changes nothing of that.
+            InterestNews::Complete | InterestNews::Late(..) => {}
         }
     }
 

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use respoke_core::id::AppId;
 use respoke_core::ports::Node;
-use respoke_wire::bus::frame_item;
+use respoke_wire::bus::{InterestHash, frame_item};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -42,9 +43,21 @@ pub(super) struct Outgoing {
     kept_bytes: usize,
     /// News was given up before it was seen.
     news_lost: bool,
-    /// By the number that confirms it.
-    confirming: VecDeque<(u64, WaitedFor)>,
+    confirming: VecDeque<Confirming>,
 }
+
+/// A first in that the other has not confirmed yet.
+#[derive(Debug)]
+struct Confirming {
+    /// The number that confirms it.
+    due: u64,
+    since: Instant,
+    of: Wanted,
+    waited_for: WaitedFor,
+}
+
+/// An interest, or all of an app.
+pub(super) type Wanted = (AppId, Option<InterestHash>);
 
 #[derive(Debug)]
 struct Kept {
@@ -89,11 +102,11 @@ impl Outgoing {
     }
 
     /// Waits for the confirmation of what was added last.
-    pub(super) fn confirm(&mut self, waited_for: &WaitedFor) {
+    pub(super) fn confirm(&mut self, of: Wanted, waited_for: &WaitedFor, now: Instant) {
         if self.confirming.len() >= CONFIRMING_MAX {
             self.confirming.pop_front();
         }
-        self.confirming.push_back((self.last, waited_for.clone()));
+        self.confirming.push_back(Confirming { due: self.last, since: now, of, waited_for: waited_for.clone() });
     }
 
     pub(super) const fn last(&self) -> u64 {
@@ -123,10 +136,11 @@ impl Outgoing {
         }
     }
 
-    /// The other has everything up to `number`, or knows that it is lost.
-    pub(super) fn seen(&mut self, number: u64) {
+    /// The other has everything up to `number`, or knows that it is lost. Tells what it confirmed too late with it.
+    pub(super) fn seen(&mut self, number: u64, now: Instant) -> Vec<Wanted> {
+        let mut late = Vec::new();
         if number > self.last || number <= self.seen {
-            return;
+            return late;
         }
         self.seen = number;
         while self.kept.front().is_some_and(|oldest| oldest.number <= number) {
@@ -134,12 +148,16 @@ impl Outgoing {
         }
         // What was lost with news confirms nothing; the news will be told anew.
         while !self.news_lost
-            && let Some((due, waited_for)) = self.confirming.front()
-            && *due <= number
+            && let Some(confirming) = self.confirming.front()
+            && confirming.due <= number
         {
-            confirmed(waited_for, self.to);
+            if now.duration_since(confirming.since) > self.limits.late_after {
+                late.push(confirming.of);
+            }
+            confirmed(&confirming.waited_for, self.to);
             self.confirming.pop_front();
         }
+        late
     }
 
     /// The other misses what lies between two numbers, both included, in each of some pieces.
@@ -181,15 +199,15 @@ impl Outgoing {
 
     /// All that is waited for is confirmed by what was added last, which ended the telling.
     pub(super) fn told_anew(&mut self) {
-        for (due, _) in &mut self.confirming {
-            *due = self.last;
+        for confirming in &mut self.confirming {
+            confirming.due = self.last;
         }
     }
 
     /// The other is gone, and confirms nothing more.
     pub(super) fn end(&mut self) {
-        for (_, waited_for) in self.confirming.drain(..) {
-            confirmed(&waited_for, self.to);
+        for confirming in self.confirming.drain(..) {
+            confirmed(&confirming.waited_for, self.to);
         }
         self.kept.clear();
         self.kept_bytes = 0;
@@ -219,6 +237,15 @@ mod tests {
         outgoing.add(&vec![0; len], kind, Instant::now());
     }
 
+    fn confirm(outgoing: &mut Outgoing, waited_for: &WaitedFor) {
+        outgoing.confirm((AppId::from_uuid(uuid::Uuid::nil()), None), waited_for, Instant::now());
+    }
+
+    /// How much the other confirmed too late.
+    fn seen(outgoing: &mut Outgoing, number: u64) -> usize {
+        outgoing.seen(number, Instant::now()).len()
+    }
+
     /// What would be sent again, by length, and up to where it is gone.
     fn again(outgoing: &mut Outgoing, missing: &[(u64, u64)]) -> (usize, Option<u64>) {
         let again = outgoing.again(missing, Instant::now());
@@ -229,15 +256,15 @@ mod tests {
     async fn what_is_seen_is_confirmed_and_kept_no_longer() {
         let (mut outgoing, waited_for) = (outgoing(), waited_for());
         add(&mut outgoing, 10, Kind::News);
-        outgoing.confirm(&waited_for);
+        confirm(&mut outgoing, &waited_for);
         add(&mut outgoing, 10, Kind::Other);
-        outgoing.seen(0);
+        seen(&mut outgoing, 0);
         // Nobody can have seen what was not sent.
-        outgoing.seen(3);
+        seen(&mut outgoing, 3);
         assert_eq!((waited_for.borrow().len(), outgoing.unseen()), (1, Some(2)));
-        outgoing.seen(1);
+        assert_eq!(seen(&mut outgoing, 1), 0, "in time");
         assert_eq!((waited_for.borrow().len(), outgoing.kept.len()), (0, 1));
-        outgoing.seen(2);
+        seen(&mut outgoing, 2);
         assert_eq!((outgoing.unseen(), outgoing.kept_bytes, outgoing.kept.len()), (None, 0, 0));
     }
 
@@ -245,20 +272,20 @@ mod tests {
     async fn news_that_was_given_up_is_confirmed_when_it_was_told_anew_and_not_before() {
         let (mut outgoing, waited_for) = (outgoing(), waited_for());
         add(&mut outgoing, 10, Kind::News);
-        outgoing.confirm(&waited_for);
+        confirm(&mut outgoing, &waited_for);
         tokio::time::advance(CarriedLimits::DEFAULT.kept_for + Duration::from_millis(1)).await;
         add(&mut outgoing, 10, Kind::Other);
         assert_eq!(again(&mut outgoing, &[(1, 2)]), (1, Some(1)));
         // The other knows that the first is lost, which is not to know what it said.
-        outgoing.seen(2);
+        seen(&mut outgoing, 2);
         assert!(outgoing.news_lost() && waited_for.borrow().len() == 1);
         outgoing.tell_anew();
         add(&mut outgoing, 10, Kind::News);
         add(&mut outgoing, 10, Kind::News);
         outgoing.told_anew();
-        outgoing.seen(3);
+        seen(&mut outgoing, 3);
         assert_eq!(waited_for.borrow().len(), 1);
-        outgoing.seen(4);
+        assert_eq!(seen(&mut outgoing, 4), 1, "too late");
         assert!(waited_for.borrow().is_empty());
     }
 
@@ -282,7 +309,7 @@ mod tests {
     async fn whoever_is_gone_is_waited_for_no_longer() {
         let (mut outgoing, waited_for) = (outgoing(), waited_for());
         add(&mut outgoing, 10, Kind::News);
-        outgoing.confirm(&waited_for);
+        confirm(&mut outgoing, &waited_for);
         outgoing.end();
         assert!(waited_for.borrow().is_empty() && outgoing.kept_bytes == 0);
     }

@@ -8,7 +8,8 @@ use respoke_wire::bus::FRAME_LEN_MAX;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::fixture::{
-    APP, Cuttable, Member, change, check_nothing_is_lost_untold, done, in_room, long_words, quiet, words,
+    APP, Cuttable, Member, change, check_nothing_is_lost_untold, check_nothing_is_lost_untold_until_the_end, done,
+    in_room, long_words, quiet, words,
 };
 use crate::carried::CarriedLimits;
 
@@ -105,6 +106,34 @@ pub(super) async fn an_interest_that_was_lost_is_told_anew(fixture: impl Cuttabl
     a.bus.publish(words("newer", 3));
     a.bus.publish(words("new", 4));
     b.notes.until_of(a.node(), [2, 3, 4]).await;
+}
+
+/// Who joins is not kept waiting for one that is cut off, and gets what that published past it.
+pub(super) async fn who_hears_late_of_a_join_makes_up_for_it(fixture: impl Cuttable) {
+    let (a, b) = fixture.two().await;
+    a.bus.publish(words("room", 1));
+    sleep(15 * SECOND).await;
+    fixture.cut(&a, &b);
+    let confirmation = b.bus.hold(&in_room("room"));
+    for said in 2..5 {
+        a.bus.publish(words("room", said));
+        a.bus.publish(words("elsewhere", 100));
+        sleep(SECOND).await;
+    }
+    fixture.mend(&a, &b);
+    done(confirmation).await;
+    a.bus.publish(words("room", 5));
+    b.notes.until(|notes| notes.of(a.node()).len() >= 4).await;
+    quiet().await;
+    // Once each; and first what came first, of what came late.
+    let heard: Vec<_> = b.notes.of(a.node());
+    let late: Vec<_> = heard.iter().copied().filter(|said| *said != 5).collect();
+    assert_eq!((late, heard.len()), (vec![2, 3, 4], 4));
+    // Who was told in time gets nothing twice.
+    b.hold("hall").await;
+    a.bus.publish(words("hall", 6));
+    quiet().await;
+    assert_eq!(b.notes.of(a.node()).len(), 5);
 }
 
 pub(super) async fn whoever_is_second_is_confirmed_no_earlier_than_the_first(fixture: impl Cuttable) {
@@ -224,10 +253,16 @@ pub(super) async fn whatever_happens_nothing_is_lost_untold(fixture: impl Cuttab
             check_nothing_is_lost_untold(notes, from, &due, &(id, from));
             assert_eq!(notes.of(from).last(), Some(&0), "it hears of {from} at the end");
         }
-        // Of whoever is gone, nothing comes after it was told.
+        // Each loss is told once.
         for gone in over.iter().map(|life| life.member.node()) {
             let told = notes.lost().iter().filter(|lost| **lost == gone).count();
             assert!(told <= 1, "{gone} was lost {told} times");
+        }
+    }
+    for life in lives.values().chain(&over) {
+        for (from, due) in &life.due {
+            let context = (life.member.node(), from);
+            check_nothing_is_lost_untold_until_the_end(&life.member.notes, *from, due, &context);
         }
     }
     let calm: Vec<_> = lives.values().map(|life| life.member.clone()).collect();

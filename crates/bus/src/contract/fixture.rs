@@ -1,5 +1,6 @@
 //! Nodes to run a case on, and short ways to do things with them.
 
+use std::collections::HashSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -306,24 +307,43 @@ pub(crate) async fn quiet() {
     sleep(QUIET).await;
 }
 
-/// Checks that of what `from` published, which `to` was there for all the time, nothing is missing that was not told.
+/// Checks that of what `from` published, which `to` was there for all the time, nothing is missing that was not told, and
+/// nothing came twice. What else came was published before that, and made up for.
 pub(crate) fn check_nothing_is_lost_untold(to: &Notes, from: Node, published: &[u64], context: &dyn Debug) {
     let received = to.numbered(from);
     let gaps: Vec<_> = to.gaps().into_iter().filter(|gap| gap.from == from).collect();
-    let mut expected = published.iter();
-    let mut before = 0;
     let told = |after: u64, until: u64| {
         let between = gaps.iter().filter(|gap| after < *gap.numbers.start() && *gap.numbers.end() < until);
         between.map(|gap| gap.numbers.end() - gap.numbers.start() + 1).sum::<u64>()
     };
+    let mut expected = published.iter();
+    let (mut before, mut before_due) = (0, 0);
+    let mut heard = HashSet::new();
     for (number, said) in &received {
-        let missing = expected.by_ref().take_while(|published| *published != said).count() as u64;
         assert!(*number > before, "{number} after {before}; {context:?}");
-        let told = told(before, *number);
-        assert!(missing <= told, "{missing} missing before {said}, {told} told; {context:?}");
+        assert!(heard.insert(said), "{said} came twice; {context:?}");
         before = *number;
+        if !published.contains(said) {
+            continue;
+        }
+        let missing = expected.by_ref().take_while(|published| *published != said).count() as u64;
+        let told = told(before_due, *number);
+        assert!(missing <= told, "{missing} missing before {said}, {told} told; {context:?}");
+        before_due = *number;
     }
     let missing = expected.count() as u64;
-    let told = told(before, u64::MAX);
+    let told = told(before_due, u64::MAX);
     assert!(missing <= told, "{missing} missing at the end, {told} told; {context:?}");
+}
+
+/// The same of a node that was lost, or that lost the other: what was on its way then is lost with it.
+pub(crate) fn check_nothing_is_lost_untold_until_the_end(
+    to: &Notes,
+    from: Node,
+    published: &[u64],
+    context: &dyn Debug,
+) {
+    let received = to.of(from);
+    let last = published.iter().rposition(|published| received.contains(published));
+    check_nothing_is_lost_untold(to, from, &published[..last.map_or(0, |last| last + 1)], context);
 }

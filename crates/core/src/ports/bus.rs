@@ -32,7 +32,8 @@ pub trait Bus: Send + Sync {
 
     /// Notes that something here is there for `interest`, once more. With the first the other nodes are told.
     ///
-    /// What another node publishes after it confirmed this, arrives. It never waits.
+    /// What another node publishes after it confirmed this, arrives. Of one that is late in confirming it, messages to a
+    /// group come late too, and behind what it published since. It never waits.
     fn hold(&self, interest: &Interest) -> Confirmation;
 
     /// Takes back one [`Bus::hold`]. With the last the other nodes are told. It never waits.

@@ -44,6 +44,9 @@ pub enum InterestNews {
     PartOfApp(AppId),
     /// That was all, up to here.
     Complete,
+    /// Of this interest, or of all of this app, the receiver heard later than whoever is there for it could wait: what it
+    /// published past them is wanted still.
+    Late(AppId, Option<InterestHash>),
 }
 
 impl Coded for InterestHash {
@@ -71,6 +74,7 @@ impl Coded for InterestNews {
             Self::WholeApp(app_id) => (3_u8, *app_id).write(out),
             Self::PartOfApp(app_id) => (4_u8, *app_id).write(out),
             Self::Complete => 5_u8.write(out),
+            Self::Late(app_id, hash) => (6_u8, (*app_id, *hash)).write(out),
         }
     }
 
@@ -82,6 +86,7 @@ impl Coded for InterestNews {
             3 => Self::WholeApp(Coded::read(from)?),
             4 => Self::PartOfApp(Coded::read(from)?),
             5 => Self::Complete,
+            6 => Self::Late(Coded::read(from)?, Coded::read(from)?),
             _ => return Err(BusCodecError::Invalid("kind of interest")),
         })
     }

@@ -150,6 +150,7 @@ fn news() -> impl Strategy<Value = InterestNews> {
     prop_oneof![
         Just(InterestNews::Anew),
         Just(InterestNews::Complete),
+        (app(), option::of(any::<u128>().prop_map(InterestHash))).prop_map(|(app, hash)| InterestNews::Late(app, hash)),
         hashes().prop_map(InterestNews::Held),
         hashes().prop_map(InterestNews::Released),
         app().prop_map(InterestNews::WholeApp),
