@@ -129,7 +129,16 @@ pub(super) async fn who_hears_late_of_a_join_makes_up_for_it(fixture: impl Cutta
     let heard: Vec<_> = b.notes.of(a.node());
     let late: Vec<_> = heard.iter().copied().filter(|said| *said != 5).collect();
     assert_eq!((late, heard.len()), (vec![2, 3, 4], 4));
-    // Who was told in time gets nothing twice.
+    // Whoever is late again makes up for nothing twice.
+    b.bus.release(&in_room("room"));
+    fixture.cut(&a, &b);
+    let confirmation = b.bus.hold(&in_room("room"));
+    sleep(SECOND).await;
+    fixture.mend(&a, &b);
+    done(confirmation).await;
+    quiet().await;
+    assert_eq!(b.notes.of(a.node()).len(), 4);
+    // Nor does who was told in time.
     b.hold("hall").await;
     a.bus.publish(words("hall", 6));
     quiet().await;
