@@ -13,6 +13,8 @@ use crate::metrics::Metrics;
 
 /// Between two passes over the tables.
 const REST: Duration = Duration::from_secs(30);
+/// Between two passes at least, though something was ended meanwhile whose room somebody may wait for.
+const SHORT_REST: Duration = Duration::from_secs(1);
 /// Between two steps that found something to remove: half the time at most goes into removing.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// Between two steps that found nothing: ten million live rows are walked in minutes, at a few per cent of a core.
@@ -34,7 +36,7 @@ pub(crate) async fn keep(broker: Arc<Broker>, config: Config, metrics: Arc<Metri
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
+            () = rest(&broker, pause) => {}
         }
         let now = broker.now();
         let upkeep = Upkeep {
@@ -69,6 +71,14 @@ pub(crate) async fn keep(broker: Arc<Broker>, config: Config, metrics: Arc<Metri
                 REST
             }
         };
+    }
+}
+
+/// Pauses, and of a long pause no more than a little if there is something to remove.
+async fn rest(broker: &Broker, pause: Duration) {
+    tokio::time::sleep(pause.min(SHORT_REST)).await;
+    if pause > SHORT_REST {
+        let _ = tokio::time::timeout(pause.saturating_sub(SHORT_REST), broker.store().something_ended()).await;
     }
 }
 

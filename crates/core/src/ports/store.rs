@@ -464,6 +464,9 @@ pub trait MaintenanceStore: Send + Sync {
     /// and in the end what nothing stands on any more: the marks and past bans of endpoints, and secrets that were
     /// revoked or expired before `audit_before`.
     async fn upkeep(&self, upkeep: Upkeep) -> Result<Repair, StoreError>;
+    /// Waits until something was ended that leaves rows for upkeep to remove, which somebody may wait for the room of. What
+    /// was ended since the last wait ends this one at once. There is one waiter.
+    async fn something_ended(&self);
     /// Present figures.
     fn figures(&self) -> StoreFigures;
     /// Finishes what waits, then closes. Later calls fail.

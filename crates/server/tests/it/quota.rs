@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{PASSWORD, Server, note_secret, text};
+use crate::harness::{PASSWORD, Server, eventually, note_secret, text};
 
 #[test]
 fn an_app_that_keeps_all_it_may_keeps_no_more_and_says_so() {
@@ -47,6 +47,16 @@ fn an_app_that_keeps_all_it_may_keeps_no_more_and_says_so() {
     note_secret(cookie.split_once('=').unwrap().1);
     let page = server.get(&format!("/console/apps/{}", server.app)).header("Cookie", &cookie).call();
     assert!(page.text.contains("0.0 MiB") && page.text.contains("Megabytes kept"), "{}", page.text);
+
+    // Room comes back soon after its groups were ended.
+    server.delete("/v1/groups/room").secret().call().ok();
+    eventually(|| (kept()["bytes"] == json!(0)).then_some(()));
+    for member in [&mut alice, &mut bob] {
+        member.join("room");
+    }
+    for nth in 0..said {
+        alice.post("/v1/groups/room/publish", publish(format!("{nth} {long}"))).ok();
+    }
 
     // The app can have a limit of its own, below and above the server's.
     let limit = |megabytes: Value| {

@@ -193,5 +193,6 @@ impl AppStore for SqliteStore {
                 Ok(true)
             })
             .await
+            .inspect(|ended| self.note_ended(*ended))
     }
 }

@@ -164,6 +164,15 @@ impl SqliteStore {
     }
 }
 
+impl SqliteStore {
+    /// Tells whoever keeps the store in order that there is something to remove, if there is.
+    pub(super) fn note_ended(&self, ended: bool) {
+        if ended {
+            self.ended.notify_one();
+        }
+    }
+}
+
 /// Writes something of no meaning, and each time something else.
 pub(super) fn touch(connection: &Connection) -> rusqlite::Result<()> {
     execute(
@@ -289,6 +298,10 @@ impl MaintenanceStore for SqliteStore {
             walk.hub = hub;
         }
         Ok(Repair { removed, pass_complete, sessions_live })
+    }
+
+    async fn something_ended(&self) {
+        self.ended.notified().await;
     }
 
     fn figures(&self) -> StoreFigures {

@@ -346,7 +346,7 @@ impl MessageStore for SqliteStore {
 
     async fn end_group(&self, app: AppId, group: &GroupName) -> Result<bool, StoreError> {
         let group = group.clone();
-        self.writer.write(move |write| end(write, app, &group)).await
+        self.writer.write(move |write| end(write, app, &group)).await.inspect(|ended| self.note_ended(*ended))
     }
 
     async fn kept_bytes(&self, app: AppId) -> Result<u64, StoreError> {

@@ -39,6 +39,7 @@ use parking_lot::Mutex;
 use respoke_core::ports::{Store, StoreError};
 use respoke_core::seal::Sealer;
 use rusqlite::{Connection, ErrorCode};
+use tokio::sync::Notify;
 
 pub use backup::{UndoneChange, end_everything_issued, fold_log, undone_changes};
 use condition::Condition;
@@ -85,6 +86,8 @@ pub struct SqliteStore {
     sealer: Sealer,
     path: PathBuf,
     walk: Mutex<Walk>,
+    /// Tells whoever keeps it in order that there is something to remove.
+    ended: Notify,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -133,6 +136,7 @@ impl SqliteStore {
             sealer,
             path: path.to_owned(),
             walk: Mutex::new(Walk::default()),
+            ended: Notify::new(),
         })
     }
 }

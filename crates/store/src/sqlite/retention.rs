@@ -337,6 +337,8 @@ fn remove_of_ended_group(connection: &Connection) -> rusqlite::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use respoke_core::id::{AppId, EndpointId, GroupName};
     use respoke_core::ports::{MaintenanceStore, MessageStore};
 
@@ -395,6 +397,10 @@ mod tests {
         let [one, other] = [1, 2].map(|of| AppId::from_uuid(Uuid::from_u128(1 << of)));
         let full = (store.kept_bytes(one).await.unwrap(), store.kept_bytes(other).await.unwrap());
         assert!(store.end_group(one, &GroupName::parse("room").unwrap()).await.unwrap());
+        // Who keeps the store in order is told at once, and not again for a group that is not there.
+        store.something_ended().await;
+        assert!(!store.end_group(one, &GroupName::parse("room").unwrap()).await.unwrap());
+        assert!(tokio::time::timeout(Duration::ZERO, store.something_ended()).await.is_err());
         let deleted = move |connection: &Connection| {
             execute(connection, "DELETE FROM apps WHERE id = ?1", [other.uuid()])?;
             execute(connection, "INSERT INTO deleted_apps (app_id) VALUES (?1)", [other.uuid()])
