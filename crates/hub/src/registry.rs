@@ -6,96 +6,32 @@
 //! Invariant: a connection is in `connections`, in its endpoint's list, in the groups it names and in the observers it
 //! names, or in none of them.
 
+mod calls;
+mod connection;
+mod crowd;
+mod groups;
+mod presence;
+
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::IpAddr;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use respoke_core::event::Presence;
-use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RoleId};
+use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
 use respoke_core::ports::Departed;
 
+pub use connection::Connection;
+use connection::reached;
+pub(crate) use connection::{Caps, Full};
+pub use crowd::Members;
+use crowd::{Crowd, part_group};
+pub(crate) use groups::Join;
+pub use presence::Presences;
+
 use crate::ops::ConnectionState;
-use crate::outbox::Outbox;
-
-/// Endpoints that one connection observes at most: a long list of contacts, held for as long as it is connected.
-const OBSERVED_MAX: usize = 10_000;
-
-/// Answered calls remembered of one connection; nobody is in more at once.
-const ANSWERED_MAX: usize = 32;
-/// The longest session of a call that is remembered, in bytes; clients use UUIDs.
-const SESSION_LEN_MAX: usize = 128;
-
-/// A live socket that was registered as an endpoint's.
-#[derive(Debug)]
-pub struct Connection {
-    /// Its id.
-    pub id: ConnectionId,
-    /// Its app.
-    pub app_id: AppId,
-    /// Whose it is.
-    pub endpoint: EndpointId,
-    /// The role it acts with; none for backends and in development mode.
-    pub role_id: Option<RoleId>,
-    /// What the client calls itself, in capitals.
-    pub client_type: String,
-    /// From where.
-    pub address: IpAddr,
-    /// Whether it takes ICE candidates one by one.
-    pub trickle_ice: bool,
-    /// Whether it wants the final list of ICE candidates.
-    pub ice_final_candidates: bool,
-    /// Where what is for it goes.
-    pub outbox: Arc<Outbox>,
-}
-
-/// Connections at one moment, in the order of their ids, shared and not copied.
-pub type Members = Arc<[Arc<Connection>]>;
-
-/// The most of each that an app allows; none is no limit.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Caps {
-    /// Connections of the app.
-    pub connections: Option<u32>,
-    /// Connections of one endpoint.
-    pub endpoint_connections: Option<u32>,
-    /// Groups of one connection.
-    pub groups: Option<u32>,
-    /// Members of one group.
-    pub members: Option<u32>,
-}
-
-/// Which limit was reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Full {
-    /// Of the app's connections.
-    App,
-    /// Of the endpoint's connections.
-    Endpoint,
-    /// Of the connection's groups, or endpoints observed.
-    Connection,
-    /// Of the group's members.
-    Group,
-}
-
-/// What came of joining a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Join {
-    /// It is a member now, as so many others were before.
-    Joined {
-        /// How many.
-        others: usize,
-    },
-    /// It was one before.
-    Already,
-    /// The connection is gone.
-    Gone,
-    /// A limit was reached.
-    Full(Full),
-}
 
 /// What a connection leaves behind when it ends.
 #[derive(Debug)]
@@ -106,9 +42,6 @@ pub(crate) struct Departure {
     /// When it ended, on the registry's own count.
     pub at: u64,
 }
-
-/// The presence of each connection of an endpoint.
-pub type Presences = Vec<(ConnectionId, Option<Presence>)>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
@@ -138,59 +71,6 @@ struct Seat {
     presence: Option<Presence>,
     /// The sessions of calls that it answered last, the newest at the end.
     answered: Vec<Box<str>>,
-}
-
-/// A set of connections that is read far more often than changed: its list is made once after each change.
-#[derive(Debug, Default)]
-struct Crowd {
-    /// In order, and so is the list, for it is told in pages.
-    members: BTreeMap<ConnectionId, Member>,
-    list: Option<Members>,
-}
-
-#[derive(Debug)]
-struct Member {
-    connection: Arc<Connection>,
-    /// When it came, on the registry's own count.
-    since: u64,
-}
-
-impl Crowd {
-    fn add(&mut self, connection: &Arc<Connection>, since: u64) {
-        self.members.insert(connection.id, Member { connection: connection.clone(), since });
-        self.list = None;
-    }
-
-    /// Takes a connection out. True: nobody is left.
-    fn part(&mut self, id: ConnectionId) -> bool {
-        self.members.remove(&id);
-        self.list = None;
-        self.members.is_empty()
-    }
-
-    fn list(&mut self) -> Members {
-        let members = &self.members;
-        self.list.get_or_insert_with(|| members.values().map(|member| member.connection.clone()).collect()).clone()
-    }
-
-    fn before(&self, moment: u64) -> Vec<Arc<Connection>> {
-        let members = self.members.values().filter(|member| member.since < moment);
-        members.map(|member| member.connection.clone()).collect()
-    }
-}
-
-/// Takes a connection out of the crowd of that name; an empty one goes. True: others are left.
-fn part_group(groups: &mut BTreeMap<GroupName, Crowd>, group: &GroupName, id: ConnectionId) -> bool {
-    let Some(crowd) = groups.get_mut(group) else { return false };
-    let empty = crowd.part(id);
-    if empty {
-        groups.remove(group);
-    }
-    !empty
-}
-
-fn reached(count: usize, most: Option<u32>) -> bool {
-    most.is_some_and(|most| count >= most as usize)
 }
 
 impl Registry {
@@ -299,86 +179,6 @@ impl Registry {
         counts
     }
 
-    /// Makes a connection a member of a group.
-    pub(crate) fn join(&self, connection: &Arc<Connection>, group: &GroupName, caps: Caps) -> Join {
-        let Some(app) = self.app(connection.app_id) else { return Join::Gone };
-        let mut app = app.lock();
-        let app = &mut *app;
-        let Some(seat) = app.connections.get_mut(&connection.id) else { return Join::Gone };
-        if seat.groups.contains(group) {
-            return Join::Already;
-        }
-        if reached(seat.groups.len(), caps.groups) {
-            return Join::Full(Full::Connection);
-        }
-        let others = app.groups.get(group).map_or(0, |crowd| crowd.members.len());
-        if reached(others, caps.members) {
-            return Join::Full(Full::Group);
-        }
-        seat.groups.insert(group.clone());
-        app.groups.entry(group.clone()).or_default().add(connection, self.moment());
-        Join::Joined { others }
-    }
-
-    /// Takes a connection out of a group. False: it was no member.
-    pub(crate) fn leave(&self, app: AppId, id: ConnectionId, group: &GroupName) -> bool {
-        self.read(app, |app| {
-            let left = app.connections.get_mut(&id).is_some_and(|seat| seat.groups.remove(group));
-            if left {
-                part_group(&mut app.groups, group, id);
-            }
-            left
-        })
-    }
-
-    /// The members of a group.
-    pub(crate) fn members(&self, app: AppId, group: &GroupName) -> Members {
-        self.read(app, |app| app.groups.get_mut(group).map(Crowd::list).unwrap_or_default())
-    }
-
-    /// How many frames tell of `connection` joining a group, and one day of its leaving: those who are members already
-    /// hear of both, and so does the connection itself where others do that for it. None if it is a member.
-    pub(crate) fn frames_of_joining(&self, connection: &Connection, group: &GroupName, told: bool) -> usize {
-        self.read(connection.app_id, |app| {
-            let Some(crowd) = app.groups.get(group) else { return 2 * usize::from(told) };
-            if crowd.members.contains_key(&connection.id) { 0 } else { 2 * (crowd.members.len() + usize::from(told)) }
-        })
-    }
-
-    /// How many members a group has.
-    pub(crate) fn member_count(&self, app: AppId, group: &GroupName) -> usize {
-        self.read(app, |app| app.groups.get(group).map_or(0, |crowd| crowd.members.len()))
-    }
-
-    /// Those members of a group who were it before a moment.
-    pub(crate) fn members_before(&self, app: AppId, group: &GroupName, moment: u64) -> Vec<Arc<Connection>> {
-        self.read(app, |app| app.groups.get(group).map(|crowd| crowd.before(moment)).unwrap_or_default())
-    }
-
-    /// Whether a group has members.
-    pub(crate) fn group_exists(&self, app: AppId, group: &GroupName) -> bool {
-        self.read(app, |app| app.groups.contains_key(group))
-    }
-
-    /// The names of at most `most` groups after `after`, in order.
-    pub(crate) fn groups(&self, app: AppId, after: Option<&str>, most: usize) -> Vec<GroupName> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.read(app, |app| {
-            app.groups.range::<str, _>((from, Bound::Unbounded)).take(most).map(|(name, _)| name.clone()).collect()
-        })
-    }
-
-    /// The groups that an endpoint's connections are in.
-    pub(crate) fn groups_of(&self, app: AppId, endpoint: &EndpointId) -> HashSet<GroupName> {
-        self.read(app, |app| {
-            let connections = app.endpoints.get(endpoint).into_iter().flatten();
-            connections
-                .filter_map(|connection| app.connections.get(&connection.id))
-                .flat_map(|seat| seat.groups.iter().cloned())
-                .collect()
-        })
-    }
-
     /// The connections of an endpoint with what each is in and says.
     pub(crate) fn states_of(&self, app: AppId, endpoint: &EndpointId) -> Vec<ConnectionState> {
         self.read(app, |app| {
@@ -391,91 +191,6 @@ impl Registry {
             };
             connections.filter_map(state).collect()
         })
-    }
-
-    /// Ends a group: nobody is a member any more. Returns who was.
-    pub(crate) fn end_group(&self, app: AppId, group: &GroupName) -> Members {
-        self.read(app, |app| {
-            let Some(mut crowd) = app.groups.remove(group) else { return Members::default() };
-            for id in crowd.members.keys() {
-                if let Some(seat) = app.connections.get_mut(id) {
-                    seat.groups.remove(group);
-                }
-            }
-            crowd.list()
-        })
-    }
-
-    /// Notes what a connection says of its availability. False: it is gone.
-    pub(crate) fn set_presence(&self, app: AppId, id: ConnectionId, presence: Presence) -> bool {
-        self.read(app, |app| app.connections.get_mut(&id).map(|seat| seat.presence = Some(presence)).is_some())
-    }
-
-    /// What a connection said last of its availability.
-    pub(crate) fn presence(&self, app: AppId, id: ConnectionId) -> Option<Presence> {
-        self.read(app, |app| app.connections.get(&id)?.presence.clone())
-    }
-
-    /// Lets a connection observe endpoints and returns the presence of each, of the same moment.
-    pub(crate) fn observe(
-        &self,
-        connection: &Arc<Connection>,
-        mut endpoints: Vec<EndpointId>,
-    ) -> Result<Vec<(EndpointId, Presences)>, Full> {
-        // A short name repeated thousands of times must not be answered thousands of times.
-        let mut named = HashSet::new();
-        endpoints.retain(|endpoint| named.insert(endpoint.clone()));
-        let Some(app) = self.app(connection.app_id) else { return Ok(Vec::new()) };
-        let mut app = app.lock();
-        let app = &mut *app;
-        let Some(seat) = app.connections.get_mut(&connection.id) else { return Ok(Vec::new()) };
-        for endpoint in &endpoints {
-            if seat.observed.contains(endpoint) {
-                continue;
-            }
-            if seat.observed.len() >= OBSERVED_MAX {
-                return Err(Full::Connection);
-            }
-            seat.observed.insert(endpoint.clone());
-            app.observers.entry(endpoint.clone()).or_default().add(connection, self.moment());
-        }
-        let found = endpoints.into_iter().map(|endpoint| {
-            let presences = app.presences(&endpoint);
-            (endpoint, presences)
-        });
-        Ok(found.collect())
-    }
-
-    /// Notes that a connection answered a session of a call.
-    pub(crate) fn note_answer(&self, connection: &Connection, session: &str) {
-        if session.len() > SESSION_LEN_MAX {
-            return;
-        }
-        self.read(connection.app_id, |app| {
-            let Some(seat) = app.connections.get_mut(&connection.id) else { return };
-            if seat.answered.len() >= ANSWERED_MAX {
-                seat.answered.remove(0);
-            }
-            seat.answered.push(session.into());
-        });
-    }
-
-    /// Whether a connection answered that session of a call.
-    pub(crate) fn answered(&self, connection: &Connection, session: &str) -> bool {
-        self.read(connection.app_id, |app| {
-            let seat = app.connections.get(&connection.id);
-            seat.is_some_and(|seat| seat.answered.iter().any(|answered| **answered == *session))
-        })
-    }
-
-    /// Who observes an endpoint.
-    pub(crate) fn observers(&self, app: AppId, endpoint: &EndpointId) -> Members {
-        self.read(app, |app| app.observers.get_mut(endpoint).map(Crowd::list).unwrap_or_default())
-    }
-
-    /// How many observe an endpoint.
-    pub(crate) fn observer_count(&self, app: AppId, endpoint: &EndpointId) -> usize {
-        self.read(app, |app| app.observers.get(endpoint).map_or(0, |crowd| crowd.members.len()))
     }
 
     /// How many connections endpoints have together, each of them counted once however often it is named.
@@ -535,12 +250,6 @@ impl App {
             departed: Departed { app_id: *app_id, endpoint: endpoint.clone(), connection: id, groups },
             at,
         })
-    }
-
-    fn presences(&self, endpoint: &EndpointId) -> Presences {
-        let connections = self.endpoints.get(endpoint).into_iter().flatten();
-        let said = |id: &ConnectionId| self.connections.get(id).and_then(|seat| seat.presence.clone());
-        connections.map(|connection| (connection.id, said(&connection.id))).collect()
     }
 }
 

@@ -1,9 +1,9 @@
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::outbox::OutboxLimits;
+use crate::outbox::{Outbox, OutboxLimits};
 
 pub(crate) fn connection(app_id: AppId, endpoint: &str) -> Arc<Connection> {
     Arc::new(Connection {
@@ -79,21 +79,6 @@ fn limits_are_reached_exactly_and_one_that_is_replaced_counts_for_none() {
     assert!(!registry.group_exists(app, &other));
     assert!(registry.leave(app, all[2].id, &room()) && !registry.leave(app, all[2].id, &room()));
     assert_eq!(registry.join(&all[3], &room(), caps), Join::Joined { others: 1 });
-}
-
-#[test]
-fn answered_calls_are_remembered_up_to_a_number() {
-    let (registry, app) = (Registry::default(), AppId::random());
-    let alice = connection(app, "alice");
-    registry.add(&alice, None, Caps::default()).unwrap();
-    for call in 0..=ANSWERED_MAX {
-        registry.note_answer(&alice, &call.to_string());
-    }
-    assert!(!registry.answered(&alice, "0") && registry.answered(&alice, "1"));
-    assert!(registry.answered(&alice, &ANSWERED_MAX.to_string()));
-    let long = "x".repeat(SESSION_LEN_MAX + 1);
-    registry.note_answer(&alice, &long);
-    assert!(!registry.answered(&alice, &long) && registry.answered(&alice, "1"));
 }
 
 #[test]

@@ -1,0 +1,122 @@
+//! Who is in which group.
+
+use std::collections::HashSet;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
+
+use super::connection::reached;
+use super::crowd::{Crowd, part_group};
+use super::{Caps, Connection, Full, Members, Registry};
+
+/// What came of joining a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Join {
+    /// It is a member now, as so many others were before.
+    Joined {
+        /// How many.
+        others: usize,
+    },
+    /// It was one before.
+    Already,
+    /// The connection is gone.
+    Gone,
+    /// A limit was reached.
+    Full(Full),
+}
+
+impl Registry {
+    /// Makes a connection a member of a group.
+    pub(crate) fn join(&self, connection: &Arc<Connection>, group: &GroupName, caps: Caps) -> Join {
+        let Some(app) = self.app(connection.app_id) else { return Join::Gone };
+        let mut app = app.lock();
+        let app = &mut *app;
+        let Some(seat) = app.connections.get_mut(&connection.id) else { return Join::Gone };
+        if seat.groups.contains(group) {
+            return Join::Already;
+        }
+        if reached(seat.groups.len(), caps.groups) {
+            return Join::Full(Full::Connection);
+        }
+        let others = app.groups.get(group).map_or(0, |crowd| crowd.members.len());
+        if reached(others, caps.members) {
+            return Join::Full(Full::Group);
+        }
+        seat.groups.insert(group.clone());
+        app.groups.entry(group.clone()).or_default().add(connection, self.moment());
+        Join::Joined { others }
+    }
+
+    /// Takes a connection out of a group. False: it was no member.
+    pub(crate) fn leave(&self, app: AppId, id: ConnectionId, group: &GroupName) -> bool {
+        self.read(app, |app| {
+            let left = app.connections.get_mut(&id).is_some_and(|seat| seat.groups.remove(group));
+            if left {
+                part_group(&mut app.groups, group, id);
+            }
+            left
+        })
+    }
+
+    /// The members of a group.
+    pub(crate) fn members(&self, app: AppId, group: &GroupName) -> Members {
+        self.read(app, |app| app.groups.get_mut(group).map(Crowd::list).unwrap_or_default())
+    }
+
+    /// How many frames tell of `connection` joining a group, and one day of its leaving: those who are members already
+    /// hear of both, and so does the connection itself where others do that for it. None if it is a member.
+    pub(crate) fn frames_of_joining(&self, connection: &Connection, group: &GroupName, told: bool) -> usize {
+        self.read(connection.app_id, |app| {
+            let Some(crowd) = app.groups.get(group) else { return 2 * usize::from(told) };
+            if crowd.members.contains_key(&connection.id) { 0 } else { 2 * (crowd.members.len() + usize::from(told)) }
+        })
+    }
+
+    /// How many members a group has.
+    pub(crate) fn member_count(&self, app: AppId, group: &GroupName) -> usize {
+        self.read(app, |app| app.groups.get(group).map_or(0, |crowd| crowd.members.len()))
+    }
+
+    /// Those members of a group who were it before a moment.
+    pub(crate) fn members_before(&self, app: AppId, group: &GroupName, moment: u64) -> Vec<Arc<Connection>> {
+        self.read(app, |app| app.groups.get(group).map(|crowd| crowd.before(moment)).unwrap_or_default())
+    }
+
+    /// Whether a group has members.
+    pub(crate) fn group_exists(&self, app: AppId, group: &GroupName) -> bool {
+        self.read(app, |app| app.groups.contains_key(group))
+    }
+
+    /// The names of at most `most` groups after `after`, in order.
+    pub(crate) fn groups(&self, app: AppId, after: Option<&str>, most: usize) -> Vec<GroupName> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.read(app, |app| {
+            app.groups.range::<str, _>((from, Bound::Unbounded)).take(most).map(|(name, _)| name.clone()).collect()
+        })
+    }
+
+    /// The groups that an endpoint's connections are in.
+    pub(crate) fn groups_of(&self, app: AppId, endpoint: &EndpointId) -> HashSet<GroupName> {
+        self.read(app, |app| {
+            let connections = app.endpoints.get(endpoint).into_iter().flatten();
+            connections
+                .filter_map(|connection| app.connections.get(&connection.id))
+                .flat_map(|seat| seat.groups.iter().cloned())
+                .collect()
+        })
+    }
+
+    /// Ends a group: nobody is a member any more. Returns who was.
+    pub(crate) fn end_group(&self, app: AppId, group: &GroupName) -> Members {
+        self.read(app, |app| {
+            let Some(mut crowd) = app.groups.remove(group) else { return Members::default() };
+            for id in crowd.members.keys() {
+                if let Some(seat) = app.connections.get_mut(id) {
+                    seat.groups.remove(group);
+                }
+            }
+            crowd.list()
+        })
+    }
+}

@@ -1,0 +1,76 @@
+//! What connections say of their availability, and who observes whom.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use respoke_core::event::Presence;
+use respoke_core::id::{AppId, ConnectionId, EndpointId};
+
+use super::crowd::Crowd;
+use super::{App, Connection, Full, Members, Registry};
+
+/// Endpoints that one connection observes at most: a long list of contacts, held for as long as it is connected.
+const OBSERVED_MAX: usize = 10_000;
+
+/// The presence of each connection of an endpoint.
+pub type Presences = Vec<(ConnectionId, Option<Presence>)>;
+
+impl Registry {
+    /// Notes what a connection says of its availability. False: it is gone.
+    pub(crate) fn set_presence(&self, app: AppId, id: ConnectionId, presence: Presence) -> bool {
+        self.read(app, |app| app.connections.get_mut(&id).map(|seat| seat.presence = Some(presence)).is_some())
+    }
+
+    /// What a connection said last of its availability.
+    pub(crate) fn presence(&self, app: AppId, id: ConnectionId) -> Option<Presence> {
+        self.read(app, |app| app.connections.get(&id)?.presence.clone())
+    }
+
+    /// Lets a connection observe endpoints and returns the presence of each, of the same moment.
+    pub(crate) fn observe(
+        &self,
+        connection: &Arc<Connection>,
+        mut endpoints: Vec<EndpointId>,
+    ) -> Result<Vec<(EndpointId, Presences)>, Full> {
+        // A short name repeated thousands of times must not be answered thousands of times.
+        let mut named = HashSet::new();
+        endpoints.retain(|endpoint| named.insert(endpoint.clone()));
+        let Some(app) = self.app(connection.app_id) else { return Ok(Vec::new()) };
+        let mut app = app.lock();
+        let app = &mut *app;
+        let Some(seat) = app.connections.get_mut(&connection.id) else { return Ok(Vec::new()) };
+        for endpoint in &endpoints {
+            if seat.observed.contains(endpoint) {
+                continue;
+            }
+            if seat.observed.len() >= OBSERVED_MAX {
+                return Err(Full::Connection);
+            }
+            seat.observed.insert(endpoint.clone());
+            app.observers.entry(endpoint.clone()).or_default().add(connection, self.moment());
+        }
+        let found = endpoints.into_iter().map(|endpoint| {
+            let presences = app.presences(&endpoint);
+            (endpoint, presences)
+        });
+        Ok(found.collect())
+    }
+
+    /// Who observes an endpoint.
+    pub(crate) fn observers(&self, app: AppId, endpoint: &EndpointId) -> Members {
+        self.read(app, |app| app.observers.get_mut(endpoint).map(Crowd::list).unwrap_or_default())
+    }
+
+    /// How many observe an endpoint.
+    pub(crate) fn observer_count(&self, app: AppId, endpoint: &EndpointId) -> usize {
+        self.read(app, |app| app.observers.get(endpoint).map_or(0, |crowd| crowd.members.len()))
+    }
+}
+
+impl App {
+    pub(super) fn presences(&self, endpoint: &EndpointId) -> Presences {
+        let connections = self.endpoints.get(endpoint).into_iter().flatten();
+        let said = |id: &ConnectionId| self.connections.get(id).and_then(|seat| seat.presence.clone());
+        connections.map(|connection| (connection.id, said(&connection.id))).collect()
+    }
+}
