@@ -14,13 +14,22 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use respoke_core::id::{AppId, EndpointId};
+use respoke_core::ports::Departed;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::registry::Departure;
-
 /// How much later. Below 100 ms clients that close together hear of each other, above 250 ms it is felt.
 const DELAY: Duration = Duration::from_millis(150);
+
+/// A connection that ended.
+#[derive(Debug)]
+pub(crate) struct Departure {
+    /// Which, and what it was in. By name: thousands who leave a large group at once must not each hold a list of all the
+    /// others until these are told.
+    pub departed: Departed,
+    /// When that was heard, on the registry's own count.
+    pub at: u64,
+}
 
 /// Bounded by the connections that there were: also one that nobody knows of may be observed before it is told.
 #[derive(Debug, Default)]
@@ -92,7 +101,6 @@ impl Departures {
 #[cfg(test)]
 mod tests {
     use respoke_core::id::{AppId, ConnectionId, EndpointId};
-    use respoke_core::ports::Departed;
 
     use super::*;
 

@@ -10,7 +10,8 @@ use respoke_core::ports::{Audience, Departed};
 use respoke_wire::{event, frame};
 
 use crate::Hub;
-use crate::registry::{Connection, Departure};
+use crate::departures::Departure;
+use crate::registry::Connection;
 use crate::signal_shape::{self, Shape};
 use crate::tails::{FrameKind, Payloads, TailedFrame, shown_payload};
 
@@ -32,7 +33,7 @@ pub(crate) async fn let_others_write(nth: usize) {
 pub(crate) fn push(hub: &Hub, app: AppId, to: &Audience, event: &Event) {
     match to {
         Audience::Endpoint { endpoint, only, except } => {
-            let connections = hub.registry.connections_of(app, endpoint);
+            let connections = hub.local.registry.connections_of(app, endpoint);
             let meant = |connection: &&Arc<Connection>| only.is_none_or(|only| connection.id == only);
             let meant = connections.iter().filter(meant);
             match &event.content {
@@ -44,9 +45,9 @@ pub(crate) fn push(hub: &Hub, app: AppId, to: &Audience, event: &Event) {
                 | Content::Presence(_) => offer(hub, meant, *except, event),
             }
         }
-        Audience::Group { group, except } => offer(hub, hub.registry.members(app, group).iter(), *except, event),
+        Audience::Group { group, except } => offer(hub, hub.local.registry.members(app, group).iter(), *except, event),
         Audience::Observers { endpoint, except } => {
-            offer(hub, hub.registry.observers(app, endpoint).iter(), *except, event);
+            offer(hub, hub.local.registry.observers(app, endpoint).iter(), *except, event);
         }
     }
 }
@@ -69,13 +70,16 @@ pub(crate) async fn announce(hub: &Hub, departure: &Departure) {
         } else {
             let_others_write(nth).await;
         }
+        let told = hub.local.registry.members_before(*app_id, group, *at);
+        if told.is_empty() {
+            continue;
+        }
         let (endpoint, connection) = (endpoint.clone(), *connection);
         let left = event(Content::Left { group: group.clone(), endpoint, connection });
-        let told = hub.registry.members_before(*app_id, group, *at);
         since_turn += told.len();
         offer(hub, told.iter(), None, &left);
     }
-    let told = hub.registry.observers(*app_id, endpoint);
+    let told = hub.local.registry.observers(*app_id, endpoint);
     hub.departures.told(*app_id, endpoint);
     if !told.is_empty() {
         let gone = event(Content::Presence(Presence::unavailable()));
@@ -137,7 +141,7 @@ fn offer_signal<'a>(
 ) {
     let spared = |connection: &Connection| {
         let session = signal.spares_answerers_of.as_deref();
-        session.is_some_and(|session| hub.registry.answered(connection, session))
+        session.is_some_and(|session| hub.local.registry.answered(connection, session))
     };
     let (pbx, web): (Vec<_>, Vec<_>) =
         connections.filter(|connection| !spared(connection)).partition(|connection| signal_shape::is_pbx(connection));

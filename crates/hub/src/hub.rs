@@ -1,4 +1,4 @@
-//! The hub of one node: its sockets, its registry, and what it does with what comes over the bus.
+//! The hub of one node: what it does with its sockets, and with what comes over the bus.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,17 +8,20 @@ use respoke_core::app::App;
 use respoke_core::event::{Content, Event};
 use respoke_core::id::{AppId, ConnectionId, EndpointId, RequestId};
 use respoke_core::ops::{Broker, Caller, Standing};
-use respoke_core::ports::{Answer, Audience, Bus, Change, Concerned, Delivery, Gap, Node, Question, Receiver, Source};
+use respoke_core::ports::{
+    Answer, Audience, Bus, Change, Concerned, Delivery, Departed, Gap, Node, Question, Receiver, Source,
+};
 use respoke_core::term::Term;
 use respoke_wire::close::Close;
 
 use crate::answers;
-use crate::departures::Departures;
+use crate::departures::{Departure, Departures};
 use crate::fanout;
+use crate::local::Local;
 use crate::outbox::OutboxLimits;
-use crate::registry::{Caps, Connection, Counts, Departure, Registry};
+use crate::registry::{Caps, Counts};
+use crate::roster::Roster;
 use crate::socket::{Opening, Socket};
-use crate::sockets::Sockets;
 use crate::suspects::{Suspects, Suspicion};
 use crate::tails::Tails;
 
@@ -67,11 +70,10 @@ pub struct HubView<'a> {
 pub struct Hub {
     pub(crate) broker: Arc<Broker>,
     pub(crate) bus: Arc<dyn Bus>,
-    pub(crate) registry: Registry,
     pub(crate) departures: Departures,
     pub(crate) figures: HubFigures,
     pub(crate) tails: Arc<Tails>,
-    pub(crate) sockets: Sockets,
+    pub(crate) local: Local,
     numbers: AtomicU64,
     pub(crate) suspects: Suspects,
     settings: HubSettings,
@@ -91,11 +93,10 @@ impl Hub {
         Self {
             broker,
             bus,
-            registry: Registry::default(),
             departures: Departures::default(),
             figures: HubFigures::default(),
             tails: Arc::default(),
-            sockets: Sockets::new(settings.sockets_max, settings.heartbeat_timeout),
+            local: Local::new(settings.sockets_max, settings.heartbeat_timeout),
             numbers: AtomicU64::new(1),
             suspects: Suspects::default(),
             settings,
@@ -109,9 +110,9 @@ impl Hub {
     pub fn open(&self, opening: Opening) -> Option<Arc<Socket>> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let now_secs = self.now_secs();
-        let socket = Socket::new(number, opening, self.settings.outbox, self.sockets.endings(), now_secs);
+        let socket = Socket::new(number, opening, self.settings.outbox, self.local.sockets.endings(), now_secs);
         let socket = Arc::new(socket);
-        if !self.sockets.open(&socket, now_secs) {
+        if !self.local.sockets.open(&socket, now_secs) {
             return None;
         }
         self.figures.opened.fetch_add(1, Ordering::Relaxed);
@@ -121,10 +122,10 @@ impl Hub {
 
     /// Closes a socket for good; its connection departs. A second closing does nothing.
     pub fn close(&self, socket: &Socket, why: Close) {
-        if let Some(connection) = self.sockets.close(socket, why) {
-            self.depart(&connection);
+        if let Some(departed) = self.local.close(socket, why) {
+            self.departed(departed);
         }
-        if self.sockets.forget(socket) {
+        if self.local.sockets.forget(socket) {
             let why = socket.outbox.closed().unwrap_or(why);
             if let Some(at) = Close::ALL.iter().position(|close| *close == why) {
                 self.figures.closed[at].fetch_add(1, Ordering::Relaxed);
@@ -150,7 +151,7 @@ impl Hub {
     /// The open sockets.
     #[must_use]
     pub fn sockets(&self) -> Vec<Arc<Socket>> {
-        self.sockets.all()
+        self.local.sockets.all()
     }
 
     /// Who looks on at frames.
@@ -162,16 +163,16 @@ impl Hub {
     /// What the hub holds and did.
     #[must_use]
     pub fn view(&self) -> HubView<'_> {
-        HubView { sockets: self.sockets.count(), counts: self.registry.counts(), figures: &self.figures }
+        HubView { sockets: self.local.sockets.count(), counts: self.local.registry.counts(), figures: &self.figures }
     }
 
     /// Once a second: closes who is silent, and looks anew at whose time is over.
     pub fn sweep(&self) {
         let (now, now_secs) = (self.broker.now(), self.now_secs());
-        while let Some(socket) = self.sockets.next_silent(now_secs) {
+        while let Some(socket) = self.local.sockets.next_silent(now_secs) {
             self.close(&socket, Close::Silent);
         }
-        for socket in self.sockets.expired(now) {
+        for socket in self.local.sockets.expired(now) {
             self.suspects.add(socket, Suspicion::Routine);
         }
     }
@@ -181,8 +182,8 @@ impl Hub {
     ///
     /// There is one door. A second one would bring endings of its own with each opening.
     pub fn next_ended(&self) -> Option<u64> {
-        let number = self.sockets.endings().next()?;
-        if let Some(socket) = self.sockets.socket(number)
+        let number = self.local.sockets.endings().next()?;
+        if let Some(socket) = self.local.sockets.socket(number)
             && let Some(why) = socket.outbox.closed()
         {
             self.close(&socket, why);
@@ -210,10 +211,10 @@ impl Hub {
             Caller::Endpoint { .. } | Caller::App { .. } | Caller::Admin { .. } | Caller::Anonymous => None,
         };
         match self.broker.standing(&socket.opening.credential, connected, kept).await {
-            Ok(Standing::Good { term }) => self.sockets.lasts(socket, term),
+            Ok(Standing::Good { term }) => self.local.sockets.lasts(socket, term),
             Ok(Standing::Kept) => {
                 socket.keep();
-                self.sockets.lasts(socket, None);
+                self.local.sockets.lasts(socket, None);
             }
             Ok(Standing::Over) => self.close(socket, Close::SessionEnded),
             Err(refusal) => {
@@ -223,7 +224,7 @@ impl Hub {
                     socket.doubt();
                 }
                 let now = self.broker.now();
-                self.sockets.lasts(socket, Some(Term { from: now, until: now }));
+                self.local.sockets.lasts(socket, Some(Term { from: now, until: now }));
             }
         }
     }
@@ -242,11 +243,23 @@ impl Hub {
         }
     }
 
-    /// Takes a connection out of everything; who should know is told a little later.
-    pub(crate) fn depart(&self, connection: &Connection) {
-        if let Some(departure) = self.registry.remove(connection.app_id, connection.id) {
-            self.departures.add(departure);
+    /// Who is connected anywhere.
+    pub(crate) fn roster(&self) -> Roster<'_> {
+        Roster::new(&self.local)
+    }
+
+    /// Ends a connection of this node, and its socket with it.
+    pub(crate) fn end_connection(&self, app: AppId, id: ConnectionId) {
+        let Some(connection) = self.local.registry.connection(app, id) else { return };
+        connection.outbox.close(Close::SessionEnded);
+        if let Some(departed) = self.local.depart(&connection) {
+            self.departed(departed);
         }
+    }
+
+    /// Tells every node that a connection ended, this one too: whoever should know of it is told a little later.
+    pub(crate) fn departed(&self, departed: Departed) {
+        self.bus.publish(Delivery::Departed(departed));
     }
 
     /// An event of this moment.
@@ -300,15 +313,9 @@ impl Receiver for Hub {
         match delivery {
             Delivery::Push { app_id, to, event } => fanout::push(self, app_id, &to, &event),
             Delivery::Departed(departed) => {
-                let at = self.registry.moment();
-                self.departures.add(Departure { departed, at });
+                self.departures.add(Departure { departed, at: self.local.registry.moment() });
             }
-            Delivery::End { app_id, endpoint: _, connection } => {
-                if let Some(found) = self.registry.connection(app_id, connection) {
-                    found.outbox.close(Close::SessionEnded);
-                    self.depart(&found);
-                }
-            }
+            Delivery::End { app_id, endpoint: _, connection } => self.end_connection(app_id, connection),
             // The feed tells what it is, and whether there is more.
             Delivery::Change(_) => self.broker.hint(),
         }
@@ -319,7 +326,7 @@ impl Receiver for Hub {
     }
 
     fn answer(&self, _: Node, question: Question) -> Answer {
-        answers::answer(&self.registry, question)
+        answers::answer(&self.local.registry, question)
     }
 
     fn lost(&self, _: Node) {
@@ -330,7 +337,7 @@ impl Receiver for Hub {
 impl Concerned for Hub {
     /// Marks every socket that may stand on what changed, to be looked at anew.
     fn changed(&self, change: &Change) {
-        for socket in self.sockets.concerned(change) {
+        for socket in self.local.sockets.concerned(change) {
             if let Change::Session(_) = change {
                 socket.session_named();
             }
@@ -343,7 +350,7 @@ impl Concerned for Hub {
     /// A session that was ended long ago by its name may not be stored any more. So of the sockets that are kept though
     /// their sessions expired only those stay whose sessions still are.
     fn anything_changed(&self) {
-        for socket in self.sockets.all() {
+        for socket in self.local.sockets.all() {
             socket.doubt();
             self.suspects.add(socket, Suspicion::Routine);
         }

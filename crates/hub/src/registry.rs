@@ -33,16 +33,6 @@ pub use presence::Presences;
 
 use crate::ops::ConnectionState;
 
-/// What a connection leaves behind when it ends.
-#[derive(Debug)]
-pub(crate) struct Departure {
-    /// The connection, with its groups that others are left in. By name: thousands who leave a large group at once must
-    /// not each hold a list of all the others until these are told.
-    pub departed: Departed,
-    /// When it ended, on the registry's own count.
-    pub at: u64,
-}
-
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     apps: RwLock<HashMap<AppId, Arc<Mutex<App>>>>,
@@ -103,10 +93,10 @@ impl Registry {
     }
 
     /// Takes a connection out of everything. None: it was gone already.
-    pub(crate) fn remove(&self, app_id: AppId, id: ConnectionId) -> Option<Departure> {
+    pub(crate) fn remove(&self, app_id: AppId, id: ConnectionId) -> Option<Departed> {
         let app = self.app(app_id)?;
         let mut state = app.lock();
-        let departure = state.remove(id, self.moment())?;
+        let departed = state.remove(id)?;
         let empty = state.connections.is_empty();
         state.forgotten = empty;
         // Never both locks at once: who waits for one app's must not keep others from theirs.
@@ -114,7 +104,7 @@ impl Registry {
         if empty {
             self.forget(app_id, &app);
         }
-        Some(departure)
+        Some(departed)
     }
 
     /// Takes an app that is forgotten out of the map, if that was not done.
@@ -228,7 +218,7 @@ impl App {
         Ok(())
     }
 
-    fn remove(&mut self, id: ConnectionId, at: u64) -> Option<Departure> {
+    fn remove(&mut self, id: ConnectionId) -> Option<Departed> {
         let seat = self.connections.remove(&id)?;
         let connection = seat.connection;
         if let Entry::Occupied(mut siblings) = self.endpoints.entry(connection.endpoint.clone()) {
@@ -244,12 +234,12 @@ impl App {
                 observers.remove();
             }
         }
-        let groups = seat.groups.into_iter().filter(|group| part_group(&mut self.groups, group, id)).collect();
+        for group in &seat.groups {
+            part_group(&mut self.groups, group, id);
+        }
         let Connection { app_id, endpoint, .. } = &*connection;
-        Some(Departure {
-            departed: Departed { app_id: *app_id, endpoint: endpoint.clone(), connection: id, groups },
-            at,
-        })
+        let groups = seat.groups.into_iter().collect();
+        Some(Departed { app_id: *app_id, endpoint: endpoint.clone(), connection: id, groups })
     }
 }
 

@@ -1,9 +1,7 @@
 //! The sockets that are open on this node, each found by its number, by what it stands on, and by when it is to be looked
 //! at.
 //!
-//! The order of locks: a socket's own (`socket.rs`) is taken first, and under it that of the app's connections
-//! (`registry.rs`) or the one here. Who holds the one here takes no other, so what is found under it is collected, and
-//! looked at once it is given back.
+//! One lock, which is taken last (`local.rs` has the order of all).
 //!
 //! Invariant: an open socket is found by everything that it was opened with, and by whom it is connected as from before
 //! anybody can see that connection until nobody can see it as the socket's any more. A closed one is not found at all,

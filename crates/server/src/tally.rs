@@ -281,7 +281,7 @@ impl Tally {
 pub(crate) fn gauges(watch: &Watch, hub: &Hub, app: Option<AppId>) -> Figures {
     let (connections, sessions) = match app {
         None => (hub.view().counts.connections, u64::try_from(watch.metrics.sessions_live.get()).unwrap_or(0)),
-        Some(app) => (hub.connection_count(app), 0),
+        Some(app) => (hub.connection_count_here(app), 0),
     };
     Figures { connections: connections as u64, sessions, ..Figures::default() }
 }

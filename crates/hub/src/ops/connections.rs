@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use respoke_core::id::{ConnectionId, EndpointId};
+use respoke_core::id::{AppId, ConnectionId};
 use respoke_core::ops::Caller;
 use respoke_core::page::{Page, PageRequest};
 use respoke_core::ports::Delivery;
@@ -63,7 +63,7 @@ impl Hub {
             return Err(Refusal::field("clientType", "must be at most 64 characters long"));
         }
         // Who observes the endpoint hears one day that this connection of it is gone.
-        let observers = self.registry.observer_count(speaker.app.id, &speaker.endpoint);
+        let observers = self.roster().observer_count(speaker.app.id, &speaker.endpoint);
         let gone_len = frame_len(&speaker.endpoint, "", 0);
         asker.pay(&speaker.app, Reach::of(observers, gone_len))?;
         let connection = Arc::new(Connection {
@@ -77,16 +77,14 @@ impl Hub {
             ice_final_candidates: request.ice_final_candidates.unwrap_or(false),
             outbox: socket.outbox.clone(),
         });
-        let caps = caps(&speaker.app);
-        let registered =
-            self.sockets.register(socket, &connection, |present| self.registry.add(&connection, present, caps));
+        let registered = self.local.connect(socket, &connection, caps(&speaker.app));
         match registered.ok_or(Refusal::Unauthenticated)? {
             Ok(replaced) => {
                 // Others may have begun to observe it meanwhile.
-                let observing = self.registry.observer_count(speaker.app.id, &connection.endpoint);
+                let observing = self.roster().observer_count(speaker.app.id, &connection.endpoint);
                 asker.owe(&speaker.app, Reach::of(observing.saturating_sub(observers), gone_len));
                 if let Some(replaced) = replaced {
-                    self.depart(&replaced);
+                    self.departed(replaced);
                 }
                 if let Caller::App { .. } | Caller::Admin { .. } = asker.caller {
                     // A ban of the endpoint may have come since it was asked for, when this socket was none of its.
@@ -112,16 +110,16 @@ impl Hub {
         if let (Caller::App { .. } | Caller::Admin { .. }, Some(id)) = (asker.caller, ConnectionId::parse(named))
             && own.is_none_or(|(_, own)| own.id != id)
         {
-            let found = self.registry.connection(speaker.app.id, id).ok_or(Refusal::NotFound("Connections"))?;
+            let found = self.roster().connection(speaker.app.id, id).await.ok_or(Refusal::NotFound("Connections"))?;
             let endpoint = found.endpoint.clone();
             self.bus.publish(Delivery::End { app_id: speaker.app.id, endpoint, connection: id });
             return Ok(());
         }
         // Existing clients name the connection or their endpoint, and are gone either way.
         if let Some((socket, _)) = own
-            && let Some(connection) = self.sockets.unregister(socket)
+            && let Some(departed) = self.local.disconnect(socket)
         {
-            self.depart(&connection);
+            self.departed(departed);
         }
         Ok(())
     }
@@ -134,8 +132,8 @@ impl Hub {
     pub async fn connections(&self, asker: &Asker<'_>) -> Result<Vec<Arc<Connection>>, Refusal> {
         let app = self.broker.app_of(asker.caller, asker.app_id).await?;
         Ok(match &asker.endpoint_id {
-            Some(endpoint) => self.registry.connections_of(app.id, endpoint),
-            None => self.registry.connections(app.id),
+            Some(endpoint) => self.roster().connections_of(app.id, endpoint).await,
+            None => self.roster().connections(app.id).await,
         })
     }
 
@@ -152,25 +150,25 @@ impl Hub {
         let app = self.broker.app_of(asker.caller, asker.app_id).await?;
         let found = match &asker.endpoint_id {
             Some(endpoint) => {
-                let mut found = self.registry.connections_of(app.id, endpoint);
+                let mut found = self.roster().connections_of(app.id, endpoint).await;
                 found.retain(|connection| page.after.is_none_or(|after| connection.id > after));
                 found.sort_unstable_by_key(|connection| connection.id);
                 found
             }
-            None => self.registry.connections_after(app.id, page.after, page.limit.saturating_add(1)),
+            None => self.roster().connections_after(app.id, page.after, page.limit.saturating_add(1)).await,
         };
         Ok(Page::cut(found, page.limit, |connection| connection.id))
     }
 
-    /// How many connections of an app there are here.
+    /// How many connections an app has.
     #[must_use]
-    pub fn connection_count(&self, app: respoke_core::id::AppId) -> usize {
-        self.registry.connection_count(app)
+    pub fn connection_count(&self, app: AppId) -> usize {
+        self.roster().connection_count(app)
     }
 
-    /// Whether an endpoint is connected to this node.
+    /// How many of them are this node's.
     #[must_use]
-    pub fn is_connected(&self, app: respoke_core::id::AppId, endpoint: &EndpointId) -> bool {
-        !self.registry.connections_of(app, endpoint).is_empty()
+    pub fn connection_count_here(&self, app: AppId) -> usize {
+        self.local.registry.connection_count(app)
     }
 }

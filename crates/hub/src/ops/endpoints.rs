@@ -1,4 +1,4 @@
-//! What an endpoint has on this node, and looking on at its frames.
+//! What an endpoint has, and looking on at its frames.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl Hub {
     pub async fn endpoint_state(&self, asker: &Asker<'_>) -> Result<Vec<ConnectionState>, Refusal> {
         let app = self.broker.app_of(asker.caller, asker.app_id).await?;
         let endpoint = asker.endpoint_id.as_ref().ok_or_else(|| Refusal::missing("endpointId"))?;
-        Ok(self.registry.states_of(app.id, endpoint))
+        Ok(self.roster().states_of(app.id, endpoint).await)
     }
 
     /// Lets the asker look on at the frames of the endpoint that it names. With payloads the audit log is told.

@@ -41,13 +41,13 @@ impl Hub {
     pub async fn join(&self, asker: &Asker<'_>, groups: &[GroupName]) -> Result<(), Refusal> {
         let speaker = self.speaker(asker).await?;
         let rights = self.broker.rights(asker.caller).await?;
-        let targets = self.targets(asker, &speaker)?;
+        let targets = self.targets(asker, &speaker).await?;
         for group in groups {
             let rule = rights.group(group);
             if rule.subscribe != Some(true) {
                 return Err(Refusal::Forbidden("the role does not permit joining this group (subscribe)"));
             }
-            if rule.create != Some(true) && !self.registry.group_exists(speaker.app.id, group) {
+            if rule.create != Some(true) && !self.roster().group_exists(speaker.app.id, group) {
                 return Err(Refusal::Forbidden("the role does not permit creating this group (create)"));
             }
         }
@@ -58,7 +58,7 @@ impl Hub {
             if nth.is_multiple_of(targets.len()) {
                 coming = 0;
             }
-            let frames = self.registry.frames_of_joining(connection, group, told(connection));
+            let frames = self.roster().frames_of_joining(connection, group, told(connection));
             if frames > 0 {
                 // Those who come to the group by this request and before it hear of it too.
                 paid = paid.and(Reach::of(frames + 2 * coming, membership_len(&connection.endpoint, group)));
@@ -69,7 +69,7 @@ impl Hub {
         let (mut caused, mut joined) = (Reach::default(), Err(Refusal::NotConnected));
         for (nth, (group, connection)) in pairs(groups, &targets).enumerate() {
             fanout::let_others_write(nth).await;
-            match self.registry.join(connection, group, caps(&speaker.app)) {
+            match self.local.registry.join(connection, group, caps(&speaker.app)) {
                 Join::Joined { others } => {
                     let frames = 2 * (others + usize::from(told(connection)));
                     caused = caused.and(Reach::of(frames, membership_len(&connection.endpoint, group)));
@@ -111,7 +111,7 @@ impl Hub {
     pub async fn leave(&self, asker: &Asker<'_>, groups: &[GroupName]) -> Result<(), Refusal> {
         let speaker = self.speaker(asker).await?;
         let rights = self.broker.rights(asker.caller).await?;
-        let targets = self.targets(asker, &speaker)?;
+        let targets = self.targets(asker, &speaker).await?;
         for group in groups {
             if rights.group(group).unsubscribe != Some(true) {
                 return Err(Refusal::Forbidden("the role does not permit leaving this group (unsubscribe)"));
@@ -119,7 +119,7 @@ impl Hub {
         }
         for (nth, (group, connection)) in pairs(groups, &targets).enumerate() {
             fanout::let_others_write(nth).await;
-            if self.registry.leave(speaker.app.id, connection.id, group) {
+            if self.local.registry.leave(speaker.app.id, connection.id, group) {
                 self.tell_left(&speaker, connection, group);
                 self.push(
                     speaker.app.id,
@@ -158,11 +158,11 @@ impl Hub {
         if self.broker.rights(asker.caller).await?.group(group).destroy != Some(true) {
             return Err(Refusal::Forbidden("the role does not permit deleting this group (destroy)"));
         }
-        let members = self.registry.member_count(speaker.app.id, group);
+        let members = self.roster().member_count(speaker.app.id, group);
         // Each is told of its own leaving.
         asker.pay(&speaker.app, Reach::of(members, longest_len(group.as_str())))?;
         let was_kept = self.broker.store().end_group(speaker.app.id, group).await?;
-        let members = self.registry.end_group(speaker.app.id, group);
+        let members = self.local.registry.end_group(speaker.app.id, group);
         if members.is_empty() && !was_kept {
             return Err(Refusal::NotFound("Groups"));
         }
@@ -183,7 +183,7 @@ impl Hub {
         if self.broker.rights(asker.caller).await?.group(group).getsubscribers != Some(true) {
             return Err(Refusal::Forbidden("the role does not permit reading the members (getsubscribers)"));
         }
-        Ok(self.registry.members(speaker.app.id, group))
+        Ok(self.roster().members(speaker.app.id, group).await)
     }
 
     /// Names of the app's groups after `after`, in order, at most `most`.
@@ -196,13 +196,13 @@ impl Hub {
         if !self.broker.rights(asker.caller).await?.may_list_groups() {
             return Err(Refusal::Forbidden("the role does not permit listing groups (list)"));
         }
-        Ok(self.registry.groups(speaker.app.id, after, most))
+        Ok(self.roster().groups(speaker.app.id, after, most).await)
     }
 
     /// The groups that an endpoint's connections are in.
     #[must_use]
     pub fn groups_of(&self, app: AppId, endpoint: &EndpointId) -> Vec<GroupName> {
-        self.registry.groups_of(app, endpoint).into_iter().collect()
+        self.roster().groups_of(app, endpoint).into_iter().collect()
     }
 
     /// Publishes to a group. The connection that publishes hears no echo; others of its endpoint do.
@@ -218,7 +218,7 @@ impl Hub {
         if self.broker.rights(asker.caller).await?.group(group).publish != Some(true) {
             return Err(Refusal::Forbidden("the role does not permit publishing to this group (publish)"));
         }
-        let members = self.registry.member_count(speaker.app.id, group);
+        let members = self.roster().member_count(speaker.app.id, group);
         let len = frame_len(&speaker.endpoint, group.as_str(), request.message.get().len());
         asker.pay(&speaker.app, Reach::of(members, len))?;
         let message_id = speaker.message_id();

@@ -116,8 +116,8 @@ impl Hub {
     /// How many connections hear what is said to an endpoint, and those of the speaker that get a copy.
     pub(crate) fn told(&self, speaker: &Speaker, to: &EndpointId, only: Option<ConnectionId>, copied: bool) -> usize {
         let app = speaker.app.id;
-        let copies = if copied { self.registry.sibling_count(app, &speaker.endpoint) } else { 0 };
-        copies + only.map_or_else(|| self.registry.sibling_count(app, to), |_| 1)
+        let copies = if copied { self.roster().sibling_count(app, &speaker.endpoint) } else { 0 };
+        copies + only.map_or_else(|| self.roster().sibling_count(app, to), |_| 1)
     }
 
     /// What was said before by a request with this key; nothing, and then `id` is remembered for it, if it was not.
@@ -141,9 +141,9 @@ impl Hub {
 
     /// The connections that an operation on connections is about: the one named, the asker's own, or, where a backend
     /// names an endpoint, all of that endpoint.
-    pub(crate) fn targets(&self, asker: &Asker<'_>, speaker: &Speaker) -> Result<Vec<Arc<Connection>>, Refusal> {
+    pub(crate) async fn targets(&self, asker: &Asker<'_>, speaker: &Speaker) -> Result<Vec<Arc<Connection>>, Refusal> {
         if let Some(id) = asker.connection_id {
-            let found = self.registry.connection(speaker.app.id, id);
+            let found = self.roster().connection(speaker.app.id, id).await;
             let found = found.filter(|found| match asker.caller {
                 Caller::Endpoint { .. } => found.endpoint == speaker.endpoint,
                 Caller::Anonymous | Caller::App { .. } | Caller::Admin { .. } => true,
@@ -155,7 +155,7 @@ impl Hub {
         }
         match asker.caller {
             Caller::App { .. } | Caller::Admin { .. } if asker.endpoint_id.is_some() => {
-                let found = self.registry.connections_of(speaker.app.id, &speaker.endpoint);
+                let found = self.roster().connections_of(speaker.app.id, &speaker.endpoint).await;
                 if found.is_empty() { Err(Refusal::NotFound("Connections")) } else { Ok(found) }
             }
             Caller::Anonymous | Caller::Endpoint { .. } | Caller::App { .. } | Caller::Admin { .. } => {

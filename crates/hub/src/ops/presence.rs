@@ -1,5 +1,7 @@
 //! `/v1/presence` and `/v1/presenceobservers`: each connection says its own, and who observes an endpoint hears of all.
 
+use std::collections::HashSet;
+
 use respoke_core::event::{Content, Presence};
 use respoke_core::id::EndpointId;
 use respoke_core::ports::Audience;
@@ -27,16 +29,16 @@ impl Hub {
             return Err(Refusal::field("presence", "must be at most 4096 bytes long"));
         }
         let speaker = self.speaker(asker).await?;
-        let targets = self.targets(asker, &speaker)?;
+        let targets = self.targets(asker, &speaker).await?;
         let mut reach = Reach::default();
         for connection in &targets {
-            let observers = self.registry.observer_count(speaker.app.id, &connection.endpoint);
+            let observers = self.roster().observer_count(speaker.app.id, &connection.endpoint);
             reach = reach.and(Reach::of(observers, frame_len(&connection.endpoint, "", said_len)));
         }
         asker.pay(&speaker.app, reach)?;
         for (nth, connection) in targets.into_iter().enumerate() {
             fanout::let_others_write(nth).await;
-            if !self.registry.set_presence(speaker.app.id, connection.id, presence.clone()) {
+            if !self.local.registry.set_presence(speaker.app.id, connection.id, presence.clone()) {
                 return Err(Refusal::NotConnected);
             }
             let content = Content::Presence(presence.clone());
@@ -57,20 +59,28 @@ impl Hub {
     pub async fn observe(
         &self,
         asker: &Asker<'_>,
-        endpoints: Vec<EndpointId>,
+        mut endpoints: Vec<EndpointId>,
     ) -> Result<Vec<(EndpointId, Presences)>, Refusal> {
         let speaker = self.speaker(asker).await?;
+        // A short name repeated thousands of times must not be answered thousands of times.
+        let mut named = HashSet::new();
+        endpoints.retain(|endpoint| named.insert(endpoint.clone()));
         let own = speaker.own.as_ref().ok_or(Refusal::NotConnected)?;
         // What each connection says now, and that it is gone one day; of those that went a moment ago, only that.
-        let connections = self.registry.connection_count_of(speaker.app.id, &endpoints);
+        let connections = self.roster().connection_count_of(speaker.app.id, &endpoints);
         let untold = self.departures.untold_of(speaker.app.id, &endpoints);
         let paid = Reach::of(2 * connections + untold, longest_len(""));
         asker.pay(&speaker.app, paid)?;
-        let found = self.registry.observe(own, endpoints).map_err(|full| match full {
+        let observes = self.local.registry.observe(own, &endpoints).map_err(|full| match full {
             Full::App | Full::Endpoint | Full::Connection | Full::Group => {
                 Refusal::LimitReached("the connection observes as many endpoints as it may")
             }
         })?;
+        if !observes {
+            return Ok(Vec::new());
+        }
+        // After it observes: what is said meanwhile it is told.
+        let found = self.roster().presences(speaker.app.id, endpoints).await;
         // Others may have come meanwhile.
         let connections = found.iter().map(|(_, presences)| presences.len()).sum::<usize>();
         let said = found.iter().flat_map(|(_, presences)| presences).filter_map(|(_, presence)| presence.as_ref());
@@ -93,7 +103,7 @@ impl Hub {
                     let event = self.event(endpoint, Some(*id), speaker.request_id, content);
                     fanout::offer(self, std::iter::once(own), None, &event);
                     // What was said meanwhile may have been pushed before this, and must be what is heard last.
-                    let now = self.registry.presence(speaker.app.id, *id);
+                    let now = self.roster().presence(speaker.app.id, *id).await;
                     next = now.filter(|now| texts(now) != texts(&presence));
                 }
             }

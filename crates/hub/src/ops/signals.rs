@@ -73,7 +73,7 @@ impl Hub {
             return Ok(());
         }
         if let ("answer", Some(session), Some(own)) = (kind, &facts.session, &speaker.own) {
-            self.registry.note_answer(own, session);
+            self.local.registry.note_answer(own, session);
         }
         let signal = |to: &EndpointId, to_connection, to_original, spares_answerers_of| {
             let content = Content::Signal(Signal {
@@ -109,7 +109,7 @@ impl Hub {
         to: &EndpointId,
         connection: Option<ConnectionId>,
     ) -> Result<bool, Refusal> {
-        let connections = self.registry.connections_of(app, to);
+        let connections = self.roster().connections_of(app, to).await;
         if connections.iter().any(|found| connection.is_none_or(|id| found.id == id)) {
             return Ok(true);
         }

@@ -49,12 +49,9 @@ impl Crowd {
     }
 }
 
-/// Takes a connection out of the crowd of that name; an empty one goes. True: others are left.
-pub(super) fn part_group(groups: &mut BTreeMap<GroupName, Crowd>, group: &GroupName, id: ConnectionId) -> bool {
-    let Some(crowd) = groups.get_mut(group) else { return false };
-    let empty = crowd.part(id);
-    if empty {
+/// Takes a connection out of the crowd of that name; an empty one goes.
+pub(super) fn part_group(groups: &mut BTreeMap<GroupName, Crowd>, group: &GroupName, id: ConnectionId) {
+    if groups.get_mut(group).is_some_and(|crowd| crowd.part(id)) {
         groups.remove(group);
     }
-    !empty
 }

@@ -1,6 +1,5 @@
 //! What connections say of their availability, and who observes whom.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use respoke_core::event::Presence;
@@ -26,20 +25,13 @@ impl Registry {
         self.read(app, |app| app.connections.get(&id)?.presence.clone())
     }
 
-    /// Lets a connection observe endpoints and returns the presence of each, of the same moment.
-    pub(crate) fn observe(
-        &self,
-        connection: &Arc<Connection>,
-        mut endpoints: Vec<EndpointId>,
-    ) -> Result<Vec<(EndpointId, Presences)>, Full> {
-        // A short name repeated thousands of times must not be answered thousands of times.
-        let mut named = HashSet::new();
-        endpoints.retain(|endpoint| named.insert(endpoint.clone()));
-        let Some(app) = self.app(connection.app_id) else { return Ok(Vec::new()) };
+    /// Lets a connection observe endpoints. False: it is gone.
+    pub(crate) fn observe(&self, connection: &Arc<Connection>, endpoints: &[EndpointId]) -> Result<bool, Full> {
+        let Some(app) = self.app(connection.app_id) else { return Ok(false) };
         let mut app = app.lock();
         let app = &mut *app;
-        let Some(seat) = app.connections.get_mut(&connection.id) else { return Ok(Vec::new()) };
-        for endpoint in &endpoints {
+        let Some(seat) = app.connections.get_mut(&connection.id) else { return Ok(false) };
+        for endpoint in endpoints {
             if seat.observed.contains(endpoint) {
                 continue;
             }
@@ -49,11 +41,18 @@ impl Registry {
             seat.observed.insert(endpoint.clone());
             app.observers.entry(endpoint.clone()).or_default().add(connection, self.moment());
         }
-        let found = endpoints.into_iter().map(|endpoint| {
+        Ok(true)
+    }
+
+    /// What each connection of endpoints says of its availability, all of one moment.
+    pub(crate) fn presences(&self, app: AppId, endpoints: Vec<EndpointId>) -> Vec<(EndpointId, Presences)> {
+        let Some(app) = self.app(app) else { return Vec::new() };
+        let app = app.lock();
+        let presences = |endpoint: EndpointId| {
             let presences = app.presences(&endpoint);
             (endpoint, presences)
-        });
-        Ok(found.collect())
+        };
+        endpoints.into_iter().map(presences).collect()
     }
 
     /// Who observes an endpoint.
@@ -68,7 +67,7 @@ impl Registry {
 }
 
 impl App {
-    pub(super) fn presences(&self, endpoint: &EndpointId) -> Presences {
+    fn presences(&self, endpoint: &EndpointId) -> Presences {
         let connections = self.endpoints.get(endpoint).into_iter().flatten();
         let said = |id: &ConnectionId| self.connections.get(id).and_then(|seat| seat.presence.clone());
         connections.map(|connection| (connection.id, said(&connection.id))).collect()

@@ -1,0 +1,63 @@
+//! What is this node's own: the sockets that are open here, and the connections that are registered by them.
+//!
+//! Whoever asks here asks who is connected *here*: to put something into outboxes, or to change what a connection is in.
+//! Whether somebody is connected at all is asked of `roster.rs`.
+//!
+//! The order of locks: a socket's own (`socket.rs`) is taken first, and under it either that of its app's connections
+//! (`registry.rs`) or that of the books of sockets (`sockets.rs`). Who holds one of those two takes no other, so what is
+//! found under it is collected, and looked at once it is given back. An outbox's own (`outbox.rs`) is taken under any of
+//! them, and nothing under it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use respoke_core::ports::Departed;
+use respoke_wire::close::Close;
+
+use crate::registry::{Caps, Connection, Full, Registry};
+use crate::socket::Socket;
+use crate::sockets::Sockets;
+
+/// What is this node's own.
+#[derive(Debug)]
+pub(crate) struct Local {
+    /// The open sockets.
+    pub(crate) sockets: Sockets,
+    /// Their connections, and what those are in.
+    pub(crate) registry: Registry,
+}
+
+impl Local {
+    /// Nothing, of at most `sockets_max` sockets, whose clients may be silent for `patience`.
+    pub(crate) fn new(sockets_max: usize, patience: Duration) -> Self {
+        Self { sockets: Sockets::new(sockets_max, patience), registry: Registry::default() }
+    }
+
+    /// Registers a socket's connection, and hands back the departure of the one that it takes the place of. None: the
+    /// socket is closed.
+    pub(crate) fn connect(
+        &self,
+        socket: &Socket,
+        connection: &Arc<Connection>,
+        caps: Caps,
+    ) -> Option<Result<Option<Departed>, Full>> {
+        let registered =
+            self.sockets.register(socket, connection, |present| self.registry.add(connection, present, caps))?;
+        Some(registered.map(|replaced| self.depart(&*replaced?)))
+    }
+
+    /// Ends a socket's connection; the socket stays open. None: it had none, or that was gone already.
+    pub(crate) fn disconnect(&self, socket: &Socket) -> Option<Departed> {
+        self.depart(&*self.sockets.unregister(socket)?)
+    }
+
+    /// Closes a socket, with its connection; it stays on the books.
+    pub(crate) fn close(&self, socket: &Socket, why: Close) -> Option<Departed> {
+        self.depart(&*self.sockets.close(socket, why)?)
+    }
+
+    /// Takes a connection out of everything. None: it was gone already.
+    pub(crate) fn depart(&self, connection: &Connection) -> Option<Departed> {
+        self.registry.remove(connection.app_id, connection.id)
+    }
+}
