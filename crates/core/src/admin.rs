@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::id::{AccountId, AdminId};
-use crate::secret::SecretHash;
+use crate::secret::{Secret, SecretHash};
 use crate::totp::{STEP_SECS, SealedTotp};
 
 /// Admins of one account at most.
@@ -79,6 +79,15 @@ impl AdminRole {
     pub const fn covers(self, needed: Self) -> bool {
         self.code() <= needed.code()
     }
+}
+
+/// A sign-in of which only the store knew whose it is.
+#[derive(Clone, Debug)]
+pub struct SignedIn {
+    /// The Admin-Token.
+    pub token: Secret,
+    /// The admin's user name.
+    pub username: String,
 }
 
 /// An address from which an admin signed in.

@@ -2,6 +2,7 @@
 
 use super::admins::ADMIN_SESSION_SECS;
 use super::{Broker, Caller, Context};
+use crate::admin::SignedIn;
 use crate::audit::Action;
 use crate::refusal::Refusal;
 use crate::seal::Entropy;
@@ -19,7 +20,7 @@ impl Broker {
     /// # Errors
     ///
     /// [`Refusal::BadLogin`] for a token that is unknown, spent or too old.
-    pub async fn sign_in_with_setup_token(&self, token: &Secret, context: &Context) -> Result<Secret, Refusal> {
+    pub async fn sign_in_with_setup_token(&self, token: &Secret, context: &Context) -> Result<SignedIn, Refusal> {
         // The store fills in who it is, which only the token's row knows.
         let audit = self.entry(context, &Caller::Anonymous, None, Action::AdminSignedIn, "")?;
         let expires_at = self.now().plus_secs(ADMIN_SESSION_SECS);

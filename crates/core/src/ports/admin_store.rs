@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::store::StoreError;
-use crate::admin::{Account, Admin, AdminRole, AdminSession, KnownAddress};
+use crate::admin::{Account, Admin, AdminRole, AdminSession, KnownAddress, SignedIn};
 use crate::app::{App, SecretRecord};
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
@@ -66,7 +66,7 @@ pub trait AdminStore: Send + Sync {
         entropy: Entropy,
         expires_at: Timestamp,
         audit: AuditEntry,
-    ) -> Result<Option<Secret>, StoreError>;
+    ) -> Result<Option<SignedIn>, StoreError>;
     /// Opens an admin session and returns its Admin-Token, spending `proof` in the same step. `audit.address` is known to
     /// the admin from then on, as it is after [`Self::spend_setup_token`].
     ///

@@ -1,9 +1,10 @@
 //! `/v1/admin-sessions`: signing in and out; also served as `/v1/adminsessions`.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
+use respoke_core::admin::SignedIn;
 use respoke_core::idempotency::IdempotencyKey;
 use respoke_core::ops::SignIn;
 use respoke_core::refusal::Refusal;
@@ -34,12 +35,8 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     call.admit_anonymous(&api)?;
     let body: CreateAdminSession = call.read()?;
     if let Some(token) = &body.setup_token {
-        return match api.broker.sign_in_with_setup_token(token, &call.context()).await {
-            Ok(signed_in) => {
-                // Whose it was, only the store knows.
-                api.take_up_known_addresses().await?;
-                Ok(Answer(Authorized::with(signed_in)))
-            }
+        return match sign_in_by_link(&api, &call, token).await {
+            Ok(token) => Ok(Answer(Authorized::with(token))),
             // It cannot be guessed: this is about noise.
             Err(Refusal::BadLogin) => Err(call.counted(&api, Refusal::BadLogin)),
             Err(refusal) => Err(refusal.into()),
@@ -51,6 +48,14 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     let (username, password) = (body.username, body.password);
     let request = SignIn { username, password, code: body.code, ..SignIn::default() };
     Ok(Answer(Authorized::with(sign_in(&api, &call, request, once).await?)))
+}
+
+/// Spends a setup token, for the API and for the console alike: from then on its admin is known where it was spent.
+pub(crate) async fn sign_in_by_link(api: &Api, call: &Call, token: &Secret) -> Result<Secret, Refusal> {
+    // What follows cannot fail: the token is spent.
+    let SignedIn { token, username } = api.broker.sign_in_with_setup_token(token, &call.context()).await?;
+    api.throttle.came_in(call.address(), &username, Duration::ZERO, Instant::now());
+    Ok(token)
 }
 
 /// Opens an admin session, for the API and for the console alike, by the throttle of both.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use respoke_core::id::ConnectionId;
+use respoke_core::id::{AccountId, ConnectionId};
+use respoke_core::ops::Caller;
 use respoke_core::page::{Page, PageRequest};
 use respoke_core::refusal::Refusal;
 use respoke_hub::Connection;
@@ -59,11 +60,20 @@ async fn connect(api: &Api, call: &Call, endpoint: Option<String>) -> Result<Ans
         trickle_ice: capabilities.trickle_ice,
         ice_final_candidates: capabilities.ice_final_candidates,
     };
-    let connection = api.hub.connect(&named.asker(api, call, &caller, &context).await?, request).await?;
+    let asker = named.asker(api, call, &caller, &context).await?;
+    if call.socket().is_none() {
+        return Err(Refusal::NotConnected.into());
+    }
+    // Before it is done: afterwards nothing may fail any more.
+    let account_id = match &caller {
+        Caller::Endpoint { app, .. } | Caller::App { app, .. } => app.account_id,
+        Caller::Admin { .. } | Caller::Anonymous => api.broker.app_of(&caller, asker.app_id).await?.account_id,
+    };
+    let connection = api.hub.connect(&asker, request).await?;
     if let Some(device) = &body.push_token_id {
         api.broker.device_connected(connection.app_id, &connection.endpoint, device);
     }
-    show(api, &connection).await.map(Answer)
+    Ok(Answer(view(&connection, account_id)))
 }
 
 /// Ends the caller's own connection, or with an App-Secret or Admin-Token any by its id. The socket stays open.
@@ -127,8 +137,11 @@ pub(super) fn cut(
 }
 
 pub(super) async fn show(api: &Api, connection: &Connection) -> Result<ConnectionView, Problem> {
-    let account_id = api.broker.account_of(connection.app_id).await?;
-    Ok(ConnectionView {
+    Ok(view(connection, api.broker.account_of(connection.app_id).await?))
+}
+
+fn view(connection: &Connection, account_id: AccountId) -> ConnectionView {
+    ConnectionView {
         id: connection.id,
         app_id: connection.app_id,
         account_id,
@@ -139,5 +152,5 @@ pub(super) async fn show(api: &Api, connection: &Connection) -> Result<Connectio
         trickle_ice: connection.trickle_ice,
         ice_final_candidates: connection.ice_final_candidates,
         kind: "websocket",
-    })
+    }
 }

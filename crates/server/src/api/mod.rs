@@ -59,7 +59,7 @@ use crate::throttle::Throttle;
 use crate::transport::Places;
 use crate::watch::Watch;
 
-pub(crate) use admin_sessions::sign_in;
+pub(crate) use admin_sessions::{sign_in, sign_in_by_link};
 pub(crate) use admins::guessing;
 pub(crate) use audit::find as find_audit;
 pub(crate) use docs::document;

@@ -14,7 +14,7 @@ use respoke_core::secret::Secret;
 use super::form::Form;
 use super::layout::{field, outside};
 use super::visit::{Failure, check_own_page, see, set_cookie};
-use crate::api::Api;
+use crate::api::{Api, sign_in_by_link};
 use crate::call::Call;
 
 /// `GET`: the form, which the script fills in and sends.
@@ -29,7 +29,7 @@ pub(super) async fn begin(State(api): State<Arc<Api>>, call: Call) -> Result<Res
     check_own_page(&call)?;
     let form = Form::sent(&call)?;
     let token = Secret::new(form.text("token").to_owned());
-    match api.broker.sign_in_with_setup_token(&token, &call.context()).await {
+    match sign_in_by_link(&api, &call, &token).await {
         Ok(token) => {
             let cookie = set_cookie(Some(&token), call.is_encrypted())?;
             Ok(([(SET_COOKIE, cookie)], see("/console/apps?done=set-up")).into_response())

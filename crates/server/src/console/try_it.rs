@@ -26,19 +26,22 @@ const CLIENT_TTL_SECS: u64 = 3_600;
 /// `GET`.
 pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> {
     let app = app_of_path(&visit, &id).await?;
-    render(&visit, &app, &Form::default(), None, &Errors::default()).await
+    let roles = roles(&visit, &app).await?;
+    Ok(render(&visit, &app, &roles, &Form::default(), None, &Errors::default()))
 }
 
 /// `POST`: mints a token and shows it.
 pub(super) async fn mint(State(api): State<Arc<Api>>, Id(id): Id, posted: Posted) -> Result<Response, Failure> {
     let Posted { visit, form } = posted;
     let app = app_of_path(&visit, &id).await?;
+    // Before the token is made, which is shown only once.
+    let roles = roles(&visit, &app).await?;
     match api.broker.issue_token(&visit.caller, request(&app, &form, None), None, &visit.context()).await {
         Ok(issued) => {
             api.watch.tally.minted(app.id);
-            render(&visit, &app, &form, Some(&issued), &Errors::default()).await
+            Ok(render(&visit, &app, &roles, &form, Some(&issued), &Errors::default()))
         }
-        Err(refusal) => render(&visit, &app, &form, None, &Errors::of(refusal)?).await,
+        Err(refusal) => Ok(render(&visit, &app, &roles, &form, None, &Errors::of(refusal)?)),
     }
 }
 
@@ -67,14 +70,14 @@ fn request(app: &App, form: &Form, ttl_secs: Option<u64>) -> IssueToken {
     }
 }
 
-async fn render(
+fn render(
     visit: &Visit,
     app: &App,
+    roles: &RoleNames,
     form: &Form,
     issued: Option<&IssuedToken>,
     errors: &Errors,
-) -> Result<Response, Failure> {
-    let roles = roles(visit, app).await?;
+) -> Response {
     if roles.is_empty() && !app.settings.development_mode {
         let body = empty(
             "There is no role to mint a token for.",
@@ -82,7 +85,7 @@ async fn render(
                 a href={ (app_path(app)) "/roles/new" } { "Make a role" } " first: it says what the endpoint may do."
             },
         );
-        return Ok(app_page(visit, app, Tab::TryIt, StatusCode::OK, &body));
+        return app_page(visit, app, Tab::TryIt, StatusCode::OK, &body);
     }
     let action = format!("{}/try", app_path(app));
     let endpoint = form.given("endpoint").unwrap_or("alice");
@@ -94,26 +97,26 @@ async fn render(
             form.filter method="post" action=(action) {
                 (csrf(visit))
                 (input("endpoint", "Endpoint", endpoint, ""))
-                (role_choice(&roles, form.text("role"), no_role(app)))
+                (role_choice(roles, form.text("role"), no_role(app)))
                 button.primary { "Mint" }
             }
             @if let Some(issued) = issued { (minted(visit, app, issued)) }
         }
         section.card {
             h2 { "The same from your backend" }
-            (samples(visit, app, &roles, endpoint, form))
+            (samples(visit, app, roles, endpoint, form))
         }
         section.card {
             h2 { "2. Two clients" }
             p { "Each gets a token of its own and connects. Let them send each other a message, or join the same group." }
             noscript { p.notice.bad { "The clients are scripts, which this browser does not run." } }
             div.clients {
-                @for (at, name) in ["alice", "bob"].into_iter().enumerate() { (client(visit, &roles, &action, no_role(app), at, name)) }
+                @for (at, name) in ["alice", "bob"].into_iter().enumerate() { (client(visit, roles, &action, no_role(app), at, name)) }
             }
         }
         script type="module" src="/try/script.js" {}
     };
-    Ok(app_page(visit, app, Tab::TryIt, errors.status(), &body))
+    app_page(visit, app, Tab::TryIt, errors.status(), &body)
 }
 
 /// What stands for no role: only development mode has it.

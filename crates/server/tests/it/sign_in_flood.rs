@@ -85,3 +85,26 @@ fn what_is_known_is_known_after_a_restart() {
     sign_in(&server, "192.0.2.1", "owner", PASSWORD).refused(429, "throttled");
     sign_in(&server, home, "owner", PASSWORD).ok();
 }
+
+#[test]
+fn who_comes_by_the_setup_link_is_known_at_once() {
+    for in_browser in [true, false] {
+        let server = Server::start_with(|config| config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()]);
+        let home = "203.0.113.7";
+        let setup = if in_browser {
+            let setup = server.post("/console/setup").header("Sec-Fetch-Site", "same-origin");
+            let setup = setup.header("Content-Type", "application/x-www-form-urlencoded");
+            setup.header("X-Forwarded-For", home).raw(format!("token={}", server.setup_token).as_bytes())
+        } else {
+            let setup = server.post("/v1/admin-sessions").header("X-Forwarded-For", home);
+            setup.send(json!({"setupToken": server.setup_token}))
+        };
+        assert!([200, 303].contains(&setup.status), "{}", setup.text);
+        eventually(|| {
+            let guess = |nth: usize| sign_in(&server, &format!("198.51.100.{nth}"), "admin", "CANARY-guess").status;
+            (0..30).any(|nth| guess(nth) == 429).then_some(())
+        });
+        sign_in(&server, "192.0.2.1", "admin", PASSWORD).refused(429, "throttled");
+        sign_in(&server, home, "admin", PASSWORD).ok();
+    }
+}

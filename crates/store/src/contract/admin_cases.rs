@@ -234,8 +234,9 @@ pub(super) async fn a_setup_token_signs_in_once_and_not_for_long(fixture: impl F
     assert!(spend(NOW).await.is_none(), "made by a clock that stood ahead");
     put().await;
     assert!(spend(NOW.plus_secs(10)).await.is_none(), "too late");
-    let token = spend(NOW).await.unwrap();
-    assert_eq!(store.admin_session(number(store, &token)).await.unwrap().unwrap().admin_id, admin.id);
+    let signed_in = spend(NOW).await.unwrap();
+    assert_eq!(signed_in.username, "owner");
+    assert_eq!(store.admin_session(number(store, &signed_in.token)).await.unwrap().unwrap().admin_id, admin.id);
     assert!(spend(NOW).await.is_none(), "spent");
     let query = AuditQuery {
         account_id: world.account,

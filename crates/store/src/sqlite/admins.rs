@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use async_trait::async_trait;
 use respoke_core::address::network;
-use respoke_core::admin::{Account, Admin, AdminRole, AdminSession, KnownAddress, SETUP_SECS, SecondFactor};
+use respoke_core::admin::{Account, Admin, AdminRole, AdminSession, KnownAddress, SETUP_SECS, SecondFactor, SignedIn};
 use respoke_core::audit::{Actor, AuditEntry};
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AccountId, AdminId, AppId};
@@ -369,7 +369,7 @@ impl AdminStore for SqliteStore {
         entropy: Entropy,
         expires_at: Timestamp,
         mut entry: AuditEntry,
-    ) -> Result<Option<Secret>, StoreError> {
+    ) -> Result<Option<SignedIn>, StoreError> {
         self.writer
             .write(move |write| {
                 let connection = write.connection;
@@ -385,13 +385,13 @@ impl AdminStore for SqliteStore {
                 let found = found.filter(|(.., term)| !term.is_over(entry.at));
                 let Some((admin, account, username, _)) = found else { return Ok(None) };
                 execute(connection, "DELETE FROM setup_tokens WHERE admin_id = ?1", [admin])?;
-                let (_, text) = open(write, admin, entropy, entry.at, expires_at)?;
+                let (_, token) = open(write, admin, entropy, entry.at, expires_at)?;
                 entry.actor = Actor::Admin(AdminId::from_uuid(admin));
                 entry.account_id = Some(AccountId::from_uuid(account));
-                entry.object = username;
+                entry.object.clone_from(&username);
                 know(connection, admin, &entry)?;
                 audit::insert(write, &entry)?;
-                Ok(Some(text))
+                Ok(Some(SignedIn { token, username }))
             })
             .await
     }
