@@ -149,6 +149,11 @@ impl Client {
         before.end();
     }
 
+    /// Whether it fetches by polling what is for it.
+    pub(super) fn polls(&self) -> bool {
+        matches!(&*self.transport.lock(), Transport::Polling(_))
+    }
+
     /// Counts frames that are no requests. The error says that they are too many.
     pub(super) fn is_idle(&self, frames: u32, per_sec: u32) -> Result<(), Close> {
         if self.idle.count(frames, self.opened.elapsed(), per_sec) { Ok(()) } else { Err(Close::BadFrame) }

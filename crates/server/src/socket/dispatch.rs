@@ -9,6 +9,7 @@ use respoke_wire::ack::{self, AckHeaders, Answer};
 use respoke_wire::close::Close;
 use respoke_wire::frame::{self, FrameError, Packet};
 use respoke_wire::tunnel::Event;
+use tokio::time::timeout;
 
 use super::{Client, Sockets};
 use crate::door::{Door, Tunnelled, UNMATCHED};
@@ -23,6 +24,9 @@ pub(super) enum Came {
     Before,
 }
 
+/// How many times as long as a client may be silent its answers may wait for being polled for.
+const UNPOLLED_MAX: u32 = 3;
+
 impl Sockets {
     /// Takes one packet; a request is answered when this returns. The error says why the client has to go.
     pub(super) async fn take(&self, door: &Arc<Door>, client: &Client, text: &str, came: Came) -> Result<(), Close> {
@@ -32,15 +36,7 @@ impl Sockets {
         match frame::decode(text) {
             Ok(Packet::Event { id, data }) => {
                 let _turn = client.turn.lock().await;
-                // Who does not read its answers is not given more to answer. Nothing is heard meanwhile of who is read
-                // from, but it is not silent; the write timeout watches over it. Who polls is heard when it polls.
-                if came == Came::Now {
-                    self.hub.not_listening(&client.socket);
-                }
-                client.socket.outbox.room().await;
-                if came == Came::Now {
-                    self.hub.heard(&client.socket);
-                }
+                self.room(client, came).await?;
                 if let Some(why) = client.socket.outbox.closed() {
                     return Err(why);
                 }
@@ -65,6 +61,28 @@ impl Sockets {
             Err(FrameError::Malformed) => self.stray(client),
             Err(FrameError::TooLong) => Err(Close::BadFrame),
         }
+    }
+
+    /// Waits until there is room for another answer: who does not read its answers is not given more to answer. The error
+    /// says why the client has to go.
+    async fn room(&self, client: &Client, came: Came) -> Result<(), Close> {
+        let room = client.socket.outbox.room();
+        match came {
+            // Nothing is heard meanwhile of who is read from, but it is not silent; the write timeout watches over it.
+            Came::Now => {
+                self.hub.not_listening(&client.socket);
+                room.await;
+                self.hub.heard(&client.socket);
+            }
+            // Whoever polls is heard when it polls, and makes room by that. One that is heard by what it brings, and never
+            // polls, is found so: later than one that is silent.
+            Came::Before if client.polls() => {
+                let within = self.settings.heartbeat_timeout * UNPOLLED_MAX;
+                timeout(within, room).await.map_err(|_| Close::SlowConsumer)?;
+            }
+            Came::Before => room.await,
+        }
+        Ok(())
     }
 
     /// Counts frames that are no requests; the error says that they are too many.

@@ -295,3 +295,22 @@ fn scripts_poll_where_that_is_switched_on() {
     assert_eq!(request.raw(form.as_bytes()).text, "1");
     eventually(|| server.get(&format!("{path}?i=7")).call().text.contains("6:::11+[").then_some(()));
 }
+
+#[test]
+fn a_client_that_asks_on_and_never_polls_is_closed() {
+    let server = Server::start_with(|config| {
+        config.heartbeat_interval_secs = 1;
+        config.heartbeat_timeout_secs = 2;
+        config.outbox_frames_max = 20;
+    });
+    let poller = poller(&server, "alice");
+    let ask = |id| request_packet(id, "get", "/v1/groups", &Value::Null);
+    let packets = body(&(10..60).map(ask).collect::<Vec<_>>());
+    let slow = "respoked_sockets_closed_total{reason=\"slow_consumer\"}";
+    // However often it is heard of.
+    eventually(|| {
+        poller.bring(if server.connected().is_empty() { b"2::" } else { packets.as_bytes() });
+        (server.figure(slow) == 1).then_some(())
+    });
+    assert!(server.connected().is_empty());
+}
