@@ -8,11 +8,12 @@
 
 use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use rustix::fs::{Access, AtFlags, CWD, Gid, Mode, OFlags, Uid};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -172,43 +173,69 @@ pub(crate) struct Keeper {
 ///
 /// When the folder cannot be looked at.
 pub(crate) fn keeper(folder: &Path) -> anyhow::Result<Keeper> {
-    let database = look_at(&folder.join(DATABASE))?.filter(|database| database.uid() != 0);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(folder, flags, Mode::empty());
+    opened
+        .and_then(keeper_in)
+        .map_err(io::Error::from)
+        .with_context(|| format!("{} cannot be looked at", folder.display()))
+}
+
+fn keeper_in(folder: impl AsFd) -> Result<Keeper, Errno> {
+    let database = match rustix::fs::statat(&folder, DATABASE, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => None,
+        database => Some(database?).filter(|database| database.st_uid != 0),
+    };
     let found = match database {
         Some(database) => database,
-        None => fs::metadata(folder).with_context(|| format!("{} cannot be looked at", folder.display()))?,
+        None => rustix::fs::fstat(folder)?,
     };
-    Ok(Keeper { user: found.uid(), group: found.gid() })
+    Ok(Keeper { user: found.st_uid, group: found.st_gid })
 }
 
-/// Gives a file to its keeper, if this is root, who alone can. Anybody else's files are their own.
+/// Gives a file that root made in a folder to its keeper, if this is root, who alone can.
+///
+/// Whoever may write in the folder may have put something else there, and may do so at any moment: what is looked at here
+/// is what is given, and only a plain file of root's without another name is.
 ///
 /// # Errors
 ///
-/// When the file system does not allow it; the keeper could not use the file.
-pub(crate) fn give(file: &Path, keeper: Keeper) -> anyhow::Result<()> {
-    let is_other = look_at(file)?.is_some_and(|found| found.is_file() && found.uid() != keeper.user);
-    if !is_other || !geteuid().is_root() {
+/// When the file system does not allow it, so that the keeper could not use the file; when it has another name.
+pub(crate) fn give(folder: impl AsFd, name: &str, keeper: Keeper) -> anyhow::Result<()> {
+    if keeper.user == 0 || !geteuid().is_root() {
         return Ok(());
     }
-    // Not through an open file: closing one would take the locks away that SQLite has on it.
-    let (user, group) = (Uid::from_raw(keeper.user), Gid::from_raw(keeper.group));
-    rustix::fs::chownat(CWD, file, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(io::Error::from)
-        .with_context(|| format!("{} cannot be given to user {}; run as that user", file.display(), keeper.user))
+    // As a path alone: closing a file that can be read would take the locks away that SQLite has on it.
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let given = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
+        Ok(file) => give_opened(&file, name, keeper),
+        Err(Errno::NOENT) => Ok(true),
+        Err(error) => Err(error),
+    };
+    let given = given.map_err(io::Error::from);
+    let given = given.with_context(|| format!("{name} cannot be given to user {}; run as that user", keeper.user))?;
+    anyhow::ensure!(
+        given,
+        "{name} in the data folder has another name elsewhere (a hard link), or is not what the server makes: it is not \
+         given to user {}; look at it and remove it",
+        keeper.user
+    );
+    Ok(())
 }
 
-/// Gives all files that root made in the folder to their keeper; the server could not use them otherwise.
-///
-/// # Errors
-///
-/// As [`give`].
-pub(crate) fn hand_over(folder: &Path, keeper: Keeper) -> anyhow::Result<()> {
-    for file in own_files(folder) {
-        if look_at(&file)?.is_some_and(|found| found.uid() == 0) {
-            give(&file, keeper)?;
-        }
+/// False: it is not to be given away.
+fn give_opened(file: impl AsFd, name: &str, keeper: Keeper) -> Result<bool, Errno> {
+    let found = rustix::fs::fstat(&file)?;
+    if found.st_uid != 0 || FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+        return Ok(true);
     }
-    Ok(())
+    // There is never anything in the file of the lock.
+    if found.st_nlink != 1 || (name == LOCK && found.st_size != 0) {
+        return Ok(false);
+    }
+    let (user, group) = (Uid::from_raw(keeper.user), Gid::from_raw(keeper.group));
+    rustix::fs::chownat(file, "", Some(user), Some(group), AtFlags::EMPTY_PATH)?;
+    Ok(true)
 }
 
 /// What is there under that name, links not followed.
@@ -237,8 +264,29 @@ pub(crate) fn kind_of(found: &Metadata) -> &'static str {
 /// The data folder, taken for this process until this is dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _folder: File,
+    folder: File,
     _file: Option<File>,
+}
+
+impl Lock {
+    /// Whose the files of this folder are to be, as [`keeper`] says, whatever has its name by now.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be looked at.
+    pub(crate) fn keeper(&self) -> anyhow::Result<Keeper> {
+        keeper_in(&self.folder).map_err(io::Error::from).context("the data folder cannot be looked at")
+    }
+
+    /// Gives all files that root made in this folder to their keeper; the server could not use them otherwise.
+    ///
+    /// # Errors
+    ///
+    /// As [`give`].
+    pub(crate) fn hand_over(&self, keeper: Keeper) -> anyhow::Result<()> {
+        let names = SUFFIXES.iter().map(|suffix| format!("{DATABASE}{suffix}")).chain([LOCK.to_owned()]);
+        names.into_iter().try_for_each(|name| give(&self.folder, &name, keeper))
+    }
 }
 
 /// Takes the data folder for this process; a second server, or a restore beside a running one, is refused.
@@ -269,7 +317,7 @@ pub fn lock(path: &Path) -> anyhow::Result<Lock> {
         anyhow::ensure!(found.is_file(), "{} is {}; remove it", path.join(LOCK).display(), kind_of(&found));
         anyhow::ensure!(take(file, path)? || whole, "neither {} nor a file in it can be locked", path.display());
     }
-    Ok(Lock { _folder: folder, _file: file })
+    Ok(Lock { folder, _file: file })
 }
 
 /// Locks it; false if the file system cannot.
@@ -410,5 +458,39 @@ mod tests {
         fs::set_permissions(&lock_file, fs::Permissions::from_mode(0o640)).unwrap();
         lock(folder.path()).unwrap();
         assert_eq!(mode(&lock_file), 0o640);
+    }
+
+    #[test]
+    fn what_root_gives_away_is_what_it_made_itself() {
+        let folder = folder(0o770);
+        let keeper = Keeper { user: 61_234, group: 61_235 };
+        let at = |name: &str| folder.path().join(name);
+        let held = lock(folder.path()).unwrap();
+        for name in [DATABASE, "other"] {
+            fs::write(at(name), "text").unwrap();
+        }
+        held.hand_over(keeper).unwrap();
+        let owner = |name: &str| fs::symlink_metadata(at(name)).unwrap().uid();
+        let us = geteuid().as_raw();
+        if us != 0 {
+            // Who is not root gives nothing away.
+            return assert_eq!([owner(DATABASE), owner(LOCK)], [us, us]);
+        }
+        assert_eq!([owner(DATABASE), owner(LOCK), owner("other")], [keeper.user, keeper.user, 0]);
+        assert_eq!(held.keeper().unwrap(), keeper);
+        // What somebody else has put in their place.
+        for name in [LOCK, "respoked.db-wal"] {
+            let _ = fs::remove_file(at(name));
+            fs::hard_link(at("other"), at(name)).unwrap();
+            assert!(said(held.hand_over(keeper)).contains(name));
+            fs::remove_file(at(name)).unwrap();
+            symlink(at("other"), at(name)).unwrap();
+            held.hand_over(keeper).unwrap();
+            assert_eq!([owner(name), owner("other")], [0, 0], "neither the link nor what it leads to");
+            fs::remove_file(at(name)).unwrap();
+        }
+        fs::rename(at("other"), at(LOCK)).unwrap();
+        assert!(said(held.hand_over(keeper)).contains(LOCK));
+        assert_eq!(owner(LOCK), 0, "there is something in it");
     }
 }

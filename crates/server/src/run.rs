@@ -182,7 +182,7 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Pr
         .map_err(|error| trouble::explained(error, &config.data))
         .with_context(|| format!("the database {} cannot be opened", database.display()))?;
     // Root may serve in a folder of somebody who is to serve there later.
-    data_folder::hand_over(&config.data, data_folder::keeper(&config.data)?)?;
+    lock.hand_over(lock.keeper()?)?;
     let bus = Arc::new(LocalBus::default());
     let broker = Broker::new(Arc::new(store), bus.clone(), clock.clone(), config.session_cache_max)
         .keeping_at_most(config.kept_bytes_per_app_max);

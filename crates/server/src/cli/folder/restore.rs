@@ -113,7 +113,7 @@ impl Restore {
     fn restore(&self, source: &Source, clock: &dyn Clock) -> Result<Restored, Failure> {
         let data = self.folder.path()?;
         data_folder::make(&data)?;
-        let _lock = data_folder::lock(&data)?;
+        let lock = data_folder::lock(&data)?;
         data_folder::check_files(&data)?;
         data_folder::check_access(&data)?;
         let database = data.join(DATABASE);
@@ -122,14 +122,14 @@ impl Restore {
         }
 
         let now = clock.now();
-        let keeper = data_folder::keeper(&data)?;
+        let keeper = lock.keeper()?;
         let explained = |error| trouble::explained(error, &data);
         let unwritten = || format!("the backup {} cannot be copied to {}", self.file.display(), data.display());
         let fresh = Unfinished::of(&database).with_context(unwritten)?;
         source.copy_to(fresh.path()).map_err(explained).with_context(unwritten)?;
         let name = self.file.file_name().unwrap_or_default().to_string_lossy();
         respoke_store::end_everything_issued(fresh.path(), &name, now).map_err(explained).with_context(unwritten)?;
-        data_folder::give(fresh.path(), keeper)?;
+        fresh.give(keeper)?;
 
         let undone = match respoke_store::fold_log(&database) {
             Ok(()) => Source::open(&database)
@@ -142,7 +142,7 @@ impl Restore {
         };
         let kept = keep_aside(&database, now)?;
         fresh.becomes(&database, Present::Goes)?;
-        data_folder::hand_over(&data, keeper)?;
+        lock.hand_over(keeper)?;
         Ok(Restored { kept, undone })
     }
 }

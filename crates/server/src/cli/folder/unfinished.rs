@@ -1,17 +1,19 @@
 //! A file that gets its name when it is finished. Until then it lies in a folder of its own whose name nobody can foresee:
-//! two commands never meet there, what is left of one that was killed is in nobody's way, and where others may write too,
-//! nobody can put a link in its place.
+//! two commands never meet there, and what is left of one that was killed is in nobody's way. Where others may write too,
+//! nobody can put anything into it; who owns the folder around it may put another in its place, and then the command
+//! fails, or gives the name to the file that it made.
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use rustix::fs::{CWD, RenameFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-use crate::data_folder::{kind_of, look_at};
+use crate::data_folder::{self, Keeper, kind_of, look_at};
 use crate::trouble;
 
 /// What is to become of a file that has the name already.
@@ -26,8 +28,13 @@ pub(super) enum Present {
 /// A file that is not finished, and is removed if it never is.
 pub(super) struct Unfinished {
     folder: TempDir,
+    /// The folder that was made, whatever has its name by now.
+    held: OwnedFd,
     path: PathBuf,
 }
+
+/// What the file is called in that folder.
+const NAME: &str = "database";
 
 impl Unfinished {
     /// A file that can get the name `path` when it is finished.
@@ -38,8 +45,17 @@ impl Unfinished {
             .tempdir_in(beside)
             .map_err(trouble::explained_io)
             .with_context(|| format!("nothing can be written in {}", beside.display()))?;
-        let path = folder.path().join("database");
-        Ok(Self { folder, path })
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let held = rustix::fs::open(folder.path(), flags, Mode::empty())
+            .map_err(io::Error::from)
+            .with_context(|| format!("{} cannot be opened", folder.path().display()))?;
+        let path = folder.path().join(NAME);
+        Ok(Self { folder, held, path })
+    }
+
+    /// Gives the file to its keeper, if this is root.
+    pub(super) fn give(&self, keeper: Keeper) -> anyhow::Result<()> {
+        data_folder::give(&self.held, NAME, keeper)
     }
 
     /// Where it lies for now. It is not made yet.
@@ -52,9 +68,9 @@ impl Unfinished {
         let renamed = match present {
             Present::Goes => {
                 check_target(path)?;
-                fs::rename(&self.path, path)
+                rustix::fs::renameat(&self.held, NAME, CWD, path).map_err(io::Error::from)
             }
-            Present::Stays => rename_to_new(&self.path, path),
+            Present::Stays => rename_to_new(&self.held, path),
         };
         renamed.with_context(|| format!("{} cannot be written", path.display()))?;
         sync_folder_of(path)?;
@@ -65,12 +81,15 @@ impl Unfinished {
 }
 
 /// Renames to a name that nothing has.
-fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+fn rename_to_new(from: &OwnedFd, to: &Path) -> io::Result<()> {
+    let renamed = match rustix::fs::renameat_with(from, NAME, CWD, to, RenameFlags::NOREPLACE) {
         // The file system cannot. It can refuse to give a file a second name that is taken.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::hard_link(from, to),
-        renamed => Ok(renamed?),
-    }
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            rustix::fs::linkat(from, NAME, CWD, to, AtFlags::empty())
+        }
+        renamed => renamed,
+    };
+    Ok(renamed?)
 }
 
 /// Whether a file may get that name: it must be free, or be a plain file's.
@@ -122,6 +141,28 @@ mod tests {
         assert_eq!(fs::read_to_string(&target).unwrap(), "three");
         drop(Unfinished::of(&target).unwrap());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left");
+    }
+
+    #[test]
+    fn what_was_put_in_the_folders_place_gets_no_name() {
+        for present in [Present::Stays, Present::Goes] {
+            let folder = tempfile::tempdir().unwrap();
+            let (target, moved) = (folder.path().join("target"), folder.path().join("moved"));
+            let unfinished = Unfinished::of(&target).unwrap();
+            fs::write(unfinished.path(), "ours").unwrap();
+            fs::rename(folder_of(unfinished.path()), &moved).unwrap();
+            fs::create_dir(folder_of(unfinished.path())).unwrap();
+            fs::write(unfinished.path(), "planted").unwrap();
+            unfinished.becomes(&target, present).unwrap();
+            assert_eq!(fs::read_to_string(&target).unwrap(), "ours");
+            // Before the file was written: it is not where it was to be.
+            let unfinished = Unfinished::of(&target).unwrap();
+            fs::rename(folder_of(unfinished.path()), folder.path().join("again")).unwrap();
+            fs::create_dir(folder_of(unfinished.path())).unwrap();
+            fs::write(unfinished.path(), "planted").unwrap();
+            assert!(unfinished.becomes(&target, present).is_err());
+            assert_eq!(fs::read_to_string(&target).unwrap(), "ours");
+        }
     }
 
     #[test]
