@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use tracing::Metadata;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, filter, fmt, reload};
@@ -59,7 +60,13 @@ pub fn start(config: &Config) -> anyhow::Result<Log> {
 
 /// The filter that a text asks for. The text is not shown, as no setting's value is.
 fn filter(log: &str) -> anyhow::Result<EnvFilter> {
-    EnvFilter::try_new(log).ok().context("log must be a level, or a list of module=level")
+    // What has no level in it is a module's name to the library, and takes the log away from all others: a level with a
+    // slip in it would.
+    let is_one = |part: &str| !part.trim().contains(char::is_whitespace);
+    let has_level = |part: &str| is_one(part) && (part.contains('=') || part.trim().parse::<LevelFilter>().is_ok());
+    let parts = log.split(',').filter(|part| !part.trim().is_empty());
+    let filter = parts.clone().all(has_level).then(|| EnvFilter::try_new(log).ok()).flatten();
+    filter.filter(|_| parts.count() > 0).context("log must be a level, or a list of module=level")
 }
 
 /// Whether a text is a filter.
@@ -98,6 +105,9 @@ mod tests {
     fn a_filter_is_known_and_not_shown() {
         for sound in ["info", "WARN", "off", "respoked=debug,hyper=warn", "info,respoked::run=trace"] {
             assert!(is_filter(sound), "{sound}");
+        }
+        for slip in ["inof", "warn,inof", "respoked", "info respoked=debug", "x=inof", "", " , "] {
+            assert!(!is_filter(slip), "{slip}");
         }
         let error = format!("{:#}", filter("CANARY=loud=").unwrap_err());
         assert!(error.contains("log must be") && !error.contains("CANARY"), "{error}");

@@ -20,9 +20,16 @@ pub(crate) fn config_file() -> Option<PathBuf> {
     value_of("RESPOKED_CONFIG").map(PathBuf::from)
 }
 
-/// What a variable of ours holds that is no setting; an empty one is as none.
+/// What a variable of ours holds that is no setting; an empty one is as none. Its name may be in capitals or not, as those
+/// of settings.
 pub(crate) fn value_of(name: &str) -> Option<OsString> {
-    std::env::var_os(name).filter(|value| !value.is_empty())
+    let written = std::env::var_os(name).filter(|value| !value.is_empty());
+    written.or_else(|| value_among(name, std::env::vars_os()))
+}
+
+fn value_among(name: &str, all: impl Iterator<Item = (OsString, OsString)>) -> Option<OsString> {
+    let mut values = all.filter(|(other, value)| other.eq_ignore_ascii_case(name) && !value.is_empty());
+    values.next().map(|(_, value)| value)
 }
 
 /// The variables among `all` that are settings or want to be.
@@ -113,6 +120,20 @@ pub fn user_folder() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_setting_is_found_by_its_name_in_capitals_or_not() {
+        for name in NOT_SETTINGS {
+            for written in [(*name).to_owned(), name.to_lowercase(), format!("Respoked_{}", &name[PREFIX.len()..])] {
+                let longer = format!("{written}_2");
+                let all = [("OTHER", "x"), (&longer, "y"), (&written, "value")];
+                let all = all.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+                assert_eq!(value_among(name, all.into_iter()), Some("value".into()), "{written}");
+            }
+            let empty = [(OsString::from(name), OsString::new())];
+            assert_eq!(value_among(name, empty.into_iter()), None);
+        }
+    }
 
     #[test]
     fn service_links_are_told_from_slips() {
