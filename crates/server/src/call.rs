@@ -34,7 +34,7 @@ use shown::{Kind, authorization, credential_text, find_credential};
 use crate::api::Api;
 use crate::limits::{Demand, Standing};
 use crate::problem::Problem;
-use crate::transport::{CallerKey, Unread};
+use crate::transport::{CallerKey, Reader, Unread};
 use crate::watch::Subject;
 
 pub(crate) use shown::handshake_credential;
@@ -102,8 +102,14 @@ impl Facts {
 
     /// Whose answers they are, until they are read.
     pub(crate) fn unread_by(&self, unread: &Unread) -> CallerKey {
-        let endpoint = self.asker.get().and_then(|(_, subject)| subject.endpoint());
-        unread.key(endpoint, self.address)
+        let reader =
+            self.asker.get().map_or(Reader::Anybody, |(kind, subject)| match (subject.app_id, &subject.endpoint_id) {
+                (Some(app), Some(endpoint)) => Reader::Endpoint(app, endpoint),
+                (Some(app), None) => Reader::Backend(app),
+                (None, _) if *kind == ADMIN => Reader::Admin,
+                (None, _) => Reader::Anybody,
+            });
+        unread.key(reader, self.address)
     }
 
     /// The app and endpoint it is about, as far as they are known.
@@ -484,10 +490,7 @@ impl Call {
     /// Draws from the buckets that `caller` draws from, and `endpoint`'s if the request is made for one.
     fn admit(&self, api: &Api, demand: Demand, caller: &Caller, endpoint: Option<&EndpointId>) -> Result<(), Problem> {
         let _ = self.facts.asker.set(asker(caller));
-        let unread = &api.places.unread;
-        if unread.is_crowded(|| self.facts.unread_by(unread)) {
-            return Err(Problem::answers_unread());
-        }
+        self.check_unread(api)?;
         let (standing, result) = match api.limits.check(demand, caller, endpoint, self.facts.address) {
             Ok(standing) => (standing, Ok(())),
             Err(limited) => (limited.standing, Err(Problem::rate_limited(limited.retry_after))),
@@ -497,6 +500,16 @@ impl Call {
             let _ = self.facts.payer.set(caller.clone());
         }
         result
+    }
+
+    /// Refuses who has to read first what was answered before.
+    ///
+    /// # Errors
+    ///
+    /// 429.
+    pub(crate) fn check_unread(&self, api: &Api) -> Result<(), Problem> {
+        let unread = &api.places.unread;
+        if unread.is_crowded(|| self.facts.unread_by(unread)) { Err(Problem::answers_unread()) } else { Ok(()) }
     }
 
     /// Refuses an endpoint whose page may not use the app.
@@ -552,11 +565,14 @@ impl Call {
     }
 }
 
+/// An admin, as a kind of caller.
+const ADMIN: &str = "admin";
+
 /// What kind of caller it is, and whose.
 pub(crate) fn asker(caller: &Caller) -> (&'static str, Subject) {
     match caller {
         Caller::Anonymous => ("anonymous", Subject::default()),
-        Caller::Admin { .. } => ("admin", Subject::default()),
+        Caller::Admin { .. } => (ADMIN, Subject::default()),
         Caller::App { app, .. } => ("secret", Subject { app_id: Some(app.id), endpoint_id: None }),
         Caller::Endpoint { app, session } => {
             let endpoint_id = Some(session.record.grant.endpoint_id.clone());

@@ -31,6 +31,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use http_body_util::BodyExt;
 use ipnet::IpNet;
 use respoke_core::id::RequestId;
+use respoke_hub::Socket;
 use respoke_wire::form::{self, NotText};
 use respoke_wire::input::{BODY_LEN_MAX, DecodeError};
 use respoke_wire::tunnel;
@@ -48,10 +49,11 @@ use request_ids::RequestIds;
 
 use crate::api::{self, Api};
 use crate::call::Facts;
+use crate::console;
 use crate::limits::{Accounts, LIMITED_PAUSE, Standing};
 use crate::problem::{Problem, Shape};
 use crate::socket::{self, Client, Knock, Sockets};
-use crate::transport::{CallerKey, Place, Places, head_len};
+use crate::transport::{CallerKey, Place, Places, Reader, head_len};
 use crate::watch::{Answered, Watch};
 
 pub(crate) use headers::HEADERS_USUAL;
@@ -132,8 +134,9 @@ impl Door {
         let is_for_sockets = refusal.is_none() && socket::is_socket_path(request.uri().path());
         let (response, asker) = if let Some(sockets) = self.sockets.as_ref().filter(|_| is_for_sockets) {
             let address = client_address(peer.ip(), request.headers(), &self.trusted_proxies);
-            let response = sockets.serve(self, Knock { request, address, place: place.clone() }).await;
-            (response, Asker { places: self.places.clone(), facts: None, address })
+            let (response, socket) = sockets.serve(self, Knock { request, address, place: place.clone() }).await;
+            let who = socket.map_or(Who::Anybody, Who::Socket);
+            (response, Asker { places: self.places.clone(), who, address })
         } else {
             self.serve_http(request, peer, refusal).await
         };
@@ -163,6 +166,7 @@ impl Door {
         strip_slashes(&mut parts.uri);
         let place = Family::of(parts.uri.path());
         let address = client_address(peer.ip(), &parts.headers, &self.trusted_proxies);
+        let is_public = place.is_public(&parts.method, parts.uri.path());
         let encrypted = self.tls || proxy_says_https(peer.ip(), &parts.headers, &self.trusted_proxies);
         let mut facts = None;
 
@@ -182,13 +186,9 @@ impl Door {
                     parts.extensions.insert(known.clone());
                     facts = Some(known);
                     let request = Request::from_parts(parts, Body::empty());
-                    let limited = (place == Family::Elsewhere && !is_for_operators(request.uri().path()))
-                        .then(|| self.accounts.check_anybody(address).err())
-                        .flatten();
-                    if let Err(problem) = check_query(request.uri()) {
+                    let checked = if is_public { self.check_anybody(address) } else { Ok(()) };
+                    if let Err(problem) = check_query(request.uri()).and(checked) {
                         problem.into_response()
-                    } else if let Some(limited) = limited {
-                        Problem::rate_limited(limited.retry_after).into_response()
                     } else if place == Family::Elsewhere || request.method() == Method::GET {
                         self.route(request).await
                     } else {
@@ -212,8 +212,8 @@ impl Door {
         }
         let len = response.body().size_hint().lower();
         match &facts {
-            Some(facts) if place != Family::Elsewhere => self.charge(facts, len),
-            Some(_) => self.accounts.read_by_anybody(address, len),
+            Some(_) if is_public => self.accounts.read_by_anybody(address, len),
+            Some(facts) => self.charge(facts, len),
             None => {}
         }
         let standing = facts.as_ref().and_then(|facts| facts.standing.get());
@@ -227,7 +227,16 @@ impl Door {
             problem: problem.as_ref(),
             took: started.elapsed(),
         });
-        (response, Asker { places: self.places.clone(), facts, address })
+        (response, Asker { places: self.places.clone(), who: facts.map_or(Who::Anybody, Who::Caller), address })
+    }
+
+    /// Lets anybody at `address` read what all may read.
+    fn check_anybody(&self, address: IpAddr) -> Result<(), Problem> {
+        let unread = &self.places.unread;
+        if unread.is_crowded(|| unread.key(Reader::Anybody, address)) {
+            return Err(Problem::answers_unread());
+        }
+        self.accounts.check_anybody(address).map_err(|limited| Problem::rate_limited(limited.retry_after))
     }
 
     /// Answers a request that came over a client's socket.
@@ -400,14 +409,27 @@ impl Door {
 /// Who asked, for whom an answer counts as long as it is not read.
 pub(crate) struct Asker {
     places: Arc<Places>,
-    facts: Option<Arc<Facts>>,
+    who: Who,
     address: IpAddr,
+}
+
+/// What is known of who asked.
+enum Who {
+    Anybody,
+    /// A request's caller, as far as that was proved.
+    Caller(Arc<Facts>),
+    /// A client that polls its socket.
+    Socket(Arc<Socket>),
 }
 
 impl Asker {
     pub(crate) fn key(&self) -> CallerKey {
         let unread = &self.places.unread;
-        self.facts.as_ref().map_or_else(|| unread.key(None, self.address), |facts| facts.unread_by(unread))
+        match &self.who {
+            Who::Anybody => unread.key(Reader::Anybody, self.address),
+            Who::Caller(facts) => facts.unread_by(unread),
+            Who::Socket(socket) => unread.key(Reader::of(&socket.opening.caller), socket.opening.address),
+        }
     }
 }
 
@@ -502,6 +524,16 @@ impl Family {
             Self::OAuth => Shape::OAuth,
             Self::Console => Shape::Page,
             Self::Api | Self::Elsewhere => Shape::Recorded,
+        }
+    }
+
+    /// Whether it is what anybody may read, which counts for the reader's address.
+    fn is_public(self, method: &Method, path: &str) -> bool {
+        match self {
+            Self::Api | Self::OAuth => false,
+            // Who signs in is not to be kept out by what was read beside.
+            Self::Console => *method != Method::POST && console::is_public(path),
+            Self::Elsewhere => !is_for_operators(path),
         }
     }
 

@@ -404,7 +404,7 @@ struct Connection {
 impl Connection {
     async fn serve(self, stream: TcpStream, soft: CancellationToken) {
         let _ = stream.set_nodelay(true);
-        let (stream, start) = (Impatient::new(stream, WRITE_TIMEOUT), Instant::now());
+        let (stream, start) = (Impatient::new(stream, WRITE_TIMEOUT).paced(), Instant::now());
         let place = self.place.clone();
         let serving = async {
             match self.acceptor.clone() {
@@ -434,8 +434,7 @@ impl Connection {
                 let Some(under_way) = under_way else { return std::future::pending().await };
                 let request = request.map(|body| Heard::new(body, under_way.place().clone()));
                 let (response, asker) = door.serve(request, peer, under_way.place()).await;
-                let caller = || asker.key();
-                Ok::<_, Infallible>(response.map(|body| AnswerBody::on_http1(body, under_way, caller)))
+                Ok::<_, Infallible>(AnswerBody::on_http1(response, under_way, || asker.key()))
             }
         });
         let io = Patient::new(io, self.place.clone()).refusing_by(self.door.clone(), self.peer);

@@ -1,8 +1,8 @@
 //! What keeps connections and memory from being held for nothing.
 //!
 //! Here are a writer that does not wait for ever and a share of connections for each address; beside it the places of open
-//! connections (`places.rs`), what of their answers is not read (`unread.rs`), how an answer is taken (`exchange.rs`,
-//! `body.rs`), and what HTTP is spoken over (`http1.rs`, `http2.rs`).
+//! connections (`places.rs`), what of their answers is not read (`unread.rs`) and which of them go to make room (`room.rs`),
+//! how an answer is taken (`exchange.rs`, `body.rs`), and what HTTP is spoken over (`http1.rs`, `http2.rs`).
 
 mod body;
 mod exchange;
@@ -10,6 +10,7 @@ mod http1;
 mod http2;
 mod kept;
 mod places;
+mod room;
 mod unread;
 
 use std::collections::HashMap;
@@ -24,15 +25,16 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
-pub(crate) use body::AnswerBody;
+pub(crate) use body::{AnswerBody, Beside};
+use exchange::{PATIENCE, PATIENCE_MAX, earned};
 pub(crate) use http1::{Heard, Patient};
 pub(crate) use http2::{head_len, serve_http2};
 pub(crate) use kept::KeptBytes;
 pub(crate) use places::{Place, Places, UnderWay};
-pub(crate) use unread::{CallerKey, Unread, UnreadLimits};
+pub(crate) use unread::{CallerKey, Reader, Unread, UnreadLimits};
 
 use crate::limits::network;
 
@@ -42,18 +44,34 @@ pub(crate) type Encrypted = TlsStream<Plain>;
 
 /// How long a client may take nothing of what is written to it, unless it is a socket.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// A connection whose writes fail once the other side has taken nothing for a while.
+
+/// A connection whose writes fail once the other side has taken nothing for a while; one that has a pace to keep, also once
+/// it has taken less than that for long.
 #[derive(Debug)]
 pub(crate) struct Impatient<S> {
     io: S,
     timeout: Duration,
+    /// How long writes may yet wait in all. None: it has no pace to keep.
+    patience: Option<Duration>,
     /// Set while a write waits.
-    deadline: Option<Pin<Box<Sleep>>>,
+    waiting: Option<Waiting>,
+}
+
+/// A write that waits.
+#[derive(Debug)]
+struct Waiting {
+    since: Instant,
+    deadline: Pin<Box<Sleep>>,
 }
 
 impl<S> Impatient<S> {
     pub(crate) fn new(io: S, timeout: Duration) -> Self {
-        Self { io, timeout, deadline: None }
+        Self { io, timeout, patience: None, waiting: None }
+    }
+
+    /// The same, with a pace to keep.
+    pub(crate) fn paced(self) -> Self {
+        Self { patience: Some(PATIENCE), ..self }
     }
 
     /// The connection itself, for who halves it.
@@ -61,20 +79,24 @@ impl<S> Impatient<S> {
         self.io
     }
 
-    /// Sets how long a write may make no progress.
+    /// Sets how long a write may make no progress. It has no pace to keep any more.
     pub(crate) fn wait_at_most(&mut self, timeout: Duration) {
-        self.timeout = timeout;
+        (self.timeout, self.patience) = (timeout, None);
     }
 
     fn judge(&mut self, context: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            self.deadline = None;
-            return written;
+        if let Poll::Ready(written) = written {
+            let waited = self.waiting.take().map_or(Duration::ZERO, |waiting| waiting.since.elapsed());
+            if let (Some(patience), Ok(bytes)) = (&mut self.patience, &written) {
+                *patience = (patience.saturating_sub(waited) + earned(*bytes)).min(PATIENCE_MAX);
+            }
+            return Poll::Ready(written);
         }
-        let timeout = self.timeout;
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        ready!(deadline.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client reads nothing")))
+        let timeout = self.patience.map_or(self.timeout, |patience| patience.min(self.timeout));
+        let begin = || Waiting { since: Instant::now(), deadline: Box::pin(tokio::time::sleep(timeout)) };
+        let waiting = self.waiting.get_or_insert_with(begin);
+        ready!(waiting.deadline.as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client reads nothing, or hardly anything")))
     }
 }
 
@@ -179,7 +201,6 @@ impl Drop for Share {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::time::Instant;
 
     use super::*;
 
@@ -200,6 +221,43 @@ mod tests {
         let written = tokio::select! { written = writing => written, () = reading => unreachable!() };
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(started.elapsed().as_secs(), (WRITE_TIMEOUT * 2).as_secs());
+    }
+
+    /// How long it is written to one who takes so many bytes in so much time, a while at most.
+    async fn written_for(
+        mut server: Impatient<tokio::io::DuplexStream>,
+        mut client: tokio::io::DuplexStream,
+        bytes: usize,
+        pause: Duration,
+    ) -> Duration {
+        const A_WHILE: Duration = Duration::from_secs(3_600);
+        let started = Instant::now();
+        let writing = async { while server.write_all(&[0; 4_096]).await.is_ok() {} };
+        let reading = async {
+            let mut taken = vec![0; bytes];
+            while client.read_exact(&mut taken).await.is_ok() {
+                tokio::time::sleep(pause).await;
+            }
+        };
+        tokio::select! { () = writing => {}, () = reading => {}, () = tokio::time::sleep(A_WHILE) => {} }
+        started.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_a_byte_now_and_then_is_not_waited_for_for_ever() {
+        let hours = Duration::from_secs(3_600);
+        for (bytes, pause, is_paced, expected) in [
+            (1, 20, true, PATIENCE..=PATIENCE_MAX),
+            (4_000, 20, true, PATIENCE..=PATIENCE_MAX * 4),
+            (6_000, 20, true, hours..=hours),
+            (1, 20, false, hours..=hours),
+        ] {
+            let (server, client) = tokio::io::duplex(4_096);
+            let server = Impatient::new(server, WRITE_TIMEOUT);
+            let server = if is_paced { server.paced() } else { server };
+            let lasted = written_for(server, client, bytes, Duration::from_secs(pause)).await;
+            assert!(expected.contains(&lasted), "{bytes} bytes: {lasted:?}");
+        }
     }
 
     #[test]

@@ -19,13 +19,6 @@ pub(crate) struct Subject {
     pub(crate) endpoint_id: Option<EndpointId>,
 }
 
-impl Subject {
-    /// The endpoint, where it is one.
-    pub(crate) fn endpoint(&self) -> Option<(AppId, &EndpointId)> {
-        Some((self.app_id?, self.endpoint_id.as_ref()?))
-    }
-}
-
 /// An answer on its way out.
 pub(crate) struct Answered<'a> {
     pub(crate) request_id: RequestId,

@@ -85,7 +85,8 @@ impl Readiness {
     responses((status = 200, description = "The figures", body = String, content_type = "application/openmetrics-text")),
     security(())
 )]
-pub(super) async fn metrics(State(api): State<Arc<Api>>, _: Call) -> Response {
+pub(super) async fn metrics(State(api): State<Arc<Api>>, call: Call) -> Result<Response, Problem> {
+    call.check_unread(&api)?;
     let text = api.metrics.text(api.broker.store().figures(), api.hub.view());
-    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+    Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
 }

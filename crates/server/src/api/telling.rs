@@ -18,6 +18,7 @@ use respoke_core::refusal::Refusal;
 
 use super::{Api, answer};
 use crate::problem::Problem;
+use crate::transport::Beside;
 
 /// What is read at once, at least; the last message may be as long as a message may be.
 const PIECE_LEN: usize = 32_768;
@@ -55,8 +56,6 @@ struct Telling {
     end: Option<&'static [u8]>,
     /// Whether the next message is the first of its list.
     is_first: bool,
-    /// Bytes of what is known of it beforehand, which are counted meanwhile.
-    counted: usize,
 }
 
 /// A part of a piece.
@@ -67,13 +66,16 @@ enum Part {
 
 impl Telling {
     fn new(api: &Arc<Api>, lists: VecDeque<List>, end: &'static [u8]) -> Self {
+        Self { api: api.clone(), lists, end: Some(end), is_first: true }
+    }
+
+    /// Bytes of what is known of it beforehand.
+    fn known_len(&self) -> usize {
         let of = |list: &List| {
             let opening = list.opening.as_ref().map_or(0, Vec::capacity);
             size_of::<List>() + opening + list.messages.capacity() * size_of::<MessageRef>()
         };
-        let counted = lists.iter().map(of).sum();
-        api.places.unread.add(counted);
-        Self { api: api.clone(), lists, end: Some(end), is_first: true, counted }
+        self.lists.iter().map(of).sum()
     }
 
     /// The answer, with its first piece read, so that a store that fails is a refusal and no broken answer.
@@ -82,12 +84,14 @@ impl Telling {
         let turn = api.long_answer().await?;
         let first = Bytes::from(self.piece().await?);
         drop(turn);
-        let body = if self.end.is_none() {
-            Body::from(first)
-        } else {
-            Body::new(TellingBody { first: Some(first), state: State::Waiting(Some(Box::new(self))) })
-        };
-        Ok(answer::json(body))
+        if self.end.is_none() {
+            return Ok(answer::json(Body::from(first)));
+        }
+        let known = Beside(self.known_len());
+        let state = State::Waiting(Some(Box::new(self)));
+        let mut response = answer::json(Body::new(TellingBody { first: Some(first), state }));
+        response.extensions_mut().insert(known);
+        Ok(response)
     }
 
     /// The next piece; empty when all was told.
@@ -139,12 +143,6 @@ impl Telling {
     /// Bytes that are left to tell, if none of them goes meanwhile.
     fn len(&self) -> usize {
         self.lists.iter().flat_map(|list| &list.messages).map(|message| message.len + 1).sum()
-    }
-}
-
-impl Drop for Telling {
-    fn drop(&mut self) {
-        self.api.places.unread.remove(self.counted);
     }
 }
 

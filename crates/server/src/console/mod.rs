@@ -130,6 +130,13 @@ pub(crate) fn router() -> Router<Arc<Api>> {
         .route("/console/{*rest}", get(async |_: Call| Problem::no_such_route()))
 }
 
+/// Whether a path leads to what anybody may read, signed in or not.
+pub(crate) fn is_public(path: &str) -> bool {
+    path.strip_prefix("/console/").is_some_and(|rest| {
+        ["sign-in", "setup"].contains(&rest) || rest.strip_prefix("assets").is_some_and(|name| name.starts_with('/'))
+    })
+}
+
 /// The headers of every page.
 pub(crate) fn add_headers(headers: &mut HeaderMap) {
     headers.insert(CONTENT_SECURITY_POLICY, POLICY);

@@ -110,7 +110,10 @@ impl FromRequestParts<Arc<Api>> for Visit {
         for token in cookies(call.headers()) {
             shown = true;
             match call.authenticate_visit(api, &token).await {
-                Ok(caller) => return Ok(Self { api: api.clone(), call, caller, token }),
+                Ok(caller) => {
+                    call.check_unread(api)?;
+                    return Ok(Self { api: api.clone(), call, caller, token });
+                }
                 // Another of the same name may be ours.
                 Err(Refusal::Unauthenticated) => {}
                 Err(refusal) => return Err(refusal.into()),

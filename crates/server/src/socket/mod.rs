@@ -29,7 +29,7 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, VARY,
 };
 use http::{HeaderValue, Method, StatusCode};
-use respoke_hub::Hub;
+use respoke_hub::{Hub, Socket};
 use respoke_wire::close::Close;
 use respoke_wire::frame;
 use tokio::time::Instant;
@@ -38,6 +38,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use client::Client;
 use client::{Clients, Pace};
+use polling::Wrapping;
 
 use crate::api::Api;
 use crate::door::{Door, method_name};
@@ -100,15 +101,15 @@ impl Sockets {
         Self { hub, api, clients: Clients::new(pace), settings, shares, tasks, hard }
     }
 
-    /// Answers a request under [`ROOT`].
-    pub(crate) async fn serve<B>(self: &Arc<Self>, door: &Arc<Door>, knock: Knock<B>) -> Response
+    /// Answers a request under [`ROOT`]; says also whose socket it polls, if it does.
+    pub(crate) async fn serve<B>(self: &Arc<Self>, door: &Arc<Door>, knock: Knock<B>) -> (Response, Option<Arc<Socket>>)
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
         let origin = knock.request.headers().get(ORIGIN).filter(|origin| !origin.is_empty()).cloned();
         let (route, method) = (route(knock.request.uri().path()), method_name(knock.request.method()));
-        let mut response =
-            if knock.request.method() == Method::OPTIONS { preflight() } else { self.route(door, knock).await };
+        let (mut response, socket) =
+            if knock.request.method() == Method::OPTIONS { (preflight(), None) } else { self.route(door, knock).await };
         self.api.metrics.counted(route, method, response.status().as_u16());
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -118,10 +119,10 @@ impl Sockets {
             headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
             headers.append(VARY, HeaderValue::from_static("Origin"));
         }
-        response
+        (response, socket)
     }
 
-    async fn route<B>(self: &Arc<Self>, door: &Arc<Door>, knock: Knock<B>) -> Response
+    async fn route<B>(self: &Arc<Self>, door: &Arc<Door>, knock: Knock<B>) -> (Response, Option<Arc<Socket>>)
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
@@ -134,21 +135,23 @@ impl Sockets {
             .uri()
             .query()
             .is_some_and(|query| form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "disconnect"));
-        match (transport, sid, more) {
-            (None | Some(""), None, None) => self.handshake(&knock).await,
+        let wrapping = match (transport, sid, more) {
+            (None | Some(""), None, None) => return (self.handshake(&knock).await, None),
             (Some(_), Some(sid), None) if wants_out => {
                 if let Some(client) = self.clients.find(sid) {
                     self.leave(&client, Close::Left);
                 }
-                text(StatusCode::OK, "")
+                return (text(StatusCode::OK, ""), None);
             }
-            (Some("websocket"), Some(sid), None) => self.upgrade(door, sid, knock),
-            (Some("xhr-polling"), Some(sid), None) => self.poll(door, sid, knock, polling::Wrapping::Bare).await,
-            (Some("jsonp-polling"), Some(sid), None) if self.settings.jsonp => {
-                self.poll(door, sid, knock, polling::Wrapping::Script).await
-            }
-            _ => text(StatusCode::NOT_FOUND, "transport not supported"),
-        }
+            (Some("websocket"), Some(sid), None) => return (self.upgrade(door, sid, knock), None),
+            (Some("xhr-polling"), Some(_), None) => Wrapping::Bare,
+            (Some("jsonp-polling"), Some(_), None) if self.settings.jsonp => Wrapping::Script,
+            _ => return (text(StatusCode::NOT_FOUND, "transport not supported"), None),
+        };
+        let sid = sid.unwrap_or_default();
+        // Whoever has too much unread is refused what it asks, and not that it reads.
+        let socket = self.clients.find(sid).map(|client| client.socket.clone());
+        (self.poll(door, sid, knock, wrapping).await, socket)
     }
 
     /// Ends a client: its socket, its transport, its session id.

@@ -158,8 +158,8 @@ impl Sockets {
                 // The client's session id is from before a restart, or too old: it is told to shake hands again.
                 let telling = async {
                     let mut told = VecDeque::from([Bytes::from_static(frame::NOT_HANDSHAKEN.as_bytes())]);
-                    write_frames(&mut io, None, &mut told).await?;
-                    write_frames(&mut io, Some(close_frame(Close::GoingAway)), &mut told).await
+                    write_frames(&mut io, None, &mut told, || {}).await?;
+                    write_frames(&mut io, Some(close_frame(Close::GoingAway)), &mut told, || {}).await
                 };
                 tokio::time::timeout(CLOSE_TIMEOUT, Box::pin(telling)).await.is_err()
             }
@@ -265,7 +265,8 @@ impl Sockets {
             }
             let pong = ping.lock().take().map(Frame::pong);
             let written = {
-                let mut writing = pin!(write_frames(io, pong, &mut packets));
+                let progresses = || self.api.places.progresses(&client.socket);
+                let mut writing = pin!(write_frames(io, pong, &mut packets, progresses));
                 tokio::select! {
                     biased;
                     written = writing.as_mut() => written,
@@ -296,8 +297,8 @@ impl Sockets {
             packets.push_back(Bytes::from_static(frame::DISCONNECT.as_bytes()));
         }
         let farewell = Box::pin(async {
-            write_frames(io, None, &mut packets).await?;
-            write_frames(io, Some(close_frame(why)), &mut packets).await
+            write_frames(io, None, &mut packets, || {}).await?;
+            write_frames(io, Some(close_frame(why)), &mut packets, || {}).await
         });
         // Whether it arrives or not, it is over.
         let _ = tokio::time::timeout(timeout, farewell).await;
@@ -351,10 +352,13 @@ const fn is_told(why: Close) -> bool {
 }
 
 /// Writes a control frame, if there is one, and packets, many at once.
+///
+/// Of a long one it is told whenever a part of it was written.
 async fn write_frames<W: AsyncWrite + Unpin>(
     io: &mut W,
     control: Option<Frame>,
     packets: &mut VecDeque<Bytes>,
+    progresses: impl Fn(),
 ) -> io::Result<()> {
     let lens = packets.iter().map(|packet| if is_long(packet) { 0 } else { packet.len() } + HEADER_LEN_MAX);
     let mut bytes = Vec::with_capacity(lens.sum::<usize>().min(PORTION_LEN));
@@ -383,7 +387,14 @@ async fn write_frames<W: AsyncWrite + Unpin>(
         io.write_all(&bytes).await?;
         bytes.clear();
         if let Some(packet) = long {
-            io.write_all(&packet).await?;
+            let mut rest = &packet[..];
+            while !rest.is_empty() {
+                match io.write(rest).await? {
+                    0 => return Err(io::ErrorKind::WriteZero.into()),
+                    written => rest = &rest[written..],
+                }
+                progresses();
+            }
         }
     }
 }

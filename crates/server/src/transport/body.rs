@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, HttpBody};
+use axum::response::Response;
 use bytes::{Buf, Bytes};
 use hyper::body::{Frame, SizeHint};
 
@@ -18,7 +19,7 @@ use super::unread::{CallerKey, SMALL_LEN};
 /// What goes at once on HTTP/1.1: more saves few calls, and each unread connection holds it.
 const PIECE_LEN_MAX_HTTP1: usize = 65_536;
 /// What goes at once on HTTP/2: a frame of the size that clients take by default.
-const PIECE_LEN_MAX_HTTP2: usize = 16_384;
+pub(super) const PIECE_LEN_MAX_HTTP2: usize = 16_384;
 
 /// The body of an answer.
 pub(crate) struct AnswerBody {
@@ -42,9 +43,30 @@ struct Paced {
     piece_len_max: usize,
 }
 
+/// What an answer that is made as it is taken holds beside the bytes that it has made: it is put into the response's
+/// extensions, and counted with them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Beside(pub(crate) usize);
+
+fn beside(response: &mut Response) -> usize {
+    response.extensions_mut().remove::<Beside>().map_or(0, |Beside(bytes)| bytes)
+}
+
 impl AnswerBody {
     /// The answer to a request on HTTP/1.1 of whom `caller` tells.
-    pub(crate) fn on_http1(inner: Body, mut under_way: UnderWay, caller: impl FnOnce() -> CallerKey) -> Self {
+    pub(crate) fn on_http1(
+        mut response: Response,
+        mut under_way: UnderWay,
+        caller: impl FnOnce() -> CallerKey,
+    ) -> http::Response<Self> {
+        let beside = beside(&mut response);
+        if beside > 0 && under_way.add(beside) {
+            under_way.place().places.end_stalled();
+        }
+        response.map(|body| Self::paced_on_http1(body, under_way, caller))
+    }
+
+    fn paced_on_http1(inner: Body, mut under_way: UnderWay, caller: impl FnOnce() -> CallerKey) -> Self {
         let len = inner.size_hint().exact().and_then(|len| usize::try_from(len).ok());
         let how = match len.filter(|len| *len <= PIECE_LEN_MAX_HTTP1) {
             Some(len) => {
@@ -65,9 +87,13 @@ impl AnswerBody {
     }
 
     /// The same on HTTP/2.
-    pub(crate) fn on_http2(inner: Body, exchange: Arc<Exchange>, caller: CallerKey) -> Self {
+    pub(crate) fn on_http2(mut response: Response, exchange: Arc<Exchange>, caller: CallerKey) -> http::Response<Self> {
+        let beside = beside(&mut response);
+        if beside > 0 {
+            exchange.add(beside);
+        }
         exchange.is_of(caller);
-        Self { inner, how: How::Paced(Paced::new(exchange, PIECE_LEN_MAX_HTTP2)) }
+        response.map(|inner| Self { inner, how: How::Paced(Paced::new(exchange, PIECE_LEN_MAX_HTTP2)) })
     }
 }
 
@@ -156,7 +182,6 @@ pub(crate) struct Piece {
 enum Taking {
     Nothing,
     /// They are the whole answer.
-    #[expect(dead_code, reason = "it tells by being dropped")]
     Whole(UnderWay),
     Piece(Handed),
 }
@@ -181,8 +206,11 @@ impl Buf for Piece {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
-        if let Taking::Piece(Handed(exchange)) = &self.taking {
-            exchange.progresses(count);
+        match &self.taking {
+            // Of the last of a whole answer it tells that it is dropped.
+            Taking::Whole(under_way) if !self.bytes.is_empty() => under_way.changes(),
+            Taking::Nothing | Taking::Whole(_) => {}
+            Taking::Piece(Handed(exchange)) => exchange.progresses(count),
         }
     }
 }

@@ -1,8 +1,11 @@
 //! A request and its answer, as it is taken piece by piece.
 //!
 //! One piece is on its way at a time. It has to make some progress within [`STALL_TIMEOUT`], and all of them together a
-//! little more than none: whoever takes a byte now and then would otherwise hold an answer for ever.
+//! little more than none: whoever takes a byte now and then would otherwise hold an answer for ever. A piece of HTTP/2 may
+//! have to wait for those of other streams, which are written in turn; the time until its turn comes is not held against
+//! it, as long as the connection as a whole takes what is asked for of all of its streams.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -11,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::body::PIECE_LEN_MAX_HTTP2;
 use super::places::{Place, UnderWay};
 use super::unread::CallerKey;
 
@@ -18,11 +22,21 @@ use super::unread::CallerKey;
 pub(crate) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an answer may be behind [`PACE_BYTES`] a second, at the beginning and at most. The slowest network of mobile
 /// telephones that is still about carries ten times as many.
-const PATIENCE: Duration = Duration::from_secs(30);
-const PATIENCE_MAX: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE_MAX: Duration = Duration::from_secs(60);
 const PACE_BYTES: u32 = 256;
+/// How soon it is looked again whether the turn of a piece has come.
+const TURN_PAUSE: Duration = Duration::from_secs(2);
+/// A piece whose turn has come after so many rounds of all pieces that are on their way did not want it. One round is what
+/// the library takes; another one is what may lie before it when the piece comes.
+const ROUNDS_MAX: u64 = 2;
 /// What a request on an HTTP/2 connection takes beside the bytes of its answer: its task, its stream, its headers.
 pub(crate) const STREAM_COST: usize = 8_192;
+
+/// By how much longer an answer may be on its way for bytes that were taken.
+pub(super) fn earned(bytes: usize) -> Duration {
+    Duration::from_secs(bytes as u64) / PACE_BYTES
+}
 
 /// A request and its answer.
 pub(crate) struct Exchange {
@@ -44,12 +58,29 @@ struct State {
     is_ended: bool,
 }
 
+/// What an exchange holds, and how it stands.
+pub(super) struct Held {
+    /// Bytes that it counts for.
+    pub(super) bytes: usize,
+    /// Whom for, if that is known.
+    pub(super) caller: Option<CallerKey>,
+    /// The number of its last progress.
+    pub(super) since: u64,
+    /// Whether it is not the client that it waits for.
+    pub(super) waits_for_us: bool,
+    pub(super) is_ended: bool,
+}
+
 /// A piece on its way.
 #[derive(Clone, Copy)]
 struct Taking {
     progressed: Instant,
+    /// Bytes that its connection had taken then.
+    taken_before: u64,
     /// Where its patience ends.
     until: Instant,
+    /// It waits for its turn at least until then.
+    turn_at: Instant,
 }
 
 impl Exchange {
@@ -93,19 +124,16 @@ impl Exchange {
         self.state.lock().under_way.remove(bytes);
     }
 
-    /// Bytes that it counts for.
-    pub(super) fn held(&self) -> usize {
-        self.state.lock().under_way.bytes()
-    }
-
-    /// The number of its last progress.
-    pub(super) fn changed(&self) -> u64 {
-        self.state.lock().changed
-    }
-
-    /// Whether it is not the client that it waits for.
-    pub(super) fn waits_for_us(&self) -> bool {
-        self.state.lock().piece.is_none()
+    /// What it holds, and how it stands.
+    pub(super) fn held(&self) -> Held {
+        let state = self.state.lock();
+        Held {
+            bytes: state.under_way.bytes(),
+            caller: state.under_way.caller(),
+            since: state.changed,
+            waits_for_us: state.piece.is_none(),
+            is_ended: state.is_ended,
+        }
     }
 
     /// Ends it: what is left of its answer is dropped.
@@ -149,7 +177,8 @@ impl Exchange {
         let now = Instant::now();
         let mut state = self.state.lock();
         state.changed = state.under_way.place().places.moment();
-        state.piece = Some(Taking { progressed: now, until: now + state.patience });
+        let taken_before = state.under_way.place().taken.load(Ordering::Relaxed);
+        state.piece = Some(Taking { progressed: now, taken_before, until: now + state.patience, turn_at: now });
     }
 
     /// So many bytes of it were taken.
@@ -158,9 +187,10 @@ impl Exchange {
         let mut state = self.state.lock();
         state.changed = state.under_way.place().places.moment();
         state.under_way.changes();
+        let taken_before = state.under_way.place().taken.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
         if let Some(piece) = &mut state.piece {
-            let earned = Duration::from_secs(bytes as u64) / PACE_BYTES;
-            *piece = Taking { progressed: now, until: (piece.until + earned).min(now + PATIENCE_MAX) };
+            let until = (piece.until + earned(bytes)).min(now + PATIENCE_MAX);
+            *piece = Taking { progressed: now, taken_before, until, turn_at: now };
         }
         state.under_way.place().exchanges.lock().taken = Some(now);
     }
@@ -182,7 +212,23 @@ impl Exchange {
     /// When it has stood still too long. None: it waits for us.
     fn deadline(&self) -> Option<Instant> {
         let piece = self.state.lock().piece?;
-        Some(piece.until.min(piece.progressed + STALL_TIMEOUT))
+        Some(piece.until.min(piece.progressed + STALL_TIMEOUT).max(piece.turn_at))
+    }
+
+    /// Lets a piece that has stood still too long wait on for its turn behind those of other streams, `pieces` with its own.
+    /// False: it was its turn, or the connection takes too little for all of them.
+    fn waits_its_turn(&self, now: Instant, pieces: usize) -> bool {
+        let mut state = self.state.lock();
+        let taken = state.under_way.place().taken.load(Ordering::Relaxed);
+        let Some(piece) = &mut state.piece else { return true };
+        let (taken, pieces) = (taken - piece.taken_before, pieces as u64);
+        let keeps_pace = taken >= now.duration_since(piece.progressed).as_secs() * u64::from(PACE_BYTES) * pieces;
+        if !keeps_pace || taken > ROUNDS_MAX * pieces * PIECE_LEN_MAX_HTTP2 as u64 {
+            return false;
+        }
+        piece.turn_at = now + TURN_PAUSE;
+        piece.until = piece.until.max(piece.turn_at);
+        true
     }
 }
 
@@ -255,14 +301,16 @@ pub(super) fn judge(place: &Place, start: Instant, idle_timeout: Duration) -> Ve
         return if idle_at <= now { Verdict::Over } else { Verdict::Later(idle_at.min(now + STALL_TIMEOUT)) };
     }
     let (mut stood_still, mut next) = (false, now + STALL_TIMEOUT);
-    for exchange in all.iter().filter(|exchange| !exchange.is_ended()) {
-        match exchange.deadline() {
-            Some(deadline) if deadline <= now => {
-                stood_still = true;
-                exchange.end();
-            }
-            Some(deadline) => next = next.min(deadline),
-            None => {}
+    let deadlines = all.iter().filter(|exchange| !exchange.is_ended());
+    let deadlines: Vec<_> = deadlines.filter_map(|exchange| Some((exchange, exchange.deadline()?))).collect();
+    for (exchange, deadline) in &deadlines {
+        if *deadline > now {
+            next = next.min(*deadline);
+        } else if exchange.waits_its_turn(now, deadlines.len()) {
+            next = next.min(now + TURN_PAUSE);
+        } else {
+            stood_still = true;
+            exchange.end();
         }
     }
     if stood_still && taken + STALL_TIMEOUT <= now { Verdict::Over } else { Verdict::Later(next) }

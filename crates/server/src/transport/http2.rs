@@ -56,7 +56,7 @@ where
             let Some(exchange) = exchange else { return std::future::pending().await };
             // In a box of its own, which is gone while the answer is taken.
             let (response, caller) = Box::pin(answering).await;
-            Ok::<_, Infallible>(response.map(|body| AnswerBody::on_http2(body, exchange, caller)))
+            Ok::<_, Infallible>(AnswerBody::on_http2(response, exchange, caller))
         }
     });
     let start = Instant::now();
@@ -135,8 +135,9 @@ mod tests {
     use axum::response::IntoResponse;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 
+    use super::super::body::Beside;
     use super::super::exchange::{STALL_TIMEOUT, STREAM_COST};
-    use super::super::unread::UnreadLimits;
+    use super::super::unread::{Reader, UnreadLimits};
     use super::super::{Places, Share};
     use super::*;
     use crate::metrics::Metrics;
@@ -181,13 +182,26 @@ mod tests {
     type Frames = Vec<(u8, u8, Duration)>;
 
     /// The frames that come until the connection ends, and when that was. Pings are answered.
-    async fn frames(mut receive: ReadHalf<DuplexStream>, send: &Sender, started: Instant) -> (Frames, Duration) {
+    async fn frames(receive: ReadHalf<DuplexStream>, send: &Sender, started: Instant) -> (Frames, Duration) {
+        paced_frames(receive, send, started, u32::MAX).await
+    }
+
+    /// The same, read at so many bytes a second.
+    async fn paced_frames(
+        mut receive: ReadHalf<DuplexStream>,
+        send: &Sender,
+        started: Instant,
+        pace: u32,
+    ) -> (Frames, Duration) {
         let mut frames = Vec::new();
         let mut head = [0; 9];
         while receive.read_exact(&mut head).await.is_ok() {
             let [a, b, c, kind, flags, _, _, _, stream] = head;
             let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
             receive.read_exact(&mut payload).await.unwrap();
+            if pace < u32::MAX {
+                tokio::time::sleep(Duration::from_secs(payload.len() as u64) / pace).await;
+            }
             frames.push((kind, stream, started.elapsed()));
             if (kind, flags) == (ASKED, 0) {
                 let answer = [&[0, 0, 8, ASKED, 1, 0, 0, 0, 0], &payload[..]].concat();
@@ -210,7 +224,7 @@ mod tests {
 
     async fn serve(io: DuplexStream, stopping: CancellationToken) {
         let (places, place) = place(1 << 20).await;
-        let nobody = places.unread.key(None, [127, 0, 0, 1].into());
+        let nobody = places.unread.key(Reader::Anybody, [127, 0, 0, 1].into());
         let slowly = |_| async move {
             tokio::time::sleep(IDLE_TIMEOUT * 2).await;
             ("answer".into_response(), nobody)
@@ -228,7 +242,7 @@ mod tests {
 
     /// Serves answers of [`ANSWER_LEN`] bytes, and to `OPTIONS` empty ones.
     async fn serve_long(io: DuplexStream, place: &Arc<Place>) {
-        let nobody = place.places.unread.key(None, [127, 0, 0, 1].into());
+        let nobody = place.places.unread.key(Reader::Anybody, [127, 0, 0, 1].into());
         let answer = |request: Request<Incoming>| async move {
             let body =
                 if request.method() == http::Method::GET { Body::from(vec![b'x'; ANSWER_LEN]) } else { Body::empty() };
@@ -309,6 +323,63 @@ mod tests {
         let resets: Vec<_> =
             frames.iter().filter(|(kind, ..)| *kind == RESET).map(|(_, stream, at)| (*stream, at.as_secs())).collect();
         assert_eq!(resets, [(1, STALL_TIMEOUT.as_secs())], "{frames:?}");
+        let_go(&places).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_that_wait_for_their_turn_go_on_while_the_client_reads() {
+        // Windows that are no matter, so that the frames of all streams go in turn.
+        let wide = [&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4][..], &0x4000_0000_u32.to_be_bytes()].concat();
+        let connection_window = [&[0, 0, 4, 8, 0, 0, 0, 0, 0][..], &0x4000_0000_u32.to_be_bytes()].concat();
+        let requests: Vec<Vec<u8>> = (0..20).map(|number| request(2 * number + 1)).collect();
+        let (server, mut client) = tokio::io::duplex(4_096);
+        client.write_all(&[PREFACE, &wide, &connection_window, &requests.concat()].concat()).await.unwrap();
+        let (receive, send) = tokio::io::split(client);
+        let send = Sender::new(send);
+        let (places, place) = place(16 << 20).await;
+        let started = Instant::now();
+        let reading = async {
+            // A round of all streams takes longer than one may stand still.
+            let pace = u32::try_from(20 * 16_384 / STALL_TIMEOUT.as_secs()).unwrap() * 9 / 10;
+            paced_frames(receive, &send, started, pace).await
+        };
+        let leaving = async {
+            while places.unread.all() > 0 || started.elapsed() < STALL_TIMEOUT {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            send.lock().await.shutdown().await.unwrap();
+        };
+        let ((), (frames, _), ()) = tokio::join!(serve_long(server, &place), reading, leaving);
+        assert!(!types(&frames).contains(&RESET), "{frames:?}");
+        let ends = frames.iter().filter(|(kind, ..)| *kind == HEADERS).count();
+        assert_eq!(ends, 20);
+        assert!(started.elapsed() > STALL_TIMEOUT * 2, "{:?}", started.elapsed());
+        let_go(&places).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_answer_holds_beside_its_bytes_is_counted_with_it() {
+        const BESIDE: usize = 30_000;
+        let (server, receive, send) = connection(&[PREFACE, NO_WINDOW, &request(1)]).await;
+        let (places, place) = place(1 << 20).await;
+        let nobody = places.unread.key(Reader::Anybody, [127, 0, 0, 1].into());
+        let answer = |_| async move {
+            let mut response = Body::from(vec![b'x'; ANSWER_LEN]).into_response();
+            response.extensions_mut().insert(Beside(BESIDE));
+            (response, nobody)
+        };
+        let serving = async {
+            let _ = serve_http2(server, &place, answer, CancellationToken::new()).await;
+        };
+        let started = Instant::now();
+        let looking = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!((places.unread.all(), place.unread()), (COUNTED + BESIDE, COUNTED + BESIDE));
+            let held: usize = place.exchanges.lock().all().iter().map(|exchange| exchange.held().bytes).sum();
+            assert_eq!(held, COUNTED + BESIDE);
+            send.lock().await.shutdown().await.unwrap();
+        };
+        tokio::join!(serving, frames(receive, &send, started), looking);
         let_go(&places).await;
     }
 

@@ -2,6 +2,7 @@
 //! clients brought before they fetch the answers.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -11,26 +12,73 @@ use respoke_hub::Socket;
 use super::places::Places;
 use super::unread::CallerKey;
 
-/// Those that wait, by number: how long each is, and for which socket.
+/// Those that wait, by the number of their socket.
 #[derive(Default)]
-pub(super) struct Kept(Mutex<HashMap<u64, (usize, Weak<Socket>)>>);
+pub(super) struct Kept(Mutex<HashMap<u64, OfSocket>>);
+
+/// What waits for one socket.
+struct OfSocket {
+    socket: Weak<Socket>,
+    caller: CallerKey,
+    frames: usize,
+    bytes: usize,
+    /// The number of the last progress, or of when it began to wait.
+    changed: u64,
+}
+
+/// What waits for a socket, as it is looked at.
+pub(super) struct Waiting {
+    /// None: nothing is written to it any more, and what waits is about to go.
+    pub(super) socket: Option<Arc<Socket>>,
+    pub(super) caller: CallerKey,
+    pub(super) bytes: usize,
+    /// The number of its last progress.
+    pub(super) changed: u64,
+}
 
 impl Kept {
-    pub(super) fn begin(&self, number: u64, len: usize, socket: &Arc<Socket>) {
-        self.0.lock().insert(number, (len, Arc::downgrade(socket)));
+    pub(super) fn begin(&self, moment: u64, len: usize, socket: &Arc<Socket>, caller: CallerKey) {
+        let mut kept = self.0.lock();
+        let new = || OfSocket { socket: Arc::downgrade(socket), caller, frames: 0, bytes: 0, changed: moment };
+        let waits = kept.entry(socket.number).or_insert_with(new);
+        waits.frames += 1;
+        waits.bytes += len;
     }
 
-    pub(super) fn over(&self, number: u64) {
-        self.0.lock().remove(&number);
+    /// A part of what waits for a socket was written.
+    pub(super) fn progresses(&self, moment: u64, socket: u64) {
+        if let Some(waits) = self.0.lock().get_mut(&socket) {
+            waits.changed = moment;
+        }
     }
 
-    /// Those whose sockets are still to be written to.
-    pub(super) fn all(&self) -> impl Iterator<Item = (u64, usize, Arc<Socket>)> {
+    /// A frame was written, or dropped.
+    pub(super) fn over(&self, moment: u64, socket: u64, len: usize) {
+        let mut kept = self.0.lock();
+        let Entry::Occupied(mut entry) = kept.entry(socket) else { return };
+        let waits = entry.get_mut();
+        waits.frames -= 1;
+        waits.bytes -= len;
+        waits.changed = moment;
+        if waits.frames == 0 {
+            entry.remove();
+        }
+    }
+
+    /// All that waits.
+    pub(super) fn all(&self) -> Vec<Waiting> {
         let kept = self.0.lock();
-        let found = kept.iter().filter_map(|(number, (len, socket))| Some((*number, *len, socket.upgrade()?)));
-        let found: Vec<_> = found.collect();
+        let found = kept.values().map(|waits| {
+            let OfSocket { caller, bytes, changed, .. } = *waits;
+            Waiting { socket: waits.socket.upgrade(), caller, bytes, changed }
+        });
+        let mut found: Vec<_> = found.collect();
         drop(kept);
-        found.into_iter().filter(|(.., socket)| !socket.outbox.is_abandoned())
+        for waiting in &mut found {
+            // Dropped only once nothing is locked here: with the last of a socket its frames go.
+            waiting.socket = waiting.socket.take().filter(|socket| !socket.outbox.is_abandoned());
+        }
+        found
     }
 }
 
@@ -42,7 +90,8 @@ pub(super) struct KeptFrame {
 
 /// Bytes that are counted for a socket as long as this lives.
 pub(crate) struct KeptBytes {
-    pub(super) number: u64,
+    /// The number of the socket.
+    pub(super) socket: u64,
     pub(super) len: usize,
     pub(super) caller: CallerKey,
     pub(super) places: Arc<Places>,
@@ -56,6 +105,6 @@ impl AsRef<[u8]> for KeptFrame {
 
 impl Drop for KeptBytes {
     fn drop(&mut self) {
-        self.places.let_go(self.number, self.len, self.caller);
+        self.places.let_go(self.socket, self.len, self.caller);
     }
 }

@@ -1,8 +1,7 @@
 //! Open connections: each has a place, from which is seen what is under way on it and what of it was not read.
 //!
-//! When all places are taken the connection goes on which nothing was asked for longest; when too many bytes wait to be
-//! read, the answers go that made no progress for longest. Neither needs a clock: what happens on connections is
-//! numbered through, and the smallest number is the longest ago.
+//! When all places are taken the connection goes on which nothing was asked for longest. That needs no clock: what happens
+//! on connections is numbered through, and the smallest number is the longest ago.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -18,10 +17,9 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::Share;
-use super::exchange::{Exchange, Exchanges};
+use super::exchange::Exchanges;
 use super::kept::{Kept, KeptBytes, KeptFrame};
-use super::unread::{CallerKey, SMALL_LEN, Unread, UnreadLimits};
-use crate::call::asker;
+use super::unread::{CallerKey, Reader, SMALL_LEN, Unread, UnreadLimits};
 use crate::metrics::Metrics;
 
 /// How soon it is tried again to make room for a connection, when there is none that can go.
@@ -42,9 +40,9 @@ pub(crate) struct Places {
     moments: AtomicU64,
     pub(crate) unread: Unread,
     /// Long answers that wait for their sockets.
-    kept: Kept,
+    pub(super) kept: Kept,
     /// Held by who ends answers to make room.
-    ending: Mutex<()>,
+    pub(super) ending: Mutex<()>,
     metrics: Arc<Metrics>,
 }
 
@@ -95,6 +93,8 @@ impl Places {
             under_way: AtomicUsize::new(0),
             changed: AtomicU64::new(number),
             unread: AtomicUsize::new(0),
+            reader: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
             was_asked: AtomicBool::new(false),
             is_socket: AtomicBool::new(false),
             doomed: AtomicBool::new(false),
@@ -116,7 +116,7 @@ impl Places {
         self.moments.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn open(&self) -> Vec<Arc<Place>> {
+    pub(super) fn open(&self) -> Vec<Arc<Place>> {
         self.open.lock().values().filter_map(Weak::upgrade).collect()
     }
 
@@ -159,9 +159,8 @@ impl Places {
         let caller = self.caller_of(socket);
         self.unread.add_of(caller, len);
         let too_many = self.unread.add(len);
-        let number = self.moment();
-        self.kept.begin(number, len, socket);
-        let kept = KeptBytes { number, len, caller, places: self.clone() };
+        self.kept.begin(self.moment(), len, socket, caller);
+        let kept = KeptBytes { socket: socket.number, len, caller, places: self.clone() };
         if too_many {
             self.end_stalled();
         }
@@ -174,68 +173,20 @@ impl Places {
     }
 
     fn caller_of(&self, socket: &Socket) -> CallerKey {
-        self.unread.key(asker(&socket.opening.caller).1.endpoint(), socket.opening.address)
+        self.unread.key(Reader::of(&socket.opening.caller), socket.opening.address)
     }
 
-    /// What has this number is not kept any more.
-    pub(super) fn let_go(&self, number: u64, len: usize, caller: CallerKey) {
-        self.kept.over(number);
+    /// A part of what is kept for a socket was written.
+    pub(crate) fn progresses(&self, socket: &Socket) {
+        self.kept.progresses(self.moment(), socket.number);
+    }
+
+    /// An answer to the socket of this number is not kept any more.
+    pub(super) fn let_go(&self, socket: u64, len: usize, caller: CallerKey) {
+        self.kept.over(self.moment(), socket, len);
         self.unread.remove_of(caller, len);
         self.unread.remove(len);
     }
-
-    /// Ends answers that made no progress for longest, until what is unread is less than may be by an eighth, so that it
-    /// is not looked for again at once.
-    pub(super) fn end_stalled(&self) {
-        let Some(_alone) = self.ending.try_lock() else { return };
-        let (open, mut left) = (self.open(), self.unread.all());
-        let mut stalled = Vec::new();
-        for place in &open {
-            if place.doomed.load(Ordering::Relaxed) {
-                left = left.saturating_sub(place.unread());
-                continue;
-            }
-            let exchanges = place.exchanges.lock().all();
-            if exchanges.is_empty() && place.unread() > 0 {
-                let since = (false, place.changed.load(Ordering::Relaxed));
-                stalled.push((since, place.unread(), Stalled::Connection(place.clone())));
-            }
-            for exchange in exchanges {
-                if exchange.is_ended() {
-                    left = left.saturating_sub(exchange.held());
-                } else {
-                    // Who waits for us does so for no fault of his own, and goes last.
-                    let since = (exchange.waits_for_us(), exchange.changed());
-                    stalled.push((since, exchange.held(), Stalled::Exchange(exchange)));
-                }
-            }
-        }
-        stalled
-            .extend(self.kept.all().map(|(number, bytes, socket)| ((false, number), bytes, Stalled::Socket(socket))));
-        stalled.sort_unstable_by_key(|(since, ..)| *since);
-        let enough = self.unread.limits.all - self.unread.limits.all / 8;
-        let mut ended = 0_u32;
-        for (_, bytes, stalled) in stalled {
-            if left <= enough {
-                break;
-            }
-            left = left.saturating_sub(bytes);
-            ended += 1;
-            match stalled {
-                Stalled::Connection(place) => place.end(),
-                Stalled::Exchange(exchange) => exchange.end(),
-                Stalled::Socket(socket) => socket.outbox.abandon(),
-            }
-        }
-        tracing::debug!(ended, "answers that were not read are ended to make room for others");
-    }
-}
-
-/// What can be ended.
-enum Stalled {
-    Connection(Arc<Place>),
-    Exchange(Arc<Exchange>),
-    Socket(Arc<Socket>),
 }
 
 /// The place of an open connection, among all and among those of its address, counted and held for as long as it lives,
@@ -246,12 +197,16 @@ pub(crate) struct Place {
     /// Requests whose answers were not taken yet; [`GONE`] and more: it was told to go.
     under_way: AtomicUsize,
     /// The number of what happened last.
-    changed: AtomicU64,
+    pub(super) changed: AtomicU64,
     unread: AtomicUsize,
+    /// Who has those bytes on HTTP/1.1, or had some last; 0: nobody.
+    reader: AtomicU64,
+    /// Bytes of answers on HTTP/2 that were taken.
+    pub(super) taken: AtomicU64,
     was_asked: AtomicBool,
     is_socket: AtomicBool,
     /// Its task is being ended.
-    doomed: AtomicBool,
+    pub(super) doomed: AtomicBool,
     /// Whether the client said that it will say no more.
     hung_up: AtomicBool,
     hanging_up: Notify,
@@ -296,6 +251,12 @@ impl Place {
         self.unread.load(Ordering::Relaxed)
     }
 
+    /// Whose answers they are, if that is known.
+    pub(super) fn reader(&self) -> Option<CallerKey> {
+        let key = self.reader.load(Ordering::Relaxed);
+        (key != 0).then_some(CallerKey(key))
+    }
+
     /// Whether its client has to read before it asks on.
     pub(crate) fn is_crowded(&self) -> bool {
         self.unread() > self.places.unread.limits.connection
@@ -303,7 +264,7 @@ impl Place {
 
     /// Whether nothing is under way.
     pub(super) fn is_silent(&self) -> bool {
-        self.under_way.load(Ordering::Relaxed) == 0
+        self.under_way.load(Ordering::SeqCst) == 0
     }
 
     /// Since when nothing is under way. None: something is.
@@ -323,7 +284,7 @@ impl Place {
         ended
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         self.doomed.store(true, Ordering::Relaxed);
         if let Some(task) = self.task.lock().take() {
             task.abort();
@@ -337,13 +298,19 @@ impl Place {
             return false;
         }
         *self.waiting.lock() = Some(waiting.waker().clone());
-        self.hung_up.store(true, Ordering::Relaxed);
+        self.hung_up.store(true, Ordering::SeqCst);
         self.hanging_up.notify_waiters();
+        // The last answer may have been taken meanwhile, by another thread that saw none of this and wakes nobody. In the
+        // one order that all threads see, either it was and is seen here, or what was stored is seen there.
+        if self.is_silent() {
+            drop(self.waiting.lock().take());
+            return false;
+        }
         true
     }
 
     pub(crate) fn has_hung_up(&self) -> bool {
-        self.hung_up.load(Ordering::Relaxed)
+        self.hung_up.load(Ordering::SeqCst)
     }
 
     /// Waits until the client says that it will say no more: it may be gone.
@@ -371,6 +338,8 @@ impl Drop for Place {
 pub(crate) struct UnderWay {
     place: Arc<Place>,
     bytes: usize,
+    /// How many of them are counted for the caller.
+    of_caller: usize,
     caller: Option<CallerKey>,
 }
 
@@ -379,7 +348,7 @@ impl UnderWay {
     pub(crate) fn begin(place: &Arc<Place>) -> Option<Self> {
         let under_way = place.under_way.fetch_add(1, Ordering::Relaxed);
         place.was_asked.store(true, Ordering::Relaxed);
-        (under_way < GONE).then(|| Self { place: place.clone(), bytes: 0, caller: None })
+        (under_way < GONE).then(|| Self { place: place.clone(), bytes: 0, of_caller: 0, caller: None })
     }
 
     pub(crate) fn place(&self) -> &Arc<Place> {
@@ -391,34 +360,57 @@ impl UnderWay {
         self.bytes
     }
 
-    /// Whom what is made from now on counts for as well.
+    /// Whom it counts for, if that is known.
+    pub(super) fn caller(&self) -> Option<CallerKey> {
+        self.caller
+    }
+
+    /// Whom it counts for as well, from now on and with all that it has.
     pub(super) fn is_of(&mut self, caller: CallerKey) {
         if self.caller.is_none() {
             self.caller = Some(caller);
-            self.place.places.unread.add_of(caller, self.bytes);
+            self.of_caller = self.bytes;
+            self.place.reader.store(caller.0, Ordering::Relaxed);
+            if self.bytes > 0 {
+                self.place.places.unread.add_of(caller, self.bytes);
+            }
         }
     }
 
     /// Counts bytes that are made. True: all together are too many.
     pub(super) fn add(&mut self, bytes: usize) -> bool {
         self.bytes += bytes;
+        // It is these that may be taken from now on: however long the connection was silent, nothing stood still.
+        self.place.changes();
         self.place.unread.fetch_add(bytes, Ordering::Relaxed);
         let unread = &self.place.places.unread;
-        if let Some(caller) = self.caller {
+        if let Some(caller) = self.caller.filter(|_| bytes > SMALL_LEN) {
+            self.of_caller += bytes;
             unread.add_of(caller, bytes);
         }
         unread.add(bytes)
     }
 
-    /// Counts bytes that are gone.
+    /// Counts bytes that are gone, as many as were added at once.
     pub(super) fn remove(&mut self, bytes: usize) {
+        if self.caller.is_some() && bytes > SMALL_LEN {
+            self.remove_of_caller(bytes);
+        }
+        self.remove_of_all(bytes);
+    }
+
+    fn remove_of_all(&mut self, bytes: usize) {
         self.bytes -= bytes;
         self.place.unread.fetch_sub(bytes, Ordering::Relaxed);
-        let unread = &self.place.places.unread;
+        self.place.places.unread.remove(bytes);
+    }
+
+    fn remove_of_caller(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.of_caller);
+        self.of_caller -= bytes;
         if let Some(caller) = self.caller {
-            unread.remove_of(caller, bytes);
+            self.place.places.unread.remove_of(caller, bytes);
         }
-        unread.remove(bytes);
     }
 
     /// It made progress.
@@ -429,11 +421,14 @@ impl UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
+        if self.of_caller > 0 {
+            self.remove_of_caller(self.of_caller);
+        }
         if self.bytes > 0 {
-            self.remove(self.bytes);
+            self.remove_of_all(self.bytes);
         }
         self.place.changes();
-        self.place.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.place.under_way.fetch_sub(1, Ordering::SeqCst);
         if self.place.has_hung_up()
             && let Some(waiting) = self.place.waiting.lock().take()
         {
@@ -510,5 +505,33 @@ mod tests {
         place.hung_up().await;
         drop(under_way);
         assert!(!place.hang_up(context));
+    }
+
+    #[test]
+    fn who_hangs_up_while_the_last_answer_is_taken_is_told_or_woken() {
+        struct Woken(AtomicBool);
+        impl std::task::Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let places = Places::for_tests(Arc::new(Metrics::default()));
+        for _ in 0..20_000 {
+            let place = runtime.block_on(places.take(Share::unbounded()));
+            let under_way = UnderWay::begin(&place).unwrap();
+            let woken = Arc::new(Woken(AtomicBool::new(false)));
+            let waker = Waker::from(woken.clone());
+            let ready = std::sync::Barrier::new(2);
+            let waits = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    ready.wait();
+                    drop(under_way);
+                });
+                ready.wait();
+                place.hang_up(&Context::from_waker(&waker))
+            });
+            assert!(!waits || woken.0.load(Ordering::SeqCst), "it waits for ever");
+        }
     }
 }

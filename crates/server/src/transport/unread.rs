@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use respoke_core::id::{AppId, EndpointId};
+use respoke_core::ops::Caller;
 
 use crate::limits::network;
 
@@ -21,21 +22,43 @@ use crate::limits::network;
 pub(crate) struct UnreadLimits {
     /// Of all connections together.
     pub(crate) all: usize,
-    /// Of one caller: an endpoint, or an address of others.
+    /// Of one caller, as [`Reader`] tells them apart.
     pub(crate) caller: usize,
     /// Of one connection.
     pub(crate) connection: usize,
 }
 
-/// An answer of this many bytes on an HTTP/1.1 connection is not counted for its caller, which would cost each small
-/// answer a look-up. There is one on a connection at a time, and it is counted for the connection and in all.
+/// So many bytes made at once are not counted for their caller, which would cost each small answer a look-up. There is one
+/// on an HTTP/1.1 connection at a time; a request on HTTP/2 counts by what its stream takes. All are counted for the
+/// connection and in all.
 pub(crate) const SMALL_LEN: usize = 4_096;
 
-/// Who may have so many bytes unread: an endpoint, by whichever of its sessions; of others the address.
+/// Who asks. An endpoint is one caller by whichever of its sessions and from wherever, the others at each address by
+/// themselves: so that nobody who shows a credential is to blame for what strangers at the same address leave unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Reader<'a> {
+    Endpoint(AppId, &'a EndpointId),
+    Backend(AppId),
+    Admin,
+    Anybody,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn of(caller: &'a Caller) -> Self {
+        match caller {
+            Caller::Anonymous => Self::Anybody,
+            Caller::Admin { .. } => Self::Admin,
+            Caller::App { app, .. } => Self::Backend(app.id),
+            Caller::Endpoint { app, session } => Self::Endpoint(app.id, &session.record.grant.endpoint_id),
+        }
+    }
+}
+
+/// Who may have so many bytes unread.
 ///
 /// A number that stands for them, mixed with a secret of this process, so that nobody can be made to share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct CallerKey(u64);
+pub(crate) struct CallerKey(pub(super) u64);
 
 /// What is unread.
 #[derive(Debug)]
@@ -69,11 +92,11 @@ impl Unread {
         self.all.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Who asks: an endpoint, if one does, and else from where.
-    pub(crate) fn key(&self, endpoint: Option<(AppId, &EndpointId)>, address: IpAddr) -> CallerKey {
-        CallerKey(match endpoint {
-            Some(endpoint) => self.keys.hash_one(endpoint),
-            None => self.keys.hash_one(network(address)),
+    /// Who asks, and from where.
+    pub(crate) fn key(&self, reader: Reader<'_>, address: IpAddr) -> CallerKey {
+        CallerKey(match reader {
+            Reader::Endpoint(..) => self.keys.hash_one(reader),
+            Reader::Backend(_) | Reader::Admin | Reader::Anybody => self.keys.hash_one((reader, network(address))),
         })
     }
 
@@ -111,6 +134,15 @@ impl Unread {
         self.crowded.load(Ordering::Relaxed) > 0
             && self.callers.lock().get(&caller()).is_some_and(|bytes| *bytes > self.limits.caller)
     }
+
+    /// Callers that have more than they may, with what they have.
+    pub(crate) fn crowded(&self) -> HashMap<CallerKey, usize> {
+        if self.crowded.load(Ordering::Relaxed) == 0 {
+            return HashMap::new();
+        }
+        let callers = self.callers.lock();
+        callers.iter().filter(|(_, bytes)| **bytes > self.limits.caller).map(|(key, bytes)| (*key, *bytes)).collect()
+    }
 }
 
 #[cfg(test)]
@@ -120,7 +152,7 @@ mod tests {
     #[test]
     fn a_caller_is_crowded_from_its_limit_on_and_until_it_has_read() {
         let unread = Unread::new(UnreadLimits { all: 100, caller: 10, connection: 10 });
-        let address = |text: &str| unread.key(None, text.parse().unwrap());
+        let address = |text: &str| unread.key(Reader::Anybody, text.parse().unwrap());
         let (one, other) = (address("192.0.2.1"), address("192.0.2.2"));
         assert_eq!(address("2001:db8::1"), address("2001:db8::2"), "one subscriber has the network");
         unread.add_of(one, 10);
@@ -132,6 +164,29 @@ mod tests {
         unread.remove_of(one, 10);
         assert!(unread.callers.lock().is_empty());
         assert_eq!(unread.crowded.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn callers_are_told_apart_by_what_they_show() {
+        let unread = Unread::new(UnreadLimits { all: 100, caller: 10, connection: 10 });
+        let (app, alice, bob) =
+            (AppId::random(), EndpointId::parse("alice").unwrap(), EndpointId::parse("bob").unwrap());
+        let readers = [
+            Reader::Anybody,
+            Reader::Admin,
+            Reader::Backend(app),
+            Reader::Backend(AppId::random()),
+            Reader::Endpoint(app, &alice),
+            Reader::Endpoint(app, &bob),
+        ];
+        let (here, there) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
+        for (nth, one) in readers.iter().enumerate() {
+            let travels = matches!(one, Reader::Endpoint(..));
+            assert_eq!(unread.key(*one, here) == unread.key(*one, there), travels, "{one:?}");
+            for other in &readers[..nth] {
+                assert_ne!(unread.key(*one, here), unread.key(*other, here), "{one:?} {other:?}");
+            }
+        }
     }
 
     #[test]

@@ -133,6 +133,46 @@ fn http2_streams_without_a_window_take_no_more_memory_than_they_may_and_others_a
 }
 
 #[test]
+fn what_anybody_may_read_is_bounded_by_address() {
+    let (data, _folder) = data_folder();
+    let certified = certify(&data, b"h2");
+    let mut flags: Vec<&str> = certified.flags.iter().map(String::as_str).collect();
+    flags.extend(["--unread-bytes-per-caller-max", "1048576"]);
+    let process = Process::spawn(&data, &flags).trusting(&certified.flags[1]).with_app();
+    let address = process.url.strip_prefix("https://").unwrap();
+    let (alice, admin) = (process.session("alice"), process.admin_token("owner"));
+    let page = process.get("/console/sign-in").call().text;
+    let script = page.split('"').find(|part| part.starts_with("/console/assets/htmx")).unwrap();
+    for path in [script, "/openapi.json", "/nothing"] {
+        // Many more than the address may have, however short they are: a stream takes memory of its own.
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            let mut link = connect(address, &certified.config);
+            let mut sent = [PREFACE, &settings(0)].concat();
+            for stream in 0..100 {
+                sent.extend_from_slice(&http2_request(2 * stream + 1, path, "null"));
+            }
+            link.write_all(&sent).unwrap();
+            answered(&mut link, 100);
+            held.push(link);
+        }
+        for public in [script, "/docs", "/openapi.json", "/try", "/console/sign-in", "/console/setup"] {
+            let refused = process.get(public).call();
+            assert_eq!(refused.status, 429, "{public} beside {path}: {}", refused.text);
+            assert!(refused.text.contains("read"), "{public} beside {path}: {}", refused.text);
+        }
+        // Who says who they are is not to blame, nor are those who look after the server.
+        assert!(process.alive(&alice), "{path}");
+        process.get("/v1/apps").admin(&admin).call().ok();
+        process.get("/v1/roles").secret().call().ok();
+        process.get("/healthz").call().ok();
+        process.get("/readyz").call().ok();
+        drop(held);
+        eventually(|| (process.get("/console/setup").call().status == 200).then_some(()));
+    }
+}
+
+#[test]
 fn http1_answers_that_nobody_reads_take_no_more_memory_than_they_may_and_others_are_served() {
     let (data, _folder) = data_folder();
     let process = Process::spawn(&data, &[]).with_app();
