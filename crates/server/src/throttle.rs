@@ -204,8 +204,10 @@ impl Throttle {
                 Guesser::Code(..) => CODE,
                 Guesser::Credential(_) => self.credential,
             };
+            // Somebody who has just looked it up is about to count in it.
+            let in_use = Arc::strong_count(failures) > 1;
             let failures = failures.lock();
-            failures.count > 0 && now.duration_since(failures.last) <= patience.forgotten_after
+            in_use || (failures.count > 0 && now.duration_since(failures.last) <= patience.forgotten_after)
         });
         self.known.retain(|_, until| now <= *until);
     }
@@ -459,6 +461,18 @@ mod tests {
         assert_eq!(throttle.known.len(), 1);
         throttle.sweep(now + KNOWN_FOR + Duration::from_secs(1));
         assert_eq!((throttle.failures.len(), throttle.known.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_failure_that_is_about_to_be_counted_is_not_lost() {
+        let throttle = Throttle::new(1);
+        let now = Instant::now();
+        let looked_up = throttle.failures_of(&Guesser::Credential(HERE), now);
+        throttle.sweep(now);
+        looked_up.lock().add(throttle.credential, now);
+        drop(looked_up);
+        throttle.sweep(now);
+        assert!(throttle.credential_failed(HERE, now).is_some());
     }
 
     #[test]

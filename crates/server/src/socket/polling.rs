@@ -241,9 +241,10 @@ impl Sockets {
         B: HttpBody<Data = Bytes> + Unpin,
     {
         let body = knock.request.into_body();
+        let within = self.settings.heartbeat_timeout;
         let taken = match wrapping {
-            Wrapping::Bare => timeout(self.settings.heartbeat_timeout, self.take_packets(client, polling, body)).await,
-            Wrapping::Script => Ok(self.take_form(client, polling, body).await),
+            Wrapping::Bare => timeout(within, self.take_packets(client, polling, body)).await,
+            Wrapping::Script => timeout(within, self.take_form(client, polling, body)).await,
         };
         match taken.unwrap_or(Err(Untaken::Late)) {
             Ok(()) => text(StatusCode::OK, payload::RECEIVED),

@@ -102,10 +102,9 @@ fn however_many_packets_one_post_brings_each_is_carried_out() {
     for count in [150, 1_500] {
         let found = statuses(&poller, &(0..count).map(ask).collect::<Vec<_>>());
         assert!(found.keys().copied().eq(0..count), "{found:?}");
-        assert!(
-            found.values().all(|status| [200, 429].contains(status)) && found[&0] == 200 || count > 150,
-            "{found:?}"
-        );
+        assert!(found.values().all(|status| [200, 429].contains(status)), "{found:?}");
+        // Behind hundreds of others the rate may be used up.
+        assert!(found[&0] == 200 || count > 150, "{found:?}");
     }
     server.unlimited(&server.admin_token("admin"));
     // A body that is long as well, with characters of all lengths.
