@@ -153,6 +153,18 @@ impl LocalBus {
         others
     }
 
+    fn receive_here(&self, delivery: Delivery) {
+        if let Some(receiver) = self.receiver() {
+            receiver.receive(Source::Here, delivery);
+        }
+    }
+
+    #[inline(never)]
+    fn publish_among_others(&self, shared: &Shared, delivery: Delivery) {
+        self.send(shared, &delivery);
+        self.receive_here(delivery);
+    }
+
     fn send(&self, shared: &Shared, delivery: &Delivery) {
         let interests = delivery.interests();
         for other in self.others() {
@@ -209,11 +221,10 @@ impl Bus for LocalBus {
     }
 
     fn publish(&self, delivery: Delivery) {
-        if let Some(shared) = &self.shared {
-            self.send(shared, &delivery);
-        }
-        if let Some(receiver) = self.receiver() {
-            receiver.receive(Source::Here, delivery);
+        match &self.shared {
+            // A server that is alone passes here with every publication, so what others need stands apart.
+            None => self.receive_here(delivery),
+            Some(shared) => self.publish_among_others(shared, delivery),
         }
     }
 
