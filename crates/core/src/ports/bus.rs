@@ -27,7 +27,7 @@ pub trait Bus: Send + Sync {
     /// Hands `delivery` to this node, where it was received when this returns, and sends it to every other that it
     /// concerns.
     ///
-    /// It never waits. Where more waits for a node than is kept for it, the oldest is given up, and that node is told so.
+    /// It never waits. What waits for a node beyond what is kept for it is given up, and that node is told so.
     fn publish(&self, delivery: Delivery);
 
     /// Notes that something here is there for `interest`, once more. With the first the other nodes are told.
