@@ -226,6 +226,9 @@ pub(super) async fn changes_are_told_in_the_order_of_commits_whoever_makes_them(
     // Who follows meanwhile misses none, and finds done what a change tells.
     let mut told = Vec::new();
     while told.len() < 4 * EACH {
+        while let Some(made) = makers.try_join_next() {
+            made.unwrap();
+        }
         for change in follower.told().await {
             let Some(Change::Endpoint(_, of)) = &change else { panic!("{change:?}") };
             assert!(world.store.ban_of(world.app, of).await.unwrap().is_some(), "{of}");
@@ -307,6 +310,7 @@ pub(super) async fn old_changes_go_and_what_is_left_has_no_gap(fixture: impl Fix
     // The one before the last is old, and those before it go along.
     stale.at.number -= 2;
     whole_pass(&world, upkeep_at(late)).await;
+    assert_eq!(store.changes(0).await.unwrap().told.len(), 1);
     assert!(!store.changes(stale.at.number).await.unwrap().follow(stale.at), "one is missing");
     stale.at.number += 1;
     assert_eq!(stale.told().await.len(), 1);
