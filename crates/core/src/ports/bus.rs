@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::event::Event;
-use crate::id::{AdminId, AppId, ConnectionId, EndpointId, GroupName, RoleId, SecretId};
-use crate::ports::{Answer, Answers, Node, Question, Whom};
+use crate::id::{AppId, ConnectionId, EndpointId, GroupName};
+use crate::ports::{Answer, Answers, Change, Node, Question, Whom};
 
 /// The way from one node to all.
 ///
@@ -222,21 +222,4 @@ pub enum Audience {
         /// Not this connection.
         except: Option<ConnectionId>,
     },
-}
-
-/// What may have ended or changed: everything that stands on it has to be looked at again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// One session, by its number.
-    Session(u64),
-    /// What an endpoint has.
-    Endpoint(AppId, EndpointId),
-    /// What stands on a role.
-    Role(AppId, RoleId),
-    /// What stands on a secret.
-    Secret(AppId, SecretId),
-    /// What stands on an app.
-    App(AppId),
-    /// What an admin has.
-    Admin(AdminId),
 }

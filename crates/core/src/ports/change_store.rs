@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 
-use super::bus::Change;
 use super::store::StoreError;
 use crate::clock::Timestamp;
+use crate::id::{AdminId, AppId, EndpointId, RoleId, SecretId};
 
 /// How long a change stays in the feed, in seconds. A node that has not looked for so long forgets everything instead.
 pub const CHANGES_KEPT_SECS: i64 = 3_600;
@@ -12,6 +12,23 @@ pub const CHANGES_KEPT_SECS: i64 = 3_600;
 pub const CHANGES_KEPT_MAX: u64 = 100_000;
 /// Changes told at once.
 pub const CHANGES_TOLD_MAX: usize = 1_000;
+
+/// What may have ended or changed: everything that stands on it has to be looked at again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// One session, by its number.
+    Session(u64),
+    /// What an endpoint has.
+    Endpoint(AppId, EndpointId),
+    /// What stands on a role.
+    Role(AppId, RoleId),
+    /// What stands on a secret.
+    Secret(AppId, SecretId),
+    /// What stands on an app.
+    App(AppId),
+    /// What an admin has.
+    Admin(AdminId),
+}
 
 /// The feed of changes.
 ///

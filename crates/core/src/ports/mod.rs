@@ -11,9 +11,10 @@ mod store;
 
 pub use admin_store::{AdminChange, AdminStore, Factor, FirstRows, NewPassword, NewSecondFactor, Replaced};
 pub use ask::{Answer, Answers, ConnectionFacts, Given, Holder, Question, Whom};
-pub use bus::{Audience, Bus, Change, Confirmation, Delivery, Departed, Gap, Interest, Receiver, Source};
+pub use bus::{Audience, Bus, Confirmation, Delivery, Departed, Gap, Interest, Receiver, Source};
 pub use change_store::{
-    CHANGES_KEPT_MAX, CHANGES_KEPT_SECS, CHANGES_TOLD_MAX, ChangeStore, Changes, Concerned, Cursor, NumberedChange,
+    CHANGES_KEPT_MAX, CHANGES_KEPT_SECS, CHANGES_TOLD_MAX, Change, ChangeStore, Changes, Concerned, Cursor,
+    NumberedChange,
 };
 pub use figure_store::FigureStore;
 pub use hub_store::{CallReportStore, Keeping, MessageStore, PushTokenStore};
