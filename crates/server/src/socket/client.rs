@@ -118,7 +118,7 @@ impl Client {
 
     /// Whether a closed client can be forgotten: its transport is gone, or it polls and has had the time to fetch its last
     /// packets.
-    pub(super) fn is_over(&self, now: Instant, pace: Pace) -> bool {
+    fn is_over(&self, now: Instant, pace: Pace) -> bool {
         let closed_at = *self.closed_at.get_or_init(|| now);
         match &*self.transport.lock() {
             Transport::None => true,
@@ -160,7 +160,7 @@ impl Client {
     }
 
     /// Whether it is time for another heartbeat, which only a websocket gets.
-    pub(super) fn heartbeat_due(&self, now: Instant, pace: Pace) -> bool {
+    fn heartbeat_due(&self, now: Instant, pace: Pace) -> bool {
         if !matches!(&*self.transport.lock(), Transport::WebSocket(_)) {
             return false;
         }
@@ -229,10 +229,6 @@ impl Clients {
         self.maps.read().by_sid.get(&Sid::parse(sid)?).cloned()
     }
 
-    pub(super) fn of_socket(&self, number: u64) -> Option<Arc<Client>> {
-        self.maps.read().by_number.get(&number).cloned()
-    }
-
     pub(super) fn forget(&self, client: &Client) {
         let number = client.socket.number;
         let mut maps = self.maps.write();
@@ -262,7 +258,29 @@ impl Clients {
         self.looks.lock().take_due(now)
     }
 
-    pub(super) fn pace(&self) -> Pace {
-        self.pace
+    /// Looks at the client of a socket, and plans the next look. None: there is nothing to do.
+    pub(super) fn look(&self, number: u64, now: Instant) -> Option<Due> {
+        let client = self.maps.read().by_number.get(&number).cloned()?;
+        if let Some(why) = client.socket.outbox.closed() {
+            if client.is_over(now, self.pace) {
+                return Some(Due::Forgetting(client, why));
+            }
+            self.plan(&client);
+            return None;
+        }
+        let due = client.heartbeat_due(now, self.pace);
+        self.plan(&client);
+        due.then_some(Due::Heartbeat(client))
     }
 }
+
+/// What is to be done with a client.
+pub(super) enum Due {
+    /// It is sent a heartbeat.
+    Heartbeat(Arc<Client>),
+    /// It was closed for this, and its time to fetch what is left is over.
+    Forgetting(Arc<Client>, Close),
+}
+
+#[cfg(test)]
+mod tests;

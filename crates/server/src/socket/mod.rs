@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use client::Client;
-use client::{Clients, Pace};
+use client::{Clients, Due, Pace};
 use polling::Wrapping;
 
 use crate::api::Api;
@@ -205,18 +205,12 @@ impl Sockets {
 
     /// Sends the client of a socket a heartbeat, or forgets it, if it is time.
     fn look(&self, number: u64, now: Instant) {
-        let Some(client) = self.clients.of_socket(number) else { return };
-        let pace = self.clients.pace();
-        if let Some(why) = client.socket.outbox.closed() {
-            if client.is_over(now, pace) {
-                return self.leave(&client, why);
+        match self.clients.look(number, now) {
+            None => {}
+            Some(Due::Heartbeat(client)) => {
+                client.socket.outbox.offer(Bytes::from_static(frame::HEARTBEAT.as_bytes()));
             }
-            return self.clients.plan(&client);
-        }
-        let due = client.heartbeat_due(now, pace);
-        self.clients.plan(&client);
-        if due {
-            client.socket.outbox.offer(Bytes::from_static(frame::HEARTBEAT.as_bytes()));
+            Some(Due::Forgetting(client, why)) => self.leave(&client, why),
         }
     }
 
