@@ -358,6 +358,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_stream_that_takes_nothing_ends_though_others_are_taken_quickly() {
+        let wide = |stream: u8| [&[0, 0, 4, 8, 0, 0, 0, 0, stream][..], &0x0100_0000_u32.to_be_bytes()].concat();
+        let (server, receive, send) = connection(&[PREFACE, NO_WINDOW, &wide(0), &request(1)]).await;
+        let (places, place) = place(1 << 20).await;
+        let started = Instant::now();
+        let asking = async {
+            for stream in (3..103).step_by(2) {
+                let asked = [request(stream), wide(stream)].concat();
+                send.lock().await.write_all(&asked).await.unwrap();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            send.lock().await.shutdown().await.unwrap();
+        };
+        let ((), (frames, _), ()) = tokio::join!(serve_long(server, &place), frames(receive, &send, started), asking);
+        let resets: Vec<_> =
+            frames.iter().filter(|(kind, ..)| *kind == RESET).map(|(_, stream, at)| (*stream, at.as_secs())).collect();
+        assert_eq!(resets, [(1, STALL_TIMEOUT.as_secs())], "{frames:?}");
+        let_go(&places).await;
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_an_answer_holds_beside_its_bytes_is_counted_with_it() {
         const BESIDE: usize = 30_000;
         let (server, receive, send) = connection(&[PREFACE, NO_WINDOW, &request(1)]).await;

@@ -10,7 +10,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
 
-use crate::harness::{Process, Server, data_folder, eventually, request_packet};
+use crate::harness::{Process, Request, Server, data_folder, eventually, request_packet};
 
 /// A history of these is as long as one answer may be.
 const MESSAGES: usize = 60;
@@ -66,8 +66,8 @@ fn connect(address: &str, config: &Arc<ClientConfig>) -> Tls {
     StreamOwned::new(ClientConnection::new(config.clone(), name).unwrap(), stream)
 }
 
-/// A request of HTTP/2 with literal headers.
-fn http2_request(stream: u32, path: &str, app_token: &str) -> Vec<u8> {
+/// A request of HTTP/2 with literal headers, `header` among them.
+fn http2_request(stream: u32, path: &str, header: (&str, &str)) -> Vec<u8> {
     let mut block = vec![0x82, 0x87];
     let mut literal = |indexed: u8, name: &str, value: &str| {
         block.push(indexed);
@@ -78,7 +78,7 @@ fn http2_request(stream: u32, path: &str, app_token: &str) -> Vec<u8> {
     };
     literal(0x04, "", path);
     literal(0x01, "", "localhost");
-    literal(0x00, "app-token", app_token);
+    literal(0x00, header.0, header.1);
     let mut frame = vec![0, 0, u8::try_from(block.len()).unwrap(), 1, 5];
     frame.extend_from_slice(&stream.to_be_bytes());
     [frame, block].concat()
@@ -118,7 +118,7 @@ fn http2_streams_without_a_window_take_no_more_memory_than_they_may_and_others_a
             let mut link = connect(address, &certified.config);
             let mut sent = [PREFACE, &settings(number % 2)].concat();
             for stream in 0..100 {
-                sent.extend_from_slice(&http2_request(2 * stream + 1, HISTORY, &app_token));
+                sent.extend_from_slice(&http2_request(2 * stream + 1, HISTORY, ("app-token", &app_token)));
             }
             link.write_all(&sent).unwrap();
             answered(&mut link, 100);
@@ -137,38 +137,40 @@ fn what_anybody_may_read_is_bounded_by_address() {
     let (data, _folder) = data_folder();
     let certified = certify(&data, b"h2");
     let mut flags: Vec<&str> = certified.flags.iter().map(String::as_str).collect();
-    flags.extend(["--unread-bytes-per-caller-max", "1048576"]);
+    flags.extend(["--unread-bytes-per-caller-max", "1048576", "--trusted-proxies", "127.0.0.1"]);
     let process = Process::spawn(&data, &flags).trusting(&certified.flags[1]).with_app();
     let address = process.url.strip_prefix("https://").unwrap();
     let (alice, admin) = (process.session("alice"), process.admin_token("owner"));
     let page = process.get("/console/sign-in").call().text;
     let script = page.split('"').find(|part| part.starts_with("/console/assets/htmx")).unwrap();
-    for path in [script, "/openapi.json", "/nothing"] {
+    for (nth, path) in [script, "/docs", "/openapi.json", "/metrics", "/try", "/nothing"].into_iter().enumerate() {
+        let stranger = format!("192.0.2.{nth}");
         // Many more than the address may have, however short they are: a stream takes memory of its own.
         let mut held = Vec::new();
         for _ in 0..2 {
             let mut link = connect(address, &certified.config);
             let mut sent = [PREFACE, &settings(0)].concat();
             for stream in 0..100 {
-                sent.extend_from_slice(&http2_request(2 * stream + 1, path, "null"));
+                sent.extend_from_slice(&http2_request(2 * stream + 1, path, ("x-forwarded-for", &stranger)));
             }
             link.write_all(&sent).unwrap();
             answered(&mut link, 100);
             held.push(link);
         }
         for public in [script, "/docs", "/openapi.json", "/try", "/console/sign-in", "/console/setup"] {
-            let refused = process.get(public).call();
+            let refused = process.get(public).header("X-Forwarded-For", &stranger).call();
             assert_eq!(refused.status, 429, "{public} beside {path}: {}", refused.text);
             assert!(refused.text.contains("read"), "{public} beside {path}: {}", refused.text);
         }
-        // Who says who they are is not to blame, nor are those who look after the server.
-        assert!(process.alive(&alice), "{path}");
-        process.get("/v1/apps").admin(&admin).call().ok();
-        process.get("/v1/roles").secret().call().ok();
-        process.get("/healthz").call().ok();
-        process.get("/readyz").call().ok();
+        // Who says who they are is not to blame, nor are those who look after the server, nor is anybody elsewhere.
+        let same = |request: Request<'_>| request.header("X-Forwarded-For", &stranger).call().ok();
+        same(process.get("/v1/session-tokens").token(&alice));
+        same(process.get("/v1/apps").admin(&admin));
+        same(process.get("/v1/roles").secret());
+        same(process.get("/healthz"));
+        same(process.get("/readyz"));
+        assert_eq!(process.get("/console/setup").call().status, 200, "{path}");
         drop(held);
-        eventually(|| (process.get("/console/setup").call().status == 200).then_some(()));
     }
 }
 
