@@ -139,13 +139,9 @@ impl EndpointId {
     /// What speaks by it would pass for the app itself, and hear what is answered to that.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
-        let mut expected = Self::SYSTEM.chars();
-        // Nearly every name differs in its first character.
-        self.0
-            .chars()
-            .filter(|character| !is_unseen(*character))
-            .all(|character| expected.next().is_some_and(|expected| character.to_uppercase().eq([expected])))
-            && expected.next().is_none()
+        // Nearly every name differs in its first character. One character may be several in capitals.
+        let seen = self.0.chars().filter(|character| !is_unseen(*character));
+        seen.flat_map(char::to_uppercase).eq(Self::SYSTEM.chars())
     }
 
     /// The text itself.
@@ -165,7 +161,7 @@ fn is_unseen(character: char) -> bool {
         || matches!(character,
             '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
             | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{2800}' | '\u{3164}'
-            | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFF8}' | '\u{1D173}'..='\u{1D17A}'
+            | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFF8}' | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}'
             | '\u{E0000}'..='\u{E0FFF}')
 }
 
@@ -262,6 +258,9 @@ mod tests {
             "__SYS\u{200b}TEM__",
             "__SYSTEM__\u{2060} ",
             "__\u{17f}ystem__",
+            "__SY\u{fb06}EM__",
+            "__sy\u{fb05}em__",
+            "__SYS\u{1bca0}TEM__",
         ] {
             assert!(reserved(text), "{text:?}");
         }
@@ -269,6 +268,49 @@ mod tests {
             ["_SYSTEM_", "__SYSTEM_", "__SYSTEM___", "SYSTEM", "system", "__SYSTEM__2", "a__SYSTEM__", " ", "_", "jo"]
         {
             assert!(!reserved(text), "{text:?}");
+        }
+    }
+
+    /// `Default_Ignorable_Code_Point` of `DerivedCoreProperties.txt`, Unicode 16.
+    const IGNORABLE: [(char, char); 17] = [
+        ('\u{ad}', '\u{ad}'),
+        ('\u{34f}', '\u{34f}'),
+        ('\u{61c}', '\u{61c}'),
+        ('\u{115f}', '\u{1160}'),
+        ('\u{17b4}', '\u{17b5}'),
+        ('\u{180b}', '\u{180f}'),
+        ('\u{200b}', '\u{200f}'),
+        ('\u{202a}', '\u{202e}'),
+        ('\u{2060}', '\u{206f}'),
+        ('\u{3164}', '\u{3164}'),
+        ('\u{fe00}', '\u{fe0f}'),
+        ('\u{feff}', '\u{feff}'),
+        ('\u{ffa0}', '\u{ffa0}'),
+        ('\u{fff0}', '\u{fff8}'),
+        ('\u{1bca0}', '\u{1bca3}'),
+        ('\u{1d173}', '\u{1d17a}'),
+        ('\u{e0000}', '\u{e0fff}'),
+    ];
+
+    #[test]
+    fn nothing_that_shows_as_nothing_hides_the_backends_name() {
+        for unseen in IGNORABLE.into_iter().flat_map(|(first, last)| first..=last) {
+            let name = EndpointId::parse(&format!("__SYS{unseen}TEM__")).unwrap();
+            assert!(name.is_reserved(), "{unseen:?}");
+        }
+    }
+
+    /// However clients compare names, in small letters or in capitals.
+    #[test]
+    fn no_other_letters_become_the_backends_name() {
+        for character in '\0'..=char::MAX {
+            let (upper, lower) = (character.to_uppercase().to_string(), character.to_lowercase().to_string());
+            for part in [upper, lower].iter().filter(|part| !part.is_empty()) {
+                let Some(at) = EndpointId::SYSTEM.find(&part.to_uppercase()) else { continue };
+                let rest = &EndpointId::SYSTEM[at + part.to_uppercase().len()..];
+                let name = format!("{}{character}{rest}", &EndpointId::SYSTEM[..at]);
+                assert!(EndpointId::parse(&name).unwrap().is_reserved(), "{name:?}");
+            }
         }
     }
 
