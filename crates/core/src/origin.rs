@@ -19,6 +19,9 @@ const LABEL_LEN_MAX: usize = 63;
 /// What any page's origin matches.
 const ANY: &str = "*";
 
+/// Schemes of what is not a page, which people take from another setting.
+const NO_PAGES: [&str; 3] = ["ws", "wss", "ftp"];
+
 /// Whether a page of `origin`, as browsers send it, is permitted by one of `domains`.
 ///
 /// What a database holds from before domains were looked at matches as far as it means anything.
@@ -52,6 +55,9 @@ pub fn domain(text: &str) -> Result<String, &'static str> {
         }
         if scheme.eq_ignore_ascii_case("file") {
             return Err("must be null for pages that are files, because browsers send that");
+        }
+        if NO_PAGES.iter().any(|other| scheme.eq_ignore_ascii_case(other)) {
+            return Err("must begin with http:// or https://, or with the host: that is where pages come from");
         }
     }
     if site.path {
@@ -279,6 +285,9 @@ mod tests {
             ("http:///", "name a host"),
             ("file://", "null"),
             ("file:///index.html", "null"),
+            ("wss://a.test", "https"),
+            ("WS://*.a.test:8080", "https"),
+            ("ftp://a.test", "https"),
             ("://a.test", "scheme"),
             ("1a://a.test", "scheme"),
             ("a.test/index.html", "path"),
