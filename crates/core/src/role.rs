@@ -1,8 +1,10 @@
 //! Roles: named permission sets of an app, and the rule that applies to a group.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::clock::Timestamp;
 use crate::grant::Marks;
@@ -53,15 +55,48 @@ pub struct Permissions {
 }
 
 /// Rules for groups by name, prefix and `*`, or `*`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Groups {
     /// Whether the app's groups may be listed.
-    #[serde(deserialize_with = "optional_bool", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub list: Option<bool>,
     /// One rule a pattern.
     #[serde(flatten)]
     pub rules: BTreeMap<String, GroupRule>,
+}
+
+/// Member by member: derived, serde would read all of them into values first, which do not hold every number and text, and
+/// forget which member was wrong.
+impl<'de> Deserialize<'de> for Groups {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Switch(Option<bool>);
+        impl<'de> Deserialize<'de> for Switch {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                optional_bool(deserializer).map(Self)
+            }
+        }
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Groups;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let (mut list, mut rules) = (None, BTreeMap::new());
+                while let Some(name) = map.next_key::<String>()? {
+                    if name != "list" {
+                        rules.insert(name, map.next_value()?);
+                    } else if list.replace(map.next_value::<Switch>()?).is_some() {
+                        return Err(de::Error::duplicate_field("list"));
+                    }
+                }
+                Ok(Groups { list: list.and_then(|Switch(list)| list), rules })
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
 }
 
 /// The six switches of a group rule.
@@ -127,7 +162,7 @@ pub struct ConferenceRule {
     pub removeparticipants: Option<bool>,
 }
 
-fn switch<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+fn switch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     Ok(optional_bool(deserializer)?.unwrap_or(false))
 }
 
@@ -199,6 +234,26 @@ mod tests {
         let json = r#"{"groups":{"list":true,"*":{"publish":true}},"events":{},"mediaRelay":false,"pstnOut":[],"callerIds":[]}"#;
         let permissions: Permissions = serde_json::from_str(json).unwrap();
         assert_eq!(serde_json::to_string(&permissions).unwrap(), json);
+    }
+
+    #[test]
+    fn what_no_switch_is_called_is_passed_over_whatever_it_is() {
+        let unknown = r#"{"x":1e400,"y":"\ud83d","z":{"z":[18446744073709551617]}}"#;
+        let permissions: Permissions =
+            serde_json::from_str(&format!(r#"{{"groups":{{"*":{unknown}}},"events":{unknown},"x":{unknown}}}"#))
+                .unwrap();
+        assert_eq!(permissions.groups.rules["*"], GroupRule::default());
+        for (wrong, expected) in [
+            (r#"{"list":true,"list":true}"#, "duplicate field `list`"),
+            (r#"{"list":7}"#, "true or false"),
+            (r#"{"a":7}"#, "struct GroupRule"),
+            ("[]", "a map"),
+        ] {
+            let error = serde_json::from_str::<Groups>(wrong).unwrap_err().to_string();
+            assert!(error.contains(expected), "{wrong}: {error}");
+        }
+        assert_eq!(groups(r#"{"list":null}"#), groups("{}"));
+        assert_eq!(groups(r#"{"list":"true"}"#).list, Some(true));
     }
 
     #[test]

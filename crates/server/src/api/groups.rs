@@ -50,11 +50,11 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
 pub(super) async fn join_many(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<JoinedOrNamed>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: JoinOrName = call.read()?;
-    if let (None, Some(name)) = (&body.membership.groups, body.name) {
+    if let (None, Some(name)) = (&body.groups, &body.name) {
         api.broker.rights(&caller).await?;
-        return Ok(Answer(JoinedOrNamed::Named(GroupView::from(group_name(&name)?))));
+        return Ok(Answer(JoinedOrNamed::Named(GroupView::from(group_name(name)?))));
     }
-    change(&api, &call, &caller, body.membership, Change::Join).await?;
+    change(&api, &call, &caller, body.into(), Change::Join).await?;
     Ok(Answer(JoinedOrNamed::Joined(Done::SUCCESS)))
 }
 

@@ -27,14 +27,34 @@ pub struct Membership {
 }
 
 /// What `POST /v1/groups` takes.
+///
+/// [`Membership`] and one more, field by field: serde reads all that a flattened struct may be part of into values, which do
+/// not hold every number and text, and forgets which field was wrong.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct JoinOrName {
+    /// The app; needed with an Admin-Token that has several.
+    #[schema(nullable, format = Uuid)]
+    pub app_id: Option<String>,
+    /// Whose connections; not looked at with an App-Token.
+    #[schema(nullable, min_length = 1, max_length = 256)]
+    pub endpoint_id: Option<String>,
+    /// Only this connection.
+    #[schema(nullable, format = Uuid)]
+    pub connection_id: Option<String>,
     /// Groups to join.
-    #[serde(flatten)]
-    pub membership: Membership,
+    #[schema(nullable)]
+    pub groups: Option<Vec<String>>,
     /// Without `groups`: the name, which is the id, of a group to answer.
     #[schema(nullable, min_length = 1, max_length = 256)]
     pub name: Option<String>,
+}
+
+impl From<JoinOrName> for Membership {
+    fn from(body: JoinOrName) -> Self {
+        let JoinOrName { app_id, endpoint_id, connection_id, groups, name: _ } = body;
+        Self { app_id, endpoint_id, connection_id, groups }
+    }
 }
 
 /// What `POST /v1/groups` answers.

@@ -211,6 +211,7 @@ pub(crate) fn optional_moment<'de, D: Deserializer<'de>>(deserializer: D) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::{self, DecodeError, Input};
 
     #[derive(Debug, serde::Deserialize)]
     struct Times {
@@ -302,6 +303,64 @@ mod tests {
         ] {
             assert!(read(json).is_none(), "{json}");
         }
+    }
+
+    type Reading = fn(&str) -> Result<(), DecodeError>;
+
+    fn read_whole<T: serde::de::DeserializeOwned>(body: &str) -> Result<(), DecodeError> {
+        input::read::<T>(Input { body: body.as_bytes(), ..Input::default() }).map(drop)
+    }
+
+    /// Every body that passes over what it does not know: also where that is a number or text that no Rust value holds.
+    #[test]
+    fn what_is_not_known_disturbs_nobody_whatever_it_is() {
+        let unknown = r#"{"unknown":[1e400,"\ud83d",18446744073709551617,{"a":1,"a":2}]}"#;
+        let bodies: &[(&str, Reading)] = &[
+            ("admins", read_whole::<admins::WriteAdmin>),
+            ("passwords", read_whole::<admins::ChangePassword>),
+            ("admin sessions", read_whole::<admin_sessions::CreateAdminSession>),
+            ("apps", read_whole::<apps::WriteApp>),
+            ("call reports", read_whole::<call_debugs::WriteCallReport>),
+            ("connections", read_whole::<connections::CreateConnection>),
+            ("marks", read_whole::<conversations::WriteReadMarks>),
+            ("joining or naming", read_whole::<groups::JoinOrName>),
+            ("membership", read_whole::<groups::Membership>),
+            ("publications", read_whole::<groups::PublishMessage>),
+            ("history", read_whole::<history::ReadHistory>),
+            ("searches", read_whole::<history::SearchHistory>),
+            ("lists", read_whole::<lists::ListRequest>),
+            ("messages", read_whole::<messages::SendMessage>),
+            ("introspection", read_whole::<oauth::TokenQuestion>),
+            ("presence", read_whole::<presence::SetPresence>),
+            ("observers", read_whole::<presence::ObservePresence>),
+            ("push tokens", read_whole::<push_tokens::WritePushToken>),
+            ("roles", read_whole::<roles::WriteRole>),
+            ("secrets", read_whole::<secrets::CreateSecret>),
+            ("session tokens", read_whole::<session_tokens::CreateSessionToken>),
+            ("extensions", read_whole::<session_tokens::ExtendSession>),
+            ("signals", read_whole::<signaling::SendSignal>),
+            ("tokens", read_whole::<tokens::IssueToken>),
+        ];
+        for (name, read) in bodies {
+            assert_eq!(read(unknown), Ok(()), "{name}");
+        }
+        for nested in ["groups", "events", "conferences"] {
+            let role = format!(r#"{{"{nested}":{{"a":{unknown}}}}}"#);
+            assert_eq!(read_whole::<roles::WriteRole>(&role), Ok(()), "{role}");
+        }
+    }
+
+    #[test]
+    fn a_field_of_the_wrong_kind_is_named() {
+        let complaint = |read: Result<(), DecodeError>| match read {
+            Err(DecodeError::Fields(fields)) => fields.into_values().flatten().collect::<Vec<_>>().concat(),
+            other => panic!("{other:?}"),
+        };
+        for body in [r#"{"groups":"room"}"#, r#"{"groups":"room","unknown":1e400}"#] {
+            assert_eq!(complaint(read_whole::<groups::JoinOrName>(body)), "groups must be a list.");
+        }
+        let wrong = read_whole::<roles::WriteRole>(r#"{"groups":{"room*":{"publish":7}}}"#);
+        assert_eq!(complaint(wrong), "groups.room*.publish must be true or false.");
     }
 
     #[test]
