@@ -380,6 +380,13 @@ pub(super) async fn an_address_is_known_from_where_its_admin_signed_in(fixture: 
     let later = NOW.plus_secs(KnownAddress::KNOWN_SECS + 60);
     sign_in(Factor::None, "192.0.2.7", later).await.unwrap();
     assert_eq!(known(NOW.plus_secs(-1)).await, [("192.0.2.7".to_owned(), later)]);
+    // One that a clock knew that stood ahead is known for no longer than any other.
+    sign_in(Factor::None, "192.0.2.8", later.plus_secs(365 * 86_400)).await.unwrap();
+    sign_in(Factor::None, "192.0.2.7", later.plus_secs(1)).await.unwrap();
+    let until = later.plus_secs(1);
+    let mut both = known(NOW).await;
+    both.sort_unstable();
+    assert_eq!(both, [("192.0.2.7".to_owned(), until), ("192.0.2.8".to_owned(), until)]);
     store.delete_admin(admin.id, entry(Action::AdminDeleted)).await.unwrap();
     assert!(store.create_admin(admin.clone(), entry(Action::AdminCreated)).await.unwrap());
     assert!(known(NOW.plus_secs(-1)).await.is_empty(), "nothing is left of a removed admin");

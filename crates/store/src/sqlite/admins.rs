@@ -78,6 +78,9 @@ fn know(connection: &Connection, admin: Uuid, entry: &AuditEntry) -> rusqlite::R
     let sql = "INSERT INTO known_addresses (admin_id, address, at) VALUES (?1, ?2, ?3)
                ON CONFLICT DO UPDATE SET at = excluded.at";
     execute(connection, sql, params![admin, network(address).to_string(), entry.at.millis()])?;
+    // What a clock knew that stood ahead would stay known for as long as that was. From now on it is known as any other.
+    let ahead = "UPDATE known_addresses SET at = ?2 WHERE admin_id = ?1 AND at > ?2";
+    execute(connection, ahead, params![admin, entry.at.millis()])?;
     let sql = "DELETE FROM known_addresses WHERE admin_id = ?1 AND (at < ?2 OR address IN (
                    SELECT address FROM known_addresses WHERE admin_id = ?1
                    ORDER BY at DESC, address LIMIT -1 OFFSET ?3))";
