@@ -43,6 +43,8 @@ impl NewMessage {
 /// The key of a request that says a message, which names the message however often the request comes.
 #[derive(Clone, Debug)]
 pub struct SaidOnce {
+    /// In which app.
+    pub app_id: AppId,
     /// The key.
     pub key: IdempotencyKey,
     /// What the message is called if this is the first time.
@@ -50,7 +52,10 @@ pub struct SaidOnce {
 }
 
 impl SaidOnce {
-    /// So many are remembered on the whole; the oldest make room. A hundred and some bytes each.
+    /// So many are remembered of one app; its oldest make room. Two minutes' worth of a backend that says with keys all that
+    /// it may say by default, and a day's of three a second.
+    pub const PER_APP_MAX: u32 = 250_000;
+    /// So many are remembered on the whole, some 200 bytes each. Beyond that no app keeps more than its share.
     pub const REMEMBERED_MAX: u32 = 1_000_000;
 }
 

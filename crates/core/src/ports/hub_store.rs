@@ -51,8 +51,8 @@ pub trait MessageStore: Send + Sync {
     /// what is said last is the newest, whatever the clock does. Nothing is written for other members, however many the
     /// group has.
     async fn append_message(&self, message: NewMessage, bytes_max: u64) -> Result<Keeping<Timestamp>, StoreError>;
-    /// Remembers that a message is said by a request with a key, for [`REMEMBERED_SECS`] and among the last
-    /// [`SaidOnce::REMEMBERED_MAX`]; and keeps the message, if it is `kept`, as [`MessageStore::append_message`] does and
+    /// Remembers that a message is said by a request with a key, for [`REMEMBERED_SECS`] and among the app's last
+    /// [`SaidOnce::PER_APP_MAX`]; and keeps the message, if it is `kept`, as [`MessageStore::append_message`] does and
     /// in the same step. Of any number of concurrent calls with one key exactly one is [`Said::First`].
     ///
     /// [`REMEMBERED_SECS`]: crate::idempotency::REMEMBERED_SECS

@@ -234,7 +234,7 @@ impl Hub {
         let bytes_max = self.broker.kept_bytes_max(&speaker.app);
         event.at = match (kept, request.once) {
             (kept, Some(key)) => {
-                let once = SaidOnce { key, id: message_id };
+                let once = SaidOnce { app_id: speaker.app.id, key, id: message_id };
                 match self.broker.store().say_once(once, kept, event.at, bytes_max).await? {
                     Said::First(at) => at,
                     Said::Before(id) => return Ok(id),

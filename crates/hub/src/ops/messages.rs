@@ -44,7 +44,7 @@ impl Hub {
         let len = frame_len(&speaker.endpoint, message.to.as_str(), message.body.get().len());
         asker.pay(&speaker.app, Reach::of(connections, len))?;
         let message_id = speaker.message_id();
-        if let Some(before) = self.said_before(message.once, message_id).await? {
+        if let Some(before) = self.said_before(speaker.app.id, message.once, message_id).await? {
             return Ok(before);
         }
         let event = |to: &EndpointId, to_original, body| {

@@ -126,11 +126,12 @@ impl Hub {
     /// nothing twice. Called last of all that may refuse.
     pub(crate) async fn said_before(
         &self,
+        app_id: AppId,
         once: Option<IdempotencyKey>,
         id: MessageId,
     ) -> Result<Option<MessageId>, Refusal> {
         let Some(key) = once else { return Ok(None) };
-        match self.broker.store().say_once(SaidOnce { key, id }, None, self.broker.now(), u64::MAX).await? {
+        match self.broker.store().say_once(SaidOnce { app_id, key, id }, None, self.broker.now(), u64::MAX).await? {
             Said::First(_) => Ok(None),
             Said::Before(id) => Ok(Some(id)),
             Said::KeyReused => Err(Refusal::IdempotencyKeyReused),

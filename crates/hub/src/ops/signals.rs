@@ -69,7 +69,7 @@ impl Hub {
         let connections = self.told(&speaker, &request.to, only, copied);
         let len = frame_len(&speaker.endpoint, request.to.as_str(), request.signal.get().len() + from_type.len());
         asker.pay(&speaker.app, Reach::of(connections, len))?;
-        if self.said_before(request.once, speaker.message_id()).await?.is_some() {
+        if self.said_before(speaker.app.id, request.once, speaker.message_id()).await?.is_some() {
             return Ok(());
         }
         if let ("answer", Some(session), Some(own)) = (kind, &facts.session, &speaker.own) {

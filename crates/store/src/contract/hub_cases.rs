@@ -278,7 +278,7 @@ pub(super) async fn a_message_survives_a_reopening_once_it_was_taken(fixture: im
 }
 
 fn once(text: &str, body: &str) -> SaidOnce {
-    SaidOnce { key: key(text, body), id: MessageId::random() }
+    SaidOnce { app_id: AppId::from_uuid(uuid::Uuid::max()), key: key(text, body), id: MessageId::random() }
 }
 
 pub(super) async fn a_message_with_a_key_is_said_once(fixture: impl Fixture) {

@@ -50,7 +50,7 @@ async fn mark(world: &World, of: &EndpointId, name: &str, bytes_max: u64) -> Kee
 }
 
 async fn say_once(world: &World, said_with: &str, to: &str, from: &EndpointId) -> Said {
-    let once = SaidOnce { key: key(said_with, to), id: MessageId::random() };
+    let once = SaidOnce { app_id: world.app, key: key(said_with, to), id: MessageId::random() };
     let message = NewMessage { app_id: world.app, group: group(to), sender: from.clone(), at: NOW, event: json(50) };
     world.store.say_once(once, Some(message), NOW, u64::MAX).await.unwrap()
 }
@@ -170,7 +170,11 @@ pub(super) async fn what_is_kept_is_counted_across_crashes(fixture: impl Fixture
             let (store, app) = (&world.store, world.app);
             let message =
                 || NewMessage { app_id: app, group: group("room"), sender: alice.clone(), at: NOW, event: json(9) };
-            let once = SaidOnce { key: key(&format!("{change} {crash:?}"), "body"), id: MessageId::random() };
+            let once = SaidOnce {
+                app_id: world.app,
+                key: key(&format!("{change} {crash:?}"), "body"),
+                id: MessageId::random(),
+            };
             let reported = NewCallReport { app_id: app, endpoint_id: None, at: NOW, report: json(9) };
             let marks = vec![ReadMark { group: group("room"), at: NOW }];
             let answered = match change {
@@ -222,7 +226,7 @@ pub(super) async fn an_app_keeps_no_more_than_it_may(fixture: impl Fixture) {
 
     // Whatever else would be kept is refused as well, and nothing of it is there.
     assert_eq!(say(&world, "another", &alice, 300, MAX).await, Keeping::Full);
-    let once = SaidOnce { key: key("once", "body"), id: MessageId::random() };
+    let once = SaidOnce { app_id: world.app, key: key("once", "body"), id: MessageId::random() };
     let message =
         NewMessage { app_id: world.app, group: group("room"), sender: alice.clone(), at: NOW, event: json(300) };
     let say_once = |bytes_max| world.store.say_once(once.clone(), Some(message.clone()), NOW, bytes_max);

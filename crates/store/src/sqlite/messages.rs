@@ -107,13 +107,16 @@ fn say_once(
             Keeping::Full => return Ok(Said::Full),
         },
     };
+    let app = once.app_id.uuid();
+    let last = one(connection, "SELECT max(nth) FROM said WHERE app_id = ?1", [app], |row| row.get(0))?;
+    let nth = last.flatten().unwrap_or(0_i64) + 1;
     execute(
         connection,
-        "INSERT INTO said (key, request, message_id, at) VALUES (?1, ?2, ?3, ?4)",
-        params![&once.key.key[..], &once.key.request[..], once.id.uuid(), now.millis()],
+        "INSERT INTO said (key, request, message_id, at, app_id, nth) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![&once.key.key[..], &once.key.request[..], once.id.uuid(), now.millis(), app, nth],
     )?;
-    let oldest = connection.last_insert_rowid() - i64::from(SaidOnce::REMEMBERED_MAX);
-    execute(connection, "DELETE FROM said WHERE number <= ?1", [oldest])?;
+    let oldest = nth - i64::from(SaidOnce::PER_APP_MAX);
+    execute(connection, "DELETE FROM said WHERE app_id = ?1 AND nth <= ?2", params![app, oldest])?;
     Ok(Said::First(at))
 }
 
@@ -419,7 +422,41 @@ impl MessageStore for SqliteStore {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::contract::fixture::{NOW, World, key};
+    use crate::sqlite::Options;
+
+    #[tokio::test]
+    async fn an_app_makes_its_own_keys_forgotten_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(SqliteStore::open(&folder.path().join("some.db"), Options::default()).unwrap());
+        let world = World::new(store.clone()).await;
+        let other = World::with_app(store.clone(), world.account).await;
+        let say = async |of: &World, text: &str| {
+            let once = SaidOnce { app_id: of.app, key: key(text, "body"), id: MessageId::random() };
+            store.say_once(once, None, NOW, u64::MAX).await.unwrap()
+        };
+        for text in ["first", "second", "third"] {
+            assert!(matches!(say(&world, text).await, Said::First(_)));
+        }
+        assert!(matches!(say(&other, "of another").await, Said::First(_)));
+        // As if it had said as many between the second and the third.
+        let app = world.app.uuid();
+        let sql = "UPDATE said SET nth = ?2 WHERE app_id = ?1 AND nth = 3";
+        store
+            .writer
+            .write(move |write| execute(write.connection, sql, params![app, SaidOnce::PER_APP_MAX]))
+            .await
+            .unwrap();
+        assert!(matches!(say(&world, "last").await, Said::First(_)));
+        for text in ["second", "third", "last", "of another"] {
+            assert!(matches!(say(&world, text).await, Said::Before(_)), "{text}");
+        }
+        assert!(matches!(say(&world, "first").await, Said::First(_)), "forgotten");
+        assert!(matches!(say(&world, "second").await, Said::First(_)), "and with that the next");
+    }
 
     fn said(at: i64, bytes: usize) -> MessageRef {
         MessageRef { group: 1, number: 1, at: Timestamp::from_millis(at), len: bytes }

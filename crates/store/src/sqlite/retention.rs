@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use respoke_core::clock::Timestamp;
+use respoke_core::message::SaidOnce;
 use respoke_core::ports::{StoreError, Upkeep};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
@@ -19,6 +20,9 @@ const ROUNDS: usize = 20;
 
 /// A conversation's key.
 type ConversationKey = (Uuid, String, i64);
+
+/// What is remembered of what was said with keys.
+const SAID_MAX: i64 = SaidOnce::REMEMBERED_MAX as i64;
 
 /// Apps whose call reports are counted in one step: at ten thousand each, some ten milliseconds.
 const APPS_COUNTED: usize = 20;
@@ -80,6 +84,11 @@ impl SqliteStore {
         let before = upkeep.call_reports_before;
         removed += self.remove_old("call_reports", before, upkeep, &mut reports, remove_old_reports).await?;
         let ages = HubAges { messages, reports };
+        if walk.group == Some(0) {
+            for (app, last) in self.readers.scan(|connection| said_too_often(connection, SAID_MAX)).await? {
+                removed += self.in_rounds(move |connection| forget_said(connection, app, last)).await?.removed;
+            }
+        }
         let mut reached = HubWalk { group: None, conversation: None, reports: None, ages };
         if let Some(after) = walk.group {
             let max = upkeep.messages_per_group_max;
@@ -278,6 +287,33 @@ fn remove_old_reports(connection: &Connection, which: &[Aged]) -> rusqlite::Resu
     which.iter().try_fold(0, |sum, row| Ok(sum + execute(connection, sql, [row.number, row.at])? as u64))
 }
 
+/// If more is remembered of what was said with keys than `most`: the apps that have more than their share of that, with the
+/// number of the newest that is too many of each. Who says little loses nothing to who says much.
+fn said_too_often(connection: &Connection, most: i64) -> rusqlite::Result<Vec<(Uuid, i64)>> {
+    let next = "SELECT app_id FROM said WHERE app_id > ?1 ORDER BY app_id LIMIT 1";
+    let ends = "SELECT (SELECT min(nth) FROM said WHERE app_id = ?1), (SELECT max(nth) FROM said WHERE app_id = ?1)";
+    let (mut apps, mut said, mut after) = (Vec::new(), 0, Uuid::nil());
+    while let Some(app) = one(connection, next, [after], |row| row.get(0))? {
+        let (first, last): (i64, i64) =
+            one(connection, ends, [app], |row| Ok((row.get(0)?, row.get(1)?)))?.unwrap_or((1, 0));
+        said += last - first + 1;
+        apps.push((app, first, last));
+        after = app;
+    }
+    if said <= most {
+        return Ok(Vec::new());
+    }
+    let share = most / i64::try_from(apps.len()).unwrap_or(i64::MAX).max(1);
+    let beyond = apps.into_iter().filter(|(_, first, last)| last - first + 1 > share);
+    Ok(beyond.map(|(app, _, last)| (app, last - share)).collect())
+}
+
+fn forget_said(connection: &Connection, app: Uuid, last: i64) -> rusqlite::Result<u64> {
+    let sql = "DELETE FROM said WHERE number IN (
+                   SELECT number FROM said WHERE app_id = ?1 AND nth <= ?2 ORDER BY nth LIMIT ?3)";
+    Ok(execute(connection, sql, params![app, last, REMOVE_ROWS])? as u64)
+}
+
 fn remove_reports(connection: &Connection, app: Uuid, last: i64) -> rusqlite::Result<u64> {
     let sql = "DELETE FROM call_reports WHERE number IN (
                    SELECT number FROM call_reports WHERE app_id = ?1 AND number <= ?2 ORDER BY number LIMIT ?3)";
@@ -417,6 +453,28 @@ mod tests {
         }
         assert_eq!(store.kept_bytes(one).await.unwrap(), ROWS * report, "the reports of what is not ended stay");
         assert_eq!((store.kept_bytes(other).await.unwrap(), store.recounted_bytes(other).await.unwrap()), (0, 0));
+    }
+
+    #[test]
+    fn beyond_what_is_remembered_of_all_each_app_has_its_share() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        super::super::schema::migrate(&mut connection).unwrap();
+        let app = |of: u128| Uuid::from_u128(of);
+        for (of, count) in [(1, 3), (2, 40), (3, 60)] {
+            for nth in 1..=count {
+                let sql = "INSERT INTO said (key, request, message_id, at, app_id, nth) VALUES (randomblob(8), '', '', 0, ?1, ?2)";
+                let sql = sql.replace("''", "x''");
+                connection.execute(&sql, params![app(of), 7 + nth]).unwrap();
+            }
+        }
+        assert_eq!(said_too_often(&connection, 103).unwrap(), []);
+        assert_eq!(said_too_often(&connection, 102).unwrap(), [(app(2), 7 + 40 - 34), (app(3), 7 + 60 - 34)]);
+        for (of, last) in said_too_often(&connection, 102).unwrap() {
+            forget_said(&connection, of, last).unwrap();
+        }
+        let left = "SELECT group_concat(count, ' ') FROM (SELECT count(*) AS count FROM said GROUP BY app_id)";
+        let left: String = connection.query_row(left, [], |row| row.get(0)).unwrap();
+        assert_eq!(left, "3 34 34");
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0009_kept_bytes.sql"),
     include_str!("schema/0010_kept_costs.sql"),
     include_str!("schema/0011_changes.sql"),
+    include_str!("schema/0012_said_by_app.sql"),
 ];
 
 /// The newest schema.
