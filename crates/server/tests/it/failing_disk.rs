@@ -96,6 +96,33 @@ fn a_change_whose_commit_failed_was_not_made_or_its_answer_is_that_this_is_not_k
 }
 
 #[test]
+fn a_change_in_doubt_has_not_happened_while_the_server_runs_and_a_repetition_makes_it() {
+    for change in &CHANGES {
+        for faults in ["flush -wal EIO", "write -wal EIO"] {
+            let (data, _folder) = data_folder();
+            let disk = Faults::on(&data);
+            let process = Process::spawn_over(&disk, &data, &[]).with_app();
+            let prepared = (change.prepare)(&process);
+            disk.set(faults);
+            (change.make)(&process, &prepared).refused(503, "in_doubt");
+            disk.clear();
+            let context = format!("{} with {faults}", change.name);
+            assert!(!(change.was_made)(&process, &prepared), "{context}");
+            // To learn whether a redemption was made is to make it.
+            if change.name != "redemption" {
+                (change.make)(&process, &prepared).ok();
+            }
+            assert!((change.was_made)(&process, &prepared), "{context}");
+            // And it stays so.
+            let mut client = process.kill();
+            let restarted = Process::spawn_over(&disk, &data, &[]);
+            client.url.clone_from(&restarted.url);
+            assert!((change.was_made)(&client, &prepared), "{context}");
+        }
+    }
+}
+
+#[test]
 fn what_the_disk_has_no_room_for_was_not_written() {
     for change in &CHANGES {
         let (answer, made) = made_on_a_failing_disk(change, "write -wal ENOSPC");
@@ -137,6 +164,36 @@ fn a_change_in_doubt_that_is_repeated_with_its_key_is_made_once() {
     let session = redeem(&client, &token).ok();
     assert_eq!(redeem(&client, &token).ok()["token"], session["token"]);
     assert!(client.alive(session["token"].as_str().unwrap()));
+}
+
+#[test]
+fn a_message_in_doubt_that_is_repeated_with_its_key_is_said_once() {
+    for faults in ["flush -wal EIO", "write -wal EIO", "flush -wal ENOSPC"] {
+        let (data, _folder) = data_folder();
+        let disk = Faults::on(&data);
+        let process = Process::spawn_over(&disk, &data, &[]).with_app();
+        let session = process.session("alice");
+        let say = |client: &Client, persist: bool| {
+            let body = json!({"message": "kept or not", "persist": persist});
+            let request = client.post("/v1/channels/room/publish").token(&session);
+            request.header("Idempotency-Key", &format!("once-{persist}")).send(body)
+        };
+        disk.set(faults);
+        for persist in [true, false] {
+            say(&process, persist).refused(503, "in_doubt");
+            say(&process, persist).refused(503, "in_doubt");
+        }
+        let mut client = process.kill();
+        disk.clear();
+        let restarted = Process::spawn_over(&disk, &data, &[]);
+        client.url.clone_from(&restarted.url);
+        for persist in [true, false] {
+            let (first, second) = (say(&client, persist).ok(), say(&client, persist).ok());
+            assert_eq!(first["messageId"], second["messageId"], "{faults}");
+        }
+        let history = client.get("/v1/channels/room/history").token(&session).call().ok();
+        assert_eq!(history.as_array().unwrap().len(), 1, "{faults}: {history}");
+    }
 }
 
 /// How long who needs no disk may be kept waiting by one that stands still. Nobody waits for a tenth of it; the machine

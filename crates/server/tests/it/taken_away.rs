@@ -10,7 +10,8 @@ use serde_json::json;
 
 use crate::harness::{Process, contents, data_folder, eventually};
 
-/// Within how long it is to be noticed: a second, and as much again for a machine that is busy.
+/// Within how long it is to be noticed. A second is meant, in which the files are looked at twice and what they hold once:
+/// as much again is for a machine on which other tests run, where a look may come late.
 const NOTICED: Duration = Duration::from_secs(2);
 
 /// What is done to the files of a data folder.
