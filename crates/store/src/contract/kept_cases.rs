@@ -248,6 +248,14 @@ pub(super) async fn an_app_keeps_no_more_than_it_may(fixture: impl Fixture) {
     // What was refused was not said, and can be repeated with its key once there is room.
     assert!(matches!(say_once(u64::MAX).await.unwrap(), Said::First(_)));
     assert_eq!(say_once(full).await.unwrap(), Said::Before(once.id));
+    // Of several marks all are set or none.
+    say(&world, "hall", &alice, 1, u64::MAX).await.kept().unwrap();
+    let (before, carol) = (kept(&world).await, endpoint("carol"));
+    let both = ["room", "hall"].map(|name| ReadMark { group: group(name), at: NOW }).to_vec();
+    let set = |bytes_max| world.store.mark_read(world.app, &carol, both.clone(), NOW, bytes_max);
+    assert_eq!(set(before + 60).await.unwrap(), Keeping::Full);
+    assert_eq!(kept(&world).await, before);
+    assert_eq!(set(before + 200).await.unwrap(), Keeping::Kept(()));
     // It is no matter of another app, and there is room again once something went.
     assert!(matches!(say(&other, "room", &alice, 300, MAX).await, Keeping::Kept(_)));
     whole_pass(&world, Upkeep { messages_per_group_max: 5, ..upkeep_at(NOW) }).await;

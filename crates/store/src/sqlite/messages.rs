@@ -154,19 +154,25 @@ fn mark(
     now: Timestamp,
     bytes_max: u64,
 ) -> rusqlite::Result<Keeping<()>> {
+    let (mut found, mut new) = (Vec::with_capacity(marks.len()), HashSet::new());
     for mark in marks {
         let newest = "SELECT number, last_at FROM message_groups WHERE app_id = ?1 AND name = ?2";
         let named = params![app.uuid(), mark.group.as_str()];
-        let found: Option<(i64, i64)> = one(write.connection, newest, named, |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let Some((group, last_at)) = found else { continue };
-        let read_at = mark.at.millis().min(last_at);
+        let group: Option<(i64, i64)> = one(write.connection, newest, named, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let Some((group, last_at)) = group else { continue };
         let key = params![app.uuid(), endpoint.as_str(), group];
         let there = "SELECT 1 FROM conversations WHERE app_id = ?1 AND endpoint = ?2 AND group_number = ?3";
-        let new = one(write.connection, there, key, |_| Ok(()))?.is_none();
-        if new && !kept::fits(write.connection, app, kept::conversation(endpoint), bytes_max)? {
-            forget_untouched(write.connection, app, endpoint)?;
-            return Ok(Keeping::Full);
+        if one(write.connection, there, key, |_| Ok(()))?.is_none() {
+            new.insert(group);
         }
+        found.push((group, mark.at.millis().min(last_at)));
+    }
+    // All of them or none.
+    let more = new.len() * kept::conversation(endpoint);
+    if more > 0 && !kept::fits(write.connection, app, more, bytes_max)? {
+        return Ok(Keeping::Full);
+    }
+    for (group, read_at) in found {
         let sql = "INSERT INTO conversations (app_id, endpoint, group_number, read_at, touched_at)
                    VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE
                    SET read_at = max(read_at, excluded.read_at), touched_at = excluded.touched_at";
