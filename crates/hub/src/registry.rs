@@ -11,6 +11,7 @@ mod connection;
 mod crowd;
 mod groups;
 mod presence;
+mod room;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};

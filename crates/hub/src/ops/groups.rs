@@ -31,8 +31,8 @@ pub struct Publish {
 impl Hub {
     /// Makes connections members of groups; a group comes into being with its first member.
     ///
-    /// The other members are told. Joining twice is no error. If a limit of how many there may be is reached halfway, what
-    /// was joined stays.
+    /// The other members are told. Joining twice is no error. If others take the last places meanwhile, what was joined by
+    /// then stays.
     ///
     /// # Errors
     ///
@@ -51,6 +51,7 @@ impl Hub {
                 return Err(Refusal::Forbidden("the role does not permit creating this group (create)"));
             }
         }
+        self.local.registry.room_for(speaker.app.id, &targets, groups, caps(&speaker.app)).map_err(full)?;
         let told = |connection: &Connection| speaker.own_id() != Some(connection.id);
         let (mut paid, mut coming) = (Reach::default(), 0);
         for (nth, (group, connection)) in pairs(groups, &targets).enumerate() {
@@ -79,12 +80,8 @@ impl Hub {
                 Join::Already => joined = Ok(()),
                 // Others of its endpoint may be there.
                 Join::Gone => {}
-                Join::Full(Full::Group) => {
-                    joined = Err(Refusal::LimitReached("the group has its most members"));
-                    break;
-                }
-                Join::Full(Full::Connection | Full::App | Full::Endpoint) => {
-                    joined = Err(Refusal::LimitReached("the connection is in as many groups as it may be"));
+                Join::Full(which) => {
+                    joined = Err(full(which));
                     break;
                 }
             }
@@ -250,6 +247,16 @@ impl Hub {
         self.push(speaker.app.id, to, event);
         self.figures.published.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Ok(message_id)
+    }
+}
+
+/// Why nobody more can join.
+fn full(which: Full) -> Refusal {
+    match which {
+        Full::Group => Refusal::LimitReached("the group has its most members"),
+        Full::Connection | Full::App | Full::Endpoint => {
+            Refusal::LimitReached("the connection is in as many groups as it may be")
+        }
     }
 }
 

@@ -36,17 +36,20 @@ impl Hub {
             reach = reach.and(Reach::of(observers, frame_len(&connection.endpoint, "", said_len)));
         }
         asker.pay(&speaker.app, reach)?;
+        let mut said = Err(Refusal::NotConnected);
         for (nth, connection) in targets.into_iter().enumerate() {
             fanout::let_others_write(nth).await;
             if !self.local.registry.set_presence(speaker.app.id, connection.id, presence.clone()) {
-                return Err(Refusal::NotConnected);
+                // Others of its endpoint may be there.
+                continue;
             }
+            said = Ok(());
             let content = Content::Presence(presence.clone());
             let event = self.event(&connection.endpoint, Some(connection.id), speaker.request_id, content);
             let to = Audience::Observers { endpoint: connection.endpoint.clone(), except: Some(connection.id) };
             self.push(speaker.app.id, to, event);
         }
-        Ok(())
+        said
     }
 
     /// Lets the asker's connection observe endpoints from now on, and returns the present presence of each.

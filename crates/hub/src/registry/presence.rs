@@ -25,19 +25,18 @@ impl Registry {
         self.read(app, |app| app.connections.get(&id)?.presence.clone())
     }
 
-    /// Lets a connection observe endpoints. False: it is gone.
+    /// Lets a connection observe endpoints, each named once. False: it is gone.
     pub(crate) fn observe(&self, connection: &Arc<Connection>, endpoints: &[EndpointId]) -> Result<bool, Full> {
         let Some(app) = self.app(connection.app_id) else { return Ok(false) };
         let mut app = app.lock();
         let app = &mut *app;
         let Some(seat) = app.connections.get_mut(&connection.id) else { return Ok(false) };
-        for endpoint in endpoints {
-            if seat.observed.contains(endpoint) {
-                continue;
-            }
-            if seat.observed.len() >= OBSERVED_MAX {
-                return Err(Full::Connection);
-            }
+        // All of them or none.
+        let new: Vec<_> = endpoints.iter().filter(|endpoint| !seat.observed.contains(*endpoint)).collect();
+        if !new.is_empty() && seat.observed.len() + new.len() > OBSERVED_MAX {
+            return Err(Full::Connection);
+        }
+        for endpoint in new {
             seat.observed.insert(endpoint.clone());
             app.observers.entry(endpoint.clone()).or_default().add(connection, self.moment());
         }
