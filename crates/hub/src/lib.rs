@@ -4,6 +4,8 @@
 //! [`ops`]. What an operation has to tell others goes over the bus and comes back to the hub of every node, whose
 //! `fanout.rs` encodes it once and offers it to each socket's [`outbox`].
 //!
+//! What is this node's own is in `local.rs`. Whether somebody is connected at all is asked of `roster.rs`.
+//!
 //! The operations are here and not in core because nearly all they decide on is held here; what else they need, rights
 //! and stored messages, they ask the broker for (docs/adr/0004).
 
