@@ -17,6 +17,8 @@ mod leftovers;
 mod maintenance;
 mod messages;
 mod origin;
+#[cfg(test)]
+mod plans;
 mod push_tokens;
 mod readers;
 mod retention;

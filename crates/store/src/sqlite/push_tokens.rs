@@ -100,7 +100,9 @@ fn put(write: &Write<'_>, token: &PushToken, bytes_max: u64) -> rusqlite::Result
 
 /// Removes all push tokens of an endpoint.
 pub(super) fn delete_of(write: &Write<'_>, app: AppId, endpoint: &EndpointId) -> rusqlite::Result<()> {
-    let sql = "DELETE FROM push_tokens WHERE app_id = ?1 AND endpoint = ?2";
+    // By the index, which a deletion alone does not use.
+    let sql = "DELETE FROM push_tokens WHERE app_id = ?1 AND id IN (
+                   SELECT id FROM push_tokens WHERE app_id = ?1 AND endpoint = ?2)";
     execute(write.connection, sql, params![app.uuid(), endpoint.as_str()])?;
     Ok(())
 }

@@ -208,6 +208,8 @@ pub(super) fn one<T>(
     params: impl rusqlite::Params,
     read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<Option<T>> {
+    #[cfg(test)]
+    super::plans::check(connection, sql);
     connection.prepare_cached(sql)?.query_row(params, read).optional()
 }
 
@@ -218,10 +220,14 @@ pub(super) fn all<T>(
     params: impl rusqlite::Params,
     read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<Vec<T>> {
+    #[cfg(test)]
+    super::plans::check(connection, sql);
     connection.prepare_cached(sql)?.query_map(params, read)?.collect()
 }
 
 /// Runs a statement and says how many rows it touched.
 pub(super) fn execute(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<usize> {
+    #[cfg(test)]
+    super::plans::check(connection, sql);
     connection.prepare_cached(sql)?.execute(params)
 }
