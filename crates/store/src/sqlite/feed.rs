@@ -8,7 +8,6 @@ use respoke_core::id::{AdminId, AppId, EndpointId, RoleId, SecretId};
 use respoke_core::ports::{
     CHANGES_KEPT_MAX, CHANGES_KEPT_SECS, CHANGES_TOLD_MAX, Change, ChangeStore, Changes, NumberedChange, StoreError,
 };
-use rusqlite::types::Type;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
@@ -73,7 +72,14 @@ fn read(connection: &Connection, after: u64) -> rusqlite::Result<Changes> {
         let mut columns = Columns::of(row);
         (changes.epoch, changes.head) = (columns.next()?, columns.next()?);
         let Some(number) = columns.next()? else { break };
-        let what = columns.next::<Option<String>>()?.map(|words| read_words(&words)).transpose()?;
+        let what = match columns.next::<Option<String>>()? {
+            None => None,
+            Some(words) => match read_words(&words) {
+                Some(what) => Some(what),
+                // Another version wrote it. Whoever is told less than there is, forgets all and goes on from the head.
+                None => break,
+            },
+        };
         changes.told.push(NumberedChange { number, what });
     }
     Ok(changes)
@@ -91,34 +97,31 @@ fn words(change: &Change) -> String {
     }
 }
 
-fn read_words(words: &str) -> rusqlite::Result<Change> {
-    let read = || {
-        let (kind, of) = words.split_once(' ')?;
-        let uuid = |text: &str| Uuid::try_parse(text).ok();
-        let of_app = || {
-            let (app, of) = of.split_once(' ')?;
-            Some((AppId::from_uuid(uuid(app)?), of))
-        };
-        Some(match kind {
-            "session" => Change::Session(of.parse().ok()?),
-            "endpoint" => {
-                let (app, endpoint) = of_app()?;
-                Change::Endpoint(app, EndpointId::parse(endpoint).ok()?)
-            }
-            "role" => {
-                let (app, role) = of_app()?;
-                Change::Role(app, RoleId::from_uuid(uuid(role)?))
-            }
-            "secret" => {
-                let (app, secret) = of_app()?;
-                Change::Secret(app, SecretId::from_uuid(uuid(secret)?))
-            }
-            "app" => Change::App(AppId::from_uuid(uuid(of)?)),
-            "admin" => Change::Admin(AdminId::from_uuid(uuid(of)?)),
-            _ => return None,
-        })
+fn read_words(words: &str) -> Option<Change> {
+    let (kind, of) = words.split_once(' ')?;
+    let uuid = |text: &str| Uuid::try_parse(text).ok();
+    let of_app = || {
+        let (app, of) = of.split_once(' ')?;
+        Some((AppId::from_uuid(uuid(app)?), of))
     };
-    read().ok_or_else(|| rusqlite::Error::FromSqlConversionFailure(3, Type::Text, "no such change".into()))
+    Some(match kind {
+        "session" => Change::Session(of.parse().ok()?),
+        "endpoint" => {
+            let (app, endpoint) = of_app()?;
+            Change::Endpoint(app, EndpointId::parse(endpoint).ok()?)
+        }
+        "role" => {
+            let (app, role) = of_app()?;
+            Change::Role(app, RoleId::from_uuid(uuid(role)?))
+        }
+        "secret" => {
+            let (app, secret) = of_app()?;
+            Change::Secret(app, SecretId::from_uuid(uuid(secret)?))
+        }
+        "app" => Change::App(AppId::from_uuid(uuid(of)?)),
+        "admin" => Change::Admin(AdminId::from_uuid(uuid(of)?)),
+        _ => return None,
+    })
 }
 
 #[async_trait]
@@ -134,6 +137,8 @@ impl ChangeStore for SqliteStore {
 
 #[cfg(test)]
 mod tests {
+    use respoke_core::ports::Cursor;
+
     use super::*;
 
     #[test]
@@ -150,11 +155,28 @@ mod tests {
         ] {
             let words = words(&change);
             assert_eq!(read_words(&words).unwrap(), change, "{words}");
-            assert!(read_words(&words[..words.len() / 2]).is_err() || matches!(change, Change::Session(_)), "{words}");
+            assert!(read_words(&words[..words.len() / 2]).is_none() || matches!(change, Change::Session(_)), "{words}");
         }
         for damaged in ["", "session", "session x", "role x y", "app", "tenant 7"] {
-            assert!(read_words(damaged).is_err(), "{damaged}");
+            assert!(read_words(damaged).is_none(), "{damaged}");
         }
+    }
+
+    #[test]
+    fn what_another_version_wrote_is_not_told_and_nothing_behind_it() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        super::super::schema::migrate(&mut connection).unwrap();
+        let start = read(&connection, 0).unwrap().head;
+        for (number, what) in [(start + 1, "session 7"), (start + 2, "tenant 7"), (start + 3, "session 8")] {
+            let number = i64::try_from(number).unwrap();
+            connection
+                .execute("INSERT INTO changes (number, what, at) VALUES (?1, ?2, 0)", params![number, what])
+                .unwrap();
+            connection.execute("UPDATE feed SET head = ?1", [number]).unwrap();
+        }
+        let changes = read(&connection, start).unwrap();
+        assert_eq!((changes.head, changes.told.len()), (start + 3, 1));
+        assert!(!changes.follow(Cursor { epoch: changes.epoch, number: start }), "all is to be forgotten");
     }
 
     #[test]

@@ -114,8 +114,10 @@ impl SqliteStore {
 
     fn open_private(path: &Path, options: Options) -> rusqlite::Result<Self> {
         let mut connection = open_for_writing(path)?;
-        schema::migrate(&mut connection)?;
-        if !options.beside_a_server {
+        if options.beside_a_server {
+            schema::is_newest(&connection)?;
+        } else {
+            schema::migrate(&mut connection)?;
             fold(&connection)?;
         }
         let sealer = Sealer::new(seal_key(&connection)?);
@@ -126,6 +128,7 @@ impl SqliteStore {
             condition: condition.clone(),
             sealer: sealer.clone(),
             batch_max: options.commit_batch_max,
+            beside_a_server: options.beside_a_server,
             crash_at: options.crash_at,
         })?;
         let readers = Readers::open(path, condition.clone())?;
@@ -229,6 +232,9 @@ fn failure(error: rusqlite::Error) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use respoke_core::clock::Timestamp;
+    use respoke_core::ports::{Change, ChangeStore as _, MaintenanceStore as _};
+
     use super::*;
 
     #[test]
@@ -240,5 +246,36 @@ mod tests {
         assert!(at_once(&connection, |_| Err::<(), _>(rusqlite::Error::InvalidQuery)).is_err());
         let after: i64 = patience(&connection).unwrap();
         assert_eq!((during, after), (0, 10_000));
+    }
+
+    const BESIDE: Options = Options { commit_batch_max: 32, beside_a_server: true, crash_at: None };
+
+    #[tokio::test]
+    async fn what_another_version_may_be_serving_from_is_not_migrated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("some.db");
+        SqliteStore::open(&path, Options::default()).unwrap().close().await;
+        let version = || -> usize {
+            let connection = Connection::open(&path).unwrap();
+            connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap()
+        };
+        let newest = version();
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", newest - 1).unwrap();
+        let refused = std::error::Error::source(&SqliteStore::open(&path, BESIDE).unwrap_err()).unwrap().to_string();
+        assert!(refused.contains("made by an older respoked"), "{refused}");
+        assert_eq!(version(), newest - 1);
+    }
+
+    #[tokio::test]
+    async fn whoever_works_beside_a_server_leaves_its_log_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("some.db");
+        let server = SqliteStore::open(&path, Options::default()).unwrap();
+        server.write_change(Change::Session(7), Timestamp::from_secs(1)).await.unwrap();
+        let log_len = || std::fs::metadata(folder.path().join("some.db-wal")).unwrap().len();
+        let before = log_len();
+        SqliteStore::open(&path, BESIDE).unwrap().close().await;
+        assert!(before > 0 && log_len() == before, "{before}, then {}", log_len());
+        server.close().await;
     }
 }

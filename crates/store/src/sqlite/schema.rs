@@ -31,21 +31,42 @@ pub(super) const fn newest() -> usize {
 /// A database of a newer program is refused.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let version: usize = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if version > MIGRATIONS.len() {
-        return Err(rusqlite::Error::SqliteFailure(
-            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_MISUSE),
-            Some(format!(
-                "the database has schema {version}, made by a newer respoked; this one knows {}",
-                MIGRATIONS.len()
-            )),
-        ));
-    }
+    let version = version(&transaction)?;
     for migration in &MIGRATIONS[version..] {
         transaction.execute_batch(migration)?;
     }
     transaction.execute_batch(&format!("PRAGMA user_version = {}", MIGRATIONS.len()))?;
     transaction.commit()
+}
+
+/// Fails unless the schema is the newest. A server may be serving from it, and what one of another version would make of
+/// a database that is migrated under it, nobody knows.
+pub(super) fn is_newest(connection: &Connection) -> rusqlite::Result<()> {
+    let version = version(connection)?;
+    if version < MIGRATIONS.len() {
+        return Err(other_version(&format!(
+            "the database has schema {version}, made by an older respoked; start this one as a server once, which brings \
+             it to {}",
+            MIGRATIONS.len()
+        )));
+    }
+    Ok(())
+}
+
+/// Which schema a database has. One that is not known yet is an error.
+fn version(connection: &Connection) -> rusqlite::Result<usize> {
+    let version: usize = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version > MIGRATIONS.len() {
+        return Err(other_version(&format!(
+            "the database has schema {version}, made by a newer respoked; this one knows {}",
+            MIGRATIONS.len()
+        )));
+    }
+    Ok(version)
+}
+
+fn other_version(why: &str) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_MISUSE), Some(why.to_owned()))
 }
 
 /// The newest schema: the one that an empty database is brought to.

@@ -256,6 +256,7 @@ pub(super) struct Start {
     pub(super) condition: Arc<Condition>,
     pub(super) sealer: Sealer,
     pub(super) batch_max: usize,
+    pub(super) beside_a_server: bool,
     pub(super) crash_at: Option<CrashPoint>,
 }
 
@@ -278,6 +279,7 @@ impl Writer {
             answers: answers.clone(),
             checkpointer,
             doubt: Doubt::default(),
+            beside_a_server: start.beside_a_server,
             crash_at: start.crash_at,
         };
         let thread = std::thread::Builder::new().name("respoked-store".into()).spawn(move || worker.work());
@@ -402,6 +404,8 @@ struct Worker {
     answers: Answers,
     checkpointer: Checkpointer,
     doubt: Doubt,
+    /// Whether keeping the log short is another's business.
+    beside_a_server: bool,
     crash_at: Option<CrashPoint>,
 }
 
@@ -473,7 +477,7 @@ impl Worker {
             self.keep_log_short();
             self.condition.writer.end();
         }
-        if self.condition.is_trusted() {
+        if self.condition.is_trusted() && !self.beside_a_server {
             // Leave a tidy file behind; failing that, the next start does it.
             let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA optimize;");
         }
