@@ -182,7 +182,8 @@ impl Outbox {
         }
     }
 
-    fn has_room(&self) -> bool {
+    /// Whether [`Self::room`] would not wait.
+    pub(crate) fn has_room(&self) -> bool {
         let queue = self.queue.lock();
         let half_full = queue.frames.len() > self.limits.frames_max / 2 || queue.bytes > self.limits.bytes_max / 2;
         !half_full || queue.closed.is_some()

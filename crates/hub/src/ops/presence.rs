@@ -83,24 +83,27 @@ impl Hub {
             return Ok(Vec::new());
         }
         // After it observes: what is said meanwhile it is told.
-        let found = self.roster().presences(speaker.app.id, endpoints).await;
+        let mut found = self.roster().presences(speaker.app.id, endpoints).await;
         // Others may have come meanwhile.
         let connections = found.iter().map(|(_, presences)| presences.len()).sum::<usize>();
         let said = found.iter().flat_map(|(_, presences)| presences).filter_map(|(_, presence)| presence.as_ref());
         let said = Reach { frames: 0, bytes: said.map(|said| len(said) as u64).sum() };
         asker.owe(&speaker.app, Reach::of(2 * connections, longest_len("")).beyond(paid).and(said));
+        let mut waited = false;
         for (endpoint, presences) in &found {
             for (id, presence) in presences {
-                let Some(presence) = presence.clone().filter(|presence| !presence.is_unavailable()) else { continue };
-                if *id == own.id {
+                if *id == own.id || presence.as_ref().is_none_or(Presence::is_unavailable) {
                     continue;
                 }
                 // Who asks about thousands reads while it is told, and is not closed for what it could not read yet.
+                waited |= !own.outbox.has_room();
                 own.outbox.room().await;
                 if own.outbox.closed().is_some() {
                     return Ok(found);
                 }
-                let mut next = Some(presence);
+                // It may be gone by now, and that was told then.
+                let now = self.roster().presence(speaker.app.id, *id).await;
+                let mut next = now.filter(|now| !now.is_unavailable());
                 while let Some(presence) = next {
                     let content = Content::Presence(presence.clone());
                     let event = self.event(endpoint, Some(*id), speaker.request_id, content);
@@ -110,6 +113,11 @@ impl Hub {
                     next = now.filter(|now| texts(now) != texts(&presence));
                 }
             }
+        }
+        if waited {
+            // The answer comes behind all that was pushed meanwhile, and must not contradict it.
+            let endpoints = found.into_iter().map(|(endpoint, _)| endpoint).collect();
+            found = self.roster().presences(speaker.app.id, endpoints).await;
         }
         Ok(found)
     }

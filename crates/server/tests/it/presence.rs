@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, Socket};
+use crate::harness::{Server, Socket, eventually, request_packet, summary};
 
 const NOTHING: Vec<String> = Vec::new();
 
@@ -55,6 +55,39 @@ fn a_new_observer_learns_what_is_by_answer_and_by_push() {
     );
     say(&mut third, "dnd");
     assert_eq!(bob.pushed(), ["presence alice dnd"]);
+}
+
+#[test]
+fn what_goes_while_an_observer_has_no_room_is_not_there_for_it_afterwards() {
+    let server = Server::start_with(|config| config.outbox_frames_max = 16);
+    let names: Vec<_> = (0..12).map(|number| format!("contact-{number:02}")).collect();
+    let mut contacts: Vec<_> = names.iter().map(|name| server.connect(name)).collect();
+    for contact in &mut contacts {
+        say(contact, "available");
+    }
+    let (last, mut watcher) = (contacts.pop().unwrap(), server.connect("watcher"));
+    observe(&mut watcher, &["contact-11"]);
+    let poller = server.poller(&format!("app-token={}", server.session("slow")));
+    poller.ask(1, "post", "/v1/connections", &json!({})).1.ok();
+    let request = request_packet(2, "post", "/v1/presenceobservers", &json!({"endpointList": names}));
+    poller.bring(request.as_bytes());
+    // It is told of some, and of the others once it has fetched those.
+    eventually(|| (server.figure("respoked_hub_observers") == 13).then_some(()));
+    drop(last);
+    watcher.push("presence contact-11 available");
+    watcher.push("presence contact-11 unavailable");
+    let mut heard = Vec::new();
+    eventually(|| {
+        heard.extend(poller.poll());
+        heard.iter().any(|packet| packet.starts_with("6:::2+")).then_some(())
+    });
+    let of_last = heard.iter().filter_map(|packet| packet.strip_prefix("5:::"));
+    let of_last: Vec<_> = of_last.map(|push| summary(&serde_json::from_str(push).unwrap())).collect();
+    assert_eq!(of_last.len(), 12, "{heard:?}");
+    let of_last = of_last.into_iter().filter(|push| push.contains("contact-11")).collect::<Vec<_>>();
+    assert_eq!(of_last, ["presence contact-11 unavailable"]);
+    let answer = heard.iter().find(|packet| packet.starts_with("6:::2+")).unwrap();
+    assert!(answer.contains(r#"{"endpointId":"contact-11","connectionStates":{}}"#), "{answer}");
 }
 
 #[test]
