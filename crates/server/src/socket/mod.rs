@@ -157,8 +157,9 @@ impl Sockets {
     /// Ends a client: its socket, its transport, its session id.
     fn leave(&self, client: &Client, why: Close) {
         self.hub.close(&client.socket, why);
-        client.detach();
+        // In this order: a transport that is attached after the next line finds that its client is gone.
         self.clients.forget(client);
+        client.detach();
     }
 
     /// Starts what runs beside the sockets, on `tasks` and until `stop`.

@@ -142,6 +142,11 @@ impl Sockets {
             return answer(Bytes::from_static(frame::NOT_HANDSHAKEN.as_bytes()));
         };
         let polling = self.attach(door, &client);
+        if self.clients.find(sid).is_none() {
+            // It left meanwhile, and nobody else ends what was attached since.
+            client.detach();
+            return answer(Bytes::from_static(frame::NOT_HANDSHAKEN.as_bytes()));
+        }
         self.hub.heard(&client.socket);
         match *knock.request.method() {
             Method::GET => {
