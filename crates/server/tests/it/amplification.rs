@@ -64,6 +64,16 @@ const KINDS: &[Kind] = &[
     }),
 ];
 
+/// Returns once those who were left have been told: the last to go is told of after all others.
+fn all_are_told(server: &Server) {
+    let mut last = server.connect("last");
+    last.join("farewell");
+    let mut witness = server.connect("witness");
+    witness.join("farewell");
+    drop(last);
+    witness.push("leave farewell last");
+}
+
 #[test]
 fn no_kind_of_request_makes_others_receive_more_than_the_rate() {
     let server = Server::start();
@@ -86,13 +96,7 @@ fn no_kind_of_request_makes_others_receive_more_than_the_rate() {
             assert!(ack.headers["Retry-After"].as_u64().is_some_and(|secs| secs >= 1), "{kind}: {}", ack.headers);
             ack.refused(429, "rate_limited");
         }
-        // Those who were left have been told: the last to go is told of after all others.
-        let mut last = server.connect("last");
-        last.join("farewell");
-        let mut witness = server.connect("witness");
-        witness.join("farewell");
-        drop(last);
-        witness.push("leave farewell last");
+        all_are_told(&server);
         let (caused, refilled) = (delivered(&server) - before, begun.elapsed().as_secs() + 1);
         // The witness, the last one and the farewell are two frames, of other endpoints.
         assert!(caused <= burst + refilled + 2, "{kind}: {caused} frames by {} requests", done.len());
@@ -176,12 +180,7 @@ fn who_observes_those_that_went_a_moment_ago_pays_for_hearing_of_it() {
         }
         let observed = alice.post("/v1/presenceobservers", json!({"endpointList": [name, name]}));
         if observed.status == 429 {
-            let mut last = server.connect("last");
-            last.join("farewell");
-            let mut witness = server.connect("witness");
-            witness.join("farewell");
-            drop(last);
-            witness.push("leave farewell last");
+            all_are_told(&server);
             let (caused, refilled) = (delivered(&server) - before, begun.elapsed().as_secs() + 1);
             assert!(caused >= BURST - CROWD as u64 && caused <= BURST + refilled + 2, "{caused} frames");
             return;

@@ -1,4 +1,4 @@
-//! Tables. Migrations only add; one that was released is never edited.
+//! Tables. Migrations go forward only, and none under a server; one that was released is never edited.
 //!
 //! Tokens, sessions and the audit log, the tables that grow with use, have sequential keys and no second index: a
 //! mint then dirties the page its neighbours are on and no other (docs/adr/0001).
