@@ -202,31 +202,56 @@ fn http1_answers_that_nobody_reads_take_no_more_memory_than_they_may_and_others_
 
 #[test]
 fn who_has_too_much_unread_is_told_to_read_first() {
-    let server = Server::start_with(|config| config.unread_bytes_per_caller_max = 300_000);
-    fill(&server, &server.admin_token("admin"));
-    let (alice, bob) = (server.session("alice"), server.session("bob"));
-    let address = server.url.strip_prefix("http://").unwrap();
-    let ask = || {
-        let mut link = TcpStream::connect(address).unwrap();
-        let request = format!("GET {HISTORY} HTTP/1.1\r\nHost: a\r\nApp-Token: {alice}\r\n\r\n");
-        link.write_all(request.repeat(20).as_bytes()).unwrap();
-        link
-    };
-    let mut held = Vec::new();
+    let (data, _folder) = data_folder();
+    let certified = certify(&data, b"h2");
+    let mut flags: Vec<&str> = certified.flags.iter().map(String::as_str).collect();
+    flags.extend(["--unread-bytes-per-caller-max", "300000"]);
+    let process = Process::spawn(&data, &flags).trusting(&certified.flags[1]).with_app();
+    fill(&process, &process.admin_token("owner"));
+    let (alice, bob) = (process.session("alice"), process.session("bob"));
+    // On windows of a byte, so that nothing more leaves the server, however much the system would take.
+    let mut link = connect(process.url.strip_prefix("https://").unwrap(), &certified.config);
+    let mut sent = [PREFACE, &settings(1)].concat();
+    for stream in 0..20 {
+        sent.extend_from_slice(&http2_request(2 * stream + 1, HISTORY, ("app-token", &alice)));
+    }
+    link.write_all(&sent).unwrap();
     let refused = eventually(|| {
-        held.push(ask());
-        let answer = server.get("/v1/session-tokens").token(&alice).call();
+        let answer = process.get("/v1/session-tokens").token(&alice).call();
         (answer.status != 200).then_some(answer)
     });
     assert!(refused.header("retry-after").is_some());
     refused.refused(429, "answers_unread");
     // Another one is not to blame, nor does another session of the same endpoint help.
-    server.get("/v1/session-tokens").token(&bob).call().ok();
-    server.get(HISTORY).token(&bob).call().ok();
-    server.get("/v1/session-tokens").token(&server.session("alice")).call().refused(429, "answers_unread");
-    // Once it was read, or given up, all is as before.
+    process.get("/v1/session-tokens").token(&bob).call().ok();
+    process.get(HISTORY).token(&bob).call().ok();
+    process.get("/v1/session-tokens").token(&process.session("alice")).call().refused(429, "answers_unread");
+    // Once it was given up, all is as before.
+    drop(link);
+    eventually(|| (process.get("/v1/session-tokens").token(&alice).call().status == 200).then_some(()));
+}
+
+#[test]
+fn an_answer_over_http1_counts_until_it_was_read() {
+    let server = Server::start_with(|config| config.unread_bytes_per_caller_max = 300_000);
+    fill(&server, &server.admin_token("admin"));
+    let alice = server.session("alice");
+    let address = server.url.strip_prefix("http://").unwrap();
+    let ask = || {
+        let mut link = TcpStream::connect(address).unwrap();
+        let request = format!("GET {HISTORY} HTTP/1.1\r\nHost: a\r\nApp-Token: {alice}\r\n\r\n");
+        // One after another, and so more than the system takes for a client that does not read.
+        link.write_all(request.repeat(20).as_bytes()).unwrap();
+        link
+    };
+    let check = || server.get("/v1/session-tokens").token(&alice).call();
+    let mut held = Vec::new();
+    eventually(|| {
+        held.push(ask());
+        (check().status == 429).then_some(())
+    });
     drop(held);
-    eventually(|| (server.get("/v1/session-tokens").token(&alice).call().status == 200).then_some(()));
+    eventually(|| (check().status == 200).then_some(()));
 }
 
 #[test]
