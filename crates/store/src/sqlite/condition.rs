@@ -274,7 +274,10 @@ impl Condition {
             return;
         }
         if next == SILENT {
-            tracing::error!("the disk has not answered for {} seconds; nothing is written", STALLED.as_secs());
+            tracing::error!(
+                "the disk has not answered for {} seconds, or another process holds the database; nothing is written",
+                STALLED.as_secs()
+            );
         } else if before == SILENT {
             tracing::info!("the disk answers again");
         }

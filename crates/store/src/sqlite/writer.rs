@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::checkpointer::Checkpointer;
 use super::condition::Condition;
 use super::tokens::MintGrounds;
-use super::{at_once, failure, maintenance, readers};
+use super::{BUSY_TIMEOUT, at_once, failure, maintenance, readers};
 
 /// Operations that may wait. At 50,000 a second this is a tenth of a second's worth; more would only wait longer.
 const QUEUE_LEN_MAX: usize = 4_096;
@@ -117,6 +117,8 @@ struct Answers(Arc<OnceLock<(runtime::Id, mpsc::Sender<Batch>)>>);
 
 /// Operations that are committed.
 type Batch = Vec<Box<dyn Job>>;
+/// Operations that are not, and why.
+type Failed = Vec<(Box<dyn Job>, rusqlite::Error)>;
 
 impl Answers {
     /// Whether the task runs where the caller does; the first caller starts it.
@@ -516,14 +518,12 @@ impl Worker {
             }
             return;
         }
-        if self.transaction(batch.iter_mut()).is_ok() {
-            self.answer_committed(batch);
-            return;
+        match self.transaction(batch.iter_mut()) {
+            Ok(()) => self.answer_committed(batch),
+            Err(_) if self.crash_at.is_some() => {}
+            Err(error) if is_busy(&error) => self.give_up(batch.into_iter().map(|job| (job, busy())).collect()),
+            Err(_) => self.commit_each(batch),
         }
-        if self.crash_at.is_some() {
-            return;
-        }
-        self.commit_each(batch);
     }
 
     /// Answers operations that are committed, unless into files that nobody will find again: that is none. It is asked once
@@ -541,15 +541,20 @@ impl Worker {
     }
 
     /// Runs a batch that failed one by one, to find out who made it fail, and answers all of it.
-    fn commit_each(&self, batch: Batch) {
+    fn commit_each(&mut self, batch: Batch) {
         let mut failed = Vec::new();
         let mut jobs = batch.into_iter();
-        for mut job in jobs.by_ref() {
+        while let Some(mut job) = jobs.next() {
             match self.transaction(std::iter::once(&mut job)) {
                 Ok(()) => self.answer_committed(vec![job]),
                 Err(error) => {
                     self.condition.note(&error);
+                    let held = is_busy(&error);
                     failed.push((job, error));
+                    if held {
+                        failed.extend(jobs.map(|job| (job, busy())));
+                        return self.give_up(failed);
+                    }
                     if self.doubt.0.get() {
                         // The disk fails, and would fail the others after as long a wait.
                         break;
@@ -561,8 +566,30 @@ impl Worker {
         if self.doubt.0.get() && !failed.is_empty() {
             self.settle();
         }
+        self.answer_failed(failed);
+    }
+
+    fn answer_failed(&self, failed: Failed) {
         for (job, error) in failed {
             job.answer(Err(self.doubt.told(error)));
+        }
+    }
+
+    /// Answers those who failed, and all who wait behind them: another process holds the database, and each further wait
+    /// for it would be as long as the one that is over, which they have waited too.
+    ///
+    /// A commit that failed before is not undone now, as that would be such a wait as well.
+    fn give_up(&mut self, failed: Failed) {
+        tracing::warn!(
+            seconds = BUSY_TIMEOUT.as_secs(),
+            "another process has held the database for too long: what waits to be written is refused"
+        );
+        self.answer_failed(failed);
+        // Not those who come meanwhile: they have waited for nothing yet.
+        for _ in 0..self.waiting.len() {
+            let Ok(job) = self.waiting.try_recv() else { break };
+            // Of these nothing ever ran.
+            job.answer(Err(failure(busy())));
         }
     }
 
@@ -664,6 +691,16 @@ impl Worker {
     }
 }
 
+/// Whether another process held the database for as long as the writer waits.
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+}
+
+fn busy() -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+    rusqlite::Error::SqliteFailure(code, Some("another process holds the database".to_owned()))
+}
+
 fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".into())
 }
@@ -675,6 +712,8 @@ pub(super) fn thread_failed(error: std::io::Error) -> rusqlite::Error {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use respoke_core::ports::MaintenanceStore;
 
     use crate::sqlite::{Options, SqliteStore};
@@ -798,6 +837,48 @@ pub(super) mod tests {
         .await;
         assert!(matches!(good, Err(StoreError::InDoubt(_))), "{good:?}");
         assert!(bad.is_err());
+    }
+
+    static WAITS: AtomicU64 = AtomicU64::new(0);
+    static QUEUED: AtomicBool = AtomicBool::new(false);
+
+    /// Counts how often the writer waits for another process, and lets it give up when all are queued.
+    fn wait_for_the_queue(_: i32) -> bool {
+        WAITS.fetch_add(1, Ordering::SeqCst);
+        while !QUEUED.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        false
+    }
+
+    #[tokio::test]
+    async fn while_another_process_holds_the_database_everybody_is_answered_after_one_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("respoked.db");
+        let store = SqliteStore::open(&path, Options::default()).unwrap();
+        store.writer.write(|write| write.connection.busy_handler(Some(wait_for_the_queue))).await.unwrap();
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        // Some batches.
+        let mut writes: Vec<_> = (0..100).map(|_| Box::pin(store.writer.write(insert("refused")))).collect();
+        std::future::poll_fn(|context| {
+            assert!(writes.iter_mut().all(|write| write.as_mut().poll(context).is_pending()));
+            std::task::Poll::Ready(())
+        })
+        .await;
+        QUEUED.store(true, Ordering::SeqCst);
+        for write in writes {
+            let answer = write.await;
+            assert!(matches!(answer, Err(StoreError::Unavailable(_))), "nothing was written: {answer:?}");
+            let trouble = crate::sqlite::Trouble::of(&answer.unwrap_err());
+            assert_eq!(trouble, Some(crate::sqlite::Trouble::Busy));
+        }
+        assert_eq!(WAITS.load(Ordering::SeqCst), 1);
+        drop(other);
+        store.writer.write(insert("written")).await.unwrap();
+        let found = "SELECT group_concat(key) FROM meta WHERE key IN ('refused', 'written')";
+        let written = Connection::open(&path).unwrap().query_row(found, [], |row| row.get::<_, String>(0));
+        assert_eq!(written.unwrap(), "written");
     }
 
     #[tokio::test]
