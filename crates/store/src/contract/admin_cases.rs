@@ -20,13 +20,13 @@ use super::Fixture;
 use super::fixture::{NOW, Opened, World, entry, entry_at, key, new_admin, new_app, new_secret};
 use crate::CrashPoint;
 
-async fn made(world: &World, username: &str) -> Admin {
+pub(super) async fn made(world: &World, username: &str) -> Admin {
     let admin = new_admin(world.account, username);
     assert!(world.store.create_admin(admin.clone(), entry(Action::AdminCreated)).await.unwrap());
     admin
 }
 
-async fn open(store: &Opened, admin: &Admin, proof: Factor) -> Option<u64> {
+pub(super) async fn open(store: &Opened, admin: &Admin, proof: Factor) -> Option<u64> {
     let until = NOW.plus_secs(60);
     let opened = store
         .open_admin_session(admin, proof, Entropy::random(), until, None, entry(Action::AdminSignedIn))
@@ -55,11 +55,11 @@ fn sealed() -> SealedTotp {
     TotpSecret::random().seal(&Secret::new("password".into())).unwrap()
 }
 
-fn recovery(text: &str) -> SecretHash {
+pub(super) fn recovery(text: &str) -> SecretHash {
     SecretHash::of(text.as_bytes())
 }
 
-async fn add_factor(store: &Opened, admin: &Admin) -> Result<bool, StoreError> {
+pub(super) async fn add_factor(store: &Opened, admin: &Admin) -> Result<bool, StoreError> {
     let factor = NewSecondFactor {
         sealed: sealed(),
         last_step: 100,
@@ -280,7 +280,7 @@ pub(super) async fn a_removed_admin_leaves_nothing(fixture: impl Fixture) {
 }
 
 /// What a first start makes for `account`.
-fn first_rows(account: AccountId) -> FirstRows {
+pub(super) fn first_rows(account: AccountId) -> FirstRows {
     let admin = new_admin(account, "first");
     let app = new_app(account);
     let secret = new_secret(app.id);
@@ -303,7 +303,7 @@ fn first_rows(account: AccountId) -> FirstRows {
 }
 
 /// Whether all of `first` is there; none of it, if not.
-async fn holds(store: &Opened, first: &FirstRows) -> bool {
+pub(super) async fn holds(store: &Opened, first: &FirstRows) -> bool {
     let (app, secret, _) = &first.app;
     let there = [
         store.accounts().await.unwrap().iter().any(|account| account.id == first.account.id),

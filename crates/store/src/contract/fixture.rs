@@ -96,8 +96,8 @@ impl World {
         Self { store, ..self.clone() }
     }
 
-    pub(crate) async fn create_role(&self, id: RoleId, name: &str) -> Option<Creation<Role>> {
-        let role = Role {
+    pub(crate) fn new_role(&self, id: RoleId, name: &str) -> Role {
+        Role {
             id,
             app_id: self.app,
             name: name.into(),
@@ -105,8 +105,11 @@ impl World {
             created_at: NOW,
             updated_at: NOW,
             marks: Marks::default(),
-        };
-        self.store.create_role(role, None, entry(Action::RoleCreated)).await.unwrap()
+        }
+    }
+
+    pub(crate) async fn create_role(&self, id: RoleId, name: &str) -> Option<Creation<Role>> {
+        self.store.create_role(self.new_role(id, name), None, entry(Action::RoleCreated)).await.unwrap()
     }
 
     pub(crate) fn token_for(&self, name: &str, at: Timestamp) -> NewToken {

@@ -7,6 +7,7 @@ mod figure_cases;
 pub(crate) mod fixture;
 mod hub_cases;
 mod kept_cases;
+mod two_handle_cases;
 mod upkeep_cases;
 
 pub(crate) use fixture::{Fixture, Opened};
@@ -28,7 +29,7 @@ mod sqlite {
 
     #[derive(Default)]
     pub(crate) struct Sqlite {
-        folder: std::cell::OnceCell<tempfile::TempDir>,
+        folder: std::sync::OnceLock<tempfile::TempDir>,
     }
 
     impl super::Fixture for Sqlite {
@@ -97,6 +98,18 @@ mod sqlite {
             what_one_handle_ends_is_over_for_the_other_and_what_comes_after_is_not
             a_replaced_token_is_over_and_its_replacement_is_not
             old_changes_go_and_what_is_left_has_no_gap
+        }
+        two_handle_cases {
+            one_of_two_handles_redeems
+            two_handles_give_no_number_twice
+            the_last_owner_stays_whoever_takes_the_others_away
+            two_handles_give_a_name_once
+            two_handles_go_beyond_no_bound
+            two_handles_keep_no_more_than_an_app_may
+            one_of_two_handles_takes_a_proof
+            a_key_makes_one_object_on_two_handles
+            what_was_there_before_an_end_is_over_on_both_handles
+            five_cold_starts_make_one_account
         }
         upkeep_cases {
             everyday_rows_do_not_wash_administrative_ones_out

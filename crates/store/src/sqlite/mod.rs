@@ -198,7 +198,7 @@ fn seal_key(connection: &Connection) -> rusqlite::Result<[u8; 16]> {
 
 /// Makes the file, if there is none, so that SQLite finds it with the right permissions; its log files inherit them.
 /// A symbolic link is not followed: in a folder where others may write, it could lead to any file of ours.
-fn make_private(path: &Path) -> std::io::Result<()> {
+fn make_private(path: &Path) -> std::io::Result<std::fs::File> {
     use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let file = std::fs::OpenOptions::new()
@@ -217,7 +217,7 @@ fn make_private(path: &Path) -> std::io::Result<()> {
     if found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 != 0 {
         file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
     }
-    Ok(())
+    Ok(file)
 }
 
 /// A failure of SQLite as the port names it.

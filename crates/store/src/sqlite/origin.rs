@@ -6,6 +6,7 @@
 //! Invariant: what is refused is left as it was found.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use respoke_core::ports::StoreError;
@@ -87,19 +88,28 @@ fn without(path: &Path) -> rusqlite::Result<Option<&'static str>> {
     Ok(if keyed { None } else { Some("key of its tokens") })
 }
 
-/// Makes a database, whole or not at all.
+/// Makes a database, whole or not at all, unless another process that began at the same time has made it meanwhile.
 fn make(path: &Path) -> Result<(), StoreError> {
     let system = |error: std::io::Error| StoreError::Unavailable(Box::new(error));
     let unfinished = beside(path, UNFINISHED);
-    for suffix in [""].iter().chain(&BESIDE) {
+    let file = make_private(&unfinished).map_err(system)?;
+    // Whoever holds it is the only one to fill it and to give it its name.
+    file.lock().map_err(system)?;
+    if path.exists() {
+        return is_ours(path);
+    }
+    if file.metadata().map_err(system)?.nlink() != 1 {
+        return refused(&format!("{} has another name as well: remove it", unfinished.display()));
+    }
+    // What a start that was cut short has left.
+    file.set_len(0).map_err(system)?;
+    for suffix in BESIDE {
         match std::fs::remove_file(beside(&unfinished, suffix)) {
-            // Of a start that was cut short.
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(system(error)),
         }
     }
-    make_private(&unfinished).map_err(system)?;
     fill(&unfinished).map_err(failure)?;
     std::fs::rename(&unfinished, path).map_err(system)?;
     match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {

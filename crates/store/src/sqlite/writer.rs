@@ -855,12 +855,24 @@ pub(super) mod tests {
     async fn while_another_process_holds_the_database_everybody_is_answered_after_one_wait() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("respoked.db");
-        let store = SqliteStore::open(&path, Options::default()).unwrap();
-        store.writer.write(|write| write.connection.busy_handler(Some(wait_for_the_queue))).await.unwrap();
-        let other = Connection::open(&path).unwrap();
+        drop(SqliteStore::open(&path, Options::default()).unwrap());
+        let open = || crate::sqlite::open_for_writing(&path).unwrap();
+        let mut connection = open();
+        connection.busy_handler(Some(wait_for_the_queue)).unwrap();
+        let writer = Writer::start(Start {
+            connection,
+            checkpoints: open(),
+            condition: Arc::default(),
+            sealer: Sealer::new([7; 16]),
+            batch_max: 32,
+            beside_a_server: true,
+            crash_at: None,
+        });
+        let writer = writer.unwrap();
+        let other = open();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
         // Some batches.
-        let mut writes: Vec<_> = (0..100).map(|_| Box::pin(store.writer.write(insert("refused")))).collect();
+        let mut writes: Vec<_> = (0..100).map(|_| Box::pin(writer.write(insert("refused")))).collect();
         std::future::poll_fn(|context| {
             assert!(writes.iter_mut().all(|write| write.as_mut().poll(context).is_pending()));
             std::task::Poll::Ready(())
@@ -874,10 +886,10 @@ pub(super) mod tests {
             assert_eq!(trouble, Some(crate::sqlite::Trouble::Busy));
         }
         assert_eq!(WAITS.load(Ordering::SeqCst), 1);
-        drop(other);
-        store.writer.write(insert("written")).await.unwrap();
+        other.execute_batch("ROLLBACK").unwrap();
+        writer.write(insert("written")).await.unwrap();
         let found = "SELECT group_concat(key) FROM meta WHERE key IN ('refused', 'written')";
-        let written = Connection::open(&path).unwrap().query_row(found, [], |row| row.get::<_, String>(0));
+        let written = other.query_row(found, [], |row| row.get::<_, String>(0));
         assert_eq!(written.unwrap(), "written");
     }
 

@@ -1,0 +1,421 @@
+//! The cases in which two handles on one database race, as two processes do: neither knows what the other remembers, and
+//! whatever one of them counts or looks at before it writes may be changed by the other in between.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use respoke_core::admin::AdminRole;
+use respoke_core::app::SecretRecord;
+use respoke_core::audit::Action;
+use respoke_core::call_report::NewCallReport;
+use respoke_core::grant::Lapse;
+use respoke_core::id::{AccountId, PushTokenId, RoleId};
+use respoke_core::idempotency::{Creation, IdempotencyKey};
+use respoke_core::page::PageRequest;
+use respoke_core::ports::{
+    APPS_PER_ACCOUNT_MAX, AdminChange, EndRequest, EndScope, Factor, Keeping, NewSession, ROLES_PER_APP_MAX,
+    Redemption, SECRETS_PER_APP_MAX, SessionFilter,
+};
+use respoke_core::push_token::{PushService, PushToken};
+use respoke_core::seal::Entropy;
+use respoke_core::secret::Secret;
+use respoke_core::token::NewToken;
+use serde_json::value::RawValue;
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use super::Fixture;
+use super::admin_cases::{add_factor, first_rows, holds, made, open, recovery};
+use super::fixture::{NOW, World, endpoint, entry, key, new_admin, new_app, new_secret, new_session, opened, refused};
+
+/// Rounds of a race that is won or lost within a few commits.
+const ROUNDS: usize = 20;
+/// Those who race on each handle.
+const EACH: usize = 4;
+
+/// One database behind two handles.
+struct Both([World; 2]);
+
+impl Both {
+    async fn of(fixture: &impl Fixture) -> Self {
+        let here = fixture.opened().await;
+        let there = here.on(fixture.open(None));
+        Self([here, there])
+    }
+
+    fn here(&self) -> &World {
+        &self.0[0]
+    }
+
+    /// The same handles, with another world.
+    fn with(&self, world: &World) -> Self {
+        Self(self.0.each_ref().map(|handle| world.on(handle.store.clone())))
+    }
+
+    /// Lets [`EACH`] on each handle act at once. What came of it, in no order.
+    async fn race<T, F>(&self, act: impl Fn(World, usize) -> F) -> Vec<T>
+    where
+        F: Future<Output = T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let barrier = Arc::new(Barrier::new(2 * EACH));
+        let mut racers = JoinSet::new();
+        for nth in 0..2 * EACH {
+            let (barrier, acting) = (barrier.clone(), act(self.0[nth % 2].clone(), nth));
+            racers.spawn(async move {
+                barrier.wait().await;
+                acting.await
+            });
+        }
+        racers.join_all().await
+    }
+
+    /// The same, of which one may succeed and no more.
+    async fn one_wins<F>(&self, act: impl Fn(World, usize) -> F)
+    where
+        F: Future<Output = bool> + Send + 'static,
+    {
+        let won = self.race(act).await.into_iter().filter(|won| *won).count();
+        assert_eq!(won, 1, "of {} on two handles", 2 * EACH);
+    }
+
+    async fn close(self) {
+        for world in self.0 {
+            world.store.close().await;
+        }
+    }
+}
+
+pub(super) async fn one_of_two_handles_redeems(fixture: impl Fixture) {
+    let both = Both::of(&fixture).await;
+    for round in 0..ROUNDS {
+        let token = both.0[round % 2].mint("alice").await;
+        let redeem = |world: World, _| {
+            let token = token.clone();
+            async move { world.redeem(&token).await }
+        };
+        let outcomes = both.race(redeem).await;
+        let (won, lost): (Vec<_>, Vec<_>) =
+            outcomes.iter().partition(|outcome| matches!(outcome, Redemption::Opened { .. }));
+        assert_eq!(won.len(), 1);
+        assert!(lost.iter().all(|outcome| refused(outcome) == Lapse::Redeemed));
+    }
+    let here = both.here();
+    let sessions = here.store.sessions(here.app, SessionFilter::default(), NOW, PageRequest::first()).await.unwrap();
+    assert_eq!(sessions.items.len(), ROUNDS);
+    both.close().await;
+}
+
+pub(super) async fn two_handles_give_no_number_twice(fixture: impl Fixture) {
+    let both = Both::of(&fixture).await;
+    let live = |world: World, nth| async move {
+        let mut numbers = Vec::new();
+        for round in 0..ROUNDS {
+            // Some of them replace, which is a change.
+            let token = world.token_for(&format!("endpoint {nth}"), NOW);
+            let token = world.issue(token, round % 4 == 0, None).await.unwrap();
+            let (_, session) = opened(world.redeem(&token).await);
+            assert_eq!(world.lapse_of(&session).await, None);
+            numbers.push((token.number, session.number));
+        }
+        numbers
+    };
+    let (tokens, sessions): (Vec<_>, Vec<_>) = both.race(live).await.into_iter().flatten().unzip();
+    for numbers in [tokens, sessions] {
+        let different: BTreeSet<_> = numbers.iter().collect();
+        assert_eq!((numbers.len(), different.len()), (2 * EACH * ROUNDS, 2 * EACH * ROUNDS));
+    }
+    both.close().await;
+}
+
+pub(super) async fn the_last_owner_stays_whoever_takes_the_others_away(fixture: impl Fixture) {
+    let both = Both::of(&fixture).await;
+    for round in 0..ROUNDS {
+        let world = World::new(both.here().store.clone()).await;
+        let mut owners = Vec::new();
+        for nth in 0..2 * EACH {
+            owners.push(made(&world, &format!("owner {round} {nth}")).await.id);
+        }
+        let both = both.with(&world);
+        let go = |world: World, nth: usize| {
+            let id = owners[nth];
+            async move {
+                if nth % 4 < 2 {
+                    world.store.delete_admin(id, entry(Action::AdminDeleted)).await.unwrap()
+                } else {
+                    let role = AdminRole::Developer;
+                    world.store.set_admin_role(id, role, entry(Action::AdminRoleChanged)).await.unwrap()
+                }
+            }
+        };
+        let outcomes = both.race(go).await;
+        assert_eq!(outcomes.iter().filter(|outcome| **outcome == AdminChange::LastOwner).count(), 1, "{outcomes:?}");
+        let admins = world.store.admins().await.unwrap();
+        let left = admins.iter().filter(|admin| admin.account_id == world.account && admin.role == AdminRole::Owner);
+        assert_eq!(left.count(), 1);
+    }
+    both.close().await;
+}
+
+pub(super) async fn two_handles_give_a_name_once(fixture: impl Fixture) {
+    let both = Both::of(&fixture).await;
+    for round in 0..ROUNDS {
+        both.one_wins(|world, _| async move {
+            let admin = new_admin(world.account, &format!("jo {round}"));
+            world.store.create_admin(admin, entry(Action::AdminCreated)).await.unwrap()
+        })
+        .await;
+        both.one_wins(|world, _| async move {
+            world.create_role(RoleId::random(), &format!("role {round}")).await.is_some()
+        })
+        .await;
+        let id = RoleId::random();
+        both.one_wins(|world, nth| async move { world.create_role(id, &format!("id {round} {nth}")).await.is_some() })
+            .await;
+        let hash = new_secret(both.here().app).hash;
+        both.one_wins(|world, _| async move {
+            let secret = SecretRecord { hash, ..new_secret(world.app) };
+            world.store.create_secret(secret, None, None, entry(Action::SecretCreated)).await.unwrap().is_some()
+        })
+        .await;
+        // So that the next round finds room for one.
+        let here = both.here();
+        let secret = here.store.secret_by_hash(&hash).await.unwrap().unwrap();
+        here.store.revoke_secret(here.app, secret.id, false, entry(Action::SecretRevoked)).await.unwrap().unwrap();
+    }
+    both.close().await;
+}
+
+pub(super) async fn two_handles_go_beyond_no_bound(fixture: impl Fixture) {
+    let both = Both::of(&fixture).await;
+    let here = both.here();
+    // The app has a role and a secret, the account an app.
+    let mut fill = JoinSet::new();
+    for nth in 0..ROLES_PER_APP_MAX - 2 {
+        let world = here.clone();
+        fill.spawn(async move { assert!(world.create_role(RoleId::random(), &format!("{nth}")).await.is_some()) });
+    }
+    for _ in 0..SECRETS_PER_APP_MAX - 2 {
+        let world = here.clone();
+        fill.spawn(async move { assert!(add_secret(&world).await) });
+    }
+    for _ in 0..APPS_PER_ACCOUNT_MAX - 2 {
+        let world = here.clone();
+        fill.spawn(async move { assert!(add_app(&world).await) });
+    }
+    fill.join_all().await;
+    both.one_wins(
+        |world, nth| async move { world.create_role(RoleId::random(), &format!("new {nth}")).await.is_some() },
+    )
+    .await;
+    both.one_wins(|world, _| async move { add_secret(&world).await }).await;
+    both.one_wins(|world, _| async move { add_app(&world).await }).await;
+    both.close().await;
+}
+
+async fn add_secret(world: &World) -> bool {
+    let added = world.store.create_secret(new_secret(world.app), None, None, entry(Action::SecretCreated));
+    added.await.unwrap().is_some()
+}
+
+async fn add_app(world: &World) -> bool {
+    let app = new_app(world.account);
+    let secret = new_secret(app.id);
+    world.store.create_app(app, secret, None, entry(Action::AppCreated)).await.unwrap().is_some()
+}
+
+/// Keeps a call report, whose like take as much as it does.
+async fn report(world: &World, most: u64) -> bool {
+    let report = RawValue::from_string("{}".to_owned()).unwrap();
+    let report = NewCallReport { app_id: world.app, endpoint_id: None, at: NOW, report };
+    matches!(world.store.add_call_report(report, most).await.unwrap(), Keeping::Kept(()))
+}
+
+pub(super) async fn two_handles_keep_no_more_than_an_app_may(fixture: impl Fixture) {
+    let both = Both::of(&fixture).await;
+    let here = both.here();
+    let kept = async || here.store.kept_bytes(here.app).await.unwrap();
+    assert!(report(here, u64::MAX).await);
+    let each = kept().await;
+    for _ in 0..ROUNDS {
+        // Room for one, and not for two.
+        let most = kept().await + each + each / 2;
+        both.one_wins(|world, _| async move { report(&world, most).await }).await;
+        assert!(kept().await <= most);
+        assert_eq!(kept().await, here.store.recounted_bytes(here.app).await.unwrap());
+    }
+    both.race(|world, nth| async move {
+        for number in 0..ROUNDS {
+            let token = PushToken {
+                app_id: world.app,
+                id: PushTokenId::random(),
+                endpoint_id: endpoint("alice"),
+                text: Secret::new(format!("token {nth} {number}")),
+                service: PushService::Google,
+                seen_at: NOW,
+            };
+            world.store.put_push_token(token, u64::MAX).await.unwrap().kept().unwrap();
+        }
+    })
+    .await;
+    let tokens = here.store.push_tokens(here.app, &endpoint("alice")).await.unwrap();
+    assert_eq!(tokens.len(), PushToken::PER_ENDPOINT_MAX);
+    assert_eq!(kept().await, here.store.recounted_bytes(here.app).await.unwrap());
+    both.close().await;
+}
+
+pub(super) async fn one_of_two_handles_takes_a_proof(fixture: impl Fixture) {
+    let both = Both::of(&fixture).await;
+    let here = both.here();
+    for round in 0..ROUNDS as u64 {
+        let admin = made(here, &format!("owner {round}")).await;
+        let hash = recovery(&format!("setup {round}"));
+        here.store.put_setup_token(admin.id, hash, NOW.plus_secs(10)).await.unwrap();
+        both.one_wins(|world, _| async move {
+            let (entropy, audit) = (Entropy::random(), entry(Action::AdminSignedIn));
+            world.store.spend_setup_token(hash, entropy, NOW.plus_secs(60), audit).await.unwrap().is_some()
+        })
+        .await;
+        let enrol = |world: World, _| {
+            let admin = admin.clone();
+            async move { add_factor(&world.store, &admin).await.unwrap() }
+        };
+        both.one_wins(enrol).await;
+        for proof in [Factor::Step(200 + round), Factor::Recovery(recovery("one"))] {
+            let sign_in = |world: World, _| {
+                let admin = admin.clone();
+                async move { open(&world.store, &admin, proof).await.is_some() }
+            };
+            both.one_wins(sign_in).await;
+        }
+        let remove = |world: World, _| {
+            let id = admin.id;
+            async move {
+                let (proof, audit) = (Factor::Recovery(recovery("two")), entry(Action::SecondFactorRemoved));
+                world.store.remove_second_factor(id, proof, audit).await.unwrap()
+            }
+        };
+        both.one_wins(remove).await;
+    }
+    both.close().await;
+}
+
+pub(super) async fn a_key_makes_one_object_on_two_handles(fixture: impl Fixture) {
+    let both = Both::of(&fixture).await;
+    for round in 0..ROUNDS {
+        let once = key(&format!("mint {round}"), "");
+        let mint = |world: World, _| {
+            let once = once.clone();
+            async move {
+                let entropy = IdempotencyKey::entropy(Some(&once));
+                let token = NewToken { entropy, ..world.token_for("alice", NOW) };
+                world.issue(token, false, Some(once)).await.unwrap()
+            }
+        };
+        let mut minted = both.race(mint).await;
+        let one = minted.pop().unwrap();
+        for other in minted {
+            assert_eq!((other.number, other.text.expose()), (one.number, one.text.expose()));
+        }
+
+        let once = key(&format!("redeem {round}"), "");
+        let redeem = |world: World, _| {
+            let (once, token) = (once.clone(), one.clone());
+            async move {
+                let session = NewSession { entropy: IdempotencyKey::entropy(Some(&once)), ..new_session() };
+                let (number, hash, audit) = (token.number, token.text.hash(), entry(Action::TokenRedeemed));
+                opened(world.store.redeem(number, hash, session, Some(once), audit).await.unwrap())
+            }
+        };
+        let mut sessions = both.race(redeem).await;
+        let (text, session) = sessions.pop().unwrap();
+        for (other_text, other) in sessions {
+            assert_eq!((other.number, other_text.expose()), (session.number, text.expose()));
+        }
+
+        let once = key(&format!("role {round}"), "");
+        let create = |world: World, nth| {
+            let once = once.clone();
+            async move {
+                let role = world.new_role(RoleId::random(), &format!("role {round} {nth}"));
+                match world.store.create_role(role, Some(once), entry(Action::RoleCreated)).await.unwrap() {
+                    Some(Creation::Created(_)) => true,
+                    Some(Creation::Repeated(_)) => false,
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        both.one_wins(create).await;
+    }
+    both.close().await;
+}
+
+pub(super) async fn what_was_there_before_an_end_is_over_on_both_handles(fixture: impl Fixture) {
+    let both = Both::of(&fixture).await;
+    for round in 0..ROUNDS {
+        let scope = [EndScope::App, EndScope::Role(both.here().role), EndScope::Endpoint(endpoint("alice"))];
+        let scope = scope[round % 3].clone();
+        let live = |world: World, nth: usize| {
+            let scope = scope.clone();
+            async move {
+                let waiting = world.mint("alice").await;
+                let before = world.redeem(&waiting).await;
+                if nth < 2 {
+                    let order = EndRequest { app_id: world.app, scope, issued_before: None, tokens_too: true };
+                    assert!(world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap());
+                }
+                // Which may be ended by the other handle.
+                let token = world.mint("alice").await;
+                match before {
+                    Redemption::Opened { session, .. } => (nth < 2).then_some((session, token.number)),
+                    ended => {
+                        assert_eq!(refused(&ended), Lapse::Revoked);
+                        None
+                    }
+                }
+            }
+        };
+        let ended = both.race(live).await;
+        for (before, minted) in ended.into_iter().flatten() {
+            for world in &both.0 {
+                assert_eq!(world.lapse_of(&before).await, Some(Lapse::Revoked), "{scope:?}");
+                let (token, ground) = world.store.token(minted).await.unwrap().unwrap();
+                let lapse = token.lapse(&ground, NOW);
+                assert!(matches!(lapse, None | Some(Lapse::Revoked)), "{lapse:?}");
+            }
+        }
+        // All is quiet: what comes now stays.
+        for (nth, world) in both.0.iter().enumerate() {
+            let (_, after) = world.session_of("alice").await;
+            assert_eq!(both.0[1 - nth].lapse_of(&after).await, None, "{scope:?}");
+        }
+    }
+    both.close().await;
+}
+
+pub(super) async fn five_cold_starts_make_one_account(fixture: impl Fixture + Sync) {
+    let starts = std::thread::scope(|threads| {
+        let starts: Vec<_> = (0..5).map(|_| threads.spawn(|| fixture.open(None))).collect();
+        starts.into_iter().map(|start| start.join().unwrap()).collect::<Vec<_>>()
+    });
+    let mut begun = JoinSet::new();
+    for store in starts.clone() {
+        begun.spawn(async move {
+            let first = first_rows(AccountId::random());
+            let began = store.begin(first.clone()).await.unwrap();
+            (first, began)
+        });
+    }
+    let mut kept = 0;
+    for (first, began) in begun.join_all().await {
+        for store in &starts {
+            assert_eq!(holds(store, &first).await, began);
+        }
+        kept += usize::from(began);
+    }
+    assert_eq!(kept, 1);
+    for store in starts {
+        assert_eq!(store.accounts().await.unwrap().len(), 1);
+        store.close().await;
+    }
+}
