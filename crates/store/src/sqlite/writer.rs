@@ -673,7 +673,7 @@ impl Worker {
             return;
         }
         let pages = LOG_PAGES.get();
-        let long = self.condition.log_long.swap(false, Ordering::Relaxed);
+        let long = self.condition.log_long.load(Ordering::Relaxed);
         let copied = self.checkpointer.take_finished();
         if !copied && pages < CHECKPOINT_PAGES_MAX {
             if pages >= CHECKPOINT_PAGES || long {
@@ -684,6 +684,8 @@ impl Worker {
         // Never one that waits for readers: a backup reads for as long as it copies, and the log may grow meanwhile.
         let checkpoint = if long { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
         let done = at_once(&self.connection, |connection| connection.query_row(checkpoint, [], |_| Ok(())));
+        // Tried again after the next look at the files.
+        self.condition.log_long.store(false, Ordering::Relaxed);
         if let Err(error) = done {
             self.condition.note(&error);
             tracing::warn!(error = &error as &dyn std::error::Error, "checkpoint failed");
@@ -895,30 +897,37 @@ pub(super) mod tests {
 
     #[tokio::test]
     async fn a_log_that_grew_beside_a_long_reader_is_cut_when_the_reader_is_gone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("respoked.db");
-        let store = SqliteStore::open(&path, Options::default()).unwrap();
-        let log = crate::sqlite::origin::beside(&path, "-wal");
-        let log_bytes = || std::fs::metadata(&log).unwrap().len();
-        // As a backup does.
-        let reader = Connection::open(&path).unwrap();
-        reader.execute_batch("BEGIN; SELECT count(*) FROM meta").unwrap();
-        for _ in 0..90 {
-            let fill = |write: &Write<'_>| {
-                write.connection.execute_batch(
-                    "INSERT INTO meta (key, value) VALUES ('filling', randomblob(1048576))
-                     ON CONFLICT DO UPDATE SET value = excluded.value",
-                )
+        for writes_go_on in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("respoked.db");
+            let store = SqliteStore::open(&path, Options::default()).unwrap();
+            let log = crate::sqlite::origin::beside(&path, "-wal");
+            let log_bytes = || std::fs::metadata(&log).unwrap().len();
+            let fill = |bytes: u32| {
+                store.writer.write(move |write: &Write<'_>| {
+                    let sql = "INSERT INTO meta (key, value) VALUES ('filling', randomblob(?1))
+                               ON CONFLICT DO UPDATE SET value = excluded.value";
+                    write.connection.execute(sql, [bytes])
+                })
             };
-            store.writer.write(fill).await.unwrap();
+            // As a backup does.
+            let reader = Connection::open(&path).unwrap();
+            reader.execute_batch("BEGIN; SELECT count(*) FROM meta").unwrap();
+            for _ in 0..90 {
+                fill(1 << 20).await.unwrap();
+            }
+            assert!(log_bytes() > 89 << 20);
+            drop(reader);
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while log_bytes() > 40 << 20 {
+                assert!(Instant::now() < deadline, "{writes_go_on}: the log stays {} bytes long", log_bytes());
+                if writes_go_on {
+                    fill(1).await.unwrap();
+                } else {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+            store.check().await.unwrap();
         }
-        assert!(log_bytes() > 89 << 20);
-        drop(reader);
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while log_bytes() > 40 << 20 {
-            assert!(Instant::now() < deadline, "the log stays {} bytes long", log_bytes());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        store.check().await.unwrap();
     }
 }
