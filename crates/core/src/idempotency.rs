@@ -6,6 +6,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::refusal::Refusal;
 use crate::seal::Entropy;
 
 /// How long a key is remembered, in seconds.
@@ -65,22 +66,29 @@ impl IdempotencyKey {
 
 /// What came of a creation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Creation<T> {
+#[must_use]
+pub enum Creation<T, R> {
     /// It was created.
     Created(T),
     /// The same request had created it before; this is it.
     Repeated(T),
     /// The key was used with another request, or what it made is gone.
     KeyReused,
+    /// Nothing was created, for this reason.
+    Refused(R),
 }
 
-impl<T> Creation<T> {
-    /// The same outcome for another value.
-    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Creation<U> {
+impl<T, R> Creation<T, R> {
+    /// What the request has created, now or before.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::IdempotencyKeyReused`], or what `refusal` makes of the reason.
+    pub fn made(self, refusal: impl FnOnce(R) -> Refusal) -> Result<T, Refusal> {
         match self {
-            Self::Created(value) => Creation::Created(f(value)),
-            Self::Repeated(value) => Creation::Repeated(f(value)),
-            Self::KeyReused => Creation::KeyReused,
+            Self::Created(value) | Self::Repeated(value) => Ok(value),
+            Self::KeyReused => Err(Refusal::IdempotencyKeyReused),
+            Self::Refused(reason) => Err(refusal(reason)),
         }
     }
 }

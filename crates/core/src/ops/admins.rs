@@ -9,7 +9,9 @@ use crate::clock::Timestamp;
 use crate::id::{AccountId, AdminId};
 use crate::idempotency::{Creation, IdempotencyKey};
 use crate::password::{self, Applicant};
-use crate::ports::{AdminChange, Change, Factor, NewPassword, StoreError};
+use crate::ports::{
+    AdminAddition, AdminChange, Change, Ending, Factor, NewPassword, PasswordChange, SignInRefusal, StoreError,
+};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 use crate::term::Term;
@@ -81,10 +83,14 @@ impl Broker {
         let expires_at = self.now().plus_secs(ADMIN_SESSION_SECS);
         let entropy = IdempotencyKey::entropy(once.as_ref());
         match self.store.open_admin_session(&admin, factor, entropy, expires_at, once, audit).await? {
-            Some(Creation::Created(token) | Creation::Repeated(token)) => Ok(token),
-            Some(Creation::KeyReused) => Err(Refusal::IdempotencyKeyReused),
-            None if has_code => Err(self.failed_code(&admin, context).await),
-            None => Err(self.failed_sign_in(context).await),
+            Creation::Created(token) | Creation::Repeated(token) => Ok(token),
+            Creation::KeyReused => Err(Refusal::IdempotencyKeyReused),
+            Creation::Refused(SignInRefusal::NotProven | SignInRefusal::Changed) if has_code => {
+                Err(self.failed_code(&admin, context).await)
+            }
+            Creation::Refused(SignInRefusal::NotProven | SignInRefusal::Changed) => {
+                Err(self.failed_sign_in(context).await)
+            }
         }
     }
 
@@ -116,8 +122,9 @@ impl Broker {
         let Caller::Admin { session, admin_id, .. } = caller else { return Err(Refusal::Unauthenticated) };
         let audit = self.entry(context, caller, None, Action::AdminSignedOut, "")?;
         let ended = self.store.end_admin_session(*session, audit).await;
-        self.changed(Change::Admin(*admin_id), ended).await?;
-        Ok(())
+        match self.changed(Change::Admin(*admin_id), ended).await? {
+            Ending::Ended | Ending::Over | Ending::Unknown => Ok(()),
+        }
     }
 
     /// Makes an admin of the account, on the data folder.
@@ -137,7 +144,10 @@ impl Broker {
         let mut audit = self.entry(&Context::internal(), &Caller::Anonymous, None, Action::AdminCreated, username)?;
         audit.actor = Actor::System;
         audit.account_id = Some(account);
-        if self.store.create_admin(admin, audit).await? { Ok(id) } else { Err(TAKEN) }
+        match self.store.create_admin(admin, audit).await? {
+            AdminAddition::Added => Ok(id),
+            AdminAddition::NameTaken => Err(TAKEN),
+        }
     }
 
     /// Sets an admin's password on the data folder. The admin's sessions end, and the second factor goes.
@@ -150,7 +160,10 @@ impl Broker {
         let password =
             NewPassword { hash: self.hash_new(typed).await?, second_factor: None, keep_session: None, replaces: None };
         let audit = self.system_entry(&admin, Action::AdminPasswordReset)?;
-        if self.store.set_admin_password(admin.id, password, audit).await? { Ok(()) } else { Err(UNKNOWN) }
+        match self.store.set_admin_password(admin.id, password, audit).await? {
+            PasswordChange::Set => Ok(()),
+            PasswordChange::Unknown | PasswordChange::Changed => Err(UNKNOWN),
+        }
     }
 
     /// Gives an admin another role, on the data folder.

@@ -7,7 +7,7 @@ use crate::admin::{ADMINS_MAX, Admin, AdminRole};
 use crate::audit::Action;
 use crate::id::{AccountId, AdminId};
 use crate::password::Applicant;
-use crate::ports::{Change, NewPassword, Replaced, StoreError};
+use crate::ports::{AdminAddition, Change, NewPassword, PasswordChange, Replaced, StoreError};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 
@@ -84,7 +84,10 @@ impl Broker {
         }
         let admin = self.new_admin(account, &username, password, role).await?;
         let audit = self.entry(context, caller, None, Action::AdminCreated, &username)?;
-        if self.store.create_admin(admin.clone(), audit).await? { Ok(admin) } else { Err(TAKEN) }
+        match self.store.create_admin(admin.clone(), audit).await? {
+            AdminAddition::Added => Ok(admin),
+            AdminAddition::NameTaken => Err(TAKEN),
+        }
     }
 
     /// Gives another admin a role, or a password in place of a lost one.
@@ -129,8 +132,8 @@ impl Broker {
             let password = NewPassword { hash, second_factor: None, keep_session: None, replaces: None };
             let set = self.store.set_admin_password(id, password, audit).await;
             done = match self.changed(Change::Admin(id), set).await {
-                Ok(true) => Ok(()),
-                Ok(false) => Err(UNKNOWN),
+                Ok(PasswordChange::Set) => Ok(()),
+                Ok(PasswordChange::Unknown | PasswordChange::Changed) => Err(UNKNOWN),
                 Err(error) if role_changed => Err(error.after_a_write().into()),
                 Err(error) => Err(error.into()),
             };
@@ -185,7 +188,10 @@ impl Broker {
         let set = self.changed(Change::Admin(admin.id), set).await?;
         // The second factor would be lost, or be sealed with a password that is not the admin's.
         let meanwhile = Refusal::Conflict("the password or the second factor was changed meanwhile; try again");
-        if set { Ok(()) } else { Err(meanwhile) }
+        match set {
+            PasswordChange::Set => Ok(()),
+            PasswordChange::Unknown | PasswordChange::Changed => Err(meanwhile),
+        }
     }
 
     /// Ends every sign-in of the caller, the one that asks included.

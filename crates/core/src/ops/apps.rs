@@ -11,7 +11,7 @@ use crate::id::{AccountId, AppId, SecretId};
 use crate::idempotency::{Creation, IdempotencyKey};
 use crate::origin::{self, DOMAINS_MAX};
 use crate::page::{CreationKey, Page, PageRequest};
-use crate::ports::Change;
+use crate::ports::{AppRefusal, Change};
 use crate::refusal::{FieldErrors, Refusal};
 use crate::secret::AppSecret;
 
@@ -47,13 +47,15 @@ impl Broker {
         let record = self.new_secret_record(app.id, FIRST_SECRET.to_owned(), &text);
         let audit = self.entry(context, caller, Some(app.id), Action::AppCreated, &app.id.to_string())?;
         match self.store.create_app(app, record.clone(), once, audit).await? {
-            Some(Creation::Created(app)) => Ok((app, CreatedSecret { record, text, repeated: false })),
-            Some(Creation::Repeated(app)) => {
+            Creation::Created(app) => Ok((app, CreatedSecret { record, text, repeated: false })),
+            Creation::Repeated(app) => {
                 let record = SecretRecord { app_id: app.id, ..record };
                 Ok((app, CreatedSecret { record, text, repeated: true }))
             }
-            Some(Creation::KeyReused) => Err(Refusal::IdempotencyKeyReused),
-            None => Err(Refusal::Conflict("the account has the most apps it may have; delete one first")),
+            Creation::KeyReused => Err(Refusal::IdempotencyKeyReused),
+            Creation::Refused(AppRefusal::TooMany) => {
+                Err(Refusal::Conflict("the account has the most apps it may have; delete one first"))
+            }
         }
     }
 
@@ -123,7 +125,7 @@ impl Broker {
         self.get_app(caller, id).await?;
         let audit = self.entry(context, caller, Some(id), Action::AppDeleted, &id.to_string())?;
         let deleted = self.store.delete_app(id, audit).await;
-        if self.changed(Change::App(id), deleted).await? { Ok(()) } else { Err(Refusal::NotFound("Apps")) }
+        self.changed(Change::App(id), deleted).await?.or_refuse(Refusal::NotFound("Apps"))
     }
 
     /// Who owns an app.

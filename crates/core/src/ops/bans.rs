@@ -5,7 +5,7 @@ use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::id::{AppId, EndpointId};
 use crate::page::{Page, PageRequest};
-use crate::ports::{BanRecord, Change};
+use crate::ports::{BanRecord, Banning, Change};
 use crate::refusal::Refusal;
 
 const UNKNOWN: Refusal = Refusal::NotFound("Bans");
@@ -39,7 +39,10 @@ impl Broker {
         let audit = self.entry(context, caller, Some(app.id), Action::EndpointBanned, ban.endpoint_id.as_str())?;
         let banned = self.store.ban(app.id, ban.clone(), audit).await;
         let change = Change::Endpoint(app.id, ban.endpoint_id.clone());
-        if self.changed(change, banned).await? { Ok(ban) } else { Err(Refusal::NotFound("Apps")) }
+        match self.changed(change, banned).await? {
+            Banning::Banned => Ok(ban),
+            Banning::NoApp => Err(Refusal::NotFound("Apps")),
+        }
     }
 
     /// The ban of an endpoint.
@@ -95,7 +98,7 @@ impl Broker {
         let endpoint = parse_endpoint(endpoint)?;
         let audit = self.entry(context, caller, Some(app.id), Action::BanLifted, endpoint.as_str())?;
         let lifted = self.store.lift_ban(app.id, &endpoint, audit).await;
-        if self.changed(Change::Endpoint(app.id, endpoint), lifted).await? { Ok(()) } else { Err(UNKNOWN) }
+        self.changed(Change::Endpoint(app.id, endpoint), lifted).await?.or_refuse(UNKNOWN)
     }
 }
 

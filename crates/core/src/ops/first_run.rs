@@ -8,7 +8,7 @@ use crate::app::AppSettings;
 use crate::audit::Action;
 use crate::grant::Marks;
 use crate::id::{AccountId, AppId, RoleId};
-use crate::ports::FirstRows;
+use crate::ports::{Beginning, FirstRows};
 use crate::refusal::Refusal;
 use crate::role::{GroupRule, Permissions, Role};
 use crate::secret::{AppSecret, Secret};
@@ -111,10 +111,9 @@ impl Broker {
     ///
     /// [`Refusal::Conflict`] if the database got an admin meanwhile; then nothing of it was kept.
     pub async fn keep_first_run(&self, draft: FirstRunDraft) -> Result<FirstRun, Refusal> {
-        if self.store.begin(draft.rows).await? {
-            Ok(draft.shown)
-        } else {
-            Err(Refusal::Conflict("somebody else made an admin meanwhile"))
+        match self.store.begin(draft.rows).await? {
+            Beginning::Kept => Ok(draft.shown),
+            Beginning::HasAdmin => Err(Refusal::Conflict("somebody else made an admin meanwhile")),
         }
     }
 

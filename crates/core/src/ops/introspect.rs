@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::authenticate::token_hash;
 use super::{Broker, Caller, Context, LiveSession};
 use crate::audit::Action;
+use crate::ports::Ending;
 use crate::refusal::Refusal;
 use crate::seal::SealKind;
 use crate::secret::Secret;
@@ -62,8 +63,9 @@ impl Broker {
             let object = self.token_id(record.number).to_string();
             let mut audit = self.entry(context, caller, Some(record.grant.app_id), Action::TokenRevoked, &object)?;
             audit.fingerprint = Some(record.hash.fingerprint());
-            self.store.revoke_token(record.grant.app_id, record.number, audit).await?;
-            return Ok(());
+            return match self.store.revoke_token(record.grant.app_id, record.number, audit).await? {
+                Ending::Ended | Ending::Over | Ending::Unknown => Ok(()),
+            };
         }
         match number {
             // Without its hash the text may be made up, but a trillion would have to be for one that has a socket.

@@ -8,7 +8,7 @@ use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::grant::{Grant, Lapse};
 use crate::id::{AppId, EndpointId, RoleId};
-use crate::idempotency::{Creation, IdempotencyKey};
+use crate::idempotency::IdempotencyKey;
 use crate::ports::{Change, MintRefusal};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
@@ -98,12 +98,10 @@ impl Broker {
         if request.replace && request.end_sessions {
             minted = self.changed(Change::Endpoint(app.id, endpoint_id), minted).await;
         }
-        let minted = match minted? {
-            Ok(Creation::Created(minted) | Creation::Repeated(minted)) => minted,
-            Ok(Creation::KeyReused) => return Err(Refusal::IdempotencyKeyReused),
-            Err(MintRefusal::Banned(ban)) => return Err(Refusal::Banned { reason: ban.reason }),
-            Err(MintRefusal::Lapsed(lapse)) => return Err(lapsed(caller, lapse)),
-        };
+        let minted = minted?.made(|refusal| match refusal {
+            MintRefusal::Banned(ban) => Refusal::Banned { reason: ban.reason },
+            MintRefusal::Lapsed(lapse) => lapsed(caller, lapse),
+        })?;
         Ok(IssuedToken {
             app,
             grant: minted.token.grant,

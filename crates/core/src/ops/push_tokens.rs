@@ -4,6 +4,7 @@ use super::own::{endpoint_needed, endpoint_spoken_for};
 use super::{Broker, Caller};
 use crate::admin::AdminRole;
 use crate::id::{AppId, EndpointId, PushTokenId};
+use crate::ports::Removal;
 use crate::push_token::{PushService, PushToken};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
@@ -65,7 +66,8 @@ impl Broker {
         let app = self.app_within(caller, app).await?;
         let endpoint = endpoint_spoken_for(caller, endpoint)?;
         if let Some(id) = PushTokenId::parse(id) {
-            self.store.delete_push_token(app.id, id, endpoint.as_ref()).await?;
+            let (Removal::Removed | Removal::Unknown) =
+                self.store.delete_push_token(app.id, id, endpoint.as_ref()).await?;
         }
         Ok(())
     }

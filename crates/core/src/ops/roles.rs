@@ -8,9 +8,9 @@ use crate::app::App;
 use crate::audit::Action;
 use crate::grant::Marks;
 use crate::id::{AppId, RoleId};
-use crate::idempotency::{Creation, IdempotencyKey};
+use crate::idempotency::IdempotencyKey;
 use crate::page::{CreationKey, Page, PageRequest};
-use crate::ports::Change;
+use crate::ports::{Change, RoleRefusal, RoleUpdateRefusal};
 use crate::refusal::{FieldErrors, Refusal};
 use crate::role::{Permissions, Role};
 
@@ -46,11 +46,13 @@ impl Broker {
             Role { id, app_id: app.id, name, permissions, created_at: now, updated_at: now, marks: Marks::default() };
         let audit = self.entry(context, caller, Some(app.id), Action::RoleCreated, &id.to_string())?;
         let created = self.store.create_role(role, once, audit).await;
-        match self.changed(Change::Role(app.id, id), created).await? {
-            Some(Creation::Created(role) | Creation::Repeated(role)) => Ok((role, app.account_id)),
-            Some(Creation::KeyReused) => Err(Refusal::IdempotencyKeyReused),
-            None => Err(Refusal::Conflict("the app has a role of this id or name, or the most roles it may have")),
-        }
+        let created = self.changed(Change::Role(app.id, id), created).await?;
+        let role = created.made(|refusal| match refusal {
+            RoleRefusal::NoApp => Refusal::NotFound("Apps"),
+            RoleRefusal::Taken => Refusal::Conflict("the app has a role of this id or name"),
+            RoleRefusal::TooMany => Refusal::Conflict("the app has the most roles it may have; delete one first"),
+        })?;
+        Ok((role, app.account_id))
     }
 
     /// The roles of an app.
@@ -103,9 +105,9 @@ impl Broker {
         let audit = self.entry(context, caller, Some(app.id), Action::RoleUpdated, &id.to_string())?;
         let updated = self.store.update_role(app.id, id, name, permissions, audit).await;
         match self.changed(Change::Role(app.id, id), updated).await? {
-            Some(Ok(role)) => Ok((role, app.account_id)),
-            Some(Err(())) => Err(TAKEN),
-            None => Err(UNKNOWN),
+            Ok(role) => Ok((role, app.account_id)),
+            Err(RoleUpdateRefusal::NameTaken) => Err(TAKEN),
+            Err(RoleUpdateRefusal::Unknown) => Err(UNKNOWN),
         }
     }
 
@@ -124,7 +126,7 @@ impl Broker {
         let (app, id) = self.app_of_role(caller, app, id).await?;
         let audit = self.entry(context, caller, Some(app.id), Action::RoleDeleted, &id.to_string())?;
         let deleted = self.store.delete_role(app.id, id, audit).await;
-        if self.changed(Change::Role(app.id, id), deleted).await? { Ok(()) } else { Err(UNKNOWN) }
+        self.changed(Change::Role(app.id, id), deleted).await?.or_refuse(UNKNOWN)
     }
 }
 

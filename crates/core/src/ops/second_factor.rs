@@ -8,7 +8,7 @@ use crate::admin::{Admin, SecondFactor};
 use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::id::AdminId;
-use crate::ports::{Change, Factor, NewSecondFactor};
+use crate::ports::{Change, Factor, FactorAddition, FactorRemoval, NewSecondFactor};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 use crate::totp::{RECOVERY_CODES, SealedTotp, TotpSecret, TypedCode, recovery_code};
@@ -124,8 +124,11 @@ impl Broker {
         let added = self.store.add_second_factor(admin.id, factor, audit).await;
         let added = self.changed(Change::Admin(admin.id), added).await?;
         self.pending.remove(admin.id);
-        // The password was changed meanwhile, or another enrolment was confirmed.
-        if added { Ok(codes) } else { Err(NONE_WAITS) }
+        match added {
+            FactorAddition::Added => Ok(codes),
+            // The password was changed meanwhile, or another enrolment was confirmed.
+            FactorAddition::Changed | FactorAddition::HasOne => Err(NONE_WAITS),
+        }
     }
 
     /// Gives the second factor up.
@@ -148,10 +151,9 @@ impl Broker {
         self.warn_of_the_clock(&admin, &factor);
         let audit = self.entry(context, caller, None, Action::SecondFactorRemoved, &admin.username)?;
         let removed = self.store.remove_second_factor(admin.id, factor, audit).await;
-        if self.changed(Change::Admin(admin.id), removed).await? {
-            Ok(())
-        } else {
-            Err(self.failed_code(&admin, context).await)
+        match self.changed(Change::Admin(admin.id), removed).await? {
+            FactorRemoval::Removed => Ok(()),
+            FactorRemoval::NotProven => Err(self.failed_code(&admin, context).await),
         }
     }
 

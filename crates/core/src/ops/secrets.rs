@@ -8,9 +8,11 @@ use crate::clock::Timestamp;
 use crate::id::{AppId, SecretId};
 use crate::idempotency::{Creation, IdempotencyKey};
 use crate::page::{Page, PageRequest};
-use crate::ports::{Change, ListFilter, SessionFilter};
+use crate::ports::{Change, ListFilter, SecretRefusal, SessionFilter};
 use crate::refusal::{FieldErrors, Refusal};
 use crate::secret::AppSecret;
+
+const TAKEN: Refusal = Refusal::Conflict("this secret is already in use");
 
 /// A secret with its text, which is shown this once.
 #[derive(Clone, Debug)]
@@ -123,7 +125,7 @@ impl Broker {
             None => once.as_ref().map_or_else(AppSecret::random, |key| AppSecret::from_random(key.derive("secret"))),
         };
         if import.is_some() && once.is_none() && self.store.secret_by_hash(&text.secret().hash()).await?.is_some() {
-            return Err(Refusal::Conflict("this secret is already in use"));
+            return Err(TAKEN);
         }
         self.add_secret(caller, app.id, name, expires_at, text, None, once, Action::SecretCreated, context).await
     }
@@ -220,13 +222,17 @@ impl Broker {
         let audit = self.entry(context, caller, Some(app), action, &object)?;
         let created = self.store.create_secret(record, rolls, once, audit).await;
         match self.changed(Change::Secret(app, rolls.map_or(id, |(old, _)| old)), created).await? {
-            Some(Creation::Created(record)) => Ok(CreatedSecret { record, text, repeated: false }),
-            Some(Creation::Repeated(record)) => Ok(CreatedSecret { record, text, repeated: true }),
-            Some(Creation::KeyReused) => Err(Refusal::IdempotencyKeyReused),
-            None if rolls.is_some() => {
-                Err(Refusal::Conflict("the secret is revoked or expired, or the app has too many"))
-            }
-            None => Err(Refusal::Conflict("the app has the most secrets it may have; revoke one first")),
+            Creation::Created(record) => Ok(CreatedSecret { record, text, repeated: false }),
+            Creation::Repeated(record) => Ok(CreatedSecret { record, text, repeated: true }),
+            Creation::KeyReused => Err(Refusal::IdempotencyKeyReused),
+            Creation::Refused(refusal) => Err(match refusal {
+                SecretRefusal::NoApp => Refusal::NotFound("Apps"),
+                SecretRefusal::Taken => TAKEN,
+                SecretRefusal::TooMany => {
+                    Refusal::Conflict("the app has the most secrets it may have; revoke one first")
+                }
+                SecretRefusal::NothingToRoll => Refusal::Conflict("the secret is revoked or expired"),
+            }),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::id::{AppId, SessionId};
 use crate::page::{Page, PageRequest, RowNumber};
-use crate::ports::{Change, EndRequest, EndScope, SessionFilter};
+use crate::ports::{Change, EndRequest, EndScope, Ending, ExtensionRefusal, ScopeEnding, SessionFilter};
 use crate::refusal::Refusal;
 use crate::seal::SealKind;
 use crate::session::{SessionEndCause, SessionRecord};
@@ -67,7 +67,10 @@ impl Broker {
         let audit = self.entry(context, caller, Some(app.id), Action::SessionExtended, &object)?;
         let extended = self.store.extend_session(number, expires_at, audit).await;
         // Of one that is over nothing changed, and its socket may be kept.
-        self.changed(Change::Session(number), extended).await?.ok_or(Refusal::Unauthenticated)
+        match self.changed(Change::Session(number), extended).await? {
+            Ok(session) => Ok(session),
+            Err(ExtensionRefusal::Over | ExtensionRefusal::Unknown) => Err(Refusal::Unauthenticated),
+        }
     }
 
     /// Ends the caller's own session. A caller without one has nothing to end, which is no error.
@@ -152,7 +155,11 @@ impl Broker {
             tokens_too: request.tokens_too,
         };
         let done = self.store.end_sessions(order, audit).await;
-        if self.changed(change, done).await? { Ok(()) } else { Err(Refusal::NotFound("Roles")) }
+        match self.changed(change, done).await? {
+            ScopeEnding::Ended => Ok(()),
+            ScopeEnding::NoApp => Err(Refusal::NotFound("Apps")),
+            ScopeEnding::NoRole => Err(Refusal::NotFound("Roles")),
+        }
     }
 
     async fn session_number(&self, caller: &Caller, id: &str) -> Result<u64, Refusal> {
@@ -179,15 +186,14 @@ impl Broker {
         number: u64,
         cause: SessionEndCause,
         context: &Context,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<(), Refusal> {
         let object = self.session_id(number).to_string();
         let audit = self.entry(context, caller, Some(app), Action::SessionEnded, &object)?;
         let ended = self.store.end_session(app, number, cause, audit).await;
-        let ended = self.changed(Change::Session(number), ended).await?;
-        // The session may have been removed long after it expired.
-        if !ended && self.store.session(number).await?.is_none() {
-            self.end_unstored(caller, number).await?;
+        match self.changed(Change::Session(number), ended).await? {
+            Ending::Ended | Ending::Over => Ok(()),
+            // It may have been removed long after it expired.
+            Ending::Unknown => self.end_unstored(caller, number).await,
         }
-        Ok(ended)
     }
 }

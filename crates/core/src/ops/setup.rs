@@ -4,6 +4,7 @@ use super::admins::ADMIN_SESSION_SECS;
 use super::{Broker, Caller, Context};
 use crate::admin::SignedIn;
 use crate::audit::Action;
+use crate::ports::SetupSignIn;
 use crate::refusal::Refusal;
 use crate::seal::Entropy;
 use crate::secret::{Secret, random_uuid};
@@ -26,6 +27,9 @@ impl Broker {
         let expires_at = self.now().plus_secs(ADMIN_SESSION_SECS);
         let hash = Secret::new(token.expose().trim().to_ascii_uppercase()).hash();
         // What is no admin's token says nothing about any admin: it is not written down, or anybody could fill the log.
-        self.store.spend_setup_token(hash, Entropy::random(), expires_at, audit).await?.ok_or(Refusal::BadLogin)
+        match self.store.spend_setup_token(hash, Entropy::random(), expires_at, audit).await? {
+            SetupSignIn::SignedIn(signed_in) => Ok(signed_in),
+            SetupSignIn::Unknown | SetupSignIn::Over => Err(Refusal::BadLogin),
+        }
     }
 }

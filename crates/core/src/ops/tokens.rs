@@ -9,7 +9,7 @@ use crate::audit::Action;
 use crate::grant::Lapse;
 use crate::id::{AppId, TokenId};
 use crate::page::{Page, PageRequest, RowNumber};
-use crate::ports::ListFilter;
+use crate::ports::{Ending, ListFilter};
 use crate::refusal::Refusal;
 use crate::seal::SealKind;
 use crate::secret::Secret;
@@ -63,8 +63,9 @@ impl Broker {
         let object = self.token_id(record.number).to_string();
         let mut audit = self.entry(context, caller, Some(app.id), Action::TokenRevoked, &object)?;
         audit.fingerprint = Some(record.hash.fingerprint());
-        self.store.revoke_token(app.id, record.number, audit).await?;
-        Ok(())
+        match self.store.revoke_token(app.id, record.number, audit).await? {
+            Ending::Ended | Ending::Over | Ending::Unknown => Ok(()),
+        }
     }
 
     async fn find_token(

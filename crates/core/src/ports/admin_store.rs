@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use super::outcome::{Ending, Removal};
 use super::store::StoreError;
 use crate::admin::{Account, Admin, AdminRole, AdminSession, KnownAddress, SignedIn};
 use crate::app::{App, SecretRecord};
@@ -19,59 +20,57 @@ use crate::totp::SealedTotp;
 pub trait AdminStore: Send + Sync {
     /// The accounts, oldest first. There are few.
     async fn accounts(&self) -> Result<Vec<Account>, StoreError>;
-    /// Keeps what the first start makes, all of it or nothing. The account may be there already. False: so is an admin,
-    /// and nothing was kept.
-    async fn begin(&self, first: FirstRows) -> Result<bool, StoreError>;
+    /// Keeps what the first start makes, all of it or nothing. The account may be there already.
+    async fn begin(&self, first: FirstRows) -> Result<Beginning, StoreError>;
     /// Adds an account.
     async fn create_account(&self, account: Account) -> Result<(), StoreError>;
-    /// Removes an account with its admins and apps; what stood on them is over. False: there was none.
-    async fn delete_account(&self, id: AccountId, audit: AuditEntry) -> Result<bool, StoreError>;
-    /// Adds an admin. False: the user name is taken.
-    async fn create_admin(&self, admin: Admin, audit: AuditEntry) -> Result<bool, StoreError>;
+    /// Removes an account with its admins and apps; what stood on them is over.
+    async fn delete_account(&self, id: AccountId, audit: AuditEntry) -> Result<Removal, StoreError>;
+    /// Adds an admin.
+    async fn create_admin(&self, admin: Admin, audit: AuditEntry) -> Result<AdminAddition, StoreError>;
     /// The admin of that user name.
     async fn admin_by_username(&self, username: &str) -> Result<Option<Admin>, StoreError>;
     /// The admins, by user name.
     async fn admins(&self) -> Result<Vec<Admin>, StoreError>;
     /// The admin of that id.
     async fn admin(&self, id: AdminId) -> Result<Option<Admin>, StoreError>;
-    /// Changes a password and ends the admin's sign-ins and setup token. False: no such admin, or not as `password`
-    /// expects it.
+    /// Changes a password and ends the admin's sign-ins and setup token.
     async fn set_admin_password(
         &self,
         id: AdminId,
         password: NewPassword,
         audit: AuditEntry,
-    ) -> Result<bool, StoreError>;
+    ) -> Result<PasswordChange, StoreError>;
     /// Gives an admin another role.
     async fn set_admin_role(&self, id: AdminId, role: AdminRole, audit: AuditEntry) -> Result<AdminChange, StoreError>;
     /// Removes an admin and ends its sign-ins.
     async fn delete_admin(&self, id: AdminId, audit: AuditEntry) -> Result<AdminChange, StoreError>;
     /// Gives an admin a second factor, spends the setup token and ends the other sign-ins, which would go around it.
-    /// False: the admin has one, or the password is another by now, or there is no such admin.
     async fn add_second_factor(
         &self,
         id: AdminId,
         factor: NewSecondFactor,
         audit: AuditEntry,
-    ) -> Result<bool, StoreError>;
-    /// Takes an admin's second factor away. False: `proof` is not good, as in [`Self::open_admin_session`].
-    async fn remove_second_factor(&self, id: AdminId, proof: Factor, audit: AuditEntry) -> Result<bool, StoreError>;
+    ) -> Result<FactorAddition, StoreError>;
+    /// Takes an admin's second factor away, spending `proof` in the same step.
+    async fn remove_second_factor(
+        &self,
+        id: AdminId,
+        proof: Factor,
+        audit: AuditEntry,
+    ) -> Result<FactorRemoval, StoreError>;
     /// Keeps a token that signs an admin in once until `expires_at`, in the place of an earlier one.
     async fn put_setup_token(&self, id: AdminId, hash: SecretHash, expires_at: Timestamp) -> Result<(), StoreError>;
     /// Spends a setup token at `audit.at` and opens an admin session, both or neither; the audit row gets its admin.
-    /// None: there is no such token, or it is too old.
     async fn spend_setup_token(
         &self,
         hash: SecretHash,
         entropy: Entropy,
         expires_at: Timestamp,
         audit: AuditEntry,
-    ) -> Result<Option<SignedIn>, StoreError>;
+    ) -> Result<SetupSignIn, StoreError>;
     /// Opens an admin session and returns its Admin-Token, spending `proof` in the same step. `audit.address` is known to
     /// the admin from then on, as it is after [`Self::spend_setup_token`].
-    ///
-    /// None: `proof` is not what the admin's second factor asks for, or was spent; or the admin is gone, or has another
-    /// password than `admin` had.
     async fn open_admin_session(
         &self,
         admin: &Admin,
@@ -80,13 +79,13 @@ pub trait AdminStore: Send + Sync {
         expires_at: Timestamp,
         once: Option<IdempotencyKey>,
         audit: AuditEntry,
-    ) -> Result<Option<Creation<Secret>>, StoreError>;
+    ) -> Result<Creation<Secret, SignInRefusal>, StoreError>;
     /// The addresses from which admins signed in after `since`, of each admin the last [`KnownAddress::PER_ADMIN_MAX`].
     async fn known_addresses(&self, since: Timestamp) -> Result<Vec<KnownAddress>, StoreError>;
     /// The admin session of that number, whatever its state. Sessions of removed admins are gone.
     async fn admin_session(&self, number: u64) -> Result<Option<AdminSession>, StoreError>;
-    /// Ends an admin session. False: it was already over.
-    async fn end_admin_session(&self, number: u64, audit: AuditEntry) -> Result<bool, StoreError>;
+    /// Ends an admin session.
+    async fn end_admin_session(&self, number: u64, audit: AuditEntry) -> Result<Ending, StoreError>;
     /// Ends all sign-ins of an admin, and the setup token.
     async fn end_admin_sessions(&self, id: AdminId, audit: AuditEntry) -> Result<(), StoreError>;
 }
@@ -106,8 +105,84 @@ pub struct FirstRows {
     pub role: (Role, AuditEntry),
 }
 
+/// What came of what the first start makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Beginning {
+    /// All of it is kept.
+    Kept,
+    /// There is an admin already; nothing was kept.
+    HasAdmin,
+}
+
+/// What came of adding an admin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum AdminAddition {
+    /// It is there.
+    Added,
+    /// The user name is taken.
+    NameTaken,
+}
+
+/// What came of setting a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum PasswordChange {
+    /// It is set.
+    Set,
+    /// There is no such admin.
+    Unknown,
+    /// The admin has not, or not any more, what [`NewPassword::replaces`] expects.
+    Changed,
+}
+
+/// What came of adding a second factor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum FactorAddition {
+    /// It is there.
+    Added,
+    /// The admin has one.
+    HasOne,
+    /// The admin has another password than it is sealed with, or there is no such admin.
+    Changed,
+}
+
+/// What came of taking a second factor away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum FactorRemoval {
+    /// It is gone.
+    Removed,
+    /// The proof is not what the second factor asks for, or was spent.
+    NotProven,
+}
+
+/// What came of spending a setup token.
+#[derive(Clone, Debug)]
+#[must_use]
+pub enum SetupSignIn {
+    /// It is spent, and its admin signed in.
+    SignedIn(SignedIn),
+    /// There is none of that hash.
+    Unknown,
+    /// It is too old, or was made by a clock that stood ahead.
+    Over,
+}
+
+/// Why no admin session was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignInRefusal {
+    /// The proof is not what the admin's second factor asks for, or was spent.
+    NotProven,
+    /// The admin is gone, or has another password by now.
+    Changed,
+}
+
 /// What came of a change of an admin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
 pub enum AdminChange {
     /// It happened.
     Done,

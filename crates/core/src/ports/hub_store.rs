@@ -4,7 +4,8 @@
 
 use async_trait::async_trait;
 
-use super::StoreError;
+use super::outcome::Removal;
+use super::store::StoreError;
 use crate::call_report::{CallReport, NewCallReport};
 use crate::clock::Timestamp;
 use crate::id::{AppId, EndpointId, GroupName, PushTokenId};
@@ -72,8 +73,8 @@ pub trait MessageStore: Send + Sync {
     /// The same of all apps together.
     async fn kept_bytes_of_all(&self) -> Result<u64, StoreError>;
     /// Ends a group: its messages and marks are gone when this returns, and what is kept under its name from then on is
-    /// another group's. False: nothing was kept of it.
-    async fn end_group(&self, app: AppId, group: &GroupName) -> Result<bool, StoreError>;
+    /// another group's.
+    async fn end_group(&self, app: AppId, group: &GroupName) -> Result<Removal, StoreError>;
     /// Where messages of a group are, newest first, from before an instant; at most `limit`, and [`HISTORY_BYTES_MAX`] of them.
     ///
     /// Where that would part messages of one millisecond, which `before` cannot tell apart, those are left for the
@@ -134,13 +135,13 @@ pub trait PushTokenStore: Send + Sync {
     /// in the app: a device is one endpoint's. What takes the place of others and is no longer than they are is not refused
     /// for want of room.
     async fn put_push_token(&self, token: PushToken, bytes_max: u64) -> Result<Keeping<()>, StoreError>;
-    /// Removes a push token, if it is of `endpoint` where one is named. False: there was none.
+    /// Removes a push token, if it is of `endpoint` where one is named.
     async fn delete_push_token(
         &self,
         app: AppId,
         id: PushTokenId,
         endpoint: Option<&EndpointId>,
-    ) -> Result<bool, StoreError>;
+    ) -> Result<Removal, StoreError>;
     /// The push tokens of an endpoint, the last seen first; at most [`PushToken::PER_ENDPOINT_MAX`].
     async fn push_tokens(&self, app: AppId, endpoint: &EndpointId) -> Result<Vec<PushToken>, StoreError>;
     /// Notes that an endpoint's device connected, to the day; may be dropped when the store is busy.

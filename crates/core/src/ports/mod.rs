@@ -1,15 +1,24 @@
 //! What the operations need of the outside: the store, split by aggregate ([`Store`] is all of them), and the bus.
 
 mod admin_store;
+mod app_store;
 mod ask;
 mod bus;
 mod change_store;
 mod figure_store;
 mod hub_store;
 mod node;
+mod outcome;
 mod store;
 
-pub use admin_store::{AdminChange, AdminStore, Factor, FirstRows, NewPassword, NewSecondFactor, Replaced};
+pub use admin_store::{
+    AdminAddition, AdminChange, AdminStore, Beginning, Factor, FactorAddition, FactorRemoval, FirstRows, NewPassword,
+    NewSecondFactor, PasswordChange, Replaced, SetupSignIn, SignInRefusal,
+};
+pub use app_store::{
+    APPS_PER_ACCOUNT_MAX, AppRefusal, AppStore, ROLES_PER_APP_MAX, RoleRefusal, RoleStore, RoleUpdateRefusal,
+    SECRETS_PER_APP_MAX, SecretRefusal, SecretStore,
+};
 pub use ask::{Answer, Answers, ConnectionFacts, Given, Holder, Question, Whom};
 pub use bus::{Audience, Bus, Confirmation, Delivery, Departed, Gap, Interest, Receiver, Source};
 pub use change_store::{
@@ -19,8 +28,9 @@ pub use change_store::{
 pub use figure_store::FigureStore;
 pub use hub_store::{CallReportStore, Keeping, MessageStore, PushTokenStore};
 pub use node::{Incarnation, Node, NodeId};
+pub use outcome::{Ending, Removal};
 pub use store::{
-    APPS_PER_ACCOUNT_MAX, AppStore, AuditQuery, AuditStore, BanRecord, EndRequest, EndScope, EndpointStore, ListFilter,
-    MaintenanceStore, MintRefusal, NewSession, ROLES_PER_APP_MAX, Redemption, Repair, RoleStore, SECRETS_PER_APP_MAX,
-    SecretStore, SessionFilter, SessionStore, Store, StoreError, StoreFigures, TokenStore, Upkeep,
+    AuditQuery, AuditStore, BanRecord, Banning, EndRequest, EndScope, EndpointStore, ExtensionRefusal, ListFilter,
+    MaintenanceStore, MintRefusal, NewSession, Redemption, Repair, ScopeEnding, SessionFilter, SessionStore, Store,
+    StoreError, StoreFigures, TokenStore, Upkeep,
 };

@@ -16,23 +16,23 @@ use std::net::IpAddr;
 use async_trait::async_trait;
 use thiserror::Error;
 
-use crate::app::{App, AppPatch, SecretRecord};
 use crate::audit::{AuditEntry, AuditRecord};
 use crate::clock::Timestamp;
 use crate::grant::{Grant, Ground, Lapse};
 use crate::id::{AccountId, AppId, EndpointId, RequestId, RoleId, SecretId};
 use crate::idempotency::{Creation, IdempotencyKey};
-use crate::page::{CreationKey, Page, PageRequest, RowNumber};
-use crate::role::{Permissions, Role};
+use crate::page::{Page, PageRequest, RowNumber};
 use crate::seal::{Entropy, Sealer};
 use crate::secret::{Secret, SecretHash};
 use crate::session::{SessionEndCause, SessionRecord};
 use crate::token::{MintedToken, NewToken, TokenRecord};
 
 use super::admin_store::AdminStore;
+use super::app_store::{AppStore, RoleStore, SecretStore};
 use super::change_store::ChangeStore;
 use super::figure_store::FigureStore;
 use super::hub_store::{CallReportStore, MessageStore, PushTokenStore};
+use super::outcome::{Ending, Removal};
 
 /// The database failed. Expected outcomes are values, never this.
 ///
@@ -84,101 +84,6 @@ pub trait Store:
 {
 }
 
-/// The most apps of one account.
-pub const APPS_PER_ACCOUNT_MAX: usize = 1_000;
-
-/// Apps.
-#[async_trait]
-pub trait AppStore: Send + Sync {
-    /// Adds an app with its first secret. None: the account has [`APPS_PER_ACCOUNT_MAX`].
-    async fn create_app(
-        &self,
-        app: App,
-        secret: SecretRecord,
-        once: Option<IdempotencyKey>,
-        audit: AuditEntry,
-    ) -> Result<Option<Creation<App>>, StoreError>;
-    /// The app of that id.
-    async fn app(&self, id: AppId) -> Result<Option<App>, StoreError>;
-    /// The apps of an account, oldest first.
-    async fn apps(
-        &self,
-        account: AccountId,
-        page: PageRequest<CreationKey>,
-    ) -> Result<Page<App, CreationKey>, StoreError>;
-    /// Applies a change and returns the app as it then is.
-    async fn update_app(&self, id: AppId, patch: AppPatch, audit: AuditEntry) -> Result<Option<App>, StoreError>;
-    /// Removes an app, its secrets, roles and endpoints; its tokens and sessions are over. False: there was none.
-    async fn delete_app(&self, id: AppId, audit: AuditEntry) -> Result<bool, StoreError>;
-}
-
-/// The most usable secrets of one app.
-pub const SECRETS_PER_APP_MAX: usize = 20;
-
-/// App-Secrets.
-#[async_trait]
-pub trait SecretStore: Send + Sync {
-    /// Adds a secret to an app.
-    ///
-    /// With `rolls`, that secret of the app expires at the instant given, or sooner if it would have anyway.
-    /// None: no such app, or no such usable secret to roll, or the app has its most secrets.
-    async fn create_secret(
-        &self,
-        secret: SecretRecord,
-        rolls: Option<(SecretId, Timestamp)>,
-        once: Option<IdempotencyKey>,
-        audit: AuditEntry,
-    ) -> Result<Option<Creation<SecretRecord>>, StoreError>;
-    /// The secret whose text has that hash, whatever its state.
-    async fn secret_by_hash(&self, hash: &SecretHash) -> Result<Option<SecretRecord>, StoreError>;
-    /// The secrets of an app, oldest first, revoked ones until upkeep removes them; at most [`SECRETS_PER_APP_MAX`] are usable.
-    async fn secrets(&self, app: AppId) -> Result<Vec<SecretRecord>, StoreError>;
-    /// Revokes a secret. Unless `keep_sessions`, what it minted is over. None: no such secret.
-    async fn revoke_secret(
-        &self,
-        app: AppId,
-        id: SecretId,
-        keep_sessions: bool,
-        audit: AuditEntry,
-    ) -> Result<Option<SecretRecord>, StoreError>;
-    /// Notes that a secret was used; may be dropped when the store is busy.
-    fn touch_secret(&self, id: SecretId, at: Timestamp);
-}
-
-/// The most roles of one app.
-pub const ROLES_PER_APP_MAX: usize = 1_000;
-
-/// Roles.
-#[async_trait]
-pub trait RoleStore: Send + Sync {
-    /// Adds a role. None: its id or name is taken in the app, or the app has [`ROLES_PER_APP_MAX`] or is gone.
-    async fn create_role(
-        &self,
-        role: Role,
-        once: Option<IdempotencyKey>,
-        audit: AuditEntry,
-    ) -> Result<Option<Creation<Role>>, StoreError>;
-    /// The role of that id.
-    async fn role(&self, app: AppId, id: RoleId) -> Result<Option<Role>, StoreError>;
-    /// The apps of an account that have a role of that id; two at most, as more would be no clearer.
-    async fn apps_of_role(&self, account: AccountId, id: RoleId) -> Result<Vec<AppId>, StoreError>;
-    /// The role of that name.
-    async fn role_by_name(&self, app: AppId, name: &str) -> Result<Option<Role>, StoreError>;
-    /// The roles of an app, oldest first.
-    async fn roles(&self, app: AppId, page: PageRequest<CreationKey>) -> Result<Page<Role, CreationKey>, StoreError>;
-    /// Changes a role; what is `None` stays. None: no such role. `Some(Err(()))`: the name is taken.
-    async fn update_role(
-        &self,
-        app: AppId,
-        id: RoleId,
-        name: Option<String>,
-        permissions: Option<Permissions>,
-        audit: AuditEntry,
-    ) -> Result<Option<Result<Role, ()>>, StoreError>;
-    /// Removes a role; its tokens and sessions are over. False: there was none.
-    async fn delete_role(&self, app: AppId, id: RoleId, audit: AuditEntry) -> Result<bool, StoreError>;
-}
-
 /// A ban.
 #[derive(Clone, Debug)]
 pub struct BanRecord {
@@ -197,17 +102,27 @@ impl BanRecord {
     pub const FOREVER: Timestamp = Timestamp::from_millis(i64::MAX);
 }
 
+/// What came of banning an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Banning {
+    /// It is banned.
+    Banned,
+    /// There is no such app.
+    NoApp,
+}
+
 /// What is kept of endpoints: bans and marks.
 #[async_trait]
 pub trait EndpointStore: Send + Sync {
-    /// Bans an endpoint and ends its tokens and sessions. False: no such app.
-    async fn ban(&self, app: AppId, ban: BanRecord, audit: AuditEntry) -> Result<bool, StoreError>;
+    /// Bans an endpoint and ends its tokens and sessions.
+    async fn ban(&self, app: AppId, ban: BanRecord, audit: AuditEntry) -> Result<Banning, StoreError>;
     /// The ban of an endpoint, past ones included until they are lifted, replaced or removed by upkeep.
     async fn ban_of(&self, app: AppId, endpoint: &EndpointId) -> Result<Option<BanRecord>, StoreError>;
     /// Bans of an app, by endpoint.
     async fn bans(&self, app: AppId, page: PageRequest<EndpointId>) -> Result<Page<BanRecord, EndpointId>, StoreError>;
-    /// Lifts a ban. False: there was none.
-    async fn lift_ban(&self, app: AppId, endpoint: &EndpointId, audit: AuditEntry) -> Result<bool, StoreError>;
+    /// Lifts a ban, past or in force.
+    async fn lift_ban(&self, app: AppId, endpoint: &EndpointId, audit: AuditEntry) -> Result<Removal, StoreError>;
 }
 
 /// What to look for in a list of tokens or sessions.
@@ -287,7 +202,7 @@ pub trait TokenStore: Send + Sync {
         end_sessions: bool,
         once: Option<IdempotencyKey>,
         audit: AuditEntry,
-    ) -> Result<Result<Creation<MintedToken>, MintRefusal>, StoreError>;
+    ) -> Result<Creation<MintedToken, MintRefusal>, StoreError>;
 
     /// Spends the token of row `number` that hashes to `hash` and opens a session, in one transaction.
     ///
@@ -312,8 +227,8 @@ pub trait TokenStore: Send + Sync {
         now: Timestamp,
         page: PageRequest<RowNumber>,
     ) -> Result<Page<TokenRecord, RowNumber>, StoreError>;
-    /// Revokes a token of `app`. False: there is none, or it was already over by name.
-    async fn revoke_token(&self, app: AppId, number: u64, audit: AuditEntry) -> Result<bool, StoreError>;
+    /// Revokes a token of `app`. One that was redeemed or revoked is over; what else may have ended it does not count.
+    async fn revoke_token(&self, app: AppId, number: u64, audit: AuditEntry) -> Result<Ending, StoreError>;
 }
 
 /// Which sessions to end.
@@ -340,6 +255,27 @@ pub struct EndRequest {
     pub tokens_too: bool,
 }
 
+/// What came of ending many sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum ScopeEnding {
+    /// Those that there were are over.
+    Ended,
+    /// There is no such app.
+    NoApp,
+    /// The app has no such role.
+    NoRole,
+}
+
+/// Why a session's end was not moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExtensionRefusal {
+    /// The session is over, for whatever reason.
+    Over,
+    /// There is none.
+    Unknown,
+}
+
 /// Sessions.
 #[async_trait]
 pub trait SessionStore: Send + Sync {
@@ -355,23 +291,23 @@ pub trait SessionStore: Send + Sync {
         now: Timestamp,
         page: PageRequest<RowNumber>,
     ) -> Result<Page<SessionRecord, RowNumber>, StoreError>;
-    /// Moves a session's end. None: it is over, or there is none.
+    /// Moves a session's end and returns the session as it then is.
     async fn extend_session(
         &self,
         number: u64,
         expires_at: Timestamp,
         audit: AuditEntry,
-    ) -> Result<Option<SessionRecord>, StoreError>;
-    /// Ends one session of `app`. False: there is none, or it was already ended by name.
+    ) -> Result<Result<SessionRecord, ExtensionRefusal>, StoreError>;
+    /// Ends one session of `app`. One that was ended by its number is over; what else may have ended it does not count.
     async fn end_session(
         &self,
         app: AppId,
         number: u64,
         cause: SessionEndCause,
         audit: AuditEntry,
-    ) -> Result<bool, StoreError>;
-    /// Ends many sessions. False: no such app or role.
-    async fn end_sessions(&self, request: EndRequest, audit: AuditEntry) -> Result<bool, StoreError>;
+    ) -> Result<Ending, StoreError>;
+    /// Ends many sessions.
+    async fn end_sessions(&self, request: EndRequest, audit: AuditEntry) -> Result<ScopeEnding, StoreError>;
     /// Notes that a session was used; may be dropped when the store is busy.
     fn touch_session(&self, number: u64, at: Timestamp, address: String);
 }

@@ -6,7 +6,7 @@ use respoke_core::event::Content;
 use respoke_core::id::{AppId, EndpointId, GroupName, MessageId};
 use respoke_core::idempotency::IdempotencyKey;
 use respoke_core::message::{NewMessage, Said, SaidOnce};
-use respoke_core::ports::Audience;
+use respoke_core::ports::{Audience, Removal};
 use respoke_core::refusal::Refusal;
 use respoke_wire::event;
 use serde_json::value::RawValue;
@@ -158,9 +158,9 @@ impl Hub {
         let members = self.roster().member_count(speaker.app.id, group);
         // Each is told of its own leaving.
         asker.pay(&speaker.app, Reach::of(members, longest_len(group.as_str())))?;
-        let was_kept = self.broker.store().end_group(speaker.app.id, group).await?;
+        let kept = self.broker.store().end_group(speaker.app.id, group).await?;
         let members = self.local.registry.end_group(speaker.app.id, group);
-        if members.is_empty() && !was_kept {
+        if members.is_empty() && kept == Removal::Unknown {
             return Err(Refusal::NotFound("Groups"));
         }
         for (nth, member) in members.iter().enumerate() {

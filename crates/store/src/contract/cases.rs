@@ -12,8 +12,9 @@ use respoke_core::id::{RoleId, SecretId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::PageRequest;
 use respoke_core::ports::{
-    APPS_PER_ACCOUNT_MAX, AuditQuery, BanRecord, EndRequest, EndScope, Factor, ListFilter, MintRefusal,
-    ROLES_PER_APP_MAX, Redemption, SessionFilter, Upkeep,
+    APPS_PER_ACCOUNT_MAX, AdminAddition, AppRefusal, AuditQuery, BanRecord, Banning, EndRequest, EndScope, Ending,
+    ExtensionRefusal, Factor, ListFilter, MintRefusal, ROLES_PER_APP_MAX, Redemption, Removal, RoleRefusal,
+    ScopeEnding, SecretRefusal, SessionFilter, Upkeep,
 };
 use respoke_core::seal::{Entropy, SealKind};
 use respoke_core::session::SessionEndCause;
@@ -21,7 +22,10 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use super::Fixture;
-use super::fixture::{NOW, World, endpoint, entry, entry_at, key, new_admin, new_secret, new_session, opened, refused};
+use super::fixture::{
+    NOW, World, created, endpoint, entry, entry_at, key, new_admin, new_secret, new_session, not_created, opened,
+    refused,
+};
 use crate::CrashPoint;
 
 pub(super) async fn a_minted_token_is_redeemed_once(fixture: impl Fixture) {
@@ -104,7 +108,10 @@ pub(super) async fn redeeming_races_revoking_without_a_survivor(fixture: impl Fi
                     issued_before: None,
                     tokens_too: true,
                 };
-                assert!(world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap());
+                assert_eq!(
+                    world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap(),
+                    ScopeEnding::Ended
+                );
             }
         };
         let (outcome, ()) = tokio::join!(tokio::spawn(redeeming), async {
@@ -124,9 +131,9 @@ pub(super) async fn nothing_is_minted_on_what_is_gone(fixture: impl Fixture) {
         let minting = world.store.issue_token(token, false, false, None, entry(Action::TokenIssued));
         async {
             match minting.await.unwrap() {
-                Err(MintRefusal::Lapsed(lapse)) => Some(lapse),
-                Err(other) => panic!("{other:?}"),
-                Ok(_) => None,
+                Creation::Refused(MintRefusal::Lapsed(lapse)) => Some(lapse),
+                Creation::Created(_) => None,
+                other => panic!("{other:?}"),
             }
         }
     };
@@ -147,10 +154,10 @@ pub(super) async fn nothing_is_minted_on_what_is_gone(fixture: impl Fixture) {
     assert_eq!(lapse(foreign).await, Some(Lapse::SecretRevoked));
     // A rolled secret mints until its time is over.
     let rolls = Some((world.secret, NOW.plus_secs(60)));
-    world.store.create_secret(new_secret(world.app), rolls, None, entry(Action::SecretRolled)).await.unwrap().unwrap();
+    created(world.store.create_secret(new_secret(world.app), rolls, None, entry(Action::SecretRolled)).await.unwrap());
     assert_eq!(lapse(world.token_for("alice", NOW.plus_secs(59))).await, None);
     assert_eq!(lapse(world.token_for("alice", NOW.plus_secs(60))).await, Some(Lapse::SecretRevoked));
-    assert!(world.store.delete_app(other.app, entry(Action::AppDeleted)).await.unwrap());
+    assert_eq!(world.store.delete_app(other.app, entry(Action::AppDeleted)).await.unwrap(), Removal::Removed);
     assert_eq!(lapse(other.token_for("alice", NOW)).await, Some(Lapse::AppDeleted));
 }
 
@@ -167,7 +174,7 @@ pub(super) async fn minting_races_deletion(fixture: impl Fixture) {
                 for _ in 0..10 {
                     let token = world.token_for("alice", NOW);
                     let minting = world.store.issue_token(token, false, false, None, entry(Action::TokenIssued));
-                    if minting.await.unwrap().is_err() {
+                    if matches!(minting.await.unwrap(), Creation::Refused(_)) {
                         return;
                     }
                 }
@@ -176,8 +183,8 @@ pub(super) async fn minting_races_deletion(fixture: impl Fixture) {
         barrier.wait().await;
         let (store, deletion) = (&world.store, entry(Action::Restored));
         match round % 3 {
-            0 => assert!(store.delete_app(world.app, deletion).await.unwrap()),
-            1 => assert!(store.delete_role(world.app, world.role, deletion).await.unwrap()),
+            0 => assert_eq!(store.delete_app(world.app, deletion).await.unwrap(), Removal::Removed),
+            1 => assert_eq!(store.delete_role(world.app, world.role, deletion).await.unwrap(), Removal::Removed),
             _ => assert!(store.revoke_secret(world.app, world.secret, false, deletion).await.unwrap().is_some()),
         }
         mints.join_all().await;
@@ -254,7 +261,7 @@ pub(super) async fn a_clock_set_back_revives_nothing(fixture: impl Fixture) {
 
     let (_, ended) = world.session_of("bob").await;
     let order = EndRequest { app_id: world.app, scope: EndScope::App, issued_before: None, tokens_too: true };
-    world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap();
+    assert_eq!(world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap(), ScopeEnding::Ended);
     assert_eq!(world.lapse_at(&ended, past).await, Some(Lapse::Revoked));
     // What is minted after the ending is good, though the clock says it came before.
     let after = world.mint_at("bob", past).await;
@@ -267,7 +274,10 @@ pub(super) async fn what_was_answered_survives_a_reopening(fixture: impl Fixture
     let spent = world.mint("alice").await;
     let (_, session) = opened(world.redeem(&spent).await);
     let revoked = world.mint("bob").await;
-    assert!(world.store.revoke_token(world.app, revoked.number, entry(Action::TokenRevoked)).await.unwrap());
+    assert_eq!(
+        world.store.revoke_token(world.app, revoked.number, entry(Action::TokenRevoked)).await.unwrap(),
+        Ending::Ended
+    );
     world.store.close().await;
     assert!(world.try_redeem(&waiting, NOW).await.is_err(), "a closed store does nothing");
 
@@ -322,7 +332,7 @@ pub(super) async fn one_failing_operation_spares_its_batch(fixture: impl Fixture
 
     // What was rolled back left no gap in the numbers that a mark could lie in, beyond what a restart knows of.
     let order = EndRequest { app_id: world.app, scope: EndScope::App, issued_before: None, tokens_too: true };
-    world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap();
+    assert_eq!(world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap(), ScopeEnding::Ended);
     world.store.close().await;
     let world = world.on(fixture.open(None));
     let (_, session) = world.session_of("after").await;
@@ -336,9 +346,12 @@ pub(super) async fn what_a_grant_stands_on_is_known_without_its_session(fixture:
     assert_eq!((lapse().await, world.lapse_of(&session).await), (None, None));
     let scope = EndScope::Endpoint(endpoint("alice"));
     let order = EndRequest { app_id: world.app, scope, issued_before: None, tokens_too: true };
-    world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap();
+    assert_eq!(world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap(), ScopeEnding::Ended);
     assert_eq!(lapse().await, Some(Lapse::Revoked));
-    assert!(world.store.delete_role(world.app, world.role, entry(Action::RoleDeleted)).await.unwrap());
+    assert_eq!(
+        world.store.delete_role(world.app, world.role, entry(Action::RoleDeleted)).await.unwrap(),
+        Removal::Removed
+    );
     assert_eq!(lapse().await, Some(Lapse::RoleDeleted));
 }
 
@@ -346,22 +359,26 @@ pub(super) async fn a_deleted_role_ends_what_uses_it_even_if_made_again(fixture:
     let world = fixture.opened().await;
     let token = world.mint("alice").await;
     let (_, session) = world.session_of("alice").await;
-    assert!(world.store.delete_role(world.app, world.role, entry(Action::RoleDeleted)).await.unwrap());
+    assert_eq!(
+        world.store.delete_role(world.app, world.role, entry(Action::RoleDeleted)).await.unwrap(),
+        Removal::Removed
+    );
     assert_eq!(world.lapse_of(&session).await, Some(Lapse::RoleDeleted));
     assert_eq!(refused(&world.redeem(&token).await), Lapse::RoleDeleted);
 
-    assert!(matches!(world.create_role(world.role, "again").await, Some(Creation::Created(_))));
+    world.create_role(world.role, "again").await.unwrap();
     assert_eq!(world.lapse_of(&session).await, Some(Lapse::Revoked));
     assert_eq!(refused(&world.redeem(&token).await), Lapse::Revoked);
     world.session_of("alice").await;
-    assert!(world.create_role(RoleId::random(), "again").await.is_none(), "names are unique");
+    let refusal = world.create_role(RoleId::random(), "again").await.unwrap_err();
+    assert_eq!(refusal, RoleRefusal::Taken, "names are unique");
 }
 
 pub(super) async fn a_revoked_secret_ends_what_it_minted_unless_told_otherwise(fixture: impl Fixture) {
     let world = fixture.opened().await;
     let spare = new_secret(world.app);
     let spared = World { secret: spare.id, ..world.clone() };
-    world.store.create_secret(spare, None, None, entry(Action::SecretCreated)).await.unwrap().unwrap();
+    created(world.store.create_secret(spare, None, None, entry(Action::SecretCreated)).await.unwrap());
     let (_, ends) = world.session_of("alice").await;
     let token = world.mint("alice").await;
     let (_, stays) = spared.session_of("bob").await;
@@ -391,7 +408,7 @@ pub(super) async fn a_rolled_secret_ends_nothing(fixture: impl Fixture) {
         .create_secret(new.clone(), Some((world.secret, until)), None, entry(Action::SecretRolled))
         .await
         .unwrap();
-    assert!(matches!(rolled, Some(Creation::Created(_))));
+    created(rolled);
     let secrets = world.store.secrets(world.app).await.unwrap();
     let old = secrets.iter().find(|secret| secret.id == world.secret).unwrap();
     assert_eq!(old.expires_at, Some(until));
@@ -410,7 +427,7 @@ pub(super) async fn a_rolled_secret_ends_nothing(fixture: impl Fixture) {
         )
         .await
         .unwrap();
-    assert!(again.is_none());
+    assert_eq!(not_created(again), SecretRefusal::NothingToRoll);
 }
 
 pub(super) async fn roles_of_an_app_and_apps_of_an_account_are_bounded(fixture: impl Fixture) {
@@ -418,12 +435,15 @@ pub(super) async fn roles_of_an_app_and_apps_of_an_account_are_bounded(fixture: 
     let mut calls = JoinSet::new();
     for number in 0..ROLES_PER_APP_MAX + 9 {
         let world = world.clone();
-        calls.spawn(async move { world.create_role(RoleId::random(), &format!("role {number}")).await.is_some() });
+        calls.spawn(async move { world.create_role(RoleId::random(), &format!("role {number}")).await.is_ok() });
     }
     // The app has a role already.
     assert_eq!(calls.join_all().await.into_iter().filter(|made| *made).count(), ROLES_PER_APP_MAX - 1);
-    assert!(world.store.delete_role(world.app, world.role, entry(Action::RoleDeleted)).await.unwrap());
-    assert!(world.create_role(RoleId::random(), "another").await.is_some());
+    assert_eq!(
+        world.store.delete_role(world.app, world.role, entry(Action::RoleDeleted)).await.unwrap(),
+        Removal::Removed
+    );
+    assert!(world.create_role(RoleId::random(), "another").await.is_ok());
 
     let mut calls = JoinSet::new();
     for _ in 0..APPS_PER_ACCOUNT_MAX + 9 {
@@ -431,7 +451,13 @@ pub(super) async fn roles_of_an_app_and_apps_of_an_account_are_bounded(fixture: 
         calls.spawn(async move {
             let app = super::fixture::new_app(world.account);
             let secret = new_secret(app.id);
-            world.store.create_app(app, secret, None, entry(Action::AppCreated)).await.unwrap().is_some()
+            match world.store.create_app(app, secret, None, entry(Action::AppCreated)).await.unwrap() {
+                Creation::Created(_) => true,
+                other => {
+                    assert_eq!(not_created(other), AppRefusal::TooMany);
+                    false
+                }
+            }
         });
     }
     assert_eq!(calls.join_all().await.into_iter().filter(|made| *made).count(), APPS_PER_ACCOUNT_MAX - 1);
@@ -442,8 +468,8 @@ pub(super) async fn a_deleted_app_ends_everything_in_it(fixture: impl Fixture) {
     let world = fixture.opened().await;
     let token = world.mint("alice").await;
     let (_, session) = world.session_of("alice").await;
-    assert!(world.store.delete_app(world.app, entry(Action::AppDeleted)).await.unwrap());
-    assert!(!world.store.delete_app(world.app, entry(Action::AppDeleted)).await.unwrap());
+    assert_eq!(world.store.delete_app(world.app, entry(Action::AppDeleted)).await.unwrap(), Removal::Removed);
+    assert_eq!(world.store.delete_app(world.app, entry(Action::AppDeleted)).await.unwrap(), Removal::Unknown);
     assert_eq!(world.lapse_of(&session).await, Some(Lapse::AppDeleted));
     assert_eq!(refused(&world.redeem(&token).await), Lapse::AppDeleted);
     assert!(world.store.app(world.app).await.unwrap().is_none());
@@ -455,7 +481,10 @@ pub(super) async fn a_deleted_account_ends_everything_in_it(fixture: impl Fixtur
     let world = fixture.opened().await;
     let (_, session) = world.session_of("alice").await;
     let admin = new_admin(world.account, "owner");
-    assert!(world.store.create_admin(admin.clone(), entry(Action::AdminCreated)).await.unwrap());
+    assert_eq!(
+        world.store.create_admin(admin.clone(), entry(Action::AdminCreated)).await.unwrap(),
+        AdminAddition::Added
+    );
     let token = world
         .store
         .open_admin_session(
@@ -468,10 +497,13 @@ pub(super) async fn a_deleted_account_ends_everything_in_it(fixture: impl Fixtur
         )
         .await
         .unwrap();
-    let Some(Creation::Created(token)) = token else { panic!("not created") };
+    let Creation::Created(token) = token else { panic!("not created") };
     let number = world.store.sealer().number_of(SealKind::AdminSession, token.expose()).unwrap();
     assert!(world.store.admin_session(number).await.unwrap().is_some());
-    assert!(world.store.delete_account(world.account, entry(Action::AccountDeleted)).await.unwrap());
+    assert_eq!(
+        world.store.delete_account(world.account, entry(Action::AccountDeleted)).await.unwrap(),
+        Removal::Removed
+    );
     assert!(world.store.admin_session(number).await.unwrap().is_none());
     assert_eq!(world.lapse_of(&session).await, Some(Lapse::AppDeleted));
     assert!(world.store.accounts().await.unwrap().is_empty());
@@ -501,7 +533,10 @@ pub(super) async fn ending_many_spares_what_comes_after(fixture: impl Fixture) {
         let waiting = world.mint("alice").await;
         for tokens_too in [false, true] {
             let order = EndRequest { app_id: world.app, scope: scope.clone(), issued_before: None, tokens_too };
-            assert!(world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap());
+            assert_eq!(
+                world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap(),
+                ScopeEnding::Ended
+            );
             let (token, ground) = world.store.token(waiting.number).await.unwrap().unwrap();
             assert_eq!(token.lapse(&ground, NOW), tokens_too.then_some(Lapse::Revoked), "{scope:?}");
         }
@@ -512,7 +547,7 @@ pub(super) async fn ending_many_spares_what_comes_after(fixture: impl Fixture) {
     }
     let unknown = EndScope::Role(RoleId::random());
     let order = EndRequest { app_id: world.app, scope: unknown, issued_before: None, tokens_too: true };
-    assert!(!world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap());
+    assert_eq!(world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap(), ScopeEnding::NoRole);
 }
 
 pub(super) async fn ending_by_time_spares_what_is_newer(fixture: impl Fixture) {
@@ -526,7 +561,7 @@ pub(super) async fn ending_by_time_spares_what_is_newer(fixture: impl Fixture) {
         issued_before: Some(NOW.plus_secs(-50)),
         tokens_too: true,
     };
-    assert!(world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap());
+    assert_eq!(world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap(), ScopeEnding::Ended);
     assert_eq!(world.lapse_of(&old_session).await, Some(Lapse::Revoked));
     assert_eq!(world.lapse_of(&new_session).await, None);
     // A clock set back makes sessions that look old; they were issued after the order and stay.
@@ -546,10 +581,10 @@ pub(super) async fn ending_sessions_by_time_spares_tokens(fixture: impl Fixture)
             let order = EndRequest { app_id: world.app, scope: scope.clone(), issued_before, tokens_too };
             world.store.end_sessions(order, entry(Action::SessionsEnded))
         };
-        assert!(end(-50, true).await.unwrap());
+        assert_eq!(end(-50, true).await.unwrap(), ScopeEnding::Ended);
         assert_eq!(refused(&world.redeem(&old).await), Lapse::Revoked, "{scope:?}");
         assert_eq!(world.lapse_of(&session).await, None, "{scope:?}");
-        assert!(end(-10, false).await.unwrap());
+        assert_eq!(end(-10, false).await.unwrap(), ScopeEnding::Ended);
         assert_eq!(world.lapse_of(&session).await, Some(Lapse::Revoked), "{scope:?}");
         opened(world.redeem(&new).await);
     }
@@ -561,22 +596,29 @@ pub(super) async fn a_ban_ends_and_refuses_until_lifted(fixture: impl Fixture) {
     let (_, session) = world.session_of("alice").await;
     let ban =
         BanRecord { endpoint_id: endpoint("alice"), reason: "spam".into(), banned_at: NOW, until: NOW.plus_secs(60) };
-    assert!(world.store.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap());
+    assert_eq!(world.store.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap(), Banning::Banned);
     assert_eq!(world.lapse_of(&session).await, Some(Lapse::Revoked));
     assert_eq!(refused(&world.redeem(&waiting).await), Lapse::Banned);
     let issue = |at| {
         let token = world.token_for("alice", at);
         world.store.issue_token(token, false, false, None, entry_at(at, Action::TokenIssued))
     };
-    assert!(matches!(issue(NOW).await.unwrap(), Err(MintRefusal::Banned(ban)) if ban.reason == "spam"));
-    assert!(issue(NOW.plus_secs(60)).await.unwrap().is_ok(), "the ban is over by then");
+    assert!(matches!(not_created(issue(NOW).await.unwrap()), MintRefusal::Banned(ban) if ban.reason == "spam"));
+    // The ban is over by then.
+    created(issue(NOW.plus_secs(60)).await.unwrap());
     world.session_of("bob").await;
 
     assert_eq!(world.store.bans(world.app, PageRequest::first()).await.unwrap().items.len(), 1);
-    assert!(world.store.lift_ban(world.app, &endpoint("alice"), entry(Action::BanLifted)).await.unwrap());
-    assert!(!world.store.lift_ban(world.app, &endpoint("alice"), entry(Action::BanLifted)).await.unwrap());
+    assert_eq!(
+        world.store.lift_ban(world.app, &endpoint("alice"), entry(Action::BanLifted)).await.unwrap(),
+        Removal::Removed
+    );
+    assert_eq!(
+        world.store.lift_ban(world.app, &endpoint("alice"), entry(Action::BanLifted)).await.unwrap(),
+        Removal::Unknown
+    );
     assert!(world.store.ban_of(world.app, &endpoint("alice")).await.unwrap().is_none());
-    assert!(issue(NOW).await.unwrap().is_ok());
+    created(issue(NOW).await.unwrap());
     assert_eq!(refused(&world.redeem(&waiting).await), Lapse::Revoked, "what a ban ended stays ended");
     assert_eq!(world.lapse_of(&session).await, Some(Lapse::Revoked));
 }
@@ -609,23 +651,29 @@ pub(super) async fn apps_do_not_see_each_other(fixture: impl Fixture) {
     assert_eq!(store.tokens(other.app, ListFilter::default(), NOW, page()).await.unwrap().items.len(), 0);
     let sessions = store.sessions(other.app, SessionFilter::default(), NOW, page()).await.unwrap().items;
     assert!(sessions.iter().all(|session| session.grant.app_id == other.app) && sessions.len() == 1);
-    assert!(!store.revoke_token(other.app, token.number, entry(Action::TokenRevoked)).await.unwrap());
+    assert_eq!(
+        store.revoke_token(other.app, token.number, entry(Action::TokenRevoked)).await.unwrap(),
+        Ending::Unknown
+    );
     let cause = SessionEndCause::Revoked;
-    assert!(!store.end_session(other.app, session.number, cause, entry(Action::SessionEnded)).await.unwrap());
+    assert_eq!(
+        store.end_session(other.app, session.number, cause, entry(Action::SessionEnded)).await.unwrap(),
+        Ending::Unknown
+    );
     assert!(store.role(other.app, world.role).await.unwrap().is_none());
     assert_eq!(store.apps_of_role(world.account, world.role).await.unwrap(), [world.app]);
     let stranger = respoke_core::id::AccountId::random();
     assert!(store.apps_of_role(stranger, world.role).await.unwrap().is_empty());
-    assert!(!store.delete_role(other.app, world.role, entry(Action::RoleDeleted)).await.unwrap());
+    assert_eq!(store.delete_role(other.app, world.role, entry(Action::RoleDeleted)).await.unwrap(), Removal::Unknown);
     assert!(store.revoke_secret(other.app, world.secret, false, entry(Action::SecretRevoked)).await.unwrap().is_none());
     let order =
         EndRequest { app_id: other.app, scope: EndScope::Role(world.role), issued_before: None, tokens_too: true };
-    assert!(!store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap());
+    assert_eq!(store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap(), ScopeEnding::NoRole);
     let order = EndRequest { app_id: other.app, scope: EndScope::App, issued_before: None, tokens_too: true };
-    assert!(store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap());
+    assert_eq!(store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap(), ScopeEnding::Ended);
     let ban =
         BanRecord { endpoint_id: endpoint("alice"), reason: String::new(), banned_at: NOW, until: BanRecord::FOREVER };
-    assert!(store.ban(other.app, ban, entry(Action::EndpointBanned)).await.unwrap());
+    assert_eq!(store.ban(other.app, ban, entry(Action::EndpointBanned)).await.unwrap(), Banning::Banned);
     assert_eq!(world.lapse_of(&session).await, None);
     opened(world.redeem(&token).await);
 }
@@ -650,7 +698,7 @@ pub(super) async fn an_idempotency_key_makes_one_object(fixture: impl Fixture) {
         .issue_token(world.token_for("bob", NOW), false, false, Some(otherwise), entry(Action::TokenIssued))
         .await
         .unwrap();
-    assert!(matches!(answer, Ok(Creation::KeyReused)));
+    assert!(matches!(answer, Creation::KeyReused));
 
     let redeeming = key("redeem", "");
     let redeem = || {
@@ -664,7 +712,7 @@ pub(super) async fn an_idempotency_key_makes_one_object(fixture: impl Fixture) {
     assert_eq!(one.expose(), same.expose());
     assert_eq!(refused(&world.redeem(&first).await), Lapse::Redeemed, "without the key it is a second use");
     let order = EndRequest { app_id: world.app, scope: EndScope::App, issued_before: None, tokens_too: true };
-    world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap();
+    assert_eq!(world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap(), ScopeEnding::Ended);
     assert_eq!(refused(&redeem().await.unwrap()), Lapse::Revoked, "a session that is over is not answered again");
 }
 
@@ -685,11 +733,14 @@ pub(super) async fn a_repeated_redemption_is_good_for_as_long_as_its_session(fix
     opened(redeem(&banned, "bob", NOW).await);
 
     let cause = SessionEndCause::Revoked;
-    assert!(world.store.end_session(world.app, session.number, cause, entry(Action::SessionEnded)).await.unwrap());
+    assert_eq!(
+        world.store.end_session(world.app, session.number, cause, entry(Action::SessionEnded)).await.unwrap(),
+        Ending::Ended
+    );
     assert_eq!(refused(&redeem(&revoked, "revoked", NOW).await), Lapse::Revoked);
     let ban =
         BanRecord { endpoint_id: endpoint("bob"), reason: "spam".into(), banned_at: NOW, until: NOW.plus_secs(60) };
-    assert!(world.store.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap());
+    assert_eq!(world.store.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap(), Banning::Banned);
     assert_eq!(refused(&redeem(&banned, "bob", NOW).await), Lapse::Banned);
 
     // The tokens are forgotten, and so are the sessions that are over; the one that lives is answered again.
@@ -772,12 +823,16 @@ pub(super) async fn extending_moves_the_end_of_a_live_session(fixture: impl Fixt
     let extend = |at: Timestamp| {
         world.store.extend_session(session.number, NOW.plus_secs(9_000), entry_at(at, Action::SessionExtended))
     };
-    assert!(extend(NOW.plus_secs(3_600)).await.unwrap().is_none(), "too late");
-    assert_eq!(extend(NOW.plus_secs(3_599)).await.unwrap().unwrap().expires_at, NOW.plus_secs(9_000));
+    assert_eq!(extend(NOW.plus_secs(3_600)).await.unwrap().unwrap_err(), ExtensionRefusal::Over, "too late");
+    let extended = extend(NOW.plus_secs(3_599)).await.unwrap().unwrap();
+    assert_eq!(extended.expires_at, NOW.plus_secs(9_000));
     assert_eq!(world.lapse_at(&session, NOW.plus_secs(8_999)).await, None);
     let cause = SessionEndCause::SignedOut;
-    assert!(world.store.end_session(world.app, session.number, cause, entry(Action::SessionEnded)).await.unwrap());
-    assert!(extend(NOW).await.unwrap().is_none());
+    assert_eq!(
+        world.store.end_session(world.app, session.number, cause, entry(Action::SessionEnded)).await.unwrap(),
+        Ending::Ended
+    );
+    assert_eq!(extend(NOW).await.unwrap().unwrap_err(), ExtensionRefusal::Over);
     assert_eq!(world.lapse_of(&session).await, Some(Lapse::SignedOut));
 }
 
@@ -863,11 +918,9 @@ pub(super) async fn upkeep_removes_the_dead_and_only_them(fixture: impl Fixture)
     }
     let waiting = world.mint("alice").await;
     let (_, bob) = world.session_of("bob").await;
-    world
-        .store
-        .end_session(world.app, bob.number, SessionEndCause::Revoked, entry(Action::SessionEnded))
-        .await
-        .unwrap();
+    let ended =
+        world.store.end_session(world.app, bob.number, SessionEndCause::Revoked, entry(Action::SessionEnded)).await;
+    assert_eq!(ended.unwrap(), Ending::Ended);
     let (_, carol) = world.session_of("carol").await;
 
     // Spent a moment ago: kept, so that a second use is known for one.

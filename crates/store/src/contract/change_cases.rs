@@ -7,8 +7,9 @@ use respoke_core::clock::Timestamp;
 use respoke_core::grant::Lapse;
 use respoke_core::id::{AdminId, EndpointId, RoleId};
 use respoke_core::ports::{
-    BanRecord, CHANGES_KEPT_SECS, Change, Cursor, EndRequest, EndScope, Factor, NewPassword, NewSecondFactor,
-    NewSession, Redemption,
+    AdminAddition, AdminChange, BanRecord, Banning, CHANGES_KEPT_SECS, Change, Cursor, EndRequest, EndScope, Ending,
+    Factor, FactorAddition, FactorRemoval, NewPassword, NewSecondFactor, NewSession, PasswordChange, Redemption,
+    Removal, RoleRefusal, RoleUpdateRefusal, ScopeEnding,
 };
 use respoke_core::seal::{Entropy, SealKind};
 use respoke_core::secret::{Secret, SecretHash};
@@ -18,7 +19,9 @@ use tokio::task::JoinSet;
 
 use super::Fixture;
 use super::cases::{upkeep_at, whole_pass};
-use super::fixture::{NOW, Opened, World, endpoint, entry, new_admin, new_secret, new_session, opened, refused};
+use super::fixture::{
+    NOW, Opened, World, created, endpoint, entry, new_admin, new_secret, new_session, opened, refused,
+};
 
 /// Somebody who follows the feed.
 struct Follower {
@@ -40,12 +43,12 @@ impl Follower {
     }
 }
 
-async fn end(world: &World, scope: EndScope, tokens_too: bool) -> bool {
+async fn end(world: &World, scope: EndScope, tokens_too: bool) -> ScopeEnding {
     let order = EndRequest { app_id: world.app, scope, issued_before: None, tokens_too };
     world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap()
 }
 
-async fn ban(world: &World, of: EndpointId) -> bool {
+async fn ban(world: &World, of: EndpointId) -> Banning {
     let ban = BanRecord { endpoint_id: of, reason: "spam".into(), banned_at: NOW, until: BanRecord::FOREVER };
     world.store.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap()
 }
@@ -57,27 +60,33 @@ pub(super) async fn what_takes_nothing_away_is_no_change(fixture: impl Fixture) 
     let (_, session) = opened(world.redeem(&token).await);
     assert!(matches!(world.redeem(&token).await, Redemption::Refused(_)));
     store.touch_session(session.number, NOW, String::new());
-    store.create_secret(new_secret(world.app), None, None, entry(Action::SecretCreated)).await.unwrap().unwrap();
+    created(store.create_secret(new_secret(world.app), None, None, entry(Action::SecretCreated)).await.unwrap());
     let admin = new_admin(world.account, "jo");
-    assert!(store.create_admin(admin.clone(), entry(Action::AdminCreated)).await.unwrap());
+    assert_eq!(store.create_admin(admin.clone(), entry(Action::AdminCreated)).await.unwrap(), AdminAddition::Added);
     store.put_setup_token(admin.id, SecretHash::of(b"setup"), NOW).await.unwrap();
     World::new(store.clone()).await;
     // Its role, which may have the id of one that was there before.
     assert!(matches!(follower.told().await[..], [Some(Change::Role(..))]));
 
     // Nor is what is refused.
-    assert!(world.create_role(world.role, "taken").await.is_none());
+    assert_eq!(world.create_role(world.role, "taken").await.unwrap_err(), RoleRefusal::Taken);
     let unknown = RoleId::random();
-    assert!(!end(&world, EndScope::Role(unknown), true).await);
-    assert!(!store.delete_role(world.app, unknown, entry(Action::RoleDeleted)).await.unwrap());
+    assert_eq!(end(&world, EndScope::Role(unknown), true).await, ScopeEnding::NoRole);
+    assert_eq!(store.delete_role(world.app, unknown, entry(Action::RoleDeleted)).await.unwrap(), Removal::Unknown);
     let renamed = store.update_role(world.app, unknown, None, None, entry(Action::RoleUpdated)).await;
-    assert!(renamed.unwrap().is_none());
-    assert!(!store.lift_ban(world.app, &endpoint("alice"), entry(Action::BanLifted)).await.unwrap());
+    assert_eq!(renamed.unwrap().unwrap_err(), RoleUpdateRefusal::Unknown);
+    assert_eq!(
+        store.lift_ban(world.app, &endpoint("alice"), entry(Action::BanLifted)).await.unwrap(),
+        Removal::Unknown
+    );
     let cause = SessionEndCause::Revoked;
-    assert!(!store.end_session(world.app, session.number + 1, cause, entry(Action::SessionEnded)).await.unwrap());
-    assert!(!store.revoke_token(world.app, token.number, entry(Action::TokenRevoked)).await.unwrap());
-    store.delete_admin(AdminId::random(), entry(Action::AdminDeleted)).await.unwrap();
-    assert!(!store.end_admin_session(7, entry(Action::AdminSignedOut)).await.unwrap());
+    assert_eq!(
+        store.end_session(world.app, session.number + 1, cause, entry(Action::SessionEnded)).await.unwrap(),
+        Ending::Unknown
+    );
+    assert_eq!(store.revoke_token(world.app, token.number, entry(Action::TokenRevoked)).await.unwrap(), Ending::Over);
+    assert_eq!(store.delete_admin(AdminId::random(), entry(Action::AdminDeleted)).await.unwrap(), AdminChange::Unknown);
+    assert_eq!(store.end_admin_session(7, entry(Action::AdminSignedOut)).await.unwrap(), Ending::Unknown);
     assert_eq!(follower.told().await, []);
 }
 
@@ -91,10 +100,10 @@ pub(super) async fn what_ends_or_changes_in_an_app_is_told(fixture: impl Fixture
     world.issue(world.token_for("alice", NOW), true, None).await.unwrap();
     assert_eq!(follower.told().await, [None]);
     let replacing = store.issue_token(world.token_for("alice", NOW), true, true, None, entry(Action::TokenReplaced));
-    assert!(replacing.await.unwrap().is_ok());
+    created(replacing.await.unwrap());
     assert_eq!(follower.told().await, std::slice::from_ref(&of_alice));
     let token = world.mint("alice").await;
-    assert!(store.revoke_token(app, token.number, entry(Action::TokenRevoked)).await.unwrap());
+    assert_eq!(store.revoke_token(app, token.number, entry(Action::TokenRevoked)).await.unwrap(), Ending::Ended);
     assert_eq!(follower.told().await, [None]);
 
     let (_, session) = world.session_of("alice").await;
@@ -103,10 +112,11 @@ pub(super) async fn what_ends_or_changes_in_an_app_is_told(fixture: impl Fixture
     let redeemed = store.redeem(token.number, token.text.hash(), again, None, entry(Action::TokenRedeemed));
     let (_, next) = opened(redeemed.await.unwrap());
     assert_eq!(follower.told().await, [Some(Change::Session(session.number))]);
-    store.extend_session(next.number, NOW.plus_secs(9_000), entry(Action::SessionExtended)).await.unwrap().unwrap();
+    let extended = store.extend_session(next.number, NOW.plus_secs(9_000), entry(Action::SessionExtended)).await;
+    extended.unwrap().unwrap();
     assert_eq!(follower.told().await, [Some(Change::Session(next.number))]);
     let cause = SessionEndCause::SignedOut;
-    assert!(store.end_session(app, next.number, cause, entry(Action::SessionEnded)).await.unwrap());
+    assert_eq!(store.end_session(app, next.number, cause, entry(Action::SessionEnded)).await.unwrap(), Ending::Ended);
     assert_eq!(follower.told().await, [Some(Change::Session(next.number))]);
     store.write_change(Change::Session(999), NOW).await.unwrap();
     assert_eq!(follower.told().await, [Some(Change::Session(999))]);
@@ -116,27 +126,28 @@ pub(super) async fn what_ends_or_changes_in_an_app_is_told(fixture: impl Fixture
         (EndScope::Role(world.role), Some(Change::Role(app, world.role))),
         (EndScope::App, Some(Change::App(app))),
     ] {
-        assert!(end(&world, scope, false).await);
+        assert_eq!(end(&world, scope, false).await, ScopeEnding::Ended);
         assert_eq!(follower.told().await, [told]);
     }
-    assert!(ban(&world, alice.clone()).await);
-    assert!(store.lift_ban(app, &alice, entry(Action::BanLifted)).await.unwrap());
+    assert_eq!(ban(&world, alice.clone()).await, Banning::Banned);
+    assert_eq!(store.lift_ban(app, &alice, entry(Action::BanLifted)).await.unwrap(), Removal::Removed);
     assert_eq!(follower.told().await, [of_alice.clone(), of_alice]);
 
     let role = RoleId::random();
-    assert!(world.create_role(role, "other").await.is_some());
-    store.update_role(app, role, Some("new".into()), None, entry(Action::RoleUpdated)).await.unwrap().unwrap().unwrap();
+    assert!(world.create_role(role, "other").await.is_ok());
+    let updated = store.update_role(app, role, Some("new".into()), None, entry(Action::RoleUpdated)).await;
+    updated.unwrap().unwrap();
     let taken = store.update_role(app, role, Some("role".into()), None, entry(Action::RoleUpdated)).await;
-    assert!(taken.unwrap().unwrap().is_err());
-    assert!(store.delete_role(app, role, entry(Action::RoleDeleted)).await.unwrap());
+    assert_eq!(taken.unwrap().unwrap_err(), RoleUpdateRefusal::NameTaken);
+    assert_eq!(store.delete_role(app, role, entry(Action::RoleDeleted)).await.unwrap(), Removal::Removed);
     assert_eq!(follower.told().await, vec![Some(Change::Role(app, role)); 3]);
 
     let rolls = Some((world.secret, NOW.plus_secs(60)));
-    store.create_secret(new_secret(app), rolls, None, entry(Action::SecretRolled)).await.unwrap().unwrap();
+    created(store.create_secret(new_secret(app), rolls, None, entry(Action::SecretRolled)).await.unwrap());
     store.revoke_secret(app, world.secret, true, entry(Action::SecretRevoked)).await.unwrap().unwrap();
     assert_eq!(follower.told().await, vec![Some(Change::Secret(app, world.secret)); 2]);
     store.update_app(app, AppPatch::default(), entry(Action::AppUpdated)).await.unwrap().unwrap();
-    assert!(store.delete_app(app, entry(Action::AppDeleted)).await.unwrap());
+    assert_eq!(store.delete_app(app, entry(Action::AppDeleted)).await.unwrap(), Removal::Removed);
     assert_eq!(follower.told().await, vec![Some(Change::App(app)); 2]);
 }
 
@@ -146,21 +157,24 @@ pub(super) async fn what_ends_or_changes_of_an_admin_is_told(fixture: impl Fixtu
     let owner = new_admin(world.account, "owner");
     let jo = new_admin(world.account, "jo");
     for admin in [&owner, &jo] {
-        assert!(store.create_admin(admin.clone(), entry(Action::AdminCreated)).await.unwrap());
+        assert_eq!(store.create_admin(admin.clone(), entry(Action::AdminCreated)).await.unwrap(), AdminAddition::Added);
     }
     let mut follower = Follower::of(store).await;
     let told = [Some(Change::Admin(jo.id))];
 
     let (entropy, until) = (Entropy::random(), NOW.plus_secs(60));
     let sign_in = store.open_admin_session(&jo, Factor::None, entropy, until, None, entry(Action::AdminSignedIn));
-    let Some(respoke_core::idempotency::Creation::Created(text)) = sign_in.await.unwrap() else { panic!("signed in") };
+    let text = created(sign_in.await.unwrap());
     assert_eq!(follower.told().await, []);
     let number = store.sealer().number_of(SealKind::AdminSession, text.expose()).unwrap();
-    assert!(store.end_admin_session(number, entry(Action::AdminSignedOut)).await.unwrap());
+    assert_eq!(store.end_admin_session(number, entry(Action::AdminSignedOut)).await.unwrap(), Ending::Ended);
     assert_eq!(follower.told().await, told);
     store.end_admin_sessions(jo.id, entry(Action::AdminSignedOutEverywhere)).await.unwrap();
     assert_eq!(follower.told().await, told);
-    store.set_admin_role(jo.id, AdminRole::ReadOnly, entry(Action::AdminRoleChanged)).await.unwrap();
+    assert_eq!(
+        store.set_admin_role(jo.id, AdminRole::ReadOnly, entry(Action::AdminRoleChanged)).await.unwrap(),
+        AdminChange::Done
+    );
     assert_eq!(follower.told().await, told);
     let factor = NewSecondFactor {
         sealed: TotpSecret::random().seal(&Secret::new("password".into())).unwrap(),
@@ -169,18 +183,24 @@ pub(super) async fn what_ends_or_changes_of_an_admin_is_told(fixture: impl Fixtu
         password_hash: jo.password_hash.clone(),
         keep_session: 1,
     };
-    assert!(store.add_second_factor(jo.id, factor, entry(Action::SecondFactorAdded)).await.unwrap());
+    assert_eq!(
+        store.add_second_factor(jo.id, factor, entry(Action::SecondFactorAdded)).await.unwrap(),
+        FactorAddition::Added
+    );
     assert_eq!(follower.told().await, told);
     let removed = store.remove_second_factor(jo.id, Factor::Step(101), entry(Action::SecondFactorRemoved));
-    assert!(removed.await.unwrap());
+    assert_eq!(removed.await.unwrap(), FactorRemoval::Removed);
     assert_eq!(follower.told().await, told);
     let password = NewPassword { hash: "$new".into(), second_factor: None, keep_session: None, replaces: None };
-    assert!(store.set_admin_password(jo.id, password, entry(Action::AdminPasswordReset)).await.unwrap());
+    assert_eq!(
+        store.set_admin_password(jo.id, password, entry(Action::AdminPasswordReset)).await.unwrap(),
+        PasswordChange::Set
+    );
     assert_eq!(follower.told().await, told);
-    store.delete_admin(jo.id, entry(Action::AdminDeleted)).await.unwrap();
+    assert_eq!(store.delete_admin(jo.id, entry(Action::AdminDeleted)).await.unwrap(), AdminChange::Done);
     assert_eq!(follower.told().await, told);
 
-    assert!(store.delete_account(world.account, entry(Action::AccountDeleted)).await.unwrap());
+    assert_eq!(store.delete_account(world.account, entry(Action::AccountDeleted)).await.unwrap(), Removal::Removed);
     assert_eq!(follower.told().await, [Some(Change::App(world.app)), Some(Change::Admin(owner.id))]);
 }
 
@@ -188,7 +208,7 @@ pub(super) async fn a_change_that_is_not_made_takes_no_number(fixture: impl Fixt
     let world = fixture.opened().await;
     let mut follower = Follower::of(&world.store).await;
     let taken = new_secret(world.app);
-    world.store.create_secret(taken.clone(), None, None, entry(Action::SecretCreated)).await.unwrap().unwrap();
+    created(world.store.create_secret(taken.clone(), None, None, entry(Action::SecretCreated)).await.unwrap());
     let mut calls = JoinSet::new();
     for number in 0..64 {
         let (world, taken) = (world.clone(), taken.clone());
@@ -198,7 +218,7 @@ pub(super) async fn a_change_that_is_not_made_takes_no_number(fixture: impl Fixt
                 let app = super::fixture::new_app(world.account);
                 assert!(world.store.create_app(app, taken, None, entry(Action::AppCreated)).await.is_err());
             } else {
-                assert!(ban(&world, endpoint(&format!("endpoint {number}"))).await);
+                assert_eq!(ban(&world, endpoint(&format!("endpoint {number}"))).await, Banning::Banned);
             }
         });
     }
@@ -218,7 +238,7 @@ pub(super) async fn changes_are_told_in_the_order_of_commits_whoever_makes_them(
             for round in 0..EACH {
                 let name = format!("endpoint {nth} {round}");
                 let (_, session) = world.session_of(&name).await;
-                assert!(ban(&world, endpoint(&name)).await);
+                assert_eq!(ban(&world, endpoint(&name)).await, Banning::Banned);
                 assert_eq!(world.lapse_of(&session).await, Some(Lapse::Revoked));
             }
         });
@@ -253,7 +273,7 @@ pub(super) async fn what_one_handle_ends_is_over_for_the_other_and_what_comes_af
     for scope in [EndScope::Endpoint(endpoint("alice")), EndScope::Role(here.role), EndScope::App] {
         let waiting = here.mint("alice").await;
         let (_, session) = here.session_of("alice").await;
-        assert!(end(&there, scope.clone(), true).await);
+        assert_eq!(end(&there, scope.clone(), true).await, ScopeEnding::Ended);
         assert_eq!(here.lapse_of(&session).await, Some(Lapse::Revoked), "{scope:?}");
         assert_eq!(refused(&here.redeem(&waiting).await), Lapse::Revoked, "{scope:?}");
         // This one remembered the feed's head of before.
@@ -263,11 +283,11 @@ pub(super) async fn what_one_handle_ends_is_over_for_the_other_and_what_comes_af
         opened(there.redeem(&waiting).await);
     }
     let again = RoleId::random();
-    assert!(here.create_role(again, "again").await.is_some());
+    assert!(here.create_role(again, "again").await.is_ok());
     let on_it = World { role: again, ..here.clone() };
     let waiting = on_it.mint("alice").await;
-    assert!(there.store.delete_role(there.app, again, entry(Action::RoleDeleted)).await.unwrap());
-    assert!(there.create_role(again, "again").await.is_some());
+    assert_eq!(there.store.delete_role(there.app, again, entry(Action::RoleDeleted)).await.unwrap(), Removal::Removed);
+    assert!(there.create_role(again, "again").await.is_ok());
     assert_eq!(refused(&here.redeem(&waiting).await), Lapse::Revoked);
     opened(here.redeem(&on_it.mint("alice").await).await);
     for world in [here, there] {

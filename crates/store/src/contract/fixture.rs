@@ -1,5 +1,6 @@
 //! A store to run a case on, and short ways to do things with it.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use respoke_core::admin::{Account, Admin, AdminRole};
@@ -9,7 +10,7 @@ use respoke_core::clock::Timestamp;
 use respoke_core::grant::{Grant, Lapse, Marks};
 use respoke_core::id::{AccountId, AdminId, AppId, EndpointId, RequestId, RoleId, SecretId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
-use respoke_core::ports::{NewSession, Redemption, Store, StoreError};
+use respoke_core::ports::{NewSession, Redemption, RoleRefusal, Store, StoreError};
 use respoke_core::role::{Permissions, Role};
 use respoke_core::seal::{Entropy, SealKind};
 use respoke_core::secret::{AppSecret, Secret};
@@ -85,7 +86,7 @@ impl World {
         let app = new_app(account);
         let secret = new_secret(app.id);
         let (app_id, secret_id) = (app.id, secret.id);
-        store.create_app(app, secret, None, entry(Action::AppCreated)).await.unwrap().unwrap();
+        created(store.create_app(app, secret, None, entry(Action::AppCreated)).await.unwrap());
         let role = RoleId::random();
         let world = Self { store, account, app: app_id, role, secret: secret_id };
         world.create_role(role, "role").await.unwrap();
@@ -108,8 +109,12 @@ impl World {
         }
     }
 
-    pub(crate) async fn create_role(&self, id: RoleId, name: &str) -> Option<Creation<Role>> {
-        self.store.create_role(self.new_role(id, name), None, entry(Action::RoleCreated)).await.unwrap()
+    pub(crate) async fn create_role(&self, id: RoleId, name: &str) -> Result<Role, RoleRefusal> {
+        match self.store.create_role(self.new_role(id, name), None, entry(Action::RoleCreated)).await.unwrap() {
+            Creation::Created(role) => Ok(role),
+            Creation::Refused(refusal) => Err(refusal),
+            other => panic!("there is no key: {other:?}"),
+        }
     }
 
     pub(crate) fn token_for(&self, name: &str, at: Timestamp) -> NewToken {
@@ -143,9 +148,9 @@ impl World {
     ) -> Result<MintedToken, StoreError> {
         let at = token.created_at;
         let issued = self.store.issue_token(token, replace, false, once, entry_at(at, Action::TokenIssued)).await?;
-        match issued.unwrap() {
+        match issued {
             Creation::Created(minted) | Creation::Repeated(minted) => Ok(minted),
-            Creation::KeyReused => panic!("the key was reused"),
+            other => panic!("nothing was minted: {other:?}"),
         }
     }
 
@@ -218,6 +223,22 @@ pub(crate) fn new_admin(account: AccountId, username: &str) -> Admin {
 
 pub(crate) fn key(text: &str, body: &str) -> IdempotencyKey {
     IdempotencyKey::new(b"credential", "POST /v1/tokens", text.as_bytes(), body.as_bytes())
+}
+
+/// What was created, and was not before.
+pub(crate) fn created<T: Debug, R: Debug>(creation: Creation<T, R>) -> T {
+    match creation {
+        Creation::Created(value) => value,
+        other => panic!("not created: {other:?}"),
+    }
+}
+
+/// Why nothing was created.
+pub(crate) fn not_created<T: Debug, R: Debug>(creation: Creation<T, R>) -> R {
+    match creation {
+        Creation::Refused(refusal) => refusal,
+        other => panic!("not refused: {other:?}"),
+    }
 }
 
 pub(crate) fn opened(redemption: Redemption) -> (Secret, SessionRecord) {

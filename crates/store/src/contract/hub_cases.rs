@@ -9,7 +9,7 @@ use respoke_core::message::{
     Conversation, HISTORY_BYTES_MAX, MessageRef, NewMessage, ReadMark, Said, SaidOnce, StoredMessage,
 };
 use respoke_core::page::PageRequest;
-use respoke_core::ports::{BanRecord, Keeping, Upkeep};
+use respoke_core::ports::{BanRecord, Banning, Keeping, Removal, Upkeep};
 use respoke_core::push_token::{PushService, PushToken};
 use respoke_core::secret::Secret;
 use serde_json::value::RawValue;
@@ -179,7 +179,8 @@ pub(super) async fn an_ended_group_is_gone_and_another_of_its_name_is_new(fixtur
     let found = world.store.history(world.app, &group("room"), None, 10).await.unwrap();
     assert!(!found.is_empty());
     let end = async |name: &str| world.store.end_group(world.app, &group(name)).await.unwrap();
-    assert!(end("room").await && !end("room").await && !end("nowhere").await);
+    assert_eq!(end("room").await, Removal::Removed);
+    assert_eq!((end("room").await, end("nowhere").await), (Removal::Unknown, Removal::Unknown));
     let is_gone = async |world: &World| {
         assert!(history(world, "room", None, 10).await.is_empty());
         assert!(world.store.latest(world.app, vec![group("room")], 9).await.unwrap()[0].1.is_empty());
@@ -408,7 +409,7 @@ pub(super) async fn apps_share_no_messages_push_tokens_or_reports(fixture: impl 
         "the same id and text mean another device there"
     );
     assert_eq!(texts(&world, "alice").await, ["text"]);
-    assert!(world.store.delete_push_token(other.app, token.id, None).await.unwrap());
+    assert_eq!(world.store.delete_push_token(other.app, token.id, None).await.unwrap(), Removal::Removed);
     assert_eq!(texts(&world, "alice").await, ["text"]);
 
     report(&world, NOW).await;
@@ -495,9 +496,12 @@ pub(super) async fn a_push_token_is_one_devices_and_one_endpoints(fixture: impl 
     assert_eq!((texts(&world, "bob").await.len(), texts(&world, "carol").await.len()), (1, 1));
     assert_eq!(store.push_tokens(world.app, &endpoint("bob")).await.unwrap()[0].service, PushService::Google);
 
-    assert!(!store.delete_push_token(world.app, google.id, Some(&endpoint("carol"))).await.unwrap());
-    assert!(store.delete_push_token(world.app, google.id, Some(&endpoint("bob"))).await.unwrap());
-    assert!(!store.delete_push_token(world.app, google.id, None).await.unwrap());
+    assert_eq!(
+        store.delete_push_token(world.app, google.id, Some(&endpoint("carol"))).await.unwrap(),
+        Removal::Unknown
+    );
+    assert_eq!(store.delete_push_token(world.app, google.id, Some(&endpoint("bob"))).await.unwrap(), Removal::Removed);
+    assert_eq!(store.delete_push_token(world.app, google.id, None).await.unwrap(), Removal::Unknown);
     assert_eq!(texts(&world, "bob").await.len(), 0);
 }
 
@@ -530,7 +534,7 @@ pub(super) async fn a_ban_takes_push_tokens_along(fixture: impl Fixture) {
     }
     let ban =
         BanRecord { endpoint_id: endpoint("alice"), reason: String::new(), banned_at: NOW, until: BanRecord::FOREVER };
-    assert!(world.store.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap());
+    assert_eq!(world.store.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap(), Banning::Banned);
     assert_eq!((texts(&world, "alice").await.len(), texts(&world, "bob").await.len()), (0, 1));
 }
 
@@ -631,7 +635,7 @@ pub(super) async fn a_deleted_app_leaves_nothing_behind(fixture: impl Fixture) {
         );
         report(of, NOW).await;
     }
-    assert!(world.store.delete_app(doomed.app, entry(Action::AppDeleted)).await.unwrap());
+    assert_eq!(world.store.delete_app(doomed.app, entry(Action::AppDeleted)).await.unwrap(), Removal::Removed);
     let store = &world.store;
     assert_eq!(store.append_message(message(&doomed, "room", "alice", NOW), u64::MAX).await.unwrap(), Keeping::NoApp);
     assert_eq!(
@@ -652,6 +656,6 @@ pub(super) async fn a_deleted_app_leaves_nothing_behind(fixture: impl Fixture) {
     assert_eq!((texts(&world, "alice").await.len(), unread(&world, "alice", &[]).await.len()), (1, 1));
 
     let account = store.delete_account(world.account, entry(Action::AccountDeleted)).await.unwrap();
-    assert!(account);
+    assert_eq!(account, Removal::Removed);
     assert_eq!(whole_pass(&world, upkeep_at(NOW)).await.0, 301 + 1 + 1 + 2 + 1);
 }

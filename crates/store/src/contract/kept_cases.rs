@@ -6,7 +6,7 @@ use respoke_core::clock::Timestamp;
 use respoke_core::id::{EndpointId, GroupName, MessageId, PushTokenId};
 use respoke_core::message::{Conversation, NewMessage, ReadMark, Said, SaidOnce};
 use respoke_core::page::PageRequest;
-use respoke_core::ports::{BanRecord, Keeping, Upkeep};
+use respoke_core::ports::{BanRecord, Banning, Keeping, Removal, Upkeep};
 use respoke_core::push_token::{PushService, PushToken};
 use respoke_core::secret::Secret;
 use serde_json::value::RawValue;
@@ -111,7 +111,7 @@ pub(super) async fn what_is_kept_is_counted_whatever_comes_and_goes(fixture: imp
             14 => {
                 let ban =
                     BanRecord { endpoint_id: who, reason: String::new(), banned_at: NOW, until: BanRecord::FOREVER };
-                assert!(of.store.ban(of.app, ban, entry(Action::EndpointBanned)).await.unwrap());
+                assert_eq!(of.store.ban(of.app, ban, entry(Action::EndpointBanned)).await.unwrap(), Banning::Banned);
             }
             _ => {
                 let few = Upkeep { messages_per_group_max: 3, call_reports_per_app_max: 2, ..upkeep_at(NOW) };
@@ -140,10 +140,10 @@ pub(super) async fn what_is_kept_is_counted_whatever_comes_and_goes(fixture: imp
         mark(of, &endpoint("bob"), "room", u64::MAX).await.kept().unwrap();
         report(of, None, 9, 0, u64::MAX).await.kept().unwrap();
         say(of, "ended", &endpoint("alice"), 100, u64::MAX).await.kept().unwrap();
-        assert!(of.store.end_group(of.app, &group("ended")).await.unwrap());
+        assert_eq!(of.store.end_group(of.app, &group("ended")).await.unwrap(), Removal::Removed);
     }
     let left = kept(&other).await;
-    assert!(world.store.delete_app(world.app, entry(Action::AppDeleted)).await.unwrap());
+    assert_eq!(world.store.delete_app(world.app, entry(Action::AppDeleted)).await.unwrap(), Removal::Removed);
     assert_eq!(kept(&world).await, left, "what is there is counted until upkeep removes it");
     whole_pass(&other, upkeep_at(NOW)).await;
     assert_eq!(kept(&world).await, 0);
@@ -201,7 +201,7 @@ pub(super) async fn what_is_kept_is_counted_across_crashes(fixture: impl Fixture
     let world = first.on(fixture.open(None));
     whole_pass(&world, few).await;
     kept(&world).await;
-    assert!(world.store.delete_app(world.app, entry(Action::AppDeleted)).await.unwrap());
+    assert_eq!(world.store.delete_app(world.app, entry(Action::AppDeleted)).await.unwrap(), Removal::Removed);
     whole_pass(&world, upkeep_at(NOW)).await;
     assert_eq!(kept(&world).await, 0);
     assert_eq!(world.store.kept_bytes_of_all().await.unwrap(), kept(&other.on(world.store.clone())).await);
@@ -260,7 +260,7 @@ pub(super) async fn an_app_keeps_no_more_than_it_may(fixture: impl Fixture) {
     assert!(matches!(say(&other, "room", &alice, 300, MAX).await, Keeping::Kept(_)));
     whole_pass(&world, Upkeep { messages_per_group_max: 5, ..upkeep_at(NOW) }).await;
     assert!(matches!(say(&world, "room", &alice, 300, MAX).await, Keeping::Kept(_)));
-    assert!(world.store.end_group(world.app, &group("room")).await.unwrap());
+    assert_eq!(world.store.end_group(world.app, &group("room")).await.unwrap(), Removal::Removed);
     whole_pass(&world, upkeep_at(NOW)).await;
     assert!(kept(&world).await < 1_000);
 }

@@ -2,6 +2,7 @@
 //! whatever one of them counts or looks at before it writes may be changed by the other in between.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use respoke_core::admin::AdminRole;
@@ -13,8 +14,9 @@ use respoke_core::id::{AccountId, PushTokenId, RoleId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::PageRequest;
 use respoke_core::ports::{
-    APPS_PER_ACCOUNT_MAX, AdminChange, EndRequest, EndScope, Factor, Keeping, NewSession, ROLES_PER_APP_MAX,
-    Redemption, SECRETS_PER_APP_MAX, SessionFilter,
+    APPS_PER_ACCOUNT_MAX, AdminAddition, AdminChange, AppRefusal, Beginning, EndRequest, EndScope, Factor,
+    FactorAddition, FactorRemoval, Keeping, NewSession, ROLES_PER_APP_MAX, Redemption, SECRETS_PER_APP_MAX,
+    ScopeEnding, SecretRefusal, SessionFilter, SetupSignIn,
 };
 use respoke_core::push_token::{PushService, PushToken};
 use respoke_core::seal::Entropy;
@@ -26,7 +28,9 @@ use tokio::task::JoinSet;
 
 use super::Fixture;
 use super::admin_cases::{add_factor, first_rows, holds, made, open, recovery};
-use super::fixture::{NOW, World, endpoint, entry, key, new_admin, new_app, new_secret, new_session, opened, refused};
+use super::fixture::{
+    NOW, World, endpoint, entry, key, new_admin, new_app, new_secret, new_session, not_created, opened, refused,
+};
 
 /// Rounds of a race that is won or lost within a few commits.
 const ROUNDS: usize = 20;
@@ -162,20 +166,21 @@ pub(super) async fn two_handles_give_a_name_once(fixture: impl Fixture) {
     for round in 0..ROUNDS {
         both.one_wins(|world, _| async move {
             let admin = new_admin(world.account, &format!("jo {round}"));
-            world.store.create_admin(admin, entry(Action::AdminCreated)).await.unwrap()
+            world.store.create_admin(admin, entry(Action::AdminCreated)).await.unwrap() == AdminAddition::Added
         })
         .await;
-        both.one_wins(|world, _| async move {
-            world.create_role(RoleId::random(), &format!("role {round}")).await.is_some()
-        })
+        both.one_wins(
+            |world, _| async move { world.create_role(RoleId::random(), &format!("role {round}")).await.is_ok() },
+        )
         .await;
         let id = RoleId::random();
-        both.one_wins(|world, nth| async move { world.create_role(id, &format!("id {round} {nth}")).await.is_some() })
+        both.one_wins(|world, nth| async move { world.create_role(id, &format!("id {round} {nth}")).await.is_ok() })
             .await;
         let hash = new_secret(both.here().app).hash;
         both.one_wins(|world, _| async move {
             let secret = SecretRecord { hash, ..new_secret(world.app) };
-            world.store.create_secret(secret, None, None, entry(Action::SecretCreated)).await.unwrap().is_some()
+            let created = world.store.create_secret(secret, None, None, entry(Action::SecretCreated)).await.unwrap();
+            is_created(created, &SecretRefusal::Taken)
         })
         .await;
         // So that the next round finds room for one.
@@ -193,7 +198,7 @@ pub(super) async fn two_handles_go_beyond_no_bound(fixture: impl Fixture) {
     let mut fill = JoinSet::new();
     for nth in 0..ROLES_PER_APP_MAX - 2 {
         let world = here.clone();
-        fill.spawn(async move { assert!(world.create_role(RoleId::random(), &format!("{nth}")).await.is_some()) });
+        fill.spawn(async move { assert!(world.create_role(RoleId::random(), &format!("{nth}")).await.is_ok()) });
     }
     for _ in 0..SECRETS_PER_APP_MAX - 2 {
         let world = here.clone();
@@ -204,24 +209,32 @@ pub(super) async fn two_handles_go_beyond_no_bound(fixture: impl Fixture) {
         fill.spawn(async move { assert!(add_app(&world).await) });
     }
     fill.join_all().await;
-    both.one_wins(
-        |world, nth| async move { world.create_role(RoleId::random(), &format!("new {nth}")).await.is_some() },
-    )
-    .await;
+    both.one_wins(|world, nth| async move { world.create_role(RoleId::random(), &format!("new {nth}")).await.is_ok() })
+        .await;
     both.one_wins(|world, _| async move { add_secret(&world).await }).await;
     both.one_wins(|world, _| async move { add_app(&world).await }).await;
     both.close().await;
 }
 
+/// Whether it was created; if not, for this reason.
+fn is_created<T: Debug, R: Debug + PartialEq>(creation: Creation<T, R>, why_not: &R) -> bool {
+    let is_created = matches!(creation, Creation::Created(_));
+    if !is_created {
+        assert_eq!(&not_created(creation), why_not);
+    }
+    is_created
+}
+
 async fn add_secret(world: &World) -> bool {
     let added = world.store.create_secret(new_secret(world.app), None, None, entry(Action::SecretCreated));
-    added.await.unwrap().is_some()
+    is_created(added.await.unwrap(), &SecretRefusal::TooMany)
 }
 
 async fn add_app(world: &World) -> bool {
     let app = new_app(world.account);
     let secret = new_secret(app.id);
-    world.store.create_app(app, secret, None, entry(Action::AppCreated)).await.unwrap().is_some()
+    let created = world.store.create_app(app, secret, None, entry(Action::AppCreated)).await.unwrap();
+    is_created(created, &AppRefusal::TooMany)
 }
 
 /// Keeps a call report, whose like take as much as it does.
@@ -273,12 +286,13 @@ pub(super) async fn one_of_two_handles_takes_a_proof(fixture: impl Fixture) {
         here.store.put_setup_token(admin.id, hash, NOW.plus_secs(10)).await.unwrap();
         both.one_wins(|world, _| async move {
             let (entropy, audit) = (Entropy::random(), entry(Action::AdminSignedIn));
-            world.store.spend_setup_token(hash, entropy, NOW.plus_secs(60), audit).await.unwrap().is_some()
+            let spent = world.store.spend_setup_token(hash, entropy, NOW.plus_secs(60), audit).await.unwrap();
+            matches!(spent, SetupSignIn::SignedIn(_))
         })
         .await;
         let enrol = |world: World, _| {
             let admin = admin.clone();
-            async move { add_factor(&world.store, &admin).await.unwrap() }
+            async move { add_factor(&world.store, &admin).await == FactorAddition::Added }
         };
         both.one_wins(enrol).await;
         for proof in [Factor::Step(200 + round), Factor::Recovery(recovery("one"))] {
@@ -292,7 +306,8 @@ pub(super) async fn one_of_two_handles_takes_a_proof(fixture: impl Fixture) {
             let id = admin.id;
             async move {
                 let (proof, audit) = (Factor::Recovery(recovery("two")), entry(Action::SecondFactorRemoved));
-                world.store.remove_second_factor(id, proof, audit).await.unwrap()
+                let removed = world.store.remove_second_factor(id, proof, audit).await.unwrap();
+                removed == FactorRemoval::Removed
             }
         };
         both.one_wins(remove).await;
@@ -339,8 +354,8 @@ pub(super) async fn a_key_makes_one_object_on_two_handles(fixture: impl Fixture)
             async move {
                 let role = world.new_role(RoleId::random(), &format!("role {round} {nth}"));
                 match world.store.create_role(role, Some(once), entry(Action::RoleCreated)).await.unwrap() {
-                    Some(Creation::Created(_)) => true,
-                    Some(Creation::Repeated(_)) => false,
+                    Creation::Created(_) => true,
+                    Creation::Repeated(_) => false,
                     other => panic!("{other:?}"),
                 }
             }
@@ -362,7 +377,10 @@ pub(super) async fn what_was_there_before_an_end_is_over_on_both_handles(fixture
                 let before = world.redeem(&waiting).await;
                 if nth < 2 {
                     let order = EndRequest { app_id: world.app, scope, issued_before: None, tokens_too: true };
-                    assert!(world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap());
+                    assert_eq!(
+                        world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap(),
+                        ScopeEnding::Ended
+                    );
                 }
                 // Which may be ended by the other handle.
                 let token = world.mint("alice").await;
@@ -403,7 +421,7 @@ pub(super) async fn five_cold_starts_make_one_account(fixture: impl Fixture + Sy
         begun.spawn(async move {
             let first = first_rows(AccountId::random());
             let began = store.begin(first.clone()).await.unwrap();
-            (first, began)
+            (first, began == Beginning::Kept)
         });
     }
     let mut kept = 0;

@@ -8,14 +8,16 @@ use respoke_core::grant::Lapse;
 use respoke_core::id::GroupName;
 use respoke_core::message::NewMessage;
 use respoke_core::page::PageRequest;
-use respoke_core::ports::{AuditQuery, BanRecord, EndRequest, EndScope, Redemption, SessionFilter, Upkeep};
+use respoke_core::ports::{
+    AuditQuery, BanRecord, Banning, EndRequest, EndScope, Redemption, ScopeEnding, SessionFilter, Upkeep,
+};
 
 use serde_json::value::RawValue;
 use tokio::task::JoinSet;
 
 use super::Fixture;
 use super::cases::{upkeep_at, whole_pass};
-use super::fixture::{NOW, World, endpoint, entry, new_secret, opened};
+use super::fixture::{NOW, World, created, endpoint, entry, new_secret, opened};
 
 pub(super) async fn upkeep_removes_marks_that_end_nothing_any_more(fixture: impl Fixture) {
     let world = fixture.opened().await;
@@ -30,14 +32,14 @@ pub(super) async fn upkeep_removes_marks_that_end_nothing_any_more(fixture: impl
         issued_before: None,
         tokens_too: true,
     };
-    assert!(world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap());
+    assert_eq!(world.store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap(), ScopeEnding::Ended);
     let (_, carol) = world.session_of("carol").await;
     let ban =
         BanRecord { endpoint_id: endpoint("carol"), reason: "spam".into(), banned_at: NOW, until: NOW.plus_secs(60) };
-    assert!(world.store.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap());
+    assert_eq!(world.store.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap(), Banning::Banned);
     let ban =
         BanRecord { endpoint_id: endpoint("dave"), reason: "spam".into(), banned_at: NOW, until: BanRecord::FOREVER };
-    assert!(world.store.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap());
+    assert_eq!(world.store.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap(), Banning::Banned);
 
     // What a mark ends goes first; the mark stays for as long as a row is there that it ends, so nothing comes back.
     assert_eq!(
@@ -148,7 +150,7 @@ pub(super) async fn upkeep_removes_secrets_that_nothing_stands_on(fixture: impl 
     let world = fixture.opened().await;
     let spare = new_secret(world.app);
     let spared = World { secret: spare.id, ..world.clone() };
-    world.store.create_secret(spare, None, None, entry(Action::SecretCreated)).await.unwrap().unwrap();
+    created(world.store.create_secret(spare, None, None, entry(Action::SecretCreated)).await.unwrap());
     let waiting = world.mint("alice").await;
     let (_, bob) = spared.session_of("bob").await;
     let revoke = |id, keep| world.store.revoke_secret(world.app, id, keep, entry(Action::SecretRevoked));
@@ -161,12 +163,9 @@ pub(super) async fn upkeep_removes_secrets_that_nothing_stands_on(fixture: impl 
     assert_eq!(kept().await, 2);
     // bob's session was extended again and again, so the secret that spared it stays, and the session with it.
     let long = NOW.plus_secs(90_000);
-    world
-        .store
-        .extend_session(bob.number, long.plus_secs(90_000), entry(Action::SessionExtended))
-        .await
-        .unwrap()
-        .unwrap();
+    let extended =
+        world.store.extend_session(bob.number, long.plus_secs(90_000), entry(Action::SessionExtended)).await.unwrap();
+    extended.unwrap();
     whole_pass(&world, upkeep_at(long)).await;
     whole_pass(&world, upkeep_at(long)).await;
     assert_eq!(world.lapse_at(&bob, long).await, None);

@@ -10,7 +10,8 @@ use respoke_core::clock::Timestamp;
 use respoke_core::id::{AccountId, AdminId, AppId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::ports::{
-    AdminChange, AdminStore, Change, Factor, FirstRows, NewPassword, NewSecondFactor, StoreError,
+    AdminAddition, AdminChange, AdminStore, Beginning, Change, Ending, Factor, FactorAddition, FactorRemoval,
+    FirstRows, NewPassword, NewSecondFactor, PasswordChange, Removal, SetupSignIn, SignInRefusal, StoreError,
 };
 use respoke_core::seal::{Entropy, SealKind};
 use respoke_core::secret::{Secret, SecretHash};
@@ -54,7 +55,7 @@ fn read_role(columns: &mut Columns<'_>) -> rusqlite::Result<AdminRole> {
         .ok_or_else(|| rusqlite::Error::FromSqlConversionFailure(0, Type::Integer, "no such role".into()))
 }
 
-/// Spends what proves a second factor. False: it is not good.
+/// Spends what proves a second factor. False: it is not good, or spent.
 fn spend(connection: &Connection, id: AdminId, proof: Factor) -> rusqlite::Result<bool> {
     let id = id.uuid();
     Ok(match proof {
@@ -114,8 +115,8 @@ fn open(
     Ok((number, text))
 }
 
-/// Adds an admin. False: the user name is taken.
-pub(super) fn insert(connection: &Connection, admin: &Admin) -> rusqlite::Result<bool> {
+/// Adds an admin.
+pub(super) fn insert(connection: &Connection, admin: &Admin) -> rusqlite::Result<AdminAddition> {
     let added = execute(
         connection,
         "INSERT INTO admins (id, account_id, username, role, password_hash, created_at)
@@ -129,7 +130,7 @@ pub(super) fn insert(connection: &Connection, admin: &Admin) -> rusqlite::Result
             admin.created_at.millis()
         ],
     )?;
-    Ok(added == 1)
+    Ok(if added == 1 { AdminAddition::Added } else { AdminAddition::NameTaken })
 }
 
 /// Keeps a token that signs an admin in once, in the place of an earlier one.
@@ -159,7 +160,7 @@ impl AdminStore for SqliteStore {
         self.readers.read(list).await
     }
 
-    async fn begin(&self, first: FirstRows) -> Result<bool, StoreError> {
+    async fn begin(&self, first: FirstRows) -> Result<Beginning, StoreError> {
         self.writer.write(move |write| first_run::insert(write, &first)).await
     }
 
@@ -173,12 +174,12 @@ impl AdminStore for SqliteStore {
             .await
     }
 
-    async fn delete_account(&self, id: AccountId, entry: AuditEntry) -> Result<bool, StoreError> {
+    async fn delete_account(&self, id: AccountId, entry: AuditEntry) -> Result<Removal, StoreError> {
         self.writer
             .write(move |write| {
                 let uuid = id.uuid();
                 if execute(write.connection, "DELETE FROM accounts WHERE id = ?1", [uuid])? == 0 {
-                    return Ok(false);
+                    return Ok(Removal::Unknown);
                 }
                 let apps =
                     all(write.connection, "SELECT id FROM apps WHERE account_id = ?1", [uuid], |row| row.get(0))?;
@@ -205,16 +206,16 @@ impl AdminStore for SqliteStore {
                     execute(write.connection, sql, [uuid])?;
                 }
                 audit::insert(write, &entry)?;
-                Ok(true)
+                Ok(Removal::Removed)
             })
             .await
     }
 
-    async fn create_admin(&self, admin: Admin, entry: AuditEntry) -> Result<bool, StoreError> {
+    async fn create_admin(&self, admin: Admin, entry: AuditEntry) -> Result<AdminAddition, StoreError> {
         self.writer
             .write(move |write| {
                 let added = insert(write.connection, &admin)?;
-                if added {
+                if added == AdminAddition::Added {
                     audit::insert(write, &entry)?;
                 }
                 Ok(added)
@@ -244,7 +245,7 @@ impl AdminStore for SqliteStore {
         id: AdminId,
         password: NewPassword,
         entry: AuditEntry,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<PasswordChange, StoreError> {
         self.writer
             .write(move |write| {
                 let (connection, uuid) = (write.connection, id.uuid());
@@ -253,12 +254,12 @@ impl AdminStore for SqliteStore {
                     let sql = "SELECT 1 FROM admins a LEFT JOIN second_factors f ON f.admin_id = a.id
                                WHERE a.id = ?1 AND a.password_hash = ?2 AND f.sealed IS ?3";
                     if one(connection, sql, params![uuid, replaced.hash, sealed], |_| Ok(()))?.is_none() {
-                        return Ok(false);
+                        return Ok(PasswordChange::Changed);
                     }
                 }
                 let sql = "UPDATE admins SET password_hash = ?2 WHERE id = ?1";
                 if execute(connection, sql, params![uuid, password.hash])? == 0 {
-                    return Ok(false);
+                    return Ok(PasswordChange::Unknown);
                 }
                 match &password.second_factor {
                     Some(sealed) => {
@@ -272,7 +273,7 @@ impl AdminStore for SqliteStore {
                 execute(connection, "DELETE FROM setup_tokens WHERE admin_id = ?1", [uuid])?;
                 feed::write(write, Some(&Change::Admin(id)), entry.at)?;
                 audit::insert(write, &entry)?;
-                Ok(true)
+                Ok(PasswordChange::Set)
             })
             .await
     }
@@ -321,7 +322,7 @@ impl AdminStore for SqliteStore {
         id: AdminId,
         factor: NewSecondFactor,
         entry: AuditEntry,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<FactorAddition, StoreError> {
         self.writer
             .write(move |write| {
                 let (connection, uuid) = (write.connection, id.uuid());
@@ -332,7 +333,9 @@ impl AdminStore for SqliteStore {
                     params![uuid, factor.password_hash, factor.sealed.to_bytes(), factor.last_step],
                 )?;
                 if added == 0 {
-                    return Ok(false);
+                    let sql = "SELECT 1 FROM second_factors WHERE admin_id = ?1";
+                    let has_one = one(connection, sql, [uuid], |_| Ok(()))?.is_some();
+                    return Ok(if has_one { FactorAddition::HasOne } else { FactorAddition::Changed });
                 }
                 for hash in &factor.recovery {
                     let sql = "INSERT INTO recovery_codes (admin_id, hash) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
@@ -343,21 +346,26 @@ impl AdminStore for SqliteStore {
                 execute(connection, "DELETE FROM setup_tokens WHERE admin_id = ?1", [uuid])?;
                 feed::write(write, Some(&Change::Admin(id)), entry.at)?;
                 audit::insert(write, &entry)?;
-                Ok(true)
+                Ok(FactorAddition::Added)
             })
             .await
     }
 
-    async fn remove_second_factor(&self, id: AdminId, proof: Factor, entry: AuditEntry) -> Result<bool, StoreError> {
+    async fn remove_second_factor(
+        &self,
+        id: AdminId,
+        proof: Factor,
+        entry: AuditEntry,
+    ) -> Result<FactorRemoval, StoreError> {
         self.writer
             .write(move |write| {
                 if !spend(write.connection, id, proof)? {
-                    return Ok(false);
+                    return Ok(FactorRemoval::NotProven);
                 }
                 remove_second_factor(write.connection, id)?;
                 feed::write(write, Some(&Change::Admin(id)), entry.at)?;
                 audit::insert(write, &entry)?;
-                Ok(true)
+                Ok(FactorRemoval::Removed)
             })
             .await
     }
@@ -372,7 +380,7 @@ impl AdminStore for SqliteStore {
         entropy: Entropy,
         expires_at: Timestamp,
         mut entry: AuditEntry,
-    ) -> Result<Option<SignedIn>, StoreError> {
+    ) -> Result<SetupSignIn, StoreError> {
         self.writer
             .write(move |write| {
                 let connection = write.connection;
@@ -385,8 +393,10 @@ impl AdminStore for SqliteStore {
                     let (username, until): (String, _) = (columns.next()?, columns.time()?);
                     Ok((admin, account, username, Term { from: until.plus_secs(-SETUP_SECS), until }))
                 })?;
-                let found = found.filter(|(.., term)| !term.is_over(entry.at));
-                let Some((admin, account, username, _)) = found else { return Ok(None) };
+                let Some((admin, account, username, term)) = found else { return Ok(SetupSignIn::Unknown) };
+                if term.is_over(entry.at) {
+                    return Ok(SetupSignIn::Over);
+                }
                 execute(connection, "DELETE FROM setup_tokens WHERE admin_id = ?1", [admin])?;
                 let (_, token) = open(write, admin, entropy, entry.at, expires_at)?;
                 entry.actor = Actor::Admin(AdminId::from_uuid(admin));
@@ -394,7 +404,7 @@ impl AdminStore for SqliteStore {
                 entry.object.clone_from(&username);
                 know(connection, admin, &entry)?;
                 audit::insert(write, &entry)?;
-                Ok(Some(SignedIn { token, username }))
+                Ok(SetupSignIn::SignedIn(SignedIn { token, username }))
             })
             .await
     }
@@ -407,7 +417,7 @@ impl AdminStore for SqliteStore {
         expires_at: Timestamp,
         once: Option<IdempotencyKey>,
         entry: AuditEntry,
-    ) -> Result<Option<Creation<Secret>>, StoreError> {
+    ) -> Result<Creation<Secret, SignInRefusal>, StoreError> {
         let (id, password_hash) = (admin.id, admin.password_hash.clone());
         self.writer
             .write(move |write| {
@@ -415,20 +425,22 @@ impl AdminStore for SqliteStore {
                     Remembered::Nothing => {}
                     Remembered::Made(object) => {
                         let text = write.sealer.seal(SealKind::AdminSession, number_of(&object), entropy);
-                        return Ok(Some(Creation::Repeated(text)));
+                        return Ok(Creation::Repeated(text));
                     }
-                    Remembered::Otherwise => return Ok(Some(Creation::KeyReused)),
+                    Remembered::Otherwise => return Ok(Creation::KeyReused),
                 }
                 let sql = "SELECT 1 FROM admins WHERE id = ?1 AND password_hash = ?2";
-                let unchanged = one(write.connection, sql, params![id.uuid(), password_hash], |_| Ok(()))?.is_some();
-                if !unchanged || !spend(write.connection, id, proof)? {
-                    return Ok(None);
+                if one(write.connection, sql, params![id.uuid(), password_hash], |_| Ok(()))?.is_none() {
+                    return Ok(Creation::Refused(SignInRefusal::Changed));
+                }
+                if !spend(write.connection, id, proof)? {
+                    return Ok(Creation::Refused(SignInRefusal::NotProven));
                 }
                 let (number, text) = open(write, id.uuid(), entropy, entry.at, expires_at)?;
                 remember(write, once.as_ref(), &number.to_be_bytes(), entry.at)?;
                 know(write.connection, id.uuid(), &entry)?;
                 audit::insert(write, &entry)?;
-                Ok(Some(Creation::Created(text)))
+                Ok(Creation::Created(text))
             })
             .await
     }
@@ -473,18 +485,19 @@ impl AdminStore for SqliteStore {
         self.readers.read(find).await
     }
 
-    async fn end_admin_session(&self, number: u64, entry: AuditEntry) -> Result<bool, StoreError> {
+    async fn end_admin_session(&self, number: u64, entry: AuditEntry) -> Result<Ending, StoreError> {
         self.writer
             .write(move |write| {
+                let sql = "SELECT admin_id FROM admin_sessions WHERE number = ?1";
+                let admin = one(write.connection, sql, [number], |row| row.get(0).map(AdminId::from_uuid))?;
+                let Some(admin) = admin else { return Ok(Ending::Unknown) };
                 let sql = "UPDATE admin_sessions SET ended_at = ?2 WHERE number = ?1 AND ended_at IS NULL";
-                let ended = execute(write.connection, sql, params![number, entry.at.millis()])? == 1;
-                if ended {
-                    let sql = "SELECT admin_id FROM admin_sessions WHERE number = ?1";
-                    let admin = one(write.connection, sql, [number], |row| row.get(0).map(AdminId::from_uuid))?;
-                    feed::write(write, admin.map(Change::Admin).as_ref(), entry.at)?;
-                    audit::insert(write, &entry)?;
+                if execute(write.connection, sql, params![number, entry.at.millis()])? == 0 {
+                    return Ok(Ending::Over);
                 }
-                Ok(ended)
+                feed::write(write, Some(&Change::Admin(admin)), entry.at)?;
+                audit::insert(write, &entry)?;
+                Ok(Ending::Ended)
             })
             .await
     }

@@ -6,7 +6,7 @@ use respoke_core::audit::AuditEntry;
 use respoke_core::id::{AccountId, AppId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::{CreationKey, Page, PageRequest};
-use respoke_core::ports::{APPS_PER_ACCOUNT_MAX, AppStore, Change, StoreError};
+use respoke_core::ports::{APPS_PER_ACCOUNT_MAX, AppRefusal, AppStore, Change, Removal, StoreError};
 use rusqlite::{Connection, Row, params};
 
 use super::rows::{Columns, Remembered, after_creation, all, execute, limit, one, remember, remembered, uuid_of};
@@ -94,28 +94,28 @@ impl AppStore for SqliteStore {
         secret: SecretRecord,
         once: Option<IdempotencyKey>,
         entry: AuditEntry,
-    ) -> Result<Option<Creation<App>>, StoreError> {
+    ) -> Result<Creation<App, AppRefusal>, StoreError> {
         self.writer
             .write(move |write| {
                 match remembered(write, once.as_ref())? {
                     Remembered::Nothing => {}
                     Remembered::Made(object) => {
                         let made = find(write.connection, AppId::from_uuid(uuid_of(&object)))?;
-                        return Ok(Some(made.map_or(Creation::KeyReused, Creation::Repeated)));
+                        return Ok(made.map_or(Creation::KeyReused, Creation::Repeated));
                     }
-                    Remembered::Otherwise => return Ok(Some(Creation::KeyReused)),
+                    Remembered::Otherwise => return Ok(Creation::KeyReused),
                 }
                 let sql = "SELECT count(*) FROM apps WHERE account_id = ?1";
                 let apps: usize =
                     write.connection.prepare_cached(sql)?.query_row([app.account_id.uuid()], |row| row.get(0))?;
                 if apps >= APPS_PER_ACCOUNT_MAX {
-                    return Ok(None);
+                    return Ok(Creation::Refused(AppRefusal::TooMany));
                 }
                 insert(write, &app)?;
                 secrets::insert(write, &secret)?;
                 remember(write, once.as_ref(), app.id.uuid().as_bytes(), entry.at)?;
                 audit::insert(write, &entry)?;
-                Ok(Some(Creation::Created(app.clone())))
+                Ok(Creation::Created(app.clone()))
             })
             .await
     }
@@ -177,11 +177,11 @@ impl AppStore for SqliteStore {
             .await
     }
 
-    async fn delete_app(&self, id: AppId, entry: AuditEntry) -> Result<bool, StoreError> {
+    async fn delete_app(&self, id: AppId, entry: AuditEntry) -> Result<Removal, StoreError> {
         self.writer
             .write(move |write| {
                 if execute(write.connection, "DELETE FROM apps WHERE id = ?1", [id.uuid()])? == 0 {
-                    return Ok(false);
+                    return Ok(Removal::Unknown);
                 }
                 for table in ["secrets", "roles", "endpoints"] {
                     let sql = format!("DELETE FROM {table} WHERE app_id = ?1");
@@ -190,9 +190,9 @@ impl AppStore for SqliteStore {
                 execute(write.connection, "INSERT INTO deleted_apps (app_id) VALUES (?1)", [id.uuid()])?;
                 feed::write(write, Some(&Change::App(id)), entry.at)?;
                 audit::insert(write, &entry)?;
-                Ok(true)
+                Ok(Removal::Removed)
             })
             .await
-            .inspect(|ended| self.note_ended(*ended))
+            .inspect(|removal| self.note_ended(*removal == Removal::Removed))
     }
 }

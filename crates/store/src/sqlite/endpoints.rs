@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use respoke_core::audit::AuditEntry;
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::page::{Page, PageRequest};
-use respoke_core::ports::{BanRecord, Change, EndpointStore, StoreError};
+use respoke_core::ports::{BanRecord, Banning, Change, EndpointStore, Removal, StoreError};
 use rusqlite::{Connection, Row, params};
 
 use super::rows::{Columns, all, app_exists, execute, limit, one};
@@ -55,11 +55,11 @@ pub(super) fn end_born_before(
 
 #[async_trait]
 impl EndpointStore for SqliteStore {
-    async fn ban(&self, app: AppId, ban: BanRecord, entry: AuditEntry) -> Result<bool, StoreError> {
+    async fn ban(&self, app: AppId, ban: BanRecord, entry: AuditEntry) -> Result<Banning, StoreError> {
         self.writer
             .write(move |write| {
                 if !app_exists(write.connection, app)? {
-                    return Ok(false);
+                    return Ok(Banning::NoApp);
                 }
                 let change = Change::Endpoint(app, ban.endpoint_id.clone());
                 let number = feed::write(write, Some(&change), entry.at)?;
@@ -79,7 +79,7 @@ impl EndpointStore for SqliteStore {
                 // A suspended user hears nothing more.
                 push_tokens::delete_of(write, app, &ban.endpoint_id)?;
                 audit::insert(write, &entry)?;
-                Ok(true)
+                Ok(Banning::Banned)
             })
             .await
     }
@@ -103,7 +103,7 @@ impl EndpointStore for SqliteStore {
             .await
     }
 
-    async fn lift_ban(&self, app: AppId, endpoint: &EndpointId, entry: AuditEntry) -> Result<bool, StoreError> {
+    async fn lift_ban(&self, app: AppId, endpoint: &EndpointId, entry: AuditEntry) -> Result<Removal, StoreError> {
         let endpoint = endpoint.clone();
         self.writer
             .write(move |write| {
@@ -113,11 +113,12 @@ impl EndpointStore for SqliteStore {
                      WHERE app_id = ?1 AND endpoint = ?2 AND banned_at IS NOT NULL",
                     params![app.uuid(), endpoint.as_str()],
                 )? == 1;
-                if lifted {
-                    feed::write(write, Some(&Change::Endpoint(app, endpoint.clone())), entry.at)?;
-                    audit::insert(write, &entry)?;
+                if !lifted {
+                    return Ok(Removal::Unknown);
                 }
-                Ok(lifted)
+                feed::write(write, Some(&Change::Endpoint(app, endpoint.clone())), entry.at)?;
+                audit::insert(write, &entry)?;
+                Ok(Removal::Removed)
             })
             .await
     }

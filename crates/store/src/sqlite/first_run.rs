@@ -1,17 +1,17 @@
 //! What the first start keeps, in one step: it is shown once, so no part of it may be there without the others.
 
-use respoke_core::ports::FirstRows;
+use respoke_core::ports::{AdminAddition, Beginning, FirstRows};
 use rusqlite::params;
 
 use super::rows::{execute, one};
 use super::writer::Write;
 use super::{admins, apps, audit, roles, secrets};
 
-/// Keeps all of it. False: there is an admin already, and nothing was kept.
-pub(super) fn insert(write: &Write<'_>, first: &FirstRows) -> rusqlite::Result<bool> {
+/// Keeps all of it.
+pub(super) fn insert(write: &Write<'_>, first: &FirstRows) -> rusqlite::Result<Beginning> {
     let connection = write.connection;
     if one(connection, "SELECT 1 FROM admins", [], |_| Ok(()))?.is_some() {
-        return Ok(false);
+        return Ok(Beginning::HasAdmin);
     }
     let account = &first.account;
     execute(
@@ -20,7 +20,10 @@ pub(super) fn insert(write: &Write<'_>, first: &FirstRows) -> rusqlite::Result<b
         params![account.id.uuid(), account.name, account.created_at.millis()],
     )?;
     let (admin, audit) = &first.admin;
-    admins::insert(connection, admin)?;
+    if admins::insert(connection, admin)? == AdminAddition::NameTaken {
+        // There is no other admin.
+        return Err(rusqlite::Error::InvalidQuery);
+    }
     audit::insert(write, audit)?;
     let (hash, expires_at) = first.setup_token;
     admins::put_setup_token(connection, admin.id, hash, expires_at)?;
@@ -29,7 +32,10 @@ pub(super) fn insert(write: &Write<'_>, first: &FirstRows) -> rusqlite::Result<b
     secrets::insert(write, secret)?;
     audit::insert(write, audit)?;
     let (role, audit) = &first.role;
-    roles::insert(write, role.clone())?;
+    if roles::insert(write, role.clone())?.is_err() {
+        // Of an app that was just made; nothing of it is kept then.
+        return Err(rusqlite::Error::InvalidQuery);
+    }
     audit::insert(write, audit)?;
-    Ok(true)
+    Ok(Beginning::Kept)
 }

@@ -9,7 +9,7 @@ use respoke_core::message::{
     Conversation, HISTORY_BYTES_MAX, INSTANT_BYTES_MAX, INSTANT_MESSAGES_MAX, MessageRef, NewMessage, ReadMark, Said,
     SaidOnce, StoredMessage,
 };
-use respoke_core::ports::{Keeping, MessageStore, StoreError};
+use respoke_core::ports::{Keeping, MessageStore, Removal, StoreError};
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
@@ -122,13 +122,15 @@ fn say_once(
 
 /// Without its row nothing finds a group's messages and marks; upkeep removes those by its number, which is not given
 /// again.
-fn end(write: &Write<'_>, app: AppId, group: &GroupName) -> rusqlite::Result<bool> {
+fn end(write: &Write<'_>, app: AppId, group: &GroupName) -> rusqlite::Result<Removal> {
     let sql = "DELETE FROM message_groups WHERE app_id = ?1 AND name = ?2 RETURNING number";
     let named = params![app.uuid(), group.as_str()];
-    let Some(number) = one(write.connection, sql, named, |row| row.get::<_, i64>(0))? else { return Ok(false) };
+    let Some(number) = one(write.connection, sql, named, |row| row.get::<_, i64>(0))? else {
+        return Ok(Removal::Unknown);
+    };
     let sql = "INSERT INTO ended_groups (number, app_id) VALUES (?1, ?2)";
     execute(write.connection, sql, params![number, app.uuid()])?;
-    Ok(true)
+    Ok(Removal::Removed)
 }
 
 /// Keeps an endpoint's rows within their number. A tenth goes at once, so that one who writes to ever more groups costs
@@ -353,9 +355,10 @@ impl MessageStore for SqliteStore {
         self.writer.write(move |write| say_once(write, &once, kept.as_ref(), now, bytes_max)).await
     }
 
-    async fn end_group(&self, app: AppId, group: &GroupName) -> Result<bool, StoreError> {
+    async fn end_group(&self, app: AppId, group: &GroupName) -> Result<Removal, StoreError> {
         let group = group.clone();
-        self.writer.write(move |write| end(write, app, &group)).await.inspect(|ended| self.note_ended(*ended))
+        let ended = self.writer.write(move |write| end(write, app, &group)).await;
+        ended.inspect(|removal| self.note_ended(*removal == Removal::Removed))
     }
 
     async fn kept_bytes(&self, app: AppId) -> Result<u64, StoreError> {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, EndpointId, PushTokenId};
-use respoke_core::ports::{Keeping, PushTokenStore, StoreError};
+use respoke_core::ports::{Keeping, PushTokenStore, Removal, StoreError};
 use respoke_core::push_token::{PushService, PushToken};
 use respoke_core::secret::Secret;
 use rusqlite::types::Type;
@@ -118,13 +118,14 @@ impl PushTokenStore for SqliteStore {
         app: AppId,
         id: PushTokenId,
         endpoint: Option<&EndpointId>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Removal, StoreError> {
         let endpoint = endpoint.cloned();
         self.writer
             .write(move |write| {
                 let sql = "DELETE FROM push_tokens WHERE app_id = ?1 AND id = ?2 AND (?3 IS NULL OR endpoint = ?3)";
                 let endpoint = endpoint.as_ref().map(EndpointId::as_str);
-                Ok(execute(write.connection, sql, params![app.uuid(), id.uuid(), endpoint])? == 1)
+                let removed = execute(write.connection, sql, params![app.uuid(), id.uuid(), endpoint])? == 1;
+                Ok(if removed { Removal::Removed } else { Removal::Unknown })
             })
             .await
     }

@@ -376,7 +376,7 @@ mod tests {
     use std::time::Duration;
 
     use respoke_core::id::{AppId, EndpointId, GroupName};
-    use respoke_core::ports::{MaintenanceStore, MessageStore};
+    use respoke_core::ports::{MaintenanceStore, MessageStore, Removal};
 
     use super::*;
     use crate::sqlite::{Options, kept};
@@ -432,10 +432,10 @@ mod tests {
         store.writer.write(|write| fill(write.connection)).await.unwrap();
         let [one, other] = [1, 2].map(|of| AppId::from_uuid(Uuid::from_u128(1 << of)));
         let full = (store.kept_bytes(one).await.unwrap(), store.kept_bytes(other).await.unwrap());
-        assert!(store.end_group(one, &GroupName::parse("room").unwrap()).await.unwrap());
+        assert_eq!(store.end_group(one, &GroupName::parse("room").unwrap()).await.unwrap(), Removal::Removed);
         // Who keeps the store in order is told at once, and not again for a group that is not there.
         store.something_ended().await;
-        assert!(!store.end_group(one, &GroupName::parse("room").unwrap()).await.unwrap());
+        assert_eq!(store.end_group(one, &GroupName::parse("room").unwrap()).await.unwrap(), Removal::Unknown);
         assert!(tokio::time::timeout(Duration::ZERO, store.something_ended()).await.is_err());
         let deleted = move |connection: &Connection| {
             execute(connection, "DELETE FROM apps WHERE id = ?1", [other.uuid()])?;

@@ -5,11 +5,13 @@ use respoke_core::audit::AuditEntry;
 use respoke_core::id::{AccountId, AppId, RoleId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::{CreationKey, Page, PageRequest};
-use respoke_core::ports::{Change, ROLES_PER_APP_MAX, RoleStore, StoreError};
+use respoke_core::ports::{Change, ROLES_PER_APP_MAX, Removal, RoleRefusal, RoleStore, RoleUpdateRefusal, StoreError};
 use respoke_core::role::{Permissions, Role};
 use rusqlite::{Connection, Row, params};
 
-use super::rows::{Columns, Remembered, after_creation, all, execute, limit, one, remember, remembered, uuid_of};
+use super::rows::{
+    Columns, Remembered, after_creation, all, app_exists, execute, limit, one, remember, remembered, uuid_of,
+};
 use super::writer::Write;
 use super::{SqliteStore, audit, feed};
 
@@ -38,8 +40,16 @@ fn json(permissions: &Permissions) -> rusqlite::Result<String> {
     serde_json::to_string(permissions).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
-/// Adds a role and returns it as it is kept. None: its id or name is taken, or the app has the most roles or is gone.
-pub(super) fn insert(write: &Write<'_>, mut role: Role) -> rusqlite::Result<Option<Role>> {
+/// Adds a role and returns it as it is kept.
+pub(super) fn insert(write: &Write<'_>, mut role: Role) -> rusqlite::Result<Result<Role, RoleRefusal>> {
+    if !app_exists(write.connection, role.app_id)? {
+        return Ok(Err(RoleRefusal::NoApp));
+    }
+    let sql = "SELECT count(*) FROM roles WHERE app_id = ?1";
+    let roles: usize = write.connection.prepare_cached(sql)?.query_row([role.app_id.uuid()], |row| row.get(0))?;
+    if roles >= ROLES_PER_APP_MAX {
+        return Ok(Err(RoleRefusal::TooMany));
+    }
     // A role made again under the id of a deleted one must not revive what stood on that: it begins with marks, and
     // so with a change.
     let number = write.next_change();
@@ -47,9 +57,7 @@ pub(super) fn insert(write: &Write<'_>, mut role: Role) -> rusqlite::Result<Opti
     let added = execute(
         write.connection,
         "INSERT INTO roles (app_id, id, name, permissions, created_at, updated_at, tokens_from, sessions_from)
-         SELECT ?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7 WHERE EXISTS (SELECT 1 FROM apps WHERE id = ?1)
-           AND (SELECT count(*) FROM roles WHERE app_id = ?1) < ?8
-         ON CONFLICT DO NOTHING",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
         params![
             role.app_id.uuid(),
             role.id.uuid(),
@@ -58,14 +66,13 @@ pub(super) fn insert(write: &Write<'_>, mut role: Role) -> rusqlite::Result<Opti
             role.created_at.millis(),
             role.marks.tokens_from,
             role.marks.sessions_from,
-            ROLES_PER_APP_MAX,
         ],
     )?;
     if added == 0 {
-        return Ok(None);
+        return Ok(Err(RoleRefusal::Taken));
     }
     feed::write(write, Some(&Change::Role(role.app_id, role.id)), role.created_at)?;
-    Ok(Some(role))
+    Ok(Ok(role))
 }
 
 #[async_trait]
@@ -75,21 +82,24 @@ impl RoleStore for SqliteStore {
         role: Role,
         once: Option<IdempotencyKey>,
         entry: AuditEntry,
-    ) -> Result<Option<Creation<Role>>, StoreError> {
+    ) -> Result<Creation<Role, RoleRefusal>, StoreError> {
         self.writer
             .write(move |write| {
                 match remembered(write, once.as_ref())? {
                     Remembered::Nothing => {}
                     Remembered::Made(object) => {
                         let made = find(write.connection, role.app_id, RoleId::from_uuid(uuid_of(&object)))?;
-                        return Ok(Some(made.map_or(Creation::KeyReused, Creation::Repeated)));
+                        return Ok(made.map_or(Creation::KeyReused, Creation::Repeated));
                     }
-                    Remembered::Otherwise => return Ok(Some(Creation::KeyReused)),
+                    Remembered::Otherwise => return Ok(Creation::KeyReused),
                 }
-                let Some(role) = insert(write, role.clone())? else { return Ok(None) };
+                let role = match insert(write, role.clone())? {
+                    Ok(role) => role,
+                    Err(refusal) => return Ok(Creation::Refused(refusal)),
+                };
                 remember(write, once.as_ref(), role.id.uuid().as_bytes(), entry.at)?;
                 audit::insert(write, &entry)?;
-                Ok(Some(Creation::Created(role)))
+                Ok(Creation::Created(role))
             })
             .await
     }
@@ -146,10 +156,10 @@ impl RoleStore for SqliteStore {
         name: Option<String>,
         permissions: Option<Permissions>,
         entry: AuditEntry,
-    ) -> Result<Option<Result<Role, ()>>, StoreError> {
+    ) -> Result<Result<Role, RoleUpdateRefusal>, StoreError> {
         self.writer
             .write(move |write| {
-                let Some(mut role) = find(write.connection, app, id)? else { return Ok(None) };
+                let Some(mut role) = find(write.connection, app, id)? else { return Ok(Err(RoleUpdateRefusal::Unknown)) };
                 role.name = name.clone().unwrap_or(role.name);
                 role.permissions = permissions.clone().unwrap_or(role.permissions);
                 role.updated_at = entry.at;
@@ -159,25 +169,25 @@ impl RoleStore for SqliteStore {
                     params![app.uuid(), id.uuid(), role.name, json(&role.permissions)?, entry.at.millis()],
                 )?;
                 if updated == 0 {
-                    return Ok(Some(Err(())));
+                    return Ok(Err(RoleUpdateRefusal::NameTaken));
                 }
                 feed::write(write, Some(&Change::Role(app, id)), entry.at)?;
                 audit::insert(write, &entry)?;
-                Ok(Some(Ok(role)))
+                Ok(Ok(role))
             })
             .await
     }
 
-    async fn delete_role(&self, app: AppId, id: RoleId, entry: AuditEntry) -> Result<bool, StoreError> {
+    async fn delete_role(&self, app: AppId, id: RoleId, entry: AuditEntry) -> Result<Removal, StoreError> {
         self.writer
             .write(move |write| {
                 let sql = "DELETE FROM roles WHERE app_id = ?1 AND id = ?2";
-                let deleted = execute(write.connection, sql, [app.uuid(), id.uuid()])? == 1;
-                if deleted {
-                    feed::write(write, Some(&Change::Role(app, id)), entry.at)?;
-                    audit::insert(write, &entry)?;
+                if execute(write.connection, sql, [app.uuid(), id.uuid()])? == 0 {
+                    return Ok(Removal::Unknown);
                 }
-                Ok(deleted)
+                feed::write(write, Some(&Change::Role(app, id)), entry.at)?;
+                audit::insert(write, &entry)?;
+                Ok(Removal::Removed)
             })
             .await
     }

@@ -6,11 +6,11 @@ use respoke_core::audit::AuditEntry;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, SecretId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
-use respoke_core::ports::{Change, SECRETS_PER_APP_MAX, SecretStore, StoreError};
+use respoke_core::ports::{Change, SECRETS_PER_APP_MAX, SecretRefusal, SecretStore, StoreError};
 use respoke_core::secret::SecretHash;
 use rusqlite::{Connection, Row, params};
 
-use super::rows::{Columns, Remembered, all, execute, one, remember, remembered, uuid_of};
+use super::rows::{Columns, Remembered, all, app_exists, execute, one, remember, remembered, uuid_of};
 use super::writer::Write;
 use super::{SqliteStore, audit, feed};
 
@@ -72,32 +72,32 @@ impl SecretStore for SqliteStore {
         rolls: Option<(SecretId, Timestamp)>,
         once: Option<IdempotencyKey>,
         entry: AuditEntry,
-    ) -> Result<Option<Creation<SecretRecord>>, StoreError> {
+    ) -> Result<Creation<SecretRecord, SecretRefusal>, StoreError> {
         self.writer
             .write(move |write| {
                 match remembered(write, once.as_ref())? {
                     Remembered::Nothing => {}
                     Remembered::Made(object) => {
                         let made = find(write.connection, secret.app_id, SecretId::from_uuid(uuid_of(&object)))?;
-                        return Ok(Some(made.map_or(Creation::KeyReused, Creation::Repeated)));
+                        return Ok(made.map_or(Creation::KeyReused, Creation::Repeated));
                     }
-                    Remembered::Otherwise => return Ok(Some(Creation::KeyReused)),
+                    Remembered::Otherwise => return Ok(Creation::KeyReused),
                 }
-                let app_exists: bool = write
-                    .connection
-                    .prepare_cached("SELECT EXISTS (SELECT 1 FROM apps WHERE id = ?1)")?
-                    .query_row([secret.app_id.uuid()], |row| row.get(0))?;
+                let app_exists = app_exists(write.connection, secret.app_id)?;
                 let taken = one(
                     write.connection,
                     "SELECT 1 FROM secrets WHERE hash = ?1",
                     [secret.hash.as_bytes()],
                     |_| Ok(()),
                 )?;
-                if !app_exists
-                    || taken.is_some()
-                    || usable_count(write, secret.app_id, entry.at)? >= SECRETS_PER_APP_MAX
-                {
-                    return Ok(None);
+                if !app_exists {
+                    return Ok(Creation::Refused(SecretRefusal::NoApp));
+                }
+                if taken.is_some() {
+                    return Ok(Creation::Refused(SecretRefusal::Taken));
+                }
+                if usable_count(write, secret.app_id, entry.at)? >= SECRETS_PER_APP_MAX {
+                    return Ok(Creation::Refused(SecretRefusal::TooMany));
                 }
                 if let Some((old, until)) = rolls {
                     let rolled = execute(
@@ -107,14 +107,14 @@ impl SecretStore for SqliteStore {
                         params![old.uuid(), secret.app_id.uuid(), until.millis(), entry.at.millis()],
                     )?;
                     if rolled == 0 {
-                        return Ok(None);
+                        return Ok(Creation::Refused(SecretRefusal::NothingToRoll));
                     }
                     feed::write(write, Some(&Change::Secret(secret.app_id, old)), entry.at)?;
                 }
                 insert(write, &secret)?;
                 remember(write, once.as_ref(), secret.id.uuid().as_bytes(), entry.at)?;
                 audit::insert(write, &entry)?;
-                Ok(Some(Creation::Created(secret.clone())))
+                Ok(Creation::Created(secret.clone()))
             })
             .await
     }

@@ -6,7 +6,9 @@ use respoke_core::clock::Timestamp;
 use respoke_core::grant::{Grant, Ground};
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::page::{Page, PageRequest, RowNumber};
-use respoke_core::ports::{Change, EndRequest, EndScope, SessionFilter, SessionStore, StoreError};
+use respoke_core::ports::{
+    Change, EndRequest, EndScope, Ending, ExtensionRefusal, ScopeEnding, SessionFilter, SessionStore, StoreError,
+};
 use respoke_core::session::{SessionEnd, SessionEndCause, SessionRecord};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
@@ -138,10 +140,10 @@ pub(super) fn supersede(write: &Write<'_>, number: u64, grant: &Grant, at: Times
     Ok(ended)
 }
 
-/// Sets the marks of a scope. False: the app or role does not exist.
-fn mark(write: &Write<'_>, request: &EndRequest, now: Timestamp) -> rusqlite::Result<bool> {
+/// Sets the marks of a scope.
+fn mark(write: &Write<'_>, request: &EndRequest, now: Timestamp) -> rusqlite::Result<ScopeEnding> {
     if !app_exists(write.connection, request.app_id)? {
-        return Ok(false);
+        return Ok(ScopeEnding::NoApp);
     }
     let sessions = write.next_change();
     let tokens = if request.tokens_too { sessions } else { 0 };
@@ -172,7 +174,7 @@ fn mark(write: &Write<'_>, request: &EndRequest, now: Timestamp) -> rusqlite::Re
         }
     };
     if touched == 0 {
-        return Ok(false);
+        return Ok(ScopeEnding::NoRole);
     }
     let change = match &request.scope {
         EndScope::App => Change::App(request.app_id),
@@ -180,7 +182,7 @@ fn mark(write: &Write<'_>, request: &EndRequest, now: Timestamp) -> rusqlite::Re
         EndScope::Endpoint(endpoint) => Change::Endpoint(request.app_id, endpoint.clone()),
     };
     feed::write(write, Some(&change), now)?;
-    Ok(true)
+    Ok(ScopeEnding::Ended)
 }
 
 #[async_trait]
@@ -240,19 +242,21 @@ impl SessionStore for SqliteStore {
         number: u64,
         expires_at: Timestamp,
         entry: AuditEntry,
-    ) -> Result<Option<SessionRecord>, StoreError> {
+    ) -> Result<Result<SessionRecord, ExtensionRefusal>, StoreError> {
         self.writer
             .write(move |write| {
-                let Some((mut session, ground)) = find(write.connection, number)? else { return Ok(None) };
+                let Some((mut session, ground)) = find(write.connection, number)? else {
+                    return Ok(Err(ExtensionRefusal::Unknown));
+                };
                 if session.lapse(&ground, entry.at).is_some() {
-                    return Ok(None);
+                    return Ok(Err(ExtensionRefusal::Over));
                 }
                 let sql = "UPDATE sessions SET expires_at = ?2 WHERE number = ?1";
                 execute(write.connection, sql, params![number, expires_at.millis()])?;
                 feed::write(write, Some(&Change::Session(number)), entry.at)?;
                 audit::insert(write, &entry)?;
                 session.expires_at = expires_at;
-                Ok(Some(session))
+                Ok(Ok(session))
             })
             .await
     }
@@ -263,7 +267,7 @@ impl SessionStore for SqliteStore {
         number: u64,
         cause: SessionEndCause,
         entry: AuditEntry,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Ending, StoreError> {
         self.writer
             .write(move |write| {
                 let ended = execute(
@@ -272,20 +276,23 @@ impl SessionStore for SqliteStore {
                      WHERE number = ?1 AND app_id = ?2 AND ended_at IS NULL",
                     params![number, app.uuid(), entry.at.millis(), code_of(cause)],
                 )? == 1;
-                if ended {
-                    feed::write(write, Some(&Change::Session(number)), entry.at)?;
-                    audit::insert(write, &entry)?;
+                if !ended {
+                    let sql = "SELECT 1 FROM sessions WHERE number = ?1 AND app_id = ?2";
+                    let kept = one(write.connection, sql, params![number, app.uuid()], |_| Ok(()))?.is_some();
+                    return Ok(if kept { Ending::Over } else { Ending::Unknown });
                 }
-                Ok(ended)
+                feed::write(write, Some(&Change::Session(number)), entry.at)?;
+                audit::insert(write, &entry)?;
+                Ok(Ending::Ended)
             })
             .await
     }
 
-    async fn end_sessions(&self, request: EndRequest, entry: AuditEntry) -> Result<bool, StoreError> {
+    async fn end_sessions(&self, request: EndRequest, entry: AuditEntry) -> Result<ScopeEnding, StoreError> {
         self.writer
             .write(move |write| {
                 let done = mark(write, &request, entry.at)?;
-                if done {
+                if done == ScopeEnding::Ended {
                     audit::insert(write, &entry)?;
                 }
                 Ok(done)

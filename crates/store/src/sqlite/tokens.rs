@@ -10,7 +10,7 @@ use respoke_core::grant::{Grant, Ground, Lapse};
 use respoke_core::id::{AppId, EndpointId, RoleId, SecretId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::{Page, PageRequest, RowNumber};
-use respoke_core::ports::{Change, ListFilter, MintRefusal, NewSession, Redemption, StoreError, TokenStore};
+use respoke_core::ports::{Change, Ending, ListFilter, MintRefusal, NewSession, Redemption, StoreError, TokenStore};
 use respoke_core::seal::SealKind;
 use respoke_core::secret::SecretHash;
 use respoke_core::session::SessionRecord;
@@ -79,12 +79,12 @@ fn issue(
     end_sessions: bool,
     once: Option<&IdempotencyKey>,
     entry: &AuditEntry,
-) -> rusqlite::Result<Result<Creation<MintedToken>, MintRefusal>> {
+) -> rusqlite::Result<Creation<MintedToken, MintRefusal>> {
     match remembered(write, once)? {
         Remembered::Nothing => {}
         Remembered::Made(object) => {
             let Some((made, _)) = find(write.connection, number_of(&object))? else {
-                return Ok(Ok(Creation::KeyReused));
+                return Ok(Creation::KeyReused);
             };
             let text = write.sealer.seal(SealKind::Token, made.number, token.entropy);
             let token = NewToken {
@@ -94,13 +94,13 @@ fn issue(
                 activate_by: made.activate_by,
                 expires_at: made.expires_at,
             };
-            return Ok(Ok(Creation::Repeated(MintedToken { number: made.number, text, token })));
+            return Ok(Creation::Repeated(MintedToken { number: made.number, text, token }));
         }
-        Remembered::Otherwise => return Ok(Ok(Creation::KeyReused)),
+        Remembered::Otherwise => return Ok(Creation::KeyReused),
     }
     let grant = &token.grant;
     if let Some(refusal) = unmintable(write, grant, token.created_at)? {
-        return Ok(Err(refusal));
+        return Ok(Creation::Refused(refusal));
     }
     // It is born after the change that spends the endpoint's others, and so is none of them.
     if replace {
@@ -128,7 +128,7 @@ fn issue(
     )?;
     remember(write, once, &number.to_be_bytes(), entry.at)?;
     audit::insert(write, &AuditEntry { fingerprint: Some(hash.fingerprint()), ..entry.clone() })?;
-    Ok(Ok(Creation::Created(MintedToken { number, text, token: token.clone() })))
+    Ok(Creation::Created(MintedToken { number, text, token: token.clone() }))
 }
 
 /// Ends every outstanding token of an endpoint, and with `end_sessions` its sessions too.
@@ -367,7 +367,7 @@ impl TokenStore for SqliteStore {
         end_sessions: bool,
         once: Option<IdempotencyKey>,
         entry: AuditEntry,
-    ) -> Result<Result<Creation<MintedToken>, MintRefusal>, StoreError> {
+    ) -> Result<Creation<MintedToken, MintRefusal>, StoreError> {
         let mint = move |write: &Write<'_>| issue(write, &token, replace, end_sessions, once.as_ref(), &entry);
         self.writer.write_sparing_grounds(mint).await
     }
@@ -434,16 +434,18 @@ impl TokenStore for SqliteStore {
             .await
     }
 
-    async fn revoke_token(&self, app: AppId, number: u64, entry: AuditEntry) -> Result<bool, StoreError> {
+    async fn revoke_token(&self, app: AppId, number: u64, entry: AuditEntry) -> Result<Ending, StoreError> {
         self.writer
             .write(move |write| {
                 let sql = "UPDATE tokens SET ended_at = ?3 WHERE number = ?1 AND app_id = ?2 AND ended_at IS NULL";
-                let revoked = execute(write.connection, sql, params![number, app.uuid(), entry.at.millis()])? == 1;
-                if revoked {
-                    feed::write(write, None, entry.at)?;
-                    audit::insert(write, &entry)?;
+                if execute(write.connection, sql, params![number, app.uuid(), entry.at.millis()])? == 0 {
+                    let sql = "SELECT 1 FROM tokens WHERE number = ?1 AND app_id = ?2";
+                    let kept = one(write.connection, sql, params![number, app.uuid()], |_| Ok(()))?.is_some();
+                    return Ok(if kept { Ending::Over } else { Ending::Unknown });
                 }
-                Ok(revoked)
+                feed::write(write, None, entry.at)?;
+                audit::insert(write, &entry)?;
+                Ok(Ending::Ended)
             })
             .await
     }
@@ -474,7 +476,7 @@ mod tests {
     /// Runs `change` between two mints of one batch, and returns what came of these.
     async fn mint_around<C: Future>(
         change: impl FnOnce(Arc<SqliteStore>, World) -> C,
-    ) -> [Result<Creation<MintedToken>, MintRefusal>; 2] {
+    ) -> [Creation<MintedToken, MintRefusal>; 2] {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteStore::open(&folder.path().join("respoked.db"), Options::default()).unwrap());
         let world = World::new(store.clone()).await;
@@ -487,23 +489,29 @@ mod tests {
     #[tokio::test]
     async fn what_a_mint_of_a_batch_found_is_looked_up_again_after_a_change() {
         let mints = mint_around(|_, _| async {}).await;
-        assert!(matches!(mints, [Ok(Creation::Created(_)), Ok(Creation::Created(_))]), "{mints:?}");
+        assert!(matches!(mints, [Creation::Created(_), Creation::Created(_)]), "{mints:?}");
         let mints = mint_around(|store, world| async move {
             store.delete_role(world.app, world.role, entry(Action::RoleDeleted)).await.unwrap()
         });
         let mints = mints.await;
-        assert!(matches!(mints, [Ok(_), Err(MintRefusal::Lapsed(Lapse::RoleDeleted))]), "{mints:?}");
+        assert!(
+            matches!(mints, [Creation::Created(_), Creation::Refused(MintRefusal::Lapsed(Lapse::RoleDeleted))]),
+            "{mints:?}"
+        );
         let mints = mint_around(|store, world| async move {
             store.revoke_secret(world.app, world.secret, true, entry(Action::SecretRevoked)).await.unwrap()
         });
         let mints = mints.await;
-        assert!(matches!(mints, [Ok(_), Err(MintRefusal::Lapsed(Lapse::SecretRevoked))]), "{mints:?}");
+        assert!(
+            matches!(mints, [Creation::Created(_), Creation::Refused(MintRefusal::Lapsed(Lapse::SecretRevoked))]),
+            "{mints:?}"
+        );
         let mints = mint_around(|store, world| async move {
             let (until, reason) = (BanRecord::FOREVER, String::new());
             let ban = BanRecord { endpoint_id: endpoint("alice"), reason, banned_at: NOW, until };
             store.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap()
         });
         let mints = mints.await;
-        assert!(matches!(mints, [Ok(_), Err(MintRefusal::Banned(_))]), "{mints:?}");
+        assert!(matches!(mints, [Creation::Created(_), Creation::Refused(MintRefusal::Banned(_))]), "{mints:?}");
     }
 }

@@ -6,6 +6,7 @@ use respoke_core::admin::AdminRole;
 use respoke_core::audit::{Action, Actor, AuditEntry};
 use respoke_core::id::{AccountId, RequestId};
 use respoke_core::ops::Broker;
+use respoke_core::ports::Removal;
 use serde_json::json;
 
 use super::super::failure::Failure;
@@ -164,8 +165,10 @@ fn delete_account(named: Option<&str>, folder: &Folder, out: &mut Output<'_>) ->
             request_id: RequestId::random(),
             fingerprint: None,
         };
-        broker.store().delete_account(id, audit).await?;
-        Ok(id)
+        match broker.store().delete_account(id, audit).await? {
+            // Somebody else may have deleted it meanwhile.
+            Removal::Removed | Removal::Unknown => Ok(id),
+        }
     })?;
     out.say(
         &json!({ "deleted": id.to_string() }),

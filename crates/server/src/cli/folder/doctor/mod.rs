@@ -340,7 +340,7 @@ mod tests {
     use respoke_core::audit::{Action, Actor, AuditEntry};
     use respoke_core::id::RequestId;
     use respoke_core::ops::Broker;
-    use respoke_core::ports::{Factor, NewSecondFactor};
+    use respoke_core::ports::{Factor, FactorAddition, NewSecondFactor};
     use respoke_core::secret::Secret;
     use respoke_core::totp::TotpSecret;
     use respoke_store::{Options, SqliteStore};
@@ -442,7 +442,7 @@ mod tests {
             runtime.block_on(async {
                 let store = broker.store();
                 let _ = store.remove_second_factor(admin.id, Factor::Step(u64::MAX >> 1), audit.clone()).await.unwrap();
-                assert!(store.add_second_factor(admin.id, factor, audit).await.unwrap());
+                assert_eq!(store.add_second_factor(admin.id, factor, audit).await.unwrap(), FactorAddition::Added);
             });
             examine(&config, now).into_iter().find(|finding| finding.what == "second factors")
         };
