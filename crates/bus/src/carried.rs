@@ -10,13 +10,14 @@
 
 mod asks;
 mod book;
+mod handing_on;
 mod incoming;
 mod outgoing;
+mod peer;
+mod peers;
 mod recent;
 
-use std::collections::HashMap;
-use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -25,16 +26,17 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use respoke_core::id::AppId;
 use respoke_core::ports::{
-    Answers, Bus, Confirmation, Delivery, Gap, Given, Interest, Node, NodeId, Question, Receiver, Source, Whom,
+    Answers, Bus, Confirmation, Delivery, Interest, Node, NodeId, Question, Receiver, Source, Whom,
 };
-use respoke_wire::bus::{BusCodecError, Content, Frame, InterestHash, InterestNews, Item};
-use tokio::sync::watch;
+use respoke_wire::bus::{BusCodecError, Content, Frame, InterestHash, InterestNews, Item, pieces};
 use tokio::time::Instant;
 
 use self::asks::Asks;
-use self::book::{Book, FirstIn, Holds};
-use self::incoming::{Incoming, Next};
-use self::outgoing::{Kind, Outgoing, WaitedFor, Wanted};
+use self::book::{Book, FirstIn};
+use self::incoming::Next;
+use self::outgoing::{Kind, News, Outgoing, Owed};
+use self::peer::Peer;
+use self::peers::Peers;
 use self::recent::Recent;
 use crate::inbox::{Inbox, State};
 
@@ -49,14 +51,23 @@ pub trait Carrier: Send + Sync {
 pub struct CarriedLimits {
     /// How long what was sent is kept, to be sent again. A longer break is told as one.
     pub kept_for: Duration,
-    /// How much of it is kept for each node, in bytes: what a break of a second costs at 16 MB a second.
+    /// How much of it is kept for each node, in bytes: what a break of a second costs at 16 MB a second. The longest item
+    /// is a quarter of it.
     pub kept_bytes_max: usize,
     /// How much is sent again at once, in bytes. The rest is asked for when that came.
     pub again_bytes_max: usize,
     /// How long whoever joins waits for a node to confirm it. One that is later sends again what it published meanwhile.
     pub late_after: Duration,
-    /// What a node is there for in one app before it gets all of that app: some three megabytes at each other node.
+    /// How late it may be for that. Whoever is later hears of a gap, or is declared dead.
+    pub recent_for: Duration,
+    /// How much of what it published is kept for that in all, in bytes: ten seconds of a few thousand short messages a
+    /// second. For what was kept no longer than that, whoever is late hears of a gap.
+    pub recent_bytes_max: usize,
+    /// What a node is there for in one app before it gets all of that app: a megabyte to tell, and some three at each other
+    /// node.
     pub interests_per_app_max: usize,
+    /// What it is there for one by one in all, before apps are told as a whole: some 48 megabytes at each other node.
+    pub interests_max: usize,
 }
 
 impl CarriedLimits {
@@ -66,15 +77,19 @@ impl CarriedLimits {
         kept_bytes_max: 16 << 20,
         again_bytes_max: 1 << 20,
         late_after: Duration::from_millis(250),
+        recent_for: Duration::from_secs(10),
+        recent_bytes_max: 16 << 20,
         interests_per_app_max: 65_536,
+        interests_max: 1 << 20,
     };
 }
 
 /// How often [`CarriedBus::tick`] is due: how late the loss of the last frame is noticed.
 pub const TICK: Duration = Duration::from_millis(100);
 
-/// Items of other nodes that wait to be handed on. What comes beyond that is asked for again.
-const WAITING_MAX: usize = 65_536;
+/// How much of other nodes may wait to be handed on, in bytes: as much as one keeps for this. What comes beyond that is
+/// asked for again.
+const WAITING_BYTES_MAX: usize = 16 << 20;
 
 /// One node's bus over a carrier.
 pub struct CarriedBus {
@@ -82,12 +97,12 @@ pub struct CarriedBus {
     carrier: Arc<dyn Carrier>,
     limits: CarriedLimits,
     receiver: OnceLock<Weak<dyn Receiver>>,
-    peers: RwLock<HashMap<NodeId, Arc<Peer>>>,
+    peers: RwLock<Peers>,
     /// Locked while it is told what changed in it, so that every node is told in the same order.
     book: Mutex<Book>,
     inbox: Inbox<Waiting>,
     asks: Asks,
-    /// Locked while something is published, so that a node that is late hears of it either way.
+    /// Locked while it is found out who gets a publication, so that a node that is late hears of it either way.
     recent: Mutex<Recent>,
 }
 
@@ -95,19 +110,6 @@ impl std::fmt::Debug for CarriedBus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CarriedBus").field("node", &self.node).finish_non_exhaustive()
     }
-}
-
-/// Another node.
-struct Peer {
-    node: Node,
-    over: AtomicBool,
-    outgoing: Mutex<Outgoing>,
-    incoming: Mutex<Incoming>,
-    /// Everything up to this number was handed on, or told to be lost.
-    seen: AtomicU64,
-    holds: RwLock<Holds>,
-    /// Itself, until it has told what it is there for.
-    introduced: watch::Sender<Vec<Node>>,
 }
 
 /// What waits to be handed on.
@@ -119,7 +121,8 @@ enum Waiting {
 impl State<Waiting> {
     fn push_all(&mut self, peer: &Arc<Peer>, ready: Vec<Next>) {
         for next in ready {
-            self.push(Waiting::Next(peer.clone(), next));
+            let len = if let Next::Item(_, _, len) = &next { *len } else { 0 };
+            self.push_long(Waiting::Next(peer.clone(), next), len);
         }
     }
 }
@@ -134,10 +137,10 @@ impl CarriedBus {
             limits,
             receiver: OnceLock::new(),
             peers: RwLock::default(),
-            book: Mutex::new(Book::new(limits.interests_per_app_max)),
+            book: Mutex::new(Book::new(limits)),
             inbox: Inbox::default(),
             asks: Asks::default(),
-            recent: Mutex::default(),
+            recent: Mutex::new(Recent::new(limits)),
         }
     }
 
@@ -147,34 +150,23 @@ impl CarriedBus {
         let _ = self.receiver.set(Arc::downgrade(receiver));
     }
 
-    /// These nodes live, this one may be among them. Whoever is in there no more, or in another life, is lost.
+    /// These nodes live, this one may be among them. Whoever is in there no more, or in a later life, is lost. Of a life
+    /// that is over by now, an old list changes nothing.
     ///
-    /// What it returns is done when each has told what it is there for. A node that serves earlier would publish past some.
+    /// What it returns is done when each has told what it is there for. A node that serves earlier publishes past some; what
+    /// it publishes then comes to them late.
     pub fn nodes_are(&self, live: &[Node]) -> Vec<Confirmation> {
         // Whoever is new is told everything under this lock, so no change of it falls between.
         let book = self.book.lock();
         let mut peers = self.peers.write();
-        let lost: Vec<_> = peers.extract_if(|_, peer| !live.contains(&peer.node)).map(|(_, peer)| peer).collect();
-        let mut new = Vec::new();
-        for node in live.iter().filter(|node| node.id != self.node.id) {
-            peers.entry(node.id).or_insert_with(|| {
-                let peer = Arc::new(Peer {
-                    node: *node,
-                    over: AtomicBool::new(false),
-                    outgoing: Mutex::new(Outgoing::new(self.node, *node, self.limits)),
-                    incoming: Mutex::default(),
-                    seen: AtomicU64::new(0),
-                    holds: RwLock::default(),
-                    introduced: watch::channel(vec![*node]).0,
-                });
-                new.push(peer.clone());
-                peer
-            });
-        }
-        let introductions = peers.values().map(|peer| Confirmation::of(peer.introduced.subscribe())).collect();
+        let (new, lost) =
+            peers.are(self.node, live, |node| Arc::new(Peer::new(self.node, node, self.limits, book.version())));
+        let introductions = peers.iter().map(|peer| peer.introduction()).collect();
         drop(peers);
         for peer in new {
-            self.tell_everything(&book, &peer);
+            let mut outgoing = peer.outgoing.lock();
+            book.apps().for_each(|app_id| outgoing.owe(app_id, None));
+            self.pay(&book, &peer, &mut outgoing);
         }
         drop(book);
         for peer in lost {
@@ -186,8 +178,7 @@ impl CarriedBus {
 
     fn lose(&self, peer: &Peer) {
         peer.over.store(true, Ordering::SeqCst);
-        peer.outgoing.lock().end();
-        peer.introduced.send_modify(Vec::clear);
+        peer.end();
         self.asks.lose(peer.node);
         self.inbox.add(|waiting| waiting.push(Waiting::Lost(peer.node)));
     }
@@ -199,14 +190,14 @@ impl CarriedBus {
     /// [`BusCodecError`] for what is no frame; it is as if it had been lost.
     pub fn arrived(&self, frame: &[u8]) -> Result<(), BusCodecError> {
         let Frame { from, to, content } = Frame::decode(frame)?;
-        let peer = self.peers.read().get(&from.id).cloned();
+        let peer = self.peers.read().get(from.id);
         // What is for another life of this node, or from another of that one, is nobody's.
         let Some(peer) = peer.filter(|peer| peer.node == from && to == self.node) else { return Ok(()) };
         let now = Instant::now();
         match content {
             Content::Item { number, item } => {
                 self.inbox.add(|waiting| {
-                    if waiting.len() < WAITING_MAX {
+                    if waiting.bytes() < WAITING_BYTES_MAX {
                         waiting.push_all(&peer, peer.incoming.lock().take(number, frame.len(), item));
                     }
                 });
@@ -223,14 +214,15 @@ impl CarriedBus {
             }
             Content::Seen(number) => {
                 let mut outgoing = peer.outgoing.lock();
-                let late = outgoing.seen(number, now);
-                let news_lost = outgoing.news_lost();
+                let confirmed = outgoing.see(number, now);
+                let owes = outgoing.owes();
                 drop(outgoing);
-                for (app_id, hash) in late {
-                    self.tell(&peer, InterestNews::Late(app_id, hash), None);
+                if let Some(version) = confirmed {
+                    peer.confirm(version);
                 }
-                if news_lost {
-                    self.tell_everything(&self.book.lock(), &peer);
+                if owes {
+                    let book = self.book.lock();
+                    self.pay(&book, &peer, &mut peer.outgoing.lock());
                 }
             }
             Content::Again(missing) => {
@@ -250,7 +242,6 @@ impl CarriedBus {
     /// Looks after what time brings. Due every [`TICK`].
     pub fn tick(&self) {
         let now = Instant::now();
-        self.book.lock().forget_confirmed();
         self.recent.lock().forget(now);
         for peer in self.peers() {
             let mut outgoing = peer.outgoing.lock();
@@ -265,7 +256,7 @@ impl CarriedBus {
     }
 
     fn peers(&self) -> Vec<Arc<Peer>> {
-        self.peers.read().values().cloned().collect()
+        self.peers.read().iter().cloned().collect()
     }
 
     fn ask_again(&self, peer: &Peer, now: Instant) {
@@ -288,106 +279,43 @@ impl CarriedBus {
         }
     }
 
-    fn send(&self, peer: &Peer, item: &[u8], kind: Kind, waited_for: Option<(Wanted, &WaitedFor)>) {
+    fn send(&self, peer: &Peer, item: &Bytes, kind: &Kind) {
         // Sent under the lock, which a carrier does not hold for long, so that numbers go out in order.
-        let mut outgoing = peer.outgoing.lock();
+        self.send_within(peer, &mut peer.outgoing.lock(), item, kind);
+    }
+
+    fn send_within(&self, peer: &Peer, outgoing: &mut Outgoing, item: &Bytes, kind: &Kind) {
         if peer.over.load(Ordering::SeqCst) {
-            if let Some((_, waited_for)) = waited_for {
-                outgoing::confirmed(waited_for, peer.node);
-            }
             return;
         }
         let now = Instant::now();
-        let frame = outgoing.add(item, kind, now);
-        if let Some((wanted, waited_for)) = waited_for {
-            outgoing.confirm(wanted, waited_for, now);
+        for piece in pieces(item) {
+            // Whichever of its parts is lost, the whole is.
+            self.carrier.send(peer.node.id, outgoing.add(&piece, kind.clone(), now));
         }
-        self.carrier.send(peer.node.id, frame);
     }
 
-    fn tell(&self, peer: &Peer, news: InterestNews, waited_for: Option<(Wanted, &WaitedFor)>) {
-        self.send(peer, &encoded(&Item::News(news)), Kind::News, waited_for);
-    }
-
-    fn tell_everything(&self, book: &Book, peer: &Peer) {
-        peer.outgoing.lock().tell_anew();
-        for news in book.everything() {
-            self.tell(peer, news, None);
+    /// Tells a node what it has to be told of what this one is there for, as far as there is room.
+    fn pay(&self, book: &Book, peer: &Peer, outgoing: &mut Outgoing) {
+        while let Some(owed) = outgoing.next_owed() {
+            let (news, kind) = match owed {
+                Owed::App(app_id, since) => {
+                    let news = News { app_id, hash: None, since, version: book.version() };
+                    (book.all_of(app_id), Kind::News(news))
+                }
+                Owed::Late(app_id, late) => {
+                    let of = late.of.iter().flatten().copied().collect();
+                    let millis = u64::try_from(late.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    (InterestNews::Late { app_id, of, millis }, Kind::Late(app_id, late))
+                }
+                Owed::Complete => (InterestNews::Complete, Kind::Complete),
+            };
+            self.send_within(peer, outgoing, &encoded(&Item::News(news)), &kind);
         }
-        peer.outgoing.lock().told_anew();
     }
 
     fn receiver(&self) -> Option<Arc<dyn Receiver>> {
         self.receiver.get().and_then(Weak::upgrade)
-    }
-
-    fn hand_out(&self) {
-        self.inbox.hand_out(|waiting| match waiting {
-            Waiting::Next(peer, _) if peer.over.load(Ordering::SeqCst) => {}
-            Waiting::Next(peer, Next::Item(number, item)) => {
-                let confirms = matches!(item, Item::News(_));
-                self.take(&peer, number, item);
-                peer.seen.store(number, Ordering::Release);
-                if confirms {
-                    self.say_seen(&peer);
-                }
-            }
-            Waiting::Next(peer, Next::Missed(numbers)) => {
-                peer.seen.store(*numbers.end(), Ordering::Release);
-                self.miss(&peer, numbers);
-            }
-            Waiting::Lost(node) => {
-                if let Some(receiver) = self.receiver() {
-                    receiver.lost(node);
-                }
-            }
-        });
-    }
-
-    /// Sends what was published past a node before it was known what that is there for.
-    fn make_up_for(&self, peer: &Peer, app_id: AppId, hash: Option<InterestHash>) {
-        let mut recent = self.recent.lock();
-        for delivery in recent.unsent(peer.node, app_id, hash) {
-            self.send(peer, &encoded(&Item::Delivery(delivery)), Kind::Other, None);
-        }
-    }
-
-    fn miss(&self, peer: &Peer, numbers: RangeInclusive<u64>) {
-        if let Some(receiver) = self.receiver() {
-            receiver.missed(Gap { from: peer.node, numbers });
-        }
-    }
-
-    fn take(&self, peer: &Peer, number: u64, item: Item) {
-        match item {
-            Item::Delivery(delivery) => {
-                if let Some(receiver) = self.receiver() {
-                    receiver.receive(Source::There { node: peer.node, number }, delivery);
-                }
-            }
-            Item::News(news) => match news {
-                InterestNews::Complete => peer.introduced.send_modify(Vec::clear),
-                InterestNews::Late(app_id, hash) => self.make_up_for(peer, app_id, hash),
-                InterestNews::Anew
-                | InterestNews::Held(_)
-                | InterestNews::Released(_)
-                | InterestNews::WholeApp(_)
-                | InterestNews::PartOfApp(_) => peer.holds.write().learn(news),
-            },
-            Item::Question { ask, question } => {
-                let known = peer.outgoing.lock().last();
-                let Some(receiver) = self.receiver() else { return };
-                let answer = receiver.answer(peer.node, question);
-                // One that is too long is none.
-                if let Ok(answer) = (Item::Answer { ask, known, answer }).encode() {
-                    self.send(peer, &answer, Kind::Other, None);
-                }
-            }
-            Item::Unsent => self.miss(peer, number..=number),
-            Item::Answer { ask, known, answer } => {
-                self.asks.take(ask, Given { node: peer.node, number: known, answer });
-            }
-        }
     }
 }
 
@@ -398,61 +326,61 @@ impl Bus for CarriedBus {
     }
 
     fn publish(&self, delivery: Delivery) {
-        let wanted = delivery.interests().map(|interests| {
-            let hash = |interest: &Interest| (interest.app_id(), InterestHash::from(interest));
-            interests.iter().map(hash).collect::<Vec<_>>()
-        });
-        let peers = self.peers();
-        let mut item = None;
-        let mut sent_to = Vec::new();
-        let mut recent = self.recent.lock();
-        for peer in &peers {
-            if wanted.as_ref().is_none_or(|wanted| peer.holds.read().any(wanted)) {
-                let item = item.get_or_insert_with(|| encoded(&Item::Delivery(delivery.clone())));
-                self.send(peer, item, Kind::Other, None);
-                sent_to.push(peer.node);
+        let wanted = delivery.interests().map(|interests| interests.iter().map(hashed).collect::<Vec<_>>());
+        let mut peers = self.peers();
+        let concerns = |peer: &Arc<Peer>| wanted.as_ref().is_none_or(|wanted| peer.holds.read().any(wanted));
+        match wanted.as_deref() {
+            Some([wanted]) if Recent::keeps(&delivery) => {
+                let mut recent = self.recent.lock();
+                peers.retain(concerns);
+                recent.keep(&delivery, *wanted, peers.iter().map(|peer| peer.node).collect(), Instant::now());
+            }
+            _ => peers.retain(concerns),
+        }
+        if !peers.is_empty() {
+            let item = encoded(&Item::Delivery(delivery.clone()));
+            for peer in &peers {
+                self.send(peer, &item, &Kind::Other);
             }
         }
-        if let Some([(_, hash)]) = wanted.as_deref()
-            && !peers.is_empty()
-        {
-            recent.keep(&delivery, *hash, sent_to, Instant::now());
-        }
-        drop(recent);
         if let Some(receiver) = self.receiver() {
             receiver.receive(Source::Here, delivery);
         }
     }
 
     fn hold(&self, interest: &Interest) -> Confirmation {
+        let (app_id, hash) = hashed(interest);
         let mut book = self.book.lock();
-        let news = match book.hold(interest) {
-            FirstIn::No(None) => return Confirmation::DONE,
-            FirstIn::No(Some(waited_for)) => return Confirmation::of(waited_for.subscribe()),
-            FirstIn::Tell(news) => news,
-        };
         let peers = self.peers();
-        let (waited_for, confirmation) = watch::channel(peers.iter().map(|peer| peer.node).collect::<Vec<_>>());
-        let waited_for = Arc::new(waited_for);
-        book.wait_for(interest, &waited_for);
-        let whole = matches!(news, InterestNews::WholeApp(_));
-        let wanted = (interest.app_id(), (!whole).then(|| interest.into()));
+        let version = match book.hold(app_id, hash) {
+            FirstIn::No(version) => version,
+            FirstIn::Tell(news, version) => {
+                let whole = matches!(news, InterestNews::WholeApp(_));
+                let news_of = News { app_id, hash: (!whole).then_some(hash), since: Some(Instant::now()), version };
+                let kind = Kind::News(news_of);
+                let item = encoded(&Item::News(news));
+                for peer in &peers {
+                    self.send(peer, &item, &kind);
+                }
+                version
+            }
+        };
+        drop(book);
+        let mut confirmation = Confirmation::DONE;
         for peer in peers {
-            self.tell(&peer, news.clone(), Some((wanted, &waited_for)));
+            peer.waits_for(version, &mut confirmation);
         }
-        Confirmation::of(confirmation)
+        confirmation
     }
 
     fn release(&self, interest: &Interest) {
+        let (app_id, hash) = hashed(interest);
         let mut book = self.book.lock();
-        let news = book.release(interest);
-        if news.is_empty() {
-            return;
-        }
+        let Some(news) = book.release(app_id, hash) else { return };
+        let kind = Kind::News(News { app_id, hash: None, since: None, version: book.version() });
+        let item = encoded(&Item::News(news));
         for peer in self.peers() {
-            for news in &news {
-                self.tell(&peer, news.clone(), None);
-            }
+            self.send(&peer, &item, &kind);
         }
     }
 
@@ -470,7 +398,7 @@ impl Bus for CarriedBus {
         };
         let question = encoded(&Item::Question { ask: waits.number(), question });
         for peer in asked {
-            self.send(&peer, &question, Kind::Other, None);
+            self.send(&peer, &question, &Kind::Other);
             // It may have been lost before it was waited for.
             if peer.over.load(Ordering::SeqCst) {
                 waits.lose(peer.node);
@@ -478,6 +406,10 @@ impl Bus for CarriedBus {
         }
         waits.answers(deadline).await
     }
+}
+
+fn hashed(interest: &Interest) -> (AppId, InterestHash) {
+    (interest.app_id(), interest.into())
 }
 
 /// The bytes of an item. Those of one that is too long say so, and its number is told as missed.

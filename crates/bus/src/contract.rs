@@ -1,5 +1,6 @@
 //! What every bus must do. Each case is written once; [`contract!`] runs all of them on one kind of nodes.
 
+mod bound_cases;
 mod cases;
 mod cut_cases;
 pub(crate) mod fixture;
@@ -57,6 +58,16 @@ macro_rules! cut_cases {
                 who_is_lost_is_not_waited_for
                 whatever_happens_nothing_is_lost_untold
             }
+            bound_cases {
+                while_interests_are_told_anew_nothing_is_lost
+                however_many_join_during_a_cut_each_is_confirmed
+                what_was_published_past_a_join_comes_or_is_told
+                that_one_was_late_is_not_lost
+                an_answer_that_is_longer_than_a_frame_is_given
+                what_is_longer_than_a_frame_arrives_whole
+                both_may_start_anew_at_once
+                whatever_happens_to_interests_nothing_is_lost_untold
+            }
         }
     };
 }
@@ -72,6 +83,7 @@ mod carried {
 
 mod faulty {
     use super::fixture::Carried;
+    use crate::carried::CarriedLimits;
     use crate::faulty::Faults;
 
     all_cases! { Carried::new(3, Faults::MANY) }
@@ -83,6 +95,33 @@ mod faulty {
             super::cut_cases::whatever_happens_nothing_is_lost_untold(Carried::new(seed, Faults::MANY)).await;
         }
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_happens_to_interests_of_whatever_seed() {
+        for (limits, seeds) in [(CarriedLimits::DEFAULT, 200..215), (super::whole_apps::FEW, 215..225)] {
+            for seed in seeds {
+                let carried = Carried::within(seed, Faults::MANY, limits);
+                super::bound_cases::whatever_happens_to_interests_nothing_is_lost_untold(carried).await;
+            }
+        }
+    }
+}
+
+/// Nodes that keep little for each other.
+mod little {
+    use super::fixture::Carried;
+    use crate::carried::CarriedLimits;
+    use crate::faulty::Faults;
+
+    const LITTLE: CarriedLimits =
+        CarriedLimits { kept_bytes_max: 100_000, again_bytes_max: 20_000, ..CarriedLimits::DEFAULT };
+
+    contract! { Carried::within(7, Faults::NONE, LITTLE) => bound_cases { more_interests_than_are_kept_are_told } }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_interests_than_are_kept_are_told_with_many_faults() {
+        super::bound_cases::more_interests_than_are_kept_are_told(Carried::within(8, Faults::MANY, LITTLE)).await;
+    }
 }
 
 /// Nodes that soon say that they want all of an app.
@@ -91,7 +130,7 @@ mod whole_apps {
     use crate::carried::CarriedLimits;
     use crate::faulty::Faults;
 
-    const FEW: CarriedLimits = CarriedLimits { interests_per_app_max: 3, ..CarriedLimits::DEFAULT };
+    pub(super) const FEW: CarriedLimits = CarriedLimits { interests_per_app_max: 3, ..CarriedLimits::DEFAULT };
 
     all_cases! { Carried::within(5, Faults::MANY, FEW) }
     cut_cases! { Carried::within(6, Faults::MANY, FEW) }

@@ -67,7 +67,10 @@ struct State {
     /// What is on its way, by when it arrives and when it was sent.
     on_its_way: BinaryHeap<Reverse<(Instant, u64, Parcel)>>,
     sent: u64,
+    /// From whom to whom nothing goes.
     cut: HashSet<(NodeId, NodeId)>,
+    /// Who stands still, and what came for it meanwhile.
+    paused: HashMap<NodeId, Vec<Parcel>>,
     live: HashMap<NodeId, Weak<CarriedBus>>,
     lives: u64,
     tick_at: Instant,
@@ -97,10 +100,6 @@ impl Carrier for Wire {
     }
 }
 
-fn pair(one: NodeId, other: NodeId) -> (NodeId, NodeId) {
-    (one.min(other), one.max(other))
-}
-
 impl FaultyNodes {
     /// No nodes yet, and `seed` to decide what goes wrong between them.
     #[must_use]
@@ -111,6 +110,7 @@ impl FaultyNodes {
             on_its_way: BinaryHeap::new(),
             sent: 0,
             cut: HashSet::new(),
+            paused: HashMap::new(),
             live: HashMap::new(),
             lives: 0,
             tick_at: Instant::now() + TICK,
@@ -148,24 +148,49 @@ impl FaultyNodes {
 
     /// Lets nothing through between two nodes, until they are mended.
     pub fn cut(&self, one: NodeId, other: NodeId) {
-        self.state.lock().cut.insert(pair(one, other));
+        self.cut_one_way(one, other);
+        self.cut_one_way(other, one);
+    }
+
+    /// Lets nothing through from one node to another, which still hears the first.
+    pub fn cut_one_way(&self, from: NodeId, to: NodeId) {
+        self.state.lock().cut.insert((from, to));
     }
 
     /// Lets through again what goes between two nodes.
     pub fn mend(&self, one: NodeId, other: NodeId) {
-        self.state.lock().cut.remove(&pair(one, other));
+        self.state.lock().cut.retain(|pair| *pair != (one, other) && *pair != (other, one));
     }
 
-    /// Mends all that was cut.
+    /// Mends all that was cut, and whoever stood still goes on.
     pub fn mend_all(&self) {
-        self.state.lock().cut.clear();
+        let mut state = self.state.lock();
+        state.cut.clear();
+        let mut paused: Vec<_> = state.paused.drain().collect();
+        paused.sort_unstable();
+        for parcel in paused.into_iter().flat_map(|(_, parcels)| parcels) {
+            state.post(parcel);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// A node stands still: time goes on without it, and what is sent to it waits. It is for whoever tests to do nothing
+    /// with it.
+    pub fn pause(&self, id: NodeId) {
+        self.state.lock().paused.entry(id).or_default();
+    }
+
+    /// Whether a node stands still.
+    #[must_use]
+    pub fn is_paused(&self, id: NodeId) -> bool {
+        self.state.lock().paused.contains_key(&id)
     }
 
     /// Mends all that was cut, and nothing goes wrong any more.
     pub fn calm(&self) {
-        let mut state = self.state.lock();
-        state.cut.clear();
-        state.faults = Faults::NONE;
+        self.state.lock().faults = Faults::NONE;
+        self.mend_all();
     }
 
     /// A number below `limit`, of the same chance.
@@ -201,9 +226,14 @@ impl FaultyNodes {
                 break;
             }
             let Some(Reverse((.., parcel))) = state.on_its_way.pop() else { break };
+            let (Parcel::Frame { to, .. } | Parcel::Look(to)) = &parcel;
+            if let Some(waiting) = state.paused.get_mut(&to.clone()) {
+                waiting.push(parcel);
+                continue;
+            }
             match parcel {
                 Parcel::Frame { from, to, frame } => {
-                    let bus = state.bus(to).filter(|_| !state.cut.contains(&pair(from, to)));
+                    let bus = state.bus(to).filter(|_| !state.cut.contains(&(from, to)));
                     drop(state);
                     if let Some(bus) = bus {
                         bus.arrived(&frame).expect("what a node sends is a frame");
@@ -223,7 +253,7 @@ impl FaultyNodes {
             return;
         }
         state.tick_at = now + TICK;
-        let mut ids: Vec<_> = state.live.keys().copied().collect();
+        let mut ids: Vec<_> = state.live.keys().copied().filter(|id| !state.paused.contains_key(id)).collect();
         ids.sort_unstable();
         let buses: Vec<_> = ids.into_iter().filter_map(|id| state.bus(id)).collect();
         drop(state);
@@ -235,7 +265,7 @@ impl FaultyNodes {
     fn send(&self, from: Node, to: NodeId, frame: Bytes) {
         let mut state = self.state.lock();
         // A life that is over sends nothing more.
-        let sends = state.nodes().contains(&from) && !state.cut.contains(&pair(from.id, to));
+        let sends = state.nodes().contains(&from) && !state.cut.contains(&(from.id, to));
         let Faults { lost_per_mille, doubled_per_mille, .. } = state.faults;
         if !sends || state.chance.below(1_000) < lost_per_mille {
             return;

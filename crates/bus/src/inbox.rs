@@ -14,13 +14,15 @@ pub(crate) struct Inbox<T> {
 
 #[derive(Debug)]
 pub(crate) struct State<T> {
-    waiting: VecDeque<T>,
+    /// With what each takes.
+    waiting: VecDeque<(T, usize)>,
+    bytes: usize,
     handing_out: bool,
 }
 
 impl<T> Default for Inbox<T> {
     fn default() -> Self {
-        Self { state: Mutex::new(State { waiting: VecDeque::new(), handing_out: false }) }
+        Self { state: Mutex::new(State { waiting: VecDeque::new(), bytes: 0, handing_out: false }) }
     }
 }
 
@@ -29,13 +31,24 @@ impl<T> State<T> {
         self.waiting.len()
     }
 
+    /// How much waits, of what said so when it came.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// What waits behind the first `len`.
     pub(crate) fn beyond(&mut self, len: usize) -> impl Iterator<Item = &mut T> {
-        self.waiting.iter_mut().skip(len)
+        self.waiting.iter_mut().skip(len).map(|(one, _)| one)
     }
 
     pub(crate) fn push(&mut self, one: T) {
-        self.waiting.push_back(one);
+        self.push_long(one, 0);
+    }
+
+    /// Adds something that takes so many bytes.
+    pub(crate) fn push_long(&mut self, one: T, bytes: usize) {
+        self.bytes += bytes;
+        self.waiting.push_back((one, bytes));
     }
 }
 
@@ -60,7 +73,8 @@ impl<T> Inbox<T> {
         if state.handing_out {
             return None;
         }
-        let one = state.waiting.pop_front()?;
+        let (one, bytes) = state.waiting.pop_front()?;
+        state.bytes -= bytes;
         state.handing_out = true;
         Some(one)
     }

@@ -11,6 +11,8 @@ mod bytes;
 mod delivery;
 mod interest;
 
+use std::fmt;
+
 use ::bytes::Bytes;
 use respoke_core::ports::{Answer, Delivery, Incarnation, Node, NodeId, Question};
 use thiserror::Error;
@@ -22,8 +24,11 @@ pub use interest::{InterestHash, InterestNews};
 /// The version of all that is written here. A node refuses what has another.
 pub const VERSION: u8 = 1;
 
-/// The longest frame, in bytes: the longest request fifty times. An answer that is longer is none.
-pub const FRAME_LEN_MAX: usize = 1 << 20;
+/// The longest frame, in bytes: the longest request twelve times. A carrier whose messages are a megabyte takes some at once.
+pub const FRAME_LEN_MAX: usize = 1 << 18;
+
+/// The longest item, in bytes, which goes in parts if it is longer than a frame. It is a quarter of what is kept for a node.
+pub const ITEM_LEN_MAX: usize = 4 << 20;
 
 /// One frame.
 #[derive(Clone, Debug)]
@@ -80,8 +85,32 @@ pub enum Item {
         /// What.
         answer: Answer,
     },
-    /// Something that was too long to be sent.
+    /// It does not answer.
+    NoAnswer {
+        /// The asker's number of the question.
+        ask: u64,
+    },
+    /// Something that cannot be sent: it is too long, or kept no more.
     Unsent,
+    /// A part of an item that is longer than a frame. What makes one item has numbers one after the other.
+    Part {
+        /// Which part, from nought on.
+        index: u32,
+        /// Of how many.
+        count: u32,
+        /// Its bytes.
+        bytes: Piece,
+    },
+}
+
+/// Bytes of something that clients may have said, so they are not printed.
+#[derive(Clone)]
+pub struct Piece(pub Bytes);
+
+impl fmt::Debug for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Piece({} bytes)", self.0.len())
+    }
 }
 
 /// Why a frame is none.
@@ -90,8 +119,8 @@ pub enum BusCodecError {
     /// Another version wrote it.
     #[error("version {0} of what nodes send is not known, only {VERSION} is")]
     UnknownVersion(u8),
-    /// It is longer than [`FRAME_LEN_MAX`].
-    #[error("it is longer than {FRAME_LEN_MAX} bytes")]
+    /// It is longer than [`FRAME_LEN_MAX`], or as an item than [`ITEM_LEN_MAX`].
+    #[error("it is too long: a frame has {FRAME_LEN_MAX} bytes at most, an item {ITEM_LEN_MAX}")]
     TooLong,
     /// It ends before it should.
     #[error("it ends too early")]
@@ -113,9 +142,44 @@ impl Item {
     pub fn encode(&self) -> Result<Bytes, BusCodecError> {
         let mut out = Vec::new();
         self.write(&mut out);
-        if HEAD_LEN + out.len() > FRAME_LEN_MAX { Err(BusCodecError::TooLong) } else { Ok(out.into()) }
+        if out.len() > ITEM_LEN_MAX { Err(BusCodecError::TooLong) } else { Ok(out.into()) }
+    }
+
+    /// Reads an item that came in parts.
+    ///
+    /// # Errors
+    ///
+    /// [`BusCodecError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, BusCodecError> {
+        if bytes.len() > ITEM_LEN_MAX {
+            return Err(BusCodecError::TooLong);
+        }
+        let mut from = Reader::new(bytes);
+        let item = Self::read(&mut from)?;
+        if from.is_empty() { Ok(item) } else { Err(BusCodecError::GoesOn) }
     }
 }
+
+/// The bytes of an item in pieces that fit a frame each: as they are, or as parts.
+pub fn pieces(item: &Bytes) -> impl ExactSizeIterator<Item = Bytes> {
+    let count = if HEAD_LEN + item.len() > FRAME_LEN_MAX { item.len().div_ceil(PART_LEN_MAX) } else { 1 };
+    (0..count).map(move |index| {
+        if count == 1 {
+            return item.clone();
+        }
+        let bytes = Piece(item.slice(index * PART_LEN_MAX..item.len().min((index + 1) * PART_LEN_MAX)));
+        let number = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        let mut out = Vec::with_capacity(PART_HEAD_LEN + bytes.0.len());
+        Item::Part { index: number(index), count: number(count), bytes }.write(&mut out);
+        out.into()
+    })
+}
+
+/// The kind of item, which part, of how many, and how long it is.
+const PART_HEAD_LEN: usize = 1 + 4 + 4 + 4;
+
+/// The longest part.
+const PART_LEN_MAX: usize = FRAME_LEN_MAX - HEAD_LEN - PART_HEAD_LEN;
 
 /// Version, two nodes, the kind of content and a number.
 const HEAD_LEN: usize = 1 + 2 * 12 + 1 + 8;
@@ -154,7 +218,8 @@ impl Frame {
         write_head(&mut out, self.from, self.to);
         match &self.content {
             Content::Item { number, item } => {
-                return Ok(frame_item(self.from, self.to, *number, &item.encode()?));
+                (ITEM, *number).write(&mut out);
+                item.write(&mut out);
             }
             Content::Head(number) => (HEAD, *number).write(&mut out),
             Content::Seen(number) => (SEEN, *number).write(&mut out),
@@ -220,6 +285,11 @@ impl Coded for Item {
                 answer.write(out);
             }
             Self::Unsent => 4_u8.write(out),
+            Self::Part { index, count, bytes } => {
+                (5_u8, (*index, *count)).write(out);
+                bytes.write(out);
+            }
+            Self::NoAnswer { ask } => (6_u8, *ask).write(out),
         }
     }
 
@@ -230,6 +300,8 @@ impl Coded for Item {
             2 => Self::Question { ask: Coded::read(from)?, question: Coded::read(from)? },
             3 => Self::Answer { ask: Coded::read(from)?, known: Coded::read(from)?, answer: Coded::read(from)? },
             4 => Self::Unsent,
+            5 => Self::Part { index: Coded::read(from)?, count: Coded::read(from)?, bytes: Coded::read(from)? },
+            6 => Self::NoAnswer { ask: Coded::read(from)? },
             _ => return Err(BusCodecError::Invalid("kind of item")),
         })
     }

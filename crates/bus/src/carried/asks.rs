@@ -73,6 +73,13 @@ impl Asks {
         }
     }
 
+    /// A node does not answer that.
+    pub(super) fn refuse(&self, number: u64, node: Node) {
+        if let Some(asking) = self.waiting.lock().get_mut(&number) {
+            asking.lose(node);
+        }
+    }
+
     /// A node is gone, and answers nothing more.
     pub(super) fn lose(&self, node: Node) {
         for asking in self.waiting.lock().values_mut() {
@@ -96,9 +103,7 @@ impl Waits<'_> {
 
     /// A node that is to be asked turns out to be gone.
     pub(super) fn lose(&self, node: Node) {
-        if let Some(asking) = self.asks.waiting.lock().get_mut(&self.number) {
-            asking.lose(node);
-        }
+        self.asks.refuse(self.number, node);
     }
 
     /// What is answered until the deadline.

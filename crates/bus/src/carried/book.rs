@@ -1,315 +1,328 @@
 //! What this node is there for, as it tells it to others; and what another is there for, as it is kept here.
+//!
+//! All of it goes by hashes, and what of an app is too much to be told one by one is told as a whole. So all that is told
+//! of an app is one item, which another node takes in one moment: whatever was lost of the news of an app, that makes good.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 
 use respoke_core::id::AppId;
-use respoke_core::ports::Interest;
 use respoke_wire::bus::{InterestHash, InterestNews};
 
-use super::outgoing::WaitedFor;
-
-/// Hashes in one item: 64 KiB, so that what is published meanwhile is not held up by a million.
-const HASHES_MAX: usize = 4_096;
+use super::CarriedLimits;
 
 /// What this node is there for.
 #[derive(Debug)]
 pub(super) struct Book {
-    held: HashMap<Interest, Held>,
     apps: HashMap<AppId, AppBook>,
-    /// Those that somebody may not know of yet, in order.
-    waiting: VecDeque<Interest>,
+    /// Greater with each first in that was told.
+    version: u64,
+    /// How many are told one by one.
+    told: usize,
     per_app_max: usize,
+    told_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct AppBook {
+    held: HashMap<InterestHash, Held>,
+    /// With which version it was told as a whole, if there is so much of it.
+    whole: Option<u64>,
 }
 
 #[derive(Debug)]
 struct Held {
     /// How often.
     count: usize,
-    /// Whether others know of it by its own hash, and not because they send all of the app.
-    told: bool,
-    /// Who does not know of it yet.
-    waited_for: Option<WaitedFor>,
+    /// With which version it was told.
+    version: u64,
 }
 
-#[derive(Debug, Default)]
-struct AppBook {
-    /// How many interests of the app there are.
-    count: usize,
-    /// It was told that there are too many to tell.
-    whole: bool,
-    /// Who does not know of that yet.
-    waited_for: Option<WaitedFor>,
-}
-
-/// What has to be told because of a first in.
+/// A first in, or not.
 #[derive(Debug)]
 pub(super) enum FirstIn {
-    /// It is no first one. Whoever is still waited for is to be waited for again.
-    No(Option<WaitedFor>),
-    /// This news, by all who are waited for then.
-    Tell(InterestNews),
+    /// Whoever knows this version knows of it.
+    No(u64),
+    /// This news is to be told, and is this version.
+    Tell(InterestNews, u64),
 }
 
 impl Book {
-    pub(super) fn new(per_app_max: usize) -> Self {
-        Self { held: HashMap::new(), apps: HashMap::new(), waiting: VecDeque::new(), per_app_max }
+    pub(super) fn new(limits: CarriedLimits) -> Self {
+        let CarriedLimits { interests_per_app_max, interests_max, .. } = limits;
+        Self { apps: HashMap::new(), version: 0, told: 0, per_app_max: interests_per_app_max, told_max: interests_max }
     }
 
-    pub(super) fn hold(&mut self, interest: &Interest) -> FirstIn {
-        let app_id = interest.app_id();
-        match self.held.entry(interest.clone()) {
+    /// The version of what is there by now.
+    pub(super) const fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub(super) fn apps(&self) -> impl Iterator<Item = AppId> {
+        self.apps.keys().copied()
+    }
+
+    pub(super) fn hold(&mut self, app_id: AppId, hash: InterestHash) -> FirstIn {
+        let app = self.apps.entry(app_id).or_default();
+        let held_before = app.held.len();
+        match app.held.entry(hash) {
             Entry::Occupied(mut held) => {
+                // Whoever is second is not there for it any earlier.
                 let held = held.get_mut();
                 held.count += 1;
-                // Somebody else waits for the same; whoever is second is not there for it any earlier.
-                held.waited_for = held.waited_for.take().filter(is_waited_for);
-                FirstIn::No(held.waited_for.clone())
+                FirstIn::No(held.version)
             }
             Entry::Vacant(free) => {
-                let app = self.apps.entry(app_id).or_default();
-                app.count += 1;
-                if app.whole {
-                    app.waited_for = app.waited_for.take().filter(is_waited_for);
-                    free.insert(Held { count: 1, told: false, waited_for: app.waited_for.clone() });
-                    if app.waited_for.is_some() {
-                        self.waiting.push_back(interest.clone());
-                    }
-                    return FirstIn::No(app.waited_for.clone());
+                if let Some(version) = app.whole {
+                    free.insert(Held { count: 1, version });
+                    return FirstIn::No(version);
                 }
-                app.whole = app.count > self.per_app_max;
-                free.insert(Held { count: 1, told: !app.whole, waited_for: None });
-                FirstIn::Tell(if app.whole {
-                    InterestNews::WholeApp(app_id)
-                } else {
-                    InterestNews::Held(vec![interest.into()])
-                })
-            }
-        }
-    }
-
-    /// Those who were told of a first in are waited for.
-    pub(super) fn wait_for(&mut self, interest: &Interest, waited_for: &WaitedFor) {
-        if let Some(app) = self.apps.get_mut(&interest.app_id())
-            && app.whole
-        {
-            app.waited_for = Some(waited_for.clone());
-        }
-        if let Some(held) = self.held.get_mut(interest) {
-            held.waited_for = Some(waited_for.clone());
-            self.waiting.push_back(interest.clone());
-        }
-    }
-
-    /// Gives back what is needed no more of those that everybody knows of. Whoever is long in confirming one holds up the
-    /// later ones, until it is known to be lost.
-    pub(super) fn forget_confirmed(&mut self) {
-        while let Some(oldest) = self.waiting.front() {
-            if let Some(held) = self.held.get_mut(oldest) {
-                if held.waited_for.as_ref().is_some_and(is_waited_for) {
-                    return;
+                self.version += 1;
+                free.insert(Held { count: 1, version: self.version });
+                if held_before >= self.per_app_max || self.told >= self.told_max {
+                    app.whole = Some(self.version);
+                    self.told -= held_before;
+                    return FirstIn::Tell(InterestNews::WholeApp(app_id), self.version);
                 }
-                held.waited_for = None;
+                self.told += 1;
+                FirstIn::Tell(InterestNews::Held(app_id, hash), self.version)
             }
-            self.waiting.pop_front();
-        }
-        if self.waiting.is_empty() {
-            self.waiting.shrink_to(HASHES_MAX);
         }
     }
 
     /// What has to be told because of one less.
-    pub(super) fn release(&mut self, interest: &Interest) -> Vec<InterestNews> {
-        let Entry::Occupied(mut held) = self.held.entry(interest.clone()) else { return Vec::new() };
+    pub(super) fn release(&mut self, app_id: AppId, hash: InterestHash) -> Option<InterestNews> {
+        let Entry::Occupied(mut app) = self.apps.entry(app_id) else { return None };
+        let book = app.get_mut();
+        let Entry::Occupied(mut held) = book.held.entry(hash) else { return None };
         held.get_mut().count -= 1;
         if held.get().count > 0 {
-            return Vec::new();
+            return None;
         }
-        let told = held.remove().told;
-        let mut news = Vec::new();
-        if told {
-            news.push(InterestNews::Released(vec![interest.into()]));
+        held.remove();
+        let left = book.held.len();
+        shrink(&mut book.held);
+        if book.whole.is_none() {
+            self.told -= 1;
+            if left == 0 {
+                app.remove();
+            }
+            return Some(InterestNews::Released(app_id, hash));
         }
-        let app_id = interest.app_id();
-        let Entry::Occupied(mut app) = self.apps.entry(app_id) else { return news };
-        let book = app.get_mut();
-        book.count -= 1;
         // Half, so that one who comes and goes does not tell thousands each time.
-        if book.whole && book.count <= self.per_app_max / 2 {
-            book.whole = false;
-            book.waited_for = None;
-            let untold = self.held.iter_mut().filter(|(interest, held)| interest.app_id() == app_id && !held.told);
-            let untold: Vec<_> = untold
-                .map(|(interest, held)| {
-                    held.told = true;
-                    InterestHash::from(interest)
-                })
-                .collect();
-            news.extend(in_pieces(&untold));
-            news.push(InterestNews::PartOfApp(app_id));
+        let fits = left <= self.per_app_max / 2 && self.told + left <= self.told_max / 2;
+        if !fits && left > 0 {
+            return None;
         }
-        if app.get().count == 0 {
+        book.whole = None;
+        self.told += left;
+        let all = book.all(app_id);
+        if left == 0 {
             app.remove();
         }
-        news
+        Some(all)
     }
 
-    /// Everything, for one who knows nothing.
-    pub(super) fn everything(&self) -> Vec<InterestNews> {
-        let told: Vec<_> =
-            self.held.iter().filter(|(_, held)| held.told).map(|(interest, _)| InterestHash::from(interest)).collect();
-        let whole = self.apps.iter().filter(|(_, app)| app.whole).map(|(app_id, _)| InterestNews::WholeApp(*app_id));
-        let mut news = vec![InterestNews::Anew];
-        news.extend(in_pieces(&told));
-        news.extend(whole);
-        news.push(InterestNews::Complete);
-        news
+    /// All of an app.
+    pub(super) fn all_of(&self, app_id: AppId) -> InterestNews {
+        self.apps.get(&app_id).map_or_else(|| InterestNews::App(app_id, Vec::new()), |app| app.all(app_id))
     }
 }
 
-fn is_waited_for(waited_for: &WaitedFor) -> bool {
-    !waited_for.borrow().is_empty()
+impl AppBook {
+    fn all(&self, app_id: AppId) -> InterestNews {
+        if self.whole.is_some() {
+            InterestNews::WholeApp(app_id)
+        } else {
+            InterestNews::App(app_id, self.held.keys().copied().collect())
+        }
+    }
 }
 
-fn in_pieces(hashes: &[InterestHash]) -> impl Iterator<Item = InterestNews> {
-    hashes.chunks(HASHES_MAX).map(|piece| InterestNews::Held(piece.to_vec()))
+/// What a crowd left behind is given back, but not at each who goes.
+fn shrink<T>(held: &mut HashMap<InterestHash, T>) {
+    if held.capacity() > 64 && held.len() < held.capacity() / 4 {
+        held.shrink_to(held.len() * 2);
+    }
 }
 
 /// What another node is there for: 16 bytes each, and what a hash table needs beside, which is less than twice that.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
-    hashes: HashSet<InterestHash>,
-    apps: HashSet<AppId>,
+    apps: HashMap<AppId, AppHolds>,
+}
+
+#[derive(Debug)]
+enum AppHolds {
+    Whole,
+    Some(HashSet<InterestHash>),
 }
 
 impl Holds {
-    pub(super) fn learn(&mut self, news: InterestNews) {
-        match news {
-            InterestNews::Anew => *self = Self::default(),
-            InterestNews::Held(hashes) => self.hashes.extend(hashes),
-            InterestNews::Released(hashes) => {
-                for hash in hashes {
-                    self.hashes.remove(&hash);
-                }
-                // What a crowd left behind is given back, but not at each who goes.
-                if self.hashes.capacity() > 64 && self.hashes.len() < self.hashes.capacity() / 4 {
-                    self.hashes.shrink_to(self.hashes.len() * 2);
-                }
+    /// That it is there for one more.
+    pub(super) fn add(&mut self, app_id: AppId, hash: InterestHash) {
+        match self.apps.entry(app_id).or_insert_with(|| AppHolds::Some(HashSet::new())) {
+            AppHolds::Whole => {}
+            AppHolds::Some(hashes) => {
+                hashes.insert(hash);
             }
-            InterestNews::WholeApp(app_id) => {
-                self.apps.insert(app_id);
-            }
-            InterestNews::PartOfApp(app_id) => {
-                self.apps.remove(&app_id);
-            }
-            // What is asked for besides, and changes nothing of that.
-            InterestNews::Complete | InterestNews::Late(..) => {}
         }
     }
 
+    /// That it is there for one less.
+    pub(super) fn remove(&mut self, app_id: AppId, hash: InterestHash) {
+        let Entry::Occupied(mut app) = self.apps.entry(app_id) else { return };
+        let AppHolds::Some(hashes) = app.get_mut() else { return };
+        hashes.remove(&hash);
+        if hashes.is_empty() {
+            app.remove();
+        } else if hashes.capacity() > 64 && hashes.len() < hashes.capacity() / 4 {
+            hashes.shrink_to(hashes.len() * 2);
+        }
+    }
+
+    /// That of an app it is there for these, and for nothing else.
+    pub(super) fn set(&mut self, app_id: AppId, hashes: HashSet<InterestHash>) {
+        if hashes.is_empty() {
+            self.apps.remove(&app_id);
+        } else {
+            self.apps.insert(app_id, AppHolds::Some(hashes));
+        }
+    }
+
+    /// That it gets all of an app.
+    pub(super) fn set_whole(&mut self, app_id: AppId) {
+        self.apps.insert(app_id, AppHolds::Whole);
+    }
+
     pub(super) fn any(&self, wanted: &[(AppId, InterestHash)]) -> bool {
-        wanted.iter().any(|(app_id, hash)| self.hashes.contains(hash) || self.apps.contains(app_id))
+        wanted.iter().any(|(app_id, hash)| match self.apps.get(app_id) {
+            None => false,
+            Some(AppHolds::Whole) => true,
+            Some(AppHolds::Some(hashes)) => hashes.contains(hash),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use respoke_core::id::GroupName;
+    use respoke_core::ports::Interest;
 
     use super::*;
 
-    fn group(app_id: AppId, number: usize) -> Interest {
-        Interest::Group(app_id, GroupName::parse(&format!("group {number}")).unwrap())
+    fn group(app_id: AppId, number: usize) -> InterestHash {
+        (&Interest::Group(app_id, GroupName::parse(&format!("group {number}")).unwrap())).into()
     }
 
-    fn apply(holds: &mut Holds, news: Vec<InterestNews>) -> usize {
-        let len = news.len();
-        for news in news {
-            holds.learn(news);
+    fn book(per_app_max: usize, interests_max: usize) -> Book {
+        Book::new(CarriedLimits { interests_per_app_max: per_app_max, interests_max, ..CarriedLimits::DEFAULT })
+    }
+
+    /// Learns it, and tells whether there was anything.
+    fn learn(holds: &mut Holds, news: Option<&InterestNews>) -> bool {
+        match news {
+            None => {}
+            Some(InterestNews::Held(app_id, hash)) => holds.add(*app_id, *hash),
+            Some(InterestNews::Released(app_id, hash)) => holds.remove(*app_id, *hash),
+            Some(InterestNews::App(app_id, hashes)) => holds.set(*app_id, hashes.iter().copied().collect()),
+            Some(InterestNews::WholeApp(app_id)) => holds.set_whole(*app_id),
+            Some(other) => panic!("{other:?}"),
         }
-        len
+        news.is_some()
     }
 
-    fn hold(book: &mut Book, holds: &mut Holds, interest: &Interest) -> usize {
-        match book.hold(interest) {
-            FirstIn::No(_) => 0,
-            FirstIn::Tell(news) => apply(holds, vec![news]),
+    fn hold(book: &mut Book, holds: &mut Holds, app_id: AppId, hash: InterestHash) -> bool {
+        match book.hold(app_id, hash) {
+            FirstIn::No(_) => false,
+            FirstIn::Tell(news, _) => learn(holds, Some(&news)),
         }
     }
 
-    fn knows(holds: &Holds, interest: &Interest) -> bool {
-        holds.any(&[(interest.app_id(), interest.into())])
+    fn hashes(holds: &Holds) -> usize {
+        let len = |app: &AppHolds| if let AppHolds::Some(hashes) = app { hashes.len() } else { 0 };
+        holds.apps.values().map(len).sum()
     }
 
     #[test]
     fn only_the_first_and_the_last_are_told() {
-        let (mut book, mut holds, one) = (Book::new(10), Holds::default(), group(AppId::random(), 1));
-        assert_eq!(hold(&mut book, &mut holds, &one), 1);
-        assert_eq!(hold(&mut book, &mut holds, &one), 0);
-        assert!(book.release(&one).is_empty() && knows(&holds, &one));
-        assert_eq!(apply(&mut holds, book.release(&one)), 1);
-        assert!(!knows(&holds, &one) && book.release(&one).is_empty());
-        assert!(book.held.is_empty() && book.apps.is_empty());
+        let (mut book, mut holds, app) = (book(10, 100), Holds::default(), AppId::random());
+        let one = group(app, 1);
+        assert!(hold(&mut book, &mut holds, app, one));
+        assert!(!hold(&mut book, &mut holds, app, one));
+        assert!(book.release(app, one).is_none() && holds.any(&[(app, one)]));
+        assert!(learn(&mut holds, book.release(app, one).as_ref()));
+        assert!(!holds.any(&[(app, one)]) && book.release(app, one).is_none());
+        assert!(book.apps.is_empty() && holds.apps.is_empty() && book.told == 0);
     }
 
     #[test]
     fn beyond_its_cap_an_app_is_told_as_a_whole_and_below_half_of_it_in_parts() {
         let (app, other) = (AppId::random(), AppId::random());
-        let (mut book, mut holds) = (Book::new(10), Holds::default());
-        let told: usize = (0..1_000).map(|number| hold(&mut book, &mut holds, &group(app, number))).sum();
-        assert_eq!((told, holds.hashes.len()), (11, 10));
-        assert!((0..1_000).all(|number| knows(&holds, &group(app, number))));
-        assert!(!knows(&holds, &group(other, 1)), "nothing crosses an app's border");
-        let mut anew = Holds::default();
-        apply(&mut anew, book.everything());
-        assert!((0..1_000).all(|number| knows(&anew, &group(app, number))));
-        // Those go first who were told by themselves.
+        let (mut book, mut holds) = (book(10, 100), Holds::default());
+        let told = (0..1_000).filter(|number| hold(&mut book, &mut holds, app, group(app, *number))).count();
+        assert_eq!((told, hashes(&holds), book.told), (11, 0, 0));
+        assert!((0..1_000).all(|number| holds.any(&[(app, group(app, number))])));
+        assert!(!holds.any(&[(other, group(other, 1))]), "nothing crosses an app's border");
+        assert_eq!(book.all_of(app), InterestNews::WholeApp(app));
         let mut told = 0;
         for number in 0..1_000 {
-            told += apply(&mut holds, book.release(&group(app, number)));
-            assert!(!(number + 1..1_000).any(|left| !knows(&holds, &group(app, left))), "after {number}");
+            told += usize::from(learn(&mut holds, book.release(app, group(app, number)).as_ref()));
+            assert!((number + 1..1_000).all(|left| holds.any(&[(app, group(app, left))])), "after {number}");
         }
-        assert_eq!(told, 10 + 2 + 5);
-        assert!(holds.hashes.is_empty() && holds.apps.is_empty() && book.apps.is_empty());
+        assert_eq!(told, 1 + 5);
+        assert!(holds.apps.is_empty() && book.apps.is_empty() && book.told == 0);
+        assert_eq!(book.all_of(app), InterestNews::App(app, Vec::new()));
+    }
+
+    #[test]
+    fn beyond_what_may_be_told_in_all_each_app_is_told_as_a_whole() {
+        let apps: Vec<_> = (0..50).map(|_| AppId::random()).collect();
+        let (mut book, mut holds) = (book(10, 20), Holds::default());
+        let interests: Vec<_> = (0..200).map(|number| (apps[number % 50], group(apps[number % 50], number))).collect();
+        for (app, hash) in &interests {
+            hold(&mut book, &mut holds, *app, *hash);
+            assert!(hashes(&holds) <= 20 && book.told <= 20);
+        }
+        for (at, (app, hash)) in interests.iter().enumerate() {
+            assert!(interests[at..].iter().all(|one| holds.any(&[*one])), "before {at}");
+            learn(&mut holds, book.release(*app, *hash).as_ref());
+            assert!(hashes(&holds) <= 20 && hashes(&holds) == book.told);
+        }
+        assert!(holds.apps.is_empty() && book.apps.is_empty() && book.told == 0);
     }
 
     #[test]
     fn whoever_is_second_waits_for_the_same() {
         let app = AppId::random();
-        let mut book = Book::new(1);
-        let (waited_for, _) = tokio::sync::watch::channel(vec![respoke_core::ports::Node::ALONE]);
-        let waited_for = std::sync::Arc::new(waited_for);
-        for number in 0..3 {
-            let one = group(app, number);
-            match book.hold(&one) {
-                FirstIn::Tell(_) => book.wait_for(&one, &waited_for),
-                FirstIn::No(waits) => assert!(waits.is_some(), "the app's own is not confirmed yet"),
-            }
-            assert!(matches!(book.hold(&one), FirstIn::No(Some(_))));
+        let mut book = book(2, 100);
+        let mut versions = Vec::new();
+        for number in 0..5 {
+            let told = match book.hold(app, group(app, number)) {
+                FirstIn::Tell(_, version) | FirstIn::No(version) => version,
+            };
+            assert!(matches!(book.hold(app, group(app, number)), FirstIn::No(version) if version == told));
+            versions.push(told);
         }
-        book.forget_confirmed();
-        assert_eq!(book.waiting.len(), 3);
-        waited_for.send_modify(Vec::clear);
-        book.forget_confirmed();
-        assert!(book.waiting.is_empty() && book.held.values().all(|held| held.waited_for.is_none()));
-        assert!(matches!(book.hold(&group(app, 0)), FirstIn::No(None)));
-        assert!(matches!(book.hold(&group(app, 7)), FirstIn::No(None)));
+        assert_eq!(versions, [1, 2, 3, 3, 3], "the third makes it whole");
     }
 
     #[test]
     fn a_hash_takes_less_than_48_bytes() {
         let app = AppId::random();
         let mut holds = Holds::default();
+        let mut before = 0;
         // A table is emptiest just after it grew.
         for number in 0..30_000 {
-            let before = holds.hashes.capacity();
-            holds.learn(InterestNews::Held(vec![(&group(app, number)).into()]));
-            let (len, capacity) = (holds.hashes.len(), holds.hashes.capacity());
+            holds.add(app, group(app, number));
+            let Some(AppHolds::Some(hashes)) = holds.apps.get(&app) else { panic!() };
+            let (len, capacity) = (hashes.len(), hashes.capacity());
             if capacity != before && len > 100 {
                 // Seven of eight buckets are capacity, and each has a byte beside.
                 let bytes = (capacity / 7 * 8) * (size_of::<InterestHash>() + 1) + 16;
                 assert!(bytes <= 48 * len, "{bytes} for {len}");
             }
+            before = capacity;
         }
     }
 }

@@ -11,6 +11,9 @@ use tokio::time::Instant;
 /// sent again later.
 const EARLY_BYTES_MAX: usize = 16 << 20;
 
+/// What an item takes besides the bytes that it came in, about.
+pub(super) const ITEM_LEN: usize = 256;
+
 /// Pieces asked for at once, which is a kilobyte.
 const PIECES_MAX: usize = 64;
 
@@ -20,8 +23,8 @@ const AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// What is next.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// An item and its number.
-    Item(u64, Item),
+    /// An item, its number and what it takes.
+    Item(u64, Item, usize),
     /// These will not come.
     Missed(RangeInclusive<u64>),
 }
@@ -31,7 +34,7 @@ pub(super) struct Incoming {
     next: u64,
     /// The greatest number that is known to have been sent.
     head: u64,
-    /// With how long each was.
+    /// With what each takes.
     early: BTreeMap<u64, (usize, Item)>,
     early_bytes: usize,
     asked: Option<Instant>,
@@ -46,6 +49,7 @@ impl Default for Incoming {
 impl Incoming {
     /// Takes what came in a frame of `len` bytes, and tells what can be handed on because of it.
     pub(super) fn take(&mut self, number: u64, len: usize, item: Item) -> Vec<Next> {
+        let len = ITEM_LEN + len;
         self.head = self.head.max(number);
         if number < self.next {
             return Vec::new();
@@ -57,7 +61,7 @@ impl Incoming {
             }
             return Vec::new();
         }
-        let mut ready = vec![Next::Item(number, item)];
+        let mut ready = vec![Next::Item(number, item, len)];
         self.go_on(number, &mut ready);
         ready
     }
@@ -80,7 +84,7 @@ impl Incoming {
             if number > self.next {
                 ready.push(Next::Missed(self.next..=number - 1));
             }
-            ready.push(Next::Item(number, item));
+            ready.push(Next::Item(number, item, len));
             self.next = number.saturating_add(1);
         }
         if self.next <= last {
@@ -95,7 +99,7 @@ impl Incoming {
         self.next = done.saturating_add(1);
         while let Some((len, item)) = self.early.remove(&self.next) {
             self.early_bytes -= len;
-            ready.push(Next::Item(self.next, item));
+            ready.push(Next::Item(self.next, item, len));
             self.next = self.next.saturating_add(1);
         }
     }
@@ -126,17 +130,15 @@ impl Incoming {
 
 #[cfg(test)]
 mod tests {
-    use respoke_wire::bus::InterestNews;
-
     use super::*;
 
     fn take(incoming: &mut Incoming, number: u64, len: usize) -> Vec<String> {
-        told(incoming.take(number, len, Item::News(InterestNews::Anew)))
+        told(incoming.take(number, len, Item::Unsent))
     }
 
     fn told(ready: Vec<Next>) -> Vec<String> {
         let one = |next| match next {
-            Next::Item(number, _) => number.to_string(),
+            Next::Item(number, ..) => number.to_string(),
             Next::Missed(numbers) => format!("no {numbers:?}"),
         };
         ready.into_iter().map(one).collect()
@@ -190,8 +192,8 @@ mod tests {
         for number in 2..20 {
             take(&mut incoming, number, 1 << 20);
         }
-        assert_eq!(missing(&mut incoming).await, Some(vec![(1, 1), (18, 19)]));
-        assert_eq!(take(&mut incoming, 1, 1).len(), 17);
+        assert_eq!(missing(&mut incoming).await, Some(vec![(1, 1), (17, 19)]));
+        assert_eq!(take(&mut incoming, 1, 1).len(), 16);
         for number in 0..1_000 {
             take(&mut incoming, 20 + 2 * number, 1);
         }

@@ -1,37 +1,63 @@
 //! What one node sends to one other: numbered, and kept for a while to be sent again.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use respoke_core::id::AppId;
 use respoke_core::ports::Node;
 use respoke_wire::bus::{InterestHash, frame_item};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::CarriedLimits;
 
-/// First joins that wait for one node to confirm them. Whoever is pushed out waits until its own deadline.
-const CONFIRMING_MAX: usize = 65_536;
+/// Interests of one app that the other is told one by one to have heard of late: 16 KiB. Beyond that it is all of the app.
+const LATE_MAX: usize = 1_024;
 
-/// Who has not confirmed something yet, for whoever waits for it.
-pub(super) type WaitedFor = Arc<watch::Sender<Vec<Node>>>;
-
-/// Takes a node off those that are waited for.
-pub(super) fn confirmed(waited_for: &WaitedFor, by: Node) {
-    waited_for.send_modify(|nodes| nodes.retain(|node| *node != by));
-}
-
-/// Whether an item, if it is lost, is one of what a node is there for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What an item is for, in case it is lost.
+#[derive(Clone, Debug)]
 pub(super) enum Kind {
-    /// It is; then all of that has to be told anew.
-    News,
-    /// It is not.
+    /// What the node is there for in an app. If it is lost, all of that app has to be told anew.
+    News(News),
+    /// That it has told everything. If it is lost, it is told again.
+    Complete,
+    /// That the other is late. If it is lost, it is told again.
+    Late(AppId, Late),
+    /// Anything else. If it is lost, the other knows.
     Other,
 }
 
+#[derive(Clone, Debug)]
+pub(super) struct News {
+    pub(super) app_id: AppId,
+    /// The interest, if it is about one.
+    pub(super) hash: Option<InterestHash>,
+    /// Since when somebody waits for it to be heard.
+    pub(super) since: Option<Instant>,
+    /// The version of what the node is there for, up to which the other has heard of everything with it, unless some of
+    /// that was lost before.
+    pub(super) version: u64,
+}
+
+/// Of what the other heard late.
+#[derive(Clone, Debug)]
+pub(super) struct Late {
+    /// None: all of the app.
+    pub(super) of: Option<BTreeSet<InterestHash>>,
+    /// Since when the first of them waits.
+    pub(super) since: Instant,
+}
+
+/// What the other has to be told, when there is room.
+#[derive(Debug)]
+pub(super) enum Owed {
+    /// All of an app, for which somebody may wait since then.
+    App(AppId, Option<Instant>),
+    Late(AppId, Late),
+    Complete,
+}
+
+/// Invariant: all that is there to be lost is in `kept`, and what is lost of it that is not for the other to know is in
+/// `untold` or `late` or makes `introduced` false. Each has one entry for an app at most.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     from: Node,
@@ -41,23 +67,17 @@ pub(super) struct Outgoing {
     seen: u64,
     kept: VecDeque<Kept>,
     kept_bytes: usize,
-    /// News was given up before it was seen.
-    news_lost: bool,
-    confirming: VecDeque<Confirming>,
+    /// Apps of which something was lost, or nothing was told yet; and since when somebody waits for what was.
+    untold: BTreeMap<AppId, Option<Instant>>,
+    /// Up to which number everything is told anew that was lost before. [`u64::MAX`]: some of it is not told yet.
+    behind: Option<u64>,
+    /// The version of the last news that was seen.
+    version_seen: u64,
+    /// What it has to be told to have heard of late.
+    late: BTreeMap<AppId, Late>,
+    /// It was told that everything was told.
+    introduced: bool,
 }
-
-/// A first in that the other has not confirmed yet.
-#[derive(Debug)]
-struct Confirming {
-    /// The number that confirms it.
-    due: u64,
-    since: Instant,
-    of: Wanted,
-    waited_for: WaitedFor,
-}
-
-/// An interest, or all of an app.
-pub(super) type Wanted = (AppId, Option<InterestHash>);
 
 #[derive(Debug)]
 struct Kept {
@@ -65,6 +85,13 @@ struct Kept {
     at: Instant,
     kind: Kind,
     frame: Bytes,
+}
+
+impl Kept {
+    /// What it takes, about.
+    fn len(&self) -> usize {
+        size_of::<Self>() + self.frame.len()
+    }
 }
 
 /// What is done about a request to send again.
@@ -77,7 +104,8 @@ pub(super) struct Again {
 }
 
 impl Outgoing {
-    pub(super) fn new(from: Node, to: Node, limits: CarriedLimits) -> Self {
+    /// `version`: of what `from` is there for by now, of which nothing was told yet.
+    pub(super) fn new(from: Node, to: Node, limits: CarriedLimits, version: u64) -> Self {
         Self {
             from,
             to,
@@ -86,8 +114,11 @@ impl Outgoing {
             seen: 0,
             kept: VecDeque::new(),
             kept_bytes: 0,
-            news_lost: false,
-            confirming: VecDeque::new(),
+            untold: BTreeMap::new(),
+            behind: None,
+            version_seen: version,
+            late: BTreeMap::new(),
+            introduced: false,
         }
     }
 
@@ -95,18 +126,14 @@ impl Outgoing {
     pub(super) fn add(&mut self, item: &[u8], kind: Kind, now: Instant) -> Bytes {
         self.last += 1;
         let frame = frame_item(self.from, self.to, self.last, item);
-        self.kept_bytes += frame.len();
-        self.kept.push_back(Kept { number: self.last, at: now, kind, frame: frame.clone() });
+        let kept = Kept { number: self.last, at: now, kind, frame: frame.clone() };
+        self.kept_bytes += kept.len();
+        self.kept.push_back(kept);
         self.forget(now);
-        frame
-    }
-
-    /// Waits for the confirmation of what was added last.
-    pub(super) fn confirm(&mut self, of: Wanted, waited_for: &WaitedFor, now: Instant) {
-        if self.confirming.len() >= CONFIRMING_MAX {
-            self.confirming.pop_front();
+        if self.behind == Some(u64::MAX) && self.untold.is_empty() {
+            self.behind = Some(self.last);
         }
-        self.confirming.push_back(Confirming { due: self.last, since: now, of, waited_for: waited_for.clone() });
+        frame
     }
 
     pub(super) const fn last(&self) -> u64 {
@@ -125,39 +152,78 @@ impl Outgoing {
             if !old && self.kept_bytes <= self.limits.kept_bytes_max {
                 return;
             }
-            self.news_lost |= oldest.kind == Kind::News;
-            self.drop_oldest();
+            match self.drop_oldest() {
+                Some(Kind::News(News { app_id, since, .. })) => self.owe(app_id, since),
+                Some(Kind::Complete) => self.introduced = false,
+                Some(Kind::Late(app_id, late)) => self.be_late(app_id, late),
+                Some(Kind::Other) | None => {}
+            }
         }
     }
 
-    fn drop_oldest(&mut self) {
-        if let Some(oldest) = self.kept.pop_front() {
-            self.kept_bytes -= oldest.frame.len();
-        }
+    fn drop_oldest(&mut self) -> Option<Kind> {
+        let oldest = self.kept.pop_front()?;
+        self.kept_bytes -= oldest.len();
+        Some(oldest.kind)
     }
 
-    /// The other has everything up to `number`, or knows that it is lost. Tells what it confirmed too late with it.
-    pub(super) fn seen(&mut self, number: u64, now: Instant) -> Vec<Wanted> {
-        let mut late = Vec::new();
+    /// All of an app has to be told.
+    pub(super) fn owe(&mut self, app_id: AppId, since: Option<Instant>) {
+        let owed = self.untold.entry(app_id).or_default();
+        *owed = [*owed, since].into_iter().flatten().min();
+        self.behind = Some(u64::MAX);
+    }
+
+    fn be_late(&mut self, app_id: AppId, late: Late) {
+        let before = self.late.entry(app_id).or_insert_with(|| late.clone());
+        before.since = before.since.min(late.since);
+        before.of = match (before.of.take(), late.of) {
+            (Some(before), Some(late)) => Some(&before | &late).filter(|of| of.len() <= LATE_MAX),
+            (None, _) | (_, None) => None,
+        };
+    }
+
+    /// The other has everything up to `number`, or knows that it is lost. Tells up to which version of what this node is
+    /// there for it has heard of everything; none if something was lost of that.
+    pub(super) fn see(&mut self, number: u64, now: Instant) -> Option<u64> {
         if number > self.last || number <= self.seen {
-            return late;
+            return None;
         }
         self.seen = number;
         while self.kept.front().is_some_and(|oldest| oldest.number <= number) {
-            self.drop_oldest();
-        }
-        // What was lost with news confirms nothing; the news will be told anew.
-        while !self.news_lost
-            && let Some(confirming) = self.confirming.front()
-            && confirming.due <= number
-        {
-            if now.duration_since(confirming.since) > self.limits.late_after {
-                late.push(confirming.of);
+            if let Some(Kind::News(News { app_id, hash, since, version })) = self.drop_oldest() {
+                self.version_seen = self.version_seen.max(version);
+                if let Some(since) = since.filter(|since| now.duration_since(*since) > self.limits.late_after) {
+                    self.be_late(app_id, Late { of: hash.map(|hash| BTreeSet::from([hash])), since });
+                }
             }
-            confirmed(&confirming.waited_for, self.to);
-            self.confirming.pop_front();
         }
-        late
+        // What was lost with news confirms nothing; it will be told anew.
+        self.behind = self.behind.filter(|behind| *behind > number);
+        self.behind.is_none().then_some(self.version_seen)
+    }
+
+    /// Something that is owed, if there is any, and room for it. It has to be sent then.
+    pub(super) fn next_owed(&mut self) -> Option<Owed> {
+        // A quarter, so that what is owed neither pushes out what goes beside it nor itself.
+        if self.kept_bytes > self.limits.kept_bytes_max / 4 {
+            return None;
+        }
+        if let Some((app_id, since)) = self.untold.pop_first() {
+            return Some(Owed::App(app_id, since));
+        }
+        if let Some((app_id, late)) = self.late.pop_first() {
+            return Some(Owed::Late(app_id, late));
+        }
+        // Only when all is seen, for whoever hears this relies on it.
+        let complete = !self.introduced && self.behind.is_none();
+        self.introduced |= complete;
+        complete.then_some(Owed::Complete)
+    }
+
+    /// Whether anything is owed that could be sent.
+    pub(super) fn owes(&self) -> bool {
+        !self.untold.is_empty() || !self.late.is_empty() || (!self.introduced && self.behind.is_none())
     }
 
     /// The other misses what lies between two numbers, both included, in each of some pieces.
@@ -187,30 +253,12 @@ impl Outgoing {
         again
     }
 
-    /// Whether the other may not know what this node is there for, which was given up before it was seen.
-    pub(super) const fn news_lost(&self) -> bool {
-        self.news_lost
-    }
-
-    /// All that this node is there for is told anew from here on.
-    pub(super) fn tell_anew(&mut self) {
-        self.news_lost = false;
-    }
-
-    /// All that is waited for is confirmed by what was added last, which ended the telling.
-    pub(super) fn told_anew(&mut self) {
-        for confirming in &mut self.confirming {
-            confirming.due = self.last;
-        }
-    }
-
-    /// The other is gone, and confirms nothing more.
+    /// The other is gone, and is owed nothing.
     pub(super) fn end(&mut self) {
-        for confirming in self.confirming.drain(..) {
-            confirmed(&confirming.waited_for, self.to);
-        }
         self.kept.clear();
         self.kept_bytes = 0;
+        self.untold.clear();
+        self.late.clear();
     }
 }
 
@@ -219,31 +267,58 @@ mod tests {
     use std::time::Duration;
 
     use respoke_core::ports::{Incarnation, NodeId};
+    use uuid::Uuid;
 
     use super::*;
 
     const A: Node = Node { id: NodeId(1), incarnation: Incarnation(1) };
     const B: Node = Node { id: NodeId(2), incarnation: Incarnation(1) };
+    const KEPT: usize = size_of::<Kept>();
 
     fn outgoing() -> Outgoing {
-        Outgoing::new(A, B, CarriedLimits { kept_bytes_max: 1_000, again_bytes_max: 300, ..CarriedLimits::DEFAULT })
-    }
-
-    fn waited_for() -> WaitedFor {
-        Arc::new(watch::channel(vec![B]).0)
+        let limits = CarriedLimits { kept_bytes_max: 1_000 + 8 * KEPT, again_bytes_max: 300, ..CarriedLimits::DEFAULT };
+        Outgoing::new(A, B, limits, 0)
     }
 
     fn add(outgoing: &mut Outgoing, len: usize, kind: Kind) {
         outgoing.add(&vec![0; len], kind, Instant::now());
     }
 
-    fn confirm(outgoing: &mut Outgoing, waited_for: &WaitedFor) {
-        outgoing.confirm((AppId::from_uuid(uuid::Uuid::nil()), None), waited_for, Instant::now());
+    const fn app(number: u128) -> AppId {
+        AppId::from_uuid(Uuid::from_u128(number))
     }
 
-    /// How much the other confirmed too late.
-    fn seen(outgoing: &mut Outgoing, number: u64) -> usize {
-        outgoing.seen(number, Instant::now()).len()
+    fn news(app_number: u128, version: u64) -> Kind {
+        let hash = Some(InterestHash(u128::from(version)));
+        Kind::News(News { app_id: app(app_number), hash, since: Some(Instant::now()), version })
+    }
+
+    fn see(outgoing: &mut Outgoing, number: u64) -> Option<u64> {
+        outgoing.see(number, Instant::now())
+    }
+
+    /// Sends what is owed, and tells what it was.
+    fn pay(outgoing: &mut Outgoing, version: u64) -> Vec<String> {
+        let mut paid = Vec::new();
+        while let Some(owed) = outgoing.next_owed() {
+            let kind = match owed {
+                Owed::App(app_id, since) => {
+                    paid.push(format!("app {}", app_id.uuid().as_u128()));
+                    Kind::News(News { app_id, hash: None, since, version })
+                }
+                Owed::Late(app_id, late) => {
+                    let of = late.of.as_ref().map_or(0, BTreeSet::len);
+                    paid.push(format!("late {} of app {}", of, app_id.uuid().as_u128()));
+                    Kind::Late(app_id, late)
+                }
+                Owed::Complete => {
+                    paid.push("complete".to_owned());
+                    Kind::Complete
+                }
+            };
+            add(outgoing, 10, kind);
+        }
+        paid
     }
 
     /// What would be sent again, by length, and up to where it is gone.
@@ -252,65 +327,115 @@ mod tests {
         (again.frames.len(), again.gone)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_is_seen_is_confirmed_and_kept_no_longer() {
-        let (mut outgoing, waited_for) = (outgoing(), waited_for());
-        add(&mut outgoing, 10, Kind::News);
-        confirm(&mut outgoing, &waited_for);
-        add(&mut outgoing, 10, Kind::Other);
-        seen(&mut outgoing, 0);
-        // Nobody can have seen what was not sent.
-        seen(&mut outgoing, 3);
-        assert_eq!((waited_for.borrow().len(), outgoing.unseen()), (1, Some(2)));
-        assert_eq!(seen(&mut outgoing, 1), 0, "in time");
-        assert_eq!((waited_for.borrow().len(), outgoing.kept.len()), (0, 1));
-        seen(&mut outgoing, 2);
-        assert_eq!((outgoing.unseen(), outgoing.kept_bytes, outgoing.kept.len()), (None, 0, 0));
+    async fn be_cut_off() {
+        tokio::time::advance(CarriedLimits::DEFAULT.kept_for + Duration::from_millis(1)).await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn news_that_was_given_up_is_confirmed_when_it_was_told_anew_and_not_before() {
-        let (mut outgoing, waited_for) = (outgoing(), waited_for());
-        add(&mut outgoing, 10, Kind::News);
-        confirm(&mut outgoing, &waited_for);
-        tokio::time::advance(CarriedLimits::DEFAULT.kept_for + Duration::from_millis(1)).await;
+    async fn what_is_seen_is_confirmed_and_kept_no_longer() {
+        let mut outgoing = outgoing();
+        add(&mut outgoing, 10, news(1, 1));
         add(&mut outgoing, 10, Kind::Other);
-        assert_eq!(again(&mut outgoing, &[(1, 2)]), (1, Some(1)));
+        // Nobody can have seen what was not sent.
+        assert_eq!((see(&mut outgoing, 0), see(&mut outgoing, 3), outgoing.unseen()), (None, None, Some(2)));
+        assert_eq!((see(&mut outgoing, 1), outgoing.kept.len()), (Some(1), 1));
+        assert_eq!(see(&mut outgoing, 2), Some(1));
+        assert_eq!((outgoing.unseen(), outgoing.kept_bytes, outgoing.kept.len()), (None, 0, 0));
+        assert_eq!(pay(&mut outgoing, 1), ["complete"], "nobody was late");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_lost_of_an_app_is_confirmed_when_the_app_was_told_anew_and_not_before() {
+        let mut outgoing = outgoing();
+        assert_eq!(pay(&mut outgoing, 0), ["complete"]);
+        add(&mut outgoing, 10, news(1, 1));
+        be_cut_off().await;
+        add(&mut outgoing, 10, news(2, 2));
+        assert_eq!(again(&mut outgoing, &[(1, 3)]), (1, Some(2)));
         // The other knows that the first is lost, which is not to know what it said.
-        seen(&mut outgoing, 2);
-        assert!(outgoing.news_lost() && waited_for.borrow().len() == 1);
-        outgoing.tell_anew();
-        add(&mut outgoing, 10, Kind::News);
-        add(&mut outgoing, 10, Kind::News);
-        outgoing.told_anew();
-        seen(&mut outgoing, 3);
-        assert_eq!(waited_for.borrow().len(), 1);
-        assert_eq!(seen(&mut outgoing, 4), 1, "too late");
-        assert!(waited_for.borrow().is_empty());
+        assert_eq!((see(&mut outgoing, 3), outgoing.owes()), (None, true));
+        assert_eq!(pay(&mut outgoing, 2), ["app 1"]);
+        // That is lost too, and something of another app with it.
+        add(&mut outgoing, 10, news(3, 3));
+        be_cut_off().await;
+        outgoing.forget(Instant::now());
+        assert_eq!(see(&mut outgoing, 5), None);
+        assert_eq!(pay(&mut outgoing, 3), ["app 1", "app 3"]);
+        assert_eq!(see(&mut outgoing, 6), None, "one of two");
+        assert_eq!(see(&mut outgoing, 7), Some(3));
+        assert_eq!(pay(&mut outgoing, 3), ["late 0 of app 1", "late 0 of app 3", "complete"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_one_is_late_is_told_until_it_is_seen() {
+        let mut outgoing = outgoing();
+        assert_eq!(pay(&mut outgoing, 0), ["complete"]);
+        for version in 1..=3 {
+            add(&mut outgoing, 10, news(1, version));
+        }
+        tokio::time::advance(CarriedLimits::DEFAULT.late_after + Duration::from_millis(1)).await;
+        add(&mut outgoing, 10, news(1, 4));
+        assert_eq!(see(&mut outgoing, 5), Some(4));
+        for _ in 0..3 {
+            assert_eq!(pay(&mut outgoing, 4), ["late 3 of app 1"]);
+            assert!(!outgoing.owes());
+            be_cut_off().await;
+            outgoing.forget(Instant::now());
+        }
+        // One more, and then too many to name.
+        add(&mut outgoing, 10, news(1, 5));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let last = outgoing.last();
+        see(&mut outgoing, last);
+        assert_eq!(pay(&mut outgoing, 5), ["late 4 of app 1"]);
+        let many = (0..1_025).map(InterestHash).collect();
+        outgoing.be_late(app(1), Late { of: Some(many), since: Instant::now() });
+        outgoing.be_late(app(1), Late { of: Some(BTreeSet::from([InterestHash(9_999)])), since: Instant::now() });
+        assert_eq!(pay(&mut outgoing, 5), ["late 0 of app 1"]);
+        let last = outgoing.last();
+        see(&mut outgoing, last);
+        assert!(!outgoing.owes());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_much_is_owed_it_pushes_nothing_out() {
+        let mut outgoing = outgoing();
+        for number in 0..1_000 {
+            outgoing.owe(app(number), None);
+        }
+        let mut told = 0;
+        while outgoing.owes() {
+            told += pay(&mut outgoing, 7).len();
+            assert!(outgoing.kept_bytes <= outgoing.limits.kept_bytes_max / 4 + 2 * KEPT);
+            let last = outgoing.last();
+            let confirmed = see(&mut outgoing, last);
+            assert_eq!(confirmed, (told >= 1_000).then_some(7));
+        }
+        assert_eq!(told, 1_001);
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_so_much_is_kept_and_only_so_much_sent_at_once() {
         let mut outgoing = outgoing();
         for _ in 0..10 {
-            add(&mut outgoing, 100, Kind::Other);
+            add(&mut outgoing, 100 + KEPT / 7, Kind::Other);
         }
-        assert!(outgoing.kept_bytes <= 1_000);
-        let kept = outgoing.kept.len();
-        assert_eq!((kept, outgoing.kept[0].number), (7, 4));
-        assert_eq!(again(&mut outgoing, &[(1, 10)]), (3, Some(3)));
-        assert_eq!(again(&mut outgoing, &[(1, 2), (5, 5), (9, 10)]), (3, Some(2)));
-        assert_eq!(again(&mut outgoing, &[(4, 4)]), (1, None));
+        assert!(outgoing.kept_bytes <= outgoing.limits.kept_bytes_max);
+        let (kept, first) = (outgoing.kept.len(), outgoing.kept[0].number);
+        assert!((5..9).contains(&kept) && first == 11 - kept as u64);
+        outgoing.limits.again_bytes_max = 2 * (100 + KEPT / 7) + 80;
+        assert_eq!(again(&mut outgoing, &[(1, 10)]), (3, Some(first - 1)));
+        assert_eq!(again(&mut outgoing, &[(1, 2), (7, 7), (9, 10)]), (3, Some(2)));
+        assert_eq!(again(&mut outgoing, &[(first, first)]), (1, None));
         assert_eq!(again(&mut outgoing, &[(0, 0), (11, u64::MAX), (9, 2)]), (0, None));
-        assert!(!outgoing.news_lost());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_is_gone_is_waited_for_no_longer() {
-        let (mut outgoing, waited_for) = (outgoing(), waited_for());
-        add(&mut outgoing, 10, Kind::News);
-        confirm(&mut outgoing, &waited_for);
+    async fn whoever_is_gone_is_owed_nothing() {
+        let mut outgoing = outgoing();
+        outgoing.owe(app(1), None);
+        add(&mut outgoing, 10, Kind::Other);
         outgoing.end();
-        assert!(waited_for.borrow().is_empty() && outgoing.kept_bytes == 0);
+        assert!(outgoing.kept_bytes == 0 && outgoing.untold.is_empty() && outgoing.late.is_empty());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use respoke_core::ports::{Node, Question, Whom};
-use respoke_wire::bus::FRAME_LEN_MAX;
+use respoke_wire::bus::ITEM_LEN_MAX;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::fixture::{
@@ -77,7 +77,7 @@ pub(super) async fn what_is_too_long_to_be_sent_is_told(fixture: impl Cuttable) 
     let (a, b) = fixture.two().await;
     b.hold("room").await;
     a.bus.publish(words("room", 1));
-    a.bus.publish(long_words("room", 2, FRAME_LEN_MAX));
+    a.bus.publish(long_words("room", 2, ITEM_LEN_MAX));
     a.bus.publish(words("room", 3));
     b.notes.until_of(a.node(), [1, 3]).await;
     check_nothing_is_lost_untold(&b.notes, a.node(), &[1, 2, 3], &"too long");

@@ -44,6 +44,8 @@ pub(crate) struct Notes {
     told: Mutex<Vec<Note>>,
     changed: Notify,
     pub(crate) name: String,
+    /// What it answers instead.
+    pub(crate) answers: Mutex<Option<Answer>>,
     /// What it does with each delivery besides.
     pub(crate) reacts: Mutex<Option<Reaction>>,
 }
@@ -123,7 +125,8 @@ impl Receiver for Notes {
     }
 
     fn answer(&self, _: Node, _: Question) -> Answer {
-        Answer::Groups(vec![GroupName::parse(&self.name).unwrap()])
+        let instead = self.answers.lock().clone();
+        instead.unwrap_or_else(|| Answer::Groups(vec![room(&self.name)]))
     }
 
     fn lost(&self, node: Node) {
@@ -138,7 +141,16 @@ pub(crate) fn room(name: &str) -> GroupName {
 }
 
 pub(crate) fn in_room(name: &str) -> Interest {
-    Interest::Group(APP, room(name))
+    in_room_of(APP, name)
+}
+
+pub(crate) fn in_room_of(app_id: AppId, name: &str) -> Interest {
+    Interest::Group(app_id, room(name))
+}
+
+/// One of many apps.
+pub(crate) fn app(number: u64) -> AppId {
+    AppId::from_uuid(Uuid::from_u128(1_000 + u128::from(number)))
 }
 
 /// Something published to a group.
@@ -148,6 +160,10 @@ pub(crate) fn words(group: &str, said: u64) -> Delivery {
 
 /// The same, with so many bytes of nothing behind it.
 pub(crate) fn long_words(group: &str, said: u64, len: usize) -> Delivery {
+    words_in(APP, group, said, len)
+}
+
+pub(crate) fn words_in(app_id: AppId, group: &str, said: u64, len: usize) -> Delivery {
     let id = Uuid::from_u128(u128::from(said));
     let message = RawValue::from_string(format!("[{said},\"{}\"]", "x".repeat(len))).unwrap();
     let event = Event {
@@ -157,7 +173,7 @@ pub(crate) fn long_words(group: &str, said: u64, len: usize) -> Delivery {
         request_id: RequestId::from_uuid(id),
         content: Content::Published { message_id: MessageId::from_uuid(id), group: room(group), message },
     };
-    Delivery::Push { app_id: APP, to: Audience::Group { group: room(group), except: None }, event: Arc::new(event) }
+    Delivery::Push { app_id, to: Audience::Group { group: room(group), except: None }, event: Arc::new(event) }
 }
 
 /// Something that concerns everybody.
@@ -175,6 +191,7 @@ fn said(delivery: &Delivery) -> u64 {
             other => panic!("{other:?}"),
         },
         Delivery::Change(Change::Session(said)) => *said,
+        Delivery::Departed(departed) => departed.groups.len() as u64,
         other => panic!("{other:?}"),
     }
 }

@@ -81,7 +81,8 @@ pub enum Source {
 pub struct Gap {
     /// Who sent it.
     pub from: Node,
-    /// The numbers that will not come. Not each of them was a delivery.
+    /// The numbers that will not come. Not each of them was a delivery; and of what was published past somebody who joined,
+    /// one stands for all.
     pub numbers: RangeInclusive<u64>,
 }
 
@@ -107,31 +108,39 @@ impl Interest {
 }
 
 /// Who does not know yet of an interest.
-#[derive(Debug)]
-pub struct Confirmation(Option<watch::Receiver<Vec<Node>>>);
+#[derive(Clone, Debug)]
+pub struct Confirmation(Vec<Awaited>);
+
+/// One who confirms in order: whatever has a number, and with it all that has a smaller one.
+#[derive(Clone, Debug)]
+struct Awaited {
+    node: Node,
+    number: u64,
+    confirmed: watch::Receiver<u64>,
+}
 
 impl Confirmation {
     /// Everybody knows.
-    pub const DONE: Self = Self(None);
+    pub const DONE: Self = Self(Vec::new());
 
-    /// Those are waited for who are in there; it ends when they are none.
-    #[must_use]
-    pub const fn of(waited_for: watch::Receiver<Vec<Node>>) -> Self {
-        Self(Some(waited_for))
+    /// Waits for one more node as well: until what it `confirmed` has come to this number.
+    pub fn wait_for(&mut self, node: Node, number: u64, confirmed: watch::Receiver<u64>) {
+        self.0.push(Awaited { node, number, confirmed });
     }
 
     /// Waits until everybody knows. Whoever waits has a deadline.
     pub async fn done(&mut self) {
-        if let Some(waited_for) = &mut self.0 {
+        for Awaited { node: _, number, confirmed } in &mut self.0 {
             // A bus that is gone has nobody who could know.
-            let _ = waited_for.wait_for(Vec::is_empty).await;
+            let _ = confirmed.wait_for(|confirmed| *confirmed >= *number).await;
         }
     }
 
     /// Who does not know yet.
     #[must_use]
     pub fn missing(&self) -> Vec<Node> {
-        self.0.as_ref().map(|waited_for| waited_for.borrow().clone()).unwrap_or_default()
+        let missing = self.0.iter().filter(|awaited| *awaited.confirmed.borrow() < awaited.number);
+        missing.map(|awaited| awaited.node).collect()
     }
 }
 

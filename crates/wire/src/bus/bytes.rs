@@ -2,12 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ::bytes::Bytes;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AdminId, AppId, ConnectionId, EndpointId, GroupName, MessageId, RequestId, RoleId, SecretId};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::BusCodecError;
+use super::{BusCodecError, Piece};
 
 /// What can be written and read back.
 pub(super) trait Coded: Sized {
@@ -141,6 +142,18 @@ fn write_len(len: usize, out: &mut Vec<u8>) {
 pub(super) fn write_text(text: &str, out: &mut Vec<u8>) {
     write_len(text.len(), out);
     out.extend_from_slice(text.as_bytes());
+}
+
+impl Coded for Piece {
+    fn write(&self, out: &mut Vec<u8>) {
+        write_len(self.0.len(), out);
+        out.extend_from_slice(&self.0);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
+        let len = u32::read(from)? as usize;
+        from.take(len).map(|taken| Self(Bytes::copy_from_slice(taken)))
+    }
 }
 
 impl Coded for String {

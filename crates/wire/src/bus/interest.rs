@@ -29,24 +29,29 @@ impl From<&Interest> for InterestHash {
     }
 }
 
-/// What changed in what a node is there for.
+/// What a node is there for, or what changed in that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InterestNews {
-    /// Forget all of it; what it is there for follows.
-    Anew,
-    /// It is there for these too.
-    Held(Vec<InterestHash>),
-    /// It is there for these no more.
-    Released(Vec<InterestHash>),
+    /// It is there for this too.
+    Held(AppId, InterestHash),
+    /// It is there for this no more.
+    Released(AppId, InterestHash),
+    /// Of this app it is there for these and nothing else, whatever it said before.
+    App(AppId, Vec<InterestHash>),
     /// It is there for so much of this app that it gets all of it.
     WholeApp(AppId),
-    /// Only what it said one by one of this app.
-    PartOfApp(AppId),
-    /// That was all, up to here.
+    /// It has told everything, and everything was heard.
     Complete,
-    /// Of this interest, or of all of this app, the receiver heard later than whoever is there for it could wait: what it
-    /// published past them is wanted still.
-    Late(AppId, Option<InterestHash>),
+    /// Of these the receiver heard later than whoever is there for them could wait: what it published past them is wanted
+    /// still.
+    Late {
+        /// In which app.
+        app_id: AppId,
+        /// Which. None: all that it is there for.
+        of: Vec<InterestHash>,
+        /// For how long somebody has been there for the first of them, in milliseconds.
+        millis: u64,
+    },
 }
 
 impl Coded for InterestHash {
@@ -62,31 +67,30 @@ impl Coded for InterestHash {
 impl Coded for InterestNews {
     fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Anew => 0_u8.write(out),
-            Self::Held(hashes) => {
-                1_u8.write(out);
-                hashes.write(out);
-            }
-            Self::Released(hashes) => {
-                2_u8.write(out);
+            Self::Held(app_id, hash) => (0_u8, (*app_id, *hash)).write(out),
+            Self::Released(app_id, hash) => (1_u8, (*app_id, *hash)).write(out),
+            Self::App(app_id, hashes) => {
+                (2_u8, *app_id).write(out);
                 hashes.write(out);
             }
             Self::WholeApp(app_id) => (3_u8, *app_id).write(out),
-            Self::PartOfApp(app_id) => (4_u8, *app_id).write(out),
-            Self::Complete => 5_u8.write(out),
-            Self::Late(app_id, hash) => (6_u8, (*app_id, *hash)).write(out),
+            Self::Complete => 4_u8.write(out),
+            Self::Late { app_id, of, millis } => {
+                (5_u8, *app_id).write(out);
+                of.write(out);
+                millis.write(out);
+            }
         }
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
         Ok(match u8::read(from)? {
-            0 => Self::Anew,
-            1 => Self::Held(Coded::read(from)?),
-            2 => Self::Released(Coded::read(from)?),
+            0 => Self::Held(Coded::read(from)?, Coded::read(from)?),
+            1 => Self::Released(Coded::read(from)?, Coded::read(from)?),
+            2 => Self::App(Coded::read(from)?, Coded::read(from)?),
             3 => Self::WholeApp(Coded::read(from)?),
-            4 => Self::PartOfApp(Coded::read(from)?),
-            5 => Self::Complete,
-            6 => Self::Late(Coded::read(from)?, Coded::read(from)?),
+            4 => Self::Complete,
+            5 => Self::Late { app_id: Coded::read(from)?, of: Coded::read(from)?, millis: Coded::read(from)? },
             _ => return Err(BusCodecError::Invalid("kind of interest")),
         })
     }

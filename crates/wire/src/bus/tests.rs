@@ -146,15 +146,18 @@ fn delivery() -> impl Strategy<Value = Delivery> {
 }
 
 fn news() -> impl Strategy<Value = InterestNews> {
-    let hashes = || vec(any::<u128>().prop_map(InterestHash), 0..5);
+    let hash = || any::<u128>().prop_map(InterestHash);
     prop_oneof![
-        Just(InterestNews::Anew),
-        Just(InterestNews::Complete),
-        (app(), option::of(any::<u128>().prop_map(InterestHash))).prop_map(|(app, hash)| InterestNews::Late(app, hash)),
-        hashes().prop_map(InterestNews::Held),
-        hashes().prop_map(InterestNews::Released),
+        (app(), hash()).prop_map(|(app, hash)| InterestNews::Held(app, hash)),
+        (app(), hash()).prop_map(|(app, hash)| InterestNews::Released(app, hash)),
+        (app(), vec(hash(), 0..5)).prop_map(|(app, hashes)| InterestNews::App(app, hashes)),
         app().prop_map(InterestNews::WholeApp),
-        app().prop_map(InterestNews::PartOfApp),
+        Just(InterestNews::Complete),
+        (app(), vec(hash(), 0..5), any::<u64>()).prop_map(|(app_id, of, millis)| InterestNews::Late {
+            app_id,
+            of,
+            millis
+        }),
     ]
 }
 
@@ -199,7 +202,10 @@ fn item() -> impl Strategy<Value = Item> {
         1 => news().prop_map(Item::News),
         1 => (any::<u64>(), question()).prop_map(|(ask, question)| Item::Question { ask, question }),
         1 => (any::<(u64, u64)>(), answer()).prop_map(|((ask, known), answer)| Item::Answer { ask, known, answer }),
+        1 => any::<u64>().prop_map(|ask| Item::NoAnswer { ask }),
         1 => Just(Item::Unsent),
+        1 => (any::<(u32, u32)>(), vec(any::<u8>(), 0..40))
+            .prop_map(|((index, count), bytes)| Item::Part { index, count, bytes: Piece(bytes.into()) }),
     ]
 }
 
@@ -298,9 +304,53 @@ fn what_is_too_long_is_neither_written_nor_read() {
 }
 
 #[test]
+fn what_is_longer_than_a_frame_goes_in_parts_that_make_it_again() {
+    let item = |len: usize| {
+        let Content::Item { item, .. } = publication(raw(&format!("\"{}\"", "x".repeat(len)))).content else {
+            panic!()
+        };
+        item.encode()
+    };
+    let around = item(0).unwrap().len();
+    for (len, count) in [
+        (0, 1),
+        (FRAME_LEN_MAX - HEAD_LEN, 1),
+        (FRAME_LEN_MAX - HEAD_LEN + 1, 2),
+        (3 * PART_LEN_MAX, 3),
+        (3 * PART_LEN_MAX + 1, 4),
+        (ITEM_LEN_MAX, 17),
+    ] {
+        let whole = item(len.saturating_sub(around)).unwrap();
+        let frames: Vec<_> = pieces(&whole).map(|piece| frame_item(NODE, NODE, 1, &piece)).collect();
+        assert_eq!((frames.len(), pieces(&whole).len()), (count, count));
+        let mut again = Vec::new();
+        for (at, frame) in frames.iter().enumerate() {
+            match Frame::decode(frame).unwrap().content {
+                Content::Item { item: Item::Part { index, count, bytes }, .. } => {
+                    assert_eq!((index as usize, count as usize), (at, frames.len()));
+                    again.extend_from_slice(&bytes.0);
+                }
+                Content::Item { item, .. } => again.extend_from_slice(&item.encode().unwrap()),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(again, whole);
+        assert_eq!(Item::decode(&again).unwrap().encode().unwrap(), whole);
+        again.push(0);
+        assert!(Item::decode(&again).is_err());
+    }
+    assert_eq!(item(ITEM_LEN_MAX - around + 1).unwrap_err(), BusCodecError::TooLong);
+}
+
+const NODE: Node = Node { id: NodeId(1), incarnation: Incarnation(2) };
+
+#[test]
 fn a_length_that_is_only_claimed_is_refused() {
     let news = Frame {
-        content: Content::Item { number: 1, item: Item::News(InterestNews::Held(vec![InterestHash(7)])) },
+        content: Content::Item {
+            number: 1,
+            item: Item::News(InterestNews::App(AppId::from_uuid(Uuid::nil()), vec![InterestHash(7)])),
+        },
         ..publication(raw("1"))
     };
     let bytes = news.encode().unwrap().to_vec();
@@ -398,6 +448,9 @@ proptest! {
     fn nothing_that_clients_say_is_printed(said in "[a-z]{12}") {
         let frame = publication(raw(&format!("\"{said}\"")));
         let printed = format!("{frame:?}");
+        prop_assert!(!printed.contains(&said), "{}", printed);
+        let part = Item::Part { index: 0, count: 2, bytes: Piece(said.clone().into()) };
+        let printed = format!("{part:?}");
         prop_assert!(!printed.contains(&said), "{}", printed);
     }
 }

@@ -1,0 +1,155 @@
+//! What other nodes sent, handed on: to the receiver, to whoever asked, and to what this node knows of the other.
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use respoke_core::id::AppId;
+use respoke_core::ports::{Gap, Given, Source};
+use respoke_wire::bus::{InterestHash, InterestNews, Item};
+use tokio::time::Instant;
+
+use super::incoming::Next;
+use super::outgoing::Kind;
+use super::peer::{Part, Peer};
+use super::recent::Kept;
+use super::{CarriedBus, Waiting, encoded};
+
+impl CarriedBus {
+    pub(super) fn hand_out(&self) {
+        self.inbox.hand_out(|waiting| match waiting {
+            Waiting::Next(peer, _) if peer.over.load(Ordering::SeqCst) => {}
+            Waiting::Next(peer, Next::Item(number, item, _)) => {
+                let confirms = self.take_whole_or_part(&peer, number, item);
+                peer.seen.store(number, Ordering::Release);
+                if confirms {
+                    self.say_seen(&peer);
+                }
+            }
+            Waiting::Next(peer, Next::Missed(numbers)) => {
+                self.cut_parts(&peer);
+                peer.seen.store(*numbers.end(), Ordering::Release);
+                self.miss(&peer, numbers);
+            }
+            Waiting::Lost(node) => {
+                if let Some(receiver) = self.receiver() {
+                    receiver.lost(node);
+                }
+            }
+        });
+    }
+
+    /// Takes an item once it is whole. True: that it is here is to be said at once.
+    fn take_whole_or_part(&self, peer: &Peer, number: u64, item: Item) -> bool {
+        let item = match item {
+            Item::Part { index, count, bytes } => {
+                let part = peer.parts.lock().take(number, index, count, bytes);
+                match part {
+                    Part::Kept => return false,
+                    Part::Whole(item) => item,
+                    Part::Torn(numbers) => {
+                        self.miss(peer, numbers);
+                        return false;
+                    }
+                }
+            }
+            whole => {
+                self.cut_parts(peer);
+                whole
+            }
+        };
+        let confirms = matches!(item, Item::News(_));
+        self.take(peer, number, item);
+        confirms
+    }
+
+    fn cut_parts(&self, peer: &Peer) {
+        let torn = peer.parts.lock().cut();
+        if let Some(numbers) = torn {
+            self.miss(peer, numbers);
+        }
+    }
+
+    fn miss(&self, peer: &Peer, numbers: RangeInclusive<u64>) {
+        if let Some(receiver) = self.receiver() {
+            receiver.missed(Gap { from: peer.node, numbers });
+        }
+    }
+
+    fn take(&self, peer: &Peer, number: u64, item: Item) {
+        match item {
+            Item::Delivery(delivery) => {
+                if let Some(receiver) = self.receiver() {
+                    receiver.receive(Source::There { node: peer.node, number }, delivery);
+                }
+            }
+            Item::News(news) => self.learn(peer, news),
+            Item::Question { ask, question } => {
+                let known = peer.outgoing.lock().last();
+                let answer = self.receiver().map(|receiver| receiver.answer(peer.node, question));
+                // One that is too long is none.
+                let answer = answer.and_then(|answer| Item::Answer { ask, known, answer }.encode().ok());
+                let answer = answer.unwrap_or_else(|| encoded(&Item::NoAnswer { ask }));
+                self.send(peer, &answer, &Kind::Other);
+            }
+            Item::Answer { ask, known, answer } => {
+                self.asks.take(ask, Given { node: peer.node, number: known, answer });
+            }
+            Item::NoAnswer { ask } => self.asks.refuse(ask, peer.node),
+            // A part was taken before; one within another is none.
+            Item::Unsent | Item::Part { .. } => self.miss(peer, number..=number),
+        }
+    }
+
+    fn learn(&self, peer: &Peer, news: InterestNews) {
+        match news {
+            InterestNews::Held(app_id, hash) => peer.holds.write().add(app_id, hash),
+            InterestNews::Released(app_id, hash) => peer.holds.write().remove(app_id, hash),
+            InterestNews::App(app_id, hashes) => {
+                // Whoever publishes waits for the lock, and not for this.
+                let hashes = hashes.into_iter().collect::<HashSet<_>>();
+                peer.holds.write().set(app_id, hashes);
+            }
+            InterestNews::WholeApp(app_id) => peer.holds.write().set_whole(app_id),
+            InterestNews::Complete => {
+                // Until here it was published past, if somebody did not wait.
+                if peer.introduce() && peer.since.elapsed() > self.limits.late_after {
+                    self.make_up_for(peer, Some(peer.since), None, &[]);
+                }
+            }
+            InterestNews::Late { app_id, of, millis } => {
+                // That it is late came as late as anything that is kept.
+                let late = Duration::from_millis(millis).saturating_add(self.limits.kept_for);
+                self.make_up_for(peer, Instant::now().checked_sub(late), Some(app_id), &of);
+            }
+        }
+    }
+
+    /// Sends what was published past a node since then, before it was known what that is there for: in an app or in all, of
+    /// these or of all.
+    fn make_up_for(&self, peer: &Peer, then: Option<Instant>, app_id: Option<AppId>, of: &[InterestHash]) {
+        let concerns = |app_id, hash| peer.holds.read().any(&[(app_id, hash)]);
+        let recent = self.recent.lock();
+        let mut lost = recent.forgot_since(then);
+        let numbers = recent.since(then, app_id, of, concerns);
+        drop(recent);
+        // One by one, because whoever publishes waits for the lock.
+        for number in numbers {
+            let kept = self.recent.lock().take(number, peer.node);
+            match kept {
+                Kept::Unsent(delivery) => {
+                    if std::mem::take(&mut lost) {
+                        self.send(peer, &encoded(&Item::Unsent), &Kind::Other);
+                    }
+                    self.send(peer, &encoded(&Item::Delivery(delivery)), &Kind::Other);
+                }
+                Kept::Sent => {}
+                Kept::Nothing => lost = true,
+            }
+        }
+        if lost {
+            self.send(peer, &encoded(&Item::Unsent), &Kind::Other);
+        }
+    }
+}
