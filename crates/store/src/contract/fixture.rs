@@ -147,7 +147,8 @@ impl World {
         once: Option<IdempotencyKey>,
     ) -> Result<MintedToken, StoreError> {
         let at = token.created_at;
-        let issued = self.store.issue_token(token, replace, false, once, entry_at(at, Action::TokenIssued)).await?;
+        let entry = AuditEntry { app_id: Some(self.app), ..entry_at(at, Action::TokenIssued) };
+        let issued = self.store.issue_token(token, replace, false, once, entry).await?;
         match issued {
             Creation::Created(minted) | Creation::Repeated(minted) => Ok(minted),
             other => panic!("nothing was minted: {other:?}"),

@@ -30,12 +30,13 @@ fn rows(connection: &Connection, table: &str, after: i64, most: usize) -> rusqli
     all(connection, &sql, params![after, most], |row| Ok(Aged { number: row.get(0)?, at: row.get(1)? }))
 }
 
-/// Of the first `most` rows of `table` those that came before `before`.
+/// Of the first `most` rows of `table` behind `begin` those that came before `before`.
 ///
 /// There may be more behind one that is younger: a clock that was set back delays what it numbered then.
 pub(super) fn old(
     connection: &Connection,
     table: &str,
+    begin: i64,
     before: Timestamp,
     now: Timestamp,
     most: usize,
@@ -43,7 +44,7 @@ pub(super) fn old(
 ) -> rusqlite::Result<Vec<Aged>> {
     let is_old = |row: &Aged| row.at < before.millis();
     let is_ahead = |row: &Aged| row.at > now.millis() && !is_old(row);
-    let mut first = rows(connection, table, 0, most)?;
+    let mut first = rows(connection, table, begin, most)?;
     if let Some(known) = first.iter().rposition(|row| !is_ahead(row)) {
         first.truncate(known + 1);
         let mut old = false;
@@ -90,7 +91,7 @@ mod tests {
     /// Numbers of the rows that are older than ten by a clock that shows `now`.
     fn old_at(connection: &Connection, now: i64, most: usize, ahead: &mut Ahead) -> Vec<i64> {
         let at = Timestamp::from_millis;
-        let found = old(connection, "some", at(now - 10), at(now), most, ahead).unwrap();
+        let found = old(connection, "some", 0, at(now - 10), at(now), most, ahead).unwrap();
         found.iter().map(|row| row.number).collect()
     }
 

@@ -16,19 +16,28 @@ use super::writer::Write;
 /// Rows looked at for one page of a filtered log.
 const SCAN_ROWS: i64 = 2_000_000;
 
-pub(super) fn insert(write: &Write<'_>, entry: &AuditEntry) -> rusqlite::Result<()> {
-    let (kind, actor): (i64, Option<Uuid>) = match entry.actor {
+/// The kind of an actor who is an App-Secret.
+pub(super) const SECRET: i64 = 3;
+
+/// An actor's kind and id, as they are kept.
+pub(super) fn actor(actor: Actor) -> (i64, Option<Uuid>) {
+    match actor {
         Actor::Anonymous => (0, None),
         Actor::System => (1, None),
         Actor::Admin(id) => (2, Some(id.uuid())),
-        Actor::Secret(id) => (3, Some(id.uuid())),
+        Actor::Secret(id) => (SECRET, Some(id.uuid())),
         Actor::Endpoint => (4, None),
-    };
+    }
+}
+
+pub(super) fn insert(write: &Write<'_>, entry: &AuditEntry) -> rusqlite::Result<()> {
+    let (kind, actor) = actor(entry.actor);
     execute(
         write.connection,
-        "INSERT INTO audit (at, account_id, app_id, actor_kind, actor_id, action, object, address, request_id, fingerprint)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO log (number, at, account_id, app_id, actor_kind, actor_id, action, object, address, request_id, fingerprint)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         params![
+            write.next_row(),
             entry.at.millis(),
             entry.account_id.map(|id| id.uuid()),
             entry.app_id.map(|id| id.uuid()),
@@ -55,7 +64,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<AuditRecord> {
     let actor = match (kind, actor_id) {
         (0, _) => Actor::Anonymous,
         (2, Some(id)) => Actor::Admin(AdminId::from_uuid(id)),
-        (3, Some(id)) => Actor::Secret(SecretId::from_uuid(id)),
+        (SECRET, Some(id)) => Actor::Secret(SecretId::from_uuid(id)),
         (4, _) => Actor::Endpoint,
         _ => Actor::System,
     };
@@ -82,7 +91,7 @@ fn log(
     request: &PageRequest<RowNumber>,
 ) -> rusqlite::Result<Page<AuditRecord, RowNumber>> {
     let before = request.after.map_or(i64::MAX, RowNumber::get);
-    let newest: i64 = connection.query_row("SELECT coalesce(max(number), 0) FROM audit", [], |row| row.get(0))?;
+    let newest: i64 = connection.query_row("SELECT coalesce(max(number), 0) FROM log", [], |row| row.get(0))?;
     let oldest = before.min(newest.saturating_add(1)) - SCAN_ROWS;
     let rows = all(
         connection,

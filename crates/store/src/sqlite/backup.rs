@@ -73,7 +73,7 @@ fn end_everything(path: &Path, object: &str, at: Timestamp) -> rusqlite::Result<
     transaction.execute("DELETE FROM idempotency", [])?;
     transaction.execute("DELETE FROM said", [])?;
     transaction.execute(
-        "INSERT INTO audit (at, actor_kind, action, object, address, request_id) VALUES (?1, 1, ?2, ?3, '', ?4)",
+        "INSERT INTO log (at, actor_kind, action, object, address, request_id) VALUES (?1, 1, ?2, ?3, '', ?4)",
         params![at.millis(), Action::Restored.code(), object, RequestId::random().uuid()],
     )?;
     transaction.commit()?;

@@ -24,6 +24,35 @@ const OLD_RECORDS_ROUNDS: usize = 5;
 /// Rows removed in one operation, so that a mint behind it waits a millisecond and not ten.
 pub(super) const REMOVE_ROWS: usize = 250;
 
+const LAST_ROW: &str = "SELECT coalesce(max(number), 0) FROM log";
+
+// The newest row of the log stays, so that its number is never given again; what is taken out of it is both its parts.
+
+/// Removes a token of which the log does not tell.
+const REMOVE_UNTOLD: &str =
+    "DELETE FROM log WHERE number = ?1 AND action IS NULL AND number < (SELECT max(number) FROM log)";
+/// Takes a token out of its row.
+const FORGET_TOKEN: &str =
+    "UPDATE log SET expires_at = NULL, hash = substr(hash, 1, 6), role_id = NULL, activate_by = NULL,
+         born = NULL, ended_at = NULL, session_number = NULL
+     WHERE number = ?1 AND expires_at IS NOT NULL";
+/// Removes a row that holds no token.
+const REMOVE_TOLD: &str =
+    "DELETE FROM log WHERE number = ?1 AND expires_at IS NULL AND number < (SELECT max(number) FROM log)";
+macro_rules! forget {
+    () => {
+        "UPDATE log SET action = NULL, actor_kind = NULL, actor_id = NULL, account_id = NULL, object = NULL, \
+         address = NULL, request_id = NULL, fingerprint = NULL"
+    };
+}
+/// Takes what was done out of rows.
+const FORGET: &str = forget!();
+const FORGET_TOLD: &str = concat!(forget!(), " WHERE number = ?1");
+/// Removes a row of which both parts went while it was the newest.
+const REMOVE_EMPTY: &str =
+    "DELETE FROM log WHERE number = (SELECT min(number) FROM log) AND action IS NULL AND expires_at IS NULL
+       AND number < (SELECT max(number) FROM log)";
+
 /// How far upkeep has walked through the tables.
 #[derive(Default)]
 pub(super) struct Walk {
@@ -36,6 +65,8 @@ pub(super) struct Walk {
     cursor: Cursor,
     /// Up to which number the audit log holds no everyday rows.
     audit: i64,
+    /// Up to which number it holds no rows at all.
+    audit_begin: i64,
     audit_ages: Ahead,
     hub: HubWalk,
 }
@@ -54,17 +85,34 @@ struct Found {
 
 impl SqliteStore {
     async fn dead_tokens(&self, after: u64, upkeep: Upkeep, mut leftovers: Leftovers) -> Result<Found, StoreError> {
-        self.readers
+        let begin = self.tokens_begin.load(Ordering::Relaxed);
+        let (found, begin) = self
+            .readers
             .scan(move |connection| {
-                let rows = all(connection, tokens::RANGE, params![after, STEP_ROWS], |row| {
+                // Looked at beforehand: what is minted meanwhile is numbered higher.
+                let last: i64 = connection.query_row(LAST_ROW, [], |row| row.get(0))?;
+                let behind = begin.max(i64::try_from(after).unwrap_or(i64::MAX));
+                let rows = all(connection, tokens::RANGE, params![behind, STEP_ROWS], |row| {
                     let (token, ground) = tokens::read(row)?;
                     leftovers.look_at_token(&token);
                     let lapsed = token.lapse(&ground, upkeep.now).is_some();
                     Ok((token.number, lapsed, lapsed && token_over_at(&token, upkeep.now) < upkeep.dead_before))
                 })?;
-                Ok(found(&rows, leftovers))
+                let mut found = found(&rows, leftovers);
+                let begin = match rows.first() {
+                    _ if after > 0 => begin,
+                    Some((first, ..)) => i64::try_from(*first).map_or(begin, |first| first - 1),
+                    None => last,
+                };
+                // The newest stays, as in every table, so that the walk goes on from there.
+                if let Some((newest, ..)) = rows.last().filter(|_| found.reached.is_none()) {
+                    found.dead.retain(|number| number != newest);
+                }
+                Ok((found, begin))
             })
-            .await
+            .await?;
+        self.tokens_begin.fetch_max(begin, Ordering::Relaxed);
+        Ok(found)
     }
 
     async fn dead_sessions(&self, after: u64, upkeep: Upkeep, mut leftovers: Leftovers) -> Result<Found, StoreError> {
@@ -79,6 +127,27 @@ impl SqliteStore {
                 Ok(found(&rows, leftovers))
             })
             .await
+    }
+
+    /// Removes tokens; of those that the log still tells of what it tells stays.
+    async fn remove_tokens(&self, dead: Vec<u64>) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        for numbers in dead.chunks(REMOVE_ROWS) {
+            let numbers = numbers.to_vec();
+            removed += self
+                .writer
+                .write(move |write| {
+                    numbers.iter().try_fold(0, |sum, number| {
+                        let gone = match execute(write.connection, REMOVE_UNTOLD, [number])? {
+                            0 => execute(write.connection, FORGET_TOKEN, [number])?,
+                            gone => gone,
+                        };
+                        Ok(sum + gone as u64)
+                    })
+                })
+                .await?;
+        }
+        Ok(removed)
     }
 
     async fn remove(&self, table: &'static str, dead: Vec<u64>) -> Result<u64, StoreError> {
@@ -102,13 +171,23 @@ impl SqliteStore {
     /// Removes some records by age, and everyday audit rows by number, from `audit_after` on. Returns how many, and
     /// where to go on: what is numbered below stays for its age.
     async fn remove_old_records(&self, audit_after: i64, upkeep: Upkeep) -> Result<(u64, i64), StoreError> {
-        let mut ages = self.walk.lock().audit_ages;
-        let look = move |connection: &Connection| {
-            let old = age::old(connection, "audit", upkeep.audit_before, upkeep.now, REMOVE_ROWS * 4, &mut ages)?;
-            Ok((old, ages))
+        let (mut ages, begin) = {
+            let walk = self.walk.lock();
+            (walk.audit_ages, walk.audit_begin)
         };
-        let (old, ages) = self.readers.scan(look).await?;
-        self.walk.lock().audit_ages = ages;
+        let look = move |connection: &Connection| {
+            // Tokens may stand before it of which the log does not tell any more.
+            let first = "SELECT coalesce(min(number) - 1, ?1) FROM audit WHERE number > ?1";
+            let begin: i64 = connection.prepare_cached(first)?.query_row([begin], |row| row.get(0))?;
+            let (before, now) = (upkeep.audit_before, upkeep.now);
+            let old = age::old(connection, "audit", begin, before, now, REMOVE_ROWS * 4, &mut ages)?;
+            Ok((old, ages, begin))
+        };
+        let (old, ages, begin) = self.readers.scan(look).await?;
+        {
+            let mut walk = self.walk.lock();
+            (walk.audit_ages, walk.audit_begin) = (ages, begin);
+        }
         let everyday: Vec<_> = Action::ALL.iter().filter(|action| action.everyday()).collect();
         let everyday = everyday.iter().map(|action| action.code().to_string()).collect::<Vec<_>>().join(", ");
         // Those of a clock that stood ahead would stay for as long as that was, and keep those behind them.
@@ -117,25 +196,27 @@ impl SqliteStore {
         self.writer
             .write(move |write| {
                 let connection = write.connection;
-                let sql = "DELETE FROM audit WHERE number = ?1 AND at = ?2";
-                let mut removed = old
-                    .iter()
-                    .try_fold(0, |sum, row| execute(connection, sql, [row.number, row.at]).map(|gone| sum + gone))?;
-                let newest: i64 = connection
-                    .prepare_cached("SELECT coalesce(max(number), 0) FROM audit")?
-                    .query_row([], |row| row.get(0))?;
-                // A log that was emptied begins again with number 1.
-                let after = audit_after.min(newest);
+                let mut removed = 0;
+                for row in &old {
+                    removed += match execute(connection, REMOVE_TOLD, [row.number])? {
+                        0 => execute(connection, FORGET_TOLD, [row.number])?,
+                        gone => gone,
+                    };
+                }
+                execute(connection, REMOVE_EMPTY, [])?;
+                let newest: i64 = connection.prepare_cached(LAST_ROW)?.query_row([], |row| row.get(0))?;
+                let after = audit_after;
                 let reached: Option<i64> = connection
                     .prepare_cached(
-                        "SELECT max(number) FROM (SELECT number FROM audit WHERE number > ?1 AND number <= ?2 - ?3
+                        "SELECT max(number) FROM (SELECT number FROM log WHERE number > ?1 AND number <= ?2 - ?3
                                                   ORDER BY number LIMIT ?4)",
                     )?
                     .query_row(params![after, newest, upkeep.audit_rows_max, REMOVE_ROWS * 4], |row| row.get(0))?;
                 if let Some(reached) = reached {
-                    let sql =
-                        format!("DELETE FROM audit WHERE number > ?1 AND number <= ?2 AND action IN ({everyday})");
-                    removed += execute(connection, &sql, [after, reached])?;
+                    let which = format!("number > ?1 AND number <= ?2 AND action IN ({everyday})");
+                    let remove = format!("DELETE FROM log WHERE {which} AND expires_at IS NULL AND number < ?3");
+                    removed += execute(connection, &remove, [after, reached, newest])?;
+                    removed += execute(connection, &format!("{FORGET} WHERE {which}"), [after, reached])?;
                 }
                 removed += execute(
                     connection,
@@ -265,7 +346,7 @@ impl MaintenanceStore for SqliteStore {
             None => (Leftovers::default(), cursor),
         };
         let found_tokens = self.dead_tokens(token, upkeep, leftovers).await?;
-        removed += self.remove("tokens", found_tokens.dead).await?;
+        removed += self.remove_tokens(found_tokens.dead).await?;
         let found_sessions = self.dead_sessions(session, upkeep, found_tokens.leftovers).await?;
         removed += self.remove("sessions", found_sessions.dead).await?;
         let rows_complete = found_tokens.reached.is_none() && found_sessions.reached.is_none();
@@ -285,6 +366,7 @@ impl MaintenanceStore for SqliteStore {
             *walk = Walk {
                 cursor,
                 audit: audit_after,
+                audit_begin: walk.audit_begin,
                 audit_ages: walk.audit_ages,
                 hub: hub.ages().into(),
                 ..Walk::default()

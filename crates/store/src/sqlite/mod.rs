@@ -35,6 +35,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -88,6 +89,8 @@ pub struct SqliteStore {
     sealer: Sealer,
     path: PathBuf,
     walk: Mutex<Walk>,
+    /// No token is numbered this or lower, as far as upkeep has seen: the log's older rows hold none any more.
+    tokens_begin: AtomicI64,
     /// Tells whoever keeps it in order that there is something to remove.
     ended: Notify,
 }
@@ -141,6 +144,7 @@ impl SqliteStore {
             sealer,
             path: path.to_owned(),
             walk: Mutex::new(Walk::default()),
+            tokens_begin: AtomicI64::new(0),
             ended: Notify::new(),
         })
     }

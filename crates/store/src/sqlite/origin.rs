@@ -78,7 +78,7 @@ fn without(path: &Path) -> rusqlite::Result<Option<&'static str>> {
         // Another check says more of it.
         return Ok(None);
     }
-    let mut found = connection.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1")?;
+    let mut found = connection.prepare("SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND name = ?1")?;
     for table in TABLES {
         if version == 0 || !found.exists([table])? {
             return Ok(Some("tables of respoked"));

@@ -154,7 +154,7 @@ impl SqliteStore {
         for _ in 0..ROUNDS {
             let mut looked = *ahead;
             let look = move |connection: &Connection| {
-                let old = age::old(connection, table, before, upkeep.now, REMOVE_ROWS, &mut looked)?;
+                let old = age::old(connection, table, 0, before, upkeep.now, REMOVE_ROWS, &mut looked)?;
                 Ok((old, looked))
             };
             let (old, looked) = self.readers.scan(look).await?;

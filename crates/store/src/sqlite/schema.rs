@@ -1,25 +1,86 @@
 //! Tables. Migrations go forward only, and none under a server; one that was released is never edited.
 //!
-//! Tokens, sessions and the audit log, the tables that grow with use, have sequential keys and no second index: a
-//! mint then dirties the page its neighbours are on and no other (docs/adr/0001).
+//! The log, which holds the tokens too, and the sessions, the tables that grow with use, have sequential keys and no second
+//! index: a mint then dirties the page its neighbours are on and no other (docs/adr/0001). `tokens` and `audit` are views of
+//! the log's rows: of those that hold a token, and of those that tell what was done; a mint's row is both.
 
-use rusqlite::Connection;
+use rusqlite::fallible_iterator::FallibleIterator as _;
+use rusqlite::{Batch, Connection};
 
 /// Each migration brings the database from its place in the list to the next.
-const MIGRATIONS: &[&str] = &[
-    include_str!("schema/0001_token_service.sql"),
-    include_str!("schema/0002_issued_before.sql"),
-    include_str!("schema/0003_hub.sql"),
-    include_str!("schema/0004_console.sql"),
-    include_str!("schema/0005_bans.sql"),
-    include_str!("schema/0006_group_ends.sql"),
-    include_str!("schema/0007_known_addresses.sql"),
-    include_str!("schema/0008_said.sql"),
-    include_str!("schema/0009_kept_bytes.sql"),
-    include_str!("schema/0010_kept_costs.sql"),
-    include_str!("schema/0011_changes.sql"),
-    include_str!("schema/0012_said_by_app.sql"),
+const MIGRATIONS: &[&[Part]] = &[
+    &[Part::Sql(include_str!("schema/0001_token_service.sql"))],
+    &[Part::Sql(include_str!("schema/0002_issued_before.sql"))],
+    &[Part::Sql(include_str!("schema/0003_hub.sql"))],
+    &[Part::Sql(include_str!("schema/0004_console.sql"))],
+    &[Part::Sql(include_str!("schema/0005_bans.sql"))],
+    &[Part::Sql(include_str!("schema/0006_group_ends.sql"))],
+    &[Part::Sql(include_str!("schema/0007_known_addresses.sql"))],
+    &[Part::Sql(include_str!("schema/0008_said.sql"))],
+    &[Part::Sql(include_str!("schema/0009_kept_bytes.sql"))],
+    &[Part::Sql(include_str!("schema/0010_kept_costs.sql"))],
+    &[
+        Part::Sql(include_str!("schema/0011_changes.sql")),
+        Part::Rows { of: "tokens", behind: None, sql: include_str!("schema/0011_tokens.sql") },
+        Part::Rows { of: "sessions", behind: None, sql: include_str!("schema/0011_sessions.sql") },
+        Part::Sql(include_str!("schema/0011_marks.sql")),
+    ],
+    &[Part::Sql(include_str!("schema/0012_said_by_app.sql"))],
+    &[
+        Part::Sql(include_str!("schema/0013_log.sql")),
+        Part::Rows { of: "tokens", behind: None, sql: include_str!("schema/0013_tokens.sql") },
+        Part::Rows { of: "audit", behind: Some("log"), sql: include_str!("schema/0013_audit.sql") },
+        Part::Sql(include_str!("schema/0013_views.sql")),
+    ],
 ];
+
+/// Numbers that a migration looks at in one go, so that what SQLite notes meanwhile stays small, whatever the table's size.
+const STEP_NUMBERS: i64 = 100_000;
+
+/// A part of a migration.
+enum Part {
+    /// As it stands.
+    Sql(&'static str),
+    /// For the rows numbered behind `:after` and up to `:last` of a table, until its end. `:base` is the last number of the
+    /// table `behind` before the first of these steps.
+    Rows { of: &'static str, behind: Option<&'static str>, sql: &'static str },
+}
+
+impl Part {
+    fn run(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let (of, behind, sql) = match self {
+            Self::Sql(sql) => return connection.execute_batch(sql),
+            Self::Rows { of, behind, sql } => (of, behind, sql),
+        };
+        let base: i64 = match behind {
+            None => 0,
+            Some(table) => {
+                let last = format!("SELECT coalesce(max(number), 0) FROM {table}");
+                connection.query_row(&last, [], |row| row.get(0))?
+            }
+        };
+        let next = format!("SELECT min(number) FROM {of} WHERE number > ?1");
+        let mut after = 0;
+        while let Some(first) = connection.query_row(&next, [after], |row| row.get::<_, Option<i64>>(0))? {
+            let last = first.saturating_add(STEP_NUMBERS);
+            let mut statements = Batch::new(connection, sql);
+            while let Some(mut statement) = statements.next()? {
+                for (name, value) in [(":after", first - 1), (":last", last), (":base", base)] {
+                    if let Some(at) = statement.parameter_index(name)? {
+                        statement.raw_bind_parameter(at, value)?;
+                    }
+                }
+                statement.raw_execute()?;
+            }
+            after = last;
+        }
+        Ok(())
+    }
+}
+
+fn run(connection: &Connection, migration: &[Part]) -> rusqlite::Result<()> {
+    migration.iter().try_for_each(|part| part.run(connection))
+}
 
 /// The newest schema.
 pub(super) const fn newest() -> usize {
@@ -33,7 +94,7 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let version = version(&transaction)?;
     for migration in &MIGRATIONS[version..] {
-        transaction.execute_batch(migration)?;
+        run(&transaction, migration)?;
     }
     transaction.execute_batch(&format!("PRAGMA user_version = {}", MIGRATIONS.len()))?;
     transaction.commit()
@@ -78,7 +139,7 @@ pub(super) fn known() -> usize {
 pub(super) fn tables_of(version: usize) -> rusqlite::Result<Vec<String>> {
     let connection = Connection::open_in_memory()?;
     for migration in MIGRATIONS.iter().take(version) {
-        connection.execute_batch(migration)?;
+        run(&connection, migration)?;
     }
     tables(&connection)
 }
@@ -96,10 +157,18 @@ mod tests {
     use super::*;
     use crate::sqlite::kept;
 
+    /// The text of a migration.
+    fn sql(migration: &[Part]) -> String {
+        let text = |part: &Part| match part {
+            Part::Sql(sql) | Part::Rows { sql, .. } => *sql,
+        };
+        migration.iter().map(text).collect()
+    }
+
     /// A database of the first schema, in which `made` was done.
     fn first(made: &str) -> Connection {
         let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        run(&connection, MIGRATIONS[0]).unwrap();
         connection.execute_batch(made).unwrap();
         connection.execute_batch("PRAGMA user_version = 1").unwrap();
         connection
@@ -132,7 +201,7 @@ mod tests {
     #[test]
     fn a_group_of_before_goes_on_behind_its_newest_message_and_what_was_read_of_it() {
         let mut connection = Connection::open_in_memory().unwrap();
-        MIGRATIONS[..5].iter().for_each(|migration| connection.execute_batch(migration).unwrap());
+        MIGRATIONS[..5].iter().for_each(|migration| run(&connection, migration).unwrap());
         let made = "INSERT INTO message_groups (number, app_id, name, messages) VALUES (1, x'01', 'room', 2);
                     INSERT INTO messages (group_number, at, sender, event) VALUES (1, 7, 'jo', '{}'), (1, 5, 'jo', '{}');
                     INSERT INTO conversations VALUES (x'01', 'jo', 1, 6, 0), (x'01', 'al', 1, 9, 0), (x'01', 'bo', 2, 9, 0);
@@ -147,7 +216,7 @@ mod tests {
     #[test]
     fn who_was_an_admin_before_there_were_roles_is_an_owner() {
         let mut connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        run(&connection, MIGRATIONS[0]).unwrap();
         connection
             .execute_batch("PRAGMA user_version = 1; INSERT INTO admins VALUES (x'01', x'02', 'jo', '$', 0)")
             .unwrap();
@@ -162,7 +231,7 @@ mod tests {
         for version in [8, 9] {
             let mut connection = Connection::open_in_memory().unwrap();
             for migration in &MIGRATIONS[..version] {
-                connection.execute_batch(migration).unwrap();
+                run(&connection, migration).unwrap();
             }
             connection
                 .execute_batch(&format!(
@@ -240,9 +309,9 @@ mod tests {
     fn what_marks_had_ended_by_number_stays_ended_and_nothing_else_is() {
         use crate::sqlite::{sessions, tokens};
 
-        let present = MIGRATIONS.iter().position(|migration| migration.contains("TABLE feed")).unwrap();
+        let present = MIGRATIONS.iter().position(|migration| sql(migration).contains("TABLE feed")).unwrap();
         let mut connection = Connection::open_in_memory().unwrap();
-        MIGRATIONS[..present].iter().for_each(|migration| connection.execute_batch(migration).unwrap());
+        MIGRATIONS[..present].iter().for_each(|migration| run(&connection, migration).unwrap());
         let id = |number: u8| format!("x'{number:032x}'");
         let run = |sql: String| connection.execute_batch(&sql).unwrap();
         run(format!("PRAGMA user_version = {present}"));
@@ -321,7 +390,7 @@ mod tests {
         assert_eq!(found(&connection), over);
 
         // What is born from here on no old mark touches, and a new one ends all that was there before it.
-        connection.execute_batch("UPDATE tokens SET born = 1; UPDATE sessions SET born = 1").unwrap();
+        connection.execute_batch("UPDATE log SET born = 1; UPDATE sessions SET born = 1").unwrap();
         assert_eq!(found(&connection), [vec![false; 48], vec![false; 48]]);
         let head: i64 = connection.query_row("SELECT head FROM feed", [], |row| row.get(0)).unwrap();
         assert_eq!(head, 1);
@@ -332,8 +401,9 @@ mod tests {
     #[test]
     fn what_is_kept_is_counted_for_the_first_time_without_sorting_it() {
         let connection = Connection::open_in_memory().unwrap();
-        MIGRATIONS[..10].iter().for_each(|migration| connection.execute_batch(migration).unwrap());
-        let (counting, _) = MIGRATIONS[9].split_once("CREATE TRIGGER").unwrap();
+        MIGRATIONS[..10].iter().for_each(|migration| run(&connection, migration).unwrap());
+        let all = sql(MIGRATIONS[9]);
+        let (counting, _) = all.split_once("CREATE TRIGGER").unwrap();
         let counting: Vec<_> = counting.split(';').filter(|sql| sql.contains("INSERT INTO")).collect();
         assert!(!counting.is_empty());
         for sql in counting {

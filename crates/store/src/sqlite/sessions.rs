@@ -211,7 +211,7 @@ impl SessionStore for SqliteStore {
         self.readers
             .search(move |connection| {
                 let address = filter.address.map(|address| address.to_string());
-                gather(connection, "sessions", &request, |from, to, wanted| {
+                gather(connection, "sessions", 0, &request, |from, to, wanted| {
                     all(
                         connection,
                         LIVE,

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use respoke_core::audit::{Action, AuditEntry};
@@ -106,29 +107,56 @@ fn issue(
     if replace {
         spend_others(write, grant, end_sessions, entry.at)?;
     }
-    let number = write.next_token();
+    let number = write.next_row();
     let text = write.sealer.seal(SealKind::Token, number, token.entropy);
-    let hash = text.hash();
+    insert(write, number, token, text.hash(), entry)?;
+    remember(write, once, &number.to_be_bytes(), entry.at)?;
+    Ok(Creation::Created(MintedToken { number, text, token: token.clone() }))
+}
+
+/// Writes a token and what the log tells of its minting, in one row.
+fn insert(
+    write: &Write<'_>,
+    number: u64,
+    token: &NewToken,
+    hash: SecretHash,
+    entry: &AuditEntry,
+) -> rusqlite::Result<()> {
+    let grant = &token.grant;
+    let (kind, actor) = audit::actor(entry.actor);
+    let secret = grant.secret_id.map(|id| id.uuid());
+    // What both say stands there once. An entry of another instant or app has a row of its own.
+    let shared = entry.at == token.created_at && entry.app_id == Some(grant.app_id);
+    let told = shared.then_some(entry);
     execute(
         write.connection,
-        "INSERT INTO tokens (number, app_id, endpoint, role_id, secret_id, hash, created_at, activate_by, expires_at, born)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO log (number, action, expires_at, at, app_id, endpoint, secret_id, hash, role_id, activate_by, born,
+         actor_kind, actor_id, account_id, object, address, request_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
         params![
             number,
+            told.map(|entry| entry.action.code()),
+            token.expires_at.millis(),
+            token.created_at.millis(),
             grant.app_id.uuid(),
             grant.endpoint_id.as_str(),
-            grant.role_id.map(|id| id.uuid()),
-            grant.secret_id.map(|id| id.uuid()),
+            secret,
             hash.as_bytes(),
-            token.created_at.millis(),
+            grant.role_id.map(|id| id.uuid()),
             token.activate_by.millis(),
-            token.expires_at.millis(),
             write.head(),
+            told.map(|_| kind),
+            told.and(actor.filter(|_| kind != audit::SECRET || actor != secret)),
+            told.and_then(|entry| entry.account_id).map(|id| id.uuid()),
+            told.map(|entry| entry.object.as_str()).filter(|object| *object != grant.endpoint_id.as_str()),
+            told.map(|entry| entry.address.as_str()),
+            told.map(|entry| entry.request_id.uuid()),
         ],
     )?;
-    remember(write, once, &number.to_be_bytes(), entry.at)?;
-    audit::insert(write, &AuditEntry { fingerprint: Some(hash.fingerprint()), ..entry.clone() })?;
-    Ok(Creation::Created(MintedToken { number, text, token: token.clone() }))
+    if !shared {
+        audit::insert(write, &AuditEntry { fingerprint: Some(hash.fingerprint()), ..entry.clone() })?;
+    }
+    Ok(())
 }
 
 /// Ends every outstanding token of an endpoint, and with `end_sessions` its sessions too.
@@ -274,7 +302,7 @@ fn redeem(
     let text = write.sealer.seal(SealKind::Session, session_number, new.entropy);
     execute(
         write.connection,
-        "UPDATE tokens SET ended_at = ?2, session_number = ?3 WHERE number = ?1",
+        "UPDATE log SET ended_at = ?2, session_number = ?3 WHERE number = ?1",
         params![number, entry.at.millis(), session_number],
     )?;
     let session = SessionRecord {
@@ -320,20 +348,22 @@ fn repeat(write: &Write<'_>, number: u64, new: &NewSession, now: Timestamp) -> r
 pub(super) const WINDOW_ROWS: i64 = 100_000;
 pub(super) const WINDOWS: usize = 50;
 
-/// Gathers a page from a big table by windows of row numbers, so that no call looks at rows without end.
+/// Gathers a page from a big table by windows of row numbers, so that no call looks at rows without end. None is numbered
+/// `begin` or lower.
 ///
 /// `select` gets the window's bounds and how many rows are still wanted, and returns those that qualify with their
 /// numbers and whether it reached its limit (so that the window may hold more).
 pub(super) fn gather<T>(
     connection: &Connection,
     table: &str,
+    begin: i64,
     request: &PageRequest<RowNumber>,
     mut select: impl FnMut(i64, i64, i64) -> rusqlite::Result<Vec<(u64, Option<T>)>>,
 ) -> rusqlite::Result<Page<T, RowNumber>> {
     let end: i64 =
         connection.query_row(&format!("SELECT coalesce(max(number), 0) FROM {table}"), [], |row| row.get(0))?;
-    let first: i64 =
-        connection.query_row(&format!("SELECT coalesce(min(number), 1) FROM {table}"), [], |row| row.get(0))?;
+    let first = format!("SELECT coalesce(min(number), 1) FROM {table} WHERE number > ?1");
+    let first: i64 = connection.query_row(&first, [begin], |row| row.get(0))?;
     let mut at = request.after.map_or(0, RowNumber::get).max(first - 1);
     let mut items = Vec::new();
     for _ in 0..WINDOWS {
@@ -408,9 +438,10 @@ impl TokenStore for SqliteStore {
         now: Timestamp,
         request: PageRequest<RowNumber>,
     ) -> Result<Page<TokenRecord, RowNumber>, StoreError> {
+        let begin = self.tokens_begin.load(Ordering::Relaxed);
         self.readers
             .search(move |connection| {
-                gather(connection, "tokens", &request, |from, to, wanted| {
+                gather(connection, "tokens", begin, &request, |from, to, wanted| {
                     all(
                         connection,
                         OUTSTANDING,
@@ -437,7 +468,8 @@ impl TokenStore for SqliteStore {
     async fn revoke_token(&self, app: AppId, number: u64, entry: AuditEntry) -> Result<Ending, StoreError> {
         self.writer
             .write(move |write| {
-                let sql = "UPDATE tokens SET ended_at = ?3 WHERE number = ?1 AND app_id = ?2 AND ended_at IS NULL";
+                let sql = "UPDATE log SET ended_at = ?3
+                           WHERE number = ?1 AND app_id = ?2 AND expires_at IS NOT NULL AND ended_at IS NULL";
                 if execute(write.connection, sql, params![number, app.uuid(), entry.at.millis()])? == 0 {
                     let sql = "SELECT 1 FROM tokens WHERE number = ?1 AND app_id = ?2";
                     let kept = one(write.connection, sql, params![number, app.uuid()], |_| Ok(()))?.is_some();

@@ -53,7 +53,7 @@ pub(super) struct Write<'a> {
 struct Numbers {
     /// What SQLite counts up when others commit. None: nothing was read yet.
     data_version: Cell<Option<i64>>,
-    token: Cell<u64>,
+    log: Cell<u64>,
     session: Cell<u64>,
     head: Cell<u64>,
 }
@@ -65,7 +65,7 @@ impl Numbers {
         if self.data_version.get() == Some(version) {
             return Ok(());
         }
-        let sql = "SELECT (SELECT coalesce(max(number), 0) + 1 FROM tokens),
+        let sql = "SELECT (SELECT coalesce(max(number), 0) + 1 FROM log),
                           (SELECT coalesce(max(number), 0) + 1 FROM sessions), head FROM feed";
         let found = connection.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         self.set(found);
@@ -74,19 +74,20 @@ impl Numbers {
     }
 
     fn get(&self) -> (u64, u64, u64) {
-        (self.token.get(), self.session.get(), self.head.get())
+        (self.log.get(), self.session.get(), self.head.get())
     }
 
-    fn set(&self, (token, session, head): (u64, u64, u64)) {
-        self.token.set(token);
+    fn set(&self, (log, session, head): (u64, u64, u64)) {
+        self.log.set(log);
         self.session.set(session);
         self.head.set(head);
     }
 }
 
 impl Write<'_> {
-    pub(super) fn next_token(&self) -> u64 {
-        self.numbers.token.replace(self.numbers.token.get() + 1)
+    /// The number of the log's next row, which a token may be in.
+    pub(super) fn next_row(&self) -> u64 {
+        self.numbers.log.replace(self.numbers.log.get() + 1)
     }
 
     pub(super) fn next_session(&self) -> u64 {
