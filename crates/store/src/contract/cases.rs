@@ -868,7 +868,7 @@ pub(super) async fn the_audit_log_tells_what_happened(fixture: impl Fixture) {
     assert!(world.store.audit_log(stranger, PageRequest::first()).await.unwrap().items.is_empty());
 }
 
-pub(super) fn upkeep_at(now: Timestamp) -> Upkeep {
+pub(crate) fn upkeep_at(now: Timestamp) -> Upkeep {
     Upkeep {
         dead_before: now.plus_secs(-60),
         audit_before: now.plus_secs(-86_400),
@@ -883,7 +883,7 @@ pub(super) fn upkeep_at(now: Timestamp) -> Upkeep {
     }
 }
 
-pub(super) async fn whole_pass(world: &World, upkeep: Upkeep) -> (u64, u64) {
+pub(crate) async fn whole_pass(world: &World, upkeep: Upkeep) -> (u64, u64) {
     let mut removed = 0;
     for _ in 0..1_000 {
         let step = world.store.upkeep(upkeep).await.unwrap();

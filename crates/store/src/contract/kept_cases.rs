@@ -208,7 +208,7 @@ pub(super) async fn what_is_kept_is_counted_across_crashes(fixture: impl Fixture
 }
 
 pub(super) async fn an_app_keeps_no_more_than_it_may(fixture: impl Fixture) {
-    const MAX: u64 = 20_000;
+    const MAX: u64 = 40_000;
     let world = fixture.opened().await;
     let other = World::with_app(world.store.clone(), world.account).await;
     let (alice, id) = (endpoint("alice"), PushTokenId::random());

@@ -1,7 +1,7 @@
 //! What every store must do. Each case is written once; [`contract!`] runs all of them on one kind of store.
 
 mod admin_cases;
-mod cases;
+pub(crate) mod cases;
 mod change_cases;
 mod figure_cases;
 pub(crate) mod fixture;

@@ -63,6 +63,7 @@ fn end_everything(path: &Path, object: &str, at: Timestamp) -> rusqlite::Result<
     // What follows is another history than the one that whoever followed the replaced database knows.
     transaction.execute("UPDATE feed SET epoch = random() & 0x7fffffffffffffff, head = head + 1", [])?;
     transaction.execute("DELETE FROM changes", [])?;
+    transaction.execute("UPDATE message_groups SET epoch = random() & 0x7fffffffffffffff", [])?;
     transaction.execute(
         "UPDATE apps SET tokens_from = (SELECT head FROM feed), sessions_from = (SELECT head FROM feed)",
         [],

@@ -1,16 +1,16 @@
 //! How much is kept of what an app's clients say, and whether more may be.
 //!
 //! A row counts with what it takes in the file, in its table and in the indexes. How much that is was measured on pages of
-//! 4 KiB, as the growth of a database with thousands of rows alike, in bytes a row (and what it counts with):
+//! 1 KiB, as the growth of a database with thousands of rows alike, in bytes a row (and what it counts with):
 //!
-//! - message of 7 bytes, its sender's name included: 46 (63); of 235: 292 (305); of 1,405: 2,071 (2,080); of 2,055: 4,124
-//!   (4,128); of 5,005: 5,140 (7,085); of 19,005: 20,507 (21,085)
-//! - group with a name of 7 bytes: 79 (85); of 256: 637 (832)
-//! - conversation of an endpoint with a name of 7 bytes: 45 (58); of 256: 339 (432)
-//! - push token of 150 bytes for an endpoint with a name of 36: 540 (653); of 2,050: 4,917 (5,156)
-//! - call report of 7 bytes, its endpoint's name included: 67 (95); of 2,055: 4,131 (4,144)
+//! - message of 4 bytes, its sender's name included: 48 (60); of 232: 365 (373); of 502: 1,053 (1,056); of 1,402: 1,559
+//!   (1,568); of 2,052: 2,196 (2,208); of 5,002: 5,148 (5,152); of 19,002: 19,484 (19,496)
+//! - group with a name of 32 bytes: 149 (160); of 256: 1,502 (1,536)
+//! - conversation of an endpoint with a name of 32 bytes: 86 (96); of 256: 1,157 (1,184)
+//! - push token of 160 bytes for an endpoint with a name of 36: 562 (575); of 2,050: 2,414 (2,428)
+//! - call report of 4 bytes, its endpoint's name included: 66 (87); of 2,052: 2,204 (2,224)
 //!
-//! Invariants: `kept_bytes` is the sum of `kept_rows` for each app; triggers see to it (`schema/0010_kept_costs.sql`). The
+//! Invariants: `kept_bytes` is the sum of `kept_rows` for each app; triggers see to it (`schema/0015_pages.sql`). The
 //! column `cost_bytes` of a row says what is computed here before the row is written.
 
 use respoke_core::id::{AppId, EndpointId, GroupName};
@@ -18,45 +18,68 @@ use rusqlite::{Connection, params};
 
 use super::rows::one;
 
-/// The pages that were measured. Their rows are whole: one of a little more than half a page takes a page.
-const PAGE: usize = 4_096;
-/// Rows with more text than this leave their page for pages of their own, of which the last is partly empty.
-const INLINE_MAX: usize = 4_000;
+/// The pages that were measured, and how much of one is for rows.
+const PAGE: usize = super::schema::PAGE_BYTES as usize;
+const FOR_ROWS: usize = PAGE - 8;
+/// A row that is longer leaves its page for pages of its own, of which each takes so much, but for what is left over: that
+/// stays, as far as there is room, and at least the row's beginning.
+///
+/// # Source
+///
+/// SQLite's file format, section 1.6: B-tree pages, for tables with row numbers.
+const ROW_MAX: usize = PAGE - 35;
+const OWN_PAGE: usize = PAGE - 4;
+const BEGINNING: usize = 104;
+/// What a page keeps of each row besides it.
+const BESIDES: usize = 6;
+/// A key that is longer leaves an index for a page of its own, and a row a table that is ordered by one.
+const KEY_MAX: usize = 231;
 
-/// What a row of a table takes with `len` bytes of text and `besides`, as much of which every page takes too.
-const fn in_pages(len: usize, besides: usize) -> usize {
-    if len <= INLINE_MAX { PAGE / ((PAGE - besides) / (len + besides)) } else { PAGE / 2 + len }
+/// The share of a page of a row of which so much is on it.
+const fn share(bytes: usize) -> usize {
+    PAGE / (FOR_ROWS / (bytes + BESIDES))
+}
+
+/// What a row takes in its table.
+const fn in_pages(row: usize) -> usize {
+    if row <= ROW_MAX {
+        return share(row);
+    }
+    let (own, rest) = ((row - BEGINNING) / OWN_PAGE, (row - BEGINNING) % OWN_PAGE);
+    if BEGINNING + rest <= ROW_MAX {
+        own * PAGE + share(BEGINNING + rest + 4)
+    } else {
+        (own + 1) * PAGE + share(BEGINNING + 4)
+    }
 }
 
 /// A message's cost, in bytes.
 pub(super) fn message(event_len: usize, sender: &EndpointId) -> usize {
-    32 + in_pages(event_len + sender.as_str().len(), 24)
+    32 + in_pages(event_len + sender.as_str().len() + 24)
 }
 
 /// A group's, whose name is in the table and in an index.
 pub(super) fn group(name: &GroupName) -> usize {
-    64 + 3 * name.as_str().len()
+    let len = name.as_str().len();
+    if len + 26 <= KEY_MAX { 64 + 3 * len } else { PAGE + 512 }
 }
 
 /// That of an endpoint's mark in a group.
 pub(super) fn conversation(endpoint: &EndpointId) -> usize {
-    48 + 3 * endpoint.as_str().len() / 2
+    let len = endpoint.as_str().len();
+    if len + 41 <= KEY_MAX { 48 + 3 * len / 2 } else { PAGE + 160 }
 }
 
-/// A push token's. It stands where chance has it, so that pages are half to two thirds full, and in three indexes.
+/// A push token's. It stands in four indexes, where chance has it, so that their pages are half to two thirds full.
 pub(super) fn push_token(text_len: usize, endpoint: &EndpointId) -> usize {
-    let endpoint_len = endpoint.as_str().len();
-    // A table that is ordered by such a key keeps a quarter of a page within it.
-    if text_len + endpoint_len <= 900 {
-        320 + 3 * (text_len + 2 * endpoint_len) / 2
-    } else {
-        PAGE + 1_024 + endpoint_len
-    }
+    let len = endpoint.as_str().len();
+    let in_indexes = if len + 36 <= KEY_MAX { 180 + 3 * len / 2 } else { PAGE + 308 };
+    in_pages(text_len + len + 80) + in_indexes
 }
 
 /// A call report's.
 pub(super) fn call_report(report_len: usize, endpoint: Option<&EndpointId>) -> usize {
-    48 + in_pages(report_len + endpoint.map_or(0, |endpoint| endpoint.as_str().len()), 40)
+    48 + in_pages(report_len + endpoint.map_or(0, |endpoint| endpoint.as_str().len()) + 30)
 }
 
 /// What an app keeps.
@@ -151,14 +174,16 @@ mod tests {
     #[test]
     fn a_row_counts_with_what_it_takes_in_the_file() {
         let jo = EndpointId::parse("jo").unwrap();
-        for len in
-            [2, 100, 230, 300, 500, 700, 1_000, 1_300, 1_400, 1_950, 2_050, 3_000, 3_998, 4_010, 5_000, 9_000, 19_000]
-        {
+        for len in [
+            2, 100, 230, 300, 500, 700, 970, 1_000, 1_300, 1_400, 1_950, 2_050, 3_000, 3_998, 4_010, 5_000, 9_000,
+            19_000,
+        ] {
             let rows = Rows { table: "messages", number: number_of(len), cost: message(len, &jo) };
             measure(&rows, |connection, nth| {
-                let sql = "INSERT INTO messages (group_number, at, sender, event) VALUES (?1, ?2, 'jo', ?3)";
+                let sql =
+                    "INSERT INTO messages (group_number, at, sender, event, offset) VALUES (?1, ?2, 'jo', ?3, ?4)";
                 let at = 1_800_000_000_000_i64 + i64::from(nth);
-                connection.execute(sql, params![10_000 + nth % 97, at, "x".repeat(len)]).unwrap();
+                connection.execute(sql, params![10_000 + nth % 97, at, "x".repeat(len), 70_000 + nth]).unwrap();
             });
             let rows = Rows { table: "call_reports", number: number_of(len), cost: call_report(len, Some(&jo)) };
             measure(&rows, |connection, nth| {
@@ -174,8 +199,8 @@ mod tests {
                 cost: group(&GroupName::parse(&scattered(1, len)).unwrap()),
             };
             measure(&rows, |connection, nth| {
-                let sql =
-                    "INSERT INTO message_groups (app_id, name, messages, last_at) VALUES (?1, ?2, 1, 1800000000000)";
+                let sql = "INSERT INTO message_groups (app_id, name, messages, last_at, epoch, head)
+                           VALUES (?1, ?2, 1, 1800000000000, random(), 1)";
                 connection.execute(sql, params![scattered_id(0), scattered(nth, len)]).unwrap();
             });
             let endpoint = EndpointId::parse(&scattered(1, len)).unwrap();

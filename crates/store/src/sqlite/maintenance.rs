@@ -3,7 +3,6 @@
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use respoke_core::audit::Action;
 use respoke_core::clock::Timestamp;
 use respoke_core::ports::{MaintenanceStore, Repair, StoreError, StoreFigures, Upkeep};
 use respoke_core::seal::Sealer;
@@ -15,7 +14,7 @@ use super::age::{self, Ahead};
 use super::leftovers::{Cursor, Leftovers};
 use super::retention::HubWalk;
 use super::rows::{all, execute};
-use super::{SqliteStore, sessions, tokens};
+use super::{SqliteStore, log, sessions, tokens};
 
 /// Rows of each table looked at in one step of upkeep.
 pub(super) const STEP_ROWS: i64 = 2_000;
@@ -23,35 +22,6 @@ pub(super) const STEP_ROWS: i64 = 2_000;
 const OLD_RECORDS_ROUNDS: usize = 5;
 /// Rows removed in one operation, so that a mint behind it waits a millisecond and not ten.
 pub(super) const REMOVE_ROWS: usize = 250;
-
-const LAST_ROW: &str = "SELECT coalesce(max(number), 0) FROM log";
-
-// The newest row of the log stays, so that its number is never given again; what is taken out of it is both its parts.
-
-/// Removes a token of which the log does not tell.
-const REMOVE_UNTOLD: &str =
-    "DELETE FROM log WHERE number = ?1 AND action IS NULL AND number < (SELECT max(number) FROM log)";
-/// Takes a token out of its row.
-const FORGET_TOKEN: &str =
-    "UPDATE log SET expires_at = NULL, hash = substr(hash, 1, 6), role_id = NULL, activate_by = NULL,
-         born = NULL, ended_at = NULL, session_number = NULL
-     WHERE number = ?1 AND expires_at IS NOT NULL";
-/// Removes a row that holds no token.
-const REMOVE_TOLD: &str =
-    "DELETE FROM log WHERE number = ?1 AND expires_at IS NULL AND number < (SELECT max(number) FROM log)";
-macro_rules! forget {
-    () => {
-        "UPDATE log SET action = NULL, actor_kind = NULL, actor_id = NULL, account_id = NULL, object = NULL, \
-         address = NULL, request_id = NULL, fingerprint = NULL"
-    };
-}
-/// Takes what was done out of rows.
-const FORGET: &str = forget!();
-const FORGET_TOLD: &str = concat!(forget!(), " WHERE number = ?1");
-/// Removes a row of which both parts went while it was the newest.
-const REMOVE_EMPTY: &str =
-    "DELETE FROM log WHERE number = (SELECT min(number) FROM log) AND action IS NULL AND expires_at IS NULL
-       AND number < (SELECT max(number) FROM log)";
 
 /// How far upkeep has walked through the tables.
 #[derive(Default)]
@@ -90,7 +60,7 @@ impl SqliteStore {
             .readers
             .scan(move |connection| {
                 // Looked at beforehand: what is minted meanwhile is numbered higher.
-                let last: i64 = connection.query_row(LAST_ROW, [], |row| row.get(0))?;
+                let last: i64 = log::last_row(connection)?;
                 let behind = begin.max(i64::try_from(after).unwrap_or(i64::MAX));
                 let rows = all(connection, tokens::RANGE, params![behind, STEP_ROWS], |row| {
                     let (token, ground) = tokens::read(row)?;
@@ -137,13 +107,7 @@ impl SqliteStore {
             removed += self
                 .writer
                 .write(move |write| {
-                    numbers.iter().try_fold(0, |sum, number| {
-                        let gone = match execute(write.connection, REMOVE_UNTOLD, [number])? {
-                            0 => execute(write.connection, FORGET_TOKEN, [number])?,
-                            gone => gone,
-                        };
-                        Ok(sum + gone as u64)
-                    })
+                    numbers.iter().try_fold(0, |sum, number| Ok(sum + log::remove_token(write.connection, *number)?))
                 })
                 .await?;
         }
@@ -188,8 +152,6 @@ impl SqliteStore {
             let mut walk = self.walk.lock();
             (walk.audit_ages, walk.audit_begin) = (ages, begin);
         }
-        let everyday: Vec<_> = Action::ALL.iter().filter(|action| action.everyday()).collect();
-        let everyday = everyday.iter().map(|action| action.code().to_string()).collect::<Vec<_>>().join(", ");
         // Those of a clock that stood ahead would stay for as long as that was, and keep those behind them.
         let remembered = upkeep.now.millis().saturating_sub(upkeep.keys_before.millis());
         let keys_ahead = upkeep.now.millis().saturating_add(remembered);
@@ -198,25 +160,20 @@ impl SqliteStore {
                 let connection = write.connection;
                 let mut removed = 0;
                 for row in &old {
-                    removed += match execute(connection, REMOVE_TOLD, [row.number])? {
-                        0 => execute(connection, FORGET_TOLD, [row.number])?,
-                        gone => gone,
-                    };
+                    removed += log::remove_entry(connection, row.number)?;
                 }
-                execute(connection, REMOVE_EMPTY, [])?;
-                let newest: i64 = connection.prepare_cached(LAST_ROW)?.query_row([], |row| row.get(0))?;
-                let after = audit_after;
+                log::remove_empty(connection)?;
+                let newest = log::last_row(connection)?;
                 let reached: Option<i64> = connection
                     .prepare_cached(
                         "SELECT max(number) FROM (SELECT number FROM log WHERE number > ?1 AND number <= ?2 - ?3
                                                   ORDER BY number LIMIT ?4)",
                     )?
-                    .query_row(params![after, newest, upkeep.audit_rows_max, REMOVE_ROWS * 4], |row| row.get(0))?;
+                    .query_row(params![audit_after, newest, upkeep.audit_rows_max, REMOVE_ROWS * 4], |row| {
+                        row.get(0)
+                    })?;
                 if let Some(reached) = reached {
-                    let which = format!("number > ?1 AND number <= ?2 AND action IN ({everyday})");
-                    let remove = format!("DELETE FROM log WHERE {which} AND expires_at IS NULL AND number < ?3");
-                    removed += execute(connection, &remove, [after, reached, newest])?;
-                    removed += execute(connection, &format!("{FORGET} WHERE {which}"), [after, reached])?;
+                    removed += log::remove_everyday(connection, audit_after, reached)?;
                 }
                 removed += execute(
                     connection,
@@ -239,7 +196,7 @@ impl SqliteStore {
                        AND number < (SELECT max(number) FROM admin_sessions)",
                     params![upkeep.dead_before.millis(), REMOVE_ROWS],
                 )?;
-                Ok((removed as u64, reached.unwrap_or(after)))
+                Ok((removed as u64, reached.unwrap_or(audit_after)))
             })
             .await
     }

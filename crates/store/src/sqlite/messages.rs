@@ -58,22 +58,24 @@ fn append(write: &Write<'_>, message: &NewMessage, bytes_max: u64) -> rusqlite::
     if !kept::fits(connection, message.app_id, cost, bytes_max)? {
         return Ok(Keeping::Full);
     }
-    let count = "UPDATE message_groups SET messages = messages + 1, last_at = max(last_at + 1, ?3)
-                 WHERE app_id = ?1 AND name = ?2 RETURNING number, last_at";
+    let count = "UPDATE message_groups SET messages = messages + 1, head = head + 1, last_at = max(last_at + 1, ?3)
+                 WHERE app_id = ?1 AND name = ?2 RETURNING number, last_at, head";
     let named = params![app, message.group.as_str(), message.at.millis()];
-    let (group, at): (i64, i64) = match one(connection, count, named, |row| Ok((row.get(0)?, row.get(1)?)))? {
+    let counted = one(connection, count, named, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let (group, at, offset): (i64, i64, i64) = match counted {
         Some(found) => found,
         None => {
-            let sql = "INSERT INTO message_groups (app_id, name, messages, last_at) VALUES (?1, ?2, 1, ?3)";
+            let sql = "INSERT INTO message_groups (app_id, name, messages, last_at, epoch, head)
+                       VALUES (?1, ?2, 1, ?3, random() & 0x7fffffffffffffff, 1)";
             execute(connection, sql, named)?;
-            (connection.last_insert_rowid(), message.at.millis())
+            (connection.last_insert_rowid(), message.at.millis(), 1)
         }
     };
     let at = Timestamp::from_millis(at);
     execute(
         connection,
-        "INSERT INTO messages (group_number, at, sender, event) VALUES (?1, ?2, ?3, ?4)",
-        params![group, at.millis(), message.sender.as_str(), message.event_as_of(at)],
+        "INSERT INTO messages (group_number, at, sender, event, offset) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![group, at.millis(), message.sender.as_str(), message.event_as_of(at), offset],
     )?;
     let sql = "INSERT INTO conversations (app_id, endpoint, group_number, read_at, touched_at)
                VALUES (?1, ?2, ?3, 0, ?4) ON CONFLICT DO NOTHING";

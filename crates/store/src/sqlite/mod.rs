@@ -14,6 +14,7 @@ mod figures;
 mod first_run;
 mod kept;
 mod leftovers;
+mod log;
 mod maintenance;
 mod messages;
 mod origin;

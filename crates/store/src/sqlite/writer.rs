@@ -32,10 +32,10 @@ const QUEUE_LEN_MAX: usize = 4_096;
 const BATCHES_MAX: usize = 64;
 /// How long a caller waits for a place in the queue.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pages of write-ahead log after which they are copied into the database, off this thread.
-const CHECKPOINT_PAGES: usize = 8_000;
+/// Pages of write-ahead log after which they are copied into the database, off this thread (32 MiB).
+const CHECKPOINT_PAGES: usize = 32_000;
 /// Pages after which this thread does so itself after each batch (256 MiB).
-const CHECKPOINT_PAGES_MAX: usize = 65_536;
+const CHECKPOINT_PAGES_MAX: usize = 262_144;
 
 /// What an operation works with.
 pub(super) struct Write<'a> {

@@ -41,31 +41,8 @@ CREATE VIEW kept_rows (app_id, bytes) AS
     UNION ALL SELECT app_id, cost_bytes FROM push_tokens
     UNION ALL SELECT app_id, cost_bytes FROM call_reports;
 
--- What is there counts by the new rules at once. An app may so keep more than it may: then it keeps nothing new until rows
--- went.
+-- What is there is counted by the migration that last changes what it counts with.
 DELETE FROM kept_bytes;
--- Each sum in the order of an index: the rows of a big database are sorted nowhere.
-INSERT INTO kept_bytes (app_id, bytes)
-    SELECT app_id, sum(cost_bytes) FROM message_groups WHERE true GROUP BY app_id
-    ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes;
-INSERT INTO kept_bytes (app_id, bytes)
-    SELECT app_id, sum((SELECT coalesce(sum(cost_bytes), 0) FROM messages WHERE group_number = g.number))
-    FROM message_groups g WHERE true GROUP BY app_id
-    ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes;
-INSERT INTO kept_bytes (app_id, bytes)
-    SELECT app_id, (SELECT coalesce(sum(cost_bytes), 0) FROM messages WHERE group_number = e.number)
-    FROM ended_groups e WHERE true
-    ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes;
-INSERT INTO kept_bytes (app_id, bytes)
-    SELECT app_id, sum(cost_bytes) FROM conversations WHERE true GROUP BY app_id
-    ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes;
-INSERT INTO kept_bytes (app_id, bytes)
-    SELECT app_id, sum(cost_bytes) FROM push_tokens WHERE true GROUP BY app_id
-    ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes;
-INSERT INTO kept_bytes (app_id, bytes)
-    SELECT app_id, sum(cost_bytes) FROM call_reports WHERE true GROUP BY app_id
-    ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes;
-DELETE FROM kept_bytes WHERE bytes = 0;
 
 CREATE TRIGGER messages_come AFTER INSERT ON messages BEGIN
     INSERT INTO kept_bytes (app_id, bytes)
