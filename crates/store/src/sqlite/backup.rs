@@ -12,7 +12,7 @@ use respoke_core::ports::StoreError;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::source::Source;
-use super::{failure, schema};
+use super::{failure, rebuild, schema};
 
 /// Undone changes reported of one restore.
 const UNDONE_MAX: usize = 500;
@@ -53,6 +53,7 @@ pub struct UndoneChange {
 ///
 /// When the file cannot be written; then it is as it was.
 pub fn end_everything_issued(path: &Path, object: &str, at: Timestamp) -> Result<(), StoreError> {
+    rebuild::rebuild_if_old(path)?;
     end_everything(path, object, at).map_err(failure)
 }
 
@@ -98,7 +99,7 @@ fn undone(replaced: &Connection, restored: &Connection) -> rusqlite::Result<Vec<
     if key(replaced)? != key(restored)? {
         return Ok(Vec::new());
     }
-    let newest: i64 = restored.query_row("SELECT coalesce(max(number), 0) FROM audit", [], |row| row.get(0))?;
+    let newest = newest_in_both(replaced, restored)?;
     let codes: Vec<String> = WITHDRAWALS.iter().map(|action| action.code().to_string()).collect();
     let sql = format!(
         "SELECT at, action, object FROM audit WHERE number > ?1 AND action IN ({}) ORDER BY number LIMIT {UNDONE_MAX}",
@@ -110,6 +111,25 @@ fn undone(replaced: &Connection, restored: &Connection) -> rusqlite::Result<Vec<
         Ok(Action::from_code(code).map(|action| UndoneChange { at: Timestamp::from_millis(at), action, object }))
     })?;
     Ok(rows.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
+/// The number that the newest row of the audit log of `restored` has in `replaced`, of which it is a copy.
+fn newest_in_both(replaced: &Connection, restored: &Connection) -> rusqlite::Result<i64> {
+    let of_before = |connection: &Connection| schema::version(connection).map(|version| version < schema::RESHAPED);
+    if of_before(replaced)? == of_before(restored)? {
+        return restored.query_row("SELECT coalesce(max(number), 0) FROM audit", [], |row| row.get(0));
+    }
+    // The rows were numbered anew in between.
+    let newest = "SELECT at, request_id, action, object FROM audit ORDER BY number DESC LIMIT 1";
+    let newest = restored.query_row(newest, [], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, i64>(2)?, row.get::<_, String>(3)?))
+    });
+    let Some((at, request, action, object)) = newest.optional()? else { return Ok(0) };
+    let sql = "SELECT max(number) FROM audit WHERE at = ?1 AND request_id = ?2 AND action = ?3 AND object = ?4";
+    let same: Option<i64> = replaced.query_row(sql, params![at, request, action, object], |row| row.get(0))?;
+    let before = "SELECT coalesce(max(number), 0) FROM audit WHERE at <= ?1";
+    // It went with age; what is younger came later.
+    same.map_or_else(|| replaced.query_row(before, [at], |row| row.get(0)), Ok)
 }
 
 /// Brings everything that was written to the database at `path` into its one file, if nobody uses it.

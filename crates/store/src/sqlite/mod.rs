@@ -22,6 +22,7 @@ mod origin;
 mod plans;
 mod push_tokens;
 mod readers;
+mod rebuild;
 mod retention;
 mod roles;
 mod rows;
@@ -113,6 +114,9 @@ impl SqliteStore {
     pub fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
         origin::found_or_made(path)?;
         make_private(path).map_err(|error| StoreError::Unavailable(Box::new(error)))?;
+        if !options.beside_a_server {
+            rebuild::rebuild_if_old(path)?;
+        }
         Self::open_private(path, options).map_err(failure)
     }
 

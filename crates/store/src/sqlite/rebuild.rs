@@ -1,0 +1,426 @@
+//! Brings a database of an earlier release into the present shape: pages of another size, and rows of another kind.
+//!
+//! Neither is done in place. The database is copied by `VACUUM INTO`, in a folder beside it, the copy is migrated there and
+//! looked at, and only then it takes the database's name, at once. Until then nothing but the copy is written, but that the
+//! log is copied into the database, so that this is one file. Nobody waits for the copy, so it is written without a journal.
+//!
+//! Invariant: whenever this stops, there is a whole database of the name; what was begun is removed by the next start.
+//! Invariant: nobody else writes to the database meanwhile, not even a command line beside it.
+
+use std::fs::{DirBuilder, File, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use respoke_core::ports::StoreError;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
+
+use super::origin::beside;
+use super::{BUSY_TIMEOUT, failure, schema};
+
+/// The folder of a copy that is not finished.
+const UNFINISHED: &str = "-rebuilding";
+/// What the copy is called in it.
+const COPY: &str = "database";
+/// What a copy may take on top of what the database uses: rows that are longer than the smaller pages, and a quarter more.
+const ROOM_BYTES: u64 = 16 << 20;
+/// Between two lines that say how far it is.
+const TELL_EACH: Duration = Duration::from_secs(5);
+/// Steps of SQLite's machine between two looks at the clock: some milliseconds.
+const STEPS: i32 = 100_000;
+
+/// Brings the database at `path` into the present shape, if it has an earlier one. Nobody else may be serving from it.
+pub(super) fn rebuild_if_old(path: &Path) -> Result<(), StoreError> {
+    clear(path).map_err(unavailable)?;
+    if !is_old(path).map_err(failure)? {
+        return Ok(());
+    }
+    let began = Instant::now();
+    let mut rebuild = Rebuild::begin(path, free_bytes(path).map_err(unavailable)?)?;
+    tracing::info!(
+        bytes = rebuild.used_bytes,
+        "the database is of an earlier release and is copied into the present shape; it stays as it is until the copy is \
+         whole and was looked at"
+    );
+    rebuild.copy().map_err(failure)?;
+    rebuild.migrate().map_err(failure)?;
+    rebuild.look_at_copy()?;
+    let bytes = rebuild.replace().map_err(unavailable)?;
+    clear(path).map_err(unavailable)?;
+    tracing::info!(bytes, secs = began.elapsed().as_secs(), "the database has the present shape");
+    Ok(())
+}
+
+/// Removes what a start left that was cut short.
+fn clear(path: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(beside(path, UNFINISHED)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Whether it has an earlier shape.
+fn is_old(path: &Path) -> rusqlite::Result<bool> {
+    let connection = open(path)?;
+    let page_bytes: u32 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    Ok(schema::version(&connection)? < schema::RESHAPED || page_bytes != schema::PAGE_BYTES)
+}
+
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // A log that is there stays as it is, unless it is asked for otherwise.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(connection)
+}
+
+/// Free space where the database lies, for this user.
+fn free_bytes(path: &Path) -> io::Result<u64> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let found = rustix::fs::statvfs(folder)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+/// A database that is being copied into another shape.
+struct Rebuild {
+    path: PathBuf,
+    /// The database, which nobody else can use for as long as this is open.
+    old: Connection,
+    used_bytes: u64,
+    /// The copy's folder, whatever has its name by now.
+    folder: OwnedFd,
+    copy: PathBuf,
+}
+
+impl Rebuild {
+    /// Looks whether there is room, and takes the database for this process alone.
+    fn begin(path: &Path, free_bytes: u64) -> Result<Self, StoreError> {
+        let old = open(path).map_err(failure)?;
+        let used = "SELECT (page_count - freelist_count) * page_size
+                    FROM pragma_page_count, pragma_freelist_count, pragma_page_size";
+        let used_bytes: u64 = old.query_row(used, [], |row| row.get(0)).map_err(failure)?;
+        let needed = used_bytes + used_bytes / 4 + ROOM_BYTES;
+        if free_bytes < needed {
+            let why = format!(
+                "the database {} is of an earlier release and has to be copied into another shape, for which {needed} bytes \
+                 must be free beside it: {free_bytes} are; nothing was changed",
+                path.display()
+            );
+            return Err(unavailable(io::Error::new(ErrorKind::StorageFull, why)));
+        }
+        take(&old).map_err(failure)?;
+        let folder = beside(path, UNFINISHED);
+        DirBuilder::new().mode(0o700).create(&folder).map_err(unavailable)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let held = rustix::fs::open(&folder, flags, Mode::empty()).map_err(|error| unavailable(error.into()))?;
+        Ok(Self { path: path.to_owned(), old, used_bytes, folder: held, copy: folder.join(COPY) })
+    }
+
+    fn copy(&mut self) -> rusqlite::Result<()> {
+        let made = File::options().write(true).create_new(true).mode(0o600).open(&self.copy);
+        made.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        let (copy, whole) = (self.copy.clone(), self.used_bytes.max(1));
+        tell(&mut self.old, move || {
+            let copied = std::fs::metadata(&copy).map_or(0, |file| file.len());
+            tracing::info!(percent = (copied * 100 / whole).min(100), "copying the database");
+        })?;
+        self.old.pragma_update(None, "page_size", schema::PAGE_BYTES)?;
+        self.old.execute("VACUUM INTO ?1", [self.copy.to_str()])?;
+        self.old.progress_handler(STEPS, None::<fn() -> bool>)
+    }
+
+    fn migrate(&self) -> rusqlite::Result<()> {
+        let mut new = open(&self.copy)?;
+        new.execute_batch(
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;
+             PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;",
+        )?;
+        let began = Instant::now();
+        tell(&mut new, move || {
+            tracing::info!(secs = began.elapsed().as_secs(), "bringing the copy's rows into shape")
+        })?;
+        schema::migrate(&mut new)?;
+        new.close().map_err(|(_, error)| error)
+    }
+
+    /// Whether the copy is sound and has all rows.
+    fn look_at_copy(&self) -> Result<(), StoreError> {
+        let mut new = open(&self.copy).map_err(failure)?;
+        let began = Instant::now();
+        tell(&mut new, move || tracing::info!(secs = began.elapsed().as_secs(), "looking whether the copy is whole"))
+            .map_err(failure)?;
+        match self.fault_of(&new).map_err(failure)? {
+            None => Ok(()),
+            Some(fault) => Err(StoreError::Unavailable(
+                format!(
+                    "the copy of the database in another shape is not whole: {fault}; the database was left as it is"
+                )
+                .into(),
+            )),
+        }
+    }
+
+    fn fault_of(&self, new: &Connection) -> rusqlite::Result<Option<String>> {
+        let found: String = new.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+        if found != "ok" {
+            return Ok(Some(found));
+        }
+        for table in schema::tables(&self.old)?.iter().filter(|table| !schema::COUNTED_ANEW.contains(&table.as_str())) {
+            let count = |connection: &Connection| {
+                connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0))
+            };
+            let (before, after) = (count(&self.old)?, count(new)?);
+            if before != after {
+                return Ok(Some(format!("{after} of {before} rows of {table}")));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives the copy the database's name, owner and permissions, and returns how many bytes it has.
+    fn replace(self) -> io::Result<u64> {
+        let file = File::options().read(true).write(true).open(&self.copy)?;
+        let before = std::fs::symlink_metadata(&self.path)?;
+        let (user, group) = (Uid::from_raw(before.uid()), Gid::from_raw(before.gid()));
+        if rustix::process::geteuid().is_root() {
+            rustix::fs::fchown(&file, Some(user), Some(group))?;
+        } else {
+            // Where others share it they may by the group, if that may be given.
+            let _ = rustix::fs::fchown(&file, None, Some(group));
+        }
+        file.set_permissions(Permissions::from_mode(before.mode() & 0o777))?;
+        file.sync_all()?;
+        let bytes = file.metadata()?.len();
+        rustix::fs::renameat(&self.folder, COPY, CWD, &self.path)?;
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder)?.sync_all()?;
+        // Not before: until then nobody else opens what is to be replaced.
+        drop(self.old);
+        Ok(bytes)
+    }
+}
+
+/// Makes the database one file, without a log, that nobody else can read or write until the connection is closed.
+fn take(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA locking_mode = EXCLUSIVE", [], |_| Ok(()))?;
+    let mode: String = connection.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0))?;
+    if mode != "delete" {
+        let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+        return Err(rusqlite::Error::SqliteFailure(busy, Some("its log cannot be folded into it".to_owned())));
+    }
+    connection.execute_batch("BEGIN EXCLUSIVE; COMMIT")
+}
+
+/// Says how far it is, now and then, while the connection works.
+fn tell(connection: &mut Connection, say: impl Fn() + Send + 'static) -> rusqlite::Result<()> {
+    let mut said = Instant::now();
+    let look = move || {
+        if said.elapsed() >= TELL_EACH {
+            said = Instant::now();
+            say();
+        }
+        false
+    };
+    connection.progress_handler(STEPS, Some(look))
+}
+
+fn unavailable(error: io::Error) -> StoreError {
+    StoreError::Unavailable(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use respoke_core::audit::Action;
+    use respoke_core::clock::Timestamp;
+    use respoke_core::grant::Lapse;
+    use respoke_core::id::{AppId, GroupName};
+    use respoke_core::page::PageRequest;
+    use respoke_core::ports::{
+        AdminStore as _, AuditQuery, AuditStore as _, EndpointStore as _, MaintenanceStore as _, MessageStore as _,
+        SessionStore as _, TokenStore as _,
+    };
+    use respoke_core::seal::SealKind;
+    use respoke_core::secret::Secret;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::sqlite::trouble::Trouble;
+    use crate::{Options, SqliteStore};
+
+    /// What the program of 2026-11-25 left, and what it had answered.
+    const RELEASE: &str = include_str!("schema/releases/2026-11-25.sql");
+    const APP: Uuid = Uuid::from_u128(0x31f5_5874_128a_41d5_9625_c4f9_488e_456f);
+    /// Half a minute later, so that nothing is over by time.
+    const THEN: Timestamp = Timestamp::from_secs(1_795_725_110);
+
+    /// A database of that release, in use until a moment ago: what was written last is in its log.
+    fn released() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let (made, path) = (folder.path().join("made.db"), folder.path().join("respoked.db"));
+        let connection = Connection::open(&made).unwrap();
+        connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
+        connection.execute_batch(RELEASE).unwrap();
+        for suffix in ["", "-wal"] {
+            std::fs::copy(beside(&made, suffix), beside(&path, suffix)).unwrap();
+        }
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        drop(connection);
+        (folder, path)
+    }
+
+    fn pragma(path: &Path, name: &str) -> i64 {
+        Connection::open(path).unwrap().query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).unwrap()
+    }
+
+    /// Whether all is as that release had answered.
+    async fn holds_what_was_answered(path: &Path) {
+        let store = SqliteStore::open(path, Options::default()).unwrap();
+        assert_eq!((pragma(path, "page_size"), pragma(path, "user_version")), (1_024, schema::newest() as i64));
+        assert!(!beside(path, UNFINISHED).exists());
+        let app = AppId::from_uuid(APP);
+        let number = |kind, text: &str| store.sealer().number_of(kind, text).unwrap();
+        let token = async |text: &str| {
+            let (token, ground) = store.token(number(SealKind::Token, text)).await.unwrap().unwrap();
+            assert_eq!(token.hash, Secret::new(text.to_owned()).hash());
+            token.lapse(&ground, THEN)
+        };
+        assert_eq!(token("6E3F20A7-2F76-4A94-840D-F4A98048F2C7").await, Some(Lapse::Redeemed));
+        assert_eq!(token("3AE865F7-97AE-491D-AA2F-B23D1A5646C8").await, None);
+        assert_eq!(token("BD125001-77A4-48BA-8DE6-951B716413DC").await, Some(Lapse::Revoked));
+        assert_eq!(token("6FC31CEC-F1B3-4047-86C4-55D03BB5F59C").await, None);
+        let session = async |text: &str| {
+            let (session, ground) = store.session(number(SealKind::Session, text)).await.unwrap().unwrap();
+            assert_eq!(session.hash, Secret::new(text.to_owned()).hash());
+            session.lapse(&ground, THEN)
+        };
+        assert_eq!(session("2EA9F105-825B-47F8-9123-72390AADE43F").await, None);
+        assert_eq!(session("70ADF9E6-59BB-400E-94AA-1C698E19053B").await, Some(Lapse::Revoked));
+        assert_eq!(session("233619C2-6F2D-488F-B755-28D65F65D793").await, Some(Lapse::Revoked));
+        assert_eq!(store.bans(app, PageRequest::first()).await.unwrap().items.len(), 1);
+
+        let account_id = store.accounts().await.unwrap()[0].id;
+        let query = AuditQuery { account_id, app_id: None, action: None, object: None, request_id: None };
+        let log = store.audit_log(query, PageRequest::first()).await.unwrap().items;
+        let told = |nth: usize| (log[nth].entry.action, log[nth].entry.object.as_str());
+        assert_eq!(log.len(), 15);
+        assert_eq!([told(0), told(1)], [(Action::EndpointBanned, "mallory"), (Action::TokenRedeemed, "mallory")]);
+        assert_eq!(log[1].entry.fingerprint.as_deref(), Some("e7b65d418dfe"));
+        assert_eq!((told(3), log[3].entry.address.as_str()), ((Action::TokenReplaced, "carol"), "127.0.0.1"));
+
+        let room = GroupName::parse("room").unwrap();
+        let history = store.history(app, &room, None, 10).await.unwrap();
+        assert_eq!(
+            history.iter().map(|said| said.at.millis()).collect::<Vec<_>>(),
+            [1_795_725_083_920, 1_795_725_083_919, 1_795_725_083_916]
+        );
+        assert_eq!(store.kept_bytes(app).await.unwrap(), store.recounted_bytes(app).await.unwrap());
+        store.close().await;
+        let connection = Connection::open(path).unwrap();
+        let offsets = "SELECT (SELECT group_concat(offset) FROM (SELECT offset FROM messages ORDER BY at)),
+                              (SELECT head FROM message_groups WHERE epoch > 0)";
+        let offsets = connection.query_row(offsets, [], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)));
+        assert_eq!(offsets.unwrap(), ("1,2,3".to_owned(), 3));
+    }
+
+    #[tokio::test]
+    async fn a_database_of_the_last_release_holds_in_the_present_shape_what_it_held() {
+        let (folder, path) = released();
+        holds_what_was_answered(&path).await;
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        // And again, with nothing to do.
+        holds_what_was_answered(&path).await;
+        let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert!(names.iter().all(|name| !name.to_str().unwrap().contains("rebuilding")), "{names:?}");
+    }
+
+    #[tokio::test]
+    async fn whenever_it_is_killed_the_next_start_goes_on() {
+        // What a kill leaves are the files; what the process held is gone with it.
+        for moment in 0..8 {
+            let (_folder, path) = released();
+            let mut rebuild = Rebuild::begin(&path, u64::MAX).unwrap();
+            if moment > 0 {
+                rebuild.copy().unwrap();
+            }
+            match moment {
+                // In the middle of the copy.
+                1 => File::options().write(true).open(&rebuild.copy).unwrap().set_len(30_000).unwrap(),
+                2 => File::options().write(true).open(&rebuild.copy).unwrap().set_len(0).unwrap(),
+                3.. => rebuild.migrate().unwrap(),
+                _ => {}
+            }
+            if moment == 4 {
+                // In the middle of the migration, with nothing on disk that would take it back.
+                let bytes = std::fs::read(&rebuild.copy).unwrap();
+                std::fs::write(&rebuild.copy, &bytes[..bytes.len() / 2]).unwrap();
+                assert!(rebuild.look_at_copy().is_err(), "and it is not taken for whole");
+            }
+            if moment > 4 {
+                rebuild.look_at_copy().unwrap();
+            }
+            if moment > 5 {
+                rebuild.replace().unwrap();
+            } else {
+                drop(rebuild);
+            }
+            if moment > 6 {
+                // What the shared memory of the one before may have left.
+                std::fs::write(beside(&path, "-wal"), "").unwrap();
+            }
+            holds_what_was_answered(&path).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_lacks_rows_does_not_take_its_place() {
+        let (_folder, path) = released();
+        let mut rebuild = Rebuild::begin(&path, u64::MAX).unwrap();
+        rebuild.copy().unwrap();
+        rebuild.migrate().unwrap();
+        Connection::open(&rebuild.copy).unwrap().execute("DELETE FROM log WHERE number = 7", []).unwrap();
+        let said = rebuild.look_at_copy().unwrap_err().source().unwrap().to_string();
+        assert!(said.contains("rows of audit") && said.contains("left as it is"), "{said}");
+        drop(rebuild);
+        assert_eq!(pragma(&path, "user_version"), 5);
+    }
+
+    #[tokio::test]
+    async fn without_room_nothing_is_changed_and_what_is_needed_is_said() {
+        let (folder, path) = released();
+        let before = [std::fs::read(&path).unwrap(), std::fs::read(beside(&path, "-wal")).unwrap()];
+        let error = Rebuild::begin(&path, 1_000).err().unwrap();
+        assert_eq!(Trouble::of(&error), Some(Trouble::DiskFull));
+        let said = error.source().unwrap().to_string();
+        assert!(said.contains("1000 are") && said.contains("bytes must be free"), "{said}");
+        assert_eq!([std::fs::read(&path).unwrap(), std::fs::read(beside(&path, "-wal")).unwrap()], before);
+        assert!(!beside(&path, UNFINISHED).exists());
+        drop(folder);
+    }
+
+    #[tokio::test]
+    async fn nobody_else_writes_meanwhile_and_who_works_beside_a_server_never_does_it() {
+        let (_folder, path) = released();
+        let beside_a_server = Options { beside_a_server: true, ..Options::default() };
+        let said = SqliteStore::open(&path, beside_a_server).unwrap_err().source().unwrap().to_string();
+        assert!(said.contains("made by an older respoked"), "{said}");
+        assert_eq!((pragma(&path, "user_version"), pragma(&path, "page_size")), (5, 4_096));
+        let rebuild = Rebuild::begin(&path, u64::MAX).unwrap();
+        let other = Connection::open(&path).unwrap();
+        other.busy_timeout(Duration::ZERO).unwrap();
+        assert!(other.execute("DELETE FROM admins", []).is_err());
+        drop((rebuild, other));
+        // One who reads holds it up, and it is left as it is.
+        let reader = Connection::open(&path).unwrap();
+        reader.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
+        reader.execute_batch("BEGIN; SELECT * FROM admins").unwrap();
+        let old = Connection::open(&path).unwrap();
+        old.busy_timeout(Duration::ZERO).unwrap();
+        assert!(take(&old).is_err());
+    }
+}
