@@ -95,7 +95,7 @@ mod tests {
         /// Mints as a backend does.
         async fn mint(&self, entry: AuditEntry) -> respoke_core::token::MintedToken {
             let token = self.world.token_for("alice", NOW);
-            match self.store.issue_token(token, false, false, None, entry).await.unwrap().unwrap() {
+            match self.store.issue_token(token, false, false, None, entry).await.unwrap() {
                 respoke_core::idempotency::Creation::Created(minted) => minted,
                 other => panic!("{other:?}"),
             }
