@@ -27,7 +27,7 @@ fn an_app_that_keeps_all_it_may_keeps_no_more_and_says_so() {
         said += 1;
     };
     refused.refused(403, "quota_exceeded");
-    assert_eq!(said, 4);
+    assert_eq!(said, 5);
     let bytes = kept()["bytes"].as_u64().unwrap();
     assert!((45_000..=50_000).contains(&bytes), "{bytes}");
     // Who was refused was not heard; what is not to be kept is.

@@ -12,7 +12,7 @@ use respoke_core::ports::StoreError;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::source::Source;
-use super::{failure, rebuild, schema};
+use super::{failure, open_file, rebuild, schema};
 
 /// Undone changes reported of one restore.
 const UNDONE_MAX: usize = 500;
@@ -58,7 +58,7 @@ pub fn end_everything_issued(path: &Path, object: &str, at: Timestamp) -> Result
 }
 
 fn end_everything(path: &Path, object: &str, at: Timestamp) -> rusqlite::Result<()> {
-    let mut connection = Connection::open(path)?;
+    let mut connection = open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     schema::migrate(&mut connection)?;
     let transaction = connection.transaction()?;
     // What follows is another history than the one that whoever followed the replaced database knows.
@@ -139,7 +139,7 @@ fn newest_in_both(replaced: &Connection, restored: &Connection) -> rusqlite::Res
 /// When it is damaged, or still in use.
 pub fn fold_log(path: &Path) -> Result<(), StoreError> {
     let fold = || {
-        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let connection = open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.busy_timeout(Duration::from_secs(5))?;
         let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
         connection.close().map_err(|(_, error)| error)?;

@@ -41,6 +41,8 @@ pub(super) struct Condition {
     passing: Mutex<Option<String>>,
     /// Whether SQLite calls the file damaged; for good.
     corrupt: AtomicBool,
+    /// Whether it was told that a row cannot be read.
+    row_told: AtomicBool,
     /// Whether it does, or the last look could not read the file: nothing is written on top of that.
     unsound: AtomicBool,
     /// The files as they were opened.
@@ -85,6 +87,7 @@ impl Default for Condition {
             fault: OnceLock::new(),
             passing: Mutex::new(None),
             corrupt: AtomicBool::new(false),
+            row_told: AtomicBool::new(false),
             unsound: AtomicBool::new(false),
             files: OnceLock::new(),
             writer: Stamp::default(),
@@ -212,9 +215,13 @@ impl Condition {
         if is_corruption(error) {
             self.corrupt.store(true, Ordering::Relaxed);
             self.unsound.store(true, Ordering::Relaxed);
-        }
-        if shows_damage(error) {
             self.damaged(&error.to_string());
+        } else if is_of_a_row(error) && !self.row_told.swap(true, Ordering::Relaxed) {
+            // The file is sound, and all else in it is served.
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "a row of the database cannot be read; what asks for it is answered with an internal error"
+            );
         }
     }
 
@@ -292,14 +299,15 @@ fn silent() -> StoreError {
     StoreError::Unavailable("the disk does not answer".into())
 }
 
-fn shows_damage(error: &rusqlite::Error) -> bool {
-    match error {
+/// Whether it is one row that cannot be read, because a column holds what it never should.
+pub(super) fn is_of_a_row(error: &rusqlite::Error) -> bool {
+    matches!(
+        error,
         rusqlite::Error::FromSqlConversionFailure(..)
-        | rusqlite::Error::InvalidColumnType(..)
-        | rusqlite::Error::IntegralValueOutOfRange(..)
-        | rusqlite::Error::Utf8Error(..) => true,
-        error => is_corruption(error),
-    }
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::Utf8Error(..)
+    )
 }
 
 /// Whether SQLite says that the file is damaged.

@@ -5,8 +5,10 @@
 //! upkeep walks through them anyway. So a pass begins with some rows that may go, strikes out each that a token or
 //! session it meets still needs, and removes the others at its end.
 //!
-//! Invariant: nothing that needs one of them can come into being meanwhile: new tokens and sessions are born after every
-//! mark that is set, and nothing is minted with a secret that is revoked.
+//! Invariant: nothing that needs one of them can come into being unnoticed meanwhile. New tokens and sessions are born after
+//! every mark that is set. Nothing is minted with a secret that is revoked or expired; but a token that was minted with one
+//! before may be redeemed, and then its session needs the secret, though the walk may have been at the end of the sessions
+//! already. So every token strikes its secret out, also one that was redeemed: it is kept for a while after.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,7 +17,7 @@ use respoke_core::grant::{Grant, Marks};
 use respoke_core::id::{AppId, EndpointId, SecretId};
 use respoke_core::ports::{StoreError, Upkeep};
 use respoke_core::session::SessionRecord;
-use respoke_core::token::TokenRecord;
+use respoke_core::token::{TokenEnd, TokenRecord};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
@@ -45,6 +47,8 @@ impl Leftovers {
     pub(super) fn look_at_token(&mut self, token: &TokenRecord) {
         if token.end.is_none() {
             self.keep(&token.grant, |marks| marks.end_token(token.born, token.created_at));
+        } else if let (Some(TokenEnd::Redeemed { .. }), Some(secret)) = (token.end, &token.grant.secret_id) {
+            self.secrets.remove(secret);
         }
     }
 
@@ -169,4 +173,42 @@ fn dead_secrets(
     let past = |at: Option<Timestamp>| at.is_some_and(|at| at < upkeep.audit_before);
     let dead = rows.into_iter().filter(|(_, revoked_at, expires_at)| past(*revoked_at) || past(*expires_at));
     Ok((dead.map(|(id, ..)| id).collect(), last))
+}
+
+#[cfg(test)]
+mod tests {
+    use respoke_core::secret::SecretHash;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_stays_for_what_was_redeemed_while_the_walk_went_on() {
+        let at = Timestamp::from_secs(1);
+        let secret = SecretId::random();
+        let leftovers = || Leftovers { secrets: HashSet::from([secret]), ..Leftovers::default() };
+        let grant = Grant {
+            app_id: AppId::random(),
+            endpoint_id: EndpointId::parse("alice").unwrap(),
+            role_id: None,
+            secret_id: Some(secret),
+        };
+        let hash = SecretHash::from_bytes([0; 32]);
+        let token = |end| TokenRecord {
+            number: 1,
+            grant: grant.clone(),
+            hash,
+            born: 1,
+            created_at: at,
+            activate_by: at,
+            expires_at: at,
+            end,
+        };
+        for (end, stays) in
+            [(None, true), (Some(TokenEnd::Redeemed { at, session: 7 }), true), (Some(TokenEnd::Revoked { at }), false)]
+        {
+            let mut leftovers = leftovers();
+            leftovers.look_at_token(&token(end));
+            assert_eq!(leftovers.secrets.is_empty(), stays, "{end:?}");
+        }
+    }
 }

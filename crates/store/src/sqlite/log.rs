@@ -70,12 +70,15 @@ mod tests {
     use respoke_core::audit::{Actor, AuditEntry};
     use respoke_core::grant::Lapse;
     use respoke_core::id::AdminId;
+    use respoke_core::idempotency::Creation;
     use respoke_core::page::PageRequest;
-    use respoke_core::ports::{AuditQuery, AuditStore as _, ChangeStore as _, Store, TokenStore as _, Upkeep};
+    use respoke_core::ports::{
+        AuditQuery, AuditStore as _, ChangeStore as _, MaintenanceStore as _, Store, TokenStore as _, Upkeep,
+    };
 
     use super::*;
     use crate::contract::cases::{upkeep_at, whole_pass};
-    use crate::contract::fixture::{NOW, World, endpoint, entry, opened, refused};
+    use crate::contract::fixture::{NOW, World, endpoint, entry, key, opened, refused};
     use crate::sqlite::{Options, SqliteStore};
 
     struct Fixture {
@@ -96,7 +99,7 @@ mod tests {
         async fn mint(&self, entry: AuditEntry) -> respoke_core::token::MintedToken {
             let token = self.world.token_for("alice", NOW);
             match self.store.issue_token(token, false, false, None, entry).await.unwrap() {
-                respoke_core::idempotency::Creation::Created(minted) => minted,
+                Creation::Created(minted) => minted,
                 other => panic!("{other:?}"),
             }
         }
@@ -208,5 +211,51 @@ mod tests {
         let found = fixture.store.tokens(world.app, Default::default(), NOW, PageRequest::first()).await.unwrap();
         assert_eq!(found.items.iter().map(|token| token.number).collect::<Vec<_>>(), [minted.number]);
         assert_eq!(found.items[0].grant.endpoint_id, endpoint("alice"));
+    }
+
+    #[tokio::test]
+    async fn a_row_that_cannot_be_read_keeps_nothing_else_from_being_served_or_removed() {
+        let fixture = fixture().await;
+        let world = &fixture.world;
+        let broken = fixture.mint(fixture.usual()).await;
+        let spent = fixture.mint(fixture.usual()).await;
+        opened(world.redeem(&spent).await);
+        let waiting = fixture.mint(fixture.usual()).await;
+        let damage = move |write: &crate::sqlite::writer::Write<'_>| {
+            execute(write.connection, "UPDATE log SET endpoint = '' WHERE number = ?1", [broken.number]).map(drop)
+        };
+        fixture.store.writer.write(damage).await.unwrap();
+        let asked = fixture.store.token(broken.number).await;
+        assert!(matches!(asked, Err(respoke_core::ports::StoreError::Corrupt(_))), "{asked:?}");
+        fixture.store.sound().unwrap();
+        fixture.store.check().await.unwrap();
+        assert_eq!(whole_pass(world, upkeep_at(NOW.plus_secs(120))).await, (1, 1));
+        assert!(fixture.store.token(spent.number).await.unwrap().is_none());
+        opened(world.redeem(&waiting).await);
+    }
+
+    #[tokio::test]
+    async fn a_clock_far_behind_forgets_no_keys_and_one_that_stood_ahead_does() {
+        let fixture = fixture().await;
+        let issue = async |text: &str| {
+            let once = Some(key(text, "body"));
+            let token = fixture.world.token_for("alice", NOW);
+            match fixture.store.issue_token(token, false, false, once, fixture.usual()).await.unwrap() {
+                Creation::Created(_) => "made",
+                Creation::Repeated(_) => "repeated",
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(issue("once").await, "made");
+        for years in [1, 55] {
+            whole_pass(&fixture.world, upkeep_at(NOW.plus_secs(-years * 365 * 86_400))).await;
+            // As if something was done at that time.
+            let then = NOW.plus_secs(-years * 365 * 86_400);
+            fixture.store.audit(AuditEntry { at: then, ..entry(Action::AppUpdated) }).await.unwrap();
+            whole_pass(&fixture.world, upkeep_at(then)).await;
+        }
+        assert_eq!(issue("once").await, "repeated");
+        whole_pass(&fixture.world, upkeep_at(NOW.plus_secs(2 * 86_400))).await;
+        assert_eq!(issue("once").await, "made");
     }
 }

@@ -8,13 +8,13 @@ use respoke_core::ports::{MaintenanceStore, Repair, StoreError, StoreFigures, Up
 use respoke_core::seal::Sealer;
 use respoke_core::session::SessionRecord;
 use respoke_core::token::{TokenEnd, TokenRecord};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 
 use super::age::{self, Ahead};
 use super::leftovers::{Cursor, Leftovers};
 use super::retention::HubWalk;
 use super::rows::{all, execute};
-use super::{SqliteStore, log, sessions, tokens};
+use super::{Folded, SqliteStore, condition, log, sessions, tokens};
 
 /// Rows of each table looked at in one step of upkeep.
 pub(super) const STEP_ROWS: i64 = 2_000;
@@ -63,7 +63,7 @@ impl SqliteStore {
                 let last: i64 = log::last_row(connection)?;
                 let behind = begin.max(i64::try_from(after).unwrap_or(i64::MAX));
                 let rows = all(connection, tokens::RANGE, params![behind, STEP_ROWS], |row| {
-                    let (token, ground) = tokens::read(row)?;
+                    let Some((token, ground)) = readable(tokens::read(row))? else { return skipped(row) };
                     leftovers.look_at_token(&token);
                     let lapsed = token.lapse(&ground, upkeep.now).is_some();
                     Ok((token.number, lapsed, lapsed && token_over_at(&token, upkeep.now) < upkeep.dead_before))
@@ -89,7 +89,7 @@ impl SqliteStore {
         self.readers
             .scan(move |connection| {
                 let rows = all(connection, sessions::RANGE, params![after, STEP_ROWS], |row| {
-                    let (session, ground) = sessions::read(row)?;
+                    let Some((session, ground)) = readable(sessions::read(row))? else { return skipped(row) };
                     leftovers.look_at_session(&session);
                     let lapsed = session.lapse(&ground, upkeep.now).is_some();
                     Ok((session.number, lapsed, lapsed && session_over_at(&session, upkeep.now) < upkeep.dead_before))
@@ -175,6 +175,8 @@ impl SqliteStore {
                 if let Some(reached) = reached {
                     removed += log::remove_everyday(connection, audit_after, reached)?;
                 }
+                // But if it is the present clock that is wrong, as far behind as nothing here can be, they are not ahead at all.
+                let keys_ahead = if clock_is_possible(connection, upkeep.now)? { keys_ahead } else { i64::MAX };
                 removed += execute(
                     connection,
                     "DELETE FROM idempotency WHERE number IN (
@@ -211,6 +213,13 @@ impl SqliteStore {
     }
 }
 
+/// Whether nothing says that the clock stands behind: neither what was done last, nor the making of the first account.
+fn clock_is_possible(connection: &Connection, now: Timestamp) -> rusqlite::Result<bool> {
+    let sql = "SELECT ?1 >= ifnull((SELECT at FROM log ORDER BY number DESC LIMIT 1), ?1)
+                  AND ?1 >= ifnull((SELECT min(created_at) FROM accounts), ?1)";
+    connection.prepare_cached(sql)?.query_row([now.millis()], |row| row.get(0))
+}
+
 /// Writes something of no meaning, and each time something else.
 pub(super) fn touch(connection: &Connection) -> rusqlite::Result<()> {
     execute(
@@ -220,6 +229,19 @@ pub(super) fn touch(connection: &Connection) -> rusqlite::Result<()> {
         [],
     )?;
     Ok(())
+}
+
+/// A row of which a column holds what it never should is passed over: the others are to be kept in order all the same.
+fn readable<T>(read: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
+    match read {
+        Err(error) if condition::is_of_a_row(&error) => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+/// What is known of such a row: it stays.
+fn skipped(row: &Row<'_>) -> rusqlite::Result<(u64, bool, bool)> {
+    Ok((row.get(0)?, true, false))
 }
 
 fn found(rows: &[(u64, bool, bool)], leftovers: Leftovers) -> Found {
@@ -275,7 +297,11 @@ impl MaintenanceStore for SqliteStore {
         let path = self.path.clone();
         let folding = tokio::task::spawn_blocking(move || super::fold(&super::open_for_writing(&path)?));
         match folding.await {
-            Ok(folded) => folded.map_err(super::failure),
+            Ok(Ok(Folded::AllOfIt)) => Ok(()),
+            Ok(Ok(Folded::NotAll)) => Err(StoreError::Unavailable(
+                "others read from the log, or the disk is full; what it holds stays there".into(),
+            )),
+            Ok(Err(error)) => Err(super::failure(error)),
             Err(error) => Err(StoreError::Unavailable(Box::new(error))),
         }
     }

@@ -43,7 +43,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use respoke_core::ports::{Store, StoreError};
 use respoke_core::seal::Sealer;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::Notify;
 
 pub use backup::{UndoneChange, end_everything_issued, fold_log, undone_changes};
@@ -156,7 +156,7 @@ impl SqliteStore {
 }
 
 fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
+    let connection = open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     prepare(&connection)?;
     // FULL: with NORMAL a power cut could un-redeem a token. Checkpoints are the writer's business.
@@ -167,18 +167,37 @@ fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Opens the database's file, and over a symbolic link of its name none: whoever may write in the folder may have put one
+/// there since somebody looked. The folder itself may be named by one.
+fn open_file(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let plain = folder.canonicalize().ok().zip(path.file_name()).map(|(folder, name)| folder.join(name));
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    Connection::open_with_flags(plain.as_deref().unwrap_or(path), flags)
+}
+
 /// Brings what the log holds into the database's own file, as far as others who read let it.
 ///
 /// The log of a process that was killed may have been read from the system's memory alone: after a flush that failed,
 /// the system forgets that it is not on disk, and what is written behind it would be lost with it.
-fn fold(connection: &Connection) -> rusqlite::Result<()> {
-    match at_once(connection, |connection| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))) {
+fn fold(connection: &Connection) -> rusqlite::Result<Folded> {
+    let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+    match at_once(connection, |connection| connection.query_row(checkpoint, [], |row| row.get::<_, bool>("busy"))) {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
             tracing::warn!("the disk is full: what the log of the database holds stays there for now");
-            Ok(())
+            Ok(Folded::NotAll)
         }
-        folded => folded,
+        Ok(busy) => Ok(if busy { Folded::NotAll } else { Folded::AllOfIt }),
+        Err(error) => Err(error),
     }
+}
+
+/// How much of the log is in the database's own file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Folded {
+    AllOfIt,
+    /// Others read from it or write to it, or the disk is full.
+    NotAll,
 }
 
 /// Does something that waits for nobody. Whatever comes of it, the connection waits again for what it does next.
@@ -255,6 +274,45 @@ mod tests {
         assert!(at_once(&connection, |_| Err::<(), _>(rusqlite::Error::InvalidQuery)).is_err());
         let after: i64 = patience(&connection).unwrap();
         assert_eq!((during, after), (0, 10_000));
+    }
+
+    #[tokio::test]
+    async fn a_link_put_in_the_place_of_the_file_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (other, path) = (folder.path().join("other.db"), folder.path().join("some.db"));
+        SqliteStore::open(&other, Options::default()).unwrap().close().await;
+        std::os::unix::fs::symlink(&other, &path).unwrap();
+        assert!(open_for_writing(&path).is_err());
+        assert!(readers::open_reader(&path).is_err());
+        // Nor in the place of its log.
+        std::fs::rename(&other, &path).unwrap();
+        let target = folder.path().join("target");
+        std::fs::write(&target, "text").unwrap();
+        std::os::unix::fs::symlink(&target, folder.path().join("some.db-wal")).unwrap();
+        let opened = open_for_writing(&path).and_then(|connection| connection.execute_batch("DELETE FROM admins"));
+        assert!(opened.is_err());
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "text");
+        // Whoever names the folder by a link chose that.
+        std::fs::remove_file(folder.path().join("some.db-wal")).unwrap();
+        let named = folder.path().with_extension("link");
+        std::os::unix::fs::symlink(folder.path(), &named).unwrap();
+        open_for_writing(&named.join("some.db")).unwrap();
+        std::fs::remove_file(named).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_log_that_others_read_is_not_said_to_be_folded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("some.db");
+        let store = SqliteStore::open(&path, Options::default()).unwrap();
+        let reader = Connection::open(&path).unwrap();
+        reader.execute_batch("BEGIN; SELECT * FROM admins").unwrap();
+        store.write_change(Change::Session(7), Timestamp::from_secs(1)).await.unwrap();
+        assert!(store.fold().await.is_err());
+        drop(reader);
+        store.fold().await.unwrap();
+        assert_eq!(std::fs::metadata(folder.path().join("some.db-wal")).unwrap().len(), 0);
+        store.close().await;
     }
 
     const BESIDE: Options = Options { commit_batch_max: 32, beside_a_server: true, crash_at: None };

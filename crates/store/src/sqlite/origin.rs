@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use respoke_core::ports::StoreError;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{ErrorCode, OpenFlags};
 
-use super::{failure, make_private, schema, seal_key};
+use super::{failure, make_private, open_file, schema, seal_key};
 
 /// What a new database is called until it is whole.
 const UNFINISHED: &str = "-unfinished";
@@ -69,7 +69,7 @@ fn is_ours(path: &Path) -> Result<(), StoreError> {
 /// What the database lacks that each of ours has.
 fn without(path: &Path) -> rusqlite::Result<Option<&'static str>> {
     let logged = beside(path, "-wal").exists();
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let connection = open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(super::BUSY_TIMEOUT)?;
     // A log that was there stays as it is. One that is only made for this look goes again.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, logged)?;
@@ -120,7 +120,7 @@ fn make(path: &Path) -> Result<(), StoreError> {
 
 /// Without a log: what is committed is in the file, and flushed.
 fn fill(path: &Path) -> rusqlite::Result<()> {
-    let mut connection = Connection::open(path)?;
+    let mut connection = open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     schema::migrate(&mut connection)?;
     seal_key(&connection)?;
     connection.close().map_err(|(_, error)| error)
@@ -140,6 +140,8 @@ fn refused(why: &str) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use std::error::Error as _;
+
+    use rusqlite::Connection;
 
     use super::*;
     use crate::{Options, SqliteStore};

@@ -204,8 +204,7 @@ impl Readers {
 
 /// Opens a connection that reads, and all files that it needs for that.
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = super::open_file(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     super::prepare(&connection)?;
     // SQLite opens the log, and reads the schema, at the first query.

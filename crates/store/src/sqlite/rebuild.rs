@@ -20,7 +20,7 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 
 use super::origin::beside;
-use super::{BUSY_TIMEOUT, failure, schema};
+use super::{BUSY_TIMEOUT, failure, open_file, schema};
 
 /// The folder of a copy that is not finished.
 const UNFINISHED: &str = "-rebuilding";
@@ -71,7 +71,7 @@ fn is_old(path: &Path) -> rusqlite::Result<bool> {
 }
 
 fn open(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let connection = open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // A log that is there stays as it is, unless it is asked for otherwise.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
