@@ -73,7 +73,8 @@ mod tests {
     use respoke_core::idempotency::Creation;
     use respoke_core::page::PageRequest;
     use respoke_core::ports::{
-        AuditQuery, AuditStore as _, ChangeStore as _, MaintenanceStore as _, Store, TokenStore as _, Upkeep,
+        AuditQuery, AuditStore as _, ChangeStore as _, ListFilter, MaintenanceStore as _, Store, TokenStore as _,
+        Upkeep,
     };
 
     use super::*;
@@ -208,7 +209,7 @@ mod tests {
         assert!(i64::try_from(minted.number).unwrap() > before);
         whole_pass(world, upkeep_at(NOW)).await;
         assert_eq!(fixture.rows().await, 1, "the token's");
-        let found = fixture.store.tokens(world.app, Default::default(), NOW, PageRequest::first()).await.unwrap();
+        let found = fixture.store.tokens(world.app, ListFilter::default(), NOW, PageRequest::first()).await.unwrap();
         assert_eq!(found.items.iter().map(|token| token.number).collect::<Vec<_>>(), [minted.number]);
         assert_eq!(found.items[0].grant.endpoint_id, endpoint("alice"));
     }

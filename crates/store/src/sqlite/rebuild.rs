@@ -141,7 +141,7 @@ impl Rebuild {
         )?;
         let began = Instant::now();
         tell(&mut new, move || {
-            tracing::info!(secs = began.elapsed().as_secs(), "bringing the copy's rows into shape")
+            tracing::info!(secs = began.elapsed().as_secs(), "bringing the copy's rows into shape");
         })?;
         schema::migrate(&mut new)?;
         new.close().map_err(|(_, error)| error)
@@ -281,7 +281,10 @@ mod tests {
     /// Whether all is as that release had answered.
     async fn holds_what_was_answered(path: &Path) {
         let store = SqliteStore::open(path, Options::default()).unwrap();
-        assert_eq!((pragma(path, "page_size"), pragma(path, "user_version")), (1_024, schema::newest() as i64));
+        assert_eq!(
+            (pragma(path, "page_size"), pragma(path, "user_version")),
+            (1_024, i64::try_from(schema::newest()).unwrap())
+        );
         assert!(!beside(path, UNFINISHED).exists());
         let app = AppId::from_uuid(APP);
         let number = |kind, text: &str| store.sealer().number_of(kind, text).unwrap();

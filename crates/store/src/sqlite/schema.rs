@@ -424,7 +424,9 @@ mod tests {
     #[test]
     fn what_is_kept_is_counted_for_the_first_time_without_sorting_it() {
         let connection = Connection::open_in_memory().unwrap();
-        MIGRATIONS.iter().for_each(|migration| run(&connection, migration).unwrap());
+        for migration in MIGRATIONS {
+            run(&connection, migration).unwrap();
+        }
         let all = sql(MIGRATIONS.last().unwrap());
         let (_, counting) = all.split_once("DELETE FROM kept_bytes").unwrap();
         let (counting, _) = counting.split_once("CREATE TRIGGER").unwrap();
