@@ -45,7 +45,6 @@ use respoke_core::seal::{NUMBER_END, SealKind, Sealer};
 use respoke_hub::Hub;
 use respoke_hub::ops::Asker;
 use respoke_wire::body::lists::ListRequest;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use utoipa::OpenApi;
 
 use crate::call::Call;
@@ -57,6 +56,7 @@ use crate::openapi::Common;
 use crate::problem::Problem;
 use crate::throttle::Throttle;
 use crate::transport::Places;
+use crate::turns::{Party, Turn, Turns};
 use crate::watch::Watch;
 
 pub(crate) use admin_sessions::{sign_in, sign_in_by_link};
@@ -88,7 +88,7 @@ pub(crate) struct Api {
     described: docs::Described,
     readiness: health::Readiness,
     /// Turns at making an answer that may be long.
-    long_answers: Semaphore,
+    long_answers: Arc<Turns>,
     /// Mixed into what is derived from an `Idempotency-Key`, so that a database with another key derives otherwise.
     pub(crate) idempotency_salt: [u8; 32],
 }
@@ -118,7 +118,7 @@ impl Api {
             public_url: None,
             described: docs::Described::default(),
             readiness: health::Readiness::default(),
-            long_answers: Semaphore::new(LONG_ANSWERS),
+            long_answers: Turns::new(LONG_ANSWERS, LONG_ANSWERS_OF_APP),
             idempotency_salt,
         }
     }
@@ -131,8 +131,8 @@ impl Api {
 
 /// Long answers that are made at once. Until one is handed out it is counted nowhere, rows of the store and all.
 const LONG_ANSWERS: usize = 4;
-/// How long one may wait for its turn.
-const LONG_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of them, those of one app: the others' do not wait for it, and have processors left.
+const LONG_ANSWERS_OF_APP: usize = 2;
 
 impl Api {
     /// Takes up from which addresses admins signed in lately: there strangers make them wait for nothing.
@@ -158,12 +158,9 @@ impl Api {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Overloaded`].
-    pub(crate) async fn long_answer(&self) -> Result<SemaphorePermit<'_>, Refusal> {
-        match tokio::time::timeout(LONG_ANSWER_TIMEOUT, self.long_answers.acquire()).await {
-            Ok(Ok(turn)) => Ok(turn),
-            Ok(Err(_)) | Err(_) => Err(Refusal::Overloaded),
-        }
+    /// As [`Turns::take`].
+    pub(crate) async fn long_answer(&self, caller: &Caller) -> Result<Turn, Refusal> {
+        self.long_answers.take(Party::of(caller)).await
     }
 }
 
