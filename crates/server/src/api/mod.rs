@@ -105,6 +105,7 @@ impl Api {
     ) -> Self {
         let idempotency_salt = salt(&broker.store().sealer());
         let metrics = watch.metrics.clone();
+        let accounts = Accounts::new(broker.clock().clone());
         Self {
             broker,
             hub,
@@ -112,7 +113,7 @@ impl Api {
             watch,
             places,
             limits,
-            accounts: Arc::default(),
+            accounts: Arc::new(accounts),
             throttle,
             relays,
             public_url: None,
@@ -137,7 +138,7 @@ const LONG_ANSWERS_OF_APP: usize = 2;
 impl Api {
     /// Takes up from which addresses admins signed in lately: there strangers make them wait for nothing.
     pub(crate) async fn take_up_known_addresses(&self) -> Result<(), StoreError> {
-        let (now, instant) = (self.broker.now(), Instant::now());
+        let (now, instant) = (self.broker.now(), self.monotonic());
         let known = self.broker.store().known_addresses(now.plus_secs(-KnownAddress::KNOWN_SECS)).await?;
         for KnownAddress { username, address, at } in known {
             let ago = u64::try_from(now.millis() - at.millis()).unwrap_or(0);
@@ -146,11 +147,16 @@ impl Api {
         Ok(())
     }
 
+    /// The present instant, by which the throttle measures.
+    pub(crate) fn monotonic(&self) -> Instant {
+        self.broker.clock().monotonic()
+    }
+
     /// Forgets of those who came and went what a newcomer would have as well.
     pub(crate) fn forget(&self) {
         self.limits.sweep();
         self.accounts.sweep();
-        self.throttle.sweep(Instant::now());
+        self.throttle.sweep(self.monotonic());
         self.broker.sweep();
     }
 
