@@ -67,6 +67,8 @@ pub enum Content {
     Presence(Presence),
     /// A step of a call or a direct connection.
     Signal(Signal),
+    /// Something that was for this connection, among others perhaps, is lost for good.
+    Missed,
 }
 
 /// What a connection says of its availability.
@@ -93,6 +95,12 @@ impl Presence {
     pub fn unavailable() -> Self {
         let kind = RawValue::from_string(UNAVAILABLE.to_owned()).expect("a quoted word is JSON");
         Self { kind, show: None, status: None }
+    }
+
+    /// All that it says.
+    #[must_use]
+    pub fn texts(&self) -> [Option<&str>; 3] {
+        [Some(self.kind.get()), self.show.as_deref().map(RawValue::get), self.status.as_deref().map(RawValue::get)]
     }
 
     /// Whether it says that nobody is there.
@@ -160,6 +168,7 @@ impl fmt::Debug for Content {
                 .finish(),
             Self::Presence(presence) => presence.fmt(f),
             Self::Signal(signal) => signal.fmt(f),
+            Self::Missed => f.write_str("Missed"),
         }
     }
 }

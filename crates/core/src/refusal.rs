@@ -85,6 +85,12 @@ pub enum Refusal {
     /// Too much of the same is under way; nothing was checked.
     #[error("temporarily unavailable")]
     Overloaded,
+    /// Another node, which would have to be asked, does not answer.
+    #[error("temporarily unavailable")]
+    NodeSilent,
+    /// Another node does not answer, which may have done it or not.
+    #[error("it is not known whether this was done")]
+    NodeInDoubt,
     /// The store failed.
     #[error("the database failed")]
     Store(#[from] StoreError),
@@ -148,8 +154,8 @@ impl Refusal {
             Self::RateLimited { .. } => "rate_limited",
             Self::Throttled { .. } => "throttled",
             Self::Overloaded | Self::Store(StoreError::Overloaded) => "overloaded",
-            Self::Store(StoreError::Unavailable(_)) => "unavailable",
-            Self::Store(StoreError::InDoubt(_)) => "in_doubt",
+            Self::NodeSilent | Self::Store(StoreError::Unavailable(_)) => "unavailable",
+            Self::NodeInDoubt | Self::Store(StoreError::InDoubt(_)) => "in_doubt",
             Self::Store(StoreError::Corrupt(_)) => "internal",
         }
     }

@@ -1,17 +1,26 @@
 //! What this node answers others: what its own sockets hold.
 
-use respoke_core::id::GroupName;
-use respoke_core::ports::{Answer, ConnectionFacts, Holder, Question};
+use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RequestId};
+use respoke_core::ports::{Answer, ConnectionStateFacts, Deed, Done, Holder, Interest, Present, Question};
 
-use crate::registry::{Connection, Registry};
+use crate::registry::Registry;
 
 /// The longest list that is answered: one frame between nodes, whatever the names.
 const LIST_LEN_MAX: usize = 1_000;
+/// What an answer takes at most besides its last line, in bytes: a quarter of the longest frame.
+const ANSWER_BYTES_MAX: usize = 256 * 1_024;
+/// What a line takes besides its texts, about.
+const LINE_LEN: usize = 64;
 
-pub(crate) fn answer(registry: &Registry, question: Question) -> Answer {
+/// Answers a node's question from what is here; what it wants done `carry_out` does.
+pub(crate) fn answer(
+    registry: &Registry,
+    question: Question,
+    carry_out: impl FnOnce(AppId, RequestId, Deed) -> Done,
+) -> Answer {
     match question {
         Question::Connection { app_id, connection } => {
-            Answer::Connections(registry.connection(app_id, connection).iter().map(|found| facts(found)).collect())
+            Answer::Connections(registry.connection(app_id, connection).iter().map(|found| found.facts()).collect())
         }
         Question::Connections { app_id, of, after, most } => {
             let most = usize::from(most).min(LIST_LEN_MAX);
@@ -19,10 +28,11 @@ pub(crate) fn answer(registry: &Registry, question: Question) -> Answer {
                 Holder::App => registry.connections_after(app_id, after, most),
                 Holder::Endpoint(endpoint) => registry.connections_of(app_id, &endpoint),
                 Holder::Group(group) => registry.members(app_id, &group).to_vec(),
+                Holder::Observers(endpoint) => registry.observers(app_id, &endpoint).to_vec(),
             };
             found.retain(|connection| after.is_none_or(|after| connection.id > after));
             found.sort_unstable_by_key(|connection| connection.id);
-            Answer::Connections(found.iter().take(most).map(|found| facts(found)).collect())
+            Answer::Connections(found.iter().take(most).map(|found| found.facts()).collect())
         }
         Question::Groups { app_id, endpoint, after, most } => {
             let most = usize::from(most).min(LIST_LEN_MAX);
@@ -37,23 +47,67 @@ pub(crate) fn answer(registry: &Registry, question: Question) -> Answer {
                 }
             })
         }
-        Question::Presences { app_id, endpoint } => {
-            let states = registry.states_of(app_id, &endpoint).into_iter();
-            Answer::Presences(states.map(|state| (state.connection.id, state.presence)).collect())
-        }
+        Question::States { app_id, endpoint, after } => states(registry, app_id, &endpoint, after),
+        Question::Count { app_id, of } => Answer::Count(match of {
+            Holder::App => registry.connection_count(app_id),
+            Holder::Endpoint(endpoint) => registry.sibling_count(app_id, &endpoint),
+            Holder::Group(group) => registry.member_count(app_id, &group),
+            Holder::Observers(endpoint) => registry.observer_count(app_id, &endpoint),
+        } as u64),
+        Question::Snapshot { of, after } => snapshot(registry, &of, after),
+        Question::Do { app_id, request_id, deed } => Answer::Done(carry_out(app_id, request_id, deed)),
     }
 }
 
-fn facts(connection: &Connection) -> ConnectionFacts {
-    ConnectionFacts {
-        id: connection.id,
-        endpoint: connection.endpoint.clone(),
-        role_id: connection.role_id,
-        client_type: connection.client_type.clone(),
-        address: connection.address,
-        trickle_ice: connection.trickle_ice,
-        ice_final_candidates: connection.ice_final_candidates,
+fn states(registry: &Registry, app_id: AppId, endpoint: &EndpointId, after: Option<ConnectionId>) -> Answer {
+    let mut states = registry.states_of(app_id, endpoint);
+    states.retain(|state| after.is_none_or(|after| state.connection.id > after));
+    states.sort_unstable_by_key(|state| state.connection.id);
+    let (mut found, mut bytes, all) = (Vec::new(), 0, states.len());
+    for state in states {
+        if bytes > ANSWER_BYTES_MAX || found.len() >= LIST_LEN_MAX {
+            break;
+        }
+        bytes += LINE_LEN + state.groups.iter().map(|group| group.as_str().len() + 4).sum::<usize>();
+        bytes += state.presence.iter().flat_map(|said| said.texts()).flatten().map(str::len).sum::<usize>();
+        let connection = state.connection.facts();
+        found.push(ConnectionStateFacts { connection, groups: state.groups, presence: state.presence });
     }
+    Answer::States { more: found.len() < all, found }
+}
+
+fn snapshot(registry: &Registry, of: &[Interest], after: Option<(u32, ConnectionId)>) -> Answer {
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    for (number, interest) in (0_u32..).zip(of) {
+        if after.is_some_and(|(last, _)| number < last) {
+            continue;
+        }
+        let mut there: Vec<_> = match interest {
+            Interest::Group(app_id, group) => {
+                let members = registry.members(*app_id, group);
+                members.iter().map(|member| (member.endpoint.clone(), member.id, None)).collect()
+            }
+            Interest::Endpoint(app_id, endpoint) | Interest::Observers(app_id, endpoint) => {
+                let presences = registry.presences(*app_id, vec![endpoint.clone()]);
+                presences
+                    .into_iter()
+                    .flat_map(|(_, said)| said)
+                    .map(|(id, said)| (endpoint.clone(), id, said))
+                    .collect()
+            }
+        };
+        there.retain(|(_, id, _)| after.is_none_or(|after| (number, *id) > after));
+        there.sort_unstable_by_key(|(_, id, _)| *id);
+        for (endpoint, connection, presence) in there {
+            if bytes > ANSWER_BYTES_MAX || found.len() >= LIST_LEN_MAX {
+                return Answer::Snapshot { found, more: true };
+            }
+            bytes += LINE_LEN + endpoint.as_str().len();
+            bytes += presence.iter().flat_map(|said| said.texts()).flatten().map(str::len).sum::<usize>();
+            found.push(Present { of: number, endpoint, connection, presence });
+        }
+    }
+    Answer::Snapshot { found, more: false }
 }
 
 #[cfg(test)]
@@ -84,32 +138,83 @@ mod tests {
         let everyone: Vec<_> = all.iter().map(|connection| connection.id).collect();
         let jos: Vec<_> = all.iter().filter(|connection| connection.endpoint == jo).map(|found| found.id).collect();
 
-        let connections =
-            |of, after, most| ids(&answer(&registry, Question::Connections { app_id: app, of, after, most }));
+        let ask = |question| answer(&registry, question, |_, _, _| panic!("nothing is to be done"));
+        let connections = |of, after, most| ids(&ask(Question::Connections { app_id: app, of, after, most }));
         assert_eq!(connections(Holder::App, None, 9), everyone);
         assert_eq!(connections(Holder::App, Some(everyone[0]), 1), everyone[1..2]);
         assert_eq!(connections(Holder::Group(room.clone()), Some(everyone[0]), 9), everyone[1..]);
         assert_eq!(connections(Holder::Endpoint(jo.clone()), None, 9), jos);
         assert_eq!(connections(Holder::Endpoint(jo.clone()), Some(jos[0]), 9), jos[1..]);
 
-        let one = |app_id, connection| ids(&answer(&registry, Question::Connection { app_id, connection }));
+        let one = |app_id, connection| ids(&ask(Question::Connection { app_id, connection }));
         assert_eq!(one(app, away), [away]);
         assert_eq!(one(AppId::random(), away), []);
 
-        let groups =
-            |endpoint, after| match answer(&registry, Question::Groups { app_id: app, endpoint, after, most: 9 }) {
-                Answer::Groups(groups) => groups,
-                other => panic!("{other:?}"),
-            };
+        let groups = |endpoint, after| match ask(Question::Groups { app_id: app, endpoint, after, most: 9 }) {
+            Answer::Groups(groups) => groups,
+            other => panic!("{other:?}"),
+        };
         assert_eq!(groups(None, None), vec![room.clone()]);
         assert_eq!(groups(Some(jo.clone()), None), vec![room.clone()]);
         assert_eq!(groups(Some(jo.clone()), Some(room.clone())), []);
-        assert_eq!(groups(None, Some(room)), []);
+        assert_eq!(groups(None, Some(room.clone())), []);
 
-        let Answer::Presences(found) = answer(&registry, Question::Presences { app_id: app, endpoint: jo }) else {
-            panic!("presences were asked for");
+        let count = |of| match ask(Question::Count { app_id: app, of }) {
+            Answer::Count(count) => count,
+            other => panic!("{other:?}"),
         };
-        let said: Vec<_> = found.iter().filter(|(_, presence)| presence.is_some()).map(|(id, _)| *id).collect();
+        assert_eq!([Holder::App, Holder::Endpoint(jo.clone()), Holder::Group(room.clone())].map(count), [3, 2, 3]);
+        assert_eq!(count(Holder::Observers(jo.clone())), 0);
+        let Answer::States { found, more: false } =
+            ask(Question::States { app_id: app, endpoint: jo.clone(), after: None })
+        else {
+            panic!("states were asked for, and there are few");
+        };
+        let said: Vec<_> =
+            found.iter().filter(|state| state.presence.is_some()).map(|state| state.connection.id).collect();
         assert_eq!((found.len(), said), (2, vec![away]));
+        assert!(found.iter().all(|state| state.groups == [room.clone()]));
+
+        let of = vec![Interest::Group(app, room), Interest::Observers(app, jo)];
+        let snapshot = |after| match ask(Question::Snapshot { of: of.clone(), after }) {
+            Answer::Snapshot { found, more } => {
+                (found.into_iter().map(|one| (one.of, one.connection)).collect::<Vec<_>>(), more)
+            }
+            other => panic!("{other:?}"),
+        };
+        let all: Vec<_> = everyone.iter().map(|id| (0, *id)).chain(jos.iter().map(|id| (1, *id))).collect();
+        for from in 0..all.len() {
+            assert_eq!(snapshot(Some(all[from])), (all[from + 1..].to_vec(), false));
+        }
+        assert_eq!(snapshot(None), (all, false));
+    }
+
+    #[test]
+    fn what_is_too_much_for_one_answer_is_answered_in_pieces() {
+        let (registry, app) = (Registry::default(), AppId::random());
+        let (jo, long) = (EndpointId::parse("jo").unwrap(), "x".repeat(4_000));
+        for _ in 0..200 {
+            let one = connection(app, "jo");
+            registry.add(&one, None, Caps::default()).unwrap();
+            registry.set_presence(app, one.id, said(&long));
+        }
+        let ask = |question| answer(&registry, question, |_, _, _| panic!("nothing is to be done"));
+        let (mut pieces, mut all, mut after) = (0, Vec::new(), None);
+        loop {
+            let of = vec![Interest::Observers(app, jo.clone())];
+            let Answer::Snapshot { found, more } = ask(Question::Snapshot { of, after }) else { panic!("no snapshot") };
+            pieces += 1;
+            after = found.last().map(|last| (last.of, last.connection));
+            all.extend(found.into_iter().map(|one| one.connection));
+            if !more {
+                break;
+            }
+        }
+        assert!(all.is_sorted() && all.len() == 200 && pieces > 2, "{pieces} pieces of {}", all.len());
+        let Answer::States { found, more: true } = ask(Question::States { app_id: app, endpoint: jo, after: None })
+        else {
+            panic!("that is too much for one");
+        };
+        assert_eq!(found.iter().map(|state| state.connection.id).collect::<Vec<_>>(), all[..found.len()]);
     }
 }

@@ -27,8 +27,12 @@ pub(crate) struct Departure {
     /// Which, and what it was in. By name: thousands who leave a large group at once must not each hold a list of all the
     /// others until these are told.
     pub departed: Departed,
-    /// When that was heard, on the registry's own count.
+    /// When it ended, or that was heard, on the registry's own count.
     pub at: u64,
+    /// Whether those are told who observe its endpoint.
+    pub observed: bool,
+    /// Whether it was this node's.
+    pub own: bool,
 }
 
 /// Bounded by the connections that there were: also one that nobody knows of may be observed before it is told.
@@ -48,17 +52,21 @@ impl Departures {
         self.muted.store(true, Ordering::Relaxed);
     }
 
+    /// A connection is about to end of which observers are to be told: [`Self::add`] follows, or [`Self::told`].
+    pub(crate) fn expect(&self, app: AppId, endpoint: &EndpointId) {
+        *self.untold.lock().entry((app, endpoint.clone())).or_default() += 1;
+    }
+
+    /// Lets a connection that ended be told of. If observers are to be, that was expected before.
     pub(crate) fn add(&self, departure: Departure) {
         if self.muted.load(Ordering::Relaxed) {
             return;
         }
-        let (app, endpoint) = (departure.departed.app_id, departure.departed.endpoint.clone());
-        *self.untold.lock().entry((app, endpoint)).or_default() += 1;
         self.waiting.lock().push_back((Instant::now() + DELAY, departure));
         self.added.notify_one();
     }
 
-    /// Of one departure it is settled who is told as an observer.
+    /// Of one departure that was expected it is settled who is told as an observer.
     pub(crate) fn told(&self, app: AppId, endpoint: &EndpointId) {
         let mut untold = self.untold.lock();
         if let Entry::Occupied(mut count) = untold.entry((app, endpoint.clone())) {
@@ -78,6 +86,16 @@ impl Departures {
         }
         let named: HashSet<_> = endpoints.iter().collect();
         named.into_iter().filter_map(|endpoint| untold.get(&(app, endpoint.clone()))).sum()
+    }
+
+    /// This node's connections of an endpoint that ended, of which its observers are not told yet.
+    pub(crate) fn own_of(&self, app: AppId, endpoint: &EndpointId) -> Vec<Departed> {
+        if self.untold_of(app, std::slice::from_ref(endpoint)) == 0 {
+            return Vec::new();
+        }
+        let waiting = self.waiting.lock();
+        let departed = waiting.iter().filter(|(_, departure)| departure.own).map(|(_, departure)| &departure.departed);
+        departed.filter(|departed| departed.app_id == app && departed.endpoint == *endpoint).cloned().collect()
     }
 
     /// The next departure, once it is due. All wait equally long, so the first in is the first out.
@@ -107,7 +125,7 @@ mod tests {
     fn departure(endpoint: &str) -> Departure {
         let (app_id, endpoint) = (AppId::random(), EndpointId::parse(endpoint).unwrap());
         let departed = Departed { app_id, endpoint, connection: ConnectionId::random(), groups: Vec::new() };
-        Departure { departed, at: 0 }
+        Departure { departed, at: 0, observed: true, own: true }
     }
 
     async fn next(departures: &Departures) -> (String, Duration) {

@@ -42,7 +42,8 @@ pub(crate) fn push(hub: &Hub, app: AppId, to: &Audience, event: &Event) {
                 | Content::Published { .. }
                 | Content::Joined { .. }
                 | Content::Left { .. }
-                | Content::Presence(_) => offer(hub, meant, *except, event),
+                | Content::Presence(_)
+                | Content::Missed => offer(hub, meant, *except, event),
             }
         }
         Audience::Group { group, except } => offer(hub, hub.local.registry.members(app, group).iter(), *except, event),
@@ -60,7 +61,7 @@ pub(crate) fn push(hub: &Hub, app: AppId, to: &Audience, event: &Event) {
 ///
 /// One who shares many groups with it hears as many frames, so sockets get their turn to write in between.
 pub(crate) async fn announce(hub: &Hub, departure: &Departure) {
-    let Departure { departed: Departed { app_id, endpoint, connection, groups }, at } = departure;
+    let Departure { departed: Departed { app_id, endpoint, connection, groups }, at, observed, own: _ } = departure;
     let event = |content| hub.event(endpoint, Some(*connection), RequestId::random(), content);
     let mut since_turn = 0;
     for (nth, group) in groups.iter().enumerate() {
@@ -79,8 +80,11 @@ pub(crate) async fn announce(hub: &Hub, departure: &Departure) {
         since_turn += told.len();
         offer(hub, told.iter(), None, &left);
     }
+    if !observed {
+        return;
+    }
     let told = hub.local.registry.observers(*app_id, endpoint);
-    hub.departures.told(*app_id, endpoint);
+    hub.local.departures.told(*app_id, endpoint);
     if !told.is_empty() {
         let gone = event(Content::Presence(Presence::unavailable()));
         offer(hub, told.iter(), None, &gone);
@@ -104,7 +108,7 @@ pub(crate) fn offer<'a>(
     let tailed = hub.tails.any();
     for connection in connections.filter(|connection| Some(connection.id) != except) {
         let frame = encoded.get_or_insert_with(|| encode(event));
-        offered += u64::from(connection.outbox.offer(frame.clone()));
+        offered += u64::from(connection.offer(frame.clone()));
         if tailed {
             hub.tails.show(connection, |payloads| tailed_event(connection, event, frame, payloads));
         }

@@ -8,18 +8,16 @@ use respoke_core::app::App;
 use respoke_core::event::{Content, Event};
 use respoke_core::id::{AppId, ConnectionId, EndpointId, RequestId};
 use respoke_core::ops::{Broker, Caller, Standing};
-use respoke_core::ports::{
-    Answer, Audience, Bus, Change, Concerned, Delivery, Departed, Gap, Node, Question, Receiver, Source,
-};
+use respoke_core::ports::{Answer, Audience, Bus, Change, Concerned, Delivery, Gap, Node, Question, Receiver, Source};
 use respoke_core::term::Term;
 use respoke_wire::close::Close;
 
 use crate::answers;
-use crate::departures::{Departure, Departures};
 use crate::fanout;
 use crate::local::Local;
+use crate::others::Others;
 use crate::outbox::OutboxLimits;
-use crate::registry::{Caps, Counts};
+use crate::registry::{Caps, Counts, Home};
 use crate::roster::Roster;
 use crate::socket::{Opening, Socket};
 use crate::suspects::{Suspects, Suspicion};
@@ -70,10 +68,11 @@ pub struct HubView<'a> {
 pub struct Hub {
     pub(crate) broker: Arc<Broker>,
     pub(crate) bus: Arc<dyn Bus>,
-    pub(crate) departures: Departures,
     pub(crate) figures: HubFigures,
     pub(crate) tails: Arc<Tails>,
     pub(crate) local: Local,
+    /// None: this node is alone.
+    pub(crate) others: Option<Others>,
     numbers: AtomicU64,
     pub(crate) suspects: Suspects,
     settings: HubSettings,
@@ -90,10 +89,11 @@ impl Hub {
     /// A hub with nobody connected.
     #[must_use]
     pub fn new(broker: Arc<Broker>, bus: Arc<dyn Bus>, settings: HubSettings) -> Self {
+        let others = Others::beside(&bus);
         Self {
             broker,
             bus,
-            departures: Departures::default(),
+            others,
             figures: HubFigures::default(),
             tails: Arc::default(),
             local: Local::new(settings.sockets_max, settings.heartbeat_timeout),
@@ -122,8 +122,8 @@ impl Hub {
 
     /// Closes a socket for good; its connection departs. A second closing does nothing.
     pub fn close(&self, socket: &Socket, why: Close) {
-        if let Some(departed) = self.local.close(socket, why) {
-            self.departed(departed);
+        if let Some(gone) = self.local.close(socket, why) {
+            self.departed(gone);
         }
         if self.local.sockets.forget(socket) {
             let why = socket.outbox.closed().unwrap_or(why);
@@ -229,15 +229,16 @@ impl Hub {
         }
     }
 
-    /// Lets connections end from here on without telling those left behind, who are sent away too.
+    /// Lets connections end from here on without telling those left behind here, who are sent away too. Other nodes tell
+    /// theirs.
     pub fn mute_departures(&self) {
-        self.departures.mute();
+        self.local.departures.mute();
     }
 
     /// Tells everybody of departures as they fall due. Never ends.
     pub async fn announce_departures(&self) {
         loop {
-            let departure = self.departures.next().await;
+            let departure = self.local.departures.next().await;
             fanout::announce(self, &departure).await;
             tokio::task::yield_now().await;
         }
@@ -245,21 +246,18 @@ impl Hub {
 
     /// Who is connected anywhere.
     pub(crate) fn roster(&self) -> Roster<'_> {
-        Roster::new(&self.local)
+        Roster::new(&self.local, self.others.as_ref())
     }
 
     /// Ends a connection of this node, and its socket with it.
     pub(crate) fn end_connection(&self, app: AppId, id: ConnectionId) {
         let Some(connection) = self.local.registry.connection(app, id) else { return };
-        connection.outbox.close(Close::SessionEnded);
-        if let Some(departed) = self.local.depart(&connection) {
-            self.departed(departed);
+        if let Home::Here(outbox) = &connection.home {
+            outbox.close(Close::SessionEnded);
         }
-    }
-
-    /// Tells every node that a connection ended, this one too: whoever should know of it is told a little later.
-    pub(crate) fn departed(&self, departed: Departed) {
-        self.bus.publish(Delivery::Departed(departed));
+        if let Some(gone) = self.local.depart(&connection) {
+            self.departed(gone);
+        }
     }
 
     /// An event of this moment.
@@ -309,11 +307,37 @@ pub(crate) fn caps(app: &App) -> Caps {
 }
 
 impl Receiver for Hub {
-    fn receive(&self, _: Source, delivery: Delivery) {
+    fn receive(&self, from: Source, delivery: Delivery) {
+        let (moment, there) = (|| self.local.registry.moment(), self.others.as_ref().zip(there(from)));
         match delivery {
-            Delivery::Push { app_id, to, event } => fanout::push(self, app_id, &to, &event),
+            Delivery::Push { app_id, to, event } => {
+                if there.is_none_or(|(others, from)| others.tells(from, app_id, &to, &event)) {
+                    fanout::push(self, app_id, &to, &event);
+                }
+            }
+            // What is this node's own was noted where it was done.
+            Delivery::Arrived(arrived) => {
+                if let Some((others, from)) = there {
+                    others.arrived(from, &arrived);
+                }
+            }
             Delivery::Departed(departed) => {
-                self.departures.add(Departure { departed, at: self.local.registry.moment() });
+                let Some((others, from)) = there else { return };
+                let (departures, app, endpoint) = (&self.local.departures, departed.app_id, departed.endpoint.clone());
+                departures.expect(app, &endpoint);
+                let departure = others.departed(from, departed, moment());
+                if departure.as_ref().is_none_or(|departure| !departure.observed) {
+                    departures.told(app, &endpoint);
+                }
+                if let Some(departure) = departure {
+                    departures.add(departure);
+                }
+            }
+            Delivery::GroupEnded { app_id, group } => {
+                let departures = there.map(|(others, from)| others.group_ended(from, app_id, &group, moment()));
+                for departure in departures.into_iter().flatten() {
+                    self.tell_later(departure);
+                }
             }
             Delivery::End { app_id, endpoint: _, connection } => self.end_connection(app_id, connection),
             // The feed tells what it is, and whether there is more.
@@ -321,16 +345,34 @@ impl Receiver for Hub {
         }
     }
 
-    fn missed(&self, _: Gap) {
-        // Nothing is kept here of what other nodes tell.
+    fn missed(&self, gap: Gap) {
+        if let Some(others) = &self.others {
+            others.missed(&gap);
+        }
+        // A hint may have been in it.
+        self.broker.hint();
     }
 
     fn answer(&self, _: Node, question: Question) -> Answer {
-        answers::answer(&self.local.registry, question)
+        if let Question::Snapshot { of, after: None } = &question {
+            self.depart_again(of);
+        }
+        answers::answer(&self.local.registry, question, |app, request, deed| self.carry_out(app, request, deed))
     }
 
-    fn lost(&self, _: Node) {
-        // As above.
+    fn lost(&self, node: Node) {
+        let Some(others) = &self.others else { return };
+        for departure in others.lost(node, self.local.registry.moment()) {
+            self.tell_later(departure);
+        }
+    }
+}
+
+/// Which other node it comes from, and its number.
+const fn there(from: Source) -> Option<(Node, u64)> {
+    match from {
+        Source::Here => None,
+        Source::There { node, number } => Some((node, number)),
     }
 }
 

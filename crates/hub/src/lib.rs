@@ -4,7 +4,8 @@
 //! [`ops`]. What an operation has to tell others goes over the bus and comes back to the hub of every node, whose
 //! `fanout.rs` encodes it once and offers it to each socket's [`outbox`].
 //!
-//! What is this node's own is in `local.rs`. Whether somebody is connected at all is asked of `roster.rs`.
+//! What is this node's own is in `local.rs`, and what it does with that in `deeds.rs`. What it knows of other nodes is in
+//! `others.rs`. Whether somebody is connected at all is asked of `roster.rs`.
 //!
 //! The operations are here and not in core because nearly all they decide on is held here; what else they need, rights
 //! and stored messages, they ask the broker for (docs/adr/0004).
@@ -16,11 +17,13 @@ pub mod reach;
 pub mod tails;
 
 mod answers;
+mod deeds;
 mod departures;
 mod fanout;
 mod footing;
 mod hub;
 mod local;
+mod others;
 mod registry;
 mod roster;
 mod signal_shape;
@@ -29,5 +32,5 @@ mod sockets;
 mod suspects;
 
 pub use hub::{Hub, HubFigures, HubSettings, HubView};
-pub use registry::{Connection, Counts, Members, Presences};
+pub use registry::{Connection, Counts, Home, Members, Presences};
 pub use socket::{Opening, Socket};

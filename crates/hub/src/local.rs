@@ -11,10 +11,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use respoke_core::ports::Departed;
 use respoke_wire::close::Close;
 
-use crate::registry::{Caps, Connection, Full, Registry};
+use crate::departures::Departures;
+use crate::registry::{Caps, Connection, Full, Gone, Registry};
 use crate::socket::Socket;
 use crate::sockets::Sockets;
 
@@ -25,12 +25,18 @@ pub(crate) struct Local {
     pub(crate) sockets: Sockets,
     /// Their connections, and what those are in.
     pub(crate) registry: Registry,
+    /// Connections that ended, of this node and of others, until those who are here are told.
+    pub(crate) departures: Departures,
 }
 
 impl Local {
     /// Nothing, of at most `sockets_max` sockets, whose clients may be silent for `patience`.
     pub(crate) fn new(sockets_max: usize, patience: Duration) -> Self {
-        Self { sockets: Sockets::new(sockets_max, patience), registry: Registry::default() }
+        Self {
+            sockets: Sockets::new(sockets_max, patience),
+            registry: Registry::default(),
+            departures: Departures::default(),
+        }
     }
 
     /// Registers a socket's connection, and hands back the departure of the one that it takes the place of. None: the
@@ -40,24 +46,32 @@ impl Local {
         socket: &Socket,
         connection: &Arc<Connection>,
         caps: Caps,
-    ) -> Option<Result<Option<Departed>, Full>> {
+    ) -> Option<Result<Option<Gone>, Full>> {
         let registered =
             self.sockets.register(socket, connection, |present| self.registry.add(connection, present, caps))?;
         Some(registered.map(|replaced| self.depart(&*replaced?)))
     }
 
     /// Ends a socket's connection; the socket stays open. None: it had none, or that was gone already.
-    pub(crate) fn disconnect(&self, socket: &Socket) -> Option<Departed> {
+    pub(crate) fn disconnect(&self, socket: &Socket) -> Option<Gone> {
         self.depart(&*self.sockets.unregister(socket)?)
     }
 
     /// Closes a socket, with its connection; it stays on the books.
-    pub(crate) fn close(&self, socket: &Socket, why: Close) -> Option<Departed> {
+    pub(crate) fn close(&self, socket: &Socket, why: Close) -> Option<Gone> {
         self.depart(&*self.sockets.close(socket, why)?)
     }
 
     /// Takes a connection out of everything. None: it was gone already.
-    pub(crate) fn depart(&self, connection: &Connection) -> Option<Departed> {
-        self.registry.remove(connection.app_id, connection.id)
+    ///
+    /// That it is to be told of is known before it is gone: whoever counts connections and then departures misses none.
+    pub(crate) fn depart(&self, connection: &Connection) -> Option<Gone> {
+        let Connection { app_id, endpoint, id, .. } = connection;
+        self.departures.expect(*app_id, endpoint);
+        let gone = self.registry.remove(*app_id, *id);
+        if gone.is_none() {
+            self.departures.told(*app_id, endpoint);
+        }
+        gone
     }
 }

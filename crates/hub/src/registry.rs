@@ -24,9 +24,9 @@ use respoke_core::event::Presence;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
 use respoke_core::ports::Departed;
 
-pub use connection::Connection;
 use connection::reached;
 pub(crate) use connection::{Caps, Full};
+pub use connection::{Connection, Home};
 pub use crowd::Members;
 use crowd::{Crowd, part_group};
 pub(crate) use groups::Join;
@@ -51,6 +51,17 @@ struct App {
     observers: HashMap<EndpointId, Crowd>,
     /// It was found empty and is in the registry no more; whoever still has it looks again.
     forgotten: bool,
+}
+
+/// A connection that was taken out of everything.
+#[derive(Debug)]
+pub(crate) struct Gone {
+    /// Which, and what it was in.
+    pub(crate) departed: Departed,
+    /// When, on the registry's own count.
+    pub(crate) at: u64,
+    /// What it observed.
+    pub(crate) observed: HashSet<EndpointId>,
 }
 
 /// What a connection holds.
@@ -94,10 +105,12 @@ impl Registry {
     }
 
     /// Takes a connection out of everything. None: it was gone already.
-    pub(crate) fn remove(&self, app_id: AppId, id: ConnectionId) -> Option<Departed> {
+    pub(crate) fn remove(&self, app_id: AppId, id: ConnectionId) -> Option<Gone> {
         let app = self.app(app_id)?;
         let mut state = app.lock();
-        let departed = state.remove(id)?;
+        let (departed, observed) = state.remove(id)?;
+        // While nobody can come to a group, so that who comes after it is known to.
+        let at = self.moment();
         let empty = state.connections.is_empty();
         state.forgotten = empty;
         // Never both locks at once: who waits for one app's must not keep others from theirs.
@@ -105,7 +118,7 @@ impl Registry {
         if empty {
             self.forget(app_id, &app);
         }
-        Some(departed)
+        Some(Gone { departed, at, observed })
     }
 
     /// Takes an app that is forgotten out of the map, if that was not done.
@@ -134,6 +147,13 @@ impl Registry {
     /// How many connections an app has.
     pub(crate) fn connection_count(&self, app: AppId) -> usize {
         self.read(app, |app| app.connections.len())
+    }
+
+    /// All connections of all apps.
+    pub(crate) fn everybody(&self) -> Vec<Arc<Connection>> {
+        let apps: Vec<_> = self.apps.read().values().cloned().collect();
+        let of = |app: &Mutex<App>| app.lock().connections.values().map(|seat| seat.connection.clone()).collect();
+        apps.iter().flat_map(|app| -> Vec<_> { of(app) }).collect()
     }
 
     /// All connections of an app.
@@ -219,7 +239,7 @@ impl App {
         Ok(())
     }
 
-    fn remove(&mut self, id: ConnectionId) -> Option<Departed> {
+    fn remove(&mut self, id: ConnectionId) -> Option<(Departed, HashSet<EndpointId>)> {
         let seat = self.connections.remove(&id)?;
         let connection = seat.connection;
         if let Entry::Occupied(mut siblings) = self.endpoints.entry(connection.endpoint.clone()) {
@@ -228,8 +248,8 @@ impl App {
                 siblings.remove();
             }
         }
-        for endpoint in seat.observed {
-            if let Entry::Occupied(mut observers) = self.observers.entry(endpoint)
+        for endpoint in &seat.observed {
+            if let Entry::Occupied(mut observers) = self.observers.entry(endpoint.clone())
                 && observers.get_mut().part(id)
             {
                 observers.remove();
@@ -240,7 +260,8 @@ impl App {
         }
         let Connection { app_id, endpoint, .. } = &*connection;
         let groups = seat.groups.into_iter().collect();
-        Some(Departed { app_id: *app_id, endpoint: endpoint.clone(), connection: id, groups })
+        let departed = Departed { app_id: *app_id, endpoint: endpoint.clone(), connection: id, groups };
+        Some((departed, seat.observed))
     }
 }
 

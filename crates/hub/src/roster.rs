@@ -1,126 +1,239 @@
 //! Who is connected anywhere.
 //!
 //! All that an operation asks of who is connected, in which group, observing whom, on whatever node, it asks here. On a
-//! server that is alone the answer is what this node holds. Where there are several, this is where the others' part is
-//! added: counts from what each tells of what it holds, so they are answered at once, and lists by asking whoever holds
-//! them, so they are waited for.
+//! server that is alone the answer is what this node holds, and is there at once. Where there are several, the others' part
+//! is added: of what something here is there for it is known (`others/kept.rs`), of all else whoever holds it is asked
+//! (`others/asks.rs`).
+//!
+//! Counts say what a request costs, and are of those who answer, a second ago perhaps. A list is whole, or is refused.
 
-use std::collections::HashSet;
-use std::future::{Ready, ready};
 use std::sync::Arc;
 
 use respoke_core::event::Presence;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
+use respoke_core::ports::Holder;
+use respoke_core::refusal::Refusal;
 
 use crate::local::Local;
 use crate::ops::ConnectionState;
-use crate::registry::{Connection, Members, Presences};
+use crate::others::Others;
+use crate::registry::{Caps, Connection, Members, Presences};
 
 /// Who is connected anywhere.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Roster<'a> {
     local: &'a Local,
+    others: Option<&'a Others>,
 }
 
 impl<'a> Roster<'a> {
-    pub(crate) const fn new(local: &'a Local) -> Self {
-        Self { local }
+    pub(crate) const fn new(local: &'a Local, others: Option<&'a Others>) -> Self {
+        Self { local, others }
+    }
+
+    /// So many here, and as many as others say.
+    async fn with_others(self, here: usize, app: AppId, of: impl FnOnce() -> Holder) -> usize {
+        match self.others {
+            None => here,
+            // In a box, for what a server that is alone asks should not be longer for it.
+            Some(others) => here.saturating_add(Box::pin(others.count(app, of())).await),
+        }
     }
 }
 
 /// How many there are. These say what a request costs, and are asked often.
 impl Roster<'_> {
     /// How many connections an app has.
-    pub(crate) fn connection_count(self, app: AppId) -> usize {
-        self.local.registry.connection_count(app)
+    pub(crate) async fn connection_count(self, app: AppId) -> usize {
+        self.with_others(self.local.registry.connection_count(app), app, || Holder::App).await
     }
 
     /// How many connections an endpoint has.
-    pub(crate) fn sibling_count(self, app: AppId, endpoint: &EndpointId) -> usize {
-        self.local.registry.sibling_count(app, endpoint)
-    }
-
-    /// How many connections endpoints have together, each of them counted once however often it is named.
-    pub(crate) fn connection_count_of(self, app: AppId, endpoints: &[EndpointId]) -> usize {
-        self.local.registry.connection_count_of(app, endpoints)
+    pub(crate) async fn sibling_count(self, app: AppId, endpoint: &EndpointId) -> usize {
+        let here = self.local.registry.sibling_count(app, endpoint);
+        self.with_others(here, app, || Holder::Endpoint(endpoint.clone())).await
     }
 
     /// How many members a group has.
-    pub(crate) fn member_count(self, app: AppId, group: &GroupName) -> usize {
-        self.local.registry.member_count(app, group)
+    pub(crate) async fn member_count(self, app: AppId, group: &GroupName) -> usize {
+        let here = self.local.registry.member_count(app, group);
+        self.with_others(here, app, || Holder::Group(group.clone())).await
     }
 
-    /// Whether a group has members.
-    pub(crate) fn group_exists(self, app: AppId, group: &GroupName) -> bool {
-        self.local.registry.group_exists(app, group)
+    /// How many observe an endpoint.
+    pub(crate) async fn observer_count(self, app: AppId, endpoint: &EndpointId) -> usize {
+        let here = self.local.registry.observer_count(app, endpoint);
+        self.with_others(here, app, || Holder::Observers(endpoint.clone())).await
+    }
+
+    /// What an app allows this node's connections, beside those of others.
+    pub(crate) async fn caps_of_connections(self, app: AppId, endpoint: &EndpointId, caps: Caps) -> Caps {
+        let Some(others) = self.others else { return caps };
+        let connections = match caps.connections {
+            None => 0,
+            Some(_) => Box::pin(others.count_now(app, Holder::App)).await,
+        };
+        let siblings = match caps.endpoint_connections {
+            None => 0,
+            Some(_) => Box::pin(others.count_now(app, Holder::Endpoint(endpoint.clone()))).await,
+        };
+        caps.beside(connections, siblings)
+    }
+}
+
+/// How many there are of what is held here, so that it is known.
+impl Roster<'_> {
+    /// How many connections observed endpoints have together, each of them counted once however often it is named.
+    pub(crate) fn connection_count_of(self, app: AppId, endpoints: &[EndpointId]) -> usize {
+        let here = self.local.registry.connection_count_of(app, endpoints);
+        here + self.others.map_or(0, |others| others.observed_known(app, endpoints))
+    }
+
+    /// Whether a group has members. None: that cannot be known at present.
+    pub(crate) fn group_exists(self, app: AppId, group: &GroupName) -> Option<bool> {
+        match self.others {
+            _ if self.local.registry.group_exists(app, group) => Some(true),
+            None => Some(false),
+            Some(others) => others.is_anybody_in(app, group),
+        }
     }
 
     /// How many frames tell of `connection` joining a group, and one day of its leaving: those who are members already
     /// hear of both, and so does the connection itself where others do that for it. None if it is a member.
     pub(crate) fn frames_of_joining(self, connection: &Connection, group: &GroupName, told: bool) -> usize {
-        self.local.registry.frames_of_joining(connection, group, told)
+        let here = self.local.registry.frames_of_joining(connection, group, told);
+        let Some(others) = self.others else { return here };
+        let app = connection.app_id;
+        let is_member = here == 0 && self.local.registry.is_member(app, group, connection.id);
+        if is_member || others.is_member(app, group, connection.id) {
+            return 0;
+        }
+        here + 2 * others.members_known(app, group).unwrap_or(0)
     }
 
-    /// How many observe an endpoint.
-    pub(crate) fn observer_count(self, app: AppId, endpoint: &EndpointId) -> usize {
-        self.local.registry.observer_count(app, endpoint)
+    /// What an app allows this node's members of a group, beside those of others.
+    pub(crate) fn caps_of_members(self, app: AppId, group: &GroupName, caps: Caps) -> Caps {
+        match self.others {
+            Some(others) if caps.members.is_some() => {
+                caps.beside_members(others.members_known(app, group).unwrap_or(0))
+            }
+            Some(_) | None => caps,
+        }
     }
 
-    /// The groups that an endpoint's connections are in.
-    pub(crate) fn groups_of(self, app: AppId, endpoint: &EndpointId) -> HashSet<GroupName> {
-        self.local.registry.groups_of(app, endpoint)
+    /// What each connection of observed endpoints says of its availability; what is here, all of one moment.
+    pub(crate) fn presences(self, app: AppId, endpoints: Vec<EndpointId>) -> Vec<(EndpointId, Presences)> {
+        let Some(others) = self.others else { return self.local.registry.presences(app, endpoints) };
+        let mut found = self.local.registry.presences(app, endpoints.clone());
+        if found.is_empty() {
+            found = endpoints.into_iter().map(|endpoint| (endpoint, Presences::new())).collect();
+        }
+        for (endpoint, presences) in &mut found {
+            presences.extend(others.presences(app, endpoint));
+        }
+        found
+    }
+
+    /// What a connection of an observed endpoint said last of its availability.
+    pub(crate) fn presence(self, app: AppId, id: ConnectionId) -> Option<Presence> {
+        let here = self.local.registry.presence(app, id);
+        here.or_else(|| self.others?.presence(id))
     }
 }
 
-/// Who they are.
+/// Who they are. Each of these is refused if a node does not answer that would have to say.
 impl Roster<'_> {
     /// A connection by its id.
-    pub(crate) fn connection(self, app: AppId, id: ConnectionId) -> Ready<Option<Arc<Connection>>> {
-        ready(self.local.registry.connection(app, id))
+    pub(crate) async fn connection(self, app: AppId, id: ConnectionId) -> Result<Option<Arc<Connection>>, Refusal> {
+        match (self.local.registry.connection(app, id), self.others) {
+            (None, Some(others)) => Box::pin(others.connection(app, id)).await,
+            (here, _) => Ok(here),
+        }
     }
 
     /// An endpoint's connections.
-    pub(crate) fn connections_of(self, app: AppId, endpoint: &EndpointId) -> Ready<Vec<Arc<Connection>>> {
-        ready(self.local.registry.connections_of(app, endpoint))
+    pub(crate) async fn connections_of(
+        self,
+        app: AppId,
+        endpoint: &EndpointId,
+    ) -> Result<Vec<Arc<Connection>>, Refusal> {
+        let here = self.local.registry.connections_of(app, endpoint);
+        let Some(others) = self.others else { return Ok(here) };
+        let there = Box::pin(others.connections(app, Holder::Endpoint(endpoint.clone()), None, usize::MAX)).await?;
+        Ok([here, there].concat())
     }
 
     /// All connections of an app.
-    pub(crate) fn connections(self, app: AppId) -> Ready<Vec<Arc<Connection>>> {
-        ready(self.local.registry.connections(app))
+    pub(crate) async fn connections(self, app: AppId) -> Result<Vec<Arc<Connection>>, Refusal> {
+        let here = self.local.registry.connections(app);
+        let Some(others) = self.others else { return Ok(here) };
+        let there = Box::pin(others.connections(app, Holder::App, None, usize::MAX)).await?;
+        Ok(in_order([here, there].concat(), usize::MAX))
     }
 
     /// At most `most` connections of an app after `after`, in the order of their ids.
-    pub(crate) fn connections_after(
+    pub(crate) async fn connections_after(
         self,
         app: AppId,
         after: Option<ConnectionId>,
         most: usize,
-    ) -> Ready<Vec<Arc<Connection>>> {
-        ready(self.local.registry.connections_after(app, after, most))
+    ) -> Result<Vec<Arc<Connection>>, Refusal> {
+        let here = self.local.registry.connections_after(app, after, most);
+        let Some(others) = self.others else { return Ok(here) };
+        let there = Box::pin(others.connections(app, Holder::App, after, most)).await?;
+        Ok(in_order([here, there].concat(), most))
     }
 
     /// The connections of an endpoint with what each is in and says.
-    pub(crate) fn states_of(self, app: AppId, endpoint: &EndpointId) -> Ready<Vec<ConnectionState>> {
-        ready(self.local.registry.states_of(app, endpoint))
+    pub(crate) async fn states_of(self, app: AppId, endpoint: &EndpointId) -> Result<Vec<ConnectionState>, Refusal> {
+        let mut states = self.local.registry.states_of(app, endpoint);
+        if let Some(others) = self.others {
+            let there = Box::pin(others.states(app, endpoint)).await?;
+            states.extend(there.into_iter().map(|(node, state)| {
+                let connection = Arc::new(Connection::there(app, node, state.connection));
+                ConnectionState { connection, groups: state.groups, presence: state.presence }
+            }));
+        }
+        Ok(states)
     }
 
     /// The members of a group.
-    pub(crate) fn members(self, app: AppId, group: &GroupName) -> Ready<Members> {
-        ready(self.local.registry.members(app, group))
+    pub(crate) async fn members(self, app: AppId, group: &GroupName) -> Result<Members, Refusal> {
+        let here = self.local.registry.members(app, group);
+        let Some(others) = self.others else { return Ok(here) };
+        let there = Box::pin(others.connections(app, Holder::Group(group.clone()), None, usize::MAX)).await?;
+        Ok(in_order([here.to_vec(), there].concat(), usize::MAX).into())
     }
 
     /// The names of at most `most` groups after `after`, in order.
-    pub(crate) fn groups(self, app: AppId, after: Option<&str>, most: usize) -> Ready<Vec<GroupName>> {
-        ready(self.local.registry.groups(app, after, most))
+    pub(crate) async fn groups(self, app: AppId, after: Option<&str>, most: usize) -> Result<Vec<GroupName>, Refusal> {
+        let here = self.local.registry.groups(app, after, most);
+        let Some(others) = self.others else { return Ok(here) };
+        // What is no group's name is what a page may begin behind all the same; then nothing is left out.
+        let parsed = after.and_then(|after| GroupName::parse(after).ok());
+        let mut there = Box::pin(others.groups(app, None, parsed, most)).await?;
+        there.retain(|name| after.is_none_or(|after| name.as_str() > after));
+        Ok(names([here, there].concat(), most))
     }
 
-    /// What each connection of endpoints says of its availability, all of one moment.
-    pub(crate) fn presences(self, app: AppId, endpoints: Vec<EndpointId>) -> Ready<Vec<(EndpointId, Presences)>> {
-        ready(self.local.registry.presences(app, endpoints))
+    /// The groups that an endpoint's connections are in.
+    pub(crate) async fn groups_of(self, app: AppId, endpoint: &EndpointId) -> Result<Vec<GroupName>, Refusal> {
+        let here = self.local.registry.groups_of(app, endpoint).into_iter().collect();
+        let Some(others) = self.others else { return Ok(here) };
+        let there = Box::pin(others.groups(app, Some(endpoint), None, usize::MAX)).await?;
+        Ok(names([here, there].concat(), usize::MAX))
     }
+}
 
-    /// What a connection said last of its availability.
-    pub(crate) fn presence(self, app: AppId, id: ConnectionId) -> Ready<Option<Presence>> {
-        ready(self.local.registry.presence(app, id))
-    }
+fn in_order(mut connections: Vec<Arc<Connection>>, most: usize) -> Vec<Arc<Connection>> {
+    connections.sort_unstable_by_key(|connection| connection.id);
+    connections.truncate(most);
+    connections
+}
+
+fn names(mut names: Vec<GroupName>, most: usize) -> Vec<GroupName> {
+    names.sort_unstable();
+    names.dedup();
+    names.truncate(most);
+    names
 }

@@ -198,6 +198,7 @@ pub fn shown_payload(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::outbox::{Outbox, OutboxLimits};
+    use crate::registry::Home;
 
     fn connection(app_id: AppId, endpoint: &str) -> Connection {
         Connection {
@@ -209,7 +210,7 @@ mod tests {
             address: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
             trickle_ice: true,
             ice_final_candidates: false,
-            outbox: Arc::new(Outbox::new(OutboxLimits { frames_max: 1, bytes_max: 1 })),
+            home: Home::Here(Arc::new(Outbox::new(OutboxLimits { frames_max: 1, bytes_max: 1 }))),
         }
     }
 

@@ -25,6 +25,5 @@ pub mod throttle;
 pub mod tls;
 mod transport;
 mod trouble;
-mod turns;
 mod upkeep;
 mod watch;

@@ -381,6 +381,8 @@ impl From<Refusal> for Problem {
             Refusal::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::RateLimited { .. } | Refusal::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Overloaded
+            | Refusal::NodeSilent
+            | Refusal::NodeInDoubt
             | Refusal::Store(StoreError::Overloaded | StoreError::Unavailable(_) | StoreError::InDoubt(_)) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -412,7 +414,9 @@ impl From<Refusal> for Problem {
             }
             Refusal::Invalid(fields) => reason.fields = Some(fields),
             Refusal::Throttled { retry_after_secs } => reason.retry_after_secs = Some(retry_after_secs.max(1)),
-            Refusal::Overloaded => reason.retry_after_secs = Some(STORE_RETRY_SECS),
+            Refusal::Overloaded | Refusal::NodeSilent | Refusal::NodeInDoubt => {
+                reason.retry_after_secs = Some(STORE_RETRY_SECS);
+            }
             Refusal::Store(error) => {
                 if status == StatusCode::SERVICE_UNAVAILABLE {
                     reason.retry_after_secs = Some(STORE_RETRY_SECS);
@@ -510,6 +514,8 @@ mod tests {
             Refusal::RateLimited { retry_after: std::time::Duration::from_millis(3_500) },
             Refusal::Throttled { retry_after_secs: 4 },
             Refusal::Overloaded,
+            Refusal::NodeSilent,
+            Refusal::NodeInDoubt,
             Refusal::Store(StoreError::Overloaded),
             Refusal::Store(StoreError::Unavailable("canary".into())),
             Refusal::Store(StoreError::InDoubt("canary".into())),

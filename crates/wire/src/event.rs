@@ -77,6 +77,12 @@ struct PresenceChange<'a> {
     presence: PresenceView<'a>,
 }
 
+/// What is not known says nothing but that.
+#[derive(Serialize)]
+struct Missed<'a> {
+    header: Header<'a>,
+}
+
 /// A presence as it stands in pushes and snapshots.
 #[derive(Serialize)]
 pub struct PresenceView<'a> {
@@ -108,6 +114,7 @@ pub const fn name(event: &Event) -> &'static str {
         Content::Left { .. } => "leave",
         Content::Presence(_) => "presence",
         Content::Signal(_) => "signal",
+        Content::Missed => "missed",
     }
 }
 
@@ -165,6 +172,7 @@ pub fn object(event: &Event) -> Box<RawValue> {
             },
             body: &signal.body,
         }),
+        Content::Missed => to_raw_value(&Missed { header }),
     };
     text.expect("text, numbers and JSON always serialize")
 }
@@ -249,5 +257,6 @@ mod tests {
                 r#"{{"header":{{"type":"signal",{HEAD},"fromType":"web","to":"bob","toType":"web","toOriginal":"carol",{TAIL}}},"body":{{"signalType":"bye"}}}}"#
             )
         );
+        assert_eq!(event(Content::Missed), format!(r#"{{"header":{{"type":"missed",{HEAD},{TAIL}}}}}"#));
     }
 }

@@ -7,7 +7,7 @@ use super::{Broker, Caller};
 use crate::admin::AdminRole;
 use crate::clock::Timestamp;
 use crate::id::{AppId, EndpointId, GroupName};
-use crate::message::{Conversation, Conversations, ReadMark};
+use crate::message::{Conversation, ReadMark};
 use crate::refusal::Refusal;
 
 /// Groups looked at because an endpoint is in them: some 50 milliseconds of look-ups.
@@ -33,22 +33,26 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// As [`Broker::rights`]; [`Refusal::Forbidden`] for an App-Token of another endpoint; [`Refusal::Invalid`].
-    pub async fn conversations(
+    /// As [`Broker::rights`] and `joined`; [`Refusal::Forbidden`] for an App-Token of another endpoint;
+    /// [`Refusal::Invalid`].
+    pub async fn conversations<Joined>(
         &self,
         caller: &Caller,
         app: Option<AppId>,
         endpoint: &str,
-        joined: impl FnOnce(AppId, &EndpointId) -> Vec<GroupName> + Send,
-    ) -> Result<Conversations, Refusal> {
+        joined: impl FnOnce(AppId, EndpointId) -> Joined + Send,
+    ) -> Result<Vec<Conversation>, Refusal>
+    where
+        Joined: Future<Output = Result<Vec<GroupName>, Refusal>> + Send,
+    {
         let rights = self.rights(caller).await?;
         let app = self.app_within(caller, app).await?;
         let endpoint = endpoint_needed(caller, Some(endpoint))?;
-        let mut joined = joined(app.id, &endpoint);
+        let mut joined = joined(app.id, endpoint.clone()).await?;
         joined.truncate(JOINED_MAX);
-        let mut found = self.store.conversations(app.id, &endpoint, joined).await?;
-        found.list.retain(|conversation| rights.group(&conversation.group).subscribe == Some(true));
-        Ok(found)
+        let mut list = self.store.conversations(app.id, &endpoint, joined).await?;
+        list.retain(|conversation| rights.group(&conversation.group).subscribe == Some(true));
+        Ok(list)
     }
 
     /// Moves an endpoint's read marks forward; none goes back, and none beyond the newest message.

@@ -5,8 +5,8 @@
 use std::net::IpAddr;
 
 use crate::event::Presence;
-use crate::id::{AppId, ConnectionId, EndpointId, GroupName, RoleId};
-use crate::ports::Node;
+use crate::id::{AppId, ConnectionId, EndpointId, GroupName, RequestId, RoleId};
+use crate::ports::{Interest, Node};
 
 /// Who is asked. Never the node that asks: it knows itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Whom {
 }
 
 /// What is asked. Lists are asked for in pieces, so that every answer has an end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Question {
     /// A connection by its id. Answered by [`Answer::Connections`] with one or none.
     Connection {
@@ -49,17 +49,79 @@ pub enum Question {
         /// At most so many.
         most: u16,
     },
-    /// What each connection of an endpoint says of its availability. Answered by [`Answer::Presences`].
-    Presences {
+    /// The connections of an endpoint with what each is in and says, in the order of their ids. Answered by
+    /// [`Answer::States`].
+    States {
         /// In which app.
         app_id: AppId,
         /// Whose.
         endpoint: EndpointId,
+        /// Only what comes after this one.
+        after: Option<ConnectionId>,
+    },
+    /// How many connections there are. Answered by [`Answer::Count`].
+    Count {
+        /// In which app.
+        app_id: AppId,
+        /// Whose.
+        of: Holder,
+    },
+    /// Who is there that what is there for these things is told of: a group's members, an observed endpoint's
+    /// connections. Answered by [`Answer::Snapshot`], in this order and by ids.
+    Snapshot {
+        /// Of what.
+        of: Vec<Interest>,
+        /// Only what comes after this connection of the thing with this number, counted from 0.
+        after: Option<(u32, ConnectionId)>,
+    },
+    /// Asks for something to be done with connections of the node that is asked. Answered by [`Answer::Done`].
+    Do {
+        /// In which app.
+        app_id: AppId,
+        /// In which request.
+        request_id: RequestId,
+        /// What.
+        deed: Deed,
+    },
+}
+
+/// What one node does for another. It is asked for by whoever may, which was looked at before.
+#[derive(Clone, Debug)]
+pub enum Deed {
+    /// A connection is to join a group. Asked again, it tells whether the others know of that by now.
+    Join {
+        /// Which connection.
+        connection: ConnectionId,
+        /// Which group.
+        group: GroupName,
+        /// The most groups of one connection.
+        groups_max: Option<u32>,
+        /// The most members of that node.
+        members_max: Option<u32>,
+    },
+    /// A connection is to leave a group.
+    Leave {
+        /// Which connection.
+        connection: ConnectionId,
+        /// Which group.
+        group: GroupName,
+    },
+    /// A connection's availability is to be this.
+    Say {
+        /// Which connection.
+        connection: ConnectionId,
+        /// What.
+        presence: Presence,
+    },
+    /// All members of a group are to leave it.
+    EndGroup {
+        /// Which group.
+        group: GroupName,
     },
 }
 
 /// Whose connections are meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Holder {
     /// All of the app.
     App,
@@ -67,6 +129,8 @@ pub enum Holder {
     Endpoint(EndpointId),
     /// The members of a group.
     Group(GroupName),
+    /// Who observes an endpoint.
+    Observers(EndpointId),
 }
 
 /// What is answered.
@@ -76,8 +140,71 @@ pub enum Answer {
     Connections(Vec<ConnectionFacts>),
     /// Groups that it has members of.
     Groups(Vec<GroupName>),
-    /// What its connections of the endpoint say; none said nothing yet.
-    Presences(Vec<(ConnectionId, Option<Presence>)>),
+    /// Connections with what they are in and say.
+    States {
+        /// Which.
+        found: Vec<ConnectionStateFacts>,
+        /// Whether there are more behind them.
+        more: bool,
+    },
+    /// How many.
+    Count(u64),
+    /// Who is there.
+    Snapshot {
+        /// Who.
+        found: Vec<Present>,
+        /// Whether there are more behind them.
+        more: bool,
+    },
+    /// What came of what was to be done.
+    Done(Done),
+}
+
+/// What came of a [`Deed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// It is done.
+    Now {
+        /// How many of the node's members were told of it.
+        told: u32,
+        /// Whether every other node knows what the group is for there.
+        settled: bool,
+    },
+    /// There was nothing to do.
+    Before {
+        /// As above.
+        settled: bool,
+    },
+    /// The connection is not there.
+    Gone,
+    /// It is in as many groups as it may be.
+    ConnectionFull,
+    /// The group has as many members as it may have.
+    GroupFull,
+}
+
+/// A connection, what it is in and says.
+#[derive(Clone, Debug)]
+pub struct ConnectionStateFacts {
+    /// Which.
+    pub connection: ConnectionFacts,
+    /// Its groups, by name.
+    pub groups: Vec<GroupName>,
+    /// What it says, if it said something.
+    pub presence: Option<Presence>,
+}
+
+/// A connection in a [`Question::Snapshot`].
+#[derive(Clone, Debug)]
+pub struct Present {
+    /// Because of which thing, counted from 0.
+    pub of: u32,
+    /// Whose connection.
+    pub endpoint: EndpointId,
+    /// Which.
+    pub connection: ConnectionId,
+    /// Of an observed endpoint: what it says, if it said something.
+    pub presence: Option<Presence>,
 }
 
 /// A connection as other nodes may know it.

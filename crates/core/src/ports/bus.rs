@@ -54,7 +54,7 @@ pub trait Receiver: Send + Sync {
     /// Learns that something that was for this node is lost for good.
     fn missed(&self, gap: Gap);
 
-    /// Answers another node, from what is known here.
+    /// Answers another node, from what is known here, and does what it asks for.
     fn answer(&self, from: Node, question: Question) -> Answer;
 
     /// Learns that a life of a node is over, once for each that it received something of or was told about. Nothing that
@@ -156,9 +156,19 @@ pub enum Delivery {
         /// What.
         event: Arc<Event>,
     },
+    /// A connection came. Nobody is told: a node that observes its endpoint knows from here on of whom it tells that it is
+    /// gone, however that happens.
+    Arrived(Arrived),
     /// A connection ended. Each node tells its own sockets: who was in one of its groups before this came, and is still
     /// there when it is told, and who observes its endpoint.
     Departed(Departed),
+    /// A group ended: whoever was a member on the node that sends this is none any more, and was told so there.
+    GroupEnded {
+        /// In which app.
+        app_id: AppId,
+        /// Which.
+        group: GroupName,
+    },
     /// A connection is to end, and its socket with it; the node that has it sees to that.
     End {
         /// In which app.
@@ -182,14 +192,29 @@ impl Delivery {
                 Audience::Group { group, .. } => Interest::Group(*app_id, group.clone()),
                 Audience::Observers { endpoint, .. } => Interest::Observers(*app_id, endpoint.clone()),
             }]),
+            Self::Arrived(Arrived { app_id, endpoint, connection: _ }) => {
+                Some(vec![Interest::Observers(*app_id, endpoint.clone())])
+            }
             Self::Departed(Departed { app_id, endpoint, groups, connection: _ }) => {
                 let groups = groups.iter().map(|group| Interest::Group(*app_id, group.clone()));
                 Some(groups.chain([Interest::Observers(*app_id, endpoint.clone())]).collect())
             }
+            Self::GroupEnded { app_id, group } => Some(vec![Interest::Group(*app_id, group.clone())]),
             Self::End { app_id, endpoint, connection: _ } => Some(vec![Interest::Endpoint(*app_id, endpoint.clone())]),
             Self::Change(_) => None,
         }
     }
+}
+
+/// A connection that came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// In which app.
+    pub app_id: AppId,
+    /// Whose connection.
+    pub endpoint: EndpointId,
+    /// Which.
+    pub connection: ConnectionId,
 }
 
 /// A connection that ended.

@@ -19,8 +19,10 @@ pub use app_store::{
     APPS_PER_ACCOUNT_MAX, AppRefusal, AppStore, ROLES_PER_APP_MAX, RoleRefusal, RoleStore, RoleUpdateRefusal,
     SECRETS_PER_APP_MAX, SecretRefusal, SecretStore,
 };
-pub use ask::{Answer, Answers, ConnectionFacts, Given, Holder, Question, Whom};
-pub use bus::{Audience, Bus, Confirmation, Delivery, Departed, Gap, Interest, Receiver, Source};
+pub use ask::{
+    Answer, Answers, ConnectionFacts, ConnectionStateFacts, Deed, Done, Given, Holder, Present, Question, Whom,
+};
+pub use bus::{Arrived, Audience, Bus, Confirmation, Delivery, Departed, Gap, Interest, Receiver, Source};
 pub use change_store::{
     CHANGES_KEPT_MAX, CHANGES_KEPT_SECS, CHANGES_TOLD_MAX, Change, ChangeStore, Changes, Concerned, Cursor,
     NumberedChange,

@@ -7,12 +7,14 @@ use respoke_core::ops::Caller;
 use respoke_core::page::{Page, PageRequest};
 use respoke_core::ports::Delivery;
 use respoke_core::refusal::Refusal;
+use tokio::time::Instant;
 
-use super::Asker;
+use super::{Asker, SETTLED_WITHIN, settle};
 use crate::Hub;
+use crate::deeds::of_endpoint;
 use crate::hub::caps;
 use crate::reach::{Reach, frame_len};
-use crate::registry::{Connection, Full};
+use crate::registry::{Connection, Full, Home};
 use crate::suspects::Suspicion;
 
 /// What a client says of itself.
@@ -63,7 +65,7 @@ impl Hub {
             return Err(Refusal::field("clientType", "must be at most 64 characters long"));
         }
         // Who observes the endpoint hears one day that this connection of it is gone.
-        let observers = self.roster().observer_count(speaker.app.id, &speaker.endpoint);
+        let observers = self.roster().observer_count(speaker.app.id, &speaker.endpoint).await;
         let gone_len = frame_len(&speaker.endpoint, "", 0);
         asker.pay(&speaker.app, Reach::of(observers, gone_len))?;
         let connection = Arc::new(Connection {
@@ -75,13 +77,20 @@ impl Hub {
             address: socket.opening.address,
             trickle_ice: request.trickle_ice.unwrap_or(true),
             ice_final_candidates: request.ice_final_candidates.unwrap_or(false),
-            outbox: socket.outbox.clone(),
+            home: Home::Here(socket.outbox.clone()),
         });
-        let registered = self.local.connect(socket, &connection, caps(&speaker.app));
+        let caps = self.roster().caps_of_connections(speaker.app.id, &connection.endpoint, caps(&speaker.app)).await;
+        // What is said to the endpoint from here on is for this node.
+        let held = self.hold(|| of_endpoint(speaker.app.id, &connection.endpoint));
+        let registered = self.local.connect(socket, &connection, caps);
+        if !matches!(registered, Some(Ok(_))) {
+            self.release(|| of_endpoint(speaker.app.id, &connection.endpoint));
+        }
         match registered.ok_or(Refusal::Unauthenticated)? {
             Ok(replaced) => {
+                self.arrived(&connection);
                 // Others may have begun to observe it meanwhile.
-                let observing = self.roster().observer_count(speaker.app.id, &connection.endpoint);
+                let observing = self.roster().observer_count(speaker.app.id, &connection.endpoint).await;
                 asker.owe(&speaker.app, Reach::of(observing.saturating_sub(observers), gone_len));
                 if let Some(replaced) = replaced {
                     self.departed(replaced);
@@ -89,6 +98,9 @@ impl Hub {
                 if let Caller::App { .. } | Caller::Admin { .. } = asker.caller {
                     // A ban of the endpoint may have come since it was asked for, when this socket was none of its.
                     self.suspects.add(socket.clone(), Suspicion::Routine);
+                }
+                if let Some(mut held) = held {
+                    settle(&mut held, Instant::now() + SETTLED_WITHIN).await;
                 }
                 Ok(connection)
             }
@@ -110,16 +122,16 @@ impl Hub {
         if let (Caller::App { .. } | Caller::Admin { .. }, Some(id)) = (asker.caller, ConnectionId::parse(named))
             && own.is_none_or(|(_, own)| own.id != id)
         {
-            let found = self.roster().connection(speaker.app.id, id).await.ok_or(Refusal::NotFound("Connections"))?;
+            let found = self.roster().connection(speaker.app.id, id).await?.ok_or(Refusal::NotFound("Connections"))?;
             let endpoint = found.endpoint.clone();
             self.bus.publish(Delivery::End { app_id: speaker.app.id, endpoint, connection: id });
             return Ok(());
         }
         // Existing clients name the connection or their endpoint, and are gone either way.
         if let Some((socket, _)) = own
-            && let Some(departed) = self.local.disconnect(socket)
+            && let Some(gone) = self.local.disconnect(socket)
         {
-            self.departed(departed);
+            self.departed(gone);
         }
         Ok(())
     }
@@ -128,13 +140,13 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Forbidden`] unless a backend asks.
+    /// [`Refusal::Forbidden`] unless a backend asks; [`Refusal::NodeSilent`].
     pub async fn connections(&self, asker: &Asker<'_>) -> Result<Vec<Arc<Connection>>, Refusal> {
         let app = self.broker.app_of(asker.caller, asker.app_id).await?;
-        Ok(match &asker.endpoint_id {
+        match &asker.endpoint_id {
             Some(endpoint) => self.roster().connections_of(app.id, endpoint).await,
             None => self.roster().connections(app.id).await,
-        })
+        }
     }
 
     /// A page of the same, in the order of their ids.
@@ -150,20 +162,19 @@ impl Hub {
         let app = self.broker.app_of(asker.caller, asker.app_id).await?;
         let found = match &asker.endpoint_id {
             Some(endpoint) => {
-                let mut found = self.roster().connections_of(app.id, endpoint).await;
+                let mut found = self.roster().connections_of(app.id, endpoint).await?;
                 found.retain(|connection| page.after.is_none_or(|after| connection.id > after));
                 found.sort_unstable_by_key(|connection| connection.id);
                 found
             }
-            None => self.roster().connections_after(app.id, page.after, page.limit.saturating_add(1)).await,
+            None => self.roster().connections_after(app.id, page.after, page.limit.saturating_add(1)).await?,
         };
         Ok(Page::cut(found, page.limit, |connection| connection.id))
     }
 
     /// How many connections an app has.
-    #[must_use]
-    pub fn connection_count(&self, app: AppId) -> usize {
-        self.roster().connection_count(app)
+    pub async fn connection_count(&self, app: AppId) -> usize {
+        self.roster().connection_count(app).await
     }
 
     /// How many of them are this node's.

@@ -27,11 +27,11 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Forbidden`] unless a backend asks; [`Refusal::Invalid`] if it names none.
+    /// [`Refusal::Forbidden`] unless a backend asks; [`Refusal::Invalid`] if it names none; [`Refusal::NodeSilent`].
     pub async fn endpoint_state(&self, asker: &Asker<'_>) -> Result<Vec<ConnectionState>, Refusal> {
         let app = self.broker.app_of(asker.caller, asker.app_id).await?;
         let endpoint = asker.endpoint_id.as_ref().ok_or_else(|| Refusal::missing("endpointId"))?;
-        Ok(self.roster().states_of(app.id, endpoint).await)
+        self.roster().states_of(app.id, endpoint).await
     }
 
     /// Lets the asker look on at the frames of the endpoint that it names. With payloads the audit log is told.

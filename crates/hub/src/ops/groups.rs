@@ -1,20 +1,22 @@
 //! `/v1/groups` and `/v1/channels`: the same groups under two names.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use respoke_core::event::Content;
-use respoke_core::id::{AppId, EndpointId, GroupName, MessageId};
+use respoke_core::id::{AppId, EndpointId, GroupName, MessageId, RequestId};
 use respoke_core::idempotency::IdempotencyKey;
 use respoke_core::message::{NewMessage, Said, SaidOnce};
-use respoke_core::ports::{Audience, Removal};
+use respoke_core::ports::{Audience, Confirmation, Deed, Done, Interest, Node, Removal};
 use respoke_core::refusal::Refusal;
 use respoke_wire::event;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
-use super::{Asker, Speaker};
+use super::{Asker, SETTLED_WITHIN, Speaker, settle};
 use crate::hub::caps;
 use crate::reach::{Reach, frame_len, longest_len, membership_len};
-use crate::registry::{Connection, Full, Join, Members};
+use crate::registry::{Caps, Connection, Full, Home, Join, Members};
 use crate::{Hub, fanout};
 
 /// A message to a group.
@@ -37,21 +39,27 @@ impl Hub {
     /// # Errors
     ///
     /// [`Refusal::Forbidden`] if the role does not permit one of them, [`Refusal::NotConnected`] and
-    /// [`Refusal::RateLimited`]: then none is joined. [`Refusal::LimitReached`].
+    /// [`Refusal::RateLimited`]: then none is joined. [`Refusal::LimitReached`]. [`Refusal::NodeSilent`] and
+    /// [`Refusal::NodeInDoubt`] if another node would have to answer.
     pub async fn join(&self, asker: &Asker<'_>, groups: &[GroupName]) -> Result<(), Refusal> {
         let speaker = self.speaker(asker).await?;
         let rights = self.broker.rights(asker.caller).await?;
         let targets = self.targets(asker, &speaker).await?;
+        if groups.iter().any(|group| rights.group(group).subscribe != Some(true)) {
+            return Err(Refusal::Forbidden("the role does not permit joining this group (subscribe)"));
+        }
+        let app = speaker.app.id;
+        let _known =
+            self.known_meanwhile(SETTLED_WITHIN, || groups.iter().map(|group| in_group(app, group)).collect()).await;
         for group in groups {
-            let rule = rights.group(group);
-            if rule.subscribe != Some(true) {
-                return Err(Refusal::Forbidden("the role does not permit joining this group (subscribe)"));
-            }
-            if rule.create != Some(true) && !self.roster().group_exists(speaker.app.id, group) {
+            if rights.group(group).create != Some(true)
+                && !self.roster().group_exists(app, group).ok_or(Refusal::NodeSilent)?
+            {
                 return Err(Refusal::Forbidden("the role does not permit creating this group (create)"));
             }
         }
-        self.local.registry.room_for(speaker.app.id, &targets, groups, caps(&speaker.app)).map_err(full)?;
+        let caps = caps(&speaker.app);
+        self.room_for(app, &targets, groups, caps).map_err(full)?;
         let told = |connection: &Connection| speaker.own_id() != Some(connection.id);
         let (mut paid, mut coming) = (Reach::default(), 0);
         for (nth, (group, connection)) in pairs(groups, &targets).enumerate() {
@@ -68,35 +76,116 @@ impl Hub {
         }
         asker.pay(&speaker.app, paid)?;
         let (mut caused, mut joined) = (Reach::default(), Err(Refusal::NotConnected));
+        let mut unsettled = Unsettled::default();
         for (nth, (group, connection)) in pairs(groups, &targets).enumerate() {
             fanout::let_others_write(nth).await;
-            match self.local.registry.join(connection, group, caps(&speaker.app)) {
-                Join::Joined { others } => {
+            match self.join_one(&speaker, connection, group, caps, &mut unsettled).await {
+                Ok(Join::Joined { others }) => {
                     let frames = 2 * (others + usize::from(told(connection)));
                     caused = caused.and(Reach::of(frames, membership_len(&connection.endpoint, group)));
-                    self.tell_joined(&speaker, connection, group);
                     joined = Ok(());
                 }
-                Join::Already => joined = Ok(()),
+                Ok(Join::Already) => joined = Ok(()),
                 // Others of its endpoint may be there.
-                Join::Gone => {}
-                Join::Full(which) => {
+                Ok(Join::Gone) => {}
+                Ok(Join::Full(which)) => {
                     joined = Err(full(which));
+                    break;
+                }
+                Err(refusal) => {
+                    joined = Err(refusal);
                     break;
                 }
             }
         }
         asker.owe(&speaker.app, caused.beyond(paid));
+        self.settle_joins(app, speaker.request_id, unsettled).await;
         joined
     }
 
-    fn tell_joined(&self, speaker: &Speaker, connection: &Arc<Connection>, group: &GroupName) {
-        let (endpoint, id) = (connection.endpoint.clone(), connection.id);
-        let content = Content::Joined { group: group.clone(), endpoint, connection: id };
-        let event = self.event(&connection.endpoint, Some(id), speaker.request_id, content);
-        // Who joins by itself knows it; one whom a backend let join is told as well.
-        let except = speaker.own_id().filter(|own| *own == id);
-        self.push(speaker.app.id, Audience::Group { group: group.clone(), except }, event);
+    /// Whether all can join all, as far as is known here.
+    fn room_for(&self, app: AppId, targets: &[Arc<Connection>], groups: &[GroupName], caps: Caps) -> Result<(), Full> {
+        let registry = &self.local.registry;
+        let Some(others) = self.others.as_ref().filter(|_| caps.members.is_some()) else {
+            return registry.room_for(app, targets, groups, caps);
+        };
+        registry.room_for(app, targets, groups, Caps { members: None, ..caps })?;
+        for group in groups {
+            let is_new = |target: &&Arc<Connection>| !others.is_member(app, group, target.id);
+            let new: Vec<_> = targets.iter().filter(is_new).cloned().collect();
+            let caps = Caps { groups: None, ..self.roster().caps_of_members(app, group, caps) };
+            registry.room_for(app, &new, std::slice::from_ref(group), caps)?;
+        }
+        Ok(())
+    }
+
+    /// Makes one connection a member of one group, wherever it is.
+    async fn join_one(
+        &self,
+        speaker: &Speaker,
+        connection: &Arc<Connection>,
+        group: &GroupName,
+        caps: Caps,
+        unsettled: &mut Unsettled,
+    ) -> Result<Join, Refusal> {
+        let (app, caps) = (speaker.app.id, self.roster().caps_of_members(speaker.app.id, group, caps));
+        let known = || self.others.as_ref().and_then(|others| others.members_known(app, group)).unwrap_or(0);
+        match &connection.home {
+            Home::Here(_) => {
+                let (joined, held) = self.join_here(connection, group, caps, speaker.request_id, speaker.own_id());
+                unsettled.here.extend(held.map(|held| (in_group(app, group), held)));
+                Ok(match joined {
+                    Join::Joined { others } => Join::Joined { others: others + known() },
+                    other => other,
+                })
+            }
+            Home::There(node) => {
+                let here = self.local.registry.member_count(app, group);
+                let full = caps.members.is_some_and(|most| here >= most as usize);
+                let deed = Deed::Join {
+                    connection: connection.id,
+                    group: group.clone(),
+                    groups_max: caps.groups,
+                    members_max: full.then_some(0),
+                };
+                let Some(others) = &self.others else { return Ok(Join::Gone) };
+                let done = Box::pin(others.have_done(*node, app, speaker.request_id, deed.clone())).await?;
+                if let Done::Now { settled: false, .. } | Done::Before { settled: false } = done {
+                    unsettled.there.push((*node, deed));
+                }
+                Ok(match done {
+                    // It is among those who are known by now, or not.
+                    Done::Now { told, .. } => Join::Joined { others: (here + known()).max(told as usize) },
+                    Done::Before { .. } => Join::Already,
+                    Done::Gone => Join::Gone,
+                    Done::ConnectionFull => Join::Full(Full::Connection),
+                    Done::GroupFull => Join::Full(Full::Group),
+                })
+            }
+        }
+    }
+
+    /// Waits until all nodes know who joined, or for as long as is waited for that.
+    async fn settle_joins(&self, app: AppId, request_id: RequestId, unsettled: Unsettled) {
+        let Some(others) = &self.others else { return };
+        let until = Instant::now() + SETTLED_WITHIN;
+        for (interest, mut held) in unsettled.here {
+            settle(&mut held, until).await;
+            let late = held.missing();
+            if !late.is_empty() {
+                others.late(&interest, &late);
+            }
+        }
+        let settling = async {
+            for (node, deed) in unsettled.there {
+                while let Ok(Done::Before { settled: false }) =
+                    others.have_done(node, app, request_id, deed.clone()).await
+                {
+                    tokio::time::sleep(SETTLED_LOOK_EVERY).await;
+                }
+            }
+        };
+        let _ = Box::pin(tokio::time::timeout_at(until, settling)).await;
     }
 
     /// Takes connections out of groups. The remaining members are told, which was paid for at the joining. Leaving what one
@@ -116,32 +205,17 @@ impl Hub {
         }
         for (nth, (group, connection)) in pairs(groups, &targets).enumerate() {
             fanout::let_others_write(nth).await;
-            if self.local.registry.leave(speaker.app.id, connection.id, group) {
-                self.tell_left(&speaker, connection, group);
-                self.push(
-                    speaker.app.id,
-                    Audience::Group { group: group.clone(), except: None },
-                    self.left(&speaker, connection, group),
-                );
+            match &connection.home {
+                Home::Here(_) => {
+                    self.leave_here(connection, group, speaker.request_id, speaker.own_id());
+                }
+                Home::There(node) => {
+                    let deed = Deed::Leave { connection: connection.id, group: group.clone() };
+                    self.have_done(*node, &speaker, deed).await?;
+                }
             }
         }
         Ok(())
-    }
-
-    /// Tells a connection that it is no member any more, unless it asked for it.
-    fn tell_left(&self, speaker: &Speaker, connection: &Arc<Connection>, group: &GroupName) {
-        if speaker.own_id() == Some(connection.id) {
-            return;
-        }
-        let only = Some(connection.id);
-        let to = Audience::Endpoint { endpoint: connection.endpoint.clone(), only, except: None };
-        self.push(speaker.app.id, to, self.left(speaker, connection, group));
-    }
-
-    fn left(&self, speaker: &Speaker, connection: &Arc<Connection>, group: &GroupName) -> respoke_core::event::Event {
-        let (endpoint, id) = (connection.endpoint.clone(), connection.id);
-        let content = Content::Left { group: group.clone(), endpoint, connection: id };
-        self.event(&connection.endpoint, Some(id), speaker.request_id, content)
     }
 
     /// Ends a group: what was kept of it is gone, and every member leaves it and is told so.
@@ -155,19 +229,24 @@ impl Hub {
         if self.broker.rights(asker.caller).await?.group(group).destroy != Some(true) {
             return Err(Refusal::Forbidden("the role does not permit deleting this group (destroy)"));
         }
-        let members = self.roster().member_count(speaker.app.id, group);
+        let app = speaker.app.id;
+        let members = self.roster().member_count(app, group).await;
         // Each is told of its own leaving.
         asker.pay(&speaker.app, Reach::of(members, longest_len(group.as_str())))?;
-        let kept = self.broker.store().end_group(speaker.app.id, group).await?;
-        let members = self.local.registry.end_group(speaker.app.id, group);
-        if members.is_empty() && kept == Removal::Unknown {
-            return Err(Refusal::NotFound("Groups"));
-        }
+        let was_kept = self.broker.store().end_group(app, group).await? != Removal::Unknown;
+        let members = self.end_group_here(app, group);
+        let elsewhere = match &self.others {
+            None => Ok(false),
+            Some(others) => {
+                let deed = Deed::EndGroup { group: group.clone() };
+                Box::pin(others.have_all_do(app, speaker.request_id, deed)).await
+            }
+        };
         for (nth, member) in members.iter().enumerate() {
             fanout::let_others_write(nth).await;
-            self.tell_left(&speaker, member, group);
+            self.tell_left(member, group, speaker.request_id, speaker.own_id());
         }
-        Ok(())
+        if elsewhere? || was_kept || !members.is_empty() { Ok(()) } else { Err(Refusal::NotFound("Groups")) }
     }
 
     /// The members of a group, the asker included if it is one.
@@ -180,7 +259,7 @@ impl Hub {
         if self.broker.rights(asker.caller).await?.group(group).getsubscribers != Some(true) {
             return Err(Refusal::Forbidden("the role does not permit reading the members (getsubscribers)"));
         }
-        Ok(self.roster().members(speaker.app.id, group).await)
+        self.roster().members(speaker.app.id, group).await
     }
 
     /// Names of the app's groups after `after`, in order, at most `most`.
@@ -193,13 +272,16 @@ impl Hub {
         if !self.broker.rights(asker.caller).await?.may_list_groups() {
             return Err(Refusal::Forbidden("the role does not permit listing groups (list)"));
         }
-        Ok(self.roster().groups(speaker.app.id, after, most).await)
+        self.roster().groups(speaker.app.id, after, most).await
     }
 
     /// The groups that an endpoint's connections are in.
-    #[must_use]
-    pub fn groups_of(&self, app: AppId, endpoint: &EndpointId) -> Vec<GroupName> {
-        self.roster().groups_of(app, endpoint).into_iter().collect()
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NodeSilent`].
+    pub async fn groups_of(&self, app: AppId, endpoint: &EndpointId) -> Result<Vec<GroupName>, Refusal> {
+        self.roster().groups_of(app, endpoint).await
     }
 
     /// Publishes to a group. The connection that publishes hears no echo; others of its endpoint do.
@@ -215,7 +297,7 @@ impl Hub {
         if self.broker.rights(asker.caller).await?.group(group).publish != Some(true) {
             return Err(Refusal::Forbidden("the role does not permit publishing to this group (publish)"));
         }
-        let members = self.roster().member_count(speaker.app.id, group);
+        let members = self.roster().member_count(speaker.app.id, group).await;
         let len = frame_len(&speaker.endpoint, group.as_str(), request.message.get().len());
         asker.pay(&speaker.app, Reach::of(members, len))?;
         let message_id = speaker.message_id();
@@ -248,6 +330,20 @@ impl Hub {
         self.figures.published.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Ok(message_id)
     }
+}
+
+/// Joins of which not every node knows yet.
+#[derive(Default)]
+struct Unsettled {
+    here: Vec<(Interest, Confirmation)>,
+    there: Vec<(Node, Deed)>,
+}
+
+/// How soon a node is asked again whether the others know.
+const SETTLED_LOOK_EVERY: Duration = Duration::from_millis(5);
+
+fn in_group(app: AppId, group: &GroupName) -> Interest {
+    Interest::Group(app, group.clone())
 }
 
 /// Why nobody more can join.

@@ -40,7 +40,7 @@ impl Hub {
     pub async fn send(&self, asker: &Asker<'_>, message: Message) -> Result<MessageId, Refusal> {
         let speaker = self.speaker(asker).await?;
         let copied = message.cc_self && message.to != speaker.endpoint;
-        let connections = self.told(&speaker, &message.to, message.to_connection, copied);
+        let connections = self.told(&speaker, &message.to, message.to_connection, copied).await;
         let len = frame_len(&speaker.endpoint, message.to.as_str(), message.body.get().len());
         asker.pay(&speaker.app, Reach::of(connections, len))?;
         let message_id = speaker.message_id();

@@ -11,6 +11,7 @@ mod presence;
 mod signals;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use respoke_core::admin::AdminRole;
 use respoke_core::app::App;
@@ -18,7 +19,9 @@ use respoke_core::id::{AppId, ConnectionId, EndpointId, MessageId, RequestId};
 use respoke_core::idempotency::IdempotencyKey;
 use respoke_core::message::{Said, SaidOnce};
 use respoke_core::ops::{Caller, Context};
+use respoke_core::ports::{Confirmation, Deed, Done, Interest, Node};
 use respoke_core::refusal::Refusal;
+use tokio::time::Instant;
 
 pub use connections::Connect;
 pub use endpoints::ConnectionState;
@@ -26,6 +29,7 @@ pub use groups::Publish;
 pub use messages::Message;
 pub use signals::SignalRequest;
 
+use crate::others::Meanwhile;
 use crate::reach::Purse;
 use crate::registry::Connection;
 use crate::{Hub, Socket};
@@ -57,6 +61,17 @@ pub(crate) struct Speaker {
     /// The connection of the socket the request came over, if it is one of the app.
     pub(crate) own: Option<Arc<Connection>>,
     pub(crate) request_id: RequestId,
+}
+
+/// How long whoever begins to be there for something waits for the other nodes to know it. One that is later sends again
+/// what it said meanwhile.
+const SETTLED_WITHIN: Duration = Duration::from_millis(250);
+
+/// Waits until the other nodes know of what is held, or for as long as is waited for that.
+pub(crate) async fn settle(held: &mut Confirmation, until: Instant) {
+    if !held.missing().is_empty() {
+        let _ = tokio::time::timeout_at(until, held.done()).await;
+    }
 }
 
 impl Speaker {
@@ -113,11 +128,38 @@ impl Hub {
         }
     }
 
+    /// Lets what others have of some things be known here, until that is dropped; who does not answer within some time is
+    /// asked again later. None: there are no others.
+    pub(crate) async fn known_meanwhile(
+        &self,
+        within: Duration,
+        interests: impl FnOnce() -> Vec<Interest>,
+    ) -> Option<Meanwhile<'_>> {
+        let others = self.others.as_ref()?;
+        let held = others.hold_meanwhile(interests());
+        Box::pin(self.survey(others, &held.interests, Instant::now() + within)).await;
+        Some(held)
+    }
+
+    /// Has another node do something with a connection of its own.
+    pub(crate) async fn have_done(&self, node: Node, speaker: &Speaker, deed: Deed) -> Result<Done, Refusal> {
+        // Where there are no others, no connection is another's.
+        let Some(others) = &self.others else { return Ok(Done::Gone) };
+        Box::pin(others.have_done(node, speaker.app.id, speaker.request_id, deed)).await
+    }
+
     /// How many connections hear what is said to an endpoint, and those of the speaker that get a copy.
-    pub(crate) fn told(&self, speaker: &Speaker, to: &EndpointId, only: Option<ConnectionId>, copied: bool) -> usize {
+    pub(crate) async fn told(
+        &self,
+        speaker: &Speaker,
+        to: &EndpointId,
+        only: Option<ConnectionId>,
+        copied: bool,
+    ) -> usize {
         let app = speaker.app.id;
-        let copies = if copied { self.roster().sibling_count(app, &speaker.endpoint) } else { 0 };
-        copies + only.map_or_else(|| self.roster().sibling_count(app, to), |_| 1)
+        let copies = if copied { self.roster().sibling_count(app, &speaker.endpoint).await } else { 0 };
+        let told = if only.is_some() { 1 } else { self.roster().sibling_count(app, to).await };
+        copies.saturating_add(told)
     }
 
     /// What was said before by a request with this key; nothing, and then `id` is remembered for it, if it was not.
@@ -144,7 +186,7 @@ impl Hub {
     /// names an endpoint, all of that endpoint.
     pub(crate) async fn targets(&self, asker: &Asker<'_>, speaker: &Speaker) -> Result<Vec<Arc<Connection>>, Refusal> {
         if let Some(id) = asker.connection_id {
-            let found = self.roster().connection(speaker.app.id, id).await;
+            let found = self.roster().connection(speaker.app.id, id).await?;
             let found = found.filter(|found| match asker.caller {
                 Caller::Endpoint { .. } => found.endpoint == speaker.endpoint,
                 Caller::Anonymous | Caller::App { .. } | Caller::Admin { .. } => true,
@@ -156,7 +198,7 @@ impl Hub {
         }
         match asker.caller {
             Caller::App { .. } | Caller::Admin { .. } if asker.endpoint_id.is_some() => {
-                let found = self.roster().connections_of(speaker.app.id, &speaker.endpoint).await;
+                let found = self.roster().connections_of(speaker.app.id, &speaker.endpoint).await?;
                 if found.is_empty() { Err(Refusal::NotFound("Connections")) } else { Ok(found) }
             }
             Caller::Anonymous | Caller::Endpoint { .. } | Caller::App { .. } | Caller::Admin { .. } => {

@@ -4,15 +4,15 @@ use std::collections::HashSet;
 
 use respoke_core::event::{Content, Presence};
 use respoke_core::id::EndpointId;
-use respoke_core::ports::Audience;
+use respoke_core::ports::{Deed, Done, Interest};
 use respoke_core::refusal::Refusal;
-use serde_json::value::RawValue;
 
 use super::Asker;
 use crate::Hub;
 use crate::fanout;
+use crate::others::ANSWER_WITHIN;
 use crate::reach::{Reach, frame_len, longest_len};
-use crate::registry::{Full, Presences};
+use crate::registry::{Full, Home, Presences};
 
 /// The longest presence, in bytes of its JSON: it is held for as long as the connection lives.
 const PRESENCE_LEN_MAX: usize = 4_096;
@@ -32,22 +32,24 @@ impl Hub {
         let targets = self.targets(asker, &speaker).await?;
         let mut reach = Reach::default();
         for connection in &targets {
-            let observers = self.roster().observer_count(speaker.app.id, &connection.endpoint);
+            let observers = self.roster().observer_count(speaker.app.id, &connection.endpoint).await;
             reach = reach.and(Reach::of(observers, frame_len(&connection.endpoint, "", said_len)));
         }
         asker.pay(&speaker.app, reach)?;
         let mut said = Err(Refusal::NotConnected);
         for (nth, connection) in targets.into_iter().enumerate() {
             fanout::let_others_write(nth).await;
-            if !self.local.registry.set_presence(speaker.app.id, connection.id, presence.clone()) {
-                // Others of its endpoint may be there.
-                continue;
+            let is_there = match &connection.home {
+                Home::Here(_) => self.say_here(&connection, presence.clone(), speaker.request_id),
+                Home::There(node) => {
+                    let deed = Deed::Say { connection: connection.id, presence: presence.clone() };
+                    self.have_done(*node, &speaker, deed).await? != Done::Gone
+                }
+            };
+            if is_there {
+                // Others of its endpoint may be gone.
+                said = Ok(());
             }
-            said = Ok(());
-            let content = Content::Presence(presence.clone());
-            let event = self.event(&connection.endpoint, Some(connection.id), speaker.request_id, content);
-            let to = Audience::Observers { endpoint: connection.endpoint.clone(), except: Some(connection.id) };
-            self.push(speaker.app.id, to, event);
         }
         said
     }
@@ -68,22 +70,27 @@ impl Hub {
         // A short name repeated thousands of times must not be answered thousands of times.
         let mut named = HashSet::new();
         endpoints.retain(|endpoint| named.insert(endpoint.clone()));
-        let own = speaker.own.as_ref().ok_or(Refusal::NotConnected)?;
+        let (own, socket) = speaker.own.as_ref().zip(asker.socket).ok_or(Refusal::NotConnected)?;
+        let app = speaker.app.id;
+        let of = |endpoint: &EndpointId| Interest::Observers(app, endpoint.clone());
+        let _known = self.known_meanwhile(ANSWER_WITHIN, || endpoints.iter().map(of).collect()).await;
         // What each connection says now, and that it is gone one day; of those that went a moment ago, only that.
-        let connections = self.roster().connection_count_of(speaker.app.id, &endpoints);
-        let untold = self.departures.untold_of(speaker.app.id, &endpoints);
+        let connections = self.roster().connection_count_of(app, &endpoints);
+        let untold = self.local.departures.untold_of(app, &endpoints);
         let paid = Reach::of(2 * connections + untold, longest_len(""));
         asker.pay(&speaker.app, paid)?;
-        let observes = self.local.registry.observe(own, &endpoints).map_err(|full| match full {
+        let observed = self.local.registry.observe(own, &endpoints).map_err(|full| match full {
             Full::App | Full::Endpoint | Full::Connection | Full::Group => {
                 Refusal::LimitReached("the connection observes as many endpoints as it may")
             }
         })?;
-        if !observes {
-            return Ok(Vec::new());
+        let Some(new) = observed else { return Ok(Vec::new()) };
+        for endpoint in &new {
+            // What was asked a moment ago is kept for as long as it observes them.
+            self.hold(|| of(endpoint));
         }
         // After it observes: what is said meanwhile it is told.
-        let mut found = self.roster().presences(speaker.app.id, endpoints).await;
+        let mut found = self.roster().presences(app, endpoints);
         // Others may have come meanwhile.
         let connections = found.iter().map(|(_, presences)| presences.len()).sum::<usize>();
         let said = found.iter().flat_map(|(_, presences)| presences).filter_map(|(_, presence)| presence.as_ref());
@@ -96,28 +103,28 @@ impl Hub {
                     continue;
                 }
                 // Who asks about thousands reads while it is told, and is not closed for what it could not read yet.
-                waited |= !own.outbox.has_room();
-                own.outbox.room().await;
-                if own.outbox.closed().is_some() {
+                waited |= !socket.outbox.has_room();
+                socket.outbox.room().await;
+                if socket.outbox.closed().is_some() {
                     return Ok(found);
                 }
                 // It may be gone by now, and that was told then.
-                let now = self.roster().presence(speaker.app.id, *id).await;
+                let now = self.roster().presence(app, *id);
                 let mut next = now.filter(|now| !now.is_unavailable());
                 while let Some(presence) = next {
                     let content = Content::Presence(presence.clone());
                     let event = self.event(endpoint, Some(*id), speaker.request_id, content);
                     fanout::offer(self, std::iter::once(own), None, &event);
                     // What was said meanwhile may have been pushed before this, and must be what is heard last.
-                    let now = self.roster().presence(speaker.app.id, *id).await;
-                    next = now.filter(|now| texts(now) != texts(&presence));
+                    let now = self.roster().presence(app, *id);
+                    next = now.filter(|now| now.texts() != presence.texts());
                 }
             }
         }
         if waited {
             // The answer comes behind all that was pushed meanwhile, and must not contradict it.
             let endpoints = found.into_iter().map(|(endpoint, _)| endpoint).collect();
-            found = self.roster().presences(speaker.app.id, endpoints).await;
+            found = self.roster().presences(app, endpoints);
         }
         Ok(found)
     }
@@ -125,14 +132,5 @@ impl Hub {
 
 /// How long all is that a presence says.
 fn len(presence: &Presence) -> usize {
-    texts(presence).into_iter().flatten().map(str::len).sum()
-}
-
-/// All that a presence says.
-fn texts(presence: &Presence) -> [Option<&str>; 3] {
-    [
-        Some(presence.kind.get()),
-        presence.show.as_deref().map(RawValue::get),
-        presence.status.as_deref().map(RawValue::get),
-    ]
+    presence.texts().into_iter().flatten().map(str::len).sum()
 }

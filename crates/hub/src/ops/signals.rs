@@ -66,7 +66,7 @@ impl Hub {
         // Whoever lost the race for a call must hear who won it.
         let only = request.to_connection.filter(|_| kind != "connected");
         let copied = request.cc_self && request.to != speaker.endpoint;
-        let connections = self.told(&speaker, &request.to, only, copied);
+        let connections = self.told(&speaker, &request.to, only, copied).await;
         let len = frame_len(&speaker.endpoint, request.to.as_str(), request.signal.get().len() + from_type.len());
         asker.pay(&speaker.app, Reach::of(connections, len))?;
         if self.said_before(speaker.app.id, request.once, speaker.message_id()).await?.is_some() {
@@ -109,9 +109,11 @@ impl Hub {
         to: &EndpointId,
         connection: Option<ConnectionId>,
     ) -> Result<bool, Refusal> {
-        let connections = self.roster().connections_of(app, to).await;
-        if connections.iter().any(|found| connection.is_none_or(|id| found.id == id)) {
-            return Ok(true);
+        match self.roster().connections_of(app, to).await {
+            Ok(found) if found.iter().any(|found| connection.is_none_or(|id| found.id == id)) => return Ok(true),
+            // Whoever does not answer may have it.
+            Err(Refusal::NodeSilent) => return Ok(true),
+            found => drop(found?),
         }
         // A device that can be woken may still come.
         Ok(connection.is_none() && !self.broker.store().push_tokens(app, to).await?.is_empty())

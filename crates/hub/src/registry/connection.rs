@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, RoleId};
+use respoke_core::ports::{ConnectionFacts, Node};
 
 use crate::outbox::Outbox;
 
-/// A live socket that was registered as an endpoint's.
+/// A live socket, of this node or another, that was registered as an endpoint's.
 #[derive(Debug)]
 pub struct Connection {
     /// Its id.
@@ -26,8 +28,47 @@ pub struct Connection {
     pub trickle_ice: bool,
     /// Whether it wants the final list of ICE candidates.
     pub ice_final_candidates: bool,
-    /// Where what is for it goes.
-    pub outbox: Arc<Outbox>,
+    /// Where its socket is.
+    pub home: Home,
+}
+
+/// Where a connection's socket is.
+#[derive(Clone, Debug)]
+pub enum Home {
+    /// On this node: what is for it goes here.
+    Here(Arc<Outbox>),
+    /// On another.
+    There(Node),
+}
+
+impl Connection {
+    /// One of another node, as that tells of it.
+    pub(crate) fn there(app_id: AppId, node: Node, facts: ConnectionFacts) -> Self {
+        let ConnectionFacts { id, endpoint, role_id, client_type, address, trickle_ice, ice_final_candidates } = facts;
+        let home = Home::There(node);
+        Self { id, app_id, endpoint, role_id, client_type, address, trickle_ice, ice_final_candidates, home }
+    }
+
+    /// What other nodes may know of it.
+    pub(crate) fn facts(&self) -> ConnectionFacts {
+        ConnectionFacts {
+            id: self.id,
+            endpoint: self.endpoint.clone(),
+            role_id: self.role_id,
+            client_type: self.client_type.clone(),
+            address: self.address,
+            trickle_ice: self.trickle_ice,
+            ice_final_candidates: self.ice_final_candidates,
+        }
+    }
+
+    /// Puts a frame into its outbox. False: the socket is closed, or another node's.
+    pub(crate) fn offer(&self, frame: Bytes) -> bool {
+        match &self.home {
+            Home::Here(outbox) => outbox.offer(frame),
+            Home::There(_) => false,
+        }
+    }
 }
 
 /// The most of each that an app allows; none is no limit.
@@ -41,6 +82,26 @@ pub(crate) struct Caps {
     pub groups: Option<u32>,
     /// Members of one group.
     pub members: Option<u32>,
+}
+
+impl Caps {
+    /// What is left of them to this node, when others have so many connections of the app and of the endpoint.
+    pub(crate) fn beside(self, connections: usize, siblings: usize) -> Self {
+        Self {
+            connections: self.connections.map(|most| less(most, connections)),
+            endpoint_connections: self.endpoint_connections.map(|most| less(most, siblings)),
+            ..self
+        }
+    }
+
+    /// What is left of them to this node, when others have so many members of a group.
+    pub(crate) fn beside_members(self, members: usize) -> Self {
+        Self { members: self.members.map(|most| less(most, members)), ..self }
+    }
+}
+
+fn less(most: u32, others: usize) -> u32 {
+    most.saturating_sub(u32::try_from(others).unwrap_or(u32::MAX))
 }
 
 /// Which limit was reached.

@@ -73,6 +73,11 @@ impl Registry {
         })
     }
 
+    /// Whether a connection is a member of a group.
+    pub(crate) fn is_member(&self, app: AppId, group: &GroupName, id: ConnectionId) -> bool {
+        self.read(app, |app| app.groups.get(group).is_some_and(|crowd| crowd.members.contains_key(&id)))
+    }
+
     /// How many members a group has.
     pub(crate) fn member_count(&self, app: AppId, group: &GroupName) -> usize {
         self.read(app, |app| app.groups.get(group).map_or(0, |crowd| crowd.members.len()))

@@ -25,22 +25,27 @@ impl Registry {
         self.read(app, |app| app.connections.get(&id)?.presence.clone())
     }
 
-    /// Lets a connection observe endpoints, each named once. False: it is gone.
-    pub(crate) fn observe(&self, connection: &Arc<Connection>, endpoints: &[EndpointId]) -> Result<bool, Full> {
-        let Some(app) = self.app(connection.app_id) else { return Ok(false) };
+    /// Lets a connection observe endpoints, each named once, and tells those it did not observe before. None: it is gone.
+    pub(crate) fn observe(
+        &self,
+        connection: &Arc<Connection>,
+        endpoints: &[EndpointId],
+    ) -> Result<Option<Vec<EndpointId>>, Full> {
+        let Some(app) = self.app(connection.app_id) else { return Ok(None) };
         let mut app = app.lock();
         let app = &mut *app;
-        let Some(seat) = app.connections.get_mut(&connection.id) else { return Ok(false) };
+        let Some(seat) = app.connections.get_mut(&connection.id) else { return Ok(None) };
         // All of them or none.
-        let new: Vec<_> = endpoints.iter().filter(|endpoint| !seat.observed.contains(*endpoint)).collect();
+        let is_new = |endpoint: &&EndpointId| !seat.observed.contains(*endpoint);
+        let new: Vec<_> = endpoints.iter().filter(is_new).cloned().collect();
         if !new.is_empty() && seat.observed.len() + new.len() > OBSERVED_MAX {
             return Err(Full::Connection);
         }
-        for endpoint in new {
+        for endpoint in &new {
             seat.observed.insert(endpoint.clone());
             app.observers.entry(endpoint.clone()).or_default().add(connection, self.moment());
         }
-        Ok(true)
+        Ok(Some(new))
     }
 
     /// What each connection of endpoints says of its availability, all of one moment.

@@ -15,7 +15,7 @@ pub(crate) fn connection(app_id: AppId, endpoint: &str) -> Arc<Connection> {
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         trickle_ice: true,
         ice_final_candidates: false,
-        outbox: Arc::new(Outbox::new(OutboxLimits { frames_max: 10, bytes_max: 1_000 })),
+        home: Home::Here(Arc::new(Outbox::new(OutboxLimits { frames_max: 10, bytes_max: 1_000 }))),
     })
 }
 
@@ -34,20 +34,20 @@ fn a_connection_that_is_gone_is_nowhere() {
     for one in [&alice, &bob] {
         registry.add(one, None, Caps::default()).unwrap();
         assert!(matches!(registry.join(one, &room(), Caps::default()), Join::Joined { .. }));
-        assert!(registry.observe(one, &[alice.endpoint.clone(), bob.endpoint.clone()]).unwrap());
+        assert!(registry.observe(one, &[alice.endpoint.clone(), bob.endpoint.clone()]).unwrap().is_some());
     }
     assert_eq!(registry.join(&bob, &room(), Caps::default()), Join::Already);
     let all = Counts { connections: 2, endpoints: 2, groups: 1, members: 2, observers: 4 };
     assert_eq!(registry.counts(), all);
-    assert_eq!(registry.remove(app, alice.id).unwrap().groups, [room()]);
+    assert_eq!(registry.remove(app, alice.id).unwrap().departed.groups, [room()]);
     assert!(registry.remove(app, alice.id).is_none());
     // It is not brought back by what was on its way.
     assert_eq!(registry.join(&alice, &room(), Caps::default()), Join::Gone);
     assert!(!registry.set_presence(app, alice.id, said("away")));
-    assert!(!registry.observe(&alice, std::slice::from_ref(&bob.endpoint)).unwrap());
+    assert!(registry.observe(&alice, std::slice::from_ref(&bob.endpoint)).unwrap().is_none());
     let one = Counts { connections: 1, endpoints: 1, groups: 1, members: 1, observers: 2 };
     assert_eq!(registry.counts(), one);
-    assert_eq!(registry.remove(app, bob.id).unwrap().groups, [room()]);
+    assert_eq!(registry.remove(app, bob.id).unwrap().departed.groups, [room()]);
     assert_eq!(registry.counts(), Counts::default());
     assert!(registry.apps.read().is_empty(), "the app goes with its last connection");
 }
@@ -118,8 +118,7 @@ fn who_came_after_a_departure_is_told_of_it_by_presence_and_not_by_groups() {
     for one in [&alice, &sibling, &bob] {
         come(one);
     }
-    registry.remove(app, alice.id).unwrap();
-    let gone_at = registry.moment();
+    let gone_at = registry.remove(app, alice.id).unwrap().at;
     come(&carol);
     let ids = |told: &[Arc<Connection>]| told.iter().map(|one| one.id).collect::<HashSet<_>>();
     assert_eq!(ids(&registry.members_before(app, &room(), gone_at)), [sibling.id, bob.id].into());

@@ -31,7 +31,10 @@ pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> 
     let cursor = query.given("cursor");
     let part = PageRequest { after: read_cursor(cursor)?, ..PageRequest::first() };
     let asked = [("endpoint", query.text("endpoint"))];
-    let total = endpoint.is_none().then(|| visit.api.hub.connection_count(app.id));
+    let total = match endpoint {
+        None => Some(visit.api.hub.connection_count(app.id).await),
+        Some(_) => None,
+    };
     let found = match endpoint.transpose() {
         Ok(endpoint) => visit.api.hub.connections_page(&visit.asker(&context, app.id, endpoint), &part).await?,
         // What is no endpoint's name has no connections.

@@ -1,5 +1,7 @@
 //! The handshake: a credential for a session id.
 
+use std::time::Instant;
+
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ORIGIN, RETRY_AFTER};
@@ -42,7 +44,7 @@ impl Sockets {
         let caller = match self.api.broker.authenticate(&credential, Some(knock.address)).await {
             Ok(caller) => caller,
             Err(Refusal::Unauthenticated) => {
-                let wait = self.api.throttle.credential_failed(knock.address, self.api.monotonic());
+                let wait = self.api.throttle.credential_failed(knock.address, Instant::now());
                 let mut refused = answer(StatusCode::FORBIDDEN, UNAUTHORIZED.to_owned());
                 if let Some(wait) = wait {
                     refused.headers_mut().insert(RETRY_AFTER, (wait.as_secs() + 1).into());

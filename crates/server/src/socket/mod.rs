@@ -180,6 +180,13 @@ impl Sockets {
                 let _ = stopped.run_until_cancelled(hub.announce_departures()).await;
             }
         }));
+        let (hub, stopped) = (self.hub.clone(), stop.clone());
+        tasks.spawn(enduring::run("other nodes", move || {
+            let (hub, stopped) = (hub.clone(), stopped.clone());
+            async move {
+                let _ = stopped.run_until_cancelled(hub.keep_up()).await;
+            }
+        }));
     }
 
     /// Once a second: heartbeats, the silent, the expired, session ids that were never used. It costs what is due, not what

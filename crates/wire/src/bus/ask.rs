@@ -1,6 +1,8 @@
 //! What is asked and answered.
 
-use respoke_core::ports::{Answer, ConnectionFacts, Holder, Question};
+use respoke_core::ports::{
+    Answer, ConnectionFacts, ConnectionStateFacts, Deed, Done, Holder, Interest, Present, Question,
+};
 
 use super::BusCodecError;
 use super::bytes::{Coded, Reader};
@@ -20,9 +22,23 @@ impl Coded for Question {
                 after.write(out);
                 most.write(out);
             }
-            Self::Presences { app_id, endpoint } => {
+            Self::States { app_id, endpoint, after } => {
                 (3_u8, *app_id).write(out);
                 endpoint.write(out);
+                after.write(out);
+            }
+            Self::Count { app_id, of } => {
+                (4_u8, *app_id).write(out);
+                of.write(out);
+            }
+            Self::Snapshot { of, after } => {
+                5_u8.write(out);
+                of.write(out);
+                after.write(out);
+            }
+            Self::Do { app_id, request_id, deed } => {
+                (6_u8, (*app_id, *request_id)).write(out);
+                deed.write(out);
             }
         }
     }
@@ -42,7 +58,10 @@ impl Coded for Question {
                 after: Coded::read(from)?,
                 most: Coded::read(from)?,
             },
-            3 => Self::Presences { app_id: Coded::read(from)?, endpoint: Coded::read(from)? },
+            3 => Self::States { app_id: Coded::read(from)?, endpoint: Coded::read(from)?, after: Coded::read(from)? },
+            4 => Self::Count { app_id: Coded::read(from)?, of: Coded::read(from)? },
+            5 => Self::Snapshot { of: Coded::read(from)?, after: Coded::read(from)? },
+            6 => Self::Do { app_id: Coded::read(from)?, request_id: Coded::read(from)?, deed: Coded::read(from)? },
             _ => return Err(BusCodecError::Invalid("kind of question")),
         })
     }
@@ -60,6 +79,10 @@ impl Coded for Holder {
                 2_u8.write(out);
                 group.write(out);
             }
+            Self::Observers(endpoint) => {
+                3_u8.write(out);
+                endpoint.write(out);
+            }
         }
     }
 
@@ -68,6 +91,7 @@ impl Coded for Holder {
             0 => Self::App,
             1 => Self::Endpoint(Coded::read(from)?),
             2 => Self::Group(Coded::read(from)?),
+            3 => Self::Observers(Coded::read(from)?),
             _ => return Err(BusCodecError::Invalid("kind of holder")),
         })
     }
@@ -84,9 +108,20 @@ impl Coded for Answer {
                 1_u8.write(out);
                 groups.write(out);
             }
-            Self::Presences(presences) => {
+            Self::States { found, more } => {
                 2_u8.write(out);
-                presences.write(out);
+                found.write(out);
+                more.write(out);
+            }
+            Self::Count(count) => (3_u8, *count).write(out),
+            Self::Snapshot { found, more } => {
+                4_u8.write(out);
+                found.write(out);
+                more.write(out);
+            }
+            Self::Done(done) => {
+                5_u8.write(out);
+                done.write(out);
             }
         }
     }
@@ -95,8 +130,133 @@ impl Coded for Answer {
         Ok(match u8::read(from)? {
             0 => Self::Connections(Coded::read(from)?),
             1 => Self::Groups(Coded::read(from)?),
-            2 => Self::Presences(Coded::read(from)?),
+            2 => Self::States { found: Coded::read(from)?, more: Coded::read(from)? },
+            3 => Self::Count(Coded::read(from)?),
+            4 => Self::Snapshot { found: Coded::read(from)?, more: Coded::read(from)? },
+            5 => Self::Done(Coded::read(from)?),
             _ => return Err(BusCodecError::Invalid("kind of answer")),
+        })
+    }
+}
+
+impl Coded for Interest {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Group(app_id, group) => {
+                (0_u8, *app_id).write(out);
+                group.write(out);
+            }
+            Self::Endpoint(app_id, endpoint) => {
+                (1_u8, *app_id).write(out);
+                endpoint.write(out);
+            }
+            Self::Observers(app_id, endpoint) => {
+                (2_u8, *app_id).write(out);
+                endpoint.write(out);
+            }
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
+        Ok(match u8::read(from)? {
+            0 => Self::Group(Coded::read(from)?, Coded::read(from)?),
+            1 => Self::Endpoint(Coded::read(from)?, Coded::read(from)?),
+            2 => Self::Observers(Coded::read(from)?, Coded::read(from)?),
+            _ => return Err(BusCodecError::Invalid("kind of interest")),
+        })
+    }
+}
+
+impl Coded for Deed {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Join { connection, group, groups_max, members_max } => {
+                (0_u8, *connection).write(out);
+                group.write(out);
+                (*groups_max, *members_max).write(out);
+            }
+            Self::Leave { connection, group } => {
+                (1_u8, *connection).write(out);
+                group.write(out);
+            }
+            Self::Say { connection, presence } => {
+                (2_u8, *connection).write(out);
+                presence.write(out);
+            }
+            Self::EndGroup { group } => {
+                3_u8.write(out);
+                group.write(out);
+            }
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
+        Ok(match u8::read(from)? {
+            0 => Self::Join {
+                connection: Coded::read(from)?,
+                group: Coded::read(from)?,
+                groups_max: Coded::read(from)?,
+                members_max: Coded::read(from)?,
+            },
+            1 => Self::Leave { connection: Coded::read(from)?, group: Coded::read(from)? },
+            2 => Self::Say { connection: Coded::read(from)?, presence: Coded::read(from)? },
+            3 => Self::EndGroup { group: Coded::read(from)? },
+            _ => return Err(BusCodecError::Invalid("kind of deed")),
+        })
+    }
+}
+
+impl Coded for Done {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Now { told, settled } => (0_u8, (*told, *settled)).write(out),
+            Self::Before { settled } => (1_u8, *settled).write(out),
+            Self::Gone => 2_u8.write(out),
+            Self::ConnectionFull => 3_u8.write(out),
+            Self::GroupFull => 4_u8.write(out),
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
+        Ok(match u8::read(from)? {
+            0 => Self::Now { told: Coded::read(from)?, settled: Coded::read(from)? },
+            1 => Self::Before { settled: Coded::read(from)? },
+            2 => Self::Gone,
+            3 => Self::ConnectionFull,
+            4 => Self::GroupFull,
+            _ => return Err(BusCodecError::Invalid("outcome of a deed")),
+        })
+    }
+}
+
+impl Coded for ConnectionStateFacts {
+    fn write(&self, out: &mut Vec<u8>) {
+        let Self { connection, groups, presence } = self;
+        connection.write(out);
+        groups.write(out);
+        presence.write(out);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
+        Ok(Self { connection: Coded::read(from)?, groups: Coded::read(from)?, presence: Coded::read(from)? })
+    }
+}
+
+impl Coded for Present {
+    fn write(&self, out: &mut Vec<u8>) {
+        let Self { of, endpoint, connection, presence } = self;
+        of.write(out);
+        endpoint.write(out);
+        connection.write(out);
+        presence.write(out);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
+        Ok(Self {
+            of: Coded::read(from)?,
+            endpoint: Coded::read(from)?,
+            connection: Coded::read(from)?,
+            presence: Coded::read(from)?,
         })
     }
 }

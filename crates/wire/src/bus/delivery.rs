@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use respoke_core::event::{Content, Event, Presence, Signal};
-use respoke_core::ports::{Audience, Change, Delivery, Departed};
+use respoke_core::ports::{Arrived, Audience, Change, Delivery, Departed};
 
 use super::BusCodecError;
 use super::bytes::{Coded, Reader};
@@ -31,6 +31,15 @@ impl Coded for Delivery {
                 3_u8.write(out);
                 change.write(out);
             }
+            Self::Arrived(Arrived { app_id, endpoint, connection }) => {
+                (4_u8, *app_id).write(out);
+                endpoint.write(out);
+                connection.write(out);
+            }
+            Self::GroupEnded { app_id, group } => {
+                (5_u8, *app_id).write(out);
+                group.write(out);
+            }
         }
     }
 
@@ -45,6 +54,12 @@ impl Coded for Delivery {
             }),
             2 => Self::End { app_id: Coded::read(from)?, endpoint: Coded::read(from)?, connection: Coded::read(from)? },
             3 => Self::Change(Coded::read(from)?),
+            4 => Self::Arrived(Arrived {
+                app_id: Coded::read(from)?,
+                endpoint: Coded::read(from)?,
+                connection: Coded::read(from)?,
+            }),
+            5 => Self::GroupEnded { app_id: Coded::read(from)?, group: Coded::read(from)? },
             _ => return Err(BusCodecError::Invalid("kind of delivery")),
         })
     }
@@ -165,6 +180,7 @@ impl Coded for Content {
                 5_u8.write(out);
                 signal.write(out);
             }
+            Self::Missed => 6_u8.write(out),
         }
     }
 
@@ -187,6 +203,7 @@ impl Coded for Content {
             3 => Self::Left { group: Coded::read(from)?, endpoint: Coded::read(from)?, connection: Coded::read(from)? },
             4 => Self::Presence(Coded::read(from)?),
             5 => Self::Signal(Coded::read(from)?),
+            6 => Self::Missed,
             _ => return Err(BusCodecError::Invalid("kind of event")),
         })
     }

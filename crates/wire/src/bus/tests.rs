@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use respoke_core::clock::Timestamp;
 use respoke_core::event::{self, Event, Presence, Signal};
 use respoke_core::id::{AdminId, AppId, ConnectionId, EndpointId, GroupName, MessageId, RequestId, RoleId, SecretId};
-use respoke_core::ports::{Audience, Change, ConnectionFacts, Departed, Holder, Interest};
+use respoke_core::ports::{
+    Arrived, Audience, Change, ConnectionFacts, ConnectionStateFacts, Deed, Departed, Done, Holder, Interest, Present,
+};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -99,6 +101,7 @@ fn content() -> impl Strategy<Value = event::Content> {
         }),
         presence().prop_map(event::Content::Presence),
         signal().prop_map(event::Content::Signal),
+        Just(event::Content::Missed),
     ]
 }
 
@@ -131,7 +134,8 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn delivery() -> impl Strategy<Value = Delivery> {
+/// Boxed, as are others that many are made of: a test's stack does not hold them all.
+fn delivery() -> BoxedStrategy<Delivery> {
     prop_oneof![
         3 => (app(), audience(), event()).prop_map(|(app_id, to, event)| Delivery::Push { app_id, to, event }),
         1 => (app(), endpoint(), connection(), vec(group(), 0..4)).prop_map(
@@ -142,7 +146,11 @@ fn delivery() -> impl Strategy<Value = Delivery> {
         1 => (app(), endpoint(), connection())
             .prop_map(|(app_id, endpoint, connection)| Delivery::End { app_id, endpoint, connection }),
         1 => change().prop_map(Delivery::Change),
+        1 => (app(), group()).prop_map(|(app_id, group)| Delivery::GroupEnded { app_id, group }),
+        1 => (app(), endpoint(), connection())
+            .prop_map(|(app_id, endpoint, connection)| Delivery::Arrived(Arrived { app_id, endpoint, connection })),
     ]
+    .boxed()
 }
 
 fn news() -> impl Strategy<Value = InterestNews> {
@@ -161,16 +169,70 @@ fn news() -> impl Strategy<Value = InterestNews> {
     ]
 }
 
-fn question() -> impl Strategy<Value = Question> {
-    let holder = prop_oneof![Just(Holder::App), endpoint().prop_map(Holder::Endpoint), group().prop_map(Holder::Group)];
+fn interest() -> impl Strategy<Value = Interest> {
+    prop_oneof![
+        (app(), group()).prop_map(|(app, group)| Interest::Group(app, group)),
+        (app(), endpoint()).prop_map(|(app, endpoint)| Interest::Endpoint(app, endpoint)),
+        (app(), endpoint()).prop_map(|(app, endpoint)| Interest::Observers(app, endpoint)),
+    ]
+}
+
+fn deed() -> BoxedStrategy<Deed> {
+    let most = || option::of(any::<u32>());
+    prop_oneof![
+        (connection(), group(), most(), most()).prop_map(|(connection, group, groups_max, members_max)| Deed::Join {
+            connection,
+            group,
+            groups_max,
+            members_max
+        }),
+        (connection(), group()).prop_map(|(connection, group)| Deed::Leave { connection, group }),
+        (connection(), presence()).prop_map(|(connection, presence)| Deed::Say { connection, presence }),
+        group().prop_map(|group| Deed::EndGroup { group }),
+    ]
+    .boxed()
+}
+
+fn done() -> impl Strategy<Value = Done> {
+    prop_oneof![
+        any::<(u32, bool)>().prop_map(|(told, settled)| Done::Now { told, settled }),
+        any::<bool>().prop_map(|settled| Done::Before { settled }),
+        Just(Done::Gone),
+        Just(Done::ConnectionFull),
+        Just(Done::GroupFull),
+    ]
+}
+
+fn holder() -> impl Strategy<Value = Holder> {
+    prop_oneof![
+        Just(Holder::App),
+        endpoint().prop_map(Holder::Endpoint),
+        group().prop_map(Holder::Group),
+        endpoint().prop_map(Holder::Observers),
+    ]
+}
+
+fn question() -> BoxedStrategy<Question> {
     prop_oneof![
         (app(), connection()).prop_map(|(app_id, connection)| Question::Connection { app_id, connection }),
-        (app(), holder, option::of(connection()), any::<u16>())
+        (app(), holder(), option::of(connection()), any::<u16>())
             .prop_map(|(app_id, of, after, most)| Question::Connections { app_id, of, after, most }),
         (app(), option::of(endpoint()), option::of(group()), any::<u16>())
             .prop_map(|(app_id, endpoint, after, most)| Question::Groups { app_id, endpoint, after, most }),
-        (app(), endpoint()).prop_map(|(app_id, endpoint)| Question::Presences { app_id, endpoint }),
+        (app(), endpoint(), option::of(connection())).prop_map(|(app_id, endpoint, after)| Question::States {
+            app_id,
+            endpoint,
+            after
+        }),
+        (app(), holder()).prop_map(|(app_id, of)| Question::Count { app_id, of }),
+        (vec(interest(), 0..4), option::of((any::<u32>(), connection())))
+            .prop_map(|(of, after)| Question::Snapshot { of, after }),
+        (app(), uuid(), deed()).prop_map(|(app_id, request, deed)| {
+            let request_id = RequestId::from_uuid(request);
+            Question::Do { app_id, request_id, deed }
+        }),
     ]
+    .boxed()
 }
 
 fn facts() -> impl Strategy<Value = ConnectionFacts> {
@@ -188,12 +250,27 @@ fn facts() -> impl Strategy<Value = ConnectionFacts> {
     )
 }
 
-fn answer() -> impl Strategy<Value = Answer> {
+fn state() -> BoxedStrategy<ConnectionStateFacts> {
+    (facts(), vec(group(), 0..3), option::of(presence()))
+        .prop_map(|(connection, groups, presence)| ConnectionStateFacts { connection, groups, presence })
+        .boxed()
+}
+
+fn present() -> impl Strategy<Value = Present> {
+    (any::<u32>(), endpoint(), connection(), option::of(presence()))
+        .prop_map(|(of, endpoint, connection, presence)| Present { of, endpoint, connection, presence })
+}
+
+fn answer() -> BoxedStrategy<Answer> {
     prop_oneof![
         vec(facts(), 0..4).prop_map(Answer::Connections),
         vec(group(), 0..4).prop_map(Answer::Groups),
-        vec((connection(), option::of(presence())), 0..4).prop_map(Answer::Presences),
+        (vec(state(), 0..3), any::<bool>()).prop_map(|(found, more)| Answer::States { found, more }),
+        any::<u64>().prop_map(Answer::Count),
+        (vec(present(), 0..3), any::<bool>()).prop_map(|(found, more)| Answer::Snapshot { found, more }),
+        done().prop_map(Answer::Done),
     ]
+    .boxed()
 }
 
 fn item() -> impl Strategy<Value = Item> {

@@ -1,0 +1,214 @@
+//! What this node does with its own connections because an operation wants it, of this node or of another.
+//!
+//! Whoever is a member, observes, or is connected, is so on one node, and that node alone tells of it. So what other nodes
+//! hear of a connection comes from one sender and in its order.
+
+use std::sync::Arc;
+
+use respoke_core::event::{Content, Event, Presence};
+use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RequestId};
+use respoke_core::ports::{Arrived, Audience, Confirmation, Deed, Delivery, Departed, Done, Interest};
+
+use crate::departures::Departure;
+use crate::hub::Hub;
+use crate::registry::{Caps, Connection, Full, Gone, Join, Members};
+
+impl Hub {
+    /// Makes a connection a member of a group, and tells the others, but for whoever `knows` it. With what is to be waited
+    /// for before that is answered.
+    pub(crate) fn join_here(
+        &self,
+        connection: &Arc<Connection>,
+        group: &GroupName,
+        caps: Caps,
+        request_id: RequestId,
+        knows: Option<ConnectionId>,
+    ) -> (Join, Option<Confirmation>) {
+        let Connection { app_id, endpoint, id, .. } = &**connection;
+        // What is said to the group from here on is for this node.
+        let held = self.hold(|| Interest::Group(*app_id, group.clone()));
+        let joined = self.local.registry.join(connection, group, caps);
+        match joined {
+            Join::Joined { .. } => {
+                let content = Content::Joined { group: group.clone(), endpoint: endpoint.clone(), connection: *id };
+                let event = self.event(endpoint, Some(*id), request_id, content);
+                // Who joins by itself knows it; one whom a backend let join is told as well.
+                let except = knows.filter(|knows| knows == id);
+                self.push(*app_id, Audience::Group { group: group.clone(), except }, event);
+            }
+            Join::Already | Join::Gone | Join::Full(_) => self.release(|| Interest::Group(*app_id, group.clone())),
+        }
+        (joined, held)
+    }
+
+    /// Takes a connection out of a group, and tells those who remain, and it unless it `knows`. False: it was no member.
+    pub(crate) fn leave_here(
+        &self,
+        connection: &Connection,
+        group: &GroupName,
+        request_id: RequestId,
+        knows: Option<ConnectionId>,
+    ) -> bool {
+        let Connection { app_id, id, .. } = connection;
+        if !self.local.registry.leave(*app_id, *id, group) {
+            return false;
+        }
+        self.tell_left(connection, group, request_id, knows);
+        let left = self.left(connection, group, request_id);
+        self.push(*app_id, Audience::Group { group: group.clone(), except: None }, left);
+        self.release(|| Interest::Group(*app_id, group.clone()));
+        true
+    }
+
+    /// Tells a connection that it is no member any more, unless it `knows`.
+    pub(crate) fn tell_left(
+        &self,
+        connection: &Connection,
+        group: &GroupName,
+        request_id: RequestId,
+        knows: Option<ConnectionId>,
+    ) {
+        if knows == Some(connection.id) {
+            return;
+        }
+        let only = Some(connection.id);
+        let to = Audience::Endpoint { endpoint: connection.endpoint.clone(), only, except: None };
+        self.push(connection.app_id, to, self.left(connection, group, request_id));
+    }
+
+    fn left(&self, connection: &Connection, group: &GroupName, request_id: RequestId) -> Event {
+        let Connection { endpoint, id, .. } = connection;
+        let content = Content::Left { group: group.clone(), endpoint: endpoint.clone(), connection: *id };
+        self.event(endpoint, Some(*id), request_id, content)
+    }
+
+    /// Ends a group as far as it is here. Returns who was a member, and is yet to be told.
+    pub(crate) fn end_group_here(&self, app_id: AppId, group: &GroupName) -> Members {
+        let members = self.local.registry.end_group(app_id, group);
+        if self.others.is_some() && !members.is_empty() {
+            self.bus.publish(Delivery::GroupEnded { app_id, group: group.clone() });
+            for _ in members.iter() {
+                self.release(|| Interest::Group(app_id, group.clone()));
+            }
+        }
+        members
+    }
+
+    /// Says a connection's presence, and tells its observers. False: it is gone.
+    pub(crate) fn say_here(&self, connection: &Connection, presence: Presence, request_id: RequestId) -> bool {
+        let Connection { app_id, endpoint, id, .. } = connection;
+        if !self.local.registry.set_presence(*app_id, *id, presence.clone()) {
+            return false;
+        }
+        let event = self.event(endpoint, Some(*id), request_id, Content::Presence(presence));
+        let to = Audience::Observers { endpoint: endpoint.clone(), except: Some(*id) };
+        self.push(*app_id, to, event);
+        true
+    }
+
+    /// Tells the others that a connection came, which is there for what is said to its endpoint already.
+    pub(crate) fn arrived(&self, connection: &Connection) {
+        if self.others.is_some() {
+            let Connection { app_id, endpoint, id, .. } = connection;
+            let arrived = Arrived { app_id: *app_id, endpoint: endpoint.clone(), connection: *id };
+            self.bus.publish(Delivery::Arrived(arrived));
+        }
+    }
+
+    /// Tells everybody that a connection ended: those here a little later, the others by their own nodes.
+    pub(crate) fn departed(&self, gone: Gone) {
+        let Gone { departed, at, observed } = gone;
+        if self.others.is_some() {
+            let Departed { app_id, endpoint, groups, .. } = &departed;
+            self.bus.publish(Delivery::Departed(departed.clone()));
+            self.release(|| Interest::Endpoint(*app_id, endpoint.clone()));
+            for group in groups {
+                self.release(|| Interest::Group(*app_id, group.clone()));
+            }
+            for endpoint in observed {
+                self.release(|| Interest::Observers(*app_id, endpoint));
+            }
+        }
+        self.local.departures.add(Departure { departed, at, observed: true, own: true });
+    }
+
+    /// Tells again whose end is not told yet, because somebody elsewhere begins to observe endpoints: who begins here would
+    /// hear of it too. Nodes that heard of it pass over that.
+    pub(crate) fn depart_again(&self, observed: &[Interest]) {
+        for interest in observed {
+            let Interest::Observers(app_id, endpoint) = interest else { continue };
+            for departed in self.local.departures.own_of(*app_id, endpoint) {
+                self.bus.publish(Delivery::Departed(Departed { groups: Vec::new(), ..departed }));
+            }
+        }
+    }
+
+    /// Notes what ended elsewhere, to be told here a little later.
+    pub(crate) fn tell_later(&self, departure: Departure) {
+        if departure.observed {
+            self.local.departures.expect(departure.departed.app_id, &departure.departed.endpoint);
+        }
+        self.local.departures.add(departure);
+    }
+
+    /// Does what another node asks for.
+    pub(crate) fn carry_out(&self, app_id: AppId, request_id: RequestId, deed: Deed) -> Done {
+        let registry = &self.local.registry;
+        match deed {
+            Deed::Join { connection, group, groups_max, members_max } => {
+                let Some(found) = registry.connection(app_id, connection) else { return Done::Gone };
+                let caps = Caps { groups: groups_max, members: members_max, ..Caps::default() };
+                let (joined, held) = self.join_here(&found, &group, caps, request_id, None);
+                let settled = held.is_none_or(|held| held.missing().is_empty());
+                match joined {
+                    Join::Joined { others } => {
+                        if let Some(others) = &self.others {
+                            others.survey_later(&Interest::Group(app_id, group));
+                        }
+                        Done::Now { told: u32::try_from(others).unwrap_or(u32::MAX), settled }
+                    }
+                    Join::Already => Done::Before { settled },
+                    Join::Gone => Done::Gone,
+                    Join::Full(Full::Group) => Done::GroupFull,
+                    Join::Full(Full::Connection | Full::App | Full::Endpoint) => Done::ConnectionFull,
+                }
+            }
+            Deed::Leave { connection, group } => {
+                let Some(found) = registry.connection(app_id, connection) else { return Done::Gone };
+                done(self.leave_here(&found, &group, request_id, None))
+            }
+            Deed::Say { connection, presence } => match registry.connection(app_id, connection) {
+                Some(found) if self.say_here(&found, presence, request_id) => done(true),
+                Some(_) | None => Done::Gone,
+            },
+            Deed::EndGroup { group } => {
+                let members = self.end_group_here(app_id, &group);
+                for member in members.iter() {
+                    self.tell_left(member, &group, request_id, None);
+                }
+                done(!members.is_empty())
+            }
+        }
+    }
+
+    /// Holds what something here is there for, if others have to know. What is to be waited for, if something is.
+    pub(crate) fn hold(&self, interest: impl FnOnce() -> Interest) -> Option<Confirmation> {
+        self.others.as_ref().map(|others| others.hold(&interest()))
+    }
+
+    /// Takes back one [`Self::hold`].
+    pub(crate) fn release(&self, interest: impl FnOnce() -> Interest) {
+        if let Some(others) = &self.others {
+            others.release(&interest());
+        }
+    }
+}
+
+const fn done(now: bool) -> Done {
+    if now { Done::Now { told: 0, settled: true } } else { Done::Before { settled: true } }
+}
+
+/// Whose endpoint's connections, for the others.
+pub(crate) fn of_endpoint(app_id: AppId, endpoint: &EndpointId) -> Interest {
+    Interest::Endpoint(app_id, endpoint.clone())
+}

@@ -1,0 +1,192 @@
+//! The other nodes: what they are told of this one's sockets, what is kept here of theirs, and what is asked of them.
+//!
+//! What a node's sockets do, that node alone tells. It says what it holds for (`Bus::hold`) before anybody can be told that
+//! it is there; then it asks the others who was there before (`surveys.rs`), and keeps that up to date by what they tell
+//! (`kept.rs`). So what is held here is known here: a group's members count, a lost node's are told as gone, and a gap is
+//! repaired. What is not held here is asked for.
+//!
+//! A node that is alone has none of this.
+
+mod asks;
+mod kept;
+mod surveys;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use respoke_core::event::{Content, Event, Presence};
+use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
+use respoke_core::ports::{Arrived, Audience, Bus, Confirmation, Departed, Gap, Holder, Interest, Node};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+pub(crate) use self::asks::ANSWER_WITHIN;
+use self::kept::{Going, Kept};
+use crate::departures::Departure;
+
+/// The other nodes, for one that is not alone.
+pub(crate) struct Others {
+    bus: Arc<dyn Bus>,
+    /// Locked while the bus is told what is held, so that both count alike.
+    kept: Mutex<Kept>,
+    /// How many connections others had when they were asked last, and when that was.
+    counts: Mutex<HashMap<(AppId, Holder), (Instant, usize)>>,
+    /// Something is to be asked by and by.
+    wanted: Notify,
+    /// Something that was for sockets here is lost, of which they are not told yet.
+    missed: AtomicBool,
+}
+
+impl std::fmt::Debug for Others {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Others").finish_non_exhaustive()
+    }
+}
+
+impl Others {
+    /// None: the node of that bus is alone.
+    pub(crate) fn beside(bus: &Arc<dyn Bus>) -> Option<Self> {
+        (bus.node() != Node::ALONE).then(|| Self {
+            bus: bus.clone(),
+            kept: Mutex::default(),
+            counts: Mutex::default(),
+            wanted: Notify::new(),
+            missed: AtomicBool::new(false),
+        })
+    }
+
+    /// Something here is there for this, once more.
+    pub(crate) fn hold(&self, interest: &Interest) -> Confirmation {
+        // Nothing is kept of others because of an endpoint's own connections.
+        if let Interest::Endpoint(..) = interest {
+            return self.bus.hold(interest);
+        }
+        let mut kept = self.kept.lock();
+        kept.hold(interest);
+        self.bus.hold(interest)
+    }
+
+    /// Takes back one [`Self::hold`].
+    pub(crate) fn release(&self, interest: &Interest) {
+        if let Interest::Endpoint(..) = interest {
+            return self.bus.release(interest);
+        }
+        let mut kept = self.kept.lock();
+        kept.release(interest);
+        self.bus.release(interest);
+    }
+
+    /// Holds for as long as an operation needs to look at what is known because of it.
+    pub(crate) fn hold_meanwhile(&self, interests: Vec<Interest>) -> Meanwhile<'_> {
+        for interest in &interests {
+            self.hold(interest);
+        }
+        Meanwhile { others: self, interests }
+    }
+
+    /// A node tells something. False: it is known here already, or too late to be told.
+    pub(crate) fn tells(&self, from: (Node, u64), app_id: AppId, to: &Audience, event: &Event) -> bool {
+        match (to, &event.content) {
+            (Audience::Group { group, .. }, Content::Joined { endpoint, connection, .. }) => {
+                let interest = Interest::Group(app_id, group.clone());
+                self.kept.lock().joined(from, interest, endpoint, *connection)
+            }
+            (Audience::Group { group, .. }, Content::Left { connection, .. }) => {
+                self.kept.lock().left(from, &Interest::Group(app_id, group.clone()), *connection)
+            }
+            (Audience::Observers { endpoint, .. }, Content::Presence(presence)) => event
+                .from_connection
+                .is_none_or(|connection| self.kept.lock().observed(from, app_id, endpoint, connection, Some(presence))),
+            (Audience::Group { .. } | Audience::Endpoint { .. } | Audience::Observers { .. }, _) => true,
+        }
+    }
+
+    /// A connection of another node came.
+    pub(crate) fn arrived(&self, from: (Node, u64), arrived: &Arrived) {
+        let Arrived { app_id, endpoint, connection } = arrived;
+        self.kept.lock().observed(from, *app_id, endpoint, *connection, None);
+    }
+
+    /// A connection of another node ended. What of that is to be told here.
+    pub(crate) fn departed(&self, from: (Node, u64), departed: Departed, at: u64) -> Option<Departure> {
+        let going = self.kept.lock().departed(from, departed, Instant::now())?;
+        Some(departure(going, at))
+    }
+
+    /// A group ended on another node.
+    pub(crate) fn group_ended(
+        &self,
+        (node, number): (Node, u64),
+        app: AppId,
+        group: &GroupName,
+        at: u64,
+    ) -> Vec<Departure> {
+        let going = self.kept.lock().group_ended(node, number, app, group);
+        going.into_iter().map(|going| departure(going, at)).collect()
+    }
+
+    /// A node is gone. What of that is to be told here.
+    pub(crate) fn lost(&self, node: Node, at: u64) -> Vec<Departure> {
+        let going = self.kept.lock().lost(node, Instant::now());
+        going.into_iter().map(|going| departure(going, at)).collect()
+    }
+
+    /// Something that a node sent is lost for good.
+    pub(crate) fn missed(&self, gap: &Gap) {
+        self.kept.lock().missed(gap.from, *gap.numbers.end());
+        self.missed.store(true, Ordering::Release);
+        self.wanted.notify_one();
+    }
+
+    /// How many members a group that is held here has elsewhere.
+    pub(crate) fn members_known(&self, app: AppId, group: &GroupName) -> Option<usize> {
+        self.kept.lock().count(&Interest::Group(app, group.clone()))
+    }
+
+    /// Whether a group that is held here has members elsewhere. None: that is not known of every node.
+    pub(crate) fn is_anybody_in(&self, app: AppId, group: &GroupName) -> Option<bool> {
+        self.kept.lock().is_anybody(&Interest::Group(app, group.clone()))
+    }
+
+    /// Whether a connection elsewhere is a member of a group that is held here.
+    pub(crate) fn is_member(&self, app: AppId, group: &GroupName, connection: ConnectionId) -> bool {
+        self.kept.lock().is_there(&Interest::Group(app, group.clone()), connection)
+    }
+
+    /// How many connections observed endpoints have elsewhere.
+    pub(crate) fn observed_known(&self, app: AppId, endpoints: &[EndpointId]) -> usize {
+        let kept = self.kept.lock();
+        let count = |endpoint: &EndpointId| kept.count(&Interest::Observers(app, endpoint.clone()));
+        endpoints.iter().filter_map(count).sum()
+    }
+
+    /// What each connection elsewhere of an observed endpoint says.
+    pub(crate) fn presences(&self, app: AppId, endpoint: &EndpointId) -> Vec<(ConnectionId, Option<Presence>)> {
+        self.kept.lock().presences(app, endpoint)
+    }
+
+    /// What a connection elsewhere of an observed endpoint says.
+    pub(crate) fn presence(&self, connection: ConnectionId) -> Option<Presence> {
+        self.kept.lock().presence(connection)
+    }
+}
+
+/// What is held for as long as somebody looks at it.
+pub(crate) struct Meanwhile<'a> {
+    others: &'a Others,
+    pub(crate) interests: Vec<Interest>,
+}
+
+impl Drop for Meanwhile<'_> {
+    fn drop(&mut self) {
+        for interest in &self.interests {
+            self.others.release(interest);
+        }
+    }
+}
+
+fn departure(Going { departed, observed }: Going, at: u64) -> Departure {
+    Departure { departed, at, observed, own: false }
+}

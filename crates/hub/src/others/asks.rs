@@ -1,0 +1,210 @@
+//! Lists and counts of what other nodes have, asked of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RequestId};
+use respoke_core::ports::{
+    Answer, Answers, ConnectionStateFacts, Deed, Done, Given, Holder, Interest, Node, Question, Whom,
+};
+use respoke_core::refusal::Refusal;
+use tokio::time::Instant;
+
+use super::Others;
+use crate::registry::Connection;
+
+/// How long an answer is waited for. Who answers later is as good as gone, and will be declared so.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// How long a count is good enough to charge by.
+const COUNT_KEPT_FOR: Duration = Duration::from_secs(1);
+/// Counts that are kept; beyond that all are forgotten.
+const COUNTS_MAX: usize = 16_384;
+/// Asked for at once: what a node answers at most.
+const PIECE_LEN: u16 = 1_000;
+
+impl Others {
+    async fn ask(&self, whom: Whom, question: Question) -> Answers {
+        self.bus.ask(whom, question, ANSWER_WITHIN).await
+    }
+
+    /// A connection by its id.
+    pub(crate) async fn connection(&self, app_id: AppId, id: ConnectionId) -> Result<Option<Arc<Connection>>, Refusal> {
+        let Answers { given, silent } = self.ask(Whom::Others, Question::Connection { app_id, connection: id }).await;
+        let found = given.into_iter().find_map(|Given { node, answer, .. }| match answer {
+            Answer::Connections(mut found) => found.pop().map(|facts| (node, facts)),
+            _ => None,
+        });
+        match found {
+            Some((node, facts)) => Ok(Some(Arc::new(Connection::there(app_id, node, facts)))),
+            None if silent.is_empty() => Ok(None),
+            None => Err(Refusal::NodeSilent),
+        }
+    }
+
+    /// The first `most` connections after `after`, in the order of their ids.
+    pub(crate) async fn connections(
+        &self,
+        app_id: AppId,
+        of: Holder,
+        after: Option<ConnectionId>,
+        most: usize,
+    ) -> Result<Vec<Arc<Connection>>, Refusal> {
+        let piece = u16::try_from(most).unwrap_or(u16::MAX).min(PIECE_LEN);
+        let question = |after| Question::Connections { app_id, of: of.clone(), after, most: piece };
+        let mut all = self
+            .pieces(
+                most,
+                after,
+                question,
+                |answer| match answer {
+                    Answer::Connections(found) => Some((found.len() == usize::from(piece), found)),
+                    _ => None,
+                },
+                |facts| facts.id,
+            )
+            .await?;
+        all.sort_unstable_by_key(|(_, facts)| facts.id);
+        all.truncate(most);
+        Ok(all.into_iter().map(|(node, facts)| Arc::new(Connection::there(app_id, node, facts))).collect())
+    }
+
+    /// The first `most` groups after `after`, in the order of their names.
+    pub(crate) async fn groups(
+        &self,
+        app_id: AppId,
+        endpoint: Option<&EndpointId>,
+        after: Option<GroupName>,
+        most: usize,
+    ) -> Result<Vec<GroupName>, Refusal> {
+        let piece = u16::try_from(most).unwrap_or(u16::MAX).min(PIECE_LEN);
+        let question = |after| Question::Groups { app_id, endpoint: endpoint.cloned(), after, most: piece };
+        let all = self
+            .pieces(
+                most,
+                after,
+                question,
+                |answer| match answer {
+                    Answer::Groups(found) => Some((found.len() == usize::from(piece), found)),
+                    _ => None,
+                },
+                GroupName::clone,
+            )
+            .await?;
+        let mut names: Vec<_> = all.into_iter().map(|(_, name)| name).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.truncate(most);
+        Ok(names)
+    }
+
+    /// The connections of an endpoint with what each is in and says.
+    pub(crate) async fn states(
+        &self,
+        app_id: AppId,
+        endpoint: &EndpointId,
+    ) -> Result<Vec<(Node, ConnectionStateFacts)>, Refusal> {
+        let question = |after| Question::States { app_id, endpoint: endpoint.clone(), after };
+        let answered = |answer| match answer {
+            Answer::States { found, more } => Some((more, found)),
+            _ => None,
+        };
+        self.pieces(usize::MAX, None, question, answered, |state| state.connection.id).await
+    }
+
+    /// What all others answer to a question, piece by piece until there are `most` of each, or no more.
+    async fn pieces<T, K: Clone>(
+        &self,
+        most: usize,
+        after: Option<K>,
+        question: impl Fn(Option<K>) -> Question,
+        answered: impl Fn(Answer) -> Option<(bool, Vec<T>)>,
+        key: impl Fn(&T) -> K,
+    ) -> Result<Vec<(Node, T)>, Refusal> {
+        let Answers { given, silent } = self.ask(Whom::Others, question(after)).await;
+        if !silent.is_empty() {
+            // A list that is not whole is not shown as one.
+            return Err(Refusal::NodeSilent);
+        }
+        let mut all = Vec::new();
+        for Given { node, answer, .. } in given {
+            let (mut more, mut found) = answered(answer).ok_or(Refusal::NodeSilent)?;
+            let mut count = 0;
+            loop {
+                count += found.len();
+                let last = found.last().map(&key);
+                all.extend(found.into_iter().map(|one| (node, one)));
+                let Some(last) = last.filter(|_| more && count < most) else { break };
+                let mut answers = self.ask(Whom::One(node), question(Some(last))).await;
+                let answer = answers.given.pop().and_then(|given| answered(given.answer));
+                (more, found) = answer.ok_or(Refusal::NodeSilent)?;
+            }
+        }
+        Ok(all)
+    }
+
+    /// How many connections others have, of those who answer.
+    pub(crate) async fn count_now(&self, app_id: AppId, of: Holder) -> usize {
+        let answers = self.ask(Whom::Others, Question::Count { app_id, of: of.clone() }).await;
+        let count = answers.given.iter().map(|given| match given.answer {
+            Answer::Count(count) => usize::try_from(count).unwrap_or(usize::MAX),
+            _ => 0,
+        });
+        let count = count.fold(0, usize::saturating_add);
+        let mut counts = self.counts.lock();
+        if counts.len() >= COUNTS_MAX {
+            counts.clear();
+        }
+        counts.insert((app_id, of), (Instant::now(), count));
+        count
+    }
+
+    /// About how many that are, to charge for what they receive: as it was a second ago at most.
+    pub(crate) async fn count(&self, app_id: AppId, of: Holder) -> usize {
+        let known = match &of {
+            Holder::Group(group) => self.members_known(app_id, group),
+            Holder::Endpoint(endpoint) => self.kept.lock().count(&Interest::Observers(app_id, endpoint.clone())),
+            Holder::App | Holder::Observers(_) => None,
+        };
+        if let Some(known) = known {
+            return known;
+        }
+        let key = (app_id, of);
+        let before = self.counts.lock().get(&key).copied();
+        match before {
+            Some((at, count)) if at.elapsed() < COUNT_KEPT_FOR => count,
+            Some(_) | None => self.count_now(key.0, key.1).await,
+        }
+    }
+
+    /// Has a node do something with a connection that it has.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NodeInDoubt`] if it does not answer: it may be done.
+    pub(crate) async fn have_done(
+        &self,
+        node: Node,
+        app_id: AppId,
+        request_id: RequestId,
+        deed: Deed,
+    ) -> Result<Done, Refusal> {
+        let answers = self.ask(Whom::One(node), Question::Do { app_id, request_id, deed }).await;
+        match answers.given.first().map(|given| &given.answer) {
+            Some(Answer::Done(done)) => Ok(*done),
+            Some(_) | None => Err(Refusal::NodeInDoubt),
+        }
+    }
+
+    /// Has all others do something. Whether any of them had to.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::have_done`].
+    pub(crate) async fn have_all_do(&self, app_id: AppId, request_id: RequestId, deed: Deed) -> Result<bool, Refusal> {
+        let Answers { given, silent } = self.ask(Whom::Others, Question::Do { app_id, request_id, deed }).await;
+        if !silent.is_empty() {
+            return Err(Refusal::NodeInDoubt);
+        }
+        Ok(given.iter().any(|given| matches!(given.answer, Answer::Done(Done::Now { .. }))))
+    }
+}

@@ -1,0 +1,552 @@
+//! What this node keeps of other nodes' connections: the members of groups that its own sockets are in, and the connections
+//! of endpoints that they observe.
+//!
+//! It is what its sockets were told. Whoever comes into it is told as come, whoever goes out of it as gone, once, whatever
+//! it is known by: a delivery, a snapshot after a gap, the loss of the node. What is needed for a list is asked for anew.
+//!
+//! Invariant: a connection is in `there` with every thing among whose entries it is, and in no other way.
+
+use std::collections::hash_map::Entry as MapEntry;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use respoke_core::event::Presence;
+use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
+use respoke_core::ports::{Departed, Incarnation, Interest, Node, NodeId, Present};
+use tokio::time::Instant;
+
+/// How long it is known of a connection that it went: what one of its node's threads said of it before may come behind
+/// that.
+const GONE_FOR: Duration = Duration::from_secs(10);
+/// Of how many, at most.
+const GONE_MAX: usize = 65_536;
+
+/// What is kept of others.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    held: HashMap<Interest, Held>,
+    there: HashMap<ConnectionId, There>,
+    gone: HashSet<ConnectionId>,
+    gone_since: VecDeque<(Instant, ConnectionId)>,
+    /// The last life of each node that is over.
+    over: HashMap<NodeId, Incarnation>,
+    generations: u64,
+}
+
+/// A group or an observed endpoint that something here is there for.
+#[derive(Debug)]
+struct Held {
+    /// How often.
+    count: usize,
+    /// Another each time when it begins, so that what was asked before that is not taken for an answer.
+    generation: u64,
+    /// Whether all nodes were asked once who is there.
+    surveyed: bool,
+    /// Whether somebody is to ask them.
+    wanted: bool,
+    /// Of which nodes it is not known who is there.
+    doubted: BTreeMap<Node, Doubt>,
+    entries: HashMap<ConnectionId, Entry>,
+    /// Entries that are there.
+    present: usize,
+}
+
+/// Why it is not known who of a node is there.
+#[derive(Clone, Copy, Debug, Default)]
+struct Doubt {
+    /// The number of what was missed last.
+    missed: u64,
+    /// Who is there may have come unheard. Otherwise the node has not answered yet, and told of whoever came since.
+    unheard: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    node: Node,
+    /// The number of what told of it last.
+    number: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It was there before those here, or those were told.
+    There {
+        /// Which of the two.
+        told: bool,
+    },
+    /// It went, while it is not known who is there.
+    Left,
+}
+
+/// A connection of another node.
+#[derive(Debug)]
+struct There {
+    node: Node,
+    app_id: AppId,
+    endpoint: EndpointId,
+    /// What it said last, if its endpoint is observed here.
+    presence: Option<Presence>,
+    /// Because of what it is known.
+    of: HashSet<Interest>,
+}
+
+/// A thing that is asked about, and its generation.
+pub(super) type Asked = (Interest, u64);
+
+/// A part of a snapshot: everything up to this number is in it.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) number: u64,
+    pub(super) found: Vec<Present>,
+}
+
+/// What those here are to be told.
+#[derive(Debug)]
+pub(super) enum News {
+    /// A connection is a member of a group.
+    Joined { app_id: AppId, group: GroupName, endpoint: EndpointId, connection: ConnectionId },
+    /// A connection is gone, or no member any more of these groups.
+    Gone(Going),
+    /// A connection says this.
+    Said { app_id: AppId, endpoint: EndpointId, connection: ConnectionId, presence: Presence },
+}
+
+/// A connection that went, and who is to be told.
+#[derive(Debug)]
+pub(super) struct Going {
+    /// With the groups whose members are told.
+    pub(super) departed: Departed,
+    /// Whether those are who observe its endpoint.
+    pub(super) observed: bool,
+}
+
+impl Held {
+    /// Whether it is known who of a node is there.
+    fn is_whole(&self, node: Node) -> bool {
+        self.surveyed && !self.doubted.contains_key(&node)
+    }
+
+    fn is_there(&self, connection: ConnectionId) -> bool {
+        self.entries.get(&connection).is_some_and(|entry| entry.state != State::Left)
+    }
+}
+
+impl Kept {
+    /// One more is there for this.
+    pub(super) fn hold(&mut self, interest: &Interest) {
+        if let Some(held) = self.held.get_mut(interest) {
+            held.count += 1;
+            return;
+        }
+        self.generations += 1;
+        let held = Held {
+            count: 1,
+            generation: self.generations,
+            surveyed: false,
+            wanted: false,
+            doubted: BTreeMap::new(),
+            entries: HashMap::new(),
+            present: 0,
+        };
+        self.held.insert(interest.clone(), held);
+    }
+
+    /// One less is. With the last all is forgotten that was known because of it.
+    pub(super) fn release(&mut self, interest: &Interest) {
+        let MapEntry::Occupied(mut held) = self.held.entry(interest.clone()) else { return };
+        held.get_mut().count -= 1;
+        if held.get().count == 0 {
+            for (connection, entry) in held.remove().entries {
+                if entry.state != State::Left {
+                    self.unseat(connection, interest);
+                }
+            }
+        }
+    }
+
+    /// Those of these about which nobody was asked yet.
+    pub(super) fn unsurveyed(&self, interests: &[Interest]) -> Vec<Asked> {
+        let unsurveyed = |interest: &&Interest| self.held.get(*interest).is_some_and(|held| !held.surveyed);
+        interests.iter().filter(unsurveyed).map(|interest| (interest.clone(), self.held[interest].generation)).collect()
+    }
+
+    /// These are to be asked about by whoever asks for what is left.
+    pub(super) fn want(&mut self, asked: &[Asked]) {
+        for (interest, generation) in asked {
+            if let Some(held) = self.held.get_mut(interest).filter(|held| held.generation == *generation) {
+                held.wanted |= !held.surveyed;
+            }
+        }
+    }
+
+    /// What is to be asked of all, and what of which node.
+    pub(super) fn wanted(&self) -> (Vec<Asked>, BTreeMap<Node, Vec<Asked>>) {
+        let (mut of_all, mut of_nodes) = (Vec::new(), BTreeMap::<Node, Vec<Asked>>::new());
+        for (interest, held) in &self.held {
+            let asked = || (interest.clone(), held.generation);
+            if !held.surveyed {
+                of_all.extend(held.wanted.then(asked));
+                continue;
+            }
+            for node in held.doubted.keys() {
+                of_nodes.entry(*node).or_default().push(asked());
+            }
+        }
+        (of_all, of_nodes)
+    }
+
+    /// How many connections are there because of this. None: that is not known, for nothing here is there for it.
+    pub(super) fn count(&self, interest: &Interest) -> Option<usize> {
+        self.held.get(interest).map(|held| held.present)
+    }
+
+    /// Whether somebody is there. None: that is not known of every node.
+    pub(super) fn is_anybody(&self, interest: &Interest) -> Option<bool> {
+        let held = self.held.get(interest)?;
+        match held.present {
+            0 if !held.surveyed || !held.doubted.is_empty() => None,
+            count => Some(count > 0),
+        }
+    }
+
+    /// Whether this connection is.
+    pub(super) fn is_there(&self, interest: &Interest, connection: ConnectionId) -> bool {
+        self.held.get(interest).is_some_and(|held| held.is_there(connection))
+    }
+
+    /// The connections of an observed endpoint, and what each says.
+    pub(super) fn presences(&self, app_id: AppId, endpoint: &EndpointId) -> Vec<(ConnectionId, Option<Presence>)> {
+        let Some(held) = self.held.get(&Interest::Observers(app_id, endpoint.clone())) else { return Vec::new() };
+        let there = held.entries.iter().filter(|(_, entry)| entry.state != State::Left);
+        let said = |id: &ConnectionId| self.there.get(id).and_then(|there| there.presence.clone());
+        let mut found: Vec<_> = there.map(|(id, _)| (*id, said(id))).collect();
+        found.sort_unstable_by_key(|(id, _)| *id);
+        found
+    }
+
+    /// What a connection of an observed endpoint says.
+    pub(super) fn presence(&self, connection: ConnectionId) -> Option<Presence> {
+        self.there.get(&connection)?.presence.clone()
+    }
+
+    /// A node says that a connection joined a group. True: those here are to be told.
+    pub(super) fn joined(
+        &mut self,
+        (node, number): (Node, u64),
+        interest: Interest,
+        endpoint: &EndpointId,
+        connection: ConnectionId,
+    ) -> bool {
+        if self.gone.contains(&connection) {
+            return false;
+        }
+        let Some(held) = self.held.get_mut(&interest) else { return true };
+        let entry = Entry { node, number, state: State::There { told: true } };
+        let before = held.entries.insert(connection, entry).map(|entry| entry.state);
+        held.present += usize::from(matches!(before, None | Some(State::Left)));
+        self.seat(node, interest, endpoint, connection);
+        before != Some(State::There { told: true })
+    }
+
+    /// A node says that a connection left a group. True: those here are to be told.
+    pub(super) fn left(&mut self, from: (Node, u64), interest: &Interest, connection: ConnectionId) -> bool {
+        if self.gone.contains(&connection) {
+            return false;
+        }
+        let Some(held) = self.held.get_mut(interest) else { return true };
+        let known = held.entries.get(&connection).map(|entry| entry.state);
+        let told = match known {
+            Some(State::There { .. }) => true,
+            Some(State::Left) => false,
+            None => !held.is_whole(from.0),
+        };
+        self.take_out(interest, connection, from);
+        told
+    }
+
+    /// A node says that a connection of an observed endpoint came, or what it says. True: those here may be told.
+    pub(super) fn observed(
+        &mut self,
+        (node, number): (Node, u64),
+        app_id: AppId,
+        endpoint: &EndpointId,
+        connection: ConnectionId,
+        presence: Option<&Presence>,
+    ) -> bool {
+        if self.gone.contains(&connection) {
+            return false;
+        }
+        let interest = Interest::Observers(app_id, endpoint.clone());
+        let Some(held) = self.held.get_mut(&interest) else { return true };
+        let entry = Entry { node, number, state: State::There { told: true } };
+        let before = held.entries.insert(connection, entry).map(|entry| entry.state);
+        held.present += usize::from(matches!(before, None | Some(State::Left)));
+        let there = self.seat(node, interest, endpoint, connection);
+        if let Some(said) = presence {
+            there.presence = Some(said.clone());
+        }
+        true
+    }
+
+    /// A node says that a connection ended.
+    pub(super) fn departed(&mut self, from: (Node, u64), departed: Departed, now: Instant) -> Option<Going> {
+        let Departed { app_id, endpoint, connection, groups } = departed;
+        if !self.is_gone_now(connection, now) {
+            return None;
+        }
+        let mut told: Vec<GroupName> = Vec::new();
+        for group in groups {
+            let interest = Interest::Group(app_id, group);
+            if self.take_out(&interest, connection, from)
+                && let Interest::Group(_, group) = interest
+            {
+                told.push(group);
+            }
+        }
+        self.take_out(&Interest::Observers(app_id, endpoint.clone()), connection, from);
+        // What was told of it in another order than it was done.
+        if let Some(there) = self.there.remove(&connection) {
+            for interest in &there.of {
+                self.strike(interest, connection);
+                told.extend(group_of(interest).cloned());
+            }
+        }
+        // Whoever observes it when that is told may not do so yet.
+        Some(Going { departed: Departed { app_id, endpoint, connection, groups: told }, observed: true })
+    }
+
+    /// A node says that a group ended: nobody there is a member any more.
+    pub(super) fn group_ended(&mut self, node: Node, number: u64, app_id: AppId, group: &GroupName) -> Vec<Going> {
+        let interest = Interest::Group(app_id, group.clone());
+        let Some(held) = self.held.get(&interest) else { return Vec::new() };
+        let of_node = |(_, entry): &(&ConnectionId, &Entry)| entry.node == node && entry.state != State::Left;
+        let members: Vec<_> = held.entries.iter().filter(of_node).map(|(id, _)| *id).collect();
+        members.into_iter().filter_map(|id| self.going_from(&interest, id, (node, number))).collect()
+    }
+
+    /// A node is gone, and with it all that it had.
+    pub(super) fn lost(&mut self, node: Node, now: Instant) -> Vec<Going> {
+        self.over.insert(node.id, node.incarnation);
+        for held in self.held.values_mut() {
+            held.doubted.remove(&node);
+        }
+        let gone: Vec<_> = self.there.iter().filter(|(_, there)| there.node == node).map(|(id, _)| *id).collect();
+        let mut going = Vec::with_capacity(gone.len());
+        for connection in gone {
+            self.is_gone_now(connection, now);
+            let Some(there) = self.there.remove(&connection) else { continue };
+            for interest in &there.of {
+                self.strike(interest, connection);
+            }
+            let observed = there.of.iter().any(|interest| matches!(interest, Interest::Observers(..)));
+            let groups = there.of.iter().filter_map(group_of).cloned().collect();
+            let There { app_id, endpoint, .. } = there;
+            going.push(Going { departed: Departed { app_id, endpoint, connection, groups }, observed });
+        }
+        for held in self.held.values_mut() {
+            held.entries.retain(|_, entry| entry.node != node);
+        }
+        going
+    }
+
+    /// Something is lost for good of what a node said, up to this number.
+    pub(super) fn missed(&mut self, node: Node, number: u64) {
+        for held in self.held.values_mut() {
+            held.doubted.insert(node, Doubt { missed: number, unheard: true });
+        }
+    }
+
+    /// These nodes heard too late that something here is there for this: they may have told past it.
+    pub(super) fn late(&mut self, interest: &Interest, nodes: &[Node]) {
+        let nodes: Vec<_> = nodes.iter().copied().filter(|node| !self.is_over(*node)).collect();
+        let Some(held) = self.held.get_mut(interest) else { return };
+        for node in nodes {
+            held.doubted.entry(node).or_default().unheard = true;
+        }
+    }
+
+    /// Lays what a node answered beneath what it said since.
+    pub(super) fn lay(&mut self, asked: &[Asked], node: Node, pieces: &[Piece], now: Instant) -> Vec<News> {
+        let mut news = Vec::new();
+        let Some(oldest) = pieces.iter().map(|piece| piece.number).min() else { return news };
+        // It answered before it was lost, and all of it has been told as gone.
+        if self.is_over(node) {
+            return news;
+        }
+        let is_asked = |held: &Held, generation| held.generation == generation && !held.is_whole(node);
+        let mut listed = HashSet::new();
+        for Piece { number, found } in pieces {
+            for Present { of, endpoint, connection, presence } in found {
+                let Some((interest, generation)) = asked.get(*of as usize) else { continue };
+                listed.insert((*of, *connection));
+                let Some(held) = self.held.get_mut(interest).filter(|held| is_asked(held, *generation)) else {
+                    continue;
+                };
+                let before = held.entries.get(connection);
+                if self.gone.contains(connection) || before.is_some_and(|before| before.number > *number) {
+                    continue;
+                }
+                // Those here can ask who was there before them, and are told of whoever came since.
+                let is_news = held.surveyed && held.doubted.get(&node).is_none_or(|doubt| doubt.unheard);
+                let surveyed = held.surveyed;
+                let was_there = before.is_some_and(|before| before.state != State::Left);
+                let state = before.map_or(State::There { told: is_news }, |before| match before.state {
+                    State::There { .. } => before.state,
+                    State::Left => State::There { told: is_news },
+                });
+                held.entries.insert(*connection, Entry { node, number: *number, state });
+                held.present += usize::from(!was_there);
+                let there = self.seat(node, interest.clone(), endpoint, *connection);
+                match interest {
+                    Interest::Group(app_id, group) if is_news && !was_there => {
+                        let (group, endpoint) = (group.clone(), endpoint.clone());
+                        news.push(News::Joined { app_id: *app_id, group, endpoint, connection: *connection });
+                    }
+                    Interest::Observers(app_id, _) => {
+                        let is_other = !same(there.presence.as_ref(), presence.as_ref());
+                        there.presence.clone_from(presence);
+                        if let Some(presence) = presence.clone().filter(|_| surveyed && is_other) {
+                            let endpoint = endpoint.clone();
+                            news.push(News::Said { app_id: *app_id, endpoint, connection: *connection, presence });
+                        }
+                    }
+                    Interest::Group(..) | Interest::Endpoint(..) => {}
+                }
+            }
+        }
+        for (of, (interest, generation)) in asked.iter().enumerate() {
+            let of = u32::try_from(of).unwrap_or(u32::MAX);
+            let Some(held) = self.held.get_mut(interest).filter(|held| is_asked(held, *generation)) else { continue };
+            if held.doubted.get(&node).is_some_and(|doubt| doubt.missed <= oldest) {
+                held.doubted.remove(&node);
+            }
+            let is_absent = |(id, entry): &(&ConnectionId, &Entry)| {
+                entry.node == node
+                    && entry.number <= oldest
+                    && entry.state != State::Left
+                    && !listed.contains(&(of, **id))
+            };
+            let absent: Vec<_> = held.entries.iter().filter(is_absent).map(|(id, _)| *id).collect();
+            if held.is_whole(node) {
+                held.entries.retain(|_, entry| entry.node != node || entry.state != State::Left);
+            }
+            for connection in absent {
+                if let Interest::Observers(..) = interest {
+                    self.is_gone_now(connection, now);
+                }
+                news.extend(self.going_from(interest, connection, (node, oldest)).map(News::Gone));
+            }
+        }
+        news
+    }
+
+    /// Everybody was asked about these; who did not answer is to be asked again.
+    pub(super) fn surveyed(&mut self, asked: &[Asked], silent: &[Node]) {
+        let silent: Vec<_> = silent.iter().copied().filter(|node| !self.is_over(*node)).collect();
+        for (interest, generation) in asked {
+            let Some(held) = self.held.get_mut(interest).filter(|held| held.generation == *generation) else {
+                continue;
+            };
+            if held.surveyed {
+                continue;
+            }
+            held.surveyed = true;
+            held.wanted = false;
+            for node in &silent {
+                held.doubted.entry(*node).or_default();
+            }
+            let doubted = &held.doubted;
+            held.entries.retain(|_, entry| entry.state != State::Left || doubted.contains_key(&entry.node));
+        }
+    }
+
+    fn is_over(&self, node: Node) -> bool {
+        self.over.get(&node.id).is_some_and(|over| node.incarnation <= *over)
+    }
+
+    /// Notes that a connection went. False: it was noted before.
+    fn is_gone_now(&mut self, connection: ConnectionId, now: Instant) -> bool {
+        while let Some((since, oldest)) = self.gone_since.front()
+            && (now.duration_since(*since) > GONE_FOR || self.gone_since.len() >= GONE_MAX)
+        {
+            self.gone.remove(oldest);
+            self.gone_since.pop_front();
+        }
+        let first = self.gone.insert(connection);
+        if first {
+            self.gone_since.push_back((now, connection));
+        }
+        first
+    }
+
+    fn going_from(&mut self, interest: &Interest, connection: ConnectionId, from: (Node, u64)) -> Option<Going> {
+        let there = self.there.get(&connection)?;
+        let (app_id, endpoint) = (there.app_id, there.endpoint.clone());
+        self.take_out(interest, connection, from);
+        let groups: Vec<_> = group_of(interest).cloned().into_iter().collect();
+        let observed = groups.is_empty();
+        Some(Going { departed: Departed { app_id, endpoint, connection, groups }, observed })
+    }
+
+    /// Takes a connection out of one thing. True: those here are to be told.
+    fn take_out(&mut self, interest: &Interest, connection: ConnectionId, (node, number): (Node, u64)) -> bool {
+        let Some(held) = self.held.get_mut(interest) else { return false };
+        let was_there = held.is_there(connection);
+        held.present -= usize::from(was_there);
+        if held.is_whole(node) {
+            held.entries.remove(&connection);
+        } else {
+            held.entries.insert(connection, Entry { node, number, state: State::Left });
+        }
+        let told = was_there || !held.is_whole(node);
+        if was_there {
+            self.unseat(connection, interest);
+        }
+        told
+    }
+
+    /// Takes a connection that is there out of one thing.
+    fn strike(&mut self, interest: &Interest, connection: ConnectionId) {
+        if let Some(held) = self.held.get_mut(interest)
+            && held.entries.remove(&connection).is_some_and(|entry| entry.state != State::Left)
+        {
+            held.present -= 1;
+        }
+    }
+
+    fn seat(&mut self, node: Node, interest: Interest, endpoint: &EndpointId, connection: ConnectionId) -> &mut There {
+        let there = self.there.entry(connection).or_insert_with(|| There {
+            node,
+            app_id: interest.app_id(),
+            endpoint: endpoint.clone(),
+            presence: None,
+            of: HashSet::new(),
+        });
+        there.of.insert(interest);
+        there
+    }
+
+    fn unseat(&mut self, connection: ConnectionId, interest: &Interest) {
+        if let MapEntry::Occupied(mut there) = self.there.entry(connection) {
+            there.get_mut().of.remove(interest);
+            if matches!(interest, Interest::Observers(..)) {
+                there.get_mut().presence = None;
+            }
+            if there.get().of.is_empty() {
+                there.remove();
+            }
+        }
+    }
+}
+
+const fn group_of(interest: &Interest) -> Option<&GroupName> {
+    match interest {
+        Interest::Group(_, group) => Some(group),
+        Interest::Endpoint(..) | Interest::Observers(..) => None,
+    }
+}
+
+fn same(one: Option<&Presence>, other: Option<&Presence>) -> bool {
+    one.map(Presence::texts) == other.map(Presence::texts)
+}
