@@ -1,40 +1,43 @@
-//! The hub against a reference: random clients of two apps do random things, and after each step everybody has received
-//! exactly what the reference says, in order, and is where it says.
+//! Hubs against a reference: random clients of two apps do random things on one node or several, nodes are lost and come
+//! back, and after each step everybody has received exactly what the reference says, in order, and is where it says,
+//! whatever node is asked.
 //!
-//! A run is decided by its seed, which a failure names along with the last steps.
+//! It stands here and not beside the hub because nodes share a database, and the hub knows none.
+//!
+//! A run is decided by its seed, which a failure names along with the last steps, but for ids, which are random, and how
+//! long it takes to end a group.
 
 #![expect(clippy::unwrap_used, reason = "in a test a failure to go on is a failure")]
 
+mod cluster;
 mod nodes;
 mod reference;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use respoke_bus::LocalBus;
 use respoke_core::app::AppPatch;
-use respoke_core::clock::{ManualClock, Timestamp};
 use respoke_core::event::Presence;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RoleId};
-use respoke_core::ops::{Broker, Caller, Context, Credential, EndSessions, IssueToken};
-use respoke_core::ports::{BanRecord, Concerned, EndScope, Receiver};
+use respoke_core::ops::{Caller, Context, Credential, EndSessions, IssueToken};
+use respoke_core::page::PageRequest;
+use respoke_core::ports::{BanRecord, EndScope};
 use respoke_core::refusal::Refusal;
 use respoke_core::role::Permissions;
 use respoke_core::secret::Secret;
 use respoke_hub::ops::{Asker, Connect, Message, Publish, SignalRequest};
-use respoke_hub::outbox::{OutboxLimits, Taken};
+use respoke_hub::outbox::Taken;
 use respoke_hub::reach::Unlimited;
-use respoke_hub::{Counts, Hub, HubSettings, Opening, Socket};
-use respoke_store::{Options, SqliteStore};
+use respoke_hub::{Counts, Hub, Opening, Socket};
 use respoke_wire::close::Close;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 
+use cluster::{Between, Cluster, Node, Still};
 use reference::{Model, Named, Outcome, Rule, State};
 
 const ENDPOINTS: [&str; 5] = ["ann", "bob", "cat", "dan", "eve"];
@@ -48,16 +51,45 @@ const FRAMES_MAX: usize = 25;
 /// Longer than departures are held back.
 const LATER: Duration = Duration::from_millis(300);
 
+/// A server that is alone.
 #[tokio::test(start_paused = true)]
 async fn the_hub_does_what_the_reference_does() {
-    for seed in 1..=8 {
-        let mut world = World::new(seed).await;
-        for _ in 0..800 {
+    run(Between::Alone, 1, 8, 800).await;
+}
+
+/// Nodes that hear each other at once.
+#[tokio::test(start_paused = true)]
+async fn two_and_three_hubs_do_what_the_reference_does() {
+    run(Between::Nothing, 1, 1, 200).await;
+    run(Between::Nothing, 2, 3, 600).await;
+    run(Between::Nothing, 3, 3, 600).await;
+}
+
+/// Nodes with something between them that delays, reorders, doubles and loses. After each step it is waited until all has
+/// come that is to come.
+#[tokio::test(start_paused = true)]
+async fn with_whatever_between_them_hubs_come_to_what_the_reference_says() {
+    run(Between::Faults, 2, 2, 250).await;
+    run(Between::Faults, 3, 2, 250).await;
+}
+
+/// Runs so many worlds of so many nodes for so many steps: those of `MODEL_SEED` and `MODEL_STEPS` instead, if they are set.
+async fn run(between: Between, nodes: u32, seeds: u64, steps: usize) {
+    let seeds = set("MODEL_SEED").map_or(1..=seeds, |seed| seed..=seed);
+    let steps = set("MODEL_STEPS").map_or(steps, |steps| usize::try_from(steps).unwrap());
+    for seed in seeds {
+        let mut world = World::new(seed, between, nodes).await;
+        for _ in 0..steps {
             world.step().await;
             world.settle().await;
         }
         world.end().await;
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test that failed is run again with what it printed")]
+fn set(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
 }
 
 /// Chance by a seed.
@@ -98,6 +130,7 @@ struct Tenant {
 }
 
 struct Client {
+    node: usize,
     /// What it read while it waited for an answer.
     read: Vec<Bytes>,
     socket: Arc<Socket>,
@@ -107,24 +140,25 @@ struct Client {
 struct World {
     seed: u64,
     chance: Chance,
-    hub: Arc<Hub>,
-    broker: Arc<Broker>,
+    cluster: Cluster,
+    nodes: Vec<Node>,
     admin: Caller,
     tenants: Vec<Tenant>,
     clients: Vec<Client>,
     model: Model,
     steps: VecDeque<String>,
-    _judging: JoinSet<()>,
-    _folder: tempfile::TempDir,
 }
 
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("seed {}; the last steps were:", self.seed);
+            eprintln!("{} nodes, {:?} between them; the last steps were:", self.nodes.len(), self.cluster.between);
             for step in &self.steps {
                 eprintln!("  {step}");
             }
+            let thread = std::thread::current();
+            let (seed, test) = (self.seed, thread.name().unwrap_or_default());
+            eprintln!("again: MODEL_SEED={seed} cargo test -p respoked --test model -- --exact {test}");
         }
     }
 }
@@ -153,21 +187,13 @@ impl Asking {
 }
 
 impl World {
-    async fn new(seed: u64) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&folder.path().join("model.db"), Options::default()).unwrap();
-        let bus = Arc::new(LocalBus::default());
-        let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
-        let broker = Arc::new(Broker::new(Arc::new(store), bus.clone(), clock, 1_000));
-        let outbox = OutboxLimits { frames_max: FRAMES_MAX, bytes_max: 1 << 20 };
-        let settings = HubSettings { outbox, heartbeat_timeout: Duration::from_secs(60), sockets_max: 1_000 };
-        let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), settings));
-        bus.attach(&(hub.clone() as Arc<dyn Receiver>));
-        broker.attach(&(hub.clone() as Arc<dyn Concerned>));
-        let mut judging = JoinSet::new();
-        let judge = hub.clone();
-        judging.spawn(async move { judge.judge().await });
-
+    async fn new(seed: u64, between: Between, count: u32) -> Self {
+        let cluster = Cluster::new(seed, between, cluster::SOME, FRAMES_MAX);
+        let mut nodes = Vec::new();
+        for id in 1..=count {
+            nodes.push(cluster.start(id).await);
+        }
+        let broker = nodes[0].broker.clone();
         let password = Secret::new("correct horse".to_owned());
         broker.first_run(Some("root".to_owned()), Some(password)).await.unwrap().unwrap();
         let admin = broker.store().admins().await.unwrap().remove(0);
@@ -189,19 +215,7 @@ impl World {
         }
         let (chance, model) = (Chance(seed), Model::new(2, ROLES, FRAMES_MAX));
         let (clients, steps) = (Vec::new(), VecDeque::new());
-        let mut world = Self {
-            seed,
-            chance,
-            hub,
-            broker,
-            admin,
-            tenants,
-            clients,
-            model,
-            steps,
-            _judging: judging,
-            _folder: folder,
-        };
+        let mut world = Self { seed, chance, cluster, nodes, admin, tenants, clients, model, steps };
         for app in 0..2 {
             for role in 0..ROLES {
                 world.create_role(app, role, None).await;
@@ -217,13 +231,24 @@ impl World {
         self.steps.push_back(step);
     }
 
-    async fn prove(&self, credential: &Credential) -> Caller {
-        self.broker.authenticate(credential, None).await.unwrap()
+    /// Proves who shows this to a node.
+    async fn prove_to(&self, node: usize, credential: &Credential) -> Caller {
+        self.nodes[node].broker.authenticate(credential, None).await.unwrap()
+    }
+
+    /// Some node.
+    fn somewhere(&mut self) -> usize {
+        self.chance.below(self.nodes.len())
+    }
+
+    /// The hub of a client's node.
+    fn hub_of(&self, client: usize) -> Arc<Hub> {
+        self.nodes[self.clients[client].node].hub.clone()
     }
 
     async fn asking(&self, client: usize, named: &Named) -> Asking {
         Asking {
-            caller: self.prove(&self.clients[client].credential).await,
+            caller: self.prove_to(self.clients[client].node, &self.clients[client].credential).await,
             context: Context::internal(),
             socket: self.clients[client].socket.clone(),
             endpoint: named.endpoint.as_deref().map(endpoint),
@@ -260,6 +285,9 @@ impl World {
     }
 
     async fn step(&mut self) {
+        if self.nodes.len() > 1 {
+            self.model.next_step();
+        }
         match self.chance.below(100) {
             0..=13 => self.open().await,
             14..=17 => self.register_anew().await,
@@ -276,6 +304,7 @@ impl World {
             88..=90 => self.stall(),
             91..=93 => self.revoke().await,
             94..=95 => self.change_role().await,
+            96 if self.nodes.len() > 1 => self.lose_a_node().await,
             _ => self.later().await,
         }
     }
@@ -285,9 +314,9 @@ impl World {
         if self.model.open_clients(app).count() >= CLIENTS_MAX / 2 {
             return;
         }
-        let (name, role) = (self.chance.of(&ENDPOINTS), self.chance.below(ROLES));
+        let (name, role, node) = (self.chance.of(&ENDPOINTS), self.chance.below(ROLES), self.somewhere());
         let session = self.chance.percent(75).then(|| (name.to_owned(), role));
-        self.note(format!("open in app {app} {session:?}"));
+        self.note(format!("open in app {app} on {node} {session:?}"));
         let credential = if session.is_some() {
             match self.session(app, name, role).await {
                 Some(credential) => credential,
@@ -296,12 +325,12 @@ impl World {
         } else {
             self.tenants[app].backend.clone()
         };
-        let caller = self.prove(&credential).await;
+        let caller = self.prove_to(node, &credential).await;
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let opening = Opening { credential: credential.clone(), caller, address, origin: None, host: None };
-        let socket = self.hub.open(opening).unwrap();
-        self.clients.push(Client { socket, credential, read: Vec::new() });
-        self.model.open(app, session);
+        let socket = self.nodes[node].hub.open(opening).unwrap();
+        self.clients.push(Client { node, socket, credential, read: Vec::new() });
+        self.model.open(app, node, session);
         if self.chance.percent(90) {
             let named = Named { endpoint: Some(name.to_owned()), connection: None };
             self.register(self.clients.len() - 1, &named).await;
@@ -310,24 +339,28 @@ impl World {
 
     /// A session of an endpoint; none if it is banned.
     async fn session(&mut self, app: usize, name: &str, role: usize) -> Option<Credential> {
-        let backend = self.prove(&self.tenants[app].backend).await;
+        let _still = Still::new();
+        // Any node may mint it, and any other may open it.
+        let (minting, opening) = (self.somewhere(), self.somewhere());
+        let backend = self.prove_to(minting, &self.tenants[app].backend).await;
         let request = IssueToken {
             endpoint_id: Some(name.to_owned()),
             role_id: Some(self.tenants[app].roles[role].to_string()),
             ..IssueToken::default()
         };
-        let issued = self.broker.issue_token(&backend, request, None, &Context::internal()).await;
+        let issued = self.nodes[minting].broker.issue_token(&backend, request, None, &Context::internal()).await;
         let banned = self.model.apps[app].banned.contains(name);
         assert_eq!(issued.as_ref().err().map(Refusal::code), banned.then_some("endpoint_banned"));
         let token = issued.ok()?.text;
-        let opened = self.broker.open_session(&Caller::Anonymous, Some(&token), None, None, &Context::internal()).await;
+        let (broker, context) = (&self.nodes[opening].broker, Context::internal());
+        let opened = broker.open_session(&Caller::Anonymous, Some(&token), None, None, &context).await;
         Some(Credential::AppToken(opened.unwrap().text))
     }
 
     async fn register(&mut self, client: usize, named: &Named) {
         let expected = self.model.may_register(client, named);
         let asking = self.asking(client, named).await;
-        match self.hub.connect(&asking.asker(), Connect::default()).await {
+        match self.hub_of(client).connect(&asking.asker(), Connect::default()).await {
             Ok(connection) => {
                 self.note(format!("register {client} as {} {}", connection.endpoint, connection.id));
                 assert_eq!(expected, Ok(connection.endpoint.to_string()));
@@ -351,7 +384,12 @@ impl World {
         let (named, names) = (self.named(client), self.chance.some(&GROUPS));
         self.note(format!("join {client} {names:?} for {:?} {:?}", named.endpoint, named.connection));
         let asking = self.asking(client, &named).await;
-        let joined = self.hub.join(&asking.asker(), &groups(&names)).await;
+        let hub = self.hub_of(client);
+        let mut joined = hub.join(&asking.asker(), &groups(&names)).await;
+        while self.cluster.tells_in_time() && matches!(joined, Err(Refusal::NodeSilent)) {
+            // Nothing is done then, and it is worth another try.
+            joined = hub.join(&asking.asker(), &groups(&names)).await;
+        }
         same(joined, self.model.join(client, &named, &names));
     }
 
@@ -360,7 +398,7 @@ impl World {
         let (named, names) = (self.named(client), self.chance.some(&GROUPS));
         self.note(format!("leave {client} {names:?} for {:?} {:?}", named.endpoint, named.connection));
         let asking = self.asking(client, &named).await;
-        let left = self.hub.leave(&asking.asker(), &groups(&names)).await;
+        let left = self.hub_of(client).leave(&asking.asker(), &groups(&names)).await;
         same(left, self.model.leave(client, &named, &names));
     }
 
@@ -369,7 +407,7 @@ impl World {
         let name = self.chance.of(&GROUPS);
         self.note(format!("end {name} by {client}"));
         let asking = self.asking(client, &Named::default()).await;
-        let ended = self.hub.end_group(&asking.asker(), &group(name)).await;
+        let ended = self.hub_of(client).end_group(&asking.asker(), &group(name)).await;
         same(ended, self.model.end_group(client, name));
     }
 
@@ -382,7 +420,7 @@ impl World {
         let asking = self.asking(client, &named).await;
         let persist = self.chance.percent(10);
         let request = Publish { message: raw(&json!(text)), persist, once: None };
-        let published = self.hub.publish(&asking.asker(), &group(name), request).await;
+        let published = self.hub_of(client).publish(&asking.asker(), &group(name), request).await;
         same(published, self.model.publish(client, &named, name, &text, persist));
     }
 
@@ -396,7 +434,7 @@ impl World {
         let asking = self.asking(client, &named).await;
         let to_connection = only.as_deref().map(|id| ConnectionId::parse(id).unwrap());
         let message = Message { to: endpoint(to), to_connection, body: raw(&json!(text)), cc_self: cc, once: None };
-        self.hub.send(&asking.asker(), message).await.unwrap();
+        self.hub_of(client).send(&asking.asker(), message).await.unwrap();
         self.model.send(client, &named, to, only.as_deref(), cc, &text);
     }
 
@@ -418,7 +456,7 @@ impl World {
             signal: raw(&body),
             once: None,
         };
-        let relayed = self.hub.signal(&asking.asker(), request).await;
+        let relayed = self.hub_of(client).signal(&asking.asker(), request).await;
         same(relayed, self.model.signal(client, to, only.as_deref(), cc, &body));
     }
 
@@ -428,7 +466,7 @@ impl World {
         self.note(format!("presence {kind} by {client} for {:?} {:?}", named.endpoint, named.connection));
         let asking = self.asking(client, &named).await;
         let presence = Presence { kind: raw(&json!(kind)), show: None, status: None };
-        let set = self.hub.set_presence(&asking.asker(), presence).await;
+        let set = self.hub_of(client).set_presence(&asking.asker(), presence).await;
         same(set, self.model.set_presence(client, &named, kind));
     }
 
@@ -439,7 +477,8 @@ impl World {
         self.note(format!("observe {names:?} by {client}"));
         let asking = self.asking(client, &Named::default()).await;
         let asker = asking.asker();
-        let mut observing = pin!(self.hub.observe(&asker, names.iter().map(|name| endpoint(name)).collect()));
+        let hub = self.hub_of(client);
+        let mut observing = pin!(hub.observe(&asker, names.iter().map(|name| endpoint(name)).collect()));
         let mut frames = VecDeque::new();
         let found = loop {
             tokio::select! {
@@ -459,14 +498,20 @@ impl World {
             };
             found.into_iter().map(|(endpoint, found)| json!([endpoint.to_string(), states(found)])).collect::<Value>()
         });
-        assert_eq!(answer, self.model.observe(client, &names));
+        let expected = self.model.observe(client, &names);
+        if self.nodes.len() > 1 {
+            // Each node's connections are in the order in which they came.
+            assert_eq!(answer.map(in_any_order), expected.map(in_any_order));
+        } else {
+            assert_eq!(answer, expected);
+        }
     }
 
     /// A client hangs up.
     fn go(&mut self) {
         let Some(client) = self.anyone() else { return };
         self.note(format!("go {client}"));
-        self.hub.close(&self.clients[client].socket, Close::Left);
+        self.hub_of(client).close(&self.clients[client].socket, Close::Left);
         self.model.close(client);
     }
 
@@ -480,7 +525,7 @@ impl World {
         let id = connections[self.chance.below(connections.len())].id.clone();
         self.note(format!("end connection {id} by {client}"));
         let asking = self.asking(client, &Named::default()).await;
-        let ended = self.hub.disconnect(&asking.asker(), &id).await;
+        let ended = self.hub_of(client).disconnect(&asking.asker(), &id).await;
         if self.model.clients[client].session.is_some() {
             self.model.unregister(client);
             ended.unwrap();
@@ -499,15 +544,33 @@ impl World {
 
     async fn later(&mut self) {
         self.note("later".to_owned());
+        if self.cluster.tells_in_time() {
+            return;
+        }
         tokio::time::advance(LATER).await;
         // Everything that is due is announced at once.
-        let _ = tokio::time::timeout(Duration::from_millis(1), self.hub.announce_departures()).await;
+        for node in &self.nodes {
+            let _ = tokio::time::timeout(Duration::from_millis(1), node.hub.announce_departures()).await;
+        }
         self.model.tick();
     }
 
+    /// A node is killed with all its sockets, and comes back with none.
+    async fn lose_a_node(&mut self) {
+        let node = self.somewhere();
+        self.note(format!("node {node} is lost"));
+        self.model.lose(node);
+        self.cluster.lose(&mut self.nodes[node]);
+        self.settle().await;
+        self.nodes[node] = self.cluster.start(u32::try_from(node + 1).unwrap()).await;
+    }
+
     async fn revoke(&mut self) {
+        let _still = Still::new();
         let (app, name, role) = (self.chance.below(2), self.chance.of(&ENDPOINTS), self.chance.below(ROLES));
-        let backend = self.prove(&self.tenants[app].backend).await;
+        let node = self.somewhere();
+        let (broker, backend) =
+            (self.nodes[node].broker.clone(), self.prove_to(node, &self.tenants[app].backend).await);
         let context = Context::internal();
         let which = self.chance.below(8);
         self.note(format!("revoke {which} in app {app}: {name}, role {role}"));
@@ -515,16 +578,16 @@ impl World {
             0..=2 => {
                 let banned = self.model.apps[app].banned.remove(name);
                 if banned {
-                    self.broker.lift_ban(&backend, None, name, &context).await.unwrap();
+                    broker.lift_ban(&backend, None, name, &context).await.unwrap();
                     return;
                 }
                 self.model.apps[app].banned.insert(name.to_owned());
-                self.broker.ban(&backend, None, name, None, None, &context).await.unwrap();
+                broker.ban(&backend, None, name, None, None, &context).await.unwrap();
                 self.model.standing_on(app, name)
             }
             3 => {
                 let id = self.tenants[app].roles[role];
-                self.broker.delete_role(&backend, None, &id.to_string(), &context).await.unwrap();
+                broker.delete_role(&backend, None, &id.to_string(), &context).await.unwrap();
                 let ended = self.model.in_session(app, Some(role));
                 self.create_role(app, role, Some(id)).await;
                 ended
@@ -542,7 +605,7 @@ impl World {
                     }
                 };
                 let request = EndSessions { app_id: None, scope, issued_before: None, tokens_too: true };
-                self.broker.end_sessions(&backend, request, &context).await.unwrap();
+                broker.end_sessions(&backend, request, &context).await.unwrap();
                 ended
             }
         };
@@ -563,10 +626,14 @@ impl World {
     }
 
     async fn create_role(&mut self, app: usize, role: usize, id: Option<RoleId>) {
-        let rules = self.rules();
-        let backend = self.prove(&self.tenants[app].backend).await;
+        let _still = Still::new();
+        let (rules, node) = (self.rules(), self.somewhere());
+        let backend = self.prove_to(node, &self.tenants[app].backend).await;
         let (name, permissions) = (Some(format!("role {role}")), permissions(&rules));
-        let made = self.broker.create_role(&backend, None, id, name, permissions, None, &Context::internal()).await;
+        let made = self.nodes[node]
+            .broker
+            .create_role(&backend, None, id, name, permissions, None, &Context::internal())
+            .await;
         let made = made.unwrap().0.id;
         if id.is_none() {
             self.tenants[app].roles.push(made);
@@ -575,54 +642,88 @@ impl World {
     }
 
     async fn change_role(&mut self) {
+        let _still = Still::new();
         let (app, role, rules) = (self.chance.below(2), self.chance.below(ROLES), self.rules());
         self.note(format!("role {role} of app {app} is {rules:?}"));
-        let backend = self.prove(&self.tenants[app].backend).await;
+        let node = self.somewhere();
+        let backend = self.prove_to(node, &self.tenants[app].backend).await;
         let id = self.tenants[app].roles[role].to_string();
         let permissions = Some(permissions(&rules));
-        self.broker.update_role(&backend, None, &id, None, permissions, &Context::internal()).await.unwrap();
+        self.nodes[node]
+            .broker
+            .update_role(&backend, None, &id, None, permissions, &Context::internal())
+            .await
+            .unwrap();
         self.model.apps[app].roles[role] = rules;
     }
 
-    /// Lets the hub come to rest, plays the transports of clients that were told to go, and compares everything.
-    async fn settle(&mut self) {
-        for _ in 0..2 * CLIENTS_MAX + 4 {
-            tokio::task::yield_now().await;
+    /// Lets the hubs do what is to be done, and plays the transports of clients that were told to go: so many.
+    async fn rest(&mut self) -> usize {
+        self.cluster.rest(&self.nodes).await;
+        if self.cluster.tells_in_time() {
+            self.model.tick();
         }
-        for (number, client) in self.clients.iter().enumerate() {
-            let closed = client.socket.outbox.closed();
-            assert_eq!(closed.is_some(), self.model.clients[number].state != State::Open, "{number}: {closed:?}");
-            if self.model.clients[number].state == State::Closing {
-                self.hub.close(&client.socket, Close::Left);
+        let mut closed = 0;
+        for number in 0..self.clients.len() {
+            let (is_closed, expected) =
+                (self.clients[number].socket.outbox.closed().is_some(), self.model.clients[number].state);
+            if expected == State::Lost {
+                continue;
+            }
+            assert_eq!(is_closed, expected != State::Open, "{number} is {expected:?}");
+            if expected == State::Closing {
+                self.hub_of(number).close(&self.clients[number].socket, Close::Left);
                 self.model.close(number);
+                closed += 1;
             }
         }
+        closed
+    }
+
+    /// Lets the hubs come to rest, and compares everything.
+    async fn settle(&mut self) {
+        while self.rest().await > 0 {}
         for (number, client) in self.clients.iter_mut().enumerate() {
             let expected = &mut self.model.clients[number];
-            if expected.stalled && expected.state == State::Open {
+            if expected.state == State::Lost || expected.stalled && expected.state == State::Open {
                 continue;
             }
             let mut frames = VecDeque::new();
             let taken = client.socket.outbox.take_now(&mut frames);
             assert!(!matches!(taken, Some(Taken::Closed(_))) || expected.state == State::Closed);
-            let got: Vec<String> = client.read.drain(..).chain(frames).map(|frame| read(&frame)).collect();
+            let mut got: Vec<String> = client.read.drain(..).chain(frames).map(|frame| read(&frame)).collect();
             let expected = std::mem::take(&mut expected.waiting);
+            if self.cluster.tells_in_time() {
+                // A node that heard too late of who joined tells it of members that came before.
+                let is_due = |event: &String| expected.iter().any(|(_, due)| due == event);
+                got.retain(|event| is_due(event) || !event.contains(r#""name":"join""#));
+            }
             assert_streams(number, &expected, got);
         }
-        let view = self.hub.view();
-        let Counts { connections, endpoints, groups, members, observers } = view.counts;
-        assert_eq!([connections, endpoints, groups, members, observers], self.model.counts());
-        assert_eq!(view.sockets, self.model.open_clients(0).count() + self.model.open_clients(1).count());
-        self.compare_an_app().await;
+        for (number, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.lives) {
+            let is_there = |client: usize| self.clients[client].node == number;
+            let view = node.hub.view();
+            let Counts { connections, endpoints, groups, members, observers } = view.counts;
+            let counts = [connections, endpoints, groups, members, observers];
+            assert_eq!(counts, self.model.counts(is_there), "on node {number}");
+            let open = (0..2).flat_map(|app| self.model.open_clients(app)).filter(|client| is_there(*client));
+            assert_eq!(view.sockets, open.count(), "on node {number}");
+        }
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].lives {
+                self.compare_an_app(node).await;
+            }
+        }
     }
 
-    /// Compares what a backend is told of one of the apps.
-    async fn compare_an_app(&mut self) {
+    /// Compares what a backend is told of one of the apps by a node.
+    async fn compare_an_app(&mut self, node: usize) {
         let app = self.chance.below(2);
         if self.tenants[app].roles.is_empty() {
             return;
         }
-        let caller = self.prove(&self.tenants[app].backend).await;
+        let caller = self.prove_to(node, &self.tenants[app].backend).await;
+        let (hub, broker) = (self.nodes[node].hub.clone(), self.nodes[node].broker.clone());
         let context = Context::internal();
         let mut asker = Asker {
             caller: &caller,
@@ -634,21 +735,21 @@ impl World {
             purse: &Unlimited,
         };
         let name = self.chance.of(&GROUPS);
-        let members = self.hub.members(&asker, &group(name)).await.unwrap();
+        let members = hub.members(&asker, &group(name)).await.unwrap();
         let mut members: Vec<_> = members.iter().map(|member| member.id.to_string()).collect();
         let mut expected = self.model.members(app, name);
         members.sort_unstable();
         expected.sort_unstable();
         assert_eq!(members, expected);
-        let names = self.hub.groups(&asker, None, 10).await.unwrap();
+        let names = hub.groups(&asker, None, 10).await.unwrap();
         let expected: Vec<_> = GROUPS.iter().filter(|name| !self.model.members(app, name).is_empty()).collect();
         assert_eq!(
             names.iter().map(GroupName::as_str).collect::<Vec<_>>(),
             expected.into_iter().copied().collect::<Vec<_>>()
         );
         let name = self.chance.of(&GROUPS);
-        let kept = self.broker.history(&caller, None, name, None, None).await.unwrap();
-        let kept = self.broker.messages(kept).await.unwrap();
+        let kept = broker.history(&caller, None, name, None, None).await.unwrap();
+        let kept = broker.messages(kept).await.unwrap();
         let kept = kept.iter().flatten().map(|kept| {
             let event: Value = serde_json::from_str(kept.event.get()).unwrap();
             event["message"].as_str().unwrap().to_owned()
@@ -656,32 +757,76 @@ impl World {
         assert!(kept.eq(self.model.apps[app].kept.get(name).into_iter().flatten().rev().take(50).cloned()));
         let name = self.chance.of(&ENDPOINTS);
         asker.endpoint_id = Some(endpoint(name));
-        let connections = self.hub.connections(&asker).await.unwrap();
+        let connections = hub.connections(&asker).await.unwrap();
         let expected = self.model.apps[app].connections.iter().filter(|connection| connection.endpoint == name);
-        assert!(
-            connections.iter().map(|connection| connection.id.to_string()).eq(expected.map(|found| found.id.clone()))
+        assert_eq!(
+            sorted(connections.iter().map(|connection| connection.id.to_string())),
+            sorted(expected.map(|found| found.id.clone()))
         );
+        let states = hub.endpoint_state(&asker).await.unwrap().into_iter().map(|state| {
+            let groups: Vec<_> = state.groups.iter().map(GroupName::to_string).collect();
+            let presence = state.presence.map(|presence| serde_json::from_str::<String>(presence.kind.get()).unwrap());
+            format!("{} {groups:?} {presence:?}", state.connection.id)
+        });
+        let expected = self.model.apps[app].connections.iter().filter(|connection| connection.endpoint == name);
+        let expected = expected.map(|found| {
+            let groups: Vec<_> = found.groups.iter().collect();
+            format!("{} {groups:?} {:?}", found.id, found.presence)
+        });
+        assert_eq!(sorted(states), sorted(expected));
+        let mut page = PageRequest { limit: 3, after: None };
+        let mut listed = Vec::new();
+        asker.endpoint_id = None;
+        loop {
+            let found = hub.connections_page(&asker, &page).await.unwrap();
+            listed.extend(found.items.iter().map(|connection| connection.id.to_string()));
+            page.after = found.next;
+            if page.after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(listed, sorted(self.model.apps[app].connections.iter().map(|found| found.id.clone())));
+        let groups = hub.groups_of(self.tenants[app].id, &endpoint(name)).await.unwrap();
+        let expected = self.model.apps[app].connections.iter().filter(|connection| connection.endpoint == name);
+        let expected: BTreeSet<_> = expected.flat_map(|connection| connection.groups.iter().cloned()).collect();
+        assert_eq!(sorted(groups.iter().map(GroupName::to_string)), expected.into_iter().collect::<Vec<_>>());
     }
 
     /// One app is deleted, the other's clients go one by one, and nothing is left.
     async fn end(&mut self) {
         self.note("the end".to_owned());
-        self.broker.delete_app(&self.admin, self.tenants[0].id, &Context::internal()).await.unwrap();
+        self.nodes[0].broker.delete_app(&self.admin, self.tenants[0].id, &Context::internal()).await.unwrap();
         self.tenants[0].roles.clear();
         for client in self.model.open_clients(0).collect::<Vec<_>>() {
             self.model.close(client);
         }
         self.settle().await;
         for client in self.model.open_clients(1).collect::<Vec<_>>() {
-            self.hub.close(&self.clients[client].socket, Close::Left);
+            self.hub_of(client).close(&self.clients[client].socket, Close::Left);
             self.model.close(client);
             self.settle().await;
             self.later().await;
         }
         self.settle().await;
-        let view = self.hub.view();
-        assert_eq!((view.counts, view.sockets), (Counts::default(), 0));
+        for node in &self.nodes {
+            let view = node.hub.view();
+            assert_eq!((view.counts, view.sockets), (Counts::default(), 0));
+        }
     }
+}
+
+/// A snapshot with the connections of each endpoint in the order of their ids.
+fn in_any_order(mut snapshot: Value) -> Value {
+    for of in snapshot.as_array_mut().unwrap() {
+        of[1].as_array_mut().unwrap().sort_unstable_by_key(|state| state[0].as_str().unwrap().to_owned());
+    }
+    snapshot
+}
+
+fn sorted(all: impl Iterator<Item = String>) -> Vec<String> {
+    let mut all: Vec<_> = all.collect();
+    all.sort_unstable();
+    all
 }
 
 fn endpoint(name: &str) -> EndpointId {

@@ -12,7 +12,7 @@ use respoke_core::app::AppPatch;
 use respoke_core::clock::{ManualClock, Timestamp};
 use respoke_core::id::AppId;
 use respoke_core::ops::{Broker, Caller, Context, Credential};
-use respoke_core::ports::{Answer, Bus, Delivery, Departed, Holder, Interest, NodeId, Question, Receiver, Store, Whom};
+use respoke_core::ports::{Answer, Bus, Delivery, Holder, NodeId, Question, Receiver, Store, Whom};
 use respoke_core::secret::Secret;
 use respoke_hub::ops::{Asker, Connect, Publish};
 use respoke_hub::outbox::OutboxLimits;
@@ -124,11 +124,9 @@ impl World {
     }
 
     async fn join(&self, client: &Client, name: &str) {
-        let Node { broker, hub, bus, .. } = &self.nodes[client.node];
+        let Node { broker, hub, .. } = &self.nodes[client.node];
         let caller = broker.authenticate(&self.backend, None).await.unwrap();
         hub.join(&asker(&caller, &client.socket, &Context::internal()), &[group(name)]).await.unwrap();
-        // A hub among others will do this itself.
-        bus.hold(&Interest::Group(self.app, group(name))).done().await;
     }
 
     async fn publish(&self, client: &Client, name: &str, said: &Value) {
@@ -216,10 +214,10 @@ async fn a_departure_on_one_node_is_told_on_the_other_to_those_who_were_there() 
     let (bob, cat) = (world.connect(1, "bob").await, world.connect(1, "cat").await);
     world.join(&bob, "room").await;
     let _ = received(&bob);
-    let gone = world.connect(0, "ann").await.connection;
-    let departed =
-        Departed { app_id: world.app, endpoint: endpoint("ann"), connection: gone.id, groups: vec![group("room")] };
-    world.nodes[0].bus.publish(Delivery::Departed(departed));
+    let ann = world.connect(0, "ann").await;
+    world.join(&ann, "room").await;
+    assert_eq!(received(&bob), events(&[("join", "ann")]));
+    world.nodes[0].hub.close(&ann.socket, Close::Left);
     world.join(&cat, "room").await;
     assert_eq!(received(&bob), events(&[("join", "cat")]), "it is told a little later");
     tokio::time::sleep(LATER).await;
@@ -245,7 +243,6 @@ async fn one_node_ends_a_connection_of_the_other_and_asks_it_who_is_there() {
         names
     };
     assert_eq!(members().await, ["ann", "bob"]);
-    world.nodes[1].bus.hold(&Interest::Endpoint(world.app, endpoint("bob"))).done().await;
     let end = Delivery::End { app_id: world.app, endpoint: endpoint("bob"), connection: bob.connection.id };
     bus.publish(end);
     assert_eq!(bob.socket.outbox.closed(), Some(Close::SessionEnded));

@@ -18,6 +18,8 @@ pub(crate) struct Model {
     departures: Vec<Departure>,
     frames_max: usize,
     ticks: u32,
+    /// Where there are several nodes, what comes of one operation may come in any order, for each has its own part in it.
+    step: Option<u32>,
 }
 
 #[derive(Default)]
@@ -44,6 +46,7 @@ pub(crate) struct Connection {
 
 pub(crate) struct Client {
     pub(crate) app: usize,
+    node: usize,
     /// Endpoint and role of a session; none for a backend.
     pub(crate) session: Option<(String, usize)>,
     pub(crate) connection: Option<String>,
@@ -60,6 +63,8 @@ pub(crate) enum State {
     /// It was told to go and is not gone yet.
     Closing,
     Closed,
+    /// Its node is gone, and nobody looks at what it may have got.
+    Lost,
 }
 
 /// Who is to hear what of a connection that ended.
@@ -69,6 +74,10 @@ struct Departure {
     endpoint: String,
     /// What whoever observes the endpoint by then hears.
     event: String,
+    /// The node that it was on; none once that is lost.
+    own: Option<usize>,
+    /// The nodes that heard of it, or will when somebody there begins to observe.
+    known_on: BTreeSet<usize>,
 }
 
 struct Told {
@@ -110,7 +119,13 @@ fn presence(of: &Connection, kind: &str) -> String {
 impl Model {
     pub(crate) fn new(apps: usize, roles: usize, frames_max: usize) -> Self {
         let apps = (0..apps).map(|_| App { roles: vec![BTreeMap::new(); roles], ..App::default() }).collect();
-        Self { apps, clients: Vec::new(), departures: Vec::new(), frames_max, ticks: 0 }
+        Self { apps, clients: Vec::new(), departures: Vec::new(), frames_max, ticks: 0, step: None }
+    }
+
+    /// Another operation follows, on several nodes.
+    pub(crate) fn next_step(&mut self) {
+        self.ticks += 1;
+        self.step = Some(self.ticks);
     }
 
     fn deliver(&mut self, app: usize, connection: &str, event: &str, tick: Option<u32>) {
@@ -124,7 +139,7 @@ impl Model {
             client.state = State::Closing;
             return;
         }
-        client.waiting.push((tick, event.to_owned()));
+        client.waiting.push((tick.or(self.step), event.to_owned()));
     }
 
     fn deliver_all(&mut self, app: usize, to: &[String], except: Option<&str>, event: &str) {
@@ -195,7 +210,10 @@ impl Model {
             return Ok(vec![own]);
         }
         if session.is_none() && named.endpoint.is_some() {
-            let found = self.of_endpoint(*app, &speaker);
+            let mut found = self.of_endpoint(*app, &speaker);
+            // First those of the node that is asked, then the others' by their ids: who joins first hears of the second.
+            let elsewhere = |id: &String| (self.node_of(*app, id) != self.clients[client].node).then(|| id.clone());
+            found.sort_by_key(elsewhere);
             return if found.is_empty() { Err("not_found") } else { Ok(found) };
         }
         Err("not_connected")
@@ -211,9 +229,9 @@ impl Model {
 
     // Operations. The ids of connections are the hub's to give.
 
-    pub(crate) fn open(&mut self, app: usize, session: Option<(String, usize)>) {
+    pub(crate) fn open(&mut self, app: usize, node: usize, session: Option<(String, usize)>) {
         let (waiting, state) = (Vec::new(), State::Open);
-        self.clients.push(Client { app, session, connection: None, state, waiting, stalled: false });
+        self.clients.push(Client { app, node, session, connection: None, state, waiting, stalled: false });
     }
 
     /// Whether a client may register, and as whom.
@@ -270,6 +288,33 @@ impl Model {
         self.clients[client].state = State::Closed;
     }
 
+    /// A node is gone with its clients, of whom none hears of another.
+    pub(crate) fn lose(&mut self, node: usize) {
+        let lost = |client: &usize| self.clients[*client].node == node && self.clients[*client].state == State::Open;
+        let clients: Vec<_> = (0..self.clients.len()).filter(lost).collect();
+        for client in &clients {
+            self.clients[*client].state = State::Lost;
+        }
+        for departure in &mut self.departures {
+            departure.known_on.remove(&node);
+            departure.own = departure.own.filter(|own| *own != node);
+        }
+        let before = self.departures.len();
+        for client in clients {
+            self.unregister(client);
+        }
+        for at in before..self.departures.len() {
+            let Departure { app, ref endpoint, .. } = self.departures[at];
+            let known_on = self.observers(app, endpoint).iter().map(|id| self.node_of(app, id)).collect();
+            self.departures[at].known_on = known_on;
+            self.departures[at].own = None;
+        }
+    }
+
+    fn node_of(&self, app: usize, id: &str) -> usize {
+        self.clients[self.find(app, id).unwrap().client].node
+    }
+
     fn depart(&mut self, app: usize, id: &str) {
         let Some(at) = self.apps[app].connections.iter().position(|connection| connection.id == id) else { return };
         let gone = self.apps[app].connections.remove(at);
@@ -280,9 +325,12 @@ impl Model {
             told.extend(left.map(|to| Told { to, group: Some(group.clone()), event: event.clone() }));
         }
         let observers = self.observers(app, &gone.endpoint);
+        let own = self.clients[gone.client].node;
+        let members = gone.groups.iter().flat_map(|group| self.members(app, group));
+        let known_on = members.chain(observers.iter().cloned()).map(|id| self.node_of(app, &id)).chain([own]).collect();
         let event = presence(&gone, "unavailable");
         told.extend(observers.into_iter().map(|to| Told { to, group: None, event: event.clone() }));
-        self.departures.push(Departure { app, told, endpoint: gone.endpoint, event });
+        self.departures.push(Departure { app, told, endpoint: gone.endpoint, event, own: Some(own), known_on });
     }
 
     /// Who is no member any more, though it may be again soon, does not hear who left before.
@@ -297,7 +345,8 @@ impl Model {
         self.ticks += 1;
         for mut departure in std::mem::take(&mut self.departures) {
             for to in self.observers(departure.app, &departure.endpoint) {
-                if !departure.told.iter().any(|told| told.to == to && told.group.is_none()) {
+                let hears = departure.own.is_some() || departure.known_on.contains(&self.node_of(departure.app, &to));
+                if hears && !departure.told.iter().any(|told| told.to == to && told.group.is_none()) {
                     departure.told.push(Told { to, group: None, event: departure.event.clone() });
                 }
             }
@@ -450,6 +499,13 @@ impl Model {
     pub(crate) fn observe(&mut self, client: usize, endpoints: &[String]) -> Result<Value, &'static str> {
         let app = self.clients[client].app;
         let own = self.own_id(client).ok_or("not_connected")?;
+        let node = self.clients[client].node;
+        for departure in self.departures.iter_mut().filter(|departure| departure.app == app && departure.own.is_some())
+        {
+            if endpoints.contains(&departure.endpoint) {
+                departure.known_on.insert(node);
+            }
+        }
         self.seat(app, &own).observed.extend(endpoints.iter().cloned());
         let mut answer = Vec::new();
         for endpoint in endpoints {
@@ -489,17 +545,18 @@ impl Model {
         (0..self.clients.len()).filter(open)
     }
 
-    /// Connections, endpoints, groups, memberships, observations.
-    pub(crate) fn counts(&self) -> [usize; 5] {
+    /// Connections, endpoints, groups, memberships, observations of some clients.
+    pub(crate) fn counts(&self, is_meant: impl Fn(usize) -> bool) -> [usize; 5] {
         let mut counts = [0; 5];
         for app in &self.apps {
-            let endpoints: BTreeSet<_> = app.connections.iter().map(|connection| &connection.endpoint).collect();
-            let groups: BTreeSet<_> = app.connections.iter().flat_map(|connection| &connection.groups).collect();
-            counts[0] += app.connections.len();
+            let meant = || app.connections.iter().filter(|connection| is_meant(connection.client));
+            let endpoints: BTreeSet<_> = meant().map(|connection| &connection.endpoint).collect();
+            let groups: BTreeSet<_> = meant().flat_map(|connection| &connection.groups).collect();
+            counts[0] += meant().count();
             counts[1] += endpoints.len();
             counts[2] += groups.len();
-            counts[3] += app.connections.iter().map(|connection| connection.groups.len()).sum::<usize>();
-            counts[4] += app.connections.iter().map(|connection| connection.observed.len()).sum::<usize>();
+            counts[3] += meant().map(|connection| connection.groups.len()).sum::<usize>();
+            counts[4] += meant().map(|connection| connection.observed.len()).sum::<usize>();
         }
         counts
     }
