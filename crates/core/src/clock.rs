@@ -2,7 +2,8 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -124,6 +125,9 @@ impl IsoText {
 pub trait Clock: Send + Sync {
     /// The present instant. It may go backwards when an operator sets the clock.
     fn now(&self) -> Timestamp;
+
+    /// The present instant for what is measured: it never goes backwards, whatever an operator does.
+    fn monotonic(&self) -> Instant;
 }
 
 /// The system's clock.
@@ -136,28 +140,46 @@ impl Clock for SystemClock {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
+
+    fn monotonic(&self) -> Instant {
+        Instant::now()
+    }
 }
 
 /// A clock that stands still until it is set; for tests.
 #[derive(Clone, Debug)]
-pub struct ManualClock(Arc<AtomicI64>);
+pub struct ManualClock(Arc<Hands>);
+
+#[derive(Debug)]
+struct Hands {
+    shown: AtomicI64,
+    begun: Instant,
+    /// What it was moved forwards, in seconds: moved backwards, it is only set.
+    passed_secs: AtomicU64,
+}
 
 impl ManualClock {
     /// A clock that shows `at`.
     #[must_use]
     pub fn at(at: Timestamp) -> Self {
-        Self(Arc::new(AtomicI64::new(at.millis())))
+        let (shown, passed_secs) = (AtomicI64::new(at.millis()), AtomicU64::new(0));
+        Self(Arc::new(Hands { shown, begun: Instant::now(), passed_secs }))
     }
 
     /// Moves the clock, backwards too.
     pub fn advance_secs(&self, secs: i64) {
-        self.0.fetch_add(secs * 1000, Ordering::SeqCst);
+        self.0.shown.fetch_add(secs * 1000, Ordering::SeqCst);
+        self.0.passed_secs.fetch_add(u64::try_from(secs).unwrap_or(0), Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
+        Timestamp(self.0.shown.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Instant {
+        self.0.begun + Duration::from_secs(self.0.passed_secs.load(Ordering::SeqCst))
     }
 }
 
@@ -195,6 +217,17 @@ mod tests {
                 proptest::prop_assert_eq!(Timestamp::parse(at.iso().as_str()), Some(at));
             }
         }
+    }
+
+    #[test]
+    fn what_is_measured_never_goes_back() {
+        let clock = ManualClock::at(Timestamp::from_secs(1_000));
+        let begun = clock.monotonic();
+        clock.advance_secs(10);
+        clock.advance_secs(-1_000);
+        assert_eq!((clock.now(), clock.monotonic() - begun), (Timestamp::from_secs(10), Duration::from_secs(10)));
+        clock.advance_secs(1);
+        assert_eq!((clock.now(), clock.monotonic() - begun), (Timestamp::from_secs(11), Duration::from_secs(11)));
     }
 
     #[test]

@@ -118,6 +118,15 @@ pub struct Conversation {
     pub unread: usize,
 }
 
+/// Conversations of an endpoint, and what it took to find them.
+#[derive(Clone, Debug, Default)]
+pub struct Conversations {
+    /// Those with the newest messages first.
+    pub list: Vec<Conversation>,
+    /// Messages that were looked at to count those unread.
+    pub looked_at: usize,
+}
+
 impl Conversation {
     /// The most conversations of one list, and with the most unread messages each 200,000 index entries to count.
     pub const LIST_MAX: usize = 200;

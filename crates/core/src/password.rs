@@ -235,7 +235,9 @@ mod tests {
 
     #[tokio::test]
     async fn strangers_keep_nobody_out_who_is_known_and_no_address_has_all_the_places() {
-        let desks = Arc::new(Desks::default());
+        // Nobody's turn is to be over before it comes.
+        let desk = || Desk::new(AT_ONCE_MAX, WAITING_MAX, 12 * TURN_TIMEOUT);
+        let desks = Arc::new(Desks { known: desk(), strangers: desk(), ..Desks::default() });
         let (release, released) = std::sync::mpsc::sync_channel::<()>(1);
         let released = Arc::new(Mutex::new(released));
         let mut strangers = JoinSet::new();

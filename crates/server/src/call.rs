@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, MatchedPath, OriginalUri, Path};
 use bytes::Bytes;
@@ -481,7 +481,7 @@ impl Call {
 
     /// The refusal of a credential or tokenId that is not valid; whoever presents many of them is told to wait.
     pub(crate) fn counted(&self, api: &Api, refusal: Refusal) -> Problem {
-        match api.throttle.credential_failed(self.facts.address, Instant::now()) {
+        match api.throttle.credential_failed(self.facts.address, api.monotonic()) {
             Some(wait) => throttled(wait),
             None => refusal.into(),
         }

@@ -92,12 +92,19 @@ impl Door {
     #[must_use]
     pub(crate) fn new(api: Arc<Api>, sockets: Arc<Sockets>, trusted_proxies: Vec<IpNet>, tls: bool) -> Self {
         let (watch, places, accounts) = (api.watch.clone(), api.places.clone(), api.accounts.clone());
-        Self { sockets: Some(sockets), tls, accounts, ..Self::around(api::router(api), watch, places, trusted_proxies) }
+        let door = Self::around(api::router(api), watch, places, accounts, trusted_proxies);
+        Self { sockets: Some(sockets), tls, ..door }
     }
 
-    fn around(router: Router, watch: Arc<Watch>, places: Arc<Places>, trusted_proxies: Vec<IpNet>) -> Self {
+    fn around(
+        router: Router,
+        watch: Arc<Watch>,
+        places: Arc<Places>,
+        accounts: Arc<Accounts>,
+        trusted_proxies: Vec<IpNet>,
+    ) -> Self {
         let (request_ids, changes) = (RequestIds::default(), TaskTracker::new());
-        let (accounts, whole_answers) = (Arc::default(), Arc::new(Semaphore::new(WHOLE_ANSWERS)));
+        let whole_answers = Arc::new(Semaphore::new(WHOLE_ANSWERS));
         Self {
             router,
             watch,
@@ -609,9 +616,10 @@ mod tests {
             .method_not_allowed_fallback(async || Problem::method_not_allowed());
         {
             let clock = Arc::new(respoke_core::clock::SystemClock);
+            let accounts = Arc::new(Accounts::new(clock.clone()));
             let watch = Watch::new(Arc::new(crate::metrics::Metrics::default()), 0, clock);
             let places = Places::for_tests(watch.metrics.clone());
-            Door::around(router, Arc::new(watch), places, Vec::new())
+            Door::around(router, Arc::new(watch), places, accounts, Vec::new())
         }
     }
 

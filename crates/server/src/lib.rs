@@ -25,5 +25,6 @@ pub mod throttle;
 pub mod tls;
 mod transport;
 mod trouble;
+mod turns;
 mod upkeep;
 mod watch;

@@ -203,14 +203,14 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Pr
     bus.attach(&(hub.clone() as Arc<dyn Receiver>));
     broker.attach(&(hub.clone() as Arc<dyn Concerned>));
     let anonymous = Rate { per_second: config.address_requests_per_second, burst: config.address_requests_burst };
-    let watch = Arc::new(Watch::new(metrics.clone(), config.request_log_max, clock));
+    let watch = Arc::new(Watch::new(metrics.clone(), config.request_log_max, clock.clone()));
     let places = Places::new(config.connections_max, config.unread(), metrics.clone());
     let api = Api::new(
         broker.clone(),
         hub.clone(),
         watch.clone(),
         places.clone(),
-        Limits::new(anonymous),
+        Limits::new(anonymous, clock),
         Throttle::new(config.failed_credentials_free),
         config.relays(),
     );

@@ -7,7 +7,7 @@ use super::{Broker, Caller};
 use crate::admin::AdminRole;
 use crate::clock::Timestamp;
 use crate::id::{AppId, EndpointId, GroupName};
-use crate::message::{Conversation, ReadMark};
+use crate::message::{Conversation, Conversations, ReadMark};
 use crate::refusal::Refusal;
 
 /// Groups looked at because an endpoint is in them: some 50 milliseconds of look-ups.
@@ -41,7 +41,7 @@ impl Broker {
         app: Option<AppId>,
         endpoint: &str,
         joined: impl FnOnce(AppId, EndpointId) -> Joined + Send,
-    ) -> Result<Vec<Conversation>, Refusal>
+    ) -> Result<Conversations, Refusal>
     where
         Joined: Future<Output = Result<Vec<GroupName>, Refusal>> + Send,
     {
@@ -50,9 +50,9 @@ impl Broker {
         let endpoint = endpoint_needed(caller, Some(endpoint))?;
         let mut joined = joined(app.id, endpoint.clone()).await?;
         joined.truncate(JOINED_MAX);
-        let mut list = self.store.conversations(app.id, &endpoint, joined).await?;
-        list.retain(|conversation| rights.group(&conversation.group).subscribe == Some(true));
-        Ok(list)
+        let mut found = self.store.conversations(app.id, &endpoint, joined).await?;
+        found.list.retain(|conversation| rights.group(&conversation.group).subscribe == Some(true));
+        Ok(found)
     }
 
     /// Moves an endpoint's read marks forward; none goes back, and none beyond the newest message.

@@ -151,6 +151,12 @@ impl Broker {
         self.clock.now()
     }
 
+    /// Where its instants come from.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
     /// The store below, for maintenance.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {

@@ -9,7 +9,7 @@ use super::store::StoreError;
 use crate::call_report::{CallReport, NewCallReport};
 use crate::clock::Timestamp;
 use crate::id::{AppId, EndpointId, GroupName, PushTokenId};
-use crate::message::{Conversation, MessageRef, NewMessage, ReadMark, Said, SaidOnce, StoredMessage};
+use crate::message::{Conversations, MessageRef, NewMessage, ReadMark, Said, SaidOnce, StoredMessage};
 use crate::page::{Page, PageRequest, RowNumber};
 use crate::push_token::PushToken;
 use crate::refusal::Refusal;
@@ -108,13 +108,15 @@ pub trait MessageStore: Send + Sync {
     /// It is not asked for more than a few at a time, which the caller has room for.
     async fn messages(&self, which: Vec<MessageRef>) -> Result<Vec<Option<StoredMessage>>, StoreError>;
     /// The groups with kept messages that `endpoint` wrote to, has a mark in, or is in by `joined`; those with the
-    /// newest messages first, at most [`Conversation::LIST_MAX`].
+    /// newest messages first, at most [`LIST_MAX`].
+    ///
+    /// [`LIST_MAX`]: crate::message::Conversation::LIST_MAX
     async fn conversations(
         &self,
         app: AppId,
         endpoint: &EndpointId,
         joined: Vec<GroupName>,
-    ) -> Result<Vec<Conversation>, StoreError>;
+    ) -> Result<Conversations, StoreError>;
     /// Moves marks forward, to the newest message at most; none goes back. A group without kept messages is passed over:
     /// there is nothing to read. `now` says which marks were moved last. [`Keeping::Full`] if there is no room for one that
     /// is new; others may have been moved.

@@ -1,7 +1,7 @@
 //! `/v1/admin-sessions`: signing in and out; also served as `/v1/adminsessions`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::State;
 use respoke_core::admin::SignedIn;
@@ -54,7 +54,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
 pub(crate) async fn sign_in_by_link(api: &Api, call: &Call, token: &Secret) -> Result<Secret, Refusal> {
     // What follows cannot fail: the token is spent.
     let SignedIn { token, username } = api.broker.sign_in_with_setup_token(token, &call.context()).await?;
-    api.throttle.came_in(call.address(), &username, Duration::ZERO, Instant::now());
+    api.throttle.came_in(call.address(), &username, Duration::ZERO, api.monotonic());
     Ok(token)
 }
 
@@ -67,11 +67,11 @@ pub(crate) async fn sign_in(
 ) -> Result<Secret, Problem> {
     let username = request.username.clone().unwrap_or_default();
     let shown = if request.code.is_some() { Shown::PasswordAndCode } else { Shown::Password };
-    let attempt = api.throttle.try_password(call.address(), &username, shown, Instant::now()).map_err(throttled)?;
+    let attempt = api.throttle.try_password(call.address(), &username, shown, api.monotonic()).map_err(throttled)?;
     let request = SignIn { known_address: attempt.is_known(), ..request };
     let signed_in = api.broker.sign_in(request, once, &call.context()).await;
     match &signed_in {
-        Ok(_) => attempt.succeeded(Instant::now()),
+        Ok(_) => attempt.succeeded(api.monotonic()),
         Err(Refusal::BadLogin) => attempt.password_was_wrong(),
         Err(Refusal::WrongCode) => drop(attempt),
         Err(_) => attempt.not_decided(),

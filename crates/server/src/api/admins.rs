@@ -1,7 +1,6 @@
 //! `/v1/admins`: who administers the account, and what each does with the own sign-in.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::State;
 use respoke_core::admin::AdminRole;
@@ -176,10 +175,10 @@ pub(crate) async fn guessing<T>(
     attempt: impl Future<Output = Result<T, Refusal>>,
 ) -> Result<T, Problem> {
     let username = api.broker.own_admin(caller).await?.username;
-    let claimed = api.throttle.try_password(call.address(), &username, shown, Instant::now()).map_err(throttled)?;
+    let claimed = api.throttle.try_password(call.address(), &username, shown, api.monotonic()).map_err(throttled)?;
     let done = attempt.await;
     match &done {
-        Ok(_) => claimed.succeeded(Instant::now()),
+        Ok(_) => claimed.succeeded(api.monotonic()),
         Err(Refusal::BadLogin) => claimed.password_was_wrong(),
         Err(Refusal::WrongCode) => drop(claimed),
         Err(_) => claimed.not_decided(),

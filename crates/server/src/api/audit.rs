@@ -33,7 +33,7 @@ use crate::problem::Problem;
 )]
 pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Listed<AuditView>, Problem> {
     let caller = call.authenticate_reading(&api).await?;
-    let _turn = api.long_answer().await?;
+    let _turn = api.long_answer(&caller).await?;
     find(&api, &caller, call.read()?).await
 }
 

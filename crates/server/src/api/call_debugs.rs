@@ -40,7 +40,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
     let caller = call.authenticate_reading(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
-    let _turn = api.long_answer().await?;
+    let _turn = api.long_answer(&caller).await?;
     let found = api.broker.call_reports(&caller, app, page(&request)?).await?;
     Ok(ListAnswer::of(found, CallReportView::from))
 }

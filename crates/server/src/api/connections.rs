@@ -107,7 +107,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), endpoint: request.endpoint_id.as_deref(), connection: None };
     let asker = named.asker(&api, &call, &caller, &context).await?;
-    let _turn = api.long_answer().await?;
+    let _turn = api.long_answer(&caller).await?;
     let found = match part {
         Some(part) => api.hub.connections_page(&asker, &part).await?,
         None => Page { items: api.hub.connections(&asker).await?, next: None },

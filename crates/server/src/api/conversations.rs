@@ -14,6 +14,10 @@ use crate::call::{Call, Id};
 use crate::openapi::Refused;
 use crate::problem::Problem;
 
+/// What one message that was looked at is charged, in bytes of answers: a list that looks at as many as it may takes some
+/// tenths of a second, in which the default rate gives an endpoint as many bytes.
+const LOOKED_AT_LEN: usize = 16;
+
 /// Lists an endpoint's conversations, those with the newest messages first, at most 200.
 ///
 /// A conversation is a group with kept messages that the endpoint wrote to, marked as read, or is in. An App-Token
@@ -32,11 +36,12 @@ pub(super) async fn list(
     let caller = call.authenticate_reading(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
-    let _turn = api.long_answer().await?;
+    let _turn = api.long_answer(&caller).await?;
     let hub = &api.hub;
     let joined = |app, endpoint| async move { hub.groups_of(app, &endpoint).await };
     let found = api.broker.conversations(&caller, app, &id, joined).await?;
-    Ok(Answer(found.into_iter().map(ConversationView::from).collect()))
+    api.accounts.answered(&caller, call.address(), (found.looked_at * LOOKED_AT_LEN) as u64);
+    Ok(Answer(found.list.into_iter().map(ConversationView::from).collect()))
 }
 
 /// Marks groups as read up to an instant. A mark never goes back.

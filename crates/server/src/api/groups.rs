@@ -156,7 +156,7 @@ pub(super) async fn members(
     let part = connections::part(&request)?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), ..Named::default() };
-    let _turn = api.long_answer().await?;
+    let _turn = api.long_answer(&caller).await?;
     let members = api.hub.members(&named.asker(&api, &call, &caller, &context).await?, &group_name(&id)?).await?;
     let show = |member: Arc<respoke_hub::Connection>| MemberView {
         endpoint_id: member.endpoint.clone(),

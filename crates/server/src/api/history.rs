@@ -30,7 +30,7 @@ pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
     let request: ReadHistory = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let found = api.broker.history(&caller, app, &id, request.before, request.limit).await?;
-    telling::tell(&api, found).await
+    telling::tell(&api, &caller, found).await
 }
 
 /// Reads the newest messages of many groups at once: an object of lists, newest first, by group.
@@ -66,6 +66,8 @@ async fn answer(api: &Arc<Api>, call: &Call) -> Result<Response, Problem> {
     let caller = call.authenticate_reading(api).await?;
     let request: SearchHistory = call.read()?;
     let app = named_app(api, call, &caller, request.app_id.as_deref()).await?;
+    let turn = api.long_answer(&caller).await?;
     let found = api.broker.search_history(&caller, app, request.group_ids, request.limit).await?;
-    telling::tell_groups(api, found).await
+    drop(turn);
+    telling::tell_groups(api, &caller, found).await
 }

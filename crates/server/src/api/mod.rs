@@ -45,7 +45,6 @@ use respoke_core::seal::{NUMBER_END, SealKind, Sealer};
 use respoke_hub::Hub;
 use respoke_hub::ops::Asker;
 use respoke_wire::body::lists::ListRequest;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use utoipa::OpenApi;
 
 use crate::call::Call;
@@ -57,6 +56,7 @@ use crate::openapi::Common;
 use crate::problem::Problem;
 use crate::throttle::Throttle;
 use crate::transport::Places;
+use crate::turns::{Party, Turn, Turns};
 use crate::watch::Watch;
 
 pub(crate) use admin_sessions::{sign_in, sign_in_by_link};
@@ -88,7 +88,7 @@ pub(crate) struct Api {
     described: docs::Described,
     readiness: health::Readiness,
     /// Turns at making an answer that may be long.
-    long_answers: Semaphore,
+    long_answers: Arc<Turns>,
     /// Mixed into what is derived from an `Idempotency-Key`, so that a database with another key derives otherwise.
     pub(crate) idempotency_salt: [u8; 32],
 }
@@ -105,6 +105,7 @@ impl Api {
     ) -> Self {
         let idempotency_salt = salt(&broker.store().sealer());
         let metrics = watch.metrics.clone();
+        let accounts = Accounts::new(broker.clock().clone());
         Self {
             broker,
             hub,
@@ -112,13 +113,13 @@ impl Api {
             watch,
             places,
             limits,
-            accounts: Arc::default(),
+            accounts: Arc::new(accounts),
             throttle,
             relays,
             public_url: None,
             described: docs::Described::default(),
             readiness: health::Readiness::default(),
-            long_answers: Semaphore::new(LONG_ANSWERS),
+            long_answers: Turns::new(LONG_ANSWERS, LONG_ANSWERS_OF_APP),
             idempotency_salt,
         }
     }
@@ -131,13 +132,13 @@ impl Api {
 
 /// Long answers that are made at once. Until one is handed out it is counted nowhere, rows of the store and all.
 const LONG_ANSWERS: usize = 4;
-/// How long one may wait for its turn.
-const LONG_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of them, those of one app: the others' do not wait for it, and have processors left.
+const LONG_ANSWERS_OF_APP: usize = 2;
 
 impl Api {
     /// Takes up from which addresses admins signed in lately: there strangers make them wait for nothing.
     pub(crate) async fn take_up_known_addresses(&self) -> Result<(), StoreError> {
-        let (now, instant) = (self.broker.now(), Instant::now());
+        let (now, instant) = (self.broker.now(), self.monotonic());
         let known = self.broker.store().known_addresses(now.plus_secs(-KnownAddress::KNOWN_SECS)).await?;
         for KnownAddress { username, address, at } in known {
             let ago = u64::try_from(now.millis() - at.millis()).unwrap_or(0);
@@ -146,11 +147,16 @@ impl Api {
         Ok(())
     }
 
+    /// The present instant, by which the throttle measures.
+    pub(crate) fn monotonic(&self) -> Instant {
+        self.broker.clock().monotonic()
+    }
+
     /// Forgets of those who came and went what a newcomer would have as well.
     pub(crate) fn forget(&self) {
         self.limits.sweep();
         self.accounts.sweep();
-        self.throttle.sweep(Instant::now());
+        self.throttle.sweep(self.monotonic());
         self.broker.sweep();
     }
 
@@ -158,12 +164,9 @@ impl Api {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Overloaded`].
-    pub(crate) async fn long_answer(&self) -> Result<SemaphorePermit<'_>, Refusal> {
-        match tokio::time::timeout(LONG_ANSWER_TIMEOUT, self.long_answers.acquire()).await {
-            Ok(Ok(turn)) => Ok(turn),
-            Ok(Err(_)) | Err(_) => Err(Refusal::Overloaded),
-        }
+    /// As [`Turns::take`].
+    pub(crate) async fn long_answer(&self, caller: &Caller) -> Result<Turn, Refusal> {
+        self.long_answers.take(Party::of(caller)).await
     }
 }
 

@@ -35,7 +35,7 @@ use crate::request_log::{RequestEntry, RequestFilter, StatusFilter};
 )]
 pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Listed<RequestView>, Problem> {
     let caller = call.authenticate_reading(&api).await?;
-    let _turn = api.long_answer().await?;
+    let _turn = api.long_answer(&caller).await?;
     find(&api, &caller, &call.read()?).await
 }
 

@@ -14,23 +14,29 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use respoke_core::id::GroupName;
 use respoke_core::message::{MessageRef, StoredMessage};
+use respoke_core::ops::Caller;
 use respoke_core::refusal::Refusal;
 
 use super::{Api, answer};
 use crate::problem::Problem;
 use crate::transport::Beside;
+use crate::turns::Party;
 
 /// What is read at once, at least; the last message may be as long as a message may be.
 const PIECE_LEN: usize = 32_768;
 
 /// The messages of a group.
-pub(super) async fn tell(api: &Arc<Api>, found: Vec<MessageRef>) -> Result<Response, Problem> {
+pub(super) async fn tell(api: &Arc<Api>, caller: &Caller, found: Vec<MessageRef>) -> Result<Response, Problem> {
     let list = List { opening: Some(b"[".to_vec()), messages: found.into() };
-    Telling::new(api, VecDeque::from([list]), b"").answer().await
+    Telling::new(api, caller, VecDeque::from([list]), b"").answer().await
 }
 
 /// The messages of many groups, as an object of lists.
-pub(super) async fn tell_groups(api: &Arc<Api>, found: Vec<(GroupName, Vec<MessageRef>)>) -> Result<Response, Problem> {
+pub(super) async fn tell_groups(
+    api: &Arc<Api>,
+    caller: &Caller,
+    found: Vec<(GroupName, Vec<MessageRef>)>,
+) -> Result<Response, Problem> {
     let mut lists = VecDeque::with_capacity(found.len());
     for (group, messages) in found {
         let mut opening = if lists.is_empty() { b"{".to_vec() } else { b",".to_vec() };
@@ -39,7 +45,7 @@ pub(super) async fn tell_groups(api: &Arc<Api>, found: Vec<(GroupName, Vec<Messa
         lists.push_back(List { opening: Some(opening), messages: messages.into() });
     }
     let end: &[u8] = if lists.is_empty() { b"{}" } else { b"}" };
-    Telling::new(api, lists, end).answer().await
+    Telling::new(api, caller, lists, end).answer().await
 }
 
 struct List {
@@ -51,6 +57,7 @@ struct List {
 /// What is left to tell.
 struct Telling {
     api: Arc<Api>,
+    party: Party,
     lists: VecDeque<List>,
     /// None: all was told.
     end: Option<&'static [u8]>,
@@ -65,8 +72,8 @@ enum Part {
 }
 
 impl Telling {
-    fn new(api: &Arc<Api>, lists: VecDeque<List>, end: &'static [u8]) -> Self {
-        Self { api: api.clone(), lists, end: Some(end), is_first: true }
+    fn new(api: &Arc<Api>, caller: &Caller, lists: VecDeque<List>, end: &'static [u8]) -> Self {
+        Self { api: api.clone(), party: Party::of(caller), lists, end: Some(end), is_first: true }
     }
 
     /// Bytes of what is known of it beforehand.
@@ -81,7 +88,7 @@ impl Telling {
     /// The answer, with its first piece read, so that a store that fails is a refusal and no broken answer.
     async fn answer(mut self) -> Result<Response, Problem> {
         let api = self.api.clone();
-        let turn = api.long_answer().await?;
+        let turn = api.long_answers.take(self.party.clone()).await?;
         let first = Bytes::from(self.piece().await?);
         drop(turn);
         if self.end.is_none() {
@@ -205,7 +212,7 @@ impl HttpBody for TellingBody {
 async fn read(mut telling: Box<Telling>) -> (Box<Telling>, Result<Bytes, Problem>) {
     let api = telling.api.clone();
     let piece = async {
-        let _turn = api.long_answers.acquire().await;
+        let _turn = api.long_answers.take(telling.party.clone()).await?;
         Ok(telling.piece().await?.into())
     };
     let piece = piece.await;

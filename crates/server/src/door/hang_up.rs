@@ -53,12 +53,13 @@ async fn a_change_runs_to_its_end_though_its_client_hangs_up() {
     let first = broker.first_run(None, None).await.unwrap().unwrap();
     let config = Config::default();
     let hub = Arc::new(Hub::new(broker.clone(), bus, config.hub()));
-    let watch = Arc::new(Watch::new(Arc::new(Metrics::default()), 0, clock));
+    let watch = Arc::new(Watch::new(Arc::new(Metrics::default()), 0, clock.clone()));
     let places = Places::for_tests(watch.metrics.clone());
-    let limits = Limits::new(Rate { per_second: 1_000_000, burst: 1_000_000 });
+    let limits = Limits::new(Rate { per_second: 1_000_000, burst: 1_000_000 }, clock);
     let throttle = Throttle::new(1_000_000);
     let api = Arc::new(Api::new(broker.clone(), hub, watch.clone(), places.clone(), limits, throttle, config.relays()));
-    let door = Door::around(api::router(api), watch, places, Vec::new());
+    let accounts = api.accounts.clone();
+    let door = Door::around(api::router(api), watch, places, accounts, Vec::new());
     let secret = ("app-secret", first.app_secret.secret().expose());
 
     // It is asked again and again below until it is over.

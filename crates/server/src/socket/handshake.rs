@@ -1,7 +1,5 @@
 //! The handshake: a credential for a session id.
 
-use std::time::Instant;
-
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ORIGIN, RETRY_AFTER};
@@ -44,7 +42,7 @@ impl Sockets {
         let caller = match self.api.broker.authenticate(&credential, Some(knock.address)).await {
             Ok(caller) => caller,
             Err(Refusal::Unauthenticated) => {
-                let wait = self.api.throttle.credential_failed(knock.address, Instant::now());
+                let wait = self.api.throttle.credential_failed(knock.address, self.api.monotonic());
                 let mut refused = answer(StatusCode::FORBIDDEN, UNAUTHORIZED.to_owned());
                 if let Some(wait) = wait {
                     refused.headers_mut().insert(RETRY_AFTER, (wait.as_secs() + 1).into());

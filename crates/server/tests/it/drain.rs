@@ -9,8 +9,9 @@ fn what_was_acked_and_not_read_yet_is_written_before_a_client_is_sent_away() {
     // More than the system buffers for a link, so that the rest waits in the outbox when the server is told to stop.
     const MESSAGES: usize = 1_000;
     let (data, _folder) = data_folder();
-    let process =
-        Process::spawn(&data, &["--outbox-frames-max", "10000", "--outbox-bytes-max", "100000000"]).with_app();
+    let patient = ["--write-timeout-secs", "120", "--drain-secs", "60"];
+    let outbox = ["--outbox-frames-max", "10000", "--outbox-bytes-max", "100000000"];
+    let process = Process::spawn(&data, &[&outbox[..], &patient].concat()).with_app();
     process.unlimited(&process.admin_token("owner"));
     let (mut late, mut sender) = (process.connect("late"), process.connect("sender"));
     let text = "x".repeat(15_000);

@@ -217,12 +217,19 @@ fn on_a_disk_that_stands_still(
     (disk, process, session, redeeming)
 }
 
+/// That nobody waits is shown by the fastest of so many tries: one that stands still keeps all of them.
+const TRIES: usize = 5;
+
 fn is_well(client: &Client) {
-    let asked = Instant::now();
-    client.get("/healthz").call().ok();
-    client.get("/docs").call();
-    assert_eq!(client.get("/v1/tokens").call().status, 401);
-    assert!(asked.elapsed() < AT_ONCE, "it took {:?}", asked.elapsed());
+    let took = |_| {
+        let asked = Instant::now();
+        client.get("/healthz").call().ok();
+        assert_eq!(client.get("/docs").call().status, 200);
+        assert_eq!(client.get("/v1/tokens").call().status, 401);
+        asked.elapsed()
+    };
+    let tries: Vec<_> = (0..TRIES).map(took).take_while(|took| *took >= AT_ONCE).collect();
+    assert!(tries.len() < TRIES, "they took {tries:?}");
 }
 
 #[test]

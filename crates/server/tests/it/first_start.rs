@@ -163,7 +163,9 @@ fn a_start_whose_output_nobody_wants_serves() {
         drop(client);
     };
     for redirection in [">/dev/null", ">/dev/full", ">&-"] {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        // A port that was free a moment ago. At an address of its own, so that no other test takes it meanwhile.
+        let host = if cfg!(target_os = "linux") { "127.0.2.1:0" } else { "127.0.0.1:0" };
+        let free = std::net::TcpListener::bind(host).unwrap();
         let port = free.local_addr().unwrap().to_string();
         drop(free);
         serve(redirection, &port);

@@ -1,6 +1,6 @@
 //! A whole server on port 0, and a client for it.
 //!
-//! [`Server::start`] runs it in the test with a clock that stands still; [`Process::spawn`] runs the built binary.
+//! [`Server::start`] runs it in the test with a clock that stands still, its rates and waits too; [`Process::spawn`] runs the built binary.
 //!
 //! With `TEST_CANARY_DIR` set, every secret that is used or handed out is written to a file there, and data
 //! folders and logs are left there too; the test command then looks for the one in the other.
@@ -37,6 +37,10 @@ pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 pub(crate) const PASSWORD: &str = "CANARY-pass-word-1";
 /// How long a condition may take to come true.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two looks whether it has: who looks without a pause takes a core from what it waits for.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// How long an answer may take. What waits for a disk is answered after half a minute.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(120);
 
 #[expect(clippy::disallowed_methods, reason = "tests take their folder from the test command")]
 fn canary_dir() -> Option<PathBuf> {
@@ -219,7 +223,7 @@ impl Process {
             ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::Specific(Arc::new(vec![root]))).build();
         self.client.agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(30)))
+            .timeout_global(Some(ANSWER_PATIENCE))
             .tls_config(tls)
             .build()
             .into();
@@ -313,7 +317,7 @@ pub(crate) fn eventually<T>(mut probe: impl FnMut() -> Option<T>) -> T {
             return value;
         }
         assert!(Instant::now() < deadline, "the condition did not come true in time");
-        std::thread::yield_now();
+        std::thread::sleep(LOOK_EVERY);
     }
 }
 
@@ -322,7 +326,7 @@ fn agent() -> ureq::Agent {
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
-        .timeout_global(Some(Duration::from_secs(30)))
+        .timeout_global(Some(ANSWER_PATIENCE))
         .max_idle_connections(300)
         .max_idle_connections_per_host(300)
         .build()

@@ -7,6 +7,7 @@ use respoke_core::ports::Keeping;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::amplification::limit;
 use crate::harness::{NOW, Server, eventually};
 
 /// Keeps a message as the hub does for a publication that asks for it, and returns the event.
@@ -252,6 +253,20 @@ fn conversations_count_what_came_after_the_mark() {
     for wrong in [json!({}), json!({"groups": [{}]}), json!({"groups": [{"groupId": "a", "timestamp": "soon"}]})] {
         server.put(path).token(&alice).send(wrong).refused(400, "invalid");
     }
+}
+
+#[test]
+fn conversations_are_charged_for_the_messages_that_are_looked_at() {
+    let server = Server::start();
+    let alice = server.session("alice");
+    for nth in 0..600 {
+        say(&server, "room", "alice", ago(600 - nth), json!(nth));
+    }
+    limit(&server, json!({"endpointKilobytes": {"perSecond": 1, "burst": 1}}));
+    let list = || server.get("/v1/endpoints/alice/conversations").token(&alice).call();
+    assert_eq!(list().ok()[0]["unreadCount"], 0, "all are her own, and had to be looked at");
+    // 600 messages are charged as 9,600 bytes, of which 2,048 are free: seven seconds at that rate.
+    list().refused(429, "rate_limited");
 }
 
 #[test]

@@ -8,6 +8,11 @@ use serde_json::{Value, json};
 
 use crate::harness::{Server, eventually, note_secret, request_packet};
 
+/// Less than the server waits for a first head, or for a body.
+const NOT_WAITED: Duration = Duration::from_secs(9);
+/// That it does not wait is shown by the fastest of so many tries: a server that waits does so each time.
+const TRIES: usize = 3;
+
 fn link(server: &Server) -> TcpStream {
     let link = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
     link.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -80,14 +85,17 @@ fn who_says_no_more_and_listens_is_answered() {
 #[test]
 fn who_hangs_up_within_a_body_is_not_waited_for() {
     let server = Server::start();
-    let started = Instant::now();
-    let whole = request("POST", "/v1/session-tokens", "", &json!({"tokenId": "x"}));
-    let answer = half(&server, &whole[..whole.len() - 3]);
-    assert!(answer.starts_with("HTTP/1.1 400") && field(&answer, "code") == "malformed", "{answer}");
-    let answer =
-        half(&server, "POST /v1/session-tokens HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{");
-    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
-    assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
+    let took = |_| {
+        let started = Instant::now();
+        let whole = request("POST", "/v1/session-tokens", "", &json!({"tokenId": "x"}));
+        let answer = half(&server, &whole[..whole.len() - 3]);
+        assert!(answer.starts_with("HTTP/1.1 400") && field(&answer, "code") == "malformed", "{answer}");
+        let answer =
+            half(&server, "POST /v1/session-tokens HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{");
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        started.elapsed()
+    };
+    assert!((0..TRIES).map(took).any(|took| took < NOT_WAITED));
 }
 
 #[test]
@@ -171,10 +179,13 @@ fn when_all_places_are_taken_the_longest_silent_goes() {
         assert_eq!(&answer, b"HTTP/1.1 200 OK");
         link
     };
-    let silent: Vec<_> = (0..100).map(|_| link(&server)).collect();
-    let started = Instant::now();
-    let newcomers: Vec<_> = (0..20).map(|_| served()).collect();
-    assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
+    let crowd = |_| {
+        let silent: Vec<_> = (0..100).map(|_| link(&server)).collect();
+        let started = Instant::now();
+        let newcomers: Vec<_> = (0..20).map(|_| served()).collect();
+        (started.elapsed() < NOT_WAITED).then_some((silent, newcomers))
+    };
+    let (silent, newcomers) = (0..TRIES).find_map(crowd).expect("they need not wait");
     // Those that came last are there still; the first ones are gone.
     for mut newcomer in newcomers {
         newcomer.write_all(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();

@@ -2,18 +2,25 @@
 
 use std::collections::BTreeMap;
 
+use respoked::config::Config;
 use serde_json::{Value, json};
 
 use crate::harness::{End, Poller, Server, eventually, request_packet, summary};
 
 const SILENT: &str = "respoked_sockets_closed_total{reason=\"silent\"}";
 
+/// Heartbeats after which one who left all of them unanswered was silent for too long. Several: a busy machine may let
+/// somebody answer late.
+const HEARTBEATS: u64 = 8;
+
 /// A server that hears soon of who is silent.
 fn impatient() -> Server {
-    Server::start_with(|config| {
-        config.heartbeat_interval_secs = 1;
-        config.heartbeat_timeout_secs = 2;
-    })
+    Server::start_with(impatience)
+}
+
+fn impatience(config: &mut Config) {
+    config.heartbeat_interval_secs = 1;
+    config.heartbeat_timeout_secs = HEARTBEATS;
 }
 
 fn poller(server: &Server, endpoint: &str) -> Poller {
@@ -77,11 +84,13 @@ fn a_newer_poll_ends_the_older() {
 }
 
 /// Brings packets in one `POST` while it polls, and returns the status of each ack, by its id.
-fn statuses(poller: &Poller, packets: &[String]) -> BTreeMap<u64, u64> {
+fn statuses(server: &Server, poller: &Poller, packets: &[String]) -> BTreeMap<u64, u64> {
     let (brings, payload) = (poller.clone(), body(packets));
     let bringing = std::thread::spawn(move || brings.bring(payload.as_bytes()).text);
     let mut statuses = BTreeMap::new();
     while statuses.len() < packets.len() {
+        // Each that is refused is held for a while, and there would be hundreds.
+        server.clock.advance_secs(1);
         for packet in poller.poll() {
             let Some(ack) = packet.strip_prefix("6:::") else { continue };
             let (id, ack) = ack.split_once('+').unwrap();
@@ -100,7 +109,7 @@ fn however_many_packets_one_post_brings_each_is_carried_out() {
     let ask = |id| request_packet(id, "get", "/v1/groups", &Value::Null);
     // As many as the original client queues behind one that is on its way, and far more: what is too much is refused.
     for count in [150, 1_500] {
-        let found = statuses(&poller, &(0..count).map(ask).collect::<Vec<_>>());
+        let found = statuses(&server, &poller, &(0..count).map(ask).collect::<Vec<_>>());
         assert!(found.keys().copied().eq(0..count), "{found:?}");
         assert!(found.values().all(|status| [200, 429].contains(status)), "{found:?}");
         // Behind hundreds of others the rate may be used up.
@@ -110,7 +119,7 @@ fn however_many_packets_one_post_brings_each_is_carried_out() {
     // A body that is long as well, with characters of all lengths.
     let text = "é€😀\u{fffd}".repeat(1_000);
     let say = |id| request_packet(id, "post", "/v1/messages", &json!({"to": "bob", "message": text}));
-    let found = statuses(&poller, &(0..120).map(say).collect::<Vec<_>>());
+    let found = statuses(&server, &poller, &(0..120).map(say).collect::<Vec<_>>());
     assert!(found.values().all(|status| *status == 200), "{found:?}");
     assert_eq!(server.connected(), ["alice"]);
 }
@@ -225,7 +234,7 @@ fn a_poll_that_waits_is_not_silent_and_one_that_stops_is() {
     let server = impatient();
     let poller = poller(&server, "alice");
     poller.ask(2, "post", "/v1/groups", &json!({"groups": ["room"]})).1.ok();
-    for _ in 0..4 {
+    for _ in 0..HEARTBEATS + 2 {
         assert_eq!(poller.poll(), ["8::"]);
     }
     assert_eq!(server.members("room"), ["alice"]);
@@ -240,7 +249,7 @@ fn a_silent_peer_is_closed_and_one_that_answers_is_not() {
     let (mut alice, mut mute) = (server.connect("alice"), server.connect("mute"));
     mute.mute = true;
     let never_opened = server.sid(&format!("app-token={}", server.session("alice")));
-    alice.until(|alice| (alice.heartbeats == 5).then_some(()));
+    alice.until(|alice| (alice.heartbeats == HEARTBEATS + 2).then_some(()));
     assert_eq!(mute.end(), End { goodbye: false, code: Some(4010) });
     assert!(mute.heartbeats > 0);
     assert_eq!(server.connected(), ["alice"]);
@@ -298,8 +307,9 @@ fn scripts_poll_where_that_is_switched_on() {
 #[test]
 fn a_client_that_asks_on_and_never_polls_is_closed() {
     let server = Server::start_with(|config| {
-        config.heartbeat_interval_secs = 1;
-        config.heartbeat_timeout_secs = 2;
+        impatience(config);
+        // It is closed after three times as long as one may be silent.
+        config.heartbeat_timeout_secs = HEARTBEATS / 2;
         config.outbox_frames_max = 20;
     });
     let poller = poller(&server, "alice");

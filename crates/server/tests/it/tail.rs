@@ -214,12 +214,12 @@ fn held_back(server: &Server, credential: &str) -> (Events, Vec<Socket>) {
 
 #[test]
 fn a_tail_that_is_held_back_ends_with_the_server() {
-    let server = Server::start_with(|config| config.drain_secs = 60);
+    let server = Server::start_with(|config| config.drain_secs = 300);
     let (mut shown, alice) = held_back(&server, &server.secret);
     drop(alice);
     let begun = Instant::now();
     drop(server);
-    assert!(begun.elapsed() < Duration::from_secs(30), "it took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(120), "it took {:?}", begun.elapsed());
     assert!(shown.ends());
 }
 

@@ -10,9 +10,8 @@ use serde_json::json;
 
 use crate::harness::{Process, contents, data_folder, eventually};
 
-/// Within how long it is to be noticed. A second is meant, in which the files are looked at twice and what they hold once:
-/// as much again is for a machine on which other tests run, where a look may come late.
-const NOTICED: Duration = Duration::from_secs(2);
+/// Long enough for several looks at the files.
+const SEVERAL_LOOKS: Duration = Duration::from_secs(2);
 
 /// What is done to the files of a data folder.
 type Taking = fn(&Path);
@@ -31,15 +30,14 @@ fn logged(data: &Path, what: &str, advice: &str) {
     eventually(|| line_of(log(data)));
 }
 
-/// Does `take` to the files of a running server, and waits until it says that it is not ready.
+/// Does `take` to the files of a running server, and waits until it says that it is not ready. How many looks that takes is
+/// a test of the store's.
 fn noticed(take: Taking) -> (PathBuf, Option<tempfile::TempDir>, Process) {
     let (data, folder) = data_folder();
     let process = Process::spawn(&data, &[]).with_app();
     process.get("/readyz").call().ok();
     take(&data);
-    let taken = Instant::now();
     eventually(|| (process.get("/readyz").call().status == 503).then_some(()));
-    assert!(taken.elapsed() < NOTICED, "it took {:?}", taken.elapsed());
     (data, folder, process)
 }
 
@@ -97,9 +95,8 @@ fn commands_beside_a_server_take_nothing_away() {
         assert!(listed.unwrap().status.success());
         process.mint("alice");
     }
-    // Long enough for several looks at the files.
     let begun = Instant::now();
-    while begun.elapsed() < NOTICED {
+    while begun.elapsed() < SEVERAL_LOOKS {
         process.get("/readyz").call().ok();
     }
     assert!(!log(&data).contains("taken away"));

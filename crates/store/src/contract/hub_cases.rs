@@ -6,7 +6,7 @@ use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, GroupName, MessageId, PushTokenId};
 use respoke_core::idempotency::REMEMBERED_SECS;
 use respoke_core::message::{
-    Conversation, HISTORY_BYTES_MAX, MessageRef, NewMessage, ReadMark, Said, SaidOnce, StoredMessage,
+    Conversation, Conversations, HISTORY_BYTES_MAX, MessageRef, NewMessage, ReadMark, Said, SaidOnce, StoredMessage,
 };
 use respoke_core::page::PageRequest;
 use respoke_core::ports::{BanRecord, Banning, Keeping, Removal, Upkeep};
@@ -79,9 +79,13 @@ async fn latest(world: &World, groups: Vec<GroupName>, limit: usize) -> Vec<(Gro
     latest
 }
 
-async fn conversations(world: &World, of: &str, joined: &[&str]) -> Vec<Conversation> {
+async fn found(world: &World, of: &str, joined: &[&str]) -> Conversations {
     let joined = joined.iter().map(|name| group(name)).collect();
     world.store.conversations(world.app, &endpoint(of), joined).await.unwrap()
+}
+
+async fn conversations(world: &World, of: &str, joined: &[&str]) -> Vec<Conversation> {
+    found(world, of, joined).await.list
 }
 
 /// Group and unread messages of each.
@@ -350,7 +354,9 @@ pub(super) async fn conversations_are_those_written_to_marked_or_joined(fixture:
     mark(&world, "carol", "empty", 2).await;
     assert_eq!(unread(&world, "carol", &["empty"]).await, counted(&[("room", 1)]), "nothing is kept of it");
 
-    let list = conversations(&world, "carol", &["hall"]).await;
+    let found = found(&world, "carol", &["hall"]).await;
+    assert_eq!(found.looked_at, 2, "one message in each, after the marks");
+    let list = found.list;
     assert_eq!((list[0].sender.as_str(), said(&[list[0].latest.clone()])), ("bob", vec![9]));
 }
 

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, EndpointId, GroupName, MessageId};
 use respoke_core::message::{
-    Conversation, HISTORY_BYTES_MAX, INSTANT_BYTES_MAX, INSTANT_MESSAGES_MAX, MessageRef, NewMessage, ReadMark, Said,
-    SaidOnce, StoredMessage,
+    Conversation, Conversations, HISTORY_BYTES_MAX, INSTANT_BYTES_MAX, INSTANT_MESSAGES_MAX, MessageRef, NewMessage,
+    ReadMark, Said, SaidOnce, StoredMessage,
 };
 use respoke_core::ports::{Keeping, MessageStore, Removal, StoreError};
 use rusqlite::{Connection, Row, params};
@@ -294,7 +294,7 @@ fn conversations(
     app: AppId,
     endpoint: &EndpointId,
     joined: Vec<GroupName>,
-) -> rusqlite::Result<Vec<Conversation>> {
+) -> rusqlite::Result<Conversations> {
     let newest = "SELECT number FROM messages WHERE group_number = ?1 ORDER BY at DESC, number DESC LIMIT 1";
     let mut found = Vec::new();
     for candidate in candidates(connection, app, endpoint, joined)? {
@@ -305,7 +305,7 @@ fn conversations(
     found.sort_unstable_by_key(|(latest, _)| std::cmp::Reverse(*latest));
     found.truncate(Conversation::LIST_MAX);
     let mut list = Vec::with_capacity(found.len());
-    let mut may_look_at = Conversation::LIST_LOOKED_AT_MAX;
+    let mut looked_at = 0;
     for (number, candidate) in found {
         let sql = "SELECT sender, at, event FROM messages WHERE number = ?1";
         let latest = one(connection, sql, [number], |row| {
@@ -313,29 +313,30 @@ fn conversations(
             let sender = columns.endpoint()?;
             Ok((sender, StoredMessage { at: columns.time()?, event: columns.json()? }))
         })?;
-        let unread = unread(connection, &candidate, endpoint, &mut may_look_at)?;
+        let unread = unread(connection, &candidate, endpoint, &mut looked_at)?;
         // Upkeep may have removed the message since it was found.
         list.extend(latest.map(|(sender, latest)| Conversation { group: candidate.group, sender, latest, unread }));
     }
-    Ok(list)
+    Ok(Conversations { list, looked_at })
 }
 
-/// How many messages of others follow the mark, as far as it may look at so many.
+/// How many messages of others follow the mark, as far as may be looked at after so many.
 fn unread(
     connection: &Connection,
     of: &Candidate,
     endpoint: &EndpointId,
-    may_look_at: &mut usize,
+    looked_at: &mut usize,
 ) -> rusqlite::Result<usize> {
     let sql = "SELECT sender FROM messages WHERE group_number = ?1 AND at > ?2 ORDER BY at DESC LIMIT ?3";
-    let most = Conversation::LOOKED_AT_MAX.min(*may_look_at).max(Conversation::UNREAD_MAX);
+    let left = Conversation::LIST_LOOKED_AT_MAX.saturating_sub(*looked_at);
+    let most = Conversation::LOOKED_AT_MAX.min(left).max(Conversation::UNREAD_MAX);
     let mut select = connection.prepare_cached(sql)?;
     let mut rows = select.query(params![of.number, of.read_at, most])?;
     let mut unread = 0;
     while unread < Conversation::UNREAD_MAX
         && let Some(row) = rows.next()?
     {
-        *may_look_at = may_look_at.saturating_sub(1);
+        *looked_at += 1;
         unread += usize::from(row.get_ref(0)?.as_str()? != endpoint.as_str());
     }
     Ok(unread)
@@ -413,7 +414,7 @@ impl MessageStore for SqliteStore {
         app: AppId,
         endpoint: &EndpointId,
         joined: Vec<GroupName>,
-    ) -> Result<Vec<Conversation>, StoreError> {
+    ) -> Result<Conversations, StoreError> {
         let endpoint = endpoint.clone();
         self.readers.scan(move |connection| conversations(connection, app, &endpoint, joined)).await
     }

@@ -211,7 +211,67 @@ fn finds_its_row(connection: &Connection, look: &str) -> rusqlite::Result<bool> 
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::FileExt as _;
+
+    use super::super::SqliteStore;
     use super::*;
+
+    /// What is done to the files of a database.
+    type Harm = fn(&Path);
+
+    /// Does `harm` to the files of a database that is open, and returns what looks for a second find.
+    fn looked_at(harm: Harm) -> Arc<Condition> {
+        assert!(LOOK_EVERY * READ_EVERY <= Duration::from_secs(1));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data").join("respoked.db");
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        let _store = SqliteStore::open(&path, super::super::Options::default()).unwrap();
+        // Into the database's own file, which a young one is hardly in.
+        Connection::open(&path).unwrap().query_row("PRAGMA wal_checkpoint", [], |_| Ok(())).unwrap();
+        let condition = Arc::new(Condition::default());
+        let mut looker = Looker::new(&path, condition.clone()).unwrap();
+        let mut look = || (0..READ_EVERY).for_each(|_| looker.look());
+        look();
+        condition.sound().unwrap();
+        harm(&path);
+        look();
+        condition
+    }
+
+    #[test]
+    fn files_that_are_taken_away_are_missed_within_a_second() {
+        let takings: [Harm; 8] = [
+            |path| fs::remove_file(path).unwrap(),
+            |path| fs::rename(path, beside(path, ".old")).unwrap(),
+            |path| {
+                fs::copy(path, beside(path, ".new")).unwrap();
+                fs::rename(beside(path, ".new"), path).unwrap();
+            },
+            |path| fs::File::options().write(true).open(path).unwrap().set_len(8_192).unwrap(),
+            |path| fs::remove_file(beside(path, "-wal")).unwrap(),
+            |path| fs::remove_file(beside(path, "-shm")).unwrap(),
+            |path| ["", "-wal", "-shm"].iter().for_each(|suffix| fs::remove_file(beside(path, suffix)).unwrap()),
+            |path| {
+                let data = path.parent().unwrap();
+                fs::rename(data, data.with_extension("moved")).unwrap();
+            },
+        ];
+        for (nth, take) in takings.into_iter().enumerate() {
+            let condition = looked_at(take);
+            assert!(condition.is_lost() && condition.sound().is_err(), "way {nth}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_written_over_is_found_damaged_within_a_second() {
+        let condition = looked_at(|path| {
+            let file = fs::File::options().write(true).open(path).unwrap();
+            let len = usize::try_from(file.metadata().unwrap().len()).unwrap();
+            file.write_all_at(&vec![0x5a; len - 4_096], 4_096).unwrap();
+        });
+        assert!(condition.sound().is_err());
+    }
 
     #[test]
     fn every_table_and_index_is_read_and_none_is_walked() {

@@ -63,7 +63,7 @@ pub(crate) struct Socket {
     pub(crate) app_token: String,
     /// Whether it leaves heartbeats unanswered.
     pub(crate) mute: bool,
-    pub(crate) heartbeats: usize,
+    pub(crate) heartbeats: u64,
     next_id: u64,
     pushes: VecDeque<Value>,
     acks: HashMap<u64, Value>,
