@@ -170,8 +170,8 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Pr
         _ => None,
     };
     // Before anything is made: a start that cannot serve leaves nothing behind.
-    let listener = listen(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
-    let address = listener.local_addr()?;
+    let socket = bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    let address = socket.local_addr()?;
     data_folder::make(&config.data)?;
     let lock = data_folder::lock(&config.data)?;
     data_folder::check_files(&config.data)?;
@@ -181,6 +181,8 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Pr
     let store = SqliteStore::open(&database, options)
         .map_err(|error| trouble::explained(error, &config.data))
         .with_context(|| format!("the database {} cannot be opened", database.display()))?;
+    // Not before: opening a database of an earlier release may take minutes, in which nobody is to wait for an answer.
+    let listener = socket.listen(BACKLOG).with_context(|| format!("cannot listen on {}", config.listen))?;
     // Root may serve in a folder of somebody who is to serve there later.
     lock.hand_over(lock.keeper()?)?;
     let bus = Arc::new(LocalBus::default());
@@ -353,12 +355,12 @@ impl Started {
     }
 }
 
-/// Listens with as long a queue as the kernel grants.
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+/// Takes the address.
+fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    Ok(socket)
 }
 
 /// The next connection, with its place.
