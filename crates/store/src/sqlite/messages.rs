@@ -436,6 +436,8 @@ impl MessageStore for SqliteStore {
 mod tests {
     use std::sync::Arc;
 
+    use respoke_core::ports::MaintenanceStore as _;
+
     use super::*;
     use crate::contract::fixture::{NOW, World, key};
     use crate::sqlite::Options;
@@ -468,6 +470,59 @@ mod tests {
         }
         assert!(matches!(say(&world, "first").await, Said::First(_)), "forgotten");
         assert!(matches!(say(&world, "second").await, Said::First(_)), "and with that the next");
+    }
+
+    #[tokio::test]
+    async fn a_groups_messages_are_numbered_without_a_gap_and_another_of_its_name_begins_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("some.db");
+        let store = Arc::new(SqliteStore::open(&path, Options::default()).unwrap());
+        let world = World::new(store.clone()).await;
+        let say = async |group: &str, secs: i64| {
+            let event = serde_json::value::RawValue::from_string(format!("{secs}")).unwrap();
+            let (group, sender) = (GroupName::parse(group).unwrap(), EndpointId::parse("alice").unwrap());
+            let message = NewMessage { app_id: world.app, group, sender, at: NOW.plus_secs(secs), event };
+            store.append_message(message, u64::MAX).await.unwrap().kept().unwrap()
+        };
+        // Whoever says what at once, whatever the clock does.
+        let mut saying = Vec::new();
+        for secs in [9, 3, 7, 5, 1] {
+            saying.push(async move {
+                say("room", secs).await;
+                say("hall", secs).await;
+            });
+        }
+        let mut saying = saying.into_iter();
+        tokio::join!(saying.next().unwrap(), saying.next().unwrap(), saying.next().unwrap());
+        for rest in saying {
+            rest.await;
+        }
+        let numbered = async |group: &'static str| {
+            let of = "SELECT g.epoch, g.head, (SELECT group_concat(offset) FROM (
+                          SELECT offset FROM messages WHERE group_number = g.number ORDER BY at))
+                      FROM message_groups g WHERE g.name = ?1";
+            let find = move |connection: &Connection| {
+                connection.query_row(of, [group], |row| {
+                    Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?))
+                })
+            };
+            store.readers.read(find).await.unwrap()
+        };
+        let (room, hall) = (numbered("room").await, numbered("hall").await);
+        assert_eq!((room.1, room.2.as_str()), (5, "1,2,3,4,5"));
+        assert_eq!((hall.1, hall.2.as_str()), (5, "1,2,3,4,5"));
+        assert_eq!(store.end_group(world.app, &GroupName::parse("room").unwrap()).await.unwrap(), Removal::Removed);
+        say("room", 10).await;
+        let again = numbered("room").await;
+        assert_eq!((again.1, again.2.as_str()), (1, "1"));
+        assert!(again.0 != room.0 && again.0 > 0);
+        store.close().await;
+        // A restored database may give offsets again that were given before.
+        let before = hall.0;
+        crate::end_everything_issued(&path, "backup", NOW).unwrap();
+        let sql = "SELECT epoch FROM message_groups WHERE name = 'hall'";
+        let after: i64 = Connection::open(&path).unwrap().query_row(sql, [], |row| row.get(0)).unwrap();
+        assert_ne!(after, before);
     }
 
     fn said(at: i64, bytes: usize) -> MessageRef {

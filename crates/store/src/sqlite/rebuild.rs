@@ -279,7 +279,7 @@ mod tests {
 
     use super::*;
     use crate::sqlite::trouble::Trouble;
-    use crate::{Options, SqliteStore};
+    use crate::{Options, Source, SqliteStore};
 
     /// What the program of 2026-11-25 left, and what it had answered.
     const RELEASE: &str = include_str!("schema/releases/2026-11-25.sql");
@@ -432,6 +432,24 @@ mod tests {
         assert_eq!([std::fs::read(&path).unwrap(), std::fs::read(beside(&path, "-wal")).unwrap()], before);
         assert!(!beside(&path, UNFINISHED).exists());
         drop(folder);
+    }
+
+    #[tokio::test]
+    async fn what_a_restore_of_an_older_backup_undoes_is_what_came_after_it() {
+        let (folder, path) = released();
+        let backup = folder.path().join("backup");
+        Source::open(&path).unwrap().copy_to(&backup).unwrap();
+        let store = SqliteStore::open(&path, Options::default()).unwrap();
+        let entry = crate::contract::fixture::entry_at(THEN, Action::SecretRevoked);
+        store.audit(entry).await.unwrap();
+        store.close().await;
+        let (replaced, restored) = (Source::open(&path).unwrap(), Source::open(&backup).unwrap());
+        let undone: Vec<_> = crate::undone_changes(&replaced, &restored).unwrap();
+        assert_eq!(undone.iter().map(|change| change.action).collect::<Vec<_>>(), [Action::SecretRevoked]);
+        drop((replaced, restored));
+        // And the backup, brought into shape, has nothing alive in it.
+        crate::end_everything_issued(&backup, "backup", THEN).unwrap();
+        assert_eq!((pragma(&backup, "page_size"), pragma(&backup, "user_version")), (1_024, 15));
     }
 
     #[test]
