@@ -150,8 +150,9 @@ impl Broker {
         let order = EndRequest {
             app_id: app.id,
             scope: request.scope,
-            // An instant to come means now: what is minted from here on is not touched.
-            issued_before: request.issued_before.map(|at| at.min(Timestamp::from_millis(now.millis() + 1))),
+            // An instant to come means now, as none does: what is minted from here on is not touched. Marks have room for
+            // one instant, the latest, which is better none than one that a clock set back has still before it.
+            issued_before: request.issued_before.filter(|at| *at <= now),
             tokens_too: request.tokens_too,
         };
         let done = self.store.end_sessions(order, audit).await;

@@ -348,6 +348,10 @@ impl UnderWay {
     pub(crate) fn begin(place: &Arc<Place>) -> Option<Self> {
         let under_way = place.under_way.fetch_add(1, Ordering::Relaxed);
         place.was_asked.store(true, Ordering::Relaxed);
+        if place.unread() == 0 {
+            // Whose answer the last one was says nothing of this one: a proxy's connection is of many.
+            place.reader.store(0, Ordering::Relaxed);
+        }
         (under_way < GONE).then(|| Self { place: place.clone(), bytes: 0, of_caller: 0, caller: None })
     }
 
@@ -489,6 +493,19 @@ mod tests {
         let newcomer = places.take(Share::unbounded()).await;
         assert!(!ended(&later), "there was room");
         drop((under_way, newcomer));
+    }
+
+    #[tokio::test]
+    async fn of_a_shared_connection_the_last_reader_is_not_blamed_for_the_next() {
+        let place = Places::for_tests(Arc::new(Metrics::default())).take(Share::unbounded()).await;
+        let mut large = UnderWay::begin(&place).unwrap();
+        large.add(2 * SMALL_LEN);
+        large.is_of(CallerKey(7));
+        assert_eq!(place.reader(), Some(CallerKey(7)));
+        drop(large);
+        let mut small = UnderWay::begin(&place).unwrap();
+        small.add(1);
+        assert_eq!(place.reader(), None);
     }
 
     #[tokio::test(start_paused = true)]

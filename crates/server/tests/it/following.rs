@@ -10,7 +10,9 @@ use respoke_bus::LocalBus;
 use respoke_core::clock::ManualClock;
 use respoke_core::id::EndpointId;
 use respoke_core::ops::{Broker, Caller, Context, Credential, EndSessions, FirstRun, IssueToken};
-use respoke_core::ports::{Concerned, EndScope, Receiver, Upkeep};
+use respoke_core::ports::{
+    Answer, Change, Concerned, Delivery, EndScope, Gap, Node, Question, Receiver, Source, Upkeep,
+};
 use respoke_core::secret::Secret;
 use respoke_hub::outbox::OutboxLimits;
 use respoke_hub::{Hub, HubSettings};
@@ -122,10 +124,48 @@ async fn while_time_stands_still<T>(work: impl Future<Output = T>) -> T {
     }
 }
 
+/// Takes what one node publishes to the hub of another.
+struct Wire(Arc<Hub>);
+
+impl Receiver for Wire {
+    fn receive(&self, _: Source, delivery: Delivery) {
+        self.0.receive(Source::There { node: Node::ALONE, number: 1 }, delivery);
+    }
+
+    fn missed(&self, gap: Gap) {
+        self.0.missed(gap);
+    }
+
+    fn answer(&self, from: Node, question: Question) -> Answer {
+        self.0.answer(from, question)
+    }
+
+    fn lost(&self, node: Node) {
+        self.0.lost(node);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hint_of_what_was_done_here_costs_no_look() {
+    let house = House::built().await;
+    let _following = house.follow_there().await;
+    while_time_stands_still(house.end()).await;
+    let hint = Delivery::Change(Change::App(house.first.app_id));
+    // Whoever did it has followed it before. So what another did meanwhile has to wait.
+    house.hub_there.receive(Source::Here, hint.clone());
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(house.let_in(&house.there).await);
+    Wire(house.hub_there.clone()).receive(Source::Here, hint);
+    assert_eq!(house.refused_there().await, Duration::ZERO);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_one_ends_the_other_refuses_at_once_with_the_hint() {
     let house = House::built().await;
-    house.bus_here.attach(&(house.hub_there.clone() as Arc<dyn Receiver>));
+    let wire: Arc<dyn Receiver> = Arc::new(Wire(house.hub_there.clone()));
+    house.bus_here.attach(&wire);
     let _following = house.follow_there().await;
     while_time_stands_still(house.end()).await;
     assert_eq!(house.refused_there().await, Duration::ZERO);

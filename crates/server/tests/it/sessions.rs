@@ -100,6 +100,19 @@ fn one_session_or_many_are_ended_at_once() {
 }
 
 #[test]
+fn an_end_before_an_early_instant_spares_what_a_clock_set_back_makes_after_another() {
+    let server = Server::start();
+    let before = server.session("alice");
+    // An instant to come: all that there is.
+    server.delete("/v1/sessions?all=true&issuedBefore=1800003600").secret().call().ok();
+    assert!(!server.alive(&before));
+    server.clock.advance_secs(-1_800);
+    let after = server.session("alice");
+    server.delete("/v1/sessions?all=true&issuedBefore=1799990000").secret().call().ok();
+    assert!(server.alive(&after), "neither end meant it");
+}
+
+#[test]
 fn nothing_crosses_the_border_of_an_app() {
     let server = Server::start();
     let admin = server.admin_token("admin");

@@ -41,6 +41,8 @@ pub(super) struct HubWalk {
 pub(super) struct HubAges {
     messages: Ahead,
     reports: Ahead,
+    /// Up to this number of a row there cannot be too much that was said with keys.
+    said: i64,
 }
 
 impl Default for HubWalk {
@@ -79,16 +81,16 @@ impl SqliteStore {
         let mut removed = self.in_rounds(remove_of_deleted_app).await?.removed;
         removed += self.in_rounds(remove_of_ended_group).await?.removed;
         removed += self.in_rounds(move |connection| remove_unseen_push_tokens(connection, &upkeep)).await?.removed;
-        let HubAges { mut messages, mut reports } = walk.ages;
+        let HubAges { mut messages, mut reports, said } = walk.ages;
         removed += self.remove_old("messages", upkeep.messages_before, upkeep, &mut messages, remove_messages).await?;
         let before = upkeep.call_reports_before;
         removed += self.remove_old("call_reports", before, upkeep, &mut reports, remove_old_reports).await?;
-        let ages = HubAges { messages, reports };
-        if walk.group == Some(0) {
-            for (app, last) in self.readers.scan(|connection| said_too_often(connection, SAID_MAX)).await? {
-                removed += self.in_rounds(move |connection| forget_said(connection, app, last)).await?.removed;
-            }
+        // At each step: a walk through a big database takes long.
+        let (said, too_often) = self.readers.scan(move |connection| said_beyond(connection, said, SAID_MAX)).await?;
+        for (app, last) in too_often {
+            removed += self.in_rounds(move |connection| forget_said(connection, app, last)).await?.removed;
         }
+        let ages = HubAges { messages, reports, said };
         let mut reached = HubWalk { group: None, conversation: None, reports: None, ages };
         if let Some(after) = walk.group {
             let max = upkeep.messages_per_group_max;
@@ -287,9 +289,22 @@ fn remove_old_reports(connection: &Connection, which: &[Aged]) -> rusqlite::Resu
     which.iter().try_fold(0, |sum, row| Ok(sum + execute(connection, sql, [row.number, row.at])? as u64))
 }
 
-/// If more is remembered of what was said with keys than `most`: the apps that have more than their share of that, with the
+/// What [`said_too_often`] finds, if anything can have come to be too much: if there is a number beyond `until`. Until which
+/// number the next look is spared. So a step costs one look at the newest row, and not one at each app.
+fn said_beyond(connection: &Connection, until: i64, most: i64) -> rusqlite::Result<(i64, Vec<(Uuid, i64)>)> {
+    let newest: Option<i64> = one(connection, "SELECT max(number) FROM said", [], |row| row.get(0))?.flatten();
+    let newest = newest.unwrap_or(0);
+    if newest <= until {
+        return Ok((until, Vec::new()));
+    }
+    let (room, too_often) = said_too_often(connection, most)?;
+    // Where something has to go, the next step looks whether it went.
+    Ok((if too_often.is_empty() { newest + room } else { 0 }, too_often))
+}
+
+/// How much more may be remembered of what was said with keys, if no more than `most` is. If more is: the apps that have more than their share of that, with the
 /// number of the newest that is too many of each. Who says little loses nothing to who says much.
-fn said_too_often(connection: &Connection, most: i64) -> rusqlite::Result<Vec<(Uuid, i64)>> {
+fn said_too_often(connection: &Connection, most: i64) -> rusqlite::Result<(i64, Vec<(Uuid, i64)>)> {
     let next = "SELECT app_id FROM said WHERE app_id > ?1 ORDER BY app_id LIMIT 1";
     let ends = "SELECT (SELECT min(nth) FROM said WHERE app_id = ?1), (SELECT max(nth) FROM said WHERE app_id = ?1)";
     let (mut apps, mut said, mut after) = (Vec::new(), 0, Uuid::nil());
@@ -301,11 +316,11 @@ fn said_too_often(connection: &Connection, most: i64) -> rusqlite::Result<Vec<(U
         after = app;
     }
     if said <= most {
-        return Ok(Vec::new());
+        return Ok((most - said, Vec::new()));
     }
     let share = most / i64::try_from(apps.len()).unwrap_or(i64::MAX).max(1);
     let beyond = apps.into_iter().filter(|(_, first, last)| last - first + 1 > share);
-    Ok(beyond.map(|(app, _, last)| (app, last - share)).collect())
+    Ok((0, beyond.map(|(app, _, last)| (app, last - share)).collect()))
 }
 
 fn forget_said(connection: &Connection, app: Uuid, last: i64) -> rusqlite::Result<u64> {
@@ -467,14 +482,49 @@ mod tests {
                 connection.execute(&sql, params![app(of), 7 + nth]).unwrap();
             }
         }
-        assert_eq!(said_too_often(&connection, 103).unwrap(), []);
-        assert_eq!(said_too_often(&connection, 102).unwrap(), [(app(2), 7 + 40 - 34), (app(3), 7 + 60 - 34)]);
-        for (of, last) in said_too_often(&connection, 102).unwrap() {
+        assert_eq!(said_too_often(&connection, 103).unwrap(), (0, vec![]));
+        let (_, too_often) = said_too_often(&connection, 102).unwrap();
+        assert_eq!(too_often, [(app(2), 7 + 40 - 34), (app(3), 7 + 60 - 34)]);
+        for (of, last) in too_often {
             forget_said(&connection, of, last).unwrap();
         }
         let left = "SELECT group_concat(count, ' ') FROM (SELECT count(*) AS count FROM said GROUP BY app_id)";
         let left: String = connection.query_row(left, [], |row| row.get(0)).unwrap();
         assert_eq!(left, "3 34 34");
+    }
+
+    #[tokio::test]
+    async fn what_was_said_too_often_goes_at_any_step_of_a_pass() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("some.db"), Options::default()).unwrap();
+        // As if all between the two had been said too.
+        let say = async |from: i64, to: i64| {
+            let say = move |connection: &Connection| {
+                for number in [from, to] {
+                    let sql = "INSERT INTO said (number, key, request, message_id, at, app_id, nth)
+                               VALUES (?1, randomblob(8), x'', x'', 0, ?2, ?1)";
+                    execute(connection, sql, params![number, Uuid::from_u128(1)])?;
+                }
+                Ok(())
+            };
+            store.writer.write(move |write| say(write.connection)).await.unwrap();
+        };
+        let left = async || {
+            let count =
+                |connection: &Connection| connection.query_row("SELECT count(*) FROM said", [], |row| row.get(0));
+            store.readers.read(count).await.unwrap()
+        };
+        // In the middle of a walk through many groups.
+        let walk = HubWalk { group: Some(7), ..HubWalk::default() };
+        say(1, SAID_MAX).await;
+        let (_, walk) = store.remove_from_hub(upkeep(), walk).await.unwrap();
+        assert_eq!((left().await, walk.ages.said), (2, SAID_MAX), "no more than may be");
+        say(SAID_MAX + 1, SAID_MAX + 2).await;
+        let walk = HubWalk { group: Some(8), ..walk };
+        let (_, walk) = store.remove_from_hub(upkeep(), walk).await.unwrap();
+        assert_eq!((left().await, walk.ages.said), (3, 0));
+        let (_, walk) = store.remove_from_hub(upkeep(), HubWalk { group: Some(9), ..walk }).await.unwrap();
+        assert!(walk.ages.said > SAID_MAX, "and the next looks are spared");
     }
 
     #[tokio::test]
