@@ -186,7 +186,8 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Pr
     // Root may serve in a folder of somebody who is to serve there later.
     lock.hand_over(lock.keeper()?)?;
     let bus = Arc::new(LocalBus::default());
-    let broker = Broker::new(Arc::new(store), bus.clone(), clock.clone(), config.session_cache_max)
+    let store = Arc::new(store);
+    let broker = Broker::new(store.clone(), bus.clone(), clock.clone(), config.session_cache_max)
         .keeping_at_most(config.kept_bytes_per_app_max);
     let broker = Arc::new(broker);
     let password = config.admin_password.clone().map(|hidden| hidden.0);
@@ -201,6 +202,9 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Pr
     let url = local_url(tls.is_some(), address);
 
     let metrics = Arc::new(Metrics::default());
+    let writer = Arc::downgrade(&store);
+    metrics.read_writer(move || writer.upgrade().map(|store| store.figures()).unwrap_or_default());
+    drop(store);
     let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), config.hub()));
     bus.attach(&(hub.clone() as Arc<dyn Receiver>));
     broker.attach(&(hub.clone() as Arc<dyn Concerned>));

@@ -5,6 +5,6 @@ mod contract;
 mod sqlite;
 
 pub use sqlite::{
-    CheckDepth, CrashPoint, DatabaseCheck, Options, Source, SqliteStore, Trouble, UndoneChange, check_database,
+    CheckDepth, DatabaseCheck, Options, Source, SqliteStore, Trouble, UndoneChange, WriterFigures, check_database,
     copy_database, end_everything_issued, fold_log, undone_changes,
 };

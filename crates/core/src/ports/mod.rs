@@ -34,5 +34,5 @@ pub use outcome::{Ending, Removal};
 pub use store::{
     AuditQuery, AuditStore, BanRecord, Banning, EndRequest, EndScope, EndpointStore, ExtensionRefusal, ListFilter,
     MaintenanceStore, MintRefusal, NewSession, Redemption, Repair, ScopeEnding, SessionFilter, SessionStore, Store,
-    StoreError, StoreFigures, TokenStore, Upkeep,
+    StoreError, TokenStore, Upkeep,
 };

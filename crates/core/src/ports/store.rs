@@ -376,21 +376,6 @@ pub struct Repair {
     pub sessions_live: u64,
 }
 
-/// Figures for metrics and `doctor`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct StoreFigures {
-    /// Bytes of the database, as far as it has files.
-    pub bytes: u64,
-    /// Batches committed since start.
-    pub commits: u64,
-    /// Operations in them.
-    pub operations: u64,
-    /// Microseconds spent committing.
-    pub commit_micros: u64,
-    /// Batches by how many operations they held: at most 1, 2, 4, 8, 16, 32, and more.
-    pub commit_sizes: [u64; 7],
-}
-
 /// Keeping the store healthy.
 #[async_trait]
 pub trait MaintenanceStore: Send + Sync {
@@ -406,13 +391,12 @@ pub trait MaintenanceStore: Send + Sync {
     ///
     /// That is tokens, sessions, audit rows and keys by the times given, changes that nobody needs to follow any more,
     /// and in the end what nothing stands on any more: the marks and past bans of endpoints, and secrets that were
-    /// revoked or expired before `audit_before`.
+    /// revoked or expired before `audit_before`. A step that fails may have removed some of it, whatever the failure says
+    /// of what was written.
     async fn upkeep(&self, upkeep: Upkeep) -> Result<Repair, StoreError>;
     /// Waits until something was ended that leaves rows for upkeep to remove, which somebody may wait for the room of. What
     /// was ended since the last wait ends this one at once. There is one waiter.
     async fn something_ended(&self);
-    /// Present figures.
-    fn figures(&self) -> StoreFigures;
     /// Finishes what waits, then closes. Later calls fail.
     async fn close(&self);
 }

@@ -87,6 +87,6 @@ impl Readiness {
 )]
 pub(super) async fn metrics(State(api): State<Arc<Api>>, call: Call) -> Result<Response, Problem> {
     call.check_unread(&api)?;
-    let text = api.metrics.text(api.broker.store().figures(), api.hub.view());
+    let text = api.metrics.text(api.hub.view());
     Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
 }

@@ -26,7 +26,7 @@ use super::fixture::{
     NOW, World, created, endpoint, entry, entry_at, key, new_admin, new_secret, new_session, not_created, opened,
     refused,
 };
-use crate::CrashPoint;
+use crate::sqlite::CrashPoint;
 
 pub(super) async fn a_minted_token_is_redeemed_once(fixture: impl Fixture) {
     let world = fixture.opened().await;
@@ -46,22 +46,6 @@ pub(super) async fn a_minted_token_is_redeemed_once(fixture: impl Fixture) {
         .await
         .unwrap();
     assert!(matches!(answer, Redemption::Unknown));
-}
-
-pub(super) async fn what_is_no_token_costs_no_commit(fixture: impl Fixture) {
-    let world = fixture.opened().await;
-    let (token, other) = (world.mint("alice").await, world.mint("alice").await);
-    let before = world.store.figures().operations;
-    for (number, hash, once) in [
-        (token.number, other.text.hash(), None),
-        (other.number + 1, other.text.hash(), Some(key("new", ""))),
-        (u64::MAX, token.text.hash(), None),
-    ] {
-        let answer = world.store.redeem(number, hash, new_session(), once, entry(Action::TokenRedeemed)).await.unwrap();
-        assert!(matches!(answer, Redemption::Unknown));
-    }
-    assert_eq!(world.store.figures().operations, before);
-    opened(world.redeem(&token).await);
 }
 
 pub(super) async fn of_many_simultaneous_redemptions_one_wins(fixture: impl Fixture) {

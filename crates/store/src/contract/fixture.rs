@@ -17,7 +17,7 @@ use respoke_core::secret::{AppSecret, Secret};
 use respoke_core::session::SessionRecord;
 use respoke_core::token::{MintedToken, NewToken};
 
-use crate::CrashPoint;
+use crate::sqlite::CrashPoint;
 
 pub(crate) type Opened = Arc<dyn Store>;
 

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::Fixture;
 use super::cases::{upkeep_at, whole_pass};
 use super::fixture::{NOW, World, endpoint, entry, key};
-use crate::CrashPoint;
+use crate::sqlite::CrashPoint;
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(NOW.millis() + millis)

@@ -26,6 +26,8 @@ macro_rules! contract {
 
 mod sqlite {
     use super::Fixture as _;
+    use crate::sqlite::{Crash, CrashPoint};
+    use crate::{Options, SqliteStore};
 
     #[derive(Default)]
     pub(crate) struct Sqlite {
@@ -33,10 +35,14 @@ mod sqlite {
     }
 
     impl super::Fixture for Sqlite {
-        fn open(&self, crash_at: Option<crate::CrashPoint>) -> super::Opened {
+        fn open(&self, crash_at: Option<CrashPoint>) -> super::Opened {
             let folder = self.folder.get_or_init(|| tempfile::tempdir().unwrap());
-            let options = crate::Options { crash_at, ..crate::Options::default() };
-            std::sync::Arc::new(crate::SqliteStore::open(&folder.path().join("contract.db"), options).unwrap())
+            let path = folder.path().join("contract.db");
+            let opened = match crash_at {
+                None => SqliteStore::open(&path, Options::default()),
+                at => SqliteStore::open_crashing(&path, Crash { at }),
+            };
+            std::sync::Arc::new(opened.unwrap())
         }
     }
 
@@ -52,7 +58,6 @@ mod sqlite {
     contract! { Sqlite:
         cases {
             a_minted_token_is_redeemed_once
-            what_is_no_token_costs_no_commit
             of_many_simultaneous_redemptions_one_wins
             redeeming_races_revoking_without_a_survivor
             nothing_is_minted_on_what_is_gone

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use respoke_core::clock::Timestamp;
-use respoke_core::ports::{MaintenanceStore, Repair, StoreError, StoreFigures, Upkeep};
+use respoke_core::ports::{MaintenanceStore, Repair, StoreError, Upkeep};
 use respoke_core::seal::Sealer;
 use respoke_core::session::SessionRecord;
 use respoke_core::token::{TokenEnd, TokenRecord};
@@ -14,6 +14,7 @@ use super::age::{self, Ahead};
 use super::leftovers::{Cursor, Leftovers};
 use super::retention::HubWalk;
 use super::rows::{all, execute};
+use super::writer::WriterFigures;
 use super::{Folded, SqliteStore, condition, log, sessions, tokens};
 
 /// Rows of each table looked at in one step of upkeep.
@@ -205,6 +206,12 @@ impl SqliteStore {
 }
 
 impl SqliteStore {
+    /// What its writer did, for metrics.
+    #[must_use]
+    pub fn figures(&self) -> WriterFigures {
+        WriterFigures { bytes: self.condition.bytes.load(Ordering::Relaxed), ..self.writer.figures() }
+    }
+
     /// Tells whoever keeps the store in order that there is something to remove, if there is.
     pub(super) fn note_ended(&self, ended: bool) {
         if ended {
@@ -367,10 +374,6 @@ impl MaintenanceStore for SqliteStore {
 
     async fn something_ended(&self) {
         self.ended.notified().await;
-    }
-
-    fn figures(&self) -> StoreFigures {
-        StoreFigures { bytes: self.condition.bytes.load(Ordering::Relaxed), ..self.writer.figures() }
     }
 
     async fn close(&self) {

@@ -8,6 +8,7 @@ mod backup;
 mod call_reports;
 mod checkpointer;
 mod condition;
+mod crash;
 mod endpoints;
 mod feed;
 mod figures;
@@ -48,12 +49,15 @@ use tokio::sync::Notify;
 
 pub use backup::{UndoneChange, end_everything_issued, fold_log, undone_changes};
 use condition::Condition;
+pub(crate) use crash::Crash;
+#[cfg(test)]
+pub(crate) use crash::CrashPoint;
 use maintenance::Walk;
 use readers::Readers;
 pub use source::{CheckDepth, DatabaseCheck, Source, check_database, copy_database};
 pub use trouble::Trouble;
 use vigil::Vigil;
-pub use writer::CrashPoint;
+pub use writer::WriterFigures;
 use writer::{Start, Writer};
 
 /// How long a connection that writes waits for another process that does.
@@ -70,14 +74,12 @@ pub struct Options {
     pub commit_batch_max: usize,
     /// Whether another process may be serving from it, whose business keeping it in order then is.
     pub beside_a_server: bool,
-    /// Where to stop as if killed; tests only.
-    pub crash_at: Option<CrashPoint>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         // Half of 64 busy connections: the others' HTTP work then overlaps this batch's flush.
-        Self { commit_batch_max: 32, beside_a_server: false, crash_at: None }
+        Self { commit_batch_max: 32, beside_a_server: false }
     }
 }
 
@@ -117,10 +119,17 @@ impl SqliteStore {
         if !options.beside_a_server {
             rebuild::rebuild_if_old(path)?;
         }
-        Self::open_private(path, options).map_err(failure)
+        Self::open_private(path, options, Crash::default()).map_err(failure)
     }
 
-    fn open_private(path: &Path, options: Options) -> rusqlite::Result<Self> {
+    /// Opens the database, whose writer crashes.
+    #[cfg(test)]
+    pub(crate) fn open_crashing(path: &Path, crash: Crash) -> Result<Self, StoreError> {
+        origin::found_or_made(path)?;
+        Self::open_private(path, Options::default(), crash).map_err(failure)
+    }
+
+    fn open_private(path: &Path, options: Options, crash: Crash) -> rusqlite::Result<Self> {
         let mut connection = open_for_writing(path)?;
         if options.beside_a_server {
             schema::is_newest(&connection)?;
@@ -137,7 +146,7 @@ impl SqliteStore {
             sealer: sealer.clone(),
             batch_max: options.commit_batch_max,
             beside_a_server: options.beside_a_server,
-            crash_at: options.crash_at,
+            crash,
         })?;
         let readers = Readers::open(path, condition.clone())?;
         let vigil = if options.beside_a_server { None } else { Some(Vigil::start(path, &condition, writer.waker())?) };
@@ -315,7 +324,7 @@ mod tests {
         store.close().await;
     }
 
-    const BESIDE: Options = Options { commit_batch_max: 32, beside_a_server: true, crash_at: None };
+    const BESIDE: Options = Options { commit_batch_max: 32, beside_a_server: true };
 
     #[tokio::test]
     async fn what_another_version_may_be_serving_from_is_not_migrated() {

@@ -490,7 +490,7 @@ mod tests {
     use respoke_core::ports::{BanRecord, EndpointStore, RoleStore, SecretStore};
 
     use super::*;
-    use crate::contract::fixture::{NOW, World, endpoint, entry};
+    use crate::contract::fixture::{NOW, World, endpoint, entry, key, new_session, opened};
     use crate::sqlite::Options;
     use crate::sqlite::writer::tests::in_one_batch;
 
@@ -545,5 +545,24 @@ mod tests {
         });
         let mints = mints.await;
         assert!(matches!(mints, [Creation::Created(_), Creation::Refused(MintRefusal::Banned(_))]), "{mints:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_token_costs_no_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(SqliteStore::open(&folder.path().join("respoked.db"), Options::default()).unwrap());
+        let world = World::new(store.clone()).await;
+        let (token, other) = (world.mint("alice").await, world.mint("alice").await);
+        let before = store.figures().operations;
+        for (number, hash, once) in [
+            (token.number, other.text.hash(), None),
+            (other.number + 1, other.text.hash(), Some(key("new", ""))),
+            (u64::MAX, token.text.hash(), None),
+        ] {
+            let answer = store.redeem(number, hash, new_session(), once, entry(Action::TokenRedeemed)).await.unwrap();
+            assert!(matches!(answer, Redemption::Unknown));
+        }
+        assert_eq!(store.figures().operations, before);
+        opened(world.redeem(&token).await);
     }
 }

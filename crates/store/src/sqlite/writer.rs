@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use respoke_core::ports::{StoreError, StoreFigures};
+use respoke_core::ports::StoreError;
 use respoke_core::seal::Sealer;
 use rusqlite::{Connection, ErrorCode};
 use tokio::runtime::{self, Handle};
@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::checkpointer::Checkpointer;
 use super::condition::Condition;
+use super::crash::{Crash, CrashPoint};
 use super::tokens::MintGrounds;
 use super::{BUSY_TIMEOUT, at_once, failure, maintenance, readers};
 
@@ -161,15 +162,6 @@ fn answer_all(batch: Batch) {
     }
 }
 
-/// Where a test stops the writer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CrashPoint {
-    /// The batch ran and is not committed.
-    BeforeCommit,
-    /// The batch is committed and nobody was answered.
-    AfterCommit,
-}
-
 trait Job: Send {
     /// Whether it leaves [`Write::grounds`] as they were.
     fn spares_grounds(&self) -> bool;
@@ -234,6 +226,21 @@ pub(super) struct Writer {
     answers: Answers,
 }
 
+/// What the writer did since the start, and how large the database is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WriterFigures {
+    /// Bytes of the database's files.
+    pub bytes: u64,
+    /// Batches committed.
+    pub commits: u64,
+    /// Operations in them.
+    pub operations: u64,
+    /// Microseconds spent committing.
+    pub commit_micros: u64,
+    /// Batches by how many operations they held: at most 1, 2, 4, 8, 16, 32, and more.
+    pub commit_sizes: [u64; 7],
+}
+
 #[derive(Default)]
 struct Figures {
     commits: AtomicU64,
@@ -260,7 +267,7 @@ pub(super) struct Start {
     pub(super) sealer: Sealer,
     pub(super) batch_max: usize,
     pub(super) beside_a_server: bool,
-    pub(super) crash_at: Option<CrashPoint>,
+    pub(super) crash: Crash,
 }
 
 impl Writer {
@@ -283,7 +290,7 @@ impl Writer {
             checkpointer,
             doubt: Doubt::default(),
             beside_a_server: start.beside_a_server,
-            crash_at: start.crash_at,
+            crash: start.crash,
         };
         let thread = std::thread::Builder::new().name("respoked-store".into()).spawn(move || worker.work());
         let thread = thread.map_err(thread_failed)?;
@@ -360,8 +367,8 @@ impl Writer {
         }
     }
 
-    pub(super) fn figures(&self) -> StoreFigures {
-        StoreFigures {
+    pub(super) fn figures(&self) -> WriterFigures {
+        WriterFigures {
             bytes: 0,
             commits: self.figures.commits.load(Ordering::Relaxed),
             operations: self.figures.operations.load(Ordering::Relaxed),
@@ -409,7 +416,7 @@ struct Worker {
     doubt: Doubt,
     /// Whether keeping the log short is another's business.
     beside_a_server: bool,
-    crash_at: Option<CrashPoint>,
+    crash: Crash,
 }
 
 /// Whether a transaction whose commit failed may stand in the log, past its good end.
@@ -474,7 +481,7 @@ impl Worker {
             }
             self.condition.writer.begin(&self.condition);
             self.commit(batch);
-            if self.crash_at.is_some() {
+            if self.crash.is_to_come() {
                 return;
             }
             self.keep_log_short();
@@ -521,7 +528,7 @@ impl Worker {
         }
         match self.transaction(batch.iter_mut()) {
             Ok(()) => self.answer_committed(batch),
-            Err(_) if self.crash_at.is_some() => {}
+            Err(_) if self.crash.is_to_come() => {}
             Err(error) if is_busy(&error) => self.give_up(batch.into_iter().map(|job| (job, busy())).collect()),
             Err(_) => self.commit_each(batch),
         }
@@ -535,7 +542,7 @@ impl Worker {
             for job in batch {
                 job.answer(Err(StoreError::InDoubt("the database was taken away meanwhile".into())));
             }
-        } else if self.crash_at != Some(CrashPoint::AfterCommit) {
+        } else if !self.crash.is_at(CrashPoint::AfterCommit) {
             self.figures.committed(batch.len());
             self.answers.give(batch);
         }
@@ -634,9 +641,8 @@ impl Worker {
             numbers = Some(self.numbers.get());
             run(&write)
         })();
-        let before_commit = self.crash_at == Some(CrashPoint::BeforeCommit);
         let done = match ran {
-            Ok(()) if before_commit => Err(rusqlite::Error::InvalidQuery),
+            Ok(()) if self.crash.is_at(CrashPoint::BeforeCommit) => Err(rusqlite::Error::InvalidQuery),
             Ok(()) => self.end_transaction(),
             Err(error) => Err(error),
         };
@@ -869,7 +875,7 @@ pub(super) mod tests {
             sealer: Sealer::new([7; 16]),
             batch_max: 32,
             beside_a_server: true,
-            crash_at: None,
+            crash: Crash::default(),
         });
         let writer = writer.unwrap();
         let other = open();
