@@ -1,11 +1,13 @@
-//! The janitor: removes what is dead, in small batches, for as long as the server runs.
+//! The janitor: removes what is dead, in small batches, for as long as the server runs. Of several servers on one database
+//! one does it: whoever holds the lease.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use respoke_core::idempotency::REMEMBERED_SECS;
 use respoke_core::ops::Broker;
-use respoke_core::ports::Upkeep;
+use respoke_core::ports::{Lease, Node, StoreError, Upkeep};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -20,6 +22,14 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// Between two steps that found nothing: ten million live rows are walked in minutes, at a few per cent of a core.
 const IDLE_PAUSE: Duration = Duration::from_millis(50);
 
+/// For how long the lease is taken. Who is killed is stood in for by another after that, or goes on when it is started
+/// again; nothing is lost by waiting: dead rows take room, and nobody uses them.
+const LEASE: Duration = Duration::from_secs(120);
+/// When it is taken for as long again: a small write a minute, which is all that a server pays that is alone.
+const RENEWED: Duration = Duration::from_secs(60);
+/// How long giving it back may take at the end; the next holder can wait for its end as well.
+const GIVING_BACK: Duration = Duration::from_secs(1);
+
 /// Call reports kept of one app at most: 200 megabytes if each were as long as it may be.
 const CALL_REPORTS_PER_APP_MAX: u64 = 10_000;
 /// Days after which a push token that was neither registered nor connected with goes.
@@ -32,11 +42,25 @@ const PUSH_TOKEN_DAYS: i64 = 270;
 /// Runs until `stop`.
 pub(crate) async fn keep(broker: Arc<Broker>, config: Config, metrics: Arc<Metrics>, stop: CancellationToken) {
     let mut pause = Duration::ZERO;
+    let mut lease = Leased { node: broker.node(), until: None };
     loop {
         tokio::select! {
             biased;
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return lease.give_back(&broker).await,
             () = rest(&broker, pause) => {}
+        }
+        match lease.take(&broker).await {
+            Ok(Lease::Held) => {}
+            Ok(Lease::OfAnother) => {
+                note_kept(&broker, &metrics).await;
+                pause = REST;
+                continue;
+            }
+            Err(error) => {
+                failed(&error);
+                pause = REST;
+                continue;
+            }
         }
         let now = broker.now();
         let upkeep = Upkeep {
@@ -67,10 +91,42 @@ pub(crate) async fn keep(broker: Arc<Broker>, config: Config, metrics: Arc<Metri
                 }
             }
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "upkeep failed");
+                failed(&error);
                 REST
             }
         };
+    }
+}
+
+fn failed(error: &StoreError) {
+    tracing::error!(error = error as &dyn std::error::Error, "upkeep failed");
+}
+
+/// The lease of upkeep, as far as this server has it.
+struct Leased {
+    node: Node,
+    /// When it is to be taken again. None: it is not held.
+    until: Option<Instant>,
+}
+
+impl Leased {
+    async fn take(&mut self, broker: &Broker) -> Result<Lease, StoreError> {
+        if self.until.is_some_and(|until| Instant::now() < until) {
+            return Ok(Lease::Held);
+        }
+        // From before the database counts its time.
+        let until = Instant::now() + RENEWED;
+        self.until = None;
+        let lease = broker.store().lease_upkeep(self.node, LEASE).await?;
+        self.until = (lease == Lease::Held).then_some(until);
+        Ok(lease)
+    }
+
+    async fn give_back(self, broker: &Broker) {
+        if self.until.is_some() {
+            // Failing that, it ends by itself.
+            let _ = tokio::time::timeout(GIVING_BACK, broker.store().give_upkeep_back(self.node)).await;
+        }
     }
 }
 
@@ -86,5 +142,40 @@ async fn note_kept(broker: &Broker, metrics: &Metrics) {
     match broker.store().kept_bytes_of_all().await {
         Ok(bytes) => drop(metrics.kept_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX))),
         Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "what is kept could not be counted"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use respoke_bus::LocalBus;
+    use respoke_core::clock::SystemClock;
+    use respoke_core::ports::NodeId;
+    use respoke_store::{Options, SqliteStore};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_of_two_has_the_lease_and_pays_a_write_a_minute_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || {
+            let store = SqliteStore::open(&folder.path().join("respoked.db"), Options::default()).unwrap();
+            let store = Arc::new(store);
+            (store.clone(), Broker::new(store, Arc::new(LocalBus::default()), Arc::new(SystemClock), 10))
+        };
+        let ((store, here), (_, there)) = (open(), open());
+        let leased = |id| Leased { node: Node { id: NodeId(id), ..Node::ALONE }, until: None };
+        let (mut one, mut other) = (leased(1), leased(2));
+        let before = store.figures().operations;
+        for _ in 0..100 {
+            assert_eq!(one.take(&here).await.unwrap(), Lease::Held);
+        }
+        assert_eq!(store.figures().operations - before, 1);
+        assert_eq!(other.take(&there).await.unwrap(), Lease::OfAnother);
+        tokio::time::advance(RENEWED).await;
+        assert_eq!(one.take(&here).await.unwrap(), Lease::Held);
+        assert_eq!(store.figures().operations - before, 2);
+        one.give_back(&here).await;
+        assert_eq!(other.take(&there).await.unwrap(), Lease::Held);
+        other.give_back(&there).await;
     }
 }

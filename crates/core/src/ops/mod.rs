@@ -56,7 +56,7 @@ use crate::audit::{Action, Actor, AuditEntry};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{AppId, RequestId, SessionId, TokenId};
 use crate::password;
-use crate::ports::{Bus, Store};
+use crate::ports::{Bus, Node, Store};
 use crate::refusal::Refusal;
 use crate::seal::{SealKind, Sealer};
 use catalog::Catalog;
@@ -155,6 +155,12 @@ impl Broker {
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    /// Which node this is.
+    #[must_use]
+    pub fn node(&self) -> Node {
+        self.bus.node()
     }
 
     /// The store below, for maintenance.

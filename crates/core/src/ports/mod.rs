@@ -7,6 +7,7 @@ mod bus;
 mod change_store;
 mod figure_store;
 mod hub_store;
+mod maintenance_store;
 mod node;
 mod outcome;
 mod store;
@@ -29,10 +30,10 @@ pub use change_store::{
 };
 pub use figure_store::FigureStore;
 pub use hub_store::{CallReportStore, Keeping, MessageStore, PushTokenStore};
+pub use maintenance_store::{Lease, MaintenanceStore, Repair, Upkeep};
 pub use node::{Incarnation, Node, NodeId};
 pub use outcome::{Ending, Removal};
 pub use store::{
     AuditQuery, AuditStore, BanRecord, Banning, EndRequest, EndScope, EndpointStore, ExtensionRefusal, ListFilter,
-    MaintenanceStore, MintRefusal, NewSession, Redemption, Repair, ScopeEnding, SessionFilter, SessionStore, Store,
-    StoreError, TokenStore, Upkeep,
+    MintRefusal, NewSession, Redemption, ScopeEnding, SessionFilter, SessionStore, Store, StoreError, TokenStore,
 };

@@ -22,7 +22,7 @@ use crate::grant::{Grant, Ground, Lapse};
 use crate::id::{AccountId, AppId, EndpointId, RequestId, RoleId, SecretId};
 use crate::idempotency::{Creation, IdempotencyKey};
 use crate::page::{Page, PageRequest, RowNumber};
-use crate::seal::{Entropy, Sealer};
+use crate::seal::Entropy;
 use crate::secret::{Secret, SecretHash};
 use crate::session::{SessionEndCause, SessionRecord};
 use crate::token::{MintedToken, NewToken, TokenRecord};
@@ -32,6 +32,7 @@ use super::app_store::{AppStore, RoleStore, SecretStore};
 use super::change_store::ChangeStore;
 use super::figure_store::FigureStore;
 use super::hub_store::{CallReportStore, MessageStore, PushTokenStore};
+use super::maintenance_store::MaintenanceStore;
 use super::outcome::{Ending, Removal};
 
 /// The database failed. Expected outcomes are values, never this.
@@ -338,65 +339,4 @@ pub trait AuditStore: Send + Sync {
         query: AuditQuery,
         page: PageRequest<RowNumber>,
     ) -> Result<Page<AuditRecord, RowNumber>, StoreError>;
-}
-
-/// How long dead rows are kept.
-#[derive(Clone, Copy, Debug)]
-pub struct Upkeep {
-    /// Tokens and sessions that were over before this are removed.
-    pub dead_before: Timestamp,
-    /// Audit rows older than this are removed.
-    pub audit_before: Timestamp,
-    /// Rows of everyday actions beyond the newest this many of the audit log are removed, oldest first.
-    pub audit_rows_max: u64,
-    /// Idempotency keys older than this are removed.
-    pub keys_before: Timestamp,
-    /// Group messages older than this are removed.
-    pub messages_before: Timestamp,
-    /// Messages of one group beyond this many are removed, oldest first.
-    pub messages_per_group_max: u64,
-    /// Call reports older than this are removed.
-    pub call_reports_before: Timestamp,
-    /// Call reports of one app beyond this many are removed, oldest first; no app's reports push out another's.
-    pub call_reports_per_app_max: u64,
-    /// Push tokens that were not registered or used since this are removed.
-    pub push_tokens_before: Timestamp,
-    /// The present.
-    pub now: Timestamp,
-}
-
-/// What one step of upkeep did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Repair {
-    /// Rows removed.
-    pub removed: u64,
-    /// Whether the step reached the end of what there is to look at.
-    pub pass_complete: bool,
-    /// Live sessions counted in the pass that this step completed.
-    pub sessions_live: u64,
-}
-
-/// Keeping the store healthy.
-#[async_trait]
-pub trait MaintenanceStore: Send + Sync {
-    /// The key under which this database's tokens are sealed.
-    fn sealer(&self) -> Sealer;
-    /// What is known to speak against the database, without asking it.
-    fn sound(&self) -> Result<(), StoreError>;
-    /// Commits something and reads it back.
-    async fn check(&self) -> Result<(), StoreError>;
-    /// Brings what was committed to where a lost log cannot take it along.
-    async fn fold(&self) -> Result<(), StoreError>;
-    /// Removes one small batch of what is dead, going on where the last step stopped.
-    ///
-    /// That is tokens, sessions, audit rows and keys by the times given, changes that nobody needs to follow any more,
-    /// and in the end what nothing stands on any more: the marks and past bans of endpoints, and secrets that were
-    /// revoked or expired before `audit_before`. A step that fails may have removed some of it, whatever the failure says
-    /// of what was written.
-    async fn upkeep(&self, upkeep: Upkeep) -> Result<Repair, StoreError>;
-    /// Waits until something was ended that leaves rows for upkeep to remove, which somebody may wait for the room of. What
-    /// was ended since the last wait ends this one at once. There is one waiter.
-    async fn something_ended(&self);
-    /// Finishes what waits, then closes. Later calls fail.
-    async fn close(&self);
 }

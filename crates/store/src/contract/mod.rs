@@ -113,6 +113,7 @@ mod sqlite {
             two_handles_keep_no_more_than_an_app_may
             one_of_two_handles_takes_a_proof
             a_key_makes_one_object_on_two_handles
+            one_of_two_handles_does_the_upkeep
             what_was_there_before_an_end_is_over_on_both_handles
             five_cold_starts_make_one_account
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use respoke_core::admin::AdminRole;
 use respoke_core::app::SecretRecord;
@@ -15,8 +16,8 @@ use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::PageRequest;
 use respoke_core::ports::{
     APPS_PER_ACCOUNT_MAX, AdminAddition, AdminChange, AppRefusal, Beginning, EndRequest, EndScope, Factor,
-    FactorAddition, FactorRemoval, Keeping, NewSession, ROLES_PER_APP_MAX, Redemption, SECRETS_PER_APP_MAX,
-    ScopeEnding, SecretRefusal, SessionFilter, SetupSignIn,
+    FactorAddition, FactorRemoval, Incarnation, Keeping, Lease, NewSession, Node, NodeId, ROLES_PER_APP_MAX,
+    Redemption, SECRETS_PER_APP_MAX, ScopeEnding, SecretRefusal, SessionFilter, SetupSignIn,
 };
 use respoke_core::push_token::{PushService, PushToken};
 use respoke_core::seal::Entropy;
@@ -363,6 +364,40 @@ pub(super) async fn a_key_makes_one_object_on_two_handles(fixture: impl Fixture)
         both.one_wins(create).await;
     }
     both.close().await;
+}
+
+pub(super) async fn one_of_two_handles_does_the_upkeep(fixture: impl Fixture) {
+    // Longer than any case takes, and over at once.
+    const LONG: Duration = Duration::from_secs(3_600);
+    const OVER: Duration = Duration::ZERO;
+    let both = Both::of(&fixture).await;
+    let [here, there] = both.0.each_ref().map(|world| &world.store);
+    let node = |id: usize, life| Node { id: NodeId(u32::try_from(id).unwrap()), incarnation: Incarnation(life) };
+    for _ in 0..ROUNDS {
+        both.one_wins(|world, nth| async move {
+            let held = world.store.lease_upkeep(node(nth, 1), LONG).await.unwrap() == Lease::Held;
+            // Who does not have it gives nothing back.
+            world.store.give_upkeep_back(node(99, 1)).await.unwrap();
+            held
+        })
+        .await;
+        for nth in 0..2 * EACH {
+            there.give_upkeep_back(node(nth, 1)).await.unwrap();
+        }
+    }
+    let [one, other] = [node(1, 5), node(2, 5)];
+    assert_eq!(here.lease_upkeep(one, LONG).await.unwrap(), Lease::Held);
+    assert_eq!(there.lease_upkeep(other, LONG).await.unwrap(), Lease::OfAnother);
+    assert_eq!(here.lease_upkeep(one, OVER).await.unwrap(), Lease::Held, "made as long again");
+    // It was not made longer in time: its holder is gone.
+    assert_eq!(there.lease_upkeep(other, LONG).await.unwrap(), Lease::Held);
+    assert_eq!(here.lease_upkeep(one, LONG).await.unwrap(), Lease::OfAnother);
+    both.close().await;
+    let again = fixture.open(None);
+    assert_eq!(again.lease_upkeep(one, LONG).await.unwrap(), Lease::OfAnother, "it outlives its process");
+    // But not for the same node, which has begun anew.
+    assert_eq!(again.lease_upkeep(node(2, 4), LONG).await.unwrap(), Lease::OfAnother, "an earlier life");
+    assert_eq!(again.lease_upkeep(node(2, 6), LONG).await.unwrap(), Lease::Held);
 }
 
 pub(super) async fn what_was_there_before_an_end_is_over_on_both_handles(fixture: impl Fixture) {

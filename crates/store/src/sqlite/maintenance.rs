@@ -1,10 +1,11 @@
 //! Keeping the file small and sound.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use respoke_core::clock::Timestamp;
-use respoke_core::ports::{MaintenanceStore, Repair, StoreError, Upkeep};
+use respoke_core::ports::{Lease, MaintenanceStore, Node, Repair, StoreError, Upkeep};
 use respoke_core::seal::Sealer;
 use respoke_core::session::SessionRecord;
 use respoke_core::token::{TokenEnd, TokenRecord};
@@ -15,7 +16,7 @@ use super::leftovers::{Cursor, Leftovers};
 use super::retention::HubWalk;
 use super::rows::{all, execute};
 use super::writer::WriterFigures;
-use super::{Folded, SqliteStore, condition, log, sessions, tokens};
+use super::{Folded, SqliteStore, condition, lease, log, sessions, tokens};
 
 /// Rows of each table looked at in one step of upkeep.
 pub(super) const STEP_ROWS: i64 = 2_000;
@@ -370,6 +371,14 @@ impl MaintenanceStore for SqliteStore {
             walk.hub = hub;
         }
         Ok(Repair { removed, pass_complete, sessions_live })
+    }
+
+    async fn lease_upkeep(&self, node: Node, length: Duration) -> Result<Lease, StoreError> {
+        self.writer.write_sparing_grounds(move |write| lease::take(write.connection, node, length)).await
+    }
+
+    async fn give_upkeep_back(&self, node: Node) -> Result<(), StoreError> {
+        self.writer.write_sparing_grounds(move |write| lease::give_back(write.connection, node)).await
     }
 
     async fn something_ended(&self) {

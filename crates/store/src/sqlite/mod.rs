@@ -14,6 +14,7 @@ mod feed;
 mod figures;
 mod first_run;
 mod kept;
+mod lease;
 mod leftovers;
 mod log;
 mod maintenance;
