@@ -106,9 +106,15 @@ pub(crate) fn offer<'a>(
     let mut encoded = None;
     let mut offered = 0;
     let tailed = hub.tails.any();
+    // What a frame takes is shared out among those it waits for.
+    let most = connections.size_hint().1.unwrap_or(1).max(1);
     for connection in connections.filter(|connection| Some(connection.id) != except) {
-        let frame = encoded.get_or_insert_with(|| encode(event));
-        offered += u64::from(connection.offer(frame.clone()));
+        let (frame, share) = encoded.get_or_insert_with(|| {
+            let frame = hub.local.sockets.notes().counted(encode(event));
+            let share = frame.len().div_ceil(most);
+            (frame, share)
+        });
+        offered += u64::from(connection.offer(frame.clone(), *share));
         if tailed {
             hub.tails.show(connection, |payloads| tailed_event(connection, event, frame, payloads));
         }

@@ -110,7 +110,7 @@ impl Hub {
     pub fn open(&self, opening: Opening) -> Option<Arc<Socket>> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let now_secs = self.now_secs();
-        let socket = Socket::new(number, opening, self.settings.outbox, self.local.sockets.endings(), now_secs);
+        let socket = Socket::new(number, opening, self.settings.outbox, self.local.sockets.notes(), now_secs);
         let socket = Arc::new(socket);
         if !self.local.sockets.open(&socket, now_secs) {
             return None;
@@ -166,11 +166,27 @@ impl Hub {
         HubView { sockets: self.local.sockets.count(), counts: self.local.registry.counts(), figures: &self.figures }
     }
 
-    /// Once a second: closes who is silent, and looks anew at whose time is over.
+    /// How long nothing was heard from the client, in whole seconds.
+    #[must_use]
+    pub fn silent_for(&self, socket: &Socket) -> Duration {
+        Duration::from_secs(socket.silent_for_secs(self.now_secs()))
+    }
+
+    /// Notes that the client fetched what is for it, or begins to.
+    pub fn fetched(&self, socket: &Socket) {
+        socket.fetched(Some(self.now_secs()));
+    }
+
+    /// Notes that what is for the client is written to it from now on, and it fetches nothing.
+    pub fn is_written_to(&self, socket: &Socket) {
+        socket.fetched(None);
+    }
+
+    /// Once a second: closes who is silent or does not fetch what is for it, and looks anew at whose time is over.
     pub fn sweep(&self) {
         let (now, now_secs) = (self.broker.now(), self.now_secs());
-        while let Some(socket) = self.local.sockets.next_silent(now_secs) {
-            self.close(&socket, Close::Silent);
+        while let Some((socket, why)) = self.local.sockets.next_silent(now_secs) {
+            self.close(&socket, why);
         }
         for socket in self.local.sockets.expired(now) {
             self.suspects.add(socket, Suspicion::Routine);
@@ -182,7 +198,7 @@ impl Hub {
     ///
     /// There is one door. A second one would bring endings of its own with each opening.
     pub fn next_ended(&self) -> Option<u64> {
-        let number = self.local.sockets.endings().next()?;
+        let number = self.local.sockets.notes().next_ended()?;
         if let Some(socket) = self.local.sockets.socket(number)
             && let Some(why) = socket.outbox.closed()
         {

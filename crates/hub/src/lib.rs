@@ -30,7 +30,9 @@ mod signal_shape;
 mod socket;
 mod sockets;
 mod suspects;
+mod waiting;
 
 pub use hub::{Hub, HubFigures, HubSettings, HubView};
 pub use registry::{Connection, Counts, Home, Members, Presences};
 pub use socket::{Opening, Socket};
+pub use waiting::WaitingLimits;

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -26,21 +27,69 @@ pub struct Outbox {
     emptied: Notify,
     ended: Notify,
     limits: OutboxLimits,
-    /// Where its end is noted, under which number.
-    noted: Option<(Arc<Endings>, u64)>,
+    /// Where its end, and that much waits in it, is noted, under which number.
+    noted: Option<(Arc<Notes>, u64)>,
 }
 
-/// The numbers of sockets that were closed, each once, until somebody looks. There are never more than were open at once,
-/// and have been opened since somebody looked.
+/// What outboxes note for whoever looks after them, by the numbers of their sockets. Of either kind there are never more
+/// than were open at once, and have been opened since somebody looked.
 #[derive(Debug, Default)]
-pub(crate) struct Endings(Mutex<VecDeque<u64>>);
+pub(crate) struct Notes {
+    /// Those that were closed, each once.
+    ended: Mutex<VecDeque<u64>>,
+    /// Those in which much waits, each once.
+    laden: Mutex<Vec<u64>>,
+    /// Bytes of all events' frames that wait anywhere, or are being written.
+    events: AtomicUsize,
+}
 
-impl Endings {
-    /// One at a time: should a look at one panic, the others are still there.
-    pub(crate) fn next(&self) -> Option<u64> {
-        self.0.lock().pop_front()
+impl Notes {
+    /// One that was closed. One at a time: should a look at one panic, the others are still there.
+    pub(crate) fn next_ended(&self) -> Option<u64> {
+        self.ended.lock().pop_front()
+    }
+
+    /// Those in which much waits; who looks at them puts back those of which that is still so.
+    pub(crate) fn take_laden(&self) -> Vec<u64> {
+        std::mem::take(&mut self.laden.lock())
+    }
+
+    /// Notes that much waits, or waits still, in these.
+    pub(crate) fn laden(&self, numbers: impl IntoIterator<Item = u64>) {
+        self.laden.lock().extend(numbers);
+    }
+
+    /// Bytes of all events' frames that wait anywhere, or are being written; of one that waits for many, once.
+    pub(crate) fn events(&self) -> usize {
+        self.events.load(Ordering::Relaxed)
+    }
+
+    /// An event's frame that is counted for as long as it waits for anybody.
+    pub(crate) fn counted(self: &Arc<Self>, frame: Bytes) -> Bytes {
+        self.events.fetch_add(frame.len(), Ordering::Relaxed);
+        Bytes::from_owner(CountedFrame { frame, notes: self.clone() })
     }
 }
+
+struct CountedFrame {
+    frame: Bytes,
+    notes: Arc<Notes>,
+}
+
+impl AsRef<[u8]> for CountedFrame {
+    fn as_ref(&self) -> &[u8] {
+        &self.frame
+    }
+}
+
+impl Drop for CountedFrame {
+    fn drop(&mut self) {
+        self.notes.events.fetch_sub(self.frame.len(), Ordering::Relaxed);
+    }
+}
+
+/// So much may wait in an outbox before that is noted: as a rule its reader has it before more comes, and nobody looks.
+const LADEN_FROM: usize = 4_096;
 
 impl std::fmt::Debug for Outbox {
     /// Without the frames, which may hold tokens.
@@ -53,11 +102,33 @@ impl std::fmt::Debug for Outbox {
 struct Queue {
     frames: VecDeque<Bytes>,
     bytes: usize,
+    /// What of those bytes counts for this outbox, with each frame shared out among those it waits for.
+    share: u32,
+    /// The same of what was taken last, and may be being written.
+    taken: u32,
+    /// What there is of a message of its reader that is not whole.
+    part: u32,
     closed: Option<Close>,
+    /// Whether it is noted that much waits.
+    laden: bool,
     /// Whether the taker is to look up though nothing waits.
     woken: bool,
     /// Whether what was taken is not to be written either.
     abandoned: bool,
+}
+
+impl Queue {
+    /// How much waits, or is being written or read.
+    fn waits(&self) -> usize {
+        self.share.saturating_add(self.taken).saturating_add(self.part) as usize
+    }
+
+    /// Whether much waits of which that is not noted; it is then.
+    fn becomes_laden(&mut self) -> bool {
+        let becomes = !self.laden && self.waits() > LADEN_FROM;
+        self.laden |= becomes;
+        becomes
+    }
 }
 
 /// What a writer finds.
@@ -79,20 +150,27 @@ impl Outbox {
 
     /// The same that notes its end, under a number.
     #[must_use]
-    pub(crate) fn noted(self, endings: &Arc<Endings>, number: u64) -> Self {
-        Self { noted: Some((endings.clone(), number)), ..self }
+    pub(crate) fn noted(self, notes: &Arc<Notes>, number: u64) -> Self {
+        Self { noted: Some((notes.clone(), number)), ..self }
     }
 
     /// Tells whoever waits that it is closed. `first`: it was not before.
     fn tell_ended(&self, first: bool) {
-        if let Some((endings, number)) = self.noted.as_ref().filter(|_| first) {
-            endings.0.lock().push_back(*number);
+        if let Some((notes, number)) = self.noted.as_ref().filter(|_| first) {
+            notes.ended.lock().push_back(*number);
         }
         self.ended.notify_one();
     }
 
     /// Puts a frame at the end. False: the socket is closed, or is now because it reads too slowly.
     pub fn offer(&self, frame: Bytes) -> bool {
+        let share = frame.len();
+        self.offer_share(frame, share)
+    }
+
+    /// The same of a frame of which only `share` bytes count among what waits for its reader: others get it too, or it is
+    /// counted elsewhere.
+    pub fn offer_share(&self, frame: Bytes, share: usize) -> bool {
         let mut queue = self.queue.lock();
         if queue.closed.is_some() {
             return false;
@@ -106,10 +184,13 @@ impl Outbox {
             *queue = Queue { closed: Some(Close::SlowConsumer), ..Queue::default() };
         } else {
             queue.bytes += len;
+            queue.share = queue.share.saturating_add(u32::try_from(share).unwrap_or(u32::MAX));
             queue.frames.push_back(frame);
         }
         let wake = full || queue.frames.len() == 1;
+        let laden = queue.becomes_laden();
         drop(queue);
+        self.tell_laden(laden);
         if wake {
             self.filled.notify_one();
         }
@@ -146,6 +227,40 @@ impl Outbox {
         self.filled.notify_one();
         self.emptied.notify_one();
         self.tell_ended(first);
+    }
+
+    /// How much waits, or is being written, if that is much. None: it is not noted any more.
+    pub(crate) fn still_laden(&self) -> Option<usize> {
+        let mut queue = self.queue.lock();
+        let waits = queue.waits();
+        queue.laden = waits > LADEN_FROM && !queue.abandoned;
+        queue.laden.then_some(waits)
+    }
+
+    /// Notes how much there is of a message of its reader that is not whole. True: there was none before.
+    pub fn holds_part(&self, len: u32) -> bool {
+        let mut queue = self.queue.lock();
+        let before = std::mem::replace(&mut queue.part, len);
+        let laden = queue.becomes_laden();
+        drop(queue);
+        self.tell_laden(laden);
+        before == 0 && len > 0
+    }
+
+    fn tell_laden(&self, becomes: bool) {
+        if let Some((notes, number)) = self.noted.as_ref().filter(|_| becomes) {
+            notes.laden([*number]);
+        }
+    }
+
+    /// How much of that is being written.
+    pub(crate) fn being_written(&self) -> usize {
+        self.queue.lock().taken as usize
+    }
+
+    /// What was taken is held no more: it is written, or waits elsewhere to be.
+    pub fn let_go(&self) {
+        self.queue.lock().taken = 0;
     }
 
     /// Whether nothing is to be written any more.
@@ -206,11 +321,14 @@ impl Outbox {
     pub fn take_now(&self, frames: &mut VecDeque<Bytes>) -> Option<Taken> {
         let mut queue = self.queue.lock();
         let woken = std::mem::take(&mut queue.woken);
+        // Whoever asks for more has done with what was taken before.
+        queue.taken = 0;
         if queue.frames.is_empty() && queue.closed.is_none() && !woken {
             return None;
         }
         std::mem::swap(&mut queue.frames, frames);
         queue.bytes = 0;
+        queue.taken = std::mem::take(&mut queue.share);
         self.emptied.notify_one();
         Some(queue.closed.map_or(Taken::Frames, Taken::Closed))
     }
@@ -295,14 +413,41 @@ mod tests {
             |outbox: &Outbox| while outbox.offer("a".into()) {},
             |outbox: &Outbox| outbox.abandon(),
         ] {
-            let endings = Arc::new(Endings::default());
-            let outbox = Outbox::new(SMALL).noted(&endings, 7);
-            assert!(outbox.offer("a".into()) && endings.next().is_none());
+            let notes = Arc::new(Notes::default());
+            let outbox = Outbox::new(SMALL).noted(&notes, 7);
+            assert!(outbox.offer("a".into()) && notes.next_ended().is_none());
             end(&outbox);
             outbox.close(Close::GoingAway);
             outbox.abandon();
-            assert_eq!((endings.next(), endings.next()), (Some(7), None));
+            assert_eq!((notes.next_ended(), notes.next_ended()), (Some(7), None));
         }
+    }
+
+    #[test]
+    fn that_much_waits_is_noted_once_until_it_was_written() {
+        let notes = Arc::new(Notes::default());
+        let outbox = Outbox::new(OutboxLimits { frames_max: 10, bytes_max: 100_000 }).noted(&notes, 7);
+        let long = notes.counted(vec![0; LADEN_FROM].into());
+        assert!(outbox.offer(long.clone()) && notes.take_laden().is_empty());
+        assert!(outbox.offer_share(long.clone(), 1) && outbox.offer_share(long, 1));
+        assert_eq!((notes.take_laden(), outbox.still_laden()), (vec![7], Some(LADEN_FROM + 2)));
+        assert_eq!(notes.events(), LADEN_FROM, "one frame, however often it waits");
+        // What is being written is held as well.
+        let mut frames = VecDeque::new();
+        outbox.take_now(&mut frames);
+        assert_eq!((outbox.still_laden(), notes.events()), (Some(LADEN_FROM + 2), LADEN_FROM));
+        frames.clear();
+        assert_eq!((outbox.take_now(&mut frames), outbox.still_laden(), notes.events()), (None, None, 0));
+        outbox.offer(vec![0; 2 * LADEN_FROM].into());
+        assert_eq!(notes.take_laden(), [7], "again");
+        outbox.take_now(&mut frames);
+        outbox.let_go();
+        assert_eq!(outbox.still_laden(), None);
+        // So is what its reader began to say.
+        let part = u32::try_from(LADEN_FROM).unwrap() + 1;
+        assert!(outbox.holds_part(1) && !outbox.holds_part(part));
+        assert_eq!((notes.take_laden(), outbox.still_laden()), (vec![7], Some(LADEN_FROM + 1)));
+        assert!(!outbox.holds_part(0) && outbox.still_laden().is_none());
     }
 
     #[test]

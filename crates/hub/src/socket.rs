@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 use respoke_core::ops::{Caller, Credential};
@@ -12,7 +12,7 @@ use respoke_core::ports::Change;
 use respoke_wire::close::Close;
 
 use crate::footing::Footing;
-use crate::outbox::{Endings, Outbox, OutboxLimits};
+use crate::outbox::{Notes, Outbox, OutboxLimits};
 use crate::registry::Connection;
 
 /// What a client showed when it opened a socket.
@@ -41,7 +41,9 @@ pub struct Socket {
     pub outbox: Arc<Outbox>,
     seat: Mutex<Seat>,
     /// Seconds on the hub's own clock when something last came from the client.
-    heard_at: AtomicU64,
+    heard_at: AtomicU32,
+    /// When the client last fetched what is for it; [`WRITTEN_TO`] if it has not to.
+    fetched_at: AtomicU32,
     /// Whether it waits to be looked at anew, by [`crate::suspects::Suspicion`].
     pub(crate) suspect: [AtomicBool; 2],
     /// Whether it stays open though its session expired, as its app has it.
@@ -52,6 +54,16 @@ pub struct Socket {
     doubted: AtomicBool,
 }
 
+/// What is for the client is written to it, and it fetches nothing.
+const WRITTEN_TO: u32 = u32::MAX;
+/// How many times as long as a client may be silent it may bring something and not fetch what is for it.
+const UNFETCHED_MAX: u64 = 3;
+
+/// Seconds as they are held of each socket: enough for a hundred years.
+fn short(secs: u64) -> u32 {
+    u32::try_from(secs).unwrap_or(u32::MAX)
+}
+
 #[derive(Debug)]
 enum Seat {
     Open(Option<Arc<Connection>>),
@@ -59,20 +71,15 @@ enum Seat {
 }
 
 impl Socket {
-    /// A socket that notes its end among `endings`.
-    pub(crate) fn new(
-        number: u64,
-        opening: Opening,
-        limits: OutboxLimits,
-        endings: &Arc<Endings>,
-        now_secs: u64,
-    ) -> Self {
+    /// A socket whose outbox notes its end among `notes`.
+    pub(crate) fn new(number: u64, opening: Opening, limits: OutboxLimits, notes: &Arc<Notes>, now_secs: u64) -> Self {
         Self {
             number,
             opening,
-            outbox: Arc::new(Outbox::new(limits).noted(endings, number)),
+            outbox: Arc::new(Outbox::new(limits).noted(notes, number)),
             seat: Mutex::new(Seat::Open(None)),
-            heard_at: AtomicU64::new(now_secs),
+            heard_at: AtomicU32::new(short(now_secs)),
+            fetched_at: AtomicU32::new(WRITTEN_TO),
             suspect: Default::default(),
             kept: AtomicBool::new(false),
             named: AtomicBool::new(false),
@@ -124,11 +131,38 @@ impl Socket {
 
     /// Notes that something came from the client.
     pub(crate) fn heard(&self, now_secs: u64) {
-        self.heard_at.store(now_secs, Ordering::Relaxed);
+        self.heard_at.store(short(now_secs), Ordering::Relaxed);
+    }
+
+    /// Notes that the client fetched what is for it, or begins to. None: it is written to it from now on.
+    pub(crate) fn fetched(&self, now_secs: Option<u64>) {
+        self.fetched_at.store(now_secs.map_or(WRITTEN_TO, short), Ordering::Relaxed);
     }
 
     pub(crate) fn silent_for_secs(&self, now_secs: u64) -> u64 {
-        now_secs.saturating_sub(self.heard_at.load(Ordering::Relaxed))
+        now_secs.saturating_sub(self.heard_at.load(Ordering::Relaxed).into())
+    }
+
+    fn unfetched_for_secs(&self, now_secs: u64) -> u64 {
+        now_secs.saturating_sub(self.fetched_at.load(Ordering::Relaxed).into())
+    }
+
+    /// Why its client is to go that may be silent for so long, if it is: whatever it brings, it has to fetch as well.
+    pub(crate) fn overdue(&self, now_secs: u64, patience_secs: u64) -> Option<Close> {
+        if self.silent_for_secs(now_secs) > patience_secs {
+            Some(Close::Silent)
+        } else if self.unfetched_for_secs(now_secs) > UNFETCHED_MAX.saturating_mul(patience_secs) {
+            Some(Close::SlowConsumer)
+        } else {
+            None
+        }
+    }
+
+    /// The first second after this one at which it may be [`Self::overdue`], if nothing more happens.
+    pub(crate) fn overdue_at(&self, now_secs: u64, patience_secs: u64) -> u64 {
+        let silence = patience_secs.saturating_sub(self.silent_for_secs(now_secs));
+        let unfetched = UNFETCHED_MAX.saturating_mul(patience_secs).saturating_sub(self.unfetched_for_secs(now_secs));
+        now_secs.saturating_add(silence.min(unfetched)).saturating_add(1)
     }
 
     /// Lets it stay open after its session expired.
@@ -187,10 +221,10 @@ pub(crate) mod tests {
         noted(number, caller, &Arc::default())
     }
 
-    pub(crate) fn noted(number: u64, caller: Caller, endings: &Arc<Endings>) -> Arc<Socket> {
+    pub(crate) fn noted(number: u64, caller: Caller, notes: &Arc<Notes>) -> Arc<Socket> {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let opening = Opening { credential: Credential::None, caller, address, origin: None, host: None };
-        Arc::new(Socket::new(number, opening, OutboxLimits { frames_max: 10, bytes_max: 1_000 }, endings, 0))
+        Arc::new(Socket::new(number, opening, OutboxLimits { frames_max: 10, bytes_max: 100_000 }, notes, 0))
     }
 
     pub(crate) fn socket() -> Arc<Socket> {
@@ -289,6 +323,28 @@ pub(crate) mod tests {
         // What is not listened to is not silent.
         socket.heard(u64::MAX);
         assert_eq!(socket.silent_for_secs(1_000), 0);
+    }
+
+    #[test]
+    fn who_brings_and_never_fetches_is_overdue_later_than_who_is_silent() {
+        let socket = socket();
+        let overdue = |now| {
+            let (why, at) = (socket.overdue(now, 60), socket.overdue_at(now, 60));
+            assert!(why.is_some() || at > now);
+            (why, at)
+        };
+        assert_eq!((overdue(60), overdue(61).0), ((None, 61), Some(Close::Silent)));
+        socket.fetched(Some(10));
+        for now in [60, 120, 180] {
+            socket.heard(now);
+        }
+        assert_eq!(overdue(180), (None, 191));
+        assert_eq!(overdue(191).0, Some(Close::SlowConsumer));
+        socket.fetched(Some(191));
+        assert_eq!(overdue(191), (None, 241));
+        socket.fetched(None);
+        socket.heard(1_000);
+        assert_eq!(overdue(1_060), (None, 1_061), "who is written to has not to fetch");
     }
 
     pub(crate) fn app() -> Arc<App> {

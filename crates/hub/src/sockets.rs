@@ -24,7 +24,7 @@ use respoke_wire::close::Close;
 
 use crate::agenda::Agenda;
 use crate::footing::Footing;
-use crate::outbox::Endings;
+use crate::outbox::Notes;
 use crate::registry::Connection;
 use crate::socket::Socket;
 
@@ -33,7 +33,7 @@ use crate::socket::Socket;
 pub(crate) struct Sockets {
     books: Mutex<Books>,
     hasher: RandomState,
-    endings: Arc<Endings>,
+    notes: Arc<Notes>,
     /// How many may be open.
     most: usize,
     /// How long a client may be silent.
@@ -89,15 +89,15 @@ impl Sockets {
         Self {
             books: Mutex::default(),
             hasher: RandomState::default(),
-            endings: Arc::default(),
+            notes: Arc::default(),
             most: sockets_max,
             patience_secs: patience.as_secs(),
         }
     }
 
-    /// Where sockets note that they were closed, whoever closed them.
-    pub(crate) fn endings(&self) -> &Arc<Endings> {
-        &self.endings
+    /// Where outboxes note that they were closed, whoever closed them, and that much waits in them.
+    pub(crate) fn notes(&self) -> &Arc<Notes> {
+        &self.notes
     }
 
     /// Enters a new socket, at this second. False: the node or the endpoint has its most.
@@ -113,7 +113,7 @@ impl Sockets {
             }
             books.of_endpoints.insert(endpoint, open + 1);
         }
-        let silent_at = self.next_look(socket, now_secs);
+        let silent_at = socket.overdue_at(now_secs, self.patience_secs);
         books.silences.enter(silent_at, socket.number);
         books.sockets.insert(socket.number, Open { socket: socket.clone(), silent_at, term: None });
         for footing in Footing::of_caller(&socket.opening.caller) {
@@ -184,32 +184,34 @@ impl Sockets {
         books.ends.due(now).chain(by_less).filter_map(|number| books.socket(number)).collect()
     }
 
-    /// An open socket whose client is silent. It has to be closed, or is found again a second later.
+    /// An open socket whose client is silent, or does not fetch what is for it, and why it has to go. It has to be closed,
+    /// or is found again a second later.
     ///
-    /// Looks at those alone that may be silent by now: one whose client was heard meanwhile is not looked at again before
-    /// it may be, and hearing costs nothing here.
-    pub(crate) fn next_silent(&self, now_secs: u64) -> Option<Arc<Socket>> {
+    /// Looks at those alone that may be so by now: one whose client was heard meanwhile is not looked at again before it
+    /// may be, and hearing costs nothing here.
+    pub(crate) fn next_silent(&self, now_secs: u64) -> Option<(Arc<Socket>, Close)> {
         loop {
             let mut books = self.books.lock();
             let books = &mut *books;
             let number = books.silences.take_due(now_secs)?;
             let Some(open) = books.sockets.get_mut(&number) else { continue };
-            open.silent_at = self.next_look(&open.socket, now_secs);
+            open.silent_at = open.socket.overdue_at(now_secs, self.patience_secs);
             books.silences.enter(open.silent_at, number);
-            if open.socket.silent_for_secs(now_secs) > self.patience_secs {
-                return Some(open.socket.clone());
+            if let Some(why) = open.socket.overdue(now_secs, self.patience_secs) {
+                return Some((open.socket.clone(), why));
             }
         }
-    }
-
-    /// The first second after this one at which a client may be found silent, if nothing more is heard of it.
-    fn next_look(&self, socket: &Socket, now_secs: u64) -> u64 {
-        now_secs + self.patience_secs.saturating_sub(socket.silent_for_secs(now_secs)) + 1
     }
 
     /// An open socket by its number.
     pub(crate) fn socket(&self, number: u64) -> Option<Arc<Socket>> {
         self.books.lock().socket(number)
+    }
+
+    /// Those of these numbers that are open.
+    pub(crate) fn of(&self, numbers: &[u64]) -> Vec<Arc<Socket>> {
+        let books = self.books.lock();
+        numbers.iter().filter_map(|number| books.socket(*number)).collect()
     }
 
     /// How many sockets are open.

@@ -34,7 +34,7 @@ pub(crate) use http1::{Heard, Patient};
 pub(crate) use http2::{head_len, serve_http2};
 pub(crate) use kept::KeptBytes;
 pub(crate) use places::{Place, Places, UnderWay};
-pub(crate) use unread::{CallerKey, Reader, Unread, UnreadLimits};
+pub(crate) use unread::{CallerKey, Reader, SMALL_LEN, Unread, UnreadLimits};
 
 use crate::limits::network;
 

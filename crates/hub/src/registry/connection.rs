@@ -62,10 +62,10 @@ impl Connection {
         }
     }
 
-    /// Puts a frame into its outbox. False: the socket is closed, or another node's.
-    pub(crate) fn offer(&self, frame: Bytes) -> bool {
+    /// Puts a frame into its outbox, of which so many bytes count for it. False: the socket is closed, or another node's.
+    pub(crate) fn offer(&self, frame: Bytes, share: usize) -> bool {
         match &self.home {
-            Home::Here(outbox) => outbox.offer(frame),
+            Home::Here(outbox) => outbox.offer_share(frame, share),
             Home::There(_) => false,
         }
     }

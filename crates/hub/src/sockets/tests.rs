@@ -336,7 +336,7 @@ fn numbers(sockets: impl IntoIterator<Item = Arc<Socket>>) -> Vec<u64> {
 }
 
 fn silent(node: &Sockets, now_secs: u64) -> Vec<u64> {
-    numbers(std::iter::from_fn(|| node.next_silent(now_secs)))
+    numbers(std::iter::from_fn(|| node.next_silent(now_secs).map(|(socket, _)| socket)))
 }
 
 #[test]

@@ -149,9 +149,12 @@ impl Client {
         before.end();
     }
 
-    /// Whether it fetches by polling what is for it.
-    pub(super) fn polls(&self) -> bool {
-        matches!(&*self.transport.lock(), Transport::Polling(_))
+    /// Notes that it fetches by polling what is for it, if it still does.
+    pub(super) fn polls(&self, note: impl FnOnce(&Socket)) {
+        let transport = self.transport.lock();
+        if let Transport::Polling(_) = &*transport {
+            note(&self.socket);
+        }
     }
 
     /// Counts frames that are no requests. The error says that they are too many.

@@ -9,11 +9,11 @@ use respoke_wire::ack::{self, AckHeaders, Answer};
 use respoke_wire::close::Close;
 use respoke_wire::frame::{self, FrameError, Packet};
 use respoke_wire::tunnel::Event;
-use tokio::time::timeout;
 
 use super::{Client, Sockets};
 use crate::door::{Door, Tunnelled, UNMATCHED};
 use crate::limits::LIMITED_PAUSE;
+use crate::transport::SMALL_LEN;
 
 /// When a packet came that is taken now.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,9 +24,6 @@ pub(super) enum Came {
     Before,
 }
 
-/// How many times as long as a client may be silent its answers may wait for being polled for.
-const UNPOLLED_MAX: u32 = 3;
-
 impl Sockets {
     /// Takes one packet; a request is answered when this returns. The error says why the client has to go.
     pub(super) async fn take(&self, door: &Arc<Door>, client: &Client, text: &str, came: Came) -> Result<(), Close> {
@@ -36,18 +33,23 @@ impl Sockets {
         match frame::decode(text) {
             Ok(Packet::Event { id, data }) => {
                 let _turn = client.turn.lock().await;
-                self.room(client, came).await?;
+                self.room(client, came).await;
                 if let Some(why) = client.socket.outbox.closed() {
                     return Err(why);
                 }
                 let tunnelled = self.answer(door, client, data).await;
                 let frame = id.map(|id| encode(client, id, &tunnelled));
-                let frame = frame.map(|frame| self.api.places.keep(frame, &client.socket));
+                let frame = frame.map(|frame| {
+                    let kept = self.api.places.keep(frame, &client.socket);
+                    // A long one is counted by whom it is kept.
+                    let share = if kept.len() > SMALL_LEN { 0 } else { kept.len() };
+                    (kept, share)
+                });
                 if self.hub.tails().any() {
-                    self.show(client, data, &tunnelled, frame.as_ref());
+                    self.show(client, data, &tunnelled, frame.as_ref().map(|(frame, _)| frame));
                 }
-                if let Some(frame) = frame {
-                    client.socket.outbox.offer(frame);
+                if let Some((frame, share)) = frame {
+                    client.socket.outbox.offer_share(frame, share);
                 }
                 if tunnelled.status == StatusCode::TOO_MANY_REQUESTS.as_u16() {
                     // The next one is read so much later.
@@ -63,9 +65,9 @@ impl Sockets {
         }
     }
 
-    /// Waits until there is room for another answer: who does not read its answers is not given more to answer. The error
-    /// says why the client has to go.
-    async fn room(&self, client: &Client, came: Came) -> Result<(), Close> {
+    /// Waits until there is room for another answer, or the client is closed: who does not read its answers is not given
+    /// more to answer.
+    async fn room(&self, client: &Client, came: Came) {
         let room = client.socket.outbox.room();
         match came {
             // Nothing is heard meanwhile of who is read from, but it is not silent; the write timeout watches over it.
@@ -74,15 +76,9 @@ impl Sockets {
                 room.await;
                 self.hub.heard(&client.socket);
             }
-            // Whoever polls is heard when it polls, and makes room by that. One that is heard by what it brings, and never
-            // polls, is found so: later than one that is silent.
-            Came::Before if client.polls() => {
-                let within = self.settings.heartbeat_timeout * UNPOLLED_MAX;
-                timeout(within, room).await.map_err(|_| Close::SlowConsumer)?;
-            }
+            // Whoever polls makes room by that, and one that never does is closed for it.
             Came::Before => room.await,
         }
-        Ok(())
     }
 
     /// Counts frames that are no requests; the error says that they are too many.

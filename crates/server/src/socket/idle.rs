@@ -37,10 +37,14 @@ const PIECE_LEN_USUAL: u64 = 128;
 pub(super) struct Pieces {
     /// The beginning of a frame's header.
     head: [u8; 10],
-    head_len: usize,
+    head_len: u8,
+    /// Whether a message was there in part when more had to be waited for.
+    stood: bool,
     /// Bytes of the frame that are yet to come.
     rest: u64,
     counted: u32,
+    /// Bytes that came so far of a message that is not whole, about.
+    part: u32,
 }
 
 impl Pieces {
@@ -51,10 +55,11 @@ impl Pieces {
                 let passed = usize::try_from(self.rest).unwrap_or(usize::MAX).min(bytes.len());
                 bytes = &bytes[passed..];
                 self.rest -= passed as u64;
+                self.passed(passed);
                 continue;
             }
             bytes = after;
-            self.head[self.head_len] = *byte;
+            self.head[usize::from(self.head_len)] = *byte;
             self.head_len += 1;
             let len = match (self.head_len, self.head[1] & 0x7F) {
                 (2, len @ ..126) => u64::from(len),
@@ -67,7 +72,29 @@ impl Pieces {
             self.rest = len.saturating_add(if is_masked { 4 } else { 0 });
             self.head_len = 0;
             self.counted += u32::from(!is_last && !is_control && len < PIECE_LEN_USUAL);
+            self.passed(1);
         }
+    }
+
+    /// So many bytes of the frame of that head went by.
+    fn passed(&mut self, bytes: usize) {
+        let (is_last, is_control) = (self.head[0] & 0x80 != 0, self.head[0] & 0x08 != 0);
+        if is_control {
+            return;
+        }
+        let whole = is_last && self.rest == 0;
+        self.part = if whole { 0 } else { self.part.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX)) };
+    }
+
+    /// More has to be waited for. Returns how much there is of a message that is not whole, if that is to be noted.
+    pub(super) fn wait(&mut self) -> Option<u32> {
+        let before = std::mem::replace(&mut self.stood, self.part > 0);
+        (before || self.stood).then_some(self.part)
+    }
+
+    /// Whether a message was there in part when it was waited last.
+    pub(super) const fn stood(&self) -> bool {
+        self.stood
     }
 
     /// How many there were since it was asked last.
@@ -140,6 +167,33 @@ mod tests {
             bytes.chunks(read).for_each(|chunk| pieces.look(chunk));
             prop_assert_eq!(pieces.counted() as usize, expected);
             prop_assert_eq!((pieces.take() as usize, pieces.take()), (expected, 0));
+        }
+
+        #[test]
+        fn a_message_stands_from_its_first_piece_to_its_last(
+            pieces in proptest::collection::vec((0_usize..200, any::<bool>(), any::<bool>()), 1..8),
+            read in 1_usize..700,
+        ) {
+            let (mut seen, mut sent) = (Pieces::default(), 0);
+            let last = pieces.len() - 1;
+            for (nth, (len, masked, pinged)) in pieces.into_iter().enumerate() {
+                let opcode = u8::from(nth == 0) | if nth == last { 0x80 } else { 0 };
+                frame(opcode, len, masked).chunks(read).for_each(|chunk| seen.look(chunk));
+                sent += len;
+                if pinged {
+                    frame(0x89, 5, masked).chunks(read).for_each(|chunk| seen.look(chunk));
+                }
+                let part = seen.wait();
+                prop_assert_eq!(seen.stood(), nth < last);
+                if nth == last {
+                    prop_assert_eq!(part, (nth > 0).then_some(0), "that it is over is noted once");
+                } else {
+                    // With the heads.
+                    let part = part.unwrap() as usize;
+                    prop_assert!((sent + 1..=sent + 5 * (nth + 1)).contains(&part), "{} of {}", part, sent);
+                }
+            }
+            prop_assert_eq!(seen.wait(), None);
         }
 
         #[test]

@@ -189,8 +189,8 @@ impl Sockets {
         }));
     }
 
-    /// Once a second: heartbeats, the silent, the expired, session ids that were never used. It costs what is due, not what
-    /// is open.
+    /// Once a second: heartbeats, the silent, those for whom too much waits, the expired, session ids that were never used.
+    /// It costs what is due, not what is open.
     async fn tick(self: Arc<Self>, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -201,6 +201,7 @@ impl Sockets {
                 _ = ticks.tick() => {}
             }
             self.hub.sweep();
+            self.hub.bound_waiting(self.api.places.waiting_limits(), |socket| self.api.places.caller_of(socket));
             let now = Instant::now();
             while let Some(number) = self.hub.next_ended() {
                 self.look(number, now);

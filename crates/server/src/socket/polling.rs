@@ -150,8 +150,10 @@ impl Sockets {
         self.hub.heard(&client.socket);
         match *knock.request.method() {
             Method::GET => {
+                client.polls(|socket| self.hub.fetched(socket));
                 let payload = self.next_payload(&client, &polling, &knock.place).await;
                 self.hub.heard(&client.socket);
+                client.polls(|socket| self.hub.fetched(socket));
                 answer(payload)
             }
             Method::POST => {
@@ -167,6 +169,7 @@ impl Sockets {
     fn attach(self: &Arc<Self>, door: &Arc<Door>, client: &Arc<Client>) -> Arc<Polling> {
         let (polling, first) = client.attach_polling(&self.hard);
         if let Some(mut inbox) = first {
+            client.polls(|socket| self.hub.fetched(socket));
             self.clients.plan(client);
             let (sockets, door, client) = (self.clone(), door.clone(), client.clone());
             // Not the polling itself: when that is gone, so is this.
@@ -232,7 +235,9 @@ impl Sockets {
                 self.leave(client, why);
             }
         }
-        payload::encode(frames.make_contiguous())
+        let payload = payload::encode(frames.make_contiguous());
+        client.socket.outbox.let_go();
+        payload
     }
 
     async fn take_payload<B>(

@@ -84,6 +84,7 @@ impl Sockets {
         let client = self.clients.find(sid).filter(|client| client.socket.outbox.closed().is_none());
         let transport = client.map(|client| {
             let replaced = client.attach_websocket(&self.hard);
+            self.hub.is_written_to(&client.socket);
             self.clients.plan(&client);
             Transport { sockets: self.clone(), client, replaced }
         });
@@ -217,21 +218,23 @@ impl Sockets {
             let message = tokio::select! {
                 biased;
                 () = over.as_mut() => return,
-                message = stream.next() => message,
+                message = std::future::poll_fn(|context| {
+                    let message = stream.poll_next_unpin(context);
+                    if message.is_pending() && let Some(part) = stream.get_mut().pieces.wait() {
+                        self.waits_for_the_rest(client, part);
+                    }
+                    message
+                }) => message,
             };
             let taken = match message {
                 // In a box, for a request takes far more room than its socket, which is silent most of its life.
                 Some(Ok(Message::Text(text))) => Box::pin(self.take(door, client, &text, Came::Now)).await,
                 Some(Ok(Message::Ping(payload))) => {
-                    self.hub.heard(&client.socket);
                     *ping.lock() = Some(payload);
                     client.socket.outbox.wake();
-                    self.idle(client, 1)
+                    self.beats(client, stream.get_ref().pieces.stood())
                 }
-                Some(Ok(Message::Pong(_) | Message::Frame(_))) => {
-                    self.hub.heard(&client.socket);
-                    self.idle(client, 1)
-                }
+                Some(Ok(Message::Pong(_) | Message::Frame(_))) => self.beats(client, stream.get_ref().pieces.stood()),
                 Some(Ok(Message::Binary(_))) => {
                     self.hub.heard(&client.socket);
                     self.stray(client)
@@ -250,6 +253,24 @@ impl Sockets {
                 return self.hub.close(&client.socket, why);
             }
         }
+    }
+
+    /// Counts what there is of a message that is not whole: it counts among what waits for its client. Its beginning is a
+    /// sign of life.
+    fn waits_for_the_rest(&self, client: &Client, part: u32) {
+        if client.socket.outbox.holds_part(part) {
+            self.hub.heard(&client.socket);
+        }
+    }
+
+    /// Takes a ping or a pong for a sign of life, unless a message stands that does not become whole.
+    fn beats(&self, client: &Client, message_stands: bool) -> Result<(), Close> {
+        if !message_stands {
+            self.hub.heard(&client.socket);
+        } else if self.hub.silent_for(&client.socket) > self.settings.heartbeat_timeout / 2 {
+            return Err(Close::Silent);
+        }
+        self.idle(client, 1)
     }
 
     /// Writes what waits, as much as there is at a time, until the outbox closes.

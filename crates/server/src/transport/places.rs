@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use respoke_hub::Socket;
+use respoke_hub::{Socket, WaitingLimits};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -172,7 +172,13 @@ impl Places {
         self.unread.of(self.caller_of(socket)) + more <= self.unread.limits.caller / 2
     }
 
-    fn caller_of(&self, socket: &Socket) -> CallerKey {
+    /// How much may wait for sockets: as much as answers may, once more.
+    pub(crate) fn waiting_limits(&self) -> WaitingLimits {
+        WaitingLimits { caller: self.unread.limits.caller, all: self.unread.limits.all }
+    }
+
+    /// Whose a socket is.
+    pub(crate) fn caller_of(&self, socket: &Socket) -> CallerKey {
         self.unread.key(Reader::of(&socket.opening.caller), socket.opening.address)
     }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{End, Server, Socket};
+use crate::harness::{End, Server, Socket, eventually};
 
 const BAD_FRAME: End = End { goodbye: false, code: Some(4000) };
 
@@ -137,6 +137,46 @@ fn endless_pieces_of_nothing_end_the_socket() {
         alice.send_raw(&bytes);
     }
     alice.get("/v1/groups").ok();
+}
+
+/// The beginning of a message of which more is to come.
+fn beginning(len: u16) -> Vec<u8> {
+    let len_bytes = len.to_be_bytes();
+    [&[0x01, 0x80 | 0x7e, len_bytes[0], len_bytes[1], 0, 0, 0, 0][..], &vec![b'x'; len.into()]].concat()
+}
+
+#[test]
+fn a_message_that_does_not_become_whole_ends_the_socket_whatever_is_sent_in_between() {
+    const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
+    let server = Server::start_with(|config| {
+        config.heartbeat_interval_secs = 1;
+        config.heartbeat_timeout_secs = 2;
+        config.idle_frames_per_sec = 1_000;
+    });
+    let mut alice = server.connect("alice");
+    alice.send_raw(&beginning(1_000));
+    eventually(|| {
+        alice.send_raw(&PING);
+        (server.figure("respoked_sockets_closed_total{reason=\"silent\"}") == 1).then_some(())
+    });
+    assert_eq!(alice.end().code, Some(4010));
+}
+
+#[test]
+fn what_there_is_of_messages_that_are_not_whole_is_bounded_for_all_sockets_of_an_endpoint() {
+    let server = Server::start_with(|config| config.unread_bytes_per_caller_max = 100_000);
+    let slow = || server.figure("respoked_sockets_closed_total{reason=\"slow_consumer\"}");
+    let (mut one, mut other, mut bob) = (server.connect("alice"), server.connect("alice"), server.connect("bob"));
+    for (socket, len) in [(&mut one, 40_000), (&mut other, 65_000), (&mut bob, 65_000)] {
+        socket.send_raw(&beginning(len));
+    }
+    eventually(|| (slow() == 1).then_some(()));
+    // The others can say the rest.
+    for socket in [&mut one, &mut bob] {
+        socket.send_raw(&[0x80, 0x80, 0, 0, 0, 0]);
+        socket.get("/v1/groups").ok();
+    }
+    assert_eq!(slow(), 1);
 }
 
 #[test]

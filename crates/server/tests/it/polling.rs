@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::{End, Poller, Server, eventually, request_packet, summary};
 
 const SILENT: &str = "respoked_sockets_closed_total{reason=\"silent\"}";
+const SLOW: &str = "respoked_sockets_closed_total{reason=\"slow_consumer\"}";
 
 /// Heartbeats after which one who left all of them unanswered was silent for too long. Several: a busy machine may let
 /// somebody answer late.
@@ -315,11 +316,56 @@ fn a_client_that_asks_on_and_never_polls_is_closed() {
     let poller = poller(&server, "alice");
     let ask = |id| request_packet(id, "get", "/v1/groups", &Value::Null);
     let packets = body(&(10..60).map(ask).collect::<Vec<_>>());
-    let slow = "respoked_sockets_closed_total{reason=\"slow_consumer\"}";
     // However often it is heard of.
     eventually(|| {
         poller.bring(if server.connected().is_empty() { b"2::" } else { packets.as_bytes() });
-        (server.figure(slow) == 1).then_some(())
+        (server.figure(SLOW) == 1).then_some(())
     });
     assert!(server.connected().is_empty());
+}
+
+#[test]
+fn a_client_that_says_that_it_lives_and_never_polls_is_closed() {
+    let server = Server::start_with(|config| {
+        config.heartbeat_interval_secs = 1;
+        config.heartbeat_timeout_secs = 3;
+        config.idle_frames_per_sec = 1_000;
+    });
+    let (says, polls) = (poller(&server, "alice"), poller(&server, "bob"));
+    let polling = std::thread::spawn(move || {
+        // As one does that has nothing to say.
+        while polls.poll() == ["8::"] {}
+    });
+    eventually(|| {
+        says.bring(b"2::");
+        (server.figure(SLOW) == 1).then_some(())
+    });
+    assert_eq!((server.connected(), server.figure(SILENT)), (vec!["bob".to_owned()], 0));
+    server.post("/v1/messages").secret().send(json!({"to": "bob", "message": "x"})).ok();
+    polling.join().unwrap();
+}
+
+#[test]
+fn what_is_said_to_clients_that_do_not_poll_is_bounded_for_all_of_an_endpoint() {
+    let server = Server::start_with(|config| config.unread_bytes_per_caller_max = 300_000);
+    server.unlimited(&server.admin_token("admin"));
+    let clients = ["alice", "alice", "bob"].map(|endpoint| poller(&server, endpoint));
+    for (client, room) in clients.iter().zip(["few", "many", "others"]) {
+        client.ask(2, "post", "/v1/groups", &json!({"groups": [room]})).1.ok();
+    }
+    let say = |room: &str| {
+        let message = json!({"message": "x".repeat(19_500)});
+        server.post(&format!("/v1/groups/{room}/publish")).secret().send(message).ok();
+    };
+    for (room, count) in [("few", 6), ("others", 14), ("many", 10)] {
+        (0..count).for_each(|_| say(room));
+    }
+    eventually(|| (server.figure(SLOW) == 1).then_some(()));
+    // The one for which most waits went, and that made room for the other.
+    assert!(server.members("many").is_empty());
+    for (client, count) in [(&clients[0], 6), (&clients[2], 14)] {
+        assert_eq!(client.poll().len(), count);
+    }
+    assert_eq!(clients[1].poll(), ["7:::1+0"]);
+    assert_eq!(server.figure(SLOW), 1);
 }
