@@ -357,10 +357,11 @@ describe('a websocket', () => {
   });
 
   it('hears a heartbeat, and a client\'s own are not answered', async () => {
-    for (const beat of ['2::', '2:::', '1::']) idle.socket.send(beat);
+    const beats = () => idle.frames.filter(({ kind }) => kind === '2::').length;
+    const before = beats();
+    for (const beat of ['2::', '2:::', '1::', '2::', '2::']) idle.socket.send(beat);
     await idle.fence();
-    const kinds = idle.frames.map((frame) => frame.kind).filter((kind) => kind !== '1::');
-    assert.ok(kinds.filter((kind) => kind === '2::').length <= 1, 'a client\'s heartbeat is not answered');
+    assert.ok(beats() - before <= 1, 'a client\'s heartbeat is not answered'); // one may have been due
     await idle.frame((frame) => frame.kind === '2::', 'a heartbeat', HEARTBEAT_MS);
     idle.socket.send('2::');
     await idle.fence();

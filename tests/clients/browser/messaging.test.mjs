@@ -204,6 +204,8 @@ describe('an app\'s limits', () => {
     const since = performance.now();
     await Promise.all(messages.map((message) => alice.do('send', { to: 'bob', message })));
     assert.ok(performance.now() - since > 900, 'the client pauses a second after a refusal');
+    await alice.do('send', { to: 'bob', message: 'the last' });
+    await bob.hears('message', { message: 'the last' });
     for (const message of messages) assert.equal(await bob.count('message', { message }), 1, message);
   });
 
