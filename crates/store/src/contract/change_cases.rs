@@ -18,10 +18,10 @@ use respoke_core::totp::TotpSecret;
 use tokio::task::JoinSet;
 
 use super::Fixture;
-use super::cases::{upkeep_at, whole_pass};
 use super::fixture::{
     NOW, Opened, World, created, endpoint, entry, new_admin, new_secret, new_session, opened, refused,
 };
+use super::upkeep_cases::{upkeep_at, whole_pass};
 
 /// Somebody who follows the feed.
 struct Follower {

@@ -12,8 +12,8 @@ use respoke_core::secret::Secret;
 use serde_json::value::RawValue;
 
 use super::Fixture;
-use super::cases::{upkeep_at, whole_pass};
 use super::fixture::{NOW, World, endpoint, entry, key};
+use super::upkeep_cases::{upkeep_at, whole_pass};
 use crate::sqlite::CrashPoint;
 
 fn at(millis: i64) -> Timestamp {

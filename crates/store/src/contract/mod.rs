@@ -1,14 +1,17 @@
 //! What every store must do. Each case is written once; [`contract!`] runs all of them on one kind of store.
 
 mod admin_cases;
-pub(crate) mod cases;
 mod change_cases;
+mod device_cases;
+mod end_cases;
 mod figure_cases;
 pub(crate) mod fixture;
 mod hub_cases;
 mod kept_cases;
+mod list_cases;
+mod token_cases;
 mod two_handle_cases;
-mod upkeep_cases;
+pub(crate) mod upkeep_cases;
 
 pub(crate) use fixture::{Fixture, Opened};
 
@@ -56,7 +59,7 @@ mod sqlite {
     }
 
     contract! { Sqlite:
-        cases {
+        token_cases {
             a_minted_token_is_redeemed_once
             of_many_simultaneous_redemptions_one_wins
             redeeming_races_revoking_without_a_survivor
@@ -70,11 +73,14 @@ mod sqlite {
             a_crash_before_the_commit_leaves_nothing
             a_crash_after_the_commit_keeps_everything
             one_failing_operation_spares_its_batch
+            an_idempotency_key_makes_one_object
+            a_repeated_redemption_is_good_for_as_long_as_its_session
+        }
+        end_cases {
             what_a_grant_stands_on_is_known_without_its_session
             a_deleted_role_ends_what_uses_it_even_if_made_again
             a_revoked_secret_ends_what_it_minted_unless_told_otherwise
             a_rolled_secret_ends_nothing
-            roles_of_an_app_and_apps_of_an_account_are_bounded
             a_deleted_app_ends_everything_in_it
             a_deleted_account_ends_everything_in_it
             development_mode_ends_with_its_switch
@@ -84,15 +90,13 @@ mod sqlite {
             a_ban_ends_and_refuses_until_lifted
             a_session_is_superseded_by_the_next
             apps_do_not_see_each_other
-            an_idempotency_key_makes_one_object
-            what_a_clock_made_that_stood_ahead_is_over_and_waits_for_its_time
-            a_repeated_redemption_is_good_for_as_long_as_its_session
+        }
+        list_cases {
+            roles_of_an_app_and_apps_of_an_account_are_bounded
             lists_are_paged_without_gaps
             sessions_are_found_by_address_and_age
             extending_moves_the_end_of_a_live_session
             the_audit_log_tells_what_happened
-            upkeep_removes_the_dead_and_only_them
-            numbers_are_never_given_again
         }
         change_cases {
             what_takes_nothing_away_is_no_change
@@ -122,6 +126,9 @@ mod sqlite {
             upkeep_removes_marks_that_end_nothing_any_more
             what_a_clock_numbered_that_stood_ahead_keeps_nothing_behind_it
             upkeep_removes_secrets_that_nothing_stands_on
+            what_a_clock_made_that_stood_ahead_is_over_and_waits_for_its_time
+            upkeep_removes_the_dead_and_only_them
+            numbers_are_never_given_again
         }
         admin_cases {
             admin_sessions_end_with_the_password
@@ -162,13 +169,15 @@ mod sqlite {
             apps_share_no_messages_push_tokens_or_reports
             old_messages_go_and_their_groups_with_the_last
             a_group_keeps_only_so_many_messages
+            a_deleted_app_leaves_nothing_behind
+        }
+        device_cases {
             a_push_token_is_one_devices_and_one_endpoints
             an_endpoint_has_only_so_many_push_tokens
             a_ban_takes_push_tokens_along
             push_tokens_unseen_for_long_go
             call_reports_are_listed_newest_first_and_go_with_age
             an_app_washes_out_no_other_apps_call_reports
-            a_deleted_app_leaves_nothing_behind
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The cases about what upkeep removes besides tokens and sessions.
+//! The cases about what upkeep removes, and what it leaves.
 
 use respoke_core::app::AppPatch;
 use respoke_core::audit::{Action, AuditEntry};
@@ -9,15 +9,41 @@ use respoke_core::id::GroupName;
 use respoke_core::message::NewMessage;
 use respoke_core::page::PageRequest;
 use respoke_core::ports::{
-    AuditQuery, BanRecord, Banning, EndRequest, EndScope, Redemption, ScopeEnding, SessionFilter, Upkeep,
+    AuditQuery, BanRecord, Banning, EndRequest, EndScope, Ending, Redemption, ScopeEnding, SessionFilter, Upkeep,
 };
-
+use respoke_core::session::SessionEndCause;
 use serde_json::value::RawValue;
 use tokio::task::JoinSet;
 
 use super::Fixture;
-use super::cases::{upkeep_at, whole_pass};
-use super::fixture::{NOW, World, created, endpoint, entry, new_secret, opened};
+use super::fixture::{NOW, World, created, endpoint, entry, key, new_secret, opened, refused};
+
+pub(crate) fn upkeep_at(now: Timestamp) -> Upkeep {
+    Upkeep {
+        dead_before: now.plus_secs(-60),
+        audit_before: now.plus_secs(-86_400),
+        audit_rows_max: 1_000_000,
+        keys_before: now.plus_secs(-86_400),
+        messages_before: now.plus_secs(-86_400),
+        messages_per_group_max: 1_000_000,
+        call_reports_before: now.plus_secs(-86_400),
+        call_reports_per_app_max: 1_000_000,
+        push_tokens_before: now.plus_secs(-86_400),
+        now,
+    }
+}
+
+pub(crate) async fn whole_pass(world: &World, upkeep: Upkeep) -> (u64, u64) {
+    let mut removed = 0;
+    for _ in 0..1_000 {
+        let step = world.store.upkeep(upkeep).await.unwrap();
+        removed += step.removed;
+        if step.pass_complete {
+            return (removed, step.sessions_live);
+        }
+    }
+    panic!("upkeep reached no end");
+}
 
 pub(super) async fn upkeep_removes_marks_that_end_nothing_any_more(fixture: impl Fixture) {
     let world = fixture.opened().await;
@@ -172,4 +198,70 @@ pub(super) async fn upkeep_removes_secrets_that_nothing_stands_on(fixture: impl 
     let secrets = world.store.secrets(world.app).await.unwrap();
     assert_eq!(secrets.iter().map(|secret| secret.id).collect::<Vec<_>>(), [spared.secret]);
     assert!(matches!(world.redeem(&waiting).await, Redemption::Unknown));
+}
+
+pub(super) async fn what_a_clock_made_that_stood_ahead_is_over_and_waits_for_its_time(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let ahead = NOW.plus_secs(10 * 86_400);
+    let issue = async |at| world.issue(world.token_for("alice", at), false, Some(key("once", "body"))).await.unwrap();
+    let early = issue(ahead).await;
+    let token = world.issue(world.token_for("bob", ahead), false, None).await.unwrap();
+    let (_, session) = opened(world.redeem_at(&token, ahead).await);
+    world.session_of("carol").await;
+    assert_eq!((world.lapse_at(&session, ahead).await, world.lapse_of(&session).await), (None, Some(Lapse::Expired)));
+    assert_eq!(refused(&world.redeem_at(&early, NOW).await), Lapse::NotActivated);
+    // The key goes. Were it the present clock that is wrong, removing the rest would be for good.
+    assert_eq!(whole_pass(&world, upkeep_at(NOW)).await, (1, 1));
+    assert_eq!(world.lapse_at(&session, ahead).await, None);
+    assert_ne!(issue(NOW).await.number, early.number);
+}
+
+pub(super) async fn upkeep_removes_the_dead_and_only_them(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    for _ in 0..30 {
+        world.session_of("alice").await;
+    }
+    let waiting = world.mint("alice").await;
+    let (_, bob) = world.session_of("bob").await;
+    let ended =
+        world.store.end_session(world.app, bob.number, SessionEndCause::Revoked, entry(Action::SessionEnded)).await;
+    assert_eq!(ended.unwrap(), Ending::Ended);
+    let (_, carol) = world.session_of("carol").await;
+
+    // Spent a moment ago: kept, so that a second use is known for one.
+    assert_eq!(whole_pass(&world, upkeep_at(NOW)).await, (0, 31));
+    let later = NOW.plus_secs(120);
+    let (removed, live) = whole_pass(&world, upkeep_at(later)).await;
+    assert_eq!((removed, live), (31 + 1, 31), "the spent tokens but the newest, and the ended session");
+    assert!(world.store.session(bob.number).await.unwrap().is_none());
+    assert_eq!(world.lapse_at(&carol, later).await, None);
+    opened(world.redeem_at(&waiting, later).await);
+
+    // Everything dies of age but the newest rows of each table.
+    let (removed, live) = whole_pass(&world, upkeep_at(NOW.plus_secs(10_000))).await;
+    assert_eq!((removed, live), (1 + 31, 0));
+
+    // The audit log is cut by age and by length.
+    let log = || {
+        let query =
+            AuditQuery { account_id: world.account, app_id: None, action: None, object: None, request_id: None };
+        world.store.audit_log(query, PageRequest::first())
+    };
+    let short = Upkeep { audit_rows_max: 5, ..upkeep_at(NOW) };
+    whole_pass(&world, short).await;
+    assert_eq!(log().await.unwrap().items.len(), 5 + 2, "the making of app and role is not everyday");
+    whole_pass(&world, Upkeep { audit_before: NOW.plus_secs(99_999), ..upkeep_at(NOW) }).await;
+    assert_eq!(log().await.unwrap().items.len(), 0);
+}
+
+pub(super) async fn numbers_are_never_given_again(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let (_, session) = world.session_of("alice").await;
+    let token = world.mint("alice").await;
+    whole_pass(&world, upkeep_at(NOW.plus_secs(100_000))).await;
+    world.store.close().await;
+    let world = world.on(fixture.open(None));
+    let (_, next_session) = world.session_of("alice").await;
+    assert!(next_session.number > session.number);
+    assert!(world.mint("alice").await.number > token.number);
 }

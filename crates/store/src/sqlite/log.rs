@@ -78,8 +78,8 @@ mod tests {
     };
 
     use super::*;
-    use crate::contract::cases::{upkeep_at, whole_pass};
     use crate::contract::fixture::{NOW, World, endpoint, entry, key, opened, refused};
+    use crate::contract::upkeep_cases::{upkeep_at, whole_pass};
     use crate::sqlite::{Options, SqliteStore};
 
     struct Fixture {
