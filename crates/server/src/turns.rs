@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use respoke_core::id::{AppId, EndpointId};
+use respoke_core::id::{AdminId, AppId, EndpointId};
 use respoke_core::ops::Caller;
 use respoke_core::refusal::Refusal;
 use tokio::sync::oneshot;
@@ -18,19 +18,28 @@ const WAITING_MAX: usize = 100;
 /// Who wants a turn.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Party {
-    /// None: the admins together.
+    /// None: of no app, as admins are.
     app: Option<AppId>,
-    /// None: who is no endpoint.
-    endpoint: Option<EndpointId>,
+    who: Who,
+}
+
+/// A caller of an app, or of none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Who {
+    Endpoint(EndpointId),
+    Backend,
+    Admin(AdminId),
+    Anybody,
 }
 
 impl Party {
     pub(crate) fn of(caller: &Caller) -> Self {
         match caller {
-            Caller::Anonymous | Caller::Admin { .. } => Self { app: None, endpoint: None },
-            Caller::App { app, .. } => Self { app: Some(app.id), endpoint: None },
+            Caller::Anonymous => Self { app: None, who: Who::Anybody },
+            Caller::Admin { admin_id, .. } => Self { app: None, who: Who::Admin(*admin_id) },
+            Caller::App { app, .. } => Self { app: Some(app.id), who: Who::Backend },
             Caller::Endpoint { app, session } => {
-                Self { app: Some(app.id), endpoint: Some(session.record.grant.endpoint_id.clone()) }
+                Self { app: Some(app.id), who: Who::Endpoint(session.record.grant.endpoint_id.clone()) }
             }
         }
     }
@@ -56,9 +65,9 @@ struct State {
 #[derive(Debug, Default)]
 struct OfApp {
     under_way: usize,
-    waiting: HashMap<Option<EndpointId>, VecDeque<oneshot::Sender<Turn>>>,
+    waiting: HashMap<Who, VecDeque<oneshot::Sender<Turn>>>,
     /// The callers that wait, the next one first.
-    next: VecDeque<Option<EndpointId>>,
+    next: VecDeque<Who>,
 }
 
 /// A turn, until this is dropped.
@@ -80,6 +89,23 @@ impl Turns {
     ///
     /// [`Refusal::Overloaded`] if none comes in time, or too many of the same caller wait already.
     pub(crate) async fn take(self: &Arc<Self>, party: Party) -> Result<Turn, Refusal> {
+        match tokio::time::timeout(TIMEOUT, self.wait(party, WAITING_MAX)).await {
+            Ok(turn) => turn,
+            Err(_) => Err(Refusal::Overloaded),
+        }
+    }
+
+    /// Waits for a turn to go on with what was begun, which is broken off otherwise: for as long as it takes. Each answer
+    /// under way waits for one at most, so they need no bound of their own.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Overloaded`] if there are no turns any more.
+    pub(crate) async fn take_again(self: &Arc<Self>, party: Party) -> Result<Turn, Refusal> {
+        self.wait(party, usize::MAX).await
+    }
+
+    async fn wait(self: &Arc<Self>, party: Party, waiting_max: usize) -> Result<Turn, Refusal> {
         let waiting = {
             let mut state = self.state.lock();
             let state = &mut *state;
@@ -93,12 +119,10 @@ impl Turns {
             if of_app.waiting.is_empty() {
                 state.next.push_back(party.app);
             }
-            of_app.wait(party.endpoint)?
+            of_app.wait(party.who, waiting_max)?
         };
-        match tokio::time::timeout(TIMEOUT, waiting).await {
-            Ok(Ok(turn)) => Ok(turn),
-            Ok(Err(_)) | Err(_) => Err(Refusal::Overloaded),
-        }
+        // Nobody lets go of who waits but with the turn.
+        waiting.await.map_err(|_| Refusal::Overloaded)
     }
 
     /// Takes a turn back, and hands it on.
@@ -149,13 +173,13 @@ impl OfApp {
         self.under_way == 0 && self.waiting.is_empty()
     }
 
-    fn wait(&mut self, caller: Option<EndpointId>) -> Result<oneshot::Receiver<Turn>, Refusal> {
+    fn wait(&mut self, caller: Who, waiting_max: usize) -> Result<oneshot::Receiver<Turn>, Refusal> {
         let of_caller = self.waiting.entry(caller.clone()).or_default();
         if of_caller.is_empty() {
             self.next.push_back(caller);
-        } else if of_caller.len() >= WAITING_MAX {
+        } else if of_caller.len() >= waiting_max {
             of_caller.retain(|waiting| !waiting.is_closed());
-            if of_caller.len() >= WAITING_MAX {
+            if of_caller.len() >= waiting_max {
                 return Err(Refusal::Overloaded);
             }
         }
@@ -202,7 +226,7 @@ mod tests {
     }
 
     fn endpoint(app: AppId, id: &str) -> Party {
-        Party { app: Some(app), endpoint: Some(EndpointId::parse(id).unwrap()) }
+        Party { app: Some(app), who: Who::Endpoint(EndpointId::parse(id).unwrap()) }
     }
 
     #[tokio::test(start_paused = true)]
@@ -274,6 +298,11 @@ mod tests {
             assert!(poll!(turn).is_pending());
         }
         assert!(matches!(wait().await, Err(Refusal::Overloaded)));
+        // What was begun goes on, however long it has to wait.
+        let mut begun = Box::pin(turns.take_again(endpoint(app(1), "a")));
+        assert!(poll!(&mut begun).is_pending());
+        tokio::time::advance(10 * TIMEOUT).await;
+        assert!(poll!(&mut begun).is_pending());
         let mut another = Box::pin(turns.take(endpoint(app(1), "b")));
         assert!(poll!(&mut another).is_pending());
         // Those who gave up take no room.

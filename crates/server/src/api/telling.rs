@@ -212,7 +212,7 @@ impl HttpBody for TellingBody {
 async fn read(mut telling: Box<Telling>) -> (Box<Telling>, Result<Bytes, Problem>) {
     let api = telling.api.clone();
     let piece = async {
-        let _turn = api.long_answers.take(telling.party.clone()).await?;
+        let _turn = api.long_answers.take_again(telling.party.clone()).await?;
         Ok(telling.piece().await?.into())
     };
     let piece = piece.await;
