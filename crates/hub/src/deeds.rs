@@ -125,7 +125,7 @@ impl Hub {
             for group in groups {
                 self.release(|| Interest::Group(*app_id, group.clone()));
             }
-            for endpoint in observed {
+            for endpoint in observed.iter().cloned() {
                 self.release(|| Interest::Observers(*app_id, endpoint));
             }
         }

@@ -260,6 +260,11 @@ impl Hub {
         }
     }
 
+    /// Takes away, by and by, what connections were in that are gone. Never ends.
+    pub async fn take_remains_away(&self) {
+        self.local.registry.take_all_away().await;
+    }
+
     /// Who is connected anywhere.
     pub(crate) fn roster(&self) -> Roster<'_> {
         Roster::new(&self.local, self.others.as_ref())

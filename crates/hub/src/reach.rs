@@ -5,6 +5,8 @@
 //! that went before it has paid for hearing of that. Connections that end, many at once perhaps, therefore cause no frame
 //! that was not paid for.
 //!
+//! Who is in a group or observes somebody pays once, beside that, for what is held of it meanwhile.
+//!
 //! Others may come between the counting and the doing. What was counted then is known when it is done, and owed.
 
 use respoke_core::app::App;
@@ -28,6 +30,11 @@ impl Reach {
     pub(crate) fn of(connections: usize, frame_len: usize) -> Self {
         let (frames, len) = (connections as u64, frame_len as u64);
         Self { frames, bytes: frames.saturating_mul(len) }
+    }
+
+    /// So many bytes that are held because of it, and go out to nobody.
+    pub(crate) fn held(bytes: usize) -> Self {
+        Self { frames: 0, bytes: bytes as u64 }
     }
 
     /// What of this goes beyond what was paid.

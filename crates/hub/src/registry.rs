@@ -4,20 +4,22 @@
 //! nothing is sent and nothing waited for; what is to be told, and to whom, is handed back.
 //!
 //! Invariant: a connection is in `connections`, in its endpoint's list, in the groups it names and in the observers it
-//! names, or in none of them.
+//! names, or in none of them; of one that is gone, what is left in `remains` is there for a moment longer.
 
 mod calls;
 mod connection;
 mod crowd;
 mod groups;
+mod holding;
 mod presence;
+mod remains;
 mod room;
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use respoke_core::event::Presence;
@@ -27,10 +29,11 @@ use respoke_core::ports::Departed;
 use connection::reached;
 pub(crate) use connection::{Caps, Full};
 pub use connection::{Connection, Home};
+use crowd::Crowd;
 pub use crowd::Members;
-use crowd::{Crowd, part_group};
 pub(crate) use groups::Join;
 pub use presence::Presences;
+use remains::{Leftovers, Remains};
 
 use crate::ops::ConnectionState;
 
@@ -39,6 +42,11 @@ pub(crate) struct Registry {
     apps: RwLock<HashMap<AppId, Arc<Mutex<App>>>>,
     /// Counts comings and goings, so that it can be said which was first.
     moments: AtomicU64,
+    /// Connections of all apps.
+    connections: AtomicUsize,
+    /// What memberships and observations of all apps take.
+    held: AtomicUsize,
+    leftovers: Leftovers,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +57,10 @@ struct App {
     /// In order, for they are listed in pages.
     groups: BTreeMap<GroupName, Crowd>,
     observers: HashMap<EndpointId, Crowd>,
+    /// What memberships and observations take.
+    held: usize,
+    /// What is to be taken away of connections that are gone.
+    remains: VecDeque<Remains>,
     /// It was found empty and is in the registry no more; whoever still has it looks again.
     forgotten: bool,
 }
@@ -61,7 +73,7 @@ pub(crate) struct Gone {
     /// When, on the registry's own count.
     pub(crate) at: u64,
     /// What it observed.
-    pub(crate) observed: HashSet<EndpointId>,
+    pub(crate) observed: Arc<[EndpointId]>,
 }
 
 /// What a connection holds.
@@ -97,7 +109,9 @@ impl Registry {
             let app = app.unwrap_or_else(|| self.apps.write().entry(connection.app_id).or_default().clone());
             let mut state = app.lock();
             if !state.forgotten {
-                return state.add(connection, instead_of, caps);
+                state.add(connection, instead_of, caps)?;
+                self.connections.fetch_add(1, Ordering::Relaxed);
+                return Ok(());
             }
             drop(state);
             self.forget(connection.app_id, &app);
@@ -108,10 +122,20 @@ impl Registry {
     pub(crate) fn remove(&self, app_id: AppId, id: ConnectionId) -> Option<Gone> {
         let app = self.app(app_id)?;
         let mut state = app.lock();
-        let (departed, observed) = state.remove(id)?;
+        let (departed, mut remains) = state.remove(id)?;
         // While nobody can come to a group, so that who comes after it is known to.
         let at = self.moment();
-        let empty = state.connections.is_empty();
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+        let observed = remains.observed.clone();
+        let freed = state.take_of(&mut remains);
+        self.let_go(&mut state, freed);
+        if !remains.is_empty() {
+            state.remains.push_back(remains);
+            if state.remains.len() == 1 {
+                self.leftovers.add(app_id);
+            }
+        }
+        let empty = state.is_empty();
         state.forgotten = empty;
         // Never both locks at once: who waits for one app's must not keep others from theirs.
         drop(state);
@@ -239,7 +263,7 @@ impl App {
         Ok(())
     }
 
-    fn remove(&mut self, id: ConnectionId) -> Option<(Departed, HashSet<EndpointId>)> {
+    fn remove(&mut self, id: ConnectionId) -> Option<(Departed, Remains)> {
         let seat = self.connections.remove(&id)?;
         let connection = seat.connection;
         if let Entry::Occupied(mut siblings) = self.endpoints.entry(connection.endpoint.clone()) {
@@ -248,20 +272,12 @@ impl App {
                 siblings.remove();
             }
         }
-        for endpoint in &seat.observed {
-            if let Entry::Occupied(mut observers) = self.observers.entry(endpoint.clone())
-                && observers.get_mut().part(id)
-            {
-                observers.remove();
-            }
-        }
-        for group in &seat.groups {
-            part_group(&mut self.groups, group, id);
-        }
+        let groups: Vec<_> = seat.groups.into_iter().collect();
+        let observed = seat.observed.into_iter().collect();
+        let remains = Remains { id, groups: groups.clone(), observed, taken: 0 };
         let Connection { app_id, endpoint, .. } = &*connection;
-        let groups = seat.groups.into_iter().collect();
         let departed = Departed { app_id: *app_id, endpoint: endpoint.clone(), connection: id, groups };
-        Some((departed, seat.observed))
+        Some((departed, remains))
     }
 }
 

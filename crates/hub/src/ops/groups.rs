@@ -74,7 +74,9 @@ impl Hub {
                 coming += 1;
             }
         }
-        asker.pay(&speaker.app, paid)?;
+        // And for what is held for as long as they are members.
+        let held = Reach::held(self.local.registry.cost_of_joining(&targets, groups));
+        asker.pay(&speaker.app, paid.and(held))?;
         let (mut caused, mut joined) = (Reach::default(), Err(Refusal::NotConnected));
         let mut unsettled = Unsettled::default();
         for (nth, (group, connection)) in pairs(groups, &targets).enumerate() {

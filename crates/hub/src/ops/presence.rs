@@ -78,7 +78,9 @@ impl Hub {
         let connections = self.roster().connection_count_of(app, &endpoints);
         let untold = self.local.departures.untold_of(app, &endpoints);
         let paid = Reach::of(2 * connections + untold, longest_len(""));
-        asker.pay(&speaker.app, paid)?;
+        // And what is held for as long as it observes.
+        let held = Reach::held(self.local.registry.cost_of_observing(own, &endpoints));
+        asker.pay(&speaker.app, paid.and(held))?;
         let observed = self.local.registry.observe(own, &endpoints).map_err(|full| match full {
             Full::App | Full::Endpoint | Full::Connection | Full::Group => {
                 Refusal::LimitReached("the connection observes as many endpoints as it may")

@@ -1,9 +1,9 @@
 //! Sets of connections: the members of a group, the observers of an endpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use respoke_core::id::{ConnectionId, GroupName};
+use respoke_core::id::{ConnectionId, EndpointId, GroupName};
 
 use super::Connection;
 
@@ -14,7 +14,7 @@ pub type Members = Arc<[Arc<Connection>]>;
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
     /// In order, and so is the list, for it is told in pages.
-    pub(super) members: BTreeMap<ConnectionId, Member>,
+    pub(super) members: Seated,
     list: Option<Members>,
 }
 
@@ -27,15 +27,14 @@ pub(super) struct Member {
 
 impl Crowd {
     pub(super) fn add(&mut self, connection: &Arc<Connection>, since: u64) {
-        self.members.insert(connection.id, Member { connection: connection.clone(), since });
+        self.members.insert(Member { connection: connection.clone(), since });
         self.list = None;
     }
 
-    /// Takes a connection out. True: nobody is left.
-    pub(super) fn part(&mut self, id: ConnectionId) -> bool {
-        self.members.remove(&id);
+    /// Takes a connection out. False: it was not there.
+    fn part(&mut self, id: ConnectionId) -> bool {
         self.list = None;
-        self.members.is_empty()
+        self.members.remove(&id)
     }
 
     pub(super) fn list(&mut self) -> Members {
@@ -49,9 +48,97 @@ impl Crowd {
     }
 }
 
-/// Takes a connection out of the crowd of that name; an empty one goes.
-pub(super) fn part_group(groups: &mut BTreeMap<GroupName, Crowd>, group: &GroupName, id: ConnectionId) {
-    if groups.get_mut(group).is_some_and(|crowd| crowd.part(id)) {
+/// Members in the order of their ids. Most crowds have one, as the observers of a contact have, and a map takes room for
+/// eleven.
+#[derive(Debug, Default)]
+pub(super) enum Seated {
+    #[default]
+    Nobody,
+    One(Member),
+    Many(BTreeMap<ConnectionId, Member>),
+}
+
+impl Seated {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Nobody => 0,
+            Self::One(_) => 1,
+            Self::Many(members) => members.len(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn contains_key(&self, id: &ConnectionId) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::One(member) => member.connection.id == *id,
+            Self::Many(members) => members.contains_key(id),
+        }
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &ConnectionId> {
+        self.values().map(|member| &member.connection.id)
+    }
+
+    fn values(&self) -> impl Iterator<Item = &Member> {
+        let (one, many) = match self {
+            Self::Nobody => (None, None),
+            Self::One(member) => (Some(member), None),
+            Self::Many(members) => (None, Some(members.values())),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    fn insert(&mut self, member: Member) {
+        match std::mem::take(self) {
+            Self::Nobody => *self = Self::One(member),
+            Self::One(other) => {
+                let both = [other, member].map(|member| (member.connection.id, member));
+                *self = Self::Many(both.into());
+            }
+            Self::Many(mut members) => {
+                members.insert(member.connection.id, member);
+                *self = Self::Many(members);
+            }
+        }
+    }
+
+    fn remove(&mut self, id: &ConnectionId) -> bool {
+        let removed = match self {
+            Self::Nobody => false,
+            Self::One(member) => member.connection.id == *id,
+            Self::Many(members) => return members.remove(id).is_some(),
+        };
+        if removed {
+            *self = Self::Nobody;
+        }
+        removed
+    }
+}
+
+/// Takes a connection out of the crowd of that name; an empty one goes. False: it was not there.
+pub(super) fn part_group(groups: &mut BTreeMap<GroupName, Crowd>, group: &GroupName, id: ConnectionId) -> bool {
+    let Some(crowd) = groups.get_mut(group) else { return false };
+    let parted = crowd.part(id);
+    if crowd.members.is_empty() {
         groups.remove(group);
     }
+    parted
+}
+
+/// The same of who observes an endpoint.
+pub(super) fn part_observers(
+    observers: &mut HashMap<EndpointId, Crowd>,
+    endpoint: &EndpointId,
+    id: ConnectionId,
+) -> bool {
+    let Some(crowd) = observers.get_mut(endpoint) else { return false };
+    let parted = crowd.part(id);
+    if crowd.members.is_empty() {
+        observers.remove(endpoint);
+    }
+    parted
 }

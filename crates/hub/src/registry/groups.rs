@@ -8,6 +8,7 @@ use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
 
 use super::connection::reached;
 use super::crowd::{Crowd, part_group};
+use super::holding::cost;
 use super::{Caps, Connection, Full, Members, Registry};
 
 /// What came of joining a group.
@@ -43,6 +44,10 @@ impl Registry {
         if reached(others, caps.members) {
             return Join::Full(Full::Group);
         }
+        if !self.hold(app, cost(group.as_str())) {
+            return Join::Full(Full::Connection);
+        }
+        let Some(seat) = app.connections.get_mut(&connection.id) else { return Join::Gone };
         seat.groups.insert(group.clone());
         app.groups.entry(group.clone()).or_default().add(connection, self.moment());
         Join::Joined { others }
@@ -52,8 +57,8 @@ impl Registry {
     pub(crate) fn leave(&self, app: AppId, id: ConnectionId, group: &GroupName) -> bool {
         self.read(app, |app| {
             let left = app.connections.get_mut(&id).is_some_and(|seat| seat.groups.remove(group));
-            if left {
-                part_group(&mut app.groups, group, id);
+            if left && part_group(&mut app.groups, group, id) {
+                self.let_go(app, cost(group.as_str()));
             }
             left
         })
@@ -121,6 +126,7 @@ impl Registry {
                     seat.groups.remove(group);
                 }
             }
+            self.let_go(app, crowd.members.len() * cost(group.as_str()));
             crowd.list()
         })
     }

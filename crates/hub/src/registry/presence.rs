@@ -6,10 +6,11 @@ use respoke_core::event::Presence;
 use respoke_core::id::{AppId, ConnectionId, EndpointId};
 
 use super::crowd::Crowd;
+use super::holding::cost;
 use super::{App, Connection, Full, Members, Registry};
 
 /// Endpoints that one connection observes at most: a long list of contacts, held for as long as it is connected.
-const OBSERVED_MAX: usize = 10_000;
+pub(super) const OBSERVED_MAX: usize = 10_000;
 
 /// The presence of each connection of an endpoint.
 pub type Presences = Vec<(ConnectionId, Option<Presence>)>;
@@ -34,13 +35,19 @@ impl Registry {
         let Some(app) = self.app(connection.app_id) else { return Ok(None) };
         let mut app = app.lock();
         let app = &mut *app;
-        let Some(seat) = app.connections.get_mut(&connection.id) else { return Ok(None) };
+        let Some(seat) = app.connections.get(&connection.id) else { return Ok(None) };
         // All of them or none.
         let is_new = |endpoint: &&EndpointId| !seat.observed.contains(*endpoint);
         let new: Vec<_> = endpoints.iter().filter(is_new).cloned().collect();
-        if !new.is_empty() && seat.observed.len() + new.len() > OBSERVED_MAX {
+        if !new.is_empty()
+            && (seat.observed.len() + new.len() > OBSERVED_MAX || !app.may_observe(&connection.endpoint, new.len()))
+        {
             return Err(Full::Connection);
         }
+        if !self.hold(app, new.iter().map(|endpoint| cost(endpoint.as_str())).sum()) {
+            return Err(Full::Connection);
+        }
+        let Some(seat) = app.connections.get_mut(&connection.id) else { return Ok(None) };
         for endpoint in &new {
             seat.observed.insert(endpoint.clone());
             app.observers.entry(endpoint.clone()).or_default().add(connection, self.moment());

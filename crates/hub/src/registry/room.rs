@@ -1,10 +1,11 @@
 //! Whether all that a request asks for finds room, looked at before any of it is done.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use respoke_core::id::{AppId, GroupName};
 
+use super::crowd::Seated;
 use super::{Caps, Connection, Full, Registry};
 
 impl Registry {
@@ -33,7 +34,7 @@ impl Registry {
             }
             for group in groups {
                 let members = app.groups.get(group).map(|crowd| &crowd.members);
-                let count = members.map_or(0, BTreeMap::len);
+                let count = members.map_or(0, Seated::len);
                 if exceed(count, connections.len(), caps.members) {
                     let is_new = |connection: &&Arc<Connection>| {
                         members.is_none_or(|members| !members.contains_key(&connection.id))

@@ -174,6 +174,13 @@ impl Sockets {
             }
         }));
         let (hub, stopped) = (self.hub.clone(), stop.clone());
+        tasks.spawn(enduring::run("remains", move || {
+            let (hub, stopped) = (hub.clone(), stopped.clone());
+            async move {
+                let _ = stopped.run_until_cancelled(hub.take_remains_away()).await;
+            }
+        }));
+        let (hub, stopped) = (self.hub.clone(), stop.clone());
         tasks.spawn(enduring::run("departures", move || {
             let (hub, stopped) = (hub.clone(), stopped.clone());
             async move {

@@ -218,6 +218,30 @@ fn those_who_come_to_a_group_at_once_pay_for_hearing_of_each_other() {
 }
 
 #[test]
+fn what_is_held_of_who_observes_and_who_is_in_groups_is_paid_for_once() {
+    let server = Server::start();
+    let (mut alice, mut bob) = (server.connect("alice"), server.connect("bob"));
+    limit(&server, json!({"endpointKilobytes": {"perSecond": 1, "burst": 100}}));
+    // Nobody has these names, so nobody is told anything.
+    let names = |round: usize| (0..60).map(|name| format!("{round} {name}")).collect::<Vec<_>>();
+    let observe = |names| ("/v1/presenceobservers", json!({"endpointList": names}));
+    let join = |names| ("/v1/groups", json!({"groups": names}));
+    let mut is_paid_for = |socket: &mut Socket, ask: &dyn Fn(Vec<String>) -> (&'static str, Value)| {
+        let begun = Instant::now();
+        let mut ask = |round| {
+            let (path, data) = ask(names(round));
+            socket.post(path, data)
+        };
+        let refused = (0..100).find(|round| ask(*round).status == 429).unwrap();
+        let bytes = refused * 60 * 500;
+        assert!(refused > 0 && bytes as u64 <= (100 + begun.elapsed().as_secs() + 1) * 1_024, "{refused}");
+        ask(0).ok();
+    };
+    is_paid_for(&mut alice, &observe);
+    is_paid_for(&mut bob, &join);
+}
+
+#[test]
 fn a_group_of_more_than_the_burst_can_be_spoken_to_but_not_on_and_on() {
     let server = Server::start();
     server.unlimited(&server.admin_token("admin"));

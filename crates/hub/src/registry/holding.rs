@@ -1,0 +1,166 @@
+//! How much is held of who is in which group and who observes whom, and how much of it there may be.
+//!
+//! It stays for as long as the connection, so whoever may ask for more and more has to be bounded by what there is, and not
+//! only by how fast it comes. An app has room for some, and for more with each connection: so many clients as ever come,
+//! each with its contacts and its groups, find room.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use respoke_core::id::{EndpointId, GroupName};
+
+use super::presence::OBSERVED_MAX;
+use super::{App, Connection, Registry};
+
+/// What a membership or an observation takes beside its name: a place among those of its connection and one among those of
+/// the group or endpoint, each with the room that such lists have to grow.
+const PLACE_COST: usize = 500;
+/// What there is room for of each connection: four hundred contacts and some tens of groups with names of usual length.
+const OF_CONNECTION: usize = 256 << 10;
+/// What an app has room for besides: three connections that observe as much as one may, and some that are in thousands of
+/// groups.
+const OF_APP: usize = 32 << 20;
+/// What there is room for besides in all: that of eight apps. Those who fill theirs leave the others what comes with their
+/// connections.
+const IN_ALL: usize = 8 * OF_APP;
+/// Endpoints that the connections of one endpoint observe at most: what one may, and so many more for each.
+const OBSERVED_BY_EACH: usize = 1_000;
+
+/// What something of that name takes.
+pub(super) const fn cost(name: &str) -> usize {
+    name.len() + PLACE_COST
+}
+
+impl Registry {
+    /// Takes room for what is about to be held. False: there is none.
+    pub(super) fn hold(&self, app: &mut App, bytes: usize) -> bool {
+        let (of_app, connections) = (app.connections.len(), self.connections.load(Ordering::Relaxed));
+        if bytes > 0
+            && (app.held + bytes > OF_APP + of_app * OF_CONNECTION
+                || self.held.load(Ordering::Relaxed) + bytes > IN_ALL + connections * OF_CONNECTION)
+        {
+            return false;
+        }
+        app.held += bytes;
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+        true
+    }
+
+    /// Gives back room of what is held no more.
+    pub(super) fn let_go(&self, app: &mut App, bytes: usize) {
+        app.held = app.held.saturating_sub(bytes);
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// What it takes that a connection observes endpoints, each named once, of those that it does not.
+    pub(crate) fn cost_of_observing(&self, connection: &Connection, endpoints: &[EndpointId]) -> usize {
+        self.read(connection.app_id, |app| {
+            let Some(seat) = app.connections.get(&connection.id) else { return 0 };
+            let new = endpoints.iter().filter(|endpoint| !seat.observed.contains(*endpoint));
+            new.map(|endpoint| cost(endpoint.as_str())).sum()
+        })
+    }
+
+    /// What it takes that connections of one app join groups, of those that they are not in.
+    pub(crate) fn cost_of_joining(&self, connections: &[Arc<Connection>], groups: &[GroupName]) -> usize {
+        let Some(first) = connections.first() else { return 0 };
+        self.read(first.app_id, |app| {
+            let seats = connections.iter().filter_map(|connection| app.connections.get(&connection.id));
+            let new = seats.flat_map(|seat| groups.iter().filter(|group| !seat.groups.contains(*group)));
+            new.map(|group| cost(group.as_str())).sum()
+        })
+    }
+}
+
+impl App {
+    /// Whether connections of an endpoint may observe so many endpoints more.
+    pub(super) fn may_observe(&self, endpoint: &EndpointId, more: usize) -> bool {
+        // As a rule less than that is held in the whole app, and nothing has to be looked up.
+        if self.held / PLACE_COST + more <= OBSERVED_MAX {
+            return true;
+        }
+        let siblings = self.endpoints.get(endpoint).map_or(&[][..], Vec::as_slice);
+        let seats = siblings.iter().filter_map(|sibling| self.connections.get(&sibling.id));
+        let observed = seats.map(|seat| seat.observed.len()).sum::<usize>();
+        observed + more <= OBSERVED_MAX + siblings.len() * OBSERVED_BY_EACH
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use respoke_core::id::AppId;
+
+    use super::*;
+    use crate::registry::tests::connection;
+    use crate::registry::{Caps, Full, Join};
+
+    fn contacts(of: usize, count: usize) -> Vec<EndpointId> {
+        (0..count).map(|nth| EndpointId::parse(&format!("{of:03}{nth:05}{}", "x".repeat(240))).unwrap()).collect()
+    }
+
+    #[test]
+    fn an_endpoints_connections_observe_so_many_and_no_more() {
+        let (registry, app) = (Registry::default(), AppId::random());
+        let all: Vec<_> = (0..5).map(|_| connection(app, "alice")).collect();
+        for one in &all {
+            registry.add(one, None, Caps::default()).unwrap();
+        }
+        registry.observe(&all[0], &contacts(0, OBSERVED_MAX)).unwrap();
+        for (nth, one) in all.iter().enumerate().skip(1) {
+            registry.observe(one, &contacts(nth, OBSERVED_BY_EACH)).unwrap();
+        }
+        registry.observe(&all[1], &contacts(10, OBSERVED_BY_EACH)).unwrap();
+        assert_eq!(registry.observe(&all[2], &contacts(11, 1)), Err(Full::Connection));
+        // What it observes already takes nothing.
+        registry.observe(&all[2], &contacts(2, OBSERVED_BY_EACH)).unwrap();
+        let bob = connection(app, "bob");
+        registry.add(&bob, None, Caps::default()).unwrap();
+        registry.observe(&bob, &contacts(11, OBSERVED_BY_EACH)).unwrap();
+    }
+
+    #[test]
+    fn an_app_holds_so_much_for_each_connection_and_gives_all_of_it_back() {
+        let (registry, app) = (Registry::default(), AppId::random());
+        let mut all = Vec::new();
+        let refused = (0..100).find(|nth| {
+            let one = connection(app, &format!("endpoint {nth}"));
+            registry.add(&one, None, Caps::default()).unwrap();
+            all.push(one.clone());
+            registry.observe(&one, &contacts(*nth, 5_000)).is_err()
+        });
+        assert_eq!(refused, Some(9), "nine times 3.7 MB and no tenth");
+        let last = all.last().unwrap();
+        // A list of contacts as people have them, and groups, find room.
+        registry.observe(last, &contacts(50, 300)).unwrap();
+        for nth in 0..50 {
+            let group = GroupName::parse(&format!("group {nth}")).unwrap();
+            assert!(matches!(registry.join(last, &group, Caps::default()), Join::Joined { .. }));
+        }
+        let group = GroupName::parse("group 0").unwrap();
+        registry.join(&all[0], &group, Caps::default());
+        assert!(registry.leave(app, last.id, &group));
+        registry.end_group(app, &group);
+        for one in &all {
+            registry.remove(app, one.id).unwrap();
+            while registry.take_away(app) {}
+        }
+        assert_eq!(registry.counts(), crate::registry::Counts::default());
+        assert_eq!(registry.held.load(Ordering::Relaxed), 0);
+        assert!(registry.apps.read().is_empty());
+    }
+
+    #[test]
+    fn what_is_asked_for_is_what_it_takes() {
+        let (registry, app) = (Registry::default(), AppId::random());
+        let alice = connection(app, "alice");
+        registry.add(&alice, None, Caps::default()).unwrap();
+        let (ten, groups) = (contacts(0, 10), ["a", "bc"].map(|name| GroupName::parse(name).unwrap()));
+        assert_eq!(registry.cost_of_observing(&alice, &ten[..4]), 4 * (248 + PLACE_COST));
+        registry.observe(&alice, &ten[..4]).unwrap();
+        assert_eq!(registry.cost_of_observing(&alice, &ten), 6 * (248 + PLACE_COST));
+        let targets = std::slice::from_ref(&alice);
+        registry.join(&alice, &groups[0], Caps::default());
+        assert_eq!(registry.cost_of_joining(targets, &groups), 2 + PLACE_COST);
+        assert_eq!(registry.held.load(Ordering::Relaxed), 4 * (248 + PLACE_COST) + 1 + PLACE_COST);
+    }
+}

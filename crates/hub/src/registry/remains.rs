@@ -1,0 +1,168 @@
+//! What connections that are gone observed and were in, until it is taken away.
+//!
+//! One may have been in thousands, and thousands may go at once. So a few are taken away with the connection, which is all
+//! that nearly every client has, and the rest in portions between which others get their turn. Until then a connection that
+//! is gone is counted and shown where it was; it hears nothing any more.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
+use tokio::sync::Notify;
+
+use super::crowd::{part_group, part_observers};
+use super::holding::cost;
+use super::{App, Registry};
+
+/// So many are taken away at once: less than a millisecond's work.
+pub(super) const PORTION: usize = 256;
+/// A map that had room for more than this gives it back when it holds few.
+const ROOM_KEPT: usize = 8_192;
+
+/// What is left of one connection.
+#[derive(Debug)]
+pub(super) struct Remains {
+    pub(super) id: ConnectionId,
+    pub(super) groups: Vec<GroupName>,
+    pub(super) observed: Arc<[EndpointId]>,
+    /// How many of those are taken away.
+    pub(super) taken: usize,
+}
+
+/// The apps in which something is left to be taken away.
+#[derive(Debug, Default)]
+pub(super) struct Leftovers {
+    apps: Mutex<VecDeque<AppId>>,
+    added: Notify,
+}
+
+impl Leftovers {
+    pub(super) fn add(&self, app: AppId) {
+        self.apps.lock().push_back(app);
+        self.added.notify_one();
+    }
+}
+
+impl Registry {
+    /// Takes away what connections left that are gone. Never ends.
+    pub(crate) async fn take_all_away(&self) {
+        loop {
+            let added = self.leftovers.added.notified();
+            // It stays on the list meanwhile: should this panic, it is gone on with.
+            let Some(app) = self.leftovers.apps.lock().front().copied() else {
+                added.await;
+                continue;
+            };
+            while self.take_away(app) {
+                tokio::task::yield_now().await;
+            }
+            self.leftovers.apps.lock().pop_front();
+        }
+    }
+
+    /// Takes a portion away of what is left in an app. False: nothing is left.
+    pub(super) fn take_away(&self, id: AppId) -> bool {
+        let Some(app) = self.app(id) else { return false };
+        let mut state = app.lock();
+        let freed = state.take_portion();
+        self.let_go(&mut state, freed);
+        let (left, empty) = (!state.remains.is_empty(), state.is_empty());
+        state.forgotten |= empty;
+        drop(state);
+        if empty {
+            self.forget(id, &app);
+        }
+        left
+    }
+}
+
+impl App {
+    /// Whether nobody is there, and nothing of anybody.
+    pub(super) fn is_empty(&self) -> bool {
+        self.connections.is_empty() && self.remains.is_empty()
+    }
+
+    /// Takes a portion away of what is left. Returns what that took.
+    fn take_portion(&mut self) -> usize {
+        let Some(mut remains) = self.remains.pop_front() else { return 0 };
+        let freed = self.take_of(&mut remains);
+        if !remains.is_empty() {
+            self.remains.push_front(remains);
+        }
+        if self.observers.capacity() > ROOM_KEPT && self.observers.len() < ROOM_KEPT / 8 {
+            self.observers.shrink_to(ROOM_KEPT / 4);
+        }
+        freed
+    }
+
+    /// Takes a portion away of what is left of one connection, its groups first. Returns what that took.
+    pub(super) fn take_of(&mut self, remains: &mut Remains) -> usize {
+        let mut freed = 0;
+        for _ in 0..PORTION {
+            let (parted, cost) = if let Some(group) = remains.groups.pop() {
+                (part_group(&mut self.groups, &group, remains.id), cost(group.as_str()))
+            } else if let Some(endpoint) = remains.observed.get(remains.taken).cloned() {
+                remains.taken += 1;
+                (part_observers(&mut self.observers, &endpoint, remains.id), cost(endpoint.as_str()))
+            } else {
+                break;
+            };
+            freed += if parted { cost } else { 0 };
+        }
+        freed
+    }
+}
+
+impl Remains {
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_empty() && self.taken == self.observed.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Caps;
+    use crate::registry::tests::connection;
+
+    #[tokio::test]
+    async fn much_is_taken_away_in_portions_and_others_get_their_turn() {
+        let (registry, app) = (Arc::new(Registry::default()), AppId::random());
+        let [alice, bob] = ["alice", "bob"].map(|endpoint| connection(app, endpoint));
+        let names: Vec<_> = (0..2_000).map(|nth| format!("name {nth}")).collect();
+        let contacts: Vec<_> = names.iter().map(|name| EndpointId::parse(name).unwrap()).collect();
+        for one in [&alice, &bob] {
+            registry.add(one, None, Caps::default()).unwrap();
+            registry.observe(one, &contacts[..if one.id == alice.id { 2_000 } else { 10 }]).unwrap();
+            for name in &names[..500] {
+                registry.join(one, &GroupName::parse(name).unwrap(), Caps::default());
+            }
+        }
+        assert_eq!(registry.remove(app, alice.id).unwrap().departed.groups.len(), 500);
+        let left = |registry: &Registry| (registry.counts().observers, registry.counts().members);
+        let before = left(&registry);
+        assert_eq!(before.0 + before.1, 2_010 + 1_000 - PORTION, "one portion goes at once");
+        let taking = {
+            let registry = registry.clone();
+            async move { registry.take_all_away().await }
+        };
+        let mut turns = 0;
+        let looking = async {
+            while left(&registry) != (10, 500) {
+                turns += 1;
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = taking => unreachable!("it never ends"),
+            () = looking => {}
+        }
+        assert!(turns >= 8, "{turns}");
+        // The last one's app goes once everything is.
+        registry.remove(app, bob.id).unwrap();
+        assert!(!registry.apps.read().is_empty());
+        while registry.take_away(app) {}
+        assert!(registry.apps.read().is_empty());
+    }
+}
