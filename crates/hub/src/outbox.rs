@@ -123,9 +123,14 @@ impl Queue {
         self.share.saturating_add(self.taken).saturating_add(self.part) as usize
     }
 
+    /// Whether much waits, whoever else it waits for.
+    fn is_laden(&self) -> bool {
+        self.bytes.max(self.waits()) > LADEN_FROM
+    }
+
     /// Whether much waits of which that is not noted; it is then.
     fn becomes_laden(&mut self) -> bool {
-        let becomes = !self.laden && self.waits() > LADEN_FROM;
+        let becomes = !self.laden && self.is_laden();
         self.laden |= becomes;
         becomes
     }
@@ -232,9 +237,8 @@ impl Outbox {
     /// How much waits, or is being written, if that is much. None: it is not noted any more.
     pub(crate) fn still_laden(&self) -> Option<usize> {
         let mut queue = self.queue.lock();
-        let waits = queue.waits();
-        queue.laden = waits > LADEN_FROM && !queue.abandoned;
-        queue.laden.then_some(waits)
+        queue.laden = queue.is_laden() && !queue.abandoned;
+        queue.laden.then(|| queue.waits())
     }
 
     /// Notes how much there is of a message of its reader that is not whole. True: there was none before.

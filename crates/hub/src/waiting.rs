@@ -62,7 +62,8 @@ fn end_laden<K: Eq + Hash>(sockets: &Sockets, limits: WaitingLimits, whose: impl
     }
     let enough = limits.all - limits.all / 8;
     for (socket, bytes) in laden {
-        if all.max(events(going)) <= enough {
+        // One for which next to nothing waits makes no room.
+        if all.max(events(going)) <= enough || bytes == 0 {
             break;
         }
         all -= bytes;
@@ -161,6 +162,16 @@ mod tests {
             wait_for(&sockets, std::slice::from_ref(socket), 9, 80_000);
         }
         assert_eq!(closed(&sockets, &all, |socket| socket.number), [0]);
+    }
+
+    #[test]
+    fn large_audiences_that_do_not_read_are_found_though_little_counts_for_each() {
+        let (sockets, all) = open(90);
+        for audience in all.chunks(30) {
+            wait_for(&sockets, audience, 0, 90_000);
+        }
+        let closed = closed(&sockets, &all, |socket| socket.number);
+        assert_eq!((closed.len(), sockets.notes().events()), (60, 90_000), "the oldest first");
     }
 
     #[test]
