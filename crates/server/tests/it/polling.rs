@@ -327,8 +327,8 @@ fn a_client_that_asks_on_and_never_polls_is_closed() {
 #[test]
 fn a_client_that_says_that_it_lives_and_never_polls_is_closed() {
     let server = Server::start_with(|config| {
-        config.heartbeat_interval_secs = 1;
-        config.heartbeat_timeout_secs = 3;
+        impatience(config);
+        config.heartbeat_timeout_secs = HEARTBEATS / 2;
         config.idle_frames_per_sec = 1_000;
     });
     let (says, polls) = (poller(&server, "alice"), poller(&server, "bob"));
