@@ -180,10 +180,18 @@ fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
 /// Opens the database's file, and over a symbolic link of its name none: whoever may write in the folder may have put one
 /// there since somebody looked. The folder itself may be named by one.
 fn open_file(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let plain = folder.canonicalize().ok().zip(path.file_name()).map(|(folder, name)| folder.join(name));
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    Connection::open_with_flags(plain.as_deref().unwrap_or(path), flags)
+    Connection::open_with_flags(without_links(path), flags)
+}
+
+/// The same file, in a folder that is named without symbolic links; the name itself may be one.
+fn without_links(path: &Path) -> PathBuf {
+    let folder = folder_of(path).canonicalize().ok();
+    folder.zip(path.file_name()).map_or_else(|| path.to_owned(), |(folder, name)| folder.join(name))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Brings what the log holds into the database's own file, as far as others who read let it.

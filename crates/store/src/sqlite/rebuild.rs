@@ -7,9 +7,10 @@
 //! Invariant: whenever this stops, there is a whole database of the name; what was begun is removed by the next start.
 //! Invariant: nobody else writes to the database meanwhile, not even a command line beside it.
 
-use std::fs::{DirBuilder, File, Permissions};
+use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 
 use super::origin::beside;
-use super::{BUSY_TIMEOUT, failure, open_file, schema};
+use super::{BUSY_TIMEOUT, failure, folder_of, open_file, schema, without_links};
 
 /// The folder of a copy that is not finished.
 const UNFINISHED: &str = "-rebuilding";
@@ -101,8 +102,7 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
 
 /// Free space where the database lies, for this user.
 fn free_bytes(path: &Path) -> io::Result<u64> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let found = rustix::fs::statvfs(folder)?;
+    let found = rustix::fs::statvfs(folder_of(path))?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
@@ -134,7 +134,8 @@ impl Rebuild {
             return Err(unavailable(io::Error::new(ErrorKind::StorageFull, why)));
         }
         take(&old).map_err(failure)?;
-        let folder = beside(path, UNFINISHED);
+        // SQLite opens what it copies into as it opened the database: over no link, also of a folder above.
+        let folder = beside(&without_links(path), UNFINISHED);
         DirBuilder::new().mode(0o700).create(&folder).map_err(unavailable)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let held = rustix::fs::open(&folder, flags, Mode::empty()).map_err(|error| unavailable(error.into()))?;
@@ -150,7 +151,8 @@ impl Rebuild {
             tracing::info!(percent = (copied * 100 / whole).min(100), "copying the database");
         })?;
         self.old.pragma_update(None, "page_size", schema::PAGE_BYTES)?;
-        self.old.execute("VACUUM INTO ?1", [self.copy.to_str()])?;
+        // A path is bytes, and need not be text.
+        self.old.execute("VACUUM INTO CAST(?1 AS TEXT)", [self.copy.as_os_str().as_bytes()])?;
         self.old.progress_handler(STEPS, None::<fn() -> bool>)
     }
 
@@ -204,7 +206,7 @@ impl Rebuild {
 
     /// Gives the copy the database's name, owner and permissions, and returns how many bytes it has.
     fn replace(self) -> io::Result<u64> {
-        let file = File::options().read(true).write(true).open(&self.copy)?;
+        let file = self.open_own_copy()?;
         let before = std::fs::symlink_metadata(&self.path)?;
         let (user, group) = (Uid::from_raw(before.uid()), Gid::from_raw(before.gid()));
         if rustix::process::geteuid().is_root() {
@@ -213,16 +215,35 @@ impl Rebuild {
             // Where others share it they may by the group, if that may be given.
             let _ = rustix::fs::fchown(&file, None, Some(group));
         }
-        file.set_permissions(Permissions::from_mode(before.mode() & 0o777))?;
+        file.set_permissions(Permissions::from_mode(mode_of(file.metadata()?.gid(), &before)))?;
         file.sync_all()?;
         let bytes = file.metadata()?.len();
         rustix::fs::renameat(&self.folder, COPY, CWD, &self.path)?;
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()?;
+        File::open(folder_of(&self.path))?.sync_all()?;
         // Not before: until then nobody else opens what is to be replaced.
         drop(self.old);
         Ok(bytes)
     }
+
+    /// Opens the copy, if it is what was made here: whoever the database's folder belongs to can put another folder of this
+    /// name there meanwhile, and must not be given what that leads to.
+    fn open_own_copy(&self) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::openat(&self.folder, COPY, flags, Mode::empty())?);
+        let (folder, found) = (rustix::fs::fstat(&self.folder)?, file.metadata()?);
+        let own = rustix::process::geteuid().as_raw();
+        if folder.st_uid != own || found.uid() != own || !found.is_file() || found.nlink() != 1 {
+            return Err(io::Error::other(
+                "the copy of the database is not the file that was made; nothing was changed",
+            ));
+        }
+        Ok(file)
+    }
+}
+
+/// The permissions of a database in the place of the one that was `before`. Another group gets none that it did not have.
+fn mode_of(group: u32, before: &Metadata) -> u32 {
+    if group == before.gid() { before.mode() & 0o777 } else { 0o600 }
 }
 
 /// What rows take more in the present shape than before.
@@ -368,6 +389,45 @@ mod tests {
         holds_what_was_answered(&path).await;
         let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
         assert!(names.iter().all(|name| !name.to_str().unwrap().contains("rebuilding")), "{names:?}");
+    }
+
+    #[tokio::test]
+    async fn the_data_folder_may_be_named_by_a_link_and_by_any_bytes() {
+        let (folder, path) = released();
+        let named = tempfile::tempdir().unwrap();
+        let linked = named.path().join("linked");
+        std::os::unix::fs::symlink(folder.path(), &linked).unwrap();
+        holds_what_was_answered(&linked.join("respoked.db")).await;
+        assert_eq!(pragma(&path, "page_size"), 1_024);
+        let (_folder, path) = released();
+        let no_text = named.path().join(std::ffi::OsStr::from_bytes(b"no\xfftext"));
+        std::fs::create_dir(&no_text).unwrap();
+        for suffix in ["", "-wal"] {
+            std::fs::copy(beside(&path, suffix), beside(&no_text.join("respoked.db"), suffix)).unwrap();
+        }
+        holds_what_was_answered(&no_text.join("respoked.db")).await;
+    }
+
+    #[test]
+    fn nothing_takes_the_name_but_the_copy_that_was_made() {
+        let (folder, path) = released();
+        let other = folder.path().join("other");
+        std::fs::write(&other, "another's").unwrap();
+        std::fs::set_permissions(&other, Permissions::from_mode(0o644)).unwrap();
+        let puts: [fn(&Path, &Path) -> io::Result<()>; 2] =
+            [|other, name| std::os::unix::fs::symlink(other, name), |other, name| std::fs::hard_link(other, name)];
+        for put in puts {
+            let mut rebuild = Rebuild::begin(&path, u64::MAX).unwrap();
+            rebuild.copy().unwrap();
+            std::fs::remove_file(&rebuild.copy).unwrap();
+            put(&other, &rebuild.copy).unwrap();
+            rebuild.replace().unwrap_err();
+            clear(&path).unwrap();
+            assert_eq!(std::fs::metadata(&other).unwrap().mode() & 0o777, 0o644);
+            assert_eq!(pragma(&path, "user_version"), 5);
+        }
+        let before = std::fs::metadata(&other).unwrap();
+        assert_eq!([before.gid(), before.gid() + 1].map(|group| mode_of(group, &before)), [0o644, 0o600]);
     }
 
     #[tokio::test]
