@@ -10,6 +10,7 @@ use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
 use super::SqliteStore;
+use super::condition::Condition;
 use super::rows::{Columns, all, execute, limit};
 use super::writer::Write;
 
@@ -87,6 +88,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<AuditRecord> {
 
 fn log(
     connection: &Connection,
+    condition: &Condition,
     query: &AuditQuery,
     request: &PageRequest<RowNumber>,
 ) -> rusqlite::Result<Page<AuditRecord, RowNumber>> {
@@ -113,13 +115,15 @@ fn log(
             query.request_id.map(|id| id.uuid()),
             limit(request),
         ],
-        read,
+        |row| Ok((row.get(0)?, condition.of_list(read(row))?)),
     )?;
-    let mut page = Page::cut(rows, request.limit, |record| RowNumber::new(record.number));
-    if page.next.is_none() && oldest > 1 {
-        page.next = u64::try_from(oldest).ok().map(RowNumber::new);
+    let page = Page::cut(rows, request.limit, |(number, _)| RowNumber::new(*number));
+    let (rows, mut next) = (page.items, page.next);
+    let first: i64 = connection.query_row("SELECT coalesce(min(number), 0) FROM log", [], |row| row.get(0))?;
+    if next.is_none() && oldest > first {
+        next = u64::try_from(oldest).ok().map(RowNumber::new);
     }
-    Ok(page)
+    Ok(Page { items: rows.into_iter().filter_map(|(_, record)| record).collect(), next })
 }
 
 #[async_trait]
@@ -133,6 +137,7 @@ impl AuditStore for SqliteStore {
         query: AuditQuery,
         page: PageRequest<RowNumber>,
     ) -> Result<Page<AuditRecord, RowNumber>, StoreError> {
-        self.readers.search(move |connection| log(connection, &query, &page)).await
+        let condition = self.condition.clone();
+        self.readers.search(move |connection| log(connection, &condition, &query, &page)).await
     }
 }

@@ -220,8 +220,20 @@ impl Condition {
             // The file is sound, and all else in it is served.
             tracing::error!(
                 error = error as &dyn std::error::Error,
-                "a row of the database cannot be read; what asks for it is answered with an internal error"
+                "a row of the database cannot be read; what asks for it is answered with an internal error, and lists of \
+                 tokens, sessions and the audit log pass it over"
             );
+        }
+    }
+
+    /// A row of a list as it was read. None if it cannot be: then it is passed over, for the others can be read.
+    pub(super) fn of_list<T>(&self, read: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
+        match read {
+            Err(error) if is_of_a_row(&error) => {
+                self.note(&error);
+                Ok(None)
+            }
+            read => read.map(Some),
         }
     }
 

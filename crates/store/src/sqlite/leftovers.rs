@@ -22,7 +22,7 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::SqliteStore;
-use super::maintenance::REMOVE_ROWS;
+use super::maintenance::{REMOVE_ROWS, readable};
 use super::rows::{Columns, all, execute};
 
 /// Rows of each kind that one pass looks after; a few megabytes.
@@ -145,11 +145,16 @@ fn idle_endpoints(
         params![app, endpoint, PASS_ROWS],
         |row| {
             let mut columns = Columns::of(row);
-            let key = (columns.uuid_as(AppId::from_uuid)?, columns.endpoint()?);
-            Ok((key, columns.marks()?, columns.time_if_any()?))
+            let mut read = || {
+                let key = (columns.uuid_as(AppId::from_uuid)?, columns.endpoint()?);
+                Ok((key, columns.marks()?, columns.time_if_any()?))
+            };
+            readable(read())
         },
     )?;
-    let last = if rows.len() == PASS_ROWS { rows.last().map(|(key, ..)| key.clone()) } else { None };
+    let whole = rows.len() == PASS_ROWS;
+    let rows: Vec<_> = rows.into_iter().flatten().collect();
+    let last = if whole { rows.last().map(|(key, ..)| key.clone()) } else { None };
     let idle = rows.into_iter().filter(|(.., until)| until.is_none_or(|until| until < upkeep.dead_before));
     Ok((idle.map(|(key, marks, _)| (key, marks)).collect(), last))
 }
@@ -166,10 +171,14 @@ fn dead_secrets(
         params![after.map_or(Uuid::nil(), |id| id.uuid()), PASS_ROWS],
         |row| {
             let mut columns = Columns::of(row);
-            Ok((columns.uuid_as(SecretId::from_uuid)?, columns.time_if_any()?, columns.time_if_any()?))
+            let mut read =
+                || Ok((columns.uuid_as(SecretId::from_uuid)?, columns.time_if_any()?, columns.time_if_any()?));
+            readable(read())
         },
     )?;
-    let last = if rows.len() == PASS_ROWS { rows.last().map(|(id, ..)| *id) } else { None };
+    let whole = rows.len() == PASS_ROWS;
+    let rows: Vec<_> = rows.into_iter().flatten().collect();
+    let last = if whole { rows.last().map(|(id, ..)| *id) } else { None };
     let past = |at: Option<Timestamp>| at.is_some_and(|at| at < upkeep.audit_before);
     let dead = rows.into_iter().filter(|(_, revoked_at, expires_at)| past(*revoked_at) || past(*expires_at));
     Ok((dead.map(|(id, ..)| id).collect(), last))

@@ -73,8 +73,8 @@ mod tests {
     use respoke_core::idempotency::Creation;
     use respoke_core::page::PageRequest;
     use respoke_core::ports::{
-        AuditQuery, AuditStore as _, ChangeStore as _, ListFilter, MaintenanceStore as _, Store, TokenStore as _,
-        Upkeep,
+        AuditQuery, AuditStore as _, ChangeStore as _, ListFilter, MaintenanceStore as _, SessionFilter,
+        SessionStore as _, Store, TokenStore as _, Upkeep,
     };
 
     use super::*;
@@ -233,6 +233,62 @@ mod tests {
         assert_eq!(whole_pass(world, upkeep_at(NOW.plus_secs(120))).await, (1, 1));
         assert!(fixture.store.token(spent.number).await.unwrap().is_none());
         opened(world.redeem(&waiting).await);
+    }
+
+    #[tokio::test]
+    async fn a_broken_row_in_any_table_keeps_neither_upkeep_nor_a_list_from_the_others() {
+        let fixture = fixture().await;
+        let world = &fixture.world;
+        let broken = fixture.mint(fixture.usual()).await;
+        let spent = [fixture.mint(fixture.usual()).await, fixture.mint(fixture.usual()).await];
+        for token in &spent {
+            opened(world.redeem(token).await);
+        }
+        let waiting = fixture.mint(fixture.usual()).await;
+        let (broken, told, now) = (broken.number, waiting.number, NOW.millis());
+        let damage = format!(
+            "UPDATE log SET endpoint = '' WHERE number = {broken};
+             UPDATE log SET action = 9999 WHERE number = {told};
+             UPDATE sessions SET endpoint = '' WHERE number = (SELECT min(number) FROM sessions);
+             INSERT INTO endpoints (app_id, endpoint) VALUES (x'01', 'jo'), (randomblob(16), ''), (randomblob(16), x'ff');
+             INSERT INTO secrets (id, app_id, name, hint, hash, created_at) VALUES (x'01', x'01', '', '', x'01', 0);
+             INSERT INTO message_groups (app_id, name, messages) VALUES (x'01', 'room', -1);
+             INSERT INTO conversations (app_id, endpoint, group_number, read_at, touched_at) VALUES (x'01', 'jo', 7, 0, 0);
+             INSERT INTO call_reports (app_id, at, report) VALUES (x'01', {now}, '');
+             INSERT INTO said (key, request, message_id, at, app_id, nth) VALUES (x'01', x'01', x'01', {now}, x'01', 1);
+             INSERT INTO deleted_apps (app_id) VALUES (x'01')"
+        )
+        .replace("x'ff'", "CAST(x'ff' AS TEXT)");
+        fixture.store.writer.write(move |write| write.connection.execute_batch(&damage)).await.unwrap();
+
+        let tokens = fixture.store.tokens(world.app, ListFilter::default(), NOW, PageRequest::first()).await.unwrap();
+        assert_eq!(tokens.items.iter().map(|token| token.number).collect::<Vec<_>>(), [waiting.number]);
+        let sessions = fixture.store.sessions(world.app, SessionFilter::default(), NOW, PageRequest::first()).await;
+        assert_eq!(sessions.unwrap().items.len(), 1);
+        let account_id = world.account;
+        let query = AuditQuery { account_id, app_id: None, action: None, object: None, request_id: None };
+        let log = fixture.store.audit_log(query, PageRequest { limit: 2, after: None }).await.unwrap();
+        assert_eq!((log.items.len(), log.items[0].number, log.next.is_some()), (1, waiting.number - 1, true));
+
+        assert_eq!(whole_pass(world, upkeep_at(NOW.plus_secs(120))).await, (2, 1));
+        for token in &spent {
+            assert!(fixture.store.token(token.number).await.unwrap().is_none());
+        }
+        opened(world.redeem(&waiting).await);
+    }
+
+    #[tokio::test]
+    async fn no_page_lies_behind_the_end_of_the_log() {
+        let fixture = fixture().await;
+        fixture.mint(fixture.usual()).await;
+        let move_on = |write: &crate::sqlite::writer::Write<'_>| {
+            write.connection.execute_batch("UPDATE log SET number = number + 9000000")
+        };
+        fixture.store.writer.write(move_on).await.unwrap();
+        let (account_id, object) = (fixture.world.account, Some("nobody".to_owned()));
+        let query = AuditQuery { account_id, app_id: None, action: None, object, request_id: None };
+        let page = fixture.store.audit_log(query, PageRequest::first()).await.unwrap();
+        assert!(page.items.is_empty() && page.next.is_none(), "{:?}", page.next);
     }
 
     #[tokio::test]

@@ -240,7 +240,7 @@ pub(super) fn touch(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// A row of which a column holds what it never should is passed over: the others are to be kept in order all the same.
-fn readable<T>(read: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
+pub(super) fn readable<T>(read: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
     match read {
         Err(error) if condition::is_of_a_row(&error) => Ok(None),
         read => read.map(Some),

@@ -269,9 +269,7 @@ fn make_private(path: &Path) -> std::io::Result<std::fs::File> {
 /// A failure of SQLite as the port names it.
 fn failure(error: rusqlite::Error) -> StoreError {
     match error {
-        rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..) => {
-            StoreError::Corrupt("a column holds what it never should")
-        }
+        error if condition::is_of_a_row(&error) => StoreError::Corrupt("a column holds what it never should"),
         error => StoreError::Unavailable(Box::new(error)),
     }
 }
@@ -282,6 +280,27 @@ mod tests {
     use respoke_core::ports::{Change, ChangeStore as _, MaintenanceStore as _};
 
     use super::*;
+
+    #[test]
+    fn a_row_that_cannot_be_read_is_no_reason_to_try_again() {
+        let connection = Connection::open_in_memory().unwrap();
+        let refused = [
+            connection.query_row("SELECT x'01'", [], |row| row.get::<_, uuid::Uuid>(0)).unwrap_err(),
+            connection.query_row("SELECT 'text'", [], |row| row.get::<_, i64>(0)).unwrap_err(),
+            connection.query_row("SELECT -1", [], |row| row.get::<_, u64>(0)).unwrap_err(),
+            connection.query_row("SELECT CAST(x'ff' AS TEXT)", [], |row| row.get::<_, String>(0)).unwrap_err(),
+            connection
+                .query_row("SELECT CAST(x'ff' AS TEXT)", [], |row| {
+                    row.get_ref(0)?.as_str().map(str::to_owned).map_err(Into::into)
+                })
+                .unwrap_err(),
+        ];
+        for error in refused {
+            assert!(condition::is_of_a_row(&error), "{error:?}");
+            let said = error.to_string();
+            assert!(matches!(failure(error), StoreError::Corrupt(_)), "{said}");
+        }
+    }
 
     #[test]
     fn who_failed_at_once_waits_for_others_afterwards() {

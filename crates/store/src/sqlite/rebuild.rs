@@ -51,10 +51,17 @@ const STEPS: i32 = 100_000;
 
 /// Brings the database at `path` into the present shape, if it has an earlier one. Nobody else may be serving from it.
 pub(super) fn rebuild_if_old(path: &Path) -> Result<(), StoreError> {
-    clear(path).map_err(unavailable)?;
     if !is_old(path).map_err(failure)? {
+        // It serves as it is, whatever lies beside it.
+        if let Err(error) = clear(path) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "what a start left that was cut short stays there"
+            );
+        }
         return Ok(());
     }
+    clear(path).map_err(unavailable)?;
     let rebuilt = rebuild(path);
     // What was begun takes room, which may be what it failed for.
     let cleared = clear(path).map_err(unavailable);
@@ -79,8 +86,16 @@ fn rebuild(path: &Path) -> Result<(), StoreError> {
 
 /// Removes what a start left that was cut short.
 fn clear(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(beside(path, UNFINISHED)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+    let folder = beside(path, UNFINISHED);
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            let why = format!(
+                "{}, which a start left that was cut short, cannot be removed ({error}): remove it as the user that it \
+                 belongs to",
+                folder.display()
+            );
+            Err(io::Error::new(error.kind(), why))
+        }
         Ok(()) | Err(_) => Ok(()),
     }
 }
@@ -428,6 +443,20 @@ mod tests {
         }
         let before = std::fs::metadata(&other).unwrap();
         assert_eq!([before.gid(), before.gid() + 1].map(|group| mode_of(group, &before)), [0o644, 0o600]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_cleared_away_is_named_and_keeps_nobody_from_a_database_in_shape() {
+        let (_folder, path) = released();
+        // Like another user's folder, this cannot be removed as one.
+        std::fs::write(beside(&path, UNFINISHED), "").unwrap();
+        let said = SqliteStore::open(&path, Options::default()).unwrap_err().source().unwrap().to_string();
+        assert!(said.contains("respoked.db-rebuilding") && said.contains("remove it"), "{said}");
+        assert_eq!(pragma(&path, "user_version"), 5);
+        std::fs::remove_file(beside(&path, UNFINISHED)).unwrap();
+        SqliteStore::open(&path, Options::default()).unwrap().close().await;
+        std::fs::write(beside(&path, UNFINISHED), "").unwrap();
+        SqliteStore::open(&path, Options::default()).unwrap().close().await;
     }
 
     #[tokio::test]

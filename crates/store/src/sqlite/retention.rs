@@ -1,6 +1,7 @@
 //! What upkeep removes of the hub's tables: what is old, what is too much, and what deleted apps left.
 //!
 //! Invariant: `message_groups.messages` is the number of the group's messages; both change in one transaction.
+//! Invariant: a row that cannot be read, such as one of an app that is no id, is passed over and stays.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use uuid::Uuid;
 
 use super::SqliteStore;
 use super::age::{self, Aged, Ahead};
-use super::maintenance::{REMOVE_ROWS, STEP_ROWS};
+use super::maintenance::{REMOVE_ROWS, STEP_ROWS, readable};
 use super::rows::{all, execute, one};
 
 /// Operations of one kind in one step: together they remove 5,000 messages.
@@ -173,9 +174,13 @@ impl SqliteStore {
         self.readers
             .scan(move |connection| {
                 let sql = "SELECT number, messages FROM message_groups WHERE number > ?1 ORDER BY number LIMIT ?2";
-                let rows: Vec<(i64, u64)> =
-                    all(connection, sql, params![after, STEP_ROWS], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                let long = rows.iter().filter(|(_, messages)| *messages > max).map(|(number, _)| *number).collect();
+                let rows: Vec<(i64, Option<u64>)> =
+                    all(connection, sql, params![after, STEP_ROWS], |row| Ok((row.get(0)?, readable(row.get(1))?)))?;
+                let long = rows
+                    .iter()
+                    .filter(|(_, messages)| messages.is_some_and(|messages| messages > max))
+                    .map(|(number, _)| *number)
+                    .collect();
                 Ok((long, unless_at_end(&rows).map(|(number, _)| *number)))
             })
             .await
@@ -192,12 +197,14 @@ impl SqliteStore {
                                NOT EXISTS (SELECT 1 FROM message_groups g WHERE g.number = c.group_number)
                            FROM conversations c WHERE (app_id, endpoint, group_number) > (?1, ?2, ?3)
                            ORDER BY app_id, endpoint, group_number LIMIT ?4";
-                let rows: Vec<(ConversationKey, bool)> =
+                let rows: Vec<Option<(ConversationKey, bool)>> =
                     all(connection, sql, params![app, endpoint, group, STEP_ROWS], |row| {
-                        Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?))
+                        let read = || Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?));
+                        readable(read())
                     })?;
-                let reached = unless_at_end(&rows).map(|(key, _)| key.clone());
-                Ok((rows.into_iter().filter_map(|(key, lost)| lost.then_some(key)).collect(), reached))
+                let whole = unless_at_end(&rows).is_some();
+                let reached = rows.iter().flatten().next_back().filter(|_| whole).map(|(key, _)| key.clone());
+                Ok((rows.into_iter().flatten().filter_map(|(key, lost)| lost.then_some(key)).collect(), reached))
             })
             .await
     }
@@ -206,7 +213,8 @@ impl SqliteStore {
     async fn surplus_reports(&self, after: Uuid, max: u64) -> Result<(Vec<(Uuid, i64)>, Option<Uuid>), StoreError> {
         self.readers
             .scan(move |connection| {
-                let next = "SELECT app_id FROM call_reports WHERE app_id > ?1 ORDER BY app_id LIMIT 1";
+                let next = "SELECT app_id FROM call_reports WHERE app_id > ?1 AND length(app_id) = 16
+                            ORDER BY app_id LIMIT 1";
                 let newest = "SELECT number FROM call_reports WHERE app_id = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2";
                 let (mut surplus, mut after) = (Vec::new(), after);
                 for _ in 0..APPS_COUNTED {
@@ -305,7 +313,7 @@ fn said_beyond(connection: &Connection, until: i64, most: i64) -> rusqlite::Resu
 /// How much more may be remembered of what was said with keys, if no more than `most` is. If more is: the apps that have more than their share of that, with the
 /// number of the newest that is too many of each. Who says little loses nothing to who says much.
 fn said_too_often(connection: &Connection, most: i64) -> rusqlite::Result<(i64, Vec<(Uuid, i64)>)> {
-    let next = "SELECT app_id FROM said WHERE app_id > ?1 ORDER BY app_id LIMIT 1";
+    let next = "SELECT app_id FROM said WHERE app_id > ?1 AND length(app_id) = 16 ORDER BY app_id LIMIT 1";
     let ends = "SELECT (SELECT min(nth) FROM said WHERE app_id = ?1), (SELECT max(nth) FROM said WHERE app_id = ?1)";
     let (mut apps, mut said, mut after) = (Vec::new(), 0, Uuid::nil());
     while let Some(app) = one(connection, next, [after], |row| row.get(0))? {
@@ -347,9 +355,8 @@ fn remove_unseen_push_tokens(connection: &Connection, upkeep: &Upkeep) -> rusqli
 
 /// Removes some of what one deleted app left, and in the end the note that it was deleted.
 fn remove_of_deleted_app(connection: &Connection) -> rusqlite::Result<u64> {
-    let Some(app) = one(connection, "SELECT app_id FROM deleted_apps LIMIT 1", [], |row| row.get::<_, Uuid>(0))? else {
-        return Ok(0);
-    };
+    let sql = "SELECT app_id FROM deleted_apps WHERE length(app_id) = 16 LIMIT 1";
+    let Some(app) = one(connection, sql, [], |row| row.get::<_, Uuid>(0))? else { return Ok(0) };
     let mut removed = 0;
     while removed < REMOVE_ROWS as u64 {
         let sql = "SELECT number FROM message_groups WHERE app_id = ?1 LIMIT 1";

@@ -208,6 +208,7 @@ impl SessionStore for SqliteStore {
         now: Timestamp,
         request: PageRequest<RowNumber>,
     ) -> Result<Page<SessionRecord, RowNumber>, StoreError> {
+        let condition = self.condition.clone();
         self.readers
             .search(move |connection| {
                 let address = filter.address.map(|address| address.to_string());
@@ -228,7 +229,9 @@ impl SessionStore for SqliteStore {
                             filter.of.secret_id.map(|id| id.uuid()),
                         ],
                         |row| {
-                            let (session, ground) = read(row)?;
+                            let Some((session, ground)) = condition.of_list(read(row))? else {
+                                return Ok((row.get(0)?, None));
+                            };
                             Ok((session.number, session.lapse(&ground, now).is_none().then_some(session)))
                         },
                     )

@@ -439,6 +439,7 @@ impl TokenStore for SqliteStore {
         request: PageRequest<RowNumber>,
     ) -> Result<Page<TokenRecord, RowNumber>, StoreError> {
         let begin = self.tokens_begin.load(Ordering::Relaxed);
+        let condition = self.condition.clone();
         self.readers
             .search(move |connection| {
                 gather(connection, "tokens", begin, &request, |from, to, wanted| {
@@ -456,7 +457,9 @@ impl TokenStore for SqliteStore {
                             filter.secret_id.map(|id| id.uuid()),
                         ],
                         |row| {
-                            let (token, ground) = read(row)?;
+                            let Some((token, ground)) = condition.of_list(read(row))? else {
+                                return Ok((row.get(0)?, None));
+                            };
                             Ok((token.number, token.lapse(&ground, now).is_none().then_some(token)))
                         },
                     )
