@@ -130,9 +130,14 @@ impl Sockets {
         register: impl FnOnce(Option<&Connection>) -> Result<(), E>,
     ) -> Option<Result<Option<Arc<Connection>>, E>> {
         socket.register(connection, |present| {
-            register(present)?;
-            self.stands_on(socket, present, Some(connection));
-            Ok(())
+            // Before anybody can see the connection: what it is registered as may be changed from then on.
+            self.stands_on(socket, None, Some(connection));
+            let registered = register(present);
+            match registered {
+                Ok(()) => self.stands_on(socket, present, Some(connection)),
+                Err(_) => self.stands_on(socket, Some(connection), present),
+            }
+            registered
         })
     }
 

@@ -451,3 +451,25 @@ fn one_that_lasts_for_ever_is_never_over() {
     }
     assert_eq!(numbers(node.expired(at(i64::MAX))), [0]);
 }
+
+#[test]
+fn a_backends_socket_is_found_by_whom_it_speaks_for_before_anybody_can_see_the_connection() {
+    let (world, sockets) = (World::new(), node());
+    let app = &world.apps[0];
+    let socket = opened_by(1, Caller::App { app: app.clone(), secret_id: world.secrets[0] });
+    assert!(sockets.open(&socket, 0));
+    let (ann, bob) = (connection(app.id, "ann"), connection(app.id, "bob"));
+    let found = |of: &Connection| sockets.found(Footing::Endpoint(app.id, &of.endpoint)).len();
+    let register = |one: &Arc<Connection>, outcome: Result<(), ()>| {
+        let registered = sockets.register(&socket, one, |present| {
+            assert_eq!((found(one), present.map_or(1, found)), (1, 1));
+            outcome
+        });
+        registered.unwrap().is_ok()
+    };
+    assert!(register(&ann, Ok(())) && !register(&bob, Err(())));
+    assert_eq!((found(&ann), found(&bob)), (1, 0), "who is refused stands where it stood");
+    assert!(register(&bob, Ok(())));
+    assert_eq!((found(&ann), found(&bob)), (0, 1));
+    assert!(!register(&connection(app.id, "bob"), Err(())) && found(&bob) == 1);
+}

@@ -314,9 +314,9 @@ impl Sockets {
                 self.hold(client, polling, std::mem::take(&mut batch)).await?;
             }
         }
-        // What came before one that closes is carried out.
-        self.hold(client, polling, batch).await?;
-        whole
+        // What came before one that closes is carried out, if that can be; it closes either way.
+        let held = self.hold(client, polling, batch).await;
+        whole.and(held)
     }
 
     async fn take_end(&self, client: &Arc<Client>, polling: &Polling, splitter: Splitter) -> Result<(), Untaken> {
