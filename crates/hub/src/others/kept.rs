@@ -388,7 +388,8 @@ impl Kept {
                     continue;
                 }
                 // Those here can ask who was there before them, and are told of whoever came since.
-                let is_news = held.surveyed && held.doubted.get(&node).is_none_or(|doubt| doubt.unheard);
+                let was_told_to_go = before.is_some_and(|before| before.state == State::Left);
+                let is_news = was_told_to_go || held.doubted.get(&node).is_some_and(|doubt| doubt.unheard);
                 let surveyed = held.surveyed;
                 let was_there = before.is_some_and(|before| before.state != State::Left);
                 let state = before.map_or(State::There { told: is_news }, |before| match before.state {
@@ -550,3 +551,6 @@ const fn group_of(interest: &Interest) -> Option<&GroupName> {
 fn same(one: Option<&Presence>, other: Option<&Presence>) -> bool {
     one.map(Presence::texts) == other.map(Presence::texts)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,11 +10,12 @@ use respoke_bus::faulty::{Faults, FaultyNodes};
 use respoke_bus::{LocalBus, LocalNodes};
 use respoke_core::app::AppPatch;
 use respoke_core::clock::{ManualClock, Timestamp};
+use respoke_core::event::Presence;
 use respoke_core::id::AppId;
 use respoke_core::ops::{Broker, Caller, Context, Credential};
 use respoke_core::ports::{Answer, Bus, Delivery, Holder, NodeId, Question, Receiver, Store, Whom};
 use respoke_core::secret::Secret;
-use respoke_hub::ops::{Asker, Connect, Publish};
+use respoke_hub::ops::{Asker, Connect, Message, Publish};
 use respoke_hub::outbox::OutboxLimits;
 use respoke_hub::reach::Unlimited;
 use respoke_hub::{Connection, Hub, HubSettings, Opening, Socket};
@@ -46,6 +47,8 @@ struct World {
     nodes: [Node; 2],
     app: AppId,
     backend: Credential,
+    /// What lies between them, if anything does.
+    between: Option<Arc<FaultyNodes>>,
     /// What goes on while the world is there.
     _tasks: JoinSet<()>,
     _folder: tempfile::TempDir,
@@ -65,7 +68,11 @@ impl World {
 
     /// With something between its nodes that delays, reorders, doubles and loses.
     async fn faulty(seed: u64) -> Self {
-        let faulty = FaultyNodes::new(seed, Faults::MANY, CarriedLimits::DEFAULT);
+        Self::with_between(seed, Faults::MANY).await
+    }
+
+    async fn with_between(seed: u64, faults: Faults) -> Self {
+        let faulty = FaultyNodes::new(seed, faults, CarriedLimits::DEFAULT);
         let start = |id| {
             let (bus, _) = faulty.start(NodeId(id));
             let attach = |bus: &CarriedBus, hub: &Arc<Hub>| bus.attach(&(hub.clone() as Arc<dyn Receiver>));
@@ -73,8 +80,9 @@ impl World {
         };
         let buses = [1, 2].map(start);
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move { faulty.carry().await });
-        Self::of(buses, tasks).await
+        let carrier = faulty.clone();
+        tasks.spawn(async move { carrier.carry().await });
+        Self { between: Some(faulty), ..Self::of(buses, tasks).await }
     }
 
     async fn of(buses: [(Arc<dyn Bus>, Attach); 2], mut tasks: JoinSet<()>) -> Self {
@@ -90,6 +98,8 @@ impl World {
             attach(&hub);
             let announcer = hub.clone();
             tasks.spawn(async move { announcer.announce_departures().await });
+            let asking = hub.clone();
+            tasks.spawn(async move { asking.keep_up().await });
             Node { bus, broker, hub }
         });
         let broker = &nodes[0].broker;
@@ -106,7 +116,7 @@ impl World {
         let (name, context) = (Some("app".to_owned()), Context::internal());
         let (app, secret) = broker.create_app(&admin, name, AppPatch::default(), None, &context).await.unwrap();
         let backend = Credential::AppSecret(Secret::new(secret.text.secret().expose().to_owned()));
-        Self { nodes, app: app.id, backend, _tasks: tasks, _folder: folder }
+        Self { nodes, app: app.id, backend, between: None, _tasks: tasks, _folder: folder }
     }
 
     async fn connect(&self, node: usize, name: &str) -> Client {
@@ -127,6 +137,36 @@ impl World {
         let Node { broker, hub, .. } = &self.nodes[client.node];
         let caller = broker.authenticate(&self.backend, None).await.unwrap();
         hub.join(&asker(&caller, &client.socket, &Context::internal()), &[group(name)]).await.unwrap();
+    }
+
+    async fn leave(&self, client: &Client, name: &str) {
+        let Node { broker, hub, .. } = &self.nodes[client.node];
+        let caller = broker.authenticate(&self.backend, None).await.unwrap();
+        hub.leave(&asker(&caller, &client.socket, &Context::internal()), &[group(name)]).await.unwrap();
+    }
+
+    async fn observe(&self, client: &Client, name: &str) {
+        let Node { broker, hub, .. } = &self.nodes[client.node];
+        let caller = broker.authenticate(&self.backend, None).await.unwrap();
+        hub.observe(&asker(&caller, &client.socket, &Context::internal()), vec![endpoint(name)]).await.unwrap();
+    }
+
+    async fn say(&self, client: &Client, kind: &str) {
+        let Node { broker, hub, .. } = &self.nodes[client.node];
+        let caller = broker.authenticate(&self.backend, None).await.unwrap();
+        let kind = RawValue::from_string(format!("\"{kind}\"")).unwrap();
+        let presence = Presence { kind, show: None, status: None };
+        hub.set_presence(&asker(&caller, &client.socket, &Context::internal()), presence).await.unwrap();
+    }
+
+    /// To a connection, for which nobody has to be asked first.
+    async fn send(&self, client: &Client, to: &Client) {
+        let Node { broker, hub, .. } = &self.nodes[client.node];
+        let caller = broker.authenticate(&self.backend, None).await.unwrap();
+        let body = RawValue::from_string("1".to_owned()).unwrap();
+        let Connection { endpoint, id, .. } = &*to.connection;
+        let message = Message { to: endpoint.clone(), to_connection: Some(*id), body, cc_self: false, once: None };
+        hub.send(&asker(&caller, &client.socket, &Context::internal()), message).await.unwrap();
     }
 
     async fn publish(&self, client: &Client, name: &str, said: &Value) {
@@ -248,4 +288,75 @@ async fn one_node_ends_a_connection_of_the_other_and_asks_it_who_is_there() {
     assert_eq!(bob.socket.outbox.closed(), Some(Close::SessionEnded));
     assert_eq!(ann.socket.outbox.closed(), None);
     assert_eq!(members().await, ["ann"]);
+}
+
+/// Beyond what is sent again: whoever may have missed something is told so, and of who came and went meanwhile.
+#[tokio::test(start_paused = true)]
+async fn what_a_long_cut_took_is_told_and_who_is_there_made_good() {
+    let world = World::with_between(1, Faults::NONE).await;
+    let (ann, bob, cat) = (world.connect(0, "ann").await, world.connect(1, "bob").await, world.connect(1, "cat").await);
+    let dan = world.connect(1, "dan").await;
+    for member in [&ann, &bob, &cat] {
+        world.join(member, "room").await;
+    }
+    for name in ["bob", "cat", "dan"] {
+        world.observe(&ann, name).await;
+    }
+    world.say(&bob, "chat").await;
+    tokio::time::sleep(LATER).await;
+    let _ = [&ann, &bob, &cat, &dan].map(received);
+    let between = world.between.as_ref().unwrap();
+    between.cut(NodeId(1), NodeId(2));
+    world.publish(&bob, "room", &Value::from("lost")).await;
+    world.leave(&bob, "room").await;
+    world.say(&bob, "away").await;
+    world.join(&dan, "room").await;
+    world.nodes[1].hub.close(&cat.socket, Close::Left);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(received(&ann), []);
+    between.mend(NodeId(1), NodeId(2));
+    // What comes after the break shows it.
+    world.publish(&dan, "room", &Value::from("heard")).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut told = received(&ann);
+    told.sort_unstable();
+    let due = events(&[
+        ("join", "dan"),
+        ("leave", "bob"),
+        ("leave", "cat"),
+        ("missed", "__SYSTEM__"),
+        ("presence", "bob"),
+        ("presence", "cat"),
+        ("pubsub", "dan"),
+    ]);
+    assert_eq!(told, due);
+    // And none of it again, nor anything else when the node is lost, but what is there by now.
+    between.lose(world.nodes[1].bus.node());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut told = received(&ann);
+    told.sort_unstable();
+    assert_eq!(told, events(&[("leave", "dan"), ("presence", "bob"), ("presence", "dan")]));
+}
+
+/// Elsewhere what was published just after a subscription was lost.
+#[tokio::test(start_paused = true)]
+async fn what_is_said_just_after_a_join_or_a_connect_was_answered_arrives() {
+    let slow = Faults { delay_max: Duration::from_millis(40), ..Faults::NONE };
+    let world = World::with_between(1, slow).await;
+    let (ann, bob) = (world.connect(0, "ann").await, world.connect(1, "bob").await);
+    for round in 0..30 {
+        let name = format!("room {round}");
+        world.join(&bob, &name).await;
+        world.publish(&ann, &name, &Value::from(round)).await;
+        let name = format!("endpoint {round}");
+        let new = world.connect(1, &name).await;
+        world.send(&ann, &new).await;
+        // What was said has come by then.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(received(&new), events(&[("message", "ann")]), "in round {round}");
+        if round % 2 == 0 {
+            world.leave(&bob, &format!("room {round}")).await;
+        }
+    }
+    assert_eq!(received(&bob), vec![("pubsub".to_owned(), "ann".to_owned()); 30]);
 }

@@ -1,0 +1,276 @@
+use std::collections::BTreeSet;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use respoke_core::ports::Gap;
+
+use super::*;
+
+fn app() -> AppId {
+    AppId::parse("7c5f10a4-3f1e-4b6e-9a30-5d3f6cf0a001").unwrap()
+}
+
+fn node(life: u64) -> Node {
+    Node { id: NodeId(2), incarnation: Incarnation(life) }
+}
+
+fn connection(number: u8) -> ConnectionId {
+    ConnectionId::parse(&format!("7C5F10A4-3F1E-4B6E-9A30-5D3F6CF0A0{number:02}")).unwrap()
+}
+
+fn room() -> GroupName {
+    GroupName::parse("room").unwrap()
+}
+
+fn interest() -> Interest {
+    Interest::Group(app(), room())
+}
+
+fn jo() -> EndpointId {
+    EndpointId::parse("jo").unwrap()
+}
+
+/// What another node does, and what becomes of what it says.
+#[derive(Clone, Debug)]
+enum Step {
+    Join(u8),
+    Leave(u8),
+    Depart(u8),
+    /// What it says from here on is lost, or not any more.
+    Lossy(bool),
+    /// It answers who is there.
+    Answer,
+    /// The answer that was given first, and is not laid yet, comes.
+    Lay,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0_u8..4).prop_map(Step::Join),
+        3 => (0_u8..4).prop_map(Step::Leave),
+        1 => (0_u8..4).prop_map(Step::Depart),
+        1 => any::<bool>().prop_map(Step::Lossy),
+        2 => Just(Step::Answer),
+        2 => Just(Step::Lay),
+    ]
+}
+
+/// Another node and its members, and what those here were told of them.
+struct World {
+    kept: Kept,
+    members: BTreeSet<ConnectionId>,
+    departed: BTreeSet<ConnectionId>,
+    number: u64,
+    lossy: bool,
+    gap: Option<Gap>,
+    answers: VecDeque<(Vec<Asked>, Piece)>,
+    surveyed: bool,
+    /// Of each connection, whether it was last told as come.
+    told: HashMap<ConnectionId, bool>,
+    /// Whose coming was lost.
+    untold: HashSet<ConnectionId>,
+    /// Who was there before those here could be told.
+    before: HashSet<ConnectionId>,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut kept = Kept::default();
+        kept.hold(&interest());
+        Self {
+            kept,
+            members: BTreeSet::new(),
+            departed: BTreeSet::new(),
+            number: 0,
+            lossy: false,
+            gap: None,
+            answers: VecDeque::new(),
+            surveyed: false,
+            told: HashMap::new(),
+            untold: HashSet::new(),
+            before: HashSet::new(),
+        }
+    }
+
+    fn came(&mut self, connection: ConnectionId) {
+        let before = self.told.insert(connection, true);
+        assert_ne!(before, Some(true), "it was told twice that {connection} came");
+    }
+
+    fn went(&mut self, connection: ConnectionId) {
+        let before = self.told.insert(connection, false);
+        assert!(before != Some(false) || self.untold.remove(&connection), "it was told twice that {connection} went");
+    }
+
+    /// It says something; whether that comes.
+    fn says(&mut self) -> bool {
+        self.number += 1;
+        if self.lossy {
+            let first = self.gap.as_ref().map_or(self.number, |gap| *gap.numbers.start());
+            self.gap = Some(Gap { from: node(1), numbers: first..=self.number });
+            return false;
+        }
+        self.hears_of_gap();
+        true
+    }
+
+    fn hears_of_gap(&mut self) {
+        if let Some(gap) = self.gap.take() {
+            self.kept.missed(gap.from, *gap.numbers.end());
+        }
+    }
+
+    fn joins(&mut self, one: ConnectionId) {
+        if self.departed.contains(&one) || !self.members.insert(one) {
+            return;
+        }
+        if !self.says() {
+            // Whoever asks now sees it untold, and is told when it goes.
+            self.untold.insert(one);
+        } else if self.kept.joined((node(1), self.number), interest(), &jo(), one) {
+            self.came(one);
+        }
+    }
+
+    fn leaves(&mut self, one: ConnectionId) {
+        if self.members.remove(&one) && self.says() && self.kept.left((node(1), self.number), &interest(), one) {
+            self.went(one);
+        }
+    }
+
+    fn departs(&mut self, one: ConnectionId) {
+        if !self.departed.insert(one) {
+            return;
+        }
+        let groups = if self.members.remove(&one) { vec![room()] } else { Vec::new() };
+        if self.says() {
+            let departed = Departed { app_id: app(), endpoint: jo(), connection: one, groups };
+            let going = self.kept.departed((node(1), self.number), departed, Instant::now());
+            if going.is_some_and(|going| !going.departed.groups.is_empty()) {
+                self.went(one);
+            }
+        }
+    }
+
+    fn answers(&mut self) {
+        let (of_all, mut of_nodes) = self.kept.wanted();
+        let asked = [self.kept.unsurveyed(&[interest()]), of_all, of_nodes.remove(&node(1)).unwrap_or_default()];
+        let Some(asked) = asked.into_iter().find(|asked| !asked.is_empty()) else { return };
+        let present = |id: &ConnectionId| Present { of: 0, endpoint: jo(), connection: *id, presence: None };
+        let found = self.members.iter().map(present).collect();
+        // An answer stands among what is said, so a gap before it is told before it.
+        self.hears_of_gap();
+        self.answers.push_back((asked, Piece { number: self.number, found }));
+    }
+
+    fn lays(&mut self) {
+        let Some((asked, piece)) = self.answers.pop_front() else { return };
+        let there: Vec<_> = piece.found.iter().map(|present| present.connection).collect();
+        let news = self.kept.lay(&asked, node(1), &[piece], Instant::now());
+        for news in news {
+            match news {
+                News::Joined { connection, .. } => self.came(connection),
+                News::Gone(going) => self.went(going.departed.connection),
+                News::Said { .. } => panic!("nothing is said"),
+            }
+        }
+        if !self.surveyed {
+            self.surveyed = true;
+            self.before.extend(there);
+            self.kept.surveyed(&asked, &[]);
+        }
+    }
+
+    /// Nothing is lost any more, and whoever is doubted has answered.
+    fn comes_to_rest(&mut self) {
+        self.lossy = false;
+        self.hears_of_gap();
+        while !self.answers.is_empty() {
+            self.lays();
+        }
+        self.answers();
+        self.lays();
+        let (of_all, of_nodes) = self.kept.wanted();
+        assert!(self.surveyed && of_all.is_empty() && of_nodes.is_empty(), "nothing is left to be asked");
+    }
+}
+
+proptest! {
+    /// Whatever is lost, and whenever answers come: who is there is known in the end, and nobody was told as come or gone
+    /// twice in a row.
+    #[test]
+    fn what_is_kept_comes_to_what_is_and_tells_each_change_once(
+        before in 0_usize..10,
+        steps in vec(step(), 0..80),
+    ) {
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+            let mut world = World::new();
+            for (nth, step) in steps.into_iter().enumerate() {
+                if nth == before {
+                    world.answers();
+                }
+                match step {
+                    Step::Join(one) => world.joins(connection(one)),
+                    Step::Leave(one) => world.leaves(connection(one)),
+                    Step::Depart(one) => world.departs(connection(one)),
+                    Step::Lossy(lossy) => world.lossy = lossy,
+                    Step::Answer => world.answers(),
+                    Step::Lay => world.lays(),
+                }
+            }
+            world.comes_to_rest();
+            let known = |id: &ConnectionId| world.kept.is_there(&interest(), *id);
+            for one in (0..4).map(connection) {
+                let is_member = world.members.contains(&one);
+                assert_eq!(known(&one), is_member, "{one}");
+                match world.told.get(&one) {
+                    Some(told) => assert_eq!(*told, is_member, "what was told last of {one}"),
+                    None => assert!(!is_member || world.before.contains(&one), "{one} came untold"),
+                }
+            }
+            assert_eq!(world.kept.count(&interest()), Some(world.members.len()));
+            // The loss of the node tells of those and no others, and nothing is left of it.
+            let gone = world.kept.lost(node(1), Instant::now());
+            let gone: BTreeSet<_> = gone.into_iter().map(|going| going.departed.connection).collect();
+            assert_eq!(gone, world.members);
+            assert!(world.kept.there.is_empty() && world.kept.held[&interest()].entries.is_empty());
+            world.kept.release(&interest());
+            assert!(world.kept.held.is_empty());
+        });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_node_answered_before_it_was_lost_brings_nobody_back() {
+    let mut kept = Kept::default();
+    kept.hold(&interest());
+    let asked = kept.unsurveyed(&[interest()]);
+    kept.lost(node(1), Instant::now());
+    let present = Present { of: 0, endpoint: jo(), connection: connection(1), presence: None };
+    let answer = |node| (node, [Piece { number: 1, found: vec![present.clone()] }]);
+    let (lost, pieces) = answer(node(1));
+    assert!(kept.lay(&asked, lost, &pieces, Instant::now()).is_empty());
+    kept.surveyed(&asked, &[node(1)]);
+    assert_eq!(kept.count(&interest()), Some(0));
+    assert!(kept.wanted().1.is_empty(), "the dead are not asked again");
+    // Its next life is another.
+    kept.late(&interest(), &[node(2)]);
+    let asked = kept.wanted().1.remove(&node(2)).unwrap();
+    let (lives, pieces) = answer(node(2));
+    assert_eq!(kept.lay(&asked, lives, &pieces, Instant::now()).len(), 1, "it may have told past this");
+    assert_eq!(kept.count(&interest()), Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_of_a_connection_behind_its_end_is_not_told() {
+    let mut kept = Kept::default();
+    kept.hold(&interest());
+    let one = connection(1);
+    let asked = kept.unsurveyed(&[interest()]);
+    kept.surveyed(&asked, &[]);
+    let departed = Departed { app_id: app(), endpoint: jo(), connection: one, groups: vec![room()] };
+    assert!(kept.departed((node(1), 1), departed.clone(), Instant::now()).is_some());
+    assert!(!kept.joined((node(1), 2), interest(), &jo(), one) && !kept.left((node(1), 3), &interest(), one));
+    assert!(kept.departed((node(1), 4), departed, Instant::now()).is_none());
+    assert_eq!(kept.count(&interest()), Some(0));
+}
