@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use respoke_core::event::Presence;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
 use respoke_core::ports::{Answer, Confirmation, Delivery, Departed, Node, NodeId, Question, Whom};
-use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
@@ -161,27 +159,22 @@ pub(super) async fn that_one_was_late_is_not_lost(fixture: impl Cuttable) {
     }
 }
 
-fn presences(count: u128) -> Answer {
-    let long = || RawValue::from_string(format!("\"{}\"", "x".repeat(15_000))).unwrap();
-    let presence = |number| {
-        let presence = Presence { kind: long(), show: None, status: Some(long()) };
-        (ConnectionId::from_uuid(Uuid::from_u128(number)), Some(presence))
-    };
-    Answer::Presences((0..count).map(presence).collect())
+fn groups(count: u64) -> Answer {
+    let name = |number| GroupName::parse(&format!("{number:0250}")).unwrap();
+    Answer::Groups((0..count).map(name).collect())
 }
 
 pub(super) async fn an_answer_that_is_longer_than_a_frame_is_given(fixture: impl Cuttable) {
     let (a, b, c) = fixture.three().await;
-    *b.notes.answers.lock() = Some(presences(100));
-    let endpoint = EndpointId::parse("jo").unwrap();
-    let question = || Question::Presences { app_id: APP, endpoint: endpoint.clone() };
+    *b.notes.answers.lock() = Some(groups(10_000));
+    let question = || Question::Groups { app_id: APP, endpoint: None, after: None, most: u16::MAX };
     let answers = a.bus.ask(Whom::Others, question(), 20 * SECOND).await;
     assert_eq!((answers.given.len(), answers.silent.len()), (2, 0));
     let Some(given) = answers.given.iter().find(|given| given.node == b.node()) else { panic!("{answers:?}") };
-    let Answer::Presences(given) = &given.answer else { panic!("{given:?}") };
-    assert_eq!(given.len(), 100);
+    let Answer::Groups(given) = &given.answer else { panic!("{given:?}") };
+    assert_eq!(given.len(), 10_000);
     // One that is too long for anything is none, and nobody waits for it.
-    *b.notes.answers.lock() = Some(presences(1_000));
+    *b.notes.answers.lock() = Some(groups(20_000));
     let began = Instant::now();
     let answers = a.bus.ask(Whom::Others, question(), 100 * SECOND).await;
     assert_eq!(answers.given.iter().map(|given| given.node).collect::<Vec<_>>(), [c.node()]);
