@@ -112,6 +112,11 @@ impl Facts {
         unread.key(reader, self.address)
     }
 
+    /// Whether it reached nothing that asks who asks, so that no limit has counted it.
+    pub(crate) fn names_nobody(&self) -> bool {
+        self.asker.get().is_none()
+    }
+
     /// The app and endpoint it is about, as far as they are known.
     pub(crate) fn subject(&self) -> Subject {
         let asker = self.asker.get().map(|(_, subject)| subject);

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{CONNECTION, EXPECT, ORIGIN, RETRY_AFTER};
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use http_body_util::BodyExt;
 use ipnet::IpNet;
 use respoke_core::id::RequestId;
@@ -50,7 +50,7 @@ use request_ids::RequestIds;
 use crate::api::{self, Api};
 use crate::call::Facts;
 use crate::console;
-use crate::limits::{Accounts, LIMITED_PAUSE, Standing};
+use crate::limits::{Accounts, Errand, LIMITED_PAUSE, Limited, Limits, Standing};
 use crate::problem::{Problem, Shape};
 use crate::socket::{self, Client, Knock, Sockets};
 use crate::transport::{CallerKey, Place, Places, Reader, head_len};
@@ -74,6 +74,8 @@ pub struct Door {
     watch: Arc<Watch>,
     /// Whom long answers are charged to.
     accounts: Arc<Accounts>,
+    /// What is asked by nobody in particular draws from these.
+    limits: Arc<Limits>,
     trusted_proxies: Vec<IpNet>,
     /// Whether connections are encrypted here.
     tls: bool,
@@ -92,7 +94,8 @@ impl Door {
     #[must_use]
     pub(crate) fn new(api: Arc<Api>, sockets: Arc<Sockets>, trusted_proxies: Vec<IpNet>, tls: bool) -> Self {
         let (watch, places, accounts) = (api.watch.clone(), api.places.clone(), api.accounts.clone());
-        let door = Self::around(api::router(api), watch, places, accounts, trusted_proxies);
+        let limits = api.limits.clone();
+        let door = Self::around(api::router(api), watch, places, accounts, limits, trusted_proxies);
         Self { sockets: Some(sockets), tls, ..door }
     }
 
@@ -101,6 +104,7 @@ impl Door {
         watch: Arc<Watch>,
         places: Arc<Places>,
         accounts: Arc<Accounts>,
+        limits: Arc<Limits>,
         trusted_proxies: Vec<IpNet>,
     ) -> Self {
         let (request_ids, changes) = (RequestIds::default(), TaskTracker::new());
@@ -109,6 +113,7 @@ impl Door {
             router,
             watch,
             accounts,
+            limits,
             trusted_proxies,
             tls: false,
             places,
@@ -119,11 +124,17 @@ impl Door {
         }
     }
 
-    /// Answers a request that came from `peer` on the connection that holds `place`.
+    /// Whom a request comes from that `peer` brings.
+    pub(crate) fn address_of(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
+        client_address(peer.ip(), headers, &self.trusted_proxies)
+    }
+
+    /// Answers a request of `address` that `peer` brought on the connection that holds `place`.
     pub(crate) async fn serve<B>(
         self: &Arc<Self>,
         request: http::Request<B>,
         peer: SocketAddr,
+        address: IpAddr,
         place: &Arc<Place>,
     ) -> (Response, Asker)
     where
@@ -140,12 +151,11 @@ impl Door {
         };
         let is_for_sockets = refusal.is_none() && socket::is_socket_path(request.uri().path());
         let (response, asker) = if let Some(sockets) = self.sockets.as_ref().filter(|_| is_for_sockets) {
-            let address = client_address(peer.ip(), request.headers(), &self.trusted_proxies);
             let (response, socket) = sockets.serve(self, Knock { request, address, place: place.clone() }).await;
             let who = socket.map_or(Who::Anybody, Who::Socket);
             (response, Asker { places: self.places.clone(), who, address })
         } else {
-            self.serve_http(request, peer, refusal).await
+            self.serve_http(request, peer, address, refusal).await
         };
         if response.status() == StatusCode::TOO_MANY_REQUESTS {
             tokio::time::sleep(LIMITED_PAUSE).await;
@@ -158,6 +168,7 @@ impl Door {
         &self,
         request: http::Request<B>,
         peer: SocketAddr,
+        address: IpAddr,
         refusal: Option<Problem>,
     ) -> (Response, Asker)
     where
@@ -172,13 +183,14 @@ impl Door {
         let method = method_name(&parts.method);
         strip_slashes(&mut parts.uri);
         let place = Family::of(parts.uri.path());
-        let address = client_address(peer.ip(), &parts.headers, &self.trusted_proxies);
-        let is_public = place.is_public(&parts.method, parts.uri.path());
+        let access = place.access(&parts.method, parts.uri.path());
         let encrypted = self.tls || proxy_says_https(peer.ip(), &parts.headers, &self.trusted_proxies);
-        let mut facts = None;
+        let (mut facts, mut is_counted) = (None, false);
 
         let mut response = if refusal.is_none() && is_preflight(&parts.method, &parts.headers) {
-            preflight()
+            is_counted = true;
+            let drawn = self.limits.check_errand(Errand::Preflight, address);
+            drawn.map_or_else(|limited| Problem::from(limited).into_response(), |()| preflight())
         } else {
             let read = match refusal {
                 Some(refusal) => Err(refusal),
@@ -193,8 +205,9 @@ impl Door {
                     parts.extensions.insert(known.clone());
                     facts = Some(known);
                     let request = Request::from_parts(parts, Body::empty());
-                    let checked = if is_public { self.check_anybody(address) } else { Ok(()) };
-                    if let Err(problem) = check_query(request.uri()).and(checked) {
+                    is_counted = access.is_probe();
+                    let admitted = self.admit_anybody(access, address);
+                    if let Err(problem) = admitted.and_then(|()| check_query(request.uri())) {
                         problem.into_response()
                     } else if place == Family::Elsewhere || request.method() == Method::GET {
                         self.route(request).await
@@ -213,15 +226,22 @@ impl Door {
             }
         };
 
+        if !is_counted && facts.as_ref().is_none_or(|facts| facts.names_nobody()) {
+            let limited = self.draw_for_nobody(&mut response, matches!(method, "GET" | "HEAD"), address);
+            if let (Some(limited), Some(facts)) = (limited, &facts) {
+                let _ = facts.standing.set(limited.standing);
+            }
+        }
         let problem = response.extensions_mut().remove::<Problem>();
         if let Some(problem) = &problem {
             problem.render(&mut response, id_text, place.shape());
         }
         let len = response.body().size_hint().lower();
-        match &facts {
-            Some(_) if is_public => self.accounts.read_by_anybody(address, len),
-            Some(facts) => self.charge(facts, len),
-            None => {}
+        match (access, &facts) {
+            (_, None) | (Access::Health, _) => {}
+            (Access::Documents, Some(_)) => self.accounts.read_by_anybody(address, len),
+            (Access::Figures, Some(_)) => self.limits.read_figures(address, len),
+            (Access::Callers, Some(facts)) => self.charge(facts, len),
         }
         let standing = facts.as_ref().and_then(|facts| facts.standing.get());
         add_headers(response.headers_mut(), id_text, place, standing, origin);
@@ -238,12 +258,42 @@ impl Door {
     }
 
     /// Lets anybody at `address` read what all may read.
-    fn check_anybody(&self, address: IpAddr) -> Result<(), Problem> {
-        let unread = &self.places.unread;
-        if unread.is_crowded(|| unread.key(Reader::Anybody, address)) {
-            return Err(Problem::answers_unread());
+    fn admit_anybody(&self, access: Access, address: IpAddr) -> Result<(), Problem> {
+        // Other requests than probes are counted once it is known that nobody else does.
+        match access {
+            Access::Callers => Ok(()),
+            Access::Documents => {
+                self.check_unread(address)?;
+                Ok(self.accounts.check_anybody(address)?)
+            }
+            Access::Health => Ok(self.limits.check_errand(Errand::Probe, address)?),
+            Access::Figures => {
+                self.check_unread(address)?;
+                self.limits.check_figures(address)?;
+                Ok(self.limits.check_errand(Errand::Probe, address)?)
+            }
         }
-        self.accounts.check_anybody(address).map_err(|limited| Problem::rate_limited(limited.retry_after))
+    }
+
+    fn check_unread(&self, address: IpAddr) -> Result<(), Problem> {
+        let unread = &self.places.unread;
+        if unread.is_crowded(|| unread.key(Reader::Anybody, address)) { Err(Problem::answers_unread()) } else { Ok(()) }
+    }
+
+    /// Counts a request that nobody in particular has asked, and refuses it if its address has asked too much of that kind.
+    /// What was done is not called refused.
+    fn draw_for_nobody(&self, response: &mut Response, only_reads: bool, address: IpAddr) -> Option<Limited> {
+        let (status, was_done) = (response.status(), !only_reads && !is_refusal(response.status()));
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            return None;
+        }
+        let limited = self.limits.check_nobody(address).err().filter(|_| !was_done)?;
+        let kept = response.headers_mut().remove(CONNECTION);
+        *response = Problem::from(limited).into_response();
+        if let Some(kept) = kept {
+            response.headers_mut().insert(CONNECTION, kept);
+        }
+        Some(limited)
     }
 
     /// Answers a request that came over a client's socket.
@@ -534,13 +584,18 @@ impl Family {
         }
     }
 
-    /// Whether it is what anybody may read, which counts for the reader's address.
-    fn is_public(self, method: &Method, path: &str) -> bool {
+    /// Who may ask, which says what it counts for.
+    fn access(self, method: &Method, path: &str) -> Access {
         match self {
-            Self::Api | Self::OAuth => false,
+            Self::Api | Self::OAuth => Access::Callers,
             // Who signs in is not to be kept out by what was read beside.
-            Self::Console => *method != Method::POST && console::is_public(path),
-            Self::Elsewhere => !is_for_operators(path),
+            Self::Console if *method != Method::POST && console::is_public(path) => Access::Documents,
+            Self::Console => Access::Callers,
+            Self::Elsewhere => match path {
+                "/healthz" | "/readyz" => Access::Health,
+                "/metrics" => Access::Figures,
+                _ => Access::Documents,
+            },
         }
     }
 
@@ -552,9 +607,27 @@ impl Family {
     }
 }
 
-/// Whether a path is for those who look after the server, which is to be possible whoever reads what beside them.
-fn is_for_operators(path: &str) -> bool {
-    ["/healthz", "/readyz", "/metrics"].contains(&path)
+/// Who may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// The operation finds out who asks, and counts it for them.
+    Callers,
+    /// Anybody.
+    Documents,
+    /// Anybody, and above all those who look after the server, which is to be possible whoever reads what beside them.
+    Health,
+    /// The same.
+    Figures,
+}
+
+impl Access {
+    fn is_probe(self) -> bool {
+        matches!(self, Self::Health | Self::Figures)
+    }
+}
+
+fn is_refusal(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
 }
 
 /// A method as a metric's label, of which there must be few.
@@ -595,7 +668,6 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use axum::routing::{get, post};
-    use http::HeaderMap;
     use http_body_util::Full;
     use respoke_core::refusal::Refusal;
     use tokio::sync::Notify;
@@ -611,15 +683,18 @@ mod tests {
             .route("/v1/len", get(|call: Call| async move { call.body_len().to_string() }).post(length))
             .route("/v1/panic", get(broken).post(broken))
             .route("/v1/refused", get(|_: Call| async { Problem::from(Refusal::NotFound("Roles")) }))
+            .route("/metrics", get(async || "x".repeat(5 << 20)))
+            .route("/healthz", get(async || "ok"))
             .route("/oauth/refused", get(|_: Call| async { Problem::from(Refusal::Unauthenticated) }))
             .fallback(async || Problem::no_such_route())
             .method_not_allowed_fallback(async || Problem::method_not_allowed());
         {
             let clock = Arc::new(respoke_core::clock::SystemClock);
             let accounts = Arc::new(Accounts::new(clock.clone()));
+            let limits = Limits::new(respoke_core::app::Rate { per_second: 1_000, burst: 1_000 }, clock.clone());
             let watch = Watch::new(Arc::new(crate::metrics::Metrics::default()), 0, clock);
             let places = Places::for_tests(watch.metrics.clone());
-            Door::around(router, Arc::new(watch), places, accounts, Vec::new())
+            Door::around(router, Arc::new(watch), places, accounts, Arc::new(limits), Vec::new())
         }
     }
 
@@ -642,7 +717,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        answer(door().serve_http(request.body(Full::from(body)).unwrap(), PEER, None).await.0).await
+        answer(door().serve_http(request.body(Full::from(body)).unwrap(), PEER, PEER.ip(), None).await.0).await
     }
 
     async fn answer(response: Response) -> (StatusCode, HeaderMap, String) {
@@ -689,6 +764,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn figures_are_charged_by_what_is_sent_of_them() {
+        let door = door();
+        let ask = async |path: &str| {
+            let request = http::Request::get(path).body(Full::from("")).unwrap();
+            answer(door.serve_http(request, PEER, PEER.ip(), None).await.0).await
+        };
+        assert_eq!(ask("/metrics").await.0, StatusCode::OK);
+        let (status, headers, body) = ask("/metrics").await;
+        assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "it owes a megabyte");
+        assert!(headers.contains_key("retry-after") && body.contains("rate_limited"), "{body}");
+        for path in ["/healthz", "/v1/len"] {
+            assert_eq!(ask(path).await.0, StatusCode::OK, "{path}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_panic_is_a_problem_that_says_nothing() {
         for method in ["GET", "POST"] {
             let (status, _, body) = ask(method, "/v1/panic", &[], "").await;
@@ -701,7 +792,7 @@ mod tests {
     async fn a_change_that_panics_does_not_go_on() {
         let door = door();
         let request = http::Request::post("/v1/panic").body(Full::from("")).unwrap();
-        assert_eq!(door.serve_http(request, PEER, None).await.0.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(door.serve_http(request, PEER, PEER.ip(), None).await.0.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert!(door.changes.is_empty(), "no task goes on with it");
     }
 
@@ -717,7 +808,7 @@ mod tests {
         };
         let door = Door { router: Router::new().route("/v1/change", post(change)), ..door() };
         let request = http::Request::post("/v1/change").body(Full::from("")).unwrap();
-        let mut asking = Box::pin(door.serve_http(request, PEER, None));
+        let mut asking = Box::pin(door.serve_http(request, PEER, PEER.ip(), None));
         assert!(futures_util::poll!(asking.as_mut()).is_pending());
         let mut finishing = pin!(door.finish());
         assert!(futures_util::poll!(finishing.as_mut()).is_pending(), "it is run where its request waits");
@@ -748,7 +839,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_is_too_long_is_refused() {
         let request = http::Request::post("/v1/len").body(Full::from("x".repeat(BODY_LEN_MAX + 1))).unwrap();
-        let (status, headers, body) = answer(door().serve_http(request, PEER, None).await.0).await;
+        let (status, headers, body) = answer(door().serve_http(request, PEER, PEER.ip(), None).await.0).await;
         assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(headers["connection"], "close");
         assert!(body.contains("body_too_large") && body.contains("requestId"), "{body}");

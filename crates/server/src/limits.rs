@@ -2,6 +2,7 @@
 
 mod accounts;
 mod bucket;
+mod errands;
 
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -15,8 +16,10 @@ use respoke_core::clock::Clock;
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::ops::Caller;
 
-pub(crate) use accounts::Accounts;
+pub(crate) use accounts::{ANSWER_LEN_FREE, Accounts};
 use bucket::Bucket;
+pub(crate) use errands::Errand;
+use errands::Errands;
 
 /// Buckets remembered of apps, of endpoints and of addresses: of 100,000 each, a bucket of each kind of [`Demand`]. A
 /// flood of new addresses pushes out the longest unused, which were full anyway. What is full is also forgotten by itself.
@@ -94,6 +97,7 @@ pub struct Limits {
     apps: Cache<(Demand, AppId, Rate), Arc<Bucket>>,
     endpoints: Cache<(Demand, AppId, Rate, EndpointId), Arc<Bucket>>,
     addresses: Cache<(Demand, Option<AppId>, Rate, IpAddr), Arc<Bucket>>,
+    errands: Errands,
     anonymous: Rate,
     clock: Arc<dyn Clock>,
     start: Instant,
@@ -113,6 +117,7 @@ impl Limits {
             apps: Cache::new(BUCKETS_MAX),
             endpoints: Cache::new(BUCKETS_MAX),
             addresses: Cache::new(BUCKETS_MAX),
+            errands: Errands::new(),
             anonymous,
             start: clock.monotonic(),
             clock,
@@ -175,12 +180,45 @@ impl Limits {
         Ok(tightest)
     }
 
+    /// Draws a request that names no caller, by whatever it ends.
+    ///
+    /// # Errors
+    ///
+    /// [`Limited`] by what each address may ask without a credential.
+    pub(crate) fn check_nobody(&self, address: IpAddr) -> Result<(), Limited> {
+        self.check(Demand::Request, &Caller::Anonymous, None, address).map(drop)
+    }
+
+    /// Draws one of those that cost no requests.
+    ///
+    /// # Errors
+    ///
+    /// [`Limited`] by the bucket of the address for such.
+    pub(crate) fn check_errand(&self, errand: Errand, address: IpAddr) -> Result<(), Limited> {
+        self.errands.check(errand, address)
+    }
+
+    /// Lets figures be read at an address.
+    ///
+    /// # Errors
+    ///
+    /// [`Limited`] as long as those that were read there before are not paid off.
+    pub(crate) fn check_figures(&self, address: IpAddr) -> Result<(), Limited> {
+        self.errands.check_figures(address)
+    }
+
+    /// Charges figures of that length.
+    pub(crate) fn read_figures(&self, address: IpAddr, len: u64) {
+        self.errands.read_figures(address, len);
+    }
+
     /// Forgets buckets that are full: a new one would be as full.
     pub fn sweep(&self) {
         let now = self.now();
         self.apps.retain(|_, bucket| !bucket.is_full(now));
         self.endpoints.retain(|_, bucket| !bucket.is_full(now));
         self.addresses.retain(|_, bucket| !bucket.is_full(now));
+        self.errands.sweep();
     }
 
     /// How many buckets are remembered.

@@ -21,6 +21,7 @@ use respoke_wire::input::DecodeError;
 use respoke_wire::tunnel::TunnelError;
 
 use crate::console;
+use crate::limits::Limited;
 
 /// A stable word for a refusal.
 #[derive(Clone, Copy, Debug)]
@@ -441,6 +442,12 @@ impl From<Refusal> for Problem {
             | Refusal::IdempotencyKeyReused => {}
         }
         Self::of(reason)
+    }
+}
+
+impl From<Limited> for Problem {
+    fn from(limited: Limited) -> Self {
+        Self::rate_limited(limited.retry_after)
     }
 }
 

@@ -40,7 +40,7 @@ use crate::sweep;
 use crate::throttle::Throttle;
 use crate::tls::Certificate;
 use crate::transport::{
-    AnswerBody, Encrypted, Heard, Impatient, Patient, Place, Places, Plain, Shares, UnderWay, WRITE_TIMEOUT,
+    AnswerBody, Encrypted, Exchange, Heard, Impatient, Patient, Place, Places, Plain, Shares, UnderWay, WRITE_TIMEOUT,
     serve_http2,
 };
 use crate::watch::Watch;
@@ -49,8 +49,8 @@ use crate::{enduring, tally, trouble, upkeep};
 /// Connections that wait to be accepted; the kernel grants no more than its own limit. One for which there is no room when
 /// thousands come back at once tries again only after one, three, seven seconds.
 const BACKLOG: u32 = 65_535;
-/// How long a kept-alive connection may stay silent, and a client may take to send a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long a kept-alive connection may stay silent. A head that has begun to come has less time (`transport/http1.rs`).
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a connection may take to its first request's head, a TLS handshake included.
 const FIRST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// What TLS holds of what is written to it while the client reads nothing: as much as sockets write at once.
@@ -438,15 +438,16 @@ impl Connection {
             let (door, peer, under_way) = (self.door.clone(), self.peer, UnderWay::begin(&self.place));
             async move {
                 let Some(under_way) = under_way else { return std::future::pending().await };
-                let request = request.map(|body| Heard::new(body, under_way.place().clone()));
-                let (response, asker) = door.serve(request, peer, under_way.place()).await;
+                let address = door.address_of(peer, request.headers());
+                let request = request.map(|body| Heard::on_http1(body, under_way.place().clone(), address));
+                let (response, asker) = door.serve(request, peer, address, under_way.place()).await;
                 Ok::<_, Infallible>(AnswerBody::on_http1(response, under_way, || asker.key()))
             }
         });
         let io = Patient::new(io, self.place.clone()).refusing_by(self.door.clone(), self.peer);
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
+            .header_read_timeout(SILENCE_TIMEOUT)
             .max_buf_size(HEAD_LEN_MAX)
             .serve_connection(TokioIo::new(io), service)
             .with_upgrades();
@@ -469,10 +470,12 @@ impl Connection {
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             return self.serve_http1(stream, soft).await;
         }
-        let answer = |request: http::Request<hyper::body::Incoming>| {
+        let answer = |request: http::Request<hyper::body::Incoming>, exchange: Arc<Exchange>| {
             let (door, peer, place) = (self.door.clone(), self.peer, self.place.clone());
             async move {
-                let (response, asker) = door.serve(request, peer, &place).await;
+                let address = door.address_of(peer, request.headers());
+                let request = request.map(|body| Heard::on_http2(body, exchange, address));
+                let (response, asker) = door.serve(request, peer, address, &place).await;
                 (response, asker.key())
             }
         };

@@ -2,10 +2,13 @@
 //!
 //! Here are a writer that does not wait for ever and a share of connections for each address; beside it the places of open
 //! connections (`places.rs`), what of their answers is not read (`unread.rs`) and which of them go to make room (`room.rs`),
-//! how an answer is taken (`exchange.rs`, `body.rs`), and what HTTP is spoken over (`http1.rs`, `http2.rs`).
+//! how an answer is taken (`exchange.rs`, `body.rs`) and a request's body comes (`coming.rs`), and what HTTP is spoken over
+//! (`http1.rs`, `http2.rs`, `frames.rs`).
 
 mod body;
+mod coming;
 mod exchange;
+mod frames;
 mod http1;
 mod http2;
 mod kept;
@@ -29,8 +32,10 @@ use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
 pub(crate) use body::{AnswerBody, Beside};
+pub(crate) use coming::Heard;
+pub(crate) use exchange::Exchange;
 use exchange::{PATIENCE, PATIENCE_MAX, earned};
-pub(crate) use http1::{Heard, Patient};
+pub(crate) use http1::Patient;
 pub(crate) use http2::{head_len, serve_http2};
 pub(crate) use kept::KeptBytes;
 pub(crate) use places::{Place, Places, UnderWay};
@@ -177,9 +182,14 @@ impl Shares {
 #[derive(Debug)]
 pub(crate) struct Share(Option<(Arc<Mutex<Counts>>, IpAddr)>);
 
-#[cfg(test)]
 impl Share {
+    /// Of which address. None: of one that is not counted, behind which there are many.
+    fn address(&self) -> Option<IpAddr> {
+        self.0.as_ref().map(|(_, address)| *address)
+    }
+
     /// One that counts nowhere.
+    #[cfg(test)]
     pub(crate) fn unbounded() -> Self {
         Self(None)
     }

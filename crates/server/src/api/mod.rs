@@ -77,7 +77,7 @@ pub(crate) struct Api {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) watch: Arc<Watch>,
     pub(crate) places: Arc<Places>,
-    pub(crate) limits: Limits,
+    pub(crate) limits: Arc<Limits>,
     /// What requests make others receive, and long answers.
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) throttle: Throttle,
@@ -112,7 +112,7 @@ impl Api {
             metrics,
             watch,
             places,
-            limits,
+            limits: Arc::new(limits),
             accounts: Arc::new(accounts),
             throttle,
             relays,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::HttpBody;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use respoke_wire::input::DecodeError;
 
@@ -37,7 +37,7 @@ where
             return Err(DecodeError::TooLarge.into());
         }
         let mut whole = Bytes::new();
-        let mut joined = BytesMut::new();
+        let mut joined = Vec::new();
         while let Some(frame) = body.frame().await {
             // The connection broke, or its framing: nobody will read this answer.
             let Ok(frame) = frame else { return Err(DecodeError::Malformed.into()) };
@@ -50,13 +50,21 @@ where
             if joined.is_empty() && whole.is_empty() {
                 whole = data;
             } else {
-                joined.extend_from_slice(&std::mem::take(&mut whole));
-                joined.extend_from_slice(&data);
+                append(&mut joined, &std::mem::take(&mut whole));
+                append(&mut joined, &data);
             }
         }
-        Ok(if joined.is_empty() { whole } else { joined.freeze() })
+        Ok(if joined.is_empty() { whole } else { joined.into() })
     };
     tokio::time::timeout(timeout, reading).await.unwrap_or_else(|_| Err(Problem::request_timeout()))
+}
+
+/// Appends to what is there, which grows by a quarter: what came is what is counted, so there must not be much room beside it.
+fn append(joined: &mut Vec<u8>, data: &[u8]) {
+    if joined.capacity() - joined.len() < data.len() {
+        joined.reserve_exact(data.len().max(joined.len() / 4));
+    }
+    joined.extend_from_slice(data);
 }
 
 async fn discard<B: HttpBody<Data = Bytes> + Unpin>(body: &mut B) {
@@ -101,6 +109,17 @@ mod tests {
         ] {
             let read = read_body(InFrames(sizes.into()), BODY_LEN_MAX, false, BODY_TIMEOUT).await;
             assert_eq!(read.map(|body| body.len()).map_err(|problem| problem.code()), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_joined_takes_little_more_than_what_came() {
+        for part in [1, 100, 5_000] {
+            let mut joined = Vec::new();
+            while joined.len() < 256 * 1024 {
+                append(&mut joined, &vec![b'x'; part]);
+                assert!(joined.capacity() <= joined.len() * 5 / 4 + part, "{} for {}", joined.capacity(), joined.len());
+            }
         }
     }
 

@@ -34,7 +34,7 @@ fn request(method: &str, path: &str, credential: (&str, &str), body: &Value) -> 
 }
 
 async fn ask(door: &Door, method: &str, path: &str, credential: (&str, &str), body: Value) -> (u16, Value) {
-    let response = door.serve_http(request(method, path, credential, &body), PEER, None).await.0;
+    let response = door.serve_http(request(method, path, credential, &body), PEER, PEER.ip(), None).await.0;
     let status = response.status().as_u16();
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     (status, serde_json::from_slice(&bytes).unwrap())
@@ -58,8 +58,8 @@ async fn a_change_runs_to_its_end_though_its_client_hangs_up() {
     let limits = Limits::new(Rate { per_second: 1_000_000, burst: 1_000_000 }, clock);
     let throttle = Throttle::new(1_000_000);
     let api = Arc::new(Api::new(broker.clone(), hub, watch.clone(), places.clone(), limits, throttle, config.relays()));
-    let accounts = api.accounts.clone();
-    let door = Door::around(api::router(api), watch, places, accounts, Vec::new());
+    let (accounts, limits) = (api.accounts.clone(), api.limits.clone());
+    let door = Door::around(api::router(api), watch, places, accounts, limits, Vec::new());
     let secret = ("app-secret", first.app_secret.secret().expose());
 
     // It is asked again and again below until it is over.
@@ -82,7 +82,7 @@ async fn a_change_runs_to_its_end_though_its_client_hangs_up() {
 
         {
             let path = format!("/v1/sessions/{}", text(&session, "id"));
-            let mut ending = pin!(door.serve_http(request("DELETE", &path, secret, &json!({})), PEER, None));
+            let mut ending = pin!(door.serve_http(request("DELETE", &path, secret, &json!({})), PEER, PEER.ip(), None));
             let begun = poll_fn(|context| Poll::Ready(ending.as_mut().poll(context))).await;
             assert!(begun.is_pending(), "it waits for the writer in round {round}");
         }

@@ -10,14 +10,19 @@ use respoke_hub::Opening;
 use respoke_wire::ack::AckStyle;
 use respoke_wire::{form, payload};
 
-use super::{Knock, Sockets, plain};
+use super::{Knock, Sockets, Visitor, plain};
 use crate::call::{asker, handshake_credential, host_of};
 use crate::limits::Demand;
 use crate::problem::Problem;
 
 impl Sockets {
-    /// Answers `<sid>:<heartbeat timeout>:<close timeout>:<transports>`.
-    pub(super) async fn handshake<B>(&self, knock: &Knock<B>) -> Response {
+    pub(super) async fn handshake<B>(&self, knock: &Knock<B>) -> (Response, Visitor) {
+        let mut who = Visitor::Nobody;
+        (self.shake_hands(knock, &mut who).await, who)
+    }
+
+    /// Answers `<sid>:<heartbeat timeout>:<close timeout>:<transports>`. `who`: whether limits have counted it.
+    async fn shake_hands<B>(&self, knock: &Knock<B>, who: &mut Visitor) -> Response {
         let uri = knock.request.uri();
         let query = uri.query().unwrap_or_default();
         let jsonp = form_urlencoded::parse(query.as_bytes())
@@ -64,6 +69,7 @@ impl Sockets {
             return refuse(StatusCode::FORBIDDEN, UNAUTHORIZED);
         }
         let app_id = asker(&caller).1.app_id;
+        *who = Visitor::Counted;
         if let Err(limited) = self.api.limits.check(Demand::Connect, &caller, None, knock.address) {
             self.api.watch.refused(app_id, Problem::rate_limited(limited.retry_after).code());
             let mut refused = answer(StatusCode::TOO_MANY_REQUESTS, FAULT.to_owned());

@@ -26,7 +26,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, RETRY_AFTER, VARY,
 };
 use http::{HeaderValue, Method, StatusCode};
 use respoke_hub::{Hub, Socket};
@@ -43,6 +43,7 @@ use polling::Wrapping;
 use crate::api::Api;
 use crate::door::{Door, method_name};
 use crate::enduring;
+use crate::limits::{Errand, Limited};
 use crate::transport::{Place, Shares};
 
 /// Where the door is.
@@ -101,15 +102,30 @@ impl Sockets {
         Self { hub, api, clients: Clients::new(pace), settings, shares, tasks, hard }
     }
 
-    /// Answers a request under [`ROOT`]; says also whose socket it polls, if it does.
+    /// Answers a request under [`ROOT`]; says also whose socket it polls, if it does. What names nobody counts for its
+    /// address.
     pub(crate) async fn serve<B>(self: &Arc<Self>, door: &Arc<Door>, knock: Knock<B>) -> (Response, Option<Arc<Socket>>)
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
         let origin = knock.request.headers().get(ORIGIN).filter(|origin| !origin.is_empty()).cloned();
         let (route, method) = (route(knock.request.uri().path()), method_name(knock.request.method()));
-        let (mut response, socket) =
-            if knock.request.method() == Method::OPTIONS { (preflight(), None) } else { self.route(door, knock).await };
+        let address = knock.address;
+        let (mut response, who) = if knock.request.method() == Method::OPTIONS {
+            let drawn = self.api.limits.check_errand(Errand::Preflight, address);
+            (drawn.map_or_else(|limited| refuse_limited(&limited), |()| preflight()), Visitor::Counted)
+        } else {
+            self.route(door, knock).await
+        };
+        if let Visitor::Nobody = who
+            && let Err(limited) = self.api.limits.check_nobody(address)
+        {
+            response = refuse_limited(&limited);
+        }
+        let socket = match who {
+            Visitor::Client(socket) => Some(socket),
+            Visitor::Nobody | Visitor::Counted => None,
+        };
         self.api.metrics.counted(route, method, response.status().as_u16());
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -122,7 +138,7 @@ impl Sockets {
         (response, socket)
     }
 
-    async fn route<B>(self: &Arc<Self>, door: &Arc<Door>, knock: Knock<B>) -> (Response, Option<Arc<Socket>>)
+    async fn route<B>(self: &Arc<Self>, door: &Arc<Door>, knock: Knock<B>) -> (Response, Visitor)
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
@@ -136,22 +152,37 @@ impl Sockets {
             .query()
             .is_some_and(|query| form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "disconnect"));
         let wrapping = match (transport, sid, more) {
-            (None | Some(""), None, None) => return (self.handshake(&knock).await, None),
+            (None | Some(""), None, None) => return self.handshake(&knock).await,
             (Some(_), Some(sid), None) if wants_out => {
+                let mut who = Visitor::Nobody;
                 if let Some(client) = self.clients.find(sid) {
                     self.leave(&client, Close::Left);
+                    who = Visitor::Counted;
                 }
-                return (text(StatusCode::OK, ""), None);
+                return (text(StatusCode::OK, ""), who);
             }
-            (Some("websocket"), Some(sid), None) => return (self.upgrade(door, sid, knock), None),
+            (Some("websocket"), Some(sid), None) => {
+                // Counted beforehand: what an upgrade begins cannot be taken back.
+                let is_known = self.clients.find(sid).is_some();
+                if !is_known && let Err(limited) = self.api.limits.check_nobody(knock.address) {
+                    return (refuse_limited(&limited), Visitor::Counted);
+                }
+                let response = self.upgrade(door, sid, knock);
+                let is_upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                return (response, if is_upgrade || !is_known { Visitor::Counted } else { Visitor::Nobody });
+            }
             (Some("xhr-polling"), Some(_), None) => Wrapping::Bare,
             (Some("jsonp-polling"), Some(_), None) if self.settings.jsonp => Wrapping::Script,
-            _ => return (text(StatusCode::NOT_FOUND, "transport not supported"), None),
+            _ => return (text(StatusCode::NOT_FOUND, "transport not supported"), Visitor::Nobody),
         };
         let sid = sid.unwrap_or_default();
         // Whoever has too much unread is refused what it asks, and not that it reads.
         let socket = self.clients.find(sid).map(|client| client.socket.clone());
-        (self.poll(door, sid, knock, wrapping).await, socket)
+        let response = self.poll(door, sid, knock, wrapping).await;
+        match socket.filter(|_| response.status() != StatusCode::METHOD_NOT_ALLOWED) {
+            Some(socket) => (response, Visitor::Client(socket)),
+            None => (response, Visitor::Nobody),
+        }
     }
 
     /// Ends a client: its socket, its transport, its session id.
@@ -271,11 +302,27 @@ fn route(path: &str) -> &'static str {
     }
 }
 
+/// Who knocked, as far as that is known.
+enum Visitor {
+    /// Nobody in particular.
+    Nobody,
+    /// Somebody whom other limits have counted.
+    Counted,
+    /// The client of a socket.
+    Client(Arc<Socket>),
+}
+
 /// How long a closed transport waits for its client to close too.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn text(status: StatusCode, text: &'static str) -> Response {
     plain(status, Bytes::from_static(text.as_bytes()))
+}
+
+fn refuse_limited(limited: &Limited) -> Response {
+    let mut response = text(StatusCode::TOO_MANY_REQUESTS, "");
+    response.headers_mut().insert(RETRY_AFTER, (limited.retry_after.as_secs() + 1).into());
+    response
 }
 
 /// Plain text in one piece, with its length.

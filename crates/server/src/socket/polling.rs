@@ -15,7 +15,7 @@ use respoke_hub::outbox::Taken;
 use respoke_wire::close::Close;
 use respoke_wire::frame::{self, FrameError};
 use respoke_wire::payload::{self, Splitter};
-use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +44,9 @@ const BATCH_COST: usize = 128;
 /// Packets that come together are held together, up to so much: so far an inbox is given back at a time.
 const BATCH_BYTES_MAX: usize = 65_536;
 
+/// POSTs of one client at a time. Clients send one after the other; one more may be there after a broken connection.
+const POSTS_MAX: usize = 4;
+
 /// How payloads are wrapped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wrapping {
@@ -64,6 +67,7 @@ pub(super) struct Polling {
     turn: Mutex<()>,
     newer: Notify,
     greeted: AtomicBool,
+    posts: Semaphore,
     /// Ends it once another transport takes its place.
     pub(super) replaced: CancellationToken,
 }
@@ -74,7 +78,8 @@ impl Polling {
         let (inbox, packets) = mpsc::channel(INBOX_BYTES_MAX / BATCH_COST);
         let (held, released) = (AtomicUsize::new(0), Notify::new());
         let (turn, newer, greeted) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
-        (Self { inbox, held, released, turn, newer, greeted, replaced }, packets)
+        let posts = Semaphore::new(POSTS_MAX);
+        (Self { inbox, held, released, turn, newer, greeted, posts, replaced }, packets)
     }
 
     /// Waits until there is room for `cost`, or nothing else is there, and takes it. False: nothing is taken in any more.
@@ -151,7 +156,10 @@ impl Sockets {
         match *knock.request.method() {
             Method::GET => {
                 client.polls(|socket| self.hub.fetched(socket));
-                let payload = self.next_payload(&client, &polling, &knock.place).await;
+                let Knock { request, place, .. } = knock;
+                // What a client sends with it is read by nobody, and must not wait as long as the poll does.
+                drop(request);
+                let payload = self.next_payload(&client, &polling, &place).await;
                 self.hub.heard(&client.socket);
                 client.polls(|socket| self.hub.fetched(socket));
                 answer(payload)
@@ -250,6 +258,7 @@ impl Sockets {
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
+        let Ok(_turn) = polling.posts.try_acquire() else { return text(StatusCode::SERVICE_UNAVAILABLE, "") };
         let body = knock.request.into_body();
         let within = self.settings.heartbeat_timeout;
         let taken = match wrapping {

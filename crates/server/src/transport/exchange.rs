@@ -5,6 +5,7 @@
 //! have to wait for those of other streams, which are written in turn; the time until its turn comes is not held against
 //! it, as long as the connection as a whole takes what is asked for of all of its streams.
 
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 
 use super::body::PIECE_LEN_MAX_HTTP2;
 use super::places::{Place, UnderWay};
-use super::unread::CallerKey;
+use super::unread::{CallerKey, Reader};
 
 /// How long an answer may stand still.
 pub(crate) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -55,6 +56,8 @@ struct State {
     patience: Duration,
     /// Who makes the next piece.
     maker: Option<Waker>,
+    /// Its body does not come.
+    awaits_body: bool,
     is_ended: bool,
 }
 
@@ -87,7 +90,15 @@ impl Exchange {
     /// One that cannot be ended by itself; its connection can.
     pub(super) fn of(under_way: UnderWay) -> Arc<Self> {
         let changed = under_way.place().places.moment();
-        let state = State { under_way, changed, piece: None, patience: PATIENCE, maker: None, is_ended: false };
+        let state = State {
+            under_way,
+            changed,
+            piece: None,
+            patience: PATIENCE,
+            maker: None,
+            awaits_body: false,
+            is_ended: false,
+        };
         Arc::new(Self { state: Mutex::new(state), ended: Notify::new() })
     }
 
@@ -124,6 +135,35 @@ impl Exchange {
         self.state.lock().under_way.remove(bytes);
     }
 
+    /// Its body does not come so far; `bytes` came since it was waited for last.
+    pub(super) fn awaits_body(&self, bytes: usize, from: IpAddr) {
+        let mut state = self.state.lock();
+        let place = state.under_way.place().clone();
+        state.awaits_body = true;
+        state.changed = place.places.moment();
+        let too_many = bytes > 0 && {
+            let from = place.places.unread.key(Reader::Anybody, from);
+            state.under_way.add_coming(bytes, from)
+        };
+        drop(state);
+        place.awaits_body();
+        if too_many {
+            place.places.end_stalled();
+        }
+    }
+
+    /// It came, or is waited for no more. False: the connection was told to go meanwhile.
+    pub(super) fn got_body(&self) -> bool {
+        let mut state = self.state.lock();
+        state.awaits_body = false;
+        state.under_way.place().got_body()
+    }
+
+    /// The body that came has been taken, or dropped.
+    pub(super) fn took_body(&self, bytes: usize) {
+        self.state.lock().under_way.remove_coming(bytes);
+    }
+
     /// What it holds, and how it stands.
     pub(super) fn held(&self) -> Held {
         let state = self.state.lock();
@@ -131,7 +171,7 @@ impl Exchange {
             bytes: state.under_way.bytes(),
             caller: state.under_way.caller(),
             since: state.changed,
-            waits_for_us: state.piece.is_none(),
+            waits_for_us: state.piece.is_none() && !state.awaits_body,
             is_ended: state.is_ended,
         }
     }

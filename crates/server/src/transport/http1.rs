@@ -1,4 +1,5 @@
-//! What HTTP/1.1 and HTTP/2 are spoken over: a connection whose client may say that it will say no more and still listen.
+//! What HTTP/1.1 and HTTP/2 are spoken over: a connection whose client may say that it will say no more and still listen, and
+//! may not go on for ever with what brings nothing.
 //!
 //! hyper takes the end of what a client says for its going away, and drops what it is working on. So the end is kept from
 //! it until the answers are taken. A client that really is gone is found when it is written to; a poll, which might wait
@@ -11,14 +12,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::HttpBody;
 use bytes::{Buf, Bytes};
-use hyper::body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::places::Place;
-use crate::door::Door;
+use super::frames::Frames;
+use super::places::{Partial, Place};
+use crate::door::{Door, HEAD_LEN_MAX};
 
 /// A connection whose end is not told while answers are under way.
 ///
@@ -31,6 +31,71 @@ pub(crate) struct Patient<S> {
     /// its own.
     door: Option<(Arc<Door>, SocketAddr)>,
     refusing: Option<Refusing>,
+    reading: Reading,
+}
+
+/// What is looked at in what is read.
+enum Reading {
+    /// Of HTTP/1.1, what is not a whole request.
+    Parts(Parts),
+    /// Of HTTP/2, frames that bring nothing.
+    Frames(Frames),
+}
+
+/// What came while no request was under way, and made none so far: a part of a head, or within a body nothing of it.
+#[derive(Default)]
+struct Parts {
+    len: usize,
+    /// The number of what had happened last when it began to come.
+    since: u64,
+    /// Set once it is looked at with more to come: nearly every head comes at once.
+    waited_for: Option<WaitedFor>,
+}
+
+struct WaitedFor {
+    counted: Partial,
+    timeout: Pin<Box<Sleep>>,
+}
+
+/// How long a head may take to come, from its first bytes on.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is read at once of HTTP/1.1, as much as a silent connection's buffer takes anyhow. What came with the end of a
+/// request, and is not looked at before more comes, is no longer than that.
+const READ_LEN_MAX: usize = 8_192;
+/// The longest part of a request that may be there without being a whole head or anything of a body. The library refuses what
+/// is longer as a head; such as the zeros before the size of a chunk it would read for ever.
+const PART_LEN_MAX: usize = HEAD_LEN_MAX + 2 * READ_LEN_MAX;
+
+impl Parts {
+    /// Looks at what came so far, before more is read. An error: it goes on for too long.
+    fn look(&mut self, context: &mut Context<'_>, place: &Arc<Place>, from: SocketAddr) -> io::Result<()> {
+        if self.len == 0 {
+            return Ok(());
+        }
+        if !place.is_silent() || place.last_moment() != self.since {
+            *self = Self::default();
+            return Ok(());
+        }
+        let len = self.len;
+        let waited_for = self.waited_for.get_or_insert_with(|| WaitedFor {
+            counted: Partial::new(place.clone(), from.ip()),
+            timeout: Box::pin(tokio::time::sleep(HEAD_TIMEOUT)),
+        });
+        waited_for.counted.grow_to(len);
+        if len > PART_LEN_MAX || waited_for.timeout.as_mut().poll(context).is_ready() {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the client goes on with what is no request"));
+        }
+        Ok(())
+    }
+
+    fn came(&mut self, len: usize, place: &Place) {
+        if len > 0 && place.is_silent() {
+            if self.len == 0 {
+                self.since = place.last_moment();
+            }
+            self.len += len;
+        }
+    }
 }
 
 /// The answer to what is no request.
@@ -48,12 +113,12 @@ const DISCARDED_LEN_MAX: usize = 1 << 20;
 
 impl<S> Patient<S> {
     pub(crate) fn new(io: S, place: Arc<Place>) -> Self {
-        Self { io, place, door: None, refusing: None }
+        Self { io, place, door: None, refusing: None, reading: Reading::Frames(Frames::new()) }
     }
 
     /// The same, with the answers of `door` to what `peer` sends that is no request.
     pub(crate) fn refusing_by(self, door: Arc<Door>, peer: SocketAddr) -> Self {
-        Self { door: Some((door, peer)), ..self }
+        Self { door: Some((door, peer)), reading: Reading::Parts(Parts::default()), ..self }
     }
 
     /// The connection itself.
@@ -97,6 +162,40 @@ impl<S: AsyncWrite + Unpin> Patient<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Patient<S> {
+    /// Reads, and looks at what is read.
+    fn poll_read_some(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Self { io, place, door, reading, .. } = self;
+        match (reading, door) {
+            (Reading::Parts(parts), Some((_, peer))) => {
+                parts.look(context, place, *peer)?;
+                let before = buffer.filled().len();
+                // As a rule there is no more room than that, and nothing to be initialised.
+                let read = if buffer.remaining() <= READ_LEN_MAX {
+                    Pin::new(io).poll_read(context, buffer)
+                } else {
+                    let mut some = ReadBuf::new(buffer.initialize_unfilled_to(READ_LEN_MAX));
+                    let read = Pin::new(io).poll_read(context, &mut some);
+                    let len = some.filled().len();
+                    buffer.advance(len);
+                    read
+                };
+                parts.came(buffer.filled().len() - before, place);
+                read
+            }
+            (Reading::Frames(frames), _) => {
+                let before = buffer.filled().len();
+                ready!(Pin::new(io).poll_read(context, buffer))?;
+                if frames.look(&buffer.filled()[before..], place.bytes_taken()) {
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Err(io::Error::other("the client goes on with frames that bring nothing")))
+            }
+            (Reading::Parts(_), None) => Pin::new(io).poll_read(context, buffer),
+        }
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -104,7 +203,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.io).poll_read(context, buffer);
+        let read = self.poll_read_some(context, buffer);
         let ended = match &read {
             Poll::Pending => false,
             Poll::Ready(Ok(())) => buffer.filled().len() == before && buffer.remaining() > 0,
@@ -161,42 +260,75 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 }
 
-/// The body of a request, which breaks off when its client hangs up before its end.
-pub(crate) struct Heard<B> {
-    body: B,
-    place: Arc<Place>,
-}
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
 
-impl<B> Heard<B> {
-    pub(crate) fn new(body: B, place: Arc<Place>) -> Self {
-        Self { body, place }
+    use super::super::places::{Places, UnderWay};
+    use super::super::{Share, UnreadLimits};
+    use super::*;
+    use crate::metrics::Metrics;
+
+    const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 5);
+
+    async fn place() -> (Arc<Places>, Arc<Place>) {
+        let limits = UnreadLimits { all: 1 << 20, caller: 1 << 20, connection: 1 << 20 };
+        let places = Places::new(2, limits, Arc::new(Metrics::default()));
+        let place = places.take(Share::unbounded()).await;
+        (places, place)
     }
-}
 
-impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Heard<B>
-where
-    B::Error: std::error::Error + Send + Sync + 'static,
-{
-    type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
+    /// Looks, and reads so much. False: it has gone on for too long.
+    fn read(parts: &mut Parts, place: &Arc<Place>, len: usize) -> bool {
+        let is_fine = parts.look(&mut Context::from_waker(Waker::noop()), place, PEER).is_ok();
+        parts.came(len, place);
+        is_fine
+    }
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        // hyper reads, and finds the end, before it lets the request be worked on: nothing is on its way to here.
-        if polled.is_pending() && self.place.has_hung_up() {
-            return Poll::Ready(Some(Err("the client hung up within the body".into())));
+    #[tokio::test(start_paused = true)]
+    async fn every_head_that_has_begun_comes_soon_and_is_counted_until_it_is_there() {
+        let (places, place) = place().await;
+        let mut parts = Parts::default();
+        for round in 0..3 {
+            // Nothing of a next one is there, for however long.
+            assert!(read(&mut parts, &place, 0));
+            tokio::time::advance(HEAD_TIMEOUT * 3).await;
+            for _ in 0..3 {
+                assert!(read(&mut parts, &place, 8_000), "{round}");
+                tokio::time::advance(HEAD_TIMEOUT / 4).await;
+            }
+            assert!(read(&mut parts, &place, 0), "{round}");
+            assert_eq!((places.unread.all(), place.unread()), (24_000, 24_000));
+            drop(UnderWay::begin(&place));
+            assert!(read(&mut parts, &place, 0));
+            assert_eq!((places.unread.all(), place.unread()), (0, 0), "it was a request");
         }
-        polled.map_err(Into::into)
+        for _ in 0..9 {
+            assert!(read(&mut parts, &place, 1));
+            tokio::time::advance(HEAD_TIMEOUT / 8).await;
+        }
+        assert!(!read(&mut parts, &place, 1), "a byte now and then is no head");
+        drop(parts);
+        assert_eq!(places.unread.all(), 0);
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    #[tokio::test(start_paused = true)]
+    async fn what_brings_nothing_of_a_body_comes_to_an_end() {
+        let (places, place) = place().await;
+        let mut parts = Parts::default();
+        let under_way = UnderWay::begin(&place).unwrap();
+        // A part of the body with each of these.
+        for _ in 0..1_000 {
+            place.awaits_body();
+            assert!(read(&mut parts, &place, 8_000));
+            assert!(place.got_body());
+        }
+        place.awaits_body();
+        // The digits of a size.
+        let read_until_ended = (0..).find(|_| !read(&mut parts, &place, 8_000)).unwrap() * 8_000;
+        assert!((HEAD_LEN_MAX..2 * HEAD_LEN_MAX).contains(&read_until_ended), "{read_until_ended}");
+        assert!(place.got_body());
+        drop((parts, under_way));
+        assert_eq!(places.unread.all(), 0);
     }
 }

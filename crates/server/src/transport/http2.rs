@@ -30,6 +30,10 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests under way at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 100;
+/// What the library takes in of bodies that nobody asks for yet, of a stream and of a connection. It is not counted, so it is
+/// little. Who is far away still sends the longest body of an operation at once.
+const STREAM_WINDOW: u32 = 65_535;
+const CONNECTION_WINDOW: u32 = 131_072;
 /// The longest head that is read, as HTTP/2 counts it: more than we take, so that ours is the answer to what is a little
 /// too long. What is longer yet the library refuses without a body.
 const HEAD_LEN_MAX: u32 = 128 * 1024;
@@ -39,7 +43,7 @@ const HEAD_LEN_MAX: u32 = 128 * 1024;
 pub(crate) async fn serve_http2<A>(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     place: &Arc<Place>,
-    answer: impl Fn(Request<Incoming>) -> A,
+    answer: impl Fn(Request<Incoming>, Arc<Exchange>) -> A,
     stopping: CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
 where
@@ -51,9 +55,9 @@ where
         let exchange = UnderWay::begin(place).map(|under_way| Exchange::on_stream(under_way, head_len));
         // The stream's task is made with what this returns, and takes it from there.
         streams.begun.lock().clone_from(&exchange);
-        let answering = answer(request);
+        let begun = exchange.map(|exchange| (answer(request, exchange.clone()), exchange));
         async move {
-            let Some(exchange) = exchange else { return std::future::pending().await };
+            let Some((answering, exchange)) = begun else { return std::future::pending().await };
             // In a box of its own, which is gone while the answer is taken.
             let (response, caller) = Box::pin(answering).await;
             Ok::<_, Infallible>(AnswerBody::on_http2(response, exchange, caller))
@@ -64,6 +68,8 @@ where
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEAD_LEN_MAX)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(PING_TIMEOUT)
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(io), service);
@@ -133,12 +139,13 @@ where
 mod tests {
     use axum::body::Body;
     use axum::response::IntoResponse;
+    use http_body_util::BodyExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 
     use super::super::body::Beside;
     use super::super::exchange::{STALL_TIMEOUT, STREAM_COST};
     use super::super::unread::{Reader, UnreadLimits};
-    use super::super::{Places, Share};
+    use super::super::{Heard, Patient, Places, Share};
     use super::*;
     use crate::metrics::Metrics;
 
@@ -225,7 +232,7 @@ mod tests {
     async fn serve(io: DuplexStream, stopping: CancellationToken) {
         let (places, place) = place(1 << 20).await;
         let nobody = places.unread.key(Reader::Anybody, [127, 0, 0, 1].into());
-        let slowly = |_| async move {
+        let slowly = |_, _| async move {
             tokio::time::sleep(IDLE_TIMEOUT * 2).await;
             ("answer".into_response(), nobody)
         };
@@ -243,7 +250,7 @@ mod tests {
     /// Serves answers of [`ANSWER_LEN`] bytes, and to `OPTIONS` empty ones.
     async fn serve_long(io: DuplexStream, place: &Arc<Place>) {
         let nobody = place.places.unread.key(Reader::Anybody, [127, 0, 0, 1].into());
-        let answer = |request: Request<Incoming>| async move {
+        let answer = |request: Request<Incoming>, _| async move {
             let body =
                 if request.method() == http::Method::GET { Body::from(vec![b'x'; ANSWER_LEN]) } else { Body::empty() };
             (body.into_response(), nobody)
@@ -384,7 +391,7 @@ mod tests {
         let (server, receive, send) = connection(&[PREFACE, NO_WINDOW, &request(1)]).await;
         let (places, place) = place(1 << 20).await;
         let nobody = places.unread.key(Reader::Anybody, [127, 0, 0, 1].into());
-        let answer = |_| async move {
+        let answer = |_, _| async move {
             let mut response = Body::from(vec![b'x'; ANSWER_LEN]).into_response();
             response.extensions_mut().insert(Beside(BESIDE));
             (response, nobody)
@@ -453,6 +460,69 @@ mod tests {
         assert!(answered >= 2 && types(&frames).contains(&GOAWAY), "{frames:?}");
         assert!(ended <= STALL_TIMEOUT + GOODBYE_TIMEOUT, "{ended:?}");
         let_go(&places).await;
+    }
+
+    /// `POST http://a/` on a stream, and so much of its body.
+    fn beginning(stream: u8, len: u16) -> Vec<u8> {
+        let head = [0, 0, 6, 1, 4, 0, 0, 0, stream, 0x83, 0x84, 0x86, 0x41, 1, b'a'];
+        let [high, low] = len.to_be_bytes();
+        [&head[..], &[0, high, low, DATA, 0, 0, 0, 0, stream], &vec![b'x'; len.into()]].concat()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bodies_that_do_not_come_are_counted_and_make_room_for_others() {
+        const BODY_LEN: u16 = 5_000;
+        let counted = usize::from(BODY_LEN) + STREAM_COST + 2;
+        let (server, receive, send) = connection(&[PREFACE, SETTINGS]).await;
+        let room = 10 * counted;
+        let (places, place) = place(room).await;
+        let nobody = places.unread.key(Reader::Anybody, [127, 0, 0, 1].into());
+        let answer = |request: Request<Incoming>, exchange: Arc<Exchange>| async move {
+            let body = request.map(|body| Heard::on_http2(body, exchange, [127, 0, 0, 1].into())).into_body();
+            let _ = body.collect().await;
+            ("answer".into_response(), nobody)
+        };
+        let serving = async {
+            let _ = serve_http2(server, &place, answer, CancellationToken::new()).await;
+        };
+        let asking = async {
+            for number in 0..20 {
+                send.lock().await.write_all(&beginning(2 * number + 1, BODY_LEN)).await.unwrap();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                assert!(places.unread.all() <= room, "{}", places.unread.all());
+                assert_eq!(places.unread.of(nobody), places.unread.all(), "its address has them");
+            }
+            assert!(places.unread.all() > room / 2, "{}", places.unread.all());
+            let end = [0, 0, 0, DATA, 1, 0, 0, 0, 39];
+            send.lock().await.write_all(&end).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            send.lock().await.shutdown().await.unwrap();
+        };
+        let ((), (frames, _), ()) = tokio::join!(serving, frames(receive, &send, Instant::now()), asking);
+        let on = |wanted: u8| frames.iter().filter(move |(kind, ..)| *kind == wanted).map(|(_, stream, _)| *stream);
+        assert!((10..15).contains(&on(RESET).count()), "{frames:?}");
+        assert!(on(RESET).all(|stream| stream < 31), "the newest stay: {frames:?}");
+        assert_eq!(on(HEADERS).collect::<Vec<_>>(), [39], "the one whose body came is answered");
+        let_go(&places).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_what_brings_nothing_without_end_is_ended() {
+        let (server, receive, send) = connection(&[PREFACE, SETTINGS]).await;
+        let (_, place) = place(1 << 20).await;
+        let mut pings = 0;
+        let asking = async {
+            while send.lock().await.write_all(PING).await.is_ok() {
+                pings += 1;
+                assert!(pings < 1_000_000, "there is no end to it");
+            }
+        };
+        let server = Patient::new(server, place.clone());
+        let serving = async {
+            let answer = |_, _| std::future::pending::<(Response, CallerKey)>();
+            let _ = serve_http2(server, &place, answer, CancellationToken::new()).await;
+        };
+        tokio::join!(serving, frames(receive, &send, Instant::now()), asking);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,9 +1,12 @@
 //! Open connections: each has a place, from which is seen what is under way on it and what of it was not read.
 //!
-//! When all places are taken the connection goes on which nothing was asked for longest. That needs no clock: what happens
-//! on connections is numbered through, and the smallest number is the longest ago.
+//! When all places are taken a connection goes on which nothing is asked: of the address that has most of such, the one on
+//! which nothing happened for longest. That needs no clock: what happens on connections is numbered through, and the smallest
+//! number is the longest ago. A request whose body does not come is nothing that is asked.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
@@ -27,6 +30,9 @@ const ROOM_PAUSE: Duration = Duration::from_millis(50);
 /// How many of the longest silent connections are found at once: looking through all of them for each newcomer of a
 /// flood would be what the flood is after.
 const SILENT_FOUND: usize = 64;
+/// How long a newcomer that has not been asked anything yet is not called silent: longer than its first request needs to be
+/// read on a busy machine. A flood of connections would otherwise end each of those that come after it.
+const NEWCOMER_FOR: Duration = Duration::from_secs(1);
 /// Stands in for the number of requests under way on a connection that was told to go.
 const GONE: usize = usize::MAX / 2;
 
@@ -89,6 +95,7 @@ impl Places {
         let number = self.moment();
         let place = Arc::new(Place {
             number,
+            born: Instant::now(),
             places: self.clone(),
             under_way: AtomicUsize::new(0),
             changed: AtomicU64::new(number),
@@ -104,7 +111,7 @@ impl Places {
             exchanges: Mutex::default(),
             task: Mutex::new(None),
             _permit: permit,
-            _share: share,
+            share,
         });
         self.open.lock().insert(number, Arc::downgrade(&place));
         self.metrics.connections.inc();
@@ -120,7 +127,7 @@ impl Places {
         self.open.lock().values().filter_map(Weak::upgrade).collect()
     }
 
-    /// Ends the connection on which nothing is under way for longest. None may be so.
+    /// Ends a connection on which nothing is under way. None may be so.
     fn end_longest_silent(&self) {
         let mut silent = self.silent.lock();
         for look_again in [true, false] {
@@ -130,19 +137,38 @@ impl Places {
                 }
             }
             if look_again {
-                let mut found: Vec<_> = self
-                    .open()
-                    .iter()
-                    .filter_map(|place| Some((place.silent_since()?, Arc::downgrade(place))))
-                    .collect();
-                if found.len() > SILENT_FOUND {
-                    found.select_nth_unstable_by_key(SILENT_FOUND, |(since, _)| *since);
-                    found.truncate(SILENT_FOUND);
-                }
-                found.sort_unstable_by_key(|(since, _)| std::cmp::Reverse(*since));
-                *silent = found;
+                *silent = self.find_silent();
             }
         }
+    }
+
+    /// Some of the silent connections, the one that has to go first last.
+    fn find_silent(&self) -> Vec<(u64, Weak<Place>)> {
+        let open = self.open();
+        let mut found: Vec<_> = open.iter().filter_map(|place| Some((place.silent_since()?, place))).collect();
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        for (_, place) in &found {
+            if let Some(address) = place.share.address() {
+                *counts.entry(address).or_default() += 1;
+            }
+        }
+        found.sort_unstable_by_key(|(since, _)| *since);
+        // How many its address has when its turn comes.
+        let mut turns: Vec<_> = found
+            .into_iter()
+            .map(|(since, place)| {
+                let count = place.share.address().and_then(|address| counts.get_mut(&address));
+                let has = count.map_or(1, |count| std::mem::replace(count, *count - 1));
+                (Reverse(has), since, place)
+            })
+            .collect();
+        let order = |(has, since, _): &(Reverse<usize>, u64, &Arc<Place>)| (*has, *since);
+        if turns.len() > SILENT_FOUND {
+            turns.select_nth_unstable_by_key(SILENT_FOUND, order);
+            turns.truncate(SILENT_FOUND);
+        }
+        turns.sort_unstable_by_key(|turn| Reverse(order(turn)));
+        turns.into_iter().map(|(_, since, place)| (since, Arc::downgrade(place))).collect()
     }
 
     /// An answer on its way to a socket, counted if it is long until it was written or dropped.
@@ -199,8 +225,10 @@ impl Places {
 /// however it ends. A websocket takes it over from the request that it began with.
 pub(crate) struct Place {
     number: u64,
+    born: Instant,
     pub(super) places: Arc<Places>,
-    /// Requests whose answers were not taken yet; [`GONE`] and more: it was told to go.
+    /// Requests whose answers were not taken yet, but for those whose body is waited for; [`GONE`] and more: it was told to
+    /// go.
     under_way: AtomicUsize,
     /// The number of what happened last.
     pub(super) changed: AtomicU64,
@@ -223,7 +251,7 @@ pub(crate) struct Place {
     /// Whom to end with it. None of a socket: a handle keeps the room of a task that is over.
     task: Mutex<Option<AbortHandle>>,
     _permit: OwnedSemaphorePermit,
-    _share: Share,
+    share: Share,
 }
 
 impl Place {
@@ -276,7 +304,8 @@ impl Place {
     /// Since when nothing is under way. None: something is.
     fn silent_since(&self) -> Option<u64> {
         let silent = self.is_silent() && !self.is_socket.load(Ordering::Relaxed);
-        silent.then(|| self.changed.load(Ordering::Relaxed))
+        let is_new = || !self.was_asked.load(Ordering::Relaxed) && self.born.elapsed() < NEWCOMER_FOR;
+        (silent && !is_new()).then(|| self.changed.load(Ordering::Relaxed))
     }
 
     fn end_if_silent_since(&self, since: u64) -> bool {
@@ -328,8 +357,70 @@ impl Place {
         }
     }
 
+    /// The number of what happened last.
+    pub(super) fn last_moment(&self) -> u64 {
+        self.changed.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of answers on HTTP/2 that were taken.
+    pub(super) fn bytes_taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// The body of a request that is under way does not come.
+    pub(super) fn awaits_body(&self) {
+        self.changes();
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// It came, or is waited for no more. False: the connection was told to go meanwhile.
+    pub(super) fn got_body(&self) -> bool {
+        self.under_way.fetch_add(1, Ordering::SeqCst) < GONE
+    }
+
     fn changes(&self) {
         self.changed.store(self.places.moment(), Ordering::Relaxed);
+    }
+}
+
+/// Bytes that came on a connection of HTTP/1.1 and are not a whole request, counted for as long as this lives.
+pub(super) struct Partial {
+    place: Arc<Place>,
+    caller: CallerKey,
+    bytes: usize,
+}
+
+impl Partial {
+    pub(super) fn new(place: Arc<Place>, from: IpAddr) -> Self {
+        let caller = place.places.unread.key(Reader::Anybody, from);
+        place.reader.store(caller.0, Ordering::Relaxed);
+        Self { place, caller, bytes: 0 }
+    }
+
+    /// Counts what there is of them by now.
+    pub(super) fn grow_to(&mut self, bytes: usize) {
+        if bytes > self.bytes {
+            self.add(bytes - self.bytes);
+        }
+    }
+
+    /// Counts more of them.
+    pub(super) fn add(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.place.unread.fetch_add(bytes, Ordering::Relaxed);
+        let places = &self.place.places;
+        places.unread.add_of(self.caller, bytes);
+        if places.unread.add(bytes) {
+            places.end_stalled();
+        }
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        self.place.unread.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.place.places.unread.remove_of(self.caller, self.bytes);
+        self.place.places.unread.remove(self.bytes);
     }
 }
 
@@ -375,16 +466,37 @@ impl UnderWay {
         self.caller
     }
 
-    /// Whom it counts for as well, from now on and with all that it has.
+    /// Whom it counts for as well, from now on and with all that it has. Until that is known it may count for its address.
     pub(super) fn is_of(&mut self, caller: CallerKey) {
-        if self.caller.is_none() {
-            self.caller = Some(caller);
-            self.of_caller = self.bytes;
-            self.place.reader.store(caller.0, Ordering::Relaxed);
-            if self.bytes > 0 {
-                self.place.places.unread.add_of(caller, self.bytes);
-            }
+        if self.caller == Some(caller) {
+            return;
         }
+        if self.of_caller > 0 {
+            self.remove_of_caller(self.of_caller);
+        }
+        self.caller = Some(caller);
+        self.of_caller = self.bytes;
+        self.place.reader.store(caller.0, Ordering::Relaxed);
+        if self.bytes > 0 {
+            self.place.places.unread.add_of(caller, self.bytes);
+        }
+    }
+
+    /// Counts bytes that came of its body, for `from` until it is known whose they are. True: all together are too many.
+    pub(super) fn add_coming(&mut self, bytes: usize, from: CallerKey) -> bool {
+        self.is_of(from);
+        self.bytes += bytes;
+        self.of_caller += bytes;
+        self.place.unread.fetch_add(bytes, Ordering::Relaxed);
+        let unread = &self.place.places.unread;
+        unread.add_of(from, bytes);
+        unread.add(bytes)
+    }
+
+    /// Counts them no more.
+    pub(super) fn remove_coming(&mut self, bytes: usize) {
+        self.remove_of_caller(bytes);
+        self.remove_of_all(bytes);
     }
 
     /// Counts bytes that are made. True: all together are too many.
@@ -485,6 +597,7 @@ mod tests {
         for _ in 0..4 {
             taken.push(places.take(Share::unbounded()).await);
         }
+        tokio::time::advance(NEWCOMER_FOR).await;
         let [busy, socket, later, silent] = [0, 1, 2, 3].map(|at| taken[at].clone());
         let under_way = UnderWay::begin(&busy).unwrap();
         socket.becomes_socket();
@@ -512,6 +625,59 @@ mod tests {
         let mut small = UnderWay::begin(&place).unwrap();
         small.add(1);
         assert_eq!(place.reader(), None);
+    }
+
+    /// Places for so many, all of them taken by these addresses.
+    async fn all_taken_by(addresses: &[u8]) -> (Arc<Places>, Vec<Arc<Place>>) {
+        let limits = UnreadLimits { all: 1 << 20, caller: 1 << 20, connection: 1 << 20 };
+        let places = Places::new(addresses.len(), limits, Arc::new(Metrics::default()));
+        let shares = super::super::Shares::new(100, Vec::new());
+        let mut taken = Vec::new();
+        for address in addresses {
+            taken.push(places.take(shares.take([192, 0, 2, *address].into()).unwrap()).await);
+        }
+        (places, taken)
+    }
+
+    /// Which of them goes to make room.
+    async fn goes(places: &Arc<Places>, taken: &[Arc<Place>]) -> Vec<usize> {
+        let _ = tokio::time::timeout(ROOM_PAUSE / 2, places.take(Share::unbounded())).await;
+        (0..taken.len()).filter(|at| taken[*at].doomed.load(Ordering::Relaxed)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_newcomer_is_not_silent_before_it_can_have_been_read() {
+        let (places, taken) = all_taken_by(&[1, 2]).await;
+        let under_way = UnderWay::begin(&taken[0]).unwrap();
+        assert!(goes(&places, &taken).await.is_empty());
+        tokio::time::advance(NEWCOMER_FOR).await;
+        assert_eq!(goes(&places, &taken).await, [1]);
+        drop(under_way);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_whose_body_does_not_come_is_silence() {
+        let (places, taken) = all_taken_by(&[1, 2]).await;
+        let begun: Vec<_> = taken.iter().map(UnderWay::begin).collect();
+        assert!(goes(&places, &taken).await.is_empty());
+        taken[0].awaits_body();
+        assert!(taken[0].got_body(), "it came in time");
+        assert!(goes(&places, &taken).await.is_empty());
+        taken[0].awaits_body();
+        assert_eq!(goes(&places, &taken).await, [0]);
+        assert!(!taken[0].got_body(), "it was told to go");
+        drop(begun);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_address_that_has_most_of_the_silent_makes_room_first() {
+        // The longest silent is of an address that has one, the others are of one that has three.
+        let (places, taken) = all_taken_by(&[1, 7, 7, 7]).await;
+        tokio::time::advance(NEWCOMER_FOR).await;
+        drop(UnderWay::begin(&taken[1]));
+        assert_eq!(goes(&places, &taken).await, [2]);
+        assert_eq!(goes(&places, &taken).await, [2, 3]);
+        assert_eq!(goes(&places, &taken).await, [0, 2, 3], "once all have as many the longest silent goes");
     }
 
     #[tokio::test(start_paused = true)]

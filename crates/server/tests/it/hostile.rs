@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -109,6 +110,60 @@ fn an_address_without_credential_is_limited() {
     assert_eq!(&statuses[5..], [429; 3]);
     // Those with a credential go on.
     assert_ne!(server.mint("alice"), Value::Null);
+}
+
+#[test]
+fn whatever_names_no_caller_counts_for_its_address() {
+    let server = Server::start_with(|config| {
+        config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        config.address_requests_per_second = 1;
+        config.address_requests_burst = 5;
+    });
+    let own = format!("/socket.io/1/xhr-polling/{}", server.sid(&format!("app-token={}", server.session("alice"))));
+    let requests = [
+        ("GET", "/openapi.json"),
+        ("HEAD", "/openapi.json"),
+        ("GET", "/nowhere"),
+        ("GET", "/v1/nowhere"),
+        ("GET", "/v1/apps?x=%E9"),
+        ("DELETE", "/v1/tokens"),
+        ("GET", "/console"),
+        ("GET", "/oauth/nothing"),
+        ("GET", "/socket.io/1/"),
+        ("PUT", "/socket.io/1/"),
+        ("GET", "/socket.io/1/?app-token=none"),
+        ("GET", "/socket.io/1/xhr-polling/unknown"),
+        ("POST", "/socket.io/1/xhr-polling/unknown"),
+        ("GET", "/socket.io/1/xhr-polling/unknown?disconnect=1"),
+        ("GET", "/socket.io/1/websocket/unknown"),
+        ("GET", "/socket.io/1/nothing/unknown"),
+        ("PUT", &own),
+    ];
+    let ask = |method: &str, path: &str, from: &str| server.request(method, path).header("X-Forwarded-For", from);
+    for (nth, (method, path)) in requests.into_iter().enumerate() {
+        let from = format!("192.0.2.{nth}");
+        let asked_at = Instant::now();
+        let statuses: Vec<u16> = (0..8).map(|_| ask(method, path, &from).call().status).collect();
+        assert!(!statuses[..5].contains(&429), "{method} {path}: {statuses:?}");
+        // One comes back a second, on however slow a machine.
+        let came_back = usize::try_from(asked_at.elapsed().as_secs()).unwrap();
+        let limited = statuses.iter().filter(|status| **status == 429).count();
+        assert!(limited + came_back >= 3, "{method} {path}: {statuses:?}");
+    }
+
+    // Others than these draw nothing from it, nor do they wait for it.
+    let from = "198.51.100.1";
+    while ask("GET", "/nowhere", from).call().status != 429 {}
+    for _ in 0..20 {
+        for path in ["/healthz", "/readyz", "/metrics"] {
+            assert_eq!(ask("GET", path, from).call().status, 200, "{path}");
+        }
+        for path in ["/v1/tokens", "/socket.io/1/"] {
+            let preflight = ask("OPTIONS", path, from).header("Origin", "https://page.test");
+            assert_eq!(preflight.header("Access-Control-Request-Method", "POST").call().status, 204, "{path}");
+        }
+        ask("GET", "/v1/tokens", from).secret().call().ok();
+    }
 }
 
 #[test]

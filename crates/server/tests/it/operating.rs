@@ -232,7 +232,7 @@ fn app_secrets_in(bytes: &[u8], prefix: &[u8], length: usize) -> Vec<String> {
 fn readiness_is_found_out_once_a_second() {
     let server = Server::start();
     let operations = || {
-        let text = server.get("/metrics").call().text;
+        let text = server.figures();
         let line = text.lines().find_map(|line| line.strip_prefix("respoked_commit_operations_sum "));
         line.unwrap().parse::<u64>().unwrap()
     };

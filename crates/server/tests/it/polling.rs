@@ -1,6 +1,9 @@
 //! Long polling, and sockets that fall silent.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use respoked::config::Config;
 use serde_json::{Value, json};
@@ -61,6 +64,30 @@ fn a_client_that_polls_does_all_that_others_do() {
     assert_eq!(poller.bring(b"0::").text, "1");
     bob.push("leave room alice");
     assert_eq!(server.connected(), ["bob"]);
+}
+
+#[test]
+fn a_client_has_a_few_posts_at_a_time() {
+    let server = Server::start();
+    let poller = poller(&server, "alice");
+    let address = server.url.strip_prefix("http://").unwrap();
+    // None of them comes to its end.
+    let head = format!(
+        "POST /socket.io/1/xhr-polling/{} HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\n2",
+        poller.sid
+    );
+    let mut posts: Vec<_> = (0..5).map(|_| TcpStream::connect(address).unwrap()).collect();
+    for post in &mut posts {
+        post.write_all(head.as_bytes()).unwrap();
+        post.set_nonblocking(true).unwrap();
+    }
+    let begun = Instant::now();
+    let mut answer = [0; 64];
+    let len = eventually(|| posts.iter_mut().find_map(|post| post.read(&mut answer).ok()));
+    assert!(answer[..len].starts_with(b"HTTP/1.1 503"), "{}", String::from_utf8_lossy(&answer[..len]));
+    assert!(begun.elapsed() < Duration::from_secs(9), "the others are waited for");
+    drop(posts);
+    eventually(|| (poller.bring(b"2::").text == "1").then_some(()));
 }
 
 #[test]

@@ -125,7 +125,7 @@ fn who_asks_much_and_reads_late_is_waited_for_and_loses_nothing() {
     // Its answers stand still, and nothing more of it is taken.
     let count = || server.figure("respoked_deliveries_total");
     let asked = || {
-        let text = server.get("/metrics").call().text;
+        let text = server.figures();
         let line = text.lines().find(|line| line.contains("subscribers") && line.contains("http_requests_total"));
         line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
     };
