@@ -587,10 +587,9 @@ impl Family {
     /// Who may ask, which says what it counts for.
     fn access(self, method: &Method, path: &str) -> Access {
         match self {
-            Self::Api | Self::OAuth => Access::Callers,
             // Who signs in is not to be kept out by what was read beside.
             Self::Console if *method != Method::POST && console::is_public(path) => Access::Documents,
-            Self::Console => Access::Callers,
+            Self::Api | Self::OAuth | Self::Console => Access::Callers,
             Self::Elsewhere => match path {
                 "/healthz" | "/readyz" => Access::Health,
                 "/metrics" => Access::Figures,

@@ -52,7 +52,7 @@ impl Errands {
             Errand::Preflight => PREFLIGHTS,
             Errand::Probe => PROBES,
         };
-        let bucket = bucket(&self.asked, (errand, network(address)), || Bucket::new(rate, 1));
+        let bucket = bucket(&self.asked, &(errand, network(address)), || Bucket::new(rate, 1));
         bucket.draw_one(self.now()).map(drop).map_err(|wait| limited(rate, wait))
     }
 
@@ -65,7 +65,7 @@ impl Errands {
     /// Charges figures of that length.
     pub(super) fn read_figures(&self, address: IpAddr, len: u64) {
         let bytes = len.saturating_sub(ANSWER_LEN_FREE as u64);
-        let bucket = bucket(&self.figures, network(address), || Bucket::new(FIGURES, KILOBYTE));
+        let bucket = bucket(&self.figures, &network(address), || Bucket::new(FIGURES, KILOBYTE));
         bucket.draw(bytes, self.now());
     }
 
@@ -84,14 +84,14 @@ impl Errands {
 /// The bucket of `key`, which may be new.
 fn bucket<K: std::hash::Hash + Eq + Clone>(
     buckets: &Cache<K, Arc<Bucket>>,
-    key: K,
+    key: &K,
     new: impl FnOnce() -> Bucket,
 ) -> Arc<Bucket> {
-    if let Some(known) = buckets.get(&key) {
+    if let Some(known) = buckets.get(key) {
         return known;
     }
     buckets
-        .get_or_insert_with(&key, || Ok::<_, std::convert::Infallible>(Arc::new(new())))
+        .get_or_insert_with(key, || Ok::<_, std::convert::Infallible>(Arc::new(new())))
         .unwrap_or_else(|never| match never {})
 }
 
