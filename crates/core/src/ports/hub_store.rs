@@ -118,8 +118,8 @@ pub trait MessageStore: Send + Sync {
         joined: Vec<GroupName>,
     ) -> Result<Conversations, StoreError>;
     /// Moves marks forward, to the newest message at most; none goes back. A group without kept messages is passed over:
-    /// there is nothing to read. `now` says which marks were moved last. [`Keeping::Full`] if there is no room for one that
-    /// is new; others may have been moved.
+    /// there is nothing to read. `now` says which marks were moved last. [`Keeping::Full`] if there is no room for those
+    /// that are new; then none was moved.
     async fn mark_read(
         &self,
         app: AppId,
