@@ -7,10 +7,13 @@
 use respoke_core::clock::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::rows::all;
+use super::rows::{all, one};
 
 /// Rows looked at for one that is not ahead: their numbers and instants are a few milliseconds' reading.
 const LOOK_ROWS: usize = 2_000;
+
+/// Rows of a view's table that one look at the view passes: some twenty milliseconds.
+const PASSED_ROWS: i64 = 20_000;
 
 /// A row of which only this is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,18 +27,49 @@ pub(super) struct Aged {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ahead(i64);
 
-/// Rows behind `after`, in the order of their numbers.
-fn rows(connection: &Connection, table: &str, after: i64, most: usize) -> rusqlite::Result<Vec<Aged>> {
-    let sql = format!("SELECT number, at FROM {table} WHERE number > ?1 ORDER BY number LIMIT ?2");
-    all(connection, &sql, params![after, most], |row| Ok(Aged { number: row.get(0)?, at: row.get(1)? }))
+/// A table, or a view that shows some of a table's rows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shown {
+    pub(super) rows: &'static str,
+    pub(super) of: &'static str,
 }
 
-/// Of the first `most` rows of `table` behind `begin` those that came before `before`.
+impl Shown {
+    pub(super) const fn table(name: &'static str) -> Self {
+        Self { rows: name, of: name }
+    }
+
+    /// The number up to which one look behind `after` goes; none: to the end. Between two rows that a view shows any number
+    /// may be that it does not.
+    pub(super) fn look_ends(self, connection: &Connection, after: i64) -> rusqlite::Result<Option<i64>> {
+        if self.rows == self.of {
+            return Ok(None);
+        }
+        let sql = format!("SELECT number FROM {} WHERE number > ?1 ORDER BY number LIMIT 1 OFFSET ?2", self.of);
+        one(connection, &sql, [after, PASSED_ROWS], |row| row.get(0))
+    }
+}
+
+/// Rows of a view behind `after`, up to `last`, in the order of their numbers.
+fn rows(
+    connection: &Connection,
+    shown: Shown,
+    after: i64,
+    last: Option<i64>,
+    most: usize,
+) -> rusqlite::Result<Vec<Aged>> {
+    let sql =
+        format!("SELECT number, at FROM {} WHERE number > ?1 AND number <= ?2 ORDER BY number LIMIT ?3", shown.rows);
+    let params = params![after, last.unwrap_or(i64::MAX), most];
+    all(connection, &sql, params, |row| Ok(Aged { number: row.get(0)?, at: row.get(1)? }))
+}
+
+/// Of the first `most` rows of `shown` behind `begin`, as far as one look goes, those that came before `before`.
 ///
 /// There may be more behind one that is younger: a clock that was set back delays what it numbered then.
 pub(super) fn old(
     connection: &Connection,
-    table: &str,
+    shown: Shown,
     begin: i64,
     before: Timestamp,
     now: Timestamp,
@@ -44,7 +78,7 @@ pub(super) fn old(
 ) -> rusqlite::Result<Vec<Aged>> {
     let is_old = |row: &Aged| row.at < before.millis();
     let is_ahead = |row: &Aged| row.at > now.millis() && !is_old(row);
-    let mut first = rows(connection, table, begin, most)?;
+    let mut first = rows(connection, shown, begin, shown.look_ends(connection, begin)?, most)?;
     if let Some(known) = first.iter().rposition(|row| !is_ahead(row)) {
         first.truncate(known + 1);
         let mut old = false;
@@ -56,17 +90,17 @@ pub(super) fn old(
         found.reverse();
         return Ok(found);
     }
-    let Some(last) = first.last().filter(|_| first.len() == most) else {
-        // That is all there is, and nothing tells how old it is.
-        return Ok(Vec::new());
-    };
-    let behind = rows(connection, table, ahead.0.max(last.number), LOOK_ROWS)?;
+    let Some(last) = first.last() else { return Ok(Vec::new()) };
+    // Unless there are some behind it that are not ahead, nothing tells how old it is.
+    let from = ahead.0.max(last.number);
+    let end = shown.look_ends(connection, from)?;
+    let behind = rows(connection, shown, from, end, LOOK_ROWS)?;
     match behind.iter().find(|row| !is_ahead(row)) {
         Some(known) if is_old(known) => return Ok(first),
         Some(known) => ahead.0 = known.number - 1,
+        None if behind.len() == LOOK_ROWS => ahead.0 = behind.last().map_or(0, |last| last.number),
         // At the end the next look begins anew: what was ahead may not be any more, nor be there.
-        None if behind.len() < LOOK_ROWS => ahead.0 = 0,
-        None => ahead.0 = behind.last().map_or(0, |last| last.number),
+        None => ahead.0 = end.unwrap_or(0),
     }
     Ok(Vec::new())
 }
@@ -91,7 +125,7 @@ mod tests {
     /// Numbers of the rows that are older than ten by a clock that shows `now`.
     fn old_at(connection: &Connection, now: i64, most: usize, ahead: &mut Ahead) -> Vec<i64> {
         let at = Timestamp::from_millis;
-        let found = old(connection, "some", 0, at(now - 10), at(now), most, ahead).unwrap();
+        let found = old(connection, Shown::table("some"), 0, at(now - 10), at(now), most, ahead).unwrap();
         found.iter().map(|row| row.number).collect()
     }
 
@@ -104,6 +138,52 @@ mod tests {
         assert_eq!(old(&[YEAR, YEAR, NOW]), NONE);
         assert_eq!(old(&[YEAR, YEAR]), NONE, "nothing tells");
         assert_eq!(old(&[]), NONE);
+    }
+
+    /// A log of which `told` is told, so many rows apart.
+    fn log(told: impl IntoIterator<Item = i64>, apart: i64) -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        let schema = "CREATE TABLE log (number INTEGER PRIMARY KEY, at INTEGER NOT NULL, action INTEGER);
+                      CREATE VIEW audit AS SELECT number, at FROM log WHERE action IS NOT NULL";
+        connection.execute_batch(schema).unwrap();
+        for (nth, at) in (1..).zip(told) {
+            let sql = "WITH RECURSIVE nth(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM nth WHERE n < ?1)
+                       INSERT INTO log (number, at) SELECT (?2 - 1) * ?1 + n, 0 FROM nth";
+            connection.execute(sql, [apart, nth]).unwrap();
+            connection.execute("UPDATE log SET at = ?1, action = 1 WHERE number = ?2", [at, nth * apart]).unwrap();
+        }
+        connection
+    }
+
+    #[test]
+    fn a_look_at_a_view_passes_no_more_rows_than_it_may() {
+        const AUDIT: Shown = Shown { rows: "audit", of: "log" };
+        let at = Timestamp::from_millis;
+        let mut connection = log([YEAR, YEAR, 1], 3 * PASSED_ROWS);
+        let looked = std::sync::Arc::new(std::sync::atomic::AtomicI64::new(0));
+        let counted = looked.clone();
+        let count = move || {
+            counted.fetch_add(10, std::sync::atomic::Ordering::Relaxed);
+            false
+        };
+        connection.progress_handler(10, Some(count)).unwrap();
+        let (mut begin, mut ahead, mut found) = (0, Ahead::default(), Vec::new());
+        for _ in 0..20 {
+            looked.store(0, std::sync::atomic::Ordering::Relaxed);
+            let old = old(&connection, AUDIT, begin, at(NOW - 10), at(NOW), 2, &mut ahead).unwrap();
+            found.extend(old.iter().map(|row| row.number / (3 * PASSED_ROWS)));
+            let steps = looked.load(std::sync::atomic::Ordering::Relaxed);
+            assert!(steps < 40 * PASSED_ROWS, "{steps}");
+            // As upkeep does.
+            begin = match (rows(&connection, AUDIT, begin, None, 1).unwrap().first(), old.last()) {
+                (_, Some(last)) => last.number,
+                (Some(first), None) => {
+                    AUDIT.look_ends(&connection, begin).unwrap().map_or(begin, |end| end.min(first.number - 1))
+                }
+                (None, _) => begin,
+            };
+        }
+        assert_eq!(found, [1, 2, 3], "and in the end finds what is old, behind whatever is ahead");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use respoke_core::session::SessionRecord;
 use respoke_core::token::{TokenEnd, TokenRecord};
 use rusqlite::{Connection, Row, params};
 
-use super::age::{self, Ahead};
+use super::age::{self, Ahead, Shown};
 use super::leftovers::{Cursor, Leftovers};
 use super::retention::HubWalk;
 use super::rows::{all, execute};
@@ -24,6 +24,9 @@ pub(super) const STEP_ROWS: i64 = 2_000;
 const OLD_RECORDS_ROUNDS: usize = 5;
 /// Rows removed in one operation, so that a mint behind it waits a millisecond and not ten.
 pub(super) const REMOVE_ROWS: usize = 250;
+
+/// The audit log, between whose rows those of tokens stand that it does not tell of any more.
+const AUDIT: Shown = Shown { rows: "audit", of: "log" };
 
 /// How far upkeep has walked through the tables.
 #[derive(Default)]
@@ -64,16 +67,20 @@ impl SqliteStore {
                 // Looked at beforehand: what is minted meanwhile is numbered higher.
                 let last: i64 = log::last_row(connection)?;
                 let behind = begin.max(i64::try_from(after).unwrap_or(i64::MAX));
+                // One that cannot be read is of no use: it keeps no walk from beginning behind it.
+                let mut first = None;
                 let rows = all(connection, tokens::RANGE, params![behind, STEP_ROWS], |row| {
                     let Some((token, ground)) = readable(tokens::read(row))? else { return skipped(row) };
+                    first = first.or(Some(token.number));
                     leftovers.look_at_token(&token);
                     let lapsed = token.lapse(&ground, upkeep.now).is_some();
                     Ok((token.number, lapsed, lapsed && token_over_at(&token, upkeep.now) < upkeep.dead_before))
                 })?;
                 let mut found = found(&rows, leftovers);
-                let begin = match rows.first() {
+                let begin = match first {
                     _ if after > 0 => begin,
-                    Some((first, ..)) => i64::try_from(*first).map_or(begin, |first| first - 1),
+                    Some(first) => i64::try_from(first).map_or(begin, |first| first - 1),
+                    None if found.reached.is_some() => begin,
                     None => last,
                 };
                 // The newest stays, as in every table, so that the walk goes on from there.
@@ -142,11 +149,14 @@ impl SqliteStore {
             (walk.audit_ages, walk.audit_begin)
         };
         let look = move |connection: &Connection| {
+            // Looked at beforehand: what is done meanwhile is numbered higher.
+            let newest = log::last_row(connection)?;
+            let end = AUDIT.look_ends(connection, begin)?.unwrap_or(newest);
             // Tokens may stand before it of which the log does not tell any more.
-            let first = "SELECT coalesce(min(number) - 1, ?1) FROM audit WHERE number > ?1";
-            let begin: i64 = connection.prepare_cached(first)?.query_row([begin], |row| row.get(0))?;
+            let first = "SELECT coalesce(min(number) - 1, ?2) FROM audit WHERE number > ?1 AND number <= ?2";
+            let begin: i64 = connection.prepare_cached(first)?.query_row([begin, end], |row| row.get(0))?;
             let (before, now) = (upkeep.audit_before, upkeep.now);
-            let old = age::old(connection, "audit", begin, before, now, REMOVE_ROWS * 4, &mut ages)?;
+            let old = age::old(connection, AUDIT, begin, before, now, REMOVE_ROWS * 4, &mut ages)?;
             Ok((old, ages, begin))
         };
         let (old, ages, begin) = self.readers.scan(look).await?;

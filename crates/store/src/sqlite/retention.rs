@@ -12,7 +12,7 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::SqliteStore;
-use super::age::{self, Aged, Ahead};
+use super::age::{self, Aged, Ahead, Shown};
 use super::maintenance::{REMOVE_ROWS, STEP_ROWS, readable};
 use super::rows::{all, execute, one};
 
@@ -157,7 +157,7 @@ impl SqliteStore {
         for _ in 0..ROUNDS {
             let mut looked = *ahead;
             let look = move |connection: &Connection| {
-                let old = age::old(connection, table, 0, before, upkeep.now, REMOVE_ROWS, &mut looked)?;
+                let old = age::old(connection, Shown::table(table), 0, before, upkeep.now, REMOVE_ROWS, &mut looked)?;
                 Ok((old, looked))
             };
             let (old, looked) = self.readers.scan(look).await?;

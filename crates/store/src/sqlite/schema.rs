@@ -97,8 +97,8 @@ fn run(connection: &Connection, migration: &[Part]) -> rusqlite::Result<()> {
     migration.iter().try_for_each(|part| part.run(connection))
 }
 
-/// The first schema of the present shape. What has an earlier one is copied into it (`rebuild.rs`), and so the migrations up
-/// to this one are of no moment to anybody who waits.
+/// The first schema of the present shape. A database of an earlier one is copied before it is served from (`rebuild.rs`), and
+/// the migrations up to this one run on the copy: they may take long, for nobody waits for a row of it.
 pub(super) const RESHAPED: usize = 15;
 /// Tables whose rows a migration may make fewer or more.
 pub(super) const COUNTED_ANEW: &[&str] = &["kept_bytes"];
