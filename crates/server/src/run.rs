@@ -178,7 +178,10 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Pr
     data_folder::check_access(&config.data)?;
     let database = config.data.join(DATABASE);
     let options = Options { commit_batch_max: config.commit_batch_max, ..Options::default() };
-    let store = SqliteStore::open(&database, options)
+    // On a thread of its own: whoever waits for this may give up, and the process may end, at any moment of it.
+    let path = database.clone();
+    let store = tokio::task::spawn_blocking(move || SqliteStore::open(&path, options))
+        .await?
         .map_err(|error| trouble::explained(error, &config.data))
         .with_context(|| format!("the database {} cannot be opened", database.display()))?;
     // Not before: opening a database of an earlier release may take minutes, in which nobody is to wait for an answer.

@@ -104,7 +104,14 @@ impl Serve {
             let (stop, hang_up) = (stop_signal()?, HangUp::listen()?);
             let serve = Arc::new(self.clone());
             let before = config.clone();
-            let prepared = run::prepare(config, Arc::new(SystemClock)).await?;
+            let mut stop = Box::pin(stop);
+            let prepared = tokio::select! {
+                prepared = run::prepare(config, Arc::new(SystemClock)) => prepared?,
+                () = &mut stop => {
+                    tracing::info!("stopped before it served");
+                    return Ok(());
+                }
+            };
             let started = greet(prepared, out).await?;
             let reload = Reload { serve, config: before, log, certificate: started.certificate() };
             tokio::select! {

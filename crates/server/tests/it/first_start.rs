@@ -173,7 +173,8 @@ fn a_start_whose_output_nobody_wants_serves() {
     assert_eq!(admins(&data).as_array().unwrap().len(), 1);
 }
 
-struct Running(std::process::Child);
+/// A process that ends with the test.
+pub(crate) struct Running(pub(crate) std::process::Child);
 
 impl Drop for Running {
     fn drop(&mut self) {

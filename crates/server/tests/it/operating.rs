@@ -2,10 +2,12 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Process, Server, contents, data_folder, eventually, text};
+use crate::first_start::Running;
+use crate::harness::{Process, Server, contents, data_folder, eventually, respoked, text};
 
 #[test]
 fn the_first_start_says_how_to_begin_and_later_ones_do_not() {
@@ -226,6 +228,28 @@ fn app_secrets_in(bytes: &[u8], prefix: &[u8], length: usize) -> Vec<String> {
         .filter(|text| respoke_core::secret::AppSecret::parse(text).is_some())
         .map(str::to_owned)
         .collect()
+}
+
+#[test]
+fn a_server_that_is_still_opening_its_database_can_be_stopped() {
+    let (data, _folder) = data_folder();
+    let process = Process::spawn(&data, &[]);
+    process.signal("TERM");
+    assert_eq!(process.wait(), 0);
+    // Opening takes as long as another has the file; else it takes long where it is copied.
+    let database = std::fs::OpenOptions::new().read(true).write(true).open(data.join("respoked.db")).unwrap();
+    rustix::fs::fcntl_lock(&database, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    std::fs::remove_file(data.join("lock")).unwrap();
+    let mut serve = respoked();
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(&data).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut running = Running(serve.spawn().unwrap());
+    // That is taken just before.
+    eventually(|| data.join("lock").exists().then_some(()));
+    let sent = Command::new("kill").args(["-TERM", &running.0.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let ended = eventually(|| running.0.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(0), "as it was told to, and not because it waited in vain");
+    drop(database);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! backup, and names what else it undid for somebody to do again.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -51,6 +52,10 @@ impl Restore {
         let check = source.check(CheckDepth::AtRest).map_err(explained).with_context(unread)?;
         if self.verify || !check.faults.is_empty() {
             return self.report(&check, out);
+        }
+        if check.schema < check.schema_known {
+            let said = "The backup is of an earlier release and is brought into the present shape first.";
+            let _ = writeln!(std::io::stderr(), "{said}");
         }
         let restored = self.restore(&source, &SystemClock)?;
         if out.wants_json() {

@@ -217,7 +217,7 @@ fn database(data: &Path, now: Timestamp) -> Vec<Finding> {
 
 fn sound(check: &DatabaseCheck) -> Finding {
     let count = |table: &str| check.counts.iter().find(|(name, _)| *name == table).map_or(0, |(_, rows)| *rows);
-    let found = format!(
+    let mut found = format!(
         "sound, {} MiB, schema {} of {}, {} apps, {} tokens, {} sessions",
         check.bytes / 1024 / 1024,
         check.schema,
@@ -226,6 +226,11 @@ fn sound(check: &DatabaseCheck) -> Finding {
         count("tokens"),
         count("sessions")
     );
+    if check.schema < check.schema_known {
+        let mib = 2 * check.bytes / 1024 / 1024 + 16;
+        found +=
+            &format!("; the next start brings it into the present shape, for which {mib} MiB or more must be free");
+    }
     if count("admins") == 0 {
         return Finding::warn("database", format!("{found}, and no admin"), "the next start of the server makes one");
     }
