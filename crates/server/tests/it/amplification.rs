@@ -226,7 +226,7 @@ fn what_is_held_of_who_observes_and_who_is_in_groups_is_paid_for_once() {
     let names = |round: usize| (0..60).map(|name| format!("{round} {name}")).collect::<Vec<_>>();
     let observe = |names| ("/v1/presenceobservers", json!({"endpointList": names}));
     let join = |names| ("/v1/groups", json!({"groups": names}));
-    let mut is_paid_for = |socket: &mut Socket, ask: &dyn Fn(Vec<String>) -> (&'static str, Value)| {
+    let is_paid_for = |socket: &mut Socket, ask: &dyn Fn(Vec<String>) -> (&'static str, Value)| {
         let begun = Instant::now();
         let mut ask = |round| {
             let (path, data) = ask(names(round));
