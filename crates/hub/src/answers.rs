@@ -30,7 +30,7 @@ pub(crate) fn answer(
                 Holder::Group(group) => registry.members(app_id, &group).to_vec(),
                 Holder::Observers(endpoint) => registry.observers(app_id, &endpoint).to_vec(),
             };
-            found.retain(|connection| after.is_none_or(|after| connection.id > after));
+            found.retain(|connection| after.is_none_or(|after| connection.id > after) && !connection.is_gone());
             found.sort_unstable_by_key(|connection| connection.id);
             Answer::Connections(found.iter().take(most).map(|found| found.facts()).collect())
         }

@@ -46,7 +46,7 @@ pub(crate) fn push(hub: &Hub, app: AppId, to: &Audience, event: &Event) {
                 | Content::Missed => offer(hub, meant, *except, event),
             }
         }
-        Audience::Group { group, except } => offer(hub, hub.local.registry.members(app, group).iter(), *except, event),
+        Audience::Group { group, except } => offer(hub, hub.local.registry.heard_in(app, group).iter(), *except, event),
         Audience::Observers { endpoint, except } => {
             offer(hub, hub.local.registry.observers(app, endpoint).iter(), *except, event);
         }
@@ -108,7 +108,7 @@ pub(crate) fn offer<'a>(
     let tailed = hub.tails.any();
     // What a frame takes is shared out among those it waits for.
     let most = connections.size_hint().1.unwrap_or(1).max(1);
-    for connection in connections.filter(|connection| Some(connection.id) != except) {
+    for connection in connections.filter(|connection| Some(connection.id) != except && !connection.is_gone()) {
         let (frame, share) = encoded.get_or_insert_with(|| {
             let frame = hub.local.sockets.notes().counted(encode(event));
             let share = frame.len().div_ceil(most);

@@ -266,6 +266,7 @@ impl App {
     fn remove(&mut self, id: ConnectionId) -> Option<(Departed, Remains)> {
         let seat = self.connections.remove(&id)?;
         let connection = seat.connection;
+        connection.gone.store(true, Ordering::Relaxed);
         if let Entry::Occupied(mut siblings) = self.endpoints.entry(connection.endpoint.clone()) {
             siblings.get_mut().retain(|sibling| sibling.id != id);
             if siblings.get().is_empty() {

@@ -196,6 +196,8 @@ pub fn shown_payload(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
     use crate::outbox::{Outbox, OutboxLimits};
     use crate::registry::Home;
@@ -211,6 +213,7 @@ mod tests {
             trickle_ice: true,
             ice_final_candidates: false,
             home: Home::Here(Arc::new(Outbox::new(OutboxLimits { frames_max: 1, bytes_max: 1 }))),
+            gone: AtomicBool::new(false),
         }
     }
 

@@ -1,6 +1,7 @@
 //! `/v1/connections`: registering a socket as an endpoint's connection, and ending that.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use respoke_core::id::{AppId, ConnectionId};
 use respoke_core::ops::Caller;
@@ -78,6 +79,7 @@ impl Hub {
             trickle_ice: request.trickle_ice.unwrap_or(true),
             ice_final_candidates: request.ice_final_candidates.unwrap_or(false),
             home: Home::Here(socket.outbox.clone()),
+            gone: AtomicBool::new(false),
         });
         let caps = self.roster().caps_of_connections(speaker.app.id, &connection.endpoint, caps(&speaker.app)).await;
         // What is said to the endpoint from here on is for this node.

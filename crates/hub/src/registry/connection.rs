@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, RoleId};
@@ -30,6 +31,8 @@ pub struct Connection {
     pub ice_final_candidates: bool,
     /// Where its socket is.
     pub home: Home,
+    /// Whether it ended. It may still be found where it was, until that is taken away.
+    pub(crate) gone: AtomicBool,
 }
 
 /// Where a connection's socket is.
@@ -46,7 +49,13 @@ impl Connection {
     pub(crate) fn there(app_id: AppId, node: Node, facts: ConnectionFacts) -> Self {
         let ConnectionFacts { id, endpoint, role_id, client_type, address, trickle_ice, ice_final_candidates } = facts;
         let home = Home::There(node);
-        Self { id, app_id, endpoint, role_id, client_type, address, trickle_ice, ice_final_candidates, home }
+        let gone = AtomicBool::new(false);
+        Self { id, app_id, endpoint, role_id, client_type, address, trickle_ice, ice_final_candidates, home, gone }
+    }
+
+    /// Whether it ended: it hears nothing any more, and is nobody's member.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
     }
 
     /// What other nodes may know of it.

@@ -10,6 +10,15 @@ use super::Connection;
 /// Connections at one moment, in the order of their ids, shared and not copied.
 pub type Members = Arc<[Arc<Connection>]>;
 
+/// Those of them who are not gone.
+pub(super) fn there(members: Members) -> Members {
+    if members.iter().any(|member| member.is_gone()) {
+        members.iter().filter(|member| !member.is_gone()).cloned().collect()
+    } else {
+        members
+    }
+}
+
 /// A set of connections that is read far more often than changed: its list is made once after each change.
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
@@ -37,6 +46,12 @@ impl Crowd {
         self.members.remove(&id)
     }
 
+    /// Whether somebody is in it who is not gone.
+    pub(super) fn is_anybody_there(&self) -> bool {
+        self.members.values().any(|member| !member.connection.is_gone())
+    }
+
+    /// All in it, those among them who are gone and not yet taken away.
     pub(super) fn list(&mut self) -> Members {
         let members = &self.members;
         self.list.get_or_insert_with(|| members.values().map(|member| member.connection.clone()).collect()).clone()

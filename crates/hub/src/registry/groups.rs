@@ -7,7 +7,7 @@ use std::sync::Arc;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
 
 use super::connection::reached;
-use super::crowd::{Crowd, part_group};
+use super::crowd::{Crowd, part_group, there};
 use super::holding::cost;
 use super::{Caps, Connection, Full, Members, Registry};
 
@@ -64,9 +64,14 @@ impl Registry {
         })
     }
 
+    /// The members of a group, to be told something; whoever is gone is passed over there.
+    pub(crate) fn heard_in(&self, app: AppId, group: &GroupName) -> Members {
+        self.read(app, |app| app.groups.get_mut(group).map(Crowd::list).unwrap_or_default())
+    }
+
     /// The members of a group.
     pub(crate) fn members(&self, app: AppId, group: &GroupName) -> Members {
-        self.read(app, |app| app.groups.get_mut(group).map(Crowd::list).unwrap_or_default())
+        there(self.heard_in(app, group))
     }
 
     /// How many frames tell of `connection` joining a group, and one day of its leaving: those who are members already
@@ -95,7 +100,7 @@ impl Registry {
 
     /// Whether a group has members.
     pub(crate) fn group_exists(&self, app: AppId, group: &GroupName) -> bool {
-        self.read(app, |app| app.groups.contains_key(group))
+        self.read(app, |app| app.groups.get(group).is_some_and(Crowd::is_anybody_there))
     }
 
     /// The names of at most `most` groups after `after`, in order.
@@ -127,7 +132,7 @@ impl Registry {
                 }
             }
             self.let_go(app, crowd.members.len() * cost(group.as_str()));
-            crowd.list()
+            there(crowd.list())
         })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! One may have been in thousands, and thousands may go at once. So a few are taken away with the connection, which is all
 //! that nearly every client has, and the rest in portions between which others get their turn. Until then a connection that
-//! is gone is counted and shown where it was; it hears nothing any more.
+//! is gone is counted where it was; it is shown to nobody and hears nothing any more.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -125,6 +125,23 @@ mod tests {
     use super::*;
     use crate::registry::Caps;
     use crate::registry::tests::connection;
+
+    #[test]
+    fn what_is_left_of_a_connection_is_not_shown_and_makes_no_group_exist() {
+        let (registry, app) = (Registry::default(), AppId::random());
+        let alice = connection(app, "alice");
+        registry.add(&alice, None, Caps::default()).unwrap();
+        let groups: Vec<_> = (0..2 * PORTION).map(|nth| GroupName::parse(&format!("room {nth}")).unwrap()).collect();
+        for group in &groups {
+            registry.join(&alice, group, Caps::default());
+            assert_eq!(registry.members(app, group).len(), 1);
+        }
+        registry.remove(app, alice.id).unwrap();
+        assert_eq!(registry.counts().members, PORTION, "the rest is yet to be taken away");
+        assert!(groups.iter().all(|group| registry.members(app, group).is_empty()));
+        assert!(groups.iter().all(|group| !registry.group_exists(app, group)));
+        assert!(groups.iter().all(|group| registry.end_group(app, group).is_empty()));
+    }
 
     #[tokio::test]
     async fn much_is_taken_away_in_portions_and_others_get_their_turn() {

@@ -1,4 +1,5 @@
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::AtomicBool;
 
 use serde_json::value::RawValue;
 
@@ -16,6 +17,7 @@ pub(crate) fn connection(app_id: AppId, endpoint: &str) -> Arc<Connection> {
         trickle_ice: true,
         ice_final_candidates: false,
         home: Home::Here(Arc::new(Outbox::new(OutboxLimits { frames_max: 10, bytes_max: 1_000 }))),
+        gone: AtomicBool::new(false),
     })
 }
 
