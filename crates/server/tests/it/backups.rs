@@ -128,7 +128,10 @@ fn on_a_full_disk(data: &Path, script: &str) -> Option<Said> {
 
 #[test]
 fn a_full_disk_is_called_by_its_name_and_leaves_no_doubt_about_the_file() {
-    for (ended, lost) in [("TERM", ""), ("KILL", ""), ("KILL", "rm -f \"$DATA\"/*-shm;")] {
+    // An empty log, as a first start leaves it: what was written since may leave room in the log's last block.
+    let emptied = ": > \"$DATA/respoked.db-wal\";";
+    let without_index = format!("{emptied} rm -f \"$DATA\"/*-shm;");
+    for (ended, lost) in [("TERM", ""), ("KILL", emptied), ("KILL", &without_index)] {
         let (data, _folder) = served(ended);
         let backup = data.with_extension("backup");
         let backup = backup.to_str().unwrap();
