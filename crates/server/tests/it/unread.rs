@@ -182,11 +182,12 @@ fn what_anybody_may_read_is_bounded_by_address() {
     }
 }
 
+/// Links whose answers nobody reads. Each holds the piece that is made of its answer; the system takes some megabytes for it.
+const LINKS: usize = 120;
+
 #[test]
 fn http1_answers_that_nobody_reads_take_no_more_memory_than_they_may_and_others_are_served() {
     let (data, _folder) = data_folder();
-    // Of what is unread, a link holds the piece that is made of its answer; the system takes some megabytes for each.
-    const LINKS: usize = 120;
     let process = Process::spawn(&data, &["--unread-bytes-max", "1048576"]).with_app();
     fill(&process, &process.admin_token("owner"));
     let address = process.url.strip_prefix("http://").unwrap();

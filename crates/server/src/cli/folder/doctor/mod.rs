@@ -228,8 +228,9 @@ fn sound(check: &DatabaseCheck) -> Finding {
     );
     if check.schema < check.schema_known {
         let mib = 2 * check.bytes / 1024 / 1024 + 16;
-        found +=
-            &format!("; the next start brings it into the present shape, for which {mib} MiB or more must be free");
+        found.push_str("; the next start brings it into the present shape, for which ");
+        found.push_str(&mib.to_string());
+        found.push_str(" MiB or more must be free");
     }
     if count("admins") == 0 {
         return Finding::warn("database", format!("{found}, and no admin"), "the next start of the server makes one");
