@@ -8,7 +8,7 @@ use super::write::Write;
 pub(super) trait Job: Send {
     /// Whether it leaves [`Write::grounds`] as they were.
     fn spares_grounds(&self) -> bool;
-    /// Whether who waits for it, if anybody does, waits where [`Answers`] are given.
+    /// Whether who waits for it, if anybody does, waits where [`Answers`](super::answers::Answers) are given.
     fn is_answered_near(&self) -> bool;
     fn run(&mut self, write: &Write<'_>) -> rusqlite::Result<()>;
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
