@@ -128,11 +128,13 @@ fn on_a_full_disk(data: &Path, script: &str) -> Option<Said> {
 
 #[test]
 fn a_full_disk_is_called_by_its_name_and_leaves_no_doubt_about_the_file() {
-    // An empty log, as a first start leaves it: what was written since may leave room in the log's last block.
-    let emptied = ": > \"$DATA/respoked.db-wal\";";
-    let without_index = format!("{emptied} rm -f \"$DATA\"/*-shm;");
-    for (ended, lost) in [("TERM", ""), ("KILL", emptied), ("KILL", &without_index)] {
+    for (ended, lost) in [("TERM", ""), ("KILL", ""), ("KILL", "rm -f \"$DATA\"/*-shm;")] {
         let (data, _folder) = served(ended);
+        if ended == "KILL" {
+            // As the first start leaves it. What was written since leaves room in the last block of its log.
+            let log = fs::OpenOptions::new().write(true).open(data.join("respoked.db-wal")).unwrap();
+            log.set_len(0).unwrap();
+        }
         let backup = data.with_extension("backup");
         let backup = backup.to_str().unwrap();
         assert_eq!(said(&["backup", backup, "--data", data.to_str().unwrap()]).code, Some(0));
