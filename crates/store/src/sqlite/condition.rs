@@ -51,6 +51,8 @@ pub(super) struct Condition {
     pub(super) looking: Stamp,
     /// Size of the files at the last look.
     pub(super) bytes: AtomicU64,
+    /// Batches that the writer has committed.
+    pub(super) batches: AtomicU64,
     /// Whether the log's file has grown beyond use.
     pub(super) log_long: AtomicBool,
     epoch: Instant,
@@ -93,6 +95,7 @@ impl Default for Condition {
             writer: Stamp::default(),
             looking: Stamp::default(),
             bytes: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
             log_long: AtomicBool::new(false),
             epoch: Instant::now(),
         }

@@ -26,6 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A log's file beyond this is shortened as soon as that costs nobody anything. The copying of the log begins with
 /// three quarters of it, and under load takes until about here.
 const LOG_BYTES_USUAL: u64 = 44 << 20;
+/// The same while little is written, when it costs nobody anything that the file has to grow again.
+const LOG_BYTES_QUIET: u64 = 4 << 20;
+/// Batches between two looks up to which little is written.
+const BATCHES_QUIET: u64 = 20;
 
 /// The threads, until this is dropped.
 pub(super) struct Vigil {
@@ -88,6 +92,8 @@ struct Looker {
     path: PathBuf,
     /// How long the database's own file was at the last look.
     len: u64,
+    /// How many batches had been committed then.
+    batches: u64,
     connection: Connection,
     rows: Rows,
     key: Option<Vec<u8>>,
@@ -101,7 +107,7 @@ impl Looker {
         let key = seal_key(&connection)?;
         condition.opened(["", "-wal", "-shm"].map(|suffix| beside(path, suffix))).map_err(thread_failed)?;
         let len = condition.look_at_files().map_or(0, |[len, ..]| len);
-        Ok(Self { condition, path: path.to_owned(), len, connection, rows, key, looks: 0 })
+        Ok(Self { condition, path: path.to_owned(), len, batches: 0, connection, rows, key, looks: 0 })
     }
 
     fn look(&mut self) {
@@ -127,7 +133,10 @@ impl Looker {
             return false;
         }
         self.condition.bytes.store(len + log_len, Ordering::Relaxed);
-        self.condition.log_long.store(log_len > LOG_BYTES_USUAL, Ordering::Relaxed);
+        let batches = self.condition.batches.load(Ordering::Relaxed);
+        let is_quiet = batches - std::mem::replace(&mut self.batches, batches) <= BATCHES_QUIET;
+        let usual = if is_quiet { LOG_BYTES_QUIET } else { LOG_BYTES_USUAL };
+        self.condition.log_long.store(log_len > usual, Ordering::Relaxed);
         true
     }
 

@@ -62,6 +62,7 @@ impl Worker {
             if self.crash.is_to_come() {
                 return;
             }
+            self.condition.batches.fetch_add(1, Ordering::Relaxed);
             self.keep_log_short();
             self.condition.writer.end();
         }
