@@ -98,6 +98,7 @@ impl Places {
             born: Instant::now(),
             places: self.clone(),
             under_way: AtomicUsize::new(0),
+            awaited: AtomicUsize::new(0),
             changed: AtomicU64::new(number),
             unread: AtomicUsize::new(0),
             reader: AtomicU64::new(0),
@@ -230,6 +231,8 @@ pub(crate) struct Place {
     /// Requests whose answers were not taken yet, but for those whose body is waited for; [`GONE`] and more: it was told to
     /// go.
     under_way: AtomicUsize,
+    /// Requests whose bodies are waited for.
+    awaited: AtomicUsize,
     /// The number of what happened last.
     pub(super) changed: AtomicU64,
     unread: AtomicUsize,
@@ -296,6 +299,11 @@ impl Place {
         self.unread() > self.places.unread.limits.connection
     }
 
+    /// Whether no request is under way, nor one whose body may just have come.
+    fn waits_for_nothing(&self) -> bool {
+        self.is_silent() && self.awaited.load(Ordering::SeqCst) == 0
+    }
+
     /// Whether nothing is under way.
     pub(super) fn is_silent(&self) -> bool {
         self.under_way.load(Ordering::SeqCst) == 0
@@ -329,7 +337,7 @@ impl Place {
     /// The client will say no more, and may still listen: `waiting` reads on once it has its answers. False: it waits for
     /// none.
     pub(super) fn hang_up(&self, waiting: &Context<'_>) -> bool {
-        if self.is_silent() {
+        if self.waits_for_nothing() {
             return false;
         }
         *self.waiting.lock() = Some(waiting.waker().clone());
@@ -337,7 +345,7 @@ impl Place {
         self.hanging_up.notify_waiters();
         // The last answer may have been taken meanwhile, by another thread that saw none of this and wakes nobody. In the
         // one order that all threads see, either it was and is seen here, or what was stored is seen there.
-        if self.is_silent() {
+        if self.waits_for_nothing() {
             drop(self.waiting.lock().take());
             return false;
         }
@@ -370,12 +378,15 @@ impl Place {
     /// The body of a request that is under way does not come.
     pub(super) fn awaits_body(&self) {
         self.changes();
+        self.awaited.fetch_add(1, Ordering::SeqCst);
         self.under_way.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// It came, or is waited for no more. False: the connection was told to go meanwhile.
     pub(super) fn got_body(&self) -> bool {
-        self.under_way.fetch_add(1, Ordering::SeqCst) < GONE
+        let is_there = self.under_way.fetch_add(1, Ordering::SeqCst) < GONE;
+        self.awaited.fetch_sub(1, Ordering::SeqCst);
+        is_there
     }
 
     fn changes(&self) {

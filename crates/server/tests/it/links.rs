@@ -49,6 +49,26 @@ fn field(answer: &str, name: &str) -> String {
 }
 
 #[test]
+fn who_says_no_more_with_the_end_of_a_body_is_answered() {
+    let server = Server::start();
+    let secret = format!("App-Secret: {}\r\n", server.secret);
+    let body = json!({"endpointId": "alice", "roleId": server.role});
+    let sent = request("POST", "/v1/tokens", &secret, &body);
+    let (begun, end) = sent.as_bytes().split_at(sent.len() - 20);
+    for _ in 0..10 {
+        let mut link = link(&server);
+        let mut other = self::link(&server);
+        link.write_all(begun).unwrap();
+        // Answered behind what was begun, which is waited for by then.
+        other.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        assert!(rest(other).starts_with("HTTP/1.1 200 OK"));
+        link.write_all(end).unwrap();
+        link.shutdown(Shutdown::Write).unwrap();
+        assert!(rest(link).starts_with("HTTP/1.1 200 OK"));
+    }
+}
+
+#[test]
 fn who_says_no_more_and_listens_is_answered() {
     let server = Server::start();
     let secret = format!("App-Secret: {}\r\n", server.secret);
