@@ -5,9 +5,9 @@ use respoke_core::ports::{Answer, ConnectionStateFacts, Deed, Done, Holder, Inte
 
 use crate::registry::Registry;
 
-/// The longest list that is answered: one frame between nodes, whatever the names.
+/// Lines of the longest list that is answered.
 const LIST_LEN_MAX: usize = 1_000;
-/// What an answer takes at most besides its last line, in bytes: a quarter of the longest frame.
+/// What an answer takes at most besides its last line, in bytes: as much as a frame between nodes. A longer one goes in parts.
 const ANSWER_BYTES_MAX: usize = 256 * 1_024;
 /// What a line takes besides its texts, about.
 const LINE_LEN: usize = 64;
