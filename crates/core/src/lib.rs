@@ -28,6 +28,7 @@ pub mod role;
 pub mod seal;
 pub mod secret;
 pub mod session;
+pub mod tail;
 pub mod term;
 pub mod token;
 pub mod totp;

@@ -87,6 +87,7 @@ fn snapshot(registry: &Registry, of: &[Interest], after: Option<(u32, Connection
                 let members = registry.members(*app_id, group);
                 members.iter().map(|member| (member.endpoint.clone(), member.id, None)).collect()
             }
+            Interest::Tails(..) => Vec::new(),
             Interest::Endpoint(app_id, endpoint) | Interest::Observers(app_id, endpoint) => {
                 let presences = registry.presences(*app_id, vec![endpoint.clone()]);
                 presences

@@ -188,6 +188,7 @@ impl Hub {
                 }
                 done(!members.is_empty())
             }
+            Deed::Show { endpoint, payloads } => done(self.tails.show_others(app_id, endpoint, payloads)),
         }
     }
 

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use respoke_core::event::{Content, Event, Presence, Signal};
 use respoke_core::id::{AppId, ConnectionId, RequestId};
 use respoke_core::ports::{Audience, Departed};
+use respoke_core::tail::{FrameKind, Payloads, TailedFrame};
 use respoke_wire::{event, frame};
 
 use crate::Hub;
 use crate::departures::Departure;
 use crate::registry::Connection;
 use crate::signal_shape::{self, Shape};
-use crate::tails::{FrameKind, Payloads, TailedFrame, shown_payload};
+use crate::tails::shown_payload;
 
 /// Events of one request, or groups that hear of one departure, before sockets get their turn to write: one who is in
 /// all those groups hears of each, and is not to be closed for what it could not read yet.
@@ -116,7 +117,7 @@ pub(crate) fn offer<'a>(
         });
         offered += u64::from(connection.offer(frame.clone(), *share));
         if tailed {
-            hub.tails.show(connection, |payloads| tailed_event(connection, event, frame, payloads));
+            hub.show(connection, |payloads| tailed_event(connection, event, frame, payloads));
         }
     }
     hub.figures.delivered.fetch_add(offered, Ordering::Relaxed);
@@ -135,7 +136,7 @@ fn tailed_event(connection: &Connection, event: &Event, frame: &Bytes, payloads:
         request_id: event.request_id,
         from: Some(event.from.clone()),
         status: None,
-        bytes: frame.len(),
+        bytes: frame.len() as u64,
         payload,
         lost: 0,
     }

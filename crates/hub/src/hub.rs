@@ -188,6 +188,7 @@ impl Hub {
         while let Some((socket, why)) = self.local.sockets.next_silent(now_secs) {
             self.close(&socket, why);
         }
+        self.tails.sweep();
         for socket in self.local.sockets.expired(now) {
             self.suspects.add(socket, Suspicion::Routine);
         }
@@ -358,6 +359,12 @@ impl Receiver for Hub {
                 let departures = there.map(|(others, from)| others.group_ended(from, app_id, &group, moment()));
                 for departure in departures.into_iter().flatten() {
                     self.tell_later(departure);
+                }
+            }
+            Delivery::Tailed { app_id, endpoint, frame } => {
+                // Whoever looks on here at what is shown from here saw it then.
+                if there.is_some() {
+                    self.tails.show_theirs(app_id, &endpoint, &frame);
                 }
             }
             Delivery::End { app_id, endpoint: _, connection } => self.end_connection(app_id, connection),

@@ -1,70 +1,44 @@
-//! Tails: who looks on while frames go to and from an endpoint's connections on this node.
+//! Tails: who looks on while frames go to and from an endpoint's connections, on whatever node they are.
 //!
-//! Invariant: looking on never holds anything up. A queue that is full loses frames, and the next one that finds room
-//! says how many. While nobody looks on, a frame costs one relaxed load more.
+//! Whoever looks on has the other nodes show theirs for a while ([`Deed::Show`]), and has that renewed. What they show comes
+//! over the bus ([`Delivery::Tailed`]), within a credit that each renewal grants, so that looking on never takes the bus from
+//! what is said.
+//!
+//! Invariant: looking on never holds anything up. A queue that is full, or a credit that is used up, loses frames, and the
+//! next one that finds room says how many. While nobody looks on, a frame costs one relaxed load more.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::RwLock;
-use respoke_core::clock::Timestamp;
-use respoke_core::id::{AppId, ConnectionId, EndpointId, RequestId};
+use respoke_core::id::{AppId, EndpointId, RequestId};
+use respoke_core::ports::{Bus, Deed, Delivery, Interest, Question, Whom};
 use respoke_core::refusal::Refusal;
+use respoke_core::tail::{Payloads, TailedFrame};
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
+use crate::Hub;
 use crate::registry::Connection;
 
-/// Tails open at once on this node. They are for people, and each costs every frame of its endpoint a copy.
+/// Tails open at once on this node, and tails of other nodes that it shows frames to. They are for people, and each costs
+/// every frame of its endpoint a copy.
 const TAILS_MAX: usize = 32;
 /// Frames that wait for one tail: a few seconds of a busy endpoint.
 const QUEUE_LEN_MAX: usize = 256;
 /// The longest payload that is shown, in bytes; so much of a full queue is four megabytes.
 pub const PAYLOAD_LEN_MAX: usize = 16_384;
-
-/// A frame that was looked at.
-#[derive(Clone, Debug)]
-pub struct TailedFrame {
-    /// When.
-    pub at: Timestamp,
-    /// The connection it went to or came from.
-    pub connection_id: ConnectionId,
-    /// Which way, and what kind.
-    pub kind: FrameKind,
-    /// What it is called: an event's name, or method and route of a request. Never a path, which may hold a token.
-    pub name: String,
-    /// The request it is, answers, or was caused by.
-    pub request_id: RequestId,
-    /// Of an event: who speaks.
-    pub from: Option<EndpointId>,
-    /// Of an answer.
-    pub status: Option<u16>,
-    /// The length of the frame, or of a request's body.
-    pub bytes: usize,
-    /// What it says, if that was asked for and holds no credential.
-    pub payload: Option<String>,
-    /// How many frames before it were lost, because they were not read in time.
-    pub lost: u64,
-}
-
-/// What kind of frame it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FrameKind {
-    /// Pushed to the client.
-    Event,
-    /// Asked by the client.
-    Request,
-    /// Answered to the client.
-    Answer,
-}
-
-/// Whether payloads are shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Payloads {
-    /// They are.
-    Shown,
-    /// They are left out.
-    Redacted,
-}
+/// How long frames are shown to another node that does not ask again.
+const SHOWN_FOR: Duration = Duration::from_secs(15);
+/// How often it asks again. One that came meanwhile is asked then too.
+const RENEWED_EVERY: Duration = Duration::from_secs(5);
+/// What one endpoint's frames may take on the bus until it asks again, in bytes: more than anybody reads.
+const CREDIT: usize = 1 << 20;
+/// What all of them may take: an eighth of what is kept for a node that is slow.
+const CREDIT_OF_ALL: usize = 2 << 20;
+/// What a frame takes besides its texts, about.
+const FRAME_LEN: usize = 128;
 
 /// The open tails.
 #[derive(Debug, Default)]
@@ -79,10 +53,13 @@ pub struct Tails {
 #[derive(Debug, Default)]
 struct Open {
     tails: Vec<Tail>,
+    /// What is shown to other nodes: to all that look on at the endpoint, at once.
+    shown: Vec<Shown>,
     /// The server stops. Known under the same lock, so that no tail slips in behind the end of all.
     ended: bool,
 }
 
+/// Somebody here who looks on.
 #[derive(Debug)]
 struct Tail {
     number: u64,
@@ -93,12 +70,52 @@ struct Tail {
     lost: AtomicU64,
 }
 
+/// Somebody elsewhere who looks on.
+#[derive(Debug)]
+struct Shown {
+    app_id: AppId,
+    endpoint: EndpointId,
+    payloads: Payloads,
+    until: Instant,
+    /// Bytes that may still be shown.
+    credit: AtomicUsize,
+    lost: AtomicU64,
+}
+
 /// An open tail; it ends when this is dropped.
 #[derive(Debug)]
 pub struct OpenTail {
     tails: Arc<Tails>,
     number: u64,
     frames: mpsc::Receiver<TailedFrame>,
+    /// What is held of the others for it.
+    _held: Option<Held>,
+}
+
+/// Holds an interest until it is dropped.
+struct Held {
+    bus: Arc<dyn Bus>,
+    interest: Interest,
+}
+
+impl Held {
+    fn new(bus: Arc<dyn Bus>, interest: Interest) -> Self {
+        // What is shown is lost for whoever did not hear of it yet. That is a frame of the first moments.
+        let _ = bus.hold(&interest);
+        Self { bus, interest }
+    }
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Held").field(&self.interest).finish()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.bus.release(&self.interest);
+    }
 }
 
 impl OpenTail {
@@ -122,7 +139,7 @@ impl Drop for OpenTail {
     fn drop(&mut self) {
         let mut open = self.tails.open.write();
         open.tails.retain(|tail| tail.number != self.number);
-        self.tails.count.store(open.tails.len(), Ordering::Relaxed);
+        self.tails.count(&open);
     }
 }
 
@@ -132,11 +149,12 @@ impl Tails {
     /// # Errors
     ///
     /// [`Refusal::LimitReached`] when there are as many as there may be.
-    pub fn open(
+    fn open(
         self: &Arc<Self>,
         app_id: AppId,
         endpoint: EndpointId,
         payloads: Payloads,
+        others: Option<Arc<dyn Bus>>,
     ) -> Result<OpenTail, Refusal> {
         let (queue, frames) = mpsc::channel(QUEUE_LEN_MAX);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
@@ -144,20 +162,23 @@ impl Tails {
         if open.tails.len() >= TAILS_MAX {
             return Err(Refusal::LimitReached("as many tails are open as may be"));
         }
+        let interest = Interest::Tails(app_id, endpoint.clone());
         if !open.ended {
             open.tails.push(Tail { number, app_id, endpoint, payloads, queue, lost: AtomicU64::new(0) });
-            self.count.store(open.tails.len(), Ordering::Relaxed);
+            self.count(&open);
         }
         drop(open);
-        Ok(OpenTail { tails: self.clone(), number, frames })
+        let held = others.map(|bus| Held::new(bus, interest));
+        Ok(OpenTail { tails: self.clone(), number, frames, _held: held })
     }
 
     /// Ends all tails, because the server stops.
     pub fn end(&self) {
         let mut open = self.open.write();
         open.tails.clear();
+        open.shown.clear();
         open.ended = true;
-        self.count.store(0, Ordering::Relaxed);
+        self.count(&open);
         drop(open);
         self.ending.notify_waiters();
     }
@@ -168,21 +189,161 @@ impl Tails {
         self.count.load(Ordering::Relaxed) > 0
     }
 
-    /// Shows a frame of a connection to whoever looks on at its endpoint.
-    pub fn show(&self, connection: &Connection, frame: impl Fn(Payloads) -> TailedFrame) {
-        for tail in &self.open.read().tails {
-            if tail.app_id != connection.app_id || tail.endpoint != connection.endpoint {
+    fn count(&self, open: &Open) {
+        self.count.store(open.tails.len() + open.shown.len(), Ordering::Relaxed);
+    }
+
+    /// What is looked at from here, and how much of it.
+    fn looked_at(&self) -> Vec<(AppId, EndpointId, Payloads)> {
+        let open = self.open.read();
+        let mut of: Vec<_> =
+            open.tails.iter().map(|tail| (tail.app_id, tail.endpoint.clone(), tail.payloads)).collect();
+        // Who sees all of an endpoint comes behind who does not.
+        of.sort_unstable();
+        of.dedup_by(|next, first| {
+            let same = (next.0, &next.1) == (first.0, &first.1);
+            if same {
+                first.2 = next.2;
+            }
+            same
+        });
+        of
+    }
+
+    /// Shows an endpoint's frames to the nodes that look on, for a while. False: there are too many of those.
+    pub(crate) fn show_others(&self, app_id: AppId, endpoint: EndpointId, payloads: Payloads) -> bool {
+        let (mut open, now) = (self.open.write(), Instant::now());
+        open.shown.retain(|shown| shown.until > now);
+        if open.ended {
+            return false;
+        }
+        let is_it = |shown: &Shown| shown.app_id == app_id && shown.endpoint == endpoint;
+        let at = open.shown.iter().position(is_it);
+        let granted: usize =
+            open.shown.iter().filter(|shown| !is_it(shown)).map(|shown| shown.credit.load(Ordering::Relaxed)).sum();
+        let credit = CREDIT.min(CREDIT_OF_ALL.saturating_sub(granted));
+        let until = now + SHOWN_FOR;
+        match at {
+            Some(at) => {
+                let shown = &mut open.shown[at];
+                shown.until = until;
+                // Of two nodes that look on, one may want to see all.
+                shown.payloads = shown.payloads.max(payloads);
+                *shown.credit.get_mut() = credit;
+            }
+            None if open.shown.len() >= TAILS_MAX => return false,
+            None => open.shown.push(Shown {
+                app_id,
+                endpoint,
+                payloads,
+                until,
+                credit: AtomicUsize::new(credit),
+                lost: AtomicU64::new(0),
+            }),
+        }
+        self.count(&open);
+        true
+    }
+
+    /// Forgets whom nothing is shown to any more.
+    pub(crate) fn sweep(&self) {
+        if !self.any() {
+            return;
+        }
+        let (mut open, now) = (self.open.write(), Instant::now());
+        open.shown.retain(|shown| shown.until > now);
+        self.count(&open);
+    }
+
+    /// Shows a frame of a connection of this node to whoever looks on at its endpoint.
+    pub(crate) fn show(&self, bus: &dyn Bus, connection: &Connection, frame: impl Fn(Payloads) -> TailedFrame) {
+        let Connection { app_id, endpoint, .. } = connection;
+        let open = self.open.read();
+        open.show_here(*app_id, endpoint, &frame);
+        let now = Instant::now();
+        let is_it = |shown: &&Shown| shown.app_id == *app_id && shown.endpoint == *endpoint && shown.until > now;
+        let Some(shown) = open.shown.iter().find(is_it) else { return };
+        let mut told = redacted(frame(shown.payloads), shown.payloads);
+        let len = FRAME_LEN + told.name.len() + told.payload.as_ref().map_or(0, String::len);
+        let pay = |credit: usize| credit.checked_sub(len);
+        if shown.credit.try_update(Ordering::Relaxed, Ordering::Relaxed, pay).is_err() {
+            shown.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        told.lost = shown.lost.swap(0, Ordering::Relaxed);
+        drop(open);
+        bus.publish(Delivery::Tailed { app_id: *app_id, endpoint: endpoint.clone(), frame: Box::new(told) });
+    }
+
+    /// Shows a frame of another node to whoever looks on at its endpoint here.
+    pub(crate) fn show_theirs(&self, app_id: AppId, endpoint: &EndpointId, frame: &TailedFrame) {
+        self.open.read().show_here(app_id, endpoint, &|_| frame.clone());
+    }
+}
+
+impl Open {
+    fn show_here(&self, app_id: AppId, endpoint: &EndpointId, frame: &impl Fn(Payloads) -> TailedFrame) {
+        for tail in &self.tails {
+            if tail.app_id != app_id || tail.endpoint != *endpoint {
                 continue;
             }
-            let mut shown = frame(tail.payloads);
-            if tail.payloads == Payloads::Redacted {
-                shown.payload = None;
-            }
-            shown.lost = tail.lost.swap(0, Ordering::Relaxed);
+            let mut shown = redacted(frame(tail.payloads), tail.payloads);
+            shown.lost += tail.lost.swap(0, Ordering::Relaxed);
             let lost = shown.lost;
             if tail.queue.try_send(shown).is_err() {
                 tail.lost.fetch_add(lost + 1, Ordering::Relaxed);
             }
+        }
+    }
+}
+
+fn redacted(frame: TailedFrame, payloads: Payloads) -> TailedFrame {
+    match payloads {
+        Payloads::Shown => frame,
+        Payloads::Redacted => TailedFrame { payload: None, ..frame },
+    }
+}
+
+impl Hub {
+    /// Opens a tail of an endpoint, and has the other nodes show theirs. One that does not answer in time is asked again.
+    pub(crate) async fn open_tail(
+        &self,
+        app_id: AppId,
+        endpoint: EndpointId,
+        payloads: Payloads,
+        request_id: RequestId,
+    ) -> Result<OpenTail, Refusal> {
+        let others = self.others.is_some().then(|| self.bus.clone());
+        let tail = self.tails.open(app_id, endpoint.clone(), payloads, others)?;
+        self.have_shown(app_id, endpoint, payloads, request_id).await;
+        Ok(tail)
+    }
+
+    /// Shows a frame of a connection to whoever looks on at its endpoint.
+    pub fn show(&self, connection: &Connection, frame: impl Fn(Payloads) -> TailedFrame) {
+        self.tails.show(&*self.bus, connection, frame);
+    }
+
+    /// Has other nodes go on showing what is looked at from here. Never ends.
+    pub async fn keep_looking(&self) {
+        if self.others.is_none() {
+            return std::future::pending().await;
+        }
+        let mut renewals = tokio::time::interval(RENEWED_EVERY);
+        renewals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            renewals.tick().await;
+            for (app_id, endpoint, payloads) in self.tails.looked_at() {
+                self.have_shown(app_id, endpoint, payloads, RequestId::random()).await;
+            }
+        }
+    }
+
+    async fn have_shown(&self, app_id: AppId, endpoint: EndpointId, payloads: Payloads, request_id: RequestId) {
+        if self.others.is_some() {
+            let deed = Deed::Show { endpoint, payloads };
+            let question = Question::Do { app_id, request_id, deed };
+            self.bus.ask(Whom::Others, question, crate::ops::SETTLED_WITHIN).await;
         }
     }
 }
@@ -197,6 +358,10 @@ pub fn shown_payload(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicBool;
+
+    use respoke_core::clock::Timestamp;
+    use respoke_core::id::ConnectionId;
+    use respoke_core::tail::FrameKind;
 
     use super::*;
     use crate::outbox::{Outbox, OutboxLimits};
@@ -232,16 +397,21 @@ mod tests {
         }
     }
 
+    /// Shows a frame where there is no other node.
+    fn show(tails: &Tails, connection: &Connection, frame: impl Fn(Payloads) -> TailedFrame) {
+        tails.open.read().show_here(connection.app_id, &connection.endpoint, &frame);
+    }
+
     #[tokio::test]
     async fn frames_of_the_endpoint_are_shown_and_no_others() {
         let tails = Arc::new(Tails::default());
         let app = AppId::random();
         let (jo, flo, stranger) = (connection(app, "jo"), connection(app, "flo"), connection(AppId::random(), "jo"));
         assert!(!tails.any());
-        let mut redacted = tails.open(app, jo.endpoint.clone(), Payloads::Redacted).unwrap();
-        let mut shown = tails.open(app, jo.endpoint.clone(), Payloads::Shown).unwrap();
+        let mut redacted = tails.open(app, jo.endpoint.clone(), Payloads::Redacted, None).unwrap();
+        let mut shown = tails.open(app, jo.endpoint.clone(), Payloads::Shown, None).unwrap();
         for connection in [&stranger, &flo, &jo] {
-            tails.show(connection, |_| frame(connection));
+            show(&tails, connection, |_| frame(connection));
         }
         let frame = shown.next().await.unwrap();
         assert_eq!((frame.connection_id, frame.payload.as_deref()), (jo.id, Some("words")));
@@ -254,7 +424,7 @@ mod tests {
         tokio::join!(shown.ended(), ends);
         shown.ended().await;
         assert!(redacted.next().await.is_none() && !tails.any());
-        let mut late = tails.open(app, jo.endpoint.clone(), Payloads::Shown).unwrap();
+        let mut late = tails.open(app, jo.endpoint.clone(), Payloads::Shown, None).unwrap();
         assert_eq!(late.frames.try_recv().unwrap_err(), mpsc::error::TryRecvError::Disconnected);
         assert!(!tails.any(), "none outlives the end of all");
     }
@@ -263,14 +433,14 @@ mod tests {
     async fn a_tail_that_is_not_read_loses_frames_and_says_how_many() {
         let tails = Arc::new(Tails::default());
         let jo = connection(AppId::random(), "jo");
-        let mut tail = tails.open(jo.app_id, jo.endpoint.clone(), Payloads::Shown).unwrap();
+        let mut tail = tails.open(jo.app_id, jo.endpoint.clone(), Payloads::Shown, None).unwrap();
         for _ in 0..QUEUE_LEN_MAX + 3 {
-            tails.show(&jo, |_| frame(&jo));
+            show(&tails, &jo, |_| frame(&jo));
         }
         for _ in 0..QUEUE_LEN_MAX {
             assert_eq!(tail.next().await.unwrap().lost, 0);
         }
-        tails.show(&jo, |_| frame(&jo));
+        show(&tails, &jo, |_| frame(&jo));
         assert_eq!(tail.next().await.unwrap().lost, 3);
     }
 
@@ -278,7 +448,7 @@ mod tests {
     fn only_so_many_are_open_and_a_dropped_one_makes_room() {
         let tails = Arc::new(Tails::default());
         let jo = connection(AppId::random(), "jo");
-        let open = || tails.open(jo.app_id, jo.endpoint.clone(), Payloads::Shown);
+        let open = || tails.open(jo.app_id, jo.endpoint.clone(), Payloads::Shown, None);
         let mut held: Vec<_> = (0..TAILS_MAX).map(|_| open().unwrap()).collect();
         assert_eq!(open().unwrap_err().code(), "limit_reached");
         held.pop();

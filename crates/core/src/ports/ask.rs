@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use crate::event::Presence;
 use crate::id::{AppId, ConnectionId, EndpointId, GroupName, RequestId, RoleId};
 use crate::ports::{Interest, Node};
+use crate::tail::Payloads;
 
 /// Who is asked. Never the node that asks: it knows itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +118,14 @@ pub enum Deed {
     EndGroup {
         /// Which group.
         group: GroupName,
+    },
+    /// Frames of an endpoint's connections are to be shown from now on, for a while, to the nodes where somebody looks on
+    /// ([`Interest::Tails`]). Asked again, it goes on.
+    Show {
+        /// Whose.
+        endpoint: EndpointId,
+        /// With what they say, or without.
+        payloads: Payloads,
     },
 }
 

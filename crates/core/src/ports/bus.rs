@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::event::Event;
 use crate::id::{AppId, ConnectionId, EndpointId, GroupName};
 use crate::ports::{Answer, Answers, Change, Node, Question, Whom};
+use crate::tail::TailedFrame;
 
 /// The way from one node to all.
 ///
@@ -95,6 +96,8 @@ pub enum Interest {
     Endpoint(AppId, EndpointId),
     /// What is for those who observe an endpoint.
     Observers(AppId, EndpointId),
+    /// What goes to and from an endpoint's connections, for whoever looks on.
+    Tails(AppId, EndpointId),
 }
 
 impl Interest {
@@ -102,7 +105,10 @@ impl Interest {
     #[must_use]
     pub const fn app_id(&self) -> AppId {
         match self {
-            Self::Group(app_id, _) | Self::Endpoint(app_id, _) | Self::Observers(app_id, _) => *app_id,
+            Self::Group(app_id, _)
+            | Self::Endpoint(app_id, _)
+            | Self::Observers(app_id, _)
+            | Self::Tails(app_id, _) => *app_id,
         }
     }
 }
@@ -178,6 +184,15 @@ pub enum Delivery {
         /// Which.
         connection: ConnectionId,
     },
+    /// A frame of a connection of the node that sends this, for whoever looks on at its endpoint elsewhere.
+    Tailed {
+        /// In which app.
+        app_id: AppId,
+        /// Whose connection's.
+        endpoint: EndpointId,
+        /// What is seen of it.
+        frame: Box<TailedFrame>,
+    },
     /// Something ended or changed. It concerns every node.
     Change(Change),
 }
@@ -201,6 +216,7 @@ impl Delivery {
             }
             Self::GroupEnded { app_id, group } => Some(vec![Interest::Group(*app_id, group.clone())]),
             Self::End { app_id, endpoint, connection: _ } => Some(vec![Interest::Endpoint(*app_id, endpoint.clone())]),
+            Self::Tailed { app_id, endpoint, frame: _ } => Some(vec![Interest::Tails(*app_id, endpoint.clone())]),
             Self::Change(_) => None,
         }
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use respoke_core::event::Presence;
 use respoke_core::id::GroupName;
 use respoke_core::refusal::Refusal;
+use respoke_core::tail::Payloads;
 
 use super::Asker;
 use crate::Hub;
 use crate::registry::Connection;
-use crate::tails::{OpenTail, Payloads};
+use crate::tails::OpenTail;
 
 /// A live connection, and what it is in and says.
 #[derive(Clone, Debug)]
@@ -46,6 +47,6 @@ impl Hub {
         if payloads == Payloads::Shown {
             self.broker.note_tail(asker.caller, &app, &endpoint, asker.context).await?;
         }
-        self.tails.open(app.id, endpoint, payloads)
+        self.open_tail(app.id, endpoint, payloads, asker.context.request_id).await
     }
 }

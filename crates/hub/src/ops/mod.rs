@@ -65,7 +65,7 @@ pub(crate) struct Speaker {
 
 /// How long whoever begins to be there for something waits for the other nodes to know it. One that is later sends again
 /// what it said meanwhile.
-const SETTLED_WITHIN: Duration = Duration::from_millis(250);
+pub(crate) const SETTLED_WITHIN: Duration = Duration::from_millis(250);
 
 /// Waits until the other nodes know of what is held, or for as long as is waited for that.
 pub(crate) async fn settle(held: &mut Confirmation, until: Instant) {

@@ -412,7 +412,7 @@ impl Kept {
                             news.push(News::Said { app_id: *app_id, endpoint, connection: *connection, presence });
                         }
                     }
-                    Interest::Group(..) | Interest::Endpoint(..) => {}
+                    Interest::Group(..) | Interest::Endpoint(..) | Interest::Tails(..) => {}
                 }
             }
         }
@@ -544,7 +544,7 @@ impl Kept {
 const fn group_of(interest: &Interest) -> Option<&GroupName> {
     match interest {
         Interest::Group(_, group) => Some(group),
-        Interest::Endpoint(..) | Interest::Observers(..) => None,
+        Interest::Endpoint(..) | Interest::Observers(..) | Interest::Tails(..) => None,
     }
 }
 

@@ -17,8 +17,9 @@ use respoke_core::ops::{Caller, Credential};
 use respoke_core::page::PageRequest;
 use respoke_core::ports::{ListFilter, SessionFilter};
 use respoke_core::refusal::Refusal;
+use respoke_core::tail::{FrameKind, Payloads, TailedFrame};
 use respoke_hub::ops::Asker;
-use respoke_hub::tails::{FrameKind, OpenTail, Payloads, TailedFrame};
+use respoke_hub::tails::OpenTail;
 use respoke_wire::body::bans::BanView;
 use respoke_wire::body::endpoints::{AskEndpoint, AskTail, EndpointConnectionView, EndpointView, TailedFrameView};
 use respoke_wire::body::lists::AppParams;
@@ -139,7 +140,7 @@ async fn count_tokens(api: &Api, caller: &Caller, app: AppId, filter: ListFilter
     Ok((count, true))
 }
 
-/// Lets look on, as server-sent events, while frames go to and from the endpoint's connections on this node.
+/// Lets look on, as server-sent events, while frames go to and from the endpoint's connections.
 ///
 /// Each event's data is a frame: what kind, which connection, sizes and ids. With `payloads`, which the audit log is
 /// told of, also what is said, except where credentials may be. At most 32 tails are open on a node.
@@ -257,7 +258,7 @@ fn encode(frame: TailedFrame) -> Bytes {
         request_id: frame.request_id,
         from: frame.from,
         status: frame.status,
-        bytes: frame.bytes,
+        bytes: usize::try_from(frame.bytes).unwrap_or(usize::MAX),
         payload: frame.payload,
         lost: frame.lost,
     };

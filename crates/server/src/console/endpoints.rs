@@ -11,7 +11,7 @@ use respoke_core::id::EndpointId;
 use respoke_core::ops::EndSessions;
 use respoke_core::ports::EndScope;
 use respoke_core::refusal::Refusal;
-use respoke_hub::tails::Payloads;
+use respoke_core::tail::Payloads;
 use respoke_wire::body::bans::BanView;
 use respoke_wire::body::endpoints::EndpointConnectionView;
 use respoke_wire::body::presence::ConnectionState;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use respoke_hub::tails::{FrameKind, Payloads, TailedFrame, shown_payload};
+use respoke_core::tail::{FrameKind, Payloads, TailedFrame};
+use respoke_hub::tails::shown_payload;
 use respoke_wire::ack::{self, AckHeaders, Answer};
 use respoke_wire::close::Close;
 use respoke_wire::frame::{self, FrameError, Packet};
@@ -129,15 +130,15 @@ impl Sockets {
             payload: None,
             lost: 0,
         };
-        self.hub.tails().show(&connection, |payloads| {
+        self.hub.show(&connection, |payloads| {
             let shown = payloads == Payloads::Shown && SPEAKING.contains(&route);
             let payload = shown.then(|| shown_payload(body.as_bytes()));
-            TailedFrame { payload, ..frame(FrameKind::Request, body.len()) }
+            TailedFrame { payload, ..frame(FrameKind::Request, body.len() as u64) }
         });
         if let Some(answer) = answer {
-            self.hub.tails().show(&connection, |_| TailedFrame {
+            self.hub.show(&connection, |_| TailedFrame {
                 status: Some(tunnelled.status),
-                ..frame(FrameKind::Answer, answer.len())
+                ..frame(FrameKind::Answer, answer.len() as u64)
             });
         }
     }

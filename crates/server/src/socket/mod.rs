@@ -219,6 +219,13 @@ impl Sockets {
             }
         }));
         let (hub, stopped) = (self.hub.clone(), stop.clone());
+        tasks.spawn(enduring::run("tails", move || {
+            let (hub, stopped) = (hub.clone(), stopped.clone());
+            async move {
+                let _ = stopped.run_until_cancelled(hub.keep_looking()).await;
+            }
+        }));
+        let (hub, stopped) = (self.hub.clone(), stop.clone());
         tasks.spawn(enduring::run("other nodes", move || {
             let (hub, stopped) = (hub.clone(), stopped.clone());
             async move {

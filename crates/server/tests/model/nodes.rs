@@ -27,6 +27,8 @@ use tokio::task::JoinSet;
 
 use super::{LATER, endpoint, group};
 
+mod tails;
+
 struct Node {
     bus: Arc<dyn Bus>,
     broker: Arc<Broker>,
@@ -98,8 +100,9 @@ impl World {
             attach(&hub);
             let announcer = hub.clone();
             tasks.spawn(async move { announcer.announce_departures().await });
-            let asking = hub.clone();
+            let (asking, looking) = (hub.clone(), hub.clone());
             tasks.spawn(async move { asking.keep_up().await });
+            tasks.spawn(async move { looking.keep_looking().await });
             Node { bus, broker, hub }
         });
         let broker = &nodes[0].broker;

@@ -3,6 +3,7 @@
 use respoke_core::ports::{
     Answer, ConnectionFacts, ConnectionStateFacts, Deed, Done, Holder, Interest, Present, Question,
 };
+use respoke_core::tail::Payloads;
 
 use super::BusCodecError;
 use super::bytes::{Coded, Reader};
@@ -154,6 +155,10 @@ impl Coded for Interest {
                 (2_u8, *app_id).write(out);
                 endpoint.write(out);
             }
+            Self::Tails(app_id, endpoint) => {
+                (3_u8, *app_id).write(out);
+                endpoint.write(out);
+            }
         }
     }
 
@@ -162,6 +167,7 @@ impl Coded for Interest {
             0 => Self::Group(Coded::read(from)?, Coded::read(from)?),
             1 => Self::Endpoint(Coded::read(from)?, Coded::read(from)?),
             2 => Self::Observers(Coded::read(from)?, Coded::read(from)?),
+            3 => Self::Tails(Coded::read(from)?, Coded::read(from)?),
             _ => return Err(BusCodecError::Invalid("kind of interest")),
         })
     }
@@ -187,6 +193,11 @@ impl Coded for Deed {
                 3_u8.write(out);
                 group.write(out);
             }
+            Self::Show { endpoint, payloads } => {
+                4_u8.write(out);
+                endpoint.write(out);
+                (*payloads == Payloads::Shown).write(out);
+            }
         }
     }
 
@@ -201,6 +212,10 @@ impl Coded for Deed {
             1 => Self::Leave { connection: Coded::read(from)?, group: Coded::read(from)? },
             2 => Self::Say { connection: Coded::read(from)?, presence: Coded::read(from)? },
             3 => Self::EndGroup { group: Coded::read(from)? },
+            4 => Self::Show {
+                endpoint: Coded::read(from)?,
+                payloads: if bool::read(from)? { Payloads::Shown } else { Payloads::Redacted },
+            },
             _ => return Err(BusCodecError::Invalid("kind of deed")),
         })
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use respoke_core::event::{Content, Event, Presence, Signal};
 use respoke_core::ports::{Arrived, Audience, Change, Delivery, Departed};
+use respoke_core::tail::{FrameKind, TailedFrame};
 
 use super::BusCodecError;
 use super::bytes::{Coded, Reader};
@@ -40,6 +41,11 @@ impl Coded for Delivery {
                 (5_u8, *app_id).write(out);
                 group.write(out);
             }
+            Self::Tailed { app_id, endpoint, frame } => {
+                (6_u8, *app_id).write(out);
+                endpoint.write(out);
+                frame.write(out);
+            }
         }
     }
 
@@ -60,6 +66,11 @@ impl Coded for Delivery {
                 connection: Coded::read(from)?,
             }),
             5 => Self::GroupEnded { app_id: Coded::read(from)?, group: Coded::read(from)? },
+            6 => Self::Tailed {
+                app_id: Coded::read(from)?,
+                endpoint: Coded::read(from)?,
+                frame: Box::new(Coded::read(from)?),
+            },
             _ => return Err(BusCodecError::Invalid("kind of delivery")),
         })
     }
@@ -121,6 +132,56 @@ impl Coded for Change {
             4 => Self::App(Coded::read(from)?),
             5 => Self::Admin(Coded::read(from)?),
             _ => return Err(BusCodecError::Invalid("kind of change")),
+        })
+    }
+}
+
+impl Coded for TailedFrame {
+    fn write(&self, out: &mut Vec<u8>) {
+        let Self { at, connection_id, kind, name, request_id, from, status, bytes, payload, lost } = self;
+        at.write(out);
+        connection_id.write(out);
+        kind.write(out);
+        name.write(out);
+        request_id.write(out);
+        from.write(out);
+        status.write(out);
+        bytes.write(out);
+        payload.write(out);
+        lost.write(out);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
+        Ok(Self {
+            at: Coded::read(from)?,
+            connection_id: Coded::read(from)?,
+            kind: Coded::read(from)?,
+            name: Coded::read(from)?,
+            request_id: Coded::read(from)?,
+            from: Coded::read(from)?,
+            status: Coded::read(from)?,
+            bytes: Coded::read(from)?,
+            payload: Coded::read(from)?,
+            lost: Coded::read(from)?,
+        })
+    }
+}
+
+impl Coded for FrameKind {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Event => 0_u8.write(out),
+            Self::Request => 1_u8.write(out),
+            Self::Answer => 2_u8.write(out),
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
+        Ok(match u8::read(from)? {
+            0 => Self::Event,
+            1 => Self::Request,
+            2 => Self::Answer,
+            _ => return Err(BusCodecError::Invalid("kind of frame")),
         })
     }
 }

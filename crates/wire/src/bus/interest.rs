@@ -19,6 +19,7 @@ impl From<&Interest> for InterestHash {
             Interest::Group(_, group) => (0, group.as_str()),
             Interest::Endpoint(_, endpoint) => (1, endpoint.as_str()),
             Interest::Observers(_, endpoint) => (2, endpoint.as_str()),
+            Interest::Tails(_, endpoint) => (3, endpoint.as_str()),
         };
         // Every node has to come to the same, so there is no key; whoever looks for two that meet gains nothing by it.
         let mut hasher = SipHasher13::new();

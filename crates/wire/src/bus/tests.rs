@@ -10,6 +10,7 @@ use respoke_core::id::{AdminId, AppId, ConnectionId, EndpointId, GroupName, Mess
 use respoke_core::ports::{
     Arrived, Audience, Change, ConnectionFacts, ConnectionStateFacts, Deed, Departed, Done, Holder, Interest, Present,
 };
+use respoke_core::tail::{FrameKind, Payloads, TailedFrame};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -149,8 +150,30 @@ fn delivery() -> BoxedStrategy<Delivery> {
         1 => (app(), group()).prop_map(|(app_id, group)| Delivery::GroupEnded { app_id, group }),
         1 => (app(), endpoint(), connection())
             .prop_map(|(app_id, endpoint, connection)| Delivery::Arrived(Arrived { app_id, endpoint, connection })),
+        1 => (app(), endpoint(), tailed())
+            .prop_map(|(app_id, endpoint, frame)| Delivery::Tailed { app_id, endpoint, frame: Box::new(frame) }),
     ]
     .boxed()
+}
+
+fn tailed() -> impl Strategy<Value = TailedFrame> {
+    let kind = prop::sample::select(vec![FrameKind::Event, FrameKind::Request, FrameKind::Answer]);
+    let ids = (connection(), uuid(), option::of(endpoint()));
+    let numbers = any::<(i64, u64, u64, Option<u16>)>();
+    (ids, kind, numbers, ".{0,64}", option::of(".{0,64}")).prop_map(
+        |((connection_id, request_id, from), kind, (at, bytes, lost, status), name, payload)| TailedFrame {
+            at: Timestamp::from_millis(at),
+            connection_id,
+            kind,
+            name,
+            request_id: RequestId::from_uuid(request_id),
+            from,
+            status,
+            bytes,
+            payload,
+            lost,
+        },
+    )
 }
 
 fn news() -> impl Strategy<Value = InterestNews> {
@@ -174,6 +197,7 @@ fn interest() -> impl Strategy<Value = Interest> {
         (app(), group()).prop_map(|(app, group)| Interest::Group(app, group)),
         (app(), endpoint()).prop_map(|(app, endpoint)| Interest::Endpoint(app, endpoint)),
         (app(), endpoint()).prop_map(|(app, endpoint)| Interest::Observers(app, endpoint)),
+        (app(), endpoint()).prop_map(|(app, endpoint)| Interest::Tails(app, endpoint)),
     ]
 }
 
@@ -189,6 +213,8 @@ fn deed() -> BoxedStrategy<Deed> {
         (connection(), group()).prop_map(|(connection, group)| Deed::Leave { connection, group }),
         (connection(), presence()).prop_map(|(connection, presence)| Deed::Say { connection, presence }),
         group().prop_map(|group| Deed::EndGroup { group }),
+        (endpoint(), prop::sample::select(vec![Payloads::Redacted, Payloads::Shown]))
+            .prop_map(|(endpoint, payloads)| Deed::Show { endpoint, payloads }),
     ]
     .boxed()
 }
@@ -465,7 +491,8 @@ fn interests_have_their_hashes_on_every_node() {
     let hashes = [
         Interest::Group(app, group.clone()),
         Interest::Endpoint(app, endpoint.clone()),
-        Interest::Observers(app, endpoint),
+        Interest::Observers(app, endpoint.clone()),
+        Interest::Tails(app, endpoint),
         Interest::Group(AppId::parse("7c5f10a4-3f1e-4b6e-9a30-5d3f6cf0a002").unwrap(), group),
     ]
     .map(|interest| InterestHash::from(&interest));
@@ -525,6 +552,21 @@ proptest! {
     fn nothing_that_clients_say_is_printed(said in "[a-z]{12}") {
         let frame = publication(raw(&format!("\"{said}\"")));
         let printed = format!("{frame:?}");
+        prop_assert!(!printed.contains(&said), "{}", printed);
+        let (app_id, endpoint) = (AppId::from_uuid(Uuid::nil()), EndpointId::parse("jo").unwrap());
+        let tailed = TailedFrame {
+            at: Timestamp::from_millis(0),
+            connection_id: ConnectionId::from_uuid(Uuid::nil()),
+            kind: FrameKind::Event,
+            name: String::new(),
+            request_id: RequestId::from_uuid(Uuid::nil()),
+            from: None,
+            status: None,
+            bytes: 12,
+            payload: Some(said.clone()),
+            lost: 0,
+        };
+        let printed = format!("{:?}", Delivery::Tailed { app_id, endpoint, frame: Box::new(tailed) });
         prop_assert!(!printed.contains(&said), "{}", printed);
         let part = Item::Part { index: 0, count: 2, bytes: Piece(said.clone().into()) };
         let printed = format!("{part:?}");
