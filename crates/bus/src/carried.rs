@@ -28,7 +28,7 @@ use respoke_core::id::AppId;
 use respoke_core::ports::{
     Answers, Bus, Confirmation, Delivery, Interest, Node, NodeId, Question, Receiver, Source, Whom,
 };
-use respoke_wire::bus::{BusCodecError, Content, Frame, InterestHash, InterestNews, Item, pieces};
+use respoke_wire::bus::{BusCodecError, Content, Frame, InterestHash, InterestNews, Item};
 use tokio::time::Instant;
 
 use self::asks::Asks;
@@ -288,11 +288,7 @@ impl CarriedBus {
         if peer.over.load(Ordering::SeqCst) {
             return;
         }
-        let now = Instant::now();
-        for piece in pieces(item) {
-            // Whichever of its parts is lost, the whole is.
-            self.carrier.send(peer.node.id, outgoing.add(&piece, kind.clone(), now));
-        }
+        outgoing.add(item, kind, Instant::now(), |frame| self.carrier.send(peer.node.id, frame));
     }
 
     /// Tells a node what it has to be told of what this one is there for, as far as there is room.

@@ -63,6 +63,7 @@ macro_rules! cut_cases {
                 however_many_join_during_a_cut_each_is_confirmed
                 what_was_published_past_a_join_comes_or_is_told
                 that_one_was_late_is_not_lost
+                what_is_told_in_parts_is_confirmed_with_all_of_it
                 an_answer_that_is_longer_than_a_frame_is_given
                 what_is_longer_than_a_frame_arrives_whole
                 both_may_start_anew_at_once

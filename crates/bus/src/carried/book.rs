@@ -7,9 +7,12 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use respoke_core::id::AppId;
-use respoke_wire::bus::{InterestHash, InterestNews};
+use respoke_wire::bus::{ITEM_LEN_MAX, InterestHash, InterestNews};
 
 use super::CarriedLimits;
+
+/// What all of an app takes besides its hashes, in hashes.
+const HEAD_HASHES: usize = 2;
 
 /// What this node is there for.
 #[derive(Debug)]
@@ -49,8 +52,12 @@ pub(super) enum FirstIn {
 
 impl Book {
     pub(super) fn new(limits: CarriedLimits) -> Self {
-        let CarriedLimits { interests_per_app_max, interests_max, .. } = limits;
-        Self { apps: HashMap::new(), version: 0, told: 0, per_app_max: interests_per_app_max, told_max: interests_max }
+        let CarriedLimits { interests_per_app_max, interests_max, kept_bytes_max, .. } = limits;
+        // All of an app is one item, and one that is longer than this would never be heard.
+        let item_len_max = ITEM_LEN_MAX.min(kept_bytes_max / 4);
+        let fit = (item_len_max / size_of::<InterestHash>()).saturating_sub(HEAD_HASHES);
+        let per_app_max = interests_per_app_max.min(fit);
+        Self { apps: HashMap::new(), version: 0, told: 0, per_app_max, told_max: interests_max }
     }
 
     /// The version of what is there by now.
@@ -208,6 +215,7 @@ impl Holds {
 mod tests {
     use respoke_core::id::GroupName;
     use respoke_core::ports::Interest;
+    use respoke_wire::bus::Item;
 
     use super::*;
 
@@ -290,6 +298,27 @@ mod tests {
             assert!(hashes(&holds) <= 20 && hashes(&holds) == book.told);
         }
         assert!(holds.apps.is_empty() && book.apps.is_empty() && book.told == 0);
+    }
+
+    #[test]
+    fn whatever_the_limits_all_of_an_app_can_be_sent() {
+        let app = AppId::random();
+        for (limits, count) in [
+            (CarriedLimits { interests_per_app_max: usize::MAX, ..CarriedLimits::DEFAULT }, ITEM_LEN_MAX / 16 + 10),
+            (CarriedLimits { kept_bytes_max: 100_000, ..CarriedLimits::DEFAULT }, 100_000 / 4 / 16 + 10),
+        ] {
+            let mut book = Book::new(limits);
+            let mut longest = 0;
+            for number in 0..count {
+                book.hold(app, InterestHash(number as u128));
+                // It is long only near its end.
+                if number + 100 > count {
+                    longest = longest.max(Item::News(book.all_of(app)).encode().unwrap().len());
+                }
+            }
+            assert!(longest > limits.kept_bytes_max / 5 && longest <= limits.kept_bytes_max / 4, "{longest}");
+            assert_eq!(book.all_of(app), InterestNews::WholeApp(app));
+        }
     }
 
     #[test]

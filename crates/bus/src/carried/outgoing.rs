@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use respoke_core::id::AppId;
 use respoke_core::ports::Node;
-use respoke_wire::bus::{InterestHash, frame_item};
+use respoke_wire::bus::{InterestHash, frame_item, pieces};
 use tokio::time::Instant;
 
 use super::CarriedLimits;
@@ -13,7 +13,8 @@ use super::CarriedLimits;
 /// Interests of one app that the other is told one by one to have heard of late: 16 KiB. Beyond that it is all of the app.
 const LATE_MAX: usize = 1_024;
 
-/// What an item is for, in case it is lost.
+/// What an item is for, in case it is lost. If it goes in parts, the loss of any is the loss of it, and it is seen with the
+/// last.
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     /// What the node is there for in an app. If it is lost, all of that app has to be told anew.
@@ -84,6 +85,8 @@ struct Kept {
     number: u64,
     at: Instant,
     kind: Kind,
+    /// Whoever has this and all before it has the whole item.
+    completes: bool,
     frame: Bytes,
 }
 
@@ -122,18 +125,24 @@ impl Outgoing {
         }
     }
 
-    /// The frame of one more item.
-    pub(super) fn add(&mut self, item: &[u8], kind: Kind, now: Instant) -> Bytes {
-        self.last += 1;
-        let frame = frame_item(self.from, self.to, self.last, item);
-        let kept = Kept { number: self.last, at: now, kind, frame: frame.clone() };
-        self.kept_bytes += kept.len();
-        self.kept.push_back(kept);
-        self.forget(now);
+    /// Adds one more item, and sends its frame, or those of its parts.
+    pub(super) fn add(&mut self, item: &Bytes, kind: &Kind, now: Instant, send: impl Fn(Bytes)) {
+        let mut parts_left = pieces(item).len();
+        for piece in pieces(item) {
+            parts_left -= 1;
+            self.last += 1;
+            let frame = frame_item(self.from, self.to, self.last, &piece);
+            let (number, completes) = (self.last, parts_left == 0);
+            let kept = Kept { number, at: now, kind: kind.clone(), completes, frame: frame.clone() };
+            self.kept_bytes += kept.len();
+            self.kept.push_back(kept);
+            self.forget(now);
+            send(frame);
+        }
+        // Not before its last part: whoever has seen the first knows nothing yet of what it says.
         if self.behind == Some(u64::MAX) && self.untold.is_empty() {
             self.behind = Some(self.last);
         }
-        frame
     }
 
     pub(super) const fn last(&self) -> u64 {
@@ -152,7 +161,7 @@ impl Outgoing {
             if !old && self.kept_bytes <= self.limits.kept_bytes_max {
                 return;
             }
-            match self.drop_oldest() {
+            match self.drop_oldest().map(|oldest| oldest.kind) {
                 Some(Kind::News(News { app_id, since, .. })) => self.owe(app_id, since),
                 Some(Kind::Complete) => self.introduced = false,
                 Some(Kind::Late(app_id, late)) => self.be_late(app_id, late),
@@ -161,10 +170,10 @@ impl Outgoing {
         }
     }
 
-    fn drop_oldest(&mut self) -> Option<Kind> {
+    fn drop_oldest(&mut self) -> Option<Kept> {
         let oldest = self.kept.pop_front()?;
         self.kept_bytes -= oldest.len();
-        Some(oldest.kind)
+        Some(oldest)
     }
 
     /// All of an app has to be told.
@@ -191,7 +200,8 @@ impl Outgoing {
         }
         self.seen = number;
         while self.kept.front().is_some_and(|oldest| oldest.number <= number) {
-            if let Some(Kind::News(News { app_id, hash, since, version })) = self.drop_oldest() {
+            let Some(seen) = self.drop_oldest() else { break };
+            if let (true, Kind::News(News { app_id, hash, since, version })) = (seen.completes, seen.kind) {
                 self.version_seen = self.version_seen.max(version);
                 if let Some(since) = since.filter(|since| now.duration_since(*since) > self.limits.late_after) {
                     self.be_late(app_id, Late { of: hash.map(|hash| BTreeSet::from([hash])), since });
@@ -280,8 +290,8 @@ mod tests {
         Outgoing::new(A, B, limits, 0)
     }
 
-    fn add(outgoing: &mut Outgoing, len: usize, kind: Kind) {
-        outgoing.add(&vec![0; len], kind, Instant::now());
+    fn add(outgoing: &mut Outgoing, len: usize, kind: &Kind) {
+        outgoing.add(&vec![0; len].into(), kind, Instant::now(), drop);
     }
 
     const fn app(number: u128) -> AppId {
@@ -316,7 +326,7 @@ mod tests {
                     Kind::Complete
                 }
             };
-            add(outgoing, 10, kind);
+            add(outgoing, 10, &kind);
         }
         paid
     }
@@ -334,8 +344,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_seen_is_confirmed_and_kept_no_longer() {
         let mut outgoing = outgoing();
-        add(&mut outgoing, 10, news(1, 1));
-        add(&mut outgoing, 10, Kind::Other);
+        add(&mut outgoing, 10, &news(1, 1));
+        add(&mut outgoing, 10, &Kind::Other);
         // Nobody can have seen what was not sent.
         assert_eq!((see(&mut outgoing, 0), see(&mut outgoing, 3), outgoing.unseen()), (None, None, Some(2)));
         assert_eq!((see(&mut outgoing, 1), outgoing.kept.len()), (Some(1), 1));
@@ -348,15 +358,15 @@ mod tests {
     async fn what_was_lost_of_an_app_is_confirmed_when_the_app_was_told_anew_and_not_before() {
         let mut outgoing = outgoing();
         assert_eq!(pay(&mut outgoing, 0), ["complete"]);
-        add(&mut outgoing, 10, news(1, 1));
+        add(&mut outgoing, 10, &news(1, 1));
         be_cut_off().await;
-        add(&mut outgoing, 10, news(2, 2));
+        add(&mut outgoing, 10, &news(2, 2));
         assert_eq!(again(&mut outgoing, &[(1, 3)]), (1, Some(2)));
         // The other knows that the first is lost, which is not to know what it said.
         assert_eq!((see(&mut outgoing, 3), outgoing.owes()), (None, true));
         assert_eq!(pay(&mut outgoing, 2), ["app 1"]);
         // That is lost too, and something of another app with it.
-        add(&mut outgoing, 10, news(3, 3));
+        add(&mut outgoing, 10, &news(3, 3));
         be_cut_off().await;
         outgoing.forget(Instant::now());
         assert_eq!(see(&mut outgoing, 5), None);
@@ -366,15 +376,44 @@ mod tests {
         assert_eq!(pay(&mut outgoing, 3), ["late 0 of app 1", "late 0 of app 3", "complete"]);
     }
 
+    /// Elsewhere whoever had the first part of a list was taken to know all of it.
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_in_parts_is_confirmed_with_its_last() {
+        let limits = CarriedLimits { kept_bytes_max: 4 << 20, ..CarriedLimits::DEFAULT };
+        let mut outgoing = Outgoing::new(A, B, limits, 0);
+        assert_eq!(pay(&mut outgoing, 0), ["complete"]);
+        // As news, and as what makes good that some was lost.
+        for lost_before in [false, true] {
+            let first = outgoing.last() + 1;
+            if lost_before {
+                outgoing.owe(app(1), None);
+                assert!(matches!(outgoing.next_owed(), Some(Owed::App(..))));
+            }
+            let since = Some(Instant::now());
+            let version = first;
+            add(&mut outgoing, 600_000, &Kind::News(News { app_id: app(1), hash: None, since, version }));
+            assert_eq!(outgoing.last(), first + 2);
+            for part in first..first + 2 {
+                assert!(see(&mut outgoing, part).is_none_or(|confirmed| confirmed < version), "part {part}");
+            }
+            assert_eq!(see(&mut outgoing, first + 2), Some(version));
+        }
+        // Whichever part is lost, all of it is.
+        let first = outgoing.last() + 1;
+        add(&mut outgoing, 600_000, &news(1, 9));
+        outgoing.forget(Instant::now() + CarriedLimits::DEFAULT.kept_for * 2);
+        assert_eq!((see(&mut outgoing, first + 2), pay(&mut outgoing, 9)), (None, vec!["app 1".to_owned()]));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn that_one_is_late_is_told_until_it_is_seen() {
         let mut outgoing = outgoing();
         assert_eq!(pay(&mut outgoing, 0), ["complete"]);
         for version in 1..=3 {
-            add(&mut outgoing, 10, news(1, version));
+            add(&mut outgoing, 10, &news(1, version));
         }
         tokio::time::advance(CarriedLimits::DEFAULT.late_after + Duration::from_millis(1)).await;
-        add(&mut outgoing, 10, news(1, 4));
+        add(&mut outgoing, 10, &news(1, 4));
         assert_eq!(see(&mut outgoing, 5), Some(4));
         for _ in 0..3 {
             assert_eq!(pay(&mut outgoing, 4), ["late 3 of app 1"]);
@@ -383,7 +422,7 @@ mod tests {
             outgoing.forget(Instant::now());
         }
         // One more, and then too many to name.
-        add(&mut outgoing, 10, news(1, 5));
+        add(&mut outgoing, 10, &news(1, 5));
         tokio::time::advance(Duration::from_secs(1)).await;
         let last = outgoing.last();
         see(&mut outgoing, last);
@@ -418,7 +457,7 @@ mod tests {
     async fn only_so_much_is_kept_and_only_so_much_sent_at_once() {
         let mut outgoing = outgoing();
         for _ in 0..10 {
-            add(&mut outgoing, 100 + KEPT / 7, Kind::Other);
+            add(&mut outgoing, 100 + KEPT / 7, &Kind::Other);
         }
         assert!(outgoing.kept_bytes <= outgoing.limits.kept_bytes_max);
         let (kept, first) = (outgoing.kept.len(), outgoing.kept[0].number);
@@ -434,7 +473,7 @@ mod tests {
     async fn whoever_is_gone_is_owed_nothing() {
         let mut outgoing = outgoing();
         outgoing.owe(app(1), None);
-        add(&mut outgoing, 10, Kind::Other);
+        add(&mut outgoing, 10, &Kind::Other);
         outgoing.end();
         assert!(outgoing.kept_bytes == 0 && outgoing.untold.is_empty() && outgoing.late.is_empty());
     }

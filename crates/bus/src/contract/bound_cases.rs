@@ -159,6 +159,33 @@ pub(super) async fn that_one_was_late_is_not_lost(fixture: impl Cuttable) {
     }
 }
 
+/// Elsewhere whoever had the first part of a long list was taken to know all of it: what is said as soon as it is
+/// confirmed arrives.
+pub(super) async fn what_is_told_in_parts_is_confirmed_with_all_of_it(fixture: impl Cuttable) {
+    const MANY: u64 = 50_000;
+    let (a, b) = fixture.two().await;
+    fixture.cut(&a, &b);
+    for number in 0..MANY {
+        drop(b.bus.hold(&in_room(&number.to_string())));
+    }
+    let mut published = Vec::new();
+    for round in 0..20 {
+        // All of that is to be told anew, with one more.
+        let name = format!("one more {round}");
+        let confirmation = b.bus.hold(&in_room(&name));
+        sleep(7 * SECOND).await;
+        fixture.mend(&a, &b);
+        done(confirmation).await;
+        for (said, name) in [(3 * round, name), (3 * round + 1, "0".into()), (3 * round + 2, (MANY - 1).to_string())] {
+            published.push(said);
+            a.bus.publish(words(&name, said));
+        }
+        quiet().await;
+        fixture.cut(&a, &b);
+    }
+    assert_eq!(b.notes.of(a.node()), published);
+}
+
 fn groups(count: u64) -> Answer {
     let name = |number| GroupName::parse(&format!("{number:0250}")).unwrap();
     Answer::Groups((0..count).map(name).collect())
