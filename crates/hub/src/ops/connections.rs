@@ -91,12 +91,13 @@ impl Hub {
         match registered.ok_or(Refusal::Unauthenticated)? {
             Ok(replaced) => {
                 self.arrived(&connection);
-                // Others may have begun to observe it meanwhile.
-                let observing = self.roster().observer_count(speaker.app.id, &connection.endpoint).await;
-                asker.owe(&speaker.app, Reach::of(observing.saturating_sub(observers), gone_len));
+                // Before anything is waited for: whoever asked may wait no longer, and it is gone all the same.
                 if let Some(replaced) = replaced {
                     self.departed(replaced);
                 }
+                // Others may have begun to observe it meanwhile.
+                let observing = self.roster().observer_count(speaker.app.id, &connection.endpoint).await;
+                asker.owe(&speaker.app, Reach::of(observing.saturating_sub(observers), gone_len));
                 if let Caller::App { .. } | Caller::Admin { .. } = asker.caller {
                     // A ban of the endpoint may have come since it was asked for, when this socket was none of its.
                     self.suspects.add(socket.clone(), Suspicion::Routine);
