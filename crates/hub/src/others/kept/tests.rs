@@ -274,3 +274,17 @@ async fn what_is_said_of_a_connection_behind_its_end_is_not_told() {
     assert!(kept.departed((node(1), 4), departed, Instant::now()).is_none());
     assert_eq!(kept.count(&interest()), Some(0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_and_was_never_known_is_told_of_only_while_it_is_not_known_who_is_there() {
+    let mut kept = Kept::default();
+    kept.hold(&interest());
+    let asked = kept.unsurveyed(&[interest()]);
+    assert!(kept.left((node(1), 1), &interest(), connection(1)), "it may have been there before those here");
+    assert!(!kept.left((node(1), 2), &interest(), connection(1)), "that is told once");
+    kept.surveyed(&asked, &[node(1)]);
+    assert!(kept.left((node(1), 3), &interest(), connection(2)), "it did not answer yet");
+    assert!(kept.lay(&asked, node(1), &[Piece { number: 3, found: Vec::new() }], Instant::now()).is_empty());
+    assert!(!kept.left((node(1), 4), &interest(), connection(3)), "nobody here ever knew of it");
+    assert_eq!(kept.count(&interest()), Some(0));
+}
