@@ -12,6 +12,8 @@ mod asks;
 mod book;
 mod handing_on;
 mod incoming;
+#[cfg(any(test, feature = "faulty"))]
+mod inspected;
 mod outgoing;
 mod peer;
 mod peers;

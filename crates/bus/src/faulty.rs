@@ -136,13 +136,17 @@ impl FaultyNodes {
         (bus, introductions)
     }
 
-    /// Ends a life as if killed and declares it over. What it sent is still on its way.
-    pub fn lose(&self, node: Node) {
+    /// Ends a life as if killed, which nobody knows until [`Self::lose`]. What it sent is still on its way.
+    pub fn kill(&self, node: Node) {
         let mut state = self.state.lock();
         if state.nodes().contains(&node) {
             state.live.remove(&node.id);
         }
-        drop(state);
+    }
+
+    /// Ends a life as if killed and declares it over. What it sent is still on its way.
+    pub fn lose(&self, node: Node) {
+        self.kill(node);
         self.all_look();
     }
 

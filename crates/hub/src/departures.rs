@@ -98,6 +98,12 @@ impl Departures {
         departed.filter(|departed| departed.app_id == app && departed.endpoint == *endpoint).cloned().collect()
     }
 
+    /// How many wait, and of how many it is expected that observers are told.
+    #[cfg(feature = "inspected")]
+    pub(crate) fn left(&self) -> usize {
+        self.waiting.lock().len() + self.untold.lock().values().sum::<usize>()
+    }
+
     /// The next departure, once it is due. All wait equally long, so the first in is the first out.
     pub(crate) async fn next(&self) -> Departure {
         loop {

@@ -22,6 +22,8 @@ mod departures;
 mod fanout;
 mod footing;
 mod hub;
+#[cfg(feature = "inspected")]
+pub mod inspected;
 mod local;
 mod others;
 mod registry;

@@ -167,6 +167,12 @@ impl Others {
         self.kept.lock().presences(app, endpoint)
     }
 
+    /// All that is kept, and what of it is not as it always has to be.
+    #[cfg(feature = "inspected")]
+    pub(crate) fn inspected(&self) -> (std::collections::BTreeMap<Interest, crate::inspected::KeptState>, Vec<String>) {
+        self.kept.lock().inspected()
+    }
+
     /// What a connection elsewhere of an observed endpoint says.
     pub(crate) fn presence(&self, connection: ConnectionId) -> Option<Presence> {
         self.kept.lock().presence(connection)

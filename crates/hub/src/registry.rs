@@ -11,6 +11,8 @@ mod connection;
 mod crowd;
 mod groups;
 mod holding;
+#[cfg(feature = "inspected")]
+mod inspected;
 mod presence;
 mod remains;
 mod room;

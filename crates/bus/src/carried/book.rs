@@ -130,6 +130,16 @@ impl Book {
         Some(all)
     }
 
+    /// How often something here is there for each.
+    #[cfg(any(test, feature = "faulty"))]
+    pub(super) fn counts(&self) -> std::collections::BTreeMap<(AppId, InterestHash), usize> {
+        let of_app = |(app_id, app): (&AppId, &AppBook)| {
+            let app_id = *app_id;
+            app.held.iter().map(move |(hash, held)| ((app_id, *hash), held.count)).collect::<Vec<_>>()
+        };
+        self.apps.iter().flat_map(of_app).collect()
+    }
+
     /// All of an app.
     pub(super) fn all_of(&self, app_id: AppId) -> InterestNews {
         self.apps.get(&app_id).map_or_else(|| InterestNews::App(app_id, Vec::new()), |app| app.all(app_id))
@@ -200,6 +210,17 @@ impl Holds {
     /// That it gets all of an app.
     pub(super) fn set_whole(&mut self, app_id: AppId) {
         self.apps.insert(app_id, AppHolds::Whole);
+    }
+
+    /// All that it is there for. None: it gets all of an app.
+    #[cfg(any(test, feature = "faulty"))]
+    pub(super) fn all(&self) -> Option<std::collections::BTreeSet<(AppId, InterestHash)>> {
+        let mut all = std::collections::BTreeSet::new();
+        for (app_id, holds) in &self.apps {
+            let AppHolds::Some(hashes) = holds else { return None };
+            all.extend(hashes.iter().map(|hash| (*app_id, *hash)));
+        }
+        Some(all)
     }
 
     pub(super) fn any(&self, wanted: &[(AppId, InterestHash)]) -> bool {

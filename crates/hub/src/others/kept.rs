@@ -552,5 +552,7 @@ fn same(one: Option<&Presence>, other: Option<&Presence>) -> bool {
     one.map(Presence::texts) == other.map(Presence::texts)
 }
 
+#[cfg(feature = "inspected")]
+mod inspected;
 #[cfg(test)]
 mod tests;
