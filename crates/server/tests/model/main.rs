@@ -12,6 +12,7 @@
 mod cluster;
 mod nodes;
 mod reference;
+mod storm;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
