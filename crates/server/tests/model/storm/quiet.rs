@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use respoke_core::event::Presence;
 use respoke_core::id::{ConnectionId, EndpointId, GroupName};
 use respoke_core::ops::Context;
@@ -146,7 +146,8 @@ fn is_kept(quiet: &Quiet, has: &Inspected) -> Result<()> {
     for (interest, kept) in &has.kept {
         let all = match interest {
             Interest::Group(_, name) => quiet.members(name),
-            Interest::Observers(_, name) | Interest::Endpoint(_, name) => quiet.of_endpoint(name),
+            Interest::Observers(_, name) => quiet.of_endpoint(name),
+            Interest::Endpoint(..) | Interest::Tails(..) => bail!("nothing is to be kept of {interest:?}"),
         };
         let there: BTreeMap<_, _> =
             kept.there.iter().map(|(id, (node, said))| (*id, (*node, kind(said.as_ref())))).collect();
