@@ -33,7 +33,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     run_command(doc.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links"))
 }
 
-/// Fails on an arrow that the picture does not have.
+/// Fails on an arrow that the picture does not have, and on one that brings along what tests alone use.
 fn crate_graph(root: &Path) -> anyhow::Result<()> {
     let output =
         Command::new("cargo").args(["metadata", "--format-version=1", "--no-deps"]).current_dir(root).output()?;
@@ -45,10 +45,16 @@ fn crate_graph(root: &Path) -> anyhow::Result<()> {
         let (_, allowed) =
             ARROWS.iter().find(|(known, _)| *known == name).with_context(|| format!("{name} is not in the picture"))?;
         let dependencies = package["dependencies"].as_array().context("a package lists dependencies")?;
-        for dependency in dependencies.iter().filter_map(|dependency| dependency["name"].as_str()) {
-            let ours = ARROWS.iter().any(|(known, _)| *known == dependency);
-            ensure!(!ours || allowed.contains(&dependency), "{name} must not use {dependency}");
+        for dependency in dependencies {
+            let used = dependency["name"].as_str().unwrap_or_default();
+            let ours = ARROWS.iter().any(|(known, _)| *known == used);
+            ensure!(!ours || allowed.contains(&used), "{name} must not use {used}");
+            // Features of ours are what tests alone use, such as a chance that a seed decides.
+            let built = dependency["kind"] != "dev";
+            let plain = dependency["features"].as_array().is_some_and(Vec::is_empty);
+            ensure!(!ours || !built || plain, "{name} must use {used} as it is built, without features of its tests");
         }
+        ensure!(package["features"]["default"].is_null(), "{name} must have no features by default");
     }
     Ok(())
 }
