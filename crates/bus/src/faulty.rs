@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use respoke_core::chance::SeededChance;
 use respoke_core::ports::{Confirmation, Incarnation, Node, NodeId};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -34,20 +35,6 @@ impl Faults {
     pub const MANY: Self = Self { delay_max: Duration::from_millis(40), lost_per_mille: 100, doubled_per_mille: 20 };
 }
 
-/// Chance that a seed decides (`SplitMix64`).
-#[derive(Debug)]
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % limit.max(1)
-    }
-}
-
 /// Nodes, and what lies between them.
 pub struct FaultyNodes {
     state: Mutex<State>,
@@ -62,7 +49,7 @@ impl std::fmt::Debug for FaultyNodes {
 }
 
 struct State {
-    chance: Chance,
+    chance: SeededChance,
     faults: Faults,
     /// What is on its way, by when it arrives and when it was sent.
     on_its_way: BinaryHeap<Reverse<(Instant, u64, Parcel)>>,
@@ -105,7 +92,7 @@ impl FaultyNodes {
     #[must_use]
     pub fn new(seed: u64, faults: Faults, limits: CarriedLimits) -> Arc<Self> {
         let state = State {
-            chance: Chance(seed),
+            chance: SeededChance::of(seed),
             faults,
             on_its_way: BinaryHeap::new(),
             sent: 0,

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::chance::Chance;
+
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident, $case:ident) => {
         $(#[$doc])*
@@ -26,10 +28,17 @@ macro_rules! uuid_id {
                 Self(uuid)
             }
 
-            /// A new random id.
+            /// A new one.
+            #[must_use]
+            pub fn new(chance: &dyn Chance) -> Self {
+                Self(chance.uuid())
+            }
+
+            /// A new one, of the chance of the test that runs.
+            #[cfg(any(test, feature = "testing"))]
             #[must_use]
             pub fn random() -> Self {
-                Self(crate::secret::random_uuid())
+                Self::new(&*crate::chance::of_this_test())
             }
 
             /// Reads UUID text, upper or lower case, hyphenated.

@@ -6,6 +6,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::chance::Chance;
 use crate::refusal::Refusal;
 use crate::seal::Entropy;
 
@@ -59,8 +60,8 @@ impl IdempotencyKey {
 
     /// Entropy for a token, derived if there is a key and random if there is none.
     #[must_use]
-    pub fn entropy(key: Option<&Self>) -> Entropy {
-        key.map_or_else(Entropy::random, |key| Entropy::from_bytes(key.derive("entropy")))
+    pub fn entropy(key: Option<&Self>, chance: &dyn Chance) -> Entropy {
+        key.map_or_else(|| Entropy::new(chance), |key| Entropy::from_bytes(key.derive("entropy")))
     }
 }
 

@@ -8,6 +8,7 @@ pub mod admin;
 pub mod app;
 pub mod audit;
 pub mod call_report;
+pub mod chance;
 pub mod clock;
 pub mod event;
 pub mod figures;

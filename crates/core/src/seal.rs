@@ -13,8 +13,9 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher24;
 use uuid::Uuid;
 
+use crate::chance::Chance;
 use crate::id::parse_uuid;
-use crate::secret::{Secret, fill_random};
+use crate::secret::Secret;
 
 /// What a sealed number counts. Kinds do not read each other's tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +51,15 @@ pub struct Entropy([u8; 16]);
 impl Entropy {
     /// 128 fresh random bits, of which a token keeps 82.
     #[must_use]
+    pub fn new(chance: &dyn Chance) -> Self {
+        Self(chance.bytes())
+    }
+
+    /// The same of the chance of the test that runs.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
     pub fn random() -> Self {
-        let mut bytes = [0; 16];
-        fill_random(&mut bytes);
-        Self(bytes)
+        Self::new(&*crate::chance::of_this_test())
     }
 
     /// Bits derived from something only the caller knows; see [`crate::idempotency`].

@@ -9,9 +9,9 @@ use std::sync::LazyLock;
 use data_encoding::{Encoding, Specification};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use uuid::Uuid;
 use zeroize::Zeroize;
 
+use crate::chance::Chance;
 use crate::id::parse_uuid;
 
 /// Secret text. Prints as `Secret(..)`, cannot be serialized, and is wiped when dropped.
@@ -94,26 +94,6 @@ impl fmt::Debug for SecretHash {
     }
 }
 
-/// Fills `buffer` from the system's generator.
-///
-/// # Panics
-///
-/// When the system has no generator; nothing secret can be made then.
-#[expect(clippy::panic, reason = "without randomness every token would be guessable: stopping is the safe answer")]
-pub fn fill_random(buffer: &mut [u8]) {
-    if let Err(error) = getrandom::fill(buffer) {
-        panic!("the system's random generator failed: {error}");
-    }
-}
-
-/// A random UUID, version 4.
-#[must_use]
-pub fn random_uuid() -> Uuid {
-    let mut bytes = [0; 16];
-    fill_random(&mut bytes);
-    uuid::Builder::from_random_bytes(bytes).into_uuid()
-}
-
 /// The alphabet of App-Secrets: digits and lower-case letters without `i`, `l`, `o` and `u`, so that none is misread.
 static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
     let mut spec = Specification::new();
@@ -147,10 +127,15 @@ impl AppSecret {
 
     /// A new App-Secret with 160 random bits.
     #[must_use]
+    pub fn new(chance: &dyn Chance) -> Self {
+        Self::from_random(chance.bytes())
+    }
+
+    /// A new one, of the chance of the test that runs.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
     pub fn random() -> Self {
-        let mut random = [0; 20];
-        fill_random(&mut random);
-        Self::from_random(random)
+        Self::new(&*crate::chance::of_this_test())
     }
 
     /// Takes well-formed text; the checksum is checked, nothing is looked up.

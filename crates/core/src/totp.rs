@@ -13,8 +13,9 @@ use sha1::Sha1;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
+use crate::chance::Chance;
 use crate::clock::Timestamp;
-use crate::secret::{Secret, fill_random};
+use crate::secret::Secret;
 
 /// A code's life in seconds.
 pub const STEP_SECS: u64 = 30;
@@ -44,10 +45,15 @@ impl Drop for TotpSecret {
 impl TotpSecret {
     /// A new one.
     #[must_use]
+    pub fn new(chance: &dyn Chance) -> Self {
+        Self(chance.bytes())
+    }
+
+    /// A new one, of the chance of the test that runs.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
     pub fn random() -> Self {
-        let mut bytes = [0; SECRET_LEN];
-        fill_random(&mut bytes);
-        Self(bytes)
+        Self::new(&*crate::chance::of_this_test())
     }
 
     /// Its text, to be typed into a device: base32.
@@ -90,11 +96,9 @@ impl TotpSecret {
     }
 
     /// The secret as it is kept: only who knows `password` reads it. Takes as long as hashing a password does, so never
-    /// on an async thread. None: the hashing library refused.
+    /// on an async thread. `salt` is fresh. None: the hashing library refused.
     #[must_use]
-    pub fn seal(&self, password: &Secret) -> Option<SealedTotp> {
-        let mut salt = [0; 16];
-        fill_random(&mut salt);
+    pub fn seal(&self, password: &Secret, salt: [u8; 16]) -> Option<SealedTotp> {
         let mask = mask(password, &salt)?;
         Some(SealedTotp { salt, masked: masked(self.0, &mask) })
     }
@@ -161,9 +165,8 @@ pub const RECOVERY_CODES: usize = 10;
 
 /// A code that stands in for the device once: 80 random bits in four groups, so that its SHA-256 cannot be guessed.
 #[must_use]
-pub fn recovery_code() -> Secret {
-    let mut random = [0; 10];
-    fill_random(&mut random);
+pub fn recovery_code(chance: &dyn Chance) -> Secret {
+    let random: [u8; 10] = chance.bytes();
     let text = BASE32_NOPAD.encode(&random).to_ascii_lowercase();
     Secret::new(format!("{}-{}-{}-{}", &text[..4], &text[4..8], &text[8..12], &text[12..]))
 }
@@ -221,7 +224,7 @@ mod tests {
     #[test]
     fn only_the_password_opens_what_is_kept() {
         let secret = TotpSecret::random();
-        let sealed = secret.seal(&Secret::new("correct horse".into())).unwrap();
+        let sealed = secret.seal(&Secret::new("correct horse".into()), [1; 16]).unwrap();
         let bytes = sealed.to_bytes();
         assert!(!bytes.windows(SECRET_LEN).any(|window| window == secret.0));
         let sealed = SealedTotp::from_bytes(bytes);
@@ -243,7 +246,7 @@ mod tests {
     fn a_code_is_read_however_it_is_typed() {
         let read = |text: &str| TypedCode::read(&Secret::new(text.into()));
         assert!(matches!(read(" 287 082\n"), TypedCode::Totp(code) if code.expose() == "287082"));
-        let code = recovery_code();
+        let code = recovery_code(&*crate::chance::of_this_test());
         let plain = code.expose().replace('-', "");
         for text in [code.expose().to_owned(), code.expose().to_uppercase(), plain.clone()] {
             assert!(matches!(read(&text), TypedCode::Recovery(read) if read.expose() == plain), "{text}");

@@ -63,7 +63,7 @@ pub(crate) fn push(hub: &Hub, app: AppId, to: &Audience, event: &Event) {
 /// One who shares many groups with it hears as many frames, so sockets get their turn to write in between.
 pub(crate) async fn announce(hub: &Hub, departure: &Departure) {
     let Departure { departed: Departed { app_id, endpoint, connection, groups }, at, observed, own: _ } = departure;
-    let event = |content| hub.event(endpoint, Some(*connection), RequestId::random(), content);
+    let event = |content| hub.event(endpoint, Some(*connection), RequestId::new(hub.broker.chance()), content);
     let mut since_turn = 0;
     for (nth, group) in groups.iter().enumerate() {
         if since_turn > FRAMES_AT_ONCE {

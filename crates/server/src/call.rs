@@ -155,7 +155,7 @@ impl<S: Sync> FromRequestParts<S> for Call {
         let facts = parts.extensions.get::<Arc<Facts>>().cloned().unwrap_or_else(|| {
             // Only a router without its door gets here.
             let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-            Arc::new(Facts::new(RequestId::random(), nowhere, Bytes::new()))
+            Arc::new(Facts::new(RequestId::from_uuid(uuid::Uuid::nil()), nowhere, Bytes::new()))
         });
         if let Some(route) = parts.extensions.remove::<MatchedPath>() {
             let _ = facts.route.set(route);

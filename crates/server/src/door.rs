@@ -95,19 +95,21 @@ impl Door {
     pub(crate) fn new(api: Arc<Api>, sockets: Arc<Sockets>, trusted_proxies: Vec<IpNet>, tls: bool) -> Self {
         let (watch, places, accounts) = (api.watch.clone(), api.places.clone(), api.accounts.clone());
         let limits = api.limits.clone();
-        let door = Self::around(api::router(api), watch, places, accounts, limits, trusted_proxies);
+        let request_ids = RequestIds::new(api.broker.chance());
+        let door = Self::around(api::router(api), request_ids, watch, places, accounts, limits, trusted_proxies);
         Self { sockets: Some(sockets), tls, ..door }
     }
 
     fn around(
         router: Router,
+        request_ids: RequestIds,
         watch: Arc<Watch>,
         places: Arc<Places>,
         accounts: Arc<Accounts>,
         limits: Arc<Limits>,
         trusted_proxies: Vec<IpNet>,
     ) -> Self {
-        let (request_ids, changes) = (RequestIds::default(), TaskTracker::new());
+        let changes = TaskTracker::new();
         let whole_answers = Arc::new(Semaphore::new(WHOLE_ANSWERS));
         Self {
             router,
@@ -668,6 +670,7 @@ mod tests {
 
     use axum::routing::{get, post};
     use http_body_util::Full;
+    use respoke_core::chance::of_this_test;
     use respoke_core::refusal::Refusal;
     use tokio::sync::Notify;
 
@@ -693,7 +696,8 @@ mod tests {
             let limits = Limits::new(respoke_core::app::Rate { per_second: 1_000, burst: 1_000 }, clock.clone());
             let watch = Watch::new(Arc::new(crate::metrics::Metrics::default()), 0, clock);
             let places = Places::for_tests(watch.metrics.clone());
-            Door::around(router, Arc::new(watch), places, accounts, Arc::new(limits), Vec::new())
+            let request_ids = RequestIds::new(&*of_this_test());
+            Door::around(router, request_ids, Arc::new(watch), places, accounts, Arc::new(limits), Vec::new())
         }
     }
 

@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use respoke_bus::LocalBus;
 use respoke_core::app::Rate;
+use respoke_core::chance::Chance;
 use respoke_core::clock::Clock;
 use respoke_core::ops::{Broker, FirstRun, FirstRunDraft};
 use respoke_core::ports::{Concerned, Receiver};
@@ -151,8 +152,8 @@ impl Prepared {
 /// # Errors
 ///
 /// Says what could not be opened or bound, and why.
-pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Started> {
-    prepare(config, clock).await?.keep().await
+pub async fn start(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> anyhow::Result<Started> {
+    prepare(config, clock, chance).await?.keep().await
 }
 
 /// Makes or opens the database and starts to listen. Whatever can fail has been tried when this returns, but for showing
@@ -161,7 +162,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Star
 /// # Errors
 ///
 /// Says what could not be opened or bound, and why.
-pub async fn prepare(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Prepared> {
+pub async fn prepare(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> anyhow::Result<Prepared> {
     let tls = match (&config.tls_cert, &config.tls_key) {
         (Some(cert), Some(key)) => {
             let certificate = Certificate::load(cert, key)?;
@@ -177,7 +178,7 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Pr
     data_folder::check_files(&config.data)?;
     data_folder::check_access(&config.data)?;
     let database = config.data.join(DATABASE);
-    let options = Options { commit_batch_max: config.commit_batch_max, ..Options::default() };
+    let options = Options { commit_batch_max: config.commit_batch_max, chance: chance.clone(), ..Options::default() };
     // On a thread of its own: whoever waits for this may give up, and the process may end, at any moment of it.
     let path = database.clone();
     let store = tokio::task::spawn_blocking(move || SqliteStore::open(&path, options))
@@ -190,7 +191,7 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Pr
     lock.hand_over(lock.keeper()?)?;
     let bus = Arc::new(LocalBus::default());
     let store = Arc::new(store);
-    let broker = Broker::new(store.clone(), bus.clone(), clock.clone(), config.session_cache_max)
+    let broker = Broker::new(store.clone(), bus.clone(), clock.clone(), chance, config.session_cache_max)
         .keeping_at_most(config.kept_bytes_per_app_max);
     let broker = Arc::new(broker);
     let password = config.admin_password.clone().map(|hidden| hidden.0);

@@ -148,6 +148,7 @@ async fn note_kept(broker: &Broker, metrics: &Metrics) {
 #[cfg(test)]
 mod tests {
     use respoke_bus::LocalBus;
+    use respoke_core::chance::of_this_test;
     use respoke_core::clock::SystemClock;
     use respoke_core::ports::NodeId;
     use respoke_store::{Options, SqliteStore};
@@ -160,7 +161,10 @@ mod tests {
         let open = || {
             let store = SqliteStore::open(&folder.path().join("respoked.db"), Options::default()).unwrap();
             let store = Arc::new(store);
-            (store.clone(), Broker::new(store, Arc::new(LocalBus::default()), Arc::new(SystemClock), 10))
+            (
+                store.clone(),
+                Broker::new(store, Arc::new(LocalBus::default()), Arc::new(SystemClock), of_this_test(), 10),
+            )
         };
         let ((store, here), (_, there)) = (open(), open());
         let leased = |id| Leased { node: Node { id: NodeId(id), ..Node::ALONE }, until: None };

@@ -1,7 +1,5 @@
 //! `/v1/admin-sessions`, and admins as they are managed on the data folder.
 
-use tokio::sync::OnceCell;
-
 use super::{Broker, Caller, Context};
 use crate::admin::{self, Admin, AdminRole};
 use crate::audit::{Action, Actor, AuditEntry};
@@ -81,7 +79,7 @@ impl Broker {
         audit.actor = Actor::Admin(admin.id);
         audit.account_id = Some(admin.account_id);
         let expires_at = self.now().plus_secs(ADMIN_SESSION_SECS);
-        let entropy = IdempotencyKey::entropy(once.as_ref());
+        let entropy = IdempotencyKey::entropy(once.as_ref(), self.chance());
         match self.store.open_admin_session(&admin, factor, entropy, expires_at, once, audit).await? {
             Creation::Created(token) | Creation::Repeated(token) => Ok(token),
             Creation::KeyReused => Err(Refusal::IdempotencyKeyReused),
@@ -141,7 +139,7 @@ impl Broker {
     ) -> Result<AdminId, Refusal> {
         let admin = self.new_admin(account, username, typed, role).await?;
         let id = admin.id;
-        let mut audit = self.entry(&Context::internal(), &Caller::Anonymous, None, Action::AdminCreated, username)?;
+        let mut audit = self.entry(&self.internal(), &Caller::Anonymous, None, Action::AdminCreated, username)?;
         audit.actor = Actor::System;
         audit.account_id = Some(account);
         match self.store.create_admin(admin, audit).await? {
@@ -189,7 +187,7 @@ impl Broker {
     }
 
     pub(super) fn system_entry(&self, admin: &Admin, action: Action) -> Result<AuditEntry, Refusal> {
-        let mut audit = self.entry(&Context::internal(), &Caller::Anonymous, None, action, &admin.username)?;
+        let mut audit = self.entry(&self.internal(), &Caller::Anonymous, None, action, &admin.username)?;
         audit.actor = Actor::System;
         audit.account_id = Some(admin.account_id);
         Ok(audit)
@@ -204,7 +202,7 @@ impl Broker {
     ) -> Result<Admin, Refusal> {
         admin::check_username(username).map_err(|asked| Refusal::field("username", asked))?;
         Ok(Admin {
-            id: AdminId::random(),
+            id: AdminId::new(self.chance()),
             account_id,
             username: username.to_owned(),
             role,
@@ -216,7 +214,8 @@ impl Broker {
 
     pub(super) async fn hash_new(&self, typed: Secret) -> Result<String, Refusal> {
         password::check_new(&typed).map_err(|asked| Refusal::field("password", asked))?;
-        match self.passwords.work(Applicant::Known, move || password::hash(&typed)).await? {
+        let salt = self.chance().bytes();
+        match self.passwords.work(Applicant::Known, move || password::hash(&typed, salt)).await? {
             Some(Ok(hash)) => Ok(hash),
             Some(Err(_)) | None => Err(Refusal::Store(StoreError::Corrupt("a password could not be hashed"))),
         }
@@ -240,13 +239,13 @@ impl Broker {
 
     /// A hash of nothing anybody knows, made once, so that an unknown user name costs what a known one does.
     async fn nobody_hash(&self, applicant: Applicant) -> Result<String, Refusal> {
-        static HASH: OnceCell<String> = OnceCell::const_new();
         let make = || async {
-            let unknowable = Secret::new(crate::secret::random_uuid().to_string());
-            let hash = self.passwords.work(applicant, move || password::hash(&unknowable).unwrap_or_default()).await?;
+            let (unknowable, salt) = (Secret::new(self.chance().uuid().to_string()), self.chance().bytes());
+            let hash = move || password::hash(&unknowable, salt).unwrap_or_default();
+            let hash = self.passwords.work(applicant, hash).await?;
             Ok::<_, Refusal>(hash.unwrap_or_default())
         };
-        Ok(HASH.get_or_try_init(make).await?.clone())
+        Ok(self.nobody_hash.get_or_try_init(make).await?.clone())
     }
 }
 

@@ -43,7 +43,9 @@ impl Broker {
         AppPatch { name: Some(name), ..patch }.apply(&mut settings);
         check_settings(&settings)?;
         let app = self.new_app(*account_id, settings);
-        let text = once.as_ref().map_or_else(AppSecret::random, |key| AppSecret::from_random(key.derive("app-secret")));
+        let text = once
+            .as_ref()
+            .map_or_else(|| AppSecret::new(self.chance()), |key| AppSecret::from_random(key.derive("app-secret")));
         let record = self.new_secret_record(app.id, FIRST_SECRET.to_owned(), &text);
         let audit = self.entry(context, caller, Some(app.id), Action::AppCreated, &app.id.to_string())?;
         match self.store.create_app(app, record.clone(), once, audit).await? {
@@ -139,12 +141,19 @@ impl Broker {
 
     pub(super) fn new_app(&self, account_id: AccountId, settings: AppSettings) -> App {
         let now = self.now();
-        App { id: AppId::random(), account_id, settings, created_at: now, updated_at: now, marks: Marks::default() }
+        App {
+            id: AppId::new(self.chance()),
+            account_id,
+            settings,
+            created_at: now,
+            updated_at: now,
+            marks: Marks::default(),
+        }
     }
 
     pub(super) fn new_secret_record(&self, app_id: AppId, name: String, text: &AppSecret) -> SecretRecord {
         SecretRecord {
-            id: SecretId::random(),
+            id: SecretId::new(self.chance()),
             app_id,
             name,
             hint: text.hint(),

@@ -2,10 +2,11 @@
 
 use super::apps::FIRST_SECRET;
 use super::setup::setup_token;
-use super::{Broker, Caller, Context};
+use super::{Broker, Caller};
 use crate::admin::{Account, AdminRole, SETUP_SECS};
 use crate::app::AppSettings;
 use crate::audit::Action;
+use crate::chance::Chance;
 use crate::grant::Marks;
 use crate::id::{AccountId, AppId, RoleId};
 use crate::ports::{Beginning, FirstRows};
@@ -56,14 +57,14 @@ impl Broker {
         // One without an admin was left by a start of an earlier release that was cut short.
         let account = match self.store.accounts().await?.into_iter().next() {
             Some(account) => account,
-            None => Account { id: AccountId::random(), name: "default".to_owned(), created_at: self.now() },
+            None => Account { id: AccountId::new(self.chance()), name: "default".to_owned(), created_at: self.now() },
         };
         let username = username.unwrap_or_else(|| "admin".to_owned());
         let made_up = password.is_none();
-        let password = password.unwrap_or_else(random_password);
+        let password = password.unwrap_or_else(|| random_password(self.chance()));
         let admin = self.new_admin(account.id, &username, password.clone(), AdminRole::Owner).await?;
         let admin_audit = self.system_entry(&admin, Action::AdminCreated)?;
-        let setup_token = setup_token();
+        let setup_token = setup_token(self.chance());
 
         let caller = Caller::Admin {
             admin_id: admin.id,
@@ -72,13 +73,13 @@ impl Broker {
             session: 0,
             expires_at: crate::ports::BanRecord::FOREVER,
         };
-        let context = Context::internal();
+        let context = self.internal();
         let app = self.new_app(account.id, AppSettings::named("My first app".to_owned()));
-        let app_secret = AppSecret::random();
+        let app_secret = AppSecret::new(self.chance());
         let secret = self.new_secret_record(app.id, FIRST_SECRET.to_owned(), &app_secret);
         let app_audit = self.entry(&context, &caller, Some(app.id), Action::AppCreated, &app.id.to_string())?;
         let role = Role {
-            id: RoleId::random(),
+            id: RoleId::new(self.chance()),
             app_id: app.id,
             name: "member".to_owned(),
             permissions: member_permissions(),
@@ -146,7 +147,7 @@ fn member_permissions() -> Permissions {
 }
 
 /// 20 symbols of base32: 100 bits.
-fn random_password() -> Secret {
-    let text = AppSecret::random();
+fn random_password(chance: &dyn Chance) -> Secret {
+    let text = AppSecret::new(chance);
     Secret::new(text.secret().expose()[AppSecret::PREFIX.len()..][..20].to_owned())
 }

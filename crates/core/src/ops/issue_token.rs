@@ -89,8 +89,13 @@ impl Broker {
         let activate_by = created_at.plus_secs(seconds(app.settings.activation_secs)).min(expires_at);
         let secret_id = if let Caller::App { secret_id, .. } = caller { Some(*secret_id) } else { None };
         let grant = Grant { app_id: app.id, endpoint_id, role_id, secret_id };
-        let token =
-            NewToken { entropy: IdempotencyKey::entropy(once.as_ref()), grant, created_at, activate_by, expires_at };
+        let token = NewToken {
+            entropy: IdempotencyKey::entropy(once.as_ref(), self.chance()),
+            grant,
+            created_at,
+            activate_by,
+            expires_at,
+        };
         let action = if request.replace { Action::TokenReplaced } else { Action::TokenIssued };
         let audit = self.entry(context, caller, Some(app.id), action, token.grant.endpoint_id.as_str())?;
         // One instant, so that a store can keep both in one row.

@@ -32,6 +32,8 @@ mod turn;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio::sync::OnceCell;
+
 pub use admins::SignIn;
 pub use admins_managed::{AdminPatch, NewAdmin};
 pub use audit_log::Scope;
@@ -53,6 +55,7 @@ pub use turn::{RelayAccess, Relays};
 
 use crate::app::App;
 use crate::audit::{Action, Actor, AuditEntry};
+use crate::chance::Chance;
 use crate::clock::{Clock, Timestamp};
 use crate::id::{AppId, RequestId, SessionId, TokenId};
 use crate::password;
@@ -72,7 +75,8 @@ pub struct Context {
 }
 
 impl Context {
-    /// The server's own doing.
+    /// The server's own doing, as a test does it.
+    #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn internal() -> Self {
         Self { address: None, request_id: RequestId::random() }
@@ -86,12 +90,15 @@ pub struct Broker {
     store: Arc<dyn Store>,
     bus: Arc<dyn Bus>,
     clock: Arc<dyn Clock>,
+    chance: Arc<dyn Chance>,
     sealer: Sealer,
     catalog: Catalog,
     follower: Follower,
     /// What an app may keep that has no limit of its own.
     kept_bytes_per_app_max: u64,
     passwords: password::Desks,
+    /// What a password is held against where there is no admin, once somebody came who is none.
+    nobody_hash: OnceCell<String>,
     /// Second factors about to be taken up.
     pending: second_factor::Pending,
 }
@@ -107,17 +114,25 @@ impl Broker {
     ///
     /// What is remembered is used while somebody polls [`Broker::keep_following`].
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>, sessions_max: usize) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        bus: Arc<dyn Bus>,
+        clock: Arc<dyn Clock>,
+        chance: Arc<dyn Chance>,
+        sessions_max: usize,
+    ) -> Self {
         let sealer = store.sealer();
         Self {
             store,
             bus,
             clock,
+            chance,
             sealer,
             catalog: Catalog::new(sessions_max),
             follower: Follower::default(),
             kept_bytes_per_app_max: u64::MAX,
             passwords: password::Desks::default(),
+            nobody_hash: OnceCell::new(),
             pending: second_factor::Pending::default(),
         }
     }
@@ -143,6 +158,17 @@ impl Broker {
     #[must_use]
     pub fn remembered_sessions(&self) -> usize {
         self.catalog.sessions_len()
+    }
+
+    /// What is random is drawn from this.
+    #[must_use]
+    pub fn chance(&self) -> &dyn Chance {
+        &*self.chance
+    }
+
+    /// The server's own doing.
+    fn internal(&self) -> Context {
+        Context { address: None, request_id: RequestId::new(self.chance()) }
     }
 
     /// The present instant.

@@ -52,7 +52,7 @@ impl Broker {
         }
         let supersedes = if let Caller::Endpoint { session, .. } = caller { Some(session.record.number) } else { None };
         let session = NewSession {
-            entropy: IdempotencyKey::entropy(once.as_ref()),
+            entropy: IdempotencyKey::entropy(once.as_ref(), self.chance()),
             address: super::authenticate::address_text(context.address),
             supersedes,
         };

@@ -44,7 +44,7 @@ impl Broker {
         }
         let service =
             service.and_then(PushService::parse).ok_or_else(|| Refusal::field("service", "must be google or apple"))?;
-        let id = request.id.as_deref().and_then(PushTokenId::parse).unwrap_or_else(PushTokenId::random);
+        let id = request.id.as_deref().and_then(PushTokenId::parse).unwrap_or_else(|| PushTokenId::new(self.chance()));
         let token = PushToken { id, app_id: app.id, endpoint_id, service, text, seen_at: self.now() };
         self.store.put_push_token(token.clone(), self.kept_bytes_max(&app)).await?.kept()?;
         Ok(token)

@@ -41,7 +41,7 @@ impl Broker {
         let name = name.ok_or_else(|| Refusal::missing("name"))?;
         check_role(Some(&name), Some(&permissions))?;
         let now = self.now();
-        let id = id.unwrap_or_else(RoleId::random);
+        let id = id.unwrap_or_else(|| RoleId::new(self.chance()));
         let role =
             Role { id, app_id: app.id, name, permissions, created_at: now, updated_at: now, marks: Marks::default() };
         let audit = self.entry(context, caller, Some(app.id), Action::RoleCreated, &id.to_string())?;

@@ -83,10 +83,10 @@ impl Broker {
         if admin.second_factor.is_some() {
             return Err(Refusal::Conflict("there is a second factor already; remove it first"));
         }
-        let secret = TotpSecret::random();
+        let secret = TotpSecret::new(self.chance());
         let enrolment = TotpEnrolment { secret: secret.text(), uri: secret.uri(&admin.username) };
-        let (sealing, key) = (secret.clone(), password);
-        let sealed = self.in_background(move || sealing.seal(&key)).await?;
+        let (sealing, key, salt) = (secret.clone(), password, self.chance().bytes());
+        let sealed = self.in_background(move || sealing.seal(&key, salt)).await?;
         let (admin_id, password_hash) = (admin.id, admin.password_hash);
         self.pending.put(Enrolment { admin_id, secret, sealed, password_hash, since: self.now() });
         Ok(enrolment)
@@ -117,7 +117,7 @@ impl Broker {
         });
         let (step, sealed, password_hash) = waiting.ok_or(NONE_WAITS)?;
         let Some(last_step) = step else { return Err(self.failed_sign_in(context).await) };
-        let codes: Vec<Secret> = (0..RECOVERY_CODES).map(|_| recovery_code()).collect();
+        let codes: Vec<Secret> = (0..RECOVERY_CODES).map(|_| recovery_code(self.chance())).collect();
         let recovery = codes.iter().map(|code| typed_recovery(code).hash()).collect();
         let factor = NewSecondFactor { sealed, last_step, recovery, password_hash, keep_session: *session };
         let audit = self.entry(context, caller, None, Action::SecondFactorAdded, &admin.username)?;
@@ -196,7 +196,8 @@ impl Broker {
         new: Secret,
     ) -> Result<SealedTotp, Refusal> {
         let sealed = second.sealed.clone();
-        self.in_background(move || sealed.open(&present)?.seal(&new)).await
+        let salt = self.chance().bytes();
+        self.in_background(move || sealed.open(&present)?.seal(&new, salt)).await
     }
 }
 

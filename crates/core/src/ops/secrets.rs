@@ -122,7 +122,9 @@ impl Broker {
         let text = match import {
             Some(text) => AppSecret::parse(text)
                 .ok_or_else(|| Refusal::field("secret", "must be a UUID or a well-formed rspk_ secret"))?,
-            None => once.as_ref().map_or_else(AppSecret::random, |key| AppSecret::from_random(key.derive("secret"))),
+            None => once
+                .as_ref()
+                .map_or_else(|| AppSecret::new(self.chance()), |key| AppSecret::from_random(key.derive("secret"))),
         };
         if import.is_some() && once.is_none() && self.store.secret_by_hash(&text.secret().hash()).await?.is_some() {
             return Err(TAKEN);
@@ -147,7 +149,9 @@ impl Broker {
     ) -> Result<CreatedSecret, Refusal> {
         let app = self.get_app(caller, app).await?;
         let old = self.store.secrets(app.id).await?.into_iter().find(|secret| secret.id == id).ok_or(UNKNOWN)?;
-        let text = once.as_ref().map_or_else(AppSecret::random, |key| AppSecret::from_random(key.derive("secret")));
+        let text = once
+            .as_ref()
+            .map_or_else(|| AppSecret::new(self.chance()), |key| AppSecret::from_random(key.derive("secret")));
         let rolls = Some((id, self.now().plus_secs(overlap.secs())));
         self.add_secret(caller, app.id, old.name, None, text, rolls, once, Action::SecretRolled, context).await
     }

@@ -4,15 +4,16 @@ use super::admins::ADMIN_SESSION_SECS;
 use super::{Broker, Caller, Context};
 use crate::admin::SignedIn;
 use crate::audit::Action;
+use crate::chance::Chance;
 use crate::ports::SetupSignIn;
 use crate::refusal::Refusal;
 use crate::seal::Entropy;
-use crate::secret::{Secret, random_uuid};
+use crate::secret::Secret;
 
 /// A new setup token.
-pub(super) fn setup_token() -> Secret {
+pub(super) fn setup_token(chance: &dyn Chance) -> Secret {
     let mut buffer = uuid::Uuid::encode_buffer();
-    Secret::new(random_uuid().hyphenated().encode_upper(&mut buffer).to_owned())
+    Secret::new(chance.uuid().hyphenated().encode_upper(&mut buffer).to_owned())
 }
 
 impl Broker {
@@ -27,7 +28,7 @@ impl Broker {
         let expires_at = self.now().plus_secs(ADMIN_SESSION_SECS);
         let hash = Secret::new(token.expose().trim().to_ascii_uppercase()).hash();
         // What is no admin's token says nothing about any admin: it is not written down, or anybody could fill the log.
-        match self.store.spend_setup_token(hash, Entropy::random(), expires_at, audit).await? {
+        match self.store.spend_setup_token(hash, Entropy::new(self.chance()), expires_at, audit).await? {
             SetupSignIn::SignedIn(signed_in) => Ok(signed_in),
             SetupSignIn::Unknown | SetupSignIn::Over => Err(Refusal::BadLogin),
         }

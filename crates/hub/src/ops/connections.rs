@@ -70,7 +70,7 @@ impl Hub {
         let gone_len = frame_len(&speaker.endpoint, "", 0);
         asker.pay(&speaker.app, Reach::of(observers, gone_len))?;
         let connection = Arc::new(Connection {
-            id: ConnectionId::random(),
+            id: ConnectionId::new(self.broker.chance()),
             app_id: speaker.app.id,
             endpoint: speaker.endpoint,
             role_id,

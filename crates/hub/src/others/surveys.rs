@@ -143,12 +143,17 @@ impl Hub {
             News::Joined { app_id, group, endpoint, connection } => {
                 let members = registry.members(app_id, &group);
                 let content = Content::Joined { group, endpoint: endpoint.clone(), connection };
-                let joined = self.event(&endpoint, Some(connection), RequestId::random(), content);
+                let joined = self.event(&endpoint, Some(connection), RequestId::new(self.broker.chance()), content);
                 fanout::offer(self, members.iter(), None, &joined);
             }
             News::Said { app_id, endpoint, connection, presence } => {
                 let observers = registry.observers(app_id, &endpoint);
-                let said = self.event(&endpoint, Some(connection), RequestId::random(), Content::Presence(presence));
+                let said = self.event(
+                    &endpoint,
+                    Some(connection),
+                    RequestId::new(self.broker.chance()),
+                    Content::Presence(presence),
+                );
                 fanout::offer(self, observers.iter(), None, &said);
             }
             News::Gone(going) => self.tell_later(super::departure(going, registry.moment())),
@@ -158,7 +163,7 @@ impl Hub {
     /// Tells everybody here that something is lost that may have been for them.
     async fn tell_missed(&self) {
         let Ok(system) = EndpointId::parse(EndpointId::SYSTEM) else { return };
-        let missed: Event = self.event(&system, None, RequestId::random(), Content::Missed);
+        let missed: Event = self.event(&system, None, RequestId::new(self.broker.chance()), Content::Missed);
         for (nth, connection) in self.local.registry.everybody().iter().enumerate() {
             fanout::let_others_write(nth).await;
             fanout::offer(self, std::iter::once(connection), None, &missed);

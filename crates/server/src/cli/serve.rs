@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::builder::ValueParser;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use respoke_core::chance::SystemChance;
 use respoke_core::clock::SystemClock;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -106,7 +107,7 @@ impl Serve {
             let before = config.clone();
             let mut stop = Box::pin(stop);
             let prepared = tokio::select! {
-                prepared = run::prepare(config, Arc::new(SystemClock)) => prepared?,
+                prepared = run::prepare(config, Arc::new(SystemClock), Arc::new(SystemChance)) => prepared?,
                 () = &mut stop => {
                     tracing::info!("stopped before it served");
                     return Ok(());

@@ -7,7 +7,6 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use respoke_core::admin::AdminRole;
 use respoke_core::app::App;
 use respoke_core::refusal::{FieldErrors, Refusal};
-use respoke_core::secret::fill_random;
 
 use super::assets::{HTMX, SCRIPT, STYLE};
 use super::form::Form;
@@ -239,8 +238,7 @@ fn csrf_locked(visit: &Visit, needed: AdminRole) -> Markup {
 
 /// The hidden fields of a form whose answer shows a secret, so that loading the answer again makes no second one.
 pub(super) fn csrf_once(visit: &Visit) -> Markup {
-    let mut fresh = [0; 16];
-    fill_random(&mut fresh);
+    let fresh: [u8; 16] = visit.api.broker.chance().bytes();
     html! { (csrf(visit)) input type="hidden" name=(ONCE) value=(data_encoding::HEXLOWER.encode(&fresh)); }
 }
 

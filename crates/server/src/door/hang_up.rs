@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use respoke_bus::LocalBus;
 use respoke_core::app::Rate;
+use respoke_core::chance::of_this_test;
 use respoke_core::clock::{ManualClock, Timestamp};
 use respoke_core::ops::Broker;
 use respoke_hub::Hub;
@@ -18,6 +19,7 @@ use respoke_store::{Options, SqliteStore};
 use serde_json::{Value, json};
 
 use super::Door;
+use super::request_ids::RequestIds;
 use crate::api::{self, Api};
 use crate::config::Config;
 use crate::limits::Limits;
@@ -49,7 +51,7 @@ async fn a_change_runs_to_its_end_though_its_client_hangs_up() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&folder.path().join("respoked.db"), Options::default()).unwrap();
     let (bus, clock) = (Arc::new(LocalBus::default()), Arc::new(ManualClock::at(Timestamp::from_millis(1_000_000))));
-    let broker = Arc::new(Broker::new(Arc::new(store), bus.clone(), clock.clone(), 100));
+    let broker = Arc::new(Broker::new(Arc::new(store), bus.clone(), clock.clone(), of_this_test(), 100));
     let first = broker.first_run(None, None).await.unwrap().unwrap();
     let config = Config::default();
     let hub = Arc::new(Hub::new(broker.clone(), bus, config.hub()));
@@ -59,7 +61,8 @@ async fn a_change_runs_to_its_end_though_its_client_hangs_up() {
     let throttle = Throttle::new(1_000_000);
     let api = Arc::new(Api::new(broker.clone(), hub, watch.clone(), places.clone(), limits, throttle, config.relays()));
     let (accounts, limits) = (api.accounts.clone(), api.limits.clone());
-    let door = Door::around(api::router(api), watch, places, accounts, limits, Vec::new());
+    let request_ids = RequestIds::new(broker.chance());
+    let door = Door::around(api::router(api), request_ids, watch, places, accounts, limits, Vec::new());
     let secret = ("app-secret", first.app_secret.secret().expose());
 
     // It is asked again and again below until it is over.

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use respoke_core::chance::Chance;
 use respoke_core::id::RequestId;
-use respoke_core::secret::random_uuid;
 
 /// Makes request ids: unique, in no way secret, and without asking the system's generator each time.
 #[derive(Debug)]
@@ -12,13 +12,11 @@ pub(super) struct RequestIds {
     count: AtomicU64,
 }
 
-impl Default for RequestIds {
-    fn default() -> Self {
-        Self { start: random_uuid().as_u64_pair(), count: AtomicU64::new(0) }
-    }
-}
-
 impl RequestIds {
+    pub(super) fn new(chance: &dyn Chance) -> Self {
+        Self { start: chance.uuid().as_u64_pair(), count: AtomicU64::new(0) }
+    }
+
     pub(super) fn next(&self) -> RequestId {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let high = scramble(self.start.0.wrapping_add(count));
@@ -48,7 +46,7 @@ mod tests {
 
     #[test]
     fn request_ids_do_not_repeat() {
-        let ids = RequestIds::default();
+        let ids = RequestIds::new(&*respoke_core::chance::of_this_test());
         let made: std::collections::HashSet<_> = (0..10_000).map(|_| ids.next()).collect();
         assert_eq!(made.len(), 10_000);
         assert!(made.iter().all(|id| id.uuid().get_version_num() == 4));

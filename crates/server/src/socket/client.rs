@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use parking_lot::{Mutex, RwLock};
-use respoke_core::secret::fill_random;
+use respoke_core::chance::Chance;
 use respoke_hub::Socket;
 use respoke_hub::agenda::Agenda;
 use respoke_wire::ack::AckStyle;
@@ -21,7 +21,7 @@ use super::polling::{Held, Polling};
 use crate::transport::Share;
 
 /// Names a client on its way from the handshake to its transport. Whoever knows it can act as the client, so it comes
-/// from the system's generator and is never logged.
+/// from a [`Chance`] and is never logged.
 ///
 /// # Source
 ///
@@ -30,10 +30,8 @@ use crate::transport::Share;
 pub(super) struct Sid([u8; 16]);
 
 impl Sid {
-    fn random() -> Self {
-        let mut bytes = [0; 16];
-        fill_random(&mut bytes);
-        Self(bytes)
+    pub(super) fn new(chance: &dyn Chance) -> Self {
+        Self(chance.bytes())
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -204,9 +202,9 @@ impl Clients {
         Self { maps: RwLock::default(), looks: Mutex::default(), pace }
     }
 
-    pub(super) fn add(&self, socket: Arc<Socket>, style: AckStyle, share: Share) -> Arc<Client> {
+    pub(super) fn add(&self, sid: Sid, socket: Arc<Socket>, style: AckStyle, share: Share) -> Arc<Client> {
         let client = Arc::new(Client {
-            sid: Sid::random(),
+            sid,
             socket,
             style,
             transport: Mutex::new(Transport::None),

@@ -10,6 +10,7 @@ use respoke_hub::Opening;
 use respoke_wire::ack::AckStyle;
 use respoke_wire::{form, payload};
 
+use super::client::Sid;
 use super::{Knock, Sockets, Visitor, plain};
 use crate::call::{asker, handshake_credential, host_of};
 use crate::limits::Demand;
@@ -83,7 +84,7 @@ impl Sockets {
             self.api.watch.refused(app_id, Refusal::ConnectionLimit.code());
             return refuse(StatusCode::SERVICE_UNAVAILABLE, FAULT);
         };
-        let client = self.clients.add(socket, AckStyle::of_handshake(query), share);
+        let client = self.clients.add(Sid::new(self.api.broker.chance()), socket, AckStyle::of_handshake(query), share);
         let timeout = self.settings.heartbeat_timeout.as_secs();
         let transports =
             if self.settings.jsonp { "websocket,xhr-polling,jsonp-polling" } else { "websocket,xhr-polling" };

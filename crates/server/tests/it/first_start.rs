@@ -193,7 +193,10 @@ fn what_was_shown_and_could_not_be_kept_is_said_not_to_hold() {
     runtime.block_on(async {
         let config = Config { listen: "127.0.0.1:0".parse().unwrap(), data: data.clone(), ..Config::default() };
         // One left by an earlier release: an account, and nobody in it.
-        let prepared = respoked::run::prepare(config.clone(), Arc::new(SystemClock)).await.unwrap();
+        let prepared =
+            respoked::run::prepare(config.clone(), Arc::new(SystemClock), respoke_core::chance::of_this_test())
+                .await
+                .unwrap();
         assert!(prepared.first_run().is_some());
         let other = respoke_store::SqliteStore::open(
             &data.join(respoked::data_folder::DATABASE),
@@ -201,7 +204,13 @@ fn what_was_shown_and_could_not_be_kept_is_said_not_to_hold() {
         )
         .unwrap();
         let bus = Arc::new(respoke_bus::LocalBus::default());
-        let other = respoke_core::ops::Broker::new(Arc::new(other), bus, Arc::new(SystemClock), 0);
+        let other = respoke_core::ops::Broker::new(
+            Arc::new(other),
+            bus,
+            Arc::new(SystemClock),
+            respoke_core::chance::of_this_test(),
+            0,
+        );
         other.first_run(Some("other".to_owned()), None).await.unwrap().unwrap();
         let said = format!("{:#}", prepared.keep().await.expect_err("it is refused"));
         assert!(said.contains("does not hold") && said.contains("meanwhile"), "{said}");

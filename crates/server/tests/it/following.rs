@@ -40,7 +40,13 @@ impl House {
         let clock = Arc::new(ManualClock::at(NOW));
         let broker = |bus: &Arc<LocalBus>| {
             let store = SqliteStore::open(&folder.path().join("respoked.db"), Options::default()).unwrap();
-            Arc::new(Broker::new(Arc::new(store), bus.clone(), clock.clone(), 100))
+            Arc::new(Broker::new(
+                Arc::new(store),
+                bus.clone(),
+                clock.clone(),
+                respoke_core::chance::of_this_test(),
+                100,
+            ))
         };
         let (bus_here, bus_there) = (Arc::new(LocalBus::default()), Arc::new(LocalBus::default()));
         let (here, there) = (broker(&bus_here), broker(&bus_there));

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use respoke_core::chance::{SeededChance, of_this_test};
 use respoke_core::clock::{ManualClock, Timestamp};
 use respoke_core::ops::Broker;
 use respoke_core::secret::Secret;
@@ -93,7 +94,12 @@ impl Server {
     }
 
     /// A server on a runtime of its own.
-    pub(crate) fn start_on(mut runtime: Builder, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn start_on(runtime: Builder, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_by(runtime, of_this_test(), change)
+    }
+
+    /// The same by a chance of its own.
+    pub(crate) fn start_by(mut runtime: Builder, chance: Arc<SeededChance>, change: impl FnOnce(&mut Config)) -> Self {
         let (data, folder) = data_folder();
         let mut config = Config {
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -110,7 +116,7 @@ impl Server {
         let thread = std::thread::spawn(move || {
             let runtime = runtime.enable_all().build().unwrap();
             runtime.block_on(async move {
-                let started = respoked::run::start(config, Arc::new(server_clock)).await.unwrap();
+                let started = respoked::run::start(config, Arc::new(server_clock), chance).await.unwrap();
                 let first_run = started.first_run.as_ref().map(|first| {
                     let secret = first.app_secret.secret().expose().to_owned();
                     let setup_token = first.setup_token.expose().to_owned();

@@ -9,6 +9,7 @@ mod amplification;
 mod apps;
 mod backups;
 mod call_reports;
+mod chance;
 mod console;
 mod crash;
 mod data_folder;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use respoke_bus::carried::CarriedLimits;
 use respoke_bus::faulty::{Faults, FaultyNodes};
 use respoke_bus::{LocalBus, LocalNodes};
+use respoke_core::chance::SeededChance;
 use respoke_core::clock::{ManualClock, Timestamp};
 use respoke_core::ops::Broker;
 use respoke_core::ports::{Bus, Concerned, NodeId, Receiver, Store};
@@ -38,6 +39,8 @@ pub(crate) struct Cluster {
     pub(crate) between: Between,
     store: Arc<dyn Store>,
     local: Arc<LocalNodes>,
+    /// One for all nodes, so that no two make the same.
+    chance: Arc<SeededChance>,
     faulty: Arc<FaultyNodes>,
     frames_max: usize,
     _carrying: JoinSet<()>,
@@ -76,7 +79,9 @@ pub(crate) struct Node {
 impl Cluster {
     pub(crate) fn new(seed: u64, between: Between, faults: Faults, frames_max: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&folder.path().join("model.db"), Options::default()).unwrap();
+        let chance = Arc::new(SeededChance::of(seed));
+        let options = Options { chance: chance.clone(), ..Options::default() };
+        let store = SqliteStore::open(&folder.path().join("model.db"), options).unwrap();
         let faulty = FaultyNodes::new(seed, faults, CarriedLimits::DEFAULT);
         let mut carrying = JoinSet::new();
         if between == Between::Faults {
@@ -87,6 +92,7 @@ impl Cluster {
             between,
             store: Arc::new(store),
             local: Arc::default(),
+            chance,
             faulty,
             frames_max,
             _carrying: carrying,
@@ -118,7 +124,7 @@ impl Cluster {
 
     async fn node(&self, bus: Arc<dyn Bus>, attach: impl FnOnce(&Arc<dyn Receiver>)) -> Node {
         let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
-        let broker = Arc::new(Broker::new(self.store.clone(), bus.clone(), clock, 1_000));
+        let broker = Arc::new(Broker::new(self.store.clone(), bus.clone(), clock, self.chance.clone(), 1_000));
         let outbox = OutboxLimits { frames_max: self.frames_max, bytes_max: 1 << 20 };
         let settings = HubSettings { outbox, heartbeat_timeout: Duration::from_secs(60), sockets_max: 1_000 };
         let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), settings));

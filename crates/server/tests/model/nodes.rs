@@ -9,6 +9,7 @@ use respoke_bus::carried::{CarriedBus, CarriedLimits};
 use respoke_bus::faulty::{Faults, FaultyNodes};
 use respoke_bus::{LocalBus, LocalNodes};
 use respoke_core::app::AppPatch;
+use respoke_core::chance::of_this_test;
 use respoke_core::clock::{ManualClock, Timestamp};
 use respoke_core::event::Presence;
 use respoke_core::id::AppId;
@@ -93,7 +94,7 @@ impl World {
             Arc::new(SqliteStore::open(&folder.path().join("nodes.db"), Options::default()).unwrap());
         let nodes = buses.map(|(bus, attach)| {
             let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
-            let broker = Arc::new(Broker::new(store.clone(), bus.clone(), clock, 100));
+            let broker = Arc::new(Broker::new(store.clone(), bus.clone(), clock, of_this_test(), 100));
             let outbox = OutboxLimits { frames_max: 1_000, bytes_max: 1 << 20 };
             let settings = HubSettings { outbox, heartbeat_timeout: Duration::from_secs(60), sockets_max: 100 };
             let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), settings));

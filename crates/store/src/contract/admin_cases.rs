@@ -56,7 +56,7 @@ async fn set_password(store: &Opened, admin: &Admin, password: NewPassword) -> P
 }
 
 fn sealed() -> SealedTotp {
-    TotpSecret::random().seal(&Secret::new("password".into())).unwrap()
+    TotpSecret::random().seal(&Secret::new("password".into()), [1; 16]).unwrap()
 }
 
 pub(super) fn recovery(text: &str) -> SecretHash {

@@ -177,7 +177,7 @@ pub(super) async fn what_ends_or_changes_of_an_admin_is_told(fixture: impl Fixtu
     );
     assert_eq!(follower.told().await, told);
     let factor = NewSecondFactor {
-        sealed: TotpSecret::random().seal(&Secret::new("password".into())).unwrap(),
+        sealed: TotpSecret::random().seal(&Secret::new("password".into()), [1; 16]).unwrap(),
         last_step: 100,
         recovery: Vec::new(),
         password_hash: jo.password_hash.clone(),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use respoke_core::audit::Action;
+use respoke_core::chance::of_this_test;
 use respoke_core::grant::Lapse;
 use respoke_core::id::{RoleId, SecretId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
@@ -322,7 +323,7 @@ pub(super) async fn an_idempotency_key_makes_one_object(fixture: impl Fixture) {
     let once = key("once", "body");
     let issue = || {
         let token = respoke_core::token::NewToken {
-            entropy: IdempotencyKey::entropy(Some(&once)),
+            entropy: IdempotencyKey::entropy(Some(&once), &*of_this_test()),
             ..world.token_for("alice", NOW)
         };
         world.issue(token, false, Some(once.clone()))
@@ -341,8 +342,10 @@ pub(super) async fn an_idempotency_key_makes_one_object(fixture: impl Fixture) {
 
     let redeeming = key("redeem", "");
     let redeem = || {
-        let session =
-            respoke_core::ports::NewSession { entropy: IdempotencyKey::entropy(Some(&redeeming)), ..new_session() };
+        let session = respoke_core::ports::NewSession {
+            entropy: IdempotencyKey::entropy(Some(&redeeming), &*of_this_test()),
+            ..new_session()
+        };
         let entry = entry(Action::TokenRedeemed);
         world.store.redeem(first.number, first.text.hash(), session, Some(redeeming.clone()), entry)
     };
@@ -359,8 +362,10 @@ pub(super) async fn a_repeated_redemption_is_good_for_as_long_as_its_session(fix
     let world = fixture.opened().await;
     let redeem = |token: &respoke_core::token::MintedToken, text: &str, at| {
         let once = key(text, "");
-        let session =
-            respoke_core::ports::NewSession { entropy: IdempotencyKey::entropy(Some(&once)), ..new_session() };
+        let session = respoke_core::ports::NewSession {
+            entropy: IdempotencyKey::entropy(Some(&once), &*of_this_test()),
+            ..new_session()
+        };
         let (number, hash) = (token.number, token.text.hash());
         let store = world.store.clone();
         async move { store.redeem(number, hash, session, Some(once), entry_at(at, Action::TokenRedeemed)).await.unwrap() }

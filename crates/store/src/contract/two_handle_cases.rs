@@ -10,6 +10,7 @@ use respoke_core::admin::AdminRole;
 use respoke_core::app::SecretRecord;
 use respoke_core::audit::Action;
 use respoke_core::call_report::NewCallReport;
+use respoke_core::chance::of_this_test;
 use respoke_core::grant::Lapse;
 use respoke_core::id::{AccountId, PushTokenId, RoleId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
@@ -323,7 +324,7 @@ pub(super) async fn a_key_makes_one_object_on_two_handles(fixture: impl Fixture)
         let mint = |world: World, _| {
             let once = once.clone();
             async move {
-                let entropy = IdempotencyKey::entropy(Some(&once));
+                let entropy = IdempotencyKey::entropy(Some(&once), &*of_this_test());
                 let token = NewToken { entropy, ..world.token_for("alice", NOW) };
                 world.issue(token, false, Some(once)).await.unwrap()
             }
@@ -338,7 +339,8 @@ pub(super) async fn a_key_makes_one_object_on_two_handles(fixture: impl Fixture)
         let redeem = |world: World, _| {
             let (once, token) = (once.clone(), one.clone());
             async move {
-                let session = NewSession { entropy: IdempotencyKey::entropy(Some(&once)), ..new_session() };
+                let session =
+                    NewSession { entropy: IdempotencyKey::entropy(Some(&once), &*of_this_test()), ..new_session() };
                 let (number, hash, audit) = (token.number, token.text.hash(), entry(Action::TokenRedeemed));
                 opened(world.store.redeem(number, hash, session, Some(once), audit).await.unwrap())
             }

@@ -47,17 +47,17 @@ pub struct UndoneChange {
 /// Ends every token and session that the database at `path` knows, and every sign-in of an admin.
 ///
 /// For a database just restored: what was revoked after its backup was taken is not revoked in it. Nobody else may be
-/// using the file. An audit row says that this was done, and `object` is what it names.
+/// using the file. An audit row says that `request` did this, and `object` is what it names.
 ///
 /// # Errors
 ///
 /// When the file cannot be written; then it is as it was.
-pub fn end_everything_issued(path: &Path, object: &str, at: Timestamp) -> Result<(), StoreError> {
+pub fn end_everything_issued(path: &Path, object: &str, at: Timestamp, request: RequestId) -> Result<(), StoreError> {
     rebuild::rebuild_if_old(path)?;
-    end_everything(path, object, at).map_err(failure)
+    end_everything(path, object, at, request).map_err(failure)
 }
 
-fn end_everything(path: &Path, object: &str, at: Timestamp) -> rusqlite::Result<()> {
+fn end_everything(path: &Path, object: &str, at: Timestamp, request: RequestId) -> rusqlite::Result<()> {
     let mut connection = open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     schema::migrate(&mut connection)?;
     let transaction = connection.transaction()?;
@@ -76,7 +76,7 @@ fn end_everything(path: &Path, object: &str, at: Timestamp) -> rusqlite::Result<
     transaction.execute("DELETE FROM said", [])?;
     transaction.execute(
         "INSERT INTO log (at, actor_kind, action, object, address, request_id) VALUES (?1, 1, ?2, ?3, '', ?4)",
-        params![at.millis(), Action::Restored.code(), object, RequestId::random().uuid()],
+        params![at.millis(), Action::Restored.code(), object, request.uuid()],
     )?;
     transaction.commit()?;
     connection.close().map_err(|(_, error)| error)

@@ -436,6 +436,7 @@ impl MessageStore for SqliteStore {
 mod tests {
     use std::sync::Arc;
 
+    use respoke_core::id::RequestId;
     use respoke_core::ports::MaintenanceStore as _;
 
     use super::*;
@@ -519,7 +520,7 @@ mod tests {
         store.close().await;
         // A restored database may give offsets again that were given before.
         let before = hall.0;
-        crate::end_everything_issued(&path, "backup", NOW).unwrap();
+        crate::end_everything_issued(&path, "backup", NOW, RequestId::random()).unwrap();
         let sql = "SELECT epoch FROM message_groups WHERE name = 'hall'";
         let after: i64 = Connection::open(&path).unwrap().query_row(sql, [], |row| row.get(0)).unwrap();
         assert_ne!(after, before);

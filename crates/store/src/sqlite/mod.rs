@@ -43,6 +43,7 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use respoke_core::chance::{Chance, SystemChance};
 use respoke_core::ports::{Store, StoreError};
 use respoke_core::seal::Sealer;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -69,18 +70,20 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const LOG_BYTES_KEPT: u64 = 64 << 20;
 
 /// How a store is opened.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// The most operations committed together.
     pub commit_batch_max: usize,
     /// Whether another process may be serving from it, whose business keeping it in order then is.
     pub beside_a_server: bool,
+    /// What a new database's key is drawn from.
+    pub chance: Arc<dyn Chance>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         // Half of 64 busy connections: the others' HTTP work then overlaps this batch's flush.
-        Self { commit_batch_max: 32, beside_a_server: false }
+        Self { commit_batch_max: 32, beside_a_server: false, chance: Arc::new(SystemChance) }
     }
 }
 
@@ -115,7 +118,7 @@ impl SqliteStore {
     ///
     /// When the file cannot be opened, was written by a newer program, or lost what it held.
     pub fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
-        origin::found_or_made(path)?;
+        origin::found_or_made(path, &*options.chance)?;
         make_private(path).map_err(|error| StoreError::Unavailable(Box::new(error)))?;
         if !options.beside_a_server {
             rebuild::rebuild_if_old(path)?;
@@ -126,31 +129,33 @@ impl SqliteStore {
     /// Opens the database, whose writer crashes.
     #[cfg(test)]
     pub(crate) fn open_crashing(path: &Path, crash: Crash) -> Result<Self, StoreError> {
-        origin::found_or_made(path)?;
-        Self::open_private(path, Options::default(), crash).map_err(failure)
+        let options = Options::default();
+        origin::found_or_made(path, &*options.chance)?;
+        Self::open_private(path, options, crash).map_err(failure)
     }
 
     fn open_private(path: &Path, options: Options, crash: Crash) -> rusqlite::Result<Self> {
+        let Options { commit_batch_max, beside_a_server, chance } = options;
         let mut connection = open_for_writing(path)?;
-        if options.beside_a_server {
+        if beside_a_server {
             schema::is_newest(&connection)?;
         } else {
             schema::migrate(&mut connection)?;
             fold(&connection)?;
         }
-        let sealer = Sealer::new(seal_key(&connection)?);
+        let sealer = Sealer::new(seal_key(&connection, &*chance)?);
         let condition = Arc::new(Condition::default());
         let writer = Writer::start(Start {
             connection,
             checkpoints: open_for_writing(path)?,
             condition: condition.clone(),
             sealer: sealer.clone(),
-            batch_max: options.commit_batch_max,
-            beside_a_server: options.beside_a_server,
+            batch_max: commit_batch_max,
+            beside_a_server,
             crash,
         })?;
         let readers = Readers::open(path, condition.clone())?;
-        let vigil = if options.beside_a_server { None } else { Some(Vigil::start(path, &condition, writer.waker())?) };
+        let vigil = if beside_a_server { None } else { Some(Vigil::start(path, &condition, writer.waker())?) };
         Ok(Self {
             writer,
             readers,
@@ -235,9 +240,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// The key this database's tokens are sealed with, made at its first opening.
-fn seal_key(connection: &Connection) -> rusqlite::Result<[u8; 16]> {
-    let mut fresh = [0_u8; 16];
-    respoke_core::secret::fill_random(&mut fresh);
+fn seal_key(connection: &Connection, chance: &dyn Chance) -> rusqlite::Result<[u8; 16]> {
+    let fresh: [u8; 16] = chance.bytes();
     connection.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('seal_key', ?1)", [&fresh[..]])?;
     connection.query_row("SELECT value FROM meta WHERE key = 'seal_key'", [], |row| row.get(0))
 }
@@ -352,7 +356,9 @@ mod tests {
         store.close().await;
     }
 
-    const BESIDE: Options = Options { commit_batch_max: 32, beside_a_server: true };
+    fn beside() -> Options {
+        Options { beside_a_server: true, ..Options::default() }
+    }
 
     #[tokio::test]
     async fn what_another_version_may_be_serving_from_is_not_migrated() {
@@ -365,7 +371,7 @@ mod tests {
         };
         let newest = version();
         Connection::open(&path).unwrap().pragma_update(None, "user_version", newest - 1).unwrap();
-        let refused = std::error::Error::source(&SqliteStore::open(&path, BESIDE).unwrap_err()).unwrap().to_string();
+        let refused = std::error::Error::source(&SqliteStore::open(&path, beside()).unwrap_err()).unwrap().to_string();
         assert!(refused.contains("made by an older respoked"), "{refused}");
         assert_eq!(version(), newest - 1);
     }
@@ -378,7 +384,7 @@ mod tests {
         server.write_change(Change::Session(7), Timestamp::from_secs(1)).await.unwrap();
         let log_len = || std::fs::metadata(folder.path().join("some.db-wal")).unwrap().len();
         let before = log_len();
-        SqliteStore::open(&path, BESIDE).unwrap().close().await;
+        SqliteStore::open(&path, beside()).unwrap().close().await;
         assert!(before > 0 && log_len() == before, "{before}, then {}", log_len());
         server.close().await;
     }

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use respoke_core::chance::Chance;
 use respoke_core::ports::StoreError;
 use rusqlite::config::DbConfig;
 use rusqlite::{ErrorCode, OpenFlags};
@@ -23,7 +24,7 @@ const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 const TABLES: [&str; 5] = ["meta", "accounts", "apps", "tokens", "sessions"];
 
 /// Makes a database at `path` if there is nothing, and looks whether what is there is one of respoked.
-pub(super) fn found_or_made(path: &Path) -> Result<(), StoreError> {
+pub(super) fn found_or_made(path: &Path, chance: &dyn Chance) -> Result<(), StoreError> {
     match std::fs::symlink_metadata(path) {
         Ok(file) if file.len() == 0 && file.is_file() => refused(
             "the file is empty, which a database of respoked never is: what it held is lost. Restore a backup \
@@ -38,7 +39,7 @@ pub(super) fn found_or_made(path: &Path) -> Result<(), StoreError> {
                     left.display()
                 ));
             }
-            make(path)
+            make(path, chance)
         }
         Err(error) => Err(StoreError::Unavailable(Box::new(error))),
     }
@@ -89,7 +90,7 @@ fn without(path: &Path) -> rusqlite::Result<Option<&'static str>> {
 }
 
 /// Makes a database, whole or not at all, unless another process that began at the same time has made it meanwhile.
-fn make(path: &Path) -> Result<(), StoreError> {
+fn make(path: &Path, chance: &dyn Chance) -> Result<(), StoreError> {
     let system = |error: std::io::Error| StoreError::Unavailable(Box::new(error));
     let unfinished = beside(path, UNFINISHED);
     let file = make_private(&unfinished).map_err(system)?;
@@ -110,7 +111,7 @@ fn make(path: &Path) -> Result<(), StoreError> {
             Err(error) => return Err(system(error)),
         }
     }
-    fill(&unfinished).map_err(failure)?;
+    fill(&unfinished, chance).map_err(failure)?;
     std::fs::rename(&unfinished, path).map_err(system)?;
     match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         Some(folder) => File::open(folder).and_then(|folder| folder.sync_all()).map_err(system),
@@ -119,10 +120,10 @@ fn make(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Without a log: what is committed is in the file, and flushed.
-fn fill(path: &Path) -> rusqlite::Result<()> {
+fn fill(path: &Path, chance: &dyn Chance) -> rusqlite::Result<()> {
     let mut connection = open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     schema::migrate(&mut connection)?;
-    seal_key(&connection)?;
+    seal_key(&connection, chance)?;
     connection.close().map_err(|(_, error)| error)
 }
 

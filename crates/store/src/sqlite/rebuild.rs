@@ -304,7 +304,7 @@ mod tests {
     use respoke_core::audit::Action;
     use respoke_core::clock::Timestamp;
     use respoke_core::grant::Lapse;
-    use respoke_core::id::{AppId, GroupName};
+    use respoke_core::id::{AppId, GroupName, RequestId};
     use respoke_core::page::PageRequest;
     use respoke_core::ports::{
         AdminStore as _, AuditQuery, AuditStore as _, EndpointStore as _, MaintenanceStore as _, MessageStore as _,
@@ -538,7 +538,7 @@ mod tests {
         assert_eq!(undone.iter().map(|change| change.action).collect::<Vec<_>>(), [Action::SecretRevoked]);
         drop((replaced, restored));
         // And the backup, brought into shape, has nothing alive in it.
-        crate::end_everything_issued(&backup, "backup", THEN).unwrap();
+        crate::end_everything_issued(&backup, "backup", THEN, RequestId::random()).unwrap();
         assert_eq!((pragma(&backup, "page_size"), pragma(&backup, "user_version")), (1_024, 15));
     }
 

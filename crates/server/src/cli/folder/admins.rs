@@ -162,7 +162,7 @@ fn delete_account(named: Option<&str>, folder: &Folder, out: &mut Output<'_>) ->
             action: Action::AccountDeleted,
             object: id.to_string(),
             address: String::new(),
-            request_id: RequestId::random(),
+            request_id: RequestId::new(broker.chance()),
             fingerprint: None,
         };
         match broker.store().delete_account(id, audit).await? {
@@ -227,8 +227,13 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let store = SqliteStore::open(&data.path().join(data_folder::DATABASE), Options::default()).unwrap();
         let clock = std::sync::Arc::new(respoke_core::clock::SystemClock);
-        let server =
-            Broker::new(std::sync::Arc::new(store), std::sync::Arc::new(respoke_bus::LocalBus::default()), clock, 10);
+        let server = Broker::new(
+            std::sync::Arc::new(store),
+            std::sync::Arc::new(respoke_bus::LocalBus::default()),
+            clock,
+            respoke_core::chance::of_this_test(),
+            10,
+        );
         runtime.block_on(server.first_run(None, None)).unwrap();
 
         admin(data.path(), &["create", "jo", "--password-file", file]).unwrap();

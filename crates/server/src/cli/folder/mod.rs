@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use respoke_core::chance::SystemChance;
 use respoke_core::clock::SystemClock;
 use respoke_core::ops::Broker;
 use respoke_store::{Options, SqliteStore};
@@ -105,6 +106,7 @@ impl Folder {
                 Arc::new(store),
                 std::sync::Arc::new(respoke_bus::LocalBus::default()),
                 Arc::new(SystemClock),
+                Arc::new(SystemChance),
                 0,
             );
             let done = work(&broker).await;

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
+use respoke_core::chance::SystemChance;
 use respoke_core::clock::{Clock, SystemClock, Timestamp};
+use respoke_core::id::RequestId;
 use respoke_store::{CheckDepth, DatabaseCheck, Source, UndoneChange};
 use serde_json::{Map, Value, json};
 
@@ -133,7 +135,9 @@ impl Restore {
         let fresh = Unfinished::of(&database).with_context(unwritten)?;
         source.copy_to(fresh.path()).map_err(explained).with_context(unwritten)?;
         let name = self.file.file_name().unwrap_or_default().to_string_lossy();
-        respoke_store::end_everything_issued(fresh.path(), &name, now).map_err(explained).with_context(unwritten)?;
+        respoke_store::end_everything_issued(fresh.path(), &name, now, RequestId::new(&SystemChance))
+            .map_err(explained)
+            .with_context(unwritten)?;
         fresh.give(keeper)?;
 
         let undone = match respoke_store::fold_log(&database) {
@@ -209,6 +213,7 @@ mod tests {
     use std::sync::Arc;
 
     use clap::Parser;
+    use respoke_core::chance::of_this_test;
     use respoke_core::ops::{Broker, Context, Credential, FirstRun, IssueToken, SignIn};
     use respoke_core::secret::Secret;
     use respoke_store::{Options, SqliteStore};
@@ -226,7 +231,13 @@ mod tests {
 
     fn open(data: &Path) -> Broker {
         let store = SqliteStore::open(&data.join(DATABASE), Options::default()).unwrap();
-        Broker::new(Arc::new(store), std::sync::Arc::new(respoke_bus::LocalBus::default()), Arc::new(SystemClock), 10)
+        Broker::new(
+            Arc::new(store),
+            std::sync::Arc::new(respoke_bus::LocalBus::default()),
+            Arc::new(SystemClock),
+            of_this_test(),
+            10,
+        )
     }
 
     /// The data folder as it is when no server uses it: a copy, because a store that is closed in this process closes

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use respoke_bus::LocalBus;
+use respoke_core::chance::of_this_test;
 use respoke_core::clock::{ManualClock, Timestamp};
 use respoke_core::ops::{Broker, Caller, Credential};
 use respoke_hub::outbox::OutboxLimits;
@@ -26,7 +27,7 @@ impl Door {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&folder.path().join("door.db"), Options::default()).unwrap();
         let (bus, clock) = (Arc::new(LocalBus::default()), Arc::new(ManualClock::at(Timestamp::from_secs(0))));
-        let broker = Arc::new(Broker::new(Arc::new(store), bus.clone(), clock, 10));
+        let broker = Arc::new(Broker::new(Arc::new(store), bus.clone(), clock, of_this_test(), 10));
         let outbox = OutboxLimits { frames_max: 100, bytes_max: 10_000 };
         let settings = HubSettings { outbox, heartbeat_timeout: PACE.patience, sockets_max: 10_000 };
         let hub = Hub::new(broker, bus, settings);
@@ -37,7 +38,7 @@ impl Door {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (credential, caller) = (Credential::None, Caller::Anonymous);
         let socket = self.hub.open(Opening { credential, caller, address, origin: None, host: None }).unwrap();
-        self.clients.add(socket, AckStyle::of_handshake(""), Share::unbounded())
+        self.clients.add(Sid::new(&*of_this_test()), socket, AckStyle::of_handshake(""), Share::unbounded())
     }
 
     fn websocket(&self, client: &Client) {
@@ -129,7 +130,7 @@ async fn a_closed_client_is_forgotten_when_nobody_comes_for_it_any_more() {
     door.clients.forget(&early);
     early.socket.outbox.close(Close::SessionEnded);
     while door.hub.next_ended().is_some() {}
-    door.clients.add(early.socket.clone(), AckStyle::of_handshake(""), Share::unbounded());
+    door.clients.add(Sid::new(&*of_this_test()), early.socket.clone(), AckStyle::of_handshake(""), Share::unbounded());
     for client in [&unused, &polling, &turning, &carried] {
         client.socket.outbox.close(Close::SlowConsumer);
     }

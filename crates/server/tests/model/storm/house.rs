@@ -12,6 +12,7 @@ use respoke_bus::LocalBus;
 use respoke_bus::carried::CarriedBus;
 use respoke_bus::faulty::FaultyNodes;
 use respoke_core::app::{App, AppPatch};
+use respoke_core::chance::of_this_test;
 use respoke_core::clock::{ManualClock, Timestamp};
 use respoke_core::id::{AppId, RequestId};
 use respoke_core::ops::{Broker, Caller, Context, Credential};
@@ -43,7 +44,7 @@ impl House {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open(&folder.path().join("storm.db"), Options::default()).unwrap());
-        let broker = Broker::new(store.clone(), Arc::new(LocalBus::default()), clock(), 100);
+        let broker = Broker::new(store.clone(), Arc::new(LocalBus::default()), clock(), of_this_test(), 100);
         let password = Secret::new("correct horse".to_owned());
         broker.first_run(Some("root".to_owned()), Some(password)).await.unwrap().unwrap();
         let admin = store.admins().await.unwrap().remove(0);
@@ -66,7 +67,7 @@ impl House {
         let (carried, introductions) = faulty.start(NodeId(id));
         let (holds, stills) = (Mutex::default(), Mutex::default());
         let bus = Arc::new(Watched { bus: carried.clone(), holds, stills, listens });
-        let broker = Arc::new(Broker::new(self.store.clone(), bus.clone(), clock(), 1_000));
+        let broker = Arc::new(Broker::new(self.store.clone(), bus.clone(), clock(), of_this_test(), 1_000));
         let outbox = OutboxLimits { frames_max: 100_000, bytes_max: 1 << 30 };
         let settings = HubSettings { outbox, heartbeat_timeout: Duration::from_secs(600), sockets_max: 1_000 };
         let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), settings));

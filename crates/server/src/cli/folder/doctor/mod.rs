@@ -420,7 +420,7 @@ mod tests {
         let now = SystemClock.now();
         let clock = std::sync::Arc::new(respoke_core::clock::ManualClock::at(now));
         let bus = std::sync::Arc::new(respoke_bus::LocalBus::default());
-        let broker = Broker::new(std::sync::Arc::new(store), bus, clock, 10);
+        let broker = Broker::new(std::sync::Arc::new(store), bus, clock, respoke_core::chance::of_this_test(), 10);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let admin = runtime.block_on(async {
             broker.first_run(None, Some(Secret::new("correct horse".to_owned()))).await.unwrap();
@@ -428,7 +428,7 @@ mod tests {
         });
         let take = |step: i64| {
             let factor = NewSecondFactor {
-                sealed: TotpSecret::random().seal(&Secret::new("correct horse".to_owned())).unwrap(),
+                sealed: TotpSecret::random().seal(&Secret::new("correct horse".to_owned()), [1; 16]).unwrap(),
                 last_step: step.unsigned_abs(),
                 recovery: Vec::new(),
                 password_hash: admin.password_hash.clone(),
