@@ -53,7 +53,7 @@ use crate::console;
 use crate::limits::{Accounts, Errand, LIMITED_PAUSE, Limited, Limits, Standing};
 use crate::problem::{Problem, Shape};
 use crate::socket::{self, Client, Knock, Sockets};
-use crate::transport::{CallerKey, Place, Places, Reader, head_len};
+use crate::transport::{CallerKey, Place, Places, Reader, RequestBody, head_len};
 use crate::watch::{Answered, Watch};
 
 pub(crate) use headers::HEADERS_USUAL;
@@ -140,7 +140,7 @@ impl Door {
         place: &Arc<Place>,
     ) -> (Response, Asker)
     where
-        B: HttpBody<Data = Bytes> + Unpin,
+        B: RequestBody,
     {
         let refusal = if !is_host_sound(&request) {
             Some(Problem::malformed_host())
@@ -174,7 +174,7 @@ impl Door {
         refusal: Option<Problem>,
     ) -> (Response, Asker)
     where
-        B: HttpBody<Data = Bytes> + Unpin,
+        B: RequestBody,
     {
         let started = Instant::now();
         let (mut parts, body) = request.into_parts();

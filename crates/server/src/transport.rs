@@ -32,7 +32,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
 pub(crate) use body::{AnswerBody, Beside};
-pub(crate) use coming::Heard;
+pub(crate) use coming::{Heard, RequestBody};
 pub(crate) use exchange::Exchange;
 use exchange::{PATIENCE, PATIENCE_MAX, earned};
 pub(crate) use http1::Patient;

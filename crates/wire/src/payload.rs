@@ -91,6 +91,12 @@ impl Splitter {
         None
     }
 
+    /// What it holds of a packet that is not whole.
+    #[must_use]
+    pub const fn held(&self) -> usize {
+        self.packet.len()
+    }
+
     /// The last packet, if the body ended with one that is only known now to be whole.
     ///
     /// # Errors

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use axum::body::HttpBody;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use respoke_wire::input::DecodeError;
 
 use crate::problem::Problem;
+use crate::transport::RequestBody;
 
 /// How long a body may take to arrive.
 pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ pub(super) async fn read_body<B>(
     timeout: Duration,
 ) -> Result<Bytes, Problem>
 where
-    B: HttpBody<Data = Bytes> + Unpin,
+    B: RequestBody,
 {
     if body.is_end_stream() {
         return Ok(Bytes::new());
@@ -43,6 +43,7 @@ where
             let Ok(frame) = frame else { return Err(DecodeError::Malformed.into()) };
             let Ok(data) = frame.into_data() else { continue };
             if whole.len() + joined.len() + data.len() > len_max {
+                drop((whole, joined, data));
                 discard(&mut body).await;
                 return Err(DecodeError::TooLarge.into());
             }
@@ -67,11 +68,14 @@ fn append(joined: &mut Vec<u8>, data: &[u8]) {
     joined.extend_from_slice(data);
 }
 
-async fn discard<B: HttpBody<Data = Bytes> + Unpin>(body: &mut B) {
+async fn discard(body: &mut impl RequestBody) {
     let mut discarded = 0;
+    body.is_held(0);
     while discarded < DISCARDED_LEN_MAX {
         let Some(Ok(frame)) = body.frame().await else { return };
         discarded += frame.data_ref().map_or(0, Bytes::len);
+        drop(frame);
+        body.is_held(0);
     }
 }
 
@@ -79,12 +83,19 @@ async fn discard<B: HttpBody<Data = Bytes> + Unpin>(body: &mut B) {
 mod tests {
     use std::task::Poll;
 
+    use axum::body::HttpBody;
     use respoke_wire::input::BODY_LEN_MAX;
 
     use super::*;
+    use crate::transport::CallerKey;
 
-    /// A body of frames of these sizes.
-    struct InFrames(std::collections::VecDeque<usize>);
+    /// A body of frames of these sizes, and how much of what came is held.
+    #[derive(Default)]
+    struct InFrames {
+        sizes: std::collections::VecDeque<usize>,
+        held: usize,
+        most: usize,
+    }
 
     impl HttpBody for InFrames {
         type Data = Bytes;
@@ -93,9 +104,19 @@ mod tests {
             mut self: std::pin::Pin<&mut Self>,
             _: &mut std::task::Context<'_>,
         ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
-            let frame = |size| Ok(hyper::body::Frame::data(Bytes::from(vec![b'x'; size])));
-            Poll::Ready(self.0.pop_front().map(frame))
+            assert!(self.held <= self.most, "{} are held", self.held);
+            let size = self.sizes.pop_front();
+            self.held += size.unwrap_or_default();
+            Poll::Ready(size.map(|size| Ok(hyper::body::Frame::data(Bytes::from(vec![b'x'; size])))))
         }
+    }
+
+    impl RequestBody for InFrames {
+        fn is_held(&mut self, bytes: usize) {
+            self.held = bytes;
+        }
+
+        fn is_of(&mut self, _: CallerKey) {}
     }
 
     #[tokio::test]
@@ -106,8 +127,11 @@ mod tests {
             (vec![1, 2, 3], Ok(6)),
             (vec![BODY_LEN_MAX, 1], Err("body_too_large")),
             (vec![10_000, 10_000, 1, 5_000_000], Err("body_too_large")),
+            // What is thrown away is not held meanwhile.
+            (vec![20_000; 30], Err("body_too_large")),
         ] {
-            let read = read_body(InFrames(sizes.into()), BODY_LEN_MAX, false, BODY_TIMEOUT).await;
+            let body = InFrames { sizes: sizes.into(), most: BODY_LEN_MAX, ..InFrames::default() };
+            let read = read_body(body, BODY_LEN_MAX, false, BODY_TIMEOUT).await;
             assert_eq!(read.map(|body| body.len()).map_err(|problem| problem.code()), expected);
         }
     }
@@ -135,6 +159,11 @@ mod tests {
             ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
                 Poll::Pending
             }
+        }
+        impl RequestBody for Silent {
+            fn is_held(&mut self, _: usize) {}
+
+            fn is_of(&mut self, _: CallerKey) {}
         }
         let read = read_body(Silent, BODY_LEN_MAX, false, Duration::from_millis(1)).await;
         assert_eq!(read.unwrap_err().code(), "request_timeout");

@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
+use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{
@@ -44,7 +44,7 @@ use crate::api::Api;
 use crate::door::{Door, method_name};
 use crate::enduring;
 use crate::limits::{Errand, Limited};
-use crate::transport::{Place, Shares};
+use crate::transport::{Place, RequestBody, Shares};
 
 /// Where the door is.
 const ROOT: &str = "/socket.io/1";
@@ -106,7 +106,7 @@ impl Sockets {
     /// address.
     pub(crate) async fn serve<B>(self: &Arc<Self>, door: &Arc<Door>, knock: Knock<B>) -> (Response, Option<Arc<Socket>>)
     where
-        B: HttpBody<Data = Bytes> + Unpin,
+        B: RequestBody,
     {
         let origin = knock.request.headers().get(ORIGIN).filter(|origin| !origin.is_empty()).cloned();
         let (route, method) = (route(knock.request.uri().path()), method_name(knock.request.method()));
@@ -140,7 +140,7 @@ impl Sockets {
 
     async fn route<B>(self: &Arc<Self>, door: &Arc<Door>, knock: Knock<B>) -> (Response, Visitor)
     where
-        B: HttpBody<Data = Bytes> + Unpin,
+        B: RequestBody,
     {
         // Owned, because the request goes on; a transport's name and a session id are short.
         let rest = knock.request.uri().path().get(ROOT.len()..).unwrap_or_default().to_owned();

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::body::HttpBody;
 use axum::response::Response;
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -23,7 +22,7 @@ use super::dispatch::Came;
 use super::handshake::script;
 use super::{Client, Knock, Sockets, plain, text};
 use crate::door::Door;
-use crate::transport::{KeptBytes, Place};
+use crate::transport::{KeptBytes, Place, RequestBody};
 
 /// How long a poll waits for something to say.
 ///
@@ -129,7 +128,7 @@ impl Sockets {
         wrapping: Wrapping,
     ) -> Response
     where
-        B: HttpBody<Data = Bytes> + Unpin,
+        B: RequestBody,
     {
         let index = match wrapping {
             Wrapping::Bare => None,
@@ -256,10 +255,12 @@ impl Sockets {
         wrapping: Wrapping,
     ) -> Response
     where
-        B: HttpBody<Data = Bytes> + Unpin,
+        B: RequestBody,
     {
         let Ok(_turn) = polling.posts.try_acquire() else { return text(StatusCode::SERVICE_UNAVAILABLE, "") };
-        let body = knock.request.into_body();
+        let mut body = knock.request.into_body();
+        // Whoever else is at its address is not to blame for it.
+        body.is_of(self.api.places.caller_of(&client.socket));
         let within = self.settings.heartbeat_timeout;
         let taken = match wrapping {
             Wrapping::Bare => timeout(within, self.take_packets(client, polling, body)).await,
@@ -279,7 +280,7 @@ impl Sockets {
     /// Takes packets in as the body brings them; each waits for room behind those before.
     async fn take_packets<B>(&self, client: &Arc<Client>, polling: &Polling, mut body: B) -> Result<(), Untaken>
     where
-        B: HttpBody<Data = Bytes> + Unpin,
+        B: RequestBody,
     {
         let (mut splitter, mut len) = (Splitter::default(), 0);
         while let Some(data) = timeout(POST_TIMEOUT, body.frame()).await.map_err(|_| Untaken::TooLong)? {
@@ -289,15 +290,18 @@ impl Sockets {
                 return Err(Untaken::TooLong);
             }
             self.take_part(client, polling, &mut splitter, &data).await?;
+            drop(data);
+            // What is in the inbox counts there.
+            body.is_held(splitter.held());
         }
         self.take_end(client, polling, splitter).await
     }
 
-    async fn take_form<B>(&self, client: &Arc<Client>, polling: &Polling, body: B) -> Result<(), Untaken>
+    async fn take_form<B>(&self, client: &Arc<Client>, polling: &Polling, mut body: B) -> Result<(), Untaken>
     where
-        B: HttpBody<Data = Bytes> + Unpin,
+        B: RequestBody,
     {
-        let form = timeout(POST_TIMEOUT, read_whole(body, payload::FORM_LEN_MAX)).await.ok().flatten();
+        let form = timeout(POST_TIMEOUT, read_whole(&mut body, payload::FORM_LEN_MAX)).await.ok().flatten();
         let mut splitter = Splitter::default();
         match payload::decode_form(&form.ok_or(Untaken::TooLong)?) {
             Ok(body) => self.take_part(client, polling, &mut splitter, body.as_bytes()).await?,
@@ -373,7 +377,7 @@ enum Untaken {
 }
 
 /// The whole body. None: it is longer than `len_max`, or broke off.
-async fn read_whole<B: HttpBody<Data = Bytes> + Unpin>(mut body: B, len_max: usize) -> Option<Vec<u8>> {
+async fn read_whole(body: &mut impl RequestBody, len_max: usize) -> Option<Vec<u8>> {
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
         let data = frame.ok()?.into_data().unwrap_or_default();

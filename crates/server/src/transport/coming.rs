@@ -1,8 +1,8 @@
 //! The body of a request, on its way.
 //!
 //! Nearly every body is there when it is asked for, and then nothing of this costs anything. One that has to be waited for is
-//! counted as far as it came, like an answer that is not read: for its connection, for its address as long as nobody knows who
-//! asks, and in all. And as long as it is waited for nothing is under way: its connection is silent.
+//! counted as far as it is held, like an answer that is not read: for its connection, for its address as long as nobody knows
+//! who asks, and in all. And as long as it is waited for nothing is under way: its connection is silent.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -15,6 +15,16 @@ use hyper::body::{Frame, SizeHint};
 
 use super::exchange::Exchange;
 use super::places::{Partial, Place};
+use super::unread::{CallerKey, Reader, Unread};
+
+/// The body of a request, for whoever reads it.
+pub(crate) trait RequestBody: HttpBody<Data = Bytes> + Unpin {
+    /// So much of what came is still held by whoever reads it, who holds all that comes after it until it says so again.
+    fn is_held(&mut self, bytes: usize);
+
+    /// Whose it is: it counts for them from now on, and not for their address.
+    fn is_of(&mut self, caller: CallerKey);
+}
 
 /// The body of a request, which breaks off when its client hangs up before its end.
 pub(crate) struct Heard<B> {
@@ -25,11 +35,29 @@ pub(crate) struct Heard<B> {
 /// How far a body came.
 struct Coming {
     on: On,
-    from: IpAddr,
-    came: usize,
+    of: Whose,
+    /// How much of what came is held.
+    held: usize,
     /// How much of that is counted.
     counted: usize,
     is_awaited: bool,
+}
+
+/// Whom it counts for.
+#[derive(Clone, Copy)]
+enum Whose {
+    /// Anybody at that address.
+    Address(IpAddr),
+    Caller(CallerKey),
+}
+
+impl Whose {
+    fn key(self, unread: &Unread) -> CallerKey {
+        match self {
+            Self::Address(address) => unread.key(Reader::Anybody, address),
+            Self::Caller(caller) => caller,
+        }
+    }
 }
 
 /// What it comes on.
@@ -52,27 +80,54 @@ impl<B> Heard<B> {
     }
 
     fn on(body: B, on: On, from: IpAddr) -> Self {
-        Self { body, coming: Coming { on, from, came: 0, counted: 0, is_awaited: false } }
+        let of = Whose::Address(from);
+        Self { body, coming: Coming { on, of, held: 0, counted: 0, is_awaited: false } }
     }
 }
 
 impl Coming {
     /// It has to be waited for.
     fn is_not_here(&mut self) {
-        let more = self.came - self.counted;
+        let more = self.held - self.counted;
         if self.is_awaited && more == 0 {
             return;
         }
-        (self.is_awaited, self.counted) = (true, self.came);
+        (self.is_awaited, self.counted) = (true, self.held);
+        let of = self.of;
         match &mut self.on {
             On::Connection(place, partial) => {
                 // First of all, so that it is not what stood still longest.
                 place.awaits_body();
                 if more > 0 {
-                    partial.get_or_insert_with(|| Partial::new(place.clone(), self.from)).add(more);
+                    let new = || Partial::new(place.clone(), of.key(&place.places.unread));
+                    partial.get_or_insert_with(new).add(more);
                 }
             }
-            On::Stream(exchange) => exchange.awaits_body(more, self.from),
+            On::Stream(exchange) => exchange.awaits_body(more, |unread| of.key(unread)),
+        }
+    }
+
+    /// Counts no more than what is held by now.
+    fn is_held(&mut self, bytes: usize) {
+        self.held = bytes.min(self.held);
+        let less = self.counted.saturating_sub(self.held);
+        if less == 0 {
+            return;
+        }
+        self.counted = self.held;
+        match &mut self.on {
+            On::Connection(_, Some(partial)) => partial.remove(less),
+            On::Connection(_, None) => {}
+            On::Stream(exchange) => exchange.took_body(less),
+        }
+    }
+
+    fn is_of(&mut self, caller: CallerKey) {
+        self.of = Whose::Caller(caller);
+        match &mut self.on {
+            On::Connection(_, Some(partial)) => partial.is_of(caller),
+            On::Connection(_, None) => {}
+            On::Stream(exchange) => exchange.is_of(caller),
         }
     }
 
@@ -127,7 +182,7 @@ where
             return Poll::Pending;
         };
         if let Some(Ok(frame)) = &frame {
-            coming.came += frame.data_ref().map_or(0, Bytes::len);
+            coming.held += frame.data_ref().map_or(0, Bytes::len);
         }
         if !coming.is_here() {
             return Poll::Ready(Some(Err("the connection makes room for another".into())));
@@ -141,5 +196,108 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+impl<B: HttpBody<Data = Bytes> + Unpin> RequestBody for Heard<B>
+where
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    fn is_held(&mut self, bytes: usize) {
+        self.coming.is_held(bytes);
+    }
+
+    fn is_of(&mut self, caller: CallerKey) {
+        self.coming.is_of(caller);
+    }
+}
+
+/// One that is there.
+#[cfg(test)]
+impl RequestBody for http_body_util::Full<Bytes> {
+    fn is_held(&mut self, _: usize) {}
+
+    fn is_of(&mut self, _: CallerKey) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::sync::mpsc;
+
+    use super::super::places::{Places, UnderWay};
+    use super::super::{Share, UnreadLimits};
+    use super::*;
+    use crate::metrics::Metrics;
+
+    /// A body that comes in parts of these sizes.
+    struct InParts(mpsc::Receiver<usize>);
+
+    impl HttpBody for InParts {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            self.0.poll_recv(context).map(|len| len.map(|len| Ok(Frame::data(vec![b'x'; len].into()))))
+        }
+    }
+
+    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    /// Reads what is there.
+    fn read(body: &mut Heard<InParts>) {
+        let context = &mut Context::from_waker(Waker::noop());
+        while let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(context) {
+            frame.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn of_a_body_that_is_waited_for_what_is_held_is_counted_and_for_whom_it_is() {
+        for is_stream in [false, true] {
+            let limits = UnreadLimits { all: 1 << 20, caller: 1 << 20, connection: 1 << 20 };
+            let places = Places::new(2, limits, Arc::new(Metrics::default()));
+            let place = places.take(Share::unbounded()).await;
+            let (send, parts) = mpsc::channel(9);
+            let (mut under_way, mut on_stream) = (UnderWay::begin(&place), None);
+            let mut body = if is_stream {
+                on_stream = under_way.take().map(|under_way| Exchange::on_stream(under_way, 0));
+                Heard::on_http2(InParts(parts), on_stream.clone().unwrap(), HOME)
+            } else {
+                Heard::on_http1(InParts(parts), place.clone(), HOME)
+            };
+            // What a stream takes beside its body.
+            let besides = place.unread();
+            let nobody = places.unread.key(Reader::Anybody, HOME);
+            let caller = CallerKey(7);
+            let counted = || (places.unread.all() - besides, place.unread() - besides);
+            let of = |caller| usize::saturating_sub(places.unread.of(caller), besides);
+            read(&mut body);
+            for part in [10_000, 20_000] {
+                send.try_send(part).unwrap();
+            }
+            read(&mut body);
+            assert_eq!((counted(), of(nobody)), ((30_000, 30_000), 30_000));
+            // What is thrown away, or held elsewhere, counts no more, and neither does what comes after it in its turn.
+            body.is_held(1_000);
+            assert_eq!((counted(), of(nobody)), ((1_000, 1_000), 1_000));
+            body.is_held(500_000);
+            send.try_send(4_000).unwrap();
+            read(&mut body);
+            assert_eq!((counted(), of(nobody)), ((5_000, 5_000), 5_000), "no more than came is held");
+            body.is_of(caller);
+            assert_eq!((counted(), of(nobody), of(caller)), ((5_000, 5_000), 0, 5_000));
+            body.is_held(0);
+            send.try_send(3_000).unwrap();
+            read(&mut body);
+            assert_eq!((counted(), of(nobody), of(caller)), ((3_000, 3_000), 0, 3_000));
+            drop(body);
+            assert_eq!((counted(), of(caller)), ((0, 0), 0));
+            drop((under_way, on_stream));
+            assert_eq!((places.unread.all(), places.unread.of(caller)), (0, 0));
+        }
     }
 }

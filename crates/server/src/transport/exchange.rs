@@ -5,7 +5,6 @@
 //! have to wait for those of other streams, which are written in turn; the time until its turn comes is not held against
 //! it, as long as the connection as a whole takes what is asked for of all of its streams.
 
-use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -17,7 +16,7 @@ use tokio::time::Instant;
 
 use super::body::PIECE_LEN_MAX_HTTP2;
 use super::places::{Place, UnderWay};
-use super::unread::{CallerKey, Reader};
+use super::unread::{CallerKey, Unread};
 
 /// How long an answer may stand still.
 pub(crate) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -135,15 +134,15 @@ impl Exchange {
         self.state.lock().under_way.remove(bytes);
     }
 
-    /// Its body does not come so far; `bytes` came since it was waited for last.
-    pub(super) fn awaits_body(&self, bytes: usize, from: IpAddr) {
+    /// Its body does not come so far; `bytes` more are held than when it was waited for last, of whom `of` tells.
+    pub(super) fn awaits_body(&self, bytes: usize, of: impl FnOnce(&Unread) -> CallerKey) {
         let mut state = self.state.lock();
         let place = state.under_way.place().clone();
         state.awaits_body = true;
         state.changed = place.places.moment();
         let too_many = bytes > 0 && {
-            let from = place.places.unread.key(Reader::Anybody, from);
-            state.under_way.add_coming(bytes, from)
+            let caller = of(&place.places.unread);
+            state.under_way.add_coming(bytes, caller)
         };
         drop(state);
         place.awaits_body();
@@ -159,7 +158,7 @@ impl Exchange {
         state.under_way.place().got_body()
     }
 
-    /// The body that came has been taken, or dropped.
+    /// So much of the body that came was taken, or dropped.
     pub(super) fn took_body(&self, bytes: usize) {
         self.state.lock().under_way.remove_coming(bytes);
     }

@@ -18,6 +18,7 @@ use tokio::time::Sleep;
 
 use super::frames::Frames;
 use super::places::{Partial, Place};
+use super::unread::Reader;
 use crate::door::{Door, HEAD_LEN_MAX};
 
 /// A connection whose end is not told while answers are under way.
@@ -78,7 +79,7 @@ impl Parts {
         }
         let len = self.len;
         let waited_for = self.waited_for.get_or_insert_with(|| WaitedFor {
-            counted: Partial::new(place.clone(), from.ip()),
+            counted: Partial::new(place.clone(), place.places.unread.key(Reader::Anybody, from.ip())),
             timeout: Box::pin(tokio::time::sleep(HEAD_TIMEOUT)),
         });
         waited_for.counted.grow_to(len);

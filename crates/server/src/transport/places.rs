@@ -294,9 +294,10 @@ impl Place {
         (key != 0).then_some(CallerKey(key))
     }
 
-    /// Whether its client has to read before it asks on.
+    /// Whether its client has to read before it asks on. One behind which there are many is asked for each by itself: what
+    /// one of them leaves unread is no other's fault.
     pub(crate) fn is_crowded(&self) -> bool {
-        self.unread() > self.places.unread.limits.connection
+        self.share.address().is_some() && self.unread() > self.places.unread.limits.connection
     }
 
     /// Whether no request is under way, nor one whose body may just have come.
@@ -402,10 +403,18 @@ pub(super) struct Partial {
 }
 
 impl Partial {
-    pub(super) fn new(place: Arc<Place>, from: IpAddr) -> Self {
-        let caller = place.places.unread.key(Reader::Anybody, from);
+    pub(super) fn new(place: Arc<Place>, caller: CallerKey) -> Self {
         place.reader.store(caller.0, Ordering::Relaxed);
         Self { place, caller, bytes: 0 }
+    }
+
+    /// Whom they count for from now on.
+    pub(super) fn is_of(&mut self, caller: CallerKey) {
+        let places = &self.place.places;
+        places.unread.remove_of(self.caller, self.bytes);
+        places.unread.add_of(caller, self.bytes);
+        self.place.reader.store(caller.0, Ordering::Relaxed);
+        self.caller = caller;
     }
 
     /// Counts what there is of them by now.
@@ -425,13 +434,19 @@ impl Partial {
             places.end_stalled();
         }
     }
+
+    /// Counts some of them no more.
+    pub(super) fn remove(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.place.unread.fetch_sub(bytes, Ordering::Relaxed);
+        self.place.places.unread.remove_of(self.caller, bytes);
+        self.place.places.unread.remove(bytes);
+    }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        self.place.unread.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.place.places.unread.remove_of(self.caller, self.bytes);
-        self.place.places.unread.remove(self.bytes);
+        self.remove(self.bytes);
     }
 }
 
@@ -636,6 +651,22 @@ mod tests {
         let mut small = UnderWay::begin(&place).unwrap();
         small.add(1);
         assert_eq!(place.reader(), None);
+    }
+
+    #[tokio::test]
+    async fn who_shares_a_connection_is_not_told_to_read_what_is_anothers() {
+        let limits = UnreadLimits { all: 1 << 20, caller: 1 << 20, connection: 1_000 };
+        let places = Places::new(2, limits, Arc::new(Metrics::default()));
+        let shares = super::super::Shares::new(2, vec!["192.0.2.1/32".parse().unwrap()]);
+        let [proxy, client] = [1, 2].map(|last| shares.take([192, 0, 2, last].into()).unwrap());
+        for (share, is_told) in [(proxy, false), (client, true)] {
+            let place = places.take(share).await;
+            let mut under_way = UnderWay::begin(&place).unwrap();
+            under_way.add(1_000);
+            assert!(!place.is_crowded());
+            under_way.add(1);
+            assert_eq!(place.is_crowded(), is_told);
+        }
     }
 
     /// Places for so many, all of them taken by these addresses.

@@ -287,3 +287,104 @@ fn long_answers_that_wait_for_sockets_make_room_for_others_too() {
     assert!(ack.ok().as_array().unwrap().len() > MESSAGES - 10);
     drop(held);
 }
+
+/// A connection of HTTP/2 on which bodies are sent as far as its windows let them.
+struct Sender {
+    link: Tls,
+    /// What may be sent on the connection, and on the stream that is written to.
+    windows: [u32; 2],
+    stream: u32,
+}
+
+impl Sender {
+    fn connect(address: &str, config: &Arc<ClientConfig>) -> Self {
+        let mut link = connect(address, config);
+        link.write_all(&[PREFACE, &settings(65_535)].concat()).unwrap();
+        Self { link, windows: [65_535; 2], stream: 0 }
+    }
+
+    /// A frame: its type, its stream, what is in it.
+    fn frame(&mut self) -> (u8, u32, Vec<u8>) {
+        let mut head = [0; 9];
+        self.link.read_exact(&mut head).unwrap();
+        let [a, b, c, kind, _, stream @ ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        self.link.read_exact(&mut payload).unwrap();
+        let stream = u32::from_be_bytes(stream);
+        if kind == 8 {
+            let more = u32::from_be_bytes(payload[..].try_into().unwrap());
+            if stream == 0 {
+                self.windows[0] += more;
+            } else if stream == self.stream {
+                self.windows[1] += more;
+            }
+        }
+        (kind, stream, payload)
+    }
+
+    /// Begins a request with a body and sends so much of that.
+    fn begin(&mut self, path: &str, header: (&str, &str), mut len: u32) {
+        self.stream += if self.stream == 0 { 1 } else { 2 };
+        self.windows[1] = 65_535;
+        let mut request = http2_request(self.stream, path, header);
+        // It does not end with its head, and it is a POST.
+        (request[4], request[9]) = (4, 0x83);
+        self.link.write_all(&request).unwrap();
+        while len > 0 {
+            let some = len.min(16_384).min(self.windows[0]).min(self.windows[1]);
+            if some == 0 {
+                self.frame();
+                continue;
+            }
+            let [_, sizes @ ..] = some.to_be_bytes();
+            let head = [&sizes[..], &[0, 0], &self.stream.to_be_bytes()].concat();
+            self.link.write_all(&[head, vec![b'x'; some as usize]].concat()).unwrap();
+            self.windows = self.windows.map(|window| window - some);
+            len -= some;
+        }
+    }
+
+    /// Whether a request is answered with 200.
+    fn succeeds(&mut self, path: &str, header: (&str, &str)) -> bool {
+        self.stream += if self.stream == 0 { 1 } else { 2 };
+        let asked = self.stream;
+        self.link.write_all(&http2_request(asked, path, header)).unwrap();
+        loop {
+            let (kind, stream, block) = self.frame();
+            if (kind, stream) == (1, asked) {
+                // The entry of the static table.
+                return block[0] == 0x88;
+            }
+        }
+    }
+}
+
+#[test]
+fn what_strangers_send_slowly_refuses_nobody_beside_them_behind_a_proxy() {
+    const LIMIT: &str = "65536";
+    for (is_proxy, path, len, beside) in [
+        // What is too long, and thrown away.
+        (false, "/v1/tokens", 300_000, true),
+        // What is held: another one's behind a proxy, and its own elsewhere.
+        (true, "/console/sign-in", 200_000, true),
+        (false, "/console/sign-in", 200_000, false),
+    ] {
+        let (data, _folder) = data_folder();
+        let certified = certify(&data, b"h2");
+        let mut flags: Vec<&str> = certified.flags.iter().map(String::as_str).collect();
+        flags.extend(["--unread-bytes-per-connection-max", LIMIT]);
+        if is_proxy {
+            flags.extend(["--trusted-proxies", "127.0.0.1"]);
+        }
+        let process = Process::spawn(&data, &flags).trusting(&certified.flags[1]).with_app();
+        let alice = process.session("alice");
+        let mut link = Sender::connect(process.url.strip_prefix("https://").unwrap(), &certified.config);
+        link.begin(path, ("x-forwarded-for", "192.0.2.1"), len);
+        let mut ask = || link.succeeds("/v1/session-tokens", ("app-token", &alice));
+        if beside {
+            assert!((0..10).all(|_| ask()), "{path}, {is_proxy}");
+        } else {
+            eventually(|| (!ask()).then_some(()));
+        }
+    }
+}
