@@ -61,6 +61,8 @@ struct App {
     observers: HashMap<EndpointId, Crowd>,
     /// What memberships and observations take.
     held: usize,
+    /// What of that is of connections that are gone.
+    leaving: usize,
     /// What is to be taken away of connections that are gone.
     remains: VecDeque<Remains>,
     /// It was found empty and is in the registry no more; whoever still has it looks again.
@@ -132,6 +134,7 @@ impl Registry {
         let freed = state.take_of(&mut remains);
         self.let_go(&mut state, freed);
         if !remains.is_empty() {
+            self.is_left(&mut state, remains.cost());
             state.remains.push_back(remains);
             if state.remains.len() == 1 {
                 self.leftovers.add(app_id);

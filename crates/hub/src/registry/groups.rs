@@ -40,8 +40,10 @@ impl Registry {
         if reached(seat.groups.len(), caps.groups) {
             return Join::Full(Full::Connection);
         }
-        let others = app.groups.get(group).map_or(0, |crowd| crowd.members.len());
-        if reached(others, caps.members) {
+        let crowd = app.groups.get(group);
+        let others = crowd.map_or(0, |crowd| crowd.members.len());
+        // Who is gone is looked for only where there would be no room.
+        if reached(others, caps.members) && reached(others - crowd.map_or(0, Crowd::gone), caps.members) {
             return Join::Full(Full::Group);
         }
         if !self.hold(app, cost(group.as_str())) {
@@ -131,7 +133,9 @@ impl Registry {
                     seat.groups.remove(group);
                 }
             }
-            self.let_go(app, crowd.members.len() * cost(group.as_str()));
+            let gone = crowd.gone();
+            self.let_go(app, (crowd.members.len() - gone) * cost(group.as_str()));
+            self.let_go_of_left(app, gone * cost(group.as_str()));
             there(crowd.list())
         })
     }

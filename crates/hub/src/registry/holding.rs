@@ -2,7 +2,8 @@
 //!
 //! It stays for as long as the connection, so whoever may ask for more and more has to be bounded by what there is, and not
 //! only by how fast it comes. An app has room for some, and for more with each connection: so many clients as ever come,
-//! each with its contacts and its groups, find room.
+//! each with its contacts and its groups, find room. So do all that lost their connections at once and come again before
+//! what they had is taken away.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,11 +35,21 @@ pub(super) const fn cost(name: &str) -> usize {
 impl Registry {
     /// Takes room for what is about to be held. False: there is none.
     pub(super) fn hold(&self, app: &mut App, bytes: usize) -> bool {
-        let (of_app, connections) = (app.connections.len(), self.connections.load(Ordering::Relaxed));
-        if bytes > 0
-            && (app.held + bytes > OF_APP + of_app * OF_CONNECTION
-                || self.held.load(Ordering::Relaxed) + bytes > IN_ALL + connections * OF_CONNECTION)
-        {
+        let of_app = Stock {
+            held: app.held,
+            connections: app.connections.len(),
+            left: app.leaving,
+            gone: app.remains.len(),
+            besides: OF_APP,
+        };
+        let in_all = || Stock {
+            held: self.held.load(Ordering::Relaxed),
+            connections: self.connections.load(Ordering::Relaxed),
+            left: self.leftovers.held.load(Ordering::Relaxed),
+            gone: self.leftovers.connections.load(Ordering::Relaxed),
+            besides: IN_ALL,
+        };
+        if bytes > 0 && !(of_app.has_room(bytes) && in_all().has_room(bytes)) {
             return false;
         }
         app.held += bytes;
@@ -50,6 +61,20 @@ impl Registry {
     pub(super) fn let_go(&self, app: &mut App, bytes: usize) {
         app.held = app.held.saturating_sub(bytes);
         self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// A connection is gone of which so much is left.
+    pub(super) fn is_left(&self, app: &mut App, bytes: usize) {
+        app.leaving += bytes;
+        self.leftovers.held.fetch_add(bytes, Ordering::Relaxed);
+        self.leftovers.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Gives back room of what was left.
+    pub(super) fn let_go_of_left(&self, app: &mut App, bytes: usize) {
+        app.leaving = app.leaving.saturating_sub(bytes);
+        self.leftovers.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.let_go(app, bytes);
     }
 
     /// What it takes that a connection observes endpoints, each named once, of those that it does not.
@@ -69,6 +94,29 @@ impl Registry {
             let new = seats.flat_map(|seat| groups.iter().filter(|group| !seat.groups.contains(*group)));
             new.map(|group| cost(group.as_str())).sum()
         })
+    }
+}
+
+/// What is held, in an app or in all.
+struct Stock {
+    held: usize,
+    connections: usize,
+    /// What of it connections left that are gone.
+    left: usize,
+    /// How many these are.
+    gone: usize,
+    /// What there is room for besides that of each connection.
+    besides: usize,
+}
+
+impl Stock {
+    /// Whether there is room for more. What is left of those who are gone is passed over, for they come again before it is
+    /// taken away; but no more of it than there was room for, so that who comes and goes faster than that finds an end.
+    const fn has_room(&self, bytes: usize) -> bool {
+        let room = self.besides + self.connections * OF_CONNECTION;
+        let room_of_gone = room + self.gone * OF_CONNECTION;
+        let passed_over = if self.left < room_of_gone { self.left } else { room_of_gone };
+        self.held.saturating_sub(passed_over) + bytes <= room
     }
 }
 
@@ -147,6 +195,78 @@ mod tests {
         assert_eq!(registry.counts(), crate::registry::Counts::default());
         assert_eq!(registry.held.load(Ordering::Relaxed), 0);
         assert!(registry.apps.read().is_empty());
+    }
+
+    #[test]
+    fn all_who_lost_their_connections_find_room_again_at_once_and_not_without_end() {
+        let (registry, app) = (Registry::default(), AppId::random());
+        let lists: Vec<_> = (0..35).map(|nth| contacts(nth, 1_500)).collect();
+        let come = || {
+            let come = |(nth, list): (usize, &Vec<EndpointId>)| {
+                let one = connection(app, &format!("endpoint {nth}"));
+                registry.add(&one, None, Caps::default()).unwrap();
+                registry.observe(&one, list).map(|_| one)
+            };
+            lists.iter().enumerate().map(come).collect::<Result<Vec<_>, _>>()
+        };
+        let go = |all: Vec<Arc<Connection>>| all.iter().for_each(|one| drop(registry.remove(app, one.id)));
+        for _ in 0..2 {
+            go(come().unwrap());
+            assert!(registry.leftovers.held.load(Ordering::Relaxed) > 30 << 20, "nearly all is yet to be taken away");
+            go(come().expect("they come again"));
+            while registry.take_away(app) {}
+        }
+        let rounds = (0..10).take_while(|_| come().map(&go).is_ok()).count();
+        assert!((2..4).contains(&rounds), "{rounds}");
+        for one in registry.connections(app) {
+            registry.remove(app, one.id);
+        }
+        while registry.take_away(app) {}
+        let left = &registry.leftovers;
+        let held = [&registry.held, &registry.connections, &left.held, &left.connections];
+        assert_eq!(held.map(|count| count.load(Ordering::Relaxed)), [0; 4]);
+        assert!(registry.apps.read().is_empty());
+    }
+
+    #[test]
+    fn of_a_group_that_ends_what_was_left_there_is_given_back_once() {
+        let (registry, app) = (Registry::default(), AppId::random());
+        let [alice, bob] = ["alice", "bob"].map(|endpoint| connection(app, endpoint));
+        let groups: Vec<_> = (0..400).map(|nth| GroupName::parse(&format!("room {nth}")).unwrap()).collect();
+        for one in [&alice, &bob] {
+            registry.add(one, None, Caps::default()).unwrap();
+            for group in &groups {
+                registry.join(one, group, Caps::default());
+            }
+        }
+        registry.remove(app, alice.id).unwrap();
+        for group in &groups {
+            registry.end_group(app, group);
+        }
+        assert_eq!(registry.held.load(Ordering::Relaxed), 0);
+        while registry.take_away(app) {}
+        let left = &registry.leftovers;
+        assert_eq!([&left.held, &left.connections].map(|count| count.load(Ordering::Relaxed)), [0; 2]);
+    }
+
+    #[test]
+    fn who_is_gone_takes_nobodys_place_in_a_group() {
+        let (registry, app) = (Registry::default(), AppId::random());
+        let two = Caps { members: Some(2), ..Caps::default() };
+        let [alice, bob, carol, again] = ["alice", "bob", "carol", "alice"].map(|endpoint| connection(app, endpoint));
+        let groups: Vec<_> = (0..400).map(|nth| GroupName::parse(&format!("room {nth}")).unwrap()).collect();
+        for one in [&alice, &bob, &carol, &again] {
+            registry.add(one, None, two).unwrap();
+        }
+        let joins = |one| groups.iter().map(|group| registry.join(one, group, two)).collect::<Vec<_>>();
+        for one in [&alice, &bob] {
+            joins(one);
+        }
+        assert_eq!(joins(&carol), vec![Join::Full(Full::Group); 400]);
+        // In more than are taken away with her.
+        registry.remove(app, alice.id).unwrap();
+        assert!(joins(&again).iter().all(|join| matches!(join, Join::Joined { .. })));
+        assert_eq!(joins(&carol), vec![Join::Full(Full::Group); 400]);
     }
 
     #[test]

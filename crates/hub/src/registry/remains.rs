@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
@@ -35,6 +36,10 @@ pub(super) struct Remains {
 pub(super) struct Leftovers {
     apps: Mutex<VecDeque<AppId>>,
     added: Notify,
+    /// Connections of which something is left.
+    pub(super) connections: AtomicUsize,
+    /// What that takes.
+    pub(super) held: AtomicUsize,
 }
 
 impl Leftovers {
@@ -65,8 +70,10 @@ impl Registry {
     pub(super) fn take_away(&self, id: AppId) -> bool {
         let Some(app) = self.app(id) else { return false };
         let mut state = app.lock();
+        let before = state.remains.len();
         let freed = state.take_portion();
-        self.let_go(&mut state, freed);
+        self.let_go_of_left(&mut state, freed);
+        self.leftovers.connections.fetch_sub(before - state.remains.len(), Ordering::Relaxed);
         let (left, empty) = (!state.remains.is_empty(), state.is_empty());
         state.forgotten |= empty;
         drop(state);
@@ -115,6 +122,12 @@ impl App {
 }
 
 impl Remains {
+    /// What it takes.
+    pub(super) fn cost(&self) -> usize {
+        let observed = self.observed.iter().skip(self.taken).map(EndpointId::as_str);
+        self.groups.iter().map(GroupName::as_str).chain(observed).map(cost).sum()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.groups.is_empty() && self.taken == self.observed.len()
     }
