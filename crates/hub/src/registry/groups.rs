@@ -105,11 +105,13 @@ impl Registry {
         self.read(app, |app| app.groups.get(group).is_some_and(Crowd::is_anybody_there))
     }
 
-    /// The names of at most `most` groups after `after`, in order.
+    /// The names of at most `most` groups after `after` that have members, in order.
     pub(crate) fn groups(&self, app: AppId, after: Option<&str>, most: usize) -> Vec<GroupName> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.read(app, |app| {
-            app.groups.range::<str, _>((from, Bound::Unbounded)).take(most).map(|(name, _)| name.clone()).collect()
+            let groups = app.groups.range::<str, _>((from, Bound::Unbounded));
+            let groups = groups.filter(|(_, crowd)| crowd.is_anybody_there());
+            groups.take(most).map(|(name, _)| name.clone()).collect()
         })
     }
 

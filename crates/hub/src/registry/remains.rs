@@ -153,6 +153,13 @@ mod tests {
         assert_eq!(registry.counts().members, PORTION, "the rest is yet to be taken away");
         assert!(groups.iter().all(|group| registry.members(app, group).is_empty()));
         assert!(groups.iter().all(|group| !registry.group_exists(app, group)));
+        assert_eq!(registry.groups(app, None, 1), []);
+        // One of those that somebody is in as well is listed, wherever it is among them.
+        let bob = connection(app, "bob");
+        registry.add(&bob, None, Caps::default()).unwrap();
+        registry.join(&bob, &groups[PORTION], Caps::default());
+        assert_eq!(registry.groups(app, None, 1), [groups[PORTION].clone()]);
+        registry.remove(app, bob.id).unwrap();
         assert!(groups.iter().all(|group| registry.end_group(app, group).is_empty()));
     }
 
