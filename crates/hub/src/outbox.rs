@@ -200,6 +200,7 @@ impl Outbox {
             self.filled.notify_one();
         }
         if full {
+            self.emptied.notify_one();
             self.tell_ended(true);
         }
         !full
@@ -407,6 +408,30 @@ mod tests {
             };
             assert_eq!(tokio::join!(outbox.ended(), ending).0, why);
             assert_eq!(outbox.ended().await, why, "and who asks later");
+        }
+    }
+
+    #[test]
+    fn whoever_waits_for_room_is_told_of_every_end_as_well() {
+        struct Woken(std::sync::atomic::AtomicBool);
+        impl std::task::Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        for end in [
+            |outbox: &Outbox| outbox.close(Close::Left),
+            |outbox: &Outbox| while outbox.offer("a".into()) {},
+            |outbox: &Outbox| outbox.abandon(),
+        ] {
+            let outbox = Outbox::new(SMALL);
+            assert!(outbox.offer("a".into()) && outbox.offer("b".into()));
+            let woken = Arc::new(Woken(false.into()));
+            let waker = woken.clone().into();
+            let mut room = std::pin::pin!(outbox.room());
+            assert!(room.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+            end(&outbox);
+            assert!(woken.0.load(Ordering::Relaxed));
         }
     }
 
