@@ -117,6 +117,10 @@ mod tests {
         }
 
         fn is_of(&mut self, _: CallerKey) {}
+
+        fn stands(&mut self, _: usize) -> bool {
+            true
+        }
     }
 
     #[tokio::test]
@@ -164,6 +168,10 @@ mod tests {
             fn is_held(&mut self, _: usize) {}
 
             fn is_of(&mut self, _: CallerKey) {}
+
+            fn stands(&mut self, _: usize) -> bool {
+                true
+            }
         }
         let read = read_body(Silent, BODY_LEN_MAX, false, Duration::from_millis(1)).await;
         assert_eq!(read.unwrap_err().code(), "request_timeout");

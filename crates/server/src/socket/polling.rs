@@ -35,7 +35,7 @@ const POLL_TIMEOUT: Duration = Duration::from_secs(20);
 const POST_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the packets of one client may take that wait to be taken: those of the longest `POST`, if they are requests. A client
 /// that has one connection polls only when its `POST` is answered, so that is not to wait for room for the answers. What
-/// is behind them waits in the `POST` that brings it, and holds no memory but the connection's.
+/// is behind them waits in the `POST` that brings it, and counts as what is held of that.
 const INBOX_BYTES_MAX: usize = 2 * payload::PAYLOAD_LEN_MAX;
 /// What a packet takes beside its text, and what a batch of them takes.
 const PACKET_COST: usize = 48;
@@ -81,14 +81,19 @@ impl Polling {
         (Self { inbox, held, released, turn, newer, greeted, posts, replaced }, packets)
     }
 
-    /// Waits until there is room for `cost`, or nothing else is there, and takes it. False: nothing is taken in any more.
-    async fn reserve(&self, cost: usize, has_room: impl Fn() -> bool) -> bool {
+    /// Takes room for `cost`, if there is or nothing else is there.
+    fn takes(&self, cost: usize, has_room: impl Fn() -> bool) -> bool {
         let fits = |held: usize| held == 0 || (held + cost <= INBOX_BYTES_MAX && has_room());
+        let more = |held| fits(held).then_some(held + cost);
+        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Waits until it does. False: nothing is taken in any more.
+    async fn reserve(&self, cost: usize, has_room: impl Fn() -> bool) -> bool {
         loop {
             let mut released = pin!(self.released.notified());
             released.as_mut().enable();
-            let more = |held| fits(held).then_some(held + cost);
-            if self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok() {
+            if self.takes(cost, &has_room) {
                 return true;
             }
             tokio::select! {
@@ -289,12 +294,12 @@ impl Sockets {
             if len > payload::PAYLOAD_LEN_MAX {
                 return Err(Untaken::TooLong);
             }
-            self.take_part(client, polling, &mut splitter, &data).await?;
+            self.take_part(client, polling, &mut splitter, &data, &mut body).await?;
             drop(data);
             // What is in the inbox counts there.
             body.is_held(splitter.held());
         }
-        self.take_end(client, polling, splitter).await
+        self.take_end(client, polling, splitter, &mut body).await
     }
 
     async fn take_form<B>(&self, client: &Arc<Client>, polling: &Polling, mut body: B) -> Result<(), Untaken>
@@ -304,10 +309,10 @@ impl Sockets {
         let form = timeout(POST_TIMEOUT, read_whole(&mut body, payload::FORM_LEN_MAX)).await.ok().flatten();
         let mut splitter = Splitter::default();
         match payload::decode_form(&form.ok_or(Untaken::TooLong)?) {
-            Ok(body) => self.take_part(client, polling, &mut splitter, body.as_bytes()).await?,
+            Ok(text) => self.take_part(client, polling, &mut splitter, text.as_bytes(), &mut body).await?,
             Err(error) => return self.take_in(client, &mut Batch::default(), Err(error)),
         }
-        self.take_end(client, polling, splitter).await
+        self.take_end(client, polling, splitter, &mut body).await
     }
 
     async fn take_part(
@@ -316,6 +321,7 @@ impl Sockets {
         polling: &Polling,
         splitter: &mut Splitter,
         mut part: &[u8],
+        body: &mut impl RequestBody,
     ) -> Result<(), Untaken> {
         let (mut batch, mut whole) = (Batch::default(), Ok(()));
         while let Some(packet) = splitter.next(&mut part) {
@@ -324,19 +330,25 @@ impl Sockets {
                 break;
             }
             if batch.bytes >= BATCH_BYTES_MAX {
-                self.hold(client, polling, std::mem::take(&mut batch)).await?;
+                self.hold(client, polling, std::mem::take(&mut batch), body).await?;
             }
         }
         // What came before one that closes is carried out, if that can be; it closes either way.
-        let held = self.hold(client, polling, batch).await;
+        let held = self.hold(client, polling, batch, body).await;
         whole.and(held)
     }
 
-    async fn take_end(&self, client: &Arc<Client>, polling: &Polling, splitter: Splitter) -> Result<(), Untaken> {
+    async fn take_end(
+        &self,
+        client: &Arc<Client>,
+        polling: &Polling,
+        splitter: Splitter,
+        body: &mut impl RequestBody,
+    ) -> Result<(), Untaken> {
         let Some(packet) = splitter.end() else { return Ok(()) };
         let mut batch = Batch::default();
         self.take_in(client, &mut batch, packet)?;
-        self.hold(client, polling, batch).await
+        self.hold(client, polling, batch, body).await
     }
 
     fn take_in(&self, client: &Client, batch: &mut Batch, packet: Result<String, FrameError>) -> Result<(), Untaken> {
@@ -351,15 +363,24 @@ impl Sockets {
         }
     }
 
-    /// Puts packets into the inbox, once there is room.
-    async fn hold(&self, client: &Arc<Client>, polling: &Polling, batch: Batch) -> Result<(), Untaken> {
+    /// Puts packets into the inbox, once there is room. The rest of the body that brings them is not read before.
+    async fn hold(
+        &self,
+        client: &Arc<Client>,
+        polling: &Polling,
+        batch: Batch,
+        body: &mut impl RequestBody,
+    ) -> Result<(), Untaken> {
         if batch.packets.is_empty() {
             return Ok(());
         }
         let (cost, places) = (batch.bytes + BATCH_COST, &self.api.places);
-        let reserved = polling.reserve(cost, || places.has_room(cost, &client.socket));
-        if timeout(POST_TIMEOUT, reserved).await != Ok(true) {
-            return Err(Untaken::Late);
+        let has_room = || places.has_room(cost, &client.socket);
+        if !polling.takes(cost, has_room) {
+            // The packets, and what they were read from.
+            if !body.stands(2 * cost) || timeout(POST_TIMEOUT, polling.reserve(cost, has_room)).await != Ok(true) {
+                return Err(Untaken::Late);
+            }
         }
         let held = Held { packets: batch.packets, cost, _kept: places.count(cost, &client.socket) };
         polling.inbox.try_send(held).map_err(|_| Untaken::Late)

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
 use super::exchange::Exchange;
+use super::http2::STREAM_WINDOW;
 use super::places::{Partial, Place};
 use super::unread::{CallerKey, Reader, Unread};
 
@@ -24,6 +25,10 @@ pub(crate) trait RequestBody: HttpBody<Data = Bytes> + Unpin {
 
     /// Whose it is: it counts for them from now on, and not for their address.
     fn is_of(&mut self, caller: CallerKey);
+
+    /// It is not read on before something else happens, and so much of it is held meanwhile, until it is said how much is. On
+    /// HTTP/2 what more of it may come counts with that. False: so many stand on its connection that others would not come.
+    fn stands(&mut self, bytes: usize) -> bool;
 }
 
 /// The body of a request, which breaks off when its client hangs up before its end.
@@ -41,6 +46,8 @@ struct Coming {
     /// How much of that is counted.
     counted: usize,
     is_awaited: bool,
+    /// Set of one on a stream that is not read on.
+    stands: bool,
 }
 
 /// Whom it counts for.
@@ -81,7 +88,7 @@ impl<B> Heard<B> {
 
     fn on(body: B, on: On, from: IpAddr) -> Self {
         let of = Whose::Address(from);
-        Self { body, coming: Coming { on, of, held: 0, counted: 0, is_awaited: false } }
+        Self { body, coming: Coming { on, of, held: 0, counted: 0, is_awaited: false, stands: false } }
     }
 }
 
@@ -98,17 +105,45 @@ impl Coming {
             On::Connection(place, partial) => {
                 // First of all, so that it is not what stood still longest.
                 place.awaits_body();
-                if more > 0 {
-                    let new = || Partial::new(place.clone(), of.key(&place.places.unread));
-                    partial.get_or_insert_with(new).add(more);
-                }
+                count(place, partial, more, of);
             }
             On::Stream(exchange) => exchange.awaits_body(more, |unread| of.key(unread)),
         }
     }
 
+    fn stands(&mut self, bytes: usize) -> bool {
+        let on_its_way = match &self.on {
+            On::Connection(..) => 0,
+            On::Stream(exchange) => {
+                if !self.stands && !exchange.stands() {
+                    return false;
+                }
+                self.stands = true;
+                STREAM_WINDOW as usize
+            }
+        };
+        self.held = self.held.max(bytes + on_its_way);
+        let (more, of) = (self.held - self.counted, self.of);
+        self.counted = self.held;
+        match &mut self.on {
+            On::Connection(place, partial) => count(place, partial, more, of),
+            On::Stream(exchange) if more > 0 => exchange.holds(more, |unread| of.key(unread)),
+            On::Stream(_) => {}
+        }
+        true
+    }
+
+    fn stands_no_more(&mut self) {
+        if let On::Stream(exchange) = &self.on
+            && std::mem::take(&mut self.stands)
+        {
+            exchange.stands_no_more();
+        }
+    }
+
     /// Counts no more than what is held by now.
     fn is_held(&mut self, bytes: usize) {
+        self.stands_no_more();
         self.held = bytes.min(self.held);
         let less = self.counted.saturating_sub(self.held);
         if less == 0 {
@@ -150,9 +185,17 @@ impl Coming {
     }
 }
 
+/// Counts more of a body on HTTP/1.1.
+fn count(place: &Arc<Place>, partial: &mut Option<Partial>, more: usize, of: Whose) {
+    if more > 0 {
+        partial.get_or_insert_with(|| Partial::new(place.clone(), of.key(&place.places.unread))).add(more);
+    }
+}
+
 impl Drop for Coming {
     fn drop(&mut self) {
         self.is_here();
+        self.stands_no_more();
         if let On::Stream(exchange) = &self.on
             && self.counted > 0
         {
@@ -210,6 +253,10 @@ where
     fn is_of(&mut self, caller: CallerKey) {
         self.coming.is_of(caller);
     }
+
+    fn stands(&mut self, bytes: usize) -> bool {
+        self.coming.stands(bytes)
+    }
 }
 
 /// One that is there.
@@ -218,6 +265,10 @@ impl RequestBody for http_body_util::Full<Bytes> {
     fn is_held(&mut self, _: usize) {}
 
     fn is_of(&mut self, _: CallerKey) {}
+
+    fn stands(&mut self, _: usize) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]
@@ -226,6 +277,7 @@ mod tests {
 
     use tokio::sync::mpsc;
 
+    use super::super::http2::STANDING_MAX;
     use super::super::places::{Places, UnderWay};
     use super::super::{Share, UnreadLimits};
     use super::*;
@@ -294,10 +346,36 @@ mod tests {
             send.try_send(3_000).unwrap();
             read(&mut body);
             assert_eq!((counted(), of(nobody), of(caller)), ((3_000, 3_000), 0, 3_000));
+            // With what may come of it on a stream while it is not read.
+            let stands = 9_000 + if is_stream { STREAM_WINDOW as usize } else { 0 };
+            assert!(body.stands(9_000) && body.stands(5_000));
+            assert_eq!((counted(), of(nobody), of(caller)), ((stands, stands), 0, stands));
+            body.is_held(2_000);
+            assert_eq!(counted(), (2_000, 2_000));
+            assert!(body.stands(9_000));
             drop(body);
             assert_eq!((counted(), of(caller)), ((0, 0), 0));
             drop((under_way, on_stream));
             assert_eq!((places.unread.all(), places.unread.of(caller)), (0, 0));
         }
+    }
+
+    #[tokio::test]
+    async fn a_few_bodies_of_a_connection_stand_and_leave_the_others_room() {
+        let place = Places::for_tests(Arc::new(Metrics::default())).take(Share::unbounded()).await;
+        let stream = || {
+            let exchange = Exchange::on_stream(UnderWay::begin(&place).unwrap(), 0);
+            Heard::on_http2(InParts(mpsc::channel(1).1), exchange, HOME)
+        };
+        let mut bodies: Vec<_> = (0..STANDING_MAX).map(|_| stream()).collect();
+        for body in &mut bodies {
+            assert!(body.stands(1) && body.stands(2), "it stands once");
+        }
+        assert!(!stream().stands(1));
+        drop(bodies.pop());
+        let (mut one, mut other) = (stream(), stream());
+        assert!(one.stands(1) && !other.stands(1));
+        one.is_held(0);
+        assert!(other.stands(1) && !one.stands(1));
     }
 }

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::body::PIECE_LEN_MAX_HTTP2;
+use super::http2::STANDING_MAX;
 use super::places::{Place, UnderWay};
 use super::unread::{CallerKey, Unread};
 
@@ -57,6 +58,8 @@ struct State {
     maker: Option<Waker>,
     /// Its body does not come.
     awaits_body: bool,
+    /// Its body is not read on.
+    stands: bool,
     is_ended: bool,
 }
 
@@ -96,6 +99,7 @@ impl Exchange {
             patience: PATIENCE,
             maker: None,
             awaits_body: false,
+            stands: false,
             is_ended: false,
         };
         Arc::new(Self { state: Mutex::new(state), ended: Notify::new() })
@@ -151,6 +155,34 @@ impl Exchange {
         }
     }
 
+    /// Its body is not read on. False: there are others enough on its connection.
+    pub(super) fn stands(&self) -> bool {
+        let mut state = self.state.lock();
+        let place = state.under_way.place().clone();
+        let mut exchanges = place.exchanges.lock();
+        state.stands = exchanges.standing < STANDING_MAX;
+        exchanges.standing += u32::from(state.stands);
+        state.stands
+    }
+
+    /// It is read on.
+    pub(super) fn stands_no_more(&self) {
+        let mut state = self.state.lock();
+        state.stands = false;
+        state.under_way.place().exchanges.lock().standing -= 1;
+    }
+
+    /// So much of a body more is held, of whom `of` tells.
+    pub(super) fn holds(&self, bytes: usize, of: impl FnOnce(&Unread) -> CallerKey) {
+        let mut state = self.state.lock();
+        let places = state.under_way.place().places.clone();
+        let too_many = state.under_way.add_coming(bytes, of(&places.unread));
+        drop(state);
+        if too_many {
+            places.end_stalled();
+        }
+    }
+
     /// It came, or is waited for no more. False: the connection was told to go meanwhile.
     pub(super) fn got_body(&self) -> bool {
         let mut state = self.state.lock();
@@ -170,7 +202,7 @@ impl Exchange {
             bytes: state.under_way.bytes(),
             caller: state.under_way.caller(),
             since: state.changed,
-            waits_for_us: state.piece.is_none() && !state.awaits_body,
+            waits_for_us: state.piece.is_none() && !state.awaits_body && !state.stands,
             is_ended: state.is_ended,
         }
     }
@@ -298,6 +330,8 @@ pub(crate) struct Exchanges {
     changed: Option<Instant>,
     /// When bytes of one were taken.
     taken: Option<Instant>,
+    /// How many of them have bodies that are not read on.
+    standing: u32,
 }
 
 /// What is to become of a connection.

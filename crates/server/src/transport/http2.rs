@@ -31,9 +31,12 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests under way at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 100;
 /// What the library takes in of bodies that nobody asks for yet, of a stream and of a connection. It is not counted, so it is
-/// little. Who is far away still sends the longest body of an operation at once.
-const STREAM_WINDOW: u32 = 65_535;
-const CONNECTION_WINDOW: u32 = 131_072;
+/// little. Who is far away still sends the longest body of an operation at once. A stream whose body is not read on keeps
+/// what it has of the connection's from all others: so that is much more.
+pub(super) const STREAM_WINDOW: u32 = 65_535;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// So many bodies of one connection may stand at once: together they leave the others half of its window.
+pub(super) const STANDING_MAX: u32 = CONNECTION_WINDOW / 2 / STREAM_WINDOW;
 /// The longest head that is read, as HTTP/2 counts it: more than we take, so that ours is the answer to what is a little
 /// too long. What is longer yet the library refuses without a body.
 const HEAD_LEN_MAX: u32 = 128 * 1024;
@@ -145,7 +148,7 @@ mod tests {
     use super::super::body::Beside;
     use super::super::exchange::{STALL_TIMEOUT, STREAM_COST};
     use super::super::unread::{Reader, UnreadLimits};
-    use super::super::{Heard, Patient, Places, Share};
+    use super::super::{Heard, Patient, Places, RequestBody, Share};
     use super::*;
     use crate::metrics::Metrics;
 
@@ -503,6 +506,46 @@ mod tests {
         assert!((10..15).contains(&on(RESET).count()), "{frames:?}");
         assert!(on(RESET).all(|stream| stream < 31), "the newest stay: {frames:?}");
         assert_eq!(on(HEADERS).collect::<Vec<_>>(), [39], "the one whose body came is answered");
+        let_go(&places).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bodies_that_are_not_read_on_leave_those_beside_them_room_to_come() {
+        let (server, receive, send) = connection(&[PREFACE, SETTINGS]).await;
+        let (places, place) = place(8 << 20).await;
+        let nobody = places.unread.key(Reader::Anybody, [127, 0, 0, 1].into());
+        let begun = std::sync::atomic::AtomicU32::new(0);
+        let answer = |request: Request<Incoming>, exchange: Arc<Exchange>| {
+            let nth = begun.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            async move {
+                let mut body = Heard::on_http2(request.into_body(), exchange, [127, 0, 0, 1].into());
+                if nth < STANDING_MAX {
+                    assert!(body.stands(0));
+                    std::future::pending::<()>().await;
+                }
+                assert_eq!(body.collect().await.unwrap().to_bytes().len(), 16_000);
+                ("answer".into_response(), nobody)
+            }
+        };
+        let serving = async {
+            let _ = serve_http2(server, &place, answer, CancellationToken::new()).await;
+        };
+        let asking = async {
+            let last = u8::try_from(2 * STANDING_MAX + 1).unwrap();
+            for stream in (1..last).step_by(2) {
+                // All that its window lets through.
+                let [high, low] = 16_384_u16.to_be_bytes();
+                let more = [&[0, high, low, DATA, 0, 0, 0, 0, stream][..], &[b'x'; 16_384]].concat().repeat(3);
+                send.lock().await.write_all(&[beginning(stream, 16_383), more].concat()).await.unwrap();
+            }
+            let end = [0, 0, 0, DATA, 1, 0, 0, 0, last];
+            send.lock().await.write_all(&[&beginning(last, 16_000)[..], &end].concat()).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(places.unread.all() >= (STANDING_MAX * STREAM_WINDOW) as usize, "they are counted");
+            send.lock().await.shutdown().await.unwrap();
+        };
+        let ((), (frames, _), ()) = tokio::join!(serving, frames(receive, &send, Instant::now()), asking);
+        assert!(frames.iter().any(|(kind, stream, _)| (*kind, *stream) == (HEADERS, 17)), "{frames:?}");
         let_go(&places).await;
     }
 
