@@ -3,7 +3,8 @@
 //!
 //! hyper takes the end of what a client says for its going away, and drops what it is working on. So the end is kept from
 //! it until the answers are taken. A client that really is gone is found when it is written to; a poll, which might wait
-//! long for that, is told (`Place::hung_up`) and answers at once with nothing.
+//! long for that, is told (`Place::hung_up`) and answers at once with nothing. Of HTTP/2 the library reads all there is
+//! before it begins a request, and begins none once it was told the end: so there that is kept back until it has begun them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,6 +34,8 @@ pub(crate) struct Patient<S> {
     door: Option<(Arc<Door>, SocketAddr)>,
     refusing: Option<Refusing>,
     reading: Reading,
+    /// Whether the end of what the client says was read before.
+    has_ended: bool,
 }
 
 /// What is looked at in what is read.
@@ -114,7 +117,7 @@ const DISCARDED_LEN_MAX: usize = 1 << 20;
 
 impl<S> Patient<S> {
     pub(crate) fn new(io: S, place: Arc<Place>) -> Self {
-        Self { io, place, door: None, refusing: None, reading: Reading::Frames(Frames::new()) }
+        Self { io, place, door: None, refusing: None, reading: Reading::Frames(Frames::new()), has_ended: false }
     }
 
     /// The same, with the answers of `door` to what `peer` sends that is no request.
@@ -164,6 +167,16 @@ impl<S: AsyncWrite + Unpin> Patient<S> {
 }
 
 impl<S: AsyncRead + Unpin> Patient<S> {
+    /// Whether the end of what the client says, which was read, is kept from who reads.
+    fn keeps_end(&mut self, context: &Context<'_>) -> bool {
+        let is_news = !std::mem::replace(&mut self.has_ended, true);
+        if is_news && matches!(self.reading, Reading::Frames(_)) {
+            context.waker().wake_by_ref();
+            return true;
+        }
+        self.place.hang_up(context)
+    }
+
     /// Reads, and looks at what is read.
     fn poll_read_some(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Self { io, place, door, reading, .. } = self;
@@ -211,7 +224,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
             // What TLS calls it when the other side did not say goodbye.
             Poll::Ready(Err(error)) => error.kind() == io::ErrorKind::UnexpectedEof,
         };
-        if ended && self.place.hang_up(context) { Poll::Pending } else { read }
+        if ended && self.keeps_end(context) { Poll::Pending } else { read }
     }
 }
 

@@ -473,6 +473,34 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_says_no_more_with_its_requests_is_answered() {
+        let bodied = [&beginning(5, 100)[..], &[0, 0, 0, DATA, 1, 0, 0, 0, 5]].concat();
+        for asked in [&request(1)[..], &[request(1), request(3), bodied].concat()] {
+            let (server, receive, send) = connection(&[PREFACE, SETTINGS, asked]).await;
+            // It is all there, with its end, when the first of it is read.
+            send.lock().await.shutdown().await.unwrap();
+            let (places, place) = place(1 << 20).await;
+            let server = Patient::new(server, place.clone());
+            let serving = async {
+                let nobody = places.unread.key(Reader::Anybody, [127, 0, 0, 1].into());
+                let answer = |request: Request<Incoming>, exchange| async move {
+                    let body = request.map(|body| Heard::on_http2(body, exchange, [127, 0, 0, 1].into())).into_body();
+                    let len = body.collect().await.unwrap().to_bytes().len();
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    (len.to_string().into_response(), nobody)
+                };
+                let _ = serve_http2(server, &place, answer, CancellationToken::new()).await;
+            };
+            let started = Instant::now();
+            let ((), (frames, ended)) = tokio::join!(serving, frames(receive, &send, started));
+            let answered = frames.iter().filter(|(kind, ..)| *kind == HEADERS).count();
+            assert_eq!(answered, if asked.len() > 15 { 3 } else { 1 }, "{frames:?}");
+            assert!(ended < PING_TIMEOUT, "it is not waited for: {ended:?}");
+            let_go(&places).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn bodies_that_do_not_come_are_counted_and_make_room_for_others() {
         const BODY_LEN: u16 = 5_000;
         let counted = usize::from(BODY_LEN) + STREAM_COST + 2;
