@@ -33,8 +33,28 @@ const SILENT_FOUND: usize = 64;
 /// How long a newcomer that has not been asked anything yet is not called silent: longer than its first request needs to be
 /// read on a busy machine. A flood of connections would otherwise end each of those that come after it.
 const NEWCOMER_FOR: Duration = Duration::from_secs(1);
-/// Stands in for the number of requests under way on a connection that was told to go.
-const GONE: usize = usize::MAX / 2;
+/// A request whose body is waited for, in the number that counts a connection's. One that is under way counts one.
+const AWAITED: u64 = 1 << 32;
+/// In that number, that the connection was told to go.
+const GONE: u64 = 1 << 63;
+
+/// The requests of a connection whose answers were not taken yet. They are in one number, so that whoever looks while others
+/// count sees each of them where it is, and none nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Requests(u64);
+
+impl Requests {
+    const NONE: Self = Self(0);
+
+    const fn is_gone(self) -> bool {
+        self.0 >= GONE
+    }
+
+    /// Whether none is under way, whose body is not waited for, and more may be.
+    const fn is_silent(self) -> bool {
+        self.0.is_multiple_of(AWAITED) && !self.is_gone()
+    }
+}
 
 /// All places.
 pub(crate) struct Places {
@@ -97,8 +117,7 @@ impl Places {
             number,
             born: Instant::now(),
             places: self.clone(),
-            under_way: AtomicUsize::new(0),
-            awaited: AtomicUsize::new(0),
+            requests: AtomicU64::new(Requests::NONE.0),
             changed: AtomicU64::new(number),
             unread: AtomicUsize::new(0),
             reader: AtomicU64::new(0),
@@ -228,11 +247,8 @@ pub(crate) struct Place {
     number: u64,
     born: Instant,
     pub(super) places: Arc<Places>,
-    /// Requests whose answers were not taken yet, but for those whose body is waited for; [`GONE`] and more: it was told to
-    /// go.
-    under_way: AtomicUsize,
-    /// Requests whose bodies are waited for.
-    awaited: AtomicUsize,
+    /// See [`Requests`].
+    requests: AtomicU64,
     /// The number of what happened last.
     pub(super) changed: AtomicU64,
     unread: AtomicUsize,
@@ -300,14 +316,18 @@ impl Place {
         self.share.address().is_some() && self.unread() > self.places.unread.limits.connection
     }
 
+    fn requests(&self) -> Requests {
+        Requests(self.requests.load(Ordering::SeqCst))
+    }
+
     /// Whether no request is under way, nor one whose body may just have come.
     fn waits_for_nothing(&self) -> bool {
-        self.is_silent() && self.awaited.load(Ordering::SeqCst) == 0
+        self.requests() == Requests::NONE
     }
 
     /// Whether nothing is under way.
     pub(super) fn is_silent(&self) -> bool {
-        self.under_way.load(Ordering::SeqCst) == 0
+        self.requests().is_silent()
     }
 
     /// Since when nothing is under way. None: something is.
@@ -318,10 +338,12 @@ impl Place {
     }
 
     fn end_if_silent_since(&self, since: u64) -> bool {
-        if self.silent_since() != Some(since) {
+        let Requests(before) = self.requests();
+        if !Requests(before).is_silent() || self.silent_since() != Some(since) {
             return false;
         }
-        let ended = self.under_way.compare_exchange(0, GONE, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let gone = self.requests.compare_exchange(before, before | GONE, Ordering::SeqCst, Ordering::SeqCst);
+        let ended = gone.is_ok();
         if ended {
             self.end();
         }
@@ -379,15 +401,12 @@ impl Place {
     /// The body of a request that is under way does not come.
     pub(super) fn awaits_body(&self) {
         self.changes();
-        self.awaited.fetch_add(1, Ordering::SeqCst);
-        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        self.requests.fetch_add(AWAITED - 1, Ordering::SeqCst);
     }
 
     /// It came, or is waited for no more. False: the connection was told to go meanwhile.
     pub(super) fn got_body(&self) -> bool {
-        let is_there = self.under_way.fetch_add(1, Ordering::SeqCst) < GONE;
-        self.awaited.fetch_sub(1, Ordering::SeqCst);
-        is_there
+        !Requests(self.requests.fetch_sub(AWAITED - 1, Ordering::SeqCst)).is_gone()
     }
 
     fn changes(&self) {
@@ -469,13 +488,13 @@ pub(crate) struct UnderWay {
 impl UnderWay {
     /// None: the connection is being ended, and the request must not begin.
     pub(crate) fn begin(place: &Arc<Place>) -> Option<Self> {
-        let under_way = place.under_way.fetch_add(1, Ordering::Relaxed);
+        let before = Requests(place.requests.fetch_add(1, Ordering::Relaxed));
         place.was_asked.store(true, Ordering::Relaxed);
         if place.unread() == 0 {
             // Whose answer the last one was says nothing of this one: a proxy's connection is of many.
             place.reader.store(0, Ordering::Relaxed);
         }
-        (under_way < GONE).then(|| Self { place: place.clone(), bytes: 0, of_caller: 0, caller: None })
+        (!before.is_gone()).then(|| Self { place: place.clone(), bytes: 0, of_caller: 0, caller: None })
     }
 
     pub(crate) fn place(&self) -> &Arc<Place> {
@@ -576,7 +595,7 @@ impl Drop for UnderWay {
             self.remove_of_all(self.bytes);
         }
         self.place.changes();
-        self.place.under_way.fetch_sub(1, Ordering::SeqCst);
+        self.place.requests.fetch_sub(1, Ordering::SeqCst);
         if self.place.has_hung_up()
             && let Some(waiting) = self.place.waiting.lock().take()
         {
@@ -736,6 +755,30 @@ mod tests {
         place.hung_up().await;
         drop(under_way);
         assert!(!place.hang_up(context));
+    }
+
+    #[test]
+    fn a_request_is_seen_at_every_moment_while_its_body_is_waited_for_and_comes() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let place = runtime.block_on(Places::for_tests(Arc::new(Metrics::default())).take(Share::unbounded()));
+        let under_way = UnderWay::begin(&place);
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..300_000 {
+                    place.awaits_body();
+                    assert!(place.got_body());
+                }
+                is_over.store(true, Ordering::Relaxed);
+            });
+            let mut looks = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                assert!(!place.waits_for_nothing(), "nothing is seen at look {looks}");
+                looks += 1;
+            }
+        });
+        drop(under_way);
+        assert!(place.waits_for_nothing());
     }
 
     #[test]
