@@ -2,7 +2,8 @@
 //!
 //! When all places are taken a connection goes on which nothing is asked: of the address that has most of such, the one on
 //! which nothing happened for longest. That needs no clock: what happens on connections is numbered through, and the smallest
-//! number is the longest ago. A request whose body does not come is nothing that is asked.
+//! number is the longest ago. A request whose body does not come is nothing that is asked; but many send a head and its body
+//! one after the other, so that is said only after a while.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -30,8 +31,9 @@ const ROOM_PAUSE: Duration = Duration::from_millis(50);
 /// How many of the longest silent connections are found at once: looking through all of them for each newcomer of a
 /// flood would be what the flood is after.
 const SILENT_FOUND: usize = 64;
-/// How long a newcomer that has not been asked anything yet is not called silent: longer than its first request needs to be
-/// read on a busy machine. A flood of connections would otherwise end each of those that come after it.
+/// How long a newcomer that has not been asked anything yet is not called silent, nor a connection on which a part of a body
+/// came: longer than a first request, or the rest of one, needs to be read on a busy machine. A flood of connections would
+/// otherwise end each of those that come after it.
 const NEWCOMER_FOR: Duration = Duration::from_secs(1);
 /// A request whose body is waited for, in the number that counts a connection's. One that is under way counts one.
 const AWAITED: u64 = 1 << 32;
@@ -48,6 +50,11 @@ impl Requests {
 
     const fn is_gone(self) -> bool {
         self.0 >= GONE
+    }
+
+    /// Whether the body of any is waited for.
+    const fn is_any_awaited(self) -> bool {
+        self.0 % GONE >= AWAITED
     }
 
     /// Whether none is under way, whose body is not waited for, and more may be.
@@ -118,6 +125,7 @@ impl Places {
             born: Instant::now(),
             places: self.clone(),
             requests: AtomicU64::new(Requests::NONE.0),
+            awaited_at: AtomicU64::new(0),
             changed: AtomicU64::new(number),
             unread: AtomicUsize::new(0),
             reader: AtomicU64::new(0),
@@ -249,6 +257,8 @@ pub(crate) struct Place {
     pub(super) places: Arc<Places>,
     /// See [`Requests`].
     requests: AtomicU64,
+    /// When a body was last found not to come any further: so many milliseconds from its birth on.
+    awaited_at: AtomicU64,
     /// The number of what happened last.
     pub(super) changed: AtomicU64,
     unread: AtomicUsize,
@@ -332,9 +342,12 @@ impl Place {
 
     /// Since when nothing is under way. None: something is.
     fn silent_since(&self) -> Option<u64> {
-        let silent = self.is_silent() && !self.is_socket.load(Ordering::Relaxed);
+        let requests = self.requests();
+        let silent = requests.is_silent() && !self.is_socket.load(Ordering::Relaxed);
         let is_new = || !self.was_asked.load(Ordering::Relaxed) && self.born.elapsed() < NEWCOMER_FOR;
-        (silent && !is_new()).then(|| self.changed.load(Ordering::Relaxed))
+        let awaited_at = || Duration::from_millis(self.awaited_at.load(Ordering::Relaxed));
+        let is_coming = || requests.is_any_awaited() && self.born.elapsed() < awaited_at() + NEWCOMER_FOR;
+        (silent && !is_new() && !is_coming()).then(|| self.changed.load(Ordering::Relaxed))
     }
 
     fn end_if_silent_since(&self, since: u64) -> bool {
@@ -401,6 +414,8 @@ impl Place {
     /// The body of a request that is under way does not come.
     pub(super) fn awaits_body(&self) {
         self.changes();
+        let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.awaited_at.store(now, Ordering::Relaxed);
         self.requests.fetch_add(AWAITED - 1, Ordering::SeqCst);
     }
 
@@ -724,7 +739,15 @@ mod tests {
         taken[0].awaits_body();
         assert!(taken[0].got_body(), "it came in time");
         assert!(goes(&places, &taken).await.is_empty());
+        // It may be a packet behind its head, or behind a part of it.
+        for _ in 0..3 {
+            taken[0].awaits_body();
+            tokio::time::advance(NEWCOMER_FOR / 2).await;
+            assert!(goes(&places, &taken).await.is_empty());
+            assert!(taken[0].got_body());
+        }
         taken[0].awaits_body();
+        tokio::time::advance(NEWCOMER_FOR).await;
         assert_eq!(goes(&places, &taken).await, [0]);
         assert!(!taken[0].got_body(), "it was told to go");
         drop(begun);
