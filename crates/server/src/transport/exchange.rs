@@ -248,6 +248,7 @@ impl Exchange {
         let now = Instant::now();
         let mut state = self.state.lock();
         state.changed = state.under_way.place().places.moment();
+        state.under_way.place().pieces.fetch_add(1, Ordering::Relaxed);
         let taken_before = state.under_way.place().taken.load(Ordering::Relaxed);
         state.piece = Some(Taking { progressed: now, taken_before, until: now + state.patience, turn_at: now });
     }

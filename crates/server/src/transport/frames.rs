@@ -17,6 +17,17 @@ const AT_ONCE: u64 = 2_000;
 const OF_REQUEST: u64 = 16;
 /// Bytes of answers of which the client may tell that it took them.
 const TAKEN_BYTES: u64 = 1_024;
+/// Frames by which it may tell that it took a piece, however short that is: some tell of each, for its stream and for the
+/// connection, and a piece may be read in two.
+const OF_PIECE: u64 = 4;
+
+/// What a client took of answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Took {
+    pub(super) bytes: u64,
+    /// In how many pieces, with those that are on their way.
+    pub(super) pieces: u64,
+}
 
 /// Looks at frames as they are read.
 #[derive(Debug)]
@@ -28,13 +39,20 @@ pub(super) struct Frames {
     /// Frames too many, as of when they were last set against time and answers.
     over: u64,
     settled_at: std::time::Instant,
-    settled_taken: u64,
+    settled: Took,
 }
 
 impl Frames {
     pub(super) fn new() -> Self {
         let settled_at = std::time::Instant::now();
-        Self { head: [0; FRAME_HEAD_LEN], head_len: 0, rest: PREFACE_LEN, over: 0, settled_at, settled_taken: 0 }
+        Self {
+            head: [0; FRAME_HEAD_LEN],
+            head_len: 0,
+            rest: PREFACE_LEN,
+            over: 0,
+            settled_at,
+            settled: Took::default(),
+        }
     }
 
     /// Counts the frames that begin in `bytes`.
@@ -58,9 +76,9 @@ impl Frames {
         }
     }
 
-    /// Looks at what was read, when `taken` bytes of answers were taken on the connection so far. False: too much of it
-    /// brings nothing.
-    pub(super) fn look(&mut self, bytes: &[u8], taken: u64) -> bool {
+    /// Looks at what was read, when so much of answers was taken on the connection so far. False: too much of it brings
+    /// nothing.
+    pub(super) fn look(&mut self, bytes: &[u8], took: Took) -> bool {
         self.count(bytes);
         if self.over > AT_ONCE {
             // Only now, so that a client that behaves asks for no time.
@@ -69,9 +87,11 @@ impl Frames {
             if back > 0 {
                 self.settled_at = std::time::Instant::now();
             }
-            let told = taken.saturating_sub(self.settled_taken) / TAKEN_BYTES;
-            self.settled_taken += told * TAKEN_BYTES;
-            self.over = self.over.saturating_sub(back.saturating_add(told));
+            let told = took.bytes.saturating_sub(self.settled.bytes) / TAKEN_BYTES;
+            let pieces = took.pieces.saturating_sub(self.settled.pieces);
+            self.settled.bytes += told * TAKEN_BYTES;
+            self.settled.pieces += pieces;
+            self.over = self.over.saturating_sub(back.saturating_add(told).saturating_add(pieces * OF_PIECE));
         }
         self.over <= AT_ONCE
     }
@@ -87,25 +107,28 @@ mod tests {
 
     fn begun() -> Frames {
         let mut frames = Frames::new();
-        assert!(frames.look(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0));
+        assert!(frames.look(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Took::default()));
         frames
     }
 
     /// How many of them are looked at until there are too many, in pieces of that length.
-    fn until_too_many(frame: &[u8], piece: usize, taken_each: u64) -> Option<usize> {
-        let (mut frames, mut taken) = (begun(), 0);
+    fn until_too_many(frame: &[u8], piece: usize, each: Took) -> Option<usize> {
+        let (mut frames, mut took) = (begun(), Took::default());
         (0..10 * usize::try_from(AT_ONCE).unwrap()).find(|_| {
-            taken += taken_each;
-            !frame.chunks(piece).all(|piece| frames.look(piece, taken))
+            took.bytes += each.bytes;
+            took.pieces += each.pieces;
+            !frame.chunks(piece).all(|piece| frames.look(piece, took))
         })
     }
+
+    const NOTHING: Took = Took { bytes: 0, pieces: 0 };
 
     #[test]
     fn frames_that_bring_nothing_come_to_an_end_however_they_are_cut() {
         let atonce = usize::try_from(AT_ONCE).unwrap();
         for kind in [0, 2, 3, 4, 6, 7, 8, 9, 0xfa] {
             for (len, piece) in [(0, 9), (8, 17), (8, 1), (8, 5), (255, 100)] {
-                let found = until_too_many(&frame(kind, len), piece, 0).expect("there is an end");
+                let found = until_too_many(&frame(kind, len), piece, NOTHING).expect("there is an end");
                 // Some come back while the test runs.
                 assert!((atonce..5 * atonce).contains(&found), "{kind} {len} {piece}: {found}");
             }
@@ -114,10 +137,13 @@ mod tests {
 
     #[test]
     fn requests_and_those_who_read_answers_go_on() {
-        assert_eq!(until_too_many(&frame(HEADERS, 50), 1_000, 0), None);
+        assert_eq!(until_too_many(&frame(HEADERS, 50), 1_000, NOTHING), None);
         let request = [frame(HEADERS, 50), frame(0, 200), frame(8, 4), frame(3, 4)].concat();
-        assert_eq!(until_too_many(&request, 33, 0), None);
+        assert_eq!(until_too_many(&request, 33, NOTHING), None);
         // A window for each frame of an answer, of the stream and of the connection.
-        assert_eq!(until_too_many(&[frame(8, 4), frame(8, 4)].concat(), 26, 16_384), None);
+        let windows = [frame(8, 4), frame(8, 4)].concat();
+        assert_eq!(until_too_many(&windows, 26, Took { bytes: 16_384, pieces: 1 }), None);
+        // The same of the short ones of a tail.
+        assert_eq!(until_too_many(&windows, 26, Took { bytes: 250, pieces: 1 }), None);
     }
 }

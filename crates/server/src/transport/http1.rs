@@ -200,7 +200,7 @@ impl<S: AsyncRead + Unpin> Patient<S> {
             (Reading::Frames(frames), _) => {
                 let before = buffer.filled().len();
                 ready!(Pin::new(io).poll_read(context, buffer))?;
-                if frames.look(&buffer.filled()[before..], place.bytes_taken()) {
+                if frames.look(&buffer.filled()[before..], place.took()) {
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Err(io::Error::other("the client goes on with frames that bring nothing")))

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use super::Share;
 use super::exchange::Exchanges;
+use super::frames::Took;
 use super::kept::{Kept, KeptBytes, KeptFrame};
 use super::unread::{CallerKey, Reader, SMALL_LEN, Unread, UnreadLimits};
 use crate::metrics::Metrics;
@@ -130,6 +131,7 @@ impl Places {
             unread: AtomicUsize::new(0),
             reader: AtomicU64::new(0),
             taken: AtomicU64::new(0),
+            pieces: AtomicU64::new(0),
             was_asked: AtomicBool::new(false),
             is_socket: AtomicBool::new(false),
             doomed: AtomicBool::new(false),
@@ -266,6 +268,8 @@ pub(crate) struct Place {
     reader: AtomicU64,
     /// Bytes of answers on HTTP/2 that were taken.
     pub(super) taken: AtomicU64,
+    /// In how many pieces they were handed out.
+    pub(super) pieces: AtomicU64,
     was_asked: AtomicBool,
     is_socket: AtomicBool,
     /// Its task is being ended.
@@ -406,9 +410,9 @@ impl Place {
         self.changed.load(Ordering::Relaxed)
     }
 
-    /// Bytes of answers on HTTP/2 that were taken.
-    pub(super) fn bytes_taken(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed)
+    /// What was taken of answers on HTTP/2.
+    pub(super) fn took(&self) -> Took {
+        Took { bytes: self.taken.load(Ordering::Relaxed), pieces: self.pieces.load(Ordering::Relaxed) }
     }
 
     /// The body of a request that is under way does not come.
