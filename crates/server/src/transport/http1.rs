@@ -144,13 +144,16 @@ impl<S> Patient<S> {
     }
 }
 
-/// The status of a head that hyper made alone, and its date. Ours bear an id.
+/// All that a head bears that hyper makes alone. Every one of ours bears more.
+const BARE: [&str; 3] = ["connection", "content-length", "date"];
+
+/// The status of a head that hyper made alone, and its date.
 fn bare_refusal(head: &[u8]) -> Option<(u16, &str)> {
     let head = std::str::from_utf8(head).ok()?.strip_prefix("HTTP/1.")?;
     let status = head.get(2..5)?.parse().ok().filter(|status| matches!(status, 400 | 414 | 431))?;
     let mut lines = head.split("\r\n").filter_map(|line| line.split_once(": "));
     let date = lines.clone().find(|(name, _)| name.eq_ignore_ascii_case("date")).map_or("", |(_, date)| date);
-    (!lines.any(|(name, _)| name.eq_ignore_ascii_case("request-id"))).then_some((status, date))
+    lines.all(|(name, _)| BARE.iter().any(|bare| name.eq_ignore_ascii_case(bare))).then_some((status, date))
 }
 
 impl<S: AsyncWrite + Unpin> Patient<S> {

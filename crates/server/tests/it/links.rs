@@ -183,6 +183,22 @@ fn what_is_no_request_is_answered_like_all_others() {
 }
 
 #[test]
+fn an_answer_without_a_body_is_not_taken_for_one_to_what_is_no_request() {
+    let server = Server::start();
+    let poller = server.poller(&format!("app-token={}", server.session("alice")));
+    // A packet that is too long.
+    let packet = "x".repeat(100 * 1_024 + 1);
+    let head = format!("POST {} HTTP/1.1\r\nHost: a\r\nOrigin: https://page.test\r\n", poller.path());
+    let bad = format!("{head}Content-Length: {}\r\n\r\n{packet}", packet.len());
+    let answers = half(&server, &[bad, request("GET", "/healthz", "", &Value::Null)].concat());
+    let (refused, next) = answers.split_once("\r\n\r\n").unwrap();
+    assert!(refused.starts_with("HTTP/1.1 400 "), "{refused}");
+    assert!(refused.to_lowercase().contains("access-control-allow-origin: https://page.test"), "{refused}");
+    assert!(next.starts_with("HTTP/1.1 200 OK"), "{next}");
+    assert!(!server.figures().contains("respoked_refusals_total{reason=\"malformed\"}"));
+}
+
+#[test]
 fn when_all_places_are_taken_the_longest_silent_goes() {
     let server = Server::start_with(|config| config.connections_max = 40);
     let app_token = server.session("alice");
