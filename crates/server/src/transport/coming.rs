@@ -188,7 +188,7 @@ impl Coming {
 /// Counts more of a body on HTTP/1.1.
 fn count(place: &Arc<Place>, partial: &mut Option<Partial>, more: usize, of: Whose) {
     if more > 0 {
-        partial.get_or_insert_with(|| Partial::new(place.clone(), of.key(&place.places.unread))).add(more);
+        partial.get_or_insert_with(|| Partial::new(place.clone(), Some(of.key(&place.places.unread)))).add(more);
     }
 }
 

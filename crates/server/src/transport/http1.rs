@@ -81,8 +81,10 @@ impl Parts {
             return Ok(());
         }
         let len = self.len;
+        // Of a proxy nobody knows yet whose it is.
+        let caller = || (!place.is_of_many()).then(|| place.places.unread.key(Reader::Anybody, from.ip()));
         let waited_for = self.waited_for.get_or_insert_with(|| WaitedFor {
-            counted: Partial::new(place.clone(), place.places.unread.key(Reader::Anybody, from.ip())),
+            counted: Partial::new(place.clone(), caller()),
             timeout: Box::pin(tokio::time::sleep(HEAD_TIMEOUT)),
         });
         waited_for.counted.grow_to(len);
@@ -282,16 +284,20 @@ mod tests {
     use std::task::Waker;
 
     use super::super::places::{Places, UnderWay};
-    use super::super::{Share, UnreadLimits};
+    use super::super::{Share, Shares, UnreadLimits};
     use super::*;
     use crate::metrics::Metrics;
 
     const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 5);
 
     async fn place() -> (Arc<Places>, Arc<Place>) {
+        place_of(Share::unbounded()).await
+    }
+
+    async fn place_of(share: Share) -> (Arc<Places>, Arc<Place>) {
         let limits = UnreadLimits { all: 1 << 20, caller: 1 << 20, connection: 1 << 20 };
         let places = Places::new(2, limits, Arc::new(Metrics::default()));
-        let place = places.take(Share::unbounded()).await;
+        let place = places.take(share).await;
         (places, place)
     }
 
@@ -327,6 +333,20 @@ mod tests {
         assert!(!read(&mut parts, &place, 1), "a byte now and then is no head");
         drop(parts);
         assert_eq!(places.unread.all(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_has_begun_counts_for_its_address_unless_that_is_a_proxys() {
+        let proxies = vec![PEER.ip().into()];
+        for (shares, of_address) in [(Shares::new(2, proxies), 0), (Shares::new(2, Vec::new()), 8_000)] {
+            let (places, place) = place_of(shares.take(PEER.ip()).unwrap()).await;
+            let mut parts = Parts::default();
+            assert!(read(&mut parts, &place, 8_000) && read(&mut parts, &place, 0));
+            let address = places.unread.key(Reader::Anybody, PEER.ip());
+            assert_eq!((places.unread.all(), place.unread(), places.unread.of(address)), (8_000, 8_000, of_address));
+            drop(parts);
+            assert_eq!((places.unread.all(), place.unread(), places.unread.of(address)), (0, 0, 0));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -327,7 +327,12 @@ impl Place {
     /// Whether its client has to read before it asks on. One behind which there are many is asked for each by itself: what
     /// one of them leaves unread is no other's fault.
     pub(crate) fn is_crowded(&self) -> bool {
-        self.share.address().is_some() && self.unread() > self.places.unread.limits.connection
+        !self.is_of_many() && self.unread() > self.places.unread.limits.connection
+    }
+
+    /// Whether there are many behind it.
+    pub(super) fn is_of_many(&self) -> bool {
+        self.share.address().is_none()
     }
 
     fn requests(&self) -> Requests {
@@ -436,23 +441,25 @@ impl Place {
 /// Bytes that came on a connection of HTTP/1.1 and are not a whole request, counted for as long as this lives.
 pub(super) struct Partial {
     place: Arc<Place>,
-    caller: CallerKey,
+    /// None: nobody knows.
+    caller: Option<CallerKey>,
     bytes: usize,
 }
 
 impl Partial {
-    pub(super) fn new(place: Arc<Place>, caller: CallerKey) -> Self {
-        place.reader.store(caller.0, Ordering::Relaxed);
+    pub(super) fn new(place: Arc<Place>, caller: Option<CallerKey>) -> Self {
+        place.reader.store(caller.map_or(0, |caller| caller.0), Ordering::Relaxed);
         Self { place, caller, bytes: 0 }
     }
 
     /// Whom they count for from now on.
     pub(super) fn is_of(&mut self, caller: CallerKey) {
-        let places = &self.place.places;
-        places.unread.remove_of(self.caller, self.bytes);
-        places.unread.add_of(caller, self.bytes);
+        let unread = &self.place.places.unread;
+        if let Some(before) = self.caller.replace(caller) {
+            unread.remove_of(before, self.bytes);
+        }
+        unread.add_of(caller, self.bytes);
         self.place.reader.store(caller.0, Ordering::Relaxed);
-        self.caller = caller;
     }
 
     /// Counts what there is of them by now.
@@ -467,7 +474,9 @@ impl Partial {
         self.bytes += bytes;
         self.place.unread.fetch_add(bytes, Ordering::Relaxed);
         let places = &self.place.places;
-        places.unread.add_of(self.caller, bytes);
+        if let Some(caller) = self.caller {
+            places.unread.add_of(caller, bytes);
+        }
         if places.unread.add(bytes) {
             places.end_stalled();
         }
@@ -477,8 +486,11 @@ impl Partial {
     pub(super) fn remove(&mut self, bytes: usize) {
         self.bytes -= bytes;
         self.place.unread.fetch_sub(bytes, Ordering::Relaxed);
-        self.place.places.unread.remove_of(self.caller, bytes);
-        self.place.places.unread.remove(bytes);
+        let unread = &self.place.places.unread;
+        if let Some(caller) = self.caller {
+            unread.remove_of(caller, bytes);
+        }
+        unread.remove(bytes);
     }
 }
 
