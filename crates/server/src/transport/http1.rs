@@ -50,6 +50,8 @@ enum Reading {
 #[derive(Default)]
 struct Parts {
     len: usize,
+    /// Whether that is more than bare line ends.
+    has_begun: bool,
     /// The number of what had happened last when it began to come.
     since: u64,
     /// Set once it is looked at with more to come: nearly every head comes at once.
@@ -61,6 +63,13 @@ struct WaitedFor {
     timeout: Pin<Box<Sleep>>,
 }
 
+/// So many bytes of bare line ends may come after a request without that a next one is said to begin with them: there are
+/// clients that end a body so.
+///
+/// # Source
+///
+/// RFC 9112 section 2.2.
+const LINE_ENDS_LEN_MAX: usize = 4;
 /// How long a head may take to come, from its first bytes on.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is read at once of HTTP/1.1, as much as a silent connection's buffer takes anyhow. What came with the end of a
@@ -80,6 +89,9 @@ impl Parts {
             *self = Self::default();
             return Ok(());
         }
+        if !self.has_begun {
+            return Ok(());
+        }
         let len = self.len;
         // Of a proxy nobody knows yet whose it is.
         let caller = || (!place.is_of_many()).then(|| place.places.unread.key(Reader::Anybody, from.ip()));
@@ -94,12 +106,13 @@ impl Parts {
         Ok(())
     }
 
-    fn came(&mut self, len: usize, place: &Place) {
-        if len > 0 && place.is_silent() {
+    fn came(&mut self, bytes: &[u8], place: &Place) {
+        if !bytes.is_empty() && place.is_silent() {
             if self.len == 0 {
                 self.since = place.last_moment();
             }
-            self.len += len;
+            self.len += bytes.len();
+            self.has_begun |= self.len > LINE_ENDS_LEN_MAX || bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
         }
     }
 }
@@ -199,7 +212,7 @@ impl<S: AsyncRead + Unpin> Patient<S> {
                     buffer.advance(len);
                     read
                 };
-                parts.came(buffer.filled().len() - before, place);
+                parts.came(&buffer.filled()[before..], place);
                 read
             }
             (Reading::Frames(frames), _) => {
@@ -303,9 +316,35 @@ mod tests {
 
     /// Looks, and reads so much. False: it has gone on for too long.
     fn read(parts: &mut Parts, place: &Arc<Place>, len: usize) -> bool {
+        read_bytes(parts, place, &vec![b'x'; len])
+    }
+
+    fn read_bytes(parts: &mut Parts, place: &Arc<Place>, bytes: &[u8]) -> bool {
         let is_fine = parts.look(&mut Context::from_waker(Waker::noop()), place, PEER).is_ok();
-        parts.came(len, place);
+        parts.came(bytes, place);
         is_fine
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bare_line_end_after_a_body_is_no_beginning_and_many_are() {
+        let (places, place) = place().await;
+        let mut parts = Parts::default();
+        for _ in 0..3 {
+            drop(UnderWay::begin(&place));
+            assert!(read_bytes(&mut parts, &place, b"\r\n") && read(&mut parts, &place, 0));
+            tokio::time::advance(HEAD_TIMEOUT * 3).await;
+            assert!(read(&mut parts, &place, 100), "it had the time that it likes");
+            assert!(read(&mut parts, &place, 0));
+            assert_eq!(places.unread.all(), 102);
+        }
+        drop(UnderWay::begin(&place));
+        for _ in 0..3 {
+            assert!(read_bytes(&mut parts, &place, b"\r\n"));
+        }
+        assert!(read(&mut parts, &place, 0));
+        assert_eq!(places.unread.all(), 6);
+        tokio::time::advance(HEAD_TIMEOUT * 2).await;
+        assert!(!read(&mut parts, &place, 0));
     }
 
     #[tokio::test(start_paused = true)]
