@@ -157,6 +157,7 @@ impl Sockets {
             return answer(Bytes::from_static(frame::NOT_HANDSHAKEN.as_bytes()));
         }
         self.hub.heard(&client.socket);
+        let mut visit = Visit { sockets: self, client: &client, is_idle: true };
         match *knock.request.method() {
             Method::GET => {
                 client.polls(|socket| self.hub.fetched(socket));
@@ -164,16 +165,22 @@ impl Sockets {
                 // What a client sends with it is read by nobody, and must not wait as long as the poll does.
                 drop(request);
                 let payload = self.next_payload(&client, &polling, &place).await;
+                visit.is_idle = payload.is_none();
+                let payload = payload.unwrap_or(Bytes::from_static(frame::NOOP.as_bytes()));
                 self.hub.heard(&client.socket);
                 client.polls(|socket| self.hub.fetched(socket));
                 answer(payload)
             }
             Method::POST => {
-                let answer = self.take_payload(&client, &polling, knock, wrapping).await;
+                let answer = self.take_payload(&client, &polling, knock, wrapping, &mut visit).await;
                 self.hub.heard(&client.socket);
                 answer
             }
-            _ => text(StatusCode::METHOD_NOT_ALLOWED, ""),
+            _ => {
+                // It counts for its address.
+                visit.is_idle = false;
+                text(StatusCode::METHOD_NOT_ALLOWED, "")
+            }
         }
     }
 
@@ -212,9 +219,10 @@ impl Sockets {
         polling
     }
 
-    async fn next_payload(&self, client: &Client, polling: &Polling, place: &Place) -> Bytes {
+    /// What there is for a client that polls. None: nothing came in time, or it is another poll's.
+    async fn next_payload(&self, client: &Client, polling: &Polling, place: &Place) -> Option<Bytes> {
         if !polling.greeted.swap(true, Ordering::AcqRel) {
-            return Bytes::from_static(frame::CONNECT.as_bytes());
+            return Some(Bytes::from_static(frame::CONNECT.as_bytes()));
         }
         polling.newer.notify_waiters();
         let newer = polling.newer.notified();
@@ -227,21 +235,15 @@ impl Sockets {
             // What comes now is the other transport's to bring.
             () = polling.replaced.cancelled() => None,
             // The client may have given this poll up, so what there is, is the newer one's.
-            () = newer => {
-                if let Err(why) = self.idle(client, 1) {
-                    self.hub.close(&client.socket, why);
-                }
-                None
-            }
+            () = newer => None,
             // So it may if its connection came half to an end. If it still listens, it polls again.
             () = place.hung_up() => None,
             taken = client.socket.outbox.take(&mut frames) => Some(taken),
             () = tokio::time::sleep(wait) => None,
         };
-        match taken {
-            None => return Bytes::from_static(frame::NOOP.as_bytes()),
-            Some(Taken::Frames) => {}
-            Some(Taken::Closed(why)) => {
+        match taken? {
+            Taken::Frames => {}
+            Taken::Closed(why) => {
                 let last = if why.come_back() { frame::NOT_HANDSHAKEN } else { frame::DISCONNECT };
                 frames.push_back(Bytes::from_static(last.as_bytes()));
                 self.leave(client, why);
@@ -249,7 +251,7 @@ impl Sockets {
         }
         let payload = payload::encode(frames.make_contiguous());
         client.socket.outbox.let_go();
-        payload
+        Some(payload)
     }
 
     async fn take_payload<B>(
@@ -258,6 +260,7 @@ impl Sockets {
         polling: &Polling,
         knock: Knock<B>,
         wrapping: Wrapping,
+        visit: &mut Visit<'_>,
     ) -> Response
     where
         B: RequestBody,
@@ -272,7 +275,10 @@ impl Sockets {
             Wrapping::Script => timeout(within, self.take_form(client, polling, body)).await,
         };
         match taken.unwrap_or(Err(Untaken::Late)) {
-            Ok(()) => text(StatusCode::OK, payload::RECEIVED),
+            Ok(()) => {
+                visit.is_idle = false;
+                text(StatusCode::OK, payload::RECEIVED)
+            }
             Err(Untaken::TooLong) => text(StatusCode::PAYLOAD_TOO_LARGE, ""),
             Err(Untaken::Late) => text(StatusCode::SERVICE_UNAVAILABLE, ""),
             Err(Untaken::Closes(why)) => {
@@ -384,6 +390,24 @@ impl Sockets {
         }
         let held = Held { packets: batch.packets, cost, _kept: places.count(cost, &client.socket) };
         polling.inbox.try_send(held).map_err(|_| Untaken::Late)
+    }
+}
+
+/// A request of a polling client. One that brings nothing and fetches nothing, or is given up, is counted with what is no
+/// request of its: no rate of an app's is drawn from for it.
+struct Visit<'a> {
+    sockets: &'a Sockets,
+    client: &'a Client,
+    is_idle: bool,
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        if self.is_idle
+            && let Err(why) = self.sockets.idle(self.client, 1)
+        {
+            self.sockets.hub.close(&self.client.socket, why);
+        }
     }
 }
 

@@ -258,6 +258,39 @@ fn a_flood_of_heartbeats_or_of_polls_ends_the_client() {
 }
 
 #[test]
+fn a_flood_of_polls_that_are_given_up_or_of_posts_that_are_not_taken_ends_the_client() {
+    let server = Server::start_with(|config| config.idle_frames_per_sec = 1);
+    let address = server.url.strip_prefix("http://").unwrap();
+    let (polls, posts) = (poller(&server, "alice"), poller(&server, "bob"));
+    // One after the other, so that none is ended by a newer one.
+    let give_up = || {
+        let mut link = TcpStream::connect(address).unwrap();
+        write!(link, "GET {} HTTP/1.1\r\nHost: a\r\n\r\n", polls.path()).unwrap();
+        link.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        link.read_to_string(&mut answer).unwrap();
+    };
+    // One more than there may be.
+    let head = format!("POST {} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n", posts.path());
+    let begun = [(); 4].map(|()| {
+        let mut link = TcpStream::connect(address).unwrap();
+        link.write_all(head.as_bytes()).unwrap();
+        link
+    });
+    let packet = request_packet(2, "get", "/v1/groups", &Value::Null);
+    let bring_too_much = || drop(posts.bring(packet.as_bytes()));
+    for (flood, endpoint) in [(&bring_too_much as &dyn Fn(), "bob"), (&give_up, "alice")] {
+        // Some come back while it lasts.
+        eventually(|| {
+            (0..60).for_each(|_| flood());
+            (!server.connected().contains(&endpoint.to_owned())).then_some(())
+        });
+    }
+    drop(begun);
+    assert_eq!(server.figure("respoked_sockets_closed_total{reason=\"bad_frame\"}"), 2);
+}
+
+#[test]
 fn a_poll_that_waits_is_not_silent_and_one_that_stops_is() {
     let server = impatient();
     let poller = poller(&server, "alice");
