@@ -334,7 +334,8 @@ impl Hub {
         loop {
             renewals.tick().await;
             for (app_id, endpoint, payloads) in self.tails.looked_at() {
-                self.have_shown(app_id, endpoint, payloads, RequestId::random()).await;
+                let request_id = RequestId::new(self.broker.chance());
+                self.have_shown(app_id, endpoint, payloads, request_id).await;
             }
         }
     }
