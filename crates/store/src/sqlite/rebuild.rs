@@ -539,7 +539,7 @@ mod tests {
         drop((replaced, restored));
         // And the backup, brought into shape, has nothing alive in it.
         crate::end_everything_issued(&backup, "backup", THEN, RequestId::random()).unwrap();
-        assert_eq!((pragma(&backup, "page_size"), pragma(&backup, "user_version")), (1_024, 15));
+        assert_eq!((pragma(&backup, "page_size"), pragma(&backup, "user_version")), (1_024, 16));
     }
 
     #[test]
