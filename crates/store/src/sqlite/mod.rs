@@ -57,6 +57,7 @@ pub(crate) use crash::CrashPoint;
 use maintenance::Walk;
 use readers::Readers;
 pub use source::{CheckDepth, DatabaseCheck, Source, check_database, copy_database};
+use tokens::Minted;
 pub use trouble::Trouble;
 use vigil::Vigil;
 pub use writer::WriterFigures;
@@ -99,6 +100,7 @@ pub struct SqliteStore {
     walk: Mutex<Walk>,
     /// No token is numbered this or lower, as far as upkeep has seen: the log's older rows hold none any more.
     tokens_begin: AtomicI64,
+    minted: Arc<Minted>,
     /// Tells whoever keeps it in order that there is something to remove.
     ended: Notify,
 }
@@ -165,6 +167,7 @@ impl SqliteStore {
             path: path.to_owned(),
             walk: Mutex::new(Walk::default()),
             tokens_begin: AtomicI64::new(0),
+            minted: Arc::default(),
             ended: Notify::new(),
         })
     }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use respoke_core::audit::{Action, AuditEntry};
@@ -80,6 +80,7 @@ fn issue(
     end_sessions: bool,
     once: Option<&IdempotencyKey>,
     entry: &AuditEntry,
+    minted: &Minted,
 ) -> rusqlite::Result<Creation<MintedToken, MintRefusal>> {
     match remembered(write, once)? {
         Remembered::Nothing => {}
@@ -109,7 +110,10 @@ fn issue(
     }
     let number = write.next_row();
     let text = write.sealer.seal(SealKind::Token, number, token.entropy);
-    insert(write, number, token, text.hash(), entry)?;
+    let hash = text.hash();
+    insert(write, number, token, hash, entry)?;
+    // Should it not be committed, the writer will not find it.
+    minted.note(number, hash);
     remember(write, once, &number.to_be_bytes(), entry.at)?;
     Ok(Creation::Created(MintedToken { number, text, token: token.clone() }))
 }
@@ -237,6 +241,39 @@ impl MintGround {
             Some(false) if grant.role_id.is_none() => Some(Lapse::DevelopmentModeOff),
             Some(_) => None,
         }
+    }
+}
+
+/// The tokens that were minted here last. Most are redeemed soon after, and what is known to be a token need not be looked
+/// for before the writer is asked.
+pub(super) struct Minted(Box<[AtomicU64]>);
+
+/// So many are known: those of a second or two at the highest rate, in 128 KiB.
+const MINTED_KNOWN: usize = 16_384;
+
+impl Default for Minted {
+    fn default() -> Self {
+        Self((0..MINTED_KNOWN).map(|_| AtomicU64::new(0)).collect())
+    }
+}
+
+impl Minted {
+    fn note(&self, number: u64, hash: SecretHash) {
+        let (place, mark) = self.place(number, hash);
+        place.store(mark, Ordering::Relaxed);
+    }
+
+    /// Whether it is one of them. One that is not says nothing of the token.
+    fn knows(&self, number: u64, hash: SecretHash) -> bool {
+        let (place, mark) = self.place(number, hash);
+        place.load(Ordering::Relaxed) == mark
+    }
+
+    fn place(&self, number: u64, hash: SecretHash) -> (&AtomicU64, u64) {
+        let head = hash.as_bytes().first_chunk().map_or(0, |head| u64::from_le_bytes(*head));
+        let at = usize::try_from(number).unwrap_or(usize::MAX) % self.0.len();
+        // Neither is secret: who has the token finds out by asking.
+        (&self.0[at], head.wrapping_add(number).max(1))
     }
 }
 
@@ -388,6 +425,22 @@ pub(super) fn gather<T>(
     Ok(Page { items, next })
 }
 
+impl SqliteStore {
+    /// Whether there is such a token, spent ones included, or an answer to repeat.
+    async fn is_redeemable(
+        &self,
+        number: u64,
+        hash: SecretHash,
+        once: Option<&IdempotencyKey>,
+    ) -> Result<bool, StoreError> {
+        if let Some(reader) = self.readers.reader_here() {
+            return self.readers.read_here(reader, |connection| redeemable(connection, number, hash, once));
+        }
+        let once = once.cloned();
+        self.readers.scan(move |connection| redeemable(connection, number, hash, once.as_ref())).await
+    }
+}
+
 #[async_trait]
 impl TokenStore for SqliteStore {
     async fn issue_token(
@@ -398,7 +451,8 @@ impl TokenStore for SqliteStore {
         once: Option<IdempotencyKey>,
         entry: AuditEntry,
     ) -> Result<Creation<MintedToken, MintRefusal>, StoreError> {
-        let mint = move |write: &Write<'_>| issue(write, &token, replace, end_sessions, once.as_ref(), &entry);
+        let minted = self.minted.clone();
+        let mint = move |write: &Write<'_>| issue(write, &token, replace, end_sessions, once.as_ref(), &entry, &minted);
         self.writer.write_sparing_grounds(mint).await
     }
 
@@ -410,17 +464,8 @@ impl TokenStore for SqliteStore {
         once: Option<IdempotencyKey>,
         entry: AuditEntry,
     ) -> Result<Redemption, StoreError> {
-        // A look beforehand spares the writer a flood of texts that are no tokens; what is one, the writer decides.
-        let redeemable = match self.readers.reader_here() {
-            Some(reader) => {
-                self.readers.read_here(reader, |connection| redeemable(connection, number, hash, once.as_ref()))?
-            }
-            None => {
-                let once = once.clone();
-                self.readers.scan(move |connection| redeemable(connection, number, hash, once.as_ref())).await?
-            }
-        };
-        if !redeemable {
+        // What is no token is not the writer's business; what is one, it decides.
+        if !self.minted.knows(number, hash) && !self.is_redeemable(number, hash, once.as_ref()).await? {
             return Ok(Redemption::Unknown);
         }
         let redeem = move |write: &Write<'_>| redeem(write, number, hash, &session, once.as_ref(), &entry);
@@ -491,6 +536,7 @@ mod tests {
     use std::sync::Arc;
 
     use respoke_core::ports::{BanRecord, EndpointStore, RoleStore, SecretStore};
+    use respoke_core::secret::Secret;
 
     use super::*;
     use crate::contract::fixture::{NOW, World, endpoint, entry, key, new_session, opened};
@@ -548,6 +594,18 @@ mod tests {
         });
         let mints = mints.await;
         assert!(matches!(mints, [Creation::Created(_), Creation::Refused(MintRefusal::Banned(_))]), "{mints:?}");
+    }
+
+    #[test]
+    fn a_token_is_known_by_its_number_and_hash_until_others_took_its_place() {
+        let minted = Minted::default();
+        let hashes = ["one", "another"].map(|text| Secret::new(text.to_owned()).hash());
+        assert!(!minted.knows(0, hashes[0]) && !minted.knows(7, hashes[0]));
+        minted.note(7, hashes[0]);
+        assert!(minted.knows(7, hashes[0]));
+        assert!(!minted.knows(7, hashes[1]) && !minted.knows(7 + MINTED_KNOWN as u64, hashes[0]));
+        minted.note(7 + MINTED_KNOWN as u64, hashes[1]);
+        assert!(!minted.knows(7, hashes[0]));
     }
 
     #[tokio::test]
