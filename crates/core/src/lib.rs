@@ -1,4 +1,5 @@
-//! What respoked decides, and the ports it decides through. No I/O; time and chance come in as arguments.
+//! What respoked decides, and the ports it decides through. It touches no file, network or database; time and chance come in
+//! as ports.
 //!
 //! Read [`ops`] for what can be done, [`grant`] for why a token or session stops being good, and [`ports`] for what a
 //! database must promise.

@@ -85,7 +85,8 @@ impl Context {
 
 /// All operations, over one store.
 ///
-/// Invariant: whatever ends or changes something passes what came of it through `Broker::changed` before it answers.
+/// Invariant: what ends or changes something that processes remember, or that sockets stand on, goes through
+/// `Broker::changed` before it is answered. What a command line does beside a server is found by following the feed alone.
 pub struct Broker {
     store: Arc<dyn Store>,
     bus: Arc<dyn Bus>,
