@@ -334,6 +334,9 @@ impl Receiver for Hub {
         match delivery {
             Delivery::Push { app_id, to, event } => {
                 if there.is_none_or(|(others, from)| others.tells(from, app_id, &to, &event)) {
+                    if let Some(connection) = there.and(event.from_connection) {
+                        self.tell_untold_of(connection);
+                    }
                     fanout::push(self, app_id, &to, &event);
                 }
             }

@@ -10,6 +10,7 @@
 mod asks;
 mod kept;
 mod surveys;
+mod untold;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ use tokio::time::Instant;
 
 pub(crate) use self::asks::ANSWER_WITHIN;
 use self::kept::{Going, Kept};
+use self::surveys::Turns;
+use self::untold::Untold;
 use crate::departures::Departure;
 
 /// The other nodes, for one that is not alone.
@@ -31,10 +34,13 @@ pub(crate) struct Others {
     bus: Arc<dyn Bus>,
     /// Locked while the bus is told what is held, so that both count alike.
     kept: Mutex<Kept>,
+    /// What was found out of others and is not told here yet. Locked before what is kept.
+    untold: Mutex<Untold>,
     /// How many connections others had when they were asked last, and when that was.
     counts: Mutex<HashMap<(AppId, Holder), (Instant, usize)>>,
-    /// Something is to be asked by and by.
+    /// Something is to be asked by and by, or told.
     wanted: Notify,
+    turns: Turns,
     /// Something that was for sockets here is lost, of which they are not told yet.
     missed: AtomicBool,
 }
@@ -51,8 +57,10 @@ impl Others {
         (bus.node() != Node::ALONE).then(|| Self {
             bus: bus.clone(),
             kept: Mutex::default(),
+            untold: Mutex::default(),
             counts: Mutex::default(),
             wanted: Notify::new(),
+            turns: Turns::default(),
             missed: AtomicBool::new(false),
         })
     }
@@ -135,7 +143,10 @@ impl Others {
 
     /// Something that a node sent is lost for good.
     pub(crate) fn missed(&self, gap: &Gap) {
-        self.kept.lock().missed(gap.from, *gap.numbers.end());
+        let mut kept = self.kept.lock();
+        kept.missed(gap.from, *gap.numbers.end());
+        self.turns.gaps.fetch_add(1, Ordering::AcqRel);
+        drop(kept);
         self.missed.store(true, Ordering::Release);
         self.wanted.notify_one();
     }

@@ -1,14 +1,20 @@
 //! Asking the others who is there: of what is new here, and anew of what a node may have told in vain.
 
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use respoke_core::event::{Content, Event};
-use respoke_core::id::{EndpointId, RequestId};
-use respoke_core::ports::{Answer, Answers, Given, Interest, Node, Question, Whom};
-use tokio::time::Instant;
+use respoke_core::id::{ConnectionId, EndpointId, RequestId};
+use respoke_core::ports::{Answer, Answers, Departed, Given, Interest, Node, Question, Whom};
+use tokio::time::{Instant, timeout_at};
 
 use super::Others;
-use super::kept::{Asked, News, Piece};
+use super::kept::{Asked, Going, News, Piece};
+use super::untold::Found;
 use crate::fanout;
 use crate::hub::Hub;
 
@@ -16,8 +22,36 @@ use crate::hub::Hub;
 const ASKED_MAX: usize = 256;
 /// How long a repair waits for an answer.
 const REPAIR_WITHIN: Duration = Duration::from_secs(1);
+/// How long it waits for answers of all once one of them is silent: it will be asked by itself, and holds up nobody else.
+const BESIDE_A_SILENT_ONE_WITHIN: Duration = Duration::from_millis(100);
 /// Between two attempts to repair what a node did not answer to.
 const REPAIR_EVERY: Duration = Duration::from_secs(1);
+/// Nodes that are asked beside one another: what each answers is kept until it is whole.
+const ASKED_AT_ONCE: usize = 8;
+
+/// How long answers are waited for.
+#[derive(Clone, Copy)]
+enum Patience {
+    /// Until then, for all that is to be asked.
+    Until(Instant),
+    /// So long for each question: who goes on answering may have much to say.
+    Each(Duration),
+}
+
+impl Patience {
+    fn left(self) -> Duration {
+        match self {
+            Self::Until(until) => until.saturating_duration_since(Instant::now()),
+            Self::Each(within) => within,
+        }
+    }
+}
+
+/// Who answered what, and who did not answer to the end.
+struct Snapshot {
+    answered: Vec<(Node, Vec<Piece>)>,
+    silent: Vec<Node>,
+}
 
 impl Others {
     /// The others are to be asked by and by who is there.
@@ -37,36 +71,63 @@ impl Others {
         self.wanted.notify_one();
     }
 
-    /// Lays what was answered beneath what came since. What those here are to be told.
-    fn learn(&self, whom: Whom, asked: &[Asked], answered: Vec<(Node, Vec<Piece>)>, silent: &[Node]) -> Vec<News> {
+    /// Asks, and lays what was answered beneath what came since. What those here are to be told of it is among what is
+    /// untold then. Who is to be asked again.
+    async fn ask_and_lay(
+        &self,
+        whom: Whom,
+        asked: &[Asked],
+        patience: Patience,
+        moment: impl Fn() -> u64,
+    ) -> Vec<Node> {
+        let since = self.turns.now();
+        let Snapshot { mut answered, mut silent } = self.snapshot(whom, asked, patience).await;
+        // Locked before it is looked at what came since: what comes from here on is told behind this.
+        let mut untold = self.untold.lock();
         let (mut kept, now) = (self.kept.lock(), Instant::now());
-        let news = answered.into_iter().flat_map(|(node, pieces)| kept.lay(asked, node, &pieces, now)).collect();
-        if whom == Whom::Others {
-            kept.surveyed(asked, silent);
+        if self.turns.came_about(since) {
+            silent.extend(answered.drain(..).map(|(node, _)| node));
         }
-        news
+        if !answered.is_empty() {
+            self.turns.laid.fetch_add(1, Ordering::AcqRel);
+        }
+        let at = moment();
+        for (node, pieces) in answered {
+            for news in kept.lay(asked, node, &pieces, now) {
+                untold.add(Found { news, at });
+            }
+        }
+        if whom == Whom::Others {
+            kept.surveyed(asked, &silent);
+        }
+        silent
     }
 
-    /// What nodes answer about who is there, and who does not answer to the end.
-    async fn snapshot(&self, whom: Whom, asked: &[Asked], until: Instant) -> (Vec<(Node, Vec<Piece>)>, Vec<Node>) {
+    async fn snapshot(&self, whom: Whom, asked: &[Asked], patience: Patience) -> Snapshot {
         let question = |after| {
             let of = asked.iter().map(|(interest, _)| interest.clone()).collect();
             Question::Snapshot { of, after }
         };
-        let left = || until.saturating_duration_since(Instant::now());
-        let Answers { given, mut silent } = self.bus.ask(whom, question(None), left()).await;
+        let Answers { given, mut silent } = self.bus.ask(whom, question(None), patience.left()).await;
         let mut answered = Vec::new();
         for first in given {
             let node = first.node;
-            let (mut pieces, mut next) = (Vec::new(), Some(first));
+            let (mut pieces, mut after, mut next) = (Vec::new(), None, Some(first));
             let whole = loop {
                 let Some(Given { number, answer: Answer::Snapshot { found, more }, .. }) = next.take() else {
                     break false;
                 };
                 let last = found.last().map(|present| (present.of, present.connection));
                 pieces.push(Piece { number, found });
-                let Some(last) = last.filter(|_| more) else { break true };
-                next = self.bus.ask(Whom::One(node), question(Some(last)), left()).await.given.pop();
+                if !more {
+                    break true;
+                }
+                // Each piece goes on behind the one before, or it would have no end.
+                if last <= after {
+                    break false;
+                }
+                after = last;
+                next = self.bus.ask(Whom::One(node), question(after), patience.left()).await.given.pop();
             };
             if whole {
                 answered.push((node, pieces));
@@ -74,20 +135,48 @@ impl Others {
                 silent.push(node);
             }
         }
-        (answered, silent)
+        Snapshot { answered, silent }
     }
 }
 
-/// What is asked about, as long as that is not done: whoever stops asking leaves it to the repairs.
+/// What came so far that makes an answer stale. Counted while what is kept is locked.
+///
+/// Once it is known of a node who is there, nothing is kept of who left. If then there is a gap, an answer that was asked
+/// for before all that would bring back who left, and is worth nothing.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    /// Answers that were laid.
+    laid: AtomicU64,
+    pub(super) gaps: AtomicU64,
+}
+
+impl Turns {
+    fn now(&self) -> (u64, u64) {
+        (self.laid.load(Ordering::Acquire), self.gaps.load(Ordering::Acquire))
+    }
+
+    fn came_about(&self, (laid, gaps): (u64, u64)) -> bool {
+        let now = self.now();
+        now.0 != laid && now.1 != gaps
+    }
+}
+
+/// What somebody asks about, as long as that is not done: whoever stops asking, or telling what came of it, leaves it to the
+/// repairs.
 struct Asking<'a> {
     others: &'a Others,
     asked: &'a [Asked],
+    answered: bool,
 }
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        self.others.kept.lock().want(self.asked);
-        self.others.wanted.notify_one();
+        if !self.answered {
+            self.others.kept.lock().want(self.asked);
+        }
+        if !self.answered || !self.others.untold.lock().is_empty() {
+            self.others.wanted.notify_one();
+        }
     }
 }
 
@@ -96,52 +185,96 @@ impl Hub {
     pub(crate) async fn survey(&self, others: &Others, interests: &[Interest], until: Instant) {
         let asked = others.kept.lock().unsurveyed(interests);
         for asked in asked.chunks(ASKED_MAX) {
-            self.ask_and_lay(others, Whom::Others, asked, until).await;
-        }
-    }
-
-    async fn ask_and_lay(&self, others: &Others, whom: Whom, asked: &[Asked], until: Instant) {
-        let asking = Asking { others, asked };
-        let (answered, silent) = others.snapshot(whom, asked, until).await;
-        let news = others.learn(whom, asked, answered, &silent);
-        drop(asking);
-        for (nth, news) in news.into_iter().enumerate() {
-            fanout::let_others_write(nth).await;
-            self.tell_news(news);
+            let mut asking = Asking { others, asked, answered: false };
+            let moment = || self.local.registry.moment();
+            let silent = others.ask_and_lay(Whom::Others, asked, Patience::Until(until), moment).await;
+            asking.answered = silent.is_empty();
+            self.tell_untold(others).await;
         }
     }
 
     /// Asks by and by what could not be asked at once, and anew what a node told in vain. Never ends.
+    ///
+    /// What is to be asked is looked for only when something may be, for that takes as long as there is much of it.
     pub async fn keep_up(&self) {
         let Some(others) = &self.others else { return std::future::pending().await };
+        // Who did not answer, and until when it is left alone.
+        let mut resting = BTreeMap::<Node, Instant>::new();
         loop {
-            others.wanted.notified().await;
-            if others.missed.swap(false, std::sync::atomic::Ordering::AcqRel) {
+            if let Some(until) = resting.values().min() {
+                // Then it is time to ask again.
+                let _ = timeout_at(*until, others.wanted.notified()).await;
+            } else {
+                others.wanted.notified().await;
+            }
+            if others.missed.swap(false, Ordering::AcqRel) {
                 self.tell_missed().await;
             }
+            self.tell_untold(others).await;
+            let now = Instant::now();
+            resting.retain(|_, until| *until > now);
             let (of_all, of_nodes) = others.kept.lock().wanted();
-            let until = || Instant::now() + REPAIR_WITHIN;
-            for asked in of_all.chunks(ASKED_MAX) {
-                self.ask_and_lay(others, Whom::Others, asked, until()).await;
-            }
-            for (node, asked) in of_nodes {
-                for asked in asked.chunks(ASKED_MAX) {
-                    self.ask_and_lay(others, Whom::One(node), asked, until()).await;
-                }
-            }
-            let (of_all, of_nodes) = others.kept.lock().wanted();
-            if !(of_all.is_empty() && of_nodes.is_empty()) {
-                tokio::time::sleep(REPAIR_EVERY).await;
-                others.wanted.notify_one();
-            }
+            let of_all = Some(of_all).filter(|of_all| !of_all.is_empty());
+            let of_nodes = of_nodes.into_iter().filter(|(node, _)| !resting.contains_key(node));
+            let of_nodes = of_nodes.map(|(node, asked)| (Whom::One(node), asked, REPAIR_WITHIN));
+            let within = if resting.is_empty() { REPAIR_WITHIN } else { BESIDE_A_SILENT_ONE_WITHIN };
+            let repairs = of_all.map(|asked| (Whom::Others, asked, within)).into_iter().chain(of_nodes);
+            let repairs = repairs.map(|(whom, asked, within)| Box::pin(self.ask_anew(others, whom, asked, within)));
+            let silent = side_by_side(repairs).await;
+            let again_at = Instant::now() + REPAIR_EVERY;
+            resting.extend(silent.into_iter().flatten().map(|node| (node, again_at)));
         }
     }
 
-    fn tell_news(&self, news: News) {
+    /// Asks about some things, and waits so long for each answer. Who is to be asked again.
+    async fn ask_anew(&self, others: &Others, whom: Whom, asked: Vec<Asked>, mut within: Duration) -> Vec<Node> {
+        let mut all_silent = Vec::new();
+        for asked in asked.chunks(ASKED_MAX) {
+            let moment = || self.local.registry.moment();
+            let silent = others.ask_and_lay(whom, asked, Patience::Each(within), moment).await;
+            self.tell_untold(others).await;
+            if !silent.is_empty() {
+                within = BESIDE_A_SILENT_ONE_WITHIN;
+                all_silent.extend(silent);
+                if let Whom::One(_) = whom {
+                    break;
+                }
+            }
+        }
+        all_silent
+    }
+
+    /// Tells what was found out and is not told yet.
+    async fn tell_untold(&self, others: &Others) {
+        let mut nth = 0;
+        while self.tell_next(others) {
+            fanout::let_others_write(nth).await;
+            nth += 1;
+        }
+    }
+
+    /// False: there is nothing.
+    fn tell_next(&self, others: &Others) -> bool {
+        // Told under the lock, so that nobody tells what is newer meanwhile.
+        let mut untold = others.untold.lock();
+        let next = untold.next();
+        next.map(|found| self.tell_found(found)).is_some()
+    }
+
+    /// Tells what was found out of a connection of another node, before what is newer is told of it.
+    pub(crate) fn tell_untold_of(&self, connection: ConnectionId) {
+        let Some(others) = &self.others else { return };
+        let mut untold = others.untold.lock();
+        for found in untold.take_of(connection) {
+            self.tell_found(found);
+        }
+    }
+
+    fn tell_found(&self, Found { news, at }: Found) {
         let registry = &self.local.registry;
         match news {
             News::Joined { app_id, group, endpoint, connection } => {
-                let members = registry.members(app_id, &group);
+                let members = registry.members_before(app_id, &group, at);
                 let content = Content::Joined { group, endpoint: endpoint.clone(), connection };
                 let joined = self.event(&endpoint, Some(connection), RequestId::new(self.broker.chance()), content);
                 fanout::offer(self, members.iter(), None, &joined);
@@ -156,7 +289,16 @@ impl Hub {
                 );
                 fanout::offer(self, observers.iter(), None, &said);
             }
-            News::Gone(going) => self.tell_later(super::departure(going, registry.moment())),
+            News::Gone(going) if going.observed => self.tell_later(super::departure(going, at)),
+            // It may join again, so this cannot be told later.
+            News::Gone(Going { departed: Departed { app_id, endpoint, connection, groups }, observed: _ }) => {
+                for group in groups {
+                    let members = registry.members_before(app_id, &group, at);
+                    let content = Content::Left { group, endpoint: endpoint.clone(), connection };
+                    let left = self.event(&endpoint, Some(connection), RequestId::new(self.broker.chance()), content);
+                    fanout::offer(self, members.iter(), None, &left);
+                }
+            }
         }
     }
 
@@ -169,4 +311,28 @@ impl Hub {
             fanout::offer(self, std::iter::once(connection), None, &missed);
         }
     }
+}
+
+/// Does all of these, some at once. What came of each, in the order in which they were done.
+async fn side_by_side<F: Future + Unpin>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let (mut to_begin, mut begun, mut done) = (all.fuse(), Vec::new(), Vec::new());
+    poll_fn(|context| {
+        loop {
+            let free = ASKED_AT_ONCE - begun.len();
+            begun.extend(to_begin.by_ref().take(free));
+            let before = done.len();
+            begun.retain_mut(|one| match Pin::new(one).poll(context) {
+                Poll::Ready(output) => {
+                    done.push(output);
+                    false
+                }
+                Poll::Pending => true,
+            });
+            // Where one is done, others begin in its place.
+            if done.len() == before {
+                return if begun.is_empty() { Poll::Ready(std::mem::take(&mut done)) } else { Poll::Pending };
+            }
+        }
+    })
+    .await
 }

@@ -1,0 +1,439 @@
+//! What a hub asks other nodes anew, and in which order it tells what comes of that: over a bus that answers as it is told.
+
+#![expect(clippy::unwrap_used, reason = "in a test a failure to go on is a failure")]
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use respoke_core::app::AppPatch;
+use respoke_core::chance::of_this_test;
+use respoke_core::clock::{ManualClock, Timestamp};
+use respoke_core::event::{Content, Event, Presence};
+use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RequestId};
+use respoke_core::ops::{Broker, Caller, Context, Credential};
+use respoke_core::ports::{
+    Answer, Answers, Audience, BanRecord, Bus, Confirmation, Delivery, Gap, Given, Incarnation, Interest, Node, NodeId,
+    Present, Question, Receiver, Source, Store, Whom,
+};
+use respoke_core::secret::Secret;
+use respoke_hub::ops::{Asker, Connect};
+use respoke_hub::outbox::OutboxLimits;
+use respoke_hub::reach::Unlimited;
+use respoke_hub::{Hub, HubSettings, Opening, Socket};
+use respoke_store::{Options, SqliteStore};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn node(id: u32) -> Node {
+    Node { id: NodeId(id), incarnation: Incarnation(1) }
+}
+
+fn group(name: &str) -> GroupName {
+    GroupName::parse(name).unwrap()
+}
+
+fn endpoint(name: &str) -> EndpointId {
+    EndpointId::parse(name).unwrap()
+}
+
+/// What other nodes answer to a question, and how long they take for it. None: nothing at all.
+type Answering = Box<dyn Fn(Node, &Question) -> Option<(Duration, u64, Answer)> + Send + Sync>;
+
+/// A bus to two nodes, 2 and 3, that are not there.
+struct Scripted {
+    receiver: OnceLock<Arc<Hub>>,
+    answering: Mutex<Arc<Answering>>,
+    /// Who was asked, and when.
+    asked: Mutex<Vec<(Node, Instant)>>,
+}
+
+impl Scripted {
+    fn answer(&self, answering: impl Fn(Node, &Question) -> Option<(Duration, u64, Answer)> + Send + Sync + 'static) {
+        *self.answering.lock() = Arc::new(Box::new(answering));
+    }
+
+    fn asked(&self, of: Node) -> Vec<Instant> {
+        self.asked.lock().iter().filter(|(node, _)| *node == of).map(|(_, at)| *at).collect()
+    }
+}
+
+#[async_trait]
+impl Bus for Scripted {
+    fn node(&self) -> Node {
+        node(1)
+    }
+
+    fn publish(&self, delivery: Delivery) {
+        self.receiver.get().unwrap().receive(Source::Here, delivery);
+    }
+
+    fn hold(&self, _: &Interest) -> Confirmation {
+        Confirmation::DONE
+    }
+
+    fn release(&self, _: &Interest) {}
+
+    async fn ask(&self, whom: Whom, question: Question, deadline: Duration) -> Answers {
+        let asked = match whom {
+            Whom::One(node) => vec![node],
+            Whom::Others => vec![node(2), node(3)],
+        };
+        let answering = self.answering.lock().clone();
+        let (mut answers, mut longest) = (Answers::default(), Duration::ZERO);
+        for node in asked {
+            self.asked.lock().push((node, Instant::now()));
+            match answering(node, &question).filter(|(after, ..)| *after <= deadline) {
+                Some((after, number, answer)) => {
+                    longest = longest.max(after);
+                    answers.given.push(Given { node, number, answer });
+                }
+                None => {
+                    longest = deadline;
+                    answers.silent.push(node);
+                }
+            }
+        }
+        sleep(longest).await;
+        answers
+    }
+}
+
+/// A node with a client that is in a room.
+struct World {
+    bus: Arc<Scripted>,
+    hub: Arc<Hub>,
+    app: AppId,
+    socket: Arc<Socket>,
+    caller: Caller,
+    _tasks: JoinSet<()>,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let nobody = |_: Node, _: &Question| Some((Duration::ZERO, 0, nobody()));
+        let bus = Arc::new(Scripted {
+            receiver: OnceLock::new(),
+            answering: Mutex::new(Arc::new(Box::new(nobody))),
+            asked: Mutex::default(),
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> =
+            Arc::new(SqliteStore::open(&folder.path().join("repairs.db"), Options::default()).unwrap());
+        let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
+        let broker = Arc::new(Broker::new(store.clone(), bus.clone(), clock, of_this_test(), 100));
+        let outbox = OutboxLimits { frames_max: 5_000, bytes_max: 8 << 20 };
+        let settings = HubSettings { outbox, heartbeat_timeout: Duration::from_secs(60), sockets_max: 100 };
+        let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), settings));
+        let _ = bus.receiver.set(hub.clone());
+        let mut tasks = JoinSet::new();
+        let (announcer, asking) = (hub.clone(), hub.clone());
+        tasks.spawn(async move { announcer.announce_departures().await });
+        tasks.spawn(async move { asking.keep_up().await });
+        let password = Secret::new("correct horse".to_owned());
+        broker.first_run(Some("root".to_owned()), Some(password)).await.unwrap().unwrap();
+        let admin = store.admins().await.unwrap().remove(0);
+        let admin = Caller::Admin {
+            admin_id: admin.id,
+            account_id: admin.account_id,
+            role: admin.role,
+            session: 0,
+            expires_at: BanRecord::FOREVER,
+        };
+        let (name, context) = (Some("app".to_owned()), Context::internal());
+        let (app, secret) = broker.create_app(&admin, name, AppPatch::default(), None, &context).await.unwrap();
+        let credential = Credential::AppSecret(Secret::new(secret.text.secret().expose().to_owned()));
+        let caller = broker.authenticate(&credential, None).await.unwrap();
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let opening = Opening { credential, caller: caller.clone(), address, origin: None, host: None };
+        let socket = hub.open(opening).unwrap();
+        let world = Self { bus, hub, app: app.id, socket, caller, _tasks: tasks, _folder: folder };
+        let context = Context::internal();
+        let asker = Asker { endpoint_id: Some(endpoint("ann")), ..world.asker(&context) };
+        world.hub.connect(&asker, Connect::default()).await.unwrap();
+        world.join(&["room"]).await;
+        sleep(SECOND).await;
+        world.bus.asked.lock().clear();
+        world.received();
+        world
+    }
+
+    fn asker<'a>(&'a self, context: &'a Context) -> Asker<'a> {
+        Asker {
+            caller: &self.caller,
+            socket: Some(&self.socket),
+            context,
+            app_id: None,
+            endpoint_id: None,
+            connection_id: None,
+            purse: &Unlimited,
+        }
+    }
+
+    async fn join(&self, rooms: &[&str]) {
+        let rooms: Vec<_> = rooms.iter().map(|name| group(name)).collect();
+        self.hub.join(&self.asker(&Context::internal()), &rooms).await.unwrap();
+    }
+
+    /// What was received, of whom by their connections.
+    fn received(&self) -> Vec<(String, String)> {
+        let mut frames = VecDeque::new();
+        let _ = self.socket.outbox.take_now(&mut frames);
+        let read = |frame: &bytes::Bytes| {
+            let text = std::str::from_utf8(frame).unwrap();
+            let event: Value = serde_json::from_str(text.splitn(4, ':').last().unwrap()).unwrap();
+            let from = event["args"][0]["header"]["fromConnection"].as_str().unwrap_or_default().to_owned();
+            (event["name"].as_str().unwrap().to_owned(), from)
+        };
+        frames.iter().map(read).collect()
+    }
+
+    /// Node 2 says something of a connection of its own.
+    fn says(&self, number: u64, to: Audience, connection: ConnectionId, content: Content) {
+        let event = Event {
+            from: endpoint("jo"),
+            from_connection: Some(connection),
+            at: Timestamp::from_secs(1),
+            request_id: RequestId::random(),
+            content,
+        };
+        let delivery = Delivery::Push { app_id: self.app, to, event: Arc::new(event) };
+        self.hub.receive(Source::There { node: node(2), number }, delivery);
+    }
+
+    fn joins(&self, number: u64, connection: ConnectionId) {
+        let content = Content::Joined { group: group("room"), endpoint: endpoint("jo"), connection };
+        self.says(number, in_room(), connection, content);
+    }
+
+    fn leaves(&self, number: u64, connection: ConnectionId) {
+        let content = Content::Left { group: group("room"), endpoint: endpoint("jo"), connection };
+        self.says(number, in_room(), connection, content);
+    }
+
+    fn misses(&self, of: Node, number: u64) {
+        self.hub.missed(Gap { from: of, numbers: number..=number });
+    }
+}
+
+fn in_room() -> Audience {
+    Audience::Group { group: group("room"), except: None }
+}
+
+fn nobody() -> Answer {
+    Answer::Snapshot { found: Vec::new(), more: false }
+}
+
+fn present(connection: ConnectionId) -> Present {
+    Present { of: 0, endpoint: endpoint("jo"), connection, presence: None }
+}
+
+fn ids(count: usize) -> Vec<ConnectionId> {
+    let mut ids: Vec<_> = (0..count).map(|_| ConnectionId::random()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+/// The names of what was received of a connection, in order.
+fn of(received: &[(String, String)], connection: ConnectionId) -> Vec<&str> {
+    let id = connection.to_string();
+    received.iter().filter(|(_, from)| *from == id).map(|(name, _)| name.as_str()).collect()
+}
+
+/// Lets others go on until something was received.
+async fn until_something_is_told(world: &World) -> Vec<(String, String)> {
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+        let received = world.received();
+        if received.iter().any(|(name, _)| name != "missed") {
+            return received;
+        }
+    }
+    // Whoever looks for something in it does not find it.
+    Vec::new()
+}
+
+/// What is found by asking takes its time to be told, and what comes meanwhile is newer.
+#[tokio::test(start_paused = true)]
+async fn what_is_found_is_told_before_what_came_later() {
+    let world = World::new().await;
+    let there = ids(300);
+    let found: Vec<_> = there.iter().copied().map(present).collect();
+    world.bus.answer(move |asked, _| {
+        let found = if asked == node(2) { found.clone() } else { Vec::new() };
+        Some((Duration::ZERO, 10, Answer::Snapshot { found, more: false }))
+    });
+    world.misses(node(2), 10);
+    let mut received = until_something_is_told(&world).await;
+    assert!((1..200).contains(&received.len()), "it is told by and by");
+    // While the rest is told: one leaves, one leaves and comes back, one ends.
+    let [.., leaves, comes_back, ends] = there[..] else { panic!() };
+    world.leaves(11, leaves);
+    world.leaves(12, comes_back);
+    world.joins(13, comes_back);
+    let departed = respoke_core::ports::Departed {
+        app_id: world.app,
+        endpoint: endpoint("jo"),
+        connection: ends,
+        groups: vec![group("room")],
+    };
+    world.hub.receive(Source::There { node: node(2), number: 14 }, Delivery::Departed(departed));
+    sleep(SECOND).await;
+    received.extend(world.received());
+    assert_eq!(of(&received, leaves), ["join", "leave"]);
+    assert_eq!(of(&received, comes_back), ["join", "leave", "join"]);
+    assert_eq!(of(&received, ends), ["join", "leave"]);
+    for other in &there[..297] {
+        assert_eq!(of(&received, *other), ["join"]);
+    }
+}
+
+/// Who went and is back is told as gone, and then as come.
+#[tokio::test(start_paused = true)]
+async fn who_is_found_gone_and_comes_back_is_there() {
+    let world = World::new().await;
+    let one = ConnectionId::random();
+    world.joins(1, one);
+    world.bus.answer(|_, _| Some((Duration::ZERO, 10, nobody())));
+    world.misses(node(2), 10);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    world.joins(11, one);
+    sleep(SECOND).await;
+    assert_eq!(of(&world.received(), one), ["join", "leave", "join"]);
+}
+
+/// Two ask at once, and the first answer comes last: by then one has left, and there was a gap.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_was_overtaken_brings_nobody_back() {
+    let world = World::new().await;
+    let (one, asks) = (ConnectionId::random(), Mutex::new(0));
+    world.bus.answer(move |asked, question| {
+        let Question::Snapshot { of, .. } = question else { return Some((Duration::ZERO, 10, Answer::Count(0))) };
+        if asked != node(2) {
+            return Some((Duration::ZERO, 10, nobody()));
+        }
+        let mut asks = asks.lock();
+        *asks += 1;
+        let at = of.iter().position(|interest| matches!(interest, Interest::Group(_, name) if *name == group("hall")));
+        let found = at.into_iter().map(|at| Present { of: u32::try_from(at).unwrap(), ..present(one) }).collect();
+        let there = Answer::Snapshot { found, more: false };
+        Some(match *asks {
+            1 => (SECOND / 5, 10, there),
+            2 => (Duration::ZERO, 10, there),
+            _ => (SECOND * 3 / 10, 30, nobody()),
+        })
+    });
+    let meanwhile = async {
+        sleep(SECOND / 10).await;
+        let content = Content::Left { group: group("hall"), endpoint: endpoint("jo"), connection: one };
+        let to = Audience::Group { group: group("hall"), except: None };
+        world.says(11, to, one, content);
+        world.misses(node(2), 12);
+    };
+    tokio::join!(world.join(&["hall"]), world.join(&["hall"]), meanwhile);
+    sleep(5 * SECOND).await;
+    assert_eq!(of(&world.received(), one), ["leave"]);
+}
+
+/// One node that does not answer holds up no repair but its own.
+#[tokio::test(start_paused = true)]
+async fn whoever_does_not_answer_holds_up_nobody_else() {
+    let world = World::new().await;
+    let rooms: Vec<_> = (0..900).map(|number| format!("room {number}")).collect();
+    for rooms in rooms.chunks(20) {
+        world.join(&rooms.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    }
+    world.bus.asked.lock().clear();
+    world.bus.answer(|asked, _| (asked == node(3)).then(|| (Duration::ZERO, 10, nobody())));
+    let began = Instant::now();
+    world.misses(node(2), 10);
+    world.misses(node(3), 10);
+    sleep(10 * SECOND).await;
+    let asked = world.bus.asked(node(3));
+    assert!(asked.len() >= 4 && asked.iter().all(|at| *at - began < SECOND / 10), "{began:?} {asked:?}");
+    // It is asked again, though not all the time.
+    let asked = world.bus.asked(node(2));
+    assert!((4..12).contains(&asked.len()), "{asked:?}");
+}
+
+/// However long it takes to tell who is there, it is heard to its end.
+#[tokio::test(start_paused = true)]
+async fn who_has_much_to_say_is_heard_to_the_end() {
+    let world = World::new().await;
+    let there = ids(100);
+    let all = there.clone();
+    world.bus.answer(move |asked, question| {
+        let Question::Snapshot { after, .. } = question else { return None };
+        if asked != node(2) {
+            return Some((Duration::ZERO, 10, nobody()));
+        }
+        let next = all.iter().copied().find(|id| after.is_none_or(|(_, after)| *id > after));
+        let found = next.into_iter().map(present).collect();
+        let more = next != all.last().copied();
+        Some((SECOND / 20, 10, Answer::Snapshot { found, more }))
+    });
+    world.misses(node(2), 10);
+    sleep(10 * SECOND).await;
+    let received = world.received();
+    for one in there {
+        assert_eq!(of(&received, one), ["join"]);
+    }
+    // Whoever says the same again and again is not.
+    let one = ConnectionId::random();
+    world.bus.answer(move |asked, _| {
+        let found = if asked == node(2) { vec![present(one)] } else { Vec::new() };
+        Some((Duration::ZERO, 20, Answer::Snapshot { more: asked == node(2), found }))
+    });
+    world.bus.asked.lock().clear();
+    world.misses(node(2), 20);
+    sleep(10 * SECOND).await;
+    assert!(world.bus.asked(node(2)).len() < 50);
+    assert_eq!(of(&world.received(), one), Vec::<&str>::new());
+}
+
+/// What a connection says is told in the order in which it said it, though it is asked for meanwhile.
+#[tokio::test(start_paused = true)]
+async fn what_one_says_is_not_told_behind_what_it_says_later() {
+    let world = World::new().await;
+    let context = Context::internal();
+    world.hub.observe(&world.asker(&context), vec![endpoint("jo")]).await.unwrap();
+    let kind = |text: &str| RawValue::from_string(format!("\"{text}\"")).unwrap();
+    let presence = |text: &str| Presence { kind: kind(text), show: None, status: None };
+    let there = ids(300);
+    let found: Vec<_> =
+        there.iter().map(|id| Present { presence: Some(presence("away")), of: u32::MAX, ..present(*id) }).collect();
+    world.bus.answer(move |asked, question| {
+        let Question::Snapshot { of, .. } = question else { return None };
+        let at = of.iter().position(|interest| matches!(interest, Interest::Observers(..)));
+        let at = u32::try_from(at.unwrap_or(usize::MAX)).unwrap_or(u32::MAX);
+        let found = if asked == node(2) { found.clone() } else { Vec::new() };
+        let found = found.into_iter().map(|one| Present { of: at, ..one }).collect();
+        Some((Duration::ZERO, 10, Answer::Snapshot { found, more: false }))
+    });
+    world.misses(node(2), 10);
+    assert!(!until_something_is_told(&world).await.is_empty());
+    let last = there[299];
+    let to = Audience::Observers { endpoint: endpoint("jo"), except: None };
+    world.says(11, to, last, Content::Presence(presence("dnd")));
+    sleep(SECOND).await;
+    let mut frames = VecDeque::new();
+    let _ = world.socket.outbox.take_now(&mut frames);
+    let said = |frame: &bytes::Bytes| {
+        let text = std::str::from_utf8(frame).unwrap();
+        let event: Value = serde_json::from_str(text.splitn(4, ':').last().unwrap()).unwrap();
+        let header = &event["args"][0]["header"];
+        let of_last = header["fromConnection"].as_str() == Some(&last.to_string());
+        of_last.then(|| event["args"][0]["type"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(frames.iter().filter_map(said).collect::<Vec<_>>(), ["away", "dnd"]);
+}
