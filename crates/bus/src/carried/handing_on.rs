@@ -20,8 +20,8 @@ impl CarriedBus {
     pub(super) fn hand_out(&self) {
         self.inbox.hand_out(|waiting| match waiting {
             Waiting::Next(peer, _) if peer.over.load(Ordering::SeqCst) => {}
-            Waiting::Next(peer, Next::Item(number, item, _)) => {
-                let confirms = self.take_whole_or_part(&peer, number, item);
+            Waiting::Next(peer, Next::Item(number, item, len)) => {
+                let confirms = self.take_whole_or_part(&peer, number, item, len);
                 peer.seen.store(number, Ordering::Release);
                 if confirms {
                     self.say_seen(&peer);
@@ -41,13 +41,13 @@ impl CarriedBus {
     }
 
     /// Takes an item once it is whole. True: that it is here is to be said at once.
-    fn take_whole_or_part(&self, peer: &Peer, number: u64, item: Item) -> bool {
-        let item = match item {
+    fn take_whole_or_part(&self, peer: &Peer, number: u64, item: Item, len: usize) -> bool {
+        let (item, len) = match item {
             Item::Part { index, count, bytes } => {
                 let part = peer.parts.lock().take(number, index, count, bytes);
                 match part {
                     Part::Kept => return false,
-                    Part::Whole(item) => item,
+                    Part::Whole(item, len) => (item, len),
                     Part::Torn(numbers) => {
                         self.miss(peer, numbers);
                         return false;
@@ -56,11 +56,11 @@ impl CarriedBus {
             }
             whole => {
                 self.cut_parts(peer);
-                whole
+                (whole, len)
             }
         };
         let confirms = matches!(item, Item::News(_));
-        self.take(peer, number, item);
+        self.take(peer, number, item, len);
         confirms
     }
 
@@ -77,7 +77,7 @@ impl CarriedBus {
         }
     }
 
-    fn take(&self, peer: &Peer, number: u64, item: Item) {
+    fn take(&self, peer: &Peer, number: u64, item: Item, len: usize) {
         match item {
             Item::Delivery(delivery) => {
                 if let Some(receiver) = self.receiver() {
@@ -94,7 +94,7 @@ impl CarriedBus {
                 self.send(peer, &answer, &Kind::Other);
             }
             Item::Answer { ask, known, answer } => {
-                self.asks.take(ask, Given { node: peer.node, number: known, answer });
+                self.asks.take(ask, Given { node: peer.node, number: known, answer }, len);
             }
             Item::NoAnswer { ask } => self.asks.refuse(ask, peer.node),
             // A part was taken before; one within another is none.

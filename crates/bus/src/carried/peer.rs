@@ -106,8 +106,8 @@ pub(super) struct Parts {
 pub(super) enum Part {
     /// Others are to come.
     Kept,
-    /// It was the last.
-    Whole(Item),
+    /// It was the last, and the item takes so many bytes.
+    Whole(Item, usize),
     /// These belong to nothing that can be made whole any more.
     Torn(RangeInclusive<u64>),
 }
@@ -125,12 +125,12 @@ impl Parts {
         if self.came < count {
             return Part::Kept;
         }
-        let item = Item::decode(&self.bytes);
+        let (item, len) = (Item::decode(&self.bytes), self.bytes.len());
         *self = Self::default();
         match item {
             // No node makes parts of parts.
             Ok(Item::Part { .. }) | Err(_) => Part::Torn(first..=number),
-            Ok(item) => Part::Whole(item),
+            Ok(item) => Part::Whole(item, len),
         }
     }
 
@@ -170,7 +170,7 @@ mod tests {
             |number, (index, count, piece): &(u32, u32, Piece)| match parts.take(number, *index, *count, piece.clone())
             {
                 Part::Kept => String::new(),
-                Part::Whole(item) => format!("{item:?}"),
+                Part::Whole(item, _) => format!("{item:?}"),
                 Part::Torn(numbers) => format!("{numbers:?}"),
             };
         assert_eq!((take(1, two), take(2, three)), ("1..=1".into(), "2..=2".into()));
