@@ -56,7 +56,8 @@ pub struct CarriedLimits {
     /// How much of it is kept for each node, in bytes: what a break of a second costs at 16 MB a second. The longest item
     /// is a quarter of it.
     pub kept_bytes_max: usize,
-    /// How much is sent again at once, in bytes. The rest is asked for when that came.
+    /// How much is sent again at once, and in a quarter of a second besides what the other is seen to have taken, in bytes.
+    /// The rest is asked for when that came.
     pub again_bytes_max: usize,
     /// How long whoever joins waits for a node to confirm it. One that is later sends again what it published meanwhile.
     pub late_after: Duration,

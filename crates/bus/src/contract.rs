@@ -4,6 +4,7 @@ mod bound_cases;
 mod cases;
 mod cut_cases;
 pub(crate) mod fixture;
+mod rough_cases;
 
 /// Runs cases on the nodes that `$fixture` makes, under paused time.
 macro_rules! contract {
@@ -69,6 +70,15 @@ macro_rules! cut_cases {
                 both_may_start_anew_at_once
                 whatever_happens_to_interests_nothing_is_lost_untold
             }
+            rough_cases {
+                what_carries_may_start_anew_over_and_over
+                nothing_that_was_for_a_former_life_comes_to_the_next
+                each_question_is_put_once
+                one_who_is_slow_holds_up_nobody_else
+                for_minutes_more_is_sent_than_gets_through
+                one_may_start_while_nobody_is_reached
+                one_may_be_heard_and_not_hear
+            }
         }
     };
 }
@@ -106,6 +116,15 @@ mod faulty {
             }
         }
     }
+}
+
+/// Half of all comes twice, the second time up to 20 seconds later.
+mod old_news {
+    use super::fixture::Carried;
+    use crate::faulty::Faults;
+
+    all_cases! { Carried::new(9, Faults::OLD_NEWS) }
+    cut_cases! { Carried::new(10, Faults::OLD_NEWS) }
 }
 
 /// Nodes that keep little for each other.

@@ -26,13 +26,34 @@ pub struct Faults {
     pub lost_per_mille: u64,
     /// So many of a thousand frames come twice.
     pub doubled_per_mille: u64,
+    /// The second time up to so much later than the first might.
+    pub doubled_after_max: Duration,
 }
 
 impl Faults {
     /// Nothing does.
-    pub const NONE: Self = Self { delay_max: Duration::ZERO, lost_per_mille: 0, doubled_per_mille: 0 };
+    pub const NONE: Self =
+        Self { delay_max: Duration::ZERO, lost_per_mille: 0, doubled_per_mille: 0, doubled_after_max: Duration::ZERO };
     /// More than in any network that is in use.
-    pub const MANY: Self = Self { delay_max: Duration::from_millis(40), lost_per_mille: 100, doubled_per_mille: 20 };
+    pub const MANY: Self = Self {
+        delay_max: Duration::from_millis(40),
+        lost_per_mille: 100,
+        doubled_per_mille: 20,
+        doubled_after_max: Duration::ZERO,
+    };
+    /// What was written when nobody knew whether it was is written once more, and comes when it is long over.
+    pub const OLD_NEWS: Self =
+        Self { lost_per_mille: 20, doubled_per_mille: 500, doubled_after_max: Duration::from_secs(20), ..Self::MANY };
+}
+
+/// What waits where less goes through than is sent. Beyond that it is lost, as with any carrier.
+const NARROW_WAITING_MAX: usize = 1 << 20;
+
+/// Where frames go through one after the other.
+struct Narrow {
+    bytes_per_sec: u64,
+    /// When all of them are through.
+    free_at: Instant,
 }
 
 /// Nodes, and what lies between them.
@@ -56,6 +77,12 @@ struct State {
     sent: u64,
     /// From whom to whom nothing goes.
     cut: HashSet<(NodeId, NodeId)>,
+    /// From whom to whom only so much goes.
+    narrow: HashMap<(NodeId, NodeId), Narrow>,
+    /// Nothing goes anywhere.
+    stopped: bool,
+    /// How much was handed over to be carried, in bytes.
+    handed_over: HashMap<(NodeId, NodeId), usize>,
     /// Who stands still, and what came for it meanwhile.
     paused: HashMap<NodeId, Vec<Parcel>>,
     live: HashMap<NodeId, Weak<CarriedBus>>,
@@ -97,6 +124,9 @@ impl FaultyNodes {
             on_its_way: BinaryHeap::new(),
             sent: 0,
             cut: HashSet::new(),
+            narrow: HashMap::new(),
+            stopped: false,
+            handed_over: HashMap::new(),
             paused: HashMap::new(),
             live: HashMap::new(),
             lives: 0,
@@ -153,14 +183,35 @@ impl FaultyNodes {
         self.state.lock().cut.retain(|pair| *pair != (one, other) && *pair != (other, one));
     }
 
-    /// Mends all that was cut, and whoever stood still goes on.
+    /// Lets through only so much in a second from one node to another, and lets it wait there.
+    pub fn narrow(&self, from: NodeId, to: NodeId, bytes_per_sec: u64) {
+        let narrow = Narrow { bytes_per_sec, free_at: Instant::now() };
+        self.state.lock().narrow.insert((from, to), narrow);
+    }
+
+    /// What carries stops: what is on its way is lost, and nothing goes until all is mended.
+    pub fn stop(&self) {
+        let mut state = self.state.lock();
+        state.stopped = true;
+        state.on_its_way.retain(|Reverse((.., parcel))| matches!(parcel, Parcel::Look(_)));
+    }
+
+    /// How much was handed over to be carried from one node to another, in bytes.
+    #[must_use]
+    pub fn handed_over(&self, from: NodeId, to: NodeId) -> usize {
+        self.state.lock().handed_over.get(&(from, to)).copied().unwrap_or_default()
+    }
+
+    /// Mends all that was cut, stopped or narrow, and whoever stood still goes on.
     pub fn mend_all(&self) {
         let mut state = self.state.lock();
         state.cut.clear();
+        state.narrow.clear();
+        state.stopped = false;
         let mut paused: Vec<_> = state.paused.drain().collect();
         paused.sort_unstable();
         for parcel in paused.into_iter().flat_map(|(_, parcels)| parcels) {
-            state.post(parcel);
+            state.post(parcel, Instant::now());
         }
         drop(state);
         self.changed.notify_one();
@@ -256,15 +307,21 @@ impl FaultyNodes {
     fn send(&self, from: Node, to: NodeId, frame: Bytes) {
         let mut state = self.state.lock();
         // A life that is over sends nothing more.
-        let sends = state.nodes().contains(&from) && !state.cut.contains(&(from.id, to));
-        let Faults { lost_per_mille, doubled_per_mille, .. } = state.faults;
+        let lives = state.nodes().contains(&from);
+        if lives {
+            *state.handed_over.entry((from.id, to)).or_default() += frame.len();
+        }
+        let sends = lives && !state.stopped && !state.cut.contains(&(from.id, to));
+        let Faults { lost_per_mille, doubled_per_mille, doubled_after_max, .. } = state.faults;
         if !sends || state.chance.below(1_000) < lost_per_mille {
             return;
         }
+        let Some(through_at) = state.through_at((from.id, to), frame.len()) else { return };
         if state.chance.below(1_000) < doubled_per_mille {
-            state.post(Parcel::Frame { from: from.id, to, frame: frame.clone() });
+            let later = if doubled_after_max.is_zero() { Duration::ZERO } else { state.some(doubled_after_max) };
+            state.post(Parcel::Frame { from: from.id, to, frame: frame.clone() }, through_at + later);
         }
-        state.post(Parcel::Frame { from: from.id, to, frame });
+        state.post(Parcel::Frame { from: from.id, to, frame }, through_at);
         drop(state);
         self.changed.notify_one();
     }
@@ -272,7 +329,7 @@ impl FaultyNodes {
     fn all_look(&self) {
         let mut state = self.state.lock();
         for node in state.nodes() {
-            state.post(Parcel::Look(node.id));
+            state.post(Parcel::Look(node.id), Instant::now());
         }
         drop(state);
         self.changed.notify_one();
@@ -291,10 +348,27 @@ impl State {
         nodes
     }
 
-    fn post(&mut self, parcel: Parcel) {
-        let delay = self.chance.below(1 + u64::try_from(self.faults.delay_max.as_micros()).unwrap_or(u64::MAX));
+    /// Something between nothing and this long.
+    fn some(&mut self, most: Duration) -> Duration {
+        Duration::from_micros(self.chance.below(1 + u64::try_from(most.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    /// When so many bytes are through, if there is room for them.
+    fn through_at(&mut self, way: (NodeId, NodeId), len: usize) -> Option<Instant> {
+        let now = Instant::now();
+        let Some(Narrow { bytes_per_sec, free_at }) = self.narrow.get_mut(&way) else { return Some(now) };
+        let takes = |len: usize| Duration::from_micros(len as u64 * 1_000_000 / *bytes_per_sec);
+        let begins = (*free_at).max(now);
+        if begins + takes(len) - now > takes(NARROW_WAITING_MAX) {
+            return None;
+        }
+        *free_at = begins + takes(len);
+        Some(*free_at)
+    }
+
+    fn post(&mut self, parcel: Parcel, from: Instant) {
+        let at = from + self.some(self.faults.delay_max);
         self.sent += 1;
-        let at = Instant::now() + Duration::from_micros(delay);
         self.on_its_way.push(Reverse((at, self.sent, parcel)));
     }
 }

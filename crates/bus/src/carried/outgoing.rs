@@ -1,6 +1,7 @@
 //! What one node sends to one other: numbered, and kept for a while to be sent again.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use respoke_core::id::AppId;
@@ -12,6 +13,16 @@ use super::CarriedLimits;
 
 /// Interests of one app that the other is told one by one to have heard of late: 16 KiB. Beyond that it is all of the app.
 const LATE_MAX: usize = 1_024;
+
+/// How long the same is not sent again a second time. Where much waits to get through, it is asked for many times before it
+/// can have come; so that is doubled for the third time and the next.
+const SENT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// How often it is doubled: to 0.8 seconds, which is nine times in five seconds.
+const DOUBLED_MAX: u32 = 3;
+
+/// How long it takes until as much may be sent again as at once, if nothing is seen: all that is kept, in less time than it
+/// is kept for.
+const AGAIN_BYTES_WITHIN: Duration = Duration::from_millis(250);
 
 /// What an item is for, in case it is lost. If it goes in parts, the loss of any is the loss of it, and it is seen with the
 /// last.
@@ -74,6 +85,9 @@ pub(super) struct Outgoing {
     behind: Option<u64>,
     /// The version of the last news that was seen.
     version_seen: u64,
+    /// How much may be sent again at once, in bytes, and since when. It grows by what is seen, and with time.
+    again_bytes: usize,
+    again_since: Instant,
     /// What it has to be told to have heard of late.
     late: BTreeMap<AppId, Late>,
     /// It was told that everything was told.
@@ -87,6 +101,9 @@ struct Kept {
     kind: Kind,
     /// Whoever has this and all before it has the whole item.
     completes: bool,
+    /// How often it was sent again, and when not before it is once more.
+    again: u32,
+    again_from: Instant,
     frame: Bytes,
 }
 
@@ -120,6 +137,8 @@ impl Outgoing {
             untold: BTreeMap::new(),
             behind: None,
             version_seen: version,
+            again_bytes: limits.again_bytes_max,
+            again_since: Instant::now(),
             late: BTreeMap::new(),
             introduced: false,
         }
@@ -133,7 +152,8 @@ impl Outgoing {
             self.last += 1;
             let frame = frame_item(self.from, self.to, self.last, &piece);
             let (number, completes) = (self.last, parts_left == 0);
-            let kept = Kept { number, at: now, kind: kind.clone(), completes, frame: frame.clone() };
+            let (kind, frame_kept) = (kind.clone(), frame.clone());
+            let kept = Kept { number, at: now, kind, completes, again: 0, again_from: now, frame: frame_kept };
             self.kept_bytes += kept.len();
             self.kept.push_back(kept);
             self.forget(now);
@@ -201,6 +221,7 @@ impl Outgoing {
         self.seen = number;
         while self.kept.front().is_some_and(|oldest| oldest.number <= number) {
             let Some(seen) = self.drop_oldest() else { break };
+            self.again_bytes += seen.frame.len();
             if let (true, Kind::News(News { app_id, hash, since, version })) = (seen.completes, seen.kind) {
                 self.version_seen = self.version_seen.max(version);
                 if let Some(since) = since.filter(|since| now.duration_since(*since) > self.limits.late_after) {
@@ -241,7 +262,7 @@ impl Outgoing {
         self.forget(now);
         let oldest = self.kept.front().map_or(self.last + 1, |oldest| oldest.number);
         let mut again = Again::default();
-        let mut bytes_left = self.limits.again_bytes_max;
+        self.grow_again_bytes(now);
         for (first, last) in missing {
             let (first, last) = ((*first).max(self.seen + 1), (*last).min(self.last));
             if first > last {
@@ -251,16 +272,33 @@ impl Outgoing {
                 again.gone = Some(last.min(oldest - 1));
             }
             let start = self.kept.partition_point(|kept| kept.number < first);
-            for kept in self.kept.range(start..).take_while(|kept| kept.number <= last) {
-                if bytes_left == 0 {
+            for kept in self.kept.range_mut(start..).take_while(|kept| kept.number <= last) {
+                if now < kept.again_from {
+                    continue;
+                }
+                if self.again_bytes == 0 {
                     // The rest is asked for again.
                     return again;
                 }
-                bytes_left = bytes_left.saturating_sub(kept.frame.len());
+                self.again_bytes = self.again_bytes.saturating_sub(kept.frame.len());
+                kept.again_from = now + SENT_AGAIN_AFTER * (1 << kept.again.min(DOUBLED_MAX));
+                kept.again += 1;
                 again.frames.push(kept.frame.clone());
             }
         }
         again
+    }
+
+    /// Where less gets through than is sent, there is no room for more than a little besides what is seen.
+    fn grow_again_bytes(&mut self, now: Instant) {
+        let most = self.limits.again_bytes_max;
+        let since = now.duration_since(self.again_since).min(AGAIN_BYTES_WITHIN);
+        let grown = usize::try_from(since.as_millis() * most as u128 / AGAIN_BYTES_WITHIN.as_millis());
+        let grown = grown.unwrap_or(most);
+        if grown > 0 {
+            self.again_since = now;
+        }
+        self.again_bytes = self.again_bytes.saturating_add(grown).min(most);
     }
 
     /// The other is gone, and is owed nothing.
@@ -274,8 +312,6 @@ impl Outgoing {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use respoke_core::ports::{Incarnation, NodeId};
     use uuid::Uuid;
 
@@ -463,10 +499,32 @@ mod tests {
         let (kept, first) = (outgoing.kept.len(), outgoing.kept[0].number);
         assert!((5..9).contains(&kept) && first == 11 - kept as u64);
         outgoing.limits.again_bytes_max = 2 * (100 + KEPT / 7) + 80;
+        outgoing.again_bytes = outgoing.limits.again_bytes_max;
         assert_eq!(again(&mut outgoing, &[(1, 10)]), (3, Some(first - 1)));
+        tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(again(&mut outgoing, &[(1, 2), (7, 7), (9, 10)]), (3, Some(2)));
+        tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(again(&mut outgoing, &[(first, first)]), (1, None));
         assert_eq!(again(&mut outgoing, &[(0, 0), (11, u64::MAX), (9, 2)]), (0, None));
+    }
+
+    /// Elsewhere a slow way was filled with the same again and again, and nothing new came through.
+    #[tokio::test(start_paused = true)]
+    async fn the_same_is_sent_again_less_and_less_often() {
+        let mut outgoing = outgoing();
+        add(&mut outgoing, 10, &Kind::Other);
+        let began = Instant::now();
+        let mut at = Vec::new();
+        while began.elapsed() < CarriedLimits::DEFAULT.kept_for {
+            if again(&mut outgoing, &[(1, 1)]).0 > 0 {
+                at.push(began.elapsed().as_millis());
+            }
+            tokio::time::advance(Duration::from_millis(10)).await;
+        }
+        assert_eq!(at, [0, 100, 300, 700, 1_500, 2_300, 3_100, 3_900, 4_700]);
+        // Each by itself.
+        add(&mut outgoing, 10, &Kind::Other);
+        assert_eq!(again(&mut outgoing, &[(1, 2)]).0, 1);
     }
 
     #[tokio::test(start_paused = true)]

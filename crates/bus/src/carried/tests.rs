@@ -63,6 +63,7 @@ async fn what_is_no_frame_or_for_somebody_else_changes_nothing() {
 #[derive(Default)]
 struct Told {
     lost: Mutex<Vec<Node>>,
+    missed: Mutex<Vec<Gap>>,
     received: Mutex<usize>,
     /// What it does with each delivery.
     reacts: Mutex<Option<Box<dyn Fn() + Send>>>,
@@ -78,7 +79,7 @@ impl Receiver for Told {
     }
 
     fn missed(&self, gap: Gap) {
-        panic!("{gap:?}");
+        self.missed.lock().push(gap);
     }
 
     fn answer(&self, _: Node, _: Question) -> Answer {
@@ -151,5 +152,38 @@ async fn what_waits_to_be_handed_on_is_bounded_by_what_it_takes() {
             bus.arrived(&frame(number)).unwrap();
         }
         assert_eq!(*told.received.lock() as u64, count);
+        assert_eq!(*told.missed.lock(), []);
     }
+}
+
+/// What there was no room for, and is kept no more where it came from, is told as a gap where it would have stood.
+#[tokio::test(start_paused = true)]
+async fn what_did_not_fit_and_is_gone_is_told() {
+    let (bus, told) = (Arc::new(bus()), Arc::new(Told::default()));
+    bus.attach(&(told.clone() as Arc<dyn Receiver>));
+    bus.nodes_are(&[node(2)]);
+    let frame = |content| Frame { from: node(2), to: node(1), content }.encode().unwrap();
+    let item = move |number| {
+        let groups = (0..800).map(|number| GroupName::parse(&format!("{number:0250}")).unwrap()).collect();
+        let delivery = Delivery::Departed(respoke_core::ports::Departed {
+            app_id: AppId::from_uuid(uuid::Uuid::nil()),
+            endpoint: respoke_core::id::EndpointId::parse("jo").unwrap(),
+            connection: respoke_core::id::ConnectionId::from_uuid(uuid::Uuid::nil()),
+            groups,
+        });
+        frame(Content::Item { number, item: Item::Delivery(delivery) })
+    };
+    let during = bus.clone();
+    *told.reacts.lock() = Some(Box::new(move || {
+        for number in 2..=200 {
+            during.arrived(&item(number)).unwrap();
+        }
+    }));
+    bus.arrived(&item(1)).unwrap();
+    let received = *told.received.lock() as u64;
+    assert!(received < 200, "{received}");
+    bus.arrived(&frame(Content::Gone(200))).unwrap();
+    assert_eq!(*told.missed.lock(), [Gap { from: node(2), numbers: received + 1..=200 }]);
+    bus.arrived(&item(201)).unwrap();
+    assert_eq!(*told.received.lock() as u64, received + 1);
 }

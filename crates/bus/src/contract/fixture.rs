@@ -44,6 +44,8 @@ pub(crate) struct Notes {
     told: Mutex<Vec<Note>>,
     changed: Notify,
     pub(crate) name: String,
+    /// How often it was asked.
+    asked: Mutex<usize>,
     /// What it answers instead.
     pub(crate) answers: Mutex<Option<Answer>>,
     /// What it does with each delivery besides.
@@ -51,6 +53,11 @@ pub(crate) struct Notes {
 }
 
 impl Notes {
+    /// Of the node of that id.
+    pub(crate) fn of_node(id: u32) -> Arc<Self> {
+        Arc::new(Self { name: format!("node {id}"), ..Self::default() })
+    }
+
     pub(crate) fn all(&self) -> Vec<Note> {
         self.told.lock().clone()
     }
@@ -73,6 +80,10 @@ impl Notes {
     /// What it received of a node.
     pub(crate) fn of(&self, from: Node) -> Vec<u64> {
         self.numbered(from).into_iter().map(|(_, said)| said).collect()
+    }
+
+    pub(crate) fn asked(&self) -> usize {
+        *self.asked.lock()
     }
 
     pub(crate) fn gaps(&self) -> Vec<Gap> {
@@ -125,6 +136,7 @@ impl Receiver for Notes {
     }
 
     fn answer(&self, _: Node, _: Question) -> Answer {
+        *self.asked.lock() += 1;
         let instead = self.answers.lock().clone();
         instead.unwrap_or_else(|| Answer::Groups(vec![room(&self.name)]))
     }
@@ -243,6 +255,9 @@ pub(crate) trait Fixture {
 pub(crate) trait Cuttable: Fixture {
     fn nodes(&self) -> &FaultyNodes;
 
+    /// Starts a node, which does not know yet what the others are there for; with what it waits for until it does.
+    fn begin(&self, id: u32) -> (Member, Vec<Confirmation>);
+
     fn cut(&self, one: &Member, other: &Member) {
         self.nodes().cut(one.node().id, other.node().id);
     }
@@ -253,7 +268,7 @@ pub(crate) trait Cuttable: Fixture {
 }
 
 fn notes(id: u32) -> (Arc<Notes>, Arc<dyn Receiver>) {
-    let notes = Arc::new(Notes { name: format!("node {id}"), ..Notes::default() });
+    let notes = Notes::of_node(id);
     (notes.clone(), notes)
 }
 
@@ -299,13 +314,11 @@ impl Carried {
 
 impl Fixture for Carried {
     async fn start(&self, id: u32) -> Member {
-        let (notes, receiver) = notes(id);
-        let (bus, introductions) = self.nodes.start(NodeId(id));
-        bus.attach(&receiver);
+        let (member, introductions) = self.begin(id);
         for introduction in introductions {
             done(introduction).await;
         }
-        Member { bus, notes }
+        member
     }
 
     fn lose(&self, node: Node) {
@@ -316,6 +329,13 @@ impl Fixture for Carried {
 impl Cuttable for Carried {
     fn nodes(&self) -> &FaultyNodes {
         &self.nodes
+    }
+
+    fn begin(&self, id: u32) -> (Member, Vec<Confirmation>) {
+        let (notes, receiver) = notes(id);
+        let (bus, introductions) = self.nodes.start(NodeId(id));
+        bus.attach(&receiver);
+        (Member { bus, notes }, introductions)
     }
 }
 
