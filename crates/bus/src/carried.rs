@@ -43,8 +43,17 @@ use self::recent::Recent;
 use crate::inbox::{Inbox, State};
 
 /// What takes frames from node to node.
+///
+/// It need not know what they say. It may lose them, double them, bring them in any order and as late as it likes, stop and
+/// start anew: what comes of that is made good here, and nothing has to be said about it. What takes longer than
+/// [`CarriedLimits::kept_for`] is as good as lost, so it gains nothing by letting more wait than it carries in that time.
+/// A frame is never longer than [`FRAME_LEN_MAX`](respoke_wire::bus::FRAME_LEN_MAX). What it brings it hands to
+/// [`CarriedBus::arrived`], on whatever thread, and on some at once.
 pub trait Carrier: Send + Sync {
-    /// Sends a frame to a node. It never waits: what it has no room for is lost, and will be asked for again.
+    /// Sends a frame to a node. It never waits, neither for room nor for a connection: what it has no room for is lost, and
+    /// will be asked for again.
+    ///
+    /// It is called on any thread, and while the bus is locked: it never calls the bus.
     fn send(&self, to: NodeId, frame: Bytes);
 }
 

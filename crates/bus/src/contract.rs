@@ -1,10 +1,15 @@
 //! What every bus must do. Each case is written once; [`contract!`] runs all of them on one kind of nodes.
+//!
+//! What is between nodes is a test's there, and time is paused. Another carrier runs the cases of `real_cases.rs`
+//! ([`carrier_cases!`]): what the bus makes of one that loses and delays is shown once for all of them.
 
 mod bound_cases;
 mod cases;
 mod cut_cases;
 pub(crate) mod fixture;
+mod real_cases;
 mod rough_cases;
+mod threads;
 
 /// Runs cases on the nodes that `$fixture` makes, under paused time.
 macro_rules! contract {
@@ -81,6 +86,30 @@ macro_rules! cut_cases {
             }
         }
     };
+}
+
+/// What every carrier must do.
+macro_rules! carrier_cases {
+    ($carriers:expr => $($case:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                super::real_cases::$case($carriers).await;
+            }
+        )*
+    };
+    ($carriers:expr) => {
+        carrier_cases! { $carriers =>
+            what_is_done_on_many_threads_comes_once_and_in_order
+            an_interruption_is_made_good_by_itself
+            what_is_of_any_length_comes_as_it_was_sent
+            what_is_for_one_comes_to_nobody_else
+        }
+    };
+}
+
+mod on_threads {
+    carrier_cases! { super::threads::OnThreads::default() }
 }
 
 mod local {
