@@ -37,7 +37,7 @@ pub(crate) fn answer(
         Question::Groups { app_id, endpoint, after, most } => {
             let most = usize::from(most).min(LIST_LEN_MAX);
             Answer::Groups(match endpoint {
-                None => registry.groups(app_id, after.as_ref().map(GroupName::as_str), most),
+                None => registry.groups(app_id, after.as_ref(), most),
                 Some(endpoint) => {
                     let mut found: Vec<_> = registry.groups_of(app_id, &endpoint).into_iter().collect();
                     found.retain(|group| after.as_ref().is_none_or(|after| group > after));

@@ -206,13 +206,15 @@ impl Roster<'_> {
     }
 
     /// The names of at most `most` groups after `after`, in order.
-    pub(crate) async fn groups(self, app: AppId, after: Option<&str>, most: usize) -> Result<Vec<GroupName>, Refusal> {
+    pub(crate) async fn groups(
+        self,
+        app: AppId,
+        after: Option<&GroupName>,
+        most: usize,
+    ) -> Result<Vec<GroupName>, Refusal> {
         let here = self.local.registry.groups(app, after, most);
         let Some(others) = self.others else { return Ok(here) };
-        // What is no group's name is what a page may begin behind all the same; then nothing is left out.
-        let parsed = after.and_then(|after| GroupName::parse(after).ok());
-        let mut there = Box::pin(others.groups(app, None, parsed, most)).await?;
-        there.retain(|name| after.is_none_or(|after| name.as_str() > after));
+        let there = Box::pin(others.groups(app, None, after.cloned(), most)).await?;
         Ok(names([here, there].concat(), most))
     }
 

@@ -269,7 +269,12 @@ impl Hub {
     /// # Errors
     ///
     /// [`Refusal::Forbidden`].
-    pub async fn groups(&self, asker: &Asker<'_>, after: Option<&str>, most: usize) -> Result<Vec<GroupName>, Refusal> {
+    pub async fn groups(
+        &self,
+        asker: &Asker<'_>,
+        after: Option<&GroupName>,
+        most: usize,
+    ) -> Result<Vec<GroupName>, Refusal> {
         let speaker = self.reader(asker).await?;
         if !self.broker.rights(asker.caller).await?.may_list_groups() {
             return Err(Refusal::Forbidden("the role does not permit listing groups (list)"));

@@ -106,10 +106,10 @@ impl Registry {
     }
 
     /// The names of at most `most` groups after `after` that have members, in order.
-    pub(crate) fn groups(&self, app: AppId, after: Option<&str>, most: usize) -> Vec<GroupName> {
+    pub(crate) fn groups(&self, app: AppId, after: Option<&GroupName>, most: usize) -> Vec<GroupName> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.read(app, |app| {
-            let groups = app.groups.range::<str, _>((from, Bound::Unbounded));
+            let groups = app.groups.range::<GroupName, _>((from, Bound::Unbounded));
             let groups = groups.filter(|(_, crowd)| crowd.is_anybody_there());
             groups.take(most).map(|(name, _)| name.clone()).collect()
         })

@@ -139,8 +139,9 @@ fn groups_are_listed_in_order_and_from_where_one_was() {
     for name in ["c", "a", "b", "ba"] {
         registry.join(&alice, &GroupName::parse(name).unwrap(), Caps::default());
     }
-    let listed = |after, most| -> Vec<String> {
-        registry.groups(app, after, most).iter().map(|name| name.as_str().to_owned()).collect()
+    let listed = |after: Option<&str>, most| -> Vec<String> {
+        let after = after.map(|after| GroupName::parse(after).unwrap());
+        registry.groups(app, after.as_ref(), most).iter().map(|name| name.as_str().to_owned()).collect()
     };
     assert_eq!(listed(None, 3), ["a", "b", "ba"]);
     assert_eq!(listed(Some("b"), 3), ["ba", "c"]);

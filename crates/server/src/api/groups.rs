@@ -34,7 +34,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), ..Named::default() };
     let asker = named.asker(&api, &call, &caller, &context).await?;
-    let found = api.hub.groups(&asker, page.after.as_ref().map(GroupName::as_str), page.limit + 1).await?;
+    let found = api.hub.groups(&asker, page.after.as_ref(), page.limit + 1).await?;
     Ok(ListAnswer::of(Page::cut(found, page.limit, GroupName::clone), GroupView::from))
 }
 
