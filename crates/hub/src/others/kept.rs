@@ -26,7 +26,7 @@ const GONE_MAX: usize = 65_536;
 pub(super) struct Kept {
     held: HashMap<Interest, Held>,
     there: HashMap<ConnectionId, There>,
-    gone: HashSet<ConnectionId>,
+    gone: HashMap<ConnectionId, Gone>,
     gone_since: VecDeque<(Instant, ConnectionId)>,
     /// The last life of each node that is over.
     over: HashMap<NodeId, Incarnation>,
@@ -77,6 +77,15 @@ enum State {
     },
     /// It went, while it is not known who is there.
     Left,
+}
+
+/// What is known of a connection that went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gone {
+    /// Its endpoint has it no more, and those who observe that are told. Of its groups its node is yet to tell.
+    Missing,
+    /// All of it.
+    Told,
 }
 
 /// A connection of another node.
@@ -238,7 +247,7 @@ impl Kept {
         endpoint: &EndpointId,
         connection: ConnectionId,
     ) -> bool {
-        if self.gone.contains(&connection) {
+        if self.gone.contains_key(&connection) {
             return false;
         }
         let Some(held) = self.held.get_mut(&interest) else { return true };
@@ -251,7 +260,7 @@ impl Kept {
 
     /// A node says that a connection left a group. True: those here are to be told.
     pub(super) fn left(&mut self, from: (Node, u64), interest: &Interest, connection: ConnectionId) -> bool {
-        if self.gone.contains(&connection) {
+        if self.gone.get(&connection) == Some(&Gone::Told) {
             return false;
         }
         let Some(held) = self.held.get_mut(interest) else { return true };
@@ -274,7 +283,7 @@ impl Kept {
         connection: ConnectionId,
         presence: Option<&Presence>,
     ) -> bool {
-        if self.gone.contains(&connection) {
+        if self.gone.contains_key(&connection) {
             return false;
         }
         let interest = Interest::Observers(app_id, endpoint.clone());
@@ -292,7 +301,8 @@ impl Kept {
     /// A node says that a connection ended.
     pub(super) fn departed(&mut self, from: (Node, u64), departed: Departed, now: Instant) -> Option<Going> {
         let Departed { app_id, endpoint, connection, groups } = departed;
-        if !self.is_gone_now(connection, now) {
+        let before = self.note_gone(connection, Gone::Told, now);
+        if before == Some(Gone::Told) {
             return None;
         }
         let mut told: Vec<GroupName> = Vec::new();
@@ -312,8 +322,10 @@ impl Kept {
                 told.extend(group_of(interest).cloned());
             }
         }
-        // Whoever observes it when that is told may not do so yet.
-        Some(Going { departed: Departed { app_id, endpoint, connection, groups: told }, observed: true })
+        // Whoever observes it when that is told may not do so yet. Who begins after it was missing never saw it.
+        let observed = before.is_none();
+        let going = Going { departed: Departed { app_id, endpoint, connection, groups: told }, observed };
+        (observed || !going.departed.groups.is_empty()).then_some(going)
     }
 
     /// A node says that a group ended: nobody there is a member any more.
@@ -334,7 +346,7 @@ impl Kept {
         let gone: Vec<_> = self.there.iter().filter(|(_, there)| there.node == node).map(|(id, _)| *id).collect();
         let mut going = Vec::with_capacity(gone.len());
         for connection in gone {
-            self.is_gone_now(connection, now);
+            self.note_gone(connection, Gone::Told, now);
             let Some(there) = self.there.remove(&connection) else { continue };
             for interest in &there.of {
                 self.strike(interest, connection);
@@ -384,7 +396,7 @@ impl Kept {
                     continue;
                 };
                 let before = held.entries.get(connection);
-                if self.gone.contains(connection) || before.is_some_and(|before| before.number > *number) {
+                if self.gone.contains_key(connection) || before.is_some_and(|before| before.number > *number) {
                     continue;
                 }
                 // Those here can ask who was there before them, and are told of whoever came since.
@@ -434,7 +446,7 @@ impl Kept {
             }
             for connection in absent {
                 if let Interest::Observers(..) = interest {
-                    self.is_gone_now(connection, now);
+                    self.note_gone(connection, Gone::Missing, now);
                 }
                 news.extend(self.going_from(interest, connection, (node, oldest)).map(News::Gone));
             }
@@ -466,19 +478,22 @@ impl Kept {
         self.over.get(&node.id).is_some_and(|over| node.incarnation <= *over)
     }
 
-    /// Notes that a connection went. False: it was noted before.
-    fn is_gone_now(&mut self, connection: ConnectionId, now: Instant) -> bool {
+    /// Notes that a connection went, and returns what was known of that before.
+    fn note_gone(&mut self, connection: ConnectionId, what: Gone, now: Instant) -> Option<Gone> {
         while let Some((since, oldest)) = self.gone_since.front()
             && (now.duration_since(*since) > GONE_FOR || self.gone_since.len() >= GONE_MAX)
         {
             self.gone.remove(oldest);
             self.gone_since.pop_front();
         }
-        let first = self.gone.insert(connection);
-        if first {
+        let before = self.gone.get(&connection).copied();
+        if before.is_none() {
             self.gone_since.push_back((now, connection));
         }
-        first
+        if before != Some(Gone::Told) {
+            self.gone.insert(connection, what);
+        }
+        before
     }
 
     fn going_from(&mut self, interest: &Interest, connection: ConnectionId, from: (Node, u64)) -> Option<Going> {

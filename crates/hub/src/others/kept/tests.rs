@@ -30,12 +30,20 @@ fn jo() -> EndpointId {
     EndpointId::parse("jo").unwrap()
 }
 
+fn observers() -> Interest {
+    Interest::Observers(app(), jo())
+}
+
 /// What another node does, and what becomes of what it says.
 #[derive(Clone, Debug)]
 enum Step {
     Join(u8),
     Leave(u8),
     Depart(u8),
+    /// A connection is gone there, and what tells of it comes behind what others say meanwhile.
+    Go(u8),
+    /// What tells of the first that is gone comes.
+    Tell,
     /// What it says from here on is lost, or not any more.
     Lossy(bool),
     /// It answers who is there.
@@ -49,6 +57,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0_u8..4).prop_map(Step::Join),
         3 => (0_u8..4).prop_map(Step::Leave),
         1 => (0_u8..4).prop_map(Step::Depart),
+        1 => (0_u8..4).prop_map(Step::Go),
+        1 => Just(Step::Tell),
         1 => any::<bool>().prop_map(Step::Lossy),
         2 => Just(Step::Answer),
         2 => Just(Step::Lay),
@@ -59,7 +69,10 @@ fn step() -> impl Strategy<Value = Step> {
 struct World {
     kept: Kept,
     members: BTreeSet<ConnectionId>,
-    departed: BTreeSet<ConnectionId>,
+    /// All of them are jo's.
+    connected: BTreeSet<ConnectionId>,
+    /// Who is gone, of whom that is not told yet.
+    untold_of: VecDeque<Departed>,
     number: u64,
     lossy: bool,
     gap: Option<Gap>,
@@ -71,16 +84,20 @@ struct World {
     untold: HashSet<ConnectionId>,
     /// Who was there before those here could be told.
     before: HashSet<ConnectionId>,
+    /// Of whom it was told that they are unavailable.
+    unavailable: HashSet<ConnectionId>,
 }
 
 impl World {
     fn new() -> Self {
         let mut kept = Kept::default();
         kept.hold(&interest());
+        kept.hold(&observers());
         Self {
             kept,
             members: BTreeSet::new(),
-            departed: BTreeSet::new(),
+            connected: (0..4).map(connection).collect(),
+            untold_of: VecDeque::new(),
             number: 0,
             lossy: false,
             gap: None,
@@ -89,7 +106,16 @@ impl World {
             told: HashMap::new(),
             untold: HashSet::new(),
             before: HashSet::new(),
+            unavailable: HashSet::new(),
         }
+    }
+
+    fn is_gone(&mut self, Going { departed, observed }: &Going) {
+        if !departed.groups.is_empty() {
+            self.went(departed.connection);
+        }
+        let is_first = !observed || self.unavailable.insert(departed.connection);
+        assert!(is_first, "it was told twice that {} is unavailable", departed.connection);
     }
 
     fn came(&mut self, connection: ConnectionId) {
@@ -121,7 +147,7 @@ impl World {
     }
 
     fn joins(&mut self, one: ConnectionId) {
-        if self.departed.contains(&one) || !self.members.insert(one) {
+        if !self.connected.contains(&one) || !self.members.insert(one) {
             return;
         }
         if !self.says() {
@@ -138,26 +164,40 @@ impl World {
         }
     }
 
+    fn goes(&mut self, one: ConnectionId) {
+        if self.connected.remove(&one) {
+            let groups = if self.members.remove(&one) { vec![room()] } else { Vec::new() };
+            self.untold_of.push_back(Departed { app_id: app(), endpoint: jo(), connection: one, groups });
+        }
+    }
+
+    fn tells(&mut self) {
+        let Some(departed) = self.untold_of.pop_front() else { return };
+        if self.says()
+            && let Some(going) = self.kept.departed((node(1), self.number), departed, Instant::now())
+        {
+            self.is_gone(&going);
+        }
+    }
+
     fn departs(&mut self, one: ConnectionId) {
-        if !self.departed.insert(one) {
-            return;
+        while !self.untold_of.is_empty() {
+            self.tells();
         }
-        let groups = if self.members.remove(&one) { vec![room()] } else { Vec::new() };
-        if self.says() {
-            let departed = Departed { app_id: app(), endpoint: jo(), connection: one, groups };
-            let going = self.kept.departed((node(1), self.number), departed, Instant::now());
-            if going.is_some_and(|going| !going.departed.groups.is_empty()) {
-                self.went(one);
-            }
-        }
+        self.goes(one);
+        self.tells();
     }
 
     fn answers(&mut self) {
         let (of_all, mut of_nodes) = self.kept.wanted();
-        let asked = [self.kept.unsurveyed(&[interest()]), of_all, of_nodes.remove(&node(1)).unwrap_or_default()];
+        let asked = [self.kept.unsurveyed(&[interest(), observers()]), of_all, of_nodes.remove(&node(1)).unwrap_or_default()];
         let Some(asked) = asked.into_iter().find(|asked| !asked.is_empty()) else { return };
-        let present = |id: &ConnectionId| Present { of: 0, endpoint: jo(), connection: *id, presence: None };
-        let found = self.members.iter().map(present).collect();
+        let of = |(of, (asked, _)): (u32, &Asked)| {
+            let there = if *asked == interest() { &self.members } else { &self.connected };
+            let present = |id: &ConnectionId| Present { of, endpoint: jo(), connection: *id, presence: None };
+            there.iter().map(present).collect::<Vec<_>>()
+        };
+        let found = (0..).zip(&asked).flat_map(of).collect();
         // An answer stands among what is said, so a gap before it is told before it.
         self.hears_of_gap();
         self.answers.push_back((asked, Piece { number: self.number, found }));
@@ -165,12 +205,14 @@ impl World {
 
     fn lays(&mut self) {
         let Some((asked, piece)) = self.answers.pop_front() else { return };
-        let there: Vec<_> = piece.found.iter().map(|present| present.connection).collect();
+        let members = asked.iter().position(|(asked, _)| *asked == interest()).unwrap_or(usize::MAX);
+        let there = piece.found.iter().filter(|present| present.of as usize == members);
+        let there: Vec<_> = there.map(|present| present.connection).collect();
         let news = self.kept.lay(&asked, node(1), &[piece], Instant::now());
         for news in news {
             match news {
                 News::Joined { connection, .. } => self.came(connection),
-                News::Gone(going) => self.went(going.departed.connection),
+                News::Gone(going) => self.is_gone(&going),
                 News::Said { .. } => panic!("nothing is said"),
             }
         }
@@ -181,9 +223,12 @@ impl World {
         }
     }
 
-    /// Nothing is lost any more, and whoever is doubted has answered.
+    /// Nothing is lost any more, all is told, and whoever is doubted has answered.
     fn comes_to_rest(&mut self) {
         self.lossy = false;
+        while !self.untold_of.is_empty() {
+            self.tells();
+        }
         self.hears_of_gap();
         while !self.answers.is_empty() {
             self.lays();
@@ -213,6 +258,8 @@ proptest! {
                     Step::Join(one) => world.joins(connection(one)),
                     Step::Leave(one) => world.leaves(connection(one)),
                     Step::Depart(one) => world.departs(connection(one)),
+                    Step::Go(one) => world.goes(connection(one)),
+                    Step::Tell => world.tells(),
                     Step::Lossy(lossy) => world.lossy = lossy,
                     Step::Answer => world.answers(),
                     Step::Lay => world.lays(),
@@ -227,14 +274,18 @@ proptest! {
                     Some(told) => assert_eq!(*told, is_member, "what was told last of {one}"),
                     None => assert!(!is_member || world.before.contains(&one), "{one} came untold"),
                 }
+                let is_connected = world.connected.contains(&one);
+                assert_eq!(world.kept.is_there(&observers(), one), is_connected, "{one}");
+                assert!(!is_connected || !world.unavailable.contains(&one), "{one} is there");
             }
             assert_eq!(world.kept.count(&interest()), Some(world.members.len()));
             // The loss of the node tells of those and no others, and nothing is left of it.
             let gone = world.kept.lost(node(1), Instant::now());
             let gone: BTreeSet<_> = gone.into_iter().map(|going| going.departed.connection).collect();
-            assert_eq!(gone, world.members);
+            assert_eq!(gone, world.connected);
             assert!(world.kept.there.is_empty() && world.kept.held[&interest()].entries.is_empty());
             world.kept.release(&interest());
+            world.kept.release(&observers());
             assert!(world.kept.held.is_empty());
         });
     }
@@ -259,6 +310,40 @@ async fn what_a_node_answered_before_it_was_lost_brings_nobody_back() {
     let (lives, pieces) = answer(node(2));
     assert_eq!(kept.lay(&asked, lives, &pieces, Instant::now()).len(), 1, "it may have told past this");
     assert_eq!(kept.count(&interest()), Some(1));
+}
+
+/// Threads of a node do one after the other, and may tell it in another order: who asks meanwhile finds what was done.
+#[tokio::test(start_paused = true)]
+async fn who_is_found_missing_before_that_was_told_leaves_its_groups_when_it_is() {
+    let (mut kept, [one, two]) = (Kept::default(), [1, 2].map(connection));
+    for of in [interest(), observers()] {
+        kept.hold(&of);
+    }
+    let asked = kept.unsurveyed(&[interest(), observers()]);
+    kept.surveyed(&asked, &[]);
+    for (number, id) in [(1, one), (2, two)] {
+        assert!(kept.observed((node(1), number), app(), &jo(), id, None));
+        assert!(kept.joined((node(1), number + 2), interest(), &jo(), id));
+    }
+    // Something else was missed.
+    kept.missed(node(1), 5);
+    let asked = kept.wanted().1.remove(&node(1)).unwrap();
+    let of_jo: Vec<_> = asked.into_iter().filter(|(of, _)| *of == observers()).collect();
+    let news = kept.lay(&of_jo, node(1), &[Piece { number: 6, found: Vec::new() }], Instant::now());
+    let told = |news: &News| matches!(news, News::Gone(going) if going.observed && going.departed.groups.is_empty());
+    assert!(news.len() == 2 && news.iter().all(told), "{news:?}");
+    // Each is told as gone to those who observe it, and is a member as long as nothing else is told.
+    assert_eq!(kept.count(&interest()), Some(2));
+    assert!(kept.left((node(1), 7), &interest(), one), "it left before it went");
+    for (number, id, groups) in [(8, one, Vec::new()), (9, two, vec![room()])] {
+        let departed = Departed { app_id: app(), endpoint: jo(), connection: id, groups: groups.clone() };
+        let going = kept.departed((node(1), number), departed.clone(), Instant::now());
+        assert_eq!(going.as_ref().map_or(&[][..], |going| &going.departed.groups), groups);
+        assert!(going.is_none_or(|going| !going.observed), "that was told");
+        assert!(kept.departed((node(1), number), departed, Instant::now()).is_none());
+    }
+    assert_eq!(kept.count(&interest()), Some(0));
+    assert!(kept.there.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
