@@ -8,11 +8,11 @@
 //! A node that is alone has none of this.
 
 mod asks;
+mod counts;
 mod kept;
 mod surveys;
 mod untold;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,6 +24,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub(crate) use self::asks::ANSWER_WITHIN;
+pub(crate) use self::counts::Count;
+use self::counts::Counts;
 use self::kept::{Going, Kept};
 use self::surveys::Turns;
 use self::untold::Untold;
@@ -36,8 +38,8 @@ pub(crate) struct Others {
     kept: Mutex<Kept>,
     /// What was found out of others and is not told here yet. Locked before what is kept.
     untold: Mutex<Untold>,
-    /// How many connections others had when they were asked last, and when that was.
-    counts: Mutex<HashMap<(AppId, Holder), (Instant, usize)>>,
+    /// How many connections others had when they were asked last.
+    counts: Counts,
     /// Something is to be asked by and by, or told.
     wanted: Notify,
     turns: Turns,
@@ -58,7 +60,7 @@ impl Others {
             bus: bus.clone(),
             kept: Mutex::default(),
             untold: Mutex::default(),
-            counts: Mutex::default(),
+            counts: Counts::default(),
             wanted: Notify::new(),
             turns: Turns::default(),
             missed: AtomicBool::new(false),
@@ -151,9 +153,19 @@ impl Others {
         self.wanted.notify_one();
     }
 
-    /// How many members a group that is held here has elsewhere.
-    pub(crate) fn members_known(&self, app: AppId, group: &GroupName) -> Option<usize> {
+    /// How many members a group that is held here has elsewhere. None: the others were not asked for that yet.
+    pub(crate) fn members_known(&self, app: AppId, group: &GroupName) -> Option<Count> {
         self.kept.lock().count(&Interest::Group(app, group.clone()))
+    }
+
+    /// How many of these others have, if that is known here.
+    fn count_known(&self, app: AppId, of: &Holder) -> Option<usize> {
+        let count = match of {
+            Holder::Group(group) => self.members_known(app, group),
+            Holder::Endpoint(endpoint) => self.kept.lock().count(&Interest::Observers(app, endpoint.clone())),
+            Holder::App | Holder::Observers(_) => None,
+        };
+        count.map(|count| count.known)
     }
 
     /// Whether a group that is held here has members elsewhere. None: that is not known of every node.
@@ -170,7 +182,7 @@ impl Others {
     pub(crate) fn observed_known(&self, app: AppId, endpoints: &[EndpointId]) -> usize {
         let kept = self.kept.lock();
         let count = |endpoint: &EndpointId| kept.count(&Interest::Observers(app, endpoint.clone()));
-        endpoints.iter().filter_map(count).sum()
+        endpoints.iter().filter_map(count).map(|count| count.known).sum()
     }
 
     /// What each connection elsewhere of an observed endpoint says.

@@ -5,7 +5,8 @@
 //! is added: of what something here is there for it is known (`others/kept.rs`), of all else whoever holds it is asked
 //! (`others/asks.rs`).
 //!
-//! Counts say what a request costs, and are of those who answer, a second ago perhaps. A list is whole, or is refused.
+//! Counts say what a request costs, or how much of a limit is left. They are a second old perhaps, and of a node that does
+//! not answer older. A list is whole, or is refused.
 
 use std::sync::Arc;
 
@@ -67,17 +68,31 @@ impl Roster<'_> {
     }
 
     /// What an app allows this node's connections, beside those of others.
-    pub(crate) async fn caps_of_connections(self, app: AppId, endpoint: &EndpointId, caps: Caps) -> Caps {
-        let Some(others) = self.others else { return caps };
-        let connections = match caps.connections {
-            None => 0,
-            Some(_) => Box::pin(others.count_now(app, Holder::App)).await,
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NodeSilent`] if a node decides that by what it has never told.
+    pub(crate) async fn caps_of_connections(
+        self,
+        app: AppId,
+        endpoint: &EndpointId,
+        caps: Caps,
+    ) -> Result<Caps, Refusal> {
+        let Some(others) = self.others else { return Ok(caps) };
+        let left = async |most: Option<u32>, here: usize, of: Holder| match most {
+            None => Ok(None),
+            Some(_) => Box::pin(others.count_now(app, of)).await.beside(most, here),
         };
-        let siblings = match caps.endpoint_connections {
-            None => 0,
-            Some(_) => Box::pin(others.count_now(app, Holder::Endpoint(endpoint.clone()))).await,
-        };
-        caps.beside(connections, siblings)
+        let registry = &self.local.registry;
+        let (connections, endpoint_connections) = tokio::join!(
+            left(caps.connections, registry.connection_count(app), Holder::App),
+            left(
+                caps.endpoint_connections,
+                registry.sibling_count(app, endpoint),
+                Holder::Endpoint(endpoint.clone())
+            ),
+        );
+        Ok(Caps { connections: connections?, endpoint_connections: endpoint_connections?, ..caps })
     }
 }
 
@@ -108,17 +123,24 @@ impl Roster<'_> {
         if is_member || others.is_member(app, group, connection.id) {
             return 0;
         }
-        here + 2 * others.members_known(app, group).unwrap_or(0)
+        here + 2 * self.members_elsewhere(app, group)
+    }
+
+    /// How many members a group has on other nodes, of those who said so.
+    pub(crate) fn members_elsewhere(self, app: AppId, group: &GroupName) -> usize {
+        self.others.and_then(|others| others.members_known(app, group)).map_or(0, |count| count.known)
     }
 
     /// What an app allows this node's members of a group, beside those of others.
-    pub(crate) fn caps_of_members(self, app: AppId, group: &GroupName, caps: Caps) -> Caps {
-        match self.others {
-            Some(others) if caps.members.is_some() => {
-                caps.beside_members(others.members_known(app, group).unwrap_or(0))
-            }
-            Some(_) | None => caps,
-        }
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NodeSilent`] if the others were not asked yet, or one decides that by what it has never told.
+    pub(crate) fn caps_of_members(self, app: AppId, group: &GroupName, caps: Caps) -> Result<Caps, Refusal> {
+        let Some(others) = self.others.filter(|_| caps.members.is_some()) else { return Ok(caps) };
+        let elsewhere = others.members_known(app, group).ok_or(Refusal::NodeSilent)?;
+        let members = elsewhere.beside(caps.members, self.local.registry.member_count(app, group))?;
+        Ok(Caps { members, ..caps })
     }
 
     /// What each connection of observed endpoints says of its availability; what is here, all of one moment.

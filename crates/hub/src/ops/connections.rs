@@ -39,7 +39,8 @@ impl Hub {
     ///
     /// [`Refusal::NotConnected`] without a socket, [`Refusal::Forbidden`] with another credential than the socket was
     /// opened with, [`Refusal::Invalid`] for a backend that names no endpoint, [`Refusal::Banned`],
-    /// [`Refusal::ConnectionLimit`], [`Refusal::RateLimited`].
+    /// [`Refusal::ConnectionLimit`], [`Refusal::RateLimited`]; [`Refusal::NodeSilent`] if a node has never said how much of a
+    /// limit it takes.
     pub async fn connect(&self, asker: &Asker<'_>, request: Connect) -> Result<Arc<Connection>, Refusal> {
         let socket = asker.socket.ok_or(Refusal::NotConnected)?;
         if !asker.caller.is_same(&socket.opening.caller) {
@@ -66,7 +67,11 @@ impl Hub {
             return Err(Refusal::field("clientType", "must be at most 64 characters long"));
         }
         // Who observes the endpoint hears one day that this connection of it is gone.
-        let observers = self.roster().observer_count(speaker.app.id, &speaker.endpoint).await;
+        let (observers, caps) = tokio::join!(
+            self.roster().observer_count(speaker.app.id, &speaker.endpoint),
+            self.roster().caps_of_connections(speaker.app.id, &speaker.endpoint, caps(&speaker.app)),
+        );
+        let caps = caps?;
         let gone_len = frame_len(&speaker.endpoint, "", 0);
         asker.pay(&speaker.app, Reach::of(observers, gone_len))?;
         let connection = Arc::new(Connection {
@@ -81,7 +86,6 @@ impl Hub {
             home: Home::Here(socket.outbox.clone()),
             gone: AtomicBool::new(false),
         });
-        let caps = self.roster().caps_of_connections(speaker.app.id, &connection.endpoint, caps(&speaker.app)).await;
         // What is said to the endpoint from here on is for this node.
         let held = self.hold(|| of_endpoint(speaker.app.id, &connection.endpoint));
         let registered = self.local.connect(socket, &connection, caps);

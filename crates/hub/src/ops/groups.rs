@@ -59,7 +59,7 @@ impl Hub {
             }
         }
         let caps = caps(&speaker.app);
-        self.room_for(app, &targets, groups, caps).map_err(full)?;
+        self.room_for(app, &targets, groups, caps)?;
         let told = |connection: &Connection| speaker.own_id() != Some(connection.id);
         let (mut paid, mut coming) = (Reach::default(), 0);
         for (nth, (group, connection)) in pairs(groups, &targets).enumerate() {
@@ -106,17 +106,23 @@ impl Hub {
     }
 
     /// Whether all can join all, as far as is known here.
-    fn room_for(&self, app: AppId, targets: &[Arc<Connection>], groups: &[GroupName], caps: Caps) -> Result<(), Full> {
+    fn room_for(
+        &self,
+        app: AppId,
+        targets: &[Arc<Connection>],
+        groups: &[GroupName],
+        caps: Caps,
+    ) -> Result<(), Refusal> {
         let registry = &self.local.registry;
         let Some(others) = self.others.as_ref().filter(|_| caps.members.is_some()) else {
-            return registry.room_for(app, targets, groups, caps);
+            return registry.room_for(app, targets, groups, caps).map_err(full);
         };
-        registry.room_for(app, targets, groups, Caps { members: None, ..caps })?;
+        registry.room_for(app, targets, groups, Caps { members: None, ..caps }).map_err(full)?;
         for group in groups {
             let is_new = |target: &&Arc<Connection>| !others.is_member(app, group, target.id);
             let new: Vec<_> = targets.iter().filter(is_new).cloned().collect();
-            let caps = Caps { groups: None, ..self.roster().caps_of_members(app, group, caps) };
-            registry.room_for(app, &new, std::slice::from_ref(group), caps)?;
+            let caps = Caps { groups: None, ..self.roster().caps_of_members(app, group, caps)? };
+            registry.room_for(app, &new, std::slice::from_ref(group), caps).map_err(full)?;
         }
         Ok(())
     }
@@ -130,8 +136,8 @@ impl Hub {
         caps: Caps,
         unsettled: &mut Unsettled,
     ) -> Result<Join, Refusal> {
-        let (app, caps) = (speaker.app.id, self.roster().caps_of_members(speaker.app.id, group, caps));
-        let known = || self.others.as_ref().and_then(|others| others.members_known(app, group)).unwrap_or(0);
+        let (app, caps) = (speaker.app.id, self.roster().caps_of_members(speaker.app.id, group, caps)?);
+        let known = || self.roster().members_elsewhere(app, group);
         match &connection.home {
             Home::Here(_) => {
                 let (joined, held) = self.join_here(connection, group, caps, speaker.request_id, speaker.own_id());

@@ -157,8 +157,11 @@ impl Hub {
         copied: bool,
     ) -> usize {
         let app = speaker.app.id;
-        let copies = if copied { self.roster().sibling_count(app, &speaker.endpoint).await } else { 0 };
-        let told = if only.is_some() { 1 } else { self.roster().sibling_count(app, to).await };
+        let told = async || if only.is_some() { 1 } else { self.roster().sibling_count(app, to).await };
+        if !copied {
+            return told().await;
+        }
+        let (copies, told) = tokio::join!(self.roster().sibling_count(app, &speaker.endpoint), told());
         copies.saturating_add(told)
     }
 

@@ -1,24 +1,19 @@
-//! Lists and counts of what other nodes have, asked of them.
+//! Lists of what other nodes have, asked of them, and what is done by them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RequestId};
 use respoke_core::ports::{
-    Answer, Answers, ConnectionStateFacts, Deed, Done, Given, Holder, Interest, Node, Question, Whom,
+    Answer, Answers, ConnectionStateFacts, Deed, Done, Given, Holder, Node, Question, Whom,
 };
 use respoke_core::refusal::Refusal;
-use tokio::time::Instant;
 
 use super::Others;
 use crate::registry::Connection;
 
 /// How long an answer is waited for. Who answers later is as good as gone, and will be declared so.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(1);
-/// How long a count is good enough to charge by.
-const COUNT_KEPT_FOR: Duration = Duration::from_secs(1);
-/// Counts that are kept; beyond that all are forgotten.
-const COUNTS_MAX: usize = 16_384;
 /// Asked for at once: what a node answers at most.
 const PIECE_LEN: u16 = 1_000;
 
@@ -140,40 +135,6 @@ impl Others {
             }
         }
         Ok(all)
-    }
-
-    /// How many connections others have, of those who answer.
-    pub(crate) async fn count_now(&self, app_id: AppId, of: Holder) -> usize {
-        let answers = self.ask(Whom::Others, Question::Count { app_id, of: of.clone() }).await;
-        let count = answers.given.iter().map(|given| match given.answer {
-            Answer::Count(count) => usize::try_from(count).unwrap_or(usize::MAX),
-            _ => 0,
-        });
-        let count = count.fold(0, usize::saturating_add);
-        let mut counts = self.counts.lock();
-        if counts.len() >= COUNTS_MAX {
-            counts.clear();
-        }
-        counts.insert((app_id, of), (Instant::now(), count));
-        count
-    }
-
-    /// About how many that are, to charge for what they receive: as it was a second ago at most.
-    pub(crate) async fn count(&self, app_id: AppId, of: Holder) -> usize {
-        let known = match &of {
-            Holder::Group(group) => self.members_known(app_id, group),
-            Holder::Endpoint(endpoint) => self.kept.lock().count(&Interest::Observers(app_id, endpoint.clone())),
-            Holder::App | Holder::Observers(_) => None,
-        };
-        if let Some(known) = known {
-            return known;
-        }
-        let key = (app_id, of);
-        let before = self.counts.lock().get(&key).copied();
-        match before {
-            Some((at, count)) if at.elapsed() < COUNT_KEPT_FOR => count,
-            Some(_) | None => self.count_now(key.0, key.1).await,
-        }
     }
 
     /// Has a node do something with a connection that it has.

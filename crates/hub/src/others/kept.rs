@@ -15,6 +15,8 @@ use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
 use respoke_core::ports::{Departed, Incarnation, Interest, Node, NodeId, Present};
 use tokio::time::Instant;
 
+use super::Count;
+
 /// How long it is known of a connection that it went: what one of its node's threads said of it before may come behind
 /// that.
 const GONE_FOR: Duration = Duration::from_secs(10);
@@ -58,6 +60,8 @@ struct Doubt {
     missed: u64,
     /// Who is there may have come unheard. Otherwise the node has not answered yet, and told of whoever came since.
     unheard: bool,
+    /// It was asked and has never said who is there.
+    never_answered: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -205,9 +209,12 @@ impl Kept {
         (of_all, of_nodes)
     }
 
-    /// How many connections are there because of this. None: that is not known, for nothing here is there for it.
-    pub(super) fn count(&self, interest: &Interest) -> Option<usize> {
-        self.held.get(interest).map(|held| held.present)
+    /// How many connections are there because of this. None: that is not known, for nothing here is there for it, or the
+    /// others were not asked yet.
+    pub(super) fn count(&self, interest: &Interest) -> Option<Count> {
+        let held = self.held.get(interest).filter(|held| held.surveyed)?;
+        let unheard = held.doubted.values().filter(|doubt| doubt.never_answered).count();
+        Some(Count { known: held.present, unheard })
     }
 
     /// Whether somebody is there. None: that is not known of every node.
@@ -365,7 +372,8 @@ impl Kept {
     /// Something is lost for good of what a node said, up to this number.
     pub(super) fn missed(&mut self, node: Node, number: u64) {
         for held in self.held.values_mut() {
-            held.doubted.insert(node, Doubt { missed: number, unheard: true });
+            let doubt = held.doubted.entry(node).or_default();
+            (doubt.missed, doubt.unheard) = (number, true);
         }
     }
 
@@ -431,8 +439,11 @@ impl Kept {
         for (of, (interest, generation)) in asked.iter().enumerate() {
             let of = u32::try_from(of).unwrap_or(u32::MAX);
             let Some(held) = self.held.get_mut(interest).filter(|held| is_asked(held, *generation)) else { continue };
-            if held.doubted.get(&node).is_some_and(|doubt| doubt.missed <= oldest) {
-                held.doubted.remove(&node);
+            if let Some(doubt) = held.doubted.get_mut(&node) {
+                doubt.never_answered = false;
+                if doubt.missed <= oldest {
+                    held.doubted.remove(&node);
+                }
             }
             let is_absent = |(id, entry): &(&ConnectionId, &Entry)| {
                 entry.node == node
@@ -467,7 +478,7 @@ impl Kept {
             held.surveyed = true;
             held.wanted = false;
             for node in &silent {
-                held.doubted.entry(*node).or_default();
+                held.doubted.entry(*node).or_default().never_answered = true;
             }
             let doubted = &held.doubted;
             held.entries.retain(|_, entry| entry.state != State::Left || doubted.contains_key(&entry.node));

@@ -93,26 +93,6 @@ pub(crate) struct Caps {
     pub members: Option<u32>,
 }
 
-impl Caps {
-    /// What is left of them to this node, when others have so many connections of the app and of the endpoint.
-    pub(crate) fn beside(self, connections: usize, siblings: usize) -> Self {
-        Self {
-            connections: self.connections.map(|most| less(most, connections)),
-            endpoint_connections: self.endpoint_connections.map(|most| less(most, siblings)),
-            ..self
-        }
-    }
-
-    /// What is left of them to this node, when others have so many members of a group.
-    pub(crate) fn beside_members(self, members: usize) -> Self {
-        Self { members: self.members.map(|most| less(most, members)), ..self }
-    }
-}
-
-fn less(most: u32, others: usize) -> u32 {
-    most.saturating_sub(u32::try_from(others).unwrap_or(u32::MAX))
-}
-
 /// Which limit was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {

@@ -278,7 +278,7 @@ proptest! {
                 assert_eq!(world.kept.is_there(&observers(), one), is_connected, "{one}");
                 assert!(!is_connected || !world.unavailable.contains(&one), "{one} is there");
             }
-            assert_eq!(world.kept.count(&interest()), Some(world.members.len()));
+            assert_eq!(world.kept.count(&interest()), Some(Count { known: world.members.len(), unheard: 0 }));
             // The loss of the node tells of those and no others, and nothing is left of it.
             let gone = world.kept.lost(node(1), Instant::now());
             let gone: BTreeSet<_> = gone.into_iter().map(|going| going.departed.connection).collect();
@@ -302,14 +302,14 @@ async fn what_a_node_answered_before_it_was_lost_brings_nobody_back() {
     let (lost, pieces) = answer(node(1));
     assert!(kept.lay(&asked, lost, &pieces, Instant::now()).is_empty());
     kept.surveyed(&asked, &[node(1)]);
-    assert_eq!(kept.count(&interest()), Some(0));
+    assert_eq!(kept.count(&interest()), Some(Count { known: 0, unheard: 0 }));
     assert!(kept.wanted().1.is_empty(), "the dead are not asked again");
     // Its next life is another.
     kept.late(&interest(), &[node(2)]);
     let asked = kept.wanted().1.remove(&node(2)).unwrap();
     let (lives, pieces) = answer(node(2));
     assert_eq!(kept.lay(&asked, lives, &pieces, Instant::now()).len(), 1, "it may have told past this");
-    assert_eq!(kept.count(&interest()), Some(1));
+    assert_eq!(kept.count(&interest()), Some(Count { known: 1, unheard: 0 }));
 }
 
 /// Threads of a node do one after the other, and may tell it in another order: who asks meanwhile finds what was done.
@@ -333,7 +333,7 @@ async fn who_is_found_missing_before_that_was_told_leaves_its_groups_when_it_is(
     let told = |news: &News| matches!(news, News::Gone(going) if going.observed && going.departed.groups.is_empty());
     assert!(news.len() == 2 && news.iter().all(told), "{news:?}");
     // Each is told as gone to those who observe it, and is a member as long as nothing else is told.
-    assert_eq!(kept.count(&interest()), Some(2));
+    assert_eq!(kept.count(&interest()), Some(Count { known: 2, unheard: 0 }));
     assert!(kept.left((node(1), 7), &interest(), one), "it left before it went");
     for (number, id, groups) in [(8, one, Vec::new()), (9, two, vec![room()])] {
         let departed = Departed { app_id: app(), endpoint: jo(), connection: id, groups: groups.clone() };
@@ -342,7 +342,7 @@ async fn who_is_found_missing_before_that_was_told_leaves_its_groups_when_it_is(
         assert!(going.is_none_or(|going| !going.observed), "that was told");
         assert!(kept.departed((node(1), number), departed, Instant::now()).is_none());
     }
-    assert_eq!(kept.count(&interest()), Some(0));
+    assert_eq!(kept.count(&interest()), Some(Count { known: 0, unheard: 0 }));
     assert!(kept.there.is_empty());
 }
 
@@ -357,7 +357,7 @@ async fn what_is_said_of_a_connection_behind_its_end_is_not_told() {
     assert!(kept.departed((node(1), 1), departed.clone(), Instant::now()).is_some());
     assert!(!kept.joined((node(1), 2), interest(), &jo(), one) && !kept.left((node(1), 3), &interest(), one));
     assert!(kept.departed((node(1), 4), departed, Instant::now()).is_none());
-    assert_eq!(kept.count(&interest()), Some(0));
+    assert_eq!(kept.count(&interest()), Some(Count { known: 0, unheard: 0 }));
 }
 
 #[tokio::test(start_paused = true)]

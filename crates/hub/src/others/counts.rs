@@ -1,0 +1,308 @@
+//! How many connections others have: asked of them, remembered for a while, and asked once for all who want to know at a time.
+//!
+//! A number says what something costs, or whether a limit is reached. Nobody waits long for it: a node that does not answer
+//! counts as it did last.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use respoke_core::id::AppId;
+use respoke_core::ports::{Answer, Answers, Given, Holder, Node, Question, Whom};
+use respoke_core::refusal::Refusal;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use super::Others;
+
+/// How long a count is waited for: what is asked for waits as long, and a node that is well answers within milliseconds.
+const COUNT_WITHIN: Duration = Duration::from_millis(100);
+/// How long a count is good enough to charge by.
+const COUNT_KEPT_FOR: Duration = Duration::from_secs(1);
+/// Counts that are kept: so many of those that were asked for last, and twice as many at most. Some megabytes.
+const COUNTS_MAX: usize = 8_192;
+
+/// How many there are elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Count {
+    /// Of the nodes that answered, and of the others as many as they had when they last did.
+    pub(crate) known: usize,
+    /// How many nodes have never said how many they have.
+    pub(crate) unheard: usize,
+}
+
+impl Count {
+    /// What is left of a limit to this node, which has `here` itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NodeSilent`] if a node that never answered decides whether it is reached: as good as each of those has as
+    /// many as all the rest. Far from its limit nobody is kept out because a node is silent.
+    pub(crate) fn beside(self, most: Option<u32>, here: usize) -> Result<Option<u32>, Refusal> {
+        let Some(most) = most else { return Ok(None) };
+        let left = most.saturating_sub(u32::try_from(self.known).unwrap_or(u32::MAX));
+        let unheard = self.unheard.saturating_mul(here.max(self.known));
+        let may_be_reached = here.saturating_add(unheard) >= left as usize;
+        if self.unheard > 0 && here < left as usize && may_be_reached {
+            return Err(Refusal::NodeSilent);
+        }
+        Ok(Some(left))
+    }
+}
+
+type Key = (AppId, Holder);
+
+/// What is known of how many others have.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    kept: Mutex<Kept>,
+    /// What is being asked, and who waits for it.
+    asking: Mutex<HashMap<Key, Arc<OnceCell<Count>>>>,
+}
+
+/// What was answered last. The older half goes when there is too much of it.
+#[derive(Debug, Default)]
+struct Kept {
+    young: HashMap<Key, Last>,
+    old: HashMap<Key, Last>,
+}
+
+#[derive(Debug)]
+struct Last {
+    at: Instant,
+    count: Count,
+    /// What each node has, as far as that is known.
+    of: Vec<(Node, usize)>,
+}
+
+impl Counts {
+    /// What was counted a moment ago.
+    fn recent(&self, key: &Key) -> Option<usize> {
+        let kept = self.kept.lock();
+        let last = kept.young.get(key).or_else(|| kept.old.get(key))?;
+        (last.at.elapsed() < COUNT_KEPT_FOR).then_some(last.count.known)
+    }
+
+    /// Takes what was answered.
+    fn take(&self, key: &Key, answers: Answers) -> Count {
+        let Answers { given, mut silent } = answers;
+        let mut of = Vec::with_capacity(given.len());
+        for Given { node, answer, .. } in given {
+            match answer {
+                Answer::Count(count) => of.push((node, usize::try_from(count).unwrap_or(usize::MAX))),
+                _ => silent.push(node),
+            }
+        }
+        let mut kept = self.kept.lock();
+        let kept = &mut *kept;
+        let before = kept.young.get(key).or_else(|| kept.old.get(key)).map_or(&[][..], |last| &last.of);
+        let mut unheard = 0;
+        for node in silent {
+            match before.iter().find(|(known, _)| *known == node) {
+                Some(last) => of.push(*last),
+                None => unheard += 1,
+            }
+        }
+        let known = of.iter().fold(0_usize, |sum, (_, count)| sum.saturating_add(*count));
+        let count = Count { known, unheard };
+        if kept.young.len() >= COUNTS_MAX && !kept.young.contains_key(key) {
+            kept.old = std::mem::take(&mut kept.young);
+        }
+        kept.young.insert(key.clone(), Last { at: Instant::now(), count, of });
+        count
+    }
+
+    /// Asks along with whoever is asking the same.
+    fn ask(&self, key: Key) -> Asking<'_> {
+        let answered = self.asking.lock().entry(key.clone()).or_default().clone();
+        Asking { counts: self, key, answered: Some(answered) }
+    }
+}
+
+/// A question for as long as somebody waits for what is answered.
+struct Asking<'a> {
+    counts: &'a Counts,
+    key: Key,
+    answered: Option<Arc<OnceCell<Count>>>,
+}
+
+impl Drop for Asking<'_> {
+    /// With the answer, or the last who waits for it, the question is over.
+    fn drop(&mut self) {
+        let mut asking = self.counts.asking.lock();
+        let Some(answered) = self.answered.take() else { return };
+        if let Entry::Occupied(entry) = asking.entry(self.key.clone())
+            && Arc::ptr_eq(entry.get(), &answered)
+            && (answered.initialized() || Arc::strong_count(&answered) == 2)
+        {
+            entry.remove();
+        }
+    }
+}
+
+impl Others {
+    /// How many connections others have now.
+    pub(crate) async fn count_now(&self, app_id: AppId, of: Holder) -> Count {
+        let asking = self.counts.ask((app_id, of));
+        let ask = || async {
+            let question = Question::Count { app_id, of: asking.key.1.clone() };
+            let answers = self.bus.ask(Whom::Others, question, COUNT_WITHIN).await;
+            self.counts.take(&asking.key, answers)
+        };
+        match &asking.answered {
+            // Whoever asks for all may stop; then the next goes on.
+            Some(answered) => *answered.get_or_init(ask).await,
+            None => ask().await,
+        }
+    }
+
+    /// About how many that are, to charge for what they receive: as it was a second ago at most, where it is not known here.
+    pub(crate) async fn count(&self, app_id: AppId, of: Holder) -> usize {
+        if let Some(known) = self.count_known(app_id, &of) {
+            return known;
+        }
+        let key = (app_id, of);
+        match self.counts.recent(&key) {
+            Some(count) => count,
+            None => self.count_now(key.0, key.1).await.known,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+    use respoke_core::id::GroupName;
+    use respoke_core::ports::{Bus, Confirmation, Delivery, Incarnation, Interest, NodeId};
+
+    use super::*;
+
+    /// How long a node takes that is well.
+    const WELL: Duration = Duration::from_millis(3);
+
+    /// A bus to nodes that have so many, and answer or not.
+    #[derive(Default)]
+    struct Nodes {
+        have: Mutex<Vec<(Node, Option<u64>)>>,
+        asked: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl Bus for Nodes {
+        fn node(&self) -> Node {
+            node(1)
+        }
+
+        fn publish(&self, _: Delivery) {}
+
+        fn hold(&self, _: &Interest) -> Confirmation {
+            Confirmation::DONE
+        }
+
+        fn release(&self, _: &Interest) {}
+
+        async fn ask(&self, _: Whom, _: Question, deadline: Duration) -> Answers {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let have = self.have.lock().clone();
+            let all_well = have.iter().all(|(_, count)| count.is_some());
+            tokio::time::sleep(if all_well { WELL } else { deadline }).await;
+            let mut answers = Answers::default();
+            for (node, count) in have {
+                match count {
+                    Some(count) => answers.given.push(Given { node, number: 0, answer: Answer::Count(count) }),
+                    None => answers.silent.push(node),
+                }
+            }
+            answers
+        }
+    }
+
+    fn node(id: u32) -> Node {
+        Node { id: NodeId(id), incarnation: Incarnation(1) }
+    }
+
+    fn beside(have: &[Option<u64>]) -> (Arc<Nodes>, Others) {
+        let nodes = Arc::new(Nodes::default());
+        have_now(&nodes, have);
+        let others = Others::beside(&(nodes.clone() as Arc<dyn Bus>)).unwrap();
+        (nodes, others)
+    }
+
+    fn have_now(nodes: &Nodes, have: &[Option<u64>]) {
+        *nodes.have.lock() = (2..).map(node).zip(have.iter().copied()).collect();
+    }
+
+    fn count(known: usize, unheard: usize) -> Count {
+        Count { known, unheard }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_does_not_answer_counts_as_it_did_last_and_holds_nobody_up() {
+        let (nodes, others) = beside(&[Some(5), Some(7)]);
+        let app = AppId::random();
+        assert_eq!(others.count_now(app, Holder::App).await, count(12, 0));
+        have_now(&nodes, &[Some(6), None, None]);
+        let start = Instant::now();
+        assert_eq!(others.count_now(app, Holder::App).await, count(13, 1));
+        assert_eq!(start.elapsed(), COUNT_WITHIN);
+        // What a node had that is gone is not there any more.
+        have_now(&nodes, &[Some(6)]);
+        assert_eq!(others.count_now(app, Holder::App).await, count(6, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_wants_to_know_the_same_at_a_time_asks_once() {
+        let (nodes, others) = beside(&[Some(5)]);
+        let app = AppId::random();
+        let asked = || nodes.asked.swap(0, Ordering::Relaxed);
+        let ask = || others.count_now(app, Holder::App);
+        // The one who asks for all stops waiting, and another goes on.
+        let first = async { tokio::time::timeout(Duration::from_millis(1), ask()).await.is_err() };
+        let (stopped, second, third) = tokio::join!(first, ask(), others.count(app, Holder::App));
+        assert_eq!((stopped, second, third, asked()), (true, count(5, 0), 5, 2));
+        assert_eq!(others.count(app, Holder::App).await, 5, "it is known");
+        assert_eq!(asked(), 0);
+        ask().await;
+        assert_eq!(asked(), 1, "it is asked how many there are by now");
+        tokio::time::advance(COUNT_KEPT_FOR).await;
+        others.count(app, Holder::App).await;
+        assert_eq!(asked(), 1);
+        assert!(tokio::time::timeout(Duration::from_millis(1), ask()).await.is_err());
+        assert!(others.counts.asking.lock().is_empty(), "nobody waits");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_were_counted_last_are_kept() {
+        let (nodes, others) = beside(&[Some(1)]);
+        let app = AppId::random();
+        let group = |nth: usize| Holder::Group(GroupName::parse(&format!("group {nth}")).unwrap());
+        for nth in 0..3 * COUNTS_MAX {
+            let answer = Answer::Count(1);
+            let given = vec![Given { node: node(2), number: 0, answer }];
+            others.counts.take(&(app, group(nth)), Answers { given, silent: Vec::new() });
+            let kept = others.counts.kept.lock();
+            assert!(kept.young.len() <= COUNTS_MAX && kept.old.len() <= COUNTS_MAX);
+        }
+        have_now(&nodes, &[None]);
+        for nth in 2 * COUNTS_MAX..3 * COUNTS_MAX {
+            assert_eq!(others.counts.recent(&(app, group(nth))), Some(1));
+        }
+        assert_eq!(others.count_now(app, group(3 * COUNTS_MAX - 1)).await, count(1, 0));
+        assert_eq!(others.count_now(app, group(0)).await, count(0, 1));
+    }
+
+    #[test]
+    fn a_node_that_never_answered_keeps_nobody_out_far_from_a_limit() {
+        let left = |known, unheard, most, here| count(known, unheard).beside(Some(most), here).ok().flatten();
+        assert_eq!(left(40, 0, 100, 60), Some(60), "it is reached, as everybody says");
+        assert_eq!(left(0, 1, 100, 40), Some(100));
+        assert_eq!(left(40, 1, 100, 40), None, "it depends on what is not known");
+        assert_eq!(left(40, 1, 100, 60), Some(60), "it is reached without that");
+        assert_eq!(left(0, 1, 1, 0), Some(1));
+        assert_eq!(count(9, 9).beside(None, 9).unwrap(), None);
+    }
+}
