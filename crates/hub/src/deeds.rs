@@ -11,6 +11,7 @@ use respoke_core::ports::{Arrived, Audience, Confirmation, Deed, Delivery, Depar
 
 use crate::departures::Departure;
 use crate::hub::Hub;
+use crate::others::Asked;
 use crate::registry::{Caps, Connection, Full, Gone, Join, Members};
 
 impl Hub {
@@ -151,23 +152,29 @@ impl Hub {
         self.local.departures.add(departure);
     }
 
-    /// Does what another node asks for.
-    pub(crate) fn carry_out(&self, app_id: AppId, request_id: RequestId, deed: Deed) -> Done {
+    /// Does what another node asks for, or begins to.
+    pub(crate) fn carry_out(&self, app_id: AppId, asked: Asked, deed: Deed) -> Done {
+        let request_id = asked.in_request;
         let registry = &self.local.registry;
         match deed {
             Deed::Join { connection, group, groups_max, members_max } => {
                 let Some(found) = registry.connection(app_id, connection) else { return Done::Gone };
                 let caps = Caps { groups: groups_max, members: members_max, ..Caps::default() };
                 let (joined, held) = self.join_here(&found, &group, caps, request_id, None);
-                let settled = held.is_none_or(|held| held.missing().is_empty());
+                let interest = || Interest::Group(app_id, group.clone());
+                let settled = || {
+                    let held = held.filter(|held| !held.missing().is_empty());
+                    let later = self.others.as_ref().zip(held);
+                    later.map(|(others, held)| others.settle_later(interest(), held, asked)).is_none()
+                };
                 match joined {
-                    Join::Joined { others } => {
+                    Join::Joined { others: told } => {
                         if let Some(others) = &self.others {
-                            others.survey_later(&Interest::Group(app_id, group));
+                            others.survey_later(&interest());
                         }
-                        Done::Now { told: u32::try_from(others).unwrap_or(u32::MAX), settled }
+                        Done::Now { told: u32::try_from(told).unwrap_or(u32::MAX), settled: settled() }
                     }
-                    Join::Already => Done::Before { settled },
+                    Join::Already => Done::Before { settled: settled() },
                     Join::Gone => Done::Gone,
                     Join::Full(Full::Group) => Done::GroupFull,
                     Join::Full(Full::Connection | Full::App | Full::Endpoint) => Done::ConnectionFull,

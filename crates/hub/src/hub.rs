@@ -15,7 +15,7 @@ use respoke_wire::close::Close;
 use crate::answers;
 use crate::fanout;
 use crate::local::Local;
-use crate::others::Others;
+use crate::others::{Asked, Others};
 use crate::outbox::OutboxLimits;
 use crate::registry::{Caps, Counts, Home};
 use crate::roster::Roster;
@@ -385,11 +385,13 @@ impl Receiver for Hub {
         self.broker.hint();
     }
 
-    fn answer(&self, _: Node, question: Question) -> Answer {
+    fn answer(&self, from: Node, question: Question) -> Answer {
         if let Question::Snapshot { of, after: None } = &question {
             self.depart_again(of);
         }
-        answers::answer(&self.local.registry, question, |app, request, deed| self.carry_out(app, request, deed))
+        let carry_out = |app, in_request, deed| self.carry_out(app, Asked { by: from, in_request }, deed);
+        let is_done = |request| self.others.as_ref().is_some_and(|others| others.is_done(request));
+        answers::answer(&self.local.registry, question, carry_out, is_done)
     }
 
     fn lost(&self, node: Node) {

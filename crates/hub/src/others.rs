@@ -9,6 +9,7 @@
 
 mod asks;
 mod counts;
+mod errands;
 mod kept;
 mod surveys;
 mod untold;
@@ -26,6 +27,8 @@ use tokio::time::Instant;
 pub(crate) use self::asks::ANSWER_WITHIN;
 pub(crate) use self::counts::Count;
 use self::counts::Counts;
+use self::errands::Errands;
+pub(crate) use self::errands::{Asked, Awaited};
 use self::kept::{Going, Kept};
 use self::surveys::Turns;
 use self::untold::Untold;
@@ -40,6 +43,8 @@ pub(crate) struct Others {
     untold: Mutex<Untold>,
     /// How many connections others had when they were asked last.
     counts: Counts,
+    /// What is done for others, and for this node's requests by them.
+    errands: Errands,
     /// Something is to be asked by and by, or told.
     wanted: Notify,
     turns: Turns,
@@ -61,6 +66,7 @@ impl Others {
             kept: Mutex::default(),
             untold: Mutex::default(),
             counts: Counts::default(),
+            errands: Errands::default(),
             wanted: Notify::new(),
             turns: Turns::default(),
             missed: AtomicBool::new(false),

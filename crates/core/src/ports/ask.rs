@@ -84,12 +84,18 @@ pub enum Question {
         /// What.
         deed: Deed,
     },
+    /// Tells, rather than asks: what the asked node wanted done in that request, and was answered to be under way, is done
+    /// by now. Once for each such answer. Answered by [`Answer::Done`].
+    Settled {
+        /// In which request.
+        request_id: RequestId,
+    },
 }
 
 /// What one node does for another. It is asked for by whoever may, which was looked at before.
 #[derive(Clone, Debug)]
 pub enum Deed {
-    /// A connection is to join a group. Asked again, it tells whether the others know of that by now.
+    /// A connection is to join a group.
     Join {
         /// Which connection.
         connection: ConnectionId,
@@ -176,7 +182,8 @@ pub enum Done {
     Now {
         /// How many of the node's members were told of it.
         told: u32,
-        /// Whether every other node knows what the group is for there.
+        /// Whether nothing of it is under way any more, and every other node knows what the group is for there. If not, that
+        /// is told later ([`Question::Settled`]).
         settled: bool,
     },
     /// There was nothing to do.

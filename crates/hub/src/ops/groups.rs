@@ -1,13 +1,12 @@
 //! `/v1/groups` and `/v1/channels`: the same groups under two names.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use respoke_core::event::Content;
 use respoke_core::id::{AppId, EndpointId, GroupName, MessageId, RequestId};
 use respoke_core::idempotency::IdempotencyKey;
 use respoke_core::message::{NewMessage, Said, SaidOnce};
-use respoke_core::ports::{Audience, Confirmation, Deed, Done, Interest, Node, Removal};
+use respoke_core::ports::{Audience, Confirmation, Deed, Done, Interest, Removal};
 use respoke_core::refusal::Refusal;
 use respoke_wire::event;
 use serde_json::value::RawValue;
@@ -15,6 +14,7 @@ use tokio::time::Instant;
 
 use super::{Asker, SETTLED_WITHIN, Speaker, settle};
 use crate::hub::caps;
+use crate::others::Awaited;
 use crate::reach::{Reach, frame_len, longest_len, membership_len};
 use crate::registry::{Caps, Connection, Full, Home, Join, Members};
 use crate::{Hub, fanout};
@@ -79,6 +79,9 @@ impl Hub {
         asker.pay(&speaker.app, paid.and(held))?;
         let (mut caused, mut joined) = (Reach::default(), Err(Refusal::NotConnected));
         let mut unsettled = Unsettled::default();
+        let is_elsewhere = |target: &Arc<Connection>| matches!(target.home, Home::There(_));
+        let elsewhere = self.others.as_ref().filter(|_| targets.iter().any(is_elsewhere));
+        let awaited = elsewhere.map(|others| others.await_done(speaker.request_id));
         for (nth, (group, connection)) in pairs(groups, &targets).enumerate() {
             fanout::let_others_write(nth).await;
             match self.join_one(&speaker, connection, group, caps, &mut unsettled).await {
@@ -101,7 +104,7 @@ impl Hub {
             }
         }
         asker.owe(&speaker.app, caused.beyond(paid));
-        self.settle_joins(app, speaker.request_id, unsettled).await;
+        self.settle_joins(unsettled, awaited).await;
         joined
     }
 
@@ -157,9 +160,9 @@ impl Hub {
                     members_max: full.then_some(0),
                 };
                 let Some(others) = &self.others else { return Ok(Join::Gone) };
-                let done = Box::pin(others.have_done(*node, app, speaker.request_id, deed.clone())).await?;
+                let done = Box::pin(others.have_done(*node, app, speaker.request_id, deed)).await?;
                 if let Done::Now { settled: false, .. } | Done::Before { settled: false } = done {
-                    unsettled.there.push((*node, deed));
+                    unsettled.there += 1;
                 }
                 Ok(match done {
                     // It is among those who are known by now, or not.
@@ -174,7 +177,7 @@ impl Hub {
     }
 
     /// Waits until all nodes know who joined, or for as long as is waited for that.
-    async fn settle_joins(&self, app: AppId, request_id: RequestId, unsettled: Unsettled) {
+    async fn settle_joins(&self, unsettled: Unsettled, awaited: Option<Awaited<'_>>) {
         let Some(others) = &self.others else { return };
         let until = Instant::now() + SETTLED_WITHIN;
         for (interest, mut held) in unsettled.here {
@@ -184,16 +187,10 @@ impl Hub {
                 others.late(&interest, &late);
             }
         }
-        let settling = async {
-            for (node, deed) in unsettled.there {
-                while let Ok(Done::Before { settled: false }) =
-                    others.have_done(node, app, request_id, deed.clone()).await
-                {
-                    tokio::time::sleep(SETTLED_LOOK_EVERY).await;
-                }
-            }
-        };
-        let _ = Box::pin(tokio::time::timeout_at(until, settling)).await;
+        if let Some(mut awaited) = awaited {
+            // Who is late with that catches up with the node that has the connection.
+            Box::pin(awaited.done(unsettled.there, until)).await;
+        }
     }
 
     /// Takes connections out of groups. The remaining members are told, which was paid for at the joining. Leaving what one
@@ -349,11 +346,9 @@ impl Hub {
 #[derive(Default)]
 struct Unsettled {
     here: Vec<(Interest, Confirmation)>,
-    there: Vec<(Node, Deed)>,
+    /// Of how many another node tells when they do.
+    there: usize,
 }
-
-/// How soon a node is asked again whether the others know.
-const SETTLED_LOOK_EVERY: Duration = Duration::from_millis(5);
 
 fn in_group(app: AppId, group: &GroupName) -> Interest {
     Interest::Group(app, group.clone())

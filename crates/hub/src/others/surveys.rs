@@ -193,11 +193,16 @@ impl Hub {
         }
     }
 
+    /// Does what is to be done because of other nodes, and need not be done at once. Never ends.
+    pub async fn keep_up(&self) {
+        let Some(others) = &self.others else { return std::future::pending().await };
+        tokio::join!(self.repair(others), self.run_errands(others));
+    }
+
     /// Asks by and by what could not be asked at once, and anew what a node told in vain. Never ends.
     ///
     /// What is to be asked is looked for only when something may be, for that takes as long as there is much of it.
-    pub async fn keep_up(&self) {
-        let Some(others) = &self.others else { return std::future::pending().await };
+    async fn repair(&self, others: &Others) {
         // Who did not answer, and until when it is left alone.
         let mut resting = BTreeMap::<Node, Instant>::new();
         loop {

@@ -41,6 +41,7 @@ impl Coded for Question {
                 (6_u8, (*app_id, *request_id)).write(out);
                 deed.write(out);
             }
+            Self::Settled { request_id } => (7_u8, *request_id).write(out),
         }
     }
 
@@ -63,6 +64,7 @@ impl Coded for Question {
             4 => Self::Count { app_id: Coded::read(from)?, of: Coded::read(from)? },
             5 => Self::Snapshot { of: Coded::read(from)?, after: Coded::read(from)? },
             6 => Self::Do { app_id: Coded::read(from)?, request_id: Coded::read(from)?, deed: Coded::read(from)? },
+            7 => Self::Settled { request_id: Coded::read(from)? },
             _ => return Err(BusCodecError::Invalid("kind of question")),
         })
     }

@@ -257,6 +257,7 @@ fn question() -> BoxedStrategy<Question> {
             let request_id = RequestId::from_uuid(request);
             Question::Do { app_id, request_id, deed }
         }),
+        uuid().prop_map(|request| Question::Settled { request_id: RequestId::from_uuid(request) }),
     ]
     .boxed()
 }

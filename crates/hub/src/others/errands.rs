@@ -1,0 +1,162 @@
+//! What a node does for others that takes a while, or for itself because of them: it answers at once, and tells them when it
+//! is done.
+//!
+//! Whoever is asked may not wait (`Receiver::answer`), so what has to be waited for is kept here, and done by
+//! [`Hub::run_errands`].
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use respoke_core::id::RequestId;
+use respoke_core::ports::{Confirmation, Interest, Node, Question, Whom};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout_at};
+
+use super::Others;
+use crate::Hub;
+use crate::ops::{SETTLED_WITHIN, settle};
+
+/// Errands of one kind that wait: as many as one node asks others for at once.
+const ERRANDS_MAX: usize = 4_096;
+
+/// Errands of one kind, done one after the other.
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    waiting: Mutex<VecDeque<T>>,
+    added: Notify,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self { waiting: Mutex::default(), added: Notify::new() }
+    }
+}
+
+impl<T> Queue<T> {
+    /// Adds one.
+    ///
+    /// # Errors
+    ///
+    /// Hands it back if there are too many.
+    fn add(&self, one: T) -> Result<(), T> {
+        let mut waiting = self.waiting.lock();
+        if waiting.len() >= ERRANDS_MAX {
+            return Err(one);
+        }
+        waiting.push_back(one);
+        drop(waiting);
+        self.added.notify_one();
+        Ok(())
+    }
+
+    async fn next(&self) -> T {
+        loop {
+            let added = self.added.notified();
+            if let Some(one) = self.waiting.lock().pop_front() {
+                return one;
+            }
+            added.await;
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Debug, Default)]
+pub(super) struct Errands {
+    joins: Queue<Joined>,
+    /// Requests of this node, and how much of what they had others do is done.
+    awaited: Mutex<HashMap<RequestId, watch::Sender<usize>>>,
+}
+
+/// A connection of this node joined a group because another node asked for it.
+#[derive(Debug)]
+struct Joined {
+    interest: Interest,
+    held: Confirmation,
+    until: Instant,
+    asked: Asked,
+}
+
+/// By whom something was asked, in which request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) by: Node,
+    pub(crate) in_request: RequestId,
+}
+
+/// Waits for what others do for a request beyond their answers.
+pub(crate) struct Awaited<'a> {
+    others: &'a Others,
+    request_id: RequestId,
+    done: watch::Receiver<usize>,
+}
+
+impl Awaited<'_> {
+    /// Waits until so much is done. False: it is not until then.
+    pub(crate) async fn done(&mut self, count: usize, until: Instant) -> bool {
+        matches!(timeout_at(until, self.done.wait_for(|done| *done >= count)).await, Ok(Ok(_)))
+    }
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.others.errands.awaited.lock().remove(&self.request_id);
+    }
+}
+
+impl Others {
+    /// Begins to count what others do for a request. To be called before they are asked, for they may be done before they are
+    /// heard to have begun.
+    pub(crate) fn await_done(&self, request_id: RequestId) -> Awaited<'_> {
+        let (telling, done) = watch::channel(0);
+        self.errands.awaited.lock().insert(request_id, telling);
+        Awaited { others: self, request_id, done }
+    }
+
+    /// Another node has done something more for a request of this one. False: nobody waits for it.
+    pub(crate) fn is_done(&self, request_id: RequestId) -> bool {
+        let awaited = self.errands.awaited.lock();
+        let telling = awaited.get(&request_id);
+        telling.inspect(|telling| telling.send_modify(|done| *done += 1)).is_some()
+    }
+
+    /// Tells another node that something is done that it asked for.
+    async fn tell_done(&self, Asked { by, in_request }: Asked) {
+        // What it answers to that is of no interest. If it is lost on the way it is sent again, as all that has a number.
+        self.bus.ask(Whom::One(by), Question::Settled { request_id: in_request }, Duration::ZERO).await;
+    }
+
+    /// Something here is there for a group because another node wanted it, and not every node knows of that. Who asked is told
+    /// once they do.
+    pub(crate) fn settle_later(&self, interest: Interest, held: Confirmation, asked: Asked) {
+        let joined = Joined { interest, held, until: Instant::now() + SETTLED_WITHIN, asked };
+        if let Err(Joined { interest, held, .. }) = self.errands.joins.add(joined) {
+            self.late(&interest, &held.missing());
+        }
+    }
+}
+
+impl Hub {
+    /// Does for other nodes what could not be done at once. Never ends.
+    pub(super) async fn run_errands(&self, others: &Others) {
+        self.settle_joins_of(others).await;
+    }
+
+    /// Waits for each join that another node asked for until all know of it, and tells that. Who does not know until then is
+    /// asked who is there: it may have told past it.
+    ///
+    /// One after the other, for nodes confirm in order: what was held later is not confirmed earlier.
+    async fn settle_joins_of(&self, others: &Others) {
+        loop {
+            let Joined { interest, mut held, until, asked } = others.errands.joins.next().await;
+            settle(&mut held, until).await;
+            let late = held.missing();
+            if late.is_empty() {
+                others.tell_done(asked).await;
+            } else {
+                others.late(&interest, &late);
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Joins that a backend asks one node for, of connections of another, and connections that come while a node is late.
+
+use std::time::Duration;
+
+use respoke_hub::ops::Asker;
+use tokio::time::Instant;
+
+use crate::world::{Client, World, events, group, received};
+
+/// How long it is waited for that all nodes know who joined.
+const SETTLED_WITHIN: Duration = Duration::from_millis(250);
+/// Longer than it takes to find out who is there of a node that answers again.
+const LATER: Duration = Duration::from_secs(5);
+
+/// A backend lets a connection of any node join, asking node 0.
+async fn let_join(world: &World, client: &Client, name: &str) {
+    let asking = world.asking(0).await;
+    let asker = Asker { connection_id: Some(client.connection.id), ..asking.asker() };
+    world.nodes[0].hub.join(&asker, &[group(name)]).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_while_its_join_is_waited_for_is_no_member_again() {
+    let world = World::apart(Duration::ZERO).await;
+    let bob = world.connect(1, "bob").await;
+    // Who cannot hear that bob's node is there for the group is waited for.
+    world.cut(1, 2);
+    let start = Instant::now();
+    let leaving = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(world.members(1), 1);
+        world.leave(&bob, "room").await;
+    };
+    tokio::join!(let_join(&world, &bob, "room"), leaving);
+    assert!(start.elapsed() >= SETTLED_WITHIN, "{:?}", start.elapsed());
+    tokio::time::sleep(LATER).await;
+    assert_eq!(world.members(1), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_join_that_another_node_asked_for_is_answered_once_every_node_knows_of_it() {
+    let world = World::apart(Duration::from_millis(40)).await;
+    let (bob, eve) = (world.connect(1, "bob").await, world.connect(2, "eve").await);
+    for round in 0..20 {
+        let name = format!("room {round}");
+        let start = Instant::now();
+        let_join(&world, &bob, &name).await;
+        assert!(start.elapsed() < SETTLED_WITHIN, "{:?}", start.elapsed());
+        world.publish(&eve, &name).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(received(&bob), events(&[("join", "bob"), ("pubsub", "eve")]), "in round {round}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_late_with_a_join_that_another_node_asked_for_makes_up_for_it() {
+    let world = World::apart(Duration::ZERO).await;
+    let (bob, dan) = (world.connect(1, "bob").await, world.connect(2, "dan").await);
+    world.cut(1, 2);
+    let_join(&world, &bob, "room").await;
+    world.join(&dan, "room").await;
+    world.publish(&dan, "room").await;
+    assert_eq!(received(&bob), events(&[("join", "bob")]));
+    world.mend(1, 2);
+    tokio::time::sleep(LATER).await;
+    let mut told = received(&bob);
+    told.sort_unstable();
+    assert_eq!(told, events(&[("join", "dan"), ("pubsub", "dan")]));
+    world.nodes[2].hub.close(&dan.socket, respoke_wire::close::Close::Left);
+    tokio::time::sleep(LATER).await;
+    assert_eq!(received(&bob), events(&[("leave", "dan")]));
+}

@@ -1,0 +1,9 @@
+//! What one node does for others and hears of them, when some of them are silent, late or gone: three hubs over one database,
+//! on paused time.
+//!
+//! It stands here and not beside the hub because nodes share a database, and the hub knows none.
+
+#![expect(clippy::unwrap_used, reason = "in a test a failure to go on is a failure")]
+
+mod joins;
+mod world;
