@@ -106,8 +106,9 @@ impl Hub {
                     // A ban of the endpoint may have come since it was asked for, when this socket was none of its.
                     self.suspects.add(socket.clone(), Suspicion::Routine);
                 }
-                if let Some(mut held) = held {
+                if let Some((mut held, others)) = held.zip(self.others.as_ref()) {
                     settle(&mut held, Instant::now() + SETTLED_WITHIN).await;
+                    others.late_for(speaker.app.id, connection.id, held);
                 }
                 Ok(connection)
             }

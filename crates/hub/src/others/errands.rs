@@ -5,10 +5,11 @@
 //! [`Hub::run_errands`].
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use respoke_core::id::RequestId;
+use respoke_core::id::{AppId, ConnectionId, RequestId};
 use respoke_core::ports::{Confirmation, Interest, Node, Question, Whom};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
@@ -65,6 +66,7 @@ impl<T> Queue<T> {
 #[derive(Debug, Default)]
 pub(super) struct Errands {
     joins: Queue<Joined>,
+    newcomers: Queue<Newcomer>,
     /// Requests of this node, and how much of what they had others do is done.
     awaited: Mutex<HashMap<RequestId, watch::Sender<usize>>>,
 }
@@ -76,6 +78,15 @@ struct Joined {
     held: Confirmation,
     until: Instant,
     asked: Asked,
+}
+
+/// A connection of this node that some nodes have not heard of: what is said to its endpoint there does not come.
+#[derive(Debug)]
+struct Newcomer {
+    app_id: AppId,
+    connection: ConnectionId,
+    held: Confirmation,
+    late: Vec<Node>,
 }
 
 /// By whom something was asked, in which request.
@@ -137,10 +148,43 @@ impl Others {
     }
 }
 
+impl Others {
+    /// A connection is there, and some nodes do not know in time that this one is there for its endpoint. It will be told that
+    /// it may have missed something.
+    pub(crate) fn late_for(&self, app_id: AppId, connection: ConnectionId, held: Confirmation) {
+        let late = held.missing();
+        if late.is_empty() {
+            return;
+        }
+        let newcomer = Newcomer { app_id, connection, held, late };
+        if self.errands.newcomers.add(newcomer).is_err() {
+            // Rather all are told than that one is not.
+            self.missed.store(true, Ordering::Release);
+            self.wanted.notify_one();
+        }
+    }
+}
+
 impl Hub {
-    /// Does for other nodes what could not be done at once. Never ends.
+    /// Does for other nodes, and because of them, what could not be done at once. Never ends.
     pub(super) async fn run_errands(&self, others: &Others) {
-        self.settle_joins_of(others).await;
+        tokio::join!(self.settle_joins_of(others), self.catch_up(others));
+    }
+
+    /// Tells connections that came while a node was late, once it knows of them, that they may have missed something: what it
+    /// said to their endpoints until then is kept nowhere. Of a node that is lost all is lost, of which nobody is told.
+    ///
+    /// One after the other, as above.
+    async fn catch_up(&self, others: &Others) {
+        loop {
+            let Newcomer { app_id, connection, mut held, late } = others.errands.newcomers.next().await;
+            held.done().await;
+            if others.lives(&late)
+                && let Some(connection) = self.local.registry.connection(app_id, connection)
+            {
+                self.offer_missed(std::iter::once(&connection));
+            }
+        }
     }
 
     /// Waits for each join that another node asked for until all know of it, and tells that. Who does not know until then is

@@ -485,7 +485,7 @@ impl Kept {
         }
     }
 
-    fn is_over(&self, node: Node) -> bool {
+    pub(super) fn is_over(&self, node: Node) -> bool {
         self.over.get(&node.id).is_some_and(|over| node.incarnation <= *over)
     }
 

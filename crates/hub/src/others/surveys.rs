@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use respoke_core::event::{Content, Event};
+use respoke_core::event::Content;
 use respoke_core::id::{ConnectionId, EndpointId, RequestId};
 use respoke_core::ports::{Answer, Answers, Departed, Given, Interest, Node, Question, Whom};
 use tokio::time::{Instant, timeout_at};
@@ -17,6 +18,7 @@ use super::kept::{Asked, Going, News, Piece};
 use super::untold::Found;
 use crate::fanout;
 use crate::hub::Hub;
+use crate::registry::Connection;
 
 /// Things that are asked about at once: some twenty kilobytes of names.
 const ASKED_MAX: usize = 256;
@@ -309,12 +311,17 @@ impl Hub {
 
     /// Tells everybody here that something is lost that may have been for them.
     async fn tell_missed(&self) {
-        let Ok(system) = EndpointId::parse(EndpointId::SYSTEM) else { return };
-        let missed: Event = self.event(&system, None, RequestId::new(self.broker.chance()), Content::Missed);
         for (nth, connection) in self.local.registry.everybody().iter().enumerate() {
             fanout::let_others_write(nth).await;
-            fanout::offer(self, std::iter::once(connection), None, &missed);
+            self.offer_missed(std::iter::once(connection));
         }
+    }
+
+    /// Tells connections that something is lost that may have been for them.
+    pub(super) fn offer_missed<'a>(&self, connections: impl Iterator<Item = &'a Arc<Connection>>) {
+        let Ok(system) = EndpointId::parse(EndpointId::SYSTEM) else { return };
+        let missed = self.event(&system, None, RequestId::new(self.broker.chance()), Content::Missed);
+        fanout::offer(self, connections, None, &missed);
     }
 }
 

@@ -70,3 +70,35 @@ async fn who_is_late_with_a_join_that_another_node_asked_for_makes_up_for_it() {
     tokio::time::sleep(LATER).await;
     assert_eq!(received(&bob), events(&[("leave", "dan")]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_while_a_node_is_late_is_told_that_it_may_have_missed_something() {
+    let world = World::apart(Duration::ZERO).await;
+    let start = Instant::now();
+    world.cut(1, 2);
+    let bob = world.connect(1, "bob").await;
+    assert!(start.elapsed() < 2 * SETTLED_WITHIN, "{:?}", start.elapsed());
+    tokio::time::sleep(LATER / 5).await;
+    assert_eq!(received(&bob), []);
+    world.mend(1, 2);
+    tokio::time::sleep(LATER).await;
+    assert_eq!(received(&bob), events(&[("missed", "__SYSTEM__")]));
+    // Of one that is lost nothing comes any more, and nobody else is told either.
+    world.cut(1, 2);
+    let eve = world.connect(1, "eve").await;
+    world.between.lose(world.nodes[2].node());
+    tokio::time::sleep(LATER).await;
+    assert_eq!(received(&eve), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_node_holds_up_a_connection_for_as_long_as_a_count_and_a_confirmation_wait() {
+    let world = World::apart(Duration::ZERO).await;
+    world.connect(0, "ann").await;
+    world.between.pause(crate::world::id(2));
+    for name in ["ann", "bob"] {
+        let start = Instant::now();
+        world.connect(0, name).await;
+        assert_eq!(start.elapsed().as_millis() / 10, (SETTLED_WITHIN.as_millis() + 100) / 10);
+    }
+}

@@ -88,6 +88,12 @@ pub(crate) struct Client {
     pub(crate) connection: Arc<Connection>,
 }
 
+impl Peer {
+    pub(crate) fn node(&self) -> Node {
+        self.bus.node()
+    }
+}
+
 /// Three nodes, an app, and its backend.
 pub(crate) struct World {
     pub(crate) nodes: Vec<Peer>,
