@@ -10,9 +10,10 @@ use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RequestId};
 use respoke_core::ports::{Arrived, Audience, Confirmation, Deed, Delivery, Departed, Done, Interest};
 
 use crate::departures::Departure;
+use crate::fanout;
 use crate::hub::Hub;
 use crate::others::Asked;
-use crate::registry::{Caps, Connection, Full, Gone, Join, Members};
+use crate::registry::{Caps, Connection, Ending, Full, Gone, Join};
 
 impl Hub {
     /// Makes a connection a member of a group, and tells the others, but for whoever `knows` it. With what is to be waited
@@ -83,16 +84,35 @@ impl Hub {
         self.event(endpoint, Some(*id), request_id, content)
     }
 
-    /// Ends a group as far as it is here. Returns who was a member, and is yet to be told.
-    pub(crate) fn end_group_here(&self, app_id: AppId, group: &GroupName) -> Members {
-        let members = self.local.registry.end_group(app_id, group);
-        if self.others.is_some() && !members.is_empty() {
-            self.bus.publish(Delivery::GroupEnded { app_id, group: group.clone() });
-            for _ in members.iter() {
-                self.release(|| Interest::Group(app_id, group.clone()));
+    /// Ends a group as far as it is here, in portions: who was a member is told so, unless it `knows`. Returns how many were.
+    pub(crate) async fn end_group_here(
+        &self,
+        app_id: AppId,
+        group: &GroupName,
+        mut ending: Ending,
+        request_id: RequestId,
+        knows: Option<ConnectionId>,
+    ) -> usize {
+        let mut count = 0;
+        loop {
+            let members = self.local.registry.end_some(app_id, group, &mut ending);
+            if self.others.is_some() && !members.is_empty() {
+                let connections = members.iter().map(|member| member.id).collect();
+                self.bus.publish(Delivery::GroupEnded { app_id, group: group.clone(), connections });
+                for _ in &members {
+                    self.release(|| Interest::Group(app_id, group.clone()));
+                }
             }
+            for (nth, member) in members.iter().enumerate() {
+                fanout::let_others_write(nth).await;
+                self.tell_left(member, group, request_id, knows);
+            }
+            count += members.len();
+            if ending.is_over {
+                return count;
+            }
+            tokio::task::yield_now().await;
         }
-        members
     }
 
     /// Says a connection's presence, and tells its observers. False: it is gone.
@@ -189,11 +209,9 @@ impl Hub {
                 Some(_) | None => Done::Gone,
             },
             Deed::EndGroup { group } => {
-                let members = self.end_group_here(app_id, &group);
-                for member in members.iter() {
-                    self.tell_left(member, &group, request_id, None);
-                }
-                done(!members.is_empty())
+                let ends = self.others.as_ref().filter(|_| registry.group_exists(app_id, &group));
+                let Some(others) = ends else { return done(false) };
+                others.end_later(app_id, group, registry.begin_to_end(), asked)
             }
             Deed::Show { endpoint, payloads } => done(self.tails.show_others(app_id, endpoint, payloads)),
         }

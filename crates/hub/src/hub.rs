@@ -358,8 +358,11 @@ impl Receiver for Hub {
                     departures.add(departure);
                 }
             }
-            Delivery::GroupEnded { app_id, group } => {
-                let departures = there.map(|(others, from)| others.group_ended(from, app_id, &group, moment()));
+            Delivery::GroupEnded { app_id, group, connections } => {
+                let ended = |(others, from): (&Others, _)| {
+                    others.group_ended(from, app_id, &group, &connections, moment())
+                };
+                let departures = there.map(ended);
                 for departure in departures.into_iter().flatten() {
                     self.tell_later(departure);
                 }

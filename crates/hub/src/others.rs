@@ -131,15 +131,16 @@ impl Others {
         Some(departure(going, at))
     }
 
-    /// A group ended on another node.
+    /// A group ended on another node, for these.
     pub(crate) fn group_ended(
         &self,
-        (node, number): (Node, u64),
+        from: (Node, u64),
         app: AppId,
         group: &GroupName,
+        connections: &[ConnectionId],
         at: u64,
     ) -> Vec<Departure> {
-        let going = self.kept.lock().group_ended(node, number, app, group);
+        let going = self.kept.lock().group_ended(from, &Interest::Group(app, group.clone()), connections);
         going.into_iter().map(|going| departure(going, at)).collect()
     }
 

@@ -33,7 +33,7 @@ pub(crate) use connection::{Caps, Full};
 pub use connection::{Connection, Home};
 use crowd::Crowd;
 pub use crowd::Members;
-pub(crate) use groups::Join;
+pub(crate) use groups::{Ending, Join};
 pub use presence::Presences;
 use remains::{Leftovers, Remains};
 

@@ -197,6 +197,8 @@ pub enum Done {
     ConnectionFull,
     /// The group has as many members as it may have.
     GroupFull,
+    /// Too much of the same waits to be done. Nothing is.
+    Overloaded,
 }
 
 /// A connection, what it is in and says.

@@ -168,12 +168,14 @@ pub enum Delivery {
     /// A connection ended. Each node tells its own sockets: who was in one of its groups before this came, and is still
     /// there when it is told, and who observes its endpoint.
     Departed(Departed),
-    /// A group ended: whoever was a member on the node that sends this is none any more, and was told so there.
+    /// A group ends: these were members on the node that sends this, are none any more, and were told so there.
     GroupEnded {
         /// In which app.
         app_id: AppId,
         /// Which.
         group: GroupName,
+        /// A portion of its members.
+        connections: Vec<ConnectionId>,
     },
     /// A connection is to end, and its socket with it; the node that has it sees to that.
     End {
@@ -214,7 +216,7 @@ impl Delivery {
                 let groups = groups.iter().map(|group| Interest::Group(*app_id, group.clone()));
                 Some(groups.chain([Interest::Observers(*app_id, endpoint.clone())]).collect())
             }
-            Self::GroupEnded { app_id, group } => Some(vec![Interest::Group(*app_id, group.clone())]),
+            Self::GroupEnded { app_id, group, connections: _ } => Some(vec![Interest::Group(*app_id, group.clone())]),
             Self::End { app_id, endpoint, connection: _ } => Some(vec![Interest::Endpoint(*app_id, endpoint.clone())]),
             Self::Tailed { app_id, endpoint, frame: _ } => Some(vec![Interest::Tails(*app_id, endpoint.clone())]),
             Self::Change(_) => None,

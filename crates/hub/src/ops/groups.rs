@@ -171,6 +171,7 @@ impl Hub {
                     Done::Gone => Join::Gone,
                     Done::ConnectionFull => Join::Full(Full::Connection),
                     Done::GroupFull => Join::Full(Full::Group),
+                    Done::Overloaded => return Err(Refusal::Overloaded),
                 })
             }
         }
@@ -239,19 +240,16 @@ impl Hub {
         // Each is told of its own leaving.
         asker.pay(&speaker.app, Reach::of(members, longest_len(group.as_str())))?;
         let was_kept = self.broker.store().end_group(app, group).await? != Removal::Unknown;
-        let members = self.end_group_here(app, group);
-        let elsewhere = match &self.others {
-            None => Ok(false),
+        let ending = self.local.registry.begin_to_end();
+        let here = self.end_group_here(app, group, ending, speaker.request_id, speaker.own_id());
+        let (members, elsewhere) = match &self.others {
+            None => (here.await, Ok(false)),
             Some(others) => {
                 let deed = Deed::EndGroup { group: group.clone() };
-                Box::pin(others.have_all_do(app, speaker.request_id, deed)).await
+                tokio::join!(here, Box::pin(others.have_all_do(app, speaker.request_id, deed)))
             }
         };
-        for (nth, member) in members.iter().enumerate() {
-            fanout::let_others_write(nth).await;
-            self.tell_left(member, group, speaker.request_id, speaker.own_id());
-        }
-        if elsewhere? || was_kept || !members.is_empty() { Ok(()) } else { Err(Refusal::NotFound("Groups")) }
+        if elsewhere? || was_kept || members > 0 { Ok(()) } else { Err(Refusal::NotFound("Groups")) }
     }
 
     /// The members of a group, the asker included if it is one.

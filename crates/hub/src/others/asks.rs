@@ -8,6 +8,7 @@ use respoke_core::ports::{
     Answer, Answers, ConnectionStateFacts, Deed, Done, Given, Holder, Node, Question, Whom,
 };
 use respoke_core::refusal::Refusal;
+use tokio::time::Instant;
 
 use super::Others;
 use crate::registry::Connection;
@@ -156,16 +157,31 @@ impl Others {
         }
     }
 
-    /// Has all others do something. Whether any of them had to.
+    /// Has all others do something, and waits until it is done. Whether any of them had to.
     ///
     /// # Errors
     ///
-    /// As [`Self::have_done`].
+    /// As [`Self::have_done`]; also if it is not done in time.
     pub(crate) async fn have_all_do(&self, app_id: AppId, request_id: RequestId, deed: Deed) -> Result<bool, Refusal> {
+        let mut awaited = self.await_done(request_id);
         let Answers { given, silent } = self.ask(Whom::Others, Question::Do { app_id, request_id, deed }).await;
-        if !silent.is_empty() {
-            return Err(Refusal::NodeInDoubt);
+        let (mut any, mut under_way, mut in_doubt) = (false, 0, !silent.is_empty());
+        for Given { answer, .. } in given {
+            match answer {
+                Answer::Done(Done::Now { told: _, settled }) => {
+                    any = true;
+                    under_way += usize::from(!settled);
+                }
+                Answer::Done(Done::Before { .. } | Done::Gone) => {}
+                Answer::Done(Done::ConnectionFull | Done::GroupFull | Done::Overloaded)
+                | Answer::Connections(_)
+                | Answer::Groups(_)
+                | Answer::States { .. }
+                | Answer::Count(_)
+                | Answer::Snapshot { .. } => in_doubt = true,
+            }
         }
-        Ok(given.iter().any(|given| matches!(given.answer, Answer::Done(Done::Now { .. }))))
+        let is_done = awaited.done(under_way, Instant::now() + ANSWER_WITHIN).await;
+        if is_done && !in_doubt { Ok(any) } else { Err(Refusal::NodeInDoubt) }
     }
 }

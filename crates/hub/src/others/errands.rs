@@ -9,14 +9,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use respoke_core::id::{AppId, ConnectionId, RequestId};
-use respoke_core::ports::{Confirmation, Interest, Node, Question, Whom};
+use respoke_core::id::{AppId, ConnectionId, GroupName, RequestId};
+use respoke_core::ports::{Confirmation, Done, Interest, Node, Question, Whom};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::Others;
 use crate::Hub;
 use crate::ops::{SETTLED_WITHIN, settle};
+use crate::registry::Ending;
 
 /// Errands of one kind that wait: as many as one node asks others for at once.
 const ERRANDS_MAX: usize = 4_096;
@@ -67,6 +68,7 @@ impl<T> Queue<T> {
 pub(super) struct Errands {
     joins: Queue<Joined>,
     newcomers: Queue<Newcomer>,
+    ends: Queue<Ends>,
     /// Requests of this node, and how much of what they had others do is done.
     awaited: Mutex<HashMap<RequestId, watch::Sender<usize>>>,
 }
@@ -87,6 +89,15 @@ struct Newcomer {
     connection: ConnectionId,
     held: Confirmation,
     late: Vec<Node>,
+}
+
+/// A group that another node wants ended.
+#[derive(Debug)]
+struct Ends {
+    app_id: AppId,
+    group: GroupName,
+    ending: Ending,
+    asked: Asked,
 }
 
 /// By whom something was asked, in which request.
@@ -165,10 +176,28 @@ impl Others {
     }
 }
 
+impl Others {
+    /// A group here is to end because another node wants it. Who asked is told once nobody is a member any more.
+    pub(crate) fn end_later(&self, app_id: AppId, group: GroupName, ending: Ending, asked: Asked) -> Done {
+        match self.errands.ends.add(Ends { app_id, group, ending, asked }) {
+            Ok(()) => Done::Now { told: 0, settled: false },
+            Err(_) => Done::Overloaded,
+        }
+    }
+}
+
 impl Hub {
     /// Does for other nodes, and because of them, what could not be done at once. Never ends.
     pub(super) async fn run_errands(&self, others: &Others) {
-        tokio::join!(self.settle_joins_of(others), self.catch_up(others));
+        tokio::join!(self.settle_joins_of(others), self.catch_up(others), self.end_groups(others));
+    }
+
+    async fn end_groups(&self, others: &Others) {
+        loop {
+            let Ends { app_id, group, ending, asked } = others.errands.ends.next().await;
+            self.end_group_here(app_id, &group, ending, asked.in_request, None).await;
+            others.tell_done(asked).await;
+        }
     }
 
     /// Tells connections that came while a node was late, once it knows of them, that they may have missed something: what it

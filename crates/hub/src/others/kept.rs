@@ -335,13 +335,23 @@ impl Kept {
         (observed || !going.departed.groups.is_empty()).then_some(going)
     }
 
-    /// A node says that a group ended: nobody there is a member any more.
-    pub(super) fn group_ended(&mut self, node: Node, number: u64, app_id: AppId, group: &GroupName) -> Vec<Going> {
-        let interest = Interest::Group(app_id, group.clone());
-        let Some(held) = self.held.get(&interest) else { return Vec::new() };
-        let of_node = |(_, entry): &(&ConnectionId, &Entry)| entry.node == node && entry.state != State::Left;
-        let members: Vec<_> = held.entries.iter().filter(of_node).map(|(id, _)| *id).collect();
-        members.into_iter().filter_map(|id| self.going_from(&interest, id, (node, number))).collect()
+    /// A node says that a group ended: these are no members any more.
+    pub(super) fn group_ended(
+        &mut self,
+        from: (Node, u64),
+        interest: &Interest,
+        connections: &[ConnectionId],
+    ) -> Vec<Going> {
+        let mut going = Vec::new();
+        for connection in connections {
+            if self.is_there(interest, *connection) {
+                going.extend(self.going_from(interest, *connection, from));
+            } else if self.gone.get(connection) != Some(&Gone::Told) {
+                // An answer may be on its way that has it.
+                self.take_out(interest, *connection, from);
+            }
+        }
+        going
     }
 
     /// A node is gone, and with it all that it had.

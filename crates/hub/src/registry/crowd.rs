@@ -1,6 +1,7 @@
 //! Sets of connections: the members of a group, the observers of an endpoint.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use respoke_core::id::{ConnectionId, EndpointId, GroupName};
@@ -46,11 +47,6 @@ impl Crowd {
         self.members.remove(&id)
     }
 
-    /// How many are in it who are gone.
-    pub(super) fn gone(&self) -> usize {
-        self.members.values().filter(|member| member.connection.is_gone()).count()
-    }
-
     /// Whether somebody is in it who is not gone.
     pub(super) fn is_anybody_there(&self) -> bool {
         self.members.values().any(|member| !member.connection.is_gone())
@@ -60,6 +56,15 @@ impl Crowd {
     pub(super) fn list(&mut self) -> Members {
         let members = &self.members;
         self.list.get_or_insert_with(|| members.values().map(|member| member.connection.clone()).collect()).clone()
+    }
+
+    /// At most so many behind one, in the order of their ids, and when each came.
+    pub(super) fn some_after(
+        &self,
+        after: Option<ConnectionId>,
+        most: usize,
+    ) -> impl Iterator<Item = (&Arc<Connection>, u64)> {
+        self.members.after(after).take(most).map(|member| (&member.connection, member.since))
     }
 
     pub(super) fn before(&self, moment: u64) -> Vec<Arc<Connection>> {
@@ -99,10 +104,6 @@ impl Seated {
         }
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = &ConnectionId> {
-        self.values().map(|member| &member.connection.id)
-    }
-
     fn values(&self) -> impl Iterator<Item = &Member> {
         let (one, many) = match self {
             Self::Nobody => (None, None),
@@ -110,6 +111,19 @@ impl Seated {
             Self::Many(members) => (None, Some(members.values())),
         };
         one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    /// Those behind one.
+    fn after(&self, after: Option<ConnectionId>) -> impl Iterator<Item = &Member> {
+        let (one, many) = match self {
+            Self::Nobody => (None, None),
+            Self::One(member) => (Some(member).filter(|one| after.is_none_or(|after| one.connection.id > after)), None),
+            Self::Many(members) => {
+                let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+                (None, Some(members.range((from, Bound::Unbounded))))
+            }
+        };
+        one.into_iter().chain(many.into_iter().flatten().map(|(_, member)| member))
     }
 
     fn insert(&mut self, member: Member) {

@@ -9,6 +9,7 @@ use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
 use super::connection::reached;
 use super::crowd::{Crowd, part_group, there};
 use super::holding::cost;
+use super::remains::PORTION;
 use super::{Caps, Connection, Full, Members, Registry};
 
 /// What came of joining a group.
@@ -126,19 +127,46 @@ impl Registry {
         })
     }
 
-    /// Ends a group: nobody is a member any more. Returns who was.
-    pub(crate) fn end_group(&self, app: AppId, group: &GroupName) -> Members {
+    /// Begins to end a group. Whoever is a member by now is none any more once [`Self::end_some`] says that it is over; who
+    /// joins later stays.
+    pub(crate) fn begin_to_end(&self) -> Ending {
+        Ending { began: self.moment(), after: None, is_over: false }
+    }
+
+    /// Takes a portion of its members out of a group that ends. Returns those who are not gone.
+    pub(crate) fn end_some(&self, app: AppId, group: &GroupName, ending: &mut Ending) -> Vec<Arc<Connection>> {
+        // Of an app that has nobody nothing is read.
+        ending.is_over = true;
         self.read(app, |app| {
-            let Some(mut crowd) = app.groups.remove(group) else { return Members::default() };
-            for id in crowd.members.keys() {
-                if let Some(seat) = app.connections.get_mut(id) {
+            let crowd = app.groups.get(group);
+            let portion = crowd.into_iter().flat_map(|crowd| crowd.some_after(ending.after, PORTION));
+            let mut portion: Vec<_> = portion.map(|(member, since)| (member.clone(), since)).collect();
+            ending.is_over = portion.len() < PORTION;
+            ending.after = portion.last().map(|(last, _)| last.id);
+            portion.retain(|(_, since)| *since < ending.began);
+            let (mut members, mut gone) = (0, 0);
+            for (member, _) in &portion {
+                if let Some(seat) = app.connections.get_mut(&member.id) {
                     seat.groups.remove(group);
                 }
+                if part_group(&mut app.groups, group, member.id) {
+                    *(if member.is_gone() { &mut gone } else { &mut members }) += 1;
+                }
             }
-            let gone = crowd.gone();
-            self.let_go(app, (crowd.members.len() - gone) * cost(group.as_str()));
+            self.let_go(app, members * cost(group.as_str()));
             self.let_go_of_left(app, gone * cost(group.as_str()));
-            there(crowd.list())
+            portion.into_iter().map(|(member, _)| member).filter(|member| !member.is_gone()).collect()
         })
     }
+}
+
+/// How far the ending of a group has come.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    /// When, on the registry's own count.
+    began: u64,
+    /// Up to where, in the order of ids.
+    after: Option<ConnectionId>,
+    /// Whether none is left.
+    pub(crate) is_over: bool,
 }

@@ -139,7 +139,7 @@ mod tests {
     use respoke_core::id::AppId;
 
     use super::*;
-    use crate::registry::tests::connection;
+    use crate::registry::tests::{connection, end};
     use crate::registry::{Caps, Full, Join};
 
     fn contacts(of: usize, count: usize) -> Vec<EndpointId> {
@@ -187,7 +187,7 @@ mod tests {
         let group = GroupName::parse("group 0").unwrap();
         registry.join(&all[0], &group, Caps::default());
         assert!(registry.leave(app, last.id, &group));
-        registry.end_group(app, &group);
+        end(&registry, app, &group);
         for one in &all {
             registry.remove(app, one.id).unwrap();
             while registry.take_away(app) {}
@@ -241,7 +241,7 @@ mod tests {
         }
         registry.remove(app, alice.id).unwrap();
         for group in &groups {
-            registry.end_group(app, group);
+            end(&registry, app, group);
         }
         assert_eq!(registry.held.load(Ordering::Relaxed), 0);
         while registry.take_away(app) {}

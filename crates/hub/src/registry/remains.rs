@@ -137,7 +137,7 @@ impl Remains {
 mod tests {
     use super::*;
     use crate::registry::Caps;
-    use crate::registry::tests::connection;
+    use crate::registry::tests::{connection, end};
 
     #[test]
     fn what_is_left_of_a_connection_is_not_shown_and_makes_no_group_exist() {
@@ -160,7 +160,7 @@ mod tests {
         registry.join(&bob, &groups[PORTION], Caps::default());
         assert_eq!(registry.groups(app, None, 1), [groups[PORTION].clone()]);
         registry.remove(app, bob.id).unwrap();
-        assert!(groups.iter().all(|group| registry.end_group(app, group).is_empty()));
+        assert!(groups.iter().all(|group| end(&registry, app, group).is_empty()));
     }
 
     #[tokio::test]

@@ -29,6 +29,50 @@ pub(crate) fn said(kind: &str) -> Presence {
     Presence { kind: RawValue::from_string(format!("\"{kind}\"")).unwrap(), show: None, status: None }
 }
 
+/// Ends a group at once. Returns who was a member.
+pub(crate) fn end(registry: &Registry, app: AppId, group: &GroupName) -> Vec<ConnectionId> {
+    let (mut ending, mut members) = (registry.begin_to_end(), Vec::new());
+    while !ending.is_over {
+        members.extend(registry.end_some(app, group, &mut ending).iter().map(|member| member.id));
+    }
+    members
+}
+
+#[test]
+fn a_group_ends_in_portions_and_who_joins_meanwhile_stays() {
+    let (registry, app) = (Registry::default(), AppId::random());
+    let all: Vec<_> = (0..=3 * remains::PORTION).map(|_| connection(app, "alice")).collect();
+    let (newcomer, members) = all.split_last().unwrap();
+    for one in &all {
+        registry.add(one, None, Caps::default()).unwrap();
+    }
+    for one in members {
+        registry.join(one, &room(), Caps::default());
+    }
+    let mut ending = registry.begin_to_end();
+    registry.join(newcomer, &room(), Caps::default());
+    let left = registry.end_some(app, &room(), &mut ending);
+    assert!(!left.is_empty() && left.len() <= remains::PORTION && !ending.is_over);
+    // One of them comes back, and one that is still there leaves by itself.
+    registry.join(&left[0], &room(), Caps::default());
+    let still_there = registry.members(app, &room()).last().unwrap().clone();
+    assert!(registry.leave(app, still_there.id, &room()));
+    let mut gone: HashSet<_> = left.iter().map(|one| one.id).chain([still_there.id]).collect();
+    while !ending.is_over {
+        for one in registry.end_some(app, &room(), &mut ending) {
+            assert!(gone.insert(one.id), "it left twice");
+        }
+    }
+    assert_eq!(gone, members.iter().map(|one| one.id).collect());
+    let there: HashSet<_> = registry.members(app, &room()).iter().map(|one| one.id).collect();
+    assert_eq!(there, HashSet::from([left[0].id, newcomer.id]));
+    let in_room = |one: &Connection| registry.states_of(app, &one.endpoint).iter().filter(|one| one.groups.len() == 1).count();
+    assert_eq!(in_room(newcomer), 2);
+    assert_eq!(end(&registry, app, &room()).len(), 2);
+    assert!(!registry.group_exists(app, &room()) && end(&registry, app, &room()).is_empty());
+    assert!(end(&registry, AppId::random(), &room()).is_empty(), "nobody is there");
+}
+
 #[test]
 fn a_connection_that_is_gone_is_nowhere() {
     let (registry, app) = (Registry::default(), AppId::random());

@@ -231,6 +231,7 @@ impl Coded for Done {
             Self::Gone => 2_u8.write(out),
             Self::ConnectionFull => 3_u8.write(out),
             Self::GroupFull => 4_u8.write(out),
+            Self::Overloaded => 5_u8.write(out),
         }
     }
 
@@ -241,6 +242,7 @@ impl Coded for Done {
             2 => Self::Gone,
             3 => Self::ConnectionFull,
             4 => Self::GroupFull,
+            5 => Self::Overloaded,
             _ => return Err(BusCodecError::Invalid("outcome of a deed")),
         })
     }

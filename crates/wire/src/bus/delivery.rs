@@ -37,9 +37,10 @@ impl Coded for Delivery {
                 endpoint.write(out);
                 connection.write(out);
             }
-            Self::GroupEnded { app_id, group } => {
+            Self::GroupEnded { app_id, group, connections } => {
                 (5_u8, *app_id).write(out);
                 group.write(out);
+                connections.write(out);
             }
             Self::Tailed { app_id, endpoint, frame } => {
                 (6_u8, *app_id).write(out);
@@ -65,7 +66,11 @@ impl Coded for Delivery {
                 endpoint: Coded::read(from)?,
                 connection: Coded::read(from)?,
             }),
-            5 => Self::GroupEnded { app_id: Coded::read(from)?, group: Coded::read(from)? },
+            5 => Self::GroupEnded {
+                app_id: Coded::read(from)?,
+                group: Coded::read(from)?,
+                connections: Coded::read(from)?,
+            },
             6 => Self::Tailed {
                 app_id: Coded::read(from)?,
                 endpoint: Coded::read(from)?,

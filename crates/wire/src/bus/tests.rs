@@ -147,7 +147,8 @@ fn delivery() -> BoxedStrategy<Delivery> {
         1 => (app(), endpoint(), connection())
             .prop_map(|(app_id, endpoint, connection)| Delivery::End { app_id, endpoint, connection }),
         1 => change().prop_map(Delivery::Change),
-        1 => (app(), group()).prop_map(|(app_id, group)| Delivery::GroupEnded { app_id, group }),
+        1 => (app(), group(), vec(connection(), 0..4))
+            .prop_map(|(app_id, group, connections)| Delivery::GroupEnded { app_id, group, connections }),
         1 => (app(), endpoint(), connection())
             .prop_map(|(app_id, endpoint, connection)| Delivery::Arrived(Arrived { app_id, endpoint, connection })),
         1 => (app(), endpoint(), tailed())
@@ -226,6 +227,7 @@ fn done() -> impl Strategy<Value = Done> {
         Just(Done::Gone),
         Just(Done::ConnectionFull),
         Just(Done::GroupFull),
+        Just(Done::Overloaded),
     ]
 }
 
