@@ -1,9 +1,12 @@
 //! What this node answers others: what its own sockets hold.
 
-use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RequestId};
+use std::sync::Arc;
+
+use respoke_core::event::Presence;
+use respoke_core::id::{AppId, ConnectionId, EndpointId, RequestId};
 use respoke_core::ports::{Answer, ConnectionStateFacts, Deed, Done, Holder, Interest, Present, Question};
 
-use crate::registry::Registry;
+use crate::registry::{Connection, Members, Registry, Sibling};
 
 /// Lines of the longest list that is answered.
 const LIST_LEN_MAX: usize = 1_000;
@@ -25,27 +28,28 @@ pub(crate) fn answer(
         }
         Question::Connections { app_id, of, after, most } => {
             let most = usize::from(most).min(LIST_LEN_MAX);
-            let mut found = match of {
+            let found = match of {
                 Holder::App => registry.connections_after(app_id, after, most),
-                Holder::Endpoint(endpoint) => registry.connections_of(app_id, &endpoint),
-                Holder::Group(group) => registry.members(app_id, &group).to_vec(),
-                Holder::Observers(endpoint) => registry.observers(app_id, &endpoint).to_vec(),
+                Holder::Endpoint(endpoint) => {
+                    let mut found = Vec::new();
+                    registry.look_at_siblings(app_id, &endpoint, after, most, |sibling| {
+                        found.push(sibling.connection.clone());
+                        true
+                    });
+                    found
+                }
+                Holder::Group(group) => behind(&registry.heard_in(app_id, &group), after).take(most).cloned().collect(),
+                Holder::Observers(endpoint) => {
+                    behind(&registry.observers(app_id, &endpoint), after).take(most).cloned().collect()
+                }
             };
-            found.retain(|connection| after.is_none_or(|after| connection.id > after) && !connection.is_gone());
-            found.sort_unstable_by_key(|connection| connection.id);
-            Answer::Connections(found.iter().take(most).map(|found| found.facts()).collect())
+            Answer::Connections(found.iter().map(|found| found.facts()).collect())
         }
         Question::Groups { app_id, endpoint, after, most } => {
             let most = usize::from(most).min(LIST_LEN_MAX);
             Answer::Groups(match endpoint {
                 None => registry.groups(app_id, after.as_ref(), most),
-                Some(endpoint) => {
-                    let mut found: Vec<_> = registry.groups_of(app_id, &endpoint).into_iter().collect();
-                    found.retain(|group| after.as_ref().is_none_or(|after| group > after));
-                    found.sort_unstable();
-                    found.truncate(most);
-                    found
-                }
+                Some(endpoint) => registry.some_groups_of(app_id, &endpoint, after.as_ref(), most),
             })
         }
         Question::States { app_id, endpoint, after } => states(registry, app_id, &endpoint, after),
@@ -64,53 +68,81 @@ pub(crate) fn answer(
     }
 }
 
-fn states(registry: &Registry, app_id: AppId, endpoint: &EndpointId, after: Option<ConnectionId>) -> Answer {
-    let mut states = registry.states_of(app_id, endpoint);
-    states.retain(|state| after.is_none_or(|after| state.connection.id > after));
-    states.sort_unstable_by_key(|state| state.connection.id);
-    let (mut found, mut bytes, all) = (Vec::new(), 0, states.len());
-    for state in states {
-        if bytes > ANSWER_BYTES_MAX || found.len() >= LIST_LEN_MAX {
-            break;
-        }
-        bytes += LINE_LEN + state.groups.iter().map(|group| group.as_str().len() + 4).sum::<usize>();
-        bytes += state.presence.iter().flat_map(|said| said.texts()).flatten().map(str::len).sum::<usize>();
-        let connection = state.connection.facts();
-        found.push(ConnectionStateFacts { connection, groups: state.groups, presence: state.presence });
+/// Those behind one who are not gone, of a list in the order of ids.
+fn behind(list: &Members, after: Option<ConnectionId>) -> impl Iterator<Item = &Arc<Connection>> {
+    let from = after.map_or(0, |after| list.partition_point(|one| one.id <= after));
+    list[from..].iter().filter(|one| !one.is_gone())
+}
+
+/// What fits an answer. Only that is copied, for there may be far more, and each part of it is another answer.
+#[derive(Default)]
+struct Room {
+    lines: usize,
+    bytes: usize,
+}
+
+impl Room {
+    fn is_left(&self) -> bool {
+        self.bytes <= ANSWER_BYTES_MAX && self.lines < LIST_LEN_MAX
     }
-    Answer::States { more: found.len() < all, found }
+
+    /// Takes room for a line with so much text.
+    fn take(&mut self, texts: usize) {
+        self.lines += 1;
+        self.bytes += LINE_LEN + texts;
+    }
+}
+
+fn said_len(presence: Option<&Presence>) -> usize {
+    presence.into_iter().flat_map(Presence::texts).flatten().map(str::len).sum()
+}
+
+fn states(registry: &Registry, app_id: AppId, endpoint: &EndpointId, after: Option<ConnectionId>) -> Answer {
+    let (mut found, mut room) = (Vec::new(), Room::default());
+    let more = registry.look_at_siblings(app_id, endpoint, after, LIST_LEN_MAX, |sibling| {
+        if !room.is_left() {
+            return false;
+        }
+        let mut groups: Vec<_> = sibling.groups.iter().cloned().collect();
+        groups.sort_unstable();
+        let names = groups.iter().map(|group| group.as_str().len() + 4).sum::<usize>();
+        room.take(names + said_len(sibling.presence));
+        let connection = sibling.connection.facts();
+        found.push(ConnectionStateFacts { connection, groups, presence: sibling.presence.cloned() });
+        true
+    });
+    Answer::States { found, more }
 }
 
 fn snapshot(registry: &Registry, of: &[Interest], after: Option<(u32, ConnectionId)>) -> Answer {
-    let (mut found, mut bytes) = (Vec::new(), 0);
+    let (mut found, mut room) = (Vec::new(), Room::default());
     for (number, interest) in (0_u32..).zip(of) {
         if after.is_some_and(|(last, _)| number < last) {
             continue;
         }
-        let mut there: Vec<_> = match interest {
-            Interest::Group(app_id, group) => {
-                let members = registry.members(*app_id, group);
-                members.iter().map(|member| (member.endpoint.clone(), member.id, None)).collect()
+        let after = after.and_then(|(last, connection)| (last == number).then_some(connection));
+        let mut add = |connection: &Connection, presence: Option<&Presence>| {
+            if !room.is_left() {
+                return false;
             }
-            Interest::Tails(..) => Vec::new(),
+            room.take(connection.endpoint.as_str().len() + said_len(presence));
+            let (endpoint, presence) = (connection.endpoint.clone(), presence.cloned());
+            found.push(Present { of: number, endpoint, connection: connection.id, presence });
+            true
+        };
+        let more = match interest {
+            Interest::Group(app_id, group) => {
+                let members = registry.heard_in(*app_id, group);
+                !behind(&members, after).all(|member| add(member, None))
+            }
+            Interest::Tails(..) => false,
             Interest::Endpoint(app_id, endpoint) | Interest::Observers(app_id, endpoint) => {
-                let presences = registry.presences(*app_id, vec![endpoint.clone()]);
-                presences
-                    .into_iter()
-                    .flat_map(|(_, said)| said)
-                    .map(|(id, said)| (endpoint.clone(), id, said))
-                    .collect()
+                let look = |sibling: Sibling<'_>| add(sibling.connection, sibling.presence);
+                registry.look_at_siblings(*app_id, endpoint, after, LIST_LEN_MAX, look)
             }
         };
-        there.retain(|(_, id, _)| after.is_none_or(|after| (number, *id) > after));
-        there.sort_unstable_by_key(|(_, id, _)| *id);
-        for (endpoint, connection, presence) in there {
-            if bytes > ANSWER_BYTES_MAX || found.len() >= LIST_LEN_MAX {
-                return Answer::Snapshot { found, more: true };
-            }
-            bytes += LINE_LEN + endpoint.as_str().len();
-            bytes += presence.iter().flat_map(|said| said.texts()).flatten().map(str::len).sum::<usize>();
-            found.push(Present { of: number, endpoint, connection, presence });
+        if more {
+            return Answer::Snapshot { found, more };
         }
     }
     Answer::Snapshot { found, more: false }
@@ -118,7 +150,7 @@ fn snapshot(registry: &Registry, of: &[Interest], after: Option<(u32, Connection
 
 #[cfg(test)]
 mod tests {
-    use respoke_core::id::{AppId, ConnectionId};
+    use respoke_core::id::GroupName;
 
     use super::*;
     use crate::registry::Caps;

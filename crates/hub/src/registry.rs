@@ -80,6 +80,14 @@ pub(crate) struct Gone {
     pub(crate) observed: Arc<[EndpointId]>,
 }
 
+/// A connection of an endpoint, where it stands.
+#[derive(Debug)]
+pub(crate) struct Sibling<'a> {
+    pub(crate) connection: &'a Arc<Connection>,
+    pub(crate) groups: &'a HashSet<GroupName>,
+    pub(crate) presence: Option<&'a Presence>,
+}
+
 /// What a connection holds.
 #[derive(Debug)]
 struct Seat {
@@ -230,6 +238,36 @@ impl Registry {
                 Some(ConnectionState { connection: connection.clone(), groups, presence: seat.presence.clone() })
             };
             connections.filter_map(state).collect()
+        })
+    }
+
+    /// Looks at the connections of an endpoint behind one, in the order of their ids: at most so many, and for as long as
+    /// `look` has room. True: there are more.
+    pub(crate) fn look_at_siblings(
+        &self,
+        app: AppId,
+        endpoint: &EndpointId,
+        after: Option<ConnectionId>,
+        most: usize,
+        mut look: impl FnMut(Sibling<'_>) -> bool,
+    ) -> bool {
+        self.read(app, |app| {
+            let siblings = app.endpoints.get(endpoint).into_iter().flatten();
+            let mut behind: Vec<_> = siblings.filter(|one| after.is_none_or(|after| one.id > after)).collect();
+            let more = behind.len() > most;
+            if more {
+                // Of thousands only those are put in order that are looked at.
+                behind.select_nth_unstable_by_key(most, |one| one.id);
+                behind.truncate(most);
+            }
+            behind.sort_unstable_by_key(|one| one.id);
+            for connection in behind {
+                let Some(Seat { groups, presence, .. }) = app.connections.get(&connection.id) else { continue };
+                if !look(Sibling { connection, groups, presence: presence.as_ref() }) {
+                    return true;
+                }
+            }
+            more
         })
     }
 

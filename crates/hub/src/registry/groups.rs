@@ -1,6 +1,6 @@
 //! Who is in which group.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -124,6 +124,28 @@ impl Registry {
                 .filter_map(|connection| app.connections.get(&connection.id))
                 .flat_map(|seat| seat.groups.iter().cloned())
                 .collect()
+        })
+    }
+
+    /// The same of at most `most` behind `after`, in order.
+    pub(crate) fn some_groups_of(
+        &self,
+        app: AppId,
+        endpoint: &EndpointId,
+        after: Option<&GroupName>,
+        most: usize,
+    ) -> Vec<GroupName> {
+        self.read(app, |app| {
+            let siblings = app.endpoints.get(endpoint).into_iter().flatten();
+            let seats = siblings.filter_map(|sibling| app.connections.get(&sibling.id));
+            let mut first = BTreeSet::new();
+            for group in seats.flat_map(|seat| &seat.groups).filter(|group| after.is_none_or(|after| *group > after)) {
+                first.insert(group);
+                if first.len() > most {
+                    first.pop_last();
+                }
+            }
+            first.into_iter().cloned().collect()
         })
     }
 
