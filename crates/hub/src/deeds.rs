@@ -214,6 +214,13 @@ impl Hub {
                 others.end_later(app_id, group, registry.begin_to_end(), asked)
             }
             Deed::Show { endpoint, payloads } => done(self.tails.show_others(app_id, endpoint, payloads)),
+            Deed::End { connection } => {
+                if self.end_connection(app_id, connection) {
+                    done(true)
+                } else {
+                    Done::Gone
+                }
+            }
         }
     }
 

@@ -271,15 +271,16 @@ impl Hub {
         Roster::new(&self.local, self.others.as_ref())
     }
 
-    /// Ends a connection of this node, and its socket with it.
-    pub(crate) fn end_connection(&self, app: AppId, id: ConnectionId) {
-        let Some(connection) = self.local.registry.connection(app, id) else { return };
+    /// Ends a connection of this node, and its socket with it. False: there is none.
+    pub(crate) fn end_connection(&self, app: AppId, id: ConnectionId) -> bool {
+        let Some(connection) = self.local.registry.connection(app, id) else { return false };
         if let Home::Here(outbox) = &connection.home {
             outbox.close(Close::SessionEnded);
         }
         if let Some(gone) = self.local.depart(&connection) {
             self.departed(gone);
         }
+        true
     }
 
     /// An event of this moment.
@@ -373,7 +374,9 @@ impl Receiver for Hub {
                     self.tails.show_theirs(app_id, &endpoint, &frame);
                 }
             }
-            Delivery::End { app_id, endpoint: _, connection } => self.end_connection(app_id, connection),
+            Delivery::End { app_id, endpoint: _, connection } => {
+                self.end_connection(app_id, connection);
+            }
             // The feed tells what it is, and whether there is more. What was done here was followed before it was told.
             Delivery::Change(_) if from == Source::Here => {}
             Delivery::Change(_) => self.broker.hint(),

@@ -133,6 +133,11 @@ pub enum Deed {
         /// With what they say, or without.
         payloads: Payloads,
     },
+    /// A connection is to end, and its socket with it.
+    End {
+        /// Which connection.
+        connection: ConnectionId,
+    },
 }
 
 /// Whose connections are meant.

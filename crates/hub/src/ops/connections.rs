@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use respoke_core::id::{AppId, ConnectionId};
 use respoke_core::ops::Caller;
 use respoke_core::page::{Page, PageRequest};
-use respoke_core::ports::Delivery;
+use respoke_core::ports::Deed;
 use respoke_core::refusal::Refusal;
 use tokio::time::Instant;
 
@@ -123,7 +123,8 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NotFound`] for a backend that names a connection that is not there.
+    /// [`Refusal::NotFound`] for a backend that names a connection that is not there; [`Refusal::NodeSilent`] if one that
+    /// may have it does not answer, and [`Refusal::NodeInDoubt`] if the one that has it does not say that it is done.
     pub async fn disconnect(&self, asker: &Asker<'_>, named: &str) -> Result<(), Refusal> {
         let speaker = self.speaker(asker).await?;
         let own = asker.socket.zip(speaker.own.as_ref());
@@ -131,8 +132,13 @@ impl Hub {
             && own.is_none_or(|(_, own)| own.id != id)
         {
             let found = self.roster().connection(speaker.app.id, id).await?.ok_or(Refusal::NotFound("Connections"))?;
-            let endpoint = found.endpoint.clone();
-            self.bus.publish(Delivery::End { app_id: speaker.app.id, endpoint, connection: id });
+            match &found.home {
+                Home::Here(_) => {
+                    self.end_connection(speaker.app.id, id);
+                }
+                // It has ended if it is not there any more.
+                Home::There(node) => drop(self.have_done(*node, &speaker, Deed::End { connection: id }).await?),
+            }
             return Ok(());
         }
         // Existing clients name the connection or their endpoint, and are gone either way.

@@ -5,5 +5,6 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a failure to go on is a failure")]
 
+mod ends;
 mod joins;
 mod world;

@@ -200,6 +200,7 @@ impl Coded for Deed {
                 endpoint.write(out);
                 (*payloads == Payloads::Shown).write(out);
             }
+            Self::End { connection } => (5_u8, *connection).write(out),
         }
     }
 
@@ -218,6 +219,7 @@ impl Coded for Deed {
                 endpoint: Coded::read(from)?,
                 payloads: if bool::read(from)? { Payloads::Shown } else { Payloads::Redacted },
             },
+            5 => Self::End { connection: Coded::read(from)? },
             _ => return Err(BusCodecError::Invalid("kind of deed")),
         })
     }

@@ -216,6 +216,7 @@ fn deed() -> BoxedStrategy<Deed> {
         group().prop_map(|group| Deed::EndGroup { group }),
         (endpoint(), prop::sample::select(vec![Payloads::Redacted, Payloads::Shown]))
             .prop_map(|(endpoint, payloads)| Deed::Show { endpoint, payloads }),
+        connection().prop_map(|connection| Deed::End { connection }),
     ]
     .boxed()
 }

@@ -1,0 +1,70 @@
+//! Ends of connections and groups of other nodes.
+
+use std::time::Duration;
+
+use respoke_core::ports::{Deed, Question};
+use respoke_core::refusal::Refusal;
+use respoke_wire::close::Close;
+
+use crate::world::{World, events, group, id, received};
+
+/// Longer than departures are held back.
+const LATER: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_connection_is_answered_when_its_node_has_ended_it() {
+    let world = World::apart(Duration::from_millis(40)).await;
+    let (bob, eve) = (world.connect(1, "bob").await, world.connect(1, "eve").await);
+    let asking = world.asking(0).await;
+    let hub = &world.nodes[0].hub;
+    hub.disconnect(&asking.asker(), &bob.connection.id.to_string()).await.unwrap();
+    assert_eq!(bob.socket.outbox.closed(), Some(Close::SessionEnded));
+    // It is found, and what is asked of its node then does not get there.
+    let between = world.between.clone();
+    *world.nodes[0].bus.when_answered.lock() = Some(Box::new(move || between.cut_one_way(id(0), id(1))));
+    let ended = hub.disconnect(&asking.asker(), &eve.connection.id.to_string()).await;
+    assert!(matches!(ended, Err(Refusal::NodeInDoubt)), "{ended:?}");
+    assert_eq!(eve.socket.outbox.closed(), None);
+    // What is lost for longer than it is kept does not come any more.
+    tokio::time::sleep(10 * LATER).await;
+    world.mend(0, 1);
+    tokio::time::sleep(LATER).await;
+    hub.disconnect(&asking.asker(), &eve.connection.id.to_string()).await.unwrap();
+    assert_eq!(eve.socket.outbox.closed(), Some(Close::SessionEnded));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_group_is_answered_when_all_have_left_on_every_node() {
+    let world = World::near().await;
+    let ann = world.connect(0, "ann").await;
+    world.join(&ann, "room").await;
+    let mut all = Vec::new();
+    for nth in 0..600 {
+        let one = world.connect(1, &format!("endpoint {nth}")).await;
+        world.join(&one, "room").await;
+        all.push(one);
+    }
+    let _ = all.iter().chain([&ann]).map(received).count();
+    // It is not done by the thread that hears of it.
+    let (node, asked) = (world.nodes[1].hub.clone(), world.nodes[0].bus.clone());
+    let still_there = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let noted = still_there.clone();
+    let look = move || noted.store(node.view().counts.members, std::sync::atomic::Ordering::Relaxed);
+    asked.asked();
+    let asking = world.asking(0).await;
+    let ending = world.nodes[0].hub.end_group(&asking.asker(), &group("room"));
+    *asked.when_answered.lock() = Some(Box::new(look));
+    ending.await.unwrap();
+    let ends = |question: &Question| matches!(question, Question::Do { deed: Deed::EndGroup { .. }, .. });
+    assert_eq!(asked.asked().iter().filter(|question| ends(question)).count(), 1);
+    assert_eq!(still_there.load(std::sync::atomic::Ordering::Relaxed), 600);
+    assert_eq!((world.members(0), world.members(1)), (0, 0));
+    for (nth, one) in all.iter().enumerate() {
+        assert_eq!(received(one), events(&[("leave", &format!("endpoint {nth}"))]));
+    }
+    assert_eq!(received(&ann), events(&[("leave", "ann")]));
+    tokio::time::sleep(LATER).await;
+    assert_eq!(received(&ann), [], "nobody is left who would hear of the others");
+    let ended = world.nodes[0].hub.end_group(&asking.asker(), &group("room")).await;
+    assert!(matches!(ended, Err(Refusal::NotFound(_))), "{ended:?}");
+}
