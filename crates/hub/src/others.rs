@@ -16,6 +16,7 @@ mod untold;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use respoke_core::event::{Content, Event, Presence};
@@ -50,7 +51,12 @@ pub(crate) struct Others {
     turns: Turns,
     /// Something that was for sockets here is lost, of which they are not told yet.
     missed: AtomicBool,
+    /// When it was last noted in the log that an answer is not whole.
+    noted: Mutex<Option<Instant>>,
 }
+
+/// How often the log says that answers are not whole: while a node is silent they all are not.
+const NOTED_EVERY: Duration = Duration::from_secs(1);
 
 impl std::fmt::Debug for Others {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -70,6 +76,7 @@ impl Others {
             wanted: Notify::new(),
             turns: Turns::default(),
             missed: AtomicBool::new(false),
+            noted: Mutex::default(),
         })
     }
 
@@ -100,6 +107,19 @@ impl Others {
             self.hold(interest);
         }
         Meanwhile { others: self, interests }
+    }
+
+    /// Notes in the log if it is not known of every node what it has of these: whoever is answered now is told the rest later,
+    /// and the answer has no place to say so.
+    pub(crate) fn note_unheard(&self, interests: &[Interest]) {
+        if self.kept.lock().is_whole(interests) {
+            return;
+        }
+        let mut noted = self.noted.lock();
+        if noted.is_none_or(|noted| noted.elapsed() >= NOTED_EVERY) {
+            *noted = Some(Instant::now());
+            tracing::warn!("a node does not answer: who begins to observe is told later whom of its connections that concerns");
+        }
     }
 
     /// A node tells something. False: it is known here already, or too late to be told.

@@ -56,7 +56,8 @@ impl Hub {
 
     /// Lets the asker's connection observe endpoints from now on, and returns the present presence of each.
     ///
-    /// What is not "unavailable" is also pushed, before this returns: the JavaScript client reads only that.
+    /// What is not "unavailable" is also pushed, before this returns: the JavaScript client reads only that. What a node has
+    /// that does not answer is pushed when it does.
     ///
     /// # Errors
     ///
@@ -73,7 +74,10 @@ impl Hub {
         let (own, socket) = speaker.own.as_ref().zip(asker.socket).ok_or(Refusal::NotConnected)?;
         let app = speaker.app.id;
         let of = |endpoint: &EndpointId| Interest::Observers(app, endpoint.clone());
-        let _known = self.known_meanwhile(ANSWER_WITHIN, || endpoints.iter().map(of).collect()).await;
+        let known = self.known_meanwhile(ANSWER_WITHIN, || endpoints.iter().map(of).collect()).await;
+        if let (Some(known), Some(others)) = (&known, &self.others) {
+            others.note_unheard(&known.interests);
+        }
         // What each connection says now, and that it is gone one day; of those that went a moment ago, only that.
         let connections = self.roster().connection_count_of(app, &endpoints);
         let untold = self.local.departures.untold_of(app, &endpoints);

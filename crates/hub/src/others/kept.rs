@@ -217,6 +217,12 @@ impl Kept {
         Some(Count { known: held.present, unheard })
     }
 
+    /// Whether it is known of every node who is there because of these.
+    pub(super) fn is_whole(&self, interests: &[Interest]) -> bool {
+        let is_whole = |held: &Held| held.surveyed && held.doubted.is_empty();
+        interests.iter().all(|interest| self.held.get(interest).is_some_and(is_whole))
+    }
+
     /// Whether somebody is there. None: that is not known of every node.
     pub(super) fn is_anybody(&self, interest: &Interest) -> Option<bool> {
         let held = self.held.get(interest)?;

@@ -7,4 +7,5 @@
 
 mod ends;
 mod joins;
+mod observers;
 mod world;
