@@ -1,5 +1,7 @@
 //! `/v1/groups` and `/v1/channels`: the same groups under two names.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use respoke_core::event::Content;
@@ -34,7 +36,7 @@ impl Hub {
     /// Makes connections members of groups; a group comes into being with its first member.
     ///
     /// The other members are told. Joining twice is no error. If others take the last places meanwhile, what was joined by
-    /// then stays.
+    /// then stays. Where other nodes have to be asked who is there, what is held is paid before that, and stays paid.
     ///
     /// # Errors
     ///
@@ -48,7 +50,15 @@ impl Hub {
         if groups.iter().any(|group| rights.group(group).subscribe != Some(true)) {
             return Err(Refusal::Forbidden("the role does not permit joining this group (subscribe)"));
         }
-        let app = speaker.app.id;
+        let groups = &*each_once(groups);
+        let (app, caps) = (speaker.app.id, caps(&speaker.app));
+        // What is held for as long as they are members.
+        let mut held = Reach::held(self.local.registry.cost_of_joining(&targets, groups));
+        if self.others.is_some() {
+            // Before they work for it.
+            self.local.registry.room_for(app, &targets, groups, caps).map_err(full)?;
+            asker.pay(&speaker.app, std::mem::take(&mut held))?;
+        }
         let _known =
             self.known_meanwhile(SETTLED_WITHIN, || groups.iter().map(|group| in_group(app, group)).collect()).await;
         for group in groups {
@@ -58,7 +68,6 @@ impl Hub {
                 return Err(Refusal::Forbidden("the role does not permit creating this group (create)"));
             }
         }
-        let caps = caps(&speaker.app);
         self.room_for(app, &targets, groups, caps)?;
         let told = |connection: &Connection| speaker.own_id() != Some(connection.id);
         let (mut paid, mut coming) = (Reach::default(), 0);
@@ -74,8 +83,6 @@ impl Hub {
                 coming += 1;
             }
         }
-        // And for what is held for as long as they are members.
-        let held = Reach::held(self.local.registry.cost_of_joining(&targets, groups));
         asker.pay(&speaker.app, paid.and(held))?;
         let (mut caused, mut joined) = (Reach::default(), Err(Refusal::NotConnected));
         let mut unsettled = Unsettled::default();
@@ -204,6 +211,7 @@ impl Hub {
         let speaker = self.speaker(asker).await?;
         let rights = self.broker.rights(asker.caller).await?;
         let targets = self.targets(asker, &speaker).await?;
+        let groups = &*each_once(groups);
         for group in groups {
             if rights.group(group).unsubscribe != Some(true) {
                 return Err(Refusal::Forbidden("the role does not permit leaving this group (unsubscribe)"));
@@ -346,6 +354,15 @@ struct Unsettled {
     here: Vec<(Interest, Confirmation)>,
     /// Of how many another node tells when they do.
     there: usize,
+}
+
+/// Groups as they are named, but each once: a name that is repeated thousands of times must not cost others as much.
+fn each_once(groups: &[GroupName]) -> Cow<'_, [GroupName]> {
+    if groups.len() < 2 {
+        return Cow::Borrowed(groups);
+    }
+    let mut named = HashSet::with_capacity(groups.len());
+    Cow::Owned(groups.iter().filter(|group| named.insert(*group)).cloned().collect())
 }
 
 fn in_group(app: AppId, group: &GroupName) -> Interest {

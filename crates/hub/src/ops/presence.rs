@@ -57,7 +57,8 @@ impl Hub {
     /// Lets the asker's connection observe endpoints from now on, and returns the present presence of each.
     ///
     /// What is not "unavailable" is also pushed, before this returns: the JavaScript client reads only that. What a node has
-    /// that does not answer is pushed when it does.
+    /// that does not answer is pushed when it does. Where other nodes have to be asked, what is held is paid before that, and
+    /// stays paid.
     ///
     /// # Errors
     ///
@@ -74,6 +75,12 @@ impl Hub {
         let (own, socket) = speaker.own.as_ref().zip(asker.socket).ok_or(Refusal::NotConnected)?;
         let app = speaker.app.id;
         let of = |endpoint: &EndpointId| Interest::Observers(app, endpoint.clone());
+        // What is held for as long as it observes.
+        let mut held = Reach::held(self.local.registry.cost_of_observing(own, &endpoints));
+        if self.others.is_some() {
+            // Before they work for it.
+            asker.pay(&speaker.app, std::mem::take(&mut held))?;
+        }
         let known = self.known_meanwhile(ANSWER_WITHIN, || endpoints.iter().map(of).collect()).await;
         if let (Some(known), Some(others)) = (&known, &self.others) {
             others.note_unheard(&known.interests);
@@ -82,8 +89,6 @@ impl Hub {
         let connections = self.roster().connection_count_of(app, &endpoints);
         let untold = self.local.departures.untold_of(app, &endpoints);
         let paid = Reach::of(2 * connections + untold, longest_len(""));
-        // And what is held for as long as it observes.
-        let held = Reach::held(self.local.registry.cost_of_observing(own, &endpoints));
         asker.pay(&speaker.app, paid.and(held))?;
         let observed = self.local.registry.observe(own, &endpoints).map_err(|full| match full {
             Full::App | Full::Endpoint | Full::Connection | Full::Group => {

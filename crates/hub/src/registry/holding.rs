@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use respoke_core::id::{EndpointId, GroupName};
 
 use super::presence::OBSERVED_MAX;
-use super::{App, Connection, Registry};
+use super::{App, Connection, Home, Registry};
 
 /// What a membership or an observation takes beside its name: a place among those of its connection and one among those of
 /// the group or endpoint, each with the room that such lists have to grow.
@@ -86,14 +86,19 @@ impl Registry {
         })
     }
 
-    /// What it takes that connections of one app join groups, of those that they are not in.
+    /// What it takes that connections of one app join groups, of those that they are not in. What another node's are in is
+    /// not known here, and is taken for nothing.
     pub(crate) fn cost_of_joining(&self, connections: &[Arc<Connection>], groups: &[GroupName]) -> usize {
         let Some(first) = connections.first() else { return 0 };
-        self.read(first.app_id, |app| {
-            let seats = connections.iter().filter_map(|connection| app.connections.get(&connection.id));
-            let new = seats.flat_map(|seat| groups.iter().filter(|group| !seat.groups.contains(*group)));
-            new.map(|group| cost(group.as_str())).sum()
-        })
+        let elsewhere = connections.iter().filter(|connection| matches!(connection.home, Home::There(_))).count();
+        let of_all = || groups.iter().map(|group| cost(group.as_str())).sum::<usize>();
+        let elsewhere = if elsewhere > 0 { elsewhere * of_all() } else { 0 };
+        elsewhere
+            + self.read(first.app_id, |app| {
+                let seats = connections.iter().filter_map(|connection| app.connections.get(&connection.id));
+                let new = seats.flat_map(|seat| groups.iter().filter(|group| !seat.groups.contains(*group)));
+                new.map(|group| cost(group.as_str())).sum::<usize>()
+            })
     }
 }
 

@@ -8,4 +8,5 @@
 mod ends;
 mod joins;
 mod observers;
+mod prices;
 mod world;
