@@ -127,11 +127,16 @@ pub const CODES: &[ErrorCode] = &[
         503,
         "Too many writes, searches or sign-ins are waiting. Nothing was written; try again.",
     ),
-    ErrorCode::new("unavailable", 503, "The database could not be used. Nothing was written; try again."),
+    ErrorCode::new(
+        "unavailable",
+        503,
+        "The database, or another node that had to be asked, could not be used. Nothing was written; try again.",
+    ),
     ErrorCode::new(
         "in_doubt",
         503,
-        "The database failed while it was writing. Whether this was done is not known; below is what to do.",
+        "The database failed while it was writing, or another node did not say that it is done. Whether this was done is not \
+         known; below is what to do.",
     ),
 ];
 

@@ -56,7 +56,7 @@ impl Hub {
         let mut held = Reach::held(self.local.registry.cost_of_joining(&targets, groups));
         if self.others.is_some() {
             // Before they work for it.
-            self.local.registry.room_for(app, &targets, groups, caps).map_err(full)?;
+            self.local.registry.room_for(app, &targets, groups, Caps { members: None, ..caps }).map_err(full)?;
             asker.pay(&speaker.app, std::mem::take(&mut held))?;
         }
         let _known =
