@@ -81,6 +81,14 @@ enum State {
     },
     /// It went, while it is not known who is there.
     Left,
+    /// An answer had it no more, and those here are told. What its node told of that may come yet.
+    Missing,
+}
+
+impl State {
+    const fn is_there(self) -> bool {
+        matches!(self, Self::There { .. })
+    }
 }
 
 /// What is known of a connection that went.
@@ -141,7 +149,7 @@ impl Held {
     }
 
     fn is_there(&self, connection: ConnectionId) -> bool {
-        self.entries.get(&connection).is_some_and(|entry| entry.state != State::Left)
+        self.entries.get(&connection).is_some_and(|entry| entry.state.is_there())
     }
 }
 
@@ -171,7 +179,7 @@ impl Kept {
         held.get_mut().count -= 1;
         if held.get().count == 0 {
             for (connection, entry) in held.remove().entries {
-                if entry.state != State::Left {
+                if entry.state.is_there() {
                     self.unseat(connection, interest);
                 }
             }
@@ -240,7 +248,7 @@ impl Kept {
     /// The connections of an observed endpoint, and what each says.
     pub(super) fn presences(&self, app_id: AppId, endpoint: &EndpointId) -> Vec<(ConnectionId, Option<Presence>)> {
         let Some(held) = self.held.get(&Interest::Observers(app_id, endpoint.clone())) else { return Vec::new() };
-        let there = held.entries.iter().filter(|(_, entry)| entry.state != State::Left);
+        let there = held.entries.iter().filter(|(_, entry)| entry.state.is_there());
         let said = |id: &ConnectionId| self.there.get(id).and_then(|there| there.presence.clone());
         let mut found: Vec<_> = there.map(|(id, _)| (*id, said(id))).collect();
         found.sort_unstable_by_key(|(id, _)| *id);
@@ -266,7 +274,7 @@ impl Kept {
         let Some(held) = self.held.get_mut(&interest) else { return true };
         let entry = Entry { node, number, state: State::There { told: true } };
         let before = held.entries.insert(connection, entry).map(|entry| entry.state);
-        held.present += usize::from(matches!(before, None | Some(State::Left)));
+        held.present += usize::from(!before.is_some_and(State::is_there));
         self.seat(node, interest, endpoint, connection);
         before != Some(State::There { told: true })
     }
@@ -280,7 +288,7 @@ impl Kept {
         let known = held.entries.get(&connection).map(|entry| entry.state);
         let told = match known {
             Some(State::There { .. }) => true,
-            Some(State::Left) => false,
+            Some(State::Left | State::Missing) => false,
             None => !held.is_whole(from.0),
         };
         self.take_out(interest, connection, from);
@@ -303,7 +311,7 @@ impl Kept {
         let Some(held) = self.held.get_mut(&interest) else { return true };
         let entry = Entry { node, number, state: State::There { told: true } };
         let before = held.entries.insert(connection, entry).map(|entry| entry.state);
-        held.present += usize::from(matches!(before, None | Some(State::Left)));
+        held.present += usize::from(!before.is_some_and(State::is_there));
         let there = self.seat(node, interest, endpoint, connection);
         if let Some(said) = presence {
             there.presence = Some(said.clone());
@@ -424,13 +432,13 @@ impl Kept {
                     continue;
                 }
                 // Those here can ask who was there before them, and are told of whoever came since.
-                let was_told_to_go = before.is_some_and(|before| before.state == State::Left);
+                let was_told_to_go = before.is_some_and(|before| !before.state.is_there());
                 let is_news = was_told_to_go || held.doubted.get(&node).is_some_and(|doubt| doubt.unheard);
                 let surveyed = held.surveyed;
-                let was_there = before.is_some_and(|before| before.state != State::Left);
+                let was_there = before.is_some_and(|before| before.state.is_there());
                 let state = before.map_or(State::There { told: is_news }, |before| match before.state {
                     State::There { .. } => before.state,
-                    State::Left => State::There { told: is_news },
+                    State::Left | State::Missing => State::There { told: is_news },
                 });
                 held.entries.insert(*connection, Entry { node, number: *number, state });
                 held.present += usize::from(!was_there);
@@ -462,20 +470,20 @@ impl Kept {
                 }
             }
             let is_absent = |(id, entry): &(&ConnectionId, &Entry)| {
-                entry.node == node
-                    && entry.number <= oldest
-                    && entry.state != State::Left
-                    && !listed.contains(&(of, **id))
+                entry.node == node && entry.number <= oldest && entry.state.is_there() && !listed.contains(&(of, **id))
             };
             let absent: Vec<_> = held.entries.iter().filter(is_absent).map(|(id, _)| *id).collect();
             if held.is_whole(node) {
-                held.entries.retain(|_, entry| entry.node != node || entry.state != State::Left);
+                held.entries.retain(|_, entry| entry.node != node || entry.state.is_there());
             }
             for connection in absent {
                 if let Interest::Observers(..) = interest {
                     self.note_gone(connection, Gone::Missing, now);
                 }
                 news.extend(self.going_from(interest, connection, (node, oldest)).map(News::Gone));
+                if let Some(held) = self.held.get_mut(interest) {
+                    held.entries.insert(connection, Entry { node, number: oldest, state: State::Missing });
+                }
             }
         }
         news
@@ -535,14 +543,16 @@ impl Kept {
     /// Takes a connection out of one thing. True: those here are to be told.
     fn take_out(&mut self, interest: &Interest, connection: ConnectionId, (node, number): (Node, u64)) -> bool {
         let Some(held) = self.held.get_mut(interest) else { return false };
-        let was_there = held.is_there(connection);
-        held.present -= usize::from(was_there);
-        if held.is_whole(node) {
-            held.entries.remove(&connection);
+        let is_whole = held.is_whole(node);
+        let before = if is_whole {
+            held.entries.remove(&connection)
         } else {
-            held.entries.insert(connection, Entry { node, number, state: State::Left });
-        }
-        let told = was_there || !held.is_whole(node);
+            held.entries.insert(connection, Entry { node, number, state: State::Left })
+        };
+        let was_there = before.is_some_and(|before| before.state.is_there());
+        held.present -= usize::from(was_there);
+        // Who was told once is not told again.
+        let told = before.map_or(!is_whole, |before| before.state.is_there());
         if was_there {
             self.unseat(connection, interest);
         }
@@ -552,7 +562,7 @@ impl Kept {
     /// Takes a connection that is there out of one thing.
     fn strike(&mut self, interest: &Interest, connection: ConnectionId) {
         if let Some(held) = self.held.get_mut(interest)
-            && held.entries.remove(&connection).is_some_and(|entry| entry.state != State::Left)
+            && held.entries.remove(&connection).is_some_and(|entry| entry.state.is_there())
         {
             held.present -= 1;
         }

@@ -18,6 +18,7 @@ impl Kept {
                 let there = self.there.get(id).filter(|there| there.of.contains(interest));
                 match (entry.state, there) {
                     (State::Left, None) if !held.is_whole(entry.node) => {}
+                    (State::Missing, None) => {}
                     (State::There { .. }, Some(there)) if there.node == entry.node => {
                         state.there.insert(*id, (entry.node, there.presence.clone()));
                     }

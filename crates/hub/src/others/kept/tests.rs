@@ -73,6 +73,8 @@ struct World {
     connected: BTreeSet<ConnectionId>,
     /// Who is gone, of whom that is not told yet.
     untold_of: VecDeque<Departed>,
+    /// How many of those an answer was given without already. Threads are not that slow that it is two.
+    missing: usize,
     number: u64,
     lossy: bool,
     gap: Option<Gap>,
@@ -98,6 +100,7 @@ impl World {
             members: BTreeSet::new(),
             connected: (0..4).map(connection).collect(),
             untold_of: VecDeque::new(),
+            missing: 0,
             number: 0,
             lossy: false,
             gap: None,
@@ -173,6 +176,7 @@ impl World {
 
     fn tells(&mut self) {
         let Some(departed) = self.untold_of.pop_front() else { return };
+        self.missing = self.missing.saturating_sub(1);
         if self.says()
             && let Some(going) = self.kept.departed((node(1), self.number), departed, Instant::now())
         {
@@ -190,8 +194,13 @@ impl World {
 
     fn answers(&mut self) {
         let (of_all, mut of_nodes) = self.kept.wanted();
-        let asked = [self.kept.unsurveyed(&[interest(), observers()]), of_all, of_nodes.remove(&node(1)).unwrap_or_default()];
+        let asked =
+            [self.kept.unsurveyed(&[interest(), observers()]), of_all, of_nodes.remove(&node(1)).unwrap_or_default()];
         let Some(asked) = asked.into_iter().find(|asked| !asked.is_empty()) else { return };
+        while self.missing > 0 {
+            self.tells();
+        }
+        self.missing = self.untold_of.len();
         let of = |(of, (asked, _)): (u32, &Asked)| {
             let there = if *asked == interest() { &self.members } else { &self.connected };
             let present = |id: &ConnectionId| Present { of, endpoint: jo(), connection: *id, presence: None };
@@ -371,5 +380,46 @@ async fn who_leaves_and_was_never_known_is_told_of_only_while_it_is_not_known_wh
     assert!(kept.left((node(1), 3), &interest(), connection(2)), "it did not answer yet");
     assert!(kept.lay(&asked, node(1), &[Piece { number: 3, found: Vec::new() }], Instant::now()).is_empty());
     assert!(!kept.left((node(1), 4), &interest(), connection(3)), "nobody here ever knew of it");
-    assert_eq!(kept.count(&interest()), Some(0));
+    assert_eq!(kept.count(&interest()), Some(Count { known: 0, unheard: 0 }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_from_before_a_group_ended_brings_nobody_back() {
+    let mut kept = Kept::default();
+    kept.hold(&interest());
+    let asked = kept.unsurveyed(&[interest()]);
+    let present = |id| Present { of: 0, endpoint: jo(), connection: id, presence: None };
+    assert!(kept.group_ended((node(1), 2), &interest(), &[connection(1)]).is_empty());
+    let answer = Piece { number: 1, found: vec![present(connection(1)), present(connection(2))] };
+    assert!(kept.lay(&asked, node(1), &[answer], Instant::now()).is_empty());
+    kept.surveyed(&asked, &[]);
+    assert_eq!(kept.count(&interest()), Some(Count { known: 1, unheard: 0 }));
+    // Whoever came since is no member of what ended.
+    assert!(kept.joined((node(1), 3), interest(), &jo(), connection(3)));
+    let going = kept.group_ended((node(1), 4), &interest(), &[connection(2)]);
+    assert_eq!(going.iter().map(|going| going.departed.connection).collect::<Vec<_>>(), [connection(2)]);
+    assert!(kept.is_there(&interest(), connection(3)) && !kept.is_there(&interest(), connection(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_silent_node_has_is_not_known_until_it_answers() {
+    let mut kept = Kept::default();
+    kept.hold(&interest());
+    assert_eq!(kept.count(&interest()), None, "nobody was asked");
+    let asked = kept.unsurveyed(&[interest()]);
+    kept.surveyed(&asked, &[node(1)]);
+    let unheard = |kept: &Kept| kept.count(&interest()).map(|count| (count.known, count.unheard));
+    assert!(unheard(&kept) == Some((0, 1)) && !kept.is_whole(&[interest()]));
+    kept.missed(node(1), 3);
+    assert_eq!(unheard(&kept), Some((0, 1)));
+    let present = Present { of: 0, endpoint: jo(), connection: connection(1), presence: None };
+    let answer = |number| [Piece { number, found: vec![present.clone()] }];
+    let asked = kept.wanted().1.remove(&node(1)).unwrap();
+    kept.lay(&asked, node(1), &answer(2), Instant::now());
+    assert!(
+        unheard(&kept) == Some((1, 0)) && !kept.is_whole(&[interest()]),
+        "it has answered, of before what was missed"
+    );
+    kept.lay(&asked, node(1), &answer(4), Instant::now());
+    assert!(kept.is_whole(&[interest()]));
 }
