@@ -176,7 +176,9 @@ mod tests {
         let everyone: Vec<_> = all.iter().map(|connection| connection.id).collect();
         let jos: Vec<_> = all.iter().filter(|connection| connection.endpoint == jo).map(|found| found.id).collect();
 
-        let ask = |question| answer(&registry, question, |_, _, _| panic!("nothing is to be done"), |_| panic!("nothing is done"));
+        let ask = |question| {
+            answer(&registry, question, |_, _, _| panic!("nothing is to be done"), |_| panic!("nothing is done"))
+        };
         let connections = |of, after, most| ids(&ask(Question::Connections { app_id: app, of, after, most }));
         assert_eq!(connections(Holder::App, None, 9), everyone);
         assert_eq!(connections(Holder::App, Some(everyone[0]), 1), everyone[1..2]);
@@ -236,7 +238,9 @@ mod tests {
             registry.add(&one, None, Caps::default()).unwrap();
             registry.set_presence(app, one.id, said(&long));
         }
-        let ask = |question| answer(&registry, question, |_, _, _| panic!("nothing is to be done"), |_| panic!("nothing is done"));
+        let ask = |question| {
+            answer(&registry, question, |_, _, _| panic!("nothing is to be done"), |_| panic!("nothing is done"))
+        };
         let (mut pieces, mut all, mut after) = (0, Vec::new(), None);
         loop {
             let of = vec![Interest::Observers(app, jo.clone())];

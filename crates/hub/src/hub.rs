@@ -360,9 +360,8 @@ impl Receiver for Hub {
                 }
             }
             Delivery::GroupEnded { app_id, group, connections } => {
-                let ended = |(others, from): (&Others, _)| {
-                    others.group_ended(from, app_id, &group, &connections, moment())
-                };
+                let ended =
+                    |(others, from): (&Others, _)| others.group_ended(from, app_id, &group, &connections, moment());
                 let departures = there.map(ended);
                 for departure in departures.into_iter().flatten() {
                     self.tell_later(departure);

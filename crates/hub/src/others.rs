@@ -118,7 +118,9 @@ impl Others {
         let mut noted = self.noted.lock();
         if noted.is_none_or(|noted| noted.elapsed() >= NOTED_EVERY) {
             *noted = Some(Instant::now());
-            tracing::warn!("a node does not answer: who begins to observe is told later whom of its connections that concerns");
+            tracing::warn!(
+                "a node does not answer: who begins to observe is told later whom of its connections that concerns"
+            );
         }
     }
 

@@ -86,11 +86,7 @@ impl Roster<'_> {
         let registry = &self.local.registry;
         let (connections, endpoint_connections) = tokio::join!(
             left(caps.connections, registry.connection_count(app), Holder::App),
-            left(
-                caps.endpoint_connections,
-                registry.sibling_count(app, endpoint),
-                Holder::Endpoint(endpoint.clone())
-            ),
+            left(caps.endpoint_connections, registry.sibling_count(app, endpoint), Holder::Endpoint(endpoint.clone())),
         );
         Ok(Caps { connections: connections?, endpoint_connections: endpoint_connections?, ..caps })
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use respoke_core::event::Content;
-use respoke_core::id::{AppId, EndpointId, GroupName, MessageId, RequestId};
+use respoke_core::id::{AppId, EndpointId, GroupName, MessageId};
 use respoke_core::idempotency::IdempotencyKey;
 use respoke_core::message::{NewMessage, Said, SaidOnce};
 use respoke_core::ports::{Audience, Confirmation, Deed, Done, Interest, Removal};

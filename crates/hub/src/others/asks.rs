@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RequestId};
-use respoke_core::ports::{
-    Answer, Answers, ConnectionStateFacts, Deed, Done, Given, Holder, Node, Question, Whom,
-};
+use respoke_core::ports::{Answer, Answers, ConnectionStateFacts, Deed, Done, Given, Holder, Node, Question, Whom};
 use respoke_core::refusal::Refusal;
 use tokio::time::Instant;
 

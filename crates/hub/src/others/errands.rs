@@ -5,7 +5,6 @@
 //! [`Hub::run_errands`].
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -52,6 +51,19 @@ impl<T> Queue<T> {
         Ok(())
     }
 
+    /// Adds one, or merges it into the last if there are too many.
+    fn add_or_merge(&self, one: T, merge: impl FnOnce(&mut T, T)) {
+        let mut waiting = self.waiting.lock();
+        if waiting.len() >= ERRANDS_MAX
+            && let Some(last) = waiting.back_mut()
+        {
+            return merge(last, one);
+        }
+        waiting.push_back(one);
+        drop(waiting);
+        self.added.notify_one();
+    }
+
     async fn next(&self) -> T {
         loop {
             let added = self.added.notified();
@@ -85,8 +97,8 @@ struct Joined {
 /// A connection of this node that some nodes have not heard of: what is said to its endpoint there does not come.
 #[derive(Debug)]
 struct Newcomer {
-    app_id: AppId,
-    connection: ConnectionId,
+    /// None: there are so many that all connections are meant.
+    which: Option<(AppId, ConnectionId)>,
     held: Confirmation,
     late: Vec<Node>,
 }
@@ -157,26 +169,18 @@ impl Others {
             self.late(&interest, &held.missing());
         }
     }
-}
 
-impl Others {
     /// A connection is there, and some nodes do not know in time that this one is there for its endpoint. It will be told that
     /// it may have missed something.
     pub(crate) fn late_for(&self, app_id: AppId, connection: ConnectionId, held: Confirmation) {
         let late = held.missing();
-        if late.is_empty() {
-            return;
-        }
-        let newcomer = Newcomer { app_id, connection, held, late };
-        if self.errands.newcomers.add(newcomer).is_err() {
-            // Rather all are told than that one is not.
-            self.missed.store(true, Ordering::Release);
-            self.wanted.notify_one();
+        if !late.is_empty() {
+            let newcomer = Newcomer { which: Some((app_id, connection)), held, late };
+            // What came last is confirmed last.
+            self.errands.newcomers.add_or_merge(newcomer, |last, newest| *last = Newcomer { which: None, ..newest });
         }
     }
-}
 
-impl Others {
     /// A group here is to end because another node wants it. Who asked is told once nobody is a member any more.
     pub(crate) fn end_later(&self, app_id: AppId, group: GroupName, ending: Ending, asked: Asked) -> Done {
         match self.errands.ends.add(Ends { app_id, group, ending, asked }) {
@@ -189,31 +193,7 @@ impl Others {
 impl Hub {
     /// Does for other nodes, and because of them, what could not be done at once. Never ends.
     pub(super) async fn run_errands(&self, others: &Others) {
-        tokio::join!(self.settle_joins_of(others), self.catch_up(others), self.end_groups(others));
-    }
-
-    async fn end_groups(&self, others: &Others) {
-        loop {
-            let Ends { app_id, group, ending, asked } = others.errands.ends.next().await;
-            self.end_group_here(app_id, &group, ending, asked.in_request, None).await;
-            others.tell_done(asked).await;
-        }
-    }
-
-    /// Tells connections that came while a node was late, once it knows of them, that they may have missed something: what it
-    /// said to their endpoints until then is kept nowhere. Of a node that is lost all is lost, of which nobody is told.
-    ///
-    /// One after the other, as above.
-    async fn catch_up(&self, others: &Others) {
-        loop {
-            let Newcomer { app_id, connection, mut held, late } = others.errands.newcomers.next().await;
-            held.done().await;
-            if others.lives(&late)
-                && let Some(connection) = self.local.registry.connection(app_id, connection)
-            {
-                self.offer_missed(std::iter::once(&connection));
-            }
-        }
+        tokio::join!(self.settle_joins_of(others), self.catch_up(others), self.end_groups_of(others));
     }
 
     /// Waits for each join that another node asked for until all know of it, and tells that. Who does not know until then is
@@ -231,5 +211,63 @@ impl Hub {
                 others.late(&interest, &late);
             }
         }
+    }
+
+    /// Tells connections that came while a node was late, once it knows of them, that they may have missed something: what it
+    /// said to their endpoints until then is kept nowhere. If it is lost, nobody is told of what it said last, nor are these.
+    ///
+    /// One after the other, as above.
+    async fn catch_up(&self, others: &Others) {
+        loop {
+            let Newcomer { which, mut held, late } = others.errands.newcomers.next().await;
+            held.done().await;
+            if !others.lives(&late) {
+                continue;
+            }
+            match which {
+                Some((app_id, id)) => self.offer_missed(self.local.registry.connection(app_id, id).iter()),
+                None => self.tell_missed().await,
+            }
+        }
+    }
+
+    async fn end_groups_of(&self, others: &Others) {
+        loop {
+            let Ends { app_id, group, ending, asked } = others.errands.ends.next().await;
+            self.end_group_here(app_id, &group, ending, asked.in_request, None).await;
+            others.tell_done(asked).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_too_many_come_late_the_last_of_them_stands_for_all() {
+        let errands = Errands::default();
+        let newcomer = |which| Newcomer { which, held: Confirmation::DONE, late: Vec::new() };
+        for _ in 0..ERRANDS_MAX + 10 {
+            let which = Some((AppId::random(), ConnectionId::random()));
+            errands.newcomers.add_or_merge(newcomer(which), |last, newest| *last = Newcomer { which: None, ..newest });
+        }
+        let waiting = errands.newcomers.waiting.lock();
+        assert_eq!(waiting.len(), ERRANDS_MAX);
+        assert!(waiting.front().unwrap().which.is_some() && waiting.back().unwrap().which.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_added_is_done_in_order_and_too_much_is_handed_back() {
+        let queue = Queue::default();
+        for nth in 0..ERRANDS_MAX {
+            queue.add(nth).unwrap();
+        }
+        assert_eq!(queue.add(7), Err(7));
+        for nth in 0..ERRANDS_MAX {
+            assert_eq!(queue.next().await, nth);
+        }
+        let (next, ()) = tokio::join!(queue.next(), async { queue.add(8).unwrap() });
+        assert_eq!(next, 8);
     }
 }

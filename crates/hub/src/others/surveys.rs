@@ -310,7 +310,7 @@ impl Hub {
     }
 
     /// Tells everybody here that something is lost that may have been for them.
-    async fn tell_missed(&self) {
+    pub(super) async fn tell_missed(&self) {
         for (nth, connection) in self.local.registry.everybody().iter().enumerate() {
             fanout::let_others_write(nth).await;
             self.offer_missed(std::iter::once(connection));

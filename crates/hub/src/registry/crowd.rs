@@ -47,6 +47,11 @@ impl Crowd {
         self.members.remove(&id)
     }
 
+    /// How many are in it who are gone.
+    pub(super) fn gone(&self) -> usize {
+        self.members.values().filter(|member| member.connection.is_gone()).count()
+    }
+
     /// Whether somebody is in it who is not gone.
     pub(super) fn is_anybody_there(&self) -> bool {
         self.members.values().any(|member| !member.connection.is_gone())

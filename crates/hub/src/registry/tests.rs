@@ -66,7 +66,8 @@ fn a_group_ends_in_portions_and_who_joins_meanwhile_stays() {
     assert_eq!(gone, members.iter().map(|one| one.id).collect());
     let there: HashSet<_> = registry.members(app, &room()).iter().map(|one| one.id).collect();
     assert_eq!(there, HashSet::from([left[0].id, newcomer.id]));
-    let in_room = |one: &Connection| registry.states_of(app, &one.endpoint).iter().filter(|one| one.groups.len() == 1).count();
+    let in_room =
+        |one: &Connection| registry.states_of(app, &one.endpoint).iter().filter(|one| one.groups.len() == 1).count();
     assert_eq!(in_room(newcomer), 2);
     assert_eq!(end(&registry, app, &room()).len(), 2);
     assert!(!registry.group_exists(app, &room()) && end(&registry, app, &room()).is_empty());

@@ -52,9 +52,8 @@ async fn the_end_of_a_group_is_answered_when_all_have_left_on_every_node() {
     let look = move || noted.store(node.view().counts.members, std::sync::atomic::Ordering::Relaxed);
     asked.asked();
     let asking = world.asking(0).await;
-    let ending = world.nodes[0].hub.end_group(&asking.asker(), &group("room"));
     *asked.when_answered.lock() = Some(Box::new(look));
-    ending.await.unwrap();
+    world.nodes[0].hub.end_group(&asking.asker(), &group("room")).await.unwrap();
     let ends = |question: &Question| matches!(question, Question::Do { deed: Deed::EndGroup { .. }, .. });
     assert_eq!(asked.asked().iter().filter(|question| ends(question)).count(), 1);
     assert_eq!(still_there.load(std::sync::atomic::Ordering::Relaxed), 600);

@@ -14,7 +14,7 @@ use respoke_core::app::AppPatch;
 use respoke_core::chance::of_this_test;
 use respoke_core::clock::{ManualClock, Timestamp};
 use respoke_core::event::Presence;
-use respoke_core::id::{AppId, EndpointId, GroupName};
+use respoke_core::id::{EndpointId, GroupName};
 use respoke_core::ops::{Broker, Caller, Context, Credential};
 use respoke_core::ports::{
     Answers, BanRecord, Bus, Confirmation, Delivery, Interest, Node, NodeId, Question, Receiver, Store, Whom,
@@ -97,7 +97,6 @@ impl Peer {
 /// Three nodes, an app, and its backend.
 pub(crate) struct World {
     pub(crate) nodes: Vec<Peer>,
-    pub(crate) app: AppId,
     backend: Credential,
     /// What lies between them, if anything does.
     pub(crate) between: Arc<FaultyNodes>,
@@ -198,9 +197,9 @@ impl World {
             expires_at: BanRecord::FOREVER,
         };
         let (name, context) = (Some("app".to_owned()), Context::internal());
-        let (app, secret) = broker.create_app(&admin, name, AppPatch::default(), None, &context).await.unwrap();
+        let (_, secret) = broker.create_app(&admin, name, AppPatch::default(), None, &context).await.unwrap();
         let backend = Credential::AppSecret(Secret::new(secret.text.secret().expose().to_owned()));
-        Self { nodes, app: app.id, backend, between, _tasks: tasks, _folder: folder }
+        Self { nodes, backend, between, _tasks: tasks, _folder: folder }
     }
 
     /// Nothing goes between two nodes any more.
