@@ -10,7 +10,6 @@ use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RequestId};
 use respoke_core::ports::{Arrived, Audience, Confirmation, Deed, Delivery, Departed, Done, Interest};
 
 use crate::departures::Departure;
-use crate::fanout;
 use crate::hub::Hub;
 use crate::others::Asked;
 use crate::registry::{Caps, Connection, Ending, Full, Gone, Join};
@@ -89,26 +88,14 @@ impl Hub {
         &self,
         app_id: AppId,
         group: &GroupName,
-        mut ending: Ending,
+        ending: Ending,
         request_id: RequestId,
         knows: Option<ConnectionId>,
     ) -> usize {
-        let mut count = 0;
+        let (mut ends, mut count) = (GroupEnds { hub: self, app_id, group, ending, request_id, knows }, 0);
         loop {
-            let members = self.local.registry.end_some(app_id, group, &mut ending);
-            if self.others.is_some() && !members.is_empty() {
-                let connections = members.iter().map(|member| member.id).collect();
-                self.bus.publish(Delivery::GroupEnded { app_id, group: group.clone(), connections });
-                for _ in &members {
-                    self.release(|| Interest::Group(app_id, group.clone()));
-                }
-            }
-            for (nth, member) in members.iter().enumerate() {
-                fanout::let_others_write(nth).await;
-                self.tell_left(member, group, request_id, knows);
-            }
-            count += members.len();
-            if ending.is_over {
+            count += ends.some();
+            if ends.ending.is_over {
                 return count;
             }
             tokio::task::yield_now().await;
@@ -233,6 +220,43 @@ impl Hub {
     pub(crate) fn release(&self, interest: impl FnOnce() -> Interest) {
         if let Some(others) = &self.others {
             others.release(&interest());
+        }
+    }
+}
+
+/// A group that ends. What began is done, whether whoever asked for it waits or not.
+struct GroupEnds<'a> {
+    hub: &'a Hub,
+    app_id: AppId,
+    group: &'a GroupName,
+    ending: Ending,
+    request_id: RequestId,
+    knows: Option<ConnectionId>,
+}
+
+impl GroupEnds<'_> {
+    /// Takes a portion of its members out, and tells them. Returns how many.
+    fn some(&mut self) -> usize {
+        let Self { hub, app_id, group, ending, request_id, knows } = self;
+        let members = hub.local.registry.end_some(*app_id, group, ending);
+        if hub.others.is_some() && !members.is_empty() {
+            let connections = members.iter().map(|member| member.id).collect();
+            hub.bus.publish(Delivery::GroupEnded { app_id: *app_id, group: group.clone(), connections });
+            for _ in &members {
+                hub.release(|| Interest::Group(*app_id, group.clone()));
+            }
+        }
+        for member in &members {
+            hub.tell_left(member, group, *request_id, *knows);
+        }
+        members.len()
+    }
+}
+
+impl Drop for GroupEnds<'_> {
+    fn drop(&mut self) {
+        while !self.ending.is_over && !std::thread::panicking() {
+            self.some();
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Ends of connections and groups of other nodes.
 
+use std::future::{Future, poll_fn};
+use std::task::Poll;
 use std::time::Duration;
 
 use respoke_core::ports::{Deed, Question};
@@ -66,4 +68,28 @@ async fn the_end_of_a_group_is_answered_when_all_have_left_on_every_node() {
     assert_eq!(received(&ann), [], "nobody is left who would hear of the others");
     let ended = world.nodes[0].hub.end_group(&asking.asker(), &group("room")).await;
     assert!(matches!(ended, Err(Refusal::NotFound(_))), "{ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_begins_to_end_ends_whether_that_is_waited_for_or_not() {
+    let world = World::near().await;
+    let mut all = Vec::new();
+    for nth in 0..600 {
+        let one = world.connect(0, &format!("endpoint {nth}")).await;
+        world.join(&one, "room").await;
+        all.push(one);
+    }
+    let _ = all.iter().map(received).count();
+    let asking = world.asking(0).await;
+    let (asker, room) = (asking.asker(), group("room"));
+    let mut ending = Box::pin(world.nodes[0].hub.end_group(&asker, &room));
+    while world.members(0) == all.len() {
+        let polled = poll_fn(|context| Poll::Ready(ending.as_mut().poll(context).is_pending()));
+        assert!(polled.await, "it goes in portions");
+        tokio::task::yield_now().await;
+    }
+    assert!(world.members(0) > 0);
+    drop(ending);
+    assert_eq!(world.members(0), 0);
+    assert!(all.iter().all(|one| received(one).len() == 1));
 }
