@@ -13,6 +13,7 @@ mod change;
 mod hang_up;
 mod headers;
 mod host;
+mod nobody;
 mod request_ids;
 
 use std::net::{IpAddr, SocketAddr};
@@ -45,12 +46,12 @@ use body::{BODY_TIMEOUT, read_body};
 use change::{Change, answered};
 use headers::{add_headers, is_preflight, preflight};
 use host::is_host_sound;
+use nobody::Access;
 use request_ids::RequestIds;
 
 use crate::api::{self, Api};
 use crate::call::Facts;
-use crate::console;
-use crate::limits::{Accounts, Errand, LIMITED_PAUSE, Limited, Limits, Standing};
+use crate::limits::{Accounts, Errand, LIMITED_PAUSE, Limits, Standing};
 use crate::problem::{Problem, Shape};
 use crate::socket::{self, Client, Knock, Sockets};
 use crate::transport::{CallerKey, Place, Places, Reader, RequestBody, head_len};
@@ -257,45 +258,6 @@ impl Door {
             took: started.elapsed(),
         });
         (response, Asker { places: self.places.clone(), who: facts.map_or(Who::Anybody, Who::Caller), address })
-    }
-
-    /// Lets anybody at `address` read what all may read.
-    fn admit_anybody(&self, access: Access, address: IpAddr) -> Result<(), Problem> {
-        // Other requests than probes are counted once it is known that nobody else does.
-        match access {
-            Access::Callers => Ok(()),
-            Access::Documents => {
-                self.check_unread(address)?;
-                Ok(self.accounts.check_anybody(address)?)
-            }
-            Access::Health => Ok(self.limits.check_errand(Errand::Probe, address)?),
-            Access::Figures => {
-                self.check_unread(address)?;
-                self.limits.check_figures(address)?;
-                Ok(self.limits.check_errand(Errand::Probe, address)?)
-            }
-        }
-    }
-
-    fn check_unread(&self, address: IpAddr) -> Result<(), Problem> {
-        let unread = &self.places.unread;
-        if unread.is_crowded(|| unread.key(Reader::Anybody, address)) { Err(Problem::answers_unread()) } else { Ok(()) }
-    }
-
-    /// Counts a request that nobody in particular has asked, and refuses it if its address has asked too much of that kind.
-    /// What was done is not called refused.
-    fn draw_for_nobody(&self, response: &mut Response, only_reads: bool, address: IpAddr) -> Option<Limited> {
-        let (status, was_done) = (response.status(), !only_reads && !is_refusal(response.status()));
-        if status == StatusCode::TOO_MANY_REQUESTS {
-            return None;
-        }
-        let limited = self.limits.check_nobody(address).err().filter(|_| !was_done)?;
-        let kept = response.headers_mut().remove(CONNECTION);
-        *response = Problem::from(limited).into_response();
-        if let Some(kept) = kept {
-            response.headers_mut().insert(CONNECTION, kept);
-        }
-        Some(limited)
     }
 
     /// Answers a request that came over a client's socket.
@@ -586,49 +548,12 @@ impl Family {
         }
     }
 
-    /// Who may ask, which says what it counts for.
-    fn access(self, method: &Method, path: &str) -> Access {
-        match self {
-            // Who signs in is not to be kept out by what was read beside.
-            Self::Console if *method != Method::POST && console::is_public(path) => Access::Documents,
-            Self::Api | Self::OAuth | Self::Console => Access::Callers,
-            Self::Elsewhere => match path {
-                "/healthz" | "/readyz" => Access::Health,
-                "/metrics" => Access::Figures,
-                _ => Access::Documents,
-            },
-        }
-    }
-
     fn body_len_max(self) -> usize {
         match self {
             Self::Console => CONSOLE_BODY_LEN_MAX,
             Self::Api | Self::OAuth | Self::Elsewhere => BODY_LEN_MAX,
         }
     }
-}
-
-/// Who may ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Access {
-    /// The operation finds out who asks, and counts it for them.
-    Callers,
-    /// Anybody.
-    Documents,
-    /// Anybody, and above all those who look after the server, which is to be possible whoever reads what beside them.
-    Health,
-    /// The same.
-    Figures,
-}
-
-impl Access {
-    fn is_probe(self) -> bool {
-        matches!(self, Self::Health | Self::Figures)
-    }
-}
-
-fn is_refusal(status: StatusCode) -> bool {
-    status.is_client_error() || status.is_server_error()
 }
 
 /// A method as a metric's label, of which there must be few.
