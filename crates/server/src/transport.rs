@@ -2,8 +2,8 @@
 //!
 //! Here are a writer that does not wait for ever and a share of connections for each address; beside it the places of open
 //! connections (`places.rs`), what of their answers is not read (`unread.rs`) and which of them go to make room (`room.rs`),
-//! how an answer is taken (`exchange.rs`, `body.rs`) and a request's body comes (`coming.rs`), and what HTTP is spoken over
-//! (`http1.rs`, `http2.rs`, `frames.rs`).
+//! how an answer is taken (`exchange.rs`, `body.rs`) and a request's body comes (`coming.rs`, `partial.rs`), and what HTTP is
+//! spoken over (`http1.rs`, `http2.rs`, `frames.rs`).
 
 mod body;
 mod coming;
@@ -12,6 +12,7 @@ mod frames;
 mod http1;
 mod http2;
 mod kept;
+mod partial;
 mod places;
 mod room;
 mod unread;

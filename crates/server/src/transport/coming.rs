@@ -15,7 +15,8 @@ use hyper::body::{Frame, SizeHint};
 
 use super::exchange::Exchange;
 use super::http2::STREAM_WINDOW;
-use super::places::{Partial, Place};
+use super::partial::Partial;
+use super::places::Place;
 use super::unread::{CallerKey, Reader, Unread};
 
 /// The body of a request, for whoever reads it.

@@ -18,7 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::frames::Frames;
-use super::places::{Partial, Place};
+use super::partial::Partial;
+use super::places::Place;
 use super::unread::Reader;
 use crate::door::{Door, HEAD_LEN_MAX};
 
