@@ -1,11 +1,10 @@
 //! Tails: who looks on while frames go to and from an endpoint's connections, on whatever node they are.
 //!
 //! Whoever looks on has the other nodes show theirs for a while ([`Deed::Show`]), and has that renewed. What they show comes
-//! over the bus ([`Delivery::Tailed`]), within a credit that each renewal grants, so that looking on never takes the bus from
-//! what is said.
+//! over the bus ([`Delivery::Tailed`]), so much a second and no more, so that looking on never takes the bus from what is said.
 //!
-//! Invariant: looking on never holds anything up. A queue that is full, or a credit that is used up, loses frames, and the
-//! next one that finds room says how many. While nobody looks on, a frame costs one relaxed load more.
+//! Invariant: looking on never holds anything up. A queue that is full, or a second's share of the bus that is used up, loses
+//! frames, and the next one that finds room says how many. While nobody looks on, a frame costs one relaxed load more.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,7 +12,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use respoke_core::id::{AppId, EndpointId, RequestId};
-use respoke_core::ports::{Bus, Deed, Delivery, Interest, Question, Whom};
+use respoke_core::ports::{Answer, Bus, Deed, Delivery, Done, Given, Interest, Question, Whom};
 use respoke_core::refusal::Refusal;
 use respoke_core::tail::{Payloads, TailedFrame};
 use tokio::sync::{Notify, mpsc};
@@ -33,10 +32,11 @@ pub const PAYLOAD_LEN_MAX: usize = 16_384;
 const SHOWN_FOR: Duration = Duration::from_secs(15);
 /// How often it asks again. One that came meanwhile is asked then too.
 const RENEWED_EVERY: Duration = Duration::from_secs(5);
-/// What one endpoint's frames may take on the bus until it asks again, in bytes: more than anybody reads.
-const CREDIT: usize = 1 << 20;
-/// What all of them may take: an eighth of what is kept for a node that is slow.
-const CREDIT_OF_ALL: usize = 2 << 20;
+/// What the frames of one endpoint may take on the bus in a second, in bytes: more than anybody reads. One frame more goes
+/// through, so that the longest does.
+const SHARE_MAX: usize = 128 << 10;
+/// What those of all may take, each an equal share of it: in five seconds a sixth of what is kept for a node that is slow.
+const SHARES: usize = 512 << 10;
 /// What a frame takes besides its texts, about.
 const FRAME_LEN: usize = 128;
 
@@ -75,11 +75,18 @@ struct Tail {
 struct Shown {
     app_id: AppId,
     endpoint: EndpointId,
-    payloads: Payloads,
     until: Instant,
-    /// Bytes that may still be shown.
-    credit: AtomicUsize,
+    /// Until when with what they say.
+    payloads_until: Instant,
+    /// Bytes that were shown in this second.
+    spent: AtomicUsize,
     lost: AtomicU64,
+}
+
+impl Shown {
+    fn payloads(&self, now: Instant) -> Payloads {
+        if self.payloads_until > now { Payloads::Shown } else { Payloads::Redacted }
+    }
 }
 
 /// An open tail; it ends when this is dropped.
@@ -217,41 +224,32 @@ impl Tails {
         if open.ended {
             return false;
         }
-        let is_it = |shown: &Shown| shown.app_id == app_id && shown.endpoint == endpoint;
-        let at = open.shown.iter().position(is_it);
-        let granted: usize =
-            open.shown.iter().filter(|shown| !is_it(shown)).map(|shown| shown.credit.load(Ordering::Relaxed)).sum();
-        let credit = CREDIT.min(CREDIT_OF_ALL.saturating_sub(granted));
         let until = now + SHOWN_FOR;
-        match at {
-            Some(at) => {
-                let shown = &mut open.shown[at];
-                shown.until = until;
-                // Of two nodes that look on, one may want to see all.
-                shown.payloads = shown.payloads.max(payloads);
-                *shown.credit.get_mut() = credit;
-            }
-            None if open.shown.len() >= TAILS_MAX => return false,
-            None => open.shown.push(Shown {
-                app_id,
-                endpoint,
-                payloads,
-                until,
-                credit: AtomicUsize::new(credit),
-                lost: AtomicU64::new(0),
-            }),
+        let payloads_until = if payloads == Payloads::Shown { until } else { now };
+        if let Some(shown) = open.shown.iter_mut().find(|shown| shown.app_id == app_id && shown.endpoint == endpoint) {
+            shown.until = until;
+            // Another node may want to see what they say.
+            shown.payloads_until = shown.payloads_until.max(payloads_until);
+        } else if open.shown.len() < TAILS_MAX {
+            let (spent, lost) = (AtomicUsize::new(0), AtomicU64::new(0));
+            open.shown.push(Shown { app_id, endpoint, until, payloads_until, spent, lost });
+        } else {
+            return false;
         }
         self.count(&open);
         true
     }
 
-    /// Forgets whom nothing is shown to any more.
+    /// Once a second: forgets whom nothing is shown to any more, and begins with new shares.
     pub(crate) fn sweep(&self) {
         if !self.any() {
             return;
         }
         let (mut open, now) = (self.open.write(), Instant::now());
         open.shown.retain(|shown| shown.until > now);
+        for shown in &mut open.shown {
+            *shown.spent.get_mut() = 0;
+        }
         self.count(&open);
     }
 
@@ -263,13 +261,14 @@ impl Tails {
         let now = Instant::now();
         let is_it = |shown: &&Shown| shown.app_id == *app_id && shown.endpoint == *endpoint && shown.until > now;
         let Some(shown) = open.shown.iter().find(is_it) else { return };
-        let mut told = redacted(frame(shown.payloads), shown.payloads);
-        let len = FRAME_LEN + told.name.len() + told.payload.as_ref().map_or(0, String::len);
-        let pay = |credit: usize| credit.checked_sub(len);
-        if shown.credit.try_update(Ordering::Relaxed, Ordering::Relaxed, pay).is_err() {
+        if shown.spent.load(Ordering::Relaxed) >= SHARE_MAX.min(SHARES / open.shown.len()) {
             shown.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
+        let payloads = shown.payloads(now);
+        let mut told = redacted(frame(payloads), payloads);
+        let len = FRAME_LEN + told.name.len() + told.payload.as_ref().map_or(0, String::len);
+        shown.spent.fetch_add(len, Ordering::Relaxed);
         told.lost = shown.lost.swap(0, Ordering::Relaxed);
         drop(open);
         bus.publish(Delivery::Tailed { app_id: *app_id, endpoint: endpoint.clone(), frame: Box::new(told) });
@@ -306,6 +305,10 @@ fn redacted(frame: TailedFrame, payloads: Payloads) -> TailedFrame {
 
 impl Hub {
     /// Opens a tail of an endpoint, and has the other nodes show theirs. One that does not answer in time is asked again.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::LimitReached`] if there are as many tails as there may be, here or on another node.
     pub(crate) async fn open_tail(
         &self,
         app_id: AppId,
@@ -315,7 +318,9 @@ impl Hub {
     ) -> Result<OpenTail, Refusal> {
         let others = self.others.is_some().then(|| self.bus.clone());
         let tail = self.tails.open(app_id, endpoint.clone(), payloads, others)?;
-        self.have_shown(app_id, endpoint, payloads, request_id).await;
+        if !self.have_shown(app_id, endpoint, payloads, request_id).await {
+            return Err(Refusal::LimitReached("another node shows as many endpoints as it may"));
+        }
         Ok(tail)
     }
 
@@ -340,12 +345,15 @@ impl Hub {
         }
     }
 
-    async fn have_shown(&self, app_id: AppId, endpoint: EndpointId, payloads: Payloads, request_id: RequestId) {
-        if self.others.is_some() {
-            let deed = Deed::Show { endpoint, payloads };
-            let question = Question::Do { app_id, request_id, deed };
-            self.bus.ask(Whom::Others, question, crate::ops::SETTLED_WITHIN).await;
+    /// False: one of the others does not, because it shows as many as it may.
+    async fn have_shown(&self, app_id: AppId, endpoint: EndpointId, payloads: Payloads, request_id: RequestId) -> bool {
+        if self.others.is_none() {
+            return true;
         }
+        let question = Question::Do { app_id, request_id, deed: Deed::Show { endpoint, payloads } };
+        let answers = self.bus.ask(Whom::Others, question, crate::ops::SETTLED_WITHIN).await;
+        let shows = |given: &Given| matches!(given.answer, Answer::Done(Done::Now { .. }));
+        answers.given.iter().all(shows)
     }
 }
 
@@ -443,6 +451,26 @@ mod tests {
         }
         show(&tails, &jo, |_| frame(&jo));
         assert_eq!(tail.next().await.unwrap().lost, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_said_is_shown_to_other_nodes_for_as_long_as_somebody_wants_to_see_it() {
+        let tails = Arc::new(Tails::default());
+        let (app, jo) =
+            (AppId::parse("7c5f10a4-3f1e-4b6e-9a30-5d3f6cf0a001").unwrap(), EndpointId::parse("jo").unwrap());
+        let shown = || tails.open.read().shown.iter().map(|shown| shown.payloads(Instant::now())).collect::<Vec<_>>();
+        assert!(tails.show_others(app, jo.clone(), Payloads::Shown));
+        tokio::time::advance(RENEWED_EVERY).await;
+        assert!(tails.show_others(app, jo.clone(), Payloads::Redacted));
+        assert_eq!(shown(), [Payloads::Shown]);
+        for _ in 0..3 {
+            tokio::time::advance(RENEWED_EVERY).await;
+            assert!(tails.show_others(app, jo.clone(), Payloads::Redacted));
+        }
+        assert_eq!(shown(), [Payloads::Redacted]);
+        tokio::time::advance(SHOWN_FOR).await;
+        tails.sweep();
+        assert!(!tails.any());
     }
 
     #[test]
