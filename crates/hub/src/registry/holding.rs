@@ -270,6 +270,7 @@ mod tests {
         assert_eq!(joins(&carol), vec![Join::Full(Full::Group); 400]);
         // In more than are taken away with her.
         registry.remove(app, alice.id).unwrap();
+        assert_eq!(registry.room_for(app, std::slice::from_ref(&again), &groups, two), Ok(()));
         assert!(joins(&again).iter().all(|join| matches!(join, Join::Joined { .. })));
         assert_eq!(joins(&carol), vec![Join::Full(Full::Group); 400]);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use respoke_core::id::{AppId, GroupName};
 
-use super::crowd::Seated;
+use super::crowd::{Crowd, Seated};
 use super::{Caps, Connection, Full, Registry};
 
 impl Registry {
@@ -33,9 +33,12 @@ impl Registry {
                 }
             }
             for group in groups {
-                let members = app.groups.get(group).map(|crowd| &crowd.members);
-                let count = members.map_or(0, Seated::len);
+                let crowd = app.groups.get(group);
+                let members = crowd.map(|crowd| &crowd.members);
+                let mut count = members.map_or(0, Seated::len);
                 if exceed(count, connections.len(), caps.members) {
+                    // Who is gone takes nobody's place.
+                    count -= crowd.map_or(0, Crowd::gone);
                     let is_new = |connection: &&Arc<Connection>| {
                         members.is_none_or(|members| !members.contains_key(&connection.id))
                     };
