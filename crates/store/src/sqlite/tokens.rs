@@ -263,7 +263,7 @@ impl Minted {
         place.store(mark, Ordering::Relaxed);
     }
 
-    /// Whether it is one of them. One that is not says nothing of the token.
+    /// Whether it is one of them. If not, it may be a token all the same.
     fn knows(&self, number: u64, hash: SecretHash) -> bool {
         let (place, mark) = self.place(number, hash);
         place.load(Ordering::Relaxed) == mark
@@ -272,7 +272,6 @@ impl Minted {
     fn place(&self, number: u64, hash: SecretHash) -> (&AtomicU64, u64) {
         let head = hash.as_bytes().first_chunk().map_or(0, |head| u64::from_le_bytes(*head));
         let at = usize::try_from(number).unwrap_or(usize::MAX) % self.0.len();
-        // Neither is secret: who has the token finds out by asking.
         (&self.0[at], head.wrapping_add(number).max(1))
     }
 }
