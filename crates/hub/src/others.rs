@@ -119,7 +119,7 @@ impl Others {
         if noted.is_none_or(|noted| noted.elapsed() >= NOTED_EVERY) {
             *noted = Some(Instant::now());
             tracing::warn!(
-                "a node does not answer: who begins to observe is told later whom of its connections that concerns"
+                "it is not known of every node whom it has: who begins to observe is told of those connections later"
             );
         }
     }

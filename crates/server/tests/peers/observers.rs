@@ -25,9 +25,9 @@ impl Write for Log {
 }
 
 impl Log {
-    /// Lines that name a node which does not answer.
+    /// Lines that say that something is not known.
     fn count(&self) -> usize {
-        String::from_utf8(self.0.lock().clone()).unwrap().matches("a node does not answer").count()
+        String::from_utf8(self.0.lock().clone()).unwrap().matches("not known of every node").count()
     }
 }
 
