@@ -7,7 +7,8 @@
 //! Invariant: a connection is in `there` with every thing among whose entries it is, and in no other way.
 
 use std::collections::hash_map::Entry as MapEntry;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque, btree_map};
+use std::ops::Bound;
 use std::time::Duration;
 
 use respoke_core::event::Presence;
@@ -26,7 +27,8 @@ const GONE_MAX: usize = 65_536;
 /// What is kept of others.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    held: HashMap<Interest, Held>,
+    /// In order, so that they can be looked through in portions.
+    held: BTreeMap<Interest, Held>,
     there: HashMap<ConnectionId, There>,
     gone: HashMap<ConnectionId, Gone>,
     gone_since: VecDeque<(Instant, ConnectionId)>,
@@ -115,6 +117,22 @@ struct There {
 /// A thing that is asked about, and its generation.
 pub(super) type Asked = (Interest, u64);
 
+/// What is to be asked.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    pub(super) of_all: Vec<Asked>,
+    pub(super) of_nodes: BTreeMap<Node, Vec<Asked>>,
+}
+
+impl Wanted {
+    pub(super) fn add(&mut self, more: Self) {
+        self.of_all.extend(more.of_all);
+        for (node, asked) in more.of_nodes {
+            self.of_nodes.entry(node).or_default().extend(asked);
+        }
+    }
+}
+
 /// A part of a snapshot: everything up to this number is in it.
 #[derive(Debug)]
 pub(super) struct Piece {
@@ -175,7 +193,7 @@ impl Kept {
 
     /// One less is. With the last all is forgotten that was known because of it.
     pub(super) fn release(&mut self, interest: &Interest) {
-        let MapEntry::Occupied(mut held) = self.held.entry(interest.clone()) else { return };
+        let btree_map::Entry::Occupied(mut held) = self.held.entry(interest.clone()) else { return };
         held.get_mut().count -= 1;
         if held.get().count == 0 {
             for (connection, entry) in held.remove().entries {
@@ -201,20 +219,24 @@ impl Kept {
         }
     }
 
-    /// What is to be asked of all, and what of which node.
-    pub(super) fn wanted(&self) -> (Vec<Asked>, BTreeMap<Node, Vec<Asked>>) {
-        let (mut of_all, mut of_nodes) = (Vec::new(), BTreeMap::<Node, Vec<Asked>>::new());
-        for (interest, held) in &self.held {
+    /// What is to be asked of all, and what of which node, about so many things behind one; and behind which to go on, if
+    /// there may be more.
+    pub(super) fn wanted(&self, behind: Option<&Interest>, most: usize) -> (Wanted, Option<Interest>) {
+        let mut wanted = Wanted::default();
+        let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut last = None;
+        for (nth, (interest, held)) in self.held.range::<Interest, _>((from, Bound::Unbounded)).take(most).enumerate() {
+            last = Some(interest).filter(|_| nth + 1 == most);
             let asked = || (interest.clone(), held.generation);
             if !held.surveyed {
-                of_all.extend(held.wanted.then(asked));
+                wanted.of_all.extend(held.wanted.then(asked));
                 continue;
             }
             for node in held.doubted.keys() {
-                of_nodes.entry(*node).or_default().push(asked());
+                wanted.of_nodes.entry(*node).or_default().push(asked());
             }
         }
-        (of_all, of_nodes)
+        (wanted, last.cloned())
     }
 
     /// How many connections are there because of this. None: that is not known, for nothing here is there for it, or the

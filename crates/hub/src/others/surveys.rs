@@ -14,7 +14,7 @@ use respoke_core::ports::{Answer, Answers, Departed, Given, Interest, Node, Ques
 use tokio::time::{Instant, timeout_at};
 
 use super::Others;
-use super::kept::{Asked, Going, News, Piece};
+use super::kept::{Asked, Going, News, Piece, Wanted};
 use super::untold::Found;
 use crate::fanout;
 use crate::hub::Hub;
@@ -22,6 +22,9 @@ use crate::registry::Connection;
 
 /// Things that are asked about at once: some twenty kilobytes of names.
 const ASKED_MAX: usize = 256;
+/// Things that are looked at in one go for what is to be asked of them: a millisecond's work, for which what is kept is
+/// locked.
+const LOOKED_AT_MAX: usize = 4_096;
 /// How long a repair waits for an answer.
 const REPAIR_WITHIN: Duration = Duration::from_secs(1);
 /// How long it waits for answers of all once one of them is silent: it will be asked by itself, and holds up nobody else.
@@ -103,6 +106,21 @@ impl Others {
             kept.surveyed(asked, &silent);
         }
         silent
+    }
+
+    /// What is to be asked.
+    async fn wanted(&self) -> Wanted {
+        let (mut all, mut behind) = (Wanted::default(), None);
+        loop {
+            let (wanted, last) = self.kept.lock().wanted(behind.as_ref(), LOOKED_AT_MAX);
+            all.add(wanted);
+            if last.is_none() {
+                return all;
+            }
+            behind = last;
+            // Whoever waits for what is kept has its turn.
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn snapshot(&self, whom: Whom, asked: &[Asked], patience: Patience) -> Snapshot {
@@ -220,7 +238,7 @@ impl Hub {
             self.tell_untold(others).await;
             let now = Instant::now();
             resting.retain(|_, until| *until > now);
-            let (of_all, of_nodes) = others.kept.lock().wanted();
+            let Wanted { of_all, of_nodes } = others.wanted().await;
             let of_all = Some(of_all).filter(|of_all| !of_all.is_empty());
             let of_nodes = of_nodes.into_iter().filter(|(node, _)| !resting.contains_key(node));
             let of_nodes = of_nodes.map(|(node, asked)| (Whom::One(node), asked, REPAIR_WITHIN));

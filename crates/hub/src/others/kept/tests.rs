@@ -34,6 +34,50 @@ fn observers() -> Interest {
     Interest::Observers(app(), jo())
 }
 
+/// What is to be asked of all, and of which node, looked for in portions of one.
+fn wanted(kept: &Kept) -> (Vec<Asked>, BTreeMap<Node, Vec<Asked>>) {
+    let (mut all, mut behind) = (Wanted::default(), None);
+    loop {
+        let (some, last) = kept.wanted(behind.as_ref(), 1);
+        assert!(some.of_all.len() <= 1 && some.of_nodes.values().all(|asked| asked.len() == 1));
+        all.add(some);
+        if last.is_none() {
+            return (all.of_all, all.of_nodes);
+        }
+        behind = last;
+    }
+}
+
+#[test]
+fn what_is_to_be_asked_is_found_in_portions_and_once() {
+    let mut kept = Kept::default();
+    let of = |number: u32| Interest::Group(app(), GroupName::parse(&format!("room {number}")).unwrap());
+    let all: Vec<_> = (0..100).map(of).collect();
+    for interest in &all {
+        kept.hold(interest);
+    }
+    let (half, rest) = all.split_at(50);
+    kept.surveyed(&kept.unsurveyed(half), &[node(1)]);
+    kept.want(&kept.unsurveyed(&rest[..20]));
+    let names = |asked: &[Asked]| asked.iter().map(|(interest, _)| interest.clone()).collect::<BTreeSet<_>>();
+    let due = |of: &[Interest]| of.iter().cloned().collect::<BTreeSet<_>>();
+    for most in [1, 7, 50, 100, 101] {
+        let (mut found, mut behind, mut portions) = (Wanted::default(), None, 0);
+        loop {
+            let (some, last) = kept.wanted(behind.as_ref(), most);
+            portions += 1;
+            found.add(some);
+            if last.is_none() {
+                break;
+            }
+            behind = last;
+        }
+        assert_eq!((found.of_all.len(), names(&found.of_all)), (20, due(&rest[..20])), "{most}");
+        assert_eq!((found.of_nodes[&node(1)].len(), names(&found.of_nodes[&node(1)])), (50, due(half)), "{most}");
+        assert_eq!(portions, 100 / most + 1);
+    }
+}
+
 /// What another node does, and what becomes of what it says.
 #[derive(Clone, Debug)]
 enum Step {
@@ -193,7 +237,7 @@ impl World {
     }
 
     fn answers(&mut self) {
-        let (of_all, mut of_nodes) = self.kept.wanted();
+        let (of_all, mut of_nodes) = wanted(&self.kept);
         let asked =
             [self.kept.unsurveyed(&[interest(), observers()]), of_all, of_nodes.remove(&node(1)).unwrap_or_default()];
         let Some(asked) = asked.into_iter().find(|asked| !asked.is_empty()) else { return };
@@ -244,7 +288,7 @@ impl World {
         }
         self.answers();
         self.lays();
-        let (of_all, of_nodes) = self.kept.wanted();
+        let (of_all, of_nodes) = wanted(&self.kept);
         assert!(self.surveyed && of_all.is_empty() && of_nodes.is_empty(), "nothing is left to be asked");
     }
 }
@@ -312,10 +356,10 @@ async fn what_a_node_answered_before_it_was_lost_brings_nobody_back() {
     assert!(kept.lay(&asked, lost, &pieces, Instant::now()).is_empty());
     kept.surveyed(&asked, &[node(1)]);
     assert_eq!(kept.count(&interest()), Some(Count { known: 0, unheard: 0 }));
-    assert!(kept.wanted().1.is_empty(), "the dead are not asked again");
+    assert!(wanted(&kept).1.is_empty(), "the dead are not asked again");
     // Its next life is another.
     kept.late(&interest(), &[node(2)]);
-    let asked = kept.wanted().1.remove(&node(2)).unwrap();
+    let asked = wanted(&kept).1.remove(&node(2)).unwrap();
     let (lives, pieces) = answer(node(2));
     assert_eq!(kept.lay(&asked, lives, &pieces, Instant::now()).len(), 1, "it may have told past this");
     assert_eq!(kept.count(&interest()), Some(Count { known: 1, unheard: 0 }));
@@ -336,7 +380,7 @@ async fn who_is_found_missing_before_that_was_told_leaves_its_groups_when_it_is(
     }
     // Something else was missed.
     kept.missed(node(1), 5);
-    let asked = kept.wanted().1.remove(&node(1)).unwrap();
+    let asked = wanted(&kept).1.remove(&node(1)).unwrap();
     let of_jo: Vec<_> = asked.into_iter().filter(|(of, _)| *of == observers()).collect();
     let news = kept.lay(&of_jo, node(1), &[Piece { number: 6, found: Vec::new() }], Instant::now());
     let told = |news: &News| matches!(news, News::Gone(going) if going.observed && going.departed.groups.is_empty());
@@ -414,7 +458,7 @@ async fn what_a_silent_node_has_is_not_known_until_it_answers() {
     assert_eq!(unheard(&kept), Some((0, 1)));
     let present = Present { of: 0, endpoint: jo(), connection: connection(1), presence: None };
     let answer = |number| [Piece { number, found: vec![present.clone()] }];
-    let asked = kept.wanted().1.remove(&node(1)).unwrap();
+    let asked = wanted(&kept).1.remove(&node(1)).unwrap();
     kept.lay(&asked, node(1), &answer(2), Instant::now());
     assert!(
         unheard(&kept) == Some((1, 0)) && !kept.is_whole(&[interest()]),
