@@ -45,6 +45,7 @@ impl Places {
                 false
             });
         }
+        self.unread.made_room(left);
         tracing::debug!(ended, "answers that were not read are ended to make room for others");
     }
 
@@ -145,6 +146,26 @@ mod tests {
         places.end_stalled();
         assert_eq!(ended([&idle, &busy]), [false, true]);
         drop((stands, fresh));
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_what_was_ended_is_dropped_ends_nothing_more() {
+        let limits = UnreadLimits { all: 100, caller: 100, connection: 100 };
+        let places = Places::new(4, limits, Arc::new(Metrics::default()));
+        let mut taken = Vec::new();
+        for _ in 0..3 {
+            taken.push(places.take(Share::unbounded()).await);
+        }
+        let mut held: Vec<_> = taken.iter().map(|place| UnderWay::begin(place).unwrap()).collect();
+        assert!(!held[0].add(60) && held[1].add(60));
+        places.end_stalled();
+        assert_eq!(ended(&taken), [true, false, false]);
+        assert!(!held[2].add(40), "there is room for that");
+        assert!(held[2].add(1));
+        places.end_stalled();
+        assert_eq!(ended(&taken), [true, true, false]);
+        drop(held);
+        assert_eq!(places.unread.all(), 0);
     }
 
     #[tokio::test]

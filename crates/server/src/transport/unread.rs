@@ -65,6 +65,8 @@ pub(crate) struct CallerKey(pub(super) u64);
 pub(crate) struct Unread {
     pub(crate) limits: UnreadLimits,
     all: AtomicUsize,
+    /// So many more may come before room is made again: what was ended to make some is counted until it is dropped.
+    room: AtomicUsize,
     callers: Mutex<HashMap<CallerKey, usize>>,
     /// Callers that have more than they may. Nearly always none, and then nobody's is looked up.
     crowded: AtomicUsize,
@@ -74,7 +76,8 @@ pub(crate) struct Unread {
 impl Unread {
     pub(crate) fn new(limits: UnreadLimits) -> Self {
         let (callers, keys) = (Mutex::default(), RandomState::new());
-        Self { limits, all: AtomicUsize::new(0), callers, crowded: AtomicUsize::new(0), keys }
+        let [all, room, crowded] = [(); 3].map(|()| AtomicUsize::new(0));
+        Self { limits, all, room, callers, crowded, keys }
     }
 
     /// Bytes unread of all.
@@ -82,9 +85,24 @@ impl Unread {
         self.all.load(Ordering::Relaxed)
     }
 
-    /// Counts bytes that are made. True: those of all are too many now.
+    /// Counts bytes that are made. True: those of all are too many now, and room is to be made.
     pub(crate) fn add(&self, bytes: usize) -> bool {
-        self.all.fetch_add(bytes, Ordering::Relaxed) + bytes > self.limits.all
+        let all = self.all.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if all > self.limits.all {
+            let rest = |room: usize| room.checked_sub(bytes);
+            return self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest).is_err();
+        }
+        if self.room.load(Ordering::Relaxed) > 0 {
+            // What was ended is dropped.
+            self.room.store(0, Ordering::Relaxed);
+        }
+        false
+    }
+
+    /// Room was made: so many bytes are left once what was ended is dropped. It is not made again before as many came as it
+    /// is for. To look at all that stands still for each piece that comes meanwhile would keep it from being dropped.
+    pub(super) fn made_room(&self, left: usize) {
+        self.room.store(self.limits.all.saturating_sub(left), Ordering::Relaxed);
     }
 
     /// Counts bytes that were taken or dropped.
@@ -196,5 +214,18 @@ mod tests {
         assert!(unread.add(1));
         unread.remove(101);
         assert_eq!(unread.all(), 0);
+    }
+
+    #[test]
+    fn room_that_was_made_is_used_before_more_is_made() {
+        let unread = Unread::new(UnreadLimits { all: 100, caller: 10, connection: 10 });
+        assert!(unread.add(150));
+        // What was ended is counted still.
+        unread.made_room(80);
+        assert!(!unread.add(15) && !unread.add(5) && unread.add(1));
+        unread.made_room(80);
+        // It is dropped, and so the limit is what it was.
+        unread.remove(171);
+        assert!(!unread.add(100) && unread.add(1));
     }
 }
