@@ -278,12 +278,7 @@ impl Client {
         let wishes = self.wish(About::One(id), &[Thing::There], None);
         let context = Context::internal();
         let ended = self.node.hub.disconnect(&self.asker(&context), &id.to_string()).await;
-        let came = match came(&ended) {
-            // It is told to another node, which may not hear it: not compared yet.
-            Came::Done if self.own() != Some(id) => Came::Perhaps,
-            came => came,
-        };
-        self.came(wishes, came);
+        self.came(wishes, came(&ended));
     }
 
     /// Whose connections are meant, and whoever asks for that.

@@ -90,7 +90,6 @@ pub(super) enum Act {
         groups: Vec<&'static str>,
         whom: Whom,
     },
-    #[expect(dead_code, reason = "not asked for yet")]
     EndGroup {
         group: &'static str,
     },
@@ -197,9 +196,10 @@ impl Making {
             0..=7 => return self.come_or_go(slot, at),
             8..=9 => Act::Register { name },
             10 => Act::Disconnect,
-            11..=34 => Act::Join { groups: self.and_some(group, &GROUPS), whom: Whom::Own },
+            11..=34 => Act::Join { groups: self.and_some(group, &GROUPS), whom: self.whom(name) },
             35..=47 => Act::Leave { groups: self.and_some(group, &GROUPS), whom: self.whom(name) },
-            48..=66 => Act::Publish { group },
+            48..=52 => Act::EndGroup { group },
+            53..=66 => Act::Publish { group },
             67..=75 => {
                 let only = self.chance.percent(30).then(|| self.chance.below(self.slots));
                 Act::Send { to: name, only, cc: self.chance.percent(30) }

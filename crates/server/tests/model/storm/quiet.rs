@@ -336,10 +336,8 @@ fn all_came(ledger: &Ledger, id: ConnectionId, node: usize) -> Result<()> {
             To::Group(name) => ledger.stays(id, Thing::In(name)).is_some_and(|(_, since)| since < at),
             To::Endpoint(name, only) => ledger.connections[&id].endpoint == name && only.is_none_or(|only| only == id),
         };
-        // What was said before another node knew of it is made good to groups alone.
-        let is_past = matches!(said.to, To::Endpoint(..)) && said.past.contains(&node);
         let is_told = said.node != node && missed.iter().any(|missed| *missed > at);
-        if !is_for || is_past || is_told || said.perhaps_lost || said.socket == Some(ledger.connections[&id].socket) {
+        if !is_for || is_told || said.perhaps_lost || said.socket == Some(ledger.connections[&id].socket) {
             continue;
         }
         let came = socket.heard.iter().any(|tale| tale.what == Tale::Words(said.text.clone(), false));
