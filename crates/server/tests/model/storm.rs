@@ -52,23 +52,23 @@ const TRIES: usize = 200;
 /// Breaks that are made good, and nobody is killed.
 #[tokio::test(start_paused = true)]
 async fn in_rough_weather_two_hubs_lose_nothing() -> Result<()> {
-    run(Weather::Rough, 2, 15).await
+    run(Weather::Rough, 2, 10).await
 }
 
 #[tokio::test(start_paused = true)]
 async fn in_rough_weather_three_hubs_lose_nothing() -> Result<()> {
-    run(Weather::Rough, 3, 15).await
+    run(Weather::Rough, 3, 12).await
 }
 
 /// Breaks of any length, and nodes that vanish and return.
 #[tokio::test(start_paused = true)]
 async fn in_wild_weather_two_hubs_tell_what_they_lose() -> Result<()> {
-    run(Weather::Wild, 2, 20).await
+    run(Weather::Wild, 2, 30).await
 }
 
 #[tokio::test(start_paused = true)]
 async fn in_wild_weather_three_hubs_tell_what_they_lose() -> Result<()> {
-    run(Weather::Wild, 3, 30).await
+    run(Weather::Wild, 3, 40).await
 }
 
 /// Storms of so many seeds, or of as many as `MODEL_SEEDS` says; or the one of `MODEL_SEED`, and of that only the steps of

@@ -296,7 +296,7 @@ impl Client {
 
     fn wish(&self, about: About, things: &[Thing], worth: Worth) -> Vec<usize> {
         let mut ledger = self.shared.ledger.lock();
-        things.iter().map(|thing| ledger.wish(about, *thing, worth)).collect()
+        things.iter().map(|thing| ledger.wish(self.number, about, *thing, worth)).collect()
     }
 
     fn came(&self, wishes: Vec<usize>, came: Came) {

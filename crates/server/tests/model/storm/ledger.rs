@@ -69,6 +69,8 @@ pub(super) const YES: Worth = Some("yes");
 
 #[derive(Clone, Copy, Debug)]
 struct Wish {
+    /// Over which socket.
+    by: usize,
     about: About,
     thing: Thing,
     worth: Worth,
@@ -191,6 +193,7 @@ impl Ledger {
         self.sockets[socket].connections.push(id);
         if let Some(gone) = self.sockets[socket].gone {
             self.wishes.push(Wish {
+                by: socket,
                 about: About::One(id),
                 thing: Thing::There,
                 worth: None,
@@ -208,7 +211,7 @@ impl Ledger {
         if self.sockets[socket].gone.replace(now).is_none()
             && let Some(id) = self.sockets[socket].connections.last().copied()
         {
-            let wished = self.wish(About::One(id), Thing::There, None);
+            let wished = self.wish(socket, About::One(id), Thing::There, None);
             self.came(wished, Came::Done);
         }
     }
@@ -230,9 +233,9 @@ impl Ledger {
     }
 
     /// Somebody begins to make something so. What comes of it is told by its number.
-    pub(super) fn wish(&mut self, about: About, thing: Thing, worth: Worth) -> usize {
+    pub(super) fn wish(&mut self, by: usize, about: About, thing: Thing, worth: Worth) -> usize {
         let from = self.moment();
-        self.wishes.push(Wish { about, thing, worth, from, to: None, sure: false, void: false });
+        self.wishes.push(Wish { by, about, thing, worth, from, to: None, sure: false, void: false });
         self.wishes.len() - 1
     }
 
@@ -319,5 +322,27 @@ impl Ledger {
         before: u64,
     ) -> bool {
         self.about(id, thing).any(|wish| is_meant(wish.worth) && wish.from < before)
+    }
+
+    /// Whether a client has to take its connection for a member of a group, by what it was answered and what it was `told`
+    /// of itself, in order. None: both came at once, or it does not know what came of something that it asked for.
+    pub(super) fn takes_itself_for_member(
+        &self,
+        id: ConnectionId,
+        name: &'static str,
+        told: &[(u64, bool)],
+    ) -> Option<bool> {
+        let socket = self.connections[&id].socket;
+        let asked: Vec<_> = self.about(id, Thing::In(name)).filter(|wish| wish.by == socket).collect();
+        if asked.iter().any(|wish| !wish.sure) {
+            return None;
+        }
+        let (from, to, answered) =
+            asked.last().map_or((0, 0, false), |last| (last.from, last.end(), last.worth == YES));
+        match told.last() {
+            Some((at, is_member)) if *at > to => Some(*is_member),
+            Some((at, _)) if *at > from => None,
+            Some(_) | None => Some(answered),
+        }
     }
 }

@@ -15,7 +15,7 @@ const CLIENTS: usize = 4;
 /// How long it goes on, in milliseconds.
 const LASTS: usize = 20_000;
 /// How often meanwhile several clients want something at once, for each node.
-const BURSTS: usize = 25;
+const BURSTS: usize = 32;
 /// How many of them at most, and within how many milliseconds.
 const AT_ONCE: usize = 14;
 const WITHIN: usize = 80;
@@ -233,21 +233,21 @@ impl Making {
 
     /// Lets the way between two nodes break now and then.
     fn breaks(&mut self, one: usize, other: usize, weather: Weather) {
-        let longest = if weather == Weather::Rough { 3_000 } else { 8_000 };
+        // In rough weather what was kept meanwhile has come before the next.
+        let (longest, quiet) = if weather == Weather::Rough { (3_000, 1_800) } else { (8_000, 300) };
         let mut at = self.chance.below(6_000);
         while at < LASTS {
             let (from, to) = if self.chance.percent(50) { (one, other) } else { (other, one) };
             let (both, lasts) = (self.chance.percent(50), 50 + self.chance.below(longest));
             let broken = What::Break { from, to, both, lasts: Duration::from_millis(lasts as u64) };
             self.add(at, broken);
-            // What was kept meanwhile has come by then.
-            at += lasts + 1_800 + self.chance.below(6_000);
+            at += lasts + quiet + self.chance.below(4_000);
         }
     }
 
     /// Kills nodes, one after the other.
     fn kills(&mut self) {
-        let mut at = 2_000 + self.chance.below(8_000);
+        let mut at = 2_000 + self.chance.below(5_000);
         while at < LASTS - 6_000 {
             let node = self.chance.below(self.nodes);
             self.add(at, What::Kill { node });
@@ -260,7 +260,7 @@ impl Making {
                 let at = back + 100 + self.chance.below(2_000);
                 self.open(slot, at);
             }
-            at += 2_000 + self.chance.below(9_000);
+            at += 1_000 + self.chance.below(6_000);
         }
     }
 }

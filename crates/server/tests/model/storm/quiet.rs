@@ -361,6 +361,7 @@ fn members_were_told(ledger: &Ledger, quiet: &Quiet) -> Result<()> {
             continue;
         }
         for name in GROUPS {
+            knows_of_itself(ledger, quiet, *id, name)?;
             let Some((from, since)) = ledger.stays(*id, Thing::In(name)) else { continue };
             for other in ledger.connections.keys().filter(|other| *other != id) {
                 let told = socket.heard.iter().filter(|tale| tale.at > from).filter_map(|tale| match &tale.what {
@@ -383,6 +384,24 @@ fn members_were_told(ledger: &Ledger, quiet: &Quiet) -> Result<()> {
             }
         }
     }
+    Ok(())
+}
+
+/// Whoever is let join or leave by others is told so.
+fn knows_of_itself(ledger: &Ledger, quiet: &Quiet, id: ConnectionId, name: &'static str) -> Result<()> {
+    let socket = &ledger.sockets[ledger.connections[&id].socket];
+    let told = socket.heard.iter().filter_map(|tale| match &tale.what {
+        Tale::Joined(of, who) if *who == id && of.as_str() == name => Some((tale.at, true)),
+        Tale::Left(of, who) if *who == id && of.as_str() == name => Some((tale.at, false)),
+        _ => None,
+    });
+    let told: Vec<_> = told.collect();
+    let is_member = quiet.all[&id].1.groups.contains(&group(name));
+    let takes_itself = ledger.takes_itself_for_member(id, name, &told);
+    ensure!(
+        takes_itself.is_none_or(|takes_itself| takes_itself == is_member),
+        "{id} takes itself for a member of {name}: {takes_itself:?}, told {told:?}, and it is: {is_member}"
+    );
     Ok(())
 }
 
