@@ -31,6 +31,7 @@ pub(super) struct Noted {
 #[derive(Default)]
 pub(super) struct SocketNotes {
     pub(super) node: usize,
+    pub(super) opened: u64,
     /// When its client went, or its node was killed.
     pub(super) gone: Option<u64>,
     pub(super) killed: bool,
@@ -175,7 +176,8 @@ impl Ledger {
     }
 
     pub(super) fn opened(&mut self, node: usize) -> usize {
-        self.sockets.push(SocketNotes { node, ..SocketNotes::default() });
+        let opened = self.moment();
+        self.sockets.push(SocketNotes { node, opened, ..SocketNotes::default() });
         self.sockets.len() - 1
     }
 
@@ -311,6 +313,11 @@ impl Ledger {
         let begins = self.about(id, thing).filter(|wish| wish.worth == YES).map(|wish| (wish.from, wish.end()));
         let mut begins = begins.chain((thing == Thing::There).then(|| self.connections[&id].came));
         begins.any(|(from, end)| from < until && !ends.iter().any(|ends| ends.from > end && ends.end() < since))
+    }
+
+    /// When somebody began first to make something so of a connection.
+    pub(super) fn first_wished(&self, id: ConnectionId, thing: Thing) -> Option<u64> {
+        self.about(id, thing).filter(|wish| wish.worth == YES).map(|wish| wish.from).min()
     }
 
     /// Whether somebody wished something to be so of a connection before then.

@@ -9,6 +9,8 @@ use super::super::Chance;
 
 pub(super) const ENDPOINTS: [&str; 4] = ["ann", "bob", "cat", "dan"];
 pub(super) const GROUPS: [&str; 3] = ["g0", "g1", "g2"];
+/// Those that are left, and ended.
+const CHANGING: [&str; 2] = ["g0", "g1"];
 const KINDS: [&str; 4] = ["chat", "away", "unavailable", "dnd"];
 /// Clients of each node, about.
 const CLIENTS: usize = 4;
@@ -191,14 +193,15 @@ impl Making {
     /// Somebody wants something, mostly about these.
     fn deed(&mut self, at: usize, mostly: (&'static str, &'static str)) {
         let slot = self.chance.below(self.slots);
+        let restless = Self::restless(slot);
         let (group, name) = if self.chance.percent(70) { mostly } else { self.about() };
         let act = match self.chance.below(100) {
-            0..=7 => return self.come_or_go(slot, at),
-            8..=9 => Act::Register { name },
-            10 => Act::Disconnect,
+            0..=7 => return self.come_or_go(restless, at),
+            8..=9 => return self.add(at, What::Ask { slot: restless, act: Act::Register { name } }),
+            10 => return self.add(at, What::Ask { slot: restless, act: Act::Disconnect }),
             11..=34 => Act::Join { groups: self.and_some(group, &GROUPS), whom: self.whom(name) },
-            35..=47 => Act::Leave { groups: self.and_some(group, &GROUPS), whom: self.whom(name) },
-            48..=52 => Act::EndGroup { group },
+            35..=47 => Act::Leave { groups: self.and_some(Self::changing(group), &CHANGING), whom: self.whom(name) },
+            48..=52 => Act::EndGroup { group: Self::changing(group) },
             53..=66 => Act::Publish { group },
             67..=75 => {
                 let only = self.chance.percent(30).then(|| self.chance.below(self.slots));
@@ -206,9 +209,22 @@ impl Making {
             }
             76..=85 => Act::Say { kind: self.chance.of(&KINDS), whom: self.whom(name) },
             86..=96 => Act::Observe { names: self.and_some(name, &ENDPOINTS) },
-            _ => Act::End { slot: self.chance.below(self.slots) },
+            _ => {
+                let ended = self.chance.below(self.slots);
+                Act::End { slot: Self::restless(ended) }
+            }
         };
         self.add(at, What::Ask { slot, act });
+    }
+
+    /// Some clients stay for as long as they can, so that it is seen what becomes of those.
+    fn restless(slot: usize) -> usize {
+        if slot.is_multiple_of(3) { slot + 1 } else { slot }
+    }
+
+    /// And whoever is in one group stays there.
+    fn changing(group: &'static str) -> &'static str {
+        if CHANGING.contains(&group) { group } else { CHANGING[0] }
     }
 
     fn come_or_go(&mut self, slot: usize, at: usize) {

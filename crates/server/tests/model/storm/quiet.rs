@@ -22,7 +22,7 @@ use serde_json::json;
 use super::super::{endpoint, group, raw};
 use super::clients::Shared;
 use super::house::{Node, Noting};
-use super::ledger::{Ledger, Said, Tale, Thing, To, Worth, YES};
+use super::ledger::{Ledger, Said, SocketNotes, Tale, Thing, To, Worth, YES};
 use super::plan::{ENDPOINTS, GROUPS};
 
 /// The nodes that live, each with its number and what it has.
@@ -307,13 +307,15 @@ fn words_were_heard(ledger: &Ledger, quiet: &Quiet) -> Result<()> {
 /// Of two things that one client said to the same, one after the other, the first came first, unless it was published past
 /// this node.
 fn in_order(ledger: &Ledger, socket: usize, heard: &BTreeMap<(usize, bool), usize>) -> Result<()> {
-    let node = ledger.sockets[socket].node;
+    let SocketNotes { node, opened, .. } = ledger.sockets[socket];
     for ((one, _), one_at) in heard.iter().filter(|((_, is_copy), _)| !is_copy) {
         let first = &ledger.said[*one];
         for ((other, _), other_at) in heard.iter().filter(|((_, is_copy), _)| !is_copy) {
             let second = &ledger.said[*other];
             let is_after = first.socket == second.socket && first.at < second.at;
-            let is_late = matches!(first.to, To::Group(_)) && first.past.contains(&node);
+            // A node that hears late of who joined sends what it said before that behind what it said since.
+            let was_before = first.past.contains(&node) || first.at.is_some_and(|at| at < opened);
+            let is_late = matches!(first.to, To::Group(_)) && was_before;
             ensure!(
                 !is_after || one_at < other_at || is_late,
                 "socket {socket} heard {:?} before {:?}, which was said before it",
@@ -363,7 +365,7 @@ fn members_were_told(ledger: &Ledger, quiet: &Quiet) -> Result<()> {
         for name in GROUPS {
             knows_of_itself(ledger, quiet, *id, name)?;
             let Some((from, since)) = ledger.stays(*id, Thing::In(name)) else { continue };
-            for other in ledger.connections.keys().filter(|other| *other != id) {
+            for (other, noted) in ledger.connections.iter().filter(|(other, _)| *other != id) {
                 let told = socket.heard.iter().filter(|tale| tale.at > from).filter_map(|tale| match &tale.what {
                     Tale::Joined(of, who) if who == other && of.as_str() == name => Some((tale.at, true)),
                     Tale::Left(of, who) if who == other && of.as_str() == name => Some((tale.at, false)),
@@ -372,6 +374,13 @@ fn members_were_told(ledger: &Ledger, quiet: &Quiet) -> Result<()> {
                 let told: Vec<_> = told.collect();
                 let is_member = quiet.all.get(other).is_some_and(|(_, state)| state.groups.contains(&group(name)));
                 let what = || format!("{id} in {name} was told of {other} {told:?}, which is a member: {is_member}");
+                if let Some((at, false)) = told.first()
+                    && ledger.sockets[noted.socket].node == socket.node
+                {
+                    let first = ledger.first_wished(*id, Thing::In(name)).unwrap_or(from);
+                    let may_be = |thing| ledger.may_be(*other, thing, first, *at);
+                    ensure!(may_be(Thing::There) && may_be(Thing::In(name)), "of one who went before: {}", what());
+                }
                 ensure!(told.windows(2).all(|two| two[0].1 != two[1].1), "twice: {}", what());
                 match told.last() {
                     Some((_, last)) => ensure!(*last == is_member, "wrong at the end: {}", what()),
