@@ -15,9 +15,8 @@
 //! A storm is decided by its seed (`plan.rs`), but for ids, which are random, and how long it takes to end a group that
 //! nobody is in. One that fails is run again with less and less of it, and what is left is printed.
 //!
-//! Not in it yet: groups that are ended, and connections that others let join a group. Not compared yet: that a connection
-//! which a client of another node ended is gone. Nodes are not paused, caps are not
-//! reached, clients read at once, and there is one thread: what two do between two waits they do one after the other.
+//! Not in it: nodes that stand still, caps that are reached, clients that do not read, and a second thread: what two do
+//! between two waits they do one after the other. So of two requests about one connection the later is told later.
 
 mod clients;
 mod house;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use respoke_core::event::{Content, Presence};
 use respoke_core::id::{AppId, ConnectionId};
@@ -112,18 +113,20 @@ pub(super) async fn read(shared: Arc<Shared>, node: Arc<Node>, socket: Arc<Socke
     let mut frames = VecDeque::new();
     loop {
         let taken = socket.outbox.take(&mut frames).await;
-        for frame in frames.drain(..) {
-            let heard = shared.ledger.lock().hear(number, &frame);
-            match heard {
-                Ok(tale) => shared.tell(|| format!("socket {number} hears {tale:?}")),
-                Err(error) => {
-                    shared.troubles.lock().push(format!("socket {number} heard what is nothing: {error:#}"));
-                }
-            }
-        }
+        hear(&shared, number, std::mem::take(&mut frames));
         if let Taken::Closed(why) = taken {
             node.hub.close(&socket, why);
             return;
+        }
+    }
+}
+
+fn hear(shared: &Shared, number: usize, frames: VecDeque<Bytes>) {
+    for frame in frames {
+        let heard = shared.ledger.lock().hear(number, &frame);
+        match heard {
+            Ok(tale) => shared.tell(|| format!("socket {number} hears {tale:?}")),
+            Err(error) => shared.troubles.lock().push(format!("socket {number} heard what is nothing: {error:#}")),
         }
     }
 }
@@ -144,8 +147,6 @@ impl Client {
     pub(super) async fn go_on(self, name: &'static str, mut acts: mpsc::Receiver<Act>) {
         self.register(name).await;
         while let Some(act) = acts.recv().await {
-            // What it was told so far it reads first.
-            tokio::task::yield_now().await;
             self.shared.tell(|| format!("socket {} asks for {act:?}", self.number));
             match act {
                 Act::Register { name } => self.register(name).await,
@@ -294,12 +295,21 @@ impl Client {
         })
     }
 
+    /// Reads what it was told so far, so that it is known what that was before.
+    fn catches_up(&self) {
+        let mut frames = VecDeque::new();
+        let _ = self.socket.outbox.take_now(&mut frames);
+        hear(&self.shared, self.number, frames);
+    }
+
     fn wish(&self, about: About, things: &[Thing], worth: Worth) -> Vec<usize> {
+        self.catches_up();
         let mut ledger = self.shared.ledger.lock();
         things.iter().map(|thing| ledger.wish(self.number, about, *thing, worth)).collect()
     }
 
     fn came(&self, wishes: Vec<usize>, came: Came) {
+        self.catches_up();
         if came != Came::Done {
             self.shared.tell(|| format!("socket {}: {came:?}", self.number));
         }
