@@ -88,7 +88,9 @@ impl Others {
         }
         let mut kept = self.kept.lock();
         kept.hold(interest);
-        self.bus.hold(interest)
+        let held = self.bus.hold(interest);
+        kept.tell(interest, &held);
+        held
     }
 
     /// Takes back one [`Self::hold`].

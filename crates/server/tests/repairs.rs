@@ -27,6 +27,7 @@ use respoke_hub::{Hub, HubSettings, Opening, Socket};
 use respoke_store::{Options, SqliteStore};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -53,6 +54,8 @@ struct Scripted {
     answering: Mutex<Arc<Answering>>,
     /// Who was asked, and when.
     asked: Mutex<Vec<(Node, Instant)>>,
+    /// Whether node 2 knows of all that is held here. It does not yet of what is held while it is 0.
+    aware: watch::Sender<u64>,
 }
 
 impl Scripted {
@@ -76,7 +79,9 @@ impl Bus for Scripted {
     }
 
     fn hold(&self, _: &Interest) -> Confirmation {
-        Confirmation::DONE
+        let mut told = Confirmation::DONE;
+        told.wait_for(node(2), 1, self.aware.subscribe());
+        told
     }
 
     fn release(&self, _: &Interest) {}
@@ -124,6 +129,7 @@ impl World {
             receiver: OnceLock::new(),
             answering: Mutex::new(Arc::new(Box::new(nobody))),
             asked: Mutex::default(),
+            aware: watch::Sender::new(1),
         });
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> =
@@ -436,4 +442,34 @@ async fn what_one_says_is_not_told_behind_what_it_says_later() {
         of_last.then(|| event["args"][0]["type"].as_str().unwrap_or_default().to_owned())
     };
     assert_eq!(frames.iter().filter_map(said).collect::<Vec<_>>(), ["away", "dnd"]);
+}
+
+/// What node 2 answers before it knows that somebody here is in a room may be true no more when it does.
+#[tokio::test(start_paused = true)]
+async fn who_answers_before_it_knows_what_for_is_asked_again_when_it_does() {
+    let world = World::new().await;
+    let names = |received: &[(String, String)]| received.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    for (name, is_silent_at_first) in [("first", false), ("second", true)] {
+        world.bus.aware.send_replace(0);
+        if is_silent_at_first {
+            world.bus.answer(|asked, _| (asked != node(2)).then(|| (Duration::ZERO, 10, nobody())));
+        }
+        world.join(&[name]).await;
+        world.bus.answer(|_, _| Some((Duration::ZERO, 10, nobody())));
+        sleep(5 * SECOND).await;
+        world.bus.asked.lock().clear();
+        sleep(60 * SECOND).await;
+        assert_eq!(world.bus.asked(node(2)).len(), 0, "it has answered, and nothing new is to be asked");
+        // It tells past this node that one joined, and then hears of what is held here.
+        let one = ConnectionId::random();
+        world.bus.answer(move |asked, _| {
+            let found = if asked == node(2) { vec![present(one)] } else { Vec::new() };
+            Some((Duration::ZERO, 10, Answer::Snapshot { found, more: false }))
+        });
+        world.received();
+        world.bus.aware.send_replace(1);
+        sleep(5 * SECOND).await;
+        assert_eq!(names(&world.received()), ["join"], "in the {name}");
+        assert_eq!(world.bus.asked(node(2)).len(), 1);
+    }
 }

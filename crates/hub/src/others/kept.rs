@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use respoke_core::event::Presence;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
-use respoke_core::ports::{Departed, Incarnation, Interest, Node, NodeId, Present};
+use respoke_core::ports::{Confirmation, Departed, Incarnation, Interest, Node, NodeId, Present};
 use tokio::time::Instant;
 
 use super::Count;
@@ -35,6 +35,8 @@ pub(super) struct Kept {
     /// The last life of each node that is over.
     over: HashMap<NodeId, Incarnation>,
     generations: u64,
+    /// Somebody answered too early.
+    early: bool,
 }
 
 /// A group or an observed endpoint that something here is there for.
@@ -44,6 +46,8 @@ struct Held {
     count: usize,
     /// Another each time when it begins, so that what was asked before that is not taken for an answer.
     generation: u64,
+    /// Who does not know of it yet, and may tell past it.
+    told: Confirmation,
     /// Whether all nodes were asked once who is there.
     surveyed: bool,
     /// Whether somebody is to ask them.
@@ -64,6 +68,8 @@ struct Doubt {
     unheard: bool,
     /// It was asked and has never said who is there.
     never_answered: bool,
+    /// It answered, and did not know yet that something here is there for this: it may have told past it since.
+    early: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -114,19 +120,28 @@ struct There {
     of: HashSet<Interest>,
 }
 
-/// A thing that is asked about, and its generation.
-pub(super) type Asked = (Interest, u64);
+/// A thing that is asked about.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) interest: Interest,
+    generation: u64,
+    /// Who does not know of it when that is asked: what those answer is true, and may be true no more before they do.
+    unaware: Vec<Node>,
+}
 
 /// What is to be asked.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     pub(super) of_all: Vec<Asked>,
     pub(super) of_nodes: BTreeMap<Node, Vec<Asked>>,
+    /// Something is to be asked of one who does not know yet what for.
+    pub(super) early: bool,
 }
 
 impl Wanted {
     pub(super) fn add(&mut self, more: Self) {
         self.of_all.extend(more.of_all);
+        self.early |= more.early;
         for (node, asked) in more.of_nodes {
             self.of_nodes.entry(node).or_default().extend(asked);
         }
@@ -161,9 +176,18 @@ pub(super) struct Going {
 }
 
 impl Held {
+    fn asked(&self, interest: &Interest) -> Asked {
+        Asked { interest: interest.clone(), generation: self.generation, unaware: self.told.missing() }
+    }
+
     /// Whether it is known who of a node is there.
     fn is_whole(&self, node: Node) -> bool {
         self.surveyed && !self.doubted.contains_key(&node)
+    }
+
+    /// Whether a node knows that something here is there for it.
+    fn knows(&self, node: Node) -> bool {
+        !self.told.missing().contains(&node)
     }
 
     fn is_there(&self, connection: ConnectionId) -> bool {
@@ -182,6 +206,7 @@ impl Kept {
         let held = Held {
             count: 1,
             generation: self.generations,
+            told: Confirmation::DONE,
             surveyed: false,
             wanted: false,
             doubted: BTreeMap::new(),
@@ -189,6 +214,13 @@ impl Kept {
             present: 0,
         };
         self.held.insert(interest.clone(), held);
+    }
+
+    /// Who is told that something here is there for this, if that is the first.
+    pub(super) fn tell(&mut self, interest: &Interest, told: &Confirmation) {
+        if let Some(held) = self.held.get_mut(interest).filter(|held| held.count == 1) {
+            held.told.clone_from(told);
+        }
     }
 
     /// One less is. With the last all is forgotten that was known because of it.
@@ -206,13 +238,16 @@ impl Kept {
 
     /// Those of these about which nobody was asked yet.
     pub(super) fn unsurveyed(&self, interests: &[Interest]) -> Vec<Asked> {
-        let unsurveyed = |interest: &&Interest| self.held.get(*interest).is_some_and(|held| !held.surveyed);
-        interests.iter().filter(unsurveyed).map(|interest| (interest.clone(), self.held[interest].generation)).collect()
+        let unsurveyed = |interest: &Interest| {
+            let held = self.held.get(interest).filter(|held| !held.surveyed)?;
+            Some(held.asked(interest))
+        };
+        interests.iter().filter_map(unsurveyed).collect()
     }
 
     /// These are to be asked about by whoever asks for what is left.
     pub(super) fn want(&mut self, asked: &[Asked]) {
-        for (interest, generation) in asked {
+        for Asked { interest, generation, .. } in asked {
             if let Some(held) = self.held.get_mut(interest).filter(|held| held.generation == *generation) {
                 held.wanted |= !held.surveyed;
             }
@@ -220,20 +255,24 @@ impl Kept {
     }
 
     /// What is to be asked of all, and what of which node, about so many things behind one; and behind which to go on, if
-    /// there may be more.
+    /// there may be more. Who has answered too early is asked again once it knows what for.
     pub(super) fn wanted(&self, behind: Option<&Interest>, most: usize) -> (Wanted, Option<Interest>) {
         let mut wanted = Wanted::default();
         let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
         let mut last = None;
         for (nth, (interest, held)) in self.held.range::<Interest, _>((from, Bound::Unbounded)).take(most).enumerate() {
             last = Some(interest).filter(|_| nth + 1 == most);
-            let asked = || (interest.clone(), held.generation);
+            let asked = || held.asked(interest);
             if !held.surveyed {
                 wanted.of_all.extend(held.wanted.then(asked));
                 continue;
             }
-            for node in held.doubted.keys() {
-                wanted.of_nodes.entry(*node).or_default().push(asked());
+            for (node, doubt) in &held.doubted {
+                if doubt.early && !held.knows(*node) {
+                    wanted.early = true;
+                } else {
+                    wanted.of_nodes.entry(*node).or_default().push(asked());
+                }
             }
         }
         (wanted, last.cloned())
@@ -419,7 +458,7 @@ impl Kept {
     pub(super) fn missed(&mut self, node: Node, number: u64) {
         for held in self.held.values_mut() {
             let doubt = held.doubted.entry(node).or_default();
-            (doubt.missed, doubt.unheard) = (number, true);
+            (doubt.missed, doubt.unheard, doubt.early) = (number, true, false);
         }
     }
 
@@ -444,7 +483,7 @@ impl Kept {
         let mut listed = HashSet::new();
         for Piece { number, found } in pieces {
             for Present { of, endpoint, connection, presence } in found {
-                let Some((interest, generation)) = asked.get(*of as usize) else { continue };
+                let Some(Asked { interest, generation, .. }) = asked.get(*of as usize) else { continue };
                 listed.insert((*of, *connection));
                 let Some(held) = self.held.get_mut(interest).filter(|held| is_asked(held, *generation)) else {
                     continue;
@@ -482,12 +521,16 @@ impl Kept {
                 }
             }
         }
-        for (of, (interest, generation)) in asked.iter().enumerate() {
+        for (of, Asked { interest, generation, unaware }) in asked.iter().enumerate() {
             let of = u32::try_from(of).unwrap_or(u32::MAX);
             let Some(held) = self.held.get_mut(interest).filter(|held| is_asked(held, *generation)) else { continue };
             if let Some(doubt) = held.doubted.get_mut(&node) {
                 doubt.never_answered = false;
-                if doubt.missed <= oldest {
+                if unaware.contains(&node) {
+                    // Whoever comes from here on may come unheard.
+                    (doubt.unheard, doubt.early) = (true, true);
+                    self.early = true;
+                } else if doubt.missed <= oldest {
                     held.doubted.remove(&node);
                 }
             }
@@ -514,7 +557,7 @@ impl Kept {
     /// Everybody was asked about these; who did not answer is to be asked again.
     pub(super) fn surveyed(&mut self, asked: &[Asked], silent: &[Node]) {
         let silent: Vec<_> = silent.iter().copied().filter(|node| !self.is_over(*node)).collect();
-        for (interest, generation) in asked {
+        for Asked { interest, generation, .. } in asked {
             let Some(held) = self.held.get_mut(interest).filter(|held| held.generation == *generation) else {
                 continue;
             };
@@ -529,6 +572,11 @@ impl Kept {
             let doubted = &held.doubted;
             held.entries.retain(|_, entry| entry.state != State::Left || doubted.contains_key(&entry.node));
         }
+    }
+
+    /// Whether somebody answered too early since this was last looked at.
+    pub(super) const fn take_early(&mut self) -> bool {
+        std::mem::replace(&mut self.early, false)
     }
 
     pub(super) fn is_over(&self, node: Node) -> bool {

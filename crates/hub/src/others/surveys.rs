@@ -105,6 +105,9 @@ impl Others {
         if whom == Whom::Others {
             kept.surveyed(asked, &silent);
         }
+        if kept.take_early() {
+            self.wanted.notify_one();
+        }
         silent
     }
 
@@ -125,7 +128,7 @@ impl Others {
 
     async fn snapshot(&self, whom: Whom, asked: &[Asked], patience: Patience) -> Snapshot {
         let question = |after| {
-            let of = asked.iter().map(|(interest, _)| interest.clone()).collect();
+            let of = asked.iter().map(|asked| asked.interest.clone()).collect();
             Question::Snapshot { of, after }
         };
         let Answers { given, mut silent } = self.bus.ask(whom, question(None), patience.left()).await;
@@ -225,10 +228,13 @@ impl Hub {
     async fn repair(&self, others: &Others) {
         // Who did not answer, and until when it is left alone.
         let mut resting = BTreeMap::<Node, Instant>::new();
+        // Whether somebody answered who does not know yet what for.
+        let mut early = false;
         loop {
-            if let Some(until) = resting.values().min() {
+            let early_at = early.then(|| Instant::now() + REPAIR_EVERY);
+            if let Some(until) = resting.values().copied().chain(early_at).min() {
                 // Then it is time to ask again.
-                let _ = timeout_at(*until, others.wanted.notified()).await;
+                let _ = timeout_at(until, others.wanted.notified()).await;
             } else {
                 others.wanted.notified().await;
             }
@@ -238,7 +244,8 @@ impl Hub {
             self.tell_untold(others).await;
             let now = Instant::now();
             resting.retain(|_, until| *until > now);
-            let Wanted { of_all, of_nodes } = others.wanted().await;
+            let Wanted { of_all, of_nodes, early: is_early } = others.wanted().await;
+            early = is_early;
             let of_all = Some(of_all).filter(|of_all| !of_all.is_empty());
             let of_nodes = of_nodes.into_iter().filter(|(node, _)| !resting.contains_key(node));
             let of_nodes = of_nodes.map(|(node, asked)| (Whom::One(node), asked, REPAIR_WITHIN));

@@ -59,7 +59,7 @@ fn what_is_to_be_asked_is_found_in_portions_and_once() {
     let (half, rest) = all.split_at(50);
     kept.surveyed(&kept.unsurveyed(half), &[node(1)]);
     kept.want(&kept.unsurveyed(&rest[..20]));
-    let names = |asked: &[Asked]| asked.iter().map(|(interest, _)| interest.clone()).collect::<BTreeSet<_>>();
+    let names = |asked: &[Asked]| asked.iter().map(|asked| asked.interest.clone()).collect::<BTreeSet<_>>();
     let due = |of: &[Interest]| of.iter().cloned().collect::<BTreeSet<_>>();
     for most in [1, 7, 50, 100, 101] {
         let (mut found, mut behind, mut portions) = (Wanted::default(), None, 0);
@@ -245,8 +245,8 @@ impl World {
             self.tells();
         }
         self.missing = self.untold_of.len();
-        let of = |(of, (asked, _)): (u32, &Asked)| {
-            let there = if *asked == interest() { &self.members } else { &self.connected };
+        let of = |(of, asked): (u32, &Asked)| {
+            let there = if asked.interest == interest() { &self.members } else { &self.connected };
             let present = |id: &ConnectionId| Present { of, endpoint: jo(), connection: *id, presence: None };
             there.iter().map(present).collect::<Vec<_>>()
         };
@@ -258,7 +258,7 @@ impl World {
 
     fn lays(&mut self) {
         let Some((asked, piece)) = self.answers.pop_front() else { return };
-        let members = asked.iter().position(|(asked, _)| *asked == interest()).unwrap_or(usize::MAX);
+        let members = asked.iter().position(|asked| asked.interest == interest()).unwrap_or(usize::MAX);
         let there = piece.found.iter().filter(|present| present.of as usize == members);
         let there: Vec<_> = there.map(|present| present.connection).collect();
         let news = self.kept.lay(&asked, node(1), &[piece], Instant::now());
@@ -381,7 +381,7 @@ async fn who_is_found_missing_before_that_was_told_leaves_its_groups_when_it_is(
     // Something else was missed.
     kept.missed(node(1), 5);
     let asked = wanted(&kept).1.remove(&node(1)).unwrap();
-    let of_jo: Vec<_> = asked.into_iter().filter(|(of, _)| *of == observers()).collect();
+    let of_jo: Vec<_> = asked.into_iter().filter(|asked| asked.interest == observers()).collect();
     let news = kept.lay(&of_jo, node(1), &[Piece { number: 6, found: Vec::new() }], Instant::now());
     let told = |news: &News| matches!(news, News::Gone(going) if going.observed && going.departed.groups.is_empty());
     assert!(news.len() == 2 && news.iter().all(told), "{news:?}");
