@@ -47,6 +47,8 @@ struct Coming {
     /// How much of that is counted.
     counted: usize,
     is_awaited: bool,
+    /// Whether it was ever.
+    was_awaited: bool,
     /// Set of one on a stream that is not read on.
     stands: bool,
 }
@@ -89,7 +91,10 @@ impl<B> Heard<B> {
 
     fn on(body: B, on: On, from: IpAddr) -> Self {
         let of = Whose::Address(from);
-        Self { body, coming: Coming { on, of, held: 0, counted: 0, is_awaited: false, stands: false } }
+        Self {
+            body,
+            coming: Coming { on, of, held: 0, counted: 0, is_awaited: false, was_awaited: false, stands: false },
+        }
     }
 }
 
@@ -101,14 +106,14 @@ impl Coming {
             return;
         }
         (self.is_awaited, self.counted) = (true, self.held);
-        let of = self.of;
+        let (of, before) = (self.of, std::mem::replace(&mut self.was_awaited, true));
         match &mut self.on {
             On::Connection(place, partial) => {
                 // First of all, so that it is not what stood still longest.
-                place.awaits_body();
+                place.awaits_body(before);
                 count(place, partial, more, of);
             }
-            On::Stream(exchange) => exchange.awaits_body(more, |unread| of.key(unread)),
+            On::Stream(exchange) => exchange.awaits_body(before, more, |unread| of.key(unread)),
         }
     }
 
@@ -274,12 +279,13 @@ impl RequestBody for http_body_util::Full<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
     use std::task::Waker;
 
     use tokio::sync::mpsc;
 
     use super::super::http2::STANDING_MAX;
-    use super::super::places::{Places, UnderWay};
+    use super::super::places::{NEWCOMER_FOR, Places, UnderWay};
     use super::super::{Share, UnreadLimits};
     use super::*;
     use crate::metrics::Metrics;
@@ -358,6 +364,34 @@ mod tests {
             assert_eq!((counted(), of(caller)), ((0, 0), 0));
             drop((under_way, on_stream));
             assert_eq!((places.unread.all(), places.unread.of(caller)), (0, 0));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_of_which_a_little_comes_now_and_then_is_silence_soon() {
+        for is_stream in [false, true] {
+            let limits = UnreadLimits { all: 1 << 20, caller: 1 << 20, connection: 1 << 20 };
+            let places = Places::new(1, limits, Arc::new(Metrics::default()));
+            let place = places.take(Share::unbounded()).await;
+            let (send, parts) = mpsc::channel(9);
+            let (mut under_way, mut on_stream) = (UnderWay::begin(&place), None);
+            let mut body = if is_stream {
+                on_stream = under_way.take().map(|under_way| Exchange::on_stream(under_way, 0));
+                Heard::on_http2(InParts(parts), on_stream.clone().unwrap(), HOME)
+            } else {
+                Heard::on_http1(InParts(parts), place.clone(), HOME)
+            };
+            let comes = async || tokio::time::timeout(NEWCOMER_FOR / 100, places.take(Share::unbounded())).await;
+            let makes_room = || place.doomed.load(Ordering::Relaxed);
+            read(&mut body);
+            for _ in 0..2 {
+                assert!(comes().await.is_err() && !makes_room(), "the rest may come at once");
+                tokio::time::advance(NEWCOMER_FOR * 3 / 4).await;
+                send.try_send(1).unwrap();
+                read(&mut body);
+            }
+            assert!(comes().await.is_err() && makes_room());
+            drop((body, under_way, on_stream));
         }
     }
 

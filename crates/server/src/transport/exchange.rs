@@ -138,8 +138,9 @@ impl Exchange {
         self.state.lock().under_way.remove(bytes);
     }
 
-    /// Its body does not come so far; `bytes` more are held than when it was waited for last, of whom `of` tells.
-    pub(super) fn awaits_body(&self, bytes: usize, of: impl FnOnce(&Unread) -> CallerKey) {
+    /// Its body does not come so far, as it may not have come before; `bytes` more are held than when it was waited for last,
+    /// of whom `of` tells.
+    pub(super) fn awaits_body(&self, before: bool, bytes: usize, of: impl FnOnce(&Unread) -> CallerKey) {
         let mut state = self.state.lock();
         let place = state.under_way.place().clone();
         state.awaits_body = true;
@@ -149,7 +150,7 @@ impl Exchange {
             state.under_way.add_coming(bytes, caller)
         };
         drop(state);
-        place.awaits_body();
+        place.awaits_body(before);
         if too_many {
             place.places.end_stalled();
         }

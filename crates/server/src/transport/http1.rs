@@ -396,11 +396,11 @@ mod tests {
         let under_way = UnderWay::begin(&place).unwrap();
         // A part of the body with each of these.
         for _ in 0..1_000 {
-            place.awaits_body();
+            place.awaits_body(true);
             assert!(read(&mut parts, &place, 8_000));
             assert!(place.got_body());
         }
-        place.awaits_body();
+        place.awaits_body(true);
         // The digits of a size.
         let read_until_ended = (0..1_000).find(|_| !read(&mut parts, &place, 8_000)).unwrap() * 8_000;
         assert!((HEAD_LEN_MAX..2 * HEAD_LEN_MAX).contains(&read_until_ended), "{read_until_ended}");

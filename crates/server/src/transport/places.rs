@@ -32,10 +32,11 @@ const ROOM_PAUSE: Duration = Duration::from_millis(50);
 /// How many of the longest silent connections are found at once: looking through all of them for each newcomer of a
 /// flood would be what the flood is after.
 const SILENT_FOUND: usize = 64;
-/// How long a newcomer that has not been asked anything yet is not called silent, nor a connection on which a part of a body
-/// came: longer than a first request, or the rest of one, needs to be read on a busy machine. A flood of connections would
-/// otherwise end each of those that come after it.
-const NEWCOMER_FOR: Duration = Duration::from_secs(1);
+/// How long a newcomer that has not been asked anything yet is not called silent, nor a connection on which a request's body
+/// begins to be waited for: longer than a first request, or the rest of one, needs to be read on a busy machine. A flood of
+/// connections would otherwise end each of those that come after it. A request has that once, however often more of it comes:
+/// a byte now and then would otherwise keep its connection for as long as a body may take.
+pub(super) const NEWCOMER_FOR: Duration = Duration::from_secs(1);
 /// A request whose body is waited for, in the number that counts a connection's. One that is under way counts one.
 const AWAITED: u64 = 1 << 32;
 /// In that number, that the connection was told to go.
@@ -259,7 +260,7 @@ pub(crate) struct Place {
     pub(super) places: Arc<Places>,
     /// See [`Requests`].
     requests: AtomicU64,
-    /// When a body was last found not to come any further: so many milliseconds from its birth on.
+    /// When a body was last waited for that was not waited for before: so many milliseconds from its birth on.
     awaited_at: AtomicU64,
     /// The number of what happened last.
     pub(super) changed: AtomicU64,
@@ -420,11 +421,14 @@ impl Place {
         Took { bytes: self.taken.load(Ordering::Relaxed), pieces: self.pieces.load(Ordering::Relaxed) }
     }
 
-    /// The body of a request that is under way does not come.
-    pub(super) fn awaits_body(&self) {
+    /// The body of a request that is under way does not come. It may not have come before either, and then have come for a
+    /// part.
+    pub(super) fn awaits_body(&self, before: bool) {
         self.changes();
-        let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.awaited_at.store(now, Ordering::Relaxed);
+        if !before {
+            let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.awaited_at.store(now, Ordering::Relaxed);
+        }
         self.requests.fetch_add(AWAITED - 1, Ordering::SeqCst);
     }
 
@@ -690,18 +694,18 @@ mod tests {
         let (places, taken) = all_taken_by(&[1, 2]).await;
         let begun: Vec<_> = taken.iter().map(UnderWay::begin).collect();
         assert!(goes(&places, &taken).await.is_empty());
-        taken[0].awaits_body();
+        taken[0].awaits_body(false);
         assert!(taken[0].got_body(), "it came in time");
         assert!(goes(&places, &taken).await.is_empty());
         // It may be a packet behind its head, or behind a part of it.
         for _ in 0..3 {
-            taken[0].awaits_body();
-            tokio::time::advance(NEWCOMER_FOR / 2).await;
+            taken[0].awaits_body(true);
+            tokio::time::advance(NEWCOMER_FOR / 4).await;
             assert!(goes(&places, &taken).await.is_empty());
             assert!(taken[0].got_body());
         }
-        taken[0].awaits_body();
-        tokio::time::advance(NEWCOMER_FOR).await;
+        taken[0].awaits_body(true);
+        tokio::time::advance(NEWCOMER_FOR / 4).await;
         assert_eq!(goes(&places, &taken).await, [0]);
         assert!(!taken[0].got_body(), "it was told to go");
         drop(begun);
@@ -743,7 +747,7 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for _ in 0..300_000 {
-                    place.awaits_body();
+                    place.awaits_body(false);
                     assert!(place.got_body());
                 }
                 is_over.store(true, Ordering::Relaxed);
