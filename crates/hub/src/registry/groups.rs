@@ -44,7 +44,7 @@ impl Registry {
         let crowd = app.groups.get(group);
         let others = crowd.map_or(0, |crowd| crowd.members.len());
         // Who is gone is looked for only where there would be no room.
-        if reached(others, caps.members) && reached(others - crowd.map_or(0, Crowd::gone), caps.members) {
+        if reached(others, caps.members) && reached(others - app.gone_in(crowd), caps.members) {
             return Join::Full(Full::Group);
         }
         if !self.hold(app, cost(group.as_str())) {

@@ -276,6 +276,23 @@ mod tests {
     }
 
     #[test]
+    fn who_is_gone_is_looked_for_only_where_something_of_somebody_is_left() {
+        let (registry, app) = (Registry::default(), AppId::random());
+        let one = Caps { members: Some(1), ..Caps::default() };
+        let [alice, bob] = ["alice", "bob"].map(|endpoint| connection(app, endpoint));
+        let group = GroupName::parse("room").unwrap();
+        for one in [&alice, &bob] {
+            registry.add(one, None, Caps::default()).unwrap();
+        }
+        registry.join(&alice, &group, one);
+        // Whoever looked would find that she is.
+        alice.gone.store(true, Ordering::Relaxed);
+        let bobs = std::slice::from_ref(&bob);
+        assert_eq!(registry.join(&bob, &group, one), Join::Full(Full::Group));
+        assert_eq!(registry.room_for(app, bobs, std::slice::from_ref(&group), one), Err(Full::Group));
+    }
+
+    #[test]
     fn what_is_asked_for_is_what_it_takes() {
         let (registry, app) = (Registry::default(), AppId::random());
         let alice = connection(app, "alice");

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
 use tokio::sync::Notify;
 
-use super::crowd::{part_group, part_observers};
+use super::crowd::{Crowd, part_group, part_observers};
 use super::holding::cost;
 use super::{App, Registry};
 
@@ -88,6 +88,12 @@ impl App {
     /// Whether nobody is there, and nothing of anybody.
     pub(super) fn is_empty(&self) -> bool {
         self.connections.is_empty() && self.remains.is_empty()
+    }
+
+    /// How many are in a group who are gone. Nobody is where nothing is left, and then its members are not looked through:
+    /// whoever is refused may try again and again.
+    pub(super) fn gone_in(&self, group: Option<&Crowd>) -> usize {
+        if self.remains.is_empty() { 0 } else { group.map_or(0, Crowd::gone) }
     }
 
     /// Takes a portion away of what is left. Returns what that took.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use respoke_core::id::{AppId, GroupName};
 
-use super::crowd::{Crowd, Seated};
+use super::crowd::Seated;
 use super::{Caps, Connection, Full, Registry};
 
 impl Registry {
@@ -38,7 +38,7 @@ impl Registry {
                 let mut count = members.map_or(0, Seated::len);
                 if exceed(count, connections.len(), caps.members) {
                     // Who is gone takes nobody's place.
-                    count -= crowd.map_or(0, Crowd::gone);
+                    count -= app.gone_in(crowd);
                     let is_new = |connection: &&Arc<Connection>| {
                         members.is_none_or(|members| !members.contains_key(&connection.id))
                     };
