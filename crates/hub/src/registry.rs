@@ -147,6 +147,7 @@ impl Registry {
             if state.remains.len() == 1 {
                 self.leftovers.add(app_id);
             }
+            self.catch_up(&mut state);
         }
         let empty = state.is_empty();
         state.forgotten = empty;

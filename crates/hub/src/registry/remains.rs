@@ -18,6 +18,9 @@ use super::{App, Registry};
 
 /// So many are taken away at once: less than a millisecond's work.
 pub(super) const PORTION: usize = 256;
+/// So many more are taken away with a connection that goes where much is left: all that can be left of one of which no more
+/// is left than there is room for of each. Of others so much is left that they find an end without this.
+const PORTIONS_MORE: usize = 3;
 /// A map that had room for more than this gives it back when it holds few.
 const ROOM_KEPT: usize = 8_192;
 
@@ -70,10 +73,7 @@ impl Registry {
     pub(super) fn take_away(&self, id: AppId) -> bool {
         let Some(app) = self.app(id) else { return false };
         let mut state = app.lock();
-        let before = state.remains.len();
-        let freed = state.take_portion();
-        self.let_go_of_left(&mut state, freed);
-        self.leftovers.connections.fetch_sub(before - state.remains.len(), Ordering::Relaxed);
+        self.take_away_of(&mut state);
         let (left, empty) = (!state.remains.is_empty(), state.is_empty());
         state.forgotten |= empty;
         drop(state);
@@ -81,6 +81,23 @@ impl Registry {
             self.forget(id, &app);
         }
         left
+    }
+
+    fn take_away_of(&self, app: &mut App) {
+        let before = app.remains.len();
+        let freed = app.take_portion();
+        self.let_go_of_left(app, freed);
+        self.leftovers.connections.fetch_sub(before - app.remains.len(), Ordering::Relaxed);
+    }
+
+    /// Where more is left than there is room for, whoever goes takes some of it away.
+    pub(super) fn catch_up(&self, app: &mut App) {
+        for _ in 0..PORTIONS_MORE {
+            if !app.is_much_left() {
+                return;
+            }
+            self.take_away_of(app);
+        }
     }
 }
 
