@@ -21,14 +21,15 @@ use super::unread::{CallerKey, Reader, Unread};
 
 /// The body of a request, for whoever reads it.
 pub(crate) trait RequestBody: HttpBody<Data = Bytes> + Unpin {
-    /// So much of what came is still held by whoever reads it, who holds all that comes after it until it says so again.
+    /// Whoever reads it still holds so much of what came. What comes after that counts as held too, until this is said again.
     fn is_held(&mut self, bytes: usize);
 
     /// Whose it is: it counts for them from now on, and not for their address.
     fn is_of(&mut self, caller: CallerKey);
 
-    /// It is not read on before something else happens, and so much of it is held meanwhile, until it is said how much is. On
-    /// HTTP/2 what more of it may come counts with that. False: so many stand on its connection that others would not come.
+    /// It is not read on before something else happens. Meanwhile so much of it is held, until [`Self::is_held`] says how much
+    /// is. On HTTP/2 more of it may come without being read, and that counts as held too. False: so many bodies stand on its
+    /// connection that those of others could not come.
     fn stands(&mut self, bytes: usize) -> bool;
 }
 

@@ -42,8 +42,8 @@ const AWAITED: u64 = 1 << 32;
 /// In that number, that the connection was told to go.
 const GONE: u64 = 1 << 63;
 
-/// The requests of a connection whose answers were not taken yet. They are in one number, so that whoever looks while others
-/// count sees each of them where it is, and none nowhere.
+/// The requests of a connection whose answers were not taken yet: those under way, and those whose bodies are waited for. One
+/// number counts both. So a request that passes from the ones to the others is never missed by a thread that looks meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Requests(u64);
 
