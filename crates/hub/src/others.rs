@@ -46,8 +46,10 @@ pub(crate) struct Others {
     counts: Counts,
     /// What is done for others, and for this node's requests by them.
     errands: Errands,
-    /// Something is to be asked by and by, or told.
+    /// Something is to be asked by and by.
     wanted: Notify,
+    /// Something is to be told that is not told at once.
+    found: Notify,
     turns: Turns,
     /// Something that was for sockets here is lost, of which they are not told yet.
     missed: AtomicBool,
@@ -74,6 +76,7 @@ impl Others {
             counts: Counts::default(),
             errands: Errands::default(),
             wanted: Notify::new(),
+            found: Notify::new(),
             turns: Turns::default(),
             missed: AtomicBool::new(false),
             noted: Mutex::default(),
@@ -181,6 +184,7 @@ impl Others {
         self.turns.gaps.fetch_add(1, Ordering::AcqRel);
         drop(kept);
         self.missed.store(true, Ordering::Release);
+        self.found.notify_one();
         self.wanted.notify_one();
     }
 

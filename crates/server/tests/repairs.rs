@@ -473,3 +473,16 @@ async fn who_answers_before_it_knows_what_for_is_asked_again_when_it_does() {
         assert_eq!(world.bus.asked(node(2)).len(), 1);
     }
 }
+
+/// That something is lost of one node is told though another is slow to say who is there.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_slow_to_answer_holds_back_nothing_that_is_to_be_told() {
+    let world = World::new().await;
+    world.bus.answer(|_, _| Some((SECOND * 9 / 10, 10, nobody())));
+    for missed in [node(2), node(3)] {
+        world.misses(missed, 10);
+        sleep(SECOND / 100).await;
+        let received = world.received();
+        assert_eq!(received.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["missed"], "of {missed:?}");
+    }
+}

@@ -255,8 +255,13 @@ impl Kept {
     }
 
     /// What is to be asked of all, and what of which node, about so many things behind one; and behind which to go on, if
-    /// there may be more. Who has answered too early is asked again once it knows what for.
-    pub(super) fn wanted(&self, behind: Option<&Interest>, most: usize) -> (Wanted, Option<Interest>) {
+    /// there may be more. Who has answered too early is asked again once it knows what for, and who rests is not asked.
+    pub(super) fn wanted(
+        &self,
+        behind: Option<&Interest>,
+        most: usize,
+        rests: impl Fn(Node) -> bool,
+    ) -> (Wanted, Option<Interest>) {
         let mut wanted = Wanted::default();
         let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
         let mut last = None;
@@ -270,7 +275,7 @@ impl Kept {
             for (node, doubt) in &held.doubted {
                 if doubt.early && !held.knows(*node) {
                     wanted.early = true;
-                } else {
+                } else if !rests(*node) {
                     wanted.of_nodes.entry(*node).or_default().push(asked());
                 }
             }

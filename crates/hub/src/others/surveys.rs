@@ -111,11 +111,12 @@ impl Others {
         silent
     }
 
-    /// What is to be asked.
-    async fn wanted(&self) -> Wanted {
+    /// What is to be asked, but not of those who rest.
+    async fn wanted(&self, resting: &BTreeMap<Node, Instant>) -> Wanted {
         let (mut all, mut behind) = (Wanted::default(), None);
         loop {
-            let (wanted, last) = self.kept.lock().wanted(behind.as_ref(), LOOKED_AT_MAX);
+            let (wanted, last) =
+                self.kept.lock().wanted(behind.as_ref(), LOOKED_AT_MAX, |node| resting.contains_key(&node));
             all.add(wanted);
             if last.is_none() {
                 return all;
@@ -197,8 +198,11 @@ impl Drop for Asking<'_> {
         if !self.answered {
             self.others.kept.lock().want(self.asked);
         }
-        if !self.answered || !self.others.untold.lock().is_empty() {
+        if !self.answered {
             self.others.wanted.notify_one();
+        }
+        if !self.others.untold.lock().is_empty() {
+            self.others.found.notify_one();
         }
     }
 }
@@ -219,7 +223,18 @@ impl Hub {
     /// Does what is to be done because of other nodes, and need not be done at once. Never ends.
     pub async fn keep_up(&self) {
         let Some(others) = &self.others else { return std::future::pending().await };
-        tokio::join!(self.repair(others), self.run_errands(others));
+        tokio::join!(self.tell_by_and_by(others), self.repair(others), self.run_errands(others));
+    }
+
+    /// Tells what was found out, and that something is lost, whoever is slow to answer meanwhile. Never ends.
+    async fn tell_by_and_by(&self, others: &Others) {
+        loop {
+            others.found.notified().await;
+            if others.missed.swap(false, Ordering::AcqRel) {
+                self.tell_missed().await;
+            }
+            self.tell_untold(others).await;
+        }
     }
 
     /// Asks by and by what could not be asked at once, and anew what a node told in vain. Never ends.
@@ -238,17 +253,12 @@ impl Hub {
             } else {
                 others.wanted.notified().await;
             }
-            if others.missed.swap(false, Ordering::AcqRel) {
-                self.tell_missed().await;
-            }
-            self.tell_untold(others).await;
             let now = Instant::now();
             resting.retain(|_, until| *until > now);
-            let Wanted { of_all, of_nodes, early: is_early } = others.wanted().await;
+            let Wanted { of_all, of_nodes, early: is_early } = others.wanted(&resting).await;
             early = is_early;
             let of_all = Some(of_all).filter(|of_all| !of_all.is_empty());
-            let of_nodes = of_nodes.into_iter().filter(|(node, _)| !resting.contains_key(node));
-            let of_nodes = of_nodes.map(|(node, asked)| (Whom::One(node), asked, REPAIR_WITHIN));
+            let of_nodes = of_nodes.into_iter().map(|(node, asked)| (Whom::One(node), asked, REPAIR_WITHIN));
             let within = if resting.is_empty() { REPAIR_WITHIN } else { BESIDE_A_SILENT_ONE_WITHIN };
             let repairs = of_all.map(|asked| (Whom::Others, asked, within)).into_iter().chain(of_nodes);
             let repairs = repairs.map(|(whom, asked, within)| Box::pin(self.ask_anew(others, whom, asked, within)));

@@ -38,7 +38,7 @@ fn observers() -> Interest {
 fn wanted(kept: &Kept) -> (Vec<Asked>, BTreeMap<Node, Vec<Asked>>) {
     let (mut all, mut behind) = (Wanted::default(), None);
     loop {
-        let (some, last) = kept.wanted(behind.as_ref(), 1);
+        let (some, last) = kept.wanted(behind.as_ref(), 1, |_| false);
         assert!(some.of_all.len() <= 1 && some.of_nodes.values().all(|asked| asked.len() == 1));
         all.add(some);
         if last.is_none() {
@@ -64,7 +64,7 @@ fn what_is_to_be_asked_is_found_in_portions_and_once() {
     for most in [1, 7, 50, 100, 101] {
         let (mut found, mut behind, mut portions) = (Wanted::default(), None, 0);
         loop {
-            let (some, last) = kept.wanted(behind.as_ref(), most);
+            let (some, last) = kept.wanted(behind.as_ref(), most, |_| false);
             portions += 1;
             found.add(some);
             if last.is_none() {
@@ -76,6 +76,9 @@ fn what_is_to_be_asked_is_found_in_portions_and_once() {
         assert_eq!((found.of_nodes[&node(1)].len(), names(&found.of_nodes[&node(1)])), (50, due(half)), "{most}");
         assert_eq!(portions, 100 / most + 1);
     }
+    // Of who rests there may be as much, and none of it is listed.
+    let (found, _) = kept.wanted(None, 100, |rests| rests == node(1));
+    assert_eq!((found.of_all.len(), found.of_nodes.len()), (20, 0));
 }
 
 /// What another node does, and what becomes of what it says.
