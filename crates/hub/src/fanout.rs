@@ -65,6 +65,7 @@ pub(crate) async fn announce(hub: &Hub, departure: &Departure) {
     let Departure { departed: Departed { app_id, endpoint, connection, groups }, at, observed, own: _ } = departure;
     let event = |content| hub.event(endpoint, Some(*connection), RequestId::new(hub.broker.chance()), content);
     hub.tell_untold_of(*connection);
+    hub.tell_ended_of(*connection, None);
     let mut since_turn = 0;
     for (nth, group) in groups.iter().enumerate() {
         if since_turn > FRAMES_AT_ONCE {

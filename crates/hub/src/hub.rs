@@ -337,6 +337,9 @@ impl Receiver for Hub {
                 if there.is_none_or(|(others, from)| others.tells(from, app_id, &to, &event)) {
                     if let Some(connection) = there.and(event.from_connection) {
                         self.tell_untold_of(connection);
+                        if let Content::Joined { group, .. } = &event.content {
+                            self.tell_ended_of(connection, Some(group));
+                        }
                     }
                     fanout::push(self, app_id, &to, &event);
                 }

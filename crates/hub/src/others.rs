@@ -30,9 +30,9 @@ pub(crate) use self::counts::Count;
 use self::counts::Counts;
 use self::errands::Errands;
 pub(crate) use self::errands::{Asked, Awaited};
-use self::kept::{Going, Kept};
+use self::kept::{Going, Kept, News};
 use self::surveys::Turns;
-use self::untold::Untold;
+use self::untold::{Found, Untold};
 use crate::departures::Departure;
 
 /// The other nodes, for one that is not alone.
@@ -158,7 +158,7 @@ impl Others {
         Some(departure(going, at))
     }
 
-    /// A group ended on another node, for these.
+    /// A group ended on another node, for these. With what is to be told here a little later, if it is not told before.
     pub(crate) fn group_ended(
         &self,
         from: (Node, u64),
@@ -167,8 +167,15 @@ impl Others {
         connections: &[ConnectionId],
         at: u64,
     ) -> Vec<Departure> {
+        let mut untold = self.untold.lock();
         let going = self.kept.lock().group_ended(from, &Interest::Group(app, group.clone()), connections);
-        going.into_iter().map(|going| departure(going, at)).collect()
+        let mut departures = Vec::with_capacity(going.len());
+        for going in going {
+            let departed = Departed { groups: Vec::new(), ..going.departed.clone() };
+            departures.push(departure(Going { departed, observed: false }, at));
+            untold.add_ended(Found { news: News::Gone(going), at });
+        }
+        departures
     }
 
     /// A node is gone. What of that is to be told here.

@@ -474,6 +474,22 @@ async fn who_answers_before_it_knows_what_for_is_asked_again_when_it_does() {
     }
 }
 
+/// Who joins again what ended is told as gone, and then as come.
+#[tokio::test(start_paused = true)]
+async fn who_joins_again_a_group_that_ended_is_a_member_in_the_end() {
+    let world = World::new().await;
+    let [stays, comes_back] = [(); 2].map(|()| ConnectionId::random());
+    world.joins(1, stays);
+    world.joins(2, comes_back);
+    let ended = Delivery::GroupEnded { app_id: world.app, group: group("room"), connections: vec![stays, comes_back] };
+    world.hub.receive(Source::There { node: node(2), number: 3 }, ended);
+    world.joins(4, comes_back);
+    sleep(SECOND).await;
+    let received = world.received();
+    assert_eq!(of(&received, stays), ["join", "leave"]);
+    assert_eq!(of(&received, comes_back), ["join", "leave", "join"]);
+}
+
 /// That something is lost of one node is told though another is slow to say who is there.
 #[tokio::test(start_paused = true)]
 async fn a_node_that_is_slow_to_answer_holds_back_nothing_that_is_to_be_told() {

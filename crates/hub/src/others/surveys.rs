@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use respoke_core::event::Content;
-use respoke_core::id::{ConnectionId, EndpointId, RequestId};
+use respoke_core::id::{ConnectionId, EndpointId, GroupName, RequestId};
 use respoke_core::ports::{Answer, Answers, Departed, Given, Interest, Node, Question, Whom};
 use tokio::time::{Instant, timeout_at};
 
@@ -308,6 +308,16 @@ impl Hub {
         let Some(others) = &self.others else { return };
         let mut untold = others.untold.lock();
         for found in untold.take_of(connection) {
+            self.tell_found(found);
+        }
+    }
+
+    /// Tells that a connection of another node left with this group when it ended, or with any, before what is newer is told
+    /// of it.
+    pub(crate) fn tell_ended_of(&self, connection: ConnectionId, group: Option<&GroupName>) {
+        let Some(others) = &self.others else { return };
+        let mut untold = others.untold.lock();
+        for found in untold.take_ended(connection, group) {
             self.tell_found(found);
         }
     }

@@ -4,9 +4,10 @@
 //! connections, which is newer. So whoever tells something of a connection tells first what is found here of it; and what is
 //! found gets here before anything that comes later is looked at.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
-use respoke_core::id::ConnectionId;
+use respoke_core::id::{ConnectionId, GroupName};
 
 use super::kept::News;
 
@@ -24,11 +25,20 @@ pub(super) struct Untold {
     of: HashMap<ConnectionId, VecDeque<Found>>,
     /// Of whom, in order. What is found of some may be told already.
     order: VecDeque<ConnectionId>,
+    /// Who left with a group that ended: told a little later, when most who would hear of it are out as well, but before they
+    /// are told as come into it anew.
+    ended: HashMap<ConnectionId, Vec<Found>>,
 }
 
 impl Untold {
     pub(super) fn add(&mut self, found: Found) {
         let connection = connection_of(&found.news);
+        if let News::Joined { group, .. } = &found.news {
+            for ended in self.take_ended(connection, Some(group)) {
+                self.of.entry(connection).or_default().push_back(ended);
+                self.order.push_back(connection);
+            }
+        }
         self.of.entry(connection).or_default().push_back(found);
         self.order.push_back(connection);
     }
@@ -52,6 +62,25 @@ impl Untold {
         None
     }
 
+    /// Adds that one left with a group that ended.
+    pub(super) fn add_ended(&mut self, found: Found) {
+        self.ended.entry(connection_of(&found.news)).or_default().push(found);
+    }
+
+    /// The ends of this group that a connection is not told to have left with, or of all.
+    pub(super) fn take_ended(&mut self, connection: ConnectionId, of: Option<&GroupName>) -> Vec<Found> {
+        let is_of = |found: &mut Found| match (&found.news, of) {
+            (News::Gone(going), Some(group)) => going.departed.groups.contains(group),
+            (News::Gone(_) | News::Joined { .. } | News::Said { .. }, _) => true,
+        };
+        let Entry::Occupied(mut ended) = self.ended.entry(connection) else { return Vec::new() };
+        let taken = ended.get_mut().extract_if(.., is_of).collect();
+        if ended.get().is_empty() {
+            ended.remove();
+        }
+        taken
+    }
+
     /// What is to be told of a connection, in order.
     pub(super) fn take_of(&mut self, connection: ConnectionId) -> VecDeque<Found> {
         self.of.remove(&connection).unwrap_or_default()
@@ -67,7 +96,7 @@ const fn connection_of(news: &News) -> ConnectionId {
 
 #[cfg(test)]
 mod tests {
-    use respoke_core::id::{AppId, EndpointId, GroupName};
+    use respoke_core::id::{AppId, EndpointId};
 
     use super::*;
 
