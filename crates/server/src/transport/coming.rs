@@ -285,7 +285,7 @@ mod tests {
 
     use tokio::sync::mpsc;
 
-    use super::super::http2::STANDING_MAX;
+    use super::super::http2::{STANDING_MAX, STANDING_OF_ONE_MAX};
     use super::super::places::{NEWCOMER_FOR, Places, UnderWay};
     use super::super::{Share, UnreadLimits};
     use super::*;
@@ -413,5 +413,33 @@ mod tests {
         assert!(one.stands(1) && !other.stands(1));
         one.is_held(0);
         assert!(other.stands(1) && !one.stands(1));
+    }
+
+    #[tokio::test]
+    async fn of_those_who_share_a_connection_nobody_takes_what_there_is_for_standing() {
+        let places = Places::for_tests(Arc::new(Metrics::default()));
+        let shares = super::super::Shares::new(2, vec!["192.0.2.1/32".parse().unwrap()]);
+        for (last, most) in [(1, STANDING_OF_ONE_MAX), (2, STANDING_MAX as usize)] {
+            let place = places.take(shares.take([192, 0, 2, last].into()).unwrap()).await;
+            let stream = |caller| {
+                let exchange = Exchange::on_stream(UnderWay::begin(&place).unwrap(), 0);
+                let mut body = Heard::on_http2(InParts(mpsc::channel(1).1), exchange, HOME);
+                body.is_of(CallerKey(caller));
+                body
+            };
+            let mut standing: Vec<_> = (0..most).map(|_| stream(1)).collect();
+            for body in &mut standing {
+                assert!(body.stands(1) && body.stands(2));
+            }
+            assert!(!stream(1).stands(1));
+            let mut others = stream(2);
+            assert_eq!(others.stands(1), most < STANDING_MAX as usize);
+            // One that is read on, or over, leaves its place to the same.
+            standing[0].is_held(0);
+            let mut again = stream(1);
+            assert!(again.stands(1) && !standing[0].stands(1));
+            drop(again);
+            assert!(standing[0].stands(1));
+        }
     }
 }

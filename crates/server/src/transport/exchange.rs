@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::body::PIECE_LEN_MAX_HTTP2;
-use super::http2::STANDING_MAX;
+use super::http2::{STANDING_MAX, STANDING_OF_ONE_MAX};
 use super::places::{Place, UnderWay};
 use super::unread::{CallerKey, Unread};
 
@@ -58,10 +58,14 @@ struct State {
     maker: Option<Waker>,
     /// Its body does not come.
     awaits_body: bool,
-    /// Its body is not read on.
-    stands: bool,
+    /// Set while its body is not read on.
+    stands: Option<Stander>,
     is_ended: bool,
 }
+
+/// Whose a body is that is not read on, as far as that was known when it came to stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stander(Option<CallerKey>);
 
 /// What an exchange holds, and how it stands.
 pub(super) struct Held {
@@ -99,7 +103,7 @@ impl Exchange {
             patience: PATIENCE,
             maker: None,
             awaits_body: false,
-            stands: false,
+            stands: None,
             is_ended: false,
         };
         Arc::new(Self { state: Mutex::new(state), ended: Notify::new() })
@@ -156,21 +160,30 @@ impl Exchange {
         }
     }
 
-    /// Its body is not read on. False: there are others enough on its connection.
+    /// Its body is not read on. False: there are others enough on its connection, or of its caller on one of many.
     pub(super) fn stands(&self) -> bool {
         let mut state = self.state.lock();
+        let stander = Stander(state.under_way.caller());
         let place = state.under_way.place().clone();
-        let mut exchanges = place.exchanges.lock();
-        state.stands = exchanges.standing < STANDING_MAX;
-        exchanges.standing += u32::from(state.stands);
-        state.stands
+        let standing = &mut place.exchanges.lock().standing;
+        let of_same = || standing.iter().filter(|other| **other == stander).count();
+        let is_one_of_many = stander.0.is_some() && place.is_of_many();
+        if standing.len() >= STANDING_MAX as usize || (is_one_of_many && of_same() >= STANDING_OF_ONE_MAX) {
+            return false;
+        }
+        standing.push(stander);
+        state.stands = Some(stander);
+        true
     }
 
     /// It is read on.
     pub(super) fn stands_no_more(&self) {
         let mut state = self.state.lock();
-        state.stands = false;
-        state.under_way.place().exchanges.lock().standing -= 1;
+        let stood = state.stands.take();
+        let standing = &mut state.under_way.place().exchanges.lock().standing;
+        if let Some(at) = standing.iter().position(|stander| Some(*stander) == stood) {
+            standing.swap_remove(at);
+        }
     }
 
     /// So much of a body more is held, of whom `of` tells.
@@ -203,7 +216,7 @@ impl Exchange {
             bytes: state.under_way.bytes(),
             caller: state.under_way.caller(),
             since: state.changed,
-            waits_for_us: state.piece.is_none() && !state.awaits_body && !state.stands,
+            waits_for_us: state.piece.is_none() && !state.awaits_body && state.stands.is_none(),
             is_ended: state.is_ended,
         }
     }
@@ -332,8 +345,8 @@ pub(crate) struct Exchanges {
     changed: Option<Instant>,
     /// When bytes of one were taken.
     taken: Option<Instant>,
-    /// How many of them have bodies that are not read on.
-    standing: u32,
+    /// Whose those are that have bodies which are not read on: a few.
+    standing: Vec<Stander>,
 }
 
 /// What is to become of a connection.

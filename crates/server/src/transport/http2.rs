@@ -37,6 +37,9 @@ pub(super) const STREAM_WINDOW: u32 = 65_535;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 /// So many bodies of one connection may stand at once: together they leave the others half of its window.
 pub(super) const STANDING_MAX: u32 = CONNECTION_WINDOW / 2 / STREAM_WINDOW;
+/// And so many of one caller, where a connection is of many: that of a proxy is everybody's, and who finds no room to stand is
+/// sent away. A client sends one after the other, and may send one more after a broken connection.
+pub(super) const STANDING_OF_ONE_MAX: usize = 2;
 /// The longest head that is read, as HTTP/2 counts it: more than we take, so that ours is the answer to what is a little
 /// too long. What is longer yet the library refuses without a body.
 const HEAD_LEN_MAX: u32 = 128 * 1024;
