@@ -35,8 +35,8 @@ pub(crate) struct Patient<S> {
     door: Option<(Arc<Door>, SocketAddr)>,
     refusing: Option<Refusing>,
     reading: Reading,
-    /// Whether the end of what the client says was read before.
-    has_ended: bool,
+    /// The number of what had happened last when the end of what the client says was read.
+    ended_at: Option<u64>,
 }
 
 /// What is looked at in what is read.
@@ -133,7 +133,7 @@ const DISCARDED_LEN_MAX: usize = 1 << 20;
 
 impl<S> Patient<S> {
     pub(crate) fn new(io: S, place: Arc<Place>) -> Self {
-        Self { io, place, door: None, refusing: None, reading: Reading::Frames(Frames::new()), has_ended: false }
+        Self { io, place, door: None, refusing: None, reading: Reading::Frames(Frames::new()), ended_at: None }
     }
 
     /// The same, with the answers of `door` to what `peer` sends that is no request.
@@ -188,7 +188,9 @@ impl<S: AsyncWrite + Unpin> Patient<S> {
 impl<S: AsyncRead + Unpin> Patient<S> {
     /// Whether the end of what the client says, which was read, is kept from who reads.
     fn keeps_end(&mut self, context: &Context<'_>) -> bool {
-        let is_news = !std::mem::replace(&mut self.has_ended, true);
+        // Each request that has begun since may have another behind it, and be over by now.
+        let now = self.place.last_moment();
+        let is_news = self.ended_at.replace(now) != Some(now);
         if is_news && matches!(self.reading, Reading::Frames(_)) {
             context.waker().wake_by_ref();
             return true;
@@ -297,6 +299,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 mod tests {
     use std::task::Waker;
 
+    use super::super::exchange::Exchange;
     use super::super::places::{Places, UnderWay};
     use super::super::{Share, Shares, UnreadLimits};
     use super::*;
@@ -407,5 +410,22 @@ mod tests {
         assert!(place.got_body());
         drop((parts, under_way));
         assert_eq!(places.unread.all(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_http2_is_kept_back_while_requests_before_it_begin() {
+        let (_, place) = place().await;
+        let mut patient = Patient::new(tokio::io::empty(), place.clone());
+        let mut is_kept = || {
+            let (mut space, context) = ([0; 8], &mut Context::from_waker(Waker::noop()));
+            Pin::new(&mut patient).poll_read(context, &mut ReadBuf::new(&mut space)).is_pending()
+        };
+        assert!(is_kept(), "none has begun yet");
+        for _ in 0..3 {
+            // It is over before it is read again; another one may be behind it.
+            drop(Exchange::on_stream(UnderWay::begin(&place).unwrap(), 0));
+            assert!(is_kept());
+        }
+        assert!(!is_kept());
     }
 }
