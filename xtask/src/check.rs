@@ -1,4 +1,4 @@
-//! `cargo xtask check`: formatting, lints, documentation, and the crate graph.
+//! `cargo xtask check`: formatting, lints, documentation, the crate graph, and the rooms inside the crates.
 
 use std::path::Path;
 use std::process::Command;
@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     crate_graph(root)?;
+    crate::rooms::run(root)?;
     let cargo = |arguments: &[&str]| {
         let mut command = Command::new("cargo");
         command.args(arguments).current_dir(root);

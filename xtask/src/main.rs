@@ -5,6 +5,7 @@
 
 mod bench;
 mod check;
+mod rooms;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -21,8 +22,10 @@ struct Cli {
 enum Task {
     /// Runs every test there is, installing what they need.
     Test(test::TestArgs),
-    /// Formatting, lints, documentation, the crate graph.
+    /// Formatting, lints, documentation, the crate graph, the rooms inside the crates.
     Check,
+    /// The rooms inside the crates alone: prints them, and fails on a circle or an arrow that is not planned.
+    Rooms,
     /// Measures the server beside a bare ceiling.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -34,7 +37,8 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
         Task::Test(args) => test::run(&args),
-        Task::Check => check::run(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))),
+        Task::Check => check::run(rooms::root()?),
+        Task::Rooms => rooms::run(rooms::root()?),
         Task::Bench(bench) => bench.run(),
         Task::Ceiling(args) => bench::serve_ceiling(&args),
     }
