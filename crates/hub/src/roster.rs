@@ -81,7 +81,7 @@ impl Roster<'_> {
         let Some(others) = self.others else { return Ok(caps) };
         let left = async |most: Option<u32>, here: usize, of: Holder| match most {
             None => Ok(None),
-            Some(_) => Box::pin(others.count_now(app, of)).await.beside(most, here),
+            Some(_) => Box::pin(others.count_now(app, of)).await.beside(most, here, 1),
         };
         let registry = &self.local.registry;
         let (connections, endpoint_connections) = tokio::join!(
@@ -127,16 +127,30 @@ impl Roster<'_> {
         self.others.and_then(|others| others.members_known(app, group)).map_or(0, |count| count.known)
     }
 
-    /// What an app allows this node's members of a group, beside those of others.
+    /// What an app allows this node's members of a group, beside those of others, before so many more join.
     ///
     /// # Errors
     ///
     /// [`Refusal::NodeSilent`] if the others were not asked yet, or one decides that by what it has never told.
-    pub(crate) fn caps_of_members(self, app: AppId, group: &GroupName, caps: Caps) -> Result<Caps, Refusal> {
+    pub(crate) fn caps_of_members(
+        self,
+        app: AppId,
+        group: &GroupName,
+        more: usize,
+        caps: Caps,
+    ) -> Result<Caps, Refusal> {
         let Some(others) = self.others.filter(|_| caps.members.is_some()) else { return Ok(caps) };
         let elsewhere = others.members_known(app, group).ok_or(Refusal::NodeSilent)?;
-        let members = elsewhere.beside(caps.members, self.local.registry.member_count(app, group))?;
+        let members = elsewhere.beside(caps.members, self.local.registry.member_count(app, group), more)?;
         Ok(Caps { members, ..caps })
+    }
+
+    /// The same beside those of others that are known, for one of many that were judged together: who is refused only now has
+    /// joined in part.
+    pub(crate) fn caps_beside_known_members(self, app: AppId, group: &GroupName, caps: Caps) -> Caps {
+        let elsewhere =
+            self.others.filter(|_| caps.members.is_some()).and_then(|others| others.members_known(app, group));
+        elsewhere.map_or(caps, |elsewhere| Caps { members: elsewhere.left(caps.members), ..caps })
     }
 
     /// What each connection of observed endpoints says of its availability; what is here, all of one moment.

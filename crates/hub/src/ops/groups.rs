@@ -40,9 +40,9 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Forbidden`] if the role does not permit one of them, [`Refusal::NotConnected`] and
-    /// [`Refusal::RateLimited`]: then none is joined. [`Refusal::LimitReached`]. [`Refusal::NodeSilent`] and
-    /// [`Refusal::NodeInDoubt`] if another node would have to answer.
+    /// [`Refusal::Forbidden`] if the role does not permit one of them, [`Refusal::NotConnected`],
+    /// [`Refusal::RateLimited`], and [`Refusal::NodeSilent`] if another node would have to answer: then none is joined.
+    /// [`Refusal::LimitReached`]. [`Refusal::NodeInDoubt`] if another node may have let one join.
     pub async fn join(&self, asker: &Asker<'_>, groups: &[GroupName]) -> Result<(), Refusal> {
         let speaker = self.speaker(asker).await?;
         let rights = self.broker.rights(asker.caller).await?;
@@ -115,7 +115,8 @@ impl Hub {
         joined
     }
 
-    /// Whether all can join all, as far as is known here.
+    /// Whether all can join all, as far as is known here. It is judged once, before any of them joins: whoever is refused in
+    /// the midst of that has joined in part.
     fn room_for(
         &self,
         app: AppId,
@@ -129,9 +130,14 @@ impl Hub {
         };
         registry.room_for(app, targets, groups, Caps { members: None, ..caps }).map_err(full)?;
         for group in groups {
-            let is_new = |target: &&Arc<Connection>| !others.is_member(app, group, target.id);
+            let is_new = |target: &&Arc<Connection>| {
+                !registry.is_member(app, group, target.id) && !others.is_member(app, group, target.id)
+            };
             let new: Vec<_> = targets.iter().filter(is_new).cloned().collect();
-            let caps = Caps { groups: None, ..self.roster().caps_of_members(app, group, caps)? };
+            if new.is_empty() {
+                continue;
+            }
+            let caps = Caps { groups: None, ..self.roster().caps_of_members(app, group, new.len(), caps)? };
             registry.room_for(app, &new, std::slice::from_ref(group), caps).map_err(full)?;
         }
         Ok(())
@@ -146,7 +152,8 @@ impl Hub {
         caps: Caps,
         unsettled: &mut Unsettled,
     ) -> Result<Join, Refusal> {
-        let (app, caps) = (speaker.app.id, self.roster().caps_of_members(speaker.app.id, group, caps)?);
+        let app = speaker.app.id;
+        let caps = self.roster().caps_beside_known_members(app, group, caps);
         let known = || self.roster().members_elsewhere(app, group);
         match &connection.home {
             Home::Here(_) => {
@@ -178,7 +185,8 @@ impl Hub {
                     Done::Gone => Join::Gone,
                     Done::ConnectionFull => Join::Full(Full::Connection),
                     Done::GroupFull => Join::Full(Full::Group),
-                    Done::Overloaded => return Err(Refusal::Overloaded),
+                    // Nobody answers that to a join; and before this one others may have joined.
+                    Done::Overloaded => return Err(Refusal::NodeInDoubt),
                 })
             }
         }
@@ -206,7 +214,7 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// As [`Self::join`], but for the limits.
+    /// As [`Self::join`], but for the limits; none has left then where none would have joined.
     pub async fn leave(&self, asker: &Asker<'_>, groups: &[GroupName]) -> Result<(), Refusal> {
         let speaker = self.speaker(asker).await?;
         let rights = self.broker.rights(asker.caller).await?;

@@ -15,8 +15,11 @@
 //! A storm is decided by its seed (`plan.rs`), but for ids, which are random, and how long it takes to end a group that
 //! nobody is in. One that fails is run again with less and less of it, and what is left is printed.
 //!
-//! Not in it: nodes that stand still, caps that are reached, clients that do not read, and a second thread: what two do
-//! between two waits they do one after the other. So of two requests about one connection the later is told later.
+//! In some storms the groups have not room for everybody; what is refused then is done in part or not at all, as the answer
+//! says.
+//!
+//! Not in it: nodes that stand still, clients that do not read, and a second thread: what two do between two waits they do
+//! one after the other. So of two requests about one connection the later is told later.
 
 mod clients;
 mod house;
@@ -39,7 +42,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::set;
 use clients::{ASKED_MAX, ASKED_WITHIN, Client, Seat, Shared, Story};
-use house::{House, Node};
+use house::{House, Node, Tenant};
 use plan::{Act, Going, Plan, Step, Weather, What};
 
 /// How long it takes at most, once it is calm, until all is as it is: what is lost is noticed within a tenth of a second and
@@ -174,6 +177,7 @@ async fn go_through(house: &House, plan: &Plan, story: &Story) -> Result<()> {
 
 struct Storm<'a> {
     house: &'a House,
+    tenant: &'a Tenant,
     faulty: Arc<FaultyNodes>,
     shared: Arc<Shared>,
     /// The lives that were killed, and not declared over yet.
@@ -186,6 +190,7 @@ struct Storm<'a> {
 
 impl<'a> Storm<'a> {
     fn new(house: &'a House, plan: &Plan, story: &Story) -> Self {
+        let tenant = house.tenant(plan.seed);
         let faulty = FaultyNodes::new(plan.seed, plan.faults, CarriedLimits::DEFAULT);
         let mut rest = JoinSet::new();
         let carrier = faulty.clone();
@@ -196,9 +201,9 @@ impl<'a> Storm<'a> {
         });
         // Others may name slots in which nobody ever is.
         let slots = slots.max().unwrap_or_default().max(plan.nodes * 16);
-        let shared = Arc::new(Shared::new(house.app, plan.nodes, slots, story.clone()));
+        let shared = Arc::new(Shared::new(tenant.app, plan.nodes, slots, story.clone()));
         let dead = vec![None; plan.nodes];
-        Self { house, faulty, shared, dead, acting: JoinSet::new(), clients: Vec::new(), rest }
+        Self { house, tenant, faulty, shared, dead, acting: JoinSet::new(), clients: Vec::new(), rest }
     }
 
     fn living(&self) -> Vec<Arc<Node>> {
@@ -212,7 +217,7 @@ impl<'a> Storm<'a> {
                 shared.listen(node, delivery);
             }
         });
-        let started = self.house.start(&self.faulty, id(node).0, listens).await;
+        let started = self.house.start(self.tenant, &self.faulty, id(node).0, listens).await;
         self.shared.nodes.lock()[node] = Some(started);
     }
 

@@ -7,6 +7,7 @@
 
 mod ends;
 mod joins;
+mod limits;
 mod observers;
 mod prices;
 mod world;

@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 use respoke_bus::LocalNodes;
 use respoke_bus::carried::CarriedLimits;
 use respoke_bus::faulty::{Faults, FaultyNodes};
-use respoke_core::app::AppPatch;
+use respoke_core::app::{AppPatch, LimitsPatch};
 use respoke_core::chance::of_this_test;
 use respoke_core::clock::{ManualClock, Timestamp};
 use respoke_core::event::Presence;
-use respoke_core::id::{EndpointId, GroupName};
+use respoke_core::id::{AppId, EndpointId, GroupName};
 use respoke_core::ops::{Broker, Caller, Context, Credential};
 use respoke_core::ports::{
     Answers, BanRecord, Bus, Confirmation, Delivery, Interest, Node, NodeId, Question, Receiver, Store, Whom,
@@ -97,6 +97,8 @@ impl Peer {
 /// Three nodes, an app, and its backend.
 pub(crate) struct World {
     pub(crate) nodes: Vec<Peer>,
+    admin: Caller,
+    app: AppId,
     backend: Credential,
     /// What lies between them, if anything does.
     pub(crate) between: Arc<FaultyNodes>,
@@ -197,9 +199,18 @@ impl World {
             expires_at: BanRecord::FOREVER,
         };
         let (name, context) = (Some("app".to_owned()), Context::internal());
-        let (_, secret) = broker.create_app(&admin, name, AppPatch::default(), None, &context).await.unwrap();
+        let (app, secret) = broker.create_app(&admin, name, AppPatch::default(), None, &context).await.unwrap();
         let backend = Credential::AppSecret(Secret::new(secret.text.secret().expose().to_owned()));
-        Self { nodes, backend, between, _tasks: tasks, _folder: folder }
+        Self { nodes, admin, app: app.id, backend, between, _tasks: tasks, _folder: folder }
+    }
+
+    /// Lets so many connections be in a group. To be called before anybody connects: who knows the app already hears of it
+    /// in its time.
+    pub(crate) async fn limit_members(&self, most: u32) {
+        let limits = LimitsPatch { members_per_group: Some(Some(most)), ..LimitsPatch::default() };
+        let patch = AppPatch { limits, ..AppPatch::default() };
+        let broker = &self.nodes[0].broker;
+        broker.update_app(&self.admin, self.app, patch, &Context::internal()).await.unwrap();
     }
 
     /// Nothing goes between two nodes any more.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use respoke_bus::LocalBus;
 use respoke_bus::carried::CarriedBus;
 use respoke_bus::faulty::FaultyNodes;
-use respoke_core::app::{App, AppPatch};
+use respoke_core::app::{App, AppPatch, LimitsPatch};
 use respoke_core::chance::of_this_test;
 use respoke_core::clock::{ManualClock, Timestamp};
 use respoke_core::id::{AppId, RequestId};
@@ -31,13 +31,24 @@ use tokio::task::JoinSet;
 
 use super::super::cluster::Still;
 
-/// A database with an app in it.
+/// A database with two apps in it.
 pub(super) struct House {
     store: Arc<dyn Store>,
-    pub(super) app: AppId,
-    backend: Credential,
+    /// In whose groups everybody finds room.
+    roomy: Tenant,
+    /// In whose groups there is room for about half of them.
+    narrow: Tenant,
     _folder: tempfile::TempDir,
 }
+
+/// An app, and its backend.
+pub(super) struct Tenant {
+    pub(super) app: AppId,
+    backend: Credential,
+}
+
+/// Members of the groups in which there is not room for everybody.
+const NARROW: u32 = 5;
 
 impl House {
     pub(super) async fn new() -> Self {
@@ -55,14 +66,30 @@ impl House {
             session: 0,
             expires_at: BanRecord::FOREVER,
         };
-        let (name, context) = (Some("app".to_owned()), Context::internal());
-        let (app, secret) = broker.create_app(&admin, name, AppPatch::default(), None, &context).await.unwrap();
-        let backend = Credential::AppSecret(Secret::new(secret.text.secret().expose().to_owned()));
-        Self { store, app: app.id, backend, _folder: folder }
+        let app = async |name: &str, limits| {
+            let (patch, context) = (AppPatch { limits, ..AppPatch::default() }, Context::internal());
+            let (app, secret) = broker.create_app(&admin, Some(name.to_owned()), patch, None, &context).await.unwrap();
+            let backend = Credential::AppSecret(Secret::new(secret.text.secret().expose().to_owned()));
+            Tenant { app: app.id, backend }
+        };
+        let few = LimitsPatch { members_per_group: Some(Some(NARROW)), ..LimitsPatch::default() };
+        let (roomy, narrow) = (app("roomy", LimitsPatch::default()).await, app("narrow", few).await);
+        Self { store, roomy, narrow, _folder: folder }
+    }
+
+    /// Whose clients are in a storm of this seed.
+    pub(super) const fn tenant(&self, seed: u64) -> &Tenant {
+        if seed.is_multiple_of(3) { &self.narrow } else { &self.roomy }
     }
 
     /// Starts a node. It serves once it is ready.
-    pub(super) async fn start(&self, faulty: &Arc<FaultyNodes>, id: u32, listens: Listens) -> Arc<Node> {
+    pub(super) async fn start(
+        &self,
+        tenant: &Tenant,
+        faulty: &Arc<FaultyNodes>,
+        id: u32,
+        listens: Listens,
+    ) -> Arc<Node> {
         let _still = Still::new();
         let (carried, introductions) = faulty.start(NodeId(id));
         let (holds, stills) = (Mutex::default(), Mutex::default());
@@ -75,7 +102,7 @@ impl House {
         carried.attach(&(ears.clone() as Arc<dyn Receiver>));
         broker.attach(&(hub.clone() as Arc<dyn Concerned>));
         broker.follow().await.unwrap();
-        let caller = broker.authenticate(&self.backend, None).await.unwrap();
+        let caller = broker.authenticate(&tenant.backend, None).await.unwrap();
         let ready = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         let (judging, asking, telling, following) = (hub.clone(), hub.clone(), hub.clone(), broker);
@@ -90,7 +117,7 @@ impl House {
             }
             introduced.store(true, Ordering::Release);
         });
-        let credential = self.backend.clone();
+        let credential = tenant.backend.clone();
         let life = bus.node();
         Arc::new(Node { life, carried, bus, hub, caller, credential, ears, ready, tasks: Mutex::new(tasks) })
     }
