@@ -31,7 +31,6 @@ use self::counts::Counts;
 use self::errands::Errands;
 pub(crate) use self::errands::{Asked, Awaited};
 use self::kept::{Going, Kept, News};
-use self::surveys::Turns;
 use self::untold::{Found, Untold};
 use crate::departures::Departure;
 
@@ -50,7 +49,6 @@ pub(crate) struct Others {
     wanted: Notify,
     /// Something is to be told that is not told at once.
     found: Notify,
-    turns: Turns,
     /// Something that was for sockets here is lost, of which they are not told yet.
     missed: AtomicBool,
     /// When it was last noted in the log that an answer is not whole.
@@ -77,7 +75,6 @@ impl Others {
             errands: Errands::default(),
             wanted: Notify::new(),
             found: Notify::new(),
-            turns: Turns::default(),
             missed: AtomicBool::new(false),
             noted: Mutex::default(),
         })
@@ -186,10 +183,7 @@ impl Others {
 
     /// Something that a node sent is lost for good.
     pub(crate) fn missed(&self, gap: &Gap) {
-        let mut kept = self.kept.lock();
-        kept.missed(gap.from, *gap.numbers.end());
-        self.turns.gaps.fetch_add(1, Ordering::AcqRel);
-        drop(kept);
+        self.kept.lock().missed(gap.from, *gap.numbers.end());
         self.missed.store(true, Ordering::Release);
         self.found.notify_one();
         self.wanted.notify_one();

@@ -35,7 +35,9 @@ pub(super) struct Kept {
     /// The last life of each node that is over.
     over: HashMap<NodeId, Incarnation>,
     generations: u64,
-    /// Somebody answered too early.
+    /// Counts how often it became doubtful who is there where that was known.
+    turns: u64,
+    /// Somebody answered too early, and is to be asked again.
     early: bool,
 }
 
@@ -62,6 +64,9 @@ struct Held {
 /// Why it is not known who of a node is there.
 #[derive(Clone, Copy, Debug, Default)]
 struct Doubt {
+    /// The turn at which it came up where it was known who is there; nought if that was never known. While it is known
+    /// nothing is kept of who left, so what was asked for before that turn would bring those back, and is worth nothing.
+    turn: u64,
     /// The number of what was missed last.
     missed: u64,
     /// Who is there may have come unheard. Otherwise the node has not answered yet, and told of whoever came since.
@@ -188,6 +193,17 @@ impl Held {
     /// Whether a node knows that something here is there for it.
     fn knows(&self, node: Node) -> bool {
         !self.told.missing().contains(&node)
+    }
+
+    /// It is doubtful at this turn who of a node is there.
+    fn doubt(&mut self, node: Node, turn: u64) -> &mut Doubt {
+        let turn = if self.surveyed { turn } else { 0 };
+        self.doubted.entry(node).or_insert(Doubt { turn, ..Doubt::default() })
+    }
+
+    /// Whether what a node answers to who asked at that turn is worth nothing.
+    fn is_stale(&self, node: Node, asked_at: u64) -> bool {
+        self.doubted.get(&node).is_some_and(|doubt| doubt.turn > asked_at)
     }
 
     fn is_there(&self, connection: ConnectionId) -> bool {
@@ -461,8 +477,9 @@ impl Kept {
 
     /// Something is lost for good of what a node said, up to this number.
     pub(super) fn missed(&mut self, node: Node, number: u64) {
+        self.turns += 1;
         for held in self.held.values_mut() {
-            let doubt = held.doubted.entry(node).or_default();
+            let doubt = held.doubt(node, self.turns);
             (doubt.missed, doubt.unheard, doubt.early) = (number, true, false);
         }
     }
@@ -471,20 +488,35 @@ impl Kept {
     pub(super) fn late(&mut self, interest: &Interest, nodes: &[Node]) {
         let nodes: Vec<_> = nodes.iter().copied().filter(|node| !self.is_over(*node)).collect();
         let Some(held) = self.held.get_mut(interest) else { return };
+        self.turns += 1;
         for node in nodes {
-            held.doubted.entry(node).or_default().unheard = true;
+            held.doubt(node, self.turns).unheard = true;
         }
     }
 
-    /// Lays what a node answered beneath what it said since.
-    pub(super) fn lay(&mut self, asked: &[Asked], node: Node, pieces: &[Piece], now: Instant) -> Vec<News> {
+    /// Now, for whoever is about to ask.
+    pub(super) const fn turn(&self) -> u64 {
+        self.turns
+    }
+
+    /// Lays what a node answered, who was asked at that turn, beneath what it said since.
+    pub(super) fn lay(
+        &mut self,
+        asked: &[Asked],
+        asked_at: u64,
+        node: Node,
+        pieces: &[Piece],
+        now: Instant,
+    ) -> Vec<News> {
         let mut news = Vec::new();
         let Some(oldest) = pieces.iter().map(|piece| piece.number).min() else { return news };
         // It answered before it was lost, and all of it has been told as gone.
         if self.is_over(node) {
             return news;
         }
-        let is_asked = |held: &Held, generation| held.generation == generation && !held.is_whole(node);
+        let is_asked = |held: &Held, generation| {
+            held.generation == generation && !held.is_whole(node) && !held.is_stale(node, asked_at)
+        };
         let mut listed = HashSet::new();
         for Piece { number, found } in pieces {
             for Present { of, endpoint, connection, presence } in found {
@@ -528,6 +560,7 @@ impl Kept {
         }
         for (of, Asked { interest, generation, unaware }) in asked.iter().enumerate() {
             let of = u32::try_from(of).unwrap_or(u32::MAX);
+            self.early |= self.held.get(interest).is_some_and(|held| held.is_stale(node, asked_at));
             let Some(held) = self.held.get_mut(interest).filter(|held| is_asked(held, *generation)) else { continue };
             if let Some(doubt) = held.doubted.get_mut(&node) {
                 doubt.never_answered = false;
@@ -537,6 +570,8 @@ impl Kept {
                     self.early = true;
                 } else if doubt.missed <= oldest {
                     held.doubted.remove(&node);
+                } else {
+                    self.early = true;
                 }
             }
             let is_absent = |(id, entry): &(&ConnectionId, &Entry)| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -85,20 +85,14 @@ impl Others {
         patience: Patience,
         moment: impl Fn() -> u64,
     ) -> Vec<Node> {
-        let since = self.turns.now();
-        let Snapshot { mut answered, mut silent } = self.snapshot(whom, asked, patience).await;
+        let asked_at = self.kept.lock().turn();
+        let Snapshot { answered, silent } = self.snapshot(whom, asked, patience).await;
         // Locked before it is looked at what came since: what comes from here on is told behind this.
         let mut untold = self.untold.lock();
         let (mut kept, now) = (self.kept.lock(), Instant::now());
-        if self.turns.came_about(since) {
-            silent.extend(answered.drain(..).map(|(node, _)| node));
-        }
-        if !answered.is_empty() {
-            self.turns.laid.fetch_add(1, Ordering::AcqRel);
-        }
         let at = moment();
         for (node, pieces) in answered {
-            for news in kept.lay(asked, node, &pieces, now) {
+            for news in kept.lay(asked, asked_at, node, &pieces, now) {
                 untold.add(Found { news, at });
             }
         }
@@ -160,28 +154,6 @@ impl Others {
             }
         }
         Snapshot { answered, silent }
-    }
-}
-
-/// What came so far that makes an answer stale. Counted while what is kept is locked.
-///
-/// Once it is known of a node who is there, nothing is kept of who left. If then there is a gap, an answer that was asked
-/// for before all that would bring back who left, and is worth nothing.
-#[derive(Debug, Default)]
-pub(super) struct Turns {
-    /// Answers that were laid.
-    laid: AtomicU64,
-    pub(super) gaps: AtomicU64,
-}
-
-impl Turns {
-    fn now(&self) -> (u64, u64) {
-        (self.laid.load(Ordering::Acquire), self.gaps.load(Ordering::Acquire))
-    }
-
-    fn came_about(&self, (laid, gaps): (u64, u64)) -> bool {
-        let now = self.now();
-        now.0 != laid && now.1 != gaps
     }
 }
 
@@ -392,4 +364,72 @@ async fn side_by_side<F: Future + Unpin>(all: impl Iterator<Item = F>) -> Vec<F:
         }
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use respoke_core::id::AppId;
+    use respoke_core::ports::{Bus, Confirmation, Delivery, Gap, Incarnation, NodeId};
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::others::Count;
+
+    /// A bus to one node, which has nobody and takes a while to say so of one thing.
+    struct Slow {
+        slow: Interest,
+        answers: Arc<Notify>,
+    }
+
+    fn node(id: u32) -> Node {
+        Node { id: NodeId(id), incarnation: Incarnation(1) }
+    }
+
+    #[async_trait]
+    impl Bus for Slow {
+        fn node(&self) -> Node {
+            node(1)
+        }
+
+        fn publish(&self, _: Delivery) {}
+
+        fn hold(&self, _: &Interest) -> Confirmation {
+            Confirmation::DONE
+        }
+
+        fn release(&self, _: &Interest) {}
+
+        async fn ask(&self, _: Whom, question: Question, _: Duration) -> Answers {
+            let Question::Snapshot { of, .. } = question else { panic!("{question:?}") };
+            if of.contains(&self.slow) {
+                self.answers.notified().await;
+            }
+            let answer = Answer::Snapshot { found: Vec::new(), more: false };
+            Answers { given: vec![Given { node: node(2), number: 9, answer }], silent: Vec::new() }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_lost_meanwhile_of_something_else_makes_nobody_unheard_who_answered() {
+        let [slow, quick] = ["slow", "quick"].map(|name| GroupName::parse(name).unwrap());
+        let app = AppId::random();
+        let of = |group: &GroupName| Interest::Group(app, group.clone());
+        let answers = Arc::new(Notify::new());
+        let bus: Arc<dyn Bus> = Arc::new(Slow { slow: of(&slow), answers: answers.clone() });
+        let others = Others::beside(&bus).unwrap();
+        let ask = async |group: &GroupName| {
+            others.hold(&of(group));
+            let asked = others.kept.lock().unsurveyed(&[of(group)]);
+            others.ask_and_lay(Whom::Others, &asked, Patience::Each(REPAIR_WITHIN), || 0).await
+        };
+        let meanwhile = async {
+            ask(&quick).await;
+            others.missed(&Gap { from: node(2), numbers: 7..=8 });
+            answers.notify_one();
+        };
+        let (silent, ()) = tokio::join!(ask(&slow), meanwhile);
+        assert!(silent.is_empty(), "{silent:?}");
+        assert_eq!(others.members_known(app, &slow), Some(Count { known: 0, unheard: 0 }));
+    }
 }

@@ -125,7 +125,7 @@ struct World {
     number: u64,
     lossy: bool,
     gap: Option<Gap>,
-    answers: VecDeque<(Vec<Asked>, Piece)>,
+    answers: VecDeque<(Vec<Asked>, u64, Piece)>,
     surveyed: bool,
     /// Of each connection, whether it was last told as come.
     told: HashMap<ConnectionId, bool>,
@@ -255,16 +255,17 @@ impl World {
         };
         let found = (0..).zip(&asked).flat_map(of).collect();
         // An answer stands among what is said, so a gap before it is told before it.
+        let asked_at = self.kept.turn();
         self.hears_of_gap();
-        self.answers.push_back((asked, Piece { number: self.number, found }));
+        self.answers.push_back((asked, asked_at, Piece { number: self.number, found }));
     }
 
     fn lays(&mut self) {
-        let Some((asked, piece)) = self.answers.pop_front() else { return };
+        let Some((asked, asked_at, piece)) = self.answers.pop_front() else { return };
         let members = asked.iter().position(|asked| asked.interest == interest()).unwrap_or(usize::MAX);
         let there = piece.found.iter().filter(|present| present.of as usize == members);
         let there: Vec<_> = there.map(|present| present.connection).collect();
-        let news = self.kept.lay(&asked, node(1), &[piece], Instant::now());
+        let news = self.kept.lay(&asked, asked_at, node(1), &[piece], Instant::now());
         for news in news {
             match news {
                 News::Joined { connection, .. } => self.came(connection),
@@ -356,7 +357,7 @@ async fn what_a_node_answered_before_it_was_lost_brings_nobody_back() {
     let present = Present { of: 0, endpoint: jo(), connection: connection(1), presence: None };
     let answer = |node| (node, [Piece { number: 1, found: vec![present.clone()] }]);
     let (lost, pieces) = answer(node(1));
-    assert!(kept.lay(&asked, lost, &pieces, Instant::now()).is_empty());
+    assert!(kept.lay(&asked, kept.turn(), lost, &pieces, Instant::now()).is_empty());
     kept.surveyed(&asked, &[node(1)]);
     assert_eq!(kept.count(&interest()), Some(Count { known: 0, unheard: 0 }));
     assert!(wanted(&kept).1.is_empty(), "the dead are not asked again");
@@ -364,7 +365,7 @@ async fn what_a_node_answered_before_it_was_lost_brings_nobody_back() {
     kept.late(&interest(), &[node(2)]);
     let asked = wanted(&kept).1.remove(&node(2)).unwrap();
     let (lives, pieces) = answer(node(2));
-    assert_eq!(kept.lay(&asked, lives, &pieces, Instant::now()).len(), 1, "it may have told past this");
+    assert_eq!(kept.lay(&asked, kept.turn(), lives, &pieces, Instant::now()).len(), 1, "it may have told past this");
     assert_eq!(kept.count(&interest()), Some(Count { known: 1, unheard: 0 }));
 }
 
@@ -385,7 +386,7 @@ async fn who_is_found_missing_before_that_was_told_leaves_its_groups_when_it_is(
     kept.missed(node(1), 5);
     let asked = wanted(&kept).1.remove(&node(1)).unwrap();
     let of_jo: Vec<_> = asked.into_iter().filter(|asked| asked.interest == observers()).collect();
-    let news = kept.lay(&of_jo, node(1), &[Piece { number: 6, found: Vec::new() }], Instant::now());
+    let news = kept.lay(&of_jo, kept.turn(), node(1), &[Piece { number: 6, found: Vec::new() }], Instant::now());
     let told = |news: &News| matches!(news, News::Gone(going) if going.observed && going.departed.groups.is_empty());
     assert!(news.len() == 2 && news.iter().all(told), "{news:?}");
     // Each is told as gone to those who observe it, and is a member as long as nothing else is told.
@@ -425,7 +426,9 @@ async fn who_leaves_and_was_never_known_is_told_of_only_while_it_is_not_known_wh
     assert!(!kept.left((node(1), 2), &interest(), connection(1)), "that is told once");
     kept.surveyed(&asked, &[node(1)]);
     assert!(kept.left((node(1), 3), &interest(), connection(2)), "it did not answer yet");
-    assert!(kept.lay(&asked, node(1), &[Piece { number: 3, found: Vec::new() }], Instant::now()).is_empty());
+    assert!(
+        kept.lay(&asked, kept.turn(), node(1), &[Piece { number: 3, found: Vec::new() }], Instant::now()).is_empty()
+    );
     assert!(!kept.left((node(1), 4), &interest(), connection(3)), "nobody here ever knew of it");
     assert_eq!(kept.count(&interest()), Some(Count { known: 0, unheard: 0 }));
 }
@@ -438,7 +441,7 @@ async fn an_answer_from_before_a_group_ended_brings_nobody_back() {
     let present = |id| Present { of: 0, endpoint: jo(), connection: id, presence: None };
     assert!(kept.group_ended((node(1), 2), &interest(), &[connection(1)]).is_empty());
     let answer = Piece { number: 1, found: vec![present(connection(1)), present(connection(2))] };
-    assert!(kept.lay(&asked, node(1), &[answer], Instant::now()).is_empty());
+    assert!(kept.lay(&asked, kept.turn(), node(1), &[answer], Instant::now()).is_empty());
     kept.surveyed(&asked, &[]);
     assert_eq!(kept.count(&interest()), Some(Count { known: 1, unheard: 0 }));
     // Whoever came since is no member of what ended.
@@ -462,11 +465,36 @@ async fn what_a_silent_node_has_is_not_known_until_it_answers() {
     let present = Present { of: 0, endpoint: jo(), connection: connection(1), presence: None };
     let answer = |number| [Piece { number, found: vec![present.clone()] }];
     let asked = wanted(&kept).1.remove(&node(1)).unwrap();
-    kept.lay(&asked, node(1), &answer(2), Instant::now());
+    kept.lay(&asked, kept.turn(), node(1), &answer(2), Instant::now());
     assert!(
         unheard(&kept) == Some((1, 0)) && !kept.is_whole(&[interest()]),
         "it has answered, of before what was missed"
     );
-    kept.lay(&asked, node(1), &answer(4), Instant::now());
+    kept.lay(&asked, kept.turn(), node(1), &answer(4), Instant::now());
     assert!(kept.is_whole(&[interest()]));
+}
+
+/// Once it is known who is there, nothing is kept of who left.
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_for_before_it_was_known_who_is_there_brings_nobody_back_when_that_becomes_doubtful() {
+    let becomes_doubtful: [fn(&mut Kept); 2] =
+        [|kept| kept.missed(node(1), 3), |kept| kept.late(&interest(), &[node(1)])];
+    for becomes_doubtful in becomes_doubtful {
+        let mut kept = Kept::default();
+        kept.hold(&interest());
+        let (asked, asked_at) = (kept.unsurveyed(&[interest()]), kept.turn());
+        let present = Present { of: 0, endpoint: jo(), connection: connection(1), presence: None };
+        let answer = |number| [Piece { number, found: vec![present.clone()] }];
+        // Another who asked is answered before.
+        kept.lay(&asked, asked_at, node(1), &answer(1), Instant::now());
+        kept.surveyed(&asked, &[]);
+        assert!(kept.left((node(1), 2), &interest(), connection(1)));
+        becomes_doubtful(&mut kept);
+        assert!(kept.lay(&asked, asked_at, node(1), &answer(1), Instant::now()).is_empty());
+        assert_eq!(kept.count(&interest()), Some(Count { known: 0, unheard: 0 }), "it has answered before");
+        assert!(kept.take_early() && !kept.is_whole(&[interest()]), "and is to be asked again");
+        let asked = wanted(&kept).1.remove(&node(1)).unwrap();
+        kept.lay(&asked, kept.turn(), node(1), &[Piece { number: 4, found: Vec::new() }], Instant::now());
+        assert!(kept.is_whole(&[interest()]));
+    }
 }
