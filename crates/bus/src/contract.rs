@@ -94,7 +94,8 @@ macro_rules! carrier_cases {
         $(
             #[tokio::test(flavor = "multi_thread")]
             async fn $case() {
-                super::real_cases::$case($carriers).await;
+                let case = async |nodes: &mut _| super::real_cases::$case(nodes).await;
+                super::real_cases::judge($carriers, case).await;
             }
         )*
     };
@@ -104,12 +105,41 @@ macro_rules! carrier_cases {
             an_interruption_is_made_good_by_itself
             what_is_of_any_length_comes_as_it_was_sent
             what_is_for_one_comes_to_nobody_else
+            who_starts_anew_hears_and_is_heard
+            who_takes_nothing_holds_up_nobody_else
         }
     };
 }
 
 mod on_threads {
     carrier_cases! { super::threads::OnThreads::default() }
+}
+
+/// A case that a wrong carrier passes would be none.
+mod wrong {
+    use super::real_cases::{self, judge};
+    use super::threads::{OnThreads, Wrong};
+
+    /// A carrier that does what none may, with the case that finds it and what that says.
+    macro_rules! found_by {
+        ($($name:ident: $wrong:expr, $case:ident, $says:literal)*) => {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                #[should_panic(expected = $says)]
+                async fn $name() {
+                    judge(OnThreads::that($wrong), async |nodes: &mut _| real_cases::$case(nodes).await).await;
+                }
+            )*
+        };
+    }
+
+    found_by! {
+        one_that_broadcasts: Wrong::Broadcasts, what_is_for_one_comes_to_nobody_else, "not sent to it"
+        one_that_cuts_off: Wrong::Cuts(200_000), what_is_of_any_length_comes_as_it_was_sent, "not sent to it"
+        one_that_calls_the_bus: Wrong::CallsTheBus, what_is_for_one_comes_to_nobody_else, "within send"
+        one_that_is_not_interrupted: Wrong::IsNotInterrupted, an_interruption_is_made_good_by_itself, "is interrupted"
+        one_that_loses_a_thread: Wrong::LosesAThread, what_is_for_one_comes_to_nobody_else, "a thread that brings"
+    }
 }
 
 mod local {
