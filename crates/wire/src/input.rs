@@ -236,6 +236,10 @@ fn from_json<T: DeserializeOwned>(json: &str, body: &str) -> Result<T, DecodeErr
 
 /// Reads again, slowly, what failed, to say which field was wrong.
 fn name_fields<T: DeserializeOwned>(json: &str, body: &str) -> DecodeError {
+    // Whatever fields come before what makes it no JSON: it is none, and whatever query comes with it changes nothing.
+    if object::members(json, |_| {}).is_err() {
+        return DecodeError::Malformed;
+    }
     let mut deserializer = serde_json::Deserializer::from_str(json);
     match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
         Err(error) if error.inner().classify() == Category::Data => {
@@ -573,6 +577,11 @@ mod tests {
     fn what_is_no_object_is_malformed() {
         for body in ["[]", "null", "5", "\"x\"", "{", "{}x", "{\"a\":}", "\u{0}", r#"{"ttl":1,"ttl":2}"#, "[1,2,3]"] {
             assert_eq!(json(body).unwrap_err(), DecodeError::Malformed, "{body}");
+        }
+        // A field of the wrong type before it is not what is wrong.
+        for query in [None, Some("x=1")] {
+            let input = Input { query, body: br#"{"endpointId":30-5,"ttl":1}"#, ..Input::default() };
+            assert_eq!(read::<IssueToken>(input).unwrap_err(), DecodeError::Malformed, "{query:?}");
         }
         let input = Input { query: Some("ttl=1"), body: b"{\"a\":", ..Input::default() };
         assert_eq!(read::<IssueToken>(input).unwrap_err(), DecodeError::Malformed);
