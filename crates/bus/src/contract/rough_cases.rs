@@ -7,8 +7,8 @@ use respoke_core::ports::{Node, NodeId, Question, Whom};
 use tokio::time::{Instant, sleep};
 
 use super::fixture::{
-    APP, Cuttable, Note, app, change, check_nothing_is_lost_untold, done, in_room, in_room_of, long_words, quiet, words,
-    words_in,
+    APP, Cuttable, Note, app, change, check_nothing_is_lost_untold, done, in_room, in_room_of, long_words, quiet,
+    words, words_in,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
