@@ -392,6 +392,11 @@ impl Bus for CarriedBus {
         }
     }
 
+    fn wanted_elsewhere(&self, interest: &Interest) -> bool {
+        let wanted = [hashed(interest)];
+        self.peers().iter().any(|peer| peer.holds.read().any(&wanted))
+    }
+
     async fn ask(&self, whom: Whom, question: Question, deadline: Duration) -> Answers {
         let mut asked = self.peers();
         if let Whom::One(node) = whom {

@@ -34,6 +34,7 @@ macro_rules! all_cases {
                 first_in_and_last_out
                 one_who_leaves_takes_nothing_from_others
                 what_is_published_after_a_confirmed_join_arrives
+                whether_others_are_there_for_something_is_known
                 who_starts_later_knows_what_others_are_there_for
                 everybody_answers
                 one_is_asked_alone

@@ -246,6 +246,12 @@ impl Bus for LocalBus {
         }
     }
 
+    fn wanted_elsewhere(&self, interest: &Interest) -> bool {
+        let holds =
+            |other: &Arc<Self>| other.shared.as_ref().is_some_and(|theirs| theirs.holds.read().contains_key(interest));
+        self.others().iter().any(holds)
+    }
+
     async fn ask(&self, whom: Whom, question: Question, _deadline: Duration) -> Answers {
         let mut answers = Answers::default();
         let others = self.others();

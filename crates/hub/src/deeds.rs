@@ -200,7 +200,7 @@ impl Hub {
                 let Some(others) = ends else { return done(false) };
                 others.end_later(app_id, group, registry.begin_to_end(), asked)
             }
-            Deed::Show { endpoint, payloads } => done(self.tails.show_others(app_id, endpoint, payloads)),
+            Deed::Show { endpoint, payloads } => self.tails.show_others(&*self.bus, app_id, endpoint, payloads),
             Deed::End { connection } => {
                 if self.end_connection(app_id, connection) {
                     done(true)

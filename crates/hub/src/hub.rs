@@ -188,7 +188,7 @@ impl Hub {
         while let Some((socket, why)) = self.local.sockets.next_silent(now_secs) {
             self.close(&socket, why);
         }
-        self.tails.sweep();
+        self.tails.sweep(&*self.bus);
         for socket in self.local.sockets.expired(now) {
             self.suspects.add(socket, Suspicion::Routine);
         }

@@ -1,11 +1,13 @@
 //! Tails: who looks on while frames go to and from an endpoint's connections, on whatever node they are.
 //!
-//! Whoever looks on has the other nodes show theirs for a while ([`Deed::Show`]), and has that renewed. What they show comes
-//! over the bus ([`Delivery::Tailed`]), so much a second and no more, so that looking on never takes the bus from what is said.
+//! Whoever looks on has the other nodes show theirs for a while ([`Deed::Show`]), and has that renewed. They stop at once when
+//! no node is there for it any more ([`Interest::Tails`]). What they show comes over the bus ([`Delivery::Tailed`]), so much a
+//! second and no more, so that looking on never takes the bus from what is said.
 //!
 //! Invariant: looking on never holds anything up. A queue that is full, or a second's share of the bus that is used up, loses
 //! frames, and the next one that finds room says how many. While nobody looks on, a frame costs one relaxed load more.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,12 +23,14 @@ use tokio::time::Instant;
 use crate::Hub;
 use crate::registry::Connection;
 
-/// Tails open at once on this node, and tails of other nodes that it shows frames to. They are for people, and each costs
-/// every frame of its endpoint a copy.
-const TAILS_MAX: usize = 32;
-/// Frames that wait for one tail: a few seconds of a busy endpoint.
-const QUEUE_LEN_MAX: usize = 256;
-/// The longest payload that is shown, in bytes; so much of a full queue is four megabytes.
+/// Tails open at once on this node, and endpoints that it shows to other nodes. They are for people, and each costs every
+/// frame of its endpoint a copy.
+const TAILS_MAX: usize = 64;
+/// As many of these may be one app's, so that no app takes the others' places.
+const TAILS_PER_APP_MAX: usize = 16;
+/// Frames that wait for one tail: a second or two of a busy endpoint.
+const QUEUE_LEN_MAX: usize = 128;
+/// The longest payload that is shown, in bytes; so much of a full queue is two megabytes.
 pub const PAYLOAD_LEN_MAX: usize = 16_384;
 /// How long frames are shown to another node that does not ask again.
 const SHOWN_FOR: Duration = Duration::from_secs(15);
@@ -35,7 +39,8 @@ const RENEWED_EVERY: Duration = Duration::from_secs(5);
 /// What the frames of one endpoint may take on the bus in a second, in bytes: more than anybody reads. One frame more goes
 /// through, so that the longest does.
 const SHARE_MAX: usize = 128 << 10;
-/// What those of all may take, each an equal share of it: in five seconds a sixth of what is kept for a node that is slow.
+/// What those of all may take: in five seconds a sixth of what is kept for a node that is slow. Each app has an equal share of
+/// it, and in that each of its endpoints.
 const SHARES: usize = 512 << 10;
 /// What a frame takes besides its texts, about.
 const FRAME_LEN: usize = 128;
@@ -78,12 +83,18 @@ struct Shown {
     until: Instant,
     /// Until when with what they say.
     payloads_until: Instant,
+    /// Bytes that may be shown in a second.
+    share: usize,
     /// Bytes that were shown in this second.
     spent: AtomicUsize,
     lost: AtomicU64,
 }
 
 impl Shown {
+    fn interest(&self) -> Interest {
+        Interest::Tails(self.app_id, self.endpoint.clone())
+    }
+
     fn payloads(&self, now: Instant) -> Payloads {
         if self.payloads_until > now { Payloads::Shown } else { Payloads::Redacted }
     }
@@ -126,7 +137,7 @@ impl Drop for Held {
 }
 
 impl OpenTail {
-    /// The next frame. None: the server stops.
+    /// The next frame. None: the server stops, or another node shows no more.
     pub async fn next(&mut self) -> Option<TailedFrame> {
         self.frames.recv().await
     }
@@ -166,7 +177,9 @@ impl Tails {
         let (queue, frames) = mpsc::channel(QUEUE_LEN_MAX);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let mut open = self.open.write();
-        if open.tails.len() >= TAILS_MAX {
+        if open.tails.len() >= TAILS_MAX
+            || of_app(open.tails.iter().map(|tail| tail.app_id), app_id) >= TAILS_PER_APP_MAX
+        {
             return Err(Refusal::LimitReached("as many tails are open as may be"));
         }
         let interest = Interest::Tails(app_id, endpoint.clone());
@@ -217,39 +230,50 @@ impl Tails {
         of
     }
 
-    /// Shows an endpoint's frames to the nodes that look on, for a while. False: there are too many of those.
-    pub(crate) fn show_others(&self, app_id: AppId, endpoint: EndpointId, payloads: Payloads) -> bool {
+    /// Shows an endpoint's frames to the nodes that look on, for a while, unless as many endpoints are shown as may be.
+    pub(crate) fn show_others(&self, bus: &dyn Bus, app_id: AppId, endpoint: EndpointId, payloads: Payloads) -> Done {
         let (mut open, now) = (self.open.write(), Instant::now());
-        open.shown.retain(|shown| shown.until > now);
         if open.ended {
-            return false;
+            // All connections of this node end.
+            return Done::Before { settled: true };
         }
+        open.forget_who_is_gone(bus, now);
         let until = now + SHOWN_FOR;
         let payloads_until = if payloads == Payloads::Shown { until } else { now };
         if let Some(shown) = open.shown.iter_mut().find(|shown| shown.app_id == app_id && shown.endpoint == endpoint) {
             shown.until = until;
             // Another node may want to see what they say.
             shown.payloads_until = shown.payloads_until.max(payloads_until);
-        } else if open.shown.len() < TAILS_MAX {
+        } else if open.shown.len() < TAILS_MAX
+            && of_app(open.shown.iter().map(|shown| shown.app_id), app_id) < TAILS_PER_APP_MAX
+        {
             let (spent, lost) = (AtomicUsize::new(0), AtomicU64::new(0));
-            open.shown.push(Shown { app_id, endpoint, until, payloads_until, spent, lost });
+            open.shown.push(Shown { app_id, endpoint, until, payloads_until, share: 0, spent, lost });
+            open.share_out();
         } else {
-            return false;
+            return Done::Overloaded;
         }
         self.count(&open);
-        true
+        Done::Now { told: 0, settled: true }
     }
 
     /// Once a second: forgets whom nothing is shown to any more, and begins with new shares.
-    pub(crate) fn sweep(&self) {
+    pub(crate) fn sweep(&self, bus: &dyn Bus) {
         if !self.any() {
             return;
         }
-        let (mut open, now) = (self.open.write(), Instant::now());
-        open.shown.retain(|shown| shown.until > now);
+        let mut open = self.open.write();
+        open.forget_who_is_gone(bus, Instant::now());
         for shown in &mut open.shown {
             *shown.spent.get_mut() = 0;
         }
+        self.count(&open);
+    }
+
+    /// Ends those of an endpoint of which another node shows nothing.
+    fn end_of(&self, app_id: AppId, endpoint: &EndpointId) {
+        let mut open = self.open.write();
+        open.tails.retain(|tail| tail.app_id != app_id || tail.endpoint != *endpoint);
         self.count(&open);
     }
 
@@ -261,7 +285,7 @@ impl Tails {
         let now = Instant::now();
         let is_it = |shown: &&Shown| shown.app_id == *app_id && shown.endpoint == *endpoint && shown.until > now;
         let Some(shown) = open.shown.iter().find(is_it) else { return };
-        if shown.spent.load(Ordering::Relaxed) >= SHARE_MAX.min(SHARES / open.shown.len()) {
+        if shown.spent.load(Ordering::Relaxed) >= shown.share {
             shown.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -280,7 +304,30 @@ impl Tails {
     }
 }
 
+/// How many are this app's.
+fn of_app(apps: impl Iterator<Item = AppId>, app_id: AppId) -> usize {
+    apps.filter(|app| *app == app_id).count()
+}
+
 impl Open {
+    /// Forgets what no other node looks at any more.
+    fn forget_who_is_gone(&mut self, bus: &dyn Bus, now: Instant) {
+        self.shown.retain(|shown| shown.until > now && bus.wanted_elsewhere(&shown.interest()));
+        self.share_out();
+    }
+
+    /// Gives each its share.
+    fn share_out(&mut self) {
+        let mut of: HashMap<AppId, usize> = HashMap::new();
+        for shown in &self.shown {
+            *of.entry(shown.app_id).or_default() += 1;
+        }
+        let apps = of.len();
+        for shown in &mut self.shown {
+            shown.share = SHARE_MAX.min(SHARES / apps / of[&shown.app_id]);
+        }
+    }
+
     fn show_here(&self, app_id: AppId, endpoint: &EndpointId, frame: &impl Fn(Payloads) -> TailedFrame) {
         for tail in &self.tails {
             if tail.app_id != app_id || tail.endpoint != *endpoint {
@@ -340,7 +387,10 @@ impl Hub {
             renewals.tick().await;
             for (app_id, endpoint, payloads) in self.tails.looked_at() {
                 let request_id = RequestId::new(self.broker.chance());
-                self.have_shown(app_id, endpoint, payloads, request_id).await;
+                // Whoever looks on then knows that there is more than is shown.
+                if !self.have_shown(app_id, endpoint.clone(), payloads, request_id).await {
+                    self.tails.end_of(app_id, &endpoint);
+                }
             }
         }
     }
@@ -352,8 +402,8 @@ impl Hub {
         }
         let question = Question::Do { app_id, request_id, deed: Deed::Show { endpoint, payloads } };
         let answers = self.bus.ask(Whom::Others, question, crate::ops::SETTLED_WITHIN).await;
-        let shows = |given: &Given| matches!(given.answer, Answer::Done(Done::Now { .. }));
-        answers.given.iter().all(shows)
+        let refuses = |given: &Given| matches!(given.answer, Answer::Done(Done::Overloaded));
+        !answers.given.iter().any(refuses)
     }
 }
 
@@ -370,6 +420,7 @@ mod tests {
 
     use respoke_core::clock::Timestamp;
     use respoke_core::id::ConnectionId;
+    use respoke_core::ports::{Answers, Confirmation, Node};
     use respoke_core::tail::FrameKind;
 
     use super::*;
@@ -409,6 +460,37 @@ mod tests {
     /// Shows a frame where there is no other node.
     fn show(tails: &Tails, connection: &Connection, frame: impl Fn(Payloads) -> TailedFrame) {
         tails.open.read().show_here(connection.app_id, &connection.endpoint, &frame);
+    }
+
+    /// A bus of a node beside which another one looks on at everything, or at nothing any more.
+    struct Looking(bool);
+
+    #[async_trait::async_trait]
+    impl Bus for Looking {
+        fn node(&self) -> Node {
+            Node::ALONE
+        }
+
+        fn publish(&self, _: Delivery) {}
+
+        fn hold(&self, _: &Interest) -> Confirmation {
+            Confirmation::DONE
+        }
+
+        fn release(&self, _: &Interest) {}
+
+        fn wanted_elsewhere(&self, _: &Interest) -> bool {
+            self.0
+        }
+
+        async fn ask(&self, _: Whom, _: Question, _: Duration) -> Answers {
+            Answers::default()
+        }
+    }
+
+    fn shows(tails: &Tails, app: AppId, endpoint: &str, payloads: Payloads) -> bool {
+        let endpoint = EndpointId::parse(endpoint).unwrap();
+        matches!(tails.show_others(&Looking(true), app, endpoint, payloads), Done::Now { .. })
     }
 
     #[tokio::test]
@@ -456,33 +538,65 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_said_is_shown_to_other_nodes_for_as_long_as_somebody_wants_to_see_it() {
         let tails = Arc::new(Tails::default());
-        let (app, jo) =
-            (AppId::parse("7c5f10a4-3f1e-4b6e-9a30-5d3f6cf0a001").unwrap(), EndpointId::parse("jo").unwrap());
+        let app = AppId::parse("7c5f10a4-3f1e-4b6e-9a30-5d3f6cf0a001").unwrap();
         let shown = || tails.open.read().shown.iter().map(|shown| shown.payloads(Instant::now())).collect::<Vec<_>>();
-        assert!(tails.show_others(app, jo.clone(), Payloads::Shown));
+        assert!(shows(&tails, app, "jo", Payloads::Shown));
         tokio::time::advance(RENEWED_EVERY).await;
-        assert!(tails.show_others(app, jo.clone(), Payloads::Redacted));
+        assert!(shows(&tails, app, "jo", Payloads::Redacted));
         assert_eq!(shown(), [Payloads::Shown]);
         for _ in 0..3 {
             tokio::time::advance(RENEWED_EVERY).await;
-            assert!(tails.show_others(app, jo.clone(), Payloads::Redacted));
+            assert!(shows(&tails, app, "jo", Payloads::Redacted));
         }
         assert_eq!(shown(), [Payloads::Redacted]);
         tokio::time::advance(SHOWN_FOR).await;
-        tails.sweep();
+        tails.sweep(&Looking(true));
         assert!(!tails.any());
     }
 
     #[test]
     fn only_so_many_are_open_and_a_dropped_one_makes_room() {
         let tails = Arc::new(Tails::default());
-        let jo = connection(AppId::random(), "jo");
-        let open = || tails.open(jo.app_id, jo.endpoint.clone(), Payloads::Shown, None);
-        let mut held: Vec<_> = (0..TAILS_MAX).map(|_| open().unwrap()).collect();
-        assert_eq!(open().unwrap_err().code(), "limit_reached");
+        let (app, jo) = (AppId::random(), EndpointId::parse("jo").unwrap());
+        let open = |app| tails.open(app, jo.clone(), Payloads::Shown, None);
+        let mut held: Vec<_> = (0..TAILS_PER_APP_MAX).map(|_| open(app).unwrap()).collect();
+        assert_eq!(open(app).unwrap_err().code(), "limit_reached");
         held.pop();
-        assert!(open().is_ok());
+        held.push(open(app).unwrap());
+        while held.len() < TAILS_MAX {
+            held.push(open(AppId::random()).unwrap());
+        }
+        assert_eq!(open(AppId::random()).unwrap_err().code(), "limit_reached");
         held.clear();
         assert!(!tails.any());
+    }
+
+    #[test]
+    fn only_so_many_endpoints_are_shown_to_others_and_each_app_has_its_share() {
+        let (tails, app) = (Tails::default(), AppId::random());
+        let shares = || tails.open.read().shown.iter().map(|shown| shown.share).collect::<Vec<_>>();
+        let names: Vec<_> = (0..TAILS_PER_APP_MAX).map(|nth| format!("endpoint {nth}")).collect();
+        assert!(names.iter().all(|name| shows(&tails, app, name, Payloads::Redacted)));
+        assert!(!shows(&tails, app, "one more", Payloads::Redacted));
+        assert!(shows(&tails, app, &names[0], Payloads::Redacted), "it is shown already");
+        assert_eq!(shares(), [SHARES / TAILS_PER_APP_MAX; TAILS_PER_APP_MAX]);
+        assert!(shows(&tails, AppId::random(), "jo", Payloads::Redacted));
+        assert_eq!(shares().pop(), Some(SHARE_MAX), "another app's many take nothing from it");
+        while tails.open.read().shown.len() < TAILS_MAX {
+            assert!(shows(&tails, AppId::random(), "jo", Payloads::Redacted));
+        }
+        assert!(!shows(&tails, AppId::random(), "jo", Payloads::Redacted));
+        tails.sweep(&Looking(false));
+        assert!(!tails.any(), "nobody looks on any more");
+    }
+
+    #[tokio::test]
+    async fn a_tail_ends_when_another_node_shows_no_more_of_its_endpoint() {
+        let (tails, app) = (Arc::new(Tails::default()), AppId::random());
+        let open = |name| tails.open(app, EndpointId::parse(name).unwrap(), Payloads::Shown, None).unwrap();
+        let (mut jo, mut flo) = (open("jo"), open("flo"));
+        tails.end_of(app, &EndpointId::parse("jo").unwrap());
+        assert!(jo.next().await.is_none());
+        assert_eq!(flo.frames.try_recv().unwrap_err(), mpsc::error::TryRecvError::Empty);
     }
 }

@@ -86,6 +86,10 @@ impl Bus for Scripted {
 
     fn release(&self, _: &Interest) {}
 
+    fn wanted_elsewhere(&self, _: &Interest) -> bool {
+        true
+    }
+
     async fn ask(&self, whom: Whom, question: Question, deadline: Duration) -> Answers {
         let asked = match whom {
             Whom::One(node) => vec![node],

@@ -122,6 +122,28 @@ pub(super) async fn what_is_published_after_a_confirmed_join_arrives(fixture: im
     b.notes.until_of(a.node(), 0..2_000).await;
 }
 
+pub(super) async fn whether_others_are_there_for_something_is_known(fixture: impl Fixture) {
+    let (a, b, c) = fixture.three().await;
+    let room = in_room("room");
+    a.hold("room").await;
+    assert!(!a.bus.wanted_elsewhere(&room), "by others than oneself");
+    b.hold("room").await;
+    c.hold("room").await;
+    assert!(a.bus.wanted_elsewhere(&room) && !a.bus.wanted_elsewhere(&in_room("another")));
+    // What one said before, it released before: once the one has come, the other has.
+    for (said, leaver) in [(1, &b), (2, &c)] {
+        assert!(a.bus.wanted_elsewhere(&room));
+        leaver.bus.release(&room);
+        leaver.bus.publish(words("room", said));
+        a.notes.until_of(leaver.node(), [said]).await;
+    }
+    assert!(!a.bus.wanted_elsewhere(&room));
+    b.hold("room").await;
+    fixture.lose(b.node());
+    a.notes.until(|notes| !notes.lost().is_empty()).await;
+    assert!(!a.bus.wanted_elsewhere(&room), "who is lost is there for nothing");
+}
+
 pub(super) async fn who_starts_later_knows_what_others_are_there_for(fixture: impl Fixture) {
     let a = fixture.start(1).await;
     for number in 0..100 {

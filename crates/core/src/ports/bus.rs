@@ -40,6 +40,10 @@ pub trait Bus: Send + Sync {
     /// Takes back one [`Bus::hold`]. With the last the other nodes are told. It never waits.
     fn release(&self, interest: &Interest);
 
+    /// Whether another node is there for `interest`, as far as this one has heard. Of an app of which another node gets
+    /// all, it is so for everything.
+    fn wanted_elsewhere(&self, interest: &Interest) -> bool;
+
     /// Asks other nodes and waits for their answers, for as long as `deadline`. Whoever is lost meanwhile is not waited
     /// for.
     async fn ask(&self, whom: Whom, question: Question, deadline: Duration) -> Answers;

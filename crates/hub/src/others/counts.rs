@@ -211,6 +211,10 @@ mod tests {
 
         fn release(&self, _: &Interest) {}
 
+        fn wanted_elsewhere(&self, _: &Interest) -> bool {
+            true
+        }
+
         async fn ask(&self, _: Whom, _: Question, deadline: Duration) -> Answers {
             self.asked.fetch_add(1, Ordering::Relaxed);
             let have = self.have.lock().clone();

@@ -143,7 +143,8 @@ async fn count_tokens(api: &Api, caller: &Caller, app: AppId, filter: ListFilter
 /// Lets look on, as server-sent events, while frames go to and from the endpoint's connections.
 ///
 /// Each event's data is a frame: what kind, which connection, sizes and ids. With `payloads`, which the audit log is
-/// told of, also what is said, except where credentials may be. At most 32 tails are open on a node.
+/// told of, also what is said, except where credentials may be. At most 64 tails are open on a node,
+/// 16 of them of one app; and as many endpoints it shows to other nodes.
 #[utoipa::path(
     get, path = "/v1/endpoints/{id}/tail", tag = "Endpoints", operation_id = "tailEndpoint",
     params(

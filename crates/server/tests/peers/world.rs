@@ -65,6 +65,10 @@ impl Bus for Watched {
         self.bus.release(interest);
     }
 
+    fn wanted_elsewhere(&self, interest: &Interest) -> bool {
+        self.bus.wanted_elsewhere(interest)
+    }
+
     async fn ask(&self, whom: Whom, question: Question, deadline: Duration) -> Answers {
         self.asked.lock().push(question.clone());
         let answers = self.bus.ask(whom, question, deadline).await;

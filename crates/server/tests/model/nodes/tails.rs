@@ -78,6 +78,32 @@ async fn a_tail_goes_on_for_as_long_as_it_is_open_and_costs_nothing_afterwards()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_tail_that_is_closed_gives_its_place_on_other_nodes_back() {
+    let world = World::new().await;
+    let (ann, bob) = (world.connect(0, "ann").await, world.connect(1, "bob").await);
+    for nth in 0..100 {
+        drop(world.tail(0, &format!("made up {nth}"), Payloads::Redacted).await);
+    }
+    let mut tail = world.tail(0, "bob", Payloads::Redacted).await;
+    world.send(&ann, &bob).await;
+    assert_eq!(seen(&mut tail).await.len(), 1);
+    drop(tail);
+    world.nodes[1].hub.sweep();
+    assert!(!world.nodes[1].hub.tails().any());
+}
+
+/// It has nothing to show: all of its connections end.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_stops_keeps_nobody_from_looking_on() {
+    let world = World::new().await;
+    let (ann, bob) = (world.connect(0, "ann").await, world.connect(0, "bob").await);
+    world.nodes[1].hub.tails().end();
+    let mut tail = world.tail(0, "bob", Payloads::Redacted).await;
+    world.send(&ann, &bob).await;
+    assert_eq!(seen(&mut tail).await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn too_many_frames_for_the_bus_are_lost_and_told_how_many() {
     let world = World::new().await;
     let (ann, bob) = (world.connect(0, "ann").await, world.connect(1, "bob").await);
@@ -102,7 +128,7 @@ async fn tails_of_quiet_endpoints_take_nothing_from_those_of_others() {
     let world = World::new().await;
     let (ann, bob) = (world.connect(0, "ann").await, world.connect(1, "bob").await);
     let mut quiet = Vec::new();
-    for nth in 0..20 {
+    for nth in 0..15 {
         quiet.push(world.tail(0, &format!("quiet {nth}"), Payloads::Shown).await);
     }
     let mut tail = world.tail(0, "bob", Payloads::Shown).await;

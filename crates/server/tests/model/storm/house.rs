@@ -225,6 +225,10 @@ impl Bus for Watched {
         }
     }
 
+    fn wanted_elsewhere(&self, interest: &Interest) -> bool {
+        self.bus.wanted_elsewhere(interest)
+    }
+
     async fn ask(&self, whom: Whom, question: Question, deadline: Duration) -> Answers {
         if let Question::Do { request_id, deed: Deed::EndGroup { .. }, .. } = &question {
             self.stills.lock().remove(request_id);
