@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use respoke_core::event::{Content, Event, Presence};
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
 use respoke_core::ports::{Arrived, Audience, Bus, Confirmation, Departed, Gap, Holder, Interest, Node};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 pub(crate) use self::asks::ANSWER_WITHIN;
@@ -46,7 +46,7 @@ pub(crate) struct Others {
     /// What is done for others, and for this node's requests by them.
     errands: Errands,
     /// Something is to be asked by and by.
-    wanted: Notify,
+    wanted: watch::Sender<()>,
     /// Something is to be told that is not told at once.
     found: Notify,
     /// Something that was for sockets here is lost, of which they are not told yet.
@@ -73,7 +73,7 @@ impl Others {
             untold: Mutex::default(),
             counts: Counts::default(),
             errands: Errands::default(),
-            wanted: Notify::new(),
+            wanted: watch::Sender::new(()),
             found: Notify::new(),
             missed: AtomicBool::new(false),
             noted: Mutex::default(),
@@ -186,7 +186,7 @@ impl Others {
         self.kept.lock().missed(gap.from, *gap.numbers.end());
         self.missed.store(true, Ordering::Release);
         self.found.notify_one();
-        self.wanted.notify_one();
+        self.wanted.send_replace(());
     }
 
     /// Whether some of these nodes are not known to be lost.

@@ -506,3 +506,46 @@ async fn a_node_that_is_slow_to_answer_holds_back_nothing_that_is_to_be_told() {
         assert_eq!(received.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["missed"], "of {missed:?}");
     }
 }
+
+/// However much there is to be asked of a node that answers each time just before it is given up, others are asked meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_answers_just_in_time_holds_up_nobody_elses_repair() {
+    let world = World::new().await;
+    let rooms: Vec<_> = (0..900).map(|number| format!("room {number}")).collect();
+    for rooms in rooms.chunks(20) {
+        world.join(&rooms.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    }
+    world.bus.answer(|asked, _| {
+        let takes = if asked == node(2) { SECOND * 9 / 10 } else { Duration::ZERO };
+        Some((takes, 10, nobody()))
+    });
+    world.misses(node(2), 10);
+    sleep(SECOND / 10).await;
+    world.bus.asked.lock().clear();
+    let began = Instant::now();
+    world.misses(node(3), 10);
+    sleep(20 * SECOND).await;
+    let asked = world.bus.asked(node(3));
+    assert!(asked.len() == 4 && asked.iter().all(|at| *at - began < SECOND / 10), "{began:?} {asked:?}");
+    // The one that is slow has answered all, too, and is not asked for more.
+    assert_eq!(world.bus.asked(node(2)).len(), 3, "beside the first, which it was asked before");
+}
+
+/// What one node answers is laid though of another something is lost meanwhile, and asked, again and again.
+#[tokio::test(start_paused = true)]
+async fn what_is_lost_of_one_node_makes_no_answer_of_another_stale() {
+    let world = World::new().await;
+    let one = ConnectionId::random();
+    world.bus.answer(move |asked, _| {
+        let slow = asked == node(2);
+        let found = if slow { vec![present(one)] } else { Vec::new() };
+        let takes = if slow { SECOND * 9 / 10 } else { Duration::ZERO };
+        Some((takes, 1_000, Answer::Snapshot { found, more: false }))
+    });
+    world.misses(node(2), 10);
+    for number in 0..10 {
+        sleep(SECOND / 5).await;
+        world.misses(node(3), 10 + number);
+    }
+    assert_eq!(of(&world.received(), one), ["join"]);
+}

@@ -10,7 +10,7 @@ use crate::ports::{Interest, Node};
 use crate::tail::Payloads;
 
 /// Who is asked. Never the node that asks: it knows itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Whom {
     /// Every other node.
     Others,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use respoke_core::event::Presence;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
-use respoke_core::ports::{Confirmation, Departed, Incarnation, Interest, Node, NodeId, Present};
+use respoke_core::ports::{Confirmation, Departed, Incarnation, Interest, Node, NodeId, Present, Whom};
 use tokio::time::Instant;
 
 use super::Count;
@@ -37,8 +37,9 @@ pub(super) struct Kept {
     generations: u64,
     /// Counts how often it became doubtful who is there where that was known.
     turns: u64,
-    /// Somebody answered too early, and is to be asked again.
-    early: bool,
+    /// Of whom something is to be asked, with a number that is greater each time when there may be more of it.
+    due: BTreeMap<Whom, u64>,
+    marks: u64,
 }
 
 /// A group or an observed endpoint that something here is there for.
@@ -134,23 +135,14 @@ pub(super) struct Asked {
     unaware: Vec<Node>,
 }
 
-/// What is to be asked.
+/// Some of what is to be asked of somebody.
 #[derive(Debug, Default)]
-pub(super) struct Wanted {
-    pub(super) of_all: Vec<Asked>,
-    pub(super) of_nodes: BTreeMap<Node, Vec<Asked>>,
+pub(super) struct Portion {
+    pub(super) asked: Vec<Asked>,
+    /// Behind which there may be more. None: that was all.
+    pub(super) behind: Option<Interest>,
     /// Something is to be asked of one who does not know yet what for.
     pub(super) early: bool,
-}
-
-impl Wanted {
-    pub(super) fn add(&mut self, more: Self) {
-        self.of_all.extend(more.of_all);
-        self.early |= more.early;
-        for (node, asked) in more.of_nodes {
-            self.of_nodes.entry(node).or_default().extend(asked);
-        }
-    }
 }
 
 /// A part of a snapshot: everything up to this number is in it.
@@ -264,39 +256,63 @@ impl Kept {
     /// These are to be asked about by whoever asks for what is left.
     pub(super) fn want(&mut self, asked: &[Asked]) {
         for Asked { interest, generation, .. } in asked {
-            if let Some(held) = self.held.get_mut(interest).filter(|held| held.generation == *generation) {
-                held.wanted |= !held.surveyed;
+            if let Some(held) = self.held.get_mut(interest).filter(|held| held.generation == *generation)
+                && !held.surveyed
+            {
+                held.wanted = true;
+                mark(&mut self.due, &mut self.marks, Whom::Others);
             }
         }
     }
 
-    /// What is to be asked of all, and what of which node, about so many things behind one; and behind which to go on, if
-    /// there may be more. Who has answered too early is asked again once it knows what for, and who rests is not asked.
-    pub(super) fn wanted(
-        &self,
-        behind: Option<&Interest>,
-        most: usize,
-        rests: impl Fn(Node) -> bool,
-    ) -> (Wanted, Option<Interest>) {
-        let mut wanted = Wanted::default();
+    /// Whether something is to be asked of anybody.
+    pub(super) fn is_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// Of whom something is to be asked.
+    pub(super) fn due(&self) -> Vec<Whom> {
+        self.due.keys().copied().collect()
+    }
+
+    /// Up to which mark something is to be asked of somebody. None: nothing is.
+    pub(super) fn due_of(&self, whom: Whom) -> Option<u64> {
+        self.due.get(&whom).copied()
+    }
+
+    /// All was asked that was to be when that was its mark. True: nothing is left.
+    pub(super) fn was_asked(&mut self, whom: Whom, mark: u64) -> bool {
+        if self.due.get(&whom) == Some(&mark) {
+            self.due.remove(&whom);
+        }
+        !self.due.contains_key(&whom)
+    }
+
+    /// What is to be asked of somebody, behind one thing: about so many at most, of so many that are looked at. Who has
+    /// answered too early is asked again once it knows what for.
+    pub(super) fn wanted(&self, whom: Whom, behind: Option<&Interest>, most: usize, looked_at_most: usize) -> Portion {
+        let mut portion = Portion::default();
         let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut last = None;
-        for (nth, (interest, held)) in self.held.range::<Interest, _>((from, Bound::Unbounded)).take(most).enumerate() {
-            last = Some(interest).filter(|_| nth + 1 == most);
-            let asked = || held.asked(interest);
-            if !held.surveyed {
-                wanted.of_all.extend(held.wanted.then(asked));
-                continue;
+        for (nth, (interest, held)) in self.held.range::<Interest, _>((from, Bound::Unbounded)).enumerate() {
+            let is_wanted = match whom {
+                Whom::Others => held.wanted && !held.surveyed,
+                Whom::One(node) => match held.doubted.get(&node).filter(|_| held.surveyed) {
+                    Some(doubt) if doubt.early && !held.knows(node) => {
+                        portion.early = true;
+                        false
+                    }
+                    doubt => doubt.is_some(),
+                },
+            };
+            if is_wanted {
+                portion.asked.push(held.asked(interest));
             }
-            for (node, doubt) in &held.doubted {
-                if doubt.early && !held.knows(*node) {
-                    wanted.early = true;
-                } else if !rests(*node) {
-                    wanted.of_nodes.entry(*node).or_default().push(asked());
-                }
+            if portion.asked.len() == most || nth + 1 == looked_at_most {
+                portion.behind = Some(interest.clone());
+                break;
             }
         }
-        (wanted, last.cloned())
+        portion
     }
 
     /// How many connections are there because of this. None: that is not known, for nothing here is there for it, or the
@@ -453,6 +469,7 @@ impl Kept {
     /// A node is gone, and with it all that it had.
     pub(super) fn lost(&mut self, node: Node, now: Instant) -> Vec<Going> {
         self.over.insert(node.id, node.incarnation);
+        self.due.remove(&Whom::One(node));
         for held in self.held.values_mut() {
             held.doubted.remove(&node);
         }
@@ -482,6 +499,7 @@ impl Kept {
             let doubt = held.doubt(node, self.turns);
             (doubt.missed, doubt.unheard, doubt.early) = (number, true, false);
         }
+        mark(&mut self.due, &mut self.marks, Whom::One(node));
     }
 
     /// These nodes heard too late that something here is there for this: they may have told past it.
@@ -491,6 +509,7 @@ impl Kept {
         self.turns += 1;
         for node in nodes {
             held.doubt(node, self.turns).unheard = true;
+            mark(&mut self.due, &mut self.marks, Whom::One(node));
         }
     }
 
@@ -560,18 +579,20 @@ impl Kept {
         }
         for (of, Asked { interest, generation, unaware }) in asked.iter().enumerate() {
             let of = u32::try_from(of).unwrap_or(u32::MAX);
-            self.early |= self.held.get(interest).is_some_and(|held| held.is_stale(node, asked_at));
+            if self.held.get(interest).is_some_and(|held| held.is_stale(node, asked_at)) {
+                mark(&mut self.due, &mut self.marks, Whom::One(node));
+            }
             let Some(held) = self.held.get_mut(interest).filter(|held| is_asked(held, *generation)) else { continue };
             if let Some(doubt) = held.doubted.get_mut(&node) {
                 doubt.never_answered = false;
                 if unaware.contains(&node) {
                     // Whoever comes from here on may come unheard.
                     (doubt.unheard, doubt.early) = (true, true);
-                    self.early = true;
+                    mark(&mut self.due, &mut self.marks, Whom::One(node));
                 } else if doubt.missed <= oldest {
                     held.doubted.remove(&node);
                 } else {
-                    self.early = true;
+                    mark(&mut self.due, &mut self.marks, Whom::One(node));
                 }
             }
             let is_absent = |(id, entry): &(&ConnectionId, &Entry)| {
@@ -609,14 +630,13 @@ impl Kept {
             for node in &silent {
                 held.doubted.entry(*node).or_default().never_answered = true;
             }
+            // Also of whom it was to be asked before, when that was not its turn yet.
+            for node in held.doubted.keys() {
+                mark(&mut self.due, &mut self.marks, Whom::One(*node));
+            }
             let doubted = &held.doubted;
             held.entries.retain(|_, entry| entry.state != State::Left || doubted.contains_key(&entry.node));
         }
-    }
-
-    /// Whether somebody answered too early since this was last looked at.
-    pub(super) const fn take_early(&mut self) -> bool {
-        std::mem::replace(&mut self.early, false)
     }
 
     pub(super) fn is_over(&self, node: Node) -> bool {
@@ -701,6 +721,12 @@ impl Kept {
             }
         }
     }
+}
+
+/// There may be more to ask of somebody.
+fn mark(due: &mut BTreeMap<Whom, u64>, marks: &mut u64, whom: Whom) {
+    *marks += 1;
+    due.insert(whom, *marks);
 }
 
 const fn group_of(interest: &Interest) -> Option<&GroupName> {

@@ -1,20 +1,21 @@
 //! Asking the others who is there: of what is new here, and anew of what a node may have told in vain.
 
-use std::collections::BTreeMap;
-use std::future::poll_fn;
-use std::pin::Pin;
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use respoke_core::event::Content;
 use respoke_core::id::{ConnectionId, EndpointId, GroupName, RequestId};
 use respoke_core::ports::{Answer, Answers, Departed, Given, Interest, Node, Question, Whom};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Others;
-use super::kept::{Asked, Going, News, Piece, Wanted};
+use super::kept::{Asked, Going, News, Piece, Portion};
 use super::untold::Found;
 use crate::fanout;
 use crate::hub::Hub;
@@ -27,11 +28,13 @@ const ASKED_MAX: usize = 256;
 const LOOKED_AT_MAX: usize = 4_096;
 /// How long a repair waits for an answer.
 const REPAIR_WITHIN: Duration = Duration::from_secs(1);
-/// How long it waits for answers of all once one of them is silent: it will be asked by itself, and holds up nobody else.
-const BESIDE_A_SILENT_ONE_WITHIN: Duration = Duration::from_millis(100);
+/// How long it waits for answers of all once one of them is silent or slow: it will be asked by itself, and holds up nobody
+/// else.
+const BESIDE_A_SLOW_ONE_WITHIN: Duration = Duration::from_millis(100);
 /// Between two attempts to repair what a node did not answer to.
 const REPAIR_EVERY: Duration = Duration::from_secs(1);
-/// Nodes that are asked beside one another: what each answers is kept until it is whole.
+/// Nodes that are asked beside one another, each for [`ASKED_MAX`] things before it is the next one's turn: what each answers
+/// is kept until it is whole.
 const ASKED_AT_ONCE: usize = 8;
 
 /// How long answers are waited for.
@@ -66,14 +69,14 @@ impl Others {
         kept.want(&asked);
         drop(kept);
         if !asked.is_empty() {
-            self.wanted.notify_one();
+            self.wanted.send_replace(());
         }
     }
 
     /// These nodes heard too late of what is held here.
     pub(crate) fn late(&self, interest: &Interest, nodes: &[Node]) {
         self.kept.lock().late(interest, nodes);
-        self.wanted.notify_one();
+        self.wanted.send_replace(());
     }
 
     /// Asks, and lays what was answered beneath what came since. What those here are to be told of it is among what is
@@ -99,62 +102,53 @@ impl Others {
         if whom == Whom::Others {
             kept.surveyed(asked, &silent);
         }
-        if kept.take_early() {
-            self.wanted.notify_one();
+        let is_due = kept.is_due();
+        drop((kept, untold));
+        if is_due {
+            self.wanted.send_replace(());
         }
         silent
     }
 
-    /// What is to be asked, but not of those who rest.
-    async fn wanted(&self, resting: &BTreeMap<Node, Instant>) -> Wanted {
-        let (mut all, mut behind) = (Wanted::default(), None);
-        loop {
-            let (wanted, last) =
-                self.kept.lock().wanted(behind.as_ref(), LOOKED_AT_MAX, |node| resting.contains_key(&node));
-            all.add(wanted);
-            if last.is_none() {
-                return all;
-            }
-            behind = last;
-            // Whoever waits for what is kept has its turn.
-            tokio::task::yield_now().await;
-        }
-    }
-
     async fn snapshot(&self, whom: Whom, asked: &[Asked], patience: Patience) -> Snapshot {
-        let question = |after| {
-            let of = asked.iter().map(|asked| asked.interest.clone()).collect();
-            Question::Snapshot { of, after }
-        };
-        let Answers { given, mut silent } = self.bus.ask(whom, question(None), patience.left()).await;
+        let Answers { given, mut silent } = self.bus.ask(whom, question(asked, None), patience.left()).await;
         let mut answered = Vec::new();
-        for first in given {
-            let node = first.node;
-            let (mut pieces, mut after, mut next) = (Vec::new(), None, Some(first));
-            let whole = loop {
-                let Some(Given { number, answer: Answer::Snapshot { found, more }, .. }) = next.take() else {
-                    break false;
-                };
-                let last = found.last().map(|present| (present.of, present.connection));
-                pieces.push(Piece { number, found });
-                if !more {
-                    break true;
-                }
-                // Each piece goes on behind the one before, or it would have no end.
-                if last <= after {
-                    break false;
-                }
-                after = last;
-                next = self.bus.ask(Whom::One(node), question(after), patience.left()).await.given.pop();
-            };
-            if whole {
-                answered.push((node, pieces));
-            } else {
-                silent.push(node);
+        // Beside one another, so that who goes on slowly takes no time from others.
+        let all = join_all(given.into_iter().map(|first| self.whole(asked, first, patience))).await;
+        for (node, pieces) in all {
+            match pieces {
+                Some(pieces) => answered.push((node, pieces)),
+                None => silent.push(node),
             }
         }
         Snapshot { answered, silent }
     }
+
+    /// All that a node answers, of which this is the first. None: it does not go on to the end.
+    async fn whole(&self, asked: &[Asked], first: Given, patience: Patience) -> (Node, Option<Vec<Piece>>) {
+        let node = first.node;
+        let (mut pieces, mut after, mut next) = (Vec::new(), None, Some(first));
+        loop {
+            let Some(Given { number, answer: Answer::Snapshot { found, more }, .. }) = next.take() else {
+                return (node, None);
+            };
+            let last = found.last().map(|present| (present.of, present.connection));
+            pieces.push(Piece { number, found });
+            if !more {
+                return (node, Some(pieces));
+            }
+            // Each piece goes on behind the one before, or it would have no end.
+            if last <= after {
+                return (node, None);
+            }
+            after = last;
+            next = self.bus.ask(Whom::One(node), question(asked, after), patience.left()).await.given.pop();
+        }
+    }
+}
+
+fn question(asked: &[Asked], after: Option<(u32, ConnectionId)>) -> Question {
+    Question::Snapshot { of: asked.iter().map(|asked| asked.interest.clone()).collect(), after }
 }
 
 /// What somebody asks about, as long as that is not done: whoever stops asking, or telling what came of it, leaves it to the
@@ -169,14 +163,21 @@ impl Drop for Asking<'_> {
     fn drop(&mut self) {
         if !self.answered {
             self.others.kept.lock().want(self.asked);
-        }
-        if !self.answered {
-            self.others.wanted.notify_one();
+            self.others.wanted.send_replace(());
         }
         if !self.others.untold.lock().is_empty() {
             self.others.found.notify_one();
         }
     }
+}
+
+/// What is being asked anew.
+struct Repairs<'a> {
+    others: &'a Others,
+    /// For those who are asked at once. They get them by turns.
+    places: Semaphore,
+    /// How many did not answer, and are left alone for a while.
+    resting: AtomicUsize,
 }
 
 impl Hub {
@@ -209,53 +210,90 @@ impl Hub {
         }
     }
 
-    /// Asks by and by what could not be asked at once, and anew what a node told in vain. Never ends.
-    ///
-    /// What is to be asked is looked for only when something may be, for that takes as long as there is much of it.
+    /// Asks by and by what could not be asked at once, and anew what a node told in vain: each node by itself, so that nobody
+    /// waits for another. Never ends.
     async fn repair(&self, others: &Others) {
-        // Who did not answer, and until when it is left alone.
-        let mut resting = BTreeMap::<Node, Instant>::new();
-        // Whether somebody answered who does not know yet what for.
-        let mut early = false;
+        let repairs = Repairs { others, places: Semaphore::new(ASKED_AT_ONCE), resting: AtomicUsize::new(0) };
+        let (mut wanted, mut under_way, mut running) =
+            (others.wanted.subscribe(), BTreeSet::new(), FuturesUnordered::new());
         loop {
-            let early_at = early.then(|| Instant::now() + REPAIR_EVERY);
-            if let Some(until) = resting.values().copied().chain(early_at).min() {
-                // Then it is time to ask again.
-                let _ = timeout_at(until, others.wanted.notified()).await;
-            } else {
-                others.wanted.notified().await;
+            wanted.mark_unchanged();
+            let due = others.kept.lock().due();
+            running.extend(
+                due.into_iter().filter(|whom| under_way.insert(*whom)).map(|whom| self.repair_of(&repairs, whom)),
+            );
+            tokio::select! {
+                Some(whom) = running.next() => {
+                    under_way.remove(&whom);
+                }
+                _ = wanted.changed() => {}
             }
-            let now = Instant::now();
-            resting.retain(|_, until| *until > now);
-            let Wanted { of_all, of_nodes, early: is_early } = others.wanted(&resting).await;
-            early = is_early;
-            let of_all = Some(of_all).filter(|of_all| !of_all.is_empty());
-            let of_nodes = of_nodes.into_iter().map(|(node, asked)| (Whom::One(node), asked, REPAIR_WITHIN));
-            let within = if resting.is_empty() { REPAIR_WITHIN } else { BESIDE_A_SILENT_ONE_WITHIN };
-            let repairs = of_all.map(|asked| (Whom::Others, asked, within)).into_iter().chain(of_nodes);
-            let repairs = repairs.map(|(whom, asked, within)| Box::pin(self.ask_anew(others, whom, asked, within)));
-            let silent = side_by_side(repairs).await;
-            let again_at = Instant::now() + REPAIR_EVERY;
-            resting.extend(silent.into_iter().flatten().map(|node| (node, again_at)));
         }
     }
 
-    /// Asks about some things, and waits so long for each answer. Who is to be asked again.
-    async fn ask_anew(&self, others: &Others, whom: Whom, asked: Vec<Asked>, mut within: Duration) -> Vec<Node> {
-        let mut all_silent = Vec::new();
-        for asked in asked.chunks(ASKED_MAX) {
-            let moment = || self.local.registry.moment();
-            let silent = others.ask_and_lay(whom, asked, Patience::Each(within), moment).await;
-            self.tell_untold(others).await;
-            if !silent.is_empty() {
-                within = BESIDE_A_SILENT_ONE_WITHIN;
-                all_silent.extend(silent);
-                if let Whom::One(_) = whom {
-                    break;
+    /// Asks all that is to be asked of one node, or of all at once, until nothing is left.
+    async fn repair_of(&self, repairs: &Repairs<'_>, whom: Whom) -> Whom {
+        let others = repairs.others;
+        let mut wanted = others.wanted.subscribe();
+        loop {
+            let Some(mark) = others.kept.lock().due_of(whom) else { return whom };
+            let is_early = self.ask_all_anew(repairs, whom).await;
+            if !is_early {
+                if others.kept.lock().was_asked(whom, mark) {
+                    return whom;
                 }
+                continue;
             }
+            // It is looked every now and then whether that is known, and soon if there is something else to be asked.
+            let is_more = async {
+                while others.kept.lock().due_of(whom) == Some(mark) {
+                    let _ = wanted.changed().await;
+                }
+            };
+            let _ = timeout(REPAIR_EVERY, is_more).await;
         }
-        all_silent
+    }
+
+    /// Asks once all that is to be asked. True: something is left that somebody was asked too early.
+    async fn ask_all_anew(&self, Repairs { others, places, resting }: &Repairs<'_>, whom: Whom) -> bool {
+        let (mut behind, mut is_early, mut is_slow) = (None, false, false);
+        loop {
+            // Nobody closes it.
+            let place = places.acquire().await;
+            let Portion { asked, behind: next, early } =
+                others.kept.lock().wanted(whom, behind.as_ref(), ASKED_MAX, LOOKED_AT_MAX);
+            is_early |= early;
+            let mut silent = Vec::new();
+            if !asked.is_empty() {
+                let began = Instant::now();
+                let patience = match whom {
+                    Whom::One(_) => Patience::Each(REPAIR_WITHIN),
+                    Whom::Others if is_slow || resting.load(Ordering::Relaxed) > 0 => {
+                        Patience::Until(began + BESIDE_A_SLOW_ONE_WITHIN)
+                    }
+                    Whom::Others => Patience::Until(began + REPAIR_WITHIN),
+                };
+                let moment = || self.local.registry.moment();
+                silent = others.ask_and_lay(whom, &asked, patience, moment).await;
+                is_slow |= began.elapsed() > BESIDE_A_SLOW_ONE_WITHIN || !silent.is_empty();
+                self.tell_untold(others).await;
+            }
+            drop(place);
+            match whom {
+                Whom::One(_) if !silent.is_empty() => {
+                    resting.fetch_add(1, Ordering::Relaxed);
+                    sleep(REPAIR_EVERY).await;
+                    resting.fetch_sub(1, Ordering::Relaxed);
+                }
+                // Whoever of all did not answer is asked by itself.
+                Whom::One(_) | Whom::Others => match next {
+                    None => return is_early,
+                    next => behind = next,
+                },
+            }
+            // Whoever waits for what is kept has its turn.
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Tells what was found out and is not told yet.
@@ -341,31 +379,6 @@ impl Hub {
         fanout::offer(self, connections, None, &missed);
     }
 }
-
-/// Does all of these, some at once. What came of each, in the order in which they were done.
-async fn side_by_side<F: Future + Unpin>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let (mut to_begin, mut begun, mut done) = (all.fuse(), Vec::new(), Vec::new());
-    poll_fn(|context| {
-        loop {
-            let free = ASKED_AT_ONCE - begun.len();
-            begun.extend(to_begin.by_ref().take(free));
-            let before = done.len();
-            begun.retain_mut(|one| match Pin::new(one).poll(context) {
-                Poll::Ready(output) => {
-                    done.push(output);
-                    false
-                }
-                Poll::Pending => true,
-            });
-            // Where one is done, others begin in its place.
-            if done.len() == before {
-                return if begun.is_empty() { Poll::Ready(std::mem::take(&mut done)) } else { Poll::Pending };
-            }
-        }
-    })
-    .await
-}
-
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;

@@ -36,16 +36,23 @@ fn observers() -> Interest {
 
 /// What is to be asked of all, and of which node, looked for in portions of one.
 fn wanted(kept: &Kept) -> (Vec<Asked>, BTreeMap<Node, Vec<Asked>>) {
-    let (mut all, mut behind) = (Wanted::default(), None);
-    loop {
-        let (some, last) = kept.wanted(behind.as_ref(), 1, |_| false);
-        assert!(some.of_all.len() <= 1 && some.of_nodes.values().all(|asked| asked.len() == 1));
-        all.add(some);
-        if last.is_none() {
-            return (all.of_all, all.of_nodes);
+    let mut found: BTreeMap<Whom, Vec<Asked>> = kept.due().into_iter().map(|whom| (whom, Vec::new())).collect();
+    for (whom, asked) in &mut found {
+        let mut behind = None;
+        loop {
+            let portion = kept.wanted(*whom, behind.as_ref(), 1, 1);
+            assert!(portion.asked.len() <= 1);
+            asked.extend(portion.asked);
+            let Some(last) = portion.behind else { break };
+            behind = Some(last);
         }
-        behind = last;
     }
+    let all = found.remove(&Whom::Others).unwrap_or_default();
+    let of_node = |(whom, asked): (Whom, Vec<Asked>)| match whom {
+        Whom::One(node) => (node, asked),
+        Whom::Others => panic!("it was taken out"),
+    };
+    (all, found.into_iter().filter(|(_, asked)| !asked.is_empty()).map(of_node).collect())
 }
 
 #[test]
@@ -57,28 +64,46 @@ fn what_is_to_be_asked_is_found_in_portions_and_once() {
         kept.hold(interest);
     }
     let (half, rest) = all.split_at(50);
+    assert_eq!(kept.due(), []);
     kept.surveyed(&kept.unsurveyed(half), &[node(1)]);
     kept.want(&kept.unsurveyed(&rest[..20]));
-    let names = |asked: &[Asked]| asked.iter().map(|asked| asked.interest.clone()).collect::<BTreeSet<_>>();
+    assert_eq!(kept.due(), [Whom::Others, Whom::One(node(1))]);
     let due = |of: &[Interest]| of.iter().cloned().collect::<BTreeSet<_>>();
-    for most in [1, 7, 50, 100, 101] {
-        let (mut found, mut behind, mut portions) = (Wanted::default(), None, 0);
-        loop {
-            let (some, last) = kept.wanted(behind.as_ref(), most, |_| false);
-            portions += 1;
-            found.add(some);
-            if last.is_none() {
-                break;
+    for (most, looked_at_most) in [(1, 1), (1, 100), (7, 9), (9, 7), (50, 50), (100, 100), (101, 101)] {
+        let find = |whom| {
+            let (mut found, mut behind) = (Vec::new(), None);
+            loop {
+                let portion = kept.wanted(whom, behind.as_ref(), most, looked_at_most);
+                assert!(portion.asked.len() <= most.min(looked_at_most) && !portion.early);
+                found.extend(portion.asked.into_iter().map(|asked| asked.interest));
+                let Some(last) = portion.behind else { break };
+                behind = Some(last);
             }
-            behind = last;
-        }
-        assert_eq!((found.of_all.len(), names(&found.of_all)), (20, due(&rest[..20])), "{most}");
-        assert_eq!((found.of_nodes[&node(1)].len(), names(&found.of_nodes[&node(1)])), (50, due(half)), "{most}");
-        assert_eq!(portions, 100 / most + 1);
+            (found.len(), found.into_iter().collect::<BTreeSet<_>>())
+        };
+        assert_eq!(find(Whom::Others), (20, due(&rest[..20])), "{most}");
+        assert_eq!(find(Whom::One(node(1))), (50, due(half)), "{most}");
+        assert_eq!(find(Whom::One(node(2))), (0, due(&[])));
     }
-    // Of who rests there may be as much, and none of it is listed.
-    let (found, _) = kept.wanted(None, 100, |rests| rests == node(1));
-    assert_eq!((found.of_all.len(), found.of_nodes.len()), (20, 0));
+}
+
+/// Whoever asks for all that is left knows when it is done, and when there came more meanwhile.
+#[test]
+fn what_comes_while_somebody_is_asked_is_to_be_asked_as_well() {
+    let mut kept = Kept::default();
+    kept.hold(&interest());
+    kept.surveyed(&kept.unsurveyed(&[interest()]), &[]);
+    let one = Whom::One(node(1));
+    assert_eq!(kept.due_of(one), None);
+    kept.missed(node(1), 1);
+    let before = kept.due_of(one).unwrap();
+    kept.late(&interest(), &[node(1)]);
+    assert!(!kept.was_asked(one, before));
+    let mark = kept.due_of(one).unwrap();
+    assert!(kept.was_asked(one, mark) && kept.due().is_empty());
+    kept.missed(node(1), 2);
+    kept.lost(node(1), Instant::now());
+    assert_eq!(kept.due(), []);
 }
 
 /// What another node does, and what becomes of what it says.
@@ -492,7 +517,7 @@ async fn what_was_asked_for_before_it_was_known_who_is_there_brings_nobody_back_
         becomes_doubtful(&mut kept);
         assert!(kept.lay(&asked, asked_at, node(1), &answer(1), Instant::now()).is_empty());
         assert_eq!(kept.count(&interest()), Some(Count { known: 0, unheard: 0 }), "it has answered before");
-        assert!(kept.take_early() && !kept.is_whole(&[interest()]), "and is to be asked again");
+        assert!(!kept.is_whole(&[interest()]) && kept.due() == [Whom::One(node(1))], "and is to be asked again");
         let asked = wanted(&kept).1.remove(&node(1)).unwrap();
         kept.lay(&asked, kept.turn(), node(1), &[Piece { number: 4, found: Vec::new() }], Instant::now());
         assert!(kept.is_whole(&[interest()]));
