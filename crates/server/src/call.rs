@@ -31,9 +31,9 @@ use serde::de::DeserializeOwned;
 
 use shown::{Kind, authorization, credential_text, find_credential};
 
-use crate::api::Api;
 use crate::limits::{Demand, Standing};
 use crate::problem::Problem;
+use crate::state::Api;
 use crate::transport::{CallerKey, Reader, Unread};
 use crate::watch::Subject;
 

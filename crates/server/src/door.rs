@@ -49,11 +49,12 @@ use host::is_host_sound;
 use nobody::Access;
 use request_ids::RequestIds;
 
-use crate::api::{self, Api};
 use crate::call::Facts;
 use crate::limits::{Accounts, Errand, LIMITED_PAUSE, Limits, Standing};
 use crate::problem::{Problem, Shape};
+use crate::router::router;
 use crate::socket::{self, Client, Knock, Sockets};
+use crate::state::Api;
 use crate::transport::{CallerKey, Place, Places, Reader, RequestBody, head_len};
 use crate::watch::{Answered, Watch};
 
@@ -97,7 +98,7 @@ impl Door {
         let (watch, places, accounts) = (api.watch.clone(), api.places.clone(), api.accounts.clone());
         let limits = api.limits.clone();
         let request_ids = RequestIds::new(api.broker.chance());
-        let door = Self::around(api::router(api), request_ids, watch, places, accounts, limits, trusted_proxies);
+        let door = Self::around(router(api), request_ids, watch, places, accounts, limits, trusted_proxies);
         Self { sockets: Some(sockets), tls, ..door }
     }
 

@@ -11,16 +11,6 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, PartialSchema};
 
-/// The `OpenAPI` 3.1 document, as indented JSON.
-///
-/// # Panics
-///
-/// Never: a document of text, lists and maps always serializes.
-#[must_use]
-pub fn openapi_json() -> String {
-    serde_json::to_string_pretty(&crate::api::document()).expect("a document of text, lists and maps serializes")
-}
-
 const PROBLEM: &str = "Problem";
 const OAUTH_PROBLEM: &str = "OAuthProblem";
 
@@ -260,61 +250,4 @@ fn schemes() -> [(&'static str, SecurityScheme); 6] {
         ("OAuth-Client", basic),
         ("Bearer", bearer),
     ]
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::Value;
-
-    use super::*;
-
-    fn document() -> Value {
-        serde_json::from_str(&openapi_json()).unwrap()
-    }
-
-    #[test]
-    fn the_founding_documents_paths_methods_and_parameters_are_there() {
-        let document = document();
-        assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
-        for (path, method, name, place) in [
-            ("/v1/session-tokens", "post", "App-Token", "header"),
-            ("/v1/tokens", "post", "App-Secret", "header"),
-            ("/v1/tokens", "put", "App-Secret", "query"),
-        ] {
-            let parameters = document["paths"][path][method]["parameters"].as_array().unwrap();
-            let found = parameters.iter().any(|found| found["name"] == name && found["in"] == place);
-            assert!(found, "{method} {path} lacks {name} in {place}");
-        }
-    }
-
-    #[test]
-    fn every_reference_leads_somewhere_and_every_operation_has_an_id_of_its_own() {
-        let document = document();
-        let mut ids = std::collections::BTreeSet::new();
-        for (path, item) in document["paths"].as_object().unwrap() {
-            for (method, operation) in item.as_object().unwrap() {
-                let id = operation["operationId"].as_str().unwrap_or_else(|| panic!("{method} {path}"));
-                assert!(ids.insert(id), "{id} is there twice");
-                let ok = &operation["responses"]["200"];
-                assert!(ok["headers"]["Request-Id"].is_object(), "{method} {path}");
-            }
-        }
-        let text = document.to_string();
-        for (at, _) in text.match_indices("\"$ref\":\"#/") {
-            let pointer = text[at + 9..].split('"').next().unwrap();
-            assert!(document.pointer(pointer).is_some(), "{pointer} leads nowhere");
-        }
-    }
-
-    #[test]
-    fn aliases_are_described() {
-        let document = document();
-        assert!(document["paths"]["/v1/appauthsessions"]["post"].is_object());
-        assert!(document["paths"]["/v1/adminsessions"]["post"].is_object());
-        assert!(document["paths"]["/v1/channels/{id}/history"]["get"].is_object());
-        assert!(document["paths"]["/v1/endpoints/{id}/conversations"]["post"].is_object());
-        assert!(document["paths"]["/v1/turn"]["post"].is_object());
-        assert!(document["paths"]["/v1/apps/{id}"]["patch"].is_object());
-        assert!(document["paths"]["/v1/endpoints/{id}/ban"]["post"].is_object());
-    }
 }

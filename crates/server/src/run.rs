@@ -29,7 +29,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::Api;
 use crate::config::{Config, PublicUrl, local_url};
 use crate::data_folder::{self, DATABASE, Lock};
 use crate::door::{Door, HEAD_LEN_MAX};
@@ -37,6 +36,7 @@ use crate::greeting::Links;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::socket::Sockets;
+use crate::state::Api;
 use crate::sweep;
 use crate::throttle::Throttle;
 use crate::tls::Certificate;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::api::Api;
+use crate::state::Api;
 
 /// Between two looks at everything that is remembered; a look takes some milliseconds.
 const REST: Duration = Duration::from_secs(30);

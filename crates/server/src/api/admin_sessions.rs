@@ -13,11 +13,11 @@ use respoke_wire::body::Done;
 use respoke_wire::body::admin_sessions::{CreateAdminSession, EndAdminSessions};
 use respoke_wire::body::session_tokens::Authorized;
 
-use super::Api;
 use super::answer::Answer;
 use crate::call::{Call, KeyOwner, throttled};
 use crate::openapi::{Conflicts, Refused};
 use crate::problem::Problem;
+use crate::state::Api;
 use crate::throttle::Shown;
 
 /// Signs an admin in.
@@ -31,7 +31,7 @@ use crate::throttle::Shown;
     responses((status = 200, description = "The Admin-Token", body = Authorized), Refused, Conflicts),
     security(())
 )]
-pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Authorized>, Problem> {
+pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Authorized>, Problem> {
     call.admit_anonymous(&api)?;
     let body: CreateAdminSession = call.read()?;
     if let Some(token) = &body.setup_token {
@@ -86,7 +86,7 @@ pub(crate) async fn sign_in(
     responses((status = 200, description = "It is over", body = Done), Refused),
     security(("Admin-Token" = []))
 )]
-pub(super) async fn end(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn end(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate_admin(&api).await?;
     let body: EndAdminSessions = call.read_strictly()?;
     if body.everywhere == Some(true) {

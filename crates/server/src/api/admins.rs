@@ -12,10 +12,11 @@ use respoke_wire::body::admins::{AdminView, ChangePassword, RecoveryCodes, Totp,
 use respoke_wire::body::ends::Nothing;
 
 use super::answer::Answer;
-use super::{Api, given};
+use super::asked::given;
 use crate::call::{Call, Id, throttled};
 use crate::openapi::{Conflicts, Missing, Refused};
 use crate::problem::Problem;
+use crate::state::Api;
 use crate::throttle::Shown;
 
 /// Lists the account's admins.
@@ -24,7 +25,7 @@ use crate::throttle::Shown;
     responses((status = 200, description = "All of them, by user name", body = Vec<AdminView>), Refused),
     security(("Admin-Token" = []))
 )]
-pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Vec<AdminView>>, Problem> {
+pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Vec<AdminView>>, Problem> {
     let caller = call.authenticate(&api).await?;
     let admins = api.broker.list_admins(&caller).await?;
     Ok(Answer(admins.into_iter().map(AdminView::from).collect()))
@@ -37,7 +38,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Answ
     responses((status = 200, description = "The admin", body = AdminView), Refused, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<AdminView>, Problem> {
+pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<AdminView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: WriteAdmin = call.read()?;
     let role = role(body.role.as_deref())?;
@@ -58,7 +59,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     responses((status = 200, description = "The admin", body = AdminView), Refused, Missing, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(super) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<AdminView>, Problem> {
+pub(crate) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<AdminView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: WriteAdmin = call.read()?;
     let role = role(body.role.as_deref())?;
@@ -75,7 +76,7 @@ pub(super) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) 
     responses((status = 200, description = "It is gone", body = Done), Refused, Missing, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(super) async fn remove(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn remove(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
     let Nothing {} = call.read_strictly()?;
     api.broker.remove_admin(&caller, admin_of_path(&id)?, &call.context()).await?;
@@ -88,7 +89,7 @@ pub(super) async fn remove(State(api): State<Arc<Api>>, Id(id): Id, call: Call) 
     responses((status = 200, description = "The admin", body = AdminView), Refused),
     security(("Admin-Token" = []))
 )]
-pub(super) async fn read_own(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<AdminView>, Problem> {
+pub(crate) async fn read_own(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<AdminView>, Problem> {
     let caller = call.authenticate(&api).await?;
     Ok(Answer(api.broker.own_admin(&caller).await?.into()))
 }
@@ -100,7 +101,7 @@ pub(super) async fn read_own(State(api): State<Arc<Api>>, call: Call) -> Result<
     responses((status = 200, description = "It is changed", body = Done), Refused),
     security(("Admin-Token" = []))
 )]
-pub(super) async fn change_password(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn change_password(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: ChangePassword = call.read()?;
     Refusal::require(&[("password", body.password.is_some()), ("newPassword", body.new_password.is_some())])?;
@@ -119,7 +120,7 @@ pub(super) async fn change_password(State(api): State<Arc<Api>>, call: Call) -> 
     responses((status = 200, description = "What the device needs; shown this once", body = TotpEnrolled), Refused, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(super) async fn enrol(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<TotpEnrolled>, Problem> {
+pub(crate) async fn enrol(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<TotpEnrolled>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: Totp = call.read()?;
     let password = body.password.ok_or_else(|| Refusal::missing("password"))?;
@@ -136,7 +137,7 @@ pub(super) async fn enrol(State(api): State<Arc<Api>>, call: Call) -> Result<Ans
     responses((status = 200, description = "Codes that stand in for the device; shown this once", body = RecoveryCodes), Refused, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(super) async fn confirm(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<RecoveryCodes>, Problem> {
+pub(crate) async fn confirm(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<RecoveryCodes>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: Totp = call.read()?;
     let code = body.code.ok_or_else(|| Refusal::missing("code"))?;
@@ -153,7 +154,7 @@ pub(super) async fn confirm(State(api): State<Arc<Api>>, call: Call) -> Result<A
     responses((status = 200, description = "It is not asked for any more", body = Done), Refused, Missing),
     security(("Admin-Token" = []))
 )]
-pub(super) async fn give_up(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn give_up(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: Totp = call.read_strictly()?;
     Refusal::require(&[("password", body.password.is_some()), ("code", body.code.is_some())])?;

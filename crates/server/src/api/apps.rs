@@ -13,13 +13,14 @@ use respoke_wire::body::ends::Nothing;
 use respoke_wire::body::lists::{ListRequest, PageParams};
 
 use super::answer::{Answer, ListAnswer};
-use super::{Api, note_app, page};
+use super::asked::{note_app, page};
 use crate::call::{Call, Id, KeyOwner};
 use crate::openapi::{Conflicts, Missing, Refused};
 use crate::problem::Problem;
+use crate::state::Api;
 
 /// The id of a path, of which is noted that the request is about it. What is no id names no app.
-pub(super) async fn app_of_path(api: &Api, call: &Call, caller: &Caller, id: &str) -> Result<AppId, Refusal> {
+pub(crate) async fn app_of_path(api: &Api, call: &Call, caller: &Caller, id: &str) -> Result<AppId, Refusal> {
     let id = AppId::parse(id).ok_or(Refusal::NotFound("Apps"))?;
     note_app(api, call, caller, Some(id), None).await;
     Ok(id)
@@ -33,7 +34,7 @@ pub(super) async fn app_of_path(api: &Api, call: &Call, caller: &Caller, id: &st
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<AppView>, Problem> {
+pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<AppView>, Problem> {
     let caller = call.authenticate_reading(&api).await?;
     let request: ListRequest = call.read()?;
     let found = api.broker.list_apps(&caller, page(&request)?).await?;
@@ -48,7 +49,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
     responses((status = 200, description = "The app", body = AppView), Refused, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<AppView>, Problem> {
+pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<AppView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: WriteApp = call.read()?;
     let once = call.once(&api, KeyOwner::Caller)?;
@@ -66,7 +67,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     responses((status = 200, description = "The app", body = AppView), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<AppView>, Problem> {
+pub(crate) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<AppView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let app = api.broker.get_app(&caller, app_of_path(&api, &call, &caller, &id).await?).await?;
     let kept = Kept { bytes: api.broker.store().kept_bytes(app.id).await?, max: api.broker.kept_bytes_max(&app) };
@@ -81,7 +82,7 @@ pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
     responses((status = 200, description = "The app", body = AppView), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(super) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<AppView>, Problem> {
+pub(crate) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<AppView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: WriteApp = call.read()?;
     let app = api
@@ -98,7 +99,7 @@ pub(super) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) 
     responses((status = 200, description = "It is gone", body = Done), Refused, Missing),
     security(("Admin-Token" = []))
 )]
-pub(super) async fn remove(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn remove(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
     let Nothing {} = call.read_strictly()?;
     api.broker.delete_app(&caller, app_of_path(&api, &call, &caller, &id).await?, &call.context()).await?;

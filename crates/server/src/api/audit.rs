@@ -11,10 +11,11 @@ use respoke_wire::body::audit::AuditView;
 use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
 
 use super::answer::Listed;
-use super::{Api, app_id, given, lines_wanted, list_page, request_id};
+use super::asked::{app_id, given, lines_wanted, list_page, request_id};
 use crate::call::Call;
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
+use crate::state::Api;
 
 /// Reads the audit log, newest first. An App-Secret sees its own app's rows.
 #[utoipa::path(
@@ -31,7 +32,7 @@ use crate::problem::Problem;
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Listed<AuditView>, Problem> {
+pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Listed<AuditView>, Problem> {
     let caller = call.authenticate_reading(&api).await?;
     let _turn = api.long_answer(&caller).await?;
     find(&api, &caller, call.read()?).await

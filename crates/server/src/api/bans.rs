@@ -9,10 +9,11 @@ use respoke_wire::body::ends::InApp;
 use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
 
 use super::answer::{Answer, ListAnswer};
-use super::{Api, named_app, page};
+use super::asked::{named_app, page};
 use crate::call::{Call, Id};
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
+use crate::state::Api;
 
 /// Bans an endpoint: no token is minted for it or redeemed, and what it has is ended, for good.
 ///
@@ -24,7 +25,7 @@ use crate::problem::Problem;
     responses((status = 200, description = "The ban", body = BanView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn ban(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<BanView>, Problem> {
+pub(crate) async fn ban(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<BanView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: CreateBan = call.read_strictly()?;
     let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
@@ -39,7 +40,7 @@ pub(super) async fn ban(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> 
     responses((status = 200, description = "The ban", body = BanView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<BanView>, Problem> {
+pub(crate) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<BanView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
@@ -54,7 +55,7 @@ pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
     responses((status = 200, description = "It is lifted", body = Done), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn lift(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn lift(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: InApp = call.read_strictly()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
@@ -70,7 +71,7 @@ pub(super) async fn lift(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<BanView>, Problem> {
+pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<BanView>, Problem> {
     let caller = call.authenticate_reading(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;

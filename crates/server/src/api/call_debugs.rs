@@ -8,10 +8,11 @@ use respoke_wire::body::call_debugs::{CallReportView, WriteCallReport};
 use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
 
 use super::answer::{Answer, ListAnswer};
-use super::{Api, named_app, page};
+use super::asked::{named_app, page};
 use crate::call::Call;
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
+use crate::state::Api;
 
 /// Keeps a report of a call that ended. The JavaScript client sends one after each call.
 #[utoipa::path(
@@ -20,7 +21,7 @@ use crate::problem::Problem;
     responses((status = 200, description = "It is kept", body = Done), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: WriteCallReport = call.read()?;
     let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
@@ -36,7 +37,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<CallReportView>, Problem> {
+pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<CallReportView>, Problem> {
     let caller = call.authenticate_reading(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;

@@ -14,10 +14,11 @@ use respoke_wire::body::connections::{ConnectionView, CreateConnection};
 use respoke_wire::body::lists::{AppParams, ListRequest, PartParams};
 
 use super::answer::{Answer, ListAnswer};
-use super::{Api, Named, given, page};
+use super::asked::{Named, given, page};
 use crate::call::{Call, Id};
 use crate::openapi::{Missing, Refused, Unconnected};
 use crate::problem::Problem;
+use crate::state::Api;
 
 /// Registers the socket that the request comes over as an endpoint's connection.
 ///
@@ -28,7 +29,7 @@ use crate::problem::Problem;
     responses((status = 200, description = "The connection", body = ConnectionView), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<ConnectionView>, Problem> {
+pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<ConnectionView>, Problem> {
     connect(&api, &call, None).await
 }
 
@@ -40,7 +41,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     responses((status = 200, description = "The connection", body = ConnectionView), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn create_for(
+pub(crate) async fn create_for(
     State(api): State<Arc<Api>>,
     Id(id): Id,
     call: Call,
@@ -83,7 +84,7 @@ async fn connect(api: &Api, call: &Call, endpoint: Option<String>) -> Result<Ans
     responses((status = 200, description = "It is over", body = Done), Refused, Missing),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
     let context = call.context();
@@ -100,7 +101,7 @@ pub(super) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> 
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<ConnectionView>, Problem> {
+pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<ConnectionView>, Problem> {
     let caller = call.authenticate_reading(&api).await?;
     let request: ListRequest = call.read()?;
     let part = part(&request)?;
@@ -120,13 +121,13 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
 }
 
 /// The part of a list of connections that is asked for. None: all, as clients expect who know no pages.
-pub(super) fn part(request: &ListRequest) -> Result<Option<PageRequest<ConnectionId>>, Refusal> {
+pub(crate) fn part(request: &ListRequest) -> Result<Option<PageRequest<ConnectionId>>, Refusal> {
     let asked = request.limit.is_some() || given(request.cursor.as_deref()).is_some();
     asked.then(|| page(request)).transpose()
 }
 
 /// That part of `members`, which are in the order of their ids, or all of them.
-pub(super) fn cut(
+pub(crate) fn cut(
     members: &[Arc<Connection>],
     part: Option<&PageRequest<ConnectionId>>,
 ) -> Page<Arc<Connection>, ConnectionId> {
@@ -136,7 +137,7 @@ pub(super) fn cut(
     Page::cut(rest, page.limit, |member| member.id)
 }
 
-pub(super) async fn show(api: &Api, connection: &Connection) -> Result<ConnectionView, Problem> {
+pub(crate) async fn show(api: &Api, connection: &Connection) -> Result<ConnectionView, Problem> {
     Ok(view(connection, api.broker.account_of(connection.app_id).await?))
 }
 

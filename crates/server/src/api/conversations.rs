@@ -9,10 +9,11 @@ use respoke_wire::body::conversations::{ConversationView, WriteReadMarks};
 use respoke_wire::body::lists::{AppParams, ListRequest};
 
 use super::answer::Answer;
-use super::{Api, named_app};
+use super::asked::named_app;
 use crate::call::{Call, Id};
 use crate::openapi::Refused;
 use crate::problem::Problem;
+use crate::state::Api;
 
 /// What one message that was looked at is charged, in bytes of answers: a list that looks at as many as it may takes some
 /// tenths of a second, in which the default rate gives an endpoint as many bytes.
@@ -28,7 +29,7 @@ const LOOKED_AT_LEN: usize = 16;
     responses((status = 200, description = "The conversations", body = Vec<ConversationView>), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn list(
+pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     Id(id): Id,
     call: Call,
@@ -54,7 +55,7 @@ pub(super) async fn list(
     responses((status = 200, description = "They are marked", body = Done), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn mark_read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn mark_read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: WriteReadMarks = call.read()?;
     let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;

@@ -26,10 +26,12 @@ use respoke_wire::body::lists::AppParams;
 use tokio::time::Instant;
 
 use super::answer::Answer;
-use super::{Api, Named, connections, given, sessions};
+use super::asked::{Named, given};
+use super::{connections, sessions};
 use crate::call::{Call, Id};
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
+use crate::state::Api;
 
 /// Pages of outstanding tokens that are counted.
 const TOKEN_PAGES_MAX: usize = 10;
@@ -52,7 +54,7 @@ const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; c
     responses((status = 200, description = "The endpoint", body = EndpointView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<EndpointView>, Problem> {
+pub(crate) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<EndpointView>, Problem> {
     let caller = call.authenticate_reading(&api).await?;
     let request: AskEndpoint = call.read()?;
     let include = Include::parse(given(request.include.as_deref()))?;
@@ -155,7 +157,7 @@ async fn count_tokens(api: &Api, caller: &Caller, app: AppId, filter: ListFilter
     responses((status = 200, description = "Frames, as they go", body = TailedFrameView, content_type = "text/event-stream"), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn tail(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Response, Problem> {
+pub(crate) async fn tail(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Response, Problem> {
     let caller = call.authenticate_reading(&api).await?;
     if call.socket().is_some() {
         // An answer over a socket has an end.

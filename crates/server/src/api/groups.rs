@@ -14,10 +14,12 @@ use respoke_wire::body::groups::{GroupView, JoinOrName, JoinedOrNamed, MemberVie
 use respoke_wire::body::lists::{AppParams, ListRequest, PageParams, PartParams};
 
 use super::answer::{Answer, ListAnswer};
-use super::{Api, Named, connections, page};
+use super::asked::{Named, page};
+use super::connections;
 use crate::call::{Call, Id, KeyOwner};
 use crate::openapi::{Missing, Refused, Reused, Unconnected};
 use crate::problem::Problem;
+use crate::state::Api;
 
 /// Lists the app's groups by name.
 #[utoipa::path(
@@ -27,7 +29,7 @@ use crate::problem::Problem;
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<GroupView>, Problem> {
+pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<GroupView>, Problem> {
     let caller = call.authenticate_reading(&api).await?;
     let request: ListRequest = call.read()?;
     let page: PageRequest<GroupName> = page(&request)?;
@@ -47,7 +49,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
         Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn join_many(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<JoinedOrNamed>, Problem> {
+pub(crate) async fn join_many(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<JoinedOrNamed>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: JoinOrName = call.read()?;
     if let (None, Some(name)) = (&body.groups, &body.name) {
@@ -66,7 +68,7 @@ pub(super) async fn join_many(State(api): State<Arc<Api>>, call: Call) -> Result
     responses((status = 200, description = "It is a member", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn join(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn join(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
     change_one(&api, &call, id, Change::Join).await
 }
 
@@ -76,7 +78,7 @@ pub(super) async fn join(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
     responses((status = 200, description = "It is no member", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn leave_many(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn leave_many(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
     change(&api, &call, &caller, call.read()?, Change::Leave).await?;
     Ok(Answer(Done::SUCCESS))
@@ -89,7 +91,7 @@ pub(super) async fn leave_many(State(api): State<Arc<Api>>, call: Call) -> Resul
     responses((status = 200, description = "It is no member", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn leave(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn leave(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
     change_one(&api, &call, id, Change::Leave).await
 }
 
@@ -129,7 +131,7 @@ async fn change(api: &Api, call: &Call, caller: &Caller, body: Membership, chang
     responses((status = 200, description = "It is over", body = Done), Refused, Missing),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: InApp = call.read_strictly()?;
     let context = call.context();
@@ -146,7 +148,7 @@ pub(super) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> 
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn members(
+pub(crate) async fn members(
     State(api): State<Arc<Api>>,
     Id(id): Id,
     call: Call,
@@ -176,7 +178,7 @@ pub(super) async fn members(
     responses((status = 200, description = "It was handed to every member", body = Sent), Refused, Missing, Reused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn publish(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Sent>, Problem> {
+pub(crate) async fn publish(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Sent>, Problem> {
     let caller = call.authenticate_speaking(&api).await?;
     let body: PublishMessage = call.read()?;
     let message = body.message.ok_or_else(|| Refusal::missing("message"))?;
@@ -188,6 +190,6 @@ pub(super) async fn publish(State(api): State<Arc<Api>>, Id(id): Id, call: Call)
     Ok(Answer(Sent::from(id)))
 }
 
-pub(super) fn group_name(text: &str) -> Result<GroupName, Refusal> {
+pub(crate) fn group_name(text: &str) -> Result<GroupName, Refusal> {
     GroupName::parse(text).map_err(|problem| Refusal::field("group", problem))
 }

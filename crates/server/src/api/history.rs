@@ -6,10 +6,12 @@ use axum::extract::State;
 use axum::response::Response;
 use respoke_wire::body::history::{PubsubEventShape, ReadHistory, SearchHistory};
 
-use super::{Api, named_app, telling};
+use super::asked::named_app;
+use super::telling;
 use crate::call::{Call, Id};
 use crate::openapi::Refused;
 use crate::problem::Problem;
+use crate::state::Api;
 
 /// Reads what was said in a group, newest first. Only messages that were published with `persist` are kept.
 ///
@@ -25,7 +27,7 @@ use crate::problem::Problem;
     responses((status = 200, description = "The messages", body = Vec<PubsubEventShape>), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Response, Problem> {
+pub(crate) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Response, Problem> {
     let caller = call.authenticate_reading(&api).await?;
     let request: ReadHistory = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
@@ -44,7 +46,7 @@ pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
     responses((status = 200, description = "The messages by group", body = HashMap<String, Vec<PubsubEventShape>>), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn search(State(api): State<Arc<Api>>, call: Call) -> Result<Response, Problem> {
+pub(crate) async fn search(State(api): State<Arc<Api>>, call: Call) -> Result<Response, Problem> {
     answer(&api, &call).await
 }
 
@@ -58,7 +60,7 @@ pub(super) async fn search(State(api): State<Arc<Api>>, call: Call) -> Result<Re
     responses((status = 200, description = "The messages by group", body = HashMap<String, Vec<PubsubEventShape>>), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn search_by_query(State(api): State<Arc<Api>>, call: Call) -> Result<Response, Problem> {
+pub(crate) async fn search_by_query(State(api): State<Arc<Api>>, call: Call) -> Result<Response, Problem> {
     answer(&api, &call).await
 }
 

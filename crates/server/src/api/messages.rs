@@ -9,10 +9,11 @@ use respoke_wire::body::groups::Sent;
 use respoke_wire::body::messages::SendMessage;
 
 use super::answer::Answer;
-use super::{Api, Named, connection_id, endpoint_id, given};
+use super::asked::{Named, connection_id, endpoint_id, given};
 use crate::call::{Call, KeyOwner};
 use crate::openapi::{Missing, Refused, Reused};
 use crate::problem::Problem;
+use crate::state::Api;
 
 /// Sends a message to all connections of an endpoint. One that has none gets nothing, which is no error.
 #[utoipa::path(
@@ -22,7 +23,7 @@ use crate::problem::Problem;
     responses((status = 200, description = "It was handed to every connection", body = Sent), Refused, Missing, Reused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Sent>, Problem> {
+pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Sent>, Problem> {
     let caller = call.authenticate_speaking(&api).await?;
     let body: SendMessage = call.read()?;
     let to = given(body.to.as_deref());

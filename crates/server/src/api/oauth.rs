@@ -9,11 +9,11 @@ use respoke_core::refusal::Refusal;
 use respoke_wire::body::Done;
 use respoke_wire::body::oauth::{TokenAnswer, TokenQuestion};
 
-use super::Api;
 use super::answer::Answer;
 use crate::call::Call;
 use crate::openapi::OAuthRefused;
 use crate::problem::Problem;
+use crate::state::Api;
 
 /// Says whether a token is good and whose it is.
 ///
@@ -24,7 +24,7 @@ use crate::problem::Problem;
     responses((status = 200, description = "What the token is", body = TokenAnswer), OAuthRefused),
     security(("App-Secret" = []), ("Admin-Token" = []), ("OAuth-Client" = []), ("Bearer" = []))
 )]
-pub(super) async fn introspect(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<TokenAnswer>, Problem> {
+pub(crate) async fn introspect(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<TokenAnswer>, Problem> {
     let body: TokenQuestion = call.read()?;
     let caller = call.authenticate_oauth(&api, &body).await?;
     let token = body.token.ok_or_else(|| Refusal::missing("token"))?;
@@ -67,7 +67,7 @@ fn of(grant: Grant) -> TokenAnswer {
     responses((status = 200, description = "It is over", body = Done), OAuthRefused),
     security(("App-Secret" = []), ("Admin-Token" = []), ("OAuth-Client" = []), ("Bearer" = []))
 )]
-pub(super) async fn revoke(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn revoke(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
     let body: TokenQuestion = call.read()?;
     let caller = call.authenticate_oauth(&api, &body).await?;
     let token = body.token.ok_or_else(|| Refusal::missing("token"))?;

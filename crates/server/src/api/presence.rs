@@ -9,10 +9,11 @@ use respoke_wire::body::Done;
 use respoke_wire::body::presence::{ConnectionState, ObservePresence, PresenceSnapshot, SetPresence};
 
 use super::answer::Answer;
-use super::{Api, Named, endpoint_id};
+use super::asked::{Named, endpoint_id};
 use crate::call::Call;
 use crate::openapi::{Missing, Refused, Unconnected};
 use crate::problem::Problem;
+use crate::state::Api;
 
 /// Says the presence of the caller's connection; its observers are told.
 #[utoipa::path(
@@ -21,7 +22,7 @@ use crate::problem::Problem;
     responses((status = 200, description = "Observers were told", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn set(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn set(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate_speaking(&api).await?;
     let body: SetPresence = call.read()?;
     let said = body.presence.ok_or_else(|| Refusal::missing("presence"))?;
@@ -40,7 +41,7 @@ pub(super) async fn set(State(api): State<Arc<Api>>, call: Call) -> Result<Answe
     responses((status = 200, description = "The presence of each", body = Vec<PresenceSnapshot>), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn observe(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Vec<PresenceSnapshot>>, Problem> {
+pub(crate) async fn observe(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Vec<PresenceSnapshot>>, Problem> {
     let caller = call.authenticate_reading(&api).await?;
     let body: ObservePresence = call.read()?;
     let names = body.endpoint_list.ok_or_else(|| Refusal::missing("endpointList"))?;

@@ -8,10 +8,11 @@ use respoke_wire::body::Done;
 use respoke_wire::body::push_tokens::{PushTokenView, WritePushToken};
 
 use super::answer::Answer;
-use super::{Api, named_app};
+use super::asked::named_app;
 use crate::call::{Call, Ids};
 use crate::openapi::Refused;
 use crate::problem::Problem;
+use crate::state::Api;
 
 /// Registers a device, so that its endpoint is reached without a connection.
 ///
@@ -23,7 +24,7 @@ use crate::problem::Problem;
     responses((status = 200, description = "It is registered", body = PushTokenView), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<PushTokenView>, Problem> {
+pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<PushTokenView>, Problem> {
     register(&api, &call, None).await
 }
 
@@ -38,7 +39,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     responses((status = 200, description = "It is registered; its `id` is told again", body = PushTokenView), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn replace(
+pub(crate) async fn replace(
     State(api): State<Arc<Api>>,
     Ids(_, id): Ids,
     call: Call,
@@ -70,7 +71,7 @@ async fn register(api: &Api, call: &Call, id: Option<String>) -> Result<Answer<P
     responses((status = 200, description = "It is forgotten", body = Done), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn remove(State(api): State<Arc<Api>>, Ids(_, id): Ids, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn remove(State(api): State<Arc<Api>>, Ids(_, id): Ids, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: WritePushToken = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;

@@ -10,12 +10,13 @@ use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
 use respoke_wire::body::request_log::RequestView;
 
 use super::answer::Listed;
-use super::{Api, app_id, given, lines_wanted, list_page, request_id};
+use super::asked::{app_id, given, lines_wanted, list_page, request_id};
 use crate::call::Call;
 use crate::door::UNMATCHED;
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
 use crate::request_log::{RequestEntry, RequestFilter, StatusFilter};
+use crate::state::Api;
 
 /// Reads the log of this node's last requests, newest first. An App-Secret sees its own app's.
 #[utoipa::path(
@@ -33,7 +34,7 @@ use crate::request_log::{RequestEntry, RequestFilter, StatusFilter};
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Listed<RequestView>, Problem> {
+pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Listed<RequestView>, Problem> {
     let caller = call.authenticate_reading(&api).await?;
     let _turn = api.long_answer(&caller).await?;
     find(&api, &caller, &call.read()?).await

@@ -11,10 +11,11 @@ use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
 use respoke_wire::body::roles::{RoleView, WriteRole};
 
 use super::answer::{Answer, ListAnswer};
-use super::{Api, given, named_app, page};
+use super::asked::{given, named_app, page};
 use crate::call::{Call, Id, KeyOwner};
 use crate::openapi::{Conflicts, Missing, Refused};
 use crate::problem::Problem;
+use crate::state::Api;
 
 /// Lists an app's roles, oldest first.
 #[utoipa::path(
@@ -24,7 +25,7 @@ use crate::problem::Problem;
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<RoleView>, Problem> {
+pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<RoleView>, Problem> {
     let caller = call.authenticate_reading(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
@@ -41,7 +42,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
     responses((status = 200, description = "The role", body = RoleView), Refused, Missing, Conflicts),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<RoleView>, Problem> {
+pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<RoleView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let mut body: WriteRole = call.read()?;
     let once = call.once(&api, KeyOwner::Caller)?;
@@ -63,7 +64,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     responses((status = 200, description = "The role", body = RoleView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<RoleView>, Problem> {
+pub(crate) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<RoleView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
@@ -79,7 +80,7 @@ pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
     responses((status = 200, description = "The role", body = RoleView), Refused, Missing, Conflicts),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<RoleView>, Problem> {
+pub(crate) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<RoleView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let mut body: WriteRole = call.read()?;
     let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
@@ -101,7 +102,7 @@ pub(super) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) 
     responses((status = 200, description = "It is gone", body = Done), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn remove(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn remove(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;

@@ -15,10 +15,11 @@ use respoke_wire::body::secrets::{CreateSecret, RevokeSecret, RollSecret, Secret
 
 use super::answer::{Answer, ListAnswer};
 use super::apps::app_of_path;
-use super::{Api, page};
+use super::asked::page;
 use crate::call::{Call, Id, Ids, KeyOwner};
 use crate::openapi::{Conflicts, Missing, Refused};
 use crate::problem::Problem;
+use crate::state::Api;
 
 /// Lists an app's secrets, revoked ones included, oldest first, without their texts.
 #[utoipa::path(
@@ -28,7 +29,7 @@ use crate::problem::Problem;
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(super) async fn list(
+pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     Id(id): Id,
     call: Call,
@@ -57,7 +58,7 @@ fn cut(secrets: Vec<SecretRecord>, page: &PageRequest<CreationKey>) -> Page<Secr
     responses((status = 200, description = "The secret", body = SecretView), Refused, Missing, Conflicts),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(super) async fn create(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<SecretView>, Problem> {
+pub(crate) async fn create(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<SecretView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: CreateSecret = call.read()?;
     let once = call.once(&api, KeyOwner::Caller)?;
@@ -84,7 +85,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, Id(id): Id, call: Call) 
     responses((status = 200, description = "The secret", body = SecretReachView), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(super) async fn read(
+pub(crate) async fn read(
     State(api): State<Arc<Api>>,
     Ids(id, secret): Ids,
     call: Call,
@@ -105,7 +106,7 @@ pub(super) async fn read(
     responses((status = 200, description = "It is revoked", body = Done), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(super) async fn revoke(
+pub(crate) async fn revoke(
     State(api): State<Arc<Api>>,
     Ids(id, secret): Ids,
     call: Call,
@@ -130,7 +131,7 @@ pub(super) async fn revoke(
     responses((status = 200, description = "The new secret", body = SecretView), Refused, Missing, Conflicts),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(super) async fn roll(
+pub(crate) async fn roll(
     State(api): State<Arc<Api>>,
     Ids(id, secret): Ids,
     call: Call,

@@ -9,10 +9,11 @@ use respoke_wire::body::session_tokens::{Authorized, CreateSessionToken, ExtendS
 use respoke_wire::body::sessions::SessionView;
 
 use super::answer::Answer;
-use super::{Api, sessions};
+use super::sessions;
 use crate::call::{Call, KeyOwner};
 use crate::openapi::{Conflicts, Refused};
 use crate::problem::Problem;
+use crate::state::Api;
 
 /// Trades a one-use token for a session token, once.
 ///
@@ -27,7 +28,7 @@ use crate::problem::Problem;
     responses((status = 200, description = "The session token", body = Authorized), Refused, Conflicts),
     security((), ("App-Token" = []))
 )]
-pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Authorized>, Problem> {
+pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Authorized>, Problem> {
     let body: CreateSessionToken = call.read()?;
     let caller = call.authenticate_leniently(&api).await?;
     let token = body.token_id.as_ref();
@@ -49,7 +50,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     responses((status = 200, description = "The session", body = SessionView), Refused),
     security(("App-Token" = []))
 )]
-pub(super) async fn describe(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<SessionView>, Problem> {
+pub(crate) async fn describe(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<SessionView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let session = api.broker.own_session(&caller)?;
     Ok(Answer(sessions::show(&api.broker, session.record.clone())))
@@ -62,7 +63,7 @@ pub(super) async fn describe(State(api): State<Arc<Api>>, call: Call) -> Result<
     responses((status = 200, description = "The session", body = SessionView), Refused),
     security(("App-Token" = []))
 )]
-pub(super) async fn extend(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<SessionView>, Problem> {
+pub(crate) async fn extend(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<SessionView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: ExtendSession = call.read()?;
     let session = api.broker.extend_session(&caller, body.ttl, &call.context()).await?;
@@ -75,7 +76,7 @@ pub(super) async fn extend(State(api): State<Arc<Api>>, call: Call) -> Result<An
     responses((status = 200, description = "It is over", body = Done), Refused),
     security(("App-Token" = []), ())
 )]
-pub(super) async fn end(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn end(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate_leaving(&api).await?;
     api.broker.close_session(&caller, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))

@@ -15,10 +15,11 @@ use respoke_wire::body::lists::{AppParams, FilterParams, ListRequest, PageParams
 use respoke_wire::body::sessions::{EndSessions as EndSessionsBody, SessionView};
 
 use super::answer::{Answer, ListAnswer};
-use super::{Api, endpoint_id, filter, given, named_app, page, role_id};
+use super::asked::{endpoint_id, filter, given, named_app, page, role_id};
 use crate::call::{Call, Id};
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
+use crate::state::Api;
 
 /// Lists live sessions, oldest first.
 #[utoipa::path(
@@ -34,7 +35,7 @@ use crate::problem::Problem;
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<SessionView>, Problem> {
+pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<SessionView>, Problem> {
     let caller = call.authenticate_reading(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
@@ -64,7 +65,7 @@ fn since(text: &str) -> Result<Timestamp, Refusal> {
     responses((status = 200, description = "The session", body = SessionView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<SessionView>, Problem> {
+pub(crate) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<SessionView>, Problem> {
     let caller = call.authenticate(&api).await?;
     Ok(Answer(show(&api.broker, api.broker.session(&caller, &id).await?)))
 }
@@ -76,7 +77,7 @@ pub(super) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
     responses((status = 200, description = "It is over", body = Done), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
     let Nothing {} = call.read_strictly()?;
     api.broker.end_session(&caller, &id, &call.context()).await?;
@@ -98,7 +99,7 @@ pub(super) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> 
     responses((status = 200, description = "They are over", body = Done), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn end_many(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn end_many(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
     let body: EndSessionsBody = call.read_strictly()?;
     let request = EndSessions {

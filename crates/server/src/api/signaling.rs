@@ -9,10 +9,11 @@ use respoke_wire::body::Done;
 use respoke_wire::body::signaling::SendSignal;
 
 use super::answer::Answer;
-use super::{Api, Named, connection_id, endpoint_id, given};
+use super::asked::{Named, connection_id, endpoint_id, given};
 use crate::call::{Call, KeyOwner};
 use crate::openapi::{Missing, Refused, Reused};
 use crate::problem::Problem;
+use crate::state::Api;
 
 /// Relays a step of a call or direct connection to an endpoint.
 ///
@@ -24,7 +25,7 @@ use crate::problem::Problem;
     responses((status = 200, description = "It was handed on", body = Done), Refused, Missing, Reused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate_speaking(&api).await?;
     let body: SendSignal = call.read()?;
     let to = given(body.to.as_deref());
@@ -47,7 +48,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
 }
 
 /// Conferences need a media mixer, which is not there.
-pub(super) async fn conference(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn conference(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
     let caller = call.authenticate(&api).await?;
     api.broker.rights(&caller).await?;
     Err(Refusal::NoGateway.into())

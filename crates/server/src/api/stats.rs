@@ -11,10 +11,11 @@ use respoke_core::refusal::Refusal;
 use respoke_wire::body::stats::{AskStats, PointView, StatsView};
 
 use super::answer::Answer;
-use super::{Api, app_id, given};
+use super::asked::{app_id, given};
 use crate::call::Call;
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
+use crate::state::Api;
 use crate::tally::{HOUR_SECS, MINUTE_SECS, gauges};
 
 /// Tells what happened over time: by the minute for an hour, by ten minutes for a day, by six hours for thirty days.
@@ -30,7 +31,7 @@ use crate::tally::{HOUR_SECS, MINUTE_SECS, gauges};
     responses((status = 200, description = "The figures", body = StatsView), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(super) async fn read(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<StatsView>, Problem> {
+pub(crate) async fn read(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<StatsView>, Problem> {
     let caller = call.authenticate_reading(&api).await?;
     Ok(Answer(find(&api, &caller, &call.read()?).await?))
 }

@@ -17,8 +17,9 @@ use respoke_core::message::{MessageRef, StoredMessage};
 use respoke_core::ops::Caller;
 use respoke_core::refusal::Refusal;
 
-use super::{Api, answer};
+use super::answer;
 use crate::problem::Problem;
+use crate::state::Api;
 use crate::transport::Beside;
 use crate::turns::Party;
 

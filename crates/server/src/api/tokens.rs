@@ -11,10 +11,11 @@ use respoke_wire::body::lists::{AppParams, FilterParams, ListRequest, PageParams
 use respoke_wire::body::tokens::{IssueToken as IssueTokenBody, TokenIssued, TokenView};
 
 use super::answer::{Answer, ListAnswer};
-use super::{Api, app_id, filter, named_app, page};
+use super::asked::{app_id, filter, named_app, page};
 use crate::call::{Call, Id, KeyOwner};
 use crate::openapi::{Conflicts, Missing, Refused};
 use crate::problem::Problem;
+use crate::state::Api;
 
 /// Mints a one-use token for an endpoint.
 ///
@@ -30,7 +31,7 @@ use crate::problem::Problem;
     responses((status = 200, description = "The token", body = TokenIssued), Refused, Missing, Conflicts),
     security(("App-Secret" = []), ("App-Secret-Query" = []), ("Admin-Token" = []), ())
 )]
-pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<TokenIssued>, Problem> {
+pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<TokenIssued>, Problem> {
     issue(&api, &call, false).await
 }
 
@@ -46,7 +47,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     responses((status = 200, description = "The token", body = TokenIssued), Refused, Missing),
     security(("App-Secret-Query" = []), ("App-Secret" = []), ("Admin-Token" = []), ())
 )]
-pub(super) async fn replace(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<TokenIssued>, Problem> {
+pub(crate) async fn replace(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<TokenIssued>, Problem> {
     issue(&api, &call, true).await
 }
 
@@ -94,7 +95,7 @@ fn show_issued(issued: IssuedToken) -> TokenIssued {
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<TokenView>, Problem> {
+pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<TokenView>, Problem> {
     let caller = call.authenticate_reading(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
@@ -109,7 +110,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
     responses((status = 200, description = "The token", body = TokenView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn inspect(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<TokenView>, Problem> {
+pub(crate) async fn inspect(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<TokenView>, Problem> {
     let id = Secret::new(id);
     let caller = call.authenticate(&api).await?;
     let inspected = api.broker.inspect_token(&caller, &id).await?;
@@ -123,7 +124,7 @@ pub(super) async fn inspect(State(api): State<Arc<Api>>, Id(id): Id, call: Call)
     responses((status = 200, description = "It is over", body = Done), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn revoke(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn revoke(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
     let id = Secret::new(id);
     let caller = call.authenticate(&api).await?;
     let Nothing {} = call.read_strictly()?;

@@ -12,17 +12,17 @@ use crate::call::Call;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
 
-pub(super) async fn page(_: Call) -> Response {
+pub(crate) async fn page(_: Call) -> Response {
     let headers = [(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, POLICY)];
     (headers, render().into_string()).into_response()
 }
 
-pub(super) async fn script(_: Call) -> Response {
+pub(crate) async fn script(_: Call) -> Response {
     let headers = [(CONTENT_TYPE, "text/javascript; charset=utf-8"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
     (headers, include_str!("try.js")).into_response()
 }
 
-pub(super) async fn style(_: Call) -> Response {
+pub(crate) async fn style(_: Call) -> Response {
     ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("try.css")).into_response()
 }
 

@@ -7,10 +7,11 @@ use respoke_wire::body::lists::AppParams;
 use respoke_wire::body::turn::{AskRelay, RelayView};
 
 use super::answer::Answer;
-use super::{Api, named_app};
+use super::asked::named_app;
 use crate::call::Call;
 use crate::openapi::Refused;
 use crate::problem::Problem;
+use crate::state::Api;
 
 /// Says which servers help media along: TURN servers with credentials for those whose role has `mediaRelay`, STUN
 /// servers without for everybody else, or where there is no TURN server.
@@ -25,7 +26,7 @@ use crate::problem::Problem;
     responses((status = 200, description = "The servers", body = RelayView), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(super) async fn read(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<RelayView>, Problem> {
+pub(crate) async fn read(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<RelayView>, Problem> {
     let caller = call.authenticate(&api).await?;
     let request: AskRelay = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;

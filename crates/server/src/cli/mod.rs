@@ -142,7 +142,7 @@ impl Cli {
                 self.common.complete()?;
                 command.run(&self.common, &mut out)
             }
-            Some(Command::Openapi) => out.line(crate::openapi::openapi_json()),
+            Some(Command::Openapi) => out.line(crate::description::openapi_json()),
             Some(Command::Completions { shell }) => {
                 // The generator would panic if it could not write.
                 let mut script = Vec::new();

@@ -13,8 +13,9 @@ use super::form::Form;
 use super::layout::{Errors, Section, copyable, csrf_own, field, guarded, page as console_page, page_of};
 use super::qr::qr;
 use super::visit::{Failure, Posted, Visit, see, set_cookie};
-use crate::api::{Api, guessing};
+use crate::api::admins::guessing;
 use crate::problem::Problem;
+use crate::state::Api;
 use crate::throttle::Shown;
 
 const PATH: &str = "/console/account";

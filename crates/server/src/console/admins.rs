@@ -16,9 +16,10 @@ use super::form::Form;
 use super::layout::{Errors, Section, csrf_owner, field, guarded, input, page_of, table};
 use super::visit::{Failure, Posted, Visit, see};
 use super::words::when;
-use crate::api::{Api, guessing};
+use crate::api::admins::guessing;
 use crate::call::Id;
 use crate::problem::Problem;
+use crate::state::Api;
 use crate::throttle::Shown;
 
 const PATH: &str = "/console/admins";

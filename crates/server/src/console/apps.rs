@@ -16,7 +16,8 @@ use super::layout::{
 use super::secrets::{MADE_BEFORE, shown_once};
 use super::visit::{Failure, Posted, Visit};
 use super::words::when;
-use crate::api::{Api, cursor};
+use crate::api::asked::cursor;
+use crate::state::Api;
 
 /// Rows of one page of a list.
 pub(super) const ROWS: usize = 50;

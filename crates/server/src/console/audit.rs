@@ -17,7 +17,8 @@ use super::form::Form;
 use super::layout::{Section, app_choice, empty, field, input, link, more, page as console_page, short, table};
 use super::visit::{Failure, Visit};
 use super::words::when;
-use crate::api::{Api, find_audit};
+use crate::api::audit::find as find_audit;
+use crate::state::Api;
 
 const PATH: &str = "/console/audit";
 /// What the address may ask for.

@@ -14,8 +14,8 @@ use super::layout::{Tab, app_page, app_path, empty, more, table};
 use super::sessions::endpoint_link;
 use super::visit::{Failure, Visit};
 use super::words::when;
-use crate::api::Api;
 use crate::call::Id;
+use crate::state::Api;
 
 /// `GET`.
 pub(super) async fn page(State(api): State<Arc<Api>>, Id(id): Id, visit: Visit) -> Result<Response, Failure> {

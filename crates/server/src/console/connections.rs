@@ -18,8 +18,9 @@ use super::layout::{
 use super::sessions::endpoint_link;
 use super::visit::{Failure, Posted, Visit, see};
 use super::words::{count, number};
-use crate::api::{Api, cursor as read_cursor};
+use crate::api::asked::cursor as read_cursor;
 use crate::call::{Id, Ids};
+use crate::state::Api;
 
 /// `GET`: the connections that the address asks for; for htmx the list alone.
 pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> {

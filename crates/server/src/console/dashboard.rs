@@ -14,7 +14,9 @@ use super::chart::{Line, chart};
 use super::layout::{Section, answer, app_choice, follow, link, live, page as console_page, table};
 use super::visit::{Failure, Visit};
 use super::words::{number, took};
-use crate::api::{Api, find_stats, is_ready};
+use crate::api::health::is_ready;
+use crate::api::stats::find as find_stats;
+use crate::state::Api;
 
 const PATH: &str = "/console/dashboard";
 const RANGES: [(&str, &str); 3] = [("1h", "1 hour"), ("24h", "24 hours"), ("30d", "30 days")];

@@ -25,8 +25,9 @@ use super::sessions::{roles, table};
 use super::visit::{Failure, Posted, Visit, see};
 use super::words::{count, when};
 use super::{audit, connections};
-use crate::api::{Api, Include, find_endpoint, look_on};
+use crate::api::endpoints::{Include, find as find_endpoint, look_on};
 use crate::call::Ids;
+use crate::state::Api;
 
 /// How long a ban lasts, as the form offers it, in seconds; none: until it is lifted.
 const LENGTHS: [(&str, &str, Option<i64>); 4] = [

@@ -14,8 +14,8 @@ use super::form::Form;
 use super::layout::{Errors, Tab, app_page, app_path, copyable, csrf, csrf_owner, field, guarded, input, textarea};
 use super::visit::{Failure, Posted, Visit, see};
 use super::words::{duration, parse_duration, when};
-use crate::api::Api;
 use crate::call::Id;
+use crate::state::Api;
 
 /// A limit: its field and label in the form, where settings hold it, and where a change of them names it.
 struct Limit<T> {

@@ -61,9 +61,9 @@ use axum::routing::{get, post};
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use http::{HeaderMap, HeaderValue};
 
-use crate::api::Api;
 use crate::call::Call;
 use crate::problem::Problem;
+use crate::state::Api;
 
 pub(crate) use layout::refusal_page;
 

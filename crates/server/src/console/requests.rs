@@ -18,7 +18,8 @@ use super::layout::{
 };
 use super::visit::{Failure, Visit};
 use super::words::{took, when};
-use crate::api::{Api, find_requests};
+use crate::api::request_log::find as find_requests;
+use crate::state::Api;
 
 const PATH: &str = "/console/requests";
 /// What the address may ask for.

@@ -18,8 +18,8 @@ use super::layout::{
 use super::role_draft::Draft;
 use super::visit::{Failure, Posted, Visit, see};
 use super::words::{count, when};
-use crate::api::Api;
 use crate::call::{Id, Ids};
+use crate::state::Api;
 
 /// `GET`.
 pub(super) async fn list(State(api): State<Arc<Api>>, Id(id): Id, visit: Visit) -> Result<Response, Failure> {

@@ -18,8 +18,8 @@ use super::layout::{
 };
 use super::visit::{Failure, Posted, Visit, see};
 use super::words::{count, when, when_or};
-use crate::api::Api;
 use crate::call::{Id, Ids};
+use crate::state::Api;
 
 /// How long a rolled secret is still taken, as the form offers it.
 const OVERLAPS: [(&str, &str); 4] =

@@ -25,8 +25,9 @@ use super::layout::{
 };
 use super::visit::{Failure, Posted, Visit, see};
 use super::words::when;
-use crate::api::{Api, show_session};
+use crate::api::sessions::show as show_session;
 use crate::call::{Id, Ids};
+use crate::state::Api;
 
 /// `GET`: the sessions that the address asks for; for htmx the list alone.
 pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> {

@@ -14,8 +14,9 @@ use respoke_core::secret::Secret;
 use super::form::Form;
 use super::layout::{field, outside};
 use super::visit::{Failure, check_own_page, see, set_cookie};
-use crate::api::{Api, sign_in_by_link};
+use crate::api::admin_sessions::sign_in_by_link;
 use crate::call::Call;
+use crate::state::Api;
 
 /// `GET`: the form, which the script fills in and sends.
 pub(super) async fn page(State(api): State<Arc<Api>>, call: Call) -> Result<Response, Failure> {

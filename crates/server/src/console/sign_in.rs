@@ -13,9 +13,10 @@ use respoke_core::secret::Secret;
 use super::form::Form;
 use super::layout::{field, outside};
 use super::visit::{Failure, Posted, check_own_page, see, see_from, set_cookie};
-use crate::api::{Api, sign_in as open_session};
+use crate::api::admin_sessions::sign_in as open_session;
 use crate::call::Call;
 use crate::problem::Problem;
+use crate::state::Api;
 
 /// Where everybody begins.
 const HOME: &str = "/console/apps";

@@ -17,8 +17,9 @@ use super::samples::Mint;
 use super::sessions::{RoleNames, role_choice, roles};
 use super::visit::{Failure, Posted, Visit};
 use super::words::{length, when};
-use crate::api::{Api, try_client};
+use crate::api::try_it::client as try_client;
 use crate::call::Id;
+use crate::state::Api;
 
 /// Life of the sessions that the two clients get, in seconds.
 const CLIENT_TTL_SECS: u64 = 3_600;

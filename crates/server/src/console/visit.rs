@@ -21,9 +21,9 @@ use respoke_hub::ops::Asker;
 use respoke_hub::reach::Unlimited;
 
 use super::form::Form;
-use crate::api::Api;
 use crate::call::Call;
 use crate::problem::Problem;
+use crate::state::Api;
 
 const NAME: &str = "respoked_console";
 /// How many cookies of that name are tried. A browser sends one for each path that it was set for, ours among the first.

@@ -20,10 +20,11 @@ use serde_json::{Value, json};
 
 use super::Door;
 use super::request_ids::RequestIds;
-use crate::api::{self, Api};
 use crate::config::Config;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::router::router;
+use crate::state::Api;
 use crate::throttle::Throttle;
 use crate::transport::Places;
 use crate::watch::Watch;
@@ -62,7 +63,7 @@ async fn a_change_runs_to_its_end_though_its_client_hangs_up() {
     let api = Arc::new(Api::new(broker.clone(), hub, watch.clone(), places.clone(), limits, throttle, config.relays()));
     let (accounts, limits) = (api.accounts.clone(), api.limits.clone());
     let request_ids = RequestIds::new(broker.chance());
-    let door = Door::around(api::router(api), request_ids, watch, places, accounts, limits, Vec::new());
+    let door = Door::around(router(api), request_ids, watch, places, accounts, limits, Vec::new());
     let secret = ("app-secret", first.app_secret.secret().expose());
 
     // It is asked again and again below until it is over.

@@ -40,10 +40,10 @@ pub(crate) use client::Client;
 use client::{Clients, Due, Pace};
 use polling::Wrapping;
 
-use crate::api::Api;
 use crate::door::{Door, method_name};
 use crate::enduring;
 use crate::limits::{Errand, Limited};
+use crate::state::Api;
 use crate::transport::{Place, RequestBody, Shares};
 
 /// Where the door is.

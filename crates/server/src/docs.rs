@@ -1,6 +1,6 @@
 //! `/openapi.json` and `/docs`: the document, and a page to read it, both made when first asked for and without a script.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -8,51 +8,39 @@ use bytes::Bytes;
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
-use utoipa::OpenApi as _;
-use utoipa::openapi::{OpenApi, Server};
+use utoipa::openapi::Server;
 
-use super::Api;
 use crate::call::Call;
 use crate::config::PublicUrl;
+use crate::description::document;
+use crate::state::{Api, Described};
 
 /// Nothing but our own style sheet is loaded, and nobody frames the page.
 const POLICY: &str =
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The document.
-pub(crate) fn document() -> OpenApi {
-    super::Document::openapi()
+/// What this server, said to be reached by `public_url`, tells of itself.
+fn describe(public_url: Option<&PublicUrl>) -> Described {
+    let mut document = document();
+    document.servers = public_url.map(|url| vec![Server::new(url.as_str())]);
+    let json = Bytes::from(document.to_json().unwrap_or_default());
+    let document: Value = serde_json::from_slice(&json).unwrap_or_default();
+    Described { json, page: Bytes::from(render(&document).into_string()) }
 }
 
-/// The document as this server tells it, and the page.
-#[derive(Default)]
-pub(super) struct Described(OnceLock<(Bytes, Bytes)>);
-
-impl Described {
-    fn get(&self, public_url: Option<&PublicUrl>) -> &(Bytes, Bytes) {
-        self.0.get_or_init(|| {
-            let mut document = document();
-            document.servers = public_url.map(|url| vec![Server::new(url.as_str())]);
-            let json = Bytes::from(document.to_json().unwrap_or_default());
-            let document: Value = serde_json::from_slice(&json).unwrap_or_default();
-            (json, Bytes::from(render(&document).into_string()))
-        })
-    }
+pub(crate) async fn json(State(api): State<Arc<Api>>, _: Call) -> Response {
+    let described = api.described.get_or_init(|| describe(api.public_url.as_ref()));
+    ([(CONTENT_TYPE, "application/json; charset=utf-8")], described.json.clone()).into_response()
 }
 
-pub(super) async fn json(State(api): State<Arc<Api>>, _: Call) -> Response {
-    let (json, _) = api.described.get(api.public_url.as_ref());
-    ([(CONTENT_TYPE, "application/json; charset=utf-8")], json.clone()).into_response()
-}
-
-pub(super) async fn page(State(api): State<Arc<Api>>, _: Call) -> Response {
+pub(crate) async fn page(State(api): State<Arc<Api>>, _: Call) -> Response {
     let headers = [(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, POLICY)];
-    let (_, page) = api.described.get(api.public_url.as_ref());
-    (headers, page.clone()).into_response()
+    let described = api.described.get_or_init(|| describe(api.public_url.as_ref()));
+    (headers, described.page.clone()).into_response()
 }
 
-pub(super) async fn style(_: Call) -> Response {
-    ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("docs.css")).into_response()
+pub(crate) async fn style(_: Call) -> Response {
+    ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("docs/docs.css")).into_response()
 }
 
 fn render(document: &Value) -> Markup {
@@ -222,10 +210,9 @@ mod tests {
 
     #[test]
     fn the_page_shows_every_operation_and_runs_nothing() {
-        let described = Described::default();
-        let (json, page) = described.get(None);
+        let Described { json, page } = describe(None);
         let page = String::from_utf8(page.to_vec()).unwrap();
-        let document: Value = serde_json::from_slice(json).unwrap();
+        let document: Value = serde_json::from_slice(&json).unwrap();
         for (path, _) in members(&document["paths"]) {
             assert!(page.contains(&format!("<code>{path}</code>")), "{path}");
         }
