@@ -1,7 +1,7 @@
 //! A request as handlers see it: who asks, from where, with what input, and how often they may.
 //!
-//! Handlers take a [`Call`] and nothing else of the request. The door (`door.rs`) puts [`Facts`] into the request's
-//! extensions and reads back what the call found out.
+//! Handlers take a [`Call`] and nothing else of the request. The door puts [`Facts`] into the request's extensions and
+//! reads back what the call found out.
 //!
 //! Invariant: of several credentials exactly one is looked at, and if that one is wrong the request is refused; the only
 //! routes that ignore a wrong one are those that need none.
@@ -11,7 +11,7 @@ mod shown;
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, MatchedPath, OriginalUri, Path};
@@ -31,99 +31,16 @@ use serde::de::DeserializeOwned;
 
 use shown::{Kind, authorization, credential_text, find_credential};
 
-use crate::limits::{Demand, Standing};
+use crate::facts::{Facts, Subject, asker};
+use crate::limits::Demand;
 use crate::problem::Problem;
 use crate::state::Api;
-use crate::transport::{CallerKey, Reader, Unread};
-use crate::watch::Subject;
 
 pub(crate) use shown::handshake_credential;
 
 /// The longest `Idempotency-Key`, in bytes.
 const IDEMPOTENCY_KEY_LEN_MAX: usize = 255;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-
-/// What the door knows of a request, and what it wants to know of it afterwards.
-#[derive(Debug)]
-pub(crate) struct Facts {
-    pub(crate) request_id: RequestId,
-    /// Who asks, trusted proxies seen through.
-    pub(crate) address: IpAddr,
-    pub(crate) body: Bytes,
-    /// What is left of the tightest bucket; set when one was looked at.
-    pub(crate) standing: OnceLock<Standing>,
-    /// The route's template; set when a handler was reached.
-    pub(crate) route: OnceLock<MatchedPath>,
-    /// The socket it came over, if not by HTTP.
-    pub(crate) socket: Option<Arc<Socket>>,
-    /// Whether the client's side of the connection is encrypted, by us or by a trusted proxy.
-    pub(crate) encrypted: bool,
-    /// Who asks; set when that was proved.
-    asker: OnceLock<(&'static str, Subject)>,
-    /// The same, whom a long answer is charged to; set once it may ask.
-    pub(crate) payer: OnceLock<Caller>,
-    /// Which app it turned out to be about, where the asker does not say it.
-    about_app: OnceLock<AppId>,
-    /// And which endpoint, which may be known later.
-    about_endpoint: OnceLock<EndpointId>,
-}
-
-impl Facts {
-    pub(crate) fn new(request_id: RequestId, address: IpAddr, body: Bytes) -> Self {
-        Self {
-            request_id,
-            address,
-            body,
-            standing: OnceLock::new(),
-            route: OnceLock::new(),
-            socket: None,
-            encrypted: false,
-            asker: OnceLock::new(),
-            payer: OnceLock::new(),
-            about_app: OnceLock::new(),
-            about_endpoint: OnceLock::new(),
-        }
-    }
-
-    /// The same of a request that came over a socket.
-    pub(crate) fn over(self, socket: Arc<Socket>) -> Self {
-        Self { socket: Some(socket), ..self }
-    }
-
-    /// The same of a request that came encrypted, or not.
-    pub(crate) fn encrypted(self, encrypted: bool) -> Self {
-        Self { encrypted, ..self }
-    }
-
-    /// What kind of caller asks.
-    pub(crate) fn caller(&self) -> &'static str {
-        self.asker.get().map_or("anonymous", |(kind, _)| kind)
-    }
-
-    /// Whose answers they are, until they are read.
-    pub(crate) fn unread_by(&self, unread: &Unread) -> CallerKey {
-        let reader =
-            self.asker.get().map_or(Reader::Anybody, |(kind, subject)| match (subject.app_id, &subject.endpoint_id) {
-                (Some(app), Some(endpoint)) => Reader::Endpoint(app, endpoint),
-                (Some(app), None) => Reader::Backend(app),
-                (None, _) if *kind == ADMIN => Reader::Admin,
-                (None, _) => Reader::Anybody,
-            });
-        unread.key(reader, self.address)
-    }
-
-    /// Whether it reached nothing that asks who asks, so that no limit has counted it.
-    pub(crate) fn names_nobody(&self) -> bool {
-        self.asker.get().is_none()
-    }
-
-    /// The app and endpoint it is about, as far as they are known.
-    pub(crate) fn subject(&self) -> Subject {
-        let asker = self.asker.get().map(|(_, subject)| subject);
-        let endpoint_id = self.about_endpoint.get().or_else(|| asker?.endpoint_id.as_ref());
-        Subject { app_id: self.about_app.get().copied().or_else(|| asker?.app_id), endpoint_id: endpoint_id.cloned() }
-    }
-}
 
 /// To whom an `Idempotency-Key` belongs.
 #[derive(Clone, Copy)]
@@ -566,22 +483,6 @@ impl Call {
                 socket.opening.credential.clone()
             }
             (found, _) => found,
-        }
-    }
-}
-
-/// An admin, as a kind of caller.
-const ADMIN: &str = "admin";
-
-/// What kind of caller it is, and whose.
-pub(crate) fn asker(caller: &Caller) -> (&'static str, Subject) {
-    match caller {
-        Caller::Anonymous => ("anonymous", Subject::default()),
-        Caller::Admin { .. } => (ADMIN, Subject::default()),
-        Caller::App { app, .. } => ("secret", Subject { app_id: Some(app.id), endpoint_id: None }),
-        Caller::Endpoint { app, session } => {
-            let endpoint_id = Some(session.record.grant.endpoint_id.clone());
-            ("endpoint", Subject { app_id: Some(app.id), endpoint_id })
         }
     }
 }

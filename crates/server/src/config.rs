@@ -7,6 +7,7 @@ mod given;
 mod public_url;
 mod secrets;
 mod settings;
+mod sockets;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,8 +21,7 @@ use respoke_hub::HubSettings;
 use respoke_hub::outbox::OutboxLimits;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::socket::SocketSettings;
-use crate::telemetry;
+use crate::log_filter::is_filter;
 use crate::transport::UnreadLimits;
 use given::{Values, optional_path, path};
 
@@ -33,6 +33,7 @@ pub(crate) use public_url::local_url;
 pub use secrets::Hidden;
 pub(crate) use secrets::{SECRET_LEN_MAX, from_file as secret_from_file, of_text as secret_of_text};
 pub(crate) use settings::{Kind, SETTINGS};
+pub(crate) use sockets::SocketSettings;
 
 /// What flags say, by setting name.
 pub(crate) type Flags = [(&'static str, OsString)];
@@ -337,7 +338,7 @@ impl Config {
             self.heartbeat_timeout_secs > self.heartbeat_interval_secs,
             "heartbeat_timeout_secs must be more than heartbeat_interval_secs, or every client would be found silent",
         )?;
-        ensure(telemetry::is_filter(&self.log), "log must be a level, or a list of module=level")?;
+        ensure(is_filter(&self.log), "log must be a level, or a list of module=level")?;
         if let Some(Err(asked)) = self.admin_username.as_deref().map(admin::check_username) {
             return Err(SettingsError::new(format!("admin_username {asked}")));
         }

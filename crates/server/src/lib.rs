@@ -1,5 +1,6 @@
 //! The server of respoked: routes, settings, and how it all comes up and down.
 
+mod answering;
 mod api;
 mod call;
 pub mod cli;
@@ -10,11 +11,15 @@ mod description;
 mod docs;
 pub mod door;
 mod enduring;
+mod facts;
+mod family;
 mod files;
 pub mod greeting;
 pub mod limits;
+mod log_filter;
 mod log_lines;
 pub mod metrics;
+mod minutes;
 mod openapi;
 pub mod problem;
 mod request_log;
@@ -29,6 +34,7 @@ pub mod throttle;
 pub mod tls;
 mod transport;
 mod trouble;
+mod tunnel;
 mod turns;
 mod upkeep;
 mod watch;

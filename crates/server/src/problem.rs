@@ -1,6 +1,6 @@
 //! Refusals as answers: the one place where a reason becomes a status, a code and a body.
 //!
-//! A handler returns a [`Problem`]; the door (`door.rs`) renders it, because only there the request's id is at hand,
+//! A handler returns a [`Problem`]; the door renders it, because only there the request's id is at hand,
 //! and logs it once if it is the server's own fault.
 //!
 //! Invariant: no client reads the cause of a fault of ours.
@@ -20,7 +20,6 @@ use respoke_wire::body::problem::{Details, OAuthProblemBody, ProblemBody};
 use respoke_wire::input::DecodeError;
 use respoke_wire::tunnel::TunnelError;
 
-use crate::console;
 use crate::limits::Limited;
 
 /// A stable word for a refusal.
@@ -144,7 +143,6 @@ pub const CODES: &[ErrorCode] = &[
 const STORE_RETRY_SECS: u64 = 1;
 /// What people are told of a change that may have been made.
 const IN_DOUBT: &str = "the database failed while writing: it is not known whether this was done";
-const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 /// A refusal on its way out.
@@ -262,15 +260,19 @@ impl Problem {
 
     /// Puts headers and body into `response`, as the answer to the request `request_id`; logs faults of ours.
     pub(crate) fn render(&self, response: &mut Response, request_id: &str, shape: Shape) {
+        self.render_as(response, request_id, JSON, self.0.body(request_id, shape));
+        if shape == Shape::OAuth && self.0.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"respoked\""));
+        }
+    }
+
+    /// The same with a body of another kind, made by who knows how a refusal looks there.
+    pub(crate) fn render_as(&self, response: &mut Response, request_id: &str, kind: HeaderValue, body: Vec<u8>) {
         let reason = &*self.0;
         if reason.status.is_server_error() {
             let error = reason.cause.as_ref().map(|cause| Chain(&**cause)).map(tracing::field::display);
             tracing::error!(error, code = reason.code, request.id = request_id, "request failed");
         }
-        let (body, kind) = match shape {
-            Shape::Page => (console::refusal_page(reason.status, &reason.said(), request_id).into_bytes(), HTML),
-            Shape::OAuth | Shape::Recorded => (reason.body(request_id, shape), JSON),
-        };
         *response.body_mut() = Body::from(body);
         let headers = response.headers_mut();
         // The router wrote down the length of the empty body that stood here.
@@ -278,9 +280,6 @@ impl Problem {
         headers.insert(CONTENT_TYPE, kind);
         if let Some(secs) = reason.retry_after_secs {
             headers.insert(RETRY_AFTER, secs.into());
-        }
-        if shape == Shape::OAuth && reason.status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"respoked\""));
         }
     }
 }
@@ -292,8 +291,6 @@ pub(crate) enum Shape {
     Recorded,
     /// As OAuth has it.
     OAuth,
-    /// As a page for people.
-    Page,
 }
 
 impl Reason {
@@ -305,7 +302,7 @@ impl Reason {
         match (shape, self.status) {
             (Shape::OAuth, StatusCode::UNAUTHORIZED) => self.oauth("invalid_client", request_id),
             (Shape::OAuth, StatusCode::BAD_REQUEST) => self.oauth("invalid_request", request_id),
-            (Shape::OAuth | Shape::Recorded | Shape::Page, _) => self.recorded(request_id),
+            (Shape::OAuth | Shape::Recorded, _) => self.recorded(request_id),
         }
     }
 

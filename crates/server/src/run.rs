@@ -29,9 +29,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::answering::Answering;
 use crate::config::{Config, PublicUrl, local_url};
 use crate::data_folder::{self, DATABASE, Lock};
-use crate::door::{Door, HEAD_LEN_MAX};
+use crate::door::Door;
 use crate::greeting::Links;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -41,11 +42,12 @@ use crate::sweep;
 use crate::throttle::Throttle;
 use crate::tls::Certificate;
 use crate::transport::{
-    AnswerBody, Encrypted, Exchange, Heard, Impatient, Patient, Place, Places, Plain, Shares, UnderWay, WRITE_TIMEOUT,
-    serve_http2,
+    AnswerBody, Encrypted, Exchange, HEAD_LEN_MAX, Heard, Impatient, Patient, Place, Places, Plain, Shares, UnderWay,
+    WRITE_TIMEOUT, serve_http2,
 };
+use crate::tunnel::Tunnel;
 use crate::watch::Watch;
-use crate::{enduring, tally, trouble, upkeep};
+use crate::{enduring, minutes, trouble, upkeep};
 
 /// Connections that wait to be accepted; the kernel grants no more than its own limit. One for which there is no room when
 /// thousands come back at once tries again only after one, three, seven seconds.
@@ -227,8 +229,11 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chan
     let api = Arc::new(api.reached_by(config.public_url.clone()));
     api.take_up_known_addresses().await?;
     let shares = Shares::new(config.sockets_per_address_max, config.trusted_proxies.clone());
-    let sockets = Arc::new(Sockets::new(hub, api.clone(), config.sockets(), shares));
-    let door = Arc::new(Door::new(api.clone(), sockets.clone(), config.trusted_proxies.clone(), tls.is_some()));
+    let answering = Arc::new(Answering::new(api.clone()));
+    let tunnel = Tunnel::new(answering.clone());
+    let sockets = Arc::new(Sockets::new(hub, api.clone(), tunnel, config.sockets(), shares));
+    let trusted_proxies = config.trusted_proxies.clone();
+    let door = Arc::new(Door::new(&api, answering, sockets.clone(), trusted_proxies, tls.is_some()));
     let started = Started {
         address,
         url,
@@ -289,7 +294,7 @@ impl Started {
         let (counting, counted) = (TaskTracker::new(), CancellationToken::new());
         let ended = counted.clone();
         counting.spawn(enduring::run("figures", move || {
-            tally::keep(watch.clone(), broker.clone(), hub.clone(), ended.clone())
+            minutes::keep(watch.clone(), broker.clone(), hub.clone(), ended.clone())
         }));
         // Until the last socket is gone: one that waits for its turn to be sent away is still served.
         let serving = hard.child_token();

@@ -5,7 +5,6 @@
 //! lost if the process is killed; what a failed write left is written with the next.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -13,12 +12,8 @@ use parking_lot::{Mutex, RwLock};
 use respoke_core::clock::Timestamp;
 use respoke_core::figures::{Figures, LATENCY_CLASSES, latency_class, start_of};
 use respoke_core::id::AppId;
-use respoke_core::ops::Broker;
-use respoke_hub::Hub;
-use tokio_util::sync::CancellationToken;
 
 use crate::problem::CODES;
-use crate::watch::Watch;
 
 /// Seconds of the stretches that are kept here.
 pub(crate) const MINUTE_SECS: i64 = 60;
@@ -31,9 +26,6 @@ const MINUTES_KEPT: usize = 60;
 const APPS_MAX: usize = 500;
 /// Minutes that wait to be written while the store fails. Half a day of them takes a few megabytes.
 const UNSAVED_MAX: usize = 720;
-/// How often is looked whether the minute is over.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
 /// What happened, apart from a request being answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
@@ -234,7 +226,7 @@ impl Tally {
     }
 
     /// Ends the present minute and begins another at `now`; says what was counted in it.
-    fn turn_minute(
+    pub(crate) fn turn_minute(
         &self,
         now: Timestamp,
         sessions: u64,
@@ -267,53 +259,13 @@ impl Tally {
     }
 
     /// The oldest minute that the store does not have yet.
-    fn oldest_unsaved(&self) -> Option<(Timestamp, Counted)> {
+    pub(crate) fn oldest_unsaved(&self) -> Option<(Timestamp, Counted)> {
         self.unsaved.lock().front().cloned()
     }
 
     /// Notes that the store has the oldest one now.
-    fn oldest_is_saved(&self) {
+    pub(crate) fn oldest_is_saved(&self) {
         self.unsaved.lock().pop_front();
-    }
-}
-
-/// What is live at present: connections, and sessions, which are counted of the whole server only.
-pub(crate) fn gauges(watch: &Watch, hub: &Hub, app: Option<AppId>) -> Figures {
-    let (connections, sessions) = match app {
-        None => (hub.view().counts.connections, u64::try_from(watch.metrics.sessions_live.get()).unwrap_or(0)),
-        Some(app) => (hub.connection_count_here(app), 0),
-    };
-    Figures { connections: connections as u64, sessions, ..Figures::default() }
-}
-
-/// Puts figures together minute by minute until `stop`, and what is left then.
-pub(crate) async fn keep(watch: Arc<Watch>, broker: Arc<Broker>, hub: Arc<Hub>, stop: CancellationToken) {
-    loop {
-        let stopped = tokio::select! {
-            biased;
-            () = stop.cancelled() => true,
-            () = tokio::time::sleep(LOOK_AGAIN) => false,
-        };
-        let now = broker.now();
-        let (since, _) = watch.tally.present(None);
-        if !stopped && start_of(now, MINUTE_SECS) == since {
-            continue;
-        }
-        let sessions = gauges(&watch, &hub, None).sessions;
-        watch.tally.turn_minute(now, sessions, |app| gauges(&watch, &hub, app).connections);
-        while let Some((at, counted)) = watch.tally.oldest_unsaved() {
-            if let Err(error) = broker.store().add_figures(at, counted).await {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "the figures of a minute could not be kept yet"
-                );
-                break;
-            }
-            watch.tally.oldest_is_saved();
-        }
-        if stopped {
-            return;
-        }
     }
 }
 

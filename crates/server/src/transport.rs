@@ -36,7 +36,7 @@ pub(crate) use body::{AnswerBody, Beside};
 pub(crate) use coming::{Heard, RequestBody};
 pub(crate) use exchange::Exchange;
 use exchange::{PATIENCE, PATIENCE_MAX, earned};
-pub(crate) use http1::Patient;
+pub(crate) use http1::{HEAD_LEN_MAX, Patient, RefusesHeads};
 pub(crate) use http2::{head_len, serve_http2};
 pub(crate) use kept::KeptBytes;
 pub(crate) use places::{Place, Places, UnderWay};

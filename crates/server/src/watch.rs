@@ -3,21 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use respoke_core::clock::Clock;
-use respoke_core::id::{AppId, EndpointId, RequestId};
+use respoke_core::id::{AppId, RequestId};
 
-use crate::call::Facts;
+use crate::facts::{Facts, Subject};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::request_log::{RequestEntry, RequestLog};
 use crate::tally::Tally;
 
-/// Whose request it was, or whom it was about.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Subject {
-    pub(crate) app_id: Option<AppId>,
-    pub(crate) endpoint_id: Option<EndpointId>,
-}
+/// The route of a request that reached no handler, in logs and metrics.
+pub(crate) const UNMATCHED: &str = "unmatched";
 
 /// An answer on its way out.
 pub(crate) struct Answered<'a> {
@@ -94,4 +91,18 @@ fn is_own(route: &str) -> bool {
     const OWN: [&str; 5] = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/"];
     let within = |folder: &str| route.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     OWN.contains(&route) || ["/console", "/docs", "/try"].into_iter().any(within)
+}
+
+/// A method as a metric's label, of which there must be few.
+pub(crate) fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::PATCH => "PATCH",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "OTHER",
+    }
 }

@@ -7,12 +7,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use respoke_core::page::{Page, PageKey};
 use serde::Serialize;
 
-use crate::door::HEADERS_USUAL;
 use crate::problem::Problem;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson; charset=utf-8");
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor");
+/// Headers that an answer of the API has at most, unless a page asked: room for them is made once.
+pub(crate) const HEADERS_USUAL: usize = 12;
 /// Most answers fit, so that writing one allocates once.
 const ANSWER_LEN_USUAL: usize = 512;
 

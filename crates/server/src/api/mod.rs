@@ -3,7 +3,7 @@
 
 pub(crate) mod admin_sessions;
 pub(crate) mod admins;
-mod answer;
+pub(crate) mod answer;
 pub(crate) mod apps;
 pub(crate) mod asked;
 pub(crate) mod audit;

@@ -12,11 +12,11 @@ use respoke_wire::body::request_log::RequestView;
 use super::answer::Listed;
 use super::asked::{app_id, given, lines_wanted, list_page, request_id};
 use crate::call::Call;
-use crate::door::UNMATCHED;
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
 use crate::request_log::{RequestEntry, RequestFilter, StatusFilter};
 use crate::state::Api;
+use crate::watch::UNMATCHED;
 
 /// Reads the log of this node's last requests, newest first. An App-Secret sees its own app's.
 #[utoipa::path(

@@ -13,10 +13,11 @@ use respoke_wire::body::stats::{AskStats, PointView, StatsView};
 use super::answer::Answer;
 use super::asked::{app_id, given};
 use crate::call::Call;
+use crate::minutes::gauges;
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
 use crate::state::Api;
-use crate::tally::{HOUR_SECS, MINUTE_SECS, gauges};
+use crate::tally::{HOUR_SECS, MINUTE_SECS};
 
 /// Tells what happened over time: by the minute for an hour, by ten minutes for a day, by six hours for thirty days.
 ///

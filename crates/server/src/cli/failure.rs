@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use respoke_core::refusal::Refusal;
 use serde_json::{Value, json};
 
-use super::output::plain;
+use super::plain::plain;
 use crate::config::SettingsError;
 
 /// Why a command did not succeed.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::serve::Serve;
+use super::failure::Failure;
 use crate::config::Config;
 use crate::telemetry::Log;
 use crate::tls::Certificate;
@@ -22,8 +22,8 @@ impl HangUp {
 
 /// What is read again: the certificate and, from the settings, how much is logged.
 pub(super) struct Reload {
-    /// Where the settings came from.
-    pub(super) serve: Arc<Serve>,
+    /// Reads the settings from where they came.
+    pub(super) settings: Arc<dyn Fn() -> Result<Config, Failure> + Send + Sync>,
     /// Those in force, but for what was changed since.
     pub(super) config: Config,
     pub(super) log: Log,
@@ -45,9 +45,9 @@ impl Reload {
     }
 
     async fn log_level(&mut self) {
-        let serve = self.serve.clone();
+        let settings = self.settings.clone();
         // A file system may stall, and the requests must not.
-        let Ok(read) = tokio::task::spawn_blocking(move || serve.settings()).await else { return };
+        let Ok(read) = tokio::task::spawn_blocking(move || settings()).await else { return };
         let fresh = match read {
             Ok(fresh) => fresh,
             Err(failure) => {

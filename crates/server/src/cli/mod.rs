@@ -11,6 +11,7 @@ mod folder;
 mod hang_up;
 mod output;
 mod password;
+mod plain;
 mod remote;
 mod serve;
 mod standard_output;

@@ -103,7 +103,7 @@ impl Serve {
         let served = runtime.block_on(async {
             // Asked for before the server says that it is ready: whoever reads that may stop it at once.
             let (stop, hang_up) = (stop_signal()?, HangUp::listen()?);
-            let serve = Arc::new(self.clone());
+            let serve = self.clone();
             let before = config.clone();
             let mut stop = Box::pin(stop);
             let prepared = tokio::select! {
@@ -114,7 +114,8 @@ impl Serve {
                 }
             };
             let started = greet(prepared, out).await?;
-            let reload = Reload { serve, config: before, log, certificate: started.certificate() };
+            let settings = Arc::new(move || serve.settings());
+            let reload = Reload { settings, config: before, log, certificate: started.certificate() };
             tokio::select! {
                 served = started.serve_until(stop) => served?,
                 () = reload.at_each(hang_up) => {}

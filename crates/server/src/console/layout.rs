@@ -80,7 +80,7 @@ const DONE: [(&str, &str); 17] = [
 ];
 
 /// A whole page.
-fn document(title: &str, body: &Markup) -> Markup {
+pub(super) fn document(title: &str, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -110,41 +110,7 @@ pub(super) fn outside(status: StatusCode, title: &str, body: &Markup) -> Respons
     answer(status, document(title, &html! { body.outside { main id="main" { (brand()) (body) } } }))
 }
 
-/// The page of a refusal.
-pub(crate) fn refusal_page(status: StatusCode, error: &str, request_id: &str) -> String {
-    let (title, advice) = match status {
-        StatusCode::NOT_FOUND => ("Not found", "It may have been deleted, or the address is mistyped."),
-        StatusCode::FORBIDDEN => ("Not permitted", "Nothing was changed."),
-        StatusCode::TOO_MANY_REQUESTS => ("Too many requests", "Wait a little and try again."),
-        _ if status.is_server_error() => ("Something failed", "The server's log holds the cause under the request id."),
-        _ => ("That did not work", "Nothing was changed."),
-    };
-    let body = html! {
-        body.outside {
-            main id="main" {
-                (brand())
-                // By this id forms that show an outcome in place find it.
-                section.card id="outcome" {
-                    h1 { (title) }
-                    p { (sentence(error)) " " (advice) }
-                    p.quiet { "Request id " code { (request_id) } }
-                    p { a.button href="/console" { "Back to the console" } }
-                }
-            }
-        }
-    };
-    document(title, &body).into_string()
-}
-
-/// A refusal's text as a sentence.
-fn sentence(error: &str) -> String {
-    let mut letters = error.chars();
-    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    let end = if error.ends_with('.') { "" } else { "." };
-    format!("{first}{}{end}", letters.as_str())
-}
-
-fn brand() -> Markup {
+pub(super) fn brand() -> Markup {
     html! { p.brand { span.mark aria-hidden="true" { "◆" } " respoked" } }
 }
 
@@ -434,28 +400,25 @@ pub(super) fn segment(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
+/// A refusal's text as a sentence.
+pub(super) fn sentence(error: &str) -> String {
+    let mut letters = error.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    let end = if error.ends_with('.') { "" } else { "." };
+    format!("{first}{}{end}", letters.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_is_shown_is_escaped() {
-        let shown = refusal_page(StatusCode::BAD_REQUEST, "<script>", "<id>");
-        assert!(shown.contains("&lt;script&gt;.") && shown.contains("&lt;id&gt;"));
         let shown = input("name", "Name", "\"><b>", "").into_string() + &copyable("it", "\"&").into_string();
         assert!(
             shown.contains("value=\"&quot;&gt;&lt;b&gt;\"") && shown.contains("data-copy=\"&quot;&amp;\""),
             "{shown}"
         );
-    }
-
-    #[test]
-    fn pages_have_nothing_inline() {
-        let shown = refusal_page(StatusCode::NOT_FOUND, "there is nothing at this path", "1");
-        for forbidden in ["<style", " style=", " onclick=", "javascript:", "http://", "https://"] {
-            assert!(!shown.contains(forbidden), "{forbidden}");
-        }
-        assert!(shown.contains("There is nothing at this path.") && shown.contains("id=\"outcome\""), "{shown}");
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod form;
 mod general;
 mod layout;
 mod qr;
+mod refused;
 mod requests;
 mod role_draft;
 mod roles;
@@ -65,7 +66,7 @@ use crate::call::Call;
 use crate::problem::Problem;
 use crate::state::Api;
 
-pub(crate) use layout::refusal_page;
+pub(crate) use refused::render as render_refusal;
 
 /// Our own scripts and style sheet, sockets to this server, nothing inline, and nobody frames a page.
 const POLICY: HeaderValue = HeaderValue::from_static(

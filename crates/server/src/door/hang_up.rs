@@ -19,11 +19,11 @@ use respoke_store::{Options, SqliteStore};
 use serde_json::{Value, json};
 
 use super::Door;
-use super::request_ids::RequestIds;
+use super::nobody::Strangers;
+use crate::answering::Answering;
 use crate::config::Config;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::router::router;
 use crate::state::Api;
 use crate::throttle::Throttle;
 use crate::transport::Places;
@@ -60,10 +60,9 @@ async fn a_change_runs_to_its_end_though_its_client_hangs_up() {
     let places = Places::for_tests(watch.metrics.clone());
     let limits = Limits::new(Rate { per_second: 1_000_000, burst: 1_000_000 }, clock);
     let throttle = Throttle::new(1_000_000);
-    let api = Arc::new(Api::new(broker.clone(), hub, watch.clone(), places.clone(), limits, throttle, config.relays()));
-    let (accounts, limits) = (api.accounts.clone(), api.limits.clone());
-    let request_ids = RequestIds::new(broker.chance());
-    let door = Door::around(router(api), request_ids, watch, places, accounts, limits, Vec::new());
+    let api = Arc::new(Api::new(broker.clone(), hub, watch, places.clone(), limits, throttle, config.relays()));
+    let strangers = Strangers { accounts: api.accounts.clone(), limits: api.limits.clone(), places };
+    let door = Door::around(Arc::new(Answering::new(api)), strangers, Vec::new());
     let secret = ("app-secret", first.app_secret.secret().expose());
 
     // It is asked again and again below until it is over.

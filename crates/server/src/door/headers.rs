@@ -10,12 +10,10 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use super::Family;
+use crate::api::answer::HEADERS_USUAL;
 use crate::console;
+use crate::family::Family;
 use crate::limits::Standing;
-
-/// Headers that an answer of the API has at most, unless a page asked: room for them is made once.
-pub(crate) const HEADERS_USUAL: usize = 12;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
@@ -62,7 +60,7 @@ pub(super) fn preflight() -> Response {
 pub(super) fn add_headers(
     headers: &mut HeaderMap,
     request_id: &str,
-    place: Family,
+    family: Family,
     standing: Option<&Standing>,
     origin: Option<HeaderValue>,
 ) {
@@ -70,13 +68,13 @@ pub(super) fn add_headers(
     let mut texts = Texts(BytesMut::with_capacity(128));
     headers.insert(REQUEST_ID, texts.text(request_id).value());
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
-    if let Some(origin) = origin.filter(|_| place != Family::Console) {
+    if let Some(origin) = origin.filter(|_| family != Family::Console) {
         // Every page may ask; `permittedDomains` decides whose tokens work where.
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
         headers.append(VARY, BY_ORIGIN);
     }
-    match place {
+    match family {
         Family::Elsewhere => {}
         Family::Console => console::add_headers(headers),
         Family::OAuth => drop(headers.insert(CACHE_CONTROL, NO_STORE)),

@@ -4,16 +4,17 @@
 //! documents and pages that all may read, paths and methods that are not there, what cannot be read.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 use http::header::CONNECTION;
 use http::{Method, StatusCode};
 
-use super::{Door, Family};
 use crate::console;
-use crate::limits::{Errand, Limited};
+use crate::family::Family;
+use crate::limits::{Accounts, Errand, Limited, Limits};
 use crate::problem::Problem;
-use crate::transport::Reader;
+use crate::transport::{Places, Reader};
 
 /// Who may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +51,17 @@ impl Family {
     }
 }
 
-impl Door {
+/// What is asked by nobody in particular draws from these.
+#[derive(Debug)]
+pub(super) struct Strangers {
+    pub(super) accounts: Arc<Accounts>,
+    pub(super) limits: Arc<Limits>,
+    pub(super) places: Arc<Places>,
+}
+
+impl Strangers {
     /// Lets anybody at `address` read what all may read.
-    pub(super) fn admit_anybody(&self, access: Access, address: IpAddr) -> Result<(), Problem> {
+    pub(super) fn admit(&self, access: Access, address: IpAddr) -> Result<(), Problem> {
         // Other requests than probes are counted once it is known that nobody else does.
         match access {
             Access::Callers => Ok(()),
@@ -76,12 +85,7 @@ impl Door {
 
     /// Counts a request that nobody in particular has asked, and refuses it if its address has asked too much of that kind.
     /// What was done is not called refused.
-    pub(super) fn draw_for_nobody(
-        &self,
-        response: &mut Response,
-        only_reads: bool,
-        address: IpAddr,
-    ) -> Option<Limited> {
+    pub(super) fn draw(&self, response: &mut Response, only_reads: bool, address: IpAddr) -> Option<Limited> {
         let (status, was_done) = (response.status(), !only_reads && !is_refusal(response.status()));
         if status == StatusCode::TOO_MANY_REQUESTS {
             return None;

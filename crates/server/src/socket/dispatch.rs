@@ -1,7 +1,5 @@
 //! From a client's packet to the operation it asks for, and back to an ack.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::StatusCode;
 use respoke_core::tail::{FrameKind, Payloads, TailedFrame};
@@ -12,9 +10,10 @@ use respoke_wire::frame::{self, FrameError, Packet};
 use respoke_wire::tunnel::Event;
 
 use super::{Client, Sockets};
-use crate::door::{Door, Tunnelled, UNMATCHED};
 use crate::limits::LIMITED_PAUSE;
 use crate::transport::SMALL_LEN;
+use crate::tunnel::Tunnelled;
+use crate::watch::UNMATCHED;
 
 /// When a packet came that is taken now.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,7 +26,7 @@ pub(super) enum Came {
 
 impl Sockets {
     /// Takes one packet; a request is answered when this returns. The error says why the client has to go.
-    pub(super) async fn take(&self, door: &Arc<Door>, client: &Client, text: &str, came: Came) -> Result<(), Close> {
+    pub(super) async fn take(&self, client: &Client, text: &str, came: Came) -> Result<(), Close> {
         if came == Came::Now {
             self.hub.heard(&client.socket);
         }
@@ -38,7 +37,7 @@ impl Sockets {
                 if let Some(why) = client.socket.outbox.closed() {
                     return Err(why);
                 }
-                let tunnelled = self.answer(door, client, data).await;
+                let tunnelled = self.answer(client, data).await;
                 let frame = id.map(|id| encode(client, id, &tunnelled));
                 let frame = frame.map(|frame| {
                     let kept = self.api.places.keep(frame, &client.socket);
@@ -93,14 +92,14 @@ impl Sockets {
         self.idle(client, 1)
     }
 
-    async fn answer(&self, door: &Arc<Door>, client: &Client, data: &str) -> Tunnelled {
+    async fn answer(&self, client: &Client, data: &str) -> Tunnelled {
         let event = match Event::decode(data) {
             Ok(event) => event,
-            Err(error) => return door.refuse_tunnelled(client, error.into()).await,
+            Err(error) => return self.tunnel.refuse(&client.socket, error.into()).await,
         };
         match event.request() {
-            Ok(request) => door.tunnel(client, event.method, &request).await,
-            Err(error) => door.refuse_tunnelled(client, error.into()).await,
+            Ok(request) => self.tunnel.answer(&client.socket, event.method, &request).await,
+            Err(error) => self.tunnel.refuse(&client.socket, error.into()).await,
         }
     }
 }

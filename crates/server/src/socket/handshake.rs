@@ -12,7 +12,8 @@ use respoke_wire::{form, payload};
 
 use super::client::Sid;
 use super::{Knock, Sockets, Visitor, plain};
-use crate::call::{asker, handshake_credential, host_of};
+use crate::call::{handshake_credential, host_of};
+use crate::facts::asker;
 use crate::limits::Demand;
 use crate::problem::Problem;
 

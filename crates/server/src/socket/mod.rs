@@ -40,34 +40,22 @@ pub(crate) use client::Client;
 use client::{Clients, Due, Pace};
 use polling::Wrapping;
 
-use crate::door::{Door, method_name};
+use crate::config::SocketSettings;
 use crate::enduring;
 use crate::limits::{Errand, Limited};
 use crate::state::Api;
 use crate::transport::{Place, RequestBody, Shares};
+use crate::tunnel::Tunnel;
+use crate::watch::method_name;
 
 /// Where the door is.
 const ROOT: &str = "/socket.io/1";
-
-/// How sockets are treated.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SocketSettings {
-    /// Between two heartbeats.
-    pub(crate) heartbeat_interval: Duration,
-    /// How long a client may be silent.
-    pub(crate) heartbeat_timeout: Duration,
-    /// How long a write may make no progress.
-    pub(crate) write_timeout: Duration,
-    /// Frames a second of one client that are no requests.
-    pub(crate) idle_frames_per_sec: u32,
-    /// Whether jsonp-polling is offered.
-    pub(crate) jsonp: bool,
-}
 
 /// The sockets of this node, as Socket.IO sees them.
 pub(crate) struct Sockets {
     pub(crate) hub: Arc<Hub>,
     api: Arc<Api>,
+    tunnel: Tunnel,
     clients: Clients,
     settings: SocketSettings,
     shares: Shares,
@@ -96,15 +84,15 @@ pub(crate) struct Knock<B> {
 
 impl Sockets {
     /// `shares` bound the sockets of each address.
-    pub(crate) fn new(hub: Arc<Hub>, api: Arc<Api>, settings: SocketSettings, shares: Shares) -> Self {
+    pub(crate) fn new(hub: Arc<Hub>, api: Arc<Api>, tunnel: Tunnel, settings: SocketSettings, shares: Shares) -> Self {
         let (tasks, hard) = (TaskTracker::new(), CancellationToken::new());
         let pace = Pace { heartbeat_interval: settings.heartbeat_interval, patience: settings.heartbeat_timeout };
-        Self { hub, api, clients: Clients::new(pace), settings, shares, tasks, hard }
+        Self { hub, api, tunnel, clients: Clients::new(pace), settings, shares, tasks, hard }
     }
 
     /// Answers a request under [`ROOT`]; says also whose socket it polls, if it does. What names nobody counts for its
     /// address.
-    pub(crate) async fn serve<B>(self: &Arc<Self>, door: &Arc<Door>, knock: Knock<B>) -> (Response, Option<Arc<Socket>>)
+    pub(crate) async fn serve<B>(self: &Arc<Self>, knock: Knock<B>) -> (Response, Option<Arc<Socket>>)
     where
         B: RequestBody,
     {
@@ -115,7 +103,7 @@ impl Sockets {
             let drawn = self.api.limits.check_errand(Errand::Preflight, address);
             (drawn.map_or_else(|limited| refuse_limited(&limited), |()| preflight()), Visitor::Counted)
         } else {
-            self.route(door, knock).await
+            self.route(knock).await
         };
         if let Visitor::Nobody = who
             && let Err(limited) = self.api.limits.check_nobody(address)
@@ -138,7 +126,7 @@ impl Sockets {
         (response, socket)
     }
 
-    async fn route<B>(self: &Arc<Self>, door: &Arc<Door>, knock: Knock<B>) -> (Response, Visitor)
+    async fn route<B>(self: &Arc<Self>, knock: Knock<B>) -> (Response, Visitor)
     where
         B: RequestBody,
     {
@@ -167,7 +155,7 @@ impl Sockets {
                 if !is_known && let Err(limited) = self.api.limits.check_nobody(knock.address) {
                     return (refuse_limited(&limited), Visitor::Counted);
                 }
-                let response = self.upgrade(door, sid, knock);
+                let response = self.upgrade(sid, knock);
                 let is_upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
                 return (response, if is_upgrade || !is_known { Visitor::Counted } else { Visitor::Nobody });
             }
@@ -178,7 +166,7 @@ impl Sockets {
         let sid = sid.unwrap_or_default();
         // Whoever has too much unread is refused what it asks, and not that it reads.
         let socket = self.clients.find(sid).map(|client| client.socket.clone());
-        let response = self.poll(door, sid, knock, wrapping).await;
+        let response = self.poll(sid, knock, wrapping).await;
         match socket.filter(|_| response.status() != StatusCode::METHOD_NOT_ALLOWED) {
             Some(socket) => (response, Visitor::Client(socket)),
             None => (response, Visitor::Nobody),

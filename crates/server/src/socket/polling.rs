@@ -21,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 use super::dispatch::Came;
 use super::handshake::script;
 use super::{Client, Knock, Sockets, plain, text};
-use crate::door::Door;
 use crate::transport::{KeptBytes, Place, RequestBody};
 
 /// How long a poll waits for something to say.
@@ -125,13 +124,7 @@ pub(super) struct Held {
 }
 
 impl Sockets {
-    pub(super) async fn poll<B>(
-        self: &Arc<Self>,
-        door: &Arc<Door>,
-        sid: &str,
-        knock: Knock<B>,
-        wrapping: Wrapping,
-    ) -> Response
+    pub(super) async fn poll<B>(self: &Arc<Self>, sid: &str, knock: Knock<B>, wrapping: Wrapping) -> Response
     where
         B: RequestBody,
     {
@@ -150,7 +143,7 @@ impl Sockets {
         let Some(client) = self.clients.find(sid) else {
             return answer(Bytes::from_static(frame::NOT_HANDSHAKEN.as_bytes()));
         };
-        let polling = self.attach(door, &client);
+        let polling = self.attach(&client);
         if self.clients.find(sid).is_none() {
             // It left meanwhile, and nobody else ends what was attached since.
             client.detach();
@@ -185,12 +178,12 @@ impl Sockets {
     }
 
     /// The client's polling; the first poll starts the task that takes its packets.
-    fn attach(self: &Arc<Self>, door: &Arc<Door>, client: &Arc<Client>) -> Arc<Polling> {
+    fn attach(self: &Arc<Self>, client: &Arc<Client>) -> Arc<Polling> {
         let (polling, first) = client.attach_polling(&self.hard);
         if let Some(mut inbox) = first {
             client.polls(|socket| self.hub.fetched(socket));
             self.clients.plan(client);
-            let (sockets, door, client) = (self.clone(), door.clone(), client.clone());
+            let (sockets, client) = (self.clone(), client.clone());
             // Not the polling itself: when that is gone, so is this.
             let (replaced, its) = (polling.replaced.clone(), Arc::downgrade(&polling));
             self.tasks.spawn(async move {
@@ -206,7 +199,7 @@ impl Sockets {
                     };
                     let Some(Held { packets, cost, _kept }) = held else { return };
                     for packet in packets {
-                        if let Err(why) = sockets.take(&door, &client, &packet, Came::Before).await {
+                        if let Err(why) = sockets.take(&client, &packet, Came::Before).await {
                             return sockets.hub.close(&client.socket, why);
                         }
                     }

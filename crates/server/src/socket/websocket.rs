@@ -36,7 +36,6 @@ use tokio_util::sync::CancellationToken;
 use super::dispatch::Came;
 use super::idle::Pieces;
 use super::{CLOSE_TIMEOUT, Client, Knock, Sockets, plain};
-use crate::door::Door;
 use crate::transport::{Encrypted, Impatient, Patient, Place, Plain};
 
 /// What a socket reads at once. Most packets are shorter, and an idle socket keeps it.
@@ -59,7 +58,7 @@ const PROTOCOL: &str = "socket.io";
 
 impl Sockets {
     /// Turns the request into a websocket.
-    pub(super) fn upgrade<B: HttpBody>(self: &Arc<Self>, door: &Arc<Door>, sid: &str, mut knock: Knock<B>) -> Response {
+    pub(super) fn upgrade<B: HttpBody>(self: &Arc<Self>, sid: &str, mut knock: Knock<B>) -> Response {
         let Some(accept) = accept_key(&knock.request) else {
             // The client is not touched: it keeps its session id, and turns to polling with it.
             return refuse_upgrade();
@@ -89,21 +88,15 @@ impl Sockets {
             Transport { sockets: self.clone(), client, replaced }
         });
         knock.place.becomes_socket();
-        let (sockets, door, place) = (self.clone(), door.clone(), knock.place);
-        self.tasks.spawn(async move { sockets.run_websocket(door, transport, upgrading, place).await });
+        let (sockets, place) = (self.clone(), knock.place);
+        self.tasks.spawn(async move { sockets.run_websocket(transport, upgrading, place).await });
         response
     }
 
     /// The parts are in boxes of their own: this task is there for as long as the socket is, and is then no longer than
     /// what is left of it, without what the upgrade and TLS take.
-    async fn run_websocket(
-        self: Arc<Self>,
-        door: Arc<Door>,
-        transport: Option<Transport>,
-        upgrading: OnUpgrade,
-        place: Arc<Place>,
-    ) {
-        if let Some(carrying) = Box::pin(self.upgraded(door, transport, upgrading)).await {
+    async fn run_websocket(self: Arc<Self>, transport: Option<Transport>, upgrading: OnUpgrade, place: Arc<Place>) {
+        if let Some(carrying) = Box::pin(self.upgraded(transport, upgrading)).await {
             carrying.await;
         }
         drop(place);
@@ -112,7 +105,6 @@ impl Sockets {
     /// What is left to do once the connection is no HTTP connection any more. None: it broke.
     async fn upgraded(
         self: Arc<Self>,
-        door: Arc<Door>,
         transport: Option<Transport>,
         upgrading: OnUpgrade,
     ) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
@@ -127,7 +119,7 @@ impl Sockets {
             Ok(parts) => {
                 let (read, write) = parts.io.into_inner().into_inner().into_inner().into_split();
                 let stream = stream(read, parts.read_buf).await;
-                Box::pin(self.carry(door, transport, stream, Impatient::new(write, write_timeout)))
+                Box::pin(self.carry(transport, stream, Impatient::new(write, write_timeout)))
             }
             Err(upgraded) => {
                 let parts = upgraded
@@ -137,7 +129,7 @@ impl Sockets {
                 io.get_mut().0.wait_at_most(write_timeout);
                 let (read, write) = tokio::io::split(io);
                 let stream = stream(read, parts.read_buf).await;
-                Box::pin(self.carry(door, transport, stream, write))
+                Box::pin(self.carry(transport, stream, write))
             }
         };
         Some(carrying)
@@ -145,14 +137,13 @@ impl Sockets {
 
     async fn carry<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         self: Arc<Self>,
-        door: Arc<Door>,
         transport: Option<Transport>,
         mut stream: Stream<R>,
         mut io: W,
     ) {
         let over = match &transport {
             Some(transport) => {
-                self.exchange(&door, transport, &mut stream, &mut io).await;
+                self.exchange(transport, &mut stream, &mut io).await;
                 transport.replaced.is_cancelled()
             }
             None => {
@@ -181,7 +172,6 @@ impl Sockets {
     /// Carries a client's packets until it or another transport of it ends this.
     async fn exchange<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         &self,
-        door: &Arc<Door>,
         transport: &Transport,
         stream: &mut Stream<R>,
         io: &mut W,
@@ -191,7 +181,7 @@ impl Sockets {
         let ping = Mutex::new(None);
         // Ends the reading once the writing has ended, or another transport took its place.
         let over = transport.replaced.child_token();
-        let reading = self.read(door, client, stream, &ping, &over);
+        let reading = self.read(client, stream, &ping, &over);
         let writing = async {
             // A write is broken off anywhere; a request that is under way is not.
             tokio::select! {
@@ -207,7 +197,6 @@ impl Sockets {
     /// Takes packets until the client goes, or is to go.
     async fn read<R: AsyncRead + Unpin>(
         &self,
-        door: &Arc<Door>,
         client: &Client,
         stream: &mut Stream<R>,
         ping: &Mutex<Option<Bytes>>,
@@ -228,7 +217,7 @@ impl Sockets {
             };
             let taken = match message {
                 // In a box, for a request takes far more room than its socket, which is silent most of its life.
-                Some(Ok(Message::Text(text))) => Box::pin(self.take(door, client, &text, Came::Now)).await,
+                Some(Ok(Message::Text(text))) => Box::pin(self.take(client, &text, Came::Now)).await,
                 Some(Ok(Message::Ping(payload))) => {
                     *ping.lock() = Some(payload);
                     client.socket.outbox.wake();

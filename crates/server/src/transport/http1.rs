@@ -21,7 +21,15 @@ use super::frames::Frames;
 use super::partial::Partial;
 use super::places::Place;
 use super::unread::Reader;
-use crate::door::{Door, HEAD_LEN_MAX};
+
+/// The longest head of a request. HTTP/1.1 reads no more than that.
+pub(crate) const HEAD_LEN_MAX: usize = 64 * 1024;
+
+/// Who says what is answered to what is no request.
+pub(crate) trait RefusesHeads: Send + Sync {
+    /// The whole answer to what `peer` sent, as the HTTP library found it, which says `status` and the date.
+    fn refuse_head(&self, status: u16, date: &str, peer: SocketAddr) -> Vec<u8>;
+}
 
 /// A connection whose end is not told while answers are under way.
 ///
@@ -32,7 +40,7 @@ pub(crate) struct Patient<S> {
     place: Arc<Place>,
     /// Who says what is answered to what is no request, and from whom that is. None: HTTP/2 answers such with a word of
     /// its own.
-    door: Option<(Arc<Door>, SocketAddr)>,
+    door: Option<(Arc<dyn RefusesHeads>, SocketAddr)>,
     refusing: Option<Refusing>,
     reading: Reading,
     /// The number of what had happened last when the end of what the client says was read.
@@ -137,7 +145,7 @@ impl<S> Patient<S> {
     }
 
     /// The same, with the answers of `door` to what `peer` sends that is no request.
-    pub(crate) fn refusing_by(self, door: Arc<Door>, peer: SocketAddr) -> Self {
+    pub(crate) fn refusing_by(self, door: Arc<dyn RefusesHeads>, peer: SocketAddr) -> Self {
         Self { door: Some((door, peer)), reading: Reading::Parts(Parts::default()), ..self }
     }
 

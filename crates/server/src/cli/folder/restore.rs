@@ -17,7 +17,8 @@ use respoke_store::{CheckDepth, DatabaseCheck, Source, UndoneChange};
 use serde_json::{Map, Value, json};
 
 use super::super::failure::Failure;
-use super::super::output::{Output, path_json, plain};
+use super::super::output::{Output, path_json};
+use super::super::plain::plain;
 use super::Folder;
 use super::unfinished::{Present, Unfinished, folder_of, sync_folder_of};
 use crate::data_folder::{self, DATABASE, with_suffix};

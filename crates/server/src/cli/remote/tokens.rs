@@ -157,7 +157,7 @@ fn sentence(token: &Value) -> String {
         Some(lapse) => format!("This token is refused: {}", explanation(*lapse)),
         // A newer server knows more reasons than this program does.
         None => match token["why"].as_str() {
-            Some(why) => format!("This token is refused: {}.", super::super::output::plain(why)),
+            Some(why) => format!("This token is refused: {}.", super::super::plain::plain(why)),
             None => format!("This token is refused: {}.", cell(&token["state"])),
         },
     }

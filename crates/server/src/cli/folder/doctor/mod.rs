@@ -18,7 +18,8 @@ use serde::Serialize;
 
 use super::super::Common;
 use super::super::failure::Failure;
-use super::super::output::{Output, plain};
+use super::super::output::Output;
+use super::super::plain::plain;
 use super::super::remote::Client;
 use super::Folder;
 use crate::config::Config;

@@ -7,17 +7,17 @@ use respoke_core::id::RequestId;
 
 /// Makes request ids: unique, in no way secret, and without asking the system's generator each time.
 #[derive(Debug)]
-pub(super) struct RequestIds {
+pub(crate) struct RequestIds {
     start: (u64, u64),
     count: AtomicU64,
 }
 
 impl RequestIds {
-    pub(super) fn new(chance: &dyn Chance) -> Self {
+    pub(crate) fn new(chance: &dyn Chance) -> Self {
         Self { start: chance.uuid().as_u64_pair(), count: AtomicU64::new(0) }
     }
 
-    pub(super) fn next(&self) -> RequestId {
+    pub(crate) fn next(&self) -> RequestId {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let high = scramble(self.start.0.wrapping_add(count));
         let low = scramble(self.start.1 ^ high);

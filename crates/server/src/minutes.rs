@@ -1,0 +1,56 @@
+//! The figures as they stand, and the task that puts those of a minute together and has the store keep them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use respoke_core::figures::{Figures, start_of};
+use respoke_core::id::AppId;
+use respoke_core::ops::Broker;
+use respoke_hub::Hub;
+use tokio_util::sync::CancellationToken;
+
+use crate::tally::MINUTE_SECS;
+use crate::watch::Watch;
+
+/// How often is looked whether the minute is over.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What is live at present: connections, and sessions, which are counted of the whole server only.
+pub(crate) fn gauges(watch: &Watch, hub: &Hub, app: Option<AppId>) -> Figures {
+    let (connections, sessions) = match app {
+        None => (hub.view().counts.connections, u64::try_from(watch.metrics.sessions_live.get()).unwrap_or(0)),
+        Some(app) => (hub.connection_count_here(app), 0),
+    };
+    Figures { connections: connections as u64, sessions, ..Figures::default() }
+}
+
+/// Puts figures together minute by minute until `stop`, and what is left then.
+pub(crate) async fn keep(watch: Arc<Watch>, broker: Arc<Broker>, hub: Arc<Hub>, stop: CancellationToken) {
+    loop {
+        let stopped = tokio::select! {
+            biased;
+            () = stop.cancelled() => true,
+            () = tokio::time::sleep(LOOK_AGAIN) => false,
+        };
+        let now = broker.now();
+        let (since, _) = watch.tally.present(None);
+        if !stopped && start_of(now, MINUTE_SECS) == since {
+            continue;
+        }
+        let sessions = gauges(&watch, &hub, None).sessions;
+        watch.tally.turn_minute(now, sessions, |app| gauges(&watch, &hub, app).connections);
+        while let Some((at, counted)) = watch.tally.oldest_unsaved() {
+            if let Err(error) = broker.store().add_figures(at, counted).await {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the figures of a minute could not be kept yet"
+                );
+                break;
+            }
+            watch.tally.oldest_is_saved();
+        }
+        if stopped {
+            return;
+        }
+    }
+}

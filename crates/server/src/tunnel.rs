@@ -1,0 +1,187 @@
+//! Requests that come over sockets: they take the way of every HTTP request, and their answers are made whole.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::{Body, HttpBody};
+use axum::extract::{MatchedPath, Request};
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Method, Uri};
+use http_body_util::BodyExt;
+use respoke_core::id::RequestId;
+use respoke_hub::Socket;
+use respoke_wire::tunnel;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
+
+use crate::answering::{Answering, check_query};
+use crate::facts::Facts;
+use crate::family::Family;
+use crate::limits::Standing;
+use crate::problem::{Problem, Shape};
+use crate::watch::Answered;
+
+/// Long answers that are made whole at once, for sockets. A history may have some megabytes.
+const WHOLE_ANSWERS: usize = 4;
+
+/// The way from sockets to operations.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    answering: Arc<Answering>,
+    /// Turns at making a long answer whole.
+    whole_answers: Arc<Semaphore>,
+}
+
+impl Tunnel {
+    pub(crate) fn new(answering: Arc<Answering>) -> Self {
+        Self { answering, whole_answers: Arc::new(Semaphore::new(WHOLE_ANSWERS)) }
+    }
+
+    /// Answers a request that came over a client's socket.
+    pub(crate) async fn answer(
+        &self,
+        socket: &Arc<Socket>,
+        method: tunnel::Method,
+        request: &tunnel::Request<'_>,
+    ) -> Tunnelled {
+        let started = Instant::now();
+        let request_id = self.answering.next_id();
+        let mut id_buffer = Uuid::encode_buffer();
+        let id_text: &str = request_id.uuid().hyphenated().encode_lower(&mut id_buffer);
+        let body = request.data.map(|data| Bytes::copy_from_slice(data.as_bytes())).unwrap_or_default();
+        let facts = Facts::new(request_id, socket.opening.address, body).over(socket.clone());
+        let facts = Arc::new(facts);
+        let mut response = match tunnelled_request(method, request) {
+            Ok(mut inner) => {
+                inner.extensions_mut().insert(facts.clone());
+                self.answering.route(inner).await
+            }
+            Err(problem) => problem.into_response(),
+        };
+        let problem = response.extensions_mut().remove::<Problem>();
+        if let Some(problem) = &problem {
+            problem.render(&mut response, id_text, Shape::Recorded);
+        }
+        self.answering.note(&Answered {
+            request_id,
+            method: method.as_str(),
+            facts: Some(&facts),
+            address: facts.address,
+            status: response.status().as_u16(),
+            problem: problem.as_ref(),
+            took: started.elapsed(),
+        });
+        let standing = facts.standing.get().copied().unwrap_or(Standing::UNLIMITED);
+        let retry_after_secs = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let status = response.status().as_u16();
+        // Nearly every answer is in memory already. One that is made as it is taken is made at once here, and counted once it
+        // waits for the socket; until then it has a turn.
+        let is_made = response.body().size_hint().exact().is_some();
+        let turn = if is_made { None } else { self.whole_answers.clone().acquire_owned().await.ok() };
+        let (status, body) = match response.into_body().collect().await {
+            Ok(body) => (status, body.to_bytes()),
+            Err(error) => Box::pin(broken_off(error, id_text)).await,
+        };
+        self.answering.charge(&facts, body.len() as u64);
+        let route = facts.route.get().cloned();
+        Tunnelled {
+            id: request_id,
+            request_id: id_text.to_owned(),
+            route,
+            status,
+            standing,
+            retry_after_secs,
+            body,
+            turn,
+        }
+    }
+
+    /// Answers a request over a client's socket that could not be read.
+    pub(crate) async fn refuse(&self, socket: &Arc<Socket>, problem: Problem) -> Tunnelled {
+        let started = Instant::now();
+        let id = self.answering.next_id();
+        let request_id = id.to_string();
+        let mut response = problem.clone().into_response();
+        problem.render(&mut response, &request_id, Shape::Recorded);
+        let facts = Facts::new(id, socket.opening.address, Bytes::new()).over(socket.clone());
+        self.answering.note(&Answered {
+            request_id: id,
+            method: "OTHER",
+            facts: Some(&facts),
+            address: facts.address,
+            status: response.status().as_u16(),
+            problem: Some(&problem),
+            took: started.elapsed(),
+        });
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        Tunnelled {
+            id,
+            request_id,
+            route: None,
+            status,
+            standing: Standing::UNLIMITED,
+            retry_after_secs: None,
+            body,
+            turn: None,
+        }
+    }
+}
+
+/// The answer to a request over a socket.
+pub(crate) struct Tunnelled {
+    pub(crate) id: RequestId,
+    pub(crate) request_id: String,
+    /// None: no handler was reached.
+    pub(crate) route: Option<MatchedPath>,
+    pub(crate) status: u16,
+    pub(crate) standing: Standing,
+    pub(crate) retry_after_secs: Option<u64>,
+    /// A JSON object or array.
+    pub(crate) body: Bytes,
+    /// The turn at making it, kept until it waits for the socket.
+    #[expect(dead_code, reason = "it ends by being dropped")]
+    turn: Option<OwnedSemaphorePermit>,
+}
+
+/// What is answered over a socket when the answer could not be made to its end.
+async fn broken_off(error: axum::Error, request_id: &str) -> (u16, Bytes) {
+    let problem = Problem::internal(error);
+    let mut refused = problem.clone().into_response();
+    problem.render(&mut refused, request_id, Shape::Recorded);
+    let body = refused.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    (problem.status().as_u16(), body)
+}
+
+/// A request over a socket as the router takes it. Only the API is there: its answers are JSON.
+fn tunnelled_request(method: tunnel::Method, request: &tunnel::Request<'_>) -> Result<Request, Problem> {
+    let path = match request.path.trim_end_matches('/') {
+        path if Family::of(path) == Family::Api => path,
+        _ => return Err(Problem::no_such_route()),
+    };
+    let target = match &request.query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let target = PathAndQuery::from_maybe_shared(Bytes::from(target)).map_err(|_| Problem::malformed_path())?;
+    let mut inner = Request::new(Body::empty());
+    *inner.uri_mut() = Uri::from(target);
+    check_query(inner.uri())?;
+    *inner.method_mut() = match method {
+        tunnel::Method::Get => Method::GET,
+        tunnel::Method::Post => Method::POST,
+        tunnel::Method::Put => Method::PUT,
+        tunnel::Method::Delete => Method::DELETE,
+        tunnel::Method::Patch => Method::PATCH,
+    };
+    for (name, value) in &request.headers {
+        // What is no header over HTTP is none here.
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+            inner.headers_mut().append(name, value);
+        }
+    }
+    Ok(inner)
+}
