@@ -413,6 +413,10 @@ mod tests {
 
         fn release(&self, _: &Interest) {}
 
+        fn wanted_elsewhere(&self, _: &Interest) -> bool {
+            true
+        }
+
         async fn ask(&self, _: Whom, question: Question, _: Duration) -> Answers {
             let Question::Snapshot { of, .. } = question else { panic!("{question:?}") };
             if of.contains(&self.slow) {
