@@ -65,6 +65,8 @@ struct App {
     leaving: usize,
     /// What is to be taken away of connections that are gone.
     remains: VecDeque<Remains>,
+    /// Memberships of theirs that are not taken away yet.
+    groups_left: usize,
     /// It was found empty and is in the registry no more; whoever still has it looks again.
     forgotten: bool,
 }
@@ -143,6 +145,7 @@ impl Registry {
         self.let_go(&mut state, freed);
         if !remains.is_empty() {
             self.is_left(&mut state, remains.cost());
+            state.groups_left += remains.groups.len();
             state.remains.push_back(remains);
             if state.remains.len() == 1 {
                 self.leftovers.add(app_id);

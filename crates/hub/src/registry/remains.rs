@@ -107,16 +107,18 @@ impl App {
         self.connections.is_empty() && self.remains.is_empty()
     }
 
-    /// How many are in a group who are gone. Nobody is where nothing is left, and then its members are not looked through:
+    /// How many are in a group who are gone. Nobody is where no membership is left, and then its members are not looked through:
     /// whoever is refused may try again and again.
     pub(super) fn gone_in(&self, group: Option<&Crowd>) -> usize {
-        if self.remains.is_empty() { 0 } else { group.map_or(0, Crowd::gone) }
+        if self.groups_left == 0 { 0 } else { group.map_or(0, Crowd::gone) }
     }
 
     /// Takes a portion away of what is left. Returns what that took.
     fn take_portion(&mut self) -> usize {
         let Some(mut remains) = self.remains.pop_front() else { return 0 };
+        let groups = remains.groups.len();
         let freed = self.take_of(&mut remains);
+        self.groups_left -= groups - remains.groups.len();
         if !remains.is_empty() {
             self.remains.push_front(remains);
         }
@@ -184,6 +186,26 @@ mod tests {
         assert_eq!(registry.groups(app, None, 1), [groups[PORTION].clone()]);
         registry.remove(app, bob.id).unwrap();
         assert!(groups.iter().all(|group| end(&registry, app, group).is_empty()));
+    }
+
+    #[test]
+    fn contacts_that_are_left_have_no_group_looked_through() {
+        let (registry, app) = (Registry::default(), AppId::random());
+        let [alice, bob] = ["alice", "bob"].map(|endpoint| connection(app, endpoint));
+        let groups_left = || registry.app(app).unwrap().lock().groups_left;
+        registry.add(&alice, None, Caps::default()).unwrap();
+        registry.add(&bob, None, Caps::default()).unwrap();
+        for nth in 0..PORTION + 2 {
+            registry.join(&alice, &GroupName::parse(&format!("room {nth}")).unwrap(), Caps::default());
+        }
+        let contacts: Vec<_> = (0..3 * PORTION).map(|nth| EndpointId::parse(&format!("{nth}")).unwrap()).collect();
+        registry.observe(&alice, &contacts).unwrap();
+        registry.remove(app, alice.id).unwrap();
+        assert_eq!(groups_left(), 2);
+        assert!(registry.take_away(app), "contacts are left");
+        assert_eq!(groups_left(), 0);
+        while registry.take_away(app) {}
+        assert_eq!(groups_left(), 0);
     }
 
     #[tokio::test]
