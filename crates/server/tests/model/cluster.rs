@@ -7,13 +7,14 @@ use respoke_bus::carried::CarriedLimits;
 use respoke_bus::faulty::{Faults, FaultyNodes};
 use respoke_bus::{LocalBus, LocalNodes};
 use respoke_core::chance::SeededChance;
-use respoke_core::clock::{ManualClock, Timestamp};
 use respoke_core::ops::Broker;
 use respoke_core::ports::{Bus, Concerned, NodeId, Receiver, Store};
 use respoke_hub::outbox::OutboxLimits;
 use respoke_hub::{Hub, HubSettings};
-use respoke_store::{Options, SqliteStore};
+use respoke_store::Options;
 use tokio::task::JoinSet;
+
+use crate::home::{clock, database};
 
 /// What lies between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,26 +79,16 @@ pub(crate) struct Node {
 
 impl Cluster {
     pub(crate) fn new(seed: u64, between: Between, faults: Faults, frames_max: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
         let chance = Arc::new(SeededChance::of(seed));
         let options = Options { chance: chance.clone(), ..Options::default() };
-        let store = SqliteStore::open(&folder.path().join("model.db"), options).unwrap();
+        let (store, folder) = database(options);
         let faulty = FaultyNodes::new(seed, faults, CarriedLimits::DEFAULT);
         let mut carrying = JoinSet::new();
         if between == Between::Faults {
             let carrier = faulty.clone();
             carrying.spawn(async move { carrier.carry().await });
         }
-        Self {
-            between,
-            store: Arc::new(store),
-            local: Arc::default(),
-            chance,
-            faulty,
-            frames_max,
-            _carrying: carrying,
-            _folder: folder,
-        }
+        Self { between, store, local: Arc::default(), chance, faulty, frames_max, _carrying: carrying, _folder: folder }
     }
 
     /// Starts a node, which knows what the others are there for when this returns.
@@ -123,8 +114,7 @@ impl Cluster {
     }
 
     async fn node(&self, bus: Arc<dyn Bus>, attach: impl FnOnce(&Arc<dyn Receiver>)) -> Node {
-        let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
-        let broker = Arc::new(Broker::new(self.store.clone(), bus.clone(), clock, self.chance.clone(), 1_000));
+        let broker = Arc::new(Broker::new(self.store.clone(), bus.clone(), clock(), self.chance.clone(), 1_000));
         let outbox = OutboxLimits { frames_max: self.frames_max, bytes_max: 1 << 20 };
         let settings = HubSettings { outbox, heartbeat_timeout: Duration::from_secs(60), sockets_max: 1_000 };
         let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), settings));

@@ -10,35 +10,35 @@
 #![expect(clippy::unwrap_used, reason = "in a test a failure to go on is a failure")]
 
 mod cluster;
-mod nodes;
+#[path = "../peers/home.rs"]
+mod home;
 mod reference;
 mod storm;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use respoke_core::app::AppPatch;
+use respoke_core::app::LimitsPatch;
 use respoke_core::event::Presence;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RoleId};
 use respoke_core::ops::{Caller, Context, Credential, EndSessions, IssueToken};
 use respoke_core::page::PageRequest;
-use respoke_core::ports::{BanRecord, EndScope};
+use respoke_core::ports::EndScope;
 use respoke_core::refusal::Refusal;
 use respoke_core::role::Permissions;
-use respoke_core::secret::Secret;
 use respoke_hub::ops::{Asker, Connect, Message, Publish, SignalRequest};
 use respoke_hub::outbox::Taken;
 use respoke_hub::reach::Unlimited;
-use respoke_hub::{Counts, Hub, Opening, Socket};
+use respoke_hub::{Counts, Hub, Socket};
 use respoke_wire::close::Close;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use cluster::{Between, Cluster, Node, Still};
+use home::{endpoint, first_admin, group, open};
 use reference::{Model, Named, Outcome, Rule, State};
 
 const ENDPOINTS: [&str; 5] = ["ann", "bob", "cat", "dan", "eve"];
@@ -195,24 +195,12 @@ impl World {
             nodes.push(cluster.start(id).await);
         }
         let broker = nodes[0].broker.clone();
-        let password = Secret::new("correct horse".to_owned());
-        broker.first_run(Some("root".to_owned()), Some(password)).await.unwrap().unwrap();
-        let admin = broker.store().admins().await.unwrap().remove(0);
-        let expires_at = BanRecord::FOREVER;
-        let admin = Caller::Admin {
-            admin_id: admin.id,
-            account_id: admin.account_id,
-            role: admin.role,
-            session: 0,
-            expires_at,
-        };
+        let admin = first_admin(&broker).await;
         let mut tenants = Vec::new();
         for number in 0..2 {
-            let name = Some(format!("app {number}"));
-            let (app, secret) =
-                broker.create_app(&admin, name, AppPatch::default(), None, &Context::internal()).await.unwrap();
-            let text = Secret::new(secret.text.secret().expose().to_owned());
-            tenants.push(Tenant { id: app.id, backend: Credential::AppSecret(text), roles: Vec::new() });
+            let home::Tenant { app, backend } =
+                home::Tenant::new(&broker, &admin, &format!("app {number}"), LimitsPatch::default()).await;
+            tenants.push(Tenant { id: app, backend, roles: Vec::new() });
         }
         let (chance, model) = (Chance(seed), Model::new(2, ROLES, FRAMES_MAX));
         let (clients, steps) = (Vec::new(), VecDeque::new());
@@ -327,9 +315,7 @@ impl World {
             self.tenants[app].backend.clone()
         };
         let caller = self.prove_to(node, &credential).await;
-        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let opening = Opening { credential: credential.clone(), caller, address, origin: None, host: None };
-        let socket = self.nodes[node].hub.open(opening).unwrap();
+        let socket = open(&self.nodes[node].hub, &credential, &caller).unwrap();
         self.clients.push(Client { node, socket, credential, read: Vec::new() });
         self.model.open(app, node, session);
         if self.chance.percent(90) {
@@ -828,14 +814,6 @@ fn sorted(all: impl Iterator<Item = String>) -> Vec<String> {
     let mut all: Vec<_> = all.collect();
     all.sort_unstable();
     all
-}
-
-fn endpoint(name: &str) -> EndpointId {
-    EndpointId::parse(name).unwrap()
-}
-
-fn group(name: &str) -> GroupName {
-    GroupName::parse(name).unwrap()
 }
 
 fn groups(names: &[String]) -> Vec<GroupName> {

@@ -40,9 +40,10 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::home::Tenant;
 use super::set;
 use clients::{ASKED_MAX, ASKED_WITHIN, Client, Seat, Shared, Story};
-use house::{House, Node, Tenant};
+use house::{House, Node};
 use plan::{Act, Going, Plan, Step, Weather, What};
 
 /// How long it takes at most, once it is calm, until all is as it is: what is lost is noticed within a tenth of a second and

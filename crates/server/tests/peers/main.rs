@@ -6,8 +6,12 @@
 #![expect(clippy::unwrap_used, reason = "in a test a failure to go on is a failure")]
 
 mod ends;
+mod home;
 mod joins;
 mod limits;
+mod nodes;
 mod observers;
 mod prices;
+mod repairs;
+mod tails;
 mod world;

@@ -1,7 +1,6 @@
-//! Three nodes over one database, a backend, and clients.
+//! Some nodes over one database, a backend, and clients.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,22 +11,21 @@ use respoke_bus::carried::CarriedLimits;
 use respoke_bus::faulty::{Faults, FaultyNodes};
 use respoke_core::app::{AppPatch, LimitsPatch};
 use respoke_core::chance::of_this_test;
-use respoke_core::clock::{ManualClock, Timestamp};
 use respoke_core::event::Presence;
-use respoke_core::id::{AppId, EndpointId, GroupName};
+use respoke_core::id::AppId;
 use respoke_core::ops::{Broker, Caller, Context, Credential};
-use respoke_core::ports::{
-    Answers, BanRecord, Bus, Confirmation, Delivery, Interest, Node, NodeId, Question, Receiver, Store, Whom,
-};
-use respoke_core::secret::Secret;
-use respoke_hub::ops::{Asker, Connect, Publish};
+use respoke_core::ports::{Answers, Bus, Confirmation, Delivery, Interest, Node, NodeId, Question, Receiver, Whom};
+use respoke_hub::ops::{Asker, Connect, Message, Publish};
 use respoke_hub::outbox::OutboxLimits;
 use respoke_hub::reach::{Purse, Unlimited};
-use respoke_hub::{Connection, Hub, HubSettings, Opening, Socket};
-use respoke_store::{Options, SqliteStore};
+use respoke_hub::{Connection, Hub, HubSettings, Socket};
+use respoke_store::Options;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::task::JoinSet;
+
+use crate::home::{self, Tenant, clock, database, first_admin, open};
+pub(crate) use crate::home::{endpoint, group};
 
 /// What a test does when what was asked is answered.
 type Answered = Box<dyn FnOnce() + Send>;
@@ -83,7 +81,7 @@ impl Bus for Watched {
 pub(crate) struct Peer {
     pub(crate) bus: Arc<Watched>,
     pub(crate) hub: Arc<Hub>,
-    broker: Arc<Broker>,
+    pub(crate) broker: Arc<Broker>,
 }
 
 pub(crate) struct Client {
@@ -98,11 +96,11 @@ impl Peer {
     }
 }
 
-/// Three nodes, an app, and its backend.
+/// Some nodes, an app, and its backend.
 pub(crate) struct World {
     pub(crate) nodes: Vec<Peer>,
     admin: Caller,
-    app: AppId,
+    pub(crate) app: AppId,
     backend: Credential,
     /// What lies between them, if anything does.
     pub(crate) between: Arc<FaultyNodes>,
@@ -120,15 +118,7 @@ pub(crate) struct Asking {
 impl Asking {
     /// The backend, without a socket.
     pub(crate) fn asker(&self) -> Asker<'_> {
-        Asker {
-            caller: &self.caller,
-            socket: None,
-            context: &self.context,
-            app_id: None,
-            endpoint_id: None,
-            connection_id: None,
-            purse: &Unlimited,
-        }
+        home::asker(&self.caller, &self.context)
     }
 
     /// The same on a client's socket.
@@ -140,7 +130,7 @@ impl Asking {
 type Attach = Box<dyn FnOnce(&Arc<Hub>)>;
 
 impl World {
-    /// Nodes that hear each other at once.
+    /// Three nodes that hear each other at once.
     pub(crate) async fn near() -> Self {
         let local = Arc::new(LocalNodes::default());
         let start = |id| {
@@ -150,19 +140,24 @@ impl World {
             (bus as Arc<dyn Bus>, Box::new(attach) as Attach)
         };
         let between = FaultyNodes::new(1, Faults::NONE, CarriedLimits::DEFAULT);
-        Self::of([1, 2, 3].map(start), between, JoinSet::new()).await
+        Self::of((1..=3).map(start).collect(), between, JoinSet::new()).await
     }
 
-    /// Nodes that can be cut off from each other. What one sends takes up to so long.
+    /// Three nodes that can be cut off from each other. What one sends takes up to so long.
     pub(crate) async fn apart(delay_max: Duration) -> Self {
-        let between = FaultyNodes::new(1, Faults { delay_max, ..Faults::NONE }, CarriedLimits::DEFAULT);
+        Self::with_between(3, 1, Faults { delay_max, ..Faults::NONE }).await
+    }
+
+    /// So many nodes that can be cut off from each other, and between which this goes wrong.
+    pub(crate) async fn with_between(nodes: u32, seed: u64, faults: Faults) -> Self {
+        let between = FaultyNodes::new(seed, faults, CarriedLimits::DEFAULT);
         let start = |id| {
             let (bus, _) = between.start(NodeId(id));
             let attached = bus.clone();
             let attach = move |hub: &Arc<Hub>| attached.attach(&(hub.clone() as Arc<dyn Receiver>));
             (bus as Arc<dyn Bus>, Box::new(attach) as Attach)
         };
-        let buses = [1, 2, 3].map(start);
+        let buses = (1..=nodes).map(start).collect();
         let mut tasks = JoinSet::new();
         let carrier = between.clone();
         tasks.spawn(async move { carrier.carry().await });
@@ -172,40 +167,27 @@ impl World {
         world
     }
 
-    async fn of(buses: [(Arc<dyn Bus>, Attach); 3], between: Arc<FaultyNodes>, mut tasks: JoinSet<()>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(&folder.path().join("peers.db"), Options::default()).unwrap());
+    async fn of(buses: Vec<(Arc<dyn Bus>, Attach)>, between: Arc<FaultyNodes>, mut tasks: JoinSet<()>) -> Self {
+        let (store, folder) = database(Options::default());
         let node = |(bus, attach): (Arc<dyn Bus>, Attach)| {
             let bus = Arc::new(Watched { bus, asked: Mutex::default(), when_answered: Mutex::default() });
-            let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
-            let broker = Arc::new(Broker::new(store.clone(), bus.clone(), clock, of_this_test(), 100));
+            let broker = Arc::new(Broker::new(store.clone(), bus.clone(), clock(), of_this_test(), 100));
             let outbox = OutboxLimits { frames_max: 10_000, bytes_max: 4 << 20 };
             let settings = HubSettings { outbox, heartbeat_timeout: Duration::from_secs(60), sockets_max: 10_000 };
             let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), settings));
             attach(&hub);
             let announcing = hub.clone();
             tasks.spawn(async move { announcing.announce_departures().await });
-            let asking = hub.clone();
+            let (asking, looking) = (hub.clone(), hub.clone());
             tasks.spawn(async move { asking.keep_up().await });
+            tasks.spawn(async move { looking.keep_looking().await });
             Peer { bus, hub, broker }
         };
         let nodes: Vec<_> = buses.into_iter().map(node).collect();
         let broker = &nodes[0].broker;
-        let password = Secret::new("correct horse".to_owned());
-        broker.first_run(Some("root".to_owned()), Some(password)).await.unwrap().unwrap();
-        let admin = store.admins().await.unwrap().remove(0);
-        let admin = Caller::Admin {
-            admin_id: admin.id,
-            account_id: admin.account_id,
-            role: admin.role,
-            session: 0,
-            expires_at: BanRecord::FOREVER,
-        };
-        let (name, context) = (Some("app".to_owned()), Context::internal());
-        let (app, secret) = broker.create_app(&admin, name, AppPatch::default(), None, &context).await.unwrap();
-        let backend = Credential::AppSecret(Secret::new(secret.text.secret().expose().to_owned()));
-        Self { nodes, admin, app: app.id, backend, between, _tasks: tasks, _folder: folder }
+        let admin = first_admin(broker).await;
+        let Tenant { app, backend } = Tenant::new(broker, &admin, "app", LimitsPatch::default()).await;
+        Self { nodes, admin, app, backend, between, _tasks: tasks, _folder: folder }
     }
 
     /// Lets so many connections be in a group. To be called before anybody connects: who knows the app already hears of it
@@ -233,9 +215,7 @@ impl World {
 
     pub(crate) async fn connect(&self, node: usize, name: &str) -> Client {
         let (asking, hub) = (self.asking(node).await, &self.nodes[node].hub);
-        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let (credential, caller) = (self.backend.clone(), asking.caller.clone());
-        let socket = hub.open(Opening { credential, caller, address, origin: None, host: None }).unwrap();
+        let socket = open(hub, &self.backend, &asking.caller).unwrap();
         let asker = Asker { socket: Some(&socket), endpoint_id: Some(endpoint(name)), ..asking.asker() };
         let connection = hub.connect(&asker, Connect::default()).await.unwrap();
         Client { node, socket, connection }
@@ -261,10 +241,31 @@ impl World {
         hub.set_presence(&asking.over(client, &Unlimited), presence).await.unwrap();
     }
 
-    pub(crate) async fn publish(&self, client: &Client, name: &str) {
+    pub(crate) async fn observe(&self, client: &Client, name: &str) {
         let asking = self.asking(client.node).await;
         let hub = &self.nodes[client.node].hub;
-        let message = RawValue::from_string("1".to_owned()).unwrap();
+        hub.observe(&asking.over(client, &Unlimited), vec![endpoint(name)]).await.unwrap();
+    }
+
+    /// To a connection, for which nobody has to be asked first.
+    pub(crate) async fn send(&self, client: &Client, to: &Client) {
+        let asking = self.asking(client.node).await;
+        let hub = &self.nodes[client.node].hub;
+        let body = RawValue::from_string("1".to_owned()).unwrap();
+        let Connection { endpoint, id, .. } = &*to.connection;
+        let message = Message { to: endpoint.clone(), to_connection: Some(*id), body, cc_self: false, once: None };
+        hub.send(&asking.over(client, &Unlimited), message).await.unwrap();
+    }
+
+    pub(crate) async fn publish(&self, client: &Client, name: &str) {
+        self.publish_text(client, name, "1").await;
+    }
+
+    /// Publishes JSON.
+    pub(crate) async fn publish_text(&self, client: &Client, name: &str, said: &str) {
+        let asking = self.asking(client.node).await;
+        let hub = &self.nodes[client.node].hub;
+        let message = RawValue::from_string(said.to_owned()).unwrap();
         let request = Publish { message, persist: false, once: None };
         hub.publish(&asking.over(client, &Unlimited), &group(name), request).await.unwrap();
     }
@@ -279,25 +280,29 @@ pub(crate) fn id(node: usize) -> NodeId {
     NodeId(u32::try_from(node + 1).unwrap())
 }
 
-pub(crate) fn endpoint(name: &str) -> EndpointId {
-    EndpointId::parse(name).unwrap()
+/// The events that a socket received since it was last looked at.
+pub(crate) fn heard(socket: &Socket) -> impl Iterator<Item = Value> {
+    let mut frames = VecDeque::new();
+    let _ = socket.outbox.take_now(&mut frames);
+    let read = |frame: bytes::Bytes| {
+        let text = std::str::from_utf8(&frame).unwrap();
+        serde_json::from_str(text.splitn(4, ':').last().unwrap()).unwrap()
+    };
+    frames.into_iter().map(read)
 }
 
-pub(crate) fn group(name: &str) -> GroupName {
-    GroupName::parse(name).unwrap()
+/// Of each of them its name, and whom its header names there.
+pub(crate) fn received_from(socket: &Socket, header: &str) -> Vec<(String, String)> {
+    let read = |event: Value| {
+        let from = event["args"][0]["header"][header].as_str().unwrap_or_default().to_owned();
+        (event["name"].as_str().unwrap().to_owned(), from)
+    };
+    heard(socket).map(read).collect()
 }
 
 /// What a client received: each event's name, and whose it is.
 pub(crate) fn received(client: &Client) -> Vec<(String, String)> {
-    let mut frames = VecDeque::new();
-    let _ = client.socket.outbox.take_now(&mut frames);
-    let read = |frame: &bytes::Bytes| {
-        let text = std::str::from_utf8(frame).unwrap();
-        let event: Value = serde_json::from_str(text.splitn(4, ':').last().unwrap()).unwrap();
-        let from = event["args"][0]["header"]["from"].as_str().unwrap().to_owned();
-        (event["name"].as_str().unwrap().to_owned(), from)
-    };
-    frames.iter().map(read).collect()
+    received_from(&client.socket, "from")
 }
 
 pub(crate) fn events(of: &[(&str, &str)]) -> Vec<(String, String)> {

@@ -11,25 +11,24 @@ use parking_lot::Mutex;
 use respoke_bus::LocalBus;
 use respoke_bus::carried::CarriedBus;
 use respoke_bus::faulty::FaultyNodes;
-use respoke_core::app::{App, AppPatch, LimitsPatch};
+use respoke_core::app::{App, LimitsPatch};
 use respoke_core::chance::of_this_test;
-use respoke_core::clock::{ManualClock, Timestamp};
 use respoke_core::id::{AppId, RequestId};
 use respoke_core::ops::{Broker, Caller, Context, Credential};
 use respoke_core::ports::{
-    Answer, Answers, BanRecord, Bus, Concerned, Confirmation, Deed, Delivery, Gap, Interest, Node as Life, NodeId,
-    Question, Receiver, Source, Store, Whom,
+    Answer, Answers, Bus, Concerned, Confirmation, Deed, Delivery, Gap, Interest, Node as Life, NodeId, Question,
+    Receiver, Source, Store, Whom,
 };
 use respoke_core::refusal::Refusal;
-use respoke_core::secret::Secret;
 use respoke_hub::ops::Asker;
 use respoke_hub::outbox::OutboxLimits;
 use respoke_hub::reach::{Purse, Reach};
 use respoke_hub::{Hub, HubSettings};
-use respoke_store::{Options, SqliteStore};
+use respoke_store::Options;
 use tokio::task::JoinSet;
 
 use super::super::cluster::Still;
+use crate::home::{self, Tenant, clock, database, first_admin};
 
 /// A database with two apps in it.
 pub(super) struct House {
@@ -41,39 +40,17 @@ pub(super) struct House {
     _folder: tempfile::TempDir,
 }
 
-/// An app, and its backend.
-pub(super) struct Tenant {
-    pub(super) app: AppId,
-    backend: Credential,
-}
-
 /// Members of the groups in which there is not room for everybody.
 const NARROW: u32 = 5;
 
 impl House {
     pub(super) async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(&folder.path().join("storm.db"), Options::default()).unwrap());
+        let (store, folder) = database(Options::default());
         let broker = Broker::new(store.clone(), Arc::new(LocalBus::default()), clock(), of_this_test(), 100);
-        let password = Secret::new("correct horse".to_owned());
-        broker.first_run(Some("root".to_owned()), Some(password)).await.unwrap().unwrap();
-        let admin = store.admins().await.unwrap().remove(0);
-        let admin = Caller::Admin {
-            admin_id: admin.id,
-            account_id: admin.account_id,
-            role: admin.role,
-            session: 0,
-            expires_at: BanRecord::FOREVER,
-        };
-        let app = async |name: &str, limits| {
-            let (patch, context) = (AppPatch { limits, ..AppPatch::default() }, Context::internal());
-            let (app, secret) = broker.create_app(&admin, Some(name.to_owned()), patch, None, &context).await.unwrap();
-            let backend = Credential::AppSecret(Secret::new(secret.text.secret().expose().to_owned()));
-            Tenant { app: app.id, backend }
-        };
+        let admin = first_admin(&broker).await;
         let few = LimitsPatch { members_per_group: Some(Some(NARROW)), ..LimitsPatch::default() };
-        let (roomy, narrow) = (app("roomy", LimitsPatch::default()).await, app("narrow", few).await);
+        let roomy = Tenant::new(&broker, &admin, "roomy", LimitsPatch::default()).await;
+        let narrow = Tenant::new(&broker, &admin, "narrow", few).await;
         Self { store, roomy, narrow, _folder: folder }
     }
 
@@ -123,10 +100,6 @@ impl House {
     }
 }
 
-fn clock() -> Arc<ManualClock> {
-    Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)))
-}
-
 /// One life of a node.
 pub(super) struct Node {
     pub(super) life: Life,
@@ -164,15 +137,7 @@ impl Node {
 
     /// The backend, asking without a socket.
     pub(super) fn asker<'a>(&'a self, app: AppId, context: &'a Context, purse: &'a dyn Purse) -> Asker<'a> {
-        Asker {
-            caller: &self.caller,
-            socket: None,
-            context,
-            app_id: Some(app),
-            endpoint_id: None,
-            connection_id: None,
-            purse,
-        }
+        Asker { app_id: Some(app), purse, ..home::asker(&self.caller, context) }
     }
 }
 

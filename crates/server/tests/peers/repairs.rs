@@ -1,48 +1,37 @@
 //! What a hub asks other nodes anew, and in which order it tells what comes of that: over a bus that answers as it is told.
 
-#![expect(clippy::unwrap_used, reason = "in a test a failure to go on is a failure")]
-
-use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use respoke_core::app::AppPatch;
+use respoke_core::app::LimitsPatch;
 use respoke_core::chance::of_this_test;
-use respoke_core::clock::{ManualClock, Timestamp};
+use respoke_core::clock::Timestamp;
 use respoke_core::event::{Content, Event, Presence};
-use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RequestId};
-use respoke_core::ops::{Broker, Caller, Context, Credential};
+use respoke_core::id::{AppId, ConnectionId, RequestId};
+use respoke_core::ops::{Broker, Caller, Context};
 use respoke_core::ports::{
-    Answer, Answers, Audience, BanRecord, Bus, Confirmation, Delivery, Gap, Given, Incarnation, Interest, Node, NodeId,
-    Present, Question, Receiver, Source, Store, Whom,
+    Answer, Answers, Audience, Bus, Confirmation, Delivery, Gap, Given, Incarnation, Interest, Node, NodeId, Present,
+    Question, Receiver, Source, Whom,
 };
-use respoke_core::secret::Secret;
 use respoke_hub::ops::{Asker, Connect};
 use respoke_hub::outbox::OutboxLimits;
-use respoke_hub::reach::Unlimited;
-use respoke_hub::{Hub, HubSettings, Opening, Socket};
-use respoke_store::{Options, SqliteStore};
+use respoke_hub::{Hub, HubSettings, Socket};
+use respoke_store::Options;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use crate::home::{self, Tenant, clock, database, endpoint, first_admin, group, open};
+use crate::world::{heard, received_from};
+
 const SECOND: Duration = Duration::from_secs(1);
 
 fn node(id: u32) -> Node {
     Node { id: NodeId(id), incarnation: Incarnation(1) }
-}
-
-fn group(name: &str) -> GroupName {
-    GroupName::parse(name).unwrap()
-}
-
-fn endpoint(name: &str) -> EndpointId {
-    EndpointId::parse(name).unwrap()
 }
 
 /// What other nodes answer to a question, and how long they take for it. None: nothing at all.
@@ -135,11 +124,8 @@ impl World {
             asked: Mutex::default(),
             aware: watch::Sender::new(1),
         });
-        let folder = tempfile::tempdir().unwrap();
-        let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(&folder.path().join("repairs.db"), Options::default()).unwrap());
-        let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
-        let broker = Arc::new(Broker::new(store.clone(), bus.clone(), clock, of_this_test(), 100));
+        let (store, folder) = database(Options::default());
+        let broker = Arc::new(Broker::new(store, bus.clone(), clock(), of_this_test(), 100));
         let outbox = OutboxLimits { frames_max: 5_000, bytes_max: 8 << 20 };
         let settings = HubSettings { outbox, heartbeat_timeout: Duration::from_secs(60), sockets_max: 100 };
         let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), settings));
@@ -148,24 +134,11 @@ impl World {
         let (announcer, asking) = (hub.clone(), hub.clone());
         tasks.spawn(async move { announcer.announce_departures().await });
         tasks.spawn(async move { asking.keep_up().await });
-        let password = Secret::new("correct horse".to_owned());
-        broker.first_run(Some("root".to_owned()), Some(password)).await.unwrap().unwrap();
-        let admin = store.admins().await.unwrap().remove(0);
-        let admin = Caller::Admin {
-            admin_id: admin.id,
-            account_id: admin.account_id,
-            role: admin.role,
-            session: 0,
-            expires_at: BanRecord::FOREVER,
-        };
-        let (name, context) = (Some("app".to_owned()), Context::internal());
-        let (app, secret) = broker.create_app(&admin, name, AppPatch::default(), None, &context).await.unwrap();
-        let credential = Credential::AppSecret(Secret::new(secret.text.secret().expose().to_owned()));
-        let caller = broker.authenticate(&credential, None).await.unwrap();
-        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let opening = Opening { credential, caller: caller.clone(), address, origin: None, host: None };
-        let socket = hub.open(opening).unwrap();
-        let world = Self { bus, hub, app: app.id, socket, caller, _tasks: tasks, _folder: folder };
+        let admin = first_admin(&broker).await;
+        let Tenant { app, backend } = Tenant::new(&broker, &admin, "app", LimitsPatch::default()).await;
+        let caller = broker.authenticate(&backend, None).await.unwrap();
+        let socket = open(&hub, &backend, &caller).unwrap();
+        let world = Self { bus, hub, app, socket, caller, _tasks: tasks, _folder: folder };
         let context = Context::internal();
         let asker = Asker { endpoint_id: Some(endpoint("ann")), ..world.asker(&context) };
         world.hub.connect(&asker, Connect::default()).await.unwrap();
@@ -177,15 +150,7 @@ impl World {
     }
 
     fn asker<'a>(&'a self, context: &'a Context) -> Asker<'a> {
-        Asker {
-            caller: &self.caller,
-            socket: Some(&self.socket),
-            context,
-            app_id: None,
-            endpoint_id: None,
-            connection_id: None,
-            purse: &Unlimited,
-        }
+        Asker { socket: Some(&self.socket), ..home::asker(&self.caller, context) }
     }
 
     async fn join(&self, rooms: &[&str]) {
@@ -195,15 +160,7 @@ impl World {
 
     /// What was received, of whom by their connections.
     fn received(&self) -> Vec<(String, String)> {
-        let mut frames = VecDeque::new();
-        let _ = self.socket.outbox.take_now(&mut frames);
-        let read = |frame: &bytes::Bytes| {
-            let text = std::str::from_utf8(frame).unwrap();
-            let event: Value = serde_json::from_str(text.splitn(4, ':').last().unwrap()).unwrap();
-            let from = event["args"][0]["header"]["fromConnection"].as_str().unwrap_or_default().to_owned();
-            (event["name"].as_str().unwrap().to_owned(), from)
-        };
-        frames.iter().map(read).collect()
+        received_from(&self.socket, "fromConnection")
     }
 
     /// Node 2 says something of a connection of its own.
@@ -436,16 +393,12 @@ async fn what_one_says_is_not_told_behind_what_it_says_later() {
     let to = Audience::Observers { endpoint: endpoint("jo"), except: None };
     world.says(11, to, last, Content::Presence(presence("dnd")));
     sleep(SECOND).await;
-    let mut frames = VecDeque::new();
-    let _ = world.socket.outbox.take_now(&mut frames);
-    let said = |frame: &bytes::Bytes| {
-        let text = std::str::from_utf8(frame).unwrap();
-        let event: Value = serde_json::from_str(text.splitn(4, ':').last().unwrap()).unwrap();
+    let said = |event: Value| {
         let header = &event["args"][0]["header"];
         let of_last = header["fromConnection"].as_str() == Some(&last.to_string());
         of_last.then(|| event["args"][0]["type"].as_str().unwrap_or_default().to_owned())
     };
-    assert_eq!(frames.iter().filter_map(said).collect::<Vec<_>>(), ["away", "dnd"]);
+    assert_eq!(heard(&world.socket).filter_map(said).collect::<Vec<_>>(), ["away", "dnd"]);
 }
 
 /// What node 2 answers before it knows that somebody here is in a room may be true no more when it does.

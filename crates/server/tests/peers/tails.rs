@@ -1,9 +1,14 @@
 //! Looking on at an endpoint whose connections are on another node.
 
-use respoke_core::tail::{FrameKind, Payloads, TailedFrame};
-use respoke_hub::tails::OpenTail;
+use std::time::Duration;
 
-use super::*;
+use respoke_bus::faulty::Faults;
+use respoke_core::tail::{FrameKind, Payloads, TailedFrame};
+use respoke_hub::ops::Asker;
+use respoke_hub::tails::OpenTail;
+use serde_json::Value;
+
+use crate::world::{World, endpoint};
 
 /// More than another node may show in a second.
 const MORE_THAN_SHOWN: usize = 200;
@@ -14,19 +19,9 @@ const RENEWED: Duration = Duration::from_secs(6);
 
 impl World {
     async fn tail(&self, node: usize, name: &str, payloads: Payloads) -> OpenTail {
-        let Node { broker, hub, .. } = &self.nodes[node];
-        let caller = broker.authenticate(&self.backend, None).await.unwrap();
-        let context = Context::internal();
-        let asker = Asker {
-            caller: &caller,
-            socket: None,
-            context: &context,
-            app_id: None,
-            endpoint_id: Some(endpoint(name)),
-            connection_id: None,
-            purse: &Unlimited,
-        };
-        hub.tail(&asker, payloads).await.unwrap()
+        let asking = self.asking(node).await;
+        let asker = Asker { endpoint_id: Some(endpoint(name)), ..asking.asker() };
+        self.nodes[node].hub.tail(&asker, payloads).await.unwrap()
     }
 }
 
@@ -45,7 +40,7 @@ fn payloads(seen: &[TailedFrame]) -> Vec<Option<&str>> {
 
 #[tokio::test(start_paused = true)]
 async fn frames_of_connections_on_another_node_are_shown_to_each_as_it_may_see_them() {
-    let world = World::new().await;
+    let world = World::near().await;
     let (ann, bob, carl) =
         (world.connect(0, "ann").await, world.connect(1, "bob").await, world.connect(1, "carl").await);
     let mut all = world.tail(0, "bob", Payloads::Shown).await;
@@ -65,7 +60,7 @@ async fn frames_of_connections_on_another_node_are_shown_to_each_as_it_may_see_t
 
 #[tokio::test(start_paused = true)]
 async fn a_tail_goes_on_for_as_long_as_it_is_open_and_costs_nothing_afterwards() {
-    let world = World::new().await;
+    let world = World::near().await;
     let (ann, bob) = (world.connect(0, "ann").await, world.connect(1, "bob").await);
     let mut tail = world.tail(0, "bob", Payloads::Redacted).await;
     tokio::time::sleep(3 * FORGOTTEN).await;
@@ -105,27 +100,27 @@ async fn a_node_that_stops_keeps_nobody_from_looking_on() {
 
 #[tokio::test(start_paused = true)]
 async fn too_many_frames_for_the_bus_are_lost_and_told_how_many() {
-    let world = World::new().await;
+    let world = World::near().await;
     let (ann, bob) = (world.connect(0, "ann").await, world.connect(1, "bob").await);
     let mut tail = world.tail(0, "bob", Payloads::Shown).await;
     world.join(&bob, "room").await;
     seen(&mut tail).await;
-    let long = Value::from("x".repeat(15_000));
+    let long = Value::from("x".repeat(15_000)).to_string();
     for _ in 0..MORE_THAN_SHOWN {
-        world.publish(&ann, "room", &long).await;
+        world.publish_text(&ann, "room", &long).await;
     }
     let shown = seen(&mut tail).await.len();
     assert!((1..MORE_THAN_SHOWN).contains(&shown), "{shown}");
     // A second later.
     world.nodes[1].hub.sweep();
-    world.publish(&ann, "room", &long).await;
+    world.publish_text(&ann, "room", &long).await;
     let next = seen(&mut tail).await;
     assert_eq!(next.iter().map(|frame| frame.lost).collect::<Vec<_>>(), [(MORE_THAN_SHOWN - shown) as u64]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn tails_of_quiet_endpoints_take_nothing_from_those_of_others() {
-    let world = World::new().await;
+    let world = World::near().await;
     let (ann, bob) = (world.connect(0, "ann").await, world.connect(1, "bob").await);
     let mut quiet = Vec::new();
     for nth in 0..15 {
@@ -139,7 +134,7 @@ async fn tails_of_quiet_endpoints_take_nothing_from_those_of_others() {
 /// One that comes later is asked too, and what is lost on the way is asked again.
 #[tokio::test(start_paused = true)]
 async fn a_tail_sees_through_a_bus_that_loses() {
-    let world = World::faulty(7).await;
+    let world = World::with_between(2, 7, Faults::MANY).await;
     let (ann, bob) = (world.connect(0, "ann").await, world.connect(1, "bob").await);
     let mut tail = world.tail(0, "bob", Payloads::Redacted).await;
     tokio::time::sleep(RENEWED).await;
