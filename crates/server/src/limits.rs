@@ -3,6 +3,7 @@
 mod accounts;
 mod bucket;
 mod errands;
+mod standing;
 
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -16,10 +17,11 @@ use respoke_core::clock::Clock;
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::ops::Caller;
 
-pub(crate) use accounts::{ANSWER_LEN_FREE, Accounts};
+pub(crate) use accounts::Accounts;
 use bucket::Bucket;
 pub(crate) use errands::Errand;
 use errands::Errands;
+pub use standing::{Limited, Standing};
 
 /// Buckets remembered of apps, of endpoints and of addresses: of 100,000 each, a bucket of each kind of [`Demand`]. A
 /// flood of new addresses pushes out the longest unused, which were full anyway. What is full is also forgotten by itself.
@@ -28,35 +30,6 @@ const BUCKETS_MAX: usize = 100_000 * Demand::KINDS;
 /// How long who was refused for its rate is kept from asking anew, by its connection or socket. Refusing costs little, but
 /// one who asks on and on had it done tens of thousands of times a second, and others waited.
 pub(crate) const LIMITED_PAUSE: Duration = Duration::from_millis(50);
-
-/// What is left of the tightest bucket a request drew from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// The bucket's rate.
-    pub rate: Rate,
-    /// Requests that could follow at once.
-    pub remaining: u32,
-}
-
-impl Standing {
-    /// Where nothing is limited.
-    pub const UNLIMITED: Self = Self { rate: Rate { per_second: Rate::MAX, burst: Rate::MAX }, remaining: Rate::MAX };
-
-    /// The limit as existing clients read it: they divide 1,000 by it.
-    #[must_use]
-    pub fn legacy_limit(&self) -> u32 {
-        self.rate.per_second.clamp(1, 1_000)
-    }
-}
-
-/// A bucket is empty.
-#[derive(Clone, Copy, Debug)]
-pub struct Limited {
-    /// The empty bucket.
-    pub standing: Standing,
-    /// How long to wait for the next request.
-    pub retry_after: Duration,
-}
 
 /// What a request is for. Each kind has buckets of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -21,8 +21,8 @@ const CRATES: &[(&str, usize)] = &[
     ("crates/wire/src", 3),
     ("crates/store/src", 29),
     ("crates/bus/src", 6),
-    ("crates/hub/src", 26),
-    ("crates/server/src", 17),
+    ("crates/hub/src", 25),
+    ("crates/server/src", 5),
     ("xtask/src", 2),
 ];
 

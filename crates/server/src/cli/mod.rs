@@ -6,6 +6,7 @@
 //! Invariant: what a command found goes to the writer it was given, in words or with `--json` as JSON; what went wrong
 //! goes to standard error and into the exit code.
 
+mod common;
 mod failure;
 mod folder;
 mod hang_up;
@@ -19,13 +20,11 @@ mod usage;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use respoke_core::secret::Secret;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config;
+use common::Common;
 use failure::Failure;
 use output::Output;
 
@@ -50,31 +49,6 @@ struct Cli {
     serve: serve::Serve,
     #[command(subcommand)]
     command: Option<Command>,
-}
-
-/// Flags that any command may carry.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "For commands that talk to a running server")]
-struct Common {
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        help = "Where the server is, as `RESPOKED_SERVER` says too [default: http://127.0.0.1:8080]"
-    )]
-    server: Option<String>,
-    /// An Admin-Token to use instead of the login saved by `respoked login`.
-    ///
-    /// Other users of this machine can read command lines: the environment variable `RESPOKED_ADMIN_TOKEN` is the better
-    /// place for it.
-    #[arg(long, global = true, value_name = "TOKEN", value_parser = token)]
-    admin_token: Option<Secret>,
-    /// PEM file of the authority that signed the server's certificate, if it is none of the public ones.
-    #[arg(long, global = true, value_name = "FILE")]
-    ca: Option<PathBuf>,
-    /// Print JSON: the answer on standard output, an error on standard error.
-    #[arg(long, global = true, help_heading = "For all commands")]
-    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -152,39 +126,6 @@ impl Cli {
             }
         }
     }
-}
-
-impl Common {
-    /// Adds what the environment says and no flag does.
-    fn complete(&mut self) -> Result<(), Failure> {
-        let variable = |name: &str| match config::value_of(name).map(OsString::into_string) {
-            None => Ok(None),
-            Some(Ok(text)) => Ok(Some(text)),
-            Some(Err(_)) => Err(Failure::Usage(format!("{name} must be UTF-8 text"))),
-        };
-        if self.server.is_none() {
-            self.server = variable("RESPOKED_SERVER")?;
-        }
-        match &self.admin_token {
-            Some(token) if token.expose().is_empty() => Err(Failure::Usage("--admin-token holds no token".into())),
-            Some(_) => Ok(()),
-            None => {
-                let token = variable("RESPOKED_ADMIN_TOKEN")?.map(|text| stripped(&text));
-                self.admin_token = token.filter(|token| !token.expose().is_empty());
-                Ok(())
-            }
-        }
-    }
-}
-
-/// A token as it was copied: without the line end, spaces and byte order mark that came along, which no token has.
-fn stripped(text: &str) -> Secret {
-    Secret::new(text.trim_matches(|char: char| char.is_whitespace() || char == '\u{feff}').to_owned())
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "clap's parsers may fail; this one must not, or its value would be shown")]
-fn token(text: &str) -> Result<Secret, std::convert::Infallible> {
-    Ok(stripped(text))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
+use respoke_core::address::network;
 use respoke_core::app::{App, Rate};
 use respoke_core::clock::Clock;
 use respoke_core::id::{AppId, EndpointId};
@@ -19,7 +20,7 @@ use respoke_hub::ops::Asker;
 use respoke_hub::reach::{Purse, Reach};
 
 use super::bucket::Bucket;
-use super::{Limited, Standing, network};
+use super::standing::{Limited, Standing};
 
 /// Accounts of endpoints, and of addresses, that are remembered. Those that are settled are forgotten by themselves.
 const ACCOUNTS_MAX: usize = 100_000;

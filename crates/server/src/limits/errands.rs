@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
+use respoke_core::address::network;
 use respoke_core::app::Rate;
 
+use super::accounts::ANSWER_LEN_FREE;
 use super::bucket::Bucket;
-use super::{ANSWER_LEN_FREE, Limited, Standing, network};
+use super::standing::{Limited, Standing};
 
 /// Addresses that are remembered. Those whose buckets are full are forgotten by themselves.
 const ADDRESSES_MAX: usize = 100_000;

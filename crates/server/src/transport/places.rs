@@ -20,10 +20,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::Share;
 use super::exchange::Exchanges;
 use super::frames::Took;
 use super::kept::{Kept, KeptBytes, KeptFrame};
+use super::shares::Share;
 use super::unread::{CallerKey, Reader, SMALL_LEN, Unread, UnreadLimits};
 use crate::metrics::Metrics;
 

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::super::failure::Failure;
 use super::super::output::Output;
 use super::super::password::{PasswordSource, Typed};
-use super::Folder;
+use super::which::Folder;
 use crate::data_folder;
 
 /// `respoked admin`.

@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::super::failure::Failure;
 use super::super::output::{Output, path_json};
-use super::Folder;
 use super::unfinished::{Present, Unfinished, check_target, folder_of};
+use super::which::Folder;
 use crate::{data_folder, trouble};
 
 /// `respoked backup`.

@@ -19,8 +19,8 @@ use serde_json::{Map, Value, json};
 use super::super::failure::Failure;
 use super::super::output::{Output, path_json};
 use super::super::plain::plain;
-use super::Folder;
 use super::unfinished::{Present, Unfinished, folder_of, sync_folder_of};
+use super::which::Folder;
 use crate::data_folder::{self, DATABASE, with_suffix};
 use crate::trouble;
 

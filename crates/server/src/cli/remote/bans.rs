@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::super::failure::Failure;
 use super::super::output::Output;
-use super::AppFlag;
 use super::client::{Client, field, query, segment};
+use super::given::AppFlag;
 
 /// `respoked ban`.
 #[derive(Debug, Subcommand)]

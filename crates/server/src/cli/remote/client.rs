@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use ureq::Timeout;
 use ureq::tls::{PemItem, RootCerts, TlsConfig};
 
-use super::super::Common;
+use super::super::common::Common;
 use super::super::failure::{Failure, Problem};
 use super::login::{self, DEFAULT_SERVER};
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::failure::Failure;
 use super::super::output::{Output, cell};
 use super::client::{Client, query, segment};
-use super::{AppFlag, json_object};
+use super::given::{AppFlag, json_object};
 
 /// `respoked role`.
 #[derive(Debug, Subcommand)]

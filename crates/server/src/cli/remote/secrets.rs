@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::super::failure::Failure;
 use super::super::output::Output;
-use super::AppFlag;
 use super::client::{Client, field, segment};
+use super::given::AppFlag;
 
 /// `respoked secret`.
 #[derive(Debug, Subcommand)]

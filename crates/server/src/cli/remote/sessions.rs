@@ -4,8 +4,8 @@ use clap::{Args, Subcommand};
 
 use super::super::failure::Failure;
 use super::super::output::Output;
-use super::AppFlag;
 use super::client::{Client, query, segment};
+use super::given::AppFlag;
 
 /// `respoked session`.
 #[derive(Debug, Subcommand)]

@@ -6,11 +6,11 @@ use respoke_core::secret::Secret;
 use respoke_wire::body::tokens::TokenView;
 use serde_json::{Value, json};
 
+use super::super::common::token;
 use super::super::failure::Failure;
 use super::super::output::{Output, cell};
-use super::super::token;
-use super::AppFlag;
 use super::client::{Client, field, query, segment};
+use super::given::AppFlag;
 
 /// `respoked token`.
 #[derive(Debug, Subcommand)]

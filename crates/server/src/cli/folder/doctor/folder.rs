@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD};
 use rustix::process::geteuid;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::data_folder::{self, DATABASE, Keeper};
 
 const GROUP: u32 = 0o070;

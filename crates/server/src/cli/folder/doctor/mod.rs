@@ -1,6 +1,7 @@
 //! `respoked doctor`: looks for what is wrong, and says what to do about it.
 
 mod certificate;
+mod finding;
 mod folder;
 
 use std::fs;
@@ -14,14 +15,15 @@ use respoke_core::clock::{Clock, SystemClock, Timestamp};
 use respoke_core::totp::STEP_SECS;
 use respoke_store::{CheckDepth, DatabaseCheck, Trouble};
 use rustix::process::{Resource, getrlimit};
-use serde::Serialize;
 
-use super::super::Common;
+use finding::{Finding, Level};
+
+use super::super::common::Common;
 use super::super::failure::Failure;
 use super::super::output::Output;
 use super::super::plain::plain;
 use super::super::remote::Client;
-use super::Folder;
+use super::which::Folder;
 use crate::config::Config;
 use crate::data_folder::DATABASE;
 use crate::tls::Certificate;
@@ -41,38 +43,6 @@ const CERTIFICATE_DAYS: i64 = 14;
 pub(in crate::cli) struct Doctor {
     #[command(flatten)]
     folder: Folder,
-}
-
-/// What was found of one thing.
-#[derive(Debug, Serialize)]
-struct Finding {
-    what: &'static str,
-    level: Level,
-    found: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    advice: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Level {
-    Ok,
-    Warn,
-    Fail,
-}
-
-impl Finding {
-    fn ok(what: &'static str, found: impl Into<String>) -> Self {
-        Self { what, level: Level::Ok, found: found.into(), advice: None }
-    }
-
-    fn warn(what: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { what, level: Level::Warn, found: found.into(), advice: Some(advice.into()) }
-    }
-
-    fn fail(what: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { what, level: Level::Fail, found: found.into(), advice: Some(advice.into()) }
-    }
 }
 
 impl Doctor {
