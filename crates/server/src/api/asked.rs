@@ -9,10 +9,20 @@ use respoke_hub::ops::Asker;
 use respoke_wire::body::lists::ListRequest;
 
 use crate::call::Call;
+use crate::problem::Problem;
 use crate::state::Api;
 
 /// Items of a list that is asked for as lines; 10,000 rows of a log are two megabytes.
 const LINES_MAX: usize = 10_000;
+
+/// What is asked of a list that can be had as lines: not over a socket, whose answers are JSON.
+pub(super) fn list_request(call: &Call) -> Result<ListRequest, Problem> {
+    let request: ListRequest = call.read()?;
+    if call.socket().is_some() && lines_wanted(&request)? {
+        return Err(Refusal::Conflict("lines are read over HTTP").into());
+    }
+    Ok(request)
+}
 
 /// Whether a list is asked for as lines and not as an array.
 pub(super) fn lines_wanted(request: &ListRequest) -> Result<bool, Refusal> {

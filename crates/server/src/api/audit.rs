@@ -11,7 +11,7 @@ use respoke_wire::body::audit::AuditView;
 use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
 
 use super::answer::Listed;
-use super::asked::{app_id, given, lines_wanted, list_page, request_id};
+use super::asked::{app_id, given, lines_wanted, list_page, list_request, request_id};
 use crate::call::Call;
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
@@ -25,7 +25,7 @@ use crate::state::Api;
         AppParams,
         ("action" = Option<String>, Query, description = "Only this action, such as `token.issued`"),
         ("requestId" = Option<String>, Query, format = Uuid, description = "Only what this request did"),
-        ("format" = Option<String>, Query, description = "`jsonl`: one object a line, and up to 10,000 of them"),
+        ("format" = Option<String>, Query, description = "`jsonl`: one object a line, and up to 10,000 of them; not over a socket"),
         ("object" = Option<String>, Query, description = "Only what was done to this object"),
     ),
     responses((status = 200, description = "A page of it", body = Vec<AuditView>,
@@ -35,7 +35,7 @@ use crate::state::Api;
 pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Listed<AuditView>, Problem> {
     let caller = call.authenticate_reading(&api).await?;
     let _turn = api.long_answer(&caller).await?;
-    find(&api, &caller, call.read()?).await
+    find(&api, &caller, list_request(&call)?).await
 }
 
 /// The rows that `request` asks for, for the API and for the console alike.

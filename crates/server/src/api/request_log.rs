@@ -10,7 +10,7 @@ use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
 use respoke_wire::body::request_log::RequestView;
 
 use super::answer::Listed;
-use super::asked::{app_id, given, lines_wanted, list_page, request_id};
+use super::asked::{app_id, given, lines_wanted, list_page, list_request, request_id};
 use crate::call::Call;
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
@@ -28,7 +28,7 @@ use crate::watch::UNMATCHED;
         ("route" = Option<String>, Query, description = "Only this route, such as `/v1/tokens/{id}`"),
         ("status" = Option<String>, Query, description = "Only this status, such as `404`, or this class, such as `4xx`"),
         ("requestId" = Option<String>, Query, format = Uuid, description = "Only this request"),
-        ("format" = Option<String>, Query, description = "`jsonl`: one object a line, and up to 10,000 of them"),
+        ("format" = Option<String>, Query, description = "`jsonl`: one object a line, and up to 10,000 of them; not over a socket"),
     ),
     responses((status = 200, description = "A page of it", body = Vec<RequestView>,
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
@@ -37,7 +37,7 @@ use crate::watch::UNMATCHED;
 pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Listed<RequestView>, Problem> {
     let caller = call.authenticate_reading(&api).await?;
     let _turn = api.long_answer(&caller).await?;
-    find(&api, &caller, &call.read()?).await
+    find(&api, &caller, &list_request(&call)?).await
 }
 
 /// The requests that `request` asks for, for the API and for the console alike.
