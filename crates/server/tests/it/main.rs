@@ -6,6 +6,7 @@
 mod admin_sessions;
 mod admins;
 mod amplification;
+mod answers;
 mod apps;
 mod backups;
 mod call_reports;
