@@ -419,6 +419,12 @@ impl Bus for CarriedBus {
         }
         waits.answers(deadline).await
     }
+
+    fn tell(&self, node: Node, question: Question) {
+        let Some(peer) = self.peers.read().get(node.id).filter(|peer| peer.node == node) else { return };
+        let item = encoded(&Item::Question { ask: self.asks.number(), question });
+        self.send(&peer, &item, &Kind::Other);
+    }
 }
 
 fn hashed(interest: &Interest) -> (AppId, InterestHash) {

@@ -279,6 +279,13 @@ impl Bus for LocalBus {
         }
         answers
     }
+
+    fn tell(&self, node: Node, question: Question) {
+        let other = self.others().into_iter().find(|other| other.node == node);
+        if let Some(receiver) = other.and_then(|other| other.receiver()) {
+            receiver.answer(self.node, question);
+        }
+    }
 }
 
 #[cfg(test)]

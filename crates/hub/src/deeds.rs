@@ -102,6 +102,29 @@ impl Hub {
         }
     }
 
+    /// Takes a portion of its members out of a group that ends, and tells them, but not who `knows`. Returns how many.
+    pub(crate) fn end_some_here(
+        &self,
+        app_id: AppId,
+        group: &GroupName,
+        ending: &mut Ending,
+        request_id: RequestId,
+        knows: Option<ConnectionId>,
+    ) -> usize {
+        let members = self.local.registry.end_some(app_id, group, ending);
+        if self.others.is_some() && !members.is_empty() {
+            let connections = members.iter().map(|member| member.id).collect();
+            self.bus.publish(Delivery::GroupEnded { app_id, group: group.clone(), connections });
+            for _ in &members {
+                self.release(|| Interest::Group(app_id, group.clone()));
+            }
+        }
+        for member in &members {
+            self.tell_left(member, group, request_id, knows);
+        }
+        members.len()
+    }
+
     /// Says a connection's presence, and tells its observers. False: it is gone.
     pub(crate) fn say_here(&self, connection: &Connection, presence: Presence, request_id: RequestId) -> bool {
         let Connection { app_id, endpoint, id, .. } = connection;
@@ -238,18 +261,7 @@ impl GroupEnds<'_> {
     /// Takes a portion of its members out, and tells them. Returns how many.
     fn some(&mut self) -> usize {
         let Self { hub, app_id, group, ending, request_id, knows } = self;
-        let members = hub.local.registry.end_some(*app_id, group, ending);
-        if hub.others.is_some() && !members.is_empty() {
-            let connections = members.iter().map(|member| member.id).collect();
-            hub.bus.publish(Delivery::GroupEnded { app_id: *app_id, group: group.clone(), connections });
-            for _ in &members {
-                hub.release(|| Interest::Group(*app_id, group.clone()));
-            }
-        }
-        for member in &members {
-            hub.tell_left(member, group, *request_id, *knows);
-        }
-        members.len()
+        hub.end_some_here(*app_id, group, ending, *request_id, *knows)
     }
 }
 

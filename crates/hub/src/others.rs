@@ -189,12 +189,6 @@ impl Others {
         self.wanted.send_replace(());
     }
 
-    /// Whether some of these nodes are not known to be lost.
-    fn lives(&self, nodes: &[Node]) -> bool {
-        let kept = self.kept.lock();
-        nodes.iter().any(|node| !kept.is_over(*node))
-    }
-
     /// How many members a group that is held here has elsewhere. None: the others were not asked for that yet.
     pub(crate) fn members_known(&self, app: AppId, group: &GroupName) -> Option<Count> {
         self.kept.lock().count(&Interest::Group(app, group.clone()))

@@ -486,6 +486,8 @@ mod tests {
         async fn ask(&self, _: Whom, _: Question, _: Duration) -> Answers {
             Answers::default()
         }
+
+        fn tell(&self, _: Node, _: Question) {}
     }
 
     fn shows(tails: &Tails, app: AppId, endpoint: &str, payloads: Payloads) -> bool {

@@ -78,8 +78,8 @@ impl Peer {
     /// It is gone, and nobody waits for it any more.
     pub(super) fn end(&self) {
         self.outgoing.lock().end();
-        rise(&self.confirmed, u64::MAX);
-        rise(&self.introduced, u64::MAX);
+        rise(&self.confirmed, Confirmation::GONE);
+        rise(&self.introduced, Confirmation::GONE);
     }
 }
 

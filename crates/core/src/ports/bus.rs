@@ -47,6 +47,10 @@ pub trait Bus: Send + Sync {
     /// Asks other nodes and waits for their answers, for as long as `deadline`. Whoever is lost meanwhile is not waited
     /// for.
     async fn ask(&self, whom: Whom, question: Question, deadline: Duration) -> Answers;
+
+    /// Tells another node something that is put as a question, and whose answer nobody waits for: it is sent however many
+    /// questions wait for answers. It never waits.
+    fn tell(&self, node: Node, question: Question);
 }
 
 /// What a node does with what comes over the bus.
@@ -132,10 +136,29 @@ struct Awaited {
 impl Confirmation {
     /// Everybody knows.
     pub const DONE: Self = Self(Vec::new());
+    /// What a node has confirmed that is gone. Nobody waits for it, and it knows nothing.
+    pub const GONE: u64 = u64::MAX;
 
     /// Waits for one more node as well: until what it `confirmed` has come to this number.
     pub fn wait_for(&mut self, node: Node, number: u64, confirmed: watch::Receiver<u64>) {
         self.0.push(Awaited { node, number, confirmed });
+    }
+
+    /// Each of those who do not know yet, to be waited for by itself.
+    #[must_use]
+    pub fn each_missing(&self) -> Vec<(Node, Self)> {
+        let missing = self.0.iter().filter(|awaited| *awaited.confirmed.borrow() < awaited.number);
+        missing.map(|awaited| (awaited.node, Self(vec![awaited.clone()]))).collect()
+    }
+
+    /// Waits until everybody knows or is gone, and returns whether all know. It may take as long as a node is cut off.
+    pub async fn is_known(&mut self) -> bool {
+        let mut all_know = true;
+        for Awaited { node: _, number, confirmed } in &mut self.0 {
+            let confirmed = confirmed.wait_for(|confirmed| *confirmed >= *number).await;
+            all_know &= confirmed.is_ok_and(|confirmed| *confirmed != Self::GONE);
+        }
+        all_know
     }
 
     /// Waits until everybody knows. Whoever waits has a deadline.

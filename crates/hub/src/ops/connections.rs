@@ -108,7 +108,7 @@ impl Hub {
                 }
                 if let Some((mut held, others)) = held.zip(self.others.as_ref()) {
                     settle(&mut held, Instant::now() + SETTLED_WITHIN).await;
-                    others.late_for(speaker.app.id, connection.id, held);
+                    others.late_for(speaker.app.id, connection.id, &held);
                 }
                 Ok(connection)
             }

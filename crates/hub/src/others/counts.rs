@@ -229,6 +229,8 @@ mod tests {
             }
             answers
         }
+
+        fn tell(&self, _: Node, _: Question) {}
     }
 
     fn node(id: u32) -> Node {

@@ -4,12 +4,13 @@
 //! Whoever is asked may not wait (`Receiver::answer`), so what has to be waited for is kept here, and done by
 //! [`Hub::run_errands`].
 
-use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use respoke_core::id::{AppId, ConnectionId, GroupName, RequestId};
-use respoke_core::ports::{Confirmation, Done, Interest, Node, Question, Whom};
+use respoke_core::ports::{Confirmation, Done, Interest, Node, Question};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -21,7 +22,7 @@ use crate::registry::Ending;
 /// Errands of one kind that wait: as many as one node asks others for at once.
 const ERRANDS_MAX: usize = 4_096;
 
-/// Errands of one kind, done one after the other.
+/// Errands of one kind, in the order in which they came.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     waiting: Mutex<VecDeque<T>>,
@@ -51,16 +52,9 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Adds one, or merges it into the last if there are too many.
-    fn add_or_merge(&self, one: T, merge: impl FnOnce(&mut T, T)) {
-        let mut waiting = self.waiting.lock();
-        if waiting.len() >= ERRANDS_MAX
-            && let Some(last) = waiting.back_mut()
-        {
-            return merge(last, one);
-        }
-        waiting.push_back(one);
-        drop(waiting);
+    /// Puts one back that is not done, behind all others.
+    fn put_back(&self, one: T) {
+        self.waiting.lock().push_back(one);
         self.added.notify_one();
     }
 
@@ -79,7 +73,7 @@ impl<T> Queue<T> {
 #[derive(Debug, Default)]
 pub(super) struct Errands {
     joins: Queue<Joined>,
-    newcomers: Queue<Newcomer>,
+    newcomers: Newcomers,
     ends: Queue<Ends>,
     /// Requests of this node, and how much of what they had others do is done.
     awaited: Mutex<HashMap<RequestId, watch::Sender<usize>>>,
@@ -94,13 +88,51 @@ struct Joined {
     asked: Asked,
 }
 
-/// A connection of this node that some nodes have not heard of: what is said to its endpoint there does not come.
+/// A connection of this node that another node has not heard of: what that says to its endpoint does not come.
 #[derive(Debug)]
 struct Newcomer {
     /// None: there are so many that all connections are meant.
     which: Option<(AppId, ConnectionId)>,
+    /// That node's alone.
     held: Confirmation,
-    late: Vec<Node>,
+}
+
+/// Connections of this node that others have not heard of, for each of those in the order in which they came.
+#[derive(Debug, Default)]
+struct Newcomers {
+    of: Mutex<BTreeMap<Node, VecDeque<Newcomer>>>,
+    added: Notify,
+}
+
+impl Newcomers {
+    /// Adds one. Beyond so many of one node the last stands for all, which is also confirmed last.
+    fn add(&self, which: (AppId, ConnectionId), held: &Confirmation) {
+        let mut of = self.of.lock();
+        for (node, held) in held.each_missing() {
+            let waiting = of.entry(node).or_default();
+            let is_one_too_many = waiting.len() >= ERRANDS_MAX;
+            match waiting.back_mut().filter(|_| is_one_too_many) {
+                Some(last) => *last = Newcomer { which: None, held },
+                None => waiting.push_back(Newcomer { which: Some(which), held }),
+            }
+        }
+        drop(of);
+        self.added.notify_one();
+    }
+
+    /// Of whom there are some.
+    fn nodes(&self) -> Vec<Node> {
+        self.of.lock().keys().copied().collect()
+    }
+
+    fn next_of(&self, node: Node) -> Option<Newcomer> {
+        let mut of = self.of.lock();
+        let next = of.get_mut(&node).and_then(VecDeque::pop_front);
+        if next.is_none() {
+            of.remove(&node);
+        }
+        next
+    }
 }
 
 /// A group that another node wants ended.
@@ -155,10 +187,10 @@ impl Others {
         telling.inspect(|telling| telling.send_modify(|done| *done += 1)).is_some()
     }
 
-    /// Tells another node that something is done that it asked for.
-    async fn tell_done(&self, Asked { by, in_request }: Asked) {
-        // What it answers to that is of no interest. If it is lost on the way it is sent again, as all that has a number.
-        self.bus.ask(Whom::One(by), Question::Settled { request_id: in_request }, Duration::ZERO).await;
+    /// Tells another node that something is done that it asked for. If it is lost on the way it is sent again, as all that has
+    /// a number.
+    fn tell_done(&self, Asked { by, in_request }: Asked) {
+        self.bus.tell(by, Question::Settled { request_id: in_request });
     }
 
     /// Something here is there for a group because another node wanted it, and not every node knows of that. Who asked is told
@@ -172,12 +204,9 @@ impl Others {
 
     /// A connection is there, and some nodes do not know in time that this one is there for its endpoint. It will be told that
     /// it may have missed something.
-    pub(crate) fn late_for(&self, app_id: AppId, connection: ConnectionId, held: Confirmation) {
-        let late = held.missing();
-        if !late.is_empty() {
-            let newcomer = Newcomer { which: Some((app_id, connection)), held, late };
-            // What came last is confirmed last.
-            self.errands.newcomers.add_or_merge(newcomer, |last, newest| *last = Newcomer { which: None, ..newest });
+    pub(crate) fn late_for(&self, app_id: AppId, connection: ConnectionId, held: &Confirmation) {
+        if !held.missing().is_empty() {
+            self.errands.newcomers.add((app_id, connection), held);
         }
     }
 
@@ -206,7 +235,7 @@ impl Hub {
             settle(&mut held, until).await;
             let late = held.missing();
             if late.is_empty() {
-                others.tell_done(asked).await;
+                others.tell_done(asked);
             } else {
                 others.late(&interest, &late);
             }
@@ -214,14 +243,28 @@ impl Hub {
     }
 
     /// Tells connections that came while a node was late, once it knows of them, that they may have missed something: what it
-    /// said to their endpoints until then is kept nowhere. If it is lost, nobody is told of what it said last, nor are these.
-    ///
-    /// One after the other, as above.
+    /// said to their endpoints until then is kept nowhere. Each late node is waited for beside the others. Never ends.
     async fn catch_up(&self, others: &Others) {
+        let newcomers = &others.errands.newcomers;
+        let (mut under_way, mut running) = (BTreeSet::new(), FuturesUnordered::new());
         loop {
-            let Newcomer { which, mut held, late } = others.errands.newcomers.next().await;
-            held.done().await;
-            if !others.lives(&late) {
+            let late = newcomers.nodes().into_iter().filter(|node| under_way.insert(*node));
+            running.extend(late.map(|node| self.catch_up_with(newcomers, node)));
+            tokio::select! {
+                Some(node) = running.next() => {
+                    under_way.remove(&node);
+                }
+                () = newcomers.added.notified() => {}
+            }
+        }
+    }
+
+    /// The same for one node, until nobody is left. If it is lost, nobody is told of what it said last, nor are these.
+    ///
+    /// One after the other, for a node confirms in order: what was held later is not confirmed earlier.
+    async fn catch_up_with(&self, newcomers: &Newcomers, node: Node) -> Node {
+        while let Some(Newcomer { which, mut held }) = newcomers.next_of(node) {
+            if !held.is_known().await {
                 continue;
             }
             match which {
@@ -229,32 +272,59 @@ impl Hub {
                 None => self.tell_missed().await,
             }
         }
+        node
     }
 
+    /// Ends groups that other nodes want ended: a portion of each by turns, for one of them may be large. Never ends.
     async fn end_groups_of(&self, others: &Others) {
+        let ends = &others.errands.ends;
         loop {
-            let Ends { app_id, group, ending, asked } = others.errands.ends.next().await;
-            self.end_group_here(app_id, &group, ending, asked.in_request, None).await;
-            others.tell_done(asked).await;
+            let Ends { app_id, group, mut ending, asked } = ends.next().await;
+            self.end_some_here(app_id, &group, &mut ending, asked.in_request, None);
+            if ending.is_over {
+                others.tell_done(asked);
+            } else {
+                ends.put_back(Ends { app_id, group, ending, asked });
+            }
+            tokio::task::yield_now().await;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use respoke_core::ports::{Incarnation, NodeId};
+
     use super::*;
 
-    #[test]
-    fn when_too_many_come_late_the_last_of_them_stands_for_all() {
-        let errands = Errands::default();
-        let newcomer = |which| Newcomer { which, held: Confirmation::DONE, late: Vec::new() };
-        for _ in 0..ERRANDS_MAX + 10 {
-            let which = Some((AppId::random(), ConnectionId::random()));
-            errands.newcomers.add_or_merge(newcomer(which), |last, newest| *last = Newcomer { which: None, ..newest });
+    #[tokio::test]
+    async fn when_too_many_come_late_the_last_of_each_node_stands_for_all() {
+        let node = |id| Node { id: NodeId(id), incarnation: Incarnation(1) };
+        let newcomers = Newcomers::default();
+        let (quick, slow) = (watch::Sender::new(0), watch::Sender::new(0));
+        let which = || (AppId::random(), ConnectionId::random());
+        for number in 1..=ERRANDS_MAX as u64 + 10 {
+            let mut held = Confirmation::DONE;
+            held.wait_for(node(1), number, quick.subscribe());
+            if number < 3 {
+                held.wait_for(node(2), number, slow.subscribe());
+            }
+            newcomers.add(which(), &held);
         }
-        let waiting = errands.newcomers.waiting.lock();
-        assert_eq!(waiting.len(), ERRANDS_MAX);
-        assert!(waiting.front().unwrap().which.is_some() && waiting.back().unwrap().which.is_none());
+        assert_eq!(newcomers.nodes(), [node(1), node(2)]);
+        assert_eq!([1, 2].map(|id| newcomers.of.lock()[&node(id)].len()), [ERRANDS_MAX, 2]);
+        // The last is told when the last of all is known.
+        quick.send_replace(ERRANDS_MAX as u64 + 9);
+        for nth in 1..ERRANDS_MAX {
+            let mut one = newcomers.next_of(node(1)).unwrap();
+            assert!(one.which.is_some() && one.held.is_known().await, "{nth}");
+        }
+        let mut last = newcomers.next_of(node(1)).unwrap();
+        assert!(last.which.is_none() && last.held.missing() == [node(1)]);
+        quick.send_replace(Confirmation::GONE);
+        assert!(!last.held.is_known().await);
+        assert!(newcomers.next_of(node(1)).is_none());
+        assert_eq!(newcomers.nodes(), [node(2)]);
     }
 
     #[tokio::test]

@@ -425,6 +425,8 @@ mod tests {
             let answer = Answer::Snapshot { found: Vec::new(), more: false };
             Answers { given: vec![Given { node: node(2), number: 9, answer }], silent: Vec::new() }
         }
+
+        fn tell(&self, _: Node, _: Question) {}
     }
 
     #[tokio::test]

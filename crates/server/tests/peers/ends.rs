@@ -4,7 +4,8 @@ use std::future::{Future, poll_fn};
 use std::task::Poll;
 use std::time::Duration;
 
-use respoke_core::ports::{Deed, Question};
+use respoke_core::id::AppId;
+use respoke_core::ports::{Bus as _, Deed, Holder, Question, Whom};
 use respoke_core::refusal::Refusal;
 use respoke_wire::close::Close;
 
@@ -92,4 +93,48 @@ async fn a_group_that_begins_to_end_ends_whether_that_is_waited_for_or_not() {
     drop(ending);
     assert_eq!(world.members(0), 0);
     assert!(all.iter().all(|one| received(one).len() == 1));
+}
+
+/// What is done is told however much the node that did it asks others itself.
+#[tokio::test(start_paused = true)]
+async fn that_a_group_has_ended_is_told_by_a_node_that_may_ask_nothing_more() {
+    let world = World::apart(Duration::ZERO).await;
+    let bob = world.connect(1, "bob").await;
+    world.join(&bob, "room").await;
+    world.cut(1, 2);
+    let mut questions = tokio::task::JoinSet::new();
+    for _ in 0..5_000 {
+        let (bus, silent) = (world.nodes[1].bus.clone(), Whom::One(world.nodes[2].node()));
+        let question = Question::Count { app_id: AppId::random(), of: Holder::App };
+        questions.spawn(async move { bus.ask(silent, question, 60 * LATER).await });
+    }
+    tokio::time::sleep(LATER / 10).await;
+    assert!(questions.try_join_next().is_some(), "there are too many");
+    let asking = world.asking(0).await;
+    world.nodes[0].hub.end_group(&asking.asker(), &group("room")).await.unwrap();
+    assert_eq!(world.members(1), 0);
+}
+
+/// Groups that end beside one another on another node take turns.
+#[tokio::test(start_paused = true)]
+async fn a_large_group_that_ends_holds_up_the_end_of_no_other() {
+    let world = World::near().await;
+    let mut all = Vec::new();
+    for nth in 0..600 {
+        let one = world.connect(1, &format!("endpoint {nth}")).await;
+        world.join(&one, "large").await;
+        all.push(one);
+    }
+    for name in ["small", "smaller"] {
+        world.join(&all[0], name).await;
+    }
+    let ended = parking_lot::Mutex::new(Vec::new());
+    let end = async |name: &'static str| {
+        let asking = world.asking(0).await;
+        world.nodes[0].hub.end_group(&asking.asker(), &group(name)).await.unwrap();
+        ended.lock().push(name);
+    };
+    tokio::join!(end("large"), end("small"), end("smaller"));
+    assert_eq!(*ended.lock(), ["small", "smaller", "large"]);
+    assert_eq!(world.members(1), 0);
 }

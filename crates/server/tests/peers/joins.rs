@@ -106,3 +106,17 @@ async fn a_silent_node_holds_up_a_connection_for_as_long_as_a_count_and_a_confir
         assert_eq!(start.elapsed().as_millis() / 10, (confirmed_within + COUNT_WITHIN).as_millis() / 10, "{name}");
     }
 }
+
+/// Each late node is waited for by itself: one that is cut off keeps nobody from hearing of another.
+#[tokio::test(start_paused = true)]
+async fn who_comes_while_two_nodes_are_late_is_told_when_one_of_them_knows() {
+    let world = World::apart(Duration::ZERO).await;
+    world.cut(1, 2);
+    let bob = world.connect(1, "bob").await;
+    world.cut(1, 0);
+    let eve = world.connect(1, "eve").await;
+    world.mend(1, 0);
+    tokio::time::sleep(LATER).await;
+    assert_eq!(received(&eve), events(&[("missed", "__SYSTEM__")]));
+    assert_eq!(received(&bob), [], "every node but the one that is cut off knew of it");
+}

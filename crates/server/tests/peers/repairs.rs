@@ -102,6 +102,8 @@ impl Bus for Scripted {
         sleep(longest).await;
         answers
     }
+
+    fn tell(&self, _: Node, _: Question) {}
 }
 
 /// A node with a client that is in a room.
@@ -156,6 +158,15 @@ impl World {
     async fn join(&self, rooms: &[&str]) {
         let rooms: Vec<_> = rooms.iter().map(|name| group(name)).collect();
         self.hub.join(&self.asker(&Context::internal()), &rooms).await.unwrap();
+    }
+
+    /// Another client, connected as `name`.
+    async fn connect(&self, name: &str) -> Arc<Socket> {
+        let socket = open(&self.hub, &self.socket.opening.credential, &self.caller).unwrap();
+        let context = Context::internal();
+        let asker = Asker { socket: Some(&socket), endpoint_id: Some(endpoint(name)), ..self.asker(&context) };
+        self.hub.connect(&asker, Connect::default()).await.unwrap();
+        socket
     }
 
     /// What was received, of whom by their connections.
@@ -501,4 +512,21 @@ async fn what_is_lost_of_one_node_makes_no_answer_of_another_stale() {
         world.misses(node(3), 10 + number);
     }
     assert_eq!(of(&world.received(), one), ["join"]);
+}
+
+/// Who came while a node was late is told once that knows of it, and not when it is gone instead.
+#[tokio::test(start_paused = true)]
+async fn who_came_while_a_node_was_late_that_is_gone_has_missed_nothing_that_others_were_told() {
+    let world = World::new().await;
+    for (confirmed, told) in [(1, true), (Confirmation::GONE, false)] {
+        world.bus.aware.send_replace(0);
+        let socket = world.connect("bob").await;
+        sleep(SECOND).await;
+        assert_eq!(received_from(&socket, "fromConnection"), []);
+        // That it is lost may be heard of later.
+        world.bus.aware.send_replace(confirmed);
+        sleep(SECOND).await;
+        let names: Vec<_> = received_from(&socket, "fromConnection").into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names.contains(&"missed".to_owned()), told, "{names:?}");
+    }
 }

@@ -74,7 +74,7 @@ async fn a_tail_goes_on_for_as_long_as_it_is_open_and_costs_nothing_afterwards()
 
 #[tokio::test(start_paused = true)]
 async fn a_tail_that_is_closed_gives_its_place_on_other_nodes_back() {
-    let world = World::new().await;
+    let world = World::near().await;
     let (ann, bob) = (world.connect(0, "ann").await, world.connect(1, "bob").await);
     for nth in 0..100 {
         drop(world.tail(0, &format!("made up {nth}"), Payloads::Redacted).await);
@@ -90,7 +90,7 @@ async fn a_tail_that_is_closed_gives_its_place_on_other_nodes_back() {
 /// It has nothing to show: all of its connections end.
 #[tokio::test(start_paused = true)]
 async fn a_node_that_stops_keeps_nobody_from_looking_on() {
-    let world = World::new().await;
+    let world = World::near().await;
     let (ann, bob) = (world.connect(0, "ann").await, world.connect(0, "bob").await);
     world.nodes[1].hub.tails().end();
     let mut tail = world.tail(0, "bob", Payloads::Redacted).await;

@@ -76,6 +76,10 @@ impl Bus for Watched {
         }
         answers
     }
+
+    fn tell(&self, node: Node, question: Question) {
+        self.bus.tell(node, question);
+    }
 }
 
 pub(crate) struct Peer {

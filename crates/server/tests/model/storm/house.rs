@@ -200,6 +200,10 @@ impl Bus for Watched {
         }
         self.bus.ask(whom, question, deadline).await
     }
+
+    fn tell(&self, to: Life, question: Question) {
+        self.bus.tell(to, question);
+    }
 }
 
 /// Hands on what comes over the bus, and counts what is told to be lost.
