@@ -55,6 +55,10 @@ pub trait Carrier: Send + Sync {
     ///
     /// It is called on any thread, and while the bus is locked: it never calls the bus.
     fn send(&self, to: NodeId, frame: Bytes);
+
+    /// How long a frame is on its way as a rule, what waits to be fetched with it: so long the nodes wait more for what they
+    /// cannot wait long for.
+    fn usual_delay(&self) -> Duration;
 }
 
 /// How much is kept, and for how long.
@@ -424,6 +428,10 @@ impl Bus for CarriedBus {
         let Some(peer) = self.peers.read().get(node.id).filter(|peer| peer.node == node) else { return };
         let item = encoded(&Item::Question { ask: self.asks.number(), question });
         self.send(&peer, &item, &Kind::Other);
+    }
+
+    fn round_trip(&self) -> Duration {
+        2 * self.carrier.usual_delay()
     }
 }
 

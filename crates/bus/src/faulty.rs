@@ -20,7 +20,9 @@ use crate::carried::{CarriedBus, CarriedLimits, Carrier, TICK};
 /// What goes wrong.
 #[derive(Clone, Copy, Debug)]
 pub struct Faults {
-    /// Each frame takes between nothing and this long, so later ones overtake.
+    /// Each frame takes so long at least.
+    pub delay_min: Duration,
+    /// And this long at most, so later ones overtake.
     pub delay_max: Duration,
     /// So many of a thousand frames are lost.
     pub lost_per_mille: u64,
@@ -32,10 +34,16 @@ pub struct Faults {
 
 impl Faults {
     /// Nothing does.
-    pub const NONE: Self =
-        Self { delay_max: Duration::ZERO, lost_per_mille: 0, doubled_per_mille: 0, doubled_after_max: Duration::ZERO };
+    pub const NONE: Self = Self {
+        delay_min: Duration::ZERO,
+        delay_max: Duration::ZERO,
+        lost_per_mille: 0,
+        doubled_per_mille: 0,
+        doubled_after_max: Duration::ZERO,
+    };
     /// More than in any network that is in use.
     pub const MANY: Self = Self {
+        delay_min: Duration::ZERO,
         delay_max: Duration::from_millis(40),
         lost_per_mille: 100,
         doubled_per_mille: 20,
@@ -111,6 +119,10 @@ impl Carrier for Wire {
         if let Some(nodes) = self.nodes.upgrade() {
             nodes.send(self.from, to, frame);
         }
+    }
+
+    fn usual_delay(&self) -> Duration {
+        self.nodes.upgrade().map_or(Duration::ZERO, |nodes| nodes.state.lock().faults.delay_max)
     }
 }
 
@@ -367,7 +379,8 @@ impl State {
     }
 
     fn post(&mut self, parcel: Parcel, from: Instant) {
-        let at = from + self.some(self.faults.delay_max);
+        let Faults { delay_min, delay_max, .. } = self.faults;
+        let at = from + delay_min + self.some(delay_max.saturating_sub(delay_min));
         self.sent += 1;
         self.on_its_way.push(Reverse((at, self.sent, parcel)));
     }

@@ -286,6 +286,10 @@ impl Bus for LocalBus {
             receiver.answer(self.node, question);
         }
     }
+
+    fn round_trip(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 #[cfg(test)]

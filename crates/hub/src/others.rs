@@ -80,6 +80,11 @@ impl Others {
         })
     }
 
+    /// So long, and as long as a question and its answer are on their way besides.
+    fn and_the_way(&self, within: Duration) -> Duration {
+        (within + self.bus.round_trip()).min(ANSWER_WITHIN)
+    }
+
     /// Something here is there for this, once more.
     pub(crate) fn hold(&self, interest: &Interest) -> Confirmation {
         // Nothing is kept of others because of an endpoint's own connections.

@@ -488,6 +488,10 @@ mod tests {
         }
 
         fn tell(&self, _: Node, _: Question) {}
+
+        fn round_trip(&self) -> Duration {
+            Duration::ZERO
+        }
     }
 
     fn shows(tails: &Tails, app: AppId, endpoint: &str, payloads: Payloads) -> bool {

@@ -7,6 +7,10 @@ struct Nowhere;
 
 impl Carrier for Nowhere {
     fn send(&self, _: NodeId, _: Bytes) {}
+
+    fn usual_delay(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 fn node(id: u32) -> Node {

@@ -136,6 +136,10 @@ impl Carrier for Watched {
         self.carrier.send(to, frame);
         SENDING.set(false);
     }
+
+    fn usual_delay(&self) -> Duration {
+        self.carrier.usual_delay()
+    }
 }
 
 /// Ends the case if what holds it panics.

@@ -87,6 +87,10 @@ impl Carrier for Pipes {
             pipe.put(frame);
         }
     }
+
+    fn usual_delay(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 impl OnThreads {

@@ -51,6 +51,10 @@ pub trait Bus: Send + Sync {
     /// Tells another node something that is put as a question, and whose answer nobody waits for: it is sent however many
     /// questions wait for answers. It never waits.
     fn tell(&self, node: Node, question: Question);
+
+    /// How long a question and its answer are on their way as a rule. A node that is well is heard of in that time and the
+    /// little that it takes itself.
+    fn round_trip(&self) -> Duration;
 }
 
 /// What a node does with what comes over the bus.

@@ -8,21 +8,29 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use parking_lot::Mutex;
 use respoke_core::id::AppId;
 use respoke_core::ports::{Answer, Answers, Given, Holder, Node, Question, Whom};
 use respoke_core::refusal::Refusal;
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 use tokio::time::Instant;
 
-use super::Others;
+use super::{ANSWER_WITHIN, Others};
 
-/// How long a count is waited for: what is asked for waits as long, and a node that is well answers within milliseconds.
+/// How long a count is waited for, besides the time that a question and its answer are on their way: what is asked for waits
+/// as long, and a node that is well takes milliseconds.
 const COUNT_WITHIN: Duration = Duration::from_millis(100);
 /// How long a count is good enough to charge by.
 const COUNT_KEPT_FOR: Duration = Duration::from_secs(1);
 /// Counts that are kept: so many of those that were asked for last, and twice as many at most. Some megabytes.
 const COUNTS_MAX: usize = 8_192;
+
+/// Counts that are asked for once more because somebody did not answer in time. Whoever wants to know one of those beyond
+/// asks for it anew.
+const AGAIN_MAX: usize = 64;
+/// How many of them at once: of a node that is silent each takes a second.
+const AGAIN_AT_ONCE: usize = 8;
 
 /// How many there are elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +74,10 @@ pub(super) struct Counts {
     kept: Mutex<Kept>,
     /// What is being asked, and who waits for it.
     asking: Mutex<HashMap<Key, Arc<OnceCell<Count>>>>,
+    /// What not everybody answered in time.
+    again: Mutex<Vec<Key>>,
+    /// There is something of that.
+    late: Notify,
 }
 
 /// What was answered last. The older half goes when there is too much of it.
@@ -120,6 +132,16 @@ impl Counts {
         count
     }
 
+    /// Has this asked for once more, with more time: nobody waits for that, and who is only slow is not taken for one of whom
+    /// nothing is known.
+    fn ask_again(&self, key: &Key) {
+        let mut again = self.again.lock();
+        if again.len() < AGAIN_MAX && !again.contains(key) {
+            again.push(key.clone());
+            self.late.notify_one();
+        }
+    }
+
     /// Asks along with whoever is asking the same.
     fn ask(&self, key: Key) -> Asking<'_> {
         let answered = self.asking.lock().entry(key.clone()).or_default().clone();
@@ -154,13 +176,30 @@ impl Others {
         let asking = self.counts.ask((app_id, of));
         let ask = || async {
             let question = Question::Count { app_id, of: asking.key.1.clone() };
-            let answers = self.bus.ask(Whom::Others, question, COUNT_WITHIN).await;
+            let answers = self.bus.ask(Whom::Others, question, self.and_the_way(COUNT_WITHIN)).await;
+            if !answers.silent.is_empty() {
+                self.counts.ask_again(&asking.key);
+            }
             self.counts.take(&asking.key, answers)
         };
         match &asking.answered {
             // Whoever asks for all may stop; then the next goes on.
             Some(answered) => *answered.get_or_init(ask).await,
             None => ask().await,
+        }
+    }
+
+    /// Asks once more for what not everybody answered in time. Never ends.
+    pub(super) async fn count_again(&self) {
+        loop {
+            self.counts.late.notified().await;
+            let again = std::mem::take(&mut *self.counts.again.lock());
+            let ask = async |key: Key| {
+                let question = Question::Count { app_id: key.0, of: key.1.clone() };
+                let answers = self.bus.ask(Whom::Others, question, ANSWER_WITHIN).await;
+                self.counts.take(&key, answers);
+            };
+            futures_util::stream::iter(again).for_each_concurrent(AGAIN_AT_ONCE, ask).await;
         }
     }
 
@@ -194,6 +233,8 @@ mod tests {
     #[derive(Default)]
     struct Nodes {
         have: Mutex<Vec<(Node, Option<u64>)>>,
+        /// How long they take longer than those that are well.
+        slower: Mutex<Duration>,
         asked: AtomicUsize,
     }
 
@@ -217,9 +258,15 @@ mod tests {
 
         async fn ask(&self, _: Whom, _: Question, deadline: Duration) -> Answers {
             self.asked.fetch_add(1, Ordering::Relaxed);
-            let have = self.have.lock().clone();
+            let takes = WELL + *self.slower.lock();
+            let mut have = self.have.lock().clone();
+            if takes > deadline {
+                for (_, count) in &mut have {
+                    *count = None;
+                }
+            }
             let all_well = have.iter().all(|(_, count)| count.is_some());
-            tokio::time::sleep(if all_well { WELL } else { deadline }).await;
+            tokio::time::sleep(if all_well { takes } else { deadline }).await;
             let mut answers = Answers::default();
             for (node, count) in have {
                 match count {
@@ -231,6 +278,10 @@ mod tests {
         }
 
         fn tell(&self, _: Node, _: Question) {}
+
+        fn round_trip(&self) -> Duration {
+            Duration::ZERO
+        }
     }
 
     fn node(id: u32) -> Node {
@@ -264,6 +315,31 @@ mod tests {
         // What a node had that is gone is not there any more.
         have_now(&nodes, &[Some(6)]);
         assert_eq!(others.count_now(app, Holder::App).await, count(6, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_slow_node_answers_is_taken_when_it_comes() {
+        let (nodes, others) = beside(&[Some(5), Some(7)]);
+        let app = AppId::random();
+        *nodes.slower.lock() = 2 * COUNT_WITHIN;
+        let looking = async {
+            assert_eq!(others.count_now(app, Holder::App).await, count(0, 2));
+            tokio::time::sleep(3 * COUNT_WITHIN).await;
+            assert_eq!(others.counts.recent(&(app, Holder::App)), Some(12));
+            assert_eq!(nodes.asked.swap(0, Ordering::Relaxed), 2);
+            // It is charged, and they are not taken for silent.
+            assert_eq!(others.count_now(app, Holder::App).await, count(12, 0));
+            // So much is asked for again, and once each.
+            let of = |nth: usize| Holder::Group(GroupName::parse(&format!("group {}", nth % 100)).unwrap());
+            for nth in 0..200 {
+                others.counts.ask_again(&(app, of(nth)));
+            }
+            assert_eq!(others.counts.again.lock().len(), AGAIN_MAX);
+        };
+        tokio::select! {
+            () = looking => {}
+            () = others.count_again() => {}
+        }
     }
 
     #[tokio::test(start_paused = true)]

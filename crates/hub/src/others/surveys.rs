@@ -28,8 +28,8 @@ const ASKED_MAX: usize = 256;
 const LOOKED_AT_MAX: usize = 4_096;
 /// How long a repair waits for an answer.
 const REPAIR_WITHIN: Duration = Duration::from_secs(1);
-/// How long it waits for answers of all once one of them is silent or slow: it will be asked by itself, and holds up nobody
-/// else.
+/// How long it waits for answers of all once one of them is silent or slow, besides the time that these are on their way: it
+/// will be asked by itself, and holds up nobody else.
 const BESIDE_A_SLOW_ONE_WITHIN: Duration = Duration::from_millis(100);
 /// Between two attempts to repair what a node did not answer to.
 const REPAIR_EVERY: Duration = Duration::from_secs(1);
@@ -196,7 +196,7 @@ impl Hub {
     /// Does what is to be done because of other nodes, and need not be done at once. Never ends.
     pub async fn keep_up(&self) {
         let Some(others) = &self.others else { return std::future::pending().await };
-        tokio::join!(self.tell_by_and_by(others), self.repair(others), self.run_errands(others));
+        tokio::join!(self.tell_by_and_by(others), self.repair(others), self.run_errands(others), others.count_again());
     }
 
     /// Tells what was found out, and that something is lost, whoever is slow to answer meanwhile. Never ends.
@@ -265,17 +265,15 @@ impl Hub {
             is_early |= early;
             let mut silent = Vec::new();
             if !asked.is_empty() {
-                let began = Instant::now();
+                let (began, soon) = (Instant::now(), others.and_the_way(BESIDE_A_SLOW_ONE_WITHIN));
                 let patience = match whom {
                     Whom::One(_) => Patience::Each(REPAIR_WITHIN),
-                    Whom::Others if is_slow || resting.load(Ordering::Relaxed) > 0 => {
-                        Patience::Until(began + BESIDE_A_SLOW_ONE_WITHIN)
-                    }
+                    Whom::Others if is_slow || resting.load(Ordering::Relaxed) > 0 => Patience::Until(began + soon),
                     Whom::Others => Patience::Until(began + REPAIR_WITHIN),
                 };
                 let moment = || self.local.registry.moment();
                 silent = others.ask_and_lay(whom, &asked, patience, moment).await;
-                is_slow |= began.elapsed() > BESIDE_A_SLOW_ONE_WITHIN || !silent.is_empty();
+                is_slow |= began.elapsed() > soon || !silent.is_empty();
                 self.tell_untold(others).await;
             }
             drop(place);
@@ -427,6 +425,10 @@ mod tests {
         }
 
         fn tell(&self, _: Node, _: Question) {}
+
+        fn round_trip(&self) -> Duration {
+            Duration::ZERO
+        }
     }
 
     #[tokio::test]

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use respoke_core::app::LimitsPatch;
 use respoke_core::refusal::Refusal;
-use respoke_hub::ops::Asker;
+use respoke_hub::ops::{Asker, Message};
+use serde_json::value::RawValue;
 
+use crate::prices::Noting;
 use crate::world::{World, endpoint, group, id};
 
 /// A backend lets all connections of an endpoint join, asking node 0.
@@ -17,7 +20,7 @@ async fn let_all_join(world: &World, name: &str) -> Result<(), Refusal> {
 #[tokio::test(start_paused = true)]
 async fn many_join_together_or_none_of_them_while_a_node_is_silent_that_may_have_the_last_places() {
     let world = World::apart(Duration::ZERO).await;
-    world.limit_members(100).await;
+    world.limit(LimitsPatch { members_per_group: Some(Some(100)), ..LimitsPatch::default() }).await;
     let mut all = Vec::new();
     for _ in 0..51 {
         all.push(world.connect(0, "ann").await);
@@ -39,4 +42,21 @@ async fn many_join_together_or_none_of_them_while_a_node_is_silent_that_may_have
     falls_silent();
     let_all_join(&world, "bob").await.unwrap();
     assert_eq!(world.members(0), 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_far_away_is_not_taken_for_silent() {
+    let world = World::far(Duration::from_millis(60)).await;
+    world.limit(LimitsPatch { connections: Some(Some(5)), ..LimitsPatch::default() }).await;
+    let _others = (world.connect(1, "bob").await, world.connect(2, "bob").await);
+    let asking = world.asking(0).await;
+    let (to, body) = (endpoint("bob"), RawValue::from_string("1".to_owned()).unwrap());
+    let (message, noting) = (Message { to, to_connection: None, body, cc_self: false, once: None }, Noting::default());
+    world.nodes[0].hub.send(&Asker { purse: &noting, ..asking.asker() }, message).await.unwrap();
+    assert_eq!(noting.frames(), 2);
+    for _ in 0..3 {
+        world.connect(0, "ann").await;
+    }
+    let full = world.try_connect(0, "ann").await;
+    assert!(matches!(full, Err(Refusal::ConnectionLimit)), "{:?}", full.map(|_| ()));
 }

@@ -41,7 +41,9 @@ async fn whatever_lies_between_them_all_of_it_arrives_as_it_was_said() {
         let mut frames = VecDeque::new();
         tokio::time::sleep(Duration::from_secs(3)).await;
         let _ = bob.socket.outbox.take_now(&mut frames);
-        let heard: Vec<_> = frames.iter().map(|frame| std::str::from_utf8(frame).unwrap()).collect();
+        let heard = frames.iter().map(|frame| std::str::from_utf8(frame).unwrap());
+        // Where ann's node was late bob is told that something may be missed.
+        let heard: Vec<_> = heard.filter(|heard| heard.contains("\"pubsub\"")).collect();
         assert_eq!(heard.len(), said.len(), "seed {seed}");
         for (heard, said) in heard.iter().zip(&said) {
             assert!(heard.contains(&format!("\"message\":{said}")), "{said} was heard as {heard}, seed {seed}");

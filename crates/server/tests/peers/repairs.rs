@@ -104,6 +104,10 @@ impl Bus for Scripted {
     }
 
     fn tell(&self, _: Node, _: Question) {}
+
+    fn round_trip(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// A node with a client that is in a room.

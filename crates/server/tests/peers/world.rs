@@ -15,6 +15,7 @@ use respoke_core::event::Presence;
 use respoke_core::id::AppId;
 use respoke_core::ops::{Broker, Caller, Context, Credential};
 use respoke_core::ports::{Answers, Bus, Confirmation, Delivery, Interest, Node, NodeId, Question, Receiver, Whom};
+use respoke_core::refusal::Refusal;
 use respoke_hub::ops::{Asker, Connect, Message, Publish};
 use respoke_hub::outbox::OutboxLimits;
 use respoke_hub::reach::{Purse, Unlimited};
@@ -79,6 +80,10 @@ impl Bus for Watched {
 
     fn tell(&self, node: Node, question: Question) {
         self.bus.tell(node, question);
+    }
+
+    fn round_trip(&self) -> Duration {
+        self.bus.round_trip()
     }
 }
 
@@ -152,6 +157,11 @@ impl World {
         Self::with_between(3, 1, Faults { delay_max, ..Faults::NONE }).await
     }
 
+    /// The same, and it takes just so long.
+    pub(crate) async fn far(delay: Duration) -> Self {
+        Self::with_between(3, 1, Faults { delay_min: delay, delay_max: delay, ..Faults::NONE }).await
+    }
+
     /// So many nodes that can be cut off from each other, and between which this goes wrong.
     pub(crate) async fn with_between(nodes: u32, seed: u64, faults: Faults) -> Self {
         let between = FaultyNodes::new(seed, faults, CarriedLimits::DEFAULT);
@@ -194,10 +204,8 @@ impl World {
         Self { nodes, admin, app, backend, between, _tasks: tasks, _folder: folder }
     }
 
-    /// Lets so many connections be in a group. To be called before anybody connects: who knows the app already hears of it
-    /// in its time.
-    pub(crate) async fn limit_members(&self, most: u32) {
-        let limits = LimitsPatch { members_per_group: Some(Some(most)), ..LimitsPatch::default() };
+    /// Limits the app. To be called before anybody connects: who knows the app already hears of it in its time.
+    pub(crate) async fn limit(&self, limits: LimitsPatch) {
         let patch = AppPatch { limits, ..AppPatch::default() };
         let broker = &self.nodes[0].broker;
         broker.update_app(&self.admin, self.app, patch, &Context::internal()).await.unwrap();
@@ -218,11 +226,15 @@ impl World {
     }
 
     pub(crate) async fn connect(&self, node: usize, name: &str) -> Client {
+        self.try_connect(node, name).await.unwrap()
+    }
+
+    pub(crate) async fn try_connect(&self, node: usize, name: &str) -> Result<Client, Refusal> {
         let (asking, hub) = (self.asking(node).await, &self.nodes[node].hub);
         let socket = open(hub, &self.backend, &asking.caller).unwrap();
         let asker = Asker { socket: Some(&socket), endpoint_id: Some(endpoint(name)), ..asking.asker() };
-        let connection = hub.connect(&asker, Connect::default()).await.unwrap();
-        Client { node, socket, connection }
+        let connection = hub.connect(&asker, Connect::default()).await?;
+        Ok(Client { node, socket, connection })
     }
 
     pub(crate) async fn join(&self, client: &Client, name: &str) {

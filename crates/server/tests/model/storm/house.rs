@@ -204,6 +204,10 @@ impl Bus for Watched {
     fn tell(&self, to: Life, question: Question) {
         self.bus.tell(to, question);
     }
+
+    fn round_trip(&self) -> Duration {
+        self.bus.round_trip()
+    }
 }
 
 /// Hands on what comes over the bus, and counts what is told to be lost.
