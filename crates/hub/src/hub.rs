@@ -403,9 +403,8 @@ impl Receiver for Hub {
     }
 
     fn lost(&self, node: Node) {
-        let Some(others) = &self.others else { return };
-        for departure in others.lost(node, self.local.registry.moment()) {
-            self.tell_later(departure);
+        if let Some(others) = &self.others {
+            others.lost(node, self.local.registry.moment());
         }
     }
 }

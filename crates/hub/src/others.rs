@@ -47,6 +47,8 @@ pub(crate) struct Others {
     errands: Errands,
     /// Something is to be asked by and by.
     wanted: watch::Sender<()>,
+    /// A node is gone, and what it had is to be taken leave of.
+    lost: Notify,
     /// Something is to be told that is not told at once.
     found: Notify,
     /// Something that was for sockets here is lost, of which they are not told yet.
@@ -54,6 +56,10 @@ pub(crate) struct Others {
     /// When it was last noted in the log that an answer is not whole.
     noted: Mutex<Option<Instant>>,
 }
+
+/// Connections of a node that is gone, of which leave is taken in one go: some milliseconds' work, for which what is kept is
+/// locked.
+const TAKEN_LEAVE_OF_AT_ONCE: usize = 256;
 
 /// How often the log says that answers are not whole: while a node is silent they all are not.
 const NOTED_EVERY: Duration = Duration::from_secs(1);
@@ -74,6 +80,7 @@ impl Others {
             counts: Counts::default(),
             errands: Errands::default(),
             wanted: watch::Sender::new(()),
+            lost: Notify::new(),
             found: Notify::new(),
             missed: AtomicBool::new(false),
             noted: Mutex::default(),
@@ -180,10 +187,16 @@ impl Others {
         departures
     }
 
-    /// A node is gone. What of that is to be told here.
-    pub(crate) fn lost(&self, node: Node, at: u64) -> Vec<Departure> {
-        let going = self.kept.lock().lost(node, Instant::now());
-        going.into_iter().map(|going| departure(going, at)).collect()
+    /// A node is gone. What of that is to be told here is told in portions.
+    pub(crate) fn lost(&self, node: Node, at: u64) {
+        self.kept.lock().lost(node, at);
+        self.lost.notify_one();
+    }
+
+    /// Some of what is to be told here of nodes that are gone. None: nothing is left.
+    fn take_leave(&self) -> Option<Vec<Departure>> {
+        let (at, going) = self.kept.lock().take_leave(TAKEN_LEAVE_OF_AT_ONCE, Instant::now())?;
+        Some(going.into_iter().map(|going| departure(going, at)).collect())
     }
 
     /// Something that a node sent is lost for good.
@@ -221,7 +234,7 @@ impl Others {
 
     /// How many connections observed endpoints have elsewhere.
     pub(crate) fn observed_known(&self, app: AppId, endpoints: &[EndpointId]) -> usize {
-        let kept = self.kept.lock();
+        let mut kept = self.kept.lock();
         let count = |endpoint: &EndpointId| kept.count(&Interest::Observers(app, endpoint.clone()));
         endpoints.iter().filter_map(count).map(|count| count.known).sum()
     }

@@ -196,7 +196,21 @@ impl Hub {
     /// Does what is to be done because of other nodes, and need not be done at once. Never ends.
     pub async fn keep_up(&self) {
         let Some(others) = &self.others else { return std::future::pending().await };
-        tokio::join!(self.tell_by_and_by(others), self.repair(others), self.run_errands(others), others.count_again());
+        let (telling, leaving) = (self.tell_by_and_by(others), self.take_leave(others));
+        tokio::join!(telling, leaving, self.repair(others), self.run_errands(others), others.count_again());
+    }
+
+    /// Takes leave of what nodes had that are gone: it is told as if each connection had departed. Never ends.
+    async fn take_leave(&self, others: &Others) {
+        loop {
+            others.lost.notified().await;
+            while let Some(departures) = others.take_leave() {
+                for departure in departures {
+                    self.tell_later(departure);
+                }
+                tokio::task::yield_now().await;
+            }
+        }
     }
 
     /// Tells what was found out, and that something is lost, whoever is slow to answer meanwhile. Never ends.

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use respoke_core::ports::Interest;
 
-use super::{Kept, State};
+use super::Kept;
+use super::held::State;
 use crate::inspected::KeptState;
 
 impl Kept {
     /// What is kept because of each thing, and what is not as it always has to be, in words.
-    pub(in crate::others) fn inspected(&self) -> (BTreeMap<Interest, KeptState>, Vec<String>) {
+    pub(in crate::others) fn inspected(&mut self) -> (BTreeMap<Interest, KeptState>, Vec<String>) {
         let (mut all, mut faults) = (BTreeMap::new(), Vec::new());
-        for (interest, held) in &self.held {
+        for (interest, held) in self.held.behind(None) {
             let is_whole = held.surveyed && held.doubted.is_empty();
             let mut state = KeptState { count: held.count, is_whole, ..KeptState::default() };
             for (id, entry) in &held.entries {

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use respoke_core::ports::Gap;
+use respoke_core::ports::{Gap, Incarnation, NodeId, Present};
 
 use super::*;
 
@@ -35,7 +35,7 @@ fn observers() -> Interest {
 }
 
 /// What is to be asked of all, and of which node, looked for in portions of one.
-fn wanted(kept: &Kept) -> (Vec<Asked>, BTreeMap<Node, Vec<Asked>>) {
+fn wanted(kept: &mut Kept) -> (Vec<Asked>, BTreeMap<Node, Vec<Asked>>) {
     let mut found: BTreeMap<Whom, Vec<Asked>> = kept.due().into_iter().map(|whom| (whom, Vec::new())).collect();
     for (whom, asked) in &mut found {
         let mut behind = None;
@@ -70,7 +70,7 @@ fn what_is_to_be_asked_is_found_in_portions_and_once() {
     assert_eq!(kept.due(), [Whom::Others, Whom::One(node(1))]);
     let due = |of: &[Interest]| of.iter().cloned().collect::<BTreeSet<_>>();
     for (most, looked_at_most) in [(1, 1), (1, 100), (7, 9), (9, 7), (50, 50), (100, 100), (101, 101)] {
-        let find = |whom| {
+        let mut find = |whom| {
             let (mut found, mut behind) = (Vec::new(), None);
             loop {
                 let portion = kept.wanted(whom, behind.as_ref(), most, looked_at_most);
@@ -102,7 +102,7 @@ fn what_comes_while_somebody_is_asked_is_to_be_asked_as_well() {
     let mark = kept.due_of(one).unwrap();
     assert!(kept.was_asked(one, mark) && kept.due().is_empty());
     kept.missed(node(1), 2);
-    kept.lost(node(1), Instant::now());
+    kept.lost(node(1), 0);
     assert_eq!(kept.due(), []);
 }
 
@@ -265,7 +265,7 @@ impl World {
     }
 
     fn answers(&mut self) {
-        let (of_all, mut of_nodes) = wanted(&self.kept);
+        let (of_all, mut of_nodes) = wanted(&mut self.kept);
         let asked =
             [self.kept.unsurveyed(&[interest(), observers()]), of_all, of_nodes.remove(&node(1)).unwrap_or_default()];
         let Some(asked) = asked.into_iter().find(|asked| !asked.is_empty()) else { return };
@@ -317,7 +317,7 @@ impl World {
         }
         self.answers();
         self.lays();
-        let (of_all, of_nodes) = wanted(&self.kept);
+        let (of_all, of_nodes) = wanted(&mut self.kept);
         assert!(self.surveyed && of_all.is_empty() && of_nodes.is_empty(), "nothing is left to be asked");
     }
 }
@@ -348,10 +348,9 @@ proptest! {
                 }
             }
             world.comes_to_rest();
-            let known = |id: &ConnectionId| world.kept.is_there(&interest(), *id);
             for one in (0..4).map(connection) {
                 let is_member = world.members.contains(&one);
-                assert_eq!(known(&one), is_member, "{one}");
+                assert_eq!(world.kept.is_there(&interest(), one), is_member, "{one}");
                 match world.told.get(&one) {
                     Some(told) => assert_eq!(*told, is_member, "what was told last of {one}"),
                     None => assert!(!is_member || world.before.contains(&one), "{one} came untold"),
@@ -362,13 +361,14 @@ proptest! {
             }
             assert_eq!(world.kept.count(&interest()), Some(Count { known: world.members.len(), unheard: 0 }));
             // The loss of the node tells of those and no others, and nothing is left of it.
-            let gone = world.kept.lost(node(1), Instant::now());
-            let gone: BTreeSet<_> = gone.into_iter().map(|going| going.departed.connection).collect();
+            world.kept.lost(node(1), 0);
+            let gone = std::iter::from_fn(|| world.kept.take_leave(1, Instant::now())).flat_map(|(_, going)| going);
+            let gone: BTreeSet<_> = gone.map(|going| going.departed.connection).collect();
             assert_eq!(gone, world.connected);
-            assert!(world.kept.there.is_empty() && world.kept.held[&interest()].entries.is_empty());
+            assert!(world.kept.there.is_empty() && world.kept.held.get_mut(&interest()).unwrap().entries.is_empty());
             world.kept.release(&interest());
             world.kept.release(&observers());
-            assert!(world.kept.held.is_empty());
+            assert!(world.kept.held.behind(None).next().is_none() && world.kept.of_nodes.is_empty());
         });
     }
 }
@@ -378,17 +378,17 @@ async fn what_a_node_answered_before_it_was_lost_brings_nobody_back() {
     let mut kept = Kept::default();
     kept.hold(&interest());
     let asked = kept.unsurveyed(&[interest()]);
-    kept.lost(node(1), Instant::now());
+    kept.lost(node(1), 0);
     let present = Present { of: 0, endpoint: jo(), connection: connection(1), presence: None };
     let answer = |node| (node, [Piece { number: 1, found: vec![present.clone()] }]);
     let (lost, pieces) = answer(node(1));
     assert!(kept.lay(&asked, kept.turn(), lost, &pieces, Instant::now()).is_empty());
     kept.surveyed(&asked, &[node(1)]);
     assert_eq!(kept.count(&interest()), Some(Count { known: 0, unheard: 0 }));
-    assert!(wanted(&kept).1.is_empty(), "the dead are not asked again");
+    assert!(wanted(&mut kept).1.is_empty(), "the dead are not asked again");
     // Its next life is another.
     kept.late(&interest(), &[node(2)]);
-    let asked = wanted(&kept).1.remove(&node(2)).unwrap();
+    let asked = wanted(&mut kept).1.remove(&node(2)).unwrap();
     let (lives, pieces) = answer(node(2));
     assert_eq!(kept.lay(&asked, kept.turn(), lives, &pieces, Instant::now()).len(), 1, "it may have told past this");
     assert_eq!(kept.count(&interest()), Some(Count { known: 1, unheard: 0 }));
@@ -409,7 +409,7 @@ async fn who_is_found_missing_before_that_was_told_leaves_its_groups_when_it_is(
     }
     // Something else was missed.
     kept.missed(node(1), 5);
-    let asked = wanted(&kept).1.remove(&node(1)).unwrap();
+    let asked = wanted(&mut kept).1.remove(&node(1)).unwrap();
     let of_jo: Vec<_> = asked.into_iter().filter(|asked| asked.interest == observers()).collect();
     let news = kept.lay(&of_jo, kept.turn(), node(1), &[Piece { number: 6, found: Vec::new() }], Instant::now());
     let told = |news: &News| matches!(news, News::Gone(going) if going.observed && going.departed.groups.is_empty());
@@ -483,16 +483,16 @@ async fn what_a_silent_node_has_is_not_known_until_it_answers() {
     assert_eq!(kept.count(&interest()), None, "nobody was asked");
     let asked = kept.unsurveyed(&[interest()]);
     kept.surveyed(&asked, &[node(1)]);
-    let unheard = |kept: &Kept| kept.count(&interest()).map(|count| (count.known, count.unheard));
-    assert!(unheard(&kept) == Some((0, 1)) && !kept.is_whole(&[interest()]));
+    let unheard = |kept: &mut Kept| kept.count(&interest()).map(|count| (count.known, count.unheard));
+    assert!(unheard(&mut kept) == Some((0, 1)) && !kept.is_whole(&[interest()]));
     kept.missed(node(1), 3);
-    assert_eq!(unheard(&kept), Some((0, 1)));
+    assert_eq!(unheard(&mut kept), Some((0, 1)));
     let present = Present { of: 0, endpoint: jo(), connection: connection(1), presence: None };
     let answer = |number| [Piece { number, found: vec![present.clone()] }];
-    let asked = wanted(&kept).1.remove(&node(1)).unwrap();
+    let asked = wanted(&mut kept).1.remove(&node(1)).unwrap();
     kept.lay(&asked, kept.turn(), node(1), &answer(2), Instant::now());
     assert!(
-        unheard(&kept) == Some((1, 0)) && !kept.is_whole(&[interest()]),
+        unheard(&mut kept) == Some((1, 0)) && !kept.is_whole(&[interest()]),
         "it has answered, of before what was missed"
     );
     kept.lay(&asked, kept.turn(), node(1), &answer(4), Instant::now());
@@ -518,8 +518,47 @@ async fn what_was_asked_for_before_it_was_known_who_is_there_brings_nobody_back_
         assert!(kept.lay(&asked, asked_at, node(1), &answer(1), Instant::now()).is_empty());
         assert_eq!(kept.count(&interest()), Some(Count { known: 0, unheard: 0 }), "it has answered before");
         assert!(!kept.is_whole(&[interest()]) && kept.due() == [Whom::One(node(1))], "and is to be asked again");
-        let asked = wanted(&kept).1.remove(&node(1)).unwrap();
+        let asked = wanted(&mut kept).1.remove(&node(1)).unwrap();
         kept.lay(&asked, kept.turn(), node(1), &[Piece { number: 4, found: Vec::new() }], Instant::now());
         assert!(kept.is_whole(&[interest()]));
     }
+}
+
+/// There may be a million things held, and whoever else needs what is kept waits meanwhile.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_looked_through_at_once_because_something_is_missed_of_a_node_or_that_is_lost() {
+    let (mut kept, all) = (
+        Kept::default(),
+        (0..1_000).map(|nth| Interest::Group(app(), GroupName::parse(&format!("room {nth}")).unwrap())),
+    );
+    let all: Vec<_> = all.collect();
+    let there: Vec<_> = all.iter().map(|_| ConnectionId::random()).collect();
+    for (interest, connection) in all.iter().zip(&there) {
+        kept.hold(interest);
+        assert!(kept.joined((node(1), 1), interest.clone(), &jo(), *connection));
+    }
+    let asked = kept.unsurveyed(&all);
+    kept.surveyed(&asked, &[]);
+    let not_looked_at = |kept: &Kept| {
+        let as_before = |interest: &&Interest| {
+            kept.held.get(interest).is_some_and(|held| held.doubted.is_empty() && held.entries.len() == 1)
+        };
+        all.iter().filter(as_before).count()
+    };
+    kept.missed(node(1), 5);
+    assert_eq!(not_looked_at(&kept), all.len());
+    // Whoever asks for one finds it doubtful all the same.
+    assert!(!kept.is_whole(&all[..1]) && kept.left((node(1), 6), &all[1], connection(1)));
+    assert_eq!(not_looked_at(&kept), all.len() - 2);
+    kept.lost(node(1), 7);
+    assert_eq!(not_looked_at(&kept), all.len() - 2);
+    assert_eq!(kept.count(&all[2]), Some(Count { known: 0, unheard: 0 }));
+    // Of each connection leave is taken once, as of when the node was lost.
+    let mut left = Vec::new();
+    while let Some((at, going)) = kept.take_leave(300, Instant::now()) {
+        assert!(at == 7 && going.len() <= 300 && going.iter().all(|going| going.departed.groups.len() == 1));
+        left.extend(going.into_iter().map(|going| going.departed.connection));
+    }
+    assert_eq!((left.len(), left.into_iter().collect::<HashSet<_>>()), (all.len(), there.into_iter().collect()));
+    assert!(kept.is_whole(&all) && kept.there.is_empty() && kept.of_nodes.is_empty());
 }
