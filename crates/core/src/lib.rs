@@ -11,6 +11,7 @@ pub mod audit;
 pub mod call_report;
 pub mod chance;
 pub mod clock;
+pub mod code;
 pub mod event;
 pub mod figures;
 pub mod grant;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::code::Code;
 use crate::grant::Lapse;
 use crate::ports::StoreError;
 
@@ -130,33 +131,39 @@ impl Refusal {
         Self::field(name, "is a missing required parameter")
     }
 
-    /// The stable word programs match on. Each is described in docs/errors.md.
+    /// The stable word programs match on.
     #[must_use]
     pub const fn code(&self) -> &'static str {
+        self.kind().word()
+    }
+
+    /// What it is about: its entry in the table of codes.
+    #[must_use]
+    pub const fn kind(&self) -> Code {
         match self {
-            Self::Unauthenticated => "unauthenticated",
-            Self::TokenRefused(_) => "token_refused",
-            Self::BadLogin | Self::WrongCode => "bad_login",
-            Self::SecondFactorRequired => "second_factor_required",
-            Self::Banned { .. } => "endpoint_banned",
-            Self::Forbidden(_) => "forbidden",
-            Self::EndpointReserved => "endpoint_reserved",
-            Self::OriginRefused => "origin_refused",
-            Self::NotFound(_) => "not_found",
-            Self::Invalid(_) => "invalid",
-            Self::Conflict(_) => "conflict",
-            Self::ConnectionLimit => "connection_limit",
-            Self::LimitReached(_) => "limit_reached",
-            Self::QuotaExceeded => "quota_exceeded",
-            Self::NotConnected => "not_connected",
-            Self::NoGateway => "no_gateway",
-            Self::IdempotencyKeyReused => "idempotency_key_reused",
-            Self::RateLimited { .. } => "rate_limited",
-            Self::Throttled { .. } => "throttled",
-            Self::Overloaded | Self::Store(StoreError::Overloaded) => "overloaded",
-            Self::NodeSilent | Self::Store(StoreError::Unavailable(_)) => "unavailable",
-            Self::NodeInDoubt | Self::Store(StoreError::InDoubt(_)) => "in_doubt",
-            Self::Store(StoreError::Corrupt(_)) => "internal",
+            Self::Unauthenticated => Code::Unauthenticated,
+            Self::TokenRefused(_) => Code::TokenRefused,
+            Self::BadLogin | Self::WrongCode => Code::BadLogin,
+            Self::SecondFactorRequired => Code::SecondFactorRequired,
+            Self::Banned { .. } => Code::EndpointBanned,
+            Self::Forbidden(_) => Code::Forbidden,
+            Self::EndpointReserved => Code::EndpointReserved,
+            Self::OriginRefused => Code::OriginRefused,
+            Self::NotFound(_) => Code::NotFound,
+            Self::Invalid(_) => Code::Invalid,
+            Self::Conflict(_) => Code::Conflict,
+            Self::ConnectionLimit => Code::ConnectionLimit,
+            Self::LimitReached(_) => Code::LimitReached,
+            Self::QuotaExceeded => Code::QuotaExceeded,
+            Self::NotConnected => Code::NotConnected,
+            Self::NoGateway => Code::NoGateway,
+            Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
+            Self::RateLimited { .. } => Code::RateLimited,
+            Self::Throttled { .. } => Code::Throttled,
+            Self::Overloaded | Self::Store(StoreError::Overloaded) => Code::Overloaded,
+            Self::NodeSilent | Self::Store(StoreError::Unavailable(_)) => Code::Unavailable,
+            Self::NodeInDoubt | Self::Store(StoreError::InDoubt(_)) => Code::InDoubt,
+            Self::Store(StoreError::Corrupt(_)) => Code::Internal,
         }
     }
 }

@@ -12,6 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use respoke_core::code::Code;
 use respoke_hub::HubView;
 use respoke_store::WriterFigures;
 use respoke_wire::close::Close;
@@ -107,15 +108,8 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// One request was answered. `reason` is the code of a refusal; `route` a template, never a path.
-    pub fn answered(
-        &self,
-        route: &str,
-        method: &'static str,
-        status: u16,
-        took: Duration,
-        reason: Option<&'static str>,
-    ) {
+    /// One request was answered. `refused` is a refusal's code; `route` a template, never a path.
+    pub fn answered(&self, route: &str, method: &'static str, status: u16, took: Duration, refused: Option<Code>) {
         let seconds = took.as_secs_f64();
         match (method, route) {
             ("POST" | "PUT", "/v1/tokens") => {
@@ -133,14 +127,14 @@ impl Metrics {
             _ => self.other_seconds.observe(seconds),
         }
         self.counted(route, method, status);
-        if let Some(reason) = reason {
-            self.refused(reason);
+        if let Some(code) = refused {
+            self.refused(code);
         }
     }
 
-    /// Something was refused, with the code `reason`.
-    pub fn refused(&self, reason: &'static str) {
-        self.refusals.get_or_create(&Reason { reason }).inc();
+    /// Something was refused.
+    pub fn refused(&self, code: Code) {
+        self.refusals.get_or_create(&Reason { reason: code.word() }).inc();
     }
 
     /// One request was answered whose time says nothing, such as a long poll.
@@ -236,7 +230,7 @@ mod tests {
     fn what_happened_is_shown() {
         let metrics = Metrics::default();
         metrics.answered("/v1/tokens", "POST", 200, Duration::from_millis(1), None);
-        metrics.answered("/v1/session-tokens", "POST", 401, Duration::from_millis(1), Some("token_refused"));
+        metrics.answered("/v1/session-tokens", "POST", 401, Duration::from_millis(1), Some(Code::TokenRefused));
         let sizes = [1, 0, 2, 0, 0, 0, 1];
         let figures = HubFigures::default();
         figures.closed[1].fetch_add(3, Ordering::Relaxed);

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use respoke_core::code::Code;
 use respoke_wire::body::problem::{Details, OAuthProblemBody, ProblemBody};
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::response::Response;
-use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, PartialSchema};
@@ -108,8 +109,8 @@ impl Modify for Common {
     fn modify(&self, document: &mut OpenApi) {
         let components = document.components.get_or_insert_default();
         let schemas = &mut components.schemas;
-        schemas.insert(PROBLEM.to_owned(), ProblemBody::schema());
-        schemas.insert(OAUTH_PROBLEM.to_owned(), OAuthProblemBody::schema());
+        schemas.insert(PROBLEM.to_owned(), with_codes(ProblemBody::schema()));
+        schemas.insert(OAUTH_PROBLEM.to_owned(), with_codes(OAuthProblemBody::schema()));
         schemas.insert("Details".to_owned(), Details::schema());
         for (name, kind, description) in HEADERS {
             let schema = ObjectBuilder::new().schema_type(kind.clone()).build();
@@ -122,8 +123,10 @@ impl Modify for Common {
                 // OAuth has words for these two only.
                 let schema = if oauth && !matches!(*status, "400" | "401") { PROBLEM } else { family };
                 let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
-                let mut response =
-                    ResponseBuilder::new().description(*description).content("application/json", content).build();
+                let mut response = ResponseBuilder::new()
+                    .description(description_of(status, description))
+                    .content("application/json", content)
+                    .build();
                 add_headers(&mut response, status, !oauth);
                 components.responses.insert(format!("{family}{status}"), RefOr::T(response));
             }
@@ -175,6 +178,23 @@ impl Modify for Common {
             }
         }
     }
+}
+
+/// What a refusal of this status may be about.
+fn description_of(status: &str, description: &str) -> String {
+    let codes = Code::ALL.iter().filter(|code| code.status().to_string() == status);
+    let codes: Vec<_> = codes.map(|code| format!("`{}`", code.word())).collect();
+    format!("{description}: {}", codes.join(", "))
+}
+
+/// The schema of a refusal, whose field `code` is one of those there are.
+fn with_codes(mut schema: RefOr<Schema>) -> RefOr<Schema> {
+    if let RefOr::T(Schema::Object(problem)) = &mut schema
+        && let Some(RefOr::T(Schema::Object(code))) = problem.properties.get_mut("code")
+    {
+        code.enum_values = Some(Code::ALL.iter().map(|code| code.word().into()).collect());
+    }
+    schema
 }
 
 /// Paths, and others that lead to the same.

@@ -16,9 +16,9 @@ use respoke_bus::LocalBus;
 use respoke_core::app::Rate;
 use respoke_core::chance::Chance;
 use respoke_core::clock::Clock;
+use respoke_core::code::Code;
 use respoke_core::ops::{Broker, FirstRun, FirstRunDraft};
 use respoke_core::ports::{Concerned, Receiver};
-use respoke_core::refusal::Refusal;
 use respoke_hub::Hub;
 use respoke_store::{Options, SqliteStore};
 use rustls::ServerConfig;
@@ -387,7 +387,7 @@ async fn accept_placed(
         let (stream, peer) = accept(listener).await;
         // First of all its address's share: whoever has used that up must not make anybody else go.
         let Some(share) = shares.take(peer.ip()) else {
-            watch.refused(None, Refusal::ConnectionLimit.code());
+            watch.refused(None, Code::ConnectionLimit);
             tracing::debug!("an address has connections_per_address_max connections; one more is closed");
             continue;
         };

@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use respoke_core::clock::Timestamp;
+use respoke_core::code::Code;
 use respoke_core::figures::{Figures, LATENCY_CLASSES, latency_class, start_of};
 use respoke_core::id::AppId;
-
-use crate::problem::CODES;
 
 /// Seconds of the stretches that are kept here.
 pub(crate) const MINUTE_SECS: i64 = 60;
@@ -57,7 +56,7 @@ impl Event {
 struct Counters {
     requests: AtomicU64,
     events: [AtomicU64; EVENTS],
-    /// In the order of [`CODES`].
+    /// In the order of [`Code::ALL`].
     refused: Box<[AtomicU64]>,
     latencies: [AtomicU64; LATENCY_CLASSES],
 }
@@ -67,26 +66,26 @@ impl Default for Counters {
         Self {
             requests: AtomicU64::new(0),
             events: [const { AtomicU64::new(0) }; EVENTS],
-            refused: CODES.iter().map(|_| AtomicU64::new(0)).collect(),
+            refused: Code::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
             latencies: [const { AtomicU64::new(0) }; LATENCY_CLASSES],
         }
     }
 }
 
 impl Counters {
-    fn count(&self, event: Option<Event>, refused: Option<usize>, class: usize) {
+    fn count(&self, event: Option<Event>, refused: Option<Code>, class: usize) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.latencies[class].fetch_add(1, Ordering::Relaxed);
         if let Some(event) = event {
             self.happened(event);
         }
-        if let Some(place) = refused {
-            self.refused(place);
+        if let Some(code) = refused {
+            self.refused(code);
         }
     }
 
-    fn refused(&self, place: usize) {
-        self.refused[place].fetch_add(1, Ordering::Relaxed);
+    fn refused(&self, code: Code) {
+        self.refused[code as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     fn happened(&self, event: Event) {
@@ -96,10 +95,10 @@ impl Counters {
     /// What was counted; `read` says whether it is then counted anew.
     fn figures(&self, read: impl Fn(&AtomicU64) -> u64) -> Figures {
         let event = |event: Event| read(&self.events[event as usize]);
-        let refused: BTreeMap<_, _> = CODES
+        let refused: BTreeMap<_, _> = Code::ALL
             .iter()
             .zip(self.refused.iter())
-            .map(|(code, count)| (code.code.to_owned(), read(count)))
+            .map(|(code, count)| (code.word().to_owned(), read(count)))
             .filter(|(_, count)| *count > 0)
             .collect();
         let requests = read(&self.requests);
@@ -126,11 +125,6 @@ impl Counters {
     fn take(&self) -> Figures {
         self.figures(|count| count.swap(0, Ordering::Relaxed))
     }
-}
-
-/// The place of a code among [`CODES`].
-fn place_of(code: &str) -> Option<usize> {
-    CODES.iter().position(|listed| listed.code == code)
 }
 
 /// What was counted in a minute, of the whole and of each app that did something.
@@ -170,21 +164,19 @@ impl Tally {
         app: Option<AppId>,
         (method, route): (&str, &str),
         status: u16,
-        code: Option<&'static str>,
+        refused: Option<Code>,
         took: Duration,
     ) {
         let event = if status == 200 { Event::of(method, route) } else { None };
-        let refused = code.and_then(place_of);
         let class = latency_class(u64::try_from(took.as_micros()).unwrap_or(u64::MAX >> 1));
         self.whole.count(event, refused, class);
         self.of_app(app, |counters| counters.count(event, refused, class));
     }
 
     /// Counts a refusal that answered no request for an operation.
-    pub(crate) fn refused(&self, app: Option<AppId>, code: &str) {
-        let Some(place) = place_of(code) else { return };
-        self.whole.refused(place);
-        self.of_app(app, |counters| counters.refused(place));
+    pub(crate) fn refused(&self, app: Option<AppId>, code: Code) {
+        self.whole.refused(code);
+        self.of_app(app, |counters| counters.refused(code));
     }
 
     /// Counts a tokenId that a page of the console minted; its requests are not counted.
@@ -275,7 +267,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-    fn answered(tally: &Tally, app: Option<AppId>, route: &str, status: u16, code: Option<&'static str>) {
+    fn answered(tally: &Tally, app: Option<AppId>, route: &str, status: u16, code: Option<Code>) {
         tally.answered(app, ("POST", route), status, code, Duration::from_millis(1));
     }
 
@@ -284,9 +276,9 @@ mod tests {
         let tally = Tally::new(NOW);
         let (one, two) = (AppId::random(), AppId::random());
         answered(&tally, Some(one), "/v1/tokens", 200, None);
-        answered(&tally, Some(one), "/v1/tokens", 403, Some("forbidden"));
+        answered(&tally, Some(one), "/v1/tokens", 403, Some(Code::Forbidden));
         answered(&tally, Some(two), "/v1/groups/{id}/publish", 200, None);
-        answered(&tally, None, "/v1/session-tokens", 401, Some("token_refused"));
+        answered(&tally, None, "/v1/session-tokens", 401, Some(Code::TokenRefused));
         tally.turn_credentials(Some(two));
         let (since, whole) = tally.present(None);
         assert_eq!(since, start_of(NOW, 60));

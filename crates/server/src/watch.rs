@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 use respoke_core::clock::Clock;
+use respoke_core::code::Code;
 use respoke_core::id::{AppId, RequestId};
 
 use crate::facts::{Facts, Subject};
@@ -49,7 +50,7 @@ impl Watch {
     }
 
     /// Counts a refusal of what is no request for an operation: of a handshake or a connection.
-    pub(crate) fn refused(&self, app: Option<AppId>, code: &'static str) {
+    pub(crate) fn refused(&self, app: Option<AppId>, code: Code) {
         self.metrics.refused(code);
         self.tally.refused(app, code);
     }
@@ -57,7 +58,7 @@ impl Watch {
     /// Notes an answer. `route` is its template, or says that there is none.
     pub(crate) fn note(&self, answered: &Answered<'_>, route: &str) {
         let Answered { request_id, method, facts, address, status, problem, took } = answered;
-        let code = problem.map(Problem::code);
+        let code = problem.map(Problem::kind);
         self.metrics.answered(route, method, *status, *took, code);
         let Subject { app_id, endpoint_id } = facts.map(Facts::subject).unwrap_or_default();
         if !is_own(route) {
@@ -77,7 +78,7 @@ impl Watch {
             method,
             route: facts.and_then(|facts| facts.route.get()).cloned(),
             status: *status,
-            code,
+            code: code.map(Code::word),
             took_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             address: *address,
             over_socket: facts.is_some_and(|facts| facts.socket.is_some()),

@@ -4,6 +4,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ORIGIN, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode};
+use respoke_core::code::Code;
 use respoke_core::ops::{Caller, Credential};
 use respoke_core::refusal::Refusal;
 use respoke_hub::Opening;
@@ -15,7 +16,6 @@ use super::{Knock, Sockets, Visitor, plain};
 use crate::call::{handshake_credential, host_of};
 use crate::facts::asker;
 use crate::limits::Demand;
-use crate::problem::Problem;
 
 impl Sockets {
     pub(super) async fn handshake<B>(&self, knock: &Knock<B>) -> (Response, Visitor) {
@@ -73,7 +73,7 @@ impl Sockets {
         let app_id = asker(&caller).1.app_id;
         *who = Visitor::Counted;
         if let Err(limited) = self.api.limits.check(Demand::Connect, &caller, None, knock.address) {
-            self.api.watch.refused(app_id, Problem::rate_limited(limited.retry_after).code());
+            self.api.watch.refused(app_id, Code::RateLimited);
             let mut refused = answer(StatusCode::TOO_MANY_REQUESTS, FAULT.to_owned());
             refused.headers_mut().insert(RETRY_AFTER, (limited.retry_after.as_secs() + 1).into());
             return refused;
@@ -82,7 +82,7 @@ impl Sockets {
         let opening = Opening { credential, caller, address: knock.address, origin, host };
         let opened = self.shares.take(knock.address).and_then(|share| Some((self.hub.open(opening)?, share)));
         let Some((socket, share)) = opened else {
-            self.api.watch.refused(app_id, Refusal::ConnectionLimit.code());
+            self.api.watch.refused(app_id, Code::ConnectionLimit);
             return refuse(StatusCode::SERVICE_UNAVAILABLE, FAULT);
         };
         let client = self.clients.add(Sid::new(self.api.broker.chance()), socket, AckStyle::of_handshake(query), share);

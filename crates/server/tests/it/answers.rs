@@ -12,20 +12,20 @@ mod who_may;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use respoked::problem::CODES;
+use respoke_core::code::Code;
 use serde_json::Value;
 
 use crate::harness::Server;
 use book::{Book, Way};
 
 /// Codes that no area shows, and why not.
-const NOT_SHOWN: &[(&str, &str)] = &[
-    ("internal", "only a fault of the server's own or a damaged database causes it"),
-    ("overloaded", "thousands of writes have to wait at once"),
-    ("request_timeout", "it takes ten seconds in which a body does not arrive"),
-    ("answers_unread", "megabytes of answers have to stay unread; unread.rs does that"),
-    ("unavailable", "the disk has to fail; failing_disk.rs does that"),
-    ("in_doubt", "the disk has to fail in the middle of a commit; failing_disk.rs does that"),
+const NOT_SHOWN: &[(Code, &str)] = &[
+    (Code::Internal, "only a fault of the server's own or a damaged database causes it"),
+    (Code::Overloaded, "thousands of writes have to wait at once"),
+    (Code::RequestTimeout, "it takes ten seconds in which a body does not arrive"),
+    (Code::AnswersUnread, "megabytes of answers have to stay unread; unread.rs does that"),
+    (Code::Unavailable, "the disk has to fail; failing_disk.rs does that"),
+    (Code::InDoubt, "the disk has to fail in the middle of a commit; failing_disk.rs does that"),
 ];
 
 /// A test of each area, and the list of them.
@@ -143,11 +143,8 @@ fn every_operation_and_every_code_is_shown() {
     }
     assert!(missing.is_empty(), "in no area: {missing:#?}");
 
-    for code in CODES {
-        let excused = NOT_SHOWN.iter().any(|(name, _)| *name == code.code);
-        assert_ne!(codes.contains(code.code), excused, "{}: shown, or named among those that are not", code.code);
-    }
-    for (name, why) in NOT_SHOWN {
-        assert!(CODES.iter().any(|code| code.code == *name), "{name} is no code: {why}");
+    for code in Code::ALL {
+        let excused = NOT_SHOWN.iter().any(|(excused, _)| excused == code);
+        assert_ne!(codes.contains(code.word()), excused, "{}: shown, or named among those that are not", code.word());
     }
 }

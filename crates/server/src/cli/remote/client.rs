@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use respoke_core::code::{Again, Code};
 use respoke_core::secret::Secret;
 use serde_json::{Value, json};
 use ureq::Timeout;
@@ -187,7 +188,7 @@ impl Client {
             _ if status.is_redirection() => {
                 Some("it wants to redirect, which an Admin-Token does not follow: give the final URL")
             }
-            _ if matches!(problem.code(), "in_doubt" | "internal") && method != "GET" => {
+            _ if method != "GET" && Code::of(problem.code()).is_some_and(|code| code.again() == Again::Unknown) => {
                 Some("look whether it was done before you repeat it")
             }
             None if problem.is_about_the_login() => Some("sign in with `respoked login`"),
