@@ -150,6 +150,8 @@ impl Code {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     #[test]
@@ -171,12 +173,12 @@ mod tests {
         let mut table = "| code | status | again | meaning |\n|---|---|---|---|\n".to_owned();
         for code in Code::ALL {
             let (word, again) = (code.word(), code.again().word());
-            table.push_str(&format!("| `{word}` | {} | {again} | {} |\n", code.status(), code.meaning()));
+            writeln!(table, "| `{word}` | {} | {again} | {} |", code.status(), code.meaning()).unwrap();
         }
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors.md");
         let text = std::fs::read_to_string(path).unwrap();
         let written = &text[text.find("| code |").unwrap()..];
-        let written = &written[..written.find("\n\n").unwrap() + 1];
+        let written = &written[..=written.find("\n\n").unwrap()];
         assert_eq!(written, table, "docs/errors.md has to have this table:\n{table}");
     }
 }

@@ -74,7 +74,7 @@ impl Answering {
     /// Counts and logs an answer.
     pub(crate) fn note(&self, answered: &Answered<'_>) {
         let route = answered.facts.and_then(|facts| facts.route.get()).map_or(UNMATCHED, |route| route.as_str());
-        self.watch.note(answered, route);
+        self.watch.note(answered);
         let Answered { request_id, method, status, problem, took, .. } = *answered;
         tracing::debug!(
             request.id = %request_id,

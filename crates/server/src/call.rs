@@ -31,6 +31,7 @@ use serde::de::DeserializeOwned;
 
 use shown::{Kind, authorization, credential_text, find_credential};
 
+use crate::deed::Deed;
 use crate::facts::{Facts, Subject, asker};
 use crate::limits::Demand;
 use crate::problem::Problem;
@@ -459,6 +460,11 @@ impl Call {
         if let Some(endpoint) = endpoint_id {
             let _ = self.facts.about_endpoint.set(endpoint.clone());
         }
+    }
+
+    /// Says what was done if this is answered with 200: figures count it.
+    pub(crate) fn counts_as(&self, deed: Deed) {
+        let _ = self.facts.deed.set(deed);
     }
 
     /// The socket it came over, if not by HTTP.

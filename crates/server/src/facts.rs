@@ -9,6 +9,7 @@ use respoke_core::id::{AppId, EndpointId, RequestId};
 use respoke_core::ops::Caller;
 use respoke_hub::Socket;
 
+use crate::deed::Deed;
 use crate::limits::Standing;
 use crate::transport::{CallerKey, Reader, Unread};
 
@@ -35,6 +36,8 @@ pub(crate) struct Facts {
     pub(crate) about_app: OnceLock<AppId>,
     /// And which endpoint, which may be known later.
     pub(crate) about_endpoint: OnceLock<EndpointId>,
+    /// What was done if it is answered with 200; set by the handler, where figures count it.
+    pub(crate) deed: OnceLock<Deed>,
 }
 
 impl Facts {
@@ -51,6 +54,7 @@ impl Facts {
             payer: OnceLock::new(),
             about_app: OnceLock::new(),
             about_endpoint: OnceLock::new(),
+            deed: OnceLock::new(),
         }
     }
 

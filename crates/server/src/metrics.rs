@@ -1,15 +1,21 @@
 //! Figures for Prometheus. Labels come from fixed lists, never from a request.
 
 use std::fmt::Write as _;
-use std::sync::OnceLock;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
+use axum::extract::MatchedPath;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric as _, LabelValueEncoder,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use respoke_core::code::Code;
@@ -17,14 +23,52 @@ use respoke_hub::HubView;
 use respoke_store::WriterFigures;
 use respoke_wire::close::Close;
 
+use crate::deed::Deed;
+
 /// Latency buckets: 100 microseconds to 3.3 seconds, doubling.
 fn latency() -> Histogram {
     Histogram::new(exponential_buckets(0.0001, 2.0, 16))
 }
 
+/// A route's template as a label. To copy it allocates nothing.
+#[derive(Clone, Debug)]
+pub(crate) enum Route {
+    Matched(MatchedPath),
+    Fixed(&'static str),
+}
+
+impl Route {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Matched(route) => route.as_str(),
+            Self::Fixed(route) => route,
+        }
+    }
+}
+
+impl PartialEq for Route {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Route {}
+
+impl Hash for Route {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl EncodeLabelValue for Route {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        self.as_str().encode(encoder)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
-    route: String,
+    route: Route,
     method: &'static str,
     status: u16,
 }
@@ -60,6 +104,8 @@ pub struct Metrics {
     database_bytes: Gauge,
     /// What the store's writer did; it counts itself, on a thread that knows no metrics.
     writer: OnceLock<Box<dyn Fn() -> WriterFigures + Send + Sync>>,
+    /// What the hub holds and did; it counts itself too.
+    hub: Arc<HubCollector>,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -87,6 +133,7 @@ impl Default for Metrics {
             commit_micros: Gauge::default(),
             database_bytes: Gauge::default(),
             writer: OnceLock::new(),
+            hub: Arc::default(),
             registry: Registry::default(),
         };
         registry.register("tokens_minted", "tokenIds minted", metrics.tokens_minted.clone());
@@ -103,33 +150,48 @@ impl Default for Metrics {
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("commit_micros", "Microseconds spent committing them", metrics.commit_micros.clone());
         registry.register("database_bytes", "Size of the database's files", metrics.database_bytes.clone());
+        registry.register_collector(Box::new(metrics.hub.clone()));
         Self { registry, ..metrics }
     }
 }
 
 impl Metrics {
-    /// One request was answered. `refused` is a refusal's code; `route` a template, never a path.
-    pub fn answered(&self, route: &str, method: &'static str, status: u16, took: Duration, refused: Option<Code>) {
-        let seconds = took.as_secs_f64();
-        match (method, route) {
-            ("POST" | "PUT", "/v1/tokens") => {
-                self.mint_seconds.observe(seconds);
-                if status == 200 {
-                    self.tokens_minted.inc();
-                }
+    /// One request was answered, which was to do `attempted`. `refused` is a refusal's code.
+    pub(crate) fn answered(
+        &self,
+        route: Route,
+        method: &'static str,
+        status: u16,
+        took: Duration,
+        attempted: Option<Deed>,
+        refused: Option<Code>,
+    ) {
+        let seconds = match attempted {
+            Some(Deed::Minted) => &self.mint_seconds,
+            Some(Deed::Redeemed) => &self.redeem_seconds,
+            Some(Deed::Message | Deed::Publication | Deed::Signal | Deed::TurnCredentials) | None => {
+                &self.other_seconds
             }
-            ("POST", "/v1/session-tokens" | "/v1/appauthsessions") => {
-                self.redeem_seconds.observe(seconds);
-                if status == 200 {
-                    self.tokens_redeemed.inc();
-                }
-            }
-            _ => self.other_seconds.observe(seconds),
+        };
+        seconds.observe(took.as_secs_f64());
+        if let Some(deed) = attempted.filter(|_| status == 200) {
+            self.happened(deed);
         }
         self.counted(route, method, status);
         if let Some(code) = refused {
             self.refused(code);
         }
+    }
+
+    /// Something was done. What the hub does, it counts itself.
+    pub(crate) fn happened(&self, deed: Deed) {
+        let counter = match deed {
+            Deed::Minted => &self.tokens_minted,
+            Deed::Redeemed => &self.tokens_redeemed,
+            Deed::TurnCredentials => &self.turn_credentials,
+            Deed::Message | Deed::Publication | Deed::Signal => return,
+        };
+        counter.inc();
     }
 
     /// Something was refused.
@@ -138,8 +200,8 @@ impl Metrics {
     }
 
     /// One request was answered whose time says nothing, such as a long poll.
-    pub fn counted(&self, route: &str, method: &'static str, status: u16) {
-        self.requests.get_or_create(&Request { route: route.to_owned(), method, status }).inc();
+    pub(crate) fn counted(&self, route: Route, method: &'static str, status: u16) {
+        self.requests.get_or_create(&Request { route, method, status }).inc();
     }
 
     /// Reads with `figures` from now on what the store's writer does; of the first that is named.
@@ -148,63 +210,87 @@ impl Metrics {
         let _ = self.writer.set(Box::new(figures));
     }
 
+    /// Has the hub shown by `view` from now on; by the first that is named.
+    pub fn read_hub(&self, view: impl Fn(&mut dyn FnMut(HubView<'_>)) + Send + Sync + 'static) {
+        let _ = self.hub.view.set(Box::new(view));
+    }
+
     /// The figures as Prometheus text.
     #[must_use]
-    pub fn text(&self, hub: HubView<'_>) -> String {
+    pub fn text(&self) -> String {
         let store = self.writer.get().map_or_else(WriterFigures::default, |figures| figures());
         let shown = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.commit_micros.set(shown(store.commit_micros));
         self.database_bytes.set(shown(store.bytes));
         let mut text = String::new();
         // Writing to a string cannot fail.
-        let _ = encode(&mut text, &self.registry);
-        let end = text.rfind("# EOF").unwrap_or(text.len());
-        text.insert_str(end, &(commit_sizes(store) + &hub_figures(hub)));
+        let _ = encode_registry(&mut text, &self.registry);
+        text.push_str(&commit_sizes(store));
+        let _ = encode_eof(&mut text);
         text
     }
 }
 
-/// What the hub holds and counted.
-fn hub_figures(hub: HubView<'_>) -> String {
-    let mut text = String::new();
-    let mut family = |name: &str, kind: &str, help: &str, lines: &[(String, u64)]| {
-        let _ = writeln!(text, "# HELP respoked_{name} {help}.\n# TYPE respoked_{name} {kind}");
-        let suffix = if kind == "counter" { "_total" } else { "" };
-        for (labels, value) in lines {
-            let _ = writeln!(text, "respoked_{name}{suffix}{labels} {value}");
+type View = Box<dyn Fn(&mut dyn FnMut(HubView<'_>)) + Send + Sync>;
+
+/// Reads what the hub holds and did when figures are asked for.
+#[derive(Default)]
+struct HubCollector {
+    view: OnceLock<View>,
+}
+
+impl std::fmt::Debug for HubCollector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HubCollector").finish_non_exhaustive()
+    }
+}
+
+impl Collector for HubCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let mut written = Ok(());
+        if let Some(view) = self.view.get() {
+            view(&mut |hub| written = encode_hub(&mut encoder, hub));
         }
-    };
-    let one = |value: u64| vec![(String::new(), value)];
+        written
+    }
+}
+
+fn encode_hub(encoder: &mut DescriptorEncoder<'_>, hub: HubView<'_>) -> std::fmt::Result {
     let counts = hub.counts;
     for (name, help, count) in [
-        ("sockets", "Open sockets", hub.sockets),
-        ("hub_connections", "Registered connections", counts.connections),
-        ("hub_endpoints", "Endpoints with a connection", counts.endpoints),
-        ("hub_groups", "Groups with a member", counts.groups),
-        ("hub_members", "Memberships of groups", counts.members),
-        ("hub_observers", "Observations of presence", counts.observers),
+        ("sockets", "Open sockets.", hub.sockets),
+        ("hub_connections", "Registered connections.", counts.connections),
+        ("hub_endpoints", "Endpoints with a connection.", counts.endpoints),
+        ("hub_groups", "Groups with a member.", counts.groups),
+        ("hub_members", "Memberships of groups.", counts.members),
+        ("hub_observers", "Observations of presence.", counts.observers),
     ] {
-        family(name, "gauge", help, &one(count as u64));
+        let gauge = ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
+        gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
     }
     let figures = hub.figures;
     for (name, help, count) in [
-        ("sockets_opened", "Sockets opened", &figures.opened),
-        ("messages", "Messages to endpoints", &figures.messages),
-        ("publications", "Messages to groups", &figures.published),
-        ("signals", "Signals relayed", &figures.signals),
-        ("deliveries", "Frames handed to outboxes", &figures.delivered),
-        ("stray_packets", "Packets of clients that could not be read", &figures.strays),
+        ("sockets_opened", "Sockets opened.", &figures.opened),
+        ("messages", "Messages to endpoints.", &figures.messages),
+        ("publications", "Messages to groups.", &figures.published),
+        ("signals", "Signals relayed.", &figures.signals),
+        ("deliveries", "Frames handed to outboxes.", &figures.delivered),
+        ("stray_packets", "Packets of clients that could not be read.", &figures.strays),
     ] {
-        family(name, "counter", help, &one(count.load(Ordering::Relaxed)));
+        let counter = ConstCounter::new(count.load(Ordering::Relaxed));
+        counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
     }
-    let closed = Close::ALL.iter().zip(&figures.closed);
-    let closed: Vec<_> =
-        closed.map(|(why, count)| (format!("{{reason=\"{}\"}}", why.word()), count.load(Ordering::Relaxed))).collect();
-    family("sockets_closed", "counter", "Sockets closed, by reason", &closed);
-    text
+    let help = "Sockets closed, by reason.";
+    let mut family = encoder.encode_descriptor("sockets_closed", help, None, MetricType::Counter)?;
+    for (why, count) in Close::ALL.iter().zip(&figures.closed) {
+        let counter = ConstCounter::new(count.load(Ordering::Relaxed));
+        counter.encode(family.encode_family(&Reason { reason: why.word() })?)?;
+    }
+    Ok(())
 }
 
-/// How many operations were committed together, as a histogram.
+/// How many operations were committed together, as a histogram. The library would write its bounds as `1.0`, and who reads
+/// them has `1`.
 fn commit_sizes(store: WriterFigures) -> String {
     let mut text = String::from(
         "# HELP respoked_commit_operations Operations committed together.\n# TYPE respoked_commit_operations histogram\n",
@@ -229,17 +315,23 @@ mod tests {
     #[test]
     fn what_happened_is_shown() {
         let metrics = Metrics::default();
-        metrics.answered("/v1/tokens", "POST", 200, Duration::from_millis(1), None);
-        metrics.answered("/v1/session-tokens", "POST", 401, Duration::from_millis(1), Some(Code::TokenRefused));
+        let took = Duration::from_millis(1);
+        metrics.answered(Route::Fixed("/v1/tokens"), "POST", 200, took, Some(Deed::Minted), None);
+        let refused = Some(Code::TokenRefused);
+        metrics.answered(Route::Fixed("/v1/session-tokens"), "POST", 401, took, Some(Deed::Redeemed), refused);
         let sizes = [1, 0, 2, 0, 0, 0, 1];
         let figures = HubFigures::default();
         figures.closed[1].fetch_add(3, Ordering::Relaxed);
-        let hub = HubView { sockets: 5, counts: Counts::default(), figures: &figures };
+        metrics.read_hub(move |show| show(HubView { sockets: 5, counts: Counts::default(), figures: &figures }));
         metrics.read_writer(move || WriterFigures { operations: 77, commit_sizes: sizes, ..WriterFigures::default() });
-        let text = metrics.text(hub);
+        let text = metrics.text();
         for line in [
             "respoked_tokens_minted_total 1",
             "respoked_tokens_redeemed_total 0",
+            "respoked_http_requests_total{route=\"/v1/tokens\",method=\"POST\",status=\"200\"} 1",
+            "respoked_mint_seconds_count 1",
+            "respoked_redeem_seconds_count 1",
+            "respoked_request_seconds_count 0",
             "respoked_refusals_total{reason=\"token_refused\"} 1",
             "respoked_commit_operations_bucket{le=\"4\"} 3",
             "respoked_commit_operations_sum 77",

@@ -212,6 +212,12 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chan
     metrics.read_writer(move || writer.upgrade().map(|store| store.figures()).unwrap_or_default());
     drop(store);
     let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), config.hub()));
+    let viewed = Arc::downgrade(&hub);
+    metrics.read_hub(move |show| {
+        if let Some(hub) = viewed.upgrade() {
+            show(hub.view());
+        }
+    });
     bus.attach(&(hub.clone() as Arc<dyn Receiver>));
     broker.attach(&(hub.clone() as Arc<dyn Concerned>));
     let anonymous = Rate { per_second: config.address_requests_per_second, burst: config.address_requests_burst };

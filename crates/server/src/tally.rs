@@ -14,6 +14,8 @@ use respoke_core::code::Code;
 use respoke_core::figures::{Figures, LATENCY_CLASSES, latency_class, start_of};
 use respoke_core::id::AppId;
 
+use crate::deed::Deed;
+
 /// Seconds of the stretches that are kept here.
 pub(crate) const MINUTE_SECS: i64 = 60;
 /// For how long.
@@ -25,37 +27,11 @@ const MINUTES_KEPT: usize = 60;
 const APPS_MAX: usize = 500;
 /// Minutes that wait to be written while the store fails. Half a day of them takes a few megabytes.
 const UNSAVED_MAX: usize = 720;
-/// What happened, apart from a request being answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Event {
-    Minted,
-    Redeemed,
-    Message,
-    Publication,
-    Signal,
-    TurnCredentials,
-}
-
-const EVENTS: usize = 6;
-
-impl Event {
-    /// What a request did that was answered with 200.
-    fn of(method: &str, route: &str) -> Option<Self> {
-        match (method, route) {
-            ("POST" | "PUT", "/v1/tokens") => Some(Self::Minted),
-            ("POST", "/v1/session-tokens" | "/v1/appauthsessions") => Some(Self::Redeemed),
-            ("POST", "/v1/messages") => Some(Self::Message),
-            ("POST", "/v1/groups/{id}/publish" | "/v1/channels/{id}/publish") => Some(Self::Publication),
-            ("POST", "/v1/signaling") => Some(Self::Signal),
-            _ => None,
-        }
-    }
-}
-
 /// What is counted, and has not been put together.
 struct Counters {
     requests: AtomicU64,
-    events: [AtomicU64; EVENTS],
+    /// In the order of [`Deed`].
+    deeds: [AtomicU64; Deed::KINDS],
     /// In the order of [`Code::ALL`].
     refused: Box<[AtomicU64]>,
     latencies: [AtomicU64; LATENCY_CLASSES],
@@ -65,7 +41,7 @@ impl Default for Counters {
     fn default() -> Self {
         Self {
             requests: AtomicU64::new(0),
-            events: [const { AtomicU64::new(0) }; EVENTS],
+            deeds: [const { AtomicU64::new(0) }; Deed::KINDS],
             refused: Code::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
             latencies: [const { AtomicU64::new(0) }; LATENCY_CLASSES],
         }
@@ -73,11 +49,11 @@ impl Default for Counters {
 }
 
 impl Counters {
-    fn count(&self, event: Option<Event>, refused: Option<Code>, class: usize) {
+    fn count(&self, deed: Option<Deed>, refused: Option<Code>, class: usize) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.latencies[class].fetch_add(1, Ordering::Relaxed);
-        if let Some(event) = event {
-            self.happened(event);
+        if let Some(deed) = deed {
+            self.happened(deed);
         }
         if let Some(code) = refused {
             self.refused(code);
@@ -88,13 +64,13 @@ impl Counters {
         self.refused[code as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    fn happened(&self, event: Event) {
-        self.events[event as usize].fetch_add(1, Ordering::Relaxed);
+    fn happened(&self, deed: Deed) {
+        self.deeds[deed as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// What was counted; `read` says whether it is then counted anew.
     fn figures(&self, read: impl Fn(&AtomicU64) -> u64) -> Figures {
-        let event = |event: Event| read(&self.events[event as usize]);
+        let done = |deed: Deed| read(&self.deeds[deed as usize]);
         let refused: BTreeMap<_, _> = Code::ALL
             .iter()
             .zip(self.refused.iter())
@@ -105,12 +81,12 @@ impl Counters {
         let latencies: Vec<u64> = self.latencies.iter().map(&read).collect();
         Figures {
             requests,
-            minted: event(Event::Minted),
-            redeemed: event(Event::Redeemed),
-            messages: event(Event::Message),
-            publications: event(Event::Publication),
-            signals: event(Event::Signal),
-            turn_credentials: event(Event::TurnCredentials),
+            minted: done(Deed::Minted),
+            redeemed: done(Deed::Redeemed),
+            messages: done(Deed::Message),
+            publications: done(Deed::Publication),
+            signals: done(Deed::Signal),
+            turn_credentials: done(Deed::TurnCredentials),
             refused,
             latencies: if latencies.iter().any(|count| *count > 0) { latencies } else { Vec::new() },
             connections: 0,
@@ -158,19 +134,11 @@ impl Tally {
         }
     }
 
-    /// Counts an answered request.
-    pub(crate) fn answered(
-        &self,
-        app: Option<AppId>,
-        (method, route): (&str, &str),
-        status: u16,
-        refused: Option<Code>,
-        took: Duration,
-    ) {
-        let event = if status == 200 { Event::of(method, route) } else { None };
+    /// Counts an answered request, which did `deed`.
+    pub(crate) fn answered(&self, app: Option<AppId>, deed: Option<Deed>, refused: Option<Code>, took: Duration) {
         let class = latency_class(u64::try_from(took.as_micros()).unwrap_or(u64::MAX >> 1));
-        self.whole.count(event, refused, class);
-        self.of_app(app, |counters| counters.count(event, refused, class));
+        self.whole.count(deed, refused, class);
+        self.of_app(app, |counters| counters.count(deed, refused, class));
     }
 
     /// Counts a refusal that answered no request for an operation.
@@ -179,16 +147,10 @@ impl Tally {
         self.of_app(app, |counters| counters.refused(code));
     }
 
-    /// Counts a tokenId that a page of the console minted; its requests are not counted.
-    pub(crate) fn minted(&self, app: AppId) {
-        self.whole.happened(Event::Minted);
-        self.of_app(Some(app), |counters| counters.happened(Event::Minted));
-    }
-
-    /// Counts TURN credentials that were given.
-    pub(crate) fn turn_credentials(&self, app: Option<AppId>) {
-        self.whole.happened(Event::TurnCredentials);
-        self.of_app(app, |counters| counters.happened(Event::TurnCredentials));
+    /// Counts what was done by no request that is counted: a page of the console mints too.
+    pub(crate) fn happened(&self, app: Option<AppId>, deed: Deed) {
+        self.whole.happened(deed);
+        self.of_app(app, |counters| counters.happened(deed));
     }
 
     fn of_app(&self, app: Option<AppId>, count: impl Fn(&Counters)) {
@@ -267,19 +229,19 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-    fn answered(tally: &Tally, app: Option<AppId>, route: &str, status: u16, code: Option<Code>) {
-        tally.answered(app, ("POST", route), status, code, Duration::from_millis(1));
+    fn answered(tally: &Tally, app: Option<AppId>, deed: Option<Deed>, code: Option<Code>) {
+        tally.answered(app, deed, code, Duration::from_millis(1));
     }
 
     #[test]
     fn what_happens_is_counted_for_its_app_and_for_the_whole() {
         let tally = Tally::new(NOW);
         let (one, two) = (AppId::random(), AppId::random());
-        answered(&tally, Some(one), "/v1/tokens", 200, None);
-        answered(&tally, Some(one), "/v1/tokens", 403, Some(Code::Forbidden));
-        answered(&tally, Some(two), "/v1/groups/{id}/publish", 200, None);
-        answered(&tally, None, "/v1/session-tokens", 401, Some(Code::TokenRefused));
-        tally.turn_credentials(Some(two));
+        answered(&tally, Some(one), Some(Deed::Minted), None);
+        answered(&tally, Some(one), None, Some(Code::Forbidden));
+        answered(&tally, Some(two), Some(Deed::Publication), None);
+        answered(&tally, None, None, Some(Code::TokenRefused));
+        tally.happened(Some(two), Deed::TurnCredentials);
         let (since, whole) = tally.present(None);
         assert_eq!(since, start_of(NOW, 60));
         assert_eq!((whole.requests, whole.minted, whole.publications, whole.turn_credentials), (4, 1, 1, 1));
@@ -294,7 +256,7 @@ mod tests {
     fn a_minute_ends_and_is_kept_for_an_hour() {
         let tally = Tally::new(NOW);
         let app = AppId::random();
-        answered(&tally, Some(app), "/v1/messages", 200, None);
+        answered(&tally, Some(app), Some(Deed::Message), None);
         let connections = |app: Option<AppId>| if app.is_none() { 7 } else { 0 };
         let (at, counted) = tally.turn_minute(NOW.plus_secs(60), 3, connections);
         assert_eq!((at, counted.len()), (start_of(NOW, 60), 2));
@@ -312,7 +274,7 @@ mod tests {
     fn a_minute_that_could_not_be_written_is_kept_for_the_next_time() {
         let tally = Tally::new(NOW);
         let oldest = || tally.oldest_unsaved().map(|(at, counted)| (at, counted[0].1.minted));
-        tally.minted(AppId::random());
+        tally.happened(Some(AppId::random()), Deed::Minted);
         tally.turn_minute(NOW.plus_secs(60), 0, |_| 0);
         tally.turn_minute(NOW.plus_secs(120), 0, |_| 0);
         let first = start_of(NOW, 60);
@@ -327,7 +289,7 @@ mod tests {
     fn only_so_many_apps_are_counted_by_themselves() {
         let tally = Tally::new(NOW);
         for _ in 0..=APPS_MAX {
-            answered(&tally, Some(AppId::random()), "/v1/tokens", 200, None);
+            answered(&tally, Some(AppId::random()), Some(Deed::Minted), None);
         }
         assert_eq!(tally.apps.read().len(), APPS_MAX);
         assert_eq!(tally.present(None).1.minted, APPS_MAX as u64 + 1);

@@ -8,8 +8,9 @@ use respoke_core::clock::Clock;
 use respoke_core::code::Code;
 use respoke_core::id::{AppId, RequestId};
 
+use crate::deed::Deed;
 use crate::facts::{Facts, Subject};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Route};
 use crate::problem::Problem;
 use crate::request_log::{RequestEntry, RequestLog};
 use crate::tally::Tally;
@@ -55,14 +56,24 @@ impl Watch {
         self.tally.refused(app, code);
     }
 
-    /// Notes an answer. `route` is its template, or says that there is none.
-    pub(crate) fn note(&self, answered: &Answered<'_>, route: &str) {
+    /// Counts what was done by no request that is answered with it.
+    pub(crate) fn happened(&self, app: Option<AppId>, deed: Deed) {
+        self.metrics.happened(deed);
+        self.tally.happened(app, deed);
+    }
+
+    /// Notes an answer.
+    pub(crate) fn note(&self, answered: &Answered<'_>) {
         let Answered { request_id, method, facts, address, status, problem, took } = answered;
         let code = problem.map(Problem::kind);
-        self.metrics.answered(route, method, *status, *took, code);
+        let matched = facts.and_then(|facts| facts.route.get());
+        let route = matched.map_or(UNMATCHED, |route| route.as_str());
+        let attempted = facts.and_then(|facts| facts.deed.get()).copied();
+        let label = matched.map_or(Route::Fixed(UNMATCHED), |route| Route::Matched(route.clone()));
+        self.metrics.answered(label, method, *status, *took, attempted, code);
         let Subject { app_id, endpoint_id } = facts.map(Facts::subject).unwrap_or_default();
         if !is_own(route) {
-            self.tally.answered(app_id, (method, route), *status, code, *took);
+            self.tally.answered(app_id, attempted.filter(|_| *status == 200), code, *took);
         }
         // Looking at the console is not kept: pages that follow what happens would push out what is looked for.
         if !self.requests.is_on() || (*method == "GET" && route.starts_with("/console")) {
@@ -76,7 +87,7 @@ impl Watch {
             endpoint_id,
             caller: facts.map_or("anonymous", Facts::caller),
             method,
-            route: facts.and_then(|facts| facts.route.get()).cloned(),
+            route: matched.cloned(),
             status: *status,
             code: code.map(Code::word),
             took_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),

@@ -46,7 +46,7 @@ pub(super) const SERVER: &[Room] = &[
     Room {
         name: "socket",
         files: &["socket/"],
-        uses: &["answering", "call", "state", "watch", "facts", "refusal", "config", "transport", "limits", "machine"],
+        uses: &["answering", "call", "state", "watch", "facts", "config", "transport", "limits", "metrics", "machine"],
         is_for: "Socket.IO, as existing clients speak it",
     },
     Room {
@@ -64,19 +64,19 @@ pub(super) const SERVER: &[Room] = &[
     Room {
         name: "console",
         files: &["console/"],
-        uses: &["api", "call", "state", "refusal", "limits"],
+        uses: &["api", "call", "state", "refusal", "limits", "metrics"],
         is_for: "the Dev Console's pages",
     },
     Room {
         name: "api",
         files: &["api/"],
-        uses: &["call", "state", "watch", "refusal", "transport", "limits"],
+        uses: &["call", "state", "watch", "refusal", "transport", "limits", "metrics"],
         is_for: "what each operation does, a file a resource",
     },
     Room {
         name: "call",
         files: &["call.rs", "call/"],
-        uses: &["state", "facts", "refusal", "limits"],
+        uses: &["state", "facts", "refusal", "limits", "metrics"],
         is_for: "a request as operations see it",
     },
     Room {
@@ -91,7 +91,12 @@ pub(super) const SERVER: &[Room] = &[
         uses: &["facts", "refusal", "metrics"],
         is_for: "what is counted and noted of answers",
     },
-    Room { name: "facts", files: &["facts.rs"], uses: &["transport", "limits"], is_for: "what is known of a request" },
+    Room {
+        name: "facts",
+        files: &["facts.rs"],
+        uses: &["transport", "limits", "metrics"],
+        is_for: "what is known of a request",
+    },
     Room {
         name: "refusal",
         files: &["problem.rs", "openapi.rs"],
@@ -117,7 +122,7 @@ pub(super) const SERVER: &[Room] = &[
         uses: &[],
         is_for: "how often and how much who may",
     },
-    Room { name: "metrics", files: &["metrics.rs"], uses: &[], is_for: "counters" },
+    Room { name: "metrics", files: &["metrics.rs", "deed.rs"], uses: &[], is_for: "counters, and what they count" },
     Room {
         name: "machine",
         files: &["data_folder.rs", "enduring.rs", "files.rs", "greeting.rs", "tls.rs", "trouble.rs"],

@@ -17,6 +17,7 @@ use super::answer::{Answer, ListAnswer};
 use super::asked::{Named, page};
 use super::connections;
 use crate::call::{Call, Id, KeyOwner};
+use crate::deed::Deed;
 use crate::openapi::{Missing, Refused, Reused, Unconnected};
 use crate::problem::Problem;
 use crate::state::Api;
@@ -179,6 +180,7 @@ pub(crate) async fn members(
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(crate) async fn publish(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Sent>, Problem> {
+    call.counts_as(Deed::Publication);
     let caller = call.authenticate_speaking(&api).await?;
     let body: PublishMessage = call.read()?;
     let message = body.message.ok_or_else(|| Refusal::missing("message"))?;

@@ -58,6 +58,6 @@ pub(crate) async fn is_ready(api: &Api) -> Result<(), Problem> {
 )]
 pub(crate) async fn metrics(State(api): State<Arc<Api>>, call: Call) -> Result<Response, Problem> {
     call.check_unread(&api)?;
-    let text = api.metrics.text(api.hub.view());
+    let text = api.metrics.text();
     Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
 }

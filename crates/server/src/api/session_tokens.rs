@@ -11,6 +11,7 @@ use respoke_wire::body::sessions::SessionView;
 use super::answer::Answer;
 use super::sessions;
 use crate::call::{Call, KeyOwner};
+use crate::deed::Deed;
 use crate::openapi::{Conflicts, Refused};
 use crate::problem::Problem;
 use crate::state::Api;
@@ -29,6 +30,7 @@ use crate::state::Api;
     security((), ("App-Token" = []))
 )]
 pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Authorized>, Problem> {
+    call.counts_as(Deed::Redeemed);
     let body: CreateSessionToken = call.read()?;
     let caller = call.authenticate_leniently(&api).await?;
     let token = body.token_id.as_ref();

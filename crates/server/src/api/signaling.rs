@@ -11,6 +11,7 @@ use respoke_wire::body::signaling::SendSignal;
 use super::answer::Answer;
 use super::asked::{Named, connection_id, endpoint_id, given};
 use crate::call::{Call, KeyOwner};
+use crate::deed::Deed;
 use crate::openapi::{Missing, Refused, Reused};
 use crate::problem::Problem;
 use crate::state::Api;
@@ -26,6 +27,7 @@ use crate::state::Api;
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+    call.counts_as(Deed::Signal);
     let caller = call.authenticate_speaking(&api).await?;
     let body: SendSignal = call.read()?;
     let to = given(body.to.as_deref());

@@ -13,6 +13,7 @@ use respoke_wire::body::tokens::{IssueToken as IssueTokenBody, TokenIssued, Toke
 use super::answer::{Answer, ListAnswer};
 use super::asked::{app_id, filter, named_app, page};
 use crate::call::{Call, Id, KeyOwner};
+use crate::deed::Deed;
 use crate::openapi::{Conflicts, Missing, Refused};
 use crate::problem::Problem;
 use crate::state::Api;
@@ -52,6 +53,7 @@ pub(crate) async fn replace(State(api): State<Arc<Api>>, call: Call) -> Result<A
 }
 
 async fn issue(api: &Api, call: &Call, replace: bool) -> Result<Answer<TokenIssued>, Problem> {
+    call.counts_as(Deed::Minted);
     let body: IssueTokenBody = call.read()?;
     let app_id = app_id(body.app_id.as_deref())?;
     let caller = call.authenticate_minting(api, app_id, body.endpoint_id.as_deref()).await?;

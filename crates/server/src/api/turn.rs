@@ -9,6 +9,7 @@ use respoke_wire::body::turn::{AskRelay, RelayView};
 use super::answer::Answer;
 use super::asked::named_app;
 use crate::call::Call;
+use crate::deed::Deed;
 use crate::openapi::Refused;
 use crate::problem::Problem;
 use crate::state::Api;
@@ -33,8 +34,7 @@ pub(crate) async fn read(State(api): State<Arc<Api>>, call: Call) -> Result<Answ
     let endpoint = request.endpoint_id.as_deref();
     let access = api.broker.relay_access(&caller, app, endpoint, &api.relays, call.host()).await?;
     if access.credentials.is_some() {
-        api.metrics.turn_credentials.inc();
-        api.watch.tally.turn_credentials(call.subject().app_id);
+        api.watch.happened(call.subject().app_id, Deed::TurnCredentials);
     }
     Ok(Answer(RelayView::from(access)))
 }

@@ -19,6 +19,7 @@ use super::visit::{Failure, Posted, Visit};
 use super::words::{length, when};
 use crate::api::try_it::client as try_client;
 use crate::call::Id;
+use crate::deed::Deed;
 use crate::state::Api;
 
 /// Life of the sessions that the two clients get, in seconds.
@@ -39,7 +40,7 @@ pub(super) async fn mint(State(api): State<Arc<Api>>, Id(id): Id, posted: Posted
     let roles = roles(&visit, &app).await?;
     match api.broker.issue_token(&visit.caller, request(&app, &form, None), None, &visit.context()).await {
         Ok(issued) => {
-            api.watch.tally.minted(app.id);
+            api.watch.tally.happened(Some(app.id), Deed::Minted);
             Ok(render(&visit, &app, &roles, &form, Some(&issued), &Errors::default()))
         }
         Err(refusal) => Ok(render(&visit, &app, &roles, &form, None, &Errors::of(refusal)?)),
@@ -56,7 +57,7 @@ pub(super) async fn mint_for_client(
     let app = app_of_path(&visit, &id).await?;
     let request = request(&app, &form, Some(CLIENT_TTL_SECS));
     let issued = api.broker.issue_token(&visit.caller, request, None, &visit.context()).await?;
-    api.watch.tally.minted(app.id);
+    api.watch.tally.happened(Some(app.id), Deed::Minted);
     let body = serde_json::json!({ "tokenId": issued.text.expose() });
     Ok(([(CONTENT_TYPE, "application/json")], body.to_string()).into_response())
 }

@@ -43,6 +43,7 @@ use polling::Wrapping;
 use crate::config::SocketSettings;
 use crate::enduring;
 use crate::limits::{Errand, Limited};
+use crate::metrics::Route;
 use crate::state::Api;
 use crate::transport::{Place, RequestBody, Shares};
 use crate::tunnel::Tunnel;
@@ -114,7 +115,7 @@ impl Sockets {
             Visitor::Client(socket) => Some(socket),
             Visitor::Nobody | Visitor::Counted => None,
         };
-        self.api.metrics.counted(route, method, response.status().as_u16());
+        self.api.metrics.counted(Route::Fixed(route), method, response.status().as_u16());
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(origin) = origin {

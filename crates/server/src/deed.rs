@@ -1,0 +1,23 @@
+//! What requests do that figures count by itself: handlers say it, metrics and the tally listen.
+
+/// What figures count by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deed {
+    /// A tokenId was minted.
+    Minted,
+    /// A tokenId was traded for a session.
+    Redeemed,
+    /// An endpoint was sent a message.
+    Message,
+    /// A group was told something.
+    Publication,
+    /// A signal was relayed.
+    Signal,
+    /// TURN credentials were handed out.
+    TurnCredentials,
+}
+
+impl Deed {
+    /// How many there are; the last one counts them.
+    pub(crate) const KINDS: usize = Self::TurnCredentials as usize + 1;
+}
