@@ -38,6 +38,7 @@ macro_rules! all_cases {
                 who_starts_later_knows_what_others_are_there_for
                 everybody_answers
                 one_is_asked_alone
+                of_many_questions_at_once_each_gets_its_own_answers
                 who_does_not_answer_is_named
                 an_answer_stands_among_deliveries
                 a_lost_node_is_told_once_and_nothing_of_it_after

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use respoke_core::ports::{Answer, Answers, Node, Question, Source, Whom};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::fixture::{APP, Fixture, Member, Note, change, in_room, quiet, words};
@@ -167,6 +168,7 @@ pub(super) async fn one_is_asked_alone(fixture: impl Fixture) {
     let (a, b, c) = fixture.three().await;
     let answers = ask(&a, Whom::One(c.node())).await;
     assert_eq!((given(&answers), answers.silent), (vec![(c.node(), "node 3".to_owned())], vec![]));
+    assert_eq!((b.notes.asked(), c.notes.asked()), (0, 1));
     // Another life of it is not it.
     let (again, former) = (fixture.start(2).await, b.node());
     let answers = ask(&a, Whom::One(former)).await;
@@ -174,6 +176,24 @@ pub(super) async fn one_is_asked_alone(fixture: impl Fixture) {
     a.notes.until(|notes| notes.lost() == [former]).await;
     let answers = ask(&a, Whom::One(again.node())).await;
     assert_eq!(given(&answers).len(), 1);
+}
+
+pub(super) async fn of_many_questions_at_once_each_gets_its_own_answers(fixture: impl Fixture) {
+    let (a, b, c) = fixture.three().await;
+    let mut asking = JoinSet::new();
+    for (asker, most) in [&a, &b, &c].into_iter().cycle().zip(1..=60) {
+        let bus = asker.bus.clone();
+        let question = Question::Groups { app_id: APP, endpoint: None, after: None, most };
+        asking.spawn(async move { (most, bus.ask(Whom::Others, question, DEADLINE).await) });
+    }
+    while let Some(asked) = asking.join_next().await {
+        let (most, answers) = asked.unwrap();
+        assert_eq!((answers.given.len(), answers.silent), (2, vec![]));
+        for given in answers.given {
+            let Answer::Groups(names) = given.answer else { panic!("{given:?}") };
+            assert_eq!(names[1].to_string(), most.to_string());
+        }
+    }
 }
 
 pub(super) async fn who_does_not_answer_is_named(fixture: impl Fixture) {

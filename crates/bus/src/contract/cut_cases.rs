@@ -195,6 +195,7 @@ pub(super) async fn who_is_lost_is_not_waited_for(fixture: impl Cuttable) {
     assert_eq!(answers.given.iter().map(|given| given.node).collect::<Vec<_>>(), [b.node()]);
     assert_eq!(answers.silent, [c.node()]);
     assert!(timeout(SECOND, confirmation.done()).await.is_ok());
+    assert_eq!(confirmation.missing(), []);
     assert!(began.elapsed() < 3 * SECOND);
 }
 

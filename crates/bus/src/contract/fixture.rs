@@ -38,7 +38,7 @@ pub(crate) enum Note {
 /// What somebody does with something that was said.
 pub(crate) type Reaction = Arc<dyn Fn(u64) + Send + Sync>;
 
-/// A receiver that notes what it is told, and answers any question with what it calls itself.
+/// A receiver that notes what it is told, and answers any question with what it calls itself and how many were asked for.
 #[derive(Default)]
 pub(crate) struct Notes {
     told: Mutex<Vec<Note>>,
@@ -135,10 +135,11 @@ impl Receiver for Notes {
         self.note(Note::Missed(gap));
     }
 
-    fn answer(&self, _: Node, _: Question) -> Answer {
+    fn answer(&self, _: Node, question: Question) -> Answer {
         *self.asked.lock() += 1;
         let instead = self.answers.lock().clone();
-        instead.unwrap_or_else(|| Answer::Groups(vec![room(&self.name)]))
+        let Question::Groups { most, .. } = question else { panic!("{question:?}") };
+        instead.unwrap_or_else(|| Answer::Groups(vec![room(&self.name), room(&most.to_string())]))
     }
 
     fn lost(&self, node: Node) {
@@ -349,6 +350,13 @@ pub(crate) async fn quiet() {
 pub(crate) fn check_nothing_is_lost_untold(to: &Notes, from: Node, published: &[u64], context: &dyn Debug) {
     let received = to.numbered(from);
     let gaps: Vec<_> = to.gaps().into_iter().filter(|gap| gap.from == from).collect();
+    let mut lost_until = 0;
+    for gap in &gaps {
+        let (first, last) = (*gap.numbers.start(), *gap.numbers.end());
+        assert!(lost_until < first && first <= last, "{gap:?} after {lost_until}; {context:?}");
+        assert!(!received.iter().any(|(number, _)| gap.numbers.contains(number)), "{gap:?} came; {context:?}");
+        lost_until = last;
+    }
     let told = |after: u64, until: u64| {
         let between = gaps.iter().filter(|gap| after < *gap.numbers.start() && *gap.numbers.end() < until);
         between.map(|gap| gap.numbers.end() - gap.numbers.start() + 1).sum::<u64>()
