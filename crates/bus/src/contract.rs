@@ -32,6 +32,7 @@ macro_rules! all_cases {
                 what_one_publishes_arrives_in_order
                 it_reaches_whom_it_concerns_and_nobody_else
                 first_in_and_last_out
+                who_leaves_one_room_stays_in_the_others
                 one_who_leaves_takes_nothing_from_others
                 what_is_published_after_a_confirmed_join_arrives
                 whether_others_are_there_for_something_is_known

@@ -7,7 +7,7 @@ use respoke_core::ports::{Answer, Answers, Node, Question, Source, Whom};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::fixture::{APP, Fixture, Member, Note, change, in_room, quiet, words};
+use super::fixture::{APP, Fixture, Member, Note, app, change, done, in_room, in_room_of, quiet, words, words_in};
 
 /// Long enough for anything that is not cut off.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -62,6 +62,8 @@ pub(super) async fn it_reaches_whom_it_concerns_and_nobody_else(fixture: impl Fi
     let (a, b, c) = fixture.three().await;
     b.hold("one").await;
     c.hold("other").await;
+    // Of the same name, in another app.
+    done(c.bus.hold(&in_room_of(app(1), "one"))).await;
     a.bus.publish(words("one", 1));
     a.bus.publish(words("other", 2));
     a.bus.publish(words("neither", 3));
@@ -88,6 +90,20 @@ pub(super) async fn first_in_and_last_out(fixture: impl Fixture) {
     b.hold("room").await;
     a.bus.publish(words("room", 3));
     b.notes.until_of(a.node(), [1, 3]).await;
+}
+
+pub(super) async fn who_leaves_one_room_stays_in_the_others(fixture: impl Fixture) {
+    let (a, b) = fixture.two().await;
+    for name in ["one", "two"] {
+        b.hold(name).await;
+    }
+    done(b.bus.hold(&in_room_of(app(1), "one"))).await;
+    b.bus.release(&in_room("one"));
+    quiet().await;
+    a.bus.publish(words("one", 1));
+    a.bus.publish(words("two", 2));
+    a.bus.publish(words_in(app(1), "one", 3, 0));
+    b.notes.until_of(a.node(), [2, 3]).await;
 }
 
 /// Elsewhere the last member of one node deleted the room of all.

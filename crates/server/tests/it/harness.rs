@@ -37,7 +37,7 @@ pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 /// What every secret that a test makes up contains.
 pub(crate) const PASSWORD: &str = "CANARY-pass-word-1";
 /// How long a condition may take to come true.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks whether it has: who looks without a pause takes a core from what it waits for.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// How long an answer may take. What waits for a disk is answered after half a minute.

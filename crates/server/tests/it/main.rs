@@ -13,6 +13,7 @@ mod call_reports;
 mod chance;
 mod console;
 mod crash;
+mod cut_short;
 mod data_folder;
 mod drain;
 mod endpoints;

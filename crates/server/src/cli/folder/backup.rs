@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::super::failure::Failure;
 use super::super::output::{Output, path_json};
+use super::progress::Progress;
 use super::unfinished::{Present, Unfinished, check_target, folder_of};
 use super::which::Folder;
 use crate::{data_folder, trouble};
@@ -36,10 +37,13 @@ impl Backup {
             .map_err(|error| trouble::explained(error, folder_of(&database)))
             .with_context(|| format!("the database {} cannot be read", database.display()))?;
         let unfinished = Unfinished::of(&self.file).with_context(written)?;
+        let whole = fs::metadata(&database).map_or(0, |file| file.len());
+        let copying = Progress::of_copy("Copying the database", unfinished.path(), whole);
         let bytes = source
             .copy_to(unfinished.path())
             .map_err(|error| trouble::explained(error, folder_of(&self.file)))
             .with_context(written)?;
+        drop(copying);
         unfinished.becomes(&self.file, if self.force { Present::Goes } else { Present::Stays })?;
         out.say(
             &json!({ "file": path_json(&self.file), "bytes": bytes }),

@@ -3,6 +3,7 @@
 mod admins;
 mod backup;
 mod doctor;
+mod progress;
 mod restore;
 mod settings;
 mod unfinished;

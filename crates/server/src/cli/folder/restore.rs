@@ -19,7 +19,8 @@ use serde_json::{Map, Value, json};
 use super::super::failure::Failure;
 use super::super::output::{Output, path_json};
 use super::super::plain::plain;
-use super::unfinished::{Present, Unfinished, folder_of, sync_folder_of};
+use super::progress::Progress;
+use super::unfinished::{Present, Unfinished, folder_of};
 use super::which::Folder;
 use crate::data_folder::{self, DATABASE, with_suffix};
 use crate::trouble;
@@ -52,7 +53,9 @@ impl Restore {
         let unread = || format!("the backup {} cannot be read", self.file.display());
         let explained = |error| trouble::explained(error, folder_of(&self.file));
         let source = Source::open(&self.file).map_err(explained).with_context(unread)?;
+        let checking = Progress::of("Looking whether the backup is sound");
         let check = source.check(CheckDepth::AtRest).map_err(explained).with_context(unread)?;
+        drop(checking);
         if self.verify || !check.faults.is_empty() {
             return self.report(&check, out);
         }
@@ -60,7 +63,7 @@ impl Restore {
             let said = "The backup is of an earlier release and is brought into the present shape first.";
             let _ = writeln!(std::io::stderr(), "{said}");
         }
-        let restored = self.restore(&source, &SystemClock)?;
+        let restored = self.restore(&source, check.bytes, &SystemClock)?;
         if out.wants_json() {
             let undone: Vec<Value> = restored
                 .undone
@@ -118,7 +121,7 @@ impl Restore {
         if sound { Ok(()) } else { Err(Failure::Reported) }
     }
 
-    fn restore(&self, source: &Source, clock: &dyn Clock) -> Result<Restored, Failure> {
+    fn restore(&self, source: &Source, bytes: u64, clock: &dyn Clock) -> Result<Restored, Failure> {
         let data = self.folder.path()?;
         data_folder::make(&data)?;
         let lock = data_folder::lock(&data)?;
@@ -134,11 +137,15 @@ impl Restore {
         let explained = |error| trouble::explained(error, &data);
         let unwritten = || format!("the backup {} cannot be copied to {}", self.file.display(), data.display());
         let fresh = Unfinished::of(&database).with_context(unwritten)?;
+        let copying = Progress::of_copy("Copying the backup", fresh.path(), bytes);
         source.copy_to(fresh.path()).map_err(explained).with_context(unwritten)?;
+        drop(copying);
+        let ending = Progress::of("Bringing the copy into shape and ending what was issued");
         let name = self.file.file_name().unwrap_or_default().to_string_lossy();
         respoke_store::end_everything_issued(fresh.path(), &name, now, RequestId::new(&SystemChance))
             .map_err(explained)
             .with_context(unwritten)?;
+        drop(ending);
         fresh.give(keeper)?;
 
         let undone = match respoke_store::fold_log(&database) {
@@ -150,8 +157,11 @@ impl Restore {
             Err(_) if is_damaged_or_absent(&database) => Vec::new(),
             Err(error) => return Err(explained(error).into()),
         };
-        let kept = keep_aside(&database, now)?;
-        fresh.becomes(&database, Present::Goes)?;
+        let kept = kept_name(&database, now)?;
+        match &kept {
+            Some(kept) => fresh.takes_the_place_of(&database, kept)?,
+            None => fresh.becomes(&database, Present::Goes)?,
+        }
         lock.hand_over(keeper)?;
         Ok(Restored { kept, undone })
     }
@@ -170,8 +180,8 @@ fn same_file(a: &Path, b: &Path) -> bool {
     }
 }
 
-/// Gives the database that is there, if one is, a second name under which it stays.
-fn keep_aside(database: &Path, now: Timestamp) -> anyhow::Result<Option<PathBuf>> {
+/// The name under which the database that is there is to stay, if one is; its log has that name already.
+fn kept_name(database: &Path, now: Timestamp) -> anyhow::Result<Option<PathBuf>> {
     if !database.exists() {
         // A log without its database would be taken for the new one's.
         remove_log(database);
@@ -194,11 +204,6 @@ fn keep_aside(database: &Path, now: Timestamp) -> anyhow::Result<Option<PathBuf>
         fs::rename(&log, with_suffix(&kept, "-wal")).with_context(failed)?;
     }
     remove_log(database);
-    // A second name, so that there is a database at every moment; the new one then takes over the first.
-    if fs::hard_link(database, &kept).is_err() {
-        fs::rename(database, &kept).with_context(failed)?;
-    }
-    sync_folder_of(database)?;
     Ok(Some(kept))
 }
 

@@ -73,6 +73,41 @@ impl Unfinished {
             Present::Stays => rename_to_new(&self.held, path),
         };
         renamed.with_context(|| format!("{} cannot be written", path.display()))?;
+        self.close(path)
+    }
+
+    /// Gives the file the name `path`, for good, and the file that has that name the free name `kept`.
+    pub(super) fn takes_the_place_of(self, path: &Path, kept: &Path) -> anyhow::Result<()> {
+        check_target(path)?;
+        let failed = || format!("the present {} cannot be kept as {}", path.display(), kept.display());
+        // In one step: killed before or after it, there is one whole file under that name, and it has no other. A second
+        // name, given first, would be taken for a second server's, and nothing would start.
+        let swap = || rustix::fs::renameat_with(&self.held, NAME, CWD, path, RenameFlags::EXCHANGE);
+        match swap() {
+            Ok(()) => {
+                if let Err(error) = rustix::fs::renameat(&self.held, NAME, CWD, kept) {
+                    if swap().is_err() {
+                        // It is not removed with what is unfinished.
+                        let left = self.folder.keep();
+                        anyhow::bail!("{}: {error}; it lies in {}", failed(), left.display());
+                    }
+                    return Err(io::Error::from(error)).with_context(failed);
+                }
+            }
+            // The file system cannot.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                if fs::hard_link(path, kept).is_err() {
+                    fs::rename(path, kept).with_context(failed)?;
+                }
+                sync_folder_of(path)?;
+                rustix::fs::renameat(&self.held, NAME, CWD, path).map_err(io::Error::from).with_context(failed)?;
+            }
+            Err(error) => return Err(io::Error::from(error)).with_context(failed),
+        }
+        self.close(path)
+    }
+
+    fn close(self, path: &Path) -> anyhow::Result<()> {
         sync_folder_of(path)?;
         // What cannot be removed is empty, and no reason to call a finished file unfinished.
         let _ = self.folder.close();
@@ -141,6 +176,29 @@ mod tests {
         assert_eq!(fs::read_to_string(&target).unwrap(), "three");
         drop(Unfinished::of(&target).unwrap());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left");
+    }
+
+    #[test]
+    fn what_takes_the_place_of_another_keeps_it_and_each_has_one_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, kept) = (folder.path().join("target"), folder.path().join("kept"));
+        fs::write(&target, "old").unwrap();
+        let new = |text: &str| {
+            let unfinished = Unfinished::of(&target).unwrap();
+            fs::write(unfinished.path(), text).unwrap();
+            unfinished
+        };
+        new("new").takes_the_place_of(&target, &kept).unwrap();
+        let texts = [&target, &kept].map(|path| fs::read_to_string(path).unwrap());
+        assert_eq!(texts, ["new", "old"]);
+        for path in [&target, &kept] {
+            assert_eq!(std::os::unix::fs::MetadataExt::nlink(&fs::metadata(path).unwrap()), 1);
+        }
+        // What cannot be kept stays.
+        let nowhere = folder.path().join("nowhere").join("kept");
+        assert!(new("newer").takes_the_place_of(&target, &nowhere).is_err());
+        assert_eq!(fs::read_to_string(&target).unwrap(), "new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left");
     }
 
     #[test]
