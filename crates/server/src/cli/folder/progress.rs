@@ -81,12 +81,12 @@ impl Drop for Progress {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::sync::mpsc::Receiver;
 
     use super::*;
 
     /// Each flush is one text.
-    struct Texts(Vec<u8>, Sender<String>);
+    struct Texts(Vec<u8>, SyncSender<String>);
 
     impl Write for Texts {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -95,7 +95,7 @@ mod tests {
         }
 
         fn flush(&mut self) -> std::io::Result<()> {
-            let _ = self.1.send(String::from_utf8(std::mem::take(&mut self.0)).unwrap());
+            let _ = self.1.try_send(String::from_utf8(std::mem::take(&mut self.0)).unwrap());
             Ok(())
         }
     }
@@ -107,7 +107,7 @@ mod tests {
     }
 
     fn texts() -> (Texts, Receiver<String>) {
-        let (told, texts) = channel();
+        let (told, texts) = sync_channel(10_000);
         (Texts(Vec::new(), told), texts)
     }
 
