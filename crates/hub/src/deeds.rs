@@ -1,7 +1,8 @@
 //! What this node does with its own connections because an operation wants it, of this node or of another.
 //!
 //! Whoever is a member, observes, or is connected, is so on one node, and that node alone tells of it. So what other nodes
-//! hear of a connection comes from one sender and in its order.
+//! hear of a connection comes from one sender and in its order, which is that in which it was done: from before something is
+//! done until it is told, the connection is locked (`Connection::telling`).
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ impl Hub {
         knows: Option<ConnectionId>,
     ) -> (Join, Option<Confirmation>) {
         let Connection { app_id, endpoint, id, .. } = &**connection;
+        let _telling = connection.telling.lock();
         // What is said to the group from here on is for this node.
         let held = self.hold(|| Interest::Group(*app_id, group.clone()));
         let joined = self.local.registry.join(connection, group, caps);
@@ -51,6 +53,7 @@ impl Hub {
         knows: Option<ConnectionId>,
     ) -> bool {
         let Connection { app_id, id, .. } = connection;
+        let _telling = connection.telling.lock();
         if !self.local.registry.leave(*app_id, *id, group) {
             return false;
         }
@@ -111,7 +114,9 @@ impl Hub {
         request_id: RequestId,
         knows: Option<ConnectionId>,
     ) -> usize {
-        let members = self.local.registry.end_some(app_id, group, ending);
+        let portion = self.local.registry.next_to_end(app_id, group, ending);
+        let _telling: Vec<_> = portion.iter().map(|member| member.telling.lock()).collect();
+        let members = self.local.registry.end_of(app_id, group, ending, &portion);
         if self.others.is_some() && !members.is_empty() {
             let connections = members.iter().map(|member| member.id).collect();
             self.bus.publish(Delivery::GroupEnded { app_id, group: group.clone(), connections });
@@ -128,6 +133,7 @@ impl Hub {
     /// Says a connection's presence, and tells its observers. False: it is gone.
     pub(crate) fn say_here(&self, connection: &Connection, presence: Presence, request_id: RequestId) -> bool {
         let Connection { app_id, endpoint, id, .. } = connection;
+        let _telling = connection.telling.lock();
         if !self.local.registry.set_presence(*app_id, *id, presence.clone()) {
             return false;
         }

@@ -439,6 +439,7 @@ mod tests {
             ice_final_candidates: false,
             home: Home::Here(Arc::new(Outbox::new(OutboxLimits { frames_max: 1, bytes_max: 1 }))),
             gone: AtomicBool::new(false),
+            telling: parking_lot::Mutex::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use parking_lot::Mutex;
 use respoke_core::id::{AppId, ConnectionId};
 use respoke_core::ops::Caller;
 use respoke_core::page::{Page, PageRequest};
@@ -85,6 +86,7 @@ impl Hub {
             ice_final_candidates: request.ice_final_candidates.unwrap_or(false),
             home: Home::Here(socket.outbox.clone()),
             gone: AtomicBool::new(false),
+            telling: Mutex::default(),
         });
         // What is said to the endpoint from here on is for this node.
         let held = self.hold(|| of_endpoint(speaker.app.id, &connection.endpoint));

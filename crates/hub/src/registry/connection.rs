@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, RoleId};
 use respoke_core::ports::{ConnectionFacts, Node};
 
@@ -33,6 +34,10 @@ pub struct Connection {
     pub home: Home,
     /// Whether it ended. It may still be found where it was, until that is taken away.
     pub(crate) gone: AtomicBool,
+    /// Locked from before it joins, leaves or says something until that is told: two threads that do one after the other
+    /// tell it in that order, or others would take for the last what was not. Whoever locks several does so in the order of
+    /// their ids. What tells waits for nobody, and takes none of these.
+    pub(crate) telling: Mutex<()>,
 }
 
 /// Where a connection's socket is.
@@ -49,8 +54,20 @@ impl Connection {
     pub(crate) fn there(app_id: AppId, node: Node, facts: ConnectionFacts) -> Self {
         let ConnectionFacts { id, endpoint, role_id, client_type, address, trickle_ice, ice_final_candidates } = facts;
         let home = Home::There(node);
-        let gone = AtomicBool::new(false);
-        Self { id, app_id, endpoint, role_id, client_type, address, trickle_ice, ice_final_candidates, home, gone }
+        let (gone, telling) = (AtomicBool::new(false), Mutex::default());
+        Self {
+            id,
+            app_id,
+            endpoint,
+            role_id,
+            client_type,
+            address,
+            trickle_ice,
+            ice_final_candidates,
+            home,
+            gone,
+            telling,
+        }
     }
 
     /// Whether it ended: it hears nothing any more, and is nobody's member.

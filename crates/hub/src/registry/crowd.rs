@@ -72,6 +72,11 @@ impl Crowd {
         self.members.after(after).take(most).map(|member| (&member.connection, member.since))
     }
 
+    /// When one came, if it is in it.
+    pub(super) fn since(&self, id: ConnectionId) -> Option<u64> {
+        self.members.get(&id).map(|member| member.since)
+    }
+
     pub(super) fn before(&self, moment: u64) -> Vec<Arc<Connection>> {
         let members = self.members.values().filter(|member| member.since < moment);
         members.map(|member| member.connection.clone()).collect()
@@ -106,6 +111,14 @@ impl Seated {
             Self::Nobody => false,
             Self::One(member) => member.connection.id == *id,
             Self::Many(members) => members.contains_key(id),
+        }
+    }
+
+    fn get(&self, id: &ConnectionId) -> Option<&Member> {
+        match self {
+            Self::Nobody => None,
+            Self::One(member) => Some(member).filter(|one| one.connection.id == *id),
+            Self::Many(members) => members.get(id),
         }
     }
 

@@ -149,14 +149,15 @@ impl Registry {
         })
     }
 
-    /// Begins to end a group. Whoever is a member by now is none any more once [`Self::end_some`] says that it is over; who
-    /// joins later stays.
+    /// Begins to end a group. Whoever is a member by now is none any more once all portions were taken out; who joins later
+    /// stays.
     pub(crate) fn begin_to_end(&self) -> Ending {
         Ending { began: self.moment(), after: None, is_over: false }
     }
 
-    /// Takes a portion of its members out of a group that ends. Returns those who are not gone.
-    pub(crate) fn end_some(&self, app: AppId, group: &GroupName, ending: &mut Ending) -> Vec<Arc<Connection>> {
+    /// The next portion of the members of a group that ends, in the order of their ids. Each is to be taken out by
+    /// [`Self::end_of`].
+    pub(crate) fn next_to_end(&self, app: AppId, group: &GroupName, ending: &mut Ending) -> Vec<Arc<Connection>> {
         // Of an app that has nobody nothing is read.
         ending.is_over = true;
         self.read(app, |app| {
@@ -166,18 +167,37 @@ impl Registry {
             ending.is_over = portion.len() < PORTION;
             ending.after = portion.last().map(|(last, _)| last.id);
             portion.retain(|(_, since)| *since < ending.began);
+            portion.into_iter().map(|(member, _)| member).collect()
+        })
+    }
+
+    /// Takes a portion out of a group that ends, but for whoever left meanwhile, or joined anew. Returns those who are not
+    /// gone.
+    pub(crate) fn end_of(
+        &self,
+        app: AppId,
+        group: &GroupName,
+        ending: &Ending,
+        portion: &[Arc<Connection>],
+    ) -> Vec<Arc<Connection>> {
+        self.read(app, |app| {
             let (mut members, mut gone) = (0, 0);
-            for (member, _) in &portion {
+            let mut taken_out = portion.to_vec();
+            taken_out.retain(|member| {
+                let since = app.groups.get(group).and_then(|crowd| crowd.since(member.id));
+                if since.is_none_or(|since| since >= ending.began) {
+                    return false;
+                }
                 if let Some(seat) = app.connections.get_mut(&member.id) {
                     seat.groups.remove(group);
                 }
-                if part_group(&mut app.groups, group, member.id) {
-                    *(if member.is_gone() { &mut gone } else { &mut members }) += 1;
-                }
-            }
+                part_group(&mut app.groups, group, member.id);
+                *(if member.is_gone() { &mut gone } else { &mut members }) += 1;
+                !member.is_gone()
+            });
             self.let_go(app, members * cost(group.as_str()));
             self.let_go_of_left(app, gone * cost(group.as_str()));
-            portion.into_iter().map(|(member, _)| member).filter(|member| !member.is_gone()).collect()
+            taken_out
         })
     }
 }

@@ -18,6 +18,7 @@ pub(crate) fn connection(app_id: AppId, endpoint: &str) -> Arc<Connection> {
         ice_final_candidates: false,
         home: Home::Here(Arc::new(Outbox::new(OutboxLimits { frames_max: 10, bytes_max: 1_000 }))),
         gone: AtomicBool::new(false),
+        telling: Mutex::default(),
     })
 }
 
@@ -29,11 +30,17 @@ pub(crate) fn said(kind: &str) -> Presence {
     Presence { kind: RawValue::from_string(format!("\"{kind}\"")).unwrap(), show: None, status: None }
 }
 
+/// Takes a portion out of a group that ends. Returns who was a member.
+fn end_some(registry: &Registry, app: AppId, group: &GroupName, ending: &mut Ending) -> Vec<Arc<Connection>> {
+    let portion = registry.next_to_end(app, group, ending);
+    registry.end_of(app, group, ending, &portion)
+}
+
 /// Ends a group at once. Returns who was a member.
 pub(crate) fn end(registry: &Registry, app: AppId, group: &GroupName) -> Vec<ConnectionId> {
     let (mut ending, mut members) = (registry.begin_to_end(), Vec::new());
     while !ending.is_over {
-        members.extend(registry.end_some(app, group, &mut ending).iter().map(|member| member.id));
+        members.extend(end_some(registry, app, group, &mut ending).iter().map(|member| member.id));
     }
     members
 }
@@ -51,7 +58,7 @@ fn a_group_ends_in_portions_and_who_joins_meanwhile_stays() {
     }
     let mut ending = registry.begin_to_end();
     registry.join(newcomer, &room(), Caps::default());
-    let left = registry.end_some(app, &room(), &mut ending);
+    let left = end_some(&registry, app, &room(), &mut ending);
     assert!(!left.is_empty() && left.len() <= remains::PORTION && !ending.is_over);
     // One of them comes back, and one that is still there leaves by itself.
     registry.join(&left[0], &room(), Caps::default());
@@ -59,7 +66,7 @@ fn a_group_ends_in_portions_and_who_joins_meanwhile_stays() {
     assert!(registry.leave(app, still_there.id, &room()));
     let mut gone: HashSet<_> = left.iter().map(|one| one.id).chain([still_there.id]).collect();
     while !ending.is_over {
-        for one in registry.end_some(app, &room(), &mut ending) {
+        for one in end_some(&registry, app, &room(), &mut ending) {
             assert!(gone.insert(one.id), "it left twice");
         }
     }
@@ -72,6 +79,27 @@ fn a_group_ends_in_portions_and_who_joins_meanwhile_stays() {
     assert_eq!(end(&registry, app, &room()).len(), 2);
     assert!(!registry.group_exists(app, &room()) && end(&registry, app, &room()).is_empty());
     assert!(end(&registry, AppId::random(), &room()).is_empty(), "nobody is there");
+}
+
+#[test]
+fn who_leaves_or_joins_anew_before_its_portion_is_taken_out_of_a_group_is_passed_over() {
+    let (registry, app) = (Registry::default(), AppId::random());
+    let all @ [stays, leaves, joins_anew, is_gone] = &["a", "b", "c", "d"].map(|endpoint| connection(app, endpoint));
+    for one in all {
+        registry.add(one, None, Caps::default()).unwrap();
+        registry.join(one, &room(), Caps::default());
+    }
+    let mut ending = registry.begin_to_end();
+    let portion = registry.next_to_end(app, &room(), &mut ending);
+    assert_eq!((portion.len(), ending.is_over), (4, true));
+    for one in [leaves, joins_anew] {
+        assert!(registry.leave(app, one.id, &room()));
+    }
+    registry.join(joins_anew, &room(), Caps::default());
+    registry.remove(app, is_gone.id);
+    let out = registry.end_of(app, &room(), &ending, &portion);
+    assert_eq!(out.iter().map(|one| one.id).collect::<Vec<_>>(), [stays.id]);
+    assert_eq!(registry.members(app, &room()).iter().map(|one| one.id).collect::<Vec<_>>(), [joins_anew.id]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod joins;
 mod limits;
 mod nodes;
 mod observers;
+mod order;
 mod prices;
 mod repairs;
 mod tails;

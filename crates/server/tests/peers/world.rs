@@ -30,6 +30,8 @@ pub(crate) use crate::home::{endpoint, group};
 
 /// What a test does when what was asked is answered.
 type Answered = Box<dyn FnOnce() + Send>;
+/// What it does when something is to be published, that among it.
+type Publishing = Arc<dyn Fn(&Delivery, &dyn Fn()) + Send + Sync>;
 
 /// A bus, and what was asked over it.
 pub(crate) struct Watched {
@@ -37,6 +39,8 @@ pub(crate) struct Watched {
     asked: Mutex<Vec<Question>>,
     /// Done once, when the next question is answered.
     pub(crate) when_answered: Mutex<Option<Answered>>,
+    /// Done each time, on the thread that publishes.
+    pub(crate) when_publishing: Mutex<Option<Publishing>>,
 }
 
 impl Watched {
@@ -53,7 +57,11 @@ impl Bus for Watched {
     }
 
     fn publish(&self, delivery: Delivery) {
-        self.bus.publish(delivery);
+        let publishing = self.when_publishing.lock().clone();
+        match publishing {
+            Some(publishing) => publishing(&delivery, &|| self.bus.publish(delivery.clone())),
+            None => self.bus.publish(delivery),
+        }
     }
 
     fn hold(&self, interest: &Interest) -> Confirmation {
@@ -184,7 +192,12 @@ impl World {
     async fn of(buses: Vec<(Arc<dyn Bus>, Attach)>, between: Arc<FaultyNodes>, mut tasks: JoinSet<()>) -> Self {
         let (store, folder) = database(Options::default());
         let node = |(bus, attach): (Arc<dyn Bus>, Attach)| {
-            let bus = Arc::new(Watched { bus, asked: Mutex::default(), when_answered: Mutex::default() });
+            let bus = Arc::new(Watched {
+                bus,
+                asked: Mutex::default(),
+                when_answered: Mutex::default(),
+                when_publishing: Mutex::default(),
+            });
             let broker = Arc::new(Broker::new(store.clone(), bus.clone(), clock(), of_this_test(), 100));
             let outbox = OutboxLimits { frames_max: 10_000, bytes_max: 4 << 20 };
             let settings = HubSettings { outbox, heartbeat_timeout: Duration::from_secs(60), sockets_max: 10_000 };
