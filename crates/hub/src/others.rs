@@ -31,7 +31,7 @@ use self::counts::Counts;
 use self::errands::Errands;
 pub(crate) use self::errands::{Asked, Awaited};
 use self::kept::{Going, Kept, News};
-use self::untold::{Found, Untold};
+use self::untold::{Found, Telling};
 use crate::departures::Departure;
 
 /// The other nodes, for one that is not alone.
@@ -40,7 +40,7 @@ pub(crate) struct Others {
     /// Locked while the bus is told what is held, so that both count alike.
     kept: Mutex<Kept>,
     /// What was found out of others and is not told here yet. Locked before what is kept.
-    untold: Mutex<Untold>,
+    untold: Telling,
     /// How many connections others had when they were asked last.
     counts: Counts,
     /// What is done for others, and for this node's requests by them.
@@ -76,7 +76,7 @@ impl Others {
         (bus.node() != Node::ALONE).then(|| Self {
             bus: bus.clone(),
             kept: Mutex::default(),
-            untold: Mutex::default(),
+            untold: Telling::default(),
             counts: Counts::default(),
             errands: Errands::default(),
             wanted: watch::Sender::new(()),
@@ -176,7 +176,7 @@ impl Others {
         connections: &[ConnectionId],
         at: u64,
     ) -> Vec<Departure> {
-        let mut untold = self.untold.lock();
+        let mut untold = self.untold.untold();
         let going = self.kept.lock().group_ended(from, &Interest::Group(app, group.clone()), connections);
         let mut departures = Vec::with_capacity(going.len());
         for going in going {

@@ -91,7 +91,7 @@ impl Others {
         let asked_at = self.kept.lock().turn();
         let Snapshot { answered, silent } = self.snapshot(whom, asked, patience).await;
         // Locked before it is looked at what came since: what comes from here on is told behind this.
-        let mut untold = self.untold.lock();
+        let mut untold = self.untold.untold();
         let (mut kept, now) = (self.kept.lock(), Instant::now());
         let at = moment();
         for (node, pieces) in answered {
@@ -165,7 +165,7 @@ impl Drop for Asking<'_> {
             self.others.kept.lock().want(self.asked);
             self.others.wanted.send_replace(());
         }
-        if !self.others.untold.lock().is_empty() {
+        if !self.others.untold.untold().is_empty() {
             self.others.found.notify_one();
         }
     }
@@ -319,28 +319,22 @@ impl Hub {
 
     /// False: there is nothing.
     fn tell_next(&self, others: &Others) -> bool {
-        // Told under the lock, so that nobody tells what is newer meanwhile.
-        let mut untold = others.untold.lock();
-        let next = untold.next();
-        next.map(|found| self.tell_found(found)).is_some()
+        let next = others.untold.next();
+        next.map(|turn| turn.tell(|found| self.tell_found(found))).is_some()
     }
 
     /// Tells what was found out of a connection of another node, before what is newer is told of it.
     pub(crate) fn tell_untold_of(&self, connection: ConnectionId) {
-        let Some(others) = &self.others else { return };
-        let mut untold = others.untold.lock();
-        for found in untold.take_of(connection) {
-            self.tell_found(found);
+        if let Some(turn) = self.others.as_ref().and_then(|others| others.untold.of(connection)) {
+            turn.tell(|found| self.tell_found(found));
         }
     }
 
     /// Tells that a connection of another node left with this group when it ended, or with any, before what is newer is told
     /// of it.
     pub(crate) fn tell_ended_of(&self, connection: ConnectionId, group: Option<&GroupName>) {
-        let Some(others) = &self.others else { return };
-        let mut untold = others.untold.lock();
-        for found in untold.take_ended(connection, group) {
-            self.tell_found(found);
+        if let Some(turn) = self.others.as_ref().and_then(|others| others.untold.ended_of(connection, group)) {
+            turn.tell(|found| self.tell_found(found));
         }
     }
 
