@@ -213,13 +213,12 @@ impl Others {
     }
 
     /// How many of these others have, if that is known here.
-    fn count_known(&self, app: AppId, of: &Holder) -> Option<usize> {
-        let count = match of {
+    fn count_known(&self, app: AppId, of: &Holder) -> Option<Count> {
+        match of {
             Holder::Group(group) => self.members_known(app, group),
             Holder::Endpoint(endpoint) => self.kept.lock().count(&Interest::Observers(app, endpoint.clone())),
             Holder::App | Holder::Observers(_) => None,
-        };
-        count.map(|count| count.known)
+        }
     }
 
     /// Whether a group that is held here has members elsewhere. None: that is not known of every node.

@@ -16,8 +16,8 @@ use respoke_core::ports::Holder;
 use respoke_core::refusal::Refusal;
 
 use crate::local::Local;
-use crate::ops::ConnectionState;
-use crate::others::Others;
+use crate::ops::{ConnectionCount, ConnectionState};
+use crate::others::{Count, Others};
 use crate::registry::{Caps, Connection, Members, Presences};
 
 /// Who is connected anywhere.
@@ -44,9 +44,12 @@ impl<'a> Roster<'a> {
 
 /// How many there are. These say what a request costs, and are asked often.
 impl Roster<'_> {
-    /// How many connections an app has.
-    pub(crate) async fn connection_count(self, app: AppId) -> usize {
-        self.with_others(self.local.registry.connection_count(app), app, || Holder::App).await
+    /// How many connections an app has, as far as that is known.
+    pub(crate) async fn connection_count(self, app: AppId) -> ConnectionCount {
+        let here = self.local.registry.connection_count(app);
+        let Some(others) = self.others else { return ConnectionCount { known: here, is_all: true } };
+        let Count { known, unheard } = Box::pin(others.count_lately(app, Holder::App)).await;
+        ConnectionCount { known: here.saturating_add(known), is_all: unheard == 0 }
     }
 
     /// How many connections an endpoint has.

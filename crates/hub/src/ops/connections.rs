@@ -33,6 +33,15 @@ pub struct Connect {
 /// The longest client type, in characters.
 const CLIENT_TYPE_LEN_MAX: usize = 64;
 
+/// How many connections there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionCount {
+    /// Of all nodes that ever said how many they have.
+    pub known: usize,
+    /// Whether every node did. Otherwise there may be more.
+    pub is_all: bool,
+}
+
 impl Hub {
     /// Registers the socket as a connection. One that was registered before departs.
     ///
@@ -188,8 +197,8 @@ impl Hub {
         Ok(Page::cut(found, page.limit, |connection| connection.id))
     }
 
-    /// How many connections an app has.
-    pub async fn connection_count(&self, app: AppId) -> usize {
+    /// How many connections an app has, as it was a second ago at most. A node that does not answer counts as it did last.
+    pub async fn connection_count(&self, app: AppId) -> ConnectionCount {
         self.roster().connection_count(app).await
     }
 

@@ -23,7 +23,7 @@ use respoke_core::ports::{Confirmation, Deed, Done, Interest, Node};
 use respoke_core::refusal::Refusal;
 use tokio::time::Instant;
 
-pub use connections::Connect;
+pub use connections::{Connect, ConnectionCount};
 pub use endpoints::ConnectionState;
 pub use groups::Publish;
 pub use messages::Message;

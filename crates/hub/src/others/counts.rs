@@ -97,10 +97,10 @@ struct Last {
 
 impl Counts {
     /// What was counted a moment ago.
-    fn recent(&self, key: &Key) -> Option<usize> {
+    fn recent(&self, key: &Key) -> Option<Count> {
         let kept = self.kept.lock();
         let last = kept.young.get(key).or_else(|| kept.old.get(key))?;
-        (last.at.elapsed() < COUNT_KEPT_FOR).then_some(last.count.known)
+        (last.at.elapsed() < COUNT_KEPT_FOR).then_some(last.count)
     }
 
     /// Takes what was answered.
@@ -205,13 +205,18 @@ impl Others {
 
     /// About how many that are, to charge for what they receive: as it was a second ago at most, where it is not known here.
     pub(crate) async fn count(&self, app_id: AppId, of: Holder) -> usize {
+        self.count_lately(app_id, of).await.known
+    }
+
+    /// The same, and how many nodes have never said how many they have.
+    pub(crate) async fn count_lately(&self, app_id: AppId, of: Holder) -> Count {
         if let Some(known) = self.count_known(app_id, &of) {
             return known;
         }
         let key = (app_id, of);
         match self.counts.recent(&key) {
             Some(count) => count,
-            None => self.count_now(key.0, key.1).await.known,
+            None => self.count_now(key.0, key.1).await,
         }
     }
 }
@@ -325,7 +330,7 @@ mod tests {
         let looking = async {
             assert_eq!(others.count_now(app, Holder::App).await, count(0, 2));
             tokio::time::sleep(3 * COUNT_WITHIN).await;
-            assert_eq!(others.counts.recent(&(app, Holder::App)), Some(12));
+            assert_eq!(others.counts.recent(&(app, Holder::App)), Some(count(12, 0)));
             assert_eq!(nodes.asked.swap(0, Ordering::Relaxed), 2);
             // It is charged, and they are not taken for silent.
             assert_eq!(others.count_now(app, Holder::App).await, count(12, 0));
@@ -377,7 +382,7 @@ mod tests {
         }
         have_now(&nodes, &[None]);
         for nth in 2 * COUNTS_MAX..3 * COUNTS_MAX {
-            assert_eq!(others.counts.recent(&(app, group(nth))), Some(1));
+            assert_eq!(others.counts.recent(&(app, group(nth))), Some(count(1, 0)));
         }
         assert_eq!(others.count_now(app, group(3 * COUNTS_MAX - 1)).await, count(1, 0));
         assert_eq!(others.count_now(app, group(0)).await, count(0, 1));

@@ -10,6 +10,7 @@ use respoke_core::app::App;
 use respoke_core::id::{ConnectionId, EndpointId};
 use respoke_core::page::{Page, PageRequest};
 use respoke_hub::Connection;
+use respoke_hub::ops::ConnectionCount;
 
 use super::general::app_of_path;
 use super::layout::{
@@ -50,8 +51,7 @@ pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> 
             }))
         } @else {
             p {
-                (count(total.unwrap_or(shown) as u64, "connection"))
-                @if total.is_some_and(|total| shown < total) { ", by their ids; " (number(shown as u64)) " of them shown" } "."
+                (how_many(total, shown))
             }
             (table(&visit, &app, &found.items))
             (more(&path, &asked, found.cursor().as_deref()))
@@ -62,7 +62,7 @@ pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> 
         return Ok(answer(StatusCode::OK, list));
     }
     let body = html! {
-        p { "Open sockets of this server." }
+        p { "Open sockets of this app." }
         form.filter method="get" action=(path) {
             (input("endpoint", "Endpoint", query.text("endpoint"), ""))
             button { "Search" }
@@ -71,6 +71,18 @@ pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> 
         (list)
     };
     Ok(app_page(&visit, &app, Tab::Connections, StatusCode::OK, &body))
+}
+
+/// How many there are, and are shown. Other servers may have more than they said so far.
+fn how_many(total: Option<ConnectionCount>, shown: usize) -> String {
+    let ConnectionCount { known, is_all } = total.unwrap_or(ConnectionCount { known: shown, is_all: true });
+    let many = count(known.max(shown) as u64, "connection");
+    let many = if is_all { many } else { format!("At least {many}") };
+    if shown < known {
+        format!("{many}, by their ids; {} of them shown.", number(shown as u64))
+    } else {
+        format!("{many}.")
+    }
 }
 
 /// `POST …/{cid}/end`.
@@ -114,4 +126,26 @@ pub(super) fn closing(visit: &Visit, app: &App, id: &ConnectionId) -> Markup {
             }
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_said_of_how_many_there_are_than_is_known() {
+        let counted = |known, is_all| Some(ConnectionCount { known, is_all });
+        for (total, shown, said) in [
+            (None, 2, "2 connections."),
+            (counted(1, true), 1, "1 connection."),
+            (counted(2_000, true), 100, "2,000 connections, by their ids; 100 of them shown."),
+            (counted(2_000, false), 100, "At least 2,000 connections, by their ids; 100 of them shown."),
+            (counted(3, false), 3, "At least 3 connections."),
+            // It was counted before some came, or without a node that answered then.
+            (counted(0, false), 5, "At least 5 connections."),
+            (counted(4, true), 5, "5 connections."),
+        ] {
+            assert_eq!(how_many(total, shown), said);
+        }
+    }
 }

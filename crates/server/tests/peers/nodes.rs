@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use respoke_bus::faulty::Faults;
 use respoke_core::ports::{Answer, Bus, Delivery, Holder, Question, Whom};
+use respoke_hub::ops::ConnectionCount;
 use respoke_wire::close::Close;
 
 use crate::world::{World, endpoint, events, group, received};
@@ -163,4 +164,20 @@ async fn what_is_said_just_after_a_join_or_a_connect_was_answered_arrives() {
         }
     }
     assert_eq!(received(&bob), vec![("pubsub".to_owned(), "ann".to_owned()); 30]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_many_connections_there_are_is_not_said_to_be_all_while_a_node_has_never_answered() {
+    let world = World::apart(Duration::ZERO).await;
+    world.cut(0, 2);
+    let _ann = world.connect(0, "ann").await;
+    let _bob = world.connect(1, "bob").await;
+    let _cat = world.connect(2, "cat").await;
+    let counted = async || world.nodes[0].hub.connection_count(world.app).await;
+    // Longer than a count is good enough.
+    tokio::time::sleep(10 * LATER).await;
+    assert_eq!(counted().await, ConnectionCount { known: 2, is_all: false });
+    world.mend(0, 2);
+    tokio::time::sleep(10 * LATER).await;
+    assert_eq!(counted().await, ConnectionCount { known: 3, is_all: true });
 }
