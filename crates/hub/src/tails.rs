@@ -1,8 +1,8 @@
 //! Tails: who looks on while frames go to and from an endpoint's connections, on whatever node they are.
 //!
-//! Whoever looks on has the other nodes show theirs for a while ([`Deed::Show`]), and has that renewed. They stop at once when
-//! no node is there for it any more ([`Interest::Tails`]). What they show comes over the bus ([`Delivery::Tailed`]), so much a
-//! second and no more, so that looking on never takes the bus from what is said.
+//! Whoever looks on has the other nodes show theirs for a while ([`Deed::Show`]), and has that renewed. They stop within a
+//! second when no node is there for it any more ([`Interest::Tails`]). What they show comes over the bus
+//! ([`Delivery::Tailed`]), so much a second and no more, so that looking on never takes the bus from what is said.
 //!
 //! Invariant: looking on never holds anything up. A queue that is full, or a second's share of the bus that is used up, loses
 //! frames, and the next one that finds room says how many. While nobody looks on, a frame costs one relaxed load more.
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use parking_lot::RwLock;
 use respoke_core::id::{AppId, EndpointId, RequestId};
 use respoke_core::ports::{Answer, Bus, Deed, Delivery, Done, Given, Interest, Question, Whom};
@@ -385,13 +386,15 @@ impl Hub {
         renewals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             renewals.tick().await;
-            for (app_id, endpoint, payloads) in self.tails.looked_at() {
+            // Side by side: one after the other beside a silent node, the last would be renewed after it ran out.
+            let renewed = self.tails.looked_at().into_iter().map(async |(app_id, endpoint, payloads)| {
                 let request_id = RequestId::new(self.broker.chance());
                 // Whoever looks on then knows that there is more than is shown.
                 if !self.have_shown(app_id, endpoint.clone(), payloads, request_id).await {
                     self.tails.end_of(app_id, &endpoint);
                 }
-            }
+            });
+            join_all(renewed).await;
         }
     }
 
