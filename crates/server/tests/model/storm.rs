@@ -9,7 +9,8 @@
 //!   other node knows;
 //! - what was said came to whom it was for, once, in the order of who said it, and to nobody who had gone before. What did
 //!   not come was told to be lost, and nothing is lost while no break is longer than what is sent again;
-//! - members were told of each who came and went, by turns, and observers what is said, and both know at the end what is;
+//! - members were told of each who came and went, by turns, and observers what is said and who is gone, and both know at the
+//!   end what is;
 //! - what is said after that comes to everybody, and is charged for as many; and when all go nothing is left.
 //!
 //! A storm is decided by its seed (`plan.rs`), but for ids, which are random, and how long it takes to end a group that

@@ -92,6 +92,14 @@ impl Shared {
         self.ledger.lock().spoken(&words, past);
     }
 
+    /// The nodes of which it is not certain that they know that a node is there for something.
+    fn unaware(&self, interest: &Interest, who: &Node) -> BTreeSet<usize> {
+        let nodes = self.nodes.lock();
+        let is_unaware =
+            |node: &Option<Arc<Node>>| node.as_ref().is_none_or(|node| !who.bus.is_confirmed(interest, node.life));
+        (0..nodes.len()).filter(|number| is_unaware(&nodes[*number])).collect()
+    }
+
     /// The nodes of which it is not certain that a node knows that they are there for something.
     fn past(&self, interest: &Interest, by: usize) -> BTreeSet<usize> {
         let nodes = self.nodes.lock();
@@ -271,6 +279,10 @@ impl Client {
         let wishes = self.wish(About::One(own), &things, YES);
         let endpoints = names.iter().map(|name| endpoint(name)).collect();
         let observed = self.node.hub.observe(&self.asker(&context), endpoints).await;
+        for (wish, name) in wishes.iter().zip(names) {
+            let unaware = self.shared.unaware(&Interest::Observers(self.shared.app, endpoint(name)), &self.node);
+            self.shared.ledger.lock().is_unknown_to(*wish, unaware);
+        }
         self.came(wishes, came(&observed.map(drop)));
     }
 

@@ -4,15 +4,23 @@
 //! began. From that follows what there may be at the end ([`Ledger::possible`]), and what may not be.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use respoke_core::id::{ConnectionId, GroupName};
 use serde_json::Value;
+use tokio::time::Instant;
+
+/// How long it is waited for an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// How much later it is told that a connection ended.
+const TOLD_AFTER: Duration = Duration::from_millis(150);
 
 /// All that is noted, each with a moment of its own.
 #[derive(Default)]
 pub(super) struct Ledger {
-    now: u64,
+    /// When each moment was, in time.
+    moments: Vec<Instant>,
     pub(super) connections: BTreeMap<ConnectionId, Noted>,
     pub(super) sockets: Vec<SocketNotes>,
     wishes: Vec<Wish>,
@@ -68,7 +76,7 @@ pub(super) type Worth = Option<&'static str>;
 /// Yes, it is. No is `None`.
 pub(super) const YES: Worth = Some("yes");
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Wish {
     /// Over which socket.
     by: usize,
@@ -82,6 +90,8 @@ struct Wish {
     sure: bool,
     /// It is certain that it was not.
     void: bool,
+    /// The nodes of which it is not certain that they knew of it when it was done.
+    unaware: BTreeSet<usize>,
 }
 
 impl Wish {
@@ -171,8 +181,13 @@ impl Tale {
 impl Ledger {
     /// A moment after all before.
     pub(super) fn moment(&mut self) -> u64 {
-        self.now += 1;
-        self.now
+        self.moments.push(Instant::now());
+        self.moments.len() as u64
+    }
+
+    /// The time of a moment; of one that is yet to come there is none.
+    fn time(&self, moment: u64) -> Option<Instant> {
+        self.moments.get(usize::try_from(moment).ok()?.checked_sub(1)?).copied()
     }
 
     pub(super) fn opened(&mut self, node: usize) -> usize {
@@ -203,6 +218,7 @@ impl Ledger {
                 to: Some(now),
                 sure: true,
                 void: false,
+                unaware: BTreeSet::new(),
             });
         }
     }
@@ -237,7 +253,8 @@ impl Ledger {
     /// Somebody begins to make something so. What comes of it is told by its number.
     pub(super) fn wish(&mut self, by: usize, about: About, thing: Thing, worth: Worth) -> usize {
         let from = self.moment();
-        self.wishes.push(Wish { by, about, thing, worth, from, to: None, sure: false, void: false });
+        let unaware = BTreeSet::new();
+        self.wishes.push(Wish { by, about, thing, worth, from, to: None, sure: false, void: false, unaware });
         self.wishes.len() - 1
     }
 
@@ -249,6 +266,11 @@ impl Ledger {
             Came::Perhaps => {}
             Came::NotDone => wish.void = true,
         }
+    }
+
+    /// What was wished was done while these nodes did not know of it yet, perhaps.
+    pub(super) fn is_unknown_to(&mut self, wish: usize, unaware: BTreeSet<usize>) {
+        self.wishes[wish].unaware = unaware;
     }
 
     /// Something is published, past these nodes perhaps.
@@ -329,6 +351,29 @@ impl Ledger {
         before: u64,
     ) -> bool {
         self.about(id, thing).any(|wish| is_meant(wish.worth) && wish.from < before)
+    }
+
+    /// Whether a connection was a member, or there, all the time between two moments, if it was at both.
+    pub(super) fn is_unbroken(&self, id: ConnectionId, thing: Thing, from: u64, to: u64) -> bool {
+        self.about(id, thing).all(|wish| wish.worth.is_some() || wish.end() < from || wish.from > to)
+    }
+
+    /// Whether a connection that observes an endpoint has to hear that one of that is gone: it observed that before, or began
+    /// so little later that those who observe it were not told yet, and first of its node, so that it asked.
+    pub(super) fn hears_of_end(&self, observer: ConnectionId, gone: ConnectionId) -> bool {
+        let noted = &self.connections[&gone];
+        let (thing, on) = (Thing::Observes(noted.endpoint), self.sockets[noted.socket].node);
+        let of_node = |id: &ConnectionId| self.sockets[self.connections[id].socket].node;
+        let ends = || self.about(gone, Thing::There).filter(|wish| wish.worth.is_none());
+        let Some(end) = ends().map(|wish| wish.from).min().and_then(|from| self.time(from)) else { return false };
+        let siblings = self.connections.keys().filter(|id| of_node(id) == of_node(&observer));
+        let first = siblings.flat_map(|id| self.about(*id, thing)).map(|wish| wish.from).min();
+        ends().any(|wish| wish.sure)
+            && self.about(observer, thing).filter(|wish| wish.sure && !wish.unaware.contains(&on)).any(|wish| {
+                let (Some(from), Some(to)) = (self.time(wish.from), self.time(wish.end())) else { return false };
+                let asked = first == Some(wish.from) && to - from < ANSWER_WITHIN;
+                to <= end || asked && to < end + TOLD_AFTER
+            })
     }
 
     /// Whether a client has to take its connection for a member of a group, by what it was answered and what it was `told`

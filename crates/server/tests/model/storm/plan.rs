@@ -16,6 +16,8 @@ const KINDS: [&str; 4] = ["chat", "away", "unavailable", "dnd"];
 const CLIENTS: usize = 4;
 /// How long it goes on, in milliseconds.
 const LASTS: usize = 20_000;
+/// What is sent is kept for less than that, in milliseconds.
+const GIVEN_UP_AFTER: usize = 5_500;
 /// How often meanwhile several clients want something at once, for each node.
 const BURSTS: usize = 32;
 /// How many of them at most, and within how many milliseconds.
@@ -130,7 +132,9 @@ impl Plan {
     pub(super) fn new(seed: u64, nodes: usize, weather: Weather) -> Self {
         let mut making = Making { chance: Chance(seed), nodes, slots: nodes * CLIENTS, steps: Vec::new() };
         let delay_max = Duration::from_millis(making.chance.of(&[4, 40, 120]));
-        let faults = Faults { delay_max, lost_per_mille: making.chance.of(&[10, 50, 100]), ..Faults::MANY };
+        // What is sent again after a break in rough weather is not to be lost each time it is, within what is left of 5 s.
+        let most_lost = if weather == Weather::Rough { 50 } else { 100 };
+        let faults = Faults { delay_max, lost_per_mille: making.chance.of(&[10, 30, most_lost]), ..Faults::MANY };
         for slot in 0..making.slots {
             making.open(slot, 50 * slot);
         }
@@ -222,7 +226,7 @@ impl Making {
         if slot.is_multiple_of(3) { slot + 1 } else { slot }
     }
 
-    /// And whoever is in one group stays there.
+    /// And whoever is in one group stays there, but for those of [`Self::leaves_unheard`].
     fn changing(group: &'static str) -> &'static str {
         if CHANGING.contains(&group) { group } else { CHANGING[0] }
     }
@@ -249,16 +253,35 @@ impl Making {
 
     /// Lets the way between two nodes break now and then.
     fn breaks(&mut self, one: usize, other: usize, weather: Weather) {
-        // In rough weather what was kept meanwhile has come before the next.
-        let (longest, quiet) = if weather == Weather::Rough { (3_000, 1_800) } else { (8_000, 300) };
+        // In rough weather what was kept meanwhile has come before the next: it is sent again every 0.8 s by then.
+        let (longest, quiet) = if weather == Weather::Rough { (2_000, 3_000) } else { (8_000, 300) };
         let mut at = self.chance.below(6_000);
         while at < LASTS {
             let (from, to) = if self.chance.percent(50) { (one, other) } else { (other, one) };
             let (both, lasts) = (self.chance.percent(50), 50 + self.chance.below(longest));
             let broken = What::Break { from, to, both, lasts: Duration::from_millis(lasts as u64) };
             self.add(at, broken);
+            if lasts > GIVEN_UP_AFTER && at > 2_000 {
+                self.leaves_unheard(from, to, at, at + lasts);
+            }
             at += lasts + quiet + self.chance.below(4_000);
         }
+    }
+
+    /// While the way from one node to another is broken, somebody leaves the group in which all stay and joins it anew: that it
+    /// left is given up, and that it joined comes behind what tells so.
+    fn leaves_unheard(&mut self, from: usize, to: usize, begins: usize, ends: usize) {
+        let group = vec![GROUPS[2]];
+        let slot = |making: &mut Self, node| node + making.nodes * making.chance.below(CLIENTS);
+        let (leaver, witness) = (slot(self, from), slot(self, to));
+        let join = |slot| What::Ask { slot, act: Act::Join { groups: group.clone(), whom: Whom::Own } };
+        let leave = || What::Ask { slot: leaver, act: Act::Leave { groups: group.clone(), whom: Whom::Own } };
+        self.add(begins - 1_900, join(witness));
+        // So that it comes when somebody hears it.
+        self.add(begins - 1_500, leave());
+        self.add(begins - 1_000, join(leaver));
+        self.add(begins + 50, leave());
+        self.add(ends - 1_000, join(leaver));
     }
 
     /// Kills nodes, one after the other.

@@ -22,7 +22,7 @@ use serde_json::json;
 use super::super::{endpoint, group, raw};
 use super::clients::Shared;
 use super::house::{Node, Noting};
-use super::ledger::{Ledger, Said, SocketNotes, Tale, Thing, To, Worth, YES};
+use super::ledger::{Heard, Ledger, Said, SocketNotes, Tale, Thing, To, Worth, YES};
 use super::plan::{ENDPOINTS, GROUPS};
 
 /// The nodes that live, each with its number and what it has.
@@ -77,7 +77,9 @@ pub(super) async fn compare(shared: &Shared) -> Result<()> {
     let ledger = shared.ledger.lock();
     words_were_heard(&ledger, &quiet)?;
     members_were_told(&ledger, &quiet)?;
-    presence_was_told(&ledger, &quiet)
+    nobody_came_twice(&ledger)?;
+    presence_was_told(&ledger, &quiet)?;
+    ends_were_told(&ledger, &quiet)
 }
 
 fn kind(presence: Option<&Presence>) -> Option<String> {
@@ -391,6 +393,46 @@ fn members_were_told(ledger: &Ledger, quiet: &Quiet) -> Result<()> {
                     None => {}
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// For as long as somebody is a member it is told of nobody twice in a row that it came, or that it went.
+fn nobody_came_twice(ledger: &Ledger) -> Result<()> {
+    for (number, socket) in ledger.sockets.iter().enumerate() {
+        let [id] = socket.connections[..] else { continue };
+        let mut last = BTreeMap::new();
+        for tale in &socket.heard {
+            let (of, who, came) = match &tale.what {
+                Tale::Joined(of, who) => (of, *who, true),
+                Tale::Left(of, who) => (of, *who, false),
+                _ => continue,
+            };
+            let Some(name) = GROUPS.into_iter().find(|name| *name == of.as_str()) else { continue };
+            let before = last.insert((name, who), (tale.at, came));
+            let Some((since, _)) = before.filter(|(_, before)| *before == came && who != id) else { continue };
+            let was_there = [Thing::In(name), Thing::There];
+            let was_there = was_there.into_iter().all(|thing| ledger.is_unbroken(id, thing, since, tale.at));
+            ensure!(!was_there, "twice in a row: socket {number} in {name} was told of {who} that it came: {came}");
+        }
+    }
+    Ok(())
+}
+
+/// Whoever observes an endpoint is told of each connection of it that is gone, if nothing was lost.
+fn ends_were_told(ledger: &Ledger, quiet: &Quiet) -> Result<()> {
+    for id in quiet.all.keys() {
+        let socket = &ledger.sockets[ledger.connections[id].socket];
+        if socket.heard.iter().any(|tale| tale.what == Tale::Missed) || ledger.stays(*id, Thing::There).is_none() {
+            continue;
+        }
+        for gone in ledger.connections.keys().filter(|gone| !quiet.all.contains_key(gone) && !ledger.is_killed(**gone))
+        {
+            let is_told =
+                |tale: &Heard| matches!(&tale.what, Tale::Said(who, kind) if who == gone && kind == "unavailable");
+            let is_due = ledger.hears_of_end(*id, *gone);
+            ensure!(!is_due || socket.heard.iter().any(is_told), "{id} was never told that {gone} is gone");
         }
     }
     Ok(())
