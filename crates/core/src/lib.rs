@@ -7,6 +7,7 @@
 pub mod address;
 pub mod admin;
 pub mod app;
+mod app_limits;
 pub mod audit;
 pub mod call_report;
 pub mod chance;

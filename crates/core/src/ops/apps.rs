@@ -228,35 +228,13 @@ fn check_settings(settings: &AppSettings) -> Result<(), Refusal> {
         wrong(&mut errors, "activationWindow", "must be from 10 to 86400 seconds");
     }
     let limits = settings.limits;
-    for (name, rate) in [
-        ("app", limits.app),
-        ("endpoint", limits.endpoint),
-        ("address", limits.address),
-        ("connects", limits.connects),
-        ("endpointConnects", limits.endpoint_connects),
-        ("addressConnects", limits.address_connects),
-        ("messages", limits.messages),
-        ("endpointMessages", limits.endpoint_messages),
-        ("addressMessages", limits.address_messages),
-        ("deliveries", limits.deliveries),
-        ("endpointDeliveries", limits.endpoint_deliveries),
-        ("addressDeliveries", limits.address_deliveries),
-        ("kilobytes", limits.kilobytes),
-        ("endpointKilobytes", limits.endpoint_kilobytes),
-        ("addressKilobytes", limits.address_kilobytes),
-    ] {
+    for (name, rate) in limits.rates() {
         let sound = |rate: Rate| (1..=Rate::MAX).contains(&rate.per_second) && (1..=Rate::MAX).contains(&rate.burst);
         if !rate.is_none_or(sound) {
             wrong(&mut errors, &format!("limits.{name}"), "must have perSecond and burst from 1 to 1000000");
         }
     }
-    for (name, count) in [
-        ("connections", limits.connections),
-        ("endpointConnections", limits.endpoint_connections),
-        ("groupsPerConnection", limits.groups_per_connection),
-        ("membersPerGroup", limits.members_per_group),
-        ("keptMegabytes", limits.kept_megabytes),
-    ] {
+    for (name, count) in limits.counts() {
         if !count.is_none_or(|count| (1..=Limits::COUNT_MAX).contains(&count)) {
             wrong(&mut errors, &format!("limits.{name}"), "must be from 1 to 10000000, or null for no limit");
         }

@@ -7,6 +7,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 use respoke_core::admin::AdminRole;
 use respoke_core::app::{App, AppPatch, AppSettings, Limits, LimitsPatch, Rate, SessionExpiry};
+use respoke_core::each_limit;
 use respoke_core::id::AppId;
 use respoke_core::refusal::Refusal;
 
@@ -26,42 +27,26 @@ struct Limit<T> {
 }
 
 macro_rules! limits {
-    ($($field:ident $name:literal $label:literal,)*) => {
-        [$(Limit {
+    (
+        rates { $(($rate:ident $rate_name:tt $rate_flag:tt $rate_label:tt $rate_default:tt $rate_doc:tt))* }
+        counts { $(($count:ident $count_name:tt $count_flag:tt $count_label:tt $count_default:tt $count_doc:tt))* }
+    ) => {
+        /// Limits of how often, three of a kind.
+        const RATES: [Limit<Rate>; 15] = [$(limits!($rate $rate_name $rate_label)),*];
+        /// Limits of what may be open at once, and be kept.
+        const COUNTS: [Limit<u32>; 5] = [$(limits!($count $count_name $count_label)),*];
+    };
+    ($field:ident $name:tt $label:tt) => {
+        Limit {
             name: $name,
             label: $label,
             of: |limits| limits.$field,
             changed: |patch| &mut patch.$field,
-        },)*]
+        }
     };
 }
 
-/// Limits of how often, three of a kind.
-const RATES: [Limit<Rate>; 15] = limits! {
-    app "app" "Requests of the app",
-    endpoint "endpoint" "Requests of one endpoint",
-    address "address" "Requests of one address",
-    connects "connects" "Connects of the app",
-    endpoint_connects "endpointConnects" "Connects of one endpoint",
-    address_connects "addressConnects" "Connects of one address",
-    messages "messages" "Messages of the app",
-    endpoint_messages "endpointMessages" "Messages of one endpoint",
-    address_messages "addressMessages" "Messages of one address",
-    deliveries "deliveries" "Deliveries of the app",
-    endpoint_deliveries "endpointDeliveries" "Deliveries of one endpoint",
-    address_deliveries "addressDeliveries" "Deliveries of one address",
-    kilobytes "kilobytes" "Kilobytes of the app",
-    endpoint_kilobytes "endpointKilobytes" "Kilobytes of one endpoint",
-    address_kilobytes "addressKilobytes" "Kilobytes of one address",
-};
-/// Limits of what may be open at once, and be kept.
-const COUNTS: [Limit<u32>; 5] = limits! {
-    connections "connections" "Connections of the app",
-    endpoint_connections "endpointConnections" "Connections of one endpoint",
-    groups_per_connection "groupsPerConnection" "Groups of one connection",
-    members_per_group "membersPerGroup" "Members of one group",
-    kept_megabytes "keptMegabytes" "Megabytes kept",
-};
+each_limit!(limits);
 
 /// The form's hidden field that holds what it was first filled in with.
 const SHOWN: &str = "shown";
@@ -117,27 +102,7 @@ fn leave_alone_what_stays(change: &mut AppPatch, shown: &AppPatch) {
     drop_same(&mut change.ttl_secs_max, shown.ttl_secs_max.as_ref());
     drop_same(&mut change.activation_secs, shown.activation_secs.as_ref());
     drop_same(&mut change.session_expiry, shown.session_expiry.as_ref());
-    let (change, limits) = (&mut change.limits, &shown.limits);
-    drop_same(&mut change.app, limits.app.as_ref());
-    drop_same(&mut change.endpoint, limits.endpoint.as_ref());
-    drop_same(&mut change.address, limits.address.as_ref());
-    drop_same(&mut change.connects, limits.connects.as_ref());
-    drop_same(&mut change.endpoint_connects, limits.endpoint_connects.as_ref());
-    drop_same(&mut change.address_connects, limits.address_connects.as_ref());
-    drop_same(&mut change.messages, limits.messages.as_ref());
-    drop_same(&mut change.endpoint_messages, limits.endpoint_messages.as_ref());
-    drop_same(&mut change.address_messages, limits.address_messages.as_ref());
-    drop_same(&mut change.deliveries, limits.deliveries.as_ref());
-    drop_same(&mut change.endpoint_deliveries, limits.endpoint_deliveries.as_ref());
-    drop_same(&mut change.address_deliveries, limits.address_deliveries.as_ref());
-    drop_same(&mut change.kilobytes, limits.kilobytes.as_ref());
-    drop_same(&mut change.endpoint_kilobytes, limits.endpoint_kilobytes.as_ref());
-    drop_same(&mut change.address_kilobytes, limits.address_kilobytes.as_ref());
-    drop_same(&mut change.connections, limits.connections.as_ref());
-    drop_same(&mut change.endpoint_connections, limits.endpoint_connections.as_ref());
-    drop_same(&mut change.groups_per_connection, limits.groups_per_connection.as_ref());
-    drop_same(&mut change.members_per_group, limits.members_per_group.as_ref());
-    drop_same(&mut change.kept_megabytes, limits.kept_megabytes.as_ref());
+    change.limits.leave_alone(&shown.limits);
 }
 
 /// `POST …/development`: switches development mode.

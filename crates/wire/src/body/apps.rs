@@ -2,6 +2,7 @@
 
 use respoke_core::app::{App, AppPatch, Limits, LimitsPatch, Rate, SessionExpiry};
 use respoke_core::clock::Timestamp;
+use respoke_core::each_limit;
 use respoke_core::id::{AccountId, AppId};
 use respoke_core::lenient::{optional_bool, optional_u64};
 use respoke_core::ops::CreatedSecret;
@@ -46,91 +47,57 @@ pub struct WriteApp {
     pub limits: Option<WriteLimits>,
 }
 
-/// Limits to set.
-#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct WriteLimits {
-    /// All requests of the app together.
-    #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<WriteRate>)]
-    pub app: Option<Option<WriteRate>>,
-    /// Requests of one endpoint, and mints for it.
-    #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<WriteRate>)]
-    pub endpoint: Option<Option<WriteRate>>,
-    /// Requests of one address.
-    #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<WriteRate>)]
-    pub address: Option<Option<WriteRate>>,
-    /// Sockets opened for the app together, as a rate; `connections` is how many may be open.
-    #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<WriteRate>)]
-    pub connects: Option<Option<WriteRate>>,
-    /// Sockets opened by one endpoint.
-    #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<WriteRate>)]
-    pub endpoint_connects: Option<Option<WriteRate>>,
-    /// Sockets opened from one address with the app's App-Tokens.
-    #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<WriteRate>)]
-    pub address_connects: Option<Option<WriteRate>>,
-    /// What is said in the app together: messages, publications, signals and changes of presence.
-    #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<WriteRate>)]
-    pub messages: Option<Option<WriteRate>>,
-    /// What one endpoint says.
-    #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<WriteRate>)]
-    pub endpoint_messages: Option<Option<WriteRate>>,
-    /// What is said from one address with the app's App-Tokens.
-    #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<WriteRate>)]
-    pub address_messages: Option<Option<WriteRate>>,
-    /// Frames that requests in the app make others receive, together.
-    #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<WriteRate>)]
-    pub deliveries: Option<Option<WriteRate>>,
-    /// Frames that the requests of one endpoint make others receive.
-    #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<WriteRate>)]
-    pub endpoint_deliveries: Option<Option<WriteRate>>,
-    /// Frames that requests from one address with the app's App-Tokens make others receive.
-    #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<WriteRate>)]
-    pub address_deliveries: Option<Option<WriteRate>>,
-    /// What goes out because of requests in the app, in units of 1,024 bytes: those frames, and long answers.
-    #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<WriteRate>)]
-    pub kilobytes: Option<Option<WriteRate>>,
-    /// What goes out because of one endpoint's requests.
-    #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<WriteRate>)]
-    pub endpoint_kilobytes: Option<Option<WriteRate>>,
-    /// What goes out because of requests from one address with the app's App-Tokens.
-    #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<WriteRate>)]
-    pub address_kilobytes: Option<Option<WriteRate>>,
-    /// Connections of the app together.
-    #[serde(default, deserialize_with = "nullable_u64")]
-    #[schema(value_type = Option<u64>, minimum = 1, maximum = 10_000_000)]
-    pub connections: Option<Option<u64>>,
-    /// Connections of one endpoint.
-    #[serde(default, deserialize_with = "nullable_u64")]
-    #[schema(value_type = Option<u64>, minimum = 1, maximum = 10_000_000)]
-    pub endpoint_connections: Option<Option<u64>>,
-    /// Groups that one connection may be in.
-    #[serde(default, deserialize_with = "nullable_u64")]
-    #[schema(value_type = Option<u64>, minimum = 1, maximum = 10_000_000)]
-    pub groups_per_connection: Option<Option<u64>>,
-    /// Connections that may be in one group.
-    #[serde(default, deserialize_with = "nullable_u64")]
-    #[schema(value_type = Option<u64>, minimum = 1, maximum = 10_000_000)]
-    pub members_per_group: Option<Option<u64>>,
-    /// What may be kept of what clients say, in units of 1,048,576 bytes; `null`: as much as the server's setting says.
-    #[serde(default, deserialize_with = "nullable_u64")]
-    #[schema(value_type = Option<u64>, minimum = 1, maximum = 10_000_000)]
-    pub kept_megabytes: Option<Option<u64>>,
+macro_rules! bodies_of_limits {
+    (
+        rates { $(($rate:ident $rate_name:tt $rate_flag:tt $rate_label:tt $rate_default:tt $rate_doc:tt))* }
+        counts { $(($count:ident $count_name:tt $count_flag:tt $count_label:tt $count_default:tt $count_doc:tt))* }
+    ) => {
+        /// Limits to set.
+        #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+        #[serde(rename_all = "camelCase")]
+        pub struct WriteLimits {
+            $(
+                #[doc = $rate_doc]
+                #[serde(default, deserialize_with = "nullable")]
+                #[schema(value_type = Option<WriteRate>)]
+                pub $rate: Option<Option<WriteRate>>,
+            )*
+            $(
+                #[doc = $count_doc]
+                #[serde(default, deserialize_with = "nullable_u64")]
+                #[schema(value_type = Option<u64>, minimum = 1, maximum = 10_000_000)]
+                pub $count: Option<Option<u64>>,
+            )*
+        }
+
+        impl WriteLimits {
+            fn into_patch(self) -> LimitsPatch {
+                LimitsPatch {
+                    $($rate: self.$rate.map(|rate| rate.map(Rate::from)),)*
+                    $($count: self.$count.map(|count| count.map(narrow)),)*
+                }
+            }
+        }
+
+        /// How [`Limits`] look in JSON; for the API document alone.
+        #[derive(Debug, ToSchema)]
+        #[schema(as = Limits, rename_all = "camelCase")]
+        pub struct LimitsShape {
+            $(
+                #[doc = $rate_doc]
+                #[schema(required = true)]
+                pub $rate: Option<RateShape>,
+            )*
+            $(
+                #[doc = $count_doc]
+                #[schema(required = true)]
+                pub $count: Option<u32>,
+            )*
+        }
+    };
 }
+
+each_limit!(bodies_of_limits);
 
 /// A token bucket to set.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
@@ -150,9 +117,6 @@ impl WriteApp {
     /// The change asked for.
     #[must_use]
     pub fn into_patch(self) -> AppPatch {
-        let limits = self.limits.unwrap_or_default();
-        let rate = |rate: Option<WriteRate>| rate.map(Rate::from);
-        let count = |count: Option<u64>| count.map(narrow);
         AppPatch {
             name: self.name,
             description: self.description,
@@ -161,28 +125,7 @@ impl WriteApp {
             ttl_secs_max: self.max_ttl,
             activation_secs: self.activation_window,
             session_expiry: self.session_expiry,
-            limits: LimitsPatch {
-                app: limits.app.map(rate),
-                endpoint: limits.endpoint.map(rate),
-                address: limits.address.map(rate),
-                connects: limits.connects.map(rate),
-                endpoint_connects: limits.endpoint_connects.map(rate),
-                address_connects: limits.address_connects.map(rate),
-                messages: limits.messages.map(rate),
-                endpoint_messages: limits.endpoint_messages.map(rate),
-                address_messages: limits.address_messages.map(rate),
-                deliveries: limits.deliveries.map(rate),
-                endpoint_deliveries: limits.endpoint_deliveries.map(rate),
-                address_deliveries: limits.address_deliveries.map(rate),
-                kilobytes: limits.kilobytes.map(rate),
-                endpoint_kilobytes: limits.endpoint_kilobytes.map(rate),
-                address_kilobytes: limits.address_kilobytes.map(rate),
-                connections: limits.connections.map(count),
-                endpoint_connections: limits.endpoint_connections.map(count),
-                groups_per_connection: limits.groups_per_connection.map(count),
-                members_per_group: limits.members_per_group.map(count),
-                kept_megabytes: limits.kept_megabytes.map(count),
-            },
+            limits: self.limits.unwrap_or_default().into_patch(),
         }
     }
 }
@@ -259,72 +202,6 @@ pub struct Kept {
     pub bytes: u64,
     /// At most.
     pub max: u64,
-}
-
-/// How [`Limits`] look in JSON; for the API document alone.
-#[derive(Debug, ToSchema)]
-#[schema(as = Limits, rename_all = "camelCase")]
-pub struct LimitsShape {
-    /// All requests of the app together.
-    #[schema(required = true)]
-    pub app: Option<RateShape>,
-    /// Requests of one endpoint, and mints for it.
-    #[schema(required = true)]
-    pub endpoint: Option<RateShape>,
-    /// Requests of one address with the app's App-Tokens, or with no credential.
-    #[schema(required = true)]
-    pub address: Option<RateShape>,
-    /// Sockets opened for the app together, as a rate; `connections` is how many may be open.
-    #[schema(required = true)]
-    pub connects: Option<RateShape>,
-    /// Sockets opened by one endpoint.
-    #[schema(required = true)]
-    pub endpoint_connects: Option<RateShape>,
-    /// Sockets opened from one address with the app's App-Tokens.
-    #[schema(required = true)]
-    pub address_connects: Option<RateShape>,
-    /// What is said in the app together: messages, publications, signals and changes of presence.
-    #[schema(required = true)]
-    pub messages: Option<RateShape>,
-    /// What one endpoint says.
-    #[schema(required = true)]
-    pub endpoint_messages: Option<RateShape>,
-    /// What is said from one address with the app's App-Tokens.
-    #[schema(required = true)]
-    pub address_messages: Option<RateShape>,
-    /// Frames that requests in the app make others receive, together.
-    #[schema(required = true)]
-    pub deliveries: Option<RateShape>,
-    /// Frames that the requests of one endpoint make others receive.
-    #[schema(required = true)]
-    pub endpoint_deliveries: Option<RateShape>,
-    /// Frames that requests from one address with the app's App-Tokens make others receive.
-    #[schema(required = true)]
-    pub address_deliveries: Option<RateShape>,
-    /// What goes out because of requests in the app, in units of 1,024 bytes: those frames, and long answers.
-    #[schema(required = true)]
-    pub kilobytes: Option<RateShape>,
-    /// What goes out because of one endpoint's requests.
-    #[schema(required = true)]
-    pub endpoint_kilobytes: Option<RateShape>,
-    /// What goes out because of requests from one address with the app's App-Tokens.
-    #[schema(required = true)]
-    pub address_kilobytes: Option<RateShape>,
-    /// Connections of the app together.
-    #[schema(required = true)]
-    pub connections: Option<u32>,
-    /// Connections of one endpoint.
-    #[schema(required = true)]
-    pub endpoint_connections: Option<u32>,
-    /// Groups that one connection may be in.
-    #[schema(required = true)]
-    pub groups_per_connection: Option<u32>,
-    /// Connections that may be in one group.
-    #[schema(required = true)]
-    pub members_per_group: Option<u32>,
-    /// What may be kept of what clients say, in units of 1,048,576 bytes; `null`: as much as the server's setting says.
-    #[schema(required = true)]
-    pub kept_megabytes: Option<u32>,
 }
 
 /// How a [`SessionExpiry`] looks in JSON; for the API document alone.

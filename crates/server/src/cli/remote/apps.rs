@@ -1,6 +1,7 @@
 //! `respoked app`.
 
 use clap::{Args, Subcommand};
+use respoke_core::each_limit;
 use serde_json::{Map, Value, json};
 
 use super::super::failure::Failure;
@@ -61,70 +62,56 @@ pub(in crate::cli) struct Settings {
     /// How long a token waits to be redeemed, in seconds.
     #[arg(long, value_name = "SECONDS")]
     activation_window: Option<u64>,
-    /// All requests of the app: a rate a second, with `:` the most at once, or `off`.
-    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
-    limit_app: Option<Value>,
-    /// Requests of one endpoint, likewise.
-    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
-    limit_endpoint: Option<Value>,
-    /// Requests of one address, likewise.
-    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
-    limit_address: Option<Value>,
-    /// Sockets opened for the app together, likewise.
-    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
-    limit_connects: Option<Value>,
-    /// Sockets opened by one endpoint, likewise.
-    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
-    limit_endpoint_connects: Option<Value>,
-    /// Sockets opened from one address, likewise.
-    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
-    limit_address_connects: Option<Value>,
-    /// Messages, publications, signals and changes of presence in the app together, likewise.
-    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
-    limit_messages: Option<Value>,
-    /// Those of one endpoint, likewise.
-    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
-    limit_endpoint_messages: Option<Value>,
-    /// Those from one address, likewise.
-    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
-    limit_address_messages: Option<Value>,
-    /// Frames that requests in the app make others receive, together, likewise.
-    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
-    limit_deliveries: Option<Value>,
-    /// Those of one endpoint's requests, likewise.
-    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
-    limit_endpoint_deliveries: Option<Value>,
-    /// Those of requests from one address, likewise.
-    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
-    limit_address_deliveries: Option<Value>,
-    /// Units of 1,024 bytes that go out because of requests in the app, likewise.
-    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
-    limit_kilobytes: Option<Value>,
-    /// Those of one endpoint's requests, likewise.
-    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
-    limit_endpoint_kilobytes: Option<Value>,
-    /// Those of requests from one address, likewise.
-    #[arg(long, value_name = "RATE[:BURST]|off", value_parser = rate)]
-    limit_address_kilobytes: Option<Value>,
+    #[command(flatten)]
+    rates: Rates,
     /// What becomes of a session's open sockets when its time is over: end closes them, keep leaves them.
     #[arg(long, value_name = "end|keep")]
     session_expiry: Option<String>,
-    /// Connections of the app together, or `off`.
-    #[arg(long, value_name = "N|off", value_parser = count)]
-    limit_connections: Option<Value>,
-    /// Connections of one endpoint, likewise.
-    #[arg(long, value_name = "N|off", value_parser = count)]
-    limit_endpoint_connections: Option<Value>,
-    /// Groups that one connection may be in, likewise.
-    #[arg(long, value_name = "N|off", value_parser = count)]
-    limit_groups_per_connection: Option<Value>,
-    /// Connections that may be in one group, likewise.
-    #[arg(long, value_name = "N|off", value_parser = count)]
-    limit_members_per_group: Option<Value>,
-    /// Megabytes that may be kept of what clients say, or `off` for as many as the server's setting says.
-    #[arg(long, value_name = "N|off", value_parser = count)]
-    limit_kept_megabytes: Option<Value>,
+    #[command(flatten)]
+    counts: Counts,
 }
+
+macro_rules! flags_of_limits {
+    (
+        rates { $(($rate:ident $rate_name:tt $rate_flag:tt $rate_label:tt $rate_default:tt $rate_doc:tt))* }
+        counts { $(($count:ident $count_name:tt $count_flag:tt $count_label:tt $count_default:tt $count_doc:tt))* }
+    ) => {
+        /// How often things may be done.
+        #[derive(Debug, Args)]
+        struct Rates {
+            $(
+                #[arg(id = $rate_flag, long = $rate_flag, value_name = "RATE[:BURST]|off", value_parser = rate,
+                    help = concat!($rate_doc, " A rate a second, with `:` the most at once, or `off`"))]
+                $rate: Option<Value>,
+            )*
+        }
+
+        /// How much there may be.
+        #[derive(Debug, Args)]
+        struct Counts {
+            $(
+                #[arg(id = $count_flag, long = $count_flag, value_name = "N|off", value_parser = count,
+                    help = concat!($count_doc, " A number, or `off`"))]
+                $count: Option<Value>,
+            )*
+        }
+
+        impl Settings {
+            /// The limits that are named, as the API names them.
+            fn limits(&self) -> Map<String, Value> {
+                let rates = [$(($rate_name, &self.rates.$rate)),*].into_iter();
+                let counts = [$(($count_name, &self.counts.$count)),*].into_iter();
+                rates.chain(counts).filter_map(|(name, limit)| Some((name.to_owned(), limit.clone()?))).collect()
+            }
+        }
+
+        /// Names and labels.
+        const RATES: &[(&str, &str)] = &[$(($rate_name, $rate_label)),*];
+        const COUNTS: &[(&str, &str)] = &[$(($count_name, $count_label)),*];
+    };
+}
+
+each_limit!(flags_of_limits);
 
 /// Reads `50` or `off`.
 fn count(text: &str) -> Result<Value, &'static str> {
@@ -169,31 +156,7 @@ impl Settings {
         set("maxTtl", self.max_ttl.map(|secs| json!(secs)));
         set("activationWindow", self.activation_window.map(|secs| json!(secs)));
         set("sessionExpiry", self.session_expiry.as_ref().map(|word| json!(word)));
-        let limits: Map<String, Value> = [
-            ("app", &self.limit_app),
-            ("endpoint", &self.limit_endpoint),
-            ("address", &self.limit_address),
-            ("connects", &self.limit_connects),
-            ("endpointConnects", &self.limit_endpoint_connects),
-            ("addressConnects", &self.limit_address_connects),
-            ("messages", &self.limit_messages),
-            ("endpointMessages", &self.limit_endpoint_messages),
-            ("addressMessages", &self.limit_address_messages),
-            ("deliveries", &self.limit_deliveries),
-            ("endpointDeliveries", &self.limit_endpoint_deliveries),
-            ("addressDeliveries", &self.limit_address_deliveries),
-            ("kilobytes", &self.limit_kilobytes),
-            ("endpointKilobytes", &self.limit_endpoint_kilobytes),
-            ("addressKilobytes", &self.limit_address_kilobytes),
-            ("connections", &self.limit_connections),
-            ("endpointConnections", &self.limit_endpoint_connections),
-            ("groupsPerConnection", &self.limit_groups_per_connection),
-            ("membersPerGroup", &self.limit_members_per_group),
-            ("keptMegabytes", &self.limit_kept_megabytes),
-        ]
-        .into_iter()
-        .filter_map(|(whose, limit)| Some((whose.to_owned(), limit.clone()?)))
-        .collect();
+        let limits = self.limits();
         set("limits", (!limits.is_empty()).then_some(Value::Object(limits)));
         Value::Object(body)
     }
@@ -239,7 +202,7 @@ fn show(app: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
         Value::Null => "any".to_owned(),
         domains => cell(domains),
     };
-    out.lines(&[
+    let mut lines = vec![
         ("Id", cell(&app["id"])),
         ("Name", cell(&app["name"])),
         ("Description", cell(&app["description"])),
@@ -249,29 +212,11 @@ fn show(app: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
         ("Longest session", format!("{} s", cell(&app["maxTtl"]))),
         ("Activation window", format!("{} s", cell(&app["activationWindow"]))),
         ("Sockets of a session that expires", cell(&app["sessionExpiry"])),
-        ("Limit of the app", limit("app")),
-        ("Limit of an endpoint", limit("endpoint")),
-        ("Limit of an address", limit("address")),
-        ("Connects of the app", limit("connects")),
-        ("Connects of an endpoint", limit("endpointConnects")),
-        ("Connects of an address", limit("addressConnects")),
-        ("Messages of the app", limit("messages")),
-        ("Messages of an endpoint", limit("endpointMessages")),
-        ("Messages of an address", limit("addressMessages")),
-        ("Deliveries of the app", limit("deliveries")),
-        ("Deliveries of an endpoint", limit("endpointDeliveries")),
-        ("Deliveries of an address", limit("addressDeliveries")),
-        ("Kilobytes of the app", limit("kilobytes")),
-        ("Kilobytes of an endpoint", limit("endpointKilobytes")),
-        ("Kilobytes of an address", limit("addressKilobytes")),
-        ("Connections", most("connections")),
-        ("Connections of an endpoint", most("endpointConnections")),
-        ("Groups of a connection", most("groupsPerConnection")),
-        ("Members of a group", most("membersPerGroup")),
-        ("Megabytes kept", most("keptMegabytes")),
-        ("Created", cell(&app["createdAt"])),
-        ("Updated", cell(&app["updatedAt"])),
-    ])
+    ];
+    lines.extend(RATES.iter().map(|(name, label)| (*label, limit(name))));
+    lines.extend(COUNTS.iter().map(|(name, label)| (*label, most(name))));
+    lines.extend([("Created", cell(&app["createdAt"])), ("Updated", cell(&app["updatedAt"]))]);
+    out.lines(&lines)
 }
 
 fn path(app: &str) -> String {
