@@ -61,6 +61,7 @@ macro_rules! cut_cases {
                 more_than_is_kept_is_told
                 what_is_too_long_to_be_sent_is_told
                 an_interest_that_was_lost_is_told_anew
+                what_nothing_makes_up_for_comes_once_it_is_confirmed
                 who_hears_late_of_a_join_makes_up_for_it
                 whoever_is_second_is_confirmed_no_earlier_than_the_first
                 who_is_cut_off_does_not_answer_and_holds_up_nobody_longer

@@ -8,8 +8,8 @@ use respoke_wire::bus::ITEM_LEN_MAX;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::fixture::{
-    APP, Cuttable, Member, change, check_nothing_is_lost_untold, check_nothing_is_lost_untold_until_the_end, done,
-    in_room, long_words, quiet, words,
+    APP, Cuttable, Member, at_endpoint, change, check_nothing_is_lost_untold,
+    check_nothing_is_lost_untold_until_the_end, done, in_room, long_words, quiet, to_endpoint, words,
 };
 use crate::carried::CarriedLimits;
 
@@ -106,6 +106,25 @@ pub(super) async fn an_interest_that_was_lost_is_told_anew(fixture: impl Cuttabl
     a.bus.publish(words("newer", 3));
     a.bus.publish(words("new", 4));
     b.notes.until_of(a.node(), [2, 3, 4]).await;
+}
+
+/// Nothing makes up for what is for an endpoint. Once it is confirmed that one is there for it, it arrives, whatever became
+/// of the news of that.
+pub(super) async fn what_nothing_makes_up_for_comes_once_it_is_confirmed(fixture: impl Cuttable) {
+    let (a, b) = fixture.two().await;
+    for round in 0..20 {
+        let (lost, later) = (format!("lost{round}"), format!("later{round}"));
+        fixture.cut(&a, &b);
+        let lost_held = b.bus.hold(&at_endpoint(&lost));
+        sleep(7 * SECOND).await;
+        let later_held = b.bus.hold(&at_endpoint(&later));
+        fixture.mend(&a, &b);
+        for (said, name, held) in [(2 * round, lost, lost_held), (2 * round + 1, later, later_held)] {
+            done(held).await;
+            a.bus.publish(to_endpoint(&name, said));
+        }
+        b.notes.until_of(a.node(), 0..2 * round + 2).await;
+    }
 }
 
 /// Who joins is not kept waiting for one that is cut off, and gets what that published past it.

@@ -177,6 +177,21 @@ pub(crate) fn long_words(group: &str, said: u64, len: usize) -> Delivery {
 }
 
 pub(crate) fn words_in(app_id: AppId, group: &str, said: u64, len: usize) -> Delivery {
+    push(app_id, Audience::Group { group: room(group), except: None }, group, said, len)
+}
+
+/// Something for an endpoint's connections.
+pub(crate) fn to_endpoint(endpoint: &str, said: u64) -> Delivery {
+    let to = Audience::Endpoint { endpoint: EndpointId::parse(endpoint).unwrap(), only: None, except: None };
+    push(APP, to, "room", said, 0)
+}
+
+/// What its connections there hold.
+pub(crate) fn at_endpoint(endpoint: &str) -> Interest {
+    Interest::Endpoint(APP, EndpointId::parse(endpoint).unwrap())
+}
+
+fn push(app_id: AppId, to: Audience, group: &str, said: u64, len: usize) -> Delivery {
     let id = Uuid::from_u128(u128::from(said));
     let message = RawValue::from_string(format!("[{said},\"{}\"]", "x".repeat(len))).unwrap();
     let event = Event {
@@ -186,7 +201,7 @@ pub(crate) fn words_in(app_id: AppId, group: &str, said: u64, len: usize) -> Del
         request_id: RequestId::from_uuid(id),
         content: Content::Published { message_id: MessageId::from_uuid(id), group: room(group), message },
     };
-    Delivery::Push { app_id, to: Audience::Group { group: room(group), except: None }, event: Arc::new(event) }
+    Delivery::Push { app_id, to, event: Arc::new(event) }
 }
 
 /// Something that concerns everybody.
