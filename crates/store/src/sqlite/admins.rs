@@ -424,7 +424,7 @@ impl AdminStore for SqliteStore {
                 match remembered(write, once.as_ref())? {
                     Remembered::Nothing => {}
                     Remembered::Made(object) => {
-                        let text = write.sealer.seal(SealKind::AdminSession, number_of(&object), entropy);
+                        let text = write.sealer.seal(SealKind::AdminSession, number_of(&object)?, entropy);
                         return Ok(Creation::Repeated(text));
                     }
                     Remembered::Otherwise => return Ok(Creation::KeyReused),

@@ -100,7 +100,7 @@ impl AppStore for SqliteStore {
                 match remembered(write, once.as_ref())? {
                     Remembered::Nothing => {}
                     Remembered::Made(object) => {
-                        let made = find(write.connection, AppId::from_uuid(uuid_of(&object)))?;
+                        let made = find(write.connection, AppId::from_uuid(uuid_of(&object)?))?;
                         return Ok(made.map_or(Creation::KeyReused, Creation::Repeated));
                     }
                     Remembered::Otherwise => return Ok(Creation::KeyReused),

@@ -63,11 +63,12 @@ fn read(row: &Row<'_>) -> rusqlite::Result<AuditRecord> {
     let kind: i64 = columns.next()?;
     let actor_id: Option<Uuid> = columns.next()?;
     let actor = match (kind, actor_id) {
-        (0, _) => Actor::Anonymous,
+        (0, None) => Actor::Anonymous,
+        (1, None) => Actor::System,
         (2, Some(id)) => Actor::Admin(AdminId::from_uuid(id)),
         (SECRET, Some(id)) => Actor::Secret(SecretId::from_uuid(id)),
-        (4, _) => Actor::Endpoint,
-        _ => Actor::System,
+        (4, None) => Actor::Endpoint,
+        _ => return Err(rusqlite::Error::FromSqlConversionFailure(4, Type::Integer, "no such actor".into())),
     };
     let code: i64 = columns.next()?;
     let action = Action::from_code(code)
@@ -139,5 +140,28 @@ impl AuditStore for SqliteStore {
     ) -> Result<Page<AuditRecord, RowNumber>, StoreError> {
         let condition = self.condition.clone();
         self.readers.search(move |connection| log(connection, &condition, &query, &page)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_did_it_is_told_or_that_the_row_does_not_say() {
+        let connection = Connection::open_in_memory().unwrap();
+        let actor = |kind: i64, id: Option<Uuid>| {
+            let sql = "SELECT 1, 2, NULL, NULL, ?1, ?2, 23, '', '', ?3, NULL";
+            connection.query_row(sql, params![kind, id, Uuid::nil()], read).map(|record| record.entry.actor)
+        };
+        let id = Uuid::from_u128(7);
+        assert_eq!(actor(0, None).unwrap(), Actor::Anonymous);
+        assert_eq!(actor(1, None).unwrap(), Actor::System);
+        assert_eq!(actor(2, Some(id)).unwrap(), Actor::Admin(AdminId::from_uuid(id)));
+        assert_eq!(actor(SECRET, Some(id)).unwrap(), Actor::Secret(SecretId::from_uuid(id)));
+        assert_eq!(actor(4, None).unwrap(), Actor::Endpoint);
+        for (kind, id) in [(2, None), (SECRET, None), (5, None), (1, Some(id)), (-1, None)] {
+            assert!(actor(kind, id).is_err(), "{kind} {id:?}");
+        }
     }
 }

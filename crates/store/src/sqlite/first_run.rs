@@ -3,7 +3,7 @@
 use respoke_core::ports::{AdminAddition, Beginning, FirstRows};
 use rusqlite::params;
 
-use super::rows::{execute, one};
+use super::rows::{defect, execute, one};
 use super::writer::Write;
 use super::{admins, apps, audit, roles, secrets};
 
@@ -21,8 +21,7 @@ pub(super) fn insert(write: &Write<'_>, first: &FirstRows) -> rusqlite::Result<B
     )?;
     let (admin, audit) = &first.admin;
     if admins::insert(connection, admin)? == AdminAddition::NameTaken {
-        // There is no other admin.
-        return Err(rusqlite::Error::InvalidQuery);
+        return Err(defect("the first admin's name is taken, and there is no other admin"));
     }
     audit::insert(write, audit)?;
     let (hash, expires_at) = first.setup_token;
@@ -33,8 +32,8 @@ pub(super) fn insert(write: &Write<'_>, first: &FirstRows) -> rusqlite::Result<B
     audit::insert(write, audit)?;
     let (role, audit) = &first.role;
     if roles::insert(write, role.clone())?.is_err() {
-        // Of an app that was just made; nothing of it is kept then.
-        return Err(rusqlite::Error::InvalidQuery);
+        // Nothing of the app is kept then.
+        return Err(defect("the first role was refused, and its app was just made"));
     }
     audit::insert(write, audit)?;
     Ok(Beginning::Kept)

@@ -7,7 +7,7 @@ use respoke_core::idempotency::IdempotencyKey;
 use respoke_core::page::{CreationKey, PageRequest};
 use respoke_core::secret::SecretHash;
 use rusqlite::types::{FromSql, Type};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, ffi, params};
 use uuid::Uuid;
 
 use super::writer::Write;
@@ -177,13 +177,19 @@ pub(super) fn remember(
 }
 
 /// The number kept as an idempotency key's object.
-pub(super) fn number_of(object: &[u8]) -> u64 {
-    object.try_into().map_or(u64::MAX, u64::from_be_bytes)
+pub(super) fn number_of(object: &[u8]) -> rusqlite::Result<u64> {
+    let bytes = object.try_into().map_err(|_| defect("what an idempotency key made is no number"))?;
+    Ok(u64::from_be_bytes(bytes))
 }
 
 /// The id kept as an idempotency key's object.
-pub(super) fn uuid_of(object: &[u8]) -> Uuid {
-    Uuid::from_slice(object).unwrap_or_default()
+pub(super) fn uuid_of(object: &[u8]) -> rusqlite::Result<Uuid> {
+    Uuid::from_slice(object).map_err(|_| defect("what an idempotency key made is no id"))
+}
+
+/// Something is wrong that is neither the disk's nor SQLite's fault.
+pub(super) fn defect(what: &str) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_INTERNAL), Some(what.to_owned()))
 }
 
 /// Behind which instant and id a page of objects in order of creation begins.
@@ -230,4 +236,18 @@ pub(super) fn execute(connection: &Connection, sql: &str, params: impl rusqlite:
     #[cfg(test)]
     super::plans::check(connection, sql);
     connection.prepare_cached(sql)?.execute(params)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_key_made_is_what_was_kept_or_no_answer() {
+        let id = Uuid::from_u128(7);
+        assert_eq!((number_of(&7_u64.to_be_bytes()).unwrap(), uuid_of(id.as_bytes()).unwrap()), (7, id));
+        for object in [&[0; 7][..], &[0; 9], &[]] {
+            assert!(number_of(object).is_err() && uuid_of(object).is_err());
+        }
+    }
 }

@@ -85,7 +85,7 @@ fn issue(
     match remembered(write, once)? {
         Remembered::Nothing => {}
         Remembered::Made(object) => {
-            let Some((made, _)) = find(write.connection, number_of(&object))? else {
+            let Some((made, _)) = find(write.connection, number_of(&object)?)? else {
                 return Ok(Creation::KeyReused);
             };
             let text = write.sealer.seal(SealKind::Token, made.number, token.entropy);
@@ -314,7 +314,7 @@ fn redeem(
     // Only who knows the token has its keys, and the session outlives the token: so the key comes first.
     match remembered(write, once)? {
         Remembered::Nothing => {}
-        Remembered::Made(object) => return repeat(write, number_of(&object), new, entry.at),
+        Remembered::Made(object) => return repeat(write, number_of(&object)?, new, entry.at),
         Remembered::Otherwise => return Ok(Redemption::KeyReused),
     }
     let Some((token, ground)) = find(write.connection, number)? else { return Ok(Redemption::Unknown) };

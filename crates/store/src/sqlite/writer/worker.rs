@@ -18,6 +18,7 @@ use super::write::{Numbers, Write};
 use crate::sqlite::checkpointer::Checkpointer;
 use crate::sqlite::condition::Condition;
 use crate::sqlite::crash::{Crash, CrashPoint};
+use crate::sqlite::rows::defect;
 use crate::sqlite::tokens::MintGrounds;
 use crate::sqlite::{BUSY_TIMEOUT, at_once, failure, maintenance, readers};
 
@@ -149,7 +150,7 @@ impl Worker {
                 }
             }
         }
-        failed.extend(jobs.map(|job| (job, rusqlite::Error::InvalidQuery)));
+        failed.extend(jobs.map(|job| (job, defect("it was not tried after a commit failed"))));
         if self.doubt.is_there() && !failed.is_empty() {
             self.settle();
         }
@@ -197,7 +198,7 @@ impl Worker {
             for job in jobs {
                 // A panic in an operation is a defect of ours; it must not take the store down with it.
                 std::panic::catch_unwind(AssertUnwindSafe(|| job.run(write)))
-                    .unwrap_or(Err(rusqlite::Error::InvalidQuery))?;
+                    .unwrap_or_else(|_| Err(defect("a write panicked")))?;
                 if !job.spares_grounds() {
                     self.grounds.clear();
                 }
@@ -221,7 +222,7 @@ impl Worker {
             run(&write)
         })();
         let done = match ran {
-            Ok(()) if self.crash.is_at(CrashPoint::BeforeCommit) => Err(rusqlite::Error::InvalidQuery),
+            Ok(()) if self.crash.is_at(CrashPoint::BeforeCommit) => Err(defect("a test lets the commit fail")),
             Ok(()) => self.end_transaction(),
             Err(error) => Err(error),
         };
