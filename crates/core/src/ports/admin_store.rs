@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::outcome::{Ending, Removal};
-use super::store::StoreError;
+use super::store_error::StoreError;
 use crate::admin::{Account, Admin, AdminRole, AdminSession, KnownAddress, SignedIn};
 use crate::app::{App, SecretRecord};
 use crate::audit::AuditEntry;

@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 
 use super::outcome::Removal;
-use super::store::StoreError;
+use super::store_error::StoreError;
 use crate::app::{App, AppPatch, SecretRecord};
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;

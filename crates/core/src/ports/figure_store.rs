@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::store::StoreError;
+use super::store_error::StoreError;
 use crate::clock::Timestamp;
 use crate::figures::{Figures, Span};
 use crate::id::AppId;

@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 
 use super::outcome::Removal;
-use super::store::StoreError;
+use super::store_error::StoreError;
 use crate::call_report::{CallReport, NewCallReport};
 use crate::clock::Timestamp;
 use crate::id::{AppId, EndpointId, GroupName, PushTokenId};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::node::Node;
-use super::store::StoreError;
+use super::store_error::StoreError;
 use crate::clock::Timestamp;
 use crate::seal::Sealer;
 

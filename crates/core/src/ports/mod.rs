@@ -11,6 +11,7 @@ mod maintenance_store;
 mod node;
 mod outcome;
 mod store;
+mod store_error;
 
 pub use admin_store::{
     AdminAddition, AdminChange, AdminStore, Beginning, Factor, FactorAddition, FactorRemoval, FirstRows, NewPassword,
@@ -35,5 +36,6 @@ pub use node::{Incarnation, Node, NodeId};
 pub use outcome::{Ending, Removal};
 pub use store::{
     AuditQuery, AuditStore, BanRecord, Banning, EndRequest, EndScope, EndpointStore, ExtensionRefusal, ListFilter,
-    MintRefusal, NewSession, Redemption, ScopeEnding, SessionFilter, SessionStore, Store, StoreError, TokenStore,
+    MintRefusal, NewSession, Redemption, ScopeEnding, SessionFilter, SessionStore, Store, TokenStore,
 };
+pub use store_error::StoreError;
