@@ -376,9 +376,6 @@ impl Receiver for Hub {
                     self.tails.show_theirs(app_id, &endpoint, &frame);
                 }
             }
-            Delivery::End { app_id, endpoint: _, connection } => {
-                self.end_connection(app_id, connection);
-            }
             // The feed tells what it is, and whether there is more. What was done here was followed before it was told.
             Delivery::Change(_) if from == Source::Here => {}
             Delivery::Change(_) => self.broker.hint(),

@@ -208,15 +208,6 @@ pub enum Delivery {
         /// A portion of its members.
         connections: Vec<ConnectionId>,
     },
-    /// A connection is to end, and its socket with it; the node that has it sees to that.
-    End {
-        /// In which app.
-        app_id: AppId,
-        /// Whose connection.
-        endpoint: EndpointId,
-        /// Which.
-        connection: ConnectionId,
-    },
     /// A frame of a connection of the node that sends this, for whoever looks on at its endpoint elsewhere.
     Tailed {
         /// In which app.
@@ -248,7 +239,6 @@ impl Delivery {
                 Some(groups.chain([Interest::Observers(*app_id, endpoint.clone())]).collect())
             }
             Self::GroupEnded { app_id, group, connections: _ } => Some(vec![Interest::Group(*app_id, group.clone())]),
-            Self::End { app_id, endpoint, connection: _ } => Some(vec![Interest::Endpoint(*app_id, endpoint.clone())]),
             Self::Tailed { app_id, endpoint, frame: _ } => Some(vec![Interest::Tails(*app_id, endpoint.clone())]),
             Self::Change(_) => None,
         }

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use respoke_bus::faulty::Faults;
-use respoke_core::ports::{Answer, Bus, Delivery, Holder, Question, Whom};
+use respoke_core::ports::{Answer, Bus, Holder, Question, Whom};
 use respoke_hub::ops::ConnectionCount;
 use respoke_wire::close::Close;
 
-use crate::world::{World, endpoint, events, group, received};
+use crate::world::{World, events, group, received};
 
 /// Longer than departures are held back.
 const LATER: Duration = Duration::from_millis(300);
@@ -90,8 +90,8 @@ async fn one_node_ends_a_connection_of_the_other_and_asks_it_who_is_there() {
         names
     };
     assert_eq!(members().await, ["ann", "bob"]);
-    let end = Delivery::End { app_id: world.app, endpoint: endpoint("bob"), connection: bob.connection.id };
-    bus.publish(end);
+    let asking = world.asking(0).await;
+    world.nodes[0].hub.disconnect(&asking.asker(), &bob.connection.id.to_string()).await.unwrap();
     assert_eq!(bob.socket.outbox.closed(), Some(Close::SessionEnded));
     assert_eq!(ann.socket.outbox.closed(), None);
     assert_eq!(members().await, ["ann"]);

@@ -23,11 +23,6 @@ impl Coded for Delivery {
                 connection.write(out);
                 groups.write(out);
             }
-            Self::End { app_id, endpoint, connection } => {
-                (2_u8, *app_id).write(out);
-                endpoint.write(out);
-                connection.write(out);
-            }
             Self::Change(change) => {
                 3_u8.write(out);
                 change.write(out);
@@ -59,7 +54,7 @@ impl Coded for Delivery {
                 connection: Coded::read(from)?,
                 groups: Coded::read(from)?,
             }),
-            2 => Self::End { app_id: Coded::read(from)?, endpoint: Coded::read(from)?, connection: Coded::read(from)? },
+            // 2 was something that no node sends.
             3 => Self::Change(Coded::read(from)?),
             4 => Self::Arrived(Arrived {
                 app_id: Coded::read(from)?,

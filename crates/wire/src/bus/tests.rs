@@ -144,8 +144,6 @@ fn delivery() -> BoxedStrategy<Delivery> {
                 Delivery::Departed(Departed { app_id, endpoint, connection, groups })
             }
         ),
-        1 => (app(), endpoint(), connection())
-            .prop_map(|(app_id, endpoint, connection)| Delivery::End { app_id, endpoint, connection }),
         1 => change().prop_map(Delivery::Change),
         1 => (app(), group(), vec(connection(), 0..4))
             .prop_map(|(app_id, group, connections)| Delivery::GroupEnded { app_id, group, connections }),
