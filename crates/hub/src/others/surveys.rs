@@ -385,6 +385,7 @@ impl Hub {
         fanout::offer(self, connections, None, &missed);
     }
 }
+
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
