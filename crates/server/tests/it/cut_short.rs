@@ -167,13 +167,17 @@ fn a_backup_that_is_killed_leaves_the_one_before_or_is_whole() {
         command.args(["backup", "--force"]).arg(&file).arg("--data").arg(data);
         command
     };
+    let mut as_it_was = 0;
     for moment in MOMENTS {
         assert_eq!(run(&mut backup(&of)).code, Some(0));
         let before = sound(&file);
+        assert_ne!(before, whole);
         kill_when(&mut backup(&data), || unfinished_is(target.path(), moment));
         let found = sound(&file);
         assert!(found == before || found == whole, "{found:?} at {moment}");
+        as_it_was += usize::from(found == before);
         assert_eq!(run(&mut backup(&data)).code, Some(0));
         assert_eq!(sound(&file), whole);
     }
+    assert!(as_it_was > 0, "none was met before its end");
 }

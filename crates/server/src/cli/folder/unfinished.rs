@@ -80,20 +80,18 @@ impl Unfinished {
     pub(super) fn takes_the_place_of(self, path: &Path, kept: &Path) -> anyhow::Result<()> {
         check_target(path)?;
         let failed = || format!("the present {} cannot be kept as {}", path.display(), kept.display());
-        // In one step: killed before or after it, there is one whole file under that name, and it has no other. A second
-        // name, given first, would be taken for a second server's, and nothing would start.
-        let swap = || rustix::fs::renameat_with(&self.held, NAME, CWD, path, RenameFlags::EXCHANGE);
-        match swap() {
-            Ok(()) => {
-                if let Err(error) = rustix::fs::renameat(&self.held, NAME, CWD, kept) {
-                    if swap().is_err() {
-                        // It is not removed with what is unfinished.
-                        let left = self.folder.keep();
-                        anyhow::bail!("{}: {error}; it lies in {}", failed(), left.display());
-                    }
-                    return Err(io::Error::from(error)).with_context(failed);
-                }
+        // The new file gets the name `kept`, and then the two files trade their names in one step. Killed at any moment,
+        // there is one whole file under `path`, it has no other name, and the old one is outside of what is unfinished. A
+        // second name, given to the old one first, would be taken for a second server's, and nothing would start.
+        let traded = rustix::fs::renameat_with(&self.held, NAME, CWD, kept, RenameFlags::NOREPLACE).and_then(|()| {
+            let traded = rustix::fs::renameat_with(CWD, kept, CWD, path, RenameFlags::EXCHANGE);
+            if traded.is_err() {
+                rustix::fs::renameat(CWD, kept, &self.held, NAME)?;
             }
+            traded
+        });
+        match traded {
+            Ok(()) => {}
             // The file system cannot.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 if fs::hard_link(path, kept).is_err() {
