@@ -18,6 +18,10 @@ pub(crate) enum Deed {
 }
 
 impl Deed {
-    /// How many there are; the last one counts them.
-    pub(crate) const KINDS: usize = Self::TurnCredentials as usize + 1;
+    /// How many there are: as many as the last one says, and no other stands behind it.
+    pub(crate) const KINDS: usize = match Self::Minted {
+        Self::Minted | Self::Redeemed | Self::Message | Self::Publication | Self::Signal | Self::TurnCredentials => {
+            Self::TurnCredentials as usize + 1
+        }
+    };
 }

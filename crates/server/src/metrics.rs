@@ -338,9 +338,10 @@ mod tests {
             "respoked_commit_operations_count 4",
             "respoked_sockets 5",
             "respoked_sockets_closed_total{reason=\"session_ended\"} 3",
-            "# EOF",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
+        assert_eq!(text.matches("# EOF").count(), 1);
+        assert!(text.ends_with("# EOF\n"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! Refusals as answers: the one place where a reason becomes a status, a code and a body.
+//! Refusals as answers. Which code and status a reason has stands in `core/src/code.rs`; here it becomes an answer.
 //!
 //! A handler returns a [`Problem`]; the door renders it, because only there the request's id is at hand,
 //! and logs it once if it is the server's own fault.

@@ -9,7 +9,7 @@ use crate::problem::Problem;
 use crate::state::Api;
 use crate::{api, console, docs};
 
-/// The routes that the document describes, and the document. Paths have lost their trailing slashes at the door.
+/// All routes: of the API, of the documents and of the console. Paths have lost their trailing slashes at the door.
 pub(crate) fn router(api: Arc<Api>) -> Router {
     let own_session = get(api::session_tokens::describe)
         .post(api::session_tokens::create)

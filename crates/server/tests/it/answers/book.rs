@@ -280,7 +280,7 @@ impl Book {
         serde_json::to_string_pretty(&self.replaced("", &body)).unwrap()
     }
 
-    /// A page is told by its length in lines, which is exact; lines of JSON and what is short, whole.
+    /// Lines of JSON are shown as JSON is, others as they are.
     fn shown_text(&self, answer: &Answer) -> String {
         let lines = answer.text.lines().map(|line| match serde_json::from_str::<Value>(line) {
             Ok(value) => self.one_line(&value),

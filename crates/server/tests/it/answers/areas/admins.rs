@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::NOBODYS;
+use super::{NOBODYS, refused_in_the_end};
 use crate::answers::book::{Book, By, secret};
 use crate::harness::{PASSWORD, note_secret, text};
 use crate::totp::code_at;
@@ -22,12 +22,7 @@ pub(in crate::answers) fn tell(book: &mut Book) {
     book.ask("An admin is removed", remove, &[&id], By::Admin, Value::Null);
     book.ask("again", remove, &[&id], By::Admin, Value::Null);
     let guess = || book.server.post("/v1/admin-sessions").send(json!({"username": "admin", "password": "wrong"}));
-    let throttled = loop {
-        let answer = guess();
-        if answer.status == 429 {
-            break answer;
-        }
-    };
+    let throttled = refused_in_the_end(guess);
     book.note("Whoever guessed often waits", "POST /v1/admin-sessions", "nobody", &throttled);
 }
 

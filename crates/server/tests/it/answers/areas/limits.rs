@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::refused_in_the_end;
 use crate::answers::book::{Book, By};
-use crate::harness::text;
 
 pub(in crate::answers) fn tell(book: &mut Book) {
     let app = book.server.app.clone();
@@ -39,12 +39,6 @@ pub(in crate::answers) fn tell(book: &mut Book) {
     book.note("it is empty", "GET /v1/groups", "App-Secret", &empty);
     limit(book, json!({"app": null}));
 
-    let refused = loop {
-        let answer = book.server.get("/v1/session-tokens").token(&"X".repeat(36)).call();
-        if text(&answer.body["code"]) != "unauthenticated" {
-            break answer;
-        }
-        book.server.clock.advance_secs(0);
-    };
+    let refused = refused_in_the_end(|| book.server.get("/v1/session-tokens").token(&"X".repeat(36)).call());
     book.note("Wrong credentials, again and again", "GET /v1/session-tokens", "an App-Token that is none", &refused);
 }
