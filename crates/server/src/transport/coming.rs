@@ -315,20 +315,27 @@ mod tests {
         }
     }
 
+    const LIMITS: UnreadLimits = UnreadLimits { all: 1 << 20, caller: 1 << 20, connection: 1 << 20 };
+
+    /// A body on a connection or on one of its streams, by what sends its parts, and with what it is under way in.
+    fn awaited(place: &Arc<Place>, is_stream: bool) -> (mpsc::Sender<usize>, Heard<InParts>, impl Sized) {
+        let (send, parts) = mpsc::channel(9);
+        let (mut under_way, mut on_stream) = (UnderWay::begin(place), None);
+        let body = if is_stream {
+            on_stream = under_way.take().map(|under_way| Exchange::on_stream(under_way, 0));
+            Heard::on_http2(InParts(parts), on_stream.clone().unwrap(), HOME)
+        } else {
+            Heard::on_http1(InParts(parts), place.clone(), HOME)
+        };
+        (send, body, (under_way, on_stream))
+    }
+
     #[tokio::test]
     async fn of_a_body_that_is_waited_for_what_is_held_is_counted_and_for_whom_it_is() {
         for is_stream in [false, true] {
-            let limits = UnreadLimits { all: 1 << 20, caller: 1 << 20, connection: 1 << 20 };
-            let places = Places::new(2, limits, Arc::new(Metrics::default()));
+            let places = Places::new(2, LIMITS, Arc::new(Metrics::default()));
             let place = places.take(Share::unbounded()).await;
-            let (send, parts) = mpsc::channel(9);
-            let (mut under_way, mut on_stream) = (UnderWay::begin(&place), None);
-            let mut body = if is_stream {
-                on_stream = under_way.take().map(|under_way| Exchange::on_stream(under_way, 0));
-                Heard::on_http2(InParts(parts), on_stream.clone().unwrap(), HOME)
-            } else {
-                Heard::on_http1(InParts(parts), place.clone(), HOME)
-            };
+            let (send, mut body, under_way) = awaited(&place, is_stream);
             // What a stream takes beside its body.
             let besides = place.unread();
             let nobody = places.unread.key(Reader::Anybody, HOME);
@@ -363,7 +370,7 @@ mod tests {
             assert!(body.stands(9_000));
             drop(body);
             assert_eq!((counted(), of(caller)), ((0, 0), 0));
-            drop((under_way, on_stream));
+            drop(under_way);
             assert_eq!((places.unread.all(), places.unread.of(caller)), (0, 0));
         }
     }
@@ -371,17 +378,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_of_which_a_little_comes_now_and_then_is_silence_soon() {
         for is_stream in [false, true] {
-            let limits = UnreadLimits { all: 1 << 20, caller: 1 << 20, connection: 1 << 20 };
-            let places = Places::new(1, limits, Arc::new(Metrics::default()));
+            let places = Places::new(1, LIMITS, Arc::new(Metrics::default()));
             let place = places.take(Share::unbounded()).await;
-            let (send, parts) = mpsc::channel(9);
-            let (mut under_way, mut on_stream) = (UnderWay::begin(&place), None);
-            let mut body = if is_stream {
-                on_stream = under_way.take().map(|under_way| Exchange::on_stream(under_way, 0));
-                Heard::on_http2(InParts(parts), on_stream.clone().unwrap(), HOME)
-            } else {
-                Heard::on_http1(InParts(parts), place.clone(), HOME)
-            };
+            let (send, mut body, under_way) = awaited(&place, is_stream);
             let comes = async || tokio::time::timeout(NEWCOMER_FOR / 100, places.take(Share::unbounded())).await;
             let makes_room = || place.doomed.load(Ordering::Relaxed);
             read(&mut body);
@@ -392,7 +391,7 @@ mod tests {
                 read(&mut body);
             }
             assert!(comes().await.is_err() && makes_room());
-            drop((body, under_way, on_stream));
+            drop((body, under_way));
         }
     }
 
