@@ -401,6 +401,10 @@ impl Bus for CarriedBus {
         self.peers().iter().any(|peer| peer.holds.read().any(&wanted))
     }
 
+    fn other_nodes(&self) -> Vec<Node> {
+        self.peers().iter().map(|peer| peer.node).collect()
+    }
+
     async fn ask(&self, whom: Whom, question: Question, deadline: Duration) -> Answers {
         let mut asked = self.peers();
         if let Whom::One(node) = whom {

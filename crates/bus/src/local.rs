@@ -252,6 +252,10 @@ impl Bus for LocalBus {
         self.others().iter().any(holds)
     }
 
+    fn other_nodes(&self) -> Vec<Node> {
+        self.others().iter().map(|other| other.node).collect()
+    }
+
     async fn ask(&self, whom: Whom, question: Question, _deadline: Duration) -> Answers {
         let mut answers = Answers::default();
         let others = self.others();

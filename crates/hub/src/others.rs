@@ -88,7 +88,7 @@ impl Others {
     }
 
     /// So long, and as long as a question and its answer are on their way besides.
-    fn and_the_way(&self, within: Duration) -> Duration {
+    pub(crate) fn and_the_way(&self, within: Duration) -> Duration {
         (within + self.bus.round_trip()).min(ANSWER_WITHIN)
     }
 

@@ -487,6 +487,10 @@ mod tests {
             self.0
         }
 
+        fn other_nodes(&self) -> Vec<Node> {
+            Vec::new()
+        }
+
         async fn ask(&self, _: Whom, _: Question, _: Duration) -> Answers {
             Answers::default()
         }

@@ -44,6 +44,9 @@ pub trait Bus: Send + Sync {
     /// all, it is so for everything.
     fn wanted_elsewhere(&self, interest: &Interest) -> bool;
 
+    /// The other nodes, as far as this one has heard of them.
+    fn other_nodes(&self) -> Vec<Node>;
+
     /// Asks other nodes and waits for their answers, for as long as `deadline`. Whoever is lost meanwhile is not waited
     /// for.
     async fn ask(&self, whom: Whom, question: Question, deadline: Duration) -> Answers;

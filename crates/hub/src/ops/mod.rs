@@ -128,8 +128,8 @@ impl Hub {
         }
     }
 
-    /// Lets what others have of some things be known here, until that is dropped; who does not answer within some time is
-    /// asked again later. None: there are no others.
+    /// Lets what others have of some things be known here, until that is dropped; who does not answer within some time, and
+    /// as long as that is on its way besides, is asked again later. None: there are no others.
     pub(crate) async fn known_meanwhile(
         &self,
         within: Duration,
@@ -137,7 +137,7 @@ impl Hub {
     ) -> Option<Meanwhile<'_>> {
         let others = self.others.as_ref()?;
         let held = others.hold_meanwhile(interests());
-        Box::pin(self.survey(others, &held.interests, Instant::now() + within)).await;
+        Box::pin(self.survey(others, &held.interests, Instant::now() + others.and_the_way(within))).await;
         Some(held)
     }
 

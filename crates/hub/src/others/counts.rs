@@ -261,6 +261,10 @@ mod tests {
             true
         }
 
+        fn other_nodes(&self) -> Vec<Node> {
+            self.have.lock().iter().map(|(node, _)| *node).collect()
+        }
+
         async fn ask(&self, _: Whom, _: Question, deadline: Duration) -> Answers {
             self.asked.fetch_add(1, Ordering::Relaxed);
             let takes = WELL + *self.slower.lock();

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{self, FuturesUnordered};
 use respoke_core::event::Content;
 use respoke_core::id::{ConnectionId, EndpointId, GroupName, RequestId};
-use respoke_core::ports::{Answer, Answers, Departed, Given, Interest, Node, Question, Whom};
+use respoke_core::ports::{Answer, Departed, Given, Interest, Node, Question, Whom};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -23,6 +23,8 @@ use crate::registry::Connection;
 
 /// Things that are asked about at once: some twenty kilobytes of names.
 const ASKED_MAX: usize = 256;
+/// So often that many, beside one another, when somebody waits for it: more than a connection is in or observes by default.
+const SURVEYED_AT_ONCE: usize = 8;
 /// Things that are looked at in one go for what is to be asked of them: a millisecond's work, for which what is kept is
 /// locked.
 const LOOKED_AT_MAX: usize = 4_096;
@@ -111,38 +113,43 @@ impl Others {
     }
 
     async fn snapshot(&self, whom: Whom, asked: &[Asked], patience: Patience) -> Snapshot {
-        let Answers { given, mut silent } = self.bus.ask(whom, question(asked, None), patience.left()).await;
-        let mut answered = Vec::new();
-        // Beside one another, so that who goes on slowly takes no time from others.
-        let all = join_all(given.into_iter().map(|first| self.whole(asked, first, patience))).await;
+        let nodes = match whom {
+            Whom::One(node) => vec![node],
+            Whom::Others => self.bus.other_nodes(),
+        };
+        // Each by itself, so that who is slow or silent takes no time from others that have more to say.
+        let all = join_all(nodes.into_iter().map(async |node| (node, self.whole(node, asked, patience).await))).await;
+        let mut snapshot = Snapshot { answered: Vec::new(), silent: Vec::new() };
         for (node, pieces) in all {
             match pieces {
-                Some(pieces) => answered.push((node, pieces)),
-                None => silent.push(node),
+                Some(pieces) => snapshot.answered.push((node, pieces)),
+                None => snapshot.silent.push(node),
             }
         }
-        Snapshot { answered, silent }
+        snapshot
     }
 
-    /// All that a node answers, of which this is the first. None: it does not go on to the end.
-    async fn whole(&self, asked: &[Asked], first: Given, patience: Patience) -> (Node, Option<Vec<Piece>>) {
-        let node = first.node;
-        let (mut pieces, mut after, mut next) = (Vec::new(), None, Some(first));
+    /// All that a node answers. None: it does not answer to the end.
+    async fn whole(&self, node: Node, asked: &[Asked], patience: Patience) -> Option<Vec<Piece>> {
+        let (mut pieces, mut after) = (Vec::new(), None);
         loop {
-            let Some(Given { number, answer: Answer::Snapshot { found, more }, .. }) = next.take() else {
-                return (node, None);
-            };
+            let left = patience.left();
+            // It would work in vain.
+            if left.is_zero() {
+                return None;
+            }
+            let given = self.bus.ask(Whom::One(node), question(asked, after), left).await.given.pop()?;
+            let Given { number, answer: Answer::Snapshot { found, more }, .. } = given else { return None };
             let last = found.last().map(|present| (present.of, present.connection));
             pieces.push(Piece { number, found });
             if !more {
-                return (node, Some(pieces));
+                return Some(pieces);
             }
             // Each piece goes on behind the one before, or it would have no end.
             if last <= after {
-                return (node, None);
+                return None;
             }
             after = last;
-            next = self.bus.ask(Whom::One(node), question(asked, after), patience.left()).await.given.pop();
         }
     }
 }
@@ -184,13 +191,18 @@ impl Hub {
     /// Asks the others who is there, where that was not asked yet. Who does not answer until then is asked again later.
     pub(crate) async fn survey(&self, others: &Others, interests: &[Interest], until: Instant) {
         let asked = others.kept.lock().unsurveyed(interests);
-        for asked in asked.chunks(ASKED_MAX) {
+        let survey = |asked| async move {
             let mut asking = Asking { others, asked, answered: false };
+            // Nobody is silent who was not asked.
+            if Instant::now() >= until {
+                return;
+            }
             let moment = || self.local.registry.moment();
             let silent = others.ask_and_lay(Whom::Others, asked, Patience::Until(until), moment).await;
             asking.answered = silent.is_empty();
             self.tell_untold(others).await;
-        }
+        };
+        stream::iter(asked.chunks(ASKED_MAX)).for_each_concurrent(SURVEYED_AT_ONCE, survey).await;
     }
 
     /// Does what is to be done because of other nodes, and need not be done at once. Never ends.
@@ -390,7 +402,7 @@ impl Hub {
 mod tests {
     use async_trait::async_trait;
     use respoke_core::id::AppId;
-    use respoke_core::ports::{Bus, Confirmation, Delivery, Gap, Incarnation, NodeId};
+    use respoke_core::ports::{Answers, Bus, Confirmation, Delivery, Gap, Incarnation, NodeId};
     use tokio::sync::Notify;
 
     use super::*;
@@ -422,6 +434,10 @@ mod tests {
 
         fn wanted_elsewhere(&self, _: &Interest) -> bool {
             true
+        }
+
+        fn other_nodes(&self) -> Vec<Node> {
+            vec![node(2)]
         }
 
         async fn ask(&self, _: Whom, question: Question, _: Duration) -> Answers {

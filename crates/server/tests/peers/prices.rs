@@ -61,7 +61,7 @@ async fn who_cannot_pay_makes_no_node_work_and_a_name_costs_once_however_often_i
         _ => 0,
     };
     hub.join(&asking.over(&ann, &Unlimited), &rooms).await.unwrap();
-    assert_eq!(bus.asked().iter().map(snapshot).sum::<usize>(), 2);
+    assert_eq!(bus.asked().iter().map(snapshot).sum::<usize>(), 2 * 2, "two nodes");
     let deeds = || {
         let asked = bus.asked();
         let of = |wanted: fn(&Deed) -> bool| {

@@ -15,6 +15,7 @@ use respoke_core::ports::{
     Answer, Answers, Audience, Bus, Confirmation, Delivery, Gap, Given, Incarnation, Interest, Node, NodeId, Present,
     Question, Receiver, Source, Whom,
 };
+use respoke_core::refusal::Refusal;
 use respoke_hub::ops::{Asker, Connect};
 use respoke_hub::outbox::OutboxLimits;
 use respoke_hub::{Hub, HubSettings, Socket};
@@ -43,6 +44,8 @@ struct Scripted {
     answering: Mutex<Arc<Answering>>,
     /// Who was asked, and when.
     asked: Mutex<Vec<(Node, Instant)>>,
+    /// How long a question and its answer are on their way as a rule.
+    way: Mutex<Duration>,
     /// Whether node 2 knows of all that is held here. It does not yet of what is held while it is 0.
     aware: watch::Sender<u64>,
 }
@@ -79,10 +82,14 @@ impl Bus for Scripted {
         true
     }
 
+    fn other_nodes(&self) -> Vec<Node> {
+        vec![node(2), node(3)]
+    }
+
     async fn ask(&self, whom: Whom, question: Question, deadline: Duration) -> Answers {
         let asked = match whom {
             Whom::One(node) => vec![node],
-            Whom::Others => vec![node(2), node(3)],
+            Whom::Others => self.other_nodes(),
         };
         let answering = self.answering.lock().clone();
         let (mut answers, mut longest) = (Answers::default(), Duration::ZERO);
@@ -106,7 +113,7 @@ impl Bus for Scripted {
     fn tell(&self, _: Node, _: Question) {}
 
     fn round_trip(&self) -> Duration {
-        Duration::ZERO
+        *self.way.lock()
     }
 }
 
@@ -128,6 +135,7 @@ impl World {
             receiver: OnceLock::new(),
             answering: Mutex::new(Arc::new(Box::new(nobody))),
             asked: Mutex::default(),
+            way: Mutex::default(),
             aware: watch::Sender::new(1),
         });
         let (store, folder) = database(Options::default());
@@ -533,4 +541,62 @@ async fn who_came_while_a_node_was_late_that_is_gone_has_missed_nothing_that_oth
         let names: Vec<_> = received_from(&socket, "fromConnection").into_iter().map(|(name, _)| name).collect();
         assert_eq!(names.contains(&"missed".to_owned()), told, "{names:?}");
     }
+}
+
+/// What a node answers of those that are there, piece by piece, if it is asked who that is.
+fn in_pieces(there: &[Present], question: &Question) -> Answer {
+    let Question::Snapshot { after, .. } = question else { return Answer::Count(0) };
+    let is_behind = |present: &&Present| after.is_none_or(|after| (present.of, present.connection) > after);
+    let mut found: Vec<_> = there.iter().filter(is_behind).take(1_001).cloned().collect();
+    let more = found.len() > 1_000;
+    found.truncate(1_000);
+    Answer::Snapshot { found, more }
+}
+
+/// What is asked of a node that is well is asked whole, whoever else is silent.
+#[tokio::test(start_paused = true)]
+async fn a_silent_node_makes_nobody_unheard_who_has_more_to_say() {
+    let world = World::new().await;
+    // As many as a group may have.
+    let full: Vec<_> = ids(10_000).into_iter().map(present).collect();
+    world.bus.answer(move |asked, question| {
+        (asked == node(2)).then(|| (Duration::from_millis(10), 1_000, in_pieces(&full, question)))
+    });
+    let joined = world.hub.join(&world.asker(&Context::internal()), &[group("full")]).await;
+    assert!(matches!(joined, Err(Refusal::LimitReached(_))), "{joined:?}");
+}
+
+/// The same of a carrier that takes its time.
+#[tokio::test(start_paused = true)]
+async fn whoever_joins_waits_for_answers_as_long_as_they_are_on_their_way() {
+    let world = World::new().await;
+    let full: Vec<_> = ids(10_000).into_iter().map(present).collect();
+    *world.bus.way.lock() = SECOND / 10;
+    world.bus.answer(move |_, question| Some((SECOND / 34, 1_000, in_pieces(&full, question))));
+    let joined = world.hub.join(&world.asker(&Context::internal()), &[group("full")]).await;
+    assert!(matches!(joined, Err(Refusal::LimitReached(_))), "{joined:?}");
+}
+
+/// However much is asked about, a node that is well is asked about all of it.
+#[tokio::test(start_paused = true)]
+async fn a_silent_node_keeps_back_nothing_of_what_others_have() {
+    let world = World::new().await;
+    let (presence, present_of) = (
+        Presence { kind: RawValue::from_string("\"here\"".to_owned()).unwrap(), show: None, status: None },
+        ids(1_000),
+    );
+    world.bus.answer(move |asked, question| {
+        let Question::Snapshot { of, .. } = question else { return None };
+        let found = of.iter().zip(0..).map(|(interest, of)| {
+            let Interest::Observers(_, endpoint) = interest else { panic!("{interest:?}") };
+            let nth: usize = endpoint.as_str().trim_start_matches("contact ").parse().unwrap();
+            Present { of, endpoint: endpoint.clone(), connection: present_of[nth], presence: Some(presence.clone()) }
+        });
+        let answer = Answer::Snapshot { found: found.collect(), more: false };
+        (asked == node(2)).then_some((SECOND / 10, 1_000, answer))
+    });
+    let contacts = (0..1_000).map(|nth| endpoint(&format!("contact {nth}"))).collect();
+    let found = world.hub.observe(&world.asker(&Context::internal()), contacts).await.unwrap();
+    assert_eq!(found.iter().map(|(_, presences)| presences.len()).sum::<usize>(), 1_000);
+    assert_eq!(world.bus.asked(node(3)).len(), 4, "once about each portion");
 }

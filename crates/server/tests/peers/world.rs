@@ -76,6 +76,10 @@ impl Bus for Watched {
         self.bus.wanted_elsewhere(interest)
     }
 
+    fn other_nodes(&self) -> Vec<Node> {
+        self.bus.other_nodes()
+    }
+
     async fn ask(&self, whom: Whom, question: Question, deadline: Duration) -> Answers {
         self.asked.lock().push(question.clone());
         let answers = self.bus.ask(whom, question, deadline).await;

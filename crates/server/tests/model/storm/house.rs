@@ -194,6 +194,10 @@ impl Bus for Watched {
         self.bus.wanted_elsewhere(interest)
     }
 
+    fn other_nodes(&self) -> Vec<Life> {
+        self.bus.other_nodes()
+    }
+
     async fn ask(&self, whom: Whom, question: Question, deadline: Duration) -> Answers {
         if let Question::Do { request_id, deed: Deed::EndGroup { .. }, .. } = &question {
             self.stills.lock().remove(request_id);
