@@ -2,7 +2,8 @@
 //!
 //! Whoever is a member, observes, or is connected, is so on one node, and that node alone tells of it. So what other nodes
 //! hear of a connection comes from one sender and in its order, which is that in which it was done: from before something is
-//! done until it is told, the connection is locked (`Connection::telling`).
+//! done until it is told, the connection is locked (`Connection::telling`). Its end waits for nobody: if something may have
+//! been told behind that, the end is told again (`Hub::depart_behind`).
 
 use std::sync::Arc;
 
@@ -38,6 +39,7 @@ impl Hub {
                 // Who joins by itself knows it; one whom a backend let join is told as well.
                 let except = knows.filter(|knows| knows == id);
                 self.push(*app_id, Audience::Group { group: group.clone(), except }, event);
+                self.depart_behind(connection, Some(group));
             }
             Join::Already | Join::Gone | Join::Full(_) => self.release(|| Interest::Group(*app_id, group.clone())),
         }
@@ -140,6 +142,7 @@ impl Hub {
         let event = self.event(endpoint, Some(*id), request_id, Content::Presence(presence));
         let to = Audience::Observers { endpoint: endpoint.clone(), except: Some(*id) };
         self.push(*app_id, to, event);
+        self.depart_behind(connection, None);
         true
     }
 
@@ -149,6 +152,7 @@ impl Hub {
             let Connection { app_id, endpoint, id, .. } = connection;
             let arrived = Arrived { app_id: *app_id, endpoint: endpoint.clone(), connection: *id };
             self.bus.publish(Delivery::Arrived(arrived));
+            self.depart_behind(connection, None);
         }
     }
 
@@ -167,6 +171,18 @@ impl Hub {
             }
         }
         self.local.departures.add(Departure { departed, at, observed: true, own: true });
+    }
+
+    /// Tells the others again that a connection ended, if it did before what was just told of it: nodes whom the end did not
+    /// concern may have become concerned by then, and would have it for good. Nodes that heard of the end pass over both.
+    /// A connection is gone before its end is told, so one of the two ends is told behind.
+    fn depart_behind(&self, connection: &Connection, group: Option<&GroupName>) {
+        if self.others.is_some() && connection.is_gone() {
+            let Connection { app_id, endpoint, id, .. } = connection;
+            let groups = group.cloned().into_iter().collect();
+            let departed = Departed { app_id: *app_id, endpoint: endpoint.clone(), connection: *id, groups };
+            self.bus.publish(Delivery::Departed(departed));
+        }
     }
 
     /// Tells again whose end is not told yet, because somebody elsewhere begins to observe endpoints: who begins here would
