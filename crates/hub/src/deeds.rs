@@ -170,7 +170,7 @@ impl Hub {
                 self.release(|| Interest::Observers(*app_id, endpoint));
             }
         }
-        self.local.departures.add(Departure { departed, at, observed: true, own: true });
+        self.local.departures.add(Departure { departed, ended: None, at, observed: true, own: true });
     }
 
     /// Tells the others again that a connection ended, if it did before what was just told of it: nodes whom the end did not

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use respoke_core::id::{AppId, EndpointId};
+use respoke_core::id::{AppId, EndpointId, GroupName};
 use respoke_core::ports::Departed;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -21,12 +21,15 @@ use tokio::time::Instant;
 /// How much later. Below 100 ms clients that close together hear of each other, above 250 ms it is felt.
 const DELAY: Duration = Duration::from_millis(150);
 
-/// A connection that ended.
+/// A connection that ended, or that left a group as that ended elsewhere.
 #[derive(Debug)]
 pub(crate) struct Departure {
     /// Which, and what it was in. By name: thousands who leave a large group at once must not each hold a list of all the
     /// others until these are told.
     pub departed: Departed,
+    /// Not the connection ended but this group, on another node; the connection's leaving waits among what is untold
+    /// (`others/untold.rs`), and may be told before.
+    pub ended: Option<GroupName>,
     /// When it ended, or that was heard, on the registry's own count.
     pub at: u64,
     /// Whether those are told who observe its endpoint.
@@ -131,7 +134,7 @@ mod tests {
     fn departure(endpoint: &str) -> Departure {
         let (app_id, endpoint) = (AppId::random(), EndpointId::parse(endpoint).unwrap());
         let departed = Departed { app_id, endpoint, connection: ConnectionId::random(), groups: Vec::new() };
-        Departure { departed, at: 0, observed: true, own: true }
+        Departure { departed, ended: None, at: 0, observed: true, own: true }
     }
 
     async fn next(departures: &Departures) -> (String, Duration) {

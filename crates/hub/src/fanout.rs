@@ -62,10 +62,14 @@ pub(crate) fn push(hub: &Hub, app: AppId, to: &Audience, event: &Event) {
 ///
 /// One who shares many groups with it hears as many frames, so sockets get their turn to write in between.
 pub(crate) async fn announce(hub: &Hub, departure: &Departure) {
-    let Departure { departed: Departed { app_id, endpoint, connection, groups }, at, observed, own: _ } = departure;
+    let Departure { departed, ended, at, observed, own: _ } = departure;
+    let Departed { app_id, endpoint, connection, groups } = departed;
     let event = |content| hub.event(endpoint, Some(*connection), RequestId::new(hub.broker.chance()), content);
     hub.tell_untold_of(*connection);
-    hub.tell_ended_of(*connection, None);
+    // Those that ended later wait for their own time.
+    if let Some(group) = ended {
+        hub.tell_ended_of(*connection, Some(group));
+    }
     let mut since_turn = 0;
     for (nth, group) in groups.iter().enumerate() {
         if since_turn > FRAMES_AT_ONCE {

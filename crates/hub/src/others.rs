@@ -181,7 +181,7 @@ impl Others {
         let mut departures = Vec::with_capacity(going.len());
         for going in going {
             let departed = Departed { groups: Vec::new(), ..going.departed.clone() };
-            departures.push(departure(Going { departed, observed: false }, at));
+            departures.push(Departure { departed, ended: Some(group.clone()), at, observed: false, own: false });
             untold.add_ended(Found { news: News::Gone(going), at });
         }
         departures
@@ -270,5 +270,5 @@ impl Drop for Meanwhile<'_> {
 }
 
 fn departure(Going { departed, observed }: Going, at: u64) -> Departure {
-    Departure { departed, at, observed, own: false }
+    Departure { departed, ended: None, at, observed, own: false }
 }

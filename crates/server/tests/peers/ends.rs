@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::task::Poll;
 use std::time::Duration;
 
-use respoke_core::id::AppId;
+use respoke_core::id::{AppId, RequestId};
 use respoke_core::ports::{Bus as _, Deed, Holder, Question, Whom};
 use respoke_core::refusal::Refusal;
 use respoke_wire::close::Close;
@@ -137,4 +137,27 @@ async fn a_large_group_that_ends_holds_up_the_end_of_no_other() {
     tokio::join!(end("large"), end("small"), end("smaller"));
     assert_eq!(*ended.lock(), ["small", "smaller", "large"]);
     assert_eq!(world.members(1), 0);
+}
+
+/// Who is in many groups that end one after the other is told of each in its time.
+#[tokio::test(start_paused = true)]
+async fn a_group_that_ends_takes_no_other_along_that_ended_later() {
+    let world = World::near().await;
+    let (ann, bob) = (world.connect(0, "ann").await, world.connect(1, "bob").await);
+    for name in ["room", "hall"] {
+        world.join(&ann, name).await;
+        world.join(&bob, name).await;
+    }
+    let _ = received(&ann);
+    // Only on bob's node, so that ann stays and hears of it.
+    for name in ["room", "hall"] {
+        let deed = Deed::EndGroup { group: group(name) };
+        let question = Question::Do { app_id: world.app, request_id: RequestId::random(), deed };
+        world.nodes[2].bus.ask(Whom::One(world.nodes[1].node()), question, LATER).await;
+        assert_eq!(received(&ann), []);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(received(&ann), events(&[("leave", "bob")]), "half of the delay is left of the second");
+    tokio::time::sleep(LATER).await;
+    assert_eq!(received(&ann), events(&[("leave", "bob")]));
 }
