@@ -50,6 +50,14 @@ impl Leftovers {
         self.apps.lock().push_back(app);
         self.added.notify_one();
     }
+
+    /// The first app had its turn. If more of it is left, it waits behind the others: one that always leaves more does not
+    /// keep theirs where it is.
+    fn end_turn(&self, more: bool) {
+        let mut apps = self.apps.lock();
+        let app = apps.pop_front();
+        apps.extend(app.filter(|_| more));
+    }
 }
 
 impl Registry {
@@ -62,10 +70,9 @@ impl Registry {
                 added.await;
                 continue;
             };
-            while self.take_away(app) {
-                tokio::task::yield_now().await;
-            }
-            self.leftovers.apps.lock().pop_front();
+            let more = self.take_away(app);
+            self.leftovers.end_turn(more);
+            tokio::task::yield_now().await;
         }
     }
 
@@ -206,6 +213,34 @@ mod tests {
         assert_eq!(groups_left(), 0);
         while registry.take_away(app) {}
         assert_eq!(groups_left(), 0);
+    }
+
+    #[tokio::test]
+    async fn apps_take_turns() {
+        let registry = Registry::default();
+        let apps = [(); 2].map(|()| AppId::random());
+        let contacts: Vec<_> = (0..2_000).map(|nth| EndpointId::parse(&format!("{nth}")).unwrap()).collect();
+        for app in apps {
+            let one = connection(app, "alice");
+            registry.add(&one, None, Caps::default()).unwrap();
+            registry.observe(&one, &contacts).unwrap();
+            registry.remove(app, one.id).unwrap();
+        }
+        let looking = async {
+            loop {
+                let left = apps.map(|app| registry.app(app).map_or(0, |app| app.lock().observers.len()));
+                assert!(left[0].abs_diff(left[1]) <= PORTION, "{left:?}");
+                if left == [0, 0] {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = registry.take_all_away() => unreachable!("it never ends"),
+            () = looking => {}
+        }
+        assert!(registry.apps.read().is_empty());
     }
 
     #[tokio::test]
