@@ -6,8 +6,8 @@
 //! The order of locks: a socket's own (`socket.rs`) is taken first, and under it either that of its app's connections
 //! (`registry.rs`) or that of the books of sockets (`sockets.rs`). Who holds one of those two takes no other, so what is
 //! found under it is collected, and looked at once it is given back. An outbox's own (`outbox.rs`) is taken under any of
-//! them, and nothing under it. Before all of these that of a connection is taken while something is done with it and told
-//! (`Connection::telling`).
+//! them, and nothing under it. Before all of these: `Connection::telling`, held from before something is done with
+//! a connection until that is told.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -62,7 +62,9 @@ pub trait Bus: Send + Sync {
 
 /// What a node does with what comes over the bus.
 ///
-/// Nothing here may wait: it is called from within operations, and while it runs nothing else comes from that node.
+/// It is called from within operations, and while it runs nothing else comes from any node. So nothing here may wait for
+/// an answer or for a client; at most for another thread that tells of the same connection, or of it and others that leave
+/// with a group. That one waits for nobody.
 pub trait Receiver: Send + Sync {
     /// Takes a delivery.
     fn receive(&self, from: Source, delivery: Delivery);

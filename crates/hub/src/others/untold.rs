@@ -97,7 +97,8 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// There is no more of it than what is kept of others.
+/// What was found out is no more than what is kept of others. Who left with a group that ended is kept there no more, and
+/// stays here until its departure is told, a moment later.
 #[derive(Debug, Default)]
 pub(super) struct Untold {
     of: HashMap<ConnectionId, VecDeque<Found>>,
