@@ -23,7 +23,7 @@ use tokio::time::Instant;
 pub(super) use self::asking::Portion;
 pub(super) use self::held::Asked;
 use self::held::{Entry, Held, Holds, State};
-pub(super) use self::laying::Piece;
+pub(super) use self::laying::Answered;
 use super::Count;
 
 /// How long it is known of a connection that it went: what one of its node's threads said of it before may come behind

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Others;
-use super::kept::{Asked, Going, News, Piece, Portion};
+use super::kept::{Answered, Asked, Going, News, Portion};
 use super::untold::Found;
 use crate::fanout;
 use crate::hub::Hub;
@@ -28,6 +28,9 @@ const SURVEYED_AT_ONCE: usize = 8;
 /// Things that are looked at in one go for what is to be asked of them: a millisecond's work, for which what is kept is
 /// locked.
 const LOOKED_AT_MAX: usize = 4_096;
+/// Connections that are looked at in one go when answers are laid, but for those of one node in one thing: some milliseconds'
+/// work, for which what is kept is locked.
+const LAID_AT_ONCE: usize = 1_000;
 /// How long a repair waits for an answer.
 const REPAIR_WITHIN: Duration = Duration::from_secs(1);
 /// How long it waits for answers of all once one of them is silent or slow, besides the time that these are on their way: it
@@ -59,8 +62,21 @@ impl Patience {
 
 /// Who answered what, and who did not answer to the end.
 struct Snapshot {
-    answered: Vec<(Node, Vec<Piece>)>,
+    answered: Vec<Answered>,
     silent: Vec<Node>,
+}
+
+/// What was asked of whom and answered, and how far that is laid.
+struct Laying<'a> {
+    whom: Whom,
+    asked: &'a [Asked],
+    /// The turn at which it was asked.
+    asked_at: u64,
+    snapshot: Snapshot,
+    /// The next thing.
+    of: u32,
+    /// What was answered about it is laid of so many nodes.
+    nodes: usize,
 }
 
 impl Others {
@@ -91,25 +107,43 @@ impl Others {
         moment: impl Fn() -> u64,
     ) -> Vec<Node> {
         let asked_at = self.kept.lock().turn();
-        let Snapshot { answered, silent } = self.snapshot(whom, asked, patience).await;
+        let snapshot = self.snapshot(whom, asked, patience).await;
+        let mut laying = Laying { whom, asked, asked_at, snapshot, of: 0, nodes: 0 };
+        while self.lay_some(&mut laying, &moment) {
+            // Whoever waits for what is kept has its turn.
+            tokio::task::yield_now().await;
+        }
+        if self.kept.lock().is_due() {
+            self.wanted.send_replace(());
+        }
+        laying.snapshot.silent
+    }
+
+    /// Lays some of what was answered. False: that was all.
+    fn lay_some(&self, laying: &mut Laying<'_>, moment: impl Fn() -> u64) -> bool {
+        let Laying { whom, asked, asked_at, snapshot: Snapshot { answered, silent }, of, nodes } = laying;
         // Locked before it is looked at what came since: what comes from here on is told behind this.
         let mut untold = self.untold.untold();
         let (mut kept, now) = (self.kept.lock(), Instant::now());
-        let at = moment();
-        for (node, pieces) in answered {
-            for news in kept.lay(asked, asked_at, node, &pieces, now) {
-                untold.add(Found { news, at });
+        let (at, mut laid) = (moment(), 0);
+        while let Some(one) = asked.get(*of as usize) {
+            while let Some(answered) = answered.get(*nodes) {
+                let more = kept.to_be_laid(*of, one, answered);
+                if laid > 0 && laid + more > LAID_AT_ONCE {
+                    return true;
+                }
+                laid += more;
+                for news in kept.lay_one(*of, one, *asked_at, answered, now) {
+                    untold.add(Found { news, at });
+                }
+                *nodes += 1;
             }
+            if *whom == Whom::Others {
+                kept.surveyed(std::slice::from_ref(one), silent);
+            }
+            (*of, *nodes) = (*of + 1, 0);
         }
-        if whom == Whom::Others {
-            kept.surveyed(asked, &silent);
-        }
-        let is_due = kept.is_due();
-        drop((kept, untold));
-        if is_due {
-            self.wanted.send_replace(());
-        }
-        silent
+        false
     }
 
     async fn snapshot(&self, whom: Whom, asked: &[Asked], patience: Patience) -> Snapshot {
@@ -120,9 +154,9 @@ impl Others {
         // Each by itself, so that who is slow or silent takes no time from others that have more to say.
         let all = join_all(nodes.into_iter().map(async |node| (node, self.whole(node, asked, patience).await))).await;
         let mut snapshot = Snapshot { answered: Vec::new(), silent: Vec::new() };
-        for (node, pieces) in all {
-            match pieces {
-                Some(pieces) => snapshot.answered.push((node, pieces)),
+        for (node, answered) in all {
+            match answered {
+                Some(answered) => snapshot.answered.push(answered),
                 None => snapshot.silent.push(node),
             }
         }
@@ -130,8 +164,8 @@ impl Others {
     }
 
     /// All that a node answers. None: it does not answer to the end.
-    async fn whole(&self, node: Node, asked: &[Asked], patience: Patience) -> Option<Vec<Piece>> {
-        let (mut pieces, mut after) = (Vec::new(), None);
+    async fn whole(&self, node: Node, asked: &[Asked], patience: Patience) -> Option<Answered> {
+        let (mut answered, mut after) = (Answered::by(node), None);
         loop {
             let left = patience.left();
             // It would work in vain.
@@ -141,9 +175,9 @@ impl Others {
             let given = self.bus.ask(Whom::One(node), question(asked, after), left).await.given.pop()?;
             let Given { number, answer: Answer::Snapshot { found, more }, .. } = given else { return None };
             let last = found.last().map(|present| (present.of, present.connection));
-            pieces.push(Piece { number, found });
+            answered.add(number, found);
             if !more {
-                return Some(pieces);
+                return Some(answered);
             }
             // Each piece goes on behind the one before, or it would have no end.
             if last <= after {
@@ -399,83 +433,4 @@ impl Hub {
 }
 
 #[cfg(test)]
-mod tests {
-    use async_trait::async_trait;
-    use respoke_core::id::AppId;
-    use respoke_core::ports::{Answers, Bus, Confirmation, Delivery, Gap, Incarnation, NodeId};
-    use tokio::sync::Notify;
-
-    use super::*;
-    use crate::others::Count;
-
-    /// A bus to one node, which has nobody and takes a while to say so of one thing.
-    struct Slow {
-        slow: Interest,
-        answers: Arc<Notify>,
-    }
-
-    fn node(id: u32) -> Node {
-        Node { id: NodeId(id), incarnation: Incarnation(1) }
-    }
-
-    #[async_trait]
-    impl Bus for Slow {
-        fn node(&self) -> Node {
-            node(1)
-        }
-
-        fn publish(&self, _: Delivery) {}
-
-        fn hold(&self, _: &Interest) -> Confirmation {
-            Confirmation::DONE
-        }
-
-        fn release(&self, _: &Interest) {}
-
-        fn wanted_elsewhere(&self, _: &Interest) -> bool {
-            true
-        }
-
-        fn other_nodes(&self) -> Vec<Node> {
-            vec![node(2)]
-        }
-
-        async fn ask(&self, _: Whom, question: Question, _: Duration) -> Answers {
-            let Question::Snapshot { of, .. } = question else { panic!("{question:?}") };
-            if of.contains(&self.slow) {
-                self.answers.notified().await;
-            }
-            let answer = Answer::Snapshot { found: Vec::new(), more: false };
-            Answers { given: vec![Given { node: node(2), number: 9, answer }], silent: Vec::new() }
-        }
-
-        fn tell(&self, _: Node, _: Question) {}
-
-        fn round_trip(&self) -> Duration {
-            Duration::ZERO
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_lost_meanwhile_of_something_else_makes_nobody_unheard_who_answered() {
-        let [slow, quick] = ["slow", "quick"].map(|name| GroupName::parse(name).unwrap());
-        let app = AppId::random();
-        let of = |group: &GroupName| Interest::Group(app, group.clone());
-        let answers = Arc::new(Notify::new());
-        let bus: Arc<dyn Bus> = Arc::new(Slow { slow: of(&slow), answers: answers.clone() });
-        let others = Others::beside(&bus).unwrap();
-        let ask = async |group: &GroupName| {
-            others.hold(&of(group));
-            let asked = others.kept.lock().unsurveyed(&[of(group)]);
-            others.ask_and_lay(Whom::Others, &asked, Patience::Each(REPAIR_WITHIN), || 0).await
-        };
-        let meanwhile = async {
-            ask(&quick).await;
-            others.missed(&Gap { from: node(2), numbers: 7..=8 });
-            answers.notify_one();
-        };
-        let (silent, ()) = tokio::join!(ask(&slow), meanwhile);
-        assert!(silent.is_empty(), "{silent:?}");
-        assert_eq!(others.members_known(app, &slow), Some(Count { known: 0, unheard: 0 }));
-    }
-}
+mod tests;

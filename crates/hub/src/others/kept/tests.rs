@@ -34,6 +34,23 @@ fn observers() -> Interest {
     Interest::Observers(app(), jo())
 }
 
+/// A part of what a node answers.
+struct Piece {
+    number: u64,
+    found: Vec<Present>,
+}
+
+impl Kept {
+    /// Lays all that a node answered.
+    fn lay(&mut self, asked: &[Asked], asked_at: u64, node: Node, pieces: &[Piece], now: Instant) -> Vec<News> {
+        let mut answered = Answered::by(node);
+        for Piece { number, found } in pieces {
+            answered.add(*number, found.clone());
+        }
+        (0..).zip(asked).flat_map(|(of, one)| self.lay_one(of, one, asked_at, &answered, now)).collect()
+    }
+}
+
 /// What is to be asked of all, and of which node, looked for in portions of one.
 fn wanted(kept: &mut Kept) -> (Vec<Asked>, BTreeMap<Node, Vec<Asked>>) {
     let mut found: BTreeMap<Whom, Vec<Asked>> = kept.due().into_iter().map(|whom| (whom, Vec::new())).collect();

@@ -1,0 +1,113 @@
+use async_trait::async_trait;
+use respoke_core::id::AppId;
+use respoke_core::ports::{Answers, Bus, Confirmation, Delivery, Gap, Incarnation, NodeId, Present};
+use tokio::sync::Notify;
+
+use super::*;
+use crate::others::Count;
+
+/// A bus to one node, which takes a while to answer about one thing.
+struct Other {
+    slow: Interest,
+    answers: Arc<Notify>,
+    /// Who is there, because of each thing.
+    there: Vec<ConnectionId>,
+}
+
+fn node(id: u32) -> Node {
+    Node { id: NodeId(id), incarnation: Incarnation(1) }
+}
+
+#[async_trait]
+impl Bus for Other {
+    fn node(&self) -> Node {
+        node(1)
+    }
+
+    fn publish(&self, _: Delivery) {}
+
+    fn hold(&self, _: &Interest) -> Confirmation {
+        Confirmation::DONE
+    }
+
+    fn release(&self, _: &Interest) {}
+
+    fn wanted_elsewhere(&self, _: &Interest) -> bool {
+        true
+    }
+
+    fn other_nodes(&self) -> Vec<Node> {
+        vec![node(2)]
+    }
+
+    async fn ask(&self, _: Whom, question: Question, _: Duration) -> Answers {
+        let Question::Snapshot { of, .. } = question else { panic!("{question:?}") };
+        if of.contains(&self.slow) {
+            self.answers.notified().await;
+        }
+        let endpoint = EndpointId::parse("jo").unwrap();
+        let present = |of, connection| Present { of, endpoint: endpoint.clone(), connection, presence: None };
+        let of = (0..).zip(&of);
+        let found = of.flat_map(|(of, _)| self.there.iter().map(move |connection| present(of, *connection)));
+        let answer = Answer::Snapshot { found: found.collect(), more: false };
+        Answers { given: vec![Given { node: node(2), number: 9, answer }], silent: Vec::new() }
+    }
+
+    fn tell(&self, _: Node, _: Question) {}
+
+    fn round_trip(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+#[tokio::test]
+async fn what_is_lost_meanwhile_of_something_else_makes_nobody_unheard_who_answered() {
+    let [slow, quick] = ["slow", "quick"].map(|name| GroupName::parse(name).unwrap());
+    let app = AppId::random();
+    let of = |group: &GroupName| Interest::Group(app, group.clone());
+    let answers = Arc::new(Notify::new());
+    let bus: Arc<dyn Bus> = Arc::new(Other { slow: of(&slow), answers: answers.clone(), there: Vec::new() });
+    let others = Others::beside(&bus).unwrap();
+    let ask = async |group: &GroupName| {
+        others.hold(&of(group));
+        let asked = others.kept.lock().unsurveyed(&[of(group)]);
+        others.ask_and_lay(Whom::Others, &asked, Patience::Each(REPAIR_WITHIN), || 0).await
+    };
+    let meanwhile = async {
+        ask(&quick).await;
+        others.missed(&Gap { from: node(2), numbers: 7..=8 });
+        answers.notify_one();
+    };
+    let (silent, ()) = tokio::join!(ask(&slow), meanwhile);
+    assert!(silent.is_empty(), "{silent:?}");
+    assert_eq!(others.members_known(app, &slow), Some(Count { known: 0, unheard: 0 }));
+}
+
+#[tokio::test]
+async fn whoever_waits_for_what_is_kept_has_its_turn_however_much_is_answered() {
+    let app = AppId::random();
+    let groups: Vec<_> = (0..20).map(|nth| GroupName::parse(&format!("group {nth}")).unwrap()).collect();
+    let of = |group: &GroupName| Interest::Group(app, group.clone());
+    let there = (0..300).map(|_| ConnectionId::random()).collect();
+    let slow = of(&GroupName::parse("slow").unwrap());
+    let bus: Arc<dyn Bus> = Arc::new(Other { slow, answers: Arc::default(), there });
+    let others = Others::beside(&bus).unwrap();
+    let interests: Vec<_> = groups.iter().map(of).collect();
+    for interest in &interests {
+        others.hold(interest);
+    }
+    let asked = others.kept.lock().unsurveyed(&interests);
+    let known = |group| others.members_known(app, group).map_or(0, |count| count.known);
+    let look = async {
+        let (mut before, mut most) = (0, 0);
+        while before < 300 * groups.len() {
+            tokio::task::yield_now().await;
+            let now = groups.iter().map(known).sum();
+            (before, most) = (now, most.max(now - before));
+        }
+        most
+    };
+    let lay = others.ask_and_lay(Whom::Others, &asked, Patience::Each(REPAIR_WITHIN), || 0);
+    let (most, silent) = tokio::join!(biased; look, lay);
+    assert!(silent.is_empty() && most <= LAID_AT_ONCE, "{silent:?} {most}");
+}
