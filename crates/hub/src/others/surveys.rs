@@ -12,7 +12,7 @@ use respoke_core::event::Content;
 use respoke_core::id::{ConnectionId, EndpointId, GroupName, RequestId};
 use respoke_core::ports::{Answer, Departed, Given, Interest, Node, Question, Whom};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Others;
 use super::kept::{Answered, Asked, Going, News, Portion};
@@ -38,6 +38,9 @@ const REPAIR_WITHIN: Duration = Duration::from_secs(1);
 const BESIDE_A_SLOW_ONE_WITHIN: Duration = Duration::from_millis(100);
 /// Between two attempts to repair what a node did not answer to.
 const REPAIR_EVERY: Duration = Duration::from_secs(1);
+/// How long it takes at least until everybody is told once more that something is lost: more is lost meanwhile where a node
+/// gets more than gets through, and whoever is told asks anew.
+const MISSED_EVERY: Duration = Duration::from_secs(1);
 /// Nodes that are asked beside one another, each for [`ASKED_MAX`] things before it is the next one's turn: what each answers
 /// is kept until it is whole.
 const ASKED_AT_ONCE: usize = 8;
@@ -261,10 +264,16 @@ impl Hub {
 
     /// Tells what was found out, and that something is lost, whoever is slow to answer meanwhile. Never ends.
     async fn tell_by_and_by(&self, others: &Others) {
+        let mut missed_from = Instant::now();
         loop {
-            others.found.notified().await;
-            if others.missed.swap(false, Ordering::AcqRel) {
+            let is_missed = others.missed.load(Ordering::Acquire);
+            tokio::select! {
+                () = others.found.notified() => {}
+                () = sleep_until(missed_from), if is_missed => {}
+            }
+            if Instant::now() >= missed_from && others.missed.swap(false, Ordering::AcqRel) {
                 self.tell_missed().await;
+                missed_from = Instant::now() + MISSED_EVERY;
             }
             self.tell_untold(others).await;
         }

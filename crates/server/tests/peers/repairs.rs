@@ -474,13 +474,38 @@ async fn who_joins_again_a_group_that_ended_is_a_member_in_the_end() {
 #[tokio::test(start_paused = true)]
 async fn a_node_that_is_slow_to_answer_holds_back_nothing_that_is_to_be_told() {
     let world = World::new().await;
-    world.bus.answer(|_, _| Some((SECOND * 9 / 10, 10, nobody())));
+    // It is asked again and again.
+    world.bus.answer(|asked, _| (asked == node(3)).then(|| (SECOND * 9 / 10, 10, nobody())));
     for missed in [node(2), node(3)] {
         world.misses(missed, 10);
         sleep(SECOND / 100).await;
         let received = world.received();
         assert_eq!(received.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["missed"], "of {missed:?}");
+        sleep(SECOND * 5 / 2).await;
     }
+}
+
+/// Whoever is behind loses more while it tells everybody so.
+#[tokio::test(start_paused = true)]
+async fn that_something_is_lost_is_told_once_a_second_however_often_it_is() {
+    let world = World::new().await;
+    world.bus.answer(|_, _| Some((Duration::ZERO, 1_000, nobody())));
+    for _ in 0..100 {
+        world.misses(node(2), 10);
+        sleep(SECOND / 20).await;
+    }
+    let told = world.received().len();
+    assert!((5..=6).contains(&told), "{told} times in five seconds");
+    // Also what is lost just after that was told.
+    sleep(SECOND * 2).await;
+    world.received();
+    for number in 0..2 {
+        world.misses(node(3), 10 + number);
+        sleep(SECOND / 10).await;
+    }
+    assert_eq!(world.received().len(), 1);
+    sleep(SECOND).await;
+    assert_eq!(world.received().len(), 1);
 }
 
 /// However much there is to be asked of a node that answers each time just before it is given up, others are asked meanwhile.
