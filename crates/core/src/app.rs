@@ -81,11 +81,12 @@ impl AppSettings {
         }
     }
 
-    /// Whether a page of `origin` (as browsers send it: scheme, host, port) may use the app.
+    /// Whether who asks from a page of `origin` (as browsers send it: scheme, host, port) may use the app. Who says no origin
+    /// is no page, and may.
     #[must_use]
-    pub fn permits_origin(&self, origin: &str) -> bool {
-        let domains = self.permitted_domains.as_ref();
-        domains.is_none_or(|domains| origin::permits(domains.iter().map(String::as_str), origin))
+    pub fn permits_origin(&self, origin: Option<&str>) -> bool {
+        let (Some(domains), Some(origin)) = (&self.permitted_domains, origin) else { return true };
+        origin::permits(domains.iter().map(String::as_str), origin)
     }
 }
 
@@ -169,11 +170,11 @@ mod tests {
     #[test]
     fn an_origin_is_held_against_the_permitted_domains() {
         let mut settings = AppSettings::named("x".into());
-        assert!(settings.permits_origin("https://anywhere.test"));
+        assert!(settings.permits_origin(Some("https://anywhere.test")));
         settings.permitted_domains = Some(vec!["example.com".into(), "*.example.org".into()]);
-        assert!(settings.permits_origin("https://example.com"));
-        assert!(settings.permits_origin("http://EXAMPLE.com:8080"));
-        assert!(settings.permits_origin("https://a.example.org"));
+        assert!(settings.permits_origin(Some("https://example.com")));
+        assert!(settings.permits_origin(Some("http://EXAMPLE.com:8080")));
+        assert!(settings.permits_origin(Some("https://a.example.org")));
         for origin in [
             "https://evil-example.com",
             "https://example.org",
@@ -181,7 +182,7 @@ mod tests {
             "null",
             "https://xexample.org",
         ] {
-            assert!(!settings.permits_origin(origin), "{origin}");
+            assert!(!settings.permits_origin(Some(origin)), "{origin}");
         }
     }
 

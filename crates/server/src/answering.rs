@@ -3,12 +3,14 @@
 mod panics;
 mod request_ids;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::future::RouteFuture;
+use futures_util::FutureExt;
 use http::Uri;
 use respoke_core::chance::Chance;
 use respoke_core::id::RequestId;
@@ -55,13 +57,13 @@ impl Answering {
     }
 
     /// Calls the router.
-    pub(crate) fn call(&self, request: Request) -> RouteFuture<std::convert::Infallible> {
+    pub(crate) fn call(&self, request: Request) -> RouteFuture<Infallible> {
         self.router.clone().call(request)
     }
 
     /// Calls the router; a panic of a handler becomes a problem, not a broken connection.
     pub(crate) async fn route(&self, request: Request) -> Response {
-        answered(self.call(request)).await
+        answered(self.call(request).map(sure)).await
     }
 
     /// Charges an answer to who asked for it.
@@ -94,5 +96,13 @@ pub(crate) fn check_query(uri: &Uri) -> Result<(), Problem> {
     match uri.query().map(form::query_pairs) {
         None | Some(Ok(_)) => Ok(()),
         Some(Err(NotText)) => Err(DecodeError::NotText.into()),
+    }
+}
+
+/// What the router answers: it never fails.
+fn sure(answer: Result<Response, Infallible>) -> Response {
+    match answer {
+        Ok(response) => response,
+        Err(never) => match never {},
     }
 }

@@ -6,34 +6,36 @@
 //! Invariant: of several credentials exactly one is looked at, and if that one is wrong the request is refused; the only
 //! routes that ignore a wrong one are those that need none.
 
+mod admission;
+mod admit;
 mod shown;
 
 use std::borrow::Cow;
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, MatchedPath, OriginalUri, Path};
-use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
+use http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Uri};
-use respoke_core::id::{AppId, EndpointId, RequestId};
+use percent_encoding::{PercentDecode, percent_decode_str};
+use respoke_core::id::{AppId, EndpointId};
 use respoke_core::idempotency::IdempotencyKey;
 use respoke_core::ops::{Caller, Context, Credential};
 use respoke_core::refusal::Refusal;
 use respoke_core::secret::Secret;
 use respoke_hub::Socket;
-use respoke_wire::body::oauth::TokenQuestion;
 use respoke_wire::input::{self, Input};
 use serde::de::DeserializeOwned;
 
-use shown::{Kind, authorization, credential_text, find_credential};
+pub(crate) use admission::Admission;
+use shown::{Kind, credential_text, find_credential};
 
 use crate::deed::Deed;
-use crate::facts::{Facts, Subject, asker};
-use crate::limits::Demand;
+use crate::facts::{Facts, Subject};
+use crate::metrics::Route;
 use crate::problem::Problem;
 use crate::state::Api;
 
@@ -63,6 +65,9 @@ pub(crate) struct Call {
     method: Method,
     headers: HeaderMap,
     uri: Uri,
+    /// The path's template, if an operation is asked for.
+    template: &'static str,
+    admission: &'static Admission,
 }
 
 impl<S: Sync> FromRequestParts<S> for Call {
@@ -70,13 +75,9 @@ impl<S: Sync> FromRequestParts<S> for Call {
 
     /// Takes the headers and the URI out of the request, so it has to be a handler's last argument.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let facts = parts.extensions.get::<Arc<Facts>>().cloned().unwrap_or_else(|| {
-            // Only a router without its door gets here.
-            let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-            Arc::new(Facts::new(RequestId::from_uuid(uuid::Uuid::nil()), nowhere, Bytes::new()))
-        });
+        let facts = parts.extensions.get::<Arc<Facts>>().cloned().unwrap_or_else(Facts::of_nobody);
         if let Some(route) = parts.extensions.remove::<MatchedPath>() {
-            let _ = facts.route.set(route);
+            let _ = facts.route.set(Route::Matched(route));
         }
         // A router within another sees the rest of the path alone.
         let uri = parts.extensions.remove::<OriginalUri>().map(|OriginalUri(uri)| uri);
@@ -85,11 +86,44 @@ impl<S: Sync> FromRequestParts<S> for Call {
             method: parts.method.clone(),
             headers: std::mem::take(&mut parts.headers),
             uri: uri.unwrap_or_else(|| std::mem::take(&mut parts.uri)),
+            template: "",
+            admission: &Admission::UNASKED,
         })
     }
 }
 
 impl Call {
+    /// A request for the operation at `template`, of whose caller is asked what `admission` says.
+    ///
+    /// # Errors
+    ///
+    /// 400 for a path whose parameters are no text.
+    pub(crate) fn new(
+        facts: Arc<Facts>,
+        (method, uri, headers): (Method, Uri, HeaderMap),
+        template: &'static str,
+        admission: &'static Admission,
+    ) -> Result<Self, Problem> {
+        if parameters(template, uri.path()).any(|parameter| parameter.decode_utf8().is_err()) {
+            return Err(Problem::malformed_path());
+        }
+        let _ = facts.route.set(Route::Fixed(template));
+        Ok(Self { facts, method, headers, uri, template, admission })
+    }
+
+    /// The one parameter of the path, decoded.
+    pub(crate) fn id(&self) -> String {
+        let mut found = parameters(self.template, self.uri.path());
+        found.next().map(|parameter| parameter.decode_utf8_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// The two parameters of the path, decoded.
+    pub(crate) fn ids(&self) -> (String, String) {
+        let mut found = parameters(self.template, self.uri.path());
+        let mut next = || found.next().map(|parameter| parameter.decode_utf8_lossy().into_owned()).unwrap_or_default();
+        (next(), next())
+    }
+
     /// Query and body as a `T`.
     ///
     /// # Errors
@@ -154,163 +188,6 @@ impl Call {
         self.facts.address
     }
 
-    /// Proves whichever credential the request carries; none is no error here.
-    ///
-    /// # Errors
-    ///
-    /// 401 for a credential that is not valid, 403 for a page that may not use the app, 429.
-    pub(crate) async fn authenticate(&self, api: &Api) -> Result<Caller, Problem> {
-        self.authenticate_for(api, Demand::Request).await
-    }
-
-    /// The same for saying something to others, which has rates of its own besides.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::authenticate`].
-    pub(crate) async fn authenticate_speaking(&self, api: &Api) -> Result<Caller, Problem> {
-        self.authenticate_for(api, Demand::Message).await
-    }
-
-    /// The same for what may have a long answer: lists, histories and the like.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::authenticate`]; 429 also as long as long answers before it are not paid off.
-    pub(crate) async fn authenticate_reading(&self, api: &Api) -> Result<Caller, Problem> {
-        let caller = self.authenticate(api).await?;
-        match api.accounts.check(&caller, self.facts.address) {
-            Ok(()) => Ok(caller),
-            Err(limited) => Err(Problem::rate_limited(limited.retry_after)),
-        }
-    }
-
-    async fn authenticate_for(&self, api: &Api, demand: Demand) -> Result<Caller, Problem> {
-        let caller = self.prove(api, self.credential(Kind::ALL)).await?;
-        self.check_origin(&caller)?;
-        self.admit(api, demand, &caller, None)?;
-        Ok(caller)
-    }
-
-    /// For minting a token in `app` for `endpoint`: an App-Token is not looked at. respoke-admin sends one beside its
-    /// App-Secret, and respoke.js a stale one in development mode.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::authenticate`].
-    pub(crate) async fn authenticate_minting(
-        &self,
-        api: &Api,
-        app: Option<AppId>,
-        endpoint: Option<&str>,
-    ) -> Result<Caller, Problem> {
-        let caller = self.prove(api, self.credential(&[Kind::AppSecret, Kind::AdminToken])).await?;
-        // What is no endpoint id draws from no endpoint's bucket, and is refused later on.
-        let endpoint = endpoint.and_then(|text| EndpointId::parse(text).ok());
-        self.admit(api, Demand::Request, &caller, endpoint.as_ref())?;
-        if let (Caller::Anonymous, Some(id), Some(origin)) = (&caller, app, self.origin()) {
-            // Without a credential it is the app's pages that mint; an app that is unknown is refused later on.
-            let app = api.broker.store().app(id).await?;
-            if app.is_some_and(|app| !app.settings.permits_origin(&origin)) {
-                return Err(Refusal::OriginRefused.into());
-            }
-        }
-        Ok(caller)
-    }
-
-    /// For opening a session: only an App-Token is looked at, and one that is not valid counts as none.
-    ///
-    /// # Errors
-    ///
-    /// 403, 429, and when the store fails.
-    pub(crate) async fn authenticate_leniently(&self, api: &Api) -> Result<Caller, Problem> {
-        let credential = self.credential(&[Kind::AppToken]);
-        let proved = api.broker.authenticate(&credential, Some(self.facts.address)).await;
-        self.admit_leniently(api, proved)
-    }
-
-    /// The same for closing a session, which one that expired needs as long as it speaks on its socket.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::authenticate_leniently`].
-    pub(crate) async fn authenticate_leaving(&self, api: &Api) -> Result<Caller, Problem> {
-        let proved = self.proved(api, self.credential(&[Kind::AppToken])).await;
-        self.admit_leniently(api, proved)
-    }
-
-    fn admit_leniently(&self, api: &Api, proved: Result<Caller, Refusal>) -> Result<Caller, Problem> {
-        let caller = match proved {
-            Err(Refusal::Unauthenticated) => Caller::Anonymous,
-            proved => proved?,
-        };
-        self.check_origin(&caller)?;
-        self.admit(api, Demand::Request, &caller, None)?;
-        Ok(caller)
-    }
-
-    /// For signing out: only an Admin-Token is looked at.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::authenticate`].
-    pub(crate) async fn authenticate_admin(&self, api: &Api) -> Result<Caller, Problem> {
-        let caller = self.prove(api, self.credential(&[Kind::AdminToken])).await?;
-        self.admit(api, Demand::Request, &caller, None)?;
-        Ok(caller)
-    }
-
-    /// For OAuth: an App-Secret or Admin-Token in its header, or an App-Secret as OAuth clients carry it.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::authenticate`]; 401 also for a client id that is not the App-Secret's app.
-    ///
-    /// # Source
-    ///
-    /// RFC 6749 section 2.3.1, RFC 6750 section 2.1.
-    pub(crate) async fn authenticate_oauth(&self, api: &Api, question: &TokenQuestion) -> Result<Caller, Problem> {
-        let mut client_id = question.client_id.clone();
-        let mut credential = self.credential(&[Kind::AppSecret, Kind::AdminToken]);
-        if let (Credential::None, Some(value)) = (&credential, self.headers.get(AUTHORIZATION)) {
-            let (id, secret) = value.to_str().ok().and_then(authorization).ok_or(Refusal::Unauthenticated)?;
-            client_id = id.or(client_id);
-            credential = Credential::AppSecret(secret);
-        }
-        if let (Credential::None, Some(secret)) = (&credential, &question.client_secret) {
-            credential = Credential::AppSecret(secret.clone());
-        }
-        let caller = self.prove(api, credential).await?;
-        if let (Caller::App { app, .. }, Some(id)) = (&caller, client_id.filter(|id| !id.is_empty()))
-            && AppId::parse(&id) != Some(app.id)
-        {
-            return Err(self.refused(api));
-        }
-        self.admit(api, Demand::Request, &caller, None)?;
-        Ok(caller)
-    }
-
-    /// For the console: the Admin-Token of its cookie.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::Unauthenticated`] for one that is not valid.
-    pub(crate) async fn authenticate_visit(&self, api: &Api, token: &Secret) -> Result<Caller, Refusal> {
-        let credential = Credential::AdminToken(token.clone());
-        let caller = api.broker.authenticate(&credential, Some(self.facts.address)).await?;
-        let _ = self.facts.asker.set(asker(&caller));
-        Ok(caller)
-    }
-
-    /// For signing in, and whatever else needs no credential at all.
-    ///
-    /// # Errors
-    ///
-    /// 429.
-    pub(crate) fn admit_anonymous(&self, api: &Api) -> Result<(), Problem> {
-        self.admit(api, Demand::Request, &Caller::Anonymous, None)
-    }
-
     /// The `Idempotency-Key`, if there is one.
     ///
     /// # Errors
@@ -366,85 +243,7 @@ impl Call {
         Ok(Some(made))
     }
 
-    async fn prove(&self, api: &Api, credential: Credential) -> Result<Caller, Problem> {
-        match self.proved(api, credential).await {
-            Err(Refusal::Unauthenticated) => Err(self.refused(api)),
-            proved => Ok(proved?),
-        }
-    }
-
-    async fn proved(&self, api: &Api, credential: Credential) -> Result<Caller, Refusal> {
-        let own = self.socket().filter(|socket| match (&credential, &socket.opening.credential) {
-            (Credential::AppToken(shown), Credential::AppToken(own)) => shown.expose() == own.expose(),
-            _ => false,
-        });
-        // A session that expired while its socket was allowed to stay open still speaks on it.
-        let kept = own.and_then(|socket| match &socket.opening.caller {
-            Caller::Endpoint { session, .. } => Some((socket, session)),
-            Caller::Anonymous | Caller::App { .. } | Caller::Admin { .. } => None,
-        });
-        if let Some((_, session)) = kept.filter(|(socket, _)| socket.kept()) {
-            return Box::pin(api.broker.kept_caller(session)).await;
-        }
-        let proved = api.broker.authenticate(&credential, Some(self.facts.address)).await;
-        if let (Err(Refusal::Unauthenticated), Some((socket, session))) = (&proved, kept) {
-            // It may have expired just now. In a box, like what is above: it is rare and long, and would make the future
-            // of every handler so long that the allocator takes its slow way for each request.
-            Box::pin(api.hub.judge_one(socket)).await;
-            if socket.kept() {
-                return Box::pin(api.broker.kept_caller(session)).await;
-            }
-        }
-        proved
-    }
-
-    fn refused(&self, api: &Api) -> Problem {
-        self.counted(api, Refusal::Unauthenticated)
-    }
-
-    /// The refusal of a credential or tokenId that is not valid; whoever presents many of them is told to wait.
-    pub(crate) fn counted(&self, api: &Api, refusal: Refusal) -> Problem {
-        match api.throttle.credential_failed(self.facts.address, api.monotonic()) {
-            Some(wait) => throttled(wait),
-            None => refusal.into(),
-        }
-    }
-
-    /// Draws from the buckets that `caller` draws from, and `endpoint`'s if the request is made for one.
-    fn admit(&self, api: &Api, demand: Demand, caller: &Caller, endpoint: Option<&EndpointId>) -> Result<(), Problem> {
-        let _ = self.facts.asker.set(asker(caller));
-        self.check_unread(api)?;
-        let (standing, result) = match api.limits.check(demand, caller, endpoint, self.facts.address) {
-            Ok(standing) => (standing, Ok(())),
-            Err(limited) => (limited.standing, Err(Problem::rate_limited(limited.retry_after))),
-        };
-        let _ = self.facts.standing.set(standing);
-        if result.is_ok() {
-            let _ = self.facts.payer.set(caller.clone());
-        }
-        result
-    }
-
-    /// Refuses who has to read first what was answered before.
-    ///
-    /// # Errors
-    ///
-    /// 429.
-    pub(crate) fn check_unread(&self, api: &Api) -> Result<(), Problem> {
-        let unread = &api.places.unread;
-        if unread.is_crowded(|| self.facts.unread_by(unread)) { Err(Problem::answers_unread()) } else { Ok(()) }
-    }
-
-    /// Refuses an endpoint whose page may not use the app.
-    fn check_origin(&self, caller: &Caller) -> Result<(), Problem> {
-        let Caller::Endpoint { app, .. } = caller else { return Ok(()) };
-        match self.origin() {
-            Some(origin) if !app.settings.permits_origin(&origin) => Err(Refusal::OriginRefused.into()),
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// The credential that [`Self::authenticate`] proves, for what goes on after the answer began.
+    /// The credential that [`Self::admit`] proves, for what goes on after the answer began.
     pub(crate) fn shown_credential(&self) -> Credential {
         self.credential(Kind::ALL)
     }
@@ -493,6 +292,12 @@ impl Call {
     }
 }
 
+/// What stands in `path` where `template` has parameters.
+fn parameters<'a>(template: &'static str, path: &'a str) -> impl Iterator<Item = PercentDecode<'a>> {
+    let pairs = template.split('/').zip(path.split('/'));
+    pairs.filter(|(name, _)| name.starts_with('{')).map(|(_, text)| percent_decode_str(text))
+}
+
 /// The host that a request names. HTTP/2 has it in the URI.
 pub(crate) fn host_of<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
     // HTTP/2 has it in the URI. With its port, as the header has it.
@@ -535,6 +340,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Ids {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use bytes::Bytes;
+    use respoke_core::id::RequestId;
     use respoke_wire::body::tokens::IssueToken;
 
     use super::*;

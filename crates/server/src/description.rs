@@ -1,123 +1,87 @@
-//! The description of the API: every operation, and what `openapi.rs` says of all of them.
+//! The description of the API: every operation of the table, and what `openapi.rs` says of all of them.
 
-use utoipa::OpenApi;
-use utoipa::openapi::OpenApi as Described;
+use respoke_wire::tunnel::Method;
+use utoipa::openapi::OpenApi as Document;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::{Modify, OpenApi};
 
-use crate::api;
 use crate::openapi::Common;
+use crate::operations::{OPERATIONS, Way};
 
 /// The `OpenAPI` 3.1 document, as indented JSON.
 ///
 /// # Panics
 ///
 /// Never: a document of text, lists and maps always serializes.
-#[must_use]
 pub(crate) fn openapi_json() -> String {
     serde_json::to_string_pretty(&document()).expect("a document of text, lists and maps serializes")
 }
 
-/// The same as a value.
-pub(crate) fn document() -> Described {
-    Document::openapi()
+/// What it says of itself.
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "respoked",
+    description = "The Respoke API, self-hosted. Every path is served with and without a trailing slash; bodies are \
+                       JSON or forms; success is always 200.",
+    license(name = "Apache-2.0 OR MIT"),
+))]
+struct Title;
+
+/// Paths that are served and not described, and why.
+const UNTOLD: &[(&str, &str)] = &[
+    ("/v1/endpointconnections", "an older name of /v1/connections"),
+    ("/v1/endpointconnections/{id}", "an older name of /v1/connections/{id}"),
+    ("/v1/presence-observers", "another name of /v1/presenceobservers"),
+    ("/v1/conferences/{id}", "nothing is there but a refusal, for clients that ask all the same"),
+    ("/v1/conferences/{id}/participants", "the same"),
+    ("/v1/conferences/{id}/participants/{endpoint}", "the same"),
+];
+
+fn is_told(way: &Way) -> bool {
+    !UNTOLD.iter().any(|(path, _)| *path == way.path)
 }
 
-/// Every operation; `openapi.rs` adds what they have in common.
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "respoked",
-        description = "The Respoke API, self-hosted. Every path is served with and without a trailing slash; bodies are \
-                       JSON or forms; success is always 200.",
-        license(name = "Apache-2.0 OR MIT"),
-    ),
-    paths(
-        api::tokens::create,
-        api::tokens::replace,
-        api::tokens::list,
-        api::tokens::inspect,
-        api::tokens::revoke,
-        api::session_tokens::create,
-        api::session_tokens::describe,
-        api::session_tokens::extend,
-        api::session_tokens::end,
-        api::sessions::list,
-        api::sessions::end_many,
-        api::sessions::read,
-        api::sessions::end,
-        api::admin_sessions::create,
-        api::admin_sessions::end,
-        api::admins::list,
-        api::admins::create,
-        api::admins::update,
-        api::admins::remove,
-        api::admins::read_own,
-        api::admins::change_password,
-        api::admins::enrol,
-        api::admins::confirm,
-        api::admins::give_up,
-        api::apps::list,
-        api::apps::create,
-        api::apps::read,
-        api::apps::update,
-        api::apps::remove,
-        api::secrets::list,
-        api::secrets::create,
-        api::secrets::read,
-        api::secrets::revoke,
-        api::secrets::roll,
-        api::roles::list,
-        api::roles::create,
-        api::roles::read,
-        api::roles::update,
-        api::roles::remove,
-        api::endpoints::read,
-        api::endpoints::tail,
-        api::bans::read,
-        api::bans::ban,
-        api::bans::lift,
-        api::bans::list,
-        api::history::read,
-        api::history::search,
-        api::history::search_by_query,
-        api::conversations::list,
-        api::conversations::mark_read,
-        api::push_tokens::create,
-        api::push_tokens::replace,
-        api::push_tokens::remove,
-        api::turn::read,
-        api::call_debugs::create,
-        api::call_debugs::list,
-        api::connections::list,
-        api::connections::create,
-        api::connections::create_for,
-        api::connections::end,
-        api::groups::list,
-        api::groups::join_many,
-        api::groups::leave_many,
-        api::groups::members,
-        api::groups::join,
-        api::groups::end,
-        api::groups::publish,
-        api::groups::leave,
-        api::messages::create,
-        api::presence::set,
-        api::presence::observe,
-        api::signaling::create,
-        api::audit::list,
-        api::request_log::list,
-        api::stats::read,
-        api::oauth::introspect,
-        api::oauth::revoke,
-        api::health::live,
-        api::health::ready,
-        api::health::metrics,
-    ),
-    modifiers(&Common)
-)]
-struct Document;
+/// The same as a value.
+pub(crate) fn document() -> Document {
+    let mut document = Title::openapi();
+    let components = document.components.get_or_insert_default();
+    for operation in OPERATIONS {
+        let mut described = (operation.description)();
+        let items = std::mem::take(&mut described.paths.paths).into_values();
+        let Some(own) = items.flat_map(operation_of).next() else { continue };
+        components.schemas.extend(described.components.take().unwrap_or_default().schemas);
+        for way in operation.ways.iter().filter(|way| is_told(way)) {
+            let mut described = own.clone();
+            if let Some(id) = &mut described.operation_id {
+                id.push_str(way.suffix);
+            }
+            let item = document.paths.paths.entry(way.path.to_owned()).or_default();
+            *place(item, way.method) = Some(described);
+        }
+    }
+    Common.modify(&mut document);
+    document
+}
+
+/// The operations of a path.
+fn operation_of(item: PathItem) -> impl Iterator<Item = Operation> {
+    [item.get, item.post, item.put, item.delete, item.patch].into_iter().flatten()
+}
+
+fn place(item: &mut PathItem, method: Method) -> &mut Option<Operation> {
+    match method {
+        Method::Get => &mut item.get,
+        Method::Post => &mut item.post,
+        Method::Put => &mut item.put,
+        Method::Delete => &mut item.delete,
+        Method::Patch => &mut item.patch,
+    }
+}
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde_json::Value;
 
     use super::*;
@@ -144,7 +108,7 @@ mod tests {
     #[test]
     fn every_reference_leads_somewhere_and_every_operation_has_an_id_of_its_own() {
         let document = document();
-        let mut ids = std::collections::BTreeSet::new();
+        let mut ids = BTreeSet::new();
         for (path, item) in document["paths"].as_object().unwrap() {
             for (method, operation) in item.as_object().unwrap() {
                 let id = operation["operationId"].as_str().unwrap_or_else(|| panic!("{method} {path}"));
@@ -157,6 +121,20 @@ mod tests {
         for (at, _) in text.match_indices("\"$ref\":\"#/") {
             let pointer = text[at + 9..].split('"').next().unwrap();
             assert!(document.pointer(pointer).is_some(), "{pointer} leads nowhere");
+        }
+    }
+
+    #[test]
+    fn every_route_is_described_or_said_not_to_be() {
+        let document = document();
+        let described = document["paths"].as_object().unwrap().iter().flat_map(|(path, item)| {
+            item.as_object().unwrap().keys().map(move |method| (path.as_str(), method.to_uppercase()))
+        });
+        let ways = OPERATIONS.iter().flat_map(|operation| operation.ways);
+        let routes = ways.clone().filter(|way| is_told(way)).map(|way| (way.path, way.method.as_str().to_owned()));
+        assert_eq!(described.collect::<BTreeSet<_>>(), routes.collect::<BTreeSet<_>>());
+        for (path, _) in UNTOLD {
+            assert!(ways.clone().any(|way| way.path == *path), "{path} is not served");
         }
     }
 

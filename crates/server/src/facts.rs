@@ -1,9 +1,8 @@
 //! What the doors know of a request, and what they want to know of it afterwards.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
 
-use axum::extract::MatchedPath;
 use bytes::Bytes;
 use respoke_core::id::{AppId, EndpointId, RequestId};
 use respoke_core::ops::Caller;
@@ -11,6 +10,7 @@ use respoke_hub::Socket;
 
 use crate::deed::Deed;
 use crate::limits::Standing;
+use crate::metrics::Route;
 use crate::transport::{CallerKey, Reader, Unread};
 
 /// What is known of one request.
@@ -23,7 +23,7 @@ pub(crate) struct Facts {
     /// What is left of the tightest bucket; set when one was looked at.
     pub(crate) standing: OnceLock<Standing>,
     /// The route's template; set when a handler was reached.
-    pub(crate) route: OnceLock<MatchedPath>,
+    pub(crate) route: OnceLock<Route>,
     /// The socket it came over, if not by HTTP.
     pub(crate) socket: Option<Arc<Socket>>,
     /// Whether the client's side of the connection is encrypted, by us or by a trusted proxy.
@@ -56,6 +56,12 @@ impl Facts {
             about_endpoint: OnceLock::new(),
             deed: OnceLock::new(),
         }
+    }
+
+    /// Of a request that came through no door, as in tests of a router.
+    pub(crate) fn of_nobody() -> Arc<Self> {
+        let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Arc::new(Self::new(RequestId::from_uuid(uuid::Uuid::nil()), nowhere, Bytes::new()))
     }
 
     /// The same of a request that came over a socket.

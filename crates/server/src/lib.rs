@@ -22,6 +22,7 @@ mod log_lines;
 pub mod metrics;
 mod minutes;
 mod openapi;
+mod operations;
 pub mod problem;
 mod request_log;
 mod router;

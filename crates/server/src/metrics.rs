@@ -30,15 +30,17 @@ fn latency() -> Histogram {
     Histogram::new(exponential_buckets(0.0001, 2.0, 16))
 }
 
-/// A route's template as a label. To copy it allocates nothing.
+/// A route's template, as a label too. To copy it allocates nothing.
 #[derive(Clone, Debug)]
 pub(crate) enum Route {
+    /// Of a page.
     Matched(MatchedPath),
+    /// Of an operation.
     Fixed(&'static str),
 }
 
 impl Route {
-    fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         match self {
             Self::Matched(route) => route.as_str(),
             Self::Fixed(route) => route,

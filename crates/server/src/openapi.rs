@@ -135,39 +135,6 @@ impl Modify for Common {
             components.add_security_scheme(name, scheme);
         }
         let paths = &mut document.paths.paths;
-        // The same handlers under a second method or path.
-        for path in ["/v1/apps/{id}", "/v1/admins/{id}"] {
-            if let Some(item) = paths.get_mut(path) {
-                item.patch = item.put.clone();
-                item.patch.iter_mut().for_each(|operation| rename(operation, "Patch"));
-            }
-        }
-        for path in ["/v1/endpoints/{id}/ban", "/v1/endpoints/{id}/conversations"] {
-            let Some(item) = paths.get_mut(path) else { continue };
-            item.post = item.put.clone();
-            item.post.iter_mut().for_each(|operation| rename(operation, "Post"));
-        }
-        // Members are listed and let in there too; only leaving has its own place.
-        if let Some(item) = paths.get("/v1/groups/{id}").cloned()
-            && let Some(subscribers) = paths.get_mut("/v1/groups/{id}/subscribers")
-        {
-            subscribers.get = item.get;
-            subscribers.post = item.post;
-            for operation in [&mut subscribers.get, &mut subscribers.post].into_iter().flatten() {
-                rename(operation, "Subscribers");
-            }
-        }
-        if let Some(item) = paths.get_mut("/v1/turn") {
-            item.post = item.get.clone();
-            item.post.iter_mut().for_each(|operation| rename(operation, "Post"));
-        }
-        for (path, alias) in ALIASES {
-            let (path, alias) = (*path, *alias);
-            if let Some(mut item) = paths.get(path).cloned() {
-                operations(&mut item).for_each(|(_, operation)| rename(operation, "Alias"));
-                paths.insert(alias.to_owned(), item);
-            }
-        }
         for (path, item) in paths.iter_mut() {
             let limited = path.starts_with("/v1/");
             for (_, operation) in operations(item) {
@@ -197,19 +164,6 @@ fn with_codes(mut schema: RefOr<Schema>) -> RefOr<Schema> {
     schema
 }
 
-/// Paths, and others that lead to the same.
-const ALIASES: &[(&str, &str)] = &[
-    ("/v1/session-tokens", "/v1/appauthsessions"),
-    ("/v1/admin-sessions", "/v1/adminsessions"),
-    ("/v1/groups", "/v1/channels"),
-    ("/v1/groups/{id}", "/v1/channels/{id}"),
-    ("/v1/groups/{id}/subscribers", "/v1/channels/{id}/subscribers"),
-    ("/v1/groups/{id}/publish", "/v1/channels/{id}/publish"),
-    ("/v1/groups/{id}/history", "/v1/channels/{id}/history"),
-    ("/v1/connections/{id}/push-token", "/v1/endpointconnections/{id}/push-token"),
-    ("/v1/connections/{id}/push-token/{push_token_id}", "/v1/endpointconnections/{id}/push-token/{push_token_id}"),
-];
-
 /// Name, type and meaning.
 const HEADERS: &[(&str, Type, &str)] = &[
     ("Request-Id", Type::String, "Names the request, here and in the server's log"),
@@ -230,12 +184,6 @@ fn add_headers(response: &mut Response, status: &str, limited: bool) {
             let reference = RefOr::Ref(Ref::new(format!("#/components/headers/{name}")));
             response.headers.insert((*name).to_owned(), reference);
         }
-    }
-}
-
-fn rename(operation: &mut Operation, suffix: &str) {
-    if let Some(id) = &mut operation.operation_id {
-        id.push_str(suffix);
     }
 }
 

@@ -5,11 +5,12 @@
 use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
 
-use axum::extract::MatchedPath;
 use parking_lot::Mutex;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, EndpointId, RequestId};
 use respoke_core::page::{Page, PageRequest, RowNumber};
+
+use crate::metrics::Route;
 
 /// A request that was answered.
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ pub(crate) struct RequestEntry {
     pub(crate) caller: &'static str,
     pub(crate) method: &'static str,
     /// None: no handler was reached.
-    pub(crate) route: Option<MatchedPath>,
+    pub(crate) route: Option<Route>,
     pub(crate) status: u16,
     /// Of a refusal.
     pub(crate) code: Option<&'static str>,

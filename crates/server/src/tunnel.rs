@@ -1,15 +1,14 @@
-//! Requests that come over sockets: they take the way of every HTTP request, and their answers are made whole.
+//! Requests that come over sockets: the table says which operations they ask for, and their answers are made whole.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::body::{Body, HttpBody};
-use axum::extract::{MatchedPath, Request};
+use axum::body::HttpBody;
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use http_body_util::BodyExt;
 use respoke_core::id::RequestId;
 use respoke_hub::Socket;
@@ -17,11 +16,15 @@ use respoke_wire::tunnel;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
-use crate::answering::{Answering, check_query};
+use crate::answering::{Answering, answered, check_query};
+use crate::call::Call;
 use crate::facts::Facts;
 use crate::family::Family;
 use crate::limits::Standing;
+use crate::metrics::Route;
+use crate::operations::{Directory, Found, Operation};
 use crate::problem::{Problem, Shape};
+use crate::state::Api;
 use crate::watch::Answered;
 
 /// Long answers that are made whole at once, for sockets. A history may have some megabytes.
@@ -31,13 +34,15 @@ const WHOLE_ANSWERS: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     answering: Arc<Answering>,
+    api: Arc<Api>,
+    directory: Directory,
     /// Turns at making a long answer whole.
     whole_answers: Arc<Semaphore>,
 }
 
 impl Tunnel {
-    pub(crate) fn new(answering: Arc<Answering>) -> Self {
-        Self { answering, whole_answers: Arc::new(Semaphore::new(WHOLE_ANSWERS)) }
+    pub(crate) fn new(answering: Arc<Answering>, api: Arc<Api>) -> Self {
+        Self { answering, api, directory: Directory::new(), whole_answers: Arc::new(Semaphore::new(WHOLE_ANSWERS)) }
     }
 
     /// Answers a request that came over a client's socket.
@@ -54,11 +59,8 @@ impl Tunnel {
         let body = request.data.map(|data| Bytes::copy_from_slice(data.as_bytes())).unwrap_or_default();
         let facts = Facts::new(request_id, socket.opening.address, body).over(socket.clone());
         let facts = Arc::new(facts);
-        let mut response = match tunnelled_request(method, request) {
-            Ok(mut inner) => {
-                inner.extensions_mut().insert(facts.clone());
-                self.answering.route(inner).await
-            }
+        let mut response = match self.call(&facts, method, request) {
+            Ok((call, operation)) => answered(operation.run(self.api.clone(), call)).await,
             Err(problem) => problem.into_response(),
         };
         let problem = response.extensions_mut().remove::<Problem>();
@@ -99,6 +101,40 @@ impl Tunnel {
         }
     }
 
+    /// What a request asks for. Only the API is there: its answers are JSON.
+    fn call(
+        &self,
+        facts: &Arc<Facts>,
+        method: tunnel::Method,
+        request: &tunnel::Request<'_>,
+    ) -> Result<(Call, &'static Operation), Problem> {
+        let path = match request.path.trim_end_matches('/') {
+            path if Family::of(path) == Family::Api => path,
+            _ => return Err(Problem::no_such_route()),
+        };
+        let target = match &request.query {
+            Some(query) => format!("{path}?{query}"),
+            None => path.to_owned(),
+        };
+        let target = PathAndQuery::from_maybe_shared(Bytes::from(target)).map_err(|_| Problem::malformed_path())?;
+        let uri = Uri::from(target);
+        check_query(&uri)?;
+        let (way, operation) = match self.directory.find(method, uri.path()) {
+            Found::Operation(way, operation) => (way, operation),
+            Found::OtherMethods => return Err(Problem::method_not_allowed()),
+            Found::Nothing => return Err(Problem::no_such_route()),
+        };
+        let mut headers = HeaderMap::with_capacity(request.headers.len());
+        for (name, value) in &request.headers {
+            // What is no header over HTTP is none here.
+            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+                headers.append(name, value);
+            }
+        }
+        let call = Call::new(facts.clone(), (http_method(method), uri, headers), way.path, operation.admission)?;
+        Ok((call, operation))
+    }
+
     /// Answers a request over a client's socket that could not be read.
     pub(crate) async fn refuse(&self, socket: &Arc<Socket>, problem: Problem) -> Tunnelled {
         let started = Instant::now();
@@ -136,7 +172,7 @@ pub(crate) struct Tunnelled {
     pub(crate) id: RequestId,
     pub(crate) request_id: String,
     /// None: no handler was reached.
-    pub(crate) route: Option<MatchedPath>,
+    pub(crate) route: Option<Route>,
     pub(crate) status: u16,
     pub(crate) standing: Standing,
     pub(crate) retry_after_secs: Option<u64>,
@@ -156,32 +192,12 @@ async fn broken_off(error: axum::Error, request_id: &str) -> (u16, Bytes) {
     (problem.status().as_u16(), body)
 }
 
-/// A request over a socket as the router takes it. Only the API is there: its answers are JSON.
-fn tunnelled_request(method: tunnel::Method, request: &tunnel::Request<'_>) -> Result<Request, Problem> {
-    let path = match request.path.trim_end_matches('/') {
-        path if Family::of(path) == Family::Api => path,
-        _ => return Err(Problem::no_such_route()),
-    };
-    let target = match &request.query {
-        Some(query) => format!("{path}?{query}"),
-        None => path.to_owned(),
-    };
-    let target = PathAndQuery::from_maybe_shared(Bytes::from(target)).map_err(|_| Problem::malformed_path())?;
-    let mut inner = Request::new(Body::empty());
-    *inner.uri_mut() = Uri::from(target);
-    check_query(inner.uri())?;
-    *inner.method_mut() = match method {
+fn http_method(method: tunnel::Method) -> Method {
+    match method {
         tunnel::Method::Get => Method::GET,
         tunnel::Method::Post => Method::POST,
         tunnel::Method::Put => Method::PUT,
         tunnel::Method::Delete => Method::DELETE,
         tunnel::Method::Patch => Method::PATCH,
-    };
-    for (name, value) in &request.headers {
-        // What is no header over HTTP is none here.
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
-            inner.headers_mut().append(name, value);
-        }
     }
-    Ok(inner)
 }

@@ -67,9 +67,9 @@ impl Watch {
         let Answered { request_id, method, facts, address, status, problem, took } = answered;
         let code = problem.map(Problem::kind);
         let matched = facts.and_then(|facts| facts.route.get());
-        let route = matched.map_or(UNMATCHED, |route| route.as_str());
+        let route = matched.map_or(UNMATCHED, Route::as_str);
         let attempted = facts.and_then(|facts| facts.deed.get()).copied();
-        let label = matched.map_or(Route::Fixed(UNMATCHED), |route| Route::Matched(route.clone()));
+        let label = matched.cloned().unwrap_or(Route::Fixed(UNMATCHED));
         self.metrics.answered(label, method, *status, *took, attempted, code);
         let Subject { app_id, endpoint_id } = facts.map(Facts::subject).unwrap_or_default();
         if !is_own(route) {

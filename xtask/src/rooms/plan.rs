@@ -52,13 +52,13 @@ pub(super) const SERVER: &[Room] = &[
     Room {
         name: "answering",
         files: &["answering.rs", "answering/", "tunnel.rs", "family.rs"],
-        uses: &["router", "state", "watch", "facts", "refusal", "limits"],
+        uses: &["router", "call", "state", "watch", "facts", "refusal", "limits", "metrics"],
         is_for: "how a request is answered, over whichever door it came",
     },
     Room {
         name: "router",
-        files: &["router.rs", "description.rs", "docs.rs"],
-        uses: &["console", "api", "call", "state", "refusal", "config"],
+        files: &["operations.rs", "router.rs", "description.rs", "docs.rs"],
+        uses: &["console", "api", "call", "state", "facts", "refusal", "config"],
         is_for: "which path leads to which operation, and their description",
     },
     Room {

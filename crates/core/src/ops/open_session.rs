@@ -46,7 +46,7 @@ impl Broker {
             && let Some((record, _)) = self.store.token(number).await?
             && record.hash == hash
             && let Some(app) = self.app(record.grant.app_id).await?
-            && !app.settings.permits_origin(origin)
+            && !app.settings.permits_origin(Some(origin))
         {
             return Err(Refusal::OriginRefused);
         }

@@ -1,7 +1,6 @@
 //! Handlers that panic.
 
 use std::any::Any;
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -12,14 +11,13 @@ use axum::response::{IntoResponse, Response};
 use crate::problem::Problem;
 
 /// The answer of a handler; its panic becomes a problem.
-pub(crate) async fn answered(answering: impl Future<Output = Result<Response, Infallible>>) -> Response {
+pub(crate) async fn answered(answering: impl Future<Output = Response>) -> Response {
     let mut answering = pin!(answering);
     poll_fn(|context| {
         // What a handler shares with others is behind locks that a panic leaves sound, or atomic.
         match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
             Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(Ok(response))) => Poll::Ready(response),
-            Ok(Poll::Ready(Err(never))) => match never {},
+            Ok(Poll::Ready(response)) => Poll::Ready(response),
             Err(panic) => Poll::Ready(Problem::internal(panic_text(&*panic)).into_response()),
         }
     })

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
 use respoke_core::admin::SignedIn;
 use respoke_core::idempotency::IdempotencyKey;
 use respoke_core::ops::SignIn;
@@ -31,8 +30,8 @@ use crate::throttle::Shown;
     responses((status = 200, description = "The Admin-Token", body = Authorized), Refused, Conflicts),
     security(())
 )]
-pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Authorized>, Problem> {
-    call.admit_anonymous(&api)?;
+pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<Authorized>, Problem> {
+    call.admit(&api).await?;
     let body: CreateAdminSession = call.read()?;
     if let Some(token) = &body.setup_token {
         return match sign_in_by_link(&api, &call, token).await {
@@ -86,8 +85,8 @@ pub(crate) async fn sign_in(
     responses((status = 200, description = "It is over", body = Done), Refused),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn end(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate_admin(&api).await?;
+pub(crate) async fn end(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.admit(&api).await?;
     let body: EndAdminSessions = call.read_strictly()?;
     if body.everywhere == Some(true) {
         api.broker.sign_out_everywhere(&caller, &call.context()).await?;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use respoke_core::admin::AdminRole;
 use respoke_core::id::AdminId;
 use respoke_core::ops::{AdminPatch, Caller, NewAdmin};
@@ -13,7 +12,7 @@ use respoke_wire::body::ends::Nothing;
 
 use super::answer::Answer;
 use super::asked::given;
-use crate::call::{Call, Id, throttled};
+use crate::call::{Call, throttled};
 use crate::openapi::{Conflicts, Missing, Refused};
 use crate::problem::Problem;
 use crate::state::Api;
@@ -25,8 +24,8 @@ use crate::throttle::Shown;
     responses((status = 200, description = "All of them, by user name", body = Vec<AdminView>), Refused),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Vec<AdminView>>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Answer<Vec<AdminView>>, Problem> {
+    let caller = call.admit(&api).await?;
     let admins = api.broker.list_admins(&caller).await?;
     Ok(Answer(admins.into_iter().map(AdminView::from).collect()))
 }
@@ -38,8 +37,8 @@ pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Answ
     responses((status = 200, description = "The admin", body = AdminView), Refused, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<AdminView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<AdminView>, Problem> {
+    let caller = call.admit(&api).await?;
     let body: WriteAdmin = call.read()?;
     let role = role(body.role.as_deref())?;
     let current_password = body.current_password;
@@ -59,8 +58,9 @@ pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     responses((status = 200, description = "The admin", body = AdminView), Refused, Missing, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<AdminView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn update(api: Arc<Api>, call: Call) -> Result<Answer<AdminView>, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let body: WriteAdmin = call.read()?;
     let role = role(body.role.as_deref())?;
     let patch = AdminPatch { role, password: body.password, current_password: body.current_password };
@@ -76,8 +76,9 @@ pub(crate) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) 
     responses((status = 200, description = "It is gone", body = Done), Refused, Missing, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn remove(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn remove(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let Nothing {} = call.read_strictly()?;
     api.broker.remove_admin(&caller, admin_of_path(&id)?, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))
@@ -89,8 +90,8 @@ pub(crate) async fn remove(State(api): State<Arc<Api>>, Id(id): Id, call: Call) 
     responses((status = 200, description = "The admin", body = AdminView), Refused),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn read_own(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<AdminView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn read_own(api: Arc<Api>, call: Call) -> Result<Answer<AdminView>, Problem> {
+    let caller = call.admit(&api).await?;
     Ok(Answer(api.broker.own_admin(&caller).await?.into()))
 }
 
@@ -101,8 +102,8 @@ pub(crate) async fn read_own(State(api): State<Arc<Api>>, call: Call) -> Result<
     responses((status = 200, description = "It is changed", body = Done), Refused),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn change_password(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn change_password(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.admit(&api).await?;
     let body: ChangePassword = call.read()?;
     Refusal::require(&[("password", body.password.is_some()), ("newPassword", body.new_password.is_some())])?;
     let present = body.password.ok_or_else(|| Refusal::missing("password"))?;
@@ -120,8 +121,8 @@ pub(crate) async fn change_password(State(api): State<Arc<Api>>, call: Call) -> 
     responses((status = 200, description = "What the device needs; shown this once", body = TotpEnrolled), Refused, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn enrol(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<TotpEnrolled>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn enrol(api: Arc<Api>, call: Call) -> Result<Answer<TotpEnrolled>, Problem> {
+    let caller = call.admit(&api).await?;
     let body: Totp = call.read()?;
     let password = body.password.ok_or_else(|| Refusal::missing("password"))?;
     let context = call.context();
@@ -137,8 +138,8 @@ pub(crate) async fn enrol(State(api): State<Arc<Api>>, call: Call) -> Result<Ans
     responses((status = 200, description = "Codes that stand in for the device; shown this once", body = RecoveryCodes), Refused, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn confirm(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<RecoveryCodes>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn confirm(api: Arc<Api>, call: Call) -> Result<Answer<RecoveryCodes>, Problem> {
+    let caller = call.admit(&api).await?;
     let body: Totp = call.read()?;
     let code = body.code.ok_or_else(|| Refusal::missing("code"))?;
     let context = call.context();
@@ -154,8 +155,8 @@ pub(crate) async fn confirm(State(api): State<Arc<Api>>, call: Call) -> Result<A
     responses((status = 200, description = "It is not asked for any more", body = Done), Refused, Missing),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn give_up(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn give_up(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.admit(&api).await?;
     let body: Totp = call.read_strictly()?;
     Refusal::require(&[("password", body.password.is_some()), ("code", body.code.is_some())])?;
     let password = body.password.ok_or_else(|| Refusal::missing("password"))?;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use respoke_core::app::App;
 use respoke_core::id::AppId;
 use respoke_core::ops::Caller;
@@ -14,7 +13,7 @@ use respoke_wire::body::lists::{ListRequest, PageParams};
 
 use super::answer::{Answer, ListAnswer};
 use super::asked::{note_app, page};
-use crate::call::{Call, Id, KeyOwner};
+use crate::call::{Call, KeyOwner};
 use crate::openapi::{Conflicts, Missing, Refused};
 use crate::problem::Problem;
 use crate::state::Api;
@@ -34,8 +33,8 @@ pub(crate) async fn app_of_path(api: &Api, call: &Call, caller: &Caller, id: &st
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<AppView>, Problem> {
-    let caller = call.authenticate_reading(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<AppView>, Problem> {
+    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let found = api.broker.list_apps(&caller, page(&request)?).await?;
     Ok(ListAnswer::of(found, AppView::from))
@@ -49,8 +48,8 @@ pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
     responses((status = 200, description = "The app", body = AppView), Refused, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<AppView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<AppView>, Problem> {
+    let caller = call.admit(&api).await?;
     let body: WriteApp = call.read()?;
     let once = call.once(&api, KeyOwner::Caller)?;
     let patch = body.into_patch();
@@ -67,8 +66,9 @@ pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     responses((status = 200, description = "The app", body = AppView), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<AppView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Answer<AppView>, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let app = api.broker.get_app(&caller, app_of_path(&api, &call, &caller, &id).await?).await?;
     let kept = Kept { bytes: api.broker.store().kept_bytes(app.id).await?, max: api.broker.kept_bytes_max(&app) };
     Ok(Answer(AppView { kept: Some(kept), ..AppView::from(App::clone(&app)) }))
@@ -82,8 +82,9 @@ pub(crate) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
     responses((status = 200, description = "The app", body = AppView), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<AppView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn update(api: Arc<Api>, call: Call) -> Result<Answer<AppView>, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let body: WriteApp = call.read()?;
     let app = api
         .broker
@@ -99,8 +100,9 @@ pub(crate) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) 
     responses((status = 200, description = "It is gone", body = Done), Refused, Missing),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn remove(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn remove(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let Nothing {} = call.read_strictly()?;
     api.broker.delete_app(&caller, app_of_path(&api, &call, &caller, &id).await?, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))

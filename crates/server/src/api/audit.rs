@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use respoke_core::audit::Action;
 use respoke_core::ops::Caller;
 use respoke_core::page::{PAGE_LIMIT_MAX, Page};
@@ -32,8 +31,8 @@ use crate::state::Api;
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Listed<AuditView>, Problem> {
-    let caller = call.authenticate_reading(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Listed<AuditView>, Problem> {
+    let caller = call.admit(&api).await?;
     let _turn = api.long_answer(&caller).await?;
     find(&api, &caller, list_request(&call)?).await
 }

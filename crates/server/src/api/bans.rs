@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use respoke_wire::body::Done;
 use respoke_wire::body::bans::{BanView, CreateBan};
 use respoke_wire::body::ends::InApp;
@@ -10,7 +9,7 @@ use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
 
 use super::answer::{Answer, ListAnswer};
 use super::asked::{named_app, page};
-use crate::call::{Call, Id};
+use crate::call::Call;
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
 use crate::state::Api;
@@ -25,8 +24,9 @@ use crate::state::Api;
     responses((status = 200, description = "The ban", body = BanView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn ban(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<BanView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn ban(api: Arc<Api>, call: Call) -> Result<Answer<BanView>, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let body: CreateBan = call.read_strictly()?;
     let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
     let ban = api.broker.ban(&caller, app, &id, body.reason, body.expires_at, &call.context()).await?;
@@ -40,8 +40,9 @@ pub(crate) async fn ban(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> 
     responses((status = 200, description = "The ban", body = BanView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<BanView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Answer<BanView>, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let ban = api.broker.get_ban(&caller, app, &id).await?;
@@ -55,8 +56,9 @@ pub(crate) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
     responses((status = 200, description = "It is lifted", body = Done), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn lift(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn lift(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let request: InApp = call.read_strictly()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     api.broker.lift_ban(&caller, app, &id, &call.context()).await?;
@@ -71,8 +73,8 @@ pub(crate) async fn lift(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<BanView>, Problem> {
-    let caller = call.authenticate_reading(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<BanView>, Problem> {
+    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let found = api.broker.list_bans(&caller, app, page(&request)?).await?;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use respoke_wire::body::Done;
 use respoke_wire::body::call_debugs::{CallReportView, WriteCallReport};
 use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
@@ -21,8 +20,8 @@ use crate::state::Api;
     responses((status = 200, description = "It is kept", body = Done), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.admit(&api).await?;
     let body: WriteCallReport = call.read()?;
     let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
     api.broker.report_call(&caller, app, body.endpoint_id.as_deref(), body.debug_data).await?;
@@ -37,8 +36,8 @@ pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<CallReportView>, Problem> {
-    let caller = call.authenticate_reading(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<CallReportView>, Problem> {
+    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let _turn = api.long_answer(&caller).await?;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use respoke_core::id::{AccountId, ConnectionId};
 use respoke_core::ops::Caller;
 use respoke_core::page::{Page, PageRequest};
@@ -15,7 +14,7 @@ use respoke_wire::body::lists::{AppParams, ListRequest, PartParams};
 
 use super::answer::{Answer, ListAnswer};
 use super::asked::{Named, given, page};
-use crate::call::{Call, Id};
+use crate::call::Call;
 use crate::openapi::{Missing, Refused, Unconnected};
 use crate::problem::Problem;
 use crate::state::Api;
@@ -29,7 +28,7 @@ use crate::state::Api;
     responses((status = 200, description = "The connection", body = ConnectionView), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<ConnectionView>, Problem> {
+pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<ConnectionView>, Problem> {
     connect(&api, &call, None).await
 }
 
@@ -41,16 +40,13 @@ pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     responses((status = 200, description = "The connection", body = ConnectionView), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn create_for(
-    State(api): State<Arc<Api>>,
-    Id(id): Id,
-    call: Call,
-) -> Result<Answer<ConnectionView>, Problem> {
+pub(crate) async fn create_for(api: Arc<Api>, call: Call) -> Result<Answer<ConnectionView>, Problem> {
+    let id = call.id();
     connect(&api, &call, Some(id)).await
 }
 
 async fn connect(api: &Api, call: &Call, endpoint: Option<String>) -> Result<Answer<ConnectionView>, Problem> {
-    let caller = call.authenticate(api).await?;
+    let caller = call.admit(api).await?;
     let body: CreateConnection = call.read()?;
     let endpoint = endpoint.or(body.endpoint_id);
     let context = call.context();
@@ -84,8 +80,9 @@ async fn connect(api: &Api, call: &Call, endpoint: Option<String>) -> Result<Ans
     responses((status = 200, description = "It is over", body = Done), Refused, Missing),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn end(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), ..Named::default() };
@@ -101,8 +98,8 @@ pub(crate) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> 
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<ConnectionView>, Problem> {
-    let caller = call.authenticate_reading(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<ConnectionView>, Problem> {
+    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let part = part(&request)?;
     let context = call.context();

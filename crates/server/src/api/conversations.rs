@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use respoke_core::ops::MarkRead;
 use respoke_wire::body::Done;
 use respoke_wire::body::conversations::{ConversationView, WriteReadMarks};
@@ -10,7 +9,7 @@ use respoke_wire::body::lists::{AppParams, ListRequest};
 
 use super::answer::Answer;
 use super::asked::named_app;
-use crate::call::{Call, Id};
+use crate::call::Call;
 use crate::openapi::Refused;
 use crate::problem::Problem;
 use crate::state::Api;
@@ -29,12 +28,9 @@ const LOOKED_AT_LEN: usize = 16;
     responses((status = 200, description = "The conversations", body = Vec<ConversationView>), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn list(
-    State(api): State<Arc<Api>>,
-    Id(id): Id,
-    call: Call,
-) -> Result<Answer<Vec<ConversationView>>, Problem> {
-    let caller = call.authenticate_reading(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Answer<Vec<ConversationView>>, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let _turn = api.long_answer(&caller).await?;
@@ -55,8 +51,9 @@ pub(crate) async fn list(
     responses((status = 200, description = "They are marked", body = Done), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn mark_read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn mark_read(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let body: WriteReadMarks = call.read()?;
     let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
     let marks = body.groups.map(|groups| groups.into_iter().map(MarkRead::from).collect());

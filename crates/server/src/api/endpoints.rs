@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -28,7 +27,7 @@ use tokio::time::Instant;
 use super::answer::Answer;
 use super::asked::{Named, given};
 use super::{connections, sessions};
-use crate::call::{Call, Id};
+use crate::call::Call;
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
 use crate::state::Api;
@@ -54,8 +53,9 @@ const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; c
     responses((status = 200, description = "The endpoint", body = EndpointView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<EndpointView>, Problem> {
-    let caller = call.authenticate_reading(&api).await?;
+pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Answer<EndpointView>, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let request: AskEndpoint = call.read()?;
     let include = Include::parse(given(request.include.as_deref()))?;
     let context = call.context();
@@ -157,8 +157,9 @@ async fn count_tokens(api: &Api, caller: &Caller, app: AppId, filter: ListFilter
     responses((status = 200, description = "Frames, as they go", body = TailedFrameView, content_type = "text/event-stream"), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn tail(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Response, Problem> {
-    let caller = call.authenticate_reading(&api).await?;
+pub(crate) async fn tail(api: Arc<Api>, call: Call) -> Result<Response, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     if call.socket().is_some() {
         // An answer over a socket has an end.
         return Err(Refusal::Conflict("a tail is read over HTTP").into());

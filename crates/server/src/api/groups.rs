@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use respoke_core::id::GroupName;
 use respoke_core::ops::Caller;
 use respoke_core::page::{Page, PageRequest};
@@ -16,7 +15,7 @@ use respoke_wire::body::lists::{AppParams, ListRequest, PageParams, PartParams};
 use super::answer::{Answer, ListAnswer};
 use super::asked::{Named, page};
 use super::connections;
-use crate::call::{Call, Id, KeyOwner};
+use crate::call::{Call, KeyOwner};
 use crate::deed::Deed;
 use crate::openapi::{Missing, Refused, Reused, Unconnected};
 use crate::problem::Problem;
@@ -30,8 +29,8 @@ use crate::state::Api;
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<GroupView>, Problem> {
-    let caller = call.authenticate_reading(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<GroupView>, Problem> {
+    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let page: PageRequest<GroupName> = page(&request)?;
     let context = call.context();
@@ -50,8 +49,8 @@ pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
         Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn join_many(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<JoinedOrNamed>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn join_many(api: Arc<Api>, call: Call) -> Result<Answer<JoinedOrNamed>, Problem> {
+    let caller = call.admit(&api).await?;
     let body: JoinOrName = call.read()?;
     if let (None, Some(name)) = (&body.groups, &body.name) {
         api.broker.rights(&caller).await?;
@@ -69,7 +68,8 @@ pub(crate) async fn join_many(State(api): State<Arc<Api>>, call: Call) -> Result
     responses((status = 200, description = "It is a member", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn join(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn join(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let id = call.id();
     change_one(&api, &call, id, Change::Join).await
 }
 
@@ -79,8 +79,8 @@ pub(crate) async fn join(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
     responses((status = 200, description = "It is no member", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn leave_many(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn leave_many(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.admit(&api).await?;
     change(&api, &call, &caller, call.read()?, Change::Leave).await?;
     Ok(Answer(Done::SUCCESS))
 }
@@ -92,7 +92,8 @@ pub(crate) async fn leave_many(State(api): State<Arc<Api>>, call: Call) -> Resul
     responses((status = 200, description = "It is no member", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn leave(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn leave(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let id = call.id();
     change_one(&api, &call, id, Change::Leave).await
 }
 
@@ -102,7 +103,7 @@ enum Change {
 }
 
 async fn change_one(api: &Api, call: &Call, group: String, change_to: Change) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate(api).await?;
+    let caller = call.admit(api).await?;
     let body: Membership = call.read()?;
     change(api, call, &caller, Membership { groups: Some(vec![group]), ..body }, change_to).await?;
     Ok(Answer(Done::SUCCESS))
@@ -132,8 +133,9 @@ async fn change(api: &Api, call: &Call, caller: &Caller, body: Membership, chang
     responses((status = 200, description = "It is over", body = Done), Refused, Missing),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn end(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let request: InApp = call.read_strictly()?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), ..Named::default() };
@@ -149,12 +151,9 @@ pub(crate) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> 
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn members(
-    State(api): State<Arc<Api>>,
-    Id(id): Id,
-    call: Call,
-) -> Result<ListAnswer<MemberView>, Problem> {
-    let caller = call.authenticate_reading(&api).await?;
+pub(crate) async fn members(api: Arc<Api>, call: Call) -> Result<ListAnswer<MemberView>, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let part = connections::part(&request)?;
     let context = call.context();
@@ -179,9 +178,10 @@ pub(crate) async fn members(
     responses((status = 200, description = "It was handed to every member", body = Sent), Refused, Missing, Reused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn publish(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Sent>, Problem> {
+pub(crate) async fn publish(api: Arc<Api>, call: Call) -> Result<Answer<Sent>, Problem> {
     call.counts_as(Deed::Publication);
-    let caller = call.authenticate_speaking(&api).await?;
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let body: PublishMessage = call.read()?;
     let message = body.message.ok_or_else(|| Refusal::missing("message"))?;
     let context = call.context();

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use serde::Serialize;
@@ -27,7 +26,8 @@ pub(crate) struct Health {
     responses((status = 200, description = "It runs", body = Health)),
     security(())
 )]
-pub(crate) async fn live(_: Call) -> Answer<Health> {
+#[expect(clippy::unused_async, reason = "every operation is called alike")]
+pub(crate) async fn live(_: Arc<Api>, _: Call) -> Answer<Health> {
     Answer(Health { status: "ok" })
 }
 
@@ -37,7 +37,7 @@ pub(crate) async fn live(_: Call) -> Answer<Health> {
     responses((status = 200, description = "It can", body = Health), Unready),
     security(())
 )]
-pub(crate) async fn ready(State(api): State<Arc<Api>>, _: Call) -> Result<Answer<Health>, Problem> {
+pub(crate) async fn ready(api: Arc<Api>, _: Call) -> Result<Answer<Health>, Problem> {
     is_ready(&api).await?;
     Ok(Answer(Health { status: "ok" }))
 }
@@ -56,7 +56,8 @@ pub(crate) async fn is_ready(api: &Api) -> Result<(), Problem> {
     responses((status = 200, description = "The figures", body = String, content_type = "application/openmetrics-text")),
     security(())
 )]
-pub(crate) async fn metrics(State(api): State<Arc<Api>>, call: Call) -> Result<Response, Problem> {
+#[expect(clippy::unused_async, reason = "every operation is called alike")]
+pub(crate) async fn metrics(api: Arc<Api>, call: Call) -> Result<Response, Problem> {
     call.check_unread(&api)?;
     let text = api.metrics.text();
     Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())

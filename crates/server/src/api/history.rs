@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use axum::response::Response;
 use respoke_wire::body::history::{PubsubEventShape, ReadHistory, SearchHistory};
 
 use super::asked::named_app;
 use super::telling;
-use crate::call::{Call, Id};
+use crate::call::Call;
 use crate::openapi::Refused;
 use crate::problem::Problem;
 use crate::state::Api;
@@ -27,8 +26,9 @@ use crate::state::Api;
     responses((status = 200, description = "The messages", body = Vec<PubsubEventShape>), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Response, Problem> {
-    let caller = call.authenticate_reading(&api).await?;
+pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Response, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let request: ReadHistory = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let found = api.broker.history(&caller, app, &id, request.before, request.limit).await?;
@@ -46,7 +46,7 @@ pub(crate) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
     responses((status = 200, description = "The messages by group", body = HashMap<String, Vec<PubsubEventShape>>), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn search(State(api): State<Arc<Api>>, call: Call) -> Result<Response, Problem> {
+pub(crate) async fn search(api: Arc<Api>, call: Call) -> Result<Response, Problem> {
     answer(&api, &call).await
 }
 
@@ -60,12 +60,12 @@ pub(crate) async fn search(State(api): State<Arc<Api>>, call: Call) -> Result<Re
     responses((status = 200, description = "The messages by group", body = HashMap<String, Vec<PubsubEventShape>>), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn search_by_query(State(api): State<Arc<Api>>, call: Call) -> Result<Response, Problem> {
+pub(crate) async fn search_by_query(api: Arc<Api>, call: Call) -> Result<Response, Problem> {
     answer(&api, &call).await
 }
 
 async fn answer(api: &Arc<Api>, call: &Call) -> Result<Response, Problem> {
-    let caller = call.authenticate_reading(api).await?;
+    let caller = call.admit(api).await?;
     let request: SearchHistory = call.read()?;
     let app = named_app(api, call, &caller, request.app_id.as_deref()).await?;
     let turn = api.long_answer(&caller).await?;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use respoke_core::refusal::Refusal;
 use respoke_hub::ops::Message;
 use respoke_wire::body::groups::Sent;
@@ -24,9 +23,9 @@ use crate::state::Api;
     responses((status = 200, description = "It was handed to every connection", body = Sent), Refused, Missing, Reused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Sent>, Problem> {
+pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<Sent>, Problem> {
     call.counts_as(Deed::Message);
-    let caller = call.authenticate_speaking(&api).await?;
+    let caller = call.admit(&api).await?;
     let body: SendMessage = call.read()?;
     let to = given(body.to.as_deref());
     Refusal::require(&[("to", to.is_some()), ("message", body.message.is_some())])?;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use respoke_core::grant::Grant;
 use respoke_core::ops::Introspection;
 use respoke_core::refusal::Refusal;
@@ -24,9 +23,9 @@ use crate::state::Api;
     responses((status = 200, description = "What the token is", body = TokenAnswer), OAuthRefused),
     security(("App-Secret" = []), ("Admin-Token" = []), ("OAuth-Client" = []), ("Bearer" = []))
 )]
-pub(crate) async fn introspect(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<TokenAnswer>, Problem> {
+pub(crate) async fn introspect(api: Arc<Api>, call: Call) -> Result<Answer<TokenAnswer>, Problem> {
     let body: TokenQuestion = call.read()?;
-    let caller = call.authenticate_oauth(&api, &body).await?;
+    let caller = call.admit_client(&api, &body).await?;
     let token = body.token.ok_or_else(|| Refusal::missing("token"))?;
     let answer = match api.broker.introspect(&caller, &token).await? {
         Introspection::Inactive => TokenAnswer::default(),
@@ -67,9 +66,9 @@ fn of(grant: Grant) -> TokenAnswer {
     responses((status = 200, description = "It is over", body = Done), OAuthRefused),
     security(("App-Secret" = []), ("Admin-Token" = []), ("OAuth-Client" = []), ("Bearer" = []))
 )]
-pub(crate) async fn revoke(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn revoke(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
     let body: TokenQuestion = call.read()?;
-    let caller = call.authenticate_oauth(&api, &body).await?;
+    let caller = call.admit_client(&api, &body).await?;
     let token = body.token.ok_or_else(|| Refusal::missing("token"))?;
     api.broker.revoke(&caller, &token, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use respoke_core::event::Presence;
 use respoke_core::refusal::Refusal;
 use respoke_wire::body::Done;
@@ -22,8 +21,8 @@ use crate::state::Api;
     responses((status = 200, description = "Observers were told", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn set(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate_speaking(&api).await?;
+pub(crate) async fn set(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.admit(&api).await?;
     let body: SetPresence = call.read()?;
     let said = body.presence.ok_or_else(|| Refusal::missing("presence"))?;
     let kind = said.kind.ok_or_else(|| Refusal::missing("presence.type"))?;
@@ -41,8 +40,8 @@ pub(crate) async fn set(State(api): State<Arc<Api>>, call: Call) -> Result<Answe
     responses((status = 200, description = "The presence of each", body = Vec<PresenceSnapshot>), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn observe(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Vec<PresenceSnapshot>>, Problem> {
-    let caller = call.authenticate_reading(&api).await?;
+pub(crate) async fn observe(api: Arc<Api>, call: Call) -> Result<Answer<Vec<PresenceSnapshot>>, Problem> {
+    let caller = call.admit(&api).await?;
     let body: ObservePresence = call.read()?;
     let names = body.endpoint_list.ok_or_else(|| Refusal::missing("endpointList"))?;
     let endpoints = names.iter().map(|name| endpoint_id(name)).collect::<Result<Vec<_>, _>>()?;

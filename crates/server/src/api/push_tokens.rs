@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use respoke_core::ops::RegisterPushToken;
 use respoke_wire::body::Done;
 use respoke_wire::body::push_tokens::{PushTokenView, WritePushToken};
 
 use super::answer::Answer;
 use super::asked::named_app;
-use crate::call::{Call, Ids};
+use crate::call::Call;
 use crate::openapi::Refused;
 use crate::problem::Problem;
 use crate::state::Api;
@@ -24,7 +23,7 @@ use crate::state::Api;
     responses((status = 200, description = "It is registered", body = PushTokenView), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<PushTokenView>, Problem> {
+pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<PushTokenView>, Problem> {
     register(&api, &call, None).await
 }
 
@@ -39,16 +38,13 @@ pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     responses((status = 200, description = "It is registered; its `id` is told again", body = PushTokenView), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn replace(
-    State(api): State<Arc<Api>>,
-    Ids(_, id): Ids,
-    call: Call,
-) -> Result<Answer<PushTokenView>, Problem> {
+pub(crate) async fn replace(api: Arc<Api>, call: Call) -> Result<Answer<PushTokenView>, Problem> {
+    let (_, id) = call.ids();
     register(&api, &call, Some(id)).await
 }
 
 async fn register(api: &Api, call: &Call, id: Option<String>) -> Result<Answer<PushTokenView>, Problem> {
-    let caller = call.authenticate(api).await?;
+    let caller = call.admit(api).await?;
     let body: WritePushToken = call.read()?;
     let request = RegisterPushToken {
         app_id: named_app(api, call, &caller, body.app_id.as_deref()).await?,
@@ -71,8 +67,9 @@ async fn register(api: &Api, call: &Call, id: Option<String>) -> Result<Answer<P
     responses((status = 200, description = "It is forgotten", body = Done), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn remove(State(api): State<Arc<Api>>, Ids(_, id): Ids, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn remove(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let (_, id) = call.ids();
+    let caller = call.admit(&api).await?;
     let request: WritePushToken = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     api.broker.remove_push_token(&caller, app, request.endpoint_id.as_deref(), &id).await?;

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use axum::extract::State;
 use respoke_core::ops::Caller;
 use respoke_core::refusal::Refusal;
 use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
@@ -34,8 +33,8 @@ use crate::watch::UNMATCHED;
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Listed<RequestView>, Problem> {
-    let caller = call.authenticate_reading(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Listed<RequestView>, Problem> {
+    let caller = call.admit(&api).await?;
     let _turn = api.long_answer(&caller).await?;
     find(&api, &caller, &list_request(&call)?).await
 }

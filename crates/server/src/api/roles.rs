@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use respoke_core::id::RoleId;
 use respoke_core::refusal::Refusal;
 use respoke_core::role::Permissions;
@@ -12,7 +11,7 @@ use respoke_wire::body::roles::{RoleView, WriteRole};
 
 use super::answer::{Answer, ListAnswer};
 use super::asked::{given, named_app, page};
-use crate::call::{Call, Id, KeyOwner};
+use crate::call::{Call, KeyOwner};
 use crate::openapi::{Conflicts, Missing, Refused};
 use crate::problem::Problem;
 use crate::state::Api;
@@ -25,8 +24,8 @@ use crate::state::Api;
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<RoleView>, Problem> {
-    let caller = call.authenticate_reading(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<RoleView>, Problem> {
+    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let _turn = api.long_answer(&caller).await?;
@@ -42,8 +41,8 @@ pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
     responses((status = 200, description = "The role", body = RoleView), Refused, Missing, Conflicts),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<RoleView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<RoleView>, Problem> {
+    let caller = call.admit(&api).await?;
     let mut body: WriteRole = call.read()?;
     let once = call.once(&api, KeyOwner::Caller)?;
     let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
@@ -64,8 +63,9 @@ pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     responses((status = 200, description = "The role", body = RoleView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<RoleView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Answer<RoleView>, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let role = api.broker.get_role(&caller, app, &id).await?;
@@ -80,8 +80,9 @@ pub(crate) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
     responses((status = 200, description = "The role", body = RoleView), Refused, Missing, Conflicts),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<RoleView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn update(api: Arc<Api>, call: Call) -> Result<Answer<RoleView>, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let mut body: WriteRole = call.read()?;
     let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
     let name = body.name.take();
@@ -102,8 +103,9 @@ pub(crate) async fn update(State(api): State<Arc<Api>>, Id(id): Id, call: Call) 
     responses((status = 200, description = "It is gone", body = Done), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn remove(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn remove(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     api.broker.delete_role(&caller, app, &id, &call.context()).await?;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use respoke_core::app::SecretRecord;
 use respoke_core::id::SecretId;
 use respoke_core::ops::Overlap;
@@ -16,7 +15,7 @@ use respoke_wire::body::secrets::{CreateSecret, RevokeSecret, RollSecret, Secret
 use super::answer::{Answer, ListAnswer};
 use super::apps::app_of_path;
 use super::asked::page;
-use crate::call::{Call, Id, Ids, KeyOwner};
+use crate::call::{Call, KeyOwner};
 use crate::openapi::{Conflicts, Missing, Refused};
 use crate::problem::Problem;
 use crate::state::Api;
@@ -29,12 +28,9 @@ use crate::state::Api;
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn list(
-    State(api): State<Arc<Api>>,
-    Id(id): Id,
-    call: Call,
-) -> Result<ListAnswer<SecretView>, Problem> {
-    let caller = call.authenticate_reading(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<SecretView>, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let secrets = api.broker.list_secrets(&caller, app_of_path(&api, &call, &caller, &id).await?).await?;
     Ok(ListAnswer::of(cut(secrets, &page(&request)?), SecretView::from))
@@ -58,8 +54,9 @@ fn cut(secrets: Vec<SecretRecord>, page: &PageRequest<CreationKey>) -> Page<Secr
     responses((status = 200, description = "The secret", body = SecretView), Refused, Missing, Conflicts),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn create(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<SecretView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<SecretView>, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let body: CreateSecret = call.read()?;
     let once = call.once(&api, KeyOwner::Caller)?;
     let import = body.secret.as_ref().map(Secret::expose);
@@ -85,12 +82,9 @@ pub(crate) async fn create(State(api): State<Arc<Api>>, Id(id): Id, call: Call) 
     responses((status = 200, description = "The secret", body = SecretReachView), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn read(
-    State(api): State<Arc<Api>>,
-    Ids(id, secret): Ids,
-    call: Call,
-) -> Result<Answer<SecretReachView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Answer<SecretReachView>, Problem> {
+    let (id, secret) = call.ids();
+    let caller = call.admit(&api).await?;
     let (app, secret) = (app_of_path(&api, &call, &caller, &id).await?, secret_of_path(&secret)?);
     Ok(Answer(api.broker.secret_reach(&caller, app, secret).await?.into()))
 }
@@ -106,12 +100,9 @@ pub(crate) async fn read(
     responses((status = 200, description = "It is revoked", body = Done), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn revoke(
-    State(api): State<Arc<Api>>,
-    Ids(id, secret): Ids,
-    call: Call,
-) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn revoke(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let (id, secret) = call.ids();
+    let caller = call.admit(&api).await?;
     let body: RevokeSecret = call.read_strictly()?;
     let keep_sessions = body.keep_sessions.unwrap_or(false);
     let (app, secret) = (app_of_path(&api, &call, &caller, &id).await?, secret_of_path(&secret)?);
@@ -131,12 +122,9 @@ pub(crate) async fn revoke(
     responses((status = 200, description = "The new secret", body = SecretView), Refused, Missing, Conflicts),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn roll(
-    State(api): State<Arc<Api>>,
-    Ids(id, secret): Ids,
-    call: Call,
-) -> Result<Answer<SecretView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn roll(api: Arc<Api>, call: Call) -> Result<Answer<SecretView>, Problem> {
+    let (id, secret) = call.ids();
+    let caller = call.admit(&api).await?;
     let body: RollSecret = call.read_strictly()?;
     let overlap = match body.overlap.as_deref() {
         None | Some("") => Overlap::Day,

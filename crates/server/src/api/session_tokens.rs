@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use respoke_core::refusal::Refusal;
 use respoke_wire::body::Done;
 use respoke_wire::body::session_tokens::{Authorized, CreateSessionToken, ExtendSession};
@@ -29,10 +28,10 @@ use crate::state::Api;
     responses((status = 200, description = "The session token", body = Authorized), Refused, Conflicts),
     security((), ("App-Token" = []))
 )]
-pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Authorized>, Problem> {
+pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<Authorized>, Problem> {
     call.counts_as(Deed::Redeemed);
     let body: CreateSessionToken = call.read()?;
-    let caller = call.authenticate_leniently(&api).await?;
+    let caller = call.admit(&api).await?;
     let token = body.token_id.as_ref();
     let once = call.once(&api, KeyOwner::Knower(&[token.map_or("", |token| token.expose())]))?;
     let origin = call.origin();
@@ -52,8 +51,8 @@ pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     responses((status = 200, description = "The session", body = SessionView), Refused),
     security(("App-Token" = []))
 )]
-pub(crate) async fn describe(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<SessionView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn describe(api: Arc<Api>, call: Call) -> Result<Answer<SessionView>, Problem> {
+    let caller = call.admit(&api).await?;
     let session = api.broker.own_session(&caller)?;
     Ok(Answer(sessions::show(&api.broker, session.record.clone())))
 }
@@ -65,8 +64,8 @@ pub(crate) async fn describe(State(api): State<Arc<Api>>, call: Call) -> Result<
     responses((status = 200, description = "The session", body = SessionView), Refused),
     security(("App-Token" = []))
 )]
-pub(crate) async fn extend(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<SessionView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn extend(api: Arc<Api>, call: Call) -> Result<Answer<SessionView>, Problem> {
+    let caller = call.admit(&api).await?;
     let body: ExtendSession = call.read()?;
     let session = api.broker.extend_session(&caller, body.ttl, &call.context()).await?;
     Ok(Answer(sessions::show(&api.broker, session)))
@@ -78,8 +77,8 @@ pub(crate) async fn extend(State(api): State<Arc<Api>>, call: Call) -> Result<An
     responses((status = 200, description = "It is over", body = Done), Refused),
     security(("App-Token" = []), ())
 )]
-pub(crate) async fn end(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate_leaving(&api).await?;
+pub(crate) async fn end(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.admit(&api).await?;
     api.broker.close_session(&caller, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))
 }

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::State;
 use respoke_core::clock::Timestamp;
 use respoke_core::ops::{Broker, EndSessions};
 use respoke_core::ports::{EndScope, SessionFilter};
@@ -16,7 +15,7 @@ use respoke_wire::body::sessions::{EndSessions as EndSessionsBody, SessionView};
 
 use super::answer::{Answer, ListAnswer};
 use super::asked::{endpoint_id, filter, given, named_app, page, role_id};
-use crate::call::{Call, Id};
+use crate::call::Call;
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
 use crate::state::Api;
@@ -35,8 +34,8 @@ use crate::state::Api;
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<SessionView>, Problem> {
-    let caller = call.authenticate_reading(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<SessionView>, Problem> {
+    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let filter = SessionFilter {
@@ -65,8 +64,9 @@ fn since(text: &str) -> Result<Timestamp, Refusal> {
     responses((status = 200, description = "The session", body = SessionView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<SessionView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Answer<SessionView>, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     Ok(Answer(show(&api.broker, api.broker.session(&caller, &id).await?)))
 }
 
@@ -77,8 +77,9 @@ pub(crate) async fn read(State(api): State<Arc<Api>>, Id(id): Id, call: Call) ->
     responses((status = 200, description = "It is over", body = Done), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn end(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let id = call.id();
+    let caller = call.admit(&api).await?;
     let Nothing {} = call.read_strictly()?;
     api.broker.end_session(&caller, &id, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))
@@ -99,8 +100,8 @@ pub(crate) async fn end(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> 
     responses((status = 200, description = "They are over", body = Done), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn end_many(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn end_many(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.admit(&api).await?;
     let body: EndSessionsBody = call.read_strictly()?;
     let request = EndSessions {
         app_id: named_app(&api, &call, &caller, body.app_id.as_deref()).await?,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use respoke_core::refusal::Refusal;
 use respoke_hub::ops::SignalRequest;
 use respoke_wire::body::Done;
@@ -26,9 +25,9 @@ use crate::state::Api;
     responses((status = 200, description = "It was handed on", body = Done), Refused, Missing, Reused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
     call.counts_as(Deed::Signal);
-    let caller = call.authenticate_speaking(&api).await?;
+    let caller = call.admit(&api).await?;
     let body: SendSignal = call.read()?;
     let to = given(body.to.as_deref());
     Refusal::require(&[("to", to.is_some()), ("signal", body.signal.is_some())])?;
@@ -49,9 +48,13 @@ pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     Ok(Answer(Done::SUCCESS))
 }
 
-/// Conferences need a media mixer, which is not there.
-pub(crate) async fn conference(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.authenticate(&api).await?;
+/// Anything about conferences: there is no media mixer here.
+#[utoipa::path(
+    get, path = "/v1/conferences/{id}/participants", tag = "Signaling", operation_id = "getConferenceParticipants",
+    responses((status = 404, description = "There is no gateway"))
+)]
+pub(crate) async fn conference(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let caller = call.admit(&api).await?;
     api.broker.rights(&caller).await?;
     Err(Refusal::NoGateway.into())
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::State;
 use respoke_core::clock::Timestamp;
 use respoke_core::figures::{Figures, Span, start_of};
 use respoke_core::ops::Caller;
@@ -32,8 +31,8 @@ use crate::tally::{HOUR_SECS, MINUTE_SECS};
     responses((status = 200, description = "The figures", body = StatsView), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn read(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<StatsView>, Problem> {
-    let caller = call.authenticate_reading(&api).await?;
+pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Answer<StatsView>, Problem> {
+    let caller = call.admit(&api).await?;
     Ok(Answer(find(&api, &caller, &call.read()?).await?))
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use respoke_core::ops::{Broker, InspectedToken, IssueToken, IssuedToken};
 use respoke_core::secret::Secret;
 use respoke_wire::body::Done;
@@ -12,7 +11,7 @@ use respoke_wire::body::tokens::{IssueToken as IssueTokenBody, TokenIssued, Toke
 
 use super::answer::{Answer, ListAnswer};
 use super::asked::{app_id, filter, named_app, page};
-use crate::call::{Call, Id, KeyOwner};
+use crate::call::{Call, KeyOwner};
 use crate::deed::Deed;
 use crate::openapi::{Conflicts, Missing, Refused};
 use crate::problem::Problem;
@@ -32,7 +31,7 @@ use crate::state::Api;
     responses((status = 200, description = "The token", body = TokenIssued), Refused, Missing, Conflicts),
     security(("App-Secret" = []), ("App-Secret-Query" = []), ("Admin-Token" = []), ())
 )]
-pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<TokenIssued>, Problem> {
+pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<TokenIssued>, Problem> {
     issue(&api, &call, false).await
 }
 
@@ -48,7 +47,7 @@ pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call) -> Result<An
     responses((status = 200, description = "The token", body = TokenIssued), Refused, Missing),
     security(("App-Secret-Query" = []), ("App-Secret" = []), ("Admin-Token" = []), ())
 )]
-pub(crate) async fn replace(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<TokenIssued>, Problem> {
+pub(crate) async fn replace(api: Arc<Api>, call: Call) -> Result<Answer<TokenIssued>, Problem> {
     issue(&api, &call, true).await
 }
 
@@ -56,7 +55,7 @@ async fn issue(api: &Api, call: &Call, replace: bool) -> Result<Answer<TokenIssu
     call.counts_as(Deed::Minted);
     let body: IssueTokenBody = call.read()?;
     let app_id = app_id(body.app_id.as_deref())?;
-    let caller = call.authenticate_minting(api, app_id, body.endpoint_id.as_deref()).await?;
+    let caller = call.admit_minting(api, app_id, body.endpoint_id.as_deref()).await?;
     // A replacement is safe to repeat as it is: however often it is sent, one token is live.
     let once =
         if replace { None } else { call.once(api, KeyOwner::Minter(body.app_id.as_deref().unwrap_or_default()))? };
@@ -97,8 +96,8 @@ fn show_issued(issued: IssuedToken) -> TokenIssued {
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<ListAnswer<TokenView>, Problem> {
-    let caller = call.authenticate_reading(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<TokenView>, Problem> {
+    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let found = api.broker.list_tokens(&caller, app, filter(&request)?, page(&request)?).await?;
@@ -112,9 +111,10 @@ pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<List
     responses((status = 200, description = "The token", body = TokenView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn inspect(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<TokenView>, Problem> {
+pub(crate) async fn inspect(api: Arc<Api>, call: Call) -> Result<Answer<TokenView>, Problem> {
+    let id = call.id();
     let id = Secret::new(id);
-    let caller = call.authenticate(&api).await?;
+    let caller = call.admit(&api).await?;
     let inspected = api.broker.inspect_token(&caller, &id).await?;
     Ok(Answer(show(&api.broker, inspected)))
 }
@@ -126,9 +126,10 @@ pub(crate) async fn inspect(State(api): State<Arc<Api>>, Id(id): Id, call: Call)
     responses((status = 200, description = "It is over", body = Done), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn revoke(State(api): State<Arc<Api>>, Id(id): Id, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn revoke(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+    let id = call.id();
     let id = Secret::new(id);
-    let caller = call.authenticate(&api).await?;
+    let caller = call.admit(&api).await?;
     let Nothing {} = call.read_strictly()?;
     api.broker.revoke_token(&caller, &id, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use respoke_wire::body::lists::AppParams;
 use respoke_wire::body::turn::{AskRelay, RelayView};
 
@@ -27,8 +26,8 @@ use crate::state::Api;
     responses((status = 200, description = "The servers", body = RelayView), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn read(State(api): State<Arc<Api>>, call: Call) -> Result<Answer<RelayView>, Problem> {
-    let caller = call.authenticate(&api).await?;
+pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Answer<RelayView>, Problem> {
+    let caller = call.admit(&api).await?;
     let request: AskRelay = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let endpoint = request.endpoint_id.as_deref();

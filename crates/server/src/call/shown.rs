@@ -12,7 +12,7 @@ const APP_SECRET: HeaderName = HeaderName::from_static("app-secret");
 const ADMIN_TOKEN: HeaderName = HeaderName::from_static("admin-token");
 
 /// A credential by where it is found.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     AppToken,
     AppSecret,

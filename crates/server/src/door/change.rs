@@ -26,7 +26,7 @@ impl<'a> Change<'a> {
 }
 
 impl Future for Change<'_> {
-    type Output = Result<Response, Infallible>;
+    type Output = Response;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         // Out of its place while it is polled, so that one that panics does not go on.
@@ -35,7 +35,10 @@ impl Future for Change<'_> {
         if polled.is_pending() {
             self.answering = Some(answering);
         }
-        polled
+        polled.map(|answer| match answer {
+            Ok(response) => response,
+            Err(never) => match never {},
+        })
     }
 }
 

@@ -65,8 +65,8 @@ impl Sockets {
             return refuse(StatusCode::FORBIDDEN, UNAUTHORIZED);
         }
         let origin = headers.get(ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned());
-        if let (Caller::Endpoint { app, .. }, Some(origin)) = (&caller, &origin)
-            && !app.settings.permits_origin(origin)
+        if let Caller::Endpoint { app, .. } = &caller
+            && !app.settings.permits_origin(origin.as_deref())
         {
             return refuse(StatusCode::FORBIDDEN, UNAUTHORIZED);
         }

@@ -69,6 +69,24 @@ fn every_route_is_described() {
     assert!(page.header("content-security-policy").is_some_and(|policy| policy.contains("default-src 'none'")));
 }
 
+#[test]
+fn what_is_described_is_served_and_no_other_method_is() {
+    let server = Server::start();
+    let document = server.get("/openapi.json").call().ok();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let place = path.split('/').map(|part| if part.starts_with('{') { "x" } else { part }).collect::<Vec<_>>();
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+            let code = match server.request(method, &place.join("/")).send(json!({})).text {
+                text if text.contains("\"code\":\"no_such_route\"") => "no_such_route",
+                text if text.contains("\"code\":\"method_not_allowed\"") => "method_not_allowed",
+                _ => "",
+            };
+            let expected = if item[method.to_lowercase()].is_object() { "" } else { "method_not_allowed" };
+            assert_eq!(code, expected, "{method} {path}");
+        }
+    }
+}
+
 /// Each path of a family of URLs, behind the family's name, with its methods.
 fn routes_of(document: &Value, family: &str) -> Vec<(String, Vec<String>)> {
     let paths = document["paths"].as_object().unwrap().iter();

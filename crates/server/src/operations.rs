@@ -1,0 +1,250 @@
+//! Every operation there is: who does it, on which terms it is done, and which methods and paths lead to it.
+//!
+//! From this table come the routes over HTTP (`router.rs`) and over sockets ([`Directory`]), the description of the API
+//! (`description.rs`), and what is asked of a caller (`call/admission.rs` says what each of the terms means). What an operation
+//! takes and answers stands above its handler, in the file of `api/` that the row names: a new operation is a row here, and
+//! a handler there.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::response::{IntoResponse, Response};
+use respoke_wire::tunnel::Method;
+use utoipa::OpenApi;
+
+use crate::api;
+use crate::call::{Admission, Call};
+use crate::state::Api;
+
+/// A row of the table.
+pub(crate) struct Operation {
+    /// What leads to it. The description has it under each, but for those that `description.rs` names.
+    pub(crate) ways: &'static [Way],
+    pub(crate) admission: &'static Admission,
+    run: fn(Arc<Api>, Call) -> Answer,
+    /// A document of this operation alone, under the way that its handler names.
+    pub(crate) description: fn() -> utoipa::openapi::OpenApi,
+}
+
+/// A method and a path.
+pub(crate) struct Way {
+    pub(crate) method: Method,
+    /// With its parameters in braces, and without a slash at its end.
+    pub(crate) path: &'static str,
+    /// What is added to the operation's id where it is described under this way.
+    pub(crate) suffix: &'static str,
+}
+
+/// An answer that is being made.
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+impl Operation {
+    pub(crate) fn run(&self, api: Arc<Api>, call: Call) -> Answer {
+        (self.run)(api, call)
+    }
+}
+
+macro_rules! operations {
+    ($($resource:ident::$handler:ident($admission:ident): $($method:ident $path:literal $(as $suffix:literal)?),+;)+) => {
+        /// The table. Where two rows have a path, its methods are told in their order.
+        pub(crate) static OPERATIONS: &[Operation] = &[$(Operation {
+            ways: &[$(Way { method: Method::$method, path: $path, suffix: concat!($($suffix)?) }),+],
+            admission: &Admission::$admission,
+            run: |api, call| Box::pin(async move { api::$resource::$handler(api, call).await.into_response() }),
+            description: || {
+                #[derive(OpenApi)]
+                #[openapi(paths(api::$resource::$handler))]
+                struct Described;
+                Described::openapi()
+            },
+        }),+];
+    };
+}
+
+operations! {
+    // Tokens, and the sessions that they open.
+    tokens::list(READING): Get "/v1/tokens";
+    tokens::create(MINTING): Post "/v1/tokens";
+    tokens::replace(MINTING): Put "/v1/tokens";
+    tokens::inspect(ANY): Get "/v1/tokens/{id}";
+    tokens::revoke(ANY): Delete "/v1/tokens/{id}";
+    session_tokens::describe(ANY): Get "/v1/session-tokens", Get "/v1/appauthsessions" as "Alias";
+    session_tokens::create(OPENING): Post "/v1/session-tokens", Post "/v1/appauthsessions" as "Alias";
+    session_tokens::extend(ANY): Put "/v1/session-tokens", Put "/v1/appauthsessions" as "Alias";
+    session_tokens::end(LEAVING): Delete "/v1/session-tokens", Delete "/v1/appauthsessions" as "Alias";
+    sessions::list(READING): Get "/v1/sessions";
+    sessions::end_many(ANY): Delete "/v1/sessions";
+    sessions::read(ANY): Get "/v1/sessions/{id}";
+    sessions::end(ANY): Delete "/v1/sessions/{id}";
+
+    // Admins, and their sessions.
+    admin_sessions::create(ANONYMOUS): Post "/v1/admin-sessions", Post "/v1/adminsessions" as "Alias";
+    admin_sessions::end(SIGNING_OUT): Delete "/v1/admin-sessions", Delete "/v1/adminsessions" as "Alias";
+    admins::list(ANY): Get "/v1/admins";
+    admins::create(ANY): Post "/v1/admins";
+    admins::read_own(ANY): Get "/v1/admins/me";
+    admins::change_password(ANY): Put "/v1/admins/me/password";
+    admins::enrol(ANY): Post "/v1/admins/me/totp";
+    admins::confirm(ANY): Put "/v1/admins/me/totp";
+    admins::give_up(ANY): Delete "/v1/admins/me/totp";
+    admins::update(ANY): Put "/v1/admins/{id}", Patch "/v1/admins/{id}" as "Patch";
+    admins::remove(ANY): Delete "/v1/admins/{id}";
+
+    // Apps, and what belongs to each.
+    apps::list(READING): Get "/v1/apps";
+    apps::create(ANY): Post "/v1/apps";
+    apps::read(ANY): Get "/v1/apps/{id}";
+    apps::update(ANY): Put "/v1/apps/{id}", Patch "/v1/apps/{id}" as "Patch";
+    apps::remove(ANY): Delete "/v1/apps/{id}";
+    secrets::list(READING): Get "/v1/apps/{id}/secrets";
+    secrets::create(ANY): Post "/v1/apps/{id}/secrets";
+    secrets::read(ANY): Get "/v1/apps/{id}/secrets/{sid}";
+    secrets::revoke(ANY): Delete "/v1/apps/{id}/secrets/{sid}";
+    secrets::roll(ANY): Post "/v1/apps/{id}/secrets/{sid}/roll";
+    roles::list(READING): Get "/v1/roles";
+    roles::create(ANY): Post "/v1/roles";
+    roles::read(ANY): Get "/v1/roles/{id}";
+    roles::update(ANY): Put "/v1/roles/{id}";
+    roles::remove(ANY): Delete "/v1/roles/{id}";
+
+    // Endpoints.
+    endpoints::read(READING): Get "/v1/endpoints/{id}";
+    endpoints::tail(READING): Get "/v1/endpoints/{id}/tail";
+    bans::read(ANY): Get "/v1/endpoints/{id}/ban";
+    bans::ban(ANY): Post "/v1/endpoints/{id}/ban" as "Post", Put "/v1/endpoints/{id}/ban";
+    bans::lift(ANY): Delete "/v1/endpoints/{id}/ban";
+    bans::list(READING): Get "/v1/bans";
+    conversations::list(READING): Get "/v1/endpoints/{id}/conversations";
+    conversations::mark_read(ANY):
+        Put "/v1/endpoints/{id}/conversations",
+        Post "/v1/endpoints/{id}/conversations" as "Post";
+
+    // Groups, which older clients call channels, and what was said in them.
+    groups::list(READING): Get "/v1/groups", Get "/v1/channels" as "Alias";
+    groups::join_many(ANY): Post "/v1/groups", Post "/v1/channels" as "Alias";
+    groups::leave_many(ANY): Delete "/v1/groups", Delete "/v1/channels" as "Alias";
+    groups::members(READING):
+        Get "/v1/groups/{id}",
+        Get "/v1/groups/{id}/subscribers" as "Subscribers",
+        Get "/v1/channels/{id}" as "Alias",
+        Get "/v1/channels/{id}/subscribers" as "SubscribersAlias";
+    groups::join(ANY):
+        Post "/v1/groups/{id}",
+        Post "/v1/groups/{id}/subscribers" as "Subscribers",
+        Post "/v1/channels/{id}" as "Alias",
+        Post "/v1/channels/{id}/subscribers" as "SubscribersAlias";
+    groups::end(ANY): Delete "/v1/groups/{id}", Delete "/v1/channels/{id}" as "Alias";
+    groups::leave(ANY): Delete "/v1/groups/{id}/subscribers", Delete "/v1/channels/{id}/subscribers" as "Alias";
+    groups::publish(SPEAKING): Post "/v1/groups/{id}/publish", Post "/v1/channels/{id}/publish" as "Alias";
+    history::read(READING): Get "/v1/groups/{id}/history", Get "/v1/channels/{id}/history" as "Alias";
+    history::search(READING): Post "/v1/group-history-search";
+    history::search_by_query(READING): Get "/v1/group-histories";
+
+    // Connections, and what is said between them.
+    connections::list(READING): Get "/v1/connections";
+    connections::create(ANY): Post "/v1/connections", Post "/v1/endpointconnections" as "Alias";
+    connections::create_for(ANY): Post "/v1/endpoints/{id}/connections";
+    connections::end(ANY): Delete "/v1/connections/{id}", Delete "/v1/endpointconnections/{id}" as "Alias";
+    push_tokens::create(ANY):
+        Post "/v1/connections/{id}/push-token",
+        Post "/v1/endpointconnections/{id}/push-token" as "Alias";
+    push_tokens::replace(ANY):
+        Put "/v1/connections/{id}/push-token/{push_token_id}",
+        Put "/v1/endpointconnections/{id}/push-token/{push_token_id}" as "Alias";
+    push_tokens::remove(ANY):
+        Delete "/v1/connections/{id}/push-token/{push_token_id}",
+        Delete "/v1/endpointconnections/{id}/push-token/{push_token_id}" as "Alias";
+    messages::create(SPEAKING): Post "/v1/messages";
+    presence::set(SPEAKING): Post "/v1/presence";
+    presence::observe(READING): Post "/v1/presenceobservers", Post "/v1/presence-observers" as "Alias";
+    signaling::create(SPEAKING): Post "/v1/signaling";
+    signaling::conference(ANY):
+        Delete "/v1/conferences/{id}" as "End",
+        Get "/v1/conferences/{id}/participants",
+        Delete "/v1/conferences/{id}/participants/{endpoint}" as "Remove";
+    turn::read(ANY): Get "/v1/turn", Post "/v1/turn" as "Post";
+    call_debugs::list(READING): Get "/v1/call-debugs";
+    call_debugs::create(ANY): Post "/v1/call-debugs";
+
+    // What happened.
+    audit::list(READING): Get "/v1/audit";
+    request_log::list(READING): Get "/v1/request-log";
+    stats::read(READING): Get "/v1/stats";
+
+    // OAuth, and who runs the server.
+    oauth::introspect(OAUTH): Post "/oauth/introspect";
+    oauth::revoke(OAUTH): Post "/oauth/revoke";
+    health::live(UNASKED): Get "/healthz";
+    health::ready(UNASKED): Get "/readyz";
+    health::metrics(UNASKED): Get "/metrics";
+}
+
+/// Finds operations by their ways, for those whose requests do not come over HTTP.
+pub(crate) struct Directory(matchit::Router<Vec<(&'static Way, &'static Operation)>>);
+
+impl std::fmt::Debug for Directory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Directory").finish_non_exhaustive()
+    }
+}
+
+/// What is at a path.
+pub(crate) enum Found {
+    Operation(&'static Way, &'static Operation),
+    /// Nothing for this method.
+    OtherMethods,
+    Nothing,
+}
+
+impl Directory {
+    /// Of the whole table.
+    ///
+    /// # Panics
+    ///
+    /// When two rows contradict each other, which a test would find: the table does not change while the server runs.
+    pub(crate) fn new() -> Self {
+        let mut by_path = std::collections::BTreeMap::<&str, Vec<_>>::new();
+        for operation in OPERATIONS {
+            for way in operation.ways {
+                by_path.entry(way.path).or_default().push((way, operation));
+            }
+        }
+        let mut directory = matchit::Router::new();
+        for (path, ways) in by_path {
+            directory.insert(path, ways).expect("no two paths of the table contradict each other");
+        }
+        Self(directory)
+    }
+
+    pub(crate) fn find(&self, method: Method, path: &str) -> Found {
+        let Ok(found) = self.0.at(path) else { return Found::Nothing };
+        match found.value.iter().find(|(way, _)| way.method == method) {
+            Some((way, operation)) => Found::Operation(way, operation),
+            None => Found::OtherMethods,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_way_leads_to_one_operation_and_is_described_as_its_handler_says() {
+        let mut ways = std::collections::BTreeSet::new();
+        let directory = Directory::new();
+        for operation in OPERATIONS {
+            let own = operation.ways.iter().find(|way| way.suffix.is_empty()).expect("one way is its own");
+            let described = (operation.description)();
+            let (path, item) = described.paths.paths.first_key_value().expect("its handler is described");
+            assert_eq!((path.as_str(), described.paths.paths.len()), (own.path, 1));
+            let item = serde_json::to_value(item).unwrap();
+            assert!(item[own.method.as_str().to_lowercase()].is_object(), "{} {path}: {item}", own.method.as_str());
+            for way in operation.ways {
+                assert!(ways.insert((way.path, way.method.as_str())), "{} is there twice", way.path);
+                let found = directory.find(way.method, way.path);
+                assert!(matches!(found, Found::Operation(found, _) if std::ptr::eq(found, way)), "{}", way.path);
+            }
+        }
+    }
+}
