@@ -50,7 +50,10 @@ fn text(body: &Value, field: &str) -> String {
 #[tokio::test]
 async fn a_change_runs_to_its_end_though_its_client_hangs_up() {
     let folder = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(&folder.path().join("respoked.db"), Options::default()).unwrap();
+    let database = folder.path().join("respoked.db");
+    let store = SqliteStore::open(&database, Options::default()).unwrap();
+    let beside = rusqlite::Connection::open(&database).unwrap();
+    beside.busy_timeout(Duration::from_secs(20)).unwrap();
     let (bus, clock) = (Arc::new(LocalBus::default()), Arc::new(ManualClock::at(Timestamp::from_millis(1_000_000))));
     let broker = Arc::new(Broker::new(Arc::new(store), bus.clone(), clock.clone(), of_this_test(), 100));
     let first = broker.first_run(None, None).await.unwrap().unwrap();
@@ -83,12 +86,15 @@ async fn a_change_runs_to_its_end_though_its_client_hangs_up() {
         let (status, session) = ask(&door, "GET", "/v1/session-tokens", own, json!({})).await;
         assert_eq!(status, 200);
 
+        // Another one writes, so the writer waits until the client has hung up.
+        beside.execute_batch("BEGIN IMMEDIATE").unwrap();
         {
             let path = format!("/v1/sessions/{}", text(&session, "id"));
             let mut ending = pin!(door.serve_http(request("DELETE", &path, secret, &json!({})), PEER, PEER.ip(), None));
             let begun = poll_fn(|context| Poll::Ready(ending.as_mut().poll(context))).await;
             assert!(begun.is_pending(), "it waits for the writer in round {round}");
         }
+        beside.execute_batch("ROLLBACK").unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         while ask(&door, "GET", "/v1/session-tokens", own, json!({})).await.0 != 401 {
             assert!(Instant::now() < deadline, "the session is still remembered as alive in round {round}");
