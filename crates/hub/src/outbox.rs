@@ -14,9 +14,9 @@ use tokio::sync::Notify;
 /// How much may wait in an outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxLimits {
-    /// Frames.
+    /// Frames: the setting `outbox_frames_max`.
     pub frames_max: usize,
-    /// Bytes of all of them.
+    /// Bytes of all of them: the setting `outbox_bytes_max`.
     pub bytes_max: usize,
 }
 

@@ -138,6 +138,7 @@ impl Default for Metrics {
             hub: Arc::default(),
             registry: Registry::default(),
         };
+        // Each name gets `respoked_` before it, and a counter's `_total` behind it.
         registry.register("tokens_minted", "tokenIds minted", metrics.tokens_minted.clone());
         registry.register("tokens_redeemed", "tokenIds traded for a session", metrics.tokens_redeemed.clone());
         registry.register("turn_credentials", "TURN credentials handed out", metrics.turn_credentials.clone());

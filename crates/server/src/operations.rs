@@ -66,75 +66,75 @@ operations! {
     tokens::list(READING): Get "/v1/tokens";
     tokens::create(MINTING): Post "/v1/tokens";
     tokens::replace(MINTING): Put "/v1/tokens";
-    tokens::inspect(ANY): Get "/v1/tokens/{id}";
-    tokens::revoke(ANY): Delete "/v1/tokens/{id}";
-    session_tokens::describe(ANY): Get "/v1/session-tokens", Get "/v1/appauthsessions" as "Alias";
+    tokens::inspect(USUAL): Get "/v1/tokens/{id}";
+    tokens::revoke(USUAL): Delete "/v1/tokens/{id}";
+    session_tokens::describe(USUAL): Get "/v1/session-tokens", Get "/v1/appauthsessions" as "Alias";
     session_tokens::create(OPENING): Post "/v1/session-tokens", Post "/v1/appauthsessions" as "Alias";
-    session_tokens::extend(ANY): Put "/v1/session-tokens", Put "/v1/appauthsessions" as "Alias";
+    session_tokens::extend(USUAL): Put "/v1/session-tokens", Put "/v1/appauthsessions" as "Alias";
     session_tokens::end(LEAVING): Delete "/v1/session-tokens", Delete "/v1/appauthsessions" as "Alias";
     sessions::list(READING): Get "/v1/sessions";
-    sessions::end_many(ANY): Delete "/v1/sessions";
-    sessions::read(ANY): Get "/v1/sessions/{id}";
-    sessions::end(ANY): Delete "/v1/sessions/{id}";
+    sessions::end_many(USUAL): Delete "/v1/sessions";
+    sessions::read(USUAL): Get "/v1/sessions/{id}";
+    sessions::end(USUAL): Delete "/v1/sessions/{id}";
 
     // Admins, and their sessions.
     admin_sessions::create(ANONYMOUS): Post "/v1/admin-sessions", Post "/v1/adminsessions" as "Alias";
     admin_sessions::end(SIGNING_OUT): Delete "/v1/admin-sessions", Delete "/v1/adminsessions" as "Alias";
-    admins::list(ANY): Get "/v1/admins";
-    admins::create(ANY): Post "/v1/admins";
-    admins::read_own(ANY): Get "/v1/admins/me";
-    admins::change_password(ANY): Put "/v1/admins/me/password";
-    admins::enrol(ANY): Post "/v1/admins/me/totp";
-    admins::confirm(ANY): Put "/v1/admins/me/totp";
-    admins::give_up(ANY): Delete "/v1/admins/me/totp";
-    admins::update(ANY): Put "/v1/admins/{id}", Patch "/v1/admins/{id}" as "Patch";
-    admins::remove(ANY): Delete "/v1/admins/{id}";
+    admins::list(USUAL): Get "/v1/admins";
+    admins::create(USUAL): Post "/v1/admins";
+    admins::read_own(USUAL): Get "/v1/admins/me";
+    admins::change_password(USUAL): Put "/v1/admins/me/password";
+    admins::enrol(USUAL): Post "/v1/admins/me/totp";
+    admins::confirm(USUAL): Put "/v1/admins/me/totp";
+    admins::give_up(USUAL): Delete "/v1/admins/me/totp";
+    admins::update(USUAL): Put "/v1/admins/{id}", Patch "/v1/admins/{id}" as "Patch";
+    admins::remove(USUAL): Delete "/v1/admins/{id}";
 
     // Apps, and what belongs to each.
     apps::list(READING): Get "/v1/apps";
-    apps::create(ANY): Post "/v1/apps";
-    apps::read(ANY): Get "/v1/apps/{id}";
-    apps::update(ANY): Put "/v1/apps/{id}", Patch "/v1/apps/{id}" as "Patch";
-    apps::remove(ANY): Delete "/v1/apps/{id}";
+    apps::create(USUAL): Post "/v1/apps";
+    apps::read(USUAL): Get "/v1/apps/{id}";
+    apps::update(USUAL): Put "/v1/apps/{id}", Patch "/v1/apps/{id}" as "Patch";
+    apps::remove(USUAL): Delete "/v1/apps/{id}";
     secrets::list(READING): Get "/v1/apps/{id}/secrets";
-    secrets::create(ANY): Post "/v1/apps/{id}/secrets";
-    secrets::read(ANY): Get "/v1/apps/{id}/secrets/{sid}";
-    secrets::revoke(ANY): Delete "/v1/apps/{id}/secrets/{sid}";
-    secrets::roll(ANY): Post "/v1/apps/{id}/secrets/{sid}/roll";
+    secrets::create(USUAL): Post "/v1/apps/{id}/secrets";
+    secrets::read(USUAL): Get "/v1/apps/{id}/secrets/{sid}";
+    secrets::revoke(USUAL): Delete "/v1/apps/{id}/secrets/{sid}";
+    secrets::roll(USUAL): Post "/v1/apps/{id}/secrets/{sid}/roll";
     roles::list(READING): Get "/v1/roles";
-    roles::create(ANY): Post "/v1/roles";
-    roles::read(ANY): Get "/v1/roles/{id}";
-    roles::update(ANY): Put "/v1/roles/{id}";
-    roles::remove(ANY): Delete "/v1/roles/{id}";
+    roles::create(USUAL): Post "/v1/roles";
+    roles::read(USUAL): Get "/v1/roles/{id}";
+    roles::update(USUAL): Put "/v1/roles/{id}";
+    roles::remove(USUAL): Delete "/v1/roles/{id}";
 
     // Endpoints.
     endpoints::read(READING): Get "/v1/endpoints/{id}";
     endpoints::tail(READING): Get "/v1/endpoints/{id}/tail";
-    bans::read(ANY): Get "/v1/endpoints/{id}/ban";
-    bans::ban(ANY): Post "/v1/endpoints/{id}/ban" as "Post", Put "/v1/endpoints/{id}/ban";
-    bans::lift(ANY): Delete "/v1/endpoints/{id}/ban";
+    bans::read(USUAL): Get "/v1/endpoints/{id}/ban";
+    bans::ban(USUAL): Post "/v1/endpoints/{id}/ban" as "Post", Put "/v1/endpoints/{id}/ban";
+    bans::lift(USUAL): Delete "/v1/endpoints/{id}/ban";
     bans::list(READING): Get "/v1/bans";
     conversations::list(READING): Get "/v1/endpoints/{id}/conversations";
-    conversations::mark_read(ANY):
+    conversations::mark_read(USUAL):
         Put "/v1/endpoints/{id}/conversations",
         Post "/v1/endpoints/{id}/conversations" as "Post";
 
     // Groups, which older clients call channels, and what was said in them.
     groups::list(READING): Get "/v1/groups", Get "/v1/channels" as "Alias";
-    groups::join_many(ANY): Post "/v1/groups", Post "/v1/channels" as "Alias";
-    groups::leave_many(ANY): Delete "/v1/groups", Delete "/v1/channels" as "Alias";
+    groups::join_many(USUAL): Post "/v1/groups", Post "/v1/channels" as "Alias";
+    groups::leave_many(USUAL): Delete "/v1/groups", Delete "/v1/channels" as "Alias";
     groups::members(READING):
         Get "/v1/groups/{id}",
         Get "/v1/groups/{id}/subscribers" as "Subscribers",
         Get "/v1/channels/{id}" as "Alias",
         Get "/v1/channels/{id}/subscribers" as "SubscribersAlias";
-    groups::join(ANY):
+    groups::join(USUAL):
         Post "/v1/groups/{id}",
         Post "/v1/groups/{id}/subscribers" as "Subscribers",
         Post "/v1/channels/{id}" as "Alias",
         Post "/v1/channels/{id}/subscribers" as "SubscribersAlias";
-    groups::end(ANY): Delete "/v1/groups/{id}", Delete "/v1/channels/{id}" as "Alias";
-    groups::leave(ANY): Delete "/v1/groups/{id}/subscribers", Delete "/v1/channels/{id}/subscribers" as "Alias";
+    groups::end(USUAL): Delete "/v1/groups/{id}", Delete "/v1/channels/{id}" as "Alias";
+    groups::leave(USUAL): Delete "/v1/groups/{id}/subscribers", Delete "/v1/channels/{id}/subscribers" as "Alias";
     groups::publish(SPEAKING): Post "/v1/groups/{id}/publish", Post "/v1/channels/{id}/publish" as "Alias";
     history::read(READING): Get "/v1/groups/{id}/history", Get "/v1/channels/{id}/history" as "Alias";
     history::search(READING): Post "/v1/group-history-search";
@@ -142,29 +142,29 @@ operations! {
 
     // Connections, and what is said between them.
     connections::list(READING): Get "/v1/connections";
-    connections::create(ANY): Post "/v1/connections", Post "/v1/endpointconnections" as "Alias";
-    connections::create_for(ANY): Post "/v1/endpoints/{id}/connections";
-    connections::end(ANY): Delete "/v1/connections/{id}", Delete "/v1/endpointconnections/{id}" as "Alias";
-    push_tokens::create(ANY):
+    connections::create(USUAL): Post "/v1/connections", Post "/v1/endpointconnections" as "Alias";
+    connections::create_for(USUAL): Post "/v1/endpoints/{id}/connections";
+    connections::end(USUAL): Delete "/v1/connections/{id}", Delete "/v1/endpointconnections/{id}" as "Alias";
+    push_tokens::create(USUAL):
         Post "/v1/connections/{id}/push-token",
         Post "/v1/endpointconnections/{id}/push-token" as "Alias";
-    push_tokens::replace(ANY):
+    push_tokens::replace(USUAL):
         Put "/v1/connections/{id}/push-token/{push_token_id}",
         Put "/v1/endpointconnections/{id}/push-token/{push_token_id}" as "Alias";
-    push_tokens::remove(ANY):
+    push_tokens::remove(USUAL):
         Delete "/v1/connections/{id}/push-token/{push_token_id}",
         Delete "/v1/endpointconnections/{id}/push-token/{push_token_id}" as "Alias";
     messages::create(SPEAKING): Post "/v1/messages";
     presence::set(SPEAKING): Post "/v1/presence";
     presence::observe(READING): Post "/v1/presenceobservers", Post "/v1/presence-observers" as "Alias";
     signaling::create(SPEAKING): Post "/v1/signaling";
-    signaling::conference(ANY):
+    signaling::conference(USUAL):
         Delete "/v1/conferences/{id}" as "End",
         Get "/v1/conferences/{id}/participants",
         Delete "/v1/conferences/{id}/participants/{endpoint}" as "Remove";
-    turn::read(ANY): Get "/v1/turn", Post "/v1/turn" as "Post";
+    turn::read(USUAL): Get "/v1/turn", Post "/v1/turn" as "Post";
     call_debugs::list(READING): Get "/v1/call-debugs";
-    call_debugs::create(ANY): Post "/v1/call-debugs";
+    call_debugs::create(USUAL): Post "/v1/call-debugs";
 
     // What happened.
     audit::list(READING): Get "/v1/audit";

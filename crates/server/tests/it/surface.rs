@@ -50,6 +50,13 @@ fn what_others_build_on_is_as_it_was() {
     surface.push("# Metrics".to_owned());
     let metrics = Server::start().get("/metrics").call().text;
     let typed: BTreeSet<_> = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    let page = contents(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md").as_ref());
+    let page = String::from_utf8(page).unwrap();
+    for metric in &typed {
+        let (name, kind) = metric.split_once(' ').unwrap();
+        let shown = if kind == "counter" { format!("`{name}_total`") } else { format!("`{name}`") };
+        assert!(page.contains(&shown), "docs/operating.md lacks {shown}");
+    }
     surface.extend(typed.into_iter().map(str::to_owned));
 
     // A unit test holds the document and the codes together.

@@ -334,6 +334,7 @@ fn redeem(
         return Ok(Redemption::Refused(lapse));
     }
 
+    // Nothing speaks against it: the token is spent.
     let session_number = write.next_session();
     let text = write.sealer.seal(SealKind::Session, session_number, new.entropy);
     execute(
