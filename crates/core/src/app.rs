@@ -155,6 +155,15 @@ pub struct SecretRecord {
     pub keep_sessions: bool,
 }
 
+/// What revoking a secret does to the tokens and sessions it minted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    /// It ends them.
+    EndsMinted,
+    /// They live on.
+    SparesMinted,
+}
+
 impl SecretRecord {
     /// Whether the secret is taken at `now`.
     #[must_use]

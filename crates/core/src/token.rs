@@ -30,6 +30,18 @@ pub struct NewToken {
     pub expires_at: Timestamp,
 }
 
+/// What of its endpoint's a new token takes the place of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replaces {
+    /// Nothing: all that there is stays.
+    #[default]
+    Nothing,
+    /// The other outstanding tokens, which are spent.
+    Tokens,
+    /// Those, and the sessions, which end.
+    TokensAndSessions,
+}
+
 /// A token just minted.
 #[derive(Clone, Debug)]
 pub struct MintedToken {

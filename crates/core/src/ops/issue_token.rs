@@ -12,7 +12,7 @@ use crate::idempotency::IdempotencyKey;
 use crate::ports::{Change, MintRefusal};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
-use crate::token::{NewToken, TTL_SECS_DEFAULT, TTL_SECS_MIN};
+use crate::token::{NewToken, Replaces, TTL_SECS_DEFAULT, TTL_SECS_MIN};
 
 /// What is asked of a new token.
 #[derive(Clone, Debug, Default)]
@@ -27,10 +27,8 @@ pub struct IssueToken {
     pub role_name: Option<String>,
     /// Life of the session in seconds, from now.
     pub ttl_secs: Option<u64>,
-    /// Whether the endpoint's other outstanding tokens are spent.
-    pub replace: bool,
-    /// With `replace`: whether the endpoint's sessions end too.
-    pub end_sessions: bool,
+    /// What of the endpoint's it takes the place of.
+    pub replaces: Replaces,
 }
 
 /// A minted token, as it is answered.
@@ -63,8 +61,9 @@ impl Broker {
         context: &Context,
     ) -> Result<IssuedToken, Refusal> {
         // Replacing ends what others minted, so development mode does not cover it.
-        if request.replace && matches!(caller, Caller::Anonymous | Caller::Endpoint { .. }) {
-            return Err(Refusal::Unauthenticated);
+        match (request.replaces, caller) {
+            (Replaces::Nothing, _) | (_, Caller::App { .. } | Caller::Admin { .. }) => {}
+            (_, Caller::Anonymous | Caller::Endpoint { .. }) => return Err(Refusal::Unauthenticated),
         }
         let app = self.app_to_mint_in(caller, request.app_id).await?;
         let endpoint_id = request.endpoint_id.as_deref().ok_or_else(|| Refusal::missing("endpointId"))?;
@@ -96,13 +95,16 @@ impl Broker {
             activate_by,
             expires_at,
         };
-        let action = if request.replace { Action::TokenReplaced } else { Action::TokenIssued };
+        let action = match request.replaces {
+            Replaces::Nothing => Action::TokenIssued,
+            Replaces::Tokens | Replaces::TokensAndSessions => Action::TokenReplaced,
+        };
         let audit = self.entry(context, caller, Some(app.id), action, token.grant.endpoint_id.as_str())?;
         // One instant, so that a store can keep both in one row.
         let audit = AuditEntry { at: created_at, ..audit };
         let endpoint_id = token.grant.endpoint_id.clone();
-        let mut minted = self.store.issue_token(token, request.replace, request.end_sessions, once, audit).await;
-        if request.replace && request.end_sessions {
+        let mut minted = self.store.issue_token(token, request.replaces, once, audit).await;
+        if request.replaces == Replaces::TokensAndSessions {
             minted = self.changed(Change::Endpoint(app.id, endpoint_id), minted).await;
         }
         let minted = minted?.made(|refusal| match refusal {

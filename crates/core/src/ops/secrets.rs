@@ -2,7 +2,7 @@
 
 use super::apps::check_name;
 use super::{Broker, Caller, Context};
-use crate::app::SecretRecord;
+use crate::app::{Revocation, SecretRecord};
 use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::id::{AppId, SecretId};
@@ -182,7 +182,7 @@ impl Broker {
         Ok(SecretReach { record, sessions: Counted::of(&sessions), tokens: Counted::of(&tokens) })
     }
 
-    /// Revokes a secret, and unless `keep_sessions` ends the tokens and sessions minted with it.
+    /// Revokes a secret.
     ///
     /// # Errors
     ///
@@ -192,12 +192,12 @@ impl Broker {
         caller: &Caller,
         app: AppId,
         id: SecretId,
-        keep_sessions: bool,
+        revocation: Revocation,
         context: &Context,
     ) -> Result<SecretRecord, Refusal> {
         let app = self.get_app(caller, app).await?;
         let audit = self.entry(context, caller, Some(app.id), Action::SecretRevoked, &id.to_string())?;
-        let revoked = self.store.revoke_secret(app.id, id, keep_sessions, audit).await;
+        let revoked = self.store.revoke_secret(app.id, id, revocation, audit).await;
         self.changed(Change::Secret(app.id, id), revoked).await?.ok_or(UNKNOWN)
     }
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::outcome::Removal;
 use super::store_error::StoreError;
-use crate::app::{App, AppPatch, SecretRecord};
+use crate::app::{App, AppPatch, Revocation, SecretRecord};
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, AppId, RoleId, SecretId};
@@ -85,12 +85,12 @@ pub trait SecretStore: Send + Sync {
     async fn secret_by_hash(&self, hash: &SecretHash) -> Result<Option<SecretRecord>, StoreError>;
     /// The secrets of an app, oldest first, revoked ones until upkeep removes them; at most [`SECRETS_PER_APP_MAX`] are usable.
     async fn secrets(&self, app: AppId) -> Result<Vec<SecretRecord>, StoreError>;
-    /// Revokes a secret. Unless `keep_sessions`, what it minted is over. None: no such secret.
+    /// Revokes a secret. Revoking it again can end what was spared, never spare what is over. None: no such secret.
     async fn revoke_secret(
         &self,
         app: AppId,
         id: SecretId,
-        keep_sessions: bool,
+        revocation: Revocation,
         audit: AuditEntry,
     ) -> Result<Option<SecretRecord>, StoreError>;
     /// Notes that a secret was used; may be dropped when the store is busy.

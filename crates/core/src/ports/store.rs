@@ -24,7 +24,7 @@ use crate::page::{Page, PageRequest, RowNumber};
 use crate::seal::Entropy;
 use crate::secret::{Secret, SecretHash};
 use crate::session::{SessionEndCause, SessionRecord};
-use crate::token::{MintedToken, NewToken, TokenRecord};
+use crate::token::{MintedToken, NewToken, Replaces, TokenRecord};
 
 use super::admin_store::AdminStore;
 use super::app_store::{AppStore, RoleStore, SecretStore};
@@ -162,15 +162,13 @@ pub enum MintRefusal {
 /// Tokens.
 #[async_trait]
 pub trait TokenStore: Send + Sync {
-    /// Mints a token. With `replace`, every other outstanding token of the endpoint is spent in the same step, and
-    /// with `end_sessions` its sessions end too.
+    /// Mints a token, and spends and ends in the same step what it `replaces`.
     ///
     /// App, role and secret are looked at in that step, so nothing is minted on what was deleted or revoked before.
     async fn issue_token(
         &self,
         token: NewToken,
-        replace: bool,
-        end_sessions: bool,
+        replaces: Replaces,
         once: Option<IdempotencyKey>,
         audit: AuditEntry,
     ) -> Result<Creation<MintedToken, MintRefusal>, StoreError>;

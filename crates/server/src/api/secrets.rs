@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use respoke_core::app::SecretRecord;
+use respoke_core::app::{Revocation, SecretRecord};
 use respoke_core::id::SecretId;
 use respoke_core::ops::Overlap;
 use respoke_core::page::{CreationKey, Page, PageRequest};
@@ -104,9 +104,9 @@ pub(crate) async fn revoke(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Pr
     let (id, secret) = call.ids();
     let caller = call.admit(&api).await?;
     let body: RevokeSecret = call.read_strictly()?;
-    let keep_sessions = body.keep_sessions.unwrap_or(false);
+    let revocation = if body.keep_sessions == Some(true) { Revocation::SparesMinted } else { Revocation::EndsMinted };
     let (app, secret) = (app_of_path(&api, &call, &caller, &id).await?, secret_of_path(&secret)?);
-    api.broker.revoke_secret(&caller, app, secret, keep_sessions, &call.context()).await?;
+    api.broker.revoke_secret(&caller, app, secret, revocation, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))
 }
 

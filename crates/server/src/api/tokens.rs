@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use respoke_core::ops::{Broker, InspectedToken, IssueToken, IssuedToken};
 use respoke_core::secret::Secret;
+use respoke_core::token::Replaces;
 use respoke_wire::body::Done;
 use respoke_wire::body::ends::Nothing;
 use respoke_wire::body::lists::{AppParams, FilterParams, ListRequest, PageParams};
@@ -32,7 +33,7 @@ use crate::state::Api;
     security(("App-Secret" = []), ("App-Secret-Query" = []), ("Admin-Token" = []), ())
 )]
 pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<TokenIssued>, Problem> {
-    issue(&api, &call, false).await
+    issue(&api, &call, Asked::ToAdd).await
 }
 
 /// Mints a one-use token and spends every other outstanding one of the endpoint, so that exactly one is live.
@@ -48,25 +49,37 @@ pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<TokenIssu
     security(("App-Secret-Query" = []), ("App-Secret" = []), ("Admin-Token" = []), ())
 )]
 pub(crate) async fn replace(api: Arc<Api>, call: Call) -> Result<Answer<TokenIssued>, Problem> {
-    issue(&api, &call, true).await
+    issue(&api, &call, Asked::ToReplace).await
 }
 
-async fn issue(api: &Api, call: &Call, replace: bool) -> Result<Answer<TokenIssued>, Problem> {
+/// What a method of the path asks for.
+#[derive(Clone, Copy)]
+enum Asked {
+    ToAdd,
+    ToReplace,
+}
+
+async fn issue(api: &Api, call: &Call, asked: Asked) -> Result<Answer<TokenIssued>, Problem> {
     call.counts_as(Deed::Minted);
     let body: IssueTokenBody = call.read()?;
     let app_id = app_id(body.app_id.as_deref())?;
     let caller = call.admit_minting(api, app_id, body.endpoint_id.as_deref()).await?;
     // A replacement is safe to repeat as it is: however often it is sent, one token is live.
-    let once =
-        if replace { None } else { call.once(api, KeyOwner::Minter(body.app_id.as_deref().unwrap_or_default()))? };
+    let (replaces, once) = match asked {
+        Asked::ToReplace if body.end_sessions == Some(true) => (Replaces::TokensAndSessions, None),
+        Asked::ToReplace => (Replaces::Tokens, None),
+        Asked::ToAdd => {
+            let owner = KeyOwner::Minter(body.app_id.as_deref().unwrap_or_default());
+            (Replaces::Nothing, call.once(api, owner)?)
+        }
+    };
     let request = IssueToken {
         app_id,
         endpoint_id: body.endpoint_id,
         role_id: body.role_id.filter(|id| !id.is_empty()),
         role_name: body.role_name.filter(|name| !name.is_empty()),
         ttl_secs: body.ttl,
-        replace,
-        end_sessions: body.end_sessions.unwrap_or(false),
+        replaces,
     };
     let issued = api.broker.issue_token(&caller, request, once, &call.context()).await?;
     call.concerns(issued.app.id, Some(&issued.grant.endpoint_id));

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use maud::{Markup, html};
-use respoke_core::app::{App, SecretRecord};
+use respoke_core::app::{App, Revocation, SecretRecord};
 use respoke_core::clock::Timestamp;
 use respoke_core::id::SecretId;
 use respoke_core::ops::{Counted, CreatedSecret, Overlap};
@@ -83,8 +83,9 @@ pub(super) async fn revoke(
 ) -> Result<Response, Failure> {
     let Posted { visit, form } = posted;
     let app = app_of_path(&visit, &id).await?;
-    let (secret, keep) = (secret_of_path(&secret)?, form.has("keepSessions"));
-    api.broker.revoke_secret(&visit.caller, app.id, secret, keep, &visit.context()).await?;
+    let secret = secret_of_path(&secret)?;
+    let revocation = if form.has("keepSessions") { Revocation::SparesMinted } else { Revocation::EndsMinted };
+    api.broker.revoke_secret(&visit.caller, app.id, secret, revocation, &visit.context()).await?;
     Ok(see(&format!("{}/secrets?done=revoked", app_path(&app))))
 }
 

@@ -1,7 +1,7 @@
 //! The cases about the feed of changes, and about what was born before or after one.
 
 use respoke_core::admin::AdminRole;
-use respoke_core::app::AppPatch;
+use respoke_core::app::{AppPatch, Revocation};
 use respoke_core::audit::Action;
 use respoke_core::clock::Timestamp;
 use respoke_core::grant::Lapse;
@@ -14,6 +14,7 @@ use respoke_core::ports::{
 use respoke_core::seal::{Entropy, SealKind};
 use respoke_core::secret::{Secret, SecretHash};
 use respoke_core::session::SessionEndCause;
+use respoke_core::token::Replaces;
 use respoke_core::totp::TotpSecret;
 use tokio::task::JoinSet;
 
@@ -97,9 +98,14 @@ pub(super) async fn what_ends_or_changes_in_an_app_is_told(fixture: impl Fixture
     let of_alice = Some(Change::Endpoint(app, alice.clone()));
 
     // Nobody remembers a token.
-    world.issue(world.token_for("alice", NOW), true, None).await.unwrap();
+    world.issue(world.token_for("alice", NOW), Replaces::Tokens, None).await.unwrap();
     assert_eq!(follower.told().await, [None]);
-    let replacing = store.issue_token(world.token_for("alice", NOW), true, true, None, entry(Action::TokenReplaced));
+    let replacing = store.issue_token(
+        world.token_for("alice", NOW),
+        Replaces::TokensAndSessions,
+        None,
+        entry(Action::TokenReplaced),
+    );
     created(replacing.await.unwrap());
     assert_eq!(follower.told().await, std::slice::from_ref(&of_alice));
     let token = world.mint("alice").await;
@@ -144,7 +150,11 @@ pub(super) async fn what_ends_or_changes_in_an_app_is_told(fixture: impl Fixture
 
     let rolls = Some((world.secret, NOW.plus_secs(60)));
     created(store.create_secret(new_secret(app), rolls, None, entry(Action::SecretRolled)).await.unwrap());
-    store.revoke_secret(app, world.secret, true, entry(Action::SecretRevoked)).await.unwrap().unwrap();
+    store
+        .revoke_secret(app, world.secret, Revocation::SparesMinted, entry(Action::SecretRevoked))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(follower.told().await, vec![Some(Change::Secret(app, world.secret)); 2]);
     store.update_app(app, AppPatch::default(), entry(Action::AppUpdated)).await.unwrap().unwrap();
     assert_eq!(store.delete_app(app, entry(Action::AppDeleted)).await.unwrap(), Removal::Removed);
@@ -300,7 +310,7 @@ pub(super) async fn a_replaced_token_is_over_and_its_replacement_is_not(fixture:
     let mut mints = JoinSet::new();
     for _ in 0..32 {
         let world = world.clone();
-        mints.spawn(async move { world.issue(world.token_for("alice", NOW), true, None).await.unwrap() });
+        mints.spawn(async move { world.issue(world.token_for("alice", NOW), Replaces::Tokens, None).await.unwrap() });
     }
     // Whatever batches these were in, the last is good and no other is.
     let mut minted = mints.join_all().await;

@@ -1,6 +1,6 @@
 //! The cases about what ends tokens and sessions, and what does not.
 
-use respoke_core::app::AppPatch;
+use respoke_core::app::{AppPatch, Revocation};
 use respoke_core::audit::Action;
 use respoke_core::grant::Lapse;
 use respoke_core::id::{RoleId, SecretId};
@@ -12,6 +12,7 @@ use respoke_core::ports::{
 };
 use respoke_core::seal::{Entropy, SealKind};
 use respoke_core::session::SessionEndCause;
+use respoke_core::token::Replaces;
 
 use super::Fixture;
 use super::fixture::{
@@ -61,20 +62,21 @@ pub(super) async fn a_revoked_secret_ends_what_it_minted_unless_told_otherwise(f
     let (_, ends) = world.session_of("alice").await;
     let token = world.mint("alice").await;
     let (_, stays) = spared.session_of("bob").await;
-    let revoke = |id: SecretId, keep| world.store.revoke_secret(world.app, id, keep, entry(Action::SecretRevoked));
+    let revoke =
+        |id: SecretId, revocation| world.store.revoke_secret(world.app, id, revocation, entry(Action::SecretRevoked));
 
-    let revoked = revoke(world.secret, false).await.unwrap().unwrap();
+    let revoked = revoke(world.secret, Revocation::EndsMinted).await.unwrap().unwrap();
     assert!(!revoked.usable(NOW));
     assert_eq!(world.lapse_of(&ends).await, Some(Lapse::SecretRevoked));
     assert_eq!(refused(&world.redeem(&token).await), Lapse::SecretRevoked);
 
-    assert!(revoke(spared.secret, true).await.unwrap().unwrap().keep_sessions);
+    assert!(revoke(spared.secret, Revocation::SparesMinted).await.unwrap().unwrap().keep_sessions);
     assert_eq!(world.lapse_of(&stays).await, None);
     // A second thought can end what was spared, and nothing brings it back.
-    revoke(spared.secret, false).await.unwrap().unwrap();
+    revoke(spared.secret, Revocation::EndsMinted).await.unwrap().unwrap();
     assert_eq!(world.lapse_of(&stays).await, Some(Lapse::SecretRevoked));
-    assert!(!revoke(spared.secret, true).await.unwrap().unwrap().keep_sessions);
-    assert!(revoke(SecretId::random(), false).await.unwrap().is_none());
+    assert!(!revoke(spared.secret, Revocation::SparesMinted).await.unwrap().unwrap().keep_sessions);
+    assert!(revoke(SecretId::random(), Revocation::EndsMinted).await.unwrap().is_none());
 }
 
 pub(super) async fn a_rolled_secret_ends_nothing(fixture: impl Fixture) {
@@ -161,7 +163,7 @@ pub(super) async fn development_mode_ends_with_its_switch(fixture: impl Fixture)
     assert!(update(switch(true)).await.unwrap().unwrap().settings.development_mode);
     let mut token = world.token_for("alice", NOW);
     (token.grant.role_id, token.grant.secret_id) = (None, None);
-    let minted = world.issue(token, false, None).await.unwrap();
+    let minted = world.issue(token, Replaces::Nothing, None).await.unwrap();
     let (_, session) = opened(world.redeem(&minted).await);
     assert_eq!(world.lapse_of(&session).await, None);
     update(switch(false)).await.unwrap();
@@ -246,7 +248,7 @@ pub(super) async fn a_ban_ends_and_refuses_until_lifted(fixture: impl Fixture) {
     assert_eq!(refused(&world.redeem(&waiting).await), Lapse::Banned);
     let issue = |at| {
         let token = world.token_for("alice", at);
-        world.store.issue_token(token, false, false, None, entry_at(at, Action::TokenIssued))
+        world.store.issue_token(token, Replaces::Nothing, None, entry_at(at, Action::TokenIssued))
     };
     assert!(matches!(not_created(issue(NOW).await.unwrap()), MintRefusal::Banned(ban) if ban.reason == "spam"));
     // The ban is over by then.
@@ -310,7 +312,13 @@ pub(super) async fn apps_do_not_see_each_other(fixture: impl Fixture) {
     let stranger = respoke_core::id::AccountId::random();
     assert!(store.apps_of_role(stranger, world.role).await.unwrap().is_empty());
     assert_eq!(store.delete_role(other.app, world.role, entry(Action::RoleDeleted)).await.unwrap(), Removal::Unknown);
-    assert!(store.revoke_secret(other.app, world.secret, false, entry(Action::SecretRevoked)).await.unwrap().is_none());
+    assert!(
+        store
+            .revoke_secret(other.app, world.secret, Revocation::EndsMinted, entry(Action::SecretRevoked))
+            .await
+            .unwrap()
+            .is_none()
+    );
     let order =
         EndRequest { app_id: other.app, scope: EndScope::Role(world.role), issued_before: None, tokens_too: true };
     assert_eq!(store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap(), ScopeEnding::NoRole);

@@ -15,7 +15,7 @@ use respoke_core::role::{Permissions, Role};
 use respoke_core::seal::{Entropy, SealKind};
 use respoke_core::secret::{AppSecret, Secret};
 use respoke_core::session::SessionRecord;
-use respoke_core::token::{MintedToken, NewToken};
+use respoke_core::token::{MintedToken, NewToken, Replaces};
 
 use crate::sqlite::CrashPoint;
 
@@ -137,18 +137,18 @@ impl World {
     }
 
     pub(crate) async fn mint_at(&self, name: &str, at: Timestamp) -> MintedToken {
-        self.issue(self.token_for(name, at), false, None).await.unwrap()
+        self.issue(self.token_for(name, at), Replaces::Nothing, None).await.unwrap()
     }
 
     pub(crate) async fn issue(
         &self,
         token: NewToken,
-        replace: bool,
+        replaces: Replaces,
         once: Option<IdempotencyKey>,
     ) -> Result<MintedToken, StoreError> {
         let at = token.created_at;
         let entry = AuditEntry { app_id: Some(self.app), ..entry_at(at, Action::TokenIssued) };
-        let issued = self.store.issue_token(token, replace, false, once, entry).await?;
+        let issued = self.store.issue_token(token, replaces, once, entry).await?;
         match issued {
             Creation::Created(minted) | Creation::Repeated(minted) => Ok(minted),
             other => panic!("nothing was minted: {other:?}"),

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use respoke_core::app::Revocation;
 use respoke_core::audit::Action;
 use respoke_core::chance::of_this_test;
 use respoke_core::grant::Lapse;
@@ -15,6 +16,7 @@ use respoke_core::ports::{
 };
 use respoke_core::seal::SealKind;
 use respoke_core::session::SessionEndCause;
+use respoke_core::token::Replaces;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -107,7 +109,7 @@ pub(super) async fn redeeming_races_revoking_without_a_survivor(fixture: impl Fi
 pub(super) async fn nothing_is_minted_on_what_is_gone(fixture: impl Fixture) {
     let world = fixture.opened().await;
     let lapse = |token| {
-        let minting = world.store.issue_token(token, false, false, None, entry(Action::TokenIssued));
+        let minting = world.store.issue_token(token, Replaces::Nothing, None, entry(Action::TokenIssued));
         async {
             match minting.await.unwrap() {
                 Creation::Refused(MintRefusal::Lapsed(lapse)) => Some(lapse),
@@ -152,7 +154,7 @@ pub(super) async fn minting_races_deletion(fixture: impl Fixture) {
                 barrier.wait().await;
                 for _ in 0..10 {
                     let token = world.token_for("alice", NOW);
-                    let minting = world.store.issue_token(token, false, false, None, entry(Action::TokenIssued));
+                    let minting = world.store.issue_token(token, Replaces::Nothing, None, entry(Action::TokenIssued));
                     if matches!(minting.await.unwrap(), Creation::Refused(_)) {
                         return;
                     }
@@ -164,7 +166,9 @@ pub(super) async fn minting_races_deletion(fixture: impl Fixture) {
         match round % 3 {
             0 => assert_eq!(store.delete_app(world.app, deletion).await.unwrap(), Removal::Removed),
             1 => assert_eq!(store.delete_role(world.app, world.role, deletion).await.unwrap(), Removal::Removed),
-            _ => assert!(store.revoke_secret(world.app, world.secret, false, deletion).await.unwrap().is_some()),
+            _ => assert!(
+                store.revoke_secret(world.app, world.secret, Revocation::EndsMinted, deletion).await.unwrap().is_some()
+            ),
         }
         mints.join_all().await;
         let query =
@@ -182,7 +186,7 @@ pub(super) async fn replacing_leaves_exactly_one_live(fixture: impl Fixture) {
     let mut calls = JoinSet::new();
     for _ in 0..50 {
         let world = world.clone();
-        calls.spawn(async move { world.issue(world.token_for("alice", NOW), true, None).await.unwrap() });
+        calls.spawn(async move { world.issue(world.token_for("alice", NOW), Replaces::Tokens, None).await.unwrap() });
     }
     tokens.extend(calls.join_all().await);
     let mut live = 0;
@@ -209,7 +213,7 @@ pub(super) async fn replacing_races_redeeming(fixture: impl Fixture) {
         });
         let replacing = tokio::spawn(async move {
             second.wait().await;
-            replacer.issue(replacer.token_for("alice", NOW), true, None).await.unwrap()
+            replacer.issue(replacer.token_for("alice", NOW), Replaces::Tokens, None).await.unwrap()
         });
         let (outcome, new) = (redeeming.await.unwrap(), replacing.await.unwrap());
         // Either the old one was in time, or it was replaced; the new one is good, and the old one never again.
@@ -326,7 +330,7 @@ pub(super) async fn an_idempotency_key_makes_one_object(fixture: impl Fixture) {
             entropy: IdempotencyKey::entropy(Some(&once), &*of_this_test()),
             ..world.token_for("alice", NOW)
         };
-        world.issue(token, false, Some(once.clone()))
+        world.issue(token, Replaces::Nothing, Some(once.clone()))
     };
     let (first, second) = tokio::join!(issue(), issue());
     let (first, second) = (first.unwrap(), second.unwrap());
@@ -335,7 +339,7 @@ pub(super) async fn an_idempotency_key_makes_one_object(fixture: impl Fixture) {
     let otherwise = key("once", "another body");
     let answer = world
         .store
-        .issue_token(world.token_for("bob", NOW), false, false, Some(otherwise), entry(Action::TokenIssued))
+        .issue_token(world.token_for("bob", NOW), Replaces::Nothing, Some(otherwise), entry(Action::TokenIssued))
         .await
         .unwrap();
     assert!(matches!(answer, Creation::KeyReused));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use respoke_core::admin::AdminRole;
-use respoke_core::app::SecretRecord;
+use respoke_core::app::{Revocation, SecretRecord};
 use respoke_core::audit::Action;
 use respoke_core::call_report::NewCallReport;
 use respoke_core::chance::of_this_test;
@@ -23,7 +23,7 @@ use respoke_core::ports::{
 use respoke_core::push_token::{PushService, PushToken};
 use respoke_core::seal::Entropy;
 use respoke_core::secret::Secret;
-use respoke_core::token::NewToken;
+use respoke_core::token::{NewToken, Replaces};
 use serde_json::value::RawValue;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -119,7 +119,8 @@ pub(super) async fn two_handles_give_no_number_twice(fixture: impl Fixture) {
         for round in 0..ROUNDS {
             // Some of them replace, which is a change.
             let token = world.token_for(&format!("endpoint {nth}"), NOW);
-            let token = world.issue(token, round % 4 == 0, None).await.unwrap();
+            let replaces = if round % 4 == 0 { Replaces::Tokens } else { Replaces::Nothing };
+            let token = world.issue(token, replaces, None).await.unwrap();
             let (_, session) = opened(world.redeem(&token).await);
             assert_eq!(world.lapse_of(&session).await, None);
             numbers.push((token.number, session.number));
@@ -188,7 +189,11 @@ pub(super) async fn two_handles_give_a_name_once(fixture: impl Fixture) {
         // So that the next round finds room for one.
         let here = both.here();
         let secret = here.store.secret_by_hash(&hash).await.unwrap().unwrap();
-        here.store.revoke_secret(here.app, secret.id, false, entry(Action::SecretRevoked)).await.unwrap().unwrap();
+        here.store
+            .revoke_secret(here.app, secret.id, Revocation::EndsMinted, entry(Action::SecretRevoked))
+            .await
+            .unwrap()
+            .unwrap();
     }
     both.close().await;
 }
@@ -326,7 +331,7 @@ pub(super) async fn a_key_makes_one_object_on_two_handles(fixture: impl Fixture)
             async move {
                 let entropy = IdempotencyKey::entropy(Some(&once), &*of_this_test());
                 let token = NewToken { entropy, ..world.token_for("alice", NOW) };
-                world.issue(token, false, Some(once)).await.unwrap()
+                world.issue(token, Replaces::Nothing, Some(once)).await.unwrap()
             }
         };
         let mut minted = both.race(mint).await;

@@ -1,6 +1,6 @@
 //! The cases about what upkeep removes, and what it leaves.
 
-use respoke_core::app::AppPatch;
+use respoke_core::app::{AppPatch, Revocation};
 use respoke_core::audit::{Action, AuditEntry};
 use respoke_core::call_report::NewCallReport;
 use respoke_core::clock::Timestamp;
@@ -12,6 +12,7 @@ use respoke_core::ports::{
     AuditQuery, BanRecord, Banning, EndRequest, EndScope, Ending, Redemption, ScopeEnding, SessionFilter, Upkeep,
 };
 use respoke_core::session::SessionEndCause;
+use respoke_core::token::Replaces;
 use serde_json::value::RawValue;
 use tokio::task::JoinSet;
 
@@ -50,7 +51,7 @@ pub(super) async fn upkeep_removes_marks_that_end_nothing_any_more(fixture: impl
     let late = |secs: i64| upkeep_at(NOW.plus_secs(secs));
     // Each of these leaves a row about its endpoint behind, and something that the row ends.
     let replaced = world.mint("alice").await;
-    let alice = world.issue(world.token_for("alice", NOW), true, None).await.unwrap();
+    let alice = world.issue(world.token_for("alice", NOW), Replaces::Tokens, None).await.unwrap();
     let (_, bob) = world.session_of("bob").await;
     let order = EndRequest {
         app_id: world.app,
@@ -179,9 +180,9 @@ pub(super) async fn upkeep_removes_secrets_that_nothing_stands_on(fixture: impl 
     created(world.store.create_secret(spare, None, None, entry(Action::SecretCreated)).await.unwrap());
     let waiting = world.mint("alice").await;
     let (_, bob) = spared.session_of("bob").await;
-    let revoke = |id, keep| world.store.revoke_secret(world.app, id, keep, entry(Action::SecretRevoked));
-    revoke(world.secret, false).await.unwrap().unwrap();
-    revoke(spared.secret, true).await.unwrap().unwrap();
+    let revoke = |id, revocation| world.store.revoke_secret(world.app, id, revocation, entry(Action::SecretRevoked));
+    revoke(world.secret, Revocation::EndsMinted).await.unwrap().unwrap();
+    revoke(spared.secret, Revocation::SparesMinted).await.unwrap().unwrap();
     let kept = || async { world.store.secrets(world.app).await.unwrap().len() };
 
     // Secrets are shown for as long as the audit log speaks of them.
@@ -203,9 +204,11 @@ pub(super) async fn upkeep_removes_secrets_that_nothing_stands_on(fixture: impl 
 pub(super) async fn what_a_clock_made_that_stood_ahead_is_over_and_waits_for_its_time(fixture: impl Fixture) {
     let world = fixture.opened().await;
     let ahead = NOW.plus_secs(10 * 86_400);
-    let issue = async |at| world.issue(world.token_for("alice", at), false, Some(key("once", "body"))).await.unwrap();
+    let issue = async |at| {
+        world.issue(world.token_for("alice", at), Replaces::Nothing, Some(key("once", "body"))).await.unwrap()
+    };
     let early = issue(ahead).await;
-    let token = world.issue(world.token_for("bob", ahead), false, None).await.unwrap();
+    let token = world.issue(world.token_for("bob", ahead), Replaces::Nothing, None).await.unwrap();
     let (_, session) = opened(world.redeem_at(&token, ahead).await);
     world.session_of("carol").await;
     assert_eq!((world.lapse_at(&session, ahead).await, world.lapse_of(&session).await), (None, Some(Lapse::Expired)));

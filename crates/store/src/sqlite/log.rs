@@ -76,7 +76,7 @@ mod tests {
         AuditQuery, AuditStore as _, ChangeStore as _, ListFilter, MaintenanceStore as _, SessionFilter,
         SessionStore as _, Store, TokenStore as _, Upkeep,
     };
-    use respoke_core::token::MintedToken;
+    use respoke_core::token::{MintedToken, Replaces};
 
     use super::*;
     use crate::contract::fixture::{NOW, World, endpoint, entry, key, opened, refused};
@@ -100,7 +100,7 @@ mod tests {
         /// Mints as a backend does.
         async fn mint(&self, entry: AuditEntry) -> MintedToken {
             let token = self.world.token_for("alice", NOW);
-            match self.store.issue_token(token, false, false, None, entry).await.unwrap() {
+            match self.store.issue_token(token, Replaces::Nothing, None, entry).await.unwrap() {
                 Creation::Created(minted) => minted,
                 other => panic!("{other:?}"),
             }
@@ -313,7 +313,7 @@ mod tests {
         let issue = async |text: &str| {
             let once = Some(key(text, "body"));
             let token = fixture.world.token_for("alice", NOW);
-            match fixture.store.issue_token(token, false, false, once, fixture.usual()).await.unwrap() {
+            match fixture.store.issue_token(token, Replaces::Nothing, once, fixture.usual()).await.unwrap() {
                 Creation::Created(_) => "made",
                 Creation::Repeated(_) => "repeated",
                 other => panic!("{other:?}"),

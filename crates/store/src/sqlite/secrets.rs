@@ -1,7 +1,7 @@
 //! App-Secrets.
 
 use async_trait::async_trait;
-use respoke_core::app::SecretRecord;
+use respoke_core::app::{Revocation, SecretRecord};
 use respoke_core::audit::AuditEntry;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, SecretId};
@@ -141,7 +141,7 @@ impl SecretStore for SqliteStore {
         &self,
         app: AppId,
         id: SecretId,
-        keep_sessions: bool,
+        revocation: Revocation,
         entry: AuditEntry,
     ) -> Result<Option<SecretRecord>, StoreError> {
         self.writer
@@ -151,7 +151,7 @@ impl SecretStore for SqliteStore {
                     write.connection,
                     "UPDATE secrets SET keep_sessions = CASE WHEN revoked_at IS NULL THEN ?3 ELSE min(keep_sessions, ?3) END,
                      revoked_at = coalesce(revoked_at, ?4) WHERE id = ?1 AND app_id = ?2",
-                    params![id.uuid(), app.uuid(), keep_sessions, entry.at.millis()],
+                    params![id.uuid(), app.uuid(), revocation == Revocation::SparesMinted, entry.at.millis()],
                 )?;
                 if touched == 1 {
                     feed::write(write, Some(&Change::Secret(app, id)), entry.at)?;

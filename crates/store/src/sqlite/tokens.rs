@@ -15,7 +15,7 @@ use respoke_core::ports::{Change, Ending, ListFilter, MintRefusal, NewSession, R
 use respoke_core::seal::SealKind;
 use respoke_core::secret::SecretHash;
 use respoke_core::session::SessionRecord;
-use respoke_core::token::{MintedToken, NewToken, TokenEnd, TokenRecord};
+use respoke_core::token::{MintedToken, NewToken, Replaces, TokenEnd, TokenRecord};
 use rusqlite::{Connection, Row, params};
 
 use super::rows::{
@@ -76,8 +76,7 @@ fn find(connection: &Connection, number: u64) -> rusqlite::Result<Option<(TokenR
 fn issue(
     write: &Write<'_>,
     token: &NewToken,
-    replace: bool,
-    end_sessions: bool,
+    replaces: Replaces,
     once: Option<&IdempotencyKey>,
     entry: &AuditEntry,
     minted: &Minted,
@@ -105,9 +104,7 @@ fn issue(
         return Ok(Creation::Refused(refusal));
     }
     // It is born after the change that spends the endpoint's others, and so is none of them.
-    if replace {
-        spend_others(write, grant, end_sessions, entry.at)?;
-    }
+    end_replaced(write, grant, replaces, entry.at)?;
     let number = write.next_row();
     let text = write.sealer.seal(SealKind::Token, number, token.entropy);
     let hash = text.hash();
@@ -163,13 +160,22 @@ fn insert(
     Ok(())
 }
 
-/// Ends every outstanding token of an endpoint, and with `end_sessions` its sessions too.
-fn spend_others(write: &Write<'_>, grant: &Grant, end_sessions: bool, at: Timestamp) -> rusqlite::Result<()> {
+/// Ends what of its endpoint's a token takes the place of that is about to be minted.
+fn end_replaced(write: &Write<'_>, grant: &Grant, replaces: Replaces, at: Timestamp) -> rusqlite::Result<()> {
     let (app, endpoint) = (grant.app_id, &grant.endpoint_id);
-    // Nobody remembers tokens, so that who always replaces has nothing else forgotten each time.
-    let change = end_sessions.then(|| Change::Endpoint(app, endpoint.clone()));
-    let number = feed::write(write, change.as_ref(), at)?;
-    endpoints::end_born_before(write, app, endpoint, number, if end_sessions { number } else { 0 })
+    match replaces {
+        Replaces::Nothing => Ok(()),
+        Replaces::Tokens => {
+            // Nobody remembers tokens, so that who always replaces has nothing else forgotten each time.
+            let number = feed::write(write, None, at)?;
+            endpoints::end_born_before(write, app, endpoint, number, 0)
+        }
+        Replaces::TokensAndSessions => {
+            let change = Change::Endpoint(app, endpoint.clone());
+            let number = feed::write(write, Some(&change), at)?;
+            endpoints::end_born_before(write, app, endpoint, number, number)
+        }
+    }
 }
 
 /// What the mints of a batch find of apps, roles and secrets, which is the same for many of them.
@@ -446,13 +452,12 @@ impl TokenStore for SqliteStore {
     async fn issue_token(
         &self,
         token: NewToken,
-        replace: bool,
-        end_sessions: bool,
+        replaces: Replaces,
         once: Option<IdempotencyKey>,
         entry: AuditEntry,
     ) -> Result<Creation<MintedToken, MintRefusal>, StoreError> {
         let minted = self.minted.clone();
-        let mint = move |write: &Write<'_>| issue(write, &token, replace, end_sessions, once.as_ref(), &entry, &minted);
+        let mint = move |write: &Write<'_>| issue(write, &token, replaces, once.as_ref(), &entry, &minted);
         self.writer.write_sparing_grounds(mint).await
     }
 
@@ -535,6 +540,7 @@ impl TokenStore for SqliteStore {
 mod tests {
     use std::sync::Arc;
 
+    use respoke_core::app::Revocation;
     use respoke_core::ports::{BanRecord, EndpointStore, RoleStore, SecretStore};
     use respoke_core::secret::Secret;
 
@@ -561,7 +567,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteStore::open(&folder.path().join("respoked.db"), Options::default()).unwrap());
         let world = World::new(store.clone()).await;
-        let mint = || store.issue_token(world.token_for("alice", NOW), false, false, None, entry(Action::TokenIssued));
+        let mint =
+            || store.issue_token(world.token_for("alice", NOW), Replaces::Nothing, None, entry(Action::TokenIssued));
         let change = change(store.clone(), world.clone());
         let (first, _, second) = in_one_batch(&store, async { tokio::join!(mint(), change, mint()) }).await;
         [first.unwrap(), second.unwrap()]
@@ -580,7 +587,10 @@ mod tests {
             "{mints:?}"
         );
         let mints = mint_around(|store, world| async move {
-            store.revoke_secret(world.app, world.secret, true, entry(Action::SecretRevoked)).await.unwrap()
+            store
+                .revoke_secret(world.app, world.secret, Revocation::SparesMinted, entry(Action::SecretRevoked))
+                .await
+                .unwrap()
         });
         let mints = mints.await;
         assert!(

@@ -222,6 +222,7 @@ mod tests {
     use respoke_core::chance::of_this_test;
     use respoke_core::ops::{Broker, Context, Credential, FirstRun, IssueToken, SignIn};
     use respoke_core::secret::Secret;
+    use respoke_core::token::Replaces;
     use respoke_store::{Options, SqliteStore};
 
     use super::super::super::Cli;
@@ -267,8 +268,7 @@ mod tests {
             role_id: Some(made.role_id.to_string()),
             role_name: None,
             ttl_secs: None,
-            replace: false,
-            end_sessions: false,
+            replaces: Replaces::Nothing,
         };
         Ok(broker.issue_token(&caller, request, None, &Context::internal()).await?.text)
     }
