@@ -54,6 +54,17 @@ pub(crate) fn push(hub: &Hub, app: AppId, to: &Audience, event: &Event) {
     }
 }
 
+impl Hub {
+    /// Tells everybody of departures as they fall due. Never ends.
+    pub async fn announce_departures(&self) {
+        loop {
+            let departure = self.local.departures.next().await;
+            announce(self, &departure).await;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 /// Tells that a connection is gone: the members of its groups who were left behind and are still there, and whoever
 /// observes its endpoint.
 ///
@@ -61,7 +72,7 @@ pub(crate) fn push(hub: &Hub, app: AppId, to: &Audience, event: &Event) {
 /// is, and one that comes before the departure is told awaits it: clients register beside the connection's end.
 ///
 /// One who shares many groups with it hears as many frames, so sockets get their turn to write in between.
-pub(crate) async fn announce(hub: &Hub, departure: &Departure) {
+async fn announce(hub: &Hub, departure: &Departure) {
     let Departure { departed, ended, at, observed, own: _ } = departure;
     let Departed { app_id, endpoint, connection, groups } = departed;
     let event = |content| hub.event(endpoint, Some(*connection), RequestId::new(hub.broker.chance()), content);

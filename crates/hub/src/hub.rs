@@ -1,23 +1,20 @@
-//! The hub of one node: what it does with its sockets, and with what comes over the bus.
+//! The hub of one node, and what it does with its sockets. What comes over the bus is in `receiving.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use respoke_core::app::App;
 use respoke_core::event::{Content, Event};
 use respoke_core::id::{AppId, ConnectionId, EndpointId, RequestId};
 use respoke_core::ops::{Broker, Caller, Standing};
-use respoke_core::ports::{Answer, Audience, Bus, Change, Concerned, Delivery, Gap, Node, Question, Receiver, Source};
+use respoke_core::ports::{Audience, Bus, Change, Concerned, Delivery};
 use respoke_core::term::Term;
 use respoke_wire::close::Close;
 
-use crate::answers;
-use crate::fanout;
 use crate::local::Local;
-use crate::others::{Asked, Others};
+use crate::others::Others;
 use crate::outbox::OutboxLimits;
-use crate::registry::{Caps, Counts, Home};
+use crate::registry::{Counts, Home};
 use crate::roster::Roster;
 use crate::socket::{Opening, Socket};
 use crate::suspects::{Suspects, Suspicion};
@@ -252,15 +249,6 @@ impl Hub {
         self.local.departures.mute();
     }
 
-    /// Tells everybody of departures as they fall due. Never ends.
-    pub async fn announce_departures(&self) {
-        loop {
-            let departure = self.local.departures.next().await;
-            fanout::announce(self, &departure).await;
-            tokio::task::yield_now().await;
-        }
-    }
-
     /// Takes away, by and by, what connections were in that are gone. Never ends.
     pub async fn take_remains_away(&self) {
         self.local.registry.take_all_away().await;
@@ -315,102 +303,6 @@ impl Drop for Judging<'_> {
         if std::thread::panicking() {
             self.hub.close(&self.socket, Close::SessionEnded);
         }
-    }
-}
-
-/// What an app allows its connections.
-pub(crate) fn caps(app: &App) -> Caps {
-    let limits = &app.settings.limits;
-    Caps {
-        connections: limits.connections,
-        endpoint_connections: limits.endpoint_connections,
-        groups: limits.groups_per_connection,
-        members: limits.members_per_group,
-    }
-}
-
-impl Receiver for Hub {
-    fn receive(&self, from: Source, delivery: Delivery) {
-        let (moment, there) = (|| self.local.registry.moment(), self.others.as_ref().zip(there(from)));
-        match delivery {
-            Delivery::Push { app_id, to, event } => {
-                if there.is_none_or(|(others, from)| others.tells(from, app_id, &to, &event)) {
-                    if let Some(connection) = there.and(event.from_connection) {
-                        self.tell_untold_of(connection);
-                        if let Content::Joined { group, .. } = &event.content {
-                            self.tell_ended_of(connection, Some(group));
-                        }
-                    }
-                    fanout::push(self, app_id, &to, &event);
-                }
-            }
-            // What is this node's own was noted where it was done.
-            Delivery::Arrived(arrived) => {
-                if let Some((others, from)) = there {
-                    others.arrived(from, &arrived);
-                }
-            }
-            Delivery::Departed(departed) => {
-                let Some((others, from)) = there else { return };
-                let (departures, app, endpoint) = (&self.local.departures, departed.app_id, departed.endpoint.clone());
-                departures.expect(app, &endpoint);
-                let departure = others.departed(from, departed, moment());
-                if departure.as_ref().is_none_or(|departure| !departure.observed) {
-                    departures.told(app, &endpoint);
-                }
-                if let Some(departure) = departure {
-                    departures.add(departure);
-                }
-            }
-            Delivery::GroupEnded { app_id, group, connections } => {
-                let ended =
-                    |(others, from): (&Others, _)| others.group_ended(from, app_id, &group, &connections, moment());
-                let departures = there.map(ended);
-                for departure in departures.into_iter().flatten() {
-                    self.tell_later(departure);
-                }
-            }
-            Delivery::Tailed { app_id, endpoint, frame } => {
-                // Whoever looks on here at what is shown from here saw it then.
-                if there.is_some() {
-                    self.tails.show_theirs(app_id, &endpoint, &frame);
-                }
-            }
-            // The feed tells what it is, and whether there is more. What was done here was followed before it was told.
-            Delivery::Change(_) if from == Source::Here => {}
-            Delivery::Change(_) => self.broker.hint(),
-        }
-    }
-
-    fn missed(&self, gap: Gap) {
-        if let Some(others) = &self.others {
-            others.missed(&gap);
-        }
-        // A hint may have been in it.
-        self.broker.hint();
-    }
-
-    fn answer(&self, from: Node, question: Question) -> Answer {
-        if let Question::Snapshot { of, after: None } = &question {
-            self.depart_again(of);
-        }
-        let carry_out = |app, in_request, deed| self.carry_out(app, Asked { by: from, in_request }, deed);
-        let is_done = |request| self.others.as_ref().is_some_and(|others| others.is_done(request));
-        answers::answer(&self.local.registry, question, carry_out, is_done)
-    }
-
-    fn lost(&self, node: Node) {
-        if let Some(others) = &self.others {
-            others.lost(node, self.local.registry.moment());
-        }
-    }
-}
-
-/// Which other node it comes from, and its number.
-const fn there(from: Source) -> Option<(Node, u64)> {
-    match from {
-        Source::Here => None,
-        Source::There { node, number } => Some((node, number)),
     }
 }
 

@@ -26,11 +26,15 @@ mod hub;
 pub mod inspected;
 mod local;
 mod others;
+mod receiving;
 mod registry;
 mod roster;
+mod settle;
 mod signal_shape;
 mod socket;
 mod sockets;
+#[cfg(test)]
+mod stub_bus;
 mod suspects;
 mod waiting;
 

@@ -8,6 +8,7 @@
 //! A node that is alone has none of this.
 
 mod asks;
+mod count;
 mod counts;
 mod errands;
 mod kept;
@@ -25,8 +26,7 @@ use respoke_core::ports::{Arrived, Audience, Bus, Confirmation, Departed, Gap, H
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-pub(crate) use self::asks::ANSWER_WITHIN;
-pub(crate) use self::counts::Count;
+pub(crate) use self::count::Count;
 use self::counts::Counts;
 use self::errands::Errands;
 pub(crate) use self::errands::{Asked, Awaited};
@@ -57,6 +57,8 @@ pub(crate) struct Others {
     noted: Mutex<Option<Instant>>,
 }
 
+/// How long an answer is waited for. Who answers later is as good as gone, and will be declared so.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// Connections of a node that is gone, of which leave is taken in one go: some milliseconds' work, for which what is kept is
 /// locked.
 const TAKEN_LEAVE_OF_AT_ONCE: usize = 256;

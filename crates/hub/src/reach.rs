@@ -9,12 +9,8 @@
 //!
 //! Others may come between the counting and the doing. What was counted then is known when it is done, and owed.
 
-use respoke_core::app::App;
 use respoke_core::id::{EndpointId, GroupName};
-use respoke_core::refusal::Refusal;
 use respoke_wire::event::ENVELOPE_LEN_MAX;
-
-use crate::ops::Asker;
 
 /// Frames that go out because of a request, and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,45 +41,6 @@ impl Reach {
     /// Both.
     pub(crate) fn and(self, other: Self) -> Self {
         Self { frames: self.frames.saturating_add(other.frames), bytes: self.bytes.saturating_add(other.bytes) }
-    }
-}
-
-/// Whom what an operation makes others receive is charged to.
-pub trait Purse: std::fmt::Debug + Send + Sync {
-    /// Pays before it is done.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::RateLimited`] if there is not enough left; then nothing was paid.
-    fn pay(&self, asker: &Asker<'_>, app: &App, reach: Reach) -> Result<(), Refusal>;
-
-    /// Pays for what could only be known when it was done.
-    fn owe(&self, asker: &Asker<'_>, app: &App, reach: Reach);
-}
-
-/// The purse of who pays for nothing.
-#[derive(Clone, Copy, Debug)]
-pub struct Unlimited;
-
-impl Purse for Unlimited {
-    fn pay(&self, _: &Asker<'_>, _: &App, _: Reach) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn owe(&self, _: &Asker<'_>, _: &App, _: Reach) {}
-}
-
-impl Asker<'_> {
-    /// Pays, if there is anything to pay for.
-    pub(crate) fn pay(&self, app: &App, reach: Reach) -> Result<(), Refusal> {
-        if reach == Reach::default() { Ok(()) } else { self.purse.pay(self, app, reach) }
-    }
-
-    /// Owes, if there is anything to owe.
-    pub(crate) fn owe(&self, app: &App, reach: Reach) {
-        if reach != Reach::default() {
-            self.purse.owe(self, app, reach);
-        }
     }
 }
 

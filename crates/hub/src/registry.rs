@@ -30,14 +30,12 @@ use respoke_core::ports::Departed;
 
 use connection::reached;
 pub(crate) use connection::{Caps, Full};
-pub use connection::{Connection, Home};
+pub use connection::{Connection, ConnectionState, Home};
 use crowd::Crowd;
 pub use crowd::Members;
 pub(crate) use groups::{Ending, Join};
 pub use presence::Presences;
 use remains::{Leftovers, Remains};
-
-use crate::ops::ConnectionState;
 
 #[derive(Debug, Default)]
 pub(crate) struct Registry {

@@ -16,15 +16,23 @@ use respoke_core::ports::Holder;
 use respoke_core::refusal::Refusal;
 
 use crate::local::Local;
-use crate::ops::{ConnectionCount, ConnectionState};
 use crate::others::{Count, Others};
-use crate::registry::{Caps, Connection, Members, Presences};
+use crate::registry::{Caps, Connection, ConnectionState, Members, Presences};
 
 /// Who is connected anywhere.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Roster<'a> {
     local: &'a Local,
     others: Option<&'a Others>,
+}
+
+/// How many connections there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionCount {
+    /// Of all nodes that ever said how many they have.
+    pub known: usize,
+    /// Whether every node did. Otherwise there may be more.
+    pub is_all: bool,
 }
 
 impl<'a> Roster<'a> {

@@ -20,8 +20,8 @@ const CRATES: &[(&str, &[usize])] = &[
     ("crates/core/src", &[25, 2]),
     ("crates/wire/src", &[3]),
     ("crates/store/src", &[29, 2]),
-    ("crates/bus/src", &[6]),
-    ("crates/hub/src", &[27]),
+    ("crates/bus/src", &[]),
+    ("crates/hub/src", &[5, 3, 3]),
     ("crates/server/src", &[5, 5, 3, 2]),
     ("xtask/src", &[2, 2]),
 ];

@@ -11,12 +11,13 @@ use respoke_core::ports::Deed;
 use respoke_core::refusal::Refusal;
 use tokio::time::Instant;
 
-use super::{Asker, SETTLED_WITHIN, settle};
+use super::Asker;
 use crate::Hub;
 use crate::deeds::of_endpoint;
-use crate::hub::caps;
 use crate::reach::{Reach, frame_len};
-use crate::registry::{Connection, Full, Home};
+use crate::registry::{Caps, Connection, Full, Home};
+use crate::roster::ConnectionCount;
+use crate::settle::{SETTLED_WITHIN, settle};
 use crate::suspects::Suspicion;
 
 /// What a client says of itself.
@@ -32,15 +33,6 @@ pub struct Connect {
 
 /// The longest client type, in characters.
 const CLIENT_TYPE_LEN_MAX: usize = 64;
-
-/// How many connections there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnectionCount {
-    /// Of all nodes that ever said how many they have.
-    pub known: usize,
-    /// Whether every node did. Otherwise there may be more.
-    pub is_all: bool,
-}
 
 impl Hub {
     /// Registers the socket as a connection. One that was registered before departs.
@@ -79,7 +71,7 @@ impl Hub {
         // Who observes the endpoint hears one day that this connection of it is gone.
         let (observers, caps) = tokio::join!(
             self.roster().observer_count(speaker.app.id, &speaker.endpoint),
-            self.roster().caps_of_connections(speaker.app.id, &speaker.endpoint, caps(&speaker.app)),
+            self.roster().caps_of_connections(speaker.app.id, &speaker.endpoint, Caps::of(&speaker.app)),
         );
         let caps = caps?;
         let gone_len = frame_len(&speaker.endpoint, "", 0);

@@ -1,27 +1,12 @@
 //! What an endpoint has, and looking on at its frames.
 
-use std::sync::Arc;
-
-use respoke_core::event::Presence;
-use respoke_core::id::GroupName;
 use respoke_core::refusal::Refusal;
 use respoke_core::tail::Payloads;
 
 use super::Asker;
 use crate::Hub;
-use crate::registry::Connection;
+use crate::registry::ConnectionState;
 use crate::tails::OpenTail;
-
-/// A live connection, and what it is in and says.
-#[derive(Clone, Debug)]
-pub struct ConnectionState {
-    /// The connection.
-    pub connection: Arc<Connection>,
-    /// Its groups, by name.
-    pub groups: Vec<GroupName>,
-    /// Its presence, if it said one.
-    pub presence: Option<Presence>,
-}
 
 impl Hub {
     /// The live connections of the endpoint that the asker names.

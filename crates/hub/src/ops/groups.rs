@@ -14,11 +14,12 @@ use respoke_wire::event;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::{Asker, SETTLED_WITHIN, Speaker, settle};
-use crate::hub::caps;
+use super::Asker;
+use super::asker::Speaker;
 use crate::others::Awaited;
 use crate::reach::{Reach, frame_len, longest_len, membership_len};
 use crate::registry::{Caps, Connection, Full, Home, Join, Members};
+use crate::settle::{SETTLED_WITHIN, settle};
 use crate::{Hub, fanout};
 
 /// A message to a group.
@@ -51,7 +52,7 @@ impl Hub {
             return Err(Refusal::Forbidden("the role does not permit joining this group (subscribe)"));
         }
         let groups = &*each_once(groups);
-        let (app, caps) = (speaker.app.id, caps(&speaker.app));
+        let (app, caps) = (speaker.app.id, Caps::of(&speaker.app));
         // What is held for as long as they are members.
         let mut held = Reach::held(self.local.registry.cost_of_joining(&targets, groups));
         if self.others.is_some() {

@@ -1,18 +1,15 @@
 //! Lists of what other nodes have, asked of them, and what is done by them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RequestId};
 use respoke_core::ports::{Answer, Answers, ConnectionStateFacts, Deed, Done, Given, Holder, Node, Question, Whom};
 use respoke_core::refusal::Refusal;
 use tokio::time::Instant;
 
-use super::Others;
+use super::{ANSWER_WITHIN, Others};
 use crate::registry::Connection;
 
-/// How long an answer is waited for. Who answers later is as good as gone, and will be declared so.
-pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// Asked for at once: what a node answers at most.
 const PIECE_LEN: u16 = 1_000;
 

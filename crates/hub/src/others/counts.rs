@@ -12,11 +12,10 @@ use futures_util::StreamExt;
 use parking_lot::Mutex;
 use respoke_core::id::AppId;
 use respoke_core::ports::{Answer, Answers, Given, Holder, Node, Question, Whom};
-use respoke_core::refusal::Refusal;
 use tokio::sync::{Notify, OnceCell};
 use tokio::time::Instant;
 
-use super::{ANSWER_WITHIN, Others};
+use super::{ANSWER_WITHIN, Count, Others};
 
 /// How long a count is waited for, besides the time that a question and its answer are on their way: what is asked for waits
 /// as long, and a node that is well takes milliseconds.
@@ -31,40 +30,6 @@ const COUNTS_MAX: usize = 8_192;
 const AGAIN_MAX: usize = 64;
 /// How many of them at once: of a node that is silent each takes a second.
 const AGAIN_AT_ONCE: usize = 8;
-
-/// How many there are elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Count {
-    /// Of the nodes that answered, and of the others as many as they had when they last did.
-    pub(crate) known: usize,
-    /// How many nodes have never said how many they have.
-    pub(crate) unheard: usize,
-}
-
-impl Count {
-    /// What is left of a limit to this node, which has `here` itself and is to have so many `more`, one at least.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::NodeSilent`] if a node that never answered decides whether it is reached before all of them are there: as
-    /// good as each of those has as many as all the rest. Far from its limit nobody is kept out because a node is silent.
-    pub(crate) fn beside(self, most: Option<u32>, here: usize, more: usize) -> Result<Option<u32>, Refusal> {
-        let Some(left) = self.left(most) else { return Ok(None) };
-        // As many as the last of them finds.
-        let here = here.saturating_add(more).saturating_sub(1);
-        let unheard = self.unheard.saturating_mul(here.max(self.known));
-        let may_be_reached = here.saturating_add(unheard) >= left as usize;
-        if self.unheard > 0 && here < left as usize && may_be_reached {
-            return Err(Refusal::NodeSilent);
-        }
-        Ok(Some(left))
-    }
-
-    /// What is left of a limit to this node beside what is known of others.
-    pub(crate) fn left(self, most: Option<u32>) -> Option<u32> {
-        most.map(|most| most.saturating_sub(u32::try_from(self.known).unwrap_or(u32::MAX)))
-    }
-}
 
 type Key = (AppId, Holder);
 
@@ -225,16 +190,16 @@ impl Others {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use async_trait::async_trait;
     use respoke_core::id::GroupName;
-    use respoke_core::ports::{Bus, Confirmation, Delivery, Incarnation, Interest, NodeId};
+    use respoke_core::ports::Bus;
 
     use super::*;
+    use crate::stub_bus::{StubBus, node};
 
     /// How long a node takes that is well.
     const WELL: Duration = Duration::from_millis(3);
 
-    /// A bus to nodes that have so many, and answer or not.
+    /// Nodes that have so many, and answer or not.
     #[derive(Default)]
     struct Nodes {
         have: Mutex<Vec<(Node, Option<u64>)>>,
@@ -243,29 +208,8 @@ mod tests {
         asked: AtomicUsize,
     }
 
-    #[async_trait]
-    impl Bus for Nodes {
-        fn node(&self) -> Node {
-            node(1)
-        }
-
-        fn publish(&self, _: Delivery) {}
-
-        fn hold(&self, _: &Interest) -> Confirmation {
-            Confirmation::DONE
-        }
-
-        fn release(&self, _: &Interest) {}
-
-        fn wanted_elsewhere(&self, _: &Interest) -> bool {
-            true
-        }
-
-        fn other_nodes(&self) -> Vec<Node> {
-            self.have.lock().iter().map(|(node, _)| *node).collect()
-        }
-
-        async fn ask(&self, _: Whom, _: Question, deadline: Duration) -> Answers {
+    impl Nodes {
+        async fn ask(self: Arc<Self>, deadline: Duration) -> Answers {
             self.asked.fetch_add(1, Ordering::Relaxed);
             let takes = WELL + *self.slower.lock();
             let mut have = self.have.lock().clone();
@@ -285,23 +229,15 @@ mod tests {
             }
             answers
         }
-
-        fn tell(&self, _: Node, _: Question) {}
-
-        fn round_trip(&self) -> Duration {
-            Duration::ZERO
-        }
-    }
-
-    fn node(id: u32) -> Node {
-        Node { id: NodeId(id), incarnation: Incarnation(1) }
     }
 
     fn beside(have: &[Option<u64>]) -> (Arc<Nodes>, Others) {
         let nodes = Arc::new(Nodes::default());
         have_now(&nodes, have);
-        let others = Others::beside(&(nodes.clone() as Arc<dyn Bus>)).unwrap();
-        (nodes, others)
+        let asked = nodes.clone();
+        let ask = move |_, _, deadline| asked.clone().ask(deadline);
+        let bus: Arc<dyn Bus> = Arc::new(StubBus { other_nodes: Vec::new(), wanted_elsewhere: true, ask });
+        (nodes, Others::beside(&bus).unwrap())
     }
 
     fn have_now(nodes: &Nodes, have: &[Option<u64>]) {
@@ -390,25 +326,5 @@ mod tests {
         }
         assert_eq!(others.count_now(app, group(3 * COUNTS_MAX - 1)).await, count(1, 0));
         assert_eq!(others.count_now(app, group(0)).await, count(0, 1));
-    }
-
-    #[test]
-    fn a_node_that_never_answered_keeps_nobody_out_far_from_a_limit() {
-        let left = |known, unheard, most, here| count(known, unheard).beside(Some(most), here, 1).ok().flatten();
-        assert_eq!(left(40, 0, 100, 60), Some(60), "it is reached, as everybody says");
-        assert_eq!(left(0, 1, 100, 40), Some(100));
-        assert_eq!(left(40, 1, 100, 40), None, "it depends on what is not known");
-        assert_eq!(left(40, 1, 100, 60), Some(60), "it is reached without that");
-        assert_eq!(left(0, 1, 1, 0), Some(1));
-        assert_eq!(count(9, 9).beside(None, 9, 1).unwrap(), None);
-    }
-
-    #[test]
-    fn many_are_judged_by_what_the_last_of_them_finds() {
-        let left = |known, here, more| count(known, 1).beside(Some(100), here, more).ok().flatten();
-        assert_eq!((left(0, 0, 50), left(0, 0, 51), left(0, 10, 41)), (Some(100), None, None));
-        assert_eq!(left(40, 0, 20), Some(60));
-        assert_eq!(left(40, 0, 21), None);
-        assert_eq!(left(40, 0, 61), Some(60), "there is no room for all of them, as everybody says");
     }
 }

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use respoke_core::id::{AppId, ConnectionId, EndpointId, RoleId};
+use respoke_core::app::App;
+use respoke_core::event::Presence;
+use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RoleId};
 use respoke_core::ports::{ConnectionFacts, Node};
 
 use crate::outbox::Outbox;
@@ -97,6 +99,17 @@ impl Connection {
     }
 }
 
+/// A live connection, and what it is in and says.
+#[derive(Clone, Debug)]
+pub struct ConnectionState {
+    /// The connection.
+    pub connection: Arc<Connection>,
+    /// Its groups, by name.
+    pub groups: Vec<GroupName>,
+    /// Its presence, if it said one.
+    pub presence: Option<Presence>,
+}
+
 /// The most of each that an app allows; none is no limit.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Caps {
@@ -108,6 +121,19 @@ pub(crate) struct Caps {
     pub groups: Option<u32>,
     /// Members of one group.
     pub members: Option<u32>,
+}
+
+impl Caps {
+    /// What an app allows its connections.
+    pub(crate) fn of(app: &App) -> Self {
+        let limits = &app.settings.limits;
+        Self {
+            connections: limits.connections,
+            endpoint_connections: limits.endpoint_connections,
+            groups: limits.groups_per_connection,
+            members: limits.members_per_group,
+        }
+    }
 }
 
 /// Which limit was reached.

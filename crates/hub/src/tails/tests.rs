@@ -1,13 +1,15 @@
 use std::sync::atomic::AtomicBool;
 
 use respoke_core::clock::Timestamp;
-use respoke_core::id::ConnectionId;
-use respoke_core::ports::{Answers, Confirmation, Node};
+use respoke_core::id::{ConnectionId, RequestId};
+use respoke_core::ports::Answers;
 use respoke_core::tail::FrameKind;
 
+use super::looking::RENEWED_EVERY;
 use super::*;
 use crate::outbox::{Outbox, OutboxLimits};
 use crate::registry::Home;
+use crate::stub_bus::{StubBus, node};
 
 fn connection(app_id: AppId, endpoint: &str) -> Connection {
     Connection {
@@ -45,45 +47,15 @@ fn show(tails: &Tails, connection: &Connection, frame: impl Fn(Payloads) -> Tail
     tails.open.read().show_here(connection.app_id, &connection.endpoint, &frame);
 }
 
-/// A bus of a node beside which another one looks on at everything, or at nothing any more.
-struct Looking(bool);
-
-#[async_trait::async_trait]
-impl Bus for Looking {
-    fn node(&self) -> Node {
-        Node::ALONE
-    }
-
-    fn publish(&self, _: Delivery) {}
-
-    fn hold(&self, _: &Interest) -> Confirmation {
-        Confirmation::DONE
-    }
-
-    fn release(&self, _: &Interest) {}
-
-    fn wanted_elsewhere(&self, _: &Interest) -> bool {
-        self.0
-    }
-
-    fn other_nodes(&self) -> Vec<Node> {
-        Vec::new()
-    }
-
-    async fn ask(&self, _: Whom, _: Question, _: Duration) -> Answers {
-        Answers::default()
-    }
-
-    fn tell(&self, _: Node, _: Question) {}
-
-    fn round_trip(&self) -> Duration {
-        Duration::ZERO
-    }
+/// The bus of a node beside which another one looks on at everything, or at nothing any more.
+fn beside_one_that_looks(looks: bool) -> impl Bus {
+    let ask = async |_, _, _| Answers::default();
+    StubBus { other_nodes: vec![node(2)], wanted_elsewhere: looks, ask }
 }
 
 fn shows(tails: &Tails, app: AppId, endpoint: &str, payloads: Payloads) -> bool {
     let endpoint = EndpointId::parse(endpoint).unwrap();
-    matches!(tails.show_others(&Looking(true), app, endpoint, payloads), Done::Now { .. })
+    matches!(tails.show_others(&beside_one_that_looks(true), app, endpoint, payloads), Done::Now { .. })
 }
 
 #[tokio::test]
@@ -143,7 +115,7 @@ async fn what_is_said_is_shown_to_other_nodes_for_as_long_as_somebody_wants_to_s
     }
     assert_eq!(shown(), [Payloads::Redacted]);
     tokio::time::advance(SHOWN_FOR).await;
-    tails.sweep(&Looking(true));
+    tails.sweep(&beside_one_that_looks(true));
     assert!(!tails.any());
 }
 
@@ -179,7 +151,7 @@ fn only_so_many_endpoints_are_shown_to_others_and_each_app_has_its_share() {
         assert!(shows(&tails, AppId::random(), "jo", Payloads::Redacted));
     }
     assert!(!shows(&tails, AppId::random(), "jo", Payloads::Redacted));
-    tails.sweep(&Looking(false));
+    tails.sweep(&beside_one_that_looks(false));
     assert!(!tails.any(), "nobody looks on any more");
 }
 

@@ -18,7 +18,7 @@ use respoke_core::ops::{Caller, Context, Credential};
 use respoke_core::refusal::Refusal;
 use respoke_core::secret::{Secret, SecretHash};
 use respoke_hub::ops::Asker;
-use respoke_hub::reach::Unlimited;
+use respoke_hub::ops::Unlimited;
 
 use super::form::Form;
 use crate::call::Call;

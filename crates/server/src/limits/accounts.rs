@@ -17,7 +17,8 @@ use respoke_core::id::{AppId, EndpointId};
 use respoke_core::ops::Caller;
 use respoke_core::refusal::Refusal;
 use respoke_hub::ops::Asker;
-use respoke_hub::reach::{Purse, Reach};
+use respoke_hub::ops::Purse;
+use respoke_hub::reach::Reach;
 
 use super::bucket::Bucket;
 use super::standing::{Limited, Standing};

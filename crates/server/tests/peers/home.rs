@@ -9,8 +9,7 @@ use respoke_core::id::{AppId, EndpointId, GroupName};
 use respoke_core::ops::{Broker, Caller, Context, Credential};
 use respoke_core::ports::{BanRecord, Store};
 use respoke_core::secret::Secret;
-use respoke_hub::ops::Asker;
-use respoke_hub::reach::Unlimited;
+use respoke_hub::ops::{Asker, Unlimited};
 use respoke_hub::{Hub, Opening, Socket};
 use respoke_store::{Options, SqliteStore};
 

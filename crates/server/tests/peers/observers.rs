@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use respoke_hub::reach::Unlimited;
+use respoke_hub::ops::Unlimited;
 
 use crate::world::{Client, World, endpoint, events, received};
 

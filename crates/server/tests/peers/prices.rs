@@ -4,8 +4,8 @@ use parking_lot::Mutex;
 use respoke_core::app::App;
 use respoke_core::ports::{Deed, Question};
 use respoke_core::refusal::Refusal;
-use respoke_hub::ops::Asker;
-use respoke_hub::reach::{Purse, Reach, Unlimited};
+use respoke_hub::ops::{Asker, Purse, Unlimited};
+use respoke_hub::reach::Reach;
 
 use crate::world::{World, endpoint, group};
 

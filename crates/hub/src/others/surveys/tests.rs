@@ -1,63 +1,30 @@
-use async_trait::async_trait;
 use respoke_core::id::AppId;
-use respoke_core::ports::{Answers, Bus, Confirmation, Delivery, Gap, Incarnation, NodeId, Present};
+use respoke_core::ports::{Answers, Bus, Gap, Present};
 use tokio::sync::Notify;
 
 use super::*;
 use crate::others::Count;
+use crate::stub_bus::{StubBus, node};
 
-/// A bus to one node, which takes a while to answer about one thing.
-struct Other {
-    slow: Interest,
-    answers: Arc<Notify>,
-    /// Who is there, because of each thing.
-    there: Vec<ConnectionId>,
-}
-
-fn node(id: u32) -> Node {
-    Node { id: NodeId(id), incarnation: Incarnation(1) }
-}
-
-#[async_trait]
-impl Bus for Other {
-    fn node(&self) -> Node {
-        node(1)
-    }
-
-    fn publish(&self, _: Delivery) {}
-
-    fn hold(&self, _: &Interest) -> Confirmation {
-        Confirmation::DONE
-    }
-
-    fn release(&self, _: &Interest) {}
-
-    fn wanted_elsewhere(&self, _: &Interest) -> bool {
-        true
-    }
-
-    fn other_nodes(&self) -> Vec<Node> {
-        vec![node(2)]
-    }
-
-    async fn ask(&self, _: Whom, question: Question, _: Duration) -> Answers {
-        let Question::Snapshot { of, .. } = question else { panic!("{question:?}") };
-        if of.contains(&self.slow) {
-            self.answers.notified().await;
+/// A bus to one node, which takes a while to answer about one thing, and has these because of each.
+fn bus_to_one(slow: Interest, answers: Arc<Notify>, there: Vec<ConnectionId>) -> Arc<dyn Bus> {
+    let there = Arc::new(there);
+    let ask = move |_, question, _| {
+        let (slow, answers, there) = (slow.clone(), answers.clone(), there.clone());
+        async move {
+            let Question::Snapshot { of, .. } = question else { panic!("{question:?}") };
+            if of.contains(&slow) {
+                answers.notified().await;
+            }
+            let endpoint = EndpointId::parse("jo").unwrap();
+            let present = |of, connection| Present { of, endpoint: endpoint.clone(), connection, presence: None };
+            let of = (0..).zip(&of);
+            let found = of.flat_map(|(of, _)| there.iter().map(move |connection| present(of, *connection)));
+            let answer = Answer::Snapshot { found: found.collect(), more: false };
+            Answers { given: vec![Given { node: node(2), number: 9, answer }], silent: Vec::new() }
         }
-        let endpoint = EndpointId::parse("jo").unwrap();
-        let present = |of, connection| Present { of, endpoint: endpoint.clone(), connection, presence: None };
-        let of = (0..).zip(&of);
-        let found = of.flat_map(|(of, _)| self.there.iter().map(move |connection| present(of, *connection)));
-        let answer = Answer::Snapshot { found: found.collect(), more: false };
-        Answers { given: vec![Given { node: node(2), number: 9, answer }], silent: Vec::new() }
-    }
-
-    fn tell(&self, _: Node, _: Question) {}
-
-    fn round_trip(&self) -> Duration {
-        Duration::ZERO
-    }
+    };
+    Arc::new(StubBus { other_nodes: vec![node(2)], wanted_elsewhere: true, ask })
 }
 
 #[tokio::test]
@@ -66,7 +33,7 @@ async fn what_is_lost_meanwhile_of_something_else_makes_nobody_unheard_who_answe
     let app = AppId::random();
     let of = |group: &GroupName| Interest::Group(app, group.clone());
     let answers = Arc::new(Notify::new());
-    let bus: Arc<dyn Bus> = Arc::new(Other { slow: of(&slow), answers: answers.clone(), there: Vec::new() });
+    let bus = bus_to_one(of(&slow), answers.clone(), Vec::new());
     let others = Others::beside(&bus).unwrap();
     let ask = async |group: &GroupName| {
         others.hold(&of(group));
@@ -90,7 +57,7 @@ async fn whoever_waits_for_what_is_kept_has_its_turn_however_much_is_answered() 
     let of = |group: &GroupName| Interest::Group(app, group.clone());
     let there = (0..300).map(|_| ConnectionId::random()).collect();
     let slow = of(&GroupName::parse("slow").unwrap());
-    let bus: Arc<dyn Bus> = Arc::new(Other { slow, answers: Arc::default(), there });
+    let bus = bus_to_one(slow, Arc::default(), there);
     let others = Others::beside(&bus).unwrap();
     let interests: Vec<_> = groups.iter().map(of).collect();
     for interest in &interests {

@@ -20,9 +20,9 @@ use respoke_core::ports::{
     Receiver, Source, Store, Whom,
 };
 use respoke_core::refusal::Refusal;
-use respoke_hub::ops::Asker;
+use respoke_hub::ops::{Asker, Purse};
 use respoke_hub::outbox::OutboxLimits;
-use respoke_hub::reach::{Purse, Reach};
+use respoke_hub::reach::Reach;
 use respoke_hub::{Hub, HubSettings};
 use respoke_store::Options;
 use tokio::task::JoinSet;

@@ -14,8 +14,7 @@ use respoke_core::ports::Interest;
 use respoke_core::refusal::Refusal;
 use respoke_hub::Counts;
 use respoke_hub::inspected::{Inspected, OwnState};
-use respoke_hub::ops::{Asker, Message, Publish};
-use respoke_hub::reach::Unlimited;
+use respoke_hub::ops::{Asker, Message, Publish, Unlimited};
 use respoke_wire::bus::InterestHash;
 use serde_json::json;
 
