@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub(crate) const SECRET_LEN_MAX: u64 = 64 * 1024;
 
 /// A secret setting. Shows as `<redacted>` wherever settings are printed.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Hidden(pub Secret);
 
 impl fmt::Debug for Hidden {

@@ -1,6 +1,18 @@
-//! What there is to set: one row for each setting, from which flags, readings, ranges and refusals come.
+//! What there is to set: one table, from which the fields of [`Config`], keys, variables, flags, defaults, ranges and refusals
+//! come. The tables of docs/configuration.md are held to it by a test.
 
-/// A setting: a field of [`Config`](super::Config), a key of the config file, a variable and a flag.
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::given::{optional_path, path};
+use super::public_url::PublicUrl;
+use super::secrets::Hidden;
+use super::values::{LogFormat, networks, uris};
+
+/// A setting: a field of [`Config`], a key of the config file, a variable and a flag.
 #[derive(Debug)]
 pub(crate) struct Setting {
     /// The field's name.
@@ -77,18 +89,15 @@ impl Setting {
     }
 }
 
-const fn setting(name: &'static str, kind: Kind, value_name: &'static str, help: &'static str) -> Setting {
-    Setting { name, kind, value_name, help }
-}
-
-const fn number(name: &'static str, (min, max): (u64, u64), unit: &'static str, help: &'static str) -> Setting {
+/// A number in a range, and what the help calls it.
+const fn number((min, max): (u64, u64), unit: &'static str) -> (Kind, &'static str) {
     let value_name = match unit.as_bytes() {
         b"seconds" => "SECONDS",
         b"days" => "DAYS",
         b"bytes" => "BYTES",
         _ => "N",
     };
-    setting(name, Kind::Number(Range { min, max, unit }), value_name, help)
+    (Kind::Number(Range { min, max, unit }), value_name)
 }
 
 /// A hundred years: as good as for ever, and an instant that long ago or ahead is still one.
@@ -100,160 +109,179 @@ const CONNECTIONS: (u64, u64) = (1, 1_000_000);
 const RATE: (u64, u64) = (1, respoke_core::app::Rate::MAX as u64);
 const TRILLION: u64 = 1_000_000_000_000;
 
-/// Every setting, in the order of the help.
-pub(crate) const SETTINGS: &[Setting] = &[
-    setting(
-        "listen",
-        Kind::Address,
-        "ADDRESS:PORT",
-        "Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8080]",
-    ),
-    setting(
-        "public_url",
-        Kind::Url,
-        "URL",
-        "URL by which others reach the server, such as https://example.com, for links and examples",
-    ),
-    setting("data", Kind::Path, "FOLDER", "Folder of the database [default: ./respoked-data]"),
-    setting("tls_cert", Kind::Path, "FILE", "PEM file with the certificate chain; with --tls-key it switches TLS on"),
-    setting("tls_key", Kind::Path, "FILE", "PEM file with the private key"),
-    setting(
-        "trusted_proxies",
-        Kind::List,
-        "NETWORKS",
-        "Networks whose X-Forwarded-For is believed, separated by commas",
-    ),
-    setting("admin_username", Kind::Text, "NAME", "User name of the admin made at the first start"),
-    setting("admin_password", Kind::Secret, "", ""),
-    setting(
-        "admin_password_file",
-        Kind::Path,
-        "FILE",
-        "File that holds the password of the admin made at the first start",
-    ),
-    setting("log", Kind::Text, "FILTER", "What is logged: a level, or a list of module=level [default: info]"),
-    setting(
-        "log_format",
-        Kind::Word(&["text", "json"]),
-        "FORMAT",
-        "How log lines are written: text or json [default: text]",
-    ),
-    number(
-        "io_threads",
-        (0, 512),
-        "threads",
-        "Threads that serve requests; 0 takes one less than there are cores [default: 0]",
-    ),
-    number("connections_max", CONNECTIONS, "connections", "Connections open at once"),
-    number(
-        "connections_per_address_max",
-        CONNECTIONS,
-        "connections",
-        "Connections that one address may have open at once",
-    ),
-    number(
-        "sockets_per_address_max",
-        CONNECTIONS,
-        "sockets",
-        "Sockets that one address may have open at once, whether a websocket or polled",
-    ),
-    number("unread_bytes_max", (1 << 20, 1 << 40), "bytes", "Bytes of answers that may be made and not be read"),
-    number(
-        "unread_bytes_per_caller_max",
-        (1 << 16, 1 << 40),
-        "bytes",
-        "Bytes of answers that may be made and not be read by one endpoint, or one address of others",
-    ),
-    number(
-        "unread_bytes_per_connection_max",
-        (1 << 16, 1 << 40),
-        "bytes",
-        "Bytes of answers that may be made and not be read on one connection",
-    ),
-    number(
-        "heartbeat_interval_secs",
-        (1, 3_600),
-        "seconds",
-        "Seconds between two heartbeats on a socket [default: 25]",
-    ),
-    number(
-        "heartbeat_timeout_secs",
-        (2, 86_400),
-        "seconds",
-        "Seconds that a socket's client may be silent [default: 60]",
-    ),
-    number(
-        "idle_frames_per_sec",
-        (1, 1_000_000),
-        "frames a second",
-        "Frames a second of one socket that are no requests [default: 20]",
-    ),
-    number("outbox_frames_max", (1, 1_000_000), "frames", "Frames that may wait for one socket"),
-    number("outbox_bytes_max", (1, 1 << 30), "bytes", "Bytes that may wait for one socket"),
-    number("write_timeout_secs", (1, 3_600), "seconds", "Seconds that writing to a socket may make no progress"),
-    setting("jsonp_polling", Kind::Switch, "BOOL", "Whether sockets may be polled by scripts"),
-    number("drain_secs", (0, 86_400), "seconds", "Seconds that running requests get to finish when the server stops"),
-    number(
-        "address_requests_per_second",
-        RATE,
-        "requests a second",
-        "Requests a second that one address may make without a credential",
-    ),
-    number(
-        "address_requests_burst",
-        RATE,
-        "requests",
-        "Requests that one address may make at once without a credential",
-    ),
-    number(
-        "failed_credentials_free",
-        (0, 1_000_000),
-        "attempts",
-        "Invalid tokenIds, tokens or secrets that one address may show before it is told to wait",
-    ),
-    number(
-        "commit_batch_max",
-        (1, 10_000),
-        "operations",
-        "Operations that are committed together at most; 1 commits each by itself",
-    ),
-    number(
-        "session_cache_max",
-        (0, 10_000_000),
-        "sessions",
-        "Checked sessions that are remembered; 0 asks the database each time",
-    ),
-    number(
-        "retention_secs",
-        (0, FOR_EVER_SECS),
-        "seconds",
-        "Seconds for which spent tokens and ended sessions are kept",
-    ),
-    number("audit_days", (0, FOR_EVER_DAYS), "days", "Days for which the audit log is kept"),
-    number(
-        "audit_rows_max",
-        (0, TRILLION),
-        "rows",
-        "Rows of the audit log; those beyond it are removed unless they tell of an administrative action",
-    ),
-    number("request_log_max", (0, 1_000_000), "requests", "Requests that the log of the last ones holds; 0 keeps none"),
-    number("history_days", (0, FOR_EVER_DAYS), "days", "Days for which group messages are kept"),
-    number(
-        "kept_bytes_per_app_max",
-        (1 << 20, TRILLION),
-        "bytes",
-        "Bytes that one app keeps of what its clients say, unless it has a limit of its own",
-    ),
-    number("history_rows_per_group_max", (0, TRILLION), "messages", "Messages that one group keeps at most"),
-    number("call_report_days", (0, FOR_EVER_DAYS), "days", "Days for which call reports are kept"),
-    setting(
-        "turn_uris",
-        Kind::List,
-        "URIS",
-        "TURN servers, separated by commas; with --turn-secret-file they relay media",
-    ),
-    setting("turn_secret", Kind::Secret, "", ""),
-    setting("turn_secret_file", Kind::Path, "FILE", "File that holds the secret shared with the TURN servers"),
-    number("turn_ttl_secs", (1, FOR_EVER_SECS), "seconds", "Seconds for which TURN credentials are good"),
-    setting("stun_uris", Kind::List, "URIS", "STUN servers for those who get no TURN credentials, separated by commas"),
-];
+/// Of each setting: its name and type, its default, what is taken for it and what the help calls that, and what the help says.
+macro_rules! settings {
+    ($($(#[$attribute:meta])* $name:ident: $type:ty = $default:expr, $kind:expr, $help:literal;)*) => {
+        /// Every setting. A key that is not here is an error that names it.
+        #[derive(Clone, Debug, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        #[expect(clippy::doc_markdown, rustdoc::bare_urls, reason = "what is said of a field is what the help says")]
+        pub struct Config {
+            $(#[doc = $help] $(#[$attribute])* pub $name: $type,)*
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+
+        impl Config {
+            /// The names of the settings that differ from those of `other`.
+            pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
+                let all = [$((stringify!($name), self.$name != other.$name)),*];
+                all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+            }
+        }
+
+        /// Every setting, in the order of the help.
+        pub(crate) const SETTINGS: &[Setting] = &[$({
+            let (kind, value_name) = $kind;
+            Setting { name: stringify!($name), kind, value_name, help: $help }
+        }),*];
+    };
+}
+
+settings! {
+    listen: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+        (Kind::Address, "ADDRESS:PORT"),
+        "Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8080]";
+    public_url: Option<PublicUrl> = None,
+        (Kind::Url, "URL"),
+        "URL by which others reach the server, such as https://example.com, for links and examples";
+    #[serde(with = "path")]
+    data: PathBuf = PathBuf::from("./respoked-data"),
+        (Kind::Path, "FOLDER"),
+        "Folder of the database [default: ./respoked-data]";
+    #[serde(with = "optional_path")]
+    tls_cert: Option<PathBuf> = None,
+        (Kind::Path, "FILE"),
+        "PEM file with the certificate chain; with --tls-key it switches TLS on";
+    #[serde(with = "optional_path")]
+    tls_key: Option<PathBuf> = None,
+        (Kind::Path, "FILE"),
+        "PEM file with the private key";
+    #[serde(deserialize_with = "networks")]
+    trusted_proxies: Vec<IpNet> = Vec::new(),
+        (Kind::List, "NETWORKS"),
+        "Networks whose X-Forwarded-For is believed, separated by commas";
+    admin_username: Option<String> = None,
+        (Kind::Text, "NAME"),
+        "User name of the admin made at the first start";
+    admin_password: Option<Hidden> = None,
+        (Kind::Secret, ""),
+        "Password of the admin made at the first start; one is made up otherwise";
+    #[serde(with = "optional_path")]
+    admin_password_file: Option<PathBuf> = None,
+        (Kind::Path, "FILE"),
+        "File that holds the password of the admin made at the first start";
+    log: String = "info".to_owned(),
+        (Kind::Text, "FILTER"),
+        "What is logged: a level, or a list of module=level [default: info]";
+    log_format: LogFormat = LogFormat::Text,
+        (Kind::Word(&["text", "json"]), "FORMAT"),
+        "How log lines are written: text or json [default: text]";
+    /// (The storage thread has that one.)
+    io_threads: usize = 0,
+        number((0, 512), "threads"),
+        "Threads that serve requests; 0 takes one less than there are cores [default: 0]";
+    connections_max: usize = 12_000,
+        number(CONNECTIONS, "connections"),
+        "Connections open at once";
+    connections_per_address_max: usize = 2_000,
+        number(CONNECTIONS, "connections"),
+        "Connections that one address may have open at once";
+    sockets_per_address_max: usize = 2_000,
+        number(CONNECTIONS, "sockets"),
+        "Sockets that one address may have open at once, whether a websocket or polled";
+    unread_bytes_max: usize = 64 << 20,
+        number((1 << 20, 1 << 40), "bytes"),
+        "Bytes of answers that may be made and not be read";
+    unread_bytes_per_caller_max: usize = 16 << 20,
+        number((1 << 16, 1 << 40), "bytes"),
+        "Bytes of answers that may be made and not be read by one endpoint, or one address of others";
+    unread_bytes_per_connection_max: usize = 8 << 20,
+        number((1 << 16, 1 << 40), "bytes"),
+        "Bytes of answers that may be made and not be read on one connection";
+    heartbeat_interval_secs: u64 = 25,
+        number((1, 3_600), "seconds"),
+        "Seconds between two heartbeats on a socket [default: 25]";
+    heartbeat_timeout_secs: u64 = 60,
+        number((2, 86_400), "seconds"),
+        "Seconds that a socket's client may be silent [default: 60]";
+    idle_frames_per_sec: u32 = 20,
+        number((1, 1_000_000), "frames a second"),
+        "Frames a second of one socket that are no requests [default: 20]";
+    outbox_frames_max: usize = 1_000,
+        number((1, 1_000_000), "frames"),
+        "Frames that may wait for one socket";
+    outbox_bytes_max: usize = 1 << 20,
+        number((1, 1 << 30), "bytes"),
+        "Bytes that may wait for one socket";
+    write_timeout_secs: u64 = 10,
+        number((1, 3_600), "seconds"),
+        "Seconds that writing to a socket may make no progress";
+    jsonp_polling: bool = false,
+        (Kind::Switch, "BOOL"),
+        "Whether sockets may be polled by scripts";
+    drain_secs: u64 = 10,
+        number((0, 86_400), "seconds"),
+        "Seconds that running requests get to finish when the server stops";
+    address_requests_per_second: u32 = 500,
+        number(RATE, "requests a second"),
+        "Requests a second that one address may make without a credential";
+    address_requests_burst: u32 = 2_000,
+        number(RATE, "requests"),
+        "Requests that one address may make at once without a credential";
+    failed_credentials_free: u32 = 200,
+        number((0, 1_000_000), "attempts"),
+        "Invalid tokenIds, tokens or secrets that one address may show before it is told to wait";
+    commit_batch_max: usize = 32,
+        number((1, 10_000), "operations"),
+        "Operations that are committed together at most; 1 commits each by itself";
+    session_cache_max: usize = 100_000,
+        number((0, 10_000_000), "sessions"),
+        "Checked sessions that are remembered; 0 asks the database each time";
+    retention_secs: u32 = 900,
+        number((0, FOR_EVER_SECS), "seconds"),
+        "Seconds for which spent tokens and ended sessions are kept";
+    audit_days: u32 = 30,
+        number((0, FOR_EVER_DAYS), "days"),
+        "Days for which the audit log is kept";
+    audit_rows_max: u64 = 5_000_000,
+        number((0, TRILLION), "rows"),
+        "Rows of the audit log; those beyond it are removed unless they tell of an administrative action";
+    request_log_max: usize = 10_000,
+        number((0, 1_000_000), "requests"),
+        "Requests that the log of the last ones holds; 0 keeps none";
+    history_days: u32 = 30,
+        number((0, FOR_EVER_DAYS), "days"),
+        "Days for which group messages are kept";
+    kept_bytes_per_app_max: u64 = 1 << 30,
+        number((1 << 20, TRILLION), "bytes"),
+        "Bytes that one app keeps of what its clients say, unless it has a limit of its own";
+    history_rows_per_group_max: u64 = 10_000,
+        number((0, TRILLION), "messages"),
+        "Messages that one group keeps at most";
+    call_report_days: u32 = 30,
+        number((0, FOR_EVER_DAYS), "days"),
+        "Days for which call reports are kept";
+    #[serde(deserialize_with = "uris")]
+    turn_uris: Vec<String> = Vec::new(),
+        (Kind::List, "URIS"),
+        "TURN servers, separated by commas; with --turn-secret-file they relay media";
+    turn_secret: Option<Hidden> = None,
+        (Kind::Secret, ""),
+        "The secret shared with the TURN servers";
+    #[serde(with = "optional_path")]
+    turn_secret_file: Option<PathBuf> = None,
+        (Kind::Path, "FILE"),
+        "File that holds the secret shared with the TURN servers";
+    turn_ttl_secs: u32 = 86_400,
+        number((1, FOR_EVER_SECS), "seconds"),
+        "Seconds for which TURN credentials are good";
+    #[serde(deserialize_with = "uris")]
+    stun_uris: Vec<String> = Vec::new(),
+        (Kind::List, "URIS"),
+        "STUN servers for those who get no TURN credentials, separated by commas";
+}

@@ -1,5 +1,6 @@
 //! Every setting, from every carrier: the table of settings is walked, so that a new one is tried too.
 
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
 
 use serde_json::{Value, json};
@@ -72,27 +73,70 @@ fn numbers() -> impl Iterator<Item = (&'static str, Range)> {
     })
 }
 
-#[test]
-fn the_table_has_every_setting_once() {
-    let fields = serde_json::to_value(Config::default()).unwrap();
-    let mut fields: Vec<_> = fields.as_object().unwrap().keys().map(String::as_str).collect();
-    let mut names: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
-    fields.sort_unstable();
-    names.sort_unstable();
-    assert_eq!(names, fields);
+/// The rows of that table of docs/configuration.md which begins with `heading`, as cells.
+fn documented(heading: &str) -> Vec<Vec<String>> {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let rows = page.lines().skip_while(|line| *line != heading).skip(2).take_while(|line| line.starts_with("| "));
+    rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+/// Holds the rows of the page against those of the table, and shows the first that differs.
+fn assert_same<T: PartialEq + std::fmt::Debug>(documented: &[T], expected: &[T]) {
+    for (row, expected) in documented.iter().zip(expected) {
+        assert_eq!(row, expected, "a row of docs/configuration.md");
+    }
+    assert_eq!(documented.len(), expected.len(), "rows of docs/configuration.md");
+}
+
+/// A default as it is told to people: as a value of the config file without quotes.
+fn told(default: &Value) -> String {
+    match default {
+        Value::Null => "none".to_owned(),
+        Value::Array(items) if items.is_empty() => "none".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 #[test]
-fn every_setting_is_documented() {
-    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
-    let page = std::fs::read_to_string(page).unwrap();
+fn docs_configuration_md_has_every_setting_with_its_default() {
+    let defaults = serde_json::to_value(Config::default()).unwrap();
+    let expected = SETTINGS.iter().map(|setting| {
+        let default = match (setting.name, &defaults[setting.name]) {
+            // Where nothing is set, the first start or an answer has something better.
+            ("admin_username", Value::Null) => "`admin`".to_owned(),
+            ("admin_password", Value::Null) => "made up".to_owned(),
+            ("stun_uris", Value::Array(none)) if none.is_empty() => "this host".to_owned(),
+            (_, text @ Value::String(_)) => format!("`{}`", told(text)),
+            (_, other) => told(other),
+        };
+        (format!("`{}`", setting.name), default)
+    });
+    let rows = documented("| key | default | what it does |");
+    let rows = rows.iter().flat_map(|row| row[0].split(", ").map(|name| (name.to_owned(), row[1].clone())));
+    assert_same(&rows.collect::<Vec<_>>(), &expected.collect::<Vec<_>>());
+}
+
+#[test]
+fn docs_configuration_md_has_every_range() {
+    let cells = |(name, Range { min, max, unit })| {
+        vec![format!("`{name}`"), format!("{min}"), format!("{max}"), format!("{unit}")]
+    };
+    assert_same(&documented("| key | from | to | of |"), &numbers().map(cells).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_help_says_defaults_as_they_are() {
+    let defaults = serde_json::to_value(Config::default()).unwrap();
+    let mut found = 0;
     for setting in SETTINGS {
-        assert!(page.contains(&format!("`{}`", setting.name)), "docs/configuration.md lacks {}", setting.name);
+        if let Some((_, rest)) = setting.help.split_once("[default: ") {
+            found += 1;
+            assert_eq!(rest.strip_suffix(']'), Some(told(&defaults[setting.name]).as_str()), "{}", setting.name);
+        }
     }
-    for (name, Range { min, max, unit }) in numbers() {
-        let row = format!("| `{name}` | {min} | {max} | {unit} |");
-        assert!(page.contains(&row), "docs/configuration.md lacks {row}");
-    }
+    assert!(found > 5, "{found}");
 }
 
 #[test]
@@ -139,7 +183,9 @@ fn text_is_taken_to_the_letter_from_everywhere() {
 fn a_secret_file_holds_a_secret_to_the_letter() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secret");
-    for (name, file) in [("admin_password", "admin_password_file"), ("turn_secret", "turn_secret_file")] {
+    for secret in SETTINGS.iter().filter(|setting| matches!(setting.kind, Kind::Secret)) {
+        let name = secret.name;
+        let file = Setting::named(&format!("{name}_file")).expect("every secret may stand in a file").name;
         for (held, secret) in [
             ("0123456789\n", "0123456789"),
             ("\u{feff}3.1415926535\r\n", "3.1415926535"),
