@@ -141,11 +141,6 @@ impl Broker {
             EndScope::Role(role) => role.to_string(),
         };
         let audit = self.entry(context, caller, Some(app.id), Action::SessionsEnded, &object)?;
-        let change = match &request.scope {
-            EndScope::App => Change::App(app.id),
-            EndScope::Endpoint(endpoint) => Change::Endpoint(app.id, endpoint.clone()),
-            EndScope::Role(role) => Change::Role(app.id, *role),
-        };
         let now = self.now();
         let order = EndRequest {
             app_id: app.id,
@@ -155,6 +150,7 @@ impl Broker {
             issued_before: request.issued_before.filter(|at| *at <= now),
             tokens_too: request.tokens_too,
         };
+        let change = order.change();
         let done = self.store.end_sessions(order, audit).await;
         match self.changed(change, done).await? {
             ScopeEnding::Ended => Ok(()),

@@ -28,7 +28,7 @@ use crate::token::{MintedToken, NewToken, Replaces, TokenRecord};
 
 use super::admin_store::AdminStore;
 use super::app_store::{AppStore, RoleStore, SecretStore};
-use super::change_store::ChangeStore;
+use super::change_store::{Change, ChangeStore};
 use super::figure_store::FigureStore;
 use super::hub_store::{CallReportStore, MessageStore, PushTokenStore};
 use super::maintenance_store::MaintenanceStore;
@@ -222,6 +222,18 @@ pub struct EndRequest {
     pub issued_before: Option<Timestamp>,
     /// Whether outstanding tokenIds are spent as well.
     pub tokens_too: bool,
+}
+
+impl EndRequest {
+    /// The change that carrying it out is.
+    #[must_use]
+    pub fn change(&self) -> Change {
+        match &self.scope {
+            EndScope::App => Change::App(self.app_id),
+            EndScope::Endpoint(endpoint) => Change::Endpoint(self.app_id, endpoint.clone()),
+            EndScope::Role(role) => Change::Role(self.app_id, *role),
+        }
+    }
 }
 
 /// What came of ending many sessions.

@@ -9,9 +9,10 @@ use respoke_core::page::{CreationKey, Page, PageRequest};
 use respoke_core::ports::{APPS_PER_ACCOUNT_MAX, AppRefusal, AppStore, Change, Removal, StoreError};
 use rusqlite::{Connection, Row, params};
 
-use super::rows::{Columns, Remembered, after_creation, all, execute, limit, one, remember, remembered, uuid_of};
+use super::rows::{Columns, Remembered, all, execute, one, remember, remembered, uuid_of};
 use super::writer::Write;
 use super::{SqliteStore, audit, feed, secrets};
+use crate::pages::{after_creation, limit};
 
 const APP: &str = "SELECT id, account_id, name, description, development_mode, permitted_domains, ttl_secs_max,
      activation_secs, session_expiry, limits, created_at, updated_at,

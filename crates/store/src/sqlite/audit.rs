@@ -1,8 +1,8 @@
 //! The audit log.
 
 use async_trait::async_trait;
-use respoke_core::audit::{Action, Actor, AuditEntry, AuditRecord};
-use respoke_core::id::{AccountId, AdminId, AppId, RequestId, SecretId};
+use respoke_core::audit::{Action, AuditEntry, AuditRecord};
+use respoke_core::id::{AccountId, AppId, RequestId};
 use respoke_core::page::{Page, PageRequest, RowNumber};
 use respoke_core::ports::{AuditQuery, AuditStore, StoreError};
 use rusqlite::types::Type;
@@ -11,28 +11,16 @@ use uuid::Uuid;
 
 use super::SqliteStore;
 use super::condition::Condition;
-use super::rows::{Columns, all, execute, limit};
+use super::rows::{Columns, all, execute};
 use super::writer::Write;
+use crate::codes;
+use crate::pages::limit;
 
 /// Rows looked at for one page of a filtered log.
 const SCAN_ROWS: i64 = 2_000_000;
 
-/// The kind of an actor who is an App-Secret.
-pub(super) const SECRET: i64 = 3;
-
-/// An actor's kind and id, as they are kept.
-pub(super) fn actor(actor: Actor) -> (i64, Option<Uuid>) {
-    match actor {
-        Actor::Anonymous => (0, None),
-        Actor::System => (1, None),
-        Actor::Admin(id) => (2, Some(id.uuid())),
-        Actor::Secret(id) => (SECRET, Some(id.uuid())),
-        Actor::Endpoint => (4, None),
-    }
-}
-
 pub(super) fn insert(write: &Write<'_>, entry: &AuditEntry) -> rusqlite::Result<()> {
-    let (kind, actor) = actor(entry.actor);
+    let (kind, actor) = codes::actor(entry.actor);
     execute(
         write.connection,
         "INSERT INTO log (number, at, account_id, app_id, actor_kind, actor_id, action, object, address, request_id, fingerprint)
@@ -62,14 +50,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<AuditRecord> {
     let app_id = columns.next::<Option<Uuid>>()?.map(AppId::from_uuid);
     let kind: i64 = columns.next()?;
     let actor_id: Option<Uuid> = columns.next()?;
-    let actor = match (kind, actor_id) {
-        (0, None) => Actor::Anonymous,
-        (1, None) => Actor::System,
-        (2, Some(id)) => Actor::Admin(AdminId::from_uuid(id)),
-        (SECRET, Some(id)) => Actor::Secret(SecretId::from_uuid(id)),
-        (4, None) => Actor::Endpoint,
-        _ => return Err(rusqlite::Error::FromSqlConversionFailure(4, Type::Integer, "no such actor".into())),
-    };
+    let actor = codes::actor_of(kind, actor_id)
+        .ok_or_else(|| rusqlite::Error::FromSqlConversionFailure(4, Type::Integer, "no such actor".into()))?;
     let code: i64 = columns.next()?;
     let action = Action::from_code(code)
         .ok_or_else(|| rusqlite::Error::FromSqlConversionFailure(6, Type::Integer, "no such action".into()))?;
@@ -145,22 +127,19 @@ impl AuditStore for SqliteStore {
 
 #[cfg(test)]
 mod tests {
+    use respoke_core::audit::Actor;
+
     use super::*;
 
     #[test]
-    fn who_did_it_is_told_or_that_the_row_does_not_say() {
+    fn a_row_that_does_not_say_who_did_it_is_refused() {
         let connection = Connection::open_in_memory().unwrap();
         let actor = |kind: i64, id: Option<Uuid>| {
             let sql = "SELECT 1, 2, NULL, NULL, ?1, ?2, 23, '', '', ?3, NULL";
             connection.query_row(sql, params![kind, id, Uuid::nil()], read).map(|record| record.entry.actor)
         };
-        let id = Uuid::from_u128(7);
-        assert_eq!(actor(0, None).unwrap(), Actor::Anonymous);
-        assert_eq!(actor(1, None).unwrap(), Actor::System);
-        assert_eq!(actor(2, Some(id)).unwrap(), Actor::Admin(AdminId::from_uuid(id)));
-        assert_eq!(actor(SECRET, Some(id)).unwrap(), Actor::Secret(SecretId::from_uuid(id)));
         assert_eq!(actor(4, None).unwrap(), Actor::Endpoint);
-        for (kind, id) in [(2, None), (SECRET, None), (5, None), (1, Some(id)), (-1, None)] {
+        for (kind, id) in [(2, None), (5, None), (1, Some(Uuid::from_u128(7)))] {
             assert!(actor(kind, id).is_err(), "{kind} {id:?}");
         }
     }

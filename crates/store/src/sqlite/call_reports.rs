@@ -7,8 +7,9 @@ use respoke_core::page::{Page, PageRequest, RowNumber};
 use respoke_core::ports::{CallReportStore, Keeping, StoreError};
 use rusqlite::{Row, params};
 
-use super::rows::{Columns, all, app_exists, execute, limit};
+use super::rows::{Columns, all, app_exists, execute};
 use super::{SqliteStore, kept};
+use crate::pages::limit;
 
 fn read(row: &Row<'_>) -> rusqlite::Result<CallReport> {
     let mut columns = Columns::of(row);

@@ -7,9 +7,10 @@ use respoke_core::page::{Page, PageRequest};
 use respoke_core::ports::{BanRecord, Banning, Change, EndpointStore, Removal, StoreError};
 use rusqlite::{Connection, Row, params};
 
-use super::rows::{Columns, all, app_exists, execute, limit, one};
+use super::rows::{Columns, all, app_exists, execute, one};
 use super::writer::Write;
 use super::{SqliteStore, audit, feed, push_tokens};
+use crate::pages::limit;
 
 /// A page of an app's bans. Of all its endpoints only few are banned, and SQLite would rather look at all.
 const BANS: &str = "SELECT endpoint, ban_reason, banned_at, banned_until FROM endpoints INDEXED BY endpoints_banned

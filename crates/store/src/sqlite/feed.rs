@@ -4,16 +4,15 @@
 
 use async_trait::async_trait;
 use respoke_core::clock::Timestamp;
-use respoke_core::id::{AdminId, AppId, EndpointId, RoleId, SecretId};
 use respoke_core::ports::{
     CHANGES_KEPT_MAX, CHANGES_KEPT_SECS, CHANGES_TOLD_MAX, Change, ChangeStore, Changes, NumberedChange, StoreError,
 };
 use rusqlite::{Connection, params};
-use uuid::Uuid;
 
 use super::SqliteStore;
 use super::rows::{Columns, execute};
 use super::writer::Write;
+use crate::codes;
 
 /// Writes the transaction's next change and returns its number, which is what [`Write::next_change`] was.
 ///
@@ -21,7 +20,7 @@ use super::writer::Write;
 pub(super) fn write(write: &Write<'_>, what: Option<&Change>, at: Timestamp) -> rusqlite::Result<u64> {
     let number = write.next_change();
     let sql = "INSERT INTO changes (number, what, at) VALUES (?1, ?2, ?3)";
-    execute(write.connection, sql, params![number, what.map(words), at.millis()])?;
+    execute(write.connection, sql, params![number, what.map(codes::change), at.millis()])?;
     execute(write.connection, "UPDATE feed SET head = ?1", [number])?;
     write.changed();
     Ok(number)
@@ -74,7 +73,7 @@ fn read(connection: &Connection, after: u64) -> rusqlite::Result<Changes> {
         let Some(number) = columns.next()? else { break };
         let what = match columns.next::<Option<String>>()? {
             None => None,
-            Some(words) => match read_words(&words) {
+            Some(words) => match codes::change_of(&words) {
                 Some(what) => Some(what),
                 // Another version wrote it. Whoever is told less than there is, forgets all and goes on from the head.
                 None => break,
@@ -83,45 +82,6 @@ fn read(connection: &Connection, after: u64) -> rusqlite::Result<Changes> {
         changes.told.push(NumberedChange { number, what });
     }
     Ok(changes)
-}
-
-/// A change as it is kept.
-fn words(change: &Change) -> String {
-    match change {
-        Change::Session(number) => format!("session {number}"),
-        Change::Endpoint(app, endpoint) => format!("endpoint {} {endpoint}", app.uuid()),
-        Change::Role(app, role) => format!("role {} {}", app.uuid(), role.uuid()),
-        Change::Secret(app, secret) => format!("secret {} {}", app.uuid(), secret.uuid()),
-        Change::App(app) => format!("app {}", app.uuid()),
-        Change::Admin(admin) => format!("admin {}", admin.uuid()),
-    }
-}
-
-fn read_words(words: &str) -> Option<Change> {
-    let (kind, of) = words.split_once(' ')?;
-    let uuid = |text: &str| Uuid::try_parse(text).ok();
-    let of_app = || {
-        let (app, of) = of.split_once(' ')?;
-        Some((AppId::from_uuid(uuid(app)?), of))
-    };
-    Some(match kind {
-        "session" => Change::Session(of.parse().ok()?),
-        "endpoint" => {
-            let (app, endpoint) = of_app()?;
-            Change::Endpoint(app, EndpointId::parse(endpoint).ok()?)
-        }
-        "role" => {
-            let (app, role) = of_app()?;
-            Change::Role(app, RoleId::from_uuid(uuid(role)?))
-        }
-        "secret" => {
-            let (app, secret) = of_app()?;
-            Change::Secret(app, SecretId::from_uuid(uuid(secret)?))
-        }
-        "app" => Change::App(AppId::from_uuid(uuid(of)?)),
-        "admin" => Change::Admin(AdminId::from_uuid(uuid(of)?)),
-        _ => return None,
-    })
 }
 
 #[async_trait]
@@ -140,27 +100,6 @@ mod tests {
     use respoke_core::ports::Cursor;
 
     use super::*;
-
-    #[test]
-    fn a_change_is_read_as_it_was_written() {
-        let (app, endpoint) = (AppId::random(), EndpointId::parse("Jo of the 2nd floor").unwrap());
-        for change in [
-            Change::Session(7),
-            Change::Session(u64::MAX),
-            Change::Endpoint(app, endpoint),
-            Change::Role(app, RoleId::random()),
-            Change::Secret(app, SecretId::random()),
-            Change::App(app),
-            Change::Admin(AdminId::random()),
-        ] {
-            let words = words(&change);
-            assert_eq!(read_words(&words).unwrap(), change, "{words}");
-            assert!(read_words(&words[..words.len() / 2]).is_none() || matches!(change, Change::Session(_)), "{words}");
-        }
-        for damaged in ["", "session", "session x", "role x y", "app", "tenant 7"] {
-            assert!(read_words(damaged).is_none(), "{damaged}");
-        }
-    }
 
     #[test]
     fn what_another_version_wrote_is_not_told_and_nothing_behind_it() {

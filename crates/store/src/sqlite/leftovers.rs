@@ -1,85 +1,34 @@
-//! What is left of endpoints and secrets when nothing stands on it any more.
-//!
-//! An endpoint's marks matter for as long as a token or session is kept that they end, and a revoked secret for as long
-//! as one is kept that was minted with it. Neither is to be found by an index, because those tables have none; but
-//! upkeep walks through them anyway. So a pass begins with some rows that may go, strikes out each that a token or
-//! session it meets still needs, and removes the others at its end.
-//!
-//! Invariant: nothing that needs one of them can come into being unnoticed meanwhile. New tokens and sessions are born after
-//! every mark that is set. Nothing is minted with a secret that is revoked or expired; but a token that was minted with one
-//! before may be redeemed, and then its session needs the secret, though the walk may have been at the end of the sessions
-//! already. So every token strikes its secret out, also one that was redeemed: it is kept for a while after.
+//! Endpoints and secrets that nothing stands on any more: finds those that may go, and removes what a pass leaves of them.
 
 use std::collections::{HashMap, HashSet};
 
 use respoke_core::clock::Timestamp;
-use respoke_core::grant::{Grant, Marks};
+use respoke_core::grant::Marks;
 use respoke_core::id::{AppId, EndpointId, SecretId};
 use respoke_core::ports::{StoreError, Upkeep};
-use respoke_core::session::SessionRecord;
-use respoke_core::token::{TokenEnd, TokenRecord};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::SqliteStore;
 use super::maintenance::{REMOVE_ROWS, readable};
 use super::rows::{Columns, all, execute};
+use crate::upkeep::{Leftovers, LeftoversBegin};
 
 /// Rows of each kind that one pass looks after; a few megabytes.
 const PASS_ROWS: usize = 10_000;
 
-/// Where the next pass goes on, in order of the primary keys; from the beginning, if nowhere.
-#[derive(Clone, Default)]
-pub(super) struct Cursor {
-    endpoint: Option<(AppId, EndpointId)>,
-    secret: Option<SecretId>,
-}
-
-/// What may go, as far as is known.
-#[derive(Default)]
-pub(super) struct Leftovers {
-    endpoints: HashMap<(AppId, EndpointId), Marks>,
-    secrets: HashSet<SecretId>,
-}
-
-impl Leftovers {
-    /// Strikes out what `token` needs. One that was ended by name is over, whatever becomes of what it stood on.
-    pub(super) fn look_at_token(&mut self, token: &TokenRecord) {
-        if token.end.is_none() {
-            self.keep(&token.grant, |marks| marks.end_token(token.born, token.created_at));
-        } else if let (Some(TokenEnd::Redeemed { .. }), Some(secret)) = (token.end, &token.grant.secret_id) {
-            self.secrets.remove(secret);
-        }
-    }
-
-    /// The same for a session.
-    pub(super) fn look_at_session(&mut self, session: &SessionRecord) {
-        if session.end.is_none() {
-            self.keep(&session.grant, |marks| marks.end_session(session.born, session.created_at));
-        }
-    }
-
-    fn keep(&mut self, grant: &Grant, ended_by: impl FnOnce(&Marks) -> bool) {
-        if !self.endpoints.is_empty() {
-            let endpoint = (grant.app_id, grant.endpoint_id.clone());
-            if self.endpoints.get(&endpoint).is_some_and(ended_by) {
-                self.endpoints.remove(&endpoint);
-            }
-        }
-        if let Some(secret) = &grant.secret_id {
-            self.secrets.remove(secret);
-        }
-    }
-}
-
 impl SqliteStore {
     /// What may go at the end of the pass that begins now, and where the next one goes on.
-    pub(super) async fn leftovers(&self, cursor: Cursor, upkeep: Upkeep) -> Result<(Leftovers, Cursor), StoreError> {
+    pub(super) async fn leftovers(
+        &self,
+        begin: LeftoversBegin,
+        upkeep: Upkeep,
+    ) -> Result<(Leftovers, LeftoversBegin), StoreError> {
         self.readers
             .scan(move |connection| {
-                let (endpoints, endpoint) = idle_endpoints(connection, cursor.endpoint, upkeep)?;
-                let (secrets, secret) = dead_secrets(connection, cursor.secret, upkeep)?;
-                Ok((Leftovers { endpoints, secrets }, Cursor { endpoint, secret }))
+                let (endpoints, endpoint) = idle_endpoints(connection, begin.endpoint, upkeep)?;
+                let (secrets, secret) = dead_secrets(connection, begin.secret, upkeep)?;
+                Ok((Leftovers { endpoints, secrets }, LeftoversBegin { endpoint, secret }))
             })
             .await
     }
@@ -182,42 +131,4 @@ fn dead_secrets(
     let past = |at: Option<Timestamp>| at.is_some_and(|at| at < upkeep.audit_before);
     let dead = rows.into_iter().filter(|(_, revoked_at, expires_at)| past(*revoked_at) || past(*expires_at));
     Ok((dead.map(|(id, ..)| id).collect(), last))
-}
-
-#[cfg(test)]
-mod tests {
-    use respoke_core::secret::SecretHash;
-
-    use super::*;
-
-    #[test]
-    fn a_secret_stays_for_what_was_redeemed_while_the_walk_went_on() {
-        let at = Timestamp::from_secs(1);
-        let secret = SecretId::random();
-        let leftovers = || Leftovers { secrets: HashSet::from([secret]), ..Leftovers::default() };
-        let grant = Grant {
-            app_id: AppId::random(),
-            endpoint_id: EndpointId::parse("alice").unwrap(),
-            role_id: None,
-            secret_id: Some(secret),
-        };
-        let hash = SecretHash::from_bytes([0; 32]);
-        let token = |end| TokenRecord {
-            number: 1,
-            grant: grant.clone(),
-            hash,
-            born: 1,
-            created_at: at,
-            activate_by: at,
-            expires_at: at,
-            end,
-        };
-        for (end, stays) in
-            [(None, true), (Some(TokenEnd::Redeemed { at, session: 7 }), true), (Some(TokenEnd::Revoked { at }), false)]
-        {
-            let mut leftovers = leftovers();
-            leftovers.look_at_token(&token(end));
-            assert_eq!(leftovers.secrets.is_empty(), stays, "{end:?}");
-        }
-    }
 }

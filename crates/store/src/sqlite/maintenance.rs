@@ -7,16 +7,14 @@ use async_trait::async_trait;
 use respoke_core::clock::Timestamp;
 use respoke_core::ports::{Lease, MaintenanceStore, Node, Repair, StoreError, Upkeep};
 use respoke_core::seal::Sealer;
-use respoke_core::session::SessionRecord;
-use respoke_core::token::{TokenEnd, TokenRecord};
 use rusqlite::{Connection, Row, params};
 
 use super::age::{self, Ahead, Shown};
-use super::leftovers::{Cursor, Leftovers};
 use super::retention::HubWalk;
 use super::rows::{all, execute};
 use super::writer::WriterFigures;
 use super::{Folded, SqliteStore, condition, lease, log, sessions, tokens};
+use crate::upkeep::{Leftovers, LeftoversBegin, session_over_at, token_over_at};
 
 /// Rows of each table looked at in one step of upkeep.
 pub(super) const STEP_ROWS: i64 = 2_000;
@@ -37,7 +35,7 @@ pub(super) struct Walk {
     /// What goes at the end of this pass, as far as the pass found nothing that needs it.
     leftovers: Option<Leftovers>,
     /// Where the next pass begins to look for them.
-    cursor: Cursor,
+    leftovers_begin: LeftoversBegin,
     /// Up to which number the audit log holds no everyday rows.
     audit: i64,
     /// Up to which number it holds no rows at all.
@@ -272,26 +270,6 @@ fn found(rows: &[(u64, bool, bool)], leftovers: Leftovers) -> Found {
     }
 }
 
-/// When a token that is over was so at the latest; the beginning of time if what it stood on is gone.
-fn token_over_at(token: &TokenRecord, now: Timestamp) -> Timestamp {
-    match token.end {
-        Some(TokenEnd::Redeemed { at, .. } | TokenEnd::Revoked { at }) => at,
-        None if token.activate_by <= now => token.activate_by,
-        // Over because it was made too far ahead, if it is not the present clock that is wrong.
-        None if token.created_at > now => token.created_at,
-        None => Timestamp::from_millis(i64::MIN),
-    }
-}
-
-fn session_over_at(session: &SessionRecord, now: Timestamp) -> Timestamp {
-    match session.end {
-        Some(end) => end.at,
-        None if session.expires_at <= now => session.expires_at,
-        None if session.created_at > now => session.created_at,
-        None => Timestamp::from_millis(i64::MIN),
-    }
-}
-
 #[async_trait]
 impl MaintenanceStore for SqliteStore {
     fn sealer(&self) -> Sealer {
@@ -325,10 +303,10 @@ impl MaintenanceStore for SqliteStore {
     }
 
     async fn upkeep(&self, upkeep: Upkeep) -> Result<Repair, StoreError> {
-        let (token, session, hub, leftovers, cursor) = {
+        let (token, session, hub, leftovers, begin) = {
             let mut walk = self.walk.lock();
             // Should this step fail, the rest of the pass finds nothing left over, which is safe.
-            (walk.token, walk.session, walk.hub.clone(), walk.leftovers.take(), walk.cursor.clone())
+            (walk.token, walk.session, walk.hub.clone(), walk.leftovers.take(), walk.leftovers_begin.clone())
         };
         let mut removed = 0;
         let mut audit_after = self.walk.lock().audit;
@@ -341,10 +319,10 @@ impl MaintenanceStore for SqliteStore {
             }
         }
         self.remove_old_changes(upkeep.now).await?;
-        let (leftovers, cursor) = match leftovers {
-            Some(leftovers) => (leftovers, cursor),
-            None if (token, session) == (0, 0) => self.leftovers(cursor, upkeep).await?,
-            None => (Leftovers::default(), cursor),
+        let (leftovers, begin) = match leftovers {
+            Some(leftovers) => (leftovers, begin),
+            None if (token, session) == (0, 0) => self.leftovers(begin, upkeep).await?,
+            None => (Leftovers::default(), begin),
         };
         let found_tokens = self.dead_tokens(token, upkeep, leftovers).await?;
         removed += self.remove_tokens(found_tokens.dead).await?;
@@ -365,7 +343,7 @@ impl MaintenanceStore for SqliteStore {
         let sessions_live = walk.sessions_live;
         if pass_complete {
             *walk = Walk {
-                cursor,
+                leftovers_begin: begin,
                 audit: audit_after,
                 audit_begin: walk.audit_begin,
                 audit_ages: walk.audit_ages,
@@ -374,7 +352,7 @@ impl MaintenanceStore for SqliteStore {
             };
         } else {
             walk.leftovers = leftovers;
-            walk.cursor = cursor;
+            walk.leftovers_begin = begin;
             // The shorter table waits at its end until the longer one is walked too.
             walk.token = found_tokens.reached.unwrap_or(u64::from(u32::MAX) << 16);
             walk.session = found_sessions.reached.unwrap_or(u64::from(u32::MAX) << 16);

@@ -6,8 +6,7 @@ use async_trait::async_trait;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, EndpointId, GroupName, MessageId};
 use respoke_core::message::{
-    Conversation, Conversations, HISTORY_BYTES_MAX, INSTANT_BYTES_MAX, INSTANT_MESSAGES_MAX, MessageRef, NewMessage,
-    ReadMark, Said, SaidOnce, StoredMessage,
+    Conversation, Conversations, HISTORY_BYTES_MAX, MessageRef, NewMessage, ReadMark, Said, SaidOnce, StoredMessage,
 };
 use respoke_core::ports::{Keeping, MessageStore, Removal, StoreError};
 use rusqlite::{Connection, Row, params};
@@ -16,6 +15,7 @@ use uuid::Uuid;
 use super::rows::{Columns, all, app_exists, execute, one};
 use super::writer::Write;
 use super::{SqliteStore, kept};
+use crate::pages::{history, within};
 
 /// An event that is kept as of another instant than its own may have longer a number in it.
 const EVENT_GROWS_BY: usize = 20;
@@ -184,48 +184,6 @@ fn mark(
     }
     forget_untouched(write.connection, app, endpoint)?;
     Ok(Keeping::Kept(()))
-}
-
-/// Reads a history as far as it is one page.
-fn history(
-    rows: impl Iterator<Item = rusqlite::Result<MessageRef>>,
-    limit: usize,
-) -> rusqlite::Result<Vec<MessageRef>> {
-    let (mut page, mut bytes): (Vec<MessageRef>, usize) = (Vec::new(), 0);
-    for row in rows {
-        let message = row?;
-        bytes += message.len;
-        if page.len() >= limit || bytes > HISTORY_BYTES_MAX {
-            if let Some(last) = page.iter().rposition(|earlier| earlier.at != message.at) {
-                page.truncate(last + 1);
-                break;
-            }
-            // Nothing that `before` could go on with, and so no page yet, as long as it can be borne.
-            if page.len() >= INSTANT_MESSAGES_MAX || bytes > INSTANT_BYTES_MAX {
-                break;
-            }
-        }
-        page.push(message);
-    }
-    Ok(page)
-}
-
-/// Reads messages as long as they stay within `bytes_max`, the first one in any case. Returns also how many bytes it is.
-fn within(
-    rows: impl Iterator<Item = rusqlite::Result<MessageRef>>,
-    bytes_max: usize,
-) -> rusqlite::Result<(Vec<MessageRef>, usize)> {
-    let (mut messages, mut bytes) = (Vec::new(), 0);
-    for row in rows {
-        let message = row?;
-        let len = message.len;
-        if bytes + len > bytes_max && !messages.is_empty() {
-            break;
-        }
-        bytes += len;
-        messages.push(message);
-    }
-    Ok((messages, bytes))
 }
 
 fn latest(
@@ -524,33 +482,5 @@ mod tests {
         let sql = "SELECT epoch FROM message_groups WHERE name = 'hall'";
         let after: i64 = Connection::open(&path).unwrap().query_row(sql, [], |row| row.get(0)).unwrap();
         assert_ne!(after, before);
-    }
-
-    fn said(at: i64, bytes: usize) -> MessageRef {
-        MessageRef { group: 1, number: 1, at: Timestamp::from_millis(at), len: bytes }
-    }
-
-    /// Only databases of earlier versions hold several messages of one millisecond.
-    #[test]
-    fn messages_of_one_millisecond_stay_together() {
-        let page = |said_at: &[i64], bytes, limit| -> Vec<i64> {
-            let rows = said_at.iter().map(|at| Ok(said(*at, bytes)));
-            history(rows, limit).unwrap().iter().map(|message| message.at.millis()).collect()
-        };
-        assert_eq!(page(&[9, 5, 5, 5, 1], 10, 3), [9], "the three are left for the next page");
-        assert_eq!(page(&[5, 5, 5, 1], 10, 2), [5, 5, 5], "alone they are too many, and come all");
-        assert_eq!(page(&[5, 5, 5, 1], 10, 1), [5, 5, 5]);
-        assert_eq!(page(&[9, 5, 5, 5, 1], 10, 4), [9, 5, 5, 5]);
-        assert_eq!(page(&[3, 3, 2, 2, 2, 2, 1], HISTORY_BYTES_MAX / 5, 200), [3, 3]);
-        assert_eq!(page(&[2, 2, 2, 2, 2, 2, 1], HISTORY_BYTES_MAX / 5, 200), [2; 6], "whatever they are of bytes");
-    }
-
-    #[test]
-    fn what_one_millisecond_holds_has_a_bound_too() {
-        let page = |bytes: usize| history((0..).map(|_| Ok(said(7, bytes))), 200).unwrap().len();
-        assert_eq!(page(100), INSTANT_MESSAGES_MAX);
-        assert_eq!(page(20_000), INSTANT_BYTES_MAX / 20_000);
-        let page = history((0..).map(|number| Ok(said(-number / 300, 100))), 200).unwrap();
-        assert_eq!(page.len(), 300, "the next millisecond is for the next page");
     }
 }

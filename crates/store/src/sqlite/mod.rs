@@ -49,6 +49,8 @@ use respoke_core::seal::Sealer;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::Notify;
 
+use crate::minted::Minted;
+
 pub use backup::{UndoneChange, end_everything_issued, fold_log, undone_changes};
 use condition::Condition;
 pub(crate) use crash::Crash;
@@ -57,7 +59,6 @@ pub(crate) use crash::CrashPoint;
 use maintenance::Walk;
 use readers::Readers;
 pub use source::{CheckDepth, DatabaseCheck, Source, check_database, copy_database};
-use tokens::Minted;
 pub use trouble::Trouble;
 use vigil::Vigil;
 pub use writer::WriterFigures;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, EndpointId, PushTokenId};
 use respoke_core::ports::{Keeping, PushTokenStore, Removal, StoreError};
-use respoke_core::push_token::{PushService, PushToken};
+use respoke_core::push_token::PushToken;
 use respoke_core::secret::Secret;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::rows::{Columns, all, app_exists, execute};
 use super::writer::Write;
 use super::{SqliteStore, kept};
+use crate::codes;
 
 /// How old "last seen" has to be before it is written anew: tokens go after months, so a day is near enough.
 const TOUCH_MILLIS: i64 = 86_400_000;
@@ -23,25 +24,12 @@ fn read(row: &Row<'_>) -> rusqlite::Result<PushToken> {
         app_id: columns.uuid_as(AppId::from_uuid)?,
         id: columns.uuid_as(PushTokenId::from_uuid)?,
         endpoint_id: columns.endpoint()?,
-        service: service_of(columns.next()?)?,
+        service: codes::push_service_of(columns.next()?).ok_or_else(|| {
+            rusqlite::Error::FromSqlConversionFailure(3, Type::Integer, "no such push service".into())
+        })?,
         text: Secret::new(columns.next()?),
         seen_at: columns.time()?,
     })
-}
-
-fn service_of(code: i64) -> rusqlite::Result<PushService> {
-    match code {
-        1 => Ok(PushService::Google),
-        2 => Ok(PushService::Apple),
-        _ => Err(rusqlite::Error::FromSqlConversionFailure(3, Type::Integer, "no such push service".into())),
-    }
-}
-
-const fn code_of(service: PushService) -> i64 {
-    match service {
-        PushService::Google => 1,
-        PushService::Apple => 2,
-    }
 }
 
 /// The rows that a push token takes the place of, and what they cost, each found by a key.
@@ -64,7 +52,7 @@ fn put(write: &Write<'_>, token: &PushToken, bytes_max: u64) -> rusqlite::Result
     let replaced = all(
         write.connection,
         REPLACED,
-        params![app, token.id.uuid(), code_of(token.service), token.hash().as_bytes()],
+        params![app, token.id.uuid(), codes::push_service(token.service), token.hash().as_bytes()],
         |row| Ok((row.get::<_, Uuid>(0)?, row.get::<_, usize>(1)?)),
     )?;
     let freed = replaced.iter().map(|(_, bytes)| bytes).sum();
@@ -84,7 +72,7 @@ fn put(write: &Write<'_>, token: &PushToken, bytes_max: u64) -> rusqlite::Result
             app,
             token.id.uuid(),
             token.endpoint_id.as_str(),
-            code_of(token.service),
+            codes::push_service(token.service),
             token.hash().as_bytes(),
             token.text.expose(),
             token.seen_at.millis(),

@@ -9,11 +9,10 @@ use respoke_core::ports::{Change, ROLES_PER_APP_MAX, Removal, RoleRefusal, RoleS
 use respoke_core::role::{Permissions, Role};
 use rusqlite::{Connection, Row, params};
 
-use super::rows::{
-    Columns, Remembered, after_creation, all, app_exists, execute, limit, one, remember, remembered, uuid_of,
-};
+use super::rows::{Columns, Remembered, all, app_exists, execute, one, remember, remembered, uuid_of};
 use super::writer::Write;
 use super::{SqliteStore, audit, feed};
+use crate::pages::{after_creation, limit};
 
 const ROLE: &str = "SELECT id, app_id, name, permissions, created_at, updated_at,
      tokens_from, sessions_from, issued_before, sessions_issued_before, issued_before_tokens, issued_before_sessions

@@ -4,7 +4,6 @@ use respoke_core::clock::Timestamp;
 use respoke_core::grant::{AppGround, Grant, Ground, Marks};
 use respoke_core::id::{AppId, EndpointId, GroupName, RoleId, SecretId};
 use respoke_core::idempotency::IdempotencyKey;
-use respoke_core::page::{CreationKey, PageRequest};
 use respoke_core::secret::SecretHash;
 use rusqlite::types::{FromSql, Type};
 use rusqlite::{Connection, OptionalExtension, Row, ffi, params};
@@ -190,16 +189,6 @@ pub(super) fn uuid_of(object: &[u8]) -> rusqlite::Result<Uuid> {
 /// Something is wrong that is neither the disk's nor SQLite's fault.
 pub(super) fn defect(what: &str) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_INTERNAL), Some(what.to_owned()))
-}
-
-/// Behind which instant and id a page of objects in order of creation begins.
-pub(super) fn after_creation(request: &PageRequest<CreationKey>) -> (i64, Uuid) {
-    request.after.map_or((i64::MIN, Uuid::nil()), |key| (key.at.millis(), key.id))
-}
-
-/// `LIMIT` for a page: one more than wanted, to see whether there is a next.
-pub(super) fn limit<K>(request: &PageRequest<K>) -> i64 {
-    i64::try_from(request.limit).unwrap_or(i64::MAX - 1) + 1
 }
 
 /// Whether an app is there, for what must not be written without it.

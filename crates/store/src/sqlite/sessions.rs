@@ -17,6 +17,7 @@ use super::rows::{Columns, all, app_exists, execute, ground_columns, ground_join
 use super::tokens::gather;
 use super::writer::Write;
 use super::{SqliteStore, audit, endpoints, feed};
+use crate::codes;
 
 macro_rules! session_columns {
     () => {
@@ -70,31 +71,17 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(SessionRecord, Ground)> {
     let ended_at = columns.time_if_any()?;
     let cause: Option<i64> = columns.next()?;
     let end = match ended_at {
-        Some(at) => Some(SessionEnd { at, cause: cause_of(cause)? }),
+        Some(at) => {
+            let cause = cause.and_then(codes::end_cause_of).ok_or_else(|| {
+                rusqlite::Error::FromSqlConversionFailure(12, Type::Integer, "no such cause of an end".into())
+            })?;
+            Some(SessionEnd { at, cause })
+        }
         None => None,
     };
     let session =
         SessionRecord { number, token_number, grant, hash, born, created_at, expires_at, last_seen_at, address, end };
     Ok((session, columns.ground()?))
-}
-
-fn cause_of(code: Option<i64>) -> rusqlite::Result<SessionEndCause> {
-    match code {
-        Some(1) => Ok(SessionEndCause::SignedOut),
-        Some(2) => Ok(SessionEndCause::Revoked),
-        Some(3) => Ok(SessionEndCause::Superseded),
-        Some(_) | None => {
-            Err(rusqlite::Error::FromSqlConversionFailure(12, Type::Integer, "no such cause of an end".into()))
-        }
-    }
-}
-
-const fn code_of(cause: SessionEndCause) -> i64 {
-    match cause {
-        SessionEndCause::SignedOut => 1,
-        SessionEndCause::Revoked => 2,
-        SessionEndCause::Superseded => 3,
-    }
 }
 
 pub(super) fn find(connection: &Connection, number: u64) -> rusqlite::Result<Option<(SessionRecord, Ground)>> {
@@ -176,12 +163,7 @@ fn mark(write: &Write<'_>, request: &EndRequest, now: Timestamp) -> rusqlite::Re
     if touched == 0 {
         return Ok(ScopeEnding::NoRole);
     }
-    let change = match &request.scope {
-        EndScope::App => Change::App(request.app_id),
-        EndScope::Role(role) => Change::Role(request.app_id, *role),
-        EndScope::Endpoint(endpoint) => Change::Endpoint(request.app_id, endpoint.clone()),
-    };
-    feed::write(write, Some(&change), now)?;
+    feed::write(write, Some(&request.change()), now)?;
     Ok(ScopeEnding::Ended)
 }
 
@@ -277,7 +259,7 @@ impl SessionStore for SqliteStore {
                     write.connection,
                     "UPDATE sessions SET ended_at = ?3, ended_as = ?4
                      WHERE number = ?1 AND app_id = ?2 AND ended_at IS NULL",
-                    params![number, app.uuid(), entry.at.millis(), code_of(cause)],
+                    params![number, app.uuid(), entry.at.millis(), codes::end_cause(cause)],
                 )? == 1;
                 if !ended {
                     let sql = "SELECT 1 FROM sessions WHERE number = ?1 AND app_id = ?2";

@@ -1,14 +1,12 @@
 //! Tokens: minting, redeeming, revoking.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use respoke_core::audit::{Action, AuditEntry};
 use respoke_core::clock::Timestamp;
 use respoke_core::grant::{Grant, Ground, Lapse};
-use respoke_core::id::{AppId, EndpointId, RoleId, SecretId};
+use respoke_core::id::{AppId, EndpointId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::{Page, PageRequest, RowNumber};
 use respoke_core::ports::{Change, Ending, ListFilter, MintRefusal, NewSession, Redemption, StoreError, TokenStore};
@@ -23,6 +21,9 @@ use super::rows::{
 };
 use super::writer::Write;
 use super::{SqliteStore, audit, endpoints, feed, sessions};
+use crate::codes;
+use crate::mint_grounds::MintGround;
+use crate::minted::Minted;
 
 macro_rules! token_columns {
     () => {
@@ -109,7 +110,6 @@ fn issue(
     let text = write.sealer.seal(SealKind::Token, number, token.entropy);
     let hash = text.hash();
     insert(write, number, token, hash, entry)?;
-    // Should it not be committed, the writer will not find it.
     minted.note(number, hash);
     remember(write, once, &number.to_be_bytes(), entry.at)?;
     Ok(Creation::Created(MintedToken { number, text, token: token.clone() }))
@@ -124,7 +124,7 @@ fn insert(
     entry: &AuditEntry,
 ) -> rusqlite::Result<()> {
     let grant = &token.grant;
-    let (kind, actor) = audit::actor(entry.actor);
+    let (kind, actor) = codes::actor(entry.actor);
     let secret = grant.secret_id.map(|id| id.uuid());
     // What both say stands there once. An entry of another instant or app has a row of its own.
     let shared = entry.at == token.created_at && entry.app_id == Some(grant.app_id);
@@ -147,7 +147,7 @@ fn insert(
             token.activate_by.millis(),
             write.head(),
             told.map(|_| kind),
-            told.and(actor.filter(|_| kind != audit::SECRET || actor != secret)),
+            told.and(actor.filter(|_| kind != codes::SECRET || actor != secret)),
             told.and_then(|entry| entry.account_id).map(|id| id.uuid()),
             told.map(|entry| entry.object.as_str()).filter(|object| *object != grant.endpoint_id.as_str()),
             told.map(|entry| entry.address.as_str()),
@@ -178,40 +178,6 @@ fn end_replaced(write: &Write<'_>, grant: &Grant, replaces: Replaces, at: Timest
     }
 }
 
-/// What the mints of a batch find of apps, roles and secrets, which is the same for many of them.
-#[derive(Default)]
-pub(super) struct MintGrounds(RefCell<HashMap<MintKey, MintGround>>);
-
-type MintKey = (AppId, Option<RoleId>, Option<SecretId>);
-
-#[derive(Clone, Copy)]
-struct MintGround {
-    /// None: the app is gone.
-    development_mode: Option<bool>,
-    role: bool,
-    secret: bool,
-    secret_expires_at: Option<Timestamp>,
-    /// Whether the app has any.
-    bans: bool,
-}
-
-impl MintGrounds {
-    /// Forgets them, for they may have changed.
-    pub(super) fn clear(&self) {
-        self.0.borrow_mut().clear();
-    }
-
-    fn of(&self, connection: &Connection, grant: &Grant) -> rusqlite::Result<MintGround> {
-        let key = (grant.app_id, grant.role_id, grant.secret_id);
-        if let Some(ground) = self.0.borrow().get(&key) {
-            return Ok(*ground);
-        }
-        let ground = MintGround::find(connection, grant)?;
-        self.0.borrow_mut().insert(key, ground);
-        Ok(ground)
-    }
-}
-
 /// Of all endpoints of an app only few are banned, and SQLite would rather look at all.
 const MINT_GROUND: &str = "
     SELECT a.development_mode, r.id IS NOT NULL, s.id IS NOT NULL AND s.revoked_at IS NULL, s.expires_at,
@@ -221,70 +187,23 @@ const MINT_GROUND: &str = "
     LEFT JOIN roles r ON r.app_id = ?1 AND r.id = ?2
     LEFT JOIN secrets s ON s.id = ?3 AND s.app_id = ?1";
 
-impl MintGround {
-    fn find(connection: &Connection, grant: &Grant) -> rusqlite::Result<Self> {
-        let values =
-            params![grant.app_id.uuid(), grant.role_id.map(|id| id.uuid()), grant.secret_id.map(|id| id.uuid())];
-        connection.prepare_cached(MINT_GROUND)?.query_row(values, |row| {
-            let mut columns = Columns::of(row);
-            Ok(Self {
-                development_mode: columns.next()?,
-                role: columns.next()?,
-                secret: columns.next()?,
-                secret_expires_at: columns.time_if_any()?,
-                bans: columns.next()?,
-            })
+fn mint_ground(connection: &Connection, grant: &Grant) -> rusqlite::Result<MintGround> {
+    let values = params![grant.app_id.uuid(), grant.role_id.map(|id| id.uuid()), grant.secret_id.map(|id| id.uuid())];
+    connection.prepare_cached(MINT_GROUND)?.query_row(values, |row| {
+        let mut columns = Columns::of(row);
+        Ok(MintGround {
+            development_mode: columns.next()?,
+            role: columns.next()?,
+            secret: columns.next()?,
+            secret_expires_at: columns.time_if_any()?,
+            bans: columns.next()?,
         })
-    }
-
-    /// Why nothing can be minted on it for `grant` at `now`, bans aside.
-    fn lapse(&self, grant: &Grant, now: Timestamp) -> Option<Lapse> {
-        let secret = self.secret && self.secret_expires_at.is_none_or(|at| at > now);
-        match self.development_mode {
-            None => Some(Lapse::AppDeleted),
-            Some(_) if grant.secret_id.is_some() && !secret => Some(Lapse::SecretRevoked),
-            Some(_) if grant.role_id.is_some() && !self.role => Some(Lapse::RoleDeleted),
-            Some(false) if grant.role_id.is_none() => Some(Lapse::DevelopmentModeOff),
-            Some(_) => None,
-        }
-    }
-}
-
-/// The tokens that were minted here last. Most are redeemed soon after, and what is known to be a token need not be looked
-/// for before the writer is asked.
-pub(super) struct Minted(Box<[AtomicU64]>);
-
-/// So many are known: those of a second or two at the highest rate, in 128 KiB.
-const MINTED_KNOWN: usize = 16_384;
-
-impl Default for Minted {
-    fn default() -> Self {
-        Self((0..MINTED_KNOWN).map(|_| AtomicU64::new(0)).collect())
-    }
-}
-
-impl Minted {
-    fn note(&self, number: u64, hash: SecretHash) {
-        let (place, mark) = self.place(number, hash);
-        place.store(mark, Ordering::Relaxed);
-    }
-
-    /// Whether it is one of them. If not, it may be a token all the same.
-    fn knows(&self, number: u64, hash: SecretHash) -> bool {
-        let (place, mark) = self.place(number, hash);
-        place.load(Ordering::Relaxed) == mark
-    }
-
-    fn place(&self, number: u64, hash: SecretHash) -> (&AtomicU64, u64) {
-        let head = hash.as_bytes().first_chunk().map_or(0, |head| u64::from_le_bytes(*head));
-        let at = usize::try_from(number).unwrap_or(usize::MAX) % self.0.len();
-        (&self.0[at], head.wrapping_add(number).max(1))
-    }
+    })
 }
 
 /// Why nothing can be minted for `grant` at `now`, if nothing can.
 fn unmintable(write: &Write<'_>, grant: &Grant, now: Timestamp) -> rusqlite::Result<Option<MintRefusal>> {
-    let ground = write.grounds.of(write.connection, grant)?;
+    let ground = write.grounds.of(grant, |grant| mint_ground(write.connection, grant))?;
     if let Some(lapse) = ground.lapse(grant, now) {
         return Ok(Some(MintRefusal::Lapsed(lapse)));
     }
@@ -542,7 +461,6 @@ mod tests {
 
     use respoke_core::app::Revocation;
     use respoke_core::ports::{BanRecord, EndpointStore, RoleStore, SecretStore};
-    use respoke_core::secret::Secret;
 
     use super::*;
     use crate::contract::fixture::{NOW, World, endpoint, entry, key, new_session, opened};
@@ -604,18 +522,6 @@ mod tests {
         });
         let mints = mints.await;
         assert!(matches!(mints, [Creation::Created(_), Creation::Refused(MintRefusal::Banned(_))]), "{mints:?}");
-    }
-
-    #[test]
-    fn a_token_is_known_by_its_number_and_hash_until_others_took_its_place() {
-        let minted = Minted::default();
-        let hashes = ["one", "another"].map(|text| Secret::new(text.to_owned()).hash());
-        assert!(!minted.knows(0, hashes[0]) && !minted.knows(7, hashes[0]));
-        minted.note(7, hashes[0]);
-        assert!(minted.knows(7, hashes[0]));
-        assert!(!minted.knows(7, hashes[1]) && !minted.knows(7 + MINTED_KNOWN as u64, hashes[0]));
-        minted.note(7 + MINTED_KNOWN as u64, hashes[1]);
-        assert!(!minted.knows(7, hashes[0]));
     }
 
     #[tokio::test]

@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::checkpointer::Checkpointer;
 use super::condition::Condition;
 use super::crash::Crash;
-use super::tokens::MintGrounds;
+use crate::mint_grounds::MintGrounds;
 use answers::Answers;
 use doubt::Doubt;
 use job::{Job, Operation, unheard};

@@ -15,11 +15,11 @@ use super::answers::{Answers, Batch, Failed};
 use super::doubt::{Doubt, LOG_PAGES, LOG_WRITTEN, note_log_pages};
 use super::job::Job;
 use super::write::{Numbers, Write};
+use crate::mint_grounds::MintGrounds;
 use crate::sqlite::checkpointer::Checkpointer;
 use crate::sqlite::condition::Condition;
 use crate::sqlite::crash::{Crash, CrashPoint};
 use crate::sqlite::rows::defect;
-use crate::sqlite::tokens::MintGrounds;
 use crate::sqlite::{BUSY_TIMEOUT, at_once, failure, maintenance, readers};
 
 /// Pages of write-ahead log after which they are copied into the database, off this thread (32 MiB).

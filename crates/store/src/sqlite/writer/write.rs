@@ -5,7 +5,7 @@ use std::cell::Cell;
 use respoke_core::seal::Sealer;
 use rusqlite::Connection;
 
-use crate::sqlite::tokens::MintGrounds;
+use crate::mint_grounds::MintGrounds;
 
 /// What an operation works with.
 pub(in crate::sqlite) struct Write<'a> {

@@ -1,0 +1,167 @@
+//! How a database keeps what core has names for: as a number, or as a line of text. Whatever database it is.
+//!
+//! Invariant: what a code stands for never changes, for rows hold it.
+
+use respoke_core::audit::Actor;
+use respoke_core::id::{AdminId, AppId, EndpointId, RoleId, SecretId};
+use respoke_core::ports::Change;
+use respoke_core::push_token::PushService;
+use respoke_core::session::SessionEndCause;
+use uuid::Uuid;
+
+/// The kind of an actor who is an App-Secret.
+pub(crate) const SECRET: i64 = 3;
+
+/// An actor's kind and id.
+pub(crate) fn actor(actor: Actor) -> (i64, Option<Uuid>) {
+    match actor {
+        Actor::Anonymous => (0, None),
+        Actor::System => (1, None),
+        Actor::Admin(id) => (2, Some(id.uuid())),
+        Actor::Secret(id) => (SECRET, Some(id.uuid())),
+        Actor::Endpoint => (4, None),
+    }
+}
+
+/// The actor of that kind and id. None: there is no such kind, or it has no such id.
+pub(crate) fn actor_of(kind: i64, id: Option<Uuid>) -> Option<Actor> {
+    match (kind, id) {
+        (0, None) => Some(Actor::Anonymous),
+        (1, None) => Some(Actor::System),
+        (2, Some(id)) => Some(Actor::Admin(AdminId::from_uuid(id))),
+        (SECRET, Some(id)) => Some(Actor::Secret(SecretId::from_uuid(id))),
+        (4, None) => Some(Actor::Endpoint),
+        _ => None,
+    }
+}
+
+/// What ended a session.
+pub(crate) const fn end_cause(cause: SessionEndCause) -> i64 {
+    match cause {
+        SessionEndCause::SignedOut => 1,
+        SessionEndCause::Revoked => 2,
+        SessionEndCause::Superseded => 3,
+    }
+}
+
+/// The cause of that code.
+pub(crate) const fn end_cause_of(code: i64) -> Option<SessionEndCause> {
+    match code {
+        1 => Some(SessionEndCause::SignedOut),
+        2 => Some(SessionEndCause::Revoked),
+        3 => Some(SessionEndCause::Superseded),
+        _ => None,
+    }
+}
+
+/// A push service.
+pub(crate) const fn push_service(service: PushService) -> i64 {
+    match service {
+        PushService::Google => 1,
+        PushService::Apple => 2,
+    }
+}
+
+/// The push service of that code.
+pub(crate) const fn push_service_of(code: i64) -> Option<PushService> {
+    match code {
+        1 => Some(PushService::Google),
+        2 => Some(PushService::Apple),
+        _ => None,
+    }
+}
+
+/// A change, in words.
+pub(crate) fn change(change: &Change) -> String {
+    match change {
+        Change::Session(number) => format!("session {number}"),
+        Change::Endpoint(app, endpoint) => format!("endpoint {} {endpoint}", app.uuid()),
+        Change::Role(app, role) => format!("role {} {}", app.uuid(), role.uuid()),
+        Change::Secret(app, secret) => format!("secret {} {}", app.uuid(), secret.uuid()),
+        Change::App(app) => format!("app {}", app.uuid()),
+        Change::Admin(admin) => format!("admin {}", admin.uuid()),
+    }
+}
+
+/// The change of these words. None: another version wrote them.
+pub(crate) fn change_of(words: &str) -> Option<Change> {
+    let (kind, of) = words.split_once(' ')?;
+    let uuid = |text: &str| Uuid::try_parse(text).ok();
+    let of_app = || {
+        let (app, of) = of.split_once(' ')?;
+        Some((AppId::from_uuid(uuid(app)?), of))
+    };
+    Some(match kind {
+        "session" => Change::Session(of.parse().ok()?),
+        "endpoint" => {
+            let (app, endpoint) = of_app()?;
+            Change::Endpoint(app, EndpointId::parse(endpoint).ok()?)
+        }
+        "role" => {
+            let (app, role) = of_app()?;
+            Change::Role(app, RoleId::from_uuid(uuid(role)?))
+        }
+        "secret" => {
+            let (app, secret) = of_app()?;
+            Change::Secret(app, SecretId::from_uuid(uuid(secret)?))
+        }
+        "app" => Change::App(AppId::from_uuid(uuid(of)?)),
+        "admin" => Change::Admin(AdminId::from_uuid(uuid(of)?)),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_read_as_it_was_written() {
+        let (app, endpoint) = (AppId::random(), EndpointId::parse("Jo of the 2nd floor").unwrap());
+        for of in [
+            Change::Session(7),
+            Change::Session(u64::MAX),
+            Change::Endpoint(app, endpoint),
+            Change::Role(app, RoleId::random()),
+            Change::Secret(app, SecretId::random()),
+            Change::App(app),
+            Change::Admin(AdminId::random()),
+        ] {
+            let words = change(&of);
+            assert_eq!(change_of(&words).unwrap(), of, "{words}");
+            assert!(change_of(&words[..words.len() / 2]).is_none() || matches!(of, Change::Session(_)), "{words}");
+        }
+        for damaged in ["", "session", "session x", "role x y", "app", "tenant 7"] {
+            assert!(change_of(damaged).is_none(), "{damaged}");
+        }
+    }
+
+    #[test]
+    fn an_actor_is_read_as_it_was_written_and_no_other() {
+        let id = Uuid::from_u128(7);
+        for (of, code) in [
+            (Actor::Anonymous, (0, None)),
+            (Actor::System, (1, None)),
+            (Actor::Admin(AdminId::from_uuid(id)), (2, Some(id))),
+            (Actor::Secret(SecretId::from_uuid(id)), (SECRET, Some(id))),
+            (Actor::Endpoint, (4, None)),
+        ] {
+            assert_eq!((actor(of), actor_of(code.0, code.1)), (code, Some(of)));
+        }
+        for (kind, id) in [(2, None), (SECRET, None), (5, None), (1, Some(id)), (-1, None)] {
+            assert_eq!(actor_of(kind, id), None, "{kind} {id:?}");
+        }
+    }
+
+    #[test]
+    fn a_cause_and_a_push_service_are_read_as_they_were_written() {
+        for code in 1..=3 {
+            assert_eq!(end_cause_of(code).map(end_cause), Some(code));
+        }
+        for code in 1..=2 {
+            assert_eq!(push_service_of(code).map(push_service), Some(code));
+        }
+        assert!(end_cause_of(0).is_none() && end_cause_of(4).is_none());
+        assert!(push_service_of(0).is_none() && push_service_of(3).is_none());
+    }
+}
