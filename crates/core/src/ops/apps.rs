@@ -74,7 +74,8 @@ impl Broker {
         match caller {
             Caller::Admin { account_id, .. } => Ok(self.store.apps(*account_id, page).await?),
             Caller::App { app, .. } => Ok(Page { items: vec![App::clone(app)], next: None }),
-            Caller::Anonymous | Caller::Endpoint { .. } => Err(admin_needed(caller)),
+            Caller::Endpoint { .. } => Err(BACKEND_NEEDED),
+            Caller::Anonymous => Err(Refusal::Unauthenticated),
         }
     }
 
@@ -84,10 +85,13 @@ impl Broker {
     ///
     /// [`Refusal::NotFound`] also for an app that is not the caller's.
     pub async fn get_app(&self, caller: &Caller, id: AppId) -> Result<Arc<App>, Refusal> {
-        if let Caller::Anonymous | Caller::Endpoint { .. } = caller {
-            return Err(admin_needed(caller));
+        match caller {
+            Caller::Admin { .. } | Caller::App { .. } => {
+                self.app_seen_by(caller, id).await?.ok_or(Refusal::NotFound("Apps"))
+            }
+            Caller::Endpoint { .. } => Err(BACKEND_NEEDED),
+            Caller::Anonymous => Err(Refusal::Unauthenticated),
         }
-        self.app_seen_by(caller, id).await?.ok_or(Refusal::NotFound("Apps"))
     }
 
     /// Changes an app.
@@ -166,6 +170,9 @@ impl Broker {
         }
     }
 }
+
+/// What an endpoint is told of what is an app's own.
+const BACKEND_NEEDED: Refusal = Refusal::Forbidden("an App-Secret or Admin-Token is needed");
 
 pub(super) fn admin_needed(caller: &Caller) -> Refusal {
     match caller {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use respoke_core::admin::AdminRole;
 use respoke_core::id::{AccountId, ConnectionId};
 use respoke_core::ops::Caller;
 use respoke_core::page::{Page, PageRequest};
@@ -58,14 +59,17 @@ async fn connect(api: &Api, call: &Call, endpoint: Option<String>) -> Result<Ans
         ice_final_candidates: capabilities.ice_final_candidates,
     };
     let asker = named.asker(api, call, &caller, &context).await?;
+    // Before it is done: afterwards nothing may fail any more. And before a socket is asked for: who may not is told that.
+    caller.permit(AdminRole::Developer)?;
+    let account_id = match &caller {
+        Caller::Endpoint { app, .. } => app.account_id,
+        Caller::Admin { .. } | Caller::App { .. } | Caller::Anonymous => {
+            api.broker.app_of(&caller, asker.app_id).await?.account_id
+        }
+    };
     if call.socket().is_none() {
         return Err(Refusal::NotConnected.into());
     }
-    // Before it is done: afterwards nothing may fail any more.
-    let account_id = match &caller {
-        Caller::Endpoint { app, .. } | Caller::App { app, .. } => app.account_id,
-        Caller::Admin { .. } | Caller::Anonymous => api.broker.app_of(&caller, asker.app_id).await?.account_id,
-    };
     let connection = api.hub.connect(&asker, request).await?;
     if let Some(device) = &body.push_token_id {
         api.broker.device_connected(connection.app_id, &connection.endpoint, device);

@@ -160,15 +160,17 @@ async fn count_tokens(api: &Api, caller: &Caller, app: AppId, filter: ListFilter
 pub(crate) async fn tail(api: Arc<Api>, call: Call) -> Result<Response, Problem> {
     let id = call.id();
     let caller = call.admit(&api).await?;
-    if call.socket().is_some() {
-        // An answer over a socket has an end.
-        return Err(Refusal::Conflict("a tail is read over HTTP").into());
-    }
     let request: AskTail = call.read()?;
     let context = call.context();
     let payloads = if request.payloads == Some(true) { Payloads::Shown } else { Payloads::Redacted };
     let named = Named { app: request.app_id.as_deref(), endpoint: Some(&id), connection: None };
-    look_on(&api, &named.asker(&api, &call, &caller, &context).await?, call.shown_credential(), payloads).await
+    let asker = named.asker(&api, &call, &caller, &context).await?;
+    if call.socket().is_some() {
+        // An answer over a socket has an end. Who may not look on is told that first.
+        api.broker.app_of(&caller, asker.app_id).await?;
+        return Err(Refusal::Conflict("a tail is read over HTTP").into());
+    }
+    look_on(&api, &asker, call.shown_credential(), payloads).await
 }
 
 /// The frames of the endpoint that `asker` names, for as long as `credential` permits it.

@@ -46,7 +46,7 @@ pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<TokenIssu
     ),
     request_body = IssueTokenBody,
     responses((status = 200, description = "The token", body = TokenIssued), Refused, Missing),
-    security(("App-Secret-Query" = []), ("App-Secret" = []), ("Admin-Token" = []), ())
+    security(("App-Secret-Query" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(crate) async fn replace(api: Arc<Api>, call: Call) -> Result<Answer<TokenIssued>, Problem> {
     issue(&api, &call, Asked::ToReplace).await

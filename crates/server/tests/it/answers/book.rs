@@ -171,7 +171,7 @@ impl Book {
         self.socket = socket;
     }
 
-    fn headers(&self, by: By<'_>) -> Vec<(String, String)> {
+    pub(super) fn headers(&self, by: By<'_>) -> Vec<(String, String)> {
         let one = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
         match by {
             By::Nobody => Vec::new(),
