@@ -18,7 +18,7 @@ use respoke_core::id::{AppId, EndpointId};
 use respoke_core::ops::Caller;
 
 pub(crate) use accounts::Accounts;
-use bucket::Bucket;
+use bucket::{Bucket, bucket_of};
 pub(crate) use errands::Errand;
 use errands::Errands;
 pub use standing::{Limited, Standing};
@@ -43,8 +43,10 @@ pub enum Demand {
 }
 
 impl Demand {
-    /// How many there are; the last one counts them.
-    const KINDS: usize = Self::Message as usize + 1;
+    /// How many there are: as many as the last one says, and no other stands behind it.
+    const KINDS: usize = match Self::Request {
+        Self::Request | Self::Connect | Self::Message => Self::Message as usize + 1,
+    };
 
     /// The kinds of buckets to draw from: connects and messages are requests, too. Their own come first, so that what is
     /// refused by these leaves the requests alone.
@@ -212,19 +214,9 @@ fn draw_from<K: Hash + Eq + Clone>(
     rate: Rate,
     now: u64,
 ) -> Result<Standing, Limited> {
-    let bucket = match buckets.get(key) {
-        Some(bucket) => bucket,
-        None => buckets
-            .get_or_insert_with(key, || Ok::<_, std::convert::Infallible>(Arc::new(Bucket::new(rate, 1))))
-            .unwrap_or_else(|never| match never {}),
-    };
-    match bucket.draw_one(now) {
-        Ok(remaining) => Ok(Standing { rate, remaining }),
-        Err(wait) => {
-            let (standing, retry_after) = (Standing { rate, remaining: 0 }, Duration::from_nanos(wait));
-            Err(Limited { standing, retry_after })
-        }
-    }
+    let bucket = bucket_of(buckets, key, || Bucket::new(rate, 1));
+    let remaining = bucket.draw_one(now).map_err(|wait| Limited::by(rate, wait))?;
+    Ok(Standing { rate, remaining })
 }
 
 #[cfg(test)]
@@ -241,6 +233,19 @@ pub(super) mod tests {
 
     fn limits(anonymous: Rate) -> Limits {
         Limits::new(anonymous, Arc::new(ManualClock::at(NOW)))
+    }
+
+    #[test]
+    fn docs_operating_md_says_how_many_are_remembered() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md");
+        let page = std::fs::read_to_string(page).unwrap().replace(',', "");
+        for row in [
+            format!("| buckets of endpoints | {BUCKETS_MAX} |"),
+            format!("| buckets of addresses | {BUCKETS_MAX} |"),
+            format!("| accounts of endpoints and of addresses that owe | {} each |", accounts::ACCOUNTS_MAX),
+        ] {
+            assert!(page.contains(&row), "docs/operating.md lacks: {row}");
+        }
     }
 
     #[test]

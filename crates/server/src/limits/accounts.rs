@@ -24,7 +24,7 @@ use super::bucket::Bucket;
 use super::standing::{Limited, Standing};
 
 /// Accounts of endpoints, and of addresses, that are remembered. Those that are settled are forgotten by themselves.
-const ACCOUNTS_MAX: usize = 100_000;
+pub(super) const ACCOUNTS_MAX: usize = 100_000;
 /// What one of the rates' kilobytes is.
 const KILOBYTE: u32 = 1_024;
 /// So much of an answer is paid for by the request itself, which has rates of its own.
@@ -272,8 +272,7 @@ fn account<K: std::hash::Hash + Eq>(
 }
 
 fn limited((wait, rate): (u64, Option<Rate>)) -> Limited {
-    let rate = rate.unwrap_or(Standing::UNLIMITED.rate);
-    Limited { standing: Standing { rate, remaining: 0 }, retry_after: Duration::from_nanos(wait) }
+    Limited::by(rate.unwrap_or(Standing::UNLIMITED.rate), wait)
 }
 
 impl Purse for Accounts {

@@ -6,8 +6,12 @@
 //!
 //! Invariant: that instant never goes back, so nothing that was drawn or owed is forgotten, whatever the amounts and times.
 
+use std::convert::Infallible;
+use std::hash::Hash;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use quick_cache::sync::Cache;
 use respoke_core::app::Rate;
 
 const NANOS_PER_SEC: u128 = 1_000_000_000;
@@ -71,6 +75,19 @@ impl Bucket {
     pub(super) fn is_full(&self, now: u64) -> bool {
         self.full_at.load(Ordering::Relaxed) <= now
     }
+}
+
+/// The bucket of `key`, which may be new.
+pub(super) fn bucket_of<K: Hash + Eq + Clone>(
+    buckets: &Cache<K, Arc<Bucket>>,
+    key: &K,
+    new: impl FnOnce() -> Bucket,
+) -> Arc<Bucket> {
+    if let Some(known) = buckets.get(key) {
+        return known;
+    }
+    let made = buckets.get_or_insert_with(key, || Ok::<_, Infallible>(Arc::new(new())));
+    made.unwrap_or_else(|never| match never {})
 }
 
 #[cfg(test)]

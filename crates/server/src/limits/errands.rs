@@ -5,15 +5,15 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use quick_cache::sync::Cache;
 use respoke_core::address::network;
 use respoke_core::app::Rate;
 
 use super::accounts::ANSWER_LEN_FREE;
-use super::bucket::Bucket;
-use super::standing::{Limited, Standing};
+use super::bucket::{Bucket, bucket_of};
+use super::standing::Limited;
 
 /// Addresses that are remembered. Those whose buckets are full are forgotten by themselves.
 const ADDRESSES_MAX: usize = 100_000;
@@ -54,20 +54,20 @@ impl Errands {
             Errand::Preflight => PREFLIGHTS,
             Errand::Probe => PROBES,
         };
-        let bucket = bucket(&self.asked, &(errand, network(address)), || Bucket::new(rate, 1));
-        bucket.draw_one(self.now()).map(drop).map_err(|wait| limited(rate, wait))
+        let bucket = bucket_of(&self.asked, &(errand, network(address)), || Bucket::new(rate, 1));
+        bucket.draw_one(self.now()).map(drop).map_err(|wait| Limited::by(rate, wait))
     }
 
     /// Whether figures that were read at an address are paid off.
     pub(super) fn check_figures(&self, address: IpAddr) -> Result<(), Limited> {
         let wait = self.figures.get(&network(address)).map_or(0, |bucket| bucket.wait_for(0, self.now()));
-        if wait == 0 { Ok(()) } else { Err(limited(FIGURES, wait)) }
+        if wait == 0 { Ok(()) } else { Err(Limited::by(FIGURES, wait)) }
     }
 
     /// Charges figures of that length.
     pub(super) fn read_figures(&self, address: IpAddr, len: u64) {
         let bytes = len.saturating_sub(ANSWER_LEN_FREE as u64);
-        let bucket = bucket(&self.figures, &network(address), || Bucket::new(FIGURES, KILOBYTE));
+        let bucket = bucket_of(&self.figures, &network(address), || Bucket::new(FIGURES, KILOBYTE));
         bucket.draw(bytes, self.now());
     }
 
@@ -83,27 +83,33 @@ impl Errands {
     }
 }
 
-/// The bucket of `key`, which may be new.
-fn bucket<K: std::hash::Hash + Eq + Clone>(
-    buckets: &Cache<K, Arc<Bucket>>,
-    key: &K,
-    new: impl FnOnce() -> Bucket,
-) -> Arc<Bucket> {
-    if let Some(known) = buckets.get(key) {
-        return known;
-    }
-    buckets
-        .get_or_insert_with(key, || Ok::<_, std::convert::Infallible>(Arc::new(new())))
-        .unwrap_or_else(|never| match never {})
-}
-
-fn limited(rate: Rate, wait: u64) -> Limited {
-    Limited { standing: Standing { rate, remaining: 0 }, retry_after: Duration::from_nanos(wait) }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use respoke_core::app::Limits;
+
     use super::*;
+
+    #[test]
+    fn docs_operating_md_says_how_many_there_may_be() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md");
+        let page = std::fs::read_to_string(page).unwrap().replace(',', "");
+        for row in [
+            format!("before a page's requests | {} | {} |", PREFLIGHTS.per_second, PREFLIGHTS.burst),
+            format!(
+                "`/metrics` | {} and {} KiB of figures | {} and {} MiB |",
+                PROBES.per_second,
+                FIGURES.per_second,
+                PROBES.burst,
+                FIGURES.burst / 1_024
+            ),
+        ] {
+            assert!(page.contains(&row), "docs/operating.md lacks: {row}");
+        }
+        let endpoints = Limits::default().address.unwrap();
+        assert_eq!((PREFLIGHTS.per_second, PREFLIGHTS.burst), (endpoints.per_second * 2, endpoints.burst * 2));
+    }
 
     #[test]
     fn preflights_and_probes_have_an_end_and_are_many() {

@@ -32,3 +32,10 @@ pub struct Limited {
     /// How long to wait for the next request.
     pub retry_after: Duration,
 }
+
+impl Limited {
+    /// By an empty bucket of `rate`, for so many nanoseconds.
+    pub(super) fn by(rate: Rate, wait: u64) -> Self {
+        Self { standing: Standing { rate, remaining: 0 }, retry_after: Duration::from_nanos(wait) }
+    }
+}
