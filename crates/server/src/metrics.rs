@@ -1,6 +1,5 @@
 //! Figures for Prometheus. Labels come from fixed lists, never from a request.
 
-use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -8,9 +7,8 @@ use std::time::Duration;
 
 use axum::extract::MatchedPath;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric as _, LabelValueEncoder,
+    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric as _, LabelValueEncoder, NoLabelSet, text,
 };
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -102,10 +100,8 @@ pub struct Metrics {
     pub rows_removed: Counter,
     /// Open connections.
     pub connections: Gauge,
-    commit_micros: Gauge,
-    database_bytes: Gauge,
     /// What the store's writer did; it counts itself, on a thread that knows no metrics.
-    writer: OnceLock<Box<dyn Fn() -> WriterFigures + Send + Sync>>,
+    writer: Arc<WriterCollector>,
     /// What the hub holds and did; it counts itself too.
     hub: Arc<HubCollector>,
 }
@@ -132,9 +128,7 @@ impl Default for Metrics {
             kept_bytes: Gauge::default(),
             rows_removed: Counter::default(),
             connections: Gauge::default(),
-            commit_micros: Gauge::default(),
-            database_bytes: Gauge::default(),
-            writer: OnceLock::new(),
+            writer: Arc::default(),
             hub: Arc::default(),
             registry: Registry::default(),
         };
@@ -151,8 +145,7 @@ impl Default for Metrics {
         registry.register("kept_bytes", "Bytes kept of what clients say, in all apps", metrics.kept_bytes.clone());
         registry.register("rows_removed", "Dead rows removed", metrics.rows_removed.clone());
         registry.register("connections", "Open connections", metrics.connections.clone());
-        registry.register("commit_micros", "Microseconds spent committing them", metrics.commit_micros.clone());
-        registry.register("database_bytes", "Size of the database's files", metrics.database_bytes.clone());
+        registry.register_collector(Box::new(metrics.writer.clone()));
         registry.register_collector(Box::new(metrics.hub.clone()));
         Self { registry, ..metrics }
     }
@@ -210,7 +203,7 @@ impl Metrics {
     /// Reads with `figures` from now on what the store's writer does; of the first that is named.
     pub fn read_writer(&self, figures: impl Fn() -> WriterFigures + Send + Sync + 'static) {
         // A server names one; a second would be a defect that its tests show at once.
-        let _ = self.writer.set(Box::new(figures));
+        let _ = self.writer.figures.set(Box::new(figures));
     }
 
     /// Has the hub shown by `view` from now on; by the first that is named.
@@ -221,17 +214,48 @@ impl Metrics {
     /// The figures as Prometheus text.
     #[must_use]
     pub fn text(&self) -> String {
-        let store = self.writer.get().map_or_else(WriterFigures::default, |figures| figures());
-        let shown = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        self.commit_micros.set(shown(store.commit_micros));
-        self.database_bytes.set(shown(store.bytes));
         let mut text = String::new();
         // Writing to a string cannot fail.
-        let _ = encode_registry(&mut text, &self.registry);
-        text.push_str(&commit_sizes(store));
-        let _ = encode_eof(&mut text);
+        let _ = text::encode(&mut text, &self.registry);
         text
     }
+}
+
+/// Reads what the store's writer did when figures are asked for.
+#[derive(Default)]
+struct WriterCollector {
+    figures: OnceLock<Box<dyn Fn() -> WriterFigures + Send + Sync>>,
+}
+
+impl std::fmt::Debug for WriterCollector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriterCollector").finish_non_exhaustive()
+    }
+}
+
+impl Collector for WriterCollector {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        encode_writer(encoder, self.figures.get().map_or_else(WriterFigures::default, |figures| figures()))
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sums are exact up to 2^53 operations, and near it beyond")]
+fn encode_writer(mut encoder: DescriptorEncoder<'_>, writer: WriterFigures) -> std::fmt::Result {
+    let committed = "Operations committed together.";
+    let mut histogram = encoder.encode_descriptor("commit_operations", committed, None, MetricType::Histogram)?;
+    let sizes = writer.commit_sizes;
+    let last = sizes.len() - 1;
+    let bound = |class: usize| if class < last { f64::from(1_u32 << class) } else { f64::INFINITY };
+    let buckets: Vec<_> = sizes.iter().enumerate().map(|(class, batches)| (bound(class), *batches)).collect();
+    let batches = sizes.iter().sum();
+    histogram.encode_histogram::<NoLabelSet>(writer.operations as f64, batches, &buckets, None)?;
+    encode_gauge(&mut encoder, "commit_micros", "Microseconds spent committing them.", writer.commit_micros)?;
+    encode_gauge(&mut encoder, "database_bytes", "Size of the database's files.", writer.bytes)
+}
+
+fn encode_gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, number: u64) -> std::fmt::Result {
+    let gauge = ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
+    gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
 }
 
 type View = Box<dyn Fn(&mut dyn FnMut(HubView<'_>)) + Send + Sync>;
@@ -268,8 +292,7 @@ fn encode_hub(encoder: &mut DescriptorEncoder<'_>, hub: HubView<'_>) -> std::fmt
         ("hub_members", "Memberships of groups.", counts.members),
         ("hub_observers", "Observations of presence.", counts.observers),
     ] {
-        let gauge = ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
-        gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        encode_gauge(encoder, name, help, count as u64)?;
     }
     let figures = hub.figures;
     for (name, help, count) in [
@@ -290,23 +313,6 @@ fn encode_hub(encoder: &mut DescriptorEncoder<'_>, hub: HubView<'_>) -> std::fmt
         counter.encode(family.encode_family(&Reason { reason: why.word() })?)?;
     }
     Ok(())
-}
-
-/// How many operations were committed together, as a histogram. The library would write its bounds as `1.0`, and who reads
-/// them has `1`.
-fn commit_sizes(store: WriterFigures) -> String {
-    let mut text = String::from(
-        "# HELP respoked_commit_operations Operations committed together.\n# TYPE respoked_commit_operations histogram\n",
-    );
-    let mut total = 0;
-    for (class, batches) in store.commit_sizes.iter().enumerate() {
-        total += batches;
-        let bound = if class + 1 < store.commit_sizes.len() { (1_u64 << class).to_string() } else { "+Inf".to_owned() };
-        let _ = writeln!(text, "respoked_commit_operations_bucket{{le=\"{bound}\"}} {total}");
-    }
-    let _ = writeln!(text, "respoked_commit_operations_sum {}", store.operations);
-    let _ = writeln!(text, "respoked_commit_operations_count {total}");
-    text
 }
 
 #[cfg(test)]
@@ -336,8 +342,9 @@ mod tests {
             "respoked_redeem_seconds_count 1",
             "respoked_request_seconds_count 0",
             "respoked_refusals_total{reason=\"token_refused\"} 1",
-            "respoked_commit_operations_bucket{le=\"4\"} 3",
-            "respoked_commit_operations_sum 77",
+            "respoked_commit_operations_bucket{le=\"4.0\"} 3",
+            "respoked_commit_operations_bucket{le=\"+Inf\"} 4",
+            "respoked_commit_operations_sum 77.0",
             "respoked_commit_operations_count 4",
             "respoked_sockets 5",
             "respoked_sockets_closed_total{reason=\"session_ended\"} 3",
