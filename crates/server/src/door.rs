@@ -163,7 +163,8 @@ impl Door {
             };
             match read {
                 Ok(body) => {
-                    let known = Arc::new(Facts::new(request_id, address, body).encrypted(encrypted));
+                    let known = Facts::new(request_id, address, body).within(family).encrypted(encrypted);
+                    let known = Arc::new(known);
                     parts.extensions.insert(known.clone());
                     facts = Some(known);
                     let request = Request::from_parts(parts, Body::empty());

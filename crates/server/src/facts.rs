@@ -9,6 +9,7 @@ use respoke_core::ops::Caller;
 use respoke_hub::Socket;
 
 use crate::deed::Deed;
+use crate::family::Family;
 use crate::limits::Standing;
 use crate::metrics::Route;
 use crate::transport::{CallerKey, Reader, Unread};
@@ -20,6 +21,8 @@ pub(crate) struct Facts {
     /// Who asks, trusted proxies seen through.
     pub(crate) address: IpAddr,
     pub(crate) body: Bytes,
+    /// Which of the server's routes its path is one of.
+    pub(crate) family: Family,
     /// What is left of the tightest bucket; set when one was looked at.
     pub(crate) standing: OnceLock<Standing>,
     /// The route's template; set when a handler was reached.
@@ -41,11 +44,13 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
+    /// Of a request for an operation of the API.
     pub(crate) fn new(request_id: RequestId, address: IpAddr, body: Bytes) -> Self {
         Self {
             request_id,
             address,
             body,
+            family: Family::Api,
             standing: OnceLock::new(),
             route: OnceLock::new(),
             socket: None,
@@ -67,6 +72,11 @@ impl Facts {
     /// The same of a request that came over a socket.
     pub(crate) fn over(self, socket: Arc<Socket>) -> Self {
         Self { socket: Some(socket), ..self }
+    }
+
+    /// The same of a request for a route of that family.
+    pub(crate) fn within(self, family: Family) -> Self {
+        Self { family, ..self }
     }
 
     /// The same of a request that came encrypted, or not.

@@ -3,9 +3,13 @@
 /// Which family of routes a path belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
+    /// What apps and admins ask.
     Api,
+    /// The same, as OAuth has it.
     OAuth,
+    /// Pages of the console.
     Console,
+    /// Other pages, documents, and what tells how the server is.
     Elsewhere,
 }
 

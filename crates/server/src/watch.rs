@@ -10,6 +10,7 @@ use respoke_core::id::{AppId, RequestId};
 
 use crate::deed::Deed;
 use crate::facts::{Facts, Subject};
+use crate::family::Family;
 use crate::metrics::{Metrics, Route};
 use crate::problem::Problem;
 use crate::request_log::{RequestEntry, RequestLog};
@@ -67,16 +68,18 @@ impl Watch {
         let Answered { request_id, method, facts, address, status, problem, took } = answered;
         let code = problem.map(Problem::kind);
         let matched = facts.and_then(|facts| facts.route.get());
-        let route = matched.map_or(UNMATCHED, Route::as_str);
+        let family = facts.filter(|_| matched.is_some()).map(|facts| facts.family);
         let attempted = facts.and_then(|facts| facts.deed.get()).copied();
         let label = matched.cloned().unwrap_or(Route::Fixed(UNMATCHED));
         self.metrics.answered(label, method, *status, *took, attempted, code);
         let Subject { app_id, endpoint_id } = facts.map(Facts::subject).unwrap_or_default();
-        if !is_own(route) {
+        // Figures over time tell of apps. Pages, and probes of whoever runs the server, are no client's business, and an open
+        // dashboard would count itself.
+        if matches!(family, None | Some(Family::Api | Family::OAuth)) {
             self.tally.answered(app_id, attempted.filter(|_| *status == 200), code, *took);
         }
         // Looking at the console is not kept: pages that follow what happens would push out what is looked for.
-        if !self.requests.is_on() || (*method == "GET" && route.starts_with("/console")) {
+        if !self.requests.is_on() || (*method == "GET" && family == Some(Family::Console)) {
             return;
         }
         self.requests.add(RequestEntry {
@@ -95,14 +98,6 @@ impl Watch {
             over_socket: facts.is_some_and(|facts| facts.socket.is_some()),
         });
     }
-}
-
-/// Whether a route is no client's business: pages, and probes of whoever runs the server. Figures over time tell of
-/// apps, and an open dashboard would count itself.
-fn is_own(route: &str) -> bool {
-    const OWN: [&str; 5] = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/"];
-    let within = |folder: &str| route.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    OWN.contains(&route) || ["/console", "/docs", "/try"].into_iter().any(within)
 }
 
 /// A method as a metric's label, of which there must be few.

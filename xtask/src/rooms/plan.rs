@@ -51,7 +51,7 @@ pub(super) const SERVER: &[Room] = &[
     },
     Room {
         name: "answering",
-        files: &["answering.rs", "answering/", "tunnel.rs", "family.rs"],
+        files: &["answering.rs", "answering/", "tunnel.rs"],
         uses: &["router", "call", "state", "watch", "facts", "refusal", "limits", "metrics"],
         is_for: "how a request is answered, over whichever door it came",
     },
@@ -93,7 +93,7 @@ pub(super) const SERVER: &[Room] = &[
     },
     Room {
         name: "facts",
-        files: &["facts.rs"],
+        files: &["facts.rs", "family.rs"],
         uses: &["transport", "limits", "metrics"],
         is_for: "what is known of a request",
     },
