@@ -19,7 +19,7 @@ use plan::{Room, SERVER};
 const CRATES: &[(&str, &[usize])] = &[
     ("crates/core/src", &[25, 2]),
     ("crates/wire/src", &[3]),
-    ("crates/store/src", &[25, 2]),
+    ("crates/store/src", &[]),
     ("crates/bus/src", &[]),
     ("crates/hub/src", &[5, 3, 3]),
     ("crates/server/src", &[5, 5, 3, 2]),

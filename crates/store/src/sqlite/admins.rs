@@ -1,10 +1,7 @@
 //! Accounts, admins and their sign-ins.
 
-use std::net::IpAddr;
-
 use async_trait::async_trait;
-use respoke_core::address::network;
-use respoke_core::admin::{Account, Admin, AdminRole, AdminSession, KnownAddress, SETUP_SECS, SecondFactor, SignedIn};
+use respoke_core::admin::{Account, Admin, AdminRole, AdminSession, KnownAddress, SETUP_SECS, SignedIn};
 use respoke_core::audit::{Actor, AuditEntry};
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AccountId, AdminId, AppId};
@@ -17,132 +14,13 @@ use respoke_core::seal::{Entropy, SealKind};
 use respoke_core::secret::{Secret, SecretHash};
 use respoke_core::term::Term;
 use respoke_core::totp::SealedTotp;
-use rusqlite::types::Type;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use super::rows::{Columns, Remembered, all, execute, number_of, one, remember, remembered};
-use super::writer::Write;
+use super::admin_rows::{self, ADMIN, NOT_THE_LAST_OWNER, read_admin, read_role};
+use super::idempotency::{Remembered, number_of, remember, remembered};
+use super::rows::{Columns, all, execute, one};
 use super::{SqliteStore, audit, feed, first_run};
-
-const ADMIN: &str =
-    "SELECT a.id, a.account_id, a.username, a.role, a.password_hash, a.created_at, f.sealed, f.last_step
-                     FROM admins a LEFT JOIN second_factors f ON f.admin_id = a.id";
-/// Whether admin ?1 can go as an owner: is none, or is not the account's last.
-const NOT_THE_LAST_OWNER: &str = "SELECT a.role != 0 OR EXISTS (
-    SELECT 1 FROM admins b WHERE b.account_id = a.account_id AND b.role = 0 AND b.id != a.id)
-    FROM admins a WHERE a.id = ?1";
-
-fn read_admin(row: &Row<'_>) -> rusqlite::Result<Admin> {
-    let mut columns = Columns::of(row);
-    Ok(Admin {
-        id: columns.uuid_as(AdminId::from_uuid)?,
-        account_id: columns.uuid_as(AccountId::from_uuid)?,
-        username: columns.next()?,
-        role: read_role(&mut columns)?,
-        password_hash: columns.next()?,
-        created_at: columns.time()?,
-        second_factor: match columns.next::<Option<[u8; SealedTotp::LEN]>>()? {
-            Some(sealed) => Some(SecondFactor { sealed: SealedTotp::from_bytes(sealed), last_step: columns.next()? }),
-            None => None,
-        },
-    })
-}
-
-fn read_role(columns: &mut Columns<'_>) -> rusqlite::Result<AdminRole> {
-    let code: i64 = columns.next()?;
-    AdminRole::from_code(code)
-        .ok_or_else(|| rusqlite::Error::FromSqlConversionFailure(0, Type::Integer, "no such role".into()))
-}
-
-/// Spends what proves a second factor. False: it is not good, or spent.
-fn spend(connection: &Connection, id: AdminId, proof: Factor) -> rusqlite::Result<bool> {
-    let id = id.uuid();
-    Ok(match proof {
-        Factor::None => {
-            one(connection, "SELECT 1 FROM second_factors WHERE admin_id = ?1", [id], |_| Ok(()))?.is_none()
-        }
-        Factor::Step(step) => {
-            let sql = "UPDATE second_factors SET last_step = ?2 WHERE admin_id = ?1 AND last_step < ?2";
-            execute(connection, sql, params![id, step])? == 1
-        }
-        Factor::Recovery(hash) => {
-            let sql = "DELETE FROM recovery_codes WHERE admin_id = ?1 AND hash = ?2";
-            execute(connection, sql, params![id, hash.as_bytes()])? == 1
-        }
-    })
-}
-
-/// Notes from where an admin signed in; of many addresses the oldest go.
-fn know(connection: &Connection, admin: Uuid, entry: &AuditEntry) -> rusqlite::Result<()> {
-    let Ok(address) = entry.address.parse::<IpAddr>() else { return Ok(()) };
-    let sql = "INSERT INTO known_addresses (admin_id, address, at) VALUES (?1, ?2, ?3)
-               ON CONFLICT DO UPDATE SET at = excluded.at";
-    execute(connection, sql, params![admin, network(address).to_string(), entry.at.millis()])?;
-    // What a clock knew that stood ahead would stay known for as long as that was. From now on it is known as any other.
-    let ahead = "UPDATE known_addresses SET at = ?2 WHERE admin_id = ?1 AND at > ?2";
-    execute(connection, ahead, params![admin, entry.at.millis()])?;
-    let sql = "DELETE FROM known_addresses WHERE admin_id = ?1 AND (at < ?2 OR address IN (
-                   SELECT address FROM known_addresses WHERE admin_id = ?1
-                   ORDER BY at DESC, address LIMIT -1 OFFSET ?3))";
-    let since = entry.at.plus_secs(-KnownAddress::KNOWN_SECS).millis();
-    execute(connection, sql, params![admin, since, KnownAddress::PER_ADMIN_MAX])?;
-    Ok(())
-}
-
-fn remove_second_factor(connection: &Connection, id: AdminId) -> rusqlite::Result<()> {
-    execute(connection, "DELETE FROM second_factors WHERE admin_id = ?1", [id.uuid()])?;
-    execute(connection, "DELETE FROM recovery_codes WHERE admin_id = ?1", [id.uuid()])?;
-    Ok(())
-}
-
-/// Opens an admin session and returns its Admin-Token.
-fn open(
-    write: &Write<'_>,
-    id: Uuid,
-    entropy: Entropy,
-    at: Timestamp,
-    expires_at: Timestamp,
-) -> rusqlite::Result<(u64, Secret)> {
-    let sql = "SELECT coalesce(max(number), 0) + 1 FROM admin_sessions";
-    let number: u64 = write.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-    let text = write.sealer.seal(SealKind::AdminSession, number, entropy);
-    execute(
-        write.connection,
-        "INSERT INTO admin_sessions (number, admin_id, hash, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![number, id, text.hash().as_bytes(), at.millis(), expires_at.millis()],
-    )?;
-    Ok((number, text))
-}
-
-/// Adds an admin.
-pub(super) fn insert(connection: &Connection, admin: &Admin) -> rusqlite::Result<AdminAddition> {
-    let added = execute(
-        connection,
-        "INSERT INTO admins (id, account_id, username, role, password_hash, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
-        params![
-            admin.id.uuid(),
-            admin.account_id.uuid(),
-            admin.username,
-            admin.role.code(),
-            admin.password_hash,
-            admin.created_at.millis()
-        ],
-    )?;
-    Ok(if added == 1 { AdminAddition::Added } else { AdminAddition::NameTaken })
-}
-
-/// Keeps a token that signs an admin in once, in the place of an earlier one.
-pub(super) fn put_setup_token(
-    connection: &Connection,
-    id: AdminId,
-    hash: SecretHash,
-    expires_at: Timestamp,
-) -> rusqlite::Result<()> {
-    let sql = "INSERT OR REPLACE INTO setup_tokens (admin_id, hash, expires_at) VALUES (?1, ?2, ?3)";
-    execute(connection, sql, params![id.uuid(), hash.as_bytes(), expires_at.millis()]).map(drop)
-}
 
 #[async_trait]
 impl AdminStore for SqliteStore {
@@ -214,7 +92,7 @@ impl AdminStore for SqliteStore {
     async fn create_admin(&self, admin: Admin, entry: AuditEntry) -> Result<AdminAddition, StoreError> {
         self.writer
             .write(move |write| {
-                let added = insert(write.connection, &admin)?;
+                let added = admin_rows::insert(write.connection, &admin)?;
                 if added == AdminAddition::Added {
                     audit::insert(write, &entry)?;
                 }
@@ -266,7 +144,7 @@ impl AdminStore for SqliteStore {
                         let sql = "UPDATE second_factors SET sealed = ?2 WHERE admin_id = ?1";
                         execute(connection, sql, params![uuid, sealed.to_bytes()])?;
                     }
-                    None => remove_second_factor(connection, id)?,
+                    None => admin_rows::remove_second_factor(connection, id)?,
                 }
                 let sql = "DELETE FROM admin_sessions WHERE admin_id = ?1 AND number IS NOT ?2";
                 execute(connection, sql, params![uuid, password.keep_session])?;
@@ -309,7 +187,7 @@ impl AdminStore for SqliteStore {
                 execute(write.connection, "DELETE FROM admin_sessions WHERE admin_id = ?1", [uuid])?;
                 execute(write.connection, "DELETE FROM setup_tokens WHERE admin_id = ?1", [uuid])?;
                 execute(write.connection, "DELETE FROM known_addresses WHERE admin_id = ?1", [uuid])?;
-                remove_second_factor(write.connection, id)?;
+                admin_rows::remove_second_factor(write.connection, id)?;
                 feed::write(write, Some(&Change::Admin(id)), entry.at)?;
                 audit::insert(write, &entry)?;
                 Ok(AdminChange::Done)
@@ -359,10 +237,10 @@ impl AdminStore for SqliteStore {
     ) -> Result<FactorRemoval, StoreError> {
         self.writer
             .write(move |write| {
-                if !spend(write.connection, id, proof)? {
+                if !admin_rows::spend(write.connection, id, proof)? {
                     return Ok(FactorRemoval::NotProven);
                 }
-                remove_second_factor(write.connection, id)?;
+                admin_rows::remove_second_factor(write.connection, id)?;
                 feed::write(write, Some(&Change::Admin(id)), entry.at)?;
                 audit::insert(write, &entry)?;
                 Ok(FactorRemoval::Removed)
@@ -371,7 +249,7 @@ impl AdminStore for SqliteStore {
     }
 
     async fn put_setup_token(&self, id: AdminId, hash: SecretHash, expires_at: Timestamp) -> Result<(), StoreError> {
-        self.writer.write(move |write| put_setup_token(write.connection, id, hash, expires_at)).await
+        self.writer.write(move |write| admin_rows::put_setup_token(write.connection, id, hash, expires_at)).await
     }
 
     async fn spend_setup_token(
@@ -398,11 +276,11 @@ impl AdminStore for SqliteStore {
                     return Ok(SetupSignIn::Over);
                 }
                 execute(connection, "DELETE FROM setup_tokens WHERE admin_id = ?1", [admin])?;
-                let (_, token) = open(write, admin, entropy, entry.at, expires_at)?;
+                let (_, token) = admin_rows::open(write, admin, entropy, entry.at, expires_at)?;
                 entry.actor = Actor::Admin(AdminId::from_uuid(admin));
                 entry.account_id = Some(AccountId::from_uuid(account));
                 entry.object.clone_from(&username);
-                know(connection, admin, &entry)?;
+                admin_rows::know(connection, admin, &entry)?;
                 audit::insert(write, &entry)?;
                 Ok(SetupSignIn::SignedIn(SignedIn { token, username }))
             })
@@ -433,12 +311,12 @@ impl AdminStore for SqliteStore {
                 if one(write.connection, sql, params![id.uuid(), password_hash], |_| Ok(()))?.is_none() {
                     return Ok(Creation::Refused(SignInRefusal::Changed));
                 }
-                if !spend(write.connection, id, proof)? {
+                if !admin_rows::spend(write.connection, id, proof)? {
                     return Ok(Creation::Refused(SignInRefusal::NotProven));
                 }
-                let (number, text) = open(write, id.uuid(), entropy, entry.at, expires_at)?;
+                let (number, text) = admin_rows::open(write, id.uuid(), entropy, entry.at, expires_at)?;
                 remember(write, once.as_ref(), &number.to_be_bytes(), entry.at)?;
-                know(write.connection, id.uuid(), &entry)?;
+                admin_rows::know(write.connection, id.uuid(), &entry)?;
                 audit::insert(write, &entry)?;
                 Ok(Creation::Created(text))
             })

@@ -9,7 +9,8 @@ use respoke_core::page::{CreationKey, Page, PageRequest};
 use respoke_core::ports::{APPS_PER_ACCOUNT_MAX, AppRefusal, AppStore, Change, Removal, StoreError};
 use rusqlite::{Connection, Row, params};
 
-use super::rows::{Columns, Remembered, all, execute, one, remember, remembered, uuid_of};
+use super::idempotency::{Remembered, remember, remembered, uuid_of};
+use super::rows::{Columns, all, execute, one};
 use super::writer::Write;
 use super::{SqliteStore, audit, feed, secrets};
 use crate::pages::{after_creation, limit};

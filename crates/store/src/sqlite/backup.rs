@@ -11,8 +11,10 @@ use respoke_core::id::RequestId;
 use respoke_core::ports::StoreError;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
+use super::failure::failure;
+use super::file::open_file;
 use super::source::Source;
-use super::{failure, open_file, rebuild, schema};
+use super::{key, rebuild, schema};
 
 /// Undone changes reported of one restore.
 const UNDONE_MAX: usize = 500;
@@ -93,10 +95,7 @@ pub fn undone_changes(replaced: &Source, restored: &Source) -> Result<Vec<Undone
 }
 
 fn undone(replaced: &Connection, restored: &Connection) -> rusqlite::Result<Vec<UndoneChange>> {
-    let key = |connection: &Connection| -> rusqlite::Result<Option<Vec<u8>>> {
-        connection.query_row("SELECT value FROM meta WHERE key = 'seal_key'", [], |row| row.get(0)).optional()
-    };
-    if key(replaced)? != key(restored)? {
+    if key::found(replaced)? != key::found(restored)? {
         return Ok(Vec::new());
     }
     let newest = newest_in_both(replaced, restored)?;

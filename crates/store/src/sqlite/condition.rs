@@ -14,9 +14,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use respoke_core::ports::StoreError;
-use rusqlite::ErrorCode;
 
-use super::failure;
+use super::failure::{failure, is_corruption, is_of_a_row};
 
 /// After this long, what is under way at the disk counts as slow. A commit takes a thousandth of it as a rule.
 const SLOW: Duration = Duration::from_millis(100);
@@ -312,20 +311,4 @@ fn identity(file: &Metadata) -> Identity {
 
 fn silent() -> StoreError {
     StoreError::Unavailable("the disk does not answer".into())
-}
-
-/// Whether it is one row that cannot be read, because a column holds what it never should.
-pub(super) fn is_of_a_row(error: &rusqlite::Error) -> bool {
-    matches!(
-        error,
-        rusqlite::Error::FromSqlConversionFailure(..)
-            | rusqlite::Error::InvalidColumnType(..)
-            | rusqlite::Error::IntegralValueOutOfRange(..)
-            | rusqlite::Error::Utf8Error(..)
-    )
-}
-
-/// Whether SQLite says that the file is damaged.
-pub(super) fn is_corruption(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }

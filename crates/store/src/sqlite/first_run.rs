@@ -5,7 +5,7 @@ use rusqlite::params;
 
 use super::rows::{defect, execute, one};
 use super::writer::Write;
-use super::{admins, apps, audit, roles, secrets};
+use super::{admin_rows, apps, audit, roles, secrets};
 
 /// Keeps all of it.
 pub(super) fn insert(write: &Write<'_>, first: &FirstRows) -> rusqlite::Result<Beginning> {
@@ -20,12 +20,12 @@ pub(super) fn insert(write: &Write<'_>, first: &FirstRows) -> rusqlite::Result<B
         params![account.id.uuid(), account.name, account.created_at.millis()],
     )?;
     let (admin, audit) = &first.admin;
-    if admins::insert(connection, admin)? == AdminAddition::NameTaken {
+    if admin_rows::insert(connection, admin)? == AdminAddition::NameTaken {
         return Err(defect("the first admin's name is taken, and there is no other admin"));
     }
     audit::insert(write, audit)?;
     let (hash, expires_at) = first.setup_token;
-    admins::put_setup_token(connection, admin.id, hash, expires_at)?;
+    admin_rows::put_setup_token(connection, admin.id, hash, expires_at)?;
     let (app, secret, audit) = &first.app;
     apps::insert(write, app)?;
     secrets::insert(write, secret)?;

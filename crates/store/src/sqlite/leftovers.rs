@@ -10,8 +10,9 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::SqliteStore;
-use super::maintenance::{REMOVE_ROWS, readable};
 use super::rows::{Columns, all, execute};
+use super::walk::{REMOVE_ROWS, readable};
+use super::writer::Write;
 use crate::upkeep::{Leftovers, LeftoversBegin};
 
 /// Rows of each kind that one pass looks after; a few megabytes.
@@ -38,7 +39,7 @@ impl SqliteStore {
         let endpoints: Vec<_> = leftovers.endpoints.into_iter().collect();
         for rows in endpoints.chunks(REMOVE_ROWS) {
             let rows = rows.to_vec();
-            let remove = move |write: &super::writer::Write<'_>| {
+            let remove = move |write: &Write<'_>| {
                 // A row that changed since was banned or marked anew.
                 let sql = "DELETE FROM endpoints WHERE app_id = ?1 AND endpoint = ?2 AND tokens_from = ?3
                            AND sessions_from = ?4 AND issued_before = ?5 AND sessions_issued_before = ?6
@@ -64,7 +65,7 @@ impl SqliteStore {
         let secrets: Vec<_> = leftovers.secrets.into_iter().collect();
         for ids in secrets.chunks(REMOVE_ROWS) {
             let ids = ids.to_vec();
-            let remove = move |write: &super::writer::Write<'_>| {
+            let remove = move |write: &Write<'_>| {
                 let sql =
                     "DELETE FROM secrets WHERE id = ?1 AND min(ifnull(revoked_at, ?2), ifnull(expires_at, ?2)) < ?2";
                 ids.iter().try_fold(0, |sum, id| {

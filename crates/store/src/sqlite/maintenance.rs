@@ -9,40 +9,20 @@ use respoke_core::ports::{Lease, MaintenanceStore, Node, Repair, StoreError, Upk
 use respoke_core::seal::Sealer;
 use rusqlite::{Connection, Row, params};
 
-use super::age::{self, Ahead, Shown};
-use super::retention::HubWalk;
+use super::age::{self, Shown};
+use super::failure::failure;
+use super::file::{Folded, fold, open_for_writing};
 use super::rows::{all, execute};
-use super::writer::WriterFigures;
-use super::{Folded, SqliteStore, condition, lease, log, sessions, tokens};
-use crate::upkeep::{Leftovers, LeftoversBegin, session_over_at, token_over_at};
+use super::walk::{REMOVE_ROWS, Reached, STEP_ROWS, Walk, readable};
+use super::writer::touch;
+use super::{SqliteStore, lease, log, sessions, tokens};
+use crate::upkeep::{Leftovers, session_over_at, token_over_at};
 
-/// Rows of each table looked at in one step of upkeep.
-pub(super) const STEP_ROWS: i64 = 2_000;
 /// Rounds of a thousand old audit rows in one step: a token's life leaves two or three of them.
 const OLD_RECORDS_ROUNDS: usize = 5;
-/// Rows removed in one operation, so that a mint behind it waits a millisecond and not ten.
-pub(super) const REMOVE_ROWS: usize = 250;
 
 /// The audit log, between whose rows those of tokens stand that it does not tell of any more.
 const AUDIT: Shown = Shown { rows: "audit", of: "log" };
-
-/// How far upkeep has walked through the tables.
-#[derive(Default)]
-pub(super) struct Walk {
-    token: u64,
-    session: u64,
-    sessions_live: u64,
-    /// What goes at the end of this pass, as far as the pass found nothing that needs it.
-    leftovers: Option<Leftovers>,
-    /// Where the next pass begins to look for them.
-    leftovers_begin: LeftoversBegin,
-    /// Up to which number the audit log holds no everyday rows.
-    audit: i64,
-    /// Up to which number it holds no rows at all.
-    audit_begin: i64,
-    audit_ages: Ahead,
-    hub: HubWalk,
-}
 
 /// What one step found in one table.
 struct Found {
@@ -50,14 +30,21 @@ struct Found {
     dead: Vec<u64>,
     /// Rows that are alive.
     live: u64,
-    /// The last number looked at; none at the table's end.
-    reached: Option<u64>,
+    reached: Reached,
     /// What is still left over after a look at these rows.
     leftovers: Leftovers,
 }
 
+impl Found {
+    /// Behind the end of a table nothing is looked at.
+    const fn at_the_end(leftovers: Leftovers) -> Self {
+        Self { dead: Vec::new(), live: 0, reached: Reached::End, leftovers }
+    }
+}
+
 impl SqliteStore {
-    async fn dead_tokens(&self, after: u64, upkeep: Upkeep, mut leftovers: Leftovers) -> Result<Found, StoreError> {
+    async fn dead_tokens(&self, from: Reached, upkeep: Upkeep, mut leftovers: Leftovers) -> Result<Found, StoreError> {
+        let Some(after) = from.after() else { return Ok(Found::at_the_end(leftovers)) };
         let begin = self.tokens_begin.load(Ordering::Relaxed);
         let (found, begin) = self
             .readers
@@ -78,11 +65,11 @@ impl SqliteStore {
                 let begin = match first {
                     _ if after > 0 => begin,
                     Some(first) => i64::try_from(first).map_or(begin, |first| first - 1),
-                    None if found.reached.is_some() => begin,
+                    None if found.reached != Reached::End => begin,
                     None => last,
                 };
                 // The newest stays, as in every table, so that the walk goes on from there.
-                if let Some((newest, ..)) = rows.last().filter(|_| found.reached.is_none()) {
+                if let Some((newest, ..)) = rows.last().filter(|_| found.reached == Reached::End) {
                     found.dead.retain(|number| number != newest);
                 }
                 Ok((found, begin))
@@ -92,7 +79,13 @@ impl SqliteStore {
         Ok(found)
     }
 
-    async fn dead_sessions(&self, after: u64, upkeep: Upkeep, mut leftovers: Leftovers) -> Result<Found, StoreError> {
+    async fn dead_sessions(
+        &self,
+        from: Reached,
+        upkeep: Upkeep,
+        mut leftovers: Leftovers,
+    ) -> Result<Found, StoreError> {
+        let Some(after) = from.after() else { return Ok(Found::at_the_end(leftovers)) };
         self.readers
             .scan(move |connection| {
                 let rows = all(connection, sessions::RANGE, params![after, STEP_ROWS], |row| {
@@ -214,45 +207,11 @@ impl SqliteStore {
     }
 }
 
-impl SqliteStore {
-    /// What its writer did, for metrics.
-    #[must_use]
-    pub fn figures(&self) -> WriterFigures {
-        WriterFigures { bytes: self.condition.bytes.load(Ordering::Relaxed), ..self.writer.figures() }
-    }
-
-    /// Tells whoever keeps the store in order that there is something to remove, if there is.
-    pub(super) fn note_ended(&self, ended: bool) {
-        if ended {
-            self.ended.notify_one();
-        }
-    }
-}
-
 /// Whether nothing says that the clock stands behind: neither what was done last, nor the making of the first account.
 fn clock_is_possible(connection: &Connection, now: Timestamp) -> rusqlite::Result<bool> {
     let sql = "SELECT ?1 >= ifnull((SELECT at FROM log ORDER BY number DESC LIMIT 1), ?1)
                   AND ?1 >= ifnull((SELECT min(created_at) FROM accounts), ?1)";
     connection.prepare_cached(sql)?.query_row([now.millis()], |row| row.get(0))
-}
-
-/// Writes something of no meaning, and each time something else.
-pub(super) fn touch(connection: &Connection) -> rusqlite::Result<()> {
-    execute(
-        connection,
-        "INSERT INTO meta (key, value) VALUES ('checked', randomblob(8))
-         ON CONFLICT DO UPDATE SET value = excluded.value",
-        [],
-    )?;
-    Ok(())
-}
-
-/// A row of which a column holds what it never should is passed over: the others are to be kept in order all the same.
-pub(super) fn readable<T>(read: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
-    match read {
-        Err(error) if condition::is_of_a_row(&error) => Ok(None),
-        read => read.map(Some),
-    }
 }
 
 /// What is known of such a row: it stays.
@@ -265,7 +224,10 @@ fn found(rows: &[(u64, bool, bool)], leftovers: Leftovers) -> Found {
     Found {
         dead: rows.iter().filter(|(_, _, removable)| *removable).map(|(number, ..)| *number).collect(),
         live: rows.iter().filter(|(_, lapsed, _)| !lapsed).count() as u64,
-        reached: if whole { rows.last().map(|(number, ..)| *number) } else { None },
+        reached: match rows.last() {
+            Some((number, ..)) if whole => Reached::Row(*number),
+            Some(_) | None => Reached::End,
+        },
         leftovers,
     }
 }
@@ -291,13 +253,13 @@ impl MaintenanceStore for SqliteStore {
 
     async fn fold(&self) -> Result<(), StoreError> {
         let path = self.path.clone();
-        let folding = tokio::task::spawn_blocking(move || super::fold(&super::open_for_writing(&path)?));
+        let folding = tokio::task::spawn_blocking(move || fold(&open_for_writing(&path)?));
         match folding.await {
             Ok(Ok(Folded::AllOfIt)) => Ok(()),
             Ok(Ok(Folded::NotAll)) => Err(StoreError::Unavailable(
                 "others read from the log, or the disk is full; what it holds stays there".into(),
             )),
-            Ok(Err(error)) => Err(super::failure(error)),
+            Ok(Err(error)) => Err(failure(error)),
             Err(error) => Err(StoreError::Unavailable(Box::new(error))),
         }
     }
@@ -321,14 +283,14 @@ impl MaintenanceStore for SqliteStore {
         self.remove_old_changes(upkeep.now).await?;
         let (leftovers, begin) = match leftovers {
             Some(leftovers) => (leftovers, begin),
-            None if (token, session) == (0, 0) => self.leftovers(begin, upkeep).await?,
+            None if (token, session) == (Reached::Nothing, Reached::Nothing) => self.leftovers(begin, upkeep).await?,
             None => (Leftovers::default(), begin),
         };
         let found_tokens = self.dead_tokens(token, upkeep, leftovers).await?;
         removed += self.remove_tokens(found_tokens.dead).await?;
         let found_sessions = self.dead_sessions(session, upkeep, found_tokens.leftovers).await?;
         removed += self.remove("sessions", found_sessions.dead).await?;
-        let rows_complete = found_tokens.reached.is_none() && found_sessions.reached.is_none();
+        let rows_complete = (found_tokens.reached, found_sessions.reached) == (Reached::End, Reached::End);
         let mut leftovers = Some(found_sessions.leftovers);
         if rows_complete && let Some(leftovers) = leftovers.take() {
             removed += self.remove_leftovers(leftovers, upkeep).await?;
@@ -347,15 +309,15 @@ impl MaintenanceStore for SqliteStore {
                 audit: audit_after,
                 audit_begin: walk.audit_begin,
                 audit_ages: walk.audit_ages,
-                hub: hub.ages().into(),
+                hub: hub.ages.into(),
                 ..Walk::default()
             };
         } else {
             walk.leftovers = leftovers;
             walk.leftovers_begin = begin;
             // The shorter table waits at its end until the longer one is walked too.
-            walk.token = found_tokens.reached.unwrap_or(u64::from(u32::MAX) << 16);
-            walk.session = found_sessions.reached.unwrap_or(u64::from(u32::MAX) << 16);
+            walk.token = found_tokens.reached;
+            walk.session = found_sessions.reached;
             walk.hub = hub;
         }
         Ok(Repair { removed, pass_complete, sessions_live })

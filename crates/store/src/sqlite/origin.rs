@@ -7,14 +7,16 @@
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use respoke_core::chance::Chance;
 use respoke_core::ports::StoreError;
 use rusqlite::config::DbConfig;
 use rusqlite::{ErrorCode, OpenFlags};
 
-use super::{failure, make_private, open_file, schema, seal_key};
+use super::failure::{failure, unavailable};
+use super::file::{BUSY_TIMEOUT, beside, make_private, open_file};
+use super::{key, schema};
 
 /// What a new database is called until it is whole.
 const UNFINISHED: &str = "-unfinished";
@@ -41,7 +43,7 @@ pub(super) fn found_or_made(path: &Path, chance: &dyn Chance) -> Result<(), Stor
             }
             make(path, chance)
         }
-        Err(error) => Err(StoreError::Unavailable(Box::new(error))),
+        Err(error) => Err(unavailable(error)),
     }
 }
 
@@ -71,7 +73,7 @@ fn is_ours(path: &Path) -> Result<(), StoreError> {
 fn without(path: &Path) -> rusqlite::Result<Option<&'static str>> {
     let logged = beside(path, "-wal").exists();
     let connection = open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    connection.busy_timeout(super::BUSY_TIMEOUT)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     // A log that was there stays as it is. One that is only made for this look goes again.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, logged)?;
     let version: usize = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
@@ -85,36 +87,34 @@ fn without(path: &Path) -> rusqlite::Result<Option<&'static str>> {
             return Ok(Some("tables of respoked"));
         }
     }
-    let keyed = connection.prepare("SELECT 1 FROM meta WHERE key = 'seal_key'")?.exists([])?;
-    Ok(if keyed { None } else { Some("key of its tokens") })
+    Ok(if key::found(&connection)?.is_some() { None } else { Some("key of its tokens") })
 }
 
 /// Makes a database, whole or not at all, unless another process that began at the same time has made it meanwhile.
 fn make(path: &Path, chance: &dyn Chance) -> Result<(), StoreError> {
-    let system = |error: std::io::Error| StoreError::Unavailable(Box::new(error));
     let unfinished = beside(path, UNFINISHED);
-    let file = make_private(&unfinished).map_err(system)?;
+    let file = make_private(&unfinished).map_err(unavailable)?;
     // Whoever holds it is the only one to fill it and to give it its name.
-    file.lock().map_err(system)?;
+    file.lock().map_err(unavailable)?;
     if path.exists() {
         return is_ours(path);
     }
-    if file.metadata().map_err(system)?.nlink() != 1 {
+    if file.metadata().map_err(unavailable)?.nlink() != 1 {
         return refused(&format!("{} has another name as well: remove it", unfinished.display()));
     }
     // What a start that was cut short has left.
-    file.set_len(0).map_err(system)?;
+    file.set_len(0).map_err(unavailable)?;
     for suffix in BESIDE {
         match std::fs::remove_file(beside(&unfinished, suffix)) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(system(error)),
+            Err(error) => return Err(unavailable(error)),
         }
     }
     fill(&unfinished, chance).map_err(failure)?;
-    std::fs::rename(&unfinished, path).map_err(system)?;
+    std::fs::rename(&unfinished, path).map_err(unavailable)?;
     match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) => File::open(folder).and_then(|folder| folder.sync_all()).map_err(system),
+        Some(folder) => File::open(folder).and_then(|folder| folder.sync_all()).map_err(unavailable),
         None => Ok(()),
     }
 }
@@ -123,15 +123,8 @@ fn make(path: &Path, chance: &dyn Chance) -> Result<(), StoreError> {
 fn fill(path: &Path, chance: &dyn Chance) -> rusqlite::Result<()> {
     let mut connection = open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     schema::migrate(&mut connection)?;
-    seal_key(&connection, chance)?;
+    key::found_or_made(&connection, chance)?;
     connection.close().map_err(|(_, error)| error)
-}
-
-/// The file that is called as `path` with `suffix` behind it.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 fn refused(why: &str) -> Result<(), StoreError> {
@@ -141,6 +134,7 @@ fn refused(why: &str) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use std::error::Error as _;
+    use std::path::PathBuf;
 
     use rusqlite::Connection;
 

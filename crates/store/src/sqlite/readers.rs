@@ -15,7 +15,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::condition::Condition;
-use super::failure;
+use super::failure::failure;
+use super::file::{open_file, prepare};
 
 /// Connections kept for threads that may wait; more are opened when more are needed at once, and closed after.
 const KEPT: usize = 8;
@@ -204,9 +205,9 @@ impl Readers {
 
 /// Opens a connection that reads, and all files that it needs for that.
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = super::open_file(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let connection = open_file(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.busy_timeout(Duration::from_secs(5))?;
-    super::prepare(&connection)?;
+    prepare(&connection)?;
     // SQLite opens the log, and reads the schema, at the first query.
     connection.query_row("SELECT count(*) FROM (SELECT 1 FROM sqlite_schema LIMIT 1)", [], |_| Ok(()))?;
     Ok(connection)

@@ -20,8 +20,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 
-use super::origin::beside;
-use super::{BUSY_TIMEOUT, failure, folder_of, open_file, schema, without_links};
+use super::failure::{failure, unavailable};
+use super::file::{BUSY_TIMEOUT, beside, folder_of, open_file, without_links};
+use super::schema;
 
 /// The folder of a copy that is not finished.
 const UNFINISHED: &str = "-rebuilding";
@@ -293,10 +294,6 @@ fn tell(connection: &mut Connection, say: impl Fn() + Send + 'static) -> rusqlit
         false
     };
     connection.progress_handler(STEPS, Some(look))
-}
-
-fn unavailable(error: io::Error) -> StoreError {
-    StoreError::Unavailable(Box::new(error))
 }
 
 #[cfg(test)]

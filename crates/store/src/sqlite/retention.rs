@@ -13,61 +13,17 @@ use uuid::Uuid;
 
 use super::SqliteStore;
 use super::age::{self, Aged, Ahead, Shown};
-use super::maintenance::{REMOVE_ROWS, STEP_ROWS, readable};
 use super::rows::{all, execute, one};
+use super::walk::{ConversationKey, HubAges, HubWalk, REMOVE_ROWS, STEP_ROWS, readable};
 
 /// Operations of one kind in one step: together they remove 5,000 messages.
 const ROUNDS: usize = 20;
-
-/// A conversation's key.
-type ConversationKey = (Uuid, String, i64);
 
 /// What is remembered of what was said with keys.
 const SAID_MAX: i64 = SaidOnce::REMEMBERED_MAX as i64;
 
 /// Apps whose call reports are counted in one step: at ten thousand each, some ten milliseconds.
 const APPS_COUNTED: usize = 20;
-
-/// How far upkeep has walked through the groups, the conversations and the apps with call reports; none: to the end.
-#[derive(Clone)]
-pub(super) struct HubWalk {
-    group: Option<i64>,
-    conversation: Option<ConversationKey>,
-    reports: Option<Uuid>,
-    ages: HubAges,
-}
-
-/// Where the next looks at what is old begin.
-#[derive(Clone, Copy, Default)]
-pub(super) struct HubAges {
-    messages: Ahead,
-    reports: Ahead,
-    /// Up to this number of a row there cannot be too much that was said with keys.
-    said: i64,
-}
-
-impl Default for HubWalk {
-    fn default() -> Self {
-        Self::from(HubAges::default())
-    }
-}
-
-impl From<HubAges> for HubWalk {
-    /// A walk from the beginning.
-    fn from(ages: HubAges) -> Self {
-        Self { group: Some(0), conversation: Some((Uuid::nil(), String::new(), 0)), reports: Some(Uuid::nil()), ages }
-    }
-}
-
-impl HubWalk {
-    pub(super) fn complete(&self) -> bool {
-        self.group.is_none() && self.conversation.is_none() && self.reports.is_none()
-    }
-
-    pub(super) fn ages(&self) -> HubAges {
-        self.ages
-    }
-}
 
 /// What came of some rounds.
 struct Rounds {

@@ -9,7 +9,8 @@ use respoke_core::ports::{Change, ROLES_PER_APP_MAX, Removal, RoleRefusal, RoleS
 use respoke_core::role::{Permissions, Role};
 use rusqlite::{Connection, Row, params};
 
-use super::rows::{Columns, Remembered, all, app_exists, execute, one, remember, remembered, uuid_of};
+use super::idempotency::{Remembered, remember, remembered, uuid_of};
+use super::rows::{Columns, all, app_exists, execute, one};
 use super::writer::Write;
 use super::{SqliteStore, audit, feed};
 use crate::pages::{after_creation, limit};

@@ -10,7 +10,8 @@ use respoke_core::ports::{Change, SECRETS_PER_APP_MAX, SecretRefusal, SecretStor
 use respoke_core::secret::SecretHash;
 use rusqlite::{Connection, Row, params};
 
-use super::rows::{Columns, Remembered, all, app_exists, execute, one, remember, remembered, uuid_of};
+use super::idempotency::{Remembered, remember, remembered, uuid_of};
+use super::rows::{Columns, all, app_exists, execute, one};
 use super::writer::Write;
 use super::{SqliteStore, audit, feed};
 

@@ -14,7 +14,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 
 use super::rows::{Columns, all, app_exists, execute, ground_columns, ground_joins, one};
-use super::tokens::gather;
+use super::windows::gather;
 use super::writer::Write;
 use super::{SqliteStore, audit, endpoints, feed};
 use crate::codes;

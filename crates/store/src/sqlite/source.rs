@@ -22,8 +22,10 @@ use rustix::fs::{Access, AtFlags};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
+use super::failure::{failure, unavailable};
+use super::file::beside;
+use super::schema;
 use super::trouble::Trouble;
-use super::{failure, schema};
 
 /// How often a copy is tried again when the database is locked, a tenth of a second apart.
 const TRIES_MAX: u32 = 100;
@@ -146,7 +148,7 @@ impl Source {
         let folder = tempfile::Builder::new().prefix("respoked-").tempdir().map_err(unavailable)?;
         let copy = folder.path().join("copy");
         for suffix in std::iter::once("").chain(LOGS) {
-            let copied = copy_file(&with_suffix(&path, suffix), &with_suffix(&copy, suffix));
+            let copied = copy_file(&beside(&path, suffix), &beside(&copy, suffix));
             match copied {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::NotFound && !suffix.is_empty() => {}
@@ -321,7 +323,7 @@ fn real_path(path: &Path) -> Result<PathBuf, StoreError> {
 
 /// How long the logs are that lie beside a database.
 fn logs(path: &Path) -> [Option<u64>; 2] {
-    LOGS.map(|suffix| std::fs::metadata(with_suffix(path, suffix)).ok().map(|log| log.len()))
+    LOGS.map(|suffix| std::fs::metadata(beside(path, suffix)).ok().map(|log| log.len()))
 }
 
 /// How a database that nobody uses is journalled.
@@ -337,16 +339,6 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     let mut from = File::open(from)?;
     let mut to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
     io::copy(&mut from, &mut to).map(drop)
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-fn unavailable(error: io::Error) -> StoreError {
-    StoreError::Unavailable(Box::new(error))
 }
 
 #[cfg(test)]
@@ -432,7 +424,7 @@ mod tests {
         let writing = Connection::open(&path).unwrap();
         writing.execute("INSERT INTO accounts (id, name, created_at) VALUES (x'01', 'a', 5)", []).unwrap();
         for suffix in ["", "-wal"] {
-            std::fs::copy(with_suffix(&path, suffix), with_suffix(&copy, suffix)).unwrap();
+            std::fs::copy(beside(&path, suffix), beside(&copy, suffix)).unwrap();
         }
         drop((writing, store));
         (folder, copy)

@@ -8,12 +8,13 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
-use super::condition::{Condition, is_corruption};
-use super::origin::beside;
+use super::condition::Condition;
+use super::failure::{is_corruption, thread_failed};
+use super::file::beside;
+use super::key;
 use super::readers::open_reader;
-use super::writer::thread_failed;
 
 /// Between two looks at the clock.
 const TICK: Duration = Duration::from_millis(50);
@@ -104,7 +105,7 @@ impl Looker {
     fn new(path: &Path, condition: Arc<Condition>) -> rusqlite::Result<Self> {
         let connection = open_reader(path)?;
         let rows = Rows::of(&connection)?;
-        let key = seal_key(&connection)?;
+        let key = key::found(&connection)?;
         condition.opened(["", "-wal", "-shm"].map(|suffix| beside(path, suffix))).map_err(thread_failed)?;
         let len = condition.look_at_files().map_or(0, |[len, ..]| len);
         Ok(Self { condition, path: path.to_owned(), len, batches: 0, connection, rows, key, looks: 0 })
@@ -144,7 +145,7 @@ impl Looker {
     fn read(&mut self) {
         // What is in this connection's memory says nothing about the file.
         let read = self.connection.execute_batch("PRAGMA shrink_memory").and_then(|()| {
-            if seal_key(&self.connection)? != self.key {
+            if key::found(&self.connection)? != self.key {
                 return Ok(Some("what it holds is another database's".to_owned()));
             }
             self.rows.read(&self.connection).map(|()| None)
@@ -156,13 +157,6 @@ impl Looker {
             Err(error) => self.condition.found(Some(error.to_string())),
         }
     }
-}
-
-fn seal_key(connection: &Connection) -> rusqlite::Result<Option<Vec<u8>>> {
-    connection
-        .prepare_cached("SELECT value FROM meta WHERE key = 'seal_key'")?
-        .query_row([], |row| row.get(0))
-        .optional()
 }
 
 /// What is read of each table: its first and last row by every order there is an index for, and one in between.

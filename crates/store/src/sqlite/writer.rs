@@ -10,6 +10,7 @@
 
 mod answers;
 mod doubt;
+mod figures;
 mod job;
 #[cfg(test)]
 pub(super) mod tests;
@@ -17,7 +18,6 @@ mod worker;
 mod write;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -29,9 +29,13 @@ use tokio::sync::{mpsc, oneshot};
 use super::checkpointer::Checkpointer;
 use super::condition::Condition;
 use super::crash::Crash;
+use super::failure::thread_failed;
 use crate::mint_grounds::MintGrounds;
 use answers::Answers;
 use doubt::Doubt;
+pub(super) use doubt::touch;
+use figures::Figures;
+pub use figures::WriterFigures;
 use job::{Job, Operation, unheard};
 use worker::Worker;
 use write::Numbers;
@@ -49,39 +53,6 @@ pub(super) struct Writer {
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     figures: Arc<Figures>,
     answers: Answers,
-}
-
-/// What the writer did since the start, and how large the database is.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct WriterFigures {
-    /// Bytes of the database's files.
-    pub bytes: u64,
-    /// Batches committed.
-    pub commits: u64,
-    /// Operations in them.
-    pub operations: u64,
-    /// Microseconds spent committing.
-    pub commit_micros: u64,
-    /// Batches by how many operations they held: at most 1, 2, 4, 8, 16, 32, and more.
-    pub commit_sizes: [u64; 7],
-}
-
-#[derive(Default)]
-struct Figures {
-    commits: AtomicU64,
-    operations: AtomicU64,
-    commit_micros: AtomicU64,
-    commit_sizes: [AtomicU64; 7],
-}
-
-impl Figures {
-    /// Counts a batch of `operations` by the power of two that it does not exceed.
-    fn committed(&self, operations: usize) {
-        let class = operations.max(1).next_power_of_two().trailing_zeros() as usize;
-        self.commit_sizes[class.min(self.commit_sizes.len() - 1)].fetch_add(1, Ordering::Relaxed);
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        self.operations.fetch_add(operations as u64, Ordering::Relaxed);
-    }
 }
 
 /// What the writer is started with.
@@ -193,13 +164,7 @@ impl Writer {
     }
 
     pub(super) fn figures(&self) -> WriterFigures {
-        WriterFigures {
-            bytes: 0,
-            commits: self.figures.commits.load(Ordering::Relaxed),
-            operations: self.figures.operations.load(Ordering::Relaxed),
-            commit_micros: self.figures.commit_micros.load(Ordering::Relaxed),
-            commit_sizes: std::array::from_fn(|class| self.figures.commit_sizes[class].load(Ordering::Relaxed)),
-        }
+        self.figures.read()
     }
 
     /// Lets what waits be written, then ends the thread.
@@ -229,9 +194,4 @@ impl Drop for Writer {
 
 fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".into())
-}
-
-/// A failure of the system as one of SQLite's.
-pub(super) fn thread_failed(error: std::io::Error) -> rusqlite::Error {
-    rusqlite::Error::ToSqlConversionFailure(Box::new(error))
 }

@@ -3,9 +3,10 @@
 use std::cell::Cell;
 
 use respoke_core::ports::StoreError;
-use rusqlite::ErrorCode;
+use rusqlite::{Connection, ErrorCode};
 
-use crate::sqlite::failure;
+use crate::sqlite::failure::failure;
+use crate::sqlite::rows::execute;
 
 /// Whether a transaction whose commit failed may stand in the log, past its good end.
 ///
@@ -42,6 +43,17 @@ impl Doubt {
     pub(super) fn told(&self, error: rusqlite::Error) -> StoreError {
         if self.0.get() { StoreError::InDoubt(Box::new(error)) } else { failure(error) }
     }
+}
+
+/// Writes something of no meaning, and each time something else, so that it is written at all.
+pub(in crate::sqlite) fn touch(connection: &Connection) -> rusqlite::Result<()> {
+    execute(
+        connection,
+        "INSERT INTO meta (key, value) VALUES ('checked', randomblob(8))
+         ON CONFLICT DO UPDATE SET value = excluded.value",
+        [],
+    )?;
+    Ok(())
 }
 
 thread_local! {

@@ -1,6 +1,6 @@
 //! The writer beside others, and in what it answers when something fails.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use respoke_core::ports::MaintenanceStore;
@@ -145,7 +145,7 @@ async fn while_another_process_holds_the_database_everybody_is_answered_after_on
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("respoked.db");
     drop(SqliteStore::open(&path, Options::default()).unwrap());
-    let open = || crate::sqlite::open_for_writing(&path).unwrap();
+    let open = || crate::sqlite::file::open_for_writing(&path).unwrap();
     let mut connection = open();
     connection.busy_handler(Some(wait_for_the_queue)).unwrap();
     let writer = Writer::start(Start {
@@ -188,7 +188,7 @@ async fn a_log_that_grew_beside_a_long_reader_is_cut_when_the_reader_is_gone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("respoked.db");
         let store = SqliteStore::open(&path, Options::default()).unwrap();
-        let log = crate::sqlite::origin::beside(&path, "-wal");
+        let log = crate::sqlite::file::beside(&path, "-wal");
         let log_bytes = || std::fs::metadata(&log).unwrap().len();
         let fill = |bytes: u32| {
             store.writer.write(move |write: &Write<'_>| {

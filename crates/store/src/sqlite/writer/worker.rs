@@ -10,17 +10,19 @@ use respoke_core::seal::Sealer;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::mpsc;
 
-use super::Figures;
 use super::answers::{Answers, Batch, Failed};
-use super::doubt::{Doubt, LOG_PAGES, LOG_WRITTEN, note_log_pages};
+use super::doubt::{Doubt, LOG_PAGES, LOG_WRITTEN, note_log_pages, touch};
+use super::figures::Figures;
 use super::job::Job;
 use super::write::{Numbers, Write};
 use crate::mint_grounds::MintGrounds;
 use crate::sqlite::checkpointer::Checkpointer;
 use crate::sqlite::condition::Condition;
 use crate::sqlite::crash::{Crash, CrashPoint};
+use crate::sqlite::failure::failure;
+use crate::sqlite::file::{BUSY_TIMEOUT, at_once};
+use crate::sqlite::readers;
 use crate::sqlite::rows::defect;
-use crate::sqlite::{BUSY_TIMEOUT, at_once, failure, maintenance, readers};
 
 /// Pages of write-ahead log after which they are copied into the database, off this thread (32 MiB).
 const CHECKPOINT_PAGES: usize = 32_000;
@@ -183,7 +185,7 @@ impl Worker {
 
     /// Tries to lay something of no meaning over what a failed commit may have left, so that it never happened.
     fn settle(&self) {
-        let settled = self.in_transaction(|write| maintenance::touch(write.connection));
+        let settled = self.in_transaction(|write| touch(write.connection));
         if let Err(error) = settled {
             tracing::error!(
                 error = &error as &dyn std::error::Error,

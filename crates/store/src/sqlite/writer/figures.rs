@@ -1,0 +1,47 @@
+//! What the writer did, counted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What the writer did since the start, and how large the database is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WriterFigures {
+    /// Bytes of the database's files.
+    pub bytes: u64,
+    /// Batches committed.
+    pub commits: u64,
+    /// Operations in them.
+    pub operations: u64,
+    /// Microseconds spent committing.
+    pub commit_micros: u64,
+    /// Batches by how many operations they held: at most 1, 2, 4, 8, 16, 32, and more.
+    pub commit_sizes: [u64; 7],
+}
+
+#[derive(Default)]
+pub(super) struct Figures {
+    pub(super) commits: AtomicU64,
+    pub(super) operations: AtomicU64,
+    pub(super) commit_micros: AtomicU64,
+    pub(super) commit_sizes: [AtomicU64; 7],
+}
+
+impl Figures {
+    /// Counts a batch of `operations` by the power of two that it does not exceed.
+    pub(super) fn committed(&self, operations: usize) {
+        let class = operations.max(1).next_power_of_two().trailing_zeros() as usize;
+        self.commit_sizes[class.min(self.commit_sizes.len() - 1)].fetch_add(1, Ordering::Relaxed);
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.operations.fetch_add(operations as u64, Ordering::Relaxed);
+    }
+
+    /// What they are now, but for the files' size.
+    pub(super) fn read(&self) -> WriterFigures {
+        WriterFigures {
+            bytes: 0,
+            commits: self.commits.load(Ordering::Relaxed),
+            operations: self.operations.load(Ordering::Relaxed),
+            commit_micros: self.commit_micros.load(Ordering::Relaxed),
+            commit_sizes: std::array::from_fn(|class| self.commit_sizes[class].load(Ordering::Relaxed)),
+        }
+    }
+}
