@@ -5,11 +5,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use respoke_core::id::{AppId, RequestId};
-use respoke_core::ports::{Bus as _, Deed, Holder, Question, Whom};
+use respoke_core::ports::{Bus as _, Deed, Delivery, Holder, Question, Whom};
 use respoke_core::refusal::Refusal;
 use respoke_wire::close::Close;
 
-use crate::world::{Asking, World, events, group, id, received};
+use crate::world::{World, events, group, id, received};
 
 /// Longer than departures are held back.
 const LATER: Duration = Duration::from_secs(1);
@@ -128,15 +128,24 @@ async fn a_large_group_that_ends_holds_up_the_end_of_no_other() {
     for name in ["small", "smaller"] {
         world.join(&all[0], name).await;
     }
-    let ended = parking_lot::Mutex::new(Vec::new());
-    let end = async |name: &'static str, asking: &Asking| {
-        world.nodes[0].hub.end_group(&asking.asker(), &group(name)).await.unwrap();
-        ended.lock().push(name);
+    // In which order portions of them are ended there.
+    let portions = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let noted = portions.clone();
+    *world.nodes[1].bus.when_publishing.lock() = Some(std::sync::Arc::new(move |delivery, publish| {
+        if let Delivery::GroupEnded { group, .. } = delivery {
+            noted.lock().push(group.to_string());
+        }
+        publish();
+    }));
+    // All of them are asked for before the first begins.
+    let end = async |name| {
+        let deed = Deed::EndGroup { group: group(name) };
+        let question = Question::Do { app_id: world.app, request_id: RequestId::random(), deed };
+        world.nodes[0].bus.ask(Whom::One(world.nodes[1].node()), question, LATER).await;
     };
-    // All of them ask before the first begins.
-    let asking = [world.asking(0).await, world.asking(0).await, world.asking(0).await];
-    tokio::join!(end("large", &asking[0]), end("small", &asking[1]), end("smaller", &asking[2]));
-    assert_eq!(ended.lock().last(), Some(&"large"), "{:?}", ended.lock());
+    tokio::join!(end("large"), end("small"), end("smaller"));
+    tokio::time::sleep(LATER).await;
+    assert_eq!(*portions.lock(), ["large", "small", "smaller", "large", "large"]);
     assert_eq!(world.members(1), 0);
 }
 
