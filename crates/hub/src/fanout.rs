@@ -79,7 +79,7 @@ async fn announce(hub: &Hub, departure: &Departure) {
     hub.tell_untold_of(*connection);
     // Those that ended later wait for their own time.
     if let Some(group) = ended {
-        hub.tell_ended_of(*connection, Some(group));
+        hub.tell_ended_of(*connection, group);
     }
     let mut since_turn = 0;
     for (nth, group) in groups.iter().enumerate() {

@@ -16,7 +16,7 @@ impl Receiver for Hub {
                     if let Some(connection) = there.and(event.from_connection) {
                         self.tell_untold_of(connection);
                         if let Content::Joined { group, .. } = &event.content {
-                            self.tell_ended_of(connection, Some(group));
+                            self.tell_ended_of(connection, group);
                         }
                     }
                     fanout::push(self, app_id, &to, &event);

@@ -385,9 +385,8 @@ impl Hub {
         }
     }
 
-    /// Tells that a connection of another node left with this group when it ended, or with any, before what is newer is told
-    /// of it.
-    pub(crate) fn tell_ended_of(&self, connection: ConnectionId, group: Option<&GroupName>) {
+    /// Tells that a connection of another node left with this group when it ended, before what is newer is told of it.
+    pub(crate) fn tell_ended_of(&self, connection: ConnectionId, group: &GroupName) {
         if let Some(turn) = self.others.as_ref().and_then(|others| others.untold.ended_of(connection, group)) {
             turn.tell(|found| self.tell_found(found));
         }

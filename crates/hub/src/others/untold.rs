@@ -54,8 +54,8 @@ impl Telling {
         (!found.is_empty()).then(|| self.turn(&mut untold, connection, found))
     }
 
-    /// With which ended groups a connection left, or whether with this one, as far as that is to be told. As above.
-    pub(super) fn ended_of(&self, connection: ConnectionId, group: Option<&GroupName>) -> Option<Turn<'_>> {
+    /// Whether a connection left with this group when that ended, as far as that is to be told. As above.
+    pub(super) fn ended_of(&self, connection: ConnectionId, group: &GroupName) -> Option<Turn<'_>> {
         let mut untold = self.awaited(connection);
         let found = untold.take_ended(connection, group);
         (!found.is_empty()).then(|| self.turn(&mut untold, connection, found.into()))
@@ -115,7 +115,7 @@ impl Untold {
     pub(super) fn add(&mut self, found: Found) {
         let connection = connection_of(&found.news);
         if let News::Joined { group, .. } = &found.news {
-            for ended in self.take_ended(connection, Some(group)) {
+            for ended in self.take_ended(connection, group) {
                 self.of.entry(connection).or_default().push_back(ended);
                 self.order.push_back(connection);
             }
@@ -155,11 +155,11 @@ impl Untold {
         self.ended.entry(connection_of(&found.news)).or_default().push(found);
     }
 
-    /// The ends of this group that a connection is not told to have left with, or of all.
-    fn take_ended(&mut self, connection: ConnectionId, of: Option<&GroupName>) -> Vec<Found> {
-        let is_of = |found: &mut Found| match (&found.news, of) {
-            (News::Gone(going), Some(group)) => going.departed.groups.contains(group),
-            (News::Gone(_) | News::Joined { .. } | News::Said { .. }, _) => true,
+    /// The ends of this group that a connection is not told to have left with.
+    fn take_ended(&mut self, connection: ConnectionId, of: &GroupName) -> Vec<Found> {
+        let is_of = |found: &mut Found| match &found.news {
+            News::Gone(going) => going.departed.groups.contains(of),
+            News::Joined { .. } | News::Said { .. } => true,
         };
         let Entry::Occupied(mut ended) = self.ended.entry(connection) else { return Vec::new() };
         let taken = ended.get_mut().extract_if(.., is_of).collect();
@@ -212,6 +212,7 @@ mod tests {
     #[test]
     fn nobody_waits_but_who_tells_of_the_same_connection() {
         let (telling, [one, other]) = (Telling::default(), [(); 2].map(|()| ConnectionId::random()));
+        let room = GroupName::parse("room").unwrap();
         for (connection, at) in [(one, 1), (one, 2), (other, 3)] {
             telling.untold().add(found(connection, at));
         }
@@ -224,7 +225,7 @@ mod tests {
             scope.spawn(move || {
                 telling.of(other).unwrap().tell(tell);
                 telling.untold().add(found(other, 4));
-                assert!(telling.of(ConnectionId::random()).is_none() && telling.ended_of(other, None).is_none());
+                assert!(telling.of(ConnectionId::random()).is_none() && telling.ended_of(other, &room).is_none());
                 done.send(()).unwrap();
             });
             is_done.recv_timeout(std::time::Duration::from_secs(60)).expect("it waits for who tells of another");
