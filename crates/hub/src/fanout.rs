@@ -13,7 +13,7 @@ use respoke_wire::{event, frame};
 use crate::Hub;
 use crate::departures::Departure;
 use crate::registry::Connection;
-use crate::signal_shape::{self, Shape};
+use crate::signal_shape::{self, Translation};
 use crate::tails::shown_payload;
 
 /// Events of one request, or groups that hear of one departure, before sockets get their turn to write: one who is in
@@ -175,11 +175,11 @@ fn offer_signal<'a>(
         connections.filter(|connection| !spared(connection)).partition(|connection| signal_shape::is_pbx(connection));
     offer(hub, pbx.into_iter(), except, event);
     match signal_shape::for_web(signal) {
-        Shape::AsSent => offer(hub, web.into_iter(), except, event),
-        Shape::Rewritten(body) => {
+        Translation::AsSent => offer(hub, web.into_iter(), except, event),
+        Translation::Rewritten(body) => {
             let content = Content::Signal(Signal { body, ..signal.clone() });
             offer(hub, web.into_iter(), except, &Event { content, ..event.clone() });
         }
-        Shape::Withheld => {}
+        Translation::Withheld => {}
     }
 }

@@ -21,7 +21,7 @@ const PBX: &str = "ASTERISK";
 
 /// A signal for one kind of client.
 #[derive(Debug)]
-pub(crate) enum Shape {
+pub(crate) enum Translation {
     /// As it was sent.
     AsSent,
     /// With another body.
@@ -37,39 +37,39 @@ pub(crate) fn is_pbx(connection: &Connection) -> bool {
 
 /// What is looked at of a signal; all else is between its sender and its receiver, and passes as it came.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Facts<'a> {
+pub(crate) struct SignalHead<'a> {
     /// Its `signalType`, if that is text.
     pub(crate) kind: Option<Cow<'a, str>>,
     /// Its `sessionId`: what the text says, or the number or what cannot be text as it is written.
     pub(crate) session: Option<Cow<'a, str>>,
 }
 
-impl<'a> Facts<'a> {
+impl<'a> SignalHead<'a> {
     /// Reads a signal. Of equal keys the last one counts, as it does for browsers. None: it is no JSON object.
     pub(crate) fn of(signal: &'a RawValue) -> Option<Self> {
-        let mut facts = Self::default();
+        let mut head = Self::default();
         object::members(signal.get(), |member| match member.name().as_deref() {
-            Some("signalType") => facts.kind = object::text(member.value),
+            Some("signalType") => head.kind = object::text(member.value),
             Some("sessionId") => {
                 let named =
                     member.value.starts_with(|first: char| first == '"' || first == '-' || first.is_ascii_digit());
                 let session = || object::text(member.value).unwrap_or(Cow::Borrowed(member.value));
-                facts.session = named.then(session);
+                head.session = named.then(session);
             }
             Some(_) | None => {}
         })
         .ok()?;
-        Some(facts)
+        Some(head)
     }
 }
 
 /// The signal as clients other than a PBX understand it.
-pub(crate) fn for_web(signal: &Signal) -> Shape {
-    match Facts::of(&signal.body).and_then(|facts| facts.kind).as_deref() {
-        Some("status") => Shape::Withheld,
+pub(crate) fn for_web(signal: &Signal) -> Translation {
+    match SignalHead::of(&signal.body).and_then(|head| head.kind).as_deref() {
+        Some("status") => Translation::Withheld,
         // A signal is an object, so it becomes one.
-        Some("error") => as_bye(&signal.body).map_or(Shape::AsSent, Shape::Rewritten),
-        Some(_) | None => Shape::AsSent,
+        Some("error") => as_bye(&signal.body).map_or(Translation::AsSent, Translation::Rewritten),
+        Some(_) | None => Translation::AsSent,
     }
 }
 
@@ -117,9 +117,9 @@ mod tests {
             spares_answerers_of: None,
         };
         match for_web(&signal) {
-            Shape::AsSent => Some(body.to_owned()),
-            Shape::Rewritten(body) => Some(body.get().to_owned()),
-            Shape::Withheld => None,
+            Translation::AsSent => Some(body.to_owned()),
+            Translation::Rewritten(body) => Some(body.get().to_owned()),
+            Translation::Withheld => None,
         }
     }
 
@@ -160,22 +160,22 @@ mod tests {
 
     #[test]
     fn a_session_is_known_by_whatever_names_it() {
-        let facts = |json: &str| {
+        let read = |json: &str| {
             let signal = RawValue::from_string(json.to_owned()).unwrap();
-            let facts = Facts::of(&signal)?;
-            Some((facts.kind.map(Cow::into_owned), facts.session.map(Cow::into_owned)))
+            let head = SignalHead::of(&signal)?;
+            Some((head.kind.map(Cow::into_owned), head.session.map(Cow::into_owned)))
         };
         let some = |kind: &str, session: &str| Some((Some(kind.to_owned()), Some(session.to_owned())));
-        assert_eq!(facts(r#"{"signalType":"bye","sessionId":"a\u0062"}"#), some("bye", "ab"));
+        assert_eq!(read(r#"{"signalType":"bye","sessionId":"a\u0062"}"#), some("bye", "ab"));
         assert_eq!(
-            facts(r#"{"sessionId":18446744073709551617,"signalType":"bye"}"#),
+            read(r#"{"sessionId":18446744073709551617,"signalType":"bye"}"#),
             some("bye", "18446744073709551617")
         );
-        assert_eq!(facts(r#"{"sessionId":-1e400,"signalType":"bye"}"#), some("bye", "-1e400"));
-        assert_eq!(facts(r#"{"sessionId":"\ud83d","signalType":"bye"}"#), some("bye", r#""\ud83d""#));
+        assert_eq!(read(r#"{"sessionId":-1e400,"signalType":"bye"}"#), some("bye", "-1e400"));
+        assert_eq!(read(r#"{"sessionId":"\ud83d","signalType":"bye"}"#), some("bye", r#""\ud83d""#));
         for nameless in [r#"{"signalType":5,"sessionId":null}"#, r#"{"signalType":{},"sessionId":[1]}"#, "{}"] {
-            assert_eq!(facts(nameless), Some((None, None)), "{nameless}");
+            assert_eq!(read(nameless), Some((None, None)), "{nameless}");
         }
-        assert_eq!(facts("[]"), None);
+        assert_eq!(read("[]"), None);
     }
 }

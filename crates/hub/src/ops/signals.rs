@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use super::Asker;
 use crate::Hub;
 use crate::reach::{Reach, frame_len};
-use crate::signal_shape::Facts;
+use crate::signal_shape::SignalHead;
 
 /// A signal as it is asked for.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Hub {
     /// [`Refusal::NotFound`] for an offer that nobody can take, [`Refusal::RateLimited`].
     pub async fn signal(&self, asker: &Asker<'_>, request: SignalRequest) -> Result<(), Refusal> {
         let speaker = self.speaker(asker).await?;
-        let facts = Facts::of(&request.signal).ok_or_else(|| Refusal::field("signal", "must be a JSON object"))?;
+        let head = SignalHead::of(&request.signal).ok_or_else(|| Refusal::field("signal", "must be a JSON object"))?;
         let to_type = request.to_type.unwrap_or_else(|| WEB.to_owned());
         if to_type != WEB {
             return Err(Refusal::NoGateway);
@@ -59,7 +59,7 @@ impl Hub {
             Caller::App { .. } | Caller::Admin { .. } => request.from_type.unwrap_or_else(|| WEB.to_owned()),
             Caller::Anonymous | Caller::Endpoint { .. } => WEB.to_owned(),
         };
-        let kind = facts.kind.as_deref().unwrap_or_default();
+        let kind = head.kind.as_deref().unwrap_or_default();
         if kind == "offer" && !self.reachable(speaker.app.id, &request.to, request.to_connection).await? {
             return Err(Refusal::NotFound("Endpoints"));
         }
@@ -72,7 +72,7 @@ impl Hub {
         if self.said_before(speaker.app.id, request.once, speaker.message_id()).await?.is_some() {
             return Ok(());
         }
-        if let ("answer", Some(session), Some(own)) = (kind, &facts.session, &speaker.own) {
+        if let ("answer", Some(session), Some(own)) = (kind, &head.session, &speaker.own) {
             self.local.registry.note_answer(own, session);
         }
         let signal = |to: &EndpointId, to_connection, to_original, spares_answerers_of| {
@@ -91,7 +91,7 @@ impl Hub {
         let except = speaker.own_id();
         if copied {
             // A reject on one device ends the ringing on the others, but no call that another of them answered.
-            let spared = facts.session.as_deref().filter(|_| kind == "bye").map(str::to_owned);
+            let spared = head.session.as_deref().filter(|_| kind == "bye").map(str::to_owned);
             let copy = signal(&speaker.endpoint, None, Some(request.to.clone()), spared);
             let to = Audience::Endpoint { endpoint: speaker.endpoint.clone(), only: None, except };
             self.push(speaker.app.id, to, copy);
