@@ -1,14 +1,20 @@
-//! What tests of several hubs look at: all that a hub holds of its own, and all that it keeps of others.
+//! What tests of several hubs look at: all that a hub holds of its own, all that it keeps of others, and what a request has
+//! to pay for.
 //!
 //! Behind a feature of its own, for nothing else needs it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use parking_lot::Mutex;
+use respoke_core::app::App;
 use respoke_core::event::Presence;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
 use respoke_core::ports::{Interest, Node};
+use respoke_core::refusal::Refusal;
 
 use crate::hub::Hub;
+use crate::ops::{Asker, Purse};
+use crate::reach::Reach;
 
 /// All that a hub holds and keeps.
 #[derive(Debug)]
@@ -56,5 +62,28 @@ impl Hub {
         let own = self.local.registry.inspected();
         let (kept, faults) = self.others.as_ref().map(crate::others::Others::inspected).unwrap_or_default();
         Inspected { own, kept, faults, untold: self.local.departures.left() }
+    }
+}
+
+/// The purse of who can pay for all, which notes what that was.
+#[derive(Debug, Default)]
+pub struct Noting(Mutex<Vec<Reach>>);
+
+impl Noting {
+    /// How many frames were paid for since this was asked last, with those that could not be foreseen.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.0.lock().drain(..).map(|reach| reach.frames).sum()
+    }
+}
+
+impl Purse for Noting {
+    fn pay(&self, _: &Asker<'_>, _: &App, reach: Reach) -> Result<(), Refusal> {
+        self.0.lock().push(reach);
+        Ok(())
+    }
+
+    fn owe(&self, _: &Asker<'_>, _: &App, reach: Reach) {
+        self.0.lock().push(reach);
     }
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use respoke_core::app::LimitsPatch;
 use respoke_core::refusal::Refusal;
+use respoke_hub::inspected::Noting;
 use respoke_hub::ops::{Asker, Message};
 use serde_json::value::RawValue;
 
-use crate::prices::Noting;
 use crate::world::{World, endpoint, group, id};
 
 /// A backend lets all connections of an endpoint join, asking node 0.

@@ -1,6 +1,5 @@
 //! What nodes have to do for one who pays, and for one who cannot.
 
-use parking_lot::Mutex;
 use respoke_core::app::App;
 use respoke_core::ports::{Deed, Question};
 use respoke_core::refusal::Refusal;
@@ -19,27 +18,6 @@ impl Purse for Empty {
     }
 
     fn owe(&self, _: &Asker<'_>, _: &App, _: Reach) {}
-}
-
-/// The purse of who can pay all, and what was asked for.
-#[derive(Debug, Default)]
-pub(crate) struct Noting(Mutex<Vec<Reach>>);
-
-impl Noting {
-    pub(crate) fn frames(&self) -> u64 {
-        self.0.lock().iter().map(|reach| reach.frames).sum()
-    }
-}
-
-impl Purse for Noting {
-    fn pay(&self, _: &Asker<'_>, _: &App, reach: Reach) -> Result<(), Refusal> {
-        self.0.lock().push(reach);
-        Ok(())
-    }
-
-    fn owe(&self, _: &Asker<'_>, _: &App, reach: Reach) {
-        self.0.lock().push(reach);
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -239,28 +239,6 @@ impl Receiver for Ears {
     }
 }
 
-/// Notes what was to be paid.
-#[derive(Debug, Default)]
-pub(super) struct Noting(Mutex<Vec<Reach>>);
-
-impl Noting {
-    /// For how many frames was paid since this was asked last, and of those that could not be foreseen.
-    pub(super) fn frames(&self) -> u64 {
-        self.0.lock().drain(..).map(|reach| reach.frames).sum()
-    }
-}
-
-impl Purse for Noting {
-    fn pay(&self, _: &Asker<'_>, _: &App, reach: Reach) -> Result<(), Refusal> {
-        self.0.lock().push(reach);
-        Ok(())
-    }
-
-    fn owe(&self, _: &Asker<'_>, _: &App, reach: Reach) {
-        self.0.lock().push(reach);
-    }
-}
-
 /// Lets no time pass from when something is paid until others are asked to do it: what a database takes is no seed's.
 pub(super) struct Waiting<'a>(pub(super) &'a Watched, pub(super) RequestId);
 

@@ -13,14 +13,14 @@ use respoke_core::page::PageRequest;
 use respoke_core::ports::Interest;
 use respoke_core::refusal::Refusal;
 use respoke_hub::Counts;
-use respoke_hub::inspected::{Inspected, OwnState};
+use respoke_hub::inspected::{Inspected, Noting, OwnState};
 use respoke_hub::ops::{Asker, Message, Publish, Unlimited};
 use respoke_wire::bus::InterestHash;
 use serde_json::json;
 
 use super::super::{endpoint, group, raw};
 use super::clients::Shared;
-use super::house::{Node, Noting};
+use super::house::Node;
 use super::ledger::{Heard, Ledger, Said, SocketNotes, Tale, Thing, To, Worth, YES};
 use super::plan::{ENDPOINTS, GROUPS};
 
