@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use respoke_core::id::AppId;
 use respoke_core::ports::{Answer, Answers, Given, Holder, Node, Question, Whom};
@@ -39,8 +40,8 @@ pub(super) struct Counts {
     kept: Mutex<Kept>,
     /// What is being asked, and who waits for it.
     asking: Mutex<HashMap<Key, Arc<OnceCell<Count>>>>,
-    /// What not everybody answered in time.
-    again: Mutex<Vec<Key>>,
+    /// What not everybody answered in time, and who did not.
+    again: Mutex<Vec<(Key, Vec<Node>)>>,
     /// There is something of that.
     late: Notify,
 }
@@ -58,6 +59,22 @@ struct Last {
     count: Count,
     /// What each node has, as far as that is known.
     of: Vec<(Node, usize)>,
+    /// Who did not answer then, and has not since.
+    silent: Vec<Node>,
+}
+
+impl Last {
+    fn new(of: Vec<(Node, usize)>, silent: Vec<Node>) -> Self {
+        let mut last = Self { at: Instant::now(), count: Count { known: 0, unheard: 0 }, of, silent };
+        last.sum_up();
+        last
+    }
+
+    fn sum_up(&mut self) {
+        let known = self.of.iter().fold(0_usize, |sum, (_, count)| sum.saturating_add(*count));
+        let is_unheard = |silent: &&Node| !self.of.iter().any(|(node, _)| node == *silent);
+        self.count = Count { known, unheard: self.silent.iter().filter(is_unheard).count() };
+    }
 }
 
 impl Counts {
@@ -81,28 +98,37 @@ impl Counts {
         let mut kept = self.kept.lock();
         let kept = &mut *kept;
         let before = kept.young.get(key).or_else(|| kept.old.get(key)).map_or(&[][..], |last| &last.of);
-        let mut unheard = 0;
-        for node in silent {
-            match before.iter().find(|(known, _)| *known == node) {
-                Some(last) => of.push(*last),
-                None => unheard += 1,
-            }
-        }
-        let known = of.iter().fold(0_usize, |sum, (_, count)| sum.saturating_add(*count));
-        let count = Count { known, unheard };
+        of.extend(before.iter().filter(|(node, _)| silent.contains(node)));
+        let last = Last::new(of, silent);
+        let count = last.count;
         if kept.young.len() >= COUNTS_MAX && !kept.young.contains_key(key) {
             kept.old = std::mem::take(&mut kept.young);
         }
-        kept.young.insert(key.clone(), Last { at: Instant::now(), count, of });
+        kept.young.insert(key.clone(), last);
         count
     }
 
-    /// Has this asked for once more, with more time: nobody waits for that, and who is only slow is not taken for one of whom
-    /// nothing is known.
-    fn ask_again(&self, key: &Key) {
+    /// Takes what a node answered late, unless it has answered a younger question since.
+    fn take_late(&self, key: &Key, node: Node, count: u64) {
+        let mut kept = self.kept.lock();
+        let kept = &mut *kept;
+        let Some(last) = kept.young.get_mut(key).or_else(|| kept.old.get_mut(key)) else { return };
+        let Some(at) = last.silent.iter().position(|silent| *silent == node) else { return };
+        last.silent.swap_remove(at);
+        last.of.retain(|(known, _)| *known != node);
+        last.of.push((node, usize::try_from(count).unwrap_or(usize::MAX)));
+        last.sum_up();
+    }
+
+    /// Has those who did not answer asked once more, with more time: nobody waits for that, and who is only slow is not taken
+    /// for one of whom nothing is known.
+    fn ask_again(&self, key: &Key, silent: &[Node]) {
         let mut again = self.again.lock();
-        if again.len() < AGAIN_MAX && !again.contains(key) {
-            again.push(key.clone());
+        if let Some((_, nodes)) = again.iter_mut().find(|(asked, _)| asked == key) {
+            let more = silent.iter().filter(|node| !nodes.contains(node)).copied().collect::<Vec<_>>();
+            nodes.extend(more);
+        } else if again.len() < AGAIN_MAX {
+            again.push((key.clone(), silent.to_vec()));
             self.late.notify_one();
         }
     }
@@ -143,7 +169,7 @@ impl Others {
             let question = Question::Count { app_id, of: asking.key.1.clone() };
             let answers = self.bus.ask(Whom::Others, question, self.and_the_way(COUNT_WITHIN)).await;
             if !answers.silent.is_empty() {
-                self.counts.ask_again(&asking.key);
+                self.counts.ask_again(&asking.key, &answers.silent);
             }
             self.counts.take(&asking.key, answers)
         };
@@ -154,15 +180,20 @@ impl Others {
         }
     }
 
-    /// Asks once more for what not everybody answered in time. Never ends.
+    /// Asks those once more who did not answer in time. Never ends.
     pub(super) async fn count_again(&self) {
         loop {
             self.counts.late.notified().await;
             let again = std::mem::take(&mut *self.counts.again.lock());
-            let ask = async |key: Key| {
-                let question = Question::Count { app_id: key.0, of: key.1.clone() };
-                let answers = self.bus.ask(Whom::Others, question, ANSWER_WITHIN).await;
-                self.counts.take(&key, answers);
+            let ask = async |(key, silent): (Key, Vec<Node>)| {
+                let ask_one = async |node| {
+                    let question = Question::Count { app_id: key.0, of: key.1.clone() };
+                    let answers = self.bus.ask(Whom::One(node), question, ANSWER_WITHIN).await;
+                    if let Some(Given { answer: Answer::Count(count), .. }) = answers.given.first() {
+                        self.counts.take_late(&key, node, *count);
+                    }
+                };
+                join_all(silent.into_iter().map(ask_one)).await;
             };
             futures_util::stream::iter(again).for_each_concurrent(AGAIN_AT_ONCE, ask).await;
         }
@@ -188,8 +219,6 @@ impl Others {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use respoke_core::id::GroupName;
     use respoke_core::ports::Bus;
 
@@ -205,14 +234,15 @@ mod tests {
         have: Mutex<Vec<(Node, Option<u64>)>>,
         /// How long they take longer than those that are well.
         slower: Mutex<Duration>,
-        asked: AtomicUsize,
+        asked: Mutex<Vec<Whom>>,
     }
 
     impl Nodes {
-        async fn ask(self: Arc<Self>, deadline: Duration) -> Answers {
-            self.asked.fetch_add(1, Ordering::Relaxed);
+        async fn ask(self: Arc<Self>, whom: Whom, deadline: Duration) -> Answers {
+            self.asked.lock().push(whom);
             let takes = WELL + *self.slower.lock();
             let mut have = self.have.lock().clone();
+            have.retain(|(node, _)| whom == Whom::Others || whom == Whom::One(*node));
             if takes > deadline {
                 for (_, count) in &mut have {
                     *count = None;
@@ -235,7 +265,7 @@ mod tests {
         let nodes = Arc::new(Nodes::default());
         have_now(&nodes, have);
         let asked = nodes.clone();
-        let ask = move |_, _, deadline| asked.clone().ask(deadline);
+        let ask = move |whom, _, deadline| asked.clone().ask(whom, deadline);
         let bus: Arc<dyn Bus> = Arc::new(StubBus { other_nodes: Vec::new(), wanted_elsewhere: true, ask });
         (nodes, Others::beside(&bus).unwrap())
     }
@@ -271,15 +301,40 @@ mod tests {
             assert_eq!(others.count_now(app, Holder::App).await, count(0, 2));
             tokio::time::sleep(3 * COUNT_WITHIN).await;
             assert_eq!(others.counts.recent(&(app, Holder::App)), Some(count(12, 0)));
-            assert_eq!(nodes.asked.swap(0, Ordering::Relaxed), 2);
+            assert_eq!(nodes.asked.lock().len(), 3, "all, and each of them");
             // It is charged, and they are not taken for silent.
             assert_eq!(others.count_now(app, Holder::App).await, count(12, 0));
             // So much is asked for again, and once each.
             let of = |nth: usize| Holder::Group(GroupName::parse(&format!("group {}", nth % 100)).unwrap());
             for nth in 0..200 {
-                others.counts.ask_again(&(app, of(nth)));
+                others.counts.ask_again(&(app, of(nth)), &[node(2)]);
             }
             assert_eq!(others.counts.again.lock().len(), AGAIN_MAX);
+        };
+        tokio::select! {
+            () = looking => {}
+            () = others.count_again() => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_answered_is_not_asked_again_and_what_it_answers_since_stands() {
+        let (nodes, others) = beside(&[Some(5), None]);
+        let app = AppId::random();
+        let looking = async {
+            assert_eq!(others.count_now(app, Holder::App).await, count(5, 1));
+            // The silent one is asked again, and takes its time.
+            nodes.asked.lock().clear();
+            have_now(&nodes, &[Some(6), Some(7)]);
+            *nodes.slower.lock() = 2 * COUNT_WITHIN;
+            tokio::time::sleep(COUNT_WITHIN).await;
+            assert_eq!(*nodes.asked.lock(), [Whom::One(node(3))]);
+            // Meanwhile both are counted anew.
+            have_now(&nodes, &[Some(8), Some(9)]);
+            *nodes.slower.lock() = Duration::ZERO;
+            assert_eq!(others.count_now(app, Holder::App).await, count(17, 0));
+            tokio::time::sleep(3 * COUNT_WITHIN).await;
+            assert_eq!(others.counts.recent(&(app, Holder::App)), Some(count(17, 0)));
         };
         tokio::select! {
             () = looking => {}
@@ -291,7 +346,7 @@ mod tests {
     async fn who_wants_to_know_the_same_at_a_time_asks_once() {
         let (nodes, others) = beside(&[Some(5)]);
         let app = AppId::random();
-        let asked = || nodes.asked.swap(0, Ordering::Relaxed);
+        let asked = || std::mem::take(&mut *nodes.asked.lock()).len();
         let ask = || others.count_now(app, Holder::App);
         // The one who asks for all stops waiting, and another goes on.
         let first = async { tokio::time::timeout(Duration::from_millis(1), ask()).await.is_err() };
