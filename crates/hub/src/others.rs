@@ -59,9 +59,9 @@ pub(crate) struct Others {
 
 /// How long an answer is waited for. Who answers later is as good as gone, and will be declared so.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(1);
-/// Connections of a node that is gone, of which leave is taken in one go: some milliseconds' work, for which what is kept is
-/// locked.
-const TAKEN_LEAVE_OF_AT_ONCE: usize = 256;
+/// Things that connections of a node that is gone were in, of which leave is taken in one go: some milliseconds' work, for
+/// which what is kept is locked. Of one connection leave is taken whole.
+const TAKEN_LEAVE_OF_AT_ONCE: usize = 1_000;
 
 /// How often the log says that answers are not whole: while a node is silent they all are not.
 const NOTED_EVERY: Duration = Duration::from_secs(1);

@@ -281,17 +281,18 @@ impl Kept {
         }
     }
 
-    /// Takes leave of some connections of a node that is gone. None: of all that was done.
+    /// Takes leave of some connections of a node that is gone: of so many that they were there because of `most` things
+    /// together, or of one. None: of all that was done.
     pub(super) fn take_leave(&mut self, most: usize, now: Instant) -> Option<(u64, Vec<Going>)> {
-        let lost = self.lost.front_mut()?;
-        let (at, some) = (lost.at, lost.connections.by_ref().take(most).collect::<Vec<_>>());
-        if lost.connections.len() == 0 {
-            self.lost.pop_front();
-        }
-        let mut going = Vec::with_capacity(some.len());
-        for connection in some {
+        let Lost { at, mut connections } = self.lost.pop_front()?;
+        let (mut going, mut left) = (Vec::new(), most);
+        while left > 0
+            && let Some(connection) = connections.next()
+        {
             // What was there because of things that are held no more is not there either.
-            let Some(there) = self.there.remove(&connection) else { continue };
+            let there = self.there.remove(&connection);
+            left = left.saturating_sub(there.as_ref().map_or(1, |there| there.of.len()));
+            let Some(there) = there else { continue };
             self.note_gone(connection, Gone::Told, now);
             for interest in &there.of {
                 self.strike(interest, connection);
@@ -300,6 +301,9 @@ impl Kept {
             let groups = there.of.iter().filter_map(group_of).cloned().collect();
             let There { app_id, endpoint, .. } = there;
             going.push(Going { departed: Departed { app_id, endpoint, connection, groups }, observed });
+        }
+        if connections.len() > 0 {
+            self.lost.push_front(Lost { at, connections });
         }
         Some((at, going))
     }

@@ -579,3 +579,23 @@ async fn nothing_is_looked_through_at_once_because_something_is_missed_of_a_node
     assert_eq!((left.len(), left.into_iter().collect::<HashSet<_>>()), (all.len(), there.into_iter().collect()));
     assert!(kept.is_whole(&all) && kept.there.is_empty() && kept.of_nodes.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn leave_is_taken_of_fewer_connections_at_once_if_they_were_in_more() {
+    let mut kept = Kept::default();
+    let groups: Vec<_> = (0..10).map(|nth| GroupName::parse(&format!("room {nth}")).unwrap()).collect();
+    for group in &groups {
+        let interest = Interest::Group(app(), group.clone());
+        kept.hold(&interest);
+        for number in 1..=9 {
+            assert!(kept.joined((node(1), 1), interest.clone(), &jo(), connection(number)));
+        }
+    }
+    kept.lost(node(1), 7);
+    let mut taken = Vec::new();
+    for most in [20, 21, 1, usize::MAX] {
+        taken.push(kept.take_leave(most, Instant::now()).unwrap().1.len());
+    }
+    assert_eq!(taken, [2, 3, 1, 3]);
+    assert!(kept.take_leave(1, Instant::now()).is_none() && kept.there.is_empty());
+}
