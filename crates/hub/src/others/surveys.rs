@@ -116,10 +116,14 @@ impl Others {
             // Whoever waits for what is kept has its turn.
             tokio::task::yield_now().await;
         }
-        if self.kept.lock().is_due() {
+        let Snapshot { answered, silent: mut again } = laying.snapshot;
+        let kept = self.kept.lock();
+        let too_old = answered.iter().filter(|answered| kept.is_too_old(answered, asked_at));
+        again.extend(too_old.map(Answered::node));
+        if kept.is_due() {
             self.wanted.send_replace(());
         }
-        laying.snapshot.silent
+        again
     }
 
     /// Lays some of what was answered. False: that was all.

@@ -183,6 +183,12 @@ impl Holds {
         self.news.is_over(node)
     }
 
+    /// Whether what a node answers to who asked at that turn lacks what was known then to be missed of it, though
+    /// everything up to `number` is in it.
+    pub(super) fn lacks_what_was_missed(&self, node: Node, asked_at: u64, number: u64) -> bool {
+        self.news.missed.get(&node).is_some_and(|missed| missed.turn <= asked_at && missed.number > number)
+    }
+
     /// These nodes may have told past one thing. Whether that is held.
     pub(super) fn late(&mut self, interest: &Interest, nodes: &[Node]) -> bool {
         if self.get_mut(interest).is_none() {

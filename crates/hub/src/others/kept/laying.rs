@@ -34,6 +34,10 @@ impl Answered {
         Self { node, oldest: u64::MAX, there: BTreeMap::new() }
     }
 
+    pub(in crate::others) const fn node(&self) -> Node {
+        self.node
+    }
+
     /// The next part of it: everything up to this number is in that.
     pub(in crate::others) fn add(&mut self, number: u64, found: Vec<Present>) {
         self.oldest = self.oldest.min(number);
@@ -48,6 +52,12 @@ impl Kept {
     pub(in crate::others) fn to_be_laid(&self, of: u32, asked: &Asked, answered: &Answered) -> usize {
         let known = self.held.get(&asked.interest).map_or(0, |held| held.entries.len());
         known + answered.there.get(&of).map_or(0, Vec::len)
+    }
+
+    /// Whether a node is to be asked again that has answered: what it answered to who asked at that turn is of before what
+    /// was known to be missed of it, as no bus should have it.
+    pub(in crate::others) fn is_too_old(&self, answered: &Answered, asked_at: u64) -> bool {
+        self.held.lacks_what_was_missed(answered.node, asked_at, answered.oldest)
     }
 
     /// Lays what a node answered about one thing, the `of`th of those that it was asked about at that turn, beneath what it

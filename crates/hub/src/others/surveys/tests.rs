@@ -50,6 +50,23 @@ async fn what_is_lost_meanwhile_of_something_else_makes_nobody_unheard_who_answe
     assert_eq!(others.members_known(app, &slow), Some(Count { known: 0, unheard: 0 }));
 }
 
+/// As one who does not answer, so that it is not asked again at once, and again.
+#[tokio::test]
+async fn who_answers_of_before_what_was_missed_is_to_be_asked_again_later() {
+    let room = Interest::Group(AppId::random(), GroupName::parse("room").unwrap());
+    let slow = Interest::Group(AppId::random(), GroupName::parse("slow").unwrap());
+    let bus = bus_to_one(slow, Arc::default(), Vec::new());
+    let others = Others::beside(&bus).unwrap();
+    others.hold(&room);
+    let asked = others.kept.lock().unsurveyed(std::slice::from_ref(&room));
+    let ask = || others.ask_and_lay(Whom::One(node(2)), &asked, Patience::Each(REPAIR_WITHIN), || 0);
+    // Everything up to the ninth is in what it answers.
+    others.missed(&Gap { from: node(2), numbers: 7..=9 });
+    assert_eq!(ask().await, []);
+    others.missed(&Gap { from: node(2), numbers: 10..=10 });
+    assert_eq!(ask().await, [node(2)]);
+}
+
 #[tokio::test]
 async fn whoever_waits_for_what_is_kept_has_its_turn_however_much_is_answered() {
     let app = AppId::random();
