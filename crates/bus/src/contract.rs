@@ -42,6 +42,7 @@ macro_rules! all_cases {
                 of_many_questions_at_once_each_gets_its_own_answers
                 who_does_not_answer_is_named
                 an_answer_stands_among_deliveries
+                what_is_told_comes_to_one_alone_and_once
                 a_lost_node_is_told_once_and_nothing_of_it_after
                 who_comes_back_is_another_and_holds_nothing
                 of_many_restarts_no_ghost_is_left

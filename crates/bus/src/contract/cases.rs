@@ -249,6 +249,24 @@ pub(super) async fn an_answer_stands_among_deliveries(fixture: impl Fixture) {
     }
 }
 
+pub(super) async fn what_is_told_comes_to_one_alone_and_once(fixture: impl Fixture) {
+    let (a, b, c) = fixture.three().await;
+    b.hold("room").await;
+    for said in 1..=20 {
+        a.bus.tell(b.node(), question());
+        a.bus.publish(words("room", said as u64));
+        b.notes.until_of(a.node(), 1..=said as u64).await;
+        assert_eq!(b.notes.asked(), said, "what was said behind it has come");
+    }
+    // Another life of it is not it.
+    let again = fixture.start(2).await;
+    a.bus.tell(b.node(), question());
+    a.notes.until(|notes| notes.lost() == [b.node()]).await;
+    a.bus.tell(b.node(), question());
+    quiet().await;
+    assert_eq!((a.notes.asked(), b.notes.asked(), again.notes.asked(), c.notes.asked()), (0, 20, 0, 0));
+}
+
 /// Elsewhere leaves were lost in a split, and ghosts of former lives stayed.
 pub(super) async fn a_lost_node_is_told_once_and_nothing_of_it_after(fixture: impl Fixture) {
     let (a, b, c) = fixture.three().await;
