@@ -19,6 +19,7 @@ mod outgoing;
 mod peer;
 mod peers;
 mod recent;
+mod sent;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
@@ -38,10 +39,11 @@ use self::asks::Asks;
 use self::book::{Book, FirstIn};
 use self::incoming::Next;
 pub use self::limits::CarriedLimits;
-use self::outgoing::{Kind, News, Outgoing, Owed};
+use self::outgoing::{Outgoing, Owed};
 use self::peer::Peer;
 use self::peers::Peers;
 use self::recent::Recent;
+use self::sent::{Kind, News};
 use crate::inbox::{Inbox, State};
 
 /// What takes frames from node to node.

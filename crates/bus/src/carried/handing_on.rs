@@ -11,9 +11,9 @@ use respoke_wire::bus::{InterestHash, InterestNews, Item};
 use tokio::time::Instant;
 
 use super::incoming::Next;
-use super::outgoing::Kind;
 use super::peer::{Part, Peer};
 use super::recent::Kept;
+use super::sent::Kind;
 use super::{CarriedBus, Waiting, encoded};
 
 impl CarriedBus {

@@ -1,63 +1,18 @@
-//! What one node sends to one other: numbered, and kept for a while to be sent again.
+//! What one node sends to one other: numbered, and told anew where it is lost for good and matters.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use respoke_core::id::AppId;
 use respoke_core::ports::Node;
-use respoke_wire::bus::{InterestHash, frame_item, pieces};
+use respoke_wire::bus::{frame_item, pieces};
 use tokio::time::Instant;
 
 use super::CarriedLimits;
+use super::sent::{Again, Kind, Late, News, SentFrames};
 
 /// Interests of one app that the other is told one by one to have heard of late: 16 KiB. Beyond that it is all of the app.
 const LATE_MAX: usize = 1_024;
-
-/// How long the same is not sent again a second time. Where much waits to get through, it is asked for many times before it
-/// can have come; so that is doubled for the third time and the next.
-const SENT_AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// How often it is doubled: to 0.8 seconds, which is nine times in five seconds.
-const DOUBLED_MAX: u32 = 3;
-
-/// How long it takes until as much may be sent again as at once, if nothing is seen: all that is kept, in less time than it
-/// is kept for.
-const AGAIN_BYTES_WITHIN: Duration = Duration::from_millis(250);
-
-/// What an item is for, in case it is lost. If it goes in parts, the loss of any is the loss of it, and it is seen with the
-/// last.
-#[derive(Clone, Debug)]
-pub(super) enum Kind {
-    /// What the node is there for in an app. If it is lost, all of that app has to be told anew.
-    News(News),
-    /// That it has told everything. If it is lost, it is told again.
-    Complete,
-    /// That the other is late. If it is lost, it is told again.
-    Late(AppId, Late),
-    /// Anything else. If it is lost, the other knows.
-    Other,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct News {
-    pub(super) app_id: AppId,
-    /// The interest, if it is about one.
-    pub(super) hash: Option<InterestHash>,
-    /// Since when somebody waits for it to be heard.
-    pub(super) since: Option<Instant>,
-    /// The version of what the node is there for, up to which the other has heard of everything with it, unless some of
-    /// that was lost before.
-    pub(super) version: u64,
-}
-
-/// Of what the other heard late.
-#[derive(Clone, Debug)]
-pub(super) struct Late {
-    /// None: all of the app.
-    pub(super) of: Option<BTreeSet<InterestHash>>,
-    /// Since when the first of them waits.
-    pub(super) since: Instant,
-}
 
 /// What the other has to be told, when there is room.
 #[derive(Debug)]
@@ -68,7 +23,7 @@ pub(super) enum Owed {
     Complete,
 }
 
-/// Invariant: all that is there to be lost is in `kept`, and what is lost of it that is not for the other to know is in
+/// Invariant: all that is there to be lost is in `sent`, and what is lost of it that is not for the other to know is in
 /// `untold` or `late` or makes `introduced` false. Each has one entry for an app at most.
 #[derive(Debug)]
 pub(super) struct Outgoing {
@@ -77,50 +32,17 @@ pub(super) struct Outgoing {
     limits: CarriedLimits,
     last: u64,
     seen: u64,
-    kept: VecDeque<Kept>,
-    kept_bytes: usize,
+    sent: SentFrames,
     /// Apps of which something was lost, or nothing was told yet; and since when somebody waits for what was.
     untold: BTreeMap<AppId, Option<Instant>>,
     /// Up to which number everything is told anew that was lost before. [`u64::MAX`]: some of it is not told yet.
     behind: Option<u64>,
     /// The version of the last news that was seen.
     version_seen: u64,
-    /// How much may be sent again at once, in bytes, and since when. It grows by what is seen, and with time.
-    again_bytes: usize,
-    again_since: Instant,
     /// What it has to be told to have heard of late.
     late: BTreeMap<AppId, Late>,
     /// It was told that everything was told.
     introduced: bool,
-}
-
-#[derive(Debug)]
-struct Kept {
-    number: u64,
-    at: Instant,
-    kind: Kind,
-    /// Whoever has this and all before it has the whole item.
-    completes: bool,
-    /// How often it was sent again, and when not before it is once more.
-    again: u32,
-    again_from: Instant,
-    frame: Bytes,
-}
-
-impl Kept {
-    /// What it takes, about.
-    fn len(&self) -> usize {
-        size_of::<Self>() + self.frame.len()
-    }
-}
-
-/// What is done about a request to send again.
-#[derive(Debug, Default)]
-pub(super) struct Again {
-    /// What is sent again.
-    pub frames: Vec<Bytes>,
-    /// Nothing up to this is kept any more, though it is asked for.
-    pub gone: Option<u64>,
 }
 
 impl Outgoing {
@@ -132,13 +54,10 @@ impl Outgoing {
             limits,
             last: 0,
             seen: 0,
-            kept: VecDeque::new(),
-            kept_bytes: 0,
+            sent: SentFrames::new(limits),
             untold: BTreeMap::new(),
             behind: None,
             version_seen: version,
-            again_bytes: limits.again_bytes_max,
-            again_since: Instant::now(),
             late: BTreeMap::new(),
             introduced: false,
         }
@@ -151,11 +70,7 @@ impl Outgoing {
             parts_left -= 1;
             self.last += 1;
             let frame = frame_item(self.from, self.to, self.last, &piece);
-            let (number, completes) = (self.last, parts_left == 0);
-            let (kind, frame_kept) = (kind.clone(), frame.clone());
-            let kept = Kept { number, at: now, kind, completes, again: 0, again_from: now, frame: frame_kept };
-            self.kept_bytes += kept.len();
-            self.kept.push_back(kept);
+            self.sent.add(self.last, frame.clone(), kind.clone(), parts_left == 0, now);
             self.forget(now);
             send(frame);
         }
@@ -176,24 +91,14 @@ impl Outgoing {
 
     /// Gives up what is kept for too long, or is too much.
     pub(super) fn forget(&mut self, now: Instant) {
-        while let Some(oldest) = self.kept.front() {
-            let old = now.duration_since(oldest.at) > self.limits.kept_for;
-            if !old && self.kept_bytes <= self.limits.kept_bytes_max {
-                return;
-            }
-            match self.drop_oldest().map(|oldest| oldest.kind) {
-                Some(Kind::News(News { app_id, since, .. })) => self.owe(app_id, since),
-                Some(Kind::Complete) => self.introduced = false,
-                Some(Kind::Late(app_id, late)) => self.be_late(app_id, late),
-                Some(Kind::Other) | None => {}
+        while let Some(lost) = self.sent.give_up(now) {
+            match lost {
+                Kind::News(News { app_id, since, .. }) => self.owe(app_id, since),
+                Kind::Complete => self.introduced = false,
+                Kind::Late(app_id, late) => self.be_late(app_id, late),
+                Kind::Other => {}
             }
         }
-    }
-
-    fn drop_oldest(&mut self) -> Option<Kept> {
-        let oldest = self.kept.pop_front()?;
-        self.kept_bytes -= oldest.len();
-        Some(oldest)
     }
 
     /// All of an app has to be told.
@@ -219,9 +124,7 @@ impl Outgoing {
             return None;
         }
         self.seen = number;
-        while self.kept.front().is_some_and(|oldest| oldest.number <= number) {
-            let Some(seen) = self.drop_oldest() else { break };
-            self.again_bytes += seen.frame.len();
+        while let Some(seen) = self.sent.take_seen(number) {
             if let (true, Kind::News(News { app_id, hash, since, version })) = (seen.completes, seen.kind) {
                 self.version_seen = self.version_seen.max(version);
                 if let Some(since) = since.filter(|since| now.duration_since(*since) > self.limits.late_after) {
@@ -237,7 +140,7 @@ impl Outgoing {
     /// Something that is owed, if there is any, and room for it. It has to be sent then.
     pub(super) fn next_owed(&mut self) -> Option<Owed> {
         // A quarter, so that what is owed neither pushes out what goes beside it nor itself.
-        if self.kept_bytes > self.limits.kept_bytes_max / 4 {
+        if self.sent.bytes() > self.limits.kept_bytes_max / 4 {
             return None;
         }
         if let Some((app_id, since)) = self.untold.pop_first() {
@@ -260,51 +163,12 @@ impl Outgoing {
     /// The other misses what lies between two numbers, both included, in each of some pieces.
     pub(super) fn again(&mut self, missing: &[(u64, u64)], now: Instant) -> Again {
         self.forget(now);
-        let oldest = self.kept.front().map_or(self.last + 1, |oldest| oldest.number);
-        let mut again = Again::default();
-        self.grow_again_bytes(now);
-        for (first, last) in missing {
-            let (first, last) = ((*first).max(self.seen + 1), (*last).min(self.last));
-            if first > last {
-                continue;
-            }
-            if first < oldest {
-                again.gone = Some(last.min(oldest - 1));
-            }
-            let start = self.kept.partition_point(|kept| kept.number < first);
-            for kept in self.kept.range_mut(start..).take_while(|kept| kept.number <= last) {
-                if now < kept.again_from {
-                    continue;
-                }
-                if self.again_bytes == 0 {
-                    // The rest is asked for again.
-                    return again;
-                }
-                self.again_bytes = self.again_bytes.saturating_sub(kept.frame.len());
-                kept.again_from = now + SENT_AGAIN_AFTER * (1 << kept.again.min(DOUBLED_MAX));
-                kept.again += 1;
-                again.frames.push(kept.frame.clone());
-            }
-        }
-        again
-    }
-
-    /// Where less gets through than is sent, there is no room for more than a little besides what is seen.
-    fn grow_again_bytes(&mut self, now: Instant) {
-        let most = self.limits.again_bytes_max;
-        let since = now.duration_since(self.again_since).min(AGAIN_BYTES_WITHIN);
-        let grown = usize::try_from(since.as_millis() * most as u128 / AGAIN_BYTES_WITHIN.as_millis());
-        let grown = grown.unwrap_or(most);
-        if grown > 0 {
-            self.again_since = now;
-        }
-        self.again_bytes = self.again_bytes.saturating_add(grown).min(most);
+        self.sent.again(missing, self.seen + 1..=self.last, now)
     }
 
     /// The other is gone, and is owed nothing.
     pub(super) fn end(&mut self) {
-        self.kept.clear();
-        self.kept_bytes = 0;
+        self.sent.clear();
         self.untold.clear();
         self.late.clear();
     }
@@ -312,14 +176,18 @@ impl Outgoing {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use respoke_core::ports::{Incarnation, NodeId};
+    use respoke_wire::bus::InterestHash;
     use uuid::Uuid;
 
+    use super::super::sent::SentFrame;
     use super::*;
 
     const A: Node = Node { id: NodeId(1), incarnation: Incarnation(1) };
     const B: Node = Node { id: NodeId(2), incarnation: Incarnation(1) };
-    const KEPT: usize = size_of::<Kept>();
+    const KEPT: usize = size_of::<SentFrame>();
 
     fn outgoing() -> Outgoing {
         let limits = CarriedLimits { kept_bytes_max: 1_000 + 8 * KEPT, again_bytes_max: 300, ..CarriedLimits::DEFAULT };
@@ -384,9 +252,9 @@ mod tests {
         add(&mut outgoing, 10, &Kind::Other);
         // Nobody can have seen what was not sent.
         assert_eq!((see(&mut outgoing, 0), see(&mut outgoing, 3), outgoing.unseen()), (None, None, Some(2)));
-        assert_eq!((see(&mut outgoing, 1), outgoing.kept.len()), (Some(1), 1));
+        assert_eq!((see(&mut outgoing, 1), outgoing.sent.len()), (Some(1), 1));
         assert_eq!(see(&mut outgoing, 2), Some(1));
-        assert_eq!((outgoing.unseen(), outgoing.kept_bytes, outgoing.kept.len()), (None, 0, 0));
+        assert_eq!((outgoing.unseen(), outgoing.sent.bytes(), outgoing.sent.len()), (None, 0, 0));
         assert_eq!(pay(&mut outgoing, 1), ["complete"], "nobody was late");
     }
 
@@ -481,7 +349,7 @@ mod tests {
         let mut told = 0;
         while outgoing.owes() {
             told += pay(&mut outgoing, 7).len();
-            assert!(outgoing.kept_bytes <= outgoing.limits.kept_bytes_max / 4 + 2 * KEPT);
+            assert!(outgoing.sent.bytes() <= outgoing.limits.kept_bytes_max / 4 + 2 * KEPT);
             let last = outgoing.last();
             let confirmed = see(&mut outgoing, last);
             assert_eq!(confirmed, (told >= 1_000).then_some(7));
@@ -490,49 +358,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_so_much_is_kept_and_only_so_much_sent_at_once() {
-        let mut outgoing = outgoing();
-        for _ in 0..10 {
-            add(&mut outgoing, 100 + KEPT / 7, &Kind::Other);
-        }
-        assert!(outgoing.kept_bytes <= outgoing.limits.kept_bytes_max);
-        let (kept, first) = (outgoing.kept.len(), outgoing.kept[0].number);
-        assert!((5..9).contains(&kept) && first == 11 - kept as u64);
-        outgoing.limits.again_bytes_max = 2 * (100 + KEPT / 7) + 80;
-        outgoing.again_bytes = outgoing.limits.again_bytes_max;
-        assert_eq!(again(&mut outgoing, &[(1, 10)]), (3, Some(first - 1)));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(again(&mut outgoing, &[(1, 2), (7, 7), (9, 10)]), (3, Some(2)));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(again(&mut outgoing, &[(first, first)]), (1, None));
-        assert_eq!(again(&mut outgoing, &[(0, 0), (11, u64::MAX), (9, 2)]), (0, None));
-    }
-
-    /// Elsewhere a slow way was filled with the same again and again, and nothing new came through.
-    #[tokio::test(start_paused = true)]
-    async fn the_same_is_sent_again_less_and_less_often() {
-        let mut outgoing = outgoing();
-        add(&mut outgoing, 10, &Kind::Other);
-        let began = Instant::now();
-        let mut at = Vec::new();
-        while began.elapsed() < CarriedLimits::DEFAULT.kept_for {
-            if again(&mut outgoing, &[(1, 1)]).0 > 0 {
-                at.push(began.elapsed().as_millis());
-            }
-            tokio::time::advance(Duration::from_millis(10)).await;
-        }
-        assert_eq!(at, [0, 100, 300, 700, 1_500, 2_300, 3_100, 3_900, 4_700]);
-        // Each by itself.
-        add(&mut outgoing, 10, &Kind::Other);
-        assert_eq!(again(&mut outgoing, &[(1, 2)]).0, 1);
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn whoever_is_gone_is_owed_nothing() {
         let mut outgoing = outgoing();
         outgoing.owe(app(1), None);
         add(&mut outgoing, 10, &Kind::Other);
         outgoing.end();
-        assert!(outgoing.kept_bytes == 0 && outgoing.untold.is_empty() && outgoing.late.is_empty());
+        assert!(outgoing.sent.bytes() == 0 && outgoing.untold.is_empty() && outgoing.late.is_empty());
     }
 }
