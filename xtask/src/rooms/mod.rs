@@ -22,7 +22,7 @@ const CRATES: &[(&str, &[usize])] = &[
     ("crates/store/src", &[]),
     ("crates/bus/src", &[]),
     ("crates/hub/src", &[5, 3, 3]),
-    ("crates/server/src", &[5, 5, 3, 2]),
+    ("crates/server/src", &[5, 4, 3, 2]),
     ("xtask/src", &[2, 2]),
 ];
 

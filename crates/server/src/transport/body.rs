@@ -12,14 +12,12 @@ use axum::response::Response;
 use bytes::{Buf, Bytes};
 use hyper::body::{Frame, SizeHint};
 
-use super::exchange::Exchange;
-use super::places::UnderWay;
+use super::exchange::{Exchange, PIECE_LEN_MAX_HTTP2};
+use super::under_way::UnderWay;
 use super::unread::{CallerKey, SMALL_LEN};
 
 /// What goes at once on HTTP/1.1: more saves few calls, and each unread connection holds it.
 const PIECE_LEN_MAX_HTTP1: usize = 65_536;
-/// What goes at once on HTTP/2: a frame of the size that clients take by default.
-pub(super) const PIECE_LEN_MAX_HTTP2: usize = 16_384;
 
 /// The body of an answer.
 pub(crate) struct AnswerBody {

@@ -14,10 +14,10 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
 use super::exchange::Exchange;
-use super::http2::STREAM_WINDOW;
 use super::partial::Partial;
 use super::places::Place;
 use super::unread::{CallerKey, Reader, Unread};
+use super::windows::STREAM_WINDOW;
 
 /// The body of a request, for whoever reads it.
 pub(crate) trait RequestBody: HttpBody<Data = Bytes> + Unpin {
@@ -285,8 +285,9 @@ mod tests {
 
     use tokio::sync::mpsc;
 
-    use super::super::http2::{STANDING_MAX, STANDING_OF_ONE_MAX};
-    use super::super::places::{NEWCOMER_FOR, Places, UnderWay};
+    use super::super::places::{NEWCOMER_FOR, Places};
+    use super::super::under_way::UnderWay;
+    use super::super::windows::{STANDING_MAX, STANDING_OF_ONE_MAX};
     use super::super::{Share, UnreadLimits};
     use super::*;
     use crate::metrics::Metrics;

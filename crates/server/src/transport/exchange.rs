@@ -14,11 +14,13 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::body::PIECE_LEN_MAX_HTTP2;
-use super::http2::{STANDING_MAX, STANDING_OF_ONE_MAX};
-use super::places::{Place, UnderWay};
+use super::places::Place;
+use super::under_way::UnderWay;
 use super::unread::{CallerKey, Unread};
+use super::windows::{STANDING_MAX, STANDING_OF_ONE_MAX};
 
+/// What goes at once on HTTP/2: a frame of the size that clients take by default.
+pub(super) const PIECE_LEN_MAX_HTTP2: usize = 16_384;
 /// How long an answer may stand still.
 pub(crate) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an answer may be behind [`PACE_BYTES`] a second, at the beginning and at most. The slowest network of mobile

@@ -308,7 +308,8 @@ mod tests {
     use std::task::Waker;
 
     use super::super::exchange::Exchange;
-    use super::super::places::{Places, UnderWay};
+    use super::super::places::Places;
+    use super::super::under_way::UnderWay;
     use super::super::{Share, Shares, UnreadLimits};
     use super::*;
     use crate::metrics::Metrics;

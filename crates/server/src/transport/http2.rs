@@ -18,8 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::AnswerBody;
 use super::exchange::{Exchange, Verdict, judge};
-use super::places::{Place, UnderWay};
+use super::places::Place;
+use super::under_way::UnderWay;
 use super::unread::CallerKey;
+use super::windows::{CONNECTION_WINDOW, STREAM_WINDOW};
 
 /// How long an HTTP/2 connection lives without a request being under way on it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
@@ -30,16 +32,6 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests under way at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 100;
-/// What the library takes in of bodies that nobody asks for yet, of a stream and of a connection. It is not counted, so it is
-/// little. Who is far away still sends the longest body of an operation at once. A stream whose body is not read on keeps
-/// what it has of the connection's from all others: so that is much more.
-pub(super) const STREAM_WINDOW: u32 = 65_535;
-const CONNECTION_WINDOW: u32 = 1 << 20;
-/// So many bodies of one connection may stand at once: together they leave the others half of its window.
-pub(super) const STANDING_MAX: u32 = CONNECTION_WINDOW / 2 / STREAM_WINDOW;
-/// And so many of one caller, where a connection is of many: that of a proxy is everybody's, and who finds no room to stand is
-/// sent away. A client sends one after the other, and may send one more after a broken connection.
-pub(super) const STANDING_OF_ONE_MAX: usize = 2;
 /// The longest head that is read, as HTTP/2 counts it: more than we take, so that ours is the answer to what is a little
 /// too long. What is longer yet the library refuses without a body.
 const HEAD_LEN_MAX: u32 = 128 * 1024;
@@ -151,6 +143,7 @@ mod tests {
     use super::super::body::Beside;
     use super::super::exchange::{STALL_TIMEOUT, STREAM_COST};
     use super::super::unread::{Reader, UnreadLimits};
+    use super::super::windows::STANDING_MAX;
     use super::super::{Heard, Patient, Places, RequestBody, Share};
     use super::*;
     use crate::metrics::Metrics;

@@ -116,7 +116,7 @@ impl Stalled {
 #[cfg(test)]
 mod tests {
     use super::super::Share;
-    use super::super::places::UnderWay;
+    use super::super::under_way::UnderWay;
     use super::super::unread::UnreadLimits;
     use super::*;
     use crate::metrics::Metrics;
