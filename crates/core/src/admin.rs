@@ -7,12 +7,20 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, AdminId};
 use crate::secret::{Secret, SecretHash};
+use crate::term::Term;
 use crate::totp::{STEP_SECS, SealedTotp};
 
 /// Admins of one account at most.
 pub const ADMINS_MAX: usize = 200;
 /// How long the setup link of the first start waits, in seconds.
 pub const SETUP_SECS: i64 = 24 * 3_600;
+/// How long a sign-in lasts, in seconds.
+pub(crate) const SESSION_SECS: i64 = 12 * 3_600;
+
+/// From when to when a sign-in lasts that ends at `expires_at`.
+pub(crate) const fn session_term(expires_at: Timestamp) -> Term {
+    Term { from: expires_at.plus_secs(-SESSION_SECS), until: expires_at }
+}
 
 /// An account: the owner of apps.
 #[derive(Clone, Debug)]

@@ -7,28 +7,19 @@
 //! Invariant: whatever the bytes are, reading them takes memory in proportion to their length and never panics.
 
 mod ask;
+mod bounds;
 mod bytes;
 mod delivery;
 mod interest;
 
-use std::fmt;
-
 use ::bytes::Bytes;
 use respoke_core::ports::{Answer, Delivery, Incarnation, Node, NodeId, Question};
-use thiserror::Error;
 
 use self::bytes::{Coded, Reader};
 
+pub use self::bytes::Piece;
+pub use bounds::{BusCodecError, FRAME_LEN_MAX, ITEM_LEN_MAX, VERSION};
 pub use interest::{InterestHash, InterestNews};
-
-/// The version of all that is written here. A node refuses what has another.
-pub const VERSION: u8 = 1;
-
-/// The longest frame, in bytes: the longest request twelve times. A carrier whose messages are a megabyte takes some at once.
-pub const FRAME_LEN_MAX: usize = 1 << 18;
-
-/// The longest item, in bytes, which goes in parts if it is longer than a frame. It is a quarter of what is kept for a node.
-pub const ITEM_LEN_MAX: usize = 4 << 20;
 
 /// One frame.
 #[derive(Clone, Debug)]
@@ -101,36 +92,6 @@ pub enum Item {
         /// Its bytes.
         bytes: Piece,
     },
-}
-
-/// Bytes of something that clients may have said, so they are not printed.
-#[derive(Clone)]
-pub struct Piece(pub Bytes);
-
-impl fmt::Debug for Piece {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Piece({} bytes)", self.0.len())
-    }
-}
-
-/// Why a frame is none.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum BusCodecError {
-    /// Another version wrote it.
-    #[error("version {0} of what nodes send is not known, only {VERSION} is")]
-    UnknownVersion(u8),
-    /// It is longer than [`FRAME_LEN_MAX`], or as an item than [`ITEM_LEN_MAX`].
-    #[error("it is too long: a frame has {FRAME_LEN_MAX} bytes at most, an item {ITEM_LEN_MAX}")]
-    TooLong,
-    /// It ends before it should.
-    #[error("it ends too early")]
-    CutShort,
-    /// It does not end where it should.
-    #[error("it goes on after its end")]
-    GoesOn,
-    /// It says of something what that cannot be.
-    #[error("it holds something that is no {0}")]
-    Invalid(&'static str),
 }
 
 impl Item {

@@ -3,7 +3,6 @@
 use super::{Broker, Caller, Context};
 use crate::admin::{self, Admin, AdminRole};
 use crate::audit::{Action, Actor, AuditEntry};
-use crate::clock::Timestamp;
 use crate::id::{AccountId, AdminId};
 use crate::idempotency::{Creation, IdempotencyKey};
 use crate::password::{self, Applicant};
@@ -12,15 +11,6 @@ use crate::ports::{
 };
 use crate::refusal::Refusal;
 use crate::secret::Secret;
-use crate::term::Term;
-
-/// Life of an admin session, in seconds.
-pub(super) const ADMIN_SESSION_SECS: i64 = 12 * 3_600;
-
-/// From when to when a sign-in lasts that ends then.
-pub(super) const fn admin_term(expires_at: Timestamp) -> Term {
-    Term { from: expires_at.plus_secs(-ADMIN_SESSION_SECS), until: expires_at }
-}
 
 /// Name and password, as typed.
 #[derive(Clone, Debug, Default)]
@@ -78,7 +68,7 @@ impl Broker {
         let mut audit = self.entry(context, &Caller::Anonymous, None, Action::AdminSignedIn, &admin.username)?;
         audit.actor = Actor::Admin(admin.id);
         audit.account_id = Some(admin.account_id);
-        let expires_at = self.now().plus_secs(ADMIN_SESSION_SECS);
+        let expires_at = self.now().plus_secs(admin::SESSION_SECS);
         let entropy = IdempotencyKey::entropy(once.as_ref(), self.chance());
         match self.store.open_admin_session(&admin, factor, entropy, expires_at, once, audit).await? {
             Creation::Created(token) | Creation::Repeated(token) => Ok(token),

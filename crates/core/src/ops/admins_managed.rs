@@ -1,7 +1,7 @@
 //! `/v1/admins`: who administers the account.
 
 use super::admins::{TAKEN, UNKNOWN, outcome};
-use super::apps::admin_needed;
+use super::caller::admin_needed;
 use super::{Broker, Caller, Context};
 use crate::admin::{ADMINS_MAX, Admin, AdminRole};
 use crate::audit::Action;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::caller::admin_needed;
+use super::typed::{check_name, wrong};
 use super::{Broker, Caller, Context, CreatedSecret};
 use crate::admin::AdminRole;
 use crate::app::{App, AppPatch, AppSettings, Limits, LimitsPatch, Rate, SecretRecord};
@@ -173,29 +175,6 @@ impl Broker {
 
 /// What an endpoint is told of what is an app's own.
 const BACKEND_NEEDED: Refusal = Refusal::Forbidden("an App-Secret or Admin-Token is needed");
-
-pub(super) fn admin_needed(caller: &Caller) -> Refusal {
-    match caller {
-        Caller::Anonymous => Refusal::Unauthenticated,
-        Caller::Admin { .. } | Caller::App { .. } | Caller::Endpoint { .. } => {
-            Refusal::Forbidden("an Admin-Token is needed")
-        }
-    }
-}
-
-/// Checks a name that people give to something.
-pub(super) fn check_name(errors: &mut FieldErrors, name: &str) {
-    let length = name.trim().chars().count();
-    if !(1..=128).contains(&length) {
-        wrong(errors, "name", "must be 1 to 128 characters long");
-    } else if name.chars().any(char::is_control) {
-        wrong(errors, "name", "must not contain control characters");
-    }
-}
-
-pub(super) fn wrong(errors: &mut FieldErrors, field: &str, problem: &str) {
-    errors.entry(field.to_owned()).or_default().push(format!("{field} {problem}."));
-}
 
 /// Writes the domains of a change as they are kept. Those that an app has already are not looked at.
 fn with_domains(patch: AppPatch) -> Result<AppPatch, Refusal> {

@@ -1,111 +1,21 @@
-//! Who is asking.
+//! Proving who asks.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::Broker;
-use super::admins::admin_term;
-use crate::admin::AdminRole;
+use super::caller::{Caller, Credential, LiveSession, OpenSecret, address_text, token_hash};
+use crate::admin::session_term;
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::id::{AccountId, AdminId, AppId, SecretId};
+use crate::id::AppId;
 use crate::refusal::Refusal;
 use crate::seal::SealKind;
 use crate::secret::{AppSecret, Secret};
-use crate::session::SessionRecord;
 
 /// "Last used" is kept to this many seconds, so that use costs a write a minute and not one each time.
 const TOUCH_SECS: i64 = 60;
-
-/// What a request carried to prove who it is.
-#[derive(Clone, Debug, Default)]
-pub enum Credential {
-    /// Nothing.
-    #[default]
-    None,
-    /// An App-Token.
-    AppToken(Secret),
-    /// An App-Secret.
-    AppSecret(Secret),
-    /// An Admin-Token.
-    AdminToken(Secret),
-}
-
-/// Who is asking, proved.
-#[derive(Clone, Debug)]
-pub enum Caller {
-    /// Nobody in particular.
-    Anonymous,
-    /// An admin of an account.
-    Admin {
-        /// Who.
-        admin_id: AdminId,
-        /// Of what.
-        account_id: AccountId,
-        /// As what.
-        role: AdminRole,
-        /// The sign-in's number.
-        session: u64,
-        /// When the sign-in ends by itself.
-        expires_at: Timestamp,
-    },
-    /// The backend of an app.
-    App {
-        /// The app.
-        app: Arc<App>,
-        /// By which secret.
-        secret_id: SecretId,
-    },
-    /// An endpoint in session.
-    Endpoint {
-        /// The session.
-        session: Arc<LiveSession>,
-        /// Its app.
-        app: Arc<App>,
-    },
-}
-
-impl Caller {
-    /// Whether both were proved by one credential.
-    #[must_use]
-    pub fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Anonymous, Self::Anonymous) => true,
-            (Self::Admin { session, .. }, Self::Admin { session: other, .. }) => session == other,
-            (Self::App { secret_id, .. }, Self::App { secret_id: other, .. }) => secret_id == other,
-            (Self::Endpoint { session, .. }, Self::Endpoint { session: other, .. }) => {
-                session.record.number == other.record.number
-            }
-            (Self::Anonymous | Self::Admin { .. } | Self::App { .. } | Self::Endpoint { .. }, _) => false,
-        }
-    }
-}
-
-/// A session that was found alive.
-#[derive(Debug)]
-pub struct LiveSession {
-    /// The session as kept.
-    pub record: SessionRecord,
-    touched_at: AtomicI64,
-}
-
-impl LiveSession {
-    /// A session that was found in order.
-    #[must_use]
-    pub fn new(record: SessionRecord) -> Self {
-        let touched_at = AtomicI64::new(record.last_seen_at.millis());
-        Self { record, touched_at }
-    }
-}
-
-/// A secret that was found usable, and the app it opens.
-pub(super) struct OpenSecret {
-    pub(super) id: SecretId,
-    pub(super) app: Arc<App>,
-    pub(super) expires_at: Option<Timestamp>,
-    pub(super) touched_at: AtomicI64,
-}
 
 impl Broker {
     /// Proves a credential that was shown from `address`, if from outside.
@@ -195,7 +105,7 @@ impl Broker {
     async fn check_admin(&self, text: &Secret) -> Result<Caller, Refusal> {
         let number = self.sealer.number_of(SealKind::AdminSession, text.expose()).ok_or(Refusal::Unauthenticated)?;
         let session = self.store.admin_session(number).await?.ok_or(Refusal::Unauthenticated)?;
-        if session.hash != token_hash(text) || admin_term(session.expires_at).is_over(self.now()) {
+        if session.hash != token_hash(text) || session_term(session.expires_at).is_over(self.now()) {
             return Err(Refusal::Unauthenticated);
         }
         Ok(Caller::Admin {
@@ -217,20 +127,6 @@ impl Broker {
         self.catalog.remember_app(age, app.clone());
         Ok(Some(app))
     }
-}
-
-/// The hash of token text, which is kept in upper case and read in either.
-pub(super) fn token_hash(text: &Secret) -> crate::secret::SecretHash {
-    if text.expose().bytes().any(|byte| byte.is_ascii_lowercase()) {
-        Secret::new(text.expose().to_ascii_uppercase()).hash()
-    } else {
-        text.hash()
-    }
-}
-
-/// An address as it is kept; empty for none.
-pub(super) fn address_text(address: Option<IpAddr>) -> String {
-    address.map_or_else(String::new, |address| address.to_string())
 }
 
 /// Whether the caller is the one to write down a use at `now`.

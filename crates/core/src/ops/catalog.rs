@@ -16,8 +16,7 @@ use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
-use super::LiveSession;
-use super::authenticate::OpenSecret;
+use super::caller::{LiveSession, OpenSecret};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::id::{AppId, RoleId};

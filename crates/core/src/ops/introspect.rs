@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::authenticate::token_hash;
+use super::caller::token_hash;
 use super::{Broker, Caller, Context, LiveSession};
 use crate::audit::Action;
 use crate::ports::Ending;

@@ -1,6 +1,6 @@
 //! `POST /v1/session-tokens`: trading a tokenId for a session, once.
 
-use super::authenticate::token_hash;
+use super::caller::token_hash;
 use super::{Broker, Caller, Context};
 use crate::audit::Action;
 use crate::grant::Lapse;
@@ -53,7 +53,7 @@ impl Broker {
         let supersedes = if let Caller::Endpoint { session, .. } = caller { Some(session.record.number) } else { None };
         let session = NewSession {
             entropy: IdempotencyKey::entropy(once.as_ref(), self.chance()),
-            address: super::authenticate::address_text(context.address),
+            address: super::caller::address_text(context.address),
             supersedes,
         };
         // The store fills in app and endpoint, which only the token's row knows.

@@ -3,7 +3,7 @@
 //! Invariant: whatever changes something asks [`Caller::permit`] first. What is written down in the audit log does so in
 //! [`Broker::entry`](super::Broker), the rest by itself: what clients do for themselves, and what the hub does.
 
-use super::Caller;
+use super::caller::Caller;
 use crate::admin::AdminRole;
 use crate::audit::Action;
 use crate::refusal::Refusal;

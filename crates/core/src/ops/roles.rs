@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::apps::check_name;
+use super::typed::{check_name, wrong};
 use super::{Broker, Caller, Context};
 use crate::app::App;
 use crate::audit::Action;
@@ -162,7 +162,7 @@ fn check_role(name: Option<&str>, permissions: Option<&Permissions>) -> Result<(
             + permissions.pstn_out.len()
             + permissions.caller_ids.len();
         if rules > RULES_MAX {
-            super::apps::wrong(&mut errors, "groups", "must have at most 500 rules, numbers and conferences counted");
+            wrong(&mut errors, "groups", "must have at most 500 rules, numbers and conferences counted");
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(Refusal::Invalid(errors)) }

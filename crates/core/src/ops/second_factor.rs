@@ -1,13 +1,10 @@
 //! `/v1/admins/me/totp`: an admin's second factor.
 
-use parking_lot::Mutex;
-
-use super::apps::admin_needed;
+use super::caller::admin_needed;
+use super::enrolments::Enrolment;
 use super::{Broker, Caller, Context};
 use crate::admin::{Admin, SecondFactor};
 use crate::audit::Action;
-use crate::clock::Timestamp;
-use crate::id::AdminId;
 use crate::ports::{Change, Factor, FactorAddition, FactorRemoval, NewSecondFactor};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
@@ -20,51 +17,6 @@ pub struct TotpEnrolment {
     pub secret: Secret,
     /// The same for a device that reads QR codes.
     pub uri: Secret,
-}
-
-/// How long an enrolment waits for its first code.
-const PENDING_SECS: i64 = 600;
-/// Enrolments that wait at once; the oldest gives way.
-const PENDING_MAX: usize = 100;
-
-/// Enrolments that wait for their first code. In memory: who is cut off begins anew.
-#[derive(Default)]
-pub(super) struct Pending(Mutex<Vec<Enrolment>>);
-
-struct Enrolment {
-    admin_id: AdminId,
-    secret: TotpSecret,
-    sealed: SealedTotp,
-    /// What the password was hashed to when it sealed the secret.
-    password_hash: String,
-    since: Timestamp,
-}
-
-impl Enrolment {
-    fn waits_at(&self, now: Timestamp) -> bool {
-        now < self.since.plus_secs(PENDING_SECS)
-    }
-}
-
-impl Pending {
-    fn put(&self, enrolment: Enrolment) {
-        let mut waiting = self.0.lock();
-        waiting.retain(|other| other.admin_id != enrolment.admin_id && other.waits_at(enrolment.since));
-        if waiting.len() >= PENDING_MAX {
-            waiting.remove(0);
-        }
-        waiting.push(enrolment);
-    }
-
-    /// Looks at the enrolment of an admin.
-    fn look<T>(&self, id: AdminId, now: Timestamp, look: impl FnOnce(&Enrolment) -> T) -> Option<T> {
-        let waiting = self.0.lock();
-        waiting.iter().find(|other| other.admin_id == id && other.waits_at(now)).map(look)
-    }
-
-    fn remove(&self, id: AdminId) {
-        self.0.lock().retain(|other| other.admin_id != id);
-    }
 }
 
 impl Broker {
@@ -88,7 +40,7 @@ impl Broker {
         let (sealing, key, salt) = (secret.clone(), password, self.chance().bytes());
         let sealed = self.in_background(move || sealing.seal(&key, salt)).await?;
         let (admin_id, password_hash) = (admin.id, admin.password_hash);
-        self.pending.put(Enrolment { admin_id, secret, sealed, password_hash, since: self.now() });
+        self.enrolments.put(Enrolment { admin_id, secret, sealed, password_hash, since: self.now() });
         Ok(enrolment)
     }
 
@@ -108,7 +60,7 @@ impl Broker {
         let Caller::Admin { session, .. } = caller else { return Err(admin_needed(caller)) };
         let admin = self.own_admin(caller).await?;
         let now = self.now();
-        let waiting = self.pending.look(admin.id, now, |enrolment| {
+        let waiting = self.enrolments.look(admin.id, now, |enrolment| {
             let step = match TypedCode::read(code) {
                 TypedCode::Totp(code) => enrolment.secret.step_of(code.expose(), now),
                 TypedCode::Recovery(_) => None,
@@ -123,7 +75,7 @@ impl Broker {
         let audit = self.entry(context, caller, None, Action::SecondFactorAdded, &admin.username)?;
         let added = self.store.add_second_factor(admin.id, factor, audit).await;
         let added = self.changed(Change::Admin(admin.id), added).await?;
-        self.pending.remove(admin.id);
+        self.enrolments.remove(admin.id);
         match added {
             FactorAddition::Added => Ok(codes),
             // The password was changed meanwhile, or another enrolment was confirmed.

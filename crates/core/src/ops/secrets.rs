@@ -1,6 +1,6 @@
 //! `/v1/apps/{id}/secrets`: making, rolling and revoking App-Secrets.
 
-use super::apps::check_name;
+use super::typed::check_name;
 use super::{Broker, Caller, Context};
 use crate::app::{Revocation, SecretRecord};
 use crate::audit::Action;

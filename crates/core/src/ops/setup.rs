@@ -1,8 +1,7 @@
 //! The setup link of the first start: whoever reads it in the greeting signs in once without typing a password.
 
-use super::admins::ADMIN_SESSION_SECS;
 use super::{Broker, Caller, Context};
-use crate::admin::SignedIn;
+use crate::admin::{SESSION_SECS, SignedIn};
 use crate::audit::Action;
 use crate::chance::Chance;
 use crate::ports::SetupSignIn;
@@ -25,7 +24,7 @@ impl Broker {
     pub async fn sign_in_with_setup_token(&self, token: &Secret, context: &Context) -> Result<SignedIn, Refusal> {
         // The store fills in who it is, which only the token's row knows.
         let audit = self.entry(context, &Caller::Anonymous, None, Action::AdminSignedIn, "")?;
-        let expires_at = self.now().plus_secs(ADMIN_SESSION_SECS);
+        let expires_at = self.now().plus_secs(SESSION_SECS);
         let hash = Secret::new(token.expose().trim().to_ascii_uppercase()).hash();
         // What is no admin's token says nothing about any admin: it is not written down, or anybody could fill the log.
         match self.store.spend_setup_token(hash, Entropy::new(self.chance()), expires_at, audit).await? {

@@ -1,9 +1,8 @@
 //! Whether an open socket may stay open.
 
-use super::admins::admin_term;
-use super::authenticate::token_hash;
-use super::{Broker, Caller, Credential};
-use crate::admin::AdminRole;
+use super::Broker;
+use super::caller::{Caller, Credential, token_hash};
+use crate::admin::{AdminRole, session_term};
 use crate::app::SessionExpiry;
 use crate::clock::Timestamp;
 use crate::grant::Lapse;
@@ -79,7 +78,7 @@ impl Broker {
             Credential::AdminToken(_) => match self.authenticate(credential, None).await {
                 // A connection made by an admin who since may only read speaks for an endpoint no longer.
                 Ok(Caller::Admin { role: AdminRole::ReadOnly, .. }) if connected.is_some() => Standing::Over,
-                Ok(Caller::Admin { expires_at, .. }) => Standing::Good { term: Some(admin_term(expires_at)) },
+                Ok(Caller::Admin { expires_at, .. }) => Standing::Good { term: Some(session_term(expires_at)) },
                 Ok(_) | Err(Refusal::Unauthenticated) => Standing::Over,
                 Err(refusal) => return Err(refusal),
             },

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::authenticate::token_hash;
+use super::caller::token_hash;
 use super::{Broker, Caller, Context};
 use crate::app::App;
 use crate::audit::Action;

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::event::Event;
 use crate::id::{AppId, ConnectionId, EndpointId, GroupName};
-use crate::ports::{Answer, Answers, Change, Node, Question, Whom};
+use crate::ports::{Answer, Answers, Change, Interest, Node, Question, Whom};
 use crate::tail::TailedFrame;
 
 /// The way from one node to all.
@@ -102,32 +102,6 @@ pub struct Gap {
     /// The numbers that will not come. Not each of them was a delivery; and of what was published past somebody who joined,
     /// one stands for all.
     pub numbers: RangeInclusive<u64>,
-}
-
-/// What something on a node is there for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Interest {
-    /// What is for the members of a group.
-    Group(AppId, GroupName),
-    /// What is for an endpoint's connections.
-    Endpoint(AppId, EndpointId),
-    /// What is for those who observe an endpoint.
-    Observers(AppId, EndpointId),
-    /// What goes to and from an endpoint's connections, for whoever looks on.
-    Tails(AppId, EndpointId),
-}
-
-impl Interest {
-    /// In which app.
-    #[must_use]
-    pub const fn app_id(&self) -> AppId {
-        match self {
-            Self::Group(app_id, _)
-            | Self::Endpoint(app_id, _)
-            | Self::Observers(app_id, _)
-            | Self::Tails(app_id, _) => *app_id,
-        }
-    }
 }
 
 /// Who does not know yet of an interest.

@@ -7,6 +7,7 @@ mod bus;
 mod change_store;
 mod figure_store;
 mod hub_store;
+mod interest;
 mod maintenance_store;
 mod node;
 mod outcome;
@@ -24,13 +25,14 @@ pub use app_store::{
 pub use ask::{
     Answer, Answers, ConnectionFacts, ConnectionStateFacts, Deed, Done, Given, Holder, Present, Question, Whom,
 };
-pub use bus::{Arrived, Audience, Bus, Confirmation, Delivery, Departed, Gap, Interest, Receiver, Source};
+pub use bus::{Arrived, Audience, Bus, Confirmation, Delivery, Departed, Gap, Receiver, Source};
 pub use change_store::{
     CHANGES_KEPT_MAX, CHANGES_KEPT_SECS, CHANGES_TOLD_MAX, Change, ChangeStore, Changes, Concerned, Cursor,
     NumberedChange,
 };
 pub use figure_store::FigureStore;
 pub use hub_store::{CallReportStore, Keeping, MessageStore, PushTokenStore};
+pub use interest::Interest;
 pub use maintenance_store::{Lease, MaintenanceStore, Repair, Upkeep};
 pub use node::{Incarnation, Node, NodeId};
 pub use outcome::{Ending, Removal};

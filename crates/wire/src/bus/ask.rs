@@ -5,7 +5,7 @@ use respoke_core::ports::{
 };
 use respoke_core::tail::Payloads;
 
-use super::BusCodecError;
+use super::bounds::BusCodecError;
 use super::bytes::{Coded, Reader};
 
 impl Coded for Question {

@@ -1,5 +1,6 @@
 //! The parts that everything is made of.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ::bytes::Bytes;
@@ -8,7 +9,7 @@ use respoke_core::id::{AdminId, AppId, ConnectionId, EndpointId, GroupName, Mess
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{BusCodecError, Piece};
+use super::bounds::BusCodecError;
 
 /// What can be written and read back.
 pub(super) trait Coded: Sized {
@@ -142,6 +143,16 @@ fn write_len(len: usize, out: &mut Vec<u8>) {
 pub(super) fn write_text(text: &str, out: &mut Vec<u8>) {
     write_len(text.len(), out);
     out.extend_from_slice(text.as_bytes());
+}
+
+/// Bytes of something that clients may have said, so they are not printed.
+#[derive(Clone)]
+pub struct Piece(pub Bytes);
+
+impl fmt::Debug for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Piece({} bytes)", self.0.len())
+    }
 }
 
 impl Coded for Piece {

@@ -6,7 +6,7 @@ use respoke_core::event::{Content, Event, Presence, Signal};
 use respoke_core::ports::{Arrived, Audience, Change, Delivery, Departed};
 use respoke_core::tail::{FrameKind, TailedFrame};
 
-use super::BusCodecError;
+use super::bounds::BusCodecError;
 use super::bytes::{Coded, Reader};
 
 impl Coded for Delivery {

@@ -6,7 +6,7 @@ use respoke_core::id::AppId;
 use respoke_core::ports::Interest;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
-use super::BusCodecError;
+use super::bounds::BusCodecError;
 use super::bytes::{Coded, Reader};
 
 /// Stands for an [`Interest`] of another node. Two that have the same cost a delivery that concerns nobody there.
