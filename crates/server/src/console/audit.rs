@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use http::header::CONTENT_DISPOSITION;
+use axum::response::Response;
 use maud::{Markup, html};
 use respoke_core::admin::Admin;
 use respoke_core::audit::Action;
@@ -12,9 +11,9 @@ use respoke_core::page::PageRequest;
 use respoke_wire::body::audit::{ActorView, AuditView};
 use respoke_wire::body::lists::ListRequest;
 
-use super::apps::ROWS;
 use super::form::Form;
 use super::layout::{Section, app_choice, empty, field, input, link, more, page as console_page, short, table};
+use super::logs::{Extent, file, listed, search_and_export, text};
 use super::visit::{Failure, Visit};
 use super::words::when;
 use crate::api::audit::find as find_audit;
@@ -24,25 +23,15 @@ const PATH: &str = "/console/audit";
 /// What the address may ask for.
 const FILTERS: [&str; 4] = ["app", "action", "object", "request"];
 
-/// The list that the address asks for, as `/v1/audit` takes it; as lines it is everything.
-fn asked(form: &Form, lines: bool) -> ListRequest {
-    let text = |name: &str| form.given(name).map(str::to_owned);
-    ListRequest {
-        limit: (!lines).then_some(ROWS as u64),
-        cursor: text("cursor").filter(|_| !lines),
-        app_id: text("app"),
-        action: text("action"),
-        object: text("object"),
-        request_id: text("request"),
-        format: lines.then(|| "jsonl".to_owned()),
-        ..ListRequest::default()
-    }
+/// The rows that the address asks for, as `/v1/audit` takes it.
+fn asked(form: &Form, extent: Extent) -> ListRequest {
+    ListRequest { action: text(form, "action"), object: text(form, "object"), ..listed(form, extent) }
 }
 
 /// `GET`.
 pub(super) async fn page(State(api): State<Arc<Api>>, visit: Visit) -> Result<Response, Failure> {
     let form = visit.query();
-    let found = find_audit(&api, &visit.caller, asked(&form, false)).await?.into_page();
+    let found = find_audit(&api, &visit.caller, asked(&form, Extent::Page)).await?.into_page();
     let apps = api.broker.list_apps(&visit.caller, PageRequest::first()).await?.items;
     let admins = api.broker.list_admins(&visit.caller).await?;
     let query = FILTERS.map(|name| (name, form.text(name)));
@@ -61,8 +50,7 @@ pub(super) async fn page(State(api): State<Arc<Api>>, visit: Visit) -> Result<Re
             }))
             (input("object", "Object", form.text("object"), ""))
             (input("request", "Request id", form.text("request"), ""))
-            button { "Search" }
-            a.button href=(link("/console/audit.jsonl", &query, None)) download { "Export" }
+            (search_and_export("/console/audit.jsonl", &query))
         }
         @if found.items.is_empty() {
             (empty("Nothing is written here.", &html! {
@@ -135,6 +123,6 @@ pub(super) fn actor(actor: &ActorView, admins: &[Admin]) -> Markup {
 
 /// `GET /console/audit.jsonl`: the newest rows that match, as `/v1/audit` gives them.
 pub(super) async fn export(State(api): State<Arc<Api>>, visit: Visit) -> Result<Response, Failure> {
-    let lines = find_audit(&api, &visit.caller, asked(&visit.query(), true)).await?;
-    Ok(([(CONTENT_DISPOSITION, "attachment; filename=\"audit.jsonl\"")], lines).into_response())
+    let lines = find_audit(&api, &visit.caller, asked(&visit.query(), Extent::Lines)).await?;
+    Ok(file("audit.jsonl", lines))
 }

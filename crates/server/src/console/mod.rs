@@ -20,7 +20,7 @@
 //! calls         /console/apps/{id}/calls         what clients report after a call
 //! bans          /console/apps/{id}/bans
 //! requests      /console/requests
-//! audit         /console/audit
+//! audit         /console/audit                   (logs: what both have in common)
 //! ```
 //!
 //! Beneath them: `visit` (who looks, and whether a form is ours), `layout` (what pages have in common), `form` and
@@ -40,6 +40,7 @@ mod endpoints;
 mod form;
 mod general;
 mod layout;
+mod logs;
 mod qr;
 mod refused;
 mod requests;

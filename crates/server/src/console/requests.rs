@@ -3,19 +3,18 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::StatusCode;
-use http::header::CONTENT_DISPOSITION;
 use maud::{Markup, html};
 use respoke_core::page::PageRequest;
 use respoke_wire::body::lists::ListRequest;
 use respoke_wire::body::request_log::RequestView;
 
-use super::apps::ROWS;
 use super::form::Form;
 use super::layout::{
     Section, answer, app_choice, empty, field, follow, input, link, live, more, page as console_page, short, table,
 };
+use super::logs::{Extent, file, listed, search_and_export, text};
 use super::visit::{Failure, Visit};
 use super::words::{took, when};
 use crate::api::request_log::find as find_requests;
@@ -28,25 +27,15 @@ const FILTERS: [&str; 4] = ["app", "endpoint", "status", "request"];
 const STATUSES: [(&str, &str); 5] =
     [("", "Any"), ("2xx", "2xx: done"), ("4xx", "4xx: refused"), ("429", "429: too many"), ("5xx", "5xx: failed")];
 
-/// The list that the address asks for, as `/v1/request-log` takes it; as lines it is everything.
-fn asked(form: &Form, lines: bool) -> ListRequest {
-    let text = |name: &str| form.given(name).map(str::to_owned);
-    ListRequest {
-        limit: (!lines).then_some(ROWS as u64),
-        cursor: text("cursor").filter(|_| !lines),
-        app_id: text("app"),
-        endpoint_id: text("endpoint"),
-        status: text("status"),
-        request_id: text("request"),
-        format: lines.then(|| "jsonl".to_owned()),
-        ..ListRequest::default()
-    }
+/// The requests that the address asks for, as `/v1/request-log` takes it.
+fn asked(form: &Form, extent: Extent) -> ListRequest {
+    ListRequest { endpoint_id: text(form, "endpoint"), status: text(form, "status"), ..listed(form, extent) }
 }
 
 /// `GET`: for htmx the list alone.
 pub(super) async fn page(State(api): State<Arc<Api>>, visit: Visit) -> Result<Response, Failure> {
     let form = visit.query();
-    let found = find_requests(&api, &visit.caller, &asked(&form, false)).await?.into_page();
+    let found = find_requests(&api, &visit.caller, &asked(&form, Extent::Page)).await?.into_page();
     let query = FILTERS.map(|name| (name, form.text(name)));
     let list = html! {
         @if found.items.is_empty() {
@@ -78,8 +67,7 @@ pub(super) async fn page(State(api): State<Arc<Api>>, visit: Visit) -> Result<Re
                 }
             }))
             (input("request", "Request id", form.text("request"), ""))
-            button { "Search" }
-            a.button href=(link("/console/requests.jsonl", &query, None)) download { "Export" }
+            (search_and_export("/console/requests.jsonl", &query))
             (follow())
         }
         (list)
@@ -108,6 +96,6 @@ fn show(visit: &Visit, request: &RequestView) -> Markup {
 
 /// `GET /console/requests.jsonl`: what is kept and matches, as `/v1/request-log` gives it.
 pub(super) async fn export(State(api): State<Arc<Api>>, visit: Visit) -> Result<Response, Failure> {
-    let lines = find_requests(&api, &visit.caller, &asked(&visit.query(), true)).await?;
-    Ok(([(CONTENT_DISPOSITION, "attachment; filename=\"requests.jsonl\"")], lines).into_response())
+    let lines = find_requests(&api, &visit.caller, &asked(&visit.query(), Extent::Lines)).await?;
+    Ok(file("requests.jsonl", lines))
 }
