@@ -32,9 +32,9 @@ macro_rules! limits {
         counts { $(($count:ident $count_name:tt $count_flag:tt $count_label:tt $count_default:tt $count_doc:tt))* }
     ) => {
         /// Limits of how often, three of a kind.
-        const RATES: [Limit<Rate>; 15] = [$(limits!($rate $rate_name $rate_label)),*];
+        const RATES: [Limit<Rate>; [$($rate_name),*].len()] = [$(limits!($rate $rate_name $rate_label)),*];
         /// Limits of what may be open at once, and be kept.
-        const COUNTS: [Limit<u32>; 5] = [$(limits!($count $count_name $count_label)),*];
+        const COUNTS: [Limit<u32>; [$($count_name),*].len()] = [$(limits!($count $count_name $count_label)),*];
     };
     ($field:ident $name:tt $label:tt) => {
         Limit {
@@ -138,8 +138,8 @@ struct Fields {
     ttl_max: String,
     activation: String,
     expiry: SessionExpiry,
-    rates: [(String, String); 15],
-    counts: [String; 5],
+    rates: [(String, String); RATES.len()],
+    counts: [String; COUNTS.len()],
 }
 
 impl Fields {
