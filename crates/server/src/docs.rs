@@ -6,13 +6,14 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use maud::{DOCTYPE, Markup, html};
+use maud::{Markup, html};
 use serde_json::Value;
 use utoipa::openapi::Server;
 
 use crate::call::Call;
 use crate::config::PublicUrl;
 use crate::description::document;
+use crate::markup::{self, HTML};
 use crate::state::{Api, Described};
 
 /// Nothing but our own style sheet is loaded, and nobody frames the page.
@@ -34,7 +35,7 @@ pub(crate) async fn json(State(api): State<Arc<Api>>, _: Call) -> Response {
 }
 
 pub(crate) async fn page(State(api): State<Arc<Api>>, _: Call) -> Response {
-    let headers = [(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, POLICY)];
+    let headers = [(CONTENT_TYPE, HTML), (CONTENT_SECURITY_POLICY, POLICY)];
     let described = api.described.get_or_init(|| describe(api.public_url.as_ref()));
     (headers, described.page.clone()).into_response()
 }
@@ -45,48 +46,44 @@ pub(crate) async fn style(_: Call) -> Response {
 
 fn render(document: &Value) -> Markup {
     let info = &document["info"];
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (text(&info["title"])) " API" }
-                link rel="stylesheet" href="/docs/style.css";
-            }
-            body {
-                main {
-                    h1 { (text(&info["title"])) " API " small { (text(&info["version"])) } }
-                    p { (text(&info["description"])) }
-                    @if let Some(url) = document["servers"][0]["url"].as_str() {
-                        p { "The server: " code { (url) } }
+    let head = html! {
+        title { (text(&info["title"])) " API" }
+        link rel="stylesheet" href="/docs/style.css";
+    };
+    let body = html! {
+        body {
+            main {
+                h1 { (text(&info["title"])) " API " small { (text(&info["version"])) } }
+                p { (text(&info["description"])) }
+                @if let Some(url) = document["servers"][0]["url"].as_str() {
+                    p { "The server: " code { (url) } }
+                }
+                p { "For programs: " a href="/openapi.json" { "/openapi.json" } "." }
+                h2 { "Credentials" }
+                dl {
+                    @for (name, scheme) in members(&document["components"]["securitySchemes"]) {
+                        dt { code { (name) } }
+                        dd { (text(&scheme["description"])) }
                     }
-                    p { "For programs: " a href="/openapi.json" { "/openapi.json" } "." }
-                    h2 { "Credentials" }
-                    dl {
-                        @for (name, scheme) in members(&document["components"]["securitySchemes"]) {
-                            dt { code { (name) } }
-                            dd { (text(&scheme["description"])) }
-                        }
+                }
+                h2 { "Operations" }
+                @for (path, item) in members(&document["paths"]) {
+                    @for (method, operation) in members(item) {
+                        (render_operation(document, path, method, operation))
                     }
-                    h2 { "Operations" }
-                    @for (path, item) in members(&document["paths"]) {
-                        @for (method, operation) in members(item) {
-                            (render_operation(document, path, method, operation))
-                        }
-                    }
-                    h2 { "Objects" }
-                    @for (name, schema) in members(&document["components"]["schemas"]) {
-                        section id={ "schema-" (name) } {
-                            h3 { code { (name) } }
-                            p { (text(&schema["description"])) }
-                            (render_properties(schema))
-                        }
+                }
+                h2 { "Objects" }
+                @for (name, schema) in members(&document["components"]["schemas"]) {
+                    section id={ "schema-" (name) } {
+                        h3 { code { (name) } }
+                        p { (text(&schema["description"])) }
+                        (render_properties(schema))
                     }
                 }
             }
         }
-    }
+    };
+    markup::document(&head, &body)
 }
 
 fn render_operation(document: &Value, path: &str, method: &str, operation: &Value) -> Markup {

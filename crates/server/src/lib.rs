@@ -19,6 +19,7 @@ pub mod greeting;
 pub mod limits;
 mod log_filter;
 mod log_lines;
+mod markup;
 pub mod metrics;
 mod minutes;
 mod openapi;

@@ -58,19 +58,19 @@ pub(super) const SERVER: &[Room] = &[
     Room {
         name: "router",
         files: &["operations.rs", "router.rs", "description.rs", "docs.rs"],
-        uses: &["console", "api", "call", "state", "facts", "refusal", "config"],
+        uses: &["console", "api", "call", "state", "facts", "refusal", "config", "markup"],
         is_for: "which path leads to which operation, and their description",
     },
     Room {
         name: "console",
         files: &["console/"],
-        uses: &["api", "call", "state", "refusal", "limits", "metrics"],
+        uses: &["api", "call", "state", "refusal", "limits", "metrics", "markup"],
         is_for: "the Dev Console's pages",
     },
     Room {
         name: "api",
         files: &["api/"],
-        uses: &["call", "state", "watch", "refusal", "transport", "limits", "metrics"],
+        uses: &["call", "state", "watch", "refusal", "transport", "limits", "metrics", "markup"],
         is_for: "what each operation does, a file a resource",
     },
     Room {
@@ -123,6 +123,7 @@ pub(super) const SERVER: &[Room] = &[
         is_for: "how often and how much who may",
     },
     Room { name: "metrics", files: &["metrics.rs", "deed.rs"], uses: &[], is_for: "counters, and what they count" },
+    Room { name: "markup", files: &["markup.rs"], uses: &[], is_for: "what every page for people begins with" },
     Room {
         name: "machine",
         files: &["data_folder.rs", "enduring.rs", "files.rs", "greeting.rs", "tls.rs", "trouble.rs"],

@@ -4,16 +4,17 @@
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use maud::{DOCTYPE, Markup, html};
+use maud::{Markup, html};
 
 use crate::call::Call;
+use crate::markup::{self, HTML};
 
 /// Nothing but our own script and style sheets, and connections to this server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
 
 pub(crate) async fn page(_: Call) -> Response {
-    let headers = [(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, POLICY)];
+    let headers = [(CONTENT_TYPE, HTML), (CONTENT_SECURITY_POLICY, POLICY)];
     (headers, render().into_string()).into_response()
 }
 
@@ -27,27 +28,23 @@ pub(crate) async fn style(_: Call) -> Response {
 }
 
 fn render() -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "Try a client" }
-                link rel="stylesheet" href="/docs/style.css";
-                link rel="stylesheet" href="/try/style.css";
-                script type="module" src="/try/script.js" {}
+    let head = html! {
+        title { "Try a client" }
+        link rel="stylesheet" href="/docs/style.css";
+        link rel="stylesheet" href="/try/style.css";
+        script type="module" src="/try/script.js" {}
+    };
+    let body = html! {
+        body {
+            h1 { "Try a client" }
+            p {
+                "Paste a tokenId that your backend minted. Open this page in a second tab with a tokenId of another \
+                 endpoint, and the two can talk."
             }
-            body {
-                h1 { "Try a client" }
-                p {
-                    "Paste a tokenId that your backend minted. Open this page in a second tab with a tokenId of another \
-                     endpoint, and the two can talk."
-                }
-                (client())
-            }
+            (client())
         }
-    }
+    };
+    markup::document(&head, &body)
 }
 
 /// One client's form; `try.js` brings it to life.

@@ -3,7 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, PreEscaped, html};
 use respoke_core::admin::AdminRole;
 use respoke_core::app::App;
 use respoke_core::refusal::{FieldErrors, Refusal};
@@ -11,6 +11,7 @@ use respoke_core::refusal::{FieldErrors, Refusal};
 use super::assets::{HTMX, SCRIPT, STYLE};
 use super::form::Form;
 use super::visit::{CSRF, Failure, ONCE, Visit};
+use crate::markup::{self, HTML};
 
 /// htmx as the policy of our pages wants it: no style of its own, nothing evaluated, no page kept in the browser's
 /// storage, and refusals shown like any other answer.
@@ -81,28 +82,21 @@ const DONE: [(&str, &str); 17] = [
 
 /// A whole page.
 pub(super) fn document(title: &str, body: &Markup) -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta name="htmx-config" content=(HTMX_SETTINGS);
-                title { (title) " · respoked" }
-                link rel="stylesheet" href=(STYLE.path);
-                link rel="icon" href="data:,";
-                script src=(HTMX.path) defer {}
-                script src=(SCRIPT.path) type="module" {}
-            }
-            (body)
-        }
-    }
+    let head = html! {
+        meta name="color-scheme" content="light dark";
+        meta name="htmx-config" content=(HTMX_SETTINGS);
+        title { (title) " · respoked" }
+        link rel="stylesheet" href=(STYLE.path);
+        link rel="icon" href="data:,";
+        script src=(HTMX.path) defer {}
+        script src=(SCRIPT.path) type="module" {}
+    };
+    markup::document(&head, body)
 }
 
 /// HTML as an answer.
 pub(super) fn answer(status: StatusCode, html: Markup) -> Response {
-    (status, [(CONTENT_TYPE, "text/html; charset=utf-8")], html.into_string()).into_response()
+    (status, [(CONTENT_TYPE, HTML)], html.into_string()).into_response()
 }
 
 /// A page for somebody who is not signed in.
