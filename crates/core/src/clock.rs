@@ -65,7 +65,7 @@ impl Timestamp {
     ///
     /// # Source
     ///
-    /// `createdAt` of the recorded answers (docs/protocol.md).
+    /// `createdAt` of the recorded answers (section 1.3 of docs/protocol.md).
     #[must_use]
     pub fn to_iso(self) -> String {
         self.iso().as_str().to_owned()

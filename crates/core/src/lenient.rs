@@ -2,7 +2,7 @@
 //!
 //! # Source
 //!
-//! Quirks 5 and 7 of docs/protocol.md: Java sends `"ttl":"3600"`, the mobile clients send forms, Node sends nulls.
+//! Section 1.1 of docs/protocol.md: Java sends `"ttl":"3600"`, the mobile clients send forms, Node sends nulls.
 
 use std::fmt;
 

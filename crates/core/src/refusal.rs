@@ -125,7 +125,7 @@ impl Refusal {
     ///
     /// # Source
     ///
-    /// The wording of the recorded validation error (docs/protocol.md).
+    /// The wording of the recorded validation error (section 1.4 of docs/protocol.md).
     #[must_use]
     pub fn missing(name: &str) -> Self {
         Self::field(name, "is a missing required parameter")

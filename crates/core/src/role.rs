@@ -34,7 +34,7 @@ pub struct Role {
 ///
 /// # Source
 ///
-/// Section 8 of docs/protocol.md.
+/// Section 2.2 of docs/protocol.md.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Permissions {
@@ -194,7 +194,7 @@ impl Permissions {
     ///
     /// # Source
     ///
-    /// Section 8.3 of docs/protocol.md.
+    /// Section 2.3 of docs/protocol.md.
     #[must_use]
     pub fn development() -> Self {
         let groups = Groups { list: Some(true), rules: BTreeMap::from([("*".to_owned(), GroupRule::ALL)]) };

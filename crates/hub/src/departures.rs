@@ -5,7 +5,7 @@
 //!
 //! # Source
 //!
-//! Section 7.5 of docs/protocol.md: the original service took its time, and the Node client's own tests rely on that.
+//! Section 7 of docs/protocol.md: the original service took its time, and the Node client's own tests rely on that.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};

@@ -2,7 +2,7 @@
 //!
 //! # Source
 //!
-//! Section 4.6 of docs/protocol.md.
+//! Section 3.6 of docs/protocol.md.
 
 use bytes::Bytes;
 

@@ -7,7 +7,7 @@
 //!
 //! # Source
 //!
-//! Section 4.3 of docs/protocol.md: U+2028, U+2029 and U+0085 cut packets of the JavaScript and iOS clients.
+//! Section 3.3 of docs/protocol.md: U+2028, U+2029 and U+0085 cut packets of the JavaScript and iOS clients.
 
 use std::io::Write as _;
 

@@ -2,7 +2,7 @@
 //!
 //! # Source
 //!
-//! Section 5 of docs/protocol.md. Clients differ in which key they look for, so each kind has its own: `body` for
+//! Section 4 of docs/protocol.md. Clients differ in which key they look for, so each kind has its own: `body` for
 //! messages and signals, `message` for what is published to groups, everything else at the top level.
 
 use respoke_core::event::{Content, Event, Presence};

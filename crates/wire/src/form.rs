@@ -29,7 +29,7 @@ pub fn pairs(form: &[u8]) -> Result<Parse<'_>, NotText> {
 ///
 /// # Source
 ///
-/// `Respoke-SDK` is often badly encoded (section 4.1 of docs/protocol.md).
+/// `Respoke-SDK` is often badly encoded (section 1.1 of docs/protocol.md).
 pub fn query_pairs(query: &str) -> Result<Parse<'_>, NotText> {
     let about_itself = |pair: &str| pair.get(..SDK.len()).is_some_and(|name| name.eq_ignore_ascii_case(SDK));
     if is_text(query.as_bytes()) || query.split('&').all(|pair| is_text(pair.as_bytes()) || about_itself(pair)) {

@@ -6,7 +6,7 @@
 //!
 //! # Source
 //!
-//! Section 4.3 of docs/protocol.md.
+//! Section 3.3 of docs/protocol.md.
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -116,7 +116,7 @@ pub(crate) fn number(digits: &str) -> Option<u64> {
 ///
 /// # Source
 ///
-/// The three colons are what Go and Asterisk look for, the four parts what Android does (section 4.3 of
+/// The three colons are what Go and Asterisk look for, the four parts what Android does (section 3.3 of
 /// docs/protocol.md).
 #[must_use]
 pub fn event(name: &str, argument: &[u8]) -> Bytes {

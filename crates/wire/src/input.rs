@@ -21,7 +21,7 @@ use crate::object::{self, NotAnObject};
 ///
 /// # Source
 ///
-/// The limit of the original service (section 3.1 of docs/protocol.md).
+/// The limit of the original service (section 1.1 of docs/protocol.md).
 pub const BODY_LEN_MAX: usize = 20_000;
 /// The deepest nesting of JSON. The deepest body that means something, a role, has four levels.
 pub const DEPTH_MAX: usize = 32;
@@ -29,7 +29,7 @@ pub const DEPTH_MAX: usize = 32;
 ///
 /// # Source
 ///
-/// `GET /v1/group-histories` of older mobile clients (section 3.6 of docs/protocol.md).
+/// `GET /v1/group-histories` of older mobile clients (section 5.4 of docs/protocol.md).
 const LIST: &str = "groupIds";
 /// What some writers of .NET put before JSON, although nobody should.
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();

@@ -5,7 +5,7 @@
 //!
 //! # Source
 //!
-//! Section 4.5 of docs/protocol.md.
+//! Section 3.5 of docs/protocol.md.
 
 use bytes::Bytes;
 

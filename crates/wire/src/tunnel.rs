@@ -7,7 +7,7 @@
 //!
 //! # Source
 //!
-//! Section 4.6 of docs/protocol.md.
+//! Section 3.6 of docs/protocol.md.
 
 use std::borrow::Cow;
 use std::fmt;

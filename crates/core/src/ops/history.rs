@@ -13,7 +13,7 @@ use crate::refusal::Refusal;
 ///
 /// # Source
 ///
-/// What the mobile clients ask for, like the next (section 3.6 of docs/protocol.md).
+/// What the mobile clients ask for, like the next (section 5.4 of docs/protocol.md).
 const HISTORY_LIMIT_DEFAULT: usize = 50;
 /// Messages of each group in a search when no number is asked for.
 const SEARCH_LIMIT_DEFAULT: usize = 1;

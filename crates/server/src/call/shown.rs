@@ -86,7 +86,7 @@ pub(super) fn credential_text(credential: &Credential) -> &str {
 ///
 /// # Source
 ///
-/// Quirk 1 of docs/protocol.md: respoke-admin sends `admin-token: null`.
+/// Section 1.2 of docs/protocol.md: respoke-admin sends `admin-token: null`.
 fn present(text: &str) -> Option<Secret> {
     match text.trim() {
         "" | "null" | "undefined" => None,

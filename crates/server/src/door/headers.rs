@@ -27,7 +27,7 @@ const SECONDS: HeaderValue = HeaderValue::from_static("seconds");
 ///
 /// # Source
 ///
-/// Existing clients divide 1,000 by `RateLimit-Limit` (section 3.2 of docs/protocol.md).
+/// Existing clients divide 1,000 by `RateLimit-Limit` (section 1.3 of docs/protocol.md).
 const UNLIMITED: HeaderValue = HeaderValue::from_static("1000");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
@@ -89,7 +89,7 @@ pub(super) fn add_headers(
 ///
 /// # Source
 ///
-/// Section 3.1 of docs/protocol.md; draft-ietf-httpapi-ratelimit-headers-10.
+/// Section 1.3 of docs/protocol.md; draft-ietf-httpapi-ratelimit-headers-10.
 fn add_rate_limit(headers: &mut HeaderMap, texts: &mut Texts, standing: Option<&Standing>) {
     headers.insert(RATELIMIT_TIME_UNITS, SECONDS);
     let Some(standing) = standing else {

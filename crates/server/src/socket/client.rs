@@ -25,7 +25,7 @@ use crate::transport::Share;
 ///
 /// # Source
 ///
-/// Hex digits: iOS takes neither `:` nor `/` in it, nor the word `error` (section 4.1 of docs/protocol.md).
+/// Hex digits: iOS takes neither `:` nor `/` in it, nor the word `error` (section 3.1 of docs/protocol.md).
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Sid([u8; 16]);
 

@@ -8,7 +8,7 @@
 //!
 //! # Source
 //!
-//! Section 4 of docs/protocol.md.
+//! Section 3 of docs/protocol.md.
 
 mod client;
 mod dispatch;

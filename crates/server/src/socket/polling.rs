@@ -27,7 +27,7 @@ use crate::transport::{KeptBytes, Place, RequestBody};
 ///
 /// # Source
 ///
-/// The original's default (section 4.4 of docs/protocol.md).
+/// The original's default.
 const POLL_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a part of a POST may take to arrive, and to be held behind what came before. Whoever takes longer for all of
 /// them than a client may be silent is not waited for.

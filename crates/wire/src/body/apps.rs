@@ -147,7 +147,7 @@ impl From<WriteRate> for Rate {
 ///
 /// # Source
 ///
-/// Section 3.3 of docs/protocol.md; `maxTtl`, `activationWindow`, `sessionExpiry` and `limits` are additions.
+/// Section 2.1 of docs/protocol.md; `maxTtl`, `activationWindow`, `sessionExpiry` and `limits` are additions.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AppView {

@@ -1,7 +1,7 @@
 //! What requests that end or delete something take besides their path.
 //!
 //! Like all that such requests take, these know their fields and refuse any other: a slip of the pen must not end more
-//! than was meant. Routes that existing clients call are not among them (docs/protocol.md, quirk 7).
+//! than was meant. Routes that existing clients call are not among them (section 1.6 of docs/protocol.md).
 
 use serde::Deserialize;
 

@@ -52,7 +52,7 @@ pub const REDACTED: &str = "<redacted>";
 ///
 /// # Source
 ///
-/// The recorded answer of `DELETE /v1/roles/{id}` (docs/protocol.md).
+/// The recorded answer of `DELETE /v1/roles/{id}` (section 1.3 of docs/protocol.md).
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Done {
     /// Always `Success`.

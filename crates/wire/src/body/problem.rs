@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 ///
 /// # Source
 ///
-/// Section 3.2 of docs/protocol.md; `code` and `requestId` are additions.
+/// Section 1.4 of docs/protocol.md; `code` and `requestId` are additions.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProblemBody<'a> {

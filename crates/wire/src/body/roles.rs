@@ -73,7 +73,7 @@ impl WriteRole {
 ///
 /// # Source
 ///
-/// Section 3.3 of docs/protocol.md. Real JSON, not the stringified form recorded for `PUT`.
+/// Section 2.2 of docs/protocol.md. Real JSON, not the stringified form recorded for `PUT`.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoleView {

@@ -44,7 +44,7 @@ impl Authorized {
     ///
     /// # Source
     ///
-    /// The recorded answers of section 3.3 and 3.4 of docs/protocol.md.
+    /// The recorded answers of sections 1.2 and 2.5 of docs/protocol.md.
     #[must_use]
     pub fn with(token: Secret) -> Self {
         Self { message: "Authorization successful", token }

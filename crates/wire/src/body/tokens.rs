@@ -40,7 +40,7 @@ pub struct IssueToken {
 ///
 /// # Source
 ///
-/// The recorded answer, field for field and in its order (section 3.4 of docs/protocol.md).
+/// The recorded answer, field for field and in its order (section 2.4 of docs/protocol.md).
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenIssued {

@@ -23,7 +23,7 @@ pub struct AskRelay {
 ///
 /// # Source
 ///
-/// Section 3.7 of docs/protocol.md.
+/// Section 6.3 of docs/protocol.md.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RelayView {
     /// The user name; absent for STUN servers.
