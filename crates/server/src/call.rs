@@ -30,7 +30,7 @@ use respoke_hub::Socket;
 use respoke_wire::input::{self, Input};
 use serde::de::DeserializeOwned;
 
-pub(crate) use admission::Admission;
+pub(crate) use admission::{Client, Minting, Terms, Unasked};
 use shown::{Kind, credential_text, find_credential};
 
 use crate::deed::Deed;
@@ -67,7 +67,6 @@ pub(crate) struct Call {
     uri: Uri,
     /// The path's template, if an operation is asked for.
     template: &'static str,
-    admission: &'static Admission,
 }
 
 impl<S: Sync> FromRequestParts<S> for Call {
@@ -87,13 +86,12 @@ impl<S: Sync> FromRequestParts<S> for Call {
             headers: std::mem::take(&mut parts.headers),
             uri: uri.unwrap_or_else(|| std::mem::take(&mut parts.uri)),
             template: "",
-            admission: &Admission::UNASKED,
         })
     }
 }
 
 impl Call {
-    /// A request for the operation at `template`, of whose caller is asked what `admission` says.
+    /// A request for the operation at `template`.
     ///
     /// # Errors
     ///
@@ -102,13 +100,12 @@ impl Call {
         facts: Arc<Facts>,
         (method, uri, headers): (Method, Uri, HeaderMap),
         template: &'static str,
-        admission: &'static Admission,
     ) -> Result<Self, Problem> {
         if parameters(template, uri.path()).any(|parameter| parameter.decode_utf8().is_err()) {
             return Err(Problem::malformed_path());
         }
         let _ = facts.route.set(Route::Fixed(template));
-        Ok(Self { facts, method, headers, uri, template, admission })
+        Ok(Self { facts, method, headers, uri, template })
     }
 
     /// The one parameter of the path, decoded.
@@ -243,7 +240,7 @@ impl Call {
         Ok(Some(made))
     }
 
-    /// The credential that [`Self::admit`] proves, for what goes on after the answer began.
+    /// The credential that [`Terms::admit`] proves, for what goes on after the answer began.
     pub(crate) fn shown_credential(&self) -> Credential {
         self.credential(Kind::ALL)
     }

@@ -1,4 +1,4 @@
-//! What requests do that figures count by itself: handlers say it, metrics and the tally listen.
+//! What requests do that figures count by itself: the table of operations says it, metrics and the tally listen.
 
 /// What figures count by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

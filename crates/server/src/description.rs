@@ -6,7 +6,7 @@ use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::{Modify, OpenApi};
 
 use crate::openapi::Common;
-use crate::operations::{OPERATIONS, Way};
+use crate::operations::OPERATIONS;
 
 /// The `OpenAPI` 3.1 document, as indented JSON.
 ///
@@ -27,20 +27,6 @@ pub(crate) fn openapi_json() -> String {
 ))]
 struct Title;
 
-/// Paths that are served and not described, and why.
-const UNTOLD: &[(&str, &str)] = &[
-    ("/v1/endpointconnections", "an older name of /v1/connections"),
-    ("/v1/endpointconnections/{id}", "an older name of /v1/connections/{id}"),
-    ("/v1/presence-observers", "another name of /v1/presenceobservers"),
-    ("/v1/conferences/{id}", "nothing is there but a refusal, for clients that ask all the same"),
-    ("/v1/conferences/{id}/participants", "the same"),
-    ("/v1/conferences/{id}/participants/{endpoint}", "the same"),
-];
-
-fn is_told(way: &Way) -> bool {
-    !UNTOLD.iter().any(|(path, _)| *path == way.path)
-}
-
 /// The same as a value.
 pub(crate) fn document() -> Document {
     let mut document = Title::openapi();
@@ -50,10 +36,11 @@ pub(crate) fn document() -> Document {
         let items = std::mem::take(&mut described.paths.paths).into_values();
         let Some(own) = items.flat_map(operation_of).next() else { continue };
         components.schemas.extend(described.components.take().unwrap_or_default().schemas);
-        for way in operation.ways.iter().filter(|way| is_told(way)) {
+        for way in operation.ways {
+            let Some(suffix) = way.told_as else { continue };
             let mut described = own.clone();
             if let Some(id) = &mut described.operation_id {
-                id.push_str(way.suffix);
+                id.push_str(suffix);
             }
             let item = document.paths.paths.entry(way.path.to_owned()).or_default();
             *place(item, way.method) = Some(described);
@@ -130,12 +117,9 @@ mod tests {
         let described = document["paths"].as_object().unwrap().iter().flat_map(|(path, item)| {
             item.as_object().unwrap().keys().map(move |method| (path.as_str(), method.to_uppercase()))
         });
-        let ways = OPERATIONS.iter().flat_map(|operation| operation.ways);
-        let routes = ways.clone().filter(|way| is_told(way)).map(|way| (way.path, way.method.as_str().to_owned()));
+        let told = OPERATIONS.iter().flat_map(|operation| operation.ways).filter(|way| way.told_as.is_some());
+        let routes = told.map(|way| (way.path, way.method.as_str().to_owned()));
         assert_eq!(described.collect::<BTreeSet<_>>(), routes.collect::<BTreeSet<_>>());
-        for (path, _) in UNTOLD {
-            assert!(ways.clone().any(|way| way.path == *path), "{path} is not served");
-        }
     }
 
     #[test]

@@ -1,9 +1,13 @@
-//! Every operation there is: who does it, on which terms it is done, and which methods and paths lead to it.
+//! Every operation there is: who does it, on which terms it is done, as what figures count it, and which methods and paths
+//! lead to it.
 //!
 //! From this table come the routes over HTTP (`router.rs`) and over sockets ([`Directory`]), the description of the API
 //! (`description.rs`), and what is asked of a caller (`call/admission.rs` says what each of the terms means). What an operation
 //! takes and answers stands above its handler, in the file of `api/` that the row names: a new operation is a row here, and
-//! a handler there.
+//! a handler there, which is given who asks.
+//!
+//! There is no column for what an operation changes. A `GET` changes nothing, and what a read-only admin may send besides is
+//! a list in `tests/it/answers/who_may.rs`, which asks every operation of the table.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,14 +17,16 @@ use respoke_wire::tunnel::Method;
 use utoipa::OpenApi;
 
 use crate::api;
-use crate::call::{Admission, Call};
+use crate::call::{Call, Terms};
+use crate::deed::Deed;
 use crate::state::Api;
 
 /// A row of the table.
 pub(crate) struct Operation {
-    /// What leads to it. The description has it under each, but for those that `description.rs` names.
     pub(crate) ways: &'static [Way],
-    pub(crate) admission: &'static Admission,
+    /// As what figures count it when it is answered with 200.
+    deed: Option<Deed>,
+    /// Asks what its terms say, and gives its handler what came of it.
     run: fn(Arc<Api>, Call) -> Answer,
     /// A document of this operation alone, under the way that its handler names.
     pub(crate) description: fn() -> utoipa::openapi::OpenApi,
@@ -31,8 +37,8 @@ pub(crate) struct Way {
     pub(crate) method: Method,
     /// With its parameters in braces, and without a slash at its end.
     pub(crate) path: &'static str,
-    /// What is added to the operation's id where it is described under this way.
-    pub(crate) suffix: &'static str,
+    /// What is added to the operation's id where it is described under this way. None: it is not described.
+    pub(crate) told_as: Option<&'static str>,
 }
 
 /// An answer that is being made.
@@ -40,17 +46,51 @@ pub(crate) type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 impl Operation {
     pub(crate) fn run(&self, api: Arc<Api>, call: Call) -> Answer {
+        if let Some(deed) = self.deed {
+            call.counts_as(deed);
+        }
         (self.run)(api, call)
     }
 }
 
+macro_rules! told_as {
+    () => {
+        Some("")
+    };
+    (_) => {
+        None
+    };
+    ($suffix:literal) => {
+        Some($suffix)
+    };
+}
+
+macro_rules! deed {
+    () => {
+        None
+    };
+    ($deed:ident) => {
+        Some(Deed::$deed)
+    };
+}
+
 macro_rules! operations {
-    ($($resource:ident::$handler:ident($admission:ident): $($method:ident $path:literal $(as $suffix:literal)?),+;)+) => {
+    ($(
+        $resource:ident::$handler:ident($terms:ident $(, $deed:ident)?):
+        $($method:ident $path:literal $(as $suffix:tt)?),+;
+    )+) => {
         /// The table. Where two rows have a path, its methods are told in their order.
         pub(crate) static OPERATIONS: &[Operation] = &[$(Operation {
-            ways: &[$(Way { method: Method::$method, path: $path, suffix: concat!($($suffix)?) }),+],
-            admission: &Admission::$admission,
-            run: |api, call| Box::pin(async move { api::$resource::$handler(api, call).await.into_response() }),
+            ways: &[$(Way { method: Method::$method, path: $path, told_as: told_as!($($suffix)?) }),+],
+            deed: deed!($($deed)?),
+            run: |api, call| {
+                Box::pin(async move {
+                    match Terms::$terms.admit(&api, &call).await {
+                        Ok(given) => api::$resource::$handler(api, call, given).await.into_response(),
+                        Err(problem) => problem.into_response(),
+                    }
+                })
+            },
             description: || {
                 #[derive(OpenApi)]
                 #[openapi(paths(api::$resource::$handler))]
@@ -61,15 +101,16 @@ macro_rules! operations {
     };
 }
 
+// The name behind `as` tells the operation's other ways apart where they are described; `_` leaves one out.
 operations! {
     // Tokens, and the sessions that they open.
     tokens::list(READING): Get "/v1/tokens";
-    tokens::create(MINTING): Post "/v1/tokens";
-    tokens::replace(MINTING): Put "/v1/tokens";
+    tokens::create(MINTING, Minted): Post "/v1/tokens";
+    tokens::replace(MINTING, Minted): Put "/v1/tokens";
     tokens::inspect(USUAL): Get "/v1/tokens/{id}";
     tokens::revoke(USUAL): Delete "/v1/tokens/{id}";
     session_tokens::describe(USUAL): Get "/v1/session-tokens", Get "/v1/appauthsessions" as "Alias";
-    session_tokens::create(OPENING): Post "/v1/session-tokens", Post "/v1/appauthsessions" as "Alias";
+    session_tokens::create(OPENING, Redeemed): Post "/v1/session-tokens", Post "/v1/appauthsessions" as "Alias";
     session_tokens::extend(USUAL): Put "/v1/session-tokens", Put "/v1/appauthsessions" as "Alias";
     session_tokens::end(LEAVING): Delete "/v1/session-tokens", Delete "/v1/appauthsessions" as "Alias";
     sessions::list(READING): Get "/v1/sessions";
@@ -135,16 +176,16 @@ operations! {
         Post "/v1/channels/{id}/subscribers" as "SubscribersAlias";
     groups::end(USUAL): Delete "/v1/groups/{id}", Delete "/v1/channels/{id}" as "Alias";
     groups::leave(USUAL): Delete "/v1/groups/{id}/subscribers", Delete "/v1/channels/{id}/subscribers" as "Alias";
-    groups::publish(SPEAKING): Post "/v1/groups/{id}/publish", Post "/v1/channels/{id}/publish" as "Alias";
+    groups::publish(SPEAKING, Publication): Post "/v1/groups/{id}/publish", Post "/v1/channels/{id}/publish" as "Alias";
     history::read(READING): Get "/v1/groups/{id}/history", Get "/v1/channels/{id}/history" as "Alias";
     history::search(READING): Post "/v1/group-history-search";
     history::search_by_query(READING): Get "/v1/group-histories";
 
     // Connections, and what is said between them.
     connections::list(READING): Get "/v1/connections";
-    connections::create(USUAL): Post "/v1/connections", Post "/v1/endpointconnections" as "Alias";
+    connections::create(USUAL): Post "/v1/connections", Post "/v1/endpointconnections" as _;
     connections::create_for(USUAL): Post "/v1/endpoints/{id}/connections";
-    connections::end(USUAL): Delete "/v1/connections/{id}", Delete "/v1/endpointconnections/{id}" as "Alias";
+    connections::end(USUAL): Delete "/v1/connections/{id}", Delete "/v1/endpointconnections/{id}" as _;
     push_tokens::create(USUAL):
         Post "/v1/connections/{id}/push-token",
         Post "/v1/endpointconnections/{id}/push-token" as "Alias";
@@ -154,14 +195,15 @@ operations! {
     push_tokens::remove(USUAL):
         Delete "/v1/connections/{id}/push-token/{push_token_id}",
         Delete "/v1/endpointconnections/{id}/push-token/{push_token_id}" as "Alias";
-    messages::create(SPEAKING): Post "/v1/messages";
+    messages::create(SPEAKING, Message): Post "/v1/messages";
     presence::set(SPEAKING): Post "/v1/presence";
-    presence::observe(READING): Post "/v1/presenceobservers", Post "/v1/presence-observers" as "Alias";
-    signaling::create(SPEAKING): Post "/v1/signaling";
+    presence::observe(READING): Post "/v1/presenceobservers", Post "/v1/presence-observers" as _;
+    signaling::create(SPEAKING, Signal): Post "/v1/signaling";
+    // Nothing is there but a refusal, for clients that ask all the same.
     signaling::conference(USUAL):
-        Delete "/v1/conferences/{id}" as "End",
-        Get "/v1/conferences/{id}/participants",
-        Delete "/v1/conferences/{id}/participants/{endpoint}" as "Remove";
+        Delete "/v1/conferences/{id}" as _,
+        Get "/v1/conferences/{id}/participants" as _,
+        Delete "/v1/conferences/{id}/participants/{endpoint}" as _;
     turn::read(USUAL): Get "/v1/turn", Post "/v1/turn" as "Post";
     call_debugs::list(READING): Get "/v1/call-debugs";
     call_debugs::create(USUAL): Post "/v1/call-debugs";
@@ -234,12 +276,16 @@ mod tests {
         let mut ways = std::collections::BTreeSet::new();
         let directory = Directory::new();
         for operation in OPERATIONS {
-            let own = operation.ways.iter().find(|way| way.suffix.is_empty()).expect("one way is its own");
+            let own: Vec<_> = operation.ways.iter().filter(|way| way.told_as == Some("")).collect();
+            let is_told = operation.ways.iter().any(|way| way.told_as.is_some());
+            assert_eq!(own.len(), usize::from(is_told), "one way is its own: {}", operation.ways[0].path);
             let described = (operation.description)();
             let (path, item) = described.paths.paths.first_key_value().expect("its handler is described");
-            assert_eq!((path.as_str(), described.paths.paths.len()), (own.path, 1));
-            let item = serde_json::to_value(item).unwrap();
-            assert!(item[own.method.as_str().to_lowercase()].is_object(), "{} {path}: {item}", own.method.as_str());
+            for own in own {
+                assert_eq!((path.as_str(), described.paths.paths.len()), (own.path, 1));
+                let item = serde_json::to_value(item).unwrap();
+                assert!(item[own.method.as_str().to_lowercase()].is_object(), "{} {path}: {item}", own.method.as_str());
+            }
             for way in operation.ways {
                 assert!(ways.insert((way.path, way.method.as_str())), "{} is there twice", way.path);
                 let found = directory.find(way.method, way.path);

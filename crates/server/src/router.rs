@@ -75,7 +75,7 @@ impl Service<Request> for Entrance {
         let (mut parts, _) = request.into_parts();
         let facts = parts.extensions.remove::<Arc<Facts>>().unwrap_or_else(Facts::of_nobody);
         let asked = (parts.method, parts.uri, parts.headers);
-        match Call::new(facts, asked, self.template, self.operation.admission) {
+        match Call::new(facts, asked, self.template) {
             Ok(call) => Entered::Running(self.operation.run(self.api.clone(), call)),
             Err(problem) => Entered::Refused(Some(problem)),
         }

@@ -131,7 +131,7 @@ impl Tunnel {
                 headers.append(name, value);
             }
         }
-        let call = Call::new(facts.clone(), (http_method(method), uri, headers), way.path, operation.admission)?;
+        let call = Call::new(facts.clone(), (http_method(method), uri, headers), way.path)?;
         Ok((call, operation))
     }
 

@@ -58,7 +58,7 @@ pub(super) const SERVER: &[Room] = &[
     Room {
         name: "router",
         files: &["operations.rs", "router.rs", "description.rs", "docs.rs"],
-        uses: &["console", "api", "call", "state", "facts", "refusal", "config", "markup"],
+        uses: &["console", "api", "call", "state", "facts", "refusal", "config", "metrics", "markup"],
         is_for: "which path leads to which operation, and their description",
     },
     Room {

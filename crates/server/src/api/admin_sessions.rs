@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use respoke_core::admin::SignedIn;
 use respoke_core::idempotency::IdempotencyKey;
-use respoke_core::ops::SignIn;
+use respoke_core::ops::{Caller, SignIn};
 use respoke_core::refusal::Refusal;
 use respoke_core::secret::Secret;
 use respoke_wire::body::Done;
@@ -30,8 +30,7 @@ use crate::throttle::Shown;
     responses((status = 200, description = "The Admin-Token", body = Authorized), Refused, Conflicts),
     security(())
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<Authorized>, Problem> {
-    call.admit(&api).await?;
+pub(crate) async fn create(api: Arc<Api>, call: Call, _: Caller) -> Result<Answer<Authorized>, Problem> {
     let body: CreateAdminSession = call.read()?;
     if let Some(token) = &body.setup_token {
         return match sign_in_by_link(&api, &call, token).await {
@@ -85,8 +84,7 @@ pub(crate) async fn sign_in(
     responses((status = 200, description = "It is over", body = Done), Refused),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn end(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn end(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let body: EndAdminSessions = call.read_strictly()?;
     if body.everywhere == Some(true) {
         api.broker.sign_out_everywhere(&caller, &call.context()).await?;

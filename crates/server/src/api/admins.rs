@@ -24,8 +24,7 @@ use crate::throttle::Shown;
     responses((status = 200, description = "All of them, by user name", body = Vec<AdminView>), Refused),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Answer<Vec<AdminView>>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, _: Call, caller: Caller) -> Result<Answer<Vec<AdminView>>, Problem> {
     let admins = api.broker.list_admins(&caller).await?;
     Ok(Answer(admins.into_iter().map(AdminView::from).collect()))
 }
@@ -37,8 +36,7 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Answer<Vec<AdminVi
     responses((status = 200, description = "The admin", body = AdminView), Refused, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<AdminView>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<AdminView>, Problem> {
     let body: WriteAdmin = call.read()?;
     let role = role(body.role.as_deref())?;
     let current_password = body.current_password;
@@ -58,9 +56,8 @@ pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<AdminView
     responses((status = 200, description = "The admin", body = AdminView), Refused, Missing, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn update(api: Arc<Api>, call: Call) -> Result<Answer<AdminView>, Problem> {
+pub(crate) async fn update(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<AdminView>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let body: WriteAdmin = call.read()?;
     let role = role(body.role.as_deref())?;
     let patch = AdminPatch { role, password: body.password, current_password: body.current_password };
@@ -76,9 +73,8 @@ pub(crate) async fn update(api: Arc<Api>, call: Call) -> Result<Answer<AdminView
     responses((status = 200, description = "It is gone", body = Done), Refused, Missing, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn remove(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn remove(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let Nothing {} = call.read_strictly()?;
     api.broker.remove_admin(&caller, admin_of_path(&id)?, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))
@@ -90,8 +86,7 @@ pub(crate) async fn remove(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Pr
     responses((status = 200, description = "The admin", body = AdminView), Refused),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn read_own(api: Arc<Api>, call: Call) -> Result<Answer<AdminView>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn read_own(api: Arc<Api>, _: Call, caller: Caller) -> Result<Answer<AdminView>, Problem> {
     Ok(Answer(api.broker.own_admin(&caller).await?.into()))
 }
 
@@ -102,8 +97,7 @@ pub(crate) async fn read_own(api: Arc<Api>, call: Call) -> Result<Answer<AdminVi
     responses((status = 200, description = "It is changed", body = Done), Refused),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn change_password(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn change_password(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let body: ChangePassword = call.read()?;
     Refusal::require(&[("password", body.password.is_some()), ("newPassword", body.new_password.is_some())])?;
     let present = body.password.ok_or_else(|| Refusal::missing("password"))?;
@@ -121,8 +115,7 @@ pub(crate) async fn change_password(api: Arc<Api>, call: Call) -> Result<Answer<
     responses((status = 200, description = "What the device needs; shown this once", body = TotpEnrolled), Refused, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn enrol(api: Arc<Api>, call: Call) -> Result<Answer<TotpEnrolled>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn enrol(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<TotpEnrolled>, Problem> {
     let body: Totp = call.read()?;
     let password = body.password.ok_or_else(|| Refusal::missing("password"))?;
     let context = call.context();
@@ -138,8 +131,7 @@ pub(crate) async fn enrol(api: Arc<Api>, call: Call) -> Result<Answer<TotpEnroll
     responses((status = 200, description = "Codes that stand in for the device; shown this once", body = RecoveryCodes), Refused, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn confirm(api: Arc<Api>, call: Call) -> Result<Answer<RecoveryCodes>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn confirm(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<RecoveryCodes>, Problem> {
     let body: Totp = call.read()?;
     let code = body.code.ok_or_else(|| Refusal::missing("code"))?;
     let context = call.context();
@@ -155,8 +147,7 @@ pub(crate) async fn confirm(api: Arc<Api>, call: Call) -> Result<Answer<Recovery
     responses((status = 200, description = "It is not asked for any more", body = Done), Refused, Missing),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn give_up(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn give_up(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let body: Totp = call.read_strictly()?;
     Refusal::require(&[("password", body.password.is_some()), ("code", body.code.is_some())])?;
     let password = body.password.ok_or_else(|| Refusal::missing("password"))?;

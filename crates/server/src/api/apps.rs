@@ -33,8 +33,7 @@ pub(crate) async fn app_of_path(api: &Api, call: &Call, caller: &Caller, id: &st
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<AppView>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<ListAnswer<AppView>, Problem> {
     let request: ListRequest = call.read()?;
     let found = api.broker.list_apps(&caller, page(&request)?).await?;
     Ok(ListAnswer::of(found, AppView::from))
@@ -48,8 +47,7 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<AppView
     responses((status = 200, description = "The app", body = AppView), Refused, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<AppView>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<AppView>, Problem> {
     let body: WriteApp = call.read()?;
     let once = call.once(&api, KeyOwner::Caller)?;
     let patch = body.into_patch();
@@ -66,9 +64,8 @@ pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<AppView>,
     responses((status = 200, description = "The app", body = AppView), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Answer<AppView>, Problem> {
+pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<AppView>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let app = api.broker.get_app(&caller, app_of_path(&api, &call, &caller, &id).await?).await?;
     let kept = Kept { bytes: api.broker.store().kept_bytes(app.id).await?, max: api.broker.kept_bytes_max(&app) };
     Ok(Answer(AppView { kept: Some(kept), ..AppView::from(App::clone(&app)) }))
@@ -82,9 +79,8 @@ pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Answer<AppView>, P
     responses((status = 200, description = "The app", body = AppView), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn update(api: Arc<Api>, call: Call) -> Result<Answer<AppView>, Problem> {
+pub(crate) async fn update(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<AppView>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let body: WriteApp = call.read()?;
     let app = api
         .broker
@@ -100,9 +96,8 @@ pub(crate) async fn update(api: Arc<Api>, call: Call) -> Result<Answer<AppView>,
     responses((status = 200, description = "It is gone", body = Done), Refused, Missing),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn remove(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn remove(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let Nothing {} = call.read_strictly()?;
     api.broker.delete_app(&caller, app_of_path(&api, &call, &caller, &id).await?, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))

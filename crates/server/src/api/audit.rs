@@ -31,8 +31,7 @@ use crate::state::Api;
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Listed<AuditView>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<Listed<AuditView>, Problem> {
     let _turn = api.long_answer(&caller).await?;
     find(&api, &caller, list_request(&call)?).await
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use respoke_core::ops::Caller;
 use respoke_wire::body::Done;
 use respoke_wire::body::bans::{BanView, CreateBan};
 use respoke_wire::body::ends::InApp;
@@ -24,9 +25,8 @@ use crate::state::Api;
     responses((status = 200, description = "The ban", body = BanView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn ban(api: Arc<Api>, call: Call) -> Result<Answer<BanView>, Problem> {
+pub(crate) async fn ban(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<BanView>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let body: CreateBan = call.read_strictly()?;
     let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
     let ban = api.broker.ban(&caller, app, &id, body.reason, body.expires_at, &call.context()).await?;
@@ -40,9 +40,8 @@ pub(crate) async fn ban(api: Arc<Api>, call: Call) -> Result<Answer<BanView>, Pr
     responses((status = 200, description = "The ban", body = BanView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Answer<BanView>, Problem> {
+pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<BanView>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let ban = api.broker.get_ban(&caller, app, &id).await?;
@@ -56,9 +55,8 @@ pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Answer<BanView>, P
     responses((status = 200, description = "It is lifted", body = Done), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn lift(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn lift(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let request: InApp = call.read_strictly()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     api.broker.lift_ban(&caller, app, &id, &call.context()).await?;
@@ -73,8 +71,7 @@ pub(crate) async fn lift(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Prob
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<BanView>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<ListAnswer<BanView>, Problem> {
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let found = api.broker.list_bans(&caller, app, page(&request)?).await?;

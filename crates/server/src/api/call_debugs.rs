@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use respoke_core::ops::Caller;
 use respoke_wire::body::Done;
 use respoke_wire::body::call_debugs::{CallReportView, WriteCallReport};
 use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
@@ -20,8 +21,7 @@ use crate::state::Api;
     responses((status = 200, description = "It is kept", body = Done), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let body: WriteCallReport = call.read()?;
     let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
     api.broker.report_call(&caller, app, body.endpoint_id.as_deref(), body.debug_data).await?;
@@ -36,8 +36,7 @@ pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Pr
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<CallReportView>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<ListAnswer<CallReportView>, Problem> {
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let _turn = api.long_answer(&caller).await?;

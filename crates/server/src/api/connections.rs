@@ -29,8 +29,8 @@ use crate::state::Api;
     responses((status = 200, description = "The connection", body = ConnectionView), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<ConnectionView>, Problem> {
-    connect(&api, &call, None).await
+pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<ConnectionView>, Problem> {
+    connect(&api, &call, &caller, None).await
 }
 
 /// The same for the endpoint in the path.
@@ -41,13 +41,17 @@ pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<Connectio
     responses((status = 200, description = "The connection", body = ConnectionView), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn create_for(api: Arc<Api>, call: Call) -> Result<Answer<ConnectionView>, Problem> {
+pub(crate) async fn create_for(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<ConnectionView>, Problem> {
     let id = call.id();
-    connect(&api, &call, Some(id)).await
+    connect(&api, &call, &caller, Some(id)).await
 }
 
-async fn connect(api: &Api, call: &Call, endpoint: Option<String>) -> Result<Answer<ConnectionView>, Problem> {
-    let caller = call.admit(api).await?;
+async fn connect(
+    api: &Api,
+    call: &Call,
+    caller: &Caller,
+    endpoint: Option<String>,
+) -> Result<Answer<ConnectionView>, Problem> {
     let body: CreateConnection = call.read()?;
     let endpoint = endpoint.or(body.endpoint_id);
     let context = call.context();
@@ -58,13 +62,13 @@ async fn connect(api: &Api, call: &Call, endpoint: Option<String>) -> Result<Ans
         trickle_ice: capabilities.trickle_ice,
         ice_final_candidates: capabilities.ice_final_candidates,
     };
-    let asker = named.asker(api, call, &caller, &context).await?;
+    let asker = named.asker(api, call, caller, &context).await?;
     // Before it is done: afterwards nothing may fail any more. And before a socket is asked for: who may not is told that.
     caller.permit(AdminRole::Developer)?;
-    let account_id = match &caller {
+    let account_id = match caller {
         Caller::Endpoint { app, .. } => app.account_id,
         Caller::Admin { .. } | Caller::App { .. } | Caller::Anonymous => {
-            api.broker.app_of(&caller, asker.app_id).await?.account_id
+            api.broker.app_of(caller, asker.app_id).await?.account_id
         }
     };
     if call.socket().is_none() {
@@ -84,9 +88,8 @@ async fn connect(api: &Api, call: &Call, endpoint: Option<String>) -> Result<Ans
     responses((status = 200, description = "It is over", body = Done), Refused, Missing),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn end(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn end(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), ..Named::default() };
@@ -102,8 +105,7 @@ pub(crate) async fn end(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Probl
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<ConnectionView>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<ListAnswer<ConnectionView>, Problem> {
     let request: ListRequest = call.read()?;
     let part = part(&request)?;
     let context = call.context();

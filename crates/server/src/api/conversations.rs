@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use respoke_core::ops::MarkRead;
+use respoke_core::ops::{Caller, MarkRead};
 use respoke_wire::body::Done;
 use respoke_wire::body::conversations::{ConversationView, WriteReadMarks};
 use respoke_wire::body::lists::{AppParams, ListRequest};
@@ -28,9 +28,8 @@ const LOOKED_AT_LEN: usize = 16;
     responses((status = 200, description = "The conversations", body = Vec<ConversationView>), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Answer<Vec<ConversationView>>, Problem> {
+pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Vec<ConversationView>>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let _turn = api.long_answer(&caller).await?;
@@ -51,9 +50,8 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Answer<Vec<Convers
     responses((status = 200, description = "They are marked", body = Done), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn mark_read(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn mark_read(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let body: WriteReadMarks = call.read()?;
     let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
     let marks = body.groups.map(|groups| groups.into_iter().map(MarkRead::from).collect());

@@ -53,9 +53,8 @@ const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; c
     responses((status = 200, description = "The endpoint", body = EndpointView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Answer<EndpointView>, Problem> {
+pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<EndpointView>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let request: AskEndpoint = call.read()?;
     let include = Include::parse(given(request.include.as_deref()))?;
     let context = call.context();
@@ -157,9 +156,8 @@ async fn count_tokens(api: &Api, caller: &Caller, app: AppId, filter: ListFilter
     responses((status = 200, description = "Frames, as they go", body = TailedFrameView, content_type = "text/event-stream"), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn tail(api: Arc<Api>, call: Call) -> Result<Response, Problem> {
+pub(crate) async fn tail(api: Arc<Api>, call: Call, caller: Caller) -> Result<Response, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let request: AskTail = call.read()?;
     let context = call.context();
     let payloads = if request.payloads == Some(true) { Payloads::Shown } else { Payloads::Redacted };

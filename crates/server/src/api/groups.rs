@@ -16,7 +16,6 @@ use super::answer::{Answer, ListAnswer};
 use super::asked::{Named, page};
 use super::connections;
 use crate::call::{Call, KeyOwner};
-use crate::deed::Deed;
 use crate::openapi::{Missing, Refused, Reused, Unconnected};
 use crate::problem::Problem;
 use crate::state::Api;
@@ -29,8 +28,7 @@ use crate::state::Api;
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<GroupView>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<ListAnswer<GroupView>, Problem> {
     let request: ListRequest = call.read()?;
     let page: PageRequest<GroupName> = page(&request)?;
     let context = call.context();
@@ -49,8 +47,7 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<GroupVi
         Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn join_many(api: Arc<Api>, call: Call) -> Result<Answer<JoinedOrNamed>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn join_many(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<JoinedOrNamed>, Problem> {
     let body: JoinOrName = call.read()?;
     if let (None, Some(name)) = (&body.groups, &body.name) {
         api.broker.rights(&caller).await?;
@@ -68,9 +65,9 @@ pub(crate) async fn join_many(api: Arc<Api>, call: Call) -> Result<Answer<Joined
     responses((status = 200, description = "It is a member", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn join(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn join(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let id = call.id();
-    change_one(&api, &call, id, Change::Join).await
+    change_one(&api, &call, &caller, id, Change::Join).await
 }
 
 /// Leaves groups.
@@ -79,8 +76,7 @@ pub(crate) async fn join(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Prob
     responses((status = 200, description = "It is no member", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn leave_many(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn leave_many(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     change(&api, &call, &caller, call.read()?, Change::Leave).await?;
     Ok(Answer(Done::SUCCESS))
 }
@@ -92,9 +88,9 @@ pub(crate) async fn leave_many(api: Arc<Api>, call: Call) -> Result<Answer<Done>
     responses((status = 200, description = "It is no member", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn leave(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn leave(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let id = call.id();
-    change_one(&api, &call, id, Change::Leave).await
+    change_one(&api, &call, &caller, id, Change::Leave).await
 }
 
 enum Change {
@@ -102,10 +98,15 @@ enum Change {
     Leave,
 }
 
-async fn change_one(api: &Api, call: &Call, group: String, change_to: Change) -> Result<Answer<Done>, Problem> {
-    let caller = call.admit(api).await?;
+async fn change_one(
+    api: &Api,
+    call: &Call,
+    caller: &Caller,
+    group: String,
+    change_to: Change,
+) -> Result<Answer<Done>, Problem> {
     let body: Membership = call.read()?;
-    change(api, call, &caller, Membership { groups: Some(vec![group]), ..body }, change_to).await?;
+    change(api, call, caller, Membership { groups: Some(vec![group]), ..body }, change_to).await?;
     Ok(Answer(Done::SUCCESS))
 }
 
@@ -133,9 +134,8 @@ async fn change(api: &Api, call: &Call, caller: &Caller, body: Membership, chang
     responses((status = 200, description = "It is over", body = Done), Refused, Missing),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn end(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn end(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let request: InApp = call.read_strictly()?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), ..Named::default() };
@@ -151,9 +151,8 @@ pub(crate) async fn end(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Probl
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn members(api: Arc<Api>, call: Call) -> Result<ListAnswer<MemberView>, Problem> {
+pub(crate) async fn members(api: Arc<Api>, call: Call, caller: Caller) -> Result<ListAnswer<MemberView>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let part = connections::part(&request)?;
     let context = call.context();
@@ -178,10 +177,8 @@ pub(crate) async fn members(api: Arc<Api>, call: Call) -> Result<ListAnswer<Memb
     responses((status = 200, description = "It was handed to every member", body = Sent), Refused, Missing, Reused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn publish(api: Arc<Api>, call: Call) -> Result<Answer<Sent>, Problem> {
-    call.counts_as(Deed::Publication);
+pub(crate) async fn publish(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Sent>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let body: PublishMessage = call.read()?;
     let message = body.message.ok_or_else(|| Refusal::missing("message"))?;
     let context = call.context();

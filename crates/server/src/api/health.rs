@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answer::Answer;
-use crate::call::Call;
+use crate::call::{Call, Unasked};
 use crate::openapi::Unready;
 use crate::problem::Problem;
 use crate::state::Api;
@@ -27,7 +27,7 @@ pub(crate) struct Health {
     security(())
 )]
 #[expect(clippy::unused_async, reason = "every operation is called alike")]
-pub(crate) async fn live(_: Arc<Api>, _: Call) -> Answer<Health> {
+pub(crate) async fn live(_: Arc<Api>, _: Call, _: Unasked) -> Answer<Health> {
     Answer(Health { status: "ok" })
 }
 
@@ -37,7 +37,7 @@ pub(crate) async fn live(_: Arc<Api>, _: Call) -> Answer<Health> {
     responses((status = 200, description = "It can", body = Health), Unready),
     security(())
 )]
-pub(crate) async fn ready(api: Arc<Api>, _: Call) -> Result<Answer<Health>, Problem> {
+pub(crate) async fn ready(api: Arc<Api>, _: Call, _: Unasked) -> Result<Answer<Health>, Problem> {
     is_ready(&api).await?;
     Ok(Answer(Health { status: "ok" }))
 }
@@ -57,7 +57,7 @@ pub(crate) async fn is_ready(api: &Api) -> Result<(), Problem> {
     security(())
 )]
 #[expect(clippy::unused_async, reason = "every operation is called alike")]
-pub(crate) async fn metrics(api: Arc<Api>, call: Call) -> Result<Response, Problem> {
+pub(crate) async fn metrics(api: Arc<Api>, call: Call, _: Unasked) -> Result<Response, Problem> {
     call.check_unread(&api)?;
     let text = api.metrics.text();
     Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())

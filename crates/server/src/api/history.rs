@@ -11,6 +11,7 @@ use crate::call::Call;
 use crate::openapi::Refused;
 use crate::problem::Problem;
 use crate::state::Api;
+use respoke_core::ops::Caller;
 
 /// Reads what was said in a group, newest first. Only messages that were published with `persist` are kept.
 ///
@@ -26,9 +27,8 @@ use crate::state::Api;
     responses((status = 200, description = "The messages", body = Vec<PubsubEventShape>), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Response, Problem> {
+pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<Response, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let request: ReadHistory = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let found = api.broker.history(&caller, app, &id, request.before, request.limit).await?;
@@ -46,8 +46,8 @@ pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Response, Problem>
     responses((status = 200, description = "The messages by group", body = HashMap<String, Vec<PubsubEventShape>>), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn search(api: Arc<Api>, call: Call) -> Result<Response, Problem> {
-    answer(&api, &call).await
+pub(crate) async fn search(api: Arc<Api>, call: Call, caller: Caller) -> Result<Response, Problem> {
+    answer(&api, &call, &caller).await
 }
 
 /// The same for older clients, which name the groups in the query.
@@ -60,16 +60,15 @@ pub(crate) async fn search(api: Arc<Api>, call: Call) -> Result<Response, Proble
     responses((status = 200, description = "The messages by group", body = HashMap<String, Vec<PubsubEventShape>>), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn search_by_query(api: Arc<Api>, call: Call) -> Result<Response, Problem> {
-    answer(&api, &call).await
+pub(crate) async fn search_by_query(api: Arc<Api>, call: Call, caller: Caller) -> Result<Response, Problem> {
+    answer(&api, &call, &caller).await
 }
 
-async fn answer(api: &Arc<Api>, call: &Call) -> Result<Response, Problem> {
-    let caller = call.admit(api).await?;
+async fn answer(api: &Arc<Api>, call: &Call, caller: &Caller) -> Result<Response, Problem> {
     let request: SearchHistory = call.read()?;
-    let app = named_app(api, call, &caller, request.app_id.as_deref()).await?;
-    let turn = api.long_answer(&caller).await?;
-    let found = api.broker.search_history(&caller, app, request.group_ids, request.limit).await?;
+    let app = named_app(api, call, caller, request.app_id.as_deref()).await?;
+    let turn = api.long_answer(caller).await?;
+    let found = api.broker.search_history(caller, app, request.group_ids, request.limit).await?;
     drop(turn);
-    telling::tell_groups(api, &caller, found).await
+    telling::tell_groups(api, caller, found).await
 }

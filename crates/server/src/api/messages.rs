@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use respoke_core::ops::Caller;
 use respoke_core::refusal::Refusal;
 use respoke_hub::ops::Message;
 use respoke_wire::body::groups::Sent;
@@ -10,7 +11,6 @@ use respoke_wire::body::messages::SendMessage;
 use super::answer::Answer;
 use super::asked::{Named, connection_id, endpoint_id, given};
 use crate::call::{Call, KeyOwner};
-use crate::deed::Deed;
 use crate::openapi::{Missing, Refused, Reused};
 use crate::problem::Problem;
 use crate::state::Api;
@@ -23,9 +23,7 @@ use crate::state::Api;
     responses((status = 200, description = "It was handed to every connection", body = Sent), Refused, Missing, Reused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<Sent>, Problem> {
-    call.counts_as(Deed::Message);
-    let caller = call.admit(&api).await?;
+pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Sent>, Problem> {
     let body: SendMessage = call.read()?;
     let to = given(body.to.as_deref());
     Refusal::require(&[("to", to.is_some()), ("message", body.message.is_some())])?;

@@ -9,7 +9,7 @@ use respoke_wire::body::Done;
 use respoke_wire::body::oauth::{TokenAnswer, TokenQuestion};
 
 use super::answer::Answer;
-use crate::call::Call;
+use crate::call::{Call, Client};
 use crate::openapi::OAuthRefused;
 use crate::problem::Problem;
 use crate::state::Api;
@@ -23,9 +23,9 @@ use crate::state::Api;
     responses((status = 200, description = "What the token is", body = TokenAnswer), OAuthRefused),
     security(("App-Secret" = []), ("Admin-Token" = []), ("OAuth-Client" = []), ("Bearer" = []))
 )]
-pub(crate) async fn introspect(api: Arc<Api>, call: Call) -> Result<Answer<TokenAnswer>, Problem> {
+pub(crate) async fn introspect(api: Arc<Api>, call: Call, client: Client) -> Result<Answer<TokenAnswer>, Problem> {
     let body: TokenQuestion = call.read()?;
-    let caller = call.admit_client(&api, &body).await?;
+    let caller = client.admit(&api, &call, &body).await?;
     let token = body.token.ok_or_else(|| Refusal::missing("token"))?;
     let answer = match api.broker.introspect(&caller, &token).await? {
         Introspection::Inactive => TokenAnswer::default(),
@@ -66,9 +66,9 @@ fn of(grant: Grant) -> TokenAnswer {
     responses((status = 200, description = "It is over", body = Done), OAuthRefused),
     security(("App-Secret" = []), ("Admin-Token" = []), ("OAuth-Client" = []), ("Bearer" = []))
 )]
-pub(crate) async fn revoke(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn revoke(api: Arc<Api>, call: Call, client: Client) -> Result<Answer<Done>, Problem> {
     let body: TokenQuestion = call.read()?;
-    let caller = call.admit_client(&api, &body).await?;
+    let caller = client.admit(&api, &call, &body).await?;
     let token = body.token.ok_or_else(|| Refusal::missing("token"))?;
     api.broker.revoke(&caller, &token, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))

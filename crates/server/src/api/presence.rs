@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use respoke_core::event::Presence;
+use respoke_core::ops::Caller;
 use respoke_core::refusal::Refusal;
 use respoke_wire::body::Done;
 use respoke_wire::body::presence::{ConnectionState, ObservePresence, PresenceSnapshot, SetPresence};
@@ -21,8 +22,7 @@ use crate::state::Api;
     responses((status = 200, description = "Observers were told", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn set(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn set(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let body: SetPresence = call.read()?;
     let said = body.presence.ok_or_else(|| Refusal::missing("presence"))?;
     let kind = said.kind.ok_or_else(|| Refusal::missing("presence.type"))?;
@@ -40,8 +40,11 @@ pub(crate) async fn set(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Probl
     responses((status = 200, description = "The presence of each", body = Vec<PresenceSnapshot>), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn observe(api: Arc<Api>, call: Call) -> Result<Answer<Vec<PresenceSnapshot>>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn observe(
+    api: Arc<Api>,
+    call: Call,
+    caller: Caller,
+) -> Result<Answer<Vec<PresenceSnapshot>>, Problem> {
     let body: ObservePresence = call.read()?;
     let names = body.endpoint_list.ok_or_else(|| Refusal::missing("endpointList"))?;
     let endpoints = names.iter().map(|name| endpoint_id(name)).collect::<Result<Vec<_>, _>>()?;

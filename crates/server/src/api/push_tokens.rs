@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use respoke_core::ops::RegisterPushToken;
+use respoke_core::ops::{Caller, RegisterPushToken};
 use respoke_wire::body::Done;
 use respoke_wire::body::push_tokens::{PushTokenView, WritePushToken};
 
@@ -23,8 +23,8 @@ use crate::state::Api;
     responses((status = 200, description = "It is registered", body = PushTokenView), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<PushTokenView>, Problem> {
-    register(&api, &call, None).await
+pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<PushTokenView>, Problem> {
+    register(&api, &call, &caller, None).await
 }
 
 /// Registers a device anew, with another token or for another endpoint. An id that is not known is taken as it is.
@@ -38,22 +38,26 @@ pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<PushToken
     responses((status = 200, description = "It is registered; its `id` is told again", body = PushTokenView), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn replace(api: Arc<Api>, call: Call) -> Result<Answer<PushTokenView>, Problem> {
+pub(crate) async fn replace(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<PushTokenView>, Problem> {
     let (_, id) = call.ids();
-    register(&api, &call, Some(id)).await
+    register(&api, &call, &caller, Some(id)).await
 }
 
-async fn register(api: &Api, call: &Call, id: Option<String>) -> Result<Answer<PushTokenView>, Problem> {
-    let caller = call.admit(api).await?;
+async fn register(
+    api: &Api,
+    call: &Call,
+    caller: &Caller,
+    id: Option<String>,
+) -> Result<Answer<PushTokenView>, Problem> {
     let body: WritePushToken = call.read()?;
     let request = RegisterPushToken {
-        app_id: named_app(api, call, &caller, body.app_id.as_deref()).await?,
+        app_id: named_app(api, call, caller, body.app_id.as_deref()).await?,
         endpoint_id: body.endpoint_id,
         id,
         service: body.service,
         text: body.token,
     };
-    Ok(Answer(PushTokenView::from(api.broker.register_push_token(&caller, request).await?)))
+    Ok(Answer(PushTokenView::from(api.broker.register_push_token(caller, request).await?)))
 }
 
 /// Forgets a device of the endpoint. One that is not known is no error.
@@ -67,9 +71,8 @@ async fn register(api: &Api, call: &Call, id: Option<String>) -> Result<Answer<P
     responses((status = 200, description = "It is forgotten", body = Done), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn remove(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn remove(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let (_, id) = call.ids();
-    let caller = call.admit(&api).await?;
     let request: WritePushToken = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     api.broker.remove_push_token(&caller, app, request.endpoint_id.as_deref(), &id).await?;

@@ -33,8 +33,7 @@ use crate::watch::UNMATCHED;
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Listed<RequestView>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<Listed<RequestView>, Problem> {
     let _turn = api.long_answer(&caller).await?;
     find(&api, &caller, &list_request(&call)?).await
 }

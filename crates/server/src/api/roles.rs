@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use respoke_core::id::RoleId;
+use respoke_core::ops::Caller;
 use respoke_core::refusal::Refusal;
 use respoke_core::role::Permissions;
 use respoke_wire::body::Done;
@@ -24,8 +25,7 @@ use crate::state::Api;
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<RoleView>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<ListAnswer<RoleView>, Problem> {
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let _turn = api.long_answer(&caller).await?;
@@ -41,8 +41,7 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<RoleVie
     responses((status = 200, description = "The role", body = RoleView), Refused, Missing, Conflicts),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<RoleView>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<RoleView>, Problem> {
     let mut body: WriteRole = call.read()?;
     let once = call.once(&api, KeyOwner::Caller)?;
     let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
@@ -63,9 +62,8 @@ pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<RoleView>
     responses((status = 200, description = "The role", body = RoleView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Answer<RoleView>, Problem> {
+pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<RoleView>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let role = api.broker.get_role(&caller, app, &id).await?;
@@ -80,9 +78,8 @@ pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Answer<RoleView>, 
     responses((status = 200, description = "The role", body = RoleView), Refused, Missing, Conflicts),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn update(api: Arc<Api>, call: Call) -> Result<Answer<RoleView>, Problem> {
+pub(crate) async fn update(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<RoleView>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let mut body: WriteRole = call.read()?;
     let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
     let name = body.name.take();
@@ -103,9 +100,8 @@ pub(crate) async fn update(api: Arc<Api>, call: Call) -> Result<Answer<RoleView>
     responses((status = 200, description = "It is gone", body = Done), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn remove(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn remove(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     api.broker.delete_role(&caller, app, &id, &call.context()).await?;

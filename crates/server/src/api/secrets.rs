@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use respoke_core::app::{Revocation, SecretRecord};
 use respoke_core::id::SecretId;
-use respoke_core::ops::Overlap;
+use respoke_core::ops::{Caller, Overlap};
 use respoke_core::page::{CreationKey, Page, PageRequest};
 use respoke_core::refusal::Refusal;
 use respoke_core::secret::Secret;
@@ -28,9 +28,8 @@ use crate::state::Api;
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<SecretView>, Problem> {
+pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<ListAnswer<SecretView>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let request: ListRequest = call.read()?;
     let secrets = api.broker.list_secrets(&caller, app_of_path(&api, &call, &caller, &id).await?).await?;
     Ok(ListAnswer::of(cut(secrets, &page(&request)?), SecretView::from))
@@ -54,9 +53,8 @@ fn cut(secrets: Vec<SecretRecord>, page: &PageRequest<CreationKey>) -> Page<Secr
     responses((status = 200, description = "The secret", body = SecretView), Refused, Missing, Conflicts),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<SecretView>, Problem> {
+pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<SecretView>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let body: CreateSecret = call.read()?;
     let once = call.once(&api, KeyOwner::Caller)?;
     let import = body.secret.as_ref().map(Secret::expose);
@@ -82,9 +80,8 @@ pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<SecretVie
     responses((status = 200, description = "The secret", body = SecretReachView), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Answer<SecretReachView>, Problem> {
+pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<SecretReachView>, Problem> {
     let (id, secret) = call.ids();
-    let caller = call.admit(&api).await?;
     let (app, secret) = (app_of_path(&api, &call, &caller, &id).await?, secret_of_path(&secret)?);
     Ok(Answer(api.broker.secret_reach(&caller, app, secret).await?.into()))
 }
@@ -100,9 +97,8 @@ pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Answer<SecretReach
     responses((status = 200, description = "It is revoked", body = Done), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn revoke(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn revoke(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let (id, secret) = call.ids();
-    let caller = call.admit(&api).await?;
     let body: RevokeSecret = call.read_strictly()?;
     let revocation = if body.keep_sessions == Some(true) { Revocation::SparesMinted } else { Revocation::EndsMinted };
     let (app, secret) = (app_of_path(&api, &call, &caller, &id).await?, secret_of_path(&secret)?);
@@ -122,9 +118,8 @@ pub(crate) async fn revoke(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Pr
     responses((status = 200, description = "The new secret", body = SecretView), Refused, Missing, Conflicts),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn roll(api: Arc<Api>, call: Call) -> Result<Answer<SecretView>, Problem> {
+pub(crate) async fn roll(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<SecretView>, Problem> {
     let (id, secret) = call.ids();
-    let caller = call.admit(&api).await?;
     let body: RollSecret = call.read_strictly()?;
     let overlap = match body.overlap.as_deref() {
         None | Some("") => Overlap::Day,

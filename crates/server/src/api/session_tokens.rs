@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use respoke_core::ops::Caller;
 use respoke_core::refusal::Refusal;
 use respoke_wire::body::Done;
 use respoke_wire::body::session_tokens::{Authorized, CreateSessionToken, ExtendSession};
@@ -10,7 +11,6 @@ use respoke_wire::body::sessions::SessionView;
 use super::answer::Answer;
 use super::sessions;
 use crate::call::{Call, KeyOwner};
-use crate::deed::Deed;
 use crate::openapi::{Conflicts, Refused};
 use crate::problem::Problem;
 use crate::state::Api;
@@ -28,10 +28,8 @@ use crate::state::Api;
     responses((status = 200, description = "The session token", body = Authorized), Refused, Conflicts),
     security((), ("App-Token" = []))
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<Authorized>, Problem> {
-    call.counts_as(Deed::Redeemed);
+pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Authorized>, Problem> {
     let body: CreateSessionToken = call.read()?;
-    let caller = call.admit(&api).await?;
     let token = body.token_id.as_ref();
     let once = call.once(&api, KeyOwner::Knower(&[token.map_or("", |token| token.expose())]))?;
     let origin = call.origin();
@@ -51,8 +49,8 @@ pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<Authorize
     responses((status = 200, description = "The session", body = SessionView), Refused),
     security(("App-Token" = []))
 )]
-pub(crate) async fn describe(api: Arc<Api>, call: Call) -> Result<Answer<SessionView>, Problem> {
-    let caller = call.admit(&api).await?;
+#[expect(clippy::unused_async, reason = "every operation is called alike")]
+pub(crate) async fn describe(api: Arc<Api>, _: Call, caller: Caller) -> Result<Answer<SessionView>, Problem> {
     let session = api.broker.own_session(&caller)?;
     Ok(Answer(sessions::show(&api.broker, session.record.clone())))
 }
@@ -64,8 +62,7 @@ pub(crate) async fn describe(api: Arc<Api>, call: Call) -> Result<Answer<Session
     responses((status = 200, description = "The session", body = SessionView), Refused),
     security(("App-Token" = []))
 )]
-pub(crate) async fn extend(api: Arc<Api>, call: Call) -> Result<Answer<SessionView>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn extend(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<SessionView>, Problem> {
     let body: ExtendSession = call.read()?;
     let session = api.broker.extend_session(&caller, body.ttl, &call.context()).await?;
     Ok(Answer(sessions::show(&api.broker, session)))
@@ -77,8 +74,7 @@ pub(crate) async fn extend(api: Arc<Api>, call: Call) -> Result<Answer<SessionVi
     responses((status = 200, description = "It is over", body = Done), Refused),
     security(("App-Token" = []), ())
 )]
-pub(crate) async fn end(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn end(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     api.broker.close_session(&caller, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use respoke_core::clock::Timestamp;
-use respoke_core::ops::{Broker, EndSessions};
+use respoke_core::ops::{Broker, Caller, EndSessions};
 use respoke_core::ports::{EndScope, SessionFilter};
 use respoke_core::refusal::Refusal;
 use respoke_core::session::SessionRecord;
@@ -34,8 +34,7 @@ use crate::state::Api;
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<SessionView>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<ListAnswer<SessionView>, Problem> {
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let filter = SessionFilter {
@@ -64,9 +63,8 @@ fn since(text: &str) -> Result<Timestamp, Refusal> {
     responses((status = 200, description = "The session", body = SessionView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Answer<SessionView>, Problem> {
+pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<SessionView>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     Ok(Answer(show(&api.broker, api.broker.session(&caller, &id).await?)))
 }
 
@@ -77,9 +75,8 @@ pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Answer<SessionView
     responses((status = 200, description = "It is over", body = Done), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn end(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn end(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let id = call.id();
-    let caller = call.admit(&api).await?;
     let Nothing {} = call.read_strictly()?;
     api.broker.end_session(&caller, &id, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))
@@ -100,8 +97,7 @@ pub(crate) async fn end(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Probl
     responses((status = 200, description = "They are over", body = Done), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn end_many(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn end_many(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let body: EndSessionsBody = call.read_strictly()?;
     let request = EndSessions {
         app_id: named_app(&api, &call, &caller, body.app_id.as_deref()).await?,

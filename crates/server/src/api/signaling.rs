@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use respoke_core::ops::Caller;
 use respoke_core::refusal::Refusal;
 use respoke_hub::ops::SignalRequest;
 use respoke_wire::body::Done;
@@ -10,7 +11,6 @@ use respoke_wire::body::signaling::SendSignal;
 use super::answer::Answer;
 use super::asked::{Named, connection_id, endpoint_id, given};
 use crate::call::{Call, KeyOwner};
-use crate::deed::Deed;
 use crate::openapi::{Missing, Refused, Reused};
 use crate::problem::Problem;
 use crate::state::Api;
@@ -25,9 +25,7 @@ use crate::state::Api;
     responses((status = 200, description = "It was handed on", body = Done), Refused, Missing, Reused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
-    call.counts_as(Deed::Signal);
-    let caller = call.admit(&api).await?;
+pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let body: SendSignal = call.read()?;
     let to = given(body.to.as_deref());
     Refusal::require(&[("to", to.is_some()), ("signal", body.signal.is_some())])?;
@@ -53,8 +51,7 @@ pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Pr
     get, path = "/v1/conferences/{id}/participants", tag = "Signaling", operation_id = "getConferenceParticipants",
     responses((status = 404, description = "There is no gateway"))
 )]
-pub(crate) async fn conference(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn conference(api: Arc<Api>, _: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     api.broker.rights(&caller).await?;
     Err(Refusal::NoGateway.into())
 }

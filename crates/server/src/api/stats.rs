@@ -31,8 +31,7 @@ use crate::tally::{HOUR_SECS, MINUTE_SECS};
     responses((status = 200, description = "The figures", body = StatsView), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Answer<StatsView>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<StatsView>, Problem> {
     Ok(Answer(find(&api, &caller, &call.read()?).await?))
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use respoke_core::ops::{Broker, InspectedToken, IssueToken, IssuedToken};
+use respoke_core::ops::{Broker, Caller, InspectedToken, IssueToken, IssuedToken};
 use respoke_core::secret::Secret;
 use respoke_core::token::Replaces;
 use respoke_wire::body::Done;
@@ -12,8 +12,7 @@ use respoke_wire::body::tokens::{IssueToken as IssueTokenBody, TokenIssued, Toke
 
 use super::answer::{Answer, ListAnswer};
 use super::asked::{app_id, filter, named_app, page};
-use crate::call::{Call, KeyOwner};
-use crate::deed::Deed;
+use crate::call::{Call, KeyOwner, Minting};
 use crate::openapi::{Conflicts, Missing, Refused};
 use crate::problem::Problem;
 use crate::state::Api;
@@ -32,8 +31,8 @@ use crate::state::Api;
     responses((status = 200, description = "The token", body = TokenIssued), Refused, Missing, Conflicts),
     security(("App-Secret" = []), ("App-Secret-Query" = []), ("Admin-Token" = []), ())
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<TokenIssued>, Problem> {
-    issue(&api, &call, Asked::ToAdd).await
+pub(crate) async fn create(api: Arc<Api>, call: Call, minting: Minting) -> Result<Answer<TokenIssued>, Problem> {
+    issue(&api, &call, minting, Asked::ToAdd).await
 }
 
 /// Mints a one-use token and spends every other outstanding one of the endpoint, so that exactly one is live.
@@ -48,8 +47,8 @@ pub(crate) async fn create(api: Arc<Api>, call: Call) -> Result<Answer<TokenIssu
     responses((status = 200, description = "The token", body = TokenIssued), Refused, Missing),
     security(("App-Secret-Query" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn replace(api: Arc<Api>, call: Call) -> Result<Answer<TokenIssued>, Problem> {
-    issue(&api, &call, Asked::ToReplace).await
+pub(crate) async fn replace(api: Arc<Api>, call: Call, minting: Minting) -> Result<Answer<TokenIssued>, Problem> {
+    issue(&api, &call, minting, Asked::ToReplace).await
 }
 
 /// What a method of the path asks for.
@@ -59,11 +58,10 @@ enum Asked {
     ToReplace,
 }
 
-async fn issue(api: &Api, call: &Call, asked: Asked) -> Result<Answer<TokenIssued>, Problem> {
-    call.counts_as(Deed::Minted);
+async fn issue(api: &Api, call: &Call, minting: Minting, asked: Asked) -> Result<Answer<TokenIssued>, Problem> {
     let body: IssueTokenBody = call.read()?;
     let app_id = app_id(body.app_id.as_deref())?;
-    let caller = call.admit_minting(api, app_id, body.endpoint_id.as_deref()).await?;
+    let caller = minting.admit(api, call, app_id, body.endpoint_id.as_deref()).await?;
     // A replacement is safe to repeat as it is: however often it is sent, one token is live.
     let (replaces, once) = match asked {
         Asked::ToReplace if body.end_sessions == Some(true) => (Replaces::TokensAndSessions, None),
@@ -109,8 +107,7 @@ fn show_issued(issued: IssuedToken) -> TokenIssued {
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<TokenView>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<ListAnswer<TokenView>, Problem> {
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let found = api.broker.list_tokens(&caller, app, filter(&request)?, page(&request)?).await?;
@@ -124,10 +121,9 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<ListAnswer<TokenVi
     responses((status = 200, description = "The token", body = TokenView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn inspect(api: Arc<Api>, call: Call) -> Result<Answer<TokenView>, Problem> {
+pub(crate) async fn inspect(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<TokenView>, Problem> {
     let id = call.id();
     let id = Secret::new(id);
-    let caller = call.admit(&api).await?;
     let inspected = api.broker.inspect_token(&caller, &id).await?;
     Ok(Answer(show(&api.broker, inspected)))
 }
@@ -139,10 +135,9 @@ pub(crate) async fn inspect(api: Arc<Api>, call: Call) -> Result<Answer<TokenVie
     responses((status = 200, description = "It is over", body = Done), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn revoke(api: Arc<Api>, call: Call) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn revoke(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let id = call.id();
     let id = Secret::new(id);
-    let caller = call.admit(&api).await?;
     let Nothing {} = call.read_strictly()?;
     api.broker.revoke_token(&caller, &id, &call.context()).await?;
     Ok(Answer(Done::SUCCESS))

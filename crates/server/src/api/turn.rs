@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use respoke_core::ops::Caller;
 use respoke_wire::body::lists::AppParams;
 use respoke_wire::body::turn::{AskRelay, RelayView};
 
@@ -26,8 +27,7 @@ use crate::state::Api;
     responses((status = 200, description = "The servers", body = RelayView), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn read(api: Arc<Api>, call: Call) -> Result<Answer<RelayView>, Problem> {
-    let caller = call.admit(&api).await?;
+pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<RelayView>, Problem> {
     let request: AskRelay = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let endpoint = request.endpoint_id.as_deref();

@@ -3,17 +3,39 @@
 //! These terms let nobody in. Whether a caller may, is asked by the operation: what an admin's role permits in
 //! `core/src/ops/permit.rs`, what an endpoint's role does in `rights.rs` beside it, and of which app in `Broker::app_of`.
 
+use std::marker::PhantomData;
+
+use respoke_core::ops::Caller;
+
 use super::shown::Kind;
 use crate::limits::Demand;
 
-/// The terms of an operation.
+/// What is asked.
 #[derive(Debug)]
-pub(crate) struct Admission {
+pub(super) struct Admission {
     /// The credentials that are looked at. Of several the first counts; others than these do not.
     pub(super) takes: &'static [Kind],
     pub(super) wrong: Wrong,
     pub(super) draws: Draws,
 }
+
+/// The terms of an operation. They are asked before its handler begins (`admit.rs`), and the handler is given what came of
+/// it: one that is not made for its terms does not compile.
+pub(crate) struct Terms<Given> {
+    pub(super) admission: Admission,
+    given: PhantomData<fn() -> Given>,
+}
+
+/// Whoever mints, who is let in once it is read for whom.
+#[must_use]
+pub(crate) struct Minting(pub(super) &'static Admission);
+
+/// An OAuth client, who is let in once it is read what it says of itself.
+#[must_use]
+pub(crate) struct Client(pub(super) &'static Admission);
+
+/// Whoever asks: nobody asked them.
+pub(crate) struct Unasked;
 
 /// What a credential means that is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,26 +69,42 @@ impl Draws {
     }
 }
 
-impl Admission {
+impl<Given> Terms<Given> {
+    const fn new(takes: &'static [Kind], wrong: Wrong, draws: Draws) -> Self {
+        Self { admission: Admission { takes, wrong, draws }, given: PhantomData }
+    }
+}
+
+/// Where the request itself says who asks: the handler is given them.
+impl Terms<Caller> {
     /// Any credential is looked at. Who shows none comes as nobody, whom the operation refuses.
-    pub(crate) const USUAL: Self = Self { takes: Kind::ALL, wrong: Wrong::Refused, draws: Draws::Request };
+    pub(crate) const USUAL: Self = Self::new(Kind::ALL, Wrong::Refused, Draws::Request);
     /// The same for what may have a long answer: lists, histories and the like.
-    pub(crate) const READING: Self = Self { draws: Draws::LongAnswer, ..Self::USUAL };
+    pub(crate) const READING: Self = Self::new(Kind::ALL, Wrong::Refused, Draws::LongAnswer);
     /// The same for saying something to others.
-    pub(crate) const SPEAKING: Self = Self { draws: Draws::Message, ..Self::USUAL };
+    pub(crate) const SPEAKING: Self = Self::new(Kind::ALL, Wrong::Refused, Draws::Message);
+    /// For opening a session: only an App-Token is looked at, and one that is not valid counts as none.
+    pub(crate) const OPENING: Self = Self::new(&[Kind::AppToken], Wrong::Ignored, Draws::Request);
+    /// For closing a session, which one that expired needs as long as it speaks on its socket.
+    pub(crate) const LEAVING: Self = Self::new(&[Kind::AppToken], Wrong::IgnoredUnlessKept, Draws::Request);
+    /// For signing out: only an Admin-Token is looked at.
+    pub(crate) const SIGNING_OUT: Self = Self::new(&[Kind::AdminToken], Wrong::Refused, Draws::Request);
+    /// For signing in: no credential is looked at.
+    pub(crate) const ANONYMOUS: Self = Self::new(&[], Wrong::Refused, Draws::Request);
+}
+
+impl Terms<Minting> {
     /// For minting a token: an App-Token is not looked at. respoke-admin sends one beside its App-Secret, and respoke.js a
     /// stale one in development mode.
-    pub(crate) const MINTING: Self = Self { takes: &[Kind::AppSecret, Kind::AdminToken], ..Self::USUAL };
+    pub(crate) const MINTING: Self = Self::new(&[Kind::AppSecret, Kind::AdminToken], Wrong::Refused, Draws::Request);
+}
+
+impl Terms<Client> {
     /// For OAuth, whose clients have ways of their own to show an App-Secret.
-    pub(crate) const OAUTH: Self = Self { takes: &[Kind::AppSecret, Kind::AdminToken], ..Self::USUAL };
-    /// For opening a session: only an App-Token is looked at, and one that is not valid counts as none.
-    pub(crate) const OPENING: Self = Self { takes: &[Kind::AppToken], wrong: Wrong::Ignored, draws: Draws::Request };
-    /// For closing a session, which one that expired needs as long as it speaks on its socket.
-    pub(crate) const LEAVING: Self = Self { wrong: Wrong::IgnoredUnlessKept, ..Self::OPENING };
-    /// For signing out: only an Admin-Token is looked at.
-    pub(crate) const SIGNING_OUT: Self = Self { takes: &[Kind::AdminToken], ..Self::USUAL };
-    /// For signing in: no credential is looked at.
-    pub(crate) const ANONYMOUS: Self = Self { takes: &[], ..Self::USUAL };
-    /// For what asks nobody who they are: probes and figures, which the door counts for their address, and pages.
-    pub(crate) const UNASKED: Self = Self::ANONYMOUS;
+    pub(crate) const OAUTH: Self = Self::new(&[Kind::AppSecret, Kind::AdminToken], Wrong::Refused, Draws::Request);
+}
+
+impl Terms<Unasked> {
+    /// For what asks nobody who they are: probes and figures, which the door counts for their address.
+    pub(crate) const UNASKED: Self = Self::new(&[], Wrong::Refused, Draws::Request);
 }

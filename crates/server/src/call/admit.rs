@@ -1,5 +1,7 @@
 //! Whether a request may go on: its credential is proved, its page looked at, and its caller's buckets drawn from, as the
-//! [`Admission`](super::Admission) of its operation says.
+//! [`Terms`] of its operation say.
+
+use std::future::{Ready, ready};
 
 use http::header::AUTHORIZATION;
 use respoke_core::id::{AppId, EndpointId};
@@ -8,7 +10,7 @@ use respoke_core::refusal::Refusal;
 use respoke_core::secret::Secret;
 use respoke_wire::body::oauth::TokenQuestion;
 
-use super::admission::{Draws, Wrong};
+use super::admission::{Client, Draws, Minting, Terms, Unasked, Wrong};
 use super::shown::authorization;
 use super::{Call, throttled};
 use crate::facts::asker;
@@ -16,42 +18,52 @@ use crate::limits::Demand;
 use crate::problem::Problem;
 use crate::state::Api;
 
-impl Call {
+impl Terms<Caller> {
     /// Finds out who asks and lets them in; who shows no credential is nobody in particular, and that is no error here.
     ///
     /// # Errors
     ///
     /// 401 for a credential that is not valid, 403 for a page that may not use the app, 429.
-    pub(crate) async fn admit(&self, api: &Api) -> Result<Caller, Problem> {
-        let caller = self.prove(api, self.credential(self.admission.takes)).await?;
+    pub(crate) async fn admit(&'static self, api: &Api, call: &Call) -> Result<Caller, Problem> {
+        let asked = &self.admission;
+        let caller = call.prove(api, call.credential(asked.takes), asked.wrong).await?;
         if let Caller::Endpoint { app, .. } = &caller
-            && !app.settings.permits_origin(self.origin().as_deref())
+            && !app.settings.permits_origin(call.origin().as_deref())
         {
             return Err(Refusal::OriginRefused.into());
         }
-        self.draw(api, self.admission.draws.demand(), &caller, None)?;
-        if self.admission.draws == Draws::LongAnswer {
-            api.accounts.check(&caller, self.facts.address)?;
+        call.draw(api, asked.draws.demand(), &caller, None)?;
+        if asked.draws == Draws::LongAnswer {
+            api.accounts.check(&caller, call.facts.address)?;
         }
         Ok(caller)
     }
+}
 
-    /// The same for minting a token in `app` for `endpoint`, whose bucket is drawn from, too.
+impl Terms<Minting> {
+    pub(crate) fn admit(&'static self, _: &Api, _: &Call) -> Ready<Result<Minting, Problem>> {
+        ready(Ok(Minting(&self.admission)))
+    }
+}
+
+impl Minting {
+    /// As [`Terms::admit`], for minting a token in `app` for `endpoint`, whose bucket is drawn from, too.
     ///
     /// # Errors
     ///
-    /// As [`Self::admit`].
-    pub(crate) async fn admit_minting(
-        &self,
+    /// The same.
+    pub(crate) async fn admit(
+        self,
         api: &Api,
+        call: &Call,
         app: Option<AppId>,
         endpoint: Option<&str>,
     ) -> Result<Caller, Problem> {
-        let caller = self.prove(api, self.credential(self.admission.takes)).await?;
+        let caller = call.prove(api, call.credential(self.0.takes), self.0.wrong).await?;
         // What is no endpoint id draws from no endpoint's bucket, and is refused later on.
         let endpoint = endpoint.and_then(|text| EndpointId::parse(text).ok());
-        self.draw(api, self.admission.draws.demand(), &caller, endpoint.as_ref())?;
-        if let (Caller::Anonymous, Some(id), Some(origin)) = (&caller, app, self.origin()) {
+        call.draw(api, self.0.draws.demand(), &caller, endpoint.as_ref())?;
+        if let (Caller::Anonymous, Some(id), Some(origin)) = (&caller, app, call.origin()) {
             // Without a credential it is the app's pages that mint; an app that is unknown is refused later on.
             let app = api.broker.store().app(id).await?;
             if app.is_some_and(|app| !app.settings.permits_origin(Some(&origin))) {
@@ -60,20 +72,28 @@ impl Call {
         }
         Ok(caller)
     }
+}
 
-    /// The same for an OAuth client: an App-Secret or Admin-Token in its header, or an App-Secret as OAuth clients carry it.
+impl Terms<Client> {
+    pub(crate) fn admit(&'static self, _: &Api, _: &Call) -> Ready<Result<Client, Problem>> {
+        ready(Ok(Client(&self.admission)))
+    }
+}
+
+impl Client {
+    /// As [`Terms::admit`]: an App-Secret or Admin-Token in the request's header, or an App-Secret as OAuth clients carry it.
     ///
     /// # Errors
     ///
-    /// As [`Self::admit`]; 401 also for a client id that is not the App-Secret's app.
+    /// The same; 401 also for a client id that is not the App-Secret's app.
     ///
     /// # Source
     ///
     /// RFC 6749 section 2.3.1, RFC 6750 section 2.1.
-    pub(crate) async fn admit_client(&self, api: &Api, question: &TokenQuestion) -> Result<Caller, Problem> {
+    pub(crate) async fn admit(self, api: &Api, call: &Call, question: &TokenQuestion) -> Result<Caller, Problem> {
         let mut client_id = question.client_id.clone();
-        let mut credential = self.credential(self.admission.takes);
-        if let (Credential::None, Some(value)) = (&credential, self.headers.get(AUTHORIZATION)) {
+        let mut credential = call.credential(self.0.takes);
+        if let (Credential::None, Some(value)) = (&credential, call.headers.get(AUTHORIZATION)) {
             let (id, secret) = value.to_str().ok().and_then(authorization).ok_or(Refusal::Unauthenticated)?;
             client_id = id.or(client_id);
             credential = Credential::AppSecret(secret);
@@ -81,16 +101,25 @@ impl Call {
         if let (Credential::None, Some(secret)) = (&credential, &question.client_secret) {
             credential = Credential::AppSecret(secret.clone());
         }
-        let caller = self.prove(api, credential).await?;
+        let caller = call.prove(api, credential, self.0.wrong).await?;
         if let (Caller::App { app, .. }, Some(id)) = (&caller, client_id.filter(|id| !id.is_empty()))
             && AppId::parse(&id) != Some(app.id)
         {
-            return Err(self.refused(api));
+            return Err(call.refused(api));
         }
-        self.draw(api, self.admission.draws.demand(), &caller, None)?;
+        call.draw(api, self.0.draws.demand(), &caller, None)?;
         Ok(caller)
     }
+}
 
+impl Terms<Unasked> {
+    #[expect(clippy::unused_self, reason = "all terms are asked alike")]
+    pub(crate) fn admit(&'static self, _: &Api, _: &Call) -> Ready<Result<Unasked, Problem>> {
+        ready(Ok(Unasked))
+    }
+}
+
+impl Call {
     /// For the console: the Admin-Token of its cookie.
     ///
     /// # Errors
@@ -112,16 +141,16 @@ impl Call {
         self.draw(api, Demand::Request, &Caller::Anonymous, None)
     }
 
-    async fn prove(&self, api: &Api, credential: Credential) -> Result<Caller, Problem> {
-        match (self.proved(api, credential).await, self.admission.wrong) {
+    async fn prove(&self, api: &Api, credential: Credential, wrong: Wrong) -> Result<Caller, Problem> {
+        match (self.proved(api, credential, wrong).await, wrong) {
             (Err(Refusal::Unauthenticated), Wrong::Refused) => Err(self.refused(api)),
             (Err(Refusal::Unauthenticated), Wrong::Ignored | Wrong::IgnoredUnlessKept) => Ok(Caller::Anonymous),
             (proved, _) => Ok(proved?),
         }
     }
 
-    async fn proved(&self, api: &Api, credential: Credential) -> Result<Caller, Refusal> {
-        let looks_at_socket = self.admission.wrong != Wrong::Ignored;
+    async fn proved(&self, api: &Api, credential: Credential, wrong: Wrong) -> Result<Caller, Refusal> {
+        let looks_at_socket = wrong != Wrong::Ignored;
         let own = self.socket().filter(|socket| {
             looks_at_socket
                 && match (&credential, &socket.opening.credential) {
