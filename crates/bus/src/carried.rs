@@ -1,12 +1,14 @@
-//! A bus over something that lies between nodes, and may lose, delay and reorder what it carries.
+//! A bus over a carrier, which lies between nodes and may lose, delay and reorder what it carries.
 //!
-//! A [`Carrier`] sends frames and promises nothing. All that the port promises is made of them here, once for all
-//! carriers: items are numbered for each receiver and kept for a while; a receiver hands them on in order, asks again for
-//! what is missing, and tells what is gone for good. What a node is there for, questions and answers travel among the
-//! deliveries, so an interest is in force for all that is sent after it, and an answer stands where it was given.
+//! A [`Carrier`] sends frames and promises nothing. Here all that the port promises is made of that, once for all carriers.
+//! The sender numbers items for each receiver, and keeps them for a while. The receiver hands them on in order, asks again
+//! for what is missing, and tells what is gone for good.
 //!
-//! Who the other nodes are is not found out here: whoever knows says so ([`CarriedBus::nodes_are`]), and so every node
-//! hears the same of a death.
+//! What a node is there for, questions and answers travel among the deliveries. So an interest is in force for all that is
+//! sent after it, and an answer stands where it was given.
+//!
+//! The bus does not find out who the other nodes are. Whoever knows says so to each ([`CarriedBus::nodes_are`]), and so
+//! every node hears the same of a death.
 
 mod asks;
 mod book;

@@ -1,7 +1,7 @@
 //! What every bus must do. Each case is written once; [`contract!`] runs all of them on one kind of nodes.
 //!
-//! What is between nodes is a test's there, and time is paused. Another carrier runs the cases of `real_cases.rs`
-//! ([`carrier_cases!`]): what the bus makes of one that loses and delays is shown once for all of them.
+//! There a test decides what happens between nodes, and time is paused. Another carrier runs the cases of `real_cases.rs`
+//! ([`carrier_cases!`]). What the bus makes of a carrier that loses and delays is shown once for all carriers.
 
 mod bound_cases;
 mod cases;

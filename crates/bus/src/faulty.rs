@@ -1,7 +1,7 @@
 //! A carrier between nodes of one process that delays, reorders, doubles and loses what it carries, and is cut and mended.
+//! It is for tests of a bus, and of whatever stands on one.
 //!
-//! All of it follows from a seed and from tokio's time, so under paused time whatever went wrong goes wrong again. It is
-//! for tests of a bus and of whatever stands on one.
+//! All of it follows from a seed and from tokio's time. So under paused time, whatever went wrong goes wrong again.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};

@@ -1,7 +1,7 @@
 //! What waits for a receiver, one after the other.
 //!
-//! Whoever brings something hands out what waits, unless somebody does already; then it goes on. So nobody waits, no lock
-//! is held while something is handed out, and there is one order.
+//! Whoever brings something also hands out what waits. If somebody does that already, it leaves it to them. So nobody
+//! waits, no lock is held while something is handed out, and there is one order.
 
 use std::collections::VecDeque;
 

@@ -1,5 +1,7 @@
-//! How nodes talk. [`LocalBus`] is the bus of nodes within one process, and of a server that is alone; [`carried`] is the
-//! bus of nodes that something else lies between, whatever that is. Both pass the contract in `contract.rs`.
+//! How nodes talk.
+//!
+//! [`LocalBus`] is the bus of nodes within one process, and of a server that is alone. [`carried`] is the bus of nodes with
+//! anything else between them. Both pass the contract in `contract.rs`.
 
 pub mod carried;
 #[cfg(any(test, feature = "faulty"))]

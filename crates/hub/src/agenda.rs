@@ -1,4 +1,4 @@
-//! Who is to be looked at when, so that a look at the clock costs what is due and not what is there.
+//! Who is to be looked at when. So a look at the clock costs as much as is due, and not as much as there is.
 
 use std::collections::BTreeSet;
 

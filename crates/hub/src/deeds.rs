@@ -1,9 +1,11 @@
-//! What this node does with its own connections because an operation wants it, of this node or of another.
+//! What this node does with its own connections because an operation of this node or another wants it.
 //!
-//! Whoever is a member, observes, or is connected, is so on one node, and that node alone tells of it. So what other nodes
-//! hear of a connection comes from one sender and in its order, which is that in which it was done: from before something is
-//! done until it is told, the connection is locked (`Connection::telling`). Its end waits for nobody: if something may have
-//! been told behind that, the end is told again (`Hub::depart_behind`).
+//! A connection is on one node, and that node alone tells that it came, is a member, observes or says something. So what
+//! other nodes hear of a connection comes from one sender, in its order. That is the order in which it was done: the
+//! connection is locked from before something is done until it is told (`Connection::telling`).
+//!
+//! The end of a connection waits for nobody. If something may have been told behind it, the end is told again
+//! (`Hub::depart_behind`).
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Connections that ended, until others are told.
 //!
-//! They are told a little later, and only who is there then: when several clients go together, none is told of the others
-//! on its way out, and who begins to observe meanwhile is told too.
+//! They are told a little later, and only those who are there then. When several clients go together, none of them is told
+//! of the others on its way out. Who begins to observe meanwhile is told too.
 //!
 //! # Source
 //!

@@ -1,4 +1,4 @@
-//! From one event to the sockets it is for: encoded once, offered to each, waiting for none.
+//! The way of one event to the sockets it is for. It is encoded once and offered to each, and waits for none.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,6 +1,6 @@
 //! What a socket stands on: what it was opened with, and whom it is connected as.
 //!
-//! The rule of which sockets a change concerns is here and nowhere else; `sockets.rs` finds them by it.
+//! The rule which sockets a change concerns is here and nowhere else. `sockets.rs` finds them by it.
 
 use respoke_core::id::{AdminId, AppId, EndpointId, RoleId, SecretId};
 use respoke_core::ops::Caller;

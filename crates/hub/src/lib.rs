@@ -1,14 +1,14 @@
 //! Who is connected to this node, and what reaches them.
 //!
-//! [`Hub`] holds the open sockets and, once they have registered, their connections; the operations on it are in
-//! [`ops`]. What an operation has to tell others goes over the bus and comes back to the hub of every node, whose
+//! [`Hub`] holds the open sockets and, once they have registered, their connections. The operations on it are in [`ops`].
+//! What an operation has to tell others goes over the bus and comes back to the hub of every node (`receiving.rs`). There
 //! `fanout.rs` encodes it once and offers it to each socket's [`outbox`].
 //!
 //! What is this node's own is in `local.rs`, and what it does with that in `deeds.rs`. What it knows of other nodes is in
-//! `others.rs`. Whether somebody is connected at all is asked of `roster.rs`.
+//! `others.rs`. `roster.rs` tells whether somebody is connected at all, on whatever node.
 //!
-//! The operations are here and not in core because nearly all they decide on is held here; what else they need, rights
-//! and stored messages, they ask the broker for (docs/adr/0004).
+//! The operations are here and not in core because nearly all they decide on is held here. What else they need, rights and
+//! stored messages, they ask the broker for (docs/adr/0004).
 
 pub mod agenda;
 pub mod ops;

@@ -1,13 +1,17 @@
-//! What is this node's own: the sockets that are open here, and the connections that are registered by them.
+//! What is this node's own: the sockets that are open here, and the connections that they registered.
 //!
 //! Whoever asks here asks who is connected *here*: to put something into outboxes, or to change what a connection is in.
-//! Whether somebody is connected at all is asked of `roster.rs`.
+//! `roster.rs` tells whether somebody is connected at all.
 //!
-//! The order of locks: a socket's own (`socket.rs`) is taken first, and under it either that of its app's connections
-//! (`registry.rs`) or that of the books of sockets (`sockets.rs`). Who holds one of those two takes no other, so what is
-//! found under it is collected, and looked at once it is given back. An outbox's own (`outbox.rs`) is taken under any of
-//! them, and nothing under it. Before all of these: `Connection::telling`, held from before something is done with
-//! a connection until that is told.
+//! The order of locks, from the first that is taken to the last:
+//!
+//! - `Connection::telling`, held from before something is done with a connection until that is told
+//! - a socket's own (`socket.rs`)
+//! - either that of its app's connections (`registry.rs`) or that of the books of sockets (`sockets.rs`)
+//! - an outbox's own (`outbox.rs`), which is taken under any of them, and nothing under it
+//!
+//! Who holds one of the two in the third line takes no other but an outbox's. What is found under it is collected, and
+//! looked at once the lock is given back.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,9 +1,9 @@
-//! The other nodes: what they are told of this one's sockets, what is kept here of theirs, and what is asked of them.
+//! The other nodes: what they are told of this node's sockets, what is kept here of theirs, and what is asked of them.
 //!
-//! What a node's sockets do, that node alone tells. It says what it holds for (`Bus::hold`) before anybody can be told that
-//! it is there; then it asks the others who was there before (`surveys.rs`), and keeps that up to date by what they tell
-//! (`kept.rs`). So what is held here is known here: a group's members count, a lost node's are told as gone, and a gap is
-//! repaired. What is not held here is asked for.
+//! A node alone tells what its sockets do. Before anybody can be told that a socket is there for something, its node says
+//! that it holds for that (`Bus::hold`). Then it asks the others who was there before (`surveys.rs`), and from then on goes
+//! by what they tell (`kept.rs`). So what is held here is known here: the members of a group are counted, those of a lost
+//! node are told as gone, and a gap is repaired. What is not held here is asked for.
 //!
 //! A node that is alone has none of this.
 

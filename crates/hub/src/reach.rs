@@ -1,13 +1,13 @@
-//! What an operation makes others receive: known before it is done, and charged to who asks.
+//! What an operation makes others receive. It is known before the operation is done, and charged to who asks.
 //!
-//! A membership pays for its end as well: of two members of a group one goes first and tells the other, so whoever came
-//! later has paid for that frame when it came. The same holds for an observer and what it observes, and who observes one
-//! that went before it has paid for hearing of that. Connections that end, many at once perhaps, therefore cause no frame
-//! that was not paid for.
+//! A membership pays for its end as well. Of two members of a group one goes first and tells the other, so whoever came
+//! later has paid for that frame when it came. The same holds for an observer and what it observes. If an endpoint's
+//! connection went before somebody began to observe it, the observer has paid for hearing of that. So connections that end,
+//! many at once perhaps, cause no frame that was not paid for.
 //!
 //! Who is in a group or observes somebody pays once, beside that, for what is held of it meanwhile.
 //!
-//! Others may come between the counting and the doing. What was counted then is known when it is done, and owed.
+//! Others may come between the counting and the doing. What they cost is known when it is done, and owed.
 
 use respoke_core::id::{EndpointId, GroupName};
 use respoke_wire::event::ENVELOPE_LEN_MAX;

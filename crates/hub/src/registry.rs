@@ -1,10 +1,10 @@
 //! Who is connected here, who is in which group, who observes whom.
 //!
-//! One lock an app: nothing crosses an app's border, and within one every answer is of one moment. Under the lock
-//! nothing is sent and nothing waited for; what is to be told, and to whom, is handed back.
+//! There is one lock for each app: nothing crosses an app's border, and within an app every answer is of one moment. Under
+//! the lock nothing is sent and nothing is waited for. What is to be told, and to whom, is handed back.
 //!
 //! Invariant: a connection is in `connections`, in its endpoint's list, in the groups it names and in the observers it
-//! names, or in none of them; of one that is gone, what is left in `remains` is there for a moment longer.
+//! names, or in none of them. Of a connection that is gone, what is in `remains` is left where it was for a moment longer.
 
 mod calls;
 mod connection;

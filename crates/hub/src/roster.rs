@@ -1,12 +1,12 @@
 //! Who is connected anywhere.
 //!
-//! All that an operation asks of who is connected, in which group, observing whom, on whatever node, it asks here. On a
-//! server that is alone the answer is what this node holds, and is there at once. Where there are several, the others' part
-//! is added: of what something here is there for it is known (`others/kept.rs`), of all else whoever holds it is asked
-//! (`others/asks.rs`).
+//! An operation may want to know who is connected, in which group, observing whom, on whatever node. It asks here. On a
+//! server that is alone the answer is what this node holds, and is there at once. Where there are several nodes, the
+//! others' part is added. If something here is there for it, that part is known (`others/kept.rs`). All else is asked of
+//! whoever holds it (`others/asks.rs`).
 //!
-//! Counts say what a request costs, or how much of a limit is left. They are a second old perhaps, and of a node that does
-//! not answer older. A list is whole, or is refused.
+//! A count says what a request costs, or how much of a limit is left. It may be a second old, and older of a node that does
+//! not answer. A list is whole, or is refused.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! How a signal looks to the client it is for.
 //!
-//! The PBX's client speaks of progress and failure in signals that the browser's client throws at; what only one kind of
+//! A PBX's client speaks of progress and failure in signals at which the browser's client throws. What only one kind of
 //! client understands is put into the other's words here, on its way to the outbox, and nowhere else. The translation of
 //! session descriptions will stand here too.
 //!

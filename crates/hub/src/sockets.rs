@@ -1,11 +1,11 @@
-//! The sockets that are open on this node, each found by its number, by what it stands on, and by when it is to be looked
-//! at.
+//! The sockets that are open on this node. Each is found by its number, by what it stands on, and by when it is to be
+//! looked at.
 //!
-//! One lock, which is taken last (`local.rs` has the order of all).
+//! There is one lock, which is taken last (`local.rs` has the order of all).
 //!
-//! Invariant: an open socket is found by everything that it was opened with, and by whom it is connected as from before
-//! anybody can see that connection until nobody can see it as the socket's any more. A closed one is not found at all,
-//! once whoever closed it has finished.
+//! Invariant: an open socket is found by everything that it was opened with. It is also found by whom it is connected as,
+//! from before anybody can see that connection until nobody can see it as the socket's any more. A closed one is not found
+//! at all, once whoever closed it has finished.
 
 use std::cmp::Reverse;
 use std::collections::hash_map::{Entry, RandomState};

@@ -1,4 +1,4 @@
-//! A bus of the unit tests: it carries nothing, and asks whom a test has it ask.
+//! A bus of the unit tests. It carries nothing, and a test says what comes of a question.
 
 use std::time::Duration;
 

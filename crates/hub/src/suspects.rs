@@ -1,6 +1,6 @@
 //! Sockets that have to be looked at anew, because what they stand on may be gone.
 //!
-//! Each waits at most once of each kind, so there are never more than twice the sockets.
+//! There are two kinds of reasons. A socket waits at most once for each, so never more than twice the sockets wait.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,11 +1,12 @@
 //! Tails: who looks on while frames go to and from an endpoint's connections, on whatever node they are.
 //!
-//! Whoever looks on has the other nodes show theirs for a while ([`Deed::Show`]), and has that renewed. They stop within a
-//! second when no node is there for it any more ([`Interest::Tails`]). What they show comes over the bus
-//! ([`Delivery::Tailed`]), so much a second and no more, so that looking on never takes the bus from what is said.
+//! Whoever looks on has the other nodes show theirs for a while ([`Deed::Show`](respoke_core::ports::Deed::Show)), and has
+//! that renewed. They stop within a second when no node is there for it any more ([`Interest::Tails`]). What they show
+//! comes over the bus ([`Delivery::Tailed`]). It is only so much a second, so that looking on never takes the bus from what
+//! is said.
 //!
-//! Invariant: looking on never holds anything up. A queue that is full, or a second's share of the bus that is used up, loses
-//! frames, and the next one that finds room says how many. While nobody looks on, a frame costs one relaxed load more.
+//! Invariant: looking on never holds anything up. If a queue is full, or a second's share of the bus is used up, frames are
+//! lost. The next one that finds room says how many. While nobody looks on, a frame costs one relaxed load more.
 
 mod looking;
 

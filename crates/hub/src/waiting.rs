@@ -1,12 +1,12 @@
 //! Bounds on what waits for all sockets: of one caller, and in all.
 //!
-//! An outbox is bounded by itself, and a caller may have many. Putting a frame into one asks nobody, for nothing is done
-//! more often: outboxes in which much waits note that, and once a second those are looked at. What comes within that second
-//! goes beyond the bounds.
+//! An outbox is bounded by itself, but a caller may have many. Nothing is done more often than to put a frame into an
+//! outbox, so that asks nobody. Outboxes in which much waits note that, and once a second those are looked at. What comes
+//! within that second goes beyond the bounds.
 //!
-//! A frame that goes to many is there once, and is shared out among them, so that an audience that reads too late because
-//! its network stood still does not count as many times as it has members. Some of them may have read it by then, so the
-//! frames of events are counted as well, each for as long as it waits for anybody.
+//! A frame that goes to many is there once, and its bytes are shared out among them. So an audience that reads too late
+//! because its network stood still does not count as many times as it has members. But some of them may have read it by
+//! then. So the frames of events are counted as well, each for as long as it waits for anybody.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;

@@ -1,7 +1,8 @@
-//! What this node is there for, as it tells it to others; and what another is there for, as it is kept here.
+//! What this node is there for, as it tells others; and what another node is there for, as this one keeps it.
 //!
-//! All of it goes by hashes, and what of an app is too much to be told one by one is told as a whole. So all that is told
-//! of an app is one item, which another node takes in one moment: whatever was lost of the news of an app, that makes good.
+//! Both are kept as hashes. What an app has may be too much to be told one by one: then the app is told as a whole. So all
+//! that is told of an app is one item, which another node takes in one moment. It makes good whatever news of the app was
+//! lost.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};

@@ -1,4 +1,4 @@
-//! What other nodes sent, handed on: to the receiver, to whoever asked, and to what this node knows of the other.
+//! What other nodes sent is handed on here: to the receiver, to whoever asked, and to what this node knows of the other.
 
 use std::collections::HashSet;
 use std::ops::RangeInclusive;

@@ -1,4 +1,4 @@
-//! What one node gets of one other: in order, with what is missing asked for again.
+//! What one node gets of one other. It is put in order, and what is missing is asked for again.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

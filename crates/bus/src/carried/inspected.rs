@@ -1,4 +1,4 @@
-//! What a bus holds, and what it knows others to hold, for tests of whatever stands on it.
+//! What a bus holds, and what it knows others to hold: for tests of whatever stands on a bus.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! What one node sends to one other: numbered, and told anew where it is lost for good and matters.
+//! What one node sends to one other. It is numbered. If something is lost for good that the other must know, it is told
+//! anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,7 @@
-//! What this node published to groups just now, for whoever is late in hearing that others are there for them.
+//! What this node published to groups just now, for nodes that hear too late that it is for them.
 //!
-//! One who joins is not kept waiting for a node that cannot be reached. That node then publishes past it until it hears of
-//! it, and sends again what it published meanwhile. Only messages: who joined and left since is another matter than who
-//! did at the time.
+//! Whoever joins does not wait for a node that cannot be reached. That node publishes past it until it hears of the join.
+//! Then it sends again what it published meanwhile. That holds for messages only: who joined and left since is the past.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};

@@ -1,4 +1,4 @@
-//! What every bus must do that has something between its nodes, at its bounds and under whatever is worst for it.
+//! What every bus with something between its nodes must do at its bounds, and under whatever is worst for it.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

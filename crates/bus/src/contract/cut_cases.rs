@@ -1,4 +1,4 @@
-//! What every bus must do that has something between its nodes, which may be cut.
+//! What every bus must do when what lies between its nodes may be cut.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What every carrier must do, with a bus on it: in real time, on many threads at once.
 //!
-//! Nothing is given up for being late here, so a busy machine changes nothing. What a carrier brings is looked at before
-//! the bus, which would make good for much of what a carrier must not do.
+//! Nothing is given up here for being late, so a busy machine changes nothing. What a carrier brings is looked at before
+//! the bus gets it: the bus would make good much of what a carrier must not do.
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};

@@ -1,5 +1,5 @@
-//! What every bus must do whatever becomes of what lies between its nodes: it stops and starts anew, says again what is long
-//! over, lets through less than is sent, or was never there.
+//! What every bus must do whatever becomes of what lies between its nodes. That may stop and start anew, say again what is
+//! long over, let through less than is sent, or never have been there.
 
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
-//! Carriers that are threads of this process: two bring each node what is for it, so one overtakes the other now and then,
-//! only a little waits, so much is lost, and some comes twice, at once or later. And such as do what none may.
+//! Carriers that are threads of this process.
+//!
+//! Two threads bring each node what is for it, so one overtakes the other now and then. Only a little waits, so much is
+//! lost. Some comes twice, at once or later. Other carriers here do what none may.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `/v1/groups` and `/v1/channels`: the same groups under two names.
+//! `/v1/groups` and `/v1/channels`, which are two names of the same groups.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

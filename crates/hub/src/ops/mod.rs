@@ -1,7 +1,8 @@
-//! What can be done with connections: one file an object, each operation a method of [`Hub`].
+//! What can be done with connections. Each kind of object has a file, and each operation is a method of
+//! [`Hub`](crate::Hub).
 //!
-//! An operation is asked for by a caller, over a socket or without one. App-Tokens speak as their own endpoint and by
-//! their own socket's connection; App-Secrets and Admin-Tokens speak for whomever they name.
+//! A caller asks for an operation, over a socket or without one. An App-Token speaks as its own endpoint, by its own
+//! socket's connection. App-Secrets and Admin-Tokens speak for whomever they name.
 
 mod asker;
 mod connections;

@@ -1,4 +1,5 @@
-//! `/v1/presence` and `/v1/presenceobservers`: each connection says its own, and who observes an endpoint hears of all.
+//! `/v1/presence` and `/v1/presenceobservers`. Each connection says its own presence, and who observes an endpoint hears
+//! those of all its connections.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,5 @@
-//! `POST /v1/signaling`: the steps of calls and direct connections, relayed and not looked into more than needed.
+//! `POST /v1/signaling`: the steps of calls and direct connections. They are relayed, and looked into only as far as that
+//! needs.
 //!
 //! # Source
 //!

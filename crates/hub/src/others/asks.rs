@@ -1,4 +1,4 @@
-//! Lists of what other nodes have, asked of them, and what is done by them.
+//! Lists that are asked of other nodes, and deeds that they are asked to do.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! How many connections others have: asked of them, remembered for a while, and asked once for all who want to know at a time.
+//! How many connections others have. They are asked, once for all who want to know at a time, and the answer is remembered
+//! for a while.
 //!
 //! A number says what something costs, or whether a limit is reached. Nobody waits long for it: a node that does not answer
 //! counts as it did last.

@@ -1,7 +1,6 @@
-//! What a node does for others that takes a while, or for itself because of them: it answers at once, and tells them when it
-//! is done.
+//! What a node does because of others, and takes a while. It answers at once, and tells them when it is done.
 //!
-//! Whoever is asked may not wait (`Receiver::answer`), so what has to be waited for is kept here. `errands/running.rs`
+//! Whoever is asked may not wait (`Receiver::answer`). So what has to be waited for is kept here, and `errands/running.rs`
 //! does it.
 
 mod running;

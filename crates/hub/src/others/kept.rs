@@ -1,8 +1,9 @@
 //! What this node keeps of other nodes' connections: the members of groups that its own sockets are in, and the connections
 //! of endpoints that they observe.
 //!
-//! It is what its sockets were told. Whoever comes into it is told as come, whoever goes out of it as gone, once, whatever
-//! it is known by: a delivery, a snapshot after a gap, the loss of the node. What is needed for a list is asked for anew.
+//! It is what this node's sockets were told. Whoever comes into it is told as come, and whoever goes out of it as gone.
+//! Each is told once, whatever it is known by: a delivery, a snapshot after a gap, the loss of the node. What a list needs
+//! is not taken from here, but asked for anew.
 //!
 //! Invariant: a connection is in `there` with every thing among whose entries it is, and in no other way. Of a node that is
 //! gone some may be in `there` alone, until leave is taken of them.

@@ -1,4 +1,4 @@
-//! Asking the others who is there: of what is new here, and anew of what a node may have told in vain.
+//! The others are asked who is there: when something here is new, and again when a node may have told something in vain.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! What was found out by asking others, and is not told here yet.
 //!
 //! It can be much, and sockets get their turn to write in between. Meanwhile more comes over the bus of the same
-//! connections, which is newer. So whoever tells something of a connection tells first what is found here of it; and what is
-//! found gets here before anything that comes later is looked at.
+//! connections, which is newer. So whoever tells something of a connection first tells what is found here of it. And what
+//! is found gets here before anything is looked at that comes later.
 //!
-//! To tell one thing may take long, if many hear of it. Meanwhile nobody waits but who tells of the same connection.
+//! To tell one thing may take long, if many hear of it. Only who tells of the same connection waits for that.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};

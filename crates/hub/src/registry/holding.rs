@@ -1,9 +1,9 @@
 //! How much is held of who is in which group and who observes whom, and how much of it there may be.
 //!
-//! It stays for as long as the connection, so whoever may ask for more and more has to be bounded by what there is, and not
-//! only by how fast it comes. An app has room for some, and for more with each connection: so many clients as ever come,
-//! each with its contacts and its groups, find room. So do all that lost their connections at once and come again before
-//! what they had is taken away.
+//! It stays for as long as the connection. So whoever may ask for more and more has to be bounded by what there is, and not
+//! only by how fast it comes. An app has room for some, and for more with each connection. So as many clients as ever come
+//! find room, each with its contacts and its groups. All may lose their connections at once and come again before what they
+//! had is taken away: they find room, too.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,8 +1,9 @@
 //! What connections that are gone observed and were in, until it is taken away.
 //!
-//! One may have been in thousands, and thousands may go at once. So a few are taken away with the connection, which is all
-//! that nearly every client has, and the rest in portions between which others get their turn. Until then a connection that
-//! is gone is counted where it was; it is shown to nobody and hears nothing any more.
+//! A connection may have been in thousands of groups, and thousands of connections may go at once. So a few things are
+//! taken away with the connection, which is all that nearly every client has. The rest is taken away in portions, and
+//! others get their turn between them. Until then a connection that is gone is counted where it was. It is shown to nobody
+//! and hears nothing any more.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Looking on from this node, and having the others show what they have.
+//! Looking on from this node, and having the other nodes show what they have.
 
 use std::time::Duration;
 

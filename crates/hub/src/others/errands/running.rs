@@ -1,4 +1,4 @@
-//! Doing the errands.
+//! The errands are done here, each kind in a loop of its own.
 
 use std::collections::BTreeSet;
 

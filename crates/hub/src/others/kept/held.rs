@@ -1,7 +1,7 @@
 //! What something on this node is there for, with what is known because of each.
 //!
-//! Of a node that told past this one all of it becomes doubtful, and all of it loses what a node had that is lost. That may
-//! be a million things, so it is noted once for all, and of each when that is looked at next.
+//! If a node told past this one, all that is known of it becomes doubtful. If a node is lost, all loses what that node had.
+//! That may concern a million things. So it is noted once for all, and of each when that is looked at next.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;

@@ -1,4 +1,4 @@
-//! What a node answered, laid beneath what it said since.
+//! What a node answered is laid beneath what it said since.
 
 use std::collections::{BTreeMap, HashSet};
 
