@@ -18,8 +18,6 @@ pub mod figures;
 pub mod grant;
 pub mod id;
 pub mod idempotency;
-pub mod java_date;
-pub mod lenient;
 pub mod message;
 pub mod ops;
 pub mod origin;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 use respoke_core::ops::RULES_MAX;
 use respoke_core::role::{ConferenceRule, Events, GroupRule, Groups, Permissions};
+use respoke_wire::body::permissions;
 
 use super::form::Form;
 use super::layout::{Errors, field, input, textarea};
@@ -87,7 +88,7 @@ impl Draft {
     /// What the JSON says; as the switches say it where it cannot be read.
     pub(super) fn of_json(form: &Form) -> Self {
         let text = form.raw("json");
-        match serde_json::from_str::<Permissions>(text) {
+        match permissions::read(text) {
             Ok(permissions) if permissions.groups.rules.len() + permissions.conferences.len() > RULES_MAX => {
                 let mut draft = Self::of_switches(form);
                 draft.typed_json = Some(text.to_owned());

@@ -1,11 +1,11 @@
 //! `/v1/admin-sessions`, also known as `/v1/adminsessions`. The answer is [`super::session_tokens::Authorized`].
 
-use respoke_core::lenient::optional_bool;
 use respoke_core::secret::Secret;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::optional_secret;
+use crate::lenient::optional_bool;
 
 /// What `POST /v1/admin-sessions` takes.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]

@@ -4,13 +4,13 @@ use respoke_core::app::{App, AppPatch, Limits, LimitsPatch, Rate, SessionExpiry}
 use respoke_core::clock::Timestamp;
 use respoke_core::each_limit;
 use respoke_core::id::{AccountId, AppId};
-use respoke_core::lenient::{optional_bool, optional_u64};
 use respoke_core::ops::CreatedSecret;
 use respoke_core::secret::Secret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{REDACTED, iso, nullable, nullable_u64, reveal};
+use crate::lenient::{optional_bool, optional_u64};
 
 /// What `POST /v1/apps`, `PUT` and `PATCH /v1/apps/{id}` take; what is absent stays, or is the default of a new app.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]

@@ -6,7 +6,8 @@ use respoke_core::ports::BanRecord;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{iso, optional_instant, optional_iso};
+use super::{iso, optional_iso};
+use crate::instant::optional_instant;
 
 /// What `POST` and `PUT /v1/endpoints/{id}/ban` take.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]

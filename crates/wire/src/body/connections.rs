@@ -1,9 +1,10 @@
 //! `/v1/connections`.
 
 use respoke_core::id::{AccountId, AppId, ConnectionId, EndpointId, RoleId};
-use respoke_core::lenient::optional_bool;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::lenient::optional_bool;
 
 /// What `POST /v1/connections` takes.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::history::PubsubEventShape;
-use super::optional_moment;
+use crate::instant::optional_moment;
 
 /// What `PUT` and `POST /v1/endpoints/{id}/conversations` take.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]

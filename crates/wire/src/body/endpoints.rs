@@ -2,7 +2,6 @@
 
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RequestId};
-use respoke_core::lenient::optional_bool;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -12,6 +11,7 @@ use super::connections::ConnectionView;
 use super::iso;
 use super::presence::ConnectionState;
 use super::sessions::SessionView;
+use crate::lenient::optional_bool;
 
 /// All that there is of an endpoint. Any name is one: an endpoint that was never heard of has nothing.
 #[derive(Debug, Serialize, ToSchema)]

@@ -1,12 +1,12 @@
 //! `/v1/groups` and `/v1/channels`.
 
 use respoke_core::id::{ConnectionId, EndpointId, GroupName, MessageId};
-use respoke_core::lenient::optional_bool;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::Done;
+use crate::lenient::optional_bool;
 
 /// What joining, leaving and listing take.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]

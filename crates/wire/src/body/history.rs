@@ -3,12 +3,12 @@
 use std::fmt;
 
 use respoke_core::clock::Timestamp;
-use respoke_core::lenient::optional_u64;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
-use super::optional_moment;
+use crate::instant::optional_moment;
+use crate::lenient::optional_u64;
 
 /// What `GET /v1/groups/{id}/history` takes, in the query or as the body that the JavaScript client sends with it.
 #[derive(Clone, Debug, Default, Deserialize)]

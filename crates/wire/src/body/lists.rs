@@ -1,8 +1,9 @@
 //! What the lists take: a page, an app, a filter.
 
-use respoke_core::lenient::optional_u64;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
+
+use crate::lenient::optional_u64;
 
 /// What any list takes; each looks at the fields that mean something to it.
 #[derive(Clone, Debug, Default, Deserialize)]

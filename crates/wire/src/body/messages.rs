@@ -1,9 +1,10 @@
 //! `/v1/messages`.
 
-use respoke_core::lenient::optional_bool;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
+
+use crate::lenient::optional_bool;
 
 /// What `POST /v1/messages` takes.
 #[derive(Debug, Default, Deserialize, ToSchema)]

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AccountId, AppId, RoleId};
-use respoke_core::lenient::optional_bool;
 use respoke_core::role::{ConferenceRule, Events, Groups, Permissions, Role};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::iso;
+use super::permissions::{optional_conferences, optional_events, optional_groups};
+use crate::lenient::optional_bool;
 
 /// What `POST /v1/roles` and `PUT /v1/roles/{id}` take. With `PUT` what is absent stays, and `id` is ignored.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -25,9 +26,11 @@ pub struct WriteRole {
     #[schema(nullable, min_length = 1, max_length = 128)]
     pub name: Option<String>,
     /// Rules for groups.
+    #[serde(default, deserialize_with = "optional_groups")]
     #[schema(value_type = Option<GroupsShape>)]
     pub groups: Option<Groups>,
     /// App events.
+    #[serde(default, deserialize_with = "optional_events")]
     #[schema(value_type = Option<EventsShape>)]
     pub events: Option<Events>,
     /// Whether TURN credentials are handed out.
@@ -39,6 +42,7 @@ pub struct WriteRole {
     /// Numbers that may be shown as caller.
     pub caller_ids: Option<Vec<String>>,
     /// Rules for conferences.
+    #[serde(default, deserialize_with = "optional_conferences")]
     #[schema(value_type = Option<BTreeMap<String, ConferenceRuleShape>>)]
     pub conferences: Option<BTreeMap<String, ConferenceRule>>,
 }

@@ -3,13 +3,14 @@
 use respoke_core::app::SecretRecord;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, SecretId};
-use respoke_core::lenient::optional_bool;
 use respoke_core::ops::{CreatedSecret, SecretReach};
 use respoke_core::secret::Secret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{REDACTED, iso, optional_instant, optional_iso, optional_secret, reveal};
+use super::{REDACTED, iso, optional_iso, optional_secret, reveal};
+use crate::instant::optional_instant;
+use crate::lenient::optional_bool;
 
 /// What `POST /v1/apps/{id}/secrets` takes.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]

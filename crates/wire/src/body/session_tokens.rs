@@ -1,11 +1,11 @@
 //! `/v1/session-tokens`, also known as `/v1/appauthsessions`.
 
-use respoke_core::lenient::optional_u64;
 use respoke_core::secret::Secret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{optional_secret, reveal};
+use crate::lenient::optional_u64;
 
 /// What `POST /v1/session-tokens` takes. An `appId`, which some clients send, is ignored.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]

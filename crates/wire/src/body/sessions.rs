@@ -2,11 +2,12 @@
 
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, EndpointId, RoleId, SessionId};
-use respoke_core::lenient::optional_bool;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{iso, optional_instant};
+use super::iso;
+use crate::instant::optional_instant;
+use crate::lenient::optional_bool;
 
 /// A session, without its App-Token.
 #[derive(Debug, Serialize, ToSchema)]

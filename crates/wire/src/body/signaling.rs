@@ -1,11 +1,11 @@
 //! `/v1/signaling`.
 
-use respoke_core::lenient::optional_bool;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::input::check_depth;
+use crate::lenient::optional_bool;
 use crate::object;
 
 /// What `POST /v1/signaling` takes.

@@ -3,12 +3,12 @@
 use respoke_core::clock::Timestamp;
 use respoke_core::grant::Lapse;
 use respoke_core::id::{AccountId, AppId, EndpointId, RoleId, TokenId};
-use respoke_core::lenient::{optional_bool, optional_u64};
 use respoke_core::secret::Secret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{iso, reveal};
+use crate::lenient::{optional_bool, optional_u64};
 
 /// What `POST` and `PUT /v1/tokens` take.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]

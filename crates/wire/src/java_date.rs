@@ -4,9 +4,8 @@
 //!
 //! The format of `java.util.Date.toString`: `EEE MMM dd HH:mm:ss zzz yyyy`, always in English.
 
+use respoke_core::clock::Timestamp;
 use time::{Date, Month, PrimitiveDateTime, Time, UtcOffset};
-
-use crate::clock::Timestamp;
 
 const MONTHS: [(&str, Month); 12] = [
     ("Jan", Month::January),
@@ -72,8 +71,7 @@ const ZONES: &[(&str, i32)] = &[
 ];
 
 /// Reads such a date; none: it is none, or of a zone that is not known by its name.
-#[must_use]
-pub fn parse(text: &str) -> Option<Timestamp> {
+pub(crate) fn parse(text: &str) -> Option<Timestamp> {
     let mut parts = text.split_ascii_whitespace();
     let mut next = || parts.next();
     let (_weekday, month, day, clock, zone, year) = (next()?, next()?, next()?, next()?, next()?, next()?);

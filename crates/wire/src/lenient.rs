@@ -9,12 +9,26 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{self, Visitor};
 
+/// What visitors of optional fields have in common: `null` is nothing, and so is what is absent.
+macro_rules! or_nothing {
+    () => {
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_none<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+            deserializer.deserialize_any(self)
+        }
+    };
+}
+pub(crate) use or_nothing;
+
 /// A whole number from 0 on; a fraction, a negative number or other text is an error.
-///
-/// # Errors
-///
-/// What the deserializer reports, naming what was found instead.
-pub fn optional_u64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+pub(crate) fn optional_u64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     struct Number;
     impl<'de> Visitor<'de> for Number {
         type Value = Option<u64>;
@@ -48,27 +62,13 @@ pub fn optional_u64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
             }
         }
 
-        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-
-        fn visit_none<E: de::Error>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-
-        fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-            deserializer.deserialize_any(self)
-        }
+        or_nothing!();
     }
     deserializer.deserialize_any(Number)
 }
 
 /// `true` or `false`, as a boolean, as text, or as `1` and `0`.
-///
-/// # Errors
-///
-/// What the deserializer reports, naming what was found instead.
-pub fn optional_bool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+pub(crate) fn optional_bool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
     struct Switch;
     impl<'de> Visitor<'de> for Switch {
         type Value = Option<bool>;
@@ -98,17 +98,7 @@ pub fn optional_bool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
             }
         }
 
-        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-
-        fn visit_none<E: de::Error>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-
-        fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-            deserializer.deserialize_any(self)
-        }
+        or_nothing!();
     }
     deserializer.deserialize_any(Switch)
 }
