@@ -17,7 +17,8 @@ use crate::pages::{after_creation, limit};
 
 const APP: &str = "SELECT id, account_id, name, description, development_mode, permitted_domains, ttl_secs_max,
      activation_secs, session_expiry, limits, created_at, updated_at,
-     tokens_from, sessions_from, issued_before, sessions_issued_before, issued_before_tokens, issued_before_sessions
+     tokens_from, sessions_from, tokens_issued_before, sessions_issued_before, issued_before_tokens,
+     issued_before_sessions
      FROM apps";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<App> {

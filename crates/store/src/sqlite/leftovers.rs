@@ -42,7 +42,7 @@ impl SqliteStore {
             let remove = move |write: &Write<'_>| {
                 // A row that changed since was banned or marked anew.
                 let sql = "DELETE FROM endpoints WHERE app_id = ?1 AND endpoint = ?2 AND tokens_from = ?3
-                           AND sessions_from = ?4 AND issued_before = ?5 AND sessions_issued_before = ?6
+                           AND sessions_from = ?4 AND tokens_issued_before = ?5 AND sessions_issued_before = ?6
                            AND issued_before_tokens = ?7 AND issued_before_sessions = ?8
                            AND (banned_until IS NULL OR banned_until < ?9)";
                 rows.iter().try_fold(0, |sum, ((app, endpoint), marks)| {
@@ -89,7 +89,7 @@ fn idle_endpoints(
         after.map_or((Uuid::nil(), String::new()), |(app, endpoint)| (app.uuid(), endpoint.to_string()));
     let rows = all(
         connection,
-        "SELECT app_id, endpoint, tokens_from, sessions_from, issued_before, sessions_issued_before,
+        "SELECT app_id, endpoint, tokens_from, sessions_from, tokens_issued_before, sessions_issued_before,
          issued_before_tokens, issued_before_sessions, banned_until FROM endpoints
          WHERE (app_id, endpoint) > (?1, ?2) ORDER BY app_id, endpoint LIMIT ?3",
         params![app, endpoint, PASS_ROWS],

@@ -16,7 +16,8 @@ use super::{SqliteStore, audit, feed};
 use crate::pages::{after_creation, limit};
 
 const ROLE: &str = "SELECT id, app_id, name, permissions, created_at, updated_at,
-     tokens_from, sessions_from, issued_before, sessions_issued_before, issued_before_tokens, issued_before_sessions
+     tokens_from, sessions_from, tokens_issued_before, sessions_issued_before, issued_before_tokens,
+     issued_before_sessions
      FROM roles";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Role> {

@@ -116,12 +116,12 @@ impl<'a> Columns<'a> {
 /// What a grant in table `g` stands on: the columns, and the joins that find them, each by primary key.
 macro_rules! ground_columns {
     () => {
-        "a.development_mode, a.tokens_from, a.sessions_from, a.issued_before, a.sessions_issued_before, \
+        "a.development_mode, a.tokens_from, a.sessions_from, a.tokens_issued_before, a.sessions_issued_before, \
          a.issued_before_tokens, a.issued_before_sessions, \
-         r.tokens_from, r.sessions_from, r.issued_before, r.sessions_issued_before, \
+         r.tokens_from, r.sessions_from, r.tokens_issued_before, r.sessions_issued_before, \
          r.issued_before_tokens, r.issued_before_sessions, \
          (s.id IS NULL OR (s.revoked_at IS NOT NULL AND s.keep_sessions = 0)), \
-         e.tokens_from, e.sessions_from, e.issued_before, e.sessions_issued_before, \
+         e.tokens_from, e.sessions_from, e.tokens_issued_before, e.sessions_issued_before, \
          e.issued_before_tokens, e.issued_before_sessions, \
          e.banned_until"
     };

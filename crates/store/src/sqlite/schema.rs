@@ -43,6 +43,7 @@ const MIGRATIONS: &[&[Part]] = &[
     ],
     &[Part::Sql(include_str!("schema/0015_pages.sql"))],
     &[Part::Sql(include_str!("schema/0016_rows_of_apps.sql"))],
+    &[Part::Sql(include_str!("schema/0017_tokens_issued_before.sql"))],
 ];
 
 /// The size of a page. A mint writes the pages that its rows are on: with 4 KiB half as much again (docs/performance.md).
@@ -420,6 +421,23 @@ mod tests {
         assert_eq!(head, 1);
         connection.execute_batch("UPDATE apps SET tokens_from = 2, sessions_from = 2").unwrap();
         assert_eq!(found(&connection), [vec![true; 48], vec![true; 48]]);
+    }
+
+    #[test]
+    fn a_mark_keeps_its_instant_under_its_new_name() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        MIGRATIONS[..16].iter().for_each(|migration| run(&connection, migration).unwrap());
+        let made = "PRAGMA user_version = 16;
+                    INSERT INTO endpoints (app_id, endpoint, issued_before, sessions_issued_before) VALUES (x'01', 'jo', 7, 5)";
+        connection.execute_batch(made).unwrap();
+        migrate(&mut connection).unwrap();
+        let sql = "SELECT tokens_issued_before, sessions_issued_before FROM endpoints";
+        let found: (i64, i64) = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        assert_eq!(found, (7, 5));
+        for table in ["apps", "roles"] {
+            let sql = format!("SELECT 1 FROM pragma_table_info('{table}') WHERE name = 'tokens_issued_before'");
+            assert!(connection.prepare(&sql).unwrap().exists([]).unwrap(), "{table}");
+        }
     }
 
     #[test]

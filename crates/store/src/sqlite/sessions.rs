@@ -137,7 +137,8 @@ fn mark(write: &Write<'_>, request: &EndRequest, now: Timestamp) -> rusqlite::Re
     // With an instant the marks bound what the instant may touch; without one they end all that was born before them.
     // A mark of 0 spares the tokens.
     let set = if request.issued_before.is_some() {
-        "issued_before = max(issued_before, iif(?2 > 0, ?1, 0)), issued_before_tokens = max(issued_before_tokens, ?2), \
+        "tokens_issued_before = max(tokens_issued_before, iif(?2 > 0, ?1, 0)), \
+         issued_before_tokens = max(issued_before_tokens, ?2), \
          sessions_issued_before = max(sessions_issued_before, ?1), \
          issued_before_sessions = max(issued_before_sessions, ?3)"
     } else {
