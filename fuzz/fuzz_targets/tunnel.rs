@@ -2,15 +2,15 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use respoke_wire::ack::{self, AckHeaders, AckStyle, Answer};
+use respoke_wire::ack::{self, AckContent, AckHeaders, AckStyle};
 use respoke_wire::input::BODY_LEN_MAX;
-use respoke_wire::tunnel::{Event, HEADERS_MAX};
+use respoke_wire::tunnel::{HEADERS_MAX, RequestEvent};
 use serde_json::Value;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let _ = AckStyle::of_handshake(text);
-    let Ok(event) = Event::decode(text) else { return };
+    let Ok(event) = RequestEvent::decode(text) else { return };
     let Ok(request) = event.request() else { return };
     let is_clean = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
     assert!(request.path.starts_with('/') && !request.path.contains('?') && is_clean(&request.path));
@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
         return;
     }
     let headers = AckHeaders { request_id: "id", limit: 1, remaining: 0, retry_after_secs: Some(1) };
-    let answer = Answer { status: 200, headers, body: data.as_bytes() };
+    let answer = AckContent { status: 200, headers, body: data.as_bytes() };
     let read = |style| {
         let ack = ack::encode(0, style, &answer);
         let json = ack.strip_prefix(b"6:::0+").expect("an ack");

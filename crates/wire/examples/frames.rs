@@ -5,7 +5,7 @@
 
 use std::io::{self, BufRead as _, Write as _};
 
-use respoke_wire::ack::{self, AckHeaders, AckStyle, Answer};
+use respoke_wire::ack::{self, AckContent, AckHeaders, AckStyle};
 use respoke_wire::frame::{self, Packet};
 use respoke_wire::{payload, tunnel};
 use serde::Deserialize;
@@ -71,7 +71,7 @@ fn answer(line: Line) -> Result<Value, Box<dyn std::error::Error>> {
             Packet::Other => json!({ "type": "other" }),
         },
         Line::Request(data) => {
-            let event = tunnel::Event::decode(&data)?;
+            let event = tunnel::RequestEvent::decode(&data)?;
             let request = event.request()?;
             json!({
                 "method": event.method.as_str(),
@@ -84,7 +84,7 @@ fn answer(line: Line) -> Result<Value, Box<dyn std::error::Error>> {
         Line::Event { name, argument } => json!(text(frame::event(&name, argument.as_bytes()))?),
         Line::Ack { id, handshake, status, body } => {
             let headers = AckHeaders { request_id: "5bce", limit: 10, remaining: 18, retry_after_secs: None };
-            let answer = Answer { status, headers, body: body.as_bytes() };
+            let answer = AckContent { status, headers, body: body.as_bytes() };
             json!(text(ack::encode(id.parse()?, AckStyle::of_handshake(&handshake), &answer))?)
         }
         Line::Join(packets) => json!(text(payload::encode(&packets))?),

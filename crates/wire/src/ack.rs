@@ -48,7 +48,7 @@ pub struct AckHeaders<'a> {
 
 /// The answer to a request.
 #[derive(Clone, Copy)]
-pub struct Answer<'a> {
+pub struct AckContent<'a> {
     /// The HTTP status.
     pub status: u16,
     /// What is told beside the body.
@@ -61,7 +61,7 @@ pub struct Answer<'a> {
 ///
 /// `6:::<id>+[{"body":<body>,"headers":{…},"statusCode":<status>}]`, or `6:::<id>+["<body>"]`.
 #[must_use]
-pub fn encode(id: u64, style: AckStyle, answer: &Answer<'_>) -> Bytes {
+pub fn encode(id: u64, style: AckStyle, answer: &AckContent<'_>) -> Bytes {
     debug_assert!(matches!(answer.body.first(), Some(b'{' | b'[')), "a body is an object or an array");
     let mut out;
     match style {
@@ -105,9 +105,9 @@ mod tests {
 
     use super::*;
 
-    fn answer(body: &[u8]) -> Answer<'_> {
+    fn answer(body: &[u8]) -> AckContent<'_> {
         let headers = AckHeaders { request_id: "5bce", limit: 10, remaining: 18, retry_after_secs: None };
-        Answer { status: 400, headers, body }
+        AckContent { status: 400, headers, body }
     }
 
     #[test]
@@ -168,7 +168,7 @@ mod tests {
         fn both_styles_hold_the_body(id: u64, status in 100_u16..600, value in any::<String>(), pretty: bool) {
             let body = serde_json::json!({ "x": [value, {}] });
             let text = if pretty { serde_json::to_string_pretty(&body) } else { serde_json::to_string(&body) }.unwrap();
-            let answer = Answer { status, ..answer(text.as_bytes()) };
+            let answer = AckContent { status, ..answer(text.as_bytes()) };
             let read = |style| {
                 let ack = String::from_utf8(encode(id, style, &answer).to_vec()).unwrap();
                 assert!(!ack.contains(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']), "{ack}");

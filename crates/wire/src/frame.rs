@@ -44,7 +44,7 @@ pub enum Packet<'a> {
         ///
         /// A client that sends an id without `+` asks for an empty ack, but understands a full one.
         id: Option<u64>,
-        /// The event in JSON, for [`crate::tunnel::Event::decode`].
+        /// The event in JSON, for [`crate::tunnel::RequestEvent::decode`].
         data: &'a str,
     },
     /// A packet of another type, or for another endpoint: understood, not used.

@@ -108,7 +108,7 @@ impl Method {
 /// An event that is a request, its argument unwrapped from text but not read.
 ///
 /// Text that is escaped has to be copied to be unwrapped; the request borrows from that copy and copies nothing more.
-pub struct Event<'a> {
+pub struct RequestEvent<'a> {
     /// What the request does.
     pub method: Method,
     argument: Cow<'a, str>,
@@ -127,9 +127,9 @@ pub struct Request<'a> {
 }
 
 // Headers, query and data may hold tokens.
-impl fmt::Debug for Event<'_> {
+impl fmt::Debug for RequestEvent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Event").field("method", &self.method).finish_non_exhaustive()
+        f.debug_struct("RequestEvent").field("method", &self.method).finish_non_exhaustive()
     }
 }
 
@@ -139,7 +139,7 @@ impl fmt::Debug for Request<'_> {
     }
 }
 
-impl<'a> Event<'a> {
+impl<'a> RequestEvent<'a> {
     /// Reads the data of an event: `{"name":"post","args":[<argument>]}`. Further arguments mean nothing.
     ///
     /// # Errors

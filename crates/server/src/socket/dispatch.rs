@@ -4,10 +4,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use respoke_core::tail::{FrameKind, Payloads, TailedFrame};
 use respoke_hub::tails::shown_payload;
-use respoke_wire::ack::{self, AckHeaders, Answer};
+use respoke_wire::ack::{self, AckContent, AckHeaders};
 use respoke_wire::close::Close;
 use respoke_wire::frame::{self, FrameError, Packet};
-use respoke_wire::tunnel::Event;
+use respoke_wire::tunnel::RequestEvent;
 
 use super::{Client, Sockets};
 use crate::limits::LIMITED_PAUSE;
@@ -93,7 +93,7 @@ impl Sockets {
     }
 
     async fn answer(&self, client: &Client, data: &str) -> Tunnelled {
-        let event = match Event::decode(data) {
+        let event = match RequestEvent::decode(data) {
             Ok(event) => event,
             Err(error) => return self.tunnel.refuse(&client.socket, error.into()).await,
         };
@@ -112,7 +112,7 @@ impl Sockets {
     /// Shows a request and its answer to whoever looks on at the client's endpoint.
     fn show(&self, client: &Client, data: &str, tunnelled: &Tunnelled, answer: Option<&Bytes>) {
         let Some(connection) = client.socket.connection() else { return };
-        let event = Event::decode(data).ok();
+        let event = RequestEvent::decode(data).ok();
         let request = event.as_ref().and_then(|event| event.request().ok());
         let route = tunnelled.route.as_ref().map_or(UNMATCHED, |route| route.as_str());
         let name = format!("{} {route}", event.as_ref().map_or("OTHER", |event| event.method.as_str()));
@@ -150,5 +150,5 @@ fn encode(client: &Client, id: u64, tunnelled: &Tunnelled) -> Bytes {
         remaining: tunnelled.standing.remaining.into(),
         retry_after_secs: tunnelled.retry_after_secs,
     };
-    ack::encode(id, client.style, &Answer { status: tunnelled.status, headers, body: &tunnelled.body })
+    ack::encode(id, client.style, &AckContent { status: tunnelled.status, headers, body: &tunnelled.body })
 }

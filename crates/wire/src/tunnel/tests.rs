@@ -5,9 +5,9 @@ use crate::frame::{self, FRAME_LEN_MAX, Packet};
 use crate::input::DEPTH_MAX;
 
 /// The event in a frame, and the id it is answered with.
-fn event(frame: &str) -> (Option<u64>, Event<'_>) {
+fn event(frame: &str) -> (Option<u64>, RequestEvent<'_>) {
     match frame::decode(frame) {
-        Ok(Packet::Event { id, data }) => (id, Event::decode(data).unwrap()),
+        Ok(Packet::Event { id, data }) => (id, RequestEvent::decode(data).unwrap()),
         other => panic!("{other:?}"),
     }
 }
@@ -123,7 +123,7 @@ fn a_url_becomes_one_that_smuggles_nothing() {
 fn what_is_no_request_is_told_apart() {
     for name in ["", "POST", "message", "options", "head"] {
         let data = format!(r#"{{"name":"{name}","args":["{{}}"]}}"#);
-        assert_eq!(Event::decode(&data).unwrap_err(), TunnelError::UnknownMethod, "{name}");
+        assert_eq!(RequestEvent::decode(&data).unwrap_err(), TunnelError::UnknownMethod, "{name}");
     }
     for data in [
         "",
@@ -136,7 +136,7 @@ fn what_is_no_request_is_told_apart() {
         r#"{"name":"get","args":["{}"]"#,
         r#"{"name":"get","args":["\q"]}"#,
     ] {
-        assert_eq!(Event::decode(data).unwrap_err(), TunnelError::Malformed, "{data}");
+        assert_eq!(RequestEvent::decode(data).unwrap_err(), TunnelError::Malformed, "{data}");
     }
     for argument in [
         "{}",
@@ -151,7 +151,7 @@ fn what_is_no_request_is_told_apart() {
         "\"{\\\"url\\\":\"",
     ] {
         let data = format!(r#"{{"name":"get","args":[{argument},{{}}]}}"#);
-        assert_eq!(Event::decode(&data).unwrap().request().unwrap_err(), TunnelError::Malformed, "{argument}");
+        assert_eq!(RequestEvent::decode(&data).unwrap().request().unwrap_err(), TunnelError::Malformed, "{argument}");
     }
 }
 
@@ -167,7 +167,7 @@ fn what_text_cannot_hold_passes_in_either_kind_of_argument() {
     for argument in [&object, &quoted, &half_spelt_outside, &marked] {
         for mark in ["", "\u{feff}"] {
             let data = format!(r#"{mark}{{"name":"post","args":[{argument}]}}"#);
-            let event = Event::decode(&data).unwrap();
+            let event = RequestEvent::decode(&data).unwrap();
             assert_eq!(event.request().unwrap().data, Some(DATA), "{data}");
         }
     }
@@ -175,7 +175,11 @@ fn what_text_cannot_hold_passes_in_either_kind_of_argument() {
     for wrong in [r#"{"url":"/\ud83d"}"#, r#"{"url":"/","headers":{"App-Token":"\ud83d"}}"#] {
         for argument in [wrong.to_owned(), serde_json::to_string(wrong).unwrap()] {
             let data = format!(r#"{{"name":"get","args":[{argument}]}}"#);
-            assert_eq!(Event::decode(&data).unwrap().request().unwrap_err(), TunnelError::Malformed, "{argument}");
+            assert_eq!(
+                RequestEvent::decode(&data).unwrap().request().unwrap_err(),
+                TunnelError::Malformed,
+                "{argument}"
+            );
         }
     }
 }
@@ -184,7 +188,7 @@ fn argument(json: &str) -> Result<(), TunnelError> {
     let quoted = serde_json::to_string(json).unwrap();
     let results = [json, &quoted].map(|argument| {
         let data = format!(r#"{{"name":"post","args":[{argument}]}}"#);
-        Event::decode(&data).unwrap().request().map(|_| ())
+        RequestEvent::decode(&data).unwrap().request().map(|_| ())
     });
     // An object and the same object as text are held to the same limits.
     assert_eq!(results[0], results[1]);
@@ -249,7 +253,7 @@ proptest! {
         let argument = serde_json::json!({ "url": url, "headers": headers, "data": data });
         let argument = if as_text { argument.to_string().into() } else { argument };
         let event = serde_json::json!({ "name": "patch", "args": [argument] }).to_string();
-        let event = Event::decode(&event).unwrap();
+        let event = RequestEvent::decode(&event).unwrap();
         let request = event.request().unwrap();
         prop_assert_eq!(event.method.as_str(), "PATCH");
         let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
@@ -263,10 +267,10 @@ proptest! {
 
     #[test]
     fn arbitrary_text_never_panics(text in "\\PC{0,100}") {
-        let _ = Event::decode(&text);
+        let _ = RequestEvent::decode(&text);
         let _ = path_and_query(&text);
         let argument = serde_json::json!({ "name": "get", "args": [text] }).to_string();
-        let _ = Event::decode(&argument).map(|event| event.request().map(|_| ()));
+        let _ = RequestEvent::decode(&argument).map(|event| event.request().map(|_| ()));
     }
 
     #[test]
@@ -274,6 +278,6 @@ proptest! {
         let mut characters: Vec<char> = if object { OBJECT } else { TEXT }.chars().collect();
         let at = at % characters.len();
         characters[at] = character;
-        let _ = Event::decode(&String::from_iter(characters)).map(|event| event.request().map(|_| ()));
+        let _ = RequestEvent::decode(&String::from_iter(characters)).map(|event| event.request().map(|_| ()));
     }
 }
