@@ -259,6 +259,28 @@ mod tests {
         assert_eq!(pay(&mut outgoing, 1), ["complete"], "nobody was late");
     }
 
+    /// Much may be published between two ticks, and nobody asks for any of it meanwhile.
+    #[tokio::test(start_paused = true)]
+    async fn whoever_sees_nothing_has_only_so_much_kept_for_it() {
+        let mut outgoing = outgoing();
+        let max = outgoing.limits.kept_bytes_max;
+        for _ in 0..10 {
+            add(&mut outgoing, 100 + KEPT / 7, &Kind::Other);
+            assert!(outgoing.sent.bytes() <= max);
+        }
+        let kept = outgoing.sent.len() as u64;
+        assert!((5..9).contains(&kept));
+        // Nobody can miss what was never sent.
+        assert_eq!(again(&mut outgoing, &[(0, 0), (11, u64::MAX), (9, 2)]), (0, None));
+        assert_eq!(again(&mut outgoing, &[(1, 10)]).1, Some(10 - kept));
+        let last = outgoing.last() - 1;
+        see(&mut outgoing, last);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(again(&mut outgoing, &[(1, last)]), (0, None), "it has that");
+        be_cut_off().await;
+        assert_eq!(again(&mut outgoing, &[(1, u64::MAX)]), (0, Some(10)), "there is no more than that to be lost");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_was_lost_of_an_app_is_confirmed_when_the_app_was_told_anew_and_not_before() {
         let mut outgoing = outgoing();

@@ -140,7 +140,7 @@ impl SentFrames {
     }
 
     /// The other misses what lies between two numbers, both included, in each of some pieces.
-    /// Of those it has no number below what is `unseen` by it, and there is none above.
+    /// What is below `unseen` it has or knows to be lost, and what is above was never sent. Neither is sent again.
     pub(super) fn again(&mut self, missing: &[(u64, u64)], unseen: RangeInclusive<u64>, now: Instant) -> Again {
         let oldest = self.frames.front().map_or(unseen.end() + 1, |oldest| oldest.number);
         let mut again = Again::default();
