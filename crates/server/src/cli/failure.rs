@@ -2,9 +2,12 @@
 
 use std::io::{self, Write};
 
+use respoke_core::code::Code;
 use respoke_core::refusal::Refusal;
+use respoke_wire::body::problem::{Details, ProblemBody};
 use serde_json::{Value, json};
 
+use super::fields::field;
 use super::plain::plain;
 use crate::config::SettingsError;
 
@@ -51,32 +54,38 @@ pub(super) struct Problem {
 impl Problem {
     /// The stable word for the refusal, if the answer has one.
     pub(super) fn code(&self) -> &str {
-        self.body["code"].as_str().unwrap_or_default()
+        self.body[field!(ProblemBody<'_>, code)].as_str().unwrap_or_default()
     }
 
     /// Whether another login might help. Status 401 alone does not say so: a banned endpoint is told by it too.
     pub(super) fn is_about_the_login(&self) -> bool {
-        self.status == 401 && matches!(self.code(), "" | "unauthenticated" | "bad_login" | "second_factor_required")
+        let code = self.code();
+        let is_of_login =
+            || matches!(Code::of(code), Some(Code::Unauthenticated | Code::BadLogin | Code::SecondFactorRequired));
+        self.status == 401 && (code.is_empty() || is_of_login())
     }
 
     fn text(&self) -> String {
-        let mut text = match self.body["error"].as_str() {
+        let mut text = match self.body[field!(ProblemBody<'_>, error)].as_str() {
             Some(error) => plain(error).trim_end_matches('.').to_owned(),
             None => format!("the server answered {}", self.status),
         };
         // A banned endpoint's reason, and what is wrong with which field.
-        if let Some(reason) = self.body["details"]["reason"].as_str().filter(|reason| !reason.is_empty()) {
+        if let Some(reason) = self.body[field!(ProblemBody<'_>, details)][field!(Details<'_>, reason)]
+            .as_str()
+            .filter(|reason| !reason.is_empty())
+        {
             text = format!("{text}: {}", plain(reason));
         }
-        if let Some(fields) = self.body["validationErrors"].as_object() {
+        if let Some(fields) = self.body[field!(ProblemBody<'_>, validation_errors)].as_object() {
             let fields = fields.iter().map(|(field, problems)| field_text(field, problems)).collect::<Vec<_>>();
             text = format!("{text}: {}", fields.join("; "));
         }
         let mut place = vec![];
-        if let Some(code) = self.body["code"].as_str() {
+        if let Some(code) = self.body[field!(ProblemBody<'_>, code)].as_str() {
             place.push(format!("code {}", plain(code)));
         }
-        if let Some(id) = self.body["requestId"].as_str() {
+        if let Some(id) = self.body[field!(ProblemBody<'_>, request_id)].as_str() {
             place.push(format!("request {}", plain(id)));
         }
         if !place.is_empty() {

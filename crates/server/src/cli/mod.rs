@@ -8,6 +8,7 @@
 
 mod common;
 mod failure;
+mod fields;
 mod folder;
 mod hang_up;
 mod output;

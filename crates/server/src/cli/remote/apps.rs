@@ -1,10 +1,13 @@
 //! `respoked app`.
 
 use clap::{Args, Subcommand};
+use respoke_core::app::Rate;
 use respoke_core::each_limit;
+use respoke_wire::body::apps::{AppView, WriteApp, WriteRate};
 use serde_json::{Map, Value, json};
 
 use super::super::failure::Failure;
+use super::super::fields::{body, field, shown};
 use super::super::output::{Output, cell};
 use super::client::{Client, segment};
 
@@ -129,8 +132,8 @@ fn rate(text: &str) -> Result<Value, &'static str> {
     }
     let number = |text: &str| text.parse::<u64>().map_err(|_| wrong);
     Ok(match text.split_once(':') {
-        None => json!({ "perSecond": number(text)? }),
-        Some((per_second, burst)) => json!({ "perSecond": number(per_second)?, "burst": number(burst)? }),
+        None => body!(WriteRate { per_second: number(text)? }),
+        Some((per_second, burst)) => body!(WriteRate { per_second: number(per_second)?, burst: number(burst)? }),
     })
 }
 
@@ -143,21 +146,21 @@ impl Settings {
                 body.insert(field.to_owned(), value);
             }
         };
-        set("name", name.map(|name| json!(name)));
-        set("description", self.description.as_ref().map(|text| json!(text)));
-        set("developmentMode", self.development_mode.map(|on| json!(on)));
+        set(field!(WriteApp, name), name.map(|name| json!(name)));
+        set(field!(WriteApp, description), self.description.as_ref().map(|text| json!(text)));
+        set(field!(WriteApp, development_mode), self.development_mode.map(|on| json!(on)));
         set(
-            "permittedDomains",
+            field!(WriteApp, permitted_domains),
             self.permitted_domains.as_ref().map(|domains| match domains.trim() {
                 "any" => Value::Null,
                 list => list.split(',').map(str::trim).filter(|domain| !domain.is_empty()).collect(),
             }),
         );
-        set("maxTtl", self.max_ttl.map(|secs| json!(secs)));
-        set("activationWindow", self.activation_window.map(|secs| json!(secs)));
-        set("sessionExpiry", self.session_expiry.as_ref().map(|word| json!(word)));
+        set(field!(WriteApp, max_ttl), self.max_ttl.map(|secs| json!(secs)));
+        set(field!(WriteApp, activation_window), self.activation_window.map(|secs| json!(secs)));
+        set(field!(WriteApp, session_expiry), self.session_expiry.as_ref().map(|word| json!(word)));
         let limits = self.limits();
-        set("limits", (!limits.is_empty()).then_some(Value::Object(limits)));
+        set(field!(WriteApp, limits), (!limits.is_empty()).then_some(Value::Object(limits)));
         Value::Object(body)
     }
 }
@@ -168,7 +171,7 @@ impl Command {
             Self::Create { name, settings } => show(&client.post("/v1/apps", &settings.body(Some(name)))?.body, out),
             Self::List => out.list(
                 &client.list("/v1/apps", &[], None)?,
-                &[("ID", "id"), ("NAME", "name"), ("DEVELOPMENT", "developmentMode"), ("CREATED", "createdAt")],
+                shown!(AppView { "ID": id, "NAME": name, "DEVELOPMENT": development_mode, "CREATED": created_at }),
             ),
             Self::Show { app } => show(&client.get(&path(app), &[])?.body, out),
             Self::Update { app, name, settings } => {
@@ -190,32 +193,39 @@ fn show(app: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
     if out.wants_json() {
         return out.json(app);
     }
-    let limit = |whose: &str| match &app["limits"][whose] {
+    let limits = &app[field!(AppView, limits)];
+    let limit = |whose: &str| match &limits[whose] {
         Value::Null => "off".to_owned(),
-        rate => format!("{} a second, {} at once", cell(&rate["perSecond"]), cell(&rate["burst"])),
+        rate => {
+            let (per_second, burst) = (&rate[field!(Rate, per_second)], &rate[field!(Rate, burst)]);
+            format!("{} a second, {} at once", cell(per_second), cell(burst))
+        }
     };
-    let most = |what: &str| match &app["limits"][what] {
+    let most = |what: &str| match &limits[what] {
         Value::Null => "off".to_owned(),
         count => cell(count),
     };
-    let domains = match &app["permittedDomains"] {
+    let domains = match &app[field!(AppView, permitted_domains)] {
         Value::Null => "any".to_owned(),
         domains => cell(domains),
     };
     let mut lines = vec![
-        ("Id", cell(&app["id"])),
-        ("Name", cell(&app["name"])),
-        ("Description", cell(&app["description"])),
-        ("App-Secret", cell(&app["secret"])),
-        ("Development mode", cell(&app["developmentMode"])),
+        ("Id", cell(&app[field!(AppView, id)])),
+        ("Name", cell(&app[field!(AppView, name)])),
+        ("Description", cell(&app[field!(AppView, description)])),
+        ("App-Secret", cell(&app[field!(AppView, secret)])),
+        ("Development mode", cell(&app[field!(AppView, development_mode)])),
         ("Permitted domains", domains),
-        ("Longest session", format!("{} s", cell(&app["maxTtl"]))),
-        ("Activation window", format!("{} s", cell(&app["activationWindow"]))),
-        ("Sockets of a session that expires", cell(&app["sessionExpiry"])),
+        ("Longest session", format!("{} s", cell(&app[field!(AppView, max_ttl)]))),
+        ("Activation window", format!("{} s", cell(&app[field!(AppView, activation_window)]))),
+        ("Sockets of a session that expires", cell(&app[field!(AppView, session_expiry)])),
     ];
     lines.extend(RATES.iter().map(|(name, label)| (*label, limit(name))));
     lines.extend(COUNTS.iter().map(|(name, label)| (*label, most(name))));
-    lines.extend([("Created", cell(&app["createdAt"])), ("Updated", cell(&app["updatedAt"]))]);
+    lines.extend([
+        ("Created", cell(&app[field!(AppView, created_at)])),
+        ("Updated", cell(&app[field!(AppView, updated_at)])),
+    ]);
     out.lines(&lines)
 }
 

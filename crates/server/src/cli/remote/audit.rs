@@ -1,9 +1,12 @@
 //! `respoked audit`.
 
 use clap::Args;
+use respoke_wire::body::audit::{ActorView, AuditView};
+use respoke_wire::body::lists::ListRequest;
 use serde_json::Value;
 
 use super::super::failure::Failure;
+use super::super::fields::{field, shown};
 use super::super::output::{Output, cell};
 use super::client::{Client, query};
 
@@ -26,34 +29,39 @@ pub(in crate::cli) struct Audit {
 
 impl Audit {
     pub(super) fn run(&self, client: &Client, out: &mut Output<'_>) -> Result<(), Failure> {
-        let query =
-            query([("appId", self.app.as_ref()), ("action", self.action.as_ref()), ("object", self.object.as_ref())]);
+        let query = query([
+            (field!(ListRequest, app_id), self.app.as_ref()),
+            (field!(ListRequest, action), self.action.as_ref()),
+            (field!(ListRequest, object), self.object.as_ref()),
+        ]);
         let mut rows = client.list("/v1/audit", &query, Some(self.limit))?;
         if !out.wants_json() {
             for row in &mut rows {
-                row["actor"] = Value::String(actor(&row["actor"]));
+                let said = &mut row[field!(AuditView, actor)];
+                *said = Value::String(actor(said));
             }
         }
         out.list(
             &rows,
-            &[
-                ("AT", "at"),
-                ("ACTION", "action"),
-                ("OBJECT", "object"),
-                ("BY", "actor"),
-                ("FROM", "address"),
-                ("FINGERPRINT", "fingerprint"),
-                ("REQUEST", "requestId"),
-            ],
+            shown!(AuditView {
+                "AT": at,
+                "ACTION": action,
+                "OBJECT": object,
+                "BY": actor,
+                "FROM": address,
+                "FINGERPRINT": fingerprint,
+                "REQUEST": request_id,
+            }),
         )
     }
 }
 
 /// Who acted, in one cell.
 fn actor(actor: &Value) -> String {
-    match &actor["id"] {
-        Value::Null => cell(&actor["kind"]),
-        id => format!("{} {}", cell(&actor["kind"]), cell(id)),
+    let kind = cell(&actor[field!(ActorView, kind)]);
+    match &actor[field!(ActorView, id)] {
+        Value::Null => kind,
+        id => format!("{kind} {}", cell(id)),
     }
 }
 

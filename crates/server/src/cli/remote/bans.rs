@@ -1,11 +1,14 @@
 //! `respoked ban`.
 
 use clap::Subcommand;
-use serde_json::json;
+use respoke_wire::body::bans::{BanView, CreateBan};
+use respoke_wire::body::ends::InApp;
+use respoke_wire::body::lists::ListRequest;
 
 use super::super::failure::Failure;
+use super::super::fields::{body, field, shown};
 use super::super::output::Output;
-use super::client::{Client, field, query, segment};
+use super::client::{Client, query, segment};
 use super::given::AppFlag;
 
 /// `respoked ban`.
@@ -39,24 +42,22 @@ pub(in crate::cli) enum Command {
 }
 
 const COLUMNS: &[(&str, &str)] =
-    &[("ENDPOINT", "endpointId"), ("SINCE", "bannedAt"), ("UNTIL", "expiresAt"), ("REASON", "reason")];
+    shown!(BanView { "ENDPOINT": endpoint_id, "SINCE": banned_at, "UNTIL": expires_at, "REASON": reason });
 
 impl Command {
     pub(super) fn run(&self, client: &Client, out: &mut Output<'_>) -> Result<(), Failure> {
         match self {
             Self::Add { endpoint, app, reason, until } => {
-                let mut body = json!({ "reason": field(reason.as_ref()), "expiresAt": field(until.as_ref()) });
-                if let Some(app) = &app.app {
-                    body["appId"] = json!(app);
-                }
+                let body = body!(CreateBan { reason: reason, expires_at: until, app_id: app.app });
                 let ban = client.put(&path(endpoint), &body)?.body;
-                out.object(&ban, &[("Banned", "endpointId"), ("Until", "expiresAt"), ("Reason", "reason")])
+                out.object(&ban, shown!(BanView { "Banned": endpoint_id, "Until": expires_at, "Reason": reason }))
             }
             Self::List { app } => {
-                out.list(&client.list("/v1/bans", &query([("appId", app.app.as_ref())]), None)?, COLUMNS)
+                let query = query([(field!(ListRequest, app_id), app.app.as_ref())]);
+                out.list(&client.list("/v1/bans", &query, None)?, COLUMNS)
             }
             Self::Lift { endpoint, app } => {
-                let answer = client.delete(&path(endpoint), &query([("appId", app.app.as_ref())]))?;
+                let answer = client.delete(&path(endpoint), &query([(field!(InApp, app_id), app.app.as_ref())]))?;
                 out.say(&answer.body, "The ban is lifted.")
             }
         }

@@ -9,12 +9,15 @@ use anyhow::Context as _;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use respoke_core::code::{Again, Code};
 use respoke_core::secret::Secret;
-use serde_json::{Value, json};
+use respoke_wire::body::apps::AppView;
+use respoke_wire::body::lists::ListRequest;
+use serde_json::Value;
 use ureq::Timeout;
 use ureq::tls::{PemItem, RootCerts, TlsConfig};
 
 use super::super::common::Common;
 use super::super::failure::{Failure, Problem};
+use super::super::fields::field;
 use super::login::{self, DEFAULT_SERVER};
 
 /// How long a request may take; the largest answer is a page of 200 items.
@@ -113,9 +116,9 @@ impl Client {
             }
             let page = wanted.min(respoke_core::page::PAGE_LIMIT_MAX).to_string();
             let mut query = query.to_vec();
-            query.push(("limit", &page));
+            query.push((field!(ListRequest, limit), &page));
             if let Some(cursor) = &cursor {
-                query.push(("cursor", cursor));
+                query.push((field!(ListRequest, cursor), cursor));
             }
             let answer = self.get(path, &query)?;
             let Value::Array(page) = answer.body else { return Err(self.foreign("no list")) };
@@ -135,7 +138,7 @@ impl Client {
         }
         let apps = self.list("/v1/apps", &[], Some(2))?;
         match apps.as_slice() {
-            [app] => match app["id"].as_str() {
+            [app] => match app[field!(AppView, id)].as_str() {
                 Some(id) => Ok(id.to_owned()),
                 None => Err(self.foreign("an app without an id")),
             },
@@ -233,11 +236,6 @@ pub(super) fn segment(text: &str) -> impl std::fmt::Display + '_ {
     utf8_percent_encode(text, SEGMENT)
 }
 
-/// Text for a field, or null, which the server takes as absent.
-pub(super) fn field(text: Option<&String>) -> Value {
-    text.map_or(Value::Null, |text| json!(text))
-}
-
 /// The pairs that have a value.
 pub(super) fn query<'a, const N: usize>(
     pairs: [(&'static str, Option<&'a String>); N],
@@ -280,6 +278,8 @@ fn authorities(path: &Path) -> anyhow::Result<RootCerts> {
 mod tests {
     use std::io::{BufRead, BufReader, Read, Write};
     use std::net::TcpListener;
+
+    use serde_json::json;
 
     use super::*;
 

@@ -9,10 +9,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
+use respoke_core::code::Code;
 use respoke_core::secret::Secret;
+use respoke_wire::body::admin_sessions::CreateAdminSession;
+use respoke_wire::body::session_tokens::Authorized;
 use serde_json::{Map, Value, json};
 
 use super::super::failure::Failure;
+use super::super::fields::{body, field};
 use super::super::output::Output;
 use super::super::password::{PasswordSource, Typed};
 use super::Client;
@@ -39,17 +43,16 @@ impl Login {
         let path = file()?;
         let password =
             self.password.read(&format!("Password of {} at {}: ", self.username, client.server()), Typed::Once)?;
-        // `null` is none.
-        let body = json!({ "username": self.username, "password": password.expose(), "code": self.code });
+        let body = body!(CreateAdminSession { username: self.username, password: password.expose(), code: self.code });
         let answer = client.post("/v1/admin-sessions", &body).map_err(|failure| match failure {
             // The advice to sign in is of no use here.
             Failure::Refused(mut problem) => {
-                problem.advice = (problem.code() == "second_factor_required").then_some("give it with --code");
+                problem.advice = (problem.code() == Code::SecondFactorRequired.word()).then_some("give it with --code");
                 Failure::Refused(problem)
             }
             other => other,
         })?;
-        let Some(token) = answer.body["token"].as_str() else {
+        let Some(token) = answer.body[field!(Authorized, token)].as_str() else {
             return Err(Failure::because(format!(
                 "{} answered without a token; it may be no respoked",
                 client.server()

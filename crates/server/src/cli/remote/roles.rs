@@ -3,10 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use respoke_core::role::Permissions;
+use respoke_wire::body::ends::InApp;
+use respoke_wire::body::lists::ListRequest;
+use respoke_wire::body::roles::{RoleView, WriteRole};
 use serde_json::{Value, json};
 
 use super::super::failure::Failure;
-use super::super::output::{Output, cell};
+use super::super::fields::{field, shown};
+use super::super::output::Output;
 use super::client::{Client, query, segment};
 use super::given::{AppFlag, json_object};
 
@@ -66,18 +71,24 @@ impl Command {
                 show(&client.post("/v1/roles", &body)?.body, out)
             }
             Self::List { app } => out.list(
-                &client.list("/v1/roles", &query([("appId", app.app.as_ref())]), None)?,
-                &[("ID", "id"), ("NAME", "name"), ("APP", "appId"), ("CREATED", "createdAt"), ("UPDATED", "updatedAt")],
+                &client.list("/v1/roles", &query([(field!(ListRequest, app_id), app.app.as_ref())]), None)?,
+                shown!(RoleView {
+                    "ID": id,
+                    "NAME": name,
+                    "APP": app_id,
+                    "CREATED": created_at,
+                    "UPDATED": updated_at,
+                }),
             ),
             Self::Show { role, app } => {
-                show(&client.get(&path(role), &query([("appId", app.app.as_ref())]))?.body, out)
+                show(&client.get(&path(role), &query([(field!(InApp, app_id), app.app.as_ref())]))?.body, out)
             }
             Self::Update { role, app, name, json_file } => {
                 let body = body(app, name.as_ref(), json_file.as_ref())?;
                 show(&client.put(&path(role), &body)?.body, out)
             }
             Self::Delete { role, app } => {
-                let answer = client.delete(&path(role), &query([("appId", app.app.as_ref())]))?;
+                let answer = client.delete(&path(role), &query([(field!(InApp, app_id), app.app.as_ref())]))?;
                 out.say(&answer.body, "The role is deleted, and its tokens and sessions are over.")
             }
         }
@@ -87,10 +98,10 @@ impl Command {
 fn body(app: &AppFlag, name: Option<&String>, file: Option<&PathBuf>) -> Result<Value, Failure> {
     let mut body = file.map_or_else(|| Ok(json!({})), json_object)?;
     if let Some(name) = name {
-        body["name"] = json!(name);
+        body[field!(WriteRole, name)] = json!(name);
     }
     if let Some(app) = &app.app {
-        body["appId"] = json!(app);
+        body[field!(WriteRole, app_id)] = json!(app);
     }
     Ok(body)
 }
@@ -99,18 +110,21 @@ fn show(role: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
     if out.wants_json() {
         return out.json(role);
     }
-    out.lines(&[
-        ("Id", cell(&role["id"])),
-        ("Name", cell(&role["name"])),
-        ("App", cell(&role["appId"])),
-        ("Created", cell(&role["createdAt"])),
-        ("Updated", cell(&role["updatedAt"])),
-    ])?;
-    let permissions: serde_json::Map<String, Value> =
-        ["groups", "events", "mediaRelay", "pstnOut", "callerIds", "conferences"]
-            .into_iter()
-            .filter_map(|field| Some((field.to_owned(), role.get(field)?.clone())))
-            .collect();
+    out.object(
+        role,
+        shown!(RoleView { "Id": id, "Name": name, "App": app_id, "Created": created_at, "Updated": updated_at }),
+    )?;
+    let permissions: serde_json::Map<String, Value> = [
+        field!(Permissions, groups),
+        field!(Permissions, events),
+        field!(Permissions, media_relay),
+        field!(Permissions, pstn_out),
+        field!(Permissions, caller_ids),
+        field!(Permissions, conferences),
+    ]
+    .into_iter()
+    .filter_map(|field| Some((field.to_owned(), role.get(field)?.clone())))
+    .collect();
     out.line("\nPermissions, as --json-file takes them:")?;
     out.json(&permissions)
 }

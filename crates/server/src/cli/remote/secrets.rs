@@ -2,11 +2,13 @@
 
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
-use serde_json::{Value, json};
+use respoke_wire::body::secrets::{CreateSecret, RevokeSecret, RollSecret, SecretView};
+use serde_json::Value;
 
 use super::super::failure::Failure;
+use super::super::fields::{body, field, shown};
 use super::super::output::Output;
-use super::client::{Client, field, segment};
+use super::client::{Client, segment};
 use super::given::AppFlag;
 
 /// `respoked secret`.
@@ -57,28 +59,29 @@ impl Command {
         };
         match self {
             Self::Create { app, name, expires_at } => {
-                let body = json!({ "name": name, "expiresAt": field(expires_at.as_ref()) });
+                let body = body!(CreateSecret { name: name, expires_at: expires_at });
                 show(&client.post(&path(app)?, &body)?.body, out)
             }
             Self::List { app } => out.list(
                 &client.list(&path(app)?, &[], None)?,
-                &[
-                    ("ID", "id"),
-                    ("NAME", "name"),
-                    ("HINT", "hint"),
-                    ("CREATED", "createdAt"),
-                    ("LAST USED", "lastUsedAt"),
-                    ("EXPIRES", "expiresAt"),
-                    ("REVOKED", "revokedAt"),
-                ],
+                shown!(SecretView {
+                    "ID": id,
+                    "NAME": name,
+                    "HINT": hint,
+                    "CREATED": created_at,
+                    "LAST USED": last_used_at,
+                    "EXPIRES": expires_at,
+                    "REVOKED": revoked_at,
+                }),
             ),
             Self::Roll { secret, app, overlap } => {
                 let path = format!("{}/{}/roll", path(app)?, segment(secret));
-                show(&client.post(&path, &json!({ "overlap": overlap }))?.body, out)
+                show(&client.post(&path, &body!(RollSecret { overlap: overlap }))?.body, out)
             }
             Self::Revoke { secret, app, keep_sessions } => {
                 let path = format!("{}/{}", path(app)?, segment(secret));
-                let query: &[(&str, &str)] = if *keep_sessions { &[("keepSessions", "true")] } else { &[] };
+                let spared = (field!(RevokeSecret, keep_sessions), "true");
+                let query: &[(&str, &str)] = if *keep_sessions { &[spared] } else { &[] };
                 let answer = client.delete(&path, query)?;
                 let minted = if *keep_sessions { "lives on" } else { "is over" };
                 out.say(&answer.body, format_args!("The secret is revoked; what was minted with it {minted}."))
@@ -90,13 +93,13 @@ impl Command {
 fn show(secret: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
     out.object(
         secret,
-        &[
-            ("App-Secret", "secret"),
-            ("Id", "id"),
-            ("Name", "name"),
-            ("App", "appId"),
-            ("Created", "createdAt"),
-            ("Expires", "expiresAt"),
-        ],
+        shown!(SecretView {
+            "App-Secret": secret,
+            "Id": id,
+            "Name": name,
+            "App": app_id,
+            "Created": created_at,
+            "Expires": expires_at,
+        }),
     )
 }

@@ -1,8 +1,11 @@
 //! `respoked session`.
 
 use clap::{Args, Subcommand};
+use respoke_wire::body::lists::ListRequest;
+use respoke_wire::body::sessions::{EndSessions, SessionView};
 
 use super::super::failure::Failure;
+use super::super::fields::{field, shown};
 use super::super::output::Output;
 use super::client::{Client, query, segment};
 use super::given::AppFlag;
@@ -60,19 +63,22 @@ impl Command {
     pub(super) fn run(&self, client: &Client, out: &mut Output<'_>) -> Result<(), Failure> {
         match self {
             Self::List { app, endpoint, role, limit } => {
-                let query =
-                    query([("appId", app.app.as_ref()), ("endpointId", endpoint.as_ref()), ("roleId", role.as_ref())]);
+                let query = query([
+                    (field!(ListRequest, app_id), app.app.as_ref()),
+                    (field!(ListRequest, endpoint_id), endpoint.as_ref()),
+                    (field!(ListRequest, role_id), role.as_ref()),
+                ]);
                 out.list(
                     &client.list("/v1/sessions", &query, *limit)?,
-                    &[
-                        ("ID", "id"),
-                        ("ENDPOINT", "endpointId"),
-                        ("ROLE", "roleId"),
-                        ("CREATED", "createdAt"),
-                        ("EXPIRES", "expiresAt"),
-                        ("LAST SEEN", "lastSeenAt"),
-                        ("ADDRESS", "address"),
-                    ],
+                    shown!(SessionView {
+                        "ID": id,
+                        "ENDPOINT": endpoint_id,
+                        "ROLE": role_id,
+                        "CREATED": created_at,
+                        "EXPIRES": expires_at,
+                        "LAST SEEN": last_seen_at,
+                        "ADDRESS": address,
+                    }),
                 )
             }
             Self::End { session } => {
@@ -90,16 +96,16 @@ impl Command {
 impl EndAll {
     fn query(&self) -> Vec<(&'static str, &str)> {
         let mut query = query([
-            ("appId", self.app.app.as_ref()),
-            ("endpointId", self.endpoint.as_ref()),
-            ("roleId", self.role.as_ref()),
-            ("issuedBefore", self.issued_before.as_ref()),
+            (field!(EndSessions, app_id), self.app.app.as_ref()),
+            (field!(EndSessions, endpoint_id), self.endpoint.as_ref()),
+            (field!(EndSessions, role_id), self.role.as_ref()),
+            (field!(EndSessions, issued_before), self.issued_before.as_ref()),
         ]);
         if self.all {
-            query.push(("all", "true"));
+            query.push((field!(EndSessions, all), "true"));
         }
         if self.keep_tokens {
-            query.push(("tokens", "false"));
+            query.push((field!(EndSessions, tokens), "false"));
         }
         query
     }

@@ -1,15 +1,18 @@
 //! `respoked token`.
 
 use clap::{Args, Subcommand};
+use respoke_core::code::Code;
 use respoke_core::grant::Lapse;
 use respoke_core::secret::Secret;
-use respoke_wire::body::tokens::TokenView;
-use serde_json::{Value, json};
+use respoke_wire::body::lists::ListRequest;
+use respoke_wire::body::tokens::{IssueToken, TokenIssued, TokenView};
+use serde_json::Value;
 
 use super::super::common::token;
 use super::super::failure::Failure;
+use super::super::fields::{body, field, shown};
 use super::super::output::{Output, cell};
-use super::client::{Client, field, query, segment};
+use super::client::{Client, query, segment};
 use super::given::AppFlag;
 
 /// `respoked token`.
@@ -70,14 +73,14 @@ pub(in crate::cli) struct Create {
     end_sessions: bool,
 }
 
-const COLUMNS: &[(&str, &str)] = &[
-    ("ID", "id"),
-    ("ENDPOINT", "endpointId"),
-    ("ROLE", "roleId"),
-    ("CREATED", "createdAt"),
-    ("REDEEM BY", "activateBy"),
-    ("SESSION ENDS", "expiresAt"),
-];
+const COLUMNS: &[(&str, &str)] = shown!(TokenView {
+    "ID": id,
+    "ENDPOINT": endpoint_id,
+    "ROLE": role_id,
+    "CREATED": created_at,
+    "REDEEM BY": activate_by,
+    "SESSION ENDS": expires_at,
+});
 
 impl Command {
     pub(super) fn run(&self, client: &Client, out: &mut Output<'_>) -> Result<(), Failure> {
@@ -92,8 +95,11 @@ impl Command {
                 )
             }
             Self::List { app, endpoint, role, limit } => {
-                let query =
-                    query([("appId", app.app.as_ref()), ("endpointId", endpoint.as_ref()), ("roleId", role.as_ref())]);
+                let query = query([
+                    (field!(ListRequest, app_id), app.app.as_ref()),
+                    (field!(ListRequest, endpoint_id), endpoint.as_ref()),
+                    (field!(ListRequest, role_id), role.as_ref()),
+                ]);
                 out.list(&client.list("/v1/tokens", &query, *limit)?, COLUMNS)
             }
         }
@@ -102,30 +108,26 @@ impl Command {
 
 impl Create {
     fn run(&self, client: &Client, out: &mut Output<'_>) -> Result<(), Failure> {
-        let mut body = json!({
-            "endpointId": self.endpoint,
-            "roleId": field(self.role.as_ref()),
-            "roleName": field(self.role_name.as_ref()),
-            "ttl": self.ttl,
+        let body = body!(IssueToken {
+            endpoint_id: self.endpoint,
+            role_id: self.role,
+            role_name: self.role_name,
+            ttl: self.ttl,
             // A token minted without a credential, in development mode, needs the app to be named.
-            "appId": field(self.app.app.as_ref()),
+            app_id: self.app.app,
+            end_sessions: self.replace.then_some(self.end_sessions),
         });
-        let answer = if self.replace {
-            body["endSessions"] = json!(self.end_sessions);
-            client.put("/v1/tokens", &body)?
-        } else {
-            client.post("/v1/tokens", &body)?
-        };
+        let answer = if self.replace { client.put("/v1/tokens", &body)? } else { client.post("/v1/tokens", &body)? };
         out.object(
             &answer.body,
-            &[
-                ("tokenId", "tokenId"),
-                ("App", "appId"),
-                ("Endpoint", "endpointId"),
-                ("Role", "roleId"),
-                ("Created", "createdAt"),
-                ("For development", "forDevelopment"),
-            ],
+            shown!(TokenIssued {
+                "tokenId": token_id,
+                "App": app_id,
+                "Endpoint": endpoint_id,
+                "Role": role_id,
+                "Created": created_at,
+                "For development": for_development,
+            }),
         )
     }
 }
@@ -137,7 +139,7 @@ fn inspect(client: &Client, id: &Secret, out: &mut Output<'_>) -> Result<(), Fai
     }
     out.line(sentence(&token))?;
     out.line("")?;
-    let mut rows = vec![("App", cell(&token["appId"]))];
+    let mut rows = vec![("App", cell(&token[field!(TokenView, app_id)]))];
     rows.extend(
         COLUMNS
             .iter()
@@ -149,16 +151,18 @@ fn inspect(client: &Client, id: &Secret, out: &mut Output<'_>) -> Result<(), Fai
 
 /// What can be said of a token, in a sentence or two.
 fn sentence(token: &Value) -> String {
-    let state = token["state"].as_str().unwrap_or_default();
-    if state == TokenView::OUTSTANDING {
-        return format!("This token is good: it can be redeemed once, until {}.", cell(&token["activateBy"]));
+    let state = &token[field!(TokenView, state)];
+    let word = state.as_str().unwrap_or_default();
+    if word == TokenView::OUTSTANDING {
+        let activate_by = cell(&token[field!(TokenView, activate_by)]);
+        return format!("This token is good: it can be redeemed once, until {activate_by}.");
     }
-    match LAPSES.iter().find(|lapse| lapse.word() == state) {
+    match LAPSES.iter().find(|lapse| lapse.word() == word) {
         Some(lapse) => format!("This token is refused: {}", explanation(*lapse)),
         // A newer server knows more reasons than this program does.
-        None => match token["why"].as_str() {
+        None => match token[field!(TokenView, why)].as_str() {
             Some(why) => format!("This token is refused: {}.", super::super::plain::plain(why)),
-            None => format!("This token is refused: {}.", cell(&token["state"])),
+            None => format!("This token is refused: {}.", cell(state)),
         },
     }
 }
@@ -212,7 +216,7 @@ fn path(id: &Secret) -> String {
 /// Adds to "not found" what it may mean.
 fn unknown(failure: Failure) -> Failure {
     match failure {
-        Failure::Refused(mut problem) if problem.code() == "not_found" => {
+        Failure::Refused(mut problem) if problem.code() == Code::NotFound.word() => {
             problem.advice =
                 Some("it is mistyped, of another account, or was over for so long that its record is gone");
             Failure::Refused(problem)
@@ -223,6 +227,8 @@ fn unknown(failure: Failure) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
