@@ -36,7 +36,7 @@ use uuid::Uuid;
 
 use address::{client_address, proxy_says_https};
 use body::{BODY_TIMEOUT, read_body};
-use change::Change;
+use change::DetachOnDrop;
 use headers::{add_headers, is_preflight, preflight};
 use host::is_host_sound;
 use nobody::{Access, Strangers};
@@ -192,7 +192,7 @@ impl Door {
         if !is_counted && facts.as_ref().is_none_or(|facts| facts.names_nobody()) {
             let limited = self.strangers.draw(&mut response, matches!(method, "GET" | "HEAD"), address);
             if let (Some(limited), Some(facts)) = (limited, &facts) {
-                let _ = facts.standing.set(limited.standing);
+                let _ = facts.rate_status.set(limited.rate_status);
             }
         }
         let problem = response.extensions_mut().remove::<Problem>();
@@ -206,8 +206,8 @@ impl Door {
             (Access::Figures, Some(_)) => self.strangers.limits.read_figures(address, len),
             (Access::Callers, Some(facts)) => self.answering.charge(facts, len),
         }
-        let standing = facts.as_ref().and_then(|facts| facts.standing.get());
-        add_headers(response.headers_mut(), id_text, family, standing, origin);
+        let rate_status = facts.as_ref().and_then(|facts| facts.rate_status.get());
+        add_headers(response.headers_mut(), id_text, family, rate_status, origin);
         self.answering.note(&Answered {
             request_id,
             method,
@@ -225,7 +225,7 @@ impl Door {
     /// It runs to its end even if the client goes away: a revocation that is committed must also reach what is
     /// remembered of the database, and a request dropped halfway would leave that behind.
     async fn change(&self, request: Request) -> Response {
-        answered(Change::begin(self.answering.call(request), &self.changes)).await
+        answered(DetachOnDrop::begin(self.answering.call(request), &self.changes)).await
     }
 
     /// Waits for the changes under way.

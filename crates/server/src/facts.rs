@@ -10,7 +10,7 @@ use respoke_hub::Socket;
 
 use crate::deed::Deed;
 use crate::family::Family;
-use crate::limits::Standing;
+use crate::limits::RateStatus;
 use crate::metrics::Route;
 use crate::transport::{CallerKey, Reader, Unread};
 
@@ -24,7 +24,7 @@ pub(crate) struct Facts {
     /// Which of the server's routes its path is one of.
     pub(crate) family: Family,
     /// What is left of the tightest bucket; set when one was looked at.
-    pub(crate) standing: OnceLock<Standing>,
+    pub(crate) rate_status: OnceLock<RateStatus>,
     /// The route's template; set when a handler was reached.
     pub(crate) route: OnceLock<Route>,
     /// The socket it came over, if not by HTTP.
@@ -51,7 +51,7 @@ impl Facts {
             address,
             body,
             family: Family::Api,
-            standing: OnceLock::new(),
+            rate_status: OnceLock::new(),
             route: OnceLock::new(),
             socket: None,
             encrypted: false,

@@ -3,7 +3,7 @@
 mod accounts;
 mod bucket;
 mod errands;
-mod standing;
+mod rate_status;
 
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ pub(crate) use accounts::Accounts;
 use bucket::{Bucket, bucket_of};
 pub(crate) use errands::Errand;
 use errands::Errands;
-pub use standing::{Limited, Standing};
+pub use rate_status::{Limited, RateStatus};
 
 /// Buckets remembered of apps, of endpoints and of addresses: of 100,000 each, a bucket of each kind of [`Demand`]. A
 /// flood of new addresses pushes out the longest unused, which were full anyway. What is full is also forgotten by itself.
@@ -110,13 +110,13 @@ impl Limits {
         caller: &Caller,
         endpoint: Option<&EndpointId>,
         address: IpAddr,
-    ) -> Result<Standing, Limited> {
+    ) -> Result<RateStatus, Limited> {
         let now = self.now();
-        let mut tightest = Standing::UNLIMITED;
-        let mut draw = |standing: Result<Standing, Limited>| -> Result<(), Limited> {
-            let standing = standing?;
-            if standing.remaining < tightest.remaining {
-                tightest = standing;
+        let mut tightest = RateStatus::UNLIMITED;
+        let mut draw = |rate_status: Result<RateStatus, Limited>| -> Result<(), Limited> {
+            let rate_status = rate_status?;
+            if rate_status.remaining < tightest.remaining {
+                tightest = rate_status;
             }
             Ok(())
         };
@@ -213,10 +213,10 @@ fn draw_from<K: Hash + Eq + Clone>(
     key: &K,
     rate: Rate,
     now: u64,
-) -> Result<Standing, Limited> {
+) -> Result<RateStatus, Limited> {
     let bucket = bucket_of(buckets, key, || Bucket::new(rate, 1));
     let remaining = bucket.draw_one(now).map_err(|wait| Limited::by(rate, wait))?;
-    Ok(Standing { rate, remaining })
+    Ok(RateStatus { rate, remaining })
 }
 
 #[cfg(test)]
@@ -310,7 +310,7 @@ pub(super) mod tests {
         assert_eq!(met(&limits, Demand::Request, &alice, None), 3, "other requests pass");
         assert_eq!(met(&limits, Demand::Message, &bob, None), 2);
         let limited = limits.check(Demand::Message, &alice, None, [192, 0, 2, 1].into()).unwrap_err();
-        assert_eq!(limited.standing, Standing { rate: TWO.unwrap(), remaining: 0 });
+        assert_eq!(limited.rate_status, RateStatus { rate: TWO.unwrap(), remaining: 0 });
         let backend = Caller::App { app, secret_id: SecretId::random() };
         assert_eq!(met(&limits, Demand::Message, &backend, None), 3, "a backend is no endpoint");
     }
@@ -390,8 +390,8 @@ pub(super) mod tests {
     #[test]
     fn the_legacy_limit_can_be_divided_by() {
         for (per_second, shown) in [(1, 1), (50, 50), (1_000_000, 1_000)] {
-            let standing = Standing { rate: Rate { per_second, burst: 1 }, remaining: 0 };
-            assert_eq!(standing.legacy_limit(), shown);
+            let rate_status = RateStatus { rate: Rate { per_second, burst: 1 }, remaining: 0 };
+            assert_eq!(rate_status.legacy_limit(), shown);
         }
     }
 }

@@ -328,7 +328,7 @@ impl Started {
             };
             let (stream, peer, place) = accepted;
             let connection =
-                Connection { door: self.door.clone(), acceptor: acceptor.clone(), peer, place: place.clone() };
+                TcpConnection { door: self.door.clone(), acceptor: acceptor.clone(), peer, place: place.clone() };
             let (soft, hard) = (soft.clone(), hard.clone());
             let served = tasks.spawn(async move {
                 tokio::select! {
@@ -415,14 +415,14 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-struct Connection {
+struct TcpConnection {
     door: Arc<Door>,
     acceptor: Option<TlsAcceptor>,
     peer: SocketAddr,
     place: Arc<Place>,
 }
 
-impl Connection {
+impl TcpConnection {
     async fn serve(self, stream: TcpStream, soft: CancellationToken) {
         let _ = stream.set_nodelay(true);
         let (stream, start) = (Impatient::new(stream, WRITE_TIMEOUT).paced(), Instant::now());

@@ -20,7 +20,7 @@ use crate::answering::{Answering, answered, check_query};
 use crate::call::Call;
 use crate::facts::Facts;
 use crate::family::Family;
-use crate::limits::Standing;
+use crate::limits::RateStatus;
 use crate::metrics::Route;
 use crate::operations::{Directory, Found, Operation};
 use crate::problem::{Problem, Shape};
@@ -76,7 +76,7 @@ impl Tunnel {
             problem: problem.as_ref(),
             took: started.elapsed(),
         });
-        let standing = facts.standing.get().copied().unwrap_or(Standing::UNLIMITED);
+        let rate_status = facts.rate_status.get().copied().unwrap_or(RateStatus::UNLIMITED);
         let retry_after_secs = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let status = response.status().as_u16();
         // Nearly every answer is in memory already. One that is made as it is taken is made at once here, and counted once it
@@ -94,7 +94,7 @@ impl Tunnel {
             request_id: id_text.to_owned(),
             route,
             status,
-            standing,
+            rate_status,
             retry_after_secs,
             body,
             turn,
@@ -159,7 +159,7 @@ impl Tunnel {
             request_id,
             route: None,
             status,
-            standing: Standing::UNLIMITED,
+            rate_status: RateStatus::UNLIMITED,
             retry_after_secs: None,
             body,
             turn: None,
@@ -174,7 +174,7 @@ pub(crate) struct Tunnelled {
     /// None: no handler was reached.
     pub(crate) route: Option<Route>,
     pub(crate) status: u16,
-    pub(crate) standing: Standing,
+    pub(crate) rate_status: RateStatus,
     pub(crate) retry_after_secs: Option<u64>,
     /// A JSON object or array.
     pub(crate) body: Bytes,

@@ -53,7 +53,7 @@ pub(crate) async fn join_many(api: Arc<Api>, call: Call, caller: Caller) -> Resu
         api.broker.rights(&caller).await?;
         return Ok(Answer(JoinedOrNamed::Named(GroupView::from(group_name(name)?))));
     }
-    change(&api, &call, &caller, body.into(), Change::Join).await?;
+    change(&api, &call, &caller, body.into(), MembershipChange::Join).await?;
     Ok(Answer(JoinedOrNamed::Joined(Done::SUCCESS)))
 }
 
@@ -67,7 +67,7 @@ pub(crate) async fn join_many(api: Arc<Api>, call: Call, caller: Caller) -> Resu
 )]
 pub(crate) async fn join(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let id = call.id();
-    change_one(&api, &call, &caller, id, Change::Join).await
+    change_one(&api, &call, &caller, id, MembershipChange::Join).await
 }
 
 /// Leaves groups.
@@ -77,7 +77,7 @@ pub(crate) async fn join(api: Arc<Api>, call: Call, caller: Caller) -> Result<An
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(crate) async fn leave_many(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
-    change(&api, &call, &caller, call.read()?, Change::Leave).await?;
+    change(&api, &call, &caller, call.read()?, MembershipChange::Leave).await?;
     Ok(Answer(Done::SUCCESS))
 }
 
@@ -90,10 +90,10 @@ pub(crate) async fn leave_many(api: Arc<Api>, call: Call, caller: Caller) -> Res
 )]
 pub(crate) async fn leave(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
     let id = call.id();
-    change_one(&api, &call, &caller, id, Change::Leave).await
+    change_one(&api, &call, &caller, id, MembershipChange::Leave).await
 }
 
-enum Change {
+enum MembershipChange {
     Join,
     Leave,
 }
@@ -103,14 +103,20 @@ async fn change_one(
     call: &Call,
     caller: &Caller,
     group: String,
-    change_to: Change,
+    change_to: MembershipChange,
 ) -> Result<Answer<Done>, Problem> {
     let body: Membership = call.read()?;
     change(api, call, caller, Membership { groups: Some(vec![group]), ..body }, change_to).await?;
     Ok(Answer(Done::SUCCESS))
 }
 
-async fn change(api: &Api, call: &Call, caller: &Caller, body: Membership, change: Change) -> Result<(), Problem> {
+async fn change(
+    api: &Api,
+    call: &Call,
+    caller: &Caller,
+    body: Membership,
+    change: MembershipChange,
+) -> Result<(), Problem> {
     let names = body.groups.ok_or_else(|| Refusal::missing("groups"))?;
     let groups = names.iter().map(|name| group_name(name)).collect::<Result<Vec<_>, _>>()?;
     let context = call.context();
@@ -121,8 +127,8 @@ async fn change(api: &Api, call: &Call, caller: &Caller, body: Membership, chang
     };
     let asker = named.asker(api, call, caller, &context).await?;
     match change {
-        Change::Join => api.hub.join(&asker, &groups).await?,
-        Change::Leave => api.hub.leave(&asker, &groups).await?,
+        MembershipChange::Join => api.hub.join(&asker, &groups).await?,
+        MembershipChange::Leave => api.hub.leave(&asker, &groups).await?,
     }
     Ok(())
 }

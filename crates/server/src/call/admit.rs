@@ -194,11 +194,11 @@ impl Call {
     fn draw(&self, api: &Api, demand: Demand, caller: &Caller, endpoint: Option<&EndpointId>) -> Result<(), Problem> {
         let _ = self.facts.asker.set(asker(caller));
         self.check_unread(api)?;
-        let (standing, result) = match api.limits.check(demand, caller, endpoint, self.facts.address) {
-            Ok(standing) => (standing, Ok(())),
-            Err(limited) => (limited.standing, Err(Problem::rate_limited(limited.retry_after))),
+        let (rate_status, result) = match api.limits.check(demand, caller, endpoint, self.facts.address) {
+            Ok(rate_status) => (rate_status, Ok(())),
+            Err(limited) => (limited.rate_status, Err(Problem::rate_limited(limited.retry_after))),
         };
-        let _ = self.facts.standing.set(standing);
+        let _ = self.facts.rate_status.set(rate_status);
         if result.is_ok() {
             let _ = self.facts.payer.set(caller.clone());
         }

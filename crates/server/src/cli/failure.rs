@@ -33,7 +33,7 @@ pub(super) enum Failure {
         cause: String,
     },
     /// The server refused.
-    Refused(Problem),
+    Refused(ServerRefusal),
     /// The command did its work, found something bad and has said so.
     Reported,
     /// Nobody reads the output any more, as in `respoked audit | head`.
@@ -42,7 +42,7 @@ pub(super) enum Failure {
 
 /// A refusal as the server put it.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(super) struct ServerRefusal {
     /// HTTP's number for it.
     pub(super) status: u16,
     /// The answer.
@@ -51,7 +51,7 @@ pub(super) struct Problem {
     pub(super) advice: Option<&'static str>,
 }
 
-impl Problem {
+impl ServerRefusal {
     /// The stable word for the refusal, if the answer has one.
     pub(super) fn code(&self) -> &str {
         self.body[field!(ProblemBody<'_>, code)].as_str().unwrap_or_default()
@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     fn refused(status: u16, body: Value) -> Failure {
-        Failure::Refused(Problem { status, body, advice: None })
+        Failure::Refused(ServerRefusal { status, body, advice: None })
     }
 
     fn printed(failure: &Failure, json: bool) -> String {

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// A change that goes on in a task of its own if whoever waits for it goes away.
-pub(super) struct Change<'a> {
+pub(super) struct DetachOnDrop<'a> {
     /// None: it has come to its end, or is being polled.
     answering: Option<RouteFuture<Infallible>>,
     changes: &'a TaskTracker,
@@ -19,13 +19,13 @@ pub(super) struct Change<'a> {
     _under_way: TaskTrackerToken,
 }
 
-impl<'a> Change<'a> {
+impl<'a> DetachOnDrop<'a> {
     pub(super) fn begin(answering: RouteFuture<Infallible>, changes: &'a TaskTracker) -> Self {
         Self { answering: Some(answering), changes, runtime: Handle::current(), _under_way: changes.token() }
     }
 }
 
-impl Future for Change<'_> {
+impl Future for DetachOnDrop<'_> {
     type Output = Response;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -42,7 +42,7 @@ impl Future for Change<'_> {
     }
 }
 
-impl Drop for Change<'_> {
+impl Drop for DetachOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(answering) = self.answering.take() {
             self.changes.spawn_on(answering, &self.runtime);

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use crate::api::answer::HEADERS_USUAL;
 use crate::console;
 use crate::family::Family;
-use crate::limits::Standing;
+use crate::limits::RateStatus;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
@@ -61,7 +61,7 @@ pub(super) fn add_headers(
     headers: &mut HeaderMap,
     request_id: &str,
     family: Family,
-    standing: Option<&Standing>,
+    rate_status: Option<&RateStatus>,
     origin: Option<HeaderValue>,
 ) {
     headers.reserve(HEADERS_USUAL.saturating_sub(headers.len()));
@@ -80,7 +80,11 @@ pub(super) fn add_headers(
         Family::OAuth => drop(headers.insert(CACHE_CONTROL, NO_STORE)),
         Family::Api => {
             headers.insert(CACHE_CONTROL, NO_STORE);
-            add_rate_limit(headers, &mut texts, standing.filter(|standing| **standing != Standing::UNLIMITED));
+            add_rate_limit(
+                headers,
+                &mut texts,
+                rate_status.filter(|rate_status| **rate_status != RateStatus::UNLIMITED),
+            );
         }
     }
 }
@@ -90,18 +94,18 @@ pub(super) fn add_headers(
 /// # Source
 ///
 /// Section 1.3 of docs/protocol.md; draft-ietf-httpapi-ratelimit-headers-10.
-fn add_rate_limit(headers: &mut HeaderMap, texts: &mut Texts, standing: Option<&Standing>) {
+fn add_rate_limit(headers: &mut HeaderMap, texts: &mut Texts, rate_status: Option<&RateStatus>) {
     headers.insert(RATELIMIT_TIME_UNITS, SECONDS);
-    let Some(standing) = standing else {
+    let Some(rate_status) = rate_status else {
         headers.insert(RATELIMIT_LIMIT, UNLIMITED);
         headers.insert(RATELIMIT_REMAINING, UNLIMITED);
         return;
     };
-    let (rate, remaining) = (standing.rate, standing.remaining);
+    let (rate, remaining) = (rate_status.rate, rate_status.remaining);
     let per_second = rate.per_second.max(1);
     let window_secs = rate.burst.div_ceil(per_second).max(1);
     let full_in_secs = rate.burst.saturating_sub(remaining).div_ceil(per_second);
-    headers.insert(RATELIMIT_LIMIT, texts.number(standing.legacy_limit()).value());
+    headers.insert(RATELIMIT_LIMIT, texts.number(rate_status.legacy_limit()).value());
     headers.insert(RATELIMIT_REMAINING, texts.number(remaining).value());
     texts.text("\"default\";r=").number(remaining).text(";t=").number(full_in_secs);
     headers.insert(RATELIMIT, texts.value());
@@ -138,8 +142,8 @@ mod tests {
     #[test]
     fn limits_are_told_in_both_dialects() {
         let mut headers = HeaderMap::new();
-        let standing = Standing { rate: Rate { per_second: 2_000, burst: 10_000 }, remaining: 7_999 };
-        add_rate_limit(&mut headers, &mut Texts(BytesMut::new()), Some(&standing));
+        let rate_status = RateStatus { rate: Rate { per_second: 2_000, burst: 10_000 }, remaining: 7_999 };
+        add_rate_limit(&mut headers, &mut Texts(BytesMut::new()), Some(&rate_status));
         assert_eq!(headers[RATELIMIT_LIMIT], "1000");
         assert_eq!(headers[RATELIMIT_REMAINING], "7999");
         assert_eq!(headers[RATELIMIT], "\"default\";r=7999;t=2");

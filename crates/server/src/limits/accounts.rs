@@ -21,7 +21,7 @@ use respoke_hub::ops::Purse;
 use respoke_hub::reach::Reach;
 
 use super::bucket::Bucket;
-use super::standing::{Limited, Standing};
+use super::rate_status::{Limited, RateStatus};
 
 /// Accounts of endpoints, and of addresses, that are remembered. Those that are settled are forgotten by themselves.
 pub(super) const ACCOUNTS_MAX: usize = 100_000;
@@ -272,7 +272,7 @@ fn account<K: std::hash::Hash + Eq>(
 }
 
 fn limited((wait, rate): (u64, Option<Rate>)) -> Limited {
-    Limited::by(rate.unwrap_or(Standing::UNLIMITED.rate), wait)
+    Limited::by(rate.unwrap_or(RateStatus::UNLIMITED.rate), wait)
 }
 
 impl Purse for Accounts {

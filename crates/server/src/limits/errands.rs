@@ -13,7 +13,7 @@ use respoke_core::app::Rate;
 
 use super::accounts::ANSWER_LEN_FREE;
 use super::bucket::{Bucket, bucket_of};
-use super::standing::Limited;
+use super::rate_status::Limited;
 
 /// Addresses that are remembered. Those whose buckets are full are forgotten by themselves.
 const ADDRESSES_MAX: usize = 100_000;

@@ -146,8 +146,8 @@ impl Sockets {
 fn encode(client: &Client, id: u64, tunnelled: &Tunnelled) -> Bytes {
     let headers = AckHeaders {
         request_id: &tunnelled.request_id,
-        limit: tunnelled.standing.legacy_limit().into(),
-        remaining: tunnelled.standing.remaining.into(),
+        limit: tunnelled.rate_status.legacy_limit().into(),
+        remaining: tunnelled.rate_status.remaining.into(),
         retry_after_secs: tunnelled.retry_after_secs,
     };
     ack::encode(id, client.style, &AckContent { status: tunnelled.status, headers, body: &tunnelled.body })

@@ -16,7 +16,7 @@ use ureq::Timeout;
 use ureq::tls::{PemItem, RootCerts, TlsConfig};
 
 use super::super::common::Common;
-use super::super::failure::{Failure, Problem};
+use super::super::failure::{Failure, ServerRefusal};
 use super::super::fields::field;
 use super::login::{self, DEFAULT_SERVER};
 
@@ -36,7 +36,7 @@ pub(in crate::cli) struct Client {
 }
 
 /// A successful answer.
-pub(in crate::cli) struct Answer {
+pub(in crate::cli) struct JsonResponse {
     /// Its body; null if it has none.
     pub(in crate::cli) body: Value,
     next_cursor: Option<String>,
@@ -81,22 +81,22 @@ impl Client {
     }
 
     /// `GET`.
-    pub(in crate::cli) fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, Failure> {
+    pub(in crate::cli) fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<JsonResponse, Failure> {
         self.call("GET", path, query, None)
     }
 
     /// `POST` with a JSON body.
-    pub(in crate::cli) fn post(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
+    pub(in crate::cli) fn post(&self, path: &str, body: &Value) -> Result<JsonResponse, Failure> {
         self.call("POST", path, &[], Some(body))
     }
 
     /// `PUT` with a JSON body.
-    pub(in crate::cli) fn put(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
+    pub(in crate::cli) fn put(&self, path: &str, body: &Value) -> Result<JsonResponse, Failure> {
         self.call("PUT", path, &[], Some(body))
     }
 
     /// `DELETE`; its parameters go into the query, because not every proxy lets a body through.
-    pub(in crate::cli) fn delete(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, Failure> {
+    pub(in crate::cli) fn delete(&self, path: &str, query: &[(&str, &str)]) -> Result<JsonResponse, Failure> {
         self.call("DELETE", path, query, None)
     }
 
@@ -149,7 +149,13 @@ impl Client {
         }
     }
 
-    fn call(&self, method: &str, path: &str, query: &[(&str, &str)], body: Option<&Value>) -> Result<Answer, Failure> {
+    fn call(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<JsonResponse, Failure> {
         let mut url = format!("{}{path}", self.server);
         if !query.is_empty() {
             url.push('?');
@@ -184,9 +190,9 @@ impl Client {
         let body = if bytes.is_empty() { Some(Value::Null) } else { serde_json::from_slice(&bytes).ok() };
         if status.is_success() {
             let body = body.ok_or_else(|| self.foreign("something that is not JSON"))?;
-            return Ok(Answer { body, next_cursor });
+            return Ok(JsonResponse { body, next_cursor });
         }
-        let mut problem = Problem { status: status.as_u16(), body: body.unwrap_or_default(), advice: None };
+        let mut problem = ServerRefusal { status: status.as_u16(), body: body.unwrap_or_default(), advice: None };
         problem.advice = match &self.token {
             _ if status.is_redirection() => {
                 Some("it wants to redirect, which an Admin-Token does not follow: give the final URL")
@@ -372,7 +378,7 @@ mod tests {
     #[test]
     fn a_redirect_is_not_followed() {
         let (client, server) = serve(vec![answer("302 Found", "Location: http://127.0.0.1:1/\r\n", "")]);
-        assert!(matches!(client.get("/v1/apps", &[]), Err(Failure::Refused(Problem { status: 302, .. }))));
+        assert!(matches!(client.get("/v1/apps", &[]), Err(Failure::Refused(ServerRefusal { status: 302, .. }))));
         server.join().unwrap();
     }
 

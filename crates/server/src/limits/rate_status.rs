@@ -6,14 +6,14 @@ use respoke_core::app::Rate;
 
 /// What is left of the tightest bucket a request drew from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct RateStatus {
     /// The bucket's rate.
     pub rate: Rate,
     /// Requests that could follow at once.
     pub remaining: u32,
 }
 
-impl Standing {
+impl RateStatus {
     /// Where nothing is limited.
     pub const UNLIMITED: Self = Self { rate: Rate { per_second: Rate::MAX, burst: Rate::MAX }, remaining: Rate::MAX };
 
@@ -28,7 +28,7 @@ impl Standing {
 #[derive(Clone, Copy, Debug)]
 pub struct Limited {
     /// The empty bucket.
-    pub standing: Standing,
+    pub rate_status: RateStatus,
     /// How long to wait for the next request.
     pub retry_after: Duration,
 }
@@ -36,6 +36,6 @@ pub struct Limited {
 impl Limited {
     /// By an empty bucket of `rate`, for so many nanoseconds.
     pub(super) fn by(rate: Rate, wait: u64) -> Self {
-        Self { standing: Standing { rate, remaining: 0 }, retry_after: Duration::from_nanos(wait) }
+        Self { rate_status: RateStatus { rate, remaining: 0 }, retry_after: Duration::from_nanos(wait) }
     }
 }
