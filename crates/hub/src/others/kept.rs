@@ -244,7 +244,7 @@ impl Kept {
         if let Some(there) = self.there.remove(&connection) {
             self.forget(there.node, connection);
             for interest in &there.of {
-                self.strike(interest, connection);
+                self.held.strike(interest, connection);
                 told.extend(group_of(interest).cloned());
             }
         }
@@ -282,31 +282,35 @@ impl Kept {
         }
     }
 
-    /// Takes leave of some connections of a node that is gone: of so many that they were there because of `most` things
-    /// together, or of one. None: of all that was done.
+    /// Takes leave of connections of a node that is gone, one after the other, until they were there because of `most` things
+    /// or more together. None: of all that was done.
     pub(super) fn take_leave(&mut self, most: usize, now: Instant) -> Option<(u64, Vec<Going>)> {
         let Lost { at, mut connections } = self.lost.pop_front()?;
-        let (mut going, mut left) = (Vec::new(), most);
-        while left > 0
-            && let Some(connection) = connections.next()
-        {
+        let (mut going, mut things) = (Vec::new(), 0);
+        for connection in connections.by_ref() {
             // What was there because of things that are held no more is not there either.
             let there = self.there.remove(&connection);
-            left = left.saturating_sub(there.as_ref().map_or(1, |there| there.of.len()));
-            let Some(there) = there else { continue };
-            self.note_gone(connection, Gone::Told, now);
-            for interest in &there.of {
-                self.strike(interest, connection);
+            things += there.as_ref().map_or(1, |there| there.of.len());
+            going.extend(there.map(|there| self.take_leave_of(connection, there, now)));
+            if things >= most {
+                break;
             }
-            let observed = there.of.iter().any(|interest| matches!(interest, Interest::Observers(..)));
-            let groups = there.of.iter().filter_map(group_of).cloned().collect();
-            let There { app_id, endpoint, .. } = there;
-            going.push(Going { departed: Departed { app_id, endpoint, connection, groups }, observed });
         }
         if connections.len() > 0 {
             self.lost.push_front(Lost { at, connections });
         }
         Some((at, going))
+    }
+
+    fn take_leave_of(&mut self, connection: ConnectionId, there: There, now: Instant) -> Going {
+        self.note_gone(connection, Gone::Told, now);
+        for interest in &there.of {
+            self.held.strike(interest, connection);
+        }
+        let observed = there.of.iter().any(|interest| matches!(interest, Interest::Observers(..)));
+        let groups = there.of.iter().filter_map(group_of).cloned().collect();
+        let There { app_id, endpoint, .. } = there;
+        Going { departed: Departed { app_id, endpoint, connection, groups }, observed }
     }
 
     /// Notes that a connection went, and returns what was known of that before.
@@ -353,15 +357,6 @@ impl Kept {
             self.unseat(connection, interest);
         }
         told
-    }
-
-    /// Takes a connection that is there out of one thing.
-    fn strike(&mut self, interest: &Interest, connection: ConnectionId) {
-        if let Some(held) = self.held.get_mut(interest)
-            && held.entries.remove(&connection).is_some_and(|entry| entry.state.is_there())
-        {
-            held.present -= 1;
-        }
     }
 
     fn seat(&mut self, node: Node, interest: Interest, endpoint: &EndpointId, connection: ConnectionId) -> &mut There {

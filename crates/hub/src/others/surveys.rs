@@ -25,8 +25,8 @@ use crate::registry::Connection;
 const ASKED_MAX: usize = 256;
 /// So often that many, beside one another, when somebody waits for it: more than a connection is in or observes by default.
 const SURVEYED_AT_ONCE: usize = 8;
-/// Things that are looked at in one go for what is to be asked of them: a millisecond's work, for which what is kept is
-/// locked.
+/// Things, and entries of things, that are looked at in one go for what is to be asked: a millisecond's work, for which what
+/// is kept is locked.
 const LOOKED_AT_MAX: usize = 4_096;
 /// Connections that are looked at in one go when answers are laid, but for those of one node in one thing: some milliseconds'
 /// work, for which what is kept is locked.

@@ -62,8 +62,8 @@ impl Kept {
         !self.due.contains_key(&whom)
     }
 
-    /// What is to be asked of somebody, behind one thing: about so many at most, of so many that are looked at. Who has
-    /// answered too early is asked again once it knows what for.
+    /// What is to be asked of somebody, behind one thing: about so many at most. It is looked for until so many things and
+    /// entries of them were looked at. Who has answered too early is asked again once it knows what for.
     pub(in crate::others) fn wanted(
         &mut self,
         whom: Whom,
@@ -72,7 +72,9 @@ impl Kept {
         looked_at_most: usize,
     ) -> Portion {
         let mut portion = Portion::default();
-        for (nth, (interest, held)) in self.held.behind(behind).enumerate() {
+        let mut looked_at = 0;
+        for (interest, held, entries) in self.held.behind(behind) {
+            looked_at += 1 + entries;
             let is_wanted = match whom {
                 Whom::Others => held.wanted && !held.surveyed,
                 Whom::One(node) => match held.doubted.get(&node).filter(|_| held.surveyed) {
@@ -86,7 +88,7 @@ impl Kept {
             if is_wanted {
                 portion.asked.push(held.asked(interest));
             }
-            if portion.asked.len() == most || nth + 1 == looked_at_most {
+            if portion.asked.len() == most || looked_at >= looked_at_most {
                 portion.behind = Some(interest.clone());
                 break;
             }

@@ -154,14 +154,24 @@ impl Holds {
         Some(held)
     }
 
-    /// Those behind one, in order.
-    pub(super) fn behind(&mut self, behind: Option<&Interest>) -> impl Iterator<Item = (&Interest, &mut Held)> {
+    /// Those behind one, in order, and how many entries of each had to be looked at for that.
+    pub(super) fn behind(&mut self, behind: Option<&Interest>) -> impl Iterator<Item = (&Interest, &mut Held, usize)> {
         let (from, news) = (behind.map_or(Bound::Unbounded, Bound::Excluded), &self.news);
         let all = self.of.range_mut::<Interest, _>((from, Bound::Unbounded));
         all.map(|(interest, held)| {
-            held.note(news);
-            (interest, held)
+            let looked_at = held.note(news);
+            (interest, held, looked_at)
         })
+    }
+
+    /// Takes a connection that is there out of one thing. Nothing is noted for that: who takes leave of a node's connections
+    /// does so of many at once, and the other entries of what they were in need not be looked at.
+    pub(super) fn strike(&mut self, interest: &Interest, connection: ConnectionId) {
+        if let Some(held) = self.of.get_mut(interest)
+            && held.entries.remove(&connection).is_some_and(|entry| entry.state.is_there())
+        {
+            held.present -= 1;
+        }
     }
 
     /// Something of what a node said is lost for good, up to this number.
@@ -242,10 +252,10 @@ impl Held {
         self.doubted.get(&node).is_some_and(|doubt| doubt.turn > asked_at)
     }
 
-    /// Notes what became doubtful since this was last looked at, and forgets who was lost.
-    fn note(&mut self, news: &News) {
+    /// Notes what became doubtful since this was last looked at, and forgets who was lost. How many entries it looked at.
+    fn note(&mut self, news: &News) -> usize {
         if self.noted >= news.last {
-            return;
+            return 0;
         }
         for (node, missed) in &news.missed {
             if missed.turn > self.noted {
@@ -253,7 +263,9 @@ impl Held {
                 (doubt.missed, doubt.unheard, doubt.early) = (missed.number, true, false);
             }
         }
+        let mut looked_at = 0;
         if self.noted < news.last_lost {
+            looked_at = self.entries.len();
             self.doubted.retain(|node, _| !news.is_over(*node));
             let present = &mut self.present;
             self.entries.retain(|_, entry| {
@@ -263,6 +275,7 @@ impl Held {
             });
         }
         self.noted = news.last;
+        looked_at
     }
 
     pub(super) fn is_there(&self, connection: ConnectionId) -> bool {

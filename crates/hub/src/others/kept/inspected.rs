@@ -12,7 +12,7 @@ impl Kept {
     /// What is kept because of each thing, and what is not as it always has to be, in words.
     pub(in crate::others) fn inspected(&mut self) -> (BTreeMap<Interest, KeptState>, Vec<String>) {
         let (mut all, mut faults) = (BTreeMap::new(), Vec::new());
-        for (interest, held) in self.held.behind(None) {
+        for (interest, held, _) in self.held.behind(None) {
             let is_whole = held.surveyed && held.doubted.is_empty();
             let mut state = KeptState { count: held.count, is_whole, ..KeptState::default() };
             for (id, entry) in &held.entries {

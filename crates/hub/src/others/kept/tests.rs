@@ -326,9 +326,48 @@ async fn leave_is_taken_of_fewer_connections_at_once_if_they_were_in_more() {
     }
     kept.lost(node(1), 7);
     let mut taken = Vec::new();
-    for most in [20, 21, 1, usize::MAX] {
+    for most in [20, 21, 1, 0, usize::MAX] {
         taken.push(kept.take_leave(most, Instant::now()).unwrap().1.len());
     }
-    assert_eq!(taken, [2, 3, 1, 3]);
+    assert_eq!(taken, [2, 3, 1, 1, 2]);
     assert!(kept.take_leave(1, Instant::now()).is_none() && kept.there.is_empty());
+}
+
+/// A group may have ten thousand members, and a connection of a lost node be in a thousand such groups.
+#[tokio::test(start_paused = true)]
+async fn a_portion_after_a_loss_is_no_longer_for_what_others_have() {
+    let (mut kept, other) = (Kept::default(), Node { id: NodeId(3), ..node(1) });
+    let all: Vec<_> =
+        (0..20).map(|nth| Interest::Group(app(), GroupName::parse(&format!("room {nth}")).unwrap())).collect();
+    for interest in &all {
+        kept.hold(interest);
+        assert!(kept.joined((node(1), 1), interest.clone(), &jo(), connection(1)));
+        for number in 2..=10 {
+            assert!(kept.joined((other, 1), interest.clone(), &jo(), connection(number)));
+        }
+    }
+    let asked = kept.unsurveyed(&all);
+    kept.surveyed(&asked, &[]);
+    // Of those of which leave is not taken yet, none is taken out meanwhile.
+    for lost in [node(1), other] {
+        kept.lost(lost, 7);
+    }
+    assert_eq!(kept.take_leave(1, Instant::now()).unwrap().1.len(), 1);
+    let known = |kept: &Kept| all.iter().map(|interest| kept.held.get(interest).unwrap().entries.len()).sum::<usize>();
+    assert_eq!(known(&kept), 20 * 9);
+    // Whoever looks for what is to be asked finds those, which counts: three things at once, and then all that is left.
+    kept.missed(node(2), 5);
+    let mut asked = Vec::new();
+    let mut behind = None;
+    loop {
+        let portion = kept.wanted(Whom::One(node(2)), behind.as_ref(), 100, 30);
+        asked.push((portion.asked.len(), known(&kept)));
+        let Some(last) = portion.behind else { break };
+        behind = Some(last);
+    }
+    let thrice = (1..=6).map(|nth| (3, 20 * 9 - nth * 27));
+    assert_eq!(asked, thrice.chain([(2, 0)]).collect::<Vec<_>>());
+    assert_eq!(kept.wanted(Whom::One(node(2)), None, 100, 30).asked.len(), all.len(), "all is noted by now");
+    while kept.take_leave(1, Instant::now()).is_some() {}
+    assert!(kept.there.is_empty() && kept.count(&all[0]) == Some(Count { known: 0, unheard: 0 }));
 }
