@@ -9,11 +9,11 @@ use respoke_core::page::{CreationKey, Page, PageRequest};
 use respoke_core::ports::{APPS_PER_ACCOUNT_MAX, AppRefusal, AppStore, Change, Removal, StoreError};
 use rusqlite::{Connection, Row, params};
 
-use super::idempotency::{Remembered, remember, remembered, uuid_of};
-use super::rows::{Columns, all, execute, one};
+use super::idempotency::{remember, repeated};
+use super::lists::by_creation;
+use super::rows::{Columns, execute, one};
 use super::writer::Write;
 use super::{SqliteStore, audit, feed, secrets};
-use crate::pages::{after_creation, limit};
 
 const APP: &str = "SELECT id, account_id, name, description, development_mode, permitted_domains, ttl_secs_max,
      activation_secs, session_expiry, limits, created_at, updated_at,
@@ -100,13 +100,8 @@ impl AppStore for SqliteStore {
     ) -> Result<Creation<App, AppRefusal>, StoreError> {
         self.writer
             .write(move |write| {
-                match remembered(write, once.as_ref())? {
-                    Remembered::Nothing => {}
-                    Remembered::Made(object) => {
-                        let made = find(write.connection, AppId::from_uuid(uuid_of(&object)?))?;
-                        return Ok(made.map_or(Creation::KeyReused, Creation::Repeated));
-                    }
-                    Remembered::Otherwise => return Ok(Creation::KeyReused),
+                if let Some(made) = repeated(write, once.as_ref(), |id| find(write.connection, AppId::from_uuid(id)))? {
+                    return Ok(made);
                 }
                 let sql = "SELECT count(*) FROM apps WHERE account_id = ?1";
                 let apps: usize =
@@ -134,16 +129,11 @@ impl AppStore for SqliteStore {
     ) -> Result<Page<App, CreationKey>, StoreError> {
         self.readers
             .scan(move |connection| {
-                let (at, id) = after_creation(&request);
-                let rows = all(
-                    connection,
-                    &format!(
-                        "{APP} WHERE account_id = ?1 AND (created_at, id) > (?2, ?3) ORDER BY created_at, id LIMIT ?4"
-                    ),
-                    params![account.uuid(), at, id, limit(&request)],
-                    read,
-                )?;
-                Ok(Page::cut(rows, request.limit, |app| CreationKey { at: app.created_at, id: app.id.uuid() }))
+                let select = format!("{APP} WHERE account_id = ?1");
+                by_creation(connection, &select, account.uuid(), &request, read, |app| CreationKey {
+                    at: app.created_at,
+                    id: app.id.uuid(),
+                })
             })
             .await
     }

@@ -1,7 +1,7 @@
 //! What a request made that came with a key, so that the same request is answered alike.
 
 use respoke_core::clock::Timestamp;
-use respoke_core::idempotency::IdempotencyKey;
+use respoke_core::idempotency::{Creation, IdempotencyKey};
 use rusqlite::{OptionalExtension, params};
 use uuid::Uuid;
 
@@ -32,6 +32,20 @@ pub(super) fn remembered(write: &Write<'_>, once: Option<&IdempotencyKey>) -> ru
     })
 }
 
+/// What creating something comes to without creating it: the object that the key made before, which `find` finds by its id,
+/// or that the key was used otherwise. None: go on, then [`remember`].
+pub(super) fn repeated<T, R>(
+    write: &Write<'_>,
+    once: Option<&IdempotencyKey>,
+    find: impl FnOnce(Uuid) -> rusqlite::Result<Option<T>>,
+) -> rusqlite::Result<Option<Creation<T, R>>> {
+    Ok(match remembered(write, once)? {
+        Remembered::Nothing => None,
+        Remembered::Made(object) => Some(find(uuid_of(&object)?)?.map_or(Creation::KeyReused, Creation::Repeated)),
+        Remembered::Otherwise => Some(Creation::KeyReused),
+    })
+}
+
 pub(super) fn remember(
     write: &Write<'_>,
     once: Option<&IdempotencyKey>,
@@ -54,7 +68,7 @@ pub(super) fn number_of(object: &[u8]) -> rusqlite::Result<u64> {
 }
 
 /// The id kept as an idempotency key's object.
-pub(super) fn uuid_of(object: &[u8]) -> rusqlite::Result<Uuid> {
+fn uuid_of(object: &[u8]) -> rusqlite::Result<Uuid> {
     Uuid::from_slice(object).map_err(|_| defect("what an idempotency key made is no id"))
 }
 

@@ -11,8 +11,7 @@ use uuid::Uuid;
 
 use super::SqliteStore;
 use super::rows::{Columns, all, execute};
-use super::walk::{REMOVE_ROWS, readable};
-use super::writer::Write;
+use super::walk::readable;
 use crate::upkeep::{Leftovers, LeftoversBegin};
 
 /// Rows of each kind that one pass looks after; a few megabytes.
@@ -35,46 +34,34 @@ impl SqliteStore {
     }
 
     pub(super) async fn remove_leftovers(&self, leftovers: Leftovers, upkeep: Upkeep) -> Result<u64, StoreError> {
-        let mut removed = 0;
         let endpoints: Vec<_> = leftovers.endpoints.into_iter().collect();
-        for rows in endpoints.chunks(REMOVE_ROWS) {
-            let rows = rows.to_vec();
-            let remove = move |write: &Write<'_>| {
+        let removed = self
+            .remove_each(endpoints, move |connection, ((app, endpoint), marks)| {
                 // A row that changed since was banned or marked anew.
                 let sql = "DELETE FROM endpoints WHERE app_id = ?1 AND endpoint = ?2 AND tokens_from = ?3
                            AND sessions_from = ?4 AND tokens_issued_before = ?5 AND sessions_issued_before = ?6
                            AND issued_before_tokens = ?7 AND issued_before_sessions = ?8
                            AND (banned_until IS NULL OR banned_until < ?9)";
-                rows.iter().try_fold(0, |sum, ((app, endpoint), marks)| {
-                    let values = params![
-                        app.uuid(),
-                        endpoint.as_str(),
-                        marks.tokens_from,
-                        marks.sessions_from,
-                        marks.tokens_issued_before.millis(),
-                        marks.sessions_issued_before.millis(),
-                        marks.issued_before_tokens,
-                        marks.issued_before_sessions,
-                        upkeep.dead_before.millis(),
-                    ];
-                    Ok(sum + execute(write.connection, sql, values)? as u64)
-                })
-            };
-            removed += self.writer.write(remove).await?;
-        }
+                let values = params![
+                    app.uuid(),
+                    endpoint.as_str(),
+                    marks.tokens_from,
+                    marks.sessions_from,
+                    marks.tokens_issued_before.millis(),
+                    marks.sessions_issued_before.millis(),
+                    marks.issued_before_tokens,
+                    marks.issued_before_sessions,
+                    upkeep.dead_before.millis(),
+                ];
+                execute(connection, sql, values)
+            })
+            .await?;
         let secrets: Vec<_> = leftovers.secrets.into_iter().collect();
-        for ids in secrets.chunks(REMOVE_ROWS) {
-            let ids = ids.to_vec();
-            let remove = move |write: &Write<'_>| {
-                let sql =
-                    "DELETE FROM secrets WHERE id = ?1 AND min(ifnull(revoked_at, ?2), ifnull(expires_at, ?2)) < ?2";
-                ids.iter().try_fold(0, |sum, id| {
-                    Ok(sum + execute(write.connection, sql, params![id.uuid(), upkeep.audit_before.millis()])? as u64)
-                })
-            };
-            removed += self.writer.write(remove).await?;
-        }
-        Ok(removed)
+        let sql = "DELETE FROM secrets WHERE id = ?1 AND min(ifnull(revoked_at, ?2), ifnull(expires_at, ?2)) < ?2";
+        let remove = move |connection: &Connection, id: &SecretId| {
+            execute(connection, sql, params![id.uuid(), upkeep.audit_before.millis()])
+        };
+        Ok(removed + self.remove_each(secrets, remove).await?)
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) fn last_row(connection: &Connection) -> rusqlite::Result<i64> {
 }
 
 /// Removes a token. What the log tells of its minting stays, and with it what that shares with the token.
-pub(super) fn remove_token(connection: &Connection, number: u64) -> rusqlite::Result<u64> {
+pub(super) fn remove_token(connection: &Connection, number: u64) -> rusqlite::Result<usize> {
     let sql = "DELETE FROM log WHERE number = ?1 AND action IS NULL AND number < (SELECT max(number) FROM log)";
     if execute(connection, sql, [number])? > 0 {
         return Ok(1);
@@ -21,7 +21,7 @@ pub(super) fn remove_token(connection: &Connection, number: u64) -> rusqlite::Re
     let sql =
         "UPDATE log SET expires_at = NULL, hash = substr(hash, 1, 6), role_id = NULL, activate_by = NULL, born = NULL,
                ended_at = NULL, session_number = NULL WHERE number = ?1 AND expires_at IS NOT NULL";
-    Ok(execute(connection, sql, [number])? as u64)
+    execute(connection, sql, [number])
 }
 
 /// Takes what was done out of rows.

@@ -14,8 +14,8 @@ use super::failure::failure;
 use super::file::{Folded, fold, open_for_writing};
 use super::rows::{all, execute};
 use super::walk::{REMOVE_ROWS, Reached, STEP_ROWS, Walk, readable};
-use super::writer::touch;
-use super::{SqliteStore, lease, log, sessions, tokens};
+use super::writer::{Write, touch};
+use super::{SqliteStore, lease, log, sessions, token_rows};
 use crate::upkeep::{Leftovers, session_over_at, token_over_at};
 
 /// Rounds of a thousand old audit rows in one step: a token's life leaves two or three of them.
@@ -54,8 +54,8 @@ impl SqliteStore {
                 let behind = begin.max(i64::try_from(after).unwrap_or(i64::MAX));
                 // One that cannot be read is of no use: it keeps no walk from beginning behind it.
                 let mut first = None;
-                let rows = all(connection, tokens::RANGE, params![behind, STEP_ROWS], |row| {
-                    let Some((token, ground)) = readable(tokens::read(row))? else { return skipped(row) };
+                let rows = all(connection, token_rows::RANGE, params![behind, STEP_ROWS], |row| {
+                    let Some((token, ground)) = readable(token_rows::read(row))? else { return skipped(row) };
                     first = first.or(Some(token.number));
                     leftovers.look_at_token(&token);
                     let lapsed = token.lapse(&ground, upkeep.now).is_some();
@@ -99,35 +99,18 @@ impl SqliteStore {
             .await
     }
 
-    /// Removes tokens; of those that the log still tells of what it tells stays.
-    async fn remove_tokens(&self, dead: Vec<u64>) -> Result<u64, StoreError> {
+    /// Removes rows one by one, some in each operation. `remove` says how many rows a key was.
+    pub(super) async fn remove_each<K: Clone + Send + 'static>(
+        &self,
+        keys: Vec<K>,
+        remove: impl Fn(&Connection, &K) -> rusqlite::Result<usize> + Copy + Send + 'static,
+    ) -> Result<u64, StoreError> {
         let mut removed = 0;
-        for numbers in dead.chunks(REMOVE_ROWS) {
-            let numbers = numbers.to_vec();
-            removed += self
-                .writer
-                .write(move |write| {
-                    numbers.iter().try_fold(0, |sum, number| Ok(sum + log::remove_token(write.connection, *number)?))
-                })
-                .await?;
-        }
-        Ok(removed)
-    }
-
-    async fn remove(&self, table: &'static str, dead: Vec<u64>) -> Result<u64, StoreError> {
-        let mut removed = 0;
-        for numbers in dead.chunks(REMOVE_ROWS) {
-            let numbers = numbers.to_vec();
-            removed += self
-                .writer
-                .write(move |write| {
-                    // The newest row stays, so that its number is never given again.
-                    let sql =
-                        format!("DELETE FROM {table} WHERE number = ?1 AND number < (SELECT max(number) FROM {table})");
-                    let mut delete = write.connection.prepare_cached(&sql)?;
-                    numbers.iter().try_fold(0_u64, |sum, number| Ok(sum + delete.execute([number])? as u64))
-                })
-                .await?;
+        for keys in keys.chunks(REMOVE_ROWS) {
+            let keys = keys.to_vec();
+            let remove_all =
+                move |write: &Write<'_>| keys.iter().try_fold(0, |sum, key| Ok(sum + remove(write.connection, key)?));
+            removed += self.writer.write(remove_all).await? as u64;
         }
         Ok(removed)
     }
@@ -287,9 +270,11 @@ impl MaintenanceStore for SqliteStore {
             None => (Leftovers::default(), begin),
         };
         let found_tokens = self.dead_tokens(token, upkeep, leftovers).await?;
-        removed += self.remove_tokens(found_tokens.dead).await?;
+        removed +=
+            self.remove_each(found_tokens.dead, |connection, number| log::remove_token(connection, *number)).await?;
         let found_sessions = self.dead_sessions(session, upkeep, found_tokens.leftovers).await?;
-        removed += self.remove("sessions", found_sessions.dead).await?;
+        removed +=
+            self.remove_each(found_sessions.dead, |connection, number| sessions::remove(connection, *number)).await?;
         let rows_complete = (found_tokens.reached, found_sessions.reached) == (Reached::End, Reached::End);
         let mut leftovers = Some(found_sessions.leftovers);
         if rows_complete && let Some(leftovers) = leftovers.take() {

@@ -6,21 +6,17 @@
 use std::collections::BTreeMap;
 
 use respoke_core::clock::Timestamp;
-use respoke_core::message::SaidOnce;
 use respoke_core::ports::{StoreError, Upkeep};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use super::SqliteStore;
 use super::age::{self, Aged, Ahead, Shown};
 use super::rows::{all, execute, one};
 use super::walk::{ConversationKey, HubAges, HubWalk, REMOVE_ROWS, STEP_ROWS, readable};
+use super::{SqliteStore, said};
 
 /// Operations of one kind in one step: together they remove 5,000 messages.
 const ROUNDS: usize = 20;
-
-/// What is remembered of what was said with keys.
-const SAID_MAX: i64 = SaidOnce::REMEMBERED_MAX as i64;
 
 /// Apps whose call reports are counted in one step: at ten thousand each, some ten milliseconds.
 const APPS_COUNTED: usize = 20;
@@ -43,9 +39,9 @@ impl SqliteStore {
         let before = upkeep.call_reports_before;
         removed += self.remove_old("call_reports", before, upkeep, &mut reports, remove_old_reports).await?;
         // At each step: a walk through a big database takes long.
-        let (said, too_often) = self.readers.scan(move |connection| said_beyond(connection, said, SAID_MAX)).await?;
+        let (said, too_often) = self.readers.scan(move |connection| said::beyond(connection, said, said::MAX)).await?;
         for (app, last) in too_often {
-            removed += self.in_rounds(move |connection| forget_said(connection, app, last)).await?.removed;
+            removed += self.in_rounds(move |connection| said::forget(connection, app, last)).await?.removed;
         }
         let ages = HubAges { messages, reports, said };
         let mut reached = HubWalk { group: None, conversation: None, reports: None, ages };
@@ -65,7 +61,7 @@ impl SqliteStore {
         }
         if let Some(after) = walk.conversation {
             let (lost, end) = self.conversations_of_no_group(after).await?;
-            removed += self.remove_conversations(lost).await?;
+            removed += self.remove_each(lost, remove_conversation).await?;
             reached.conversation = end;
         }
         if let Some(after) = walk.reports {
@@ -185,23 +181,12 @@ impl SqliteStore {
             })
             .await
     }
+}
 
-    async fn remove_conversations(&self, lost: Vec<ConversationKey>) -> Result<u64, StoreError> {
-        let mut removed = 0;
-        for keys in lost.chunks(REMOVE_ROWS) {
-            let keys = keys.to_vec();
-            removed += self
-                .writer
-                .write(move |write| {
-                    let sql = "DELETE FROM conversations WHERE app_id = ?1 AND endpoint = ?2 AND group_number = ?3";
-                    keys.iter().try_fold(0, |sum, (app, endpoint, group)| {
-                        Ok(sum + execute(write.connection, sql, params![app, endpoint, group])? as u64)
-                    })
-                })
-                .await?;
-        }
-        Ok(removed)
-    }
+/// Removes how far an endpoint has read a group.
+fn remove_conversation(connection: &Connection, (app, endpoint, group): &ConversationKey) -> rusqlite::Result<usize> {
+    let sql = "DELETE FROM conversations WHERE app_id = ?1 AND endpoint = ?2 AND group_number = ?3";
+    execute(connection, sql, params![app, endpoint, group])
 }
 
 /// The last row looked at, unless there are no more behind it.
@@ -251,46 +236,6 @@ fn remove_messages(connection: &Connection, which: &[Aged]) -> rusqlite::Result<
 fn remove_old_reports(connection: &Connection, which: &[Aged]) -> rusqlite::Result<u64> {
     let sql = "DELETE FROM call_reports WHERE number = ?1 AND at = ?2";
     which.iter().try_fold(0, |sum, row| Ok(sum + execute(connection, sql, [row.number, row.at])? as u64))
-}
-
-/// What [`said_too_often`] finds, if anything can have come to be too much: if there is a number beyond `until`. Until which
-/// number the next look is spared. So a step costs one look at the newest row, and not one at each app.
-fn said_beyond(connection: &Connection, until: i64, most: i64) -> rusqlite::Result<(i64, Vec<(Uuid, i64)>)> {
-    let newest: Option<i64> = one(connection, "SELECT max(number) FROM said", [], |row| row.get(0))?.flatten();
-    let newest = newest.unwrap_or(0);
-    if newest <= until {
-        return Ok((until, Vec::new()));
-    }
-    let (room, too_often) = said_too_often(connection, most)?;
-    // Where something has to go, the next step looks whether it went.
-    Ok((if too_often.is_empty() { newest + room } else { 0 }, too_often))
-}
-
-/// How much more may be remembered of what was said with keys, if no more than `most` is. If more is: the apps that have more than their share of that, with the
-/// number of the newest that is too many of each. Who says little loses nothing to who says much.
-fn said_too_often(connection: &Connection, most: i64) -> rusqlite::Result<(i64, Vec<(Uuid, i64)>)> {
-    let next = "SELECT app_id FROM said WHERE app_id > ?1 AND length(app_id) = 16 ORDER BY app_id LIMIT 1";
-    let ends = "SELECT (SELECT min(nth) FROM said WHERE app_id = ?1), (SELECT max(nth) FROM said WHERE app_id = ?1)";
-    let (mut apps, mut said, mut after) = (Vec::new(), 0, Uuid::nil());
-    while let Some(app) = one(connection, next, [after], |row| row.get(0))? {
-        let (first, last): (i64, i64) =
-            one(connection, ends, [app], |row| Ok((row.get(0)?, row.get(1)?)))?.unwrap_or((1, 0));
-        said += last - first + 1;
-        apps.push((app, first, last));
-        after = app;
-    }
-    if said <= most {
-        return Ok((most - said, Vec::new()));
-    }
-    let share = most / i64::try_from(apps.len()).unwrap_or(i64::MAX).max(1);
-    let beyond = apps.into_iter().filter(|(_, first, last)| last - first + 1 > share);
-    Ok((0, beyond.map(|(app, _, last)| (app, last - share)).collect()))
-}
-
-fn forget_said(connection: &Connection, app: Uuid, last: i64) -> rusqlite::Result<u64> {
-    let sql = "DELETE FROM said WHERE number IN (
-                   SELECT number FROM said WHERE app_id = ?1 AND nth <= ?2 ORDER BY nth LIMIT ?3)";
-    Ok(execute(connection, sql, params![app, last, REMOVE_ROWS])? as u64)
 }
 
 fn remove_reports(connection: &Connection, app: Uuid, last: i64) -> rusqlite::Result<u64> {
@@ -433,29 +378,6 @@ mod tests {
         assert_eq!((store.kept_bytes(other).await.unwrap(), store.recounted_bytes(other).await.unwrap()), (0, 0));
     }
 
-    #[test]
-    fn beyond_what_is_remembered_of_all_each_app_has_its_share() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        super::super::schema::migrate(&mut connection).unwrap();
-        let app = |of: u128| Uuid::from_u128(of);
-        for (of, count) in [(1, 3), (2, 40), (3, 60)] {
-            for nth in 1..=count {
-                let sql = "INSERT INTO said (key, request, message_id, at, app_id, nth) VALUES (randomblob(8), '', '', 0, ?1, ?2)";
-                let sql = sql.replace("''", "x''");
-                connection.execute(&sql, params![app(of), 7 + nth]).unwrap();
-            }
-        }
-        assert_eq!(said_too_often(&connection, 103).unwrap(), (0, vec![]));
-        let (_, too_often) = said_too_often(&connection, 102).unwrap();
-        assert_eq!(too_often, [(app(2), 7 + 40 - 34), (app(3), 7 + 60 - 34)]);
-        for (of, last) in too_often {
-            forget_said(&connection, of, last).unwrap();
-        }
-        let left = "SELECT group_concat(count, ' ') FROM (SELECT count(*) AS count FROM said GROUP BY app_id)";
-        let left: String = connection.query_row(left, [], |row| row.get(0)).unwrap();
-        assert_eq!(left, "3 34 34");
-    }
-
     #[tokio::test]
     async fn what_was_said_too_often_goes_at_any_step_of_a_pass() {
         let folder = tempfile::tempdir().unwrap();
@@ -479,15 +401,15 @@ mod tests {
         };
         // In the middle of a walk through many groups.
         let walk = HubWalk { group: Some(7), ..HubWalk::default() };
-        say(1, SAID_MAX).await;
+        say(1, said::MAX).await;
         let (_, walk) = store.remove_from_hub(upkeep(), walk).await.unwrap();
-        assert_eq!((left().await, walk.ages.said), (2, SAID_MAX), "no more than may be");
-        say(SAID_MAX + 1, SAID_MAX + 2).await;
+        assert_eq!((left().await, walk.ages.said), (2, said::MAX), "no more than may be");
+        say(said::MAX + 1, said::MAX + 2).await;
         let walk = HubWalk { group: Some(8), ..walk };
         let (_, walk) = store.remove_from_hub(upkeep(), walk).await.unwrap();
         assert_eq!((left().await, walk.ages.said), (3, 0));
         let (_, walk) = store.remove_from_hub(upkeep(), HubWalk { group: Some(9), ..walk }).await.unwrap();
-        assert!(walk.ages.said > SAID_MAX, "and the next looks are spared");
+        assert!(walk.ages.said > said::MAX, "and the next looks are spared");
     }
 
     #[tokio::test]

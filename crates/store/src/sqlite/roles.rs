@@ -9,11 +9,11 @@ use respoke_core::ports::{Change, ROLES_PER_APP_MAX, Removal, RoleRefusal, RoleS
 use respoke_core::role::{Permissions, Role};
 use rusqlite::{Connection, Row, params};
 
-use super::idempotency::{Remembered, remember, remembered, uuid_of};
+use super::idempotency::{remember, repeated};
+use super::lists::by_creation;
 use super::rows::{Columns, all, app_exists, execute, one};
 use super::writer::Write;
 use super::{SqliteStore, audit, feed};
-use crate::pages::{after_creation, limit};
 
 const ROLE: &str = "SELECT id, app_id, name, permissions, created_at, updated_at,
      tokens_from, sessions_from, tokens_issued_before, sessions_issued_before, issued_before_tokens,
@@ -86,13 +86,10 @@ impl RoleStore for SqliteStore {
     ) -> Result<Creation<Role, RoleRefusal>, StoreError> {
         self.writer
             .write(move |write| {
-                match remembered(write, once.as_ref())? {
-                    Remembered::Nothing => {}
-                    Remembered::Made(object) => {
-                        let made = find(write.connection, role.app_id, RoleId::from_uuid(uuid_of(&object)?))?;
-                        return Ok(made.map_or(Creation::KeyReused, Creation::Repeated));
-                    }
-                    Remembered::Otherwise => return Ok(Creation::KeyReused),
+                if let Some(made) =
+                    repeated(write, once.as_ref(), |id| find(write.connection, role.app_id, RoleId::from_uuid(id)))?
+                {
+                    return Ok(made);
                 }
                 let role = match insert(write, role.clone())? {
                     Ok(role) => role,
@@ -136,16 +133,11 @@ impl RoleStore for SqliteStore {
     ) -> Result<Page<Role, CreationKey>, StoreError> {
         self.readers
             .scan(move |connection| {
-                let (at, id) = after_creation(&request);
-                let rows = all(
-                    connection,
-                    &format!(
-                        "{ROLE} WHERE app_id = ?1 AND (created_at, id) > (?2, ?3) ORDER BY created_at, id LIMIT ?4"
-                    ),
-                    params![app.uuid(), at, id, limit(&request)],
-                    read,
-                )?;
-                Ok(Page::cut(rows, request.limit, |role| CreationKey { at: role.created_at, id: role.id.uuid() }))
+                let select = format!("{ROLE} WHERE app_id = ?1");
+                by_creation(connection, &select, app.uuid(), &request, read, |role| CreationKey {
+                    at: role.created_at,
+                    id: role.id.uuid(),
+                })
             })
             .await
     }

@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn what_marks_had_ended_by_number_stays_ended_and_nothing_else_is() {
-        use crate::sqlite::{sessions, tokens};
+        use crate::sqlite::{sessions, token_rows};
 
         let present = MIGRATIONS.iter().position(|migration| sql(migration).contains("TABLE feed")).unwrap();
         let mut connection = Connection::open_in_memory().unwrap();
@@ -400,9 +400,9 @@ mod tests {
         migrate(&mut connection).unwrap();
         let now = respoke_core::clock::Timestamp::from_millis(500);
         let found = |connection: &Connection| {
-            let mut tokens = connection.prepare(tokens::RANGE).unwrap();
+            let mut tokens = connection.prepare(token_rows::RANGE).unwrap();
             let tokens = tokens.query_map([0, 1_000], |row| {
-                let (token, ground) = tokens::read(row)?;
+                let (token, ground) = token_rows::read(row)?;
                 Ok(token.lapse(&ground, now).is_some())
             });
             let mut sessions = connection.prepare(sessions::RANGE).unwrap();

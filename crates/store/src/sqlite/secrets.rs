@@ -10,7 +10,7 @@ use respoke_core::ports::{Change, SECRETS_PER_APP_MAX, SecretRefusal, SecretStor
 use respoke_core::secret::SecretHash;
 use rusqlite::{Connection, Row, params};
 
-use super::idempotency::{Remembered, remember, remembered, uuid_of};
+use super::idempotency::{remember, repeated};
 use super::rows::{Columns, all, app_exists, execute, one};
 use super::writer::Write;
 use super::{SqliteStore, audit, feed};
@@ -76,13 +76,8 @@ impl SecretStore for SqliteStore {
     ) -> Result<Creation<SecretRecord, SecretRefusal>, StoreError> {
         self.writer
             .write(move |write| {
-                match remembered(write, once.as_ref())? {
-                    Remembered::Nothing => {}
-                    Remembered::Made(object) => {
-                        let made = find(write.connection, secret.app_id, SecretId::from_uuid(uuid_of(&object)?))?;
-                        return Ok(made.map_or(Creation::KeyReused, Creation::Repeated));
-                    }
-                    Remembered::Otherwise => return Ok(Creation::KeyReused),
+                if let Some(made) = repeated(write, once.as_ref(), |id| find(write.connection, secret.app_id, SecretId::from_uuid(id)))? {
+                    return Ok(made);
                 }
                 let app_exists = app_exists(write.connection, secret.app_id)?;
                 let taken = one(

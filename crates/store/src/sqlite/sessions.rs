@@ -13,8 +13,8 @@ use respoke_core::session::{SessionEnd, SessionEndCause, SessionRecord};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 
+use super::lists::gather;
 use super::rows::{Columns, all, app_exists, execute, ground_columns, ground_joins, one};
-use super::windows::gather;
 use super::writer::Write;
 use super::{SqliteStore, audit, endpoints, feed};
 use crate::codes;
@@ -111,6 +111,12 @@ pub(super) fn insert(write: &Write<'_>, session: &SessionRecord) -> rusqlite::Re
         ],
     )?;
     Ok(())
+}
+
+/// Removes a session. The newest row stays, so that its number is never given again.
+pub(super) fn remove(connection: &Connection, number: u64) -> rusqlite::Result<usize> {
+    let sql = "DELETE FROM sessions WHERE number = ?1 AND number < (SELECT max(number) FROM sessions)";
+    execute(connection, sql, [number])
 }
 
 /// Ends session `number` in favour of a new one, if it is of the same endpoint and not over.

@@ -1,13 +1,33 @@
-//! Lists of a big table that are filtered by what there is no index for.
+//! Pages of lists that several tables have.
 
-use respoke_core::page::{Page, PageRequest, RowNumber};
-use rusqlite::Connection;
+use respoke_core::page::{CreationKey, Page, PageRequest, RowNumber};
+use rusqlite::{Connection, Row, params};
+use uuid::Uuid;
+
+use super::rows::all;
+use crate::pages::{after_creation, limit};
+
+/// A page of what `owner` has, in order of creation. `select` ends where the owner of a row is compared with the first
+/// parameter.
+pub(super) fn by_creation<T>(
+    connection: &Connection,
+    select: &str,
+    owner: Uuid,
+    request: &PageRequest<CreationKey>,
+    read: fn(&Row<'_>) -> rusqlite::Result<T>,
+    key: fn(&T) -> CreationKey,
+) -> rusqlite::Result<Page<T, CreationKey>> {
+    let (at, id) = after_creation(request);
+    let sql = format!("{select} AND (created_at, id) > (?2, ?3) ORDER BY created_at, id LIMIT ?4");
+    let rows = all(connection, &sql, params![owner, at, id, limit(request)], read)?;
+    Ok(Page::cut(rows, request.limit, key))
+}
 
 /// Rows of one window of a filtered list, and the most windows of one page: five million rows.
 pub(super) const WINDOW_ROWS: i64 = 100_000;
 pub(super) const WINDOWS: usize = 50;
 
-/// Gathers a page from a big table by windows of row numbers, so that no call looks at rows without end. None is numbered
+/// Gathers a page from a big table, filtered by what there is no index for, by windows of row numbers, so that no call looks at rows without end. None is numbered
 /// `begin` or lower.
 ///
 /// `select` gets the window's bounds and how many rows are still wanted, and returns those that qualify with their
