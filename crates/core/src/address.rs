@@ -1,4 +1,4 @@
-//! What counts as one address.
+//! Which addresses are taken for one client.
 
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -1,8 +1,8 @@
-//! What a token and a session stand on, and why they may stand no longer.
+//! Why a token or session is good, and why it stops being good.
 //!
-//! Nothing is copied into a token or session that could be taken away: it names its app, role, endpoint and secret, and
-//! each time it is used those are looked at anew. Ending many at once is therefore one small write: a [`Marks`] row
-//! that says "everything born before change N is over" (docs/adr/0002).
+//! Nothing is copied into a token or session that could be taken away. It names its app, role, endpoint and secret, and
+//! each time it is used those are looked at anew. So many are ended by one small write: a row of [`Marks`] that says
+//! that everything born before change N is over (docs/adr/0002).
 
 use crate::clock::Timestamp;
 use crate::id::{AppId, EndpointId, RoleId, SecretId};

@@ -1,5 +1,13 @@
-//! What respoked decides, and the ports it decides through. It touches no file, network or database; time and chance come in
-//! as ports.
+//! What respoked decides, and the ports it decides through.
+//!
+//! It touches no file, network or database. What time it is and what is random it asks the ports [`clock::Clock`] and
+//! [`chance::Chance`]. The system's own stand beside them, [`clock::SystemClock`] and [`chance::SystemChance`], and are
+//! the one place in this crate where the system is asked for either; whoever starts a server or a command names them.
+//!
+//! It waits, though, by the timers of the runtime, tokio. [`ops::Broker::keep_following`] looks at the feed once a
+//! second. What is remembered of the store is used for five seconds after the last look. Whoever waits for a turn to
+//! have a password hashed gives up after a while, and the hashing is done on threads that may block. None of these
+//! decides an instant that is kept or answered, and in tests the runtime's time can be paused.
 //!
 //! Read [`ops`] for what can be done, [`grant`] for why a token or session stops being good, and [`ports`] for what a
 //! database must promise.

@@ -1,4 +1,4 @@
-//! What is seen of a frame by whoever looks on at an endpoint.
+//! A frame as it is shown to an admin who looks on at an endpoint's traffic.
 
 use std::fmt;
 

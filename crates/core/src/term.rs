@@ -1,4 +1,4 @@
-//! How long something holds that was made to last a while.
+//! From when to when a token, session or sign-in lasts, also if the clock was wrong when it was made.
 
 use crate::clock::Timestamp;
 

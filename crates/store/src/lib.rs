@@ -1,4 +1,8 @@
 //! The [`respoke_core::ports::Store`] port on real databases, and the contract each must pass.
+//!
+//! `sqlite` is the store in one SQLite file. What no database of its own decides stands beside it: how values of core
+//! are kept (`codes`), where a page of a list ends (`pages`), what a mint looks at (`mint_grounds`, `minted`), what
+//! upkeep may remove (`upkeep`). `contract` holds the cases that every store must pass.
 
 mod codes;
 #[cfg(test)]

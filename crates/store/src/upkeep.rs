@@ -1,14 +1,15 @@
-//! What upkeep decides of rows that it has read: when something was over, and what nothing stands on any more.
+//! What upkeep decides of rows that it has read: when something was over, and which marks and secrets nothing needs any
+//! more.
 //!
-//! An endpoint's marks matter for as long as a token or session is kept that they end, and a revoked secret for as long
-//! as one is kept that was minted with it. Neither is to be found by an index, because those tables have none; but
-//! upkeep walks through them anyway. So a pass begins with some rows that may go, strikes out each that a token or
-//! session it meets still needs, and removes the others at its end.
+//! An endpoint's marks are needed for as long as a token or session is kept that they end. A revoked secret is needed
+//! for as long as a token or session is kept that was minted with it. Tokens and sessions have no index by which those
+//! could be found, but upkeep walks through all of them anyway. So a pass begins with some marks and secrets that may
+//! go, strikes out each that a token or session it meets still needs, and removes the rest at its end.
 //!
-//! Invariant: nothing that needs one of them can come into being unnoticed meanwhile. New tokens and sessions are born after
-//! every mark that is set. Nothing is minted with a secret that is revoked or expired; but a token that was minted with one
-//! before may be redeemed, and then its session needs the secret, though the walk may have been at the end of the sessions
-//! already. So every token strikes its secret out, also one that was redeemed: it is kept for a while after.
+//! Invariant: nothing comes to need one of them unnoticed during a pass. New tokens and sessions are born after every
+//! mark that is set. Nothing is minted with a secret that is revoked or expired. But a token that was minted with it
+//! before may be redeemed, and its session then needs the secret, though the pass may have walked through the sessions
+//! already. So a token strikes its secret out also if it was redeemed; it is kept for a while after that.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,4 +1,5 @@
-//! What all operations work with.
+//! The broker, whose methods are the operations: the ports, what is remembered of the store, and what all operations
+//! share.
 
 use std::sync::Arc;
 

@@ -1,11 +1,13 @@
-//! What is remembered of the store so that a request need not ask it: apps, secrets, roles, checked sessions.
+//! What is remembered of the store, so that a request need not ask it: apps, secrets, roles, checked sessions.
 //!
-//! It goes by the rule of marks (docs/adr/0002): each entry keeps what the catalog's count of changes was *before* the
-//! store was read for it, each change leaves its number as a mark on its app, or on its session, and an entry from before
-//! its mark is used no more.
+//! The catalog counts changes. Whoever reads something from the store takes the count *before* that, and it is
+//! remembered with what was read. Each change raises the count and leaves the new number as a mark on its app, or on
+//! its session. What was remembered with a lower number than the mark may be out of date, and is not used any more. It
+//! is the rule by which tokens end (docs/adr/0002).
 //!
-//! Invariant: nothing is answered from here that was changed before the question, once [`Catalog::changed`] returned.
-//! Invariant: nothing is answered from here unless the feed was found followed to its end within [`TRUSTED`].
+//! Invariant: once [`Catalog::changed`] has returned, nothing is answered from here that was changed before the
+//! question.
+//! Invariant: nothing is answered from here unless the feed was followed to its end within the last [`TRUSTED`].
 
 use std::hash::Hash;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
-//! Following the feed: how this node learns what changed, whoever changed it, and has forgotten and looked at anew
-//! whatever stood on that.
+//! Following the feed: this node reads what changed, whichever node changed it. It forgets what it remembers of that,
+//! and tells the sockets that stand on it to look at their credentials anew.
 //!
-//! Invariant: a change is followed after all that have lower numbers, and once, unless it is not known whether it is.
+//! Invariant: changes that are read from the feed are followed in the order of their numbers, each once. A change whose
+//! write failed is passed on besides, for it may have been written.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

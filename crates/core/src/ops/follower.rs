@@ -1,4 +1,4 @@
-//! How far a node has followed the feed, and whose turn it is to look.
+//! How far this node has followed the feed, and which of those who want it followed looks for all.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, Weak};

@@ -1,4 +1,5 @@
-//! What can be done, whichever door the request came through. One file an operation, or an object's few.
+//! What can be done, whichever door the request came through: methods of [`Broker`], a file for each operation or for
+//! the few of one kind of object.
 
 mod admins;
 mod admins_managed;

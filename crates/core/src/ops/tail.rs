@@ -1,4 +1,4 @@
-//! `GET /v1/endpoints/{id}/tail`: that somebody looks on at what is said.
+//! `GET /v1/endpoints/{id}/tail`: the audit log notes who looks on at an endpoint's traffic.
 
 use super::{Broker, Caller, Context};
 use crate::app::App;

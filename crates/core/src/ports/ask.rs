@@ -1,6 +1,7 @@
-//! What one node asks others, because only they know it.
+//! What one node asks others: who is connected to them, and to do something with a connection of theirs.
 //!
-//! What a node holds is its own sockets'. Nobody keeps a copy that could be stale: whoever needs a list asks the owners.
+//! Only the node that holds a connection knows of it for sure. So whoever needs a list asks the nodes, and what they
+//! answer is true when they answer.
 
 use std::net::IpAddr;
 

@@ -3,13 +3,13 @@
 //! Every writing method is one atomic step that is on disk before it returns, together with its audit row. No method
 //! reads a clock or makes an id: instants, ids and randomness come in as arguments.
 //!
-//! What comes of them is what would if one ran after the other, through however many handles, processes and nodes. Some
-//! count or look before they write: how many apps the account has, whether another owner is left, whether a name is free.
-//! Where several write at once, two of them may find the same and both write, each into its own view (write skew). So a
-//! database with several writers locks the row of the account, app or endpoint that it counts for, before it counts, or
-//! makes these steps serializable and tries again what is refused for that. A name has a unique index, and whatever is
-//! spent is spent by one conditional statement that tells how many rows it found. The contract races two handles for all
-//! of this.
+//! The steps are serializable: their outcomes are what they would be if one step ran after the other, through however
+//! many handles, processes and nodes they come. Some steps count or look before they write: how many apps the account
+//! has, whether another owner is left, whether a name is free. Where several write at once, two of them may find the
+//! same and both write, each into its own view (write skew). So a database with several writers locks the row of the
+//! account, app or endpoint that it counts for, before it counts; or it makes these steps serializable and tries again
+//! what is refused for that. A name has a unique index. Whatever is spent is spent by one conditional statement that
+//! tells how many rows it found. The contract races two handles for all of this.
 
 use std::net::IpAddr;
 

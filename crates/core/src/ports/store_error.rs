@@ -1,4 +1,4 @@
-//! That the store failed.
+//! How a store says that it failed, and whether something was written all the same.
 
 use thiserror::Error;
 

@@ -1,8 +1,9 @@
-//! Which rows of a table that grows by number are old, whatever the clock did meanwhile.
+//! Which rows of a table that grows by number are old, also if the clock was wrong when they came.
 //!
-//! Each row tells when it came by the clock of then, which may have stood ahead; and a group whose messages were once kept
-//! as of an instant to come has all later ones kept as of a later one still. How old such a row is only the others tell:
-//! it came before the next one that is not ahead of the clock.
+//! Each row says when it came, by the clock of then. If that clock stood ahead, the row seems to come from the future.
+//! (So do all later messages of a group, if one was ever kept as of such an instant: each is kept as of a later one
+//! than the one before.) How old such a row is, the rows behind it tell: it came before the next one that is not ahead
+//! of the clock.
 
 use respoke_core::clock::Timestamp;
 use rusqlite::{Connection, params};

@@ -1,8 +1,8 @@
-//! How the disk and the files below the database are: whether look-ups may run where they are asked for, whether writes
-//! are worth queueing, and whether what is answered is still so.
+//! What is known of the disk and of the database's files. It decides whether look-ups may run on threads that must not
+//! wait, whether writes are queued, and whether what was committed may be answered.
 //!
-//! A thread of its own watches how long the writer, and the one that looks at the files (`vigil.rs`), have been at what
-//! they are doing. It touches no file itself, so that a disk that stands still does not stop it.
+//! A thread of its own watches for how long the writer has been at what it is doing, and the thread that looks at the
+//! files (`vigil.rs`) likewise. It touches no file itself, so a disk that stands still does not stop it.
 
 use std::fs::Metadata;
 use std::io::ErrorKind;

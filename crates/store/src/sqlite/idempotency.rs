@@ -1,4 +1,4 @@
-//! What a request made that came with a key, so that the same request is answered alike.
+//! What a request with an idempotency key made, so that the same request is answered alike.
 
 use respoke_core::clock::Timestamp;
 use respoke_core::idempotency::{Creation, IdempotencyKey};

@@ -1,4 +1,5 @@
-//! Keeping the file small and sound.
+//! Upkeep, a step at a time: each looks at some rows of every table and removes what is over for long enough. Also the
+//! probes that ask whether the database can be written and read.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

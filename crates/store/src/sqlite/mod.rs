@@ -1,4 +1,9 @@
 //! The store in one SQLite file.
+//!
+//! `store` opens it. `writer` is the one thread that writes, `readers` are the connections that read, and each port has
+//! a file for the SQL of its table. `origin`, `rebuild` and `schema` are what happens to the file before it is served
+//! from; `condition` and `vigil` watch it and the disk meanwhile. `maintenance` is upkeep, with `retention`,
+//! `leftovers`, `age` and `walk`.
 
 mod admin_rows;
 mod admins;

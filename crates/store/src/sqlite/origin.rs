@@ -1,7 +1,8 @@
-//! What a start finds: nothing, and then a database is made; or one that is respoked's; or something that is refused.
+//! What a start does with what it finds at the database's path. If there is nothing, it makes a database. A database of
+//! respoked is opened. Anything else is refused.
 //!
-//! A new database is made under another name and gets its own when it is whole. So a file of the database's name always
-//! held one, and if it holds none it was lost: to begin anew in its place would hide that from everybody.
+//! A new database is made under another name, and gets its own when it is whole. So a file of the database's name held
+//! one once. If it holds none now it was lost, and to make a new one in its place would hide that.
 //!
 //! Invariant: what is refused is left as it was found.
 

@@ -1,4 +1,5 @@
-//! In tests, a look at how each statement of the writer finds its rows: who waits behind it waits for every row it walks.
+//! In tests, a look at how each statement of the writer finds its rows. One that walks through a table would have all
+//! wait that wait for the writer.
 
 use std::collections::HashSet;
 

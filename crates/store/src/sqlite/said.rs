@@ -1,4 +1,4 @@
-//! What is remembered of what was said with keys, and how much of it at most.
+//! Which messages were said with idempotency keys, of which only so many are remembered.
 
 use respoke_core::message::SaidOnce;
 use rusqlite::{Connection, params};

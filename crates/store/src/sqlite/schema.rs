@@ -1,8 +1,9 @@
 //! Tables. Migrations go forward only, and none under a server; one that was released is never edited.
 //!
-//! The log, which holds the tokens too, and the sessions, the tables that grow with use, have sequential keys and no second
-//! index: a mint then dirties the page its neighbours are on and no other (docs/adr/0001). `tokens` and `audit` are views of
-//! the log's rows: of those that hold a token, and of those that tell what was done; a mint's row is both.
+//! The tables that grow with use are the log, which holds the tokens too, and the sessions. They have sequential keys
+//! and no second index, so that a mint writes to the page that its neighbours are on and to no other (docs/adr/0001).
+//! `tokens` and `audit` are views of the log: of the rows that hold a token, and of those that tell what was done. A
+//! mint's row is both.
 
 use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::{Batch, Connection};

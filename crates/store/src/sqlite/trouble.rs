@@ -1,5 +1,5 @@
-//! What keeps a database from being used and lies outside of it. The file itself may be sound then, and nothing is won by
-//! putting an older one in its place.
+//! What keeps a database from being used though the database may be sound: a full disk, a missing permission. To put a
+//! backup in its place would not help then.
 
 use std::error::Error;
 use std::io::{self, ErrorKind};

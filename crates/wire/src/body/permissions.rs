@@ -1,4 +1,4 @@
-//! A role's permissions as clients write them: switches may be text or numbers.
+//! A role's permissions as clients write them. Core's own form is strict; here a switch may be text or a number.
 
 use std::collections::BTreeMap;
 use std::fmt;

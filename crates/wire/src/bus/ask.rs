@@ -1,4 +1,4 @@
-//! What is asked and answered.
+//! Questions of one node to another, and the answers, as bytes.
 
 use respoke_core::ports::{
     Answer, ConnectionFacts, ConnectionStateFacts, Deed, Done, Holder, Interest, Present, Question,

@@ -1,4 +1,4 @@
-//! What a frame is held to, and why one is refused that is not held to it.
+//! The version of frames and how long they may be, and why one is refused.
 
 use thiserror::Error;
 

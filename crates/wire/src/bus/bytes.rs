@@ -1,4 +1,4 @@
-//! The parts that everything is made of.
+//! How numbers, texts, ids and lists are written as bytes, of which everything else is made.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,4 +1,4 @@
-//! What is published.
+//! What is published over the bus, as bytes.
 
 use std::sync::Arc;
 

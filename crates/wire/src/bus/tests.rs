@@ -1,3 +1,5 @@
+//! Whatever is written is read back the same, and damaged bytes never panic.
+
 use std::net::IpAddr;
 use std::sync::Arc;
 

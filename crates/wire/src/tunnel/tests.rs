@@ -1,3 +1,5 @@
+//! Requests as recorded clients send them in events, and damaged ones.
+
 use proptest::prelude::*;
 
 use super::*;
