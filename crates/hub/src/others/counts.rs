@@ -56,51 +56,79 @@ struct Kept {
 
 #[derive(Debug)]
 struct Last {
+    /// When all were asked and had their time. Who answers later makes it no younger, for it was asked alone.
     at: Instant,
     count: Count,
     /// What each node has, as far as that is known.
-    of: Vec<(Node, usize)>,
-    /// Who did not answer then, and has not since.
+    of: Vec<Told>,
+    /// Who did not answer then.
     silent: Vec<Node>,
 }
 
+/// What a node said that it has.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    by: Node,
+    /// When it was asked. Answers may come in another order than that.
+    asked_at: Instant,
+    count: usize,
+}
+
+impl Told {
+    fn new(by: Node, asked_at: Instant, count: u64) -> Self {
+        Self { by, asked_at, count: usize::try_from(count).unwrap_or(usize::MAX) }
+    }
+}
+
 impl Last {
-    fn new(of: Vec<(Node, usize)>, silent: Vec<Node>) -> Self {
+    fn new(of: Vec<Told>, silent: Vec<Node>) -> Self {
         let mut last = Self { at: Instant::now(), count: Count { known: 0, unheard: 0 }, of, silent };
         last.sum_up();
         last
     }
 
+    /// Takes what a node said, unless it has answered a younger question, or was gone when all were asked.
+    fn take(&mut self, told: Told) {
+        match self.of.iter_mut().find(|known| known.by == told.by) {
+            Some(known) if known.asked_at < told.asked_at => *known = told,
+            None if self.silent.contains(&told.by) => self.of.push(told),
+            Some(_) | None => return,
+        }
+        self.sum_up();
+    }
+
     fn sum_up(&mut self) {
-        let known = self.of.iter().fold(0_usize, |sum, (_, count)| sum.saturating_add(*count));
-        let is_unheard = |silent: &&Node| !self.of.iter().any(|(node, _)| node == *silent);
+        let known = self.of.iter().fold(0_usize, |sum, told| sum.saturating_add(told.count));
+        let is_unheard = |silent: &&Node| !self.of.iter().any(|told| told.by == **silent);
         self.count = Count { known, unheard: self.silent.iter().filter(is_unheard).count() };
     }
 }
 
 impl Counts {
-    /// What was counted a moment ago.
+    /// What was counted a moment ago, with what a node had that is lost since.
     fn recent(&self, key: &Key) -> Option<Count> {
         let kept = self.kept.lock();
         let last = kept.young.get(key).or_else(|| kept.old.get(key))?;
         (last.at.elapsed() < COUNT_KEPT_FOR).then_some(last.count)
     }
 
-    /// Takes what was answered.
-    fn take(&self, key: &Key, answers: Answers) -> Count {
+    /// Takes what all answered who were asked then.
+    fn take(&self, key: &Key, asked_at: Instant, answers: Answers) -> Count {
         let Answers { given, mut silent } = answers;
         let mut of = Vec::with_capacity(given.len());
         for Given { node, answer, .. } in given {
             match answer {
-                Answer::Count(count) => of.push((node, usize::try_from(count).unwrap_or(usize::MAX))),
+                Answer::Count(count) => of.push(Told::new(node, asked_at, count)),
                 _ => silent.push(node),
             }
         }
         let mut kept = self.kept.lock();
         let kept = &mut *kept;
+        let mut last = Last::new(of, silent);
         let before = kept.young.get(key).or_else(|| kept.old.get(key)).map_or(&[][..], |last| &last.of);
-        of.extend(before.iter().filter(|(node, _)| silent.contains(node)));
-        let last = Last::new(of, silent);
+        for told in before {
+            last.take(*told);
+        }
         let count = last.count;
         if kept.young.len() >= COUNTS_MAX && !kept.young.contains_key(key) {
             kept.old = std::mem::take(&mut kept.young);
@@ -109,16 +137,13 @@ impl Counts {
         count
     }
 
-    /// Takes what a node answered late, unless it has answered a younger question since.
-    fn take_late(&self, key: &Key, node: Node, count: u64) {
+    /// Takes what a node answered that was asked alone.
+    fn take_late(&self, key: &Key, told: Told) {
         let mut kept = self.kept.lock();
         let kept = &mut *kept;
-        let Some(last) = kept.young.get_mut(key).or_else(|| kept.old.get_mut(key)) else { return };
-        let Some(at) = last.silent.iter().position(|silent| *silent == node) else { return };
-        last.silent.swap_remove(at);
-        last.of.retain(|(known, _)| *known != node);
-        last.of.push((node, usize::try_from(count).unwrap_or(usize::MAX)));
-        last.sum_up();
+        if let Some(last) = kept.young.get_mut(key).or_else(|| kept.old.get_mut(key)) {
+            last.take(told);
+        }
     }
 
     /// Has those who did not answer asked once more, with more time: nobody waits for that, and who is only slow is not taken
@@ -168,11 +193,15 @@ impl Others {
         let asking = self.counts.ask((app_id, of));
         let ask = || async {
             let question = Question::Count { app_id, of: asking.key.1.clone() };
+            let asked_at = Instant::now();
             let answers = self.bus.ask(Whom::Others, question, self.and_the_way(COUNT_WITHIN)).await;
-            if !answers.silent.is_empty() {
-                self.counts.ask_again(&asking.key, &answers.silent);
+            let silent = answers.silent.clone();
+            let count = self.counts.take(&asking.key, asked_at, answers);
+            // Not before that: what they answer now is for those who are known to be silent.
+            if !silent.is_empty() {
+                self.counts.ask_again(&asking.key, &silent);
             }
-            self.counts.take(&asking.key, answers)
+            count
         };
         match &asking.answered {
             // Whoever asks for all may stop; then the next goes on.
@@ -189,9 +218,10 @@ impl Others {
             let ask = async |(key, silent): (Key, Vec<Node>)| {
                 let ask_one = async |node| {
                     let question = Question::Count { app_id: key.0, of: key.1.clone() };
+                    let asked_at = Instant::now();
                     let answers = self.bus.ask(Whom::One(node), question, ANSWER_WITHIN).await;
                     if let Some(Given { answer: Answer::Count(count), .. }) = answers.given.first() {
-                        self.counts.take_late(&key, node, *count);
+                        self.counts.take_late(&key, Told::new(node, asked_at, *count));
                     }
                 };
                 join_all(silent.into_iter().map(ask_one)).await;
@@ -220,6 +250,9 @@ impl Others {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Wake, Waker};
+
     use respoke_core::id::GroupName;
     use respoke_core::ports::Bus;
 
@@ -343,6 +376,60 @@ mod tests {
         }
     }
 
+    /// Answers of one node may come in another order than it was asked.
+    #[tokio::test(start_paused = true)]
+    async fn of_what_a_node_answers_the_younger_question_counts_whichever_answer_comes_first() {
+        let (counts, key) = (Counts::default(), (AppId::random(), Holder::App));
+        let (start, one) = (Instant::now(), node(2));
+        let asked = |nth: u64| start + Duration::from_millis(nth);
+        let all = |nth, count: Option<u64>| {
+            let given = count.map(|count| Given { node: one, number: 0, answer: Answer::Count(count) });
+            let silent = if given.is_none() { vec![one] } else { Vec::new() };
+            counts.take(&key, asked(nth), Answers { given: given.into_iter().collect(), silent })
+        };
+        let late = |nth, had| {
+            counts.take_late(&key, Told::new(one, asked(nth), had));
+            counts.recent(&key).unwrap()
+        };
+        assert_eq!(all(1, None), count(0, 1));
+        assert_eq!(all(3, Some(30)), count(30, 0));
+        assert_eq!(all(4, None), count(30, 0));
+        assert_eq!(late(2, 20), count(30, 0), "it was asked before");
+        assert_eq!(late(5, 50), count(50, 0));
+        assert_eq!(late(7, 70), count(70, 0), "it has answered late once already");
+        assert_eq!(late(6, 60), count(70, 0));
+        // Whoever is asked alone may answer before all are through that were asked earlier.
+        assert_eq!(all(6, Some(60)), count(70, 0));
+        assert_eq!(all(8, Some(80)), count(80, 0));
+        counts.take(&key, asked(9), Answers::default());
+        assert_eq!(late(9, 90), count(0, 0), "it is gone");
+    }
+
+    /// Looks at what is counted when it is woken.
+    struct Looking {
+        others: Others,
+        key: Key,
+        found: Mutex<Option<Count>>,
+    }
+
+    impl Wake for Looking {
+        fn wake(self: Arc<Self>) {
+            *self.found.lock() = self.others.counts.recent(&self.key);
+        }
+    }
+
+    /// Or what it answers at once is taken for the answer of one who was not asked.
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_asked_again_is_known_to_be_silent_by_then() {
+        let (_, others) = beside(&[Some(5), None]);
+        let looking = Arc::new(Looking { others, key: (AppId::random(), Holder::App), found: Mutex::default() });
+        let waker = Waker::from(looking.clone());
+        let mut late = pin!(looking.others.counts.late.notified());
+        assert!(late.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        looking.others.count_now(looking.key.0, Holder::App).await;
+        assert_eq!(*looking.found.lock(), Some(count(5, 1)));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_wants_to_know_the_same_at_a_time_asks_once() {
         let (nodes, others) = beside(&[Some(5)]);
@@ -372,7 +459,7 @@ mod tests {
         for nth in 0..3 * COUNTS_MAX {
             let answer = Answer::Count(1);
             let given = vec![Given { node: node(2), number: 0, answer }];
-            others.counts.take(&(app, group(nth)), Answers { given, silent: Vec::new() });
+            others.counts.take(&(app, group(nth)), Instant::now(), Answers { given, silent: Vec::new() });
             let kept = others.counts.kept.lock();
             assert!(kept.young.len() <= COUNTS_MAX && kept.old.len() <= COUNTS_MAX);
         }

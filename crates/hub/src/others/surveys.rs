@@ -117,10 +117,13 @@ impl Others {
             tokio::task::yield_now().await;
         }
         let Snapshot { answered, silent: mut again } = laying.snapshot;
-        let kept = self.kept.lock();
-        let too_old = answered.iter().filter(|answered| kept.is_too_old(answered, asked_at));
-        again.extend(too_old.map(Answered::node));
-        if kept.is_due() {
+        let is_due = {
+            let kept = self.kept.lock();
+            let too_old = answered.iter().filter(|answered| kept.is_too_old(answered, asked_at));
+            again.extend(too_old.map(Answered::node));
+            kept.is_due()
+        };
+        if is_due {
             self.wanted.send_replace(());
         }
         again
