@@ -356,6 +356,22 @@ async fn whoever_does_not_answer_holds_up_nobody_else() {
     assert!((4..12).contains(&asked.len()), "{asked:?}");
 }
 
+/// It may answer quickly, and never of all that was missed.
+#[tokio::test(start_paused = true)]
+async fn who_answers_of_before_what_was_missed_is_not_asked_all_the_time() {
+    let world = World::new().await;
+    let one = ConnectionId::random();
+    world.bus.answer(|_, _| Some((SECOND / 100, 9, nobody())));
+    world.misses(node(2), 10);
+    sleep(SECOND * 7 / 2).await;
+    assert_eq!(world.bus.asked(node(2)).len(), 4, "at once, and then once a second");
+    world.bus.answer(move |_, _| Some((SECOND / 100, 10, Answer::Snapshot { found: vec![present(one)], more: false })));
+    sleep(SECOND).await;
+    assert_eq!(of(&world.received(), one), ["join"]);
+    sleep(SECOND * 5).await;
+    assert_eq!((world.bus.asked(node(2)).len(), world.bus.asked(node(3)).len()), (5, 0), "then it has answered");
+}
+
 /// However long it takes to tell who is there, it is heard to its end.
 #[tokio::test(start_paused = true)]
 async fn who_has_much_to_say_is_heard_to_the_end() {
