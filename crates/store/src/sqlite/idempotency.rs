@@ -18,6 +18,7 @@ pub(super) enum Remembered {
     Otherwise,
 }
 
+/// Looks what a request's key says of it.
 pub(super) fn remembered(write: &Write<'_>, once: Option<&IdempotencyKey>) -> rusqlite::Result<Remembered> {
     let Some(once) = once else { return Ok(Remembered::Nothing) };
     let found: Option<([u8; 32], Vec<u8>)> = write
@@ -46,6 +47,7 @@ pub(super) fn repeated<T, R>(
     })
 }
 
+/// Keeps what a request with a key made, in the transaction that made it.
 pub(super) fn remember(
     write: &Write<'_>,
     once: Option<&IdempotencyKey>,
