@@ -1,0 +1,329 @@
+//! Frames of any kind, and what is in them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use respoke_core::clock::Timestamp;
+use respoke_core::event::{self, Event, Presence, Signal};
+use respoke_core::id::{AdminId, AppId, ConnectionId, EndpointId, GroupName, MessageId, RequestId, RoleId, SecretId};
+use respoke_core::ports::{
+    Answer, Arrived, Audience, Change, ConnectionFacts, ConnectionStateFacts, Deed, Delivery, Departed, Done, Holder,
+    Incarnation, Interest, Node, NodeId, Present, Question,
+};
+use respoke_core::tail::{FrameKind, Payloads, TailedFrame};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::bus::{Content, Frame, InterestHash, InterestNews, Item, Piece};
+
+pub(super) fn node() -> impl Strategy<Value = Node> {
+    any::<(u32, u64)>().prop_map(|(id, life)| Node { id: NodeId(id), incarnation: Incarnation(life) })
+}
+
+fn uuid() -> impl Strategy<Value = Uuid> {
+    any::<u128>().prop_map(Uuid::from_u128)
+}
+
+fn app() -> impl Strategy<Value = AppId> {
+    uuid().prop_map(AppId::from_uuid)
+}
+
+fn connection() -> impl Strategy<Value = ConnectionId> {
+    uuid().prop_map(ConnectionId::from_uuid)
+}
+
+fn endpoint() -> impl Strategy<Value = EndpointId> {
+    "\\PC{1,20}".prop_map(|text| EndpointId::parse(&text).unwrap())
+}
+
+fn group() -> impl Strategy<Value = GroupName> {
+    "(?s).{1,20}".prop_map(|text| GroupName::parse(&text).unwrap())
+}
+
+/// What clients may say, also what no value of a program could hold.
+pub(super) fn payload() -> impl Strategy<Value = Box<RawValue>> {
+    let odd = prop::sample::select(vec![
+        "null".to_owned(),
+        r#"{"b" : [1 ,	2 ],"a":1, "a":2}"#.to_owned(),
+        r#""half of a pair: \ud83d""#.to_owned(),
+        "1e999999".to_owned(),
+        "-0.000".to_owned(),
+        "\"\u{2028}\u{1F4DE}\"".to_owned(),
+        format!("{}{}", "[".repeat(300), "]".repeat(300)),
+        format!("\"{}\"", "x".repeat(crate::input::BODY_LEN_MAX)),
+    ]);
+    let text = any::<String>().prop_map(|text| serde_json::to_string(&text).unwrap());
+    prop_oneof![odd, text].prop_map(|text| RawValue::from_string(text).unwrap())
+}
+
+fn presence() -> impl Strategy<Value = Presence> {
+    (payload(), option::of(payload()), option::of(payload())).prop_map(|(kind, show, status)| Presence {
+        kind,
+        show,
+        status,
+    })
+}
+
+fn signal() -> impl Strategy<Value = Signal> {
+    let types = (".{0,10}", ".{0,10}", option::of(".{0,10}"));
+    (endpoint(), option::of(connection()), option::of(endpoint()), types, payload()).prop_map(
+        |(to, to_connection, to_original, (from_type, to_type, spares_answerers_of), body)| Signal {
+            to,
+            to_connection,
+            to_original,
+            from_type,
+            to_type,
+            body,
+            spares_answerers_of,
+        },
+    )
+}
+
+fn content() -> impl Strategy<Value = event::Content> {
+    let message_id = || uuid().prop_map(MessageId::from_uuid);
+    prop_oneof![
+        (message_id(), endpoint(), option::of(endpoint()), payload()).prop_map(
+            |(message_id, to, to_original, body)| event::Content::Message { message_id, to, to_original, body }
+        ),
+        (message_id(), group(), payload()).prop_map(|(message_id, group, message)| event::Content::Published {
+            message_id,
+            group,
+            message
+        }),
+        (group(), endpoint(), connection()).prop_map(|(group, endpoint, connection)| event::Content::Joined {
+            group,
+            endpoint,
+            connection
+        }),
+        (group(), endpoint(), connection()).prop_map(|(group, endpoint, connection)| event::Content::Left {
+            group,
+            endpoint,
+            connection
+        }),
+        presence().prop_map(event::Content::Presence),
+        signal().prop_map(event::Content::Signal),
+        Just(event::Content::Missed),
+    ]
+}
+
+fn event() -> impl Strategy<Value = Arc<Event>> {
+    (endpoint(), option::of(connection()), any::<i64>(), uuid(), content()).prop_map(
+        |(from, from_connection, at, request_id, content)| {
+            let (at, request_id) = (Timestamp::from_millis(at), RequestId::from_uuid(request_id));
+            Arc::new(Event { from, from_connection, at, request_id, content })
+        },
+    )
+}
+
+fn audience() -> impl Strategy<Value = Audience> {
+    let one = || option::of(connection());
+    prop_oneof![
+        (endpoint(), one(), one()).prop_map(|(endpoint, only, except)| Audience::Endpoint { endpoint, only, except }),
+        (group(), one()).prop_map(|(group, except)| Audience::Group { group, except }),
+        (endpoint(), one()).prop_map(|(endpoint, except)| Audience::Observers { endpoint, except }),
+    ]
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        any::<u64>().prop_map(Change::Session),
+        (app(), endpoint()).prop_map(|(app, endpoint)| Change::Endpoint(app, endpoint)),
+        (app(), uuid()).prop_map(|(app, role)| Change::Role(app, RoleId::from_uuid(role))),
+        (app(), uuid()).prop_map(|(app, secret)| Change::Secret(app, SecretId::from_uuid(secret))),
+        app().prop_map(Change::App),
+        uuid().prop_map(|admin| Change::Admin(AdminId::from_uuid(admin))),
+    ]
+}
+
+/// Boxed, as are others that many are made of: a test's stack does not hold them all.
+fn delivery() -> BoxedStrategy<Delivery> {
+    prop_oneof![
+        3 => (app(), audience(), event()).prop_map(|(app_id, to, event)| Delivery::Push { app_id, to, event }),
+        1 => (app(), endpoint(), connection(), vec(group(), 0..4)).prop_map(
+            |(app_id, endpoint, connection, groups)| {
+                Delivery::Departed(Departed { app_id, endpoint, connection, groups })
+            }
+        ),
+        1 => change().prop_map(Delivery::Change),
+        1 => (app(), group(), vec(connection(), 0..4))
+            .prop_map(|(app_id, group, connections)| Delivery::GroupEnded { app_id, group, connections }),
+        1 => (app(), endpoint(), connection())
+            .prop_map(|(app_id, endpoint, connection)| Delivery::Arrived(Arrived { app_id, endpoint, connection })),
+        1 => (app(), endpoint(), tailed())
+            .prop_map(|(app_id, endpoint, frame)| Delivery::Tailed { app_id, endpoint, frame: Box::new(frame) }),
+    ]
+    .boxed()
+}
+
+fn tailed() -> impl Strategy<Value = TailedFrame> {
+    let kind = prop::sample::select(vec![FrameKind::Event, FrameKind::Request, FrameKind::Answer]);
+    let ids = (connection(), uuid(), option::of(endpoint()));
+    let numbers = any::<(i64, u64, u64, Option<u16>)>();
+    (ids, kind, numbers, ".{0,64}", option::of(".{0,64}")).prop_map(
+        |((connection_id, request_id, from), kind, (at, bytes, lost, status), name, payload)| TailedFrame {
+            at: Timestamp::from_millis(at),
+            connection_id,
+            kind,
+            name,
+            request_id: RequestId::from_uuid(request_id),
+            from,
+            status,
+            bytes,
+            payload,
+            lost,
+        },
+    )
+}
+
+fn news() -> impl Strategy<Value = InterestNews> {
+    let hash = || any::<u128>().prop_map(InterestHash);
+    prop_oneof![
+        (app(), hash()).prop_map(|(app, hash)| InterestNews::Held(app, hash)),
+        (app(), hash()).prop_map(|(app, hash)| InterestNews::Released(app, hash)),
+        (app(), vec(hash(), 0..5)).prop_map(|(app, hashes)| InterestNews::App(app, hashes)),
+        app().prop_map(InterestNews::WholeApp),
+        Just(InterestNews::Complete),
+        (app(), vec(hash(), 0..5), any::<u64>()).prop_map(|(app_id, of, millis)| InterestNews::Late {
+            app_id,
+            of,
+            millis
+        }),
+    ]
+}
+
+fn interest() -> impl Strategy<Value = Interest> {
+    prop_oneof![
+        (app(), group()).prop_map(|(app, group)| Interest::Group(app, group)),
+        (app(), endpoint()).prop_map(|(app, endpoint)| Interest::Endpoint(app, endpoint)),
+        (app(), endpoint()).prop_map(|(app, endpoint)| Interest::Observers(app, endpoint)),
+        (app(), endpoint()).prop_map(|(app, endpoint)| Interest::Tails(app, endpoint)),
+    ]
+}
+
+fn deed() -> BoxedStrategy<Deed> {
+    let most = || option::of(any::<u32>());
+    prop_oneof![
+        (connection(), group(), most(), most()).prop_map(|(connection, group, groups_max, members_max)| Deed::Join {
+            connection,
+            group,
+            groups_max,
+            members_max
+        }),
+        (connection(), group()).prop_map(|(connection, group)| Deed::Leave { connection, group }),
+        (connection(), presence()).prop_map(|(connection, presence)| Deed::Say { connection, presence }),
+        group().prop_map(|group| Deed::EndGroup { group }),
+        (endpoint(), prop::sample::select(vec![Payloads::Redacted, Payloads::Shown]))
+            .prop_map(|(endpoint, payloads)| Deed::Show { endpoint, payloads }),
+        connection().prop_map(|connection| Deed::End { connection }),
+    ]
+    .boxed()
+}
+
+fn done() -> impl Strategy<Value = Done> {
+    prop_oneof![
+        any::<(u32, bool)>().prop_map(|(told, settled)| Done::Now { told, settled }),
+        any::<bool>().prop_map(|settled| Done::Before { settled }),
+        Just(Done::Gone),
+        Just(Done::ConnectionFull),
+        Just(Done::GroupFull),
+        Just(Done::Overloaded),
+    ]
+}
+
+fn holder() -> impl Strategy<Value = Holder> {
+    prop_oneof![
+        Just(Holder::App),
+        endpoint().prop_map(Holder::Endpoint),
+        group().prop_map(Holder::Group),
+        endpoint().prop_map(Holder::Observers),
+    ]
+}
+
+fn question() -> BoxedStrategy<Question> {
+    prop_oneof![
+        (app(), connection()).prop_map(|(app_id, connection)| Question::Connection { app_id, connection }),
+        (app(), holder(), option::of(connection()), any::<u16>())
+            .prop_map(|(app_id, of, after, most)| Question::Connections { app_id, of, after, most }),
+        (app(), option::of(endpoint()), option::of(group()), any::<u16>())
+            .prop_map(|(app_id, endpoint, after, most)| Question::Groups { app_id, endpoint, after, most }),
+        (app(), endpoint(), option::of(connection())).prop_map(|(app_id, endpoint, after)| Question::States {
+            app_id,
+            endpoint,
+            after
+        }),
+        (app(), holder()).prop_map(|(app_id, of)| Question::Count { app_id, of }),
+        (vec(interest(), 0..4), option::of((any::<u32>(), connection())))
+            .prop_map(|(of, after)| Question::Snapshot { of, after }),
+        (app(), uuid(), deed()).prop_map(|(app_id, request, deed)| {
+            let request_id = RequestId::from_uuid(request);
+            Question::Do { app_id, request_id, deed }
+        }),
+        uuid().prop_map(|request| Question::Settled { request_id: RequestId::from_uuid(request) }),
+    ]
+    .boxed()
+}
+
+fn facts() -> impl Strategy<Value = ConnectionFacts> {
+    let role = option::of(uuid().prop_map(RoleId::from_uuid));
+    (connection(), endpoint(), role, ".{0,64}", any::<IpAddr>(), any::<(bool, bool)>()).prop_map(
+        |(id, endpoint, role_id, client_type, address, (trickle_ice, ice_final_candidates))| ConnectionFacts {
+            id,
+            endpoint,
+            role_id,
+            client_type,
+            address,
+            trickle_ice,
+            ice_final_candidates,
+        },
+    )
+}
+
+fn state() -> BoxedStrategy<ConnectionStateFacts> {
+    (facts(), vec(group(), 0..3), option::of(presence()))
+        .prop_map(|(connection, groups, presence)| ConnectionStateFacts { connection, groups, presence })
+        .boxed()
+}
+
+fn present() -> impl Strategy<Value = Present> {
+    (any::<u32>(), endpoint(), connection(), option::of(presence()))
+        .prop_map(|(of, endpoint, connection, presence)| Present { of, endpoint, connection, presence })
+}
+
+fn answer() -> BoxedStrategy<Answer> {
+    prop_oneof![
+        vec(facts(), 0..4).prop_map(Answer::Connections),
+        vec(group(), 0..4).prop_map(Answer::Groups),
+        (vec(state(), 0..3), any::<bool>()).prop_map(|(found, more)| Answer::States { found, more }),
+        any::<u64>().prop_map(Answer::Count),
+        (vec(present(), 0..3), any::<bool>()).prop_map(|(found, more)| Answer::Snapshot { found, more }),
+        done().prop_map(Answer::Done),
+    ]
+    .boxed()
+}
+
+pub(super) fn item() -> impl Strategy<Value = Item> {
+    prop_oneof![
+        4 => delivery().prop_map(Item::Delivery),
+        1 => news().prop_map(Item::News),
+        1 => (any::<u64>(), question()).prop_map(|(ask, question)| Item::Question { ask, question }),
+        1 => (any::<(u64, u64)>(), answer()).prop_map(|((ask, known), answer)| Item::Answer { ask, known, answer }),
+        1 => any::<u64>().prop_map(|ask| Item::NoAnswer { ask }),
+        1 => Just(Item::Unsent),
+        1 => (any::<(u32, u32)>(), vec(any::<u8>(), 0..40))
+            .prop_map(|((index, count), bytes)| Item::Part { index, count, bytes: Piece(bytes.into()) }),
+    ]
+}
+
+pub(super) fn frame() -> impl Strategy<Value = Frame> {
+    let content = prop_oneof![
+        6 => (any::<u64>(), item()).prop_map(|(number, item)| Content::Item { number, item }),
+        1 => any::<u64>().prop_map(Content::Head),
+        1 => any::<u64>().prop_map(Content::Seen),
+        1 => vec(any::<(u64, u64)>(), 0..4).prop_map(Content::Again),
+        1 => any::<u64>().prop_map(Content::Gone),
+    ];
+    (node(), node(), content).prop_map(|(from, to, content)| Frame { from, to, content })
+}
