@@ -1,4 +1,4 @@
-//! What any command may be told.
+//! The flags that any command takes: which server, with which Admin-Token, and whether the answer is JSON.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

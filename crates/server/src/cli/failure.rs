@@ -1,4 +1,4 @@
-//! Why a command did not succeed, in one line and one number.
+//! Why a command failed: what it says of that in one line, and with which exit code it ends.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,5 @@
-//! What a running server does when it is told that its files have changed.
+//! What `SIGHUP` does to a running server: it reads the settings again, takes the new log level up, and looks at the
+//! certificate.
 
 use std::sync::Arc;
 

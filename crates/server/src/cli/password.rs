@@ -1,4 +1,4 @@
-//! Asking for a password.
+//! Reads a password: from a file, from a terminal without showing it, or from standard input.
 
 use std::io::{BufRead, IsTerminal, Read, Write};
 use std::path::PathBuf;

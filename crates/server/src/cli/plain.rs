@@ -1,4 +1,4 @@
-//! Text of strangers, as a terminal may show it.
+//! Makes text of strangers fit for a terminal: what could move the cursor or turn the direction of writing is escaped.
 
 /// `text` without what could move a terminal's cursor or turn the direction of writing: endpoint ids, names and
 /// reasons were typed by strangers.

@@ -1,4 +1,4 @@
-//! `respoked serve`.
+//! `respoked serve`: makes flags of the settings, starts the server, and serves until it is told to stop.
 
 use std::ffi::OsString;
 use std::future::Future;

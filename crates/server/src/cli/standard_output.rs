@@ -1,4 +1,4 @@
-//! Whether standard output leads anywhere. What is written into nothing is otherwise no error.
+//! Finds out whether standard output leads anywhere. Rust's library takes writing to a closed one for done.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,4 @@
-//! What is said about a command line that was not understood, and the help that was asked for.
+//! Prints what is wrong with a command line that was not understood, and the help that was asked for.
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -1,4 +1,5 @@
-//! `/console/account`: the own sign-in: password, second factor, signing out everywhere.
+//! `/console/account`: the signed-in admin changes the password, sets a second factor up or gives it up, and signs out
+//! everywhere.
 
 use std::sync::Arc;
 

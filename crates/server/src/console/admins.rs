@@ -1,4 +1,4 @@
-//! `/console/admins`: who administers the account.
+//! `/console/admins`: lists the account's admins. Owners make others, give them other roles or passwords, and remove them.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `/console/apps`: the list, and a new app.
+//! `/console/apps`: lists the account's apps, and makes a new one, whose App-Secret it shows once.
 
 use std::sync::Arc;
 

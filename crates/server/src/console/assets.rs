@@ -1,4 +1,5 @@
-//! What pages load: one style sheet and two scripts, in the binary and under names that change with their content.
+//! What pages load: a style sheet, htmx, and a script of our own. They are in the binary, and each has its content's hash in
+//! its path, so that browsers may keep it for ever.
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,4 @@
-//! `/console/audit`: who did what, and the same as JSON lines.
+//! `/console/audit`: shows the audit log, filtered, and hands it out as JSON lines. The API has it at `/v1/audit`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `/console/apps/{id}/bans`: who is kept out.
+//! `/console/apps/{id}/bans`: lists an app's banned endpoints. An endpoint's own page bans it and lifts the ban.
 
 use std::sync::Arc;
 

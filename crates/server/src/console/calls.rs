@@ -1,4 +1,4 @@
-//! `/console/apps/{id}/calls`: the calls that clients reported after their end.
+//! `/console/apps/{id}/calls`: shows the reports that clients send after a call.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Lines over time, drawn as SVG on the server.
+//! Draws the dashboard's figures over time as SVG, on the server.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! `/console/apps/{id}/connections`: which sockets are open.
+//! `/console/apps/{id}/connections`: lists the app's connections, and closes one.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `/console/dashboard`: what the server, or one app, did of late.
+//! `/console/dashboard`: shows figures of the server, or of one app, over time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

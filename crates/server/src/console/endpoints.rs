@@ -1,4 +1,4 @@
-//! `/console/apps/{id}/endpoints/{eid}`: one endpoint, what it has, and how to keep it out.
+//! `/console/apps/{id}/endpoints/{eid}`: shows what one endpoint has and its frames as they come and go, and bans it.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What a form or a query says, field by field.
+//! Reads a form, or the query of an address, field by field.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,4 +1,5 @@
-//! `/console/apps/{id}`: what an app is called, what it permits, its development mode, and its end.
+//! `/console/apps/{id}`: the first page of an app. It changes the app's settings and limits, switches development mode, and
+//! deletes the app.
 
 use std::sync::Arc;
 

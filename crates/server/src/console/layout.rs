@@ -1,4 +1,4 @@
-//! What pages have in common: the frame with its navigation, notices, fields and buttons.
+//! Markup that all pages use: the frame with its navigation, notices, fields, buttons, lists.
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;

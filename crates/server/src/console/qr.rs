@@ -1,4 +1,4 @@
-//! QR codes, drawn as SVG here: nothing leaves the server, and the page needs no script for it.
+//! Draws a QR code as SVG, for the second factor's secret: no other server sees that, and the page needs no script.
 
 use maud::{Markup, html};
 use qrcode::{Color, EcLevel, QrCode};

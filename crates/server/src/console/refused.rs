@@ -1,4 +1,4 @@
-//! The page of a refusal, which the door puts in the place of an answer.
+//! Shows a refusal as a page. The door puts it in the place of an answer that was refused under `/console`.
 
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};

@@ -1,4 +1,5 @@
-//! `/console/requests`: the last requests this server answered, and the same as JSON lines.
+//! `/console/requests`: shows the last requests that this server answered, filtered, and hands them out as JSON lines. The
+//! API has them at `/v1/request-log`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! A role being edited: the same permissions as switches of a form, as JSON, and as an answer to "may it?".
+//! A role while it is edited: reads its permissions from the form's switches or from JSON, and keeps the two in step. It
+//! also answers whether the role permits something.
 
 use std::collections::BTreeMap;
 

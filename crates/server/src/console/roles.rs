@@ -1,4 +1,4 @@
-//! `/console/apps/{id}/roles`: the roles of an app and their editor.
+//! `/console/apps/{id}/roles`: lists an app's roles, and edits one.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The call that mints a token, in the languages of backends.
+//! Shows how a backend mints a token, in several languages. The App-Secret stands in none of them.
 
 use serde_json::json;
 

@@ -1,4 +1,5 @@
-//! `/console/apps/{id}/secrets`: the App-Secrets of an app.
+//! `/console/apps/{id}/secrets`: lists an app's App-Secrets, makes and rolls them, and revokes one after it has said what
+//! would end with it.
 
 use std::sync::Arc;
 

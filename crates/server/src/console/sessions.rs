@@ -1,4 +1,4 @@
-//! `/console/apps/{id}/sessions`: who is in session.
+//! `/console/apps/{id}/sessions`: lists an app's sessions, filtered, and ends one.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

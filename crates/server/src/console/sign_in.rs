@@ -1,4 +1,4 @@
-//! `/console/sign-in` and `/console/sign-out`.
+//! `/console/sign-in` and `/console/sign-out`: signs an admin in by password and second factor, and out again.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `/console/apps/{id}/try`: from a tokenId to two clients that talk, in one page.
+//! `/console/apps/{id}/try`: mints a token on the page, and opens two clients there that talk to each other.
 
 use std::sync::Arc;
 

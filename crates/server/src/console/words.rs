@@ -1,4 +1,4 @@
-//! Numbers and times as people say them.
+//! Writes numbers, times and lengths of time as people say them, and reads the latter.
 
 use maud::{Markup, html};
 use respoke_core::clock::Timestamp;

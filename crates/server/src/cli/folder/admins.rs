@@ -1,5 +1,6 @@
-//! `respoked admin`: who may sign in. Here and not over HTTP, so that a lost password is no lost server, and a stolen
-//! login cannot make itself at home.
+//! `respoked admin`: lists admins, makes and removes them, sets their passwords and roles, and deletes an account.
+//!
+//! It works on the data folder and asks for no login, so that who lost the last password gets in again.
 
 use clap::{Args, Subcommand};
 use respoke_core::admin::AdminRole;

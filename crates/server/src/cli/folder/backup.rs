@@ -1,4 +1,4 @@
-//! `respoked backup`.
+//! `respoked backup`: copies the database into one file, while the server runs or not.
 
 use std::fs;
 use std::path::{Path, PathBuf};

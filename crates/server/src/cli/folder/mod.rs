@@ -1,4 +1,4 @@
-//! Commands that work on the data folder itself, as whoever may read its files.
+//! Commands that work on the data folder itself. Whoever may read and write its files may give them.
 
 mod admins;
 mod backup;

@@ -1,5 +1,5 @@
-//! How far a command is that takes long, on standard error: one line that changes on a terminal, else a line now and then,
-//! as a server says of a migration.
+//! Says on standard error how far a long command is: on a terminal in one line that changes, elsewhere in a line now and
+//! then.
 
 use std::fs;
 use std::io::{IsTerminal as _, Write};

@@ -1,4 +1,4 @@
-//! `respoked config`.
+//! `respoked config check`: reads the settings as `serve` does, and prints them without secrets.
 
 use std::fmt::Write as _;
 

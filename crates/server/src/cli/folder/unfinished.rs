@@ -1,7 +1,8 @@
-//! A file that gets its name when it is finished. Until then it lies in a folder of its own whose name nobody can foresee:
-//! two commands never meet there, and what is left of one that was killed is in nobody's way. Where others may write too,
-//! nobody can put anything into it; who owns the folder around it may put another in its place, and then the command
-//! fails, or gives the name to the file that it made.
+//! Writes a file that gets its name when it is finished.
+//!
+//! Until then it lies in a folder of its own, whose name nobody can guess. So two commands never meet there, what a killed
+//! one left is in nobody's way, and where others may write beside it, they cannot put anything into it. Who owns the folder
+//! around it may put another in its place. Then the command fails, or gives the name to the file that it made.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,4 @@
-//! The data folder that a command is about, and the database in it.
+//! Finds the data folder that a command is about, by its flags and the settings, and opens the database in it.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `respoked app`.
+//! `respoked app`: makes, lists, shows, changes and deletes apps.
 
 use clap::{Args, Subcommand};
 use respoke_core::app::Rate;

@@ -1,4 +1,4 @@
-//! `respoked audit`.
+//! `respoked audit`: lists rows of the audit log.
 
 use clap::Args;
 use respoke_wire::body::audit::{ActorView, AuditView};

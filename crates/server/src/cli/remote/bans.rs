@@ -1,4 +1,4 @@
-//! `respoked ban`.
+//! `respoked ban`: bans endpoints, lists bans and lifts them.
 
 use clap::Subcommand;
 use respoke_wire::body::bans::{BanView, CreateBan};

@@ -1,4 +1,4 @@
-//! The HTTP client of the commands.
+//! Sends a command's requests to the server, and reads what it answers or refuses.
 
 use std::io::ErrorKind;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What several commands are given: an app, a JSON object.
+//! What several commands take: an app, a JSON object from a file.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Signing in, and where the login is kept.
+//! `respoked login` and `respoked logout`, and the file in which logins are kept.
 //!
 //! The file holds an Admin-Token for each server, and only its owner can read it.
 

@@ -1,4 +1,4 @@
-//! `respoked role`.
+//! `respoked role`: makes, lists, shows, changes and deletes roles.
 
 use std::path::PathBuf;
 

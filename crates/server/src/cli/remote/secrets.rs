@@ -1,4 +1,4 @@
-//! `respoked secret`.
+//! `respoked secret`: makes, lists, rolls and revokes App-Secrets.
 
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;

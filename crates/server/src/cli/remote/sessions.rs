@@ -1,4 +1,4 @@
-//! `respoked session`.
+//! `respoked session`: lists sessions and ends them.
 
 use clap::{Args, Subcommand};
 use respoke_wire::body::lists::ListRequest;

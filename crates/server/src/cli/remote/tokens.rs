@@ -1,4 +1,4 @@
-//! `respoked token`.
+//! `respoked token`: mints tokens, says what one is and why it is refused, lists and revokes them.
 
 use clap::{Args, Subcommand};
 use respoke_core::code::Code;

@@ -1,5 +1,5 @@
-//! When a certificate is valid. The TLS library reads that for its own use and does not tell, and a whole X.509 parser
-//! for two dates would be too much.
+//! Reads from when until when a certificate is valid. The TLS library reads that too and does not tell, and a whole X.509
+//! parser for two dates would be too much.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What an examination finds.
+//! One thing that `respoked doctor` found: how bad it is, and what to do about it.
 
 use serde::Serialize;
 

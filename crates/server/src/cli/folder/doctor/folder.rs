@@ -1,4 +1,4 @@
-//! What the data folder is like: who may read and write in it, and whose its files are.
+//! Looks at the data folder: who may read and write in it, and whose its files are.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
