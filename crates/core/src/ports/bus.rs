@@ -51,8 +51,10 @@ pub trait Bus: Send + Sync {
     /// for.
     async fn ask(&self, whom: Whom, question: Question, deadline: Duration) -> Answers;
 
-    /// Tells another node something that is put as a question, and whose answer nobody waits for: it is sent however many
-    /// questions wait for answers. It never waits.
+    /// Tells a life of another node something that is put as a question, and whose answer nobody waits for: it is sent
+    /// however many questions wait for answers. It never waits.
+    ///
+    /// It comes to that life alone, at most once, in its place among what is published. If it is lost, that is a [`Gap`].
     fn tell(&self, node: Node, question: Question);
 
     /// How long a question and its answer are on their way as a rule. A node that is well is heard of in that time and the
