@@ -117,18 +117,19 @@ mod tests {
 
     #[test]
     fn a_change_is_read_as_it_was_written() {
-        let (app, endpoint) = (AppId::random(), EndpointId::parse("Jo of the 2nd floor").unwrap());
-        for of in [
-            Change::Session(7),
-            Change::Session(u64::MAX),
-            Change::Endpoint(app, endpoint),
-            Change::Role(app, RoleId::random()),
-            Change::Secret(app, SecretId::random()),
-            Change::App(app),
-            Change::Admin(AdminId::random()),
+        let (app, id) = (AppId::from_uuid(Uuid::from_u128(7)), Uuid::from_u128(8));
+        let endpoint = EndpointId::parse("Jo of the 2nd floor").unwrap();
+        let (seven, eight) = ("00000000-0000-0000-0000-000000000007", "00000000-0000-0000-0000-000000000008");
+        for (of, words) in [
+            (Change::Session(7), "session 7".to_owned()),
+            (Change::Session(u64::MAX), "session 18446744073709551615".to_owned()),
+            (Change::Endpoint(app, endpoint), format!("endpoint {seven} Jo of the 2nd floor")),
+            (Change::Role(app, RoleId::from_uuid(id)), format!("role {seven} {eight}")),
+            (Change::Secret(app, SecretId::from_uuid(id)), format!("secret {seven} {eight}")),
+            (Change::App(app), format!("app {seven}")),
+            (Change::Admin(AdminId::from_uuid(id)), format!("admin {eight}")),
         ] {
-            let words = change(&of);
-            assert_eq!(change_of(&words).unwrap(), of, "{words}");
+            assert_eq!((change(&of), change_of(&words)), (words.clone(), Some(of.clone())));
             assert!(change_of(&words[..words.len() / 2]).is_none() || matches!(of, Change::Session(_)), "{words}");
         }
         for damaged in ["", "session", "session x", "role x y", "app", "tenant 7"] {
@@ -155,11 +156,13 @@ mod tests {
 
     #[test]
     fn a_cause_and_a_push_service_are_read_as_they_were_written() {
-        for code in 1..=3 {
-            assert_eq!(end_cause_of(code).map(end_cause), Some(code));
+        for (cause, code) in
+            [(SessionEndCause::SignedOut, 1), (SessionEndCause::Revoked, 2), (SessionEndCause::Superseded, 3)]
+        {
+            assert_eq!((end_cause(cause), end_cause_of(code)), (code, Some(cause)));
         }
-        for code in 1..=2 {
-            assert_eq!(push_service_of(code).map(push_service), Some(code));
+        for (service, code) in [(PushService::Google, 1), (PushService::Apple, 2)] {
+            assert_eq!((push_service(service), push_service_of(code)), (code, Some(service)));
         }
         assert!(end_cause_of(0).is_none() && end_cause_of(4).is_none());
         assert!(push_service_of(0).is_none() && push_service_of(3).is_none());

@@ -121,11 +121,12 @@ pub(super) fn remove(connection: &Connection, number: u64) -> rusqlite::Result<u
 
 /// Ends session `number` in favour of a new one, if it is of the same endpoint and not over.
 pub(super) fn supersede(write: &Write<'_>, number: u64, grant: &Grant, at: Timestamp) -> rusqlite::Result<bool> {
+    let superseded = codes::end_cause(SessionEndCause::Superseded);
     let ended = execute(
         write.connection,
-        "UPDATE sessions SET ended_at = ?4, ended_as = 3
+        "UPDATE sessions SET ended_at = ?4, ended_as = ?5
          WHERE number = ?1 AND app_id = ?2 AND endpoint = ?3 AND ended_at IS NULL",
-        params![number, grant.app_id.uuid(), grant.endpoint_id.as_str(), at.millis()],
+        params![number, grant.app_id.uuid(), grant.endpoint_id.as_str(), at.millis(), superseded],
     )? == 1;
     if ended {
         feed::write(write, Some(&Change::Session(number)), at)?;
