@@ -164,6 +164,17 @@ pub enum Revocation {
     SparesMinted,
 }
 
+impl Revocation {
+    /// Whether they live on.
+    #[must_use]
+    pub const fn spares_minted(self) -> bool {
+        match self {
+            Self::EndsMinted => false,
+            Self::SparesMinted => true,
+        }
+    }
+}
+
 impl SecretRecord {
     /// Whether the secret is taken at `now`.
     #[must_use]

@@ -30,7 +30,7 @@ pub struct NewToken {
     pub expires_at: Timestamp,
 }
 
-/// What of its endpoint's a new token takes the place of.
+/// What a new token replaces of what its endpoint has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Replaces {
     /// Nothing: all that there is stays.
@@ -40,6 +40,17 @@ pub enum Replaces {
     Tokens,
     /// Those, and the sessions, which end.
     TokensAndSessions,
+}
+
+impl Replaces {
+    /// Whether the sessions that its endpoint has end.
+    #[must_use]
+    pub const fn ends_sessions(self) -> bool {
+        match self {
+            Self::Nothing | Self::Tokens => false,
+            Self::TokensAndSessions => true,
+        }
+    }
 }
 
 /// A token just minted.

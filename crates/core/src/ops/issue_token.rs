@@ -27,7 +27,7 @@ pub struct IssueToken {
     pub role_name: Option<String>,
     /// Life of the session in seconds, from now.
     pub ttl_secs: Option<u64>,
-    /// What of the endpoint's it takes the place of.
+    /// What it replaces of what its endpoint has.
     pub replaces: Replaces,
 }
 
@@ -63,7 +63,9 @@ impl Broker {
         // Replacing ends what others minted, so development mode does not cover it.
         match (request.replaces, caller) {
             (Replaces::Nothing, _) | (_, Caller::App { .. } | Caller::Admin { .. }) => {}
-            (_, Caller::Anonymous | Caller::Endpoint { .. }) => return Err(Refusal::Unauthenticated),
+            (Replaces::Tokens | Replaces::TokensAndSessions, Caller::Anonymous | Caller::Endpoint { .. }) => {
+                return Err(Refusal::Unauthenticated);
+            }
         }
         let app = self.app_to_mint_in(caller, request.app_id).await?;
         let endpoint_id = request.endpoint_id.as_deref().ok_or_else(|| Refusal::missing("endpointId"))?;
@@ -104,7 +106,7 @@ impl Broker {
         let audit = AuditEntry { at: created_at, ..audit };
         let endpoint_id = token.grant.endpoint_id.clone();
         let mut minted = self.store.issue_token(token, request.replaces, once, audit).await;
-        if request.replaces == Replaces::TokensAndSessions {
+        if request.replaces.ends_sessions() {
             minted = self.changed(Change::Endpoint(app.id, endpoint_id), minted).await;
         }
         let minted = minted?.made(|refusal| match refusal {

@@ -106,7 +106,7 @@ fn insert(
     Ok(())
 }
 
-/// Ends what of its endpoint's a token takes the place of that is about to be minted.
+/// Ends what a token that is about to be minted replaces of what its endpoint has.
 fn end_replaced(write: &Write<'_>, grant: &Grant, replaces: Replaces, at: Timestamp) -> rusqlite::Result<()> {
     let (app, endpoint) = (grant.app_id, &grant.endpoint_id);
     match replaces {

@@ -147,7 +147,7 @@ impl SecretStore for SqliteStore {
                     write.connection,
                     "UPDATE secrets SET keep_sessions = CASE WHEN revoked_at IS NULL THEN ?3 ELSE min(keep_sessions, ?3) END,
                      revoked_at = coalesce(revoked_at, ?4) WHERE id = ?1 AND app_id = ?2",
-                    params![id.uuid(), app.uuid(), revocation == Revocation::SparesMinted, entry.at.millis()],
+                    params![id.uuid(), app.uuid(), revocation.spares_minted(), entry.at.millis()],
                 )?;
                 if touched == 1 {
                     feed::write(write, Some(&Change::Secret(app, id)), entry.at)?;
