@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::caller::admin_needed;
+use super::caller::{BACKEND_NEEDED, admin_needed};
 use super::typed::{check_name, wrong};
 use super::{Broker, Caller, Context, CreatedSecret};
 use crate::admin::AdminRole;
@@ -172,9 +172,6 @@ impl Broker {
         }
     }
 }
-
-/// What an endpoint is told of what is an app's own.
-const BACKEND_NEEDED: Refusal = Refusal::Forbidden("an App-Secret or Admin-Token is needed");
 
 /// Writes the domains of a change as they are kept. Those that an app has already are not looked at.
 fn with_domains(patch: AppPatch) -> Result<AppPatch, Refusal> {

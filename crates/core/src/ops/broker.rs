@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
-use super::caller::{Caller, Context, address_text};
+use super::caller::{BACKEND_NEEDED, Caller, Context, address_text};
 use super::catalog::Catalog;
 use super::enrolments::Enrolments;
 use super::follower::Follower;
@@ -206,7 +206,7 @@ impl Broker {
                     (None, _) => Err(Refusal::NotFound("Apps")),
                 }
             }
-            Caller::Endpoint { .. } => Err(Refusal::Forbidden("an App-Secret or Admin-Token is needed")),
+            Caller::Endpoint { .. } => Err(BACKEND_NEEDED),
             Caller::Anonymous => Err(Refusal::Unauthenticated),
         }
     }

@@ -120,6 +120,9 @@ impl Context {
     }
 }
 
+/// The refusal of an endpoint where an app's backend or an admin may ask.
+pub(super) const BACKEND_NEEDED: Refusal = Refusal::Forbidden("an App-Secret or Admin-Token is needed");
+
 /// The refusal of who is no admin.
 pub(super) fn admin_needed(caller: &Caller) -> Refusal {
     match caller {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::caller::token_hash;
+use super::caller::{BACKEND_NEEDED, token_hash};
 use super::{Broker, Caller, Context, LiveSession};
 use crate::audit::Action;
 use crate::ports::Ending;
@@ -89,7 +89,7 @@ impl Broker {
 fn authority(caller: &Caller) -> Result<(), Refusal> {
     match caller {
         Caller::Admin { .. } | Caller::App { .. } => Ok(()),
-        Caller::Endpoint { .. } => Err(Refusal::Forbidden("an App-Secret or Admin-Token is needed")),
+        Caller::Endpoint { .. } => Err(BACKEND_NEEDED),
         Caller::Anonymous => Err(Refusal::Unauthenticated),
     }
 }
