@@ -193,8 +193,8 @@ impl Holds {
         self.news.is_over(node)
     }
 
-    /// Whether what a node answers to who asked at that turn lacks what was known then to be missed of it, though
-    /// everything up to `number` is in it.
+    /// Whether a loss was known at that turn of something that the node said after `number`. Then an answer that has
+    /// everything up to `number`, and no more, does not make that good.
     pub(super) fn lacks_what_was_missed(&self, node: Node, asked_at: u64, number: u64) -> bool {
         self.news.missed.get(&node).is_some_and(|missed| missed.turn <= asked_at && missed.number > number)
     }

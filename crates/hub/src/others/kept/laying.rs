@@ -54,8 +54,8 @@ impl Kept {
         known + answered.there.get(&of).map_or(0, Vec::len)
     }
 
-    /// Whether a node is to be asked again that has answered: what it answered to who asked at that turn is of before what
-    /// was known to be missed of it, as no bus should have it.
+    /// Whether what a node answered to who asked at that turn is older than a loss that was known by then: it is to be asked
+    /// again. No bus should bring such an answer.
     pub(in crate::others) fn is_too_old(&self, answered: &Answered, asked_at: u64) -> bool {
         self.held.lacks_what_was_missed(answered.node, asked_at, answered.oldest)
     }

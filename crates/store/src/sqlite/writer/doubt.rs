@@ -45,7 +45,8 @@ impl Doubt {
     }
 }
 
-/// Writes something of no meaning, and each time something else, so that it is written at all.
+/// Writes something of no meaning, and each time something else, so that it is written at all: over what a commit left that
+/// failed, or to see that the database takes anything.
 pub(in crate::sqlite) fn touch(connection: &Connection) -> rusqlite::Result<()> {
     execute(
         connection,
