@@ -17,11 +17,12 @@ use respoke_core::id::RequestId;
 use respoke_wire::form::{self, NotText};
 use respoke_wire::input::DecodeError;
 use tower::Service;
+use tracing::Level;
 
 pub(crate) use panics::answered;
 use request_ids::RequestIds;
 
-use crate::facts::Facts;
+use crate::facts::{Facts, LOG};
 use crate::limits::Accounts;
 use crate::problem::Problem;
 use crate::router::router;
@@ -73,21 +74,30 @@ impl Answering {
         }
     }
 
-    /// Counts and logs an answer.
+    /// Counts and logs an answer. What is logged stands in the span of its request.
     pub(crate) fn note(&self, answered: &Answered<'_>) {
-        let route = answered.facts.and_then(|facts| facts.route.get()).map_or(UNMATCHED, |route| route.as_str());
         self.watch.note(answered);
-        let Answered { request_id, method, status, problem, took, .. } = *answered;
-        tracing::debug!(
-            request.id = %request_id,
-            method,
-            route,
-            status,
-            code = problem.map(Problem::code),
-            lapse = problem.and_then(Problem::lapse),
-            took_micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-            "answered"
-        );
+        let Answered { request_id, method, facts, status, problem, took, .. } = *answered;
+        let fault = problem.filter(|problem| problem.is_fault());
+        if fault.is_none() && !tracing::enabled!(target: LOG, Level::DEBUG) {
+            return;
+        }
+        let unread = || tracing::error_span!(target: LOG, "request", request.id = %request_id);
+        facts.map_or_else(unread, Facts::span).in_scope(|| {
+            if let Some(fault) = fault {
+                fault.log();
+            }
+            tracing::debug!(
+                target: LOG,
+                method,
+                route = facts.and_then(|facts| facts.route.get()).map_or(UNMATCHED, |route| route.as_str()),
+                status,
+                code = problem.map(Problem::code),
+                lapse = problem.and_then(Problem::lapse),
+                took_micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                "answered"
+            );
+        });
     }
 }
 

@@ -29,6 +29,7 @@ use respoke_core::secret::Secret;
 use respoke_hub::Socket;
 use respoke_wire::input::{self, Input};
 use serde::de::DeserializeOwned;
+use tracing::Span;
 
 pub(crate) use admission::{Client, Minting, Terms, Unasked};
 use shown::{Kind, credential_text, find_credential};
@@ -252,10 +253,17 @@ impl Call {
 
     /// Notes which app and endpoint it is about, where the credential does not say it.
     pub(crate) fn concerns(&self, app_id: AppId, endpoint_id: Option<&EndpointId>) {
-        let _ = self.facts.about_app.set(app_id);
-        if let Some(endpoint) = endpoint_id {
-            let _ = self.facts.about_endpoint.set(endpoint.clone());
-        }
+        self.facts.concerns(app_id, endpoint_id);
+    }
+
+    /// Begins the operation of this name: what is logged while it is done stands in this span.
+    pub(crate) fn begin(&self, operation: &'static str) -> Span {
+        self.facts.begin(operation)
+    }
+
+    /// The span for what is logged afterwards.
+    pub(crate) fn span(&self) -> Span {
+        self.facts.span()
     }
 
     /// Says what was done if this is answered with 200: figures count it.

@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 use respoke_wire::tunnel::Method;
+use tracing::Instrument;
+use tracing::instrument::Instrumented;
 use utoipa::OpenApi;
 
 use crate::api;
@@ -23,11 +25,13 @@ use crate::state::Api;
 
 /// A row of the table.
 pub(crate) struct Operation {
+    /// The resource's and the handler's: in log lines, and where to look in `api/`.
+    name: &'static str,
     pub(crate) ways: &'static [Way],
     /// As what figures count it when it is answered with 200.
     deed: Option<Deed>,
     /// Asks what its terms say, and gives its handler what came of it.
-    run: fn(Arc<Api>, Call) -> Answer,
+    run: fn(Arc<Api>, Call) -> Making,
     /// A document of this operation alone, under the way that its handler names.
     pub(crate) description: fn() -> utoipa::openapi::OpenApi,
 }
@@ -42,14 +46,16 @@ pub(crate) struct Way {
 }
 
 /// An answer that is being made.
-pub(crate) type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
+pub(crate) type Answer = Instrumented<Making>;
+type Making = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 impl Operation {
     pub(crate) fn run(&self, api: Arc<Api>, call: Call) -> Answer {
         if let Some(deed) = self.deed {
             call.counts_as(deed);
         }
-        (self.run)(api, call)
+        let span = call.begin(self.name);
+        (self.run)(api, call).instrument(span)
     }
 }
 
@@ -81,6 +87,7 @@ macro_rules! operations {
     )+) => {
         /// The table. Where two rows have a path, its methods are told in their order.
         pub(crate) static OPERATIONS: &[Operation] = &[$(Operation {
+            name: concat!(stringify!($resource), "::", stringify!($handler)),
             ways: &[$(Way { method: Method::$method, path: $path, told_as: told_as!($($suffix)?) }),+],
             deed: deed!($($deed)?),
             run: |api, call| {

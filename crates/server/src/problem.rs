@@ -147,28 +147,33 @@ impl Problem {
         self.0.lapse
     }
 
-    /// Puts headers and body into `response`, as the answer to the request `request_id`; logs faults of ours.
+    /// Whether the server is at fault.
+    pub(crate) fn is_fault(&self) -> bool {
+        self.status().is_server_error()
+    }
+
+    /// Logs it, within the span of the request.
+    pub(crate) fn log(&self) {
+        let error = self.0.cause.as_ref().map(|cause| Chain(&**cause)).map(tracing::field::display);
+        tracing::error!(error, code = self.code(), "request failed");
+    }
+
+    /// Puts headers and body into `response`, as the answer to the request `request_id`.
     pub(crate) fn render(&self, response: &mut Response, request_id: &str, shape: Shape) {
-        self.render_as(response, request_id, JSON, self.0.body(request_id, shape));
+        self.render_as(response, JSON, self.0.body(request_id, shape));
         if shape == Shape::OAuth && self.status() == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"respoked\""));
         }
     }
 
     /// The same with a body of another kind, made by who knows how a refusal looks there.
-    pub(crate) fn render_as(&self, response: &mut Response, request_id: &str, kind: HeaderValue, body: Vec<u8>) {
-        let reason = &*self.0;
-        let status = reason.status();
-        if status.is_server_error() {
-            let error = reason.cause.as_ref().map(|cause| Chain(&**cause)).map(tracing::field::display);
-            tracing::error!(error, code = reason.code.word(), request.id = request_id, "request failed");
-        }
+    pub(crate) fn render_as(&self, response: &mut Response, kind: HeaderValue, body: Vec<u8>) {
         *response.body_mut() = Body::from(body);
         let headers = response.headers_mut();
         // The router wrote down the length of the empty body that stood here.
         headers.remove(CONTENT_LENGTH);
         headers.insert(CONTENT_TYPE, kind);
-        if let Some(secs) = reason.retry_after_secs {
+        if let Some(secs) = self.0.retry_after_secs {
             headers.insert(RETRY_AFTER, secs.into());
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -91,9 +92,9 @@ enum Entered {
 impl Future for Entered {
     type Output = Result<Response, Infallible>;
 
-    fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut *self {
-            Self::Running(answer) => answer.as_mut().poll(context).map(Ok),
+            Self::Running(answer) => Pin::new(answer).poll(context).map(Ok),
             Self::Refused(problem) => {
                 let problem = problem.take().unwrap_or_else(Problem::malformed_path);
                 Poll::Ready(Ok(problem.into_response()))

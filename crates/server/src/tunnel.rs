@@ -85,7 +85,7 @@ impl Tunnel {
         let turn = if is_made { None } else { self.whole_answers.clone().acquire_owned().await.ok() };
         let (status, body) = match response.into_body().collect().await {
             Ok(body) => (status, body.to_bytes()),
-            Err(error) => Box::pin(broken_off(error, id_text)).await,
+            Err(error) => Box::pin(broken_off(error, &facts, id_text)).await,
         };
         self.answering.charge(&facts, body.len() as u64);
         let route = facts.route.get().cloned();
@@ -184,8 +184,9 @@ pub(crate) struct Tunnelled {
 }
 
 /// What is answered over a socket when the answer could not be made to its end.
-async fn broken_off(error: axum::Error, request_id: &str) -> (u16, Bytes) {
+async fn broken_off(error: axum::Error, facts: &Facts, request_id: &str) -> (u16, Bytes) {
     let problem = Problem::internal(error);
+    facts.span().in_scope(|| problem.log());
     let mut refused = problem.clone().into_response();
     problem.render(&mut refused, request_id, Shape::Recorded);
     let body = refused.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();

@@ -26,7 +26,6 @@ pub(crate) struct Health {
     responses((status = 200, description = "It runs", body = Health)),
     security(())
 )]
-#[expect(clippy::unused_async, reason = "every operation is called alike")]
 pub(crate) async fn live(_: Arc<Api>, _: Call, _: Unasked) -> Answer<Health> {
     Answer(Health { status: "ok" })
 }
@@ -56,7 +55,6 @@ pub(crate) async fn is_ready(api: &Api) -> Result<(), Problem> {
     responses((status = 200, description = "The figures", body = String, content_type = "application/openmetrics-text")),
     security(())
 )]
-#[expect(clippy::unused_async, reason = "every operation is called alike")]
 pub(crate) async fn metrics(api: Arc<Api>, call: Call, _: Unasked) -> Result<Response, Problem> {
     call.check_unread(&api)?;
     let text = api.metrics.text();

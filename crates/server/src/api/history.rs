@@ -32,7 +32,7 @@ pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<Re
     let request: ReadHistory = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let found = api.broker.history(&caller, app, &id, request.before, request.limit).await?;
-    telling::tell(&api, &caller, found).await
+    telling::tell(&api, &call, &caller, found).await
 }
 
 /// Reads the newest messages of many groups at once: an object of lists, newest first, by group.
@@ -70,5 +70,5 @@ async fn answer(api: &Arc<Api>, call: &Call, caller: &Caller) -> Result<Response
     let turn = api.long_answer(caller).await?;
     let found = api.broker.search_history(caller, app, request.group_ids, request.limit).await?;
     drop(turn);
-    telling::tell_groups(api, caller, found).await
+    telling::tell_groups(api, call, caller, found).await
 }

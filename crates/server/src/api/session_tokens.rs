@@ -49,7 +49,6 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<
     responses((status = 200, description = "The session", body = SessionView), Refused),
     security(("App-Token" = []))
 )]
-#[expect(clippy::unused_async, reason = "every operation is called alike")]
 pub(crate) async fn describe(api: Arc<Api>, _: Call, caller: Caller) -> Result<Answer<SessionView>, Problem> {
     let session = api.broker.own_session(&caller)?;
     Ok(Answer(sessions::show(&api.broker, session.record.clone())))

@@ -16,8 +16,10 @@ use respoke_core::id::GroupName;
 use respoke_core::message::{MessageRef, StoredMessage};
 use respoke_core::ops::Caller;
 use respoke_core::refusal::Refusal;
+use tracing::Span;
 
 use super::answer;
+use crate::call::Call;
 use crate::problem::Problem;
 use crate::state::Api;
 use crate::transport::Beside;
@@ -27,14 +29,20 @@ use crate::turns::Party;
 const PIECE_LEN: usize = 32_768;
 
 /// The messages of a group.
-pub(super) async fn tell(api: &Arc<Api>, caller: &Caller, found: Vec<MessageRef>) -> Result<Response, Problem> {
+pub(super) async fn tell(
+    api: &Arc<Api>,
+    call: &Call,
+    caller: &Caller,
+    found: Vec<MessageRef>,
+) -> Result<Response, Problem> {
     let list = List { opening: Some(b"[".to_vec()), messages: found.into() };
-    Telling::new(api, caller, VecDeque::from([list]), b"").answer().await
+    Telling::new(api, caller, VecDeque::from([list]), b"").answer(call).await
 }
 
 /// The messages of many groups, as an object of lists.
 pub(super) async fn tell_groups(
     api: &Arc<Api>,
+    call: &Call,
     caller: &Caller,
     found: Vec<(GroupName, Vec<MessageRef>)>,
 ) -> Result<Response, Problem> {
@@ -46,7 +54,7 @@ pub(super) async fn tell_groups(
         lists.push_back(List { opening: Some(opening), messages: messages.into() });
     }
     let end: &[u8] = if lists.is_empty() { b"{}" } else { b"}" };
-    Telling::new(api, caller, lists, end).answer().await
+    Telling::new(api, caller, lists, end).answer(call).await
 }
 
 struct List {
@@ -87,7 +95,7 @@ impl Telling {
     }
 
     /// The answer, with its first piece read, so that a store that fails is a refusal and no broken answer.
-    async fn answer(mut self) -> Result<Response, Problem> {
+    async fn answer(mut self, call: &Call) -> Result<Response, Problem> {
         let api = self.api.clone();
         let turn = api.long_answers.take(self.party.clone()).await?;
         let first = Bytes::from(self.piece().await?);
@@ -97,7 +105,7 @@ impl Telling {
         }
         let known = Beside(self.known_len());
         let state = State::Waiting(Some(Box::new(self)));
-        let mut response = answer::json(Body::new(TellingBody { first: Some(first), state }));
+        let mut response = answer::json(Body::new(TellingBody { first: Some(first), state, span: call.span() }));
         response.extensions_mut().insert(known);
         Ok(response)
     }
@@ -157,6 +165,8 @@ impl Telling {
 struct TellingBody {
     first: Option<Bytes>,
     state: State,
+    /// The request's.
+    span: Span,
 }
 
 type Reading = Pin<Box<dyn Future<Output = (Box<Telling>, Result<Bytes, Problem>)> + Send>>;
@@ -192,6 +202,7 @@ impl HttpBody for TellingBody {
             Err(problem) => {
                 // Nothing is left but to break off, so that nobody takes it for the whole.
                 self.state = State::Waiting(None);
+                let _within = self.span.enter();
                 tracing::error!(code = problem.code(), "a history could not be read to its end");
                 Poll::Ready(Some(Err("a history could not be read to its end".into())))
             }

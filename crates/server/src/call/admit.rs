@@ -13,7 +13,6 @@ use respoke_wire::body::oauth::TokenQuestion;
 use super::admission::{Client, Draws, Minting, Terms, Unasked, Wrong};
 use super::shown::authorization;
 use super::{Call, throttled};
-use crate::facts::asker;
 use crate::limits::Demand;
 use crate::problem::Problem;
 use crate::state::Api;
@@ -128,7 +127,7 @@ impl Call {
     pub(crate) async fn authenticate_visit(&self, api: &Api, token: &Secret) -> Result<Caller, Refusal> {
         let credential = Credential::AdminToken(token.clone());
         let caller = api.broker.authenticate(&credential, Some(self.facts.address)).await?;
-        let _ = self.facts.asker.set(asker(&caller));
+        self.facts.asked_by(&caller);
         Ok(caller)
     }
 
@@ -192,7 +191,7 @@ impl Call {
 
     /// Draws from the buckets that `caller` draws from, and `endpoint`'s if the request is made for one.
     fn draw(&self, api: &Api, demand: Demand, caller: &Caller, endpoint: Option<&EndpointId>) -> Result<(), Problem> {
-        let _ = self.facts.asker.set(asker(caller));
+        self.facts.asked_by(caller);
         self.check_unread(api)?;
         let (rate_status, result) = match api.limits.check(demand, caller, endpoint, self.facts.address) {
             Ok(rate_status) => (rate_status, Ok(())),

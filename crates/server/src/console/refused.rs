@@ -11,7 +11,7 @@ use crate::problem::Problem;
 /// Puts the page of `problem` into `response`, as the answer to the request `request_id`.
 pub(crate) fn render(problem: &Problem, response: &mut Response, request_id: &str) {
     let page = refusal_page(problem.status(), &problem.said(), request_id);
-    problem.render_as(response, request_id, HeaderValue::from_static(HTML), page.into_bytes());
+    problem.render_as(response, HeaderValue::from_static(HTML), page.into_bytes());
 }
 
 fn refusal_page(status: StatusCode, error: &str, request_id: &str) -> String {

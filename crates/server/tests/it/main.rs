@@ -29,6 +29,7 @@ mod hostile_sockets;
 mod hub_limits;
 mod links;
 mod lists;
+mod log;
 mod messages;
 mod oauth;
 mod openapi;
