@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use respoke_core::code::Code;
 use respoke_wire::body::problem::{Details, OAuthProblemBody, ProblemBody};
+use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::response::Response;
@@ -22,7 +23,10 @@ const REFUSALS: &[(&str, &str)] = &[
     ("403", "Not permitted"),
     ("404", "There is no such object, or none that the caller may know of"),
     ("408", "The body did not arrive in time"),
-    ("409", "The object is not in the state the request needs, or the request came without a connection"),
+    (
+        "409",
+        "The object is not in the state the request needs, or the request came without a connection, or over a socket and cannot be answered there",
+    ),
     ("413", "The body is larger than 20,000 bytes"),
     ("422", "The Idempotency-Key was used for a different request"),
     ("429", "Too many requests or failed attempts"),
@@ -75,7 +79,7 @@ impl IntoResponses for Reused {
     }
 }
 
-/// What an operation on connections may answer as well.
+/// What an operation may answer as well that needs a connection, or that not all of is done over a socket.
 pub(crate) struct Unconnected;
 
 impl IntoResponses for Unconnected {
@@ -154,12 +158,14 @@ fn description_of(status: &str, description: &str) -> String {
     format!("{description}: {}", codes.join(", "))
 }
 
-/// The schema of a refusal, whose field `code` is one of those there are.
+/// The schema of a refusal, which names the codes there are. They are no `enum`: a client that was generated from one would
+/// not read the answers of a server that knows one code more.
 fn with_codes(mut schema: RefOr<Schema>) -> RefOr<Schema> {
     if let RefOr::T(Schema::Object(problem)) = &mut schema
         && let Some(RefOr::T(Schema::Object(code))) = problem.properties.get_mut("code")
     {
-        code.enum_values = Some(Code::ALL.iter().map(|code| code.word().into()).collect());
+        let words: Vec<_> = Code::ALL.iter().map(|code| code.word()).collect();
+        code.extensions = Some(Extensions::builder().add("x-extensible-enum", words).build());
     }
     schema
 }

@@ -15,10 +15,12 @@ use crate::state::Api;
 /// Items of a list that is asked for as lines; 10,000 rows of a log are two megabytes.
 const LINES_MAX: usize = 10_000;
 
-/// What is asked of a list that can be had as lines: not over a socket, whose answers are JSON.
-pub(super) fn list_request(call: &Call) -> Result<ListRequest, Problem> {
+/// What is asked of a list that can be had as lines: not over a socket, whose answers are JSON. Who may not see it is told
+/// that first.
+pub(super) async fn list_request(api: &Api, call: &Call, caller: &Caller) -> Result<ListRequest, Problem> {
     let request: ListRequest = call.read()?;
     if call.socket().is_some() && lines_wanted(&request)? {
+        api.broker.scope(caller, app_id(request.app_id.as_deref())?).await?;
         return Err(Refusal::Conflict("lines are read over HTTP").into());
     }
     Ok(request)

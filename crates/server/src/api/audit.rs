@@ -12,7 +12,7 @@ use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
 use super::answer::Listed;
 use super::asked::{app_id, given, lines_wanted, list_page, list_request, request_id};
 use crate::call::Call;
-use crate::openapi::{Missing, Refused};
+use crate::openapi::{Missing, Refused, Unconnected};
 use crate::problem::Problem;
 use crate::state::Api;
 
@@ -28,12 +28,13 @@ use crate::state::Api;
         ("object" = Option<String>, Query, description = "Only what was done to this object"),
     ),
     responses((status = 200, description = "A page of it", body = Vec<AuditView>,
-        headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
+        headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing, Unconnected),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
 pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<Listed<AuditView>, Problem> {
+    let request = list_request(&api, &call, &caller).await?;
     let _turn = api.long_answer(&caller).await?;
-    find(&api, &caller, list_request(&call)?).await
+    find(&api, &caller, request).await
 }
 
 /// The rows that `request` asks for, for the API and for the console alike.

@@ -28,7 +28,7 @@ use super::answer::Answer;
 use super::asked::{Named, given};
 use super::{connections, sessions};
 use crate::call::Call;
-use crate::openapi::{Missing, Refused};
+use crate::openapi::{Missing, Refused, Unconnected};
 use crate::problem::Problem;
 use crate::state::Api;
 
@@ -153,7 +153,7 @@ async fn count_tokens(api: &Api, caller: &Caller, app: AppId, filter: ListFilter
         AppParams,
         ("payloads" = Option<bool>, Query, description = "Whether what is said is shown"),
     ),
-    responses((status = 200, description = "Frames, as they go", body = TailedFrameView, content_type = "text/event-stream"), Refused, Missing),
+    responses((status = 200, description = "Frames, as they go", body = TailedFrameView, content_type = "text/event-stream"), Refused, Missing, Unconnected),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(crate) async fn tail(api: Arc<Api>, call: Call, caller: Caller) -> Result<Response, Problem> {

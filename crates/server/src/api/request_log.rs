@@ -11,7 +11,7 @@ use respoke_wire::body::request_log::RequestView;
 use super::answer::Listed;
 use super::asked::{app_id, given, lines_wanted, list_page, list_request, request_id};
 use crate::call::Call;
-use crate::openapi::{Missing, Refused};
+use crate::openapi::{Missing, Refused, Unconnected};
 use crate::problem::Problem;
 use crate::request_log::{RequestEntry, RequestFilter, StatusFilter};
 use crate::state::Api;
@@ -30,12 +30,13 @@ use crate::watch::UNMATCHED;
         ("format" = Option<String>, Query, description = "`jsonl`: one object a line, and up to 10,000 of them; not over a socket"),
     ),
     responses((status = 200, description = "A page of it", body = Vec<RequestView>,
-        headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
+        headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing, Unconnected),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
 pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<Listed<RequestView>, Problem> {
+    let request = list_request(&api, &call, &caller).await?;
     let _turn = api.long_answer(&caller).await?;
-    find(&api, &caller, &list_request(&call)?).await
+    find(&api, &caller, &request).await
 }
 
 /// The requests that `request` asks for, for the API and for the console alike.
