@@ -48,15 +48,32 @@ fn what_others_build_on_is_as_it_was() {
     surface.extend(checked.out.lines().map(str::to_owned));
 
     surface.push("# Metrics".to_owned());
-    let metrics = Server::start().get("/metrics").call().text;
+    let server = Server::start();
+    // What is counted by its kind is there once it was counted.
+    server.get("/v1/apps").call().refused(401, "unauthenticated");
+    let metrics = server.get("/metrics").call().text;
     let typed: BTreeSet<_> = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     let page = contents(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md").as_ref());
     let page = String::from_utf8(page).unwrap();
-    for metric in &typed {
-        let (name, kind) = metric.split_once(' ').unwrap();
-        let shown = if kind == "counter" { format!("`{name}_total`") } else { format!("`{name}`") };
-        assert!(page.contains(&shown), "docs/operating.md lacks {shown}");
+    let served: BTreeSet<_> = typed
+        .iter()
+        .map(|metric| {
+            let (name, kind) = metric.split_once(' ').unwrap();
+            (if kind == "counter" { format!("`{name}_total`") } else { format!("`{name}`") }, kind)
+        })
+        .collect();
+    // A row may have several metrics of one kind.
+    let mut told = BTreeSet::new();
+    for row in page.lines().filter(|line| line.starts_with("| `respoked_")) {
+        let [_, names, kind, meaning, _] = row.split('|').map(str::trim).collect::<Vec<_>>()[..] else {
+            panic!("{row}")
+        };
+        assert!(!meaning.is_empty(), "{row}");
+        for name in names.split(", ") {
+            assert!(told.insert((name.to_owned(), kind)), "docs/operating.md has {name} twice");
+        }
     }
+    assert_eq!(told, served, "the metrics in the table of docs/operating.md, and those that are served");
     surface.extend(typed.into_iter().map(str::to_owned));
 
     // A unit test holds the document and the codes together.

@@ -14,14 +14,12 @@ use crate::harness::Answer;
 pub(in crate::answers) fn tell(book: &mut Book) {
     for path in ["/healthz", "/readyz", "/docs/style.css", "/try/script.js", "/try/style.css"] {
         let answer = book.server.get(path).call();
-        assert!(!answer.text.is_empty(), "{path}");
-        let answer = if answer.body.is_null() { without_text(answer) } else { answer };
+        let answer = if answer.body.is_null() { in_outline(answer) } else { answer };
         book.note(path, &format!("GET {path}"), "nobody", &answer);
     }
     for path in ["/docs", "/try", "/openapi.json"] {
         let answer = book.server.get(path).call();
-        assert!(!answer.text.is_empty(), "{path}");
-        let answer = without_text(answer);
+        let answer = in_outline(answer);
         book.note(path, &format!("GET {path}"), "nobody", &answer);
     }
     let figures = figures(book.server.get("/metrics").call());
@@ -56,11 +54,39 @@ pub(in crate::answers) fn tell(book: &mut Book) {
     raw(book, "There is no host", "GET /v1/roles HTTP/1.1\r\nConnection: close\r\n\r\n");
 }
 
-/// An answer whose text is no matter here.
-fn without_text(answer: Answer) -> Answer {
+/// An answer of which it is told what it is, that it is whole, and about how long.
+fn in_outline(answer: Answer) -> Answer {
+    let text = &answer.text;
+    assert_eq!(answer.header("content-length"), Some(&*text.len().to_string()));
+    let braces = || (text.matches('{').count(), text.matches('}').count());
+    let kind = match answer.header("content-type").unwrap().split(';').next().unwrap() {
+        "text/html" => {
+            assert!(text.starts_with("<!DOCTYPE html>") && text.ends_with("</html>"), "{text}");
+            "a page"
+        }
+        "application/json" => {
+            assert!(answer.body.is_object(), "{text}");
+            "a document"
+        }
+        kind @ ("text/css" | "text/javascript") => {
+            let (opened, closed) = braces();
+            assert!(opened > 0 && opened == closed, "{text}");
+            if kind == "text/css" { "a style sheet" } else { "a script" }
+        }
+        other => panic!("what is {other}?"),
+    };
+    // What grows by a sentence is the same still; what is cut short, or doubles, is not.
+    let more_than = text.len().next_power_of_two() / 2;
+    with_text(answer, format!("[{kind} of {more_than} to {} bytes]", 2 * more_than))
+}
+
+/// An answer with another text in the place of its own.
+fn with_text(answer: Answer, text: String) -> Answer {
     let mut headers = answer.headers;
-    headers.remove("content-length");
-    Answer { text: String::new(), body: Value::Null, headers, ..answer }
+    if headers.contains_key("content-length") {
+        headers.insert("content-length", text.len().into());
+    }
+    Answer { body: json!(text), text, headers, ..answer }
 }
 
 /// Figures without their numbers. Of requests one is enough: which others there were is no matter here.
@@ -77,7 +103,7 @@ fn figures(answer: Answer) -> Answer {
         }
     }
     let text: Vec<_> = names.into_iter().map(|line| format!("    {line}")).collect();
-    Answer { text: text.join("\n"), ..without_text(answer) }
+    with_text(answer, text.join("\n"))
 }
 
 /// Deeper than is read.
