@@ -15,7 +15,6 @@ use std::sync::Arc;
 use axum::response::{IntoResponse, Response};
 use respoke_wire::tunnel::Method;
 use tracing::Instrument;
-use tracing::instrument::Instrumented;
 use utoipa::OpenApi;
 
 use crate::api;
@@ -31,7 +30,7 @@ pub(crate) struct Operation {
     /// As what figures count it when it is answered with 200.
     deed: Option<Deed>,
     /// Asks what its terms say, and gives its handler what came of it.
-    run: fn(Arc<Api>, Call) -> Making,
+    run: fn(Arc<Api>, Call) -> Answer,
     /// A document of this operation alone, under the way that its handler names.
     pub(crate) description: fn() -> utoipa::openapi::OpenApi,
 }
@@ -46,8 +45,7 @@ pub(crate) struct Way {
 }
 
 /// An answer that is being made.
-pub(crate) type Answer = Instrumented<Making>;
-type Making = Pin<Box<dyn Future<Output = Response> + Send>>;
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 impl Operation {
     pub(crate) fn run(&self, api: Arc<Api>, call: Call) -> Answer {
@@ -55,7 +53,9 @@ impl Operation {
             call.counts_as(deed);
         }
         let span = call.begin(self.name);
-        (self.run)(api, call).instrument(span)
+        let answer = (self.run)(api, call);
+        // At the usual level there is none, and nothing is put around the answer.
+        if span.is_disabled() { answer } else { Box::pin(answer.instrument(span)) }
     }
 }
 
