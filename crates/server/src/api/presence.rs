@@ -49,8 +49,8 @@ pub(crate) async fn observe(
     let names = body.endpoint_list.ok_or_else(|| Refusal::missing("endpointList"))?;
     let endpoints = names.iter().map(|name| endpoint_id(name)).collect::<Result<Vec<_>, _>>()?;
     let context = call.context();
-    let named = Named { app: body.app_id.as_deref(), ..Named::default() };
-    let found = api.hub.observe(&named.asker(&api, &call, &caller, &context).await?, endpoints).await?;
+    // The app is that of the connection, by which they are observed.
+    let found = api.hub.observe(&Named::default().asker(&api, &call, &caller, &context).await?, endpoints).await?;
     let snapshots = found.into_iter().map(|(endpoint_id, presences)| PresenceSnapshot {
         endpoint_id,
         connection_states: presences.into_iter().map(|(id, said)| (id, ConnectionState::from(said))).collect(),

@@ -42,9 +42,6 @@ pub struct PresenceBody {
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ObservePresence {
-    /// The app; needed with an Admin-Token that has several.
-    #[schema(nullable, format = Uuid)]
-    pub app_id: Option<String>,
     /// Whose presence to observe from now on.
     #[schema(nullable)]
     pub endpoint_list: Option<Vec<String>>,

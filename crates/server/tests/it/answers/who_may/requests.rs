@@ -214,7 +214,8 @@ impl Scene {
         Some(match own_name {
             "POST /v1/messages" => self.sent(&[], json!({"to": "alice", "message": "hello", "endpointId": "carol"})),
             "POST /v1/presence" => self.sent(&[], json!({"presence": {"type": "away"}, "endpointId": "alice"})),
-            "POST /v1/presenceobservers" => self.sent(&[], json!({"endpointList": ["bob"]})),
+            // The app is the connection's.
+            "POST /v1/presenceobservers" => Request::of(&[], json!({"endpointList": ["bob"]})),
             "POST /v1/signaling" => {
                 let signal = json!({"signalType": "offer", "sessionId": "call", "target": "call"});
                 self.sent(&[], json!({"to": "alice", "toType": "web", "signal": signal}))
