@@ -165,6 +165,7 @@ pub(crate) async fn tail(api: Arc<Api>, call: Call, caller: Caller) -> Result<Re
     let asker = named.asker(&api, &call, &caller, &context).await?;
     if call.socket().is_some() {
         // An answer over a socket has an end. Who may not look on is told that first.
+        caller.permit(needed(payloads))?;
         api.broker.app_of(&caller, asker.app_id).await?;
         return Err(Refusal::Conflict("a tail is read over HTTP").into());
     }
@@ -238,12 +239,16 @@ impl Looking {
 
     /// Who looks on. None: the credential does not permit any more what was begun with it.
     async fn looker(&self) -> Option<Caller> {
-        let needed = match self.payloads {
-            Payloads::Shown => AdminRole::Developer,
-            Payloads::Redacted => AdminRole::ReadOnly,
-        };
         let caller = self.api.broker.authenticate(&self.credential, None).await.ok()?;
-        caller.permit(needed).is_ok().then_some(caller)
+        caller.permit(needed(self.payloads)).is_ok().then_some(caller)
+    }
+}
+
+/// As what an admin may look on.
+fn needed(payloads: Payloads) -> AdminRole {
+    match payloads {
+        Payloads::Shown => AdminRole::Developer,
+        Payloads::Redacted => AdminRole::ReadOnly,
     }
 }
 

@@ -126,9 +126,25 @@ impl Book {
         params: &[&str],
         body: Value,
     ) -> Value {
+        self.ask_on_by(socket, By::Nobody, title, operation, params, body)
+    }
+
+    /// The same with a credential, which counts instead of that of the socket.
+    pub(super) fn ask_on_by(
+        &mut self,
+        socket: &mut Socket,
+        by: By<'_>,
+        title: &str,
+        operation: &str,
+        params: &[&str],
+        body: Value,
+    ) -> Value {
         let (method, template) = operation.split_once(' ').unwrap();
         self.server.clock.advance_secs(1);
-        let ack = socket.ask(&method.to_lowercase(), &filled(template, params), body.clone());
+        let shown: Map<String, Value> =
+            self.headers(by).into_iter().map(|(name, value)| (name, json!(value))).collect();
+        let path = filled(template, params);
+        let ack = socket.ask_with(&Value::Object(shown), &method.to_lowercase(), &path, body.clone());
         let mut entry = self.of_ack(title, operation, &body, &ack);
         entry.asked = format!("{}'s socket{}", socket.endpoint, self.asked(&body));
         entry.headers =

@@ -70,7 +70,8 @@ impl Who {
         }
     }
 
-    /// By which name the description has what it shows. None: that says nothing of the kind.
+    /// The security scheme of the description that this caller uses. None: the description does not tell this caller from
+    /// others.
     fn credential(self) -> Option<&'static str> {
         match self {
             Self::Nobody => Some(""),
@@ -83,13 +84,14 @@ impl Who {
 }
 
 /// Operations that are not described, and what described ones do besides: `POST /v1/tokens, in development mode`.
-const BESIDES: [&str; 8] = [
+const BESIDES: [&str; 9] = [
     "DELETE /v1/conferences/{id}",
     "GET /v1/conferences/{id}/participants",
     "DELETE /v1/conferences/{id}/participants/{endpoint}",
     "POST /v1/apps, with limits",
     "PUT /v1/apps/{id}, its limits",
     "GET /v1/endpoints/{id}/tail, what is said",
+    "GET /v1/endpoints/{id}/tail, what is said, over a socket",
     "POST /v1/tokens, in development mode",
     "PUT /v1/tokens, in development mode",
 ];
@@ -110,7 +112,7 @@ const READ_ONLY_MAY: [&str; 13] = [
     "POST /oauth/introspect",
     "POST /v1/group-history-search",
     "POST /v1/turn",
-    // Of this nothing comes, whoever asks.
+    // These are refused to everybody.
     "DELETE /v1/conferences/{id}",
     "DELETE /v1/conferences/{id}/participants/{endpoint}",
 ];
@@ -276,7 +278,9 @@ impl Scene {
         let mut own = book.server.connect("alice");
         own.join("room");
         let mut answers = Vec::new();
-        for who in Who::ALL {
+        let is_over_a_socket = asked.ends_with(", over a socket");
+        // Who shows nothing on a socket is whose socket it is.
+        for who in Who::ALL.into_iter().filter(|who| *who != Who::Nobody || !is_over_a_socket) {
             let request = self.request(book, own_name, who, &own);
             answers.push((who, self.ask(book, asked, who, &request, &token, &mut own)));
             if who == Who::Wrong {
@@ -319,6 +323,8 @@ impl Scene {
             || ["POST /v1/tokens", "PUT /v1/tokens"].contains(&operation);
         if who == Who::OwnSocket && operation.contains(" /v1/") {
             book.ask_on(own, who.name(), &with_query, &params, request.body.clone());
+        } else if asked.ends_with(", over a socket") {
+            book.ask_on_by(own, by, who.name(), &with_query, &params, request.body.clone());
         } else if is_tail {
             return look_on(book, by, &super::book::filled(with_query.split_once(' ').unwrap().1, &params));
         } else if is_of_http {

@@ -143,7 +143,8 @@ impl Scene {
 
     fn of_endpoints(&mut self, book: &Book, own_name: &str) -> Option<Request> {
         Some(match own_name {
-            "GET /v1/endpoints/{id}/tail, what is said" => {
+            "GET /v1/endpoints/{id}/tail, what is said"
+            | "GET /v1/endpoints/{id}/tail, what is said, over a socket" => {
                 Request::new(&["bob"], &format!("?appId={}&payloads=true", self.app), Value::Null)
             }
             "GET /v1/endpoints/{id}/tail" => self.queried(&["bob"]),
