@@ -30,6 +30,18 @@ fn commands(words: &[&str], of_all: &[&str], into: &mut Vec<String>) {
     }
 }
 
+/// The bounds of a histogram as they are served, which queries name to the letter.
+fn bounds(metrics: &str, name: &str) -> String {
+    let buckets = metrics.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix("_bucket{"));
+    let mut bounds = Vec::new();
+    for bound in buckets.map(|labels| labels.split("le=\"").nth(1).unwrap().split('"').next().unwrap()) {
+        if !bounds.contains(&bound) {
+            bounds.push(bound);
+        }
+    }
+    bounds.join(" ")
+}
+
 #[test]
 fn what_others_build_on_is_as_it_was() {
     let mut surface = vec!["# Commands and flags".to_owned()];
@@ -74,7 +86,10 @@ fn what_others_build_on_is_as_it_was() {
         }
     }
     assert_eq!(told, served, "the metrics in the table of docs/operating.md, and those that are served");
-    surface.extend(typed.into_iter().map(str::to_owned));
+    surface.extend(typed.into_iter().map(|metric| match metric.strip_suffix(" histogram") {
+        Some(name) => format!("{metric} {}", bounds(&metrics, name)),
+        None => metric.to_owned(),
+    }));
 
     // A unit test holds the document and the codes together.
     surface.push("# Error codes".to_owned());
