@@ -70,9 +70,10 @@ impl Hub {
 pub struct Noting(Mutex<Vec<Reach>>);
 
 impl Noting {
-    /// How many frames were paid for since this was asked last, with those that could not be foreseen.
+    /// Takes what was paid since this was asked last, and says how many frames that was for, with those that could not be
+    /// foreseen.
     #[must_use]
-    pub fn frames(&self) -> u64 {
+    pub fn take_frames(&self) -> u64 {
         self.0.lock().drain(..).map(|reach| reach.frames).sum()
     }
 }

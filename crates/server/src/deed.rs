@@ -1,4 +1,5 @@
-//! What requests do that figures count by itself: the table of operations says it, metrics and the tally listen.
+//! What requests do that figures count by itself. The table of operations says it; of TURN credentials, which not every
+//! answer holds, the handler does. Metrics and the tally listen.
 
 /// What figures count by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! Every operation there is: who does it, on which terms it is done, as what figures count it, and which methods and paths
-//! lead to it.
+//! Every operation there is: who does it, on which terms it is done, what it counts as in figures, and which methods and
+//! paths lead to it.
 //!
 //! From this table come the routes over HTTP (`router.rs`) and over sockets ([`Directory`]), the description of the API
 //! (`description.rs`), and what is asked of a caller (`call/admission.rs` says what each of the terms means). What an operation
@@ -27,7 +27,7 @@ pub(crate) struct Operation {
     /// The resource's and the handler's: in log lines, and where to look in `api/`.
     name: &'static str,
     pub(crate) ways: &'static [Way],
-    /// As what figures count it when it is answered with 200.
+    /// What it counts as in figures when it is answered with 200.
     deed: Option<Deed>,
     /// Asks what its terms say, and gives its handler what came of it.
     run: fn(Arc<Api>, Call) -> Answer,

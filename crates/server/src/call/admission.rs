@@ -20,17 +20,18 @@ pub(super) struct Admission {
 }
 
 /// The terms of an operation. They are asked before its handler begins (`admit.rs`), and the handler is given what came of
-/// it: one that is not made for its terms does not compile.
+/// it. Terms that give another type than the handler takes do not compile; which of those that give the same type a row has,
+/// is for who writes it to get right.
 pub(crate) struct Terms<Given> {
     pub(super) admission: Admission,
     given: PhantomData<fn() -> Given>,
 }
 
-/// Whoever mints, who is let in once it is read for whom.
+/// Whoever mints, not yet proved: the handler reads for whom, and then calls `admit`.
 #[must_use]
 pub(crate) struct Minting(pub(super) &'static Admission);
 
-/// An OAuth client, who is let in once it is read what it says of itself.
+/// An OAuth client, not yet proved: the handler reads what the client says of itself, and then calls `admit`.
 #[must_use]
 pub(crate) struct Client(pub(super) &'static Admission);
 

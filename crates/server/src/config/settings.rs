@@ -181,7 +181,7 @@ settings! {
     log_format: LogFormat = LogFormat::Text,
         (Kind::Word(&["text", "json"]), "FORMAT"),
         "How log lines are written: text or json [default: text]";
-    /// (The storage thread has that one.)
+    /// The core that `0` leaves free is for the storage thread.
     io_threads: usize = 0,
         number((0, 512), "threads"),
         "Threads that serve requests; 0 takes one less than there are cores [default: 0]";

@@ -53,7 +53,7 @@ async fn who_is_far_away_is_not_taken_for_silent() {
     let (to, body) = (endpoint("bob"), RawValue::from_string("1".to_owned()).unwrap());
     let (message, noting) = (Message { to, to_connection: None, body, cc_self: false, once: None }, Noting::default());
     world.nodes[0].hub.send(&Asker { purse: &noting, ..asking.asker() }, message).await.unwrap();
-    assert_eq!(noting.frames(), 2);
+    assert_eq!(noting.take_frames(), 2);
     for _ in 0..3 {
         world.connect(0, "ann").await;
     }

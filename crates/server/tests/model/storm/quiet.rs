@@ -495,7 +495,7 @@ pub(super) async fn probe(shared: &Shared) -> Result<()> {
         let (context, noting) = (Context::internal(), Noting::default());
         let asker = node.asker(shared.app, &context, &noting);
         let paid_for = |what: &str, due: usize| {
-            let frames = noting.frames();
+            let frames = noting.take_frames();
             ensure!(frames == due as u64, "on node {number} {what} is charged for {frames} of {due}");
             Ok(())
         };
