@@ -1,5 +1,6 @@
 //! Who may do what: each operation, asked in earnest by each kind of caller, with a path and a body that are in order. So
-//! what is refused is refused for who asks.
+//! what is refused is refused for who asks. Those who may do least ask with nothing, too: that shows whether an operation
+//! asks who they are before it looks at what they sent.
 //!
 //! What the table says is held against what is promised: the served description names the credentials that each operation
 //! takes, and a read-only admin changes nothing.
@@ -155,7 +156,10 @@ pub(super) fn tell(book: &mut Book) {
             "a read-only admin may {asked}: {}",
             by_reader.said
         );
-        let told = table(&answers);
+        let mut told = table(&answers);
+        if !asked.contains(',') {
+            told.push_str(&scene.ask_with_nothing(book, asked, &own_name));
+        }
         match rows.iter_mut().find(|(names, known)| *known == told && by_its_own_name(&names[0]) == own_name) {
             Some((names, _)) => names.push(asked.to_owned()),
             None => rows.push((vec![asked.to_owned()], told)),
@@ -334,6 +338,24 @@ impl Scene {
         }
         let entry = book.entries.pop().unwrap();
         Told::of(entry.status, &entry.body)
+    }
+
+    /// What those who may do least are told who say nothing: who they are is to be asked before what they sent, or is not.
+    fn ask_with_nothing(&mut self, book: &mut Book, operation: &str, own_name: &str) -> String {
+        self.powerless.1 = book.server.session_in("alice", &self.powerless.0);
+        let own = book.server.connect("alice");
+        let body = if operation.starts_with("GET ") { Value::Null } else { json!({}) };
+        let answers = [Who::Nobody, Who::Powerless].map(|who| {
+            let request = self.request(book, own_name, who, &own);
+            let params: Vec<&str> = request.params.iter().map(String::as_str).collect();
+            let by = if who == Who::Nobody { By::Nobody } else { By::Token(&self.powerless.1) };
+            book.ask_by_http(who.name(), operation, &params, by, body.clone());
+            let entry = book.entries.pop().unwrap();
+            let told = Told::of(entry.status, &entry.body).said;
+            let code: Vec<&str> = told.split(' ').take(2).collect();
+            format!("{} {}", who.name(), code.join(" "))
+        });
+        format!("    with nothing: {}\n", answers.join(", "))
     }
 
     /// There may be a few only.
