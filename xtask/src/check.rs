@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
-use crate::test::run_command;
+use crate::command::run_command;
 
 /// Which crate may use which of ours: the picture in docs/architecture.md.
 const ARROWS: &[(&str, &[&str])] = &[

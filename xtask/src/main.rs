@@ -5,6 +5,7 @@
 
 mod bench;
 mod check;
+mod command;
 mod rooms;
 mod test;
 

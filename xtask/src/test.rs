@@ -5,7 +5,6 @@
 //! in `build/left`, where logs, databases and a backup are kept too; the last suite looks for the one in the other.
 
 use std::cell::Cell;
-use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,6 +12,11 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context as _, bail, ensure};
 
 mod canary;
+mod postgres;
+
+use postgres::Postgres;
+
+use crate::command::run_command;
 
 /// What to run.
 #[derive(clap::Args)]
@@ -98,7 +102,34 @@ impl Place {
     fn rust(&self) -> anyhow::Result<()> {
         let mut command = Command::new("cargo");
         command.args(["test", "--workspace", "--no-fail-fast"]).current_dir(&self.root);
+        let postgres = match self.postgres() {
+            Ok(postgres) => Some(postgres),
+            // Whoever has no PostgreSQL, and cannot have it, still gets all other proofs.
+            Err(error) if std::env::var_os("CI").is_none() => {
+                println!("there is no PostgreSQL, so nothing is proved on it: {error:#}");
+                None
+            }
+            Err(error) => return Err(error.context("PostgreSQL is needed")),
+        };
+        if let Some(postgres) = &postgres {
+            command.env("RESPOKED_TEST_POSTGRES", postgres.address());
+        }
         run_command(command.env("TEST_CANARY_DIR", &self.canary))
+    }
+
+    fn postgres(&self) -> anyhow::Result<Postgres> {
+        let programs = match Postgres::programs() {
+            Some(programs) => programs,
+            None => {
+                println!("PostgreSQL is missing");
+                self.install(&["postgresql"])?;
+                // The package makes a database of its own and serves it, where services run and where they do not.
+                disable("postgresql")?;
+                run_command(Command::new("service").args(["postgresql", "stop"]))?;
+                Postgres::programs().context("PostgreSQL was installed, and is too old or not where it should be")?
+            }
+        };
+        Postgres::start(&programs, &self.canary)
     }
 
     fn binary(&self) -> anyhow::Result<PathBuf> {
@@ -182,10 +213,7 @@ impl Place {
 
     fn have_coturn(&self) -> anyhow::Result<()> {
         if self.have("turnserver", &["coturn"])? {
-            // Debian enables the service of a package, and starts it where services run; the tests want the program alone.
-            let runs = Path::new("/run/systemd/system").exists();
-            let disable: &[&str] = if runs { &["disable", "--now", "coturn"] } else { &["disable", "coturn"] };
-            run_command(Command::new("systemctl").args(disable))?;
+            disable("coturn")?;
         }
         Ok(())
     }
@@ -195,17 +223,29 @@ impl Place {
         if Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok() {
             return Ok(false);
         }
-        println!("{program} is missing: installing Debian's {} with apt-get", packages.join(", "));
-        let needed = || format!("{program} is needed; install it and run this again");
+        println!("{program} is missing");
+        self.install(packages).with_context(|| format!("{program} is needed; install it and run this again"))?;
+        Ok(true)
+    }
+
+    fn install(&self, packages: &[&str]) -> anyhow::Result<()> {
+        println!("installing Debian's {} with apt-get", packages.join(", "));
         if !self.lists_fetched.replace(true) {
-            run_command(Command::new("apt-get").arg("update")).with_context(needed)?;
+            run_command(Command::new("apt-get").arg("update"))?;
         }
         let mut command = Command::new("apt-get");
         command.env("DEBIAN_FRONTEND", "noninteractive");
         command.args(["install", "-y", "--no-install-recommends"]).args(packages);
-        run_command(&mut command).with_context(needed)?;
-        Ok(true)
+        run_command(&mut command)
     }
+}
+
+/// Keeps the service of a package from running: Debian enables it, and starts it where services run; the tests want the
+/// programs alone.
+fn disable(service: &str) -> anyhow::Result<()> {
+    let runs = Path::new("/run/systemd/system").exists();
+    let disable: &[&str] = if runs { &["disable", "--now"] } else { &["disable"] };
+    run_command(Command::new("systemctl").args(disable).arg(service))
 }
 
 /// The built server with one app, for the schema suite.
@@ -252,19 +292,4 @@ impl Drop for Server {
         }
         let _ = self.child.wait();
     }
-}
-
-/// Runs a command to its end and fails if it does.
-pub(crate) fn run_command(command: &mut Command) -> anyhow::Result<()> {
-    let shown: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).map(OsStr::to_owned).collect();
-    let shown = shown.join(OsStr::new(" "));
-    let mut shown = shown.to_string_lossy().into_owned();
-    // A header on a command line can hold a secret of the test server.
-    if shown.contains("App-Secret") {
-        shown = command.get_program().to_string_lossy().into_owned();
-    }
-    println!("$ {shown}");
-    let status = command.status().with_context(|| format!("{shown} could not be started"))?;
-    ensure!(status.success(), "{shown} failed: {status}");
-    Ok(())
 }

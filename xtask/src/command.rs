@@ -1,0 +1,21 @@
+//! Other programs, run.
+
+use std::ffi::OsStr;
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+
+/// Runs a command to its end and fails if it does.
+pub(crate) fn run_command(command: &mut Command) -> anyhow::Result<()> {
+    let shown: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).map(OsStr::to_owned).collect();
+    let shown = shown.join(OsStr::new(" "));
+    let mut shown = shown.to_string_lossy().into_owned();
+    // A header on a command line can hold a secret of the test server.
+    if shown.contains("App-Secret") {
+        shown = command.get_program().to_string_lossy().into_owned();
+    }
+    println!("$ {shown}");
+    let status = command.status().with_context(|| format!("{shown} could not be started"))?;
+    ensure!(status.success(), "{shown} failed: {status}");
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! A PostgreSQL server for the tests: a real one, of the machine's own packages, in a folder that goes with it.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+
+use crate::command::run_command;
+
+/// Where Debian puts the programs of each version.
+const VERSIONS: &str = "/usr/lib/postgresql";
+/// The oldest version that respoked works with.
+const VERSION_MIN: u32 = 15;
+/// How long a start may take on a busy machine.
+const START: Duration = Duration::from_secs(60);
+/// Who the server runs as where this is run by root, whom it refuses. Debian's package makes this user.
+const USER: &str = "postgres";
+
+/// A server that runs until this is dropped, or until this process ends in whatever way.
+pub(super) struct Postgres {
+    child: Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Postgres {
+    /// Where the programs of the newest version are, if one is installed.
+    pub(super) fn programs() -> Option<PathBuf> {
+        let version = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
+        let installed = std::fs::read_dir(VERSIONS).ok()?.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+        let usable = installed.filter(|path| path.join("bin/initdb").exists() && path.join("bin/postgres").exists());
+        let newest = usable.filter_map(|path| Some((version(&path)?, path))).max()?;
+        (newest.0 >= VERSION_MIN).then(|| newest.1.join("bin"))
+    }
+
+    /// Starts a server on a free port. What it logs is in the folder `left`.
+    pub(super) fn start(programs: &Path, left: &Path) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("respoked-postgres-").tempdir()?;
+        let as_root = rustix::process::geteuid().is_root();
+        if as_root {
+            run_command(Command::new("chown").arg(USER).arg(folder.path()))?;
+        }
+        let data = folder.path().join("data");
+        let log = |name: &str| std::fs::File::create(left.join(name)).context("a log cannot be made");
+        let mut initdb = as_server(as_root, &programs.join("initdb"));
+        initdb.args(["--auth=trust", "--username=respoked", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"]);
+        let made = initdb.arg(&data).current_dir(folder.path()).stdout(log("initdb.log")?).status();
+        ensure!(made.context("initdb could not be started")?.success(), "initdb failed");
+
+        // Another program may take the port in between; then the server ends at once, and this fails.
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut server = as_server(as_root, &programs.join("postgres"));
+        server.arg("-D").arg(&data).args(["-p", &port.to_string()]);
+        for setting in ["listen_addresses=127.0.0.1", "max_connections=400", "log_min_messages=warning"] {
+            server.args(["-c", setting]);
+        }
+        server.arg("-c").arg(format!("unix_socket_directories={}", folder.path().display()));
+        let child = server.current_dir(folder.path()).stdout(Stdio::null()).stderr(log("postgres.log")?).spawn();
+        let mut started = Self { child: child.context("the server could not be started")?, port, _folder: folder };
+        started.wait_until_ready(programs)?;
+        println!("PostgreSQL listens on port {port}");
+        Ok(started)
+    }
+
+    fn wait_until_ready(&mut self, programs: &Path) -> anyhow::Result<()> {
+        let since = Instant::now();
+        loop {
+            let mut ask = Command::new(programs.join("pg_isready"));
+            ask.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
+            if ask.status().context("pg_isready could not be started")?.success() {
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the PostgreSQL server ended: {status}; its log says why");
+            }
+            ensure!(since.elapsed() < START, "the PostgreSQL server did not start in time");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The address of the server, for one who may do everything there.
+    pub(super) fn address(&self) -> String {
+        format!("postgres://respoked@127.0.0.1:{}/postgres", self.port)
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // INT ends all connections and shuts down in order.
+        if let Some(pid) = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(0)) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// A program of the server, which the system ends when this process ends, even if that is killed.
+fn as_server(as_root: bool, program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    if as_root {
+        command.arg(format!("--reuid={USER}")).arg(format!("--regid={USER}")).arg("--clear-groups");
+    }
+    command.args(["--pdeathsig", "INT"]).arg(program);
+    command
+}
