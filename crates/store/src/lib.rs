@@ -4,15 +4,19 @@
 //! are kept (`codes`), where a page of a list ends (`pages`), what a mint looks at (`mint_grounds`, `minted`), what
 //! upkeep may remove (`upkeep`). `contract` holds the cases that every store must pass.
 
+mod age;
 mod codes;
 #[cfg(test)]
 mod contract;
+mod crash;
 mod mint_grounds;
 mod minted;
 mod pages;
+mod postgres;
 mod sqlite;
 mod upkeep;
 
+pub use postgres::{Options as PostgresOptions, PostgresStore};
 pub use sqlite::{
     CheckDepth, DatabaseCheck, Options, Source, SqliteStore, Trouble, UndoneChange, WriterFigures, check_database,
     copy_database, end_everything_issued, fold_log, undone_changes,

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use super::Fixture;
 use super::fixture::{NOW, Opened, World, created, entry, entry_at, key, new_admin, new_app, new_secret, not_created};
-use crate::sqlite::CrashPoint;
+use crate::crash::CrashPoint;
 
 pub(super) async fn made(world: &World, username: &str) -> Admin {
     let admin = new_admin(world.account, username);

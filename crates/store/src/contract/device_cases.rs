@@ -1,5 +1,7 @@
 //! The cases about push tokens and call reports.
 
+use std::time::Duration;
+
 use respoke_core::audit::Action;
 use respoke_core::call_report::NewCallReport;
 use respoke_core::clock::Timestamp;
@@ -109,8 +111,13 @@ pub(super) async fn push_tokens_unseen_for_long_go(fixture: impl Fixture) {
     let tomorrow = NOW.plus_secs(86_400);
     world.store.touch_push_token(world.app, used.id, &endpoint("mallory"), tomorrow.plus_secs(9));
     world.store.touch_push_token(world.app, used.id, &endpoint("alice"), tomorrow);
-    // Behind the touches in the writer's queue.
-    world.store.check().await.unwrap();
+    let seen = async || {
+        let tokens = world.store.push_tokens(world.app, &endpoint("alice")).await.unwrap();
+        tokens.into_iter().find(|token| token.id == used.id).unwrap().seen_at
+    };
+    // They are written some time, one behind the other.
+    let noted = async { while seen().await == NOW {} };
+    tokio::time::timeout(Duration::from_secs(30), noted).await.unwrap();
     let upkeep = Upkeep { push_tokens_before: tomorrow, ..upkeep_at(NOW) };
     assert_eq!(whole_pass(&world, upkeep).await.0, 1);
     let left = world.store.push_tokens(world.app, &endpoint("alice")).await.unwrap();

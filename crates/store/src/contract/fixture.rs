@@ -17,7 +17,9 @@ use respoke_core::secret::{AppSecret, Secret};
 use respoke_core::session::SessionRecord;
 use respoke_core::token::{MintedToken, NewToken, Replaces};
 
-use crate::sqlite::CrashPoint;
+use tokio::task::JoinSet;
+
+use crate::crash::CrashPoint;
 
 pub(crate) type Opened = Arc<dyn Store>;
 
@@ -254,4 +256,22 @@ pub(crate) fn refused(redemption: &Redemption) -> Lapse {
         Redemption::Refused(lapse) => *lapse,
         other => panic!("not refused: {other:?}"),
     }
+}
+
+/// What comes of `number` operations, a few dozen of them at once. More would only wait for each other, and on a busy machine
+/// some of them too long.
+pub(crate) async fn some_at_once<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+    number: usize,
+    begin: impl Fn(usize) -> F,
+) -> Vec<T> {
+    let mut done = Vec::new();
+    let mut begun = JoinSet::new();
+    for nth in 0..number {
+        if begun.len() == 32 {
+            done.extend(begun.join_next().await.map(Result::unwrap));
+        }
+        begun.spawn(begin(nth));
+    }
+    done.extend(begun.join_all().await);
+    done
 }

@@ -17,7 +17,7 @@ use super::Fixture;
 use super::device_cases::{push_token, report, texts};
 use super::fixture::{NOW, World, endpoint, entry, key};
 use super::upkeep_cases::{upkeep_at, whole_pass};
-use crate::sqlite::CrashPoint;
+use crate::crash::CrashPoint;
 
 pub(super) fn group(name: &str) -> GroupName {
     GroupName::parse(name).unwrap()
@@ -207,6 +207,26 @@ pub(super) async fn an_ended_group_is_gone_and_another_of_its_name_is_new(fixtur
     let read = world.store.messages(found).await.unwrap();
     assert!(read.iter().all(Option::is_none), "who found them before reads none of them, nor others in their places");
     assert_eq!(unread(&other, "bob", &[]).await, counted(&[("room", 0)]));
+}
+
+pub(super) async fn a_group_may_have_any_name(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let names = ["\0", "a\0b", "a\0c", "a", "ä\u{10ffff}", "a\r\n' \\ \" {} $1 ?1 %"];
+    for (name, millis) in names.iter().zip(0..) {
+        say(&world, name, "alice", millis).await;
+    }
+    for (name, millis) in names.iter().zip(0..) {
+        assert_eq!(history(&world, name, None, 10).await, [millis], "{name:?}");
+    }
+    let newest_first: Vec<_> = names.iter().rev().map(|name| (*name, 1)).collect();
+    assert_eq!(unread(&world, "bob", &names).await, counted(&newest_first));
+    let found = latest(&world, names.map(group).to_vec(), 1).await;
+    assert_eq!(found.iter().map(|(group, _)| group.as_str()).collect::<Vec<_>>(), names);
+    mark(&world, "bob", "a\0b", 1).await;
+    assert_eq!(unread(&world, "bob", &[]).await, counted(&[("a\0b", 0)]));
+    assert_eq!(world.store.end_group(world.app, &group("a\0b")).await.unwrap(), Removal::Removed);
+    assert!(history(&world, "a\0b", None, 10).await.is_empty());
+    assert_eq!(history(&world, "a\0c", None, 10).await, [2]);
 }
 
 /// Says something of `bytes` at each of these instants.

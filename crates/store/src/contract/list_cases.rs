@@ -13,30 +13,28 @@ use respoke_core::ports::{
     SessionFilter,
 };
 use respoke_core::session::SessionEndCause;
-use tokio::task::JoinSet;
 
 use super::Fixture;
-use super::fixture::{NOW, World, endpoint, entry, entry_at, new_secret, not_created, opened, refused};
+use super::fixture::{NOW, World, endpoint, entry, entry_at, new_secret, not_created, opened, refused, some_at_once};
 
 pub(super) async fn roles_of_an_app_and_apps_of_an_account_are_bounded(fixture: impl Fixture) {
     let world = fixture.opened().await;
-    let mut calls = JoinSet::new();
-    for number in 0..ROLES_PER_APP_MAX + 9 {
+    let made = some_at_once(ROLES_PER_APP_MAX + 9, |number| {
         let world = world.clone();
-        calls.spawn(async move { world.create_role(RoleId::random(), &format!("role {number}")).await.is_ok() });
-    }
+        async move { world.create_role(RoleId::random(), &format!("role {number}")).await.is_ok() }
+    })
+    .await;
     // The app has a role already.
-    assert_eq!(calls.join_all().await.into_iter().filter(|made| *made).count(), ROLES_PER_APP_MAX - 1);
+    assert_eq!(made.into_iter().filter(|made| *made).count(), ROLES_PER_APP_MAX - 1);
     assert_eq!(
         world.store.delete_role(world.app, world.role, entry(Action::RoleDeleted)).await.unwrap(),
         Removal::Removed
     );
     assert!(world.create_role(RoleId::random(), "another").await.is_ok());
 
-    let mut calls = JoinSet::new();
-    for _ in 0..APPS_PER_ACCOUNT_MAX + 9 {
+    let made = some_at_once(APPS_PER_ACCOUNT_MAX + 9, |_| {
         let world = world.clone();
-        calls.spawn(async move {
+        async move {
             let app = super::fixture::new_app(world.account);
             let secret = new_secret(app.id);
             match world.store.create_app(app, secret, None, entry(Action::AppCreated)).await.unwrap() {
@@ -46,9 +44,10 @@ pub(super) async fn roles_of_an_app_and_apps_of_an_account_are_bounded(fixture: 
                     false
                 }
             }
-        });
-    }
-    assert_eq!(calls.join_all().await.into_iter().filter(|made| *made).count(), APPS_PER_ACCOUNT_MAX - 1);
+        }
+    })
+    .await;
+    assert_eq!(made.into_iter().filter(|made| *made).count(), APPS_PER_ACCOUNT_MAX - 1);
     World::new(world.store).await;
 }
 

@@ -25,11 +25,24 @@ macro_rules! contract {
             }
         )*)*
     };
+    // Where there may be no server to run them on.
+    ($fixture:ty, if $there:path: $($cases:ident { $($case:ident)* })*) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $case() {
+                if $there() {
+                    super::$cases::$case(<$fixture>::default()).await;
+                }
+            }
+        )*)*
+    };
 }
+
+pub(crate) mod postgres;
 
 mod sqlite {
     use super::Fixture as _;
-    use crate::sqlite::{Crash, CrashPoint};
+    use crate::crash::{Crash, CrashPoint};
     use crate::{Options, SqliteStore};
 
     #[derive(Default)]
@@ -115,6 +128,8 @@ mod sqlite {
             two_handles_give_a_name_once
             two_handles_go_beyond_no_bound
             two_handles_keep_no_more_than_an_app_may
+            two_handles_say_one_thing_after_the_other
+            a_key_says_one_thing_on_two_handles
             one_of_two_handles_takes_a_proof
             a_key_makes_one_object_on_two_handles
             one_of_two_handles_does_the_upkeep
@@ -157,6 +172,7 @@ mod sqlite {
             what_is_said_last_is_the_newest_whatever_the_clock_does
             what_one_said_oneself_is_not_unread
             an_ended_group_is_gone_and_another_of_its_name_is_new
+            a_group_may_have_any_name
             so_many_groups_are_told_as_are_one_answer
             an_answer_holds_only_so_many_bytes
             the_newest_of_many_groups_are_found

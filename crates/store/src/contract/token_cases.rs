@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use super::Fixture;
 use super::fixture::{NOW, World, created, endpoint, entry, entry_at, key, new_secret, new_session, opened, refused};
 use super::upkeep_cases::{upkeep_at, whole_pass};
-use crate::sqlite::CrashPoint;
+use crate::crash::CrashPoint;
 
 pub(super) async fn a_minted_token_is_redeemed_once(fixture: impl Fixture) {
     let world = fixture.opened().await;

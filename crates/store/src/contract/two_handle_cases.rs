@@ -12,8 +12,9 @@ use respoke_core::audit::Action;
 use respoke_core::call_report::NewCallReport;
 use respoke_core::chance::of_this_test;
 use respoke_core::grant::Lapse;
-use respoke_core::id::{AccountId, PushTokenId, RoleId};
+use respoke_core::id::{AccountId, AppId, GroupName, MessageId, PushTokenId, RoleId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
+use respoke_core::message::{NewMessage, Said, SaidOnce};
 use respoke_core::page::PageRequest;
 use respoke_core::ports::{
     APPS_PER_ACCOUNT_MAX, AdminAddition, AdminChange, AppRefusal, Beginning, EndRequest, EndScope, Factor,
@@ -32,6 +33,7 @@ use super::Fixture;
 use super::admin_cases::{add_factor, first_rows, holds, made, open, recovery};
 use super::fixture::{
     NOW, World, endpoint, entry, key, new_admin, new_app, new_secret, new_session, not_created, opened, refused,
+    some_at_once,
 };
 
 /// Rounds of a race that is won or lost within a few commits.
@@ -202,20 +204,21 @@ pub(super) async fn two_handles_go_beyond_no_bound(fixture: impl Fixture) {
     let both = Both::of(&fixture).await;
     let here = both.here();
     // The app has a role and a secret, the account an app.
-    let mut fill = JoinSet::new();
-    for nth in 0..ROLES_PER_APP_MAX - 2 {
+    let made = some_at_once(ROLES_PER_APP_MAX - 2, |nth| {
         let world = here.clone();
-        fill.spawn(async move { assert!(world.create_role(RoleId::random(), &format!("{nth}")).await.is_ok()) });
-    }
-    for _ in 0..SECRETS_PER_APP_MAX - 2 {
+        async move { world.create_role(RoleId::random(), &format!("{nth}")).await.is_ok() }
+    });
+    assert!(made.await.into_iter().all(|made| made));
+    let made = some_at_once(SECRETS_PER_APP_MAX - 2, |_| {
         let world = here.clone();
-        fill.spawn(async move { assert!(add_secret(&world).await) });
-    }
-    for _ in 0..APPS_PER_ACCOUNT_MAX - 2 {
+        async move { add_secret(&world).await }
+    });
+    assert!(made.await.into_iter().all(|made| made));
+    let made = some_at_once(APPS_PER_ACCOUNT_MAX - 2, |_| {
         let world = here.clone();
-        fill.spawn(async move { assert!(add_app(&world).await) });
-    }
-    fill.join_all().await;
+        async move { add_app(&world).await }
+    });
+    assert!(made.await.into_iter().all(|made| made));
     both.one_wins(|world, nth| async move { world.create_role(RoleId::random(), &format!("new {nth}")).await.is_ok() })
         .await;
     both.one_wins(|world, _| async move { add_secret(&world).await }).await;
@@ -281,6 +284,84 @@ pub(super) async fn two_handles_keep_no_more_than_an_app_may(fixture: impl Fixtu
     let tokens = here.store.push_tokens(here.app, &endpoint("alice")).await.unwrap();
     assert_eq!(tokens.len(), PushToken::PER_ENDPOINT_MAX);
     assert_eq!(kept().await, here.store.recounted_bytes(here.app).await.unwrap());
+    both.close().await;
+}
+
+pub(super) async fn two_handles_say_one_thing_after_the_other(fixture: impl Fixture) {
+    let both = Both::of(&fixture).await;
+    let here = both.here();
+    // All by one clock, whose hand does not move; and each says what it said last in its own group too.
+    let said = both
+        .race(|world, nth| async move {
+            let mut said = Vec::new();
+            for number in 0..ROUNDS {
+                let event = format!(r#"{{"header":{{"timestamp":{}}},"message":"{nth} {number}"}}"#, NOW.millis());
+                for group in [String::from("room"), format!("of {nth}")] {
+                    let kept = NewMessage {
+                        app_id: world.app,
+                        group: GroupName::parse(&group).unwrap(),
+                        sender: endpoint("alice"),
+                        at: NOW,
+                        event: RawValue::from_string(event.clone()).unwrap(),
+                    };
+                    let at = world.store.append_message(kept, u64::MAX).await.unwrap().kept().unwrap();
+                    if group == "room" {
+                        said.push((at, format!("{nth} {number}")));
+                    }
+                }
+            }
+            assert!(said.is_sorted(), "what is answered first is said first");
+            said
+        })
+        .await;
+    let mut said: Vec<_> = said.into_iter().flatten().collect();
+    said.sort();
+    let room = GroupName::parse("room").unwrap();
+    let found = here.store.history(here.app, &room, None, 2 * EACH * ROUNDS).await.unwrap();
+    let kept = here.store.messages(found).await.unwrap();
+    let kept: Vec<_> = kept.into_iter().rev().map(Option::unwrap).collect();
+    assert_eq!(kept.len(), said.len());
+    for (nth, (kept, (at, text))) in kept.iter().zip(&said).enumerate() {
+        let event: serde_json::Value = serde_json::from_str(kept.event.get()).unwrap();
+        assert_eq!((kept.at, event["message"].as_str().unwrap()), (*at, text.as_str()));
+        assert_eq!(kept.at.millis(), NOW.millis() + i64::try_from(nth).unwrap(), "one after the other");
+        assert_eq!(event["header"]["timestamp"], kept.at.millis());
+    }
+    assert_eq!(here.store.kept_bytes(here.app).await.unwrap(), here.store.recounted_bytes(here.app).await.unwrap());
+    both.close().await;
+}
+
+pub(super) async fn a_key_says_one_thing_on_two_handles(fixture: impl Fixture) {
+    let both = Both::of(&fixture).await;
+    for round in 0..ROUNDS {
+        let said = both
+            .race(|world, nth| async move {
+                let id = MessageId::random();
+                let once = SaidOnce { app_id: world.app, key: key(&format!("said {round}"), ""), id };
+                let kept = NewMessage {
+                    app_id: world.app,
+                    // What waits for one group does not wait for another.
+                    group: GroupName::parse(&format!("room {}", nth % 3)).unwrap(),
+                    sender: endpoint("alice"),
+                    at: NOW,
+                    event: RawValue::from_string("{}".to_owned()).unwrap(),
+                };
+                // Of an app that is there all wait for each other, of none nobody does.
+                let (once, kept) = if round % 2 == 0 {
+                    (once, Some(kept))
+                } else {
+                    (SaidOnce { app_id: AppId::from_uuid(uuid::Uuid::max()), ..once }, None)
+                };
+                (id, world.store.say_once(once, kept, NOW, u64::MAX).await.unwrap())
+            })
+            .await;
+        let first: Vec<_> = said.iter().filter(|(_, said)| matches!(said, Said::First(_))).collect();
+        assert_eq!(first.len(), 1, "{said:?}");
+        let (first, _) = first[0];
+        let others = said.iter().filter(|(id, _)| id != first);
+        assert!(others.clone().all(|(_, said)| *said == Said::Before(*first)), "{said:?}");
+        assert_eq!(others.count(), 2 * EACH - 1);
+    }
     both.close().await;
 }
 

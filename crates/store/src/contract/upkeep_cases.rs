@@ -14,10 +14,9 @@ use respoke_core::ports::{
 use respoke_core::session::SessionEndCause;
 use respoke_core::token::Replaces;
 use serde_json::value::RawValue;
-use tokio::task::JoinSet;
 
 use super::Fixture;
-use super::fixture::{NOW, World, created, endpoint, entry, key, new_secret, opened, refused};
+use super::fixture::{NOW, World, created, endpoint, entry, key, new_secret, opened, refused, some_at_once};
 
 pub(crate) fn upkeep_at(now: Timestamp) -> Upkeep {
     Upkeep {
@@ -106,12 +105,11 @@ pub(super) async fn everyday_rows_do_not_wash_administrative_ones_out(fixture: i
         world.store.audit(entry(Action::AdminSignInFailed)).await.unwrap();
     }
     world.store.update_app(world.app, AppPatch::default(), entry(Action::AppUpdated)).await.unwrap();
-    let mut calls = JoinSet::new();
-    for _ in 0..2_500 {
+    some_at_once(2_500, |_| {
         let store = world.store.clone();
-        calls.spawn(async move { store.audit(entry(Action::TokenIssued)).await.unwrap() });
-    }
-    calls.join_all().await;
+        async move { store.audit(entry(Action::TokenIssued)).await.unwrap() }
+    })
+    .await;
     whole_pass(&world, short).await;
     whole_pass(&world, short).await;
     let kept = [Action::AppUpdated, Action::RoleCreated, Action::AppCreated];

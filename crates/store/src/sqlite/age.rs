@@ -1,32 +1,9 @@
-//! Which rows of a table that grows by number are old, also if the clock was wrong when they came.
-//!
-//! Each row says when it came, by the clock of then. If that clock stood ahead, the row seems to come from the future.
-//! (So do all later messages of a group, if one was ever kept as of such an instant: each is kept as of a later one
-//! than the one before.) How old such a row is, the rows behind it tell: it came before the next one that is not ahead
-//! of the clock.
+//! Looks at a table's rows for those that are old.
 
-use respoke_core::clock::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::rows::{all, one};
-
-/// Rows looked at for one that is not ahead: their numbers and instants are a few milliseconds' reading.
-const LOOK_ROWS: usize = 2_000;
-
-/// Rows of a view's table that one look at the view passes: some twenty milliseconds.
-const PASSED_ROWS: i64 = 20_000;
-
-/// A row of which only this is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Aged {
-    pub(super) number: i64,
-    /// Of its instant. Another row may get its number once it is gone.
-    pub(super) at: i64,
-}
-
-/// How far rows were found to be ahead of the clock, from the first on.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Ahead(i64);
+use crate::age::{Age, Aged, Ahead, First, LOOK_ROWS, PASSED_ROWS};
 
 /// A table, or a view that shows some of a table's rows.
 #[derive(Clone, Copy, Debug)]
@@ -65,49 +42,33 @@ fn rows(
     all(connection, &sql, params, |row| Ok(Aged { number: row.get(0)?, at: row.get(1)? }))
 }
 
-/// Of the first `most` rows of `shown` behind `begin`, as far as one look goes, those that came before `before`.
+/// Of the first `most` rows of `shown` behind `begin`, as far as one look goes, those that are old.
 ///
 /// There may be more behind one that is younger: a clock that was set back delays what it numbered then.
 pub(super) fn old(
     connection: &Connection,
     shown: Shown,
     begin: i64,
-    before: Timestamp,
-    now: Timestamp,
+    age: Age,
     most: usize,
     ahead: &mut Ahead,
 ) -> rusqlite::Result<Vec<Aged>> {
-    let is_old = |row: &Aged| row.at < before.millis();
-    let is_ahead = |row: &Aged| row.at > now.millis() && !is_old(row);
-    let mut first = rows(connection, shown, begin, shown.look_ends(connection, begin)?, most)?;
-    if let Some(known) = first.iter().rposition(|row| !is_ahead(row)) {
-        first.truncate(known + 1);
-        let mut old = false;
-        let came_before = |row: &Aged| {
-            old = if is_ahead(row) { old } else { is_old(row) };
-            old
-        };
-        let mut found: Vec<_> = first.into_iter().rev().filter(came_before).collect();
-        found.reverse();
-        return Ok(found);
+    let first = rows(connection, shown, begin, shown.look_ends(connection, begin)?, most)?;
+    match age.look_at_first(first, *ahead) {
+        First::Old(old) => Ok(old),
+        First::AllAhead { first, .. } if first.is_empty() => Ok(first),
+        First::AllAhead { first, behind } => {
+            let end = shown.look_ends(connection, behind)?;
+            let behind = rows(connection, shown, behind, end, LOOK_ROWS)?;
+            Ok(age.look_behind(first, &behind, end, ahead))
+        }
     }
-    let Some(last) = first.last() else { return Ok(Vec::new()) };
-    // Unless there are some behind it that are not ahead, nothing tells how old it is.
-    let from = ahead.0.max(last.number);
-    let end = shown.look_ends(connection, from)?;
-    let behind = rows(connection, shown, from, end, LOOK_ROWS)?;
-    match behind.iter().find(|row| !is_ahead(row)) {
-        Some(known) if is_old(known) => return Ok(first),
-        Some(known) => ahead.0 = known.number - 1,
-        None if behind.len() == LOOK_ROWS => ahead.0 = behind.last().map_or(0, |last| last.number),
-        // At the end the next look begins anew: what was ahead may not be any more, nor be there.
-        None => ahead.0 = end.unwrap_or(0),
-    }
-    Ok(Vec::new())
 }
 
 #[cfg(test)]
 mod tests {
+    use respoke_core::clock::Timestamp;
+
     use super::*;
 
     const NOW: i64 = 1_000;
@@ -126,7 +87,8 @@ mod tests {
     /// Numbers of the rows that are older than ten by a clock that shows `now`.
     fn old_at(connection: &Connection, now: i64, most: usize, ahead: &mut Ahead) -> Vec<i64> {
         let at = Timestamp::from_millis;
-        let found = old(connection, Shown::table("some"), 0, at(now - 10), at(now), most, ahead).unwrap();
+        let found =
+            old(connection, Shown::table("some"), 0, Age { before: at(now - 10), now: at(now) }, most, ahead).unwrap();
         found.iter().map(|row| row.number).collect()
     }
 
@@ -171,7 +133,8 @@ mod tests {
         let (mut begin, mut ahead, mut found) = (0, Ahead::default(), Vec::new());
         for _ in 0..20 {
             looked.store(0, std::sync::atomic::Ordering::Relaxed);
-            let old = old(&connection, AUDIT, begin, at(NOW - 10), at(NOW), 2, &mut ahead).unwrap();
+            let age = Age { before: at(NOW - 10), now: at(NOW) };
+            let old = old(&connection, AUDIT, begin, age, 2, &mut ahead).unwrap();
             found.extend(old.iter().map(|row| row.number / (3 * PASSED_ROWS)));
             let steps = looked.load(std::sync::atomic::Ordering::Relaxed);
             assert!(steps < 40 * PASSED_ROWS, "{steps}");

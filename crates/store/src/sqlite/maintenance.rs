@@ -17,6 +17,7 @@ use super::rows::{all, execute};
 use super::walk::{REMOVE_ROWS, Reached, STEP_ROWS, Walk, readable};
 use super::writer::{Write, touch};
 use super::{SqliteStore, lease, log, sessions, token_rows};
+use crate::age::Age;
 use crate::upkeep::{Leftovers, session_over_at, token_over_at};
 
 /// Rounds of a thousand old audit rows in one step: a token's life leaves two or three of them.
@@ -130,8 +131,8 @@ impl SqliteStore {
             // Tokens may stand before it of which the log does not tell any more.
             let first = "SELECT coalesce(min(number) - 1, ?2) FROM audit WHERE number > ?1 AND number <= ?2";
             let begin: i64 = connection.prepare_cached(first)?.query_row([begin, end], |row| row.get(0))?;
-            let (before, now) = (upkeep.audit_before, upkeep.now);
-            let old = age::old(connection, AUDIT, begin, before, now, REMOVE_ROWS * 4, &mut ages)?;
+            let age = Age { before: upkeep.audit_before, now: upkeep.now };
+            let old = age::old(connection, AUDIT, begin, age, REMOVE_ROWS * 4, &mut ages)?;
             Ok((old, ages, begin))
         };
         let (old, ages, begin) = self.readers.scan(look).await?;

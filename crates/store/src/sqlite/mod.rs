@@ -14,7 +14,6 @@ mod backup;
 mod call_reports;
 mod checkpointer;
 mod condition;
-mod crash;
 mod endpoints;
 mod failure;
 mod feed;
@@ -55,8 +54,6 @@ mod walk;
 mod writer;
 
 pub use backup::{UndoneChange, end_everything_issued, fold_log, undone_changes};
-#[cfg(test)]
-pub(crate) use crash::{Crash, CrashPoint};
 pub use source::{CheckDepth, DatabaseCheck, Source, check_database, copy_database};
 pub use store::{Options, SqliteStore};
 pub use trouble::Trouble;

@@ -10,10 +10,11 @@ use respoke_core::ports::{StoreError, Upkeep};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use super::age::{self, Aged, Ahead, Shown};
+use super::age::{self, Shown};
 use super::rows::{all, execute, one};
 use super::walk::{ConversationKey, HubAges, HubWalk, REMOVE_ROWS, STEP_ROWS, readable};
 use super::{SqliteStore, said};
+use crate::age::{Age, Aged, Ahead};
 
 /// Operations of one kind in one step: together they remove 5,000 messages.
 const ROUNDS: usize = 20;
@@ -109,7 +110,8 @@ impl SqliteStore {
         for _ in 0..ROUNDS {
             let mut looked = *ahead;
             let look = move |connection: &Connection| {
-                let old = age::old(connection, Shown::table(table), 0, before, upkeep.now, REMOVE_ROWS, &mut looked)?;
+                let age = Age { before, now: upkeep.now };
+                let old = age::old(connection, Shown::table(table), 0, age, REMOVE_ROWS, &mut looked)?;
                 Ok((old, looked))
             };
             let (old, looked) = self.readers.scan(look).await?;

@@ -11,7 +11,6 @@ use respoke_core::seal::Sealer;
 use tokio::sync::Notify;
 
 use super::condition::Condition;
-use super::crash::Crash;
 use super::failure::{failure, unavailable};
 use super::file::{fold, make_private, open_for_writing};
 use super::readers::Readers;
@@ -19,6 +18,7 @@ use super::vigil::Vigil;
 use super::walk::Walk;
 use super::writer::{Start, Writer, WriterFigures};
 use super::{key, origin, rebuild, schema};
+use crate::crash::Crash;
 use crate::minted::Minted;
 
 /// How a store is opened.

@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-use super::age::Ahead;
 use super::failure::is_of_a_row;
+use crate::age::Ahead;
 use crate::upkeep::{Leftovers, LeftoversBegin};
 
 /// Rows of each table looked at in one step of upkeep.

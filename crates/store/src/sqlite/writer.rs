@@ -28,8 +28,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::checkpointer::Checkpointer;
 use super::condition::Condition;
-use super::crash::Crash;
 use super::failure::thread_failed;
+use crate::crash::Crash;
 use crate::mint_grounds::MintGrounds;
 use answers::Answers;
 use doubt::Doubt;

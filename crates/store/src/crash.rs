@@ -29,12 +29,12 @@ impl Crash {
     }
 
     /// Whether the first batch is the last.
-    pub(super) const fn is_to_come(self) -> bool {
+    pub(crate) const fn is_to_come(self) -> bool {
         self.point().is_some()
     }
 
     /// Whether it comes here.
-    pub(super) fn is_at(self, point: CrashPoint) -> bool {
+    pub(crate) fn is_at(self, point: CrashPoint) -> bool {
         self.point() == Some(point)
     }
 }

@@ -1,0 +1,54 @@
+//! The store in a PostgreSQL database, in a schema of its own.
+//!
+//! The files are named as those of `sqlite/`. Mints and redemptions go through a writer that commits many of them at once
+//! (`writer.rs`), and what is said in groups through another one; every other operation that writes is a transaction of its
+//! own (`write.rs`).
+
+mod admin_rows;
+mod admins;
+mod age;
+mod apps;
+mod audit;
+mod audit_rows;
+mod call_reports;
+mod connect;
+mod endpoint_rows;
+mod endpoints;
+mod failure;
+mod feed;
+mod feed_rows;
+mod figures;
+mod first_run;
+#[cfg(test)]
+mod hub_tests;
+mod kept;
+mod lease;
+mod leftovers;
+mod log;
+mod maintenance;
+mod message_writer;
+mod messages;
+mod migrations;
+#[cfg(test)]
+pub(crate) mod plans;
+mod pool;
+mod push_tokens;
+mod removal;
+mod retention;
+mod roles;
+mod rows;
+mod secrets;
+mod session_rows;
+mod sessions;
+mod settled;
+mod store;
+mod token_rows;
+mod token_writer;
+mod tokens;
+mod tries;
+mod walk;
+mod windows;
+mod write;
+mod writer;
+
+pub use store::{Options, PostgresStore};

@@ -1,0 +1,67 @@
+//! In tests, a look at how statements find their rows: who waits behind one waits for every row it walks.
+//!
+//! The tables of a test are small, and a walk through a small table is the quickest way. So the server is told to walk
+//! through none if there is an index that serves; where it does so all the same, there is none.
+
+use std::collections::HashSet;
+
+use parking_lot::Mutex;
+use tokio_postgres::Client;
+
+use super::connect::Param;
+
+/// What has a server avoid walks through tables; and compile nothing, as it does for what it takes to cost much. A connection
+/// with these options is looked at.
+pub(crate) const OPTIONS: &str = "-c enable_seqscan=off -c jit=off";
+
+/// Statements that are fine.
+static SEEN: Mutex<Option<HashSet<String>>> = Mutex::new(None);
+
+/// Tables that are small, or that may be walked by statements that begin like this: of accounts, admins and what is theirs
+/// there are few.
+const FINE: [(&str, &str); 9] = [
+    ("accounts", ""),
+    ("admins", ""),
+    ("feed", ""),
+    ("setup_tokens", ""),
+    ("second_factors", ""),
+    ("known_addresses", "SELECT"),
+    ("admin_sessions", "DELETE FROM respoked.admin_sessions WHERE number IN"),
+    ("deleted_apps", ""),
+    ("pg_class", ""),
+];
+
+/// Looks at a statement, the first time that it is run.
+///
+/// # Panics
+///
+/// If it walks a table, or an index from its beginning to its end.
+pub(super) async fn check(client: &Client, sql: &str, params: &[Param<'_>]) {
+    let looked_at =
+        ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"].iter().any(|verb| sql.trim_start().starts_with(verb));
+    if !looked_at || SEEN.lock().get_or_insert_default().contains(sql) {
+        return;
+    }
+    let plan = client.query_typed(&format!("EXPLAIN (COSTS OFF) {sql}"), params).await;
+    let plan = plan.unwrap_or_else(|error| panic!("{error:?}: {sql}"));
+    let lines: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+    for (nth, line) in lines.iter().enumerate() {
+        let step = line.trim_start().trim_start_matches("->").trim_start();
+        let walked = if let Some(table) = step.strip_prefix("Seq Scan on ") {
+            Some(table)
+        } else if step.starts_with("Index") && step.contains(" on ") {
+            // What is looked for in the index stands below, before the next step.
+            let below = lines[nth + 1..].iter().take_while(|line| !line.contains("->"));
+            let looks = below.into_iter().any(|line| line.trim_start().starts_with("Index Cond"));
+            let bounded = sql.contains("LIMIT");
+            (!looks && !bounded).then(|| step.rsplit(" on ").next().unwrap_or(step))
+        } else {
+            None
+        };
+        let Some(walked) = walked else { continue };
+        let table = walked.split_whitespace().next().unwrap_or(walked);
+        let fine = FINE.iter().any(|(fine, begin)| table == *fine && sql.trim_start().starts_with(begin));
+        assert!(fine, "{table} is walked:\n{sql}\n{}", lines.join("\n"));
+    }
+    SEEN.lock().get_or_insert_default().insert(sql.to_owned());
+}

@@ -1,0 +1,113 @@
+//! Transactions of one operation each.
+//!
+//! Locks are taken in one order, so that no two wait for each other: the app's mint lock, then rows (of accounts, apps,
+//! roles, secrets, admins, endpoints, the log, sessions, groups, push tokens, messages; each in the order of its keys), then
+//! what an app keeps, by the triggers that count it, and last the feed's row. A mark is the number of its change: so its row
+//! is locked before the feed's, and written after.
+//!
+//! Invariant: a transaction that fails before its commit was asked for wrote nothing. One whose commit was asked for and not
+//! answered is in doubt.
+
+use std::ops::Deref;
+
+use respoke_core::clock::Timestamp;
+use respoke_core::id::AppId;
+use respoke_core::ports::Change;
+
+use super::connect::{Connection, params};
+use super::failure::Failure;
+use super::feed_rows;
+use super::pool::Lent;
+use super::rows::mint_lock;
+use super::store::PostgresStore;
+use super::tries::Undone;
+use crate::crash::CrashPoint;
+
+/// An open transaction. Dropped, it is rolled back.
+pub(super) struct Write(Lent);
+
+impl Deref for Write {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.0
+    }
+}
+
+impl Write {
+    /// Waits until no mint in `app` is under way, and keeps others waiting until the end. What takes away what mints stand on
+    /// does this first: so nothing is minted behind it.
+    pub(super) async fn hold_mints(&self, app: AppId) -> Result<(), Failure> {
+        self.execute("SELECT pg_advisory_xact_lock($1)", params![mint_lock(app)]).await.map(drop)
+    }
+
+    /// Writes the next change of the feed and returns its number. Others who change something wait from now on until the end.
+    pub(super) async fn change(&self, what: Option<&Change>, at: Timestamp) -> Result<i64, Failure> {
+        feed_rows::write(self, what, at).await
+    }
+}
+
+/// Runs a body in a transaction: `in_transaction!(store, write => { … Ok(value) })`. The body may use `?` on what fails with
+/// [`Failure`], and is run again when another transaction was in the way. It is no closure, because one that borrows what is
+/// around it and gives a future that other threads may run cannot be written.
+macro_rules! in_transaction {
+    ($store:expr, $write:ident => $body:block) => {{
+        let mut tries = $crate::postgres::tries::Tries::default();
+        loop {
+            let once = async {
+                let begun = $store.begin().await.map_err($crate::postgres::tries::Undone::NothingWritten)?;
+                let $write = &begun;
+                let ran: Result<_, $crate::postgres::failure::Failure> = async { $body }.await;
+                match ran {
+                    Ok(value) => $store.commit($write).await.map(|()| value),
+                    Err(failure) => Err($store.roll_back($write, failure).await),
+                }
+            };
+            match once.await {
+                Ok(value) => break Ok(value),
+                Err(undone) => {
+                    if let Err(undone) = tries.once_more(undone, &$store.figures) {
+                        break Err(undone.told());
+                    }
+                }
+            }
+        }
+    }};
+}
+pub(super) use in_transaction;
+
+impl PostgresStore {
+    pub(super) async fn begin(&self) -> Result<Write, Failure> {
+        let lent = self.pool.lend().await?;
+        lent.note_unfinished(true);
+        lent.batch("BEGIN").await?;
+        Ok(Write(lent))
+    }
+
+    pub(super) async fn commit(&self, write: &Write) -> Result<(), Undone> {
+        if self.crash.is_at(CrashPoint::BeforeCommit) {
+            self.stop();
+            return Err(Undone::NothingWritten(Failure::Overloaded));
+        }
+        let committed = write.commit().await;
+        if self.crash.is_at(CrashPoint::AfterCommit) {
+            self.stop();
+            return Err(Undone::InDoubt(Failure::lost("a test cut the connection")));
+        }
+        match committed {
+            Ok(()) => {
+                write.0.note_unfinished(false);
+                Ok(())
+            }
+            Err(failure @ Failure::Lost(_)) => Err(Undone::InDoubt(failure)),
+            Err(failure) => Err(Undone::NothingWritten(failure)),
+        }
+    }
+
+    pub(super) async fn roll_back(&self, write: &Write, failure: Failure) -> Undone {
+        if !write.is_broken() && write.batch("ROLLBACK").await.is_ok() {
+            write.0.note_unfinished(false);
+        }
+        Undone::NothingWritten(failure)
+    }
+}

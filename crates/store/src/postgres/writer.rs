@@ -1,0 +1,299 @@
+//! Writers: tasks with a connection each, which commit what waits in batches. One writes mints and redemptions
+//! (`token_writer.rs`), another one what is said in groups (`message_writer.rs`).
+//!
+//! A task takes the first operation that waits and whatever waits behind it, up to a limit, and has them run in one
+//! transaction. Nothing lingers: while one batch is committed, the next gathers, or is run by another task.
+//!
+//! Invariant: an operation is answered with success only after its commit was confirmed.
+//! Invariant: an operation is answered with "nothing was written" only if no commit that could hold it was asked for.
+//! Invariant: an operation that fails takes nobody with it. Its batch is rolled back and each operation run again alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use respoke_core::chance::Chance;
+use respoke_core::ports::StoreError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::connect::{Connection, Connector};
+use super::failure::Failure;
+use super::tries::{Figures, Tries, Undone};
+use crate::crash::{Crash, CrashPoint};
+
+/// Operations that may wait. At 50,000 a second this is a tenth of a second's worth; more would only wait longer.
+const QUEUE_LEN_MAX: usize = 4_096;
+/// How long an operation may wait before it is begun.
+const WAIT: Duration = Duration::from_secs(5);
+/// Pauses between tries to connect: the first, and the longest.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// What a writer writes.
+pub(super) trait Work: Send + Sync + 'static {
+    type Operation: Send + Sync;
+    /// What comes of one.
+    type Outcome: Send;
+
+    /// Connections, and tasks that use them.
+    const CONNECTIONS: usize;
+
+    /// Runs a batch as one transaction. Returns what came of each operation.
+    fn run(
+        &self,
+        connection: &Connection,
+        crash: Crash,
+        operations: &[&Self::Operation],
+    ) -> impl Future<Output = Result<Vec<Self::Outcome>, Undone>> + Send;
+}
+
+/// An operation that waits, and whoever waits for it, if anybody does.
+struct Job<W: Work> {
+    operation: W::Operation,
+    since: Instant,
+    answer: Option<oneshot::Sender<Result<W::Outcome, StoreError>>>,
+}
+
+/// The way to a writer.
+pub(super) struct Writer<W: Work> {
+    queue: Mutex<Option<mpsc::Sender<Job<W>>>>,
+    tasks: TaskTracker,
+}
+
+/// What a writer is started with.
+#[derive(Clone)]
+pub(super) struct Start {
+    pub(super) connector: Arc<Connector>,
+    pub(super) batch_max: usize,
+    pub(super) chance: Arc<dyn Chance>,
+    pub(super) figures: Arc<Figures>,
+    pub(super) crash: Crash,
+}
+
+impl<W: Work> Writer<W> {
+    pub(super) fn start(start: Start, work: W) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE_LEN_MAX);
+        let (start, work, waiting) = (Arc::new(start), Arc::new(work), Arc::new(tokio::sync::Mutex::new(waiting)));
+        let tasks = TaskTracker::new();
+        for _ in 0..W::CONNECTIONS {
+            let worker =
+                Worker { start: start.clone(), work: work.clone(), waiting: waiting.clone(), pause: PAUSE_MIN };
+            tasks.spawn(worker.work());
+        }
+        tasks.close();
+        Self { queue: Mutex::new(Some(queue)), tasks }
+    }
+
+    /// Runs it some time, unless too much else waits. Nobody hears what came of it.
+    pub(super) fn do_if_idle(&self, operation: W::Operation) {
+        let queue = self.queue.lock().clone();
+        if let Some(queue) = queue
+            && queue.capacity() > QUEUE_LEN_MAX / 2
+        {
+            let _ = queue.try_send(Job { operation, since: Instant::now(), answer: None });
+        }
+    }
+
+    /// Runs it, with what else waits.
+    pub(super) async fn done(&self, operation: W::Operation) -> Result<W::Outcome, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let job = Job { operation, since: Instant::now(), answer: Some(answer) };
+        let queue = self.queue.lock().clone().ok_or_else(closed)?;
+        match queue.try_send(job) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(job)) => {
+                let sent = tokio::time::timeout(WAIT, queue.send(job)).await;
+                sent.map_err(|_| StoreError::Overloaded)?.map_err(|_| closed())?;
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(closed()),
+        }
+        drop(queue);
+        // Whoever ran it ended before it said what came of it.
+        answered.await.map_err(|_| StoreError::InDoubt("the store's writer ended".into()))?
+    }
+
+    /// Takes nothing any more.
+    pub(super) fn close(&self) {
+        drop(self.queue.lock().take());
+    }
+
+    /// Waits until what waits was written.
+    pub(super) async fn drain(&self) {
+        self.tasks.wait().await;
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the store is closed".into())
+}
+
+/// One of the tasks.
+struct Worker<W: Work> {
+    start: Arc<Start>,
+    work: Arc<W>,
+    waiting: Arc<tokio::sync::Mutex<mpsc::Receiver<Job<W>>>>,
+    /// Before the next try to connect, if the last one failed.
+    pause: Duration,
+}
+
+impl<W: Work> Worker<W> {
+    async fn work(mut self) {
+        let mut connection = None;
+        while let Some(batch) = self.next_batch().await {
+            match self.connected(connection.take()).await {
+                Ok(open) => {
+                    connection = Some(self.commit(open, batch).await);
+                    if self.start.crash.is_to_come() {
+                        return;
+                    }
+                }
+                Err(failure) => {
+                    refuse(batch, Undone::NothingWritten(failure));
+                    self.rest().await;
+                }
+            }
+        }
+    }
+
+    /// What waits, without those who waited too long. None: nothing will come any more.
+    async fn next_batch(&self) -> Option<Vec<Job<W>>> {
+        loop {
+            let mut batch = Vec::new();
+            let received = self.waiting.lock().await.recv_many(&mut batch, self.start.batch_max).await;
+            if received == 0 {
+                return None;
+            }
+            let (batch, late): (Vec<_>, Vec<_>) = batch.into_iter().partition(|job| job.since.elapsed() < WAIT);
+            refuse(late, Undone::NothingWritten(Failure::Overloaded));
+            if !batch.is_empty() {
+                return Some(batch);
+            }
+        }
+    }
+
+    async fn connected(&mut self, last: Option<Connection>) -> Result<Connection, Failure> {
+        if let Some(connection) = last.filter(|connection| !connection.is_broken()) {
+            return Ok(connection);
+        }
+        let connection = self.start.connector.connect().await?;
+        self.pause = PAUSE_MIN;
+        Ok(connection)
+    }
+
+    /// Waits before the next try to connect: longer each time, and never as long as another node does.
+    async fn rest(&mut self) {
+        let [part] = self.start.chance.bytes::<1>();
+        tokio::time::sleep(self.pause.mul_f32(0.5 + f32::from(part) / 512.0)).await;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+    }
+
+    /// Runs a batch and answers it. Returns the connection, or another one.
+    async fn commit(&mut self, mut connection: Connection, batch: Vec<Job<W>>) -> Connection {
+        let undone = match self.run(&mut connection, &batch).await {
+            Ok(outcomes) => {
+                answer(batch, outcomes);
+                return connection;
+            }
+            Err(undone) => undone,
+        };
+        let alone = batch.len() > 1 && matches!(undone, Undone::NothingWritten(Failure::Refused(_) | Failure::Row(_)));
+        if !alone {
+            refuse(batch, undone);
+            return connection;
+        }
+        // One of them made it fail; each is run alone to find out which.
+        for job in batch {
+            let job = vec![job];
+            match self.run(&mut connection, &job).await {
+                Ok(outcomes) => answer(job, outcomes),
+                Err(undone) => refuse(job, undone),
+            }
+        }
+        connection
+    }
+
+    /// Runs a batch, again if others are in its way or the connection is lost before a commit was asked for.
+    async fn run(&mut self, connection: &mut Connection, batch: &[Job<W>]) -> Result<Vec<W::Outcome>, Undone> {
+        let mut tries = Tries::default();
+        loop {
+            let operations = batch.iter().map(|job| &job.operation).collect::<Vec<_>>();
+            match self.work.run(connection, self.start.crash, &operations).await {
+                Ok(outcomes) => return Ok(outcomes),
+                Err(undone) => tries.once_more(undone, &self.start.figures)?,
+            }
+            if connection.is_broken() {
+                *connection = self.connected(None).await.map_err(Undone::NothingWritten)?;
+            }
+        }
+    }
+}
+
+/// Answers all of a batch with what came of each.
+fn answer<W: Work>(batch: Vec<Job<W>>, outcomes: Vec<W::Outcome>) {
+    for (job, outcome) in batch.into_iter().zip(outcomes) {
+        if let Some(answer) = job.answer {
+            // A caller that went away is no concern of the writer's.
+            let _ = answer.send(Ok(outcome));
+        }
+    }
+}
+
+/// Answers all of a batch with why it was not done.
+fn refuse<W: Work>(batch: Vec<Job<W>>, undone: Undone) {
+    let told = undone.told_to_many();
+    for job in batch {
+        if let Some(answer) = job.answer {
+            let _ = answer.send(Err(told()));
+        }
+    }
+}
+
+/// What a batch wrote before it is committed.
+pub(super) enum Drafted {
+    Rows,
+    Nothing,
+}
+
+/// Runs what writes a batch in the transaction that it begins, and commits that.
+pub(super) async fn committed<T>(
+    connection: &Connection,
+    crash: Crash,
+    drafting: impl Future<Output = Result<(T, Drafted), Failure>>,
+) -> Result<T, Undone> {
+    let (outcomes, drafted) = match drafting.await {
+        Ok(drafted) => drafted,
+        Err(failure) => {
+            roll_back(connection).await;
+            return Err(Undone::NothingWritten(failure));
+        }
+    };
+    if matches!(drafted, Drafted::Nothing) {
+        roll_back(connection).await;
+        return Ok(outcomes);
+    }
+    if crash.is_at(CrashPoint::BeforeCommit) {
+        connection.give_up();
+        return Err(Undone::NothingWritten(Failure::Overloaded));
+    }
+    let committed = connection.commit().await;
+    if crash.is_at(CrashPoint::AfterCommit) {
+        connection.give_up();
+        return Err(Undone::InDoubt(Failure::lost("a test cut the connection")));
+    }
+    match committed {
+        Ok(()) => Ok(outcomes),
+        Err(failure @ Failure::Lost(_)) => Err(Undone::InDoubt(failure)),
+        Err(failure) => {
+            roll_back(connection).await;
+            Err(Undone::NothingWritten(failure))
+        }
+    }
+}
+
+async fn roll_back(connection: &Connection) {
+    if connection.is_broken() || connection.batch("ROLLBACK").await.is_err() {
+        connection.give_up();
+    }
+}
