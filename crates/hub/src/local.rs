@@ -10,8 +10,8 @@
 //! - either that of its app's connections (`registry.rs`) or that of the books of sockets (`sockets.rs`)
 //! - an outbox's own (`outbox.rs`), which is taken under any of them, and nothing under it
 //!
-//! Who holds one of the two in the third line takes no other but an outbox's. What is found under it is collected, and
-//! looked at once the lock is given back.
+//! Who holds the lock of an app's connections, or of the books of sockets, takes no other lock but an outbox's. What is
+//! found under it is collected, and looked at once the lock is given back.
 
 use std::sync::Arc;
 use std::time::Duration;

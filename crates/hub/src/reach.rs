@@ -1,7 +1,7 @@
 //! What an operation makes others receive. It is known before the operation is done, and charged to who asks.
 //!
-//! A membership pays for its end as well. Of two members of a group one goes first and tells the other, so whoever came
-//! later has paid for that frame when it came. The same holds for an observer and what it observes. If an endpoint's
+//! A membership pays for its end as well. Of two members of a group one leaves first, and the other is told: one frame for
+//! each two. Whoever joined later of the two paid for that frame when it joined. The same holds for an observer and what it observes. If an endpoint's
 //! connection went before somebody began to observe it, the observer has paid for hearing of that. So connections that end,
 //! many at once perhaps, cause no frame that was not paid for.
 //!

@@ -1,4 +1,5 @@
-//! Settings: defaults, then a file, then the environment, then flags. The only place that reads the environment.
+//! Settings: defaults, then a file, then the environment, then flags. Here and in `config/environment.rs` alone the
+//! environment is read.
 //!
 //! A setting is a row of `settings.rs`, and all that is said of it follows from that. Here is what they mean together.
 

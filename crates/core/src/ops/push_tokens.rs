@@ -50,7 +50,7 @@ impl Broker {
         Ok(token)
     }
 
-    /// Forgets a device of an endpoint, or with a backend that names none, of any. One that is not known is no error.
+    /// Forgets a device of an endpoint. A backend may name no endpoint: then it is whoever's. One that is not known is no error.
     ///
     /// # Errors
     ///

@@ -145,8 +145,8 @@ impl Broker {
         let order = EndRequest {
             app_id: app.id,
             scope: request.scope,
-            // An instant to come means now, as none does: what is minted from here on is not touched. Marks have room for
-            // one instant, the latest, which is better none than one that a clock set back has still before it.
+            // An instant to come means now, as none does: what is minted from here on is not touched. A mark has room for one
+            // instant, the latest. It had better be none: were the clock set back, one to come would end what is minted then.
             issued_before: request.issued_before.filter(|at| *at <= now),
             tokens_too: request.tokens_too,
         };

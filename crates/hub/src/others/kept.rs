@@ -5,7 +5,7 @@
 //! Each is told once, whatever it is known by: a delivery, a snapshot after a gap, the loss of the node. What a list needs
 //! is not taken from here, but asked for anew.
 //!
-//! Invariant: a connection is in `there` with every thing among whose entries it is, and in no other way. Of a node that is
+//! Invariant: `there` has a connection with a thing exactly if that thing's entries have the connection. Of a node that is
 //! gone some may be in `there` alone, until leave is taken of them.
 
 mod asking;

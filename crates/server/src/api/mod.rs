@@ -1,5 +1,5 @@
-//! What each operation does: reads its input, proves who asks, calls the broker or the hub, and shows what came of it. One
-//! file a resource, named as its path.
+//! What each operation does: reads its input, calls the broker or the hub for the caller that its terms proved, and shows what
+//! came of it. One file a resource, named as its path.
 
 pub(crate) mod admin_sessions;
 pub(crate) mod admins;

@@ -1,4 +1,4 @@
-//! The environment: the only place that reads it.
+//! What the environment says: variables of ours that are no settings, and their names in whatever case.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;

@@ -229,7 +229,7 @@ impl Sockets {
 
     /// Writes what waits, as much as there is at a time, until the outbox closes.
     ///
-    /// A write that makes no progress for the write timeout fails (`transport.rs`). However slowly the client reads, once
+    /// A write that makes no progress for the write timeout fails (`transport/impatient.rs`). However slowly the client reads, once
     /// its socket is closed what is under way, and then what waits, take one write timeout each at most.
     async fn write<W: AsyncWrite + Unpin>(&self, client: &Client, io: &mut W, ping: &Mutex<Option<Bytes>>) {
         let (outbox, timeout) = (&client.socket.outbox, self.settings.write_timeout);
@@ -280,7 +280,8 @@ impl Sockets {
     }
 }
 
-/// Whether a client that is closed for this still gets what waits for it; of a slow one nothing does any more.
+/// Whether a client that is closed for this still gets what waits for it. For a slow one nothing waits any more: it is told
+/// why it is closed.
 const fn is_told(why: Close) -> bool {
     match why {
         Close::SessionEnded | Close::BadFrame | Close::GoingAway | Close::SlowConsumer => true,
