@@ -112,7 +112,7 @@ impl Place {
             Err(error) => return Err(error.context("PostgreSQL is needed")),
         };
         if let Some(postgres) = &postgres {
-            command.env("RESPOKED_TEST_POSTGRES", postgres.address());
+            command.env("TEST_POSTGRES", postgres.address());
         }
         run_command(command.env("TEST_CANARY_DIR", &self.canary))
     }

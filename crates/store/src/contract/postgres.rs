@@ -1,4 +1,5 @@
-//! The contract on PostgreSQL: on the server that `RESPOKED_TEST_POSTGRES` names, as a role that may create databases.
+//! The contract on PostgreSQL: on the server that `TEST_POSTGRES` names, as a role that may create databases. (A variable that
+//! begins with `RESPOKED_` would be refused by servers that tests start: it is no setting.)
 //!
 //! Each case has a database of its own, which goes with it. Without the variable no case runs; `cargo xtask test` starts a
 //! server and sets it.
@@ -19,9 +20,9 @@ use crate::{PostgresOptions, PostgresStore};
 
 /// The server that cases run on, if there is one.
 static SERVER: LazyLock<Option<Config>> = LazyLock::new(|| {
-    let Some(address) = std::env::var_os("RESPOKED_TEST_POSTGRES") else {
+    let Some(address) = std::env::var_os("TEST_POSTGRES") else {
         // Not by a macro for printing: what a test prints that passes, nobody sees.
-        let said = "\nRESPOKED_TEST_POSTGRES is not set: the cases below contract::postgres are not run\n";
+        let said = "\nTEST_POSTGRES is not set: the cases below contract::postgres are not run\n";
         let _ = std::io::stderr().write_all(said.as_bytes());
         return None;
     };
