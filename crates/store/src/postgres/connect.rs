@@ -33,6 +33,15 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer to a commit is waited for: whoever gives up does not know what came of it.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Begins a transaction that stands on no setting of the server, the database or the role.
+///
+/// - What locks a row and then looks anew has to see what was committed meanwhile.
+/// - A node that is stopped in a transaction holds its locks for eight seconds at most, and nobody waits for a lock so long that
+///   the answer is given up.
+/// - No time-out ends a commit: one that waits for a standby and is cancelled may be seen and then be lost.
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '8s'; \
+                                SET LOCAL lock_timeout = '3s'; SET LOCAL statement_timeout = 0";
+
 /// A value of a statement, with its type: the server is not asked for it.
 pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 

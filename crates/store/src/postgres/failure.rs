@@ -4,7 +4,7 @@ use std::error::Error;
 
 use respoke_core::ports::StoreError;
 use thiserror::Error;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 
 /// What went wrong with a statement.
 #[derive(Debug, Error)]
@@ -40,6 +40,10 @@ impl From<tokio_postgres::Error> for Failure {
                 Self::Lost(Box::new(error))
             };
         };
+        // The server ends the connection, or ends itself: of a commit that it could not flush, it may find the rest later.
+        if matches!(said.parsed_severity(), Some(Severity::Fatal | Severity::Panic)) {
+            return Self::Lost(Box::new(error));
+        }
         let code = said.code();
         if *code == SqlState::T_R_SERIALIZATION_FAILURE || *code == SqlState::T_R_DEADLOCK_DETECTED {
             return Self::Again(Box::new(error));
@@ -64,6 +68,18 @@ impl Failure {
     /// Whether the same may succeed if it is tried again, perhaps on another connection.
     pub(super) const fn may_pass(&self) -> bool {
         matches!(self, Self::Again(_) | Self::Lost(_))
+    }
+
+    /// Whether it is known, if this came of a commit, that the transaction was rolled back: for a constraint that is checked at
+    /// its end, another transaction that was in the way, or because it had failed before. Whatever else is said of a commit
+    /// does not tell what is on disk.
+    pub(super) fn rolls_a_commit_back(&self) -> bool {
+        const KNOWN: [&str; 3] = ["23", "25", "40"];
+        match self {
+            Self::Again(_) => true,
+            Self::Refused(error) => error.code().is_some_and(|code| KNOWN.contains(&&code.code()[..2])),
+            Self::Lost(_) | Self::Overloaded | Self::Row(_) => false,
+        }
     }
 
     /// Whether another held a row, or a lock of another kind, for longer than was to be waited.

@@ -25,6 +25,11 @@ pub(super) enum Undone {
 }
 
 impl Undone {
+    /// What a commit that failed left.
+    pub(super) fn of_commit(failure: Failure) -> Self {
+        if failure.rolls_a_commit_back() { Self::NothingWritten(failure) } else { Self::InDoubt(failure) }
+    }
+
     pub(super) fn told(self) -> StoreError {
         match self {
             Self::NothingWritten(failure) => failure.nothing_written(),

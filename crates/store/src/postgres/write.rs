@@ -14,7 +14,7 @@ use respoke_core::clock::Timestamp;
 use respoke_core::id::AppId;
 use respoke_core::ports::Change;
 
-use super::connect::{Connection, params};
+use super::connect::{BEGIN, Connection, params};
 use super::failure::Failure;
 use super::feed_rows;
 use super::pool::Lent;
@@ -80,7 +80,7 @@ impl PostgresStore {
     pub(super) async fn begin(&self) -> Result<Write, Failure> {
         let lent = self.pool.lend().await?;
         lent.note_unfinished(true);
-        lent.batch("BEGIN").await?;
+        lent.batch(BEGIN).await?;
         Ok(Write(lent))
     }
 
@@ -99,8 +99,7 @@ impl PostgresStore {
                 write.0.note_unfinished(false);
                 Ok(())
             }
-            Err(failure @ Failure::Lost(_)) => Err(Undone::InDoubt(failure)),
-            Err(failure) => Err(Undone::NothingWritten(failure)),
+            Err(failure) => Err(Undone::of_commit(failure)),
         }
     }
 
@@ -109,5 +108,28 @@ impl PostgresStore {
             write.0.note_unfinished(false);
         }
         Undone::NothingWritten(failure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::contract::postgres::{Postgres, there_is_a_server};
+    use crate::postgres::store::{Options, PostgresStore};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_transaction_stands_on_no_setting_of_the_role() {
+        if !there_is_a_server() {
+            return;
+        }
+        let fixture = Postgres::default();
+        let mut config = fixture.config();
+        config.options("-c default_transaction_isolation=serializable -c statement_timeout=9s -c lock_timeout=0");
+        let store = PostgresStore::open(Options::of(config)).await.unwrap();
+        let write = store.begin().await.unwrap();
+        let sql =
+            "SELECT concat_ws(', ', current_setting('transaction_isolation'), current_setting('statement_timeout'),
+                          current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout'))";
+        let found: String = write.query(sql, &[]).await.unwrap()[0].get(0);
+        assert_eq!(found, "read committed, 0, 3s, 8s");
     }
 }

@@ -198,8 +198,15 @@ impl<W: Work> Worker<W> {
             }
             Err(undone) => undone,
         };
-        let alone = batch.len() > 1 && matches!(undone, Undone::NothingWritten(Failure::Refused(_) | Failure::Row(_)));
-        if !alone {
+        // Whoever waited for a lock in vain would each wait as long.
+        let is_of_one = match &undone {
+            Undone::NothingWritten(failure @ Failure::Refused(_)) => !failure.is_of_a_held_row(),
+            Undone::NothingWritten(Failure::Row(_)) => true,
+            Undone::NothingWritten(Failure::Again(_) | Failure::Lost(_) | Failure::Overloaded) | Undone::InDoubt(_) => {
+                false
+            }
+        };
+        if batch.len() == 1 || !is_of_one {
             refuse(batch, undone);
             return connection;
         }
@@ -284,10 +291,9 @@ pub(super) async fn committed<T>(
     }
     match committed {
         Ok(()) => Ok(outcomes),
-        Err(failure @ Failure::Lost(_)) => Err(Undone::InDoubt(failure)),
         Err(failure) => {
             roll_back(connection).await;
-            Err(Undone::NothingWritten(failure))
+            Err(Undone::of_commit(failure))
         }
     }
 }
