@@ -30,7 +30,7 @@ pub(crate) struct Operation {
     /// What it counts as in figures when it is answered with 200.
     deed: Option<Deed>,
     /// Asks what its terms say, and gives its handler what came of it.
-    run: fn(Arc<Api>, Call) -> Answer,
+    run: fn(Arc<Api>, Call) -> PendingAnswer,
     /// A document of this operation alone, under the way that its handler names.
     pub(crate) description: fn() -> utoipa::openapi::OpenApi,
 }
@@ -45,10 +45,10 @@ pub(crate) struct Way {
 }
 
 /// An answer that is being made.
-pub(crate) type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
+pub(crate) type PendingAnswer = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 impl Operation {
-    pub(crate) fn run(&self, api: Arc<Api>, call: Call) -> Answer {
+    pub(crate) fn run(&self, api: Arc<Api>, call: Call) -> PendingAnswer {
         if let Some(deed) = self.deed {
             call.counts_as(deed);
         }

@@ -16,7 +16,7 @@ use tower::Service;
 use crate::api::try_it;
 use crate::call::Call;
 use crate::facts::Facts;
-use crate::operations::{Answer, OPERATIONS, Operation};
+use crate::operations::{OPERATIONS, Operation, PendingAnswer};
 use crate::problem::Problem;
 use crate::state::Api;
 use crate::{console, docs};
@@ -85,7 +85,7 @@ impl Service<Request> for Entrance {
 
 /// An operation under way, or refused before it began.
 enum Entered {
-    Running(Answer),
+    Running(PendingAnswer),
     Refused(Option<Problem>),
 }
 

@@ -12,7 +12,7 @@ use respoke_wire::body::Done;
 use respoke_wire::body::admin_sessions::{CreateAdminSession, EndAdminSessions};
 use respoke_wire::body::session_tokens::Authorized;
 
-use super::answer::Answer;
+use super::answer::JsonAnswer;
 use crate::call::{Call, KeyOwner, throttled};
 use crate::openapi::{Conflicts, Refused};
 use crate::problem::Problem;
@@ -30,11 +30,11 @@ use crate::throttle::Shown;
     responses((status = 200, description = "The Admin-Token", body = Authorized), Refused, Conflicts),
     security(())
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call, _: Caller) -> Result<Answer<Authorized>, Problem> {
+pub(crate) async fn create(api: Arc<Api>, call: Call, _: Caller) -> Result<JsonAnswer<Authorized>, Problem> {
     let body: CreateAdminSession = call.read()?;
     if let Some(token) = &body.setup_token {
         return match sign_in_by_link(&api, &call, token).await {
-            Ok(token) => Ok(Answer(Authorized::with(token))),
+            Ok(token) => Ok(JsonAnswer(Authorized::with(token))),
             // It cannot be guessed: this is about noise.
             Err(Refusal::BadLogin) => Err(call.counted(&api, Refusal::BadLogin)),
             Err(refusal) => Err(refusal.into()),
@@ -45,7 +45,7 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, _: Caller) -> Result<Answe
     let once = call.once(&api, KeyOwner::Knower(&[username, password]))?;
     let (username, password) = (body.username, body.password);
     let request = SignIn { username, password, code: body.code, ..SignIn::default() };
-    Ok(Answer(Authorized::with(sign_in(&api, &call, request, once).await?)))
+    Ok(JsonAnswer(Authorized::with(sign_in(&api, &call, request, once).await?)))
 }
 
 /// Spends a setup token, for the API and for the console alike: from then on its admin is known where it was spent.
@@ -84,12 +84,12 @@ pub(crate) async fn sign_in(
     responses((status = 200, description = "It is over", body = Done), Refused),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn end(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn end(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     let body: EndAdminSessions = call.read_strictly()?;
     if body.everywhere == Some(true) {
         api.broker.sign_out_everywhere(&caller, &call.context()).await?;
     } else {
         api.broker.sign_out(&caller, &call.context()).await?;
     }
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }

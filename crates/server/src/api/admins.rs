@@ -10,7 +10,7 @@ use respoke_wire::body::Done;
 use respoke_wire::body::admins::{AdminView, ChangePassword, RecoveryCodes, Totp, TotpEnrolled, WriteAdmin};
 use respoke_wire::body::ends::Nothing;
 
-use super::answer::Answer;
+use super::answer::JsonAnswer;
 use super::asked::given;
 use crate::call::{Call, throttled};
 use crate::openapi::{Conflicts, Missing, Refused};
@@ -24,9 +24,9 @@ use crate::throttle::Shown;
     responses((status = 200, description = "All of them, by user name", body = Vec<AdminView>), Refused),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn list(api: Arc<Api>, _: Call, caller: Caller) -> Result<Answer<Vec<AdminView>>, Problem> {
+pub(crate) async fn list(api: Arc<Api>, _: Call, caller: Caller) -> Result<JsonAnswer<Vec<AdminView>>, Problem> {
     let admins = api.broker.list_admins(&caller).await?;
-    Ok(Answer(admins.into_iter().map(AdminView::from).collect()))
+    Ok(JsonAnswer(admins.into_iter().map(AdminView::from).collect()))
 }
 
 /// Makes an admin. Owners do, with their own password typed once more.
@@ -36,14 +36,14 @@ pub(crate) async fn list(api: Arc<Api>, _: Call, caller: Caller) -> Result<Answe
     responses((status = 200, description = "The admin", body = AdminView), Refused, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<AdminView>, Problem> {
+pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<AdminView>, Problem> {
     let body: WriteAdmin = call.read()?;
     let role = role(body.role.as_deref())?;
     let current_password = body.current_password;
     let request = NewAdmin { username: body.username, password: body.password, role, current_password };
     let context = call.context();
     let adding = api.broker.add_admin(&caller, request, &context);
-    Ok(Answer(guessing(&api, &call, &caller, Shown::Password, adding).await?.into()))
+    Ok(JsonAnswer(guessing(&api, &call, &caller, Shown::Password, adding).await?.into()))
 }
 
 /// Gives another admin a role, or a password in place of a lost one. Owners do, with their own password typed once more.
@@ -56,14 +56,14 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<
     responses((status = 200, description = "The admin", body = AdminView), Refused, Missing, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn update(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<AdminView>, Problem> {
+pub(crate) async fn update(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<AdminView>, Problem> {
     let id = call.id();
     let body: WriteAdmin = call.read()?;
     let role = role(body.role.as_deref())?;
     let patch = AdminPatch { role, password: body.password, current_password: body.current_password };
     let context = call.context();
     let updating = api.broker.update_admin(&caller, admin_of_path(&id)?, patch, &context);
-    Ok(Answer(guessing(&api, &call, &caller, Shown::Password, updating).await?.into()))
+    Ok(JsonAnswer(guessing(&api, &call, &caller, Shown::Password, updating).await?.into()))
 }
 
 /// Removes an admin and ends its sign-ins. Owners do; the last owner stays.
@@ -73,11 +73,11 @@ pub(crate) async fn update(api: Arc<Api>, call: Call, caller: Caller) -> Result<
     responses((status = 200, description = "It is gone", body = Done), Refused, Missing, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn remove(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn remove(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     let id = call.id();
     let Nothing {} = call.read_strictly()?;
     api.broker.remove_admin(&caller, admin_of_path(&id)?, &call.context()).await?;
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }
 
 /// Reads the admin who asks.
@@ -86,8 +86,8 @@ pub(crate) async fn remove(api: Arc<Api>, call: Call, caller: Caller) -> Result<
     responses((status = 200, description = "The admin", body = AdminView), Refused),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn read_own(api: Arc<Api>, _: Call, caller: Caller) -> Result<Answer<AdminView>, Problem> {
-    Ok(Answer(api.broker.own_admin(&caller).await?.into()))
+pub(crate) async fn read_own(api: Arc<Api>, _: Call, caller: Caller) -> Result<JsonAnswer<AdminView>, Problem> {
+    Ok(JsonAnswer(api.broker.own_admin(&caller).await?.into()))
 }
 
 /// Changes the own password and ends every other sign-in.
@@ -97,7 +97,7 @@ pub(crate) async fn read_own(api: Arc<Api>, _: Call, caller: Caller) -> Result<A
     responses((status = 200, description = "It is changed", body = Done), Refused),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn change_password(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn change_password(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     let body: ChangePassword = call.read()?;
     Refusal::require(&[("password", body.password.is_some()), ("newPassword", body.new_password.is_some())])?;
     let present = body.password.ok_or_else(|| Refusal::missing("password"))?;
@@ -105,7 +105,7 @@ pub(crate) async fn change_password(api: Arc<Api>, call: Call, caller: Caller) -
     let context = call.context();
     guessing(&api, &call, &caller, Shown::Password, api.broker.change_own_password(&caller, present, new, &context))
         .await?;
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }
 
 /// Begins to take up a second factor. It is asked for from when `PUT` has seen a code of it.
@@ -115,13 +115,13 @@ pub(crate) async fn change_password(api: Arc<Api>, call: Call, caller: Caller) -
     responses((status = 200, description = "What the device needs; shown this once", body = TotpEnrolled), Refused, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn enrol(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<TotpEnrolled>, Problem> {
+pub(crate) async fn enrol(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<TotpEnrolled>, Problem> {
     let body: Totp = call.read()?;
     let password = body.password.ok_or_else(|| Refusal::missing("password"))?;
     let context = call.context();
     let enrolled =
         guessing(&api, &call, &caller, Shown::Password, api.broker.enrol_totp(&caller, password, &context)).await?;
-    Ok(Answer(TotpEnrolled { secret: enrolled.secret, uri: enrolled.uri }))
+    Ok(JsonAnswer(TotpEnrolled { secret: enrolled.secret, uri: enrolled.uri }))
 }
 
 /// Takes the second factor up, with a code of the device.
@@ -131,13 +131,13 @@ pub(crate) async fn enrol(api: Arc<Api>, call: Call, caller: Caller) -> Result<A
     responses((status = 200, description = "Codes that stand in for the device; shown this once", body = RecoveryCodes), Refused, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn confirm(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<RecoveryCodes>, Problem> {
+pub(crate) async fn confirm(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<RecoveryCodes>, Problem> {
     let body: Totp = call.read()?;
     let code = body.code.ok_or_else(|| Refusal::missing("code"))?;
     let context = call.context();
     let recovery_codes =
         guessing(&api, &call, &caller, Shown::Password, api.broker.confirm_totp(&caller, &code, &context)).await?;
-    Ok(Answer(RecoveryCodes { recovery_codes }))
+    Ok(JsonAnswer(RecoveryCodes { recovery_codes }))
 }
 
 /// Gives the second factor up.
@@ -147,7 +147,7 @@ pub(crate) async fn confirm(api: Arc<Api>, call: Call, caller: Caller) -> Result
     responses((status = 200, description = "It is not asked for any more", body = Done), Refused, Missing),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn give_up(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn give_up(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     let body: Totp = call.read_strictly()?;
     Refusal::require(&[("password", body.password.is_some()), ("code", body.code.is_some())])?;
     let password = body.password.ok_or_else(|| Refusal::missing("password"))?;
@@ -155,7 +155,7 @@ pub(crate) async fn give_up(api: Arc<Api>, call: Call, caller: Caller) -> Result
     let context = call.context();
     let removing = api.broker.remove_totp(&caller, password, &code, &context);
     guessing(&api, &call, &caller, Shown::PasswordAndCode, removing).await?;
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }
 
 /// Does what a password or code has to be typed for once more. A wrong one is held against the admin like a wrong

@@ -18,9 +18,9 @@ pub(crate) const HEADERS_USUAL: usize = 12;
 const ANSWER_LEN_USUAL: usize = 512;
 
 /// A JSON body. Existing clients take 200 for success and nothing else.
-pub(crate) struct Answer<T>(pub(crate) T);
+pub(crate) struct JsonAnswer<T>(pub(crate) T);
 
-impl<T: Serialize> IntoResponse for Answer<T> {
+impl<T: Serialize> IntoResponse for JsonAnswer<T> {
     fn into_response(self) -> Response {
         let mut bytes = Vec::with_capacity(ANSWER_LEN_USUAL);
         if let Err(error) = serde_json::to_writer(&mut bytes, &self.0) {
@@ -50,7 +50,7 @@ impl<T> ListAnswer<T> {
 
 impl<T: Serialize> IntoResponse for ListAnswer<T> {
     fn into_response(self) -> Response {
-        with_cursor(Answer(self.0.items).into_response(), self.0.next)
+        with_cursor(JsonAnswer(self.0.items).into_response(), self.0.next)
     }
 }
 

@@ -11,7 +11,7 @@ use respoke_wire::body::apps::{AppView, Kept, WriteApp};
 use respoke_wire::body::ends::Nothing;
 use respoke_wire::body::lists::{ListRequest, PageParams};
 
-use super::answer::{Answer, ListAnswer};
+use super::answer::{JsonAnswer, ListAnswer};
 use super::asked::{note_app, page};
 use crate::call::{Call, KeyOwner};
 use crate::openapi::{Conflicts, Missing, Refused};
@@ -47,14 +47,14 @@ pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<Li
     responses((status = 200, description = "The app", body = AppView), Refused, Conflicts),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<AppView>, Problem> {
+pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<AppView>, Problem> {
     let body: WriteApp = call.read()?;
     let once = call.once(&api, KeyOwner::Caller)?;
     let patch = body.into_patch();
     let name = patch.name.clone();
     let (app, secret) = api.broker.create_app(&caller, name, patch, once, &call.context()).await?;
     call.concerns(app.id, None);
-    Ok(Answer(AppView::created(app, &secret)))
+    Ok(JsonAnswer(AppView::created(app, &secret)))
 }
 
 /// Reads an app.
@@ -64,11 +64,11 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<
     responses((status = 200, description = "The app", body = AppView), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<AppView>, Problem> {
+pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<AppView>, Problem> {
     let id = call.id();
     let app = api.broker.get_app(&caller, app_of_path(&api, &call, &caller, &id).await?).await?;
     let kept = Kept { bytes: api.broker.store().kept_bytes(app.id).await?, max: api.broker.kept_bytes_max(&app) };
-    Ok(Answer(AppView { kept: Some(kept), ..AppView::from(App::clone(&app)) }))
+    Ok(JsonAnswer(AppView { kept: Some(kept), ..AppView::from(App::clone(&app)) }))
 }
 
 /// Changes an app. What is absent stays.
@@ -79,14 +79,14 @@ pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<An
     responses((status = 200, description = "The app", body = AppView), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn update(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<AppView>, Problem> {
+pub(crate) async fn update(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<AppView>, Problem> {
     let id = call.id();
     let body: WriteApp = call.read()?;
     let app = api
         .broker
         .update_app(&caller, app_of_path(&api, &call, &caller, &id).await?, body.into_patch(), &call.context())
         .await?;
-    Ok(Answer(AppView::from(app)))
+    Ok(JsonAnswer(AppView::from(app)))
 }
 
 /// Deletes an app and ends everything that stands on it.
@@ -96,9 +96,9 @@ pub(crate) async fn update(api: Arc<Api>, call: Call, caller: Caller) -> Result<
     responses((status = 200, description = "It is gone", body = Done), Refused, Missing),
     security(("Admin-Token" = []))
 )]
-pub(crate) async fn remove(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn remove(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     let id = call.id();
     let Nothing {} = call.read_strictly()?;
     api.broker.delete_app(&caller, app_of_path(&api, &call, &caller, &id).await?, &call.context()).await?;
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }

@@ -8,7 +8,7 @@ use respoke_wire::body::bans::{BanView, CreateBan};
 use respoke_wire::body::ends::InApp;
 use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
 
-use super::answer::{Answer, ListAnswer};
+use super::answer::{JsonAnswer, ListAnswer};
 use super::asked::{named_app, page};
 use crate::call::Call;
 use crate::openapi::{Missing, Refused};
@@ -25,12 +25,12 @@ use crate::state::Api;
     responses((status = 200, description = "The ban", body = BanView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn ban(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<BanView>, Problem> {
+pub(crate) async fn ban(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<BanView>, Problem> {
     let id = call.id();
     let body: CreateBan = call.read_strictly()?;
     let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
     let ban = api.broker.ban(&caller, app, &id, body.reason, body.expires_at, &call.context()).await?;
-    Ok(Answer(BanView::from(ban)))
+    Ok(JsonAnswer(BanView::from(ban)))
 }
 
 /// Reads the ban of an endpoint; 404 if it is not banned.
@@ -40,12 +40,12 @@ pub(crate) async fn ban(api: Arc<Api>, call: Call, caller: Caller) -> Result<Ans
     responses((status = 200, description = "The ban", body = BanView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<BanView>, Problem> {
+pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<BanView>, Problem> {
     let id = call.id();
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let ban = api.broker.get_ban(&caller, app, &id).await?;
-    Ok(Answer(BanView::from(ban)))
+    Ok(JsonAnswer(BanView::from(ban)))
 }
 
 /// Lifts a ban. What it ended stays ended.
@@ -55,12 +55,12 @@ pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<An
     responses((status = 200, description = "It is lifted", body = Done), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn lift(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn lift(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     let id = call.id();
     let request: InApp = call.read_strictly()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     api.broker.lift_ban(&caller, app, &id, &call.context()).await?;
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }
 
 /// Lists an app's bans by endpoint; past ones too until they are lifted or removed by upkeep.

@@ -7,7 +7,7 @@ use respoke_wire::body::Done;
 use respoke_wire::body::call_debugs::{CallReportView, WriteCallReport};
 use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
 
-use super::answer::{Answer, ListAnswer};
+use super::answer::{JsonAnswer, ListAnswer};
 use super::asked::{named_app, page};
 use crate::call::Call;
 use crate::openapi::{Missing, Refused};
@@ -21,11 +21,11 @@ use crate::state::Api;
     responses((status = 200, description = "It is kept", body = Done), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     let body: WriteCallReport = call.read()?;
     let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
     api.broker.report_call(&caller, app, body.endpoint_id.as_deref(), body.debug_data).await?;
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }
 
 /// Lists an app's call reports, newest first.

@@ -13,7 +13,7 @@ use respoke_wire::body::Done;
 use respoke_wire::body::connections::{ConnectionView, CreateConnection};
 use respoke_wire::body::lists::{AppParams, ListRequest, PartParams};
 
-use super::answer::{Answer, ListAnswer};
+use super::answer::{JsonAnswer, ListAnswer};
 use super::asked::{Named, given, page};
 use crate::call::Call;
 use crate::openapi::{Missing, Refused, Unconnected};
@@ -29,7 +29,7 @@ use crate::state::Api;
     responses((status = 200, description = "The connection", body = ConnectionView), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<ConnectionView>, Problem> {
+pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<ConnectionView>, Problem> {
     connect(&api, &call, &caller, None).await
 }
 
@@ -41,7 +41,11 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<
     responses((status = 200, description = "The connection", body = ConnectionView), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn create_for(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<ConnectionView>, Problem> {
+pub(crate) async fn create_for(
+    api: Arc<Api>,
+    call: Call,
+    caller: Caller,
+) -> Result<JsonAnswer<ConnectionView>, Problem> {
     let id = call.id();
     connect(&api, &call, &caller, Some(id)).await
 }
@@ -51,7 +55,7 @@ async fn connect(
     call: &Call,
     caller: &Caller,
     endpoint: Option<String>,
-) -> Result<Answer<ConnectionView>, Problem> {
+) -> Result<JsonAnswer<ConnectionView>, Problem> {
     let body: CreateConnection = call.read()?;
     let endpoint = endpoint.or(body.endpoint_id);
     let context = call.context();
@@ -78,7 +82,7 @@ async fn connect(
     if let Some(device) = &body.push_token_id {
         api.broker.device_connected(connection.app_id, &connection.endpoint, device);
     }
-    Ok(Answer(view(&connection, account_id)))
+    Ok(JsonAnswer(view(&connection, account_id)))
 }
 
 /// Ends the caller's own connection, or with an App-Secret or Admin-Token any by its id. The socket stays open.
@@ -88,13 +92,13 @@ async fn connect(
     responses((status = 200, description = "It is over", body = Done), Refused, Missing),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn end(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn end(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     let id = call.id();
     let request: ListRequest = call.read()?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), ..Named::default() };
     api.hub.disconnect(&named.asker(&api, &call, &caller, &context).await?, &id).await?;
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }
 
 /// Lists live connections of the app, or of one endpoint.

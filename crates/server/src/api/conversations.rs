@@ -7,7 +7,7 @@ use respoke_wire::body::Done;
 use respoke_wire::body::conversations::{ConversationView, WriteReadMarks};
 use respoke_wire::body::lists::{AppParams, ListRequest};
 
-use super::answer::Answer;
+use super::answer::JsonAnswer;
 use super::asked::named_app;
 use crate::call::Call;
 use crate::openapi::Refused;
@@ -28,7 +28,11 @@ const LOOKED_AT_LEN: usize = 16;
     responses((status = 200, description = "The conversations", body = Vec<ConversationView>), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Vec<ConversationView>>, Problem> {
+pub(crate) async fn list(
+    api: Arc<Api>,
+    call: Call,
+    caller: Caller,
+) -> Result<JsonAnswer<Vec<ConversationView>>, Problem> {
     let id = call.id();
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
@@ -37,7 +41,7 @@ pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<An
     let joined = |app, endpoint| async move { hub.groups_of(app, &endpoint).await };
     let found = api.broker.conversations(&caller, app, &id, joined).await?;
     api.accounts.answered(&caller, call.address(), (found.looked_at * LOOKED_AT_LEN) as u64);
-    Ok(Answer(found.list.into_iter().map(ConversationView::from).collect()))
+    Ok(JsonAnswer(found.list.into_iter().map(ConversationView::from).collect()))
 }
 
 /// Marks groups as read up to an instant. A mark never goes back.
@@ -50,11 +54,11 @@ pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<An
     responses((status = 200, description = "They are marked", body = Done), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn mark_read(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn mark_read(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     let id = call.id();
     let body: WriteReadMarks = call.read()?;
     let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
     let marks = body.groups.map(|groups| groups.into_iter().map(MarkRead::from).collect());
     api.broker.mark_read(&caller, app, &id, marks).await?;
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }

@@ -24,7 +24,7 @@ use respoke_wire::body::endpoints::{AskEndpoint, AskTail, EndpointConnectionView
 use respoke_wire::body::lists::AppParams;
 use tokio::time::Instant;
 
-use super::answer::Answer;
+use super::answer::JsonAnswer;
 use super::asked::{Named, given};
 use super::{connections, sessions};
 use crate::call::Call;
@@ -53,13 +53,13 @@ const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; c
     responses((status = 200, description = "The endpoint", body = EndpointView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<EndpointView>, Problem> {
+pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<EndpointView>, Problem> {
     let id = call.id();
     let request: AskEndpoint = call.read()?;
     let include = Include::parse(given(request.include.as_deref()))?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), endpoint: Some(&id), connection: None };
-    Ok(Answer(find(&api, &named.asker(&api, &call, &caller, &context).await?, include).await?))
+    Ok(JsonAnswer(find(&api, &named.asker(&api, &call, &caller, &context).await?, include).await?))
 }
 
 /// What is searched for besides, which costs more than the rest.

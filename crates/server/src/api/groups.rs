@@ -12,7 +12,7 @@ use respoke_wire::body::ends::InApp;
 use respoke_wire::body::groups::{GroupView, JoinOrName, JoinedOrNamed, MemberView, Membership, PublishMessage, Sent};
 use respoke_wire::body::lists::{AppParams, ListRequest, PageParams, PartParams};
 
-use super::answer::{Answer, ListAnswer};
+use super::answer::{JsonAnswer, ListAnswer};
 use super::asked::{Named, page};
 use super::connections;
 use crate::call::{Call, KeyOwner};
@@ -47,14 +47,14 @@ pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<Li
         Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn join_many(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<JoinedOrNamed>, Problem> {
+pub(crate) async fn join_many(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<JoinedOrNamed>, Problem> {
     let body: JoinOrName = call.read()?;
     if let (None, Some(name)) = (&body.groups, &body.name) {
         api.broker.rights(&caller).await?;
-        return Ok(Answer(JoinedOrNamed::Named(GroupView::from(group_name(name)?))));
+        return Ok(JsonAnswer(JoinedOrNamed::Named(GroupView::from(group_name(name)?))));
     }
     change(&api, &call, &caller, body.into(), MembershipChange::Join).await?;
-    Ok(Answer(JoinedOrNamed::Joined(Done::SUCCESS)))
+    Ok(JsonAnswer(JoinedOrNamed::Joined(Done::SUCCESS)))
 }
 
 /// Joins one group.
@@ -65,7 +65,7 @@ pub(crate) async fn join_many(api: Arc<Api>, call: Call, caller: Caller) -> Resu
     responses((status = 200, description = "It is a member", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn join(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn join(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     let id = call.id();
     change_one(&api, &call, &caller, id, MembershipChange::Join).await
 }
@@ -76,9 +76,9 @@ pub(crate) async fn join(api: Arc<Api>, call: Call, caller: Caller) -> Result<An
     responses((status = 200, description = "It is no member", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn leave_many(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn leave_many(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     change(&api, &call, &caller, call.read()?, MembershipChange::Leave).await?;
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }
 
 /// Leaves one group.
@@ -88,7 +88,7 @@ pub(crate) async fn leave_many(api: Arc<Api>, call: Call, caller: Caller) -> Res
     responses((status = 200, description = "It is no member", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn leave(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn leave(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     let id = call.id();
     change_one(&api, &call, &caller, id, MembershipChange::Leave).await
 }
@@ -104,10 +104,10 @@ async fn change_one(
     caller: &Caller,
     group: String,
     change_to: MembershipChange,
-) -> Result<Answer<Done>, Problem> {
+) -> Result<JsonAnswer<Done>, Problem> {
     let body: Membership = call.read()?;
     change(api, call, caller, Membership { groups: Some(vec![group]), ..body }, change_to).await?;
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }
 
 async fn change(
@@ -140,13 +140,13 @@ async fn change(
     responses((status = 200, description = "It is over", body = Done), Refused, Missing),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn end(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn end(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     let id = call.id();
     let request: InApp = call.read_strictly()?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), ..Named::default() };
     api.hub.end_group(&named.asker(&api, &call, &caller, &context).await?, &group_name(&id)?).await?;
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }
 
 /// Lists the members of a group, one a connection.
@@ -183,7 +183,7 @@ pub(crate) async fn members(api: Arc<Api>, call: Call, caller: Caller) -> Result
     responses((status = 200, description = "It was handed to every member", body = Sent), Refused, Missing, Reused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn publish(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Sent>, Problem> {
+pub(crate) async fn publish(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Sent>, Problem> {
     let id = call.id();
     let body: PublishMessage = call.read()?;
     let message = body.message.ok_or_else(|| Refusal::missing("message"))?;
@@ -192,7 +192,7 @@ pub(crate) async fn publish(api: Arc<Api>, call: Call, caller: Caller) -> Result
     let once = call.once(&api, KeyOwner::Speaker(&caller))?;
     let request = Publish { message, persist: body.persist == Some(true), once };
     let id = api.hub.publish(&named.asker(&api, &call, &caller, &context).await?, &group_name(&id)?, request).await?;
-    Ok(Answer(Sent::from(id)))
+    Ok(JsonAnswer(Sent::from(id)))
 }
 
 pub(crate) fn group_name(text: &str) -> Result<GroupName, Refusal> {

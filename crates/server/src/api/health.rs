@@ -7,7 +7,7 @@ use http::header::CONTENT_TYPE;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::answer::Answer;
+use super::answer::JsonAnswer;
 use crate::call::{Call, Unasked};
 use crate::openapi::Unready;
 use crate::problem::Problem;
@@ -26,8 +26,8 @@ pub(crate) struct Health {
     responses((status = 200, description = "It runs", body = Health)),
     security(())
 )]
-pub(crate) async fn live(_: Arc<Api>, _: Call, _: Unasked) -> Answer<Health> {
-    Answer(Health { status: "ok" })
+pub(crate) async fn live(_: Arc<Api>, _: Call, _: Unasked) -> JsonAnswer<Health> {
+    JsonAnswer(Health { status: "ok" })
 }
 
 /// Says whether the database can be written.
@@ -36,9 +36,9 @@ pub(crate) async fn live(_: Arc<Api>, _: Call, _: Unasked) -> Answer<Health> {
     responses((status = 200, description = "It can", body = Health), Unready),
     security(())
 )]
-pub(crate) async fn ready(api: Arc<Api>, _: Call, _: Unasked) -> Result<Answer<Health>, Problem> {
+pub(crate) async fn ready(api: Arc<Api>, _: Call, _: Unasked) -> Result<JsonAnswer<Health>, Problem> {
     is_ready(&api).await?;
-    Ok(Answer(Health { status: "ok" }))
+    Ok(JsonAnswer(Health { status: "ok" }))
 }
 
 /// Whether the database can be written.

@@ -8,7 +8,7 @@ use respoke_hub::ops::Message;
 use respoke_wire::body::groups::Sent;
 use respoke_wire::body::messages::SendMessage;
 
-use super::answer::Answer;
+use super::answer::JsonAnswer;
 use super::asked::{Named, connection_id, endpoint_id, given};
 use crate::call::{Call, KeyOwner};
 use crate::openapi::{Missing, Refused, Reused};
@@ -23,7 +23,7 @@ use crate::state::Api;
     responses((status = 200, description = "It was handed to every connection", body = Sent), Refused, Missing, Reused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Sent>, Problem> {
+pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Sent>, Problem> {
     let body: SendMessage = call.read()?;
     let to = given(body.to.as_deref());
     Refusal::require(&[("to", to.is_some()), ("message", body.message.is_some())])?;
@@ -39,5 +39,5 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<
     let context = call.context();
     let named = Named { app: body.app_id.as_deref(), endpoint: body.endpoint_id.as_deref(), connection: None };
     let id = api.hub.send(&named.asker(&api, &call, &caller, &context).await?, message).await?;
-    Ok(Answer(Sent::from(id)))
+    Ok(JsonAnswer(Sent::from(id)))
 }

@@ -8,7 +8,7 @@ use respoke_core::refusal::Refusal;
 use respoke_wire::body::Done;
 use respoke_wire::body::oauth::{TokenAnswer, TokenQuestion};
 
-use super::answer::Answer;
+use super::answer::JsonAnswer;
 use crate::call::{Call, Client};
 use crate::openapi::OAuthRefused;
 use crate::problem::Problem;
@@ -23,7 +23,7 @@ use crate::state::Api;
     responses((status = 200, description = "What the token is", body = TokenAnswer), OAuthRefused),
     security(("App-Secret" = []), ("Admin-Token" = []), ("OAuth-Client" = []), ("Bearer" = []))
 )]
-pub(crate) async fn introspect(api: Arc<Api>, call: Call, client: Client) -> Result<Answer<TokenAnswer>, Problem> {
+pub(crate) async fn introspect(api: Arc<Api>, call: Call, client: Client) -> Result<JsonAnswer<TokenAnswer>, Problem> {
     let body: TokenQuestion = call.read()?;
     let caller = client.admit(&api, &call, &body).await?;
     let token = body.token.ok_or_else(|| Refusal::missing("token"))?;
@@ -45,7 +45,7 @@ pub(crate) async fn introspect(api: Arc<Api>, call: Call, client: Client) -> Res
             ..of(record.grant)
         },
     };
-    Ok(Answer(answer))
+    Ok(JsonAnswer(answer))
 }
 
 fn of(grant: Grant) -> TokenAnswer {
@@ -66,10 +66,10 @@ fn of(grant: Grant) -> TokenAnswer {
     responses((status = 200, description = "It is over", body = Done), OAuthRefused),
     security(("App-Secret" = []), ("Admin-Token" = []), ("OAuth-Client" = []), ("Bearer" = []))
 )]
-pub(crate) async fn revoke(api: Arc<Api>, call: Call, client: Client) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn revoke(api: Arc<Api>, call: Call, client: Client) -> Result<JsonAnswer<Done>, Problem> {
     let body: TokenQuestion = call.read()?;
     let caller = client.admit(&api, &call, &body).await?;
     let token = body.token.ok_or_else(|| Refusal::missing("token"))?;
     api.broker.revoke(&caller, &token, &call.context()).await?;
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }

@@ -8,7 +8,7 @@ use respoke_core::refusal::Refusal;
 use respoke_wire::body::Done;
 use respoke_wire::body::presence::{ConnectionState, ObservePresence, PresenceSnapshot, SetPresence};
 
-use super::answer::Answer;
+use super::answer::JsonAnswer;
 use super::asked::{Named, endpoint_id};
 use crate::call::Call;
 use crate::openapi::{Missing, Refused, Unconnected};
@@ -22,7 +22,7 @@ use crate::state::Api;
     responses((status = 200, description = "Observers were told", body = Done), Refused, Missing, Unconnected),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn set(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn set(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     let body: SetPresence = call.read()?;
     let said = body.presence.ok_or_else(|| Refusal::missing("presence"))?;
     let kind = said.kind.ok_or_else(|| Refusal::missing("presence.type"))?;
@@ -30,7 +30,7 @@ pub(crate) async fn set(api: Arc<Api>, call: Call, caller: Caller) -> Result<Ans
     let context = call.context();
     let named = Named { app: body.app_id.as_deref(), endpoint: body.endpoint_id.as_deref(), connection: None };
     api.hub.set_presence(&named.asker(&api, &call, &caller, &context).await?, presence).await?;
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }
 
 /// Observes the presence of endpoints from now on, and answers what it is at present.
@@ -44,7 +44,7 @@ pub(crate) async fn observe(
     api: Arc<Api>,
     call: Call,
     caller: Caller,
-) -> Result<Answer<Vec<PresenceSnapshot>>, Problem> {
+) -> Result<JsonAnswer<Vec<PresenceSnapshot>>, Problem> {
     let body: ObservePresence = call.read()?;
     let names = body.endpoint_list.ok_or_else(|| Refusal::missing("endpointList"))?;
     let endpoints = names.iter().map(|name| endpoint_id(name)).collect::<Result<Vec<_>, _>>()?;
@@ -55,5 +55,5 @@ pub(crate) async fn observe(
         endpoint_id,
         connection_states: presences.into_iter().map(|(id, said)| (id, ConnectionState::from(said))).collect(),
     });
-    Ok(Answer(snapshots.collect()))
+    Ok(JsonAnswer(snapshots.collect()))
 }

@@ -6,7 +6,7 @@ use respoke_core::ops::{Caller, RegisterPushToken};
 use respoke_wire::body::Done;
 use respoke_wire::body::push_tokens::{PushTokenView, WritePushToken};
 
-use super::answer::Answer;
+use super::answer::JsonAnswer;
 use super::asked::named_app;
 use crate::call::Call;
 use crate::openapi::Refused;
@@ -23,7 +23,7 @@ use crate::state::Api;
     responses((status = 200, description = "It is registered", body = PushTokenView), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<PushTokenView>, Problem> {
+pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<PushTokenView>, Problem> {
     register(&api, &call, &caller, None).await
 }
 
@@ -38,7 +38,7 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<
     responses((status = 200, description = "It is registered; its `id` is told again", body = PushTokenView), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn replace(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<PushTokenView>, Problem> {
+pub(crate) async fn replace(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<PushTokenView>, Problem> {
     let (_, id) = call.ids();
     register(&api, &call, &caller, Some(id)).await
 }
@@ -48,7 +48,7 @@ async fn register(
     call: &Call,
     caller: &Caller,
     id: Option<String>,
-) -> Result<Answer<PushTokenView>, Problem> {
+) -> Result<JsonAnswer<PushTokenView>, Problem> {
     let body: WritePushToken = call.read()?;
     let request = RegisterPushToken {
         app_id: named_app(api, call, caller, body.app_id.as_deref()).await?,
@@ -57,7 +57,7 @@ async fn register(
         service: body.service,
         text: body.token,
     };
-    Ok(Answer(PushTokenView::from(api.broker.register_push_token(caller, request).await?)))
+    Ok(JsonAnswer(PushTokenView::from(api.broker.register_push_token(caller, request).await?)))
 }
 
 /// Forgets a device of the endpoint. One that is not known is no error.
@@ -71,10 +71,10 @@ async fn register(
     responses((status = 200, description = "It is forgotten", body = Done), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn remove(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn remove(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     let (_, id) = call.ids();
     let request: WritePushToken = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     api.broker.remove_push_token(&caller, app, request.endpoint_id.as_deref(), &id).await?;
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }

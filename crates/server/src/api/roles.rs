@@ -10,7 +10,7 @@ use respoke_wire::body::Done;
 use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
 use respoke_wire::body::roles::{RoleView, WriteRole};
 
-use super::answer::{Answer, ListAnswer};
+use super::answer::{JsonAnswer, ListAnswer};
 use super::asked::{given, named_app, page};
 use crate::call::{Call, KeyOwner};
 use crate::openapi::{Conflicts, Missing, Refused};
@@ -41,7 +41,7 @@ pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<Li
     responses((status = 200, description = "The role", body = RoleView), Refused, Missing, Conflicts),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<RoleView>, Problem> {
+pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<RoleView>, Problem> {
     let mut body: WriteRole = call.read()?;
     let once = call.once(&api, KeyOwner::Caller)?;
     let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
@@ -52,7 +52,7 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<
     let name = body.name.take();
     let permissions = body.permissions_over(Permissions::default());
     let role = api.broker.create_role(&caller, app, id, name, permissions, once, &call.context()).await?;
-    Ok(Answer(RoleView::from(role)))
+    Ok(JsonAnswer(RoleView::from(role)))
 }
 
 /// Reads a role.
@@ -62,12 +62,12 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<
     responses((status = 200, description = "The role", body = RoleView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<RoleView>, Problem> {
+pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<RoleView>, Problem> {
     let id = call.id();
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let role = api.broker.get_role(&caller, app, &id).await?;
-    Ok(Answer(RoleView::from(role)))
+    Ok(JsonAnswer(RoleView::from(role)))
 }
 
 /// Changes a role; what is absent stays. Sessions that use it feel it at once.
@@ -78,7 +78,7 @@ pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<An
     responses((status = 200, description = "The role", body = RoleView), Refused, Missing, Conflicts),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn update(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<RoleView>, Problem> {
+pub(crate) async fn update(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<RoleView>, Problem> {
     let id = call.id();
     let mut body: WriteRole = call.read()?;
     let app = named_app(&api, &call, &caller, body.app_id.as_deref()).await?;
@@ -90,7 +90,7 @@ pub(crate) async fn update(api: Arc<Api>, call: Call, caller: Caller) -> Result<
         None
     };
     let role = api.broker.update_role(&caller, app, &id, name, permissions, &call.context()).await?;
-    Ok(Answer(RoleView::from(role)))
+    Ok(JsonAnswer(RoleView::from(role)))
 }
 
 /// Deletes a role and ends the tokens and sessions that use it.
@@ -100,10 +100,10 @@ pub(crate) async fn update(api: Arc<Api>, call: Call, caller: Caller) -> Result<
     responses((status = 200, description = "It is gone", body = Done), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn remove(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn remove(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     let id = call.id();
     let request: ListRequest = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     api.broker.delete_role(&caller, app, &id, &call.context()).await?;
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }

@@ -12,7 +12,7 @@ use respoke_wire::body::Done;
 use respoke_wire::body::lists::{ListRequest, PageParams};
 use respoke_wire::body::secrets::{CreateSecret, RevokeSecret, RollSecret, SecretReachView, SecretView};
 
-use super::answer::{Answer, ListAnswer};
+use super::answer::{JsonAnswer, ListAnswer};
 use super::apps::app_of_path;
 use super::asked::page;
 use crate::call::{Call, KeyOwner};
@@ -53,7 +53,7 @@ fn cut(secrets: Vec<SecretRecord>, page: &PageRequest<CreationKey>) -> Page<Secr
     responses((status = 200, description = "The secret", body = SecretView), Refused, Missing, Conflicts),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<SecretView>, Problem> {
+pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<SecretView>, Problem> {
     let id = call.id();
     let body: CreateSecret = call.read()?;
     let once = call.once(&api, KeyOwner::Caller)?;
@@ -70,7 +70,7 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<
             &call.context(),
         )
         .await?;
-    Ok(Answer(SecretView::from(created)))
+    Ok(JsonAnswer(SecretView::from(created)))
 }
 
 /// Reads a secret, without its text, and how much would be over if it were revoked.
@@ -80,10 +80,10 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<
     responses((status = 200, description = "The secret", body = SecretReachView), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<SecretReachView>, Problem> {
+pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<SecretReachView>, Problem> {
     let (id, secret) = call.ids();
     let (app, secret) = (app_of_path(&api, &call, &caller, &id).await?, secret_of_path(&secret)?);
-    Ok(Answer(api.broker.secret_reach(&caller, app, secret).await?.into()))
+    Ok(JsonAnswer(api.broker.secret_reach(&caller, app, secret).await?.into()))
 }
 
 /// Revokes a secret, and with it the tokens and sessions it minted.
@@ -97,13 +97,13 @@ pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<An
     responses((status = 200, description = "It is revoked", body = Done), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn revoke(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn revoke(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     let (id, secret) = call.ids();
     let body: RevokeSecret = call.read_strictly()?;
     let revocation = if body.keep_sessions == Some(true) { Revocation::SparesMinted } else { Revocation::EndsMinted };
     let (app, secret) = (app_of_path(&api, &call, &caller, &id).await?, secret_of_path(&secret)?);
     api.broker.revoke_secret(&caller, app, secret, revocation, &call.context()).await?;
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }
 
 /// Makes a successor of a secret, which is still taken for a while. What it minted lives on.
@@ -118,7 +118,7 @@ pub(crate) async fn revoke(api: Arc<Api>, call: Call, caller: Caller) -> Result<
     responses((status = 200, description = "The new secret", body = SecretView), Refused, Missing, Conflicts),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn roll(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<SecretView>, Problem> {
+pub(crate) async fn roll(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<SecretView>, Problem> {
     let (id, secret) = call.ids();
     let body: RollSecret = call.read_strictly()?;
     let overlap = match body.overlap.as_deref() {
@@ -128,7 +128,7 @@ pub(crate) async fn roll(api: Arc<Api>, call: Call, caller: Caller) -> Result<An
     let once = call.once(&api, KeyOwner::Caller)?;
     let (app, secret) = (app_of_path(&api, &call, &caller, &id).await?, secret_of_path(&secret)?);
     let rolled = api.broker.roll_secret(&caller, app, secret, overlap, once, &call.context()).await?;
-    Ok(Answer(SecretView::from(rolled)))
+    Ok(JsonAnswer(SecretView::from(rolled)))
 }
 
 fn secret_of_path(id: &str) -> Result<SecretId, Refusal> {

@@ -8,7 +8,7 @@ use respoke_wire::body::Done;
 use respoke_wire::body::session_tokens::{Authorized, CreateSessionToken, ExtendSession};
 use respoke_wire::body::sessions::SessionView;
 
-use super::answer::Answer;
+use super::answer::JsonAnswer;
 use super::sessions;
 use crate::call::{Call, KeyOwner};
 use crate::openapi::{Conflicts, Refused};
@@ -28,7 +28,7 @@ use crate::state::Api;
     responses((status = 200, description = "The session token", body = Authorized), Refused, Conflicts),
     security((), ("App-Token" = []))
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Authorized>, Problem> {
+pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Authorized>, Problem> {
     let body: CreateSessionToken = call.read()?;
     let token = body.token_id.as_ref();
     let once = call.once(&api, KeyOwner::Knower(&[token.map_or("", |token| token.expose())]))?;
@@ -36,7 +36,7 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<
     match api.broker.open_session(&caller, token, origin.as_deref(), once, &call.context()).await {
         Ok(opened) => {
             call.concerns(opened.session.grant.app_id, Some(&opened.session.grant.endpoint_id));
-            Ok(Answer(Authorized::with(opened.text)))
+            Ok(JsonAnswer(Authorized::with(opened.text)))
         }
         Err(refused @ Refusal::TokenRefused(_)) => Err(call.counted(&api, refused)),
         Err(refused) => Err(refused.into()),
@@ -49,9 +49,9 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<
     responses((status = 200, description = "The session", body = SessionView), Refused),
     security(("App-Token" = []))
 )]
-pub(crate) async fn describe(api: Arc<Api>, _: Call, caller: Caller) -> Result<Answer<SessionView>, Problem> {
+pub(crate) async fn describe(api: Arc<Api>, _: Call, caller: Caller) -> Result<JsonAnswer<SessionView>, Problem> {
     let session = api.broker.own_session(&caller)?;
-    Ok(Answer(sessions::show(&api.broker, session.record.clone())))
+    Ok(JsonAnswer(sessions::show(&api.broker, session.record.clone())))
 }
 
 /// Extends the caller's session before it expires, from now on, within the app's maximum.
@@ -61,10 +61,10 @@ pub(crate) async fn describe(api: Arc<Api>, _: Call, caller: Caller) -> Result<A
     responses((status = 200, description = "The session", body = SessionView), Refused),
     security(("App-Token" = []))
 )]
-pub(crate) async fn extend(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<SessionView>, Problem> {
+pub(crate) async fn extend(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<SessionView>, Problem> {
     let body: ExtendSession = call.read()?;
     let session = api.broker.extend_session(&caller, body.ttl, &call.context()).await?;
-    Ok(Answer(sessions::show(&api.broker, session)))
+    Ok(JsonAnswer(sessions::show(&api.broker, session)))
 }
 
 /// Ends the caller's session. A caller without one is no error.
@@ -73,7 +73,7 @@ pub(crate) async fn extend(api: Arc<Api>, call: Call, caller: Caller) -> Result<
     responses((status = 200, description = "It is over", body = Done), Refused),
     security(("App-Token" = []), ())
 )]
-pub(crate) async fn end(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn end(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     api.broker.close_session(&caller, &call.context()).await?;
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }

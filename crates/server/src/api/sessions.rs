@@ -13,7 +13,7 @@ use respoke_wire::body::ends::Nothing;
 use respoke_wire::body::lists::{AppParams, FilterParams, ListRequest, PageParams};
 use respoke_wire::body::sessions::{EndSessions as EndSessionsBody, SessionView};
 
-use super::answer::{Answer, ListAnswer};
+use super::answer::{JsonAnswer, ListAnswer};
 use super::asked::{endpoint_id, filter, given, named_app, page, role_id};
 use crate::call::Call;
 use crate::openapi::{Missing, Refused};
@@ -63,9 +63,9 @@ fn since(text: &str) -> Result<Timestamp, Refusal> {
     responses((status = 200, description = "The session", body = SessionView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<SessionView>, Problem> {
+pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<SessionView>, Problem> {
     let id = call.id();
-    Ok(Answer(show(&api.broker, api.broker.session(&caller, &id).await?)))
+    Ok(JsonAnswer(show(&api.broker, api.broker.session(&caller, &id).await?)))
 }
 
 /// Ends one session. One that is over already is no error.
@@ -75,11 +75,11 @@ pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<An
     responses((status = 200, description = "It is over", body = Done), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn end(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn end(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     let id = call.id();
     let Nothing {} = call.read_strictly()?;
     api.broker.end_session(&caller, &id, &call.context()).await?;
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }
 
 /// Ends all sessions of an endpoint, of a role or of the app, at once.
@@ -97,7 +97,7 @@ pub(crate) async fn end(api: Arc<Api>, call: Call, caller: Caller) -> Result<Ans
     responses((status = 200, description = "They are over", body = Done), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn end_many(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn end_many(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     let body: EndSessionsBody = call.read_strictly()?;
     let request = EndSessions {
         app_id: named_app(&api, &call, &caller, body.app_id.as_deref()).await?,
@@ -106,7 +106,7 @@ pub(crate) async fn end_many(api: Arc<Api>, call: Call, caller: Caller) -> Resul
         tokens_too: body.tokens.unwrap_or(true),
     };
     api.broker.end_sessions(&caller, request, &call.context()).await?;
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }
 
 fn scope(body: &EndSessionsBody) -> Result<EndScope, Refusal> {

@@ -8,7 +8,7 @@ use respoke_hub::ops::SignalRequest;
 use respoke_wire::body::Done;
 use respoke_wire::body::signaling::SendSignal;
 
-use super::answer::Answer;
+use super::answer::JsonAnswer;
 use super::asked::{Named, connection_id, endpoint_id, given};
 use crate::call::{Call, KeyOwner};
 use crate::openapi::{Missing, Refused, Reused};
@@ -25,7 +25,7 @@ use crate::state::Api;
     responses((status = 200, description = "It was handed on", body = Done), Refused, Missing, Reused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     let body: SendSignal = call.read()?;
     let to = given(body.to.as_deref());
     Refusal::require(&[("to", to.is_some()), ("signal", body.signal.is_some())])?;
@@ -43,7 +43,7 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<
     let context = call.context();
     let named = Named { app: body.app_id.as_deref(), endpoint: body.from.as_deref(), connection: None };
     api.hub.signal(&named.asker(&api, &call, &caller, &context).await?, request).await?;
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }
 
 /// Anything about conferences: there is no media mixer here.
@@ -51,7 +51,7 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, caller: Caller) -> Result<
     get, path = "/v1/conferences/{id}/participants", tag = "Signaling", operation_id = "getConferenceParticipants",
     responses((status = 404, description = "There is no gateway"))
 )]
-pub(crate) async fn conference(api: Arc<Api>, _: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn conference(api: Arc<Api>, _: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     api.broker.rights(&caller).await?;
     Err(Refusal::NoGateway.into())
 }

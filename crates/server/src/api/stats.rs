@@ -9,7 +9,7 @@ use respoke_core::ops::Caller;
 use respoke_core::refusal::Refusal;
 use respoke_wire::body::stats::{AskStats, PointView, StatsView};
 
-use super::answer::Answer;
+use super::answer::JsonAnswer;
 use super::asked::{app_id, given};
 use crate::call::Call;
 use crate::minutes::gauges;
@@ -31,8 +31,8 @@ use crate::tally::{HOUR_SECS, MINUTE_SECS};
     responses((status = 200, description = "The figures", body = StatsView), Refused, Missing),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
-pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<StatsView>, Problem> {
-    Ok(Answer(find(&api, &caller, &call.read()?).await?))
+pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<StatsView>, Problem> {
+    Ok(JsonAnswer(find(&api, &caller, &call.read()?).await?))
 }
 
 /// The figures that `request` asks for, for the API and for the console alike.

@@ -10,7 +10,7 @@ use respoke_wire::body::ends::Nothing;
 use respoke_wire::body::lists::{AppParams, FilterParams, ListRequest, PageParams};
 use respoke_wire::body::tokens::{IssueToken as IssueTokenBody, TokenIssued, TokenView};
 
-use super::answer::{Answer, ListAnswer};
+use super::answer::{JsonAnswer, ListAnswer};
 use super::asked::{app_id, filter, named_app, page};
 use crate::call::{Call, KeyOwner, Minting};
 use crate::openapi::{Conflicts, Missing, Refused};
@@ -31,7 +31,7 @@ use crate::state::Api;
     responses((status = 200, description = "The token", body = TokenIssued), Refused, Missing, Conflicts),
     security(("App-Secret" = []), ("App-Secret-Query" = []), ("Admin-Token" = []), ())
 )]
-pub(crate) async fn create(api: Arc<Api>, call: Call, minting: Minting) -> Result<Answer<TokenIssued>, Problem> {
+pub(crate) async fn create(api: Arc<Api>, call: Call, minting: Minting) -> Result<JsonAnswer<TokenIssued>, Problem> {
     issue(&api, &call, minting, Asked::ToAdd).await
 }
 
@@ -47,7 +47,7 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, minting: Minting) -> Resul
     responses((status = 200, description = "The token", body = TokenIssued), Refused, Missing),
     security(("App-Secret-Query" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn replace(api: Arc<Api>, call: Call, minting: Minting) -> Result<Answer<TokenIssued>, Problem> {
+pub(crate) async fn replace(api: Arc<Api>, call: Call, minting: Minting) -> Result<JsonAnswer<TokenIssued>, Problem> {
     issue(&api, &call, minting, Asked::ToReplace).await
 }
 
@@ -58,7 +58,7 @@ enum Asked {
     ToReplace,
 }
 
-async fn issue(api: &Api, call: &Call, minting: Minting, asked: Asked) -> Result<Answer<TokenIssued>, Problem> {
+async fn issue(api: &Api, call: &Call, minting: Minting, asked: Asked) -> Result<JsonAnswer<TokenIssued>, Problem> {
     let body: IssueTokenBody = call.read()?;
     let app_id = app_id(body.app_id.as_deref())?;
     let caller = minting.admit(api, call, app_id, body.endpoint_id.as_deref()).await?;
@@ -81,7 +81,7 @@ async fn issue(api: &Api, call: &Call, minting: Minting, asked: Asked) -> Result
     };
     let issued = api.broker.issue_token(&caller, request, once, &call.context()).await?;
     call.concerns(issued.app.id, Some(&issued.grant.endpoint_id));
-    Ok(Answer(show_issued(issued)))
+    Ok(JsonAnswer(show_issued(issued)))
 }
 
 fn show_issued(issued: IssuedToken) -> TokenIssued {
@@ -121,11 +121,11 @@ pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<Li
     responses((status = 200, description = "The token", body = TokenView), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn inspect(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<TokenView>, Problem> {
+pub(crate) async fn inspect(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<TokenView>, Problem> {
     let id = call.id();
     let id = Secret::new(id);
     let inspected = api.broker.inspect_token(&caller, &id).await?;
-    Ok(Answer(show(&api.broker, inspected)))
+    Ok(JsonAnswer(show(&api.broker, inspected)))
 }
 
 /// Revokes a token. One that is over already is no error.
@@ -135,12 +135,12 @@ pub(crate) async fn inspect(api: Arc<Api>, call: Call, caller: Caller) -> Result
     responses((status = 200, description = "It is over", body = Done), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn revoke(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<Done>, Problem> {
+pub(crate) async fn revoke(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     let id = call.id();
     let id = Secret::new(id);
     let Nothing {} = call.read_strictly()?;
     api.broker.revoke_token(&caller, &id, &call.context()).await?;
-    Ok(Answer(Done::SUCCESS))
+    Ok(JsonAnswer(Done::SUCCESS))
 }
 
 fn show(broker: &Broker, inspected: InspectedToken) -> TokenView {

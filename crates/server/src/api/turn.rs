@@ -6,7 +6,7 @@ use respoke_core::ops::Caller;
 use respoke_wire::body::lists::AppParams;
 use respoke_wire::body::turn::{AskRelay, RelayView};
 
-use super::answer::Answer;
+use super::answer::JsonAnswer;
 use super::asked::named_app;
 use crate::call::Call;
 use crate::deed::Deed;
@@ -27,7 +27,7 @@ use crate::state::Api;
     responses((status = 200, description = "The servers", body = RelayView), Refused),
     security(("App-Token" = []), ("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<Answer<RelayView>, Problem> {
+pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<RelayView>, Problem> {
     let request: AskRelay = call.read()?;
     let app = named_app(&api, &call, &caller, request.app_id.as_deref()).await?;
     let endpoint = request.endpoint_id.as_deref();
@@ -35,5 +35,5 @@ pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<An
     if access.credentials.is_some() {
         api.watch.happened(call.subject().app_id, Deed::TurnCredentials);
     }
-    Ok(Answer(RelayView::from(access)))
+    Ok(JsonAnswer(RelayView::from(access)))
 }
