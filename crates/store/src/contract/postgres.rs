@@ -193,6 +193,7 @@ contract! { Postgres, if there_is_a_server:
         two_handles_give_no_number_twice
         the_last_owner_stays_whoever_takes_the_others_away
         two_handles_give_a_name_once
+        two_handles_go_beyond_no_bound
         one_of_two_handles_takes_a_proof
         a_key_makes_one_object_on_two_handles
         one_of_two_handles_does_the_upkeep
@@ -202,6 +203,7 @@ contract! { Postgres, if there_is_a_server:
     upkeep_cases {
         everyday_rows_do_not_wash_administrative_ones_out
         upkeep_removes_marks_that_end_nothing_any_more
+        what_a_clock_numbered_that_stood_ahead_keeps_nothing_behind_it
         upkeep_removes_secrets_that_nothing_stands_on
         what_a_clock_made_that_stood_ahead_is_over_and_waits_for_its_time
         upkeep_removes_the_dead_and_only_them
