@@ -1,4 +1,4 @@
-//! Connections to PostgreSQL.
+//! Connections to PostgreSQL, as everybody uses them. `connector.rs` makes them.
 //!
 //! Invariant: every wait for the server ends. Who waited too long has a connection that is of no use any more: what its
 //! statement does there, nobody knows. No statement is ever cancelled, as a commit that is cancelled may be seen and then
@@ -9,29 +9,30 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, NoTls, Row};
-use tokio_postgres_rustls::MakeRustlsConnect;
-use tokio_util::task::TaskTracker;
+use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
 use super::failure::Failure;
 #[cfg(test)]
 use super::plans;
 
-/// What connections are called in the server's lists of them: by this the transactions of all nodes are known.
-pub(super) const APPLICATION: &str = "respoked";
-/// How long a connection is tried for.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long sent bytes may stay unconfirmed by the other machine.
-const UNCONFIRMED_TIMEOUT: Duration = Duration::from_secs(5);
-/// After which silence the other machine is asked whether it is there, and how often.
-const KEEPALIVE: Duration = Duration::from_secs(10);
-/// How long an answer to a statement is waited for.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an answer to a commit is waited for: whoever gives up does not know what came of it.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the server is waited for. Tests wait less.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For each address that is connected to; twice that for all of them and the greeting.
+    pub(crate) connect: Duration,
+    /// For an answer to a statement.
+    pub(crate) answer: Duration,
+    /// For an answer to a commit: whoever gives up does not know what came of it.
+    pub(crate) commit: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(3), answer: Duration::from_secs(5), commit: Duration::from_secs(10) }
+    }
+}
 
 /// Begins a transaction that stands on no setting of the server, the database or the role.
 ///
@@ -39,76 +40,33 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// - A node that is stopped in a transaction holds its locks for eight seconds at most, and nobody waits for a lock so long that
 ///   the answer is given up.
 /// - No time-out ends a commit: one that waits for a standby and is cancelled may be seen and then be lost.
-pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '8s'; \
-                                SET LOCAL lock_timeout = '3s'; SET LOCAL statement_timeout = 0";
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '8s'; \
+                                SET LOCAL lock_timeout = '3s'; SET LOCAL statement_timeout = 0; ";
 
 /// A value of a statement, with its type: the server is not asked for it.
 pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
-
-/// Makes connections.
-pub(super) struct Connector {
-    config: Config,
-    tls: Option<MakeRustlsConnect>,
-    /// Which each connection's task is on.
-    tasks: TaskTracker,
-}
-
-impl Connector {
-    pub(super) fn new(mut config: Config, tls: Option<MakeRustlsConnect>, tasks: TaskTracker) -> Self {
-        config
-            .application_name(APPLICATION)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_user_timeout(UNCONFIRMED_TIMEOUT)
-            .keepalives(true)
-            .keepalives_idle(KEEPALIVE)
-            .keepalives_interval(KEEPALIVE / 5)
-            .keepalives_retries(3)
-            .target_session_attrs(TargetSessionAttrs::ReadWrite);
-        if tls.is_none() {
-            config.ssl_mode(SslMode::Disable);
-        }
-        Self { config, tls, tasks }
-    }
-
-    pub(super) async fn connect(&self) -> Result<Connection, Failure> {
-        // The library's own time-out is each address's; this one is for all of them and the greeting.
-        let connecting = tokio::time::timeout(2 * CONNECT_TIMEOUT, self.connect_patiently());
-        connecting.await.unwrap_or_else(|_| Err(Failure::lost("the database did not answer while it was connected to")))
-    }
-
-    async fn connect_patiently(&self) -> Result<Connection, Failure> {
-        let lost = |error| Failure::Lost(Box::new(error));
-        let client = match &self.tls {
-            None => {
-                let (client, connection) = self.config.connect(NoTls).await.map_err(lost)?;
-                self.tasks.spawn(connection);
-                client
-            }
-            Some(tls) => {
-                let (client, connection) = self.config.connect(tls.clone()).await.map_err(lost)?;
-                self.tasks.spawn(connection);
-                client
-            }
-        };
-        Ok(Connection {
-            client,
-            broken: AtomicBool::new(false),
-            #[cfg(test)]
-            is_looked_at: self.config.get_options() == Some(plans::OPTIONS),
-        })
-    }
-}
 
 /// A connection. Whoever drops it ends it, and with it what was not committed on it.
 pub(super) struct Connection {
     client: Client,
     broken: AtomicBool,
+    patience: Patience,
     /// Whether the plans of its statements are looked at.
     #[cfg(test)]
     is_looked_at: bool,
 }
 
 impl Connection {
+    pub(super) const fn of(client: Client, patience: Patience, #[cfg(test)] is_looked_at: bool) -> Self {
+        Self {
+            client,
+            broken: AtomicBool::new(false),
+            patience,
+            #[cfg(test)]
+            is_looked_at,
+        }
+    }
+
     /// Whether nothing more can be done with it.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed) || self.client.is_closed()
@@ -124,14 +82,14 @@ impl Connection {
     pub(super) async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Failure> {
         #[cfg(test)]
         self.look_at(sql, params).await;
-        self.answered(ANSWER_TIMEOUT, self.client.query_typed(sql, params)).await
+        self.answered(self.patience.answer, self.client.query_typed(sql, params)).await
     }
 
     /// Runs a statement and says how many rows it touched.
     pub(super) async fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, Failure> {
         #[cfg(test)]
         self.look_at(sql, params).await;
-        self.answered(ANSWER_TIMEOUT, self.client.execute_typed(sql, params)).await
+        self.answered(self.patience.answer, self.client.execute_typed(sql, params)).await
     }
 
     #[cfg(test)]
@@ -143,12 +101,17 @@ impl Connection {
 
     /// Runs statements without values.
     pub(super) async fn batch(&self, sql: &str) -> Result<(), Failure> {
-        self.answered(ANSWER_TIMEOUT, self.client.batch_execute(sql)).await
+        self.answered(self.patience.answer, self.client.batch_execute(sql)).await
+    }
+
+    /// Begins a transaction that writes, with statements that take its first locks, each ended by a `;`.
+    pub(super) async fn begin(&self, locks: &str) -> Result<(), Failure> {
+        self.batch(&format!("{BEGIN}{locks}")).await
     }
 
     /// Commits the transaction. What came of it is not known if this fails with [`Failure::Lost`].
     pub(super) async fn commit(&self) -> Result<(), Failure> {
-        self.answered(COMMIT_TIMEOUT, self.client.batch_execute("COMMIT")).await
+        self.answered(self.patience.commit, self.client.batch_execute("COMMIT")).await
     }
 
     async fn answered<T>(

@@ -12,6 +12,7 @@ mod audit;
 mod audit_rows;
 mod call_reports;
 mod connect;
+mod connector;
 mod endpoint_rows;
 mod endpoints;
 mod failure;

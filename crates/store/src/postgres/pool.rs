@@ -8,7 +8,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::connect::{Connection, Connector};
+use super::connect::Connection;
+use super::connector::Connector;
 use super::failure::Failure;
 
 /// Connections at most. With the two that write tokens, the one that writes messages and one that listens a store has eight.

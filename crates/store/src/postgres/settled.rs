@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use respoke_core::ports::StoreError;
 
-use super::connect::{APPLICATION, params};
+use super::connect::params;
+use super::connector::APPLICATION;
 use super::rows::Columns;
 use super::store::PostgresStore;
 

@@ -11,7 +11,8 @@ use tokio_postgres::{Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::TaskTracker;
 
-use super::connect::{Connector, Param};
+use super::connect::{Param, Patience};
+use super::connector::Connector;
 use super::failure::Failure;
 use super::message_writer::Messages;
 use super::migrations;
@@ -32,6 +33,8 @@ pub struct Options {
     pub tls: Option<MakeRustlsConnect>,
     /// The most operations committed together.
     pub commit_batch_max: usize,
+    /// How long the server is waited for.
+    pub(crate) patience: Patience,
     /// What a new database's key is drawn from.
     pub chance: Arc<dyn Chance>,
 }
@@ -41,7 +44,7 @@ impl Options {
     #[must_use]
     pub fn of(config: Config) -> Self {
         // A row of 128 costs half as much of the machine as one of 32.
-        Self { config, tls: None, commit_batch_max: 128, chance: Arc::new(SystemChance) }
+        Self { config, tls: None, commit_batch_max: 128, patience: Patience::default(), chance: Arc::new(SystemChance) }
     }
 }
 
@@ -81,9 +84,9 @@ impl PostgresStore {
 
     /// Opens the database; the first transaction may crash.
     pub(crate) async fn open_crashing(options: Options, crash: Crash) -> Result<Self, StoreError> {
-        let Options { config, tls, commit_batch_max, chance } = options;
+        let Options { config, tls, commit_batch_max, patience, chance } = options;
         let tasks = TaskTracker::new();
-        let connector = Arc::new(Connector::new(config, tls, tasks.clone()));
+        let connector = Arc::new(Connector::new(config, tls, patience, tasks.clone()));
         let first = connector.connect().await.map_err(Failure::nothing_written)?;
         let sealer = Sealer::new(migrations::migrate(&first, &*chance).await?);
         drop(first);

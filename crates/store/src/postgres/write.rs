@@ -14,7 +14,7 @@ use respoke_core::clock::Timestamp;
 use respoke_core::id::AppId;
 use respoke_core::ports::Change;
 
-use super::connect::{BEGIN, Connection, params};
+use super::connect::{Connection, params};
 use super::failure::Failure;
 use super::feed_rows;
 use super::pool::Lent;
@@ -80,7 +80,7 @@ impl PostgresStore {
     pub(super) async fn begin(&self) -> Result<Write, Failure> {
         let lent = self.pool.lend().await?;
         lent.note_unfinished(true);
-        lent.batch(BEGIN).await?;
+        lent.begin("").await?;
         Ok(Write(lent))
     }
 

@@ -18,7 +18,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::connect::{Connection, Connector};
+use super::connect::Connection;
+use super::connector::Connector;
 use super::failure::Failure;
 use super::tries::{Figures, Tries, Undone};
 use crate::crash::{Crash, CrashPoint};

@@ -14,7 +14,7 @@ use respoke_core::message::{Conversation, NewMessage, SaidOnce};
 use super::draft::{Draft, Found, Group, GroupKey, decide};
 use super::operation::{Operation, Outcome, Say, Seen};
 use crate::crash::Crash;
-use crate::postgres::connect::{BEGIN, Connection, params};
+use crate::postgres::connect::{Connection, params};
 use crate::postgres::failure::Failure;
 use crate::postgres::rows::{Columns, all, read_number, stored};
 use crate::postgres::tries::Undone;
@@ -56,7 +56,7 @@ fn once<'a>(operations: &[&'a Operation]) -> impl Iterator<Item = &'a SaidOnce> 
 async fn read<'a>(connection: &Connection, operations: &[&'a Operation]) -> Result<Found<'a>, Failure> {
     let (begun, apps, kept, groups, conversations, said) = tokio::join!(
         biased;
-        connection.batch(BEGIN),
+        connection.begin(""),
         lock_apps(connection, operations),
         kept(connection, operations),
         lock_groups(connection, operations),

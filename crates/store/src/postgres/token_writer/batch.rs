@@ -19,7 +19,7 @@ use super::operation::{Mint, Operation, Outcome, Redeem};
 use crate::codes;
 use crate::crash::Crash;
 use crate::mint_grounds::MintGround;
-use crate::postgres::connect::{BEGIN, Connection, params};
+use crate::postgres::connect::{Connection, params};
 use crate::postgres::failure::Failure;
 use crate::postgres::rows::{all, mint_lock, number_of, read_number, stored};
 use crate::postgres::tries::Undone;
@@ -61,9 +61,8 @@ fn redeems<'a>(operations: &[&'a Operation]) -> impl Iterator<Item = &'a Redeem>
 /// change, and of the feed, before anything is read.
 async fn begin(connection: &Connection, operations: &[&Operation]) -> Result<(), Failure> {
     let apps: BTreeSet<i64> = mints(operations).map(|mint| mint_lock(mint.token.grant.app_id)).collect();
-    let locks = apps.iter().map(|app| format!("SELECT pg_advisory_xact_lock_shared({app})"));
-    let statements: Vec<String> = std::iter::once(BEGIN.to_owned()).chain(locks).collect();
-    connection.batch(&statements.join("; ")).await?;
+    let locks: Vec<_> = apps.iter().map(|app| format!("SELECT pg_advisory_xact_lock_shared({app});")).collect();
+    connection.begin(&locks.concat()).await?;
     let replaced: Vec<_> =
         mints(operations).filter(|mint| mint.replaces != Replaces::Nothing).map(|mint| &mint.token.grant).collect();
     let superseded: Vec<_> = redeems(operations).filter_map(|redeem| redeem.session.supersedes).map(stored).collect();
