@@ -16,7 +16,7 @@ mod postgres;
 mod sqlite;
 mod upkeep;
 
-pub use postgres::{Options as PostgresOptions, PostgresStore};
+pub use postgres::{Dsn, DsnError, Options as PostgresOptions, PostgresStore, Tls as PostgresTls};
 pub use sqlite::{
     CheckDepth, DatabaseCheck, Options, Source, SqliteStore, Trouble, UndoneChange, WriterFigures, check_database,
     copy_database, end_everything_issued, fold_log, undone_changes,

@@ -170,6 +170,8 @@ macro_rules! contract {
 }
 
 pub(crate) mod postgres;
+mod postgres_server;
+mod postgres_tls;
 
 mod sqlite {
     use super::Fixture as _;

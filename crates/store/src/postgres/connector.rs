@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio_postgres::config::{SslMode, TargetSessionAttrs};
+use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::TaskTracker;
@@ -44,9 +44,6 @@ impl Connector {
             .keepalives_interval(KEEPALIVE / 5)
             .keepalives_retries(3)
             .target_session_attrs(TargetSessionAttrs::ReadWrite);
-        if tls.is_none() {
-            config.ssl_mode(SslMode::Disable);
-        }
         Self { config, tls, patience, tasks }
     }
 

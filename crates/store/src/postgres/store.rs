@@ -8,7 +8,6 @@ use respoke_core::ports::{Store, StoreError};
 use respoke_core::seal::Sealer;
 use tokio::sync::Notify;
 use tokio_postgres::{Config, Row};
-use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::TaskTracker;
 
 use super::connect::{Param, Patience};
@@ -18,6 +17,7 @@ use super::message_writer::Messages;
 use super::migrations;
 use super::pool::{Lent, Pool};
 use super::rows::Columns;
+use super::tls::Tls;
 use super::token_writer::Tokens;
 use super::tries::Figures;
 use super::walk::Walk;
@@ -29,8 +29,8 @@ use crate::crash::Crash;
 pub struct Options {
     /// Where the database is, and as who it is used.
     pub config: Config,
-    /// How connections are made private. None: they are not.
-    pub tls: Option<MakeRustlsConnect>,
+    /// How connections are made private.
+    pub tls: Tls,
     /// The most operations committed together.
     pub commit_batch_max: usize,
     /// How long the server is waited for.
@@ -44,7 +44,13 @@ impl Options {
     #[must_use]
     pub fn of(config: Config) -> Self {
         // A row of 128 costs half as much of the machine as one of 32.
-        Self { config, tls: None, commit_batch_max: 128, patience: Patience::default(), chance: Arc::new(SystemChance) }
+        Self {
+            config,
+            tls: Tls::None,
+            commit_batch_max: 128,
+            patience: Patience::default(),
+            chance: Arc::new(SystemChance),
+        }
     }
 }
 
@@ -85,6 +91,7 @@ impl PostgresStore {
     /// Opens the database; the first transaction may crash.
     pub(crate) async fn open_crashing(options: Options, crash: Crash) -> Result<Self, StoreError> {
         let Options { config, tls, commit_batch_max, patience, chance } = options;
+        let (config, tls) = tls.with(config);
         let tasks = TaskTracker::new();
         let connector = Arc::new(Connector::new(config, tls, patience, tasks.clone()));
         let first = connector.connect().await.map_err(Failure::nothing_written)?;
