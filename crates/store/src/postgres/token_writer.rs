@@ -3,6 +3,8 @@
 mod batch;
 mod draft;
 mod operation;
+#[cfg(test)]
+mod tests;
 
 use respoke_core::idempotency::Creation;
 use respoke_core::ports::{MintRefusal, Redemption, StoreError};

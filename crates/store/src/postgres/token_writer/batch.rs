@@ -366,14 +366,17 @@ async fn supersede(connection: &Connection, draft: &Draft<'_>) -> Result<(), Fai
     all_of(draft.superseded.len(), connection.execute(SQL, params![numbers, times]).await?)
 }
 
+/// Notes what was used, unless another has its row: whoever ends it waits for the feed then, which a batch with changes has.
 async fn touch(connection: &Connection, draft: &Draft<'_>) -> Result<(), Failure> {
     const SESSIONS: &str = "
         UPDATE respoked.sessions s SET last_seen_at = n.at, address = CASE n.address WHEN '' THEN s.address ELSE n.address END
-        FROM (SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[]) n (number, at, address) ORDER BY number) n
+        FROM (SELECT n.* FROM unnest($1::bigint[], $2::bigint[], $3::text[]) n (number, at, address)
+              JOIN respoked.sessions t ON t.number = n.number FOR NO KEY UPDATE OF t SKIP LOCKED) n
         WHERE s.number = n.number";
     const SECRETS: &str = "
         UPDATE respoked.secrets s SET last_used_at = n.at
-        FROM (SELECT * FROM unnest($1::uuid[], $2::bigint[]) n (id, at) ORDER BY id) n WHERE s.id = n.id";
+        FROM (SELECT n.* FROM unnest($1::uuid[], $2::bigint[]) n (id, at)
+              JOIN respoked.secrets t ON t.id = n.id FOR NO KEY UPDATE OF t SKIP LOCKED) n WHERE s.id = n.id";
     if !draft.touched_secrets.is_empty() {
         let ids: Vec<Uuid> = draft.touched_secrets.keys().copied().collect();
         let times: Vec<_> = draft.touched_secrets.values().map(|at| at.millis()).collect();

@@ -43,7 +43,7 @@ pub(super) enum Made {
     Before(Vec<u8>),
     /// In this batch.
     Token(MintedToken),
-    Session(SessionRecord),
+    Session(u64),
 }
 
 /// What was found of the database.
@@ -238,7 +238,8 @@ impl<'a> Deciding<'a, '_> {
         {
             return match made {
                 _ if *request != once.request => Ok(Redemption::KeyReused),
-                Made::Session(session) => Ok(self.opened_again(redeem, session)),
+                // It may have ended since, in this batch.
+                Made::Session(number) => Ok(self.redeem_again(redeem, *number)),
                 Made::Before(object) => Ok(self.redeem_again(redeem, number_of(object)?)),
                 Made::Token(_) => Ok(Redemption::KeyReused),
             };
@@ -266,7 +267,7 @@ impl<'a> Deciding<'a, '_> {
         // Nothing speaks against it: the token is spent.
         let (head, session_number) = (*head, *session_number);
         token.end = Some(TokenEnd::Redeemed { at, session: session_number });
-        let token = token.clone();
+        let (token, ground) = (token.clone(), ground.clone());
         let text = self.sealer.seal(SealKind::Session, session_number, redeem.session.entropy);
         let session = SessionRecord {
             number: session_number,
@@ -283,7 +284,11 @@ impl<'a> Deciding<'a, '_> {
         self.draft.spent.push(Spent { number: redeem.number, at, session: session_number });
         self.draft.sessions.push(session.clone());
         let superseded = redeem.session.supersedes.filter(|old| self.supersede(*old, &session.grant, at));
-        self.remember(redeem.once.as_ref(), session_number, at, || Made::Session(session.clone()));
+        if redeem.once.is_some() {
+            // What ends it in this batch marks its ground.
+            self.found.sessions.insert(session_number, (session.clone(), ground));
+        }
+        self.remember(redeem.once.as_ref(), session_number, at, || Made::Session(session_number));
         self.draft.audit.push(entry);
         Ok(Redemption::Opened { text, session, superseded })
     }
