@@ -135,6 +135,7 @@ impl Broker {
         match self.store.create_admin(admin, audit).await? {
             AdminAddition::Added => Ok(id),
             AdminAddition::NameTaken => Err(TAKEN),
+            AdminAddition::NoAccount => Err(Refusal::NotFound("account")),
         }
     }
 

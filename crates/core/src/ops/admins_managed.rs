@@ -87,6 +87,8 @@ impl Broker {
         match self.store.create_admin(admin.clone(), audit).await? {
             AdminAddition::Added => Ok(admin),
             AdminAddition::NameTaken => Err(TAKEN),
+            // It went while this was asked, and the caller with it.
+            AdminAddition::NoAccount => Err(Refusal::Unauthenticated),
         }
     }
 

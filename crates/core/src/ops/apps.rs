@@ -60,6 +60,8 @@ impl Broker {
             Creation::Refused(AppRefusal::TooMany) => {
                 Err(Refusal::Conflict("the account has the most apps it may have; delete one first"))
             }
+            // It went while this was asked, and the caller with it.
+            Creation::Refused(AppRefusal::NoAccount) => Err(Refusal::Unauthenticated),
         }
     }
 

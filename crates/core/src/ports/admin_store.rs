@@ -123,6 +123,8 @@ pub enum AdminAddition {
     Added,
     /// The user name is taken.
     NameTaken,
+    /// There is no such account, or none any more.
+    NoAccount,
 }
 
 /// What came of setting a password.

@@ -25,6 +25,8 @@ pub const APPS_PER_ACCOUNT_MAX: usize = 1_000;
 pub enum AppRefusal {
     /// The account has [`APPS_PER_ACCOUNT_MAX`].
     TooMany,
+    /// There is no such account, or none any more.
+    NoAccount,
 }
 
 /// Apps.

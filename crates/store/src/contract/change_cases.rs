@@ -1,7 +1,7 @@
 //! The cases about the feed of changes, and about what was born before or after one.
 
 use respoke_core::admin::AdminRole;
-use respoke_core::app::{AppPatch, Revocation};
+use respoke_core::app::{App, AppPatch, Revocation};
 use respoke_core::audit::Action;
 use respoke_core::clock::Timestamp;
 use respoke_core::grant::Lapse;
@@ -217,16 +217,15 @@ pub(super) async fn what_ends_or_changes_of_an_admin_is_told(fixture: impl Fixtu
 pub(super) async fn a_change_that_is_not_made_takes_no_number(fixture: impl Fixture) {
     let world = fixture.opened().await;
     let mut follower = Follower::of(&world.store).await;
-    let taken = new_secret(world.app);
-    created(world.store.create_secret(taken.clone(), None, None, entry(Action::SecretCreated)).await.unwrap());
     let mut calls = JoinSet::new();
     for number in 0..64 {
-        let (world, taken) = (world.clone(), taken.clone());
+        let world = world.clone();
         calls.spawn(async move {
             if number % 8 == 0 {
                 // These break a constraint, and take their batch with them.
-                let app = super::fixture::new_app(world.account);
-                assert!(world.store.create_app(app, taken, None, entry(Action::AppCreated)).await.is_err());
+                let app = App { id: world.app, ..super::fixture::new_app(world.account) };
+                let secret = new_secret(app.id);
+                assert!(world.store.create_app(app, secret, None, entry(Action::AppCreated)).await.is_err());
             } else {
                 assert_eq!(ban(&world, endpoint(&format!("endpoint {number}"))).await, Banning::Banned);
             }

@@ -1,14 +1,14 @@
 //! The cases about what ends tokens and sessions, and what does not.
 
-use respoke_core::app::{AppPatch, Revocation};
+use respoke_core::app::{AppPatch, Revocation, SecretRecord};
 use respoke_core::audit::Action;
 use respoke_core::grant::Lapse;
 use respoke_core::id::{RoleId, SecretId};
 use respoke_core::idempotency::Creation;
 use respoke_core::page::PageRequest;
 use respoke_core::ports::{
-    AdminAddition, BanRecord, Banning, EndRequest, EndScope, Ending, Factor, ListFilter, MintRefusal, Redemption,
-    Removal, RoleRefusal, ScopeEnding, SecretRefusal, SessionFilter,
+    AdminAddition, AppRefusal, BanRecord, Banning, EndRequest, EndScope, Ending, Factor, ListFilter, MintRefusal,
+    Redemption, Removal, RoleRefusal, RoleUpdateRefusal, ScopeEnding, SecretRefusal, SessionFilter,
 };
 use respoke_core::seal::{Entropy, SealKind};
 use respoke_core::session::SessionEndCause;
@@ -16,7 +16,8 @@ use respoke_core::token::Replaces;
 
 use super::Fixture;
 use super::fixture::{
-    NOW, World, created, endpoint, entry, entry_at, new_admin, new_secret, new_session, not_created, opened, refused,
+    NOW, World, created, endpoint, entry, entry_at, new_admin, new_app, new_secret, new_session, not_created, opened,
+    refused,
 };
 
 pub(super) async fn what_a_grant_stands_on_is_known_without_its_session(fixture: impl Fixture) {
@@ -122,6 +123,76 @@ pub(super) async fn a_deleted_app_ends_everything_in_it(fixture: impl Fixture) {
     assert!(world.store.app(world.app).await.unwrap().is_none());
     assert!(world.store.role(world.app, world.role).await.unwrap().is_none());
     assert!(world.store.secrets(world.app).await.unwrap().is_empty());
+}
+
+pub(super) async fn nothing_of_a_deleted_app_is_found_any_more(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let (store, app) = (&world.store, world.app);
+    let other = World::with_app(store.clone(), world.account).await;
+    let secret = new_secret(app);
+    let (id, hash) = (secret.id, secret.hash);
+    created(store.create_secret(secret, None, None, entry(Action::SecretCreated)).await.unwrap());
+    let alice = endpoint("alice");
+    let ban =
+        BanRecord { endpoint_id: alice.clone(), reason: "rude".into(), banned_at: NOW, until: NOW.plus_secs(3_600) };
+    assert_eq!(store.ban(app, ban.clone(), entry(Action::EndpointBanned)).await.unwrap(), Banning::Banned);
+    let stays = async |of: &World| {
+        let page = PageRequest::first();
+        let found = [
+            store.app(of.app).await.unwrap().is_some(),
+            store.role(of.app, of.role).await.unwrap().is_some(),
+            store.role_by_name(of.app, "role").await.unwrap().is_some(),
+            !store.roles(of.app, page).await.unwrap().items.is_empty(),
+            !store.apps_of_role(of.account, of.role).await.unwrap().is_empty(),
+            !store.secrets(of.app).await.unwrap().is_empty(),
+        ];
+        assert!(found.iter().all(|there| *there == found[0]), "{found:?}");
+        found[0]
+    };
+    assert!(stays(&world).await && stays(&other).await);
+    assert_eq!(store.delete_app(app, entry(Action::AppDeleted)).await.unwrap(), Removal::Removed);
+    assert!(!stays(&world).await && stays(&other).await);
+
+    assert!(store.secret_by_hash(&hash).await.unwrap().is_none(), "nobody authenticates with it");
+    assert!(store.ban_of(app, &alice).await.unwrap().is_none());
+    assert!(store.bans(app, PageRequest::first()).await.unwrap().items.is_empty());
+    let revoked = store.revoke_secret(app, id, Revocation::EndsMinted, entry(Action::SecretRevoked));
+    assert!(revoked.await.unwrap().is_none());
+    let lifted = store.lift_ban(app, &alice, entry(Action::BanLifted));
+    assert_eq!(lifted.await.unwrap(), Removal::Unknown);
+    assert_eq!(store.ban(app, ban, entry(Action::EndpointBanned)).await.unwrap(), Banning::NoApp);
+    let updated = store.update_role(app, world.role, None, None, entry(Action::RoleUpdated));
+    assert_eq!(updated.await.unwrap().unwrap_err(), RoleUpdateRefusal::Unknown);
+    assert_eq!(store.delete_role(app, world.role, entry(Action::RoleDeleted)).await.unwrap(), Removal::Unknown);
+    assert_eq!(world.create_role(RoleId::random(), "another").await.unwrap_err(), RoleRefusal::NoApp);
+    let late = store.create_secret(new_secret(app), None, None, entry(Action::SecretCreated));
+    assert_eq!(not_created(late.await.unwrap()), SecretRefusal::NoApp);
+    for scope in [EndScope::App, EndScope::Role(world.role), EndScope::Endpoint(alice)] {
+        let order = EndRequest { app_id: app, scope, issued_before: None, tokens_too: true };
+        let ended = store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap();
+        assert_eq!(ended, ScopeEnding::NoApp);
+    }
+
+    // A secret of it may be another app's at once.
+    let again = SecretRecord { hash, ..new_secret(other.app) };
+    created(store.create_secret(again, None, None, entry(Action::SecretCreated)).await.unwrap());
+    assert_eq!(store.secret_by_hash(&hash).await.unwrap().unwrap().app_id, other.app);
+}
+
+pub(super) async fn nothing_is_made_in_an_account_that_is_gone(fixture: impl Fixture) {
+    let world = fixture.opened().await;
+    let store = &world.store;
+    assert_eq!(store.delete_account(world.account, entry(Action::AccountDeleted)).await.unwrap(), Removal::Removed);
+    let app = new_app(world.account);
+    let secret = new_secret(app.id);
+    let (id, hash) = (app.id, secret.hash);
+    let made = store.create_app(app, secret, None, entry(Action::AppCreated)).await.unwrap();
+    assert_eq!(not_created(made), AppRefusal::NoAccount);
+    assert!(store.app(id).await.unwrap().is_none() && store.secret_by_hash(&hash).await.unwrap().is_none());
+    let admin = new_admin(world.account, "late");
+    let added = store.create_admin(admin, entry(Action::AdminCreated)).await.unwrap();
+    assert_eq!(added, AdminAddition::NoAccount);
+    assert!(store.admins().await.unwrap().is_empty());
 }
 
 pub(super) async fn a_deleted_account_ends_everything_in_it(fixture: impl Fixture) {

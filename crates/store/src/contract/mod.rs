@@ -42,7 +42,9 @@ macro_rules! every_case {
                 a_revoked_secret_ends_what_it_minted_unless_told_otherwise
                 a_rolled_secret_ends_nothing
                 a_deleted_app_ends_everything_in_it
+                nothing_of_a_deleted_app_is_found_any_more
                 a_deleted_account_ends_everything_in_it
+                nothing_is_made_in_an_account_that_is_gone
                 development_mode_ends_with_its_switch
                 ending_many_spares_what_comes_after
                 ending_by_time_spares_what_is_newer
@@ -73,6 +75,7 @@ macro_rules! every_case {
                 two_handles_give_no_number_twice
                 the_last_owner_stays_whoever_takes_the_others_away
                 two_handles_give_a_name_once
+                one_of_several_apps_takes_a_secret_over
                 two_handles_go_beyond_no_bound
                 two_handles_keep_no_more_than_an_app_may
                 two_handles_say_one_thing_after_the_other

@@ -295,15 +295,15 @@ pub(super) async fn a_crash_after_the_commit_keeps_everything(fixture: impl Fixt
 
 pub(super) async fn one_failing_operation_spares_its_batch(fixture: impl Fixture) {
     let world = fixture.opened().await;
-    let taken = new_secret(world.app);
+    let one = super::fixture::new_app(world.account);
     let mut calls = JoinSet::new();
     for number in 0..64 {
-        let (world, taken) = (world.clone(), taken.clone());
+        let (world, app) = (world.clone(), one.clone());
         calls.spawn(async move {
             if number % 8 == 0 {
                 // Only the first of these finds its id free; the others break a constraint.
-                let app = super::fixture::new_app(world.account);
-                world.store.create_app(app, taken, None, entry(Action::AppCreated)).await.is_ok()
+                let secret = new_secret(app.id);
+                world.store.create_app(app, secret, None, entry(Action::AppCreated)).await.is_ok()
             } else {
                 let token = world.mint("alice").await;
                 matches!(world.redeem(&token).await, Redemption::Opened { .. })

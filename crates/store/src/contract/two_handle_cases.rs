@@ -200,6 +200,31 @@ pub(super) async fn two_handles_give_a_name_once(fixture: impl Fixture) {
     both.close().await;
 }
 
+pub(super) async fn one_of_several_apps_takes_a_secret_over(fixture: impl Fixture) {
+    let both = Both::of(&fixture).await;
+    let here = both.here();
+    let mut apps = Vec::new();
+    for _ in 0..2 * EACH {
+        apps.push(World::with_app(here.store.clone(), here.account).await.app);
+    }
+    for _ in 0..ROUNDS / 2 {
+        let hash = new_secret(here.app).hash;
+        both.one_wins(|world, nth| {
+            let app = apps[nth];
+            async move {
+                let secret = SecretRecord { hash, ..new_secret(app) };
+                let created = world.store.create_secret(secret, None, None, entry(Action::SecretCreated)).await;
+                is_created(created.unwrap(), &SecretRefusal::Taken)
+            }
+        })
+        .await;
+        let made = here.store.secret_by_hash(&hash).await.unwrap().unwrap();
+        let revoked = entry(Action::SecretRevoked);
+        here.store.revoke_secret(made.app_id, made.id, Revocation::EndsMinted, revoked).await.unwrap().unwrap();
+    }
+    both.close().await;
+}
+
 pub(super) async fn two_handles_go_beyond_no_bound(fixture: impl Fixture) {
     let both = Both::of(&fixture).await;
     let here = both.here();
@@ -438,20 +463,63 @@ pub(super) async fn a_key_makes_one_object_on_two_handles(fixture: impl Fixture)
         }
 
         let once = key(&format!("role {round}"), "");
-        let create = |world: World, nth| {
+        let create = |world: World, _| {
             let once = once.clone();
             async move {
-                let role = world.new_role(RoleId::random(), &format!("role {round} {nth}"));
-                match world.store.create_role(role, Some(once), entry(Action::RoleCreated)).await.unwrap() {
-                    Creation::Created(_) => true,
-                    Creation::Repeated(_) => false,
-                    other => panic!("{other:?}"),
-                }
+                let role = world.new_role(RoleId::random(), &format!("role {round}"));
+                is_first(world.store.create_role(role, Some(once), entry(Action::RoleCreated)).await.unwrap())
+            }
+        };
+        both.one_wins(create).await;
+
+        // The text is derived from the key, so that all make the same one.
+        let once = key(&format!("app {round}"), "");
+        let hash = new_secret(both.here().app).hash;
+        let create = |world: World, _| {
+            let once = once.clone();
+            async move {
+                let app = new_app(world.account);
+                let secret = SecretRecord { hash, ..new_secret(app.id) };
+                is_first(world.store.create_app(app, secret, Some(once), entry(Action::AppCreated)).await.unwrap())
             }
         };
         both.one_wins(create).await;
     }
+
+    let here = both.here();
+    let mut rolled = here.secret;
+    for round in 0..ROUNDS {
+        let once = key(&format!("secret {round}"), "");
+        let hash = new_secret(here.app).hash;
+        // Every other one is made in the place of another.
+        let rolls = (round % 2 == 1).then_some((rolled, NOW));
+        let create = |world: World, _| {
+            let once = once.clone();
+            async move {
+                let secret = SecretRecord { hash, ..new_secret(world.app) };
+                let created = world.store.create_secret(secret, rolls, Some(once), entry(Action::SecretCreated));
+                is_first(created.await.unwrap())
+            }
+        };
+        both.one_wins(create).await;
+        let made = here.store.secret_by_hash(&hash).await.unwrap().unwrap().id;
+        if round % 2 == 0 {
+            // So that the next round finds room for one.
+            let revoked = entry(Action::SecretRevoked);
+            here.store.revoke_secret(here.app, rolled, Revocation::EndsMinted, revoked).await.unwrap().unwrap();
+        }
+        rolled = made;
+    }
     both.close().await;
+}
+
+/// Whether it was made by this request, and not by the same before.
+fn is_first<T: Debug, R: Debug>(creation: Creation<T, R>) -> bool {
+    match creation {
+        Creation::Created(_) => true,
+        Creation::Repeated(_) => false,
+        other => panic!("{other:?}"),
+    }
 }
 
 pub(super) async fn one_of_two_handles_does_the_upkeep(fixture: impl Fixture) {

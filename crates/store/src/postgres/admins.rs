@@ -25,7 +25,7 @@ use super::failure::Failure;
 use super::rows::{Columns, Remembered, all, exists, number_of, one, only, remember, remembered, stored};
 use super::store::PostgresStore;
 use super::write::{Write, in_transaction};
-use super::{apps, audit_rows, first_run};
+use super::{apps, audit_rows, feed_rows, first_run};
 
 /// Tells that an admin changed, and writes the audit row.
 async fn tell(write: &Write, id: AdminId, entry: &AuditEntry) -> Result<(), Failure> {
@@ -59,16 +59,14 @@ impl AdminStore for PostgresStore {
             if write.execute(sql, params![uuid]).await? == 0 {
                 return Ok(Removal::Unknown);
             }
-            let sql = "SELECT id FROM respoked.apps WHERE account_id = $1 ORDER BY id";
+            let sql = "SELECT id FROM respoked.apps WHERE account_id = $1";
             let apps = all(write, sql, params![uuid], read_uuid).await?;
-            for app in &apps {
-                write.hold_mints(AppId::from_uuid(*app)).await?;
-            }
+            write.hold_all_mints(&apps).await?;
+            let sql = "SELECT id FROM respoked.apps WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+            let apps = all(write, sql, params![apps], read_uuid).await?;
             let sql = "SELECT id FROM respoked.admins WHERE account_id = $1 ORDER BY id FOR NO KEY UPDATE";
             let admins = all(write, sql, params![uuid], read_uuid).await?;
-            for app in &apps {
-                apps::remove(write, AppId::from_uuid(*app)).await?;
-            }
+            apps::remove(write, &apps).await?;
             for sql in [
                 "DELETE FROM respoked.admin_sessions WHERE admin_id = ANY($1)",
                 "DELETE FROM respoked.second_factors WHERE admin_id = ANY($1)",
@@ -82,11 +80,13 @@ impl AdminStore for PostgresStore {
             audit_rows::insert(write, &entry).await?;
             let apps = apps.into_iter().map(|id| Change::App(AppId::from_uuid(id)));
             let admins = admins.into_iter().map(|id| Change::Admin(AdminId::from_uuid(id)));
-            for change in apps.chain(admins) {
-                write.change(Some(&change), entry.at).await?;
+            let changes: Vec<_> = apps.chain(admins).map(|change| (Some(change), entry.at)).collect();
+            if !changes.is_empty() {
+                feed_rows::write_all(write, &changes).await?;
             }
             Ok(Removal::Removed)
         })
+        .inspect(|removal| self.note_ended(*removal == Removal::Removed))
     }
 
     async fn begin(&self, first: FirstRows) -> Result<Beginning, StoreError> {
@@ -99,7 +99,7 @@ impl AdminStore for PostgresStore {
             // So that the account does not go meanwhile, which would leave its new admin behind.
             let sql = "SELECT 1 FROM respoked.accounts WHERE id = $1 FOR KEY SHARE";
             if !exists(write, sql, params![admin.account_id.uuid()]).await? {
-                return Err(Failure::Row("the account of a new admin is not there"));
+                return Ok(AdminAddition::NoAccount);
             }
             let added = insert(write, &admin).await?;
             if added == AdminAddition::Added {

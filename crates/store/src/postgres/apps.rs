@@ -7,10 +7,11 @@ use respoke_core::id::{AccountId, AppId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::{CreationKey, Page, PageRequest};
 use respoke_core::ports::{APPS_PER_ACCOUNT_MAX, AppRefusal, AppStore, Change, Removal, StoreError};
+use uuid::Uuid;
 
 use super::connect::{Connection, params};
 use super::failure::Failure;
-use super::rows::{Columns, Remembered, lock_app, one, read_number, remember, remembered, stored, uuid_of};
+use super::rows::{Columns, Remembered, exists, lock_app, one, read_number, remember, remembered, stored, uuid_of};
 use super::store::PostgresStore;
 use super::write::in_transaction;
 use super::{audit_rows, secrets};
@@ -92,18 +93,13 @@ pub(super) async fn insert(connection: &Connection, app: &App) -> Result<(), Fai
     connection.execute(sql, params![app.id.uuid(), app.account_id.uuid()]).await.map(drop)
 }
 
-/// Removes what an app is made of, and notes that upkeep has to remove the rest. The app's row is locked already.
-pub(super) async fn remove(connection: &Connection, id: AppId) -> Result<(), Failure> {
-    for sql in [
-        "DELETE FROM respoked.apps WHERE id = $1",
-        "DELETE FROM respoked.roles WHERE app_id = $1",
-        "DELETE FROM respoked.secrets WHERE app_id = $1",
-        "DELETE FROM respoked.endpoints WHERE app_id = $1",
-        "INSERT INTO respoked.deleted_apps (app_id) VALUES ($1)",
-    ] {
-        connection.execute(sql, params![id.uuid()]).await?;
-    }
-    Ok(())
+/// Removes apps, of which nothing is found any more then, and notes that upkeep has to remove what is theirs: an app may have
+/// millions of endpoints. The apps' rows are locked already.
+pub(super) async fn remove(connection: &Connection, ids: &[Uuid]) -> Result<(), Failure> {
+    let ids = ids.to_vec();
+    connection.execute("DELETE FROM respoked.apps WHERE id = ANY($1)", params![ids]).await?;
+    let sql = "INSERT INTO respoked.deleted_apps (app_id) SELECT unnest($1) ON CONFLICT (app_id) DO NOTHING";
+    connection.execute(sql, params![ids]).await.map(drop)
 }
 
 #[async_trait]
@@ -116,6 +112,10 @@ impl AppStore for PostgresStore {
         entry: AuditEntry,
     ) -> Result<Creation<App, AppRefusal>, StoreError> {
         in_transaction!(self, write => {
+            // One after the other, so that no two count the same, and of two with one key the later finds what the earlier made.
+            let account = app.account_id.uuid();
+            let sql = "SELECT 1 FROM respoked.accounts WHERE id = $1 FOR NO KEY UPDATE";
+            let there = exists(write, sql, params![account]).await?;
             match remembered(write, once.as_ref()).await? {
                 Remembered::Nothing => {}
                 Remembered::Made(object) => {
@@ -124,16 +124,19 @@ impl AppStore for PostgresStore {
                 }
                 Remembered::Otherwise => return Ok(Creation::KeyReused),
             }
-            // One after the other, so that no two count the same.
-            let account = app.account_id.uuid();
-            write.query("SELECT 1 FROM respoked.accounts WHERE id = $1 FOR NO KEY UPDATE", params![account]).await?;
+            if !there {
+                return Ok(Creation::Refused(AppRefusal::NoAccount));
+            }
             let sql = "SELECT count(*) FROM respoked.apps WHERE account_id = $1";
             let apps = one(write, sql, params![account], read_number).await?.unwrap_or(0);
             if apps >= APPS_PER_ACCOUNT_MAX as u64 {
                 return Ok(Creation::Refused(AppRefusal::TooMany));
             }
+            if !secrets::insert(write, &secret).await? {
+                // Its text is derived from the key, which made it before and was forgotten since.
+                return Ok(Creation::KeyReused);
+            }
             insert(write, &app).await?;
-            secrets::insert(write, &secret).await?;
             remember(write, once.as_ref(), app.id.uuid().as_bytes(), entry.at).await?;
             audit_rows::insert(write, &entry).await?;
             Ok(Creation::Created(app.clone()))
@@ -197,7 +200,7 @@ impl AppStore for PostgresStore {
             if !lock_app(write, id).await? {
                 return Ok(Removal::Unknown);
             }
-            remove(write, id).await?;
+            remove(write, &[id.uuid()]).await?;
             audit_rows::insert(write, &entry).await?;
             write.change(Some(&Change::App(id)), entry.at).await?;
             Ok(Removal::Removed)

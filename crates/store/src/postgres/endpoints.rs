@@ -40,7 +40,7 @@ impl EndpointStore for PostgresStore {
 
     async fn ban_of(&self, app: AppId, endpoint: &EndpointId) -> Result<Option<BanRecord>, StoreError> {
         let sql = "SELECT endpoint, ban_reason, banned_at, banned_until FROM respoked.endpoints
-                   WHERE app_id = $1 AND endpoint = $2 AND banned_at IS NOT NULL";
+                   WHERE app_id = (SELECT id FROM respoked.apps WHERE id = $1) AND endpoint = $2 AND banned_at IS NOT NULL";
         self.read_one(sql, params![app.uuid(), endpoint.as_str()], read).await
     }
 
@@ -51,13 +51,16 @@ impl EndpointStore for PostgresStore {
     ) -> Result<Page<BanRecord, EndpointId>, StoreError> {
         let after = request.after.as_ref().map_or("", EndpointId::as_str);
         let sql = "SELECT endpoint, ban_reason, banned_at, banned_until FROM respoked.endpoints
-                   WHERE app_id = $1 AND endpoint > $2 AND banned_at IS NOT NULL ORDER BY endpoint LIMIT $3";
+                   WHERE app_id = (SELECT id FROM respoked.apps WHERE id = $1) AND endpoint > $2 AND banned_at IS NOT NULL ORDER BY endpoint LIMIT $3";
         let rows = self.read_all(sql, params![app.uuid(), after, limit(&request)], read).await?;
         Ok(Page::cut(rows, request.limit, |ban| ban.endpoint_id.clone()))
     }
 
     async fn lift_ban(&self, app: AppId, endpoint: &EndpointId, entry: AuditEntry) -> Result<Removal, StoreError> {
         in_transaction!(self, write => {
+            if !lock_app(write, app).await? {
+                return Ok(Removal::Unknown);
+            }
             let sql = "UPDATE respoked.endpoints SET banned_at = NULL, banned_until = NULL, ban_reason = NULL
                        WHERE app_id = $1 AND endpoint = $2 AND banned_at IS NOT NULL";
             if write.execute(sql, params![app.uuid(), endpoint.as_str()]).await? == 0 {

@@ -26,7 +26,7 @@ pub(super) async fn insert(write: &Write, first: &FirstRows) -> Result<Beginning
     let sql = "INSERT INTO respoked.accounts (id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING";
     write.execute(sql, params![account.id.uuid(), account.name, account.created_at.millis()]).await?;
     let (admin, audit) = &first.admin;
-    if admin_rows::insert(write, admin).await? == AdminAddition::NameTaken {
+    if admin_rows::insert(write, admin).await? != AdminAddition::Added {
         return Err(Failure::Row("the first admin's name is taken, and there is no other admin"));
     }
     audit_rows::insert(write, audit).await?;
@@ -34,7 +34,9 @@ pub(super) async fn insert(write: &Write, first: &FirstRows) -> Result<Beginning
     admin_rows::put_setup_token(write, admin.id, hash, expires_at).await?;
     let (app, secret, audit) = &first.app;
     apps::insert(write, app).await?;
-    secrets::insert(write, secret).await?;
+    if !secrets::insert(write, secret).await? {
+        return Err(Failure::Row("the first secret's text is another's, and was just drawn"));
+    }
     audit_rows::insert(write, audit).await?;
     let (role, audit) = &first.role;
     // Written before the role, which makes a change: whoever changes something waits from then on.

@@ -345,19 +345,26 @@ async fn remove_of_deleted_app(write: &Write) -> Result<u64, Failure> {
         // Empty groups count as well: they are something that was left.
         return Ok(remove_messages_of(write, &groups, &numbers).await?.max(1));
     }
+    let mut removed = 0;
     for sql in [
-        "DELETE FROM respoked.call_reports WHERE number IN (
-             SELECT number FROM respoked.call_reports WHERE app_id = $1 ORDER BY number LIMIT $2)",
+        "DELETE FROM respoked.secrets WHERE id IN (
+             SELECT id FROM respoked.secrets WHERE app_id = $1 ORDER BY created_at, id LIMIT $2)",
+        "DELETE FROM respoked.roles WHERE app_id = $1 AND id IN (
+             SELECT id FROM respoked.roles WHERE app_id = $1 ORDER BY id LIMIT $2)",
+        "DELETE FROM respoked.endpoints WHERE app_id = $1 AND endpoint IN (
+             SELECT endpoint FROM respoked.endpoints WHERE app_id = $1 ORDER BY endpoint LIMIT $2)",
         "DELETE FROM respoked.push_tokens WHERE app_id = $1 AND id IN (
              SELECT id FROM respoked.push_tokens WHERE app_id = $1 ORDER BY id LIMIT $2)",
+        "DELETE FROM respoked.call_reports WHERE number IN (
+             SELECT number FROM respoked.call_reports WHERE app_id = $1 ORDER BY number LIMIT $2)",
     ] {
-        let gone = write.execute(sql, params![app, bound_len(REMOVE_ROWS)]).await?;
-        if gone > 0 {
-            return Ok(gone);
+        removed += write.execute(sql, params![app, bound_len(REMOVE_ROWS) - stored(removed)]).await?;
+        if stored(removed) >= bound_len(REMOVE_ROWS) {
+            return Ok(removed);
         }
     }
     // Its conversations are found to be of no group, like those of groups that ran empty.
-    write.execute("DELETE FROM respoked.deleted_apps WHERE app_id = $1", params![app]).await
+    Ok(removed + write.execute("DELETE FROM respoked.deleted_apps WHERE app_id = $1", params![app]).await?)
 }
 
 /// Removes some messages of one group that was ended, and in the end the note of that. Its marks are found to be of no
@@ -394,7 +401,7 @@ mod tests {
         store.commit(&write).await.unwrap();
     }
 
-    /// Two apps, each with a full group and reports.
+    /// Two apps, each with a full group, reports, endpoints that are banned for long, and what else an app is made of.
     async fn fill(store: &Arc<PostgresStore>) {
         for of in 1..=2 {
             let (app, now) = (Uuid::from_u128(of), NOW.millis());
@@ -404,7 +411,13 @@ mod tests {
                  INSERT INTO respoked.messages (group_number, at, \"offset\", sender, event)
                      SELECT {of}, {now} + n, n, 'jo', '{{}}' FROM generate_series(1, {ROWS}) n;
                  INSERT INTO respoked.call_reports (app_id, at, report)
-                     SELECT '{app}', {now} + n, '' FROM generate_series(1, {ROWS}) n"
+                     SELECT '{app}', {now} + n, '' FROM generate_series(1, {ROWS}) n;
+                 INSERT INTO respoked.endpoints (app_id, endpoint, banned_at, banned_until, ban_reason)
+                     SELECT '{app}', n::text, 0, {now} + 999999999, '' FROM generate_series(1, {ROWS}) n;
+                 INSERT INTO respoked.roles (app_id, id, name, permissions, created_at, updated_at)
+                     SELECT '{app}', gen_random_uuid(), n::text, '{{}}', 0, 0 FROM generate_series(1, 9) n;
+                 INSERT INTO respoked.secrets (app_id, id, name, hint, hash, created_at)
+                     SELECT '{app}', gen_random_uuid(), '', '', uuid_send(gen_random_uuid()), 0 FROM generate_series(1, 9) n"
             );
             run(store, &fill).await;
         }
@@ -439,13 +452,16 @@ mod tests {
         .await;
         store.upkeep(upkeep_at(NOW)).await.unwrap();
         assert_eq!(count(&store, MESSAGES).await, 200, "of each as much as one step removes");
-        for _ in 0..3 {
+        while count(&store, "SELECT count(*) FROM respoked.deleted_apps").await > 0 {
             store.upkeep(upkeep_at(NOW)).await.unwrap();
         }
         assert_eq!(count(&store, MESSAGES).await, 0);
         assert_eq!(count(&store, REPORTS).await, ROWS, "the reports of what is not ended stay");
         assert_eq!(count(&store, &format!("{KEPT} '{other}'")).await, 0);
         assert!(count(&store, &format!("{KEPT} '{one}'")).await > 0);
+        for (table, of_one) in [("endpoints", ROWS), ("roles", 9), ("secrets", 9)] {
+            assert_eq!(count(&store, &format!("SELECT count(*) FROM respoked.{table}")).await, of_one, "{table}");
+        }
         for table in ["deleted_apps", "ended_groups", "message_groups"] {
             assert_eq!(count(&store, &format!("SELECT count(*) FROM respoked.{table}")).await, 0, "{table}");
         }

@@ -38,20 +38,21 @@ fn read(columns: &mut Columns<'_>) -> Result<Role, Failure> {
     })
 }
 
+/// A role by its id. One of an app that is gone is none, though upkeep has not come to it yet.
+const BY_ID: &str = role!("WHERE app_id = (SELECT id FROM respoked.apps WHERE id = $1) AND id = $2");
+
 async fn find(connection: &Connection, app: AppId, id: RoleId) -> Result<Option<Role>, Failure> {
-    one(connection, role!("WHERE app_id = $1 AND id = $2"), params![app.uuid(), id.uuid()], read).await
+    one(connection, BY_ID, params![app.uuid(), id.uuid()], read).await
 }
 
 fn json(permissions: &Permissions) -> Result<String, Failure> {
     serde_json::to_string(permissions).map_err(|_| Failure::Row("permissions cannot be written"))
 }
 
-/// Adds a role and returns it as it is kept. It makes a change, so nothing else is locked behind it but rows of its own.
+/// Adds a role to an app that is locked, and returns it as it is kept. It makes a change, so nothing else is locked behind it but
+/// rows of its own.
 pub(super) async fn insert(write: &Write, mut role: Role) -> Result<Result<Role, RoleRefusal>, Failure> {
     let app = role.app_id.uuid();
-    if !lock_app(write, role.app_id).await? {
-        return Ok(Err(RoleRefusal::NoApp));
-    }
     let sql = "SELECT count(*) FROM respoked.roles WHERE app_id = $1";
     if one(write, sql, params![app], read_number).await?.unwrap_or(0) >= ROLES_PER_APP_MAX as u64 {
         return Ok(Err(RoleRefusal::TooMany));
@@ -81,6 +82,8 @@ impl RoleStore for PostgresStore {
         entry: AuditEntry,
     ) -> Result<Creation<Role, RoleRefusal>, StoreError> {
         in_transaction!(self, write => {
+            // Locked first: of two with one key the later finds what the earlier made.
+            let there = lock_app(write, role.app_id).await?;
             match remembered(write, once.as_ref()).await? {
                 Remembered::Nothing => {}
                 Remembered::Made(object) => {
@@ -88,6 +91,9 @@ impl RoleStore for PostgresStore {
                     return Ok(made.map_or(Creation::KeyReused, Creation::Repeated));
                 }
                 Remembered::Otherwise => return Ok(Creation::KeyReused),
+            }
+            if !there {
+                return Ok(Creation::Refused(RoleRefusal::NoApp));
             }
             let role = match insert(write, role.clone()).await? {
                 Ok(role) => role,
@@ -100,7 +106,7 @@ impl RoleStore for PostgresStore {
     }
 
     async fn role(&self, app: AppId, id: RoleId) -> Result<Option<Role>, StoreError> {
-        self.read_one(role!("WHERE app_id = $1 AND id = $2"), params![app.uuid(), id.uuid()], read).await
+        self.read_one(BY_ID, params![app.uuid(), id.uuid()], read).await
     }
 
     async fn apps_of_role(&self, account: AccountId, id: RoleId) -> Result<Vec<AppId>, StoreError> {
@@ -110,7 +116,8 @@ impl RoleStore for PostgresStore {
     }
 
     async fn role_by_name(&self, app: AppId, name: &str) -> Result<Option<Role>, StoreError> {
-        self.read_one(role!("WHERE app_id = $1 AND name = $2"), params![app.uuid(), name], read).await
+        let sql = role!("WHERE app_id = (SELECT id FROM respoked.apps WHERE id = $1) AND name = $2");
+        self.read_one(sql, params![app.uuid(), name], read).await
     }
 
     async fn roles(
@@ -119,7 +126,10 @@ impl RoleStore for PostgresStore {
         request: PageRequest<CreationKey>,
     ) -> Result<Page<Role, CreationKey>, StoreError> {
         let (at, id) = after_creation(&request);
-        let sql = role!("WHERE app_id = $1 AND (created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4");
+        let sql = role!(
+            "WHERE app_id = (SELECT id FROM respoked.apps WHERE id = $1) AND (created_at, id) > ($2, $3)
+                         ORDER BY created_at, id LIMIT $4"
+        );
         let rows = self.read_all(sql, params![app.uuid(), at, id, limit(&request)], read).await?;
         Ok(Page::cut(rows, request.limit, |role| CreationKey { at: role.created_at, id: role.id.uuid() }))
     }
@@ -133,7 +143,9 @@ impl RoleStore for PostgresStore {
         entry: AuditEntry,
     ) -> Result<Result<Role, RoleUpdateRefusal>, StoreError> {
         in_transaction!(self, write => {
-            lock_app(write, app).await?;
+            if !lock_app(write, app).await? {
+                return Ok(Err(RoleUpdateRefusal::Unknown));
+            }
             let Some(mut role) = find(write, app, id).await? else { return Ok(Err(RoleUpdateRefusal::Unknown)) };
             role.name = name.clone().unwrap_or(role.name);
             role.permissions = permissions.clone().unwrap_or(role.permissions);
@@ -154,7 +166,9 @@ impl RoleStore for PostgresStore {
     async fn delete_role(&self, app: AppId, id: RoleId, entry: AuditEntry) -> Result<Removal, StoreError> {
         in_transaction!(self, write => {
             write.hold_mints(app).await?;
-            lock_app(write, app).await?;
+            if !lock_app(write, app).await? {
+                return Ok(Removal::Unknown);
+            }
             let sql = "DELETE FROM respoked.roles WHERE app_id = $1 AND id = $2";
             if write.execute(sql, params![app.uuid(), id.uuid()]).await? == 0 {
                 return Ok(Removal::Unknown);

@@ -8,11 +8,13 @@
 //! Invariant: a transaction that fails before its commit was asked for wrote nothing. One whose commit was asked for and not
 //! answered is in doubt.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 
 use respoke_core::clock::Timestamp;
 use respoke_core::id::AppId;
 use respoke_core::ports::Change;
+use uuid::Uuid;
 
 use super::connect::{Connection, params};
 use super::failure::Failure;
@@ -39,6 +41,13 @@ impl Write {
     /// does this first: so nothing is minted behind it.
     pub(super) async fn hold_mints(&self, app: AppId) -> Result<(), Failure> {
         self.execute("SELECT pg_advisory_xact_lock($1)", params![mint_lock(app)]).await.map(drop)
+    }
+
+    /// The same of several apps. Whoever waits for more than one of these locks takes them in one order.
+    pub(super) async fn hold_all_mints(&self, apps: &[Uuid]) -> Result<(), Failure> {
+        let locks: BTreeSet<i64> = apps.iter().map(|app| mint_lock(AppId::from_uuid(*app))).collect();
+        let sql = "SELECT pg_advisory_xact_lock(l) FROM unnest($1::bigint[]) WITH ORDINALITY n (l, nth) ORDER BY nth";
+        self.execute(sql, params![Vec::from_iter(locks)]).await.map(drop)
     }
 
     /// Writes the next change of the feed and returns its number. Others who change something wait from now on until the end.

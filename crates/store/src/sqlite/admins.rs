@@ -92,6 +92,10 @@ impl AdminStore for SqliteStore {
     async fn create_admin(&self, admin: Admin, entry: AuditEntry) -> Result<AdminAddition, StoreError> {
         self.writer
             .write(move |write| {
+                let account = admin.account_id.uuid();
+                if one(write.connection, "SELECT 1 FROM accounts WHERE id = ?1", [account], |_| Ok(()))?.is_none() {
+                    return Ok(AdminAddition::NoAccount);
+                }
                 let added = admin_rows::insert(write.connection, &admin)?;
                 if added == AdminAddition::Added {
                     audit::insert(write, &entry)?;

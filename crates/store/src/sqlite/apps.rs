@@ -103,11 +103,20 @@ impl AppStore for SqliteStore {
                 if let Some(made) = repeated(write, once.as_ref(), |id| find(write.connection, AppId::from_uuid(id)))? {
                     return Ok(made);
                 }
+                let account = app.account_id.uuid();
+                if one(write.connection, "SELECT 1 FROM accounts WHERE id = ?1", [account], |_| Ok(()))?.is_none() {
+                    return Ok(Creation::Refused(AppRefusal::NoAccount));
+                }
                 let sql = "SELECT count(*) FROM apps WHERE account_id = ?1";
                 let apps: usize =
                     write.connection.prepare_cached(sql)?.query_row([app.account_id.uuid()], |row| row.get(0))?;
                 if apps >= APPS_PER_ACCOUNT_MAX {
                     return Ok(Creation::Refused(AppRefusal::TooMany));
+                }
+                let hash = secret.hash.as_bytes();
+                if one(write.connection, "SELECT 1 FROM secrets WHERE hash = ?1", [hash], |_| Ok(()))?.is_some() {
+                    // Its text is derived from the key, which made it before and was forgotten since.
+                    return Ok(Creation::KeyReused);
                 }
                 insert(write, &app)?;
                 secrets::insert(write, &secret)?;

@@ -20,7 +20,7 @@ pub(super) fn insert(write: &Write<'_>, first: &FirstRows) -> rusqlite::Result<B
         params![account.id.uuid(), account.name, account.created_at.millis()],
     )?;
     let (admin, audit) = &first.admin;
-    if admin_rows::insert(connection, admin)? == AdminAddition::NameTaken {
+    if admin_rows::insert(connection, admin)? != AdminAddition::Added {
         return Err(defect("the first admin's name is taken, and there is no other admin"));
     }
     audit::insert(write, audit)?;

@@ -92,7 +92,8 @@ CREATE TABLE respoked.app_owners (
 );
 CREATE INDEX app_owners_by_account ON respoked.app_owners (account_id);
 
--- Apps that were deleted and of which the hub's tables may still hold rows: upkeep removes those, in small batches.
+-- Apps that were deleted and of which rows are still there: nothing of them is found any more, and upkeep removes them, in small
+-- batches.
 CREATE TABLE respoked.deleted_apps (
     app_id UUID PRIMARY KEY
 );
