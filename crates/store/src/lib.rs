@@ -2,22 +2,29 @@
 //!
 //! `sqlite` is the store in one SQLite file. What no database of its own decides stands beside it: how values of core
 //! are kept (`codes`), where a page of a list ends (`pages`), what a mint looks at (`mint_grounds`, `minted`), what
-//! upkeep may remove (`upkeep`). `contract` holds the cases that every store must pass.
+//! upkeep may remove (`upkeep`). `transfer` carries an installation from one to the other, and `marks` are what a database says
+//! of itself that is not to be served from. `contract` holds the cases that every store must pass.
 
 mod age;
 mod codes;
 #[cfg(test)]
 mod contract;
 mod crash;
+mod marks;
 mod mint_grounds;
 mod minted;
 mod pages;
 mod postgres;
 mod sqlite;
+mod transfer;
 mod upkeep;
 
 pub use postgres::{Dsn, DsnError, Options as PostgresOptions, PostgresStore, Tls as PostgresTls};
 pub use sqlite::{
     CheckDepth, DatabaseCheck, Options, Source, SqliteStore, Trouble, UndoneChange, WriterFigures, check_database,
     copy_database, end_everything_issued, fold_log, undone_changes,
+};
+pub use transfer::{
+    Arrival, Departure, Occasion, Place, Tally, Transferred, Watch, arrival_at, arrive, back_up_server, move_to_server,
+    restore_to_server,
 };

@@ -75,7 +75,7 @@ pub(super) fn call_report(report_len: usize, endpoint: Option<&EndpointId>) -> u
 pub(super) const KEPT: &str = "SELECT bytes FROM respoked.kept_bytes WHERE app_id = $1";
 
 /// What an app keeps, counted anew; each row is found by the app.
-pub(super) const RECOUNTED: &str = "
+pub(crate) const RECOUNTED: &str = "
     SELECT coalesce(sum(bytes), 0)::bigint FROM (
         SELECT respoked.message_cost(m.sender, m.event) FROM respoked.message_groups g
         JOIN respoked.messages m ON m.group_number = g.number WHERE g.app_id = $1

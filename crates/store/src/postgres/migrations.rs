@@ -9,12 +9,22 @@ use respoke_core::ports::StoreError;
 use super::connect::{Connection, params};
 use super::failure::Failure;
 use super::rows::one;
+use crate::marks::{self, Mark, Marks};
 
 /// Each migration brings the database from its place in the list to the next.
 const MIGRATIONS: &[&str] = &[include_str!("schema/0001_token_service.sql"), include_str!("schema/0002_hub.sql")];
 
 /// The oldest program that can work with the newest schema: the number of migrations that it knows at least.
 const MIN_READER: usize = 2;
+
+/// How the mark of an installation that was moved is taken back, with what refuses writes.
+pub(crate) const UNDO_MOVED: &str =
+    "DROP FUNCTION respoked.refuse_moved() CASCADE; DELETE FROM respoked.meta WHERE key = 'moved'";
+
+/// The newest schema.
+pub(crate) const fn newest() -> usize {
+    MIGRATIONS.len()
+}
 
 /// What those who migrate lock together: the name of the schema, in bytes.
 const LOCK: i64 = i64::from_be_bytes(*b"respoked");
@@ -57,6 +67,12 @@ async fn in_transaction(connection: &Connection, chance: &dyn Chance) -> Result<
         set_meta(connection, "schema", &(newest as u64).to_be_bytes()).await?;
         set_meta(connection, "min_reader", &(MIN_READER as u64).to_be_bytes()).await?;
     }
+    let marks =
+        Marks { moved: mark(connection, marks::MOVED).await?, unfinished: mark(connection, marks::UNFINISHED).await? };
+    if let Some(why) = marks.refusal(UNDO_MOVED) {
+        connection.batch("ROLLBACK").await?;
+        return Ok(Err(StoreError::Unavailable(why.into())));
+    }
     if version == 0 {
         // Which history the numbers belong to; never negative. Number 1 stands for all that came before the feed.
         let epoch = i64::from_be_bytes(chance.bytes()) & i64::MAX;
@@ -73,6 +89,10 @@ async fn in_transaction(connection: &Connection, chance: &dyn Chance) -> Result<
 async fn meta(connection: &Connection, key: &str) -> Result<Option<Vec<u8>>, Failure> {
     let sql = "SELECT value FROM respoked.meta WHERE key = $1";
     one(connection, sql, params![key], |columns| Ok(columns.next::<&[u8]>()?.to_vec())).await
+}
+
+async fn mark(connection: &Connection, key: &str) -> Result<Option<Mark>, Failure> {
+    Ok(meta(connection, key).await?.as_deref().map(Mark::read))
 }
 
 async fn meta_number(connection: &Connection, key: &str) -> Result<Option<usize>, Failure> {

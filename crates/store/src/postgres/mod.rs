@@ -54,6 +54,10 @@ mod windows;
 mod write;
 mod writer;
 
+#[cfg(test)]
+pub(crate) use kept::RECOUNTED;
+pub(crate) use migrations::{UNDO_MOVED, newest as newest_schema};
+
 pub use dsn::{Dsn, DsnError};
 pub use store::{Options, PostgresStore};
 pub use tls::Tls;

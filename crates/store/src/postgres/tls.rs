@@ -32,7 +32,7 @@ pub enum Tls {
 
 impl Tls {
     /// The same for the library, which is not told anywhere else.
-    pub(super) fn with(self, mut config: Config) -> (Config, Option<MakeRustlsConnect>) {
+    pub(crate) fn with(self, mut config: Config) -> (Config, Option<MakeRustlsConnect>) {
         let (mode, tls) = match self {
             Self::None => (SslMode::Disable, None),
             Self::WhereOffered(tls) => (SslMode::Prefer, Some(tls)),

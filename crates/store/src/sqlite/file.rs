@@ -12,7 +12,7 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// needs under load: growing the file again costs each commit a second flush.
 pub(super) const LOG_BYTES_KEPT: u64 = 64 << 20;
 
-pub(super) fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
+pub(crate) fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
     let connection = open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     prepare(&connection)?;
@@ -26,7 +26,7 @@ pub(super) fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
 
 /// Opens the database's file, and over a symbolic link of its name none: whoever may write in the folder may have put one
 /// there since somebody looked. The folder itself may be named by one.
-pub(super) fn open_file(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+pub(crate) fn open_file(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     Connection::open_with_flags(without_links(path), flags)
 }

@@ -11,7 +11,7 @@ pub(super) fn found_or_made(connection: &Connection, chance: &dyn Chance) -> rus
 }
 
 /// The key, if there is one.
-pub(super) fn found(connection: &Connection) -> rusqlite::Result<Option<Vec<u8>>> {
+pub(crate) fn found(connection: &Connection) -> rusqlite::Result<Option<Vec<u8>>> {
     let sql = "SELECT value FROM meta WHERE key = 'seal_key'";
     connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()
 }

@@ -28,6 +28,7 @@ mod leftovers;
 mod lists;
 mod log;
 mod maintenance;
+mod marked;
 mod messages;
 mod mint;
 mod origin;
@@ -52,6 +53,13 @@ mod trouble;
 mod vigil;
 mod walk;
 mod writer;
+
+pub(crate) use file::{open_file, open_for_writing};
+pub(crate) use key::found as seal_key;
+pub(crate) use marked::{marks, undo};
+#[cfg(test)]
+pub(crate) use schema::tables;
+pub(crate) use schema::{is_newest, migrate};
 
 pub use backup::{UndoneChange, end_everything_issued, fold_log, undone_changes};
 pub use source::{CheckDepth, DatabaseCheck, Source, check_database, copy_database};

@@ -114,7 +114,7 @@ pub(super) const fn newest() -> usize {
 /// Brings the database to the present schema.
 ///
 /// A database of a newer program is refused.
-pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     // Of no consequence unless the database is empty.
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
@@ -128,10 +128,10 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
 
 /// Fails unless the schema is the newest. A server may be serving from it, and what one of another version would make of
 /// a database that is migrated under it, nobody knows.
-pub(super) fn is_newest(connection: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn is_newest(connection: &Connection) -> rusqlite::Result<()> {
     let version = version(connection)?;
     if version < MIGRATIONS.len() {
-        return Err(other_version(&format!(
+        return Err(refused(&format!(
             "the database has schema {version}, made by an older respoked; start this one as a server once, which brings \
              it to {}",
             MIGRATIONS.len()
@@ -144,7 +144,7 @@ pub(super) fn is_newest(connection: &Connection) -> rusqlite::Result<()> {
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<usize> {
     let version: usize = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if version > MIGRATIONS.len() {
-        return Err(other_version(&format!(
+        return Err(refused(&format!(
             "the database has schema {version}, made by a newer respoked; this one knows {}",
             MIGRATIONS.len()
         )));
@@ -152,7 +152,8 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<usize> {
     Ok(version)
 }
 
-fn other_version(why: &str) -> rusqlite::Error {
+/// What is done with none of this is refused, in words.
+pub(super) fn refused(why: &str) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_MISUSE), Some(why.to_owned()))
 }
 
@@ -171,7 +172,7 @@ pub(super) fn tables_of(version: usize) -> rusqlite::Result<Vec<String>> {
 }
 
 /// The tables that a database has.
-pub(super) fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+pub(crate) fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name";
     connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
 }

@@ -167,7 +167,7 @@ impl Source {
         self.alone.is_some_and(|before| before != logs(&self.path))
     }
 
-    pub(super) fn connection(&self) -> &Connection {
+    pub(crate) fn connection(&self) -> &Connection {
         &self.connection
     }
 

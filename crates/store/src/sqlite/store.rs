@@ -17,7 +17,7 @@ use super::readers::Readers;
 use super::vigil::Vigil;
 use super::walk::Walk;
 use super::writer::{Start, Writer, WriterFigures};
-use super::{key, origin, rebuild, schema};
+use super::{key, marked, origin, rebuild, schema};
 use crate::crash::Crash;
 use crate::minted::Minted;
 
@@ -90,6 +90,7 @@ impl SqliteStore {
     fn open_private(path: &Path, options: Options, crash: Crash) -> rusqlite::Result<Self> {
         let Options { commit_batch_max, beside_a_server, chance } = options;
         let mut connection = open_for_writing(path)?;
+        marked::is_to_be_used(&connection)?;
         if beside_a_server {
             schema::is_newest(&connection)?;
         } else {

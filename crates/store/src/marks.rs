@@ -1,0 +1,63 @@
+//! What a database says of itself that is not to be served from: that its installation was moved elsewhere, or that it is a
+//! copy that is not finished. It stands in `meta`.
+
+use respoke_core::clock::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The key of the mark of one whose installation was moved.
+pub(crate) const MOVED: &str = "moved";
+/// The key of the mark of a copy that is not finished.
+pub(crate) const UNFINISHED: &str = "unfinished";
+
+/// A mark.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mark {
+    /// Of which move or restore. Both sides of one have the same.
+    pub(crate) id: Uuid,
+    /// The other side, without a password.
+    pub(crate) place: String,
+    /// When it was set, in milliseconds.
+    pub(crate) at: i64,
+}
+
+impl Mark {
+    /// As `meta` holds it.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// A mark that cannot be read is one all the same.
+    pub(crate) fn read(bytes: &[u8]) -> Self {
+        let unread = |_| Self { id: Uuid::nil(), place: "an unknown place".to_owned(), at: 0 };
+        serde_json::from_slice(bytes).unwrap_or_else(unread)
+    }
+}
+
+/// The marks that a database has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub(crate) moved: Option<Mark>,
+    pub(crate) unfinished: Option<Mark>,
+}
+
+impl Marks {
+    /// Of what `find` finds in `meta`.
+    pub(crate) fn find<E>(mut find: impl FnMut(&str) -> Result<Option<Vec<u8>>, E>) -> Result<Self, E> {
+        let mut mark = |key| find(key).map(|value| value.as_deref().map(Mark::read));
+        Ok(Self { moved: mark(MOVED)?, unfinished: mark(UNFINISHED)? })
+    }
+
+    /// Why it is not to be served from, if it is not. `undo` takes back that it was moved.
+    pub(crate) fn refusal(&self, undo: &str) -> Option<String> {
+        if let Some(Mark { place, at, .. }) = &self.moved {
+            let at = Timestamp::from_millis(*at).to_iso();
+            return Some(format!(
+                "its installation was moved to {place} at {at} and is served from there. To go on here without what was done \
+                 there since, once nothing serves there any more: {undo}"
+            ));
+        }
+        let Mark { place, .. } = self.unfinished.as_ref()?;
+        Some(format!("it is an unfinished copy of {place}: run the command that began it again, which finishes it"))
+    }
+}

@@ -1,0 +1,27 @@
+//! An installation goes whole from a SQLite file to a PostgreSQL server, or back: to move there, or as a backup.
+//!
+//! Every table is named once (`tables`). A row has one form on both sides (`rows`), in which it is carried and hashed; what was
+//! written is read back and has to come to the same (`contents`). `file` and `server` are the two sides, and `to_server` and
+//! `to_file` the two ways.
+//!
+//! Whatever ends this half-way leaves something that the same command finishes:
+//!
+//! - The copy is marked as unfinished before anything is written to it, until it was read back; nothing serves from it.
+//! - The source of a move is marked as moved behind that, before the copy's mark goes. So at no moment do both serve, and
+//!   between the two moments neither. Both marks have one id, by which the next try knows that nothing but the last step is left.
+
+mod contents;
+mod file;
+mod occasion;
+mod rows;
+mod server;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod to_file;
+mod to_server;
+
+pub use contents::Tally;
+pub use occasion::{Occasion, Place, Transferred, Watch};
+pub use to_file::{Arrival, Departure, arrival_at, arrive, back_up_server};
+pub use to_server::{move_to_server, restore_to_server};

@@ -1,0 +1,371 @@
+//! The side that is a PostgreSQL server: one connection, on which nothing ends a long statement but the end of the network.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{SinkExt as _, StreamExt as _};
+use respoke_core::ports::StoreError;
+use tokio::task::AbortHandle;
+use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, CopyOutStream, NoTls, Row};
+use tokio_util::task::TaskTracker;
+
+use super::contents::{Contents, Tally, failed, refused};
+use super::file::Rows;
+use super::rows::{HEADER, Splitter, Sum, Summing, TRAILER};
+use super::tables::{SEQUENCES, TABLES, Table};
+use crate::marks::{MOVED, Mark, Marks, UNFINISHED};
+use crate::postgres::{Options, newest_schema};
+
+/// What the connection is called in the server's lists of them. Not as nodes call theirs.
+const APPLICATION: &str = "respoked transfer";
+/// How long a connection is tried for, the greeting included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// After which silence the other machine is asked whether it is there.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// How long sent bytes may stay unconfirmed by the other machine.
+const UNCONFIRMED_TIMEOUT: Duration = Duration::from_secs(60);
+/// Rows that one COPY takes.
+const COPY_ROWS: u64 = 200_000;
+
+/// What each transaction here says of itself: nothing ends a long statement, or the connection while the other side works.
+/// Who waits for a lock waits behind transactions of nodes, which are short.
+const SETTINGS: &str = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; \
+                        SET LOCAL lock_timeout = '10s'";
+/// That what is committed is on disk, whatever the role's settings say.
+const DURABLE: &str =
+    "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'";
+
+/// What all apps keep, as it costs there.
+const COUNT_KEPT: &str = "
+    DELETE FROM respoked.kept_bytes;
+    INSERT INTO respoked.kept_bytes (app_id, bytes)
+    SELECT app_id, sum(bytes) FROM (
+        SELECT coalesce(g.app_id, e.app_id), respoked.message_cost(m.sender, m.event) FROM respoked.messages m
+        LEFT JOIN respoked.message_groups g ON g.number = m.group_number
+        LEFT JOIN respoked.ended_groups e ON e.number = m.group_number
+        UNION ALL SELECT app_id, respoked.group_cost(name) FROM respoked.message_groups
+        UNION ALL SELECT app_id, respoked.conversation_cost(endpoint) FROM respoked.conversations
+        UNION ALL SELECT app_id, respoked.push_token_cost(text, endpoint) FROM respoked.push_tokens
+        UNION ALL SELECT app_id, respoked.call_report_cost(report, endpoint) FROM respoked.call_reports
+    ) AS kept (app_id, bytes) WHERE app_id IS NOT NULL GROUP BY app_id";
+
+/// What a server holds.
+pub(super) enum Standing {
+    /// No schema.
+    Nothing,
+    /// A schema without an account.
+    Empty,
+    /// A copy that is not finished, of the installation with this key.
+    Unfinished { key: Vec<u8>, mark: Mark },
+    /// An installation.
+    Whole { key: Vec<u8>, marks: Marks },
+}
+
+/// A server.
+pub(super) struct Server {
+    client: Client,
+    driving: AbortHandle,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // What is under way on it is rolled back at once.
+        self.driving.abort();
+    }
+}
+
+impl Server {
+    pub(super) async fn connect(options: &Options, attrs: TargetSessionAttrs) -> Result<Self, StoreError> {
+        let (mut config, tls) = options.tls.clone().with(options.config.clone());
+        config
+            .application_name(APPLICATION)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_user_timeout(UNCONFIRMED_TIMEOUT)
+            .keepalives(true)
+            .keepalives_idle(KEEPALIVE)
+            .target_session_attrs(attrs);
+        let tasks = TaskTracker::new();
+        let connecting = async {
+            Ok(match tls {
+                None => {
+                    let (client, connection) = config.connect(NoTls).await?;
+                    (client, tasks.spawn(connection).abort_handle())
+                }
+                Some(tls) => {
+                    let (client, connection) = config.connect(tls).await?;
+                    (client, tasks.spawn(connection).abort_handle())
+                }
+            })
+        };
+        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(connected) => connected
+                .map(|(client, driving)| Self { client, driving })
+                .map_err(|error: tokio_postgres::Error| failed(error)),
+            Err(_) => Err(refused("the database did not answer while it was connected to")),
+        }
+    }
+
+    pub(super) async fn batch(&self, sql: &str) -> Result<(), StoreError> {
+        self.client.batch_execute(sql).await.map_err(failed)
+    }
+
+    pub(super) async fn query(
+        &self,
+        sql: &str,
+        params: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, StoreError> {
+        self.client.query_typed(sql, params).await.map_err(failed)
+    }
+
+    /// The one number that a statement tells.
+    pub(super) async fn number(&self, sql: &str) -> Result<i64, StoreError> {
+        let rows = self.query(sql, &[]).await?;
+        rows.first().ok_or(StoreError::Corrupt("a count has no row"))?.try_get(0).map_err(failed)
+    }
+
+    async fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let rows = self.query("SELECT value FROM respoked.meta WHERE key = $1", &[(&key, Type::TEXT)]).await?;
+        rows.first().map(|row| row.try_get(0).map_err(failed)).transpose()
+    }
+
+    pub(super) async fn set_meta(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+        let sql = "INSERT INTO respoked.meta (key, value) VALUES ($1, $2)
+                   ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+        self.query(sql, &[(&key, Type::TEXT), (&value, Type::BYTEA)]).await.map(drop)
+    }
+
+    /// What is there.
+    pub(super) async fn standing(&self) -> Result<Standing, StoreError> {
+        let there = "SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('respoked.meta')";
+        if self.number(there).await? == 0 {
+            return Ok(Standing::Nothing);
+        }
+        let newest = newest_schema() as u64;
+        let version = self.meta("schema").await?.and_then(|value| value.try_into().ok()).map_or(0, u64::from_be_bytes);
+        if version != newest {
+            return Err(refused(format!(
+                "the database has schema {version}, and this respoked knows {newest}: bring it there first (respoked migrate), \
+                 or use the respoked that made it"
+            )));
+        }
+        let key = self.meta("seal_key").await?.ok_or(StoreError::Corrupt("the database holds no key of its tokens"))?;
+        let [moved, unfinished] = [self.meta(MOVED).await?, self.meta(UNFINISHED).await?];
+        let marks =
+            Marks { moved: moved.as_deref().map(Mark::read), unfinished: unfinished.as_deref().map(Mark::read) };
+        if let Some(mark) = marks.unfinished {
+            return Ok(Standing::Unfinished { key, mark });
+        }
+        let accounts = self.number("SELECT count(*) FROM (SELECT FROM respoked.accounts LIMIT 1) AS first").await?;
+        Ok(if accounts == 0 && marks.moved.is_none() { Standing::Empty } else { Standing::Whole { key, marks } })
+    }
+
+    /// Fails if the role is not the tables' owner: to fill them at once, and to mark them, nobody else may.
+    pub(super) async fn check_owner(&self) -> Result<(), StoreError> {
+        let sql = "SELECT count(*) FROM pg_catalog.pg_tables
+                   WHERE schemaname = 'respoked' AND NOT pg_has_role(tableowner, 'USAGE')";
+        if self.number(sql).await? == 0 {
+            return Ok(());
+        }
+        Err(refused("the role does not own the tables of respoked: name the role that made them (respoked migrate)"))
+    }
+
+    /// Fails if a node serves from there, as far as is known: one that does upkeep has a lease.
+    pub(super) async fn check_unused(&self) -> Result<(), StoreError> {
+        let Some(lease) = self.meta("upkeep").await? else { return Ok(()) };
+        let until = lease.last_chunk().filter(|_| lease.len() > 8).map_or(0, |until| i64::from_be_bytes(*until));
+        let now = self.number("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint").await?;
+        match until.saturating_sub(now) {
+            ..=0 => Ok(()),
+            left => Err(refused(format!(
+                "a respoked serves from it: stop all of them first. One that was killed counts for {} more seconds",
+                left / 1_000 + 1
+            ))),
+        }
+    }
+
+    /// Takes a schema that holds nothing, or an unfinished copy, for the copy of the installation with this key.
+    pub(super) async fn claim(&self, key: &[u8], mark: &Mark) -> Result<(), StoreError> {
+        self.check_owner().await?;
+        self.check_unused().await?;
+        self.batch(&format!("BEGIN; {SETTINGS}; LOCK TABLE respoked.accounts IN SHARE ROW EXCLUSIVE MODE")).await?;
+        if let Standing::Whole { .. } = self.standing().await? {
+            return Err(refused("somebody made an installation there meanwhile"));
+        }
+        self.set_meta("seal_key", key).await?;
+        self.set_meta(UNFINISHED, &mark.bytes()).await?;
+        self.batch("COMMIT").await
+    }
+
+    /// Fills a table that is empty, or holds something else.
+    pub(super) async fn fill(&self, table: &Table, mut rows: Rows<'_>, tally: &Tally) -> Result<(), StoreError> {
+        // Nothing is counted row by row: it is counted at the end.
+        self.batch(&format!(
+            "BEGIN; {SETTINGS}; TRUNCATE respoked.{0}; ALTER TABLE respoked.{0} DISABLE TRIGGER USER",
+            table.name
+        ))
+        .await?;
+        let sql = format!("COPY respoked.{} ({}) FROM STDIN (FORMAT binary)", table.name, columns(table));
+        let mut whole = false;
+        while !whole {
+            let mut sink = pin!(self.client.copy_in::<_, Bytes>(&sql).await.map_err(failed)?);
+            let (mut piece, mut copied) = (BytesMut::from(HEADER), 0);
+            while copied < COPY_ROWS {
+                let read = rows.put_piece(&mut piece, COPY_ROWS - copied)?;
+                if read == 0 {
+                    whole = true;
+                    break;
+                }
+                copied += read;
+                sink.send(piece.split().freeze()).await.map_err(failed)?;
+                tally.add(read);
+            }
+            piece.extend_from_slice(TRAILER);
+            sink.send(piece.freeze()).await.map_err(failed)?;
+            sink.finish().await.map_err(failed)?;
+        }
+        self.batch(&format!("ALTER TABLE respoked.{0} ENABLE TRIGGER USER; COMMIT; ANALYZE respoked.{0}", table.name))
+            .await
+    }
+
+    /// Whether a table has rows.
+    pub(super) async fn has_rows(&self, table: &Table) -> Result<bool, StoreError> {
+        Ok(self.number(&format!("SELECT count(*) FROM (SELECT FROM respoked.{} LIMIT 1) AS first", table.name)).await?
+            > 0)
+    }
+
+    /// Counts what is kept, and has the sequences go on behind the numbers that were given.
+    pub(super) async fn round_off(&self, numbers: &[i64]) -> Result<(), StoreError> {
+        self.batch(&format!("BEGIN; {SETTINGS}; {COUNT_KEPT}")).await?;
+        for (sequence, given) in SEQUENCES.iter().zip(numbers) {
+            let sql = format!("SELECT setval('respoked.{}', greatest($1, 1), $1 > 0)", sequence.name);
+            self.query(&sql, &[(given, Type::INT8)]).await?;
+        }
+        self.batch("COMMIT").await
+    }
+
+    /// Ends the copy: from now on it is an installation.
+    pub(super) async fn finish(&self) -> Result<(), StoreError> {
+        self.batch(&format!("BEGIN; {DURABLE}; DELETE FROM respoked.meta WHERE key = '{UNFINISHED}'; COMMIT")).await
+    }
+
+    /// Begins to read, all of it as it is at one moment.
+    pub(super) async fn begin_reading(&self) -> Result<(), StoreError> {
+        self.batch(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {SETTINGS}")).await
+    }
+
+    /// The same, and nobody writes to it until the end.
+    pub(super) async fn begin_leaving(&self) -> Result<(), StoreError> {
+        let tables: Vec<_> = TABLES.iter().map(|table| format!("respoked.{}", table.name)).collect();
+        // The locks come before the first look: what is seen is what nobody changes any more.
+        let lock = format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", tables.join(", "));
+        self.batch(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ; {SETTINGS}; {lock}")).await
+    }
+
+    /// Ends what only read.
+    pub(super) async fn end_reading(&self) -> Result<(), StoreError> {
+        self.batch("COMMIT").await
+    }
+
+    /// Marks the installation as moved and ends what [`Self::begin_leaving`] began. A node that runs all the same writes
+    /// nothing any more.
+    pub(super) async fn leave(&self, mark: &Mark) -> Result<(), StoreError> {
+        let mut sql = format!(
+            "{DURABLE};
+             CREATE FUNCTION respoked.refuse_moved() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN RAISE EXCEPTION 'this installation was moved elsewhere (SELECT convert_from(value, ''UTF8'') FROM respoked.meta
+             WHERE key = ''{MOVED}'')'; END $$;"
+        );
+        sql.extend(TABLES.iter().map(|table| {
+            format!(
+                "CREATE TRIGGER moved BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON respoked.{}
+                 FOR EACH STATEMENT EXECUTE FUNCTION respoked.refuse_moved();",
+                table.name
+            )
+        }));
+        self.batch(&sql).await?;
+        self.set_meta(MOVED, &mark.bytes()).await?;
+        self.client.batch_execute("COMMIT").await.map_err(|error| StoreError::InDoubt(Box::new(error)))
+    }
+
+    /// The greatest number that each sequence has given.
+    pub(super) async fn numbers(&self) -> Result<Vec<i64>, StoreError> {
+        let mut numbers = Vec::new();
+        for sequence in SEQUENCES {
+            let sql = format!(
+                "SELECT greatest((SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM respoked.{}),
+                                 (SELECT max(number) FROM respoked.{}))",
+                sequence.name, sequence.table
+            );
+            numbers.push(self.number(&sql).await?);
+        }
+        Ok(numbers)
+    }
+
+    /// How many rows there are in all.
+    pub(super) async fn count(&self) -> Result<u64, StoreError> {
+        let counts: Vec<_> =
+            TABLES.iter().map(|table| format!("(SELECT count(*) FROM respoked.{})", table.name)).collect();
+        Ok(self.number(&format!("SELECT {}", counts.join(" + "))).await?.cast_unsigned())
+    }
+
+    /// What is there.
+    pub(super) async fn contents(&self, tally: &Tally) -> Result<Contents, StoreError> {
+        let mut sums = Vec::new();
+        for table in TABLES {
+            sums.push(self.sum(table, tally).await?);
+        }
+        Ok(Contents { sums })
+    }
+
+    pub(super) async fn sum(&self, table: &Table, tally: &Tally) -> Result<Sum, StoreError> {
+        let (mut stream, mut summing) = (self.read(table).await?, Summing::default());
+        while let Some(row) = stream.next().await? {
+            summing.take(1, &row);
+            tally.add(1);
+        }
+        Ok(summing.sum())
+    }
+
+    /// Begins to read a table, in its order.
+    pub(super) async fn read(&self, table: &Table) -> Result<Reading, StoreError> {
+        let order: Vec<_> = table.order.iter().map(|name| format!("\"{name}\"")).collect();
+        let sql = format!(
+            "COPY (SELECT {} FROM respoked.{} ORDER BY {}) TO STDOUT (FORMAT binary)",
+            columns(table),
+            table.name,
+            order.join(", ")
+        );
+        Ok(Reading {
+            stream: Box::pin(self.client.copy_out(&sql).await.map_err(failed)?),
+            splitter: Splitter::default(),
+        })
+    }
+}
+
+fn columns(table: &Table) -> String {
+    table.columns.iter().map(|column| format!("\"{}\"", column.server)).collect::<Vec<_>>().join(", ")
+}
+
+/// Rows of a table, as they come.
+pub(super) struct Reading {
+    stream: std::pin::Pin<Box<CopyOutStream>>,
+    splitter: Splitter,
+}
+
+impl Reading {
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        loop {
+            if let Some(row) = self.splitter.next().map_err(refused)? {
+                return Ok(Some(row));
+            }
+            match self.stream.next().await {
+                Some(piece) => self.splitter.take(&piece.map_err(failed)?),
+                None if self.splitter.is_over() => return Ok(None),
+                None => return Err(refused("what the database sends ends in the middle")),
+            }
+        }
+    }
+}
