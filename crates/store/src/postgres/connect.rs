@@ -40,8 +40,12 @@ impl Default for Patience {
 /// - A node that is stopped in a transaction holds its locks for eight seconds at most, and nobody waits for a lock so long that
 ///   the answer is given up.
 /// - No time-out ends a commit: one that waits for a standby and is cancelled may be seen and then be lost.
+/// - It holds a lock that all of them share, so that whoever looks which are under way knows them (`settled.rs`).
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '8s'; \
                                 SET LOCAL lock_timeout = '3s'; SET LOCAL statement_timeout = 0; ";
+
+/// What every transaction locks together with all others. Nobody ever has it alone.
+pub(super) const UNDER_WAY: i64 = i64::from_be_bytes(*b"underway");
 
 /// A value of a statement, with its type: the server is not asked for it.
 pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
@@ -106,7 +110,7 @@ impl Connection {
 
     /// Begins a transaction that writes, with statements that take its first locks, each ended by a `;`.
     pub(super) async fn begin(&self, locks: &str) -> Result<(), Failure> {
-        self.batch(&format!("{BEGIN}{locks}")).await
+        self.batch(&format!("{BEGIN}SELECT pg_advisory_xact_lock_shared({UNDER_WAY}); {locks}")).await
     }
 
     /// Commits the transaction. What came of it is not known if this fails with [`Failure::Lost`].

@@ -12,8 +12,8 @@ use super::failure::Failure;
 #[cfg(test)]
 use super::plans;
 
-/// What connections are called in the server's lists of them: by this the transactions of all nodes are known.
-pub(super) const APPLICATION: &str = "respoked";
+/// What connections are called in the server's lists of them.
+const APPLICATION: &str = "respoked";
 /// How long sent bytes may stay unconfirmed by the other machine.
 const UNCONFIRMED_TIMEOUT: Duration = Duration::from_secs(5);
 /// After which silence the other machine is asked whether it is there, and how often.
