@@ -1,5 +1,6 @@
 //! `/v1/admin-sessions`, and admins as they are managed on the data folder.
 
+use super::typed::can_be_kept;
 use super::{Broker, Caller, Context};
 use crate::admin::{self, Admin, AdminRole};
 use crate::audit::{Action, Actor, AuditEntry};
@@ -42,7 +43,7 @@ impl Broker {
         Refusal::require(&[("username", request.username.is_some()), ("password", request.password.is_some())])?;
         let username = request.username.ok_or_else(|| Refusal::missing("username"))?;
         let typed = request.password.ok_or_else(|| Refusal::missing("password"))?;
-        let admin = match self.store.admin_by_username(&username).await? {
+        let admin = match self.admin_named(&username).await? {
             Some(admin) => {
                 let applicant =
                     if request.known_address { Applicant::Known } else { Applicant::Stranger(context.address) };
@@ -80,6 +81,10 @@ impl Broker {
                 Err(self.failed_sign_in(context).await)
             }
         }
+    }
+
+    async fn admin_named(&self, username: &str) -> Result<Option<Admin>, Refusal> {
+        if can_be_kept(username) { Ok(self.store.admin_by_username(username).await?) } else { Ok(None) }
     }
 
     /// Writes down that somebody had an admin's password and not the code, and whose: it is time for another password.
@@ -145,7 +150,7 @@ impl Broker {
     ///
     /// [`Refusal::NotFound`]; [`Refusal::Invalid`].
     pub async fn set_admin_password(&self, username: &str, typed: Secret) -> Result<(), Refusal> {
-        let admin = self.store.admin_by_username(username).await?.ok_or(UNKNOWN)?;
+        let admin = self.admin_named(username).await?.ok_or(UNKNOWN)?;
         let password =
             NewPassword { hash: self.hash_new(typed).await?, second_factor: None, keep_session: None, replaces: None };
         let audit = self.system_entry(&admin, Action::AdminPasswordReset)?;
@@ -161,7 +166,7 @@ impl Broker {
     ///
     /// [`Refusal::NotFound`]; [`Refusal::Conflict`] if no owner would be left.
     pub async fn set_admin_role(&self, username: &str, role: AdminRole) -> Result<(), Refusal> {
-        let admin = self.store.admin_by_username(username).await?.ok_or(UNKNOWN)?;
+        let admin = self.admin_named(username).await?.ok_or(UNKNOWN)?;
         let audit = self.system_entry(&admin, Action::AdminRoleChanged)?;
         outcome(self.store.set_admin_role(admin.id, role, audit).await?)
     }
@@ -172,7 +177,7 @@ impl Broker {
     ///
     /// [`Refusal::NotFound`]; [`Refusal::Conflict`] for the last owner.
     pub async fn delete_admin(&self, username: &str) -> Result<(), Refusal> {
-        let admin = self.store.admin_by_username(username).await?.ok_or(UNKNOWN)?;
+        let admin = self.admin_named(username).await?.ok_or(UNKNOWN)?;
         let audit = self.system_entry(&admin, Action::AdminDeleted)?;
         outcome(self.store.delete_admin(admin.id, audit).await?)
     }

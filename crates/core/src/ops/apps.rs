@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::caller::{BACKEND_NEEDED, admin_needed};
-use super::typed::{check_name, wrong};
+use super::typed::{check_name, check_text, wrong};
 use super::{Broker, Caller, Context, CreatedSecret};
 use crate::admin::AdminRole;
 use crate::app::{App, AppPatch, AppSettings, Limits, LimitsPatch, Rate, SecretRecord};
@@ -203,9 +203,7 @@ fn with_domains(patch: AppPatch) -> Result<AppPatch, Refusal> {
 fn check_settings(settings: &AppSettings) -> Result<(), Refusal> {
     let mut errors = FieldErrors::new();
     check_name(&mut errors, &settings.name);
-    if settings.description.chars().count() > 1_024 {
-        wrong(&mut errors, "description", "must be at most 1024 characters long");
-    }
+    check_text(&mut errors, "description", &settings.description, 1_024);
     if !(crate::token::TTL_SECS_MIN..=AppSettings::TTL_SECS_CEILING).contains(&settings.ttl_secs_max) {
         wrong(&mut errors, "maxTtl", "must be from 60 to 2592000 seconds");
     }

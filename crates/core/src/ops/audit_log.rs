@@ -1,5 +1,6 @@
 //! `GET /v1/audit`.
 
+use super::typed::can_be_kept;
 use super::{Broker, Caller};
 use crate::audit::{Action, AuditRecord};
 use crate::id::{AccountId, AppId, RequestId};
@@ -32,6 +33,9 @@ impl Broker {
         page: PageRequest<RowNumber>,
     ) -> Result<Page<AuditRecord, RowNumber>, Refusal> {
         let Scope { account_id, app_id } = self.scope(caller, app).await?;
+        if object.as_deref().is_some_and(|object| !can_be_kept(object)) {
+            return Ok(Page { items: Vec::new(), next: None });
+        }
         Ok(self.store.audit_log(AuditQuery { account_id, app_id, action, object, request_id }, page).await?)
     }
 

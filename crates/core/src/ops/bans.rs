@@ -1,12 +1,13 @@
 //! `/v1/endpoints/{id}/ban` and `/v1/bans`.
 
+use super::typed::check_text;
 use super::{Broker, Caller, Context};
 use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::id::{AppId, EndpointId};
 use crate::page::{Page, PageRequest};
 use crate::ports::{BanRecord, Banning, Change};
-use crate::refusal::Refusal;
+use crate::refusal::{FieldErrors, Refusal};
 
 const UNKNOWN: Refusal = Refusal::NotFound("Bans");
 
@@ -32,8 +33,10 @@ impl Broker {
             return Err(Refusal::field("expiresAt", "must lie in the future"));
         }
         let reason = reason.unwrap_or_default();
-        if reason.chars().count() > 512 {
-            return Err(Refusal::field("reason", "must be at most 512 characters long"));
+        let mut errors = FieldErrors::new();
+        check_text(&mut errors, "reason", &reason, 512);
+        if !errors.is_empty() {
+            return Err(Refusal::Invalid(errors));
         }
         let ban = BanRecord { endpoint_id, reason, banned_at: now, until: until.unwrap_or(BanRecord::FOREVER) };
         let audit = self.entry(context, caller, Some(app.id), Action::EndpointBanned, ban.endpoint_id.as_str())?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::typed::can_be_kept;
 use super::{Broker, Caller, Context};
 use crate::app::App;
 use crate::audit::{Action, AuditEntry};
@@ -142,6 +143,9 @@ impl Broker {
             return Ok(Some(id));
         }
         if let Some(name) = &request.role_name {
+            if !can_be_kept(name) {
+                return Err(UNKNOWN);
+            }
             let role = self.store.role_by_name(app.id, name).await?.ok_or(UNKNOWN)?;
             return Ok(Some(role.id));
         }

@@ -60,3 +60,4 @@ mod totp;
 mod turn;
 mod unread;
 mod verbatim;
+mod zeros;
