@@ -9,13 +9,15 @@ use respoke_core::id::RoleId;
 use respoke_core::idempotency::Creation;
 use respoke_core::page::PageRequest;
 use respoke_core::ports::{
-    APPS_PER_ACCOUNT_MAX, AppRefusal, AuditQuery, Ending, ExtensionRefusal, ListFilter, ROLES_PER_APP_MAX, Removal,
-    SessionFilter,
+    APPS_PER_ACCOUNT_MAX, AdminAddition, AppRefusal, AuditQuery, BanRecord, Banning, Ending, ExtensionRefusal,
+    ListFilter, ROLES_PER_APP_MAX, Removal, SessionFilter,
 };
 use respoke_core::session::SessionEndCause;
 
 use super::Fixture;
-use super::fixture::{NOW, World, endpoint, entry, entry_at, new_secret, not_created, opened, refused, some_at_once};
+use super::fixture::{
+    NOW, World, endpoint, entry, entry_at, new_admin, new_secret, not_created, opened, refused, some_at_once,
+};
 
 pub(super) async fn roles_of_an_app_and_apps_of_an_account_are_bounded(fixture: impl Fixture) {
     let world = fixture.opened().await;
@@ -92,6 +94,30 @@ pub(super) async fn lists_are_paged_without_gaps(fixture: impl Fixture) {
         }
     }
     assert_eq!(names.len(), 26);
+}
+
+pub(super) async fn lists_are_in_the_order_of_bytes(fixture: impl Fixture) {
+    // As people order them it would be another.
+    const NAMES: [&str; 6] = ["Zoe", "_x", "alice", "b", "zoe", "Ärger"];
+    let world = fixture.opened().await;
+    let store = &world.store;
+    for name in [3, 0, 5, 1, 4, 2].map(|nth| NAMES[nth]) {
+        let ban =
+            BanRecord { endpoint_id: endpoint(name), reason: String::new(), banned_at: NOW, until: BanRecord::FOREVER };
+        assert_eq!(store.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap(), Banning::Banned);
+        let admin = new_admin(world.account, name);
+        assert_eq!(store.create_admin(admin, entry(Action::AdminCreated)).await.unwrap(), AdminAddition::Added);
+    }
+    let (mut bans, mut page) = (Vec::new(), PageRequest { limit: 1, after: None });
+    loop {
+        let found = store.bans(world.app, page).await.unwrap();
+        bans.extend(found.items.into_iter().map(|ban| ban.endpoint_id.to_string()));
+        let Some(after) = found.next else { break };
+        page = PageRequest { limit: 1, after: Some(after) };
+    }
+    assert_eq!(bans, NAMES);
+    let admins = store.admins().await.unwrap();
+    assert_eq!(admins.iter().map(|admin| &admin.username).collect::<Vec<_>>(), NAMES.iter().collect::<Vec<_>>());
 }
 
 pub(super) async fn sessions_are_found_by_address_and_age(fixture: impl Fixture) {

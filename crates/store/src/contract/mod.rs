@@ -56,6 +56,7 @@ macro_rules! every_case {
             list_cases {
                 roles_of_an_app_and_apps_of_an_account_are_bounded
                 lists_are_paged_without_gaps
+                lists_are_in_the_order_of_bytes
                 sessions_are_found_by_address_and_age
                 extending_moves_the_end_of_a_live_session
                 the_audit_log_tells_what_happened

@@ -10,10 +10,13 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 use uuid::Uuid;
 
-use super::{Fixture, Opened, admin_cases, end_cases, list_cases, token_cases, upkeep_cases};
+use super::{
+    Fixture, Opened, admin_cases, change_cases, device_cases, end_cases, figure_cases, hub_cases, list_cases,
+    token_cases, upkeep_cases,
+};
 use crate::crash::{Crash, CrashPoint};
 use crate::postgres::plans;
 use crate::{PostgresOptions, PostgresStore};
@@ -28,6 +31,15 @@ static SERVER: LazyLock<Option<Config>> = LazyLock::new(|| {
     };
     Some(Config::from_str(address.to_str().expect("it is text")).expect("it names a server"))
 });
+
+/// How a database is made in which text is ordered and compared as people do, where a column does not say otherwise: so what should
+/// say otherwise and does not is seen.
+const SORTED_AS_PEOPLE_DO: &str =
+    "TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LC_COLLATE 'C' LC_CTYPE 'C'";
+/// Whether the server can make one: before version 15 none can.
+const SORTS_AS_PEOPLE_DO: &str = "SELECT 1 FROM pg_collation WHERE collprovider = 'i'
+                                  AND current_setting('server_version_num')::bigint >= 150000 LIMIT 1";
+static SORTED: OnceLock<&'static str> = OnceLock::new();
 
 pub(crate) fn there_is_a_server() -> bool {
     SERVER.is_some()
@@ -52,7 +64,9 @@ impl Postgres {
         let name = self.name.get_or_init(|| {
             // By the system's chance: a test's own begins alike in each run, and a run that was killed left its databases.
             let name = format!("respoked_test_{}", Uuid::from_bytes(system_chance()).simple());
-            self.on_the_server(&format!("CREATE DATABASE {name}"));
+            let sorted = *SORTED
+                .get_or_init(|| if self.on_the_server(SORTS_AS_PEOPLE_DO) > 0 { SORTED_AS_PEOPLE_DO } else { "" });
+            self.on_the_server(&format!("CREATE DATABASE {name} {sorted}"));
             name
         });
         let mut config = server.clone();
@@ -65,21 +79,23 @@ impl Postgres {
         Arc::new(PostgresStore::open(PostgresOptions::of(self.config())).await.unwrap())
     }
 
-    fn on_the_server(&self, sql: &str) {
+    /// Runs a statement there. Returns how many rows it found.
+    fn on_the_server(&self, sql: &str) -> usize {
         let run = async {
             let (client, connection): (Client, _) =
                 SERVER.as_ref().expect("there is a server").connect(NoTls).await.unwrap();
             let (done, _) = tokio::join!(
                 async {
-                    let done = client.batch_execute(sql).await;
+                    let done = client.simple_query(sql).await;
                     drop(client);
                     done
                 },
                 connection
             );
-            done.unwrap();
+            let done = done.unwrap();
+            done.iter().filter(|message| matches!(message, SimpleQueryMessage::Row(_))).count()
         };
-        block_in_place(|| self.runtime.block_on(run));
+        block_in_place(|| self.runtime.block_on(run))
     }
 }
 
@@ -133,6 +149,35 @@ async fn statements_find_their_rows_by_an_index() {
     admin_cases::a_removed_admin_leaves_nothing(LookedAt::default()).await;
     upkeep_cases::upkeep_removes_marks_that_end_nothing_any_more(LookedAt::default()).await;
     upkeep_cases::upkeep_removes_the_dead_and_only_them(LookedAt::default()).await;
+    upkeep_cases::everyday_rows_do_not_wash_administrative_ones_out(LookedAt::default()).await;
+    upkeep_cases::upkeep_removes_secrets_that_nothing_stands_on(LookedAt::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn statements_of_lists_and_the_hub_find_their_rows_by_an_index() {
+    if !there_is_a_server() {
+        return;
+    }
+    list_cases::lists_are_paged_without_gaps(LookedAt::default()).await;
+    list_cases::lists_are_in_the_order_of_bytes(LookedAt::default()).await;
+    list_cases::sessions_are_found_by_address_and_age(LookedAt::default()).await;
+    change_cases::old_changes_go_and_what_is_left_has_no_gap(LookedAt::default()).await;
+    figure_cases::figures_add_up_by_span_and_app(LookedAt::default()).await;
+    figure_cases::figures_are_forgotten_by_age(LookedAt::default()).await;
+    hub_cases::history_is_told_newest_first_and_in_pages(LookedAt::default()).await;
+    hub_cases::what_one_said_oneself_is_not_unread(LookedAt::default()).await;
+    hub_cases::an_ended_group_is_gone_and_another_of_its_name_is_new(LookedAt::default()).await;
+    hub_cases::a_message_with_a_key_is_said_once(LookedAt::default()).await;
+    hub_cases::conversations_are_those_written_to_marked_or_joined(LookedAt::default()).await;
+    hub_cases::old_messages_go_and_their_groups_with_the_last(LookedAt::default()).await;
+    hub_cases::a_group_keeps_only_so_many_messages(LookedAt::default()).await;
+    hub_cases::a_deleted_app_leaves_nothing_behind(LookedAt::default()).await;
+    device_cases::a_push_token_is_one_devices_and_one_endpoints(LookedAt::default()).await;
+    device_cases::an_endpoint_has_only_so_many_push_tokens(LookedAt::default()).await;
+    device_cases::a_ban_takes_push_tokens_along(LookedAt::default()).await;
+    device_cases::push_tokens_unseen_for_long_go(LookedAt::default()).await;
+    device_cases::call_reports_are_listed_newest_first_and_go_with_age(LookedAt::default()).await;
+    device_cases::an_app_washes_out_no_other_apps_call_reports(LookedAt::default()).await;
 }
 
 every_case!(contract! { Postgres, if there_is_a_server });

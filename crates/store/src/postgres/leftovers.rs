@@ -85,9 +85,9 @@ impl PostgresStore {
                 ORDER BY e.app_id, e.endpoint FOR UPDATE OF e SKIP LOCKED) dead
             WHERE g.app_id = dead.app_id AND g.endpoint = dead.endpoint";
         const SECRETS: &str = "
-            DELETE FROM respoked.secrets WHERE id IN (
+            DELETE FROM respoked.secrets WHERE id = ANY(ARRAY(
                 SELECT id FROM respoked.secrets WHERE id = ANY($1) AND least(revoked_at, expires_at) < $2
-                ORDER BY id FOR UPDATE SKIP LOCKED)";
+                ORDER BY id FOR UPDATE SKIP LOCKED))";
         let mut removed = 0;
         let endpoints: Vec<_> = leftovers.endpoints.into_iter().collect();
         for rows in endpoints.chunks(REMOVE_ROWS) {

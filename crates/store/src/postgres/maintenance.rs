@@ -113,16 +113,16 @@ impl PostgresStore {
 
     /// Removes idempotency keys and admins' sign-ins by age.
     async fn remove_old_records(&self, upkeep: Upkeep) -> Result<u64, StoreError> {
-        const KEYS: &str = "DELETE FROM respoked.idempotency WHERE key IN (
-                                SELECT key FROM respoked.idempotency WHERE at < $1 ORDER BY at LIMIT $2)";
-        const KEYS_AHEAD: &str = "DELETE FROM respoked.idempotency WHERE key IN (
-                                      SELECT key FROM respoked.idempotency WHERE at > $1 ORDER BY at LIMIT $2)";
-        const SAID: &str = "DELETE FROM respoked.said WHERE number IN (
+        const KEYS: &str = "DELETE FROM respoked.idempotency WHERE key = ANY(ARRAY(
+                                SELECT key FROM respoked.idempotency WHERE at < $1 ORDER BY at LIMIT $2))";
+        const KEYS_AHEAD: &str = "DELETE FROM respoked.idempotency WHERE key = ANY(ARRAY(
+                                      SELECT key FROM respoked.idempotency WHERE at > $1 ORDER BY at LIMIT $2))";
+        const SAID: &str = "DELETE FROM respoked.said WHERE number = ANY(ARRAY(
                                 SELECT number FROM (SELECT number, at FROM respoked.said ORDER BY number LIMIT $2) o
-                                WHERE at < $1 OR at > $3)";
-        const SIGN_INS: &str = "DELETE FROM respoked.admin_sessions WHERE number IN (
+                                WHERE at < $1 OR at > $3))";
+        const SIGN_INS: &str = "DELETE FROM respoked.admin_sessions WHERE number = ANY(ARRAY(
                                     SELECT number FROM respoked.admin_sessions
-                                    WHERE coalesce(ended_at, expires_at) < $1 LIMIT $2)";
+                                    WHERE coalesce(ended_at, expires_at) < $1 LIMIT $2))";
         let (before, most) = (upkeep.keys_before.millis(), bound_len(REMOVE_ROWS));
         // Those of a clock that stood ahead would stay for as long as that was. But if it is the present clock that is wrong, as
         // far behind as nothing here can be, they are not ahead at all.

@@ -279,18 +279,19 @@ async fn remove_messages_of(write: &Write, groups: &BTreeSet<i64>, numbers: &[i6
         WITH gone AS (DELETE FROM respoked.messages WHERE number = ANY($1) RETURNING group_number),
              counted AS (UPDATE respoked.message_groups g SET messages = g.messages - c.gone
                          FROM (SELECT group_number, count(*) AS gone FROM gone GROUP BY group_number) c
-                         WHERE g.number = c.group_number)
+                         WHERE g.number = c.group_number AND g.number = ANY($2))
         SELECT count(*) FROM gone";
     const GROUPS: &str = "
         DELETE FROM respoked.message_groups g WHERE number = ANY($1)
         AND (messages <= 0 OR NOT EXISTS (SELECT 1 FROM respoked.messages m WHERE m.group_number = g.number))";
-    let removed = one(write, MESSAGES, params![numbers.to_vec()], read_number).await?.unwrap_or(0);
-    write.execute(GROUPS, params![groups.iter().copied().collect::<Vec<_>>()]).await?;
+    let groups = groups.iter().copied().collect::<Vec<_>>();
+    let removed = one(write, MESSAGES, params![numbers.to_vec(), groups], read_number).await?.unwrap_or(0);
+    write.execute(GROUPS, params![groups]).await?;
     Ok(removed)
 }
 
 async fn remove_messages(write: &Write, numbers: &[i64]) -> Result<u64, Failure> {
-    let sql = "SELECT DISTINCT group_number FROM respoked.messages WHERE number = ANY($1)";
+    let sql = "SELECT group_number FROM respoked.messages WHERE number = ANY($1)";
     let groups = all(write, sql, params![numbers.to_vec()], only::<i64>).await?;
     let groups = groups.into_iter().collect();
     lock_groups(write, &groups).await?;
@@ -311,21 +312,21 @@ async fn shorten(write: &Write, group: i64, most: i64) -> Result<u64, Failure> {
 }
 
 async fn forget_said(write: &Write, app: Uuid, last: i64) -> Result<u64, Failure> {
-    let sql = "DELETE FROM respoked.said WHERE number IN (
-                   SELECT number FROM respoked.said WHERE app_id = $1 AND nth <= $2 ORDER BY nth LIMIT $3)";
+    let sql = "DELETE FROM respoked.said WHERE number = ANY(ARRAY(
+                   SELECT number FROM respoked.said WHERE app_id = $1 AND nth <= $2 ORDER BY nth LIMIT $3))";
     write.execute(sql, params![app, last, bound_len(REMOVE_ROWS)]).await
 }
 
 async fn remove_reports(write: &Write, app: Uuid, last: i64) -> Result<u64, Failure> {
-    let sql = "DELETE FROM respoked.call_reports WHERE number IN (
-                   SELECT number FROM respoked.call_reports WHERE app_id = $1 AND number <= $2 ORDER BY number LIMIT $3)";
+    let sql = "DELETE FROM respoked.call_reports WHERE number = ANY(ARRAY(
+                   SELECT number FROM respoked.call_reports WHERE app_id = $1 AND number <= $2 ORDER BY number LIMIT $3))";
     write.execute(sql, params![app, last, bound_len(REMOVE_ROWS)]).await
 }
 
 async fn remove_unseen_push_tokens(write: &Write, upkeep: Upkeep) -> Result<u64, Failure> {
-    let sql = "DELETE FROM respoked.push_tokens WHERE (app_id, id) IN (
-                   SELECT app_id, id FROM respoked.push_tokens WHERE seen_at < $1 ORDER BY seen_at LIMIT $2
-                   FOR UPDATE SKIP LOCKED)";
+    let sql = "DELETE FROM respoked.push_tokens WHERE ctid = ANY(ARRAY(
+                   SELECT ctid FROM respoked.push_tokens WHERE seen_at < $1 ORDER BY seen_at LIMIT $2
+                   FOR UPDATE SKIP LOCKED))";
     write.execute(sql, params![upkeep.push_tokens_before.millis(), bound_len(REMOVE_ROWS)]).await
 }
 
@@ -347,16 +348,16 @@ async fn remove_of_deleted_app(write: &Write) -> Result<u64, Failure> {
     }
     let mut removed = 0;
     for sql in [
-        "DELETE FROM respoked.secrets WHERE id IN (
-             SELECT id FROM respoked.secrets WHERE app_id = $1 ORDER BY created_at, id LIMIT $2)",
-        "DELETE FROM respoked.roles WHERE app_id = $1 AND id IN (
-             SELECT id FROM respoked.roles WHERE app_id = $1 ORDER BY id LIMIT $2)",
-        "DELETE FROM respoked.endpoints WHERE app_id = $1 AND endpoint IN (
-             SELECT endpoint FROM respoked.endpoints WHERE app_id = $1 ORDER BY endpoint LIMIT $2)",
-        "DELETE FROM respoked.push_tokens WHERE app_id = $1 AND id IN (
-             SELECT id FROM respoked.push_tokens WHERE app_id = $1 ORDER BY id LIMIT $2)",
-        "DELETE FROM respoked.call_reports WHERE number IN (
-             SELECT number FROM respoked.call_reports WHERE app_id = $1 ORDER BY number LIMIT $2)",
+        "DELETE FROM respoked.secrets WHERE id = ANY(ARRAY(
+             SELECT id FROM respoked.secrets WHERE app_id = $1 ORDER BY created_at, id LIMIT $2))",
+        "DELETE FROM respoked.roles WHERE app_id = $1 AND id = ANY(ARRAY(
+             SELECT id FROM respoked.roles WHERE app_id = $1 ORDER BY id LIMIT $2))",
+        "DELETE FROM respoked.endpoints WHERE app_id = $1 AND endpoint = ANY(ARRAY(
+             SELECT endpoint FROM respoked.endpoints WHERE app_id = $1 ORDER BY endpoint LIMIT $2))",
+        "DELETE FROM respoked.push_tokens WHERE app_id = $1 AND id = ANY(ARRAY(
+             SELECT id FROM respoked.push_tokens WHERE app_id = $1 ORDER BY id LIMIT $2))",
+        "DELETE FROM respoked.call_reports WHERE number = ANY(ARRAY(
+             SELECT number FROM respoked.call_reports WHERE app_id = $1 ORDER BY number LIMIT $2))",
     ] {
         removed += write.execute(sql, params![app, bound_len(REMOVE_ROWS) - stored(removed)]).await?;
         if stored(removed) >= bound_len(REMOVE_ROWS) {
@@ -372,8 +373,8 @@ async fn remove_of_deleted_app(write: &Write) -> Result<u64, Failure> {
 async fn remove_of_ended_group(write: &Write) -> Result<u64, Failure> {
     let sql = "SELECT number FROM respoked.ended_groups ORDER BY number LIMIT 1";
     let Some(group) = one(write, sql, &[], only::<i64>).await? else { return Ok(0) };
-    let sql = "DELETE FROM respoked.messages WHERE number IN (
-                   SELECT number FROM respoked.messages WHERE group_number = $1 ORDER BY at, number LIMIT $2)";
+    let sql = "DELETE FROM respoked.messages WHERE number = ANY(ARRAY(
+                   SELECT number FROM respoked.messages WHERE group_number = $1 ORDER BY at, number LIMIT $2))";
     let gone = write.execute(sql, params![group, bound_len(REMOVE_ROWS)]).await?;
     if gone > 0 {
         return Ok(gone);
