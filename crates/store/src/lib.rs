@@ -19,7 +19,9 @@ mod sqlite;
 mod transfer;
 mod upkeep;
 
-pub use postgres::{Dsn, DsnError, Options as PostgresOptions, PostgresStore, Tls as PostgresTls};
+pub use postgres::{
+    Dsn, DsnError, Migrated, Options as PostgresOptions, PostgresStore, Schema as PostgresSchema, Tls as PostgresTls,
+};
 pub use sqlite::{
     CheckDepth, DatabaseCheck, Options, Source, SqliteStore, Trouble, UndoneChange, WriterFigures, check_database,
     copy_database, end_everything_issued, fold_log, undone_changes,

@@ -174,6 +174,7 @@ macro_rules! contract {
 }
 
 pub(crate) mod postgres;
+mod postgres_opening;
 mod postgres_server;
 mod postgres_tls;
 

@@ -48,29 +48,39 @@ pub(crate) fn there_is_a_server() -> bool {
 /// A database of a case's own.
 pub(crate) struct Postgres {
     name: OnceLock<String>,
+    /// How text is kept, if not as usual.
+    kept_as: Option<&'static str>,
     /// The case's, which threads of its own use as well.
     runtime: Handle,
 }
 
 impl Default for Postgres {
     fn default() -> Self {
-        Self { name: OnceLock::new(), runtime: Handle::current() }
+        Self { name: OnceLock::new(), kept_as: None, runtime: Handle::current() }
     }
 }
 
 impl Postgres {
-    pub(crate) fn config(&self) -> Config {
-        let server = SERVER.as_ref().expect("there is a server");
-        let name = self.name.get_or_init(|| {
+    /// One that keeps text as it comes.
+    pub(crate) fn of_bytes() -> Self {
+        let kept_as = Some("ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0");
+        Self { kept_as, ..Self::default() }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.name.get_or_init(|| {
             // By the system's chance: a test's own begins alike in each run, and a run that was killed left its databases.
             let name = format!("respoked_test_{}", Uuid::from_bytes(system_chance()).simple());
-            let sorted = *SORTED
-                .get_or_init(|| if self.on_the_server(SORTS_AS_PEOPLE_DO) > 0 { SORTED_AS_PEOPLE_DO } else { "" });
-            self.on_the_server(&format!("CREATE DATABASE {name} {sorted}"));
+            let sorted =
+                *SORTED.get_or_init(|| if self.run(SORTS_AS_PEOPLE_DO) > 0 { SORTED_AS_PEOPLE_DO } else { "" });
+            self.run(&format!("CREATE DATABASE {name} {}", self.kept_as.unwrap_or(sorted)));
             name
-        });
-        let mut config = server.clone();
-        config.dbname(name);
+        })
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        let mut config = SERVER.clone().expect("there is a server");
+        config.dbname(self.name());
         config
     }
 
@@ -79,11 +89,24 @@ impl Postgres {
         Arc::new(PostgresStore::open(PostgresOptions::of(self.config())).await.unwrap())
     }
 
-    /// Runs a statement there. Returns how many rows it found.
-    fn on_the_server(&self, sql: &str) -> usize {
+    /// Runs a statement on the server. Returns how many rows it found.
+    pub(crate) fn run(&self, sql: &str) -> usize {
+        self.run_at(&SERVER.clone().expect("there is a server"), sql)
+    }
+
+    /// Runs a statement in this database.
+    pub(crate) fn run_inside(&self, sql: &str) -> usize {
+        self.run_at(&self.config(), sql)
+    }
+
+    /// Waits in place.
+    pub(crate) fn wait_for<T>(&self, what: impl Future<Output = T>) -> T {
+        block_in_place(|| self.runtime.block_on(what))
+    }
+
+    fn run_at(&self, server: &Config, sql: &str) -> usize {
         let run = async {
-            let (client, connection): (Client, _) =
-                SERVER.as_ref().expect("there is a server").connect(NoTls).await.unwrap();
+            let (client, connection): (Client, _) = server.connect(NoTls).await.unwrap();
             let (done, _) = tokio::join!(
                 async {
                     let done = client.simple_query(sql).await;
@@ -95,7 +118,7 @@ impl Postgres {
             let done = done.unwrap();
             done.iter().filter(|message| matches!(message, SimpleQueryMessage::Row(_))).count()
         };
-        block_in_place(|| self.runtime.block_on(run))
+        self.wait_for(run)
     }
 }
 
@@ -109,14 +132,14 @@ impl Fixture for Postgres {
     fn open(&self, crash_at: Option<CrashPoint>) -> Opened {
         let options = PostgresOptions::of(self.config());
         let opening = PostgresStore::open_crashing(options, Crash { at: crash_at });
-        Arc::new(block_in_place(|| self.runtime.block_on(opening)).unwrap())
+        Arc::new(self.wait_for(opening).unwrap())
     }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
         if let Some(name) = self.name.get() {
-            self.on_the_server(&format!("DROP DATABASE {name} WITH (FORCE)"));
+            self.run(&format!("DROP DATABASE {name} WITH (FORCE)"));
         }
     }
 }
@@ -130,7 +153,7 @@ impl Fixture for LookedAt {
         let mut config = self.0.config();
         config.options(plans::OPTIONS);
         let opening = PostgresStore::open(PostgresOptions::of(config));
-        Arc::new(block_in_place(|| self.0.runtime.block_on(opening)).unwrap())
+        Arc::new(self.0.wait_for(opening).unwrap())
     }
 }
 

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tokio_postgres::Config;
 
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(60);
@@ -62,9 +63,7 @@ impl Server {
         let mut server = self.program("postgres");
         server.args(["-D", "data", "-p", &self.port.to_string()]);
         let sockets = format!("unix_socket_directories={}", self.own().display());
-        for setting in
-            ["listen_addresses=127.0.0.1", "fsync=off", "max_connections=50", &sockets].iter().chain(settings)
-        {
+        for setting in ["listen_addresses=127.0.0.1", "max_connections=50", &sockets].iter().chain(settings) {
             server.args(["-c", setting]);
         }
         let mut child = server.spawn().unwrap();
@@ -85,6 +84,12 @@ impl Server {
         let Some(mut child) = self.running.take() else { return };
         let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT);
         let _ = child.wait();
+    }
+
+    pub(super) fn config(&self) -> Config {
+        let mut config = Config::new();
+        config.host("127.0.0.1").port(self.port).user("respoked").password("canary").dbname("postgres");
+        config
     }
 
     pub(super) const fn port(&self) -> u16 {

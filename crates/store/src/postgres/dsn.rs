@@ -20,7 +20,7 @@ use respoke_core::secret::Secret;
 use tokio_postgres::Config;
 use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts};
 
-use super::store::Options;
+use super::options::Options;
 use super::tls::{self, Tls, Trust};
 pub use error::DsnError;
 

@@ -14,7 +14,8 @@ use uuid::Uuid;
 
 use super::connect::{Param, params};
 use super::kept;
-use super::store::{Options, PostgresStore};
+use super::options::Options;
+use super::store::PostgresStore;
 use crate::contract::fixture::{NOW, World, endpoint, key};
 use crate::contract::postgres::{Postgres, there_is_a_server};
 

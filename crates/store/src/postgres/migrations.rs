@@ -1,14 +1,15 @@
 //! The schema, and how a database comes to it. Migrations go forward only; one that was released is never edited.
 //!
 //! All of them run in one transaction under a lock that one process has at a time, so that of several that start at once one
-//! migrates, and the others find it done.
+//! migrates, and the others find it done. Whether there is something to do is looked at before, by statements that need no
+//! right to change anything: who serves need not be who owns the schema.
 
 use respoke_core::chance::Chance;
-use respoke_core::ports::StoreError;
 
 use super::connect::{Connection, params};
 use super::failure::Failure;
-use super::rows::one;
+use super::rows::{Columns, one};
+use super::unready::Unready;
 use crate::marks::{self, Mark, Marks};
 
 /// Each migration brings the database from its place in the list to the next.
@@ -29,66 +30,194 @@ pub(crate) const fn newest() -> usize {
 /// What those who migrate lock together: the name of the schema, in bytes.
 const LOCK: i64 = i64::from_be_bytes(*b"respoked");
 
-/// Brings the database to the present schema, or finds that it is there, and returns the key of its tokens.
-pub(super) async fn migrate(connection: &Connection, chance: &dyn Chance) -> Result<[u8; 16], StoreError> {
-    match in_transaction(connection, chance).await {
-        Ok(ready) => ready,
-        Err(failure @ Failure::Lost(_)) => Err(failure.in_doubt()),
-        Err(failure) => Err(failure.nothing_written()),
+/// What a role may do who serves: everything that no change of the schema is.
+const GRANTS: [&str; 3] = [
+    "GRANT USAGE ON SCHEMA respoked TO %I",
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA respoked TO %I",
+    "GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA respoked TO %I",
+];
+
+/// What a migration did.
+#[derive(Debug)]
+pub struct Migrated {
+    /// The schema that it found; 0: none.
+    pub from: usize,
+    /// The schema that is there now.
+    pub to: usize,
+    /// The roles that may use it beside its owner.
+    pub granted: Vec<String>,
+}
+
+/// How a database stands, for the role that asks.
+pub(super) struct State {
+    role: String,
+    /// Whether the role may change the schema, or make it where there is none.
+    pub(super) may_make: bool,
+    /// Of what it may not use all that it has to, as a list.
+    forbidden: Option<String>,
+    version: usize,
+    min_reader: usize,
+    /// Why it is not to be served from, though all is there.
+    marked: Option<String>,
+    key: Option<[u8; 16]>,
+}
+
+impl State {
+    pub(super) async fn read(connection: &Connection) -> Result<Self, Failure> {
+        // By the catalog, which everybody may read: what is named is looked for only by those who may use it.
+        const ASK: &str = "
+            SELECT current_user::text,
+                   coalesce(has_schema_privilege(n.oid, 'CREATE'), has_database_privilege(current_database(), 'CREATE')),
+                   CASE WHEN NOT has_schema_privilege(n.oid, 'USAGE') THEN 'anything' ELSE (
+                       SELECT string_agg(c.relname, ', ' ORDER BY c.relname) FROM pg_catalog.pg_class c
+                       WHERE c.relnamespace = n.oid AND NOT CASE c.relkind
+                           WHEN 'S' THEN has_sequence_privilege(c.oid, 'USAGE') AND has_sequence_privilege(c.oid, 'UPDATE')
+                           WHEN 'v' THEN has_table_privilege(c.oid, 'SELECT')
+                           WHEN 'r' THEN has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+                                     AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
+                           ELSE TRUE END
+                   ) END,
+                   EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'meta')
+            FROM (SELECT 1) one LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = 'respoked'";
+        let read = |columns: &mut Columns<'_>| {
+            Ok((columns.next()?, columns.next()?, columns.next::<Option<String>>()?, columns.next()?))
+        };
+        let read = one(connection, ASK, &[], read).await?;
+        let (role, may_make, forbidden, is_made) = read.ok_or(Failure::Row("the catalog is empty"))?;
+        let mut state = Self { role, may_make, forbidden, version: 0, min_reader: 0, marked: None, key: None };
+        if is_made && state.forbidden.is_none() {
+            (state.version, state.min_reader) = versions(connection).await?;
+            state.marked = marked(connection).await?;
+            state.key = meta(connection, "seal_key").await?.and_then(|key| key.try_into().ok());
+        }
+        Ok(state)
+    }
+
+    /// Whether there is something to migrate.
+    pub(super) const fn is_older(&self) -> bool {
+        self.forbidden.is_none() && self.version < newest()
+    }
+
+    /// The key of its tokens, if everything is there that has to be.
+    pub(super) fn key(self) -> Result<Option<[u8; 16]>, Unready> {
+        let (of, known) = (self.version, MIGRATIONS.len());
+        if self.min_reader > known {
+            return Err(Unready::Newer { of, known });
+        }
+        if let Some(why) = self.marked {
+            return Err(Unready::Marked(why));
+        }
+        let role = self.role;
+        match self.forbidden {
+            Some(what) => Err(Unready::NoRights { role, what }),
+            None if of == 0 => Err(Unready::Absent { role }),
+            None if of < known => Err(Unready::Older { of, known, role }),
+            None => Ok(self.key),
+        }
     }
 }
 
-async fn in_transaction(connection: &Connection, chance: &dyn Chance) -> Result<Result<[u8; 16], StoreError>, Failure> {
-    // Whoever holds a table for long makes this fail, and nobody wait behind it.
-    connection.batch("BEGIN; SET LOCAL lock_timeout = '3s'").await?;
+/// Brings the database to the present schema, or finds that it is there. Whoever could use the schema can use all of it
+/// afterwards, and so can `grant_to`.
+pub(super) async fn migrate(
+    connection: &Connection,
+    chance: &dyn Chance,
+    grant_to: Option<&str>,
+) -> Result<Result<Migrated, Unready>, Failure> {
+    // Whoever migrates may take long, and the others wait for it.
+    connection
+        .batch(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '1h';
+             SET LOCAL idle_in_transaction_session_timeout = '1min'; SET LOCAL synchronous_commit = on",
+        )
+        .await?;
     connection.query("SELECT pg_advisory_xact_lock($1)", params![LOCK]).await?;
-    let there = "SELECT 1::bigint FROM pg_catalog.pg_class WHERE oid = to_regclass('respoked.meta')";
-    if connection.query(there, &[]).await?.is_empty() {
-        connection
-            .batch(
-                "CREATE SCHEMA IF NOT EXISTS respoked;
-                 CREATE TABLE respoked.meta (key TEXT PRIMARY KEY, value BYTEA NOT NULL)",
-            )
-            .await?;
-    }
-    let version = meta_number(connection, "schema").await?.unwrap_or(0);
-    let min_reader = meta_number(connection, "min_reader").await?.unwrap_or(0);
-    let newest = MIGRATIONS.len();
-    if min_reader > newest {
+    // Whoever holds a table for long makes this fail, and nobody wait behind it.
+    connection.batch("SET LOCAL lock_timeout = '3s'").await?;
+    make_meta(connection).await?;
+    let (from, min_reader) = versions(connection).await?;
+    let known = newest();
+    if min_reader > known {
         connection.batch("ROLLBACK").await?;
-        return Ok(Err(StoreError::Unavailable(
-            format!("the database has schema {version}, made by a newer respoked; this one knows {newest}").into(),
-        )));
+        return Ok(Err(Unready::Newer { of: from, known }));
     }
-    for migration in MIGRATIONS.iter().skip(version) {
+    for migration in MIGRATIONS.iter().skip(from) {
         connection.batch(migration).await?;
     }
-    if version < newest {
-        set_meta(connection, "schema", &(newest as u64).to_be_bytes()).await?;
+    if from < known {
+        set_meta(connection, "schema", &(known as u64).to_be_bytes()).await?;
         set_meta(connection, "min_reader", &(MIN_READER as u64).to_be_bytes()).await?;
     }
-    let marks =
-        Marks { moved: mark(connection, marks::MOVED).await?, unfinished: mark(connection, marks::UNFINISHED).await? };
-    if let Some(why) = marks.refusal(UNDO_MOVED) {
+    if let Some(why) = marked(connection).await? {
         connection.batch("ROLLBACK").await?;
-        return Ok(Err(StoreError::Unavailable(why.into())));
+        return Ok(Err(Unready::Marked(why)));
     }
-    if version == 0 {
+    if from == 0 {
         // Which history the numbers belong to; never negative. Number 1 stands for all that came before the feed.
         let epoch = i64::from_be_bytes(chance.bytes()) & i64::MAX;
         let sql = "INSERT INTO respoked.feed (one, epoch, head) VALUES (1, $1, 1)";
         connection.execute(sql, params![epoch]).await?;
         set_meta(connection, "seal_key", &chance.bytes::<16>()).await?;
     }
-    let key = meta(connection, "seal_key").await?;
+    let granted = grant(connection, grant_to).await?;
     connection.commit().await?;
-    let key = key.and_then(|key| key.try_into().ok());
-    Ok(key.ok_or(StoreError::Corrupt("the database holds no key of its tokens")))
+    Ok(Ok(Migrated { from, to: from.max(known), granted }))
+}
+
+async fn make_meta(connection: &Connection) -> Result<(), Failure> {
+    // `IF NOT EXISTS` would ask for the right to make schemas where there is nothing to make.
+    let schema = "SELECT 1::bigint FROM pg_catalog.pg_namespace WHERE nspname = 'respoked'";
+    if connection.query(schema, &[]).await?.is_empty() {
+        connection.batch("CREATE SCHEMA respoked").await?;
+    }
+    let meta = "CREATE TABLE respoked.meta (key TEXT PRIMARY KEY, value BYTEA NOT NULL)";
+    let there = "SELECT 1::bigint FROM pg_catalog.pg_class WHERE oid = to_regclass('respoked.meta')";
+    if connection.query(there, &[]).await?.is_empty() {
+        connection.batch(meta).await?;
+    }
+    Ok(())
+}
+
+/// Lets those use everything in the schema who may use the schema.
+async fn grant(connection: &Connection, to: Option<&str>) -> Result<Vec<String>, Failure> {
+    const GRANTED: &str = "SELECT r.rolname::text FROM pg_catalog.pg_namespace n, aclexplode(n.nspacl) a
+                           JOIN pg_catalog.pg_roles r ON r.oid = a.grantee
+                           WHERE n.nspname = 'respoked' AND a.privilege_type = 'USAGE' AND a.grantee <> n.nspowner
+                           ORDER BY 1";
+    let mut roles = Vec::new();
+    for row in connection.query(GRANTED, &[]).await? {
+        roles.push(Columns::of(&row).next::<String>()?);
+    }
+    if let Some(to) = to
+        && !roles.iter().any(|role| role == to)
+    {
+        roles.push(to.to_owned());
+    }
+    for role in &roles {
+        for grant in GRANTS {
+            for row in connection.query("SELECT format($1, $2)", params![grant, &role[..]]).await? {
+                connection.batch(Columns::of(&row).next()?).await?;
+            }
+        }
+    }
+    Ok(roles)
+}
+
+/// The schema that is there, and the oldest program that can work with it.
+async fn versions(connection: &Connection) -> Result<(usize, usize), Failure> {
+    let version = meta_number(connection, "schema").await?.unwrap_or(0);
+    Ok((version, meta_number(connection, "min_reader").await?.unwrap_or(0)))
 }
 
 async fn meta(connection: &Connection, key: &str) -> Result<Option<Vec<u8>>, Failure> {
     let sql = "SELECT value FROM respoked.meta WHERE key = $1";
     one(connection, sql, params![key], |columns| Ok(columns.next::<&[u8]>()?.to_vec())).await
+}
+
+/// Why the database is not to be served from.
+async fn marked(connection: &Connection) -> Result<Option<String>, Failure> {
+    let (moved, unfinished) = (mark(connection, marks::MOVED).await?, mark(connection, marks::UNFINISHED).await?);
+    Ok(Marks { moved, unfinished }.refusal(UNDO_MOVED))
 }
 
 async fn mark(connection: &Connection, key: &str) -> Result<Option<Mark>, Failure> {

@@ -3,56 +3,26 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use respoke_core::chance::{Chance, SystemChance};
 use respoke_core::ports::{Store, StoreError};
 use respoke_core::seal::Sealer;
 use tokio::sync::Notify;
-use tokio_postgres::{Config, Row};
+use tokio_postgres::Row;
 use tokio_util::task::TaskTracker;
 
-use super::connect::{Param, Patience};
+use super::connect::Param;
 use super::connector::Connector;
 use super::failure::Failure;
 use super::message_writer::Messages;
-use super::migrations;
+use super::migrations::Migrated;
+use super::opening;
+use super::options::Options;
 use super::pool::{Lent, Pool};
 use super::rows::Columns;
-use super::tls::Tls;
 use super::token_writer::Tokens;
 use super::tries::Figures;
 use super::walk::Walk;
 use super::writer::{Start, Writer};
 use crate::crash::Crash;
-
-/// How a store is opened.
-#[derive(Clone)]
-pub struct Options {
-    /// Where the database is, and as who it is used.
-    pub config: Config,
-    /// How connections are made private.
-    pub tls: Tls,
-    /// The most operations committed together.
-    pub commit_batch_max: usize,
-    /// How long the server is waited for.
-    pub(crate) patience: Patience,
-    /// What a new database's key is drawn from.
-    pub chance: Arc<dyn Chance>,
-}
-
-impl Options {
-    /// As is usual, for the database there.
-    #[must_use]
-    pub fn of(config: Config) -> Self {
-        // A row of 128 costs half as much of the machine as one of 32.
-        Self {
-            config,
-            tls: Tls::None,
-            commit_batch_max: 128,
-            patience: Patience::default(),
-            chance: Arc::new(SystemChance),
-        }
-    }
-}
 
 /// A store in a PostgreSQL database.
 pub struct PostgresStore {
@@ -83,20 +53,27 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// When the database cannot be reached, or was written by a newer program.
+    /// When the database cannot be reached, is not to be trusted, or was written by a newer program.
     pub async fn open(options: Options) -> Result<Self, StoreError> {
         Self::open_crashing(options, Crash::default()).await
     }
 
+    /// Brings the schema of the database to the present one. Then `grant_to` may use it, and so may all who could before.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be reached, or the role may not do that.
+    pub async fn migrate(options: &Options, grant_to: Option<&str>) -> Result<Migrated, StoreError> {
+        opening::migrate(options, grant_to).await
+    }
+
     /// Opens the database; the first transaction may crash.
     pub(crate) async fn open_crashing(options: Options, crash: Crash) -> Result<Self, StoreError> {
-        let Options { config, tls, commit_batch_max, patience, chance } = options;
+        let sealer = Sealer::new(opening::open(&options).await?);
+        let Options { config, tls, commit_batch_max, patience, chance, schema: _, reached_within: _ } = options;
         let (config, tls) = tls.with(config);
         let tasks = TaskTracker::new();
         let connector = Arc::new(Connector::new(config, tls, patience, tasks.clone()));
-        let first = connector.connect().await.map_err(Failure::nothing_written)?;
-        let sealer = Sealer::new(migrations::migrate(&first, &*chance).await?);
-        drop(first);
         let figures = Arc::new(Figures::default());
         let start = Start {
             connector: connector.clone(),

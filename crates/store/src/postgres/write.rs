@@ -123,7 +123,7 @@ impl PostgresStore {
 #[cfg(test)]
 mod tests {
     use crate::contract::postgres::{Postgres, there_is_a_server};
-    use crate::postgres::store::{Options, PostgresStore};
+    use crate::postgres::{Options, PostgresStore};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_transaction_stands_on_no_setting_of_the_role() {

@@ -1,0 +1,186 @@
+//! How a database is come to: as which role, with which schema, on which server.
+
+use std::error::Error;
+use std::time::Duration;
+
+use tokio_postgres::Config;
+use tokio_util::task::TaskTracker;
+
+use super::postgres::{Postgres, there_is_a_server};
+use super::postgres_server::Server;
+use super::{Fixture, Opened, end_cases, hub_cases, list_cases, token_cases, upkeep_cases};
+use crate::crash::CrashPoint;
+use crate::{PostgresOptions, PostgresSchema, PostgresStore};
+
+/// A database that one role made, used by another that may not change its schema.
+#[derive(Default)]
+struct ByAnother(Postgres);
+
+impl ByAnother {
+    fn role(&self) -> String {
+        format!("{}_server", self.0.name())
+    }
+
+    /// Makes the role, and makes the schema if it is to be there.
+    fn begin(&self) {
+        let role = self.role();
+        self.0.run(&format!("CREATE ROLE {role} LOGIN"));
+    }
+
+    fn config(&self) -> Config {
+        let mut config = self.0.config();
+        config.user(self.role());
+        config
+    }
+}
+
+impl Fixture for ByAnother {
+    fn open(&self, _: Option<CrashPoint>) -> Opened {
+        let opening = async {
+            let made = PostgresOptions::of(self.0.config());
+            if PostgresStore::open(PostgresOptions::of(self.config())).await.is_err() {
+                self.begin();
+                PostgresStore::migrate(&made, Some(&self.role())).await.unwrap();
+            }
+            std::sync::Arc::new(PostgresStore::open(PostgresOptions::of(self.config())).await.unwrap())
+        };
+        self.0.wait_for(opening)
+    }
+}
+
+impl Drop for ByAnother {
+    fn drop(&mut self) {
+        let role = self.role();
+        self.0.run_inside(&format!("DROP OWNED BY {role}"));
+        self.0.run(&format!("DROP ROLE {role}"));
+    }
+}
+
+fn told(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| (**error).source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+async fn refused(options: PostgresOptions) -> String {
+    told(&PostgresStore::open(options).await.expect_err("it is refused"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_serves_need_not_be_who_makes_the_schema() {
+    if !there_is_a_server() {
+        return;
+    }
+    token_cases::a_minted_token_is_redeemed_once(ByAnother::default()).await;
+    end_cases::a_deleted_account_ends_everything_in_it(ByAnother::default()).await;
+    list_cases::the_audit_log_tells_what_happened(ByAnother::default()).await;
+    hub_cases::a_deleted_app_leaves_nothing_behind(ByAnother::default()).await;
+    upkeep_cases::upkeep_removes_the_dead_and_only_them(ByAnother::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_may_not_is_told_what_to_run() {
+    if !there_is_a_server() {
+        return;
+    }
+    let database = ByAnother::default();
+    database.begin();
+    let (owner, role) = (PostgresOptions::of(database.0.config()), database.role());
+    let server = || PostgresOptions::of(database.config());
+    let run = |said: &str, what: &str| {
+        assert!(said.contains(what) && said.contains(&role), "{said}");
+        assert!(said.contains("`respoked migrate"), "{said}");
+    };
+    run(&refused(server()).await, "has no schema respoked");
+    let left_alone = PostgresOptions { schema: PostgresSchema::LeftAlone, ..owner.clone() };
+    assert!(refused(left_alone).await.contains("has no schema"), "who may make it and is not to");
+
+    let migrated = PostgresStore::migrate(&owner, None).await.unwrap();
+    assert!(migrated.from == 0 && migrated.to > 0 && migrated.granted.is_empty());
+    run(&refused(server()).await, "may not use anything");
+
+    let migrated = PostgresStore::migrate(&owner, Some(&role)).await.unwrap();
+    assert!(migrated.from == migrated.to && migrated.granted == std::slice::from_ref(&role));
+    drop(PostgresStore::open(server()).await.unwrap());
+
+    // As a table would be that a later migration makes.
+    database.0.run_inside(&format!("REVOKE UPDATE ON respoked.sessions, respoked.apps FROM {role}"));
+    run(&refused(server()).await, "may not use apps, sessions");
+    assert_eq!(
+        PostgresStore::migrate(&owner, None).await.unwrap().granted,
+        std::slice::from_ref(&role),
+        "who was let in stays in"
+    );
+    drop(PostgresStore::open(server()).await.unwrap());
+
+    let said =
+        told(&PostgresStore::migrate(&owner, Some("nobody \"at\" all")).await.expect_err("there is no such role"));
+    assert!(said.contains("42704") && said.contains("nobody \"at\" all"), "{said}");
+
+    database.0.run_inside("UPDATE respoked.meta SET value = '\\x0000000000000001' WHERE key = 'schema'");
+    run(&refused(server()).await, "has schema 1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newer_schema_is_refused_only_if_it_says_so() {
+    if !there_is_a_server() {
+        return;
+    }
+    let database = Postgres::default();
+    let options = || PostgresOptions::of(database.config());
+    drop(PostgresStore::open(options()).await.unwrap());
+    database.run_inside("UPDATE respoked.meta SET value = '\\x0000000000000063' WHERE key = 'schema'");
+    drop(PostgresStore::open(options()).await.unwrap());
+    let migrated = PostgresStore::migrate(&options(), None).await.unwrap();
+    assert_eq!((migrated.from, migrated.to), (99, 99), "it never goes back");
+    database.run_inside("UPDATE respoked.meta SET value = '\\x0000000000000063' WHERE key = 'min_reader'");
+    for said in
+        [refused(options()).await, told(&PostgresStore::migrate(&options(), None).await.expect_err("it is newer"))]
+    {
+        assert!(said.contains("schema 99 was made by a newer respoked"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_could_lose_an_answer_is_not_opened() {
+    if !there_is_a_server() {
+        return;
+    }
+    let database = Postgres::default();
+    let options = || PostgresOptions::of(database.config());
+    let name = database.name().to_owned();
+    database.run(&format!("ALTER DATABASE {name} SET synchronous_commit = off"));
+    assert!(refused(options()).await.contains("synchronous_commit is off for the role"));
+    database.run(&format!("ALTER DATABASE {name} SET synchronous_commit = remote_write"));
+    drop(PostgresStore::open(options()).await.unwrap());
+
+    let ascii = Postgres::of_bytes();
+    assert!(refused(PostgresOptions::of(ascii.config())).await.contains("keeps text in SQL_ASCII"));
+
+    let Some(mut server) = Server::make("trust") else { return };
+    for setting in ["fsync", "full_page_writes"] {
+        server.start(&[&format!("{setting}=off")]);
+        assert!(refused(PostgresOptions::of(server.config())).await.contains(&format!("{setting} = off")));
+        server.stop();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_starts_is_waited_for() {
+    if !there_is_a_server() {
+        return;
+    }
+    let Some(mut server) = Server::make("trust") else { return };
+    let mut options = PostgresOptions::of(server.config());
+    let said = refused(options.clone()).await;
+    assert!(said.contains("it cannot be reached") && said.contains("refused"), "{said}");
+
+    options.reached_within = Duration::from_secs(120);
+    let opening = TaskTracker::new().spawn(PostgresStore::open(options.clone()));
+    tokio::task::block_in_place(|| server.start(&[]));
+    drop(opening.await.unwrap().unwrap());
+
+    // What no waiting mends is told at once.
+    options.config.dbname("absent");
+    let said = refused(options).await;
+    assert!(said.contains("SQLSTATE 3D000") && said.contains("\"absent\""), "{said}");
+}

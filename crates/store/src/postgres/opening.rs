@@ -1,0 +1,127 @@
+//! How a database is come to at a start: it is waited for, looked at, and brought to the present schema.
+
+use std::error::Error;
+use std::time::Duration;
+
+use respoke_core::ports::StoreError;
+use tokio::time::Instant;
+use tokio_postgres::error::{DbError, SqlState};
+use tokio_util::task::TaskTracker;
+
+use super::connect::{Connection, Patience};
+use super::connector::Connector;
+use super::facts::Facts;
+use super::failure::Failure;
+use super::migrations::{self, Migrated, State};
+use super::options::{Options, Schema};
+use super::unready::Unready;
+
+/// Between two tries to connect while the database starts.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How long a migration may take: one that fills a column of a large table takes minutes, and others wait for it.
+const MIGRATION: Patience =
+    Patience { connect: Duration::from_secs(3), answer: Duration::from_secs(3_600), commit: Duration::from_secs(600) };
+/// How often a migration is tried that found a table held by somebody.
+const MIGRATION_TRIES: u32 = 5;
+
+/// Looks whether the database can be served from, brings it to the present schema if it is to be, and returns the key of its
+/// tokens.
+pub(super) async fn open(options: &Options) -> Result<[u8; 16], StoreError> {
+    let connection = connected(options, options.patience).await?;
+    let facts = Facts::read(&connection).await.map_err(told)?;
+    facts.check().map_err(|unfit| StoreError::Unavailable(Box::new(unfit)))?;
+    let mut state = State::read(&connection).await.map_err(told)?;
+    if state.is_older() && state.may_make && options.schema == Schema::Brought {
+        migrate(options, None).await?;
+        state = State::read(&connection).await.map_err(told)?;
+    }
+    state.key().map_err(StoreError::from)?.ok_or(StoreError::Corrupt("the database holds no key of its tokens"))
+}
+
+/// Brings the database to the present schema, and lets `grant_to` and whoever could use it before use all of it.
+pub(super) async fn migrate(options: &Options, grant_to: Option<&str>) -> Result<Migrated, StoreError> {
+    let mut tries = 1;
+    loop {
+        let connection = connected(options, MIGRATION).await?;
+        match migrations::migrate(&connection, &*options.chance, grant_to).await {
+            Ok(migrated) => return migrated.map_err(StoreError::from),
+            Err(failure) if failure.is_of_a_held_row() && tries < MIGRATION_TRIES => {
+                tracing::warn!("somebody holds a table that is to be migrated; it is tried again");
+                tries += 1;
+            }
+            // A transaction that was lost may have been committed; who starts again finds out.
+            Err(failure @ Failure::Lost(_)) => return Err(failure.in_doubt()),
+            Err(failure) => return Err(told(failure)),
+        }
+    }
+}
+
+/// A connection, once there is a server to connect to.
+async fn connected(options: &Options, patience: Patience) -> Result<Connection, StoreError> {
+    let (config, tls) = options.tls.clone().with(options.config.clone());
+    let connector = Connector::new(config, tls, patience, TaskTracker::new());
+    let since = Instant::now();
+    let mut is_told = false;
+    loop {
+        let failure = match connector.connect().await {
+            Ok(connection) => return Ok(connection),
+            Err(failure) => failure,
+        };
+        if !may_come(&failure) || since.elapsed() >= options.reached_within {
+            return Err(told(failure));
+        }
+        if !is_told {
+            let (error, seconds): (&dyn Error, _) = (&failure, options.reached_within.as_secs());
+            tracing::warn!(error, "the database cannot be reached yet; it is tried for {seconds} s");
+            is_told = true;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Whether a server that could not be connected to may be about to start, or to be made the one that is written to.
+fn may_come(failure: &Failure) -> bool {
+    if let Some(said) = said(failure) {
+        let (code, full) = (said.code(), SqlState::TOO_MANY_CONNECTIONS);
+        return *code == full || code.code().starts_with("57P") || code.code().starts_with("08");
+    }
+    let of_the_system = || causes(failure).filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    // By these TLS tells of certificates.
+    let is_of_tls = |error: &std::io::Error| {
+        matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput)
+    };
+    let by_the_library = causes(failure).any(<dyn Error>::is::<tokio_postgres::Error>);
+    !by_the_library || (of_the_system().next().is_some() && !of_the_system().any(is_of_tls))
+}
+
+/// What the operator is told.
+fn told(failure: Failure) -> StoreError {
+    let Some(said) = said(&failure) else {
+        return match failure {
+            Failure::Lost(why) => Unready::Unreachable(why).into(),
+            other => other.nothing_written(),
+        };
+    };
+    let advice = match said.code().code() {
+        "28P01" | "28000" => "; look at the user, the password and the server's pg_hba.conf",
+        "3D000" => "; make the database, or name another one",
+        "53300" => "; the server has no connection left: raise its max_connections, or end what holds them",
+        "42501" => "; run `respoked migrate` as the role that owns the schema",
+        "55P03" => "; somebody holds a table of it: try again",
+        _ => "",
+    };
+    Unready::Refused { code: said.code().code().to_owned(), message: said.message().to_owned(), advice }.into()
+}
+
+fn said(failure: &Failure) -> Option<&DbError> {
+    causes(failure).find_map(|cause| cause.downcast_ref::<tokio_postgres::Error>()?.as_db_error())
+}
+
+fn causes(failure: &Failure) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    let mut next: Option<&(dyn Error + 'static)> = Some(failure);
+    std::iter::from_fn(move || {
+        let this = next.take()?;
+        next = this.source();
+        Some(this)
+    })
+}
