@@ -3,6 +3,7 @@
 //!
 //! A setting is a row of `settings.rs`, and all that is said of it follows from that. Here is what they mean together.
 
+mod database_url;
 mod environment;
 mod given;
 mod public_url;
@@ -24,6 +25,7 @@ use crate::log_filter::is_filter;
 use crate::transport::UnreadLimits;
 use given::Values;
 
+pub use database_url::DatabaseUrl;
 pub use environment::user_folder;
 pub(crate) use environment::{config_file, service_links, value_of};
 pub use given::SettingsError;
@@ -55,14 +57,16 @@ impl Config {
         variables: impl Iterator<Item = (OsString, OsString)>,
         flags: &Flags,
     ) -> Result<Self, SettingsError> {
+        let variables: Vec<_> = variables.collect();
         let mut values = Values::default();
         if let Some(file) = file {
             values.take_file(file)?;
         }
-        values.take_variables(&environment::settings(variables)?)?;
+        values.take_variables(&environment::settings(variables.iter().cloned())?)?;
         values.take_flags(flags);
         let mut config = values.read()?;
         config.read_secret_files()?;
+        config.read_database(environment::password_file(&variables).as_deref())?;
         config.check()?;
         Ok(config)
     }
@@ -110,6 +114,26 @@ impl Config {
     fn read_secret_files(&mut self) -> Result<(), SettingsError> {
         read_secret_file("admin_password", &mut self.admin_password, self.admin_password_file.as_deref())?;
         read_secret_file("turn_secret", &mut self.turn_secret, self.turn_secret_file.as_deref())
+    }
+
+    /// Completes the address of the database by what stands in files: all of it, or its password alone.
+    fn read_database(&mut self, passwords: Option<&Path>) -> Result<(), SettingsError> {
+        if let Some(path) = &self.database_file {
+            ensure(self.database.is_none(), "database and database_file are both given; one is enough")?;
+            let unusable = |error: &dyn std::fmt::Display| SettingsError::new(format!("database_file: {error:#}"));
+            let text = secrets::from_file(path).map_err(|error| unusable(&error))?;
+            let address = DatabaseUrl::parse(text.expose().trim());
+            self.database = Some(address.map_err(|error| unusable(&format!("{}: {error}", path.display())))?);
+        }
+        let Some(DatabaseUrl(address)) = self.database.take() else { return Ok(()) };
+        let passwords = address.password_file().map(Path::to_owned).or_else(|| passwords.map(Path::to_owned));
+        let address = match passwords {
+            Some(file) => address.with_password_of(&file),
+            None => Ok(address),
+        };
+        let address = address.map_err(|error| SettingsError::new(format!("the password of the database: {error}")))?;
+        self.database = Some(DatabaseUrl(address));
+        Ok(())
     }
 
     /// Looks at what a setting alone does not show. Numbers have been held against their ranges.

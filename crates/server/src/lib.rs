@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 mod console;
 pub mod data_folder;
+mod database;
 mod deed;
 mod description;
 mod docs;

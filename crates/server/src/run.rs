@@ -20,7 +20,6 @@ use respoke_core::code::Code;
 use respoke_core::ops::{Broker, FirstRun, FirstRunDraft};
 use respoke_core::ports::{Concerned, Receiver};
 use respoke_hub::Hub;
-use respoke_store::{Options, SqliteStore};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -31,7 +30,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::answering::Answering;
 use crate::config::{Config, PublicUrl, local_url};
-use crate::data_folder::{self, DATABASE, Lock};
+use crate::data_folder::Lock;
+use crate::database::{Database, Taken};
 use crate::door::Door;
 use crate::greeting::Links;
 use crate::limits::Limits;
@@ -47,7 +47,7 @@ use crate::transport::{
 };
 use crate::tunnel::Tunnel;
 use crate::watch::Watch;
-use crate::{enduring, minutes, trouble, upkeep};
+use crate::{enduring, minutes, upkeep};
 
 /// Connections that wait to be accepted; the kernel grants no more than its own limit. One for which there is no room when
 /// thousands come back at once tries again only after one, three, seven seconds.
@@ -60,7 +60,7 @@ const FIRST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const TLS_BUFFER_LEN: usize = 32_768;
 
 /// How long the end of what writes to the database may take, and the closing of the database itself. As a rule it is a
-/// fraction of a second; on a disk that stands still it would be for ever.
+/// fraction of a second; on a disk that stands still, or with a database that does not answer, it would be for ever.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A server that listens and does not accept yet.
@@ -82,7 +82,7 @@ pub struct Started {
     places: Arc<Places>,
     listener: TcpListener,
     tls: Option<(Arc<ServerConfig>, Certificate)>,
-    _lock: Lock,
+    _lock: Option<Lock>,
 }
 
 /// A server that listens and has not kept yet what is to be shown first.
@@ -175,25 +175,11 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chan
     // Before anything is made: a start that cannot serve leaves nothing behind.
     let socket = bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = socket.local_addr()?;
-    data_folder::make(&config.data)?;
-    let lock = data_folder::lock(&config.data)?;
-    data_folder::check_files(&config.data)?;
-    data_folder::check_access(&config.data)?;
-    let database = config.data.join(DATABASE);
-    let options = Options { commit_batch_max: config.commit_batch_max, chance: chance.clone(), ..Options::default() };
-    // On a thread of its own: whoever waits for this may give up, and the process may end, at any moment of it.
-    let path = database.clone();
-    let store = tokio::task::spawn_blocking(move || SqliteStore::open(&path, options))
-        .await?
-        .map_err(|error| trouble::explained(error, &config.data))
-        .with_context(|| format!("the database {} cannot be opened", database.display()))?;
+    let Taken { store, figures, lock } = Database::of(&config).take(&config, chance.clone()).await?;
     // Not before: opening a database of an earlier release may take minutes, in which nobody is to wait for an answer.
     let listener = socket.listen(BACKLOG).with_context(|| format!("cannot listen on {}", config.listen))?;
-    // Root may serve in a folder of somebody who is to serve there later.
-    lock.hand_over(lock.keeper()?)?;
     let bus = Arc::new(LocalBus::default());
-    let store = Arc::new(store);
-    let broker = Broker::new(store.clone(), bus.clone(), clock.clone(), chance, config.session_cache_max)
+    let broker = Broker::new(store, bus.clone(), clock.clone(), chance, config.session_cache_max)
         .keeping_at_most(config.kept_bytes_per_app_max);
     let broker = Arc::new(broker);
     let password = config.admin_password.clone().map(|hidden| hidden.0);
@@ -208,9 +194,7 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chan
     let url = local_url(tls.is_some(), address);
 
     let metrics = Arc::new(Metrics::default());
-    let writer = Arc::downgrade(&store);
-    metrics.read_writer(move || writer.upgrade().map(|store| store.figures()).unwrap_or_default());
-    drop(store);
+    metrics.read_writer(figures);
     let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), config.hub()));
     let viewed = Arc::downgrade(&hub);
     metrics.read_hub(move |show| {
@@ -369,7 +353,7 @@ impl Started {
             std::mem::forget(self.broker);
         }
         closed.context(
-            "the disk does not answer, so the database was not closed: what was not answered may have been carried out",
+            "the disk or the database does not answer, so that it was not closed: what was not answered may have been carried out",
         )
     }
 }

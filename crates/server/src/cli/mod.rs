@@ -169,6 +169,7 @@ mod tests {
             "admin delete-account --yes",
             "backup f --force",
             "restore f --verify",
+            "migrate --database postgres://owner@h/d --grant-to respoked",
             "doctor --server http://x",
             "config check --listen 1.2.3.4:5",
             "openapi",
@@ -191,6 +192,7 @@ mod tests {
             "app create --name a --limit-app many",
             "admin role jo --role root",
             "restore",
+            "admin list --data d --database postgres://h/d",
             "frobnicate",
         ] {
             let words = std::iter::once("respoked").chain(line.split_whitespace());

@@ -106,6 +106,14 @@ pub(super) fn is_like_a_service_link(name: &str) -> bool {
     name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || name.contains("_PORT")
 }
 
+/// The file of passwords of databases that the environment names, as libpq finds it.
+pub(super) fn password_file(all: &[(OsString, OsString)]) -> Option<PathBuf> {
+    let value =
+        |name: &str| all.iter().find(|(other, value)| other == name && !value.is_empty()).map(|(_, value)| value);
+    let own = || Some(PathBuf::from(value("HOME")?).join(".pgpass"));
+    value("PGPASSFILE").map(PathBuf::from).or_else(own)
+}
+
 /// The folder for the present user's own settings, as for a saved login; none if the environment names no home.
 ///
 /// # Source

@@ -19,6 +19,7 @@ use serde::de::{self, DeserializeSeed, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::Config;
+use super::database_url::DatabaseUrl;
 use super::environment;
 use super::settings::{Kind, Range, Setting};
 
@@ -284,6 +285,19 @@ impl Given {
         number.filter(|number| (range.min..=range.max).contains(number)).ok_or_else(SettingsError::of_kind)
     }
 
+    /// An address of a database.
+    fn database(&self) -> Result<&str, SettingsError> {
+        let word = self.word()?;
+        let address = DatabaseUrl::parse(word);
+        if matches!(self.carrier, Carrier::Flag) && address.is_ok_and(|address| address.0.has_password()) {
+            return Err(SettingsError::new(
+                "holds a password, which others can read on a command line: put the address into RESPOKED_DATABASE or into a \
+                 file that database_file names, or the password into ~/.pgpass or a file that PGPASSFILE names",
+            ));
+        }
+        Ok(word)
+    }
+
     fn switch(&self) -> Result<bool, SettingsError> {
         match &self.raw {
             Raw::Toml(toml::Value::Boolean(on)) => Ok(*on),
@@ -306,6 +320,7 @@ impl<'de> Deserializer<'de> for &Given {
                 word.parse::<SocketAddr>().map_err(|_| SettingsError::of_kind())?;
                 visitor.visit_str(word)
             }
+            Kind::Database => visitor.visit_str(self.database()?),
             Kind::Word(_) | Kind::Url => visitor.visit_str(self.word()?),
             Kind::Switch => visitor.visit_bool(self.switch()?),
             Kind::List => visitor.visit_seq(SeqDeserializer::new(self.list()?.into_iter())),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::database_url::DatabaseUrl;
 use super::given::{optional_path, path};
 use super::public_url::PublicUrl;
 use super::secrets::Hidden;
@@ -38,6 +39,8 @@ pub(crate) enum Kind {
     Address,
     /// A URL by which this server is reached.
     Url,
+    /// Where a PostgreSQL database is. As a flag it may hold no password: other users can read command lines.
+    Database,
     /// One of these words.
     Word(&'static [&'static str]),
     /// `true` or `false`.
@@ -67,6 +70,7 @@ impl Setting {
             Kind::Path => "must be a path (in a config file: in quotes)".to_owned(),
             Kind::Address => "must be an address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned(),
             Kind::Url => "must be a URL such as https://example.com (in a config file: in quotes)".to_owned(),
+            Kind::Database => "must be an address such as postgres://respoked@db.example.com/respoked".to_owned(),
             Kind::Word(words) => format!("must be {}", words.join(" or ")),
             Kind::Switch => "must be true or false".to_owned(),
             Kind::List => "must be a list of texts, or one text with commas between them".to_owned(),
@@ -153,6 +157,13 @@ settings! {
     data: PathBuf = PathBuf::from("./respoked-data"),
         (Kind::Path, "FOLDER"),
         "Folder of the database [default: ./respoked-data]";
+    database: Option<DatabaseUrl> = None,
+        (Kind::Database, "URL"),
+        "PostgreSQL database that keeps everything instead of the folder, such as postgres://user@host/name";
+    #[serde(with = "optional_path")]
+    database_file: Option<PathBuf> = None,
+        (Kind::Path, "FILE"),
+        "File that holds the address of the PostgreSQL database, which may then have a password in it";
     #[serde(with = "optional_path")]
     tls_cert: Option<PathBuf> = None,
         (Kind::Path, "FILE"),
@@ -236,9 +247,9 @@ settings! {
     failed_credentials_free: u32 = 200,
         number((0, 1_000_000), "attempts"),
         "Invalid tokenIds, tokens or secrets that one address may show before it is told to wait";
-    commit_batch_max: usize = 32,
-        number((1, 10_000), "operations"),
-        "Operations that are committed together at most; 1 commits each by itself";
+    commit_batch_max: usize = 0,
+        number((0, 10_000), "operations"),
+        "Operations that are committed together at most; 1 commits each by itself; 0 takes 32, and 128 in PostgreSQL";
     session_cache_max: usize = 100_000,
         number((0, 10_000_000), "sessions"),
         "Checked sessions that are remembered; 0 asks the database each time";

@@ -1,20 +1,26 @@
 //! `respoked admin`: lists admins, makes and removes them, sets their passwords and roles, and deletes an account.
 //!
-//! It works on the data folder and asks for no login, so that who lost the last password gets in again.
+//! It works on the database itself and asks for no login, so that who lost the last password gets in again.
+
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use respoke_core::admin::AdminRole;
 use respoke_core::audit::{Action, Actor, AuditEntry};
 use respoke_core::id::{AccountId, RequestId};
 use respoke_core::ops::Broker;
-use respoke_core::ports::Removal;
+use respoke_core::ports::{Incarnation, Lease, Node, NodeId, Removal};
 use serde_json::json;
 
 use super::super::failure::Failure;
 use super::super::output::Output;
 use super::super::password::{PasswordSource, Typed};
 use super::which::Folder;
-use crate::data_folder;
+
+/// For how long others are kept from upkeep while it is found out whether there are any.
+const DELETING: Duration = Duration::from_secs(10);
+/// Who asks for it then: a node that no server is.
+const NOBODY: Node = Node { id: NodeId(u32::MAX), incarnation: Incarnation(0) };
 
 /// `respoked admin`.
 #[derive(Debug, Subcommand)]
@@ -126,7 +132,7 @@ fn list(folder: &Folder, out: &mut Output<'_>) -> Result<(), Failure> {
 }
 
 fn create(admin: &WithPassword, role: AdminRole, out: &mut Output<'_>) -> Result<(), Failure> {
-    admin.folder.database()?;
+    admin.folder.check()?;
     let username = &admin.username;
     let password = admin.password.read(&format!("Password of the new admin {username}: "), Typed::Twice)?;
     let id = admin.folder.with_broker(async |broker| {
@@ -140,7 +146,7 @@ fn create(admin: &WithPassword, role: AdminRole, out: &mut Output<'_>) -> Result
 }
 
 fn password(admin: &WithPassword, out: &mut Output<'_>) -> Result<(), Failure> {
-    admin.folder.database()?;
+    admin.folder.check()?;
     let username = &admin.username;
     let password = admin.password.read(&format!("New password of {username}: "), Typed::Twice)?;
     admin.folder.with_broker(async |broker| Ok(broker.set_admin_password(username, password).await?))?;
@@ -152,8 +158,11 @@ fn password(admin: &WithPassword, out: &mut Output<'_>) -> Result<(), Failure> {
 
 fn delete_account(named: Option<&str>, folder: &Folder, out: &mut Output<'_>) -> Result<(), Failure> {
     // A running server would be left without an account: only a start makes one.
-    let _lock = data_folder::lock(&folder.path()?)?;
+    let lock = folder.lock()?;
     let id = folder.with_broker(async |broker| {
+        if lock.is_none() {
+            refuse_beside_a_server(broker).await?;
+        }
         let id = account(broker, named).await?;
         let audit = AuditEntry {
             at: broker.now(),
@@ -175,6 +184,17 @@ fn delete_account(named: Option<&str>, folder: &Folder, out: &mut Output<'_>) ->
         &json!({ "deleted": id.to_string() }),
         format_args!("The account {id} is deleted with all it owned. The next start of the server makes a new one."),
     )
+}
+
+/// Of a database without a folder, whether a server runs is known by who does its upkeep.
+async fn refuse_beside_a_server(broker: &Broker) -> Result<(), Failure> {
+    let store = broker.store();
+    match store.lease_upkeep(NOBODY, DELETING).await? {
+        Lease::Held => Ok(store.give_upkeep_back(NOBODY).await?),
+        Lease::OfAnother => Err(Failure::because(
+            "a server uses the database, or was killed less than two minutes ago; stop it first, or wait",
+        )),
+    }
 }
 
 /// The account that is meant: the one named, or the only one there is.
@@ -202,6 +222,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::data_folder;
 
     #[derive(Parser)]
     struct Line {

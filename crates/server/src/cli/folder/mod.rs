@@ -1,8 +1,9 @@
-//! Commands that work on the data folder itself. Whoever may read and write its files may give them.
+//! Commands that work on the database itself. Whoever may read and write its files, or sign in to it, may give them.
 
 mod admins;
 mod backup;
 mod doctor;
+mod migrate;
 mod progress;
 mod restore;
 mod settings;
@@ -15,7 +16,7 @@ use super::common::Common;
 use super::failure::Failure;
 use super::output::Output;
 
-/// Commands that work on the data folder.
+/// Commands that work on the database.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// The admins, beside a running server or without one.
@@ -25,6 +26,8 @@ pub(super) enum Command {
     Backup(backup::Backup),
     /// Put a backup in the place of the database, or with --verify only check the backup.
     Restore(restore::Restore),
+    /// Bring the schema of a PostgreSQL database to the present one.
+    Migrate(migrate::Migrate),
     /// Look for what is wrong with the data folder, the machine and the settings.
     Doctor(doctor::Doctor),
     /// The settings.
@@ -38,6 +41,7 @@ impl Command {
             Self::Admin(command) => command.run(out),
             Self::Backup(backup) => backup.run(out),
             Self::Restore(restore) => restore.run(out),
+            Self::Migrate(migrate) => migrate.run(out),
             Self::Doctor(doctor) => doctor.run(common, out),
             Self::Config(command) => command.run(out),
         }

@@ -1,5 +1,6 @@
-//! Finds the data folder that a command is about, by its flags and the settings, and opens the database in it.
+//! Finds the database that a command is about, by its flags and the settings, and opens it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,35 +9,52 @@ use clap::Args;
 use respoke_core::chance::SystemChance;
 use respoke_core::clock::SystemClock;
 use respoke_core::ops::Broker;
-use respoke_store::{Options, SqliteStore};
 
 use super::super::failure::Failure;
-use super::unfinished::folder_of;
 use crate::config::Config;
-use crate::data_folder::{self, DATABASE};
-use crate::trouble;
+use crate::data_folder::{self, DATABASE, Lock};
+use crate::database::Database;
 
-/// Which data folder.
+/// Which database: that of a data folder, or one in PostgreSQL.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Folder {
     /// Folder of the database [default: as the server's settings say, else ./respoked-data].
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "database")]
     pub(super) data: Option<PathBuf>,
+    /// Address of the PostgreSQL database, without a password [default: as the server's settings say].
+    #[arg(long, value_name = "URL")]
+    pub(super) database: Option<OsString>,
     /// TOML file with the server's settings, as `RESPOKED_CONFIG` names it too.
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 }
 
 impl Folder {
-    /// The settings that a server of this folder would have.
+    /// The settings that a server of this database would have.
     pub(super) fn settings(&self) -> Result<Config, Failure> {
-        let data = self.data.iter().map(|data| ("data", data.clone().into_os_string())).collect::<Vec<_>>();
-        Ok(Config::load(self.config.as_deref(), &data)?)
+        let data = self.data.iter().map(|data| ("data", data.clone().into_os_string()));
+        let database = self.database.iter().map(|database| ("database", database.clone()));
+        let mut config = Config::load(self.config.as_deref(), &data.chain(database).collect::<Vec<_>>())?;
+        if self.data.is_some() {
+            // Whoever names a folder means that, whatever the environment says.
+            config.database = None;
+        }
+        Ok(config)
+    }
+
+    /// Which database it is.
+    pub(super) fn which(&self) -> Result<Database, Failure> {
+        Ok(Database::of(&self.settings()?))
     }
 
     /// The folder's path.
     pub(super) fn path(&self) -> Result<PathBuf, Failure> {
-        Ok(self.settings()?.data)
+        match self.which()? {
+            Database::Folder(folder) => Ok(folder),
+            Database::Postgres(address) => Err(Failure::because(format!(
+                "this works on a data folder, and the settings name the database {address}; name a folder with --data"
+            ))),
+        }
     }
 
     /// The path of the database, which is there.
@@ -53,21 +71,30 @@ impl Folder {
         )))
     }
 
+    /// Makes sure, as far as can be seen without opening it, that there is a database.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        match self.which()? {
+            Database::Folder(_) => self.database().map(drop),
+            Database::Postgres(_) => Ok(()),
+        }
+    }
+
+    /// Takes the data folder, so that no server can use it; of a PostgreSQL database nothing.
+    pub(super) fn lock(&self) -> Result<Option<Lock>, Failure> {
+        match self.which()? {
+            Database::Folder(folder) => Ok(Some(data_folder::lock(&folder)?)),
+            Database::Postgres(_) => Ok(None),
+        }
+    }
+
     /// Does `work` with a broker over the database.
     pub(super) fn with_broker<T>(&self, work: impl AsyncFnOnce(&Broker) -> Result<T, Failure>) -> Result<T, Failure> {
-        let path = self.database()?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("the runtime cannot be started")?;
-        runtime.block_on(async {
-            let options = Options { beside_a_server: true, ..Options::default() };
-            let store = SqliteStore::open(&path, options)
-                .map_err(|error| trouble::explained(error, folder_of(&path)))
-                .with_context(|| format!("the database {} cannot be opened", path.display()))?;
+        self.check()?;
+        let database = self.which()?;
+        runtime()?.block_on(async {
             let broker = Broker::new(
-                Arc::new(store),
-                std::sync::Arc::new(respoke_bus::LocalBus::default()),
+                database.visit().await?,
+                Arc::new(respoke_bus::LocalBus::default()),
                 Arc::new(SystemClock),
                 Arc::new(SystemChance),
                 0,
@@ -77,4 +104,9 @@ impl Folder {
             done
         })
     }
+}
+
+/// What a command runs on that waits for a database.
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("the runtime cannot be started")
 }

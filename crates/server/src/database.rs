@@ -1,0 +1,115 @@
+//! Which database keeps the truth, and how it is opened: a SQLite file in the data folder, or a PostgreSQL database.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use respoke_core::chance::Chance;
+use respoke_core::ports::Store;
+use respoke_store::{Dsn, Options, PostgresOptions, PostgresSchema, PostgresStore, SqliteStore, WriterFigures};
+
+use crate::config::{Config, DatabaseUrl};
+use crate::data_folder::{self, DATABASE, Lock};
+use crate::trouble;
+
+/// How long a start waits for a database that starts as well. Whoever starts both at once need not order them; who mistyped
+/// the host is not kept long.
+const REACHED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Which database keeps the truth.
+#[derive(Clone, Debug)]
+pub(crate) enum Database {
+    /// The SQLite file in this data folder.
+    Folder(PathBuf),
+    /// The PostgreSQL database there.
+    Postgres(Box<Dsn>),
+}
+
+/// A database that a server has opened.
+pub(crate) struct Taken {
+    pub(crate) store: Arc<dyn Store>,
+    /// Reads what its writer did.
+    pub(crate) figures: Box<dyn Fn() -> WriterFigures + Send + Sync>,
+    /// The data folder, if there is one.
+    pub(crate) lock: Option<Lock>,
+}
+
+impl Database {
+    pub(crate) fn of(config: &Config) -> Self {
+        match &config.database {
+            Some(DatabaseUrl(address)) => Self::Postgres(Box::new(address.clone())),
+            None => Self::Folder(config.data.clone()),
+        }
+    }
+
+    /// Opens it for a server, which makes what is not there and migrates what is old.
+    pub(crate) async fn take(&self, config: &Config, chance: Arc<dyn Chance>) -> anyhow::Result<Taken> {
+        match self {
+            Self::Folder(folder) => take_folder(folder.clone(), config.commit_batch_max, chance).await,
+            Self::Postgres(address) => {
+                let mut options = options(address)?;
+                if config.commit_batch_max > 0 {
+                    options.commit_batch_max = config.commit_batch_max;
+                }
+                options.chance = chance;
+                options.reached_within = REACHED_WITHIN;
+                let store = PostgresStore::open(options).await.with_context(|| cannot_be_opened(address))?;
+                Ok(Taken { store: Arc::new(store), figures: Box::new(WriterFigures::default), lock: None })
+            }
+        }
+    }
+
+    /// Opens it beside a server that may run: nothing is made and nothing migrated.
+    pub(crate) async fn visit(&self) -> anyhow::Result<Arc<dyn Store>> {
+        match self {
+            Self::Folder(folder) => {
+                let path = folder.join(DATABASE);
+                let options = Options { beside_a_server: true, ..Options::default() };
+                let store = SqliteStore::open(&path, options)
+                    .map_err(|error| trouble::explained(error, folder))
+                    .with_context(|| format!("the database {} cannot be opened", path.display()))?;
+                Ok(Arc::new(store))
+            }
+            Self::Postgres(address) => {
+                let mut options = options(address)?;
+                options.schema = PostgresSchema::LeftAlone;
+                let store = PostgresStore::open(options).await.with_context(|| cannot_be_opened(address))?;
+                Ok(Arc::new(store))
+            }
+        }
+    }
+}
+
+/// How a store there is opened.
+pub(crate) fn options(address: &Dsn) -> anyhow::Result<PostgresOptions> {
+    address.options().with_context(|| cannot_be_opened(address))
+}
+
+fn cannot_be_opened(address: &Dsn) -> String {
+    format!("the database {address} cannot be opened")
+}
+
+async fn take_folder(folder: PathBuf, commit_batch_max: usize, chance: Arc<dyn Chance>) -> anyhow::Result<Taken> {
+    data_folder::make(&folder)?;
+    let lock = data_folder::lock(&folder)?;
+    data_folder::check_files(&folder)?;
+    data_folder::check_access(&folder)?;
+    let database = folder.join(DATABASE);
+    let mut options = Options { chance, ..Options::default() };
+    if commit_batch_max > 0 {
+        options.commit_batch_max = commit_batch_max;
+    }
+    // On a thread of its own: whoever waits for this may give up, and the process may end, at any moment of it.
+    let path = database.clone();
+    let store = tokio::task::spawn_blocking(move || SqliteStore::open(&path, options))
+        .await?
+        .map_err(|error| trouble::explained(error, &folder))
+        .with_context(|| format!("the database {} cannot be opened", database.display()))?;
+    // Root may serve in a folder of somebody who is to serve there later.
+    lock.hand_over(lock.keeper()?)?;
+    let store = Arc::new(store);
+    let counted = Arc::downgrade(&store);
+    let figures = move || counted.upgrade().map(|store| store.figures()).unwrap_or_default();
+    Ok(Taken { store, figures: Box::new(figures), lock: Some(lock) })
+}
