@@ -64,7 +64,7 @@ impl Postgres {
     /// One that keeps text as it comes.
     pub(crate) fn of_bytes() -> Self {
         let kept_as = Some("ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0");
-        Self { kept_as, ..Self::default() }
+        Self { name: OnceLock::new(), kept_as, runtime: Handle::current() }
     }
 
     pub(crate) fn name(&self) -> &str {

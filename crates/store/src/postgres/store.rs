@@ -69,7 +69,7 @@ impl PostgresStore {
 
     /// Opens the database; the first transaction may crash.
     pub(crate) async fn open_crashing(options: Options, crash: Crash) -> Result<Self, StoreError> {
-        let sealer = Sealer::new(opening::open(&options).await?);
+        let sealer = Sealer::new(Box::pin(opening::open(&options)).await?);
         let Options { config, tls, commit_batch_max, patience, chance, schema: _, reached_within: _ } = options;
         let (config, tls) = tls.with(config);
         let tasks = TaskTracker::new();
