@@ -174,7 +174,9 @@ macro_rules! contract {
 }
 
 pub(crate) mod postgres;
+mod postgres_failures;
 mod postgres_opening;
+pub(crate) mod postgres_proxy;
 mod postgres_server;
 mod postgres_tls;
 

@@ -24,7 +24,7 @@ use super::connect::params;
 use super::failure::Failure;
 use super::rows::{Columns, Remembered, all, exists, number_of, one, only, remember, remembered, stored};
 use super::store::PostgresStore;
-use super::write::{Write, in_transaction};
+use super::write::{Write, in_ending_transaction, in_transaction};
 use super::{apps, audit_rows, feed_rows, first_run};
 
 /// Tells that an admin changed, and writes the audit row.
@@ -53,7 +53,7 @@ impl AdminStore for PostgresStore {
 
     async fn delete_account(&self, id: AccountId, entry: AuditEntry) -> Result<Removal, StoreError> {
         let uuid = id.uuid();
-        in_transaction!(self, write => {
+        in_ending_transaction!(self, write => {
             // Locked first, so that no app or admin comes meanwhile.
             let sql = "DELETE FROM respoked.accounts WHERE id = $1";
             if write.execute(sql, params![uuid]).await? == 0 {
@@ -128,7 +128,7 @@ impl AdminStore for PostgresStore {
         entry: AuditEntry,
     ) -> Result<PasswordChange, StoreError> {
         let uuid = id.uuid();
-        in_transaction!(self, write => {
+        in_ending_transaction!(self, write => {
             if !lock(write, uuid).await? {
                 let replaces = password.replaces.is_some();
                 return Ok(if replaces { PasswordChange::Changed } else { PasswordChange::Unknown });
@@ -173,7 +173,7 @@ impl AdminStore for PostgresStore {
 
     async fn delete_admin(&self, id: AdminId, entry: AuditEntry) -> Result<AdminChange, StoreError> {
         let uuid = id.uuid();
-        in_transaction!(self, write => {
+        in_ending_transaction!(self, write => {
             match is_not_the_last_owner(write, uuid).await? {
                 None => return Ok(AdminChange::Unknown),
                 Some(false) => return Ok(AdminChange::LastOwner),
@@ -351,7 +351,7 @@ impl AdminStore for PostgresStore {
     }
 
     async fn end_admin_session(&self, number: u64, entry: AuditEntry) -> Result<Ending, StoreError> {
-        in_transaction!(self, write => {
+        in_ending_transaction!(self, write => {
             let sql = "UPDATE respoked.admin_sessions SET ended_at = $2 WHERE number = $1 AND ended_at IS NULL
                        RETURNING admin_id";
             let ended = one(write, sql, params![stored(number), entry.at.millis()], read_uuid).await?;
@@ -367,7 +367,7 @@ impl AdminStore for PostgresStore {
 
     async fn end_admin_sessions(&self, id: AdminId, entry: AuditEntry) -> Result<(), StoreError> {
         let uuid = id.uuid();
-        in_transaction!(self, write => {
+        in_ending_transaction!(self, write => {
             lock(write, uuid).await?;
             let sql = "UPDATE respoked.admin_sessions SET ended_at = $2 WHERE admin_id = $1 AND ended_at IS NULL";
             write.execute(sql, params![uuid, entry.at.millis()]).await?;

@@ -13,7 +13,7 @@ use super::connect::{Connection, params};
 use super::failure::Failure;
 use super::rows::{Columns, Remembered, exists, lock_app, one, read_number, remember, remembered, stored, uuid_of};
 use super::store::PostgresStore;
-use super::write::in_transaction;
+use super::write::{in_ending_transaction, in_transaction};
 use super::{audit_rows, secrets};
 use crate::pages::{after_creation, limit};
 
@@ -159,7 +159,7 @@ impl AppStore for PostgresStore {
     }
 
     async fn update_app(&self, id: AppId, patch: AppPatch, entry: AuditEntry) -> Result<Option<App>, StoreError> {
-        in_transaction!(self, write => {
+        in_ending_transaction!(self, write => {
             write.hold_mints(id).await?;
             if !lock_app(write, id).await? {
                 return Ok(None);
@@ -195,7 +195,7 @@ impl AppStore for PostgresStore {
     }
 
     async fn delete_app(&self, id: AppId, entry: AuditEntry) -> Result<Removal, StoreError> {
-        in_transaction!(self, write => {
+        in_ending_transaction!(self, write => {
             write.hold_mints(id).await?;
             if !lock_app(write, id).await? {
                 return Ok(Removal::Unknown);

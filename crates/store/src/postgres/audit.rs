@@ -4,12 +4,14 @@ use async_trait::async_trait;
 use respoke_core::audit::{Action, AuditEntry, AuditRecord};
 use respoke_core::page::{Page, PageRequest, RowNumber};
 use respoke_core::ports::{AuditQuery, AuditStore, StoreError};
+use tokio::time::Instant;
 
 use super::audit_rows::{insert, read};
 use super::connect::params;
 use super::failure::Failure;
-use super::rows::{Columns, one};
+use super::rows::{Columns, stored};
 use super::store::PostgresStore;
+use super::windows::{GATHERED_FOR, WINDOW_ROWS, bounds};
 use super::write::in_transaction;
 use crate::pages::limit;
 
@@ -36,38 +38,41 @@ impl AuditStore for PostgresStore {
               AND ($4::uuid IS NULL OR app_id = $4) AND ($5::bigint IS NULL OR action = $5)
               AND ($6::text IS NULL OR object = $6) AND ($7::uuid IS NULL OR request_id = $7)
             ORDER BY number DESC LIMIT $8";
-        let connection = self.reader().await?;
-        let bounds = "SELECT coalesce(min(number), 0), coalesce(max(number), 0) FROM respoked.log";
-        let found = one(&connection, bounds, &[], |columns| Ok((columns.next::<i64>()?, columns.next::<i64>()?)));
-        let (first, newest) = found.await.map_err(Failure::nothing_written)?.unwrap_or((0, 0));
-        let before = request.after.map_or(i64::MAX, RowNumber::get);
-        let oldest = before.min(newest.saturating_add(1)) - SCAN_ROWS;
-        let rows = connection
-            .query(
-                SQL,
-                params![
-                    before,
-                    oldest,
-                    query.account_id.uuid(),
-                    query.app_id.map(|id| id.uuid()),
-                    query.action.map(Action::code),
-                    query.object,
-                    query.request_id.map(|id| id.uuid()),
-                    limit(&request),
-                ],
-            )
-            .await
-            .map_err(Failure::nothing_written)?;
-        let rows = rows.iter().map(|row| {
-            let number = Columns::of(row).number()?;
-            // One that cannot be read is left out of the list, which goes on behind it.
-            Ok((number, read(&mut Columns::of(row)).ok()))
-        });
-        let rows: Vec<_> = rows.collect::<Result<_, _>>().map_err(Failure::nothing_written)?;
+        let reader = self.search().await?;
+        let (first, newest) = bounds(&reader, "log").await?.unwrap_or((0, 0));
+        let mut before = request.after.map_or(i64::MAX, RowNumber::get).min(newest.saturating_add(1));
+        let oldest = before - SCAN_ROWS;
+        let (mut rows, since) = (Vec::new(), Instant::now());
+        // One more than the page holds tells that there is a next one.
+        while rows.len() <= request.limit && before > first.max(oldest) && since.elapsed() < GATHERED_FOR {
+            let from = (before - WINDOW_ROWS).max(oldest);
+            let wanted = limit(&request) - stored(rows.len() as u64);
+            let found = reader
+                .read(
+                    SQL,
+                    params![
+                        before,
+                        from,
+                        query.account_id.uuid(),
+                        query.app_id.map(|id| id.uuid()),
+                        query.action.map(Action::code),
+                        query.object,
+                        query.request_id.map(|id| id.uuid()),
+                        wanted,
+                    ],
+                )
+                .await?;
+            for row in &found {
+                let number = Columns::of(row).number().map_err(Failure::nothing_written)?;
+                // One that cannot be read is left out of the list, which goes on behind it.
+                rows.push((number, read(&mut Columns::of(row)).ok()));
+            }
+            before = from;
+        }
         let page = Page::cut(rows, request.limit, |(number, _)| RowNumber::new(*number));
         let (rows, mut next) = (page.items, page.next);
-        if next.is_none() && oldest > first {
-            next = u64::try_from(oldest).ok().map(RowNumber::new);
+        if next.is_none() && before > first {
+            next = u64::try_from(before).ok().map(RowNumber::new);
         }
         Ok(Page { items: rows.into_iter().filter_map(|(_, record)| record).collect(), next })
     }

@@ -11,14 +11,14 @@ use super::connect::params;
 use super::endpoint_rows::{lock, read};
 use super::rows::lock_app;
 use super::store::PostgresStore;
-use super::write::in_transaction;
+use super::write::{in_ending_transaction, in_transaction};
 use crate::pages::limit;
 
 #[async_trait]
 impl EndpointStore for PostgresStore {
     async fn ban(&self, app: AppId, ban: BanRecord, entry: AuditEntry) -> Result<Banning, StoreError> {
         let endpoint = ban.endpoint_id.as_str();
-        in_transaction!(self, write => {
+        in_ending_transaction!(self, write => {
             write.hold_mints(app).await?;
             if !lock_app(write, app).await? {
                 return Ok(Banning::NoApp);

@@ -15,6 +15,12 @@ pub(super) enum Failure {
     /// The connection is of no use any more, or leads to a server that must not be written to.
     #[error("the connection to the database was lost")]
     Lost(#[source] Box<dyn Error + Send + Sync>),
+    /// The server did not answer in time. What it does with the statement, nobody knows; the same again would be done beside it.
+    #[error("the database did not answer in time")]
+    Unanswered,
+    /// A statement of the transaction failed, and nobody rolled it back: it is not committed.
+    #[error("a statement had failed of a transaction that was to be committed")]
+    Failed,
     /// Too many wait for a connection.
     #[error("too many wait for a connection to the database")]
     Overloaded,
@@ -65,6 +71,11 @@ impl Failure {
         Self::Lost(why.into())
     }
 
+    /// Whether the connection is of no use any more.
+    pub(super) const fn is_a_loss(&self) -> bool {
+        matches!(self, Self::Lost(_) | Self::Unanswered)
+    }
+
     /// Whether the same may succeed if it is tried again, perhaps on another connection.
     pub(super) const fn may_pass(&self) -> bool {
         matches!(self, Self::Again(_) | Self::Lost(_))
@@ -76,9 +87,9 @@ impl Failure {
     pub(super) fn rolls_a_commit_back(&self) -> bool {
         const KNOWN: [&str; 3] = ["23", "25", "40"];
         match self {
-            Self::Again(_) => true,
+            Self::Again(_) | Self::Failed => true,
             Self::Refused(error) => error.code().is_some_and(|code| KNOWN.contains(&&code.code()[..2])),
-            Self::Lost(_) | Self::Overloaded | Self::Row(_) => false,
+            Self::Lost(_) | Self::Unanswered | Self::Overloaded | Self::Row(_) => false,
         }
     }
 
@@ -92,12 +103,122 @@ impl Failure {
         match self {
             Self::Overloaded => StoreError::Overloaded,
             Self::Row(what) => StoreError::Corrupt(what),
-            Self::Lost(_) | Self::Again(_) | Self::Refused(_) => StoreError::Unavailable(Box::new(self)),
+            Self::Lost(_) | Self::Unanswered | Self::Failed | Self::Again(_) | Self::Refused(_) => {
+                StoreError::Unavailable(Box::new(self))
+            }
         }
     }
 
     /// What is said of it where a commit was asked for and not answered.
     pub(super) fn in_doubt(self) -> StoreError {
         StoreError::InDoubt(Box::new(self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::postgres::connect::{Connection, Patience};
+    use crate::postgres::fake_server::{FakeServer, Said};
+    use crate::postgres::tries::Undone;
+
+    /// What is made of what a server says.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Kind {
+        Again,
+        Lost,
+        Refused,
+    }
+    use Kind::{Again, Lost, Refused};
+
+    /// A code, of which constraint, with which severity; what that is, and whether a commit that failed by it is known to be
+    /// rolled back.
+    const SAID: [(&str, &str, &str, Kind, bool); 22] = [
+        ("40001", "", "ERROR", Again, true),
+        ("40P01", "", "ERROR", Again, true),
+        ("23505", "idempotency_pkey", "ERROR", Again, true),
+        ("23505", "said_pkey", "ERROR", Again, true),
+        ("23505", "log_pkey", "ERROR", Refused, true),
+        ("23503", "log_pkey", "ERROR", Refused, true),
+        ("25P02", "", "ERROR", Refused, true),
+        ("55P03", "", "ERROR", Refused, false),
+        ("22021", "", "ERROR", Refused, false),
+        ("53100", "", "ERROR", Refused, false),
+        ("58030", "", "ERROR", Refused, false),
+        ("XX000", "", "ERROR", Refused, false),
+        // It could not flush its log: what it wrote, it may find again.
+        ("58030", "", "PANIC", Lost, false),
+        ("53100", "", "PANIC", Lost, false),
+        ("40001", "", "FATAL", Lost, false),
+        ("25P03", "", "FATAL", Lost, false),
+        ("53300", "", "FATAL", Lost, false),
+        ("57P01", "", "FATAL", Lost, false),
+        ("57P03", "", "ERROR", Lost, false),
+        ("08006", "", "ERROR", Lost, false),
+        ("08P01", "", "ERROR", Lost, false),
+        ("25006", "", "ERROR", Lost, false),
+    ];
+
+    fn kind(failure: &Failure) -> Kind {
+        match failure {
+            Failure::Again(_) => Again,
+            Failure::Lost(_) => Lost,
+            Failure::Refused(_) => Refused,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A connection to a server that says the same to each statement of a test's own, as is told to it.
+    async fn connected() -> (FakeServer, Connection, Arc<Mutex<Said>>) {
+        let said = Arc::new(Mutex::new(Said::Done));
+        let saying = said.clone();
+        let server = FakeServer::start(move |_| *saying.lock()).await;
+        let connection = server.connector(Patience::default()).connect().await.unwrap();
+        (server, connection, said)
+    }
+
+    #[tokio::test]
+    async fn what_a_server_says_is_what_is_to_be_done_about_it() {
+        for (code, constraint, severity, expected, _) in SAID {
+            let (_server, connection, said) = connected().await;
+            *said.lock() = Said::Failed { severity, code, constraint };
+            let failure = connection.batch("DO").await.unwrap_err();
+            assert_eq!(kind(&failure), expected, "{severity} {code} {constraint}");
+            assert_eq!(connection.is_broken(), expected == Lost, "{severity} {code} {constraint}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_commit_is_told_as_undone_only_where_that_is_known() {
+        for (code, constraint, severity, _, is_known) in SAID {
+            let (_server, connection, said) = connected().await;
+            connection.begin("").await.unwrap();
+            *said.lock() = Said::Failed { severity, code, constraint };
+            let undone = Undone::of_commit(connection.commit().await.unwrap_err());
+            let told = matches!(undone, Undone::NothingWritten(_));
+            assert_eq!(told, is_known, "{severity} {code} {constraint}");
+        }
+        let (_server, connection, said) = connected().await;
+        connection.begin("").await.unwrap();
+        *said.lock() = Said::Nothing;
+        let undone = Undone::of_commit(connection.commit().await.unwrap_err());
+        assert!(matches!(undone, Undone::InDoubt(Failure::Lost(_))), "{undone:?}");
+    }
+
+    #[tokio::test]
+    async fn what_failed_is_not_committed_though_the_server_would_answer_it() {
+        let (_server, connection, said) = connected().await;
+        connection.begin("").await.unwrap();
+        *said.lock() = Said::Failed { severity: "ERROR", code: "22012", constraint: "" };
+        connection.batch("DO").await.unwrap_err();
+        *said.lock() = Said::Done;
+        let undone = Undone::of_commit(connection.commit().await.unwrap_err());
+        assert!(matches!(undone, Undone::NothingWritten(Failure::Failed)), "{undone:?}");
+        connection.roll_back().await.unwrap();
+        connection.begin("").await.unwrap();
+        connection.commit().await.unwrap();
     }
 }

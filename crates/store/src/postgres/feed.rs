@@ -10,9 +10,10 @@ use respoke_core::ports::{
 
 use super::connect::params;
 use super::failure::Failure;
+use super::pool::Errand;
 use super::rows::{Columns, stored};
 use super::store::PostgresStore;
-use super::write::in_transaction;
+use super::write::{in_ending_transaction, in_transaction};
 use crate::codes;
 
 /// Changes removed in one operation: a range of small rows, in a few milliseconds.
@@ -52,7 +53,7 @@ const CHANGES: &str = "SELECT f.epoch, f.head, c.number, c.what FROM respoked.fe
 impl ChangeStore for PostgresStore {
     async fn changes(&self, after: u64) -> Result<Changes, StoreError> {
         let most = i64::try_from(CHANGES_TOLD_MAX).unwrap_or(i64::MAX);
-        let rows = self.read(CHANGES, params![stored(after), most]).await?;
+        let rows = self.read_on(&Errand::Ending, CHANGES, params![stored(after), most]).await?;
         let mut changes = Changes { epoch: 0, head: 0, told: Vec::new() };
         for row in &rows {
             let mut columns = Columns::of(row);
@@ -75,6 +76,6 @@ impl ChangeStore for PostgresStore {
     }
 
     async fn write_change(&self, change: Change, at: Timestamp) -> Result<(), StoreError> {
-        in_transaction!(self, write => { write.change(Some(&change), at).await.map(drop) })
+        in_ending_transaction!(self, write => { write.change(Some(&change), at).await.map(drop) })
     }
 }

@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::kept;
 use super::message_writer::{Say, forget_untouched};
 use super::rows::{Columns, all, lock_app, one, read_number, stored};
-use super::store::PostgresStore;
+use super::store::{PostgresStore, all_of};
 use super::write::in_transaction;
 use crate::pages::{history, within};
 
@@ -227,7 +227,9 @@ impl MessageStore for PostgresStore {
         limit: usize,
     ) -> Result<Vec<(GroupName, Vec<MessageRef>)>, StoreError> {
         let read = |columns: &mut Columns<'_>| Ok((columns.number()?, find(columns)?));
-        let newest = self.read_all(LATEST, params![app.uuid(), names(&groups), rows(limit)], read).await?;
+        let reader = self.gather().await?;
+        let newest = reader.read(LATEST, params![app.uuid(), names(&groups), rows(limit)]).await?;
+        let newest = all_of(&newest, read)?;
         let mut newest = newest.into_iter().peekable();
         let share = HISTORY_BYTES_MAX / groups.len().max(1);
         let (mut found, mut all_bytes) = (Vec::with_capacity(groups.len()), 0);

@@ -18,6 +18,8 @@ mod endpoint_rows;
 mod endpoints;
 mod facts;
 mod failure;
+#[cfg(test)]
+mod fake_server;
 mod feed;
 mod feed_rows;
 mod figures;
@@ -25,6 +27,7 @@ mod first_run;
 #[cfg(test)]
 mod hub_tests;
 mod kept;
+mod knocking;
 mod lease;
 mod leftovers;
 mod log;
@@ -58,6 +61,8 @@ mod windows;
 mod write;
 mod writer;
 
+#[cfg(test)]
+pub(crate) use connect::Patience;
 #[cfg(test)]
 pub(crate) use kept::RECOUNTED;
 pub(crate) use migrations::{UNDO_MOVED, newest as newest_schema};

@@ -20,7 +20,7 @@ use super::unready::Unready;
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long a migration may take: one that fills a column of a large table takes minutes, and others wait for it.
 const MIGRATION: Patience =
-    Patience { connect: Duration::from_secs(3), answer: Duration::from_secs(3_600), commit: Duration::from_secs(600) };
+    Patience { answer: Duration::from_secs(3_600), commit: Duration::from_secs(600), ..Patience::DEFAULT };
 /// How often a migration is tried that found a table held by somebody.
 const MIGRATION_TRIES: u32 = 5;
 
@@ -50,7 +50,7 @@ pub(super) async fn migrate(options: &Options, grant_to: Option<&str>) -> Result
                 tries += 1;
             }
             // A transaction that was lost may have been committed; who starts again finds out.
-            Err(failure @ Failure::Lost(_)) => return Err(failure.in_doubt()),
+            Err(failure) if failure.is_a_loss() => return Err(failure.in_doubt()),
             Err(failure) => return Err(told(failure)),
         }
     }

@@ -1,23 +1,51 @@
 //! The connections for reads and for transactions of their own.
+//!
+//! Invariant: there are never more of them than places. A place is given back when its connection waits for the next one, or
+//! when its socket is closed.
+//! Invariant: no one kind of errand takes them all. What ends something has a place that others cannot have, and of those that
+//! look through big tables only a few are let in at once, so that look-ups by keys find one free.
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
 
 use super::connect::Connection;
 use super::connector::Connector;
 use super::failure::Failure;
 
-/// Connections at most. With the two that write tokens, the one that writes messages and one that listens a store has eight.
-const CONNECTIONS_MAX: usize = 4;
-/// Those who may wait for one. At two milliseconds a statement they all have one within the time they wait.
+/// Places for anybody. With the one that is kept free, the two connections that write tokens and the one that writes messages
+/// a store has eight.
+const PLACES: usize = 4;
+/// A place more for what must not wait behind others.
+const PLACES_KEPT_FREE: usize = 1;
+/// Searches at once: they look at millions of rows. On two cores more would only take the time of each other.
+const SEARCHES: usize = 2;
+/// Gatherings at once: each is bounded by the keys that are asked for. With the searches they leave a place to others.
+const GATHERINGS: usize = 1;
+/// Those who may wait for each of these. At two milliseconds a statement they all have a place within the time they wait.
 const WAITING_MAX: usize = 4_096;
-/// How long one is waited for.
-const WAIT: Duration = Duration::from_secs(5);
+
+/// What a connection is borrowed for.
+#[derive(Clone, Debug)]
+pub(super) enum Errand {
+    /// A look-up, a list that an index finds, or a transaction.
+    Usual,
+    /// Ending something, or hearing of what was ended: it waits behind none but its like.
+    Ending,
+    /// A part of what has a turn.
+    OfTurn(Turn),
+}
+
+/// A turn of those of whom only a few are let in at once. It ends with its last clone.
+#[derive(Clone, Debug)]
+pub(super) struct Turn(#[expect(dead_code, reason = "it is had")] Arc<OwnedSemaphorePermit>);
 
 /// Connections that are lent out. Clones lend the same ones.
 #[derive(Clone)]
@@ -25,60 +53,135 @@ pub(super) struct Pool(Arc<Inner>);
 
 struct Inner {
     connector: Arc<Connector>,
-    places: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    /// Those that nobody has, the last used on top.
-    idle: Mutex<Vec<Connection>>,
+    /// For one's turn.
+    patience: Duration,
+    /// Whoever is on no ending errand has one of these first.
+    usual: Turns,
+    places: Turns,
+    searches: Turns,
+    gatherings: Turns,
+    /// Those that nobody has, the last used on top. None: the pool is closed.
+    idle: Mutex<Option<Vec<Connection>>>,
+    tasks: TaskTracker,
+    runtime: Handle,
 }
 
 impl Pool {
-    pub(super) fn new(connector: Arc<Connector>) -> Self {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        Self(Arc::new(Inner { connector, places, waiting: AtomicUsize::new(0), idle: Mutex::default() }))
+    /// One whose tasks are on `tasks`.
+    pub(super) fn new(connector: Arc<Connector>, patience: Duration, tasks: TaskTracker) -> Self {
+        Self(Arc::new(Inner {
+            connector,
+            patience,
+            usual: Turns::of(PLACES),
+            places: Turns::of(PLACES + PLACES_KEPT_FREE),
+            searches: Turns::of(SEARCHES),
+            gatherings: Turns::of(GATHERINGS),
+            idle: Mutex::new(Some(Vec::new())),
+            tasks,
+            runtime: Handle::current(),
+        }))
     }
 
     /// Lends a connection.
-    pub(super) async fn lend(&self) -> Result<Lent, Failure> {
-        let place = self.place().await?;
-        let idle = self.0.idle.lock().pop();
+    pub(super) async fn lend(&self, errand: &Errand) -> Result<Lent, Failure> {
+        let place = self.0.place(errand).await?;
+        let idle = self.0.idle.lock().as_mut().and_then(Vec::pop);
         let connection = match idle {
             Some(connection) if !connection.is_broken() => connection,
-            Some(_) | None => self.0.connector.connect().await?,
+            broken => {
+                if let Some(connection) = broken {
+                    connection.close().await;
+                }
+                self.0.connector.connect().await?
+            }
         };
-        Ok(Lent {
-            connection: Some(connection),
-            unfinished: AtomicBool::new(false),
-            pool: self.0.clone(),
-            _place: place,
-        })
+        Ok(Lent { connection: Some(connection), place: Some(place), pool: self.0.clone() })
     }
 
-    async fn place(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        if let Ok(place) = self.0.places.clone().try_acquire_owned() {
-            return Ok(place);
-        }
-        let closed = |_| Failure::lost("the store is closed");
-        if self.0.places.is_closed() {
-            return Err(Failure::lost("the store is closed"));
-        }
-        let waiter = Waiter::among(&self.0.waiting).ok_or(Failure::Overloaded)?;
-        let place = tokio::time::timeout(WAIT, self.0.places.clone().acquire_owned()).await;
-        drop(waiter);
-        place.map_err(|_| Failure::Overloaded)?.map_err(closed)
+    /// A turn to look through a big table.
+    pub(super) async fn turn_to_search(&self) -> Result<Turn, Failure> {
+        self.0.turn(&self.0.searches).await
+    }
+
+    /// A turn to read what many keys find.
+    pub(super) async fn turn_to_gather(&self) -> Result<Turn, Failure> {
+        self.0.turn(&self.0.gatherings).await
     }
 
     /// Lends none any more; ends those that nobody has, and the others when they come back.
     pub(super) fn close(&self) {
-        self.0.places.close();
-        self.0.idle.lock().clear();
+        for turns in [&self.0.usual, &self.0.places, &self.0.searches, &self.0.gatherings] {
+            turns.free.close();
+        }
+        self.0.idle.lock().take();
     }
 
     /// Waits until all that were lent came back.
     pub(super) async fn drain(&self) {
         // What is lent ends by its own time-outs.
-        if let Ok(all) = self.0.places.acquire_many(u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX)).await {
+        let all = u32::try_from(PLACES + PLACES_KEPT_FREE).unwrap_or(u32::MAX);
+        if let Ok(all) = self.0.places.free.acquire_many(all).await {
             all.forget();
         }
+    }
+}
+
+impl Inner {
+    async fn place(&self, errand: &Errand) -> Result<Place, Failure> {
+        let until = Instant::now() + self.patience;
+        let (usual, turn) = match errand {
+            Errand::Usual => (Some(self.usual.take(until).await?), None),
+            Errand::OfTurn(turn) => (Some(self.usual.take(until).await?), Some(turn.clone())),
+            Errand::Ending => (None, None),
+        };
+        Ok(Place { _any: self.places.take(until).await?, _usual: usual, _turn: turn })
+    }
+
+    async fn turn(&self, turns: &Turns) -> Result<Turn, Failure> {
+        turns.take(Instant::now() + self.patience).await.map(|turn| Turn(Arc::new(turn)))
+    }
+
+    /// Takes a connection back on which something is under way, or that is of no use any more. Its place goes along until that
+    /// is over or the socket closed.
+    async fn take_back(self: Arc<Self>, connection: Connection, place: Place) {
+        if !connection.is_broken() && connection.finish().await.is_ok() {
+            self.keep(connection);
+        } else {
+            connection.close().await;
+        }
+        drop(place);
+    }
+
+    /// Keeps it for the next one, or ends it if there will be none.
+    fn keep(&self, connection: Connection) {
+        if let Some(idle) = &mut *self.idle.lock() {
+            idle.push(connection);
+        }
+    }
+}
+
+/// So many at once. Others wait, and not for ever.
+struct Turns {
+    free: Arc<Semaphore>,
+    waiting: AtomicUsize,
+}
+
+impl Turns {
+    fn of(number: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(number)), waiting: AtomicUsize::new(0) }
+    }
+
+    async fn take(&self, until: Instant) -> Result<OwnedSemaphorePermit, Failure> {
+        let closed = || Failure::lost("the store is closed");
+        match self.free.clone().try_acquire_owned() {
+            Ok(turn) => return Ok(turn),
+            Err(TryAcquireError::Closed) => return Err(closed()),
+            Err(TryAcquireError::NoPermits) => {}
+        }
+        let waiter = Waiter::among(&self.waiting).ok_or(Failure::Overloaded)?;
+        let turn = timeout_at(until, self.free.clone().acquire_owned()).await;
+        drop(waiter);
+        turn.map_err(|_| Failure::Overloaded)?.map_err(|_| closed())
     }
 }
 
@@ -99,20 +202,19 @@ impl Drop for Waiter<'_> {
     }
 }
 
-/// A connection that somebody has.
-pub(super) struct Lent {
-    /// There until it is dropped.
-    connection: Option<Connection>,
-    unfinished: AtomicBool,
-    pool: Arc<Inner>,
-    _place: OwnedSemaphorePermit,
+/// What is had with a connection, until it is back.
+struct Place {
+    _any: OwnedSemaphorePermit,
+    _usual: Option<OwnedSemaphorePermit>,
+    _turn: Option<Turn>,
 }
 
-impl Lent {
-    /// Notes whether a transaction is open on it: then it is not lent again.
-    pub(super) fn note_unfinished(&self, unfinished: bool) {
-        self.unfinished.store(unfinished, Ordering::Relaxed);
-    }
+/// A connection that somebody has.
+pub(super) struct Lent {
+    /// There until it is dropped, as its place is.
+    connection: Option<Connection>,
+    place: Option<Place>,
+    pool: Arc<Inner>,
 }
 
 impl Deref for Lent {
@@ -125,9 +227,15 @@ impl Deref for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else { return };
-        if !connection.is_broken() && !self.unfinished.load(Ordering::Relaxed) && !self.pool.places.is_closed() {
-            self.pool.idle.lock().push(connection);
+        let (Some(connection), Some(place)) = (self.connection.take(), self.place.take()) else { return };
+        if connection.is_broken() || connection.is_unfinished() {
+            let back = self.pool.clone().take_back(connection, place);
+            self.pool.tasks.spawn_on(back, &self.pool.runtime);
+        } else {
+            self.pool.keep(connection);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

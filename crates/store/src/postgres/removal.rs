@@ -25,7 +25,7 @@ impl PostgresStore {
                 }
                 Ok(removed)
             };
-            unless_held(ran.await)
+            unless_held(write, ran.await).await
         })
     }
 }
@@ -36,9 +36,9 @@ pub(super) async fn impatient(write: &Write) -> Result<(), Failure> {
 }
 
 /// What a transaction removed; none: it waited for a row as long as it may, and is rolled back.
-pub(super) fn unless_held<T>(ran: Result<T, Failure>) -> Result<Option<T>, Failure> {
+pub(super) async fn unless_held<T>(write: &Write, ran: Result<T, Failure>) -> Result<Option<T>, Failure> {
     match ran {
-        Err(failure) if failure.is_of_a_held_row() => Ok(None),
+        Err(failure) if failure.is_of_a_held_row() => write.take_back().await.map(|()| None),
         ran => ran.map(Some),
     }
 }

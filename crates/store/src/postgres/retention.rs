@@ -46,7 +46,7 @@ macro_rules! in_rounds {
                     impatient($write).await?;
                     $remove.await
                 };
-                unless_held(ran.await)
+                unless_held($write, ran.await).await
             })?;
             match gone {
                 Some(gone) if gone > 0 => rounds.removed += gone,
@@ -126,7 +126,7 @@ impl PostgresStore {
                     impatient(write).await?;
                     remove_messages(write, &old).await
                 };
-                unless_held(ran.await)
+                unless_held(write, ran.await).await
             })?;
             removed += gone.unwrap_or(0);
         }

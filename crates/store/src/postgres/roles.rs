@@ -13,7 +13,7 @@ use super::connect::{Connection, params};
 use super::failure::Failure;
 use super::rows::{Columns, Remembered, exists, lock_app, one, read_number, remember, remembered, uuid_of};
 use super::store::PostgresStore;
-use super::write::{Write, in_transaction};
+use super::write::{Write, in_ending_transaction, in_transaction};
 use crate::pages::{after_creation, limit};
 
 macro_rules! role {
@@ -164,7 +164,7 @@ impl RoleStore for PostgresStore {
     }
 
     async fn delete_role(&self, app: AppId, id: RoleId, entry: AuditEntry) -> Result<Removal, StoreError> {
-        in_transaction!(self, write => {
+        in_ending_transaction!(self, write => {
             write.hold_mints(app).await?;
             if !lock_app(write, app).await? {
                 return Ok(Removal::Unknown);

@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::rows::{Columns, Remembered, exists, lock_app, one, read_number, remember, remembered, uuid_of};
 use super::store::PostgresStore;
 use super::token_writer::Touch;
-use super::write::in_transaction;
+use super::write::in_ending_transaction;
 
 macro_rules! secret {
     // Those of an app that is gone are none: upkeep removes them.
@@ -79,7 +79,7 @@ impl SecretStore for PostgresStore {
         entry: AuditEntry,
     ) -> Result<Creation<SecretRecord, SecretRefusal>, StoreError> {
         let app = secret.app_id;
-        in_transaction!(self, write => {
+        in_ending_transaction!(self, write => {
             if rolls.is_some() {
                 write.hold_mints(app).await?;
             }
@@ -152,7 +152,7 @@ impl SecretStore for PostgresStore {
         revocation: Revocation,
         entry: AuditEntry,
     ) -> Result<Option<SecretRecord>, StoreError> {
-        in_transaction!(self, write => {
+        in_ending_transaction!(self, write => {
             write.hold_mints(app).await?;
             if !lock_app(write, app).await? {
                 return Ok(None);

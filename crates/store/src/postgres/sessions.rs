@@ -18,7 +18,7 @@ use super::session_rows::{BY_NUMBER, GROUND, LIVE, read};
 use super::store::PostgresStore;
 use super::token_writer::Touch;
 use super::windows::Gathering;
-use super::write::{Write, in_transaction};
+use super::write::{Write, in_ending_transaction, in_transaction};
 use super::{audit_rows, endpoint_rows};
 use crate::codes;
 
@@ -106,41 +106,38 @@ impl SessionStore for PostgresStore {
         now: Timestamp,
         request: PageRequest<RowNumber>,
     ) -> Result<Page<SessionRecord, RowNumber>, StoreError> {
-        let connection = self.reader().await?;
         let address = filter.address.map(|address| address.to_string());
-        let gathered = async {
-            let mut gathering = Gathering::begin(&connection, "sessions", &request).await?;
-            while let Some(window) = gathering.next() {
-                let rows = connection
-                    .query(
-                        LIVE,
-                        params![
-                            window.from,
-                            window.to,
-                            app.uuid(),
-                            filter.of.endpoint_id.as_ref().map(EndpointId::as_str),
-                            filter.of.role_id.map(|id| id.uuid()),
-                            now.millis(),
-                            window.wanted,
-                            address,
-                            filter.since.map(Timestamp::millis),
-                            filter.of.secret_id.map(|id| id.uuid()),
-                        ],
-                    )
-                    .await?;
-                let rows = rows.iter().map(|row| {
-                    let number = Columns::of(row).number()?;
-                    // One that cannot be read is left out of the list, which goes on behind it.
-                    let found = read(&mut Columns::of(row)).ok();
-                    let live = found.filter(|(session, ground)| session.lapse(ground, now).is_none());
-                    Ok((number, live.map(|(session, _)| session)))
-                });
-                let rows = rows.collect::<Result<_, Failure>>()?;
-                gathering.take(&window, rows);
-            }
-            Ok(gathering.page())
-        };
-        gathered.await.map_err(Failure::nothing_written)
+        let reader = self.search().await?;
+        let mut gathering = Gathering::begin(&reader, "sessions", &request).await?;
+        while let Some(window) = gathering.next() {
+            let rows = reader
+                .read(
+                    LIVE,
+                    params![
+                        window.from,
+                        window.to,
+                        app.uuid(),
+                        filter.of.endpoint_id.as_ref().map(EndpointId::as_str),
+                        filter.of.role_id.map(|id| id.uuid()),
+                        now.millis(),
+                        window.wanted,
+                        address,
+                        filter.since.map(Timestamp::millis),
+                        filter.of.secret_id.map(|id| id.uuid()),
+                    ],
+                )
+                .await?;
+            let rows = rows.iter().map(|row| {
+                let number = Columns::of(row).number()?;
+                // One that cannot be read is left out of the list, which goes on behind it.
+                let found = read(&mut Columns::of(row)).ok();
+                let live = found.filter(|(session, ground)| session.lapse(ground, now).is_none());
+                Ok((number, live.map(|(session, _)| session)))
+            });
+            let rows = rows.collect::<Result<_, Failure>>().map_err(Failure::nothing_written)?;
+            gathering.take(&window, rows);
+        }
+        Ok(gathering.page())
     }
 
     async fn extend_session(
@@ -174,7 +171,7 @@ impl SessionStore for PostgresStore {
         cause: SessionEndCause,
         entry: AuditEntry,
     ) -> Result<Ending, StoreError> {
-        in_transaction!(self, write => {
+        in_ending_transaction!(self, write => {
             let sql = "UPDATE respoked.sessions SET ended_at = $3, ended_as = $4
                        WHERE number = $1 AND app_id = $2 AND ended_at IS NULL";
             let (row, at) = (stored(number), entry.at.millis());
@@ -190,7 +187,7 @@ impl SessionStore for PostgresStore {
     }
 
     async fn end_sessions(&self, request: EndRequest, entry: AuditEntry) -> Result<ScopeEnding, StoreError> {
-        in_transaction!(self, write => {
+        in_ending_transaction!(self, write => {
             let done = mark(write, &request, entry.at).await?;
             if done == ScopeEnding::Ended {
                 audit_rows::insert(write, &entry).await?;

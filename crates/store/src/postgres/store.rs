@@ -3,20 +3,23 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use respoke_core::chance::Chance;
 use respoke_core::ports::{Store, StoreError};
 use respoke_core::seal::Sealer;
 use tokio::sync::Notify;
 use tokio_postgres::Row;
 use tokio_util::task::TaskTracker;
 
-use super::connect::Param;
+use super::connect::{Param, Patience};
 use super::connector::Connector;
 use super::failure::Failure;
 use super::message_writer::Messages;
 use super::migrations::Migrated;
 use super::opening;
 use super::options::Options;
-use super::pool::{Lent, Pool};
+#[cfg(test)]
+use super::pool::Lent;
+use super::pool::{Errand, Pool};
 use super::rows::Columns;
 use super::token_writer::Tokens;
 use super::tries::Figures;
@@ -30,9 +33,11 @@ pub struct PostgresStore {
     pub(super) messages: Writer<Messages>,
     pub(super) pool: Pool,
     pub(super) sealer: Sealer,
+    pub(super) chance: Arc<dyn Chance>,
+    pub(super) patience: Patience,
     pub(super) figures: Arc<Figures>,
     pub(super) crash: Crash,
-    /// Those that drive the connections.
+    /// Those that drive the connections, and those that take them back.
     pub(super) tasks: TaskTracker,
     /// Tells whoever keeps it in order that there is something to remove.
     pub(super) ended: Notify,
@@ -78,17 +83,20 @@ impl PostgresStore {
         let start = Start {
             connector: connector.clone(),
             batch_max: commit_batch_max.max(1),
+            patience,
             chance: chance.clone(),
             figures: figures.clone(),
             crash,
         };
         let writer = Writer::start(start.clone(), Tokens { sealer: sealer.clone() });
-        let messages = Writer::start(start, Messages { chance });
+        let messages = Writer::start(start, Messages { chance: chance.clone() });
         Ok(Self {
             writer,
             messages,
-            pool: Pool::new(connector),
+            pool: Pool::new(connector, patience.turn, tasks.clone()),
             sealer,
+            chance,
+            patience,
             figures,
             crash,
             tasks,
@@ -97,19 +105,42 @@ impl PostgresStore {
         })
     }
 
-    /// A connection to read with.
+    #[cfg(test)]
     pub(super) async fn reader(&self) -> Result<Lent, StoreError> {
-        self.pool.lend().await.map_err(Failure::nothing_written)
+        self.pool.lend(&Errand::Usual).await.map_err(Failure::nothing_written)
     }
 
-    /// Runs a statement that only reads. One that a lost connection kept from it is run again on another.
+    /// Runs a statement that only reads.
     pub(super) async fn read(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
-        let first = self.reader().await?.query(sql, params).await;
-        let rows = match first {
-            Err(Failure::Lost(_)) => self.reader().await?.query(sql, params).await,
+        self.read_on(&Errand::Usual, sql, params).await
+    }
+
+    /// Runs a statement that only reads. One that a lost connection kept from it is run again on another. One that was not
+    /// answered in time is not: the server may still be at it, and would have twice the work.
+    pub(super) async fn read_on(
+        &self,
+        errand: &Errand,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, StoreError> {
+        let once = async || self.pool.lend(errand).await?.query(sql, params).await;
+        let rows = match once().await {
+            Err(Failure::Lost(_)) => once().await,
             done => done,
         };
         rows.map_err(Failure::nothing_written)
+    }
+
+    /// Has one's turn to look through a big table.
+    pub(super) async fn search(&self) -> Result<Reader<'_>, StoreError> {
+        let turn = self.pool.turn_to_search().await.map_err(Failure::nothing_written)?;
+        Ok(Reader { store: self, errand: Errand::OfTurn(turn) })
+    }
+
+    /// Has one's turn to read what many keys find.
+    pub(super) async fn gather(&self) -> Result<Reader<'_>, StoreError> {
+        let turn = self.pool.turn_to_gather().await.map_err(Failure::nothing_written)?;
+        Ok(Reader { store: self, errand: Errand::OfTurn(turn) })
     }
 
     pub(super) async fn read_one<T>(
@@ -128,8 +159,7 @@ impl PostgresStore {
         params: &[Param<'_>],
         read: impl Fn(&mut Columns<'_>) -> Result<T, Failure>,
     ) -> Result<Vec<T>, StoreError> {
-        let rows = self.read(sql, params).await?;
-        rows.iter().map(|row| read(&mut Columns::of(row))).collect::<Result<_, _>>().map_err(Failure::nothing_written)
+        all_of(&self.read(sql, params).await?, read)
     }
 
     /// Notes that something was ended that leaves rows to remove.
@@ -145,4 +175,24 @@ impl PostgresStore {
         self.messages.close();
         self.pool.close();
     }
+}
+
+/// Somebody who has a turn to read for long. A connection is borrowed for each statement, so that others come in between.
+pub(super) struct Reader<'a> {
+    store: &'a PostgresStore,
+    errand: Errand,
+}
+
+impl Reader<'_> {
+    pub(super) async fn read(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
+        self.store.read_on(&self.errand, sql, params).await
+    }
+}
+
+/// What rows hold.
+pub(super) fn all_of<T>(
+    rows: &[Row],
+    read: impl Fn(&mut Columns<'_>) -> Result<T, Failure>,
+) -> Result<Vec<T>, StoreError> {
+    rows.iter().map(|row| read(&mut Columns::of(row))).collect::<Result<_, _>>().map_err(Failure::nothing_written)
 }

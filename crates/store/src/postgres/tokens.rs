@@ -19,7 +19,7 @@ use super::store::PostgresStore;
 use super::token_rows::{BY_NUMBER, OUTSTANDING, read};
 use super::token_writer::{Mint, Redeem};
 use super::windows::Gathering;
-use super::write::in_transaction;
+use super::write::in_ending_transaction;
 
 #[async_trait]
 impl TokenStore for PostgresStore {
@@ -55,42 +55,39 @@ impl TokenStore for PostgresStore {
         now: Timestamp,
         request: PageRequest<RowNumber>,
     ) -> Result<Page<TokenRecord, RowNumber>, StoreError> {
-        let connection = self.reader().await?;
-        let gathered = async {
-            let mut gathering = Gathering::begin(&connection, "log", &request).await?;
-            while let Some(window) = gathering.next() {
-                let rows = connection
-                    .query(
-                        OUTSTANDING,
-                        params![
-                            window.from,
-                            window.to,
-                            app.uuid(),
-                            filter.endpoint_id.as_ref().map(EndpointId::as_str),
-                            filter.role_id.map(|id| id.uuid()),
-                            now.millis(),
-                            window.wanted,
-                            filter.secret_id.map(|id| id.uuid()),
-                        ],
-                    )
-                    .await?;
-                let rows = rows.iter().map(|row| {
-                    let number = Columns::of(row).number()?;
-                    // One that cannot be read is left out of the list, which goes on behind it.
-                    let found = read(&mut Columns::of(row)).ok();
-                    let live = found.filter(|(token, ground)| token.lapse(ground, now).is_none());
-                    Ok((number, live.map(|(token, _)| token)))
-                });
-                let rows = rows.collect::<Result<_, Failure>>()?;
-                gathering.take(&window, rows);
-            }
-            Ok(gathering.page())
-        };
-        gathered.await.map_err(Failure::nothing_written)
+        let reader = self.search().await?;
+        let mut gathering = Gathering::begin(&reader, "log", &request).await?;
+        while let Some(window) = gathering.next() {
+            let rows = reader
+                .read(
+                    OUTSTANDING,
+                    params![
+                        window.from,
+                        window.to,
+                        app.uuid(),
+                        filter.endpoint_id.as_ref().map(EndpointId::as_str),
+                        filter.role_id.map(|id| id.uuid()),
+                        now.millis(),
+                        window.wanted,
+                        filter.secret_id.map(|id| id.uuid()),
+                    ],
+                )
+                .await?;
+            let rows = rows.iter().map(|row| {
+                let number = Columns::of(row).number()?;
+                // One that cannot be read is left out of the list, which goes on behind it.
+                let found = read(&mut Columns::of(row)).ok();
+                let live = found.filter(|(token, ground)| token.lapse(ground, now).is_none());
+                Ok((number, live.map(|(token, _)| token)))
+            });
+            let rows = rows.collect::<Result<_, Failure>>().map_err(Failure::nothing_written)?;
+            gathering.take(&window, rows);
+        }
+        Ok(gathering.page())
     }
 
     async fn revoke_token(&self, app: AppId, number: u64, entry: AuditEntry) -> Result<Ending, StoreError> {
-        in_transaction!(self, write => {
+        in_ending_transaction!(self, write => {
             let sql = "UPDATE respoked.log SET ended_at = $3
                        WHERE number = $1 AND app_id = $2 AND expires_at IS NOT NULL AND ended_at IS NULL";
             let row = stored(number);

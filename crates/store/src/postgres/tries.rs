@@ -4,16 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use respoke_core::chance::Chance;
 use respoke_core::ports::StoreError;
 use thiserror::Error;
 use tokio::time::Instant;
 
+use super::connect::Patience;
 use super::failure::Failure;
 
 /// How often an operation is tried when others are in its way, or its connection is lost before it was to be committed.
 const TRIES: u32 = 8;
-/// For how long, so that callers hear in time that the database cannot be reached.
-const TRIED_FOR: Duration = Duration::from_secs(5);
+/// The pause before the second try; it doubles. Those that were in each other's way do not meet again, and a server that starts
+/// anew within a few seconds is still found.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+/// The longest one behind another transaction, which takes milliseconds.
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+/// The longest one behind a loss.
+const PAUSE_LOST_MAX: Duration = Duration::from_secs(1);
 
 /// Why a transaction was not committed.
 #[derive(Debug, Error)]
@@ -49,31 +56,43 @@ impl Undone {
     }
 }
 
-/// How often it was tried, and since when.
+/// How often it was tried, and until when it may be.
 pub(super) struct Tries {
     count: u32,
-    since: Instant,
-}
-
-impl Default for Tries {
-    fn default() -> Self {
-        Self { count: 0, since: Instant::now() }
-    }
+    until: Instant,
 }
 
 impl Tries {
-    /// Whether it is to be tried again; if not, why it was not done.
-    pub(super) fn once_more(&mut self, undone: Undone, figures: &Figures) -> Result<(), Undone> {
+    pub(super) fn within(patience: Patience) -> Self {
+        Self { count: 0, until: Instant::now() + patience.again }
+    }
+
+    /// Waits for the next try, and returns so that it be tried again; or says why it was not done.
+    pub(super) async fn once_more(
+        &mut self,
+        undone: Undone,
+        chance: &dyn Chance,
+        figures: &Figures,
+    ) -> Result<(), Undone> {
         self.count += 1;
-        let tried_enough = self.count >= TRIES || self.since.elapsed() >= TRIED_FOR;
+        let tried_enough = self.count >= TRIES || Instant::now() >= self.until;
         match &undone {
             Undone::NothingWritten(failure) if failure.may_pass() && !tried_enough => {
                 figures.count_again(failure);
+                let longest = if failure.is_a_loss() { PAUSE_LOST_MAX } else { PAUSE_MAX };
+                let pause = (PAUSE_MIN * (1 << (self.count - 1))).min(longest);
+                tokio::time::sleep(part_of(pause, chance)).await;
                 Ok(())
             }
             Undone::NothingWritten(_) | Undone::InDoubt(_) => Err(undone),
         }
     }
+}
+
+/// A pause of half its length at least, so that no two who failed together come back together.
+pub(super) fn part_of(pause: Duration, chance: &dyn Chance) -> Duration {
+    let [part] = chance.bytes::<1>();
+    pause.mul_f32(0.5 + f32::from(part) / 512.0)
 }
 
 /// What was tried again since the start.

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use respoke_core::clock::Timestamp;
 use respoke_core::id::AppId;
@@ -19,24 +20,35 @@ use uuid::Uuid;
 use super::connect::{Connection, params};
 use super::failure::Failure;
 use super::feed_rows;
-use super::pool::Lent;
+use super::pool::{Errand, Lent};
 use super::rows::mint_lock;
 use super::store::PostgresStore;
 use super::tries::Undone;
 use crate::crash::CrashPoint;
 
 /// An open transaction. Dropped, it is rolled back.
-pub(super) struct Write(Lent);
+pub(super) struct Write {
+    lent: Lent,
+    /// Whether it was taken back: there is nothing to commit.
+    is_taken_back: AtomicBool,
+}
 
 impl Deref for Write {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
-        &self.0
+        &self.lent
     }
 }
 
 impl Write {
+    /// Takes back what it did. It is committed as one that did nothing.
+    pub(super) async fn take_back(&self) -> Result<(), Failure> {
+        self.roll_back().await?;
+        self.is_taken_back.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Waits until no mint in `app` is under way, and keeps others waiting until the end. What takes away what mints stand on
     /// does this first: so nothing is minted behind it.
     pub(super) async fn hold_mints(&self, app: AppId) -> Result<(), Failure> {
@@ -60,11 +72,15 @@ impl Write {
 /// [`Failure`], and is run again when another transaction was in the way. It is no closure, because one that borrows what is
 /// around it and gives a future that other threads may run cannot be written.
 macro_rules! in_transaction {
-    ($store:expr, $write:ident => $body:block) => {{
-        let mut tries = $crate::postgres::tries::Tries::default();
+    ($store:expr, $write:ident => $body:block) => {
+        $crate::postgres::write::in_transaction!($crate::postgres::pool::Errand::Usual, $store, $write => $body)
+    };
+    ($errand:expr, $store:expr, $write:ident => $body:block) => {{
+        let mut tries = $crate::postgres::tries::Tries::within($store.patience);
         loop {
             let once = async {
-                let begun = $store.begin().await.map_err($crate::postgres::tries::Undone::NothingWritten)?;
+                let begun =
+                    $store.begin_on(&$errand).await.map_err($crate::postgres::tries::Undone::NothingWritten)?;
                 let $write = &begun;
                 let ran: Result<_, $crate::postgres::failure::Failure> = async { $body }.await;
                 match ran {
@@ -75,7 +91,7 @@ macro_rules! in_transaction {
             match once.await {
                 Ok(value) => break Ok(value),
                 Err(undone) => {
-                    if let Err(undone) = tries.once_more(undone, &$store.figures) {
+                    if let Err(undone) = tries.once_more(undone, &*$store.chance, &$store.figures).await {
                         break Err(undone.told());
                     }
                 }
@@ -85,15 +101,30 @@ macro_rules! in_transaction {
 }
 pub(super) use in_transaction;
 
+/// The same for what ends something: it waits behind none but its like, however many lists and look-ups there are.
+macro_rules! in_ending_transaction {
+    ($store:expr, $write:ident => $body:block) => {
+        $crate::postgres::write::in_transaction!($crate::postgres::pool::Errand::Ending, $store, $write => $body)
+    };
+}
+pub(super) use in_ending_transaction;
+
 impl PostgresStore {
+    #[cfg(test)]
     pub(super) async fn begin(&self) -> Result<Write, Failure> {
-        let lent = self.pool.lend().await?;
-        lent.note_unfinished(true);
+        self.begin_on(&Errand::Usual).await
+    }
+
+    pub(super) async fn begin_on(&self, errand: &Errand) -> Result<Write, Failure> {
+        let lent = self.pool.lend(errand).await?;
         lent.begin("").await?;
-        Ok(Write(lent))
+        Ok(Write { lent, is_taken_back: AtomicBool::new(false) })
     }
 
     pub(super) async fn commit(&self, write: &Write) -> Result<(), Undone> {
+        if write.is_taken_back.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         if self.crash.is_at(CrashPoint::BeforeCommit) {
             self.stop();
             return Err(Undone::NothingWritten(Failure::Overloaded));
@@ -103,18 +134,12 @@ impl PostgresStore {
             self.stop();
             return Err(Undone::InDoubt(Failure::lost("a test cut the connection")));
         }
-        match committed {
-            Ok(()) => {
-                write.0.note_unfinished(false);
-                Ok(())
-            }
-            Err(failure) => Err(Undone::of_commit(failure)),
-        }
+        committed.map_err(Undone::of_commit)
     }
 
     pub(super) async fn roll_back(&self, write: &Write, failure: Failure) -> Undone {
-        if !write.is_broken() && write.batch("ROLLBACK").await.is_ok() {
-            write.0.note_unfinished(false);
+        if !write.is_broken() && write.is_unfinished() && write.lent.roll_back().await.is_err() {
+            write.give_up();
         }
         Undone::NothingWritten(failure)
     }

@@ -6,7 +6,9 @@
 //!
 //! Invariant: an operation is answered with success only after its commit was confirmed.
 //! Invariant: an operation is answered with "nothing was written" only if no commit that could hold it was asked for.
-//! Invariant: an operation that fails takes nobody with it. Its batch is rolled back and each operation run again alone.
+//! Invariant: an operation that fails takes nobody with it. Its batch is rolled back and run again in halves, and so on.
+//! Invariant: an operation that waited too long before it was begun is not run. One whose connection is lost is followed by
+//! nobody of its batch: they would each wait as long.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,16 +20,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::connect::Connection;
+use super::connect::{Connection, Patience};
 use super::connector::Connector;
 use super::failure::Failure;
-use super::tries::{Figures, Tries, Undone};
+use super::tries::{Figures, Tries, Undone, part_of};
 use crate::crash::{Crash, CrashPoint};
 
 /// Operations that may wait. At 50,000 a second this is a tenth of a second's worth; more would only wait longer.
 const QUEUE_LEN_MAX: usize = 4_096;
-/// How long an operation may wait before it is begun.
-const WAIT: Duration = Duration::from_secs(5);
 /// Pauses between tries to connect: the first, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -60,6 +60,7 @@ struct Job<W: Work> {
 /// The way to a writer.
 pub(super) struct Writer<W: Work> {
     queue: Mutex<Option<mpsc::Sender<Job<W>>>>,
+    patience: Patience,
     tasks: TaskTracker,
 }
 
@@ -68,6 +69,7 @@ pub(super) struct Writer<W: Work> {
 pub(super) struct Start {
     pub(super) connector: Arc<Connector>,
     pub(super) batch_max: usize,
+    pub(super) patience: Patience,
     pub(super) chance: Arc<dyn Chance>,
     pub(super) figures: Arc<Figures>,
     pub(super) crash: Crash,
@@ -76,15 +78,22 @@ pub(super) struct Start {
 impl<W: Work> Writer<W> {
     pub(super) fn start(start: Start, work: W) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_LEN_MAX);
+        let patience = start.patience;
         let (start, work, waiting) = (Arc::new(start), Arc::new(work), Arc::new(tokio::sync::Mutex::new(waiting)));
         let tasks = TaskTracker::new();
         for _ in 0..W::CONNECTIONS {
-            let worker =
-                Worker { start: start.clone(), work: work.clone(), waiting: waiting.clone(), pause: PAUSE_MIN };
+            let worker = Worker {
+                start: start.clone(),
+                work: work.clone(),
+                waiting: waiting.clone(),
+                connection: None,
+                is_cut_off: false,
+                pause: PAUSE_MIN,
+            };
             tasks.spawn(worker.work());
         }
         tasks.close();
-        Self { queue: Mutex::new(Some(queue)), tasks }
+        Self { queue: Mutex::new(Some(queue)), patience, tasks }
     }
 
     /// Runs it some time, unless too much else waits. Nobody hears what came of it.
@@ -105,7 +114,7 @@ impl<W: Work> Writer<W> {
         match queue.try_send(job) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(job)) => {
-                let sent = tokio::time::timeout(WAIT, queue.send(job)).await;
+                let sent = tokio::time::timeout(self.patience.turn, queue.send(job)).await;
                 sent.map_err(|_| StoreError::Overloaded)?.map_err(|_| closed())?;
             }
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(closed()),
@@ -135,25 +144,29 @@ struct Worker<W: Work> {
     start: Arc<Start>,
     work: Arc<W>,
     waiting: Arc<tokio::sync::Mutex<mpsc::Receiver<Job<W>>>>,
+    /// None before the first batch, and after a loss.
+    connection: Option<Connection>,
+    /// Whether the last batch found no server, however often it was tried.
+    is_cut_off: bool,
     /// Before the next try to connect, if the last one failed.
     pause: Duration,
 }
 
 impl<W: Work> Worker<W> {
     async fn work(mut self) {
-        let mut connection = None;
         while let Some(batch) = self.next_batch().await {
-            match self.connected(connection.take()).await {
-                Ok(open) => {
-                    connection = Some(self.commit(open, batch).await);
-                    if self.start.crash.is_to_come() {
-                        return;
-                    }
-                }
-                Err(failure) => {
-                    refuse(batch, Undone::NothingWritten(failure));
-                    self.rest().await;
-                }
+            // Whoever comes while there is no server is not kept waiting for it.
+            if self.is_cut_off
+                && let Err(failure) = self.connect().await
+            {
+                refuse(batch, Undone::NothingWritten(failure));
+                self.rest().await;
+                continue;
+            }
+            self.commit(batch).await;
+            self.is_cut_off = self.connection.is_none();
+            if self.start.crash.is_to_come() {
+                return;
             }
         }
     }
@@ -166,75 +179,103 @@ impl<W: Work> Worker<W> {
             if received == 0 {
                 return None;
             }
-            let (batch, late): (Vec<_>, Vec<_>) = batch.into_iter().partition(|job| job.since.elapsed() < WAIT);
-            refuse(late, Undone::NothingWritten(Failure::Overloaded));
+            let batch = self.in_time(batch);
             if !batch.is_empty() {
                 return Some(batch);
             }
         }
     }
 
-    async fn connected(&mut self, last: Option<Connection>) -> Result<Connection, Failure> {
-        if let Some(connection) = last.filter(|connection| !connection.is_broken()) {
-            return Ok(connection);
+    /// Those of a batch that did not wait too long. The others are refused.
+    fn in_time(&self, batch: Vec<Job<W>>) -> Vec<Job<W>> {
+        let patience = self.start.patience.turn;
+        let (batch, late): (Vec<_>, Vec<_>) = batch.into_iter().partition(|job| job.since.elapsed() < patience);
+        refuse(late, Undone::NothingWritten(Failure::Overloaded));
+        batch
+    }
+
+    /// The connection. One that is of no use any more is closed before another is made.
+    async fn connect(&mut self) -> Result<&Connection, Failure> {
+        if let Some(broken) = self.connection.take_if(|connection| connection.is_broken()) {
+            broken.close().await;
         }
-        let connection = self.start.connector.connect().await?;
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.start.connector.connect().await?,
+        };
         self.pause = PAUSE_MIN;
-        Ok(connection)
+        Ok(self.connection.insert(connection))
     }
 
     /// Waits before the next try to connect: longer each time, and never as long as another node does.
     async fn rest(&mut self) {
-        let [part] = self.start.chance.bytes::<1>();
-        tokio::time::sleep(self.pause.mul_f32(0.5 + f32::from(part) / 512.0)).await;
+        tokio::time::sleep(part_of(self.pause, &*self.start.chance)).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
     }
 
-    /// Runs a batch and answers it. Returns the connection, or another one.
-    async fn commit(&mut self, mut connection: Connection, batch: Vec<Job<W>>) -> Connection {
-        let undone = match self.run(&mut connection, &batch).await {
-            Ok(outcomes) => {
-                answer(batch, outcomes);
-                return connection;
+    /// Runs a batch and answers it. If one of its operations makes it fail, it is run in halves to find out which.
+    async fn commit(&mut self, batch: Vec<Job<W>>) {
+        let mut parts = vec![batch];
+        while let Some(part) = parts.pop() {
+            let mut part = self.in_time(part);
+            if part.is_empty() {
+                continue;
             }
-            Err(undone) => undone,
-        };
-        // Whoever waited for a lock in vain would each wait as long.
-        let is_of_one = match &undone {
-            Undone::NothingWritten(failure @ Failure::Refused(_)) => !failure.is_of_a_held_row(),
-            Undone::NothingWritten(Failure::Row(_)) => true,
-            Undone::NothingWritten(Failure::Again(_) | Failure::Lost(_) | Failure::Overloaded) | Undone::InDoubt(_) => {
-                false
-            }
-        };
-        if batch.len() == 1 || !is_of_one {
-            refuse(batch, undone);
-            return connection;
-        }
-        // One of them made it fail; each is run alone to find out which.
-        for job in batch {
-            let job = vec![job];
-            match self.run(&mut connection, &job).await {
-                Ok(outcomes) => answer(job, outcomes),
-                Err(undone) => refuse(job, undone),
+            match self.run(&part).await {
+                Ok(outcomes) => answer(part, outcomes),
+                Err(undone) if part.len() > 1 && is_of_one(&undone) => {
+                    let second = part.split_off(part.len() / 2);
+                    parts.extend([second, part]);
+                }
+                Err(undone) => {
+                    let lost = is_of_all(&undone);
+                    refuse(part, undone);
+                    if let Some(why) = lost {
+                        let rest = parts.drain(..).flatten().collect();
+                        refuse(rest, Undone::NothingWritten(Failure::lost(why)));
+                    }
+                }
             }
         }
-        connection
     }
 
     /// Runs a batch, again if others are in its way or the connection is lost before a commit was asked for.
-    async fn run(&mut self, connection: &mut Connection, batch: &[Job<W>]) -> Result<Vec<W::Outcome>, Undone> {
-        let mut tries = Tries::default();
+    async fn run(&mut self, batch: &[Job<W>]) -> Result<Vec<W::Outcome>, Undone> {
+        let (start, work) = (self.start.clone(), self.work.clone());
+        let mut tries = Tries::within(start.patience);
+        let operations = batch.iter().map(|job| &job.operation).collect::<Vec<_>>();
         loop {
-            let operations = batch.iter().map(|job| &job.operation).collect::<Vec<_>>();
-            match self.work.run(connection, self.start.crash, &operations).await {
+            let ran = match self.connect().await {
+                Ok(connection) => work.run(connection, start.crash, &operations).await,
+                Err(failure) => Err(Undone::NothingWritten(failure)),
+            };
+            match ran {
                 Ok(outcomes) => return Ok(outcomes),
-                Err(undone) => tries.once_more(undone, &self.start.figures)?,
-            }
-            if connection.is_broken() {
-                *connection = self.connected(None).await.map_err(Undone::NothingWritten)?;
+                Err(undone) => tries.once_more(undone, &*start.chance, &start.figures).await?,
             }
         }
+    }
+}
+
+/// Whether one operation of a batch may be why it failed.
+fn is_of_one(undone: &Undone) -> bool {
+    match undone {
+        // Whoever waited for a lock in vain would each wait as long.
+        Undone::NothingWritten(failure @ Failure::Refused(_)) => !failure.is_of_a_held_row(),
+        Undone::NothingWritten(Failure::Row(_) | Failure::Again(_)) => true,
+        Undone::NothingWritten(Failure::Lost(_) | Failure::Unanswered | Failure::Failed | Failure::Overloaded)
+        | Undone::InDoubt(_) => false,
+    }
+}
+
+/// Why those that were to follow in a batch are not run, if they are not.
+fn is_of_all(undone: &Undone) -> Option<&'static str> {
+    match undone {
+        Undone::NothingWritten(failure) if failure.is_of_a_held_row() => Some("a lock was waited for in vain"),
+        Undone::NothingWritten(failure) | Undone::InDoubt(failure) if failure.is_a_loss() => {
+            Some("the connection was lost while others of the batch were written")
+        }
+        Undone::NothingWritten(_) | Undone::InDoubt(_) => None,
     }
 }
 
@@ -300,7 +341,10 @@ pub(super) async fn committed<T>(
 }
 
 async fn roll_back(connection: &Connection) {
-    if connection.is_broken() || connection.batch("ROLLBACK").await.is_err() {
+    if connection.is_broken() || connection.roll_back().await.is_err() {
         connection.give_up();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+use respoke_core::audit::Action;
+use respoke_core::page::PageRequest;
+use respoke_core::ports::{
+    ChangeStore as _, EndRequest, EndScope, ListFilter, ScopeEnding, SessionStore as _, Store, StoreError,
+    TokenStore as _,
+};
+use respoke_core::token::Replaces;
+use tokio_postgres::{Client, NoTls};
+
+use super::*;
+use crate::contract::fixture::{NOW, World, endpoint, entry};
+use crate::contract::postgres::{Postgres, there_is_a_server};
+use crate::postgres::connect::Patience;
+use crate::postgres::options::Options;
+use crate::postgres::store::PostgresStore;
+
+/// Within which everything is done on the busiest machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Those of the store that wait for a lock.
+const WAITING: &str = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+                       WHERE NOT l.granted AND a.datname = current_database() AND a.application_name = 'respoked'";
+
+async fn opened(fixture: &Postgres, turn: Duration) -> (Arc<PostgresStore>, World) {
+    let mut options = Options::of(fixture.config());
+    options.patience = Patience { answer: DEADLINE, turn, ..Patience::default() };
+    let store = Arc::new(PostgresStore::open(options).await.unwrap());
+    let world = World::new(store.clone() as Arc<dyn Store>).await;
+    (store, world)
+}
+
+async fn console(fixture: &Postgres) -> Client {
+    let (client, connection) = fixture.config().connect(NoTls).await.unwrap();
+    TaskTracker::new().spawn(connection);
+    client
+}
+
+fn end(world: &World) -> EndRequest {
+    let scope = EndScope::Endpoint(endpoint("alice"));
+    EndRequest { app_id: world.app, scope, issued_before: None, tokens_too: true }
+}
+
+/// What comes of it within so many polls.
+async fn polled<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let mut polls = 0;
+    poll_fn(|context| {
+        if polls < times {
+            polls += 1;
+            if let Poll::Ready(done) = future.as_mut().poll(context) {
+                return Poll::Ready(Some(done));
+            }
+        }
+        // Behind the last one it is not waited for.
+        if polls == times { Poll::Ready(None) } else { Poll::Pending }
+    })
+    .await
+}
+
+/// Has all places at once.
+async fn all_places(store: &PostgresStore) -> Vec<Lent> {
+    let mut lent = Vec::new();
+    for errand in [Errand::Usual, Errand::Usual, Errand::Usual, Errand::Usual, Errand::Ending] {
+        lent.push(store.pool.lend(&errand).await.unwrap());
+    }
+    lent
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_something_finds_a_place_where_others_have_all() {
+    if !there_is_a_server() {
+        return;
+    }
+    let fixture = Postgres::default();
+    let (store, world) = opened(&fixture, Duration::from_millis(100)).await;
+    let session = world.session_of("alice").await.1;
+    let mut lent = all_places(&store).await;
+    assert!(matches!(store.session(session.number).await, Err(StoreError::Overloaded)));
+    assert!(matches!(store.changes(0).await, Err(StoreError::Overloaded)), "there is one of them");
+    lent.pop();
+    assert!(matches!(store.session(session.number).await, Err(StoreError::Overloaded)));
+    assert_eq!(store.end_sessions(end(&world), entry(Action::SessionsEnded)).await.unwrap(), ScopeEnding::Ended);
+    store.changes(0).await.unwrap();
+    lent.pop();
+    assert!(store.session(session.number).await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_third_search_waits_its_turn_and_not_for_ever() {
+    if !there_is_a_server() {
+        return;
+    }
+    let fixture = Postgres::default();
+    let (store, world) = opened(&fixture, Duration::from_millis(100)).await;
+    let list = || store.tokens(world.app, ListFilter::default(), NOW, PageRequest::first());
+    let (first, second) = (store.search().await.unwrap(), store.search().await.unwrap());
+    assert!(matches!(list().await, Err(StoreError::Overloaded)));
+    store.gather().await.unwrap().read("SELECT 1", &[]).await.unwrap();
+    first.read("SELECT 1", &[]).await.unwrap();
+    drop(second);
+    list().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_went_away_from_keeps_nobody_waiting_behind_it() {
+    if !there_is_a_server() {
+        return;
+    }
+    let fixture = Postgres::default();
+    let (store, world) = opened(&fixture, DEADLINE).await;
+    let session = world.session_of("alice").await.1;
+    let (looking, mut console) = (console(&fixture).await, console(&fixture).await);
+    let held = console.transaction().await.unwrap();
+    held.batch_execute("LOCK TABLE respoked.log IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    for waiting in 1..PLACES {
+        let mut looked = pin!(store.token(1));
+        // Polled until the server has it and it waits.
+        while looking.query_one(WAITING, &[]).await.unwrap().get::<_, i64>(0) < i64::try_from(waiting).unwrap() {
+            assert!(polled(1, looked.as_mut()).await.is_none());
+        }
+    }
+    for _ in 0..2 * PLACES {
+        let found = tokio::time::timeout(DEADLINE / 2, store.session(session.number)).await;
+        assert!(found.expect("nothing is before it").unwrap().is_some());
+    }
+    assert_eq!(looking.query_one(WAITING, &[]).await.unwrap().get::<_, i64>(0), 3, "they still wait");
+    held.rollback().await.unwrap();
+    all_places(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_future_leaves_nothing_held() {
+    if !there_is_a_server() {
+        return;
+    }
+    let fixture = Postgres::default();
+    let (store, world) = opened(&fixture, DEADLINE).await;
+    world.mint("alice").await;
+    let list = || store.tokens(world.app, ListFilter::default(), NOW, PageRequest::first());
+    for polls in 0.. {
+        let ended = polled(polls, store.end_sessions(end(&world), entry(Action::SessionsEnded))).await;
+        let listed = polled(polls, list()).await;
+        let minted = polled(polls, world.issue(world.token_for("bob", NOW), Replaces::Nothing, None)).await;
+        // All places, and the locks of all.
+        all_places(&store).await;
+        let (one, other) = (store.search().await.unwrap(), store.search().await.unwrap());
+        drop((one, other));
+        assert_eq!(store.end_sessions(end(&world), entry(Action::SessionsEnded)).await.unwrap(), ScopeEnding::Ended);
+        world.mint("carol").await;
+        if ended.is_some() && listed.is_some() && minted.is_some() {
+            break;
+        }
+    }
+    let lent = all_places(&store).await;
+    assert!(polled(1, store.pool.lend(&Errand::Usual)).await.is_none());
+    assert_eq!(store.pool.0.usual.waiting.load(Ordering::Relaxed), 0, "who went away does not wait");
+    drop(lent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_in_a_transaction_is_not_told_as_done() {
+    if !there_is_a_server() {
+        return;
+    }
+    let fixture = Postgres::default();
+    let store = fixture.store().await;
+    let write = store.begin().await.unwrap();
+    write.execute("INSERT INTO respoked.meta (key, value) VALUES ('some', '')", &[]).await.unwrap();
+    write.query("SELECT 1 / 0", &[]).await.unwrap_err();
+    let undone = store.commit(&write).await.unwrap_err();
+    assert!(matches!(undone.told(), StoreError::Unavailable(_)));
+    drop(write);
+    // The connection is good again, and another transaction is taken back as a whole.
+    let write = store.begin().await.unwrap();
+    write.execute("INSERT INTO respoked.meta (key, value) VALUES ('some', '')", &[]).await.unwrap();
+    write.take_back().await.unwrap();
+    store.commit(&write).await.unwrap();
+    assert!(store.read("SELECT 1 FROM respoked.meta WHERE key = 'some'", &[]).await.unwrap().is_empty());
+}

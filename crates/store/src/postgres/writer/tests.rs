@@ -1,0 +1,156 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use respoke_core::chance::SystemChance;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::postgres::connect::Patience;
+use crate::postgres::fake_server::{FakeServer, Said};
+
+/// Makes a batch fail, by its operations and how many were run before it.
+type Fails = dyn Fn(&[&i64], usize) -> Option<Failure> + Send + Sync;
+
+/// Says the same number back.
+#[derive(Clone)]
+struct Echo {
+    fails: Arc<Fails>,
+    /// Batches that were begun.
+    runs: Arc<AtomicUsize>,
+    /// What each but the first takes.
+    takes: Duration,
+    /// One for each batch that may go on.
+    going_on: Arc<Semaphore>,
+}
+
+impl Work for Echo {
+    type Operation = i64;
+    type Outcome = i64;
+
+    const CONNECTIONS: usize = 1;
+
+    async fn run(&self, _: &Connection, _: Crash, operations: &[&i64]) -> Result<Vec<i64>, Undone> {
+        let before = self.runs.fetch_add(1, Ordering::Relaxed);
+        self.going_on.acquire().await.unwrap().forget();
+        if before > 0 {
+            tokio::time::sleep(self.takes).await;
+        }
+        match (self.fails)(operations, before) {
+            Some(failure) => Err(Undone::NothingWritten(failure)),
+            None => Ok(operations.iter().map(|operation| **operation).collect()),
+        }
+    }
+}
+
+struct Fixture {
+    writer: Arc<Writer<Echo>>,
+    echo: Echo,
+    _server: FakeServer,
+}
+
+const ALL: usize = 1_000_000;
+
+impl Fixture {
+    async fn new(
+        batch_max: usize,
+        patience: Duration,
+        takes: Duration,
+        fails: impl Fn(&[&i64], usize) -> Option<Failure> + Send + Sync + 'static,
+    ) -> Self {
+        let server = FakeServer::start(|_| Said::Done).await;
+        let going_on = Arc::new(Semaphore::new(0));
+        let echo = Echo { fails: Arc::new(fails), runs: Arc::default(), takes, going_on };
+        let start = Start {
+            connector: Arc::new(server.connector(Patience::default())),
+            batch_max,
+            patience: Patience { turn: patience, ..Patience::default() },
+            chance: Arc::new(SystemChance),
+            figures: Arc::default(),
+            crash: Crash::default(),
+        };
+        Self { writer: Arc::new(Writer::start(start, echo.clone())), echo, _server: server }
+    }
+
+    /// Begins a batch of one, and has numbers up to `number` wait behind it.
+    async fn queued(&self, number: i64) -> JoinSet<(i64, Result<i64, StoreError>)> {
+        let mut all = JoinSet::new();
+        for one in 0..number {
+            let writer = self.writer.clone();
+            all.spawn(async move { (one, writer.done(one).await) });
+            while one == 0 && self.echo.runs.load(Ordering::Relaxed) == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let behind = QUEUE_LEN_MAX - usize::try_from(number - 1).unwrap();
+        while self.writer.queue.lock().as_ref().unwrap().capacity() > behind {
+            tokio::task::yield_now().await;
+        }
+        all
+    }
+}
+
+const LONG: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn one_that_fails_is_found_by_halves_and_takes_nobody_with_it() {
+    let fails = |operations: &[&i64], _| operations.contains(&&77).then_some(Failure::Row("damaged"));
+    let fixture = Fixture::new(128, LONG, Duration::ZERO, fails).await;
+    let all = fixture.queued(129).await;
+    fixture.echo.going_on.add_permits(ALL);
+    for (number, answered) in all.join_all().await {
+        match answered {
+            Ok(echo) => assert!(echo == number && number != 77, "{number}"),
+            Err(StoreError::Corrupt("damaged")) => assert_eq!(number, 77),
+            Err(other) => panic!("{number}: {other:?}"),
+        }
+    }
+    // The first, all others, and two halves of each of seven lengths.
+    assert_eq!(fixture.echo.runs.load(Ordering::Relaxed), 2 + 2 * 7);
+}
+
+#[tokio::test]
+async fn behind_one_that_is_lost_nobody_is_run() {
+    let fails = |_: &[&i64], before| match before {
+        1 => Some(Failure::Row("damaged")),
+        2 => Some(Failure::Unanswered),
+        _ => None,
+    };
+    let fixture = Fixture::new(128, LONG, Duration::ZERO, fails).await;
+    let all = fixture.queued(129).await;
+    fixture.echo.going_on.add_permits(ALL);
+    for (number, answered) in all.join_all().await {
+        assert_eq!(number == 0, answered.is_ok(), "{number}: {answered:?}");
+        assert!(matches!(answered, Ok(_) | Err(StoreError::Unavailable(_))), "{number}: {answered:?}");
+    }
+    assert_eq!(fixture.echo.runs.load(Ordering::Relaxed), 3);
+    assert_eq!(fixture.writer.done(1).await.unwrap(), 1, "what comes later is");
+}
+
+#[tokio::test]
+async fn who_waited_too_long_is_not_run_in_a_half_either() {
+    const PATIENCE: Duration = Duration::from_millis(300);
+    let fails = |_: &[&i64], before| (before > 0).then_some(Failure::Row("damaged"));
+    let fixture = Fixture::new(128, PATIENCE, PATIENCE, fails).await;
+    let all = fixture.queued(9).await;
+    fixture.echo.going_on.add_permits(ALL);
+    for (number, answered) in all.join_all().await {
+        assert!(number == 0 || matches!(answered, Err(StoreError::Overloaded)), "{number}: {answered:?}");
+    }
+    assert!(fixture.echo.runs.load(Ordering::Relaxed) <= 2);
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_within_its_time_and_whoever_goes_away_leaves_no_place_taken() {
+    let fixture = Fixture::new(1, Duration::from_millis(20), Duration::ZERO, |_, _| None).await;
+    let first = fixture.queued(1).await;
+    let queue = fixture.writer.queue.lock().clone().unwrap();
+    while queue.try_send(Job { operation: 1, since: Instant::now(), answer: None }).is_ok() {}
+    assert!(matches!(fixture.writer.done(2).await, Err(StoreError::Overloaded)));
+    assert!(tokio::time::timeout(Duration::ZERO, fixture.writer.done(3)).await.is_err());
+    drop(queue);
+    fixture.echo.going_on.add_permits(ALL);
+    fixture.writer.close();
+    tokio::time::timeout(LONG, fixture.writer.drain()).await.expect("what waits ends");
+    assert_eq!(first.join_all().await.len(), 1);
+    assert!(matches!(fixture.writer.done(4).await, Err(StoreError::Unavailable(_))));
+}
