@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context as _, bail, ensure};
 
 mod canary;
-mod postgres;
+pub(crate) mod postgres;
 
 use postgres::Postgres;
 

@@ -15,6 +15,7 @@ mod load;
 mod machine;
 mod metrics;
 mod plateau;
+mod postgres;
 mod procfs;
 mod report;
 mod response;
@@ -51,6 +52,8 @@ pub(crate) enum Bench {
     Tokens(TokensArgs),
     /// Sockets: requests, fan-out, storms and idle memory, beside other socket servers; needs node and npm.
     Hub(hub::HubArgs),
+    /// The server on PostgreSQL, beside PostgreSQL alone and beside itself on SQLite; needs PostgreSQL.
+    Postgres(postgres::PostgresArgs),
     /// Minting on and on with short-lived tokens: what becomes of the rate and of the files.
     Plateau(PlateauArgs),
     /// Instructions per mint, beside a bare axum server; needs valgrind.
@@ -167,6 +170,7 @@ impl Bench {
         match self {
             Self::Tokens(args) => tokens(args),
             Self::Hub(args) => hub::run(args),
+            Self::Postgres(args) => postgres::run(args),
             Self::Plateau(args) => {
                 let workplace = Workplace::prepare(args.binary.as_deref())?;
                 println!("{}", plateau::measure(&workplace, args.mints, args.every, args.connections)?);

@@ -23,9 +23,9 @@ impl Usage {
             fs::read_to_string(format!("/proc/{pid}/{file}")).with_context(|| format!("cannot read {file} of a server"))
         };
         let (stat, io, status) = (read("stat")?, read("io")?, read("status")?);
-        let ticks_per_sec = rustix::param::clock_ticks_per_second() as f64;
+        let [user, system, ..] = cpu_ticks(&stat)?;
         Ok(Self {
-            cpu_secs: cpu_ticks(&stat)? as f64 / ticks_per_sec,
+            cpu_secs: secs(user + system),
             written_bytes: number_after(&io, "write_bytes:")?,
             resident_bytes: number_after(&status, "VmRSS:")? * 1024,
             resident_bytes_max: number_after(&status, "VmHWM:")? * 1024,
@@ -33,16 +33,26 @@ impl Usage {
     }
 }
 
-/// Fields 14 and 15 of `stat`: user and system time in clock ticks.
+/// User and system time of process `pid` so far, and of those of its children that have ended, in seconds.
+pub(crate) fn cpu_secs_with_ended(pid: u32) -> anyhow::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("cannot read stat of a server")?;
+    Ok(secs(cpu_ticks(&stat)?.iter().sum()))
+}
+
+fn secs(ticks: u64) -> f64 {
+    ticks as f64 / rustix::param::clock_ticks_per_second() as f64
+}
+
+/// Fields 14 to 17 of `stat`: user and system time in clock ticks, and the same of children that have ended.
 ///
 /// # Source
 ///
 /// `proc_pid_stat(5)`; field 2 is the name in parentheses and may itself hold spaces and parentheses.
-fn cpu_ticks(stat: &str) -> anyhow::Result<u64> {
+fn cpu_ticks(stat: &str) -> anyhow::Result<[u64; 4]> {
     let (_, rest) = stat.rsplit_once(')').context("stat has no process name")?;
     let mut fields = rest.split_ascii_whitespace().skip(11);
     let mut next = || fields.next().context("stat has too few fields")?.parse::<u64>().context("ticks are a number");
-    Ok(next()? + next()?)
+    Ok([next()?, next()?, next()?, next()?])
 }
 
 /// The number in the line of `text` that begins with `label`.
@@ -58,8 +68,8 @@ mod tests {
 
     #[test]
     fn times_are_found_behind_a_name_with_parentheses() {
-        let stat = "42 (a) b) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0 3 0";
-        assert_eq!(cpu_ticks(stat).unwrap(), 300);
+        let stat = "42 (a) b) S 1 2 3 4 5 6 7 8 9 10 250 50 7 3 20 0 3 0";
+        assert_eq!(cpu_ticks(stat).unwrap(), [250, 50, 7, 3]);
     }
 
     #[test]

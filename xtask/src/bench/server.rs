@@ -58,6 +58,18 @@ impl Respoked {
     pub(crate) fn start(workplace: &Workplace, setting: Setting) -> anyhow::Result<Self> {
         let folder = workplace.fresh_folder()?;
         let command = serve(Command::new(&workplace.respoked), folder.path(), setting);
+        Self::start_as(command, folder, setting)
+    }
+
+    /// Starts a server on the empty PostgreSQL database at `address` and sets it up.
+    pub(crate) fn start_on(workplace: &Workplace, setting: Setting, address: &str) -> anyhow::Result<Self> {
+        let folder = workplace.fresh_folder()?;
+        let mut command = serve(Command::new(&workplace.respoked), folder.path(), setting);
+        command.env("RESPOKED_DATABASE", address);
+        Self::start_as(command, folder, setting)
+    }
+
+    fn start_as(command: Command, folder: TempDir, setting: Setting) -> anyhow::Result<Self> {
         let child = Child::start(command, &folder.path().join("server.log"), READY_TIMEOUT)?;
         Self::set_up(child, folder, setting)
     }

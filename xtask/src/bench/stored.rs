@@ -12,7 +12,7 @@ use super::token::TokenPool;
 use super::workplace::Workplace;
 
 /// Keeps the stored tokens redeemable, so that the janitor leaves them where they are.
-const LASTING: Setting = Setting { environment: USUAL.environment, activation_secs: Some(86_400) };
+pub(super) const LASTING: Setting = Setting { environment: USUAL.environment, activation_secs: Some(86_400) };
 
 /// What was found.
 pub(crate) struct Stored {

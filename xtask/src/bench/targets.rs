@@ -54,6 +54,7 @@ impl Bound {
 pub(crate) enum Unit {
     Ratio,
     Times,
+    Micros,
     Millis,
     Secs,
     Bytes,
@@ -67,6 +68,7 @@ impl Unit {
         match self {
             Self::Ratio => format!("{value:.2}"),
             Self::Times => format!("{value:.1}x"),
+            Self::Micros => format!("{value:.1} µs"),
             Self::Millis => format!("{value:.1} ms"),
             Self::Secs => format!("{value:.1} s"),
             Self::Bytes => format!("{value:.0} B"),

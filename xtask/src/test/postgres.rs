@@ -19,7 +19,7 @@ const START: Duration = Duration::from_secs(60);
 const USER: &str = "postgres";
 
 /// A server that runs until this is dropped, or until this process ends in whatever way.
-pub(super) struct Postgres {
+pub(crate) struct Postgres {
     child: Child,
     port: u16,
     _folder: tempfile::TempDir,
@@ -27,7 +27,7 @@ pub(super) struct Postgres {
 
 impl Postgres {
     /// Where the programs of the newest version are, if one is installed.
-    pub(super) fn programs() -> Option<PathBuf> {
+    pub(crate) fn programs() -> Option<PathBuf> {
         let version = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
         let installed = std::fs::read_dir(VERSIONS).ok()?.filter_map(|entry| entry.ok().map(|entry| entry.path()));
         let usable = installed.filter(|path| path.join("bin/initdb").exists() && path.join("bin/postgres").exists());
@@ -36,8 +36,13 @@ impl Postgres {
     }
 
     /// Starts a server on a free port. What it logs is in the folder `left`.
-    pub(super) fn start(programs: &Path, left: &Path) -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("respoked-postgres-").tempdir()?;
+    pub(crate) fn start(programs: &Path, left: &Path) -> anyhow::Result<Self> {
+        Self::start_in(programs, left, &std::env::temp_dir())
+    }
+
+    /// The same, with its data in a folder of its own in `parent`.
+    pub(crate) fn start_in(programs: &Path, left: &Path, parent: &Path) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("respoked-postgres-").tempdir_in(parent)?;
         let as_root = rustix::process::geteuid().is_root();
         if as_root {
             run_command(Command::new("chown").arg(USER).arg(folder.path()))?;
@@ -81,8 +86,18 @@ impl Postgres {
     }
 
     /// The address of the server, for one who may do everything there.
-    pub(super) fn address(&self) -> String {
-        format!("postgres://respoked@127.0.0.1:{}/postgres", self.port)
+    pub(crate) fn address(&self) -> String {
+        self.address_of("postgres")
+    }
+
+    /// The same of a database in it.
+    pub(crate) fn address_of(&self, database: &str) -> String {
+        format!("postgres://respoked@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 }
 
