@@ -21,6 +21,9 @@ pub(super) enum Failure {
     /// A statement of the transaction failed, and nobody rolled it back: it is not committed.
     #[error("a statement had failed of a transaction that was to be committed")]
     Failed,
+    /// The store takes nothing any more.
+    #[error("the store is closed")]
+    Closed,
     /// Too many wait for a connection.
     #[error("too many wait for a connection to the database")]
     Overloaded,
@@ -89,7 +92,7 @@ impl Failure {
         match self {
             Self::Again(_) | Self::Failed => true,
             Self::Refused(error) => error.code().is_some_and(|code| KNOWN.contains(&&code.code()[..2])),
-            Self::Lost(_) | Self::Unanswered | Self::Overloaded | Self::Row(_) => false,
+            Self::Lost(_) | Self::Unanswered | Self::Closed | Self::Overloaded | Self::Row(_) => false,
         }
     }
 
@@ -103,7 +106,7 @@ impl Failure {
         match self {
             Self::Overloaded => StoreError::Overloaded,
             Self::Row(what) => StoreError::Corrupt(what),
-            Self::Lost(_) | Self::Unanswered | Self::Failed | Self::Again(_) | Self::Refused(_) => {
+            Self::Lost(_) | Self::Unanswered | Self::Failed | Self::Closed | Self::Again(_) | Self::Refused(_) => {
                 StoreError::Unavailable(Box::new(self))
             }
         }

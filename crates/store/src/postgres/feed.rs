@@ -53,7 +53,7 @@ const CHANGES: &str = "SELECT f.epoch, f.head, c.number, c.what FROM respoked.fe
 impl ChangeStore for PostgresStore {
     async fn changes(&self, after: u64) -> Result<Changes, StoreError> {
         let most = i64::try_from(CHANGES_TOLD_MAX).unwrap_or(i64::MAX);
-        let rows = self.read_on(&Errand::Ending, CHANGES, params![stored(after), most]).await?;
+        let rows = self.read_on(&Errand::Hearing, CHANGES, params![stored(after), most]).await?;
         let mut changes = Changes { epoch: 0, head: 0, told: Vec::new() };
         for row in &rows {
             let mut columns = Columns::of(row);

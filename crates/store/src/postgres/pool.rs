@@ -2,8 +2,9 @@
 //!
 //! Invariant: there are never more of them than places. A place is given back when its connection waits for the next one, or
 //! when its socket is closed.
-//! Invariant: no one kind of errand takes them all. What ends something has a place that others cannot have, and of those that
-//! look through big tables only a few are let in at once, so that look-ups by keys find one free.
+//! Invariant: no one kind of errand takes them all. What ends something finds a place where look-ups have all of theirs, look-ups
+//! find one where much is ended, and whoever hears of what was ended has one that nobody else can have. Of those that look
+//! through big tables only a few are let in at once, so that look-ups by keys come between.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -20,14 +21,17 @@ use super::connect::Connection;
 use super::connector::Connector;
 use super::failure::Failure;
 
-/// Places for anybody. With the one that is kept free, the two connections that write tokens and the one that writes messages
-/// a store has eight.
-const PLACES: usize = 4;
-/// A place more for what must not wait behind others.
-const PLACES_KEPT_FREE: usize = 1;
+/// All places. With the two connections that write tokens and the one that writes messages a store has eight.
+const PLACES: usize = 5;
+/// Places for everything but hearing of what was ended: without that for some seconds, nothing may be remembered.
+const MOST: usize = 4;
+/// Of these at most, for look-ups and what they are like: one is left to what ends something.
+const USUAL: usize = 3;
+/// Of these at most, for what ends something: it waits for its like anyway, since all of it writes the feed.
+const ENDINGS: usize = 2;
 /// Searches at once: they look at millions of rows. On two cores more would only take the time of each other.
 const SEARCHES: usize = 2;
-/// Gatherings at once: each is bounded by the keys that are asked for. With the searches they leave a place to others.
+/// Gatherings at once: each is bounded by the keys that are asked for.
 const GATHERINGS: usize = 1;
 /// Those who may wait for each of these. At two milliseconds a statement they all have a place within the time they wait.
 const WAITING_MAX: usize = 4_096;
@@ -37,8 +41,10 @@ const WAITING_MAX: usize = 4_096;
 pub(super) enum Errand {
     /// A look-up, a list that an index finds, or a transaction.
     Usual,
-    /// Ending something, or hearing of what was ended: it waits behind none but its like.
+    /// Ending something: it waits behind none but its like.
     Ending,
+    /// Hearing of what was ended.
+    Hearing,
     /// A part of what has a turn.
     OfTurn(Turn),
 }
@@ -55,8 +61,10 @@ struct Inner {
     connector: Arc<Connector>,
     /// For one's turn.
     patience: Duration,
-    /// Whoever is on no ending errand has one of these first.
+    /// These are taken in this order: by kind, then by all kinds but hearing, then by all.
     usual: Turns,
+    endings: Turns,
+    most: Turns,
     places: Turns,
     searches: Turns,
     gatherings: Turns,
@@ -72,8 +80,10 @@ impl Pool {
         Self(Arc::new(Inner {
             connector,
             patience,
-            usual: Turns::of(PLACES),
-            places: Turns::of(PLACES + PLACES_KEPT_FREE),
+            usual: Turns::of(USUAL),
+            endings: Turns::of(ENDINGS),
+            most: Turns::of(MOST),
+            places: Turns::of(PLACES),
             searches: Turns::of(SEARCHES),
             gatherings: Turns::of(GATHERINGS),
             idle: Mutex::new(Some(Vec::new())),
@@ -110,7 +120,8 @@ impl Pool {
 
     /// Lends none any more; ends those that nobody has, and the others when they come back.
     pub(super) fn close(&self) {
-        for turns in [&self.0.usual, &self.0.places, &self.0.searches, &self.0.gatherings] {
+        let Inner { usual, endings, most, places, searches, gatherings, .. } = &*self.0;
+        for turns in [usual, endings, most, places, searches, gatherings] {
             turns.free.close();
         }
         self.0.idle.lock().take();
@@ -119,7 +130,7 @@ impl Pool {
     /// Waits until all that were lent came back.
     pub(super) async fn drain(&self) {
         // What is lent ends by its own time-outs.
-        let all = u32::try_from(PLACES + PLACES_KEPT_FREE).unwrap_or(u32::MAX);
+        let all = u32::try_from(PLACES).unwrap_or(u32::MAX);
         if let Ok(all) = self.0.places.free.acquire_many(all).await {
             all.forget();
         }
@@ -129,12 +140,17 @@ impl Pool {
 impl Inner {
     async fn place(&self, errand: &Errand) -> Result<Place, Failure> {
         let until = Instant::now() + self.patience;
-        let (usual, turn) = match errand {
-            Errand::Usual => (Some(self.usual.take(until).await?), None),
-            Errand::OfTurn(turn) => (Some(self.usual.take(until).await?), Some(turn.clone())),
-            Errand::Ending => (None, None),
+        let (kind, turn) = match errand {
+            Errand::Usual => (Some(&self.usual), None),
+            Errand::OfTurn(turn) => (Some(&self.usual), Some(turn.clone())),
+            Errand::Ending => (Some(&self.endings), None),
+            Errand::Hearing => (None, None),
         };
-        Ok(Place { _any: self.places.take(until).await?, _usual: usual, _turn: turn })
+        let of_kind = match kind {
+            Some(kind) => Some((kind.take(until).await?, self.most.take(until).await?)),
+            None => None,
+        };
+        Ok(Place { _any: self.places.take(until).await?, _of_kind: of_kind, _turn: turn })
     }
 
     async fn turn(&self, turns: &Turns) -> Result<Turn, Failure> {
@@ -172,16 +188,15 @@ impl Turns {
     }
 
     async fn take(&self, until: Instant) -> Result<OwnedSemaphorePermit, Failure> {
-        let closed = || Failure::lost("the store is closed");
         match self.free.clone().try_acquire_owned() {
             Ok(turn) => return Ok(turn),
-            Err(TryAcquireError::Closed) => return Err(closed()),
+            Err(TryAcquireError::Closed) => return Err(Failure::Closed),
             Err(TryAcquireError::NoPermits) => {}
         }
         let waiter = Waiter::among(&self.waiting).ok_or(Failure::Overloaded)?;
         let turn = timeout_at(until, self.free.clone().acquire_owned()).await;
         drop(waiter);
-        turn.map_err(|_| Failure::Overloaded)?.map_err(|_| closed())
+        turn.map_err(|_| Failure::Overloaded)?.map_err(|_| Failure::Closed)
     }
 }
 
@@ -205,7 +220,7 @@ impl Drop for Waiter<'_> {
 /// What is had with a connection, until it is back.
 struct Place {
     _any: OwnedSemaphorePermit,
-    _usual: Option<OwnedSemaphorePermit>,
+    _of_kind: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
     _turn: Option<Turn>,
 }
 

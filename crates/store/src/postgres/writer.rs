@@ -263,7 +263,9 @@ fn is_of_one(undone: &Undone) -> bool {
         // Whoever waited for a lock in vain would each wait as long.
         Undone::NothingWritten(failure @ Failure::Refused(_)) => !failure.is_of_a_held_row(),
         Undone::NothingWritten(Failure::Row(_) | Failure::Again(_)) => true,
-        Undone::NothingWritten(Failure::Lost(_) | Failure::Unanswered | Failure::Failed | Failure::Overloaded)
+        Undone::NothingWritten(
+            Failure::Lost(_) | Failure::Unanswered | Failure::Failed | Failure::Closed | Failure::Overloaded,
+        )
         | Undone::InDoubt(_) => false,
     }
 }

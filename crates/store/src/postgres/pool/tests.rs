@@ -63,7 +63,7 @@ async fn polled<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
 /// Has all places at once.
 async fn all_places(store: &PostgresStore) -> Vec<Lent> {
     let mut lent = Vec::new();
-    for errand in [Errand::Usual, Errand::Usual, Errand::Usual, Errand::Usual, Errand::Ending] {
+    for errand in [Errand::Usual, Errand::Usual, Errand::Usual, Errand::Ending, Errand::Hearing] {
         lent.push(store.pool.lend(&errand).await.unwrap());
     }
     lent
@@ -77,15 +77,30 @@ async fn what_ends_something_finds_a_place_where_others_have_all() {
     let fixture = Postgres::default();
     let (store, world) = opened(&fixture, Duration::from_millis(100)).await;
     let session = world.session_of("alice").await.1;
+    let ended = || store.end_sessions(end(&world), entry(Action::SessionsEnded));
     let mut lent = all_places(&store).await;
     assert!(matches!(store.session(session.number).await, Err(StoreError::Overloaded)));
-    assert!(matches!(store.changes(0).await, Err(StoreError::Overloaded)), "there is one of them");
-    lent.pop();
+    assert!(matches!(ended().await, Err(StoreError::Overloaded)));
+    assert!(matches!(store.changes(0).await, Err(StoreError::Overloaded)));
+    // Of look-ups there are as many as may be, and others go on.
+    lent.truncate(USUAL);
     assert!(matches!(store.session(session.number).await, Err(StoreError::Overloaded)));
-    assert_eq!(store.end_sessions(end(&world), entry(Action::SessionsEnded)).await.unwrap(), ScopeEnding::Ended);
+    assert_eq!(ended().await.unwrap(), ScopeEnding::Ended);
     store.changes(0).await.unwrap();
-    lent.pop();
+    // Of endings too.
+    lent.clear();
+    for _ in 0..ENDINGS {
+        lent.push(store.pool.lend(&Errand::Ending).await.unwrap());
+    }
+    assert!(matches!(ended().await, Err(StoreError::Overloaded)));
     assert!(store.session(session.number).await.unwrap().is_some());
+    store.changes(0).await.unwrap();
+    // What hears of it has a place also where both have theirs.
+    lent.truncate(1);
+    for _ in 0..USUAL {
+        lent.push(store.pool.lend(&Errand::Usual).await.unwrap());
+    }
+    store.changes(0).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,18 +130,18 @@ async fn what_somebody_went_away_from_keeps_nobody_waiting_behind_it() {
     let (looking, mut console) = (console(&fixture).await, console(&fixture).await);
     let held = console.transaction().await.unwrap();
     held.batch_execute("LOCK TABLE respoked.log IN ACCESS EXCLUSIVE MODE").await.unwrap();
-    for waiting in 1..PLACES {
+    for waiting in 1..USUAL {
         let mut looked = pin!(store.token(1));
         // Polled until the server has it and it waits.
         while looking.query_one(WAITING, &[]).await.unwrap().get::<_, i64>(0) < i64::try_from(waiting).unwrap() {
             assert!(polled(1, looked.as_mut()).await.is_none());
         }
     }
-    for _ in 0..2 * PLACES {
+    for _ in 0..2 * USUAL {
         let found = tokio::time::timeout(DEADLINE / 2, store.session(session.number)).await;
         assert!(found.expect("nothing is before it").unwrap().is_some());
     }
-    assert_eq!(looking.query_one(WAITING, &[]).await.unwrap().get::<_, i64>(0), 3, "they still wait");
+    assert_eq!(looking.query_one(WAITING, &[]).await.unwrap().get::<_, i64>(0), 2, "they still wait");
     held.rollback().await.unwrap();
     all_places(&store).await;
 }
