@@ -129,6 +129,11 @@ impl Place {
                 Postgres::programs().context("PostgreSQL was installed, and is too old or not where it should be")?
             }
         };
+        // The tests start it themselves, before servers of their own as well.
+        if self.have("/usr/sbin/pgbouncer", &["pgbouncer"])? {
+            disable("pgbouncer")?;
+            run_command(Command::new("service").args(["pgbouncer", "stop"]))?;
+        }
         Postgres::start(&programs, &self.canary)
     }
 

@@ -138,6 +138,8 @@ actions! {
     BanLifted = 61, "endpoint.ban_lifted";
     /// A backup was restored; everything issued before was ended.
     Restored = 70, "database.restored";
+    /// A standby of the database's server took its place; tokens that were not redeemed were spent.
+    Promoted = 71, "database.promoted";
     /// An admin was given another role.
     AdminRoleChanged = 90, "admin.role_changed";
     /// An admin's password was set by another, or on the data folder; the second factor went with it.
@@ -185,6 +187,7 @@ impl Action {
             | Self::EndpointBanned
             | Self::BanLifted
             | Self::Restored
+            | Self::Promoted
             | Self::AdminRoleChanged
             | Self::AdminPasswordReset
             | Self::SecondFactorAdded

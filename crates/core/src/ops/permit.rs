@@ -34,7 +34,8 @@ pub(super) const fn needed(action: Action) -> AdminRole {
         | Action::AdminPasswordReset
         | Action::AccountDeleted
         | Action::AppDeleted
-        | Action::Restored => AdminRole::Owner,
+        | Action::Restored
+        | Action::Promoted => AdminRole::Owner,
         // What everybody does with their own sign-in.
         Action::AdminSignedIn
         | Action::AdminSignInFailed

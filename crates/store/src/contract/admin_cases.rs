@@ -74,7 +74,7 @@ pub(super) async fn add_factor(store: &Opened, admin: &Admin) -> FactorAddition 
     store.add_second_factor(admin.id, factor, entry(Action::SecondFactorAdded)).await.unwrap()
 }
 
-async fn alive(store: &Opened, number: u64) -> bool {
+pub(super) async fn alive(store: &Opened, number: u64) -> bool {
     store.admin_session(number).await.unwrap().is_some()
 }
 

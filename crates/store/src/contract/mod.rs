@@ -176,6 +176,9 @@ macro_rules! contract {
 pub(crate) mod postgres;
 mod postgres_failures;
 mod postgres_opening;
+mod postgres_pooled;
+mod postgres_pooler;
+mod postgres_promotion;
 pub(crate) mod postgres_proxy;
 mod postgres_server;
 mod postgres_tls;

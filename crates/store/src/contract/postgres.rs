@@ -45,6 +45,11 @@ pub(crate) fn there_is_a_server() -> bool {
     SERVER.is_some()
 }
 
+/// The server that cases run on, where there is one.
+pub(super) fn server() -> Config {
+    SERVER.clone().expect("there is a server")
+}
+
 /// A database of a case's own.
 pub(crate) struct Postgres {
     name: OnceLock<String>,

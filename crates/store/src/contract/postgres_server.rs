@@ -1,4 +1,4 @@
-//! Servers of a test's own, for what cannot be done to one that others use: certificates, settings.
+//! Servers of a test's own, for what cannot be done to one that others use: certificates, settings, promotions.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
-use tokio_postgres::Config;
+use tokio_postgres::{Client, Config, NoTls};
+use tokio_util::task::TaskTracker;
 
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(60);
@@ -80,9 +82,35 @@ impl Server {
         self.running = Some(child);
     }
 
+    /// A server that stands by for this one, and is sent what this one writes.
+    pub(super) fn standby(&self) -> Self {
+        let mut standby = Self::in_a_new_folder(self.programs.clone());
+        let mut copy = standby.program("pg_basebackup");
+        copy.args(["-D", "data", "-R", "-X", "stream", "-c", "fast", "--no-sync", "-U", "respoked", "-h", "127.0.0.1"]);
+        let made = copy.args(["-p", &self.port.to_string()]).stderr(Stdio::piped()).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        standby.start(&[]);
+        standby
+    }
+
+    /// Makes one that stands by the one that is written to.
+    pub(super) fn promote(&self) {
+        let promoted = self.program("pg_ctl").args(["promote", "-w", "-D", "data"]).status().unwrap();
+        assert!(promoted.success(), "the standby was not promoted");
+    }
+
     pub(super) fn stop(&mut self) {
+        self.end(Signal::INT);
+    }
+
+    /// Ends it as if its machine had failed.
+    pub(super) fn crash(&mut self) {
+        self.end(Signal::QUIT);
+    }
+
+    fn end(&mut self, signal: Signal) {
         let Some(mut child) = self.running.take() else { return };
-        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT);
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal);
         let _ = child.wait();
     }
 
@@ -90,6 +118,14 @@ impl Server {
         let mut config = Config::new();
         config.host("127.0.0.1").port(self.port).user("respoked").password("canary").dbname("postgres");
         config
+    }
+
+    /// A connection that is no store's.
+    pub(super) async fn console(&self) -> Client {
+        let (client, connection) = self.config().connect(NoTls).await.unwrap();
+        // It ends with the client.
+        TaskTracker::new().spawn(connection);
+        client
     }
 
     pub(super) const fn port(&self) -> u16 {

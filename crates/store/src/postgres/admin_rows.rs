@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::connect::{Connection, params};
 use super::failure::Failure;
+use super::journal::{Deed, OfAdmin};
 use super::rows::{Columns, exists, one, only, read_number, stored};
 
 macro_rules! admin {
@@ -84,13 +85,23 @@ pub(super) async fn spend(connection: &Connection, id: Uuid, proof: Factor) -> R
         }
         Factor::Step(step) => {
             let sql = "UPDATE respoked.second_factors SET last_step = $2 WHERE admin_id = $1 AND last_step < $2";
-            connection.execute(sql, params![id, stored(step)]).await? == 1
+            let used = connection.execute(sql, params![id, stored(step)]).await? == 1;
+            takes_away(connection, id, OfAdmin::StepUsed(stored(step)));
+            used
         }
         Factor::Recovery(hash) => {
             let sql = "DELETE FROM respoked.recovery_codes WHERE admin_id = $1 AND hash = $2";
-            connection.execute(sql, params![id, &hash.as_bytes()[..]]).await? == 1
+            let used = connection.execute(sql, params![id, &hash.as_bytes()[..]]).await? == 1;
+            takes_away(connection, id, OfAdmin::RecoveryCodeUsed(hash));
+            used
         }
     })
+}
+
+/// Notes what is used up. When, does not matter: it is so for ever.
+fn takes_away(connection: &Connection, id: Uuid, deed: OfAdmin) {
+    let admin = AdminId::from_uuid(id);
+    connection.takes_away(Deed::OfAdmin { admin, deed, at: Timestamp::from_millis(0) });
 }
 
 /// Notes from where an admin signed in; of many addresses the oldest go.
@@ -166,5 +177,7 @@ pub(super) async fn put_setup_token(
 ) -> Result<(), Failure> {
     let sql = "INSERT INTO respoked.setup_tokens (admin_id, hash, expires_at) VALUES ($1, $2, $3)
                ON CONFLICT (admin_id) DO UPDATE SET hash = excluded.hash, expires_at = excluded.expires_at";
-    connection.execute(sql, params![id.uuid(), &hash.as_bytes()[..], expires_at.millis()]).await.map(drop)
+    connection.execute(sql, params![id.uuid(), &hash.as_bytes()[..], expires_at.millis()]).await?;
+    takes_away(connection, id.uuid(), OfAdmin::SetupTokenReplaced { expires_at });
+    Ok(())
 }

@@ -22,6 +22,7 @@ use super::admin_rows::{
 };
 use super::connect::params;
 use super::failure::Failure;
+use super::journal::{Deed, OfAdmin};
 use super::rows::{Columns, Remembered, all, exists, number_of, one, only, remember, remembered, stored};
 use super::store::PostgresStore;
 use super::write::{Write, in_ending_transaction, in_transaction};
@@ -84,6 +85,7 @@ impl AdminStore for PostgresStore {
             if !changes.is_empty() {
                 feed_rows::write_all(write, &changes).await?;
             }
+            write.takes_away(Deed::AccountDeleted { account: id, at: entry.at });
             Ok(Removal::Removed)
         })
         .inspect(|removal| self.note_ended(*removal == Removal::Removed))
@@ -153,6 +155,10 @@ impl AdminStore for PostgresStore {
             remove_sessions(write, uuid, password.keep_session).await?;
             remove_setup_token(write, uuid).await?;
             tell(write, id, &entry).await?;
+            let (hash, keep_session) = (password.hash.clone(), password.keep_session);
+            let sealed = password.second_factor.as_ref().map(|sealed| sealed.to_bytes().to_vec());
+            let deed = OfAdmin::PasswordSet { hash, sealed, keep_session };
+            write.takes_away(Deed::OfAdmin { admin: id, deed, at: entry.at });
             Ok(PasswordChange::Set)
         })
     }
@@ -166,6 +172,7 @@ impl AdminStore for PostgresStore {
                 Some(_) => {}
             }
             write.execute("UPDATE respoked.admins SET role = $2 WHERE id = $1", params![uuid, role.code()]).await?;
+            write.takes_away(Deed::OfAdmin { admin: id, deed: OfAdmin::RoleSet(role.code()), at: entry.at });
             tell(write, id, &entry).await?;
             Ok(AdminChange::Done)
         })
@@ -180,6 +187,7 @@ impl AdminStore for PostgresStore {
                 Some(true) => {}
             }
             write.execute("DELETE FROM respoked.admins WHERE id = $1", params![uuid]).await?;
+            write.takes_away(Deed::OfAdmin { admin: id, deed: OfAdmin::Deleted, at: entry.at });
             remove_sessions(write, uuid, None).await?;
             remove_setup_token(write, uuid).await?;
             write.execute("DELETE FROM respoked.known_addresses WHERE admin_id = $1", params![uuid]).await?;
@@ -214,6 +222,9 @@ impl AdminStore for PostgresStore {
             remove_sessions(write, uuid, Some(factor.keep_session)).await?;
             remove_setup_token(write, uuid).await?;
             tell(write, id, &entry).await?;
+            let (sealed, last_step, recovery) = (values.0.to_vec(), values.1, factor.recovery.clone());
+            let deed = OfAdmin::FactorAdded { sealed, last_step, recovery };
+            write.takes_away(Deed::OfAdmin { admin: id, deed, at: entry.at });
             Ok(FactorAddition::Added)
         })
     }
@@ -231,6 +242,7 @@ impl AdminStore for PostgresStore {
             }
             remove_second_factor(write, uuid).await?;
             tell(write, id, &entry).await?;
+            write.takes_away(Deed::OfAdmin { admin: id, deed: OfAdmin::FactorRemoved, at: entry.at });
             Ok(FactorRemoval::Removed)
         })
     }
@@ -252,7 +264,8 @@ impl AdminStore for PostgresStore {
         expires_at: Timestamp,
         entry: AuditEntry,
     ) -> Result<SetupSignIn, StoreError> {
-        let hash = &hash.as_bytes()[..];
+        let setup = hash;
+        let hash = &setup.as_bytes()[..];
         in_transaction!(self, write => {
             // There are as many as admins at most, so they need no index.
             let sql = "SELECT s.admin_id, a.account_id, a.username, s.expires_at
@@ -271,6 +284,8 @@ impl AdminStore for PostgresStore {
             if !lock(write, admin).await? || write.execute(sql, params![admin, hash]).await? == 0 {
                 return Ok(SetupSignIn::Unknown);
             }
+            let (of, deed) = (AdminId::from_uuid(admin), OfAdmin::SetupTokenSpent(setup));
+            write.takes_away(Deed::OfAdmin { admin: of, deed, at: entry.at });
             let (_, token) = open(write, &self.sealer, admin, entropy, entry.at, expires_at).await?;
             let entry = AuditEntry {
                 actor: Actor::Admin(AdminId::from_uuid(admin)),
@@ -360,7 +375,10 @@ impl AdminStore for PostgresStore {
                 let kept = exists(write, sql, params![stored(number)]).await?;
                 return Ok(if kept { Ending::Over } else { Ending::Unknown });
             };
-            tell(write, AdminId::from_uuid(admin), &entry).await?;
+            let admin = AdminId::from_uuid(admin);
+            tell(write, admin, &entry).await?;
+            let deed = OfAdmin::SessionEnded(stored(number));
+            write.takes_away(Deed::OfAdmin { admin, deed, at: entry.at });
             Ok(Ending::Ended)
         })
     }
@@ -372,6 +390,7 @@ impl AdminStore for PostgresStore {
             let sql = "UPDATE respoked.admin_sessions SET ended_at = $2 WHERE admin_id = $1 AND ended_at IS NULL";
             write.execute(sql, params![uuid, entry.at.millis()]).await?;
             remove_setup_token(write, uuid).await?;
+            write.takes_away(Deed::OfAdmin { admin: id, deed: OfAdmin::SessionsEnded, at: entry.at });
             tell(write, id, &entry).await
         })
     }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::connect::{Connection, params};
 use super::failure::Failure;
+use super::journal::{Deed, OfApp};
 use super::rows::{Columns, Remembered, exists, lock_app, one, read_number, remember, remembered, stored, uuid_of};
 use super::store::PostgresStore;
 use super::write::{in_ending_transaction, in_transaction};
@@ -190,6 +191,9 @@ impl AppStore for PostgresStore {
                 .await?;
             audit_rows::insert(write, &entry).await?;
             write.change(Some(&Change::App(id)), entry.at).await?;
+            if patch.development_mode == Some(false) {
+                write.takes_away(Deed::OfApp { app: id, deed: OfApp::DevelopmentModeOff, at: entry.at });
+            }
             Ok(Some(app))
         })
     }
@@ -203,6 +207,7 @@ impl AppStore for PostgresStore {
             remove(write, &[id.uuid()]).await?;
             audit_rows::insert(write, &entry).await?;
             write.change(Some(&Change::App(id)), entry.at).await?;
+            write.takes_away(Deed::OfApp { app: id, deed: OfApp::Deleted, at: entry.at });
             Ok(Removal::Removed)
         })
         .inspect(|removal| self.note_ended(*removal == Removal::Removed))

@@ -41,7 +41,8 @@ impl AuditStore for PostgresStore {
         let reader = self.search().await?;
         let (first, newest) = bounds(&reader, "log").await?.unwrap_or((0, 0));
         let mut before = request.after.map_or(i64::MAX, RowNumber::get).min(newest.saturating_add(1));
-        let oldest = before - SCAN_ROWS;
+        let scanned = self.line.as_ref().map_or(SCAN_ROWS, |line| line.settled().numbers_of(SCAN_ROWS, before));
+        let oldest = before - scanned;
         let (mut rows, since) = (Vec::new(), Instant::now());
         // One more than the page holds tells that there is a next one.
         while rows.len() <= request.limit && before > first.max(oldest) && since.elapsed() < GATHERED_FOR {

@@ -8,15 +8,19 @@
 //! Invariant: whoever goes away in the middle of a statement leaves a connection that says so. Nobody else's statement stands
 //! behind that one.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
 use super::failure::Failure;
+use super::journal::{Deed, Redeemed, Taken};
+use super::lineage::{ASK, ASK_SERVER, Line, Told};
 #[cfg(test)]
 use super::plans;
 
@@ -67,6 +71,16 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_tra
 /// What every transaction locks together with all others. Nobody ever has it alone.
 pub(super) const UNDER_WAY: i64 = i64::from_be_bytes(*b"underway");
 
+/// How long an answer to a statement is waited for that may touch all rows of a table.
+const LONG_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// The era of transactions that no journal keeps.
+const UNKEPT: u64 = u64::MAX;
+
+/// Begins a transaction and takes its first locks.
+fn beginning(locks: &str) -> String {
+    format!("{BEGIN}SELECT pg_advisory_xact_lock_shared({UNDER_WAY}); {locks}")
+}
+
 /// A value of a statement, with its type: the server is not asked for it.
 pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
@@ -82,6 +96,12 @@ pub(super) struct Connection {
     /// Whether a statement of that failed: the server would answer its commit and roll it back.
     has_failed: AtomicBool,
     patience: Patience,
+    /// Where it writes. None: anywhere.
+    line: Option<Arc<Line>>,
+    /// What its transaction takes away.
+    taken: Mutex<Taken>,
+    /// When that began, by the count of the journal that it goes into.
+    era: AtomicU64,
     /// Whether the plans of its statements are looked at.
     #[cfg(test)]
     is_looked_at: bool,
@@ -112,10 +132,12 @@ impl Drop for Driver {
 }
 
 impl Connection {
-    pub(super) const fn of(
+    /// One that writes only where `line` goes on; none: anywhere.
+    pub(super) fn of(
         client: Client,
         task: JoinHandle<Driven>,
         patience: Patience,
+        line: Option<Arc<Line>>,
         #[cfg(test)] is_looked_at: bool,
     ) -> Self {
         Self {
@@ -124,6 +146,9 @@ impl Connection {
             is_open: AtomicBool::new(false),
             has_failed: AtomicBool::new(false),
             patience,
+            line,
+            taken: Mutex::default(),
+            era: AtomicU64::new(UNKEPT),
             #[cfg(test)]
             is_looked_at,
         }
@@ -183,11 +208,95 @@ impl Connection {
         self.answered(self.patience.answer, self.client.batch_execute(sql)).await
     }
 
+    /// The same of a statement that may touch all rows of a table.
+    pub(super) async fn execute_patiently(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, Failure> {
+        self.answered(LONG_ANSWER_TIMEOUT, self.client.execute_typed(sql, params)).await
+    }
+
     /// Begins a transaction that writes, with statements that take its first locks, each ended by a `;`.
+    ///
+    /// Which server it is on is asked in the same packet: a pooler may give each transaction another one.
     pub(super) async fn begin(&self, locks: &str) -> Result<(), Failure> {
+        let Some(line) = &self.line else {
+            self.note_open();
+            return self.batch(&beginning(locks)).await;
+        };
+        self.taken.lock().clear();
+        self.era.store(line.journal.era(), Ordering::Relaxed);
+        self.begun(locks, |told| line.may_write(told)).await
+    }
+
+    /// The same of one of which the journal hears nothing, on a server that is told by where it stands.
+    pub(super) async fn begin_where(
+        &self,
+        locks: &str,
+        may: impl FnOnce(&Told) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        self.era.store(UNKEPT, Ordering::Relaxed);
+        self.begun(locks, may).await
+    }
+
+    async fn begun(&self, locks: &str, may: impl FnOnce(&Told) -> Result<(), Failure>) -> Result<(), Failure> {
+        self.note_open();
+        self.told_behind(&format!("{}{ASK}", beginning(locks)), may).await
+    }
+
+    fn note_open(&self) {
         self.is_open.store(true, Ordering::Relaxed);
         self.has_failed.store(false, Ordering::Relaxed);
-        self.batch(&format!("{BEGIN}SELECT pg_advisory_xact_lock_shared({UNDER_WAY}); {locks}")).await
+    }
+
+    async fn told_behind(&self, sql: &str, may: impl FnOnce(&Told) -> Result<(), Failure>) -> Result<(), Failure> {
+        let may = may(&self.ask(sql).await?);
+        if may.is_err() {
+            self.give_up();
+        }
+        may
+    }
+
+    /// Asks where the server stands, and what was settled in its database.
+    pub(super) async fn told(&self) -> Result<Told, Failure> {
+        self.ask(ASK).await
+    }
+
+    /// Asks where the server stands, whatever is in its database.
+    pub(super) async fn told_of_server(&self) -> Result<Told, Failure> {
+        self.ask(ASK_SERVER).await
+    }
+
+    async fn ask(&self, sql: &str) -> Result<Told, Failure> {
+        Told::of(&self.answered(self.patience.answer, self.client.simple_query(sql)).await?)
+    }
+
+    pub(super) const fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    /// Notes what the transaction takes away, so that this can be done again if it is lost.
+    pub(super) fn takes_away(&self, deed: Deed) {
+        if self.line.is_some() {
+            self.taken.lock().deeds.push(deed);
+        }
+    }
+
+    /// Notes tokens that the transaction spends.
+    pub(super) fn redeems(&self, redeemed: impl Iterator<Item = Redeemed>) {
+        if self.line.is_some() {
+            self.taken.lock().redeemed.extend(redeemed);
+        }
+    }
+
+    /// Notes the newest change of the transaction.
+    pub(super) fn note_change(&self, number: i64) {
+        self.taken.lock().change = Some(number);
+    }
+
+    /// Notes the newest numbers of what the transaction gives to others.
+    pub(super) fn note_given(&self, log: u64, session: u64) {
+        if let Some(line) = &self.line {
+            line.given.log.fetch_max(log, Ordering::Relaxed);
+            line.given.session.fetch_max(session, Ordering::Relaxed);
+        }
     }
 
     /// Commits the transaction. What came of it is not known if this fails with a [loss](Failure::is_a_loss).
@@ -197,7 +306,14 @@ impl Connection {
         }
         self.answered(self.patience.commit, self.client.batch_execute("COMMIT")).await?;
         self.is_open.store(false, Ordering::Relaxed);
-        Ok(())
+        let era = self.era.load(Ordering::Relaxed);
+        match &self.line {
+            Some(line) if era != UNKEPT && !line.journal.keep(&mut self.taken.lock(), era) => {
+                self.give_up();
+                Err(Failure::lost("the server was left behind while a transaction was committed there"))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Rolls the transaction back.

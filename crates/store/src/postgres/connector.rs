@@ -1,9 +1,11 @@
-//! How connections to PostgreSQL are made.
+//! How connections to PostgreSQL are made, and which servers are taken.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::config::{Host, TargetSessionAttrs};
 use tokio_postgres::{Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::TaskTracker;
@@ -11,8 +13,10 @@ use tokio_util::task::TaskTracker;
 use super::connect::{Connection, Patience};
 use super::failure::Failure;
 use super::knocking::Knocking;
+use super::lineage::Line;
 #[cfg(test)]
 use super::plans;
+use super::settle;
 
 /// What connections are called in the server's lists of them.
 const APPLICATION: &str = "respoked";
@@ -23,12 +27,17 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// Makes connections.
 pub(super) struct Connector {
-    config: Config,
+    /// One for each server that there may be.
+    servers: Vec<Config>,
+    /// The one of these that was connected to last.
+    last: AtomicUsize,
     tls: Option<MakeRustlsConnect>,
     patience: Patience,
     /// Which each connection's task is on.
     tasks: TaskTracker,
     knocking: Knocking,
+    /// Which servers are taken. None: all.
+    line: Option<Arc<Line>>,
 }
 
 impl Connector {
@@ -47,29 +56,89 @@ impl Connector {
             .keepalives_interval(KEEPALIVE / 5)
             .keepalives_retries(3)
             .target_session_attrs(TargetSessionAttrs::ReadWrite);
-        Self { config, tls, patience, tasks, knocking: Knocking::default() }
+        Self {
+            servers: each_server(&config),
+            last: AtomicUsize::new(0),
+            tls,
+            patience,
+            tasks,
+            knocking: Knocking::default(),
+            line: None,
+        }
     }
 
+    /// Takes no servers from now on but those that go on where the last one was.
+    pub(super) fn keep_to(&mut self, line: Arc<Line>) {
+        self.line = Some(line);
+    }
+
+    /// Connects to the server that was connected to last, or the next one that there is and is taken: one that was left behind
+    /// by a promotion may be back, and take whatever is written to it.
     pub(super) async fn connect(&self) -> Result<Connection, Failure> {
         self.knocking.may_knock(Instant::now())?;
-        // The library's own time-out is each address's; this one is for all of them and the greeting.
-        let connecting = tokio::time::timeout(2 * self.patience.connect, self.connect_patiently());
-        let connected = connecting
-            .await
-            .unwrap_or_else(|_| Err(Failure::lost("the database did not answer while it was connected to")));
+        let connected = self.connect_to_any().await;
         self.knocking.note(connected.is_ok(), Instant::now());
         connected
     }
 
-    async fn connect_patiently(&self) -> Result<Connection, Failure> {
+    async fn connect_to_any(&self) -> Result<Connection, Failure> {
+        let last = self.last.load(Ordering::Relaxed);
+        let mut why = Failure::lost("the database's address names no server");
+        for nth in 0..self.servers.len() {
+            let server = (last + nth) % self.servers.len();
+            match self.connect_to(server).await {
+                Ok(connection) => {
+                    self.last.store(server, Ordering::Relaxed);
+                    return Ok(connection);
+                }
+                Err(failure) => why = failure,
+            }
+        }
+        Err(why)
+    }
+
+    /// Connects to the server that was promoted last, of those that are there and are written to. If they do not tell, to the
+    /// first of these.
+    pub(super) async fn connect_to_the_newest(&self) -> Result<Connection, Failure> {
+        let mut newest = None;
+        let several = if self.servers.len() > 1 { self.servers.len() } else { 0 };
+        for server in 0..several {
+            let Ok(connection) = self.connect_to(server).await else { continue };
+            let Ok(told) = connection.told_of_server().await else { continue };
+            if newest.is_none_or(|(timeline, _)| told.lineage.timeline > timeline) {
+                newest = Some((told.lineage.timeline, server));
+            }
+        }
+        if let Some((_, server)) = newest {
+            self.last.store(server, Ordering::Relaxed);
+        }
+        self.connect().await
+    }
+
+    async fn connect_to(&self, server: usize) -> Result<Connection, Failure> {
+        let config = self.servers.get(server).ok_or_else(|| Failure::lost("there is no such server"))?;
+        // The library's own time-out is each address's; this one is for all of them and the greeting.
+        let patience = self.patience.connect * 2 / u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
+        let connecting = tokio::time::timeout(patience, self.connect_patiently(config));
+        let connection = connecting
+            .await
+            .unwrap_or_else(|_| Err(Failure::lost("the database did not answer while it was connected to")))?;
+        if let Some(line) = &self.line {
+            // On the heap: once a promotion much is done there. One that is refused there was refused for no reason of its own.
+            Box::pin(settle::admit(line, &connection)).await.map_err(Failure::into_loss)?;
+        }
+        Ok(connection)
+    }
+
+    async fn connect_patiently(&self, config: &Config) -> Result<Connection, Failure> {
         let lost = |error| Failure::Lost(Box::new(error));
         let (client, task) = match &self.tls {
             None => {
-                let (client, connection) = self.config.connect(NoTls).await.map_err(lost)?;
+                let (client, connection) = config.connect(NoTls).await.map_err(lost)?;
                 (client, self.tasks.spawn(connection))
             }
             Some(tls) => {
-                let (client, connection) = self.config.connect(tls.clone()).await.map_err(lost)?;
+                let (client, connection) = config.connect(tls.clone()).await.map_err(lost)?;
                 (client, self.tasks.spawn(connection))
             }
         };
@@ -77,9 +146,10 @@ impl Connector {
             client,
             task,
             self.patience,
+            self.line.clone(),
             #[cfg(test)]
             {
-                self.config.get_options() == Some(plans::OPTIONS)
+                config.get_options() == Some(plans::OPTIONS)
             },
         );
         self.be_noticed(&connection).await?;
@@ -98,4 +168,42 @@ impl Connector {
             noticed => noticed,
         }
     }
+}
+
+/// The same for each of the servers that it names, so that one can be passed over that was connected to.
+fn each_server(config: &Config) -> Vec<Config> {
+    let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
+    let count = hosts.len().max(addresses.len());
+    // What fits together in no way, the library refuses.
+    let fit = |len: usize| len == 0 || len == count;
+    if count < 2 || !fit(hosts.len()) || !fit(addresses.len()) || (ports.len() > 1 && ports.len() != count) {
+        return vec![config.clone()];
+    }
+    let each = (0..count).map(|nth| {
+        let mut one = Config::new();
+        one.ssl_mode(config.get_ssl_mode())
+            .ssl_negotiation(config.get_ssl_negotiation())
+            .channel_binding(config.get_channel_binding())
+            .target_session_attrs(config.get_target_session_attrs())
+            .keepalives(config.get_keepalives())
+            .keepalives_idle(config.get_keepalives_idle());
+        config.get_user().map(|user| one.user(user));
+        config.get_password().map(|password| one.password(password));
+        config.get_dbname().map(|name| one.dbname(name));
+        config.get_options().map(|options| one.options(options));
+        config.get_application_name().map(|name| one.application_name(name));
+        config.get_connect_timeout().map(|timeout| one.connect_timeout(*timeout));
+        config.get_tcp_user_timeout().map(|timeout| one.tcp_user_timeout(*timeout));
+        config.get_keepalives_interval().map(|interval| one.keepalives_interval(interval));
+        config.get_keepalives_retries().map(|retries| one.keepalives_retries(retries));
+        match hosts.get(nth) {
+            Some(Host::Tcp(host)) => drop(one.host(host)),
+            Some(Host::Unix(path)) => drop(one.host_path(path)),
+            None => {}
+        }
+        addresses.get(nth).map(|address| one.hostaddr(*address));
+        ports.get(nth).or_else(|| ports.first()).map(|port| one.port(*port));
+        one
+    });
+    each.collect()
 }

@@ -9,6 +9,7 @@ use respoke_core::ports::{BanRecord, Banning, Change, EndpointStore, Removal, St
 use super::audit_rows;
 use super::connect::params;
 use super::endpoint_rows::{lock, read};
+use super::journal::Deed;
 use super::rows::lock_app;
 use super::store::PostgresStore;
 use super::write::{in_ending_transaction, in_transaction};
@@ -34,6 +35,7 @@ impl EndpointStore for PostgresStore {
                        ban_reason = $6 WHERE app_id = $1 AND endpoint = $2";
             let times = (ban.banned_at.millis(), ban.until.millis());
             write.execute(sql, params![app.uuid(), endpoint, number, times.0, times.1, ban.reason]).await?;
+            write.takes_away(Deed::Banned { app, ban: ban.clone() });
             Ok(Banning::Banned)
         })
     }

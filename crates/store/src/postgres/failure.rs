@@ -79,6 +79,15 @@ impl Failure {
         matches!(self, Self::Lost(_) | Self::Unanswered)
     }
 
+    /// The same, as a reason to leave the connection.
+    pub(super) fn into_loss(self) -> Self {
+        match self {
+            Self::Refused(error) => Self::Lost(Box::new(error)),
+            Self::Row(what) => Self::lost(what),
+            other => other,
+        }
+    }
+
     /// Whether the same may succeed if it is tried again, perhaps on another connection.
     pub(super) const fn may_pass(&self) -> bool {
         matches!(self, Self::Again(_) | Self::Lost(_))

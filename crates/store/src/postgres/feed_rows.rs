@@ -30,5 +30,7 @@ pub(super) async fn write_all(
     let times: Vec<_> = changes.iter().map(|(_, at)| at.millis()).collect();
     let count = i64::try_from(changes.len()).unwrap_or(i64::MAX);
     let numbers = all(connection, SQL, params![what, times, count], read_number).await?;
-    numbers.into_iter().max().map(stored).ok_or(Failure::Row("the feed has no row"))
+    let newest = numbers.into_iter().max().map(stored).ok_or(Failure::Row("the feed has no row"))?;
+    connection.note_change(newest);
+    Ok(newest)
 }

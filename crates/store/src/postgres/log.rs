@@ -126,6 +126,7 @@ impl PostgresStore {
                                 WHERE number > $1 AND number <= (SELECT max(number) FROM respoked.log) - $2
                                 ORDER BY number LIMIT $3) n";
         let most = i64::try_from(upkeep.audit_rows_max).unwrap_or(i64::MAX);
+        let most = self.as_numbers(most).await?;
         let read = |columns: &mut Columns<'_>| columns.next::<i64>();
         let last = self.read_one(LAST, params![walk.everyday, most, bound_len(REMOVE_ROWS)], read).await?;
         let last = last.unwrap_or(walk.everyday);
@@ -139,6 +140,13 @@ impl PostgresStore {
             walk.everyday = last;
         }
         Ok(removed.unwrap_or(0))
+    }
+
+    /// How many numbers so many of the log's newest rows may have.
+    async fn as_numbers(&self, rows: i64) -> Result<i64, StoreError> {
+        let Some(line) = &self.line else { return Ok(rows) };
+        let newest = self.read_one("SELECT coalesce(max(number), 0) FROM respoked.log", &[], only::<i64>).await?;
+        Ok(line.settled().numbers_of(rows, newest.unwrap_or(0)))
     }
 
     /// Whether nothing says that the clock stands behind: neither what was done last, nor the making of the first account.

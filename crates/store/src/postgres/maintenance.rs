@@ -175,6 +175,11 @@ impl MaintenanceStore for PostgresStore {
     async fn upkeep(&self, upkeep: Upkeep) -> Result<Repair, StoreError> {
         // Whoever drops this, or runs it twice at once, begins a pass anew, which is as good.
         let mut walk = std::mem::take(&mut *self.walk.lock());
+        // What was walked through elsewhere is not what is here.
+        let era = self.line.as_ref().map_or(0, |line| line.journal.era());
+        if walk.era != era {
+            walk = Walk { era, ..Walk::default() };
+        }
         let stepped = self.step(&mut walk, upkeep).await;
         *self.walk.lock() = walk;
         stepped

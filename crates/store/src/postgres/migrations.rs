@@ -209,7 +209,7 @@ async fn versions(connection: &Connection) -> Result<(usize, usize), Failure> {
     Ok((version, meta_number(connection, "min_reader").await?.unwrap_or(0)))
 }
 
-async fn meta(connection: &Connection, key: &str) -> Result<Option<Vec<u8>>, Failure> {
+pub(super) async fn meta(connection: &Connection, key: &str) -> Result<Option<Vec<u8>>, Failure> {
     let sql = "SELECT value FROM respoked.meta WHERE key = $1";
     one(connection, sql, params![key], |columns| Ok(columns.next::<&[u8]>()?.to_vec())).await
 }
@@ -230,7 +230,7 @@ async fn meta_number(connection: &Connection, key: &str) -> Result<Option<usize>
     number.map(Some).ok_or(Failure::Row("a number of the schema is none"))
 }
 
-async fn set_meta(connection: &Connection, key: &str, value: &[u8]) -> Result<(), Failure> {
+pub(super) async fn set_meta(connection: &Connection, key: &str, value: &[u8]) -> Result<(), Failure> {
     let sql =
         "INSERT INTO respoked.meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
     connection.execute(sql, params![key, value]).await.map(drop)

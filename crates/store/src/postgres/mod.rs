@@ -6,6 +6,7 @@
 
 mod admin_rows;
 mod admins;
+mod again;
 mod age;
 mod apps;
 mod audit;
@@ -26,12 +27,15 @@ mod figures;
 mod first_run;
 #[cfg(test)]
 mod hub_tests;
+mod journal;
 mod kept;
 mod knocking;
 mod lease;
 mod leftovers;
+mod lineage;
 mod log;
 mod maintenance;
+mod marks;
 mod message_writer;
 mod messages;
 mod migrations;
@@ -48,6 +52,7 @@ mod rows;
 mod secrets;
 mod session_rows;
 mod sessions;
+mod settle;
 mod settled;
 mod store;
 mod tls;
@@ -68,6 +73,7 @@ pub(crate) use kept::RECOUNTED;
 pub(crate) use migrations::{UNDO_MOVED, newest as newest_schema};
 
 pub use dsn::{Dsn, DsnError};
+pub use lineage::Promotions;
 pub use migrations::Migrated;
 pub use options::{Options, Schema};
 pub use store::PostgresStore;

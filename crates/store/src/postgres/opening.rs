@@ -63,7 +63,7 @@ async fn connected(options: &Options, patience: Patience) -> Result<Connection, 
     let since = Instant::now();
     let mut is_told = false;
     loop {
-        let failure = match connector.connect().await {
+        let failure = match connector.connect_to_the_newest().await {
             Ok(connection) => return Ok(connection),
             Err(failure) => failure,
         };

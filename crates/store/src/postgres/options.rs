@@ -7,6 +7,7 @@ use respoke_core::chance::{Chance, SystemChance};
 use tokio_postgres::Config;
 
 use super::connect::Patience;
+use super::lineage::Promotions;
 use super::tls::Tls;
 
 /// How a store is opened.
@@ -24,6 +25,8 @@ pub struct Options {
     pub reached_within: Duration,
     /// How long the server is waited for.
     pub(crate) patience: Patience,
+    /// What is done about servers that take each other's place.
+    pub promotions: Promotions,
     /// What a new database's key is drawn from.
     pub chance: Arc<dyn Chance>,
 }
@@ -40,6 +43,7 @@ impl Options {
             schema: Schema::Brought,
             reached_within: Duration::ZERO,
             patience: Patience::default(),
+            promotions: Promotions::default(),
             chance: Arc::new(SystemChance),
         }
     }

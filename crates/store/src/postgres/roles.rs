@@ -11,6 +11,7 @@ use respoke_core::role::{Permissions, Role};
 use super::audit_rows;
 use super::connect::{Connection, params};
 use super::failure::Failure;
+use super::journal::{Deed, OfApp};
 use super::rows::{Columns, Remembered, exists, lock_app, one, read_number, remember, remembered, uuid_of};
 use super::store::PostgresStore;
 use super::write::{Write, in_ending_transaction, in_transaction};
@@ -157,6 +158,7 @@ impl RoleStore for PostgresStore {
             let sql = "UPDATE respoked.roles SET name = $3, permissions = $4, updated_at = $5 WHERE app_id = $1 AND id = $2";
             let permissions = json(&role.permissions)?;
             write.execute(sql, params![app.uuid(), id.uuid(), role.name, permissions, entry.at.millis()]).await?;
+            write.takes_away(Deed::OfApp { app, deed: OfApp::RoleChanged(id, permissions), at: entry.at });
             audit_rows::insert(write, &entry).await?;
             write.change(Some(&Change::Role(app, id)), entry.at).await?;
             Ok(Ok(role))
@@ -175,6 +177,7 @@ impl RoleStore for PostgresStore {
             }
             audit_rows::insert(write, &entry).await?;
             write.change(Some(&Change::Role(app, id)), entry.at).await?;
+            write.takes_away(Deed::OfApp { app, deed: OfApp::RoleDeleted(id), at: entry.at });
             Ok(Removal::Removed)
         })
     }

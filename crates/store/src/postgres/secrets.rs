@@ -12,6 +12,7 @@ use respoke_core::secret::SecretHash;
 use super::audit_rows;
 use super::connect::{Connection, Param, params};
 use super::failure::Failure;
+use super::journal::{Deed, OfApp};
 use super::rows::{Columns, Remembered, exists, lock_app, one, read_number, remember, remembered, uuid_of};
 use super::store::PostgresStore;
 use super::token_writer::Touch;
@@ -123,8 +124,10 @@ impl SecretStore for PostgresStore {
             }
             remember(write, once.as_ref(), secret.id.uuid().as_bytes(), entry.at).await?;
             audit_rows::insert(write, &entry).await?;
-            if let Some((old, _)) = rolls {
+            if let Some((old, until)) = rolls {
                 write.change(Some(&Change::Secret(app, old)), entry.at).await?;
+                let deed = OfApp::SecretRolled { secret: old, until };
+                write.takes_away(Deed::OfApp { app, deed, at: entry.at });
             }
             Ok(Creation::Created(secret.clone()))
         })
@@ -166,6 +169,8 @@ impl SecretStore for PostgresStore {
             if write.execute(sql, params![values.0, values.1, keep_sessions, values.2]).await? == 1 {
                 audit_rows::insert(write, &entry).await?;
                 write.change(Some(&Change::Secret(app, id)), entry.at).await?;
+                let deed = OfApp::SecretRevoked { secret: id, keep_sessions };
+                write.takes_away(Deed::OfApp { app, deed, at: entry.at });
             }
             find(write, app, id).await
         })

@@ -7,79 +7,22 @@ use respoke_core::grant::{Grant, Ground};
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::page::{Page, PageRequest, RowNumber};
 use respoke_core::ports::{
-    Change, EndRequest, EndScope, Ending, ExtensionRefusal, ScopeEnding, SessionFilter, SessionStore, StoreError,
+    Change, EndRequest, Ending, ExtensionRefusal, ScopeEnding, SessionFilter, SessionStore, StoreError,
 };
 use respoke_core::session::{SessionEndCause, SessionRecord};
 
+use super::audit_rows;
 use super::connect::{Connection, params};
 use super::failure::Failure;
-use super::rows::{Columns, exists, lock_app, one, stored};
+use super::journal::Deed;
+use super::marks::mark;
+use super::rows::{Columns, exists, one, stored};
 use super::session_rows::{BY_NUMBER, GROUND, LIVE, read};
 use super::store::PostgresStore;
 use super::token_writer::Touch;
 use super::windows::Gathering;
-use super::write::{Write, in_ending_transaction, in_transaction};
-use super::{audit_rows, endpoint_rows};
+use super::write::{in_ending_transaction, in_transaction};
 use crate::codes;
-
-/// Sets the marks of a scope.
-async fn mark(write: &Write, request: &EndRequest, now: Timestamp) -> Result<ScopeEnding, Failure> {
-    // With an instant the marks bound what the instant may touch; without one they end all that was born before them.
-    // A mark of 0 spares the tokens.
-    macro_rules! set {
-        ($table:literal, $where:literal) => {
-            if request.issued_before.is_some() {
-                concat!(
-                    "UPDATE respoked.",
-                    $table,
-                    " SET issued_before = greatest(issued_before, CASE WHEN $2 > 0 THEN $1 ELSE 0 END), \
-                     issued_before_tokens = greatest(issued_before_tokens, $2), \
-                     sessions_issued_before = greatest(sessions_issued_before, $1), \
-                     issued_before_sessions = greatest(issued_before_sessions, $3) ",
-                    $where
-                )
-            } else {
-                concat!(
-                    "UPDATE respoked.",
-                    $table,
-                    " SET tokens_from = greatest(tokens_from, $2), sessions_from = greatest(sessions_from, $3 + 0 * $1) ",
-                    $where
-                )
-            }
-        };
-    }
-    let app = request.app_id.uuid();
-    if !lock_app(write, request.app_id).await? {
-        return Ok(ScopeEnding::NoApp);
-    }
-    match &request.scope {
-        EndScope::App => {}
-        EndScope::Role(role) => {
-            let sql = "SELECT 1 FROM respoked.roles WHERE app_id = $1 AND id = $2 FOR NO KEY UPDATE";
-            if !exists(write, sql, params![app, role.uuid()]).await? {
-                return Ok(ScopeEnding::NoRole);
-            }
-        }
-        EndScope::Endpoint(endpoint) => {
-            endpoint_rows::lock(write, &[app], &[endpoint.as_str()]).await?;
-        }
-    }
-    let sessions = write.change(Some(&request.change()), now).await?;
-    let tokens = if request.tokens_too { sessions } else { 0 };
-    let at = request.issued_before.map_or(0, Timestamp::millis);
-    match &request.scope {
-        EndScope::App => write.execute(set!("apps", "WHERE id = $4"), params![at, tokens, sessions, app]).await?,
-        EndScope::Role(role) => {
-            let sql = set!("roles", "WHERE app_id = $4 AND id = $5");
-            write.execute(sql, params![at, tokens, sessions, app, role.uuid()]).await?
-        }
-        EndScope::Endpoint(endpoint) => {
-            let sql = set!("endpoints", "WHERE app_id = $4 AND endpoint = $5");
-            write.execute(sql, params![at, tokens, sessions, app, endpoint.as_str()]).await?
-        }
-    };
-    Ok(ScopeEnding::Ended)
-}
 
 async fn find(connection: &Connection, number: u64) -> Result<Option<(SessionRecord, Ground)>, Failure> {
     one(connection, BY_NUMBER, params![stored(number)], read).await
@@ -182,6 +125,7 @@ impl SessionStore for PostgresStore {
             }
             audit_rows::insert(write, &entry).await?;
             write.change(Some(&Change::Session(number)), entry.at).await?;
+            write.takes_away(Deed::SessionEnded { number: row, at: entry.at, cause });
             Ok(Ending::Ended)
         })
     }
@@ -190,6 +134,7 @@ impl SessionStore for PostgresStore {
         in_ending_transaction!(self, write => {
             let done = mark(write, &request, entry.at).await?;
             if done == ScopeEnding::Ended {
+                write.takes_away(Deed::Ended { request: request.clone(), at: entry.at });
                 audit_rows::insert(write, &entry).await?;
             }
             Ok(done)

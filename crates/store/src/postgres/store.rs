@@ -13,14 +13,14 @@ use tokio_util::task::TaskTracker;
 use super::connect::{Param, Patience};
 use super::connector::Connector;
 use super::failure::Failure;
+use super::lineage::Line;
 use super::message_writer::Messages;
 use super::migrations::Migrated;
 use super::opening;
 use super::options::Options;
-#[cfg(test)]
-use super::pool::Lent;
-use super::pool::{Errand, Pool};
+use super::pool::{Errand, Lent, Pool};
 use super::rows::Columns;
+use super::settle;
 use super::token_writer::Tokens;
 use super::tries::Figures;
 use super::walk::Walk;
@@ -32,6 +32,8 @@ pub struct PostgresStore {
     pub(super) writer: Writer<Tokens>,
     pub(super) messages: Writer<Messages>,
     pub(super) pool: Pool,
+    /// Where the database stands. None: nobody looks.
+    pub(super) line: Option<Arc<Line>>,
     pub(super) sealer: Sealer,
     pub(super) chance: Arc<dyn Chance>,
     pub(super) patience: Patience,
@@ -75,10 +77,18 @@ impl PostgresStore {
     /// Opens the database; the first transaction may crash.
     pub(crate) async fn open_crashing(options: Options, crash: Crash) -> Result<Self, StoreError> {
         let sealer = Sealer::new(Box::pin(opening::open(&options)).await?);
-        let Options { config, tls, commit_batch_max, patience, chance, schema: _, reached_within: _ } = options;
+        let Options { config, tls, commit_batch_max, patience, promotions, chance, schema: _, reached_within: _ } =
+            options;
         let (config, tls) = tls.with(config);
         let tasks = TaskTracker::new();
-        let connector = Arc::new(Connector::new(config, tls, patience, tasks.clone()));
+        let mut connector = Connector::new(config, tls, patience, tasks.clone());
+        let first = Box::pin(connector.connect_to_the_newest()).await.map_err(Failure::nothing_written)?;
+        let line = Box::pin(settle::begin(&first, promotions, chance.clone())).await?.map(Arc::new);
+        drop(first);
+        if let Some(line) = &line {
+            connector.keep_to(line.clone());
+        }
+        let connector = Arc::new(connector);
         let figures = Arc::new(Figures::default());
         let start = Start {
             connector: connector.clone(),
@@ -94,6 +104,7 @@ impl PostgresStore {
             writer,
             messages,
             pool: Pool::new(connector, patience.turn, tasks.clone()),
+            line,
             sealer,
             chance,
             patience,
@@ -110,6 +121,18 @@ impl PostgresStore {
         self.pool.lend(&Errand::Usual).await.map_err(Failure::nothing_written)
     }
 
+    /// A connection that leads where the database goes on: a pooler may have led one elsewhere.
+    async fn lend_to_read(&self, errand: &Errand) -> Result<Lent, Failure> {
+        let lent = self.pool.lend(errand).await?;
+        if let Some(line) = self.line.as_ref().filter(|line| !line.is_confirmed())
+            && let Err(failure) = Box::pin(settle::admit(line, &lent)).await
+        {
+            lent.give_up();
+            return Err(failure.into_loss());
+        }
+        Ok(lent)
+    }
+
     /// Runs a statement that only reads.
     pub(super) async fn read(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
         self.read_on(&Errand::Usual, sql, params).await
@@ -123,7 +146,7 @@ impl PostgresStore {
         sql: &str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, StoreError> {
-        let once = async || self.pool.lend(errand).await?.query(sql, params).await;
+        let once = async || self.lend_to_read(errand).await?.query(sql, params).await;
         let rows = match once().await {
             Err(Failure::Lost(_)) => once().await,
             done => done,

@@ -14,6 +14,7 @@ use respoke_core::token::{MintedToken, NewToken, Replaces, TokenRecord};
 use super::audit_rows;
 use super::connect::params;
 use super::failure::Failure;
+use super::journal::Deed;
 use super::rows::{Columns, exists, stored};
 use super::store::PostgresStore;
 use super::token_rows::{BY_NUMBER, OUTSTANDING, read};
@@ -98,6 +99,7 @@ impl TokenStore for PostgresStore {
             }
             audit_rows::insert(write, &entry).await?;
             write.change(None, entry.at).await?;
+            write.takes_away(Deed::TokenRevoked { number: row, at: entry.at });
             Ok(Ending::Ended)
         })
     }

@@ -13,6 +13,8 @@ pub(super) const REMOVE_ROWS: usize = 1_000;
 /// How far upkeep has come.
 #[derive(Default)]
 pub(super) struct Walk {
+    /// On which server it walked: after how many promotions that this process went on from.
+    pub(super) era: u64,
     /// None: the next step begins a pass.
     pub(super) pass: Option<Pass>,
     /// Up to which number there are no tokens.

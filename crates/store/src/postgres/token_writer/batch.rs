@@ -8,9 +8,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use respoke_core::grant::Ground;
 use respoke_core::id::{AppId, EndpointId};
-use respoke_core::ports::BanRecord;
+use respoke_core::ports::{BanRecord, EndRequest, EndScope};
 use respoke_core::seal::Sealer;
-use respoke_core::session::SessionRecord;
+use respoke_core::session::{SessionEndCause, SessionRecord};
 use respoke_core::token::{Replaces, TokenRecord};
 use uuid::Uuid;
 
@@ -21,6 +21,7 @@ use crate::crash::Crash;
 use crate::mint_grounds::MintGround;
 use crate::postgres::connect::{Connection, params};
 use crate::postgres::failure::Failure;
+use crate::postgres::journal::{Deed, Redeemed};
 use crate::postgres::rows::{all, mint_lock, number_of, read_number, stored};
 use crate::postgres::tries::Undone;
 use crate::postgres::writer::{Drafted, committed};
@@ -249,8 +250,32 @@ async fn write(connection: &Connection, draft: &Draft<'_>) -> Result<(), Failure
         audit_rows::insert_all(connection, &draft.audit),
         tell(connection, draft),
     );
+    note(connection, draft);
     // The first that failed says why; those behind it, that it did.
     tokens.and(spent).and(sessions).and(superseded).and(touched).and(marks).and(keys).and(audited).and(told)
+}
+
+/// Notes what is taken away, and the numbers that others get to know.
+fn note(connection: &Connection, draft: &Draft<'_>) {
+    let newest = |number: Option<u64>| number.unwrap_or(0);
+    let sessions = draft.sessions.iter().map(|session| session.number).max();
+    connection.note_given(newest(draft.tokens.last().map(|row| row.number)), newest(sessions));
+    connection.redeems(draft.spent.iter().map(|spent| Redeemed {
+        number: stored(spent.number),
+        session: stored(spent.session),
+        at: spent.at.millis(),
+    }));
+    for (session, at) in &draft.superseded {
+        let (number, at, cause) = (stored(*session), *at, SessionEndCause::Superseded);
+        connection.takes_away(Deed::SessionEnded { number, at, cause });
+    }
+    let Some((_, at)) = draft.changes.last() else { return };
+    // Of marks that end tokens alone there is nothing to keep: those that were not redeemed are spent after a promotion.
+    for ((app, endpoint), _) in draft.marks.iter().filter(|(_, (_, sessions))| *sessions > 0) {
+        let scope = EndScope::Endpoint(endpoint.clone());
+        let request = EndRequest { app_id: *app, scope, issued_before: None, tokens_too: true };
+        connection.takes_away(Deed::Ended { request, at: *at });
+    }
 }
 
 async fn write_tokens(connection: &Connection, draft: &Draft<'_>) -> Result<(), Failure> {

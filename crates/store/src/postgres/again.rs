@@ -1,0 +1,332 @@
+//! How what was taken away is taken away once more, on a server that lacks it (`journal.rs`).
+//!
+//! Each deed is done as it was done first, but to what was there before the server was promoted: what was made behind that is
+//! nobody's whom it meant. What is not there is passed over. Whoever followed the feed before hears of each as of any change.
+
+use respoke_core::clock::Timestamp;
+use respoke_core::id::{AccountId, AdminId, AppId};
+use respoke_core::ports::{BanRecord, Change, ScopeEnding};
+use respoke_core::secret::SecretHash;
+use uuid::Uuid;
+
+use super::connect::{Connection, params};
+use super::failure::Failure;
+use super::journal::{Again, Deed, Journal, OfAdmin, OfApp, Redeemed};
+use super::lineage::Settled;
+use super::marks::mark;
+use super::rows::{all, lock_app, one, only};
+use super::{admin_rows, endpoint_rows, feed_rows};
+use crate::codes;
+
+/// Deeds of one transaction.
+const DEEDS: usize = 100;
+/// Redemptions of one.
+const REDEMPTIONS: usize = 5_000;
+/// How often each is tried: another process that does the same may be in the way.
+const TRIES: usize = 8;
+
+/// What was written again.
+#[derive(Default)]
+pub(super) struct Written {
+    pub(super) deeds: u64,
+    pub(super) tokens: u64,
+    /// What this process had no room for.
+    pub(super) forgotten: u64,
+}
+
+impl Written {
+    pub(super) const fn is_nothing(&self) -> bool {
+        self.deeds == 0 && self.tokens == 0 && self.forgotten == 0
+    }
+}
+
+/// Writes what the journal holds and the server lacks.
+pub(super) async fn write_again(
+    connection: &Connection,
+    journal: &Journal,
+    settled: Settled,
+) -> Result<Written, Failure> {
+    let Again { deeds, redeemed, forgotten } = journal.begin_again(settled.head);
+    let mut written = Written { forgotten, ..Written::default() };
+    for part in redeemed.chunks(REDEMPTIONS) {
+        written.tokens += in_transaction(connection, settled, Part::Redeemed(part)).await?;
+    }
+    for part in deeds.chunks(DEEDS) {
+        written.deeds += in_transaction(connection, settled, Part::Deeds(part)).await?;
+    }
+    let head = one(connection, "SELECT head FROM respoked.feed", &[], only::<i64>).await?;
+    journal.note_again(settled.head, head.unwrap_or(settled.head));
+    Ok(written)
+}
+
+/// What is written in one transaction.
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    Redeemed(&'a [Redeemed]),
+    Deeds(&'a [Deed]),
+}
+
+async fn in_transaction(connection: &Connection, settled: Settled, part: Part<'_>) -> Result<u64, Failure> {
+    let mut tries = 0;
+    loop {
+        connection.begin_where("", |told| told.goes_on(settled)).await?;
+        let done = match write_part(connection, part, settled.head).await {
+            Ok(done) => connection.commit().await.map(|()| done),
+            Err(failure) => Err(failure),
+        };
+        tries += 1;
+        match done {
+            Err(Failure::Again(_)) if tries < TRIES => connection.roll_back().await?,
+            done => return done,
+        }
+    }
+}
+
+async fn write_part(connection: &Connection, part: Part<'_>, head: i64) -> Result<u64, Failure> {
+    match part {
+        Part::Redeemed(redeemed) => spend(connection, redeemed, head).await,
+        Part::Deeds(deeds) => {
+            let mut written = 0;
+            for deed in deeds {
+                written += u64::from(write(connection, deed, head).await?);
+            }
+            Ok(written)
+        }
+    }
+}
+
+async fn spend(connection: &Connection, redeemed: &[Redeemed], head: i64) -> Result<u64, Failure> {
+    let sql = "UPDATE respoked.log l SET ended_at = n.at, session_number = n.session
+               FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) n (number, session, at)
+               WHERE l.number = n.number AND l.expires_at IS NOT NULL AND l.ended_at IS NULL AND l.born <= $4";
+    let numbers: Vec<_> = redeemed.iter().map(|one| one.number).collect();
+    let sessions: Vec<_> = redeemed.iter().map(|one| one.session).collect();
+    let times: Vec<_> = redeemed.iter().map(|one| one.at).collect();
+    connection.execute(sql, params![numbers, sessions, times, head]).await
+}
+
+/// Tells of a change, if that changed any rows.
+async fn changed(connection: &Connection, rows: u64, change: Change, at: Timestamp) -> Result<bool, Failure> {
+    if rows > 0 {
+        feed_rows::write(connection, Some(&change), at).await?;
+    }
+    Ok(rows > 0)
+}
+
+/// Writes one. False: what it is about is not there, or was ended here as well.
+async fn write(connection: &Connection, deed: &Deed, head: i64) -> Result<bool, Failure> {
+    match deed {
+        Deed::TokenRevoked { number, at } => {
+            let sql = "UPDATE respoked.log SET ended_at = $2
+                       WHERE number = $1 AND expires_at IS NOT NULL AND ended_at IS NULL AND born <= $3";
+            Ok(connection.execute(sql, params![*number, at.millis(), head]).await? > 0)
+        }
+        Deed::SessionEnded { number, at, cause } => {
+            let sql = "UPDATE respoked.sessions SET ended_at = $2, ended_as = $3
+                       WHERE number = $1 AND ended_at IS NULL AND born <= $4";
+            let cause = codes::end_cause(*cause);
+            let ended = connection.execute(sql, params![*number, at.millis(), cause, head]).await?;
+            changed(connection, ended, Change::Session(number.cast_unsigned()), *at).await
+        }
+        Deed::Ended { request, at } => Ok(mark(connection, request, *at).await? == ScopeEnding::Ended),
+        Deed::Banned { app, ban: record } => ban(connection, *app, record).await,
+        Deed::AccountDeleted { account, at } => delete_account(connection, *account, *at).await,
+        Deed::OfApp { app, deed, at } => write_of_app(connection, *app, deed, *at).await,
+        Deed::OfAdmin { admin, deed, at } => write_of_admin(connection, *admin, deed, *at).await,
+    }
+}
+
+async fn ban(connection: &Connection, app: AppId, ban: &BanRecord) -> Result<bool, Failure> {
+    if !lock_app(connection, app).await? {
+        return Ok(false);
+    }
+    let (uuid, endpoint) = (app.uuid(), ban.endpoint_id.as_str());
+    endpoint_rows::lock(connection, &[uuid], &[endpoint]).await?;
+    let sql = "DELETE FROM respoked.push_tokens WHERE app_id = $1 AND endpoint = $2";
+    connection.execute(sql, params![uuid, endpoint]).await?;
+    let change = Change::Endpoint(app, ban.endpoint_id.clone());
+    let number = feed_rows::write(connection, Some(&change), ban.banned_at).await?;
+    let sql = "UPDATE respoked.endpoints SET tokens_from = $3, sessions_from = $3, banned_at = $4, banned_until = $5,
+               ban_reason = $6 WHERE app_id = $1 AND endpoint = $2";
+    let times = (ban.banned_at.millis(), ban.until.millis());
+    Ok(connection.execute(sql, params![uuid, endpoint, number, times.0, times.1, ban.reason]).await? > 0)
+}
+
+async fn delete_account(connection: &Connection, account: AccountId, at: Timestamp) -> Result<bool, Failure> {
+    let account = account.uuid();
+    let gone = connection.execute("DELETE FROM respoked.accounts WHERE id = $1", params![account]).await?;
+    let apps = "SELECT id FROM respoked.apps WHERE account_id = $1 ORDER BY id FOR UPDATE";
+    let apps = all(connection, apps, params![account], admin_rows::read_uuid).await?;
+    let admins = "SELECT id FROM respoked.admins WHERE account_id = $1 ORDER BY id FOR UPDATE";
+    let admins = all(connection, admins, params![account], admin_rows::read_uuid).await?;
+    for app in &apps {
+        delete_app(connection, *app).await?;
+    }
+    for admin in &admins {
+        delete_admin(connection, *admin).await?;
+    }
+    let apps = apps.into_iter().map(|id| Change::App(AppId::from_uuid(id)));
+    let admins = admins.into_iter().map(|id| Change::Admin(AdminId::from_uuid(id)));
+    let changes: Vec<_> = apps.chain(admins).map(|change| (Some(change), at)).collect();
+    if !changes.is_empty() {
+        feed_rows::write_all(connection, &changes).await?;
+    }
+    Ok(gone > 0)
+}
+
+async fn write_of_app(connection: &Connection, app: AppId, deed: &OfApp, at: Timestamp) -> Result<bool, Failure> {
+    let uuid = app.uuid();
+    if !lock_app(connection, app).await? {
+        return Ok(false);
+    }
+    let (rows, change) = match deed {
+        OfApp::Deleted => (delete_app(connection, uuid).await?, Change::App(app)),
+        OfApp::DevelopmentModeOff => {
+            let sql = "UPDATE respoked.apps SET development_mode = false WHERE id = $1 AND development_mode";
+            (connection.execute(sql, params![uuid]).await?, Change::App(app))
+        }
+        OfApp::RoleDeleted(role) => {
+            let sql = "DELETE FROM respoked.roles WHERE app_id = $1 AND id = $2";
+            (connection.execute(sql, params![uuid, role.uuid()]).await?, Change::Role(app, *role))
+        }
+        OfApp::RoleChanged(role, permissions) => {
+            // Another process may have written a later one again.
+            let sql = "UPDATE respoked.roles SET permissions = $3, updated_at = $4
+                       WHERE app_id = $1 AND id = $2 AND updated_at <= $4";
+            let values = (role.uuid(), permissions.as_str(), at.millis());
+            (connection.execute(sql, params![uuid, values.0, values.1, values.2]).await?, Change::Role(app, *role))
+        }
+        OfApp::SecretRevoked { secret, keep_sessions } => {
+            let sql = "UPDATE respoked.secrets SET
+                       keep_sessions = CASE WHEN revoked_at IS NULL THEN $3 ELSE keep_sessions AND $3 END,
+                       revoked_at = coalesce(revoked_at, $4) WHERE id = $1 AND app_id = $2";
+            let values = (secret.uuid(), *keep_sessions, at.millis());
+            (connection.execute(sql, params![values.0, uuid, values.1, values.2]).await?, Change::Secret(app, *secret))
+        }
+        OfApp::SecretRolled { secret, until } => {
+            let sql = "UPDATE respoked.secrets SET expires_at = least(expires_at, $3) WHERE id = $1 AND app_id = $2";
+            let values = (secret.uuid(), until.millis());
+            (connection.execute(sql, params![values.0, uuid, values.1]).await?, Change::Secret(app, *secret))
+        }
+    };
+    changed(connection, rows, change, at).await
+}
+
+async fn write_of_admin(
+    connection: &Connection,
+    admin: AdminId,
+    deed: &OfAdmin,
+    at: Timestamp,
+) -> Result<bool, Failure> {
+    let uuid = admin.uuid();
+    let rows = match deed {
+        // What was proved or spent is no change.
+        OfAdmin::StepUsed(step) => {
+            let sql = "UPDATE respoked.second_factors SET last_step = $2 WHERE admin_id = $1 AND last_step < $2";
+            return Ok(connection.execute(sql, params![uuid, *step]).await? > 0);
+        }
+        OfAdmin::RecoveryCodeUsed(hash) => {
+            let sql = "DELETE FROM respoked.recovery_codes WHERE admin_id = $1 AND hash = $2";
+            return Ok(connection.execute(sql, params![uuid, &hash.as_bytes()[..]]).await? > 0);
+        }
+        OfAdmin::SetupTokenSpent(hash) => {
+            let sql = "DELETE FROM respoked.setup_tokens WHERE admin_id = $1 AND hash = $2";
+            return Ok(connection.execute(sql, params![uuid, &hash.as_bytes()[..]]).await? > 0);
+        }
+        OfAdmin::SetupTokenReplaced { expires_at } => {
+            let sql = "DELETE FROM respoked.setup_tokens WHERE admin_id = $1 AND expires_at < $2";
+            return Ok(connection.execute(sql, params![uuid, expires_at.millis()]).await? > 0);
+        }
+        // An owner who had come since may be missing here: then this one stays.
+        OfAdmin::Deleted | OfAdmin::RoleSet(_) if is_the_last_owner(connection, uuid).await? => 0,
+        OfAdmin::Deleted => delete_admin(connection, uuid).await?,
+        OfAdmin::RoleSet(role) => {
+            let sql = "UPDATE respoked.admins SET role = $2 WHERE id = $1";
+            connection.execute(sql, params![uuid, *role]).await?
+        }
+        OfAdmin::PasswordSet { hash, sealed, keep_session } => {
+            set_password(connection, uuid, hash, sealed.as_deref(), *keep_session).await?
+        }
+        OfAdmin::FactorAdded { sealed, last_step, recovery } => {
+            add_factor(connection, uuid, sealed, *last_step, recovery).await?
+        }
+        OfAdmin::FactorRemoved => {
+            admin_rows::remove_second_factor(connection, uuid).await?;
+            1
+        }
+        OfAdmin::SessionEnded(number) => {
+            let sql = "UPDATE respoked.admin_sessions SET ended_at = $3
+                       WHERE number = $1 AND admin_id = $2 AND ended_at IS NULL";
+            connection.execute(sql, params![*number, uuid, at.millis()]).await?
+        }
+        OfAdmin::SessionsEnded => {
+            let sql = "UPDATE respoked.admin_sessions SET ended_at = $2
+                       WHERE admin_id = $1 AND ended_at IS NULL AND created_at <= $2";
+            admin_rows::remove_setup_token(connection, uuid).await?;
+            connection.execute(sql, params![uuid, at.millis()]).await?
+        }
+    };
+    changed(connection, rows, Change::Admin(admin), at).await
+}
+
+async fn is_the_last_owner(connection: &Connection, admin: Uuid) -> Result<bool, Failure> {
+    Ok(admin_rows::is_not_the_last_owner(connection, admin).await? == Some(false))
+}
+
+async fn set_password(
+    connection: &Connection,
+    admin: Uuid,
+    hash: &str,
+    sealed: Option<&[u8]>,
+    keep_session: Option<u64>,
+) -> Result<u64, Failure> {
+    match sealed {
+        Some(sealed) => {
+            let sql = "UPDATE respoked.second_factors SET sealed = $2 WHERE admin_id = $1";
+            connection.execute(sql, params![admin, sealed]).await?;
+        }
+        None => admin_rows::remove_second_factor(connection, admin).await?,
+    }
+    admin_rows::remove_sessions(connection, admin, keep_session).await?;
+    admin_rows::remove_setup_token(connection, admin).await?;
+    let sql = "UPDATE respoked.admins SET password_hash = $2 WHERE id = $1";
+    connection.execute(sql, params![admin, hash]).await
+}
+
+async fn add_factor(
+    connection: &Connection,
+    admin: Uuid,
+    sealed: &[u8],
+    last_step: i64,
+    recovery: &[SecretHash],
+) -> Result<u64, Failure> {
+    let sql = "INSERT INTO respoked.second_factors (admin_id, sealed, last_step)
+               SELECT id, $2, $3 FROM respoked.admins WHERE id = $1 ON CONFLICT (admin_id) DO NOTHING";
+    let added = connection.execute(sql, params![admin, sealed, last_step]).await?;
+    if added > 0 {
+        let hashes: Vec<&[u8]> = recovery.iter().map(|hash| &hash.as_bytes()[..]).collect();
+        let sql = "INSERT INTO respoked.recovery_codes (admin_id, hash) SELECT $1, unnest($2::bytea[])
+                   ON CONFLICT (admin_id, hash) DO NOTHING";
+        connection.execute(sql, params![admin, hashes]).await?;
+    }
+    Ok(added)
+}
+
+/// Removes an app, of which nothing is found any more then. Upkeep removes what is left of it.
+async fn delete_app(connection: &Connection, app: Uuid) -> Result<u64, Failure> {
+    let gone = connection.execute("DELETE FROM respoked.apps WHERE id = $1", params![app]).await?;
+    if gone > 0 {
+        let sql = "INSERT INTO respoked.deleted_apps (app_id) VALUES ($1) ON CONFLICT (app_id) DO NOTHING";
+        connection.execute(sql, params![app]).await?;
+    }
+    Ok(gone)
+}
+
+async fn delete_admin(connection: &Connection, admin: Uuid) -> Result<u64, Failure> {
+    let gone = connection.execute("DELETE FROM respoked.admins WHERE id = $1", params![admin]).await?;
+    admin_rows::remove_sessions(connection, admin, None).await?;
+    admin_rows::remove_setup_token(connection, admin).await?;
+    connection.execute("DELETE FROM respoked.known_addresses WHERE admin_id = $1", params![admin]).await?;
+    admin_rows::remove_second_factor(connection, admin).await?;
+    Ok(gone)
+}

@@ -1,0 +1,327 @@
+//! What this process has taken away lately, so that it can do so again on a server that was promoted without having heard of it.
+//!
+//! Invariant: what is here was committed. What was committed on a server that was left behind meanwhile is not here, and whoever
+//! asked for it is told that it is in doubt.
+//!
+//! It is bounded by age and by what it takes in memory: 3 MiB of redemptions and 8 MiB of all else.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use respoke_core::clock::Timestamp;
+use respoke_core::id::{AccountId, AdminId, AppId, RoleId, SecretId};
+use respoke_core::ports::{BanRecord, EndRequest, EndScope};
+use respoke_core::secret::SecretHash;
+use respoke_core::session::SessionEndCause;
+use tokio::time::Instant;
+
+/// For how long deeds are kept: no standby that is of use lags so far behind.
+const KEPT: Duration = Duration::from_secs(600);
+/// What deeds may take. A plain one takes some 160 bytes, so these are fifty thousand.
+const DEEDS_BYTES_MAX: usize = 8 << 20;
+/// Redemptions, of 40 bytes each. Of more the oldest go: tokens that were not redeemed on the new server are spent there
+/// anyhow, and then told as revoked.
+const REDEMPTIONS_MAX: usize = 60_000;
+
+/// What was taken away, in a form that can be done again.
+#[derive(Clone, Debug)]
+pub(super) enum Deed {
+    TokenRevoked { number: i64, at: Timestamp },
+    SessionEnded { number: i64, at: Timestamp, cause: SessionEndCause },
+    Ended { request: EndRequest, at: Timestamp },
+    Banned { app: AppId, ban: BanRecord },
+    AccountDeleted { account: AccountId, at: Timestamp },
+    OfApp { app: AppId, deed: OfApp, at: Timestamp },
+    OfAdmin { admin: AdminId, deed: OfAdmin, at: Timestamp },
+}
+
+/// What was taken away of an app, or from it.
+#[derive(Clone, Debug)]
+pub(super) enum OfApp {
+    Deleted,
+    DevelopmentModeOff,
+    RoleDeleted(RoleId),
+    /// With the JSON of what it permits.
+    RoleChanged(RoleId, String),
+    SecretRevoked {
+        secret: SecretId,
+        keep_sessions: bool,
+    },
+    SecretRolled {
+        secret: SecretId,
+        until: Timestamp,
+    },
+}
+
+/// What was taken away of an admin, or from them.
+#[derive(Clone, Debug)]
+pub(super) enum OfAdmin {
+    Deleted,
+    RoleSet(i64),
+    PasswordSet {
+        hash: String,
+        sealed: Option<Vec<u8>>,
+        keep_session: Option<u64>,
+    },
+    FactorAdded {
+        sealed: Vec<u8>,
+        last_step: i64,
+        recovery: Vec<SecretHash>,
+    },
+    FactorRemoved,
+    SessionEnded(i64),
+    SessionsEnded,
+    StepUsed(i64),
+    RecoveryCodeUsed(SecretHash),
+    SetupTokenSpent(SecretHash),
+    /// Tokens that end before this one.
+    SetupTokenReplaced {
+        expires_at: Timestamp,
+    },
+}
+
+impl Deed {
+    /// What it takes in memory, about.
+    fn bytes(&self) -> usize {
+        let more = match self {
+            Self::TokenRevoked { .. } | Self::SessionEnded { .. } | Self::AccountDeleted { .. } => 0,
+            Self::Ended { request, .. } => match &request.scope {
+                EndScope::Endpoint(endpoint) => endpoint.as_str().len(),
+                EndScope::App | EndScope::Role(_) => 0,
+            },
+            Self::Banned { ban, .. } => ban.endpoint_id.as_str().len() + ban.reason.len(),
+            Self::OfApp { deed, .. } => match deed {
+                OfApp::RoleChanged(_, permissions) => permissions.len(),
+                OfApp::Deleted
+                | OfApp::DevelopmentModeOff
+                | OfApp::RoleDeleted(_)
+                | OfApp::SecretRevoked { .. }
+                | OfApp::SecretRolled { .. } => 0,
+            },
+            Self::OfAdmin { deed, .. } => match deed {
+                OfAdmin::PasswordSet { hash, sealed, .. } => hash.len() + sealed.as_ref().map_or(0, Vec::len),
+                OfAdmin::FactorAdded { sealed, recovery, .. } => sealed.len() + size_of_val(&recovery[..]),
+                OfAdmin::Deleted
+                | OfAdmin::RoleSet(_)
+                | OfAdmin::FactorRemoved
+                | OfAdmin::SessionEnded(_)
+                | OfAdmin::SessionsEnded
+                | OfAdmin::StepUsed(_)
+                | OfAdmin::RecoveryCodeUsed(_)
+                | OfAdmin::SetupTokenSpent(_)
+                | OfAdmin::SetupTokenReplaced { .. } => 0,
+            },
+        };
+        size_of::<Entry>() + more
+    }
+}
+
+/// A token that was redeemed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Redeemed {
+    pub(super) number: i64,
+    pub(super) session: i64,
+    pub(super) at: i64,
+}
+
+/// What a transaction takes away.
+#[derive(Default)]
+pub(super) struct Taken {
+    pub(super) deeds: Vec<Deed>,
+    pub(super) redeemed: Vec<Redeemed>,
+    /// Its newest change.
+    pub(super) change: Option<i64>,
+}
+
+impl Taken {
+    pub(super) fn clear(&mut self) {
+        self.deeds.clear();
+        self.redeemed.clear();
+        self.change = None;
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.deeds.is_empty() && self.redeemed.is_empty()
+    }
+}
+
+/// What was taken away lately.
+#[derive(Default)]
+pub(super) struct Journal {
+    kept: Mutex<Kept>,
+    /// How often it was begun to write all of it again.
+    era: AtomicU64,
+}
+
+#[derive(Default)]
+struct Kept {
+    deeds: VecDeque<Entry>,
+    bytes: usize,
+    redeemed: VecDeque<(Instant, Redeemed)>,
+    fallen: Fallen,
+}
+
+struct Entry {
+    since: Instant,
+    /// The change that it was committed with. None: it was none, or with none.
+    change: Option<i64>,
+    deed: Deed,
+}
+
+/// What there was no room for, though it was not old.
+#[derive(Default)]
+struct Fallen {
+    count: u64,
+    last: Option<Instant>,
+    /// The newest change of these.
+    change: Option<i64>,
+}
+
+/// What is to be written again.
+#[derive(Default)]
+pub(super) struct Again {
+    pub(super) deeds: Vec<Deed>,
+    pub(super) redeemed: Vec<Redeemed>,
+    /// How many were not kept that it might have been.
+    pub(super) forgotten: u64,
+}
+
+impl Journal {
+    /// When a transaction begins: what it takes away belongs to this era.
+    pub(super) fn era(&self) -> u64 {
+        self.era.load(Ordering::Acquire)
+    }
+
+    /// Keeps what a transaction of `era` took away, which was committed, and leaves it empty. False: the server that it was
+    /// committed on was left behind meanwhile.
+    pub(super) fn keep(&self, taken: &mut Taken, era: u64) -> bool {
+        if taken.is_empty() {
+            return self.era() == era;
+        }
+        let mut kept = self.kept.lock();
+        if self.era() != era {
+            return false;
+        }
+        let now = Instant::now();
+        let change = taken.change;
+        for deed in taken.deeds.drain(..) {
+            kept.bytes += deed.bytes();
+            kept.deeds.push_back(Entry { since: now, change, deed });
+        }
+        kept.redeemed.extend(taken.redeemed.drain(..).map(|redeemed| (now, redeemed)));
+        kept.forget(now);
+        true
+    }
+
+    /// Begins another era, and returns what a server may lack whose newest change is `head`.
+    pub(super) fn begin_again(&self, head: i64) -> Again {
+        let mut kept = self.kept.lock();
+        self.era.fetch_add(1, Ordering::AcqRel);
+        let now = Instant::now();
+        kept.forget(now);
+        let lacks = |change: Option<i64>| change.is_none_or(|change| change > head);
+        let deeds = kept.deeds.iter().filter(|entry| lacks(entry.change)).map(|entry| entry.deed.clone()).collect();
+        let fallen = &kept.fallen;
+        let recent = fallen.last.is_some_and(|last| now.duration_since(last) < KEPT);
+        let forgotten = if recent && lacks(fallen.change) { fallen.count } else { 0 };
+        Again { deeds, redeemed: kept.redeemed.iter().map(|(_, redeemed)| *redeemed).collect(), forgotten }
+    }
+
+    /// Notes that all of it was written again with change `number`, on a server whose newest change had been `head`.
+    pub(super) fn note_again(&self, head: i64, number: i64) {
+        let mut kept = self.kept.lock();
+        for entry in &mut kept.deeds {
+            if entry.change.is_some_and(|change| change > head) {
+                entry.change = Some(number);
+            }
+        }
+        kept.fallen = Fallen::default();
+    }
+}
+
+impl Kept {
+    /// Forgets what is old, and what there is no room for.
+    fn forget(&mut self, now: Instant) {
+        let is_old = |since: Instant| now.duration_since(since) >= KEPT;
+        while let Some(entry) = self.deeds.pop_front_if(|entry| self.bytes > DEEDS_BYTES_MAX || is_old(entry.since)) {
+            self.bytes -= entry.deed.bytes();
+            if !is_old(entry.since) {
+                self.fallen.count += 1;
+                self.fallen.last = Some(now);
+                self.fallen.change = self.fallen.change.max(entry.change);
+            }
+        }
+        let over = self.redeemed.len().saturating_sub(REDEMPTIONS_MAX);
+        self.redeemed.drain(..over);
+        while self.redeemed.pop_front_if(|(since, _)| is_old(*since)).is_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(change: i64, step: i64) -> Taken {
+        let admin = AdminId::from_uuid(uuid::Uuid::from_u128(7));
+        let deed = Deed::OfAdmin { admin, deed: OfAdmin::StepUsed(step), at: Timestamp::from_secs(1) };
+        Taken { deeds: vec![deed], redeemed: Vec::new(), change: Some(change) }
+    }
+
+    fn steps(again: &Again) -> Vec<i64> {
+        let step = |deed: &Deed| match deed {
+            Deed::OfAdmin { deed: OfAdmin::StepUsed(step), .. } => *step,
+            other => panic!("{other:?}"),
+        };
+        again.deeds.iter().map(step).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_server_lacks_is_written_again_while_it_is_young() {
+        let journal = Journal::default();
+        assert!(journal.keep(&mut taken(5, 50), 0));
+        tokio::time::advance(KEPT / 2).await;
+        assert!(journal.keep(&mut taken(6, 60), 0));
+        assert!(journal.keep(&mut Taken { change: None, ..taken(0, 70) }, 0));
+        assert_eq!(steps(&journal.begin_again(4)), [50, 60, 70]);
+        assert_eq!(steps(&journal.begin_again(5)), [60, 70], "the server has the change");
+        assert!(!journal.keep(&mut taken(7, 80), 0), "it was committed on a server that was left behind");
+        assert!(!journal.keep(&mut Taken::default(), 0), "whatever it is");
+        assert_eq!(journal.era(), 2);
+        tokio::time::advance(KEPT / 2).await;
+        assert_eq!(steps(&journal.begin_again(4)), [60, 70]);
+        journal.note_again(5, 9);
+        assert_eq!(steps(&journal.begin_again(8)), [60, 70], "it was written again with a later change");
+        assert_eq!(steps(&journal.begin_again(9)), [70]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_takes_no_more_than_it_may_and_says_what_it_forgot() {
+        let journal = Journal::default();
+        let each = Deed::bytes(&taken(0, 0).deeds[0]);
+        let fit = DEEDS_BYTES_MAX / each;
+        for number in 0..fit + 3 {
+            let number = i64::try_from(number).unwrap();
+            let redeemed = Redeemed { number, session: number, at: 0 };
+            assert!(journal.keep(&mut Taken { redeemed: vec![redeemed; 2], ..taken(number, number) }, 0));
+        }
+        let again = journal.begin_again(-1);
+        assert_eq!(
+            (again.deeds.len(), again.redeemed.len(), again.forgotten),
+            (fit, REDEMPTIONS_MAX.min(2 * (fit + 3)), 3)
+        );
+        assert_eq!(journal.begin_again(2).forgotten, 0, "the server has those");
+        assert_eq!(journal.begin_again(1).forgotten, 3);
+        tokio::time::advance(KEPT).await;
+        let again = journal.begin_again(-1);
+        assert_eq!((again.deeds.len(), again.redeemed.len(), again.forgotten), (0, 0, 0));
+        assert_eq!(journal.kept.lock().bytes, 0);
+    }
+
+    #[test]
+    fn an_entry_takes_what_is_said() {
+        assert!(size_of::<Entry>() <= 160, "{}", size_of::<Entry>());
+        assert!(size_of::<(Instant, Redeemed)>() <= 40);
+    }
+}

@@ -1,0 +1,289 @@
+//! Which history of the database a connection leads to.
+//!
+//! A server that is promoted goes on with another timeline than the one that it stood by for. What the old one committed last
+//! may be missing there; and the old one may come back, and take what is written to it with it. So each transaction that
+//! writes asks which server it is on, in the packet that begins it.
+//!
+//! Invariant: nothing is written to a server whose timeline is below one that this process or the database has seen, nor to
+//! a copy that is another system.
+//! Invariant: nothing is written on a new timeline before what `settle.rs` does was committed there, and before what this
+//! process had ended lately is ended there as well.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use respoke_core::chance::Chance;
+use tokio::time::Instant;
+use tokio_postgres::SimpleQueryMessage;
+
+use super::failure::Failure;
+use super::journal::Journal;
+
+/// Asks a server where it stands. The timeline is that of the log which is written now: the control file tells the old one until
+/// a checkpoint ends.
+pub(super) const ASK_SERVER: &str =
+    "SELECT system_identifier, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) FROM pg_control_system()";
+/// The same, and what was settled last in the database.
+pub(super) const ASK: &str = "SELECT system_identifier, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), \
+                              (SELECT encode(value, 'hex') FROM respoked.meta WHERE key = 'lineage') FROM pg_control_system()";
+/// Where the database keeps what was settled last.
+pub(super) const KEY: &str = "lineage";
+/// How long nobody asks which server is read from, once somebody did. A server takes longer to take another's place.
+const CONFIRMED_FOR: Duration = Duration::from_millis(100);
+
+/// What is done about servers that take each other's place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Promotions {
+    /// A promotion is noticed, and a server that was left behind is refused. A database that does not tell where it stands is not
+    /// opened, nor one that is another system than the one that it says it was last: restored from a dump, or upgraded.
+    #[default]
+    Noticed,
+    /// The same; and one that is another system takes the place of the one before, as a promoted server does. It is meant for one
+    /// start: tokens that were not redeemed are spent by it.
+    NoticedAndCopyTaken,
+    /// Nothing. What was ended may be alive again after a promotion, and a token be redeemed twice. For databases that do not
+    /// tell where they stand.
+    Unnoticed,
+}
+
+/// A server's place in the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lineage {
+    /// Which cluster of files it was made as. A standby has that of its primary.
+    pub(super) system: i64,
+    /// How often it was promoted, and those before it.
+    pub(super) timeline: u32,
+}
+
+impl Lineage {
+    /// How a server stands that follows `known`.
+    pub(super) const fn after(self, known: Self) -> Standing {
+        if self.system != known.system {
+            Standing::Stranger
+        } else if self.timeline < known.timeline {
+            Standing::LeftBehind
+        } else if self.timeline == known.timeline {
+            Standing::Same
+        } else {
+            Standing::Promoted
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Same,
+    Promoted,
+    LeftBehind,
+    Stranger,
+}
+
+/// What was settled when a database went on on a timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Settled {
+    pub(super) lineage: Lineage,
+    /// Drawn then. Two servers may have been promoted to one timeline, neither knowing of the other.
+    pub(super) draw: u64,
+    /// The newest change that was there before. What was committed with a later one is missing.
+    pub(super) head: i64,
+    /// The log has no numbers between these: they may have been given by a server that was left behind.
+    pub(super) gap: (i64, i64),
+}
+
+impl Settled {
+    const LEN: usize = 44;
+
+    pub(super) fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(Self::LEN);
+        bytes.extend(self.lineage.system.to_be_bytes());
+        bytes.extend(self.lineage.timeline.to_be_bytes());
+        bytes.extend(self.draw.to_be_bytes());
+        for number in [self.head, self.gap.0, self.gap.1] {
+            bytes.extend(number.to_be_bytes());
+        }
+        bytes
+    }
+
+    /// How many numbers so many rows of the log may have that end with `newest`.
+    pub(super) const fn numbers_of(&self, rows: i64, newest: i64) -> i64 {
+        let (from, to) = self.gap;
+        let reach_it = from < newest && newest.saturating_sub(rows) < to;
+        if reach_it { rows.saturating_add(to - from) } else { rows }
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (system, rest) = bytes.split_first_chunk()?;
+        let (timeline, rest) = rest.split_first_chunk()?;
+        let (draw, rest) = rest.split_first_chunk()?;
+        let (head, rest) = rest.split_first_chunk()?;
+        let (from, rest) = rest.split_first_chunk()?;
+        let to = rest.try_into().ok()?;
+        Some(Self {
+            lineage: Lineage { system: i64::from_be_bytes(*system), timeline: u32::from_be_bytes(*timeline) },
+            draw: u64::from_be_bytes(*draw),
+            head: i64::from_be_bytes(*head),
+            gap: (i64::from_be_bytes(*from), i64::from_be_bytes(to)),
+        })
+    }
+}
+
+/// What a server told of itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    pub(super) lineage: Lineage,
+    /// What was settled last in its database.
+    pub(super) settled: Option<Settled>,
+}
+
+impl Told {
+    /// What [`ASK`] or [`ASK_SERVER`] was answered with: the last row of what a server said.
+    pub(super) fn of(said: &[SimpleQueryMessage]) -> Result<Self, Failure> {
+        let row = said.iter().rev().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        let read = || {
+            let row = row?;
+            let (system, timeline) = (row.try_get(0).ok()??, row.try_get(1).ok()??);
+            let lineage = Lineage { system: system.parse().ok()?, timeline: u32::from_str_radix(timeline, 16).ok()? };
+            let settled = match row.try_get(2).ok().flatten() {
+                Some(hex) => Some(Settled::from_bytes(&from_hex(hex)?)?),
+                None => None,
+            };
+            Some(Self { lineage, settled })
+        };
+        read().ok_or(Failure::Row("where the server stands cannot be read"))
+    }
+
+    /// Whether what is written there is what goes on from `settled`.
+    pub(super) fn goes_on(&self, settled: Settled) -> Result<(), Failure> {
+        match self.lineage.after(settled.lineage) {
+            Standing::Same if self.settled == Some(settled) => Ok(()),
+            // The next connection settles first.
+            Standing::Same | Standing::Promoted => Err(Failure::lost("the database was promoted")),
+            Standing::LeftBehind => Err(Failure::lost(LEFT_BEHIND)),
+            Standing::Stranger => Err(Failure::lost(STRANGER)),
+        }
+    }
+}
+
+fn from_hex(hex: &str) -> Option<Vec<u8>> {
+    let digits =
+        hex.as_bytes().chunks_exact(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    digits.collect()
+}
+
+/// Where this process's database stands, as far as it knows: what all its connections share.
+pub(super) struct Line {
+    settled: Mutex<Settled>,
+    /// What this process has ended lately.
+    pub(super) journal: Journal,
+    /// Who settles on a new timeline, of all that come there at once.
+    pub(super) settling: tokio::sync::Mutex<()>,
+    /// The newest numbers that this process was given.
+    pub(super) given: Given,
+    /// When a server was last asked where it stands, in milliseconds behind `since`.
+    confirmed: AtomicU64,
+    since: Instant,
+    /// What is drawn when a timeline begins.
+    pub(super) chance: Arc<dyn Chance>,
+}
+
+/// The newest numbers that a process was given.
+#[derive(Default)]
+pub(super) struct Given {
+    pub(super) log: AtomicU64,
+    pub(super) session: AtomicU64,
+}
+
+impl Line {
+    /// The line that begins with the server that a store was opened on.
+    pub(super) fn of(settled: Settled, chance: Arc<dyn Chance>) -> Self {
+        Self {
+            settled: Mutex::new(settled),
+            journal: Journal::default(),
+            settling: tokio::sync::Mutex::default(),
+            given: Given::default(),
+            confirmed: AtomicU64::new(0),
+            since: Instant::now(),
+            chance,
+        }
+    }
+
+    pub(super) fn settled(&self) -> Settled {
+        *self.settled.lock()
+    }
+
+    /// Goes on from what was settled on a new timeline.
+    pub(super) fn go_on(&self, settled: Settled) {
+        *self.settled.lock() = settled;
+        self.confirm();
+    }
+
+    /// Whether a transaction may write on the server that it began on.
+    pub(super) fn may_write(&self, told: &Told) -> Result<(), Failure> {
+        told.goes_on(self.settled())?;
+        self.confirm();
+        Ok(())
+    }
+
+    fn confirm(&self) {
+        self.confirmed.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Whether somebody was told a moment ago that the database goes on where it was.
+    pub(super) fn is_confirmed(&self) -> bool {
+        let age = self.now().saturating_sub(self.confirmed.load(Ordering::Relaxed));
+        u128::from(age) < CONFIRMED_FOR.as_millis()
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+pub(super) const LEFT_BEHIND: &str = "this server was left behind by a promotion: another one goes on in its place";
+pub(super) const STRANGER: &str = "this server is another system than the one that the database was last";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_goes_on_or_was_left_behind_or_is_a_stranger() {
+        let of = |system, timeline| Lineage { system, timeline };
+        for (seen, standing) in [
+            (of(7, 2), Standing::Same),
+            (of(7, 3), Standing::Promoted),
+            (of(7, 1), Standing::LeftBehind),
+            (of(8, 2), Standing::Stranger),
+            (of(8, 9), Standing::Stranger),
+        ] {
+            assert_eq!(seen.after(of(7, 2)), standing, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn rows_that_reach_the_gap_have_as_many_numbers_more() {
+        let lineage = Lineage { system: 1, timeline: 2 };
+        let settled = Settled { lineage, draw: 3, head: 4, gap: (100, 1_000) };
+        for (rows, newest, numbers) in [(50, 90, 50), (50, 1_020, 950), (50, 1_050, 50), (200, 1_050, 1_100)] {
+            assert_eq!(settled.numbers_of(rows, newest), numbers, "{rows} before {newest}");
+        }
+        let unbroken = Settled { gap: (0, 0), ..settled };
+        assert_eq!(unbroken.numbers_of(50, 20), 50);
+    }
+
+    #[test]
+    fn what_was_settled_is_read_as_it_was_kept() {
+        let lineage = Lineage { system: -7, timeline: 0x0102_0304 };
+        let settled = Settled { lineage, draw: u64::MAX - 1, head: 9, gap: (10, 1 << 40) };
+        let bytes = settled.to_bytes();
+        assert_eq!((bytes.len(), Settled::from_bytes(&bytes)), (Settled::LEN, Some(settled)));
+        for bytes in [&bytes[1..], &[&bytes[..], &[0]].concat(), &[]] {
+            assert_eq!(Settled::from_bytes(bytes), None);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What is done before anything is written on a new timeline, or read there (`lineage.rs`).
+//!
+//! Each process writes again what it had ended lately (`again.rs`), before it uses the new server for anything. It does not wait
+//! for other processes to do so.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use respoke_core::audit::{Action, Actor, AuditEntry};
+use respoke_core::chance::Chance;
+use respoke_core::clock::Timestamp;
+use respoke_core::id::RequestId;
+use respoke_core::ports::StoreError;
+
+use super::again::{Written, write_again};
+use super::audit_rows;
+use super::connect::{Connection, params};
+use super::failure::Failure;
+use super::lineage::{Given, KEY, LEFT_BEHIND, Line, Lineage, Promotions, STRANGER, Settled, Standing};
+use super::migrations::{meta, set_meta};
+use super::rows::{Columns, one, only, stored};
+
+/// What those who settle on a new timeline lock together.
+const LOCK: i64 = i64::from_be_bytes(*b"lineage\0");
+/// How far numbers jump beyond the newest that is known to have been given, by the database or by this process. That is what
+/// 50,000 a second give in 80 seconds, to others while a standby is so far behind; and numbers are enough for 250,000 promotions.
+const JUMP: i64 = 1 << 22;
+
+/// Finds out where a database stands whose schema is there, and settles there if it is on a new timeline.
+pub(super) async fn begin(
+    connection: &Connection,
+    promotions: Promotions,
+    chance: Arc<dyn Chance>,
+) -> Result<Option<Line>, StoreError> {
+    if promotions == Promotions::Unnoticed {
+        return Ok(None);
+    }
+    let seen = match connection.told_of_server().await {
+        Ok(told) => told.lineage,
+        Err(Failure::Refused(error)) => return Err(StoreError::Unavailable(Box::new(Untold(error)))),
+        Err(failure) => return Err(failure.nothing_written()),
+    };
+    let copy_taken = promotions == Promotions::NoticedAndCopyTaken;
+    let settled = settle(connection, seen, copy_taken, &*chance, &Given::default()).await;
+    Ok(Some(Line::of(settled.map_err(Failure::nothing_written)?, chance)))
+}
+
+/// Whether a connection may be used. The first one to a new timeline settles there first.
+pub(super) async fn admit(line: &Line, connection: &Connection) -> Result<(), Failure> {
+    let Err(elsewhere) = line.may_write(&connection.told().await?) else { return Ok(()) };
+    // The others wait: what is to be ended is ended before any of them reads.
+    let settling = tokio::time::timeout(connection.patience().answer, line.settling.lock()).await;
+    let _settling = settling.map_err(|_| elsewhere)?;
+    let told = connection.told().await?;
+    if line.may_write(&told).is_ok() {
+        return Ok(());
+    }
+    let known = line.settled();
+    match told.lineage.after(known.lineage) {
+        Standing::Stranger => return Err(Failure::lost(STRANGER)),
+        Standing::LeftBehind => return Err(Failure::lost(LEFT_BEHIND)),
+        Standing::Same | Standing::Promoted => {}
+    }
+    let settled = settle(connection, told.lineage, false, &*line.chance, &line.given).await?;
+    let written = write_again(connection, &line.journal, settled).await?;
+    if !written.is_nothing() {
+        tell(connection, line, settled, &written).await?;
+    }
+    tracing::warn!(
+        from = known.lineage.timeline,
+        to = settled.lineage.timeline,
+        changes_kept = settled.head,
+        deeds_written_again = written.deeds,
+        tokens_spent_again = written.tokens,
+        deeds_forgotten = written.forgotten,
+        "the database was promoted: tokens that were not redeemed are spent, and what was ended lately is ended again"
+    );
+    line.go_on(settled);
+    Ok(())
+}
+
+/// Says in the audit log what was written again.
+async fn tell(connection: &Connection, line: &Line, settled: Settled, written: &Written) -> Result<(), Failure> {
+    let Written { deeds, tokens, forgotten, .. } = written;
+    let object = format!(
+        "timeline {}: {deeds} ends and {tokens} redemptions written again, {forgotten} not known any more",
+        settled.lineage.timeline
+    );
+    connection.begin_where("", |told| told.goes_on(settled)).await?;
+    audit(connection, object, &*line.chance).await?;
+    connection.commit().await
+}
+
+/// Makes a new timeline fit to be written to, once: whoever comes later finds it done. What was committed before the promotion may
+/// be missing here, and nobody knows what.
+///
+/// - The feed has another epoch, so that whoever follows it forgets what was read before. So have the histories of groups.
+/// - Numbers jump, so that none is given twice of which somebody has the first.
+/// - Tokens that were minted before are spent, because they may have been redeemed. They live for minutes, and clients have
+///   new ones minted; the keys of their requests are forgotten, so that a repetition mints anew.
+async fn settle(
+    connection: &Connection,
+    seen: Lineage,
+    copy_taken: bool,
+    chance: &dyn Chance,
+    given: &Given,
+) -> Result<Settled, Failure> {
+    // A pooler may have led elsewhere meanwhile.
+    let is_seen =
+        |lineage: Lineage| if lineage == seen { Ok(()) } else { Err(Failure::lost("the server is another one now")) };
+    connection.begin_where("", |told| is_seen(told.lineage)).await?;
+    connection.query("SELECT pg_advisory_xact_lock($1)", params![LOCK]).await?;
+    let known = match meta(connection, KEY).await? {
+        Some(bytes) => Some(Settled::from_bytes(&bytes).ok_or(Failure::Row("what was settled cannot be read"))?),
+        None => None,
+    };
+    let head = one(connection, "SELECT head FROM respoked.feed", &[], only::<i64>).await?;
+    let head = head.ok_or(Failure::Row("the feed has no row"))?;
+    let draw = u64::from_be_bytes(chance.bytes());
+    let gap = match known.map(|known| (known, seen.after(known.lineage))) {
+        Some((known, Standing::Same)) => {
+            connection.roll_back().await?;
+            return Ok(known);
+        }
+        Some((_, Standing::LeftBehind)) => return Err(Failure::lost(LEFT_BEHIND)),
+        Some((_, Standing::Stranger)) if !copy_taken => return Err(Failure::lost(STRANGER)),
+        // A new database, or one of before this was kept.
+        None => (0, 0),
+        Some((known, Standing::Promoted | Standing::Stranger)) => {
+            let gap = spend(connection, chance, given).await?;
+            let (from, to) = (known.lineage.timeline, seen.timeline);
+            audit(connection, format!("timeline {to} after {from}"), chance).await?;
+            gap
+        }
+    };
+    let settled = Settled { lineage: seen, draw, head, gap };
+    set_meta(connection, KEY, &settled.to_bytes()).await?;
+    connection.commit().await?;
+    Ok(settled)
+}
+
+/// Returns between which numbers the log has none.
+async fn spend(connection: &Connection, chance: &dyn Chance, given: &Given) -> Result<(i64, i64), Failure> {
+    // The key of a mint has its token's number and instant.
+    const FORGET_KEYS: &str = "
+        DELETE FROM respoked.idempotency WHERE key IN (
+            SELECT i.key FROM respoked.idempotency i
+            JOIN respoked.log l ON l.number = ('x' || encode(i.object, 'hex'))::bit(64)::bigint AND l.at = i.at
+            WHERE octet_length(i.object) = 8 AND l.expires_at IS NOT NULL AND l.ended_at IS NULL)";
+    let drawn = || i64::from_be_bytes(chance.bytes()) & i64::MAX;
+    // Rows first, the feed last, as in every transaction.
+    connection.execute_patiently(FORGET_KEYS, &[]).await?;
+    connection.query("SELECT 1 FROM respoked.apps ORDER BY id FOR NO KEY UPDATE", &[]).await?;
+    connection.execute_patiently("UPDATE respoked.message_groups SET epoch = epoch # $1", params![drawn()]).await?;
+    connection.execute("UPDATE respoked.feed SET epoch = $1, head = head + 1", params![drawn()]).await?;
+    connection.execute_patiently("DELETE FROM respoked.changes", &[]).await?;
+    let sql = "UPDATE respoked.apps SET tokens_from = (SELECT head FROM respoked.feed)";
+    connection.execute_patiently(sql, &[]).await?;
+    let gap = jump(connection, "log_number", given.log.load(Ordering::Relaxed)).await?;
+    jump(connection, "session_number", given.session.load(Ordering::Relaxed)).await?;
+    for sequence in ["admin_session_number", "group_number", "message_number", "said_number", "call_report_number"] {
+        jump(connection, sequence, 0).await?;
+    }
+    Ok(gap)
+}
+
+/// Has the numbers of a sequence jump. That is not undone with the transaction: twice is farther, and does no harm.
+async fn jump(connection: &Connection, sequence: &str, given: u64) -> Result<(i64, i64), Failure> {
+    let from = one(connection, &format!("SELECT nextval('respoked.{sequence}')"), &[], only::<i64>).await?;
+    let from = from.ok_or(Failure::Row("a sequence has no row"))?;
+    let to = from.max(stored(given)).saturating_add(JUMP);
+    connection.query(&format!("SELECT setval('respoked.{sequence}', $1)"), params![to]).await?;
+    Ok((from, to))
+}
+
+/// Adds a row to the audit log, as of the database's clock.
+async fn audit(connection: &Connection, object: String, chance: &dyn Chance) -> Result<(), Failure> {
+    let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+    let read = |columns: &mut Columns<'_>| columns.next().map(Timestamp::from_millis);
+    let at = one(connection, sql, &[], read).await?.ok_or(Failure::Row("the clock has no row"))?;
+    let entry = AuditEntry {
+        at,
+        account_id: None,
+        app_id: None,
+        actor: Actor::System,
+        action: Action::Promoted,
+        object,
+        address: String::new(),
+        request_id: RequestId::from_uuid(chance.uuid()),
+        fingerprint: None,
+    };
+    audit_rows::insert(connection, &entry).await
+}
+
+/// A database does not tell its lineage.
+#[derive(Debug, thiserror::Error)]
+#[error("the database does not tell on which timeline it is, so that a promotion would not be noticed")]
+struct Untold(#[source] tokio_postgres::Error);
