@@ -16,6 +16,7 @@ mod enduring;
 mod facts;
 mod family;
 mod files;
+mod first_start;
 pub mod greeting;
 pub mod limits;
 mod log_filter;

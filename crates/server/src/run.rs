@@ -33,6 +33,7 @@ use crate::config::{Config, PublicUrl, local_url};
 use crate::data_folder::Lock;
 use crate::database::{Database, Taken};
 use crate::door::Door;
+use crate::first_start::{self, Turn};
 use crate::greeting::Links;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -89,6 +90,7 @@ pub struct Started {
 #[derive(Debug)]
 pub struct Prepared {
     first_run: Option<FirstRunDraft>,
+    turn: Option<Turn>,
     started: Started,
 }
 
@@ -123,21 +125,25 @@ impl Prepared {
     ///
     /// When it could not be kept: then what was shown does not hold.
     pub async fn keep(self) -> anyhow::Result<Started> {
-        let Self { first_run, mut started } = self;
-        if let Some(draft) = first_run {
-            match started.broker.keep_first_run(draft).await {
-                Ok(first_run) => {
-                    // What somebody has read on a screen must not go with a lost log.
-                    if let Err(error) = started.broker.store().fold().await {
-                        let error: &dyn std::error::Error = &error;
-                        tracing::warn!(error, "what the first start made is in the database's log alone for now");
-                    }
-                    started.first_run = Some(first_run);
+        let Self { first_run, turn, mut started } = self;
+        let kept = match first_run {
+            Some(draft) => started.broker.keep_first_run(draft).await.map(Some),
+            None => Ok(None),
+        };
+        first_start::give_back(&started.broker, turn).await;
+        match kept {
+            Ok(None) => {}
+            Ok(Some(first_run)) => {
+                // What somebody has read on a screen must not go with a lost log.
+                if let Err(error) = started.broker.store().fold().await {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(error, "what the first start made is in the database's log alone for now");
                 }
-                Err(refusal) => {
-                    started.broker.store().close().await;
-                    return Err(refusal).context("the database could not be begun, and what was shown does not hold");
-                }
+                started.first_run = Some(first_run);
+            }
+            Err(refusal) => {
+                started.broker.store().close().await;
+                return Err(refusal).context("the database could not be begun, and what was shown does not hold");
             }
         }
         Ok(started)
@@ -145,6 +151,7 @@ impl Prepared {
 
     /// Ends what was begun, with nothing kept.
     pub async fn abandon(self) {
+        first_start::give_back(&self.started.broker, self.turn).await;
         self.started.broker.store().close().await;
     }
 }
@@ -182,12 +189,15 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chan
     let broker = Broker::new(store, bus.clone(), clock.clone(), chance, config.session_cache_max)
         .keeping_at_most(config.kept_bytes_per_app_max);
     let broker = Arc::new(broker);
-    let password = config.admin_password.clone().map(|hidden| hidden.0);
-    let first_run = match broker.draft_first_run(config.admin_username.clone(), password).await {
-        Ok(first_run) => first_run,
-        Err(refusal) => {
+    let drafted = match lock {
+        Some(_) => first_start::draft(&broker, &config).await.map(|draft| (draft, None)),
+        None => first_start::draft_in_turn(&broker, &config).await,
+    };
+    let (first_run, turn) = match drafted {
+        Ok(drafted) => drafted,
+        Err(error) => {
             broker.store().close().await;
-            return Err(refusal.into());
+            return Err(error);
         }
     };
 
@@ -240,7 +250,7 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chan
         tls,
         _lock: lock,
     };
-    Ok(Prepared { first_run, started })
+    Ok(Prepared { first_run, turn, started })
 }
 
 impl Started {

@@ -24,7 +24,7 @@ const IDLE_PAUSE: Duration = Duration::from_millis(50);
 
 /// For how long the lease is taken. Who is killed is stood in for by another after that, or goes on when it is started
 /// again; nothing is lost by waiting: dead rows take room, and nobody uses them.
-const LEASE: Duration = Duration::from_secs(120);
+pub(crate) const LEASE: Duration = Duration::from_secs(120);
 /// When it is taken for as long again: a small write a minute, which is all that a server pays that is alone.
 const RENEWED: Duration = Duration::from_secs(60);
 /// How long giving it back may take at the end; the next holder can wait for its end as well.

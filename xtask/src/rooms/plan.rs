@@ -33,7 +33,7 @@ pub(super) const SERVER: &[Room] = &[
     },
     Room {
         name: "run",
-        files: &["run.rs", "database.rs", "sweep.rs", "upkeep.rs"],
+        files: &["run.rs", "database.rs", "first_start.rs", "sweep.rs", "upkeep.rs"],
         uses: &["door", "socket", "answering", "state", "watch", "config", "transport", "limits", "metrics", "machine"],
         is_for: "a server's start, its tasks and its end",
     },

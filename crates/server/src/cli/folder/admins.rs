@@ -2,8 +2,6 @@
 //!
 //! It works on the database itself and asks for no login, so that who lost the last password gets in again.
 
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
 use respoke_core::admin::AdminRole;
 use respoke_core::audit::{Action, Actor, AuditEntry};
@@ -16,10 +14,9 @@ use super::super::failure::Failure;
 use super::super::output::Output;
 use super::super::password::{PasswordSource, Typed};
 use super::which::Folder;
+use crate::upkeep::LEASE;
 
-/// For how long others are kept from upkeep while it is found out whether there are any.
-const DELETING: Duration = Duration::from_secs(10);
-/// Who asks for it then: a node that no server is.
+/// Who asks whether a server does the upkeep: a node that no server is.
 const NOBODY: Node = Node { id: NodeId(u32::MAX), incarnation: Incarnation(0) };
 
 /// `respoked admin`.
@@ -189,7 +186,7 @@ fn delete_account(named: Option<&str>, folder: &Folder, out: &mut Output<'_>) ->
 /// Of a database without a folder, whether a server runs is known by who does its upkeep.
 async fn refuse_beside_a_server(broker: &Broker) -> Result<(), Failure> {
     let store = broker.store();
-    match store.lease_upkeep(NOBODY, DELETING).await? {
+    match store.lease_upkeep(NOBODY, LEASE).await? {
         Lease::Held => Ok(store.give_upkeep_back(NOBODY).await?),
         Lease::OfAnother => Err(Failure::because(
             "a server uses the database, or was killed less than two minutes ago; stop it first, or wait",
