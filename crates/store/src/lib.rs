@@ -20,8 +20,8 @@ mod transfer;
 mod upkeep;
 
 pub use postgres::{
-    Dsn, DsnError, Migrated, Options as PostgresOptions, PostgresStore, Promotions, Schema as PostgresSchema,
-    Tls as PostgresTls,
+    Dsn, DsnError, Examined, Migrated, Options as PostgresOptions, Pooling, PostgresStore, Promotions,
+    Schema as PostgresSchema, Tls as PostgresTls,
 };
 pub use sqlite::{
     CheckDepth, DatabaseCheck, Options, Source, SqliteStore, Trouble, UndoneChange, WriterFigures, check_database,

@@ -201,6 +201,18 @@ impl Dsn {
         Ok(options)
     }
 
+    /// How far TLS goes, as `sslmode` says it.
+    #[must_use]
+    pub fn sslmode(&self) -> &'static str {
+        MODES.iter().find(|(_, mode)| *mode == self.mode).map_or("", |(name, _)| *name)
+    }
+
+    /// Whether nothing that goes to the database leaves the machine.
+    #[must_use]
+    pub fn stays_here(&self) -> bool {
+        self.hosts.iter().all(Host::is_here)
+    }
+
     fn config(&self) -> Config {
         let mut config = Config::new();
         for host in &self.hosts {
@@ -345,8 +357,7 @@ impl fmt::Display for Dsn {
             }
         }
         write!(f, "/{}", url::encoded(self.database.as_deref().unwrap_or_default()))?;
-        let mode = MODES.iter().find(|(_, mode)| *mode == self.mode).map_or("", |(name, _)| *name);
-        write!(f, "?{SSLMODE}={mode}")
+        write!(f, "?{SSLMODE}={}", self.sslmode())
     }
 }
 

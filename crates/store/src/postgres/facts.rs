@@ -16,19 +16,19 @@ const CLOCKS_APART_MAX_MILLIS: i64 = 5_000;
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
     /// Its version, as people know it.
-    version: String,
+    pub(super) version: String,
     version_number: i64,
     /// As whom one is there.
-    role: String,
+    pub(super) role: String,
     /// The database one is in.
     database: String,
     encoding: String,
     fsync: bool,
     full_page_writes: bool,
     /// How far a commit is waited for.
-    synchronous_commit: String,
+    pub(super) synchronous_commit: String,
     /// Milliseconds that this machine's clock is ahead of its; negative: behind.
-    clock_ahead_millis: i64,
+    pub(super) clock_ahead_millis: i64,
 }
 
 /// Why a server cannot be trusted with the truth.

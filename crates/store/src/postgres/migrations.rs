@@ -98,6 +98,11 @@ impl State {
         self.forbidden.is_none() && self.version < newest()
     }
 
+    /// The schema that is there; 0: none that can be looked at.
+    pub(super) const fn version(&self) -> usize {
+        self.version
+    }
+
     /// The key of its tokens, if everything is there that has to be.
     pub(super) fn key(self) -> Result<Option<[u8; 16]>, Unready> {
         let (of, known) = (self.version, MIGRATIONS.len());

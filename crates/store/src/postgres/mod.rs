@@ -17,6 +17,7 @@ mod connector;
 mod dsn;
 mod endpoint_rows;
 mod endpoints;
+mod examine;
 mod facts;
 mod failure;
 #[cfg(test)]
@@ -73,6 +74,7 @@ pub(crate) use kept::RECOUNTED;
 pub(crate) use migrations::{UNDO_MOVED, newest as newest_schema};
 
 pub use dsn::{Dsn, DsnError};
+pub use examine::{Examined, Pooling};
 pub use lineage::Promotions;
 pub use migrations::Migrated;
 pub use options::{Options, Schema};

@@ -57,7 +57,7 @@ pub(super) async fn migrate(options: &Options, grant_to: Option<&str>) -> Result
 }
 
 /// A connection, once there is a server to connect to.
-async fn connected(options: &Options, patience: Patience) -> Result<Connection, StoreError> {
+pub(super) async fn connected(options: &Options, patience: Patience) -> Result<Connection, StoreError> {
     let (config, tls) = options.tls.clone().with(options.config.clone());
     let connector = Connector::new(config, tls, patience, TaskTracker::new());
     let since = Instant::now();
@@ -95,7 +95,7 @@ fn may_come(failure: &Failure) -> bool {
 }
 
 /// What the operator is told.
-fn told(failure: Failure) -> StoreError {
+pub(super) fn told(failure: Failure) -> StoreError {
     let Some(said) = said(&failure) else {
         return match failure {
             Failure::Lost(why) => Unready::Unreachable(why).into(),

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connect::{Param, Patience};
 use super::connector::Connector;
+use super::examine::{self, Examined};
 use super::failure::Failure;
 use super::lineage::Line;
 use super::message_writer::Messages;
@@ -72,6 +73,15 @@ impl PostgresStore {
     /// When the database cannot be reached, or the role may not do that.
     pub async fn migrate(options: &Options, grant_to: Option<&str>) -> Result<Migrated, StoreError> {
         opening::migrate(options, grant_to).await
+    }
+
+    /// Looks at the database and says what it is, whether or not it can be served from.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be reached.
+    pub async fn examine(options: &Options) -> Result<Examined, StoreError> {
+        examine::examine(options).await
     }
 
     /// Opens the database; the first transaction may crash.

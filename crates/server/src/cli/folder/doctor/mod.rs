@@ -3,6 +3,7 @@
 mod certificate;
 mod finding;
 mod folder;
+mod postgres;
 
 use std::fs;
 use std::io::Write;
@@ -26,6 +27,7 @@ use super::super::remote::Client;
 use super::which::Folder;
 use crate::config::Config;
 use crate::data_folder::DATABASE;
+use crate::database::Database;
 use crate::tls::Certificate;
 use crate::{files, trouble};
 
@@ -48,7 +50,11 @@ pub(in crate::cli) struct Doctor {
 impl Doctor {
     pub(super) fn run(&self, common: &Common, out: &mut Output<'_>) -> Result<(), Failure> {
         let config = self.folder.settings()?;
-        let mut findings = examine(&config, SystemClock.now());
+        let mut findings = match Database::of(&config) {
+            Database::Folder(data) => folder(&data, SystemClock.now()),
+            Database::Postgres(address) => postgres::examine(&address)?,
+        };
+        findings.extend(machine(&config, SystemClock.now()));
         if common.server.is_some() {
             findings.push(server(&Client::new(common)?));
         }
@@ -76,8 +82,7 @@ fn report(findings: &[Finding], out: &mut Output<'_>) -> Result<(), Failure> {
     if failed { Err(Failure::Reported) } else { Ok(()) }
 }
 
-fn examine(config: &Config, now: Timestamp) -> Vec<Finding> {
-    let data = &config.data;
+fn folder(data: &Path, now: Timestamp) -> Vec<Finding> {
     let mut findings = vec![folder::privacy(data)];
     // Without a folder there is nothing in it.
     if data.is_dir() {
@@ -88,10 +93,21 @@ fn examine(config: &Config, now: Timestamp) -> Vec<Finding> {
         findings.push(flushing(data));
         findings.extend(database);
     }
-    findings.push(files(config.connections_max));
+    findings
+}
+
+fn machine(config: &Config, now: Timestamp) -> Vec<Finding> {
+    let mut findings = vec![files(config.connections_max)];
     if let (Some(cert), Some(key)) = (&config.tls_cert, &config.tls_key) {
         findings.push(tls(cert, key, now));
     }
+    findings
+}
+
+#[cfg(test)]
+fn examine(config: &Config, now: Timestamp) -> Vec<Finding> {
+    let mut findings = folder(&config.data, now);
+    findings.extend(machine(config, now));
     findings
 }
 

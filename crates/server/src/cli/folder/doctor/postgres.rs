@@ -1,0 +1,109 @@
+//! What `respoked doctor` looks at in PostgreSQL.
+
+use respoke_store::{Dsn, Examined, Pooling, PostgresStore};
+
+use super::super::super::failure::Failure;
+use super::super::which::runtime;
+use super::finding::Finding;
+use crate::database;
+
+/// Connections of one server.
+const CONNECTIONS: i64 = 8;
+/// How far clocks may be apart before it is worth a word.
+const APART_MILLIS: i64 = 1_000;
+
+pub(super) fn examine(address: &Dsn) -> Result<Vec<Finding>, Failure> {
+    let options = database::options(address)?;
+    let examined = match runtime()?.block_on(PostgresStore::examine(&options)) {
+        Ok(examined) => examined,
+        Err(error) => {
+            let found = format!("{address}: {:#}", anyhow::Error::from(error));
+            return Ok(vec![Finding::fail("database", found, "see docs/postgres.md: address, password, TLS, role")]);
+        }
+    };
+    Ok(vec![
+        sound(address, &examined),
+        rights(&examined),
+        clock(&examined),
+        tls(address, &examined),
+        standby(&examined),
+        connections(&examined),
+        pooler(&examined),
+        log(&examined),
+    ])
+}
+
+fn sound(address: &Dsn, examined: &Examined) -> Finding {
+    let Examined { version, schema, schema_known, refusal, .. } = examined;
+    let found = format!("{address}, PostgreSQL {version}, schema {schema} of {schema_known}");
+    match refusal {
+        Some(why) => {
+            Finding::fail("database", format!("{found}: {why}"), "no server starts on it before that is mended")
+        }
+        None => Finding::ok("database", found),
+    }
+}
+
+fn rights(examined: &Examined) -> Finding {
+    let what = if examined.may_change_schema { "may change the schema" } else { "may not change the schema" };
+    Finding::ok("role", format!("{}, which {what}", examined.role))
+}
+
+fn clock(examined: &Examined) -> Finding {
+    const WHAT: &str = "clock";
+    let ahead = examined.clock_ahead_millis;
+    let found = format!("{ahead} ms ahead of the database's");
+    if ahead.abs() > APART_MILLIS {
+        Finding::warn(WHAT, found, "set both clocks (NTP): beyond five seconds no server starts")
+    } else {
+        Finding::ok(WHAT, found)
+    }
+}
+
+fn tls(address: &Dsn, examined: &Examined) -> Finding {
+    const WHAT: &str = "TLS to the database";
+    let found = format!("sslmode={}, {}", address.sslmode(), if examined.is_encrypted { "encrypted" } else { "plain" });
+    if address.stays_here() || address.sslmode() == "verify-full" {
+        return Finding::ok(WHAT, found);
+    }
+    Finding::warn(WHAT, found, "with sslmode=verify-full nobody else can take the database's place")
+}
+
+fn standby(examined: &Examined) -> Finding {
+    const WHAT: &str = "standby";
+    let Examined { synchronous_commit, synchronous_standbys: standbys, .. } = examined;
+    if standbys.is_empty() || synchronous_commit == "local" {
+        let found = format!("none that a commit waits for (synchronous_commit = {synchronous_commit})");
+        let advice = "a failover may lose what was answered last, unless synchronous_standby_names names a standby";
+        return Finding::warn(WHAT, found, advice);
+    }
+    Finding::ok(WHAT, format!("a commit waits for {standbys} (synchronous_commit = {synchronous_commit})"))
+}
+
+fn connections(examined: &Examined) -> Finding {
+    const WHAT: &str = "connections";
+    let found = format!("max_connections is {}, and a server uses {CONNECTIONS} at most", examined.connections_max);
+    // Another server that takes its place, and an operator.
+    if examined.connections_max < 3 * CONNECTIONS {
+        return Finding::warn(WHAT, found, "raise it, so that a second server and an operator find room");
+    }
+    Finding::ok(WHAT, found)
+}
+
+fn pooler(examined: &Examined) -> Finding {
+    let found = match examined.pooling {
+        Pooling::Direct => "none is noticed",
+        Pooling::OtherPort => "the database listens on another port: a pooler, or a port that is passed on",
+        Pooling::EachTransaction => "one gives each transaction another connection",
+    };
+    Finding::ok("pooler", found)
+}
+
+fn log(examined: &Examined) -> Finding {
+    const WHAT: &str = "log of PostgreSQL";
+    if examined.values_are_logged {
+        let advice = "log_parameter_max_length = 0 keeps values, among them push tokens, out of it";
+        return Finding::warn(WHAT, "values of statements stand in it", advice);
+    }
+    Finding::ok(WHAT, "holds no values of statements")
+}

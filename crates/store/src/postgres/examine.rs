@@ -1,0 +1,132 @@
+//! What an operator is told of a database: whether a server could use it, and what its promises stand on there.
+
+use respoke_core::ports::StoreError;
+
+use super::connect::Connection;
+use super::facts::Facts;
+use super::failure::Failure;
+use super::migrations::{State, newest};
+use super::opening::{connected, told};
+use super::options::Options;
+use super::rows::{Columns, one};
+
+/// How often it is looked whether a connection is another one in its next transaction.
+const ROUNDS: usize = 4;
+
+/// What is found of a database.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    /// The version of PostgreSQL.
+    pub version: String,
+    /// As whom one is there.
+    pub role: String,
+    /// Why no server starts there, if none does.
+    pub refusal: Option<String>,
+    /// The schema that is there; 0: none.
+    pub schema: usize,
+    /// The one that this program knows.
+    pub schema_known: usize,
+    /// Whether the role may change the schema.
+    pub may_change_schema: bool,
+    /// Milliseconds that this machine's clock is ahead of its; negative: behind.
+    pub clock_ahead_millis: i64,
+    /// How far a commit is waited for.
+    pub synchronous_commit: String,
+    /// Which standbys a commit waits for; empty: none.
+    pub synchronous_standbys: String,
+    /// Connections that the server takes.
+    pub connections_max: i64,
+    /// Whether values of statements may get into the server's log.
+    pub values_are_logged: bool,
+    /// Whether what is sent is encrypted on its last way to the server.
+    pub is_encrypted: bool,
+    /// What is between.
+    pub pooling: Pooling,
+}
+
+/// What is between a server and its database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// Nothing that could be noticed.
+    Direct,
+    /// The database listens on another port than the one that was connected to: a pooler, or a port that is passed on.
+    OtherPort,
+    /// A pooler that gives each transaction another connection.
+    EachTransaction,
+}
+
+/// Looks at the database and says what it is, whether or not it can be served from.
+pub(super) async fn examine(options: &Options) -> Result<Examined, StoreError> {
+    const ASK: &str = "SELECT current_setting('synchronous_standby_names'), current_setting('max_connections')::bigint,
+                              current_setting('log_parameter_max_length') <> '0' AND (
+                                  current_setting('log_min_duration_statement') <> '-1'
+                                  OR current_setting('log_min_duration_sample') <> '-1'
+                                  OR current_setting('log_statement') <> 'none'),
+                              coalesce((SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()), FALSE),
+                              inet_server_port()::bigint";
+    let connection = connected(options, options.patience).await?;
+    let facts = Facts::read(&connection).await.map_err(told)?;
+    let state = State::read(&connection).await.map_err(told)?;
+    let read = |columns: &mut Columns<'_>| {
+        Ok((columns.next()?, columns.next()?, columns.next()?, columns.next()?, columns.next::<Option<i64>>()?))
+    };
+    let read = one(&connection, ASK, &[], read).await.map_err(told)?;
+    let (synchronous_standbys, connections_max, values_are_logged, is_encrypted, port) =
+        read.ok_or(StoreError::Corrupt("settings have no row"))?;
+    let other = connected(options, options.patience).await?;
+    let pooling = if changes(&connection, &other).await.map_err(told)? {
+        Pooling::EachTransaction
+    } else if port.is_some_and(|port| !options.config.get_ports().iter().any(|asked| i64::from(*asked) == port)) {
+        Pooling::OtherPort
+    } else {
+        Pooling::Direct
+    };
+    let (schema, may_change_schema) = (state.version(), state.may_make);
+    let (unfit, unready) = (facts.check().err(), state.key().err());
+    let refusal = unfit.map(|unfit| unfit.to_string()).or_else(|| unready.map(|unready| unready.to_string()));
+    Ok(Examined {
+        version: facts.version,
+        role: facts.role,
+        refusal,
+        schema,
+        schema_known: newest(),
+        may_change_schema,
+        clock_ahead_millis: facts.clock_ahead_millis,
+        synchronous_commit: facts.synchronous_commit,
+        synchronous_standbys,
+        connections_max,
+        values_are_logged,
+        is_encrypted,
+        pooling,
+    })
+}
+
+/// Whether a connection is another one in another transaction: two of them are held at a time and given back in turns.
+async fn changes(one: &Connection, other: &Connection) -> Result<bool, Failure> {
+    let mut first = None;
+    for round in 0..ROUNDS {
+        one.batch("BEGIN").await?;
+        other.batch("BEGIN").await?;
+        let process = process(one).await?;
+        if *first.get_or_insert(process) != process {
+            return Ok(true);
+        }
+        let (sooner, later) = if round % 2 == 0 { (one, other) } else { (other, one) };
+        sooner.batch("ROLLBACK").await?;
+        later.batch("ROLLBACK").await?;
+        // Whoever comes first now gets what was given back last.
+        other.batch("BEGIN").await?;
+        one.batch("BEGIN").await?;
+        if first != Some(self::process(one).await?) {
+            return Ok(true);
+        }
+        one.batch("ROLLBACK").await?;
+        other.batch("ROLLBACK").await?;
+    }
+    Ok(false)
+}
+
+async fn process(connection: &Connection) -> Result<i64, Failure> {
+    let rows = connection.query("SELECT pg_backend_pid()::bigint", &[]).await?;
+    Columns::of(rows.first().ok_or(Failure::Row("a process has no number"))?).next()
+}
