@@ -114,6 +114,12 @@ impl Place {
         if let Some(postgres) = &postgres {
             command.env("TEST_POSTGRES", postgres.address());
         }
+        run_command(command.env("TEST_CANARY_DIR", &self.canary))?;
+        let Some(postgres) = postgres else { return Ok(()) };
+        println!("what the store means to the server, once more on PostgreSQL");
+        let mut command = Command::new("cargo");
+        command.args(["test", "-p", "respoked", "--test", "it", "--"]).args(postgres::SUITES).current_dir(&self.root);
+        command.env("TEST_POSTGRES", postgres.address()).env("TEST_STORE", "postgres");
         run_command(command.env("TEST_CANARY_DIR", &self.canary))
     }
 

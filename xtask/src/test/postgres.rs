@@ -9,6 +9,32 @@ use anyhow::{Context as _, bail, ensure};
 
 use crate::command::run_command;
 
+/// The server's suites whose subject is what is kept: they run on PostgreSQL too. What is kept takes other bytes there, so
+/// `quota` is not among them.
+pub(super) const SUITES: &[&str] = &[
+    "admin_sessions::",
+    "admins::",
+    "apps::",
+    "call_reports::",
+    "crash::",
+    "endpoints::",
+    "groups::",
+    "history::",
+    "lists::",
+    "messages::",
+    "oauth::",
+    "push_tokens::",
+    "remembered::",
+    "revocation::",
+    "roles::",
+    "secrets::",
+    "session_tokens::",
+    "sessions::",
+    "stats::",
+    "tokens::",
+    "totp::",
+];
+
 /// Where Debian puts the programs of each version.
 const VERSIONS: &str = "/usr/lib/postgresql";
 /// The oldest version that respoked works with.

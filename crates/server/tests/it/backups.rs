@@ -7,13 +7,12 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{CWD, Mode};
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::data_folder::{as_user, folder, is_root};
-use crate::harness::{Process, Said, data_folder, eventually, respoked, run};
+use crate::harness::{Folder, Process, Said, data_folder, eventually, respoked, run};
 
 /// A data folder in which a server was, and how it ended.
-fn served(ended: &str) -> (PathBuf, Option<TempDir>) {
+fn served(ended: &str) -> (PathBuf, Folder) {
     let (data, folder) = data_folder();
     let process = Process::spawn(&data, &[]);
     process.signal(ended);

@@ -21,7 +21,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use crate::harness::{End, NOW, PASSWORD, Process, data_folder, note_secret, respoked, run, text};
+use crate::harness::{End, NOW, PASSWORD, Process, data_folder, note_secret, place, respoked, run, text};
 
 /// Two brokers over one database, and alice's session, which both have checked.
 struct House {
@@ -232,7 +232,7 @@ async fn who_missed_changes_forgets_everything_and_goes_on() {
 /// Runs `respoked admin` on the data folder.
 fn admin(data: &Path, words: &[&str], password: &Path) {
     let mut command: Command = respoked();
-    command.arg("admin").args(words).arg("--data").arg(data);
+    command.arg("admin").args(words).args(place(data));
     if let "create" | "password" = words[0] {
         command.arg("--password-file").arg(password);
     }

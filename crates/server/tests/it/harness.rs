@@ -5,6 +5,7 @@
 //! With `TEST_CANARY_DIR` set, every secret that is used or handed out is written to a file there, and data
 //! folders and logs are left there too; the test command then looks for the one in the other.
 
+mod databases;
 #[cfg(target_os = "linux")]
 mod faults;
 mod processes;
@@ -24,10 +25,10 @@ use respoke_core::ops::Broker;
 use respoke_core::secret::Secret;
 use respoked::config::{Config, Hidden};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use databases::{Folder, OwnDatabase, data_folder, database_of, place};
 #[cfg(target_os = "linux")]
 pub(crate) use faults::Faults;
 pub(crate) use processes::{Process, Said, respoked, run};
@@ -49,20 +50,6 @@ fn canary_dir() -> Option<PathBuf> {
     std::env::var("TEST_CANARY_DIR").ok().map(PathBuf::from)
 }
 
-/// A data folder: removed afterwards, or left for the search for canaries.
-pub(crate) fn data_folder() -> (PathBuf, Option<TempDir>) {
-    match canary_dir() {
-        Some(dir) => {
-            let folder = tempfile::Builder::new().prefix("it-").tempdir_in(dir).unwrap().keep();
-            (folder.join("data"), None)
-        }
-        None => {
-            let folder = tempfile::tempdir().unwrap();
-            (folder.path().join("data"), Some(folder))
-        }
-    }
-}
-
 /// Notes a secret for the search.
 pub(crate) fn note_secret(text: &str) {
     if let Some(dir) = canary_dir() {
@@ -81,7 +68,7 @@ pub(crate) struct Server {
     pub(crate) setup_token: String,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
-    _folder: Option<TempDir>,
+    _folder: Folder,
 }
 
 impl Server {
@@ -104,6 +91,7 @@ impl Server {
         let (data, folder) = data_folder();
         let mut config = Config {
             listen: "127.0.0.1:0".parse().unwrap(),
+            database: database_of(&data),
             data,
             admin_password: Some(Hidden(Secret::new(PASSWORD.to_owned()))),
             ..Config::default()

@@ -35,6 +35,7 @@ mod oauth;
 mod openapi;
 mod operating;
 mod polling;
+mod postgres;
 mod presence;
 mod push_tokens;
 mod quota;

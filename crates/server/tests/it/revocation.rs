@@ -95,7 +95,8 @@ fn a_session_ended_by_its_id_closes_its_socket() {
     let mut other = scene.server.connect("alice");
     scene.server.delete(&format!("/v1/sessions/{}", text(&sessions[0]["id"]))).secret().call().ok();
     other.get("/v1/groups").ok();
-    assert_eq!(scene.server.figure("respoked_sockets_closed_total{reason=\"session_ended\"}"), 1);
+    let closed = || scene.server.figure("respoked_sockets_closed_total{reason=\"session_ended\"}");
+    eventually(|| (closed() == 1).then_some(()));
     other.delete("/v1/connections/alice", Value::Null).ok();
     scene.assert_alice_gone();
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Process, contents, data_folder, eventually};
+use crate::harness::{Folder, Process, contents, data_folder, eventually};
 
 /// Long enough for several looks at the files.
 const SEVERAL_LOOKS: Duration = Duration::from_secs(2);
@@ -32,7 +32,7 @@ fn logged(data: &Path, what: &str, advice: &str) {
 
 /// Does `take` to the files of a running server, and waits until it says that it is not ready. How many looks that takes is
 /// a test of the store's.
-fn noticed(take: Taking) -> (PathBuf, Option<tempfile::TempDir>, Process) {
+fn noticed(take: Taking) -> (PathBuf, Folder, Process) {
     let (data, folder) = data_folder();
     let process = Process::spawn(&data, &[]).with_app();
     process.get("/readyz").call().ok();

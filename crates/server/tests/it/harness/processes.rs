@@ -10,7 +10,7 @@ use serde_json::json;
 
 #[cfg(target_os = "linux")]
 use super::Faults;
-use super::{ANSWER_PATIENCE, Client, PASSWORD, agent, contents, eventually, note_secret, text};
+use super::{ANSWER_PATIENCE, Client, PASSWORD, agent, contents, eventually, note_secret, place, text};
 
 /// The built binary, running.
 pub(crate) struct Process {
@@ -52,7 +52,7 @@ impl Process {
         let log = data.with_extension("log");
         std::fs::create_dir_all(log.parent().unwrap()).unwrap();
         let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
-        command.args(["serve", "--listen", listen, "--data"]).arg(data).args(flags);
+        command.args(["serve", "--listen", listen]).args(place(data)).args(flags);
         command.env("RESPOKED_ADMIN_USERNAME", "owner").env("RESPOKED_ADMIN_PASSWORD", PASSWORD);
         command.env("RESPOKED_LOG", "trace").stdout(Stdio::piped()).stderr(log);
         note_secret(PASSWORD);
