@@ -36,8 +36,9 @@ impl Work for Messages {
         connection: &Connection,
         crash: Crash,
         operations: &[&Operation],
-    ) -> Result<Vec<Outcome>, Undone> {
-        batch::run(connection, &*self.chance, crash, operations).await
+    ) -> Result<Vec<Option<Outcome>>, Undone> {
+        let outcomes = batch::run(connection, &*self.chance, crash, operations).await?;
+        Ok(outcomes.into_iter().map(Some).collect())
     }
 }
 

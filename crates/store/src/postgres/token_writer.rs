@@ -35,7 +35,7 @@ impl Work for Tokens {
         connection: &Connection,
         crash: Crash,
         operations: &[&Operation],
-    ) -> Result<Vec<Outcome>, Undone> {
+    ) -> Result<Vec<Option<Outcome>>, Undone> {
         batch::run(connection, &self.sealer, crash, operations).await
     }
 }

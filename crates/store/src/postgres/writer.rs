@@ -7,8 +7,11 @@
 //! Invariant: an operation is answered with success only after its commit was confirmed.
 //! Invariant: an operation is answered with "nothing was written" only if no commit that could hold it was asked for.
 //! Invariant: an operation that fails takes nobody with it. Its batch is rolled back and run again in halves, and so on.
+//! Invariant: an operation that another transaction keeps waiting waits aside (`writer/held.rs`), and the others of its batch do not.
 //! Invariant: an operation that waited too long before it was begun is not run. One whose connection is lost is followed by
 //! nobody of its batch: they would each wait as long.
+
+mod held;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +28,7 @@ use super::connector::Connector;
 use super::failure::Failure;
 use super::tries::{Figures, Tries, Undone, part_of};
 use crate::crash::{Crash, CrashPoint};
+use held::Held;
 
 /// Operations that may wait. At 50,000 a second this is a tenth of a second's worth; more would only wait longer.
 const QUEUE_LEN_MAX: usize = 4_096;
@@ -41,13 +45,13 @@ pub(super) trait Work: Send + Sync + 'static {
     /// Connections, and tasks that use them.
     const CONNECTIONS: usize;
 
-    /// Runs a batch as one transaction. Returns what came of each operation.
+    /// Runs a batch as one transaction. Returns what came of each operation; none of those that another keeps waiting.
     fn run(
         &self,
         connection: &Connection,
         crash: Crash,
         operations: &[&Self::Operation],
-    ) -> impl Future<Output = Result<Vec<Self::Outcome>, Undone>> + Send;
+    ) -> impl Future<Output = Result<Vec<Option<Self::Outcome>>, Undone>> + Send;
 }
 
 /// An operation that waits, and whoever waits for it, if anybody does.
@@ -86,6 +90,7 @@ impl<W: Work> Writer<W> {
                 start: start.clone(),
                 work: work.clone(),
                 waiting: waiting.clone(),
+                held: Held::default(),
                 connection: None,
                 is_cut_off: false,
                 pause: PAUSE_MIN,
@@ -144,6 +149,7 @@ struct Worker<W: Work> {
     start: Arc<Start>,
     work: Arc<W>,
     waiting: Arc<tokio::sync::Mutex<mpsc::Receiver<Job<W>>>>,
+    held: Held<W>,
     /// None before the first batch, and after a loss.
     connection: Option<Connection>,
     /// Whether the last batch found no server, however often it was tried.
@@ -172,12 +178,22 @@ impl<W: Work> Worker<W> {
     }
 
     /// What waits, without those who waited too long. None: nothing will come any more.
-    async fn next_batch(&self) -> Option<Vec<Job<W>>> {
+    async fn next_batch(&mut self) -> Option<Vec<Job<W>>> {
         loop {
             let mut batch = Vec::new();
-            let received = self.waiting.lock().await.recv_many(&mut batch, self.start.batch_max).await;
-            if received == 0 {
-                return None;
+            let receive = async { self.waiting.lock().await.recv_many(&mut batch, self.start.batch_max).await };
+            let received = tokio::select! {
+                biased;
+                () = self.held.due() => None,
+                received = receive => Some(received),
+            };
+            match received {
+                Some(0) if self.held.is_empty() => return None,
+                Some(0) => self.held.due().await,
+                Some(_) | None => {}
+            }
+            if batch.is_empty() {
+                batch = self.held.take(self.start.batch_max);
             }
             let batch = self.in_time(batch);
             if !batch.is_empty() {
@@ -222,7 +238,7 @@ impl<W: Work> Worker<W> {
                 continue;
             }
             match self.run(&part).await {
-                Ok(outcomes) => answer(part, outcomes),
+                Ok(outcomes) => self.held.put(answer(part, outcomes)),
                 Err(undone) if part.len() > 1 && is_of_one(&undone) => {
                     let second = part.split_off(part.len() / 2);
                     parts.extend([second, part]);
@@ -240,7 +256,7 @@ impl<W: Work> Worker<W> {
     }
 
     /// Runs a batch, again if others are in its way or the connection is lost before a commit was asked for.
-    async fn run(&mut self, batch: &[Job<W>]) -> Result<Vec<W::Outcome>, Undone> {
+    async fn run(&mut self, batch: &[Job<W>]) -> Result<Vec<Option<W::Outcome>>, Undone> {
         let (start, work) = (self.start.clone(), self.work.clone());
         let mut tries = Tries::within(start.patience);
         let operations = batch.iter().map(|job| &job.operation).collect::<Vec<_>>();
@@ -281,14 +297,20 @@ fn is_of_all(undone: &Undone) -> Option<&'static str> {
     }
 }
 
-/// Answers all of a batch with what came of each.
-fn answer<W: Work>(batch: Vec<Job<W>>, outcomes: Vec<W::Outcome>) {
+/// Answers all of a batch with what came of each. Returns those that have to wait.
+fn answer<W: Work>(batch: Vec<Job<W>>, outcomes: Vec<Option<W::Outcome>>) -> Vec<Job<W>> {
+    let mut held = Vec::new();
     for (job, outcome) in batch.into_iter().zip(outcomes) {
+        let Some(outcome) = outcome else {
+            held.push(job);
+            continue;
+        };
         if let Some(answer) = job.answer {
             // A caller that went away is no concern of the writer's.
             let _ = answer.send(Ok(outcome));
         }
     }
+    held
 }
 
 /// Answers all of a batch with why it was not done.

@@ -22,23 +22,28 @@ use crate::mint_grounds::MintGround;
 use crate::postgres::connect::{Connection, params};
 use crate::postgres::failure::Failure;
 use crate::postgres::journal::{Deed, Redeemed};
-use crate::postgres::rows::{all, mint_lock, number_of, read_number, stored};
+use crate::postgres::rows::{all, mint_lock, number_of, only, read_number, stored};
 use crate::postgres::tries::Undone;
 use crate::postgres::writer::{Drafted, committed};
 use crate::postgres::{audit_rows, endpoint_rows, feed_rows, session_rows, token_rows};
 
-/// Runs a batch and returns what came of each operation.
+/// Runs a batch and returns what came of each operation; none of those in apps of which somebody keeps mints waiting.
 pub(super) async fn run(
     connection: &Connection,
     sealer: &Sealer,
     crash: Crash,
     operations: &[&Operation],
-) -> Result<Vec<Outcome>, Undone> {
+) -> Result<Vec<Option<Outcome>>, Undone> {
     let drafting = Box::pin(async {
-        begin(connection, operations).await?;
-        let found = read(connection, operations).await?;
-        let (outcomes, draft) = decide(found, sealer, operations)?;
+        let free = begin(connection, operations).await?;
+        let operations: Vec<_> = operations.iter().map(|operation| free.has(operation).then_some(*operation)).collect();
+        let run: Vec<_> = operations.iter().flatten().copied().collect();
+        lock(connection, &run).await?;
+        let found = read(connection, &run).await?;
+        let (outcomes, draft) = decide(found, sealer, &run)?;
         write(connection, &draft).await?;
+        let mut outcomes = outcomes.into_iter();
+        let outcomes = operations.iter().map(|operation| operation.and_then(|_| outcomes.next())).collect();
         Ok((outcomes, if draft.is_empty() { Drafted::Nothing } else { Drafted::Rows }))
     });
     committed(connection, crash, drafting).await
@@ -58,12 +63,39 @@ fn redeems<'a>(operations: &[&'a Operation]) -> impl Iterator<Item = &'a Redeem>
     })
 }
 
-/// Begins the transaction and takes its locks: of the apps that are minted in; and, if it makes changes, of all rows that it may
-/// change, and of the feed, before anything is read.
-async fn begin(connection: &Connection, operations: &[&Operation]) -> Result<(), Failure> {
-    let apps: BTreeSet<i64> = mints(operations).map(|mint| mint_lock(mint.token.grant.app_id)).collect();
-    let locks: Vec<_> = apps.iter().map(|app| format!("SELECT pg_advisory_xact_lock_shared({app});")).collect();
-    connection.begin(&locks.concat()).await?;
+/// Apps that are minted in, by their locks.
+struct Free(HashSet<i64>);
+
+impl Free {
+    fn has(&self, operation: &Operation) -> bool {
+        match operation {
+            Operation::Mint(mint) => self.0.contains(&mint_lock(mint.token.grant.app_id)),
+            Operation::Redeem(_) | Operation::Touch(_) => true,
+        }
+    }
+}
+
+/// Begins the transaction and takes the locks of the apps that are minted in. Whoever has one of them alone, or waits for that,
+/// is not waited for: the others of a batch would wait as well.
+async fn begin(connection: &Connection, operations: &[&Operation]) -> Result<Free, Failure> {
+    let apps = mints(operations).map(|mint| mint_lock(mint.token.grant.app_id)).collect();
+    // Sent one behind the other.
+    let (begun, free) = tokio::join!(biased; connection.begin(""), share(connection, apps));
+    begun?;
+    free
+}
+
+/// Shares the locks of apps, as far as nobody has them alone or waits for that.
+async fn share(connection: &Connection, apps: BTreeSet<i64>) -> Result<Free, Failure> {
+    let sql = "SELECT l FROM unnest($1::bigint[]) l WHERE pg_try_advisory_xact_lock_shared(l)";
+    if apps.is_empty() {
+        return Ok(Free(HashSet::new()));
+    }
+    Ok(Free(all(connection, sql, params![Vec::from_iter(apps)], only::<i64>).await?.into_iter().collect()))
+}
+
+/// If the batch makes changes, locks all rows that it may change, and the feed, before anything is read.
+async fn lock(connection: &Connection, operations: &[&Operation]) -> Result<(), Failure> {
     let replaced: Vec<_> =
         mints(operations).filter(|mint| mint.replaces != Replaces::Nothing).map(|mint| &mint.token.grant).collect();
     let superseded: Vec<_> = redeems(operations).filter_map(|redeem| redeem.session.supersedes).map(stored).collect();

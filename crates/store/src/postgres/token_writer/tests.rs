@@ -6,8 +6,9 @@ use std::time::Duration;
 use respoke_core::audit::Action;
 use respoke_core::grant::Lapse;
 use respoke_core::idempotency::Creation;
-use respoke_core::ports::{Redemption, SecretStore as _, SessionStore as _, Store};
+use respoke_core::ports::{MaintenanceStore as _, Redemption, SecretStore as _, SessionStore as _, Store, StoreError};
 use respoke_core::token::{MintedToken, Replaces};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::batch;
@@ -40,7 +41,8 @@ async fn run(store: &PostgresStore, operations: &[Operation]) -> Vec<Outcome> {
     let operations: Vec<_> = operations.iter().collect();
     let connection = store.reader().await.unwrap();
     let running = batch::run(&connection, &store.sealer, Crash::default(), &operations);
-    timeout(AT_ONCE, running).await.expect("it waits for nobody").unwrap()
+    let outcomes = timeout(AT_ONCE, running).await.expect("it waits for nobody").unwrap();
+    outcomes.into_iter().map(|outcome| outcome.expect("nobody keeps it waiting")).collect()
 }
 
 /// Whoever ends a session or a secret has its row and then waits for the feed, which a batch with changes has.
@@ -113,4 +115,60 @@ async fn a_redemption_is_not_repeated_once_its_session_is_over_in_the_same_batch
         assert!(matches!(of(nth), Redemption::Opened { .. }), "{nth}: {:?}", of(nth));
     }
     assert_eq!(refused(of(5)), Lapse::Revoked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_holds_the_mints_of_an_app_keeps_nothing_else_waiting() {
+    if !there_is_a_server() {
+        return;
+    }
+    let fixture = Postgres::default();
+    let (store, other) = (fixture.store().await, fixture.store().await);
+    let held = World::new(store.clone() as Arc<dyn Store>).await;
+    let free = World::with_app(store.clone(), held.account).await;
+    let token = held.mint("alice").await;
+    // As whoever deletes the app, and then stands still.
+    let holding = other.begin().await.unwrap();
+    holding.hold_mints(held.app).await.unwrap();
+
+    let mut waiting = JoinSet::new();
+    for nth in 0..20 {
+        let world = held.clone();
+        waiting.spawn(async move { world.mint(&format!("bob {nth}")).await });
+    }
+    for nth in 0..50 {
+        let minted = timeout(AT_ONCE, free.mint(&format!("carol {nth}"))).await.expect("another app waits for nobody");
+        let redeemed = timeout(AT_ONCE, free.redeem(&minted)).await.expect("nor do redemptions");
+        assert!(matches!(redeemed, Redemption::Opened { .. }));
+    }
+    let redeemed = timeout(AT_ONCE, held.redeem(&token)).await.expect("not even those of the app");
+    assert!(matches!(redeemed, Redemption::Opened { .. }));
+    assert!(waiting.try_join_next().is_none(), "they wait");
+
+    other.commit(&holding).await.unwrap();
+    let minted = timeout(AT_ONCE, waiting.join_all()).await.expect("they go on");
+    assert_eq!(minted.len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_too_long_for_the_mints_of_an_app_hears_so() {
+    if !there_is_a_server() {
+        return;
+    }
+    let fixture = Postgres::default();
+    let (store, other) = (fixture.store().await, fixture.store().await);
+    let world = World::new(store.clone() as Arc<dyn Store>).await;
+    let holding = other.begin().await.unwrap();
+    holding.hold_mints(world.app).await.unwrap();
+    let refused = world.issue(world.token_for("alice", NOW), Replaces::Nothing, None).await;
+    assert!(matches!(refused, Err(StoreError::Overloaded)), "{refused:?}");
+    // None is forgotten when the store is closed.
+    let (minting, ()) = tokio::join!(
+        biased;
+        world.issue(world.token_for("alice", NOW), Replaces::Nothing, None),
+        async {
+            tokio::join!(store.close(), async { other.commit(&holding).await.unwrap() });
+        },
+    );
+    minting.unwrap();
 }
