@@ -62,6 +62,8 @@ mod token_writer;
 mod tokens;
 mod tries;
 mod unready;
+#[cfg(test)]
+mod upkeep_tests;
 mod walk;
 mod windows;
 mod write;

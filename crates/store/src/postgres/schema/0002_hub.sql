@@ -100,7 +100,8 @@ CREATE INDEX call_reports_by_app ON respoked.call_reports (app_id, number);
 --
 -- Each row counts with what it takes in its table and its indexes: `postgres/kept.rs` says how that was found, and computes the
 -- same before a row is written. Triggers keep the sum, so that whatever adds or removes rows keeps it in the same transaction.
--- They lock the row of the sum last of all, and those of several apps in order.
+-- A statement locks the rows of the sums last of all, and those of several apps in order. Transactions of several statements may
+-- meet in a circle there: upkeep then gives up for this time, and whoever else is ended is run again.
 CREATE TABLE respoked.kept_bytes (
     app_id UUID PRIMARY KEY,
     bytes  BIGINT NOT NULL

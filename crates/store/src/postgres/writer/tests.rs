@@ -29,7 +29,7 @@ impl Work for Echo {
 
     const CONNECTIONS: usize = 1;
 
-    async fn run(&self, _: &Connection, _: Crash, operations: &[&i64]) -> Result<Vec<i64>, Undone> {
+    async fn run(&self, _: &Connection, _: Crash, operations: &[&i64]) -> Result<Vec<Option<i64>>, Undone> {
         let before = self.runs.fetch_add(1, Ordering::Relaxed);
         self.going_on.acquire().await.unwrap().forget();
         if before > 0 {
@@ -37,7 +37,7 @@ impl Work for Echo {
         }
         match (self.fails)(operations, before) {
             Some(failure) => Err(Undone::NothingWritten(failure)),
-            None => Ok(operations.iter().map(|operation| **operation).collect()),
+            None => Ok(operations.iter().map(|operation| Some(**operation)).collect()),
         }
     }
 }
