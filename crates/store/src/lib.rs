@@ -28,6 +28,6 @@ pub use sqlite::{
     copy_database, end_everything_issued, fold_log, undone_changes,
 };
 pub use transfer::{
-    Arrival, Departure, Occasion, Place, Tally, Transferred, Watch, arrival_at, arrive, back_up_server, move_to_server,
-    restore_to_server,
+    Arrival, Departure, Occasion, Place, RestoredToServer, Tally, Transferred, Watch, arrival_at, arrive,
+    back_up_server, move_to_server, restore_to_server,
 };

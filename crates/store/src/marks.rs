@@ -3,12 +3,16 @@
 
 use respoke_core::clock::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 /// The key of the mark of one whose installation was moved.
 pub(crate) const MOVED: &str = "moved";
 /// The key of the mark of a copy that is not finished.
 pub(crate) const UNFINISHED: &str = "unfinished";
+
+/// What the mark of a copy becomes when it is finished: it keeps nobody from serving, and tells where it came from.
+pub(crate) const ARRIVED: &str = "arrived";
 
 /// A mark.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,9 +23,17 @@ pub(crate) struct Mark {
     pub(crate) place: String,
     /// When it was set, in milliseconds.
     pub(crate) at: i64,
+    /// Of which installation: see [`Mark::installation`].
+    pub(crate) of: String,
 }
 
 impl Mark {
+    /// What an installation is known by: a hash of the key of its tokens, which tells nothing of the key.
+    pub(crate) fn installation(key: &[u8]) -> String {
+        let hash = Sha256::new_with_prefix(b"respoked installation").chain_update(key).finalize();
+        hash.iter().take(8).fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    }
+
     /// As `meta` holds it.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
@@ -29,7 +41,7 @@ impl Mark {
 
     /// A mark that cannot be read is one all the same.
     pub(crate) fn read(bytes: &[u8]) -> Self {
-        let unread = |_| Self { id: Uuid::nil(), place: "an unknown place".to_owned(), at: 0 };
+        let unread = |_| Self { id: Uuid::nil(), place: "an unknown place".to_owned(), at: 0, of: String::new() };
         serde_json::from_slice(bytes).unwrap_or_else(unread)
     }
 }
@@ -39,13 +51,19 @@ impl Mark {
 pub(crate) struct Marks {
     pub(crate) moved: Option<Mark>,
     pub(crate) unfinished: Option<Mark>,
+    pub(crate) arrived: Option<Mark>,
 }
 
 impl Marks {
     /// Of what `find` finds in `meta`.
     pub(crate) fn find<E>(mut find: impl FnMut(&str) -> Result<Option<Vec<u8>>, E>) -> Result<Self, E> {
         let mut mark = |key| find(key).map(|value| value.as_deref().map(Mark::read));
-        Ok(Self { moved: mark(MOVED)?, unfinished: mark(UNFINISHED)? })
+        Ok(Self { moved: mark(MOVED)?, unfinished: mark(UNFINISHED)?, arrived: mark(ARRIVED)? })
+    }
+
+    /// Whether it is what a move with this id made, or is making.
+    pub(crate) fn came_by(&self, id: Uuid) -> bool {
+        [&self.unfinished, &self.arrived].into_iter().flatten().any(|mark| mark.id == id)
     }
 
     /// Why it is not to be served from, if it is not. `undo` takes back that it was moved.

@@ -8,6 +8,7 @@
 mod databases;
 #[cfg(target_os = "linux")]
 mod faults;
+mod postgres;
 mod processes;
 mod socket;
 
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use databases::{Folder, OwnDatabase, data_folder, database_of, place};
 #[cfg(target_os = "linux")]
 pub(crate) use faults::Faults;
+pub(crate) use postgres::Postgres;
 pub(crate) use processes::{Process, Said, respoked, run};
 pub(crate) use socket::{Ack, End, Poller, Socket, request_packet, summary, text_frame};
 

@@ -31,6 +31,7 @@ mod links;
 mod lists;
 mod log;
 mod messages;
+mod moving;
 mod oauth;
 mod openapi;
 mod operating;

@@ -28,7 +28,7 @@ pub(crate) const fn newest() -> usize {
 }
 
 /// What those who migrate lock together: the name of the schema, in bytes.
-const LOCK: i64 = i64::from_be_bytes(*b"respoked");
+pub(crate) const LOCK: i64 = i64::from_be_bytes(*b"respoked");
 
 /// What a role may do who serves: everything that no change of the schema is.
 const GRANTS: [&str; 3] = [
@@ -95,7 +95,7 @@ impl State {
 
     /// Whether there is something to migrate.
     pub(super) const fn is_older(&self) -> bool {
-        self.forbidden.is_none() && self.version < newest()
+        self.forbidden.is_none() && self.marked.is_none() && self.version < newest()
     }
 
     /// The schema that is there; 0: none that can be looked at.
@@ -152,10 +152,6 @@ pub(super) async fn migrate(
     if from < known {
         set_meta(connection, "schema", &(known as u64).to_be_bytes()).await?;
         set_meta(connection, "min_reader", &(MIN_READER as u64).to_be_bytes()).await?;
-    }
-    if let Some(why) = marked(connection).await? {
-        connection.batch("ROLLBACK").await?;
-        return Ok(Err(Unready::Marked(why)));
     }
     if from == 0 {
         // Which history the numbers belong to; never negative. Number 1 stands for all that came before the feed.
@@ -222,7 +218,7 @@ pub(super) async fn meta(connection: &Connection, key: &str) -> Result<Option<Ve
 /// Why the database is not to be served from.
 async fn marked(connection: &Connection) -> Result<Option<String>, Failure> {
     let (moved, unfinished) = (mark(connection, marks::MOVED).await?, mark(connection, marks::UNFINISHED).await?);
-    Ok(Marks { moved, unfinished }.refusal(UNDO_MOVED))
+    Ok(Marks { moved, unfinished, arrived: None }.refusal(UNDO_MOVED))
 }
 
 async fn mark(connection: &Connection, key: &str) -> Result<Option<Mark>, Failure> {

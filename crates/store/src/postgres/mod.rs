@@ -73,7 +73,7 @@ mod writer;
 pub(crate) use connect::Patience;
 #[cfg(test)]
 pub(crate) use kept::RECOUNTED;
-pub(crate) use migrations::{UNDO_MOVED, newest as newest_schema};
+pub(crate) use migrations::{LOCK as MIGRATION_LOCK, UNDO_MOVED, newest as newest_schema};
 
 pub use dsn::{Dsn, DsnError};
 pub use examine::{Examined, Pooling};

@@ -15,9 +15,10 @@ use super::failure::failure;
 use super::file::open_file;
 use super::source::Source;
 use super::{key, rebuild, schema};
+use crate::marks::{ARRIVED, MOVED};
 
 /// Undone changes reported of one restore.
-const UNDONE_MAX: usize = 500;
+pub(crate) const UNDONE_MAX: usize = 500;
 
 /// Changes that took something away or turned it, and that a restore of an older state therefore undoes.
 const WITHDRAWALS: &[Action] = &[
@@ -34,6 +35,11 @@ const WITHDRAWALS: &[Action] = &[
     Action::AdminRoleChanged,
     Action::AccountDeleted,
 ];
+
+/// Their codes.
+pub(crate) fn withdrawals() -> impl Iterator<Item = i64> {
+    WITHDRAWALS.iter().map(|action| action.code())
+}
 
 /// A change that a restore undid.
 #[derive(Clone, Debug)]
@@ -73,6 +79,8 @@ fn end_everything(path: &Path, object: &str, at: Timestamp, request: RequestId) 
     )?;
     transaction.execute("DELETE FROM admin_sessions", [])?;
     transaction.execute("DELETE FROM setup_tokens", [])?;
+    // It may be the backup of a database whose installation was moved.
+    transaction.execute("DELETE FROM meta WHERE key IN (?1, ?2)", [MOVED, ARRIVED])?;
     // A request repeated with its key would otherwise be answered with a token that was just ended.
     transaction.execute("DELETE FROM idempotency", [])?;
     transaction.execute("DELETE FROM said", [])?;

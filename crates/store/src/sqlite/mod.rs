@@ -54,6 +54,7 @@ mod vigil;
 mod walk;
 mod writer;
 
+pub(crate) use backup::{UNDONE_MAX, withdrawals};
 pub(crate) use file::{open_file, open_for_writing};
 pub(crate) use key::found as seal_key;
 pub(crate) use marked::{marks, undo};

@@ -24,8 +24,10 @@ use tempfile::TempDir;
 
 use super::failure::{failure, unavailable};
 use super::file::beside;
+use super::marked::marks;
 use super::schema;
 use super::trouble::Trouble;
+use crate::marks::Mark;
 
 /// How often a copy is tried again when the database is locked, a tenth of a second apart.
 const TRIES_MAX: u32 = 100;
@@ -222,6 +224,9 @@ impl Source {
         if !missing.is_empty() {
             check.faults.extend(missing);
             return Ok(());
+        }
+        if let Some(Mark { place, .. }) = marks(connection)?.unfinished {
+            check.faults.push(format!("it is an unfinished copy of {place}"));
         }
         for table in TABLES {
             let sql = format!("SELECT count(*) FROM {table}");

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, Statement, params};
 use super::contents::{Contents, Tally, failed, refused};
 use super::rows::{Summing, Unbound, bind, put};
 use super::tables::{InFile, SEQUENCES, TABLES, Table};
-use crate::marks::{MOVED, Mark, Marks, UNFINISHED};
+use crate::marks::{ARRIVED, MOVED, Mark, Marks, UNFINISHED};
 use crate::sqlite::{is_newest, marks, migrate, open_file, open_for_writing, seal_key};
 
 /// Bytes of rows that are gone through in one piece.
@@ -102,6 +102,17 @@ pub(super) fn numbers(connection: &Connection) -> Result<Vec<i64>, StoreError> {
     SEQUENCES.iter().map(number).collect::<rusqlite::Result<_>>().map_err(failed)
 }
 
+/// The number of the newest row of the audit log.
+pub(super) fn newest_entry(connection: &Connection) -> Result<i64, StoreError> {
+    connection.query_row("SELECT coalesce(max(number), 0) FROM audit", [], |row| row.get(0)).map_err(failed)
+}
+
+/// Whether the audit log has a row of this number.
+pub(super) fn has_entry(connection: &Connection, number: i64) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT 1 FROM audit WHERE number = ?1").map_err(failed)?;
+    statement.exists([number]).map_err(failed)
+}
+
 /// What a database is: whose tokens it has, and how it is marked.
 pub(super) fn standing(connection: &Connection) -> Result<(Vec<u8>, Marks), StoreError> {
     is_newest(connection).map_err(failed)?;
@@ -121,7 +132,8 @@ pub(super) fn set_moved(path: &Path, mark: &Mark) -> Result<(), StoreError> {
 /// Takes the mark of an unfinished copy from the database at `path`. It is on disk when this returns.
 pub(super) fn set_finished(path: &Path) -> Result<(), StoreError> {
     let connection = open_for_writing(path).map_err(failed)?;
-    connection.execute("DELETE FROM meta WHERE key = ?1", [UNFINISHED]).map_err(failed)?;
+    let sql = "UPDATE OR REPLACE meta SET key = ?2 WHERE key = ?1";
+    connection.execute(sql, [UNFINISHED, ARRIVED]).map_err(failed)?;
     connection.close().map_err(|(_, error)| failed(error))
 }
 

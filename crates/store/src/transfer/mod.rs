@@ -24,4 +24,4 @@ mod to_server;
 pub use contents::Tally;
 pub use occasion::{Occasion, Place, Transferred, Watch};
 pub use to_file::{Arrival, Departure, arrival_at, arrive, back_up_server};
-pub use to_server::{move_to_server, restore_to_server};
+pub use to_server::{Restored as RestoredToServer, move_to_server, restore_to_server};

@@ -27,8 +27,8 @@ pub struct Occasion {
 }
 
 impl Occasion {
-    pub(super) fn mark(self, place: &Place) -> Mark {
-        Mark { id: self.id, place: place.to_owned(), at: self.at.millis() }
+    pub(super) fn mark(self, place: &Place, key: &[u8]) -> Mark {
+        Mark { id: self.id, place: place.to_owned(), at: self.at.millis(), of: Mark::installation(key) }
     }
 }
 

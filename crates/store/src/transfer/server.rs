@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt as _, StreamExt as _};
+use respoke_core::audit::Action;
+use respoke_core::clock::Timestamp;
 use respoke_core::ports::StoreError;
 use tokio::task::AbortHandle;
 use tokio_postgres::config::TargetSessionAttrs;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Client, CopyOutStream, NoTls, Row};
 use tokio_util::task::TaskTracker;
 
@@ -16,8 +18,9 @@ use super::contents::{Contents, Tally, failed, refused};
 use super::file::Rows;
 use super::rows::{HEADER, Splitter, Sum, Summing, TRAILER};
 use super::tables::{SEQUENCES, TABLES, Table};
-use crate::marks::{MOVED, Mark, Marks, UNFINISHED};
-use crate::postgres::{Options, newest_schema};
+use crate::marks::{ARRIVED, MOVED, Mark, Marks, UNFINISHED};
+use crate::postgres::{MIGRATION_LOCK, Options, newest_schema};
+use crate::sqlite::{UNDONE_MAX, UndoneChange, withdrawals};
 
 /// What the connection is called in the server's lists of them. Not as nodes call theirs.
 const APPLICATION: &str = "respoked transfer";
@@ -27,6 +30,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// How long sent bytes may stay unconfirmed by the other machine.
 const UNCONFIRMED_TIMEOUT: Duration = Duration::from_secs(60);
+/// How many numbers of the log may be given to what is not committed yet: a few batches of all nodes.
+const UNDER_WAY: i64 = 10_000;
 /// Rows that one COPY takes.
 const COPY_ROWS: u64 = 200_000;
 
@@ -58,8 +63,8 @@ pub(super) enum Standing {
     Nothing,
     /// A schema without an account.
     Empty,
-    /// A copy that is not finished, of the installation with this key.
-    Unfinished { key: Vec<u8>, mark: Mark },
+    /// A copy that is not finished. It may have no tables yet.
+    Unfinished(Mark),
     /// An installation.
     Whole { key: Vec<u8>, marks: Marks },
 }
@@ -143,6 +148,11 @@ impl Server {
         if self.number(there).await? == 0 {
             return Ok(Standing::Nothing);
         }
+        let [moved, unfinished, arrived] =
+            [self.meta(MOVED).await?, self.meta(UNFINISHED).await?, self.meta(ARRIVED).await?];
+        if let Some(mark) = unfinished {
+            return Ok(Standing::Unfinished(Mark::read(&mark)));
+        }
         let newest = newest_schema() as u64;
         let version = self.meta("schema").await?.and_then(|value| value.try_into().ok()).map_or(0, u64::from_be_bytes);
         if version != newest {
@@ -152,12 +162,8 @@ impl Server {
             )));
         }
         let key = self.meta("seal_key").await?.ok_or(StoreError::Corrupt("the database holds no key of its tokens"))?;
-        let [moved, unfinished] = [self.meta(MOVED).await?, self.meta(UNFINISHED).await?];
-        let marks =
-            Marks { moved: moved.as_deref().map(Mark::read), unfinished: unfinished.as_deref().map(Mark::read) };
-        if let Some(mark) = marks.unfinished {
-            return Ok(Standing::Unfinished { key, mark });
-        }
+        let [moved, arrived] = [moved, arrived].map(|mark| mark.as_deref().map(Mark::read));
+        let marks = Marks { moved, unfinished: None, arrived };
         let accounts = self.number("SELECT count(*) FROM (SELECT FROM respoked.accounts LIMIT 1) AS first").await?;
         Ok(if accounts == 0 && marks.moved.is_none() { Standing::Empty } else { Standing::Whole { key, marks } })
     }
@@ -186,17 +192,45 @@ impl Server {
         }
     }
 
-    /// Takes a schema that holds nothing, or an unfinished copy, for the copy of the installation with this key.
-    pub(super) async fn claim(&self, key: &[u8], mark: &Mark) -> Result<(), StoreError> {
-        self.check_owner().await?;
-        self.check_unused().await?;
-        self.batch(&format!("BEGIN; {SETTINGS}; LOCK TABLE respoked.accounts IN SHARE ROW EXCLUSIVE MODE")).await?;
-        if let Standing::Whole { .. } = self.standing().await? {
-            return Err(refused("somebody made an installation there meanwhile"));
+    /// Takes the database for the copy that the mark tells of. What it holds is nothing, an unfinished copy, or goes by the name
+    /// `aside` from now on. Whatever ends this, nobody takes what is there for an installation, or makes a new one.
+    pub(super) async fn claim(&self, mark: &Mark, aside: Option<&str>) -> Result<(), StoreError> {
+        let there =
+            self.number("SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('respoked.meta')").await? > 0;
+        if there {
+            self.check_owner().await?;
+            self.check_unused().await?;
         }
-        self.set_meta("seal_key", key).await?;
+        self.batch(&format!("BEGIN; {SETTINGS}; {DURABLE}; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
+        if let Some(aside) = aside {
+            self.batch(&format!("LOCK TABLE respoked.meta; ALTER SCHEMA respoked RENAME TO {aside}")).await?;
+        } else {
+            match self.standing().await? {
+                Standing::Nothing | Standing::Empty => {}
+                Standing::Unfinished(found) if found.of == mark.of => {}
+                Standing::Unfinished(_) | Standing::Whole { .. } => {
+                    return Err(refused("somebody began to put another installation there meanwhile"));
+                }
+            }
+        }
+        if self.number("SELECT count(*) FROM pg_catalog.pg_namespace WHERE nspname = 'respoked'").await? == 0 {
+            self.batch("CREATE SCHEMA respoked").await?;
+        }
+        if !there || aside.is_some() {
+            self.batch("CREATE TABLE respoked.meta (key TEXT PRIMARY KEY, value BYTEA NOT NULL)").await?;
+        }
         self.set_meta(UNFINISHED, &mark.bytes()).await?;
         self.batch("COMMIT").await
+    }
+
+    /// Gives the copy the key of the installation. Its tables are there by now.
+    pub(super) async fn set_key(&self, key: &[u8]) -> Result<(), StoreError> {
+        match self.meta("schema").await?.and_then(|value| value.try_into().ok()).map(u64::from_be_bytes) {
+            Some(version) if version == newest_schema() as u64 => self.set_meta("seal_key", key).await,
+            _ => Err(refused(
+                "another respoked began the unfinished copy: remove what is there of it (DROP SCHEMA respoked CASCADE) and begin anew",
+            )),
+        }
     }
 
     /// Fills a table that is empty, or holds something else.
@@ -248,7 +282,12 @@ impl Server {
 
     /// Ends the copy: from now on it is an installation.
     pub(super) async fn finish(&self) -> Result<(), StoreError> {
-        self.batch(&format!("BEGIN; {DURABLE}; DELETE FROM respoked.meta WHERE key = '{UNFINISHED}'; COMMIT")).await
+        self.batch(&format!(
+            "BEGIN; {DURABLE}; DELETE FROM respoked.meta
+             WHERE key = '{ARRIVED}' AND EXISTS (SELECT FROM respoked.meta WHERE key = '{UNFINISHED}');
+             UPDATE respoked.meta SET key = '{ARRIVED}' WHERE key = '{UNFINISHED}'; COMMIT"
+        ))
+        .await
     }
 
     /// Begins to read, all of it as it is at one moment.
@@ -304,11 +343,40 @@ impl Server {
         Ok(numbers)
     }
 
-    /// How many rows there are in all.
-    pub(super) async fn count(&self) -> Result<u64, StoreError> {
-        let counts: Vec<_> =
-            TABLES.iter().map(|table| format!("(SELECT count(*) FROM respoked.{})", table.name)).collect();
-        Ok(self.number(&format!("SELECT {}", counts.join(" + "))).await?.cast_unsigned())
+    /// How many rows there are, by table.
+    pub(super) async fn counts(&self) -> Result<Vec<(&'static str, u64)>, StoreError> {
+        let mut counts = Vec::new();
+        for table in TABLES {
+            let sql = format!("SELECT count(*) FROM respoked.{}", table.name);
+            counts.push((table.name, self.number(&sql).await?.cast_unsigned()));
+        }
+        Ok(counts)
+    }
+
+    /// What was withdrawn there, oldest first, of numbers that `is_known` does not know.
+    pub(super) async fn withdrawn(
+        &self,
+        after: i64,
+        is_known: impl Fn(i64) -> Result<bool, StoreError>,
+    ) -> Result<Vec<UndoneChange>, StoreError> {
+        let codes: Vec<i64> = withdrawals().collect();
+        // What was under way at the backup may have a lower number than what was in it.
+        let after = after.saturating_sub(UNDER_WAY);
+        let sql = "SELECT number, at, action, object FROM respoked.audit WHERE number > $1 AND action = ANY($2)
+                   ORDER BY number LIMIT $3";
+        let most = UNDER_WAY + i64::try_from(UNDONE_MAX).unwrap_or(i64::MAX);
+        let rows = self.query(sql, &[(&after, Type::INT8), (&codes, Type::INT8_ARRAY), (&most, Type::INT8)]).await?;
+        let mut undone = Vec::new();
+        for row in rows {
+            let (number, at, code): (i64, i64, i64) = (get(&row, 0)?, get(&row, 1)?, get(&row, 2)?);
+            if let Some(action) = Action::from_code(code)
+                && undone.len() < UNDONE_MAX
+                && !is_known(number)?
+            {
+                undone.push(UndoneChange { at: Timestamp::from_millis(at), action, object: get(&row, 3)? });
+            }
+        }
+        Ok(undone)
     }
 
     /// What is there.
@@ -343,6 +411,10 @@ impl Server {
             splitter: Splitter::default(),
         })
     }
+}
+
+fn get<'a, T: FromSql<'a>>(row: &'a Row, at: usize) -> Result<T, StoreError> {
+    row.try_get(at).map_err(failed)
 }
 
 fn columns(table: &Table) -> String {

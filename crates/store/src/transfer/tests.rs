@@ -7,8 +7,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use respoke_core::audit::Action;
 use respoke_core::idempotency::Creation;
-use respoke_core::ports::{Redemption, Store};
+use respoke_core::ports::{Redemption, Removal, Store};
 use respoke_core::token::Replaces;
 use rusqlite::params_from_iter;
 use rusqlite::types::Value;
@@ -23,7 +24,7 @@ use super::server::{Server, Standing};
 use super::tables::{Column, Kind, SEQUENCES, TABLES, Table, left};
 use super::*;
 use crate::contract::Fixture as _;
-use crate::contract::fixture::{NOW, World, key, opened};
+use crate::contract::fixture::{NOW, World, entry, key, opened};
 use crate::contract::postgres::{Postgres, there_is_a_server};
 use crate::postgres::{Options, PostgresStore};
 use crate::sqlite::Source;
@@ -91,6 +92,10 @@ impl Sides {
     fn in_file(&self, name: &str) -> Contents {
         let source = Source::open_live(&self.folder.path().join(name)).unwrap();
         file::contents(source.connection(), &Tally::of(0)).unwrap().0
+    }
+
+    fn key(&self) -> Vec<u8> {
+        file::standing(Source::open_live(&self.path()).unwrap().connection()).unwrap().0
     }
 
     async fn serve_from_file(&self, name: &str) -> Result<(), String> {
@@ -352,12 +357,7 @@ async fn what_was_given_out_goes_on_to_be_good() {
     assert_eq!(world.lapse_of(&session).await, None);
     match world
         .store
-        .issue_token(
-            world.token_for("dan", NOW),
-            Replaces::Nothing,
-            once(),
-            crate::contract::fixture::entry(respoke_core::audit::Action::TokenIssued),
-        )
+        .issue_token(world.token_for("dan", NOW), Replaces::Nothing, once(), entry(Action::TokenIssued))
         .await
         .unwrap()
     {
@@ -433,7 +433,12 @@ async fn between_the_marks_neither_serves_and_the_last_step_is_done_by_the_next_
     sides.filled().await;
     // All but the last step.
     sides.move_to_server(1).await.unwrap();
-    sides.server().await.set_meta(crate::marks::UNFINISHED, &occasion(1).mark("sqlite:here").bytes()).await.unwrap();
+    sides
+        .server()
+        .await
+        .set_meta(crate::marks::UNFINISHED, &occasion(1).mark("sqlite:here", &sides.key()).bytes())
+        .await
+        .unwrap();
     sides.serve_from_file("respoked.db").await.unwrap_err();
     let refused = sides.serve_from_server().await.unwrap_err();
     assert!(refused.contains("unfinished copy of sqlite:here"), "{refused}");
@@ -441,7 +446,10 @@ async fn between_the_marks_neither_serves_and_the_last_step_is_done_by_the_next_
     assert!(moved.tables.iter().all(|(_, rows)| *rows > 0));
     sides.serve_from_server().await.unwrap();
     // Once more there is nothing to do.
-    assert!(why(&sides.move_to_server(3).await.unwrap_err()).contains("was moved to postgres://there"));
+    for id in 3..5 {
+        sides.move_to_server(id).await.unwrap();
+    }
+    sides.serve_from_server().await.unwrap();
 
     let (path, options) = (sides.folder.path().join("back.db"), sides.options());
     let places = || ((&options, "postgres://there"), (path.as_path(), "sqlite:here"));
@@ -459,7 +467,35 @@ async fn between_the_marks_neither_serves_and_the_last_step_is_done_by_the_next_
     arrive(&path).unwrap();
     sides.serve_from_file("back.db").await.unwrap();
     let (from, to) = places();
-    assert!(Departure::begin(from, to, occasion(6)).await.is_err());
+    assert!(Departure::begin(from, to, occasion(6)).await.unwrap().is_none(), "there is nothing left to do");
+    arrive(&path).unwrap();
+    sides.serve_from_file("back.db").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waited_for_one_that_left_finds_that_it_left() {
+    if !there_is_a_server() {
+        return;
+    }
+    let sides = Sides::new();
+    sides.filled().await;
+    sides.move_to_server(1).await.unwrap();
+    let (path, options) = (sides.folder.path().join("back.db"), sides.options());
+    let begin = async |id: u128| {
+        let (from, to) = ((&options, "postgres://there"), (path.as_path(), "sqlite:here"));
+        Departure::begin(from, to, occasion(id)).await.unwrap()
+    };
+    let first = begin(2).await.expect("it begins");
+    first.copy_to(&path, &Nobody).await.unwrap();
+    let leaving = async {
+        let watcher = sides.server().await;
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        while watcher.number(waiting).await.unwrap() == 0 {}
+        first.leave().await.unwrap();
+    };
+    let (second, ()) = tokio::join!(begin(3), leaving);
+    assert!(second.is_none(), "all but the last step was done by the first");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -491,7 +527,7 @@ async fn what_is_there_of_another_stays() {
     other.filled().await;
     let server = other.server().await;
     other.postgres.store().await.close().await;
-    server.claim(b"another key 1234", &occasion(3).mark("sqlite:elsewhere")).await.unwrap();
+    server.claim(&occasion(3).mark("sqlite:elsewhere", b"another key"), None).await.unwrap();
     assert!(why(&other.move_to_server(4).await.unwrap_err()).contains("from sqlite:elsewhere"));
 }
 
@@ -536,9 +572,9 @@ async fn what_an_earlier_try_copied_stays_unless_it_changed() {
     sides.filled().await;
     let copy = sides.folder.path().join("copy.db");
     copy_database(&sides.path(), &copy).unwrap();
-    restore_to_server((&copy, "copy.db"), &sides.options(), occasion(1), &Nobody).await.unwrap();
+    restore_to_server((&copy, "copy.db"), &sides.options(), (occasion(1), "aside"), &Nobody).await.unwrap();
     let server = sides.server().await;
-    server.set_meta(crate::marks::UNFINISHED, &occasion(1).mark("sqlite:here").bytes()).await.unwrap();
+    server.set_meta(crate::marks::UNFINISHED, &occasion(1).mark("sqlite:here", &sides.key()).bytes()).await.unwrap();
     server
         .batch("DELETE FROM respoked.messages WHERE number = 1; UPDATE respoked.apps SET description = 'other'")
         .await
@@ -573,13 +609,24 @@ async fn a_backup_of_a_server_is_one_of_a_file_and_the_other_way_round() {
     assert_eq!((check.faults, check.schema), (Vec::new(), check.schema_known));
 
     let elsewhere = Sides::new();
-    restore_to_server((&backup, "backup.db"), &elsewhere.options(), occasion(1), &Nobody).await.unwrap();
+    let restore = async |id: u128| {
+        let (options, place) = (elsewhere.options(), (backup.as_path(), "backup.db"));
+        restore_to_server(place, &options, (occasion(id), "respoked_aside"), &Nobody).await
+    };
+    let restored = restore(1).await.unwrap();
+    assert!(restored.kept.is_none() && restored.undone.is_empty());
     let world = world.on(elsewhere.postgres.open(None));
     opened(world.redeem(&token).await);
+    // Since the backup something was withdrawn, which goes with what is there.
+    let deleted = world.store.delete_role(world.app, world.role, entry(Action::RoleDeleted)).await.unwrap();
+    assert_eq!(deleted, Removal::Removed);
     world.store.close().await;
+    let restored = restore(2).await.unwrap();
+    assert_eq!(restored.kept.as_deref(), Some("respoked_aside"));
+    assert_eq!(restored.undone.iter().map(|change| change.action).collect::<Vec<_>>(), [Action::RoleDeleted]);
+    let server = elsewhere.server().await;
+    assert_eq!(server.number("SELECT count(*) FROM respoked_aside.sessions").await.unwrap(), 1);
+    assert_eq!(server.number("SELECT count(*) FROM respoked.sessions").await.unwrap(), 0);
     elsewhere.serve_from_server().await.unwrap();
     sides.serve_from_file("backup.db").await.unwrap();
-    let refused =
-        restore_to_server((&backup, "backup.db"), &elsewhere.options(), occasion(2), &Nobody).await.unwrap_err();
-    assert!(why(&refused).contains("holds this installation already"));
 }

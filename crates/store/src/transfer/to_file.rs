@@ -56,28 +56,16 @@ impl Departure {
     ) -> Result<Option<Self>, StoreError> {
         let found = if path.exists() { Some(file::standing(Source::open_live(path)?.connection())?) } else { None };
         let source = Server::connect(options, TargetSessionAttrs::ReadWrite).await?;
-        let (key, marks) = installation(&source).await?;
-        match (&marks.moved, &found) {
-            (Some(moved), Some((_, Marks { unfinished: Some(mark), .. }))) if moved.id == mark.id => return Ok(None),
-            (Some(_), _) => return Err(refused(marks.refusal(UNDO_MOVED).unwrap_or_default())),
-            (None, None) => {}
-            (None, Some((of, Marks { unfinished: Some(_), .. }))) if *of == key => {}
-            (None, Some((_, Marks { unfinished: Some(mark), .. }))) => {
-                return Err(refused(format!(
-                    "the target is an unfinished copy of another installation, from {}: finish that one, or remove it",
-                    mark.place
-                )));
-            }
-            (None, Some(_)) => {
-                return Err(refused(
-                    "there is a database already, which stays: move it away first, or name another folder",
-                ));
-            }
+        if is_left(&source, found.as_ref()).await?.is_none() {
+            return Ok(None);
         }
         source.check_owner().await?;
         source.check_unused().await?;
         source.begin_leaving().await?;
-        Ok(Some(Self { server: source, key, marks: [occasion.mark(server), occasion.mark(file)] }))
+        // An earlier try that was killed may have left while the locks were waited for.
+        let Some(key) = is_left(&source, found.as_ref()).await? else { return Ok(None) };
+        let marks = [occasion.mark(server, &key), occasion.mark(file, &key)];
+        Ok(Some(Self { server: source, key, marks }))
     }
 
     /// Copies it to the new file `fresh`, which is marked as unfinished.
@@ -127,12 +115,31 @@ pub async fn back_up_server(
     Ok(copied)
 }
 
+/// The key of the installation on a server that may leave for a file, in which there is what was `found`. None: it left for it.
+async fn is_left(server: &Server, found: Option<&(Vec<u8>, Marks)>) -> Result<Option<Vec<u8>>, StoreError> {
+    let (key, marks) = installation(server).await?;
+    let unfinished = found.map(|(_, marks)| marks.unfinished.as_ref());
+    match (&marks.moved, unfinished) {
+        (Some(moved), Some(_)) if found.is_some_and(|(_, marks)| marks.came_by(moved.id)) => Ok(None),
+        (Some(_), _) => Err(refused(marks.refusal(UNDO_MOVED).unwrap_or_default())),
+        (None, None) => Ok(Some(key)),
+        (None, Some(Some(mark))) if mark.of == Mark::installation(&key) => Ok(Some(key)),
+        (None, Some(Some(mark))) => Err(refused(format!(
+            "the target is an unfinished copy of another installation, from {}: finish that one, or remove it",
+            mark.place
+        ))),
+        (None, Some(None)) => {
+            Err(refused("there is a database already, which stays: move it away first, or name another folder"))
+        }
+    }
+}
+
 /// The key of the installation on a server, and its marks.
 async fn installation(server: &Server) -> Result<(Vec<u8>, Marks), StoreError> {
     match server.standing().await? {
         Standing::Whole { key, marks } => Ok((key, marks)),
-        Standing::Unfinished { mark, .. } => {
-            let marks = Marks { moved: None, unfinished: Some(mark) };
+        Standing::Unfinished(mark) => {
+            let marks = Marks { unfinished: Some(mark), ..Marks::default() };
             Err(refused(marks.refusal(UNDO_MOVED).unwrap_or_default()))
         }
         Standing::Nothing | Standing::Empty => Err(refused("the database holds no installation of respoked")),
@@ -146,7 +153,7 @@ async fn copy(
     mark: Option<&Mark>,
     watch: &dyn Watch,
 ) -> Result<(Transferred, u64), StoreError> {
-    let tally = begin(watch, "Copying", server.count().await?);
+    let tally = begin(watch, "Copying", server.counts().await?.iter().map(|(_, rows)| rows).sum());
     let target = file::Fresh::create(fresh, key, mark)?;
     let mut sums = Vec::new();
     for table in TABLES {

@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
-use respoke_core::ports::{MaintenanceStore as _, StoreError};
+use respoke_core::ports::StoreError;
 use rusqlite::Connection;
 use tokio_postgres::config::TargetSessionAttrs;
 
-use super::contents::{Contents, Tally, failed, refused};
+use super::contents::{Tally, failed, refused};
 use super::file;
 use super::occasion::{Occasion, Place, Transferred, Watch, begin};
 use super::server::{Server, Standing};
 use super::tables::TABLES;
 use crate::marks::{Mark, Marks};
 use crate::postgres::{Options, PostgresStore};
-use crate::sqlite::{Source, undo};
+use crate::sqlite::{Source, UndoneChange, undo};
 
 /// Moves the installation in the SQLite database at `path` to a PostgreSQL server.
 ///
@@ -33,39 +33,66 @@ pub async fn move_to_server(
     let (key, marks) = file::standing(source.connection())?;
     let target = Server::connect(options, TargetSessionAttrs::ReadWrite).await?;
     let standing = target.standing().await?;
-    if let (Some(moved), Standing::Unfinished { mark, .. }) = (&marks.moved, &standing)
-        && moved.id == mark.id
-    {
-        // All but the last step was done before.
+    let came_by = |id| match &standing {
+        Standing::Unfinished(mark) => mark.id == id,
+        Standing::Whole { marks, .. } => marks.moved.is_none() && marks.came_by(id),
+        Standing::Nothing | Standing::Empty => false,
+    };
+    if marks.moved.as_ref().is_some_and(|moved| came_by(moved.id)) {
+        // All was done before, or all but the last step.
         target.finish().await?;
-        let tally = begin(watch, "Counting what was copied", target.count().await?);
-        return Ok(Transferred { tables: target.contents(&tally).await?.counts(), replaced: 0 });
+        return Ok(Transferred { tables: target.counts().await?, replaced: 0 });
     }
     if let Some(why) = marks.refusal(&undo(source.connection())) {
         return Err(refused(why));
     }
     check_target(&standing, &key)?;
-    let (unfinished, moved) = (occasion.mark(file), occasion.mark(server));
-    fill(source.connection(), &key, options, target, &unfinished, watch, async || file::set_moved(path, &moved)).await
+    let (unfinished, moved) = (occasion.mark(file, &key), occasion.mark(server, &key));
+    let filling = Filling { source: source.connection(), key: &key, options, target, aside: None, watch };
+    filling.run(&unfinished, async || file::set_moved(path, &moved)).await
 }
 
-/// Puts what a SQLite file holds that nobody else uses, such as a copy of a backup, on a PostgreSQL server that holds nothing. The
-/// file stays as it is.
+/// What a restore did.
+#[derive(Debug)]
+pub struct Restored {
+    /// By which name the schema goes that was there.
+    pub kept: Option<String>,
+    /// What was withdrawn in it since the backup.
+    pub undone: Vec<UndoneChange>,
+}
+
+/// Puts a backup in the place of what a PostgreSQL server holds: `path` is a copy of it in which everything issued was ended,
+/// which nobody else uses and which stays as it is. What is there goes by the name `aside` from now on.
 ///
 /// # Errors
 ///
-/// As [`move_to_server`].
+/// When either cannot be used, or somebody serves from the server. Then what is there stays, or is marked as unfinished and the
+/// same restore done again finishes it.
 pub async fn restore_to_server(
     (path, file): (&Path, &Place),
     options: &Options,
-    occasion: Occasion,
+    (occasion, aside): (Occasion, &str),
     watch: &dyn Watch,
-) -> Result<Transferred, StoreError> {
+) -> Result<Restored, StoreError> {
     let source = Source::open(path)?;
     let (key, _) = file::standing(source.connection())?;
     let target = Server::connect(options, TargetSessionAttrs::ReadWrite).await?;
-    check_target(&target.standing().await?, &key)?;
-    fill(source.connection(), &key, options, target, &occasion.mark(file), watch, async || Ok(())).await
+    let mut restored = Restored { kept: None, undone: Vec::new() };
+    match target.standing().await? {
+        Standing::Whole { key: of, .. } => {
+            if of == key {
+                let newest = file::newest_entry(source.connection())?;
+                let is_known = |number| file::has_entry(source.connection(), number);
+                restored.undone = target.withdrawn(newest, is_known).await?;
+            }
+            restored.kept = Some(aside.to_owned());
+        }
+        standing => check_target(&standing, &key)?,
+    }
+    let kept = restored.kept.as_deref();
+    let filling = Filling { source: source.connection(), key: &key, options, target, aside: kept, watch };
+    filling.run(&occasion.mark(file, &key), async || Ok(())).await?;
+    Ok(restored)
 }
 
 /// Fails unless a server holds nothing, or an unfinished copy of the installation with this key.
@@ -73,8 +100,8 @@ fn check_target(standing: &Standing, key: &[u8]) -> Result<(), StoreError> {
     const ASIDE: &str = "ALTER SCHEMA respoked RENAME TO respoked_before";
     match standing {
         Standing::Nothing | Standing::Empty => Ok(()),
-        Standing::Unfinished { key: of, .. } if of == key => Ok(()),
-        Standing::Unfinished { mark, .. } => Err(refused(format!(
+        Standing::Unfinished(mark) if mark.of == Mark::installation(key) => Ok(()),
+        Standing::Unfinished(mark) => Err(refused(format!(
             "the target holds an unfinished copy of another installation, from {}: finish that one, or remove it (DROP SCHEMA \
              respoked CASCADE)",
             mark.place
@@ -92,43 +119,46 @@ fn check_target(standing: &Standing, key: &[u8]) -> Result<(), StoreError> {
     }
 }
 
-async fn fill(
-    source: &Connection,
-    key: &[u8],
-    options: &Options,
-    mut target: Server,
-    mark: &Mark,
-    watch: &dyn Watch,
-    leave: impl AsyncFnOnce() -> Result<(), StoreError>,
-) -> Result<Transferred, StoreError> {
-    // Before anything is written: a row that cannot be carried over is found here.
-    let tally = begin(watch, "Reading what there is", file::count(source)?);
-    let (contents, replaced) = file::contents(source, &tally)?;
-    if let Standing::Nothing = target.standing().await? {
-        drop(target);
-        let store = PostgresStore::open(options.clone()).await?;
-        store.close().await;
-        target = Server::connect(options, TargetSessionAttrs::ReadWrite).await?;
-    }
-    target.claim(key, mark).await?;
-    let tally = begin(watch, "Copying", contents.rows());
-    for (table, sum) in TABLES.iter().zip(&contents.sums) {
-        // What an earlier try has copied stays, if it is still the same.
-        if target.has_rows(table).await? && target.sum(table, &Tally::of(0)).await? == *sum {
-            tally.add(sum.rows);
-            continue;
-        }
-        let mut statement = source.prepare(&file::select(table)).map_err(failed)?;
-        target.fill(table, file::Rows::of(table, &mut statement)?, &tally).await?;
-    }
-    target.round_off(&file::numbers(source)?).await?;
-    compare(&target, &contents, watch).await?;
-    leave().await?;
-    target.finish().await?;
-    Ok(Transferred { tables: contents.counts(), replaced })
+/// A server that is filled from a file.
+struct Filling<'a> {
+    source: &'a Connection,
+    key: &'a [u8],
+    options: &'a Options,
+    target: Server,
+    /// The name by which what is there goes, if it is something.
+    aside: Option<&'a str>,
+    watch: &'a dyn Watch,
 }
 
-async fn compare(target: &Server, contents: &Contents, watch: &dyn Watch) -> Result<(), StoreError> {
-    let tally = begin(watch, "Comparing the copy", contents.rows());
-    contents.check(&target.contents(&tally).await?)
+impl Filling<'_> {
+    /// Copies everything. `leave` runs when it was compared, before the copy is an installation.
+    async fn run(
+        self,
+        mark: &Mark,
+        leave: impl AsyncFnOnce() -> Result<(), StoreError>,
+    ) -> Result<Transferred, StoreError> {
+        let Self { source, key, options, target, aside, watch } = self;
+        // Before anything is written: a row that cannot be carried over is found here.
+        let tally = begin(watch, "Reading what there is", file::count(source)?);
+        let (contents, replaced) = file::contents(source, &tally)?;
+        target.claim(mark, aside).await?;
+        PostgresStore::migrate(options, None).await?;
+        target.set_key(key).await?;
+        let tally = begin(watch, "Copying", contents.rows());
+        for (table, sum) in TABLES.iter().zip(&contents.sums) {
+            // What an earlier try has copied stays, if it is still the same.
+            if target.has_rows(table).await? && target.sum(table, &Tally::of(0)).await? == *sum {
+                tally.add(sum.rows);
+                continue;
+            }
+            let mut statement = source.prepare(&file::select(table)).map_err(failed)?;
+            target.fill(table, file::Rows::of(table, &mut statement)?, &tally).await?;
+        }
+        target.round_off(&file::numbers(source)?).await?;
+        let tally = begin(watch, "Comparing the copy", contents.rows());
+        contents.check(&target.contents(&tally).await?)?;
+        leave().await?;
+        target.finish().await?;
+        Ok(Transferred { tables: contents.counts(), replaced })
+    }
 }

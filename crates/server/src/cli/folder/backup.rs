@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use respoke_store::Source;
+use respoke_store::{Dsn, Source, back_up_server};
 use serde_json::json;
 
 use super::super::failure::Failure;
 use super::super::output::{Output, path_json};
-use super::progress::Progress;
+use super::progress::{Progress, Told, transfer_runtime};
 use super::unfinished::{Present, Unfinished, check_target, folder_of};
 use super::which::Folder;
+use crate::database::{self, Database};
 use crate::{data_folder, trouble};
 
 /// `respoked backup`.
@@ -30,9 +31,24 @@ pub(in crate::cli) struct Backup {
 
 impl Backup {
     pub(super) fn run(&self, out: &mut Output<'_>) -> Result<(), Failure> {
+        let bytes = match self.folder.which()? {
+            Database::Folder(_) => self.of_folder()?,
+            Database::Postgres(address) => self.of_server(&address)?,
+        };
+        out.say(
+            &json!({ "file": path_json(&self.file), "bytes": bytes }),
+            format_args!(
+                "The backup {} is written, {bytes} bytes. `respoked restore --verify {}` checks it.",
+                self.file.display(),
+                self.file.display()
+            ),
+        )
+    }
+
+    fn of_folder(&self) -> Result<u64, Failure> {
         let database = self.folder.database()?;
-        self.check_target(&database)?;
-        let written = || format!("the backup {} cannot be written", self.file.display());
+        self.check_target(Some(&database))?;
+        let written = || self.not_written();
         let source = Source::open_live(&database)
             .map_err(|error| trouble::explained(error, folder_of(&database)))
             .with_context(|| format!("the database {} cannot be read", database.display()))?;
@@ -44,19 +60,36 @@ impl Backup {
             .map_err(|error| trouble::explained(error, folder_of(&self.file)))
             .with_context(written)?;
         drop(copying);
-        unfinished.becomes(&self.file, if self.force { Present::Goes } else { Present::Stays })?;
-        out.say(
-            &json!({ "file": path_json(&self.file), "bytes": bytes }),
-            format_args!(
-                "The backup {} is written, {bytes} bytes. `respoked restore --verify {}` checks it.",
-                self.file.display(),
-                self.file.display()
-            ),
-        )
+        self.is_whole(unfinished)?;
+        Ok(bytes)
+    }
+
+    /// The same database as a backup of a folder is, filled from the server.
+    fn of_server(&self, address: &Dsn) -> Result<u64, Failure> {
+        self.check_target(None)?;
+        let written = || self.not_written();
+        let options = database::options(address)?;
+        let unfinished = Unfinished::of(&self.file).with_context(written)?;
+        let told = Told::default();
+        let copied = transfer_runtime()?.block_on(back_up_server(&options, unfinished.path(), &told));
+        drop(told);
+        let (_, bytes) = copied
+            .map_err(|error| trouble::explained(error, folder_of(&self.file)))
+            .with_context(|| format!("{address} cannot be copied"))?;
+        self.is_whole(unfinished)?;
+        Ok(bytes)
+    }
+
+    fn not_written(&self) -> String {
+        format!("the backup {} cannot be written", self.file.display())
+    }
+
+    fn is_whole(&self, unfinished: Unfinished) -> anyhow::Result<()> {
+        unfinished.becomes(&self.file, if self.force { Present::Goes } else { Present::Stays })
     }
 
     /// Whether the backup may get the name that it is to have. It is looked at again when it gets it.
-    fn check_target(&self, database: &Path) -> Result<(), Failure> {
+    fn check_target(&self, database: Option<&Path>) -> Result<(), Failure> {
         let Some(name) = self.file.file_name() else {
             return Err(Failure::Usage(format!("{} is no name of a file", self.file.display())));
         };
@@ -64,10 +97,11 @@ impl Backup {
             return Err(Failure::Usage("a backup is written to a file, not to standard output; name one".into()));
         }
         check_target(&self.file)?;
-        let (data, target) = (folder_of(database), folder_of(&self.file));
-        let own = data_folder::own_files(data).any(|own| own.file_name() == Some(name));
-        if own && fs::canonicalize(data).ok() == fs::canonicalize(target).ok() {
-            return Err(Failure::Usage("the backup would be written over the database itself".into()));
+        if let Some(data) = database.map(folder_of) {
+            let own = data_folder::own_files(data).any(|own| own.file_name() == Some(name));
+            if own && fs::canonicalize(data).ok() == fs::canonicalize(folder_of(&self.file)).ok() {
+                return Err(Failure::Usage("the backup would be written over the database itself".into()));
+            }
         }
         if !self.force && self.file.exists() {
             return Err(Failure::because(format!("{} is there already; --force writes over it", self.file.display())));

@@ -4,6 +4,7 @@ mod admins;
 mod backup;
 mod doctor;
 mod migrate;
+mod migrate_store;
 mod progress;
 mod restore;
 mod settings;
@@ -28,6 +29,8 @@ pub(super) enum Command {
     Restore(restore::Restore),
     /// Bring the schema of a PostgreSQL database to the present one.
     Migrate(migrate::Migrate),
+    /// Move the installation from a data folder to a PostgreSQL database, or back.
+    MigrateStore(migrate_store::MigrateStore),
     /// Look for what is wrong with the data folder, the machine and the settings.
     Doctor(doctor::Doctor),
     /// The settings.
@@ -42,6 +45,7 @@ impl Command {
             Self::Backup(backup) => backup.run(out),
             Self::Restore(restore) => restore.run(out),
             Self::Migrate(migrate) => migrate.run(out),
+            Self::MigrateStore(migrate) => migrate.run(out),
             Self::Doctor(doctor) => doctor.run(common, out),
             Self::Config(command) => command.run(out),
         }

@@ -1,12 +1,17 @@
 //! Says on standard error how far a long command is: on a terminal in one line that changes, elsewhere in a line now and
 //! then.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::{IsTerminal as _, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use respoke_store::{Tally, Watch};
 
 /// Between two lines.
 const TELL_EACH: Duration = Duration::from_secs(5);
@@ -31,6 +36,11 @@ impl Progress {
             let written = fs::metadata(&file).map_or(0, |file| file.len());
             Some((written.saturating_mul(100) / bytes.max(1)).min(100))
         })
+    }
+
+    /// Of rows that are gone through.
+    pub(super) fn of_rows(what: &'static str, tally: Arc<Tally>) -> Self {
+        Self::on_standard_error(what, move || Some(tally.percent()))
     }
 
     fn on_standard_error(what: &'static str, percent: impl Fn() -> Option<u64> + Send + 'static) -> Self {
@@ -77,6 +87,24 @@ impl Drop for Progress {
             let _ = telling.join();
         }
     }
+}
+
+/// Tells of each step of a copy between two databases.
+#[derive(Default)]
+pub(super) struct Told(RefCell<Option<Progress>>);
+
+impl Watch for Told {
+    fn begins(&self, what: &'static str, tally: &Arc<Tally>) {
+        // What was told before is over before this begins.
+        self.0.take();
+        self.0.replace(Some(Progress::of_rows(what, tally.clone())));
+    }
+}
+
+/// What such a copy runs on: one side is read while the other's connection is worked on.
+pub(super) fn transfer_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(1).enable_all().build().context("the runtime cannot be started")
 }
 
 #[cfg(test)]

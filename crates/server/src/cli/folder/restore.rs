@@ -10,19 +10,23 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use respoke_core::chance::SystemChance;
+use respoke_core::chance::{Chance, SystemChance};
 use respoke_core::clock::{Clock, SystemClock, Timestamp};
 use respoke_core::id::RequestId;
-use respoke_store::{CheckDepth, DatabaseCheck, Source, UndoneChange};
+use respoke_store::{
+    CheckDepth, DatabaseCheck, Dsn, Occasion, RestoredToServer, Source, UndoneChange, restore_to_server,
+};
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::super::failure::Failure;
 use super::super::output::{Output, path_json};
 use super::super::plain::plain;
-use super::progress::Progress;
-use super::unfinished::{Present, Unfinished, folder_of};
+use super::progress::{Progress, Told, transfer_runtime};
+use super::unfinished::{Present, Unfinished, folder_of, remove_log};
 use super::which::Folder;
 use crate::data_folder::{self, DATABASE, with_suffix};
+use crate::database::{self, Database};
 use crate::trouble;
 
 /// Databases kept aside within one second; somebody restores in a loop.
@@ -41,9 +45,26 @@ pub(in crate::cli) struct Restore {
     folder: Folder,
 }
 
+/// As what is kept what was there.
+enum Kept {
+    /// A database.
+    File(PathBuf),
+    /// A schema in the same database.
+    Schema(String),
+}
+
+impl Kept {
+    fn json(&self) -> Value {
+        match self {
+            Self::File(path) => path_json(path),
+            Self::Schema(name) => json!(name),
+        }
+    }
+}
+
 /// What a restore did.
 struct Restored {
-    kept: Option<PathBuf>,
+    kept: Option<Kept>,
     undone: Vec<UndoneChange>,
 }
 
@@ -63,7 +84,10 @@ impl Restore {
             let said = "The backup is of an earlier release and is brought into the present shape first.";
             let _ = writeln!(std::io::stderr(), "{said}");
         }
-        let restored = self.restore(&source, check.bytes, &SystemClock)?;
+        let restored = match self.folder.which()? {
+            Database::Folder(_) => self.restore(&source, check.bytes, &SystemClock)?,
+            Database::Postgres(address) => self.restore_to_server(&address, &source, check.bytes, &SystemClock)?,
+        };
         if out.wants_json() {
             let undone: Vec<Value> = restored
                 .undone
@@ -72,13 +96,22 @@ impl Restore {
                     |change| json!({"at": change.at.to_iso(), "action": change.action.word(), "object": change.object}),
                 )
                 .collect();
-            return out.json(&json!({ "restored": path_json(&self.file), "keptAside": restored.kept.as_deref().map(path_json), "undone": undone }));
+            return out.json(&json!({ "restored": path_json(&self.file), "keptAside": restored.kept.as_ref().map(Kept::json), "undone": undone }));
         }
         out.line(format_args!("The database is as {} has it. Start the server to use it.", self.file.display()))?;
         out.line("All tokens and sessions and all logins of admins issued before are ended, because revocations made")?;
         out.line("since the backup are not in it.")?;
-        if let Some(kept) = &restored.kept {
-            out.line(format_args!("The database that was there is kept as {}.", kept.display()))?;
+        match &restored.kept {
+            None => {}
+            Some(Kept::File(kept)) => {
+                out.line(format_args!("The database that was there is kept as {}.", kept.display()))?;
+            }
+            Some(Kept::Schema(kept)) => {
+                out.line(format_args!(
+                    "What was there is kept as the schema {kept}. A role that was granted it has to be granted"
+                ))?;
+                out.line("the new one: `respoked migrate --grant-to ROLE`.")?;
+            }
         }
         if !restored.undone.is_empty() {
             out.line("\nThis was done since the backup and is undone now; do again what still matters:")?;
@@ -163,8 +196,50 @@ impl Restore {
             None => fresh.becomes(&database, Present::Goes)?,
         }
         lock.hand_over(keeper)?;
-        Ok(Restored { kept, undone })
+        Ok(Restored { kept: kept.map(Kept::File), undone })
     }
+
+    /// Everything issued is ended in a copy, and the copy goes to the server.
+    fn restore_to_server(
+        &self,
+        address: &Dsn,
+        source: &Source,
+        bytes: u64,
+        clock: &dyn Clock,
+    ) -> Result<Restored, Failure> {
+        let now = clock.now();
+        let options = database::options(address)?;
+        // For a while, where other programs put what they need for a while.
+        let folder = tempfile::Builder::new().prefix("respoked-").tempdir().map_err(trouble::explained_io)?;
+        let unwritten =
+            || format!("the backup {} cannot be copied to {}", self.file.display(), folder.path().display());
+        let explained = |error| trouble::explained(error, folder.path());
+        let fresh = folder.path().join(DATABASE);
+        let copying = Progress::of_copy("Copying the backup", &fresh, bytes);
+        source.copy_to(&fresh).map_err(explained).with_context(unwritten)?;
+        drop(copying);
+        let ending = Progress::of("Bringing the copy into shape and ending what was issued");
+        let name = self.file.file_name().unwrap_or_default().to_string_lossy();
+        respoke_store::end_everything_issued(&fresh, &name, now, RequestId::new(&SystemChance))
+            .map_err(explained)
+            .with_context(unwritten)?;
+        drop(ending);
+        let occasion = Occasion { at: now, id: Uuid::from_bytes((&SystemChance as &dyn Chance).bytes()) };
+        let aside = format!("respoked_before_restore_{}z", stamp(now).to_lowercase());
+        let told = Told::default();
+        let place = format!("the backup {name}");
+        let restoring = restore_to_server((&fresh, &place), &options, (occasion, &aside), &told);
+        let restored = transfer_runtime()?.block_on(restoring);
+        drop(told);
+        let RestoredToServer { kept, undone } =
+            restored.with_context(|| format!("the backup {} was not put on {address}", self.file.display()))?;
+        Ok(Restored { kept: kept.map(Kept::Schema), undone })
+    }
+}
+
+/// The instant, as it stands in names.
+fn stamp(at: Timestamp) -> String {
+    at.to_iso().chars().take_while(|c| *c != '.').filter(|c| !matches!(c, '-' | ':')).collect()
 }
 
 fn is_damaged_or_absent(database: &Path) -> bool {
@@ -187,7 +262,7 @@ fn kept_name(database: &Path, now: Timestamp) -> anyhow::Result<Option<PathBuf>>
         remove_log(database);
         return Ok(None);
     }
-    let stamp: String = now.to_iso().chars().take_while(|c| *c != '.').filter(|c| !matches!(c, '-' | ':')).collect();
+    let stamp = stamp(now);
     let named = |number: u32| {
         let number = if number == 1 { String::new() } else { format!("-{number}") };
         with_suffix(database, &format!(".before-restore-{stamp}Z{number}"))
@@ -205,12 +280,6 @@ fn kept_name(database: &Path, now: Timestamp) -> anyhow::Result<Option<PathBuf>>
     }
     remove_log(database);
     Ok(Some(kept))
-}
-
-fn remove_log(database: &Path) {
-    for suffix in ["-wal", "-shm"] {
-        let _ = fs::remove_file(with_suffix(database, suffix));
-    }
 }
 
 #[cfg(test)]

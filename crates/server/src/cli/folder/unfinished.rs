@@ -147,6 +147,13 @@ pub(super) fn folder_of(path: &Path) -> &Path {
     }
 }
 
+/// Removes what lies beside a database and belongs to it, so that it is not taken for another's.
+pub(super) fn remove_log(database: &Path) {
+    for suffix in ["-wal", "-shm"] {
+        let _ = fs::remove_file(data_folder::with_suffix(database, suffix));
+    }
+}
+
 /// Puts the names in the folder of `path` on disk; a power cut could otherwise bring back the old ones.
 pub(super) fn sync_folder_of(path: &Path) -> anyhow::Result<()> {
     let folder = folder_of(path);

@@ -1,0 +1,192 @@
+//! `respoked migrate-store`: moves an installation from a data folder to a PostgreSQL database, or back.
+//!
+//! Killed at any moment, it leaves at most one of the two that a server takes. The same command done again finishes it.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use respoke_core::chance::{Chance, SystemChance};
+use respoke_core::clock::{Clock as _, SystemClock};
+use respoke_store::{Arrival, Departure, Dsn, Occasion, Transferred, arrival_at, arrive, move_to_server};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::super::failure::Failure;
+use super::super::output::Output;
+use super::progress::{Told, transfer_runtime};
+use super::unfinished::{Present, Unfinished, remove_log};
+use crate::config::{Config, DatabaseUrl};
+use crate::data_folder::{self, DATABASE};
+use crate::{database, trouble};
+
+/// What the place of a data folder begins with.
+const SQLITE: &[u8] = b"sqlite:";
+
+/// `respoked migrate-store`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct MigrateStore {
+    /// Where the installation is: `sqlite:FOLDER`, its data folder, or the address of a PostgreSQL database, without a password.
+    #[arg(long, value_name = "PLACE")]
+    from: OsString,
+    /// Where it is to be, in the same way. Nothing may be there.
+    #[arg(long, value_name = "PLACE")]
+    to: OsString,
+    /// TOML file with the server's settings, as `RESPOKED_CONFIG` names it too.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// One of the two sides.
+enum Place {
+    Folder(PathBuf),
+    Postgres(Box<Dsn>),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => write!(f, "sqlite:{}", folder.display()),
+            Self::Postgres(address) => address.fmt(f),
+        }
+    }
+}
+
+impl MigrateStore {
+    pub(super) fn run(&self, out: &mut Output<'_>) -> Result<(), Failure> {
+        let (from, to) = (self.place(&self.from)?, self.place(&self.to)?);
+        let occasion = Occasion { at: SystemClock.now(), id: Uuid::from_bytes((&SystemChance as &dyn Chance).bytes()) };
+        let moved = match (&from, &to) {
+            (Place::Folder(folder), Place::Postgres(address)) => to_server(folder, address, [&from, &to], occasion)?,
+            (Place::Postgres(address), Place::Folder(folder)) => to_folder(address, folder, [&from, &to], occasion)?,
+            _ => {
+                return Err(Failure::Usage(
+                    "one place is sqlite:FOLDER, and the other the address of a PostgreSQL database".into(),
+                ));
+            }
+        };
+        report(moved.as_ref(), &from, &to, out)
+    }
+
+    fn place(&self, text: &OsString) -> Result<Place, Failure> {
+        if let Some(folder) = text.as_bytes().strip_prefix(SQLITE) {
+            let folder = PathBuf::from(OsString::from_vec(folder.to_vec()));
+            if folder.as_os_str().is_empty() {
+                return Err(Failure::Usage("sqlite: is followed by the data folder".into()));
+            }
+            // In the mark it is to be found from anywhere.
+            return Ok(Place::Folder(std::path::absolute(&folder).unwrap_or(folder)));
+        }
+        if !text.as_bytes().starts_with(b"postgres") {
+            return Err(Failure::Usage("a place begins with sqlite: or postgres://".into()));
+        }
+        let flags = [("database", text.clone())];
+        match Config::load(self.config.as_deref(), &flags)?.database {
+            Some(DatabaseUrl(address)) => Ok(Place::Postgres(Box::new(address))),
+            None => Err(Failure::Usage("the address of a PostgreSQL database is missing".into())),
+        }
+    }
+}
+
+fn to_server(
+    folder: &Path,
+    address: &Dsn,
+    [from, to]: [&Place; 2],
+    occasion: Occasion,
+) -> Result<Option<Transferred>, Failure> {
+    let lock = data_folder::lock(folder)?;
+    data_folder::check_files(folder)?;
+    let database = folder.join(DATABASE);
+    if !database.exists() {
+        return Err(Failure::because(format!("there is no database {}", database.display())));
+    }
+    let keeper = lock.keeper()?;
+    let options = database::options(address)?;
+    let told = Told::default();
+    let (file, server) = (from.to_string(), to.to_string());
+    let moved = transfer_runtime()?.block_on(move_to_server((&database, &file), (&options, &server), occasion, &told));
+    drop(told);
+    let moved = moved
+        .map_err(|error| trouble::explained(error, folder))
+        .with_context(|| format!("{from} was not moved to {to}"))?;
+    // Root may do this for the user that serves.
+    lock.hand_over(keeper)?;
+    Ok(Some(moved))
+}
+
+fn to_folder(
+    address: &Dsn,
+    folder: &Path,
+    [from, to]: [&Place; 2],
+    occasion: Occasion,
+) -> Result<Option<Transferred>, Failure> {
+    data_folder::make(folder)?;
+    let lock = data_folder::lock(folder)?;
+    data_folder::check_files(folder)?;
+    data_folder::check_access(folder)?;
+    let keeper = lock.keeper()?;
+    let database = folder.join(DATABASE);
+    let options = database::options(address)?;
+    let explained = |error| trouble::explained(error, folder);
+    let failed = || format!("{from} was not moved to {to}");
+    let runtime = transfer_runtime()?;
+    let (server, file) = (from.to_string(), to.to_string());
+    let begun = runtime
+        .block_on(Departure::begin((&options, &server), (&database, &file), occasion))
+        .map_err(explained)
+        .with_context(failed)?;
+    let mut moved = None;
+    if let Some(departure) = begun {
+        let fresh = Unfinished::of(&database).with_context(failed)?;
+        let told = Told::default();
+        let copied = runtime.block_on(departure.copy_to(fresh.path(), &told));
+        drop(told);
+        moved = Some(copied.map_err(explained).with_context(failed)?);
+        fresh.give(keeper)?;
+        let present = if database.exists() && arrival_at(&database).map_err(explained)? == Arrival::Unfinished {
+            remove_log(&database);
+            Present::Goes
+        } else {
+            Present::Stays
+        };
+        fresh.becomes(&database, present)?;
+        runtime.block_on(departure.leave()).with_context(failed)?;
+    }
+    arrive(&database).map_err(explained).with_context(failed)?;
+    lock.hand_over(keeper)?;
+    Ok(moved)
+}
+
+fn report(moved: Option<&Transferred>, from: &Place, to: &Place, out: &mut Output<'_>) -> Result<(), Failure> {
+    let rows = moved.map(|moved| moved.tables.iter().map(|(_, rows)| rows).sum::<u64>());
+    let replaced = moved.map_or(0, |moved| moved.replaced);
+    if out.wants_json() {
+        let tables = moved.into_iter().flat_map(|moved| &moved.tables);
+        let tables: Map<String, Value> = tables.map(|(table, rows)| ((*table).to_owned(), json!(rows))).collect();
+        return out.json(&json!({
+            "from": from.to_string(), "to": to.to_string(), "rows": rows, "tables": tables, "replacedTexts": replaced,
+        }));
+    }
+    match rows {
+        Some(rows) => out.line(format_args!("The installation is at {to} now: {rows} rows, read back and compared.")),
+        None => out.line(format_args!(
+            "The installation is at {to} now; all of it, or all but the last step, was done before."
+        )),
+    }?;
+    if replaced > 0 {
+        out.line(format_args!(
+            "In {replaced} texts U+FFFD stands for U+0000, which PostgreSQL does not hold: names, descriptions, reasons of bans \
+             or what the audit log tells."
+        ))?;
+    }
+    let serve = match to {
+        Place::Folder(folder) => format!("--data {}", folder.display()),
+        Place::Postgres(_) => format!("--database {to}"),
+    };
+    out.line(format_args!(
+        "Serve it from there (respoked serve {serve}). {from} is marked as moved and is not served from any more."
+    ))
+}
