@@ -1,6 +1,7 @@
 //! The address of a PostgreSQL database, as a setting.
 
 use respoke_store::{Dsn, DsnError};
+use respoke_wire::body::REDACTED;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The address of a PostgreSQL database. Shows without its password wherever settings are printed.
@@ -13,9 +14,10 @@ impl DatabaseUrl {
     }
 }
 
+/// One with a password is not shown at all: read back, what is shown in the password's place would become the password.
 impl Serialize for DatabaseUrl {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
+        if self.0.has_password() { serializer.serialize_str(REDACTED) } else { serializer.collect_str(&self.0) }
     }
 }
 

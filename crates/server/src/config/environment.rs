@@ -1,7 +1,8 @@
 //! What the environment says: variables of ours that are no settings, and their names in whatever case.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use super::given::SettingsError;
 
@@ -106,12 +107,17 @@ pub(super) fn is_like_a_service_link(name: &str) -> bool {
     name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || name.contains("_PORT")
 }
 
-/// The file of passwords of databases that the environment names, as libpq finds it.
+/// The file of passwords of databases that the environment names, as libpq finds it. One that nobody named and that may not be
+/// opened is none: a server may run as somebody who has another's home.
 pub(super) fn password_file(all: &[(OsString, OsString)]) -> Option<PathBuf> {
     let value =
         |name: &str| all.iter().find(|(other, value)| other == name && !value.is_empty()).map(|(_, value)| value);
-    let own = || Some(PathBuf::from(value("HOME")?).join(".pgpass"));
+    let own = || Some(PathBuf::from(value("HOME")?).join(".pgpass")).filter(|path| may_be_opened(path));
     value("PGPASSFILE").map(PathBuf::from).or_else(own)
+}
+
+fn may_be_opened(path: &Path) -> bool {
+    !std::fs::File::open(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 /// The folder for the present user's own settings, as for a saved login; none if the environment names no home.

@@ -32,11 +32,14 @@ impl Command {
 /// character.
 fn toml(settings: &Value) -> String {
     let mut text = String::new();
+    let from_file = |name: &str| !settings[format!("{name}_file")].is_null();
     for (name, value) in settings.as_object().into_iter().flatten() {
         let _ = match value {
             Value::Null => writeln!(text, "# {name} is not set"),
             // Read back, the placeholder would become the secret.
             Value::String(hidden) if hidden == respoke_wire::body::REDACTED => writeln!(text, "# {name} is set"),
+            // Read back beside its file, it would be given twice.
+            Value::String(_) if from_file(name) => writeln!(text, "# {name} is set"),
             value => writeln!(text, "{name} = {}", value.to_string().replace('\u{7f}', "\\u007f")),
         };
     }
@@ -65,5 +68,25 @@ mod tests {
         let read = Config::load(Some(&again), &[]).unwrap();
         assert_eq!((&read.admin_username, &read.data), (&settings.admin_username, &settings.data));
         assert_eq!(read.differing(&settings), ["admin_password"], "a secret is not printed");
+    }
+
+    #[test]
+    fn an_address_of_a_database_can_be_read_back_or_is_not_printed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, again) = (folder.path().join("a.toml"), folder.path().join("b.toml"));
+        let address = folder.path().join("address");
+        std::fs::write(&address, "postgres://u@h/d").unwrap();
+        for (setting, printed) in [
+            ("database = 'postgres://u@h/d'".to_owned(), "database = \"postgres://u@h:5432/d?sslmode=require\""),
+            ("database = 'postgres://u:canary@h/d'".to_owned(), "# database is set"),
+            (format!("database_file = {address:?}"), "# database is set"),
+        ] {
+            std::fs::write(&file, setting).unwrap();
+            let settings = Config::load(Some(&file), &[]).unwrap();
+            let text = toml(&serde_json::to_value(&settings).unwrap());
+            assert!(text.lines().any(|line| line == printed) && !text.contains("canary"), "{text}");
+            std::fs::write(&again, &text).unwrap();
+            Config::load(Some(&again), &[]).unwrap();
+        }
     }
 }

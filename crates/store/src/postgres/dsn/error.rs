@@ -13,6 +13,11 @@ pub enum DsnError {
     /// Something is not percent-encoded UTF-8.
     #[error("the {0} in the address of the database is not percent-encoded text")]
     Encoding(&'static str),
+    /// More than one `@` stands for itself, or one behind a `/`.
+    #[error(
+        "the address of the database has an @ where none can be (a @ in a user's name or a password is %40, a / is %2F)"
+    )]
+    StrayAt,
     /// What follows the `?` is not `name=value`, joined by `&`.
     #[error("the options in the address of the database are not name=value")]
     NotAnOption,

@@ -85,6 +85,11 @@ pub(super) fn options(text: &str) -> Result<BTreeMap<&'static str, String>, DsnE
         }
         rest = &rest[at + 1..];
     }
+    // libpq takes this for a host's or a database's name. It is a password with an `@` or a `/`, of which a part would be shown
+    // as that name, and looked for in the network.
+    if rest.split('?').next().is_some_and(|place| place.contains('@')) {
+        return Err(DsnError::StrayAt);
+    }
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (hosts, ports) = hosts(&rest[..end])?;
     options.insert("host", hosts);
