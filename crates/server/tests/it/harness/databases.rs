@@ -21,7 +21,7 @@ static STAND_FOR: LazyLock<Mutex<HashMap<PathBuf, String>>> = LazyLock::new(Mute
 /// What a test keeps until its end.
 pub(crate) struct Folder {
     data: PathBuf,
-    _folder: Option<TempDir>,
+    _kept: Option<TempDir>,
     _database: Option<OwnDatabase>,
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn data_folder() -> (PathBuf, Folder) {
     if let Some(database) = &database {
         STAND_FOR.lock().unwrap().insert(data.clone(), database.url());
     }
-    (data.clone(), Folder { data, _folder: folder, _database: database })
+    (data.clone(), Folder { data, _kept: folder, _database: database })
 }
 
 impl Drop for Folder {
@@ -50,7 +50,6 @@ impl Drop for Folder {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "tests are told by the test command")]
 fn is_postgres_asked() -> bool {
     std::env::var_os("TEST_STORE").is_some_and(|store| store == "postgres")
 }
