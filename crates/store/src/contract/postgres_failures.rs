@@ -32,6 +32,8 @@ const CONNECTIONS_MAX: usize = 8;
 struct Between {
     proxy: Proxy,
     world: World,
+    /// A token that is there.
+    before: u64,
     store: Arc<PostgresStore>,
     direct: Client,
     database: Postgres,
@@ -48,13 +50,15 @@ impl Between {
         let database = Postgres::default();
         let config = database.config();
         let proxy = Proxy::to(&config).await;
-        // The schema is made in its own time.
-        PostgresStore::open(PostgresOptions::of(config.clone())).await.unwrap().close().await;
+        // What there is before is made in its own time.
+        let first = Arc::new(PostgresStore::open(PostgresOptions::of(config.clone())).await.unwrap());
+        let world = World::new(first.clone()).await;
         let mut options = PostgresOptions::of(proxy.config(&config));
         options.patience = patience;
         let store = Arc::new(PostgresStore::open(options).await.unwrap());
-        let world = World::new(store.clone()).await;
-        Self { proxy, world, store, direct: direct(&config).await, database }
+        let before = world.mint("before").await.number;
+        first.close().await;
+        Self { proxy, world: world.on(store.clone()), before, store, direct: direct(&config).await, database }
     }
 
     async fn mint(&self, name: &str) -> Result<MintedToken, StoreError> {
@@ -297,7 +301,6 @@ async fn a_table_that_is_held_for_long_makes_no_more_connections_than_eight() {
         ..Patience::default()
     };
     let between = Between::new(patience).await;
-    let token = between.world.mint("before").await;
     let mut other = direct(&between.database.config()).await;
     let held = other.transaction().await.unwrap();
     held.batch_execute("LOCK TABLE respoked.log, respoked.messages IN ACCESS EXCLUSIVE MODE").await.unwrap();
@@ -305,7 +308,7 @@ async fn a_table_that_is_held_for_long_makes_no_more_connections_than_eight() {
         let mut all = JoinSet::new();
         for nth in 0..16 {
             let (world, name) = (between.world.clone(), format!("held {round} {nth}"));
-            let token = token.number;
+            let token = between.before;
             all.spawn(async move {
                 let new = world.token_for(&name, NOW);
                 let scope = EndScope::Endpoint(endpoint(&name));

@@ -25,10 +25,13 @@ const WAITING: &str = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a O
                        WHERE NOT l.granted AND a.datname = current_database() AND a.application_name = 'respoked'";
 
 async fn opened(fixture: &Postgres, turn: Duration) -> (Arc<PostgresStore>, World) {
+    // What there is before is made in its own time.
+    let world = World::new(fixture.store().await as Arc<dyn Store>).await;
+    world.mint("before").await;
     let mut options = Options::of(fixture.config());
     options.patience = Patience { answer: DEADLINE, turn, ..Patience::default() };
     let store = Arc::new(PostgresStore::open(options).await.unwrap());
-    let world = World::new(store.clone() as Arc<dyn Store>).await;
+    let world = world.on(store.clone() as Arc<dyn Store>);
     (store, world)
 }
 
@@ -76,15 +79,14 @@ async fn what_ends_something_finds_a_place_where_others_have_all() {
     }
     let fixture = Postgres::default();
     let (store, world) = opened(&fixture, Duration::from_millis(100)).await;
-    let session = world.session_of("alice").await.1;
     let ended = || store.end_sessions(end(&world), entry(Action::SessionsEnded));
     let mut lent = all_places(&store).await;
-    assert!(matches!(store.session(session.number).await, Err(StoreError::Overloaded)));
+    assert!(matches!(store.token(1).await, Err(StoreError::Overloaded)));
     assert!(matches!(ended().await, Err(StoreError::Overloaded)));
     assert!(matches!(store.changes(0).await, Err(StoreError::Overloaded)));
     // Of look-ups there are as many as may be, and others go on.
     lent.truncate(USUAL);
-    assert!(matches!(store.session(session.number).await, Err(StoreError::Overloaded)));
+    assert!(matches!(store.token(1).await, Err(StoreError::Overloaded)));
     assert_eq!(ended().await.unwrap(), ScopeEnding::Ended);
     store.changes(0).await.unwrap();
     // Of endings too.
@@ -93,7 +95,7 @@ async fn what_ends_something_finds_a_place_where_others_have_all() {
         lent.push(store.pool.lend(&Errand::Ending).await.unwrap());
     }
     assert!(matches!(ended().await, Err(StoreError::Overloaded)));
-    assert!(store.session(session.number).await.unwrap().is_some());
+    store.token(1).await.unwrap();
     store.changes(0).await.unwrap();
     // What hears of it has a place also where both have theirs.
     lent.truncate(1);
