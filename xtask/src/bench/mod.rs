@@ -10,6 +10,7 @@ mod callgrind;
 mod ceiling;
 mod child;
 mod client;
+mod effort;
 mod hub;
 mod load;
 mod machine;
@@ -38,10 +39,8 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 pub(crate) use ceiling::{CeilingArgs, serve_ceiling};
-use machine::Machine;
+use effort::EffortArgs;
 use report::Heading;
-use rounds::Effort;
-use scenario::Scenario;
 use targets::Findings;
 use workplace::{Workplace, cargo};
 
@@ -60,34 +59,6 @@ pub(crate) enum Bench {
     Callgrind(CallgrindArgs),
     /// The bare axum server alone: what this machine and the load generator can do.
     Ceiling(EffortArgs),
-}
-
-/// How long and how often.
-#[derive(Args)]
-pub(crate) struct EffortArgs {
-    /// Interleaved rounds; figures are their medians.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
-    rounds: u32,
-    /// Length of a timed window.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=60))]
-    seconds: u64,
-    /// Kept-alive connections, each with one request under way.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    connections: u32,
-    /// Only these scenarios, separated by commas.
-    #[arg(long, value_enum, value_delimiter = ',')]
-    only: Vec<Scenario>,
-}
-
-impl EffortArgs {
-    fn effort(&self) -> Effort {
-        Effort { rounds: self.rounds, window: Duration::from_secs(self.seconds), connections: self.connections }
-    }
-
-    fn scenarios(&self) -> Vec<Scenario> {
-        let chosen = |scenario: &Scenario| self.only.is_empty() || self.only.contains(scenario);
-        Scenario::ALL.into_iter().filter(chosen).collect()
-    }
 }
 
 /// `bench tokens`.
@@ -193,7 +164,7 @@ fn tokens(args: &TokensArgs) -> anyhow::Result<()> {
     let limit = Duration::from_secs(args.stored_seconds_max);
     let stored = (!args.skip_stored).then(|| stored::measure(&workplace, args.stored, limit, effort)).transpose()?;
     let findings = Findings { samples, startup: Some(startup), stored, instructions };
-    let report = report::render(&heading(&workplace, effort)?, &findings);
+    let report = report::render(&Heading::of(&workplace, effort)?, &findings);
     println!("{report}");
     if let Some(out) = &args.out {
         let text = format!(
@@ -226,27 +197,4 @@ fn ceiling_alone(args: &EffortArgs) -> anyhow::Result<()> {
     let samples = rounds::run_ceiling(&workplace, &args.scenarios(), args.effort())?;
     println!("{}", report::scenarios(&samples));
     Ok(())
-}
-
-fn heading(workplace: &Workplace, effort: Effort) -> anyhow::Result<Heading> {
-    Ok(Heading { date: today(), machine: Machine::read(workplace.folder())?, command: command(), effort })
-}
-
-/// The day, as `2026-11-23`.
-fn today() -> String {
-    time::OffsetDateTime::now_utc().date().to_string()
-}
-
-/// The command that was given.
-fn command() -> String {
-    let arguments: Vec<String> = std::env::args().skip(1).map(without_folders).collect();
-    format!("cargo xtask {}", arguments.join(" "))
-}
-
-/// An argument as it is shown: of an absolute path, the last part.
-fn without_folders(argument: String) -> String {
-    match argument.rsplit_once('/') {
-        Some((_, last)) if argument.starts_with('/') => last.to_owned(),
-        _ => argument,
-    }
 }

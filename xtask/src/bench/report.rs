@@ -12,6 +12,7 @@ use super::startup::Startup;
 use super::stats::{PairedRatio, median};
 use super::stored::Stored;
 use super::targets::{Findings, Target, Unit, grouped, judge};
+use super::workplace::Workplace;
 
 /// What stands above the figures.
 pub(crate) struct Heading {
@@ -21,6 +22,31 @@ pub(crate) struct Heading {
     /// The command that was given.
     pub(crate) command: String,
     pub(crate) effort: Effort,
+}
+
+impl Heading {
+    pub(super) fn of(workplace: &Workplace, effort: Effort) -> anyhow::Result<Self> {
+        Ok(Self { date: today(), machine: Machine::read(workplace.folder())?, command: command(), effort })
+    }
+}
+
+/// The day, as `2026-11-23`.
+pub(super) fn today() -> String {
+    time::OffsetDateTime::now_utc().date().to_string()
+}
+
+/// The command that was given.
+pub(super) fn command() -> String {
+    let arguments: Vec<String> = std::env::args().skip(1).map(without_folders).collect();
+    format!("cargo xtask {}", arguments.join(" "))
+}
+
+/// An argument as it is shown: of an absolute path, the last part.
+fn without_folders(argument: String) -> String {
+    match argument.rsplit_once('/') {
+        Some((_, last)) if argument.starts_with('/') => last.to_owned(),
+        _ => argument,
+    }
 }
 
 /// The whole report as markdown.

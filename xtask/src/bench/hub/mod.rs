@@ -24,8 +24,8 @@ use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::machine::Machine;
+use super::report::{command, today};
 use super::workplace::Workplace;
-use super::{command, today};
 use report::Heading;
 use rounds::{Effort, Scenario};
 use subject::Subject;

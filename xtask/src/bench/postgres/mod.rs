@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 
+use super::effort::EffortArgs;
 use super::load::{self, Extent};
 use super::procfs::Usage;
 use super::report::{Heading, Table, section, spread, targets};
@@ -22,7 +23,6 @@ use super::stored::LASTING;
 use super::targets::{Target, Unit, grouped};
 use super::token::TokenPool;
 use super::workplace::Workplace;
-use super::{EffortArgs, heading};
 use bare::{Bare, Loop};
 use engine::Engine;
 
@@ -205,7 +205,7 @@ pub(super) fn run(args: &PostgresArgs) -> anyhow::Result<()> {
             windows.0.push((subject, window));
         }
     }
-    let report = report(&heading(&workplace, effort)?, &windows, args.stored);
+    let report = report(&Heading::of(&workplace, effort)?, &windows, args.stored);
     println!("{report}");
     if let Some(out) = &args.out {
         fs::write(out, report).with_context(|| format!("cannot write {}", out.display()))?;
