@@ -149,7 +149,7 @@ struct Worker<W: Work> {
     start: Arc<Start>,
     work: Arc<W>,
     waiting: Arc<tokio::sync::Mutex<mpsc::Receiver<Job<W>>>>,
-    held: Held<W>,
+    held: Held<Job<W>>,
     /// None before the first batch, and after a loss.
     connection: Option<Connection>,
     /// Whether the last batch found no server, however often it was tried.
@@ -238,7 +238,10 @@ impl<W: Work> Worker<W> {
                 continue;
             }
             match self.run(&part).await {
-                Ok(outcomes) => self.held.put(answer(part, outcomes)),
+                Ok(outcomes) => {
+                    let surplus = self.held.put(answer(part, outcomes), QUEUE_LEN_MAX);
+                    refuse(surplus, Undone::NothingWritten(Failure::Overloaded));
+                }
                 Err(undone) if part.len() > 1 && is_of_one(&undone) => {
                     let second = part.split_off(part.len() / 2);
                     parts.extend([second, part]);

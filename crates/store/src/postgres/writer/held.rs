@@ -5,40 +5,37 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Job, QUEUE_LEN_MAX, Work, refuse};
-use crate::postgres::failure::Failure;
-use crate::postgres::tries::Undone;
-
 /// After how long they are tried again. Whoever ends something has its lock for a few milliseconds.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Those that wait aside, with whom they were put there first in front.
-pub(super) struct Held<W: Work> {
-    jobs: VecDeque<Job<W>>,
+pub(super) struct Held<T> {
+    jobs: VecDeque<T>,
     again_at: Instant,
 }
 
-impl<W: Work> Default for Held<W> {
+impl<T> Default for Held<T> {
     fn default() -> Self {
         Self { jobs: VecDeque::new(), again_at: Instant::now() }
     }
 }
 
-impl<W: Work> Held<W> {
+impl<T> Held<T> {
     pub(super) fn is_empty(&self) -> bool {
         self.jobs.is_empty()
     }
 
-    /// Has some wait aside. Those for whom there is no room are refused.
-    pub(super) fn put(&mut self, mut jobs: Vec<Job<W>>) {
+    /// Has some wait aside, `most` of them in all. Gives back those for whom there is no room.
+    #[must_use]
+    pub(super) fn put(&mut self, mut jobs: Vec<T>, most: usize) -> Vec<T> {
         if jobs.is_empty() {
-            return;
+            return jobs;
         }
-        let room = QUEUE_LEN_MAX.saturating_sub(self.jobs.len());
+        let room = most.saturating_sub(self.jobs.len());
         let surplus = jobs.split_off(room.min(jobs.len()));
-        refuse(surplus, Undone::NothingWritten(Failure::Overloaded));
         self.jobs.extend(jobs);
         self.again_at = Instant::now() + PAUSE;
+        surplus
     }
 
     /// Waits until they are to be tried again; for ever if there are none.
@@ -50,7 +47,7 @@ impl<W: Work> Held<W> {
     }
 
     /// Takes some, those that wait the longest.
-    pub(super) fn take(&mut self, most: usize) -> Vec<Job<W>> {
+    pub(super) fn take(&mut self, most: usize) -> Vec<T> {
         self.jobs.drain(..most.min(self.jobs.len())).collect()
     }
 }
