@@ -233,6 +233,8 @@ async fn a_server_that_hangs_keeps_nobody_waiting_and_is_written_to_again() {
     let patience = Duration::from_secs(2);
     let between =
         Between::new(Patience { connect: patience, answer: patience, commit: patience, ..Patience::default() }).await;
+    // So that there are connections.
+    between.write_again("at first").await;
     for round in 0..2 {
         between.proxy.set(Way::Hanging);
         // The second ones find no connection, and none that can be made.
