@@ -335,7 +335,7 @@ async fn remove_of_deleted_app(write: &Write) -> Result<u64, Failure> {
     const OF_GROUPS: &str = "SELECT number FROM respoked.messages WHERE group_number = ANY($1) LIMIT $2";
     let sql = "SELECT app_id FROM respoked.deleted_apps ORDER BY app_id LIMIT 1";
     let Some(app) = one(write, sql, &[], only::<Uuid>).await? else { return Ok(0) };
-    let sql = "SELECT number FROM respoked.message_groups WHERE app_id = $1 ORDER BY number LIMIT $2";
+    let sql = "SELECT number FROM respoked.message_groups WHERE app_id = $1 ORDER BY name LIMIT $2";
     let groups = all(write, sql, params![app, GROUPS], only::<i64>).await?;
     let groups: BTreeSet<_> = groups.into_iter().collect();
     if !groups.is_empty() {
