@@ -92,7 +92,7 @@ async fn a_role_that_may_not_is_told_what_to_run() {
     };
     run(&refused(server()).await, "has no schema respoked");
     let left_alone = PostgresOptions { schema: PostgresSchema::LeftAlone, ..owner.clone() };
-    assert!(refused(left_alone).await.contains("has no schema"), "who may make it and is not to");
+    assert!(refused(left_alone).await.contains("start the server"), "who may make it and is not to");
 
     let migrated = PostgresStore::migrate(&owner, None).await.unwrap();
     assert!(migrated.from == 0 && migrated.to > 0 && migrated.granted.is_empty());

@@ -9,6 +9,7 @@ use super::migrations::{State, newest};
 use super::opening::{connected, told};
 use super::options::Options;
 use super::rows::{Columns, one};
+use super::unready::Unready;
 
 /// How often it is looked whether a connection is another one in its next transaction.
 const ROUNDS: usize = 4;
@@ -82,7 +83,9 @@ pub(super) async fn examine(options: &Options) -> Result<Examined, StoreError> {
         Pooling::Direct
     };
     let (schema, may_change_schema) = (state.version(), state.may_make);
-    let (unfit, unready) = (facts.check().err(), state.key().err());
+    // What the next start does by itself keeps none from starting.
+    let unready = state.key().err().filter(|unready| !matches!(unready, Unready::Unmigrated { .. }));
+    let unfit = facts.check().err();
     let refusal = unfit.map(|unfit| unfit.to_string()).or_else(|| unready.map(|unready| unready.to_string()));
     Ok(Examined {
         version: facts.version,

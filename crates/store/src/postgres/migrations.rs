@@ -115,6 +115,7 @@ impl State {
         let role = self.role;
         match self.forbidden {
             Some(what) => Err(Unready::NoRights { role, what }),
+            None if of < known && self.may_make => Err(Unready::Unmigrated { of, known }),
             None if of == 0 => Err(Unready::Absent { role }),
             None if of < known => Err(Unready::Older { of, known, role }),
             None => Ok(self.key),

@@ -26,6 +26,8 @@ pub(super) enum Unready {
          role that owns it"
     )]
     Older { of: usize, known: usize, role: String },
+    #[error("it has schema {of} and this respoked needs {known}: start the server, or run `respoked migrate`")]
+    Unmigrated { of: usize, known: usize },
     #[error(
         "the role {role} may not use {what} of its schema: run `respoked migrate --grant-to {role}` as the role that owns it"
     )]

@@ -35,7 +35,10 @@ pub(super) fn examine(address: &Dsn) -> Result<Vec<Finding>, Failure> {
 
 fn sound(address: &Dsn, examined: &Examined) -> Finding {
     let Examined { version, schema, schema_known, refusal, .. } = examined;
-    let found = format!("{address}, PostgreSQL {version}, schema {schema} of {schema_known}");
+    let mut found = format!("{address}, PostgreSQL {version}, schema {schema} of {schema_known}");
+    if schema < schema_known && examined.may_change_schema {
+        found.push_str(", which the next start makes");
+    }
     match refusal {
         Some(why) => {
             Finding::fail("database", format!("{found}: {why}"), "no server starts on it before that is mended")
