@@ -19,6 +19,9 @@ pub(crate) const ARRIVED: &str = "arrived";
 pub(crate) struct Mark {
     /// Of which move or restore. Both sides of one have the same.
     pub(crate) id: Uuid,
+    /// By which try of it: nobody else has this mark.
+    #[serde(default)]
+    pub(crate) by: Uuid,
     /// The other side, without a password.
     pub(crate) place: String,
     /// When it was set, in milliseconds.
@@ -39,9 +42,20 @@ impl Mark {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
+    /// Whether it is of the same move of the same installation. Of a mark that could not be read that is not known.
+    pub(crate) fn is_of_the_move_of(&self, other: &Self) -> bool {
+        !self.id.is_nil() && self.id == other.id && self.of == other.of
+    }
+
     /// A mark that cannot be read is one all the same.
     pub(crate) fn read(bytes: &[u8]) -> Self {
-        let unread = |_| Self { id: Uuid::nil(), place: "an unknown place".to_owned(), at: 0, of: String::new() };
+        let unread = |_| Self {
+            id: Uuid::nil(),
+            by: Uuid::nil(),
+            place: "an unknown place".to_owned(),
+            at: 0,
+            of: String::new(),
+        };
         serde_json::from_slice(bytes).unwrap_or_else(unread)
     }
 }
@@ -61,9 +75,9 @@ impl Marks {
         Ok(Self { moved: mark(MOVED)?, unfinished: mark(UNFINISHED)?, arrived: mark(ARRIVED)? })
     }
 
-    /// Whether it is what a move with this id made, or is making.
-    pub(crate) fn came_by(&self, id: Uuid) -> bool {
-        [&self.unfinished, &self.arrived].into_iter().flatten().any(|mark| mark.id == id)
+    /// Whether it is what the move made, or is making, by which the other side was marked as moved.
+    pub(crate) fn came_by(&self, moved: &Mark) -> bool {
+        [&self.unfinished, &self.arrived].into_iter().flatten().any(|mark| mark.is_of_the_move_of(moved))
     }
 
     /// Why it is not to be served from, if it is not. `undo` takes back that it was moved.

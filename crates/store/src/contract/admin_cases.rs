@@ -288,7 +288,7 @@ pub(super) async fn a_removed_admin_leaves_nothing(fixture: impl Fixture) {
 }
 
 /// What a first start makes for `account`.
-pub(super) fn first_rows(account: AccountId) -> FirstRows {
+pub(crate) fn first_rows(account: AccountId) -> FirstRows {
     let admin = new_admin(account, "first");
     let app = new_app(account);
     let secret = new_secret(app.id);

@@ -1,6 +1,6 @@
 //! What every store must do. Each case is written once; [`contract!`] runs all of them on one kind of store.
 
-mod admin_cases;
+pub(crate) mod admin_cases;
 mod change_cases;
 mod device_cases;
 mod end_cases;

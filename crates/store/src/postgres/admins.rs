@@ -92,7 +92,7 @@ impl AdminStore for PostgresStore {
     }
 
     async fn begin(&self, first: FirstRows) -> Result<Beginning, StoreError> {
-        in_transaction!(self, write => { first_run::insert(write, &first).await })
+        in_transaction!(self, write => { first_run::insert(write, &first).await })?.map_err(StoreError::from)
     }
 
     async fn create_admin(&self, admin: Admin, entry: AuditEntry) -> Result<AdminAddition, StoreError> {

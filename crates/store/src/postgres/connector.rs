@@ -19,7 +19,7 @@ use super::plans;
 use super::settle;
 
 /// What connections are called in the server's lists of them.
-const APPLICATION: &str = "respoked";
+pub(crate) const APPLICATION: &str = "respoked";
 /// How long sent bytes may stay unconfirmed by the other machine.
 const UNCONFIRMED_TIMEOUT: Duration = Duration::from_secs(5);
 /// After which silence the other machine is asked whether it is there, and how often.

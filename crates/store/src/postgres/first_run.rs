@@ -5,22 +5,26 @@ use respoke_core::ports::{AdminAddition, Beginning, FirstRows};
 use super::connect::params;
 use super::failure::Failure;
 use super::rows::exists;
+use super::unready::Unready;
 use super::write::Write;
-use super::{admin_rows, apps, audit_rows, roles, secrets};
+use super::{admin_rows, apps, audit_rows, migrations, roles, secrets};
 
 /// What those lock together who add an admin: there may be none before it.
-const LOCK: i64 = i64::from_be_bytes(*b"1stadmin");
+pub(crate) const LOCK: i64 = i64::from_be_bytes(*b"1stadmin");
 
 /// Keeps others from adding an admin until the transaction's end.
 pub(super) async fn hold(write: &Write) -> Result<(), Failure> {
     write.query("SELECT pg_advisory_xact_lock($1)", params![LOCK]).await.map(drop)
 }
 
-/// Keeps all of it. Of several who start at once one does.
-pub(super) async fn insert(write: &Write, first: &FirstRows) -> Result<Beginning, Failure> {
+/// Keeps all of it, unless the database became another installation's copy meanwhile. Of several who start at once one does.
+pub(super) async fn insert(write: &Write, first: &FirstRows) -> Result<Result<Beginning, Unready>, Failure> {
     hold(write).await?;
+    if let Some(why) = migrations::marked(write).await? {
+        return Ok(Err(Unready::Marked(why)));
+    }
     if exists(write, "SELECT 1 FROM respoked.admins LIMIT 1", &[]).await? {
-        return Ok(Beginning::HasAdmin);
+        return Ok(Ok(Beginning::HasAdmin));
     }
     let account = &first.account;
     let sql = "INSERT INTO respoked.accounts (id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING";
@@ -45,5 +49,5 @@ pub(super) async fn insert(write: &Write, first: &FirstRows) -> Result<Beginning
         // Nothing of the app is kept then.
         return Err(Failure::Row("the first role was refused, and its app was just made"));
     }
-    Ok(Beginning::Kept)
+    Ok(Ok(Beginning::Kept))
 }

@@ -14,9 +14,10 @@ use super::connect::params;
 use super::failure::Failure;
 use super::rows::{Columns, bound_len, stored};
 use super::store::PostgresStore;
+use super::unready::Unready;
 use super::walk::{HubWalk, Pass, REMOVE_ROWS, STEP_ROWS, Walk};
 use super::write::in_transaction;
-use super::{lease, session_rows};
+use super::{lease, migrations, session_rows};
 use crate::upkeep::{Leftovers, session_over_at, token_over_at};
 
 /// Rounds of old idempotency keys in one step.
@@ -186,7 +187,22 @@ impl MaintenanceStore for PostgresStore {
     }
 
     async fn lease_upkeep(&self, node: Node, length: Duration) -> Result<Lease, StoreError> {
-        in_transaction!(self, write => { lease::take(write, node, length).await })
+        let taken = in_transaction!(self, write => {
+            let lease = lease::take(write, node, length).await?;
+            // Behind the write: who marks it has waited for that, or has kept it waiting.
+            match migrations::marked(write).await? {
+                None => Ok(Ok(lease)),
+                Some(why) => {
+                    write.take_back().await?;
+                    Ok(Err(why))
+                }
+            }
+        })?;
+        taken.map_err(|why| {
+            // The installation is served from elsewhere, or what is here is not whole: nothing of it is told any more.
+            self.stop();
+            Unready::Marked(why).into()
+        })
     }
 
     async fn give_upkeep_back(&self, node: Node) -> Result<(), StoreError> {

@@ -217,7 +217,7 @@ pub(super) async fn meta(connection: &Connection, key: &str) -> Result<Option<Ve
 }
 
 /// Why the database is not to be served from.
-async fn marked(connection: &Connection) -> Result<Option<String>, Failure> {
+pub(super) async fn marked(connection: &Connection) -> Result<Option<String>, Failure> {
     let (moved, unfinished) = (mark(connection, marks::MOVED).await?, mark(connection, marks::UNFINISHED).await?);
     Ok(Marks { moved, unfinished, arrived: None }.refusal(UNDO_MOVED))
 }

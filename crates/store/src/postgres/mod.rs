@@ -71,6 +71,8 @@ mod writer;
 
 #[cfg(test)]
 pub(crate) use connect::Patience;
+pub(crate) use connector::APPLICATION;
+pub(crate) use first_run::LOCK as FIRST_RUN_LOCK;
 #[cfg(test)]
 pub(crate) use kept::RECOUNTED;
 pub(crate) use migrations::{LOCK as MIGRATION_LOCK, UNDO_MOVED, newest as newest_schema};

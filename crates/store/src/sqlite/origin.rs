@@ -8,7 +8,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use respoke_core::chance::Chance;
 use respoke_core::ports::StoreError;
@@ -35,7 +35,7 @@ pub(super) fn found_or_made(path: &Path, chance: &dyn Chance) -> Result<(), Stor
         ),
         Ok(_) => is_ours(path),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            if let Some(left) = BESIDE.iter().map(|suffix| beside(path, suffix)).find(|left| left.exists()) {
+            if let Some(left) = left_beside(path) {
                 return refused(&format!(
                     "it is not there, but {} is: it was removed or moved away. Put it back or restore a backup \
                      (respoked restore); to begin anew, move that file away too",
@@ -46,6 +46,11 @@ pub(super) fn found_or_made(path: &Path, chance: &dyn Chance) -> Result<(), Stor
         }
         Err(error) => Err(unavailable(error)),
     }
+}
+
+/// What lies beside the name of a database and belongs to one.
+pub(crate) fn left_beside(path: &Path) -> Option<PathBuf> {
+    BESIDE.iter().map(|suffix| beside(path, suffix)).find(|left| left.symlink_metadata().is_ok())
 }
 
 fn is_ours(path: &Path) -> Result<(), StoreError> {
@@ -134,10 +139,8 @@ fn refused(why: &str) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use std::error::Error as _;
-    use std::path::PathBuf;
-
     use rusqlite::Connection;
+    use std::error::Error as _;
 
     use super::*;
     use crate::{Options, SqliteStore};

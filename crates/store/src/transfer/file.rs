@@ -12,7 +12,7 @@ use super::contents::{Contents, Tally, failed, refused};
 use super::rows::{Summing, Unbound, bind, put};
 use super::tables::{InFile, SEQUENCES, TABLES, Table};
 use crate::marks::{ARRIVED, MOVED, Mark, Marks, UNFINISHED};
-use crate::sqlite::{is_newest, marks, migrate, open_file, open_for_writing, seal_key};
+use crate::sqlite::{is_newest, left_beside, marks, migrate, open_file, open_for_writing, seal_key};
 
 /// Bytes of rows that are gone through in one piece.
 pub(super) const PIECE_BYTES: usize = 64 << 10;
@@ -121,12 +121,31 @@ pub(super) fn standing(connection: &Connection) -> Result<(Vec<u8>, Marks), Stor
     Ok((key, marks(connection).map_err(failed)?))
 }
 
-/// Marks the database at `path` as moved. It is on disk when this returns.
-pub(super) fn set_moved(path: &Path, mark: &Mark) -> Result<(), StoreError> {
+/// Fails if there is no database at `path` and something beside it that belonged to one: it would be taken for the new one's.
+pub(super) fn is_alone(path: &Path) -> Result<(), StoreError> {
+    match left_beside(path) {
+        Some(left) if !path.exists() => Err(refused(format!(
+            "{} is there without its database, and would be taken for the new one's: put the database back, or move that \
+             file away too",
+            left.display()
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Opens the database at `path`, and keeps everybody from writing to it until the connection is closed, or [`set_moved`]. What is
+/// read is what it holds at this moment.
+pub(super) fn hold(path: &Path) -> Result<Connection, StoreError> {
     let connection = open_for_writing(path).map_err(failed)?;
+    connection.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
+    Ok(connection)
+}
+
+/// Marks a database that is held as moved, and lets go of it. It is on disk when this returns.
+pub(super) fn set_moved(connection: &Connection, mark: &Mark) -> Result<(), StoreError> {
     let sql = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value";
     connection.execute(sql, params![MOVED, mark.bytes()]).map_err(failed)?;
-    connection.close().map_err(|(_, error)| failed(error))
+    connection.execute_batch("COMMIT").map_err(failed)
 }
 
 /// Takes the mark of an unfinished copy from the database at `path`. It is on disk when this returns.

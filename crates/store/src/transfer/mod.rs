@@ -8,7 +8,12 @@
 //!
 //! - The copy is marked as unfinished before anything is written to it, until it was read back; nothing serves from it.
 //! - The source of a move is marked as moved behind that, before the copy's mark goes. So at no moment do both serve, and
-//!   between the two moments neither. Both marks have one id, by which the next try knows that nothing but the last step is left.
+//!   between the two moments neither. Both marks have one id, by which the next try knows that the source has left, and for where.
+//!   Marks alone do not tell what a server holds: one that was promoted since may lack some of it. So it is compared again.
+//!
+//! Until then nobody else has a hand in it. A file that leaves is held by a transaction from the first look on. A server that
+//! leaves has all its tables locked. On one that is filled each transaction asks, under a lock, whether the mark is still its own:
+//! who claims the copy anew has another. So a pooler may lead each elsewhere.
 
 mod contents;
 mod file;

@@ -28,7 +28,7 @@ pub struct Occasion {
 
 impl Occasion {
     pub(super) fn mark(self, place: &Place, key: &[u8]) -> Mark {
-        Mark { id: self.id, place: place.to_owned(), at: self.at.millis(), of: Mark::installation(key) }
+        Mark { id: self.id, by: self.id, place: place.to_owned(), at: self.at.millis(), of: Mark::installation(key) }
     }
 }
 

@@ -9,7 +9,9 @@ use respoke_core::audit::Action;
 use respoke_core::clock::Timestamp;
 use respoke_core::ports::StoreError;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Client, CopyOutStream, NoTls, Row};
 use tokio_util::task::TaskTracker;
@@ -19,7 +21,7 @@ use super::file::Rows;
 use super::rows::{HEADER, Splitter, Sum, Summing, TRAILER};
 use super::tables::{SEQUENCES, TABLES, Table};
 use crate::marks::{ARRIVED, MOVED, Mark, Marks, UNFINISHED};
-use crate::postgres::{MIGRATION_LOCK, Options, newest_schema};
+use crate::postgres::{APPLICATION as NODES, FIRST_RUN_LOCK, MIGRATION_LOCK, Options, newest_schema};
 use crate::sqlite::{UNDONE_MAX, UndoneChange, withdrawals};
 
 /// What the connection is called in the server's lists of them. Not as nodes call theirs.
@@ -34,6 +36,12 @@ const UNCONFIRMED_TIMEOUT: Duration = Duration::from_secs(60);
 const UNDER_WAY: i64 = 10_000;
 /// Rows that one COPY takes.
 const COPY_ROWS: u64 = 200_000;
+
+/// What those lock together who fill a server. A pooler may lead each transaction elsewhere, so each locks it anew.
+const TRANSFER_LOCK: i64 = i64::from_be_bytes(*b"transfer");
+/// How long the connections of a node that was stopped are waited for, and how often it is looked.
+const NODES_END_WITHIN: Duration = Duration::from_secs(5);
+const NODES_LOOKED_AFTER: Duration = Duration::from_millis(50);
 
 /// What each transaction here says of itself: nothing ends a long statement, or the connection while the other side works.
 /// Who waits for a lock waits behind transactions of nodes, which are short.
@@ -67,6 +75,15 @@ pub(super) enum Standing {
     Unfinished(Mark),
     /// An installation.
     Whole { key: Vec<u8>, marks: Marks },
+}
+
+/// What was there of a copy when it was claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claimed {
+    /// No account.
+    Nothing,
+    /// What an earlier try has left.
+    Unfinished,
 }
 
 /// A server.
@@ -164,8 +181,8 @@ impl Server {
         let key = self.meta("seal_key").await?.ok_or(StoreError::Corrupt("the database holds no key of its tokens"))?;
         let [moved, arrived] = [moved, arrived].map(|mark| mark.as_deref().map(Mark::read));
         let marks = Marks { moved, unfinished: None, arrived };
-        let accounts = self.number("SELECT count(*) FROM (SELECT FROM respoked.accounts LIMIT 1) AS first").await?;
-        Ok(if accounts == 0 && marks.moved.is_none() { Standing::Empty } else { Standing::Whole { key, marks } })
+        let is_empty = marks.moved.is_none() && !self.has_accounts().await?;
+        Ok(if is_empty { Standing::Empty } else { Standing::Whole { key, marks } })
     }
 
     /// Fails if the role is not the tables' owner: to fill them at once, and to mark them, nobody else may.
@@ -178,8 +195,37 @@ impl Server {
         Err(refused("the role does not own the tables of respoked: name the role that made them (respoked migrate)"))
     }
 
-    /// Fails if a node serves from there, as far as is known: one that does upkeep has a lease.
-    pub(super) async fn check_unused(&self) -> Result<(), StoreError> {
+    /// How many connections nodes have to it. A pooler adds more to their name.
+    async fn nodes(&self) -> Result<i64, StoreError> {
+        let sql = format!(
+            "SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+             AND (application_name = '{NODES}' OR application_name LIKE '{NODES} - %')"
+        );
+        self.number(&sql).await
+    }
+
+    /// Waits a little for what is left of a node that was stopped. Fails if one serves from there.
+    pub(super) async fn wait_until_unused(&self) -> Result<(), StoreError> {
+        let since = Instant::now();
+        while self.nodes().await? > 0 && since.elapsed() < NODES_END_WITHIN {
+            tokio::time::sleep(NODES_LOOKED_AFTER).await;
+        }
+        self.check_unused().await
+    }
+
+    /// Fails if a node serves from there, as far as is known: it has connections, and one that does upkeep has a lease.
+    async fn check_unused(&self) -> Result<(), StoreError> {
+        self.check_lease().await?;
+        match self.nodes().await? {
+            0 => Ok(()),
+            connections => Err(refused(format!(
+                "a respoked has {connections} connections to it, and serves from it or works on it: stop all of them first. A \
+                 pooler may hold connections of one that was stopped (PgBouncer: RECONNECT)"
+            ))),
+        }
+    }
+
+    async fn check_lease(&self) -> Result<(), StoreError> {
         let Some(lease) = self.meta("upkeep").await? else { return Ok(()) };
         let until = lease.last_chunk().filter(|_| lease.len() > 8).map_or(0, |until| i64::from_be_bytes(*until));
         let now = self.number("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint").await?;
@@ -192,27 +238,47 @@ impl Server {
         }
     }
 
+    async fn has_meta(&self) -> Result<bool, StoreError> {
+        let sql = "SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('respoked.meta')";
+        Ok(self.number(sql).await? > 0)
+    }
+
+    /// Waits for a lock that is held until the transaction's end.
+    async fn lock(&self, lock: i64) -> Result<(), StoreError> {
+        let sql = format!("SELECT pg_advisory_xact_lock({lock})");
+        self.client.batch_execute(&sql).await.map_err(|error| match error.code() {
+            Some(&SqlState::LOCK_NOT_AVAILABLE) => refused("another move, restore or migration is at work on it"),
+            _ => failed(error),
+        })
+    }
+
     /// Takes the database for the copy that the mark tells of. What it holds is nothing, an unfinished copy, or goes by the name
     /// `aside` from now on. Whatever ends this, nobody takes what is there for an installation, or makes a new one.
-    pub(super) async fn claim(&self, mark: &Mark, aside: Option<&str>) -> Result<(), StoreError> {
-        let there =
-            self.number("SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('respoked.meta')").await? > 0;
-        if there {
+    pub(super) async fn claim(&self, mark: &Mark, aside: Option<&str>) -> Result<Claimed, StoreError> {
+        if self.has_meta().await? {
             self.check_owner().await?;
+            self.wait_until_unused().await?;
+        }
+        self.batch(&format!("BEGIN ISOLATION LEVEL READ COMMITTED; {SETTINGS}; {DURABLE}")).await?;
+        for lock in [TRANSFER_LOCK, MIGRATION_LOCK, FIRST_RUN_LOCK] {
+            self.lock(lock).await?;
+        }
+        // What was seen before may be otherwise by now. From here on nobody takes the lease, or begins a first run.
+        let there = self.has_meta().await?;
+        if there {
+            let mode = if aside.is_some() { "ACCESS EXCLUSIVE" } else { "SHARE ROW EXCLUSIVE" };
+            self.batch(&format!("LOCK TABLE respoked.meta IN {mode} MODE")).await?;
             self.check_unused().await?;
         }
-        self.batch(&format!("BEGIN; {SETTINGS}; {DURABLE}; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
-        if let Some(aside) = aside {
-            self.batch(&format!("LOCK TABLE respoked.meta; ALTER SCHEMA respoked RENAME TO {aside}")).await?;
-        } else {
-            match self.standing().await? {
-                Standing::Nothing | Standing::Empty => {}
-                Standing::Unfinished(found) if found.of == mark.of => {}
-                Standing::Unfinished(_) | Standing::Whole { .. } => {
-                    return Err(refused("somebody began to put another installation there meanwhile"));
-                }
+        let claimed = match (self.standing().await?, aside) {
+            (Standing::Nothing | Standing::Empty, None) => Claimed::Nothing,
+            (Standing::Unfinished(found), None) if found.of == mark.of => Claimed::Unfinished,
+            (Standing::Whole { .. }, Some(aside)) => {
+                self.batch(&format!("ALTER SCHEMA respoked RENAME TO {aside}")).await?;
+                Claimed::Nothing
             }
-        }
+            _ => return Err(refused("somebody began to put another installation there meanwhile")),
+        };
         if self.number("SELECT count(*) FROM pg_catalog.pg_namespace WHERE nspname = 'respoked'").await? == 0 {
             self.batch("CREATE SCHEMA respoked").await?;
         }
@@ -220,13 +286,36 @@ impl Server {
             self.batch("CREATE TABLE respoked.meta (key TEXT PRIMARY KEY, value BYTEA NOT NULL)").await?;
         }
         self.set_meta(UNFINISHED, &mark.bytes()).await?;
-        self.batch("COMMIT").await
+        self.batch("COMMIT").await?;
+        Ok(claimed)
+    }
+
+    /// Begins a transaction on the copy that was claimed with the mark. Fails if another has claimed it since; until the
+    /// transaction's end nobody does.
+    async fn begin_on(&self, mark: &Mark) -> Result<(), StoreError> {
+        self.batch(&format!("BEGIN ISOLATION LEVEL READ COMMITTED; {SETTINGS}; {DURABLE}")).await?;
+        self.lock(TRANSFER_LOCK).await?;
+        let sql = "SELECT 1::bigint FROM respoked.meta WHERE key = $1 AND value = $2 FOR UPDATE";
+        let mine = self.query(sql, &[(&UNFINISHED, Type::TEXT), (&mark.bytes(), Type::BYTEA)]).await?;
+        if mine.is_empty() { Err(self.taken_over().await) } else { Ok(()) }
+    }
+
+    async fn taken_over(&self) -> StoreError {
+        // Should that fail, it is rolled back with the connection.
+        let _ = self.batch("ROLLBACK").await;
+        refused(
+            "another move or restore took the unfinished copy over, or somebody removed it: nothing more was done to it",
+        )
     }
 
     /// Gives the copy the key of the installation. Its tables are there by now.
-    pub(super) async fn set_key(&self, key: &[u8]) -> Result<(), StoreError> {
+    pub(super) async fn set_key(&self, mark: &Mark, key: &[u8]) -> Result<(), StoreError> {
+        self.begin_on(mark).await?;
         match self.meta("schema").await?.and_then(|value| value.try_into().ok()).map(u64::from_be_bytes) {
-            Some(version) if version == newest_schema() as u64 => self.set_meta("seal_key", key).await,
+            Some(version) if version == newest_schema() as u64 => {
+                self.set_meta("seal_key", key).await?;
+                self.batch("COMMIT").await
+            }
             _ => Err(refused(
                 "another respoked began the unfinished copy: remove what is there of it (DROP SCHEMA respoked CASCADE) and begin anew",
             )),
@@ -234,13 +323,17 @@ impl Server {
     }
 
     /// Fills a table that is empty, or holds something else.
-    pub(super) async fn fill(&self, table: &Table, mut rows: Rows<'_>, tally: &Tally) -> Result<(), StoreError> {
+    pub(super) async fn fill(
+        &self,
+        mark: &Mark,
+        table: &Table,
+        mut rows: Rows<'_>,
+        tally: &Tally,
+    ) -> Result<(), StoreError> {
+        self.begin_on(mark).await?;
         // Nothing is counted row by row: it is counted at the end.
-        self.batch(&format!(
-            "BEGIN; {SETTINGS}; TRUNCATE respoked.{0}; ALTER TABLE respoked.{0} DISABLE TRIGGER USER",
-            table.name
-        ))
-        .await?;
+        self.batch(&format!("TRUNCATE respoked.{0}; ALTER TABLE respoked.{0} DISABLE TRIGGER USER", table.name))
+            .await?;
         let sql = format!("COPY respoked.{} ({}) FROM STDIN (FORMAT binary)", table.name, columns(table));
         let mut whole = false;
         while !whole {
@@ -264,6 +357,10 @@ impl Server {
             .await
     }
 
+    pub(super) async fn has_accounts(&self) -> Result<bool, StoreError> {
+        Ok(self.number("SELECT count(*) FROM (SELECT FROM respoked.accounts LIMIT 1) AS first").await? > 0)
+    }
+
     /// Whether a table has rows.
     pub(super) async fn has_rows(&self, table: &Table) -> Result<bool, StoreError> {
         Ok(self.number(&format!("SELECT count(*) FROM (SELECT FROM respoked.{} LIMIT 1) AS first", table.name)).await?
@@ -271,8 +368,9 @@ impl Server {
     }
 
     /// Counts what is kept, and has the sequences go on behind the numbers that were given.
-    pub(super) async fn round_off(&self, numbers: &[i64]) -> Result<(), StoreError> {
-        self.batch(&format!("BEGIN; {SETTINGS}; {COUNT_KEPT}")).await?;
+    pub(super) async fn round_off(&self, mark: &Mark, numbers: &[i64]) -> Result<(), StoreError> {
+        self.begin_on(mark).await?;
+        self.batch(COUNT_KEPT).await?;
         for (sequence, given) in SEQUENCES.iter().zip(numbers) {
             let sql = format!("SELECT setval('respoked.{}', greatest($1, 1), $1 > 0)", sequence.name);
             self.query(&sql, &[(given, Type::INT8)]).await?;
@@ -280,14 +378,22 @@ impl Server {
         self.batch("COMMIT").await
     }
 
-    /// Ends the copy: from now on it is an installation.
-    pub(super) async fn finish(&self) -> Result<(), StoreError> {
-        self.batch(&format!(
-            "BEGIN; {DURABLE}; DELETE FROM respoked.meta
-             WHERE key = '{ARRIVED}' AND EXISTS (SELECT FROM respoked.meta WHERE key = '{UNFINISHED}');
-             UPDATE respoked.meta SET key = '{ARRIVED}' WHERE key = '{UNFINISHED}'; COMMIT"
-        ))
-        .await
+    /// Begins to compare the copy. Nobody writes to it, or claims it, until [`Self::finish`].
+    pub(super) async fn begin_comparing(&self, mark: &Mark) -> Result<(), StoreError> {
+        self.begin_on(mark).await?;
+        self.batch(&format!("LOCK TABLE {} IN SHARE MODE", all_tables())).await
+    }
+
+    /// Ends the copy, and what [`Self::begin_comparing`] began: from now on it is an installation.
+    pub(super) async fn finish(&self, mark: &Mark) -> Result<(), StoreError> {
+        self.query("DELETE FROM respoked.meta WHERE key = $1", &[(&ARRIVED, Type::TEXT)]).await?;
+        let sql = "UPDATE respoked.meta SET key = $1 WHERE key = $2 AND value = $3 RETURNING 1::bigint";
+        let params: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&ARRIVED, Type::TEXT), (&UNFINISHED, Type::TEXT), (&mark.bytes(), Type::BYTEA)];
+        if self.query(sql, &params).await?.len() != 1 {
+            return Err(self.taken_over().await);
+        }
+        self.client.batch_execute("COMMIT").await.map_err(|error| StoreError::InDoubt(Box::new(error)))
     }
 
     /// Begins to read, all of it as it is at one moment.
@@ -295,12 +401,12 @@ impl Server {
         self.batch(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {SETTINGS}")).await
     }
 
-    /// The same, and nobody writes to it until the end.
+    /// The same, and nobody writes to it, or takes the lease, until the end. Fails if a node serves from there.
     pub(super) async fn begin_leaving(&self) -> Result<(), StoreError> {
-        let tables: Vec<_> = TABLES.iter().map(|table| format!("respoked.{}", table.name)).collect();
         // The locks come before the first look: what is seen is what nobody changes any more.
-        let lock = format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", tables.join(", "));
-        self.batch(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ; {SETTINGS}; {lock}")).await
+        let lock = format!("LOCK TABLE {}, respoked.meta IN SHARE ROW EXCLUSIVE MODE", all_tables());
+        self.batch(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ; {SETTINGS}; {lock}")).await?;
+        self.check_unused().await
     }
 
     /// Ends what only read.
@@ -411,6 +517,10 @@ impl Server {
             splitter: Splitter::default(),
         })
     }
+}
+
+fn all_tables() -> String {
+    TABLES.iter().map(|table| format!("respoked.{}", table.name)).collect::<Vec<_>>().join(", ")
 }
 
 fn get<'a, T: FromSql<'a>>(row: &'a Row, at: usize) -> Result<T, StoreError> {

@@ -48,19 +48,20 @@ impl Departure {
     /// # Errors
     ///
     /// When the server cannot be used, holds no installation, or one that was moved elsewhere; when somebody serves from it; when
-    /// the file is there already and no unfinished copy of it.
+    /// the file is there already and no unfinished copy of it, or is gone and what belonged to it is still there.
     pub async fn begin(
         (options, server): (&Options, &Place),
         (path, file): (&Path, &Place),
         occasion: Occasion,
     ) -> Result<Option<Self>, StoreError> {
+        file::is_alone(path)?;
         let found = if path.exists() { Some(file::standing(Source::open_live(path)?.connection())?) } else { None };
         let source = Server::connect(options, TargetSessionAttrs::ReadWrite).await?;
         if is_left(&source, found.as_ref()).await?.is_none() {
             return Ok(None);
         }
         source.check_owner().await?;
-        source.check_unused().await?;
+        source.wait_until_unused().await?;
         source.begin_leaving().await?;
         // An earlier try that was killed may have left while the locks were waited for.
         let Some(key) = is_left(&source, found.as_ref()).await? else { return Ok(None) };
@@ -120,7 +121,7 @@ async fn is_left(server: &Server, found: Option<&(Vec<u8>, Marks)>) -> Result<Op
     let (key, marks) = installation(server).await?;
     let unfinished = found.map(|(_, marks)| marks.unfinished.as_ref());
     match (&marks.moved, unfinished) {
-        (Some(moved), Some(_)) if found.is_some_and(|(_, marks)| marks.came_by(moved.id)) => Ok(None),
+        (Some(moved), Some(_)) if found.is_some_and(|(_, marks)| marks.came_by(moved)) => Ok(None),
         (Some(_), _) => Err(refused(marks.refusal(UNDO_MOVED).unwrap_or_default())),
         (None, None) => Ok(Some(key)),
         (None, Some(Some(mark))) if mark.of == Mark::installation(&key) => Ok(Some(key)),

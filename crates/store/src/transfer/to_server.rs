@@ -9,13 +9,13 @@ use tokio_postgres::config::TargetSessionAttrs;
 use super::contents::{Tally, failed, refused};
 use super::file;
 use super::occasion::{Occasion, Place, Transferred, Watch, begin};
-use super::server::{Server, Standing};
+use super::server::{Claimed, Server, Standing};
 use super::tables::TABLES;
 use crate::marks::{Mark, Marks};
 use crate::postgres::{Options, PostgresStore};
 use crate::sqlite::{Source, UndoneChange, undo};
 
-/// Moves the installation in the SQLite database at `path` to a PostgreSQL server.
+/// Moves the installation in the SQLite database at `path` to a PostgreSQL server. None: all of it was done before.
 ///
 /// Nobody else may be using the file: the caller has its folder's lock.
 ///
@@ -28,28 +28,31 @@ pub async fn move_to_server(
     (options, server): (&Options, &Place),
     occasion: Occasion,
     watch: &dyn Watch,
-) -> Result<Transferred, StoreError> {
-    let source = Source::open_live(path)?;
-    let (key, marks) = file::standing(source.connection())?;
+) -> Result<Option<Transferred>, StoreError> {
+    // Nobody writes to it until it is marked as moved: what is read is what it held, all of it at one moment.
+    let source = file::hold(path)?;
+    let (key, marks) = file::standing(&source)?;
     let target = Server::connect(options, TargetSessionAttrs::ReadWrite).await?;
     let standing = target.standing().await?;
-    let came_by = |id| match &standing {
-        Standing::Unfinished(mark) => mark.id == id,
-        Standing::Whole { marks, .. } => marks.moved.is_none() && marks.came_by(id),
-        Standing::Nothing | Standing::Empty => false,
-    };
-    if marks.moved.as_ref().is_some_and(|moved| came_by(moved.id)) {
-        // All was done before, or all but the last step.
-        target.finish().await?;
-        return Ok(Transferred { tables: target.counts().await?, replaced: 0 });
-    }
-    if let Some(why) = marks.refusal(&undo(source.connection())) {
-        return Err(refused(why));
+    let (mut unfinished, mut moved) = (occasion.mark(file, &key), occasion.mark(server, &key));
+    match (&marks.moved, &standing) {
+        (Some(left), Standing::Whole { marks, .. }) if marks.moved.is_none() && marks.came_by(left) => {
+            return Ok(None);
+        }
+        // The source was marked, and the last step failed. What is there need not be what was compared then: a standby that
+        // was promoted since may lack some of it. So all is looked at once more.
+        (Some(left), Standing::Unfinished(mark)) if mark.is_of_the_move_of(left) && left.of == moved.of => {
+            (unfinished.id, moved.id) = (left.id, left.id);
+        }
+        _ => {
+            if let Some(why) = marks.refusal(&undo(&source)) {
+                return Err(refused(why));
+            }
+        }
     }
     check_target(&standing, &key)?;
-    let (unfinished, moved) = (occasion.mark(file, &key), occasion.mark(server, &key));
-    let filling = Filling { source: source.connection(), key: &key, options, target, aside: None, watch };
-    filling.run(&unfinished, async || file::set_moved(path, &moved)).await
+    let filling = Filling { source: &source, key: &key, options, target, aside: None, watch };
+    filling.run(&unfinished, async || file::set_moved(&source, &moved)).await.map(Some)
 }
 
 /// What a restore did.
@@ -141,9 +144,12 @@ impl Filling<'_> {
         // Before anything is written: a row that cannot be carried over is found here.
         let tally = begin(watch, "Reading what there is", file::count(source)?);
         let (contents, replaced) = file::contents(source, &tally)?;
-        target.claim(mark, aside).await?;
+        let claimed = target.claim(mark, aside).await?;
         PostgresStore::migrate(options, None).await?;
-        target.set_key(key).await?;
+        target.set_key(mark, key).await?;
+        if claimed == Claimed::Nothing && target.has_accounts().await? {
+            return Err(refused("a server made an installation there meanwhile: stop it, and remove what it made"));
+        }
         let tally = begin(watch, "Copying", contents.rows());
         for (table, sum) in TABLES.iter().zip(&contents.sums) {
             // What an earlier try has copied stays, if it is still the same.
@@ -152,13 +158,20 @@ impl Filling<'_> {
                 continue;
             }
             let mut statement = source.prepare(&file::select(table)).map_err(failed)?;
-            target.fill(table, file::Rows::of(table, &mut statement)?, &tally).await?;
+            target.fill(mark, table, file::Rows::of(table, &mut statement)?, &tally).await?;
         }
-        target.round_off(&file::numbers(source)?).await?;
+        let numbers = file::numbers(source)?;
+        target.round_off(mark, &numbers).await?;
         let tally = begin(watch, "Comparing the copy", contents.rows());
+        target.begin_comparing(mark).await?;
         contents.check(&target.contents(&tally).await?)?;
+        if target.numbers().await? != numbers {
+            return Err(refused(
+                "the copy does not go on behind the numbers that were given: something else works on it",
+            ));
+        }
         leave().await?;
-        target.finish().await?;
+        target.finish(mark).await?;
         Ok(Transferred { tables: contents.counts(), replaced })
     }
 }

@@ -114,7 +114,7 @@ fn to_server(
         .with_context(|| format!("{from} was not moved to {to}"))?;
     // Root may do this for the user that serves.
     lock.hand_over(keeper)?;
-    Ok(Some(moved))
+    Ok(moved)
 }
 
 fn to_folder(
@@ -147,7 +147,9 @@ fn to_folder(
         moved = Some(copied.map_err(explained).with_context(failed)?);
         fresh.give(keeper)?;
         let present = if database.exists() && arrival_at(&database).map_err(explained)? == Arrival::Unfinished {
+            // What is left of the copy that goes would be taken for the new one's.
             remove_log(&database);
+            let _ = std::fs::remove_file(data_folder::with_suffix(&database, "-journal"));
             Present::Goes
         } else {
             Present::Stays
