@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 
 mod canary;
 pub(crate) mod postgres;
@@ -78,6 +78,17 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Runs commands one after the other, and shows of each what it said when it is over.
+fn in_turn(commands: [Command; 2], said: &Path) -> anyhow::Result<()> {
+    let done = commands.map(|mut command| {
+        let log = std::fs::File::create(said).context("a log cannot be made")?;
+        let done = run_command(command.stdout(log.try_clone()?).stderr(log));
+        println!("{}", std::fs::read_to_string(said)?);
+        done
+    });
+    done.into_iter().collect()
+}
+
 struct Place {
     root: PathBuf,
     build: PathBuf,
@@ -100,8 +111,6 @@ impl Place {
     }
 
     fn rust(&self) -> anyhow::Result<()> {
-        let mut command = Command::new("cargo");
-        command.args(["test", "--workspace", "--no-fail-fast"]).current_dir(&self.root);
         let postgres = match self.postgres() {
             Ok(postgres) => Some(postgres),
             // Whoever has no PostgreSQL, and cannot have it, still gets all other proofs.
@@ -111,16 +120,37 @@ impl Place {
             }
             Err(error) => return Err(error.context("PostgreSQL is needed")),
         };
-        if let Some(postgres) = &postgres {
+        let Some(postgres) = postgres else { return run_command(&mut self.tests(&[])) };
+        run_command(&mut self.tests(&["--no-run"]))?;
+        // Those on PostgreSQL wait for it most of the time, and leave the processor to the others.
+        let log = self.build.join("on-postgres.log");
+        std::thread::scope(|scope| {
+            let on_postgres = self.on_postgres(&postgres);
+            let beside = scope.spawn(|| in_turn(on_postgres, &log));
+            let mut others = self.tests(&["--", "--skip", postgres::CONTRACT]);
+            let done = run_command(others.env("TEST_POSTGRES", postgres.address()));
+            let beside = beside.join().map_err(|_| anyhow!("what runs the tests on PostgreSQL panicked"))?;
+            done.and(beside)
+        })
+    }
+
+    /// What the store means, on PostgreSQL: its contract, and to the server.
+    fn on_postgres(&self, postgres: &Postgres) -> [Command; 2] {
+        let of_store = self.tests(&["--lib", "--", postgres::CONTRACT]);
+        let mut of_server = self.tests(&["--test", "it", "--"]);
+        of_server.args(postgres::SUITES).env("TEST_STORE", "postgres");
+        [of_store, of_server].map(|mut command| {
             command.env("TEST_POSTGRES", postgres.address());
-        }
-        run_command(command.env("TEST_CANARY_DIR", &self.canary))?;
-        let Some(postgres) = postgres else { return Ok(()) };
-        println!("what the store means to the server, once more on PostgreSQL");
+            command
+        })
+    }
+
+    /// Runs tests of the whole workspace, so that whatever is chosen of them the same was built.
+    fn tests(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("cargo");
-        command.args(["test", "-p", "respoked", "--test", "it", "--"]).args(postgres::SUITES).current_dir(&self.root);
-        command.env("TEST_POSTGRES", postgres.address()).env("TEST_STORE", "postgres");
-        run_command(command.env("TEST_CANARY_DIR", &self.canary))
+        command.args(["test", "--workspace", "--no-fail-fast"]).args(arguments).current_dir(&self.root);
+        command.env("TEST_CANARY_DIR", &self.canary);
+        command
     }
 
     fn postgres(&self) -> anyhow::Result<Postgres> {

@@ -9,6 +9,9 @@ use anyhow::{Context as _, bail, ensure};
 
 use crate::command::run_command;
 
+/// What the names of the store's tests on PostgreSQL begin with.
+pub(super) const CONTRACT: &str = "contract::postgres";
+
 /// The server's suites whose subject is what is kept: they run on PostgreSQL too. What is kept takes other bytes there, so
 /// `quota` is not among them.
 pub(super) const SUITES: &[&str] = &[
