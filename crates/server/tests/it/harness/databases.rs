@@ -50,7 +50,7 @@ impl Drop for Folder {
     }
 }
 
-fn is_postgres_asked() -> bool {
+pub(super) fn is_postgres_asked() -> bool {
     std::env::var_os("TEST_STORE").is_some_and(|store| store == "postgres")
 }
 
