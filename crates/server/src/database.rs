@@ -55,7 +55,10 @@ impl Database {
                 options.chance = chance;
                 options.reached_within = REACHED_WITHIN;
                 let store = PostgresStore::open(options).await.with_context(|| cannot_be_opened(address))?;
-                Ok(Taken { store: Arc::new(store), figures: Box::new(WriterFigures::default), lock: None })
+                let store = Arc::new(store);
+                let counted = Arc::downgrade(&store);
+                let figures = move || counted.upgrade().map(|store| store.figures()).unwrap_or_default();
+                Ok(Taken { store, figures: Box::new(figures), lock: None })
             }
         }
     }

@@ -250,7 +250,10 @@ fn encode_writer(mut encoder: DescriptorEncoder<'_>, writer: WriterFigures) -> s
     let batches = sizes.iter().sum();
     histogram.encode_histogram::<NoLabelSet>(writer.operations as f64, batches, &buckets, None)?;
     encode_gauge(&mut encoder, "commit_micros", "Microseconds spent committing them.", writer.commit_micros)?;
-    encode_gauge(&mut encoder, "database_bytes", "Size of the database's files.", writer.bytes)
+    match writer.bytes {
+        Some(bytes) => encode_gauge(&mut encoder, "database_bytes", "Size of the database's files.", bytes),
+        None => Ok(()),
+    }
 }
 
 fn encode_gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, number: u64) -> std::fmt::Result {

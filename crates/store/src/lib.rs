@@ -18,16 +18,18 @@ mod postgres;
 mod sqlite;
 mod transfer;
 mod upkeep;
+mod writer_figures;
 
 pub use postgres::{
     Dsn, DsnError, Examined, Migrated, Options as PostgresOptions, Pooling, PostgresStore, Promotions,
     Schema as PostgresSchema, Tls as PostgresTls,
 };
 pub use sqlite::{
-    CheckDepth, DatabaseCheck, Options, Source, SqliteStore, Trouble, UndoneChange, WriterFigures, check_database,
-    copy_database, end_everything_issued, fold_log, undone_changes,
+    CheckDepth, DatabaseCheck, Options, Source, SqliteStore, Trouble, UndoneChange, check_database, copy_database,
+    end_everything_issued, fold_log, undone_changes,
 };
 pub use transfer::{
     Arrival, Departure, Occasion, Place, RestoredToServer, Tally, Transferred, Watch, arrival_at, arrive,
     back_up_server, move_to_server, restore_to_server,
 };
+pub use writer_figures::WriterFigures;

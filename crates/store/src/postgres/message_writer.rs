@@ -13,8 +13,7 @@ use respoke_core::ports::StoreError;
 
 use super::connect::Connection;
 use super::tries::Undone;
-use super::writer::{Work, Writer};
-use crate::crash::Crash;
+use super::writer::{End, Work, Writer};
 pub(super) use batch::forget_untouched;
 use operation::{Operation, Outcome};
 pub(super) use operation::{Say, Seen};
@@ -34,10 +33,10 @@ impl Work for Messages {
     async fn run(
         &self,
         connection: &Connection,
-        crash: Crash,
+        end: End<'_>,
         operations: &[&Operation],
     ) -> Result<Vec<Option<Outcome>>, Undone> {
-        let outcomes = batch::run(connection, &*self.chance, crash, operations).await?;
+        let outcomes = batch::run(connection, &*self.chance, end, operations).await?;
         Ok(outcomes.into_iter().map(Some).collect())
     }
 }

@@ -27,6 +27,7 @@ use super::tries::Figures;
 use super::walk::Walk;
 use super::writer::{Start, Writer};
 use crate::crash::Crash;
+use crate::writer_figures::WriterFigures;
 
 /// A store in a PostgreSQL database.
 pub struct PostgresStore {
@@ -124,6 +125,12 @@ impl PostgresStore {
             ended: Notify::new(),
             walk: Mutex::default(),
         })
+    }
+
+    /// What its writers did, for metrics. How large the database is, the server knows.
+    #[must_use]
+    pub fn figures(&self) -> WriterFigures {
+        self.figures.committed.read()
     }
 
     #[cfg(test)]

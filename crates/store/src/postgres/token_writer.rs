@@ -13,8 +13,7 @@ use respoke_core::token::MintedToken;
 
 use super::connect::Connection;
 use super::tries::Undone;
-use super::writer::{Work, Writer};
-use crate::crash::Crash;
+use super::writer::{End, Work, Writer};
 pub(super) use operation::{Mint, Redeem, Touch};
 use operation::{Operation, Outcome};
 
@@ -33,10 +32,10 @@ impl Work for Tokens {
     async fn run(
         &self,
         connection: &Connection,
-        crash: Crash,
+        end: End<'_>,
         operations: &[&Operation],
     ) -> Result<Vec<Option<Outcome>>, Undone> {
-        batch::run(connection, &self.sealer, crash, operations).await
+        batch::run(connection, &self.sealer, end, operations).await
     }
 }
 

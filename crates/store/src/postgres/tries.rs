@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::connect::Patience;
 use super::failure::Failure;
+use crate::writer_figures::Committed;
 
 /// How often an operation is tried when others are in its way, or its connection is lost before it was to be committed.
 const TRIES: u32 = 8;
@@ -95,9 +96,11 @@ pub(super) fn part_of(pause: Duration, chance: &dyn Chance) -> Duration {
     pause.mul_f32(0.5 + f32::from(part) / 512.0)
 }
 
-/// What was tried again since the start.
+/// What was written since the start, and what was tried again.
 #[derive(Debug, Default)]
 pub(super) struct Figures {
+    /// By the writers.
+    pub(super) committed: Committed,
     /// Because another transaction was in the way.
     conflicts: AtomicU64,
     /// Because the connection was lost before a commit was asked for.

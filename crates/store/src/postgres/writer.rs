@@ -14,6 +14,7 @@
 mod held;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -49,7 +50,7 @@ pub(super) trait Work: Send + Sync + 'static {
     fn run(
         &self,
         connection: &Connection,
-        crash: Crash,
+        end: End<'_>,
         operations: &[&Self::Operation],
     ) -> impl Future<Output = Result<Vec<Option<Self::Outcome>>, Undone>> + Send;
 }
@@ -263,9 +264,10 @@ impl<W: Work> Worker<W> {
         let (start, work) = (self.start.clone(), self.work.clone());
         let mut tries = Tries::within(start.patience);
         let operations = batch.iter().map(|job| &job.operation).collect::<Vec<_>>();
+        let end = End { crash: start.crash, figures: &start.figures };
         loop {
             let ran = match self.connect().await {
-                Ok(connection) => work.run(connection, start.crash, &operations).await,
+                Ok(connection) => work.run(connection, end, &operations).await,
                 Err(failure) => Err(Undone::NothingWritten(failure)),
             };
             match ran {
@@ -328,14 +330,22 @@ fn refuse<W: Work>(batch: Vec<Job<W>>, undone: Undone) {
 
 /// What a batch wrote before it is committed.
 pub(super) enum Drafted {
-    Rows,
+    /// Rows, for this many operations.
+    Rows(usize),
     Nothing,
+}
+
+/// How a batch's transaction ends, and where that is counted.
+#[derive(Clone, Copy)]
+pub(super) struct End<'a> {
+    pub(super) crash: Crash,
+    pub(super) figures: &'a Figures,
 }
 
 /// Runs what writes a batch in the transaction that it begins, and commits that.
 pub(super) async fn committed<T>(
     connection: &Connection,
-    crash: Crash,
+    End { crash, figures }: End<'_>,
     drafting: impl Future<Output = Result<(T, Drafted), Failure>>,
 ) -> Result<T, Undone> {
     let (outcomes, drafted) = match drafting.await {
@@ -345,21 +355,27 @@ pub(super) async fn committed<T>(
             return Err(Undone::NothingWritten(failure));
         }
     };
-    if matches!(drafted, Drafted::Nothing) {
+    let Drafted::Rows(operations) = drafted else {
         roll_back(connection).await;
         return Ok(outcomes);
-    }
+    };
     if crash.is_at(CrashPoint::BeforeCommit) {
         connection.give_up();
         return Err(Undone::NothingWritten(Failure::Overloaded));
     }
+    let since = Instant::now();
     let committed = connection.commit().await;
+    let micros = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+    figures.committed.commit_micros.fetch_add(micros, Ordering::Relaxed);
     if crash.is_at(CrashPoint::AfterCommit) {
         connection.give_up();
         return Err(Undone::InDoubt(Failure::lost("a test cut the connection")));
     }
     match committed {
-        Ok(()) => Ok(outcomes),
+        Ok(()) => {
+            figures.committed.count(operations);
+            Ok(outcomes)
+        }
         Err(failure) => {
             roll_back(connection).await;
             Err(Undone::of_commit(failure))

@@ -67,4 +67,3 @@ pub use backup::{UndoneChange, end_everything_issued, fold_log, undone_changes};
 pub use source::{CheckDepth, DatabaseCheck, Source, check_database, copy_database};
 pub use store::{Options, SqliteStore};
 pub use trouble::Trouble;
-pub use writer::WriterFigures;

@@ -16,10 +16,11 @@ use super::file::{fold, make_private, open_for_writing};
 use super::readers::Readers;
 use super::vigil::Vigil;
 use super::walk::Walk;
-use super::writer::{Start, Writer, WriterFigures};
+use super::writer::{Start, Writer};
 use super::{key, marked, origin, rebuild, schema};
 use crate::crash::Crash;
 use crate::minted::Minted;
+use crate::writer_figures::WriterFigures;
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -127,7 +128,7 @@ impl SqliteStore {
     /// What its writer did, for metrics.
     #[must_use]
     pub fn figures(&self) -> WriterFigures {
-        WriterFigures { bytes: self.condition.bytes.load(Ordering::Relaxed), ..self.writer.figures() }
+        WriterFigures { bytes: Some(self.condition.bytes.load(Ordering::Relaxed)), ..self.writer.figures() }
     }
 
     /// Tells whoever keeps the store in order that there is something to remove, if there is.

@@ -10,7 +10,6 @@
 
 mod answers;
 mod doubt;
-mod figures;
 mod job;
 #[cfg(test)]
 pub(super) mod tests;
@@ -31,11 +30,10 @@ use super::condition::Condition;
 use super::failure::thread_failed;
 use crate::crash::Crash;
 use crate::mint_grounds::MintGrounds;
+use crate::writer_figures::{Committed, WriterFigures};
 use answers::Answers;
 use doubt::Doubt;
 pub(super) use doubt::touch;
-use figures::Figures;
-pub use figures::WriterFigures;
 use job::{Job, Operation, unheard};
 use worker::Worker;
 use write::Numbers;
@@ -51,7 +49,7 @@ pub(super) struct Writer {
     queue: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
     condition: Arc<Condition>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
-    figures: Arc<Figures>,
+    figures: Arc<Committed>,
     answers: Answers,
 }
 
@@ -69,7 +67,7 @@ pub(super) struct Start {
 impl Writer {
     pub(super) fn start(start: Start) -> rusqlite::Result<Self> {
         let (queue, waiting) = mpsc::channel(QUEUE_LEN_MAX);
-        let figures = Arc::new(Figures::default());
+        let figures = Arc::new(Committed::default());
         let answers = Answers::default();
         let condition = start.condition;
         let checkpointer = Checkpointer::start(start.checkpoints, condition.clone()).map_err(thread_failed)?;

@@ -13,27 +13,26 @@ use respoke_core::message::{Conversation, NewMessage, SaidOnce};
 
 use super::draft::{Draft, Found, Group, GroupKey, decide};
 use super::operation::{Operation, Outcome, Say, Seen};
-use crate::crash::Crash;
 use crate::postgres::connect::{Connection, params};
 use crate::postgres::failure::Failure;
 use crate::postgres::rows::{Columns, all, read_number, stored};
 use crate::postgres::tries::Undone;
-use crate::postgres::writer::{Drafted, committed};
+use crate::postgres::writer::{Drafted, End, committed};
 
 /// Runs a batch and returns what came of each operation.
 pub(super) async fn run(
     connection: &Connection,
     chance: &dyn Chance,
-    crash: Crash,
+    end: End<'_>,
     operations: &[&Operation],
 ) -> Result<Vec<Outcome>, Undone> {
     let drafting = Box::pin(async {
         let found = read(connection, operations).await?;
         let (outcomes, draft) = decide(found, chance, operations)?;
         write(connection, &draft).await?;
-        Ok((outcomes, if draft.is_empty() { Drafted::Nothing } else { Drafted::Rows }))
+        Ok((outcomes, if draft.is_empty() { Drafted::Nothing } else { Drafted::Rows(operations.len()) }))
     });
-    committed(connection, crash, drafting).await
+    committed(connection, end, drafting).await
 }
 
 fn says<'a>(operations: &[&'a Operation]) -> impl Iterator<Item = &'a Say> {

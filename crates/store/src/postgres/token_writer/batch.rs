@@ -17,21 +17,20 @@ use uuid::Uuid;
 use super::draft::{Draft, Found, FoundToken, Made, MintKey, decide, mint_key};
 use super::operation::{Mint, Operation, Outcome, Redeem};
 use crate::codes;
-use crate::crash::Crash;
 use crate::mint_grounds::MintGround;
 use crate::postgres::connect::{Connection, params};
 use crate::postgres::failure::Failure;
 use crate::postgres::journal::{Deed, Redeemed};
 use crate::postgres::rows::{all, mint_lock, number_of, only, read_number, stored};
 use crate::postgres::tries::Undone;
-use crate::postgres::writer::{Drafted, committed};
+use crate::postgres::writer::{Drafted, End, committed};
 use crate::postgres::{audit_rows, endpoint_rows, feed_rows, session_rows, token_rows};
 
 /// Runs a batch and returns what came of each operation; none of those in apps of which somebody keeps mints waiting.
 pub(super) async fn run(
     connection: &Connection,
     sealer: &Sealer,
-    crash: Crash,
+    end: End<'_>,
     operations: &[&Operation],
 ) -> Result<Vec<Option<Outcome>>, Undone> {
     let drafting = Box::pin(async {
@@ -44,9 +43,9 @@ pub(super) async fn run(
         write(connection, &draft).await?;
         let mut outcomes = outcomes.into_iter();
         let outcomes = operations.iter().map(|operation| operation.and_then(|_| outcomes.next())).collect();
-        Ok((outcomes, if draft.is_empty() { Drafted::Nothing } else { Drafted::Rows }))
+        Ok((outcomes, if draft.is_empty() { Drafted::Nothing } else { Drafted::Rows(run.len()) }))
     });
-    committed(connection, crash, drafting).await
+    committed(connection, end, drafting).await
 }
 
 fn mints<'a>(operations: &[&'a Operation]) -> impl Iterator<Item = &'a Mint> {

@@ -19,6 +19,7 @@ use crate::crash::Crash;
 use crate::postgres::connect::params;
 use crate::postgres::rows::stored;
 use crate::postgres::store::PostgresStore;
+use crate::postgres::writer::End;
 
 /// Longer than a batch takes that waits for nobody, and shorter than a lock is waited for.
 const AT_ONCE: Duration = Duration::from_millis(2_500);
@@ -40,7 +41,8 @@ fn redeem(token: &MintedToken, once: &str) -> Operation {
 async fn run(store: &PostgresStore, operations: &[Operation]) -> Vec<Outcome> {
     let operations: Vec<_> = operations.iter().collect();
     let connection = store.reader().await.unwrap();
-    let running = batch::run(&connection, &store.sealer, Crash::default(), &operations);
+    let end = End { crash: Crash::default(), figures: &store.figures };
+    let running = batch::run(&connection, &store.sealer, end, &operations);
     let outcomes = timeout(AT_ONCE, running).await.expect("it waits for nobody").unwrap();
     outcomes.into_iter().map(|outcome| outcome.expect("nobody keeps it waiting")).collect()
 }
@@ -84,6 +86,26 @@ async fn what_is_used_is_noted_unless_another_has_it() {
     assert_eq!((seen(ended.number).await, seen(goes_on.number).await), (NOW, late));
     let last_used = async |of: &World| store.secrets(of.app).await.unwrap()[0].last_used_at;
     assert_eq!((last_used(&world).await, last_used(&other_app).await), (None, Some(late)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_committed_is_counted_and_what_was_refused_is_not() {
+    if !there_is_a_server() {
+        return;
+    }
+    let fixture = Postgres::default();
+    let store = fixture.store().await;
+    let world = World::new(store.clone() as Arc<dyn Store>).await;
+    let token = world.mint("alice").await;
+    let before = store.figures();
+    let forged = MintedToken { text: world.mint("bob").await.text, ..token.clone() };
+    run(&store, &[redeem(&token, "once"), mint(&world, "alice", Replaces::Nothing), redeem(&token, "once")]).await;
+    let with_three = store.figures();
+    assert_eq!((with_three.commits - before.commits, with_three.operations - before.operations), (2, 4));
+    assert_eq!(with_three.commit_sizes[2] - before.commit_sizes[2], 1, "one of at most four");
+    run(&store, &[redeem(&forged, "other")]).await;
+    assert_eq!(store.figures().commits, with_three.commits, "nothing was written");
+    assert!(with_three.commit_micros > before.commit_micros && with_three.bytes.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

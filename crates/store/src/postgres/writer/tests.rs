@@ -31,7 +31,7 @@ impl Work for Echo {
 
     const CONNECTIONS: usize = 1;
 
-    async fn run(&self, _: &Connection, _: Crash, operations: &[&i64]) -> Result<Vec<Option<i64>>, Undone> {
+    async fn run(&self, _: &Connection, _: End<'_>, operations: &[&i64]) -> Result<Vec<Option<i64>>, Undone> {
         let before = self.runs.fetch_add(1, Ordering::Relaxed);
         self.ran.fetch_add(operations.len(), Ordering::Relaxed);
         self.going_on.acquire().await.unwrap().forget();

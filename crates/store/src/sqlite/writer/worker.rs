@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 
 use super::answers::{Answers, Batch, Failed};
 use super::doubt::{Doubt, LOG_PAGES, LOG_WRITTEN, note_log_pages, touch};
-use super::figures::Figures;
 use super::job::Job;
 use super::write::{Numbers, Write};
 use crate::crash::{Crash, CrashPoint};
@@ -23,6 +22,7 @@ use crate::sqlite::failure::failure;
 use crate::sqlite::file::{BUSY_TIMEOUT, at_once};
 use crate::sqlite::readers;
 use crate::sqlite::rows::defect;
+use crate::writer_figures::Committed;
 
 /// Pages of write-ahead log after which they are copied into the database, off this thread (32 MiB).
 const CHECKPOINT_PAGES: usize = 32_000;
@@ -37,7 +37,7 @@ pub(super) struct Worker {
     pub(super) grounds: MintGrounds,
     pub(super) waiting: mpsc::Receiver<Box<dyn Job>>,
     pub(super) batch_max: usize,
-    pub(super) figures: Arc<Figures>,
+    pub(super) figures: Arc<Committed>,
     pub(super) answers: Answers,
     pub(super) checkpointer: Checkpointer,
     pub(super) doubt: Doubt,
@@ -125,7 +125,7 @@ impl Worker {
                 job.answer(Err(StoreError::InDoubt("the database was taken away meanwhile".into())));
             }
         } else if !self.crash.is_at(CrashPoint::AfterCommit) {
-            self.figures.committed(batch.len());
+            self.figures.count(batch.len());
             self.answers.give(batch);
         }
     }

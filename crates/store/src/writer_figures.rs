@@ -1,12 +1,12 @@
-//! What the writer did, counted.
+//! What a store's writers did, counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What the writer did since the start, and how large the database is.
+/// What its writers did since the start, and how large the database is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WriterFigures {
-    /// Bytes of the database's files.
-    pub bytes: u64,
+    /// Bytes of the database's files, where they are this process's.
+    pub bytes: Option<u64>,
     /// Batches committed.
     pub commits: u64,
     /// Operations in them.
@@ -17,17 +17,17 @@ pub struct WriterFigures {
     pub commit_sizes: [u64; 7],
 }
 
-#[derive(Default)]
-pub(super) struct Figures {
-    pub(super) commits: AtomicU64,
-    pub(super) operations: AtomicU64,
-    pub(super) commit_micros: AtomicU64,
-    pub(super) commit_sizes: [AtomicU64; 7],
+#[derive(Debug, Default)]
+pub(crate) struct Committed {
+    pub(crate) commits: AtomicU64,
+    pub(crate) operations: AtomicU64,
+    pub(crate) commit_micros: AtomicU64,
+    pub(crate) commit_sizes: [AtomicU64; 7],
 }
 
-impl Figures {
+impl Committed {
     /// Counts a batch of `operations` by the power of two that it does not exceed.
-    pub(super) fn committed(&self, operations: usize) {
+    pub(crate) fn count(&self, operations: usize) {
         let class = operations.max(1).next_power_of_two().trailing_zeros() as usize;
         self.commit_sizes[class.min(self.commit_sizes.len() - 1)].fetch_add(1, Ordering::Relaxed);
         self.commits.fetch_add(1, Ordering::Relaxed);
@@ -35,9 +35,9 @@ impl Figures {
     }
 
     /// What they are now, but for the files' size.
-    pub(super) fn read(&self) -> WriterFigures {
+    pub(crate) fn read(&self) -> WriterFigures {
         WriterFigures {
-            bytes: 0,
+            bytes: None,
             commits: self.commits.load(Ordering::Relaxed),
             operations: self.operations.load(Ordering::Relaxed),
             commit_micros: self.commit_micros.load(Ordering::Relaxed),
