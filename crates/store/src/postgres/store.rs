@@ -23,7 +23,7 @@ use super::pool::{Errand, Lent, Pool};
 use super::rows::Columns;
 use super::settle;
 use super::token_writer::Tokens;
-use super::tries::Figures;
+use super::tries::{Figures, Tries, Undone};
 use super::walk::Walk;
 use super::writer::{Start, Writer};
 use crate::crash::Crash;
@@ -163,12 +163,17 @@ impl PostgresStore {
         sql: &str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, StoreError> {
-        let once = async || self.lend_to_read(errand).await?.query(sql, params).await;
-        let rows = match once().await {
-            Err(Failure::Lost(_)) => once().await,
-            done => done,
-        };
-        rows.map_err(Failure::nothing_written)
+        let mut tries = Tries::within(self.patience);
+        loop {
+            let once = async { self.lend_to_read(errand).await?.query(sql, params).await };
+            match once.await {
+                Ok(rows) => return Ok(rows),
+                Err(failure) => {
+                    let undone = Undone::NothingWritten(failure);
+                    tries.once_more(undone, &*self.chance, &self.figures).await.map_err(Undone::told)?;
+                }
+            }
+        }
     }
 
     /// Has one's turn to look through a big table.
