@@ -95,12 +95,14 @@ impl Failure {
 
     /// Whether it is known, if this came of a commit, that the transaction was rolled back: for a constraint that is checked at
     /// its end, another transaction that was in the way, or because it had failed before. Whatever else is said of a commit
-    /// does not tell what is on disk.
+    /// does not tell what is on disk; one code of those that tell of a roll-back says just that.
     pub(super) fn rolls_a_commit_back(&self) -> bool {
         const KNOWN: [&str; 3] = ["23", "25", "40"];
         match self {
             Self::Again(_) | Self::Failed => true,
-            Self::Refused(error) => error.code().is_some_and(|code| KNOWN.contains(&&code.code()[..2])),
+            Self::Refused(error) => error.code().is_some_and(|code| {
+                KNOWN.contains(&&code.code()[..2]) && *code != SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN
+            }),
             Self::Lost(_) | Self::Unanswered | Self::Closed | Self::Overloaded | Self::Row(_) => false,
         }
     }
@@ -148,9 +150,11 @@ mod tests {
 
     /// A code, of which constraint, with which severity; what that is, and whether a commit that failed by it is known to be
     /// rolled back.
-    const SAID: [(&str, &str, &str, Kind, bool); 22] = [
+    const SAID: [(&str, &str, &str, Kind, bool); 24] = [
         ("40001", "", "ERROR", Again, true),
         ("40P01", "", "ERROR", Again, true),
+        ("40002", "", "ERROR", Refused, true),
+        ("40003", "", "ERROR", Refused, false),
         ("23505", "idempotency_pkey", "ERROR", Again, true),
         ("23505", "said_pkey", "ERROR", Again, true),
         ("23505", "log_pkey", "ERROR", Refused, true),
