@@ -373,7 +373,7 @@ async fn lists_that_find_nothing_keep_nobody_from_ending_signing_in_and_hearing_
         };
         lists.spawn(async move { store.audit_log(nothing, PageRequest::first()).await });
     }
-    between.until(WAITING, |waiting| waiting == 2, "lists under way").await;
+    between.until(WAITING, |waiting| waiting == 1, "lists under way").await;
     let proof = respoke_core::ports::Factor::None;
     let all =
         async {
@@ -388,7 +388,7 @@ async fn lists_that_find_nothing_keep_nobody_from_ending_signing_in_and_hearing_
             assert!(world.store.session(session.number).await.unwrap().is_some());
         };
     tokio::time::timeout(DEADLINE / 2, all).await.expect("they do not wait for the lists");
-    between.until(WAITING, |waiting| waiting == 2, "lists under way").await;
+    between.until(WAITING, |waiting| waiting == 1, "lists under way").await;
     held.rollback().await.unwrap();
     for page in lists.join_all().await {
         assert!(page.unwrap().items.is_empty());

@@ -1,10 +1,10 @@
 //! The connections for reads and for transactions of their own.
 //!
 //! Invariant: there are never more of them than places. A place is given back when its connection waits for the next one, or
-//! when its socket is closed.
-//! Invariant: no one kind of errand takes them all. What ends something finds a place where look-ups have all of theirs, look-ups
-//! find one where much is ended, and whoever hears of what was ended has one that nobody else can have. Of those that look
-//! through big tables only a few are let in at once, so that look-ups by keys come between.
+//! when its socket is closed. While a commit is not answered, it is not closed (`driver.rs`).
+//! Invariant: no kind of errand takes them all, nor do several together. Whatever waits for locks or looks through big tables, a
+//! look-up by keys finds a place, what ends something finds one, and so do other transactions where there are searches. Whoever hears
+//! of what was ended has one that nobody else can have.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -25,10 +25,17 @@ use super::failure::Failure;
 const PLACES: usize = 5;
 /// Places for everything but hearing of what was ended: without that for some seconds, nothing may be remembered.
 const MOST: usize = 4;
-/// Of these at most, for look-ups and what they are like: one is left to what ends something.
+/// Of these at most, for all but what ends something: one is left to that.
 const USUAL: usize = 3;
+/// Of [`MOST`] at most, for all but look-ups, which take milliseconds: one is left to these. Who may do what it asks for is found
+/// by a look-up.
+const SLOW: usize = 3;
 /// Of these at most, for what ends something: it waits for its like anyway, since all of it writes the feed.
 const ENDINGS: usize = 2;
+/// Of [`SLOW`] at most, for all but what ends something: one is left to that here too.
+const COMMON: usize = 2;
+/// Of these at most, for searches and gatherings: one is left to transactions, which may hold both while they wait for a lock.
+const BIG: usize = 1;
 /// Searches at once: they look at millions of rows. On two cores more would only take the time of each other.
 const SEARCHES: usize = 2;
 /// Gatherings at once: each is bounded by the keys that are asked for.
@@ -39,8 +46,10 @@ const WAITING_MAX: usize = 4_096;
 /// What a connection is borrowed for.
 #[derive(Clone, Debug)]
 pub(super) enum Errand {
-    /// A look-up, a list that an index finds, or a transaction.
-    Usual,
+    /// A look-up, or a list that an index finds.
+    LookUp,
+    /// A transaction.
+    Transaction,
     /// Ending something: it waits behind none but its like.
     Ending,
     /// Hearing of what was ended.
@@ -61,9 +70,12 @@ struct Inner {
     connector: Arc<Connector>,
     /// For one's turn.
     patience: Duration,
-    /// These are taken in this order: by kind, then by all kinds but hearing, then by all.
-    usual: Turns,
+    /// These are taken in this order.
+    big: Turns,
     endings: Turns,
+    common: Turns,
+    usual: Turns,
+    slow: Turns,
     most: Turns,
     places: Turns,
     searches: Turns,
@@ -80,8 +92,11 @@ impl Pool {
         Self(Arc::new(Inner {
             connector,
             patience,
-            usual: Turns::of(USUAL),
+            big: Turns::of(BIG),
             endings: Turns::of(ENDINGS),
+            common: Turns::of(COMMON),
+            usual: Turns::of(USUAL),
+            slow: Turns::of(SLOW),
             most: Turns::of(MOST),
             places: Turns::of(PLACES),
             searches: Turns::of(SEARCHES),
@@ -120,8 +135,8 @@ impl Pool {
 
     /// Lends none any more; ends those that nobody has, and the others when they come back.
     pub(super) fn close(&self) {
-        let Inner { usual, endings, most, places, searches, gatherings, .. } = &*self.0;
-        for turns in [usual, endings, most, places, searches, gatherings] {
+        let Inner { big, endings, common, usual, slow, most, places, searches, gatherings, .. } = &*self.0;
+        for turns in [big, endings, common, usual, slow, most, places, searches, gatherings] {
             turns.free.close();
         }
         self.0.idle.lock().take();
@@ -129,7 +144,7 @@ impl Pool {
 
     /// Waits until all that were lent came back.
     pub(super) async fn drain(&self) {
-        // What is lent ends by its own time-outs.
+        // What is lent ends by its own time-outs, but for commits that are not answered.
         let all = u32::try_from(PLACES).unwrap_or(u32::MAX);
         if let Ok(all) = self.0.places.free.acquire_many(all).await {
             all.forget();
@@ -140,17 +155,19 @@ impl Pool {
 impl Inner {
     async fn place(&self, errand: &Errand) -> Result<Place, Failure> {
         let until = Instant::now() + self.patience;
-        let (kind, turn) = match errand {
-            Errand::Usual => (Some(&self.usual), None),
-            Errand::OfTurn(turn) => (Some(&self.usual), Some(turn.clone())),
-            Errand::Ending => (Some(&self.endings), None),
-            Errand::Hearing => (None, None),
+        let Self { big, endings, common, usual, slow, most, places, .. } = self;
+        let (parts, turn): (&[&Turns], _) = match errand {
+            Errand::LookUp => (&[usual, most, places], None),
+            Errand::Transaction => (&[common, usual, slow, most, places], None),
+            Errand::OfTurn(turn) => (&[big, common, usual, slow, most, places], Some(turn.clone())),
+            Errand::Ending => (&[endings, slow, most, places], None),
+            Errand::Hearing => (&[places], None),
         };
-        let of_kind = match kind {
-            Some(kind) => Some((kind.take(until).await?, self.most.take(until).await?)),
-            None => None,
-        };
-        Ok(Place { _any: self.places.take(until).await?, _of_kind: of_kind, _turn: turn })
+        let mut place = Place { parts: Vec::with_capacity(parts.len()), _turn: turn };
+        for part in parts {
+            place.parts.push(part.take(until).await?);
+        }
+        Ok(place)
     }
 
     async fn turn(&self, turns: &Turns) -> Result<Turn, Failure> {
@@ -219,8 +236,7 @@ impl Drop for Waiter<'_> {
 
 /// What is had with a connection, until it is back.
 struct Place {
-    _any: OwnedSemaphorePermit,
-    _of_kind: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+    parts: Vec<OwnedSemaphorePermit>,
     _turn: Option<Turn>,
 }
 

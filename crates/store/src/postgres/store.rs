@@ -135,7 +135,7 @@ impl PostgresStore {
 
     #[cfg(test)]
     pub(super) async fn reader(&self) -> Result<Lent, StoreError> {
-        self.pool.lend(&Errand::Usual).await.map_err(Failure::nothing_written)
+        self.pool.lend(&Errand::LookUp).await.map_err(Failure::nothing_written)
     }
 
     /// A connection that leads where the database goes on: a pooler may have led one elsewhere.
@@ -152,7 +152,7 @@ impl PostgresStore {
 
     /// Runs a statement that only reads.
     pub(super) async fn read(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, StoreError> {
-        self.read_on(&Errand::Usual, sql, params).await
+        self.read_on(&Errand::LookUp, sql, params).await
     }
 
     /// Runs a statement that only reads. One that a lost connection kept from it is run again on another. One that was not

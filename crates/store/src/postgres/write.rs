@@ -73,7 +73,7 @@ impl Write {
 /// around it and gives a future that other threads may run cannot be written.
 macro_rules! in_transaction {
     ($store:expr, $write:ident => $body:block) => {
-        $crate::postgres::write::in_transaction!($crate::postgres::pool::Errand::Usual, $store, $write => $body)
+        $crate::postgres::write::in_transaction!($crate::postgres::pool::Errand::Transaction, $store, $write => $body)
     };
     ($errand:expr, $store:expr, $write:ident => $body:block) => {{
         let mut tries = $crate::postgres::tries::Tries::within($store.patience);
@@ -112,7 +112,7 @@ pub(super) use in_ending_transaction;
 impl PostgresStore {
     #[cfg(test)]
     pub(super) async fn begin(&self) -> Result<Write, Failure> {
-        self.begin_on(&Errand::Usual).await
+        self.begin_on(&Errand::Transaction).await
     }
 
     pub(super) async fn begin_on(&self, errand: &Errand) -> Result<Write, Failure> {

@@ -5,8 +5,8 @@ use std::task::Poll;
 use respoke_core::audit::Action;
 use respoke_core::page::PageRequest;
 use respoke_core::ports::{
-    ChangeStore as _, EndRequest, EndScope, ListFilter, ScopeEnding, SessionStore as _, Store, StoreError,
-    TokenStore as _,
+    AuditStore as _, ChangeStore as _, EndRequest, EndScope, ListFilter, ScopeEnding, SessionStore as _, Store,
+    StoreError, TokenStore as _,
 };
 use respoke_core::token::Replaces;
 use tokio_postgres::{Client, NoTls};
@@ -65,44 +65,125 @@ async fn polled<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
 
 /// Has all places at once.
 async fn all_places(store: &PostgresStore) -> Vec<Lent> {
+    let mut lent = lent_for(store, &Errand::LookUp, USUAL).await;
+    lent.extend(lent_for(store, &Errand::Ending, 1).await);
+    lent.extend(lent_for(store, &Errand::Hearing, 1).await);
+    assert_eq!(lent.len(), PLACES);
+    lent
+}
+
+async fn lent_for(store: &PostgresStore, errand: &Errand, times: usize) -> Vec<Lent> {
     let mut lent = Vec::new();
-    for errand in [Errand::Usual, Errand::Usual, Errand::Usual, Errand::Ending, Errand::Hearing] {
-        lent.push(store.pool.lend(&errand).await.unwrap());
+    for _ in 0..times {
+        lent.push(store.pool.lend(errand).await.unwrap());
     }
     lent
 }
 
+async fn big(store: &PostgresStore) -> Errand {
+    Errand::OfTurn(store.pool.turn_to_search().await.unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn what_ends_something_finds_a_place_where_others_have_all() {
+async fn whatever_others_do_each_kind_of_errand_finds_a_place() {
     if !there_is_a_server() {
         return;
     }
     let fixture = Postgres::default();
     let (store, world) = opened(&fixture, Duration::from_millis(100)).await;
     let ended = || store.end_sessions(end(&world), entry(Action::SessionsEnded));
-    let mut lent = all_places(&store).await;
-    assert!(matches!(store.token(1).await, Err(StoreError::Overloaded)));
-    assert!(matches!(ended().await, Err(StoreError::Overloaded)));
-    assert!(matches!(store.changes(0).await, Err(StoreError::Overloaded)));
-    // Of look-ups there are as many as may be, and others go on.
-    lent.truncate(USUAL);
-    assert!(matches!(store.token(1).await, Err(StoreError::Overloaded)));
+    let written = || store.audit(entry(Action::AppUpdated));
+    let listed = || store.tokens(world.app, ListFilter::default(), NOW, PageRequest::first());
+    let refused = |done: Result<(), StoreError>| assert!(matches!(done, Err(StoreError::Overloaded)), "{done:?}");
+    let of_turn = big(&store).await;
+    let all = all_places(&store).await;
+    refused(store.token(1).await.map(drop));
+    refused(ended().await.map(drop));
+    refused(written().await);
+    refused(listed().await.map(drop));
+    refused(store.changes(0).await.map(drop));
+    drop(all);
+
+    // Look-ups leave a place to what ends something.
+    let all = lent_for(&store, &Errand::LookUp, USUAL).await;
+    refused(store.token(1).await.map(drop));
     assert_eq!(ended().await.unwrap(), ScopeEnding::Ended);
     store.changes(0).await.unwrap();
-    // Of endings too.
-    lent.clear();
-    for _ in 0..ENDINGS {
-        lent.push(store.pool.lend(&Errand::Ending).await.unwrap());
-    }
-    assert!(matches!(ended().await, Err(StoreError::Overloaded)));
+    drop(all);
+
+    // Endings leave one to each of the others.
+    let all = lent_for(&store, &Errand::Ending, ENDINGS).await;
+    refused(ended().await.map(drop));
+    written().await.unwrap();
+    listed().await.unwrap();
     store.token(1).await.unwrap();
     store.changes(0).await.unwrap();
-    // What hears of it has a place also where both have theirs.
-    lent.truncate(1);
-    for _ in 0..USUAL {
-        lent.push(store.pool.lend(&Errand::Usual).await.unwrap());
-    }
+    drop(all);
+
+    // So do transactions, but for searches, which are the last that matter.
+    let all = lent_for(&store, &Errand::Transaction, COMMON).await;
+    refused(written().await);
+    refused(listed().await.map(drop));
+    assert_eq!(ended().await.unwrap(), ScopeEnding::Ended);
+    store.token(1).await.unwrap();
     store.changes(0).await.unwrap();
+    drop(all);
+
+    // A search or a gathering leaves one to all others.
+    let all = lent_for(&store, &of_turn, BIG).await;
+    refused(listed().await.map(drop));
+    written().await.unwrap();
+    assert_eq!(ended().await.unwrap(), ScopeEnding::Ended);
+    store.token(1).await.unwrap();
+    store.changes(0).await.unwrap();
+    drop(all);
+
+    // Whatever is slow, of all kinds together, leaves one to look-ups.
+    let _all = (
+        lent_for(&store, &of_turn, BIG).await,
+        lent_for(&store, &Errand::Transaction, 1).await,
+        lent_for(&store, &Errand::Ending, 1).await,
+    );
+    refused(written().await);
+    refused(ended().await.map(drop));
+    store.token(1).await.unwrap();
+    store.changes(0).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lookup_is_answered_while_others_wait_for_locks() {
+    if !there_is_a_server() {
+        return;
+    }
+    let fixture = Postgres::default();
+    let (store, world) = opened(&fixture, DEADLINE).await;
+    let session = world.session_of("alice").await.1;
+    let (looking, mut console) = (console(&fixture).await, console(&fixture).await);
+    let held = console.transaction().await.unwrap();
+    // Transactions of the audit log, and lists of the log, wait for its table.
+    held.batch_execute("LOCK TABLE respoked.log, respoked.app_owners IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..COMMON + SEARCHES {
+        let (writing, listing, app) = (store.clone(), store.clone(), world.app);
+        all.spawn(async move { writing.audit(entry(Action::AppUpdated)).await });
+        all.spawn(async move {
+            let page = listing.tokens(app, ListFilter::default(), NOW, PageRequest::first()).await;
+            page.map(drop)
+        });
+    }
+    let slow = i64::try_from(COMMON).unwrap();
+    while looking.query_one(WAITING, &[]).await.unwrap().get::<_, i64>(0) < slow {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..2 * USUAL {
+        let found = tokio::time::timeout(DEADLINE / 2, store.session(session.number)).await;
+        assert!(found.expect("nothing is before it").unwrap().is_some());
+    }
+    assert_eq!(looking.query_one(WAITING, &[]).await.unwrap().get::<_, i64>(0), slow, "they still wait");
+    held.rollback().await.unwrap();
+    for done in all.join_all().await {
+        done.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,7 +253,7 @@ async fn a_dropped_future_leaves_nothing_held() {
         }
     }
     let lent = all_places(&store).await;
-    assert!(polled(1, store.pool.lend(&Errand::Usual)).await.is_none());
+    assert!(polled(1, store.pool.lend(&Errand::LookUp)).await.is_none());
     assert_eq!(store.pool.0.usual.waiting.load(Ordering::Relaxed), 0, "who went away does not wait");
     drop(lent);
 }
