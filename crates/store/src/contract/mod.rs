@@ -182,6 +182,7 @@ mod postgres_promotion;
 pub(crate) mod postgres_proxy;
 mod postgres_server;
 mod postgres_tls;
+mod postgres_unconfirmed;
 
 mod sqlite {
     use super::Fixture as _;

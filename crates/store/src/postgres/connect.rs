@@ -2,7 +2,8 @@
 //!
 //! Invariant: every wait for the server ends. Who waited too long has a connection that is of no use any more: what its
 //! statement does there, nobody knows. It is closed, and the server looks now and then whether those that it works for are
-//! still there (`connector.rs`). No statement is ever cancelled, as a commit that is cancelled may be seen and then be lost.
+//! still there (`connector.rs`). Only on a commit it does not look: there the connection stays until it is answered
+//! (`driver.rs`). No commit is ever cancelled: it may be seen and then be lost.
 //! Invariant: nothing is kept in the server's session that anything depends on (no settings, no named statements, no locks beyond
 //! a transaction), so that a pooler may give each transaction another one.
 //! Invariant: whoever goes away in the middle of a statement leaves a connection that says so. Nobody else's statement stands
@@ -13,11 +14,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::task::JoinHandle;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
+use super::driver::{Closing, Driver};
 use super::failure::Failure;
 use super::journal::{Deed, Redeemed, Taken};
 use super::lineage::{ASK, ASK_SERVER, Line, Told};
@@ -84,9 +85,6 @@ fn beginning(locks: &str) -> String {
 /// A value of a statement, with its type: the server is not asked for it.
 pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// What became of the task that drives a connection.
-pub(super) type Driven = Result<(), tokio_postgres::Error>;
-
 /// A connection. Whoever drops it ends it, and with it what was not committed on it.
 pub(super) struct Connection {
     client: Client,
@@ -107,42 +105,18 @@ pub(super) struct Connection {
     is_looked_at: bool,
 }
 
-/// The task that drives a connection and has its socket. By itself it ends when the client is gone and all was answered.
-struct Driver {
-    task: JoinHandle<Driven>,
-    /// Whether nothing more can be done with the connection.
-    is_broken: AtomicBool,
-    /// Whether somebody went away before a statement was answered.
-    is_left: AtomicBool,
-}
-
-impl Driver {
-    /// Closes the socket if answers may be outstanding, which the server might take any time to give.
-    fn hang_up(&self) {
-        if self.is_broken.load(Ordering::Relaxed) || self.is_left.load(Ordering::Relaxed) {
-            self.task.abort();
-        }
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.hang_up();
-    }
-}
-
 impl Connection {
     /// One that writes only where `line` goes on; none: anywhere.
     pub(super) fn of(
         client: Client,
-        task: JoinHandle<Driven>,
+        driver: Driver,
         patience: Patience,
         line: Option<Arc<Line>>,
         #[cfg(test)] is_looked_at: bool,
     ) -> Self {
         Self {
             client,
-            driver: Driver { task, is_broken: AtomicBool::new(false), is_left: AtomicBool::new(false) },
+            driver,
             is_open: AtomicBool::new(false),
             has_failed: AtomicBool::new(false),
             patience,
@@ -169,16 +143,20 @@ impl Connection {
         self.driver.is_broken.store(true, Ordering::Relaxed);
     }
 
-    /// Closes it, and waits until it is closed.
+    /// Closes it, and waits until it is closed: if a commit is not answered, until it is.
     pub(super) async fn close(self) {
-        let Self { client, mut driver, patience, .. } = self;
-        driver.hang_up();
-        drop(client);
-        if tokio::time::timeout(patience.answer, &mut driver.task).await.is_err() {
-            driver.task.abort();
-            // Of a task that was ended there is nothing to tell.
-            let _ = (&mut driver.task).await;
-        }
+        self.into_closing().closed().await;
+    }
+
+    /// Begins to close it.
+    pub(super) fn into_closing(self) -> Closing {
+        // Without the client, the task ends when all is answered.
+        Closing::of(self.driver, self.patience.answer)
+    }
+
+    /// Notes that it leads where the database is now.
+    pub(super) fn note_current(&mut self) {
+        self.driver.moves.mark_unchanged();
     }
 
     /// Runs a statement and returns its rows. Several at once are sent one behind the other, in the order in which they are
@@ -304,7 +282,12 @@ impl Connection {
         if self.has_failed.load(Ordering::Relaxed) {
             return Err(Failure::Failed);
         }
-        self.answered(self.patience.commit, self.client.batch_execute("COMMIT")).await?;
+        self.driver.is_committing.store(true, Ordering::Relaxed);
+        let committed = self.answered(self.patience.commit, self.client.batch_execute("COMMIT")).await;
+        if !committed.as_ref().is_err_and(Failure::is_a_loss) {
+            self.driver.is_committing.store(false, Ordering::Relaxed);
+        }
+        committed?;
         self.is_open.store(false, Ordering::Relaxed);
         let era = self.era.load(Ordering::Relaxed);
         match &self.line {
@@ -336,6 +319,7 @@ impl Connection {
             self.batch("").await?;
         }
         self.driver.is_left.store(false, Ordering::Relaxed);
+        self.driver.is_committing.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -344,7 +328,7 @@ impl Connection {
         patience: Duration,
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Failure> {
-        let asked = Asked { driver: &self.driver, is_answered: false };
+        let asked = self.driver.asked();
         let answered = tokio::time::timeout(patience, answer).await;
         asked.end();
         let answered = answered.map_or(Err(Failure::Unanswered), |answered| answered.map_err(Failure::from));
@@ -354,27 +338,6 @@ impl Connection {
             Ok(_) | Err(_) => {}
         }
         answered
-    }
-}
-
-/// A statement that is waited for.
-struct Asked<'a> {
-    driver: &'a Driver,
-    is_answered: bool,
-}
-
-impl Asked<'_> {
-    /// It was answered, or given up with its connection.
-    fn end(mut self) {
-        self.is_answered = true;
-    }
-}
-
-impl Drop for Asked<'_> {
-    fn drop(&mut self) {
-        if !self.is_answered {
-            self.driver.is_left.store(true, Ordering::Relaxed);
-        }
     }
 }
 

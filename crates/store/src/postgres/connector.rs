@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_postgres::config::{Host, TargetSessionAttrs};
 use tokio_postgres::{Config, NoTls};
@@ -11,6 +12,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::TaskTracker;
 
 use super::connect::{Connection, Patience};
+use super::driver::Driver;
 use super::failure::Failure;
 use super::knocking::Knocking;
 use super::lineage::Line;
@@ -38,6 +40,8 @@ pub(super) struct Connector {
     knocking: Knocking,
     /// Which servers are taken. None: all.
     line: Option<Arc<Line>>,
+    /// Tells connections whose commit is not answered that they need not wait for it any more.
+    moves: watch::Sender<()>,
 }
 
 impl Connector {
@@ -64,12 +68,19 @@ impl Connector {
             tasks,
             knocking: Knocking::default(),
             line: None,
+            moves: watch::Sender::default(),
         }
     }
 
     /// Takes no servers from now on but those that go on where the last one was.
     pub(super) fn keep_to(&mut self, line: Arc<Line>) {
+        self.moves = line.moves.clone();
         self.line = Some(line);
+    }
+
+    /// Has nobody wait any more for commits that are not answered.
+    pub(super) fn let_go(&self) {
+        self.moves.send_replace(());
     }
 
     /// Connects to the server that was connected to last, or the next one that there is and is taken: one that was left behind
@@ -87,8 +98,11 @@ impl Connector {
         for nth in 0..self.servers.len() {
             let server = (last + nth) % self.servers.len();
             match self.connect_to(server).await {
-                Ok(connection) => {
-                    self.last.store(server, Ordering::Relaxed);
+                Ok(mut connection) => {
+                    if self.last.swap(server, Ordering::Relaxed) != server {
+                        self.let_go();
+                    }
+                    connection.note_current();
                     return Ok(connection);
                 }
                 Err(failure) => why = failure,
@@ -144,7 +158,7 @@ impl Connector {
         };
         let connection = Connection::of(
             client,
-            task,
+            Driver::of(task, self.moves.subscribe()),
             self.patience,
             self.line.clone(),
             #[cfg(test)]

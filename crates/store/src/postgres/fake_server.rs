@@ -20,6 +20,8 @@ pub(super) enum Said {
     Failed { severity: &'static str, code: &'static str, constraint: &'static str },
     /// Nothing: the connection is closed.
     Nothing,
+    /// Nothing, and the connection stays.
+    Silence,
 }
 
 /// The server, until it is dropped.
@@ -86,6 +88,7 @@ async fn answer(mut client: TcpStream, to: Arc<dyn Fn(&str) -> Said + Send + Syn
                     message(b'E', fields.as_bytes())
                 }
                 Said::Nothing => return,
+                Said::Silence => continue,
             }
         };
         client.write_all(&[said, ready.clone()].concat()).await.unwrap();

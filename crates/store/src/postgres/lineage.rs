@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use respoke_core::chance::Chance;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_postgres::SimpleQueryMessage;
 
@@ -189,6 +190,8 @@ pub(super) struct Line {
     since: Instant,
     /// What is drawn when a timeline begins.
     pub(super) chance: Arc<dyn Chance>,
+    /// Tells that the database goes on elsewhere.
+    pub(super) moves: watch::Sender<()>,
 }
 
 /// The newest numbers that a process was given.
@@ -209,6 +212,7 @@ impl Line {
             confirmed: AtomicU64::new(0),
             since: Instant::now(),
             chance,
+            moves: watch::Sender::default(),
         }
     }
 
@@ -220,6 +224,7 @@ impl Line {
     pub(super) fn go_on(&self, settled: Settled) {
         *self.settled.lock() = settled;
         self.confirm();
+        self.moves.send_replace(());
     }
 
     /// Whether a transaction may write on the server that it began on.

@@ -14,6 +14,7 @@ mod audit_rows;
 mod call_reports;
 mod connect;
 mod connector;
+mod driver;
 mod dsn;
 mod endpoint_rows;
 mod endpoints;

@@ -145,6 +145,7 @@ impl Pool {
     /// Waits until all that were lent came back.
     pub(super) async fn drain(&self) {
         // What is lent ends by its own time-outs, but for commits that are not answered.
+        self.0.connector.let_go();
         let all = u32::try_from(PLACES).unwrap_or(u32::MAX);
         if let Ok(all) = self.0.places.free.acquire_many(all).await {
             all.forget();

@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connect::{Connection, Patience};
 use super::connector::Connector;
+use super::driver::Closing;
 use super::failure::Failure;
 use super::tries::{Figures, Tries, Undone, part_of};
 use crate::crash::{Crash, CrashPoint};
@@ -93,6 +94,7 @@ impl<W: Work> Writer<W> {
                 waiting: waiting.clone(),
                 held: Held::default(),
                 connection: None,
+                closing: None,
                 is_cut_off: false,
                 pause: PAUSE_MIN,
             };
@@ -153,6 +155,8 @@ struct Worker<W: Work> {
     held: Held<Job<W>>,
     /// None before the first batch, and after a loss.
     connection: Option<Connection>,
+    /// The one before it, until that is closed.
+    closing: Option<Closing>,
     /// Whether the last batch found no server, however often it was tried.
     is_cut_off: bool,
     /// Before the next try to connect, if the last one failed.
@@ -214,7 +218,11 @@ impl<W: Work> Worker<W> {
     /// The connection. One that is of no use any more is closed before another is made.
     async fn connect(&mut self) -> Result<&Connection, Failure> {
         if let Some(broken) = self.connection.take_if(|connection| connection.is_broken()) {
-            broken.close().await;
+            self.closing = Some(broken.into_closing());
+        }
+        if let Some(closing) = &mut self.closing {
+            closing.closed_unless_committing().await?;
+            self.closing = None;
         }
         let connection = match self.connection.take() {
             Some(connection) => connection,
