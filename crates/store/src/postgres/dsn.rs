@@ -207,6 +207,37 @@ impl Dsn {
         MODES.iter().find(|(_, mode)| *mode == self.mode).map_or("", |(name, _)| *name)
     }
 
+    /// The options that it says and that are not as is usual, but for `sslmode`, whatever it says.
+    fn options_said(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let shown = |path: &Path| path.display().to_string();
+        let is_apart = |host: &Host| host.address.is_some_and(|address| address.to_string() != host.name);
+        let addresses = self.hosts.iter().any(is_apart).then(|| {
+            let address = |host: &Host| host.address.map(|address| address.to_string()).unwrap_or_default();
+            self.hosts.iter().map(address).collect::<Vec<_>>().join(",")
+        });
+        // On a socket nothing is encrypted, so that nothing is looked at.
+        let root_cert = self.root_cert.as_ref().filter(|_| !self.hosts.iter().all(Host::is_socket));
+        let root_cert = root_cert.map(|root| match root {
+            RootCert::System => "system".to_owned(),
+            RootCert::File(path) => shown(path),
+        });
+        let binding = match self.binding {
+            Binding::Disable => Some("disable"),
+            Binding::Prefer => None,
+            Binding::Require => Some("require"),
+        };
+        let order = self.any_order.then_some("random");
+        [
+            ("hostaddr", addresses),
+            ("sslrootcert", root_cert),
+            ("channel_binding", binding.map(str::to_owned)),
+            ("load_balance_hosts", order.map(str::to_owned)),
+            ("passfile", self.password_file.as_deref().map(shown)),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+    }
+
     /// Whether nothing that goes to the database leaves the machine.
     #[must_use]
     pub fn stays_here(&self) -> bool {
@@ -341,7 +372,7 @@ fn mode(given: Option<&str>, root_cert: Option<&RootCert>, hosts: &[Host]) -> Re
     Ok(mode.unwrap_or(usual))
 }
 
-/// Without the password, of which only is shown that there is one.
+/// All but the password, of which only is shown that there is one.
 impl fmt::Display for Dsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("postgres://")?;
@@ -357,7 +388,8 @@ impl fmt::Display for Dsn {
             }
         }
         write!(f, "/{}", url::encoded(self.database.as_deref().unwrap_or_default()))?;
-        write!(f, "?{SSLMODE}={}", self.sslmode())
+        write!(f, "?{SSLMODE}={}", self.sslmode())?;
+        self.options_said().try_for_each(|(name, value)| write!(f, "&{name}={}", url::encoded(&value)))
     }
 }
 

@@ -78,6 +78,10 @@ mod tests {
         std::fs::write(&address, "postgres://u@h/d").unwrap();
         for (setting, printed) in [
             ("database = 'postgres://u@h/d'".to_owned(), "database = \"postgres://u@h:5432/d?sslmode=require\""),
+            (
+                "database = 'postgres://u@h/d?sslrootcert=/r&channel_binding=require'".to_owned(),
+                "database = \"postgres://u@h:5432/d?sslmode=verify-ca&sslrootcert=%2Fr&channel_binding=require\"",
+            ),
             ("database = 'postgres://u:canary@h/d'".to_owned(), "# database is set"),
             (format!("database_file = {address:?}"), "# database is set"),
         ] {
