@@ -59,15 +59,17 @@ fn backups_to_one_name_at_once_do_not_meet() {
 }
 
 #[test]
-fn what_killed_backups_left_is_in_nobodys_way() {
+fn what_killed_backups_left_is_removed_by_the_next() {
     let (data, _folder) = served("TERM");
     let target = tempfile::tempdir().unwrap();
     let file = target.path().join("backup");
-    fs::create_dir(target.path().join(".respoked-unfinished-abcdef")).unwrap();
+    let left = target.path().join(".respoked-unfinished-abcdef");
+    fs::create_dir(&left).unwrap();
+    fs::write(left.join("database"), "half of it").unwrap();
     fs::write(target.path().join("backup.unfinished"), "as earlier releases left it").unwrap();
     let said = said(&["backup", file.to_str().unwrap(), "--data", data.to_str().unwrap()]);
     assert_eq!(said.code, Some(0), "{}", said.err);
-    assert_eq!(names(target.path()), [".respoked-unfinished-abcdef", "backup", "backup.unfinished"]);
+    assert_eq!(names(target.path()), ["backup", "backup.unfinished"]);
 }
 
 #[test]

@@ -1,17 +1,21 @@
 //! Writes a file that gets its name when it is finished.
 //!
-//! Until then it lies in a folder of its own, whose name nobody can guess. So two commands never meet there, what a killed
-//! one left is in nobody's way, and where others may write beside it, they cannot put anything into it. Who owns the folder
+//! Until then it lies in a folder of its own, whose name nobody can guess. So two commands never meet there, and where others may
+//! write beside it, they cannot put anything into it. Who works on one has a lock on the folder. So what a killed command left is
+//! known by having none, and the next one that works beside it removes it. Who owns the folder
 //! around it may put another in its place. Then the command fails, or gives the name to the file that it made.
 
+use std::ffi::CStr;
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags, flock};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use tempfile::TempDir;
 
 use crate::data_folder::{self, Keeper, kind_of, look_at};
@@ -36,22 +40,36 @@ pub(super) struct Unfinished {
 
 /// What the file is called in that folder.
 const NAME: &str = "database";
+/// What the folder's name begins with.
+const PREFIX: &str = ".respoked-unfinished-";
+/// How often another folder is made in the place of one that was taken for one that was left.
+const TRIES_MAX: u32 = 10;
+/// Left folders that one command removes; somebody kills it in a loop.
+const REMOVED_MAX: usize = 100;
 
 impl Unfinished {
     /// A file that can get the name `path` when it is finished.
     pub(super) fn of(path: &Path) -> anyhow::Result<Self> {
         let beside = folder_of(path);
-        let folder = tempfile::Builder::new()
-            .prefix(".respoked-unfinished-")
-            .tempdir_in(beside)
-            .map_err(trouble::explained_io)
-            .with_context(|| format!("nothing can be written in {}", beside.display()))?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let held = rustix::fs::open(folder.path(), flags, Mode::empty())
-            .map_err(io::Error::from)
-            .with_context(|| format!("{} cannot be opened", folder.path().display()))?;
-        let path = folder.path().join(NAME);
-        Ok(Self { folder, held, path })
+        remove_left(beside);
+        for _ in 0..TRIES_MAX {
+            let folder = tempfile::Builder::new()
+                .prefix(PREFIX)
+                .tempdir_in(beside)
+                .map_err(trouble::explained_io)
+                .with_context(|| format!("nothing can be written in {}", beside.display()))?;
+            let held = open_folder(CWD, folder.path())
+                .map_err(io::Error::from)
+                .with_context(|| format!("{} cannot be opened", folder.path().display()))?;
+            // Another command may have taken it for one that was left, in the moment before it was locked.
+            let is_ours = !matches!(flock(&held, FlockOperation::NonBlockingLockExclusive), Err(Errno::WOULDBLOCK))
+                && is_same(&held, folder.path());
+            if is_ours {
+                let path = folder.path().join(NAME);
+                return Ok(Self { folder, held, path });
+            }
+        }
+        anyhow::bail!("other commands remove what is made in {}: try again", beside.display())
     }
 
     /// Gives the file to its keeper, if this is root.
@@ -111,6 +129,40 @@ impl Unfinished {
         // What cannot be removed is empty, and no reason to call a finished file unfinished.
         let _ = self.folder.close();
         Ok(())
+    }
+}
+
+fn open_folder(at: impl AsFd, name: impl rustix::path::Arg) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(at, name, flags, Mode::empty())
+}
+
+/// Whether a folder still has its name.
+fn is_same(held: &OwnedFd, path: &Path) -> bool {
+    match (rustix::fs::fstat(held), fs::symlink_metadata(path)) {
+        (Ok(held), Ok(named)) => (held.st_dev, held.st_ino) == (named.dev(), named.ino()),
+        _ => false,
+    }
+}
+
+/// Removes what killed commands of this user left in a folder. What cannot be removed is left, and in nobody's way.
+fn remove_left(beside: &Path) {
+    let Ok(beside) = open_folder(CWD, beside) else { return };
+    let Ok(entries) = rustix::fs::Dir::read_from(&beside) else { return };
+    let is_left = |name: &CStr| name.to_bytes().starts_with(PREFIX.as_bytes());
+    let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_owned())).filter(|name| is_left(name));
+    for name in names.take(REMOVED_MAX) {
+        // Where folders cannot be locked, nobody knows which are left.
+        let Ok(folder) = open_folder(&beside, &name) else { continue };
+        let is_ours = rustix::fs::fstat(&folder).is_ok_and(|found| found.st_uid == geteuid().as_raw());
+        if !is_ours || flock(&folder, FlockOperation::NonBlockingLockExclusive).is_err() {
+            continue;
+        }
+        for suffix in data_folder::SUFFIXES {
+            let _ = rustix::fs::unlinkat(&folder, format!("{NAME}{suffix}"), AtFlags::empty());
+        }
+        // Should another have this name by now, it is removed only if it is empty.
+        let _ = rustix::fs::unlinkat(&beside, &name, AtFlags::REMOVEDIR);
     }
 }
 
@@ -182,6 +234,34 @@ mod tests {
         assert_eq!(fs::read_to_string(&target).unwrap(), "three");
         drop(Unfinished::of(&target).unwrap());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left");
+    }
+
+    #[test]
+    fn what_a_killed_command_left_is_removed_by_the_next_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("target");
+        let at_work = Unfinished::of(&target).unwrap();
+        fs::write(at_work.path(), "at work").unwrap();
+        let left = folder.path().join(format!("{PREFIX}left"));
+        for (name, file) in
+            [("left", "database"), ("left", "database-wal"), ("others", "database"), ("others", "letter")]
+        {
+            let folder = folder.path().join(format!("{PREFIX}{name}"));
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(file), "text").unwrap();
+        }
+        let link = folder.path().join(format!("{PREFIX}link"));
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join(NAME), "elsewhere").unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
+        let next = Unfinished::of(&target).unwrap();
+        assert!(!left.exists());
+        assert_eq!(fs::read_to_string(folder.path().join(format!("{PREFIX}others/letter"))).unwrap(), "text");
+        assert_eq!(fs::read_to_string(at_work.path()).unwrap(), "at work");
+        assert_eq!(fs::read_to_string(link.join(NAME)).unwrap(), "elsewhere");
+        at_work.becomes(&target, Present::Stays).unwrap();
+        fs::write(next.path(), "next").unwrap();
+        next.becomes(&target, Present::Goes).unwrap();
     }
 
     #[test]
