@@ -29,7 +29,8 @@ pub use sqlite::{
     end_everything_issued, fold_log, undone_changes,
 };
 pub use transfer::{
-    Arrival, Departure, Occasion, Place, RestoredToServer, Tally, Transferred, Watch, arrival_at, arrive,
-    back_up_server, move_to_server, restore_to_server,
+    Arrival, BackedUp, CopiedOf, Departure, Occasion, Place, RestoredToServer, Stage, Stopped, Tally, Transferred,
+    Watch, arrival_at, arrive, back_up_server, move_to_server, restore_to_server, take_back_to_file,
+    take_back_to_server,
 };
 pub use writer_figures::WriterFigures;

@@ -28,6 +28,9 @@ pub(crate) struct Mark {
     pub(crate) at: i64,
     /// Of which installation: see [`Mark::installation`].
     pub(crate) of: String,
+    /// By which name that goes in whose place the copy is put, if it was something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) aside: Option<String>,
 }
 
 impl Mark {
@@ -55,6 +58,7 @@ impl Mark {
             place: "an unknown place".to_owned(),
             at: 0,
             of: String::new(),
+            aside: None,
         };
         serde_json::from_slice(bytes).unwrap_or_else(unread)
     }

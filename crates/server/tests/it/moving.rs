@@ -1,11 +1,14 @@
 //! An installation moves between a data folder and a PostgreSQL database, under clients that go on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::harness::{Client, Postgres, Process, Said, data_folder, eventually, note_secret, respoked, run, text};
+use crate::harness::{
+    Client, Folder, Postgres, Process, Said, data_folder, eventually, note_secret, respoked, run, text,
+};
 
 const DATABASE_PASSWORD: &str = "CANARY-database-password";
 
@@ -108,15 +111,35 @@ impl Given {
     }
 }
 
+/// An installation that is served from a folder, and a database to which it can go.
+struct Served {
+    postgres: Postgres,
+    data: PathBuf,
+    folder: Folder,
+    /// What lies elsewhere.
+    work: TempDir,
+    process: Process,
+    client: Client,
+    given: Given,
+}
+
+impl Served {
+    /// None: there is no server for the database.
+    fn from_a_folder() -> Option<Self> {
+        let postgres = Postgres::new()?;
+        let (data, folder) = data_folder();
+        let process = Process::spawn(&data, &[]).with_app();
+        let client = process.client.clone();
+        let given = Given::of(&client);
+        Some(Self { postgres, data, folder, work: tempfile::tempdir().unwrap(), process, client, given })
+    }
+}
+
 #[test]
 fn clients_notice_nothing_but_the_pause() {
-    let Some(postgres) = Postgres::new() else { return };
-    let (data, _folder) = data_folder();
-    let work = tempfile::tempdir().unwrap();
+    let Some(served) = Served::from_a_folder() else { return };
+    let Served { postgres, data, folder: _folder, work, process, mut client, given } = served;
     let url = postgres.url();
-    let process = Process::spawn(&data, &[]).with_app();
-    let mut client = process.client.clone();
-    let given = Given::of(&client);
     let said = run(&mut moving(&place_of(&data), &url, work.path()));
     assert!(said.code == Some(1) && said.err.contains("in use"), "{}", said.err);
     stop(process);
@@ -125,9 +148,19 @@ fn clients_notice_nothing_but_the_pause() {
     assert!(told["rows"].as_u64().unwrap() > 10 && told["tables"]["apps"] == 2, "{told}");
     let said = used(Some(&data), None);
     assert!(
-        said.code == Some(1) && said.err.contains("was moved to postgres") && said.err.contains("DELETE FROM meta"),
+        said.code == Some(1) && said.err.contains("was moved to postgres") && said.err.contains("--take-back"),
         "{}",
         said.err
+    );
+    // Nobody takes it for what is served by mistake.
+    let backup = work.path().join("backup.db");
+    let said = run(respoked().arg("backup").arg(&backup).arg("--data").arg(&data));
+    assert!(said.code == Some(1) && said.err.contains("was moved to postgres") && !backup.exists(), "{}", said.err);
+    let said = run(respoked().args(["doctor", "--data"]).arg(&data));
+    assert!(
+        said.code == Some(1) && said.out.contains("FAIL  database") && said.out.contains("was moved to postgres"),
+        "{}",
+        said.out
     );
     let elsewhere = work.path().join("nothing");
     let process = Process::spawn(&elsewhere, &["--database", &url]);
@@ -146,17 +179,29 @@ fn clients_notice_nothing_but_the_pause() {
     client.url.clone_from(&process.client.url);
     given.is_good(&client);
     stop(process);
+
+    // Who must goes on where it was, without what was done since.
+    for (place, folder, flags) in
+        [(place_of(&data), &data, Vec::new()), (url.clone(), &elsewhere, vec!["--database", &url[..]])]
+    {
+        let said = run(respoked().args(["migrate-store", "--take-back", &place]));
+        assert!(said.code == Some(0) && said.out.contains("can be served from again"), "{}{}", said.out, said.err);
+        let said = run(respoked().args(["migrate-store", "--take-back", &place]));
+        assert!(said.code == Some(1) && said.err.contains("not marked as moved"), "{}", said.err);
+        let process = Process::spawn(folder, &flags);
+        client.url.clone_from(&process.client.url);
+        assert!(client.alive(&given.session));
+        client.redeem(&given.waiting).refused(401, "token_refused");
+        assert!(client.alive(&client.session("frank")));
+        stop(process);
+    }
 }
 
 #[test]
 fn a_move_that_is_killed_at_any_moment_is_finished_by_the_next() {
-    let Some(postgres) = Postgres::new() else { return };
-    let (data, _folder) = data_folder();
-    let work = tempfile::tempdir().unwrap();
+    let Some(served) = Served::from_a_folder() else { return };
+    let Served { postgres, data, folder: _folder, work, process, mut client, given } = served;
     let url = postgres.url();
-    let process = Process::spawn(&data, &[]).with_app();
-    let mut client = process.client.clone();
-    let given = Given::of(&client);
     stop(process);
     let back = work.path().join("back");
     for (from, to) in [(place_of(&data), url.clone()), (url.clone(), place_of(&back))] {

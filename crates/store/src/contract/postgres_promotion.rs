@@ -27,7 +27,7 @@ use super::fixture::{NOW, World, created, endpoint, entry, entry_at, key, new_se
 use super::postgres::there_is_a_server;
 use super::postgres_pooler::Pooler;
 use super::postgres_server::Server;
-use crate::{PostgresOptions, PostgresStore, Promotions};
+use crate::{CopiedOf, PostgresOptions, PostgresStore, Promotions, Tally, Watch, back_up_server};
 
 /// Within which the new server is read from and written to, from when it says that it is promoted.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -461,4 +461,40 @@ async fn a_database_that_does_not_tell_where_it_stands_is_opened_only_when_that_
     assert!(why.to_string().contains("does not tell on which timeline it is"), "{why}");
     let world = World::new(Arc::new(open(Promotions::Unnoticed).await.unwrap())).await;
     opened(world.redeem(&world.mint("alice").await).await);
+}
+
+struct Nobody;
+
+impl Watch for Nobody {
+    fn begins(&self, _: &'static str, _: &Arc<Tally>) {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_of_the_server_that_is_written_to_or_says_that_it_is_of_one_that_stands_by() {
+    if !there_is_a_server() {
+        return;
+    }
+    let Some(mut servers) = Servers::start(false) else { return };
+    let world = World::new(servers.store().await).await;
+    world.mint("alice").await;
+    servers.part().await;
+    world.mint("bob").await;
+    world.store.close().await;
+    let folder = tempfile::tempdir().unwrap();
+    let back_up = async |config: Config, name: &str| {
+        let path = folder.path().join(name);
+        let backup = back_up_server(&PostgresOptions::of(config), &path, &Nobody).await.unwrap();
+        let tokens = backup.copied.tables.iter().find(|(table, _)| *table == "log").unwrap().1;
+        (backup.of, tokens)
+    };
+    let (of_both, all) = back_up(both(&servers.new, &servers.old), "both.db").await;
+    assert_eq!(of_both, CopiedOf::Primary, "the one that stands by is named first");
+    let (of_standby, fewer) = back_up(servers.new.config(), "standby.db").await;
+    assert!(
+        matches!(of_standby, CopiedOf::Standby { as_of: Some(_) }) && fewer + 1 == all,
+        "{of_standby:?} {fewer} {all}"
+    );
+    servers.old.crash();
+    let (of_both, fewer) = back_up(both(&servers.old, &servers.new), "left.db").await;
+    assert!(matches!(of_both, CopiedOf::Standby { as_of: Some(_) }) && fewer + 1 == all, "{of_both:?} {fewer} {all}");
 }

@@ -47,6 +47,8 @@ struct State {
     made: usize,
     /// The most that there were at once.
     most: usize,
+    /// How many messages were passed on to either side.
+    passed: [usize; 2],
 }
 
 struct Shared {
@@ -67,7 +69,7 @@ impl Proxy {
     pub(crate) async fn to(config: &Config) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let state = State { target: target(config).await, way: Way::Open, cut: None, made: 0, most: 0 };
+        let state = State { target: target(config).await, way: Way::Open, cut: None, made: 0, most: 0, passed: [0; 2] };
         let shared = Arc::new(Shared { state: Mutex::new(state), cuts: watch::Sender::new(0) });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, shared.clone()));
@@ -104,6 +106,11 @@ impl Proxy {
     /// How many connections were made so far.
     pub(crate) fn made(&self) -> usize {
         self.shared.state.lock().made
+    }
+
+    /// How many messages of a side were passed on so far.
+    pub(crate) fn passed(&self, side: Side) -> usize {
+        self.shared.state.lock().passed[side as usize]
     }
 
     /// The most connections that there were at once.
@@ -226,9 +233,13 @@ impl Shared {
             }
             Some(cut) if cut.side == side => {
                 cut.after -= 1;
+                state.passed[side as usize] += 1;
                 state.way
             }
-            Some(_) | None => state.way,
+            Some(_) | None => {
+                state.passed[side as usize] += 1;
+                state.way
+            }
         }
     }
 }

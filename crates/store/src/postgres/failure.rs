@@ -4,7 +4,7 @@ use std::error::Error;
 
 use respoke_core::ports::StoreError;
 use thiserror::Error;
-use tokio_postgres::error::{Severity, SqlState};
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 /// What went wrong with a statement.
 #[derive(Debug, Error)]
@@ -97,12 +97,9 @@ impl Failure {
     /// its end, another transaction that was in the way, or because it had failed before. Whatever else is said of a commit
     /// does not tell what is on disk; one code of those that tell of a roll-back says just that.
     pub(super) fn rolls_a_commit_back(&self) -> bool {
-        const KNOWN: [&str; 3] = ["23", "25", "40"];
         match self {
             Self::Again(_) | Self::Failed => true,
-            Self::Refused(error) => error.code().is_some_and(|code| {
-                KNOWN.contains(&&code.code()[..2]) && *code != SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN
-            }),
+            Self::Refused(error) => is_known_of_a_commit(error),
             Self::Lost(_) | Self::Unanswered | Self::Closed | Self::Overloaded | Self::Row(_) => false,
         }
     }
@@ -127,6 +124,20 @@ impl Failure {
     pub(super) fn in_doubt(self) -> StoreError {
         StoreError::InDoubt(Box::new(self))
     }
+}
+
+/// Whether the server says of a commit by a code that it was rolled back.
+fn is_known_of_a_commit(error: &tokio_postgres::Error) -> bool {
+    const KNOWN: [&str; 3] = ["23", "25", "40"];
+    error.code().is_some_and(|code| {
+        KNOWN.contains(&&code.code()[..2]) && *code != SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN
+    })
+}
+
+/// The same of one who has no [`Failure`]: a server that ends the connection says nothing of the commit.
+pub(crate) fn rolls_a_commit_back(error: &tokio_postgres::Error) -> bool {
+    let goes_on = |said: &DbError| !matches!(said.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
+    error.as_db_error().is_some_and(goes_on) && is_known_of_a_commit(error)
 }
 
 #[cfg(test)]

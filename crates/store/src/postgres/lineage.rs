@@ -31,6 +31,9 @@ pub(super) const ASK: &str = "SELECT system_identifier, substr(pg_walfile_name(p
                               (SELECT encode(value, 'hex') FROM respoked.meta WHERE key = 'lineage') FROM pg_control_system()";
 /// Where the database keeps what was settled last.
 pub(super) const KEY: &str = "lineage";
+/// What stands behind that in a database whose installation was moved elsewhere. So who had it open reads and writes nothing there
+/// any more, and nobody has to ask for more than where it stands.
+pub(crate) const LEFT: &str = "moved";
 /// How long nobody asks which server is read from, once somebody did. A server takes longer to take another's place.
 const CONFIRMED_FOR: Duration = Duration::from_millis(100);
 
@@ -145,6 +148,10 @@ impl Told {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
         });
+        let settled = row.and_then(|row| from_hex(row.try_get(2).ok()??));
+        if settled.is_some_and(|settled| settled.ends_with(LEFT.as_bytes())) {
+            return Err(Failure::lost(MOVED));
+        }
         let read = || {
             let row = row?;
             let (system, timeline) = (row.try_get(0).ok()??, row.try_get(1).ok()??);
@@ -250,6 +257,7 @@ impl Line {
 }
 
 pub(super) const LEFT_BEHIND: &str = "this server was left behind by a promotion: another one goes on in its place";
+const MOVED: &str = "the installation in this database was moved elsewhere: stop this server, and serve it from there";
 pub(super) const STRANGER: &str = "this server is another system than the one that the database was last";
 
 #[cfg(test)]

@@ -18,9 +18,9 @@ const MIGRATIONS: &[&str] = &[include_str!("schema/0001_token_service.sql"), inc
 /// The oldest program that can work with the newest schema: the number of migrations that it knows at least.
 const MIN_READER: usize = 2;
 
-/// How the mark of an installation that was moved is taken back, with what refuses writes.
+/// How the mark of an installation that was moved is taken back.
 pub(crate) const UNDO_MOVED: &str =
-    "DROP FUNCTION respoked.refuse_moved() CASCADE; DELETE FROM respoked.meta WHERE key = 'moved'";
+    "respoked migrate-store --take-back ADDRESS, the address of this database, as the role that owns its tables";
 
 /// The newest schema.
 pub(crate) const fn newest() -> usize {

@@ -28,14 +28,23 @@ const MIGRATION_TRIES: u32 = 5;
 /// tokens.
 pub(super) async fn open(options: &Options) -> Result<[u8; 16], StoreError> {
     let connection = connected(options, options.patience).await?;
-    let facts = Facts::read(&connection).await.map_err(told)?;
-    facts.check().map_err(|unfit| StoreError::Unavailable(Box::new(unfit)))?;
+    fit(&connection).await?;
     let mut state = State::read(&connection).await.map_err(told)?;
     if state.is_older() && state.may_make && options.schema == Schema::Brought {
         migrate(options, None).await?;
         state = State::read(&connection).await.map_err(told)?;
     }
     state.key().map_err(StoreError::from)?.ok_or(StoreError::Corrupt("the database holds no key of its tokens"))
+}
+
+/// Fails if no server would keep anything there, whatever is there now.
+pub(crate) async fn check_fit(options: &Options) -> Result<(), StoreError> {
+    fit(&connected(options, options.patience).await?).await
+}
+
+async fn fit(connection: &Connection) -> Result<(), StoreError> {
+    let facts = Facts::read(connection).await.map_err(told)?;
+    facts.check().map_err(|unfit| StoreError::Unavailable(Box::new(unfit)))
 }
 
 /// Brings the database to the present schema, and lets `grant_to` and whoever could use it before use all of it.

@@ -14,8 +14,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use super::failure::failure;
 use super::file::open_file;
 use super::source::Source;
-use super::{key, rebuild, schema};
-use crate::marks::{ARRIVED, MOVED};
+use super::{key, marked, rebuild, schema};
+use crate::marks::ARRIVED;
 
 /// Undone changes reported of one restore.
 pub(crate) const UNDONE_MAX: usize = 500;
@@ -61,8 +61,18 @@ pub struct UndoneChange {
 ///
 /// When the file cannot be written; then it is as it was.
 pub fn end_everything_issued(path: &Path, object: &str, at: Timestamp, request: RequestId) -> Result<(), StoreError> {
+    // It may be a copy of a database whose installation was moved, to which nothing is written.
+    free(path).map_err(failure)?;
     rebuild::rebuild_if_old(path)?;
     end_everything(path, object, at, request).map_err(failure)
+}
+
+fn free(path: &Path) -> rusqlite::Result<()> {
+    let mut connection = open_file(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let transaction = connection.transaction()?;
+    marked::let_be_written(&transaction)?;
+    transaction.commit()?;
+    connection.close().map_err(|(_, error)| error)
 }
 
 fn end_everything(path: &Path, object: &str, at: Timestamp, request: RequestId) -> rusqlite::Result<()> {
@@ -70,17 +80,14 @@ fn end_everything(path: &Path, object: &str, at: Timestamp, request: RequestId) 
     schema::migrate(&mut connection)?;
     let transaction = connection.transaction()?;
     // What follows is another history than the one that whoever followed the replaced database knows.
-    transaction.execute("UPDATE feed SET epoch = random() & 0x7fffffffffffffff, head = head + 1", [])?;
-    transaction.execute("DELETE FROM changes", [])?;
-    transaction.execute("UPDATE message_groups SET epoch = random() & 0x7fffffffffffffff", [])?;
+    marked::begin_another_history(&transaction)?;
     transaction.execute(
         "UPDATE apps SET tokens_from = (SELECT head FROM feed), sessions_from = (SELECT head FROM feed)",
         [],
     )?;
     transaction.execute("DELETE FROM admin_sessions", [])?;
     transaction.execute("DELETE FROM setup_tokens", [])?;
-    // It may be the backup of a database whose installation was moved.
-    transaction.execute("DELETE FROM meta WHERE key IN (?1, ?2)", [MOVED, ARRIVED])?;
+    transaction.execute("DELETE FROM meta WHERE key = ?1", [ARRIVED])?;
     // A request repeated with its key would otherwise be answered with a token that was just ended.
     transaction.execute("DELETE FROM idempotency", [])?;
     transaction.execute("DELETE FROM said", [])?;

@@ -57,7 +57,7 @@ mod writer;
 pub(crate) use backup::{UNDONE_MAX, withdrawals};
 pub(crate) use file::{open_file, open_for_writing};
 pub(crate) use key::found as seal_key;
-pub(crate) use marked::{marks, undo};
+pub(crate) use marked::{go_on_here, marks, set_moved, undo};
 pub(crate) use origin::left_beside;
 #[cfg(test)]
 pub(crate) use schema::tables;

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 use super::failure::{failure, unavailable};
 use super::file::beside;
-use super::marked::marks;
+use super::marked::{marks, undo};
 use super::schema;
 use super::trouble::Trouble;
 use crate::marks::Mark;
@@ -62,6 +62,8 @@ pub struct DatabaseCheck {
     pub counts: Vec<(&'static str, u64)>,
     /// When its newest row was written.
     pub newest_at: Option<Timestamp>,
+    /// Why it is not served from, if its installation was moved elsewhere.
+    pub moved: Option<String>,
     /// Of the last code of a second factor that was taken, the beginning of its half minute.
     pub last_code_at: Option<Timestamp>,
     /// Size of the file, its log excepted.
@@ -173,6 +175,16 @@ impl Source {
         &self.connection
     }
 
+    /// Why it is not served from, if its installation was moved elsewhere, or is a copy that is not finished.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn not_served(&self) -> Result<Option<String>, StoreError> {
+        let refusal = marks(&self.connection).map_err(failure)?.refusal(&undo(&self.connection));
+        Ok(refusal)
+    }
+
     /// Looks at it.
     ///
     /// # Errors
@@ -225,8 +237,11 @@ impl Source {
             check.faults.extend(missing);
             return Ok(());
         }
-        if let Some(Mark { place, .. }) = marks(connection)?.unfinished {
+        let marks = marks(connection)?;
+        if let Some(Mark { place, .. }) = &marks.unfinished {
             check.faults.push(format!("it is an unfinished copy of {place}"));
+        } else {
+            check.moved = marks.refusal(&undo(connection));
         }
         for table in TABLES {
             let sql = format!("SELECT count(*) FROM {table}");

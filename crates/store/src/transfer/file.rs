@@ -11,8 +11,10 @@ use rusqlite::{Connection, OpenFlags, Statement, params};
 use super::contents::{Contents, Tally, failed, refused};
 use super::rows::{Summing, Unbound, bind, put};
 use super::tables::{InFile, SEQUENCES, TABLES, Table};
-use crate::marks::{ARRIVED, MOVED, Mark, Marks, UNFINISHED};
-use crate::sqlite::{is_newest, left_beside, marks, migrate, open_file, open_for_writing, seal_key};
+use crate::marks::{ARRIVED, Mark, Marks, UNFINISHED};
+use crate::sqlite::{
+    go_on_here, is_newest, left_beside, marks, migrate, open_file, open_for_writing, seal_key, set_moved,
+};
 
 /// Bytes of rows that are gone through in one piece.
 pub(super) const PIECE_BYTES: usize = 64 << 10;
@@ -107,10 +109,20 @@ pub(super) fn newest_entry(connection: &Connection) -> Result<i64, StoreError> {
     connection.query_row("SELECT coalesce(max(number), 0) FROM audit", [], |row| row.get(0)).map_err(failed)
 }
 
-/// Whether the audit log has a row of this number.
-pub(super) fn has_entry(connection: &Connection, number: i64) -> Result<bool, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT 1 FROM audit WHERE number = ?1").map_err(failed)?;
-    statement.exists([number]).map_err(failed)
+/// A row of the audit log. Two logs that were one may have given one number to two of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) number: i64,
+    pub(super) at: i64,
+    /// Its code.
+    pub(super) action: i64,
+}
+
+/// Whether the audit log has this row.
+pub(super) fn has_entry(connection: &Connection, entry: Entry) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM audit WHERE number = ?1 AND at = ?2 AND action = ?3";
+    let mut statement = connection.prepare_cached(sql).map_err(failed)?;
+    statement.exists([entry.number, entry.at, entry.action]).map_err(failed)
 }
 
 /// What a database is: whose tokens it has, and how it is marked.
@@ -133,19 +145,39 @@ pub(super) fn is_alone(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Opens the database at `path`, and keeps everybody from writing to it until the connection is closed, or [`set_moved`]. What is
+/// Opens the database at `path`, and keeps everybody from writing to it until the connection is closed, or [`leave`]. What is
 /// read is what it holds at this moment.
 pub(super) fn hold(path: &Path) -> Result<Connection, StoreError> {
+    // It is there: to make one would be no help.
+    if !path.exists() {
+        return Err(refused(format!("there is no database {}", path.display())));
+    }
     let connection = open_for_writing(path).map_err(failed)?;
     connection.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
     Ok(connection)
 }
 
-/// Marks a database that is held as moved, and lets go of it. It is on disk when this returns.
-pub(super) fn set_moved(connection: &Connection, mark: &Mark) -> Result<(), StoreError> {
-    let sql = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value";
-    connection.execute(sql, params![MOVED, mark.bytes()]).map_err(failed)?;
-    connection.execute_batch("COMMIT").map_err(failed)
+/// Marks a database that is held as moved, has it refuse what is written to it, and lets go of it. It is on disk when this returns.
+pub(super) fn leave(connection: &Connection, mark: &Mark) -> Result<(), StoreError> {
+    if marks(connection).map_err(failed)?.moved.is_none() {
+        set_moved(connection, mark).map_err(failed)?;
+    }
+    commit(connection)
+}
+
+/// What is said of a commit that failed: it may be on disk all the same.
+fn commit(connection: &Connection) -> Result<(), StoreError> {
+    connection.execute_batch("COMMIT").map_err(|error| StoreError::InDoubt(Box::new(error)))
+}
+
+/// Takes the mark of an installation that was moved back from the database at `path`, and returns it.
+pub(super) fn take_back(path: &Path) -> Result<Mark, StoreError> {
+    let connection = hold(path)?;
+    let (_, marks) = standing(&connection)?;
+    let mark = marks.moved.ok_or_else(|| refused("it is not marked as moved: there is nothing to take back"))?;
+    go_on_here(&connection).map_err(failed)?;
+    commit(&connection)?;
+    Ok(mark)
 }
 
 /// Takes the mark of an unfinished copy from the database at `path`. It is on disk when this returns.

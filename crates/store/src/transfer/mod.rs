@@ -27,6 +27,6 @@ mod to_file;
 mod to_server;
 
 pub use contents::Tally;
-pub use occasion::{Occasion, Place, Transferred, Watch};
-pub use to_file::{Arrival, Departure, arrival_at, arrive, back_up_server};
-pub use to_server::{Restored as RestoredToServer, move_to_server, restore_to_server};
+pub use occasion::{Occasion, Place, Stage, Stopped, Transferred, Watch};
+pub use to_file::{Arrival, BackedUp, CopiedOf, Departure, arrival_at, arrive, back_up_server, take_back_to_server};
+pub use to_server::{Restored as RestoredToServer, move_to_server, restore_to_server, take_back_to_file};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use respoke_core::clock::Timestamp;
+use respoke_core::ports::StoreError;
 use uuid::Uuid;
 
 use super::contents::Tally;
@@ -28,7 +29,61 @@ pub struct Occasion {
 
 impl Occasion {
     pub(super) fn mark(self, place: &Place, key: &[u8]) -> Mark {
-        Mark { id: self.id, by: self.id, place: place.to_owned(), at: self.at.millis(), of: Mark::installation(key) }
+        Mark {
+            id: self.id,
+            by: self.id,
+            place: place.to_owned(),
+            at: self.at.millis(),
+            of: Mark::installation(key),
+            aside: None,
+        }
+    }
+}
+
+/// Why a move or a restore was not brought to its end, and what is known of how far it came.
+#[derive(Debug)]
+pub struct Stopped {
+    /// How far it came.
+    pub at: Stage,
+    /// By which name a schema goes that was put aside, or may have been.
+    pub aside: Option<String>,
+    /// Why it went no farther.
+    pub why: StoreError,
+}
+
+/// How far a move or a restore came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The source of a move is as it was. A copy may have been begun, which is marked as unfinished.
+    NotLeft,
+    /// The source is marked as moved, and the copy is marked as unfinished: nothing serves from either until the same is done again.
+    Left,
+    /// What was last to be committed may have been, or not. The same done again finds out and goes on.
+    InDoubt,
+}
+
+impl Stopped {
+    /// The source may still be as it was: what failed was asked for before it was marked, or marked it.
+    pub(super) fn before(why: StoreError) -> Self {
+        let at = if matches!(why, StoreError::InDoubt(_)) { Stage::InDoubt } else { Stage::NotLeft };
+        Self { at, aside: None, why }
+    }
+
+    /// The source is marked.
+    pub(super) fn behind(why: StoreError) -> Self {
+        let at = if matches!(why, StoreError::InDoubt(_)) { Stage::InDoubt } else { Stage::Left };
+        Self { at, aside: None, why }
+    }
+
+    pub(super) fn aside(self, aside: Option<&str>) -> Self {
+        Self { aside: aside.map(str::to_owned), ..self }
+    }
+}
+
+/// What failed before the source was marked: whatever became of it, that one is as it was.
+impl From<StoreError> for Stopped {
+    fn from(why: StoreError) -> Self {
+        Self { at: Stage::NotLeft, aside: None, why }
     }
 }
 

@@ -169,7 +169,6 @@ pub(super) const SEQUENCES: &[Sequence] = &[
 pub(super) mod left {
     /// Tables whose rows follow from the others', or are carried by name: what is kept is counted at the end, as it costs
     /// there, and of `meta` only the key of the tokens goes along.
-    #[cfg(test)]
     pub(in crate::transfer) const TABLES: &[&str] = &["kept_bytes", "meta"];
     /// Columns that only one side has and fills by itself.
     #[cfg(test)]

@@ -20,8 +20,8 @@ use tokio_postgres::config::TargetSessionAttrs;
 use uuid::Uuid;
 
 use super::contents::Contents;
-use super::server::{Server, Standing};
-use super::tables::{Column, Kind, SEQUENCES, TABLES, Table, left};
+use super::server::{Server, Standing, Task};
+use super::tables::{Column, Kind, SEQUENCES, TABLES, Table, left as not_carried};
 use super::*;
 use crate::contract::Fixture as _;
 use crate::contract::fixture::{NOW, World, entry, key, opened};
@@ -31,6 +31,9 @@ use crate::sqlite::Source;
 use crate::sqlite::{Options as FileOptions, SqliteStore, copy_database, migrate, tables};
 
 mod held;
+mod left;
+mod restoring;
+mod stopped;
 
 struct Nobody;
 
@@ -67,7 +70,8 @@ impl Sides {
 
     async fn move_to_server(&self, id: u128) -> Result<Option<Transferred>, StoreError> {
         let (path, options) = (self.path(), self.options());
-        move_to_server((&path, "sqlite:here"), (&options, "postgres://there"), occasion(id), &Nobody).await
+        let moving = move_to_server((&path, "sqlite:here"), (&options, "postgres://there"), occasion(id), &Nobody);
+        moving.await.map_err(|stopped| stopped.why)
     }
 
     async fn move_to_file(&self, name: &str, id: u128) -> Result<(), StoreError> {
@@ -77,7 +81,7 @@ impl Sides {
             let fresh = self.folder.path().join(format!("{name}-{id}"));
             departure.copy_to(&fresh, &Nobody).await?;
             std::fs::rename(&fresh, &path).unwrap();
-            departure.leave().await?;
+            departure.leave().await.map_err(|stopped| stopped.why)?;
         }
         arrive(&path)
     }
@@ -185,7 +189,7 @@ fn every_table_and_column_of_sqlite_is_named() {
     let mut connection = Connection::open_in_memory().unwrap();
     migrate(&mut connection).unwrap();
     let mut named: BTreeSet<&str> = TABLES.iter().map(|table| table.name).collect();
-    named.extend(left::TABLES);
+    named.extend(not_carried::TABLES);
     let there = tables(&connection).unwrap();
     assert_eq!(named, there.iter().map(String::as_str).collect());
     for table in TABLES {
@@ -193,8 +197,10 @@ fn every_table_and_column_of_sqlite_is_named() {
         let sql = format!("SELECT name, type FROM pragma_table_info('{}')", table.name);
         let mut statement = connection.prepare(&sql).unwrap();
         let columns = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))).unwrap();
-        let there: BTreeSet<(String, String)> =
-            columns.map(Result::unwrap).filter(|(name, _)| !left::COLUMNS.contains(&(table.name, name))).collect();
+        let there: BTreeSet<(String, String)> = columns
+            .map(Result::unwrap)
+            .filter(|(name, _)| !not_carried::COLUMNS.contains(&(table.name, name)))
+            .collect();
         let named = table.columns.iter().map(|column| {
             let kind = match column.kind {
                 Kind::Number | Kind::Flag => "INTEGER",
@@ -220,7 +226,7 @@ async fn every_table_and_column_and_sequence_of_postgresql_is_named() {
     };
     let there = texts("SELECT tablename::text FROM pg_tables WHERE schemaname = 'respoked'").await;
     let mut named: BTreeSet<String> = TABLES.iter().map(|table| table.name.to_owned()).collect();
-    named.extend(left::TABLES.iter().map(|name| (*name).to_owned()));
+    named.extend(not_carried::TABLES.iter().map(|name| (*name).to_owned()));
     assert_eq!(named, there);
     for table in TABLES {
         let sql = format!(
@@ -289,7 +295,10 @@ async fn an_installation_goes_there_and_back_whole() {
     drop(server);
     sides.serve_from_server().await.unwrap();
     let refused = sides.serve_from_file("respoked.db").await.unwrap_err();
-    assert!(refused.contains("moved to postgres://there at 2027-01-15") && refused.contains("sqlite3"), "{refused}");
+    assert!(
+        refused.contains("moved to postgres://there at 2027-01-15") && refused.contains("--take-back"),
+        "{refused}"
+    );
 
     sides.move_to_file("back.db", 2).await.unwrap();
     let back = sides.in_file("back.db");
@@ -312,15 +321,7 @@ async fn an_installation_goes_there_and_back_whole() {
     assert_eq!(number(differ), 0);
     assert_eq!(number("SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"), 0);
     let refused = sides.serve_from_server().await.unwrap_err();
-    assert!(refused.contains("moved to sqlite:here") && refused.contains("DROP FUNCTION"), "{refused}");
-    // A node that was running all the same writes nothing.
-    let server = sides.server().await;
-    let refused = server.batch("UPDATE respoked.feed SET head = head - 1").await.unwrap_err();
-    assert!(format!("{refused:?}").contains("this installation was moved"), "{refused:?}");
-    // Whoever must takes it back.
-    server.batch(crate::postgres::UNDO_MOVED).await.unwrap();
-    server.batch("UPDATE respoked.feed SET head = head - 1").await.unwrap();
-    sides.serve_from_server().await.unwrap();
+    assert!(refused.contains("moved to sqlite:here") && refused.contains("--take-back"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -465,11 +466,13 @@ async fn between_the_marks_neither_serves_and_the_last_step_is_done_by_the_next_
     sides.serve_from_file("back.db").await.unwrap_err();
     sides.serve_from_server().await.unwrap_err();
     let (from, to) = places();
-    assert!(Departure::begin(from, to, occasion(5)).await.unwrap().is_none());
-    arrive(&path).unwrap();
+    let departure = Departure::begin(from, to, occasion(5)).await.unwrap().expect("it is copied again");
+    assert_eq!(departure.stage(), Stage::Left);
+    drop(departure);
+    sides.move_to_file("back.db", 6).await.unwrap();
     sides.serve_from_file("back.db").await.unwrap();
     let (from, to) = places();
-    assert!(Departure::begin(from, to, occasion(6)).await.unwrap().is_none(), "there is nothing left to do");
+    assert!(Departure::begin(from, to, occasion(7)).await.unwrap().is_none(), "there is nothing left to do");
     arrive(&path).unwrap();
     sides.serve_from_file("back.db").await.unwrap();
 }
@@ -497,7 +500,7 @@ async fn who_waited_for_one_that_left_finds_that_it_left() {
         first.leave().await.unwrap();
     };
     let (second, ()) = tokio::join!(begin(3), leaving);
-    assert!(second.is_none(), "all but the last step was done by the first");
+    assert_eq!(second.expect("the copy is not finished").stage(), Stage::Left);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -529,7 +532,7 @@ async fn what_is_there_of_another_stays() {
     other.filled().await;
     let server = other.server().await;
     other.postgres.store().await.close().await;
-    server.claim(&occasion(3).mark("sqlite:elsewhere", b"another key"), None).await.unwrap();
+    server.claim(&occasion(3).mark("sqlite:elsewhere", b"another key"), Task::Fill).await.unwrap();
     assert!(why(&other.move_to_server(4).await.unwrap_err()).contains("from sqlite:elsewhere"));
 }
 
@@ -590,45 +593,4 @@ async fn what_an_earlier_try_copied_stays_unless_it_changed() {
     assert_eq!(sides.on_server().await, sides.in_file("respoked.db"));
     assert_eq!(log, at("log").await, "it was not filled again");
     assert!(messages != at("messages").await && apps != at("apps").await);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_backup_of_a_server_is_one_of_a_file_and_the_other_way_round() {
-    if !there_is_a_server() {
-        return;
-    }
-    let sides = Sides::new();
-    let world = World::new(sides.postgres.open(None)).await;
-    let token = world.mint("alice").await;
-    let backup = sides.folder.path().join("backup.db");
-    let (copied, bytes) = back_up_server(&sides.options(), &backup, &Nobody).await.unwrap();
-    assert_eq!(bytes, std::fs::metadata(&backup).unwrap().len());
-    assert!(copied.tables.contains(&("apps", 1)));
-    // The server goes on, and nothing of it is marked.
-    opened(world.redeem(&token).await);
-    world.store.close().await;
-    let check = crate::check_database(&backup, crate::CheckDepth::AtRest).unwrap();
-    assert_eq!((check.faults, check.schema), (Vec::new(), check.schema_known));
-
-    let elsewhere = Sides::new();
-    let restore = async |id: u128| {
-        let (options, place) = (elsewhere.options(), (backup.as_path(), "backup.db"));
-        restore_to_server(place, &options, (occasion(id), "respoked_aside"), &Nobody).await
-    };
-    let restored = restore(1).await.unwrap();
-    assert!(restored.kept.is_none() && restored.undone.is_empty());
-    let world = world.on(elsewhere.postgres.open(None));
-    opened(world.redeem(&token).await);
-    // Since the backup something was withdrawn, which goes with what is there.
-    let deleted = world.store.delete_role(world.app, world.role, entry(Action::RoleDeleted)).await.unwrap();
-    assert_eq!(deleted, Removal::Removed);
-    world.store.close().await;
-    let restored = restore(2).await.unwrap();
-    assert_eq!(restored.kept.as_deref(), Some("respoked_aside"));
-    assert_eq!(restored.undone.iter().map(|change| change.action).collect::<Vec<_>>(), [Action::RoleDeleted]);
-    let server = elsewhere.server().await;
-    assert_eq!(server.number("SELECT count(*) FROM respoked_aside.sessions").await.unwrap(), 1);
-    assert_eq!(server.number("SELECT count(*) FROM respoked.sessions").await.unwrap(), 0);
-    elsewhere.serve_from_server().await.unwrap();
-    sides.serve_from_file("backup.db").await.unwrap();
 }

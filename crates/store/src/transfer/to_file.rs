@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
+use respoke_core::clock::Timestamp;
 use respoke_core::ports::StoreError;
 use tokio_postgres::config::TargetSessionAttrs;
+use uuid::Uuid;
 
 use super::contents::{Contents, refused};
 use super::file;
-use super::occasion::{Occasion, Place, Transferred, Watch, begin};
+use super::occasion::{Occasion, Place, Stage, Stopped, Transferred, Watch, begin};
 use super::rows::Summing;
-use super::server::{Server, Standing};
+use super::server::{Server, Standing, Task};
 use super::tables::TABLES;
 use crate::marks::{Mark, Marks};
 use crate::postgres::{Options, UNDO_MOVED};
@@ -21,6 +23,8 @@ pub struct Departure {
     key: Vec<u8>,
     /// What the file says of where it came from, and the server of where it went.
     marks: [Mark; 2],
+    /// Whether the server says so already: the last step of an earlier try failed.
+    has_left: bool,
 }
 
 /// What lies where the file is to be.
@@ -43,7 +47,7 @@ pub fn arrival_at(path: &Path) -> Result<Arrival, StoreError> {
 }
 
 impl Departure {
-    /// Begins a move from a server to a file. None: all but the last step, [`arrive`], was done before.
+    /// Begins a move from a server to a file. None: all of it was done before.
     ///
     /// # Errors
     ///
@@ -57,16 +61,23 @@ impl Departure {
         file::is_alone(path)?;
         let found = if path.exists() { Some(file::standing(Source::open_live(path)?.connection())?) } else { None };
         let source = Server::connect(options, TargetSessionAttrs::ReadWrite).await?;
-        if is_left(&source, found.as_ref()).await?.is_none() {
+        source.check_rights(Task::Mark).await?;
+        if way(&source, found.as_ref()).await? == Way::Done {
             return Ok(None);
         }
-        source.check_owner().await?;
         source.wait_until_unused().await?;
         source.begin_leaving().await?;
         // An earlier try that was killed may have left while the locks were waited for.
-        let Some(key) = is_left(&source, found.as_ref()).await? else { return Ok(None) };
-        let marks = [occasion.mark(server, &key), occasion.mark(file, &key)];
-        Ok(Some(Self { server: source, key, marks }))
+        let (key, left) = match way(&source, found.as_ref()).await? {
+            Way::Done => return Ok(None),
+            Way::Whole { key } => (key, None),
+            Way::Copied { key, id } => (key, Some(id)),
+        };
+        let mut marks = [occasion.mark(server, &key), occasion.mark(file, &key)];
+        if let Some(id) = left {
+            marks[0].id = id;
+        }
+        Ok(Some(Self { server: source, key, marks, has_left: left.is_some() }))
     }
 
     /// Copies it to the new file `fresh`, which is marked as unfinished.
@@ -83,8 +94,17 @@ impl Departure {
     /// # Errors
     ///
     /// When that cannot be written, or it is not known whether it was: then the same move is done again.
-    pub async fn leave(self) -> Result<(), StoreError> {
-        self.server.leave(&self.marks[1]).await
+    pub async fn leave(self) -> Result<(), Stopped> {
+        if self.has_left {
+            return self.server.end_reading().await.map_err(Stopped::behind);
+        }
+        self.server.leave(&self.marks[1]).await.map_err(Stopped::before)
+    }
+
+    /// What is known if it goes no farther from here: [`Self::leave`] was not asked for.
+    #[must_use]
+    pub const fn stage(&self) -> Stage {
+        if self.has_left { Stage::Left } else { Stage::NotLeft }
     }
 }
 
@@ -97,34 +117,76 @@ pub fn arrive(path: &Path) -> Result<(), StoreError> {
     file::set_finished(path)
 }
 
+/// A backup of what a server holds.
+#[derive(Debug)]
+pub struct BackedUp {
+    /// What was copied.
+    pub copied: Transferred,
+    /// The file's size.
+    pub bytes: u64,
+    /// Of which server.
+    pub of: CopiedOf,
+}
+
+/// Of which server a backup is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopiedOf {
+    /// The one that is written to.
+    Primary,
+    /// One that stands by for another, which may have more.
+    Standby {
+        /// Up to when it had what was committed, at least, if it knows.
+        as_of: Option<Timestamp>,
+    },
+}
+
 /// Copies the installation on a server, as it is at one moment, to the new file `fresh`: a database of the present schema, as a backup
-/// of a SQLite database is. Nodes may go on meanwhile. Returns what was copied, and the file's size in bytes.
+/// of a SQLite database is. Nodes may go on meanwhile. If there is a server that is written to, it is that one.
 ///
 /// # Errors
 ///
-/// When the server cannot be used or holds no installation. What was begun of the file is left for the caller to remove.
-pub async fn back_up_server(
-    options: &Options,
-    fresh: &Path,
-    watch: &dyn Watch,
-) -> Result<(Transferred, u64), StoreError> {
-    let source = Server::connect(options, TargetSessionAttrs::Any).await?;
+/// When the server cannot be used or holds no installation, or one that was moved elsewhere. What was begun of the file is left for
+/// the caller to remove.
+pub async fn back_up_server(options: &Options, fresh: &Path, watch: &dyn Watch) -> Result<BackedUp, StoreError> {
+    let source = match Server::connect(options, TargetSessionAttrs::ReadWrite).await {
+        Ok(source) => source,
+        Err(_) => Server::connect(options, TargetSessionAttrs::Any).await?,
+    };
+    // Before the moment that is copied.
+    let of = source.stands_by().await?;
     source.begin_reading().await?;
-    let (key, _) = installation(&source).await?;
-    let copied = copy(&source, &key, fresh, None, watch).await?;
+    let (key, marks) = installation(&source).await?;
+    if let Some(why) = marks.refusal(UNDO_MOVED) {
+        return Err(refused(why));
+    }
+    let (copied, bytes) = copy(&source, &key, fresh, None, watch).await?;
     source.end_reading().await?;
-    Ok(copied)
+    Ok(BackedUp { copied, bytes, of })
 }
 
-/// The key of the installation on a server that may leave for a file, in which there is what was `found`. None: it left for it.
-async fn is_left(server: &Server, found: Option<&(Vec<u8>, Marks)>) -> Result<Option<Vec<u8>>, StoreError> {
+/// What is to be done for an installation to come from a server to a file.
+#[derive(PartialEq, Eq)]
+enum Way {
+    /// All of it.
+    Whole { key: Vec<u8> },
+    /// It was marked as moved there by the move of this id, and the copy is not finished. What is in the file need not be what was
+    /// compared then, so that it is copied again: nobody has served from it.
+    Copied { key: Vec<u8>, id: Uuid },
+    /// Nothing.
+    Done,
+}
+
+/// What is to be done for an installation to come from a server to a file in whose place there is what was `found`.
+async fn way(server: &Server, found: Option<&(Vec<u8>, Marks)>) -> Result<Way, StoreError> {
     let (key, marks) = installation(server).await?;
     let unfinished = found.map(|(_, marks)| marks.unfinished.as_ref());
     match (&marks.moved, unfinished) {
-        (Some(moved), Some(_)) if found.is_some_and(|(_, marks)| marks.came_by(moved)) => Ok(None),
+        (Some(moved), Some(unfinished)) if found.is_some_and(|(_, marks)| marks.came_by(moved)) => {
+            Ok(if unfinished.is_some() { Way::Copied { id: moved.id, key } } else { Way::Done })
+        }
         (Some(_), _) => Err(refused(marks.refusal(UNDO_MOVED).unwrap_or_default())),
-        (None, None) => Ok(Some(key)),
-        (None, Some(Some(mark))) if mark.of == Mark::installation(&key) => Ok(Some(key)),
+        (None, None) => Ok(Way::Whole { key }),
+        (None, Some(Some(mark))) if mark.of == Mark::installation(&key) => Ok(Way::Whole { key }),
         (None, Some(Some(mark))) => Err(refused(format!(
             "the target is an unfinished copy of another installation, from {}: finish that one, or remove it",
             mark.place
@@ -135,10 +197,22 @@ async fn is_left(server: &Server, found: Option<&(Vec<u8>, Marks)>) -> Result<Op
     }
 }
 
+/// Takes back that the installation on a server was moved elsewhere, and returns where it went. What was there then is served from
+/// again, without what was done elsewhere since.
+///
+/// # Errors
+///
+/// When it was not moved, or cannot be written.
+pub async fn take_back_to_server(options: &Options) -> Result<String, StoreError> {
+    let server = Server::connect(options, TargetSessionAttrs::ReadWrite).await?;
+    server.check_rights(Task::Mark).await?;
+    server.take_back(&*options.chance).await.map(|mark| mark.place)
+}
+
 /// The key of the installation on a server, and its marks.
 async fn installation(server: &Server) -> Result<(Vec<u8>, Marks), StoreError> {
     match server.standing().await? {
-        Standing::Whole { key, marks } => Ok((key, marks)),
+        Standing::Whole { key, marks } => Ok((key, *marks)),
         Standing::Unfinished(mark) => {
             let marks = Marks { unfinished: Some(mark), ..Marks::default() };
             Err(refused(marks.refusal(UNDO_MOVED).unwrap_or_default()))

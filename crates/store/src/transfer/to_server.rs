@@ -8,11 +8,11 @@ use tokio_postgres::config::TargetSessionAttrs;
 
 use super::contents::{Tally, failed, refused};
 use super::file;
-use super::occasion::{Occasion, Place, Transferred, Watch, begin};
-use super::server::{Claimed, Server, Standing};
+use super::occasion::{Occasion, Place, Stopped, Transferred, Watch, begin};
+use super::server::{Claimed, Server, Standing, Task};
 use super::tables::TABLES;
-use crate::marks::{Mark, Marks};
-use crate::postgres::{Options, PostgresStore};
+use crate::marks::Mark;
+use crate::postgres::{Options, PostgresStore, check_fit};
 use crate::sqlite::{Source, UndoneChange, undo};
 
 /// Moves the installation in the SQLite database at `path` to a PostgreSQL server. None: all of it was done before.
@@ -21,20 +21,21 @@ use crate::sqlite::{Source, UndoneChange, undo};
 ///
 /// # Errors
 ///
-/// When either cannot be used, the source was moved before, or the server holds something else. Then the source is as it was, and
-/// what there may be of a copy is marked as unfinished.
+/// When either cannot be used, the source was moved before, or the server holds something else. What is known then is told.
 pub async fn move_to_server(
     (path, file): (&Path, &Place),
     (options, server): (&Options, &Place),
     occasion: Occasion,
     watch: &dyn Watch,
-) -> Result<Option<Transferred>, StoreError> {
+) -> Result<Option<Transferred>, Stopped> {
     // Nobody writes to it until it is marked as moved: what is read is what it held, all of it at one moment.
     let source = file::hold(path)?;
     let (key, marks) = file::standing(&source)?;
     let target = Server::connect(options, TargetSessionAttrs::ReadWrite).await?;
+    target.check_rights(Task::Fill).await?;
     let standing = target.standing().await?;
     let (mut unfinished, mut moved) = (occasion.mark(file, &key), occasion.mark(server, &key));
+    let mut has_left = false;
     match (&marks.moved, &standing) {
         (Some(left), Standing::Whole { marks, .. }) if marks.moved.is_none() && marks.came_by(left) => {
             return Ok(None);
@@ -43,16 +44,42 @@ pub async fn move_to_server(
         // was promoted since may lack some of it. So all is looked at once more.
         (Some(left), Standing::Unfinished(mark)) if mark.is_of_the_move_of(left) && left.of == moved.of => {
             (unfinished.id, moved.id) = (left.id, left.id);
+            has_left = true;
         }
         _ => {
             if let Some(why) = marks.refusal(&undo(&source)) {
-                return Err(refused(why));
+                return Err(refused(why).into());
             }
         }
     }
-    check_target(&standing, &key)?;
-    let filling = Filling { source: &source, key: &key, options, target, aside: None, watch };
-    filling.run(&unfinished, async || file::set_moved(&source, &moved)).await.map(Some)
+    let stopped = |why| if has_left { Stopped::behind(why) } else { Stopped::from(why) };
+    let filled = async {
+        check_target(&standing, &key)?;
+        // Who would not serve from there is told before anything is written, and once more before the source leaves.
+        check_fit(options).await?;
+        let filling = Filling { source: &source, key: &key, options, target, task: Task::Fill, watch };
+        let filled = filling.run(&unfinished).await?;
+        check_fit(options).await?;
+        Ok(filled)
+    };
+    let (target, transferred) = filled.await.map_err(stopped)?;
+    begin(watch, "Marking the source", 1);
+    file::leave(&source, &moved).map_err(if has_left { Stopped::behind } else { Stopped::before })?;
+    begin(watch, "Finishing the copy", 1);
+    target.finish(&unfinished).await.map_err(Stopped::behind)?;
+    Ok(Some(transferred))
+}
+
+/// Takes back that the installation in the database at `path` was moved elsewhere, and returns where it went. What it held then
+/// is served from again, without what was done elsewhere since.
+///
+/// Nobody else may be using the file: the caller has its folder's lock.
+///
+/// # Errors
+///
+/// When it was not moved, or cannot be written.
+pub fn take_back_to_file(path: &Path) -> Result<String, StoreError> {
+    file::take_back(path).map(|mark| mark.place)
 }
 
 /// What a restore did.
@@ -70,32 +97,46 @@ pub struct Restored {
 /// # Errors
 ///
 /// When either cannot be used, or somebody serves from the server. Then what is there stays, or is marked as unfinished and the
-/// same restore done again finishes it.
+/// same restore done again finishes it: it knows what was put aside before.
 pub async fn restore_to_server(
     (path, file): (&Path, &Place),
     options: &Options,
     (occasion, aside): (Occasion, &str),
     watch: &dyn Watch,
-) -> Result<Restored, StoreError> {
+) -> Result<Restored, Stopped> {
     let source = Source::open(path)?;
     let (key, _) = file::standing(source.connection())?;
     let target = Server::connect(options, TargetSessionAttrs::ReadWrite).await?;
-    let mut restored = Restored { kept: None, undone: Vec::new() };
-    match target.standing().await? {
-        Standing::Whole { key: of, .. } => {
-            if of == key {
-                let newest = file::newest_entry(source.connection())?;
-                let is_known = |number| file::has_entry(source.connection(), number);
-                restored.undone = target.withdrawn(newest, is_known).await?;
-            }
-            restored.kept = Some(aside.to_owned());
+    target.check_rights(Task::Fill).await?;
+    let mut mark = occasion.mark(file, &key);
+    let (task, there) = match target.standing().await? {
+        Standing::Whole { .. } => {
+            target.check_rights(Task::Replace).await?;
+            mark.aside = Some(aside.to_owned());
+            (Task::Replace, Some("respoked"))
         }
-        standing => check_target(&standing, &key)?,
-    }
-    let kept = restored.kept.as_deref();
-    let filling = Filling { source: source.connection(), key: &key, options, target, aside: kept, watch };
-    filling.run(&occasion.mark(file, &key), async || Ok(())).await?;
-    Ok(restored)
+        standing => {
+            check_target(&standing, &key)?;
+            if let Standing::Unfinished(begun) = standing {
+                mark.aside = begun.aside;
+            }
+            (Task::Fill, mark.aside.as_deref())
+        }
+    };
+    check_fit(options).await?;
+    let undone = match there {
+        Some(schema) if target.key_in(schema).await?.is_some_and(|of| of == key) => {
+            let newest = file::newest_entry(source.connection())?;
+            target.withdrawn(schema, newest, |entry| file::has_entry(source.connection(), entry)).await?
+        }
+        Some(_) | None => Vec::new(),
+    };
+    let kept = mark.aside.clone();
+    let stopped = |why| Stopped::before(why).aside(kept.as_deref());
+    let filling = Filling { source: source.connection(), key: &key, options, target, task, watch };
+    let (target, _) = filling.run(&mark).await.map_err(stopped)?;
+    target.finish(&mark).await.map_err(stopped)?;
+    Ok(Restored { kept, undone })
 }
 
 /// Fails unless a server holds nothing, or an unfinished copy of the installation with this key.
@@ -109,16 +150,18 @@ fn check_target(standing: &Standing, key: &[u8]) -> Result<(), StoreError> {
              respoked CASCADE)",
             mark.place
         ))),
-        Standing::Whole { marks: Marks { moved: Some(moved), .. }, .. } => Err(refused(format!(
-            "the target holds an installation that was moved to {}: put it aside first ({ASIDE})",
-            moved.place
-        ))),
-        Standing::Whole { key: of, .. } if of == key => {
-            Err(refused(format!("the target holds this installation already; to begin anew, put it aside ({ASIDE})")))
-        }
-        Standing::Whole { .. } => Err(refused(format!(
-            "the target holds another installation, which stays: name another database, or put it aside ({ASIDE})"
-        ))),
+        Standing::Whole { key: of, marks } => Err(refused(match &marks.moved {
+            Some(moved) => format!(
+                "the target holds an installation that was moved to {}: put it aside first ({ASIDE})",
+                moved.place
+            ),
+            None if of == key => {
+                format!("the target holds this installation already; to begin anew, put it aside ({ASIDE})")
+            }
+            None => format!(
+                "the target holds another installation, which stays: name another database, or put it aside ({ASIDE})"
+            ),
+        })),
     }
 }
 
@@ -128,23 +171,19 @@ struct Filling<'a> {
     key: &'a [u8],
     options: &'a Options,
     target: Server,
-    /// The name by which what is there goes, if it is something.
-    aside: Option<&'a str>,
+    /// Whether something is there whose place it takes.
+    task: Task,
     watch: &'a dyn Watch,
 }
 
 impl Filling<'_> {
-    /// Copies everything. `leave` runs when it was compared, before the copy is an installation.
-    async fn run(
-        self,
-        mark: &Mark,
-        leave: impl AsyncFnOnce() -> Result<(), StoreError>,
-    ) -> Result<Transferred, StoreError> {
-        let Self { source, key, options, target, aside, watch } = self;
+    /// Copies everything and compares it. Until the server that is returned is told to finish, nobody writes to it.
+    async fn run(self, mark: &Mark) -> Result<(Server, Transferred), StoreError> {
+        let Self { source, key, options, target, task, watch } = self;
         // Before anything is written: a row that cannot be carried over is found here.
         let tally = begin(watch, "Reading what there is", file::count(source)?);
         let (contents, replaced) = file::contents(source, &tally)?;
-        let claimed = target.claim(mark, aside).await?;
+        let claimed = target.claim(mark, task).await?;
         PostgresStore::migrate(options, None).await?;
         target.set_key(mark, key).await?;
         if claimed == Claimed::Nothing && target.has_accounts().await? {
@@ -170,8 +209,6 @@ impl Filling<'_> {
                 "the copy does not go on behind the numbers that were given: something else works on it",
             ));
         }
-        leave().await?;
-        target.finish(mark).await?;
-        Ok(Transferred { tables: contents.counts(), replaced })
+        Ok((target, Transferred { tables: contents.counts(), replaced }))
     }
 }

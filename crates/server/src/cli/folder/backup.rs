@@ -1,11 +1,13 @@
 //! `respoked backup`: copies the database into one file, while the server runs or not.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use respoke_store::{Dsn, Source, back_up_server};
+use respoke_core::clock::Timestamp;
+use respoke_store::{BackedUp, CopiedOf, Dsn, Source, back_up_server};
 use serde_json::json;
 
 use super::super::failure::Failure;
@@ -31,12 +33,22 @@ pub(in crate::cli) struct Backup {
 
 impl Backup {
     pub(super) fn run(&self, out: &mut Output<'_>) -> Result<(), Failure> {
-        let bytes = match self.folder.which()? {
-            Database::Folder(_) => self.of_folder()?,
+        let (bytes, of) = match self.folder.which()? {
+            Database::Folder(_) => (self.of_folder()?, CopiedOf::Primary),
             Database::Postgres(address) => self.of_server(&address)?,
         };
+        let as_of = match of {
+            CopiedOf::Primary => None,
+            CopiedOf::Standby { as_of } => {
+                Some(as_of.map_or_else(|| "a time that it does not know".to_owned(), Timestamp::to_iso))
+            }
+        };
+        if let Some(as_of) = &as_of {
+            let said = "It is read from a standby, and the server that is written to was not found: what was committed there after";
+            let _ = writeln!(std::io::stderr(), "{said} {as_of} may be missing.");
+        }
         out.say(
-            &json!({ "file": path_json(&self.file), "bytes": bytes }),
+            &json!({ "file": path_json(&self.file), "bytes": bytes, "standbyAsOf": as_of }),
             format_args!(
                 "The backup {} is written, {bytes} bytes. `respoked restore --verify {}` checks it.",
                 self.file.display(),
@@ -52,6 +64,10 @@ impl Backup {
         let source = Source::open_live(&database)
             .map_err(|error| trouble::explained(error, folder_of(&database)))
             .with_context(|| format!("the database {} cannot be read", database.display()))?;
+        // It would be a backup of what was there when it was moved, taken for one of what is.
+        if let Some(why) = source.not_served().map_err(|error| trouble::explained(error, folder_of(&database)))? {
+            return Err(Failure::because(format!("{} is not backed up: {why}", database.display())));
+        }
         let unfinished = Unfinished::of(&self.file).with_context(written)?;
         let whole = fs::metadata(&database).map_or(0, |file| file.len());
         let copying = Progress::of_copy("Copying the database", unfinished.path(), whole);
@@ -65,7 +81,7 @@ impl Backup {
     }
 
     /// The same database as a backup of a folder is, filled from the server.
-    fn of_server(&self, address: &Dsn) -> Result<u64, Failure> {
+    fn of_server(&self, address: &Dsn) -> Result<(u64, CopiedOf), Failure> {
         self.check_target(None)?;
         let written = || self.not_written();
         let options = database::options(address)?;
@@ -73,11 +89,11 @@ impl Backup {
         let told = Told::default();
         let copied = transfer_runtime()?.block_on(back_up_server(&options, unfinished.path(), &told));
         drop(told);
-        let (_, bytes) = copied
+        let BackedUp { bytes, of, .. } = copied
             .map_err(|error| trouble::explained(error, folder_of(&self.file)))
             .with_context(|| format!("{address} cannot be copied"))?;
         self.is_whole(unfinished)?;
-        Ok(bytes)
+        Ok((bytes, of))
     }
 
     fn not_written(&self) -> String {

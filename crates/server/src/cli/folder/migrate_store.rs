@@ -11,7 +11,11 @@ use anyhow::Context as _;
 use clap::Args;
 use respoke_core::chance::{Chance, SystemChance};
 use respoke_core::clock::{Clock as _, SystemClock};
-use respoke_store::{Arrival, Departure, Dsn, Occasion, Transferred, arrival_at, arrive, move_to_server};
+use respoke_core::ports::StoreError;
+use respoke_store::{
+    Arrival, Departure, Dsn, Occasion, Stage, Stopped, Transferred, arrival_at, arrive, move_to_server,
+    take_back_to_file, take_back_to_server,
+};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -28,13 +32,19 @@ const SQLITE: &[u8] = b"sqlite:";
 
 /// `respoked migrate-store`.
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "respoked migrate-store [OPTIONS] --from <PLACE> --to <PLACE>\n       respoked migrate-store [OPTIONS] --take-back <PLACE>"
+)]
 pub(in crate::cli) struct MigrateStore {
     /// Where the installation is: `sqlite:FOLDER`, its data folder, or the address of a PostgreSQL database, without a password.
-    #[arg(long, value_name = "PLACE")]
-    from: OsString,
+    #[arg(long, value_name = "PLACE", required_unless_present = "take_back", requires = "to")]
+    from: Option<OsString>,
     /// Where it is to be, in the same way. Nothing may be there.
-    #[arg(long, value_name = "PLACE")]
-    to: OsString,
+    #[arg(long, value_name = "PLACE", required_unless_present = "take_back", requires = "from")]
+    to: Option<OsString>,
+    /// Take back that the installation here was moved elsewhere, and go on without what was done there since.
+    #[arg(long, value_name = "PLACE", conflicts_with_all = ["from", "to"])]
+    take_back: Option<OsString>,
     /// TOML file with the server's settings, as `RESPOKED_CONFIG` names it too.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -57,7 +67,13 @@ impl fmt::Display for Place {
 
 impl MigrateStore {
     pub(super) fn run(&self, out: &mut Output<'_>) -> Result<(), Failure> {
-        let (from, to) = (self.place(&self.from)?, self.place(&self.to)?);
+        let place = |text: &Option<OsString>| text.as_ref().map(|text| self.place(text)).transpose();
+        if let Some(place) = place(&self.take_back)? {
+            return take_back(&place, out);
+        }
+        let (Some(from), Some(to)) = (place(&self.from)?, place(&self.to)?) else {
+            return Err(Failure::Usage("both places are needed, --from and --to".into()));
+        };
         let occasion = Occasion { at: SystemClock.now(), id: Uuid::from_bytes((&SystemChance as &dyn Chance).bytes()) };
         let moved = match (&from, &to) {
             (Place::Folder(folder), Place::Postgres(address)) => to_server(folder, address, [&from, &to], occasion)?,
@@ -109,9 +125,7 @@ fn to_server(
     let (file, server) = (from.to_string(), to.to_string());
     let moved = transfer_runtime()?.block_on(move_to_server((&database, &file), (&options, &server), occasion, &told));
     drop(told);
-    let moved = moved
-        .map_err(|error| trouble::explained(error, folder))
-        .with_context(|| format!("{from} was not moved to {to}"))?;
+    let moved = moved.map_err(|Stopped { at, why, .. }| stopped(at, [from, to], trouble::explained(why, folder)))?;
     // Root may do this for the user that serves.
     lock.hand_over(keeper)?;
     Ok(moved)
@@ -130,23 +144,23 @@ fn to_folder(
     let keeper = lock.keeper()?;
     let database = folder.join(DATABASE);
     let options = database::options(address)?;
-    let explained = |error| trouble::explained(error, folder);
-    let failed = || format!("{from} was not moved to {to}");
+    let failed = |at: Stage| move |error: StoreError| stopped(at, [from, to], trouble::explained(error, folder));
     let runtime = transfer_runtime()?;
     let (server, file) = (from.to_string(), to.to_string());
     let begun = runtime
         .block_on(Departure::begin((&options, &server), (&database, &file), occasion))
-        .map_err(explained)
-        .with_context(failed)?;
+        .map_err(failed(Stage::NotLeft))?;
     let mut moved = None;
     if let Some(departure) = begun {
-        let fresh = Unfinished::of(&database).with_context(failed)?;
+        let at = departure.stage();
+        let said = |error| stopped(at, [from, to], error);
+        let fresh = Unfinished::of(&database).map_err(said)?;
         let told = Told::default();
         let copied = runtime.block_on(departure.copy_to(fresh.path(), &told));
         drop(told);
-        moved = Some(copied.map_err(explained).with_context(failed)?);
-        fresh.give(keeper)?;
-        let present = if database.exists() && arrival_at(&database).map_err(explained)? == Arrival::Unfinished {
+        moved = Some(copied.map_err(failed(at))?);
+        fresh.give(keeper).map_err(said)?;
+        let present = if database.exists() && arrival_at(&database).map_err(failed(at))? == Arrival::Unfinished {
             // What is left of the copy that goes would be taken for the new one's.
             remove_log(&database);
             let _ = std::fs::remove_file(data_folder::with_suffix(&database, "-journal"));
@@ -154,12 +168,64 @@ fn to_folder(
         } else {
             Present::Stays
         };
-        fresh.becomes(&database, present)?;
-        runtime.block_on(departure.leave()).with_context(failed)?;
+        fresh.becomes(&database, present).map_err(said)?;
+        let left = runtime.block_on(departure.leave());
+        left.map_err(|Stopped { at, why, .. }| stopped(at, [from, to], why.into()))?;
     }
-    arrive(&database).map_err(explained).with_context(failed)?;
+    arrive(&database).map_err(failed(Stage::Left))?;
     lock.hand_over(keeper)?;
     Ok(moved)
+}
+
+/// What is said of a move that was not brought to its end: what is known of both sides, and what is to be done.
+fn stopped(at: Stage, [from, to]: [&Place; 2], error: anyhow::Error) -> anyhow::Error {
+    error.context(match at {
+        Stage::NotLeft => format!("{from} was not moved to {to}"),
+        Stage::Left => format!(
+            "{from} is marked as moved, and the copy at {to} is not finished: nothing serves from either until the same command, \
+             given again, finishes it"
+        ),
+        Stage::InDoubt => format!(
+            "whether {from} was moved to {to} is not known: serve from neither, and give the same command again, which finds \
+             out and finishes it"
+        ),
+    })
+}
+
+/// Lets an installation be served from again that was moved elsewhere.
+fn take_back(place: &Place, out: &mut Output<'_>) -> Result<(), Failure> {
+    let failed = || format!("that {place} was moved elsewhere is not taken back");
+    let moved_to = match place {
+        Place::Folder(folder) => {
+            let lock = data_folder::lock(folder)?;
+            data_folder::check_files(folder)?;
+            let keeper = lock.keeper()?;
+            let taken = take_back_to_file(&folder.join(DATABASE));
+            let moved_to = taken.map_err(|error| trouble::explained(error, folder)).with_context(failed)?;
+            lock.hand_over(keeper)?;
+            moved_to
+        }
+        Place::Postgres(address) => {
+            let options = database::options(address)?;
+            transfer_runtime()?.block_on(take_back_to_server(&options)).with_context(failed)?
+        }
+    };
+    out.say(
+        &json!({ "takenBack": place.to_string(), "movedTo": moved_to }),
+        format_args!(
+            "{place} can be served from again (respoked serve {}). It was moved to {moved_to}: what was done there since is not \
+             here.\nWhat was revoked, banned or changed there since is to be done again. Tokens that were not redeemed are \
+             spent.\nSee to it that nothing serves from {moved_to} any more.",
+            serve(place)
+        ),
+    )
+}
+
+fn serve(place: &Place) -> String {
+    match place {
+        Place::Folder(folder) => format!("--data {}", folder.display()),
+        Place::Postgres(_) => format!("--database {place}"),
+    }
 }
 
 fn report(moved: Option<&Transferred>, from: &Place, to: &Place, out: &mut Output<'_>) -> Result<(), Failure> {
@@ -174,9 +240,7 @@ fn report(moved: Option<&Transferred>, from: &Place, to: &Place, out: &mut Outpu
     }
     match rows {
         Some(rows) => out.line(format_args!("The installation is at {to} now: {rows} rows, read back and compared.")),
-        None => out.line(format_args!(
-            "The installation is at {to} now; all of it, or all but the last step, was done before."
-        )),
+        None => out.line(format_args!("The installation is at {to}: all of it was done before.")),
     }?;
     if replaced > 0 {
         out.line(format_args!(
@@ -184,11 +248,8 @@ fn report(moved: Option<&Transferred>, from: &Place, to: &Place, out: &mut Outpu
              or what the audit log tells."
         ))?;
     }
-    let serve = match to {
-        Place::Folder(folder) => format!("--data {}", folder.display()),
-        Place::Postgres(_) => format!("--database {to}"),
-    };
     out.line(format_args!(
-        "Serve it from there (respoked serve {serve}). {from} is marked as moved and is not served from any more."
+        "Serve it from there (respoked serve {}). {from} is marked as moved and is not served from any more.",
+        serve(to)
     ))
 }

@@ -14,7 +14,7 @@ use respoke_core::chance::{Chance, SystemChance};
 use respoke_core::clock::{Clock, SystemClock, Timestamp};
 use respoke_core::id::RequestId;
 use respoke_store::{
-    CheckDepth, DatabaseCheck, Dsn, Occasion, RestoredToServer, Source, UndoneChange, restore_to_server,
+    CheckDepth, DatabaseCheck, Dsn, Occasion, RestoredToServer, Source, Stage, Stopped, UndoneChange, restore_to_server,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -210,17 +210,17 @@ impl Restore {
         let now = clock.now();
         let options = database::options(address)?;
         // For a while, where other programs put what they need for a while.
-        let folder = tempfile::Builder::new().prefix("respoked-").tempdir().map_err(trouble::explained_io)?;
-        let unwritten =
-            || format!("the backup {} cannot be copied to {}", self.file.display(), folder.path().display());
-        let explained = |error| trouble::explained(error, folder.path());
-        let fresh = folder.path().join(DATABASE);
-        let copying = Progress::of_copy("Copying the backup", &fresh, bytes);
-        source.copy_to(&fresh).map_err(explained).with_context(unwritten)?;
+        let folder = std::env::temp_dir();
+        let unwritten = || format!("the backup {} cannot be copied to {}", self.file.display(), folder.display());
+        let explained = |error| trouble::explained(error, &folder);
+        let unfinished = Unfinished::of(&folder.join(DATABASE)).with_context(unwritten)?;
+        let fresh = unfinished.path();
+        let copying = Progress::of_copy("Copying the backup", fresh, bytes);
+        source.copy_to(fresh).map_err(explained).with_context(unwritten)?;
         drop(copying);
         let ending = Progress::of("Bringing the copy into shape and ending what was issued");
         let name = self.file.file_name().unwrap_or_default().to_string_lossy();
-        respoke_store::end_everything_issued(&fresh, &name, now, RequestId::new(&SystemChance))
+        respoke_store::end_everything_issued(fresh, &name, now, RequestId::new(&SystemChance))
             .map_err(explained)
             .with_context(unwritten)?;
         drop(ending);
@@ -228,12 +228,30 @@ impl Restore {
         let aside = format!("respoked_before_restore_{}z", stamp(now).to_lowercase());
         let told = Told::default();
         let place = format!("the backup {name}");
-        let restoring = restore_to_server((&fresh, &place), &options, (occasion, &aside), &told);
+        let restoring = restore_to_server((fresh, &place), &options, (occasion, &aside), &told);
         let restored = transfer_runtime()?.block_on(restoring);
         drop(told);
-        let RestoredToServer { kept, undone } =
-            restored.with_context(|| format!("the backup {} was not put on {address}", self.file.display()))?;
+        let RestoredToServer { kept, undone } = restored.map_err(|stopped| self.stopped(address, stopped))?;
         Ok(Restored { kept: kept.map(Kept::Schema), undone })
+    }
+}
+
+impl Restore {
+    /// What is said of a restore to a server that was not brought to its end.
+    fn stopped(&self, address: &Dsn, Stopped { at, aside, why }: Stopped) -> anyhow::Error {
+        let file = self.file.display();
+        let aside = aside.map_or_else(String::new, |aside| {
+            format!(
+                ". What was there may go by the name of the schema {aside}; the same command, given again, finds that"
+            )
+        });
+        anyhow::Error::new(why).context(match at {
+            Stage::NotLeft | Stage::Left => format!("the backup {file} was not put on {address}{aside}"),
+            Stage::InDoubt => format!(
+                "whether the backup {file} was put on {address} is not known: look whether a server starts there (respoked \
+                 doctor), and give the same command again if none does{aside}"
+            ),
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::contract::admin_cases::first_rows;
 use crate::marks::{MOVED, UNFINISHED};
 
 /// Does something when something begins.
-struct When<'a>(&'static str, &'a (dyn Fn() + Sync));
+pub(super) struct When<'a>(pub(super) &'static str, pub(super) &'a (dyn Fn() + Sync));
 
 impl Watch for When<'_> {
     fn begins(&self, what: &'static str, _: &Arc<Tally>) {
@@ -22,14 +22,15 @@ impl Watch for When<'_> {
 }
 
 /// Waits for it, in the middle of another.
-fn meanwhile<T>(run: impl Future<Output = T>) -> T {
+pub(super) fn meanwhile<T>(run: impl Future<Output = T>) -> T {
     tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(run))
 }
 
 impl Sides {
-    async fn watched(&self, watch: &dyn Watch, id: u128) -> Result<(), StoreError> {
+    pub(super) async fn watched(&self, watch: &dyn Watch, id: u128) -> Result<(), StoreError> {
         let (path, options) = (self.path(), self.options());
-        move_to_server((&path, "sqlite:here"), (&options, "postgres://there"), occasion(id), watch).await.map(drop)
+        let moving = move_to_server((&path, "sqlite:here"), (&options, "postgres://there"), occasion(id), watch);
+        moving.await.map(drop).map_err(|stopped| stopped.why)
     }
 }
 
@@ -86,6 +87,7 @@ async fn marks_that_cannot_be_read_are_never_the_same() {
     sides.move_to_server(1).await.unwrap();
     sides.server().await.set_meta(UNFINISHED, b"of another version").await.unwrap();
     let connection = Connection::open(sides.path()).unwrap();
+    connection.execute("DROP TRIGGER moved_meta_UPDATE", []).unwrap();
     connection.execute("UPDATE meta SET value = x'01' WHERE key = ?1", [MOVED]).unwrap();
     drop(connection);
     let refused = why(&sides.move_to_server(2).await.unwrap_err());
@@ -103,7 +105,7 @@ async fn one_whose_copy_was_taken_over_does_nothing_more_to_it() {
         sides.filled().await;
         let taken = occasion(2).mark("sqlite:elsewhere", &sides.key());
         let take_over = || {
-            let claimed = meanwhile(async { sides.server().await.claim(&taken, None).await.unwrap() });
+            let claimed = meanwhile(async { sides.server().await.claim(&taken, Task::Fill).await.unwrap() });
             assert_eq!(claimed, Claimed::Unfinished);
         };
         let refused = why(&sides.watched(&When(phase, &take_over), 1).await.unwrap_err());
@@ -210,15 +212,15 @@ async fn who_claims_waits_for_a_transaction_on_the_copy_and_nobody_ends_anothers
     sides.filled().await;
     let [mine, others] = [1, 2].map(|id| occasion(id).mark("sqlite:here", &sides.key()));
     let (one, other) = (sides.server().await, sides.server().await);
-    assert_eq!(one.claim(&mine, None).await.unwrap(), Claimed::Nothing);
+    assert_eq!(one.claim(&mine, Task::Fill).await.unwrap(), Claimed::Nothing);
     PostgresStore::migrate(&sides.options(), None).await.unwrap();
     one.set_key(&mine, &sides.key()).await.unwrap();
     one.begin_comparing(&mine).await.unwrap();
-    let refused = why(&other.claim(&others, None).await.unwrap_err());
+    let refused = why(&other.claim(&others, Task::Fill).await.unwrap_err());
     assert!(refused.contains("another move, restore or migration is at work"), "{refused}");
     one.end_reading().await.unwrap();
     let other = sides.server().await;
-    assert_eq!(other.claim(&others, None).await.unwrap(), Claimed::Unfinished);
+    assert_eq!(other.claim(&others, Task::Fill).await.unwrap(), Claimed::Unfinished);
     let refused = why(&one.set_key(&mine, b"a key").await.unwrap_err());
     assert!(refused.contains("another move or restore took"), "{refused}");
     let refused = why(&one.finish(&mine).await.unwrap_err());

@@ -195,6 +195,10 @@ fn database(data: &Path, now: Timestamp) -> Vec<Finding> {
             vec![Finding::fail(WHAT, found, advice)]
         }
         Ok(check) => {
+            if let Some(why) = check.moved {
+                let found = format!("{}: {why}", path.display());
+                return vec![Finding::fail(WHAT, found, "no server starts on it: look where the installation went")];
+            }
             let mut findings = vec![sound(&check), journal(&check), clock(check.newest_at, now)];
             findings.extend(check.last_code_at.and_then(|at| codes(at, now)));
             findings
