@@ -108,7 +108,7 @@ impl Proxy {
         self.shared.state.lock().made
     }
 
-    /// How many messages of a side were passed on so far.
+    /// How many messages of a side were passed on so far, farewells excepted.
     pub(crate) fn passed(&self, side: Side) -> usize {
         self.shared.state.lock().passed[side as usize]
     }
@@ -206,7 +206,9 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, side: Side, share
         if from.read_exact(&mut message[letter + 4..]).await.is_err() {
             return;
         }
-        match shared.comes(side) {
+        // A farewell comes when its connection is dropped, which is any time.
+        let is_counted = letter == 0 || message[0] != b'X' || side == Side::Answered;
+        match if is_counted { shared.comes(side) } else { shared.state.lock().way } {
             Way::Open => {}
             Way::Refused => {
                 shared.cuts.send_modify(|cuts| *cuts += 1);

@@ -129,9 +129,9 @@ impl Failure {
 /// Whether the server says of a commit by a code that it was rolled back.
 fn is_known_of_a_commit(error: &tokio_postgres::Error) -> bool {
     const KNOWN: [&str; 3] = ["23", "25", "40"];
-    error.code().is_some_and(|code| {
-        KNOWN.contains(&&code.code()[..2]) && *code != SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN
-    })
+    error
+        .code()
+        .is_some_and(|code| KNOWN.contains(&&code.code()[..2]) && *code != SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN)
 }
 
 /// The same of one who has no [`Failure`]: a server that ends the connection says nothing of the commit.
