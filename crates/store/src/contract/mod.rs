@@ -24,6 +24,7 @@ macro_rules! every_case {
                 of_many_simultaneous_redemptions_one_wins
                 redeeming_races_revoking_without_a_survivor
                 nothing_is_minted_on_what_is_gone
+                nothing_is_minted_on_what_another_handle_took_away
                 minting_races_deletion
                 replacing_leaves_exactly_one_live
                 replacing_races_redeeming

@@ -22,7 +22,7 @@ use super::options::Options;
 use super::pool::{Errand, Lent, Pool};
 use super::rows::Columns;
 use super::settle;
-use super::token_writer::Tokens;
+use super::token_writer::{KnownGrounds, Tokens};
 use super::tries::{Figures, Tries, Undone};
 use super::walk::Walk;
 use super::writer::{Start, Writer};
@@ -109,7 +109,7 @@ impl PostgresStore {
             figures: figures.clone(),
             crash,
         };
-        let writer = Writer::start(start.clone(), Tokens { sealer: sealer.clone() });
+        let writer = Writer::start(start.clone(), Tokens { sealer: sealer.clone(), known: KnownGrounds::default() });
         let messages = Writer::start(start, Messages { chance: chance.clone() });
         Ok(Self {
             writer,

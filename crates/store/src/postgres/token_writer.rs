@@ -2,6 +2,7 @@
 
 mod batch;
 mod draft;
+mod known;
 mod operation;
 #[cfg(test)]
 mod tests;
@@ -14,12 +15,15 @@ use respoke_core::token::MintedToken;
 use super::connect::Connection;
 use super::tries::Undone;
 use super::writer::{End, Work, Writer};
+pub(super) use known::KnownGrounds;
 pub(super) use operation::{Mint, Redeem, Touch};
 use operation::{Operation, Outcome};
 
 /// What it works with.
 pub(super) struct Tokens {
     pub(super) sealer: Sealer,
+    /// What mints stand on.
+    pub(super) known: KnownGrounds,
 }
 
 impl Work for Tokens {
@@ -35,7 +39,7 @@ impl Work for Tokens {
         end: End<'_>,
         operations: &[&Operation],
     ) -> Result<Vec<Option<Outcome>>, Undone> {
-        batch::run(connection, &self.sealer, end, operations).await
+        batch::run(connection, self, end, operations).await
     }
 }
 

@@ -1,5 +1,5 @@
-//! A batch as one transaction: what it stands on is read in one round trip, and what is decided is written in one more, by
-//! one statement for each kind of row.
+//! A batch as one transaction: it is begun and what it stands on is read in one round trip, and what is decided is written in one
+//! more, by one statement for each kind of row.
 //!
 //! Invariant: what takes something away (a token that is spent, a session that is superseded) is written by a statement that looks
 //! once more whether it is there to be taken, and counts. Another handle that was quicker makes the batch run again.
@@ -9,19 +9,20 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use respoke_core::grant::Ground;
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::ports::{BanRecord, EndRequest, EndScope};
-use respoke_core::seal::Sealer;
 use respoke_core::session::{SessionEndCause, SessionRecord};
 use respoke_core::token::{Replaces, TokenRecord};
 use uuid::Uuid;
 
+use super::Tokens;
 use super::draft::{Draft, Found, FoundToken, Made, MintKey, decide, mint_key};
+use super::known::{Grounds, KnownGrounds, Moment};
 use super::operation::{Mint, Operation, Outcome, Redeem};
 use crate::codes;
 use crate::mint_grounds::MintGround;
 use crate::postgres::connect::{Connection, params};
 use crate::postgres::failure::Failure;
 use crate::postgres::journal::{Deed, Redeemed};
-use crate::postgres::rows::{all, mint_lock, number_of, only, read_number, stored};
+use crate::postgres::rows::{all, mint_lock, number_of, only, stored};
 use crate::postgres::tries::Undone;
 use crate::postgres::writer::{Drafted, End, committed};
 use crate::postgres::{audit_rows, endpoint_rows, feed_rows, session_rows, token_rows};
@@ -29,16 +30,24 @@ use crate::postgres::{audit_rows, endpoint_rows, feed_rows, session_rows, token_
 /// Runs a batch and returns what came of each operation; none of those in apps of which somebody keeps mints waiting.
 pub(super) async fn run(
     connection: &Connection,
-    sealer: &Sealer,
+    Tokens { sealer, known }: &Tokens,
     end: End<'_>,
     operations: &[&Operation],
 ) -> Result<Vec<Option<Outcome>>, Undone> {
     let drafting = Box::pin(async {
-        let free = begin(connection, operations).await?;
+        let (free, looked) = if changes_anything(operations) {
+            let free = begin(connection, operations).await?;
+            let run: Vec<_> = operations.iter().filter(|operation| free.has(operation)).copied().collect();
+            lock(connection, &run).await?;
+            (free, look(connection, &run).await?)
+        } else {
+            // Sent one behind the other. What is read for those that will have to wait is left alone.
+            let (free, looked) = tokio::join!(biased; begin(connection, operations), look(connection, operations));
+            (free?, looked?)
+        };
         let operations: Vec<_> = operations.iter().map(|operation| free.has(operation).then_some(*operation)).collect();
         let run: Vec<_> = operations.iter().flatten().copied().collect();
-        lock(connection, &run).await?;
-        let found = read(connection, &run).await?;
+        let found = read(connection, known, looked, &run).await?;
         let (outcomes, draft) = decide(found, sealer, &run)?;
         write(connection, &draft).await?;
         let mut outcomes = outcomes.into_iter();
@@ -93,7 +102,13 @@ async fn share(connection: &Connection, apps: BTreeSet<i64>) -> Result<Free, Fai
     Ok(Free(all(connection, sql, params![Vec::from_iter(apps)], only::<i64>).await?.into_iter().collect()))
 }
 
-/// If the batch makes changes, locks all rows that it may change, and the feed, before anything is read.
+/// Whether it takes anything away besides the tokens that are redeemed.
+fn changes_anything(operations: &[&Operation]) -> bool {
+    mints(operations).any(|mint| mint.replaces != Replaces::Nothing)
+        || redeems(operations).any(|redeem| redeem.session.supersedes.is_some())
+}
+
+/// Locks all rows that a batch with changes may change, and the feed, before anything is read.
 async fn lock(connection: &Connection, operations: &[&Operation]) -> Result<(), Failure> {
     let replaced: Vec<_> =
         mints(operations).filter(|mint| mint.replaces != Replaces::Nothing).map(|mint| &mint.token.grant).collect();
@@ -112,18 +127,45 @@ async fn lock(connection: &Connection, operations: &[&Operation]) -> Result<(), 
     connection.query("SELECT 1 FROM respoked.feed FOR NO KEY UPDATE", &[]).await.map(drop)
 }
 
-/// Reads what the operations stand on.
-async fn read(connection: &Connection, operations: &[&Operation]) -> Result<Found, Failure> {
-    let (grounds, numbers, tokens, keys) = tokio::join!(
+/// What is read of any batch.
+struct Looked {
+    /// None without mints.
+    moment: Option<Moment>,
+    numbers: Vec<u64>,
+    tokens: HashMap<u64, FoundToken>,
+    keys: HashMap<[u8; 32], ([u8; 32], Made)>,
+}
+
+async fn look(connection: &Connection, operations: &[&Operation]) -> Result<Looked, Failure> {
+    let (numbers, tokens, keys) = tokio::join!(
         biased;
-        grounds(connection, operations),
         numbers(connection, operations),
         tokens_found(connection, operations),
         keys(connection, operations),
     );
-    let (grounds, tokens, keys) = (grounds?, tokens?, keys?);
+    let (moment, numbers) = numbers?;
+    Ok(Looked { moment, numbers, tokens: tokens?, keys: keys? })
+}
+
+/// Reads the rest of what the operations stand on.
+async fn read(
+    connection: &Connection,
+    known: &KnownGrounds,
+    Looked { moment, numbers, tokens, keys }: Looked,
+    operations: &[&Operation],
+) -> Result<Found, Failure> {
+    let kinds: HashSet<MintKey> = mints(operations).map(|mint| mint_key(&mint.token.grant)).collect();
+    let grounds = match moment.and_then(|moment| known.of(moment, &kinds)) {
+        Some(grounds) => grounds,
+        None if kinds.is_empty() => Grounds::new(),
+        None => {
+            let (moment, grounds) = grounds(connection, kinds).await?;
+            known.keep(moment, &grounds);
+            grounds
+        }
+    };
     let banned = grounds.values().any(|(_, ground)| ground.bans);
-    let mut found = Found { grounds, numbers: numbers?.into(), tokens, keys, ..Found::default() };
+    let mut found = Found { grounds, numbers: numbers.into(), tokens, keys, ..Found::default() };
     if banned {
         found.bans = bans(connection, operations).await?;
     }
@@ -144,22 +186,16 @@ async fn read(connection: &Connection, operations: &[&Operation]) -> Result<Foun
     Ok(found)
 }
 
-async fn grounds(
-    connection: &Connection,
-    operations: &[&Operation],
-) -> Result<HashMap<MintKey, (u64, MintGround)>, Failure> {
+/// What mints of these kinds stand on, and the moment of that.
+async fn grounds(connection: &Connection, kinds: HashSet<MintKey>) -> Result<(Option<Moment>, Grounds), Failure> {
     const SQL: &str = "
-        SELECT k.nth, f.head, a.development_mode, r.id IS NOT NULL, s.id IS NOT NULL AND s.revoked_at IS NULL, s.expires_at,
-               EXISTS (SELECT 1 FROM respoked.endpoints e WHERE e.app_id = k.app AND e.banned_at IS NOT NULL)
+        SELECT k.nth, f.epoch, f.head, a.development_mode, r.id IS NOT NULL, s.id IS NOT NULL AND s.revoked_at IS NULL,
+               s.expires_at, EXISTS (SELECT 1 FROM respoked.endpoints e WHERE e.app_id = k.app AND e.banned_at IS NOT NULL)
         FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) WITH ORDINALITY k (app, role, secret, nth)
         CROSS JOIN respoked.feed f
         LEFT JOIN respoked.apps a ON a.id = k.app
         LEFT JOIN respoked.roles r ON r.app_id = k.app AND r.id = k.role
         LEFT JOIN respoked.secrets s ON s.id = k.secret AND s.app_id = k.app";
-    let kinds: HashSet<MintKey> = mints(operations).map(|mint| mint_key(&mint.token.grant)).collect();
-    if kinds.is_empty() {
-        return Ok(HashMap::new());
-    }
     let kinds: Vec<MintKey> = kinds.into_iter().collect();
     let apps: Vec<Uuid> = kinds.iter().map(|kind| kind.0.uuid()).collect();
     let roles: Vec<Option<Uuid>> = kinds.iter().map(|kind| kind.1.map(|id| id.uuid())).collect();
@@ -167,7 +203,7 @@ async fn grounds(
     let rows = all(connection, SQL, params![apps, roles, secrets], |columns| {
         let nth = usize::try_from(columns.number()?).unwrap_or(0);
         let kind = *kinds.get(nth.wrapping_sub(1)).ok_or(Failure::Row("a row was numbered that was not asked for"))?;
-        let head = columns.number()?;
+        let moment = Moment { epoch: columns.next()?, head: columns.number()? };
         let ground = MintGround {
             development_mode: columns.next()?,
             role: columns.next()?,
@@ -175,20 +211,26 @@ async fn grounds(
             secret_expires_at: columns.time_if_any()?,
             bans: columns.next()?,
         };
-        Ok((kind, (head, ground)))
+        Ok((moment, (kind, (moment.head, ground))))
     })
     .await?;
-    Ok(rows.into_iter().collect())
+    let moment = rows.first().map(|(moment, _)| *moment);
+    Ok((moment, rows.into_iter().map(|(_, ground)| ground).collect()))
 }
 
-/// As many numbers of the log as tokens may be minted.
-async fn numbers(connection: &Connection, operations: &[&Operation]) -> Result<Vec<u64>, Failure> {
+/// As many numbers of the log as tokens may be minted, and the feed's moment.
+async fn numbers(connection: &Connection, operations: &[&Operation]) -> Result<(Option<Moment>, Vec<u64>), Failure> {
     let count = mints(operations).count();
     if count == 0 {
-        return Ok(Vec::new());
+        return Ok((None, Vec::new()));
     }
-    let sql = "SELECT nextval('respoked.log_number') FROM generate_series(1, $1)";
-    all(connection, sql, params![i64::try_from(count).unwrap_or(i64::MAX)], read_number).await
+    let sql = "SELECT f.epoch, f.head, nextval('respoked.log_number') FROM respoked.feed f, generate_series(1, $1)";
+    let rows = all(connection, sql, params![i64::try_from(count).unwrap_or(i64::MAX)], |columns| {
+        Ok((Moment { epoch: columns.next()?, head: columns.number()? }, columns.number()?))
+    })
+    .await?;
+    let moment = rows.first().map(|(moment, _)| *moment);
+    Ok((moment, rows.into_iter().map(|(_, number)| number).collect()))
 }
 
 async fn tokens_found(connection: &Connection, operations: &[&Operation]) -> Result<HashMap<u64, FoundToken>, Failure> {
@@ -313,9 +355,10 @@ async fn write_tokens(connection: &Connection, draft: &Draft<'_>) -> Result<(), 
     const SQL: &str = "
         INSERT INTO respoked.log (number, action, expires_at, at, app_id, endpoint, secret_id, hash, role_id, activate_by, born,
                                   actor_kind, actor_id, account_id, object, address, request_id)
-        SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::uuid[], $6::text[], $7::uuid[],
-                             $8::bytea[], $9::uuid[], $10::bigint[], $11::bigint[], $12::bigint[], $13::uuid[], $14::uuid[],
-                             $15::text[], $16::text[], $17::uuid[])";
+        SELECT unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::bigint[]), unnest($4::bigint[]), unnest($5::uuid[]),
+               unnest($6::text[]), unnest($7::uuid[]), unnest($8::bytea[]), unnest($9::uuid[]), unnest($10::bigint[]),
+               unnest($11::bigint[]), unnest($12::bigint[]), unnest($13::uuid[]), unnest($14::uuid[]), unnest($15::text[]),
+               unnest($16::text[]), unnest($17::uuid[])";
     if draft.tokens.is_empty() {
         return Ok(());
     }
