@@ -169,12 +169,14 @@ pub(super) async fn nothing_is_minted_on_what_another_handle_took_away(fixture: 
         BanRecord { endpoint_id: endpoint("alice"), reason: "spam".into(), banned_at: NOW, until: NOW.plus_secs(60) };
     assert_eq!(there.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap(), Banning::Banned);
     assert_eq!(minting(&world, as_usual).await, Some(Lapse::Banned));
-    there.lift_ban(world.app, &endpoint("alice"), entry(Action::BanLifted)).await.unwrap();
+    let lifted = there.lift_ban(world.app, &endpoint("alice"), entry(Action::BanLifted)).await.unwrap();
+    assert_eq!(lifted, Removal::Removed);
     assert_eq!(minting(&world, as_usual).await, None);
 
     let other = World::with_app(world.store.clone(), world.account).await;
     assert_eq!(minting(&other, as_usual).await, None);
-    there.delete_role(other.app, other.role, entry(Action::RoleDeleted)).await.unwrap();
+    let deleted = there.delete_role(other.app, other.role, entry(Action::RoleDeleted)).await.unwrap();
+    assert_eq!(deleted, Removal::Removed);
     assert_eq!(minting(&other, as_usual).await, Some(Lapse::RoleDeleted));
     assert_eq!(minting(&world, as_usual).await, None);
     let rolls = Some((world.secret, NOW));
@@ -185,7 +187,7 @@ pub(super) async fn nothing_is_minted_on_what_another_handle_took_away(fixture: 
     assert_eq!(minting(&other, as_usual).await, None);
     there.revoke_secret(other.app, other.secret, Revocation::SparesMinted, entry(Action::SecretRevoked)).await.unwrap();
     assert_eq!(minting(&other, as_usual).await, Some(Lapse::SecretRevoked));
-    there.delete_app(other.app, entry(Action::AppDeleted)).await.unwrap();
+    assert_eq!(there.delete_app(other.app, entry(Action::AppDeleted)).await.unwrap(), Removal::Removed);
     assert_eq!(minting(&other, as_usual).await, Some(Lapse::AppDeleted));
 }
 
