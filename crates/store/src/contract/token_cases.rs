@@ -6,7 +6,7 @@ use std::sync::Arc;
 use respoke_core::app::{AppPatch, Revocation};
 use respoke_core::audit::Action;
 use respoke_core::chance::of_this_test;
-use respoke_core::grant::{Grant, Lapse};
+use respoke_core::grant::Lapse;
 use respoke_core::id::{RoleId, SecretId};
 use respoke_core::idempotency::{Creation, IdempotencyKey};
 use respoke_core::page::PageRequest;
@@ -146,9 +146,9 @@ pub(super) async fn nothing_is_minted_on_what_is_gone(fixture: impl Fixture) {
 pub(super) async fn nothing_is_minted_on_what_another_handle_took_away(fixture: impl Fixture) {
     let world = fixture.opened().await;
     let there = fixture.open(None);
-    let minting = async |of: &World, change: fn(&mut Grant)| {
+    let minting = async |of: &World, role: Option<RoleId>| {
         let mut token = of.token_for("alice", NOW);
-        change(&mut token.grant);
+        token.grant.role_id = role;
         match world.store.issue_token(token, Replaces::Nothing, None, entry(Action::TokenIssued)).await.unwrap() {
             Creation::Created(_) => None,
             Creation::Refused(MintRefusal::Lapsed(lapse)) => Some(lapse),
@@ -156,39 +156,37 @@ pub(super) async fn nothing_is_minted_on_what_another_handle_took_away(fixture: 
             other => panic!("there is no key: {other:?}"),
         }
     };
-    let (as_usual, without_role): (fn(&mut Grant), fn(&mut Grant)) = (|_| {}, |grant| grant.role_id = None);
-
     let switch = |on| AppPatch { development_mode: Some(on), ..AppPatch::default() };
     there.update_app(world.app, switch(true), entry(Action::AppUpdated)).await.unwrap();
-    assert_eq!(minting(&world, without_role).await, None);
+    assert_eq!(minting(&world, None).await, None);
     there.update_app(world.app, switch(false), entry(Action::AppUpdated)).await.unwrap();
-    assert_eq!(minting(&world, without_role).await, Some(Lapse::DevelopmentModeOff));
+    assert_eq!(minting(&world, None).await, Some(Lapse::DevelopmentModeOff));
 
-    assert_eq!(minting(&world, as_usual).await, None);
+    assert_eq!(minting(&world, Some(world.role)).await, None);
     let ban =
         BanRecord { endpoint_id: endpoint("alice"), reason: "spam".into(), banned_at: NOW, until: NOW.plus_secs(60) };
     assert_eq!(there.ban(world.app, ban, entry(Action::EndpointBanned)).await.unwrap(), Banning::Banned);
-    assert_eq!(minting(&world, as_usual).await, Some(Lapse::Banned));
+    assert_eq!(minting(&world, Some(world.role)).await, Some(Lapse::Banned));
     let lifted = there.lift_ban(world.app, &endpoint("alice"), entry(Action::BanLifted)).await.unwrap();
     assert_eq!(lifted, Removal::Removed);
-    assert_eq!(minting(&world, as_usual).await, None);
+    assert_eq!(minting(&world, Some(world.role)).await, None);
 
     let other = World::with_app(world.store.clone(), world.account).await;
-    assert_eq!(minting(&other, as_usual).await, None);
+    assert_eq!(minting(&other, Some(other.role)).await, None);
     let deleted = there.delete_role(other.app, other.role, entry(Action::RoleDeleted)).await.unwrap();
     assert_eq!(deleted, Removal::Removed);
-    assert_eq!(minting(&other, as_usual).await, Some(Lapse::RoleDeleted));
-    assert_eq!(minting(&world, as_usual).await, None);
+    assert_eq!(minting(&other, Some(other.role)).await, Some(Lapse::RoleDeleted));
+    assert_eq!(minting(&world, Some(world.role)).await, None);
     let rolls = Some((world.secret, NOW));
     created(there.create_secret(new_secret(world.app), rolls, None, entry(Action::SecretRolled)).await.unwrap());
-    assert_eq!(minting(&world, as_usual).await, Some(Lapse::SecretRevoked));
+    assert_eq!(minting(&world, Some(world.role)).await, Some(Lapse::SecretRevoked));
 
     let other = World::with_app(world.store.clone(), world.account).await;
-    assert_eq!(minting(&other, as_usual).await, None);
+    assert_eq!(minting(&other, Some(other.role)).await, None);
     there.revoke_secret(other.app, other.secret, Revocation::SparesMinted, entry(Action::SecretRevoked)).await.unwrap();
-    assert_eq!(minting(&other, as_usual).await, Some(Lapse::SecretRevoked));
+    assert_eq!(minting(&other, Some(other.role)).await, Some(Lapse::SecretRevoked));
     assert_eq!(there.delete_app(other.app, entry(Action::AppDeleted)).await.unwrap(), Removal::Removed);
-    assert_eq!(minting(&other, as_usual).await, Some(Lapse::AppDeleted));
+    assert_eq!(minting(&other, Some(other.role)).await, Some(Lapse::AppDeleted));
 }
 
 pub(super) async fn minting_races_deletion(fixture: impl Fixture) {
