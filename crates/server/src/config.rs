@@ -28,6 +28,7 @@ use given::Values;
 pub use database_url::DatabaseUrl;
 pub use environment::user_folder;
 pub(crate) use environment::{config_file, service_links, value_of};
+pub(crate) use given::PLACES;
 pub use given::SettingsError;
 pub use public_url::PublicUrl;
 pub(crate) use public_url::local_url;

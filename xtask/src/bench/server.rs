@@ -64,8 +64,8 @@ impl Respoked {
     /// Starts a server on the empty PostgreSQL database at `address` and sets it up.
     pub(crate) fn start_on(workplace: &Workplace, setting: Setting, address: &str) -> anyhow::Result<Self> {
         let folder = workplace.fresh_folder()?;
-        let mut command = serve(Command::new(&workplace.respoked), folder.path(), setting);
-        command.env("RESPOKED_DATABASE", address);
+        let mut command = usual(Command::new(&workplace.respoked), setting);
+        command.args(["--database", address]);
         Self::start_as(command, folder, setting)
     }
 
@@ -94,11 +94,17 @@ impl Respoked {
     }
 }
 
-/// `command` (respoked, perhaps under something else) with the arguments and environment of a benchmark.
-pub(crate) fn serve(mut command: Command, folder: &Path, setting: Setting) -> Command {
+/// `command` (respoked, perhaps under something else) with the arguments and environment of a benchmark on a folder.
+pub(crate) fn serve(command: Command, folder: &Path, setting: Setting) -> Command {
+    let mut command = usual(command, setting);
+    command.arg("--data").arg(folder.join("data"));
     command
-        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-        .arg(folder.join("data"))
+}
+
+/// The same without a place to keep anything.
+fn usual(mut command: Command, setting: Setting) -> Command {
+    command
+        .args(["serve", "--listen", "127.0.0.1:0"])
         // Not the caller's RESPOKED_* variables.
         .env_clear()
         // All load comes from one address, which is not what its limit is for.

@@ -193,6 +193,10 @@ mod tests {
             "admin role jo --role root",
             "restore",
             "admin list --data d --database postgres://h/d",
+            "serve --data d --database postgres://h/d",
+            "--database postgres://h/d --data d",
+            "serve --database-file f --data d",
+            "config check --database postgres://h/d --database-file f",
             "frobnicate",
         ] {
             let words = std::iter::once("respoked").chain(line.split_whitespace());

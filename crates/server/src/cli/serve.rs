@@ -17,7 +17,7 @@ use super::failure::Failure;
 use super::hang_up::{HangUp, Reload};
 use super::output::Output;
 use super::standard_output;
-use crate::config::{self, Config, Kind, SETTINGS};
+use crate::config::{self, Config, Kind, PLACES, SETTINGS};
 use crate::run::{Prepared, Started};
 use crate::{files, greeting, run, telemetry};
 
@@ -46,13 +46,17 @@ impl Args for Flags {
         const HEADING: &str = "Settings (also RESPOKED_* in the environment, or keys of the config file)";
         let open = SETTINGS.iter().filter(|setting| !matches!(setting.kind, Kind::Secret));
         open.fold(command, |command, setting| {
+            let name = setting.name;
+            // Nobody could tell which of two places is meant.
+            let others = PLACES.into_iter().filter(|other| PLACES.contains(&name) && *other != name);
             command.arg(
-                Arg::new(setting.name)
-                    .long(setting.name.replace('_', "-"))
+                Arg::new(name)
+                    .long(name.replace('_', "-"))
                     .value_name(setting.value_name)
                     .help(setting.help)
                     .help_heading(HEADING)
-                    .value_parser(ValueParser::os_string()),
+                    .value_parser(ValueParser::os_string())
+                    .conflicts_with_all(others),
             )
         })
     }

@@ -23,6 +23,9 @@ use super::database_url::DatabaseUrl;
 use super::environment;
 use super::settings::{Kind, Range, Setting};
 
+/// What says where everything is kept.
+pub(crate) const PLACES: [&str; 3] = ["data", "database", "database_file"];
+
 /// Bytes of the longest config file: far more than all settings take, and a path to something endless ends.
 const FILE_LEN_MAX: u64 = 1024 * 1024;
 
@@ -169,8 +172,12 @@ impl Values {
         Ok(())
     }
 
-    /// Takes what flags say, by setting name.
+    /// Takes what flags say, by setting name. One that says where everything is kept is meant, whichever way the environment and
+    /// the file say it.
     pub(super) fn take_flags(&mut self, flags: &[(&'static str, OsString)]) {
+        if flags.iter().any(|(name, _)| PLACES.contains(name)) {
+            self.0.retain(|name, _| !PLACES.contains(name));
+        }
         for (name, value) in flags {
             if let Some(setting) = Setting::named(name) {
                 self.put(Given { setting, raw: Raw::Text(value.clone()), carrier: Carrier::Flag });

@@ -156,7 +156,7 @@ settings! {
     #[serde(with = "path")]
     data: PathBuf = PathBuf::from("./respoked-data"),
         (Kind::Path, "FOLDER"),
-        "Folder of the database [default: ./respoked-data]";
+        "Folder of the database; as a flag it puts aside what else names a PostgreSQL database [default: ./respoked-data]";
     database: Option<DatabaseUrl> = None,
         (Kind::Database, "URL"),
         "PostgreSQL database that keeps everything instead of the folder, such as postgres://user@host/name";

@@ -1,5 +1,7 @@
 //! Every setting, from every carrier: the table of settings is walked, so that a new one is tried too.
 
+mod carriers;
+
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
 
@@ -298,25 +300,6 @@ fn a_switch_is_true_or_false() {
     assert!(load("jsonp_polling = 'true'").is_err() && load("jsonp_polling = 1").is_err());
 }
 
-#[test]
-fn an_empty_variable_is_as_none_whatever_it_sets() {
-    for setting in SETTINGS {
-        let config = read("", &[(environment::variable(setting.name), OsString::new())], &[]).unwrap();
-        let default = value_of(&Config::default(), setting.name);
-        assert_eq!(value_of(&config, setting.name), default, "{}", setting.name);
-        if !matches!(setting.kind, Kind::List) {
-            for carrier in [Carrier::File, Carrier::Flag] {
-                let error = give(carrier, setting.name, "").unwrap_err().to_string();
-                assert!(error.contains(setting.name), "{error}");
-            }
-        }
-    }
-    let config = read("drain_secs = 3", &[("RESPOKED_DRAIN_SECS".into(), OsString::new())], &[]).unwrap();
-    assert_eq!(config.drain_secs, 3, "it takes nothing back that the file says");
-    let config = read("trusted_proxies = '::1'", &[], &[("trusted_proxies", "".into())]).unwrap();
-    assert!(config.trusted_proxies.is_empty());
-}
-
 /// Whatever is wrong with a value, and whichever setting it is for: a secret may stand in another's place.
 #[test]
 fn no_error_shows_a_value() {
@@ -439,14 +422,6 @@ fn what_is_no_setting_is_passed_over() {
 }
 
 #[test]
-fn flags_win_over_the_environment_and_that_over_the_file() {
-    let variables = [("RESPOKED_LISTEN".to_owned(), "127.0.0.1:2".into()), ("RESPOKED_LOG".to_owned(), "warn".into())];
-    let flags = [("listen", "127.0.0.1:3".into())];
-    let config = read("listen = '127.0.0.1:1'\nlog = 'debug'\ndrain_secs = 3", &variables, &flags).unwrap();
-    assert_eq!((config.listen.port(), config.log.as_str(), config.drain_secs), (3, "warn", 3));
-}
-
-#[test]
 fn a_first_admin_that_breaks_a_rule_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("password");
@@ -458,12 +433,6 @@ fn a_first_admin_that_breaks_a_rule_is_refused_by_name() {
     assert!(error.contains("admin_password must have at least 8 characters"), "{error}");
     let error = give(Carrier::Flag, "admin_username", " jo").unwrap_err().to_string();
     assert!(error.contains("admin_username must be 1 to 128"), "{error}");
-}
-
-#[test]
-fn a_wrong_flag_is_a_slip_on_the_command_line_and_a_wrong_variable_is_none() {
-    assert!(give(Carrier::Flag, "drain_secs", "x").unwrap_err().by_flag);
-    assert!(!give(Carrier::Variable, "drain_secs", "x").unwrap_err().by_flag);
 }
 
 #[test]

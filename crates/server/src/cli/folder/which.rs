@@ -34,12 +34,7 @@ impl Folder {
     pub(super) fn settings(&self) -> Result<Config, Failure> {
         let data = self.data.iter().map(|data| ("data", data.clone().into_os_string()));
         let database = self.database.iter().map(|database| ("database", database.clone()));
-        let mut config = Config::load(self.config.as_deref(), &data.chain(database).collect::<Vec<_>>())?;
-        if self.data.is_some() {
-            // Whoever names a folder means that, whatever the environment says.
-            config.database = None;
-        }
-        Ok(config)
+        Ok(Config::load(self.config.as_deref(), &data.chain(database).collect::<Vec<_>>())?)
     }
 
     /// Which database it is.

@@ -20,7 +20,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Runs the binary on `data`, which may hold a database already; `flags` come after `serve`.
+    /// Runs the binary on `data`, which may hold a database already; `flags` come after `serve`, and may name another database.
     pub(crate) fn spawn(data: &Path, flags: &[&str]) -> Self {
         Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_respoked")), data, flags)
     }
@@ -52,7 +52,10 @@ impl Process {
         let log = data.with_extension("log");
         std::fs::create_dir_all(log.parent().unwrap()).unwrap();
         let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
-        command.args(["serve", "--listen", listen]).args(place(data)).args(flags);
+        command.args(["serve", "--listen", listen]).args(flags);
+        if !flags.contains(&"--database") {
+            command.args(place(data));
+        }
         command.env("RESPOKED_ADMIN_USERNAME", "owner").env("RESPOKED_ADMIN_PASSWORD", PASSWORD);
         command.env("RESPOKED_LOG", "trace").stdout(Stdio::piped()).stderr(log);
         note_secret(PASSWORD);
