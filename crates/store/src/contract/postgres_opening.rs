@@ -21,10 +21,11 @@ impl ByAnother {
         format!("{}_server", self.0.name())
     }
 
-    /// Makes the role, and makes the schema if it is to be there.
+    /// Makes the role. Functions that are made from now on are nobody's but their owner's.
     fn begin(&self) {
         let role = self.role();
         self.0.run(&format!("CREATE ROLE {role} LOGIN"));
+        self.0.run_inside("ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC");
     }
 
     fn config(&self) -> Config {
@@ -104,7 +105,8 @@ async fn a_role_that_may_not_is_told_what_to_run() {
 
     // As a table would be that a later migration makes.
     database.0.run_inside(&format!("REVOKE UPDATE ON respoked.sessions, respoked.apps FROM {role}"));
-    run(&refused(server()).await, "may not use apps, sessions");
+    database.0.run_inside(&format!("REVOKE EXECUTE ON FUNCTION respoked.group_cost FROM {role}"));
+    run(&refused(server()).await, "may not use apps, group_cost, sessions");
     assert_eq!(
         PostgresStore::migrate(&owner, None).await.unwrap().granted,
         std::slice::from_ref(&role),

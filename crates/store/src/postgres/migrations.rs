@@ -31,10 +31,12 @@ pub(crate) const fn newest() -> usize {
 pub(crate) const LOCK: i64 = i64::from_be_bytes(*b"respoked");
 
 /// What a role may do who serves: everything that no change of the schema is.
-const GRANTS: [&str; 3] = [
+const GRANTS: [&str; 4] = [
     "GRANT USAGE ON SCHEMA respoked TO %I",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA respoked TO %I",
     "GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA respoked TO %I",
+    // Everybody may by default, which is often taken back.
+    "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA respoked TO %I",
 ];
 
 /// What a migration did.
@@ -69,13 +71,21 @@ impl State {
             SELECT current_user::text,
                    coalesce(has_schema_privilege(n.oid, 'CREATE'), has_database_privilege(current_database(), 'CREATE')),
                    CASE WHEN NOT has_schema_privilege(n.oid, 'USAGE') THEN 'anything' ELSE (
-                       SELECT string_agg(c.relname, ', ' ORDER BY c.relname) FROM pg_catalog.pg_class c
-                       WHERE c.relnamespace = n.oid AND NOT CASE c.relkind
-                           WHEN 'S' THEN has_sequence_privilege(c.oid, 'USAGE') AND has_sequence_privilege(c.oid, 'UPDATE')
-                           WHEN 'v' THEN has_table_privilege(c.oid, 'SELECT')
-                           WHEN 'r' THEN has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
-                                     AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
-                           ELSE TRUE END
+                       SELECT string_agg(lacking.name, ', ' ORDER BY lacking.name) FROM (
+                           SELECT c.relname AS name FROM pg_catalog.pg_class c
+                           WHERE c.relnamespace = n.oid AND NOT CASE c.relkind
+                               WHEN 'S' THEN has_sequence_privilege(c.oid, 'USAGE')
+                                         AND has_sequence_privilege(c.oid, 'UPDATE')
+                               WHEN 'v' THEN has_table_privilege(c.oid, 'SELECT')
+                               WHEN 'r' THEN has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+                                         AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
+                               ELSE TRUE END
+                           UNION ALL
+                           -- What a trigger calls is called by whoever sets it off, with a right or without.
+                           SELECT p.proname FROM pg_catalog.pg_proc p
+                           WHERE p.pronamespace = n.oid AND p.prorettype <> 'trigger'::regtype
+                             AND NOT has_function_privilege(p.oid, 'EXECUTE')
+                       ) lacking
                    ) END,
                    EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'meta')
             FROM (SELECT 1) one LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = 'respoked'";
@@ -98,9 +108,9 @@ impl State {
         self.forbidden.is_none() && self.marked.is_none() && self.version < newest()
     }
 
-    /// The schema that is there; 0: none that can be looked at.
-    pub(super) const fn version(&self) -> usize {
-        self.version
+    /// The schema that is there; 0: none. None: the role may not look at it.
+    pub(super) fn version(&self) -> Option<usize> {
+        self.forbidden.is_none().then_some(self.version)
     }
 
     /// The key of its tokens, if everything is there that has to be.
