@@ -8,7 +8,13 @@
 mod databases;
 #[cfg(target_os = "linux")]
 mod faults;
+// The store's tests start the same programs in the same way.
+#[path = "../../../store/src/contract/postgres_pooler.rs"]
+mod pooler;
 mod postgres;
+#[path = "../../../store/src/contract/postgres_server.rs"]
+#[expect(dead_code, reason = "the store's tests use more of it")]
+mod postgres_server;
 mod processes;
 mod socket;
 
@@ -30,10 +36,12 @@ use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
 use databases::is_postgres_asked;
-pub(crate) use databases::{Folder, OwnDatabase, data_folder, database_of, place};
+pub(crate) use databases::{Folder, data_folder, database_of, place};
 #[cfg(target_os = "linux")]
 pub(crate) use faults::Faults;
+pub(crate) use pooler::Pooler;
 pub(crate) use postgres::Postgres;
+pub(crate) use postgres_server::Server as PostgresServer;
 pub(crate) use processes::{Process, Said, respoked, run};
 pub(crate) use socket::{Ack, End, Poller, Socket, request_packet, summary, text_frame};
 

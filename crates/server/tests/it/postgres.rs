@@ -6,13 +6,13 @@ use std::process::Stdio;
 
 use serde_json::json;
 
-use crate::harness::{OwnDatabase, PASSWORD, Process, contents, note_secret, respoked, run};
+use crate::harness::{PASSWORD, Postgres, Process, contents, note_secret, respoked, run};
 
 /// What is in an address as its password, and must be nowhere else.
 const CANARY: &str = "CANARY-database-password";
 
 /// `respoked serve`, in a folder in which nothing may appear, and with an address that nobody sees.
-fn serve(folder: &Path, address: &str) -> Process {
+pub(crate) fn serve(folder: &Path, address: &str) -> Process {
     let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
     let here = folder.join("here");
     fs::create_dir_all(&here).unwrap();
@@ -29,7 +29,7 @@ fn admin(address: &str, words: &[&str]) -> crate::harness::Said {
 
 #[test]
 fn a_server_needs_no_folder_and_shows_no_password() {
-    let Some(database) = OwnDatabase::make() else { return };
+    let Some(database) = Postgres::new() else { return };
     let folder = tempfile::tempdir().unwrap();
     let url = database.url();
     let who = url.strip_prefix("postgres://").unwrap().split('@').next().unwrap();
@@ -61,7 +61,7 @@ fn a_server_needs_no_folder_and_shows_no_password() {
 
 #[test]
 fn five_servers_that_start_at_once_greet_once() {
-    let Some(database) = OwnDatabase::make() else { return };
+    let Some(database) = Postgres::new() else { return };
     let folder = tempfile::tempdir().unwrap();
     let (url, folder) = (database.url(), folder.path());
     let processes = std::thread::scope(|scope| {
@@ -82,7 +82,7 @@ fn five_servers_that_start_at_once_greet_once() {
 
 #[test]
 fn who_serves_need_not_own_the_schema() {
-    let Some(database) = OwnDatabase::make() else { return };
+    let Some(database) = Postgres::new() else { return };
     let folder = tempfile::tempdir().unwrap();
     let role = format!("{}_server", database.name());
     database.run(&format!("CREATE ROLE {role} LOGIN"));
@@ -98,10 +98,8 @@ fn who_serves_need_not_own_the_schema() {
     process.session("alice");
     assert!(migrate(&[]).out.contains("as it was"), "beside a server that runs");
     drop(process);
-    database.run(&format!("DROP DATABASE {} WITH (FORCE)", database.name()));
+    database.run_inside(&format!("DROP OWNED BY {role}"));
     database.run(&format!("DROP ROLE {role}"));
-    // For the end of this test, which drops it.
-    database.run(&format!("CREATE DATABASE {}", database.name()));
 }
 
 #[test]
@@ -147,7 +145,7 @@ fn a_password_is_found_in_a_file_of_passwords() {
 
 #[test]
 fn what_is_wrong_with_a_database_is_said_plainly() {
-    let Some(database) = OwnDatabase::make() else { return };
+    let Some(database) = Postgres::new() else { return };
     let absent = database.url().replace(database.name(), "respoked_absent");
     let said = run(respoked().args(["serve", "--listen", "127.0.0.1:0", "--database", &absent]));
     assert_eq!(said.code, Some(1));

@@ -1,5 +1,10 @@
 //! `PgBouncer` before a server: it gives each transaction another connection, and may lead elsewhere from one to the next.
 
+#![expect(
+    dead_code,
+    reason = "the store's tests and the server's, which take this file too, use different parts of it"
+)]
+
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,17 +24,24 @@ const START: Duration = Duration::from_secs(60);
 const USER: &str = "postgres";
 
 /// One that runs until it is dropped.
-pub(super) struct Pooler {
+pub(crate) struct Pooler {
     folder: TempDir,
     port: u16,
     child: Child,
     /// Who is let in, and to which database, as at the server that it led to first.
     config: Config,
+    /// Settings beside the usual ones.
+    more: &'static str,
 }
 
 impl Pooler {
     /// Starts one that leads to a server. None, if it is not installed. It ends with the thread that starts it.
-    pub(super) fn to(server: &Config) -> Option<Self> {
+    pub(crate) fn to(server: &Config) -> Option<Self> {
+        Self::with("", server)
+    }
+
+    /// The same with more settings, which win over the usual ones.
+    pub(crate) fn with(more: &'static str, server: &Config) -> Option<Self> {
         if !std::path::Path::new(PROGRAM).exists() {
             // Not by a macro for printing: what a test prints that passes, nobody sees.
             let _ = std::io::stderr().write_all(b"\nPgBouncer is not installed: nothing is run through it\n");
@@ -40,37 +52,52 @@ impl Pooler {
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         // Another program may take the port in between; then it does not start.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        write(&folder, port, server);
-        let mut program = Command::new("setpriv");
-        if rustix::process::geteuid().is_root() {
-            program.arg(format!("--reuid={USER}")).arg(format!("--regid={USER}")).arg("--clear-groups");
-        }
-        program.args(["--pdeathsig", "TERM", PROGRAM, "-q"]).arg(folder.path().join("pooler.ini"));
-        let child = program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        write(&folder, port, server, more);
         let mut config = Config::new();
         config.host("127.0.0.1").port(port).user(server.get_user().unwrap()).dbname(server.get_dbname().unwrap());
-        let mut pooler = Self { folder, port, child, config };
-        let since = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(pooler.child.try_wait().unwrap().is_none(), "the pooler ended");
-            assert!(since.elapsed() < START, "the pooler did not start in time");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Some(pooler)
+        let child = start(&folder, port);
+        Some(Self { folder, port, child, config, more })
+    }
+
+    /// Ends it, and starts it anew.
+    pub(crate) fn restart(&mut self) {
+        self.end();
+        self.child = start(&self.folder, self.port);
     }
 
     /// Has it lead to another server. Those who are connected stay so.
-    pub(super) fn lead_to(&self, server: &Config) {
-        write(&self.folder, self.port, server);
+    pub(crate) fn lead_to(&self, server: &Config) {
+        write(&self.folder, self.port, server, self.more);
         kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
     }
 
-    pub(super) fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         self.config.clone()
+    }
+
+    fn end(&mut self) {
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        let _ = self.child.wait();
     }
 }
 
-fn write(folder: &TempDir, port: u16, server: &Config) {
+fn start(folder: &TempDir, port: u16) -> Child {
+    let mut program = Command::new("setpriv");
+    if rustix::process::geteuid().is_root() {
+        program.arg(format!("--reuid={USER}")).arg(format!("--regid={USER}")).arg("--clear-groups");
+    }
+    program.args(["--pdeathsig", "TERM", PROGRAM, "-q"]).arg(folder.path().join("pooler.ini"));
+    let mut child = program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let since = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(child.try_wait().unwrap().is_none(), "the pooler ended");
+        assert!(since.elapsed() < START, "the pooler did not start in time");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child
+}
+
+fn write(folder: &TempDir, port: u16, server: &Config, more: &str) {
     let (user, password) = (server.get_user().unwrap(), server.get_password().unwrap_or_default());
     let users = folder.path().join("users.txt");
     std::fs::write(&users, format!("\"{user}\" \"{}\"\n", std::str::from_utf8(password).unwrap())).unwrap();
@@ -86,7 +113,8 @@ fn write(folder: &TempDir, port: u16, server: &Config) {
          auth_file = {}\n\
          pool_mode = transaction\n\
          max_client_conn = 200\n\
-         server_login_retry = 1\n",
+         server_login_retry = 1\n\
+         {more}\n",
         server.get_ports().first().copied().unwrap_or(5432),
         users.display()
     );
@@ -95,7 +123,6 @@ fn write(folder: &TempDir, port: u16, server: &Config) {
 
 impl Drop for Pooler {
     fn drop(&mut self) {
-        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        let _ = self.child.wait();
+        self.end();
     }
 }

@@ -17,7 +17,7 @@ const START: Duration = Duration::from_secs(60);
 const USER: &str = "postgres";
 
 /// A server, which runs or not, until it is dropped.
-pub(super) struct Server {
+pub(crate) struct Server {
     programs: PathBuf,
     folder: TempDir,
     port: u16,
@@ -27,7 +27,7 @@ pub(super) struct Server {
 impl Server {
     /// Makes one that trusts those who come in the way that `auth` says; its user has the password `canary`. None, if its
     /// programs are not installed.
-    pub(super) fn make(auth: &str) -> Option<Self> {
+    pub(crate) fn make(auth: &str) -> Option<Self> {
         let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
         let programs: PathBuf = versions.filter_map(|entry| Some(entry.ok()?.path().join("bin"))).max()?;
         if !programs.join("postgres").exists() {
@@ -61,7 +61,7 @@ impl Server {
         server
     }
 
-    pub(super) fn start(&mut self, settings: &[&str]) {
+    pub(crate) fn start(&mut self, settings: &[&str]) {
         let mut server = self.program("postgres");
         server.args(["-D", "data", "-p", &self.port.to_string()]);
         let sockets = format!("unix_socket_directories={}", self.own().display());
@@ -83,7 +83,7 @@ impl Server {
     }
 
     /// A server that stands by for this one, and is sent what this one writes.
-    pub(super) fn standby(&self) -> Self {
+    pub(crate) fn standby(&self) -> Self {
         let mut standby = Self::in_a_new_folder(self.programs.clone());
         let mut copy = standby.program("pg_basebackup");
         copy.args(["-D", "data", "-R", "-X", "stream", "-c", "fast", "--no-sync", "-U", "respoked", "-h", "127.0.0.1"]);
@@ -94,17 +94,17 @@ impl Server {
     }
 
     /// Makes one that stands by the one that is written to.
-    pub(super) fn promote(&self) {
+    pub(crate) fn promote(&self) {
         let promoted = self.program("pg_ctl").args(["promote", "-w", "-D", "data"]).status().unwrap();
         assert!(promoted.success(), "the standby was not promoted");
     }
 
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.end(Signal::INT);
     }
 
     /// Ends it as if its machine had failed.
-    pub(super) fn crash(&mut self) {
+    pub(crate) fn crash(&mut self) {
         self.end(Signal::QUIT);
     }
 
@@ -114,35 +114,35 @@ impl Server {
         let _ = child.wait();
     }
 
-    pub(super) fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         let mut config = Config::new();
         config.host("127.0.0.1").port(self.port).user("respoked").password("canary").dbname("postgres");
         config
     }
 
     /// A connection that is no store's.
-    pub(super) async fn console(&self) -> Client {
+    pub(crate) async fn console(&self) -> Client {
         let (client, connection) = self.config().connect(NoTls).await.unwrap();
         // It ends with the client.
         TaskTracker::new().spawn(connection);
         client
     }
 
-    pub(super) const fn port(&self) -> u16 {
+    pub(crate) const fn port(&self) -> u16 {
         self.port
     }
 
     /// A folder that the server does not see into.
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    pub(super) fn own(&self) -> PathBuf {
+    pub(crate) fn own(&self) -> PathBuf {
         self.folder.path().join("own")
     }
 
     /// Writes a file that is the server's alone.
-    pub(super) fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.own().join(name), text).unwrap();
         std::fs::set_permissions(self.own().join(name), std::fs::Permissions::from_mode(0o600)).unwrap();
         self.give_away();

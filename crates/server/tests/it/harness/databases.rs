@@ -10,10 +10,9 @@ use std::sync::{LazyLock, Mutex};
 
 use respoked::config::DatabaseUrl;
 use tempfile::TempDir;
-use tokio_postgres::{Config, NoTls};
-use uuid::Uuid;
 
 use super::canary_dir;
+use super::postgres::Postgres;
 
 /// The addresses of the databases that stand for data folders.
 static STAND_FOR: LazyLock<Mutex<HashMap<PathBuf, String>>> = LazyLock::new(Mutex::default);
@@ -22,7 +21,7 @@ static STAND_FOR: LazyLock<Mutex<HashMap<PathBuf, String>>> = LazyLock::new(Mute
 pub(crate) struct Folder {
     data: PathBuf,
     _kept: Option<TempDir>,
-    _database: Option<OwnDatabase>,
+    _database: Option<Postgres>,
 }
 
 /// A data folder: removed afterwards, or left for the search for canaries.
@@ -37,7 +36,7 @@ pub(crate) fn data_folder() -> (PathBuf, Folder) {
             (folder.path().join("data"), Some(folder))
         }
     };
-    let database = is_postgres_asked().then(|| OwnDatabase::make().expect("TEST_POSTGRES names a server"));
+    let database = is_postgres_asked().then(|| Postgres::new().expect("TEST_POSTGRES names a server"));
     if let Some(database) = &database {
         STAND_FOR.lock().unwrap().insert(data.clone(), database.url());
     }
@@ -66,73 +65,4 @@ pub(crate) fn place(data: &Path) -> [OsString; 2] {
         Some(url) => ["--database".into(), url.into()],
         None => ["--data".into(), data.into()],
     }
-}
-
-/// A database of a test's own.
-pub(crate) struct OwnDatabase {
-    server: Config,
-    name: String,
-}
-
-impl OwnDatabase {
-    /// Makes one on the server that `TEST_POSTGRES` names; none, if it names none.
-    pub(crate) fn make() -> Option<Self> {
-        #[expect(clippy::disallowed_methods, reason = "tests are told by the test command")]
-        let server = std::env::var("TEST_POSTGRES").ok()?;
-        let server: Config = server.parse().expect("TEST_POSTGRES is an address");
-        let name = format!("respoked_it_{}", Uuid::from_u128(rand()).simple());
-        let database = Self { server, name };
-        database.run(&format!("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'", database.name));
-        Some(database)
-    }
-
-    /// Its address.
-    pub(crate) fn url(&self) -> String {
-        self.url_of(self.server.get_user().expect("it says who"))
-    }
-
-    /// Its address for somebody, who may be `name:password`.
-    pub(crate) fn url_of(&self, who: &str) -> String {
-        let host = match self.server.get_hosts() {
-            [tokio_postgres::config::Host::Tcp(host)] => host,
-            hosts => panic!("one host is expected, not {hosts:?}"),
-        };
-        format!("postgres://{who}@{host}:{}/{}", self.server.get_ports()[0], self.name)
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Runs a statement on the server, not in this database.
-    pub(crate) fn run(&self, sql: &str) {
-        std::thread::scope(|scope| scope.spawn(|| run(&self.server, sql)).join().unwrap());
-    }
-}
-
-impl Drop for OwnDatabase {
-    fn drop(&mut self) {
-        self.run(&format!("DROP DATABASE {} WITH (FORCE)", self.name));
-    }
-}
-
-/// Whose tests have a chance of their own begin alike in each run, and a run that was killed left its databases.
-fn rand() -> u128 {
-    use respoke_core::chance::{Chance, SystemChance};
-    let chance: &dyn Chance = &SystemChance;
-    u128::from_be_bytes(chance.bytes())
-}
-
-fn run(server: &Config, sql: &str) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (client, connection) = server.connect(NoTls).await.unwrap();
-        let ran = async {
-            let ran = client.batch_execute(sql).await;
-            drop(client);
-            ran
-        };
-        let (ran, _) = tokio::join!(ran, connection);
-        ran.unwrap();
-    });
 }
