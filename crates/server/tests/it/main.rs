@@ -15,6 +15,7 @@ mod console;
 mod crash;
 mod cut_short;
 mod data_folder;
+mod doctor;
 mod drain;
 mod endpoints;
 #[cfg(target_os = "linux")]

@@ -23,8 +23,8 @@ pub struct Examined {
     pub role: String,
     /// Why no server starts there, if none does.
     pub refusal: Option<String>,
-    /// The schema that is there; 0: none.
-    pub schema: usize,
+    /// The schema that is there; 0: none. None: the role may not look.
+    pub schema: Option<usize>,
     /// The one that this program knows.
     pub schema_known: usize,
     /// Whether the role may change the schema.
@@ -35,6 +35,10 @@ pub struct Examined {
     pub synchronous_commit: String,
     /// Which standbys a commit waits for; empty: none.
     pub synchronous_standbys: String,
+    /// How many of them it waits for at a time.
+    pub standbys_awaited: i64,
+    /// How many of them are connected. None: the role may not see it.
+    pub standbys_connected: Option<i64>,
     /// Connections that the server takes.
     pub connections_max: i64,
     /// Whether values of statements may get into the server's log.
@@ -54,6 +58,8 @@ pub enum Pooling {
     OtherPort,
     /// A pooler that gives each transaction another connection.
     EachTransaction,
+    /// While one transaction is open, no other begins: a pooler that has a single connection left, or none.
+    OneAtATime,
 }
 
 /// Looks at the database and says what it is, whether or not it can be served from.
@@ -64,23 +70,29 @@ pub(super) async fn examine(options: &Options) -> Result<Examined, StoreError> {
                                   OR current_setting('log_min_duration_sample') <> '-1'
                                   OR current_setting('log_statement') <> 'none'),
                               coalesce((SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()), FALSE),
-                              inet_server_port()::bigint";
+                              inet_server_port()::bigint,
+                              coalesce(substring(current_setting('synchronous_standby_names') FROM '([0-9]+) *\\(')::bigint, 1),
+                              CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN (
+                                  SELECT count(*) FROM pg_catalog.pg_stat_replication WHERE sync_state IN ('sync', 'quorum')
+                              ) END";
     let connection = connected(options, options.patience).await?;
     let facts = Facts::read(&connection).await.map_err(told)?;
     let state = State::read(&connection).await.map_err(told)?;
     let read = |columns: &mut Columns<'_>| {
-        Ok((columns.next()?, columns.next()?, columns.next()?, columns.next()?, columns.next::<Option<i64>>()?))
+        let settings = (columns.next()?, columns.next()?, columns.next()?, columns.next()?);
+        Ok((settings, columns.next::<Option<i64>>()?, columns.next()?, columns.next()?))
     };
     let read = one(&connection, ASK, &[], read).await.map_err(told)?;
-    let (synchronous_standbys, connections_max, values_are_logged, is_encrypted, port) =
+    let (settings, port, standbys_awaited, standbys_connected) =
         read.ok_or(StoreError::Corrupt("settings have no row"))?;
-    let other = connected(options, options.patience).await?;
-    let pooling = if changes(&connection, &other).await.map_err(told)? {
-        Pooling::EachTransaction
-    } else if port.is_some_and(|port| !options.config.get_ports().iter().any(|asked| i64::from(*asked) == port)) {
-        Pooling::OtherPort
-    } else {
-        Pooling::Direct
+    let (synchronous_standbys, connections_max, values_are_logged, is_encrypted) = settings;
+    let pooling = match pooling(options, &connection).await {
+        Ok(Pooling::Direct)
+            if port.is_some_and(|port| !options.config.get_ports().iter().any(|asked| i64::from(*asked) == port)) =>
+        {
+            Pooling::OtherPort
+        }
+        pooling => pooling?,
     };
     let (schema, may_change_schema) = (state.version(), state.may_make);
     // What the next start does by itself keeps none from starting.
@@ -97,11 +109,33 @@ pub(super) async fn examine(options: &Options) -> Result<Examined, StoreError> {
         clock_ahead_millis: facts.clock_ahead_millis,
         synchronous_commit: facts.synchronous_commit,
         synchronous_standbys,
+        standbys_awaited,
+        standbys_connected,
         connections_max,
         values_are_logged,
         is_encrypted,
         pooling,
     })
+}
+
+/// What a second connection shows of what is between.
+async fn pooling(options: &Options, connection: &Connection) -> Result<Pooling, StoreError> {
+    let other = connected(options, options.patience).await;
+    let changed = match &other {
+        Ok(other) => changes(connection, other).await,
+        // A pooler lets in whom it has no connection for, and has them wait.
+        Err(_) => Err(Failure::lost("there is no second connection")),
+    };
+    match (changed, other) {
+        (Ok(true), _) => Ok(Pooling::EachTransaction),
+        (Ok(false), _) => Ok(Pooling::Direct),
+        // The first one was answered meanwhile: it is the second that is kept waiting.
+        (Err(failure), _) if failure.is_a_loss() && connection.batch("ROLLBACK").await.is_ok() => {
+            Ok(Pooling::OneAtATime)
+        }
+        (Err(_), Err(error)) => Err(error),
+        (Err(failure), Ok(_)) => Err(told(failure)),
+    }
 }
 
 /// Whether a connection is another one in another transaction: two of them are held at a time and given back in turns.

@@ -107,6 +107,7 @@ fn may_come(failure: &Failure) -> bool {
 pub(super) fn told(failure: Failure) -> StoreError {
     let Some(said) = said(&failure) else {
         return match failure {
+            failure if is_of_a_reader(&failure) => Unready::ReadOnly.into(),
             Failure::Lost(why) => Unready::Unreachable(why).into(),
             other => other.nothing_written(),
         };
@@ -120,6 +121,13 @@ pub(super) fn told(failure: Failure) -> StoreError {
         _ => "",
     };
     Unready::Refused { code: said.code().code().to_owned(), message: said.message().to_owned(), advice }.into()
+}
+
+/// Whether a server answered that is only read from. The library says so by an error that looks like one of the system, and has
+/// no number of one.
+fn is_of_a_reader(failure: &Failure) -> bool {
+    let mut errors = causes(failure).filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    errors.any(|error| error.kind() == std::io::ErrorKind::PermissionDenied && error.raw_os_error().is_none())
 }
 
 fn said(failure: &Failure) -> Option<&DbError> {

@@ -10,6 +10,11 @@ use thiserror::Error;
 pub(super) enum Unready {
     #[error("it cannot be reached")]
     Unreachable(#[source] Box<dyn Error + Send + Sync>),
+    #[error(
+        "it is only read from: a standby, or default_transaction_read_only is on; name the server that is written to, alone or beside \
+         this one"
+    )]
+    ReadOnly,
     #[error("PostgreSQL refused (SQLSTATE {code}): {message}{advice}")]
     Refused { code: String, message: String, advice: &'static str },
     #[error("its schema {of} was made by a newer respoked; this one knows {known}")]

@@ -10,7 +10,7 @@ use crate::database;
 /// Connections of one server.
 const CONNECTIONS: i64 = 8;
 /// How far clocks may be apart before it is worth a word.
-const APART_MILLIS: i64 = 1_000;
+const APART_MILLIS: u64 = 1_000;
 
 pub(super) fn examine(address: &Dsn) -> Result<Vec<Finding>, Failure> {
     let options = database::options(address)?;
@@ -18,7 +18,8 @@ pub(super) fn examine(address: &Dsn) -> Result<Vec<Finding>, Failure> {
         Ok(examined) => examined,
         Err(error) => {
             let found = format!("{address}: {:#}", anyhow::Error::from(error));
-            return Ok(vec![Finding::fail("database", found, "see docs/postgres.md: address, password, TLS, role")]);
+            let advice = "docs/postgres.md says what is asked of an address, a role and a pooler";
+            return Ok(vec![Finding::fail("database", found, advice)]);
         }
     };
     Ok(vec![
@@ -34,10 +35,15 @@ pub(super) fn examine(address: &Dsn) -> Result<Vec<Finding>, Failure> {
 }
 
 fn sound(address: &Dsn, examined: &Examined) -> Finding {
-    let Examined { version, schema, schema_known, refusal, .. } = examined;
-    let mut found = format!("{address}, PostgreSQL {version}, schema {schema} of {schema_known}");
-    if schema < schema_known && examined.may_change_schema {
-        found.push_str(", which the next start makes");
+    let Examined { version, schema, schema_known: known, refusal, .. } = examined;
+    let schema = match schema {
+        None => "a schema that the role may not look at".to_owned(),
+        Some(0) => "no schema of respoked".to_owned(),
+        Some(schema) => format!("schema {schema} of {known}"),
+    };
+    let mut found = format!("{address}, PostgreSQL {version}, {schema}");
+    if refusal.is_none() && examined.schema < Some(*known) {
+        found.push_str("; the next start of the server brings it to the present one");
     }
     match refusal {
         Some(why) => {
@@ -55,8 +61,13 @@ fn rights(examined: &Examined) -> Finding {
 fn clock(examined: &Examined) -> Finding {
     const WHAT: &str = "clock";
     let ahead = examined.clock_ahead_millis;
-    let found = format!("{ahead} ms ahead of the database's");
-    if ahead.abs() > APART_MILLIS {
+    let apart = ahead.unsigned_abs();
+    let found = match ahead {
+        0 => "as the database's".to_owned(),
+        1.. => format!("{apart} ms ahead of the database's"),
+        _ => format!("{apart} ms behind the database's"),
+    };
+    if apart > APART_MILLIS {
         Finding::warn(WHAT, found, "set both clocks (NTP): beyond five seconds no server starts")
     } else {
         Finding::ok(WHAT, found)
@@ -80,7 +91,22 @@ fn standby(examined: &Examined) -> Finding {
         let advice = "a failover may lose what was answered last, unless synchronous_standby_names names a standby";
         return Finding::warn(WHAT, found, advice);
     }
-    Finding::ok(WHAT, format!("a commit waits for {standbys} (synchronous_commit = {synchronous_commit})"))
+    let found = format!("a commit waits for {standbys} (synchronous_commit = {synchronous_commit})");
+    match examined.standbys_connected {
+        Some(connected) if connected < examined.standbys_awaited => Finding::fail(
+            WHAT,
+            format!("{found}, and {connected} of the {} that it needs stand by", examined.standbys_awaited),
+            "nothing is written until they do: start them, or name others in synchronous_standby_names",
+        ),
+        Some(_) => Finding::ok(WHAT, format!("{found}, and they stand by")),
+        None => Finding::ok(
+            WHAT,
+            format!(
+                "{found}; whether they stand by is told to roles with pg_read_all_stats, which {} has not",
+                examined.role
+            ),
+        ),
+    }
 }
 
 fn connections(examined: &Examined) -> Finding {
@@ -94,12 +120,20 @@ fn connections(examined: &Examined) -> Finding {
 }
 
 fn pooler(examined: &Examined) -> Finding {
-    let found = match examined.pooling {
-        Pooling::Direct => "none is noticed",
-        Pooling::OtherPort => "the database listens on another port: a pooler, or a port that is passed on",
-        Pooling::EachTransaction => "one gives each transaction another connection",
-    };
-    Finding::ok("pooler", found)
+    const WHAT: &str = "pooler";
+    match examined.pooling {
+        Pooling::Direct => Finding::ok(WHAT, "none is noticed"),
+        Pooling::OtherPort => Finding::ok(
+            WHAT,
+            "the database listens on another port: a pooler in session mode, or a port that is passed on",
+        ),
+        Pooling::EachTransaction => Finding::ok(WHAT, "one is between, in transaction mode"),
+        Pooling::OneAtATime => Finding::fail(
+            WHAT,
+            "while one connection is in use, no other is answered",
+            format!("give the pool {CONNECTIONS} connections or more (PgBouncer: default_pool_size or pool_size)"),
+        ),
+    }
 }
 
 fn log(examined: &Examined) -> Finding {
