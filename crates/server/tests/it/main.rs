@@ -37,6 +37,7 @@ mod oauth;
 mod openapi;
 mod operating;
 mod polling;
+mod pooled;
 mod postgres;
 mod presence;
 mod push_tokens;
