@@ -1,5 +1,5 @@
-//! What of the contract stands on locks, on several transactions and on several handles, through `PgBouncer` in transaction mode:
-//! each transaction may get another connection there. It runs where the contract runs on PostgreSQL.
+//! The contract through `PgBouncer` in transaction mode: each transaction may get another connection there. It runs where the
+//! contract runs on PostgreSQL.
 
 use std::sync::{Arc, LazyLock, mpsc};
 
@@ -54,39 +54,4 @@ impl Fixture for Pooled {
     }
 }
 
-contract! { Pooled, if there_is_a_pooler:
-    token_cases {
-        a_minted_token_is_redeemed_once
-        of_many_simultaneous_redemptions_one_wins
-        redeeming_races_revoking_without_a_survivor
-        minting_races_deletion
-        replacing_leaves_exactly_one_live
-        replacing_races_redeeming
-        a_crash_before_the_commit_leaves_nothing
-        a_crash_after_the_commit_keeps_everything
-        one_failing_operation_spares_its_batch
-        an_idempotency_key_makes_one_object
-    }
-    end_cases {
-        a_deleted_app_ends_everything_in_it
-        ending_many_spares_what_comes_after
-        a_ban_ends_and_refuses_until_lifted
-        a_session_is_superseded_by_the_next
-    }
-    two_handle_cases {
-        one_of_two_handles_redeems
-        two_handles_give_no_number_twice
-        the_last_owner_stays_whoever_takes_the_others_away
-        two_handles_give_a_name_once
-        one_of_several_apps_takes_a_secret_over
-        two_handles_go_beyond_no_bound
-        two_handles_keep_no_more_than_an_app_may
-        two_handles_say_one_thing_after_the_other
-        a_key_says_one_thing_on_two_handles
-        one_of_two_handles_takes_a_proof
-        a_key_makes_one_object_on_two_handles
-        one_of_two_handles_does_the_upkeep
-        what_was_there_before_an_end_is_over_on_both_handles
-        five_cold_starts_make_one_account
-    }
-}
+every_case!(contract! { Pooled, if there_is_a_pooler });
