@@ -1,4 +1,5 @@
-//! The last suite: every secret the others used is looked for in everything they left behind.
+//! The last suite: every secret the others used is looked for in everything they left behind: logs, files, and the rows of
+//! databases in PostgreSQL, which are files there, each value as it is.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -7,6 +8,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 
 const NOTES: &str = "canaries.txt";
+/// How files end that hold the rows of a database in PostgreSQL.
+const ROWS: &str = ".rows";
+/// What a PostgreSQL server leaves that ran for the suites.
+pub(super) const SERVER_LOG: &str = "postgres.log";
 /// Shorter notes would be found by chance.
 const LENGTH_MIN: usize = 12;
 
@@ -31,6 +36,7 @@ pub(super) fn search(folder: &Path) -> anyhow::Result<()> {
     walk(folder, &mut files)?;
     let kinds = |suffix: &str| files.iter().filter(|path| path.to_string_lossy().ends_with(suffix)).count();
     ensure!(kinds(".log") > 0 && kinds(".db") > 0, "there are no logs or databases to search");
+    ensure!(kinds(ROWS) > 0 || kinds(SERVER_LOG) == 0, "PostgreSQL ran, and no rows of it are there to search");
 
     let searcher = Searcher::new(&secrets);
     let mut found = Vec::new();
@@ -92,6 +98,31 @@ impl Searcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A folder as suites leave it, with these rows of a database.
+    fn left(rows: Option<&[u8]>) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let secrets: Vec<String> = (0..200).map(|number| format!("secret-number-{number}")).collect();
+        let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+        note(&folder.path().join("suite"), &secrets).unwrap();
+        for (name, held) in [("a.log", "a line"), ("a.db", "a page"), (SERVER_LOG, "LOG: ready")] {
+            std::fs::write(folder.path().join(name), held).unwrap();
+        }
+        if let Some(rows) = rows {
+            std::fs::write(folder.path().join(format!("a{ROWS}")), rows).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn a_secret_in_a_row_is_found_and_rows_that_are_missing_are_missed() {
+        let search = |rows| search(left(rows).path()).map_err(|error| format!("{error:#}"));
+        assert_eq!(search(Some(b"PGCOPY\n\xff\r\n\0\0\0\0\x05hello")), Ok(()));
+        let found = search(Some(b"PGCOPY\n\xff\r\n\0\0\0\0\x11secret-number-117\xff\xff")).unwrap_err();
+        assert!(found.contains("a.rows at byte 15"), "{found}");
+        let missed = search(None).unwrap_err();
+        assert!(missed.contains("no rows of it"), "{missed}");
+    }
 
     #[test]
     fn a_secret_is_found_wherever_it_stands() {

@@ -155,3 +155,18 @@ fn what_is_wrong_with_a_database_is_said_plainly() {
     let said = run(respoked().args(["backup", "file", "--database", &database.url()]));
     assert!(said.code == Some(1) && !said.err.is_empty());
 }
+
+#[test]
+fn what_rows_hold_is_left_for_the_search_as_it_is() {
+    let Some(database) = Postgres::new() else { return };
+    database.run_inside(
+        "CREATE SCHEMA other; CREATE TABLE other.texts (text TEXT, bytes BYTEA);
+         INSERT INTO other.texts VALUES ('kept as text', 'kept as bytes')",
+    );
+    let folder = tempfile::tempdir().unwrap();
+    database.leave_rows(folder.path());
+    let rows = contents(&folder.path().join(format!("{}.rows", database.name())));
+    for kept in ["kept as text", "kept as bytes"] {
+        assert!(rows.windows(kept.len()).any(|window| window == kept.as_bytes()), "{kept}");
+    }
+}
