@@ -1,14 +1,16 @@
-// A whole respoked: the real binary on a free port with a fresh data folder, and what a test needs inside it.
+// A whole respoked: the real binary on a free port with a fresh data folder or database, and what a test needs inside it.
 //
 // Environment of the test run:
 //   RESPOKED_BIN          path of the binary; required
 //   RESPOKED_LOG_DIR      keep each server's output (at RESPOKED_LOG=trace) and data folder here
 //   RESPOKED_CANARY_FILE  append every secret a server hands out, one a line, for the leak search that follows
+//   RESPOKED_POSTGRES     address of a PostgreSQL server: every server gets a fresh database there instead of a folder
+//   RESPOKED_PSQL         its psql, where that is not found by itself
 //
 // Free text that must stay secret (passwords, idempotency keys, invented secrets) carries the word CANARY.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { appendFileSync, closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
@@ -63,8 +65,9 @@ export async function startServer({ settings = {} } = {}) {
     output = (output + chunk).slice(-4000); // enough to explain a failure
   };
   const options = { cwd: home, env, stdio: ['ignore', 'pipe', 'pipe'] }; // no configuration file of the checkout is near
+  const place = process.env.RESPOKED_POSTGRES ? ['--database', freshDatabase()] : ['--data', join(home, 'data')];
   const launch = (listen) => {
-    const child = spawn(resolve(binary), ['serve', '--listen', listen, '--data', join(home, 'data')], options);
+    const child = spawn(resolve(binary), ['serve', '--listen', listen, ...place], options);
     for (const stream of [child.stdout, child.stderr]) stream.on('data', write);
     return { child, ended: once(child, 'close') };
   };
@@ -107,6 +110,16 @@ export async function startServer({ settings = {} } = {}) {
     clear();
     throw error;
   }
+}
+
+/** Makes a database and returns its address. It stays with the server, for the leak search. */
+function freshDatabase() {
+  const server = new URL(process.env.RESPOKED_POSTGRES);
+  const name = `respoked_clients_${randomUUID().replaceAll('-', '')}`;
+  const make = ['--no-psqlrc', '--quiet', '--dbname', server.href, '--command', `CREATE DATABASE ${name} TEMPLATE template0 ENCODING 'UTF8'`];
+  execFileSync(process.env.RESPOKED_PSQL ?? 'psql', make, { stdio: ['ignore', 'ignore', 'inherit'] });
+  server.pathname = `/${name}`;
+  return server.href;
 }
 
 async function announcedAddress({ child, ended }, output) {

@@ -2,9 +2,10 @@
 //!
 //! What the suites need beside Rust is installed into the checkout: npm packages under `tests/clients`, a Python
 //! environment under `build`. Programs that are missing are installed from Debian. Every secret the suites use is noted
-//! in `build/left`, where logs, databases and a backup are kept too; the last suite looks for the one in the other.
+//! in `build/left`, where logs, databases, rows of databases and a backup are kept too; the last suite looks for the one in the
+//! other.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -32,7 +33,8 @@ enum Suite {
     Check,
     /// Unit tests, the store's contract, the server's tests.
     Rust,
-    /// The published Node client, the other clients' requests and conversations, a real TURN server.
+    /// The published Node client, the other clients' requests and conversations, a real TURN server; what is kept also on
+    /// PostgreSQL.
     Clients,
     /// The published JavaScript client in Chromium.
     Browser,
@@ -40,7 +42,7 @@ enum Suite {
     Console,
     /// schemathesis against the served description of the API.
     Schema,
-    /// No secret in any log, database or backup.
+    /// No secret in any log, database or backup, nor in rows in PostgreSQL.
     Canary,
 }
 
@@ -79,14 +81,25 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
 }
 
 /// Runs commands one after the other, and shows of each what it said when it is over.
-fn in_turn(commands: [Command; 2], said: &Path) -> anyhow::Result<()> {
-    let done = commands.map(|mut command| {
+fn in_turn(commands: Vec<Command>, said: &Path) -> anyhow::Result<()> {
+    let done = commands.into_iter().map(|mut command| {
         let log = std::fs::File::create(said).context("a log cannot be made")?;
         let done = run_command(command.stdout(log.try_clone()?).stderr(log));
         println!("{}", std::fs::read_to_string(said)?);
         done
     });
-    done.into_iter().collect()
+    done.collect::<Vec<_>>().into_iter().collect()
+}
+
+/// Runs a command, and beside it in turn those that wait most of the time and leave the processor to it. What these say is in a
+/// file meanwhile.
+fn beside(waiting: Vec<Command>, said: &Path, command: &mut Command) -> anyhow::Result<()> {
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| in_turn(waiting, said));
+        let done = run_command(command);
+        let waiting = waiting.join().map_err(|_| anyhow!("what ran beside it panicked"))?;
+        done.and(waiting)
+    })
 }
 
 struct Place {
@@ -95,6 +108,8 @@ struct Place {
     canary: PathBuf,
     /// Debian's package lists were fetched by this run.
     lists_fetched: Cell<bool>,
+    /// The PostgreSQL server that suites run on, once one asked for it. None: there is none, and nobody must have it.
+    postgres: OnceCell<Option<Postgres>>,
 }
 
 impl Place {
@@ -107,42 +122,27 @@ impl Place {
             std::fs::remove_dir_all(&canary)?;
         }
         std::fs::create_dir_all(&canary)?;
-        Ok(Self { root, build, canary, lists_fetched: Cell::new(false) })
+        Ok(Self { root, build, canary, lists_fetched: Cell::new(false), postgres: OnceCell::new() })
     }
 
     fn rust(&self) -> anyhow::Result<()> {
-        let postgres = match self.postgres() {
-            Ok(postgres) => Some(postgres),
-            // Whoever has no PostgreSQL, and cannot have it, still gets all other proofs.
-            Err(error) if std::env::var_os("CI").is_none() => {
-                println!("there is no PostgreSQL, so nothing is proved on it: {error:#}");
-                None
-            }
-            Err(error) => return Err(error.context("PostgreSQL is needed")),
-        };
-        let Some(postgres) = postgres else { return run_command(&mut self.tests(&[])) };
+        let Some(postgres) = self.postgres()? else { return run_command(&mut self.tests(&[])) };
         run_command(&mut self.tests(&["--no-run"]))?;
-        // Those on PostgreSQL wait for it most of the time, and leave the processor to the others.
-        let log = self.build.join("on-postgres.log");
-        std::thread::scope(|scope| {
-            let on_postgres = self.on_postgres(&postgres);
-            let beside = scope.spawn(|| in_turn(on_postgres, &log));
-            let mut others = self.tests(&["--", "--skip", postgres::CONTRACT]);
-            let done = run_command(others.env("TEST_POSTGRES", postgres.address()));
-            let beside = beside.join().map_err(|_| anyhow!("what runs the tests on PostgreSQL panicked"))?;
-            done.and(beside)
-        })
+        let mut others = self.tests(&["--", "--skip", postgres::CONTRACT]);
+        others.env("TEST_POSTGRES", postgres.address());
+        beside(self.on_postgres(postgres), &self.build.join("on-postgres.log"), &mut others)
     }
 
     /// What the store means, on PostgreSQL: its contract, and to the server.
-    fn on_postgres(&self, postgres: &Postgres) -> [Command; 2] {
+    fn on_postgres(&self, postgres: &Postgres) -> Vec<Command> {
         let of_store = self.tests(&["--lib", "--", postgres::CONTRACT]);
         let mut of_server = self.tests(&["--test", "it", "--"]);
         of_server.args(postgres::SUITES).env("TEST_STORE", "postgres");
-        [of_store, of_server].map(|mut command| {
+        let mut commands = vec![of_store, of_server];
+        for command in &mut commands {
             command.env("TEST_POSTGRES", postgres.address());
-            command
-        })
+        }
+        commands
     }
 
     /// Runs tests of the whole workspace, so that whatever is chosen of them the same was built.
@@ -153,29 +153,48 @@ impl Place {
         command
     }
 
-    fn postgres(&self) -> anyhow::Result<Postgres> {
+    /// The server for suites on PostgreSQL, which runs until the last suite is done.
+    fn postgres(&self) -> anyhow::Result<Option<&Postgres>> {
+        if self.postgres.get().is_none() {
+            let started = match self.start_postgres() {
+                Ok(postgres) => Some(postgres),
+                // Whoever has no PostgreSQL, and cannot have it, still gets all other proofs.
+                Err(error) if std::env::var_os("CI").is_none() => {
+                    println!("there is no PostgreSQL, so nothing is proved on it: {error:#}");
+                    None
+                }
+                Err(error) => return Err(error.context("PostgreSQL is needed")),
+            };
+            let _ = self.postgres.set(started);
+        }
+        Ok(self.postgres.get().and_then(Option::as_ref))
+    }
+
+    fn start_postgres(&self) -> anyhow::Result<Postgres> {
         let programs = match Postgres::programs() {
             Some(programs) => programs,
             None => {
                 println!("PostgreSQL is missing");
                 self.install(&["postgresql"])?;
-                // The package makes a database of its own and serves it, where services run and where they do not.
+                // The package makes a database of its own and serves it.
                 disable("postgresql")?;
-                run_command(Command::new("service").args(["postgresql", "stop"]))?;
                 Postgres::programs().context("PostgreSQL was installed, and is too old or not where it should be")?
             }
         };
         // The tests start it themselves, before servers of their own as well.
         if self.have("/usr/sbin/pgbouncer", &["pgbouncer"])? {
             disable("pgbouncer")?;
-            run_command(Command::new("service").args(["pgbouncer", "stop"]))?;
         }
         Postgres::start(&programs, &self.canary)
     }
 
     fn binary(&self) -> anyhow::Result<PathBuf> {
         run_command(Command::new("cargo").args(["build", "-p", "respoked"]).current_dir(&self.root))?;
-        Ok(self.root.join("target/debug/respoked"))
+        Ok(self.built())
+    }
+
+    fn built(&self) -> PathBuf {
+        self.root.join("target/debug/respoked")
     }
 
     fn clients(&self) -> anyhow::Result<()> {
@@ -184,28 +203,44 @@ impl Place {
         let mut frames = Command::new("cargo");
         frames.args(["build", "-p", "respoke-wire", "--example", "frames"]).current_dir(&self.root);
         run_command(&mut frames)?;
-        self.node("tests/clients", "clients")
+        self.have_node()?;
+        let every = self.tests_of("tests/clients")?;
+        let mut on_folders = self.node("tests/clients", "clients", &every);
+        let Some(postgres) = self.postgres()? else { return run_command(&mut on_folders) };
+        let kept = every.into_iter().filter(|test| postgres::CLIENTS.iter().any(|name| test.ends_with(name)));
+        let mut on_postgres = self.node("tests/clients", "clients-on-postgres", &kept.collect::<Vec<_>>());
+        on_postgres.env("RESPOKED_POSTGRES", postgres.address()).env("RESPOKED_PSQL", postgres.psql());
+        beside(vec![on_postgres], &self.build.join("clients-on-postgres.log"), &mut on_folders)?;
+        postgres.leave_rows(&self.canary)
     }
 
     fn browser(&self) -> anyhow::Result<()> {
         self.have_coturn()?;
         self.have("chromium", &["chromium"])?;
-        self.node("tests/clients/browser", "browser")
+        self.have_node()?;
+        let tests = self.tests_of("tests/clients/browser")?;
+        run_command(&mut self.node("tests/clients/browser", "browser", &tests))
     }
 
     fn console(&self) -> anyhow::Result<()> {
         self.have("chromium", &["chromium"])?;
-        self.node("tests/clients/console", "console")
+        self.have_node()?;
+        let tests = self.tests_of("tests/clients/console")?;
+        run_command(&mut self.node("tests/clients/console", "console", &tests))
     }
 
-    /// Runs the test files of `folder`, one at a time: next to a server and a browser there is no core to spare.
-    fn node(&self, folder: &str, suite: &str) -> anyhow::Result<()> {
-        let binary = self.binary()?;
+    /// Makes sure that the server is built, and that Node and its packages are there.
+    fn have_node(&self) -> anyhow::Result<()> {
+        self.binary()?;
         self.have("node", &["nodejs", "npm"])?;
         self.have("npm", &["npm"])?;
         println!("installing npm packages into tests/clients/node_modules");
         let packages = self.root.join("tests/clients");
-        run_command(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(packages))?;
+        run_command(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(packages))
+    }
+
+    /// The test files of a folder.
+    fn tests_of(&self, folder: &str) -> anyhow::Result<Vec<PathBuf>> {
         let folder = self.root.join(folder);
         let mut tests: Vec<PathBuf> = std::fs::read_dir(&folder)?
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
@@ -213,14 +248,20 @@ impl Place {
             .collect();
         tests.sort();
         ensure!(!tests.is_empty(), "there are no tests in {}", folder.display());
+        Ok(tests)
+    }
+
+    /// Runs test files of `folder`, one at a time: next to a server and a browser there is no core to spare.
+    fn node(&self, folder: &str, suite: &str, tests: &[PathBuf]) -> Command {
         let mut command = Command::new("node");
-        command.args(["--test", "--test-concurrency=1", "--test-timeout=600000"]).args(tests).current_dir(&folder);
-        command.env("RESPOKED_BIN", binary).env("RESPOKED_LOG_DIR", self.canary.join(suite));
+        command.args(["--test", "--test-concurrency=1", "--test-timeout=600000"]).args(tests);
+        command.current_dir(self.root.join(folder));
+        command.env("RESPOKED_BIN", self.built()).env("RESPOKED_LOG_DIR", self.canary.join(suite));
         command.env("RESPOKED_FRAMES_BIN", self.root.join("target/debug/examples/frames"));
         command.env("RESPOKED_CANARY_FILE", self.canary.join("canaries.txt"));
         // Where the console's suite leaves a picture of every page.
         command.env("RESPOKED_SHOTS_DIR", self.build.join("console"));
-        run_command(&mut command)
+        command
     }
 
     fn schema(&self) -> anyhow::Result<()> {
@@ -281,12 +322,11 @@ impl Place {
     }
 }
 
-/// Keeps the service of a package from running: Debian enables it, and starts it where services run; the tests want the
-/// programs alone.
+/// Ends the service of a package, and keeps it from starting: Debian enables it, and starts it where services run; the tests want
+/// the programs alone. Done by what every Debian has, with systemd and without.
 fn disable(service: &str) -> anyhow::Result<()> {
-    let runs = Path::new("/run/systemd/system").exists();
-    let disable: &[&str] = if runs { &["disable", "--now"] } else { &["disable"] };
-    run_command(Command::new("systemctl").args(disable).arg(service))
+    run_command(Command::new("update-rc.d").args([service, "disable"]))?;
+    run_command(Command::new("service").args([service, "stop"]))
 }
 
 /// The built server with one app, for the schema suite.

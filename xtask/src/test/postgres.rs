@@ -1,5 +1,6 @@
 //! A PostgreSQL server for the tests: a real one, of the machine's own packages, in a folder that goes with it.
 
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
+use super::canary;
 use crate::command::run_command;
 
 /// What the names of the store's tests on PostgreSQL begin with.
@@ -38,6 +40,18 @@ pub(super) const SUITES: &[&str] = &[
     "totp::",
 ];
 
+/// The clients' suites that mean what is kept: they run on PostgreSQL too. `respoke-admin`'s own is `admin-functional`.
+pub(super) const CLIENTS: &[&str] = &[
+    "admin-functional.test.mjs",
+    "admin-socket.test.mjs",
+    "common-answers.test.mjs",
+    "devices-socket.test.mjs",
+    "replays-devices.test.mjs",
+    "replays.test.mjs",
+    "respoke-admin.test.mjs",
+    "socket-pushes.test.mjs",
+];
+
 /// Where Debian puts the programs of each version.
 const VERSIONS: &str = "/usr/lib/postgresql";
 /// The oldest version that respoked works with.
@@ -50,6 +64,7 @@ const USER: &str = "postgres";
 /// A server that runs until this is dropped, or until this process ends in whatever way.
 pub(crate) struct Postgres {
     child: Child,
+    programs: PathBuf,
     port: u16,
     _folder: tempfile::TempDir,
 }
@@ -91,17 +106,18 @@ impl Postgres {
             server.args(["-c", setting]);
         }
         server.arg("-c").arg(format!("unix_socket_directories={}", folder.path().display()));
-        let child = server.current_dir(folder.path()).stdout(Stdio::null()).stderr(log("postgres.log")?).spawn();
-        let mut started = Self { child: child.context("the server could not be started")?, port, _folder: folder };
-        started.wait_until_ready(programs)?;
+        let child = server.current_dir(folder.path()).stdout(Stdio::null()).stderr(log(canary::SERVER_LOG)?).spawn();
+        let child = child.context("the server could not be started")?;
+        let mut started = Self { child, programs: programs.to_owned(), port, _folder: folder };
+        started.wait_until_ready()?;
         println!("PostgreSQL listens on port {port}");
         Ok(started)
     }
 
-    fn wait_until_ready(&mut self, programs: &Path) -> anyhow::Result<()> {
+    fn wait_until_ready(&mut self) -> anyhow::Result<()> {
         let since = Instant::now();
         loop {
-            let mut ask = Command::new(programs.join("pg_isready"));
+            let mut ask = Command::new(self.programs.join("pg_isready"));
             ask.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
             if ask.status().context("pg_isready could not be started")?.success() {
                 return Ok(());
@@ -122,6 +138,41 @@ impl Postgres {
     /// The same of a database in it.
     pub(crate) fn address_of(&self, database: &str) -> String {
         format!("postgres://respoked@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// The program by which suites speak to it.
+    pub(super) fn psql(&self) -> PathBuf {
+        self.programs.join("psql")
+    }
+
+    /// Leaves all rows of all databases that suites left there in `folder`, each value as it is, so that they are searched for
+    /// secrets. The suites of Rust do that for their own, which they remove.
+    pub(super) fn leave_rows(&self, folder: &Path) -> anyhow::Result<()> {
+        const DATABASES: &str = "SELECT datname FROM pg_catalog.pg_database WHERE datname LIKE 'respoked%'";
+        const TABLES: &str = r"SELECT format('COPY %I.%I TO STDOUT (FORMAT binary)', schemaname, tablename)
+                               FROM pg_catalog.pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema') \gexec
+                               ";
+        let databases = self.ask("postgres", DATABASES)?;
+        let databases: Vec<&str> = std::str::from_utf8(&databases)?.lines().collect();
+        ensure!(!databases.is_empty(), "no suite left a database");
+        for database in databases {
+            let rows = self.ask(database, TABLES)?;
+            ensure!(!rows.is_empty(), "the database {database} has no table");
+            std::fs::write(folder.join(format!("{database}.rows")), rows)?;
+        }
+        Ok(())
+    }
+
+    /// What `psql` says to what is written to it.
+    fn ask(&self, database: &str, sql: &str) -> anyhow::Result<Vec<u8>> {
+        let mut psql = Command::new(self.psql());
+        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--dbname"]);
+        psql.arg(self.address_of(database)).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut running = psql.spawn().context("psql could not be started")?;
+        running.stdin.take().context("its input is piped")?.write_all(sql.as_bytes())?;
+        let said = running.wait_with_output()?;
+        ensure!(said.status.success(), "psql failed: {}", said.status);
+        Ok(said.stdout)
     }
 
     /// Its process id.
