@@ -173,7 +173,9 @@ impl Connector {
     /// Has the server look, while it works for the connection or waits for a lock, whether the connection is still there. Without
     /// this it would notice when it answers: processes of connections that were given up would pile up behind a lock.
     ///
-    /// It is kept in the session, which a pooler may give to others. They lose nothing by it, and nothing here depends on it.
+    /// It is kept in the session, which a pooler may give to others. They lose nothing by it, and nothing here depends on it. A
+    /// pooler's other connections are without it unless the role has the setting (docs/postgres.md). It is no option of the
+    /// connection: `PgBouncer` refuses whoever brings one that it does not know.
     async fn be_noticed(&self, connection: &Connection) -> Result<(), Failure> {
         let sql = format!("SET client_connection_check_interval = {}", self.patience.notice.as_millis());
         match connection.batch(&sql).await {
