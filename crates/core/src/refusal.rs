@@ -150,7 +150,7 @@ impl Refusal {
             Self::EndpointReserved => Code::EndpointReserved,
             Self::OriginRefused => Code::OriginRefused,
             Self::NotFound(_) => Code::NotFound,
-            Self::Invalid(_) => Code::Invalid,
+            Self::Invalid(_) | Self::Store(StoreError::BadText(_)) => Code::Invalid,
             Self::Conflict(_) => Code::Conflict,
             Self::ConnectionLimit => Code::ConnectionLimit,
             Self::LimitReached(_) => Code::LimitReached,

@@ -274,6 +274,7 @@ impl From<Refusal> for Problem {
         let error = match &refusal {
             Refusal::Store(StoreError::Corrupt(_)) => Cow::Borrowed("internal error"),
             Refusal::Store(StoreError::InDoubt(_)) => Cow::Borrowed(IN_DOUBT),
+            Refusal::Store(StoreError::BadText(_)) => Cow::Borrowed("a text holds a character that cannot be kept"),
             Refusal::Store(StoreError::Overloaded | StoreError::Unavailable(_)) => {
                 Cow::Borrowed("temporarily unavailable")
             }
@@ -408,7 +409,8 @@ mod tests {
             Refusal::NodeInDoubt => Refusal::Store(StoreError::Overloaded),
             Refusal::Store(StoreError::Overloaded) => Refusal::Store(StoreError::Unavailable("canary".into())),
             Refusal::Store(StoreError::Unavailable(_)) => Refusal::Store(StoreError::InDoubt("canary".into())),
-            Refusal::Store(StoreError::InDoubt(_)) => Refusal::Store(StoreError::Corrupt("canary")),
+            Refusal::Store(StoreError::InDoubt(_)) => Refusal::Store(StoreError::BadText("canary".into())),
+            Refusal::Store(StoreError::BadText(_)) => Refusal::Store(StoreError::Corrupt("canary")),
             Refusal::Store(StoreError::Corrupt(_)) => return None,
         };
         Some(following)

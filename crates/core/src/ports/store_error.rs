@@ -13,6 +13,9 @@ pub enum StoreError {
     /// It could not be reached or written; nothing was written.
     #[error("the database could not be used")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It can neither keep a text that it was given nor look for it, because of a character in it; nothing was written.
+    #[error("a text holds a character that the database cannot keep")]
+    BadText(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It failed while it was writing: this was written or was not, and a restart may bring it to light either way.
     #[error("the database failed while writing: whether this was done is not known")]
     InDoubt(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -27,7 +30,9 @@ impl StoreError {
     pub fn after_a_write(self) -> Self {
         match self {
             Self::InDoubt(_) => self,
-            Self::Overloaded | Self::Unavailable(_) | Self::Corrupt(_) => Self::InDoubt(Box::new(self)),
+            Self::Overloaded | Self::Unavailable(_) | Self::BadText(_) | Self::Corrupt(_) => {
+                Self::InDoubt(Box::new(self))
+            }
         }
     }
 }

@@ -104,9 +104,16 @@ impl Failure {
         }
     }
 
-    /// Whether another held a row, or a lock of another kind, for longer than was to be waited.
+    /// Whether others held a row, or locks of another kind, for longer than was to be waited for one, or for all of a statement's.
     pub(super) fn is_of_a_held_row(&self) -> bool {
-        matches!(self, Self::Refused(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE))
+        let of_time = [SqlState::LOCK_NOT_AVAILABLE, SqlState::QUERY_CANCELED];
+        matches!(self, Self::Refused(error) if error.code().is_some_and(|code| of_time.contains(code)))
+    }
+
+    /// Whether the server cannot keep a text that it was given. Texts are looked at before they come here, so that this is the last
+    /// to notice one. The same again would be refused again.
+    pub(super) fn is_of_bad_text(&self) -> bool {
+        matches!(self, Self::Refused(error) if is_of_bad_text(error))
     }
 
     /// What is said of it where nothing was written.
@@ -114,6 +121,7 @@ impl Failure {
         match self {
             Self::Overloaded => StoreError::Overloaded,
             Self::Row(what) => StoreError::Corrupt(what),
+            Self::Refused(error) if is_of_bad_text(&error) => StoreError::BadText(Box::new(error)),
             Self::Lost(_) | Self::Unanswered | Self::Failed | Self::Closed | Self::Again(_) | Self::Refused(_) => {
                 StoreError::Unavailable(Box::new(self))
             }
@@ -140,6 +148,10 @@ pub(crate) fn rolls_a_commit_back(error: &tokio_postgres::Error) -> bool {
     error.as_db_error().is_some_and(goes_on) && is_known_of_a_commit(error)
 }
 
+fn is_of_bad_text(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::CHARACTER_NOT_IN_REPERTOIRE)
+}
+
 #[cfg(test)]
 mod tests {
     use parking_lot::Mutex;
@@ -161,7 +173,7 @@ mod tests {
 
     /// A code, of which constraint, with which severity; what that is, and whether a commit that failed by it is known to be
     /// rolled back.
-    const SAID: [(&str, &str, &str, Kind, bool); 24] = [
+    const SAID: [(&str, &str, &str, Kind, bool); 25] = [
         ("40001", "", "ERROR", Again, true),
         ("40P01", "", "ERROR", Again, true),
         ("40002", "", "ERROR", Refused, true),
@@ -172,6 +184,7 @@ mod tests {
         ("23503", "log_pkey", "ERROR", Refused, true),
         ("25P02", "", "ERROR", Refused, true),
         ("55P03", "", "ERROR", Refused, false),
+        ("57014", "", "ERROR", Refused, false),
         ("22021", "", "ERROR", Refused, false),
         ("53100", "", "ERROR", Refused, false),
         ("58030", "", "ERROR", Refused, false),
@@ -233,6 +246,15 @@ mod tests {
         *said.lock() = Said::Nothing;
         let undone = Undone::of_commit(connection.commit().await.unwrap_err());
         assert!(matches!(undone, Undone::InDoubt(Failure::Lost(_))), "{undone:?}");
+    }
+
+    #[tokio::test]
+    async fn a_text_that_cannot_be_kept_is_no_reason_to_try_again() {
+        let (_server, connection, said) = connected().await;
+        *said.lock() = Said::Failed { severity: "ERROR", code: "22021", constraint: "" };
+        let undone = async || Undone::NothingWritten(connection.batch("DO").await.unwrap_err());
+        assert!(matches!(undone().await.told(), StoreError::BadText(_)));
+        assert!(matches!(undone().await.told_to_many()(), StoreError::BadText(_)));
     }
 
     #[tokio::test]

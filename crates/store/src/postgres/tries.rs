@@ -51,6 +51,7 @@ impl Undone {
         move || match &*shared {
             Self::NothingWritten(Failure::Overloaded) => StoreError::Overloaded,
             Self::NothingWritten(Failure::Row(what)) => StoreError::Corrupt(what),
+            Self::NothingWritten(failure) if failure.is_of_bad_text() => StoreError::BadText(Box::new(shared.clone())),
             Self::NothingWritten(_) => StoreError::Unavailable(Box::new(shared.clone())),
             Self::InDoubt(_) => StoreError::InDoubt(Box::new(shared.clone())),
         }
