@@ -346,6 +346,27 @@ async fn a_table_that_is_held_for_long_makes_no_more_connections_than_eight() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_waits_for_locks_longer_than_for_an_answer_keeps_the_connection() {
+    if !there_is_a_server() {
+        return;
+    }
+    // For one lock alone it would wait for three seconds, which stand for those of several here.
+    let patience = Patience { answer: Duration::from_millis(2_500), ..Patience::default() };
+    let between = Between::new(patience).await;
+    between.write_again("before").await;
+    let made = between.proxy.made();
+    let mut other = direct(&between.database.config()).await;
+    let held = other.transaction().await.unwrap();
+    held.batch_execute("SELECT 1 FROM respoked.feed FOR UPDATE").await.unwrap();
+    let ended = between.end("held").await;
+    assert!(matches!(ended, Err(StoreError::Unavailable(_))), "{ended:?}");
+    assert_eq!(between.there(Done::End, "held").await, 0);
+    held.rollback().await.unwrap();
+    between.end("again").await.unwrap();
+    assert_eq!(between.proxy.made(), made, "no connection was given up");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn lists_that_find_nothing_keep_nobody_from_ending_signing_in_and_hearing_of_it() {
     if !there_is_a_server() {
         return;

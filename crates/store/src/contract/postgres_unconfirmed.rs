@@ -38,8 +38,13 @@ struct Alone {
 }
 
 impl Alone {
-    /// None: the programs are not installed.
+    /// One that soon gives up. None: the programs are not installed.
     async fn start() -> Option<Self> {
+        Self::start_with(Patience { answer: DEADLINE, commit: SHORT, turn: SHORT, again: SHORT, ..Patience::default() })
+            .await
+    }
+
+    async fn start_with(patience: Patience) -> Option<Self> {
         let mut server = Server::make("trust")?;
         server.start(&[]);
         // What there is before is made in its own time.
@@ -49,8 +54,7 @@ impl Alone {
         let before = world.mint("before").await.number;
         first.close().await;
         let mut options = PostgresOptions::of(server.config());
-        options.patience =
-            Patience { answer: DEADLINE, commit: SHORT, turn: SHORT, again: SHORT, ..Patience::default() };
+        options.patience = patience;
         let store = Arc::new(PostgresStore::open(options).await.unwrap());
         let (world, ends_in) = (world.on(store.clone()), ends_in.on(store.clone()));
         Some(Self { console: server.console().await, world, ends_in, store, before, _server: server })
@@ -96,6 +100,14 @@ impl Alone {
     async fn unconfirmed(&self) -> BTreeSet<i32> {
         let sql = "SELECT pid FROM pg_stat_activity WHERE application_name = 'respoked' AND wait_event = 'SyncRep'";
         self.console.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    }
+
+    /// The same of those that wait for longer than that.
+    async fn unconfirmed_for(&self, time: Duration) -> i64 {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'respoked' AND wait_event = 'SyncRep'
+                   AND clock_timestamp() - query_start > $1 * interval '1 millisecond'";
+        let millis = i32::try_from(time.as_millis()).unwrap();
+        self.console.query_one(sql, &[&f64::from(millis)]).await.unwrap().get(0)
     }
 
     async fn connections(&self) -> i64 {
@@ -161,4 +173,33 @@ async fn a_store_is_closed_though_no_standby_confirms_its_commits() {
     let Some(alone) = Alone::start().await else { return };
     alone.hang().await;
     tokio::time::timeout(DEADLINE, alone.store.close()).await.expect("closing ends");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_timeout_of_the_server_ends_a_commit() {
+    if !there_is_a_server() {
+        return;
+    }
+    let answer = Duration::from_secs(2);
+    let Some(alone) = Alone::start_with(Patience { answer, commit: DEADLINE, ..Patience::default() }).await else {
+        return;
+    };
+    alone.set_standby("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await;
+    let since = Instant::now();
+    let mut written = JoinSet::new();
+    // Each of them would be answered at once before the server has read its settings.
+    while alone.unconfirmed().await.is_empty() {
+        assert!(since.elapsed() < DEADLINE, "none waits");
+        let world = alone.world.clone();
+        written.spawn(async move { Alone::note(world).await });
+        tokio::task::yield_now().await;
+    }
+    while alone.unconfirmed_for(2 * answer).await == 0 {
+        assert!(since.elapsed() < DEADLINE, "a commit was ended");
+        tokio::task::yield_now().await;
+    }
+    alone.set_standby("ALTER SYSTEM RESET synchronous_standby_names").await;
+    for written in written.join_all().await {
+        assert!(matches!(written, Ok(()) | Err(StoreError::Overloaded)), "{written:?}");
+    }
 }

@@ -63,11 +63,12 @@ impl Default for Patience {
 ///
 /// - What locks a row and then looks anew has to see what was committed meanwhile.
 /// - A node that is stopped in a transaction holds its locks for eight seconds at most, and nobody waits for a lock so long that
-///   the answer is given up.
-/// - No time-out ends a commit: one that waits for a standby and is cancelled may be seen and then be lost.
+///   the answer is given up. Nor for several that one statement takes: its own time-out follows here. No time-out ends a commit,
+///   as one that waits for a standby and is cancelled may be seen and then be lost: the server counts no statement's time while
+///   it commits.
 /// - It holds a lock that all of them share, so that whoever looks which are under way knows them (`settled.rs`).
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '8s'; \
-                                SET LOCAL lock_timeout = '3s'; SET LOCAL statement_timeout = 0; ";
+                     SET LOCAL lock_timeout = '3s'; SET LOCAL statement_timeout = ";
 
 /// What every transaction locks together with all others. Nobody ever has it alone.
 pub(super) const UNDER_WAY: i64 = i64::from_be_bytes(*b"underway");
@@ -77,9 +78,10 @@ const LONG_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The era of transactions that no journal keeps.
 const UNKEPT: u64 = u64::MAX;
 
-/// Begins a transaction and takes its first locks.
-fn beginning(locks: &str) -> String {
-    format!("{BEGIN}SELECT pg_advisory_xact_lock_shared({UNDER_WAY}); {locks}")
+/// Begins a transaction whose statements end after a time, unless that is zero, and takes its first locks.
+fn beginning(locks: &str, statement: Duration) -> String {
+    let millis = statement.as_millis();
+    format!("{BEGIN}{millis}; SELECT pg_advisory_xact_lock_shared({UNDER_WAY}); {locks}")
 }
 
 /// A value of a statement, with its type: the server is not asked for it.
@@ -197,26 +199,37 @@ impl Connection {
     pub(super) async fn begin(&self, locks: &str) -> Result<(), Failure> {
         let Some(line) = &self.line else {
             self.note_open();
-            return self.batch(&beginning(locks)).await;
+            return self.batch(&beginning(locks, self.statement_time())).await;
         };
         self.taken.lock().clear();
         self.era.store(line.journal.era(), Ordering::Relaxed);
-        self.begun(locks, |told| line.may_write(told)).await
+        self.begun(locks, self.statement_time(), |told| line.may_write(told)).await
     }
 
-    /// The same of one of which the journal hears nothing, on a server that is told by where it stands.
+    /// The same of one of which the journal hears nothing, on a server that is told by where it stands. Its statements may take
+    /// as long as they are waited for.
     pub(super) async fn begin_where(
         &self,
         locks: &str,
         may: impl FnOnce(&Told) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         self.era.store(UNKEPT, Ordering::Relaxed);
-        self.begun(locks, may).await
+        self.begun(locks, Duration::ZERO, may).await
     }
 
-    async fn begun(&self, locks: &str, may: impl FnOnce(&Told) -> Result<(), Failure>) -> Result<(), Failure> {
+    async fn begun(
+        &self,
+        locks: &str,
+        statement: Duration,
+        may: impl FnOnce(&Told) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         self.note_open();
-        self.told_behind(&format!("{}{ASK}", beginning(locks)), may).await
+        self.told_behind(&format!("{}{ASK}", beginning(locks, statement)), may).await
+    }
+
+    /// After which the server ends a statement of a transaction: before its answer is given up, and with it the connection.
+    fn statement_time(&self) -> Duration {
+        self.patience.answer * 4 / 5
     }
 
     fn note_open(&self) {

@@ -164,6 +164,6 @@ mod tests {
             "SELECT concat_ws(', ', current_setting('transaction_isolation'), current_setting('statement_timeout'),
                           current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout'))";
         let found: String = write.query(sql, &[]).await.unwrap()[0].get(0);
-        assert_eq!(found, "read committed, 0, 3s, 8s");
+        assert_eq!(found, "read committed, 4s, 3s, 8s");
     }
 }
