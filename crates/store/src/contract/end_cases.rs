@@ -16,8 +16,8 @@ use respoke_core::token::Replaces;
 
 use super::Fixture;
 use super::fixture::{
-    NOW, World, created, endpoint, entry, entry_at, new_admin, new_app, new_secret, new_session, not_created, opened,
-    refused,
+    NOW, World, created, endpoint, entry, entry_at, key, new_admin, new_app, new_secret, new_session, not_created,
+    opened, refused,
 };
 
 pub(super) async fn what_a_grant_stands_on_is_known_without_its_session(fixture: impl Fixture) {
@@ -131,7 +131,17 @@ pub(super) async fn nothing_of_a_deleted_app_is_found_any_more(fixture: impl Fix
     let other = World::with_app(store.clone(), world.account).await;
     let secret = new_secret(app);
     let (id, hash) = (secret.id, secret.hash);
-    created(store.create_secret(secret, None, None, entry(Action::SecretCreated)).await.unwrap());
+    let make = async || {
+        let made = store.create_secret(secret.clone(), None, Some(key("secret", "")), entry(Action::SecretCreated));
+        made.await.unwrap()
+    };
+    created(make().await);
+    let role = world.new_role(RoleId::random(), "with a key");
+    let make_role = async || {
+        let made = store.create_role(role.clone(), Some(key("role", "")), entry(Action::RoleCreated));
+        made.await.unwrap()
+    };
+    created(make_role().await);
     let alice = endpoint("alice");
     let ban =
         BanRecord { endpoint_id: alice.clone(), reason: "rude".into(), banned_at: NOW, until: NOW.plus_secs(3_600) };
@@ -167,6 +177,8 @@ pub(super) async fn nothing_of_a_deleted_app_is_found_any_more(fixture: impl Fix
     assert_eq!(world.create_role(RoleId::random(), "another").await.unwrap_err(), RoleRefusal::NoApp);
     let late = store.create_secret(new_secret(app), None, None, entry(Action::SecretCreated));
     assert_eq!(not_created(late.await.unwrap()), SecretRefusal::NoApp);
+    assert!(matches!(make().await, Creation::KeyReused), "what a key made there is gone");
+    assert!(matches!(make_role().await, Creation::KeyReused));
     for scope in [EndScope::App, EndScope::Role(world.role), EndScope::Endpoint(alice)] {
         let order = EndRequest { app_id: app, scope, issued_before: None, tokens_too: true };
         let ended = store.end_sessions(order, entry(Action::SessionsEnded)).await.unwrap();

@@ -89,7 +89,8 @@ impl SecretStore for PostgresStore {
             match remembered(write, once.as_ref()).await? {
                 Remembered::Nothing => {}
                 Remembered::Made(object) => {
-                    let made = find(write, app, SecretId::from_uuid(uuid_of(&object)?)).await?;
+                    // One of an app that is gone is none, though upkeep has not come to it yet.
+                    let made = find(write, app, SecretId::from_uuid(uuid_of(&object)?)).await?.filter(|_| there);
                     return Ok(made.map_or(Creation::KeyReused, Creation::Repeated));
                 }
                 Remembered::Otherwise => return Ok(Creation::KeyReused),
