@@ -157,25 +157,7 @@ fn delete_account(named: Option<&str>, folder: &Folder, out: &mut Output<'_>) ->
     // A running server would be left without an account: only a start makes one.
     let lock = folder.lock()?;
     let id = folder.with_broker(async |broker| {
-        if lock.is_none() {
-            refuse_beside_a_server(broker).await?;
-        }
-        let id = account(broker, named).await?;
-        let audit = AuditEntry {
-            at: broker.now(),
-            account_id: Some(id),
-            app_id: None,
-            actor: Actor::System,
-            action: Action::AccountDeleted,
-            object: id.to_string(),
-            address: String::new(),
-            request_id: RequestId::new(broker.chance()),
-            fingerprint: None,
-        };
-        match broker.store().delete_account(id, audit).await? {
-            // Somebody else may have deleted it meanwhile.
-            Removal::Removed | Removal::Unknown => Ok(id),
-        }
+        if lock.is_some() { delete(broker, named).await } else { beside_no_server(broker, delete(broker, named)).await }
     })?;
     out.say(
         &json!({ "deleted": id.to_string() }),
@@ -183,15 +165,42 @@ fn delete_account(named: Option<&str>, folder: &Folder, out: &mut Output<'_>) ->
     )
 }
 
-/// Of a database without a folder, whether a server runs is known by who does its upkeep.
-async fn refuse_beside_a_server(broker: &Broker) -> Result<(), Failure> {
-    let store = broker.store();
-    match store.lease_upkeep(NOBODY, LEASE).await? {
-        Lease::Held => Ok(store.give_upkeep_back(NOBODY).await?),
-        Lease::OfAnother => Err(Failure::because(
-            "a server uses the database, or was killed less than two minutes ago; stop it first, or wait",
-        )),
+async fn delete(broker: &Broker, named: Option<&str>) -> Result<AccountId, Failure> {
+    let id = account(broker, named).await?;
+    let audit = AuditEntry {
+        at: broker.now(),
+        account_id: Some(id),
+        app_id: None,
+        actor: Actor::System,
+        action: Action::AccountDeleted,
+        object: id.to_string(),
+        address: String::new(),
+        request_id: RequestId::new(broker.chance()),
+        fingerprint: None,
+    };
+    match broker.store().delete_account(id, audit).await? {
+        // Somebody else may have deleted it meanwhile.
+        Removal::Removed | Removal::Unknown => Ok(id),
     }
+}
+
+/// Does `work` while no server uses the database. Of one without a folder that is known by who does its upkeep; a server that
+/// starts meanwhile does not get to do it.
+async fn beside_no_server<T>(broker: &Broker, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let store = broker.store();
+    if store.lease_upkeep(NOBODY, LEASE).await? == Lease::OfAnother {
+        return Err(Failure::because(
+            "a server uses the database, or was killed less than two minutes ago; stop it first, or wait",
+        ));
+    }
+    let done = work.await;
+    let given_back = store.give_upkeep_back(NOBODY).await;
+    // Failing that, the lease ends by itself: what was done is done.
+    if let (Ok(_), Err(error)) = (&done, given_back) {
+        let error: &dyn std::error::Error = &error;
+        tracing::warn!(error, "no server does the upkeep for the next two minutes");
+    }
+    done
 }
 
 /// The account that is meant: the one named, or the only one there is.
@@ -213,8 +222,11 @@ async fn account(broker: &Broker, named: Option<&str>) -> Result<AccountId, Fail
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::Arc;
 
     use clap::Parser;
+    use respoke_core::chance::SystemChance;
+    use respoke_core::clock::SystemClock;
     use respoke_store::{Options, SqliteStore};
     use serde_json::Value;
 
@@ -288,5 +300,21 @@ mod tests {
         drop(lock);
         admin(data.path(), &["delete-account", "--yes"]).unwrap();
         assert_eq!(names(admin(data.path(), &["list"]).unwrap()), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn the_lease_of_upkeep_is_held_until_what_wants_no_server_is_done() {
+        let data = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&data.path().join("respoked.db"), Options::default()).unwrap();
+        let (store, bus) = (Arc::new(store), Arc::new(respoke_bus::LocalBus::default()));
+        let broker = Broker::new(store, bus, Arc::new(SystemClock), Arc::new(SystemChance), 0);
+        let server = Node { id: NodeId(1), incarnation: Incarnation(1) };
+        let asks = async || broker.store().lease_upkeep(server, LEASE).await.unwrap();
+        let work = async { Ok(asks().await) };
+        assert_eq!(beside_no_server(&broker, work).await.unwrap(), Lease::OfAnother, "while it is done");
+        let fails = async { Err::<(), _>(Failure::because("it fails")) };
+        assert!(beside_no_server(&broker, fails).await.is_err());
+        assert_eq!(asks().await, Lease::Held, "afterwards, whatever came of it");
+        assert!(beside_no_server(&broker, async { Ok(()) }).await.is_err(), "beside a server");
     }
 }
