@@ -14,8 +14,7 @@ use crate::command::run_command;
 /// What the names of the store's tests on PostgreSQL begin with.
 pub(super) const CONTRACT: &str = "contract::postgres";
 
-/// The server's suites whose subject is what is kept: they run on PostgreSQL too. What is kept takes other bytes there, so
-/// `quota` is not among them.
+/// The server's suites whose subject is what is kept: they run on PostgreSQL too.
 pub(super) const SUITES: &[&str] = &[
     "admin_sessions::",
     "admins::",
@@ -29,6 +28,7 @@ pub(super) const SUITES: &[&str] = &[
     "messages::",
     "oauth::",
     "push_tokens::",
+    "quota::",
     "remembered::",
     "revocation::",
     "roles::",
