@@ -250,6 +250,11 @@ fn encode_writer(mut encoder: DescriptorEncoder<'_>, writer: WriterFigures) -> s
     let batches = sizes.iter().sum();
     histogram.encode_histogram::<NoLabelSet>(writer.operations as f64, batches, &buckets, None)?;
     encode_gauge(&mut encoder, "commit_micros", "Microseconds spent committing them.", writer.commit_micros)?;
+    let help = "Operations tried again in PostgreSQL, by reason.";
+    let mut family = encoder.encode_descriptor("database_retries", help, None, MetricType::Counter)?;
+    for (reason, count) in [("conflict", writer.again.conflicts), ("loss", writer.again.losses)] {
+        ConstCounter::new(count).encode(family.encode_family(&Reason { reason })?)?;
+    }
     match writer.bytes {
         Some(bytes) => encode_gauge(&mut encoder, "database_bytes", "Size of the database's files.", bytes),
         None => Ok(()),
@@ -321,6 +326,7 @@ fn encode_hub(encoder: &mut DescriptorEncoder<'_>, hub: HubView<'_>) -> std::fmt
 #[cfg(test)]
 mod tests {
     use respoke_hub::{Counts, HubFigures};
+    use respoke_store::Again;
 
     use super::*;
 
@@ -335,7 +341,8 @@ mod tests {
         let figures = HubFigures::default();
         figures.closed[1].fetch_add(3, Ordering::Relaxed);
         metrics.read_hub(move |show| show(HubView { sockets: 5, counts: Counts::default(), figures: &figures }));
-        metrics.read_writer(move || WriterFigures { operations: 77, commit_sizes: sizes, ..WriterFigures::default() });
+        let again = Again { conflicts: 3, losses: 2 };
+        metrics.read_writer(move || WriterFigures { operations: 77, commit_sizes: sizes, again, ..Default::default() });
         let text = metrics.text();
         for line in [
             "respoked_tokens_minted_total 1",
@@ -349,6 +356,8 @@ mod tests {
             "respoked_commit_operations_bucket{le=\"+Inf\"} 4",
             "respoked_commit_operations_sum 77.0",
             "respoked_commit_operations_count 4",
+            "respoked_database_retries_total{reason=\"conflict\"} 3",
+            "respoked_database_retries_total{reason=\"loss\"} 2",
             "respoked_sockets 5",
             "respoked_sockets_closed_total{reason=\"session_ended\"} 3",
         ] {

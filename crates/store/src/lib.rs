@@ -33,4 +33,4 @@ pub use transfer::{
     Watch, arrival_at, arrive, back_up_server, move_to_server, restore_to_server, take_back_to_file,
     take_back_to_server,
 };
-pub use writer_figures::WriterFigures;
+pub use writer_figures::{Again, WriterFigures};

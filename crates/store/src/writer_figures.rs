@@ -15,6 +15,17 @@ pub struct WriterFigures {
     pub commit_micros: u64,
     /// Batches by how many operations they held: at most 1, 2, 4, 8, 16, 32, and more.
     pub commit_sizes: [u64; 7],
+    /// What was tried again: in a file, of which one process at a time has the writing, nothing.
+    pub again: Again,
+}
+
+/// Transactions that were tried again since the start, and what reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Again {
+    /// Because another transaction was in the way.
+    pub conflicts: u64,
+    /// Because the connection was lost, or none could be made, before anything was to be committed.
+    pub losses: u64,
 }
 
 #[derive(Debug, Default)]
@@ -34,7 +45,7 @@ impl Committed {
         self.operations.fetch_add(operations as u64, Ordering::Relaxed);
     }
 
-    /// What they are now, but for the files' size.
+    /// What they are now, but for the files' size and what was tried again.
     pub(crate) fn read(&self) -> WriterFigures {
         WriterFigures {
             bytes: None,
@@ -42,6 +53,7 @@ impl Committed {
             operations: self.operations.load(Ordering::Relaxed),
             commit_micros: self.commit_micros.load(Ordering::Relaxed),
             commit_sizes: std::array::from_fn(|class| self.commit_sizes[class].load(Ordering::Relaxed)),
+            again: Again::default(),
         }
     }
 }

@@ -127,10 +127,10 @@ impl PostgresStore {
         })
     }
 
-    /// What its writers did, for metrics. How large the database is, the server knows.
+    /// What its writers did, and what was tried again, for metrics. How large the database is, the server knows.
     #[must_use]
     pub fn figures(&self) -> WriterFigures {
-        self.figures.committed.read()
+        self.figures.read()
     }
 
     #[cfg(test)]

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::connect::Patience;
 use super::failure::Failure;
-use crate::writer_figures::Committed;
+use crate::writer_figures::{Again, Committed, WriterFigures};
 
 /// How often an operation is tried when others are in its way. One whose connection is lost before it was to be committed is tried
 /// until its time is over, so that a server that starts anew within a few seconds is still found.
@@ -130,6 +130,12 @@ impl Figures {
     pub(super) fn count_again(&self, failure: &Failure) {
         let count = if matches!(failure, Failure::Lost(_)) { &self.losses } else { &self.conflicts };
         count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn read(&self) -> WriterFigures {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let again = Again { conflicts: read(&self.conflicts), losses: read(&self.losses) };
+        WriterFigures { again, ..self.committed.read() }
     }
 }
 
