@@ -21,7 +21,7 @@ mod upkeep;
 mod writer_figures;
 
 pub use postgres::{
-    Dsn, DsnError, Examined, Migrated, Options as PostgresOptions, Pooling, PostgresStore, Promotions,
+    Dsn, DsnError, Examined, HalfWritten, Migrated, Options as PostgresOptions, Pooling, PostgresStore, Promotions,
     Schema as PostgresSchema, Tls as PostgresTls,
 };
 pub use sqlite::{

@@ -3,13 +3,17 @@
 use std::error::Error;
 use std::time::Duration;
 
+use respoke_core::audit::Action;
+use respoke_core::ports::AuditStore as _;
 use tokio_postgres::Config;
 use tokio_util::task::TaskTracker;
 
+use super::fixture::entry;
 use super::postgres::{Postgres, there_is_a_server};
 use super::postgres_server::Server;
 use super::{Fixture, Opened, end_cases, hub_cases, list_cases, token_cases, upkeep_cases};
 use crate::crash::CrashPoint;
+use crate::postgres::{Patience, check_fit};
 use crate::{PostgresOptions, PostgresSchema, PostgresStore};
 
 /// A database that one role made, used by another that may not change its schema.
@@ -159,10 +163,52 @@ async fn what_could_lose_an_answer_is_not_opened() {
     assert!(refused(PostgresOptions::of(ascii.config())).await.contains("keeps text in SQL_ASCII"));
 
     let Some(mut server) = Server::make("trust") else { return };
-    for setting in ["fsync", "full_page_writes"] {
-        server.start(&[&format!("{setting}=off")]);
-        assert!(refused(PostgresOptions::of(server.config())).await.contains(&format!("{setting} = off")));
-        server.stop();
+    server.start(&["fsync=off"]);
+    assert!(refused(PostgresOptions::of(server.config())).await.contains("fsync = off"));
+    for unfit in [
+        PostgresStore::migrate(&PostgresOptions::of(server.config()), None).await.map(drop),
+        check_fit(&PostgresOptions::of(server.config())).await,
+    ] {
+        assert!(told(&unfit.expect_err("no server would start there")).contains("fsync = off"));
+    }
+    server.stop();
+    // Some file systems need none.
+    server.start(&["full_page_writes=off"]);
+    check_fit(&PostgresOptions::of(server.config())).await.unwrap();
+    drop(PostgresStore::open(PostgresOptions::of(server.config())).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_begins_to_lose_what_is_committed_is_used_no_more() {
+    if !there_is_a_server() {
+        return;
+    }
+    let database = Postgres::default();
+    let mut options = PostgresOptions::of(database.config());
+    options.patience = Patience { again: Duration::ZERO, ..Patience::default() };
+    let store = PostgresStore::open(options).await.unwrap();
+    let write = async || store.audit(entry(Action::AppUpdated)).await;
+    write().await.unwrap();
+    let name = database.name();
+    // As another server would be that takes its place.
+    let settle = |setting: &str| {
+        database.run(&format!("ALTER DATABASE {name} {setting}"));
+        database
+            .run(&format!("SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = '{name}'"));
+    };
+    settle("SET synchronous_commit = off");
+    let since = std::time::Instant::now();
+    // The first ones may hear of the connections that were ended.
+    loop {
+        let said = told(&write().await.expect_err("it would be lost"));
+        if said.contains("synchronous_commit is off for the role") {
+            break;
+        }
+        assert!(since.elapsed() < Duration::from_secs(60), "{said}");
+    }
+    settle("RESET synchronous_commit");
+    while let Err(error) = write().await {
+        assert!(since.elapsed() < Duration::from_secs(60), "{error:?}");
     }
 }
 

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connect::{Connection, Patience};
 use super::driver::Driver;
+use super::facts;
 use super::failure::Failure;
 use super::knocking::Knocking;
 use super::lineage::Line;
@@ -40,6 +41,8 @@ pub(super) struct Connector {
     knocking: Knocking,
     /// Which servers are taken. None: all.
     line: Option<Arc<Line>>,
+    /// Whether only such are taken as keep what is committed.
+    is_to_keep: bool,
     /// Tells connections whose commit is not answered that they need not wait for it any more.
     moves: watch::Sender<()>,
 }
@@ -68,6 +71,7 @@ impl Connector {
             tasks,
             knocking: Knocking::default(),
             line: None,
+            is_to_keep: false,
             moves: watch::Sender::default(),
         }
     }
@@ -76,6 +80,11 @@ impl Connector {
     pub(super) fn keep_to(&mut self, line: Arc<Line>) {
         self.moves = line.moves.clone();
         self.line = Some(line);
+    }
+
+    /// Takes no servers from now on that may lose what is committed.
+    pub(super) const fn keep_to_those_that_keep(&mut self) {
+        self.is_to_keep = true;
     }
 
     /// Has nobody wait any more for commits that are not answered.
@@ -137,6 +146,9 @@ impl Connector {
         let connection = connecting
             .await
             .unwrap_or_else(|_| Err(Failure::lost("the database did not answer while it was connected to")))?;
+        if self.is_to_keep {
+            facts::still_kept(&connection).await?;
+        }
         if let Some(line) = &self.line {
             // On the heap: once a promotion much is done there. One that is refused there was refused for no reason of its own.
             Box::pin(settle::admit(line, &connection)).await.map_err(Failure::into_loss)?;

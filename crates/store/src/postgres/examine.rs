@@ -33,6 +33,8 @@ pub struct Examined {
     pub clock_ahead_millis: i64,
     /// How far a commit is waited for.
     pub synchronous_commit: String,
+    /// What becomes of pages that a crash leaves half written.
+    pub half_written: HalfWritten,
     /// Which standbys a commit waits for; empty: none.
     pub synchronous_standbys: String,
     /// How many of them it waits for at a time.
@@ -47,6 +49,15 @@ pub struct Examined {
     pub is_encrypted: bool,
     /// What is between.
     pub pooling: Pooling,
+}
+
+/// What becomes of pages that a crash leaves half written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HalfWritten {
+    /// The database mends them.
+    Mended,
+    /// It counts on a file system that leaves none (`full_page_writes = off`).
+    LeftToFiles,
 }
 
 /// What is between a server and its database.
@@ -108,6 +119,7 @@ pub(super) async fn examine(options: &Options) -> Result<Examined, StoreError> {
         may_change_schema,
         clock_ahead_millis: facts.clock_ahead_millis,
         synchronous_commit: facts.synchronous_commit,
+        half_written: if facts.full_page_writes { HalfWritten::Mended } else { HalfWritten::LeftToFiles },
         synchronous_standbys,
         standbys_awaited,
         standbys_connected,

@@ -24,7 +24,9 @@ pub(super) struct Facts {
     database: String,
     encoding: String,
     fsync: bool,
-    full_page_writes: bool,
+    /// Whether a page that a crash leaves half written can be mended. Where the file system never leaves one so, it costs much for
+    /// nothing: so there it is off as a rule, and nobody can tell from here which kind it is.
+    pub(super) full_page_writes: bool,
     /// How far a commit is waited for.
     pub(super) synchronous_commit: String,
     /// Milliseconds that this machine's clock is ahead of its; negative: behind.
@@ -38,8 +40,8 @@ pub(super) enum Unfit {
     Version(String),
     #[error("the database {database} keeps text in {encoding}: respoked needs one that was made with ENCODING 'UTF8'")]
     Encoding { database: String, encoding: String },
-    #[error("the server runs with {0} = off: a crash would lose or damage what was answered; switch it on")]
-    Lossy(&'static str),
+    #[error("the server runs with fsync = off: a crash would lose or damage what was answered; switch it on")]
+    Lossy,
     #[error(
         "synchronous_commit is off for the role {0}: a crash would lose what was answered, and spent tokens could be redeemed \
          again; say ALTER ROLE {0} SET synchronous_commit = on"
@@ -80,26 +82,47 @@ impl Facts {
         Ok(facts)
     }
 
+    /// Whether the truth may be kept there by this role.
     pub(super) fn check(&self) -> Result<(), Unfit> {
+        self.check_place()?;
+        kept(self.fsync, &self.synchronous_commit, &self.role)?;
+        if self.clock_ahead_millis.abs() > CLOCKS_APART_MAX_MILLIS {
+            return Err(Unfit::Clock(self.clock_ahead_millis));
+        }
+        Ok(())
+    }
+
+    /// Whether it may be kept there by any role.
+    pub(super) fn check_place(&self) -> Result<(), Unfit> {
         if self.version_number < VERSION_MIN {
             return Err(Unfit::Version(self.version.clone()));
         }
         if self.encoding != "UTF8" {
             return Err(Unfit::Encoding { database: self.database.clone(), encoding: self.encoding.clone() });
         }
-        for (is_on, name) in [(self.fsync, "fsync"), (self.full_page_writes, "full_page_writes")] {
-            if !is_on {
-                return Err(Unfit::Lossy(name));
-            }
-        }
-        if self.synchronous_commit == "off" {
-            return Err(Unfit::Asynchronous(self.role.clone()));
-        }
-        if self.clock_ahead_millis.abs() > CLOCKS_APART_MAX_MILLIS {
-            return Err(Unfit::Clock(self.clock_ahead_millis));
-        }
-        Ok(())
+        if self.fsync { Ok(()) } else { Err(Unfit::Lossy) }
     }
+}
+
+/// Whether what is committed stays.
+fn kept(fsync: bool, synchronous_commit: &str, role: &str) -> Result<(), Unfit> {
+    if !fsync {
+        return Err(Unfit::Lossy);
+    }
+    if synchronous_commit == "off" {
+        return Err(Unfit::Asynchronous(role.to_owned()));
+    }
+    Ok(())
+}
+
+/// Whether what is committed by this connection stays: it may lead to another server than the one that was looked at first, or
+/// settings may be others now. One that does not keep it is not used.
+pub(super) async fn still_kept(connection: &Connection) -> Result<(), Failure> {
+    const ASK: &str =
+        "SELECT current_setting('fsync') = 'on', current_setting('synchronous_commit'), current_user::text";
+    let read = |columns: &mut super::rows::Columns<'_>| Ok(kept(columns.next()?, columns.next()?, columns.next()?));
+    let kept = one(connection, ASK, &[], read).await?.ok_or(Failure::Row("settings have no row"))?;
+    kept.map_err(|unfit| Failure::Lost(Box::new(unfit)))
 }
 
 /// How far our clock is ahead of another that was looked at while ours went from `before` to `after`; none if it may have
@@ -135,6 +158,7 @@ mod tests {
     #[test]
     fn what_could_lose_an_answer_is_refused_and_named() {
         assert!(sound().check().is_ok());
+        assert!(Facts { full_page_writes: false, ..sound() }.check().is_ok(), "some file systems need none");
         for waited in ["local", "remote_write", "remote_apply"] {
             assert!(Facts { synchronous_commit: waited.into(), ..sound() }.check().is_ok(), "{waited}");
         }
@@ -145,7 +169,6 @@ mod tests {
             (Facts { version: "14.9".into(), version_number: 140_009, ..sound() }, "PostgreSQL 14.9"),
             (Facts { encoding: "SQL_ASCII".into(), ..sound() }, "d keeps text in SQL_ASCII"),
             (Facts { fsync: false, ..sound() }, "fsync = off"),
-            (Facts { full_page_writes: false, ..sound() }, "full_page_writes = off"),
             (Facts { synchronous_commit: "off".into(), ..sound() }, "ALTER ROLE r SET synchronous_commit = on"),
             (Facts { clock_ahead_millis: 7_300, ..sound() }, "7 s ahead of"),
             (Facts { clock_ahead_millis: -6_000, ..sound() }, "6 s behind"),

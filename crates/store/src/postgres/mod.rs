@@ -82,7 +82,7 @@ pub(crate) use migrations::{LOCK as MIGRATION_LOCK, UNDO_MOVED, newest as newest
 pub(crate) use opening::check_fit;
 
 pub use dsn::{Dsn, DsnError};
-pub use examine::{Examined, Pooling};
+pub use examine::{Examined, HalfWritten, Pooling};
 pub use lineage::Promotions;
 pub use migrations::Migrated;
 pub use options::{Options, Schema};

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connect::{Connection, Patience};
 use super::connector::Connector;
-use super::facts::Facts;
+use super::facts::{Facts, Unfit};
 use super::failure::Failure;
 use super::migrations::{self, Migrated, State};
 use super::options::{Options, Schema};
@@ -28,7 +28,12 @@ const MIGRATION_TRIES: u32 = 5;
 /// tokens.
 pub(super) async fn open(options: &Options) -> Result<[u8; 16], StoreError> {
     let connection = connected(options, options.patience).await?;
-    fit(&connection).await?;
+    if !fit(&connection).await?.full_page_writes {
+        tracing::warn!(
+            "the database's server runs with full_page_writes = off: a crash damages the database, unless its file system never \
+             leaves a page half written, as ZFS does not"
+        );
+    }
     let mut state = State::read(&connection).await.map_err(told)?;
     if state.is_older() && state.may_make && options.schema == Schema::Brought {
         migrate(options, None).await?;
@@ -39,12 +44,17 @@ pub(super) async fn open(options: &Options) -> Result<[u8; 16], StoreError> {
 
 /// Fails if no server would keep anything there, whatever is there now.
 pub(crate) async fn check_fit(options: &Options) -> Result<(), StoreError> {
-    fit(&connected(options, options.patience).await?).await
+    fit(&connected(options, options.patience).await?).await.map(drop)
 }
 
-async fn fit(connection: &Connection) -> Result<(), StoreError> {
+async fn fit(connection: &Connection) -> Result<Facts, StoreError> {
     let facts = Facts::read(connection).await.map_err(told)?;
-    facts.check().map_err(|unfit| StoreError::Unavailable(Box::new(unfit)))
+    facts.check().map_err(unfit)?;
+    Ok(facts)
+}
+
+fn unfit(unfit: Unfit) -> StoreError {
+    StoreError::Unavailable(Box::new(unfit))
 }
 
 /// Brings the database to the present schema, and lets `grant_to` and whoever could use it before use all of it.
@@ -52,6 +62,8 @@ pub(super) async fn migrate(options: &Options, grant_to: Option<&str>) -> Result
     let mut tries = 1;
     loop {
         let connection = connected(options, MIGRATION).await?;
+        // How the role that serves commits is not known here.
+        Facts::read(&connection).await.map_err(told)?.check_place().map_err(unfit)?;
         match migrations::migrate(&connection, &*options.chance, grant_to).await {
             Ok(migrated) => return migrated.map_err(StoreError::from),
             Err(failure) if failure.is_of_a_held_row() && tries < MIGRATION_TRIES => {

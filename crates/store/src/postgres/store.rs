@@ -99,6 +99,7 @@ impl PostgresStore {
         if let Some(line) = &line {
             connector.keep_to(line.clone());
         }
+        connector.keep_to_those_that_keep();
         let connector = Arc::new(connector);
         let figures = Arc::new(Figures::default());
         let start = Start {

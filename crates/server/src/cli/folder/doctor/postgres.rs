@@ -1,6 +1,6 @@
 //! What `respoked doctor` looks at in PostgreSQL.
 
-use respoke_store::{Dsn, Examined, Pooling, PostgresStore};
+use respoke_store::{Dsn, Examined, HalfWritten, Pooling, PostgresStore};
 
 use super::super::super::failure::Failure;
 use super::super::which::runtime;
@@ -27,6 +27,7 @@ pub(super) fn examine(address: &Dsn) -> Result<Vec<Finding>, Failure> {
         rights(&examined),
         clock(&examined),
         tls(address, &examined),
+        pages(&examined),
         standby(&examined),
         connections(&examined),
         pooler(&examined),
@@ -81,6 +82,17 @@ fn tls(address: &Dsn, examined: &Examined) -> Finding {
         return Finding::ok(WHAT, found);
     }
     Finding::warn(WHAT, found, "with sslmode=verify-full nobody else can take the database's place")
+}
+
+fn pages(examined: &Examined) -> Finding {
+    const WHAT: &str = "half-written pages";
+    match examined.half_written {
+        HalfWritten::Mended => Finding::ok(WHAT, "mended after a crash (full_page_writes = on)"),
+        HalfWritten::LeftToFiles => {
+            let advice = "switch it on, unless the file system never leaves a page half written, as ZFS does not";
+            Finding::warn(WHAT, "full_page_writes = off", advice)
+        }
+    }
 }
 
 fn standby(examined: &Examined) -> Finding {
