@@ -37,7 +37,7 @@ pub(crate) use secrets::{SECRET_LEN_MAX, from_file as secret_from_file, of_text 
 pub use settings::Config;
 pub(crate) use settings::{Kind, SETTINGS};
 pub(crate) use sockets::SocketSettings;
-pub use values::LogFormat;
+pub use values::{DatabasePromotions, LogFormat};
 
 /// What flags say, by setting name.
 pub(crate) type Flags = [(&'static str, OsString)];

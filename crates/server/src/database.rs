@@ -48,7 +48,7 @@ impl Database {
         match self {
             Self::Folder(folder) => take_folder(folder.clone(), config.commit_batch_max, chance).await,
             Self::Postgres(address) => {
-                let mut options = options(address)?;
+                let mut options = options_of(address, config)?;
                 if config.commit_batch_max > 0 {
                     options.commit_batch_max = config.commit_batch_max;
                 }
@@ -64,7 +64,7 @@ impl Database {
     }
 
     /// Opens it beside a server that may run: nothing is made and nothing migrated.
-    pub(crate) async fn visit(&self) -> anyhow::Result<Arc<dyn Store>> {
+    pub(crate) async fn visit(&self, config: &Config) -> anyhow::Result<Arc<dyn Store>> {
         match self {
             Self::Folder(folder) => {
                 let path = folder.join(DATABASE);
@@ -75,7 +75,7 @@ impl Database {
                 Ok(Arc::new(store))
             }
             Self::Postgres(address) => {
-                let mut options = options(address)?;
+                let mut options = options_of(address, config)?;
                 options.schema = PostgresSchema::LeftAlone;
                 let store = PostgresStore::open(options).await.with_context(|| cannot_be_opened(address))?;
                 Ok(Arc::new(store))
@@ -87,6 +87,13 @@ impl Database {
 /// How a store there is opened.
 pub(crate) fn options(address: &Dsn) -> anyhow::Result<PostgresOptions> {
     address.options().with_context(|| cannot_be_opened(address))
+}
+
+/// The same as the settings say.
+fn options_of(address: &Dsn, config: &Config) -> anyhow::Result<PostgresOptions> {
+    let mut options = options(address)?;
+    options.promotions = config.database_promotions.into();
+    Ok(options)
 }
 
 fn cannot_be_opened(address: &Dsn) -> String {
@@ -115,4 +122,24 @@ async fn take_folder(folder: PathBuf, commit_batch_max: usize, chance: Arc<dyn C
     let counted = Arc::downgrade(&store);
     let figures = move || counted.upgrade().map(|store| store.figures()).unwrap_or_default();
     Ok(Taken { store, figures: Box::new(figures), lock: Some(lock) })
+}
+
+#[cfg(test)]
+mod tests {
+    use respoke_store::Promotions;
+
+    use super::*;
+    use crate::config::DatabasePromotions;
+
+    #[test]
+    fn the_setting_says_what_is_done_about_promotions() {
+        let address = Dsn::parse("postgres://respoked@127.0.0.1/respoked").unwrap();
+        let chosen = |word: DatabasePromotions| {
+            let config = Config { database_promotions: word, ..Config::default() };
+            options_of(&address, &config).unwrap().promotions
+        };
+        assert_eq!(options_of(&address, &Config::default()).unwrap().promotions, Promotions::Noticed);
+        assert_eq!(chosen(DatabasePromotions::CopyTaken), Promotions::NoticedAndCopyTaken);
+        assert_eq!(chosen(DatabasePromotions::Unnoticed), Promotions::Unnoticed);
+    }
 }

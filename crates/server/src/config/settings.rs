@@ -11,7 +11,7 @@ use super::database_url::DatabaseUrl;
 use super::given::{optional_path, path};
 use super::public_url::PublicUrl;
 use super::secrets::Hidden;
-use super::values::{LogFormat, networks, uris};
+use super::values::{DatabasePromotions, LogFormat, networks, uris};
 
 /// A setting: a field of [`Config`], a key of the config file, a variable and a flag.
 #[derive(Debug)]
@@ -164,6 +164,9 @@ settings! {
     database_file: Option<PathBuf> = None,
         (Kind::Path, "FILE"),
         "File that holds the address of the PostgreSQL database, which may then have a password in it";
+    database_promotions: DatabasePromotions = DatabasePromotions::Noticed,
+        (Kind::Word(&["noticed", "copy_taken", "unnoticed"]), "WORD"),
+        "What is done when a PostgreSQL server takes another's place: noticed, copy_taken or unnoticed [default: noticed]";
     #[serde(with = "optional_path")]
     tls_cert: Option<PathBuf> = None,
         (Kind::Path, "FILE"),

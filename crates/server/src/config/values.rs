@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use respoke_store::Promotions;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// How log lines are written.
@@ -13,6 +14,28 @@ pub enum LogFormat {
     Text,
     /// For programs, one object a line.
     Json,
+}
+
+/// What is done when a PostgreSQL server takes another's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DatabasePromotions {
+    /// It is noticed, and what was ended stays so.
+    Noticed,
+    /// The same; and a copy that is another system is taken in this start.
+    CopyTaken,
+    /// It is not noticed.
+    Unnoticed,
+}
+
+impl From<DatabasePromotions> for Promotions {
+    fn from(promotions: DatabasePromotions) -> Self {
+        match promotions {
+            DatabasePromotions::Noticed => Self::Noticed,
+            DatabasePromotions::CopyTaken => Self::NoticedAndCopyTaken,
+            DatabasePromotions::Unnoticed => Self::Unnoticed,
+        }
+    }
 }
 
 /// Reads STUN and TURN servers. What such a URI says is between browsers and the server; only its kind is looked at.

@@ -194,5 +194,8 @@ async fn audit(connection: &Connection, object: String, chance: &dyn Chance) -> 
 
 /// A database does not tell its lineage.
 #[derive(Debug, thiserror::Error)]
-#[error("the database does not tell on which timeline it is, so that a promotion would not be noticed")]
+#[error(
+    "the database does not tell on which timeline it is, so that a promotion would not be noticed; the setting \
+     database_promotions = unnoticed takes it all the same (docs/postgres.md)"
+)]
 struct Untold(#[source] tokio_postgres::Error);

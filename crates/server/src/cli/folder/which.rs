@@ -85,10 +85,11 @@ impl Folder {
     /// Does `work` with a broker over the database.
     pub(super) fn with_broker<T>(&self, work: impl AsyncFnOnce(&Broker) -> Result<T, Failure>) -> Result<T, Failure> {
         self.check()?;
-        let database = self.which()?;
+        let settings = self.settings()?;
+        let database = Database::of(&settings);
         runtime()?.block_on(async {
             let broker = Broker::new(
-                database.visit().await?,
+                database.visit(&settings).await?,
                 Arc::new(respoke_bus::LocalBus::default()),
                 Arc::new(SystemClock),
                 Arc::new(SystemChance),
