@@ -394,7 +394,7 @@ async fn one_that_is_killed_anywhere_is_finished_by_the_next_and_at_no_time_do_b
     let before = sides.in_file("respoked.db");
     let mut kills = 0;
     for polls in std::iter::successors(Some(5_u32), |polls| Some(polls + polls.div_ceil(6))) {
-        match killed_after(polls, sides.move_to_server(polls.into())).await {
+        match Box::pin(killed_after(polls, sides.move_to_server(polls.into()))).await {
             Some(moved) => {
                 moved.unwrap();
                 break;
