@@ -118,13 +118,15 @@ impl Closing {
         Ok(())
     }
 
-    fn is_committing(&self) -> bool {
+    /// Whether a commit is not answered that is still waited for.
+    pub(super) fn is_committing(&self) -> bool {
         // Who could tell of moves is there as long as the store.
         let has_moved = self.driver.moves.has_changed().unwrap_or(true);
         self.driver.is_committing.load(Ordering::Relaxed) && !has_moved && !self.driver.task.is_finished()
     }
 
-    async fn commit_answered(&mut self) {
+    /// Waits until none is.
+    pub(super) async fn commit_answered(&mut self) {
         if self.is_committing() {
             tokio::select! {
                 _ = &mut self.driver.task => {}
@@ -147,7 +149,7 @@ impl Closing {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::pin::pin;
 
     use super::*;
@@ -156,7 +158,7 @@ mod tests {
     use crate::postgres::fake_server::{FakeServer, Said};
 
     /// A connection whose commit is given up, and is not answered.
-    async fn committing() -> (FakeServer, Connector, Connection) {
+    pub(in crate::postgres) async fn committing() -> (FakeServer, Connector, Connection) {
         let server = FakeServer::start(|sql| if sql == "COMMIT" { Said::Silence } else { Said::Done }).await;
         let commit = Duration::from_millis(1);
         let connector = server.connector(Patience { commit, ..Patience::default() });

@@ -216,6 +216,7 @@ impl MaintenanceStore for PostgresStore {
     async fn close(&self) {
         self.writer.close();
         self.messages.close();
+        self.pool.let_go();
         tokio::join!(self.writer.drain(), self.messages.drain());
         self.pool.drain().await;
         self.pool.close();

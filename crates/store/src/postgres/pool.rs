@@ -142,10 +142,14 @@ impl Pool {
         self.0.idle.lock().take();
     }
 
+    /// Has nobody wait any more for commits that are not answered.
+    pub(super) fn let_go(&self) {
+        self.0.connector.let_go();
+    }
+
     /// Waits until all that were lent came back.
     pub(super) async fn drain(&self) {
-        // What is lent ends by its own time-outs, but for commits that are not answered.
-        self.0.connector.let_go();
+        // What is lent ends by its own time-outs, but for commits that are not answered: those were let go.
         let all = u32::try_from(PLACES).unwrap_or(u32::MAX);
         if let Ok(all) = self.0.places.free.acquire_many(all).await {
             all.forget();

@@ -8,10 +8,12 @@
 //! Invariant: an operation is answered with "nothing was written" only if no commit that could hold it was asked for.
 //! Invariant: an operation that fails takes nobody with it. Its batch is rolled back and run again in halves, and so on.
 //! Invariant: an operation that another transaction keeps waiting waits aside (`writer/held.rs`), and the others of its batch do not.
+//! Invariant: a task whose commit is not answered takes nothing that another one can take (`writer/stuck.rs`).
 //! Invariant: an operation that waited too long before it was begun is not run. One whose connection is lost is followed by
 //! nobody of its batch: they would each wait as long.
 
 mod held;
+mod stuck;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,11 +28,11 @@ use tokio_util::task::TaskTracker;
 
 use super::connect::{Connection, Patience};
 use super::connector::Connector;
-use super::driver::Closing;
 use super::failure::Failure;
 use super::tries::{Figures, Tries, Undone, part_of};
 use crate::crash::{Crash, CrashPoint};
 use held::Held;
+use stuck::Stuck;
 
 /// Operations that may wait. At 50,000 a second this is a tenth of a second's worth; more would only wait longer.
 const QUEUE_LEN_MAX: usize = 4_096;
@@ -87,6 +89,7 @@ impl<W: Work> Writer<W> {
         let patience = start.patience;
         let (start, work, waiting) = (Arc::new(start), Arc::new(work), Arc::new(tokio::sync::Mutex::new(waiting)));
         let tasks = TaskTracker::new();
+        let stuck = Stuck::of(W::CONNECTIONS);
         for _ in 0..W::CONNECTIONS {
             let worker = Worker {
                 start: start.clone(),
@@ -94,7 +97,7 @@ impl<W: Work> Writer<W> {
                 waiting: waiting.clone(),
                 held: Held::default(),
                 connection: None,
-                closing: None,
+                stuck: stuck.clone(),
                 is_cut_off: false,
                 pause: PAUSE_MIN,
             };
@@ -156,7 +159,7 @@ struct Worker<W: Work> {
     /// None before the first batch, and after a loss.
     connection: Option<Connection>,
     /// The one before it, until that is closed.
-    closing: Option<Closing>,
+    stuck: Stuck,
     /// Whether the last batch found no server, however often it was tried.
     is_cut_off: bool,
     /// Before the next try to connect, if the last one failed.
@@ -176,6 +179,7 @@ impl<W: Work> Worker<W> {
             }
             self.commit(batch).await;
             self.is_cut_off = self.connection.is_none();
+            self.put_broken_aside();
             if self.start.crash.is_to_come() {
                 return;
             }
@@ -186,7 +190,10 @@ impl<W: Work> Worker<W> {
     async fn next_batch(&mut self) -> Option<Vec<Job<W>>> {
         loop {
             let mut batch = Vec::new();
-            let receive = async { self.waiting.lock().await.recv_many(&mut batch, self.start.batch_max).await };
+            let receive = async {
+                self.stuck.may_take().await;
+                self.waiting.lock().await.recv_many(&mut batch, self.start.batch_max).await
+            };
             let received = tokio::select! {
                 biased;
                 () = self.held.due() => None,
@@ -217,19 +224,20 @@ impl<W: Work> Worker<W> {
 
     /// The connection. One that is of no use any more is closed before another is made.
     async fn connect(&mut self) -> Result<&Connection, Failure> {
-        if let Some(broken) = self.connection.take_if(|connection| connection.is_broken()) {
-            self.closing = Some(broken.into_closing());
-        }
-        if let Some(closing) = &mut self.closing {
-            closing.closed_unless_committing().await?;
-            self.closing = None;
-        }
+        self.put_broken_aside();
+        self.stuck.closed().await?;
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.start.connector.connect().await?,
         };
         self.pause = PAUSE_MIN;
         Ok(self.connection.insert(connection))
+    }
+
+    fn put_broken_aside(&mut self) {
+        if let Some(broken) = self.connection.take_if(|connection| connection.is_broken()) {
+            self.stuck.put(broken.into_closing());
+        }
     }
 
     /// Waits before the next try to connect: longer each time, and never as long as another node does.
