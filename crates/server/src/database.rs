@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use respoke_core::chance::Chance;
 use respoke_core::ports::Store;
-use respoke_store::{Dsn, Options, PostgresOptions, PostgresSchema, PostgresStore, SqliteStore, WriterFigures};
+use respoke_store::{
+    Dsn, Options, PostgresOptions, PostgresSchema, PostgresStore, PostgresWriters, SqliteStore, WriterFigures,
+};
 
 use crate::config::{Config, DatabaseUrl};
 use crate::data_folder::{self, DATABASE, Lock};
@@ -52,6 +54,7 @@ impl Database {
                 if config.commit_batch_max > 0 {
                     options.commit_batch_max = config.commit_batch_max;
                 }
+                options.writers = PostgresWriters::OnTheirOwnThread;
                 options.chance = chance;
                 options.reached_within = REACHED_WITHIN;
                 let store = PostgresStore::open(options).await.with_context(|| cannot_be_opened(address))?;

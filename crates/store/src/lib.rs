@@ -22,7 +22,7 @@ mod writer_figures;
 
 pub use postgres::{
     Dsn, DsnError, Examined, HalfWritten, Migrated, Options as PostgresOptions, Pooling, PostgresStore, Promotions,
-    Schema as PostgresSchema, Tls as PostgresTls,
+    Schema as PostgresSchema, Tls as PostgresTls, Writers as PostgresWriters,
 };
 pub use sqlite::{
     CheckDepth, DatabaseCheck, Options, Source, SqliteStore, Trouble, UndoneChange, check_database, copy_database,

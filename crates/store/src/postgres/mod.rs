@@ -43,6 +43,7 @@ mod messages;
 mod migrations;
 mod opening;
 mod options;
+mod own_thread;
 #[cfg(test)]
 pub(crate) mod plans;
 mod pool;
@@ -85,6 +86,6 @@ pub use dsn::{Dsn, DsnError};
 pub use examine::{Examined, HalfWritten, Pooling};
 pub use lineage::Promotions;
 pub use migrations::Migrated;
-pub use options::{Options, Schema};
+pub use options::{Options, Schema, Writers};
 pub use store::PostgresStore;
 pub use tls::Tls;

@@ -27,6 +27,8 @@ pub struct Options {
     pub(crate) patience: Patience,
     /// What is done about servers that take each other's place.
     pub promotions: Promotions,
+    /// Where batches are written.
+    pub writers: Writers,
     /// What a new database's key is drawn from.
     pub chance: Arc<dyn Chance>,
 }
@@ -44,6 +46,7 @@ impl Options {
             reached_within: Duration::ZERO,
             patience: Patience::default(),
             promotions: Promotions::default(),
+            writers: Writers::Here,
             chance: Arc::new(SystemChance),
         }
     }
@@ -56,4 +59,13 @@ pub enum Schema {
     Brought,
     /// It stays, and the database is not opened.
     LeftAlone,
+}
+
+/// Where batches are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writers {
+    /// By tasks of the runtime on which the store is opened.
+    Here,
+    /// On a thread of their own: requests keep none of its statements waiting.
+    OnTheirOwnThread,
 }

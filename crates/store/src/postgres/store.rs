@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use respoke_core::chance::Chance;
 use respoke_core::ports::{Store, StoreError};
 use respoke_core::seal::Sealer;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_postgres::Row;
 use tokio_util::task::TaskTracker;
@@ -18,7 +19,8 @@ use super::lineage::Line;
 use super::message_writer::Messages;
 use super::migrations::Migrated;
 use super::opening;
-use super::options::Options;
+use super::options::{Options, Writers};
+use super::own_thread;
 use super::pool::{Errand, Lent, Pool};
 use super::rows::Columns;
 use super::settle;
@@ -88,8 +90,17 @@ impl PostgresStore {
     /// Opens the database; the first transaction may crash.
     pub(crate) async fn open_crashing(options: Options, crash: Crash) -> Result<Self, StoreError> {
         let sealer = Sealer::new(Box::pin(opening::open(&options)).await?);
-        let Options { config, tls, commit_batch_max, patience, promotions, chance, schema: _, reached_within: _ } =
-            options;
+        let Options {
+            config,
+            tls,
+            commit_batch_max,
+            patience,
+            promotions,
+            writers,
+            chance,
+            schema: _,
+            reached_within: _,
+        } = options;
         let (config, tls) = tls.with(config);
         let tasks = TaskTracker::new();
         let mut connector = Connector::new(config, tls, patience, tasks.clone());
@@ -110,8 +121,14 @@ impl PostgresStore {
             figures: figures.clone(),
             crash,
         };
-        let writer = Writer::start(start.clone(), Tokens { sealer: sealer.clone(), known: KnownGrounds::default() });
-        let messages = Writer::start(start, Messages { chance: chance.clone() });
+        let runtime = (writers == Writers::OnTheirOwnThread).then(own_thread::runtime).transpose()?;
+        let handle = runtime.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone());
+        let tokens = Tokens { sealer: sealer.clone(), known: KnownGrounds::default() };
+        let writer = Writer::start(start.clone(), tokens, &handle);
+        let messages = Writer::start(start, Messages { chance: chance.clone() }, &handle);
+        if let Some(runtime) = runtime {
+            own_thread::start(runtime, vec![writer.tasks(), messages.tasks()])?;
+        }
         Ok(Self {
             writer,
             messages,

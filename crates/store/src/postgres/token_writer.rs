@@ -30,7 +30,7 @@ impl Work for Tokens {
     type Operation = Operation;
     type Outcome = Outcome;
 
-    /// While one commits, another one runs the next batch.
+    /// While one commits slowly, another one runs the next batch.
     const CONNECTIONS: usize = 2;
 
     async fn run(

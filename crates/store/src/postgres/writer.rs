@@ -2,7 +2,7 @@
 //! (`token_writer.rs`), another one what is said in groups (`message_writer.rs`).
 //!
 //! A task takes the first operation that waits and whatever waits behind it, up to a limit, and has them run in one
-//! transaction. Nothing lingers: while one batch is committed, the next gathers, or is run by another task.
+//! transaction. Nothing lingers: while one batch is committed, the next gathers. Another task runs it if the first takes long.
 //!
 //! Invariant: an operation is answered with success only after its commit was confirmed.
 //! Invariant: an operation is answered with "nothing was written" only if no commit that could hold it was asked for.
@@ -15,6 +15,7 @@
 mod held;
 mod stuck;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,7 +23,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use respoke_core::chance::Chance;
 use respoke_core::ports::StoreError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -39,6 +41,10 @@ const QUEUE_LEN_MAX: usize = 4_096;
 /// Pauses between tries to connect: the first, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// How long a task that runs a batch keeps the others from taking what waits. A usual batch is over by then, and what waits
+/// behind it costs less as one batch than as two; behind one that waits for a lock, a slow disk or a standby nobody else waits.
+const TURN: Duration = Duration::from_millis(3);
 
 /// What a writer writes.
 pub(super) trait Work: Send + Sync + 'static {
@@ -65,6 +71,9 @@ struct Job<W: Work> {
     answer: Option<oneshot::Sender<Result<W::Outcome, StoreError>>>,
 }
 
+/// The right to take what waits.
+type Turn<W> = OwnedMutexGuard<mpsc::Receiver<Job<W>>>;
+
 /// The way to a writer.
 pub(super) struct Writer<W: Work> {
     queue: Mutex<Option<mpsc::Sender<Job<W>>>>,
@@ -84,7 +93,8 @@ pub(super) struct Start {
 }
 
 impl<W: Work> Writer<W> {
-    pub(super) fn start(start: Start, work: W) -> Self {
+    /// Its tasks and their connections are on the runtime of `runtime`.
+    pub(super) fn start(start: Start, work: W, runtime: &Handle) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_LEN_MAX);
         let patience = start.patience;
         let (start, work, waiting) = (Arc::new(start), Arc::new(work), Arc::new(tokio::sync::Mutex::new(waiting)));
@@ -101,7 +111,7 @@ impl<W: Work> Writer<W> {
                 is_cut_off: false,
                 pause: PAUSE_MIN,
             };
-            tasks.spawn(worker.work());
+            tasks.spawn_on(worker.work(), runtime);
         }
         tasks.close();
         Self { queue: Mutex::new(Some(queue)), patience, tasks }
@@ -140,6 +150,11 @@ impl<W: Work> Writer<W> {
         drop(self.queue.lock().take());
     }
 
+    /// Its tasks, which end once it is closed.
+    pub(super) fn tasks(&self) -> TaskTracker {
+        self.tasks.clone()
+    }
+
     /// Waits until what waits was written.
     pub(super) async fn drain(&self) {
         self.tasks.wait().await;
@@ -168,16 +183,19 @@ struct Worker<W: Work> {
 
 impl<W: Work> Worker<W> {
     async fn work(mut self) {
-        while let Some(batch) = self.next_batch().await {
+        while let Some((batch, turn)) = self.next_batch().await {
             // Whoever comes while there is no server is not kept waiting for it.
-            if self.is_cut_off
-                && let Err(failure) = self.connect().await
-            {
-                refuse(batch, Undone::NothingWritten(failure));
-                self.rest().await;
-                continue;
+            if self.is_cut_off {
+                drop(turn);
+                if let Err(failure) = self.connect().await {
+                    refuse(batch, Undone::NothingWritten(failure));
+                    self.rest().await;
+                    continue;
+                }
+                self.commit(batch).await;
+            } else {
+                self.commit_in_turn(batch, turn).await;
             }
-            self.commit(batch).await;
             self.is_cut_off = self.connection.is_none();
             self.put_broken_aside();
             if self.start.crash.is_to_come() {
@@ -186,30 +204,35 @@ impl<W: Work> Worker<W> {
         }
     }
 
-    /// What waits, without those who waited too long. None: nothing will come any more.
-    async fn next_batch(&mut self) -> Option<Vec<Job<W>>> {
+    /// What waits, without those who waited too long, and the turn to take it. None: nothing will come any more.
+    async fn next_batch(&mut self) -> Option<(Vec<Job<W>>, Option<Turn<W>>)> {
         loop {
             let mut batch = Vec::new();
             let receive = async {
                 self.stuck.may_take().await;
-                self.waiting.lock().await.recv_many(&mut batch, self.start.batch_max).await
+                let mut turn = self.waiting.clone().lock_owned().await;
+                (turn.recv_many(&mut batch, self.start.batch_max).await, turn)
             };
             let received = tokio::select! {
                 biased;
                 () = self.held.due() => None,
                 received = receive => Some(received),
             };
-            match received {
-                Some(0) if self.held.is_empty() => return None,
-                Some(0) => self.held.due().await,
-                Some(_) | None => {}
-            }
+            let turn = match received {
+                Some((0, _)) if self.held.is_empty() => return None,
+                Some((0, _)) => {
+                    self.held.due().await;
+                    None
+                }
+                Some((_, turn)) => Some(turn),
+                None => None,
+            };
             if batch.is_empty() {
                 batch = self.held.take(self.start.batch_max);
             }
             let batch = self.in_time(batch);
             if !batch.is_empty() {
-                return Some(batch);
+                return Some((batch, turn));
             }
         }
     }
@@ -244,6 +267,20 @@ impl<W: Work> Worker<W> {
     async fn rest(&mut self) {
         tokio::time::sleep(part_of(self.pause, &*self.start.chance)).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
+    }
+
+    /// Runs a batch and answers it. Meanwhile the others take nothing, unless it takes long.
+    async fn commit_in_turn(&mut self, batch: Vec<Job<W>>, turn: Option<Turn<W>>) {
+        let mut committing = pin!(self.commit(batch));
+        let is_quick = tokio::select! {
+            biased;
+            () = &mut committing => true,
+            () = tokio::time::sleep(TURN) => false,
+        };
+        drop(turn);
+        if !is_quick {
+            committing.await;
+        }
     }
 
     /// Runs a batch and answers it. If one of its operations makes it fail, it is run in halves to find out which.

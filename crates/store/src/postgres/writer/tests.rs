@@ -45,9 +45,29 @@ impl Work for Echo {
     }
 }
 
+/// The same with two tasks.
+struct Two(Echo);
+
+impl Work for Two {
+    type Operation = i64;
+    type Outcome = i64;
+
+    const CONNECTIONS: usize = 2;
+
+    async fn run(
+        &self,
+        connection: &Connection,
+        end: End<'_>,
+        operations: &[&i64],
+    ) -> Result<Vec<Option<i64>>, Undone> {
+        self.0.run(connection, end, operations).await
+    }
+}
+
 struct Fixture {
     writer: Arc<Writer<Echo>>,
     echo: Echo,
+    start: Start,
     _server: FakeServer,
 }
 
@@ -71,7 +91,8 @@ impl Fixture {
             figures: Arc::default(),
             crash: Crash::default(),
         };
-        Self { writer: Arc::new(Writer::start(start, echo.clone())), echo, _server: server }
+        let writer = Arc::new(Writer::start(start.clone(), echo.clone(), &Handle::current()));
+        Self { writer, echo, start, _server: server }
     }
 
     /// Begins a batch of one, and has numbers up to `number` wait behind it.
@@ -90,6 +111,73 @@ impl Fixture {
         }
         all
     }
+}
+
+impl Echo {
+    /// Waits until so many batches were begun.
+    async fn begins(&self, runs: usize) {
+        for _ in 0..10_000_000 {
+            if self.runs.load(Ordering::Relaxed) >= runs {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("batch {runs} was not begun");
+    }
+
+    /// Batches that were begun, and operations of these.
+    fn counts(&self) -> (usize, usize) {
+        (self.runs.load(Ordering::Relaxed), self.ran.load(Ordering::Relaxed))
+    }
+}
+
+/// Has whatever can go on at this moment do so.
+async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_waits_is_taken_by_another_task_only_behind_a_batch_that_takes_long() {
+    let fixture = Fixture::new(128, LONG, Duration::ZERO, |_, _| None).await;
+    let echo = fixture.echo.clone();
+    let writer = Arc::new(Writer::start(fixture.start.clone(), Two(echo.clone()), &Handle::current()));
+    let mut all = JoinSet::new();
+    let mut come = |numbers: std::ops::Range<i64>| {
+        for number in numbers {
+            let writer = writer.clone();
+            all.spawn(async move { writer.done(number).await.unwrap() });
+        }
+    };
+    // Each task connects.
+    come(0..1);
+    echo.begins(1).await;
+    come(1..2);
+    echo.begins(2).await;
+    echo.going_on.add_permits(2);
+    settle().await;
+    tokio::time::pause();
+
+    come(2..3);
+    echo.begins(3).await;
+    come(3..7);
+    settle().await;
+    assert_eq!(echo.counts(), (3, 3), "they wait");
+    echo.going_on.add_permits(1);
+    echo.begins(4).await;
+    assert_eq!(echo.counts(), (4, 7), "and are one batch");
+
+    come(7..9);
+    settle().await;
+    tokio::time::advance(TURN * 2 / 3).await;
+    settle().await;
+    assert_eq!(echo.counts(), (4, 7), "the one before may still be quick");
+    tokio::time::advance(TURN).await;
+    echo.begins(5).await;
+    assert_eq!(echo.counts(), (5, 9));
+    echo.going_on.add_permits(2);
+    assert_eq!(all.join_all().await.len(), 9);
 }
 
 const LONG: Duration = Duration::from_secs(60);
