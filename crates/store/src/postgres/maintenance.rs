@@ -188,9 +188,15 @@ impl MaintenanceStore for PostgresStore {
 
     async fn lease_upkeep(&self, node: Node, length: Duration) -> Result<Lease, StoreError> {
         let taken = in_transaction!(self, write => {
-            let lease = lease::take(write, node, length).await?;
-            // Behind the write: who marks it has waited for that, or has kept it waiting.
-            match migrations::marked(write).await? {
+            // Before the write as well, which each table refuses where the installation left. Behind it, because who marks it has
+            // waited for that, or has kept it waiting.
+            let mut marked = migrations::marked(write).await?;
+            let mut lease = Lease::OfAnother;
+            if marked.is_none() {
+                lease = lease::take(write, node, length).await?;
+                marked = migrations::marked(write).await?;
+            }
+            match marked {
                 None => Ok(Ok(lease)),
                 Some(why) => {
                     write.take_back().await?;

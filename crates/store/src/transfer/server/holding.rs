@@ -201,7 +201,8 @@ impl Server {
     }
 
     /// Marks the installation as moved and ends what [`Self::begin_leaving`] began. A node that runs all the same reads and writes
-    /// nothing any more: each table refuses what is written, and where the server stands cannot be read.
+    /// nothing any more: each table refuses what is written, and where the server stands cannot be read. One that does not ask where
+    /// it stands reads until it is to renew the lease of upkeep.
     pub(in crate::transfer) async fn leave(&self, mark: &Mark) -> Result<(), StoreError> {
         self.batch(REPLICATED).await?;
         self.set_meta(MOVED, &mark.bytes()).await?;
