@@ -199,7 +199,7 @@ impl Connector {
 }
 
 /// The same for each of the servers that it names, so that one can be passed over that was connected to.
-fn each_server(config: &Config) -> Vec<Config> {
+pub(crate) fn each_server(config: &Config) -> Vec<Config> {
     let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
     let count = hosts.len().max(addresses.len());
     // What fits together in no way, the library refuses.

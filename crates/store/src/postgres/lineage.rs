@@ -24,13 +24,13 @@ use super::journal::Journal;
 
 /// Asks a server where it stands. The timeline is that of the log which is written now: the control file tells the old one until
 /// a checkpoint ends.
-pub(super) const ASK_SERVER: &str =
+pub(crate) const ASK_SERVER: &str =
     "SELECT system_identifier, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) FROM pg_control_system()";
 /// The same, and what was settled last in the database.
 pub(super) const ASK: &str = "SELECT system_identifier, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), \
                               (SELECT encode(value, 'hex') FROM respoked.meta WHERE key = 'lineage') FROM pg_control_system()";
 /// Where the database keeps what was settled last.
-pub(super) const KEY: &str = "lineage";
+pub(crate) const KEY: &str = "lineage";
 /// What stands behind that in a database whose installation was moved elsewhere. So who had it open reads and writes nothing there
 /// any more, and nobody has to ask for more than where it stands.
 pub(crate) const LEFT: &str = "moved";
@@ -54,11 +54,11 @@ pub enum Promotions {
 
 /// A server's place in the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Lineage {
+pub(crate) struct Lineage {
     /// Which cluster of files it was made as. A standby has that of its primary.
     pub(super) system: i64,
     /// How often it was promoted, and those before it.
-    pub(super) timeline: u32,
+    pub(crate) timeline: u32,
 }
 
 impl Lineage {
@@ -73,6 +73,32 @@ impl Lineage {
         } else {
             Standing::Promoted
         }
+    }
+}
+
+/// Where a server stands that answered [`ASK_SERVER`]. None: that cannot be read.
+pub(crate) fn stands(said: &[SimpleQueryMessage]) -> Option<Lineage> {
+    Told::of(said).ok().map(|told| told.lineage)
+}
+
+/// Why an installation does not leave a server that stands there, if `settled` is what was settled last in its database: what is
+/// done after a promotion before anything is read was not done there.
+pub(crate) fn keeps(seen: Lineage, settled: &[u8]) -> Option<&'static str> {
+    let Some(settled) = Settled::from_bytes(settled) else {
+        return Some("what the database says of its timeline cannot be read");
+    };
+    match seen.after(settled.lineage) {
+        Standing::Same => None,
+        Standing::Promoted => Some(
+            "the database was promoted since a server last used it: start a server there once, which spends the tokens that may \
+             have been redeemed before",
+        ),
+        Standing::LeftBehind => Some(LEFT_BEHIND),
+        Standing::Stranger => Some(
+            "this server is another system than the one that the database was last: it was restored from a dump or upgraded. Start \
+             a server there once with database_promotions = copy_taken, which spends the tokens that may have been redeemed, or \
+             see what is to be done after an upgrade (docs/postgres.md)",
+        ),
     }
 }
 

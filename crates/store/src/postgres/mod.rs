@@ -73,12 +73,12 @@ mod writer;
 
 #[cfg(test)]
 pub(crate) use connect::Patience;
-pub(crate) use connector::APPLICATION;
+pub(crate) use connector::{APPLICATION, each_server};
 pub(crate) use failure::rolls_a_commit_back;
 pub(crate) use first_run::LOCK as FIRST_RUN_LOCK;
 #[cfg(test)]
 pub(crate) use kept::RECOUNTED;
-pub(crate) use lineage::LEFT;
+pub(crate) use lineage::{ASK_SERVER, KEY as LINEAGE, LEFT, Lineage, keeps, stands};
 pub(crate) use migrations::{LOCK as MIGRATION_LOCK, UNDO_MOVED, newest as newest_schema};
 pub(crate) use opening::check_fit;
 

@@ -1,10 +1,12 @@
 //! The side that is a PostgreSQL server: one connection. `holding` keeps others away from it, and `copying` is what goes either way.
+//! `line` takes the one of several servers that was promoted last.
 //!
 //! Invariant: every wait for the server ends. Who waited too long has closed the connection, and what was under way on it is
 //! rolled back, unless it was a commit.
 
 mod copying;
 mod holding;
+mod line;
 
 use std::time::Duration;
 
@@ -12,13 +14,13 @@ use respoke_core::ports::StoreError;
 use tokio::task::AbortHandle;
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::types::{FromSql, ToSql, Type};
-use tokio_postgres::{Client, NoTls, Row};
+use tokio_postgres::{Client, Config, NoTls, Row};
 use tokio_util::task::TaskTracker;
 
 use super::contents::{failed, refused};
 use super::tables::{TABLES, Table};
 use crate::marks::{ARRIVED, MOVED, Mark, Marks, UNFINISHED};
-use crate::postgres::{Options, newest_schema, rolls_a_commit_back};
+use crate::postgres::{Options, Tls, newest_schema, rolls_a_commit_back};
 pub(super) use holding::Task;
 use holding::quoted;
 
@@ -93,7 +95,7 @@ impl Drop for Server {
 
 impl Server {
     pub(super) async fn connect(options: &Options, attrs: TargetSessionAttrs) -> Result<Self, StoreError> {
-        let (mut config, tls) = options.tls.clone().with(options.config.clone());
+        let mut config = options.config.clone();
         config
             .application_name(APPLICATION)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -101,6 +103,16 @@ impl Server {
             .keepalives(true)
             .keepalives_idle(KEEPALIVE)
             .target_session_attrs(attrs);
+        let several = config.get_hosts().len().max(config.get_hostaddrs().len()) > 1;
+        if several && attrs == TargetSessionAttrs::ReadWrite {
+            Self::connect_to_the_newest(&config, &options.tls).await
+        } else {
+            Self::connect_to(config, options.tls.clone()).await
+        }
+    }
+
+    async fn connect_to(config: Config, tls: Tls) -> Result<Self, StoreError> {
+        let (config, tls) = tls.with(config);
         let tasks = TaskTracker::new();
         let connecting = async {
             Ok(match tls {

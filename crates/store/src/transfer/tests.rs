@@ -32,6 +32,7 @@ use crate::sqlite::{Options as FileOptions, SqliteStore, copy_database, migrate,
 
 mod held;
 mod left;
+mod promoted;
 mod restoring;
 mod stopped;
 

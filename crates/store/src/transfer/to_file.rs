@@ -14,7 +14,7 @@ use super::rows::Summing;
 use super::server::{Server, Standing, Task};
 use super::tables::TABLES;
 use crate::marks::{Mark, Marks};
-use crate::postgres::{Options, UNDO_MOVED};
+use crate::postgres::{Options, Promotions, UNDO_MOVED};
 use crate::sqlite::Source;
 
 /// An installation that leaves a server for a SQLite file. Until this is dropped, or it left, nobody writes to it there.
@@ -52,6 +52,7 @@ impl Departure {
     /// # Errors
     ///
     /// When the server cannot be used, holds no installation, or one that was moved elsewhere; when somebody serves from it; when
+    /// it is not the server on which the database was used last, unless promotions go unnoticed; when
     /// the file is there already and no unfinished copy of it, or is gone and what belonged to it is still there.
     pub async fn begin(
         (options, server): (&Options, &Place),
@@ -70,7 +71,13 @@ impl Departure {
         // An earlier try that was killed may have left while the locks were waited for.
         let (key, left) = match way(&source, found.as_ref()).await? {
             Way::Done => return Ok(None),
-            Way::Whole { key } => (key, None),
+            Way::Whole { key } => {
+                if options.promotions != Promotions::Unnoticed {
+                    source.check_settled().await?;
+                }
+                (key, None)
+            }
+            // What it lacks of what was committed, it lacks of the mark as well.
             Way::Copied { key, id } => (key, Some(id)),
         };
         let mut marks = [occasion.mark(server, &key), occasion.mark(file, &key)];

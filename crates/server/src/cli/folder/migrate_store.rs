@@ -23,7 +23,7 @@ use super::super::failure::Failure;
 use super::super::output::Output;
 use super::progress::{Told, transfer_runtime};
 use super::unfinished::{Present, Unfinished, remove_log};
-use crate::config::{Config, DatabaseUrl};
+use crate::config::{Config, DatabasePromotions, DatabaseUrl};
 use crate::data_folder::{self, DATABASE};
 use crate::{database, trouble};
 
@@ -53,14 +53,15 @@ pub(in crate::cli) struct MigrateStore {
 /// One of the two sides.
 enum Place {
     Folder(PathBuf),
-    Postgres(Box<Dsn>),
+    /// With what is done about promotions there.
+    Postgres(Box<Dsn>, DatabasePromotions),
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(folder) => write!(f, "sqlite:{}", folder.display()),
-            Self::Postgres(address) => address.fmt(f),
+            Self::Postgres(address, _) => address.fmt(f),
         }
     }
 }
@@ -76,8 +77,10 @@ impl MigrateStore {
         };
         let occasion = Occasion { at: SystemClock.now(), id: Uuid::from_bytes((&SystemChance as &dyn Chance).bytes()) };
         let moved = match (&from, &to) {
-            (Place::Folder(folder), Place::Postgres(address)) => to_server(folder, address, [&from, &to], occasion)?,
-            (Place::Postgres(address), Place::Folder(folder)) => to_folder(address, folder, [&from, &to], occasion)?,
+            (Place::Folder(folder), Place::Postgres(address, _)) => to_server(folder, address, [&from, &to], occasion)?,
+            (Place::Postgres(address, promotions), Place::Folder(folder)) => {
+                to_folder((address, *promotions), folder, [&from, &to], occasion)?
+            }
             _ => {
                 return Err(Failure::Usage(
                     "one place is sqlite:FOLDER, and the other the address of a PostgreSQL database".into(),
@@ -100,8 +103,9 @@ impl MigrateStore {
             return Err(Failure::Usage("a place begins with sqlite: or postgres://".into()));
         }
         let flags = [("database", text.clone())];
-        match Config::load(self.config.as_deref(), &flags)?.database {
-            Some(DatabaseUrl(address)) => Ok(Place::Postgres(Box::new(address))),
+        let config = Config::load(self.config.as_deref(), &flags)?;
+        match config.database {
+            Some(DatabaseUrl(address)) => Ok(Place::Postgres(Box::new(address), config.database_promotions)),
             None => Err(Failure::Usage("the address of a PostgreSQL database is missing".into())),
         }
     }
@@ -132,7 +136,7 @@ fn to_server(
 }
 
 fn to_folder(
-    address: &Dsn,
+    (address, promotions): (&Dsn, DatabasePromotions),
     folder: &Path,
     [from, to]: [&Place; 2],
     occasion: Occasion,
@@ -143,7 +147,8 @@ fn to_folder(
     data_folder::check_access(folder)?;
     let keeper = lock.keeper()?;
     let database = folder.join(DATABASE);
-    let options = database::options(address)?;
+    let mut options = database::options(address)?;
+    options.promotions = promotions.into();
     let failed = |at: Stage| move |error: StoreError| stopped(at, [from, to], trouble::explained(error, folder));
     let runtime = transfer_runtime()?;
     let (server, file) = (from.to_string(), to.to_string());
@@ -205,7 +210,7 @@ fn take_back(place: &Place, out: &mut Output<'_>) -> Result<(), Failure> {
             lock.hand_over(keeper)?;
             moved_to
         }
-        Place::Postgres(address) => {
+        Place::Postgres(address, _) => {
             let options = database::options(address)?;
             transfer_runtime()?.block_on(take_back_to_server(&options)).with_context(failed)?
         }
@@ -224,7 +229,7 @@ fn take_back(place: &Place, out: &mut Output<'_>) -> Result<(), Failure> {
 fn serve(place: &Place) -> String {
     match place {
         Place::Folder(folder) => format!("--data {}", folder.display()),
-        Place::Postgres(_) => format!("--database {place}"),
+        Place::Postgres(..) => format!("--database {place}"),
     }
 }
 
