@@ -225,12 +225,17 @@ impl Server {
 
     /// Takes the mark of an installation that was moved back, and returns it. What follows is another history. What was redeemed
     /// elsewhere is not known here: tokens that were not redeemed are spent, and the keys of their mints are forgotten.
+    /// Fails if a node serves from there: it would be one that did not notice that the installation left.
     pub(in crate::transfer) async fn take_back(&self, chance: &dyn Chance) -> Result<Mark, StoreError> {
+        if self.has_meta().await? {
+            self.wait_until_unused().await?;
+        }
         self.batch(&format!("BEGIN ISOLATION LEVEL READ COMMITTED; {SETTINGS}; {REPLICATED}")).await?;
         for lock in [TRANSFER_LOCK, MIGRATION_LOCK] {
             self.lock(lock).await?;
         }
         self.lock_all().await?;
+        self.check_unused().await?;
         let Some(mark) = self.meta(MOVED).await? else {
             return Err(refused("it is not marked as moved: there is nothing to take back"));
         };

@@ -229,3 +229,22 @@ async fn who_claims_waits_for_a_transaction_on_the_copy_and_nobody_ends_anothers
     other.begin_comparing(&others).await.unwrap();
     other.finish(&others).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_taken_back_where_a_node_has_connections() {
+    if !there_is_a_server() {
+        return;
+    }
+    let sides = Sides::new();
+    let store = sides.postgres.store().await;
+    let node = Node { id: NodeId(7), incarnation: Incarnation(8) };
+    assert_eq!(store.lease_upkeep(node, Duration::from_secs(60)).await.unwrap(), Lease::Held);
+    store.give_upkeep_back(node).await.unwrap();
+    let server = sides.server().await;
+    server.batch("BEGIN").await.unwrap();
+    server.leave(&occasion(1).mark("sqlite:here", b"a key")).await.unwrap();
+    let refused = why(&take_back_to_server(&sides.options()).await.unwrap_err());
+    assert!(refused.contains("stop all of them first"), "{refused}");
+    store.close().await;
+    assert_eq!(take_back_to_server(&sides.options()).await.unwrap(), "sqlite:here");
+}
