@@ -63,13 +63,13 @@ impl Departure {
         let found = if path.exists() { Some(file::standing(Source::open_live(path)?.connection())?) } else { None };
         let source = Server::connect(options, TargetSessionAttrs::ReadWrite).await?;
         source.check_rights(Task::Mark).await?;
-        if way(&source, found.as_ref()).await? == Way::Done {
+        if way(&source, found.as_ref(), file).await? == Way::Done {
             return Ok(None);
         }
         source.wait_until_unused().await?;
         source.begin_leaving().await?;
         // An earlier try that was killed may have left while the locks were waited for.
-        let (key, left) = match way(&source, found.as_ref()).await? {
+        let (key, left) = match way(&source, found.as_ref(), file).await? {
             Way::Done => return Ok(None),
             Way::Whole { key } => {
                 if options.promotions != Promotions::Unnoticed {
@@ -183,14 +183,27 @@ enum Way {
     Done,
 }
 
-/// What is to be done for an installation to come from a server to a file in whose place there is what was `found`.
-async fn way(server: &Server, found: Option<&(Vec<u8>, Marks)>) -> Result<Way, StoreError> {
+/// What is to be done for an installation to come from a server to a file in whose place, `to`, there is what was `found`.
+async fn way(server: &Server, found: Option<&(Vec<u8>, Marks)>, to: &Place) -> Result<Way, StoreError> {
     let (key, marks) = installation(server).await?;
+    if let (Some(moved), Some((_, there))) = (&marks.moved, found)
+        && there.came_by(moved)
+        && let Some(on) = &there.moved
+    {
+        return Err(refused(format!(
+            "its installation came to {to} before, and was moved on to {} from there: move it from where it is now",
+            on.place
+        )));
+    }
     let unfinished = found.map(|(_, marks)| marks.unfinished.as_ref());
     match (&marks.moved, unfinished) {
         (Some(moved), Some(unfinished)) if found.is_some_and(|(_, marks)| marks.came_by(moved)) => {
             Ok(if unfinished.is_some() { Way::Copied { id: moved.id, key } } else { Way::Done })
         }
+        (Some(moved), None) if moved.place == *to => Err(refused(format!(
+            "its installation was moved to {to}, and there is no database any more: put it back there. To go on here without what \
+             was done there since: {UNDO_MOVED}"
+        ))),
         (Some(_), _) => Err(refused(marks.refusal(UNDO_MOVED).unwrap_or_default())),
         (None, None) => Ok(Way::Whole { key }),
         (None, Some(Some(mark))) if mark.of == Mark::installation(&key) => Ok(Way::Whole { key }),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::held::When;
 use super::*;
 use crate::contract::postgres_proxy::{Proxy, Side, Way};
+use crate::sqlite::set_moved;
 
 impl Sides {
     /// What the two sides say of themselves: whether the source in the file left, and whether the server is an installation.
@@ -209,4 +210,28 @@ async fn every_wait_for_a_server_ends() {
     proxy.set(Way::Hanging);
     let refused = server.commit().await.unwrap_err();
     assert!(matches!(refused, StoreError::InDoubt(_)) && why(&refused).contains("did not answer"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_from_which_its_installation_moved_on_is_no_end_of_a_move() {
+    if !there_is_a_server() {
+        return;
+    }
+    let sides = Sides::new();
+    sides.filled().await;
+    sides.move_to_server(1).await.unwrap();
+    sides.move_to_file("back.db", 2).await.unwrap();
+    assert!(sides.move_to_file("back.db", 3).await.is_ok(), "all of it was done before");
+    let file = Connection::open(sides.folder.path().join("back.db")).unwrap();
+    set_moved(&file, &occasion(4).mark("postgres://elsewhere", &sides.key())).unwrap();
+    let (path, options) = (sides.folder.path().join("back.db"), sides.options());
+    let (from, to) = ((&options, "postgres://there"), (path.as_path(), "sqlite:here"));
+    let begun = Departure::begin(from, to, occasion(5)).await.map(|departure| departure.is_some());
+    let refused = why(&begun.unwrap_err());
+    assert!(refused.contains("moved on to postgres://elsewhere"), "{refused}");
+    drop(file);
+    // Nor is one that is gone.
+    std::fs::remove_file(&path).unwrap();
+    let refused = why(&sides.move_to_file("back.db", 6).await.unwrap_err());
+    assert!(refused.contains("there is no database any more"), "{refused}");
 }
