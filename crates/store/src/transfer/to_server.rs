@@ -8,7 +8,7 @@ use tokio_postgres::config::TargetSessionAttrs;
 
 use super::contents::{Tally, failed, refused};
 use super::file;
-use super::occasion::{Occasion, Place, Stopped, Transferred, Watch, begin};
+use super::occasion::{Occasion, Place, Stage, Stopped, Transferred, Watch, begin};
 use super::server::{Claimed, Server, Standing, Task};
 use super::tables::TABLES;
 use crate::marks::Mark;
@@ -31,9 +31,17 @@ pub async fn move_to_server(
     // Nobody writes to it until it is marked as moved: what is read is what it held, all of it at one moment.
     let source = file::hold(path)?;
     let (key, marks) = file::standing(&source)?;
-    let target = Server::connect(options, TargetSessionAttrs::ReadWrite).await?;
-    target.check_rights(Task::Fill).await?;
-    let standing = target.standing().await?;
+    // How far an earlier try came is known once both sides were looked at.
+    let looked = async {
+        let target = Server::connect(options, TargetSessionAttrs::ReadWrite).await?;
+        target.check_rights(Task::Fill).await?;
+        let standing = target.standing().await?;
+        Ok((target, standing))
+    };
+    let (target, standing) = looked.await.map_err(|why| match &marks.moved {
+        Some(_) => Stopped { at: Stage::InDoubt, aside: None, why },
+        None => Stopped::from(why),
+    })?;
     let (mut unfinished, mut moved) = (occasion.mark(file, &key), occasion.mark(server, &key));
     let mut has_left = false;
     match (&marks.moved, &standing) {

@@ -152,9 +152,11 @@ fn to_folder(
     let failed = |at: Stage| move |error: StoreError| stopped(at, [from, to], trouble::explained(error, folder));
     let runtime = transfer_runtime()?;
     let (server, file) = (from.to_string(), to.to_string());
+    // An earlier try may have marked the source behind it.
+    let is_begun = database.exists() && arrival_at(&database).is_ok_and(|arrival| arrival == Arrival::Unfinished);
     let begun = runtime
         .block_on(Departure::begin((&options, &server), (&database, &file), occasion))
-        .map_err(failed(Stage::NotLeft))?;
+        .map_err(failed(if is_begun { Stage::InDoubt } else { Stage::NotLeft }))?;
     let mut moved = None;
     if let Some(departure) = begun {
         let at = departure.stage();

@@ -59,6 +59,25 @@ async fn what_is_said_of_a_move_to_a_server_that_is_cut_is_what_is_known() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn it_is_not_said_of_a_source_that_is_marked_that_it_was_not_moved() {
+    if !there_is_a_server() {
+        return;
+    }
+    let sides = Sides::new();
+    sides.filled().await;
+    let mut nowhere = sides.postgres.config();
+    nowhere.dbname("there_is_no_such_database");
+    let (path, nowhere) = (sides.path(), Options::of(nowhere));
+    let stage = async || {
+        let (from, to) = ((path.as_path(), "sqlite:here"), (&nowhere, "postgres://there"));
+        move_to_server(from, to, occasion(2), &Nobody).await.unwrap_err().at
+    };
+    assert_eq!(stage().await, Stage::NotLeft);
+    sides.move_to_server(1).await.unwrap();
+    assert_eq!(stage().await, Stage::InDoubt);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_said_of_a_move_to_a_file_that_is_cut_is_what_is_known() {
     if !there_is_a_server() {
         return;
