@@ -248,8 +248,8 @@ impl Restore {
         anyhow::Error::new(why).context(match at {
             Stage::NotLeft | Stage::Left => format!("the backup {file} was not put on {address}{aside}"),
             Stage::InDoubt => format!(
-                "whether the backup {file} was put on {address} is not known: look whether a server starts there (respoked \
-                 doctor), and give the same command again if none does{aside}"
+                "whether the backup {file} was put on {address} is not known: let no server start there, and give the \
+                 same command again{aside}"
             ),
         })
     }
