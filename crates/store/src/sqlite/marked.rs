@@ -75,12 +75,15 @@ pub(super) fn begin_another_history(connection: &Connection) -> rusqlite::Result
 }
 
 /// Goes on, in the transaction that is open, with an installation that was served from elsewhere. What was redeemed there is not known
-/// here: tokens that were not redeemed are spent, and the keys of their mints are forgotten. Such a key's object is a number.
+/// here: tokens that were not redeemed are spent, and the keys of their mints are forgotten. Such a key's object is a number. Admins
+/// sign in anew, and links with which they set a password are good no more.
 pub(crate) fn go_on_here(connection: &Connection) -> rusqlite::Result<()> {
     let_be_written(connection)?;
     begin_another_history(connection)?;
     connection.execute_batch(
         "UPDATE apps SET tokens_from = (SELECT head FROM feed);
-         DELETE FROM idempotency WHERE length(object) = 8",
+         DELETE FROM idempotency WHERE length(object) = 8;
+         DELETE FROM setup_tokens;
+         DELETE FROM admin_sessions",
     )
 }

@@ -222,7 +222,7 @@ fn take_back(place: &Place, out: &mut Output<'_>) -> Result<(), Failure> {
         format_args!(
             "{place} can be served from again (respoked serve {}). It was moved to {moved_to}: what was done there since is not \
              here.\nWhat was revoked, banned or changed there since is to be done again. Tokens that were not redeemed are \
-             spent.\nSee to it that nothing serves from {moved_to} any more.",
+             spent. Admins sign in anew; their recovery codes that were used there are good again.\nSee to it that nothing serves from {moved_to} any more.",
             serve(place)
         ),
     )

@@ -224,8 +224,8 @@ impl Server {
     }
 
     /// Takes the mark of an installation that was moved back, and returns it. What follows is another history. What was redeemed
-    /// elsewhere is not known here: tokens that were not redeemed are spent, and the keys of their mints are forgotten.
-    /// Fails if a node serves from there: it would be one that did not notice that the installation left.
+    /// elsewhere is not known here: tokens that were not redeemed are spent, and the keys of their mints are forgotten. Admins sign in
+    /// anew, and links with which they set a password are good no more. Fails if a node serves from there: it would be one that did not notice that the installation left.
     pub(in crate::transfer) async fn take_back(&self, chance: &dyn Chance) -> Result<Mark, StoreError> {
         if self.has_meta().await? {
             self.wait_until_unused().await?;
@@ -249,7 +249,9 @@ impl Server {
              UPDATE respoked.feed SET epoch = {}, head = head + 1;
              DELETE FROM respoked.changes;
              UPDATE respoked.apps SET tokens_from = (SELECT head FROM respoked.feed);
-             DELETE FROM respoked.idempotency WHERE octet_length(object) = 8",
+             DELETE FROM respoked.idempotency WHERE octet_length(object) = 8;
+             DELETE FROM respoked.setup_tokens;
+             DELETE FROM respoked.admin_sessions",
             drawn(),
             drawn()
         );

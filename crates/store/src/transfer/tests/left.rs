@@ -114,6 +114,12 @@ async fn what_is_taken_back_to_a_file_is_another_history() {
             [],
         )
         .unwrap();
+    connection
+        .execute_batch(
+            "INSERT INTO setup_tokens (admin_id, hash, expires_at) VALUES (zeroblob(16), zeroblob(32), 9);
+             INSERT INTO admin_sessions (number, admin_id, hash, created_at, expires_at) VALUES (9, zeroblob(16), zeroblob(32), 1, 9)",
+        )
+        .unwrap();
     let refused = take_back_to_file(&sides.path()).unwrap_err();
     assert!(why(&refused).contains("not marked as moved"), "{refused:?}");
 
@@ -127,6 +133,8 @@ async fn what_is_taken_back_to_a_file_is_another_history() {
     assert!(before.0 != after.0 && before.1.iter().zip(&after.1).all(|(before, after)| before != after), "{after:?}");
     let refusing = "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND sql LIKE '%RAISE%'";
     assert_eq!(connection.query_row(refusing, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    let sign_ins = "SELECT (SELECT count(*) FROM setup_tokens) + (SELECT count(*) FROM admin_sessions)";
+    assert_eq!(connection.query_row(sign_ins, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
     drop(connection);
 
     let store = SqliteStore::open(&sides.path(), FileOptions::default()).unwrap();
@@ -220,7 +228,11 @@ async fn what_is_taken_back_to_a_server_is_another_history() {
     server
         .batch(
             "INSERT INTO respoked.message_groups (number, app_id, name, messages, last_at, epoch, head)
-                VALUES (7, gen_random_uuid(), 'a', 0, 0, 5, 0)",
+                VALUES (7, gen_random_uuid(), 'a', 0, 0, 5, 0);
+             INSERT INTO respoked.setup_tokens (admin_id, hash, expires_at)
+                VALUES (gen_random_uuid(), decode(repeat('00', 32), 'hex'), 9);
+             INSERT INTO respoked.admin_sessions (number, admin_id, hash, created_at, expires_at)
+                VALUES (9, gen_random_uuid(), decode(repeat('00', 32), 'hex'), 1, 9)",
         )
         .await
         .unwrap();
@@ -234,7 +246,8 @@ async fn what_is_taken_back_to_a_server_is_another_history() {
     let left = format!(
         "SELECT (SELECT count(*) FROM pg_trigger WHERE tgname = 'moved')
               + (SELECT count(*) FROM pg_proc WHERE proname = 'refuse_moved')
-              + (SELECT count(*) FROM respoked.meta WHERE key = '{MOVED}')"
+              + (SELECT count(*) FROM respoked.meta WHERE key = '{MOVED}')
+              + (SELECT count(*) FROM respoked.setup_tokens) + (SELECT count(*) FROM respoked.admin_sessions)"
     );
     assert_eq!(server.number(&left).await.unwrap(), 0);
 
