@@ -25,7 +25,12 @@ pub(crate) fn marks(connection: &Connection) -> rusqlite::Result<Marks> {
 
 /// How the mark of one whose installation was moved is taken back.
 pub(crate) fn undo(connection: &Connection) -> String {
-    let folder = folder_of(Path::new(connection.path().unwrap_or_default()));
+    undo_at(Path::new(connection.path().unwrap_or_default()))
+}
+
+/// The same of the one at `path`, whatever copy of it is open.
+pub(super) fn undo_at(path: &Path) -> String {
+    let folder = folder_of(path);
     format!("respoked migrate-store --take-back {:?}", format!("sqlite:{}", folder.display()))
 }
 

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 use super::failure::{failure, unavailable};
 use super::file::beside;
-use super::marked::{marks, undo};
+use super::marked::{marks, undo_at};
 use super::schema;
 use super::trouble::Trouble;
 use crate::marks::Mark;
@@ -181,7 +181,7 @@ impl Source {
     ///
     /// When it cannot be read.
     pub fn not_served(&self) -> Result<Option<String>, StoreError> {
-        let refusal = marks(&self.connection).map_err(failure)?.refusal(&undo(&self.connection));
+        let refusal = marks(&self.connection).map_err(failure)?.refusal(&undo_at(&self.path));
         Ok(refusal)
     }
 
@@ -241,7 +241,7 @@ impl Source {
         if let Some(Mark { place, .. }) = &marks.unfinished {
             check.faults.push(format!("it is an unfinished copy of {place}"));
         } else {
-            check.moved = marks.refusal(&undo(connection));
+            check.moved = marks.refusal(&undo_at(&self.path));
         }
         for table in TABLES {
             let sql = format!("SELECT count(*) FROM {table}");
