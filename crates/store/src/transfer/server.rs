@@ -105,7 +105,8 @@ impl Server {
             .target_session_attrs(attrs);
         let several = config.get_hosts().len().max(config.get_hostaddrs().len()) > 1;
         if several && attrs == TargetSessionAttrs::ReadWrite {
-            Self::connect_to_the_newest(&config, &options.tls).await
+            // On the heap: most addresses name one.
+            Box::pin(Self::connect_to_the_newest(&config, &options.tls)).await
         } else {
             Self::connect_to(config, options.tls.clone()).await
         }

@@ -73,7 +73,7 @@ impl Departure {
             Way::Done => return Ok(None),
             Way::Whole { key } => {
                 if options.promotions != Promotions::Unnoticed {
-                    source.check_settled().await?;
+                    Box::pin(source.check_settled()).await?;
                 }
                 (key, None)
             }

@@ -196,17 +196,17 @@ async fn a_node_that_does_not_notice_promotions_stops_where_its_installation_lef
     if !there_is_a_server() {
         return;
     }
-    const LENGTH: Duration = Duration::from_secs(60);
+    let length = Duration::from_secs(60);
     let sides = Sides::new();
     let options = Options { promotions: Promotions::Unnoticed, ..sides.options() };
     let store = PostgresStore::open(options).await.unwrap();
     let node = Node { id: NodeId(7), incarnation: Incarnation(8) };
-    assert_eq!(store.lease_upkeep(node, LENGTH).await.unwrap(), Lease::Held);
+    assert_eq!(store.lease_upkeep(node, length).await.unwrap(), Lease::Held);
     // Nothing shows that the node is there.
     let server = sides.server().await;
     server.batch("BEGIN").await.unwrap();
     server.leave(&occasion(1).mark("sqlite:here", b"a key")).await.unwrap();
-    let refused = store.lease_upkeep(node, LENGTH).await.unwrap_err();
+    let refused = store.lease_upkeep(node, length).await.unwrap_err();
     assert!(why(&refused).contains("was moved to sqlite:here"), "{refused:?}");
     // From then on it serves nothing.
     store.kept_bytes_of_all().await.unwrap_err();
