@@ -97,7 +97,7 @@ impl Connector {
     pub(super) async fn connect(&self) -> Result<Connection, Failure> {
         self.knocking.may_knock(Instant::now())?;
         let connected = self.connect_to_any().await;
-        self.knocking.note(connected.is_ok(), Instant::now());
+        self.knocking.note(connected.as_ref().err(), Instant::now());
         connected
     }
 
