@@ -156,6 +156,11 @@ impl Connection {
         Closing::of(self.driver, self.patience.answer)
     }
 
+    /// Notes that nobody waits any more for a commit on it that is not answered.
+    pub(super) fn note_moved(&mut self) {
+        self.driver.moves.mark_changed();
+    }
+
     /// Notes that it leads where the database is now.
     pub(super) fn note_current(&mut self) {
         self.driver.moves.mark_unchanged();
@@ -238,7 +243,12 @@ impl Connection {
     }
 
     async fn told_behind(&self, sql: &str, may: impl FnOnce(&Told) -> Result<(), Failure>) -> Result<(), Failure> {
-        let may = may(&self.ask(sql).await?);
+        let may = match self.ask(sql).await {
+            Ok(told) => may(&told),
+            // It said that it is not to be used.
+            Err(failure) if failure.is_a_loss() => Err(failure),
+            Err(failure) => return Err(failure),
+        };
         if may.is_err() {
             self.give_up();
         }
@@ -261,6 +271,11 @@ impl Connection {
 
     pub(super) const fn patience(&self) -> Patience {
         self.patience
+    }
+
+    /// Whether it notices that the database goes on elsewhere.
+    pub(super) const fn notices_promotions(&self) -> bool {
+        self.line.is_some()
     }
 
     /// Notes what the transaction takes away, so that this can be done again if it is lost.

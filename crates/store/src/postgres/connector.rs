@@ -1,7 +1,7 @@
 //! How connections to PostgreSQL are made, and which servers are taken.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -45,6 +45,8 @@ pub(super) struct Connector {
     is_to_keep: bool,
     /// Tells connections whose commit is not answered that they need not wait for it any more.
     moves: watch::Sender<()>,
+    /// Whether nobody waits any more for commits that are not answered.
+    is_ending: AtomicBool,
 }
 
 impl Connector {
@@ -73,6 +75,7 @@ impl Connector {
             line: None,
             is_to_keep: false,
             moves: watch::Sender::default(),
+            is_ending: AtomicBool::new(false),
         }
     }
 
@@ -90,6 +93,12 @@ impl Connector {
     /// Has nobody wait any more for commits that are not answered.
     pub(super) fn let_go(&self) {
         self.moves.send_replace(());
+    }
+
+    /// The same from now on, of connections that are made later too: the store ends.
+    pub(super) fn let_go_for_good(&self) {
+        self.is_ending.store(true, Ordering::Relaxed);
+        self.let_go();
     }
 
     /// Connects to the server that was connected to last, or the next one that there is and is taken: one that was left behind
@@ -111,7 +120,11 @@ impl Connector {
                     if self.last.swap(server, Ordering::Relaxed) != server {
                         self.let_go();
                     }
-                    connection.note_current();
+                    if self.is_ending.load(Ordering::Relaxed) {
+                        connection.note_moved();
+                    } else {
+                        connection.note_current();
+                    }
                     return Ok(connection);
                 }
                 Err(failure) => why = failure,

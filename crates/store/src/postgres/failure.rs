@@ -110,6 +110,11 @@ impl Failure {
         matches!(self, Self::Refused(error) if error.code().is_some_and(|code| of_time.contains(code)))
     }
 
+    /// Whether others held a row for longer than was to be waited for it. That a statement took too long may have another reason.
+    pub(super) fn is_of_one_held_row(&self) -> bool {
+        matches!(self, Self::Refused(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE))
+    }
+
     /// Whether the server cannot keep a text that it was given. Texts are looked at before they come here, so that this is the last
     /// to notice one. The same again would be refused again.
     pub(super) fn is_of_bad_text(&self) -> bool {

@@ -3,6 +3,9 @@
 //! A batch is some statements one after the other. On the thread that serves requests each of their answers would wait behind
 //! whatever requests came in meanwhile.
 
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use respoke_core::ports::StoreError;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::task::TaskTracker;
@@ -14,14 +17,23 @@ pub(super) fn runtime() -> Result<Runtime, StoreError> {
 
 /// Starts the thread. It ends once all of these tasks have ended.
 pub(super) fn start(runtime: Runtime, tasks: Vec<TaskTracker>) -> Result<(), StoreError> {
+    let handed = Arc::new(Mutex::new(Some(runtime)));
+    let taken = handed.clone();
     let run = move || {
+        let Some(runtime) = taken.lock().take() else { return };
         runtime.block_on(async {
             for tasks in tasks {
                 tasks.wait().await;
             }
         });
     };
-    std::thread::Builder::new().name("respoked-store".into()).spawn(run).map_err(failed)?;
+    if let Err(error) = std::thread::Builder::new().name("respoked-store".into()).spawn(run) {
+        // A runtime that is dropped among tasks of another one panics.
+        if let Some(runtime) = handed.lock().take() {
+            runtime.shutdown_background();
+        }
+        return Err(failed(error));
+    }
     Ok(())
 }
 

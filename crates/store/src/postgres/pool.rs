@@ -144,7 +144,7 @@ impl Pool {
 
     /// Has nobody wait any more for commits that are not answered.
     pub(super) fn let_go(&self) {
-        self.0.connector.let_go();
+        self.0.connector.let_go_for_good();
     }
 
     /// Waits until all that were lent came back.

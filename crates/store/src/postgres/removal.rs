@@ -38,7 +38,7 @@ pub(super) async fn impatient(write: &Write) -> Result<(), Failure> {
 /// What a transaction removed; none: it waited for a row as long as it may, and is rolled back.
 pub(super) async fn unless_held<T>(write: &Write, ran: Result<T, Failure>) -> Result<Option<T>, Failure> {
     match ran {
-        Err(failure) if failure.is_of_a_held_row() => write.take_back().await.map(|()| None),
+        Err(failure) if failure.is_of_one_held_row() => write.take_back().await.map(|()| None),
         ran => ran.map(Some),
     }
 }
@@ -54,6 +54,20 @@ mod tests {
     use crate::contract::upkeep_cases::{upkeep_at, whole_pass};
     use crate::postgres::connect::params;
     use crate::postgres::rows::stored;
+
+    /// Else upkeep would remove nothing, and say that it did.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_statement_that_takes_too_long_is_not_taken_for_one_that_waits() {
+        if !there_is_a_server() {
+            return;
+        }
+        let fixture = Postgres::default();
+        let store = fixture.store().await;
+        let write = store.begin().await.unwrap();
+        write.batch("SET LOCAL statement_timeout = 10").await.unwrap();
+        let ran = write.execute("SELECT pg_sleep(5)", &[]).await;
+        assert!(super::unless_held(&write, ran).await.is_err());
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_another_holds_is_left_for_the_next_pass() {

@@ -39,7 +39,7 @@ impl Work for Tokens {
         end: End<'_>,
         operations: &[&Operation],
     ) -> Result<Vec<Option<Outcome>>, Undone> {
-        batch::run(connection, self, end, operations).await
+        batch::run(connection, &self.sealer, &self.known, end, operations).await
     }
 }
 

@@ -38,6 +38,8 @@ use stuck::Stuck;
 
 /// Operations that may wait. At 50,000 a second this is a tenth of a second's worth; more would only wait longer.
 const QUEUE_LEN_MAX: usize = 4_096;
+/// Batches that were committed and not handed out yet. More would only be promised later.
+const ANSWERED_LEN_MAX: usize = 16;
 /// Pauses between tries to connect: the first, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -68,8 +70,12 @@ pub(super) trait Work: Send + Sync + 'static {
 struct Job<W: Work> {
     operation: W::Operation,
     since: Instant,
-    answer: Option<oneshot::Sender<Result<W::Outcome, StoreError>>>,
+    answer: Option<Waiting<W>>,
 }
+
+/// Who waits for an operation, and what came of it.
+type Answered<W> = (Waiting<W>, Result<<W as Work>::Outcome, StoreError>);
+type Waiting<W> = oneshot::Sender<Result<<W as Work>::Outcome, StoreError>>;
 
 /// The right to take what waits.
 type Turn<W> = OwnedMutexGuard<mpsc::Receiver<Job<W>>>;
@@ -100,6 +106,8 @@ impl<W: Work> Writer<W> {
         let (start, work, waiting) = (Arc::new(start), Arc::new(work), Arc::new(tokio::sync::Mutex::new(waiting)));
         let tasks = TaskTracker::new();
         let stuck = Stuck::of(W::CONNECTIONS);
+        let (answers, answered) = mpsc::channel(ANSWERED_LEN_MAX);
+        tasks.spawn(hand_out::<W>(answered));
         for _ in 0..W::CONNECTIONS {
             let worker = Worker {
                 start: start.clone(),
@@ -108,6 +116,7 @@ impl<W: Work> Writer<W> {
                 held: Held::default(),
                 connection: None,
                 stuck: stuck.clone(),
+                answers: answers.clone(),
                 is_cut_off: false,
                 pause: PAUSE_MIN,
             };
@@ -175,6 +184,7 @@ struct Worker<W: Work> {
     connection: Option<Connection>,
     /// The one before it, until that is closed.
     stuck: Stuck,
+    answers: mpsc::Sender<Vec<Answered<W>>>,
     /// Whether the last batch found no server, however often it was tried.
     is_cut_off: bool,
     /// Before the next try to connect, if the last one failed.
@@ -293,7 +303,10 @@ impl<W: Work> Worker<W> {
             }
             match self.run(&part).await {
                 Ok(outcomes) => {
-                    let surplus = self.held.put(answer(part, outcomes), QUEUE_LEN_MAX);
+                    let (answered, held) = sorted(part, outcomes);
+                    // Whoever hands them out is there for as long as this.
+                    let _ = self.answers.send(answered).await;
+                    let surplus = self.held.put(held, QUEUE_LEN_MAX);
                     refuse(surplus, Undone::NothingWritten(Failure::Overloaded));
                 }
                 Err(undone) if part.len() > 1 && is_of_one(&undone) => {
@@ -355,20 +368,28 @@ fn is_of_all(undone: &Undone) -> Option<&'static str> {
     }
 }
 
-/// Answers all of a batch with what came of each. Returns those that have to wait.
-fn answer<W: Work>(batch: Vec<Job<W>>, outcomes: Vec<Option<W::Outcome>>) -> Vec<Job<W>> {
-    let mut held = Vec::new();
+/// What came of each of a batch for whoever waits for it, and those that have to wait.
+fn sorted<W: Work>(batch: Vec<Job<W>>, outcomes: Vec<Option<W::Outcome>>) -> (Vec<Answered<W>>, Vec<Job<W>>) {
+    let (mut answered, mut held) = (Vec::with_capacity(batch.len()), Vec::new());
     for (job, outcome) in batch.into_iter().zip(outcomes) {
-        let Some(outcome) = outcome else {
-            held.push(job);
-            continue;
-        };
-        if let Some(answer) = job.answer {
-            // A caller that went away is no concern of the writer's.
-            let _ = answer.send(Ok(outcome));
+        match (outcome, job.answer) {
+            (Some(outcome), Some(answer)) => answered.push((answer, Ok(outcome))),
+            (Some(_), None) => {}
+            (None, answer) => held.push(Job { answer, ..job }),
         }
     }
-    held
+    (answered, held)
+}
+
+/// Hands out what came of batches, on the runtime that waits for it: each answer from another thread would wake that by a system
+/// call of its own.
+async fn hand_out<W: Work>(mut batches: mpsc::Receiver<Vec<Answered<W>>>) {
+    while let Some(batch) = batches.recv().await {
+        for (waiting, outcome) in batch {
+            // A caller that went away is no concern of the writer's.
+            let _ = waiting.send(outcome);
+        }
+    }
 }
 
 /// Answers all of a batch with why it was not done.

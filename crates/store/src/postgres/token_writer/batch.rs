@@ -9,11 +9,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use respoke_core::grant::Ground;
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::ports::{BanRecord, EndRequest, EndScope};
+use respoke_core::seal::Sealer;
 use respoke_core::session::{SessionEndCause, SessionRecord};
 use respoke_core::token::{Replaces, TokenRecord};
 use uuid::Uuid;
 
-use super::Tokens;
 use super::draft::{Draft, Found, FoundToken, Made, MintKey, decide, mint_key};
 use super::known::{Grounds, KnownGrounds, Moment};
 use super::operation::{Mint, Operation, Outcome, Redeem};
@@ -30,7 +30,8 @@ use crate::postgres::{audit_rows, endpoint_rows, feed_rows, session_rows, token_
 /// Runs a batch and returns what came of each operation; none of those in apps of which somebody keeps mints waiting.
 pub(super) async fn run(
     connection: &Connection,
-    Tokens { sealer, known }: &Tokens,
+    sealer: &Sealer,
+    known: &KnownGrounds,
     end: End<'_>,
     operations: &[&Operation],
 ) -> Result<Vec<Option<Outcome>>, Undone> {
@@ -155,6 +156,8 @@ async fn read(
     operations: &[&Operation],
 ) -> Result<Found, Failure> {
     let kinds: HashSet<MintKey> = mints(operations).map(|mint| mint_key(&mint.token.grant)).collect();
+    // A database that goes on elsewhere may come to the same moment again, if nobody notices.
+    let moment = moment.filter(|_| connection.notices_promotions());
     let grounds = match moment.and_then(|moment| known.of(moment, &kinds)) {
         Some(grounds) => grounds,
         None if kinds.is_empty() => Grounds::new(),

@@ -11,9 +11,9 @@ use respoke_core::token::{MintedToken, Replaces};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::batch;
 use super::known::KnownGrounds;
 use super::operation::{Mint, Operation, Outcome, Redeem, Touch};
-use super::{Tokens, batch};
 use crate::contract::fixture::{NOW, World, entry, key, new_session, refused};
 use crate::contract::postgres::{Postgres, there_is_a_server};
 use crate::crash::Crash;
@@ -43,8 +43,8 @@ async fn run(store: &PostgresStore, operations: &[Operation]) -> Vec<Outcome> {
     let operations: Vec<_> = operations.iter().collect();
     let connection = store.reader().await.unwrap();
     let end = End { crash: Crash::default(), figures: &store.figures };
-    let tokens = Tokens { sealer: store.sealer.clone(), known: KnownGrounds::default() };
-    let running = batch::run(&connection, &tokens, end, &operations);
+    let known = KnownGrounds::default();
+    let running = batch::run(&connection, &store.sealer, &known, end, &operations);
     let outcomes = timeout(AT_ONCE, running).await.expect("it waits for nobody").unwrap();
     outcomes.into_iter().map(|outcome| outcome.expect("nobody keeps it waiting")).collect()
 }

@@ -67,8 +67,9 @@ impl Stuck {
 }
 
 impl Drop for Stuck {
+    /// A task that is gone writes nothing either.
     fn drop(&mut self) {
-        self.count(false);
+        self.count(true);
     }
 }
 
@@ -102,5 +103,16 @@ mod tests {
         other_connector.let_go();
         other.closed().await.unwrap();
         assert!(may_take(&mut one).await && may_take(&mut other).await);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_to_a_task_that_is_gone() {
+        let mut one = Stuck::of(2);
+        let other = one.clone();
+        let (_server, _connector, connection) = committing().await;
+        one.put(connection.into_closing());
+        assert!(!may_take(&mut one).await);
+        drop(other);
+        assert!(may_take(&mut one).await);
     }
 }
