@@ -58,10 +58,13 @@ impl Unfinished {
                 .tempdir_in(beside)
                 .map_err(trouble::explained_io)
                 .with_context(|| format!("nothing can be written in {}", beside.display()))?;
-            let held = open_folder(CWD, folder.path())
-                .map_err(io::Error::from)
-                .with_context(|| format!("{} cannot be opened", folder.path().display()))?;
-            // Another command may have taken it for one that was left, in the moment before it was locked.
+            // Another command may take it for one that was left, in the moment before it is locked.
+            let held = match open_folder(CWD, folder.path()) {
+                Err(Errno::NOENT) => continue,
+                opened => opened
+                    .map_err(io::Error::from)
+                    .with_context(|| format!("{} cannot be opened", folder.path().display()))?,
+            };
             let is_ours = !matches!(flock(&held, FlockOperation::NonBlockingLockExclusive), Err(Errno::WOULDBLOCK))
                 && is_same(&held, folder.path());
             if is_ours {
