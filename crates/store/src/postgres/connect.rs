@@ -63,7 +63,8 @@ impl Default for Patience {
 ///
 /// - What locks a row and then looks anew has to see what was committed meanwhile.
 /// - A node that is stopped in a transaction holds its locks for eight seconds at most, and nobody waits for a lock so long that
-///   the answer is given up. Nor for several that one statement takes: its own time-out follows here. No time-out ends a commit,
+///   the answer is given up. Nor for several that one statement takes: its own time-out follows here. (Statements that are sent
+///   one behind the other each have that time, and may be given up together before it is over.) No time-out ends a commit,
 ///   as one that waits for a standby and is cancelled may be seen and then be lost: the server counts no statement's time while
 ///   it commits.
 /// - It holds a lock that all of them share, so that whoever looks which are under way knows them (`settled.rs`).
