@@ -21,8 +21,6 @@ use super::contents::{failed, refused};
 use super::tables::{TABLES, Table};
 use crate::marks::{ARRIVED, MOVED, Mark, Marks, UNFINISHED};
 use crate::postgres::{Options, Tls, newest_schema, rolls_a_commit_back};
-pub(super) use holding::Task;
-use holding::quoted;
 
 /// What the connection is called in the server's lists of them. Not as nodes call theirs.
 const APPLICATION: &str = "respoked transfer";
@@ -68,6 +66,17 @@ pub(super) enum Standing {
     Unfinished(Mark),
     /// An installation.
     Whole { key: Vec<u8>, marks: Box<Marks> },
+}
+
+/// What a role is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    /// Fill a schema that is there, or make one.
+    Fill,
+    /// Give another name to the one that is there, and make one.
+    Replace,
+    /// Mark what is there as moved, or take that back.
+    Mark,
 }
 
 /// What was there of a copy when it was claimed.
@@ -266,4 +275,9 @@ fn get<'a, T: FromSql<'a>>(row: &'a Row, at: usize) -> Result<T, StoreError> {
 
 fn columns(table: &Table) -> String {
     table.columns.iter().map(|column| format!("\"{}\"", column.server)).collect::<Vec<_>>().join(", ")
+}
+
+/// A name, as it stands in a statement.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }

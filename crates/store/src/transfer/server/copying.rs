@@ -11,8 +11,7 @@ use respoke_core::ports::StoreError;
 use tokio_postgres::CopyOutStream;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::holding::quoted;
-use super::{SETTINGS, Server, all_tables, columns, get};
+use super::{SETTINGS, Server, all_tables, columns, get, quoted};
 use crate::marks::{ARRIVED, Mark, UNFINISHED};
 use crate::postgres::newest_schema;
 use crate::sqlite::{UNDONE_MAX, UndoneChange, withdrawals};

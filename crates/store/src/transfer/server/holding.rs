@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-use super::{Claimed, DURABLE, SETTINGS, Server, Standing, all_tables, get, joined};
+use super::{Claimed, DURABLE, SETTINGS, Server, Standing, Task, all_tables, get, joined, quoted};
 use crate::marks::{MOVED, Mark, UNFINISHED};
 use crate::postgres::{APPLICATION as NODES, FIRST_RUN_LOCK, LEFT, MIGRATION_LOCK};
 use crate::transfer::contents::refused;
@@ -23,17 +23,6 @@ const NODES_LOOKED_AFTER: Duration = Duration::from_millis(50);
 /// of a source that left would be served from.
 const REPLICATED: &str = "SELECT set_config('synchronous_commit', 'on', true)
                           WHERE current_setting('synchronous_commit') <> 'remote_apply'";
-
-/// What a role is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::transfer) enum Task {
-    /// Fill a schema that is there, or make one.
-    Fill,
-    /// Give another name to the one that is there, and make one.
-    Replace,
-    /// Mark what is there as moved, or take that back.
-    Mark,
-}
 
 impl Server {
     /// Fails if the role may not do all of a task. Nobody but the owner of a table may fill it at once or keep others from writing
@@ -259,9 +248,4 @@ impl Server {
         self.commit().await?;
         Ok(Mark::read(&mark))
     }
-}
-
-/// A name, as it stands in a statement.
-pub(in crate::transfer) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
