@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use respoke_bus::carried::{CarriedBus, CarriedLimits, Carrier};
+use respoke_bus::carried::{CarriedBus, CarriedLimits};
 use respoke_core::id::{AppId, GroupName};
-use respoke_core::ports::{Bus as _, Incarnation, Interest, Node, NodeId};
+use respoke_core::ports::{Bus as _, Carrier, Incarnation, Interest, Node, NodeId};
 
 const MILLION: u32 = 1_000_000;
 

@@ -32,7 +32,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use respoke_core::id::AppId;
 use respoke_core::ports::{
-    Answers, Bus, Confirmation, Delivery, Interest, Node, NodeId, Question, Receiver, Source, Whom,
+    Answers, Bus, Carrier, Confirmation, Delivery, Interest, Node, Question, Receiver, Source, Whom,
 };
 use respoke_wire::bus::{BusCodecError, Content, Frame, InterestHash, InterestNews, Item};
 use tokio::time::Instant;
@@ -47,25 +47,6 @@ use self::peers::Peers;
 use self::recent::Recent;
 use self::sent::{Kind, News};
 use crate::inbox::{Inbox, State};
-
-/// What takes frames from node to node.
-///
-/// It need not know what they say. It may lose them, double them, bring them in any order and as late as it likes, stop and
-/// start anew: what comes of that is made good here, and nothing has to be said about it. What takes longer than
-/// [`CarriedLimits::kept_for`] is as good as lost, so it gains nothing by letting more wait than it carries in that time.
-/// A frame is never longer than [`FRAME_LEN_MAX`](respoke_wire::bus::FRAME_LEN_MAX). What it brings it hands to
-/// [`CarriedBus::arrived`], on whatever thread, and on some at once.
-pub trait Carrier: Send + Sync {
-    /// Sends a frame to a node. It never waits, neither for room nor for a connection: what it has no room for is lost, and
-    /// will be asked for again.
-    ///
-    /// It is called on any thread, and while the bus is locked: it never calls the bus.
-    fn send(&self, to: NodeId, frame: Bytes);
-
-    /// How long a frame is on its way as a rule, what waits to be fetched with it: so long the nodes wait more for what they
-    /// cannot wait long for.
-    fn usual_delay(&self) -> Duration;
-}
 
 /// How often [`CarriedBus::tick`] is due: how late the loss of the last frame is noticed.
 pub const TICK: Duration = Duration::from_millis(100);

@@ -11,11 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use respoke_core::chance::SeededChance;
-use respoke_core::ports::{Confirmation, Incarnation, Node, NodeId};
+use respoke_core::ports::{Carrier, Confirmation, Incarnation, Node, NodeId};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::carried::{CarriedBus, CarriedLimits, Carrier, TICK};
+use crate::carried::{CarriedBus, CarriedLimits, TICK};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug)]

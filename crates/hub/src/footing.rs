@@ -17,6 +17,8 @@ pub(crate) enum Footing<'a> {
     Secret(AppId, SecretId),
     App(AppId),
     Admin(AdminId),
+    /// No socket does.
+    Nodes,
 }
 
 impl<'a> Footing<'a> {
@@ -29,6 +31,7 @@ impl<'a> Footing<'a> {
             Change::Secret(app, secret) => Self::Secret(*app, *secret),
             Change::App(app) => Self::App(*app),
             Change::Admin(admin) => Self::Admin(*admin),
+            Change::Nodes => Self::Nodes,
         }
     }
 

@@ -71,6 +71,9 @@ pub(crate) const fn push_service_of(code: i64) -> Option<PushService> {
     }
 }
 
+/// The change of which nodes there are, in words.
+const NODES: &str = "nodes";
+
 /// A change, in words.
 pub(crate) fn change(change: &Change) -> String {
     match change {
@@ -80,11 +83,15 @@ pub(crate) fn change(change: &Change) -> String {
         Change::Secret(app, secret) => format!("secret {} {}", app.uuid(), secret.uuid()),
         Change::App(app) => format!("app {}", app.uuid()),
         Change::Admin(admin) => format!("admin {}", admin.uuid()),
+        Change::Nodes => NODES.to_owned(),
     }
 }
 
 /// The change of these words. None: another version wrote them.
 pub(crate) fn change_of(words: &str) -> Option<Change> {
+    if words == NODES {
+        return Some(Change::Nodes);
+    }
     let (kind, of) = words.split_once(' ')?;
     let uuid = |text: &str| Uuid::try_parse(text).ok();
     let of_app = || {
@@ -128,6 +135,7 @@ mod tests {
             (Change::Secret(app, SecretId::from_uuid(id)), format!("secret {seven} {eight}")),
             (Change::App(app), format!("app {seven}")),
             (Change::Admin(AdminId::from_uuid(id)), format!("admin {eight}")),
+            (Change::Nodes, "nodes".to_owned()),
         ] {
             assert_eq!((change(&of), change_of(&words)), (words.clone(), Some(of.clone())));
             assert!(change_of(&words[..words.len() / 2]).is_none() || matches!(of, Change::Session(_)), "{words}");

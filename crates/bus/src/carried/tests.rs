@@ -1,5 +1,5 @@
 use respoke_core::id::GroupName;
-use respoke_core::ports::{Answer, Change, Gap, Incarnation};
+use respoke_core::ports::{Answer, Change, Gap, Incarnation, NodeId};
 
 use super::*;
 

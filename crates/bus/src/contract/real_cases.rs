@@ -13,14 +13,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use respoke_core::id::{ConnectionId, EndpointId};
-use respoke_core::ports::{Bus, Confirmation, Delivery, Departed, Incarnation, Node, NodeId, Question, Receiver, Whom};
+use respoke_core::ports::{
+    Bus, Carrier, Confirmation, Delivery, Departed, Incarnation, Node, NodeId, Question, Receiver, Whom,
+};
 use respoke_wire::bus::FRAME_LEN_MAX;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::fixture::{APP, LONG, Notes, change, done, in_room, long_words, room, words};
-use crate::carried::{CarriedBus, CarriedLimits, Carrier, TICK};
+use crate::carried::{CarriedBus, CarriedLimits, TICK};
 
 const NODES: u32 = 3;
 /// Who publish at once, on each node.

@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use respoke_core::ports::{Node, NodeId};
+use respoke_core::ports::{Carrier, Node, NodeId};
 
 use super::real_cases::{Bring, Carriers, Threads};
-use crate::carried::Carrier;
 
 /// Frames that wait for a node.
 const WAITING_MAX: usize = 256;

@@ -135,8 +135,8 @@ impl Catalog {
             Change::Endpoint(app, _) | Change::Role(app, _) | Change::Secret(app, _) | Change::App(app) => {
                 self.mark(std::slice::from_ref(self.app_mark(*app)));
             }
-            // Nothing is remembered of admins.
-            Change::Admin(_) => {}
+            // Nothing is remembered of admins, nor of nodes.
+            Change::Admin(_) | Change::Nodes => {}
         }
     }
 

@@ -45,6 +45,12 @@ impl Broker {
         self.follower.hinted.notify_one();
     }
 
+    /// Waits until other nodes may serve than before. What was followed since the last wait ends this one at once. There is one
+    /// waiter.
+    pub async fn nodes_changed(&self) {
+        self.follower.nodes.notified().await;
+    }
+
     /// Follows the feed to its present end: all that was committed before this was called is forgotten, and the sockets
     /// that it concerns are known, when this returns.
     ///
@@ -77,6 +83,7 @@ impl Broker {
                     }
                     self.catalog.anything_changed();
                     self.sockets(|sockets| sockets.anything_changed());
+                    self.follower.nodes.notify_one();
                     changes.end()
                 }
             };
@@ -101,6 +108,9 @@ impl Broker {
 
     /// Has forgotten and looked at anew whatever stands on `what`.
     fn pass_on(&self, what: &Change) {
+        if *what == Change::Nodes {
+            self.follower.nodes.notify_one();
+        }
         self.catalog.changed(what);
         self.sockets(|sockets| sockets.changed(what));
     }

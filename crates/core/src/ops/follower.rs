@@ -19,6 +19,8 @@ pub(super) struct Follower {
     /// Looks that failed.
     failed: AtomicU64,
     pub(super) hinted: Notify,
+    /// Told when the nodes that serve may be others than before.
+    pub(super) nodes: Notify,
     /// Who has sockets, besides the catalog.
     pub(super) sockets: OnceLock<Weak<dyn Concerned>>,
 }

@@ -28,6 +28,8 @@ pub enum Change {
     App(AppId),
     /// What an admin has.
     Admin(AdminId),
+    /// Which nodes serve. Nothing stands on it that a client has.
+    Nodes,
 }
 
 /// The feed of changes.

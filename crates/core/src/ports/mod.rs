@@ -4,12 +4,14 @@ mod admin_store;
 mod app_store;
 mod ask;
 mod bus;
+mod carrier;
 mod change_store;
 mod figure_store;
 mod hub_store;
 mod interest;
 mod maintenance_store;
 mod node;
+mod node_store;
 mod outcome;
 mod store;
 mod store_error;
@@ -26,6 +28,7 @@ pub use ask::{
     Answer, Answers, ConnectionFacts, ConnectionStateFacts, Deed, Done, Given, Holder, Present, Question, Whom,
 };
 pub use bus::{Arrived, Audience, Bus, Confirmation, Delivery, Departed, Gap, Receiver, Source};
+pub use carrier::Carrier;
 pub use change_store::{
     CHANGES_KEPT_MAX, CHANGES_KEPT_SECS, CHANGES_TOLD_MAX, Change, ChangeStore, Changes, Concerned, Cursor,
     NumberedChange,
@@ -35,6 +38,10 @@ pub use hub_store::{CallReportStore, Keeping, MessageStore, PushTokenStore};
 pub use interest::Interest;
 pub use maintenance_store::{Lease, MaintenanceStore, Repair, Upkeep};
 pub use node::{Incarnation, Node, NodeId};
+pub use node_store::{
+    BEAT, Beating, CarrierKind, Cluster, FENCE, JoinRefusal, Joining, LATE, Load, NODES_MAX, Newcomer, NodeRecord,
+    NodeState, NodeStore, SKEW_MAX,
+};
 pub use outcome::{Ending, Removal};
 pub use store::{
     AuditQuery, AuditStore, BanRecord, Banning, EndRequest, EndScope, EndpointStore, ExtensionRefusal, ListFilter,

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-/// A node's number, the same after a restart.
+/// A node's number. One that was declared dead and comes back has the same, a process that is started another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u32);
 
-/// Which of a node's lives: greater at each start, so that what an earlier one said is known to be over.
+/// Which of a node's lives: greater with each, so that what an earlier one said is known to be over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation(pub u64);
 

@@ -102,6 +102,7 @@ fn is_concerned(socket: &Socket, change: &Change) -> bool {
                 || app == Some(*of)
         }
         Change::Admin(id) => matches!(&socket.opening.caller, Caller::Admin { admin_id, .. } if admin_id == id),
+        Change::Nodes => false,
     }
 }
 

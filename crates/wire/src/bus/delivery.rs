@@ -120,6 +120,7 @@ impl Coded for Change {
             Self::Secret(app_id, secret_id) => (3_u8, (*app_id, *secret_id)).write(out),
             Self::App(app_id) => (4_u8, *app_id).write(out),
             Self::Admin(admin_id) => (5_u8, *admin_id).write(out),
+            Self::Nodes => 6_u8.write(out),
         }
     }
 
@@ -131,6 +132,7 @@ impl Coded for Change {
             3 => Self::Secret(Coded::read(from)?, Coded::read(from)?),
             4 => Self::App(Coded::read(from)?),
             5 => Self::Admin(Coded::read(from)?),
+            6 => Self::Nodes,
             _ => return Err(BusCodecError::Invalid("kind of change")),
         })
     }
