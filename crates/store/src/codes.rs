@@ -4,7 +4,7 @@
 
 use respoke_core::audit::Actor;
 use respoke_core::id::{AdminId, AppId, EndpointId, RoleId, SecretId};
-use respoke_core::ports::Change;
+use respoke_core::ports::{CarrierKind, Change, NodeState};
 use respoke_core::push_token::PushService;
 use respoke_core::session::SessionEndCause;
 use uuid::Uuid;
@@ -67,6 +67,42 @@ pub(crate) const fn push_service_of(code: i64) -> Option<PushService> {
     match code {
         1 => Some(PushService::Google),
         2 => Some(PushService::Apple),
+        _ => None,
+    }
+}
+
+/// What nodes talk by.
+pub(crate) const fn carrier(carrier: CarrierKind) -> i64 {
+    match carrier {
+        CarrierKind::Postgres => 1,
+        CarrierKind::Nats => 2,
+    }
+}
+
+/// The carrier of that code.
+pub(crate) const fn carrier_of(code: i64) -> Option<CarrierKind> {
+    match code {
+        1 => Some(CarrierKind::Postgres),
+        2 => Some(CarrierKind::Nats),
+        _ => None,
+    }
+}
+
+/// What a node does.
+pub(crate) const fn node_state(state: NodeState) -> i64 {
+    match state {
+        NodeState::Starting => 0,
+        NodeState::Serving => 1,
+        NodeState::Draining => 2,
+    }
+}
+
+/// The state of that code.
+pub(crate) const fn node_state_of(code: i64) -> Option<NodeState> {
+    match code {
+        0 => Some(NodeState::Starting),
+        1 => Some(NodeState::Serving),
+        2 => Some(NodeState::Draining),
         _ => None,
     }
 }

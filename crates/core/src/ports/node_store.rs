@@ -50,7 +50,7 @@ impl CarrierKind {
 /// A life of a node that is to begin.
 #[derive(Clone, Debug)]
 pub struct Newcomer {
-    /// The node that was declared dead and begins another life. None: a new one.
+    /// The node that was declared dead and begins another life: it keeps its id. None: a new one.
     pub was: Option<NodeId>,
     /// What operators call it; nobody else goes by it, and two may have one name.
     pub name: String,
@@ -71,7 +71,7 @@ pub struct Newcomer {
 pub struct Cluster {
     /// Its name, where several use one carrier.
     pub id: [u8; 16],
-    /// By what they know each other.
+    /// By what they know each other: 64 hexadecimal digits, of 32 bytes drawn by chance.
     pub key: Secret,
 }
 
@@ -189,10 +189,11 @@ pub enum Beating {
 /// Which nodes there are.
 #[async_trait]
 pub trait NodeStore: Send + Sync {
-    /// Begins a life of a node. A change tells of it.
+    /// Begins a life of a node. A change tells of it. Who was late and in the way when this was asked before, [`LATE`] ago or
+    /// more, and did not beat since, is declared dead by it: else nodes that were all killed would keep others out for ever.
     async fn join(&self, newcomer: Newcomer) -> Result<Joining, StoreError>;
     /// Says that a node lives, what it does and what it tells of itself, and hears who else does. If its state is another than
-    /// before, a change tells of it.
+    /// before, a change tells of it. It may try several times: what it confirms counts from when it was asked for.
     async fn beat(&self, node: Node, state: NodeState, load: Load) -> Result<Beating, StoreError>;
     /// Declares `late` dead, if it is [`LATE`] and the beats of `by` had no break for as long. A change tells of it. Whether
     /// that was done.

@@ -176,6 +176,7 @@ macro_rules! contract {
 
 pub(crate) mod postgres;
 mod postgres_failures;
+mod postgres_nodes;
 mod postgres_opening;
 mod postgres_pooled;
 mod postgres_pooler;

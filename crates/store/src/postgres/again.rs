@@ -15,7 +15,7 @@ use super::journal::{Again, Deed, Journal, OfAdmin, OfApp, Redeemed};
 use super::lineage::Settled;
 use super::marks::mark;
 use super::rows::{all, lock_app, one, only};
-use super::{admin_rows, endpoint_rows, feed_rows};
+use super::{admin_rows, endpoint_rows, feed_rows, nodes};
 use crate::codes;
 
 /// Deeds of one transaction.
@@ -133,6 +133,10 @@ async fn write(connection: &Connection, deed: &Deed, head: i64) -> Result<bool, 
         Deed::AccountDeleted { account, at } => delete_account(connection, *account, *at).await,
         Deed::OfApp { app, deed, at } => write_of_app(connection, *app, deed, *at).await,
         Deed::OfAdmin { admin, deed, at } => write_of_admin(connection, *admin, deed, *at).await,
+        Deed::NodeGone { node, at } => {
+            let gone = nodes::end(connection, *node).await?;
+            changed(connection, gone, Change::Nodes, *at).await
+        }
     }
 }
 

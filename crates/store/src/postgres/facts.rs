@@ -127,7 +127,7 @@ pub(super) async fn still_kept(connection: &Connection) -> Result<(), Failure> {
 
 /// How far our clock is ahead of another that was looked at while ours went from `before` to `after`; none if it may have
 /// stood within that.
-const fn apart(other: i64, before: i64, after: i64) -> i64 {
+pub(super) const fn apart(other: i64, before: i64, after: i64) -> i64 {
     if other > after {
         after - other
     } else if other < before {

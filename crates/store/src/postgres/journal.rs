@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AccountId, AdminId, AppId, RoleId, SecretId};
-use respoke_core::ports::{BanRecord, EndRequest, EndScope};
+use respoke_core::ports::{BanRecord, EndRequest, EndScope, Node};
 use respoke_core::secret::SecretHash;
 use respoke_core::session::SessionEndCause;
 use tokio::time::Instant;
@@ -28,13 +28,42 @@ const REDEMPTIONS_MAX: usize = 60_000;
 /// What was taken away, in a form that can be done again.
 #[derive(Clone, Debug)]
 pub(super) enum Deed {
-    TokenRevoked { number: i64, at: Timestamp },
-    SessionEnded { number: i64, at: Timestamp, cause: SessionEndCause },
-    Ended { request: EndRequest, at: Timestamp },
-    Banned { app: AppId, ban: BanRecord },
-    AccountDeleted { account: AccountId, at: Timestamp },
-    OfApp { app: AppId, deed: OfApp, at: Timestamp },
-    OfAdmin { admin: AdminId, deed: OfAdmin, at: Timestamp },
+    TokenRevoked {
+        number: i64,
+        at: Timestamp,
+    },
+    SessionEnded {
+        number: i64,
+        at: Timestamp,
+        cause: SessionEndCause,
+    },
+    Ended {
+        request: EndRequest,
+        at: Timestamp,
+    },
+    Banned {
+        app: AppId,
+        ban: BanRecord,
+    },
+    AccountDeleted {
+        account: AccountId,
+        at: Timestamp,
+    },
+    OfApp {
+        app: AppId,
+        deed: OfApp,
+        at: Timestamp,
+    },
+    OfAdmin {
+        admin: AdminId,
+        deed: OfAdmin,
+        at: Timestamp,
+    },
+    /// By the database's clock.
+    NodeGone {
+        node: Node,
+        at: Timestamp,
+    },
 }
 
 /// What was taken away of an app, or from it.
@@ -86,7 +115,10 @@ impl Deed {
     /// What it takes in memory, about.
     fn bytes(&self) -> usize {
         let more = match self {
-            Self::TokenRevoked { .. } | Self::SessionEnded { .. } | Self::AccountDeleted { .. } => 0,
+            Self::TokenRevoked { .. }
+            | Self::SessionEnded { .. }
+            | Self::AccountDeleted { .. }
+            | Self::NodeGone { .. } => 0,
             Self::Ended { request, .. } => match &request.scope {
                 EndScope::Endpoint(endpoint) => endpoint.as_str().len(),
                 EndScope::App | EndScope::Role(_) => 0,

@@ -174,21 +174,26 @@ impl Told {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
         });
-        let settled = row.and_then(|row| from_hex(row.try_get(2).ok()??));
+        let column = |at| row.and_then(|row| row.try_get(at).ok().flatten());
+        let system = column(0).and_then(|system: &str| system.parse().ok());
+        let settled = column(2).map(|hex| from_hex(hex).ok_or(UNREADABLE)).transpose()?;
+        Self::read(system, column(1), settled.as_deref())
+    }
+
+    /// What a server told by the columns of these.
+    pub(super) fn read(system: Option<i64>, timeline: Option<&str>, settled: Option<&[u8]>) -> Result<Self, Failure> {
         if settled.is_some_and(|settled| settled.ends_with(LEFT.as_bytes())) {
             return Err(Failure::lost(MOVED));
         }
         let read = || {
-            let row = row?;
-            let (system, timeline) = (row.try_get(0).ok()??, row.try_get(1).ok()??);
-            let lineage = Lineage { system: system.parse().ok()?, timeline: u32::from_str_radix(timeline, 16).ok()? };
-            let settled = match row.try_get(2).ok().flatten() {
-                Some(hex) => Some(Settled::from_bytes(&from_hex(hex)?)?),
+            let lineage = Lineage { system: system?, timeline: u32::from_str_radix(timeline?, 16).ok()? };
+            let settled = match settled {
+                Some(bytes) => Some(Settled::from_bytes(bytes)?),
                 None => None,
             };
             Some(Self { lineage, settled })
         };
-        read().ok_or(Failure::Row("where the server stands cannot be read"))
+        read().ok_or(UNREADABLE)
     }
 
     /// Whether what is written there is what goes on from `settled`.
@@ -282,6 +287,7 @@ impl Line {
     }
 }
 
+const UNREADABLE: Failure = Failure::Row("where the server stands cannot be read");
 pub(super) const LEFT_BEHIND: &str = "this server was left behind by a promotion: another one goes on in its place";
 const MOVED: &str = "the installation in this database was moved elsewhere: stop this server, and serve it from there";
 pub(super) const STRANGER: &str = "this server is another system than the one that the database was last";

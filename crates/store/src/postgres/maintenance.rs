@@ -14,7 +14,6 @@ use super::connect::params;
 use super::failure::Failure;
 use super::rows::{Columns, bound_len, stored};
 use super::store::PostgresStore;
-use super::unready::Unready;
 use super::walk::{HubWalk, Pass, REMOVE_ROWS, STEP_ROWS, Walk};
 use super::write::in_transaction;
 use super::{lease, migrations, session_rows};
@@ -38,6 +37,7 @@ impl PostgresStore {
 
     async fn step(&self, walk: &mut Walk, upkeep: Upkeep) -> Result<Repair, StoreError> {
         self.remove_old_changes(upkeep.now).await?;
+        self.keep_nodes_in_order().await?;
         let pass = match walk.pass.take() {
             Some(pass) => pass,
             None => self.begin_pass(walk, upkeep).await?,
@@ -204,11 +204,7 @@ impl MaintenanceStore for PostgresStore {
                 }
             }
         })?;
-        taken.map_err(|why| {
-            // The installation is served from elsewhere, or what is here is not whole: nothing of it is told any more.
-            self.stop();
-            Unready::Marked(why).into()
-        })
+        taken.map_err(|why| self.stop_where_marked(why))
     }
 
     async fn give_upkeep_back(&self, node: Node) -> Result<(), StoreError> {

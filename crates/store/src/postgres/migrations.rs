@@ -8,15 +8,21 @@ use respoke_core::chance::Chance;
 
 use super::connect::{Connection, params};
 use super::failure::Failure;
+use super::nodes;
 use super::rows::{Columns, one};
 use super::unready::Unready;
 use crate::marks::{self, Mark, Marks};
 
 /// Each migration brings the database from its place in the list to the next.
-const MIGRATIONS: &[&str] = &[include_str!("schema/0001_token_service.sql"), include_str!("schema/0002_hub.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema/0001_token_service.sql"),
+    include_str!("schema/0002_hub.sql"),
+    include_str!("schema/0003_nodes.sql"),
+];
 
-/// The oldest program that can work with the newest schema: the number of migrations that it knows at least.
-const MIN_READER: usize = 2;
+/// The oldest program that can work with the newest schema: the number of migrations that it knows at least. One that knows no
+/// nodes would serve beside them unseen.
+const MIN_READER: usize = 3;
 
 /// How the mark of an installation that was moved is taken back.
 pub(crate) const UNDO_MOVED: &str =
@@ -161,6 +167,7 @@ pub(super) async fn migrate(
         connection.batch(migration).await?;
     }
     if from < known {
+        nodes::make_cluster(connection, chance).await?;
         set_meta(connection, "schema", &(known as u64).to_be_bytes()).await?;
         set_meta(connection, "min_reader", &(MIN_READER as u64).to_be_bytes()).await?;
     }

@@ -18,6 +18,7 @@ use super::connect::{Connection, params};
 use super::failure::Failure;
 use super::lineage::{Given, KEY, LEFT_BEHIND, Line, Lineage, Promotions, STRANGER, Settled, Standing};
 use super::migrations::{meta, set_meta};
+use super::nodes;
 use super::rows::{Columns, one, only, stored};
 
 /// What those who settle on a new timeline lock together.
@@ -25,6 +26,8 @@ const LOCK: i64 = i64::from_be_bytes(*b"lineage\0");
 /// How far numbers jump beyond the newest that is known to have been given, by the database or by this process. That is what
 /// 50,000 a second give in 80 seconds, to others while a standby is so far behind; and numbers are enough for 250,000 promotions.
 const JUMP: i64 = 1 << 22;
+/// How far the numbers of nodes' lives jump, of which there are fewer: that is enough for a million promotions.
+const JUMP_OF_LIVES: i64 = 1 << 12;
 
 /// Finds out where a database stands whose schema is there, and settles there if it is on a new timeline.
 pub(super) async fn begin(
@@ -98,6 +101,8 @@ async fn tell(connection: &Connection, line: &Line, settled: Settled, written: &
 /// - Numbers jump, so that none is given twice of which somebody has the first.
 /// - Tokens that were minted before are spent, because they may have been redeemed. They live for minutes, and clients have
 ///   new ones minted; the keys of their requests are forgotten, so that a repetition mints anew.
+/// - Nodes have the time to beat again before one of them may be declared dead: their last beats may be missing. A copy that takes
+///   the place of another system is another cluster.
 async fn settle(
     connection: &Connection,
     seen: Lineage,
@@ -127,6 +132,10 @@ async fn settle(
         // A new database, or one of before this was kept.
         None => (0, 0),
         Some((known, Standing::Promoted | Standing::Stranger)) => {
+            match seen.after(known.lineage) {
+                Standing::Stranger => nodes::begin_another(connection, chance).await?,
+                Standing::Same | Standing::Promoted | Standing::LeftBehind => nodes::begin_anew(connection).await?,
+            }
             let gap = spend(connection, chance, given).await?;
             let (from, to) = (known.lineage.timeline, seen.timeline);
             audit(connection, format!("timeline {to} after {from}"), chance).await?;
@@ -156,19 +165,20 @@ async fn spend(connection: &Connection, chance: &dyn Chance, given: &Given) -> R
     connection.execute_patiently("DELETE FROM respoked.changes", &[]).await?;
     let sql = "UPDATE respoked.apps SET tokens_from = (SELECT head FROM respoked.feed)";
     connection.execute_patiently(sql, &[]).await?;
-    let gap = jump(connection, "log_number", given.log.load(Ordering::Relaxed)).await?;
-    jump(connection, "session_number", given.session.load(Ordering::Relaxed)).await?;
+    let gap = jump(connection, "log_number", given.log.load(Ordering::Relaxed), JUMP).await?;
+    jump(connection, "session_number", given.session.load(Ordering::Relaxed), JUMP).await?;
     for sequence in ["admin_session_number", "group_number", "message_number", "said_number", "call_report_number"] {
-        jump(connection, sequence, 0).await?;
+        jump(connection, sequence, 0, JUMP).await?;
     }
+    jump(connection, "node_life", 0, JUMP_OF_LIVES).await?;
     Ok(gap)
 }
 
 /// Has the numbers of a sequence jump. That is not undone with the transaction: twice is farther, and does no harm.
-async fn jump(connection: &Connection, sequence: &str, given: u64) -> Result<(i64, i64), Failure> {
+async fn jump(connection: &Connection, sequence: &str, given: u64, far: i64) -> Result<(i64, i64), Failure> {
     let from = one(connection, &format!("SELECT nextval('respoked.{sequence}')"), &[], only::<i64>).await?;
     let from = from.ok_or(Failure::Row("a sequence has no row"))?;
-    let to = from.max(stored(given)).saturating_add(JUMP);
+    let to = from.max(stored(given)).saturating_add(far);
     connection.query(&format!("SELECT setval('respoked.{sequence}', $1)"), params![to]).await?;
     Ok((from, to))
 }

@@ -26,6 +26,7 @@ use super::rows::Columns;
 use super::settle;
 use super::token_writer::{KnownGrounds, Tokens};
 use super::tries::{Figures, Tries, Undone};
+use super::unready::Unready;
 use super::walk::Walk;
 use super::writer::{Start, Writer};
 use crate::crash::Crash;
@@ -230,6 +231,12 @@ impl PostgresStore {
         if ended {
             self.ended.notify_one();
         }
+    }
+
+    /// Stops, because the installation is served from elsewhere, or what is here is not whole: nothing of it is told any more.
+    pub(super) fn stop_where_marked(&self, why: String) -> StoreError {
+        self.stop();
+        Unready::Marked(why).into()
     }
 
     /// Takes nothing any more.

@@ -1,7 +1,7 @@
 //! Transactions of one operation each.
 //!
 //! Locks are taken in one order, so that no two wait for each other: the app's mint lock, then rows (of accounts, apps,
-//! roles, secrets, admins, endpoints, the log, sessions, groups, push tokens, messages; each in the order of its keys), then
+//! roles, secrets, admins, endpoints, the log, sessions, groups, push tokens, messages, nodes; each in the order of its keys), then
 //! what an app keeps, by the triggers that count it, and last the feed's row. A mark is the number of its change: so its row
 //! is locked before the feed's, and written after.
 //!

@@ -170,6 +170,12 @@ pub(super) mod left {
     /// Tables whose rows follow from the others', or are carried by name: what is kept is counted at the end, as it costs
     /// there, and of `meta` only the key of the tokens goes along.
     pub(in crate::transfer) const TABLES: &[&str] = &["kept_bytes", "meta"];
+    /// Tables and sequences that belong to the nodes, not to what they serve: a copy is another cluster. Nobody locks them, and
+    /// where an installation left they are as they were.
+    #[cfg(test)]
+    pub(in crate::transfer) const OF_NODES: &[&str] = &["cluster", "nodes"];
+    #[cfg(test)]
+    pub(in crate::transfer) const SEQUENCES_OF_NODES: &[&str] = &["node_life"];
     /// Columns that only one side has and fills by itself.
     #[cfg(test)]
     pub(in crate::transfer) const COLUMNS: &[(&str, &str)] = &[("idempotency", "number")];

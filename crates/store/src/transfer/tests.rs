@@ -227,7 +227,7 @@ async fn every_table_and_column_and_sequence_of_postgresql_is_named() {
     };
     let there = texts("SELECT tablename::text FROM pg_tables WHERE schemaname = 'respoked'").await;
     let mut named: BTreeSet<String> = TABLES.iter().map(|table| table.name.to_owned()).collect();
-    named.extend(not_carried::TABLES.iter().map(|name| (*name).to_owned()));
+    named.extend(not_carried::TABLES.iter().chain(not_carried::OF_NODES).map(|name| (*name).to_owned()));
     assert_eq!(named, there);
     for table in TABLES {
         let sql = format!(
@@ -259,7 +259,8 @@ async fn every_table_and_column_and_sequence_of_postgresql_is_named() {
         }
     }
     let there = texts("SELECT sequencename::text FROM pg_sequences WHERE schemaname = 'respoked'").await;
-    assert_eq!(SEQUENCES.iter().map(|sequence| sequence.name.to_owned()).collect::<BTreeSet<_>>(), there);
+    let named = SEQUENCES.iter().map(|sequence| sequence.name).chain(not_carried::SEQUENCES_OF_NODES.iter().copied());
+    assert_eq!(named.map(str::to_owned).collect::<BTreeSet<_>>(), there);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,327 @@
+//! Which nodes serve together (docs/adr/0012).
+//!
+//! Invariant: a row that was renewed less than [`LATE`] ago by the database's clock is ended by nobody but its own node. So are all,
+//! for as long after a promotion: what was renewed last may be missing there.
+//! Invariant: what a beat confirms is on the disk of the server that confirms it, so that no crash makes a row older than its
+//! node takes it for.
+//! Invariant: nodes that live have one carrier, and each reads something that each other reads.
+//!
+//! Who locks several rows of nodes locks the cluster's before, and whoever writes the feed does so last.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use respoke_core::chance::Chance;
+use respoke_core::clock::Timestamp;
+use respoke_core::ports::{
+    Beating, Change, Cluster, FENCE, JoinRefusal, Joining, LATE, Load, Newcomer, Node, NodeId, NodeRecord, NodeState,
+    NodeStore, SKEW_MAX, StoreError,
+};
+use respoke_core::secret::Secret;
+use tokio::time::Instant;
+
+use super::beat::Beat;
+use super::connect::{Connection, params};
+use super::facts::apart;
+use super::failure::Failure;
+use super::journal::Deed;
+use super::node_rows::{Other, in_the_way, node, now, read_time, record, record_columns, refused};
+use super::rows::{Columns, all, one, only, stored};
+use super::store::PostgresStore;
+use super::write::{Write, in_ending_transaction};
+use super::{feed_rows, migrations};
+use crate::codes;
+
+/// How long a row is kept whose node is gone: so long operators may want to see it, and a node that was declared dead keeps its id.
+const GONE_KEPT: Duration = Duration::from_secs(3_600);
+/// How long a doubt stands. A newcomer that begins later begins with another.
+const DOUBT_KEPT: Duration = Duration::from_secs(600);
+
+pub(super) fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Locks the cluster's row, and tells what it holds.
+async fn lock_cluster(connection: &Connection) -> Result<Cluster, Failure> {
+    let sql = "SELECT id, encode(key, 'hex') FROM respoked.cluster FOR NO KEY UPDATE";
+    let read = |columns: &mut Columns<'_>| Ok(Cluster { id: columns.bytes()?, key: Secret::new(columns.next()?) });
+    one(connection, sql, &[], read).await?.ok_or(Failure::Row("the cluster has no row"))
+}
+
+/// Makes the cluster's row, if there is none.
+pub(super) async fn make_cluster(connection: &Connection, chance: &dyn Chance) -> Result<(), Failure> {
+    let sql = "INSERT INTO respoked.cluster (one, id, key) VALUES (1, $1, $2) ON CONFLICT (one) DO NOTHING";
+    let (id, key) = (chance.bytes::<16>(), chance.bytes::<32>());
+    connection.execute(sql, params![&id[..], &key[..]]).await.map(drop)
+}
+
+/// After a promotion, before anybody beats again: nobody is declared dead until all had the time to.
+pub(super) async fn begin_anew(connection: &Connection) -> Result<(), Failure> {
+    const SQL: &str = concat!(
+        "UPDATE respoked.nodes SET beat_at = ",
+        now!(),
+        ", unbroken_since = ",
+        now!(),
+        " WHERE gone_at IS NULL"
+    );
+    lock_cluster(connection).await?;
+    connection.execute(SQL, &[]).await.map(drop)
+}
+
+/// In a copy that takes the place of another system: it is another cluster, and nobody's nodes are there.
+pub(super) async fn begin_another(connection: &Connection, chance: &dyn Chance) -> Result<(), Failure> {
+    lock_cluster(connection).await?;
+    connection.execute("DELETE FROM respoked.nodes", &[]).await?;
+    connection.execute("DELETE FROM respoked.cluster", &[]).await?;
+    make_cluster(connection, chance).await
+}
+
+/// Ends a life. Says how many there were of it: one or none.
+pub(super) async fn end(connection: &Connection, node: Node) -> Result<u64, Failure> {
+    const SQL: &str = concat!(
+        "UPDATE respoked.nodes SET gone_at = ",
+        now!(),
+        " WHERE id = $1 AND incarnation = $2 AND gone_at IS NULL"
+    );
+    connection.execute(SQL, params![i64::from(node.id.0), stored(node.incarnation.0)]).await
+}
+
+/// The present of the database.
+async fn present(connection: &Connection) -> Result<Timestamp, Failure> {
+    let now = one(connection, concat!("SELECT ", now!()), &[], read_time).await?;
+    now.ok_or(Failure::Row("the clock has no row"))
+}
+
+/// Tells of which nodes there are.
+async fn tell(write: &Write) -> Result<(), Failure> {
+    feed_rows::write(write, Some(&Change::Nodes), present(write).await?).await.map(drop)
+}
+
+/// Tells of nodes that are gone, and notes that they are, for a server that may be promoted without having heard of it.
+async fn tell_gone(write: &Write, gone: &[Node]) -> Result<(), Failure> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let at = present(write).await?;
+    for node in gone {
+        write.takes_away(Deed::NodeGone { node: *node, at });
+    }
+    feed_rows::write(write, Some(&Change::Nodes), at).await.map(drop)
+}
+
+/// Lets a newcomer in, or says why not.
+async fn join(write: &Write, newcomer: &Newcomer) -> Result<Joining, Failure> {
+    let cluster = lock_cluster(write).await?;
+    // Of its own former life nobody has to be told: its end is known by what begins.
+    let sql = format!(
+        "SELECT {} FROM respoked.nodes WHERE gone_at IS NULL AND id IS DISTINCT FROM $1 ORDER BY id",
+        Other::COLUMNS
+    );
+    let was = newcomer.was.map(|id| i64::from(id.0));
+    let mut others = all(write, &sql, params![was], Other::read).await?;
+    if refused(newcomer, &others).is_some() {
+        let gone = make_way(write, in_the_way(newcomer, &others)).await?;
+        tell_gone(write, &gone).await?;
+        others.retain(|other| !gone.iter().any(|node| i64::from(node.id.0) == other.id));
+    }
+    if let Some(refusal) = refused(newcomer, &others) {
+        return Ok(Joining::Refused(refusal));
+    }
+    let (node, now) = begin_life(write, newcomer, was).await?;
+    tell(write).await?;
+    Ok(Joining::Joined { node, cluster, now })
+}
+
+/// Ends those in a newcomer's way who were late when another stood there before it, so long ago that they could have beaten
+/// since, and did not. Of the others who are late it is noted that they are: if all who could declare them dead are gone as
+/// well, nobody would ever begin.
+async fn make_way(write: &Write, in_the_way: Vec<i64>) -> Result<Vec<Node>, Failure> {
+    const END: &str = concat!(
+        "UPDATE respoked.nodes SET gone_at = ",
+        now!(),
+        " WHERE id = ANY($1) AND gone_at IS NULL AND beat_at <= ",
+        now!(),
+        " - $2 AND doubted_at > beat_at AND doubted_at BETWEEN ",
+        now!(),
+        " - $3 AND ",
+        now!(),
+        " - $2 RETURNING id, incarnation"
+    );
+    const DOUBT: &str = concat!(
+        "UPDATE respoked.nodes SET doubted_at = ",
+        now!(),
+        " WHERE id = ANY($1) AND gone_at IS NULL AND beat_at <= ",
+        now!(),
+        " - $2 AND NOT coalesce(doubted_at > beat_at AND doubted_at BETWEEN ",
+        now!(),
+        " - $3 AND ",
+        now!(),
+        ", false)"
+    );
+    let gone = all(write, END, params![in_the_way, millis(LATE), millis(DOUBT_KEPT)], node).await?;
+    write.execute(DOUBT, params![in_the_way, millis(LATE), millis(DOUBT_KEPT)]).await?;
+    Ok(gone)
+}
+
+/// Begins a life, under the id that the node had. Whether it is to drain stays: that was said of the node.
+async fn begin_life(write: &Write, newcomer: &Newcomer, was: Option<i64>) -> Result<(Node, Timestamp), Failure> {
+    const SQL: &str = concat!(
+        "WITH l AS MATERIALIZED (SELECT nextval('respoked.node_life') AS life, ",
+        now!(),
+        " AS now)
+         INSERT INTO respoked.nodes (id, incarnation, name, address, version, carrier, codec_min, codec_max, state,
+                                     since, beat_at, unbroken_since)
+         SELECT CASE WHEN $1 < l.life THEN $1 ELSE l.life END, l.life, $2, $3, $4, $5, $6, $7, $8, l.now, l.now, l.now FROM l
+         ON CONFLICT (id) DO UPDATE SET
+             incarnation = excluded.incarnation, name = excluded.name, address = excluded.address,
+             version = excluded.version, carrier = excluded.carrier, codec_min = excluded.codec_min,
+             codec_max = excluded.codec_max, state = excluded.state, since = excluded.since,
+             beat_at = excluded.beat_at, unbroken_since = excluded.unbroken_since, doubted_at = NULL, gone_at = NULL,
+             sockets = 0, connections = 0, lag_millis = 0, skew_millis = 0
+         RETURNING id, incarnation, since"
+    );
+    let Newcomer { name, address, version, carrier, codec, was: _, now: _ } = newcomer;
+    let (from, to) = (i64::from(*codec.start()), i64::from(*codec.end()));
+    let (carrier, state) = (codes::carrier(*carrier), codes::node_state(NodeState::Starting));
+    let read = |columns: &mut Columns<'_>| Ok((node(columns)?, columns.time()?));
+    let values = (&name[..], &address[..], &version[..]);
+    one(write, SQL, params![was, values.0, values.1, values.2, carrier, from, to, state], read)
+        .await?
+        .ok_or(Failure::Row("a node that begins has no row"))
+}
+
+/// Declares a node dead, if all that it takes is so. That `by` lives is looked at without a lock, which its own beats would have to
+/// wait for: who is ended at the same moment was late, and its word is as good as it was.
+async fn declare_dead(write: &Write, by: Node, late: Node) -> Result<bool, Failure> {
+    const SQL: &str = concat!(
+        "UPDATE respoked.nodes n SET gone_at = ",
+        now!(),
+        " WHERE n.id = $1 AND n.incarnation = $2 AND n.gone_at IS NULL AND n.beat_at <= ",
+        now!(),
+        " - $5 AND EXISTS (
+              SELECT FROM respoked.nodes b
+              WHERE b.id = $3 AND b.incarnation = $4 AND b.gone_at IS NULL AND b.unbroken_since <= ",
+        now!(),
+        " - $5 AND b.beat_at >= ",
+        now!(),
+        " - $6)"
+    );
+    let (id, incarnation) = (i64::from(late.id.0), stored(late.incarnation.0));
+    let (by_id, by_incarnation) = (i64::from(by.id.0), stored(by.incarnation.0));
+    let (late_millis, fence_millis) = (millis(LATE), millis(FENCE));
+    let values = params![id, incarnation, by_id, by_incarnation, late_millis, fence_millis];
+    let is_done = write.execute(SQL, values).await? > 0;
+    if is_done {
+        tell_gone(write, &[late]).await?;
+    }
+    Ok(is_done)
+}
+
+/// Whether the node lives.
+async fn have_drain(write: &Write, id: NodeId) -> Result<bool, Failure> {
+    let sql = "SELECT is_to_drain FROM respoked.nodes WHERE id = $1 AND gone_at IS NULL FOR NO KEY UPDATE";
+    let Some(is_to_drain) = one(write, sql, params![i64::from(id.0)], only::<bool>).await? else { return Ok(false) };
+    if !is_to_drain {
+        let sql = "UPDATE respoked.nodes SET is_to_drain = true WHERE id = $1";
+        write.execute(sql, params![i64::from(id.0)]).await?;
+        tell(write).await?;
+    }
+    Ok(true)
+}
+
+/// Whether the node lives.
+async fn set_state(write: &Write, node: Node, state: NodeState) -> Result<bool, Failure> {
+    let sql = "UPDATE respoked.nodes SET state = $3 WHERE id = $1 AND incarnation = $2 AND gone_at IS NULL";
+    let (id, incarnation, state) = (i64::from(node.id.0), stored(node.incarnation.0), codes::node_state(state));
+    let values = params![id, incarnation, state];
+    let lives = write.execute(sql, values).await? > 0;
+    if lives {
+        tell(write).await?;
+    }
+    Ok(lives)
+}
+
+impl PostgresStore {
+    /// How far the newcomer's clock is ahead of the database's, in milliseconds. It was looked at before the question was
+    /// on its way.
+    async fn clock_ahead(&self, newcomer: &Newcomer) -> Result<i64, StoreError> {
+        let asked = Instant::now();
+        let now = self.read_one(concat!("SELECT ", now!()), &[], read_time).await?;
+        let now = now.ok_or(StoreError::Corrupt("the clock has no row"))?;
+        let before = newcomer.now.millis();
+        Ok(apart(now.millis(), before, before.saturating_add(millis(asked.elapsed()))))
+    }
+
+    /// Removes the rows of nodes that have been gone for long, and has no row be of a time that is to come: it would be late
+    /// when that has passed. They do not count as rows removed: nobody kept anything in them.
+    pub(super) async fn keep_nodes_in_order(&self) -> Result<(), StoreError> {
+        const REMOVE: &str = concat!(
+            "DELETE FROM respoked.nodes WHERE abs(",
+            now!(),
+            " - gone_at) > $1 AND EXISTS (SELECT FROM respoked.cluster FOR NO KEY UPDATE)"
+        );
+        const AHEAD: &str = concat!(
+            "UPDATE respoked.nodes SET beat_at = ",
+            now!(),
+            ", unbroken_since = ",
+            now!(),
+            " WHERE gone_at IS NULL AND beat_at > ",
+            now!(),
+            " + $1"
+        );
+        self.remove(&[REMOVE], params![millis(GONE_KEPT)]).await?;
+        self.remove(&[AHEAD], params![millis(SKEW_MAX)]).await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl NodeStore for PostgresStore {
+    async fn join(&self, newcomer: Newcomer) -> Result<Joining, StoreError> {
+        let ahead = self.clock_ahead(&newcomer).await?;
+        if ahead.abs() > millis(SKEW_MAX) {
+            return Ok(Joining::Refused(JoinRefusal::Clock { millis: ahead }));
+        }
+        let joined = in_ending_transaction!(self, write => {
+            // Who notices no promotions is told nowhere else.
+            match migrations::marked(write).await? {
+                Some(why) => Ok(Err(why)),
+                None => join(write, &newcomer).await.map(Ok),
+            }
+        })?;
+        joined.map_err(|why| self.stop_where_marked(why))
+    }
+
+    async fn beat(&self, node: Node, state: NodeState, load: Load) -> Result<Beating, StoreError> {
+        let Beat { now, mut nodes } = self.beat_once(node, load).await?;
+        let Some(own) = nodes.iter_mut().find(|one| one.node == node) else { return Ok(Beating::Dead) };
+        if own.state != state {
+            if !in_ending_transaction!(self, write => { set_state(write, node, state).await })? {
+                return Ok(Beating::Dead);
+            }
+            own.state = state;
+        }
+        Ok(Beating::Lives { now, nodes })
+    }
+
+    async fn declare_dead(&self, by: Node, late: Node) -> Result<bool, StoreError> {
+        in_ending_transaction!(self, write => { declare_dead(write, by, late).await })
+    }
+
+    async fn leave(&self, node: Node) -> Result<(), StoreError> {
+        in_ending_transaction!(self, write => {
+            let gone = end(write, node).await?;
+            if gone > 0 { tell_gone(write, &[node]).await } else { Ok(()) }
+        })
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> {
+        const SQL: &str =
+            concat!("SELECT ", record_columns!(), " FROM respoked.nodes n WHERE n.gone_at IS NULL ORDER BY n.id");
+        self.read_all(SQL, &[], record).await
+    }
+
+    async fn have_drain(&self, node: NodeId) -> Result<bool, StoreError> {
+        in_ending_transaction!(self, write => { have_drain(write, node).await })
+    }
+}
