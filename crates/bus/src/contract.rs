@@ -7,6 +7,7 @@ mod bound_cases;
 mod cases;
 mod cut_cases;
 pub(crate) mod fixture;
+mod over_nats;
 mod real_cases;
 mod rough_cases;
 mod threads;
@@ -93,14 +94,15 @@ macro_rules! cut_cases {
     };
 }
 
-/// What every carrier must do.
+/// What every carrier must do. Where there are none, nothing is run.
 macro_rules! carrier_cases {
     ($carriers:expr => $($case:ident)*) => {
         $(
             #[tokio::test(flavor = "multi_thread")]
             async fn $case() {
+                let Some(carriers) = $carriers else { return };
                 let case = async |nodes: &mut _| super::real_cases::$case(nodes).await;
-                super::real_cases::judge($carriers, case).await;
+                super::real_cases::judge(carriers, case).await;
             }
         )*
     };
@@ -117,7 +119,21 @@ macro_rules! carrier_cases {
 }
 
 mod on_threads {
-    carrier_cases! { super::threads::OnThreads::default() }
+    carrier_cases! { Some(super::threads::OnThreads::default()) }
+}
+
+/// Over a NATS server that is killed.
+mod nats {
+    use super::over_nats::{Interruption, OverNats};
+
+    carrier_cases! { OverNats::new(Interruption::Killed) }
+}
+
+/// Over a NATS server that stands still.
+mod nats_stopped {
+    use super::over_nats::{Interruption, OverNats};
+
+    carrier_cases! { OverNats::new(Interruption::Stopped) => an_interruption_is_made_good_by_itself }
 }
 
 /// A case that a wrong carrier passes would be none.

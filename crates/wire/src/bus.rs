@@ -18,7 +18,7 @@ use respoke_core::ports::{Answer, Delivery, Incarnation, Node, NodeId, Question}
 use self::bytes::{Coded, Reader};
 
 pub use self::bytes::Piece;
-pub use bounds::{BusCodecError, FRAME_LEN_MAX, ITEM_LEN_MAX, VERSION};
+pub use bounds::{BusCodecError, FRAME_LEN_MAX, ITEM_LEN_MAX, TAG_LEN, VERSION};
 pub use interest::{InterestHash, InterestNews};
 
 /// One frame.

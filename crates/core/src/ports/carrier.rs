@@ -12,8 +12,8 @@ use super::node::NodeId;
 /// It need not know what frames say. It may lose them, double them, bring them in any order and as late as it likes, stop and
 /// start anew: the bus makes good what comes of that, and nothing has to be said about it. What takes longer than five
 /// seconds is as good as lost, so a carrier gains nothing by letting more wait than it carries in that time. A frame is
-/// never longer than 256 KiB. What it brings it hands to whatever it was given for that, on whatever thread, and on some at
-/// once.
+/// never longer than 256 KiB, with the tag behind it. What it brings it hands to whatever it was given for that, on whatever
+/// thread, and on some at once.
 pub trait Carrier: Send + Sync {
     /// Sends a frame to a node. It never waits, neither for room nor for a connection: what it has no room for is lost, and
     /// will be asked for again.

@@ -5,8 +5,12 @@ use thiserror::Error;
 /// The version of all that is written here. A node refuses what has another.
 pub const VERSION: u8 = 1;
 
-/// The longest frame, in bytes: the longest request twelve times. A carrier whose messages are a megabyte takes some at once.
-pub const FRAME_LEN_MAX: usize = 1 << 18;
+/// What stands behind a frame where others could send some too: by it a node knows that one of its cluster sent the frame.
+pub const TAG_LEN: usize = 16;
+
+/// The longest frame, in bytes: the longest request twelve times. With its tag it has 256 KiB, so a carrier whose messages are
+/// a megabyte takes some at once.
+pub const FRAME_LEN_MAX: usize = (1 << 18) - TAG_LEN;
 
 /// The longest item, in bytes, which goes in parts if it is longer than a frame. It is a quarter of what is kept for a node.
 pub const ITEM_LEN_MAX: usize = 4 << 20;
