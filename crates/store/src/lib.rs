@@ -21,8 +21,9 @@ mod upkeep;
 mod writer_figures;
 
 pub use postgres::{
-    Dsn, DsnError, Examined, HalfWritten, Migrated, Options as PostgresOptions, Pooling, PostgresStore, Promotions,
-    Schema as PostgresSchema, Tls as PostgresTls, Writers as PostgresWriters,
+    CarrierFigures, CarrierOptions, Dsn, DsnError, Examined, HalfWritten, Migrated, Options as PostgresOptions,
+    Pooling, PostgresCarrier, PostgresStore, Promotions, Schema as PostgresSchema, Tls as PostgresTls,
+    Writers as PostgresWriters,
 };
 pub use sqlite::{
     CheckDepth, DatabaseCheck, Options, Source, SqliteStore, Trouble, UndoneChange, check_database, copy_database,

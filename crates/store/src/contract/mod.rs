@@ -175,6 +175,7 @@ macro_rules! contract {
 }
 
 pub(crate) mod postgres;
+mod postgres_carrier;
 mod postgres_failures;
 mod postgres_nodes;
 mod postgres_opening;

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_postgres::config::{Host, TargetSessionAttrs};
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::{AsyncMessage, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::TaskTracker;
 
 use super::connect::{Connection, Patience};
-use super::driver::Driver;
+use super::driver::{Driven, Driver};
 use super::facts;
 use super::failure::Failure;
 use super::knocking::Knocking;
@@ -27,6 +28,9 @@ pub(crate) const APPLICATION: &str = "respoked";
 const UNCONFIRMED_TIMEOUT: Duration = Duration::from_secs(5);
 /// After which silence the other machine is asked whether it is there, and how often.
 const KEEPALIVE: Duration = Duration::from_secs(10);
+
+/// What hears of notifications: for each, on which channel it came.
+pub(super) type Notified = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Makes connections.
 pub(super) struct Connector {
@@ -47,6 +51,8 @@ pub(super) struct Connector {
     moves: watch::Sender<()>,
     /// Whether nobody waits any more for commits that are not answered.
     is_ending: AtomicBool,
+    /// What hears of notifications. None: nothing does.
+    notified: Option<Notified>,
 }
 
 impl Connector {
@@ -76,7 +82,13 @@ impl Connector {
             is_to_keep: false,
             moves: watch::Sender::default(),
             is_ending: AtomicBool::new(false),
+            notified: None,
         }
+    }
+
+    /// Has notifications be heard of that come by connections that are made from now on.
+    pub(super) fn tell_of_notifications(&mut self, notified: Notified) {
+        self.notified = Some(notified);
     }
 
     /// Takes no servers from now on but those that go on where the last one was.
@@ -174,11 +186,11 @@ impl Connector {
         let (client, task) = match &self.tls {
             None => {
                 let (client, connection) = config.connect(NoTls).await.map_err(lost)?;
-                (client, self.tasks.spawn(connection))
+                (client, self.tasks.spawn(drive(connection, self.notified.clone())))
             }
             Some(tls) => {
                 let (client, connection) = config.connect(tls.clone()).await.map_err(lost)?;
-                (client, self.tasks.spawn(connection))
+                (client, self.tasks.spawn(drive(connection, self.notified.clone())))
             }
         };
         let connection = Connection::of(
@@ -209,6 +221,22 @@ impl Connector {
             noticed => noticed,
         }
     }
+}
+
+/// Drives a connection until it ends.
+async fn drive<S, T>(mut connection: tokio_postgres::Connection<S, T>, notified: Option<Notified>) -> Driven
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    // By itself it passes notifications over.
+    let Some(notified) = notified else { return connection.await };
+    while let Some(message) = std::future::poll_fn(|context| connection.poll_message(context)).await {
+        if let AsyncMessage::Notification(told) = message? {
+            notified(told.channel());
+        }
+    }
+    Ok(())
 }
 
 /// The same for each of the servers that it names, so that one can be passed over that was connected to.

@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0001_token_service.sql"),
     include_str!("schema/0002_hub.sql"),
     include_str!("schema/0003_nodes.sql"),
+    include_str!("schema/0004_carrier.sql"),
 ];
 
 /// The oldest program that can work with the newest schema: the number of migrations that it knows at least. One that knows no
@@ -37,9 +38,11 @@ pub(crate) const fn newest() -> usize {
 pub(crate) const LOCK: i64 = i64::from_be_bytes(*b"respoked");
 
 /// What a role may do who serves: everything that no change of the schema is.
-const GRANTS: [&str; 4] = [
+const GRANTS: [&str; 5] = [
     "GRANT USAGE ON SCHEMA respoked TO %I",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA respoked TO %I",
+    // What goes from node to node is emptied by whoever carries it.
+    "GRANT TRUNCATE ON respoked.carrier_0, respoked.carrier_1, respoked.carrier_2 TO %I",
     "GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA respoked TO %I",
     // Everybody may by default, which is often taken back.
     "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA respoked TO %I",
@@ -85,6 +88,8 @@ impl State {
                                WHEN 'v' THEN has_table_privilege(c.oid, 'SELECT')
                                WHEN 'r' THEN has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
                                          AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
+                                         -- What nodes tell each other is emptied.
+                                         AND (c.relpersistence <> 'u' OR has_table_privilege(c.oid, 'TRUNCATE'))
                                ELSE TRUE END
                            UNION ALL
                            -- What a trigger calls is called by whoever sets it off, with a right or without.

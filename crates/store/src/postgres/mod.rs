@@ -13,6 +13,7 @@ mod audit;
 mod audit_rows;
 mod beat;
 mod call_reports;
+mod carrier;
 mod connect;
 mod connector;
 mod driver;
@@ -85,6 +86,7 @@ pub(crate) use lineage::{ASK_SERVER, KEY as LINEAGE, LEFT, Lineage, keeps, stand
 pub(crate) use migrations::{LOCK as MIGRATION_LOCK, UNDO_MOVED, newest as newest_schema};
 pub(crate) use opening::check_fit;
 
+pub use carrier::{CarrierFigures, CarrierOptions, PostgresCarrier};
 pub use dsn::{Dsn, DsnError};
 pub use examine::{Examined, HalfWritten, Pooling};
 pub use lineage::Promotions;

@@ -1,4 +1,4 @@
-//! The thread on which batches are written.
+//! Threads on which the database is waited for: one on which batches are written, and two that carry what nodes tell each other.
 //!
 //! A batch is some statements one after the other. On the thread that serves requests each of their answers would wait behind
 //! whatever requests came in meanwhile.
@@ -15,8 +15,8 @@ pub(super) fn runtime() -> Result<Runtime, StoreError> {
     Builder::new_current_thread().enable_all().build().map_err(failed)
 }
 
-/// Starts the thread. It ends once all of these tasks have ended.
-pub(super) fn start(runtime: Runtime, tasks: Vec<TaskTracker>) -> Result<(), StoreError> {
+/// Starts the thread of that name. It ends once all of these tasks have ended.
+pub(super) fn start(name: &str, runtime: Runtime, tasks: Vec<TaskTracker>) -> Result<(), StoreError> {
     let handed = Arc::new(Mutex::new(Some(runtime)));
     let taken = handed.clone();
     let run = move || {
@@ -27,7 +27,7 @@ pub(super) fn start(runtime: Runtime, tasks: Vec<TaskTracker>) -> Result<(), Sto
             }
         });
     };
-    if let Err(error) = std::thread::Builder::new().name("respoked-store".into()).spawn(run) {
+    if let Err(error) = std::thread::Builder::new().name(name.into()).spawn(run) {
         // A runtime that is dropped among tasks of another one panics.
         if let Some(runtime) = handed.lock().take() {
             runtime.shutdown_background();

@@ -128,7 +128,7 @@ impl PostgresStore {
         let writer = Writer::start(start.clone(), tokens, &handle);
         let messages = Writer::start(start, Messages { chance: chance.clone() }, &handle);
         if let Some(runtime) = runtime {
-            own_thread::start(runtime, vec![writer.tasks(), messages.tasks()])?;
+            own_thread::start("respoked-store", runtime, vec![writer.tasks(), messages.tasks()])?;
         }
         Ok(Self {
             writer,

@@ -173,7 +173,7 @@ pub(super) mod left {
     /// Tables and sequences that belong to the nodes, not to what they serve: a copy is another cluster. Nobody locks them, and
     /// where an installation left they are as they were.
     #[cfg(test)]
-    pub(in crate::transfer) const OF_NODES: &[&str] = &["cluster", "nodes"];
+    pub(in crate::transfer) const OF_NODES: &[&str] = &["carrier_0", "carrier_1", "carrier_2", "cluster", "nodes"];
     #[cfg(test)]
     pub(in crate::transfer) const SEQUENCES_OF_NODES: &[&str] = &["node_life"];
     /// Columns that only one side has and fills by itself.

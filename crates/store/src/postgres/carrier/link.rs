@@ -1,0 +1,75 @@
+//! How a task of the carrier comes to a connection, over and over.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use respoke_core::chance::Chance;
+use tokio::time::Instant;
+
+use super::super::connect::Connection;
+use super::super::connector::Connector;
+use super::super::failure::Failure;
+use super::super::tries::part_of;
+
+/// The pause before a connection is made anew: it doubles while none lasts.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// After which a connection has lasted.
+const LASTS: Duration = Duration::from_secs(5);
+
+/// The way to a database.
+pub(super) struct Link {
+    connector: Connector,
+    chance: Arc<dyn Chance>,
+    /// Before the next connection, the first excepted.
+    pause: Duration,
+    /// When the last one was made.
+    made: Option<Instant>,
+}
+
+impl Link {
+    pub(super) fn new(connector: Connector, chance: Arc<dyn Chance>) -> Self {
+        Self { connector, chance, pause: PAUSE_MIN, made: None }
+    }
+
+    pub(super) fn chance(&self) -> &dyn Chance {
+        &*self.chance
+    }
+
+    /// A connection, once there is one: to the server that was promoted last.
+    pub(super) async fn connect(&mut self) -> Connection {
+        if self.made.is_some_and(|made| made.elapsed() > LASTS) {
+            self.pause = PAUSE_MIN;
+        }
+        let (mut is_to_pause, mut is_told) = (self.made.is_some(), false);
+        loop {
+            if is_to_pause {
+                tokio::time::sleep(part_of(self.pause, &*self.chance)).await;
+                self.pause = (self.pause * 2).min(PAUSE_MAX);
+            }
+            is_to_pause = true;
+            match Box::pin(self.connector.connect_to_the_newest()).await {
+                Ok(connection) => {
+                    if is_told {
+                        tracing::info!("the database carries again what nodes tell each other");
+                    }
+                    self.made = Some(Instant::now());
+                    return connection;
+                }
+                Err(failure) if !is_told => {
+                    let error: &dyn Error = &failure;
+                    tracing::warn!(error, "what nodes tell each other is not carried: it is tried again and again");
+                    is_told = true;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Tells of a connection that is lost, by what the node does by it.
+    pub(super) fn note_lost(what: &str, failure: &Failure) {
+        let error: &dyn Error = failure;
+        tracing::warn!(error, "the connection to the database was lost by which this node {what}; another one is made");
+    }
+}
