@@ -21,7 +21,7 @@ fuzz_target!(|data: &[u8]| {
     if !data.starts_with(['{', '[']) {
         return;
     }
-    let headers = AckHeaders { request_id: "id", limit: 1, remaining: 0, retry_after_secs: Some(1) };
+    let headers = AckHeaders { request_id: "id", limit: 1, remaining: 0, retry_after_secs: Some(1), confirmed: None };
     let answer = AckContent { status: 200, headers, body: data.as_bytes() };
     let read = |style| {
         let ack = ack::encode(0, style, &answer);

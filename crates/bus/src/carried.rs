@@ -32,7 +32,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use respoke_core::id::AppId;
 use respoke_core::ports::{
-    Answers, Bus, Carrier, Confirmation, Delivery, Interest, Node, Question, Receiver, Source, Whom,
+    Answers, Bus, Carrier, Confirmation, Delivery, Interest, Node, Notice, Question, Receiver, Source, Whom,
 };
 use respoke_wire::bus::{BusCodecError, Content, Frame, InterestHash, InterestNews, Item};
 use tokio::time::Instant;
@@ -376,10 +376,9 @@ impl Bus for CarriedBus {
         waits.answers(deadline).await
     }
 
-    fn tell(&self, node: Node, question: Question) {
+    fn tell(&self, node: Node, notice: Notice) {
         let Some(peer) = self.peers.read().get(node.id).filter(|peer| peer.node == node) else { return };
-        let item = encoded(&Item::Question { ask: self.asks.number(), question });
-        self.send(&peer, &item, &Kind::Other);
+        self.send(&peer, &encoded(&Item::Notice(notice)), &Kind::Other);
     }
 
     fn round_trip(&self) -> Duration {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use respoke_core::ports::{
-    Answers, Bus, Confirmation, Delivery, Gap, Given, Incarnation, Interest, Node, NodeId, Question, Receiver, Source,
-    Whom,
+    Answers, Bus, Confirmation, Delivery, Gap, Given, Incarnation, Interest, Node, NodeId, Notice, Question, Receiver,
+    Source, Whom,
 };
 
 use crate::inbox::Inbox;
@@ -284,10 +284,10 @@ impl Bus for LocalBus {
         answers
     }
 
-    fn tell(&self, node: Node, question: Question) {
+    fn tell(&self, node: Node, notice: Notice) {
         let other = self.others().into_iter().find(|other| other.node == node);
         if let Some(receiver) = other.and_then(|other| other.receiver()) {
-            receiver.answer(self.node, question);
+            receiver.told(self.node, notice);
         }
     }
 

@@ -15,12 +15,11 @@ const ANSWER_BYTES_MAX: usize = 256 * 1_024;
 /// What a line takes besides its texts, about.
 const LINE_LEN: usize = 64;
 
-/// Answers a node's question from what is here; what it wants done `carry_out` does, and what it has done `is_done` hears.
+/// Answers a node's question from what is here; what it wants done `carry_out` does.
 pub(crate) fn answer(
     registry: &Registry,
     question: Question,
     carry_out: impl FnOnce(AppId, RequestId, Deed) -> Done,
-    is_done: impl FnOnce(RequestId) -> bool,
 ) -> Answer {
     match question {
         Question::Connection { app_id, connection } => {
@@ -61,10 +60,6 @@ pub(crate) fn answer(
         } as u64),
         Question::Snapshot { of, after } => snapshot(registry, &of, after),
         Question::Do { app_id, request_id, deed } => Answer::Done(carry_out(app_id, request_id, deed)),
-        Question::Settled { request_id } => {
-            let heard = is_done(request_id);
-            Answer::Done(if heard { Done::Now { told: 0, settled: true } } else { Done::Gone })
-        }
     }
 }
 
@@ -176,9 +171,7 @@ mod tests {
         let everyone: Vec<_> = all.iter().map(|connection| connection.id).collect();
         let jos: Vec<_> = all.iter().filter(|connection| connection.endpoint == jo).map(|found| found.id).collect();
 
-        let ask = |question| {
-            answer(&registry, question, |_, _, _| panic!("nothing is to be done"), |_| panic!("nothing is done"))
-        };
+        let ask = |question| answer(&registry, question, |_, _, _| panic!("nothing is to be done"));
         let connections = |of, after, most| ids(&ask(Question::Connections { app_id: app, of, after, most }));
         assert_eq!(connections(Holder::App, None, 9), everyone);
         assert_eq!(connections(Holder::App, Some(everyone[0]), 1), everyone[1..2]);
@@ -238,9 +231,7 @@ mod tests {
             registry.add(&one, None, Caps::default()).unwrap();
             registry.set_presence(app, one.id, said(&long));
         }
-        let ask = |question| {
-            answer(&registry, question, |_, _, _| panic!("nothing is to be done"), |_| panic!("nothing is done"))
-        };
+        let ask = |question| answer(&registry, question, |_, _, _| panic!("nothing is to be done"));
         let (mut pieces, mut all, mut after) = (0, Vec::new(), None);
         loop {
             let of = vec![Interest::Observers(app, jo.clone())];

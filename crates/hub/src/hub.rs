@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use respoke_core::event::{Content, Event};
 use respoke_core::id::{AppId, ConnectionId, EndpointId, RequestId};
-use respoke_core::ops::{Broker, Caller, Standing};
+use respoke_core::ops::{Broker, Caller, ConfirmFigures, Standing};
 use respoke_core::ports::{Audience, Bus, Change, Concerned, Delivery};
 use respoke_core::term::Term;
 use respoke_wire::close::Close;
@@ -59,6 +59,8 @@ pub struct HubView<'a> {
     pub counts: Counts,
     /// What the hub did.
     pub figures: &'a HubFigures,
+    /// How long changes waited until the other nodes had followed them.
+    pub confirming: &'a ConfirmFigures,
 }
 
 /// Who is connected to this node, and what reaches them.
@@ -160,7 +162,12 @@ impl Hub {
     /// What the hub holds and did.
     #[must_use]
     pub fn view(&self) -> HubView<'_> {
-        HubView { sockets: self.local.sockets.count(), counts: self.local.registry.counts(), figures: &self.figures }
+        HubView {
+            sockets: self.local.sockets.count(),
+            counts: self.local.registry.counts(),
+            figures: &self.figures,
+            confirming: self.broker.confirm_figures(),
+        }
     }
 
     /// How long nothing was heard from the client, in whole seconds.

@@ -1,7 +1,7 @@
 //! What comes over the bus, and where in the hub it goes.
 
 use respoke_core::event::Content;
-use respoke_core::ports::{Answer, Delivery, Gap, Node, Question, Receiver, Source};
+use respoke_core::ports::{Answer, Delivery, Gap, Node, Notice, Question, Receiver, Source};
 
 use crate::hub::Hub;
 use crate::others::{Asked, Others};
@@ -73,11 +73,23 @@ impl Receiver for Hub {
             self.depart_again(of);
         }
         let carry_out = |app, in_request, deed| self.carry_out(app, Asked { by: from, in_request }, deed);
-        let is_done = |request| self.others.as_ref().is_some_and(|others| others.is_done(request));
-        answers::answer(&self.local.registry, question, carry_out, is_done)
+        answers::answer(&self.local.registry, question, carry_out)
+    }
+
+    fn told(&self, from: Node, notice: Notice) {
+        match notice {
+            Notice::Settled { request_id } => {
+                if let Some(others) = &self.others {
+                    others.is_done(request_id);
+                }
+            }
+            Notice::Follow { number } => self.broker.follow_for(from, number),
+            Notice::Followed { number, epoch } => self.broker.followed_by(from, number, epoch),
+        }
     }
 
     fn lost(&self, node: Node) {
+        self.broker.lost(node);
         if let Some(others) = &self.others {
             others.lost(node, self.local.registry.moment());
         }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use respoke_core::ports::{Answers, Bus, Confirmation, Delivery, Incarnation, Interest, Node, NodeId, Question, Whom};
+use respoke_core::ports::{
+    Answers, Bus, Confirmation, Delivery, Incarnation, Interest, Node, NodeId, Notice, Question, Whom,
+};
 
 /// A node, in its first life.
 pub(crate) fn node(id: u32) -> Node {
@@ -49,7 +51,7 @@ where
         (self.ask)(whom, question, deadline).await
     }
 
-    fn tell(&self, _: Node, _: Question) {}
+    fn tell(&self, _: Node, _: Notice) {}
 
     fn round_trip(&self) -> Duration {
         Duration::ZERO

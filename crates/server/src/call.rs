@@ -23,7 +23,7 @@ use http::{HeaderMap, HeaderName, Method, Uri};
 use percent_encoding::{PercentDecode, percent_decode_str};
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::idempotency::IdempotencyKey;
-use respoke_core::ops::{Caller, Context, Credential};
+use respoke_core::ops::{Answerer, Caller, Context, Credential};
 use respoke_core::refusal::Refusal;
 use respoke_core::secret::Secret;
 use respoke_hub::Socket;
@@ -153,9 +153,10 @@ impl Call {
         }
     }
 
-    /// For the audit log.
+    /// For the audit log, and to hear how many nodes have followed what it changes.
     pub(crate) fn context(&self) -> Context {
-        Context { address: Some(self.facts.address), request_id: self.facts.request_id }
+        let answerer = Some(self.facts.clone() as Arc<dyn Answerer>);
+        Context { address: Some(self.facts.address), request_id: self.facts.request_id, answerer }
     }
 
     /// The headers, for what is no operation's business: cookies and what browsers say of a page.

@@ -37,7 +37,7 @@ use uuid::Uuid;
 use address::{client_address, proxy_says_https};
 use body::{BODY_TIMEOUT, read_body};
 use change::DetachOnDrop;
-use headers::{add_headers, is_preflight, preflight};
+use headers::{add_confirmed, add_headers, is_preflight, preflight};
 use host::is_host_sound;
 use nobody::{Access, Strangers};
 
@@ -208,6 +208,7 @@ impl Door {
         }
         let rate_status = facts.as_ref().and_then(|facts| facts.rate_status.get());
         add_headers(response.headers_mut(), id_text, family, rate_status, origin);
+        add_confirmed(&mut response, family, facts.as_ref().and_then(|facts| facts.confirmed()));
         self.answering.note(&Answered {
             request_id,
             method,

@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use respoke_core::id::{AppId, EndpointId, RequestId};
-use respoke_core::ops::Caller;
+use respoke_core::ops::{Answerer, Caller, Confirmed};
 use respoke_hub::Socket;
 use tracing::Span;
 use tracing::field::{Empty, display};
@@ -41,6 +42,8 @@ pub(crate) struct Facts {
     pub(crate) about_app: OnceLock<AppId>,
     /// And which endpoint, which may be known later.
     pub(crate) about_endpoint: OnceLock<EndpointId>,
+    /// How many nodes have followed what it changed last; set where it changed something that they have to know of.
+    confirmed: Mutex<Option<Confirmed>>,
     /// What was done if it is answered with 200; set where figures count the operation.
     pub(crate) deed: OnceLock<Deed>,
     /// Which operation it asks for; set when that begins.
@@ -65,6 +68,7 @@ impl Facts {
             payer: OnceLock::new(),
             about_app: OnceLock::new(),
             about_endpoint: OnceLock::new(),
+            confirmed: Mutex::new(None),
             deed: OnceLock::new(),
             operation: OnceLock::new(),
             span: OnceLock::new(),
@@ -165,11 +169,23 @@ impl Facts {
         self.asker.get().is_none()
     }
 
+    /// How many nodes have followed what it changed, if others had to.
+    pub(crate) fn confirmed(&self) -> Option<Confirmed> {
+        *self.confirmed.lock()
+    }
+
     /// The app and endpoint it is about, as far as they are known.
     pub(crate) fn subject(&self) -> Subject {
         let asker = self.asker.get().map(|(_, subject)| subject);
         let endpoint_id = self.about_endpoint.get().or_else(|| asker?.endpoint_id.as_ref());
         Subject { app_id: self.about_app.get().copied().or_else(|| asker?.app_id), endpoint_id: endpoint_id.cloned() }
+    }
+}
+
+impl Answerer for Facts {
+    fn confirmed(&self, confirmed: Confirmed) {
+        // Nodes confirm in order: who has followed the last change has followed those before it.
+        *self.confirmed.lock() = Some(confirmed);
     }
 }
 

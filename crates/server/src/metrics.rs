@@ -17,6 +17,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use respoke_core::code::Code;
+use respoke_core::ops::ConfirmFigures;
 use respoke_hub::HubView;
 use respoke_store::WriterFigures;
 use respoke_wire::close::Close;
@@ -314,6 +315,7 @@ fn encode_hub(encoder: &mut DescriptorEncoder<'_>, hub: HubView<'_>) -> std::fmt
         let counter = ConstCounter::new(count.load(Ordering::Relaxed));
         counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
     }
+    encode_confirming(encoder, hub.confirming)?;
     let help = "Sockets closed, by reason.";
     let mut family = encoder.encode_descriptor("sockets_closed", help, None, MetricType::Counter)?;
     for (why, count) in Close::ALL.iter().zip(&figures.closed) {
@@ -321,6 +323,23 @@ fn encode_hub(encoder: &mut DescriptorEncoder<'_>, hub: HubView<'_>) -> std::fmt
         counter.encode(family.encode_family(&Reason { reason: why.word() })?)?;
     }
     Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a sum of microseconds is exact up to 2^53")]
+fn encode_confirming(encoder: &mut DescriptorEncoder<'_>, confirming: &ConfirmFigures) -> std::fmt::Result {
+    let help =
+        "Time from the end or change of something until the other nodes had followed it or were waited for no more.";
+    let mut histogram = encoder.encode_descriptor("confirm_seconds", help, None, MetricType::Histogram)?;
+    let last = confirming.waits.len() - 1;
+    let bound = |class: usize| if class < last { f64::from(1_u32 << class) / 1_000.0 } else { f64::INFINITY };
+    let waits = confirming.waits.iter().map(|waits| waits.load(Ordering::Relaxed));
+    let buckets: Vec<_> = waits.enumerate().map(|(class, waits)| (bound(class), waits)).collect();
+    let seconds = confirming.micros.load(Ordering::Relaxed) as f64 / 1e6;
+    let count = buckets.iter().map(|(_, waits)| waits).sum();
+    histogram.encode_histogram::<NoLabelSet>(seconds, count, &buckets, None)?;
+    let help = "Ends and changes that were answered though not every node had followed them.";
+    let counter = ConstCounter::new(confirming.unconfirmed.load(Ordering::Relaxed));
+    counter.encode(encoder.encode_descriptor("unconfirmed", help, None, MetricType::Counter)?)
 }
 
 #[cfg(test)]
@@ -340,7 +359,14 @@ mod tests {
         let sizes = [1, 0, 2, 0, 0, 0, 1];
         let figures = HubFigures::default();
         figures.closed[1].fetch_add(3, Ordering::Relaxed);
-        metrics.read_hub(move |show| show(HubView { sockets: 5, counts: Counts::default(), figures: &figures }));
+        let confirming = ConfirmFigures::default();
+        confirming.waits[2].fetch_add(4, Ordering::Relaxed);
+        confirming.waits[9].fetch_add(1, Ordering::Relaxed);
+        confirming.micros.fetch_add(264_000, Ordering::Relaxed);
+        confirming.unconfirmed.fetch_add(1, Ordering::Relaxed);
+        metrics.read_hub(move |show| {
+            show(HubView { sockets: 5, counts: Counts::default(), figures: &figures, confirming: &confirming });
+        });
         let again = Again { conflicts: 3, losses: 2 };
         metrics.read_writer(move || WriterFigures { operations: 77, commit_sizes: sizes, again, ..Default::default() });
         let text = metrics.text();
@@ -359,6 +385,11 @@ mod tests {
             "respoked_database_retries_total{reason=\"conflict\"} 3",
             "respoked_database_retries_total{reason=\"loss\"} 2",
             "respoked_sockets 5",
+            "respoked_confirm_seconds_bucket{le=\"0.002\"} 0",
+            "respoked_confirm_seconds_bucket{le=\"0.004\"} 4",
+            "respoked_confirm_seconds_bucket{le=\"+Inf\"} 5",
+            "respoked_confirm_seconds_sum 0.264",
+            "respoked_unconfirmed_total 1",
             "respoked_sockets_closed_total{reason=\"session_ended\"} 3",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

@@ -141,10 +141,13 @@ impl Modify for Common {
         let paths = &mut document.paths.paths;
         for (path, item) in paths.iter_mut() {
             let limited = path.starts_with("/v1/");
-            for (_, operation) in operations(item) {
+            for (method, operation) in operations(item) {
                 for (status, response) in &mut operation.responses.responses {
                     let RefOr::T(response) = response else { continue };
                     add_headers(response, status, limited);
+                    if method != "get" && status.starts_with('2') {
+                        refer(response, CONFIRMED);
+                    }
                 }
             }
         }
@@ -177,20 +180,33 @@ const HEADERS: &[(&str, Type, &str)] = &[
     ("RateLimit-Time-Units", Type::String, "Always `seconds`"),
     ("RateLimit-Remaining", Type::Integer, "Requests that may follow at once"),
     ("Retry-After", Type::Integer, "Seconds to wait"),
+    (
+        CONFIRMED,
+        Type::String,
+        "Where several nodes serve, and something was ended or changed that all have to know of: how many of how many know, \
+         such as `3/3`",
+    ),
 ];
+
+const CONFIRMED: &str = "Respoke-Confirmed";
 
 fn add_headers(response: &mut Response, status: &str, limited: bool) {
     for (name, ..) in HEADERS {
         let applies = match *name {
             "Request-Id" => true,
             "Retry-After" => matches!(status, "429" | "503"),
+            CONFIRMED => false,
             _ => limited,
         };
         if applies {
-            let reference = RefOr::Ref(Ref::new(format!("#/components/headers/{name}")));
-            response.headers.insert((*name).to_owned(), reference);
+            refer(response, name);
         }
     }
+}
+
+fn refer(response: &mut Response, header: &str) {
+    let reference = RefOr::Ref(Ref::new(format!("#/components/headers/{header}")));
+    response.headers.insert(header.to_owned(), reference);
 }
 
 /// The operations of a path, with their methods.

@@ -11,6 +11,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use http_body_util::BodyExt;
 use respoke_core::id::RequestId;
+use respoke_core::ops::Confirmed;
 use respoke_hub::Socket;
 use respoke_wire::tunnel;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -77,6 +78,7 @@ impl Tunnel {
             took: started.elapsed(),
         });
         let rate_status = facts.rate_status.get().copied().unwrap_or(RateStatus::UNLIMITED);
+        let confirmed = facts.confirmed().filter(|_| response.status().is_success());
         let retry_after_secs = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let status = response.status().as_u16();
         // Nearly every answer is in memory already. One that is made as it is taken is made at once here, and counted once it
@@ -96,6 +98,7 @@ impl Tunnel {
             status,
             rate_status,
             retry_after_secs,
+            confirmed,
             body,
             turn,
         }
@@ -161,6 +164,7 @@ impl Tunnel {
             status,
             rate_status: RateStatus::UNLIMITED,
             retry_after_secs: None,
+            confirmed: None,
             body,
             turn: None,
         }
@@ -176,6 +180,8 @@ pub(crate) struct Tunnelled {
     pub(crate) status: u16,
     pub(crate) rate_status: RateStatus,
     pub(crate) retry_after_secs: Option<u64>,
+    /// How many nodes have followed what it changed, if others had to.
+    pub(crate) confirmed: Option<Confirmed>,
     /// A JSON object or array.
     pub(crate) body: Bytes,
     /// The turn at making it, kept until it waits for the socket.

@@ -83,7 +83,8 @@ fn answer(line: Line) -> Result<Value, Box<dyn std::error::Error>> {
         }
         Line::Event { name, argument } => json!(text(frame::event(&name, argument.as_bytes()))?),
         Line::Ack { id, handshake, status, body } => {
-            let headers = AckHeaders { request_id: "5bce", limit: 10, remaining: 18, retry_after_secs: None };
+            let headers =
+                AckHeaders { request_id: "5bce", limit: 10, remaining: 18, retry_after_secs: None, confirmed: None };
             let answer = AckContent { status, headers, body: body.as_bytes() };
             json!(text(ack::encode(id.parse()?, AckStyle::of_handshake(&handshake), &answer))?)
         }

@@ -5,6 +5,7 @@
 //! Section 3.6 of docs/protocol.md.
 
 use bytes::Bytes;
+use respoke_core::ops::Confirmed;
 
 use crate::escape::{push_fmt, push_json, push_text};
 
@@ -44,6 +45,8 @@ pub struct AckHeaders<'a> {
     pub remaining: u64,
     /// `Retry-After`: when to come back, if not at once.
     pub retry_after_secs: Option<u64>,
+    /// `Respoke-Confirmed`: how many nodes have followed what was changed, if others had to.
+    pub confirmed: Option<Confirmed>,
 }
 
 /// The answer to a request.
@@ -66,7 +69,7 @@ pub fn encode(id: u64, style: AckStyle, answer: &AckContent<'_>) -> Bytes {
     let mut out;
     match style {
         AckStyle::Object => {
-            let AckHeaders { request_id, limit, remaining, retry_after_secs } = answer.headers;
+            let AckHeaders { request_id, limit, remaining, retry_after_secs, confirmed } = answer.headers;
             // The rest is about 170 bytes.
             out = head(id, answer.body.len() + 192);
             out.extend_from_slice(br#"{"body":"#);
@@ -77,6 +80,9 @@ pub fn encode(id: u64, style: AckStyle, answer: &AckContent<'_>) -> Bytes {
             push_fmt(&mut out, format_args!(r#","RateLimit-Remaining":{remaining}"#));
             if let Some(secs) = retry_after_secs {
                 push_fmt(&mut out, format_args!(r#","Retry-After":{secs}"#));
+            }
+            if let Some(confirmed) = confirmed {
+                push_fmt(&mut out, format_args!(r#","Respoke-Confirmed":"{confirmed}""#));
             }
             push_fmt(&mut out, format_args!(r#"}},"statusCode":{}}}]"#, answer.status));
         }
@@ -106,7 +112,8 @@ mod tests {
     use super::*;
 
     fn answer(body: &[u8]) -> AckContent<'_> {
-        let headers = AckHeaders { request_id: "5bce", limit: 10, remaining: 18, retry_after_secs: None };
+        let headers =
+            AckHeaders { request_id: "5bce", limit: 10, remaining: 18, retry_after_secs: None, confirmed: None };
         AckContent { status: 400, headers, body }
     }
 
@@ -126,6 +133,11 @@ mod tests {
         answer.status = 429;
         let ack = encode(0, AckStyle::Object, &answer);
         assert!(ack.ends_with(br#""RateLimit-Remaining":18,"Retry-After":3},"statusCode":429}]"#), "{ack:?}");
+        answer.headers.retry_after_secs = None;
+        answer.headers.confirmed = Some(Confirmed { by: 2, of: 3 });
+        answer.status = 200;
+        let ack = encode(0, AckStyle::Object, &answer);
+        assert!(ack.ends_with(br#""RateLimit-Remaining":18,"Respoke-Confirmed":"2/3"},"statusCode":200}]"#), "{ack:?}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod delivery;
 mod interest;
 
 use ::bytes::Bytes;
-use respoke_core::ports::{Answer, Delivery, Incarnation, Node, NodeId, Question};
+use respoke_core::ports::{Answer, Delivery, Incarnation, Node, NodeId, Notice, Question};
 
 use self::bytes::{Coded, Reader};
 
@@ -81,6 +81,8 @@ pub enum Item {
         /// The asker's number of the question.
         ask: u64,
     },
+    /// It tells.
+    Notice(Notice),
     /// Something that cannot be sent: it is too long, or kept no more.
     Unsent,
     /// A part of an item that is longer than a frame. What makes one item has numbers one after the other.
@@ -251,6 +253,10 @@ impl Coded for Item {
                 bytes.write(out);
             }
             Self::NoAnswer { ask } => (6_u8, *ask).write(out),
+            Self::Notice(notice) => {
+                7_u8.write(out);
+                notice.write(out);
+            }
         }
     }
 
@@ -263,6 +269,7 @@ impl Coded for Item {
             4 => Self::Unsent,
             5 => Self::Part { index: Coded::read(from)?, count: Coded::read(from)?, bytes: Coded::read(from)? },
             6 => Self::NoAnswer { ask: Coded::read(from)? },
+            7 => Self::Notice(Coded::read(from)?),
             _ => return Err(BusCodecError::Invalid("kind of item")),
         })
     }

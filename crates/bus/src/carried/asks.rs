@@ -79,16 +79,11 @@ impl Asks {
         if waited_for.is_empty() || waiting.asking.len() >= ASKS_MAX {
             return Err(waited_for);
         }
-        let number = self.number();
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let (done, answered) = oneshot::channel();
         let asking = Asking { waited_for, lost: Vec::new(), given: Vec::new(), bytes: 0, done: Some(done) };
         waiting.asking.insert(number, asking);
         Ok(Waits { asks: self, number, answered })
-    }
-
-    /// A number for what is put as a question though nobody waits for an answer.
-    pub(super) fn number(&self) -> u64 {
-        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Takes an answer of so many bytes, if somebody waits for it.

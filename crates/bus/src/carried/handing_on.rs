@@ -97,6 +97,11 @@ impl CarriedBus {
                 self.asks.take(ask, Given { node: peer.node, number: known, answer }, len);
             }
             Item::NoAnswer { ask } => self.asks.refuse(ask, peer.node),
+            Item::Notice(notice) => {
+                if let Some(receiver) = self.receiver() {
+                    receiver.told(peer.node, notice);
+                }
+            }
             // A part was taken before; one within another is none.
             Item::Unsent | Item::Part { .. } => self.miss(peer, number..=number),
         }

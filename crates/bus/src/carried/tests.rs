@@ -90,6 +90,8 @@ impl Receiver for Told {
         Answer::Groups(Vec::new())
     }
 
+    fn told(&self, _: Node, _: Notice) {}
+
     fn lost(&self, node: Node) {
         self.lost.lock().push(node);
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use respoke_core::ports::{Answer, Answers, Node, Question, Source, Whom};
+use respoke_core::ports::{Answer, Answers, Node, Notice, Question, Source, Whom};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -252,19 +252,25 @@ pub(super) async fn an_answer_stands_among_deliveries(fixture: impl Fixture) {
 pub(super) async fn what_is_told_comes_to_one_alone_and_once(fixture: impl Fixture) {
     let (a, b, c) = fixture.three().await;
     b.hold("room").await;
+    let notice = |number| Notice::Follow { number };
+    let mut told = Vec::new();
     for said in 1..=20 {
-        a.bus.tell(b.node(), question());
-        a.bus.publish(words("room", said as u64));
-        b.notes.until_of(a.node(), 1..=said as u64).await;
-        assert_eq!(b.notes.asked(), said, "what was said behind it has come");
+        a.bus.tell(b.node(), notice(said));
+        a.bus.publish(words("room", said));
+        b.notes.until_of(a.node(), 1..=said).await;
+        told.push((a.node(), notice(said)));
+        assert_eq!(b.notes.notices(), told, "what was said behind it has come");
     }
     // Another life of it is not it.
     let again = fixture.start(2).await;
-    a.bus.tell(b.node(), question());
+    a.bus.tell(b.node(), notice(21));
     a.notes.until(|notes| notes.lost() == [b.node()]).await;
-    a.bus.tell(b.node(), question());
+    a.bus.tell(b.node(), notice(22));
     quiet().await;
-    assert_eq!((a.notes.asked(), b.notes.asked(), again.notes.asked(), c.notes.asked()), (0, 20, 0, 0));
+    assert_eq!(b.notes.notices(), told);
+    for other in [&a, &again, &c] {
+        assert_eq!(other.notes.notices(), []);
+    }
 }
 
 /// Elsewhere leaves were lost in a split, and ghosts of former lives stayed.

@@ -10,7 +10,8 @@ use respoke_core::clock::Timestamp;
 use respoke_core::event::{Content, Event};
 use respoke_core::id::{AppId, EndpointId, GroupName, MessageId, RequestId};
 use respoke_core::ports::{
-    Answer, Audience, Bus, Change, Confirmation, Delivery, Gap, Interest, Node, NodeId, Question, Receiver, Source,
+    Answer, Audience, Bus, Change, Confirmation, Delivery, Gap, Interest, Node, NodeId, Notice, Question, Receiver,
+    Source,
 };
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
@@ -46,6 +47,8 @@ pub(crate) struct Notes {
     pub(crate) name: String,
     /// How often it was asked.
     asked: Mutex<usize>,
+    /// What others told it alone.
+    notices: Mutex<Vec<(Node, Notice)>>,
     /// What it answers instead.
     pub(crate) answers: Mutex<Option<Answer>>,
     /// What it does with each delivery besides.
@@ -84,6 +87,11 @@ impl Notes {
 
     pub(crate) fn asked(&self) -> usize {
         *self.asked.lock()
+    }
+
+    /// What others told it alone.
+    pub(crate) fn notices(&self) -> Vec<(Node, Notice)> {
+        self.notices.lock().clone()
     }
 
     pub(crate) fn gaps(&self) -> Vec<Gap> {
@@ -140,6 +148,10 @@ impl Receiver for Notes {
         let instead = self.answers.lock().clone();
         let Question::Groups { most, .. } = question else { panic!("{question:?}") };
         instead.unwrap_or_else(|| Answer::Groups(vec![room(&self.name), room(&most.to_string())]))
+    }
+
+    fn told(&self, from: Node, notice: Notice) {
+        self.notices.lock().push((from, notice));
     }
 
     fn lost(&self, node: Node) {

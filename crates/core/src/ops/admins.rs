@@ -115,7 +115,7 @@ impl Broker {
         let Caller::Admin { session, admin_id, .. } = caller else { return Err(Refusal::Unauthenticated) };
         let audit = self.entry(context, caller, None, Action::AdminSignedOut, "")?;
         let ended = self.store.end_admin_session(*session, audit).await;
-        match self.changed(Change::Admin(*admin_id), ended).await? {
+        match self.changed(context, Change::Admin(*admin_id), ended).await? {
             Ending::Ended | Ending::Over | Ending::Unknown => Ok(()),
         }
     }

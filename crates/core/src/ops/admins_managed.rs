@@ -123,7 +123,7 @@ impl Broker {
         if let Some(role) = patch.role.filter(|role| *role != admin.role) {
             let audit = self.entry(context, caller, None, Action::AdminRoleChanged, &admin.username)?;
             let set = self.store.set_admin_role(id, role, audit).await;
-            done = match self.changed(Change::Admin(id), set).await {
+            done = match self.changed(context, Change::Admin(id), set).await {
                 Ok(change) => outcome(change),
                 Err(error) => Err(error.into()),
             };
@@ -133,7 +133,7 @@ impl Broker {
             let audit = self.entry(context, caller, None, Action::AdminPasswordReset, &admin.username)?;
             let password = NewPassword { hash, second_factor: None, keep_session: None, replaces: None };
             let set = self.store.set_admin_password(id, password, audit).await;
-            done = match self.changed(Change::Admin(id), set).await {
+            done = match self.changed(context, Change::Admin(id), set).await {
                 Ok(PasswordChange::Set) => Ok(()),
                 Ok(PasswordChange::Unknown | PasswordChange::Changed) => Err(UNKNOWN),
                 Err(error) if role_changed => Err(error.after_a_write().into()),
@@ -155,7 +155,7 @@ impl Broker {
         let admin = self.admin_of(caller, id).await?;
         let audit = self.entry(context, caller, None, Action::AdminDeleted, &admin.username)?;
         let deleted = self.store.delete_admin(id, audit).await;
-        outcome(self.changed(Change::Admin(id), deleted).await?)
+        outcome(self.changed(context, Change::Admin(id), deleted).await?)
     }
 
     /// Changes the caller's password, and ends every other sign-in of the caller.
@@ -187,7 +187,7 @@ impl Broker {
         };
         let audit = self.entry(context, caller, None, Action::AdminPasswordChanged, &admin.username)?;
         let set = self.store.set_admin_password(admin.id, password, audit).await;
-        let set = self.changed(Change::Admin(admin.id), set).await?;
+        let set = self.changed(context, Change::Admin(admin.id), set).await?;
         // The second factor would be lost, or be sealed with a password that is not the admin's.
         let meanwhile = Refusal::Conflict("the password or the second factor was changed meanwhile; try again");
         match set {
@@ -205,7 +205,7 @@ impl Broker {
         let (_, id) = own_ids(caller)?;
         let audit = self.entry(context, caller, None, Action::AdminSignedOutEverywhere, "")?;
         let ended = self.store.end_admin_sessions(id, audit).await;
-        Ok(self.changed(Change::Admin(id), ended).await?)
+        Ok(self.changed(context, Change::Admin(id), ended).await?)
     }
 
     /// The caller, who has typed the own password once more.

@@ -122,7 +122,7 @@ impl Broker {
         check_settings(&settings)?;
         let audit = self.entry(context, caller, Some(id), Action::AppUpdated, &id.to_string())?;
         let updated = self.store.update_app(id, patch, audit).await;
-        self.changed(Change::App(id), updated).await?.ok_or(Refusal::NotFound("Apps"))
+        self.changed(context, Change::App(id), updated).await?.ok_or(Refusal::NotFound("Apps"))
     }
 
     /// Deletes an app and ends everything that stands on it.
@@ -135,7 +135,7 @@ impl Broker {
         self.get_app(caller, id).await?;
         let audit = self.entry(context, caller, Some(id), Action::AppDeleted, &id.to_string())?;
         let deleted = self.store.delete_app(id, audit).await;
-        self.changed(Change::App(id), deleted).await?.or_refuse(Refusal::NotFound("Apps"))
+        self.changed(context, Change::App(id), deleted).await?.or_refuse(Refusal::NotFound("Apps"))
     }
 
     /// Who owns an app.

@@ -42,7 +42,7 @@ impl Broker {
         let audit = self.entry(context, caller, Some(app.id), Action::EndpointBanned, ban.endpoint_id.as_str())?;
         let banned = self.store.ban(app.id, ban.clone(), audit).await;
         let change = Change::Endpoint(app.id, ban.endpoint_id.clone());
-        match self.changed(change, banned).await? {
+        match self.changed(context, change, banned).await? {
             Banning::Banned => Ok(ban),
             Banning::NoApp => Err(Refusal::NotFound("Apps")),
         }
@@ -101,7 +101,7 @@ impl Broker {
         let endpoint = parse_endpoint(endpoint)?;
         let audit = self.entry(context, caller, Some(app.id), Action::BanLifted, endpoint.as_str())?;
         let lifted = self.store.lift_ban(app.id, &endpoint, audit).await;
-        self.changed(Change::Endpoint(app.id, endpoint), lifted).await?.or_refuse(UNKNOWN)
+        self.changed(context, Change::Endpoint(app.id, endpoint), lifted).await?.or_refuse(UNKNOWN)
     }
 }
 

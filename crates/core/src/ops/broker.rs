@@ -7,6 +7,7 @@ use tokio::sync::OnceCell;
 
 use super::caller::{BACKEND_NEEDED, Caller, Context, address_text};
 use super::catalog::Catalog;
+use super::confirmations::Confirmations;
 use super::enrolments::Enrolments;
 use super::follower::Follower;
 use super::permit::needed;
@@ -33,6 +34,7 @@ pub struct Broker {
     pub(super) sealer: Sealer,
     pub(super) catalog: Catalog,
     pub(super) follower: Follower,
+    pub(super) confirmations: Confirmations,
     /// What an app may keep that has no limit of its own.
     kept_bytes_per_app_max: u64,
     pub(super) passwords: password::Desks,
@@ -69,6 +71,7 @@ impl Broker {
             sealer,
             catalog: Catalog::new(sessions_max),
             follower: Follower::default(),
+            confirmations: Confirmations::default(),
             kept_bytes_per_app_max: u64::MAX,
             passwords: password::Desks::default(),
             nobody_hash: OnceCell::new(),
@@ -107,7 +110,7 @@ impl Broker {
 
     /// The server's own doing.
     pub(super) fn internal(&self) -> Context {
-        Context { address: None, request_id: RequestId::new(self.chance()) }
+        Context { address: None, request_id: RequestId::new(self.chance()), answerer: None }
     }
 
     /// The present instant.

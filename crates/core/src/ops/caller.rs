@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
+use super::confirmations::Answerer;
 use crate::admin::AdminRole;
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -102,13 +103,15 @@ pub(super) struct OpenSecret {
     pub(super) touched_at: AtomicI64,
 }
 
-/// Where a request came from; for the audit log.
+/// Where a request came from, for the audit log, and who answers it.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// The address asked from; none if from inside.
     pub address: Option<IpAddr>,
     /// The request.
     pub request_id: RequestId,
+    /// Who answers, and wants to know how many nodes have followed what was changed.
+    pub answerer: Option<Arc<dyn Answerer>>,
 }
 
 impl Context {
@@ -116,7 +119,7 @@ impl Context {
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn internal() -> Self {
-        Self { address: None, request_id: RequestId::random() }
+        Self { address: None, request_id: RequestId::random(), answerer: None }
     }
 }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::Broker;
-use crate::ports::{Change, Concerned, Cursor, Delivery, StoreError};
+use super::caller::Context;
+use crate::ports::{Change, Concerned, Cursor, Notice, StoreError};
 
 /// Between two looks at the feed of which nobody gave a hint. A look is one read of two rows.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -26,7 +27,16 @@ impl Broker {
     pub async fn keep_following(&self) {
         let mut follows = true;
         loop {
+            let askers = self.follower.askers.take();
             let followed = self.follow().await;
+            if followed.is_ok() {
+                let epoch = self.follower.epoch();
+                for (node, number) in askers {
+                    self.bus.tell(node, Notice::Followed { number, epoch });
+                }
+            } else {
+                self.follower.askers.put_back(askers);
+            }
             match &followed {
                 Err(error) if follows => {
                     let error: &dyn std::error::Error = error;
@@ -88,6 +98,7 @@ impl Broker {
                 }
             };
             *cursor = Some(reached);
+            self.follower.is_in(reached.epoch);
             if reached == changes.end() {
                 self.catalog.followed(asked_at);
                 return Ok(());
@@ -95,14 +106,25 @@ impl Broker {
         }
     }
 
-    /// Passes on what came of an operation that changes `what`, when it is followed here and others have got their hint.
+    /// Passes on what came of an operation that changes `what`, when it is followed here and the others have confirmed that
+    /// they have followed it. Whoever answers for `context` is told how many have.
     ///
-    /// Of one that failed, which may have been after the commit, the feed may not tell: then `what` may have changed.
-    pub(super) async fn changed<T>(&self, what: Change, done: Result<T, StoreError>) -> Result<T, StoreError> {
+    /// Of one that failed, which may have been after the commit, the feed may not tell: then `what` may have changed. The
+    /// others are asked to look, but what they confirm then means nothing.
+    pub(super) async fn changed<T>(
+        &self,
+        context: &Context,
+        what: Change,
+        done: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let epoch = self.follower.epoch();
+        let asked = self.confirmations.ask(&*self.bus);
         if done.is_err() || self.follow().await.is_err() {
             self.pass_on(&what);
         }
-        self.bus.publish(Delivery::Change(what));
+        if let Some(asked) = asked.filter(|_| done.is_ok()) {
+            self.confirm(context, epoch, asked).await;
+        }
         done
     }
 

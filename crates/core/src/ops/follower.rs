@@ -5,6 +5,7 @@ use std::sync::{OnceLock, Weak};
 
 use tokio::sync::{Mutex, Notify};
 
+use super::confirmations::Askers;
 use crate::ports::{Concerned, Cursor, StoreError};
 
 /// How far the feed was followed, and for whom.
@@ -18,7 +19,11 @@ pub(super) struct Follower {
     answered: AtomicU64,
     /// Looks that failed.
     failed: AtomicU64,
+    /// Which history the feed is in, as was seen last. 0: it was not looked at yet.
+    epoch: AtomicU64,
     pub(super) hinted: Notify,
+    /// Other nodes that want to be told when the feed was followed.
+    pub(super) askers: Askers,
     /// Told when the nodes that serve may be others than before.
     pub(super) nodes: Notify,
     /// Who has sockets, besides the catalog.
@@ -26,6 +31,15 @@ pub(super) struct Follower {
 }
 
 impl Follower {
+    /// Which history the feed is in, as was seen last.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn is_in(&self, epoch: u64) {
+        self.epoch.store(epoch, Ordering::SeqCst);
+    }
+
     /// Looks, unless somebody else has looked meanwhile.
     pub(super) async fn in_turn(
         &self,

@@ -69,7 +69,7 @@ impl Broker {
         }
         match number {
             // Without its hash the text may be made up, but a trillion would have to be for one that has a socket.
-            Some(number) if stored.is_none() => self.end_unstored(caller, number).await,
+            Some(number) if stored.is_none() => self.end_unstored(caller, number, context).await,
             Some(_) | None => Ok(()),
         }
     }

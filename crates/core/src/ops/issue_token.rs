@@ -108,7 +108,7 @@ impl Broker {
         let endpoint_id = token.grant.endpoint_id.clone();
         let mut minted = self.store.issue_token(token, request.replaces, once, audit).await;
         if request.replaces.ends_sessions() {
-            minted = self.changed(Change::Endpoint(app.id, endpoint_id), minted).await;
+            minted = self.changed(context, Change::Endpoint(app.id, endpoint_id), minted).await;
         }
         let minted = minted?.made(|refusal| match refusal {
             MintRefusal::Banned(ban) => Refusal::Banned { reason: ban.reason },

@@ -61,7 +61,7 @@ impl Broker {
         audit.actor = crate::audit::Actor::Endpoint;
         let mut redeemed = self.store.redeem(number, hash, session, once, audit).await;
         if let Some(number) = supersedes {
-            redeemed = self.changed(Change::Session(number), redeemed).await;
+            redeemed = self.changed(context, Change::Session(number), redeemed).await;
         }
         match redeemed? {
             Redemption::Opened { text, session, .. } => Ok(OpenedSession { text, session }),

@@ -46,7 +46,7 @@ impl Broker {
             Role { id, app_id: app.id, name, permissions, created_at: now, updated_at: now, marks: Marks::default() };
         let audit = self.entry(context, caller, Some(app.id), Action::RoleCreated, &id.to_string())?;
         let created = self.store.create_role(role, once, audit).await;
-        let created = self.changed(Change::Role(app.id, id), created).await?;
+        let created = self.changed(context, Change::Role(app.id, id), created).await?;
         let role = created.made(|refusal| match refusal {
             RoleRefusal::NoApp => Refusal::NotFound("Apps"),
             RoleRefusal::Taken => Refusal::Conflict("the app has a role of this id or name"),
@@ -104,7 +104,7 @@ impl Broker {
         check_role(name.as_deref(), permissions.as_ref())?;
         let audit = self.entry(context, caller, Some(app.id), Action::RoleUpdated, &id.to_string())?;
         let updated = self.store.update_role(app.id, id, name, permissions, audit).await;
-        match self.changed(Change::Role(app.id, id), updated).await? {
+        match self.changed(context, Change::Role(app.id, id), updated).await? {
             Ok(role) => Ok((role, app.account_id)),
             Err(RoleUpdateRefusal::NameTaken) => Err(TAKEN),
             Err(RoleUpdateRefusal::Unknown) => Err(UNKNOWN),
@@ -126,7 +126,7 @@ impl Broker {
         let (app, id) = self.app_of_role(caller, app, id).await?;
         let audit = self.entry(context, caller, Some(app.id), Action::RoleDeleted, &id.to_string())?;
         let deleted = self.store.delete_role(app.id, id, audit).await;
-        self.changed(Change::Role(app.id, id), deleted).await?.or_refuse(UNKNOWN)
+        self.changed(context, Change::Role(app.id, id), deleted).await?.or_refuse(UNKNOWN)
     }
 }
 

@@ -74,7 +74,7 @@ impl Broker {
         let factor = NewSecondFactor { sealed, last_step, recovery, password_hash, keep_session: *session };
         let audit = self.entry(context, caller, None, Action::SecondFactorAdded, &admin.username)?;
         let added = self.store.add_second_factor(admin.id, factor, audit).await;
-        let added = self.changed(Change::Admin(admin.id), added).await?;
+        let added = self.changed(context, Change::Admin(admin.id), added).await?;
         self.enrolments.remove(admin.id);
         match added {
             FactorAddition::Added => Ok(codes),
@@ -103,7 +103,7 @@ impl Broker {
         self.warn_of_the_clock(&admin, &factor);
         let audit = self.entry(context, caller, None, Action::SecondFactorRemoved, &admin.username)?;
         let removed = self.store.remove_second_factor(admin.id, factor, audit).await;
-        match self.changed(Change::Admin(admin.id), removed).await? {
+        match self.changed(context, Change::Admin(admin.id), removed).await? {
             FactorRemoval::Removed => Ok(()),
             FactorRemoval::NotProven => Err(self.failed_code(&admin, context).await),
         }

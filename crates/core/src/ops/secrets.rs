@@ -198,7 +198,7 @@ impl Broker {
         let app = self.get_app(caller, app).await?;
         let audit = self.entry(context, caller, Some(app.id), Action::SecretRevoked, &id.to_string())?;
         let revoked = self.store.revoke_secret(app.id, id, revocation, audit).await;
-        self.changed(Change::Secret(app.id, id), revoked).await?.ok_or(UNKNOWN)
+        self.changed(context, Change::Secret(app.id, id), revoked).await?.ok_or(UNKNOWN)
     }
 
     #[expect(clippy::too_many_arguments, reason = "two callers, side by side, each naming every argument")]
@@ -225,7 +225,7 @@ impl Broker {
         let object = rolls.map_or(record.id, |(old, _)| old).to_string();
         let audit = self.entry(context, caller, Some(app), action, &object)?;
         let created = self.store.create_secret(record, rolls, once, audit).await;
-        match self.changed(Change::Secret(app, rolls.map_or(id, |(old, _)| old)), created).await? {
+        match self.changed(context, Change::Secret(app, rolls.map_or(id, |(old, _)| old)), created).await? {
             Creation::Created(record) => Ok(CreatedSecret { record, text, repeated: false }),
             Creation::Repeated(record) => Ok(CreatedSecret { record, text, repeated: true }),
             Creation::KeyReused => Err(Refusal::IdempotencyKeyReused),

@@ -67,7 +67,7 @@ impl Broker {
         let audit = self.entry(context, caller, Some(app.id), Action::SessionExtended, &object)?;
         let extended = self.store.extend_session(number, expires_at, audit).await;
         // Of one that is over nothing changed, and its socket may be kept.
-        match self.changed(Change::Session(number), extended).await? {
+        match self.changed(context, Change::Session(number), extended).await? {
             Ok(session) => Ok(session),
             Err(ExtensionRefusal::Over | ExtensionRefusal::Unknown) => Err(Refusal::Unauthenticated),
         }
@@ -120,7 +120,7 @@ impl Broker {
     pub async fn end_session(&self, caller: &Caller, id: &str, context: &Context) -> Result<(), Refusal> {
         let number = self.session_number(caller, id).await?;
         let Some((record, _)) = self.store.session(number).await? else {
-            return self.end_unstored(caller, number).await;
+            return self.end_unstored(caller, number, context).await;
         };
         self.app_seen_by(caller, record.grant.app_id).await?.ok_or(UNKNOWN)?;
         self.end_one(caller, record.grant.app_id, record.number, SessionEndCause::Revoked, context).await?;
@@ -152,7 +152,7 @@ impl Broker {
         };
         let change = order.change();
         let done = self.store.end_sessions(order, audit).await;
-        match self.changed(change, done).await? {
+        match self.changed(context, change, done).await? {
             ScopeEnding::Ended => Ok(()),
             ScopeEnding::NoApp => Err(Refusal::NotFound("Apps")),
             ScopeEnding::NoRole => Err(Refusal::NotFound("Roles")),
@@ -170,10 +170,10 @@ impl Broker {
     /// Ends what a session that was removed long after it expired may have left: a socket that its app keeps open.
     ///
     /// Whose it was nobody knows any more; that the caller could name it has to do.
-    pub(super) async fn end_unstored(&self, caller: &Caller, number: u64) -> Result<(), Refusal> {
+    pub(super) async fn end_unstored(&self, caller: &Caller, number: u64, context: &Context) -> Result<(), Refusal> {
         caller.permit(permit::needed(Action::SessionEnded))?;
         let written = self.store.write_change(Change::Session(number), self.now()).await;
-        Ok(self.changed(Change::Session(number), written).await?)
+        Ok(self.changed(context, Change::Session(number), written).await?)
     }
 
     pub(super) async fn end_one(
@@ -187,10 +187,10 @@ impl Broker {
         let object = self.session_id(number).to_string();
         let audit = self.entry(context, caller, Some(app), Action::SessionEnded, &object)?;
         let ended = self.store.end_session(app, number, cause, audit).await;
-        match self.changed(Change::Session(number), ended).await? {
+        match self.changed(context, Change::Session(number), ended).await? {
             Ending::Ended | Ending::Over => Ok(()),
             // It may have been removed long after it expired.
-            Ending::Unknown => self.end_unstored(caller, number).await,
+            Ending::Unknown => self.end_unstored(caller, number, context).await,
         }
     }
 }

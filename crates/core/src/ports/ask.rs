@@ -85,11 +85,28 @@ pub enum Question {
         /// What.
         deed: Deed,
     },
-    /// Tells, rather than asks: what the asked node wanted done in that request, and was answered to be under way, is done
-    /// by now. Once for each such answer. Answered by [`Answer::Done`].
+}
+
+/// What one node tells another, without asking anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// What the other wanted done in that request, and was answered to be under way, is done by now. Once for each such
+    /// answer.
     Settled {
         /// In which request.
         request_id: RequestId,
+    },
+    /// The feed has something new. The other is to say when it has followed it to the end that it has from now on.
+    Follow {
+        /// Greater with each that this node tells.
+        number: u64,
+    },
+    /// This node has followed the feed since it was told so, and what it was told before.
+    Followed {
+        /// The number of what it was told last.
+        number: u64,
+        /// Which history the feed is in.
+        epoch: u64,
     },
 }
 
@@ -189,7 +206,7 @@ pub enum Done {
         /// How many of the node's members were told of it.
         told: u32,
         /// Whether nothing of it is under way any more, and every other node knows what the group is for there. If not, that
-        /// is told later ([`Question::Settled`]).
+        /// is told later ([`Notice::Settled`]).
         settled: bool,
     },
     /// There was nothing to do.

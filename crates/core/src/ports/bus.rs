@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::event::Event;
 use crate::id::{AppId, ConnectionId, EndpointId, GroupName};
-use crate::ports::{Answer, Answers, Change, Interest, Node, Question, Whom};
+use crate::ports::{Answer, Answers, Change, Interest, Node, Notice, Question, Whom};
 use crate::tail::TailedFrame;
 
 /// The way from one node to all.
@@ -51,11 +51,10 @@ pub trait Bus: Send + Sync {
     /// for.
     async fn ask(&self, whom: Whom, question: Question, deadline: Duration) -> Answers;
 
-    /// Tells a life of another node something that is put as a question, and whose answer nobody waits for: it is sent
-    /// however many questions wait for answers. It never waits.
+    /// Tells a life of another node something. It never waits.
     ///
     /// It comes to that life alone, at most once, in its place among what is published. If it is lost, that is a [`Gap`].
-    fn tell(&self, node: Node, question: Question);
+    fn tell(&self, node: Node, notice: Notice);
 
     /// How long a question and its answer are on their way as a rule. A node that is well is heard of in that time and the
     /// little that it takes itself.
@@ -76,6 +75,9 @@ pub trait Receiver: Send + Sync {
 
     /// Answers another node, from what is known here, and does what it asks for.
     fn answer(&self, from: Node, question: Question) -> Answer;
+
+    /// Learns what another node tells it.
+    fn told(&self, from: Node, notice: Notice);
 
     /// Learns that a life of a node is over, once for each that it received something of or was told about. Nothing that
     /// it sent comes after this.
@@ -106,7 +108,7 @@ pub struct Gap {
     pub numbers: RangeInclusive<u64>,
 }
 
-/// Who does not know yet of an interest.
+/// Who does not know yet of an interest, or has not done what it was asked for.
 #[derive(Clone, Debug)]
 pub struct Confirmation(Vec<Awaited>);
 
@@ -152,6 +154,19 @@ impl Confirmation {
             // A bus that is gone has nobody who could know.
             let _ = confirmed.wait_for(|confirmed| *confirmed >= *number).await;
         }
+    }
+
+    /// How many know, of how many who are not gone.
+    #[must_use]
+    pub fn count(&self) -> (usize, usize) {
+        let confirmed = |awaited: &Awaited| *awaited.confirmed.borrow();
+        let live = self.0.iter().filter(|awaited| confirmed(awaited) != Self::GONE);
+        let (mut known, mut of) = (0, 0);
+        for awaited in live {
+            of += 1;
+            known += usize::from(confirmed(awaited) >= awaited.number);
+        }
+        (known, of)
     }
 
     /// Who does not know yet.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use parking_lot::Mutex;
 use respoke_core::id::{AppId, ConnectionId, GroupName, RequestId};
-use respoke_core::ports::{Confirmation, Done, Interest, Node, Question};
+use respoke_core::ports::{Confirmation, Done, Interest, Node, Notice};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -178,17 +178,17 @@ impl Others {
         Awaited { others: self, request_id, done }
     }
 
-    /// Another node has done something more for a request of this one. False: nobody waits for it.
-    pub(crate) fn is_done(&self, request_id: RequestId) -> bool {
-        let awaited = self.errands.awaited.lock();
-        let telling = awaited.get(&request_id);
-        telling.inspect(|telling| telling.send_modify(|done| *done += 1)).is_some()
+    /// Another node has done something more for a request of this one, for which perhaps nobody waits any more.
+    pub(crate) fn is_done(&self, request_id: RequestId) {
+        if let Some(telling) = self.errands.awaited.lock().get(&request_id) {
+            telling.send_modify(|done| *done += 1);
+        }
     }
 
     /// Tells another node that something is done that it asked for. If it is lost on the way it is sent again, as all that has
     /// a number.
     fn tell_done(&self, Asked { by, in_request }: Asked) {
-        self.bus.tell(by, Question::Settled { request_id: in_request });
+        self.bus.tell(by, Notice::Settled { request_id: in_request });
     }
 
     /// Something here is there for a group because another node wanted it, and not every node knows of that. Who asked is told

@@ -10,7 +10,7 @@ use respoke_core::refusal::{FieldErrors, Refusal};
 
 use super::assets::{HTMX, SCRIPT, STYLE};
 use super::form::Form;
-use super::visit::{CSRF, Failure, ONCE, Visit};
+use super::visit::{CSRF, Failure, ONCE, UNCONFIRMED, Visit};
 use crate::markup::{self, HTML};
 
 /// htmx as the policy of our pages wants it: no style of its own, nothing evaluated, no page kept in the browser's
@@ -170,7 +170,18 @@ fn development_banner(root: &str) -> Markup {
 
 fn done(query: &Form) -> Markup {
     let said = DONE.iter().find(|(word, _)| *word == query.text("done"));
-    html! { @if let Some((_, text)) = said { p.notice.good role="status" { (text) } } }
+    let unconfirmed = query.given(UNCONFIRMED).is_some();
+    html! {
+        @if let Some((_, text)) = said {
+            p.notice.good role="status" { (text) }
+            @if unconfirmed {
+                p.notice role="status" {
+                    "Not every node of this server has confirmed it yet. One that has not may go by what was before for some \
+                     seconds more."
+                }
+            }
+        }
+    }
 }
 
 fn may_only_look(visit: &Visit) -> Markup {
@@ -405,6 +416,17 @@ pub(super) fn sentence(error: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_not_every_node_has_confirmed_is_not_said_to_be_all_over() {
+        let said = |query: &str| done(&Form::parse(query.as_bytes())).into_string();
+        assert!(!said("done=session-ended").contains("confirmed"));
+        assert!(said("done=session-ended&unconfirmed=1").contains("The session is over."));
+        assert!(
+            said("done=session-ended&unconfirmed=1").contains("Not every node of this server has confirmed it yet.")
+        );
+        assert_eq!(said("unconfirmed=1"), "");
+    }
 
     #[test]
     fn what_is_shown_is_escaped() {

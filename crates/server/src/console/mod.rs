@@ -68,6 +68,7 @@ use crate::problem::Problem;
 use crate::state::Api;
 
 pub(crate) use refused::render as render_refusal;
+pub(crate) use visit::say_unconfirmed;
 
 /// Our own scripts and style sheet, sockets to this server, nothing inline, and nobody frames a page.
 const POLICY: HeaderValue = HeaderValue::from_static(

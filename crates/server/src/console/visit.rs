@@ -33,6 +33,8 @@ pub(super) const CSRF: &str = "csrf";
 /// The field of a form whose answer shows a secret once: text that no other rendering of the form has.
 pub(super) const ONCE: &str = "once";
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// What stands in the query of a page that follows a form if not every node has confirmed what that did.
+pub(super) const UNCONFIRMED: &str = "unconfirmed";
 /// What htmx sends with each of its requests.
 const HX_REQUEST: HeaderName = HeaderName::from_static("hx-request");
 /// Where htmx is to send the browser.
@@ -238,6 +240,17 @@ pub(super) fn see_from(headers: &HeaderMap, path: &str) -> Response {
     match HeaderValue::try_from(path) {
         Ok(target) if headers.contains_key(HX_REQUEST) => [(HX_REDIRECT, target)].into_response(),
         _ => see(path),
+    }
+}
+
+/// Has the page that follows say that not every node has confirmed yet what the form did.
+pub(crate) fn say_unconfirmed(headers: &mut HeaderMap) {
+    for name in [LOCATION, HX_REDIRECT] {
+        let Some(target) = headers.get_mut(&name) else { continue };
+        let says = target.to_str().ok().filter(|path| path.contains("?done="));
+        if let Some(path) = says.and_then(|path| HeaderValue::try_from(format!("{path}&{UNCONFIRMED}=1")).ok()) {
+            *target = path;
+        }
     }
 }
 

@@ -2,19 +2,22 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, ORIGIN, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use respoke_core::ops::Confirmed;
 
 use crate::api::answer::HEADERS_USUAL;
 use crate::console;
 use crate::family::Family;
 use crate::limits::RateStatus;
 
+/// How many of how many nodes have followed what was changed.
+const RESPOKE_CONFIRMED: HeaderName = HeaderName::from_static("respoke-confirmed");
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const RATELIMIT_TIME_UNITS: HeaderName = HeaderName::from_static("ratelimit-time-units");
@@ -38,7 +41,7 @@ const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
 );
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
     "Request-Id, RateLimit-Limit, RateLimit-Time-Units, RateLimit-Remaining, RateLimit, RateLimit-Policy, \
-     Retry-After, Next-Cursor",
+     Retry-After, Next-Cursor, Respoke-Confirmed",
 );
 const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("86400");
 
@@ -89,6 +92,20 @@ pub(super) fn add_headers(
     }
 }
 
+/// Says how many nodes have followed what was changed, if others had to. A page for people says it only if some have not.
+pub(super) fn add_confirmed(response: &mut Response, family: Family, confirmed: Option<Confirmed>) {
+    let Some(confirmed) = confirmed else { return };
+    if family == Family::Console {
+        if !confirmed.is_full() {
+            console::say_unconfirmed(response.headers_mut());
+        }
+    } else if response.status().is_success()
+        && let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(confirmed.to_string()))
+    {
+        response.headers_mut().insert(RESPOKE_CONFIRMED, value);
+    }
+}
+
 /// The recorded headers always, and the IETF's where there is a limit.
 ///
 /// # Source
@@ -135,9 +152,31 @@ impl Texts {
 
 #[cfg(test)]
 mod tests {
+    use http::header::LOCATION;
     use respoke_core::app::Rate;
 
     use super::*;
+
+    #[test]
+    fn that_not_all_have_confirmed_is_told_to_programs_and_to_people() {
+        let confirmed = |by| Some(Confirmed { by, of: 2 });
+        let told = |status, family, confirmed| {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = status;
+            response.headers_mut().insert(LOCATION, HeaderValue::from_static("/console/apps?done=app-deleted"));
+            add_confirmed(&mut response, family, confirmed);
+            let text = |name| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+            (text(RESPOKE_CONFIRMED), text(LOCATION).unwrap())
+        };
+        let there = "/console/apps?done=app-deleted".to_owned();
+        let (ok, other) = (StatusCode::OK, StatusCode::SEE_OTHER);
+        assert_eq!(told(ok, Family::Api, None), (None, there.clone()));
+        assert_eq!(told(ok, Family::Api, confirmed(2)), (Some("2/2".to_owned()), there.clone()));
+        assert_eq!(told(ok, Family::OAuth, confirmed(1)), (Some("1/2".to_owned()), there.clone()));
+        assert_eq!(told(StatusCode::NOT_FOUND, Family::Api, confirmed(1)), (None, there.clone()), "nothing was ended");
+        assert_eq!(told(other, Family::Console, confirmed(2)), (None, there.clone()));
+        assert_eq!(told(other, Family::Console, confirmed(1)), (None, format!("{there}&unconfirmed=1")));
+    }
 
     #[test]
     fn limits_are_told_in_both_dialects() {

@@ -149,6 +149,7 @@ fn encode(client: &Client, id: u64, tunnelled: &Tunnelled) -> Bytes {
         limit: tunnelled.rate_status.legacy_limit().into(),
         remaining: tunnelled.rate_status.remaining.into(),
         retry_after_secs: tunnelled.retry_after_secs,
+        confirmed: tunnelled.confirmed,
     };
     ack::encode(id, client.style, &AckContent { status: tunnelled.status, headers, body: &tunnelled.body })
 }

@@ -6,13 +6,14 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use respoke_bus::LocalBus;
+use parking_lot::Mutex;
+use respoke_bus::{LocalBus, LocalNodes};
 use respoke_core::clock::ManualClock;
 use respoke_core::id::EndpointId;
-use respoke_core::ops::{Broker, Caller, Context, Credential, EndSessions, FirstRun, IssueToken};
-use respoke_core::ports::{
-    Answer, Change, Concerned, Delivery, EndScope, Gap, Node, Question, Receiver, Source, Upkeep,
+use respoke_core::ops::{
+    Answerer, Broker, CONFIRMED_WITHIN, Caller, Confirmed, Context, Credential, EndSessions, FirstRun, IssueToken,
 };
+use respoke_core::ports::{Change, Concerned, Delivery, EndScope, Node, NodeId, Receiver, Source, Upkeep};
 use respoke_core::secret::Secret;
 use respoke_hub::outbox::OutboxLimits;
 use respoke_hub::{Hub, HubSettings};
@@ -28,14 +29,26 @@ struct House {
     here: Arc<Broker>,
     there: Arc<Broker>,
     hub_there: Arc<Hub>,
-    bus_here: Arc<LocalBus>,
+    /// Hears what the other tells.
+    _hub_here: Arc<Hub>,
     first: FirstRun,
     alice: Credential,
     _folder: TempDir,
 }
 
 impl House {
+    /// Neither knows of the other.
     async fn built() -> Self {
+        Self::with(Arc::default(), Arc::default()).await
+    }
+
+    /// They are nodes that hear each other.
+    async fn of_nodes() -> Self {
+        let nodes = Arc::new(LocalNodes::default());
+        Self::with(nodes.start(NodeId(1)), nodes.start(NodeId(2))).await
+    }
+
+    async fn with(bus_here: Arc<LocalBus>, bus_there: Arc<LocalBus>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(NOW));
         let broker = |bus: &Arc<LocalBus>| {
@@ -48,15 +61,19 @@ impl House {
                 100,
             ))
         };
-        let (bus_here, bus_there) = (Arc::new(LocalBus::default()), Arc::new(LocalBus::default()));
         let (here, there) = (broker(&bus_here), broker(&bus_there));
         let first = here.first_run(None, None).await.unwrap().unwrap();
         let outbox = OutboxLimits { frames_max: 10, bytes_max: 1_000 };
         let settings = HubSettings { outbox, heartbeat_timeout: Duration::from_secs(60), sockets_max: 10 };
-        let hub_there = Arc::new(Hub::new(there.clone(), bus_there, settings));
-        there.attach(&(hub_there.clone() as Arc<dyn Concerned>));
-        there.follow().await.unwrap();
-        let mut house = Self { here, there, hub_there, bus_here, first, alice: Credential::None, _folder: folder };
+        let hub_there = Arc::new(Hub::new(there.clone(), bus_there.clone(), settings));
+        let hub_here = Arc::new(Hub::new(here.clone(), bus_here.clone(), settings));
+        for (broker, hub, bus) in [(&here, &hub_here, bus_here), (&there, &hub_there, bus_there)] {
+            broker.attach(&(hub.clone() as Arc<dyn Concerned>));
+            bus.attach(&(hub.clone() as Arc<dyn Receiver>));
+            broker.follow().await.unwrap();
+        }
+        let alice = Credential::None;
+        let mut house = Self { here, there, hub_there, _hub_here: hub_here, first, alice, _folder: folder };
         house.alice = house.session("alice").await;
         assert!(house.let_in(&house.here).await && house.let_in(&house.there).await);
         assert_eq!(house.there.remembered_sessions(), 1);
@@ -86,13 +103,16 @@ impl House {
         at.authenticate(&self.alice, None).await.is_ok()
     }
 
-    /// Ends alice's sessions here.
-    async fn end(&self) {
+    /// Ends alice's sessions here. How many nodes have confirmed it.
+    async fn end(&self) -> Option<Confirmed> {
         let backend = self.backend(&self.here).await;
         let scope = EndScope::Endpoint(EndpointId::parse("alice").unwrap());
         let all = EndSessions { app_id: None, scope, issued_before: None, tokens_too: true };
-        self.here.end_sessions(&backend, all, &Context::internal()).await.unwrap();
+        let answer = Arc::new(Answer::default());
+        let context = Context { answerer: Some(answer.clone()), ..Context::internal() };
+        self.here.end_sessions(&backend, all, &context).await.unwrap();
         assert!(!self.let_in(&self.here).await, "here it is over when it is answered");
+        *answer.0.lock()
     }
 
     /// Waits until alice is refused there, and returns how long that took of the time that stands still meanwhile.
@@ -130,24 +150,13 @@ async fn while_time_stands_still<T>(work: impl Future<Output = T>) -> T {
     }
 }
 
-/// Takes what one node publishes to the hub of another.
-struct Wire(Arc<Hub>);
+/// What is answered of an end.
+#[derive(Debug, Default)]
+struct Answer(Mutex<Option<Confirmed>>);
 
-impl Receiver for Wire {
-    fn receive(&self, _: Source, delivery: Delivery) {
-        self.0.receive(Source::There { node: Node::ALONE, number: 1 }, delivery);
-    }
-
-    fn missed(&self, gap: Gap) {
-        self.0.missed(gap);
-    }
-
-    fn answer(&self, from: Node, question: Question) -> Answer {
-        self.0.answer(from, question)
-    }
-
-    fn lost(&self, node: Node) {
-        self.0.lost(node);
+impl Answerer for Answer {
+    fn confirmed(&self, confirmed: Confirmed) {
+        *self.0.lock() = Some(confirmed);
     }
 }
 
@@ -155,7 +164,7 @@ impl Receiver for Wire {
 async fn a_hint_of_what_was_done_here_costs_no_look() {
     let house = House::built().await;
     let _following = house.follow_there().await;
-    while_time_stands_still(house.end()).await;
+    assert_eq!(while_time_stands_still(house.end()).await, None);
     let hint = Delivery::Change(Change::App(house.first.app_id));
     // Whoever did it has followed it before. So what another did meanwhile has to wait.
     house.hub_there.receive(Source::Here, hint.clone());
@@ -163,25 +172,53 @@ async fn a_hint_of_what_was_done_here_costs_no_look() {
         tokio::task::yield_now().await;
     }
     assert!(house.let_in(&house.there).await);
-    Wire(house.hub_there.clone()).receive(Source::Here, hint);
+    house.hub_there.receive(Source::There { node: Node::ALONE, number: 1 }, hint);
     assert_eq!(house.refused_there().await, Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_one_ends_the_other_refuses_at_once_with_the_hint() {
-    let house = House::built().await;
-    let wire: Arc<dyn Receiver> = Arc::new(Wire(house.hub_there.clone()));
-    house.bus_here.attach(&wire);
+async fn what_one_ends_the_other_refuses_when_it_is_answered() {
+    let house = House::of_nodes().await;
     let _following = house.follow_there().await;
-    while_time_stands_still(house.end()).await;
+    let confirmed = while_time_stands_still(house.end()).await;
+    assert!(!house.let_in(&house.there).await, "before anything else was done");
+    assert_eq!(confirmed, Some(Confirmed { by: 2, of: 2 }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_say_that_it_has_followed_is_waited_for_a_quarter_of_a_second() {
+    let house = House::of_nodes().await;
+    let since = tokio::time::Instant::now();
+    assert_eq!(house.end().await, Some(Confirmed { by: 1, of: 2 }));
+    assert!(since.elapsed() >= CONFIRMED_WITHIN && since.elapsed() < 2 * CONFIRMED_WITHIN);
+    assert!(house.let_in(&house.there).await, "as was said");
+    let _following = house.follow_there().await;
     assert_eq!(house.refused_there().await, Duration::ZERO);
+}
+
+/// A server that was promoted, or a database that was restored, may lack what was changed.
+#[tokio::test(start_paused = true)]
+async fn who_follows_another_history_confirms_nothing() {
+    let house = House::of_nodes().await;
+    let epoch = house.here.store().changes(u64::MAX).await.unwrap().epoch;
+    let says = async |epoch| loop {
+        house.here.followed_by(house.there.node(), u64::MAX, epoch);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    for (epoch, by) in [(epoch + 1, 1), (epoch, 2)] {
+        let confirmed = tokio::select! {
+            confirmed = house.end() => confirmed,
+            () = says(epoch) => None,
+        };
+        assert_eq!(confirmed, Some(Confirmed { by, of: 2 }));
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_one_ends_the_other_refuses_within_a_second_with_the_hint_lost() {
     let house = House::built().await;
     let _following = house.follow_there().await;
-    while_time_stands_still(house.end()).await;
+    assert_eq!(while_time_stands_still(house.end()).await, None);
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(house.refused_there().await, Duration::ZERO);
 }
@@ -189,7 +226,7 @@ async fn what_one_ends_the_other_refuses_within_a_second_with_the_hint_lost() {
 #[tokio::test(start_paused = true)]
 async fn who_cannot_follow_for_five_seconds_uses_nothing_that_is_remembered() {
     let house = House::built().await;
-    house.end().await;
+    assert_eq!(house.end().await, None);
     assert!(house.let_in(&house.there).await, "it knows nothing of it");
     tokio::time::advance(Duration::from_millis(4_900)).await;
     assert!(house.let_in(&house.there).await);
@@ -200,7 +237,7 @@ async fn who_cannot_follow_for_five_seconds_uses_nothing_that_is_remembered() {
 #[tokio::test(start_paused = true)]
 async fn who_missed_changes_forgets_everything_and_goes_on() {
     let mut house = House::built().await;
-    house.end().await;
+    assert_eq!(house.end().await, None);
     // The change is gone before the other has looked.
     let now = NOW.plus_secs(7_200);
     let upkeep = Upkeep {
@@ -223,7 +260,7 @@ async fn who_missed_changes_forgets_everything_and_goes_on() {
 
     house.alice = house.session("alice").await;
     assert!(house.let_in(&house.there).await);
-    house.end().await;
+    assert_eq!(house.end().await, None);
     assert!(house.let_in(&house.there).await, "again it knows nothing of it");
     house.there.follow().await.unwrap();
     assert!(!house.let_in(&house.there).await);

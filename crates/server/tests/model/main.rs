@@ -552,7 +552,7 @@ impl World {
     }
 
     async fn revoke(&mut self) {
-        let _still = Still::new();
+        let _still = self.cluster.still();
         let (app, name, role) = (self.chance.below(2), self.chance.of(&ENDPOINTS), self.chance.below(ROLES));
         let node = self.somewhere();
         let (broker, backend) =
@@ -612,7 +612,7 @@ impl World {
     }
 
     async fn create_role(&mut self, app: usize, role: usize, id: Option<RoleId>) {
-        let _still = Still::new();
+        let _still = self.cluster.still();
         let (rules, node) = (self.rules(), self.somewhere());
         let backend = self.prove_to(node, &self.tenants[app].backend).await;
         let (name, permissions) = (Some(format!("role {role}")), permissions(&rules));
@@ -628,7 +628,7 @@ impl World {
     }
 
     async fn change_role(&mut self) {
-        let _still = Still::new();
+        let _still = self.cluster.still();
         let (app, role, rules) = (self.chance.below(2), self.chance.below(ROLES), self.rules());
         self.note(format!("role {role} of app {app} is {rules:?}"));
         let node = self.somewhere();

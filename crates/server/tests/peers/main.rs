@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a failure to go on is a failure")]
 
+mod confirmed;
 mod ends;
 mod home;
 mod joins;

@@ -12,8 +12,8 @@ use respoke_core::event::{Content, Event, Presence};
 use respoke_core::id::{AppId, ConnectionId, RequestId};
 use respoke_core::ops::{Broker, Caller, Context};
 use respoke_core::ports::{
-    Answer, Answers, Audience, Bus, Confirmation, Delivery, Gap, Given, Incarnation, Interest, Node, NodeId, Present,
-    Question, Receiver, Source, Whom,
+    Answer, Answers, Audience, Bus, Confirmation, Delivery, Gap, Given, Incarnation, Interest, Node, NodeId, Notice,
+    Present, Question, Receiver, Source, Whom,
 };
 use respoke_core::refusal::Refusal;
 use respoke_hub::ops::{Asker, Connect};
@@ -110,7 +110,7 @@ impl Bus for Scripted {
         answers
     }
 
-    fn tell(&self, _: Node, _: Question) {}
+    fn tell(&self, _: Node, _: Notice) {}
 
     fn round_trip(&self) -> Duration {
         *self.way.lock()

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,7 +15,9 @@ use respoke_core::chance::of_this_test;
 use respoke_core::event::Presence;
 use respoke_core::id::AppId;
 use respoke_core::ops::{Broker, Caller, Context, Credential};
-use respoke_core::ports::{Answers, Bus, Confirmation, Delivery, Interest, Node, NodeId, Question, Receiver, Whom};
+use respoke_core::ports::{
+    Answers, Bus, Confirmation, Delivery, Interest, Node, NodeId, Notice, Question, Receiver, Whom,
+};
 use respoke_core::refusal::Refusal;
 use respoke_hub::ops::{Asker, Connect, Message, Publish, Purse, Unlimited};
 use respoke_hub::outbox::OutboxLimits;
@@ -40,6 +43,10 @@ pub(crate) struct Watched {
     pub(crate) when_answered: Mutex<Option<Answered>>,
     /// Done each time, on the thread that publishes.
     pub(crate) when_publishing: Mutex<Option<Publishing>>,
+    /// What it told other nodes alone.
+    pub(crate) told: Mutex<Vec<(Node, Notice)>>,
+    /// How often it was asked who else there is.
+    pub(crate) looked: AtomicUsize,
 }
 
 impl Watched {
@@ -76,6 +83,7 @@ impl Bus for Watched {
     }
 
     fn other_nodes(&self) -> Vec<Node> {
+        self.looked.fetch_add(1, Ordering::SeqCst);
         self.bus.other_nodes()
     }
 
@@ -89,8 +97,9 @@ impl Bus for Watched {
         answers
     }
 
-    fn tell(&self, node: Node, question: Question) {
-        self.bus.tell(node, question);
+    fn tell(&self, node: Node, notice: Notice) {
+        self.told.lock().push((node, notice));
+        self.bus.tell(node, notice);
     }
 
     fn round_trip(&self) -> Duration {
@@ -125,7 +134,7 @@ pub(crate) struct World {
     /// What lies between them, if anything does.
     pub(crate) between: Arc<FaultyNodes>,
     /// What goes on while the world is there.
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
     _folder: tempfile::TempDir,
 }
 
@@ -200,6 +209,8 @@ impl World {
                 asked: Mutex::default(),
                 when_answered: Mutex::default(),
                 when_publishing: Mutex::default(),
+                told: Mutex::default(),
+                looked: AtomicUsize::new(0),
             });
             let broker = Arc::new(Broker::new(store.clone(), bus.clone(), clock(), of_this_test(), 100));
             let outbox = OutboxLimits { frames_max: 10_000, bytes_max: 4 << 20 };
@@ -217,7 +228,7 @@ impl World {
         let broker = &nodes[0].broker;
         let admin = first_admin(broker).await;
         let Tenant { app, backend } = Tenant::new(broker, &admin, "app", LimitsPatch::default()).await;
-        Self { nodes, admin, app, backend, between, _tasks: tasks, _folder: folder }
+        Self { nodes, admin, app, backend, between, tasks, _folder: folder }
     }
 
     /// Limits the app. To be called before anybody connects: who knows the app already hears of it in its time.
@@ -234,6 +245,12 @@ impl World {
 
     pub(crate) fn mend(&self, one: usize, other: usize) {
         self.between.mend(id(one), id(other));
+    }
+
+    /// Lets a node follow the feed as a server does.
+    pub(crate) fn follows(&mut self, node: usize) {
+        let broker = self.nodes[node].broker.clone();
+        self.tasks.spawn(async move { broker.keep_following().await });
     }
 
     pub(crate) async fn asking(&self, node: usize) -> Asking {

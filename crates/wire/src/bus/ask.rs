@@ -1,7 +1,7 @@
-//! Questions of one node to another, and the answers, as bytes.
+//! Questions of one node to another, the answers, and what one tells another, as bytes.
 
 use respoke_core::ports::{
-    Answer, ConnectionFacts, ConnectionStateFacts, Deed, Done, Holder, Interest, Present, Question,
+    Answer, ConnectionFacts, ConnectionStateFacts, Deed, Done, Holder, Interest, Notice, Present, Question,
 };
 use respoke_core::tail::Payloads;
 
@@ -41,7 +41,6 @@ impl Coded for Question {
                 (6_u8, (*app_id, *request_id)).write(out);
                 deed.write(out);
             }
-            Self::Settled { request_id } => (7_u8, *request_id).write(out),
         }
     }
 
@@ -64,8 +63,26 @@ impl Coded for Question {
             4 => Self::Count { app_id: Coded::read(from)?, of: Coded::read(from)? },
             5 => Self::Snapshot { of: Coded::read(from)?, after: Coded::read(from)? },
             6 => Self::Do { app_id: Coded::read(from)?, request_id: Coded::read(from)?, deed: Coded::read(from)? },
-            7 => Self::Settled { request_id: Coded::read(from)? },
             _ => return Err(BusCodecError::Invalid("kind of question")),
+        })
+    }
+}
+
+impl Coded for Notice {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Settled { request_id } => (0_u8, *request_id).write(out),
+            Self::Follow { number } => (1_u8, *number).write(out),
+            Self::Followed { number, epoch } => (2_u8, (*number, *epoch)).write(out),
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
+        Ok(match u8::read(from)? {
+            0 => Self::Settled { request_id: Coded::read(from)? },
+            1 => Self::Follow { number: Coded::read(from)? },
+            2 => Self::Followed { number: Coded::read(from)?, epoch: Coded::read(from)? },
+            _ => return Err(BusCodecError::Invalid("kind of notice")),
         })
     }
 }

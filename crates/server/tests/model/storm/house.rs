@@ -16,8 +16,8 @@ use respoke_core::chance::of_this_test;
 use respoke_core::id::{AppId, RequestId};
 use respoke_core::ops::{Broker, Caller, Context, Credential};
 use respoke_core::ports::{
-    Answer, Answers, Bus, Concerned, Confirmation, Deed, Delivery, Gap, Interest, Node as Life, NodeId, Question,
-    Receiver, Source, Store, Whom,
+    Answer, Answers, Bus, Concerned, Confirmation, Deed, Delivery, Gap, Interest, Node as Life, NodeId, Notice,
+    Question, Receiver, Source, Store, Whom,
 };
 use respoke_core::refusal::Refusal;
 use respoke_hub::ops::{Asker, Purse};
@@ -205,8 +205,8 @@ impl Bus for Watched {
         self.bus.ask(whom, question, deadline).await
     }
 
-    fn tell(&self, to: Life, question: Question) {
-        self.bus.tell(to, question);
+    fn tell(&self, to: Life, notice: Notice) {
+        self.bus.tell(to, notice);
     }
 
     fn round_trip(&self) -> Duration {
@@ -232,6 +232,10 @@ impl Receiver for Ears {
 
     fn answer(&self, from: Life, question: Question) -> Answer {
         self.hub.answer(from, question)
+    }
+
+    fn told(&self, from: Life, notice: Notice) {
+        self.hub.told(from, notice);
     }
 
     fn lost(&self, node: Life) {

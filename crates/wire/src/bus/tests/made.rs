@@ -11,7 +11,7 @@ use respoke_core::event::{self, Event, Presence, Signal};
 use respoke_core::id::{AdminId, AppId, ConnectionId, EndpointId, GroupName, MessageId, RequestId, RoleId, SecretId};
 use respoke_core::ports::{
     Answer, Arrived, Audience, Change, ConnectionFacts, ConnectionStateFacts, Deed, Delivery, Departed, Done, Holder,
-    Incarnation, Interest, Node, NodeId, Present, Question,
+    Incarnation, Interest, Node, NodeId, Notice, Present, Question,
 };
 use respoke_core::tail::{FrameKind, Payloads, TailedFrame};
 use serde_json::value::RawValue;
@@ -135,6 +135,7 @@ fn change() -> impl Strategy<Value = Change> {
         (app(), uuid()).prop_map(|(app, secret)| Change::Secret(app, SecretId::from_uuid(secret))),
         app().prop_map(Change::App),
         uuid().prop_map(|admin| Change::Admin(AdminId::from_uuid(admin))),
+        Just(Change::Nodes),
     ]
 }
 
@@ -261,9 +262,16 @@ fn question() -> BoxedStrategy<Question> {
             let request_id = RequestId::from_uuid(request);
             Question::Do { app_id, request_id, deed }
         }),
-        uuid().prop_map(|request| Question::Settled { request_id: RequestId::from_uuid(request) }),
     ]
     .boxed()
+}
+
+fn notice() -> impl Strategy<Value = Notice> {
+    prop_oneof![
+        uuid().prop_map(|request| Notice::Settled { request_id: RequestId::from_uuid(request) }),
+        any::<u64>().prop_map(|number| Notice::Follow { number }),
+        any::<(u64, u64)>().prop_map(|(number, epoch)| Notice::Followed { number, epoch }),
+    ]
 }
 
 fn facts() -> impl Strategy<Value = ConnectionFacts> {
@@ -311,6 +319,7 @@ pub(super) fn item() -> impl Strategy<Value = Item> {
         1 => (any::<u64>(), question()).prop_map(|(ask, question)| Item::Question { ask, question }),
         1 => (any::<(u64, u64)>(), answer()).prop_map(|((ask, known), answer)| Item::Answer { ask, known, answer }),
         1 => any::<u64>().prop_map(|ask| Item::NoAnswer { ask }),
+        1 => notice().prop_map(Item::Notice),
         1 => Just(Item::Unsent),
         1 => (any::<(u32, u32)>(), vec(any::<u8>(), 0..40))
             .prop_map(|((index, count), bytes)| Item::Part { index, count, bytes: Piece(bytes.into()) }),
