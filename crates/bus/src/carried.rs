@@ -12,6 +12,7 @@
 
 mod asks;
 mod book;
+mod figures;
 mod handing_on;
 mod incoming;
 #[cfg(any(test, feature = "faulty"))]
@@ -39,6 +40,8 @@ use tokio::time::Instant;
 
 use self::asks::Asks;
 use self::book::{Book, FirstIn};
+pub use self::figures::BusFigures;
+use self::figures::Counters;
 use self::incoming::Next;
 pub use self::limits::CarriedLimits;
 use self::outgoing::{Outgoing, Owed};
@@ -68,6 +71,7 @@ pub struct CarriedBus {
     asks: Asks,
     /// Locked while it is found out who gets a publication, so that a node that is late hears of it either way.
     recent: Mutex<Recent>,
+    counters: Counters,
 }
 
 impl std::fmt::Debug for CarriedBus {
@@ -105,7 +109,14 @@ impl CarriedBus {
             inbox: Inbox::default(),
             asks: Asks::default(),
             recent: Mutex::new(Recent::new(limits)),
+            counters: Counters::default(),
         }
+    }
+
+    /// What it did, for metrics.
+    #[must_use]
+    pub fn figures(&self) -> BusFigures {
+        self.counters.read()
     }
 
     /// Hands everything from now on to `receiver`, the first that is attached.
@@ -195,6 +206,7 @@ impl CarriedBus {
                     self.say(&peer, Content::Gone(gone));
                 }
                 for frame in again.frames {
+                    Counters::count(&self.counters.sent_again);
                     self.carrier.send(peer.node.id, frame);
                 }
             }
@@ -252,6 +264,7 @@ impl CarriedBus {
         if peer.over.load(Ordering::SeqCst) {
             return;
         }
+        Counters::count(&self.counters.sent);
         outgoing.add(item, kind, Instant::now(), |frame| self.carrier.send(peer.node.id, frame));
     }
 

@@ -128,6 +128,10 @@ pub trait Clock: Send + Sync {
 
     /// The present instant for what is measured: it never goes backwards, whatever an operator does.
     fn monotonic(&self) -> Instant;
+
+    /// Learns that it was `told` at the instant `at`, by a clock that others go by too. A clock that shows what a test says
+    /// does not mind.
+    fn correct(&self, _told: Timestamp, _at: Instant) {}
 }
 
 /// The system's clock.
@@ -143,6 +147,48 @@ impl Clock for SystemClock {
 
     fn monotonic(&self) -> Instant {
         Instant::now()
+    }
+}
+
+/// The system's clock, until somebody tells the time that others go by: from then on that one, kept by what is measured.
+///
+/// So nodes that share a database have one time, and whoever sets the clock of a machine changes nothing.
+#[derive(Debug)]
+pub struct CorrectedClock {
+    began: Instant,
+    /// What it was when this began, in milliseconds since the epoch. [`UNTOLD`]: nobody said.
+    at_begin: AtomicI64,
+}
+
+const UNTOLD: i64 = i64::MIN;
+
+impl Default for CorrectedClock {
+    fn default() -> Self {
+        Self { began: SystemClock.monotonic(), at_begin: AtomicI64::new(UNTOLD) }
+    }
+}
+
+impl CorrectedClock {
+    fn since_begin(&self, at: Instant) -> i64 {
+        i64::try_from(at.saturating_duration_since(self.began).as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+impl Clock for CorrectedClock {
+    fn now(&self) -> Timestamp {
+        match self.at_begin.load(Ordering::Relaxed) {
+            UNTOLD => SystemClock.now(),
+            at_begin => Timestamp(at_begin.saturating_add(self.since_begin(self.monotonic()))),
+        }
+    }
+
+    fn monotonic(&self) -> Instant {
+        SystemClock.monotonic()
+    }
+
+    fn correct(&self, told: Timestamp, at: Instant) {
+        let at_begin = told.0.saturating_sub(self.since_begin(at));
+        self.at_begin.store(at_begin, Ordering::Relaxed);
     }
 }
 
@@ -186,6 +232,16 @@ impl Clock for ManualClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_was_told_the_time_goes_on_from_there() {
+        let clock = CorrectedClock::default();
+        assert!((clock.now().millis() - SystemClock.now().millis()).abs() < 60_000, "nobody told it");
+        let (told, at) = (Timestamp::from_secs(1_000), clock.monotonic() + Duration::from_secs(3));
+        clock.correct(told, at);
+        let now = clock.now().millis();
+        assert!((997_000..999_999).contains(&now), "{now}");
+    }
 
     #[test]
     fn iso_text_has_milliseconds_and_reads_back() {

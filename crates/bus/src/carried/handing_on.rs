@@ -10,6 +10,7 @@ use respoke_core::ports::{Gap, Given, Source};
 use respoke_wire::bus::{InterestHash, InterestNews, Item};
 use tokio::time::Instant;
 
+use super::figures::Counters;
 use super::incoming::Next;
 use super::peer::{Part, Peer};
 use super::recent::Kept;
@@ -60,6 +61,7 @@ impl CarriedBus {
             }
         };
         let confirms = matches!(item, Item::News(_));
+        Counters::count(&self.counters.received);
         self.take(peer, number, item, len);
         confirms
     }
@@ -72,6 +74,7 @@ impl CarriedBus {
     }
 
     fn miss(&self, peer: &Peer, numbers: RangeInclusive<u64>) {
+        Counters::count(&self.counters.missed);
         if let Some(receiver) = self.receiver() {
             receiver.missed(Gap { from: peer.node, numbers });
         }
