@@ -152,6 +152,8 @@ actions! {
     AdminSignedOutEverywhere = 94, "admin.signed_out_everywhere";
     /// Somebody looked at an endpoint's frames with their payloads.
     EndpointTailed = 95, "endpoint.tailed";
+    /// A node was told to end, after sending its clients to others.
+    NodeDrained = 96, "node.drained";
 }
 
 impl Action {
@@ -193,7 +195,8 @@ impl Action {
             | Self::SecondFactorAdded
             | Self::SecondFactorRemoved
             | Self::AdminSignedOutEverywhere
-            | Self::EndpointTailed => false,
+            | Self::EndpointTailed
+            | Self::NodeDrained => false,
         }
     }
 }

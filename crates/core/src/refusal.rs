@@ -86,6 +86,9 @@ pub enum Refusal {
     /// Too much of the same is under way; nothing was checked.
     #[error("temporarily unavailable")]
     Overloaded,
+    /// This node has not reached the database for so long that it may be taken for dead, and goes by nothing that it knows.
+    #[error("temporarily unavailable")]
+    Isolated,
     /// Another node, which would have to be asked, does not answer.
     #[error("temporarily unavailable")]
     NodeSilent,
@@ -161,7 +164,7 @@ impl Refusal {
             Self::RateLimited { .. } => Code::RateLimited,
             Self::Throttled { .. } => Code::Throttled,
             Self::Overloaded | Self::Store(StoreError::Overloaded) => Code::Overloaded,
-            Self::NodeSilent | Self::Store(StoreError::Unavailable(_)) => Code::Unavailable,
+            Self::Isolated | Self::NodeSilent | Self::Store(StoreError::Unavailable(_)) => Code::Unavailable,
             Self::NodeInDoubt | Self::Store(StoreError::InDoubt(_)) => Code::InDoubt,
             Self::Store(StoreError::Corrupt(_)) => Code::Internal,
         }

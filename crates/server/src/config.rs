@@ -16,6 +16,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
+use respoke_bus::nats::NatsServers;
 use respoke_core::ops::Relays;
 use respoke_core::{admin, password};
 use respoke_hub::HubSettings;
@@ -41,6 +42,9 @@ pub use values::{DatabasePromotions, LogFormat};
 
 /// What flags say, by setting name.
 pub(crate) type Flags = [(&'static str, OsString)];
+
+/// The longest name of a node, in bytes: the longest that a machine has.
+const NODE_NAME_LEN_MAX: usize = 64;
 
 impl Config {
     /// Reads the settings, from `file` or the one that the environment names.
@@ -80,6 +84,12 @@ impl Config {
             stun_uris: self.stun_uris.clone(),
             ttl_secs: self.turn_ttl_secs,
         }
+    }
+
+    /// What operators call this node.
+    pub(crate) fn node_name(&self) -> String {
+        let machine = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+        self.node_name.clone().unwrap_or_else(machine)
     }
 
     /// How the hub is to treat sockets.
@@ -156,6 +166,27 @@ impl Config {
         ensure(
             self.heartbeat_timeout_secs > self.heartbeat_interval_secs,
             "heartbeat_timeout_secs must be more than heartbeat_interval_secs, or every client would be found silent",
+        )?;
+        let of_nats = [&self.nats_credentials, &self.nats_nkey, &self.nats_root_cert];
+        ensure(
+            self.nats.is_some() || of_nats.iter().all(|file| file.is_none()),
+            "nats_credentials, nats_nkey and nats_root_cert belong to nats, which is missing",
+        )?;
+        ensure(
+            self.nats_credentials.is_none() || self.nats_nkey.is_none(),
+            "nats_credentials and nats_nkey are both given; one is enough",
+        )?;
+        if let Some(Err(error)) = self.nats.as_deref().map(NatsServers::parse) {
+            return Err(SettingsError::new(format!("nats: {error}")));
+        }
+        let several = self.database.is_some();
+        ensure(
+            several || (self.nats.is_none() && self.database_direct.is_none()),
+            "nats and database_direct are for several nodes, which need a PostgreSQL database (database)",
+        )?;
+        ensure(
+            self.node_name.as_ref().is_none_or(|name| (1..=NODE_NAME_LEN_MAX).contains(&name.len())),
+            "node_name must have 1 to 64 bytes",
         )?;
         ensure(is_filter(&self.log), "log must be a level, or a list of module=level")?;
         if let Some(Err(asked)) = self.admin_username.as_deref().map(admin::check_username) {

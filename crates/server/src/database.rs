@@ -1,16 +1,21 @@
 //! Which database keeps the truth, and how it is opened: a SQLite file in the data folder, or a PostgreSQL database.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use respoke_bus::nats::{NatsCredentials, NatsServers};
 use respoke_core::chance::Chance;
-use respoke_core::ports::Store;
+use respoke_core::clock::Clock;
+use respoke_core::ports::{NodeStore, Store};
 use respoke_store::{
-    Dsn, Options, PostgresOptions, PostgresSchema, PostgresStore, PostgresWriters, SqliteStore, WriterFigures,
+    CarrierOptions, Dsn, Options, PostgresOptions, PostgresSchema, PostgresStore, PostgresWriters, SqliteStore,
+    WriterFigures,
 };
 
+use crate::cluster::{Among, Begin, Talk};
 use crate::config::{Config, DatabaseUrl};
 use crate::data_folder::{self, DATABASE, Lock};
 use crate::trouble;
@@ -35,6 +40,49 @@ pub(crate) struct Taken {
     pub(crate) figures: Box<dyn Fn() -> WriterFigures + Send + Sync>,
     /// The data folder, if there is one.
     pub(crate) lock: Option<Lock>,
+    /// What several nodes share, if they may be several.
+    pub(crate) shared: Option<Shared>,
+}
+
+/// A database from which several nodes may serve.
+pub(crate) struct Shared {
+    nodes: Arc<dyn NodeStore>,
+    options: PostgresOptions,
+}
+
+impl Shared {
+    /// Begins a life of this node, which listens at `address`.
+    pub(crate) async fn join(
+        self,
+        config: &Config,
+        address: SocketAddr,
+        clock: &dyn Clock,
+    ) -> anyhow::Result<Arc<Among>> {
+        let talk = match &config.nats {
+            None => {
+                let direct = config.database_direct.as_ref().map(|DatabaseUrl(address)| options_of(address, config));
+                Talk::Postgres(Box::new(CarrierOptions { database: self.options, direct: direct.transpose()? }))
+            }
+            Some(servers) => {
+                let credentials = match (&config.nats_credentials, &config.nats_nkey) {
+                    (Some(file), _) => Some(NatsCredentials::File(file.clone())),
+                    (None, Some(file)) => Some(NatsCredentials::NkeySeed(file.clone())),
+                    (None, None) => None,
+                };
+                let servers = NatsServers::parse(servers).context("nats cannot be used")?;
+                Talk::Nats { servers, credentials, root_certificate: config.nats_root_cert.clone() }
+            }
+        };
+        Among::join(Begin {
+            nodes: self.nodes,
+            name: config.node_name(),
+            address: address.to_string(),
+            talk,
+            clock,
+            isolation: (config.isolation_secs > 0).then(|| Duration::from_secs(config.isolation_secs)),
+        })
+        .await
+    }
 }
 
 impl Database {
@@ -57,11 +105,13 @@ impl Database {
                 options.writers = PostgresWriters::OnTheirOwnThread;
                 options.chance = chance;
                 options.reached_within = REACHED_WITHIN;
+                let carried = options.clone();
                 let store = PostgresStore::open(options).await.with_context(|| cannot_be_opened(address))?;
                 let store = Arc::new(store);
                 let counted = Arc::downgrade(&store);
                 let figures = move || counted.upgrade().map(|store| store.figures()).unwrap_or_default();
-                Ok(Taken { store, figures: Box::new(figures), lock: None })
+                let shared = Shared { nodes: store.clone(), options: carried };
+                Ok(Taken { store, figures: Box::new(figures), lock: None, shared: Some(shared) })
             }
         }
     }
@@ -124,7 +174,7 @@ async fn take_folder(folder: PathBuf, commit_batch_max: usize, chance: Arc<dyn C
     let store = Arc::new(store);
     let counted = Arc::downgrade(&store);
     let figures = move || counted.upgrade().map(|store| store.figures()).unwrap_or_default();
-    Ok(Taken { store, figures: Box::new(figures), lock: Some(lock) })
+    Ok(Taken { store, figures: Box::new(figures), lock: Some(lock), shared: None })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod answering;
 mod api;
 mod call;
 pub mod cli;
+mod cluster;
 pub mod config;
 mod console;
 pub mod data_folder;

@@ -1,5 +1,7 @@
 //! Figures for Prometheus. Labels come from fixed lists, never from a request.
 
+mod nodes;
+
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -22,6 +24,8 @@ use respoke_hub::HubView;
 use respoke_store::WriterFigures;
 use respoke_wire::close::Close;
 
+use self::nodes::NodesCollector;
+pub(crate) use self::nodes::{CarriageView, NodesView};
 use crate::deed::Deed;
 
 /// Latency buckets: 100 microseconds to 3.3 seconds, doubling.
@@ -105,6 +109,8 @@ pub struct Metrics {
     writer: Arc<WriterCollector>,
     /// What the hub holds and did; it counts itself too.
     hub: Arc<HubCollector>,
+    /// What this node knows of others, if there may be some.
+    nodes: Arc<NodesCollector>,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -131,6 +137,7 @@ impl Default for Metrics {
             connections: Gauge::default(),
             writer: Arc::default(),
             hub: Arc::default(),
+            nodes: Arc::default(),
             registry: Registry::default(),
         };
         // Each name gets `respoked_` before it, and a counter's `_total` behind it.
@@ -148,6 +155,7 @@ impl Default for Metrics {
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register_collector(Box::new(metrics.writer.clone()));
         registry.register_collector(Box::new(metrics.hub.clone()));
+        registry.register_collector(Box::new(metrics.nodes.clone()));
         Self { registry, ..metrics }
     }
 }
@@ -210,6 +218,11 @@ impl Metrics {
     /// Has the hub shown by `view` from now on; by the first that is named.
     pub fn read_hub(&self, view: impl Fn(&mut dyn FnMut(HubView<'_>)) + Send + Sync + 'static) {
         let _ = self.hub.view.set(Box::new(view));
+    }
+
+    /// Reads with `view` from now on what this node knows of others.
+    pub(crate) fn read_nodes(&self, view: impl Fn() -> Option<NodesView> + Send + Sync + 'static) {
+        let _ = self.nodes.view.set(Box::new(view));
     }
 
     /// The figures as Prometheus text.

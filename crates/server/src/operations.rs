@@ -220,6 +220,10 @@ operations! {
     request_log::list(READING): Get "/v1/request-log";
     stats::read(READING): Get "/v1/stats";
 
+    // The nodes that serve.
+    nodes::list(USUAL): Get "/v1/nodes";
+    nodes::drain(USUAL): Post "/v1/nodes/{id}/drain";
+
     // OAuth, and who runs the server.
     oauth::introspect(OAUTH): Post "/oauth/introspect";
     oauth::revoke(OAUTH): Post "/oauth/revoke";

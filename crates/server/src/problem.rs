@@ -294,7 +294,7 @@ impl From<Refusal> for Problem {
             }
             Refusal::Invalid(fields) => reason.fields = Some(fields),
             Refusal::Throttled { retry_after_secs } => reason.retry_after_secs = Some(retry_after_secs.max(1)),
-            Refusal::Overloaded | Refusal::NodeSilent | Refusal::NodeInDoubt => {
+            Refusal::Overloaded | Refusal::Isolated | Refusal::NodeSilent | Refusal::NodeInDoubt => {
                 reason.retry_after_secs = Some(STORE_RETRY_SECS);
             }
             Refusal::Store(error) => {
@@ -404,7 +404,8 @@ mod tests {
             }
             Refusal::RateLimited { .. } => Refusal::Throttled { retry_after_secs: 4 },
             Refusal::Throttled { .. } => Refusal::Overloaded,
-            Refusal::Overloaded => Refusal::NodeSilent,
+            Refusal::Overloaded => Refusal::Isolated,
+            Refusal::Isolated => Refusal::NodeSilent,
             Refusal::NodeSilent => Refusal::NodeInDoubt,
             Refusal::NodeInDoubt => Refusal::Store(StoreError::Overloaded),
             Refusal::Store(StoreError::Overloaded) => Refusal::Store(StoreError::Unavailable("canary".into())),

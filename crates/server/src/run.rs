@@ -3,32 +3,30 @@
 //! Stopping has two steps: first nothing new is accepted and running requests may finish; after `drain_secs` what is
 //! left is dropped. Either way the store is closed last, with everything that was answered on disk.
 
-use std::convert::Infallible;
+mod accepting;
+
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use respoke_bus::LocalBus;
 use respoke_core::app::Rate;
 use respoke_core::chance::Chance;
 use respoke_core::clock::Clock;
-use respoke_core::code::Code;
 use respoke_core::ops::{Broker, FirstRun, FirstRunDraft};
-use respoke_core::ports::{Concerned, Receiver};
+use respoke_core::ports::{Concerned, Load, Receiver};
 use respoke_hub::Hub;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::accepting::Accepting;
 use crate::answering::Answering;
+use crate::cluster::{Among, Way};
 use crate::config::{Config, PublicUrl, local_url};
 use crate::data_folder::Lock;
 use crate::database::{Database, Taken};
@@ -42,10 +40,7 @@ use crate::state::Api;
 use crate::sweep;
 use crate::throttle::Throttle;
 use crate::tls::Certificate;
-use crate::transport::{
-    AnswerBody, Encrypted, Exchange, HEAD_LEN_MAX, Heard, Impatient, Patient, Place, Places, Plain, Shares, UnderWay,
-    WRITE_TIMEOUT, serve_http2,
-};
+use crate::transport::{Places, Shares};
 use crate::tunnel::Tunnel;
 use crate::watch::Watch;
 use crate::{enduring, minutes, upkeep};
@@ -53,16 +48,21 @@ use crate::{enduring, minutes, upkeep};
 /// Connections that wait to be accepted; the kernel grants no more than its own limit. One for which there is no room when
 /// thousands come back at once tries again only after one, three, seven seconds.
 const BACKLOG: u32 = 65_535;
-/// How long a kept-alive connection may stay silent. A head that has begun to come has less time (`transport/http1.rs`).
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(75);
-/// How long a connection may take to its first request's head, a TLS handshake included.
-const FIRST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// What TLS holds of what is written to it while the client reads nothing: as much as sockets write at once.
-const TLS_BUFFER_LEN: usize = 32_768;
-
+/// How long requests may take to end on a node that was declared dead: their clients are to come to others.
+const DEAD_DRAIN: Duration = Duration::from_secs(1);
 /// How long the end of what writes to the database may take, and the closing of the database itself. As a rule it is a
 /// fraction of a second; on a disk that stands still, or with a database that does not answer, it would be for ever.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a server's serving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// The others declared it dead. It may begin another life.
+    DeclaredDead,
+}
 
 /// A server that listens and does not accept yet.
 #[derive(Debug)]
@@ -83,6 +83,7 @@ pub struct Started {
     places: Arc<Places>,
     listener: TcpListener,
     tls: Option<(Arc<ServerConfig>, Certificate)>,
+    way: Way,
     _lock: Option<Lock>,
 }
 
@@ -142,9 +143,15 @@ impl Prepared {
                 started.first_run = Some(first_run);
             }
             Err(refusal) => {
-                started.broker.store().close().await;
+                started.give_up().await;
                 return Err(refusal).context("the database could not be begun, and what was shown does not hold");
             }
+        }
+        if let Some(among) = started.way.among()
+            && let Err(error) = among.introduce(&started.broker).await
+        {
+            started.give_up().await;
+            return Err(error);
         }
         Ok(started)
     }
@@ -152,7 +159,7 @@ impl Prepared {
     /// Ends what was begun, with nothing kept.
     pub async fn abandon(self) {
         first_start::give_back(&self.started.broker, self.turn).await;
-        self.started.broker.store().close().await;
+        self.started.give_up().await;
     }
 }
 
@@ -182,13 +189,32 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chan
     // Before anything is made: a start that cannot serve leaves nothing behind.
     let socket = bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = socket.local_addr()?;
-    let Taken { store, figures, lock } = Database::of(&config).take(&config, chance.clone()).await?;
+    let Taken { store, figures, lock, shared } = Database::of(&config).take(&config, chance.clone()).await?;
     // Not before: opening a database of an earlier release may take minutes, in which nobody is to wait for an answer.
     let listener = socket.listen(BACKLOG).with_context(|| format!("cannot listen on {}", config.listen))?;
-    let bus = Arc::new(LocalBus::default());
+    let way = match shared {
+        None => Way::Alone(Arc::default()),
+        Some(shared) => match shared.join(&config, address, &*clock).await {
+            Ok(among) => Way::Among(among),
+            Err(error) => {
+                store.close().await;
+                return Err(error);
+            }
+        },
+    };
+    let bus = way.bus();
     let broker = Broker::new(store, bus.clone(), clock.clone(), chance, config.session_cache_max)
         .keeping_at_most(config.kept_bytes_per_app_max);
     let broker = Arc::new(broker);
+    let hub = Arc::new(Hub::new(broker.clone(), bus, config.hub()));
+    // Before others hear of this node: what they tell is not to be lost.
+    way.attach(&(hub.clone() as Arc<dyn Receiver>));
+    broker.attach(&(hub.clone() as Arc<dyn Concerned>));
+    if let Some(among) = way.among() {
+        let viewed = Arc::downgrade(&hub);
+        among.tell_of(move || viewed.upgrade().map(|hub| load(&hub)).unwrap_or_default());
+        among.keep(broker.clone());
+    }
     let drafted = match lock {
         Some(_) => first_start::draft(&broker, &config).await.map(|draft| (draft, None)),
         None => first_start::draft_in_turn(&broker, &config).await,
@@ -196,6 +222,7 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chan
     let (first_run, turn) = match drafted {
         Ok(drafted) => drafted,
         Err(error) => {
+            way.leave().await;
             broker.store().close().await;
             return Err(error);
         }
@@ -205,15 +232,16 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chan
 
     let metrics = Arc::new(Metrics::default());
     metrics.read_writer(figures);
-    let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), config.hub()));
     let viewed = Arc::downgrade(&hub);
     metrics.read_hub(move |show| {
         if let Some(hub) = viewed.upgrade() {
             show(hub.view());
         }
     });
-    bus.attach(&(hub.clone() as Arc<dyn Receiver>));
-    broker.attach(&(hub.clone() as Arc<dyn Concerned>));
+    if let Some(among) = way.among() {
+        let viewed = Arc::downgrade(among);
+        metrics.read_nodes(move || viewed.upgrade().map(|among| among.view()));
+    }
     let anonymous = Rate { per_second: config.address_requests_per_second, burst: config.address_requests_burst };
     let watch = Arc::new(Watch::new(metrics.clone(), config.request_log_max, clock.clone()));
     let places = Places::new(config.connections_max, config.unread(), metrics.clone());
@@ -226,7 +254,9 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chan
         Throttle::new(config.failed_credentials_free),
         config.relays(),
     );
-    let api = Arc::new(api.reached_by(config.public_url.clone()));
+    let api = Arc::new(
+        api.reached_by(config.public_url.clone()).among(way.among().cloned()).called(config.node_name(), address),
+    );
     api.take_up_known_addresses().await?;
     let shares = Shares::new(config.sockets_per_address_max, config.trusted_proxies.clone());
     let answering = Arc::new(Answering::new(api.clone()));
@@ -248,6 +278,7 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chan
         places,
         listener,
         tls,
+        way,
         _lock: lock,
     };
     Ok(Prepared { first_run, turn, started })
@@ -272,12 +303,18 @@ impl Started {
         &self.sockets.hub
     }
 
-    /// Serves until `stop`, then drains and closes.
+    /// Ends without having served.
+    async fn give_up(&self) {
+        self.way.leave().await;
+        self.broker.store().close().await;
+    }
+
+    /// Serves until `stop`, or until the other nodes declare this one dead, then drains and closes.
     ///
     /// # Errors
     ///
     /// When the database could not be closed in the end. What else can fail is tried by [`prepare`].
-    pub async fn serve_until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    pub async fn serve_until(self, stop: impl Future<Output = ()>) -> anyhow::Result<Ended> {
         let hard = CancellationToken::new();
         let soft = hard.child_token();
         let tasks = TaskTracker::new();
@@ -307,36 +344,53 @@ impl Started {
             }
         }));
         let mut acceptor = None;
-        if let Some((settings, certificate)) = self.tls {
-            acceptor = Some(TlsAcceptor::from(settings));
-            tasks.spawn(certificate.keep_fresh(soft.clone()));
+        if let Some((settings, certificate)) = &self.tls {
+            acceptor = Some(TlsAcceptor::from(settings.clone()));
+            tasks.spawn(certificate.clone().keep_fresh(soft.clone()));
         }
 
-        let shares = Shares::new(self.config.connections_per_address_max, self.config.trusted_proxies.clone());
-        let mut stop = pin!(stop);
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = &mut stop => break,
-                accepted = accept_placed(&self.listener, &self.places, &shares, &self.watch) => accepted,
-            };
-            let (stream, peer, place) = accepted;
-            let connection =
-                TcpConnection { door: self.door.clone(), acceptor: acceptor.clone(), peer, place: place.clone() };
-            let (soft, hard) = (soft.clone(), hard.clone());
-            let served = tasks.spawn(async move {
+        let among = self.way.among().cloned();
+        let accepting = Accepting {
+            listener: &self.listener,
+            places: &self.places,
+            watch: &self.watch,
+            door: &self.door,
+            shares: Shares::new(self.config.connections_per_address_max, self.config.trusted_proxies.clone()),
+            acceptor,
+            tasks: &tasks,
+            soft: &soft,
+            hard: &hard,
+        };
+        let ends = pin!(ends(among.as_deref()));
+        let ended = accepting
+            .until(async {
                 tokio::select! {
                     biased;
-                    () = hard.cancelled() => {}
-                    () = connection.serve(stream, soft) => {}
+                    () = stop => Ended::Stopped,
+                    ended = ends => ended,
                 }
-            });
-            place.served_by(served.abort_handle());
+            })
+            .await;
+        let within = Duration::from_secs(self.config.drain_secs);
+        let mut drain = match ended {
+            Ended::Stopped => within,
+            Ended::DeclaredDead => {
+                self.sockets.lose();
+                DEAD_DRAIN
+            }
+        };
+        if let Some(among) = &among {
+            among.drain();
+            if ended == Ended::Stopped && among.has_successors() {
+                // A proxy goes on leading requests here until it has noticed; those are still served.
+                let since = Instant::now();
+                accepting.until(self.sockets.send_away_for(within)).await;
+                drain = drain.saturating_sub(since.elapsed());
+            }
         }
 
         drop(self.listener);
         soft.cancel();
-        let drain = Duration::from_secs(self.config.drain_secs);
         tasks.close();
         let finished = tokio::time::timeout(drain, tasks.wait());
         let drained = async {
@@ -354,6 +408,7 @@ impl Started {
             counted.cancel();
             counting.close();
             counting.wait().await;
+            self.way.leave().await;
             self.broker.store().close().await;
         };
         // All of these may wait for the disk.
@@ -364,8 +419,28 @@ impl Started {
         }
         closed.context(
             "the disk or the database does not answer, so that it was not closed: what was not answered may have been carried out",
-        )
+        )?;
+        Ok(ended)
     }
+}
+
+/// When serving ends though nobody told this process to stop.
+async fn ends(among: Option<&Among>) -> Ended {
+    let Some(among) = among else { return std::future::pending().await };
+    tokio::select! {
+        () = among.died() => Ended::DeclaredDead,
+        () = among.is_to_drain() => {
+            tracing::info!("an operator wants this node to drain");
+            Ended::Stopped
+        }
+    }
+}
+
+/// What this node tells of itself.
+fn load(hub: &Hub) -> Load {
+    let view = hub.view();
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    Load { sockets: count(view.sockets), connections: count(view.counts.connections), ..Load::default() }
 }
 
 /// Takes the address.
@@ -374,120 +449,4 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)
-}
-
-/// The next connection, with its place.
-async fn accept_placed(
-    listener: &TcpListener,
-    places: &Arc<Places>,
-    shares: &Shares,
-    watch: &Watch,
-) -> (TcpStream, SocketAddr, Arc<Place>) {
-    loop {
-        let (stream, peer) = accept(listener).await;
-        // First of all its address's share: whoever has used that up must not make anybody else go.
-        let Some(share) = shares.take(peer.ip()) else {
-            watch.refused(None, Code::ConnectionLimit);
-            tracing::debug!("an address has connections_per_address_max connections; one more is closed");
-            continue;
-        };
-        return (stream, peer, places.take(share).await);
-    }
-}
-
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    loop {
-        match listener.accept().await {
-            Ok(accepted) => return accepted,
-            Err(error) => {
-                // Out of file descriptors, most likely. Others will finish and free some.
-                tracing::error!(error = &error as &dyn std::error::Error, "a connection could not be accepted");
-                let backoff = Duration::from_millis(100);
-                tokio::time::sleep(backoff).await;
-            }
-        }
-    }
-}
-
-struct TcpConnection {
-    door: Arc<Door>,
-    acceptor: Option<TlsAcceptor>,
-    peer: SocketAddr,
-    place: Arc<Place>,
-}
-
-impl TcpConnection {
-    async fn serve(self, stream: TcpStream, soft: CancellationToken) {
-        let _ = stream.set_nodelay(true);
-        let (stream, start) = (Impatient::new(stream, WRITE_TIMEOUT).paced(), Instant::now());
-        let place = self.place.clone();
-        let serving = async {
-            match self.acceptor.clone() {
-                None => self.serve_http1(stream, soft).await,
-                Some(acceptor) => self.serve_tls(acceptor, stream, soft).await,
-            }
-        };
-        let served = tokio::select! {
-            biased;
-            served = serving => served,
-            () = place.never_asked(start, FIRST_HEAD_TIMEOUT) => Err("nothing was asked".into()),
-        };
-        if let Err(error) = served {
-            // Clients that vanish are no news.
-            tracing::debug!(error = %error, "a connection ended early");
-        }
-    }
-
-    async fn serve_http1(
-        self,
-        io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        soft: CancellationToken,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
-            let (door, peer, under_way) = (self.door.clone(), self.peer, UnderWay::begin(&self.place));
-            async move {
-                let Some(under_way) = under_way else { return std::future::pending().await };
-                let address = door.address_of(peer, request.headers());
-                let request = request.map(|body| Heard::on_http1(body, under_way.place().clone(), address));
-                let (response, asker) = door.serve(request, peer, address, under_way.place()).await;
-                Ok::<_, Infallible>(AnswerBody::on_http1(response, under_way, || asker.key()))
-            }
-        });
-        let io = Patient::new(io, self.place.clone()).refusing_by(self.door.clone(), self.peer);
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(SILENCE_TIMEOUT)
-            .max_buf_size(HEAD_LEN_MAX)
-            .serve_connection(TokioIo::new(io), service)
-            .with_upgrades();
-        let mut connection = pin!(connection);
-        tokio::select! {
-            served = connection.as_mut() => return served.map_err(Into::into),
-            () = soft.cancelled() => connection.as_mut().graceful_shutdown(),
-        }
-        connection.await.map_err(Into::into)
-    }
-
-    async fn serve_tls(
-        self,
-        acceptor: TlsAcceptor,
-        stream: Plain,
-        soft: CancellationToken,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let bounded = |session: &mut rustls::ServerConnection| session.set_buffer_limit(Some(TLS_BUFFER_LEN));
-        let stream: Encrypted = acceptor.accept_with(stream, bounded).await?;
-        if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-            return self.serve_http1(stream, soft).await;
-        }
-        let answer = |request: http::Request<hyper::body::Incoming>, exchange: Arc<Exchange>| {
-            let (door, peer, place) = (self.door.clone(), self.peer, self.place.clone());
-            async move {
-                let address = door.address_of(peer, request.headers());
-                let request = request.map(|body| Heard::on_http2(body, exchange, address));
-                let (response, asker) = door.serve(request, peer, address, &place).await;
-                (response, asker.key())
-            }
-        };
-        serve_http2(Patient::new(stream, self.place.clone()), &self.place, answer, soft).await
-    }
 }

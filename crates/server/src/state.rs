@@ -2,19 +2,23 @@
 
 mod readiness;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use respoke_core::admin::KnownAddress;
+use respoke_core::clock::Timestamp;
 use respoke_core::ops::{Broker, Caller, Relays};
-use respoke_core::ports::StoreError;
+use respoke_core::ports::{Load, Node, NodeRecord, NodeState, StoreError};
 use respoke_core::refusal::Refusal;
 use respoke_core::seal::{NUMBER_END, SealKind, Sealer};
 use respoke_hub::Hub;
+use respoke_wire::bus::VERSION;
 
 use readiness::Readiness;
 
+use crate::cluster::Among;
 use crate::config::PublicUrl;
 use crate::limits::{Accounts, Limits};
 use crate::metrics::Metrics;
@@ -27,6 +31,12 @@ use crate::watch::Watch;
 pub(crate) struct Api {
     pub(crate) broker: Arc<Broker>,
     pub(crate) hub: Arc<Hub>,
+    /// This node among others. None: it is alone.
+    pub(crate) among: Option<Arc<Among>>,
+    /// What operators call this node.
+    name: String,
+    address: Option<SocketAddr>,
+    began: Timestamp,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) watch: Arc<Watch>,
     pub(crate) places: Arc<Places>,
@@ -58,11 +68,15 @@ impl Api {
         relays: Relays,
     ) -> Self {
         let idempotency_salt = salt(&broker.store().sealer());
-        let metrics = watch.metrics.clone();
+        let (metrics, began) = (watch.metrics.clone(), broker.now());
         let accounts = Accounts::new(broker.clock().clone());
         Self {
             broker,
             hub,
+            among: None,
+            name: String::new(),
+            address: None,
+            began,
             metrics,
             watch,
             places,
@@ -75,6 +89,46 @@ impl Api {
             readiness: Readiness::default(),
             long_answers: Turns::new(LONG_ANSWERS, LONG_ANSWERS_OF_APP),
             idempotency_salt,
+        }
+    }
+
+    /// The same, called so by operators.
+    pub(crate) fn called(self, name: String, address: SocketAddr) -> Self {
+        Self { name, address: Some(address), ..self }
+    }
+
+    /// What there is to tell of a node that is alone.
+    pub(crate) fn this_node(&self) -> NodeRecord {
+        let view = self.hub.view();
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        NodeRecord {
+            node: Node::ALONE,
+            name: self.name.clone(),
+            address: self.address.map(|address| address.to_string()).unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            codec: VERSION..=VERSION,
+            since: self.began,
+            beat_at: self.broker.now(),
+            state: NodeState::Serving,
+            is_to_drain: false,
+            load: Load { sockets: count(view.sockets), connections: count(view.counts.connections), ..Load::default() },
+        }
+    }
+
+    /// The same of a node among others.
+    pub(crate) fn among(self, among: Option<Arc<Among>>) -> Self {
+        Self { among, ..self }
+    }
+
+    /// Fails unless this node may go by what it knows.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Isolated`].
+    pub(crate) fn check_standing(&self) -> Result<(), Refusal> {
+        match &self.among {
+            Some(among) if !among.fence().holds() => Err(Refusal::Isolated),
+            Some(_) | None => Ok(()),
         }
     }
 

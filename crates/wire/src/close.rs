@@ -15,12 +15,21 @@ pub enum Close {
     BadFrame,
     /// The server stops.
     GoingAway,
+    /// The other nodes declared the one that it was connected to dead, and told so: what it was in is over.
+    NodeLost,
 }
 
 impl Close {
     /// Every reason.
-    pub const ALL: &[Self] =
-        &[Self::Left, Self::SessionEnded, Self::SlowConsumer, Self::Silent, Self::BadFrame, Self::GoingAway];
+    pub const ALL: &[Self] = &[
+        Self::Left,
+        Self::SessionEnded,
+        Self::SlowConsumer,
+        Self::Silent,
+        Self::BadFrame,
+        Self::GoingAway,
+        Self::NodeLost,
+    ];
 
     /// The code of the websocket's close frame.
     ///
@@ -36,6 +45,7 @@ impl Close {
             Self::SessionEnded => 4001,
             Self::SlowConsumer => 4008,
             Self::Silent => 4010,
+            Self::NodeLost => 4012,
         }
     }
 
@@ -49,6 +59,7 @@ impl Close {
             Self::Silent => "silent",
             Self::BadFrame => "bad_frame",
             Self::GoingAway => "going_away",
+            Self::NodeLost => "node_lost",
         }
     }
 
@@ -57,7 +68,7 @@ impl Close {
     pub const fn come_back(self) -> bool {
         match self {
             Self::Left | Self::SessionEnded | Self::BadFrame => false,
-            Self::SlowConsumer | Self::Silent | Self::GoingAway => true,
+            Self::SlowConsumer | Self::Silent | Self::GoingAway | Self::NodeLost => true,
         }
     }
 }

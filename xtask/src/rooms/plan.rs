@@ -33,8 +33,20 @@ pub(super) const SERVER: &[Room] = &[
     },
     Room {
         name: "run",
-        files: &["run.rs", "database.rs", "first_start.rs", "sweep.rs", "upkeep.rs"],
-        uses: &["door", "socket", "answering", "state", "watch", "config", "transport", "limits", "metrics", "machine"],
+        files: &["run.rs", "run/", "database.rs", "first_start.rs", "sweep.rs", "upkeep.rs"],
+        uses: &[
+            "door",
+            "socket",
+            "answering",
+            "state",
+            "cluster",
+            "watch",
+            "config",
+            "transport",
+            "limits",
+            "metrics",
+            "machine",
+        ],
         is_for: "a server's start, its tasks and its end",
     },
     Room {
@@ -82,8 +94,14 @@ pub(super) const SERVER: &[Room] = &[
     Room {
         name: "state",
         files: &["state.rs", "state/"],
-        uses: &["watch", "refusal", "config", "transport", "limits", "metrics"],
+        uses: &["cluster", "watch", "refusal", "config", "transport", "limits", "metrics"],
         is_for: "what every operation has at hand",
+    },
+    Room {
+        name: "cluster",
+        files: &["cluster.rs", "cluster/"],
+        uses: &["metrics", "machine"],
+        is_for: "this node among others: its life, and the bus between them",
     },
     Room {
         name: "watch",
@@ -122,7 +140,12 @@ pub(super) const SERVER: &[Room] = &[
         uses: &[],
         is_for: "how often and how much who may",
     },
-    Room { name: "metrics", files: &["metrics.rs", "deed.rs"], uses: &[], is_for: "counters, and what they count" },
+    Room {
+        name: "metrics",
+        files: &["metrics.rs", "metrics/", "deed.rs"],
+        uses: &[],
+        is_for: "counters, and what they count",
+    },
     Room { name: "markup", files: &["markup.rs"], uses: &[], is_for: "what every page for people begins with" },
     Room {
         name: "machine",

@@ -26,6 +26,7 @@ pub(super) const SUITES: &[&str] = &[
     "history::",
     "lists::",
     "messages::",
+    "nodes::",
     "oauth::",
     "push_tokens::",
     "quota::",

@@ -226,7 +226,7 @@ impl Broker {
 }
 
 /// The account and id of the admin who asks.
-fn own_ids(caller: &Caller) -> Result<(AccountId, AdminId), Refusal> {
+pub(super) fn own_ids(caller: &Caller) -> Result<(AccountId, AdminId), Refusal> {
     match caller {
         Caller::Admin { account_id, admin_id, .. } => Ok((*account_id, *admin_id)),
         Caller::Anonymous | Caller::App { .. } | Caller::Endpoint { .. } => Err(admin_needed(caller)),

@@ -21,6 +21,7 @@ mod follower;
 mod history;
 mod introspect;
 mod issue_token;
+mod nodes;
 mod open_session;
 mod own;
 mod permit;

@@ -35,7 +35,8 @@ pub(super) const fn needed(action: Action) -> AdminRole {
         | Action::AccountDeleted
         | Action::AppDeleted
         | Action::Restored
-        | Action::Promoted => AdminRole::Owner,
+        | Action::Promoted
+        | Action::NodeDrained => AdminRole::Owner,
         // What everybody does with their own sign-in.
         Action::AdminSignedIn
         | Action::AdminSignInFailed

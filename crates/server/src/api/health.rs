@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
+use respoke_core::refusal::Refusal;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -41,8 +42,14 @@ pub(crate) async fn ready(api: Arc<Api>, _: Call, _: Unasked) -> Result<JsonAnsw
     Ok(JsonAnswer(Health { status: "ok" }))
 }
 
-/// Whether the database can be written.
+/// Whether the database can be written, and this node serves and is not about to end.
 pub(crate) async fn is_ready(api: &Api) -> Result<(), Problem> {
+    api.check_standing()?;
+    if let Some(among) = &api.among
+        && !among.is_serving()
+    {
+        return Err(Refusal::Isolated.into());
+    }
     let store = api.broker.store();
     // What came to light since it was last found out is told at once.
     store.sound()?;

@@ -16,6 +16,7 @@ pub(crate) mod groups;
 pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod messages;
+pub(crate) mod nodes;
 pub(crate) mod oauth;
 pub(crate) mod presence;
 pub(crate) mod push_tokens;

@@ -125,6 +125,7 @@ impl Call {
     ///
     /// [`Refusal::Unauthenticated`] for one that is not valid.
     pub(crate) async fn authenticate_visit(&self, api: &Api, token: &Secret) -> Result<Caller, Refusal> {
+        api.check_standing()?;
         let credential = Credential::AdminToken(token.clone());
         let caller = api.broker.authenticate(&credential, Some(self.facts.address)).await?;
         self.facts.asked_by(&caller);
@@ -141,6 +142,7 @@ impl Call {
     }
 
     async fn prove(&self, api: &Api, credential: Credential, wrong: Wrong) -> Result<Caller, Problem> {
+        api.check_standing()?;
         match (self.proved(api, credential, wrong).await, wrong) {
             (Err(Refusal::Unauthenticated), Wrong::Refused) => Err(self.refused(api)),
             (Err(Refusal::Unauthenticated), Wrong::Ignored | Wrong::IgnoredUnlessKept) => Ok(Caller::Anonymous),

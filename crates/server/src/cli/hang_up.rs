@@ -33,7 +33,7 @@ pub(super) struct Reload {
 
 impl Reload {
     /// Reads again at each hang-up, for as long as it is polled.
-    pub(super) async fn at_each(mut self, mut hang_up: HangUp) {
+    pub(super) async fn at_each(&mut self, hang_up: &mut HangUp) {
         while hang_up.0.recv().await.is_some() {
             tracing::info!("SIGHUP: certificate and log level are read again");
             self.log_level().await;

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::builder::ValueParser;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use respoke_core::chance::SystemChance;
-use respoke_core::clock::SystemClock;
+use respoke_core::clock::{Clock, CorrectedClock};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -18,11 +18,14 @@ use super::hang_up::{HangUp, Reload};
 use super::output::Output;
 use super::standard_output;
 use crate::config::{self, Config, Kind, PLACES, SETTINGS};
-use crate::run::{Prepared, Started};
+use crate::run::{Ended, Prepared, Started};
 use crate::{files, greeting, run, telemetry};
 
 /// How long threads of the runtime may take to end when all else has.
 const SHUTDOWN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// When another life of a node is tried to begin again.
+const AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What `serve` and `config check` take.
 #[derive(Clone, Debug, Default, Args)]
@@ -106,23 +109,46 @@ impl Serve {
         let runtime = runtime(config.io_threads)?;
         let served = runtime.block_on(async {
             // Asked for before the server says that it is ready: whoever reads that may stop it at once.
-            let (stop, hang_up) = (stop_signal()?, HangUp::listen()?);
+            let (stop, mut hang_up) = (stop_signal()?, HangUp::listen()?);
             let serve = self.clone();
-            let before = config.clone();
-            let mut stop = Box::pin(stop);
-            let prepared = tokio::select! {
-                prepared = run::prepare(config, Arc::new(SystemClock), Arc::new(SystemChance)) => prepared?,
-                () = &mut stop => {
-                    tracing::info!("stopped before it served");
-                    return Ok(());
-                }
-            };
-            let started = greet(prepared, out).await?;
             let settings = Arc::new(move || serve.settings());
-            let reload = Reload { settings, config: before, log, certificate: started.certificate() };
-            tokio::select! {
-                served = started.serve_until(stop) => served?,
-                () = reload.at_each(hang_up) => {}
+            let mut reload = Reload { settings, config: config.clone(), log, certificate: None };
+            let mut stop = Box::pin(stop);
+            let mut begun = false;
+            loop {
+                let prepared = tokio::select! {
+                    prepared = run::prepare(config.clone(), clock(), Arc::new(SystemChance)) => prepared,
+                    () = &mut stop => {
+                        tracing::info!("stopped before it served");
+                        return Ok(());
+                    }
+                };
+                let started = match prepared {
+                    Ok(prepared) => greet(prepared, out).await,
+                    Err(error) => Err(error.into()),
+                };
+                let started = match started {
+                    Ok(started) => started,
+                    // It served before: what stands in the way now is not what it was set up with.
+                    Err(failure) if begun => {
+                        tracing::error!(error = failure.text(), "another life of this node cannot begin yet");
+                        if stop_within(&mut stop, AGAIN).await {
+                            return Ok(());
+                        }
+                        continue;
+                    }
+                    Err(failure) => return Err(failure),
+                };
+                begun = true;
+                reload.certificate = started.certificate();
+                let ended = tokio::select! {
+                    ended = started.serve_until(&mut stop) => ended?,
+                    () = reload.at_each(&mut hang_up) => Ended::Stopped,
+                };
+                if ended == Ended::Stopped {
+                    break;
+                }
+                tracing::warn!("this node begins another life");
             }
             Ok(())
         });
@@ -130,6 +156,16 @@ impl Serve {
         runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
         served
     }
+}
+
+/// A clock that is corrected by the database of several nodes.
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(CorrectedClock::default())
+}
+
+/// Waits so long. Whether the process was told to stop meanwhile.
+async fn stop_within(stop: &mut (impl Future<Output = ()> + Unpin), within: std::time::Duration) -> bool {
+    tokio::time::timeout(within, stop).await.is_ok()
 }
 
 /// Shows what is shown once, and keeps it only when that has worked: nobody could find it out afterwards.

@@ -167,6 +167,30 @@ settings! {
     database_promotions: DatabasePromotions = DatabasePromotions::Noticed,
         (Kind::Word(&["noticed", "copy_taken", "unnoticed"]), "WORD"),
         "What is done when a PostgreSQL server takes another's place: noticed, copy_taken or unnoticed [default: noticed]";
+    database_direct: Option<DatabaseUrl> = None,
+        (Kind::Database, "URL"),
+        "The same PostgreSQL database past every pooler, by which nodes wake each other";
+    nats: Option<String> = None,
+        (Kind::Text, "URLS"),
+        "NATS servers by which nodes talk, instead of PostgreSQL, such as nats://host:4222; commas between several";
+    #[serde(with = "optional_path")]
+    nats_credentials: Option<PathBuf> = None,
+        (Kind::Path, "FILE"),
+        "File of credentials for NATS, as nsc writes it";
+    #[serde(with = "optional_path")]
+    nats_nkey: Option<PathBuf> = None,
+        (Kind::Path, "FILE"),
+        "File with the seed of a user's nkey for NATS";
+    #[serde(with = "optional_path")]
+    nats_root_cert: Option<PathBuf> = None,
+        (Kind::Path, "FILE"),
+        "PEM file with who is trusted to sign the certificates of NATS servers, which then need one";
+    node_name: Option<String> = None,
+        (Kind::Text, "NAME"),
+        "What operators call this node among those that serve from one PostgreSQL database [default: the machine's name]";
+    isolation_secs: u64 = 60,
+        number((0, 86_400), "seconds"),
+        "Seconds without the PostgreSQL database after which sockets are closed; 0 keeps them [default: 60]";
     #[serde(with = "optional_path")]
     tls_cert: Option<PathBuf> = None,
         (Kind::Path, "FILE"),

@@ -29,6 +29,7 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, RETRY_AFTER, VARY,
 };
 use http::{HeaderValue, Method, StatusCode};
+use respoke_hub::outbox::Outbox;
 use respoke_hub::{Hub, Socket};
 use respoke_wire::close::Close;
 use respoke_wire::frame;
@@ -182,10 +183,35 @@ impl Sockets {
         client.detach();
     }
 
+    /// Waits, if this process may have been stopped for long, until it knows whether others have declared it dead meanwhile:
+    /// before that nothing is written. Why the socket was closed, if it was.
+    async fn asleep(&self, outbox: &Outbox) -> Option<Close> {
+        let among = self.api.among.as_ref().filter(|among| !among.fence().is_awake())?;
+        tokio::select! {
+            biased;
+            why = outbox.ended() => Some(why),
+            () = among.fence().awake() => None,
+        }
+    }
+
+    /// Closes all sockets at once, because the others have told already that they are gone.
+    pub(crate) fn lose(&self) {
+        for client in self.clients.all() {
+            self.hub.close(&client.socket, Close::NodeLost);
+        }
+    }
+
     /// Starts what runs beside the sockets, on `tasks` and until `stop`.
     pub(crate) fn keep(self: &Arc<Self>, tasks: &TaskTracker, stop: &CancellationToken) {
         let (sockets, stopped) = (self.clone(), stop.clone());
         tasks.spawn(enduring::run("heartbeats", move || sockets.clone().tick(stopped.clone())));
+        let (sockets, stopped) = (self.clone(), stop.clone());
+        tasks.spawn(enduring::run("isolation", move || {
+            let (sockets, stopped) = (sockets.clone(), stopped.clone());
+            async move {
+                let _ = stopped.run_until_cancelled(sockets.keep_isolated()).await;
+            }
+        }));
         let (hub, stopped) = (self.hub.clone(), stop.clone());
         tasks.spawn(enduring::run("revocations", move || {
             let (hub, stopped) = (hub.clone(), stopped.clone());
@@ -257,13 +283,8 @@ impl Sockets {
         }
     }
 
-    /// Tells all clients to come back later, spread over a share of `within`, then waits for their transports to end, and
-    /// ends them when the time is over.
-    ///
-    /// Existing clients come back without a pause of their own, so the spreading is what spares the next server.
-    pub(crate) async fn drain(&self, within: Duration) {
-        self.hub.tails().end();
-        self.hub.mute_departures();
+    /// Tells all clients to come back later, spread over a share of `within`.
+    async fn send_away(&self, within: Duration) {
         let clients = self.clients.all();
         let count = u32::try_from(clients.len()).unwrap_or(u32::MAX);
         let pause = within.mul_f32(SPREAD_SHARE).checked_div(count).unwrap_or_default().min(SPREAD_MAX);
@@ -272,6 +293,34 @@ impl Sockets {
             tokio::time::sleep_until(start + pause * nth).await;
             self.hub.close(&client.socket, Close::GoingAway);
         }
+    }
+
+    /// Tells all clients to come back to another node, over as much of `within` as they are given for that.
+    pub(crate) async fn send_away_for(&self, within: Duration) {
+        let until = Instant::now() + within.mul_f32(SPREAD_SHARE);
+        self.hub.mute_departures();
+        self.send_away(within).await;
+        tokio::time::sleep_until(until).await;
+    }
+
+    /// Sends the clients away whenever the database has been away for long. Never ends.
+    async fn keep_isolated(&self) {
+        let Some(among) = &self.api.among else { return };
+        loop {
+            among.isolated().await;
+            self.send_away(ISOLATION_SPREAD).await;
+        }
+    }
+
+    /// Tells all clients to come back later, spread over a share of `within`, then waits for their transports to end, and
+    /// ends them when the time is over.
+    ///
+    /// Existing clients come back without a pause of their own, so the spreading is what spares the next server.
+    pub(crate) async fn drain(&self, within: Duration) {
+        self.hub.tails().end();
+        self.hub.mute_departures();
+        let start = Instant::now();
+        self.send_away(within).await;
         self.tasks.close();
         // Who has much to read yet has all the time there is.
         if tokio::time::timeout_at(start + within, self.tasks.wait()).await.is_err() {
@@ -281,6 +330,8 @@ impl Sockets {
     }
 }
 
+/// How long the clients of a node without its database are told to come back for, at most.
+const ISOLATION_SPREAD: Duration = Duration::from_secs(10);
 /// The share of the drain time over which clients are sent away; the rest is for them to close.
 const SPREAD_SHARE: f32 = 0.8;
 /// How far apart clients are sent away at most: a few need no spreading, and a stop should not take long for them.

@@ -234,7 +234,12 @@ impl Sockets {
             taken = client.socket.outbox.take(&mut frames) => Some(taken),
             () = tokio::time::sleep(wait) => None,
         };
-        match taken? {
+        let mut taken = taken?;
+        if let Some(why) = self.asleep(&client.socket.outbox).await {
+            frames.clear();
+            taken = Taken::Closed(why);
+        }
+        match taken {
             Taken::Frames => {}
             Taken::Closed(why) => {
                 let last = if why.come_back() { frame::NOT_HANDSHAKEN } else { frame::DISCONNECT };

@@ -238,6 +238,10 @@ impl Sockets {
             if let Taken::Closed(why) = outbox.take(&mut packets).await {
                 break why;
             }
+            if let Some(why) = self.asleep(outbox).await {
+                packets.clear();
+                break why;
+            }
             let pong = ping.lock().take().map(Frame::pong);
             let written = {
                 let progresses = || self.api.places.progresses(&client.socket);
@@ -285,7 +289,8 @@ impl Sockets {
 const fn is_told(why: Close) -> bool {
     match why {
         Close::SessionEnded | Close::BadFrame | Close::GoingAway | Close::SlowConsumer => true,
-        Close::Left | Close::Silent => false,
+        // What waits for one whose node was lost was made before others were told so.
+        Close::Left | Close::Silent | Close::NodeLost => false,
     }
 }
 

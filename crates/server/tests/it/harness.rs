@@ -35,8 +35,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
-use databases::is_postgres_asked;
-pub(crate) use databases::{Folder, data_folder, database_of, place};
+pub(crate) use databases::{Folder, data_folder, database_of, is_postgres_asked, place};
 #[cfg(target_os = "linux")]
 pub(crate) use faults::Faults;
 pub(crate) use pooler::Pooler;
@@ -86,7 +85,8 @@ pub(crate) struct Server {
     pub(crate) setup_token: String,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
-    _folder: Folder,
+    _folder: Arc<Folder>,
+    config: Config,
 }
 
 impl Server {
@@ -105,7 +105,7 @@ impl Server {
     }
 
     /// The same by a chance of its own.
-    pub(crate) fn start_by(mut runtime: Builder, chance: Arc<SeededChance>, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn start_by(runtime: Builder, chance: Arc<SeededChance>, change: impl FnOnce(&mut Config)) -> Self {
         let (data, folder) = data_folder();
         let mut config = Config {
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -117,9 +117,68 @@ impl Server {
         change(&mut config);
         note_secret(PASSWORD);
         let clock = ManualClock::at(NOW);
+        let running = Running::begin(runtime, config, &clock, chance);
+        let (app, secret, role, setup_token) = running.first_run.expect("the database is new");
+        note_secret(&secret);
+        note_secret(&setup_token);
+        let client = Client { agent: agent(), url: running.url, app, secret, role };
+        let (broker, hub) = running.rooms;
+        let (stop, thread) = (running.stop, Some(running.thread));
+        Self {
+            client,
+            clock,
+            broker,
+            hub,
+            setup_token,
+            stop,
+            thread,
+            _folder: Arc::new(folder),
+            config: running.config,
+        }
+    }
+
+    /// Another node on the same database, which is a PostgreSQL one.
+    pub(crate) fn beside(&self, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = self.config.clone();
+        change(&mut config);
+        let chance: Arc<SeededChance> = Arc::new(SeededChance::of(chance().below(u64::MAX) ^ u64::from(self.port())));
+        let running = Running::begin(Builder::new_current_thread(), config, &self.clock, chance);
+        assert!(running.first_run.is_none(), "the database is not new");
+        let client = Client { url: running.url, ..self.client.clone() };
+        let (broker, hub) = running.rooms;
+        Self {
+            client,
+            clock: self.clock.clone(),
+            broker,
+            hub,
+            setup_token: String::new(),
+            stop: running.stop,
+            thread: Some(running.thread),
+            _folder: self._folder.clone(),
+            config: running.config,
+        }
+    }
+
+    fn port(&self) -> u16 {
+        self.client.url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a URL ends with a port")
+    }
+}
+
+/// A server that was begun.
+struct Running {
+    url: String,
+    rooms: (Arc<Broker>, Arc<respoke_hub::Hub>),
+    first_run: Option<(String, String, String, String)>,
+    config: Config,
+    stop: CancellationToken,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    fn begin(mut runtime: Builder, config: Config, clock: &ManualClock, chance: Arc<SeededChance>) -> Self {
         let stop = CancellationToken::new();
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        let (server_clock, server_stop) = (clock.clone(), stop.clone());
+        let (server_clock, server_stop, kept) = (clock.clone(), stop.clone(), config.clone());
         let thread = std::thread::spawn(move || {
             let runtime = runtime.enable_all().build().unwrap();
             runtime.block_on(async move {
@@ -131,15 +190,11 @@ impl Server {
                 });
                 let rooms = (started.broker().clone(), started.hub().clone());
                 sender.send((started.url.clone(), rooms, first_run)).unwrap();
-                started.serve_until(server_stop.cancelled_owned()).await.unwrap();
+                let _ = started.serve_until(server_stop.cancelled_owned()).await.unwrap();
             });
         });
-        let (url, (broker, hub), first_run) = receiver.recv().expect("the server starts");
-        let (app, secret, role, setup_token) = first_run.expect("the database is new");
-        note_secret(&secret);
-        note_secret(&setup_token);
-        let client = Client { agent: agent(), url, app, secret, role };
-        Self { client, clock, broker, hub, setup_token, stop, thread: Some(thread), _folder: folder }
+        let (url, rooms, first_run) = receiver.recv().expect("the server starts");
+        Self { url, rooms, first_run, config: kept, stop, thread }
     }
 }
 

@@ -33,6 +33,7 @@ mod lists;
 mod log;
 mod messages;
 mod moving;
+mod nodes;
 mod oauth;
 mod openapi;
 mod operating;

@@ -21,6 +21,7 @@ pub mod groups;
 pub mod history;
 pub mod lists;
 pub mod messages;
+pub mod nodes;
 pub mod oauth;
 pub mod permissions;
 pub mod presence;

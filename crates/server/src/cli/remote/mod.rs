@@ -6,6 +6,7 @@ mod bans;
 mod client;
 mod given;
 mod login;
+mod nodes;
 mod roles;
 mod secrets;
 mod sessions;
@@ -43,6 +44,9 @@ pub(super) enum Command {
     /// Banned endpoints.
     #[command(subcommand)]
     Ban(bans::Command),
+    /// The nodes that serve.
+    #[command(subcommand)]
+    Node(nodes::Command),
     /// Read the audit log, newest first.
     Audit(audit::Audit),
 }
@@ -59,6 +63,7 @@ impl Command {
             Self::Secret(command) => command.run(&client, out),
             Self::Session(command) => command.run(&client, out),
             Self::Ban(command) => command.run(&client, out),
+            Self::Node(command) => command.run(&client, out),
             Self::Audit(audit) => audit.run(&client, out),
         }
     }

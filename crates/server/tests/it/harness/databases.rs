@@ -49,7 +49,7 @@ impl Drop for Folder {
     }
 }
 
-pub(super) fn is_postgres_asked() -> bool {
+pub(crate) fn is_postgres_asked() -> bool {
     std::env::var_os("TEST_STORE").is_some_and(|store| store == "postgres")
 }
 

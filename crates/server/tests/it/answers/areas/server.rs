@@ -49,6 +49,18 @@ pub(in crate::answers) fn tell(book: &mut Book) {
     let answer = book.server.get("/v1/roles//").secret().call();
     book.note("Slashes at the end are no matter", "GET /v1/roles", "App-Secret", &answer);
 
+    let admin = book.server.admin_token("admin");
+    let mut nodes = book.server.get("/v1/nodes").admin(&admin).call();
+    // Where all else is asked over a socket, there is one.
+    nodes.body[0]["sockets"] = json!(0);
+    nodes.text = nodes.text.replace("\"sockets\":1", "\"sockets\":0");
+    book.name(book.server.url.trim_start_matches("http://").to_owned(), "its address");
+    book.note("The nodes that serve", "GET /v1/nodes", "Admin-Token", &nodes);
+    book.ask("by a backend", "GET /v1/nodes", &[], By::Secret, Value::Null);
+    let drain = "POST /v1/nodes/{id}/drain";
+    book.ask("A server that is alone drains by being stopped", drain, &["0"], By::Admin, json!({}));
+    book.ask("there is no such node", drain, &["7"], By::Admin, json!({}));
+
     raw(book, "A head is too large", &format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(70_000)));
     raw(book, "It is no HTTP", "nonsense\r\n\r\n");
     raw(book, "There is no host", "GET /v1/roles HTTP/1.1\r\nConnection: close\r\n\r\n");

@@ -1,0 +1,390 @@
+//! A life of this node: it begins with a row in the database, goes on with each beat, and ends when the row is gone.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use parking_lot::Mutex;
+use respoke_bus::Authenticated;
+use respoke_bus::carried::{CarriedBus, CarriedLimits, TICK};
+use respoke_core::clock::{Clock, SystemClock};
+use respoke_core::ops::Broker;
+use respoke_core::ports::{
+    BEAT, Beating, Cluster, Joining, LATE, Load, Newcomer, Node, NodeRecord, NodeState, NodeStore, StoreError,
+};
+use respoke_wire::bus::VERSION;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::carriage::{Carriage, Talk};
+use super::fence::{BootTime, Fence};
+use crate::enduring;
+use crate::metrics::NodesView;
+
+/// How long a beat is waited for. Behind that is another, and both may come before the fence.
+const BEAT_PATIENCE: Duration = Duration::from_secs(4);
+/// When a beat is tried again that failed.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How long a start waits until the nodes that live have told what they are there for. One that does not by then was killed, as
+/// a rule, and is declared dead soon.
+const INTRODUCTIONS: Duration = Duration::from_secs(3);
+/// How long the end of a life may take to be written; else it is found out.
+const LEAVING: Duration = Duration::from_secs(2);
+
+/// Who begins a life, and how it is reached.
+pub(crate) struct Begin<'a> {
+    pub(crate) nodes: Arc<dyn NodeStore>,
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) talk: Talk,
+    pub(crate) clock: &'a dyn Clock,
+    /// After so long without the database sockets are closed. None: never.
+    pub(crate) isolation: Option<Duration>,
+}
+
+/// This node among others.
+pub(crate) struct Among {
+    nodes: Arc<dyn NodeStore>,
+    node: Node,
+    cluster: Cluster,
+    carriage: Carriage,
+    bus: Arc<CarriedBus>,
+    fence: Fence,
+    state: watch::Sender<NodeState>,
+    isolation: Option<Duration>,
+    /// Told when sockets are to be closed, because the database is away for long.
+    isolated: Notify,
+    /// Told when an operator wants the node to drain.
+    to_drain: CancellationToken,
+    dead: CancellationToken,
+    load: OnceLock<Box<dyn Fn() -> Load + Send + Sync>>,
+    /// Those who live, as far as was heard.
+    live: Mutex<Vec<NodeRecord>>,
+    declared_dead: AtomicU64,
+    /// How far the machine's clock is ahead of the database's, in milliseconds.
+    skew: AtomicI64,
+    tasks: TaskTracker,
+    _stop: DropGuard,
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Among {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Among").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// What came of a beat.
+enum Beaten {
+    Lives,
+    /// Somebody was found to be late, and declared dead.
+    WithADeath,
+    Dead,
+    Unheard(StoreError),
+}
+
+impl Among {
+    /// Begins a life.
+    pub(crate) async fn join(begin: Begin<'_>) -> anyhow::Result<Arc<Self>> {
+        let Begin { nodes, name, address, talk, clock, isolation } = begin;
+        let (asked, before) = (BootTime::now(), clock.monotonic());
+        let newcomer = Newcomer {
+            was: None,
+            name,
+            address,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            carrier: talk.kind(),
+            codec: VERSION..=VERSION,
+            now: SystemClock.now(),
+        };
+        let (node, cluster) =
+            match nodes.join(newcomer).await.context("this node could not be added to those that serve")? {
+                Joining::Joined { node, cluster, now } => {
+                    clock.correct(now, before + (clock.monotonic() - before) / 2);
+                    (node, cluster)
+                }
+                Joining::Refused(why) => bail!("this node cannot serve among those that do: {why}"),
+            };
+        let carriage = match Carriage::open(talk, node, &cluster).await {
+            Ok(carriage) => carriage,
+            Err(error) => {
+                leave(&*nodes, node).await;
+                return Err(error);
+            }
+        };
+        let carrier = Arc::new(Authenticated::new(&cluster, carriage.carrier()));
+        let bus = Arc::new(CarriedBus::new(node, carrier.clone(), CarriedLimits::DEFAULT));
+        let hears = Arc::downgrade(&bus);
+        let checks = Arc::downgrade(&carrier);
+        carriage.bring_to(move |brought| {
+            if let (Some(bus), Some(carrier)) = (hears.upgrade(), checks.upgrade()) {
+                carrier.bring(&bus, brought);
+            }
+        });
+        let stop = CancellationToken::new();
+        Ok(Arc::new(Self {
+            nodes,
+            node,
+            cluster,
+            carriage,
+            bus,
+            fence: Fence::confirmed_at(asked),
+            state: watch::Sender::new(NodeState::Starting),
+            isolation,
+            isolated: Notify::new(),
+            to_drain: CancellationToken::new(),
+            dead: CancellationToken::new(),
+            load: OnceLock::new(),
+            live: Mutex::default(),
+            declared_dead: AtomicU64::new(0),
+            skew: AtomicI64::new(0),
+            tasks: TaskTracker::new(),
+            _stop: stop.clone().drop_guard(),
+            stop,
+        }))
+    }
+
+    /// Who it is.
+    pub(crate) const fn node(&self) -> Node {
+        self.node
+    }
+
+    /// Among whom.
+    pub(crate) const fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// What it talks by.
+    pub(crate) const fn bus(&self) -> &Arc<CarriedBus> {
+        &self.bus
+    }
+
+    /// Whether it may go by what it knows.
+    pub(crate) const fn fence(&self) -> &Fence {
+        &self.fence
+    }
+
+    /// Where the nodes are.
+    pub(crate) const fn nodes(&self) -> &Arc<dyn NodeStore> {
+        &self.nodes
+    }
+
+    /// Those who live, this one among them, as far as was heard.
+    pub(crate) fn live(&self) -> Vec<NodeRecord> {
+        self.live.lock().clone()
+    }
+
+    /// What there is to tell of it in metrics.
+    pub(crate) fn view(&self) -> NodesView {
+        NodesView {
+            live: u64::try_from(self.live.lock().len()).unwrap_or(u64::MAX),
+            declared_dead: self.declared_dead.load(Ordering::Relaxed),
+            beat_age_millis: u64::try_from(self.fence.age_millis()).unwrap_or(0),
+            skew_millis: self.skew.load(Ordering::Relaxed),
+            bus: self.bus.figures(),
+            carriage: self.carriage.view(),
+        }
+    }
+
+    /// Whether it serves, and is not about to end.
+    pub(crate) fn is_serving(&self) -> bool {
+        *self.state.borrow() == NodeState::Serving
+    }
+
+    /// Has operators told what `load` says.
+    pub(crate) fn tell_of(&self, load: impl Fn() -> Load + Send + Sync + 'static) {
+        // A server says it once.
+        let _ = self.load.set(Box::new(load));
+    }
+
+    /// Begins to beat, and to look after the bus.
+    pub(crate) fn keep(self: &Arc<Self>, broker: Arc<Broker>) {
+        let (this, stop) = (self.clone(), self.stop.clone());
+        self.tasks.spawn(enduring::run("beats", move || {
+            let (this, broker, stop) = (this.clone(), broker.clone(), stop.clone());
+            async move {
+                let _ = stop.run_until_cancelled(this.beats(&broker)).await;
+            }
+        }));
+        let (bus, stop) = (self.bus.clone(), self.stop.clone());
+        self.tasks.spawn(enduring::run("bus", move || {
+            let (bus, stop) = (bus.clone(), stop.clone());
+            async move {
+                let mut ticks = tokio::time::interval(TICK);
+                ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+                while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+                    bus.tick();
+                }
+            }
+        }));
+    }
+
+    /// Waits until all who live have told what they are there for, for a while, and serves from then on.
+    pub(crate) async fn introduce(&self, broker: &Broker) -> anyhow::Result<()> {
+        let until = Instant::now() + INTRODUCTIONS;
+        match self.beat(broker.clock()).await {
+            Beaten::Lives | Beaten::WithADeath => {}
+            Beaten::Dead => bail!("this node was declared dead before it served"),
+            Beaten::Unheard(error) => return Err(error).context("the database does not answer"),
+        }
+        let live = self.live();
+        for mut introduction in self.bus.nodes_are(&nodes_of(&live)) {
+            if timeout_at(until, introduction.done()).await.is_ok() {
+                continue;
+            }
+            let silent = introduction.missing();
+            for record in live.iter().filter(|record| silent.contains(&record.node)) {
+                let (node, name, address) = (record.node, &record.name, &record.address);
+                tracing::warn!(%node, name, address, "a node that lives by its row in the database does not answer: if it \
+                    goes on living, nothing goes between the two, and all have to name the same NATS servers");
+            }
+        }
+        let others = live.iter().filter(|record| record.node != self.node).count();
+        let cluster = data_encoding::HEXLOWER.encode(&self.cluster().id);
+        tracing::info!(node = %self.node, cluster, others, "this node serves");
+        self.state.send_replace(NodeState::Serving);
+        Ok(())
+    }
+
+    /// Tells the others that this node is about to end.
+    pub(crate) fn drain(&self) {
+        self.state.send_replace(NodeState::Draining);
+    }
+
+    /// Whether another node serves, to which clients can go.
+    pub(crate) fn has_successors(&self) -> bool {
+        self.live.lock().iter().any(|record| record.node != self.node && record.state == NodeState::Serving)
+    }
+
+    /// Waits until an operator wants that.
+    pub(crate) async fn is_to_drain(&self) {
+        self.to_drain.cancelled().await;
+    }
+
+    /// Waits until it was declared dead.
+    pub(crate) async fn died(&self) {
+        self.dead.cancelled().await;
+    }
+
+    /// Waits until the database was away for so long that sockets are to be closed.
+    pub(crate) async fn isolated(&self) {
+        self.isolated.notified().await;
+    }
+
+    /// Ends this life, once nobody is connected.
+    pub(crate) async fn leave(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        if !self.dead.is_cancelled() {
+            leave(&*self.nodes, self.node).await;
+        }
+        self.carriage.end().await;
+    }
+
+    async fn beats(&self, broker: &Broker) {
+        let mut state = self.state.subscribe();
+        let (mut heard, mut closed) = (true, false);
+        loop {
+            let began = Instant::now();
+            let beaten = self.beat(broker.clock()).await;
+            let next = match &beaten {
+                Beaten::Lives => began + BEAT,
+                Beaten::WithADeath => began,
+                Beaten::Unheard(_) => Instant::now() + AGAIN,
+                Beaten::Dead => {
+                    tracing::error!(node = %self.node, "this node was declared dead: it closes its sockets and begins anew");
+                    return self.dead.cancel();
+                }
+            };
+            match beaten {
+                Beaten::Unheard(error) => {
+                    self.fence.tried();
+                    if heard {
+                        let error: &dyn std::error::Error = &error;
+                        tracing::error!(error, "this node cannot say that it lives: soon it serves nothing");
+                    }
+                    heard = false;
+                    let is_long = self.isolation.is_some_and(|isolation| {
+                        i64::try_from(isolation.as_millis()).is_ok_and(|isolation| self.fence.age_millis() >= isolation)
+                    });
+                    if is_long && !closed {
+                        tracing::error!("the database is away for isolation_secs: sockets are closed");
+                        self.isolated.notify_one();
+                        closed = true;
+                    }
+                }
+                Beaten::Lives | Beaten::WithADeath | Beaten::Dead => {
+                    if !heard {
+                        tracing::info!("this node is heard again");
+                    }
+                    (heard, closed) = (true, false);
+                }
+            }
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = broker.nodes_changed() => {}
+                // The sender is here.
+                _ = state.changed() => {}
+            }
+        }
+    }
+
+    /// Says that this node lives, and takes what it hears of the others.
+    async fn beat(&self, clock: &Arc<dyn Clock>) -> Beaten {
+        let (asked, before) = (BootTime::now(), clock.monotonic());
+        let state = *self.state.borrow();
+        let mut load = self.load.get().map(|load| load()).unwrap_or_default();
+        load.lag_millis = u64::try_from(self.carriage.lag().as_millis()).unwrap_or(u64::MAX);
+        load.skew_millis = self.skew.load(Ordering::Relaxed);
+        let began = SystemClock.now();
+        let beating = match timeout(BEAT_PATIENCE, self.nodes.beat(self.node, state, load)).await {
+            Ok(Ok(beating)) => beating,
+            Ok(Err(error)) => return Beaten::Unheard(error),
+            Err(late) => return Beaten::Unheard(StoreError::Unavailable(Box::new(late))),
+        };
+        let Beating::Lives { now, nodes } = beating else { return Beaten::Dead };
+        self.fence.confirm(asked);
+        clock.correct(now, before + (clock.monotonic() - before) / 2);
+        let half_way = began.millis().midpoint(SystemClock.now().millis());
+        self.skew.store(half_way.saturating_sub(now.millis()), Ordering::Relaxed);
+        let live = nodes_of(&nodes);
+        self.carriage.nodes_are(&live);
+        drop(self.bus.nodes_are(&live));
+        if nodes.iter().any(|record| record.node == self.node && record.is_to_drain) {
+            self.to_drain.cancel();
+        }
+        let is_late = |record: &&NodeRecord| {
+            u128::try_from(now.millis() - record.beat_at.millis()).is_ok_and(|late| late >= LATE.as_millis())
+        };
+        let late: Vec<_> = nodes.iter().filter(is_late).map(|record| (record.node, record.name.clone())).collect();
+        *self.live.lock() = nodes;
+        let mut is_dead = false;
+        for (node, name) in late {
+            match timeout(BEAT_PATIENCE, self.nodes.declare_dead(self.node, node)).await {
+                Ok(Ok(true)) => {
+                    tracing::warn!(%node, name, "a node has not been heard of and is declared dead");
+                    self.declared_dead.fetch_add(1, Ordering::Relaxed);
+                    is_dead = true;
+                }
+                // Others do it, or it is tried again with the next beat.
+                Ok(Ok(false) | Err(_)) | Err(_) => {}
+            }
+        }
+        if is_dead { Beaten::WithADeath } else { Beaten::Lives }
+    }
+}
+
+async fn leave(nodes: &dyn NodeStore, node: Node) {
+    let left = timeout(LEAVING, nodes.leave(node)).await;
+    if !matches!(left, Ok(Ok(()))) {
+        tracing::warn!(%node, "the others could not be told that this node ends: they find out");
+    }
+}
+
+fn nodes_of(records: &[NodeRecord]) -> Vec<Node> {
+    records.iter().map(|record| record.node).collect()
+}

@@ -1,0 +1,91 @@
+//! Several nodes on one PostgreSQL database. On a data folder these tests have nothing to do.
+
+use serde_json::{Value, json};
+
+use crate::harness::{End, Server, eventually, is_postgres_asked};
+
+/// Two nodes that serve as one. None: not on PostgreSQL.
+fn two() -> Option<[Server; 2]> {
+    if !is_postgres_asked() {
+        return None;
+    }
+    let one = Server::start_with(|config| {
+        config.node_name = Some("one".into());
+        config.drain_secs = 1;
+    });
+    let other = one.beside(|config| config.node_name = Some("other".into()));
+    Some([one, other])
+}
+
+#[test]
+fn each_node_tells_of_all() {
+    let Some([one, other]) = two() else { return };
+    let admin = one.admin_token("admin");
+    for node in [&one, &other] {
+        let nodes = eventually(|| {
+            let nodes = node.get("/v1/nodes").admin(&admin).call().ok();
+            let serving = nodes.as_array().unwrap().iter().filter(|node| node["state"] == "serving").count();
+            (serving == 2).then_some(nodes)
+        });
+        let names: Vec<_> = nodes.as_array().unwrap().iter().map(|node| node["name"].clone()).collect();
+        assert_eq!(names, ["one", "other"]);
+        let answering: Vec<_> = nodes.as_array().unwrap().iter().filter(|node| node["answers"] == true).collect();
+        assert_eq!(answering.len(), 1);
+        let address = answering[0]["address"].as_str().unwrap();
+        assert!(node.client.url.ends_with(address), "{address}");
+    }
+}
+
+#[test]
+fn clients_of_two_nodes_talk_as_those_of_one() {
+    let Some([one, other]) = two() else { return };
+    let (mut alice, mut bob) = (one.connect("alice"), other.connect("bob"));
+    alice.join("room");
+    bob.join("room");
+    alice.push("join room bob");
+    assert_eq!(one.members("room"), other.members("room"));
+    assert_eq!(one.members("room").len(), 2);
+    for n in 0..100 {
+        alice.publish("room", n);
+    }
+    let mut heard = Vec::new();
+    bob.until(|bob| {
+        heard.extend(bob.pushed());
+        (heard.len() >= 100).then_some(())
+    });
+    let expected: Vec<_> = (0..100).map(|n| format!("pubsub room alice {n}")).collect();
+    assert_eq!(heard, expected);
+    bob.post("/v1/messages", json!({"to": "alice", "message": "hello"})).ok();
+    alice.push("message bob hello");
+    drop(bob);
+    alice.push("leave room bob");
+    assert_eq!(one.members("room"), ["alice"]);
+}
+
+#[test]
+fn an_end_at_one_node_closes_the_socket_at_another() {
+    let Some([one, other]) = two() else { return };
+    let token = one.session("alice");
+    let mut alice = other.open_as("alice", &token);
+    assert!(other.alive(&token), "the other node remembers it from here on");
+    let ended = one.request("DELETE", "/v1/session-tokens").token(&token).call();
+    assert_eq!(ended.header("respoke-confirmed"), Some("2/2"), "{ended:?}");
+    assert!(!other.alive(&token), "it is over everywhere once the end is answered so");
+    assert_eq!(alice.end(), End::REVOKED);
+}
+
+#[test]
+fn a_node_that_drains_sends_its_clients_to_the_other_and_ends() {
+    let Some([one, other]) = two() else { return };
+    let admin = one.admin_token("admin");
+    let ids = |server: &Server| -> Vec<Value> {
+        server.get("/v1/nodes").admin(&admin).call().ok().as_array().unwrap().clone()
+    };
+    let id = eventually(|| ids(&one).iter().find(|node| node["name"] == "other").map(|node| node["id"].clone()));
+    let mut alice = other.connect("alice");
+    let path = format!("/v1/nodes/{id}/drain");
+    one.post(&path).admin(&admin).send(json!({})).ok();
+    assert_eq!(alice.end(), End { goodbye: false, code: Some(1001) });
+    eventually(|| (ids(&one).len() == 1).then_some(()));
+    one.post(&path).admin(&admin).send(json!({})).refused(404, "not_found");
+}
