@@ -177,7 +177,7 @@ macro_rules! contract {
 pub(crate) mod postgres;
 mod postgres_carrier;
 mod postgres_failures;
-mod postgres_nodes;
+pub(crate) mod postgres_nodes;
 mod postgres_opening;
 mod postgres_pooled;
 mod postgres_pooler;

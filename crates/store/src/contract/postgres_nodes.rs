@@ -3,26 +3,36 @@
 //! Nothing waits for time to pass: the times that rows hold are moved back instead.
 
 mod fitting;
+mod promoted;
 mod races;
+mod servers;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use respoke_core::audit::Action;
 use respoke_core::clock::{Clock as _, SystemClock};
+use respoke_core::id::AppId;
 use respoke_core::ports::{
-    Beating, CarrierKind, Change, ChangeStore as _, Joining, Load, MaintenanceStore as _, Newcomer, Node, NodeId,
-    NodeRecord, NodeState, NodeStore as _,
+    AppStore as _, Beating, CarrierKind, Change, ChangeStore as _, Joining, Load, MaintenanceStore as _, Newcomer,
+    Node, NodeId, NodeRecord, NodeState, NodeStore as _,
 };
-use tokio::task::block_in_place;
+use tokio::task::{JoinSet, block_in_place};
+use tokio_postgres::{Client, NoTls};
+use tokio_util::task::TaskTracker;
 
-use super::fixture::NOW;
+use super::fixture::{NOW, entry};
 use super::postgres::{Postgres, there_is_a_server};
 use super::postgres_pooled::POOLER;
 use super::upkeep_cases::upkeep_at;
 use crate::{PostgresOptions, PostgresStore};
 
-/// Some seconds, in milliseconds.
+/// After which a node may be declared dead, and the longest gap between two beats that is no break, in milliseconds.
 const LATE: i64 = 10_000;
-const FENCE: i64 = 8_000;
+const GAP: i64 = 6_000;
+
+/// How long others are waited for on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Two handles on one database.
 struct Both {
@@ -74,6 +84,24 @@ impl Both {
         self.database.run_inside(&format!("UPDATE respoked.nodes SET {}", sql.replace('$', &millis.to_string())));
     }
 
+    /// A connection that is no store's.
+    async fn console(&self) -> Client {
+        let (client, connection) = self.database.config().connect(NoTls).await.unwrap();
+        // It ends with the client.
+        TaskTracker::new().spawn(connection);
+        client
+    }
+
+    /// Waits until so many wait for a lock.
+    async fn until_waiting(&self, number: usize) {
+        let since = Instant::now();
+        let sql = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while self.database.run_inside(sql) < number {
+            assert!(since.elapsed() < DEADLINE, "they do not wait");
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// How many changes told of nodes so far.
     async fn told(&self) -> usize {
         let changes = self.there.changes(0).await.unwrap();
@@ -86,7 +114,7 @@ impl Both {
     }
 }
 
-fn newcomer(name: &str) -> Newcomer {
+pub(crate) fn newcomer(name: &str) -> Newcomer {
     Newcomer {
         was: None,
         name: name.into(),
@@ -159,9 +187,9 @@ async fn who_is_late_is_declared_dead_by_one_whose_beats_had_no_break(both: Both
     both.set(&format!("beat_at = beat_at + {LATE}"), late);
     assert!(!declares().await, "it is not late");
     both.silent(late, LATE);
-    both.set(&format!("beat_at = beat_at - {FENCE} - 100"), by);
+    both.set(&format!("beat_at = beat_at - {GAP} - 100"), by);
     assert!(!declares().await, "its own last beat is too long ago");
-    both.set(&format!("beat_at = beat_at + {FENCE}"), by);
+    both.set(&format!("beat_at = beat_at + {GAP}"), by);
     let another = Node { incarnation: by.incarnation, ..late };
     assert!(!both.here.declare_dead(by, another).await.unwrap(), "it has another life");
     let another = Node { incarnation: late.incarnation, ..by };
@@ -173,7 +201,9 @@ async fn who_is_late_is_declared_dead_by_one_whose_beats_had_no_break(both: Both
     assert_eq!((both.told().await, both.living().await), (before + 1, vec![by]));
     assert_eq!(beat(&both.there, late).await, None);
 
+    both.set("is_to_drain = true", late);
     let again = join(&both.there, Newcomer { was: Some(late.id), ..newcomer("again") }).await;
+    assert!(beat(&both.there, again).await.unwrap()[1].is_to_drain, "that was said of the node");
     assert!(again.id == late.id && again.incarnation > late.incarnation);
     assert_eq!(both.living().await, [by, again]);
     assert_eq!(beat(&both.there, late).await, None, "that life is over");
@@ -198,9 +228,14 @@ async fn a_gap_in_beats_begins_them_anew(both: Both) {
     assert!(!both.here.declare_dead(one, other).await.unwrap());
     assert!(beat(&both.here, one).await.is_some());
     assert!(!both.here.declare_dead(one, other).await.unwrap());
+    // One that is so short that the others may have missed it as well.
+    both.steady(one, LATE);
+    both.silent(one, GAP + 100);
+    assert!(beat(&both.here, one).await.is_some());
+    assert!(!both.here.declare_dead(one, other).await.unwrap());
     // A shorter one is none.
-    both.steady(one, LATE + 1_000);
-    both.silent(one, FENCE - 3_000);
+    both.steady(one, LATE);
+    both.silent(one, GAP - 2_000);
     assert!(beat(&both.here, one).await.is_some());
     assert!(both.here.declare_dead(one, other).await.unwrap());
     both.close().await;
@@ -248,19 +283,18 @@ async fn rows_of_those_who_are_gone_go_after_an_hour(both: Both) {
 async fn one_beats_where_all_else_waits(both: Both) {
     let node = join(&both.here, newcomer("node")).await;
     assert!(beat(&both.here, node).await.is_some());
-    // More than there are connections for wait behind what somebody holds.
-    let (holder, held) = (both.there.clone(), both.database.config());
-    let (client, connection) = held.connect(tokio_postgres::NoTls).await.unwrap();
-    tokio_util::task::TaskTracker::new().spawn(connection);
-    client.batch_execute("BEGIN; SELECT 1 FROM respoked.feed FOR UPDATE").await.unwrap();
-    let mut waiting = tokio::task::JoinSet::new();
-    for _ in 0..20 {
-        let here = both.here.clone();
-        waiting.spawn(async move { here.write_change(Change::Session(1), NOW).await });
+    let holder = both.console().await;
+    holder.batch_execute("BEGIN; LOCK TABLE respoked.apps").await.unwrap();
+    let mut waiting = JoinSet::new();
+    for _ in 0..8 {
+        let (looks, ends) = (both.here.clone(), both.here.clone());
+        waiting.spawn(async move { looks.app(AppId::random()).await.is_ok() });
+        waiting.spawn(async move { ends.delete_app(AppId::random(), entry(Action::AppDeleted)).await.is_ok() });
     }
+    // All connections but the one that is for this.
+    both.until_waiting(4).await;
     assert!(beat(&both.here, node).await.is_some());
-    assert!(beat(&holder, node).await.is_some());
-    client.batch_execute("ROLLBACK").await.unwrap();
+    holder.batch_execute("ROLLBACK").await.unwrap();
     waiting.join_all().await;
     both.close().await;
 }
@@ -289,6 +323,7 @@ use fitting::{
 };
 use races::{
     a_node_is_declared_dead_once, of_two_carriers_that_start_at_once_one_wins, one_that_beats_is_dead_or_lives,
+    who_comes_second_hears_what_the_first_did,
 };
 cases! {
     a_node_lives_from_its_join_until_it_leaves
@@ -305,4 +340,5 @@ cases! {
     a_node_is_declared_dead_once
     of_two_carriers_that_start_at_once_one_wins
     one_that_beats_is_dead_or_lives
+    who_comes_second_hears_what_the_first_did
 }

@@ -30,20 +30,20 @@ use super::postgres_server::Server;
 use crate::{CopiedOf, PostgresOptions, PostgresStore, Promotions, Tally, Watch, back_up_server};
 
 /// Within which the new server is read from and written to, from when it says that it is promoted.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 /// How long what others do is waited for on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Two servers, of which one stands by, and the way to the one that is written to.
-struct Servers {
-    old: Server,
-    new: Server,
-    pooler: Option<Pooler>,
+pub(super) struct Servers {
+    pub(super) old: Server,
+    pub(super) new: Server,
+    pub(super) pooler: Option<Pooler>,
 }
 
 impl Servers {
     /// None: the programs are not installed.
-    fn start(pooled: bool) -> Option<Self> {
+    pub(super) fn start(pooled: bool) -> Option<Self> {
         let mut old = Server::make("trust")?;
         old.start(&[]);
         let pooler = if pooled { Some(Pooler::to(&old.config())?) } else { None };
@@ -51,7 +51,7 @@ impl Servers {
         Some(Self { old, new, pooler })
     }
 
-    async fn store(&self) -> Arc<PostgresStore> {
+    pub(super) async fn store(&self) -> Arc<PostgresStore> {
         let config = match &self.pooler {
             Some(pooler) => pooler.config(),
             None => both(&self.old, &self.new),
@@ -60,7 +60,7 @@ impl Servers {
     }
 
     /// Waits until the one that stands by has all that was committed. It hears of nothing more.
-    async fn part(&self) {
+    pub(super) async fn part(&self) {
         let (primary, standby) = (self.old.console().await, self.new.console().await);
         let end: String = primary.query_one("SELECT pg_current_wal_lsn()::text", &[]).await.unwrap().get(0);
         let has = format!("SELECT coalesce(pg_last_wal_replay_lsn() >= '{end}', false)");
@@ -72,7 +72,7 @@ impl Servers {
     }
 
     /// The one dies and the other takes its place.
-    fn fail_over(&mut self) {
+    pub(super) fn fail_over(&mut self) {
         self.old.crash();
         self.new.promote();
         if let Some(pooler) = &self.pooler {

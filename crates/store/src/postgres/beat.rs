@@ -6,7 +6,7 @@
 //! that is gone would otherwise stop all nodes.
 
 use respoke_core::clock::Timestamp;
-use respoke_core::ports::{FENCE, Load, Node, NodeRecord, StoreError};
+use respoke_core::ports::{Load, Node, NodeRecord, StoreError};
 use tokio_postgres::Row;
 
 use super::UNDO_MOVED;
@@ -14,7 +14,7 @@ use super::connect::{Connection, params};
 use super::failure::Failure;
 use super::lineage::{Line, Settled, Told};
 use super::node_rows::{now, record, record_columns};
-use super::nodes::millis;
+use super::nodes::{BREAK, millis};
 use super::pool::Errand;
 use super::rows::{Columns, stored};
 use super::settle;
@@ -133,7 +133,7 @@ async fn ask(connection: &Connection, place: Option<Settled>, node: Node, load: 
     let (lag, skew) = (stored(load.lag_millis), load.skew_millis);
     let (system, timeline) = (place.map(|place| place.lineage.system), place.map(|place| place.lineage.timeline));
     let (timeline, settled) = (timeline.map(|number| format!("{number:08X}")), place.map(Settled::to_bytes));
-    let (settled, fence) = (settled.as_deref(), millis(FENCE));
-    let values = params![id, incarnation, sockets, connections, lag, skew, settled, system, timeline, fence];
+    let (settled, longest_gap) = (settled.as_deref(), millis(BREAK));
+    let values = params![id, incarnation, sockets, connections, lag, skew, settled, system, timeline, longest_gap];
     connection.query(sql, values).await
 }

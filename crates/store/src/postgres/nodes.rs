@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use respoke_core::chance::Chance;
 use respoke_core::clock::Timestamp;
 use respoke_core::ports::{
-    Beating, Change, Cluster, FENCE, JoinRefusal, Joining, LATE, Load, Newcomer, Node, NodeId, NodeRecord, NodeState,
+    BEAT, Beating, Change, Cluster, JoinRefusal, Joining, LATE, Load, Newcomer, Node, NodeId, NodeRecord, NodeState,
     NodeStore, SKEW_MAX, StoreError,
 };
 use respoke_core::secret::Secret;
@@ -34,6 +34,10 @@ use crate::codes;
 
 /// How long a row is kept whose node is gone: so long operators may want to see it, and a node that was declared dead keeps its id.
 const GONE_KEPT: Duration = Duration::from_secs(3_600);
+/// A gap between two beats that is longer begins them anew: who was cut off so long knows nothing of the others. When the database
+/// is away no longer than that, nobody is late when it is back, whatever was missed.
+pub(super) const BREAK: Duration = Duration::from_secs(2 * BEAT.as_secs());
+const _: () = assert!(BREAK.as_secs() + BEAT.as_secs() < LATE.as_secs(), "else somebody would be");
 /// How long a doubt stands. A newcomer that begins later begins with another.
 const DOUBT_KEPT: Duration = Duration::from_secs(600);
 
@@ -208,8 +212,8 @@ async fn declare_dead(write: &Write, by: Node, late: Node) -> Result<bool, Failu
     );
     let (id, incarnation) = (i64::from(late.id.0), stored(late.incarnation.0));
     let (by_id, by_incarnation) = (i64::from(by.id.0), stored(by.incarnation.0));
-    let (late_millis, fence_millis) = (millis(LATE), millis(FENCE));
-    let values = params![id, incarnation, by_id, by_incarnation, late_millis, fence_millis];
+    let (late_millis, break_millis) = (millis(LATE), millis(BREAK));
+    let values = params![id, incarnation, by_id, by_incarnation, late_millis, break_millis];
     let is_done = write.execute(SQL, values).await? > 0;
     if is_done {
         tell_gone(write, &[late]).await?;
@@ -255,22 +259,28 @@ impl PostgresStore {
     /// Removes the rows of nodes that have been gone for long, and has no row be of a time that is to come: it would be late
     /// when that has passed. They do not count as rows removed: nobody kept anything in them.
     pub(super) async fn keep_nodes_in_order(&self) -> Result<(), StoreError> {
-        const REMOVE: &str = concat!(
-            "DELETE FROM respoked.nodes WHERE abs(",
+        const FIND: &str = concat!(
+            "SELECT 1 FROM respoked.nodes WHERE abs(",
             now!(),
-            " - gone_at) > $1 AND EXISTS (SELECT FROM respoked.cluster FOR NO KEY UPDATE)"
+            " - gone_at) > $1 OR (gone_at IS NULL AND beat_at > ",
+            now!(),
+            " + $2) LIMIT 1"
         );
+        const LOCK: &str = "SELECT 1 FROM respoked.cluster WHERE $1 > 0 AND $2 > 0 FOR NO KEY UPDATE";
+        const REMOVE: &str = concat!("DELETE FROM respoked.nodes WHERE abs(", now!(), " - gone_at) > $1 AND $2 > 0");
         const AHEAD: &str = concat!(
             "UPDATE respoked.nodes SET beat_at = ",
             now!(),
             ", unbroken_since = ",
             now!(),
-            " WHERE gone_at IS NULL AND beat_at > ",
+            " WHERE gone_at IS NULL AND $1 > 0 AND beat_at > ",
             now!(),
-            " + $1"
+            " + $2"
         );
-        self.remove(&[REMOVE], params![millis(GONE_KEPT)]).await?;
-        self.remove(&[AHEAD], params![millis(SKEW_MAX)]).await?;
+        let (kept, ahead) = (millis(GONE_KEPT), millis(SKEW_MAX));
+        if !self.read(FIND, params![kept, ahead]).await?.is_empty() {
+            self.remove(&[LOCK, REMOVE, AHEAD], params![kept, ahead]).await?;
+        }
         Ok(())
     }
 }

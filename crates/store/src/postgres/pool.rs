@@ -4,7 +4,7 @@
 //! when its socket is closed. While a commit is not answered, it is not closed (`driver.rs`).
 //! Invariant: no kind of errand takes them all, nor do several together. Whatever waits for locks or looks through big tables, a
 //! look-up by keys finds a place, what ends something finds one, and so do other transactions where there are searches. Whoever hears
-//! of what was ended has one that nobody else can have.
+//! of what was ended, or says that a node lives, has one that nobody else can have.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -23,7 +23,8 @@ use super::failure::Failure;
 
 /// All places. With the two connections that write tokens and the one that writes messages a store has eight.
 const PLACES: usize = 5;
-/// Places for everything but hearing of what was ended: without that for some seconds, nothing may be remembered.
+/// Places for everything but hearing of what was ended, and saying that a node lives: without these for some seconds, nothing may be
+/// remembered, or served at all.
 const MOST: usize = 4;
 /// Of these at most, for all but what ends something: one is left to that.
 const USUAL: usize = 3;
@@ -52,7 +53,7 @@ pub(super) enum Errand {
     Transaction,
     /// Ending something: it waits behind none but its like.
     Ending,
-    /// Hearing of what was ended.
+    /// Hearing of what was ended, or saying that a node lives.
     Hearing,
     /// A part of what has a turn.
     OfTurn(Turn),

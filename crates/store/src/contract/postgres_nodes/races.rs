@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use tokio::sync::Barrier;
-use tokio::task::JoinSet;
 
 use super::*;
 
@@ -65,6 +64,40 @@ pub(super) async fn one_that_beats_is_dead_or_lives(both: Both) {
         assert_eq!(both.living().await.contains(&late), lives);
         both.there.leave(late).await.unwrap();
     }
+    both.close().await;
+}
+
+pub(super) async fn who_comes_second_hears_what_the_first_did(both: Both) {
+    let (by, late) = (join(&both.here, newcomer("by")).await, join(&both.there, newcomer("late")).await);
+    both.steady(by, LATE);
+    let declared = |late| {
+        let here = both.here.clone();
+        tokio::spawn(async move { here.declare_dead(by, late).await.unwrap() })
+    };
+    assert!(beat(&both.there, late).await.is_some());
+    both.silent(late, LATE);
+    // One who declares has the row, and waits for the feed.
+    let holder = both.console().await;
+    holder.batch_execute("BEGIN; SELECT 1 FROM respoked.feed FOR UPDATE").await.unwrap();
+    let declaring = declared(late);
+    both.until_waiting(1).await;
+    let there = both.there.clone();
+    let beating = tokio::spawn(async move { beat(&there, late).await });
+    both.until_waiting(2).await;
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    assert!(declaring.await.unwrap());
+    assert_eq!(beating.await.unwrap(), None);
+
+    // One who beats has it.
+    let late = join(&both.there, newcomer("late")).await;
+    both.silent(late, LATE);
+    let beat_now = "BEGIN; UPDATE respoked.nodes SET beat_at = beat_at + 10000 WHERE id = ";
+    holder.batch_execute(&format!("{beat_now}{}", late.id.0)).await.unwrap();
+    let declaring = declared(late);
+    both.until_waiting(1).await;
+    holder.batch_execute("COMMIT").await.unwrap();
+    assert!(!declaring.await.unwrap());
+    assert_eq!(both.living().await, [by, late]);
     both.close().await;
 }
 

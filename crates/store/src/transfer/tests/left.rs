@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use respoke_core::ports::{Incarnation, Lease, MessageStore as _, Node, NodeId};
+use respoke_core::ports::{
+    Incarnation, Joining, Lease, Load, MessageStore as _, Node, NodeId, NodeState, NodeStore as _,
+};
 
 use super::*;
+use crate::contract::postgres_nodes::newcomer;
 use crate::marks::MOVED;
 use crate::postgres::Promotions;
 use tokio_postgres::Row;
@@ -213,6 +216,32 @@ async fn a_node_that_does_not_notice_promotions_stops_where_its_installation_lef
     // From then on it serves nothing.
     store.kept_bytes_of_all().await.unwrap_err();
     store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_node_lives_where_its_installation_left() {
+    if !there_is_a_server() {
+        return;
+    }
+    for promotions in [Promotions::Noticed, Promotions::Unnoticed] {
+        let sides = Sides::new();
+        let open = async || PostgresStore::open(Options { promotions, ..sides.options() }).await.unwrap();
+        let (store, other) = (open().await, open().await);
+        let Joining::Joined { node, .. } = store.join(newcomer("node")).await.unwrap() else { panic!("it fits") };
+        // Nothing shows that the node is there.
+        let server = sides.server().await;
+        server.batch("BEGIN").await.unwrap();
+        server.leave(&occasion(1).mark("sqlite:here", b"a key")).await.unwrap();
+        let refused = store.beat(node, NodeState::Starting, Load::default()).await.unwrap_err();
+        assert!(why(&refused).contains("was moved to sqlite:here"), "{refused:?}");
+        other.join(newcomer("other")).await.unwrap_err();
+        // From then on it serves nothing.
+        store.kept_bytes_of_all().await.unwrap_err();
+        let rows = "SELECT count(*) FROM respoked.nodes WHERE beat_at = since";
+        assert_eq!(server.number(rows).await.unwrap(), 1, "nobody beat or came");
+        store.close().await;
+        other.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

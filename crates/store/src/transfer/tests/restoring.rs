@@ -38,6 +38,10 @@ async fn a_backup_of_a_server_is_one_of_a_file_and_the_other_way_round() {
     assert_eq!(restored.kept.as_deref(), Some("respoked_aside"));
     assert_eq!(restored.undone.iter().map(|change| change.action).collect::<Vec<_>>(), [Action::RoleDeleted]);
     let server = elsewhere.server().await;
+    // What holds the same is another cluster.
+    let clusters =
+        "SELECT count(*) FROM respoked.cluster c, respoked_aside.cluster a WHERE c.id <> a.id AND c.key <> a.key";
+    assert_eq!(server.number(clusters).await.unwrap(), 1);
     assert_eq!(server.number("SELECT count(*) FROM respoked_aside.sessions").await.unwrap(), 1);
     assert_eq!(server.number("SELECT count(*) FROM respoked.sessions").await.unwrap(), 0);
     elsewhere.serve_from_server().await.unwrap();
