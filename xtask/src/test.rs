@@ -13,8 +13,10 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context as _, anyhow, bail, ensure};
 
 mod canary;
+mod nats;
 pub(crate) mod postgres;
 
+use nats::Nats;
 use postgres::Postgres;
 
 use crate::command::run_command;
@@ -110,6 +112,8 @@ struct Place {
     lists_fetched: Cell<bool>,
     /// The PostgreSQL server that suites run on, once one asked for it. None: there is none, and nobody must have it.
     postgres: OnceCell<Option<Postgres>>,
+    /// The same of NATS.
+    nats: OnceCell<Option<Nats>>,
 }
 
 impl Place {
@@ -122,10 +126,19 @@ impl Place {
             std::fs::remove_dir_all(&canary)?;
         }
         std::fs::create_dir_all(&canary)?;
-        Ok(Self { root, build, canary, lists_fetched: Cell::new(false), postgres: OnceCell::new() })
+        Ok(Self {
+            root,
+            build,
+            canary,
+            lists_fetched: Cell::new(false),
+            postgres: OnceCell::new(),
+            nats: OnceCell::new(),
+        })
     }
 
     fn rust(&self) -> anyhow::Result<()> {
+        let nats = optional("NATS", self.start_nats())?;
+        let _ = self.nats.set(nats);
         let Some(postgres) = self.postgres()? else { return run_command(&mut self.tests(&[])) };
         run_command(&mut self.tests(&["--no-run"]))?;
         let mut others = self.tests(&["--", "--skip", postgres::CONTRACT]);
@@ -150,22 +163,16 @@ impl Place {
         let mut command = Command::new("cargo");
         command.args(["test", "--workspace", "--no-fail-fast"]).args(arguments).current_dir(&self.root);
         command.env("TEST_CANARY_DIR", &self.canary);
+        if let Some(Some(nats)) = self.nats.get() {
+            command.envs(nats.variables());
+        }
         command
     }
 
     /// The server for suites on PostgreSQL, which runs until the last suite is done.
     fn postgres(&self) -> anyhow::Result<Option<&Postgres>> {
         if self.postgres.get().is_none() {
-            let started = match self.start_postgres() {
-                Ok(postgres) => Some(postgres),
-                // Whoever has no PostgreSQL, and cannot have it, still gets all other proofs.
-                Err(error) if std::env::var_os("CI").is_none() => {
-                    println!("there is no PostgreSQL, so nothing is proved on it: {error:#}");
-                    None
-                }
-                Err(error) => return Err(error.context("PostgreSQL is needed")),
-            };
-            let _ = self.postgres.set(started);
+            let _ = self.postgres.set(optional("PostgreSQL", self.start_postgres())?);
         }
         Ok(self.postgres.get().and_then(Option::as_ref))
     }
@@ -186,6 +193,13 @@ impl Place {
             disable("pgbouncer")?;
         }
         Postgres::start(&programs, &self.canary)
+    }
+
+    fn start_nats(&self) -> anyhow::Result<Nats> {
+        if self.have(nats::PROGRAM, &["nats-server"])? {
+            disable_unit("nats-server")?;
+        }
+        Nats::start(&self.canary)
     }
 
     fn binary(&self) -> anyhow::Result<PathBuf> {
@@ -320,6 +334,31 @@ impl Place {
         command.args(["install", "-y", "--no-install-recommends"]).args(packages);
         run_command(&mut command)
     }
+}
+
+/// What is there, or nothing if nobody says that it must be: whoever has no such server, and cannot have it, still gets all other
+/// proofs.
+fn optional<T>(name: &str, started: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+    match started {
+        Ok(started) => Ok(Some(started)),
+        Err(error) if std::env::var_os("CI").is_none() => {
+            println!("there is no {name}, so nothing is proved on it: {error:#}");
+            Ok(None)
+        }
+        Err(error) => Err(error.context(format!("{name} is needed"))),
+    }
+}
+
+/// The same as [`disable`] for a package that is made for systemd alone. Without systemd nothing starts it.
+fn disable_unit(unit: &str) -> anyhow::Result<()> {
+    if Command::new("systemctl").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+        return Ok(());
+    }
+    run_command(Command::new("systemctl").args(["disable", unit]))?;
+    if Path::new("/run/systemd/system").exists() {
+        run_command(Command::new("systemctl").args(["stop", unit]))?;
+    }
+    Ok(())
 }
 
 /// Ends the service of a package, and keeps it from starting: Debian enables it, and starts it where services run; the tests want
