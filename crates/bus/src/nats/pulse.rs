@@ -72,6 +72,12 @@ impl Pulse {
         state.came == 1
     }
 
+    /// How many came back.
+    #[cfg(test)]
+    pub(super) fn came(&self) -> u64 {
+        self.0.lock().came
+    }
+
     /// There is another connection.
     pub(super) fn begin_anew(&self) {
         let mut state = self.0.lock();

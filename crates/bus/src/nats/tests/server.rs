@@ -91,6 +91,11 @@ impl NatsServer {
         kill_process(Pid::from_child(&self.child), Signal::CONT).unwrap();
     }
 
+    /// Has it tell its clients that it is about to end.
+    pub(crate) fn be_about_to_end(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::USR2).unwrap();
+    }
+
     /// Ends it at once.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
