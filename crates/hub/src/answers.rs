@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use respoke_core::event::Presence;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, RequestId};
-use respoke_core::ports::{Answer, ConnectionStateFacts, Deed, Done, Holder, Interest, Present, Question};
+use respoke_core::ports::{Answer, ConnectionStateFacts, Deed, Done, Holder, Interest, Present, Question, Sealed};
 
 use crate::registry::{Connection, Members, Registry, Sibling};
 
@@ -15,11 +15,13 @@ const ANSWER_BYTES_MAX: usize = 256 * 1_024;
 /// What a line takes besides its texts, about.
 const LINE_LEN: usize = 64;
 
-/// Answers a node's question from what is here; what it wants done `carry_out` does.
+/// Answers a node's question from what is here; what it wants done `carry_out` does, and clients that it wants `hand_over`
+/// gives.
 pub(crate) fn answer(
     registry: &Registry,
     question: Question,
     carry_out: impl FnOnce(AppId, RequestId, Deed) -> Done,
+    hand_over: impl FnOnce(&Sealed) -> Option<Sealed>,
 ) -> Answer {
     match question {
         Question::Connection { app_id, connection } => {
@@ -60,6 +62,7 @@ pub(crate) fn answer(
         } as u64),
         Question::Snapshot { of, after } => snapshot(registry, &of, after),
         Question::Do { app_id, request_id, deed } => Answer::Done(carry_out(app_id, request_id, deed)),
+        Question::Client { which } => Answer::Client(hand_over(&which)),
     }
 }
 
@@ -156,6 +159,12 @@ mod tests {
         found.iter().map(|facts| facts.id).collect()
     }
 
+    /// The answer to a question that makes nothing happen.
+    fn only_told(registry: &Registry, question: Question) -> Answer {
+        let carry_out = |_, _, _| panic!("nothing is to be done");
+        answer(registry, question, carry_out, |_| panic!("nobody is to be handed over"))
+    }
+
     #[test]
     fn each_question_is_answered_from_what_is_here() {
         let (registry, app) = (Registry::default(), AppId::random());
@@ -171,7 +180,7 @@ mod tests {
         let everyone: Vec<_> = all.iter().map(|connection| connection.id).collect();
         let jos: Vec<_> = all.iter().filter(|connection| connection.endpoint == jo).map(|found| found.id).collect();
 
-        let ask = |question| answer(&registry, question, |_, _, _| panic!("nothing is to be done"));
+        let ask = |question| only_told(&registry, question);
         let connections = |of, after, most| ids(&ask(Question::Connections { app_id: app, of, after, most }));
         assert_eq!(connections(Holder::App, None, 9), everyone);
         assert_eq!(connections(Holder::App, Some(everyone[0]), 1), everyone[1..2]);
@@ -231,7 +240,7 @@ mod tests {
             registry.add(&one, None, Caps::default()).unwrap();
             registry.set_presence(app, one.id, said(&long));
         }
-        let ask = |question| answer(&registry, question, |_, _, _| panic!("nothing is to be done"));
+        let ask = |question| only_told(&registry, question);
         let (mut pieces, mut all, mut after) = (0, Vec::new(), None);
         loop {
             let of = vec![Interest::Observers(app, jo.clone())];

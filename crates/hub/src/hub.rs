@@ -1,7 +1,7 @@
 //! The hub of one node, and what it does with its sockets. What comes over the bus is in `receiving.rs`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use respoke_core::event::{Content, Event};
@@ -11,6 +11,7 @@ use respoke_core::ports::{Audience, Bus, Change, Concerned, Delivery};
 use respoke_core::term::Term;
 use respoke_wire::close::Close;
 
+use crate::handing_over::HandsOver;
 use crate::local::Local;
 use crate::others::Others;
 use crate::outbox::OutboxLimits;
@@ -72,6 +73,8 @@ pub struct Hub {
     pub(crate) local: Local,
     /// None: this node is alone.
     pub(crate) others: Option<Others>,
+    /// What hands over clients that came to another node.
+    pub(crate) door: OnceLock<Weak<dyn HandsOver>>,
     numbers: AtomicU64,
     pub(crate) suspects: Suspects,
     settings: HubSettings,
@@ -96,6 +99,7 @@ impl Hub {
             figures: HubFigures::default(),
             tails: Arc::default(),
             local: Local::new(settings.sockets_max, settings.heartbeat_timeout),
+            door: OnceLock::new(),
             numbers: AtomicU64::new(1),
             suspects: Suspects::default(),
             settings,

@@ -21,6 +21,7 @@ mod deeds;
 mod departures;
 mod fanout;
 mod footing;
+mod handing_over;
 mod hub;
 #[cfg(feature = "inspected")]
 pub mod inspected;
@@ -38,6 +39,7 @@ mod stub_bus;
 mod suspects;
 mod waiting;
 
+pub use handing_over::HandsOver;
 pub use hub::{Hub, HubFigures, HubSettings, HubView};
 pub use registry::{Connection, Counts, Home, Members, Presences};
 pub use socket::{Opening, Socket};

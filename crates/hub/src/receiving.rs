@@ -73,7 +73,8 @@ impl Receiver for Hub {
             self.depart_again(of);
         }
         let carry_out = |app, in_request, deed| self.carry_out(app, Asked { by: from, in_request }, deed);
-        answers::answer(&self.local.registry, question, carry_out)
+        let hand_over = |which: &_| self.hand_over(from, which);
+        answers::answer(&self.local.registry, question, carry_out, hand_over)
     }
 
     fn told(&self, from: Node, notice: Notice) {

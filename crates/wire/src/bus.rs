@@ -10,6 +10,7 @@ mod ask;
 mod bounds;
 mod bytes;
 mod delivery;
+mod handshake;
 mod interest;
 
 use ::bytes::Bytes;
@@ -19,6 +20,7 @@ use self::bytes::{Coded, Reader};
 
 pub use self::bytes::Piece;
 pub use bounds::{BusCodecError, FRAME_LEN_MAX, ITEM_LEN_MAX, TAG_LEN, VERSION};
+pub use handshake::Handshake;
 pub use interest::{InterestHash, InterestNews};
 
 /// One frame.

@@ -3,7 +3,10 @@
 //! Only the node that holds a connection knows of it for sure. So whoever needs a list asks the nodes, and what they
 //! answer is true when they answer.
 
+use std::fmt;
 use std::net::IpAddr;
+
+use bytes::Bytes;
 
 use crate::event::Presence;
 use crate::id::{AppId, ConnectionId, EndpointId, GroupName, RequestId, RoleId};
@@ -85,6 +88,22 @@ pub enum Question {
         /// What.
         deed: Deed,
     },
+    /// A client that shook hands with the asked node came to this one: it is to be handed over, once, which makes it this
+    /// node's. Answered by [`Answer::Client`].
+    Client {
+        /// Which, for the door there to read.
+        which: Sealed,
+    },
+}
+
+/// What doors of nodes tell each other, and nobody between them can read.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sealed(pub Bytes);
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealed({} bytes)", self.0.len())
+    }
 }
 
 /// What one node tells another, without asking anything.
@@ -196,6 +215,8 @@ pub enum Answer {
     },
     /// What came of what was to be done.
     Done(Done),
+    /// A client that is the asker's from here on. None: there is none that can be handed over.
+    Client(Option<Sealed>),
 }
 
 /// What came of a [`Deed`].

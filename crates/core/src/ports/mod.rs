@@ -25,7 +25,8 @@ pub use app_store::{
     SECRETS_PER_APP_MAX, SecretRefusal, SecretStore,
 };
 pub use ask::{
-    Answer, Answers, ConnectionFacts, ConnectionStateFacts, Deed, Done, Given, Holder, Notice, Present, Question, Whom,
+    Answer, Answers, ConnectionFacts, ConnectionStateFacts, Deed, Done, Given, Holder, Notice, Present, Question,
+    Sealed, Whom,
 };
 pub use bus::{Arrived, Audience, Bus, Confirmation, Delivery, Departed, Gap, Receiver, Source};
 pub use carrier::Carrier;

@@ -173,7 +173,8 @@ impl Others {
                 | Answer::Groups(_)
                 | Answer::States { .. }
                 | Answer::Count(_)
-                | Answer::Snapshot { .. } => in_doubt = true,
+                | Answer::Snapshot { .. }
+                | Answer::Client(_) => in_doubt = true,
             }
         }
         let is_done = awaited.done(under_way, Instant::now() + ANSWER_WITHIN).await;

@@ -7,6 +7,7 @@
 
 mod confirmed;
 mod ends;
+mod handing_over;
 mod home;
 mod joins;
 mod limits;

@@ -41,6 +41,10 @@ impl Coded for Question {
                 (6_u8, (*app_id, *request_id)).write(out);
                 deed.write(out);
             }
+            Self::Client { which } => {
+                7_u8.write(out);
+                which.write(out);
+            }
         }
     }
 
@@ -63,6 +67,7 @@ impl Coded for Question {
             4 => Self::Count { app_id: Coded::read(from)?, of: Coded::read(from)? },
             5 => Self::Snapshot { of: Coded::read(from)?, after: Coded::read(from)? },
             6 => Self::Do { app_id: Coded::read(from)?, request_id: Coded::read(from)?, deed: Coded::read(from)? },
+            7 => Self::Client { which: Coded::read(from)? },
             _ => return Err(BusCodecError::Invalid("kind of question")),
         })
     }
@@ -143,6 +148,10 @@ impl Coded for Answer {
                 5_u8.write(out);
                 done.write(out);
             }
+            Self::Client(client) => {
+                6_u8.write(out);
+                client.write(out);
+            }
         }
     }
 
@@ -154,6 +163,7 @@ impl Coded for Answer {
             3 => Self::Count(Coded::read(from)?),
             4 => Self::Snapshot { found: Coded::read(from)?, more: Coded::read(from)? },
             5 => Self::Done(Coded::read(from)?),
+            6 => Self::Client(Coded::read(from)?),
             _ => return Err(BusCodecError::Invalid("kind of answer")),
         })
     }

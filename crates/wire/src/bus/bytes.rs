@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ::bytes::Bytes;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AdminId, AppId, ConnectionId, EndpointId, GroupName, MessageId, RequestId, RoleId, SecretId};
+use respoke_core::ports::Sealed;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -164,6 +165,16 @@ impl Coded for Piece {
     fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
         let len = u32::read(from)? as usize;
         from.take(len).map(|taken| Self(Bytes::copy_from_slice(taken)))
+    }
+}
+
+impl Coded for Sealed {
+    fn write(&self, out: &mut Vec<u8>) {
+        Piece(self.0.clone()).write(out);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
+        Piece::read(from).map(|piece| Self(piece.0))
     }
 }
 

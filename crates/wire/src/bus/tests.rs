@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use respoke_core::clock::Timestamp;
 use respoke_core::event::{self, Event};
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, MessageId, RequestId};
-use respoke_core::ports::{Audience, Interest};
+use respoke_core::ports::{Audience, Interest, Sealed};
 use respoke_core::tail::{FrameKind, TailedFrame};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -264,6 +264,9 @@ proptest! {
         prop_assert!(!printed.contains(&said), "{}", printed);
         let part = Item::Part { index: 0, count: 2, bytes: Piece(said.clone().into()) };
         let printed = format!("{part:?}");
+        prop_assert!(!printed.contains(&said), "{}", printed);
+        let sealed = Sealed(said.clone().into());
+        let printed = format!("{:?} {:?}", Question::Client { which: sealed.clone() }, Answer::Client(Some(sealed)));
         prop_assert!(!printed.contains(&said), "{}", printed);
     }
 }

@@ -11,7 +11,7 @@ use respoke_core::event::{self, Event, Presence, Signal};
 use respoke_core::id::{AdminId, AppId, ConnectionId, EndpointId, GroupName, MessageId, RequestId, RoleId, SecretId};
 use respoke_core::ports::{
     Answer, Arrived, Audience, Change, ConnectionFacts, ConnectionStateFacts, Deed, Delivery, Departed, Done, Holder,
-    Incarnation, Interest, Node, NodeId, Notice, Present, Question,
+    Incarnation, Interest, Node, NodeId, Notice, Present, Question, Sealed,
 };
 use respoke_core::tail::{FrameKind, Payloads, TailedFrame};
 use serde_json::value::RawValue;
@@ -262,6 +262,7 @@ fn question() -> BoxedStrategy<Question> {
             let request_id = RequestId::from_uuid(request);
             Question::Do { app_id, request_id, deed }
         }),
+        sealed().prop_map(|which| Question::Client { which }),
     ]
     .boxed()
 }
@@ -272,6 +273,10 @@ fn notice() -> impl Strategy<Value = Notice> {
         any::<u64>().prop_map(|number| Notice::Follow { number }),
         any::<(u64, u64)>().prop_map(|(number, epoch)| Notice::Followed { number, epoch }),
     ]
+}
+
+fn sealed() -> impl Strategy<Value = Sealed> {
+    vec(any::<u8>(), 0..300).prop_map(|bytes| Sealed(bytes.into()))
 }
 
 fn facts() -> impl Strategy<Value = ConnectionFacts> {
@@ -308,6 +313,7 @@ fn answer() -> BoxedStrategy<Answer> {
         any::<u64>().prop_map(Answer::Count),
         (vec(present(), 0..3), any::<bool>()).prop_map(|(found, more)| Answer::Snapshot { found, more }),
         done().prop_map(Answer::Done),
+        option::of(sealed()).prop_map(Answer::Client),
     ]
     .boxed()
 }
