@@ -261,7 +261,7 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chan
     let shares = Shares::new(config.sockets_per_address_max, config.trusted_proxies.clone());
     let answering = Arc::new(Answering::new(api.clone()));
     let tunnel = Tunnel::new(answering.clone(), api.clone());
-    let sockets = Arc::new(Sockets::new(hub, api.clone(), tunnel, config.sockets(), shares));
+    let sockets = Sockets::new(hub, api.clone(), tunnel, config.sockets(), shares);
     let trusted_proxies = config.trusted_proxies.clone();
     let door = Arc::new(Door::new(&api, answering, sockets.clone(), trusted_proxies, tls.is_some()));
     let started = Started {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use parking_lot::{Mutex, RwLock};
 use respoke_core::chance::Chance;
+use respoke_core::ports::NodeId;
 use respoke_hub::Socket;
 use respoke_hub::agenda::Agenda;
 use respoke_wire::ack::AckStyle;
@@ -23,6 +24,8 @@ use crate::transport::Share;
 /// Names a client on its way from the handshake to its transport. Whoever knows it can act as the client, so it comes
 /// from a [`Chance`] and is never logged.
 ///
+/// Among other nodes its first four bytes are the number of the node that made it, which can be asked for its client.
+///
 /// # Source
 ///
 /// Hex digits: iOS takes neither `:` nor `/` in it, nor the word `error` (section 3.1 of docs/protocol.md).
@@ -30,13 +33,31 @@ use crate::transport::Share;
 pub(super) struct Sid([u8; 16]);
 
 impl Sid {
-    pub(super) fn new(chance: &dyn Chance) -> Self {
-        Self(chance.bytes())
+    /// Made by a node that is among others, if one is given.
+    pub(super) fn new(chance: &dyn Chance, made_by: Option<NodeId>) -> Self {
+        let mut bytes: [u8; 16] = chance.bytes();
+        if let Some(NodeId(id)) = made_by {
+            bytes[..4].copy_from_slice(&id.to_be_bytes());
+        }
+        Self(bytes)
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        let bytes = HEXLOWER.decode(text.as_bytes()).ok()?;
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Self::from_bytes(&HEXLOWER.decode(text.as_bytes()).ok()?)
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
+    }
+
+    pub(super) const fn bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// The node that made it, if one among others did.
+    pub(super) const fn node(&self) -> NodeId {
+        let [a, b, c, d, ..] = self.0;
+        NodeId(u32::from_be_bytes([a, b, c, d]))
     }
 
     pub(super) fn text(&self) -> String {
@@ -83,30 +104,36 @@ impl Pace {
 /// up turns to polling under the same session id.
 enum Transport {
     None,
+    /// It is another node's client, and gets none here.
+    GivenUp,
     WebSocket(CancellationToken),
     Polling(Arc<Polling>),
 }
 
 impl Client {
-    /// Attaches a websocket. The token ends it once another transport takes its place.
-    pub(super) fn attach_websocket(&self, parent: &CancellationToken) -> CancellationToken {
+    /// Attaches a websocket. The token ends it once another transport takes its place. None: the client was given up.
+    pub(super) fn attach_websocket(&self, parent: &CancellationToken) -> Option<CancellationToken> {
         let token = parent.child_token();
-        self.replace(Transport::WebSocket(token.clone()));
-        token
+        self.replace(Transport::WebSocket(token.clone())).then_some(token)
     }
 
-    /// The polling of this client; with the first poll it is attached, and its inbox handed out.
-    pub(super) fn attach_polling(&self, parent: &CancellationToken) -> (Arc<Polling>, Option<mpsc::Receiver<Held>>) {
+    /// The polling of this client; with the first poll it is attached, and its inbox handed out. None: the client was given up.
+    pub(super) fn attach_polling(
+        &self,
+        parent: &CancellationToken,
+    ) -> Option<(Arc<Polling>, Option<mpsc::Receiver<Held>>)> {
         let mut transport = self.transport.lock();
-        if let Transport::Polling(polling) = &*transport {
-            return (polling.clone(), None);
+        match &*transport {
+            Transport::Polling(polling) => return Some((polling.clone(), None)),
+            Transport::GivenUp => return None,
+            Transport::None | Transport::WebSocket(_) => {}
         }
         let (polling, inbox) = Polling::new(parent.child_token());
         let polling = Arc::new(polling);
         let before = std::mem::replace(&mut *transport, Transport::Polling(polling.clone()));
         drop(transport);
         before.end();
-        (polling, Some(inbox))
+        Some((polling, Some(inbox)))
     }
 
     /// Ends whatever transport there is.
@@ -114,12 +141,27 @@ impl Client {
         self.replace(Transport::None);
     }
 
+    /// Whether it came for nothing yet since it shook hands.
+    pub(super) fn is_awaited(&self) -> bool {
+        matches!(&*self.transport.lock(), Transport::None) && self.socket.outbox.closed().is_none()
+    }
+
+    /// Gives it up for another node, if it is [awaited](Self::is_awaited). From then on it is not.
+    fn give_up(&self) -> bool {
+        let mut transport = self.transport.lock();
+        let is_awaited = matches!(&*transport, Transport::None) && self.socket.outbox.closed().is_none();
+        if is_awaited {
+            *transport = Transport::GivenUp;
+        }
+        is_awaited
+    }
+
     /// Whether a closed client can be forgotten: its transport is gone, or it polls and has had the time to fetch its last
     /// packets.
     fn is_over(&self, now: Instant, pace: Pace) -> bool {
         let closed_at = *self.closed_at.get_or_init(|| now);
         match &*self.transport.lock() {
-            Transport::None => true,
+            Transport::None | Transport::GivenUp => true,
             Transport::WebSocket(_) => false,
             Transport::Polling(_) => now.duration_since(closed_at) >= pace.patience,
         }
@@ -132,7 +174,9 @@ impl Client {
             (Transport::WebSocket(_), None) => Some(self.heartbeat_at(pace)),
             (Transport::Polling(_), Some(closed_at)) => Some(*closed_at + pace.patience),
             // The end of its websocket is its own.
-            (Transport::WebSocket(_), Some(_)) | (Transport::None, _) | (Transport::Polling(_), None) => None,
+            (Transport::WebSocket(_), Some(_))
+            | (Transport::None | Transport::GivenUp, _)
+            | (Transport::Polling(_), None) => None,
         }
     }
 
@@ -142,9 +186,16 @@ impl Client {
         self.opened + Duration::from_secs(nth * pace.interval_secs())
     }
 
-    fn replace(&self, transport: Transport) {
-        let before = std::mem::replace(&mut *self.transport.lock(), transport);
+    /// Puts a transport in the place of the one before. False: it was given up, and stays so.
+    fn replace(&self, transport: Transport) -> bool {
+        let mut present = self.transport.lock();
+        if let Transport::GivenUp = &*present {
+            return false;
+        }
+        let before = std::mem::replace(&mut *present, transport);
+        drop(present);
         before.end();
+        true
     }
 
     /// Notes that it fetches by polling what is for it, if it still does.
@@ -173,7 +224,7 @@ impl Client {
 impl Transport {
     fn end(self) {
         match self {
-            Self::None => {}
+            Self::None | Self::GivenUp => {}
             Self::WebSocket(token) => token.cancel(),
             Self::Polling(polling) => polling.replaced.cancel(),
         }
@@ -228,6 +279,15 @@ impl Clients {
 
     pub(super) fn find(&self, sid: &str) -> Option<Arc<Client>> {
         self.maps.read().by_sid.get(&Sid::parse(sid)?).cloned()
+    }
+
+    /// Takes out a client that has no transport yet, and gets none here from then on.
+    pub(super) fn give_up(&self, sid: &Sid) -> Option<Arc<Client>> {
+        let client = self.maps.read().by_sid.get(sid).cloned()?;
+        client.give_up().then(|| {
+            self.forget(&client);
+            client
+        })
     }
 
     pub(super) fn forget(&self, client: &Client) {

@@ -1,18 +1,20 @@
 //! The handshake: a credential for a session id.
 
+use std::sync::Arc;
+
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ORIGIN, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode};
 use respoke_core::code::Code;
-use respoke_core::ops::{Caller, Credential};
 use respoke_core::refusal::Refusal;
 use respoke_hub::Opening;
 use respoke_wire::ack::AckStyle;
 use respoke_wire::{form, payload};
 
 use super::client::Sid;
-use super::{Knock, Sockets, Visitor, plain};
+use super::handover::may_open;
+use super::{Client, Knock, Sockets, Visitor, plain};
 use crate::call::{handshake_credential, host_of};
 use crate::facts::asker;
 use crate::limits::Demand;
@@ -65,13 +67,8 @@ impl Sockets {
                 return refuse(StatusCode::INTERNAL_SERVER_ERROR, FAULT);
             }
         };
-        if matches!(credential, Credential::None) {
-            return refuse(StatusCode::FORBIDDEN, UNAUTHORIZED);
-        }
         let origin = headers.get(ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned());
-        if let Caller::Endpoint { app, .. } = &caller
-            && !app.settings.permits_origin(origin.as_deref())
-        {
+        if !may_open(&credential, &caller, origin.as_deref()) {
             return refuse(StatusCode::FORBIDDEN, UNAUTHORIZED);
         }
         let app_id = asker(&caller).1.app_id;
@@ -84,16 +81,25 @@ impl Sockets {
         }
         let host = host_of(headers, uri).map(str::to_owned);
         let opening = Opening { credential, caller, address: knock.address, origin, host };
-        let opened = self.shares.take(knock.address).and_then(|share| Some((self.hub.open(opening)?, share)));
-        let Some((socket, share)) = opened else {
-            self.api.watch.refused(app_id, Code::ConnectionLimit);
+        let sid = Sid::new(self.api.broker.chance(), self.this_node());
+        let Some(client) = self.open(sid, opening, AckStyle::of_handshake(query)) else {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, FAULT);
         };
-        let client = self.clients.add(Sid::new(self.api.broker.chance()), socket, AckStyle::of_handshake(query), share);
         let timeout = self.settings.heartbeat_timeout.as_secs();
         let transports =
             if self.settings.jsonp { "websocket,xhr-polling,jsonp-polling" } else { "websocket,xhr-polling" };
         answer(StatusCode::OK, format!("{}:{timeout}:{timeout}:{transports}", client.sid.text()))
+    }
+
+    /// Opens a socket for who may have one. None: there is no place, which is noted.
+    pub(super) fn open(&self, sid: Sid, opening: Opening, style: AckStyle) -> Option<Arc<Client>> {
+        let app_id = asker(&opening.caller).1.app_id;
+        let opened = self.shares.take(opening.address).and_then(|share| Some((self.hub.open(opening)?, share)));
+        let Some((socket, share)) = opened else {
+            self.api.watch.refused(app_id, Code::ConnectionLimit);
+            return None;
+        };
+        Some(self.clients.add(sid, socket, style, share))
     }
 }
 

@@ -12,9 +12,11 @@
 
 mod client;
 mod dispatch;
+mod handover;
 mod handshake;
 mod idle;
 mod polling;
+mod sealing;
 mod websocket;
 
 use std::net::IpAddr;
@@ -30,7 +32,7 @@ use http::header::{
 };
 use http::{HeaderValue, Method, StatusCode};
 use respoke_hub::outbox::Outbox;
-use respoke_hub::{Hub, Socket};
+use respoke_hub::{HandsOver, Hub, Socket};
 use respoke_wire::close::Close;
 use respoke_wire::frame;
 use tokio::time::Instant;
@@ -39,6 +41,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use client::Client;
 use client::{Clients, Due, Pace};
+use handover::Neighbours;
 use polling::Wrapping;
 
 use crate::config::SocketSettings;
@@ -61,6 +64,8 @@ pub(crate) struct Sockets {
     clients: Clients,
     settings: SocketSettings,
     shares: Shares,
+    /// None: this node is alone.
+    neighbours: Option<Neighbours>,
     tasks: TaskTracker,
     /// Ends the transports that did not end by themselves.
     hard: CancellationToken,
@@ -86,10 +91,22 @@ pub(crate) struct Knock<B> {
 
 impl Sockets {
     /// `shares` bound the sockets of each address.
-    pub(crate) fn new(hub: Arc<Hub>, api: Arc<Api>, tunnel: Tunnel, settings: SocketSettings, shares: Shares) -> Self {
+    pub(crate) fn new(
+        hub: Arc<Hub>,
+        api: Arc<Api>,
+        tunnel: Tunnel,
+        settings: SocketSettings,
+        shares: Shares,
+    ) -> Arc<Self> {
         let (tasks, hard) = (TaskTracker::new(), CancellationToken::new());
         let pace = Pace { heartbeat_interval: settings.heartbeat_interval, patience: settings.heartbeat_timeout };
-        Self { hub, api, tunnel, clients: Clients::new(pace), settings, shares, tasks, hard }
+        let neighbours = api.among.as_ref().map(|among| Neighbours::new(among.node(), among.cluster()));
+        let clients = Clients::new(pace);
+        let sockets = Arc::new(Self { hub, api, tunnel, clients, settings, shares, neighbours, tasks, hard });
+        if sockets.neighbours.is_some() {
+            sockets.hub.hands_over_by(&(sockets.clone() as Arc<dyn HandsOver>));
+        }
+        sockets
     }
 
     /// Answers a request under [`ROOT`]; says also whose socket it polls, if it does. What names nobody counts for its
@@ -152,10 +169,13 @@ impl Sockets {
                 return (text(StatusCode::OK, ""), who);
             }
             (Some("websocket"), Some(sid), None) => {
-                // Counted beforehand: what an upgrade begins cannot be taken back.
+                // Counted beforehand: what an upgrade begins cannot be taken back, nor can what another node is asked.
                 let is_known = self.clients.find(sid).is_some();
                 if !is_known && let Err(limited) = self.api.limits.check_nobody(knock.address) {
                     return (refuse_limited(&limited), Visitor::Counted);
+                }
+                if !is_known && websocket::is_upgrade(&knock.request) {
+                    self.fetch(sid).await;
                 }
                 let response = self.upgrade(sid, knock);
                 let is_upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -166,11 +186,20 @@ impl Sockets {
             _ => return (text(StatusCode::NOT_FOUND, "transport not supported"), Visitor::Nobody),
         };
         let sid = sid.unwrap_or_default();
+        // A client polls before it brings something.
+        let may_be_elsewhere = *knock.request.method() == Method::GET && self.is_elsewhere(sid);
+        if may_be_elsewhere {
+            if let Err(limited) = self.api.limits.check_nobody(knock.address) {
+                return (refuse_limited(&limited), Visitor::Counted);
+            }
+            self.fetch(sid).await;
+        }
         // Whoever has too much unread is refused what it asks, and not that it reads.
         let socket = self.clients.find(sid).map(|client| client.socket.clone());
         let response = self.poll(sid, knock, wrapping).await;
         match socket.filter(|_| response.status() != StatusCode::METHOD_NOT_ALLOWED) {
             Some(socket) => (response, Visitor::Client(socket)),
+            None if may_be_elsewhere => (response, Visitor::Counted),
             None => (response, Visitor::Nobody),
         }
     }
@@ -291,7 +320,10 @@ impl Sockets {
         let start = Instant::now();
         for (client, nth) in clients.iter().zip(0_u32..) {
             tokio::time::sleep_until(start + pause * nth).await;
-            self.hub.close(&client.socket, Close::GoingAway);
+            // Who has only shaken hands comes to another node, which fetches it from here.
+            if self.neighbours.is_none() || !client.is_awaited() {
+                self.hub.close(&client.socket, Close::GoingAway);
+            }
         }
     }
 
@@ -326,6 +358,10 @@ impl Sockets {
         if tokio::time::timeout_at(start + within, self.tasks.wait()).await.is_err() {
             self.hard.cancel();
             self.tasks.wait().await;
+        }
+        // Nobody fetches these any more.
+        for client in self.clients.all() {
+            self.hub.close(&client.socket, Close::GoingAway);
         }
     }
 }

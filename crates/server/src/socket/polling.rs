@@ -143,12 +143,12 @@ impl Sockets {
         let Some(client) = self.clients.find(sid) else {
             return answer(Bytes::from_static(frame::NOT_HANDSHAKEN.as_bytes()));
         };
-        let polling = self.attach(&client);
-        if self.clients.find(sid).is_none() {
+        let attached = self.attach(&client);
+        let Some(polling) = attached.filter(|_| self.clients.find(sid).is_some()) else {
             // It left meanwhile, and nobody else ends what was attached since.
             client.detach();
             return answer(Bytes::from_static(frame::NOT_HANDSHAKEN.as_bytes()));
-        }
+        };
         self.hub.heard(&client.socket);
         let mut visit = Visit { sockets: self, client: &client, is_idle: true };
         match *knock.request.method() {
@@ -177,9 +177,9 @@ impl Sockets {
         }
     }
 
-    /// The client's polling; the first poll starts the task that takes its packets.
-    fn attach(self: &Arc<Self>, client: &Arc<Client>) -> Arc<Polling> {
-        let (polling, first) = client.attach_polling(&self.hard);
+    /// The client's polling; the first poll starts the task that takes its packets. None: the client was given up.
+    fn attach(self: &Arc<Self>, client: &Arc<Client>) -> Option<Arc<Polling>> {
+        let (polling, first) = client.attach_polling(&self.hard)?;
         if let Some(mut inbox) = first {
             client.polls(|socket| self.hub.fetched(socket));
             self.clients.plan(client);
@@ -209,7 +209,7 @@ impl Sockets {
                 }
             });
         }
-        polling
+        Some(polling)
     }
 
     /// What there is for a client that polls. None: nothing came in time, or it is another poll's.

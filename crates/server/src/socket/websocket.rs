@@ -36,6 +36,11 @@ use crate::transport::{Encrypted, Impatient, Patient, Place, Plain};
 
 /// A queue that once held more than this gives its memory back.
 const PACKETS_KEPT: usize = 8;
+/// Whether a request can become a websocket.
+pub(super) fn is_upgrade<B: HttpBody>(request: &http::Request<B>) -> bool {
+    upgrade::accept_key(request).is_some()
+}
+
 impl Sockets {
     /// Turns the request into a websocket.
     pub(super) fn upgrade<B: HttpBody>(self: &Arc<Self>, sid: &str, mut knock: Knock<B>) -> Response {
@@ -46,11 +51,11 @@ impl Sockets {
         let response = upgrade::switch(knock.request.headers(), accept);
         let upgrading = hyper::upgrade::on(&mut knock.request);
         let client = self.clients.find(sid).filter(|client| client.socket.outbox.closed().is_none());
-        let transport = client.map(|client| {
-            let replaced = client.attach_websocket(&self.hard);
+        let transport = client.and_then(|client| {
+            let replaced = client.attach_websocket(&self.hard)?;
             self.hub.is_written_to(&client.socket);
             self.clients.plan(&client);
-            Transport { sockets: self.clone(), client, replaced }
+            Some(Transport { sockets: self.clone(), client, replaced })
         });
         knock.place.becomes_socket();
         let (sockets, place) = (self.clone(), knock.place);
@@ -112,7 +117,8 @@ impl Sockets {
                 transport.replaced.is_cancelled()
             }
             None => {
-                // The client's session id is from before a restart, or too old: it is told to shake hands again.
+                // The client's session id is from before a restart, too old, or another node's that did not hand it over: it
+                // is told to shake hands again.
                 let telling = async {
                     let mut told = VecDeque::from([Bytes::from_static(frame::NOT_HANDSHAKEN.as_bytes())]);
                     write_frames(&mut io, None, &mut told, || {}).await?;

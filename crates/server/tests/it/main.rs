@@ -23,6 +23,7 @@ mod failing_disk;
 mod first_start;
 mod following;
 mod groups;
+mod handing_over;
 mod harness;
 mod history;
 mod hostile;

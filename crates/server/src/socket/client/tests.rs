@@ -38,7 +38,7 @@ impl Door {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (credential, caller) = (Credential::None, Caller::Anonymous);
         let socket = self.hub.open(Opening { credential, caller, address, origin: None, host: None }).unwrap();
-        self.clients.add(Sid::new(&*of_this_test()), socket, AckStyle::of_handshake(""), Share::unbounded())
+        self.clients.add(Sid::new(&*of_this_test(), None), socket, AckStyle::of_handshake(""), Share::unbounded())
     }
 
     fn websocket(&self, client: &Client) {
@@ -130,7 +130,12 @@ async fn a_closed_client_is_forgotten_when_nobody_comes_for_it_any_more() {
     door.clients.forget(&early);
     early.socket.outbox.close(Close::SessionEnded);
     while door.hub.next_ended().is_some() {}
-    door.clients.add(Sid::new(&*of_this_test()), early.socket.clone(), AckStyle::of_handshake(""), Share::unbounded());
+    door.clients.add(
+        Sid::new(&*of_this_test(), None),
+        early.socket.clone(),
+        AckStyle::of_handshake(""),
+        Share::unbounded(),
+    );
     for client in [&unused, &polling, &turning, &carried] {
         client.socket.outbox.close(Close::SlowConsumer);
     }
@@ -149,4 +154,49 @@ async fn a_closed_client_is_forgotten_when_nobody_comes_for_it_any_more() {
     door.tick();
     assert_eq!(door.tick().0, 0);
     assert_eq!(door.clients.all().len(), 1);
+}
+
+#[test]
+fn a_session_id_names_its_node_among_others_and_nothing_of_a_server_that_is_alone() {
+    let chance = of_this_test();
+    let (alone, one, two) =
+        (Sid::new(&*chance, None), Sid::new(&*chance, Some(NodeId(7))), Sid::new(&*chance, Some(NodeId(7))));
+    assert_eq!((one.node(), &one.text()[..8]), (NodeId(7), "00000007"));
+    assert!(one != two && alone.node() != NodeId(7) && alone.bytes()[..4] != [0; 4]);
+    assert!(Sid::parse(&one.text()).unwrap() == one);
+    for text in ["", &one.text()[1..], &one.text()[2..], &format!("{}00", one.text()), &"G".repeat(32)] {
+        assert!(Sid::parse(text).is_none(), "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_is_given_up_once_and_has_no_transport_here_from_then_on() {
+    let door = Door::new();
+    let client = door.shake_hands();
+    let sid = &client.sid;
+    assert!(client.is_awaited());
+    assert!(door.clients.give_up(sid).is_some());
+    assert!(door.clients.give_up(sid).is_none() && door.clients.find(&sid.text()).is_none());
+    // A request may have found it before.
+    assert!(client.attach_websocket(&door.stop).is_none() && client.attach_polling(&door.stop).is_none());
+    client.detach();
+    assert!(client.attach_websocket(&door.stop).is_none());
+    assert!(!client.is_awaited());
+    // Its node closes it, and nothing is left of it.
+    door.hub.close(&client.socket, Close::Left);
+    door.tick();
+    assert!(door.clients.all().is_empty() && door.clients.looks.lock().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_came_or_was_closed_is_not_given_up() {
+    let door = Door::new();
+    let (websocket, polls, closed) = (door.shake_hands(), door.shake_hands(), door.shake_hands());
+    door.websocket(&websocket);
+    door.poll(&polls);
+    door.hub.close(&closed.socket, Close::SessionEnded);
+    for client in [&websocket, &polls, &closed] {
+        assert!(!client.is_awaited() && door.clients.give_up(&client.sid).is_none());
+        assert!(door.clients.find(&client.sid.text()).is_some());
+    }
 }
