@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::ports::NodeId;
 
 /// Classes of how long requests took; the last holds all that took longer than four seconds.
 pub const LATENCY_CLASSES: usize = 18;
@@ -42,7 +43,7 @@ pub struct Figures {
     /// Requests by how long they took; [`LATENCY_CLASSES`] of them, or none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub latencies: Vec<u64>,
-    /// The most live connections seen.
+    /// The most live connections seen at once.
     #[serde(skip_serializing_if = "is_zero")]
     pub connections: u64,
     /// The most live sessions seen; of the whole server only.
@@ -100,6 +101,46 @@ impl Figures {
     }
 }
 
+/// Minutes of which is kept who had how many connections: a node writes a minute down within seconds of its end.
+const MINUTES_KNOWN: usize = 3;
+
+/// The length of the stretches that a node counts, in seconds.
+pub const MINUTE_SECS: i64 = 60;
+
+/// What is kept of a stretch, to which nodes add what they counted in each minute of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct KeptFigures {
+    /// What all counted so far; of connections the most that all had in one minute.
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// The connections of each node at the end of each of the last minutes, so that those of one minute are summed up. Of
+    /// earlier minutes only their sum counts.
+    #[serde(rename = "connectionsLately", skip_serializing_if = "BTreeMap::is_empty")]
+    lately: BTreeMap<i64, BTreeMap<u32, u64>>,
+}
+
+impl KeptFigures {
+    /// Adds what a node counted in the minute that began at `at`. None: a server that is alone.
+    ///
+    /// A minute that is written down late, when later ones were, is compared by itself, and so are a node's connections there.
+    pub fn add(&mut self, node: Option<NodeId>, at: Timestamp, counted: &Figures) {
+        let Some(node) = node else { return self.figures.add(counted) };
+        let minute = start_of(at, MINUTE_SECS).secs();
+        let oldest = self.lately.keys().next().copied().filter(|_| self.lately.len() >= MINUTES_KNOWN);
+        let mut connections = counted.connections;
+        if oldest.is_none_or(|oldest| minute >= oldest) {
+            let nodes = self.lately.entry(minute).or_default();
+            nodes.insert(node.0, counted.connections);
+            connections = nodes.values().fold(0, |sum, of_node| sum.saturating_add(*of_node));
+            while self.lately.len() > MINUTES_KNOWN {
+                self.lately.pop_first();
+            }
+        }
+        self.figures.add(&Figures { connections, ..counted.clone() });
+    }
+}
+
 /// A share of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
@@ -128,6 +169,8 @@ pub fn latency_class(micros: u64) -> usize {
 /// The stretches in which figures are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {
+    /// A minute, for an hour; only where several nodes write to one database. A server that is alone keeps those in memory.
+    Minute,
     /// Ten minutes, for a day.
     TenMinutes,
     /// Six hours, for thirty days.
@@ -135,13 +178,20 @@ pub enum Span {
 }
 
 impl Span {
-    /// Both.
-    pub const ALL: &[Self] = &[Self::TenMinutes, Self::SixHours];
+    /// Those that are kept of what a node counts, or a server that is alone.
+    #[must_use]
+    pub const fn kept(node: Option<NodeId>) -> &'static [Self] {
+        match node {
+            None => &[Self::TenMinutes, Self::SixHours],
+            Some(_) => &[Self::Minute, Self::TenMinutes, Self::SixHours],
+        }
+    }
 
     /// Its length in seconds.
     #[must_use]
     pub const fn secs(self) -> i64 {
         match self {
+            Self::Minute => MINUTE_SECS,
             Self::TenMinutes => 600,
             Self::SixHours => 6 * 3_600,
         }
@@ -151,6 +201,7 @@ impl Span {
     #[must_use]
     pub const fn kept_secs(self) -> i64 {
         match self {
+            Self::Minute => 3_600,
             Self::TenMinutes => 86_400,
             Self::SixHours => 30 * 86_400,
         }
@@ -201,6 +252,30 @@ mod tests {
         let text = serde_json::to_string(&sum).unwrap();
         assert_eq!(serde_json::from_str::<Figures>(&text).unwrap(), sum);
         assert!(!text.contains("redeemed"), "{text}");
+    }
+
+    #[test]
+    fn connections_of_nodes_are_summed_by_the_minute() {
+        let mut kept = KeptFigures { figures: Figures { connections: 3, ..Figures::default() }, ..KeptFigures::default() };
+        let mut add = |node, minute: i64, connections| {
+            let counted = Figures { connections, minted: 1, ..Figures::default() };
+            kept.add(Some(NodeId(node)), Timestamp::from_secs(minute * 60), &counted);
+            kept.figures.connections
+        };
+        assert_eq!([add(1, 0, 2), add(2, 0, 2), add(1, 1, 4), add(2, 1, 1), add(3, 1, 1)], [3, 4, 4, 5, 6]);
+        assert_eq!(add(3, 1, 1), 6, "what is written twice has its connections once");
+        assert_eq!([add(1, 2, 3), add(1, 3, 3), add(1, 9, 3)], [6, 6, 6]);
+        assert_eq!([add(2, 0, 6), add(2, 0, 7)], [6, 7], "a minute that comes late is compared by itself");
+        assert_eq!(add(2, 9, 5), 8);
+        assert_eq!((kept.figures.minted, kept.lately.len()), (12, MINUTES_KNOWN));
+        let text = serde_json::to_string(&kept).unwrap();
+        assert_eq!(serde_json::from_str::<KeptFigures>(&text).unwrap(), kept);
+        assert_eq!(serde_json::from_str::<Figures>(&text).unwrap(), kept.figures, "an earlier program reads it");
+        let text = serde_json::to_string(&kept.figures).unwrap();
+        assert_eq!(serde_json::from_str::<KeptFigures>(&text).unwrap().figures, kept.figures, "and wrote it so");
+        let mut alone = KeptFigures::default();
+        alone.add(None, Timestamp::from_secs(0), &kept.figures);
+        assert_eq!(serde_json::to_string(&alone).unwrap(), text);
     }
 
     #[test]

@@ -113,6 +113,7 @@ macro_rules! every_case {
             figure_cases {
                 figures_add_up_by_span_and_app
                 figures_are_forgotten_by_age
+                connections_of_several_nodes_are_summed_by_the_minute
             }
             kept_cases {
                 what_is_kept_is_counted_whatever_comes_and_goes

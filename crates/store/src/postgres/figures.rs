@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use respoke_core::clock::Timestamp;
-use respoke_core::figures::{Figures, Span, start_of};
+use respoke_core::figures::{Figures, KeptFigures, Span, start_of};
 use respoke_core::id::AppId;
-use respoke_core::ports::{FigureStore, StoreError};
+use respoke_core::ports::{FigureStore, NodeId, StoreError};
 use uuid::Uuid;
 
 use super::connect::{Connection, params};
@@ -27,22 +27,20 @@ fn key(app: Option<AppId>) -> Uuid {
 async fn add(
     connection: &Connection,
     span: Span,
-    at: Timestamp,
+    (node, at): (Option<NodeId>, Timestamp),
     counted: &BTreeMap<Uuid, Figures>,
 ) -> Result<(), Failure> {
+    let minute = at;
     let at = start_of(at, span.secs()).millis();
-    let mut sums = counted.clone();
-    let apps: Vec<_> = sums.keys().copied().collect();
+    let apps: Vec<_> = counted.keys().copied().collect();
     let sql = "SELECT app_id, counts FROM respoked.figures WHERE span_secs = $1 AND at = $2 AND app_id = ANY($3)";
     let kept = all(connection, sql, params![span.secs(), at, apps], |columns| {
-        Ok((columns.next::<Uuid>()?, columns.json::<Figures>()?))
+        Ok((columns.next::<Uuid>()?, columns.json::<KeptFigures>()?))
     })
     .await?;
-    for (app, mut sum) in kept {
-        if let Some(counted) = sums.get_mut(&app) {
-            sum.add(counted);
-            *counted = sum;
-        }
+    let mut sums: BTreeMap<_, _> = kept.into_iter().collect();
+    for (app, counted) in counted {
+        sums.entry(*app).or_default().add(node, minute, counted);
     }
     let texts = sums.values().map(serde_json::to_string).collect::<Result<Vec<_>, _>>();
     let texts = texts.map_err(|_| Failure::Row("figures cannot be written"))?;
@@ -54,7 +52,12 @@ async fn add(
 
 #[async_trait]
 impl FigureStore for PostgresStore {
-    async fn add_figures(&self, at: Timestamp, counted: Vec<(Option<AppId>, Figures)>) -> Result<(), StoreError> {
+    async fn add_figures(
+        &self,
+        node: Option<NodeId>,
+        at: Timestamp,
+        counted: Vec<(Option<AppId>, Figures)>,
+    ) -> Result<(), StoreError> {
         let mut sums = BTreeMap::<Uuid, Figures>::new();
         for (app, figures) in &counted {
             sums.entry(key(*app)).or_default().add(figures);
@@ -62,8 +65,8 @@ impl FigureStore for PostgresStore {
         in_transaction!(self, write => {
             // One after the other, so that none adds to what another is about to replace.
             write.query("SELECT pg_advisory_xact_lock($1)", params![LOCK]).await?;
-            for span in Span::ALL {
-                add(write, *span, at, &sums).await?;
+            for span in Span::kept(node) {
+                add(write, *span, (node, at), &sums).await?;
                 let before = start_of(at, span.secs()).plus_secs(-span.kept_secs());
                 let sql = "DELETE FROM respoked.figures WHERE span_secs = $1 AND at < $2";
                 write.execute(sql, params![span.secs(), before.millis()]).await?;
