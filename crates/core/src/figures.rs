@@ -256,7 +256,8 @@ mod tests {
 
     #[test]
     fn connections_of_nodes_are_summed_by_the_minute() {
-        let mut kept = KeptFigures { figures: Figures { connections: 3, ..Figures::default() }, ..KeptFigures::default() };
+        let mut kept =
+            KeptFigures { figures: Figures { connections: 3, ..Figures::default() }, ..KeptFigures::default() };
         let mut add = |node, minute: i64, connections| {
             let counted = Figures { connections, minted: 1, ..Figures::default() };
             kept.add(Some(NodeId(node)), Timestamp::from_secs(minute * 60), &counted);

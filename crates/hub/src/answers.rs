@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use respoke_core::event::Presence;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, RequestId};
-use respoke_core::ports::{Answer, ConnectionStateFacts, Deed, Done, Holder, Interest, Present, Question, Sealed};
+use respoke_core::ports::{
+    Answer, BooksAnswer, ConnectionStateFacts, Deed, Done, Holder, Interest, Present, Question, Sealed,
+};
 
 use crate::registry::{Connection, Members, Registry, Sibling};
 
@@ -60,6 +62,8 @@ pub(crate) fn answer(
             Holder::Group(group) => registry.member_count(app_id, &group),
             Holder::Observers(endpoint) => registry.observer_count(app_id, &endpoint),
         } as u64),
+        // Whoever keeps the books was asked before.
+        Question::Books(_) => Answer::Books(BooksAnswer::None),
         Question::Snapshot { of, after } => snapshot(registry, &of, after),
         Question::Do { app_id, request_id, deed } => Answer::Done(carry_out(app_id, request_id, deed)),
         Question::Client { which } => Answer::Client(hand_over(&which)),

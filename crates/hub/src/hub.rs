@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use respoke_core::event::{Content, Event};
 use respoke_core::id::{AppId, ConnectionId, EndpointId, RequestId};
 use respoke_core::ops::{Broker, Caller, ConfirmFigures, Standing};
-use respoke_core::ports::{Audience, Bus, Change, Concerned, Delivery};
+use respoke_core::ports::{Audience, Bookkeeper, Bus, Change, Concerned, Delivery};
 use respoke_core::term::Term;
 use respoke_wire::close::Close;
 
@@ -75,6 +75,8 @@ pub struct Hub {
     pub(crate) others: Option<Others>,
     /// What hands over clients that came to another node.
     pub(crate) door: OnceLock<Weak<dyn HandsOver>>,
+    /// What counts beside the sockets.
+    pub(crate) books: OnceLock<Weak<dyn Bookkeeper>>,
     numbers: AtomicU64,
     pub(crate) suspects: Suspects,
     settings: HubSettings,
@@ -100,6 +102,7 @@ impl Hub {
             tails: Arc::default(),
             local: Local::new(settings.sockets_max, settings.heartbeat_timeout),
             door: OnceLock::new(),
+            books: OnceLock::new(),
             numbers: AtomicU64::new(1),
             suspects: Suspects::default(),
             settings,

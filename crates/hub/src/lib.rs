@@ -17,6 +17,7 @@ pub mod reach;
 pub mod tails;
 
 mod answers;
+mod books;
 mod deeds;
 mod departures;
 mod fanout;

@@ -54,6 +54,11 @@ impl Receiver for Hub {
                     self.tails.show_theirs(app_id, &endpoint, &frame);
                 }
             }
+            Delivery::Counted(counted) => {
+                if let Some((_, (from, _))) = there {
+                    self.take_counted(from, counted);
+                }
+            }
             // The feed tells what it is, and whether there is more. What was done here was followed before it was told.
             Delivery::Change(_) if from == Source::Here => {}
             Delivery::Change(_) => self.broker.hint(),
@@ -69,6 +74,9 @@ impl Receiver for Hub {
     }
 
     fn answer(&self, from: Node, question: Question) -> Answer {
+        if let Question::Books(question) = question {
+            return Answer::Books(self.answer_of_books(question));
+        }
         if let Question::Snapshot { of, after: None } = &question {
             self.depart_again(of);
         }

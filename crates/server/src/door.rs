@@ -13,6 +13,8 @@ mod change;
 mod hang_up;
 mod headers;
 mod host;
+#[cfg(test)]
+pub(crate) mod house;
 mod manners;
 mod nobody;
 

@@ -2,6 +2,7 @@
 
 mod answering;
 mod api;
+mod books;
 mod call;
 pub mod cli;
 mod cluster;

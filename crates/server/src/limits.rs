@@ -2,6 +2,7 @@
 
 mod accounts;
 mod bucket;
+mod common;
 mod errands;
 mod rate_status;
 
@@ -16,9 +17,11 @@ use respoke_core::app::{self, Rate, Rates};
 use respoke_core::clock::Clock;
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::ops::Caller;
+use respoke_core::ports::{AppBucket, Drawn};
 
 pub(crate) use accounts::Accounts;
 use bucket::{Bucket, bucket_of};
+use common::{Common, Untold};
 pub(crate) use errands::Errand;
 use errands::Errands;
 pub use rate_status::{Limited, RateStatus};
@@ -58,6 +61,15 @@ impl Demand {
         }
     }
 
+    /// The bucket of an app that it is drawn from.
+    const fn of_app(self) -> AppBucket {
+        match self {
+            Self::Request => AppBucket::Requests,
+            Self::Connect => AppBucket::Connects,
+            Self::Message => AppBucket::Messages,
+        }
+    }
+
     fn rates(self, limits: &app::Limits) -> Rates {
         match self {
             Self::Request => limits.of_requests(),
@@ -69,9 +81,11 @@ impl Demand {
 
 /// Token buckets of all apps, endpoints and addresses.
 pub struct Limits {
-    apps: Cache<(Demand, AppId, Rate), Arc<Bucket>>,
+    apps: Cache<(Demand, AppId, Rate), Arc<Common>>,
     endpoints: Cache<(Demand, AppId, Rate, EndpointId), Arc<Bucket>>,
     addresses: Cache<(Demand, Option<AppId>, Rate, IpAddr), Arc<Bucket>>,
+    /// What was drawn of apps' and is to be told to other nodes. None: this one is alone.
+    untold: Option<Untold<Common>>,
     errands: Errands,
     anonymous: Rate,
     clock: Arc<dyn Clock>,
@@ -92,11 +106,38 @@ impl Limits {
             apps: Cache::new(BUCKETS_MAX),
             endpoints: Cache::new(BUCKETS_MAX),
             addresses: Cache::new(BUCKETS_MAX),
+            untold: None,
             errands: Errands::new(),
             anonymous,
             start: clock.monotonic(),
             clock,
         }
+    }
+
+    /// The same for a node among others, which tells them what was drawn.
+    pub(crate) fn among_others(self) -> Self {
+        Self { untold: Some(Untold::default()), ..self }
+    }
+
+    /// What was drawn of apps' buckets here since this was asked last, as much of it as is told at once.
+    pub(crate) fn untold(&self) -> Vec<Drawn> {
+        self.untold.as_ref().map(Untold::told).unwrap_or_default()
+    }
+
+    /// Takes what was drawn at another node: what this one has not got any more is owed.
+    pub(crate) fn drawn_elsewhere(&self, drawn: &Drawn) {
+        let Drawn { app_id, of, rate, amount } = *drawn;
+        let kind = match of {
+            AppBucket::Requests => Demand::Request,
+            AppBucket::Connects => Demand::Connect,
+            AppBucket::Messages => Demand::Message,
+        };
+        self.of_app(kind, app_id, rate).bucket.draw(amount, self.now());
+    }
+
+    /// The bucket of an app.
+    fn of_app(&self, kind: Demand, app: AppId, rate: Rate) -> Arc<Common> {
+        bucket_of(&self.apps, &(kind, app, rate), || Common::new(app, kind.of_app(), rate))
     }
 
     /// Draws one request from every bucket that concerns it. `endpoint` is whom it is made for, if not the caller.
@@ -150,7 +191,11 @@ impl Limits {
         }
         for (kind, rates) in rates() {
             let Some(rate) = rates.app else { continue };
-            draw(draw_from(&self.apps, &(kind, app.id, rate), rate, now))?;
+            let common = self.of_app(kind, app.id, rate);
+            draw(draw_one(&common.bucket, rate, now))?;
+            if let Some(untold) = &self.untold {
+                untold.drew_one(&common);
+            }
         }
         Ok(tightest)
     }
@@ -190,7 +235,7 @@ impl Limits {
     /// Forgets buckets that are full: a new one would be as full.
     pub fn sweep(&self) {
         let now = self.now();
-        self.apps.retain(|_, bucket| !bucket.is_full(now));
+        self.apps.retain(|_, common| !common.bucket.is_full(now));
         self.endpoints.retain(|_, bucket| !bucket.is_full(now));
         self.addresses.retain(|_, bucket| !bucket.is_full(now));
         self.errands.sweep();
@@ -214,13 +259,16 @@ fn draw_from<K: Hash + Eq + Clone>(
     rate: Rate,
     now: u64,
 ) -> Result<RateStatus, Limited> {
-    let bucket = bucket_of(buckets, key, || Bucket::new(rate, 1));
+    draw_one(&bucket_of(buckets, key, || Bucket::new(rate, 1)), rate, now)
+}
+
+fn draw_one(bucket: &Bucket, rate: Rate, now: u64) -> Result<RateStatus, Limited> {
     let remaining = bucket.draw_one(now).map_err(|wait| Limited::by(rate, wait))?;
     Ok(RateStatus { rate, remaining })
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use respoke_core::app::{App, AppSettings};
     use respoke_core::clock::{ManualClock, Timestamp};
     use respoke_core::grant::{Grant, Marks};

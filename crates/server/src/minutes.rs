@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use respoke_core::figures::{Figures, start_of};
+use respoke_core::figures::{Figures, MINUTE_SECS, start_of};
 use respoke_core::id::AppId;
 use respoke_core::ops::Broker;
+use respoke_core::ports::Node;
 use respoke_hub::Hub;
 use tokio_util::sync::CancellationToken;
 
-use crate::tally::MINUTE_SECS;
 use crate::watch::Watch;
 
 /// How often is looked whether the minute is over.
@@ -39,18 +39,21 @@ pub(crate) async fn keep(watch: Arc<Watch>, broker: Arc<Broker>, hub: Arc<Hub>, 
         }
         let sessions = gauges(&watch, &hub, None).sessions;
         watch.tally.turn_minute(now, sessions, |app| gauges(&watch, &hub, app).connections);
-        while let Some((at, counted)) = watch.tally.oldest_unsaved() {
-            if let Err(error) = broker.store().add_figures(at, counted).await {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "the figures of a minute could not be kept yet"
-                );
-                break;
-            }
-            watch.tally.oldest_is_saved();
-        }
+        save(&watch, &broker).await;
         if stopped {
             return;
         }
+    }
+}
+
+/// Has the store keep the minutes that it does not have yet.
+pub(crate) async fn save(watch: &Watch, broker: &Broker) {
+    let node = (broker.node() != Node::ALONE).then(|| broker.node().id);
+    while let Some((at, counted)) = watch.tally.oldest_unsaved() {
+        if let Err(error) = broker.store().add_figures(node, at, counted).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the figures of a minute could not be kept yet");
+            break;
+        }
+        watch.tally.oldest_is_saved();
     }
 }

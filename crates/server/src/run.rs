@@ -15,7 +15,7 @@ use respoke_core::app::Rate;
 use respoke_core::chance::Chance;
 use respoke_core::clock::Clock;
 use respoke_core::ops::{Broker, FirstRun, FirstRunDraft};
-use respoke_core::ports::{Concerned, Load, Receiver};
+use respoke_core::ports::{Bookkeeper, Concerned, Load, Receiver};
 use respoke_hub::Hub;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket};
@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use self::accepting::Accepting;
 use crate::answering::Answering;
+use crate::books;
 use crate::cluster::{Among, Way};
 use crate::config::{Config, PublicUrl, local_url};
 use crate::data_folder::Lock;
@@ -257,6 +258,7 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chan
     let api = Arc::new(
         api.reached_by(config.public_url.clone()).among(way.among().cloned()).called(config.node_name(), address),
     );
+    hub.attach_books(&(api.clone() as Arc<dyn Bookkeeper>));
     api.take_up_known_addresses().await?;
     let shares = Shares::new(config.sockets_per_address_max, config.trusted_proxies.clone());
     let answering = Arc::new(Answering::new(api.clone()));
@@ -326,6 +328,10 @@ impl Started {
         }));
         let (api, ended) = (self.api.clone(), soft.clone());
         tasks.spawn(enduring::run("sweeper", move || sweep::keep(api.clone(), ended.clone())));
+        if self.sockets.hub.is_among_others() {
+            let (api, ended) = (self.api.clone(), soft.clone());
+            tasks.spawn(enduring::run("books", move || books::keep(api.clone(), ended.clone())));
+        }
         let (watch, broker, hub) = (self.watch.clone(), self.broker.clone(), self.sockets.hub.clone());
         // Figures end last, so that what is answered while draining is counted.
         let (counting, counted) = (TaskTracker::new(), CancellationToken::new());

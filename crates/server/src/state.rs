@@ -18,6 +18,7 @@ use respoke_wire::bus::VERSION;
 
 use readiness::Readiness;
 
+use crate::books;
 use crate::cluster::Among;
 use crate::config::PublicUrl;
 use crate::limits::{Accounts, Limits};
@@ -70,6 +71,7 @@ impl Api {
         let idempotency_salt = salt(&broker.store().sealer());
         let (metrics, began) = (watch.metrics.clone(), broker.now());
         let accounts = Accounts::new(broker.clock().clone());
+        let (limits, accounts, throttle) = books::shared(&hub, idempotency_salt, (limits, accounts, throttle));
         Self {
             broker,
             hub,

@@ -11,14 +11,12 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use respoke_core::clock::Timestamp;
 use respoke_core::code::Code;
-use respoke_core::figures::{Figures, LATENCY_CLASSES, latency_class, start_of};
+use respoke_core::figures::{Figures, LATENCY_CLASSES, MINUTE_SECS, latency_class, start_of};
 use respoke_core::id::AppId;
 
 use crate::deed::Deed;
 
-/// Seconds of the stretches that are kept here.
-pub(crate) const MINUTE_SECS: i64 = 60;
-/// For how long.
+/// For how many seconds minutes are kept here.
 pub(crate) const HOUR_SECS: i64 = 3_600;
 /// How many they are.
 const MINUTES_KEPT: usize = 60;

@@ -1,6 +1,8 @@
 //! How long one who guesses must wait.
 
-use std::hash::{BuildHasher, RandomState};
+mod shared;
+
+use std::hash::RandomState;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +11,9 @@ use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use respoke_core::address::network;
 use respoke_core::admin::KnownAddress;
+use respoke_core::ports::{Guesser, NameHash, Tried};
+
+use shared::{Names, Others};
 
 /// Guessers remembered.
 const GUESSERS_MAX: usize = 100_000;
@@ -50,16 +55,6 @@ const CODE: Patience = Patience {
     forgotten_after: Duration::from_secs(7 * 86_400),
 };
 
-/// Who has failed, or what for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Guesser {
-    Password(IpAddr, NameHash),
-    Account(NameHash),
-    /// Of an account, from an address that is known to it or from everywhere else.
-    Code(NameHash, Option<IpAddr>),
-    Credential(IpAddr),
-}
-
 /// What somebody shows to be let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
@@ -69,15 +64,12 @@ pub enum Shown {
     PasswordAndCode,
 }
 
-/// What is remembered of a user name, which may be a password typed into the wrong field, and of any length: a hash
-/// under a key that this process made up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct NameHash(u64);
-
 #[derive(Clone, Copy, Debug)]
 struct Failures {
     count: u32,
     last: Instant,
+    /// When the one before was.
+    before: Instant,
 }
 
 impl Failures {
@@ -90,16 +82,22 @@ impl Failures {
     }
 
     fn add(&mut self, patience: Patience, now: Instant) {
+        self.add_some(1, patience, now);
+    }
+
+    fn add_some(&mut self, times: u32, patience: Patience, now: Instant) {
         if now.duration_since(self.last) > patience.forgotten_after {
             self.count = 0;
         }
-        self.count = self.count.saturating_add(1);
+        self.count = self.count.saturating_add(times);
+        self.before = self.last;
         self.last = now;
     }
 }
 
 /// Waits of those who fail to prove who they are. Kept in memory: a restart forgives. The known addresses are in the
-/// database as well.
+/// database as well. Nodes tell each other of each try to sign in when it begins, and what comes of it
+/// (`throttle/shared.rs`).
 ///
 /// Invariant: a try counts as failed from before it is looked at, so that of many made at once no more are looked at
 /// than of as many made one after the other. A try that is refused does not count, so waits are not renewed by trying.
@@ -115,9 +113,11 @@ pub struct Throttle {
     failures: Cache<Guesser, Arc<Mutex<Failures>>>,
     /// Until when an address is known to an account.
     known: Cache<(IpAddr, NameHash), Instant>,
-    names: RandomState,
+    names: Names,
     /// For presenting credentials that are not valid. They cannot be guessed; this is about noise.
     credential: Patience,
+    /// None: this server is alone.
+    others: Option<Others>,
 }
 
 impl std::fmt::Debug for Throttle {
@@ -133,7 +133,8 @@ impl Throttle {
         let (wait_max, forgotten_after) = (Duration::from_secs(60), Duration::from_secs(60));
         let wait_first = Duration::from_secs(1);
         let credential = Patience { free: credentials_free, wait_first, wait_max, forgotten_after };
-        Self { failures: Cache::new(GUESSERS_MAX), known: Cache::new(KNOWN_MAX), names: RandomState::new(), credential }
+        let (failures, known) = (Cache::new(GUESSERS_MAX), Cache::new(KNOWN_MAX));
+        Self { failures, known, names: Names::OfProcess(RandomState::new()), credential, others: None }
     }
 
     /// Lets a sign-in from `address` as `username` be looked at, and counts it as failed until it says otherwise.
@@ -148,7 +149,7 @@ impl Throttle {
         shown: Shown,
         now: Instant,
     ) -> Result<PasswordTry<'_>, Duration> {
-        let (address, name) = (network(address), NameHash(self.names.hash_one(username)));
+        let (address, name) = (network(address), self.names.hash(username));
         let known = self.knows(address, name, now);
         let account = (!known).then_some((Guesser::Account(name), ACCOUNT));
         let code = Guesser::Code(name, known.then_some(address));
@@ -172,6 +173,7 @@ impl Throttle {
             failures.add(*patience, now);
         }
         drop(held);
+        self.tell(|| counts.iter().map(|(guesser, ..)| Tried::Failed(*guesser, 1)).collect());
         let counted = counts.into_iter().zip(before);
         let counted = counted.map(|((guesser, failures, _), before)| Counted { guesser, failures, before }).collect();
         Ok(PasswordTry { throttle: self, address, name, known, at: now, counted })
@@ -180,30 +182,36 @@ impl Throttle {
     /// Takes up what is known from before: that the owner of `username` came in from `address` so long ago.
     pub fn came_in(&self, address: IpAddr, username: &str, ago: Duration, now: Instant) {
         if let Some(left) = KNOWN_FOR.checked_sub(ago) {
-            self.known.insert((network(address), NameHash(self.names.hash_one(username))), now + left);
+            self.known.insert((network(address), self.names.hash(username)), now + left);
         }
+    }
+
+    /// The owner of `username` comes in from `address`, with no password.
+    pub fn comes_in(&self, address: IpAddr, username: &str, now: Instant) {
+        self.came_in(address, username, Duration::ZERO, now);
+        self.tell(|| vec![Tried::CameIn(network(address), self.names.hash(username))]);
     }
 
     /// A token or secret was not valid. Says how long to wait, if this has happened too often; the valid credentials
     /// of others at the same address are not touched.
     #[must_use]
     pub fn credential_failed(&self, address: IpAddr, now: Instant) -> Option<Duration> {
-        let failures = self.failures_of(&Guesser::Credential(network(address)), now);
+        let address = network(address);
+        let failures = self.failures_of(&Guesser::Credential(address), now);
         let mut failures = failures.lock();
         let wait = failures.wait(self.credential, now);
         failures.add(self.credential, now);
+        drop(failures);
+        if let Some(others) = &self.others {
+            others.credential_failed(address);
+        }
         wait
     }
 
     /// Forgets failures that are held against nobody any more, and addresses that are known no longer.
     pub fn sweep(&self, now: Instant) {
         self.failures.retain(|guesser, failures| {
-            let patience = match guesser {
-                Guesser::Password(..) => PASSWORD,
-                Guesser::Account(_) => ACCOUNT,
-                Guesser::Code(..) => CODE,
-                Guesser::Credential(_) => self.credential,
-            };
+            let patience = self.patience(guesser);
             // Somebody who has just looked it up is about to count in it.
             let in_use = Arc::strong_count(failures) > 1;
             let failures = failures.lock();
@@ -212,12 +220,22 @@ impl Throttle {
         self.known.retain(|_, until| now <= *until);
     }
 
+    const fn patience(&self, guesser: &Guesser) -> Patience {
+        match guesser {
+            Guesser::Password(..) => PASSWORD,
+            Guesser::Account(_) => ACCOUNT,
+            Guesser::Code(..) => CODE,
+            Guesser::Credential(_) => self.credential,
+        }
+    }
+
     fn knows(&self, address: IpAddr, name: NameHash, now: Instant) -> bool {
         self.known.get(&(address, name)).is_some_and(|until| now <= until)
     }
 
     fn failures_of(&self, guesser: &Guesser, now: Instant) -> Arc<Mutex<Failures>> {
-        let new = || Ok::<_, std::convert::Infallible>(Arc::new(Mutex::new(Failures { count: 0, last: now })));
+        let new =
+            || Ok::<_, std::convert::Infallible>(Arc::new(Mutex::new(Failures { count: 0, last: now, before: now })));
         self.failures.get_or_insert_with(guesser, new).unwrap_or_else(|never| match never {})
     }
 }
@@ -271,6 +289,9 @@ impl PasswordTry<'_> {
     pub fn password_was_wrong(self) {
         let codes = self.counted.iter().filter(|counted| matches!(counted.guesser, Guesser::Code(..)));
         codes.for_each(|counted| counted.take_back(self.at));
+        let is_code = |counted: &&Counted| matches!(counted.guesser, Guesser::Code(..));
+        let codes = || self.counted.iter().filter(is_code).map(|counted| Tried::TakenBack(counted.guesser)).collect();
+        self.throttle.tell(codes);
     }
 
     /// All was right: the address is known to the account, and what it had failed is forgotten. What others
@@ -278,11 +299,19 @@ impl PasswordTry<'_> {
     pub fn succeeded(self, now: Instant) {
         self.throttle.known.insert((self.address, self.name), now + KNOWN_FOR);
         for counted in &self.counted {
-            if matches!(counted.guesser, Guesser::Password(..) | Guesser::Code(..)) {
+            if is_forgiven(&counted.guesser) {
                 self.throttle.failures.remove(&counted.guesser);
             }
+            counted.take_back(self.at);
         }
-        self.not_decided();
+        self.throttle.tell(|| {
+            let tell = |counted: &Counted| match counted.guesser {
+                guesser if is_forgiven(&guesser) => Tried::Forgiven(guesser),
+                guesser => Tried::TakenBack(guesser),
+            };
+            let came_in = Tried::CameIn(self.address, self.name);
+            self.counted.iter().map(tell).chain([came_in]).collect()
+        });
     }
 
     /// Whether the password is right could not be found out: the try does not count.
@@ -290,195 +319,17 @@ impl PasswordTry<'_> {
         for counted in &self.counted {
             counted.take_back(self.at);
         }
+        self.throttle.tell(|| self.counted.iter().map(|counted| Tried::TakenBack(counted.guesser)).collect());
+    }
+}
+
+/// Whether somebody who comes in is forgiven what that is.
+const fn is_forgiven(guesser: &Guesser) -> bool {
+    match guesser {
+        Guesser::Password(..) | Guesser::Code(..) => true,
+        Guesser::Account(_) | Guesser::Credential(_) => false,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-
-    fn elsewhere(last: u8) -> IpAddr {
-        IpAddr::from([192, 0, 2, last])
-    }
-
-    fn fail(throttle: &Throttle, address: IpAddr, now: Instant) -> Option<Duration> {
-        throttle.try_password(address, "admin", Shown::Password, now).map(drop).err()
-    }
-
-    #[test]
-    fn guessing_a_password_waits_longer_and_longer() {
-        let throttle = Throttle::new(200);
-        let mut now = Instant::now();
-        let mut waits = Vec::new();
-        for _ in 0..16 {
-            let wait = fail(&throttle, HERE, now).unwrap_or_default();
-            if wait > Duration::ZERO {
-                now += wait;
-                assert_eq!(fail(&throttle, HERE, now), None, "who waits as told is heard");
-            }
-            waits.push(wait.as_secs());
-        }
-        assert_eq!(waits, [0, 0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
-        assert!(throttle.try_password(HERE, "other", Shown::Password, now).is_ok());
-    }
-
-    #[test]
-    fn tries_count_before_they_are_decided() {
-        let throttle = Throttle::new(200);
-        let now = Instant::now();
-        let tries: Vec<_> = (0..7).map(|_| throttle.try_password(HERE, "admin", Shown::Password, now)).collect();
-        assert_eq!(tries.iter().filter(|attempt| attempt.is_ok()).count(), 5);
-        // One that says nothing against the password gives its place back, one that was right all of them.
-        let mut tries = tries.into_iter().flatten();
-        tries.next().unwrap().not_decided();
-        assert_eq!(fail(&throttle, HERE, now), None);
-        assert!(fail(&throttle, HERE, now).is_some());
-        tries.next().unwrap().succeeded(now);
-        assert_eq!(fail(&throttle, HERE, now), None);
-    }
-
-    #[test]
-    fn refused_tries_do_not_renew_the_wait() {
-        let throttle = Throttle::new(200);
-        let now = Instant::now();
-        for last in 0..60 {
-            let _ = fail(&throttle, elsewhere(last), now);
-        }
-        let wait = fail(&throttle, HERE, now).unwrap();
-        for second in 0..wait.as_secs() {
-            assert!(fail(&throttle, HERE, now + Duration::from_secs(second)).is_some());
-        }
-        assert_eq!(fail(&throttle, HERE, now + wait), None);
-    }
-
-    #[test]
-    fn an_account_is_guarded_against_many_addresses_but_not_for_long() {
-        let throttle = Throttle::new(200);
-        let mut now = Instant::now();
-        let mut longest = Duration::ZERO;
-        for last in 0..60 {
-            while let Some(wait) = fail(&throttle, elsewhere(last), now) {
-                longest = longest.max(wait);
-                now += wait;
-            }
-        }
-        assert_eq!(longest, Duration::from_secs(30));
-        assert!(fail(&throttle, HERE, now).is_some());
-    }
-
-    #[test]
-    fn guessing_codes_with_the_right_password_takes_a_lifetime() {
-        let throttle = Throttle::new(200);
-        let begin = Instant::now();
-        let (mut now, mut guesses) = (begin, 0);
-        let with_code = |last, now| throttle.try_password(elsewhere(last), "admin", Shown::PasswordAndCode, now);
-        while now < begin + Duration::from_secs(30 * 86_400) {
-            match with_code(u8::try_from(guesses % 200).unwrap(), now) {
-                Ok(guess) => drop(guess),
-                Err(wait) => {
-                    now += wait;
-                    continue;
-                }
-            }
-            guesses += 1;
-        }
-        assert!((100..250).contains(&guesses), "{guesses} in a month");
-        // Who does not know the password takes no part in it, and renews no wait.
-        now += Duration::from_secs(4 * 3_600);
-        for _ in 0..5 {
-            with_code(250, now).unwrap().password_was_wrong();
-        }
-        with_code(251, now).unwrap().succeeded(now);
-        assert!(with_code(251, now).is_ok(), "who has come in has nothing against it");
-    }
-
-    #[test]
-    fn an_owner_comes_in_from_where_the_owner_came_in_before() {
-        let throttle = Throttle::new(200);
-        let mut now = Instant::now();
-        throttle.try_password(HERE, "admin", Shown::Password, now).unwrap().succeeded(now);
-        for last in 0..60 {
-            let _ = fail(&throttle, elsewhere(last), now);
-        }
-        assert!(fail(&throttle, elsewhere(99), now).is_some());
-        throttle.try_password(HERE, "admin", Shown::Password, now).unwrap().succeeded(now);
-        assert!(fail(&throttle, elsewhere(99), now).is_some(), "that gives nobody else new tries");
-        for _ in 0..5 {
-            assert_eq!(fail(&throttle, HERE, now), None);
-        }
-        assert!(fail(&throttle, HERE, now).is_some(), "one address alone waits all the same");
-        now += KNOWN_FOR + Duration::from_secs(1);
-        for last in 0..60 {
-            let _ = fail(&throttle, elsewhere(last), now);
-        }
-        assert!(fail(&throttle, HERE, now).is_some(), "long ago is not known");
-    }
-
-    #[test]
-    fn an_address_is_known_by_what_another_process_saw() {
-        let throttle = Throttle::new(200);
-        let now = Instant::now();
-        let known = |address, now| throttle.try_password(address, "admin", Shown::Password, now).unwrap().is_known();
-        let days = |days: u32| Duration::from_secs(86_400) * days;
-        throttle.came_in(HERE, "admin", days(29), now);
-        throttle.came_in(elsewhere(1), "admin", days(31), now);
-        assert!(known(HERE, now) && !known(elsewhere(1), now) && !known(elsewhere(2), now));
-        assert!(!throttle.try_password(HERE, "other", Shown::Password, now).unwrap().is_known());
-        assert!(!known(HERE, now + days(2)), "the thirty days are from the sign-in");
-    }
-
-    #[test]
-    fn old_failures_are_forgotten() {
-        let throttle = Throttle::new(200);
-        let now = Instant::now();
-        for _ in 0..10 {
-            let _ = fail(&throttle, HERE, now);
-        }
-        let later = now + Duration::from_secs(4_000);
-        for _ in 0..5 {
-            assert_eq!(fail(&throttle, HERE, later), None);
-        }
-    }
-
-    #[test]
-    fn what_is_held_against_nobody_is_given_back() {
-        let throttle = Throttle::new(200);
-        let now = Instant::now();
-        for last in 0..100 {
-            let _ = fail(&throttle, elsewhere(last), now);
-        }
-        let coded = throttle.try_password(HERE, "coded", Shown::PasswordAndCode, now).unwrap();
-        drop(coded);
-        throttle.try_password(HERE, "admin", Shown::Password, now).unwrap_err();
-        throttle.came_in(HERE, "admin", Duration::ZERO, now);
-        throttle.sweep(now);
-        assert!(throttle.failures.len() > 40, "{}", throttle.failures.len());
-        let hours = now + Duration::from_secs(2 * 3_600);
-        throttle.sweep(hours);
-        assert_eq!(throttle.failures.len(), 1, "codes are held against somebody for a week");
-        assert_eq!(throttle.known.len(), 1);
-        throttle.sweep(now + KNOWN_FOR + Duration::from_secs(1));
-        assert_eq!((throttle.failures.len(), throttle.known.len()), (0, 0));
-    }
-
-    #[test]
-    fn a_failure_that_is_about_to_be_counted_is_not_lost() {
-        let throttle = Throttle::new(1);
-        let now = Instant::now();
-        let looked_up = throttle.failures_of(&Guesser::Credential(HERE), now);
-        throttle.sweep(now);
-        looked_up.lock().add(throttle.credential, now);
-        drop(looked_up);
-        throttle.sweep(now);
-        assert!(throttle.credential_failed(HERE, now).is_some());
-    }
-
-    #[test]
-    fn a_user_name_is_not_kept() {
-        let throttle = Throttle::new(200);
-        let attempt = throttle.try_password(HERE, "CANARY-user-name", Shown::PasswordAndCode, Instant::now()).unwrap();
-        assert!(!format!("{attempt:?}").contains("CANARY"));
-    }
-}
+mod tests;

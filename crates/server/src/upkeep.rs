@@ -52,6 +52,8 @@ pub(crate) async fn keep(broker: Arc<Broker>, config: Config, metrics: Arc<Metri
         match lease.take(&broker).await {
             Ok(Lease::Held) => {}
             Ok(Lease::OfAnother) => {
+                // They are counted there now.
+                metrics.sessions_live.set(0);
                 note_kept(&broker, &metrics).await;
                 pause = REST;
                 continue;

@@ -7,6 +7,7 @@
 //! Invariant: whatever the bytes are, reading them takes memory in proportion to their length and never panics.
 
 mod ask;
+mod books;
 mod bounds;
 mod bytes;
 mod delivery;

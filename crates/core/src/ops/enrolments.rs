@@ -11,7 +11,8 @@ const PENDING_SECS: i64 = 600;
 /// Enrolments that wait at once; the oldest gives way.
 const PENDING_MAX: usize = 100;
 
-/// Those that wait for their first code. In memory: who is cut off begins anew.
+/// Those that wait for their first code. In memory of the node where they were begun: the secret is known in clear, and is
+/// written nowhere. Other nodes ask it about a code. Who is cut off begins anew.
 #[derive(Default)]
 pub(super) struct Enrolments(Mutex<Vec<Enrolment>>);
 

@@ -1,14 +1,23 @@
 //! `/v1/admins/me/totp`: an admin's second factor.
 
+use std::time::Duration;
+
 use super::caller::admin_needed;
 use super::enrolments::Enrolment;
 use super::{Broker, Caller, Context};
 use crate::admin::{Admin, SecondFactor};
 use crate::audit::Action;
-use crate::ports::{Change, Factor, FactorAddition, FactorRemoval, NewSecondFactor};
+use crate::id::AdminId;
+use crate::ports::{
+    Answer, Answers, BooksAnswer, BooksQuestion, Change, Counted, Delivery, EnrolmentAnswer, Factor, FactorAddition,
+    FactorRemoval, NewSecondFactor, Node, Question, Whom,
+};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 use crate::totp::{RECOVERY_CODES, SealedTotp, TotpSecret, TypedCode, recovery_code};
+
+/// How long other nodes are waited for.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// A second factor about to be taken up, shown once.
 #[derive(Clone, Debug)]
@@ -41,7 +50,61 @@ impl Broker {
         let sealed = self.in_background(move || sealing.seal(&key, salt)).await?;
         let (admin_id, password_hash) = (admin.id, admin.password_hash);
         self.enrolments.put(Enrolment { admin_id, secret, sealed, password_hash, since: self.now() });
+        self.tell_enrols(admin_id);
         Ok(enrolment)
+    }
+
+    /// Tells the other nodes that what an admin began there is over.
+    fn tell_enrols(&self, admin_id: AdminId) {
+        if self.node() != Node::ALONE {
+            self.bus.publish(Delivery::Counted(Counted::Enrols(admin_id)));
+        }
+    }
+
+    /// Learns that an admin began anew at another node, or ended there what was begun here.
+    pub fn enrols_elsewhere(&self, admin_id: AdminId) {
+        self.enrolments.remove(admin_id);
+    }
+
+    /// What waits here of an admin's, and whether this is its code.
+    #[must_use]
+    pub fn look_at_enrolment(&self, admin_id: AdminId, code: &Secret) -> EnrolmentAnswer {
+        let now = self.now();
+        let looked = self.enrolments.look(admin_id, now, |enrolment| {
+            let step = match TypedCode::read(code) {
+                TypedCode::Totp(code) => enrolment.secret.step_of(code.expose(), now),
+                TypedCode::Recovery(_) => None,
+            };
+            match step {
+                None => EnrolmentAnswer::Wrong,
+                Some(step) => EnrolmentAnswer::Right {
+                    step,
+                    sealed: enrolment.sealed.clone(),
+                    password_hash: Secret::new(enrolment.password_hash.clone()),
+                },
+            }
+        });
+        looked.unwrap_or(EnrolmentAnswer::NoneWaits)
+    }
+
+    /// What waits of an admin's, here or at another node: at one of them, for whoever begins anew is over elsewhere. The
+    /// secret stays where it was drawn.
+    async fn find_enrolment(&self, admin_id: AdminId, code: &Secret) -> Result<EnrolmentAnswer, Refusal> {
+        let here = self.look_at_enrolment(admin_id, code);
+        if self.node() == Node::ALONE || !matches!(here, EnrolmentAnswer::NoneWaits) {
+            return Ok(here);
+        }
+        let question = Question::Books(BooksQuestion::Enrolment { admin_id, code: code.clone() });
+        let Answers { given, silent } = self.bus.ask(Whom::Others, question, ANSWER_WITHIN).await;
+        let there = given.into_iter().find_map(|given| match given.answer {
+            Answer::Books(BooksAnswer::Enrolment(found)) if !matches!(found, EnrolmentAnswer::NoneWaits) => Some(found),
+            _ => None,
+        });
+        match there {
+            Some(found) => Ok(found),
+            None if silent.is_empty() => Ok(EnrolmentAnswer::NoneWaits),
+            None => Err(Refusal::NodeSilent),
+        }
     }
 
     /// Takes the second factor up, ends every other sign-in of the caller, and returns the recovery codes, which are
@@ -59,16 +122,11 @@ impl Broker {
         const NONE_WAITS: Refusal = Refusal::Conflict("no enrolment waits for a code; begin with POST");
         let Caller::Admin { session, .. } = caller else { return Err(admin_needed(caller)) };
         let admin = self.own_admin(caller).await?;
-        let now = self.now();
-        let waiting = self.enrolments.look(admin.id, now, |enrolment| {
-            let step = match TypedCode::read(code) {
-                TypedCode::Totp(code) => enrolment.secret.step_of(code.expose(), now),
-                TypedCode::Recovery(_) => None,
-            };
-            (step, enrolment.sealed.clone(), enrolment.password_hash.clone())
-        });
-        let (step, sealed, password_hash) = waiting.ok_or(NONE_WAITS)?;
-        let Some(last_step) = step else { return Err(self.failed_sign_in(context).await) };
+        let (last_step, sealed, password_hash) = match self.find_enrolment(admin.id, code).await? {
+            EnrolmentAnswer::Right { step, sealed, password_hash } => (step, sealed, password_hash.expose().to_owned()),
+            EnrolmentAnswer::Wrong => return Err(self.failed_sign_in(context).await),
+            EnrolmentAnswer::NoneWaits => return Err(NONE_WAITS),
+        };
         let codes: Vec<Secret> = (0..RECOVERY_CODES).map(|_| recovery_code(self.chance())).collect();
         let recovery = codes.iter().map(|code| typed_recovery(code).hash()).collect();
         let factor = NewSecondFactor { sealed, last_step, recovery, password_hash, keep_session: *session };
@@ -76,6 +134,7 @@ impl Broker {
         let added = self.store.add_second_factor(admin.id, factor, audit).await;
         let added = self.changed(context, Change::Admin(admin.id), added).await?;
         self.enrolments.remove(admin.id);
+        self.tell_enrols(admin.id);
         match added {
             FactorAddition::Added => Ok(codes),
             // The password was changed meanwhile, or another enrolment was confirmed.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::event::Presence;
 use crate::id::{AppId, ConnectionId, EndpointId, GroupName, RequestId, RoleId};
-use crate::ports::{Interest, Node};
+use crate::ports::{BooksAnswer, BooksQuestion, Interest, Node};
 use crate::tail::Payloads;
 
 /// Who is asked. Never the node that asks: it knows itself.
@@ -79,6 +79,8 @@ pub enum Question {
         /// Only what comes after this connection of the thing with this number, counted from 0.
         after: Option<(u32, ConnectionId)>,
     },
+    /// What the node counts beside its sockets. Answered by [`Answer::Books`].
+    Books(BooksQuestion),
     /// Asks for something to be done with connections of the node that is asked. Answered by [`Answer::Done`].
     Do {
         /// In which app.
@@ -213,6 +215,8 @@ pub enum Answer {
         /// Whether there are more behind them.
         more: bool,
     },
+    /// What is counted there.
+    Books(BooksAnswer),
     /// What came of what was to be done.
     Done(Done),
     /// A client that is the asker's from here on. None: there is none that can be handed over.

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::event::Event;
 use crate::id::{AppId, ConnectionId, EndpointId, GroupName};
-use crate::ports::{Answer, Answers, Change, Interest, Node, Notice, Question, Whom};
+use crate::ports::{Answer, Answers, Change, Counted, Interest, Node, Notice, Question, Whom};
 use crate::tail::TailedFrame;
 
 /// The way from one node to all.
@@ -215,6 +215,8 @@ pub enum Delivery {
     },
     /// Something ended or changed. It concerns every node.
     Change(Change),
+    /// What was counted on the node that sends this, and every node counts.
+    Counted(Counted),
 }
 
 impl Delivery {
@@ -236,7 +238,7 @@ impl Delivery {
             }
             Self::GroupEnded { app_id, group, connections: _ } => Some(vec![Interest::Group(*app_id, group.clone())]),
             Self::Tailed { app_id, endpoint, frame: _ } => Some(vec![Interest::Tails(*app_id, endpoint.clone())]),
-            Self::Change(_) => None,
+            Self::Change(_) | Self::Counted(_) => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 mod admin_store;
 mod app_store;
 mod ask;
+mod books;
 mod bus;
 mod carrier;
 mod change_store;
@@ -27,6 +28,10 @@ pub use app_store::{
 pub use ask::{
     Answer, Answers, ConnectionFacts, ConnectionStateFacts, Deed, Done, Given, Holder, Notice, Present, Question,
     Sealed, Whom,
+};
+pub use books::{
+    AppBucket, Bookkeeper, BooksAnswer, BooksQuestion, Caused, Counted, Drawn, EnrolmentAnswer, Guesser, NameHash,
+    Tried,
 };
 pub use bus::{Arrived, Audience, Bus, Confirmation, Delivery, Departed, Gap, Receiver, Source};
 pub use carrier::Carrier;

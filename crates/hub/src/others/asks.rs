@@ -173,6 +173,7 @@ impl Others {
                 | Answer::Groups(_)
                 | Answer::States { .. }
                 | Answer::Count(_)
+                | Answer::Books(_)
                 | Answer::Snapshot { .. }
                 | Answer::Client(_) => in_doubt = true,
             }

@@ -1,7 +1,6 @@
 //! `/v1/admin-sessions`: signing in and out; also served as `/v1/adminsessions`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use respoke_core::admin::SignedIn;
 use respoke_core::idempotency::IdempotencyKey;
@@ -52,7 +51,7 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, _: Caller) -> Result<JsonA
 pub(crate) async fn sign_in_by_link(api: &Api, call: &Call, token: &Secret) -> Result<Secret, Refusal> {
     // What follows cannot fail: the token is spent.
     let SignedIn { token, username } = api.broker.sign_in_with_setup_token(token, &call.context()).await?;
-    api.throttle.came_in(call.address(), &username, Duration::ZERO, api.monotonic());
+    api.throttle.comes_in(call.address(), &username, api.monotonic());
     Ok(token)
 }
 

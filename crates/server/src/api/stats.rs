@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use respoke_core::clock::Timestamp;
-use respoke_core::figures::{Figures, Span, start_of};
+use respoke_core::figures::{Figures, MINUTE_SECS, Span, start_of};
+use respoke_core::id::AppId;
 use respoke_core::ops::Caller;
 use respoke_core::refusal::Refusal;
 use respoke_wire::body::stats::{AskStats, PointView, StatsView};
@@ -16,12 +17,13 @@ use crate::minutes::gauges;
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
 use crate::state::Api;
-use crate::tally::{HOUR_SECS, MINUTE_SECS};
+use crate::tally::HOUR_SECS;
 
 /// Tells what happened over time: by the minute for an hour, by ten minutes for a day, by six hours for thirty days.
 ///
-/// With an Admin-Token and no `appId` it is the whole server's; an App-Secret sees its own app's. The figures of the
-/// last hour are this node's since it started. Probes and the pages of the console are not counted.
+/// With an Admin-Token and no `appId` it is the whole server's; an App-Secret sees its own app's. Of several nodes it is what
+/// all of them counted. A server that is alone has the figures of the last hour since it started. Probes and the pages of the
+/// console are not counted.
 #[utoipa::path(
     get, path = "/v1/stats", tag = "Logs", operation_id = "getStats",
     params(
@@ -41,14 +43,32 @@ pub(crate) async fn find(api: &Api, caller: &Caller, request: &AskStats) -> Resu
     let range = Range::parse(given(request.range.as_deref()))?;
     let starts = range.starts(api.broker.now());
     let kept = match range.span() {
-        None => api.watch.tally.minutes(app),
-        Some(span) => api.broker.store().figures_since(span, app, starts[0]).await?,
+        None if !api.hub.is_among_others() => api.watch.tally.minutes(app),
+        span => api.broker.store().figures_since(span.unwrap_or(Span::Minute), app, starts[0]).await?,
     };
-    let (since, mut present) = api.watch.tally.present(app);
-    // What is live is looked at once a minute; of the present one now.
-    present.add(&gauges(&api.watch, &api.hub, app));
+    let (since, mut present) = present(api, app);
+    let (theirs, silent) = api.hub.figures_of_others(app).await;
+    for theirs in &theirs {
+        let connections = present.connections.saturating_add(theirs.connections);
+        present.add(theirs);
+        present.connections = connections;
+    }
     let points = points(&starts, range.span_secs(), kept, (since, present));
-    Ok(StatsView { app_id: app, range: range.word(), span_secs: range.span_secs(), points })
+    Ok(StatsView {
+        app_id: app,
+        range: range.word(),
+        span_secs: range.span_secs(),
+        silent_nodes: silent as u64,
+        points,
+    })
+}
+
+/// What was counted here since the present minute began, and when that was. What is live is looked at once a minute; of the
+/// present one now.
+pub(crate) fn present(api: &Api, app: Option<AppId>) -> (Timestamp, Figures) {
+    let (since, mut present) = api.watch.tally.present(app);
+    present.add(&gauges(&api.watch, &api.hub, app));
+    (since, present)
 }
 
 /// How far back.

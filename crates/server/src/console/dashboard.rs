@@ -146,7 +146,7 @@ mod tests {
         let point =
             |minted, refused| PointView::of(Timestamp::from_secs(0), Figures { minted, refused, ..Figures::default() });
         let points = vec![point(1_000, refused("rare", 1)), point(234, refused("often", 2_000))];
-        let stats = StatsView { app_id: None, range: "24h", span_secs: 600, points };
+        let stats = StatsView { app_id: None, range: "24h", span_secs: 600, silent_nodes: 0, points };
         let shown = figures(&stats, true).into_string();
         assert!(shown.contains("minted <strong>1,234</strong>") && shown.contains("refused <strong>2,001</strong>"));
         assert!(shown.find("often").unwrap() < shown.find("rare").unwrap());

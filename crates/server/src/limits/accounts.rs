@@ -15,12 +15,14 @@ use respoke_core::app::{App, Rate};
 use respoke_core::clock::Clock;
 use respoke_core::id::{AppId, EndpointId};
 use respoke_core::ops::Caller;
+use respoke_core::ports::Caused;
 use respoke_core::refusal::Refusal;
 use respoke_hub::ops::Asker;
 use respoke_hub::ops::Purse;
 use respoke_hub::reach::Reach;
 
 use super::bucket::Bucket;
+use super::common::{Untold, UntoldReach};
 use super::rate_status::{Limited, RateStatus};
 
 /// Accounts of endpoints, and of addresses, that are remembered. Those that are settled are forgotten by themselves.
@@ -45,6 +47,8 @@ pub(crate) struct Accounts {
     start: Instant,
     /// Until when at least one account owes something: as long as none does, nobody has to be looked for.
     owing_until: AtomicU64,
+    /// What apps caused here and others are to be told. None: this node is alone.
+    untold: Option<Untold<Account>>,
 }
 
 /// The two buckets of one who pays.
@@ -53,6 +57,8 @@ struct Account {
     rates: AccountRates,
     frames: Option<Bucket>,
     bytes: Option<Bucket>,
+    /// What others are to be told of it: of an app's, among other nodes.
+    untold: Option<Box<UntoldReach>>,
 }
 
 /// Of an account.
@@ -68,6 +74,7 @@ impl Account {
             rates,
             frames: rates.frames.map(|rate| Bucket::new(rate, 1)),
             bytes: rates.kilobytes.map(|rate| Bucket::new(rate, KILOBYTE)),
+            untold: None,
         }
     }
 
@@ -120,7 +127,47 @@ impl Accounts {
             start: clock.monotonic(),
             clock,
             owing_until: AtomicU64::new(0),
+            untold: None,
         }
+    }
+
+    /// The same for a node among others, which tells them what apps cause.
+    pub(crate) fn among_others(self) -> Self {
+        Self { untold: Some(Untold::default()), ..self }
+    }
+
+    /// What apps caused here since this was asked last, as much of it as is told at once.
+    pub(crate) fn untold(&self) -> Vec<Caused> {
+        let untold = self.untold.as_ref().map(Untold::take).unwrap_or_default();
+        let tell = |account: Arc<Account>| {
+            let untold = account.untold.as_ref()?;
+            let Reach { frames, bytes } = untold.take();
+            let AccountRates { frames: frames_rate, kilobytes: kilobytes_rate } = account.rates;
+            let caused = Caused { app_id: untold.app_id, frames_rate, kilobytes_rate, frames, bytes };
+            (frames > 0 || bytes > 0).then_some(caused)
+        };
+        untold.into_iter().filter_map(tell).collect()
+    }
+
+    /// Takes what an app caused at another node: it is owed here as well.
+    pub(crate) fn caused_elsewhere(&self, caused: &Caused) {
+        let Caused { app_id, frames_rate, kilobytes_rate, frames, bytes } = *caused;
+        let rates = AccountRates { frames: frames_rate, kilobytes: kilobytes_rate };
+        // The app's limits may have been changed, of which one of the two nodes has not heard yet.
+        if self.apps.get(&app_id).is_some_and(|known| known.rates != rates) {
+            return;
+        }
+        if let Some(account) = self.of_app(app_id, rates, true) {
+            let now = self.now();
+            let until = account.draw(Reach { frames, bytes }, now);
+            self.owes_until(until, now);
+        }
+    }
+
+    /// The account of an app.
+    fn of_app(&self, app_id: AppId, rates: AccountRates, made: bool) -> Option<Arc<Account>> {
+        let untold = || self.untold.is_some().then(|| Box::new(UntoldReach::of(app_id)));
+        account_with(&self.apps, app_id, rates, made, untold)
     }
 
     /// Pays beforehand for what `caller` is about to cause in `app`.
@@ -222,7 +269,7 @@ impl Accounts {
         let (frames, kilobytes) = (app.settings.limits.of_deliveries(), app.settings.limits.of_kilobytes());
         let of_app = || {
             let rates = AccountRates { frames: frames.app, kilobytes: kilobytes.app };
-            account(&self.apps, app.id, rates, made)
+            self.of_app(app.id, rates, made)
         };
         match caller {
             Caller::Admin { .. } | Caller::Anonymous => Payers([None, None, None]),
@@ -240,9 +287,18 @@ impl Accounts {
     fn draw(&self, payers: &Payers, reach: Reach, now: u64) {
         for account in payers.0.iter().flatten() {
             let until = account.draw(reach, now);
-            if until > now {
-                self.owing_until.fetch_max(until, Ordering::Relaxed);
+            self.owes_until(until, now);
+            if let (Some(untold), Some(others)) = (&account.untold, &self.untold)
+                && untold.add(reach)
+            {
+                others.add(account);
             }
+        }
+    }
+
+    fn owes_until(&self, until: u64, now: u64) {
+        if until > now {
+            self.owing_until.fetch_max(until, Ordering::Relaxed);
         }
     }
 
@@ -258,6 +314,17 @@ fn account<K: std::hash::Hash + Eq>(
     rates: AccountRates,
     made: bool,
 ) -> Option<Arc<Account>> {
+    account_with(accounts, key, rates, made, || None)
+}
+
+/// The same; a new one tells others what is drawn from it, if there is something to tell it by.
+fn account_with<K: std::hash::Hash + Eq>(
+    accounts: &Cache<K, Arc<Account>>,
+    key: K,
+    rates: AccountRates,
+    made: bool,
+    untold: impl FnOnce() -> Option<Box<UntoldReach>>,
+) -> Option<Arc<Account>> {
     if rates.frames.is_none() && rates.kilobytes.is_none() {
         return None;
     }
@@ -265,7 +332,7 @@ fn account<K: std::hash::Hash + Eq>(
         return Some(known);
     }
     made.then(|| {
-        let new = Arc::new(Account::new(rates));
+        let new = Arc::new(Account { untold: untold(), ..Account::new(rates) });
         accounts.insert(key, new.clone());
         new
     })
@@ -287,150 +354,4 @@ impl Purse for Accounts {
 }
 
 #[cfg(test)]
-mod tests {
-    use respoke_core::app;
-    use respoke_core::clock::ManualClock;
-    use respoke_core::id::SecretId;
-
-    use super::super::tests::{NOW, app, endpoint};
-    use super::*;
-
-    const RATE: Option<Rate> = Some(Rate { per_second: 1, burst: 10 });
-    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-
-    fn settled() -> Accounts {
-        Accounts::new(Arc::new(ManualClock::at(NOW)))
-    }
-
-    fn limits(change: impl FnOnce(&mut app::Limits)) -> Arc<App> {
-        app(|limits| {
-            *limits = app::Limits {
-                deliveries: None,
-                endpoint_deliveries: None,
-                kilobytes: None,
-                endpoint_kilobytes: None,
-                ..*limits
-            };
-            change(limits);
-        })
-    }
-
-    fn frames(frames: u64) -> Reach {
-        Reach { frames, bytes: 0 }
-    }
-
-    fn bytes(bytes: u64) -> Reach {
-        Reach { frames: 0, bytes }
-    }
-
-    #[test]
-    fn an_endpoint_pays_from_its_own_and_a_backend_from_the_apps() {
-        let app = limits(|limits| (limits.deliveries, limits.endpoint_deliveries) = (RATE, RATE));
-        let accounts = settled();
-        let (alice, bob) = (endpoint(&app, "alice"), endpoint(&app, "bob"));
-        let backend = Caller::App { app: app.clone(), secret_id: SecretId::random() };
-        let pay = |caller: &Caller, amount| accounts.pay(caller, &app, Some(HERE), frames(amount)).is_ok();
-        assert!(pay(&alice, 6) && !pay(&alice, 6) && pay(&alice, 4) && !pay(&alice, 1));
-        assert!(!pay(&bob, 1), "the app's is empty as well, by what alice paid");
-        assert!(!pay(&backend, 1));
-        let other = limits(|limits| limits.deliveries = RATE);
-        let stranger = Caller::App { app: other.clone(), secret_id: SecretId::random() };
-        assert!(accounts.pay(&stranger, &other, Some(HERE), frames(10)).is_ok(), "another app has its own");
-    }
-
-    #[test]
-    fn what_an_endpoint_is_refused_is_taken_from_nobody() {
-        let app = limits(|limits| {
-            limits.deliveries = Some(Rate { per_second: 1, burst: 25 });
-            limits.endpoint_deliveries = RATE;
-            limits.endpoint_kilobytes = RATE;
-        });
-        let accounts = settled();
-        let (alice, bob) = (endpoint(&app, "alice"), endpoint(&app, "bob"));
-        let pay = |caller: &Caller, reach| accounts.pay(caller, &app, Some(HERE), reach).is_ok();
-        assert!(pay(&alice, frames(10)));
-        assert!((0..100).all(|_| !pay(&alice, frames(10))));
-        assert!(pay(&bob, bytes(10 * 1_024)));
-        assert!((0..100).all(|_| !pay(&bob, Reach { frames: 1, bytes: 1_024 })), "its bytes are used up");
-        let backend = Caller::App { app: app.clone(), secret_id: SecretId::random() };
-        assert!(pay(&backend, frames(15)), "fifteen are left");
-    }
-
-    #[test]
-    fn a_cost_beyond_the_burst_waits_for_a_full_bucket_and_is_owed() {
-        let app = limits(|limits| limits.endpoint_deliveries = RATE);
-        let (accounts, alice) = (settled(), endpoint(&app, "alice"));
-        let pay = |amount| accounts.pay(&alice, &app, Some(HERE), frames(amount));
-        assert!(pay(1_000).is_ok());
-        let wait = pay(1).unwrap_err().retry_after;
-        assert_eq!(wait, Duration::from_secs(991));
-        let later = settled();
-        assert!(later.pay(&alice, &app, Some(HERE), frames(1)).is_ok());
-        assert!(later.pay(&alice, &app, Some(HERE), frames(1_000)).is_err(), "it is not full");
-    }
-
-    #[test]
-    fn long_answers_are_owed_and_then_no_other_is_given() {
-        let app = limits(|limits| limits.endpoint_kilobytes = RATE);
-        let (accounts, alice) = (settled(), endpoint(&app, "alice"));
-        for _ in 0..1_000 {
-            accounts.answered(&alice, HERE, ANSWER_LEN_FREE as u64);
-        }
-        assert_eq!(accounts.len(), 0, "short ones cost nothing");
-        accounts.answered(&alice, HERE, 9 * 1_024);
-        assert!(accounts.check(&alice, HERE).is_ok());
-        accounts.answered(&alice, HERE, 60 * 1_024);
-        let wait = accounts.check(&alice, HERE).unwrap_err().retry_after;
-        assert_eq!(wait, Duration::from_secs(55));
-        assert!(accounts.check(&endpoint(&app, "bob"), HERE).is_ok());
-        assert!(accounts.pay(&alice, &app, Some(HERE), bytes(1)).is_err(), "and nothing else that costs bytes");
-    }
-
-    #[test]
-    fn documents_that_all_may_read_are_charged_to_the_address() {
-        let accounts = settled();
-        let elsewhere = [192, 0, 2, 1].into();
-        accounts.read_by_anybody(HERE, 16 << 20);
-        assert!(accounts.check_anybody(HERE).is_ok());
-        accounts.read_by_anybody(HERE, 16 << 20);
-        let wait = accounts.check_anybody(HERE).unwrap_err().retry_after;
-        assert!((Duration::from_secs(3)..=Duration::from_secs(4)).contains(&wait), "{wait:?}");
-        assert!(accounts.check_anybody(elsewhere).is_ok());
-    }
-
-    #[test]
-    fn a_stream_waits_once_it_owes() {
-        let app = limits(|limits| limits.kilobytes = RATE);
-        let (accounts, backend) = (settled(), Caller::App { app, secret_id: SecretId::random() });
-        let waits: Vec<_> = (0..12).map(|_| accounts.streamed(&backend, 1_024).is_some()).collect();
-        assert_eq!(waits.iter().filter(|wait| !**wait).count(), 10, "{waits:?}");
-        let wait = accounts.streamed(&backend, 10 * 1_024).unwrap();
-        assert_eq!(wait, Duration::from_secs(12));
-    }
-
-    #[test]
-    fn other_rates_begin_anew() {
-        let slow = limits(|limits| limits.endpoint_deliveries = RATE);
-        let (accounts, alice) = (settled(), endpoint(&slow, "alice"));
-        accounts.owe(&alice, &slow, None, frames(1_000_000));
-        let mut raised = (*slow).clone();
-        raised.settings.limits.endpoint_deliveries = Some(Rate { per_second: 2, burst: 10 });
-        assert!(accounts.pay(&alice, &slow, None, frames(1)).is_err());
-        assert!(accounts.pay(&alice, &raised, None, frames(1)).is_ok());
-    }
-
-    #[test]
-    fn settled_accounts_are_forgotten_and_others_kept() {
-        let app = limits(|limits| limits.endpoint_deliveries = Some(Rate { per_second: 1_000_000, burst: 1_000_000 }));
-        let clock = Arc::new(ManualClock::at(NOW));
-        let accounts = Accounts::new(clock.clone());
-        for nth in 0..1_000 {
-            accounts.pay(&endpoint(&app, &format!("e{nth}")), &app, None, frames(1)).unwrap();
-        }
-        accounts.owe(&endpoint(&app, "debtor"), &app, None, frames(1_000_000_000));
-        clock.advance_secs(1);
-        accounts.sweep();
-        assert_eq!(accounts.len(), 1);
-        assert!(accounts.pay(&endpoint(&app, "debtor"), &app, None, frames(1)).is_err());
-    }
-}
+mod tests;

@@ -78,11 +78,11 @@ impl Bucket {
 }
 
 /// The bucket of `key`, which may be new.
-pub(super) fn bucket_of<K: Hash + Eq + Clone>(
-    buckets: &Cache<K, Arc<Bucket>>,
+pub(super) fn bucket_of<K: Hash + Eq + Clone, B>(
+    buckets: &Cache<K, Arc<B>>,
     key: &K,
-    new: impl FnOnce() -> Bucket,
-) -> Arc<Bucket> {
+    new: impl FnOnce() -> B,
+) -> Arc<B> {
     if let Some(known) = buckets.get(key) {
         return known;
     }

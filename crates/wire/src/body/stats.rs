@@ -31,6 +31,8 @@ pub struct StatsView {
     pub range: &'static str,
     /// The length of each stretch, in seconds.
     pub span_secs: i64,
+    /// How many nodes did not answer: what they counted since their last minute is missing in the last stretch.
+    pub silent_nodes: u64,
     /// Every stretch of the range, oldest first; the last one is not over yet.
     pub points: Vec<PointView>,
 }

@@ -37,6 +37,10 @@ impl Coded for Question {
                 of.write(out);
                 after.write(out);
             }
+            Self::Books(books) => {
+                20_u8.write(out);
+                books.write(out);
+            }
             Self::Do { app_id, request_id, deed } => {
                 (6_u8, (*app_id, *request_id)).write(out);
                 deed.write(out);
@@ -66,6 +70,7 @@ impl Coded for Question {
             3 => Self::States { app_id: Coded::read(from)?, endpoint: Coded::read(from)?, after: Coded::read(from)? },
             4 => Self::Count { app_id: Coded::read(from)?, of: Coded::read(from)? },
             5 => Self::Snapshot { of: Coded::read(from)?, after: Coded::read(from)? },
+            20 => Self::Books(Coded::read(from)?),
             6 => Self::Do { app_id: Coded::read(from)?, request_id: Coded::read(from)?, deed: Coded::read(from)? },
             7 => Self::Client { which: Coded::read(from)? },
             _ => return Err(BusCodecError::Invalid("kind of question")),
@@ -139,6 +144,10 @@ impl Coded for Answer {
                 more.write(out);
             }
             Self::Count(count) => (3_u8, *count).write(out),
+            Self::Books(books) => {
+                20_u8.write(out);
+                books.write(out);
+            }
             Self::Snapshot { found, more } => {
                 4_u8.write(out);
                 found.write(out);
@@ -161,6 +170,7 @@ impl Coded for Answer {
             1 => Self::Groups(Coded::read(from)?),
             2 => Self::States { found: Coded::read(from)?, more: Coded::read(from)? },
             3 => Self::Count(Coded::read(from)?),
+            20 => Self::Books(Coded::read(from)?),
             4 => Self::Snapshot { found: Coded::read(from)?, more: Coded::read(from)? },
             5 => Self::Done(Coded::read(from)?),
             6 => Self::Client(Coded::read(from)?),

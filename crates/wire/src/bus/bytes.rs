@@ -38,14 +38,14 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    fn array<const LEN: usize>(&mut self) -> Result<[u8; LEN], BusCodecError> {
+    pub(super) fn array<const LEN: usize>(&mut self) -> Result<[u8; LEN], BusCodecError> {
         let (taken, rest) = self.rest.split_first_chunk().ok_or(BusCodecError::CutShort)?;
         self.rest = rest;
         Ok(*taken)
     }
 
     /// A text where it stands.
-    fn text(&mut self, what: &'static str) -> Result<&'a str, BusCodecError> {
+    pub(super) fn text(&mut self, what: &'static str) -> Result<&'a str, BusCodecError> {
         let len = u32::read(self)? as usize;
         std::str::from_utf8(self.take(len)?).map_err(|_| BusCodecError::Invalid(what))
     }

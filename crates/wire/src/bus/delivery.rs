@@ -37,6 +37,10 @@ impl Coded for Delivery {
                 group.write(out);
                 connections.write(out);
             }
+            Self::Counted(counted) => {
+                7_u8.write(out);
+                counted.write(out);
+            }
             Self::Tailed { app_id, endpoint, frame } => {
                 (6_u8, *app_id).write(out);
                 endpoint.write(out);
@@ -71,6 +75,7 @@ impl Coded for Delivery {
                 endpoint: Coded::read(from)?,
                 frame: Box::new(Coded::read(from)?),
             },
+            7 => Self::Counted(Coded::read(from)?),
             _ => return Err(BusCodecError::Invalid("kind of delivery")),
         })
     }

@@ -6,14 +6,19 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use respoke_core::app::Rate;
 use respoke_core::clock::Timestamp;
 use respoke_core::event::{self, Event, Presence, Signal};
+use respoke_core::figures::Figures;
 use respoke_core::id::{AdminId, AppId, ConnectionId, EndpointId, GroupName, MessageId, RequestId, RoleId, SecretId};
 use respoke_core::ports::{
-    Answer, Arrived, Audience, Change, ConnectionFacts, ConnectionStateFacts, Deed, Delivery, Departed, Done, Holder,
-    Incarnation, Interest, Node, NodeId, Notice, Present, Question, Sealed,
+    Answer, AppBucket, Arrived, Audience, BooksAnswer, BooksQuestion, Caused, Change, ConnectionFacts,
+    ConnectionStateFacts, Counted, Deed, Delivery, Departed, Done, Drawn, EnrolmentAnswer, Guesser, Holder,
+    Incarnation, Interest, NameHash, Node, NodeId, Notice, Present, Question, Sealed, Tried,
 };
+use respoke_core::secret::Secret;
 use respoke_core::tail::{FrameKind, Payloads, TailedFrame};
+use respoke_core::totp::SealedTotp;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -149,6 +154,7 @@ fn delivery() -> BoxedStrategy<Delivery> {
             }
         ),
         1 => change().prop_map(Delivery::Change),
+        1 => counted().prop_map(Delivery::Counted),
         1 => (app(), group(), vec(connection(), 0..4))
             .prop_map(|(app_id, group, connections)| Delivery::GroupEnded { app_id, group, connections }),
         1 => (app(), endpoint(), connection())
@@ -157,6 +163,82 @@ fn delivery() -> BoxedStrategy<Delivery> {
             .prop_map(|(app_id, endpoint, frame)| Delivery::Tailed { app_id, endpoint, frame: Box::new(frame) }),
     ]
     .boxed()
+}
+
+fn guesser() -> impl Strategy<Value = Guesser> {
+    let name = || any::<u64>().prop_map(NameHash);
+    prop_oneof![
+        (any::<IpAddr>(), name()).prop_map(|(address, name)| Guesser::Password(address, name)),
+        name().prop_map(Guesser::Account),
+        (name(), option::of(any::<IpAddr>())).prop_map(|(name, address)| Guesser::Code(name, address)),
+        any::<IpAddr>().prop_map(Guesser::Credential),
+    ]
+}
+
+fn counted() -> BoxedStrategy<Counted> {
+    let buckets = [AppBucket::Requests, AppBucket::Connects, AppBucket::Messages];
+    let bucket = prop::sample::select(buckets.to_vec());
+    let drawn = (app(), bucket, any::<(u32, u32, u64)>()).prop_map(|(app_id, of, (per_second, burst, amount))| {
+        let rate = Rate { per_second, burst };
+        Drawn { app_id, of, rate, amount }
+    });
+    let rate = || option::of(any::<(u32, u32)>().prop_map(|(per_second, burst)| Rate { per_second, burst }));
+    let caused = (app(), rate(), rate(), any::<(u64, u64)>()).prop_map(
+        |(app_id, frames_rate, kilobytes_rate, (frames, bytes))| Caused {
+            app_id,
+            frames_rate,
+            kilobytes_rate,
+            frames,
+            bytes,
+        },
+    );
+    let tried = prop_oneof![
+        (guesser(), any::<u32>()).prop_map(|(guesser, times)| Tried::Failed(guesser, times)),
+        guesser().prop_map(Tried::TakenBack),
+        guesser().prop_map(Tried::Forgiven),
+        (any::<IpAddr>(), any::<u64>()).prop_map(|(address, name)| Tried::CameIn(address, NameHash(name))),
+    ];
+    prop_oneof![
+        vec(drawn, 0..4).prop_map(Counted::Drawn),
+        vec(caused, 0..4).prop_map(Counted::Caused),
+        vec(tried, 0..4).prop_map(Counted::Tried),
+        uuid().prop_map(|admin| Counted::Enrols(AdminId::from_uuid(admin))),
+    ]
+    .boxed()
+}
+
+fn books_question() -> impl Strategy<Value = BooksQuestion> {
+    prop_oneof![
+        option::of(app()).prop_map(|app_id| BooksQuestion::Figures { app_id }),
+        (uuid(), ".{0,12}").prop_map(|(admin, code)| BooksQuestion::Enrolment {
+            admin_id: AdminId::from_uuid(admin),
+            code: Secret::new(code)
+        }),
+    ]
+}
+
+fn books_answer() -> impl Strategy<Value = BooksAnswer> {
+    let figures = (any::<(u64, u64)>(), vec(any::<u64>(), 0..4), "[a-z_]{1,9}").prop_map(
+        |((minted, connections), latencies, code)| Figures {
+            minted,
+            connections,
+            latencies,
+            refused: [(code, minted)].into(),
+            ..Figures::default()
+        },
+    );
+    let right = (any::<u64>(), any::<[[u8; 18]; 2]>(), ".{0,90}").prop_map(|(step, sealed, hash)| {
+        let mut bytes = [0; SealedTotp::LEN];
+        bytes.copy_from_slice(sealed.as_flattened());
+        let (sealed, password_hash) = (SealedTotp::from_bytes(bytes), Secret::new(hash));
+        EnrolmentAnswer::Right { step, sealed, password_hash }
+    });
+    let enrolment = prop_oneof![Just(EnrolmentAnswer::NoneWaits), Just(EnrolmentAnswer::Wrong), right];
+    prop_oneof![
+        figures.prop_map(|figures| BooksAnswer::Figures(Box::new(figures))),
+        enrolment.prop_map(BooksAnswer::Enrolment),
+        Just(BooksAnswer::None),
+    ]
 }
 
 fn tailed() -> impl Strategy<Value = TailedFrame> {
@@ -256,6 +338,7 @@ fn question() -> BoxedStrategy<Question> {
             after
         }),
         (app(), holder()).prop_map(|(app_id, of)| Question::Count { app_id, of }),
+        books_question().prop_map(Question::Books),
         (vec(interest(), 0..4), option::of((any::<u32>(), connection())))
             .prop_map(|(of, after)| Question::Snapshot { of, after }),
         (app(), uuid(), deed()).prop_map(|(app_id, request, deed)| {
@@ -311,6 +394,7 @@ fn answer() -> BoxedStrategy<Answer> {
         vec(group(), 0..4).prop_map(Answer::Groups),
         (vec(state(), 0..3), any::<bool>()).prop_map(|(found, more)| Answer::States { found, more }),
         any::<u64>().prop_map(Answer::Count),
+        books_answer().prop_map(Answer::Books),
         (vec(present(), 0..3), any::<bool>()).prop_map(|(found, more)| Answer::Snapshot { found, more }),
         done().prop_map(Answer::Done),
         option::of(sealed()).prop_map(Answer::Client),
