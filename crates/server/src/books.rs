@@ -6,13 +6,10 @@ use std::time::Duration;
 use respoke_core::figures::Figures;
 use respoke_core::id::AppId;
 use respoke_core::ports::{Bookkeeper, Counted, Node};
-use respoke_hub::Hub;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::stats;
-use crate::limits::{Accounts, Limits};
+use crate::minutes;
 use crate::state::Api;
-use crate::throttle::Throttle;
 
 /// Between two times at which the others are told, for each eight of them: so many nodes as there may be send no more frames
 /// each than some.
@@ -24,20 +21,6 @@ const TELL_WITHIN: Duration = Duration::from_secs(1);
 fn tell_after(others: usize) -> Duration {
     let steps = u32::try_from(others.div_ceil(8)).unwrap_or(u32::MAX).max(1);
     TELL_EVERY.saturating_mul(steps).min(TELL_WITHIN)
-}
-
-/// Makes what is counted known to the other nodes, if there may be some. `key` is theirs in common.
-pub(crate) fn shared(
-    hub: &Arc<Hub>,
-    key: [u8; 32],
-    (limits, accounts, throttle): (Limits, Accounts, Throttle),
-) -> (Limits, Accounts, Throttle) {
-    if !hub.is_among_others() {
-        return (limits, accounts, throttle);
-    }
-    let telling = hub.clone();
-    let throttle = throttle.among_others(key, move |tried| telling.tell_counted(Counted::Tried(tried)));
-    (limits.among_others(), accounts.among_others(), throttle)
 }
 
 /// Tells the others a few times a second, until `stop`, and what is left then.
@@ -82,7 +65,7 @@ impl Bookkeeper for Api {
     }
 
     fn figures(&self, app_id: Option<AppId>) -> Figures {
-        stats::present(self, app_id).1
+        minutes::present(&self.watch, &self.hub, app_id).1
     }
 }
 

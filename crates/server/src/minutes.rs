@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use respoke_core::clock::Timestamp;
 use respoke_core::figures::{Figures, MINUTE_SECS, start_of};
 use respoke_core::id::AppId;
 use respoke_core::ops::Broker;
@@ -16,12 +17,20 @@ use crate::watch::Watch;
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What is live at present: connections, and sessions, which are counted of the whole server only.
-pub(crate) fn gauges(watch: &Watch, hub: &Hub, app: Option<AppId>) -> Figures {
+fn gauges(watch: &Watch, hub: &Hub, app: Option<AppId>) -> Figures {
     let (connections, sessions) = match app {
         None => (hub.view().counts.connections, u64::try_from(watch.metrics.sessions_live.get()).unwrap_or(0)),
         Some(app) => (hub.connection_count_here(app), 0),
     };
     Figures { connections: connections as u64, sessions, ..Figures::default() }
+}
+
+/// What was counted here since the present minute began, and when that was. What is live is looked at once a minute; of the
+/// present one now.
+pub(crate) fn present(watch: &Watch, hub: &Hub, app: Option<AppId>) -> (Timestamp, Figures) {
+    let (since, mut present) = watch.tally.present(app);
+    present.add(&gauges(watch, hub, app));
+    (since, present)
 }
 
 /// Puts figures together minute by minute until `stop`, and what is left then.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use respoke_core::admin::KnownAddress;
 use respoke_core::clock::Timestamp;
 use respoke_core::ops::{Broker, Caller, Relays};
-use respoke_core::ports::{Load, Node, NodeRecord, NodeState, StoreError};
+use respoke_core::ports::{Counted, Load, Node, NodeRecord, NodeState, StoreError};
 use respoke_core::refusal::Refusal;
 use respoke_core::seal::{NUMBER_END, SealKind, Sealer};
 use respoke_hub::Hub;
@@ -18,7 +18,6 @@ use respoke_wire::bus::VERSION;
 
 use readiness::Readiness;
 
-use crate::books;
 use crate::cluster::Among;
 use crate::config::PublicUrl;
 use crate::limits::{Accounts, Limits};
@@ -71,7 +70,7 @@ impl Api {
         let idempotency_salt = salt(&broker.store().sealer());
         let (metrics, began) = (watch.metrics.clone(), broker.now());
         let accounts = Accounts::new(broker.clock().clone());
-        let (limits, accounts, throttle) = books::shared(&hub, idempotency_salt, (limits, accounts, throttle));
+        let (limits, accounts, throttle) = shared(&hub, idempotency_salt, (limits, accounts, throttle));
         Self {
             broker,
             hub,
@@ -138,6 +137,20 @@ impl Api {
     pub(crate) fn reached_by(self, public_url: Option<PublicUrl>) -> Self {
         Self { public_url, ..self }
     }
+}
+
+/// Makes what is counted known to the other nodes, if there may be some. `key` is theirs in common.
+fn shared(
+    hub: &Arc<Hub>,
+    key: [u8; 32],
+    (limits, accounts, throttle): (Limits, Accounts, Throttle),
+) -> (Limits, Accounts, Throttle) {
+    if !hub.is_among_others() {
+        return (limits, accounts, throttle);
+    }
+    let telling = hub.clone();
+    let throttle = throttle.among_others(key, move |tried| telling.tell_counted(Counted::Tried(tried)));
+    (limits.among_others(), accounts.among_others(), throttle)
 }
 
 /// Long answers that are made at once. Until one is handed out it is counted nowhere, rows of the store and all.

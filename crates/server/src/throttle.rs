@@ -240,6 +240,47 @@ impl Throttle {
     }
 }
 
+/// Among other nodes.
+impl Throttle {
+    /// The same for a node among others, whom it tells by `tell` who fails. `key` is theirs in common.
+    pub(crate) fn among_others(self, key: [u8; 32], tell: impl Fn(Vec<Tried>) + Send + Sync + 'static) -> Self {
+        Self { names: Names::OfDatabase(key), others: Some(Others::told_by(tell)), ..self }
+    }
+
+    /// Tells the other nodes, if there are any.
+    fn tell(&self, tried: impl FnOnce() -> Vec<Tried>) {
+        if let Some(others) = &self.others {
+            others.tell(tried());
+        }
+    }
+
+    /// Tells them what was not told at once.
+    pub(crate) fn tell_the_rest(&self) {
+        if let Some(others) = &self.others {
+            others.tell_the_rest();
+        }
+    }
+
+    /// Takes what came of tries at another node.
+    pub(crate) fn tried_elsewhere(&self, tried: &Tried, now: Instant) {
+        match *tried {
+            Tried::Failed(guesser, times) => {
+                let failures = self.failures_of(&guesser, now);
+                failures.lock().add_some(times, self.patience(&guesser), now);
+            }
+            Tried::TakenBack(guesser) => {
+                if let Some(failures) = self.failures.get(&guesser) {
+                    let mut failures = failures.lock();
+                    failures.count = failures.count.saturating_sub(1);
+                    failures.last = failures.before;
+                }
+            }
+            Tried::Forgiven(guesser) => drop(self.failures.remove(&guesser)),
+            Tried::CameIn(address, name) => self.known.insert((address, name), now + KNOWN_FOR),
+        }
+    }
+}
+
 /// A sign-in that is being looked at. Dropped, it has failed.
 #[derive(Debug)]
 #[must_use = "a try that is dropped has failed"]

@@ -33,7 +33,7 @@ pub(super) const SERVER: &[Room] = &[
     },
     Room {
         name: "run",
-        files: &["run.rs", "run/", "database.rs", "first_start.rs", "sweep.rs", "upkeep.rs"],
+        files: &["run.rs", "run/", "books.rs", "database.rs", "first_start.rs", "sweep.rs", "upkeep.rs"],
         uses: &[
             "door",
             "socket",
@@ -136,7 +136,7 @@ pub(super) const SERVER: &[Room] = &[
     },
     Room {
         name: "limits",
-        files: &["limits.rs", "limits/", "throttle.rs", "turns.rs"],
+        files: &["limits.rs", "limits/", "throttle.rs", "throttle/", "turns.rs"],
         uses: &[],
         is_for: "how often and how much who may",
     },

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use respoke_core::clock::Timestamp;
 use respoke_core::figures::{Figures, MINUTE_SECS, Span, start_of};
-use respoke_core::id::AppId;
 use respoke_core::ops::Caller;
 use respoke_core::refusal::Refusal;
 use respoke_wire::body::stats::{AskStats, PointView, StatsView};
@@ -13,7 +12,7 @@ use respoke_wire::body::stats::{AskStats, PointView, StatsView};
 use super::answer::JsonAnswer;
 use super::asked::{app_id, given};
 use crate::call::Call;
-use crate::minutes::gauges;
+use crate::minutes::present;
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
 use crate::state::Api;
@@ -46,7 +45,7 @@ pub(crate) async fn find(api: &Api, caller: &Caller, request: &AskStats) -> Resu
         None if !api.hub.is_among_others() => api.watch.tally.minutes(app),
         span => api.broker.store().figures_since(span.unwrap_or(Span::Minute), app, starts[0]).await?,
     };
-    let (since, mut present) = present(api, app);
+    let (since, mut present) = present(&api.watch, &api.hub, app);
     let (theirs, silent) = api.hub.figures_of_others(app).await;
     for theirs in &theirs {
         let connections = present.connections.saturating_add(theirs.connections);
@@ -61,14 +60,6 @@ pub(crate) async fn find(api: &Api, caller: &Caller, request: &AskStats) -> Resu
         silent_nodes: silent as u64,
         points,
     })
-}
-
-/// What was counted here since the present minute began, and when that was. What is live is looked at once a minute; of the
-/// present one now.
-pub(crate) fn present(api: &Api, app: Option<AppId>) -> (Timestamp, Figures) {
-    let (since, mut present) = api.watch.tally.present(app);
-    present.add(&gauges(&api.watch, &api.hub, app));
-    (since, present)
 }
 
 /// How far back.

@@ -7,13 +7,10 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::time::Instant;
 
 use parking_lot::Mutex;
 use respoke_core::ports::{Guesser, NameHash, Tried};
 use respoke_core::secret::SecretHash;
-
-use super::{KNOWN_FOR, Throttle};
 
 /// Addresses whose failed credentials are told at once. What others fail meanwhile counts here alone.
 const ADDRESSES_TOLD_MAX: usize = 4_096;
@@ -47,55 +44,28 @@ pub(super) struct Others {
 }
 
 impl Others {
+    pub(super) fn told_by(tell: impl Fn(Vec<Tried>) + Send + Sync + 'static) -> Self {
+        Self { tell: Box::new(tell), untold: Mutex::default() }
+    }
+
+    pub(super) fn tell(&self, tried: Vec<Tried>) {
+        (self.tell)(tried);
+    }
+
+    /// Tells what was not told at once.
+    pub(super) fn tell_the_rest(&self) {
+        let untold = std::mem::take(&mut *self.untold.lock());
+        if !untold.is_empty() {
+            let tell = |(address, count)| Tried::Failed(Guesser::Credential(address), count);
+            self.tell(untold.into_iter().map(tell).collect());
+        }
+    }
+
     pub(super) fn credential_failed(&self, address: IpAddr) {
         let mut untold = self.untold.lock();
         if untold.len() < ADDRESSES_TOLD_MAX || untold.contains_key(&address) {
             let count = untold.entry(address).or_default();
             *count = count.saturating_add(1);
-        }
-    }
-}
-
-impl Throttle {
-    /// The same for a node among others, whom it tells by `tell` who fails. `key` is theirs in common.
-    pub(crate) fn among_others(self, key: [u8; 32], tell: impl Fn(Vec<Tried>) + Send + Sync + 'static) -> Self {
-        let others = Others { tell: Box::new(tell), untold: Mutex::default() };
-        Self { names: Names::OfDatabase(key), others: Some(others), ..self }
-    }
-
-    /// Tells the other nodes, if there are any.
-    pub(super) fn tell(&self, tried: impl FnOnce() -> Vec<Tried>) {
-        if let Some(others) = &self.others {
-            (others.tell)(tried());
-        }
-    }
-
-    /// Tells them what was not told at once.
-    pub(crate) fn tell_the_rest(&self) {
-        let Some(others) = &self.others else { return };
-        let untold = std::mem::take(&mut *others.untold.lock());
-        if !untold.is_empty() {
-            let tell = |(address, count)| Tried::Failed(Guesser::Credential(address), count);
-            (others.tell)(untold.into_iter().map(tell).collect());
-        }
-    }
-
-    /// Takes what came of tries at another node.
-    pub(crate) fn tried_elsewhere(&self, tried: &Tried, now: Instant) {
-        match *tried {
-            Tried::Failed(guesser, times) => {
-                let failures = self.failures_of(&guesser, now);
-                failures.lock().add_some(times, self.patience(&guesser), now);
-            }
-            Tried::TakenBack(guesser) => {
-                if let Some(failures) = self.failures.get(&guesser) {
-                    let mut failures = failures.lock();
-                    failures.count = failures.count.saturating_sub(1);
-                    failures.last = failures.before;
-                }
-            }
-            Tried::Forgiven(guesser) => drop(self.failures.remove(&guesser)),
-            Tried::CameIn(address, name) => self.known.insert((address, name), now + KNOWN_FOR),
         }
     }
 }

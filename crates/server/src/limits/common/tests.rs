@@ -96,7 +96,7 @@ fn what_was_drawn_at_another_rate_is_passed_over() {
     assert!(pay(0, &before, 10).is_ok());
     nodes.tell();
     assert_eq!(check(1, &after).unwrap().remaining, 18);
-    assert!(pay(1, &after, 19).is_ok());
+    assert!(pay(1, &after, 20).is_err() && pay(1, &after, 19).is_ok());
 }
 
 #[test]
