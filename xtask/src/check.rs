@@ -1,9 +1,11 @@
-//! `cargo xtask check`: formatting, lints, documentation, the crate graph, and the rooms inside the crates.
+//! `cargo xtask check`: formatting, lints, documentation, the crate graph, the rooms inside the crates, what operators are given.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
+
+mod deploy;
 
 use crate::command::run_command;
 
@@ -21,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     crate_graph(root)?;
     crate::rooms::run(root)?;
+    deploy::check(root)?;
     let cargo = |arguments: &[&str]| {
         let mut command = Command::new("cargo");
         command.args(arguments).current_dir(root);

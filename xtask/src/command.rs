@@ -1,6 +1,7 @@
 //! Other programs, run.
 
 use std::ffi::OsStr;
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
@@ -18,4 +19,12 @@ pub(crate) fn run_command(command: &mut Command) -> anyhow::Result<()> {
     let status = command.status().with_context(|| format!("{shown} could not be started"))?;
     ensure!(status.success(), "{shown} failed: {status}");
     Ok(())
+}
+
+/// A program that the system sends `signal` when this process ends, even if that is killed. A Ctrl-C on the terminal does not
+/// reach it: what runs is ended in its order.
+pub(crate) fn bound_to_this_process(program: impl AsRef<OsStr>, signal: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", signal]).arg(program).process_group(0);
+    command
 }

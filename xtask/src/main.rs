@@ -5,7 +5,10 @@
 
 mod bench;
 mod check;
+mod child;
+mod cluster;
 mod command;
+mod programs;
 mod rooms;
 mod test;
 
@@ -27,6 +30,9 @@ enum Task {
     Check,
     /// The rooms inside the crates alone: prints them, and fails on a circle or an arrow that is not planned.
     Rooms,
+    /// Several nodes on this machine, as plain processes.
+    #[command(subcommand)]
+    Cluster(cluster::Cluster),
     /// Measures the server beside a bare ceiling.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -40,6 +46,7 @@ fn main() -> anyhow::Result<()> {
         Task::Test(args) => test::run(&args),
         Task::Check => check::run(rooms::root()?),
         Task::Rooms => rooms::run(rooms::root()?),
+        Task::Cluster(cluster) => cluster.run(),
         Task::Bench(bench) => bench.run(),
         Task::Ceiling(args) => bench::serve_ceiling(&args),
     }

@@ -5,7 +5,7 @@
 //! in `build/left`, where logs, databases, rows of databases and a backup are kept too; the last suite looks for the one in the
 //! other.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,13 +13,14 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context as _, anyhow, bail, ensure};
 
 mod canary;
-mod nats;
+pub(crate) mod nats;
 pub(crate) mod postgres;
 
 use nats::Nats;
 use postgres::Postgres;
 
 use crate::command::run_command;
+use crate::programs::Programs;
 
 /// What to run.
 #[derive(clap::Args)]
@@ -108,8 +109,7 @@ struct Place {
     root: PathBuf,
     build: PathBuf,
     canary: PathBuf,
-    /// Debian's package lists were fetched by this run.
-    lists_fetched: Cell<bool>,
+    programs: Programs,
     /// The PostgreSQL server that suites run on, once one asked for it. None: there is none, and nobody must have it.
     postgres: OnceCell<Option<Postgres>>,
     /// The same of NATS.
@@ -130,15 +130,14 @@ impl Place {
             root,
             build,
             canary,
-            lists_fetched: Cell::new(false),
+            programs: Programs::default(),
             postgres: OnceCell::new(),
             nats: OnceCell::new(),
         })
     }
 
     fn rust(&self) -> anyhow::Result<()> {
-        let nats = optional("NATS", self.start_nats())?;
-        let _ = self.nats.set(nats);
+        self.nats()?;
         let Some(postgres) = self.postgres()? else { return run_command(&mut self.tests(&[])) };
         run_command(&mut self.tests(&["--no-run"]))?;
         let mut others = self.tests(&["--", "--skip", postgres::CONTRACT]);
@@ -178,27 +177,22 @@ impl Place {
     }
 
     fn start_postgres(&self) -> anyhow::Result<Postgres> {
-        let programs = match Postgres::programs() {
-            Some(programs) => programs,
-            None => {
-                println!("PostgreSQL is missing");
-                self.install(&["postgresql"])?;
-                // The package makes a database of its own and serves it.
-                disable("postgresql")?;
-                Postgres::programs().context("PostgreSQL was installed, and is too old or not where it should be")?
-            }
-        };
+        let programs = self.programs.postgres()?;
         // The tests start it themselves, before servers of their own as well.
-        if self.have("/usr/sbin/pgbouncer", &["pgbouncer"])? {
-            disable("pgbouncer")?;
-        }
+        self.programs.have_without_service("/usr/sbin/pgbouncer", "pgbouncer")?;
         Postgres::start(&programs, &self.canary)
     }
 
-    fn start_nats(&self) -> anyhow::Result<Nats> {
-        if self.have(nats::PROGRAM, &["nats-server"])? {
-            disable_unit("nats-server")?;
+    /// The same of NATS.
+    fn nats(&self) -> anyhow::Result<Option<&Nats>> {
+        if self.nats.get().is_none() {
+            let _ = self.nats.set(optional("NATS", self.start_nats())?);
         }
+        Ok(self.nats.get().and_then(Option::as_ref))
+    }
+
+    fn start_nats(&self) -> anyhow::Result<Nats> {
+        self.programs.have_without_service(nats::PROGRAM, nats::PACKAGE)?;
         Nats::start(&self.canary)
     }
 
@@ -212,7 +206,7 @@ impl Place {
     }
 
     fn clients(&self) -> anyhow::Result<()> {
-        self.have_coturn()?;
+        self.programs.have_without_service("turnserver", "coturn")?;
         // What parser.test.mjs holds against the published parser.
         let mut frames = Command::new("cargo");
         frames.args(["build", "-p", "respoke-wire", "--example", "frames"]).current_dir(&self.root);
@@ -229,15 +223,15 @@ impl Place {
     }
 
     fn browser(&self) -> anyhow::Result<()> {
-        self.have_coturn()?;
-        self.have("chromium", &["chromium"])?;
+        self.programs.have_without_service("turnserver", "coturn")?;
+        self.programs.have("chromium", &["chromium"])?;
         self.have_node()?;
         let tests = self.tests_of("tests/clients/browser")?;
         run_command(&mut self.node("tests/clients/browser", "browser", &tests))
     }
 
     fn console(&self) -> anyhow::Result<()> {
-        self.have("chromium", &["chromium"])?;
+        self.programs.have("chromium", &["chromium"])?;
         self.have_node()?;
         let tests = self.tests_of("tests/clients/console")?;
         run_command(&mut self.node("tests/clients/console", "console", &tests))
@@ -246,8 +240,8 @@ impl Place {
     /// Makes sure that the server is built, and that Node and its packages are there.
     fn have_node(&self) -> anyhow::Result<()> {
         self.binary()?;
-        self.have("node", &["nodejs", "npm"])?;
-        self.have("npm", &["npm"])?;
+        self.programs.have("node", &["nodejs", "npm"])?;
+        self.programs.have("npm", &["npm"])?;
         println!("installing npm packages into tests/clients/node_modules");
         let packages = self.root.join("tests/clients");
         run_command(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(packages))
@@ -280,7 +274,7 @@ impl Place {
 
     fn schema(&self) -> anyhow::Result<()> {
         let binary = self.binary()?;
-        self.have("python3", &["python3", "python3-venv"])?;
+        self.programs.have("python3", &["python3", "python3-venv"])?;
         let python = self.build.join("python");
         let schemathesis = python.join("bin/schemathesis");
         if !schemathesis.exists() {
@@ -306,34 +300,6 @@ impl Place {
         command.args(["--generation-deterministic", "--no-color", "--request-timeout", "30"]);
         run_command(&mut command)
     }
-
-    fn have_coturn(&self) -> anyhow::Result<()> {
-        if self.have("turnserver", &["coturn"])? {
-            disable("coturn")?;
-        }
-        Ok(())
-    }
-
-    /// Makes sure that a program is there; on Debian, as root, installs it. Tells whether it had to.
-    fn have(&self, program: &str, packages: &[&str]) -> anyhow::Result<bool> {
-        if Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok() {
-            return Ok(false);
-        }
-        println!("{program} is missing");
-        self.install(packages).with_context(|| format!("{program} is needed; install it and run this again"))?;
-        Ok(true)
-    }
-
-    fn install(&self, packages: &[&str]) -> anyhow::Result<()> {
-        println!("installing Debian's {} with apt-get", packages.join(", "));
-        if !self.lists_fetched.replace(true) {
-            run_command(Command::new("apt-get").arg("update"))?;
-        }
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive");
-        command.args(["install", "-y", "--no-install-recommends"]).args(packages);
-        run_command(&mut command)
-    }
 }
 
 /// What is there, or nothing if nobody says that it must be: whoever has no such server, and cannot have it, still gets all other
@@ -347,25 +313,6 @@ fn optional<T>(name: &str, started: anyhow::Result<T>) -> anyhow::Result<Option<
         }
         Err(error) => Err(error.context(format!("{name} is needed"))),
     }
-}
-
-/// The same as [`disable`] for a package that is made for systemd alone. Without systemd nothing starts it.
-fn disable_unit(unit: &str) -> anyhow::Result<()> {
-    if Command::new("systemctl").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-        return Ok(());
-    }
-    run_command(Command::new("systemctl").args(["disable", unit]))?;
-    if Path::new("/run/systemd/system").exists() {
-        run_command(Command::new("systemctl").args(["stop", unit]))?;
-    }
-    Ok(())
-}
-
-/// Ends the service of a package, and keeps it from starting: Debian enables it, and starts it where services run; the tests want
-/// the programs alone. Done by what every Debian has, with systemd and without.
-fn disable(service: &str) -> anyhow::Result<()> {
-    run_command(Command::new("update-rc.d").args([service, "disable"]))?;
-    run_command(Command::new("service").args([service, "stop"]))
 }
 
 /// The built server with one app, for the schema suite.

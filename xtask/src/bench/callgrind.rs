@@ -13,7 +13,6 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::ceiling::Answers;
-use super::child::Child;
 use super::load::{self, Extent};
 use super::procfs::number_after;
 use super::rounds::Ceiling;
@@ -21,6 +20,7 @@ use super::scenario::Site;
 use super::script;
 use super::server::{READY_TIMEOUT_VALGRIND, Respoked, USUAL, serve};
 use super::workplace::Workplace;
+use crate::child::Child;
 
 /// How long one run under valgrind may take.
 const RUN_TIMEOUT: Duration = Duration::from_mins(5);

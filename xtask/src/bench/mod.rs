@@ -8,7 +8,6 @@
 
 mod callgrind;
 mod ceiling;
-mod child;
 mod client;
 mod effort;
 mod hub;
@@ -137,7 +136,7 @@ impl Bench {
             cargo_arguments.extend(arguments.iter().map(String::as_str));
             return cargo(&cargo_arguments);
         }
-        child::kill_all_when_interrupted()?;
+        crate::child::kill_all_when_interrupted()?;
         match self {
             Self::Tokens(args) => tokens(args),
             Self::Hub(args) => hub::run(args),

@@ -14,7 +14,6 @@ use anyhow::Context;
 use tempfile::TempDir;
 
 use super::ceiling::Answers;
-use super::child::Child;
 use super::load::{self, Extent};
 use super::machine::flush_time;
 use super::metrics::Commits;
@@ -25,6 +24,7 @@ use super::server::{ONE_COMMIT_A_REQUEST, Respoked, UNCACHED, USUAL};
 use super::stats::{PairedRatio, median};
 use super::token::TokenPool;
 use super::workplace::Workplace;
+use crate::child::Child;
 
 /// Redemptions a second that tokens are made ready for in the first round; later rounds go by the one before.
 const REDEMPTIONS_PER_SEC_GUESS: f64 = 70_000.0;

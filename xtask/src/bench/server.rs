@@ -10,12 +10,12 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use super::ceiling::Answers;
-use super::child::Child;
 use super::client::{Body, Client, Request};
 use super::metrics::Commits;
 use super::scenario::Site;
 use super::script::{minted, redeemed};
 use super::workplace::Workplace;
+use crate::child::Child;
 
 const USERNAME: &str = "bench";
 const PASSWORD: &str = "only for the benchmark";

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::child::Child;
 use super::client::{Body, Client, Request};
 use super::procfs::Usage;
 use super::server::{USUAL, serve};
 use super::stats::median;
 use super::workplace::Workplace;
+use crate::child::Child;
 
 /// Starts on each kind of folder.
 const STARTS: usize = 7;

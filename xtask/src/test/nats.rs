@@ -8,20 +8,22 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
+/// Debian's package, and the service in it.
+pub(crate) const PACKAGE: &str = "nats-server";
 /// Where Debian puts the program.
-pub(super) const PROGRAM: &str = "/usr/sbin/nats-server";
+pub(crate) const PROGRAM: &str = "/usr/sbin/nats-server";
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(60);
 
 /// A server that runs until this is dropped, or until this process ends in whatever way.
-pub(super) struct Nats {
+pub(crate) struct Nats {
     child: Child,
     port: u16,
 }
 
 impl Nats {
     /// Starts a server on a free port. What it logs is in the folder `left`.
-    pub(super) fn start(left: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(left: &Path) -> anyhow::Result<Self> {
         // Another program may take the port in between; then the server ends at once, and this fails.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let log = std::fs::File::create(left.join("nats.log")).context("a log cannot be made")?;
@@ -54,9 +56,14 @@ impl Nats {
         }
     }
 
+    /// Where it is.
+    pub(crate) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
     /// What tests are told: where it is, and the program, for those who start servers of their own.
     pub(super) fn variables(&self) -> [(&'static str, String); 2] {
-        [("TEST_NATS", format!("nats://127.0.0.1:{}", self.port)), ("TEST_NATS_SERVER", PROGRAM.to_owned())]
+        [("TEST_NATS", self.url()), ("TEST_NATS_SERVER", PROGRAM.to_owned())]
     }
 }
 

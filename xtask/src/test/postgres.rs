@@ -141,6 +141,11 @@ impl Postgres {
         format!("postgres://respoked@127.0.0.1:{}/{database}", self.port)
     }
 
+    /// Makes a database.
+    pub(crate) fn create_database(&self, name: &str) -> anyhow::Result<()> {
+        self.ask("postgres", &format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")).map(drop)
+    }
+
     /// The program by which suites speak to it.
     pub(super) fn psql(&self) -> PathBuf {
         self.programs.join("psql")

@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
-use super::super::child::Child;
 use super::super::scenario::Site;
 use super::super::server::{Respoked, Setting};
 use super::super::workplace::Workplace;
 use super::subject::Subject;
+use crate::child::Child;
 
 /// How long a peer may take until it listens.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);

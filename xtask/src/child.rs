@@ -1,6 +1,6 @@
-//! Servers as child processes that never outlive the benchmark.
+//! Servers as child processes that never outlive their task.
 //!
-//! Invariant: a child is killed when its [`Child`] is dropped, and when the benchmark is interrupted.
+//! Invariant: a child is killed when its [`Child`] is dropped, and when a benchmark is interrupted.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -26,9 +26,13 @@ pub(crate) struct Child {
     pid: Pid,
     address: SocketAddr,
     ready_after: Duration,
+    said: Vec<String>,
     /// Closes when the process closes its standard output.
-    output: Receiver<(SocketAddr, Instant)>,
+    output: Receiver<Announcement>,
 }
+
+/// Where a server listens, since when, and what it said before.
+type Announcement = (SocketAddr, Instant, Vec<String>);
 
 impl Child {
     /// Starts `command` and waits until it prints `... listening on http://ADDR:PORT`.
@@ -46,18 +50,25 @@ impl Child {
         let (announce, output) = sync_channel(1);
         // Reads on after the announcement, so that the child never waits for a full pipe.
         thread::spawn(move || {
+            let mut said = Vec::new();
+            let mut listens = false;
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if let Some(address) = announced(&line) {
-                    let _ = announce.try_send((address, Instant::now()));
+                if listens {
+                    continue;
                 }
+                if let Some(address) = announced(&line) {
+                    listens = true;
+                    let _ = announce.try_send((address, Instant::now(), std::mem::take(&mut said)));
+                }
+                said.push(line);
             }
         });
         // From here on dropping the guard kills the process.
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut child = Self { process, pid, address: nowhere, ready_after: Duration::ZERO, output };
+        let mut child = Self { process, pid, address: nowhere, ready_after: Duration::ZERO, said: Vec::new(), output };
         let failed = match child.output.recv_timeout(timeout) {
-            Ok((address, ready)) => {
-                child.address = address;
+            Ok((address, ready, said)) => {
+                (child.address, child.said) = (address, said);
                 child.ready_after = ready - started;
                 return Ok(child);
             }
@@ -83,6 +94,22 @@ impl Child {
     /// From the start of the process to its announcement.
     pub(crate) fn ready_after(&self) -> Duration {
         self.ready_after
+    }
+
+    /// What it printed before its announcement.
+    pub(crate) fn said(&self) -> &[String] {
+        &self.said
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.process.try_wait()?)
+    }
+
+    /// Asks the server to end.
+    pub(crate) fn ask_to_stop(&self) {
+        // Fails only when it has ended already.
+        let _ = kill_process(self.pid, Signal::TERM);
     }
 
     /// Asks the server to end, and waits for it.
