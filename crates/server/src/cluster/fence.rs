@@ -41,6 +41,7 @@ impl BootTime {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "it is some seconds")]
 const FENCE_MILLIS: i64 = FENCE.as_millis() as i64;
 
 impl Fence {

@@ -364,14 +364,11 @@ impl Among {
         *self.live.lock() = nodes;
         let mut is_dead = false;
         for (node, name) in late {
-            match timeout(BEAT_PATIENCE, self.nodes.declare_dead(self.node, node)).await {
-                Ok(Ok(true)) => {
-                    tracing::warn!(%node, name, "a node has not been heard of and is declared dead");
-                    self.declared_dead.fetch_add(1, Ordering::Relaxed);
-                    is_dead = true;
-                }
-                // Others do it, or it is tried again with the next beat.
-                Ok(Ok(false) | Err(_)) | Err(_) => {}
+            // If it fails, others do it, or it is tried again with the next beat.
+            if let Ok(Ok(true)) = timeout(BEAT_PATIENCE, self.nodes.declare_dead(self.node, node)).await {
+                tracing::warn!(%node, name, "a node has not been heard of and is declared dead");
+                self.declared_dead.fetch_add(1, Ordering::Relaxed);
+                is_dead = true;
             }
         }
         if is_dead { Beaten::WithADeath } else { Beaten::Lives }

@@ -85,7 +85,7 @@ pub(crate) struct Server {
     pub(crate) setup_token: String,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
-    _folder: Arc<Folder>,
+    folder: Arc<Folder>,
     config: Config,
 }
 
@@ -124,17 +124,7 @@ impl Server {
         let client = Client { agent: agent(), url: running.url, app, secret, role };
         let (broker, hub) = running.rooms;
         let (stop, thread) = (running.stop, Some(running.thread));
-        Self {
-            client,
-            clock,
-            broker,
-            hub,
-            setup_token,
-            stop,
-            thread,
-            _folder: Arc::new(folder),
-            config: running.config,
-        }
+        Self { client, clock, broker, hub, setup_token, stop, thread, folder: Arc::new(folder), config: running.config }
     }
 
     /// Another node on the same database, which is a PostgreSQL one.
@@ -154,7 +144,7 @@ impl Server {
             setup_token: String::new(),
             stop: running.stop,
             thread: Some(running.thread),
-            _folder: self._folder.clone(),
+            folder: self.folder.clone(),
             config: running.config,
         }
     }

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{End, Server, eventually, is_postgres_asked};
+use crate::harness::{Client, End, Postgres, Process, Server, eventually, is_postgres_asked};
+use crate::postgres::serve;
 
 /// Two nodes that serve as one. None: not on PostgreSQL.
 fn two() -> Option<[Server; 2]> {
@@ -88,4 +89,71 @@ fn a_node_that_drains_sends_its_clients_to_the_other_and_ends() {
     assert_eq!(alice.end(), End { goodbye: false, code: Some(1001) });
     eventually(|| (ids(&one).len() == 1).then_some(()));
     one.post(&path).admin(&admin).send(json!({})).refused(404, "not_found");
+}
+
+/// Two nodes, each a process of its own, with an app. None: there is no server for them.
+fn two_processes(folder: &std::path::Path) -> Option<(Postgres, Process, Process)> {
+    if !is_postgres_asked() {
+        return None;
+    }
+    let database = Postgres::new()?;
+    let mut one = serve(folder, &database.url()).with_app();
+    let rights = json!({"groups": {"*": {"create": true, "publish": true, "subscribe": true}}});
+    one.client.role = one.create_role("all", rights);
+    let mut other = serve(folder, &database.url());
+    let url = std::mem::replace(&mut other.client, one.client.clone()).url;
+    other.client.url = url;
+    Some((database, one, other))
+}
+
+fn live_at(node: &Client, admin: &str) -> usize {
+    node.get("/v1/nodes").admin(admin).call().ok().as_array().unwrap().len()
+}
+
+#[test]
+fn a_node_that_is_killed_is_told_as_gone_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((_database, one, other)) = two_processes(folder.path()) else { return };
+    let admin = other.admin_token("owner");
+    let (mut alice, mut bob) = (one.connect("alice"), other.connect("bob"));
+    alice.join("room");
+    bob.join("room");
+    alice.push("join room bob");
+    bob.post("/v1/presence-observers", json!({"endpointList": ["alice"]})).ok();
+    assert_eq!(live_at(&other, &admin), 2);
+    one.kill();
+    let mut heard = Vec::new();
+    bob.until(|bob| {
+        heard.extend(bob.pushed());
+        (heard.len() >= 2).then_some(())
+    });
+    heard.sort();
+    assert_eq!(heard, ["leave room alice", "presence alice unavailable"]);
+    assert_eq!(live_at(&other, &admin), 1);
+    assert_eq!(other.members("room"), ["bob"]);
+    // What comes behind shows that nothing is told twice.
+    other.connect("carol").post("/v1/messages", json!({"to": "bob", "message": "last"})).ok();
+    let last = bob.until(|bob| Some(bob.pushed()).filter(|pushed| !pushed.is_empty()));
+    assert_eq!(last, ["message carol last"]);
+}
+
+#[test]
+fn a_node_that_was_stopped_serves_nothing_of_before_and_begins_another_life() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((_database, one, other)) = two_processes(folder.path()) else { return };
+    let admin = other.admin_token("owner");
+    let (mut alice, mut bob) = (one.connect("alice"), other.connect("bob"));
+    alice.join("room");
+    bob.join("room");
+    alice.push("join room bob");
+    let token = alice.app_token.clone();
+    one.signal("STOP");
+    bob.push("leave room alice");
+    assert_eq!(live_at(&other, &admin), 1);
+    other.request("DELETE", "/v1/session-tokens").token(&token).call().ok();
+    one.signal("CONT");
+    assert_eq!(alice.end(), End { goodbye: false, code: Some(4012) });
+    // Its next life listens where the one before did not, as the port was free to choose.
+    eventually(|| (live_at(&other, &admin) == 2).then_some(()));
+    assert!(!other.alive(&token));
 }

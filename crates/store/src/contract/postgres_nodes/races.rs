@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use tokio::sync::Barrier;
+use tokio_util::task::TaskTracker;
 
 use super::*;
 
@@ -70,9 +71,10 @@ pub(super) async fn one_that_beats_is_dead_or_lives(both: Both) {
 pub(super) async fn who_comes_second_hears_what_the_first_did(both: Both) {
     let (by, late) = (join(&both.here, newcomer("by")).await, join(&both.there, newcomer("late")).await);
     both.steady(by, LATE);
+    let tasks = TaskTracker::new();
     let declared = |late| {
         let here = both.here.clone();
-        tokio::spawn(async move { here.declare_dead(by, late).await.unwrap() })
+        tasks.spawn(async move { here.declare_dead(by, late).await.unwrap() })
     };
     assert!(beat(&both.there, late).await.is_some());
     both.silent(late, LATE);
@@ -82,7 +84,7 @@ pub(super) async fn who_comes_second_hears_what_the_first_did(both: Both) {
     let declaring = declared(late);
     both.until_waiting(1).await;
     let there = both.there.clone();
-    let beating = tokio::spawn(async move { beat(&there, late).await });
+    let beating = tasks.spawn(async move { beat(&there, late).await });
     both.until_waiting(2).await;
     holder.batch_execute("ROLLBACK").await.unwrap();
     assert!(declaring.await.unwrap());

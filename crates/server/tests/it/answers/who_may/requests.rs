@@ -66,13 +66,14 @@ impl Scene {
             "POST /v1/admins/me/totp" => Request::of(&[], json!({"password": PASSWORD})),
             "PUT /v1/admins/me/totp" => Request::of(&[], json!({"code": "000000"})),
             "DELETE /v1/admins/me/totp" => Request::of(&[], json!({"password": PASSWORD, "code": "000000"})),
-            "GET /v1/nodes" => Request::plain(&[]),
             "POST /v1/nodes/{id}/drain" => Request::of(&["0"], json!({})),
             "DELETE /v1/admins/{id}" => Request::plain(&[&self.admin(book)]),
             "PUT /v1/admins/{id}" | "PATCH /v1/admins/{id}" => {
                 Request::of(&[&self.admin(book)], json!({"role": "developer", "currentPassword": PASSWORD}))
             }
-            "GET /v1/admins" | "GET /v1/admins/me" | "DELETE /v1/admin-sessions" => Request::plain(&[]),
+            "GET /v1/admins" | "GET /v1/admins/me" | "GET /v1/nodes" | "DELETE /v1/admin-sessions" => {
+                Request::plain(&[])
+            }
             _ => return None,
         })
     }
