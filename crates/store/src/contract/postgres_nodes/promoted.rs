@@ -41,6 +41,9 @@ async fn nobody_is_dead_by_a_promotion(pooled: bool) {
     servers.part().await;
     assert!(beat(&here, one).await.is_some() && beat(&there, two).await.is_some());
     assert!(here.declare_dead(one, late).await.unwrap());
+    // A standby hears of 32 numbers before they are given.
+    let lives = "SELECT nextval('respoked.node_life') FROM generate_series(1, 100)";
+    assert_eq!(servers.old.console().await.query(lives, &[]).await.unwrap().len(), 100);
     let lost = join(&there, newcomer("lost")).await;
 
     servers.fail_over();
