@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::figures::CarrierFigures;
 use self::link::Link;
+pub(crate) use self::shared::Limits;
 use self::shared::{POLL, Shared};
 use super::connector::{Connector, Notified};
 use super::options::Options;
@@ -65,6 +66,11 @@ impl PostgresCarrier {
     ///
     /// When no thread could be started.
     pub fn open(options: CarrierOptions, node: Node) -> Result<Self, StoreError> {
+        Self::open_within(options, node, Limits::DEFAULT)
+    }
+
+    /// The same within other limits.
+    pub(crate) fn open_within(options: CarrierOptions, node: Node, limits: Limits) -> Result<Self, StoreError> {
         let CarrierOptions { database, direct } = options;
         let shared = Arc::new(Shared::of(node));
         let carrier = Self { shared: shared.clone(), tasks: [TaskTracker::new(), TaskTracker::new()] };
@@ -74,7 +80,7 @@ impl PostgresCarrier {
         let hears = move |channel: &str| listening.hear(channel);
         let to_read = link(direct.as_ref().unwrap_or(&database), reads, Some(Arc::new(hears)));
         // If the second thread cannot be started, the first ends with the carrier.
-        spawn("respoked-sends", writes, writing::run(shared.clone(), to_write))?;
+        spawn("respoked-sends", writes, writing::run(shared.clone(), to_write, limits))?;
         spawn("respoked-reads", reads, reading::run(shared, to_read))?;
         Ok(carrier)
     }
@@ -117,10 +123,8 @@ impl Drop for PostgresCarrier {
 
 impl Carrier for PostgresCarrier {
     fn send(&self, to: NodeId, frame: Bytes) {
-        let len = frame.len();
-        if !self.shared.outbox.add(to, frame) {
-            self.shared.figures.note_lost(1, len);
-        }
+        let lost = self.shared.outbox.add(to, frame);
+        self.shared.figures.note_lost(lost.frames, lost.bytes);
     }
 
     fn usual_delay(&self) -> Duration {

@@ -76,6 +76,8 @@ mod write;
 mod writer;
 
 #[cfg(test)]
+pub(crate) use carrier::Limits as CarrierLimits;
+#[cfg(test)]
 pub(crate) use connect::Patience;
 pub(crate) use connector::{APPLICATION, each_server};
 pub(crate) use failure::rolls_a_commit_back;

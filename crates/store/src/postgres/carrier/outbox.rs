@@ -36,10 +36,35 @@ struct Waiting {
 pub(super) struct Batch {
     pub(super) receivers: Vec<i64>,
     pub(super) frames: Vec<Bytes>,
-    /// How many frames had waited for too long, and are not among them.
-    pub(super) late: usize,
-    /// Their bytes.
-    pub(super) late_bytes: usize,
+    /// Those that had waited for too long, and are not among them.
+    pub(super) late: Lost,
+}
+
+/// Frames that are not sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lost {
+    pub(super) frames: usize,
+    pub(super) bytes: usize,
+}
+
+impl Lost {
+    fn note(&mut self, frame: &Bytes) {
+        self.frames += 1;
+        self.bytes += frame.len();
+    }
+}
+
+impl Waiting {
+    /// Whether the next one has waited for too long.
+    fn has_late(&self, now: Instant) -> bool {
+        self.frames.front().is_some_and(|(.., since)| now.saturating_duration_since(*since) > AGE_MAX)
+    }
+
+    fn pop(&mut self) -> Option<(NodeId, Bytes, Instant)> {
+        let next = self.frames.pop_front()?;
+        self.bytes -= next.1.len() + FRAME_COST;
+        Some(next)
+    }
 }
 
 impl Batch {
@@ -49,21 +74,27 @@ impl Batch {
 }
 
 impl Outbox {
-    /// Adds a frame, unless there is no room.
-    pub(super) fn add(&self, to: NodeId, frame: Bytes) -> bool {
+    /// Adds a frame, if there is room without those that have waited for too long. Says what is lost.
+    pub(super) fn add(&self, to: NodeId, frame: Bytes) -> Lost {
+        let now = Instant::now();
+        let mut lost = Lost::default();
         let mut waiting = self.waiting.lock();
-        let bytes = waiting.bytes + frame.len() + FRAME_COST;
-        if bytes > BYTES_MAX {
-            return false;
+        let room = BYTES_MAX.saturating_sub(frame.len() + FRAME_COST);
+        while waiting.bytes > room && waiting.has_late(now) {
+            waiting.pop().iter().for_each(|(_, late, _)| lost.note(late));
         }
-        waiting.bytes = bytes;
+        if waiting.bytes > room {
+            lost.note(&frame);
+            return lost;
+        }
+        waiting.bytes += frame.len() + FRAME_COST;
         let was_empty = waiting.frames.is_empty();
-        waiting.frames.push_back((to, frame, Instant::now()));
+        waiting.frames.push_back((to, frame, now));
         drop(waiting);
         if was_empty {
             self.filled.notify_one();
         }
-        true
+        lost
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -84,14 +115,11 @@ impl Outbox {
         let mut batch = Batch::default();
         let mut bytes = 0;
         let mut waiting = self.waiting.lock();
+        while waiting.has_late(now) {
+            waiting.pop().iter().for_each(|(_, late, _)| batch.late.note(late));
+        }
         while batch.frames.len() < BATCH_FRAMES_MAX && bytes < BATCH_BYTES_MAX {
-            let Some((to, frame, since)) = waiting.frames.pop_front() else { break };
-            waiting.bytes -= frame.len() + FRAME_COST;
-            if now.saturating_duration_since(since) > AGE_MAX {
-                batch.late += 1;
-                batch.late_bytes += frame.len();
-                continue;
-            }
+            let Some((to, frame, _)) = waiting.pop() else { break };
             bytes += frame.len();
             batch.receivers.push(i64::from(to.0));
             batch.frames.push(frame);
@@ -108,25 +136,32 @@ mod tests {
         Bytes::from(vec![7; len])
     }
 
+    const NONE: Lost = Lost { frames: 0, bytes: 0 };
+
     #[tokio::test(start_paused = true)]
-    async fn what_finds_no_room_is_not_kept_and_what_is_old_is_not_written() {
+    async fn what_finds_no_room_is_not_kept_and_what_is_old_gives_way() {
+        const LEN: usize = 256 << 10;
         let outbox = Outbox::default();
-        let kept = (0..1_000).filter(|_| outbox.add(NodeId(2), frame(256 << 10))).count();
+        let kept = (0..1_000).filter(|_| outbox.add(NodeId(2), frame(LEN)) == NONE).count();
         assert_eq!(kept, 63, "16 MiB, but for what frames take besides");
+        assert_eq!(outbox.add(NodeId(2), frame(LEN)), Lost { frames: 1, bytes: LEN });
         tokio::time::sleep(AGE_MAX).await;
         let batch = outbox.take(Instant::now());
-        assert_eq!((batch.frames.len(), batch.late), (4, 0), "a batch is a MiB");
-        assert!(outbox.add(NodeId(3), frame(1)), "there is room again");
+        assert_eq!((batch.frames.len(), batch.late), (4, NONE), "a batch is a MiB");
         tokio::time::sleep(Duration::from_millis(1)).await;
+        let kept = (0..5).map(|_| outbox.add(NodeId(3), frame(LEN)));
+        let lost = kept.fold(0, |lost, of| lost + of.frames);
+        assert_eq!(lost, 1, "there was room for four; the fifth takes the place of one that is late");
         let batch = outbox.take(Instant::now());
-        assert_eq!((batch.receivers, batch.late, batch.late_bytes), (vec![3], 59, 59 * (256 << 10)));
+        assert_eq!((batch.receivers, batch.late), (vec![3; 4], Lost { frames: 58, bytes: 58 * LEN }));
+        assert_eq!(outbox.take(Instant::now()).receivers, [3]);
         assert!(outbox.is_empty() && outbox.waiting.lock().bytes == 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_waits_is_roused_by_the_first() {
         let outbox = Outbox::default();
-        assert!(outbox.add(NodeId(2), frame(0)) && outbox.add(NodeId(2), frame(0)));
+        assert_eq!([outbox.add(NodeId(2), frame(0)), outbox.add(NodeId(2), frame(0))], [NONE; 2]);
         outbox.filled().await;
         assert_eq!(outbox.take(Instant::now()).frames.len(), 2);
         assert!(tokio::time::timeout(Duration::from_secs(1), outbox.filled()).await.is_err());

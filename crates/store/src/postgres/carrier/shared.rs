@@ -18,6 +18,21 @@ pub(super) const POLL: Duration = Duration::from_millis(50);
 /// What frames of others are handed to.
 pub(super) type Bring = Arc<dyn Fn(&[u8]) + Send + Sync>;
 
+/// How often tables are emptied, and how large they grow. Tests take other ones.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// How often it is seen to that the oldest table is emptied.
+    pub(crate) turn_each: Duration,
+    /// What the tables may take. More is there only while somebody keeps them from being emptied, and what was written since it
+    /// was looked last.
+    pub(crate) table_bytes_max: u64,
+}
+
+impl Limits {
+    // Each table is the oldest for five seconds. At 40,000 frames of 300 bytes a second they take a third of a GiB.
+    pub(super) const DEFAULT: Self = Self { turn_each: Duration::from_secs(1), table_bytes_max: 1 << 30 };
+}
+
 /// What both tasks and those who send have in common.
 pub(super) struct Shared {
     pub(super) node: Node,

@@ -14,19 +14,15 @@ use super::super::failure::Failure;
 use super::super::rows::{Columns, one};
 use super::figures::add;
 use super::link::Link;
-use super::shared::Shared;
+use super::shared::{Limits, Shared};
 
 /// At least so long between two times that others are woken: each time takes a lock that all have in common.
 const WAKE_EACH: Duration = Duration::from_millis(2);
-/// How often it is seen to that the oldest table is emptied. Each is the oldest for five seconds.
-const TURN_EACH: Duration = Duration::from_secs(1);
-/// What the tables may take. At 40,000 frames of 300 bytes a second they take a third of it. More is there only while somebody
-/// keeps them from being emptied.
-const TABLE_BYTES_MAX: u64 = 1 << 30;
 
 /// Writes until the carrier is over.
-pub(super) async fn run(shared: Arc<Shared>, mut link: Link) {
-    let mut writing = Writing { next_seq: 1, unwoken: BTreeSet::new(), is_full: false, is_refused: false, shared };
+pub(super) async fn run(shared: Arc<Shared>, mut link: Link, limits: Limits) {
+    let mut writing =
+        Writing { shared, limits, next_seq: 1, unwoken: BTreeSet::new(), is_full: false, is_refused: false };
     let over = writing.shared.over.clone();
     let going_on = async {
         loop {
@@ -47,6 +43,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Link) {
 
 struct Writing {
     shared: Arc<Shared>,
+    limits: Limits,
     /// The number of the next frame.
     next_seq: i64,
     /// For whom something was written without waking them.
@@ -64,7 +61,7 @@ impl Writing {
         loop {
             let now = Instant::now();
             let done = if now >= turn_due {
-                turn_due = now + TURN_EACH;
+                turn_due = now + self.limits.turn_each;
                 self.turn(connection).await
             } else if let Some(channel) = self.shared.probe.asked() {
                 self.notify(connection, &channel).await
@@ -94,7 +91,7 @@ impl Writing {
         const WRITE: &str = "SELECT respoked.carry($1, $2, $3, $4, $5, $6)";
         let batch = self.shared.outbox.take(Instant::now());
         let (frames, bytes, figures) = (batch.frames.len(), batch.bytes(), &self.shared.figures);
-        figures.note_lost(batch.late, batch.late_bytes);
+        figures.note_lost(batch.late.frames, batch.late.bytes);
         if self.is_full {
             figures.note_lost(frames, bytes);
             return Ok(());
@@ -138,7 +135,7 @@ impl Writing {
             None => {}
         }
         figures.table_bytes.store(bytes, Ordering::Relaxed);
-        let is_full = bytes > TABLE_BYTES_MAX;
+        let is_full = bytes > self.limits.table_bytes_max;
         if is_full && !self.is_full {
             tracing::warn!(
                 bytes,
