@@ -10,6 +10,7 @@
 //! is no connection. The library gets a lost connection back by itself. A node sends itself signs of life besides
 //! (`nats/pulse.rs`): for that it hears its own messages, of which there are no others.
 
+mod credentials;
 mod error;
 mod figures;
 mod options;
@@ -32,10 +33,11 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+pub use self::credentials::NatsCredentials;
 pub use self::error::NatsError;
 pub use self::figures::NatsFigures;
 use self::figures::{Counted, of};
-pub use self::options::{NatsCredentials, NatsOptions, NatsServers, nats_permissions};
+pub use self::options::{NatsOptions, NatsServers, nats_permissions};
 use self::packet::{FRAME_HEAD_LEN, PACKET_HEAD_LEN};
 use self::pulse::Pulse;
 use self::waiting::Waiting;

@@ -11,6 +11,7 @@ use async_nats::{ConnectOptions, ServerAddr};
 use respoke_core::ports::{Node, NodeId};
 use siphasher::sip::SipHasher13;
 
+use super::credentials::{NatsCredentials, not_in_file};
 use super::error::NatsError;
 
 /// How often a connection that is silent is asked for an answer. The third time that none came it is given up, so after 4.5
@@ -33,7 +34,7 @@ const ARRIVED_MESSAGES_MAX: usize = 1_024;
 pub struct NatsOptions {
     /// Where they are.
     pub servers: NatsServers,
-    /// As whom it signs in. None: nobody in particular.
+    /// As whom it signs in, which is read for each connection. None: nobody in particular.
     pub credentials: Option<NatsCredentials>,
     /// Whom it trusts to vouch for the servers, as a PEM file, in place of all whom the machine trusts. Given this, nothing goes
     /// there without TLS.
@@ -42,15 +43,6 @@ pub struct NatsOptions {
     pub cluster: [u8; 16],
     /// Who it is.
     pub node: Node,
-}
-
-/// As whom a node signs in to NATS.
-#[derive(Clone, Debug)]
-pub enum NatsCredentials {
-    /// A file of credentials, as `nsc` writes it: a JWT and the seed of its key.
-    File(PathBuf),
-    /// A file with the seed of a user's key alone.
-    NkeySeed(PathBuf),
 }
 
 /// Addresses of NATS servers: `nats://host:4222`, or `tls://host:4222` for one that is not to be spoken to without TLS.
@@ -99,23 +91,10 @@ impl std::fmt::Display for NatsServers {
 impl NatsOptions {
     /// Reads the files, and says how a connection is made.
     pub(super) fn connect_options(&self) -> Result<ConnectOptions, NatsError> {
-        let mut options = ConnectOptions::new();
-        match &self.credentials {
-            None => {}
-            Some(NatsCredentials::File(path)) => {
-                let text = read(path)?;
-                // What is wrong with it is not said by the library, whose text may hold some of it.
-                let credentials = options.credentials(&text);
-                options = credentials.map_err(|_| not_in_file(path, "credentials of NATS"))?;
-            }
-            Some(NatsCredentials::NkeySeed(path)) => {
-                let seed = read(path)?.trim().to_owned();
-                if !is_seed(&seed) {
-                    return Err(not_in_file(path, "seed of a user's nkey"));
-                }
-                options = options.nkey(seed);
-            }
-        }
+        let mut options = match &self.credentials {
+            None => ConnectOptions::new(),
+            Some(credentials) => credentials.connect_options()?,
+        };
         if let Some(path) = &self.root_certificate {
             let text = read(path)?;
             if !holds_certificates(&text) {
@@ -138,12 +117,8 @@ impl NatsOptions {
     }
 }
 
-fn read(path: &Path) -> Result<String, NatsError> {
+pub(super) fn read(path: &Path) -> Result<String, NatsError> {
     std::fs::read_to_string(path).map_err(|cause| NatsError::Unreadable { path: path.to_owned(), cause })
-}
-
-fn not_in_file(path: &Path, what: &'static str) -> NatsError {
-    NatsError::NotInFile { path: path.to_owned(), what }
 }
 
 /// Whether there are certificates in a PEM file and nothing that is none. Of a file without any the library would say nothing, and
@@ -153,11 +128,6 @@ fn holds_certificates(text: &str) -> bool {
     let all = CertificateDer::pem_slice_iter(text.as_bytes())
         .all(|certificate| certificate.is_ok_and(|certificate| trusted.add(certificate).is_ok()));
     all && !trusted.is_empty()
-}
-
-/// Whether it is the seed of a user's key by its form. Whether its checksum is right the library sees.
-fn is_seed(text: &str) -> bool {
-    text.len() == 58 && text.starts_with("SU") && data_encoding::BASE32_NOPAD.decode(text.as_bytes()).is_ok()
 }
 
 /// How long a node waits before an attempt to get its connection back. Each node waits for another time, so that a server

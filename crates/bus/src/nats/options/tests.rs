@@ -65,14 +65,16 @@ fn a_file_that_is_missing_or_holds_something_else_is_named_and_nothing_of_it_sho
         let error = of(path.with_extension("none")).connect_options().unwrap_err();
         assert!(matches!(&error, NatsError::Unreadable { .. }), "{error:?}");
     }
+    // Of an account, and not of a user.
+    let account = nkeys::KeyPair::new_account().seed().unwrap();
     let seed = "SUAIO3FHUX5PNV2LQIIP7TZ3N4L7TX3W53MQGEIVYFIGA635OZCKEYHFL!";
     for (of, what) in files.into_iter().zip(["credentials of NATS", "seed of a user's nkey", "certificate"]) {
-        for text in ["", "hidden", seed, "-----BEGIN CERTIFICATE-----\nhidden\n-----END CERTIFICATE-----\n"] {
+        for text in ["", "hidden", seed, &account, "-----BEGIN CERTIFICATE-----\nhidden\n-----END CERTIFICATE-----\n"] {
             std::fs::write(&path, text).unwrap();
             let error = of(path.clone()).connect_options().unwrap_err();
             let told = format!("{error} {error:?}");
             assert!(error.to_string().ends_with(&format!("holds no {what}")), "{told}");
-            assert!(!told.contains("hidden") && !told.contains("AIO3"), "{told}");
+            assert!(!told.contains("hidden") && !told.contains("AIO3") && !told.contains(&account), "{told}");
         }
     }
 }

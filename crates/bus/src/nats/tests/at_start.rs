@@ -94,13 +94,37 @@ async fn who_has_the_key_of_a_user_is_let_in_and_needs_no_more_than_is_printed()
     damaged[20] = if damaged[20] == b'A' { b'B' } else { b'A' };
     let damaged = String::from_utf8(damaged).unwrap();
     options.credentials = Some(NatsCredentials::NkeySeed(file(&folder, "damaged", &damaged)));
-    refused(&options, "refuses these credentials", &damaged).await;
+    refused(&options, "holds no seed of a user's nkey", &damaged).await;
     options.credentials = None;
     refused(&options, "refuses whoever has no credentials", "hidden").await;
     // Another cluster's nodes may not.
     options.credentials = Some(NatsCredentials::NkeySeed(file(&folder, "seed", &seed)));
     options.cluster = [8; 16];
     refused(&options, "does not permit what a node does", &seed).await;
+}
+
+/// Keys and credentials end. A node that has new ones in its file gets its connection back with them.
+#[tokio::test]
+async fn credentials_that_are_replaced_are_taken_for_the_next_connection() {
+    let set_up = |user: &str| format!("authorization: {{ users: [ {{ nkey: {user} }} ] }}");
+    let (former, later) = (user(), user());
+    let Some(mut server) = NatsServer::start(&set_up(&former.public_key())) else { return };
+    let seed = file(&server.folder, "seed", &former.seed().unwrap());
+    let mut options = options(&server.address(), node(1));
+    options.credentials = Some(NatsCredentials::NkeySeed(seed));
+    let one = Member::start(&options).await.unwrap();
+    let mut other = Member::start(&NatsOptions { node: node(2), ..options }).await.unwrap();
+    server.kill();
+    file(&server.folder, "set-up", &set_up(&later.public_key()));
+    server.start_again();
+    // It is refused, however often it tries, until its file is another.
+    one.until(|figures| figures.server_errors > 3).await;
+    assert!(!one.carrier.figures().is_connected);
+    file(&server.folder, "seed", &later.seed().unwrap());
+    for member in [&one, &other] {
+        member.until(|figures| figures.is_connected).await;
+    }
+    reaches(&one, (NodeId(2), &mut other), b"word").await;
 }
 
 #[tokio::test]
