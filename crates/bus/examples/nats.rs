@@ -94,7 +94,7 @@ impl Life {
         let bus = Arc::new(CarriedBus::new(node, authenticated.clone(), CarriedLimits::DEFAULT));
         let heard = Arc::new(Heard {
             began,
-            micros: Mutex::new(Histogram::new(3)?),
+            micros: Mutex::new(times()?),
             last: Mutex::default(),
             count: AtomicU64::new(0),
             wrong: AtomicU64::new(0),
@@ -138,6 +138,11 @@ impl Life {
 
 fn room() -> anyhow::Result<GroupName> {
     GroupName::parse("room").map_err(anyhow::Error::msg)
+}
+
+/// Microseconds, up to a minute.
+fn times() -> anyhow::Result<Histogram<u64>> {
+    Ok(Histogram::new_with_bounds(1, 60_000_000, 3)?)
 }
 
 /// Seconds of a processor that a process used.
@@ -210,11 +215,11 @@ fn measure(lives: &[Life], server: &Child, name: &str, publishers: usize, pace: 
     while heard() < heard_before + due && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(5));
     }
-    let mut times = Histogram::<u64>::new(3)?;
+    let mut all = times()?;
     for life in lives {
-        times.add(&*life.heard.micros.lock())?;
+        all.add(&*life.heard.micros.lock())?;
     }
-    let millis = |quantile| f64::from(u32::try_from(times.value_at_quantile(quantile)).unwrap_or(u32::MAX)) / 1_000.0;
+    let millis = |quantile| f64::from(u32::try_from(all.value_at_quantile(quantile)).unwrap_or(u32::MAX)) / 1_000.0;
     let lost = (heard_before + due).saturating_sub(heard());
     let wrong: u64 = lives.iter().map(|life| life.heard.wrong.load(Ordering::Relaxed)).sum();
     println!(
