@@ -8,6 +8,7 @@
 mod carriage;
 mod fence;
 mod life;
+mod place;
 mod way;
 
 pub(crate) use carriage::Talk;

@@ -52,6 +52,9 @@ impl CarrierKind {
 pub struct Newcomer {
     /// The node that was declared dead and begins another life: it keeps its id. None: a new one.
     pub was: Option<NodeId>,
+    /// What only one process has at a time, such as an address of one machine on which it listens: whoever had it before is gone.
+    /// None: it has nothing of the kind.
+    pub place: Option<String>,
     /// What operators call it; nobody else goes by it, and two may have one name.
     pub name: String,
     /// Where it listens, for operators.

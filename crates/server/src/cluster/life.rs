@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::carriage::{Carriage, Talk};
 use super::fence::{BootTime, Fence};
+use super::place;
 use crate::enduring;
 use crate::metrics::NodesView;
 
@@ -93,6 +94,7 @@ impl Among {
         let (asked, before) = (BootTime::now(), clock.monotonic());
         let newcomer = Newcomer {
             was: None,
+            place: place::of(&address),
             name,
             address,
             version: env!("CARGO_PKG_VERSION").to_owned(),

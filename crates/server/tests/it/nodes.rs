@@ -157,3 +157,21 @@ fn a_node_that_was_stopped_serves_nothing_of_before_and_begins_another_life() {
     eventually(|| (live_at(&other, &admin) == 2).then_some(()));
     assert!(!other.alive(&token));
 }
+
+#[test]
+fn a_node_that_starts_again_where_it_was_killed_need_not_be_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    if !is_postgres_asked() {
+        return;
+    }
+    let Some(database) = Postgres::new() else { return };
+    let one = serve(folder.path(), &database.url()).with_app();
+    let address = one.url.trim_start_matches("http://").to_owned();
+    let client = one.kill();
+    let flags = ["--database", &database.url()];
+    let again = Process::spawn_listening(&address, &folder.path().join("again"), &flags);
+    // A node that might live would be asked for its part of the list, and would not answer.
+    assert_eq!(client.get("/v1/groups").secret().call().status, 200);
+    let admin = again.admin_token("owner");
+    assert_eq!(live_at(&again, &admin), 1);
+}

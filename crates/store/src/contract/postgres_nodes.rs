@@ -117,6 +117,7 @@ impl Both {
 pub(crate) fn newcomer(name: &str) -> Newcomer {
     Newcomer {
         was: None,
+        place: None,
         name: name.into(),
         address: "192.0.2.7:3000".into(),
         version: "0.3.0".into(),
@@ -323,7 +324,7 @@ macro_rules! cases {
 }
 use fitting::{
     a_clock_that_is_off_is_refused, only_so_many_nodes_live, who_is_killed_stands_in_nobodys_way_for_ever,
-    who_talks_otherwise_is_refused,
+    who_starts_where_another_was_takes_its_place, who_talks_otherwise_is_refused,
 };
 use races::{
     a_node_is_declared_dead_once, of_two_carriers_that_start_at_once_one_wins, one_that_beats_is_dead_or_lives,
@@ -340,6 +341,7 @@ cases! {
     a_clock_that_is_off_is_refused
     only_so_many_nodes_live
     who_is_killed_stands_in_nobodys_way_for_ever
+    who_starts_where_another_was_takes_its_place
     who_talks_otherwise_is_refused
     a_node_is_declared_dead_once
     of_two_carriers_that_start_at_once_one_wins

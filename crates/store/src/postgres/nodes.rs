@@ -116,6 +116,9 @@ async fn tell_gone(write: &Write, gone: &[Node]) -> Result<(), Failure> {
 /// Lets a newcomer in, or says why not.
 async fn join(write: &Write, newcomer: &Newcomer) -> Result<Joining, Failure> {
     let cluster = lock_cluster(write).await?;
+    if let Some(place) = &newcomer.place {
+        take_place(write, place).await?;
+    }
     // Of its own former life nobody has to be told: its end is known by what begins.
     let sql = format!(
         "SELECT {} FROM respoked.nodes WHERE gone_at IS NULL AND id IS DISTINCT FROM $1 ORDER BY id",
@@ -134,6 +137,17 @@ async fn join(write: &Write, newcomer: &Newcomer) -> Result<Joining, Failure> {
     let (node, now) = begin_life(write, newcomer, was).await?;
     tell(write).await?;
     Ok(Joining::Joined { node, cluster, now })
+}
+
+/// Ends the life of whoever had a place before. One that drains has given it up, and goes on.
+async fn take_place(write: &Write, place: &str) -> Result<(), Failure> {
+    const SQL: &str = concat!(
+        "UPDATE respoked.nodes SET gone_at = ",
+        now!(),
+        " WHERE place = $1 AND gone_at IS NULL AND state <> $2 RETURNING id, incarnation"
+    );
+    let gone = all(write, SQL, params![place, codes::node_state(NodeState::Draining)], node).await?;
+    tell_gone(write, &gone).await
 }
 
 /// Ends those in a newcomer's way who were late when another stood there before it, so long ago that they could have beaten
@@ -174,22 +188,23 @@ async fn begin_life(write: &Write, newcomer: &Newcomer, was: Option<i64>) -> Res
         now!(),
         " AS now)
          INSERT INTO respoked.nodes (id, incarnation, name, address, version, carrier, codec_min, codec_max, state,
-                                     since, beat_at, unbroken_since)
-         SELECT CASE WHEN $1 < l.life THEN $1 ELSE l.life END, l.life, $2, $3, $4, $5, $6, $7, $8, l.now, l.now, l.now FROM l
+                                     place, since, beat_at, unbroken_since)
+         SELECT CASE WHEN $1 < l.life THEN $1 ELSE l.life END, l.life, $2, $3, $4, $5, $6, $7, $8, $9, l.now, l.now, l.now
+         FROM l
          ON CONFLICT (id) DO UPDATE SET
              incarnation = excluded.incarnation, name = excluded.name, address = excluded.address,
              version = excluded.version, carrier = excluded.carrier, codec_min = excluded.codec_min,
-             codec_max = excluded.codec_max, state = excluded.state, since = excluded.since,
+             codec_max = excluded.codec_max, state = excluded.state, place = excluded.place, since = excluded.since,
              beat_at = excluded.beat_at, unbroken_since = excluded.unbroken_since, doubted_at = NULL, gone_at = NULL,
              sockets = 0, connections = 0, lag_millis = 0, skew_millis = 0
          RETURNING id, incarnation, since"
     );
-    let Newcomer { name, address, version, carrier, codec, was: _, now: _ } = newcomer;
+    let Newcomer { name, address, version, carrier, codec, place, was: _, now: _ } = newcomer;
     let (from, to) = (i64::from(*codec.start()), i64::from(*codec.end()));
     let (carrier, state) = (codes::carrier(*carrier), codes::node_state(NodeState::Starting));
     let read = |columns: &mut Columns<'_>| Ok((node(columns)?, columns.time()?));
     let values = (&name[..], &address[..], &version[..]);
-    one(write, SQL, params![was, values.0, values.1, values.2, carrier, from, to, state], read)
+    one(write, SQL, params![was, values.0, values.1, values.2, carrier, from, to, state, place.as_deref()], read)
         .await?
         .ok_or(Failure::Row("a node that begins has no row"))
 }

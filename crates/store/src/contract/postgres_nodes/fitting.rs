@@ -90,3 +90,18 @@ pub(super) async fn who_is_killed_stands_in_nobodys_way_for_ever(both: Both) {
     assert_eq!((beat(&both.here, one).await, beat(&both.here, two).await), (None, None));
     both.close().await;
 }
+
+pub(super) async fn who_starts_where_another_was_takes_its_place(both: Both) {
+    let at = |place: &str| Newcomer { place: Some(place.into()), ..newcomer(place) };
+    let (here, there) = (join(&both.here, at("here")).await, join(&both.there, at("there")).await);
+    let told = both.told().await;
+    let again = join(&both.there, at("here")).await;
+    assert_eq!(both.living().await, [there, again]);
+    assert_eq!((both.told().await - told, beat(&both.here, here).await), (2, None));
+    // One that drains listens nowhere any more, and is not gone yet.
+    let draining = both.here.beat(again, NodeState::Draining, Load::default()).await.unwrap();
+    assert!(matches!(draining, Beating::Lives { .. }));
+    let third = join(&both.here, at("here")).await;
+    assert_eq!(both.living().await, [there, again, third]);
+    both.close().await;
+}

@@ -35,6 +35,8 @@ CREATE TABLE respoked.nodes (
     connections    BIGINT NOT NULL DEFAULT 0,
     lag_millis     BIGINT NOT NULL DEFAULT 0,
     skew_millis    BIGINT NOT NULL DEFAULT 0,
+    -- What only one process has at a time.
+    place          TEXT,
     name           TEXT NOT NULL,
     address        TEXT NOT NULL,
     version        TEXT NOT NULL
