@@ -13,6 +13,7 @@
 mod credentials;
 mod error;
 mod figures;
+mod files;
 mod options;
 mod packet;
 mod pulse;

@@ -7,15 +7,8 @@ use std::time::Duration;
 
 use respoke_core::ports::{Answer, Node, NodeId, Question, Sealed, Whom};
 
+use crate::hands_over::HandsOver;
 use crate::hub::Hub;
-
-/// A door that hands over clients that shook hands with it and came to another node.
-pub trait HandsOver: Send + Sync {
-    /// Gives up a client, which is `to`'s from then on. None: there is none that can be given up.
-    ///
-    /// It is called while the bus brings something, so it waits for nothing.
-    fn hand_over(&self, to: Node, which: &Sealed) -> Option<Sealed>;
-}
 
 impl Hub {
     /// Has `door` asked for clients that come to other nodes. There is one door.

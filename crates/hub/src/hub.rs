@@ -11,7 +11,7 @@ use respoke_core::ports::{Audience, Bookkeeper, Bus, Change, Concerned, Delivery
 use respoke_core::term::Term;
 use respoke_wire::close::Close;
 
-use crate::handing_over::HandsOver;
+use crate::hands_over::HandsOver;
 use crate::local::Local;
 use crate::others::Others;
 use crate::outbox::OutboxLimits;

@@ -23,6 +23,7 @@ mod departures;
 mod fanout;
 mod footing;
 mod handing_over;
+mod hands_over;
 mod hub;
 #[cfg(feature = "inspected")]
 pub mod inspected;
@@ -40,7 +41,7 @@ mod stub_bus;
 mod suspects;
 mod waiting;
 
-pub use handing_over::HandsOver;
+pub use hands_over::HandsOver;
 pub use hub::{Hub, HubFigures, HubSettings, HubView};
 pub use registry::{Connection, Counts, Home, Members, Presences};
 pub use socket::{Opening, Socket};

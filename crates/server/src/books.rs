@@ -57,7 +57,9 @@ impl Bookkeeper for Api {
             Counted::Caused(caused) => caused.iter().for_each(|caused| self.accounts.caused_elsewhere(caused)),
             Counted::Tried(tried) => {
                 let now = self.monotonic();
-                tried.iter().for_each(|tried| self.throttle.tried_elsewhere(tried, now));
+                for tried in &tried {
+                    self.throttle.tried_elsewhere(tried, now);
+                }
             }
             // That is the broker's.
             Counted::Enrols(_) => {}

@@ -1,5 +1,6 @@
 //! Figures for Prometheus. Labels come from fixed lists, never from a request.
 
+mod gauge;
 mod nodes;
 
 use std::hash::{Hash, Hasher};
@@ -15,7 +16,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use respoke_core::code::Code;
@@ -24,6 +25,7 @@ use respoke_hub::HubView;
 use respoke_store::WriterFigures;
 use respoke_wire::close::Close;
 
+use self::gauge::encode_gauge;
 use self::nodes::NodesCollector;
 pub(crate) use self::nodes::{CarriageView, NodesView};
 use crate::deed::Deed;
@@ -273,11 +275,6 @@ fn encode_writer(mut encoder: DescriptorEncoder<'_>, writer: WriterFigures) -> s
         Some(bytes) => encode_gauge(&mut encoder, "database_bytes", "Size of the database's files.", bytes),
         None => Ok(()),
     }
-}
-
-fn encode_gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, number: u64) -> std::fmt::Result {
-    let gauge = ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
-    gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
 }
 
 type View = Box<dyn Fn(&mut dyn FnMut(HubView<'_>)) + Send + Sync>;

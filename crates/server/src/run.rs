@@ -233,16 +233,7 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chan
 
     let metrics = Arc::new(Metrics::default());
     metrics.read_writer(figures);
-    let viewed = Arc::downgrade(&hub);
-    metrics.read_hub(move |show| {
-        if let Some(hub) = viewed.upgrade() {
-            show(hub.view());
-        }
-    });
-    if let Some(among) = way.among() {
-        let viewed = Arc::downgrade(among);
-        metrics.read_nodes(move || viewed.upgrade().map(|among| among.view()));
-    }
+    show(&metrics, &hub, &way);
     let anonymous = Rate { per_second: config.address_requests_per_second, burst: config.address_requests_burst };
     let watch = Arc::new(Watch::new(metrics.clone(), config.request_log_max, clock.clone()));
     let places = Places::new(config.connections_max, config.unread(), metrics.clone());
@@ -305,6 +296,21 @@ impl Started {
         &self.sockets.hub
     }
 
+    /// Starts what keeps things in order beside requests, on `tasks` and until `stop`.
+    fn keep_house(&self, tasks: &TaskTracker, stop: &CancellationToken) {
+        let (broker, config, metrics) = (self.broker.clone(), self.config.clone(), self.metrics.clone());
+        let ended = stop.clone();
+        tasks.spawn(enduring::run("janitor", move || {
+            upkeep::keep(broker.clone(), config.clone(), metrics.clone(), ended.clone())
+        }));
+        let (api, ended) = (self.api.clone(), stop.clone());
+        tasks.spawn(enduring::run("sweeper", move || sweep::keep(api.clone(), ended.clone())));
+        if self.sockets.hub.is_among_others() {
+            let (api, ended) = (self.api.clone(), stop.clone());
+            tasks.spawn(enduring::run("books", move || books::keep(api.clone(), ended.clone())));
+        }
+    }
+
     /// Ends without having served.
     async fn give_up(&self) {
         self.way.leave().await;
@@ -321,17 +327,7 @@ impl Started {
         let soft = hard.child_token();
         let tasks = TaskTracker::new();
 
-        let (broker, config, metrics) = (self.broker.clone(), self.config.clone(), self.metrics.clone());
-        let ended = soft.clone();
-        tasks.spawn(enduring::run("janitor", move || {
-            upkeep::keep(broker.clone(), config.clone(), metrics.clone(), ended.clone())
-        }));
-        let (api, ended) = (self.api.clone(), soft.clone());
-        tasks.spawn(enduring::run("sweeper", move || sweep::keep(api.clone(), ended.clone())));
-        if self.sockets.hub.is_among_others() {
-            let (api, ended) = (self.api.clone(), soft.clone());
-            tasks.spawn(enduring::run("books", move || books::keep(api.clone(), ended.clone())));
-        }
+        self.keep_house(&tasks, &soft);
         let (watch, broker, hub) = (self.watch.clone(), self.broker.clone(), self.sockets.hub.clone());
         // Figures end last, so that what is answered while draining is counted.
         let (counting, counted) = (TaskTracker::new(), CancellationToken::new());
@@ -439,6 +435,20 @@ async fn ends(among: Option<&Among>) -> Ended {
             tracing::info!("an operator wants this node to drain");
             Ended::Stopped
         }
+    }
+}
+
+/// Has metrics show what the hub holds, and what is known of other nodes.
+fn show(metrics: &Metrics, hub: &Arc<Hub>, way: &Way) {
+    let viewed = Arc::downgrade(hub);
+    metrics.read_hub(move |show| {
+        if let Some(hub) = viewed.upgrade() {
+            show(hub.view());
+        }
+    });
+    if let Some(among) = way.among() {
+        let viewed = Arc::downgrade(among);
+        metrics.read_nodes(move || viewed.upgrade().map(|among| among.view()));
     }
 }
 

@@ -9,7 +9,7 @@ use nkeys::{KeyPair, KeyPairType};
 use respoke_core::secret::Secret;
 
 use super::error::NatsError;
-use super::options::read;
+use super::files::read;
 
 /// As whom a node signs in to NATS.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! How a node gets to its NATS servers.
 
 use std::hash::{Hash as _, Hasher as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::rustls::RootCertStore;
@@ -13,6 +13,7 @@ use siphasher::sip::SipHasher13;
 
 use super::credentials::{NatsCredentials, not_in_file};
 use super::error::NatsError;
+use super::files::read;
 
 /// How often a connection that is silent is asked for an answer. The third time that none came it is given up, so after 4.5
 /// seconds at the latest: what was sent is kept for 5.
@@ -115,10 +116,6 @@ impl NatsOptions {
             .client_capacity(WAITING_MESSAGES_MAX)
             .subscription_capacity(ARRIVED_MESSAGES_MAX))
     }
-}
-
-pub(super) fn read(path: &Path) -> Result<String, NatsError> {
-    std::fs::read_to_string(path).map_err(|cause| NatsError::Unreadable { path: path.to_owned(), cause })
 }
 
 /// Whether there are certificates in a PEM file and nothing that is none. Of a file without any the library would say nothing, and

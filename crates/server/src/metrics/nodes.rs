@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use respoke_bus::carried::BusFigures;
 
-use super::encode_gauge;
+use super::gauge::encode_gauge;
 
 /// What a node among others knows of them and of its standing.
 #[derive(Clone, Copy, Debug, Default)]

@@ -9,38 +9,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use respoke_core::ops::{Caller, Credential};
-use respoke_core::ports::{Cluster, Node, NodeId, Sealed};
+use respoke_core::ports::{Node, NodeId, Sealed};
 use respoke_core::refusal::Refusal;
 use respoke_hub::{HandsOver, Opening};
 use respoke_wire::bus::Handshake;
 use respoke_wire::close::Close;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::client::Sid;
-use super::sealing::{Message, Seals};
+use super::neighbours::Neighbours;
+use super::opening::may_open;
+use super::sealing::Message;
+use super::sid::Sid;
 use super::{Client, Sockets};
 
 /// How long a client waits at most for the node that its session id names.
 const ANSWER_WITHIN: Duration = Duration::from_millis(250);
-/// Clients that are asked for at once; more wait within their time. With nodes that answer as they should, these are some ten
-/// thousand a second. Of one that does not, they are a thousand.
-const ASKS_MAX: usize = 256;
-
-/// What a door needs among those of other nodes.
-#[derive(Debug)]
-pub(super) struct Neighbours {
-    node: Node,
-    seals: Seals,
-    asks: Semaphore,
-}
-
-impl Neighbours {
-    pub(super) fn new(node: Node, cluster: &Cluster) -> Self {
-        Self { node, seals: Seals::of(cluster), asks: Semaphore::new(ASKS_MAX) }
-    }
-}
 
 impl Sockets {
     /// This node, if others can be asked for what it made.
@@ -125,13 +108,4 @@ impl HandsOver for Sockets {
         let chance = self.api.broker.chance();
         Some(seals.seal((*here, to), Message::Given(&sid), handshake.encode(), chance))
     }
-}
-
-/// Whether who shows this may open a socket.
-pub(super) fn may_open(credential: &Credential, caller: &Caller, origin: Option<&str>) -> bool {
-    let is_permitted = match caller {
-        Caller::Endpoint { app, .. } => app.settings.permits_origin(origin),
-        Caller::App { .. } | Caller::Admin { .. } | Caller::Anonymous => true,
-    };
-    is_permitted && !matches!(credential, Credential::None)
 }

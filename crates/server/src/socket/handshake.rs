@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use axum::response::Response;
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, ORIGIN, RETRY_AFTER};
-use http::{HeaderValue, Method, StatusCode};
+use http::header::{ORIGIN, RETRY_AFTER};
+use http::{Method, StatusCode};
 use respoke_core::code::Code;
 use respoke_core::refusal::Refusal;
 use respoke_hub::Opening;
 use respoke_wire::ack::AckStyle;
 use respoke_wire::{form, payload};
 
-use super::client::Sid;
-use super::handover::may_open;
-use super::{Client, Knock, Sockets, Visitor, plain};
+use super::opening::may_open;
+use super::plain::{plain, script};
+use super::sid::Sid;
+use super::{Client, Knock, Sockets, Visitor};
 use crate::call::{handshake_credential, host_of};
 use crate::facts::asker;
 use crate::limits::Demand;
@@ -105,12 +105,3 @@ impl Sockets {
 
 const UNAUTHORIZED: &str = "handshake unauthorized";
 const FAULT: &str = "handshake error";
-
-/// A script for a page.
-pub(super) fn script(script: Bytes) -> Response {
-    let mut response = plain(StatusCode::OK, script);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/javascript; charset=UTF-8"));
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    response
-}

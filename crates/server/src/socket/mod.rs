@@ -15,20 +15,23 @@ mod dispatch;
 mod handover;
 mod handshake;
 mod idle;
+mod neighbours;
+mod opening;
+mod plain;
 mod polling;
 mod sealing;
+mod sid;
 mod websocket;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, RETRY_AFTER, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, ORIGIN, RETRY_AFTER, VARY,
 };
 use http::{HeaderValue, Method, StatusCode};
 use respoke_hub::outbox::Outbox;
@@ -41,7 +44,8 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use client::Client;
 use client::{Clients, Due, Pace};
-use handover::Neighbours;
+use neighbours::Neighbours;
+use plain::{plain, text};
 use polling::Wrapping;
 
 use crate::config::SocketSettings;
@@ -398,21 +402,9 @@ enum Visitor {
 /// How long a closed transport waits for its client to close too.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-fn text(status: StatusCode, text: &'static str) -> Response {
-    plain(status, Bytes::from_static(text.as_bytes()))
-}
-
 fn refuse_limited(limited: &Limited) -> Response {
     let mut response = text(StatusCode::TOO_MANY_REQUESTS, "");
     response.headers_mut().insert(RETRY_AFTER, (limited.retry_after.as_secs() + 1).into());
-    response
-}
-
-/// Plain text in one piece, with its length.
-fn plain(status: StatusCode, text: Bytes) -> Response {
-    let mut response = Response::new(Body::from(text));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
     response
 }
 

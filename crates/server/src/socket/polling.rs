@@ -19,8 +19,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::dispatch::Came;
-use super::handshake::script;
-use super::{Client, Knock, Sockets, plain, text};
+use super::plain::{plain, script, text};
+use super::{Client, Knock, Sockets};
 use crate::transport::{KeptBytes, Place, RequestBody};
 
 /// How long a poll waits for something to say.

@@ -12,7 +12,7 @@ use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundK
 use ring::hkdf::{HKDF_SHA256, Prk, Salt};
 use zeroize::Zeroizing;
 
-use super::client::Sid;
+use super::sid::Sid;
 
 /// What the cluster's key is used for here; it has other uses.
 const USE: &[u8] = b"respoked: clients handed over, 1";

@@ -29,8 +29,8 @@ impl Names {
             Self::OfProcess(state) => NameHash(state.hash_one(username)),
             Self::OfDatabase(key) => {
                 let text = [b"guessed at\0", key.as_slice(), username.as_bytes()].concat();
-                let [a, b, c, d, e, f, g, h, ..] = *SecretHash::of(&text).as_bytes();
-                NameHash(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+                let first = SecretHash::of(&text).as_bytes().first_chunk().copied();
+                NameHash(u64::from_be_bytes(first.unwrap_or_default()))
             }
         }
     }

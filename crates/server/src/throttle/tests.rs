@@ -197,7 +197,9 @@ fn nodes(count: usize) -> Vec<std::sync::Arc<Throttle>> {
             let others: Vec<_> =
                 all.lock().iter().enumerate().filter(|(to, _)| *to != nth).map(|(_, to)| to.clone()).collect();
             for other in others.iter().filter_map(Weak::upgrade) {
-                tried.iter().for_each(|tried| other.tried_elsewhere(tried, NOW.with(|now| *now)));
+                for tried in &tried {
+                    other.tried_elsewhere(tried, NOW.with(|now| *now));
+                }
             }
         };
         Arc::new(Throttle::new(200).among_others([7; 32], tell))
@@ -233,7 +235,7 @@ fn a_try_counts_at_all_nodes_from_its_beginning() {
 fn who_comes_in_at_one_node_makes_nobody_wait_longer_at_another() {
     let nodes = nodes(2);
     let now = NOW.with(|now| *now);
-    let long_ago = now - Duration::from_secs(40);
+    let long_ago = now.checked_sub(Duration::from_secs(40)).unwrap();
     for node in &nodes {
         node.tried_elsewhere(&Tried::Failed(Guesser::Account(node.names.hash("admin")), 25), long_ago);
     }

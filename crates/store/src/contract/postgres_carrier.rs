@@ -186,7 +186,7 @@ async fn what_is_sent_comes_to_its_node_alone() {
 /// The rule by which tables take turns, step by step: the clock is the test's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_emptied_that_is_younger_than_five_seconds() {
-    const STEP: i64 = 500_000;
+    const STEP: usize = 500_000;
     if !there_is_a_server() {
         return;
     }
@@ -207,12 +207,12 @@ async fn nothing_is_emptied_that_is_younger_than_five_seconds() {
     let turn = async || -> Option<bool> {
         console.query_one("SELECT emptied FROM respoked.turn_carrier()", &[]).await.unwrap().get(0)
     };
-    for begin in (0..15_000_000).step_by(STEP as usize) {
+    for begin in (0..15_000_000).step_by(STEP) {
         let begin = 1_700_000_000_000_000 + begin;
         at(begin).await;
         console.execute("SELECT respoked.carry(1, 7, $1, '{2}', '{abc}', '{}')", &[&begin]).await.unwrap();
         let mut emptied = 0;
-        for later in (0..15_000_000).step_by(STEP as usize) {
+        for later in (0..15_000_000).step_by(STEP) {
             at(begin + later).await;
             emptied += usize::from(turn().await == Some(true));
             let there = there().await;
@@ -302,12 +302,12 @@ async fn tables_are_emptied_while_they_are_written_and_nothing_is_lost() {
     let (mut sent, since) = (0, Instant::now());
     // Table after table, until each was emptied some times.
     while turns(&ends) < 12 {
-        for end in 0..2 {
-            ends[end].send(2 - u32::try_from(end).unwrap(), &format!("{end}-{sent}"));
+        for (nth, end) in ends.iter().enumerate() {
+            end.send(2 - u32::try_from(nth).unwrap(), &format!("{nth}-{sent}"));
         }
         // A turn takes a quarter of a second here: whoever is later than that might miss it.
-        for end in 0..2 {
-            assert_eq!(ends[1 - end].until(&format!("{end}-{sent}")).await, 1);
+        for (nth, end) in ends.iter().rev().enumerate() {
+            assert_eq!(end.until(&format!("{nth}-{sent}")).await, 1);
         }
         sent += 1;
         assert!(since.elapsed() < LONG, "tables are never emptied");

@@ -15,7 +15,7 @@ use super::journal::{Again, Deed, Journal, OfAdmin, OfApp, Redeemed};
 use super::lineage::Settled;
 use super::marks::mark;
 use super::rows::{all, lock_app, one, only};
-use super::{admin_rows, endpoint_rows, feed_rows, nodes};
+use super::{admin_rows, endpoint_rows, feed_rows, node_lives};
 use crate::codes;
 
 /// Deeds of one transaction.
@@ -134,7 +134,7 @@ async fn write(connection: &Connection, deed: &Deed, head: i64) -> Result<bool, 
         Deed::OfApp { app, deed, at } => write_of_app(connection, *app, deed, *at).await,
         Deed::OfAdmin { admin, deed, at } => write_of_admin(connection, *admin, deed, *at).await,
         Deed::NodeGone { node, at } => {
-            let gone = nodes::end(connection, *node).await?;
+            let gone = node_lives::end(connection, *node).await?;
             changed(connection, gone, Change::Nodes, *at).await
         }
     }

@@ -8,7 +8,7 @@ use respoke_core::chance::Chance;
 
 use super::connect::{Connection, params};
 use super::failure::Failure;
-use super::nodes;
+use super::node_lives;
 use super::rows::{Columns, one};
 use super::unready::Unready;
 use crate::marks::{self, Mark, Marks};
@@ -172,7 +172,7 @@ pub(super) async fn migrate(
         connection.batch(migration).await?;
     }
     if from < known {
-        nodes::make_cluster(connection, chance).await?;
+        node_lives::make_cluster(connection, chance).await?;
         set_meta(connection, "schema", &(known as u64).to_be_bytes()).await?;
         set_meta(connection, "min_reader", &(MIN_READER as u64).to_be_bytes()).await?;
     }

@@ -43,6 +43,7 @@ mod marks;
 mod message_writer;
 mod messages;
 mod migrations;
+mod node_lives;
 mod node_rows;
 mod nodes;
 mod opening;

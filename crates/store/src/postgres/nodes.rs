@@ -11,13 +11,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use respoke_core::chance::Chance;
 use respoke_core::clock::Timestamp;
 use respoke_core::ports::{
-    BEAT, Beating, Change, Cluster, JoinRefusal, Joining, LATE, Load, Newcomer, Node, NodeId, NodeRecord, NodeState,
-    NodeStore, SKEW_MAX, StoreError,
+    Beating, Change, JoinRefusal, Joining, LATE, Load, Newcomer, Node, NodeId, NodeRecord, NodeState, NodeStore,
+    SKEW_MAX, StoreError,
 };
-use respoke_core::secret::Secret;
 use tokio::time::Instant;
 
 use super::beat::Beat;
@@ -25,6 +23,7 @@ use super::connect::{Connection, params};
 use super::facts::apart;
 use super::failure::Failure;
 use super::journal::Deed;
+use super::node_lives::{BREAK, end, lock_cluster, millis};
 use super::node_rows::{Other, in_the_way, node, now, read_time, record, record_columns, refused};
 use super::rows::{Columns, all, one, only, stored};
 use super::store::PostgresStore;
@@ -34,61 +33,8 @@ use crate::codes;
 
 /// How long a row is kept whose node is gone: so long operators may want to see it, and a node that was declared dead keeps its id.
 const GONE_KEPT: Duration = Duration::from_secs(3_600);
-/// A gap between two beats that is longer begins them anew: who was cut off so long knows nothing of the others. When the database
-/// is away no longer than that, nobody is late when it is back, whatever was missed.
-pub(super) const BREAK: Duration = Duration::from_secs(2 * BEAT.as_secs());
-const _: () = assert!(BREAK.as_secs() + BEAT.as_secs() < LATE.as_secs(), "else somebody would be");
 /// How long a doubt stands. A newcomer that begins later begins with another.
 const DOUBT_KEPT: Duration = Duration::from_secs(600);
-
-pub(super) fn millis(span: Duration) -> i64 {
-    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// Locks the cluster's row, and tells what it holds.
-async fn lock_cluster(connection: &Connection) -> Result<Cluster, Failure> {
-    let sql = "SELECT id, encode(key, 'hex') FROM respoked.cluster FOR NO KEY UPDATE";
-    let read = |columns: &mut Columns<'_>| Ok(Cluster { id: columns.bytes()?, key: Secret::new(columns.next()?) });
-    one(connection, sql, &[], read).await?.ok_or(Failure::Row("the cluster has no row"))
-}
-
-/// Makes the cluster's row, if there is none.
-pub(super) async fn make_cluster(connection: &Connection, chance: &dyn Chance) -> Result<(), Failure> {
-    let sql = "INSERT INTO respoked.cluster (one, id, key) VALUES (1, $1, $2) ON CONFLICT (one) DO NOTHING";
-    let (id, key) = (chance.bytes::<16>(), chance.bytes::<32>());
-    connection.execute(sql, params![&id[..], &key[..]]).await.map(drop)
-}
-
-/// After a promotion, before anybody beats again: nobody is declared dead until all had the time to.
-pub(super) async fn begin_anew(connection: &Connection) -> Result<(), Failure> {
-    const SQL: &str = concat!(
-        "UPDATE respoked.nodes SET beat_at = ",
-        now!(),
-        ", unbroken_since = ",
-        now!(),
-        " WHERE gone_at IS NULL"
-    );
-    lock_cluster(connection).await?;
-    connection.execute(SQL, &[]).await.map(drop)
-}
-
-/// In a copy that takes the place of another system: it is another cluster, and nobody's nodes are there.
-pub(super) async fn begin_another(connection: &Connection, chance: &dyn Chance) -> Result<(), Failure> {
-    lock_cluster(connection).await?;
-    connection.execute("DELETE FROM respoked.nodes", &[]).await?;
-    connection.execute("DELETE FROM respoked.cluster", &[]).await?;
-    make_cluster(connection, chance).await
-}
-
-/// Ends a life. Says how many there were of it: one or none.
-pub(super) async fn end(connection: &Connection, node: Node) -> Result<u64, Failure> {
-    const SQL: &str = concat!(
-        "UPDATE respoked.nodes SET gone_at = ",
-        now!(),
-        " WHERE id = $1 AND incarnation = $2 AND gone_at IS NULL"
-    );
-    connection.execute(SQL, params![i64::from(node.id.0), stored(node.incarnation.0)]).await
-}
 
 /// The present of the database.
 async fn present(connection: &Connection) -> Result<Timestamp, Failure> {

@@ -18,7 +18,7 @@ use super::connect::{Connection, params};
 use super::failure::Failure;
 use super::lineage::{Given, KEY, LEFT_BEHIND, Line, Lineage, Promotions, STRANGER, Settled, Standing};
 use super::migrations::{meta, set_meta};
-use super::nodes;
+use super::node_lives;
 use super::rows::{Columns, one, only, stored};
 
 /// What those who settle on a new timeline lock together.
@@ -133,8 +133,10 @@ async fn settle(
         None => (0, 0),
         Some((known, Standing::Promoted | Standing::Stranger)) => {
             match seen.after(known.lineage) {
-                Standing::Stranger => nodes::begin_another(connection, chance).await?,
-                Standing::Same | Standing::Promoted | Standing::LeftBehind => nodes::begin_anew(connection).await?,
+                Standing::Stranger => node_lives::begin_another(connection, chance).await?,
+                Standing::Same | Standing::Promoted | Standing::LeftBehind => {
+                    node_lives::begin_anew(connection).await?;
+                }
             }
             let gap = spend(connection, chance, given).await?;
             let (from, to) = (known.lineage.timeline, seen.timeline);

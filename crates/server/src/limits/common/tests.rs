@@ -102,7 +102,7 @@ fn what_was_drawn_at_another_rate_is_passed_over() {
 #[test]
 fn so_many_apps_are_told_at_once_and_the_others_next() {
     let nodes = Nodes::new(1);
-    for _ in 0..TOLD_AT_ONCE + 1 {
+    for _ in 0..=TOLD_AT_ONCE {
         let app = app(|limits| limits.app = Some(Rate { per_second: 1, burst: 10 }));
         for _ in 0..3 {
             nodes.limits[0].check(Demand::Request, &backend(&app), None, HERE).unwrap();

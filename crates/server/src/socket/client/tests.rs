@@ -1,3 +1,4 @@
+use respoke_core::ports::NodeId;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 

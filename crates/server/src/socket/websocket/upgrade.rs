@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::socket::plain;
+use crate::socket::plain::plain;
 
 /// The sub-protocol that Asterisk offers and wants to see again.
 const PROTOCOL: &str = "socket.io";
