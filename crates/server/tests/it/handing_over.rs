@@ -182,6 +182,16 @@ fn a_first_poll_comes_to_another_node_and_the_others_follow_it() {
 }
 
 #[test]
+fn a_client_that_polls_at_the_node_that_its_session_id_names_stays_there() {
+    let Some(cluster) = Cluster::of(2) else { return };
+    let poller = cluster[0].poller(&format!("app-secret={}", cluster[0].secret));
+    assert!(!is_opened(cluster[1].websocket(&poller.sid)));
+    assert_eq!(cluster[1].get(&poller.path()).call().text, "7:::1+0");
+    poller.ask(1, "get", "/v1/groups", &json!({})).1.ok();
+    assert_eq!([0, 1].map(|node| sockets(&cluster, node)), [1, 0]);
+}
+
+#[test]
 fn a_proxy_that_carries_no_websockets_costs_a_client_nothing() {
     let Some(cluster) = Cluster::of(3) else { return };
     let sid = cluster[0].sid(&format!("app-secret={}", cluster[0].secret));
@@ -205,6 +215,21 @@ fn what_ended_between_the_two_opens_nothing() {
         assert_eq!(cluster[1].get(&format!("/socket.io/1/xhr-polling/{sid}")).call().text, "7:::1+0", "{who}");
     }
     assert_eq!([0, 1].map(|node| sockets(&cluster, node)), [0, 0]);
+}
+
+#[test]
+fn what_the_handshake_showed_is_proved_anew() {
+    let Some(cluster) = Cluster::of(2) else { return };
+    let server = &cluster[0];
+    let (admin, app) = (server.admin_token("admin"), format!("/v1/apps/{}", server.app));
+    let path = format!("/socket.io/1/?app-token={}", server.session("alice"));
+    let of_page = server.get(&path).header("Origin", "https://evil.test").call().text;
+    // Sockets that are open stay so in both cases, and nobody opens another.
+    server.put(&app).admin(&admin).send(json!({"permittedDomains": ["page.test"], "sessionExpiry": "keep"})).ok();
+    assert!(!is_opened(cluster[1].websocket(of_page.split(':').next().unwrap())), "a page that may not");
+    let kept = server.get(&path).call().text;
+    server.clock.advance_secs(100_000);
+    assert!(!is_opened(cluster[1].websocket(kept.split(':').next().unwrap())), "a session that expired");
 }
 
 #[test]
