@@ -99,7 +99,7 @@ impl Serve {
 
     /// Serves until the process is told to stop.
     pub(super) fn run(&self, out: &mut Output<'_>) -> Result<(), Failure> {
-        let config = self.settings()?;
+        let mut config = self.settings()?;
         let log = telemetry::start(&config)?;
         let links = config::service_links();
         if !links.is_empty() {
@@ -140,6 +140,8 @@ impl Serve {
                     Err(failure) => return Err(failure),
                 };
                 begun = true;
+                // A life begins where the one before it was, though the system chose the port: clients and proxies know that one.
+                config.listen = started.address;
                 reload.certificate = started.certificate();
                 let ended = tokio::select! {
                     ended = started.serve_until(&mut stop) => ended?,
