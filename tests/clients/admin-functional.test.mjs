@@ -1,4 +1,4 @@
-// The functional spec that the published respoke-admin ships, unmodified: ten runs, all 13 cases in each.
+// The functional spec that the published respoke-admin ships, unmodified: ten runs, or RESPOKED_RUNS, all 13 cases in each.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 
 import { noteSecret, startWithApp } from './harness.mjs';
 
-const RUNS = 10;
+const RUNS = Number(process.env.RESPOKED_RUNS ?? 10);
 const CASES = 13;
 const RUN_MS = 60_000;
 

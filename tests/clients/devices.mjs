@@ -87,26 +87,27 @@ export async function handshake(server, query, { method = 'GET', headers } = {})
   return { ...answer, sid, heartbeatTimeout: rest[0], closeTimeout: rest[1], transports: rest[2] };
 }
 
-/** A socket in the dialect `name`, open and greeted, without a connection. */
-export async function openDevice(server, name, credential) {
+/** A socket in the dialect `name`, open and greeted, without a connection. It opens at `socketAt`, after a handshake with `server`.
+ * Only if it `mayMiss` something it may be told so. */
+export async function openDevice(server, name, credential, { socketAt = server, mayMiss = false } = {}) {
   const dialect = DIALECTS[name];
   const query = dialect.query(credential);
   const { sid, status, text } = await handshake(server, query, { method: dialect.handshake });
   assert.ok(sid, `${name}'s handshake was answered ${status}: ${text}`);
   const again = (dialect.socketQuery ?? dialect.query)(credential).replaceAll(' ', '%20');
-  const socket = await openRawSocket(server, {
+  const socket = await openRawSocket(socketAt, {
     path: `/socket.io/1/websocket/${sid}${again}`, headers: dialect.socketHeaders, masked: dialect.masked,
   });
-  const device = new Device(server, dialect, credential, socket, sid);
+  const device = new Device(server, dialect, credential, socket, sid, mayMiss);
   await device.frame((frame) => frame.text === '1::', 'the greeting 1::');
   assert.equal(device.frames[0].text, '1::', 'the greeting comes first');
   return device;
 }
 
 /** A logged-in endpoint with a connection: `device.id` is the connection's. */
-export async function connectDevice(world, name, endpointId, data = {}) {
+export async function connectDevice(world, name, endpointId, data = {}, options = {}) {
   const credential = { 'App-Token': await logInAs(world, endpointId) };
-  const device = await openDevice(world.server, name, credential);
+  const device = await openDevice(world.server, name, credential, options);
   await device.connect(data);
   assert.equal(device.endpointId, endpointId);
   return device;
@@ -121,8 +122,8 @@ class Device {
   #nextId;
   #read = new Set();
 
-  constructor(server, dialect, credential, socket, sid) {
-    Object.assign(this, { server, dialect, credential, socket, sid });
+  constructor(server, dialect, credential, socket, sid, mayMiss) {
+    Object.assign(this, { server, dialect, credential, socket, sid, mayMiss });
     this.#nextId = dialect.firstId ?? 1;
     socket.listen((arrival) => {
       this.frames.push(this.#take(arrival));
@@ -133,7 +134,9 @@ class Device {
   #take({ kind, text, code }) {
     if (kind === 'text') {
       if (text === '2::' && this.beats) this.socket.send('2::');
-      return understand(text, this.dialect);
+      const frame = understand(text, this.dialect);
+      assert.ok(frame.name !== 'missed' || this.mayMiss, `something was lost for ${this.endpointId}`);
+      return frame;
     }
     if (kind === 'close' || kind === 'end') return { kind: 'closed', code };
     assert.equal(kind, 'pong', 'only text frames are sent unasked');
@@ -256,7 +259,7 @@ export function understand(text, { answers }) {
     const { name, args, ...rest } = JSON.parse(push[1]);
     assert.deepEqual(rest, {}, text);
     assert.equal(args.length, 1, text);
-    assert.match(text, /^5:::\{"name":"(message|pubsub|join|leave|presence|signal)","args":\[\{/);
+    assert.match(text, /^5:::\{"name":"(message|pubsub|join|leave|presence|signal|missed)","args":\[\{/);
     return { text, kind: 'push', name, argument: args[0] };
   }
   const error = /^7:::(\d)\+(\d)$/.exec(text);

@@ -6,6 +6,7 @@
 //   RESPOKED_CANARY_FILE  append every secret a server hands out, one a line, for the leak search that follows
 //   RESPOKED_POSTGRES     address of a PostgreSQL server: every server gets a fresh database there instead of a folder
 //   RESPOKED_PSQL         its psql, where that is not found by itself
+//   RESPOKED_NODES        how many nodes behind a proxy every server is, on that PostgreSQL server (cluster.mjs)
 //
 // Free text that must stay secret (passwords, idempotency keys, invented secrets) carries the word CANARY.
 
@@ -40,6 +41,18 @@ export function noteSecret(secret) {
  * it again on the same port with the same data.
  */
 export async function startServer({ settings = {} } = {}) {
+  if (process.env.RESPOKED_NODES) {
+    const { startCluster } = await import('./cluster.mjs');
+    return startCluster({ count: Number(process.env.RESPOKED_NODES), settings });
+  }
+  return startNode({ settings, database: process.env.RESPOKED_POSTGRES && freshDatabase() });
+}
+
+/**
+ * The same of one process, on the PostgreSQL database at `database` or a folder of its own. `kill()` ends it as a crash does,
+ * and `start()` starts it again then; `signal()` sends it a signal.
+ */
+export async function startNode({ settings = {}, database } = {}) {
   const binary = process.env.RESPOKED_BIN;
   assert.ok(binary, 'RESPOKED_BIN must name the respoked binary');
 
@@ -65,7 +78,7 @@ export async function startServer({ settings = {} } = {}) {
     output = (output + chunk).slice(-4000); // enough to explain a failure
   };
   const options = { cwd: home, env, stdio: ['ignore', 'pipe', 'pipe'] }; // no configuration file of the checkout is near
-  const place = process.env.RESPOKED_POSTGRES ? ['--database', freshDatabase()] : ['--data', join(home, 'data')];
+  const place = database ? ['--database', database] : ['--data', join(home, 'data')];
   const launch = (listen) => {
     const child = spawn(resolve(binary), ['serve', '--listen', listen, ...place], options);
     for (const stream of [child.stdout, child.stderr]) stream.on('data', write);
@@ -75,6 +88,7 @@ export async function startServer({ settings = {} } = {}) {
 
   async function end() {
     const { child, ended } = running;
+    if (child.signalCode === 'SIGKILL') return; // by a test
     const killer = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
     child.kill('SIGTERM');
     const [code, signal] = await ended;
@@ -98,12 +112,20 @@ export async function startServer({ settings = {} } = {}) {
 
   try {
     const [host, port, setupToken] = await announcedAddress(running, () => output);
-    const restart = async () => {
-      await end();
+    const start = async () => {
       running = launch(`${host}:${port}`);
       await announcedAddress(running, () => output);
     };
-    return { host, port, origin: `http://${host}:${port}`, admin, setupToken, restart, stop };
+    const restart = async () => {
+      await end();
+      await start();
+    };
+    const signal = (name) => running.child.kill(name);
+    const kill = async () => {
+      signal('SIGKILL');
+      await running.ended;
+    };
+    return { host, port, origin: `http://${host}:${port}`, admin, setupToken, start, restart, signal, kill, stop };
   } catch (error) {
     running.child.kill('SIGKILL');
     await running.ended.catch(() => {});
@@ -113,7 +135,7 @@ export async function startServer({ settings = {} } = {}) {
 }
 
 /** Makes a database and returns its address. It stays with the server, for the leak search. */
-function freshDatabase() {
+export function freshDatabase() {
   const server = new URL(process.env.RESPOKED_POSTGRES);
   const name = `respoked_clients_${randomUUID().replaceAll('-', '')}`;
   const make = ['--no-psqlrc', '--quiet', '--dbname', server.href, '--command', `CREATE DATABASE ${name} TEMPLATE template0 ENCODING 'UTF8'`];

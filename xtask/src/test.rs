@@ -19,6 +19,7 @@ pub(crate) mod postgres;
 use nats::Nats;
 use postgres::Postgres;
 
+use crate::cluster;
 use crate::command::run_command;
 use crate::programs::Programs;
 
@@ -43,14 +44,24 @@ enum Suite {
     Browser,
     /// The Dev Console in Chromium.
     Console,
+    /// Three nodes behind HAProxy, over PostgreSQL alone and over NATS.
+    Cluster,
     /// schemathesis against the served description of the API.
     Schema,
     /// No secret in any log, database or backup, nor in rows in PostgreSQL.
     Canary,
 }
 
-const SUITES: [Suite; 7] =
-    [Suite::Check, Suite::Rust, Suite::Clients, Suite::Browser, Suite::Console, Suite::Schema, Suite::Canary];
+const SUITES: [Suite; 8] = [
+    Suite::Check,
+    Suite::Rust,
+    Suite::Clients,
+    Suite::Browser,
+    Suite::Console,
+    Suite::Cluster,
+    Suite::Schema,
+    Suite::Canary,
+];
 
 /// Runs the suites; fails at the end if one of them did.
 pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
@@ -67,6 +78,7 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
             Suite::Clients => place.clients(),
             Suite::Browser => place.browser(),
             Suite::Console => place.console(),
+            Suite::Cluster => place.cluster(),
             Suite::Schema => place.schema(),
             Suite::Canary => canary::search(&place.canary),
         };
@@ -104,6 +116,9 @@ fn beside(waiting: Vec<Command>, said: &Path, command: &mut Command) -> anyhow::
         done.and(waiting)
     })
 }
+
+/// The suite that the published Node client brings along.
+const FUNCTIONAL: &str = "admin-functional.test.mjs";
 
 struct Place {
     root: PathBuf,
@@ -219,6 +234,31 @@ impl Place {
         let mut on_postgres = self.node("tests/clients", "clients-on-postgres", &kept.collect::<Vec<_>>());
         on_postgres.env("RESPOKED_POSTGRES", postgres.address()).env("RESPOKED_PSQL", postgres.psql());
         beside(vec![on_postgres], &self.build.join("clients-on-postgres.log"), &mut on_folders)?;
+        postgres.leave_rows(&self.canary)
+    }
+
+    /// What three nodes are to their clients, and what happens when one goes; then the published Node client's own suite. One
+    /// carrier after the other: a node that gets no turn on the processor is declared dead.
+    fn cluster(&self) -> anyhow::Result<()> {
+        let Some(postgres) = self.postgres()? else { return Ok(()) };
+        self.programs.have_without_service(cluster::HAPROXY, cluster::HAPROXY_PACKAGE)?;
+        self.have_node()?;
+        let tests = self.tests_of("tests/clients/cluster")?;
+        let functional = self.root.join("tests/clients").join(FUNCTIONAL);
+        let over_nats = self.nats()?.map(|nats| ("cluster-nats", Some(nats.url())));
+        for (suite, carrier) in [Some(("cluster", None)), over_nats].into_iter().flatten() {
+            let mut commands = [
+                self.node("tests/clients/cluster", suite, &tests),
+                self.node("tests/clients", suite, std::slice::from_ref(&functional)),
+            ];
+            for command in &mut commands {
+                command.env("RESPOKED_POSTGRES", postgres.address()).env("RESPOKED_PSQL", postgres.psql());
+                command.env("RESPOKED_PROXY", std::env::current_exe()?).env("RESPOKED_RUNS", "2");
+                command.envs(carrier.iter().map(|url| ("RESPOKED_NATS", url)));
+            }
+            commands[1].env("RESPOKED_NODES", "3");
+            commands.iter_mut().try_for_each(run_command)?;
+        }
         postgres.leave_rows(&self.canary)
     }
 
