@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: the server beside a bare ceiling, in interleaved rounds.
 //!
-//! A run starts the servers as child processes ([`child`], [`server`], [`ceiling`]), drives one at a time
+//! A run starts the servers as child processes ([`crate::child`], [`server`], [`ceiling`]), drives one at a time
 //! ([`load`], [`scenario`], [`script`]), reads what the kernel counts for it ([`procfs`]) and writes down medians and paired
 //! ratios ([`rounds`], [`stats`]) beside the targets ([`targets`], [`report`]).
 
