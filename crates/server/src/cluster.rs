@@ -3,7 +3,7 @@
 //! A node renews its row every few seconds, hears with that who else lives, and tells its bus. So a death is told by the
 //! database alone, and to all in the same way.
 //!
-//! Invariant: nothing is served, and nothing written to a socket, while the node may be dead to others ([`Fence`]).
+//! Invariant: nothing is served, and nothing written to a socket, while the node may be dead to others (`fence.rs`).
 
 mod carriage;
 mod fence;
