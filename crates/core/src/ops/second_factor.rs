@@ -13,7 +13,7 @@ use crate::ports::{
     FactorRemoval, NewSecondFactor, Node, Question, Whom,
 };
 use crate::refusal::Refusal;
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretHash};
 use crate::totp::{RECOVERY_CODES, SealedTotp, TotpSecret, TypedCode, recovery_code};
 
 /// How long other nodes are waited for.
@@ -80,7 +80,7 @@ impl Broker {
                 Some(step) => EnrolmentAnswer::Right {
                     step,
                     sealed: enrolment.sealed.clone(),
-                    password_hash: Secret::new(enrolment.password_hash.clone()),
+                    password: SecretHash::of(enrolment.password_hash.as_bytes()),
                 },
             }
         });
@@ -122,8 +122,15 @@ impl Broker {
         const NONE_WAITS: Refusal = Refusal::Conflict("no enrolment waits for a code; begin with POST");
         let Caller::Admin { session, .. } = caller else { return Err(admin_needed(caller)) };
         let admin = self.own_admin(caller).await?;
-        let (last_step, sealed, password_hash) = match self.find_enrolment(admin.id, code).await? {
-            EnrolmentAnswer::Right { step, sealed, password_hash } => (step, sealed, password_hash.expose().to_owned()),
+        let password_hash = admin.password_hash;
+        let (last_step, sealed) = match self.find_enrolment(admin.id, code).await? {
+            EnrolmentAnswer::Right { step, sealed, password }
+                if password == SecretHash::of(password_hash.as_bytes()) =>
+            {
+                (step, sealed)
+            }
+            // The password was changed meanwhile.
+            EnrolmentAnswer::Right { .. } => return Err(NONE_WAITS),
             EnrolmentAnswer::Wrong => return Err(self.failed_sign_in(context).await),
             EnrolmentAnswer::NoneWaits => return Err(NONE_WAITS),
         };

@@ -7,7 +7,7 @@ use super::node::Node;
 use crate::app::Rate;
 use crate::figures::Figures;
 use crate::id::{AdminId, AppId};
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretHash};
 use crate::totp::SealedTotp;
 
 /// What a node tells all others that it counted. It is told once, and nobody waits for it.
@@ -135,8 +135,8 @@ pub enum EnrolmentAnswer {
         step: u64,
         /// The secret as it is kept.
         sealed: SealedTotp,
-        /// What the password was hashed to when it sealed the secret.
-        password_hash: Secret,
+        /// Which password sealed the secret: a hash of what it was hashed to, which no node tells another.
+        password: SecretHash,
     },
 }
 

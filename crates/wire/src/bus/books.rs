@@ -5,7 +5,7 @@ use respoke_core::figures::Figures;
 use respoke_core::ports::{
     AppBucket, BooksAnswer, BooksQuestion, Caused, Counted, Drawn, EnrolmentAnswer, Guesser, NameHash, Tried,
 };
-use respoke_core::secret::Secret;
+use respoke_core::secret::{Secret, SecretHash};
 use respoke_core::totp::SealedTotp;
 
 use super::bounds::BusCodecError;
@@ -239,10 +239,10 @@ impl Coded for EnrolmentAnswer {
         match self {
             Self::NoneWaits => 0_u8.write(out),
             Self::Wrong => 1_u8.write(out),
-            Self::Right { step, sealed, password_hash } => {
+            Self::Right { step, sealed, password } => {
                 (2_u8, *step).write(out);
                 out.extend_from_slice(&sealed.to_bytes());
-                write_text(password_hash.expose(), out);
+                out.extend_from_slice(password.as_bytes());
             }
         }
     }
@@ -254,7 +254,7 @@ impl Coded for EnrolmentAnswer {
             2 => Self::Right {
                 step: Coded::read(from)?,
                 sealed: SealedTotp::from_bytes(from.array()?),
-                password_hash: secret(from)?,
+                password: SecretHash::from_bytes(from.array()?),
             },
             _ => return Err(BusCodecError::Invalid("outcome of an enrolment")),
         })

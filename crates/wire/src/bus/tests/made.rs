@@ -16,7 +16,7 @@ use respoke_core::ports::{
     ConnectionStateFacts, Counted, Deed, Delivery, Departed, Done, Drawn, EnrolmentAnswer, Guesser, Holder,
     Incarnation, Interest, NameHash, Node, NodeId, Notice, Present, Question, Sealed, Tried,
 };
-use respoke_core::secret::Secret;
+use respoke_core::secret::{Secret, SecretHash};
 use respoke_core::tail::{FrameKind, Payloads, TailedFrame};
 use respoke_core::totp::SealedTotp;
 use serde_json::value::RawValue;
@@ -227,11 +227,11 @@ fn books_answer() -> impl Strategy<Value = BooksAnswer> {
             ..Figures::default()
         },
     );
-    let right = (any::<u64>(), any::<[[u8; 18]; 2]>(), ".{0,90}").prop_map(|(step, sealed, hash)| {
+    let right = (any::<u64>(), any::<[[u8; 18]; 2]>(), any::<[u8; 32]>()).prop_map(|(step, sealed, password)| {
         let mut bytes = [0; SealedTotp::LEN];
         bytes.copy_from_slice(sealed.as_flattened());
-        let (sealed, password_hash) = (SealedTotp::from_bytes(bytes), Secret::new(hash));
-        EnrolmentAnswer::Right { step, sealed, password_hash }
+        let (sealed, password) = (SealedTotp::from_bytes(bytes), SecretHash::from_bytes(password));
+        EnrolmentAnswer::Right { step, sealed, password }
     });
     let enrolment = prop_oneof![Just(EnrolmentAnswer::NoneWaits), Just(EnrolmentAnswer::Wrong), right];
     prop_oneof![
