@@ -18,6 +18,24 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// After which a connection has lasted.
 const LASTS: Duration = Duration::from_secs(5);
 
+/// How often the log tells at most that the database refuses something.
+const TOLD_EACH: Duration = Duration::from_secs(60);
+
+/// Tells the log of statements that were refused, though not of each.
+#[derive(Default)]
+pub(super) struct Refused(Option<Instant>);
+
+impl Refused {
+    /// Notes that the database refused to do something.
+    pub(super) fn note(&mut self, what: &str, failure: &Failure) {
+        if self.0.is_none_or(|told| told.elapsed() >= TOLD_EACH) {
+            let error: &dyn Error = failure;
+            tracing::warn!(error, "the database refused to {what}");
+            self.0 = Some(Instant::now());
+        }
+    }
+}
+
 /// The way to a database.
 pub(super) struct Link {
     connector: Connector,

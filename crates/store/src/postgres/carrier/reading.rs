@@ -1,6 +1,5 @@
 //! The task that reads what others sent to a node, when it is woken and now and then.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use super::super::connect::{Connection, params};
 use super::super::failure::Failure;
 use super::super::rows::Columns;
 use super::figures::add;
-use super::link::Link;
+use super::link::{Link, Refused};
 use super::peers::Cursor;
 use super::probe::{Found, Probe};
 use super::shared::{Bring, POLL, Shared};
@@ -20,6 +19,10 @@ use super::shared::{Bring, POLL, Shared};
 const POLL_WOKEN: Duration = Duration::from_millis(250);
 /// After which it is found out again whether the node can be woken, if nobody could tell.
 const PROBE_AGAIN: Duration = Duration::from_secs(5);
+/// The same, if nothing came: a machine that is very busy may have been too slow. It doubles each time, because nothing is read
+/// meanwhile.
+const PROBE_AGAIN_SILENT: Duration = Duration::from_secs(60);
+const PROBE_AGAIN_MAX: Duration = Duration::from_secs(3_600);
 /// Frames of one sender that are read at once.
 const FRAMES_MAX: i64 = 500;
 /// Bytes that are read at once, of all senders. It may be one frame of each more.
@@ -29,12 +32,18 @@ const BYTES_MAX: i64 = 4 << 20;
 pub(super) async fn run(shared: Arc<Shared>, mut link: Link) {
     let over = shared.over.clone();
     let going_on = async {
-        let bring = shared.attached().await;
+        let (bring, mut is_told) = (shared.attached().await, false);
         loop {
             let connection = link.connect().await;
             add(&shared.figures.connections, 1);
-            let mut reading =
-                Reading { shared: &shared, bring: &bring, connection: &connection, probe_due: Some(Instant::now()) };
+            let mut reading = Reading {
+                shared: &shared,
+                bring: &bring,
+                connection: &connection,
+                probe_due: Some(Instant::now()),
+                again: PROBE_AGAIN_SILENT,
+                is_told: &mut is_told,
+            };
             let failure = reading.go_on(&link).await;
             shared.is_woken.store(false, Ordering::Relaxed);
             Link::note_lost("hears of others", &failure);
@@ -55,23 +64,23 @@ struct Reading<'a> {
     connection: &'a Connection,
     /// When it is to be found out whether the node can be woken. None: it is known.
     probe_due: Option<Instant>,
+    /// After which it is found out again, if nothing comes.
+    again: Duration,
+    /// Whether the log was told that the node cannot be woken.
+    is_told: &'a mut bool,
 }
 
 impl Reading<'_> {
     /// Reads on a connection until it is lost.
     async fn go_on(&mut self, link: &Link) -> Failure {
-        let mut is_refused = false;
+        let mut refused = Refused::default();
         loop {
-            match self.look(link).await {
-                Ok(()) => is_refused = false,
+            let done = self.look(link).await;
+            let is_refused = done.is_err();
+            match done {
+                Ok(()) => {}
                 Err(failure) if failure.is_a_loss() => return failure,
-                Err(failure) => {
-                    if !is_refused {
-                        let error: &dyn Error = &failure;
-                        tracing::warn!(error, "the database refused to tell what other nodes sent");
-                    }
-                    is_refused = true;
-                }
+                Err(failure) => refused.note("tell what other nodes sent", &failure),
             }
             self.wait(is_refused).await;
         }
@@ -111,10 +120,16 @@ impl Reading<'_> {
                 self.connection.batch(&format!("LISTEN respoked_carrier_{}", self.shared.node.id.0)).await?;
                 self.shared.is_woken.store(true, Ordering::Relaxed);
             }
-            Found::Silence => tracing::warn!(
-                "the database cannot wake this node, as is so behind a pooler in transaction mode: it looks every 50 ms for what \
-                 other nodes tell it; give it a way past the pooler"
-            ),
+            Found::Silence => {
+                if !std::mem::replace(self.is_told, true) {
+                    tracing::warn!(
+                        "the database cannot wake this node, as is so behind a pooler in transaction mode: it looks every 50 ms for \
+                         what other nodes tell it; give it a way past the pooler"
+                    );
+                }
+                self.probe_due = Some(Instant::now() + self.again);
+                self.again = (self.again * 2).min(PROBE_AGAIN_MAX);
+            }
             Found::Nothing => self.probe_due = Some(Instant::now() + PROBE_AGAIN),
         }
         Ok(())

@@ -1,7 +1,6 @@
 //! The task that writes what a node sends, wakes those whom it is for, and empties tables.
 
 use std::collections::BTreeSet;
-use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use super::super::connect::{Connection, params};
 use super::super::failure::Failure;
 use super::super::rows::{Columns, one};
 use super::figures::add;
-use super::link::Link;
+use super::link::{Link, Refused};
 use super::shared::{Limits, Shared};
 
 /// At least so long between two times that others are woken: each time takes a lock that all have in common.
@@ -22,7 +21,7 @@ const WAKE_EACH: Duration = Duration::from_millis(2);
 /// Writes until the carrier is over.
 pub(super) async fn run(shared: Arc<Shared>, mut link: Link, limits: Limits) {
     let mut writing =
-        Writing { shared, limits, next_seq: 1, unwoken: BTreeSet::new(), is_full: false, is_refused: false };
+        Writing { shared, limits, next_seq: 1, unwoken: BTreeSet::new(), is_full: false, refused: Refused::default() };
     let over = writing.shared.over.clone();
     let going_on = async {
         loop {
@@ -50,8 +49,7 @@ struct Writing {
     unwoken: BTreeSet<i64>,
     /// Whether the tables take so much that nothing more is written.
     is_full: bool,
-    /// Whether the last statement was refused.
-    is_refused: bool,
+    refused: Refused,
 }
 
 impl Writing {
@@ -80,8 +78,9 @@ impl Writing {
                 continue;
             };
             match done {
+                Ok(()) => {}
                 Err(failure) if failure.is_a_loss() => return failure,
-                done => self.note_refused(done.as_ref().err()),
+                Err(failure) => self.refused.note("carry what this node tells others", &failure),
             }
         }
     }
@@ -94,6 +93,8 @@ impl Writing {
         figures.note_lost(batch.late.frames, batch.late.bytes);
         if self.is_full {
             figures.note_lost(frames, bytes);
+            // Whoever was not woken for what is there already is not woken either: it looks by itself.
+            self.unwoken.clear();
             return Ok(());
         }
         self.unwoken.extend(&batch.receivers);
@@ -147,15 +148,5 @@ impl Writing {
         }
         self.is_full = is_full;
         Ok(())
-    }
-
-    fn note_refused(&mut self, refused: Option<&Failure>) {
-        if let Some(failure) = refused
-            && !self.is_refused
-        {
-            let error: &dyn Error = failure;
-            tracing::warn!(error, "the database refused to carry what nodes tell each other");
-        }
-        self.is_refused = refused.is_some();
     }
 }
