@@ -3,6 +3,7 @@
 //! others: `cargo run --release -p respoke-store --example carrier -- postgres://user@127.0.0.1/database`. It says how long frames
 //! were on their way, and how much of a core the server and the nodes took.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement is read on standard output, or fails")]
+#![expect(clippy::cast_precision_loss, reason = "counts become ratios")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -122,15 +123,15 @@ fn measure(name: &str, ends: &[End], senders: usize, per_sec: u32, lasts: Durati
     let (server, nodes) = (ticks_of_children(server) - of_server, ticks(std::process::id()) - of_nodes);
     let mut micros: Vec<_> = ends.iter().flat_map(|end| end.came.micros.lock().clone()).collect();
     micros.sort_unstable();
-    let at = |part: f64| f64::from(micros[((micros.len() - 1) as f64 * part) as usize]) / 1_000.0;
+    let at = |per_cent: usize| f64::from(micros[(micros.len() - 1) * per_cent / 100]) / 1_000.0;
     let late: u64 = ends.iter().map(|end| end.came.late.swap(0, Ordering::Relaxed)).sum();
     println!(
         "{name:18} {:10} {:8} {late:13} {:6.2} {:6.2} {:9.2} {:7.1} % {:6.1} %",
         received(),
         sent - received(),
-        at(0.5),
-        at(0.99),
-        at(1.0),
+        at(50),
+        at(99),
+        at(100),
         server as f64 / took,
         nodes as f64 / took
     );

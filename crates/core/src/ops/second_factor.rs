@@ -129,10 +129,9 @@ impl Broker {
             {
                 (step, sealed)
             }
-            // The password was changed meanwhile.
-            EnrolmentAnswer::Right { .. } => return Err(NONE_WAITS),
             EnrolmentAnswer::Wrong => return Err(self.failed_sign_in(context).await),
-            EnrolmentAnswer::NoneWaits => return Err(NONE_WAITS),
+            // Or the password was changed since it was sealed by it.
+            EnrolmentAnswer::Right { .. } | EnrolmentAnswer::NoneWaits => return Err(NONE_WAITS),
         };
         let codes: Vec<Secret> = (0..RECOVERY_CODES).map(|_| recovery_code(self.chance())).collect();
         let recovery = codes.iter().map(|code| typed_recovery(code).hash()).collect();
