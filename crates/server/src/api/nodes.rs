@@ -37,8 +37,7 @@ pub(crate) async fn find(api: &Api, caller: &Caller) -> Result<Vec<NodeView>, Pr
 
 /// Has a node send its clients to the others, and end. Owners may.
 ///
-/// It takes no new connections, tells its clients to come back, spread over most of `drain_secs`, and then ends as if its
-/// process had been told to stop.
+/// It tells its clients to come back, spread over most of `drain_secs`, and then ends as if its process had been told to stop.
 #[utoipa::path(
     post, path = "/v1/nodes/{id}/drain", tag = "Nodes", operation_id = "postNodeDrain",
     params(("id" = String, Path, description = "The node's `id`")),

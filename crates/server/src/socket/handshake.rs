@@ -46,8 +46,7 @@ impl Sockets {
         if form::query_pairs(query).is_err() {
             return refuse(StatusCode::BAD_REQUEST, FAULT);
         }
-        let stays = self.api.among.as_ref().is_none_or(|among| among.is_serving());
-        if !stays || self.api.check_standing().is_err() {
+        if self.api.check_standing().is_err() {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, FAULT);
         }
         let headers = knock.request.headers();
