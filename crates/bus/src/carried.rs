@@ -158,6 +158,12 @@ impl CarriedBus {
         self.inbox.add(|waiting| waiting.push(Waiting::Lost(peer.node)));
     }
 
+    /// Whether every other node has what was sent to it so far.
+    #[must_use]
+    pub fn is_all_seen(&self) -> bool {
+        self.peers().iter().all(|peer| peer.outgoing.lock().unseen().is_none())
+    }
+
     /// Takes a frame that the carrier brings.
     ///
     /// # Errors

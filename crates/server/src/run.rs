@@ -54,6 +54,9 @@ const DEAD_DRAIN: Duration = Duration::from_secs(1);
 /// How long the end of what writes to the database may take, and the closing of the database itself. As a rule it is a
 /// fraction of a second; on a disk that stands still, or with a database that does not answer, it would be for ever.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is said when they took longer.
+const UNCLOSED: &str = "the disk or the database does not answer, so that it was not closed: what was not answered may have been \
+                        carried out";
 
 /// How a server's serving ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,7 +198,7 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chan
     let listener = socket.listen(BACKLOG).with_context(|| format!("cannot listen on {}", config.listen))?;
     let way = match shared {
         None => Way::Alone(Arc::default()),
-        Some(shared) => match shared.join(&config, address, &*clock).await {
+        Some(shared) => match Box::pin(shared.join(&config, address, &*clock)).await {
             Ok(among) => Way::Among(among),
             Err(error) => {
                 store.close().await;
@@ -250,7 +253,11 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chan
         api.reached_by(config.public_url.clone()).among(way.among().cloned()).called(config.node_name(), address),
     );
     hub.attach_books(&(api.clone() as Arc<dyn Bookkeeper>));
-    api.take_up_known_addresses().await?;
+    if let Err(error) = api.take_up_known_addresses().await {
+        way.leave().await;
+        broker.store().close().await;
+        return Err(error.into());
+    }
     let shares = Shares::new(config.sockets_per_address_max, config.trusted_proxies.clone());
     let answering = Arc::new(Answering::new(api.clone()));
     let tunnel = Tunnel::new(answering.clone(), api.clone());
@@ -376,13 +383,10 @@ impl Started {
         let within = Duration::from_secs(self.config.drain_secs);
         let mut drain = match ended {
             Ended::Stopped => within,
-            Ended::DeclaredDead => {
-                self.sockets.lose();
-                DEAD_DRAIN
-            }
+            Ended::DeclaredDead => DEAD_DRAIN,
         };
         if let Some(among) = &among {
-            among.drain();
+            among.drain().await;
             if ended == Ended::Stopped && among.has_successors() {
                 // A proxy goes on leading requests here until it has noticed; those are still served.
                 let since = Instant::now();
@@ -419,10 +423,15 @@ impl Started {
             // To drop it would be to wait for the disk once more.
             std::mem::forget(self.broker);
         }
-        closed.context(
-            "the disk or the database does not answer, so that it was not closed: what was not answered may have been carried out",
-        )?;
-        Ok(ended)
+        match closed {
+            Ok(()) => Ok(ended),
+            // Its next life opens the database anew.
+            Err(_) if ended == Ended::DeclaredDead => {
+                tracing::error!("{UNCLOSED}");
+                Ok(ended)
+            }
+            Err(late) => Err(late).context(UNCLOSED),
+        }
     }
 }
 

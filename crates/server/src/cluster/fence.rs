@@ -4,7 +4,7 @@
 //! and told their clients so. So before it serves a request, and before it writes to a socket, it looks how long ago its
 //! last beat was asked for that was confirmed, by a clock that goes on while everything stands.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use respoke_core::ports::FENCE;
 use tokio::sync::watch;
@@ -14,8 +14,10 @@ use tokio::sync::watch;
 pub(crate) struct Fence {
     /// When the last beat was asked for that was confirmed.
     confirmed: AtomicI64,
-    /// When it was last found out whether one is, or that it cannot be found out.
+    /// When that was last asked for of which an answer came, or none in time.
     tried: AtomicI64,
+    /// The others declared this node dead.
+    is_broken: AtomicBool,
     /// Changes with each, for those who wait.
     beats: watch::Sender<()>,
 }
@@ -48,19 +50,34 @@ impl Fence {
     /// One of a life that was begun at the asking of `asked`.
     pub(crate) fn confirmed_at(asked: BootTime) -> Self {
         let confirmed = || AtomicI64::new(asked.0);
-        Self { confirmed: confirmed(), tried: confirmed(), beats: watch::Sender::default() }
+        Self {
+            confirmed: confirmed(),
+            tried: confirmed(),
+            is_broken: AtomicBool::new(false),
+            beats: watch::Sender::default(),
+        }
     }
 
     /// A beat was confirmed that was asked for then.
     pub(crate) fn confirm(&self, asked: BootTime) {
         self.confirmed.fetch_max(asked.0, Ordering::SeqCst);
-        self.tried();
+        self.tried(asked);
     }
 
-    /// A beat was asked for, and the database does not answer: nobody knows whether this node is dead to others.
-    pub(crate) fn tried(&self) {
-        self.tried.fetch_max(BootTime::now().0, Ordering::SeqCst);
+    /// A beat was asked for then, and the database does not answer: nobody knows whether this node is dead to others.
+    pub(crate) fn tried(&self, asked: BootTime) {
+        self.tried.fetch_max(asked.0, Ordering::SeqCst);
         self.beats.send_replace(());
+    }
+
+    /// It is known that this node is dead to them.
+    pub(crate) fn break_for_good(&self) {
+        self.is_broken.store(true, Ordering::SeqCst);
+    }
+
+    /// Changes with each beat.
+    pub(super) fn beats(&self) -> watch::Receiver<()> {
+        self.beats.subscribe()
     }
 
     /// How long ago the last was asked for that was confirmed, in milliseconds.
@@ -70,12 +87,13 @@ impl Fence {
 
     /// Whether this node is dead to nobody.
     pub(crate) fn holds(&self) -> bool {
-        self.age_millis() < FENCE_MILLIS
+        !self.is_broken.load(Ordering::SeqCst) && self.age_millis() < FENCE_MILLIS
     }
 
     /// Whether this process has found out lately how it stands, and so was not stopped for long.
     pub(crate) fn is_awake(&self) -> bool {
-        BootTime(self.tried.load(Ordering::SeqCst)).elapsed_millis() < FENCE_MILLIS
+        let tried = BootTime(self.tried.load(Ordering::SeqCst));
+        !self.is_broken.load(Ordering::SeqCst) && tried.elapsed_millis() < FENCE_MILLIS
     }
 
     /// Waits until it has.
@@ -102,12 +120,17 @@ mod tests {
         assert!(!fence.holds() && !fence.is_awake());
         let mut awake = std::pin::pin!(fence.awake());
         assert!(tokio::time::timeout(Duration::ZERO, awake.as_mut()).await.is_err());
-        fence.tried();
+        fence.tried(before);
+        assert!(!fence.is_awake(), "an answer from before it was stopped tells nothing");
+        fence.tried(now);
         awake.await;
         assert!(!fence.holds(), "nothing was confirmed");
         fence.confirm(now);
         assert!(fence.holds());
         fence.confirm(before);
         assert!(fence.holds(), "an answer that is late takes nothing back");
+        fence.break_for_good();
+        fence.confirm(now);
+        assert!(!fence.holds() && !fence.is_awake());
     }
 }

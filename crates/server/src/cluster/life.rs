@@ -1,5 +1,6 @@
 //! A life of this node: it begins with a row in the database, goes on with each beat, and ends when the row is gone.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -27,6 +28,12 @@ use crate::metrics::NodesView;
 
 /// How long a beat is waited for. Behind that is another, and both may come before the fence.
 const BEAT_PATIENCE: Duration = Duration::from_secs(4);
+/// A beat that takes longer says nothing of the time.
+const TRIP_MAX: Duration = Duration::from_millis(500);
+/// How long others are waited for, at the end, to have what was sent to them.
+const SEEN_WITHIN: Duration = Duration::from_secs(1);
+/// How long the others are waited for to know that this node drains.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 /// When a beat is tried again that failed.
 const AGAIN: Duration = Duration::from_millis(500);
 /// How long a start waits until the nodes that live have told what they are there for. One that does not by then was killed, as
@@ -65,6 +72,10 @@ pub(crate) struct Among {
     /// Those who live, as far as was heard.
     live: Mutex<Vec<NodeRecord>>,
     declared_dead: AtomicU64,
+    /// Those that were late at the last beat.
+    late: watch::Sender<Vec<(Node, String)>>,
+    /// Told when one of them was declared dead.
+    buried: Notify,
     /// How far the machine's clock is ahead of the database's, in milliseconds.
     skew: AtomicI64,
     tasks: TaskTracker,
@@ -81,8 +92,6 @@ impl std::fmt::Debug for Among {
 /// What came of a beat.
 enum Beaten {
     Lives,
-    /// Somebody was found to be late, and declared dead.
-    WithADeath,
     Dead,
     Unheard(StoreError),
 }
@@ -122,8 +131,10 @@ impl Among {
         let hears = Arc::downgrade(&bus);
         let checks = Arc::downgrade(&carrier);
         carriage.bring_to(move |brought| {
-            if let (Some(bus), Some(carrier)) = (hears.upgrade(), checks.upgrade()) {
-                carrier.bring(&bus, brought);
+            let (Some(bus), Some(carrier)) = (hears.upgrade(), checks.upgrade()) else { return };
+            // Whoever brings it goes on: a node that hears nothing any more would look like one that does.
+            if catch_unwind(AssertUnwindSafe(|| carrier.bring(&bus, brought))).is_err() {
+                tracing::error!("what another node sent could not be taken: this node passes it over");
             }
         });
         let stop = CancellationToken::new();
@@ -142,6 +153,8 @@ impl Among {
             load: OnceLock::new(),
             live: Mutex::default(),
             declared_dead: AtomicU64::new(0),
+            late: watch::Sender::default(),
+            buried: Notify::new(),
             skew: AtomicI64::new(0),
             tasks: TaskTracker::new(),
             _stop: stop.clone().drop_guard(),
@@ -211,6 +224,13 @@ impl Among {
                 let _ = stop.run_until_cancelled(this.beats(&broker)).await;
             }
         }));
+        let (this, stop) = (self.clone(), self.stop.clone());
+        self.tasks.spawn(enduring::run("deaths", move || {
+            let (this, stop) = (this.clone(), stop.clone());
+            async move {
+                let _ = stop.run_until_cancelled(this.declare_dead()).await;
+            }
+        }));
         let (bus, stop) = (self.bus.clone(), self.stop.clone());
         self.tasks.spawn(enduring::run("bus", move || {
             let (bus, stop) = (bus.clone(), stop.clone());
@@ -228,7 +248,7 @@ impl Among {
     pub(crate) async fn introduce(&self, broker: &Broker) -> anyhow::Result<()> {
         let until = Instant::now() + INTRODUCTIONS;
         match self.beat(broker.clock()).await {
-            Beaten::Lives | Beaten::WithADeath => {}
+            Beaten::Lives => {}
             Beaten::Dead => bail!("this node was declared dead before it served"),
             Beaten::Unheard(error) => return Err(error).context("the database does not answer"),
         }
@@ -251,9 +271,23 @@ impl Among {
         Ok(())
     }
 
-    /// Tells the others that this node is about to end.
-    pub(crate) fn drain(&self) {
+    /// Tells the others that this node is about to end, and waits a moment until the database has it: whoever then listens
+    /// where this node did is known to be its successor.
+    pub(crate) async fn drain(&self) {
         self.state.send_replace(NodeState::Draining);
+        let told = async {
+            let mut beats = self.fence.beats();
+            while !self.dead.is_cancelled() && self.state_told() != Some(NodeState::Draining) {
+                // The sender is here.
+                let _ = beats.changed().await;
+            }
+        };
+        let _ = timeout(TOLD_WITHIN, told).await;
+    }
+
+    /// What the database has of this node's state.
+    fn state_told(&self) -> Option<NodeState> {
+        self.live.lock().iter().find(|record| record.node == self.node).map(|record| record.state)
     }
 
     /// Whether another node serves, to which clients can go.
@@ -278,6 +312,13 @@ impl Among {
 
     /// Ends this life, once nobody is connected.
     pub(crate) async fn leave(&self) {
+        // The end comes by the database, and may come before what was said last.
+        let seen = async {
+            while !self.bus.is_all_seen() {
+                tokio::time::sleep(TICK / 4).await;
+            }
+        };
+        let _ = timeout(SEEN_WITHIN, seen).await;
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
@@ -295,16 +336,15 @@ impl Among {
             let beaten = self.beat(broker.clock()).await;
             let next = match &beaten {
                 Beaten::Lives => began + BEAT,
-                Beaten::WithADeath => began,
                 Beaten::Unheard(_) => Instant::now() + AGAIN,
                 Beaten::Dead => {
                     tracing::error!(node = %self.node, "this node was declared dead: it closes its sockets and begins anew");
+                    self.fence.break_for_good();
                     return self.dead.cancel();
                 }
             };
             match beaten {
                 Beaten::Unheard(error) => {
-                    self.fence.tried();
                     if heard {
                         let error: &dyn std::error::Error = &error;
                         tracing::error!(error, "this node cannot say that it lives: soon it serves nothing");
@@ -319,7 +359,7 @@ impl Among {
                         closed = true;
                     }
                 }
-                Beaten::Lives | Beaten::WithADeath | Beaten::Dead => {
+                Beaten::Lives | Beaten::Dead => {
                     if !heard {
                         tracing::info!("this node is heard again");
                     }
@@ -329,6 +369,7 @@ impl Among {
             tokio::select! {
                 () = sleep_until(next) => {}
                 () = broker.nodes_changed() => {}
+                () = self.buried.notified() => {}
                 // The sender is here.
                 _ = state.changed() => {}
             }
@@ -338,6 +379,10 @@ impl Among {
     /// Says that this node lives, and takes what it hears of the others.
     async fn beat(&self, clock: &Arc<dyn Clock>) -> Beaten {
         let (asked, before) = (BootTime::now(), clock.monotonic());
+        let unheard = |error| {
+            self.fence.tried(asked);
+            Beaten::Unheard(error)
+        };
         let state = *self.state.borrow();
         let mut load = self.load.get().map(|load| load()).unwrap_or_default();
         load.lag_millis = u64::try_from(self.carriage.lag().as_millis()).unwrap_or(u64::MAX);
@@ -345,14 +390,17 @@ impl Among {
         let began = SystemClock.now();
         let beating = match timeout(BEAT_PATIENCE, self.nodes.beat(self.node, state, load)).await {
             Ok(Ok(beating)) => beating,
-            Ok(Err(error)) => return Beaten::Unheard(error),
-            Err(late) => return Beaten::Unheard(StoreError::Unavailable(Box::new(late))),
+            Ok(Err(error)) => return unheard(error),
+            Err(late) => return unheard(StoreError::Unavailable(Box::new(late))),
         };
         let Beating::Lives { now, nodes } = beating else { return Beaten::Dead };
-        self.fence.confirm(asked);
-        clock.correct(now, before + (clock.monotonic() - before) / 2);
-        let half_way = began.millis().midpoint(SystemClock.now().millis());
-        self.skew.store(half_way.saturating_sub(now.millis()), Ordering::Relaxed);
+        let trip = clock.monotonic() - before;
+        // Of one that was tried again or waited for, nobody knows when in it the database looked at its clock.
+        if trip <= TRIP_MAX {
+            clock.correct(now, before + trip / 2);
+            let half_way = began.millis().midpoint(SystemClock.now().millis());
+            self.skew.store(half_way.saturating_sub(now.millis()), Ordering::Relaxed);
+        }
         let live = nodes_of(&nodes);
         self.carriage.nodes_are(&live);
         drop(self.bus.nodes_are(&live));
@@ -364,16 +412,27 @@ impl Among {
         };
         let late: Vec<_> = nodes.iter().filter(is_late).map(|record| (record.node, record.name.clone())).collect();
         *self.live.lock() = nodes;
-        let mut is_dead = false;
-        for (node, name) in late {
-            // If it fails, others do it, or it is tried again with the next beat.
-            if let Ok(Ok(true)) = timeout(BEAT_PATIENCE, self.nodes.declare_dead(self.node, node)).await {
-                tracing::warn!(%node, name, "a node has not been heard of and is declared dead");
-                self.declared_dead.fetch_add(1, Ordering::Relaxed);
-                is_dead = true;
+        self.fence.confirm(asked);
+        self.late.send_replace(late);
+        Beaten::Lives
+    }
+
+    /// Declares dead who is late. It is no part of a beat, which it would keep waiting where the database is slow. Never ends.
+    async fn declare_dead(&self) {
+        let mut found = self.late.subscribe();
+        loop {
+            // The sender is here.
+            let _ = found.changed().await;
+            let late = found.borrow_and_update().clone();
+            for (node, name) in late {
+                // If it fails, others do it, or it is tried again after the next beat.
+                if let Ok(Ok(true)) = timeout(BEAT_PATIENCE, self.nodes.declare_dead(self.node, node)).await {
+                    tracing::warn!(%node, name, "a node has not been heard of and is declared dead");
+                    self.declared_dead.fetch_add(1, Ordering::Relaxed);
+                    self.buried.notify_one();
+                }
             }
         }
-        if is_dead { Beaten::WithADeath } else { Beaten::Lives }
     }
 }
 

@@ -228,7 +228,7 @@ impl Sockets {
     }
 
     /// Closes all sockets at once, because the others have told already that they are gone.
-    pub(crate) fn lose(&self) {
+    fn lose(&self) {
         for client in self.clients.all() {
             self.hub.close(&client.socket, Close::NodeLost);
         }
@@ -339,12 +339,18 @@ impl Sockets {
         tokio::time::sleep_until(until).await;
     }
 
-    /// Sends the clients away whenever the database has been away for long. Never ends.
+    /// Sends the clients away whenever the database has been away for long, and closes them when this node was declared dead.
     async fn keep_isolated(&self) {
         let Some(among) = &self.api.among else { return };
-        loop {
-            among.isolated().await;
-            self.send_away(ISOLATION_SPREAD).await;
+        let isolated = async {
+            loop {
+                among.isolated().await;
+                self.send_away(ISOLATION_SPREAD).await;
+            }
+        };
+        tokio::select! {
+            () = isolated => {}
+            () = among.died() => self.lose(),
         }
     }
 

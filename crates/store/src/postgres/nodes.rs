@@ -33,6 +33,10 @@ use crate::codes;
 
 /// How long a row is kept whose node is gone: so long operators may want to see it, and a node that was declared dead keeps its id.
 const GONE_KEPT: Duration = Duration::from_secs(3_600);
+/// What is written of nodes waits for no standby: until such a commit ends it keeps the node's row, for which the next beat would wait.
+const LOCALLY: &str = "SET LOCAL synchronous_commit = 'local'";
+/// How long a new state may take to be written: a beat that waits for it would come too late.
+const STATE_WITHIN: Duration = Duration::from_secs(1);
 /// How long a doubt stands. A newcomer that begins later begins with another.
 const DOUBT_KEPT: Duration = Duration::from_secs(600);
 
@@ -171,6 +175,7 @@ async fn declare_dead(write: &Write, by: Node, late: Node) -> Result<bool, Failu
         now!(),
         " - $6)"
     );
+    write.batch(LOCALLY).await?;
     let (id, incarnation) = (i64::from(late.id.0), stored(late.incarnation.0));
     let (by_id, by_incarnation) = (i64::from(by.id.0), stored(by.incarnation.0));
     let (late_millis, break_millis) = (millis(LATE), millis(BREAK));
@@ -184,6 +189,7 @@ async fn declare_dead(write: &Write, by: Node, late: Node) -> Result<bool, Failu
 
 /// Whether the node lives.
 async fn have_drain(write: &Write, id: NodeId) -> Result<bool, Failure> {
+    write.batch(LOCALLY).await?;
     let sql = "SELECT is_to_drain FROM respoked.nodes WHERE id = $1 AND gone_at IS NULL FOR NO KEY UPDATE";
     let Some(is_to_drain) = one(write, sql, params![i64::from(id.0)], only::<bool>).await? else { return Ok(false) };
     if !is_to_drain {
@@ -196,6 +202,7 @@ async fn have_drain(write: &Write, id: NodeId) -> Result<bool, Failure> {
 
 /// Whether the node lives.
 async fn set_state(write: &Write, node: Node, state: NodeState) -> Result<bool, Failure> {
+    write.batch(LOCALLY).await?;
     let sql = "UPDATE respoked.nodes SET state = $3 WHERE id = $1 AND incarnation = $2 AND gone_at IS NULL";
     let (id, incarnation, state) = (i64::from(node.id.0), stored(node.incarnation.0), codes::node_state(state));
     let values = params![id, incarnation, state];
@@ -267,10 +274,13 @@ impl NodeStore for PostgresStore {
         let Beat { now, mut nodes } = self.beat_once(node, load).await?;
         let Some(own) = nodes.iter_mut().find(|one| one.node == node) else { return Ok(Beating::Dead) };
         if own.state != state {
-            if !in_ending_transaction!(self, write => { set_state(write, node, state).await })? {
-                return Ok(Beating::Dead);
+            let set = async { in_ending_transaction!(self, write => { set_state(write, node, state).await }) };
+            match tokio::time::timeout(STATE_WITHIN, set).await {
+                Ok(Ok(true)) => own.state = state,
+                Ok(Ok(false)) => return Ok(Beating::Dead),
+                // The node lives, whether or not that could be told of it; the next beat tells it again.
+                Ok(Err(_)) | Err(_) => {}
             }
-            own.state = state;
         }
         Ok(Beating::Lives { now, nodes })
     }
