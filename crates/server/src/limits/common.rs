@@ -55,8 +55,9 @@ impl<T> Untold<T> {
     /// Some of it, which is told by now.
     pub(super) fn take(&self) -> Vec<Arc<T>> {
         let mut untold = self.0.lock();
-        let from = untold.len().saturating_sub(TOLD_AT_ONCE);
-        untold.split_off(from)
+        // What waits for longest, first: else with more than that some would never be told.
+        let first = untold.len().min(TOLD_AT_ONCE);
+        untold.drain(..first).collect()
     }
 }
 

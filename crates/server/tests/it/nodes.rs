@@ -146,16 +146,18 @@ fn a_node_that_was_stopped_serves_nothing_of_before_and_begins_another_life() {
     alice.join("room");
     bob.join("room");
     alice.push("join room bob");
-    let token = alice.app_token.clone();
+    let token = one.session("carol");
+    assert!(one.alive(&token), "it is remembered from here on");
     one.signal("STOP");
     bob.push("leave room alice");
     assert_eq!(live_at(&other, &admin), 1);
     other.request("DELETE", "/v1/session-tokens").token(&token).call().ok();
     one.signal("CONT");
     assert_eq!(alice.end(), End { goodbye: false, code: Some(4012) });
-    // Its next life listens where the one before did not, as the port was free to choose.
     eventually(|| (live_at(&other, &admin) == 2).then_some(()));
-    assert!(!other.alive(&token));
+    // The next life listens where the one before did.
+    eventually(|| (one.get("/readyz").try_call()?.status == 200).then_some(()));
+    assert!(!one.alive(&token) && !other.alive(&token));
 }
 
 #[test]
