@@ -16,7 +16,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use respoke_bus::nats::NatsServers;
+use respoke_bus::nats::{NatsError, NatsServers};
 use respoke_core::ops::Relays;
 use respoke_core::{admin, password};
 use respoke_hub::HubSettings;
@@ -84,6 +84,11 @@ impl Config {
             stun_uris: self.stun_uris.clone(),
             ttl_secs: self.turn_ttl_secs,
         }
+    }
+
+    /// By which NATS servers nodes talk, if they do.
+    pub(crate) fn nats_servers(&self) -> Option<Result<NatsServers, NatsError>> {
+        (!self.nats.is_empty()).then(|| NatsServers::parse(&self.nats.join(",")))
     }
 
     /// What operators call this node.
@@ -169,19 +174,19 @@ impl Config {
         )?;
         let of_nats = [&self.nats_credentials, &self.nats_nkey, &self.nats_root_cert];
         ensure(
-            self.nats.is_some() || of_nats.iter().all(|file| file.is_none()),
+            !self.nats.is_empty() || of_nats.iter().all(|file| file.is_none()),
             "nats_credentials, nats_nkey and nats_root_cert belong to nats, which is missing",
         )?;
         ensure(
             self.nats_credentials.is_none() || self.nats_nkey.is_none(),
             "nats_credentials and nats_nkey are both given; one is enough",
         )?;
-        if let Some(Err(error)) = self.nats.as_deref().map(NatsServers::parse) {
+        if let Some(Err(error)) = self.nats_servers() {
             return Err(SettingsError::new(format!("nats: {error}")));
         }
         let several = self.database.is_some();
         ensure(
-            several || (self.nats.is_none() && self.database_direct.is_none()),
+            several || (self.nats.is_empty() && self.database_direct.is_none()),
             "nats and database_direct are for several nodes, which need a PostgreSQL database (database)",
         )?;
         ensure(

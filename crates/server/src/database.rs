@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use respoke_bus::nats::{NatsCredentials, NatsServers};
+use respoke_bus::nats::NatsCredentials;
 use respoke_core::chance::Chance;
 use respoke_core::clock::Clock;
 use respoke_core::ports::{NodeStore, Store};
@@ -58,7 +58,7 @@ impl Shared {
         address: SocketAddr,
         clock: &dyn Clock,
     ) -> anyhow::Result<Arc<Among>> {
-        let talk = match &config.nats {
+        let talk = match config.nats_servers() {
             None => {
                 let direct = config.database_direct.as_ref().map(|DatabaseUrl(address)| options_of(address, config));
                 Talk::Postgres(Box::new(CarrierOptions { database: self.options, direct: direct.transpose()? }))
@@ -69,7 +69,7 @@ impl Shared {
                     (None, Some(file)) => Some(NatsCredentials::NkeySeed(file.clone())),
                     (None, None) => None,
                 };
-                let servers = NatsServers::parse(servers).context("nats cannot be used")?;
+                let servers = servers.context("nats cannot be used")?;
                 Talk::Nats { servers, credentials, root_certificate: config.nats_root_cert.clone() }
             }
         };

@@ -11,7 +11,7 @@ use super::database_url::DatabaseUrl;
 use super::given::{optional_path, path};
 use super::public_url::PublicUrl;
 use super::secrets::Hidden;
-use super::values::{DatabasePromotions, LogFormat, networks, uris};
+use super::values::{DatabasePromotions, LogFormat, nats_servers, networks, uris};
 
 /// A setting: a field of [`Config`], a key of the config file, a variable and a flag.
 #[derive(Debug)]
@@ -170,9 +170,10 @@ settings! {
     database_direct: Option<DatabaseUrl> = None,
         (Kind::Database, "URL"),
         "The same PostgreSQL database past every pooler, by which nodes wake each other";
-    nats: Option<String> = None,
-        (Kind::Text, "URLS"),
-        "NATS servers by which nodes talk, instead of PostgreSQL, such as nats://host:4222; commas between several";
+    #[serde(deserialize_with = "nats_servers")]
+    nats: Vec<String> = Vec::new(),
+        (Kind::List, "URLS"),
+        "NATS servers by which nodes talk, instead of PostgreSQL, such as nats://host:4222, separated by commas";
     #[serde(with = "optional_path")]
     nats_credentials: Option<PathBuf> = None,
         (Kind::Path, "FILE"),
@@ -187,7 +188,7 @@ settings! {
         "PEM file with who is trusted to sign the certificates of NATS servers, which then need one";
     node_name: Option<String> = None,
         (Kind::Text, "NAME"),
-        "What operators call this node among those that serve from one PostgreSQL database [default: the machine's name]";
+        "What operators call this node among those that serve from one PostgreSQL database, instead of the machine's name";
     isolation_secs: u64 = 60,
         number((0, 86_400), "seconds"),
         "Seconds without the PostgreSQL database after which sockets are closed; 0 keeps them [default: 60]";

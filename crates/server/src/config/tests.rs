@@ -35,10 +35,13 @@ fn load(toml: &str) -> Result<Config, SettingsError> {
     read(toml, &[], &[])
 }
 
-/// `value` for one setting, as text, beside what that setting needs to make sense.
-fn give(carrier: Carrier, name: &'static str, value: impl Into<OsString>) -> Result<Config, SettingsError> {
-    let value = value.into();
-    let beside = match name {
+/// What a setting needs beside it to make sense, as a config file says it.
+fn beside(name: &str) -> &'static str {
+    match name {
+        "nats_credentials" | "nats_nkey" | "nats_root_cert" => {
+            "database = 'postgres://a@b.test/c'\nnats = 'nats://n.test'\n"
+        }
+        "nats" | "database_direct" => "database = 'postgres://a@b.test/c'\n",
         "tls_cert" => "tls_key = 'k'\n",
         "tls_key" => "tls_cert = 'c'\n",
         "turn_secret" => "turn_uris = 'turn:a.test'\n",
@@ -46,7 +49,12 @@ fn give(carrier: Carrier, name: &'static str, value: impl Into<OsString>) -> Res
         "heartbeat_interval_secs" => "heartbeat_timeout_secs = 86400\n",
         "heartbeat_timeout_secs" => "heartbeat_interval_secs = 1\n",
         _ => "",
-    };
+    }
+}
+
+/// `value` for one setting, as text, beside what that setting needs to make sense.
+fn give(carrier: Carrier, name: &'static str, value: impl Into<OsString>) -> Result<Config, SettingsError> {
+    let (value, beside) = (value.into(), beside(name));
     match carrier {
         Carrier::File => {
             // The JSON of a text is the TOML of it.
@@ -227,8 +235,7 @@ fn a_path_may_have_any_bytes_and_is_printed_so_that_it_reads_back() {
             }
             let printed = value_of(&config.unwrap(), setting.name);
             assert_eq!(printed, json!(bytes), "{}", setting.name);
-            let beside = if setting.name == "tls_cert" { "tls_key = 'k'\n" } else { "tls_cert = 'c'\n" };
-            let beside = if setting.name == "data" { "" } else { beside };
+            let beside = beside(setting.name);
             let again = load(&format!("{beside}{} = {printed}", setting.name)).unwrap();
             assert_eq!(value_of(&again, setting.name), printed);
         }

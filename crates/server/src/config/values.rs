@@ -53,6 +53,20 @@ pub(super) fn uris<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Str
     Ok(items)
 }
 
+/// Reads addresses of NATS servers. They are looked at closely by whoever connects to them.
+pub(super) fn nats_servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let items = Vec::<String>::deserialize(deserializer)?;
+    match items.iter().position(|item| !["nats://", "tls://"].iter().any(|scheme| item.starts_with(scheme))) {
+        None => Ok(items),
+        Some(place) => {
+            let place = place + 1;
+            Err(serde::de::Error::custom(format_args!(
+                "must be addresses such as nats://host:4222; item {place} is none"
+            )))
+        }
+    }
+}
+
 /// Reads addresses and networks.
 pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
     let items = Vec::<String>::deserialize(deserializer)?;
