@@ -24,6 +24,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     crate_graph(root)?;
     crate::rooms::run(root)?;
     deploy::check(root)?;
+    nothing_is_left_of_a_merge(root)?;
     let cargo = |arguments: &[&str]| {
         let mut command = Command::new("cargo");
         command.args(arguments).current_dir(root);
@@ -35,6 +36,14 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     run_command(&mut cargo(&["check", "--release", "-p", "respoked"]))?;
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"]);
     run_command(doc.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links"))
+}
+
+/// Fails on a file that still has both sides of a merge in it.
+fn nothing_is_left_of_a_merge(root: &Path) -> anyhow::Result<()> {
+    let mut search = Command::new("git");
+    let found = search.args(["grep", "-nIE", "^(<<<<<<<|>>>>>>>) "]).current_dir(root).output()?.stdout;
+    ensure!(found.is_empty(), "these are left of a merge:\n{}", String::from_utf8_lossy(&found));
+    Ok(())
 }
 
 /// Fails on a dependency that nothing in its crate names.
