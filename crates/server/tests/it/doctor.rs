@@ -44,7 +44,7 @@ fn doctor_says_what_a_database_is_and_who_may_do_what_there() {
     found.says("role", "ok", &["respoked, which may change the schema"]);
     found.says("clock", "ok", &["the database's"]).says("pooler", "ok", &["none is noticed"]);
     found.says("standby", "warn", &["none that a commit waits for", "synchronous_standby_names"]);
-    found.says("connections", "ok", &["8 at most"]).says("log of PostgreSQL", "ok", &["no values"]);
+    found.says("connections", "ok", &["10 at most"]).says("log of PostgreSQL", "ok", &["no values"]);
     let grant = format!("`respoked migrate --grant-to {role}`");
     Found::at(&server).says("database", "fail", &["no schema of respoked", &grant]);
 
@@ -89,7 +89,7 @@ fn doctor_notices_a_pooler() {
         ("", "ok", "one is between, in transaction mode"),
         ("server_round_robin = 1", "ok", "one is between, in transaction mode"),
         ("pool_mode = session", "ok", "listens on another port: a pooler in session mode"),
-        ("default_pool_size = 1", "fail", "no other is answered\" \"give the pool 8 connections or more"),
+        ("default_pool_size = 1", "fail", "no other is answered\" \"give the pool 10 connections or more"),
         ("pool_mode = session\ndefault_pool_size = 1", "fail", "no other is answered"),
     ] {
         let Some(pooler) = Pooler::with(settings, database.server()) else { return };

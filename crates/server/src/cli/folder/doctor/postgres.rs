@@ -7,8 +7,8 @@ use super::super::which::runtime;
 use super::finding::Finding;
 use crate::database;
 
-/// Connections of one server.
-const CONNECTIONS: i64 = 8;
+/// Connections of one server: eight of its store, and two by which it talks with other nodes.
+const CONNECTIONS: i64 = 10;
 /// How far clocks may be apart before it is worth a word.
 const APART_MILLIS: u64 = 1_000;
 
