@@ -180,7 +180,9 @@ fn publish(life: &Life, other: &Life, pace: Pace) -> anyhow::Result<u64> {
                 let heard = other.heard.count.load(Ordering::Acquire);
                 life.publish()?;
                 said += 1;
+                let asked = Instant::now();
                 while other.heard.count.load(Ordering::Acquire) == heard {
+                    anyhow::ensure!(asked.elapsed() < Duration::from_secs(20), "one that was published is not heard");
                     std::thread::sleep(Duration::from_micros(50));
                 }
                 std::thread::sleep(Duration::from_millis(2));
