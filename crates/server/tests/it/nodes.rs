@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, End, Postgres, Process, Server, eventually, is_postgres_asked};
+use crate::harness::{Client, End, Postgres, Process, Server, Socket, eventually, is_postgres_asked};
 use crate::postgres::serve;
 
 /// Two nodes that serve as one. None: not on PostgreSQL.
@@ -16,6 +16,15 @@ fn two() -> Option<[Server; 2]> {
     });
     let other = one.beside(|config| config.node_name = Some("other".into()));
     Some([one, other])
+}
+
+/// Alice at the one and bob at the other, in one group, of which both know.
+fn in_a_room(one: &Client, other: &Client) -> (Socket, Socket) {
+    let (mut alice, mut bob) = (one.connect("alice"), other.connect("bob"));
+    alice.join("room");
+    bob.join("room");
+    alice.push("join room bob");
+    (alice, bob)
 }
 
 #[test]
@@ -40,10 +49,7 @@ fn each_node_tells_of_all() {
 #[test]
 fn clients_of_two_nodes_talk_as_those_of_one() {
     let Some([one, other]) = two() else { return };
-    let (mut alice, mut bob) = (one.connect("alice"), other.connect("bob"));
-    alice.join("room");
-    bob.join("room");
-    alice.push("join room bob");
+    let (mut alice, mut bob) = in_a_room(&one, &other);
     assert_eq!(one.members("room"), other.members("room"));
     assert_eq!(one.members("room").len(), 2);
     for n in 0..100 {
@@ -115,10 +121,7 @@ fn a_node_that_is_killed_is_told_as_gone_once() {
     let folder = tempfile::tempdir().unwrap();
     let Some((_database, one, other)) = two_processes(folder.path()) else { return };
     let admin = other.admin_token("owner");
-    let (mut alice, mut bob) = (one.connect("alice"), other.connect("bob"));
-    alice.join("room");
-    bob.join("room");
-    alice.push("join room bob");
+    let (_alice, mut bob) = in_a_room(&one, &other);
     bob.post("/v1/presence-observers", json!({"endpointList": ["alice"]})).ok();
     assert_eq!(live_at(&other, &admin), 2);
     one.kill();
@@ -142,10 +145,7 @@ fn a_node_that_was_stopped_serves_nothing_of_before_and_begins_another_life() {
     let folder = tempfile::tempdir().unwrap();
     let Some((_database, one, other)) = two_processes(folder.path()) else { return };
     let admin = other.admin_token("owner");
-    let (mut alice, mut bob) = (one.connect("alice"), other.connect("bob"));
-    alice.join("room");
-    bob.join("room");
-    alice.push("join room bob");
+    let (mut alice, mut bob) = in_a_room(&one, &other);
     let token = one.session("carol");
     assert!(one.alive(&token), "it is remembered from here on");
     one.signal("STOP");
