@@ -17,6 +17,7 @@ use respoke_store::{Options, SqliteStore};
 pub(crate) fn database(options: Options) -> (Arc<dyn Store>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&folder.path().join("home.db"), options).unwrap();
+    store.keep_still();
     (Arc::new(store), folder)
 }
 

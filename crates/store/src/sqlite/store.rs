@@ -131,6 +131,12 @@ impl SqliteStore {
         WriterFigures { bytes: Some(self.condition.bytes.load(Ordering::Relaxed)), ..self.writer.figures() }
     }
 
+    /// From now on the paused time of a test does not pass while something is written.
+    #[cfg(feature = "paused")]
+    pub fn keep_still(&self) {
+        self.writer.keep_still();
+    }
+
     /// Tells whoever keeps the store in order that there is something to remove, if there is.
     pub(super) fn note_ended(&self, ended: bool) {
         if ended {

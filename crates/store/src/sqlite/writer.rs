@@ -11,6 +11,7 @@
 mod answers;
 mod doubt;
 mod job;
+mod still;
 #[cfg(test)]
 pub(super) mod tests;
 mod worker;
@@ -35,6 +36,7 @@ use answers::Answers;
 use doubt::Doubt;
 pub(super) use doubt::touch;
 use job::{Job, Operation, unheard};
+use still::Stillness;
 use worker::Worker;
 use write::Numbers;
 pub(super) use write::Write;
@@ -51,6 +53,7 @@ pub(super) struct Writer {
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     figures: Arc<Committed>,
     answers: Answers,
+    stillness: Stillness,
 }
 
 /// What the writer is started with.
@@ -88,7 +91,8 @@ impl Writer {
         };
         let thread = std::thread::Builder::new().name("respoked-store".into()).spawn(move || worker.work());
         let thread = thread.map_err(thread_failed)?;
-        Ok(Self { queue: Mutex::new(Some(queue)), condition, thread: Mutex::new(Some(thread)), figures, answers })
+        let (queue, thread) = (Mutex::new(Some(queue)), Mutex::new(Some(thread)));
+        Ok(Self { queue, condition, thread, figures, answers, stillness: Stillness::default() })
     }
 
     /// Runs `operation` in the next batch and returns once that is on disk.
@@ -116,6 +120,7 @@ impl Writer {
         F: FnMut(&Write<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
         self.condition.writable()?;
+        let _still = self.stillness.begin();
         let answered_near = self.answers.are_near();
         let (answer, answered) = oneshot::channel();
         let job: Box<dyn Job> =
@@ -163,6 +168,12 @@ impl Writer {
 
     pub(super) fn figures(&self) -> WriterFigures {
         self.figures.read()
+    }
+
+    /// From now on no paused time passes while something is written.
+    #[cfg(feature = "paused")]
+    pub(super) fn keep_still(&self) {
+        self.stillness.keep();
     }
 
     /// Lets what waits be written, then ends the thread.
