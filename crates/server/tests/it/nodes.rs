@@ -1,5 +1,7 @@
 //! Several nodes on one PostgreSQL database. On a data folder these tests have nothing to do.
 
+mod ends;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Client, End, Postgres, Process, Server, Socket, eventually, is_postgres_asked};
