@@ -62,6 +62,8 @@ pub(crate) fn answer(
             Holder::Group(group) => registry.member_count(app_id, &group),
             Holder::Observers(endpoint) => registry.observer_count(app_id, &endpoint),
         } as u64),
+        // The books of sockets were asked before.
+        Question::Sessions { .. } => Answer::Sessions(Vec::new()),
         // Whoever keeps the books was asked before.
         Question::Books(_) => Answer::Books(BooksAnswer::None),
         Question::Snapshot { of, after } => snapshot(registry, &of, after),

@@ -77,6 +77,9 @@ impl Receiver for Hub {
         if let Question::Books(question) = question {
             return Answer::Books(self.answer_of_books(question));
         }
+        if let Question::Sessions { numbers } = question {
+            return Answer::Sessions(self.sessions_here(&numbers));
+        }
         if let Question::Snapshot { of, after: None } = &question {
             self.depart_again(of);
         }

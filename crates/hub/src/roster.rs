@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use respoke_core::event::Presence;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
-use respoke_core::ports::Holder;
+use respoke_core::ports::{Holder, Node, Whom};
 use respoke_core::refusal::Refusal;
 
 use crate::local::Local;
@@ -33,6 +33,28 @@ pub struct ConnectionCount {
     pub known: usize,
     /// Whether every node did. Otherwise there may be more.
     pub is_all: bool,
+}
+
+/// On which nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum At {
+    /// On all.
+    #[default]
+    Anywhere,
+    /// On this one.
+    Here,
+    /// On another.
+    There(Node),
+}
+
+impl At {
+    /// What is here, if that is meant.
+    fn with_here<T: Default>(self, here: impl FnOnce() -> T) -> T {
+        match self {
+            Self::Anywhere | Self::Here => here(),
+            Self::There(_) => T::default(),
+        }
+    }
 }
 
 impl<'a> Roster<'a> {
@@ -199,19 +221,18 @@ impl Roster<'_> {
         self,
         app: AppId,
         endpoint: &EndpointId,
+        at: At,
     ) -> Result<Vec<Arc<Connection>>, Refusal> {
-        let here = self.local.registry.connections_of(app, endpoint);
-        let Some(others) = self.others else { return Ok(here) };
-        let there = Box::pin(others.connections(app, Holder::Endpoint(endpoint.clone()), None, usize::MAX)).await?;
+        let here = at.with_here(|| self.local.registry.connections_of(app, endpoint));
+        let there = self.connections_there(app, || Holder::Endpoint(endpoint.clone()), (None, usize::MAX), at).await?;
         Ok([here, there].concat())
     }
 
     /// All connections of an app.
-    pub(crate) async fn connections(self, app: AppId) -> Result<Vec<Arc<Connection>>, Refusal> {
-        let here = self.local.registry.connections(app);
-        let Some(others) = self.others else { return Ok(here) };
-        let there = Box::pin(others.connections(app, Holder::App, None, usize::MAX)).await?;
-        Ok(in_order([here, there].concat(), usize::MAX))
+    pub(crate) async fn connections(self, app: AppId, at: At) -> Result<Vec<Arc<Connection>>, Refusal> {
+        let here = at.with_here(|| self.local.registry.connections(app));
+        let there = self.connections_there(app, || Holder::App, (None, usize::MAX), at).await?;
+        Ok(if self.others.is_none() { here } else { in_order([here, there].concat(), usize::MAX) })
     }
 
     /// At most `most` connections of an app after `after`, in the order of their ids.
@@ -220,11 +241,29 @@ impl Roster<'_> {
         app: AppId,
         after: Option<ConnectionId>,
         most: usize,
+        at: At,
     ) -> Result<Vec<Arc<Connection>>, Refusal> {
-        let here = self.local.registry.connections_after(app, after, most);
-        let Some(others) = self.others else { return Ok(here) };
-        let there = Box::pin(others.connections(app, Holder::App, after, most)).await?;
-        Ok(in_order([here, there].concat(), most))
+        let here = at.with_here(|| self.local.registry.connections_after(app, after, most));
+        let there = self.connections_there(app, || Holder::App, (after, most), at).await?;
+        Ok(if self.others.is_none() { here } else { in_order([here, there].concat(), most) })
+    }
+
+    /// What other nodes have of that, after one and at most so many.
+    async fn connections_there(
+        self,
+        app: AppId,
+        of: impl FnOnce() -> Holder,
+        (after, most): (Option<ConnectionId>, usize),
+        at: At,
+    ) -> Result<Vec<Arc<Connection>>, Refusal> {
+        let whom = match at {
+            At::Anywhere => Whom::Others,
+            At::There(node) => Whom::One(node),
+            At::Here => return Ok(Vec::new()),
+        };
+        let Some(others) = self.others else { return Ok(Vec::new()) };
+        // In a box, for what a server that is alone asks should not be longer for it.
+        Box::pin(others.connections(whom, app, of(), after, most)).await
     }
 
     /// The connections of an endpoint with what each is in and says.
@@ -244,7 +283,8 @@ impl Roster<'_> {
     pub(crate) async fn members(self, app: AppId, group: &GroupName) -> Result<Members, Refusal> {
         let here = self.local.registry.members(app, group);
         let Some(others) = self.others else { return Ok(here) };
-        let there = Box::pin(others.connections(app, Holder::Group(group.clone()), None, usize::MAX)).await?;
+        let of = Holder::Group(group.clone());
+        let there = Box::pin(others.connections(Whom::Others, app, of, None, usize::MAX)).await?;
         Ok(in_order([here.to_vec(), there].concat(), usize::MAX).into())
     }
 

@@ -71,6 +71,11 @@ pub enum Question {
         /// Whose.
         of: Holder,
     },
+    /// Which of these sessions have a socket open. Answered by [`Answer::Sessions`].
+    Sessions {
+        /// Their numbers.
+        numbers: Vec<u64>,
+    },
     /// Who is there that what is there for these things is told of: a group's members, an observed endpoint's
     /// connections. Answered by [`Answer::Snapshot`], in this order and by ids.
     Snapshot {
@@ -208,6 +213,8 @@ pub enum Answer {
     },
     /// How many.
     Count(u64),
+    /// Which of the sessions that were asked for, counted from 0.
+    Sessions(Vec<u32>),
     /// Who is there.
     Snapshot {
         /// Who.

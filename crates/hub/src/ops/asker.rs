@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::others::Meanwhile;
 use crate::reach::Reach;
 use crate::registry::Connection;
+use crate::roster::At;
 use crate::{Hub, Socket};
 
 /// Who asks, how, and for whom.
@@ -213,7 +214,7 @@ impl Hub {
         }
         match asker.caller {
             Caller::App { .. } | Caller::Admin { .. } if asker.endpoint_id.is_some() => {
-                let found = self.roster().connections_of(speaker.app.id, &speaker.endpoint).await?;
+                let found = self.roster().connections_of(speaker.app.id, &speaker.endpoint, At::Anywhere).await?;
                 if found.is_empty() { Err(Refusal::NotFound("Connections")) } else { Ok(found) }
             }
             Caller::Anonymous | Caller::Endpoint { .. } | Caller::App { .. } | Caller::Admin { .. } => {

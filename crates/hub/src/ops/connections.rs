@@ -16,7 +16,7 @@ use crate::Hub;
 use crate::deeds::of_endpoint;
 use crate::reach::{Reach, frame_len};
 use crate::registry::{Caps, Connection, Full, Home};
-use crate::roster::ConnectionCount;
+use crate::roster::{At, ConnectionCount};
 use crate::settle::{SETTLED_WITHIN, settle};
 use crate::suspects::Suspicion;
 
@@ -159,10 +159,19 @@ impl Hub {
     ///
     /// [`Refusal::Forbidden`] unless a backend asks; [`Refusal::NodeSilent`].
     pub async fn connections(&self, asker: &Asker<'_>) -> Result<Vec<Arc<Connection>>, Refusal> {
+        self.connections_at(asker, At::Anywhere).await
+    }
+
+    /// Those of them on some nodes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Hub::connections`].
+    pub async fn connections_at(&self, asker: &Asker<'_>, at: At) -> Result<Vec<Arc<Connection>>, Refusal> {
         let app = self.broker.app_of(asker.caller, asker.app_id).await?;
         match &asker.endpoint_id {
-            Some(endpoint) => self.roster().connections_of(app.id, endpoint).await,
-            None => self.roster().connections(app.id).await,
+            Some(endpoint) => self.roster().connections_of(app.id, endpoint, at).await,
+            None => self.roster().connections(app.id, at).await,
         }
     }
 
@@ -176,15 +185,29 @@ impl Hub {
         asker: &Asker<'_>,
         page: &PageRequest<ConnectionId>,
     ) -> Result<Page<Arc<Connection>, ConnectionId>, Refusal> {
+        self.connections_page_at(asker, page, At::Anywhere).await
+    }
+
+    /// A page of those on some nodes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Hub::connections`].
+    pub async fn connections_page_at(
+        &self,
+        asker: &Asker<'_>,
+        page: &PageRequest<ConnectionId>,
+        at: At,
+    ) -> Result<Page<Arc<Connection>, ConnectionId>, Refusal> {
         let app = self.broker.app_of(asker.caller, asker.app_id).await?;
         let found = match &asker.endpoint_id {
             Some(endpoint) => {
-                let mut found = self.roster().connections_of(app.id, endpoint).await?;
+                let mut found = self.roster().connections_of(app.id, endpoint, at).await?;
                 found.retain(|connection| page.after.is_none_or(|after| connection.id > after));
                 found.sort_unstable_by_key(|connection| connection.id);
                 found
             }
-            None => self.roster().connections_after(app.id, page.after, page.limit.saturating_add(1)).await?,
+            None => self.roster().connections_after(app.id, page.after, page.limit.saturating_add(1), at).await?,
         };
         Ok(Page::cut(found, page.limit, |connection| connection.id))
     }

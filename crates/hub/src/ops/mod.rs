@@ -10,13 +10,15 @@ mod endpoints;
 mod groups;
 mod messages;
 mod presence;
+mod sessions;
 mod signals;
 
 pub use asker::{Asker, Purse, Unlimited};
 pub use connections::Connect;
 pub use groups::Publish;
 pub use messages::Message;
+pub use sessions::SessionPlaces;
 pub use signals::SignalRequest;
 
 pub use crate::registry::ConnectionState;
-pub use crate::roster::ConnectionCount;
+pub use crate::roster::{At, ConnectionCount};

@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 use super::Asker;
 use crate::Hub;
 use crate::reach::{Reach, frame_len};
+use crate::roster::At;
 use crate::signal_shape::SignalHead;
 
 /// A signal as it is asked for.
@@ -110,7 +111,7 @@ impl Hub {
         to: &EndpointId,
         connection: Option<ConnectionId>,
     ) -> Result<bool, Refusal> {
-        match self.roster().connections_of(app, to).await {
+        match self.roster().connections_of(app, to, At::Anywhere).await {
             Ok(found) if found.iter().any(|found| connection.is_none_or(|id| found.id == id)) => return Ok(true),
             // Whoever does not answer may have it.
             Err(Refusal::NodeSilent) => return Ok(true),

@@ -1,6 +1,7 @@
 //! Lists that are asked of other nodes, and deeds that they are asked to do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RequestId};
 use respoke_core::ports::{Answer, Answers, ConnectionStateFacts, Deed, Done, Given, Holder, Node, Question, Whom};
@@ -12,6 +13,8 @@ use crate::registry::Connection;
 
 /// Asked for at once: what a node answers at most.
 const PIECE_LEN: u16 = 1_000;
+/// How long it is waited for where sessions are connected, which a list tells besides.
+const SESSIONS_WITHIN: Duration = Duration::from_millis(250);
 
 impl Others {
     async fn ask(&self, whom: Whom, question: Question) -> Answers {
@@ -35,6 +38,7 @@ impl Others {
     /// The first `most` connections after `after`, in the order of their ids.
     pub(crate) async fn connections(
         &self,
+        whom: Whom,
         app_id: AppId,
         of: Holder,
         after: Option<ConnectionId>,
@@ -44,6 +48,7 @@ impl Others {
         let question = |after| Question::Connections { app_id, of: of.clone(), after, most: piece };
         let mut all = self
             .pieces(
+                whom,
                 most,
                 after,
                 question,
@@ -71,6 +76,7 @@ impl Others {
         let question = |after| Question::Groups { app_id, endpoint: endpoint.cloned(), after, most: piece };
         let all = self
             .pieces(
+                Whom::Others,
                 most,
                 after,
                 question,
@@ -99,19 +105,40 @@ impl Others {
             Answer::States { found, more } => Some((more, found)),
             _ => None,
         };
-        self.pieces(usize::MAX, None, question, answered, |state| state.connection.id).await
+        self.pieces(Whom::Others, usize::MAX, None, question, answered, |state| state.connection.id).await
     }
 
-    /// What all others answer to a question, piece by piece until there are `most` of each, or no more.
+    /// Which nodes have open sockets of these sessions, for each of them, and who did not say.
+    pub(crate) async fn sessions(&self, numbers: &[u64]) -> (Vec<Vec<Node>>, Vec<Node>) {
+        let mut at = vec![Vec::new(); numbers.len()];
+        let question = Question::Sessions { numbers: numbers.to_vec() };
+        let Answers { given, mut silent } =
+            self.bus.ask(Whom::Others, question, self.and_the_way(SESSIONS_WITHIN)).await;
+        for Given { node, answer, .. } in given {
+            let Answer::Sessions(found) = answer else {
+                silent.push(node);
+                continue;
+            };
+            for index in found {
+                if let Some(at) = usize::try_from(index).ok().and_then(|index| at.get_mut(index)) {
+                    at.push(node);
+                }
+            }
+        }
+        (at, silent)
+    }
+
+    /// What those who are asked answer to a question, piece by piece until there are `most` of each, or no more.
     async fn pieces<T, K: Clone>(
         &self,
+        whom: Whom,
         most: usize,
         after: Option<K>,
         question: impl Fn(Option<K>) -> Question,
         answered: impl Fn(Answer) -> Option<(bool, Vec<T>)>,
         key: impl Fn(&T) -> K,
     ) -> Result<Vec<(Node, T)>, Refusal> {
-        let Answers { given, silent } = self.ask(Whom::Others, question(after)).await;
+        let Answers { given, silent } = self.ask(whom, question(after)).await;
         if !silent.is_empty() {
             // A list that is not whole is not shown as one.
             return Err(Refusal::NodeSilent);
@@ -173,6 +200,7 @@ impl Others {
                 | Answer::Groups(_)
                 | Answer::States { .. }
                 | Answer::Count(_)
+                | Answer::Sessions(_)
                 | Answer::Books(_)
                 | Answer::Snapshot { .. }
                 | Answer::Client(_) => in_doubt = true,

@@ -5,12 +5,14 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use respoke_core::page::{Page, PageKey};
+use respoke_core::ports::Node;
 use serde::Serialize;
 
 use crate::problem::Problem;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson; charset=utf-8");
+const SILENT_NODES: HeaderName = HeaderName::from_static("silent-nodes");
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor");
 /// Headers that an answer of the API has at most, unless a page asked: room for them is made once.
 pub(crate) const HEADERS_USUAL: usize = 12;
@@ -39,18 +41,27 @@ pub(super) fn json(body: Body) -> Response {
 }
 
 /// A list: a plain array, as existing clients expect, with the next page's cursor in a header.
-pub(crate) struct ListAnswer<T>(Page<T, String>);
+pub(crate) struct ListAnswer<T> {
+    page: Page<T, String>,
+    /// Nodes whose part is missing.
+    silent: String,
+}
 
 impl<T> ListAnswer<T> {
     /// A page of records, shown as `T`s.
     pub(crate) fn of<R, K: PageKey>(page: Page<R, K>, show: impl FnMut(R) -> T) -> Self {
-        Self(with_text(page.map(show)))
+        Self { page: with_text(page.map(show)), silent: String::new() }
+    }
+
+    /// The same, in which the part of these nodes is missing.
+    pub(crate) fn without(self, silent: &[Node]) -> Self {
+        Self { silent: ids(silent), ..self }
     }
 }
 
 impl<T: Serialize> IntoResponse for ListAnswer<T> {
     fn into_response(self) -> Response {
-        with_cursor(JsonAnswer(self.0.items).into_response(), self.0.next)
+        with_headers(JsonAnswer(self.page.items).into_response(), self.page.next, self.silent)
     }
 }
 
@@ -62,29 +73,30 @@ fn with_text<T, K: PageKey>(page: Page<T, K>) -> Page<T, String> {
 
 /// A list as an array, or as one object a line for programs that read logs.
 pub(crate) struct Listed<T> {
-    page: Page<T, String>,
+    list: ListAnswer<T>,
     lines: bool,
 }
 
 impl<T> Listed<T> {
     /// A page, as lines or as an array.
     pub(crate) fn of<K: PageKey>(page: Page<T, K>, lines: bool) -> Self {
-        Self { page: with_text(page), lines }
+        Self { list: ListAnswer::of(page, |item| item), lines }
     }
 
     /// The page itself.
     pub(crate) fn into_page(self) -> Page<T, String> {
-        self.page
+        self.list.page
     }
 }
 
 impl<T: Serialize> IntoResponse for Listed<T> {
     fn into_response(self) -> Response {
         if !self.lines {
-            return ListAnswer(self.page).into_response();
+            return self.list.into_response();
         }
-        let mut text = Vec::with_capacity(self.page.items.len() * ANSWER_LEN_USUAL / 2);
-        for item in &self.page.items {
+        let ListAnswer { page, silent } = self.list;
+        let mut text = Vec::with_capacity(page.items.len() * ANSWER_LEN_USUAL / 2);
+        for item in &page.items {
             if let Err(error) = serde_json::to_writer(&mut text, item) {
                 return Problem::internal(error).into_response();
             }
@@ -92,14 +104,23 @@ impl<T: Serialize> IntoResponse for Listed<T> {
         }
         let mut response = Response::new(Body::from(text));
         response.headers_mut().insert(CONTENT_TYPE, LINES);
-        with_cursor(response, self.page.next)
+        with_headers(response, page.next, silent)
     }
 }
 
-fn with_cursor(mut response: Response, next: Option<String>) -> Response {
-    if let Some(next) = next {
-        match HeaderValue::from_maybe_shared(bytes::Bytes::from(next)) {
-            Ok(next) => drop(response.headers_mut().insert(NEXT_CURSOR, next)),
+/// Nodes as a header names them.
+fn ids(nodes: &[Node]) -> String {
+    let mut ids: Vec<_> = nodes.iter().map(|node| node.id.0).collect();
+    ids.sort_unstable();
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn with_headers(mut response: Response, next: Option<String>, silent: String) -> Response {
+    let silent = Some(silent).filter(|silent| !silent.is_empty());
+    for (name, text) in [(NEXT_CURSOR, next), (SILENT_NODES, silent)] {
+        let Some(text) = text else { continue };
+        match HeaderValue::from_maybe_shared(bytes::Bytes::from(text)) {
+            Ok(text) => drop(response.headers_mut().insert(name, text)),
             Err(error) => return Problem::internal(error).into_response(),
         }
     }

@@ -12,9 +12,11 @@ use respoke_hub::ops::Connect;
 use respoke_wire::body::Done;
 use respoke_wire::body::connections::{ConnectionView, CreateConnection};
 use respoke_wire::body::lists::{AppParams, ListRequest, PartParams};
+use respoke_wire::body::nodes::NodeRef;
 
 use super::answer::{JsonAnswer, ListAnswer};
 use super::asked::{Named, given, page};
+use super::nodes::{self, NodeNames};
 use crate::call::Call;
 use crate::openapi::{Missing, Refused, Unconnected};
 use crate::problem::Problem;
@@ -82,7 +84,7 @@ async fn connect(
     if let Some(device) = &body.push_token_id {
         api.broker.device_connected(connection.app_id, &connection.endpoint, device);
     }
-    Ok(JsonAnswer(view(&connection, account_id)))
+    Ok(JsonAnswer(view(&connection, account_id, None)))
 }
 
 /// Ends the caller's own connection, or with an App-Secret or Admin-Token any by its id. The socket stays open.
@@ -104,7 +106,12 @@ pub(crate) async fn end(api: Arc<Api>, call: Call, caller: Caller) -> Result<Jso
 /// Lists live connections of the app, or of one endpoint.
 #[utoipa::path(
     get, path = "/v1/connections", tag = "Connections", operation_id = "listConnections",
-    params(PartParams, AppParams, ("endpointId" = Option<String>, Query, description = "Only this endpoint's")),
+    params(
+        PartParams,
+        AppParams,
+        ("endpointId" = Option<String>, Query, description = "Only this endpoint's"),
+        ("node" = Option<String>, Query, description = "Only those of the node with this `id`; for admins"),
+    ),
     responses((status = 200, description = "All of them, or a page", body = Vec<ConnectionView>,
         headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
@@ -115,14 +122,17 @@ pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<Li
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), endpoint: request.endpoint_id.as_deref(), connection: None };
     let asker = named.asker(&api, &call, &caller, &context).await?;
+    let at = nodes::at(&api, &caller, request.node.as_deref())?;
     let _turn = api.long_answer(&caller).await?;
-    let found = match part {
-        Some(part) => api.hub.connections_page(&asker, &part).await?,
-        None => Page { items: api.hub.connections(&asker).await?, next: None },
+    let found = match (at, part) {
+        (None, _) => Page { items: Vec::new(), next: None },
+        (Some(at), Some(part)) => api.hub.connections_page_at(&asker, &part, at).await?,
+        (Some(at), None) => Page { items: api.hub.connections_at(&asker, at).await?, next: None },
     };
+    let names = NodeNames::told(&api, &caller);
     let mut items = Vec::with_capacity(found.items.len());
     for connection in found.items {
-        items.push(show(&api, &connection).await?);
+        items.push(show(&api, names.as_ref(), &connection).await?);
     }
     Ok(ListAnswer::of(Page { items, next: found.next }, |shown| shown))
 }
@@ -144,11 +154,16 @@ pub(crate) fn cut(
     Page::cut(rest, page.limit, |member| member.id)
 }
 
-pub(crate) async fn show(api: &Api, connection: &Connection) -> Result<ConnectionView, Problem> {
-    Ok(view(connection, api.broker.account_of(connection.app_id).await?))
+pub(crate) async fn show(
+    api: &Api,
+    names: Option<&NodeNames>,
+    connection: &Connection,
+) -> Result<ConnectionView, Problem> {
+    let node = names.map(|names| names.home(connection));
+    Ok(view(connection, api.broker.account_of(connection.app_id).await?, node))
 }
 
-fn view(connection: &Connection, account_id: AccountId) -> ConnectionView {
+fn view(connection: &Connection, account_id: AccountId, node: Option<NodeRef>) -> ConnectionView {
     ConnectionView {
         id: connection.id,
         app_id: connection.app_id,
@@ -160,5 +175,6 @@ fn view(connection: &Connection, account_id: AccountId) -> ConnectionView {
         trickle_ice: connection.trickle_ice,
         ice_final_candidates: connection.ice_final_candidates,
         kind: "websocket",
+        node,
     }
 }

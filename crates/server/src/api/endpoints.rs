@@ -26,6 +26,7 @@ use tokio::time::Instant;
 
 use super::answer::JsonAnswer;
 use super::asked::{Named, given};
+use super::nodes::NodeNames;
 use super::{connections, sessions};
 use crate::call::Call;
 use crate::openapi::{Missing, Refused, Unconnected};
@@ -90,10 +91,11 @@ pub(crate) async fn find(api: &Api, asker: &Asker<'_>, include: Include) -> Resu
     let (broker, caller) = (&api.broker, asker.caller);
     let app = broker.app_of(caller, asker.app_id).await?;
     let endpoint = asker.endpoint_id.clone().ok_or_else(|| Refusal::missing("endpointId"))?;
+    let names = NodeNames::told(api, caller);
     let mut connections = Vec::new();
     for state in api.hub.endpoint_state(asker).await? {
         connections.push(EndpointConnectionView {
-            connection: connections::show(api, &state.connection).await?,
+            connection: connections::show(api, names.as_ref(), &state.connection).await?,
             groups: state.groups,
             presence: state.presence.into(),
         });

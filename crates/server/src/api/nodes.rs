@@ -5,11 +5,14 @@ use std::sync::Arc;
 use respoke_core::ops::Caller;
 use respoke_core::ports::{Node, NodeId};
 use respoke_core::refusal::Refusal;
+use respoke_hub::ops::At;
+use respoke_hub::{Connection, Home};
 use respoke_wire::body::Done;
 use respoke_wire::body::ends::Nothing;
-use respoke_wire::body::nodes::NodeView;
+use respoke_wire::body::nodes::{NodeRef, NodeView};
 
 use super::answer::JsonAnswer;
+use super::asked::given;
 use crate::call::Call;
 use crate::openapi::{Conflicts, Missing, Refused};
 use crate::problem::Problem;
@@ -55,6 +58,57 @@ pub(crate) async fn drain(api: Arc<Api>, call: Call, caller: Caller) -> Result<J
         None => return Err(Refusal::NotFound("Nodes").into()),
     }
     Ok(JsonAnswer(Done::SUCCESS))
+}
+
+/// On which nodes a list is asked for. None: on one that does not live.
+///
+/// # Errors
+///
+/// [`Refusal::Invalid`] unless it is a number; as [`Broker::may_see_nodes`](respoke_core::ops::Broker::may_see_nodes).
+pub(crate) fn at(api: &Api, caller: &Caller, text: Option<&str>) -> Result<Option<At>, Refusal> {
+    let Some(text) = given(text) else { return Ok(Some(At::Anywhere)) };
+    let id = text.parse().map(NodeId).map_err(|_| Refusal::field("node", "must be a node's number"))?;
+    api.broker.may_see_nodes(caller)?;
+    let Some(among) = &api.among else { return Ok((id == Node::ALONE.id).then_some(At::Here)) };
+    if id == among.node().id {
+        return Ok(Some(At::Here));
+    }
+    Ok(among.live().into_iter().find(|record| record.node.id == id).map(|record| At::There(record.node)))
+}
+
+/// What nodes are called.
+pub(crate) struct NodeNames {
+    here: Node,
+    live: Vec<(Node, String)>,
+}
+
+impl NodeNames {
+    /// Those of all who live. None: this server is alone, or the caller may not know.
+    pub(crate) fn told(api: &Api, caller: &Caller) -> Option<Self> {
+        let among = api.among.as_ref()?;
+        api.broker.may_see_nodes(caller).ok()?;
+        let live = among.live().into_iter().map(|record| (record.node, record.name)).collect();
+        Some(Self { here: among.node(), live })
+    }
+
+    /// A node.
+    pub(crate) fn of(&self, node: Node) -> NodeRef {
+        let name = self.live.iter().find(|(live, _)| *live == node).map(|(_, name)| name.clone());
+        NodeRef { id: node.id.0, name }
+    }
+
+    /// The node that has a connection's socket.
+    pub(crate) fn home(&self, connection: &Connection) -> NodeRef {
+        match &connection.home {
+            Home::Here(_) => self.of(self.here),
+            Home::There(node) => self.of(*node),
+        }
+    }
+
+    /// All who live, by their ids.
+    pub(crate) fn all(&self) -> impl Iterator<Item = NodeRef> {
+        self.live.iter().map(|(node, name)| NodeRef { id: node.id.0, name: Some(name.clone()) })
+    }
 }
 
 /// Why a server that is alone does not drain.

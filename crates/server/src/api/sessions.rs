@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use respoke_core::clock::Timestamp;
 use respoke_core::ops::{Broker, Caller, EndSessions};
-use respoke_core::ports::{EndScope, SessionFilter};
+use respoke_core::page::Page;
+use respoke_core::ports::{EndScope, Node, SessionFilter};
 use respoke_core::refusal::Refusal;
 use respoke_core::session::SessionRecord;
+use respoke_hub::ops::SessionPlaces;
 use respoke_wire::body::Done;
 use respoke_wire::body::ends::Nothing;
 use respoke_wire::body::lists::{AppParams, FilterParams, ListRequest, PageParams};
@@ -15,6 +17,7 @@ use respoke_wire::body::sessions::{EndSessions as EndSessionsBody, SessionView};
 
 use super::answer::{JsonAnswer, ListAnswer};
 use super::asked::{endpoint_id, filter, given, named_app, page, role_id};
+use super::nodes::NodeNames;
 use crate::call::Call;
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
@@ -31,7 +34,10 @@ use crate::state::Api;
         ("since" = Option<String>, Query, description = "Only those opened then or later: RFC 3339 text, or seconds or milliseconds since the epoch"),
     ),
     responses((status = 200, description = "A page of them", body = Vec<SessionView>,
-        headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing),
+        headers(
+            ("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"),
+            ("Silent-Nodes" = String, description = "The `id`s of nodes that did not say which of them are connected there"),
+        )), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
 pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<ListAnswer<SessionView>, Problem> {
@@ -43,7 +49,32 @@ pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<Li
         since: given(request.since.as_deref()).map(since).transpose()?,
     };
     let found = api.broker.list_sessions(&caller, app, filter, page(&request)?).await?;
-    Ok(ListAnswer::of(found, |record| show(&api.broker, record)))
+    let names = NodeNames::told(&api, &caller);
+    let next = found.next;
+    let Placed { items, silent } = placed(&api, names.as_ref(), found.items).await;
+    Ok(ListAnswer::of(Page { items, next }, |shown| shown).without(&silent))
+}
+
+/// Sessions with the nodes where they are connected, as far as those who ask may know.
+pub(crate) struct Placed {
+    pub(crate) items: Vec<SessionView>,
+    /// Who did not say.
+    pub(crate) silent: Vec<Node>,
+}
+
+/// Finds out where sessions are connected, if `names` may be told. A page of them at most.
+pub(crate) async fn placed(api: &Api, names: Option<&NodeNames>, found: Vec<SessionRecord>) -> Placed {
+    let Some(names) = names else {
+        let items = found.into_iter().map(|record| show(&api.broker, record)).collect();
+        return Placed { items, silent: Vec::new() };
+    };
+    let numbers: Vec<_> = found.iter().map(|record| record.number).collect();
+    let SessionPlaces { of, silent } = api.hub.places_of_sessions(&numbers).await;
+    let items = found.into_iter().zip(of).map(|(record, nodes)| {
+        let nodes = nodes.into_iter().map(|node| names.of(node)).collect();
+        SessionView { nodes: Some(nodes), ..show(&api.broker, record) }
+    });
+    Placed { items: items.collect(), silent }
 }
 
 /// Reads `address`.
@@ -130,6 +161,7 @@ pub(crate) fn show(broker: &Broker, record: SessionRecord) -> SessionView {
         expires_at: record.expires_at,
         last_seen_at: record.last_seen_at,
         address: record.address,
+        nodes: None,
     }
 }
 

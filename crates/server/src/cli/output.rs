@@ -120,7 +120,12 @@ pub(super) fn cell(value: &Value) -> String {
             [] => "-".to_owned(),
             items => items.iter().map(cell).collect::<Vec<_>>().join(", "),
         },
-        Value::Object(_) => plain(&value.to_string()),
+        // A node.
+        Value::Object(of) => match (of.get("id"), of.get("name")) {
+            (Some(Value::Number(id)), Some(Value::String(name))) => format!("{} ({id})", plain(name)),
+            (Some(Value::Number(id)), Some(Value::Null)) => id.to_string(),
+            _ => plain(&value.to_string()),
+        },
     }
 }
 
@@ -159,6 +164,13 @@ mod tests {
         assert_eq!(text, "Name              a\nDevelopment mode  yes\nDomains           a, b\n");
         let text = printed(true, |out| out.object(&object, &fields).unwrap());
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), object);
+    }
+
+    #[test]
+    fn nodes_are_called_by_their_names() {
+        let items = [json!({"nodes": [{"id": 1, "name": "one"}, {"id": 2, "name": null}]}), json!({"nodes": []})];
+        let text = printed(false, |out| out.list(&items, &[("NODES", "nodes")]).unwrap());
+        assert_eq!(text, "NODES\none (1), 2\n-\n");
     }
 
     #[test]

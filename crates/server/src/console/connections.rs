@@ -10,16 +10,18 @@ use respoke_core::app::App;
 use respoke_core::id::{ConnectionId, EndpointId};
 use respoke_core::page::{Page, PageRequest};
 use respoke_hub::Connection;
-use respoke_hub::ops::ConnectionCount;
+use respoke_hub::ops::{At, ConnectionCount};
 
 use super::general::app_of_path;
 use super::layout::{
-    Tab, answer, app_page, app_path, csrf, empty, follow, guarded, input, link, live, more, table as list_table,
+    Tab, answer, app_page, app_path, csrf, empty, follow, guarded, input, link, live, more, node_choice, node_label,
+    table as list_table,
 };
 use super::sessions::endpoint_link;
 use super::visit::{Failure, Posted, Visit, see};
 use super::words::{count, number};
 use crate::api::asked::cursor as read_cursor;
+use crate::api::nodes::{NodeNames, at as find_at};
 use crate::call::{Id, Ids};
 use crate::state::Api;
 
@@ -32,19 +34,25 @@ pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> 
     let context = visit.context();
     let cursor = query.given("cursor");
     let part = PageRequest { after: read_cursor(cursor)?, ..PageRequest::first() };
-    let asked = [("endpoint", query.text("endpoint"))];
-    let total = match endpoint {
-        None => Some(visit.api.hub.connection_count(app.id).await),
-        Some(_) => None,
+    let names = NodeNames::told(&visit.api, &visit.caller);
+    let at = find_at(&visit.api, &visit.caller, query.given("node"))?;
+    let asked = [("endpoint", query.text("endpoint")), ("node", query.text("node"))];
+    let total = match (&endpoint, at) {
+        (None, Some(At::Anywhere)) => Some(visit.api.hub.connection_count(app.id).await),
+        (Some(_), _) | (None, _) => None,
     };
-    let found = match endpoint.transpose() {
-        Ok(endpoint) => visit.api.hub.connections_page(&visit.asker(&context, app.id, endpoint), &part).await?,
-        // What is no endpoint's name has no connections.
-        Err(_) => Page { items: Vec::new(), next: None },
+    let found = match (endpoint.transpose(), at) {
+        (Ok(endpoint), Some(at)) => {
+            visit.api.hub.connections_page_at(&visit.asker(&context, app.id, endpoint), &part, at).await?
+        }
+        // What is no endpoint's name has no connections, nor has a node that does not live.
+        (Err(_), _) | (_, None) => Page { items: Vec::new(), next: None },
     };
     let shown = found.items.len();
     let list = html! {
-        @if shown == 0 && cursor.is_none() {
+        @if shown == 0 && query.given("node").is_some() {
+            (empty("No connection is there.", &html! { "Another node may have some." }))
+        } @else if shown == 0 && cursor.is_none() {
             (empty("No connection.", &html! {
                 "A connection is a socket that a client opened with its App-Token. "
                 a href={ (app_path(&app)) "/try" } { "Try it" } " with two of them."
@@ -53,7 +61,7 @@ pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> 
             p {
                 (how_many(total, shown))
             }
-            (table(&visit, &app, &found.items))
+            (table(&visit, &app, names.as_ref(), &found.items))
             (more(&path, &asked, found.cursor().as_deref()))
         }
     };
@@ -65,6 +73,7 @@ pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> 
         p { "Open sockets of this app." }
         form.filter method="get" action=(path) {
             (input("endpoint", "Endpoint", query.text("endpoint"), ""))
+            (node_choice(names.as_ref(), query.text("node")))
             button { "Search" }
             (follow())
         }
@@ -98,15 +107,19 @@ pub(super) async fn end(
     Ok(see(&format!("{}/connections?done=connection-ended", app_path(&app))))
 }
 
-/// Connections in a table.
-pub(super) fn table(visit: &Visit, app: &App, found: &[Arc<Connection>]) -> Markup {
+/// Connections in a table, with their nodes if there may be several.
+fn table(visit: &Visit, app: &App, names: Option<&NodeNames>, found: &[Arc<Connection>]) -> Markup {
+    let node = names.map(|_| "Node");
+    let columns: Vec<_> =
+        ["Endpoint", "Client", "Address"].into_iter().chain(node).chain(["Connection id", "Actions"]).collect();
     html! {
-        (list_table("Connections", &["Endpoint", "Client", "Address", "Connection id", "Actions"], &html! {
+        (list_table("Connections", &columns, &html! {
             @for connection in found {
                 tr {
                     td { (endpoint_link(app, connection.endpoint.as_str())) }
                     td { (connection.client_type) }
                     td { (connection.address) }
+                    @if let Some(names) = names { td { (node_label(&names.home(connection))) } }
                     td { code { (connection.id) } }
                     td.actions { (closing(visit, app, &connection.id)) }
                 }

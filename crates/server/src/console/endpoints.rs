@@ -19,7 +19,8 @@ use serde_json::Value;
 
 use super::general::app_of_path;
 use super::layout::{
-    Errors, Tab, app_page, app_path, csrf, empty, field, guarded, input, link, segment, short, table as list_table,
+    Errors, Tab, app_page, app_path, csrf, empty, field, guarded, input, link, node_label, segment, short,
+    table as list_table,
 };
 use super::sessions::{roles, table};
 use super::visit::{Failure, Posted, Visit, see};
@@ -160,15 +161,22 @@ async fn render(visit: &Visit, app: &App, endpoint: &EndpointId, errors: &Errors
 
 /// Connections with what they say and are in.
 fn connected(visit: &Visit, app: &App, found: &[EndpointConnectionView]) -> Markup {
+    let node = found.iter().find_map(|one| one.connection.node.as_ref()).map(|_| "Node");
+    let columns: Vec<_> = ["Connection id", "Client", "Address"]
+        .into_iter()
+        .chain(node)
+        .chain(["Presence", "Groups", "Actions"])
+        .collect();
     list_table(
         "Connections",
-        &["Connection id", "Client", "Address", "Presence", "Groups", "Actions"],
+        &columns,
         &html! {
             @for EndpointConnectionView { connection, groups, presence } in found {
                 tr {
                     td { code { (connection.id) } }
                     td { (connection.client_type) }
                     td { (connection.ip_address) }
+                    @if let Some(node) = &connection.node { td { (node_label(node)) } }
                     td { (presence_said(presence)) }
                     td.long {
                         @for (at, group) in groups.iter().enumerate() { @if at > 0 { ", " } (group) }

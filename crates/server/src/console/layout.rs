@@ -7,10 +7,12 @@ use maud::{Markup, PreEscaped, html};
 use respoke_core::admin::AdminRole;
 use respoke_core::app::App;
 use respoke_core::refusal::{FieldErrors, Refusal};
+use respoke_wire::body::nodes::NodeRef;
 
 use super::assets::{HTMX, SCRIPT, STYLE};
 use super::form::Form;
 use super::visit::{CSRF, Failure, ONCE, UNCONFIRMED, Visit};
+use crate::api::nodes::NodeNames;
 use crate::markup::{self, HTML};
 
 /// htmx as the policy of our pages wants it: no style of its own, nothing evaluated, no page kept in the browser's
@@ -239,6 +241,47 @@ pub(super) fn app_choice(apps: &[App], chosen: &str) -> Markup {
             }
         },
     )
+}
+
+/// A choice among the nodes that live, where there may be several.
+pub(super) fn node_choice(names: Option<&NodeNames>, chosen: &str) -> Markup {
+    let Some(names) = names else { return PreEscaped(String::new()) };
+    let nodes: Vec<_> = names.all().map(|node| (node.id.to_string(), node_label(&node))).collect();
+    // One that is gone is still what is asked for.
+    let gone = !chosen.is_empty() && nodes.iter().all(|(id, _)| id != chosen);
+    field(
+        "node",
+        "Node",
+        "",
+        &html! {
+            select id="node" name="node" {
+                option value="" { "All nodes" }
+                @for (id, label) in &nodes { option value=(id) selected[id == chosen] { (label) } }
+                @if gone { option value=(chosen) selected { (chosen) } }
+            }
+        },
+    )
+}
+
+/// A node in words. Two may have one name.
+pub(super) fn node_label(node: &NodeRef) -> String {
+    match &node.name {
+        Some(name) => format!("{name} ({})", node.id),
+        None => node.id.to_string(),
+    }
+}
+
+/// That the part of some nodes is missing in what is shown.
+pub(super) fn silent_notice(silent: &[NodeRef], missing: &str) -> Markup {
+    let labels: Vec<_> = silent.iter().map(node_label).collect();
+    html! {
+        @if !labels.is_empty() {
+            p.notice role="status" {
+                (if labels.len() == 1 { "This node did not answer: " } else { "These nodes did not answer: " })
+                (labels.join(", ")) ". " (missing)
+            }
+        }
+    }
 }
 
 /// What was wrong with a form.

@@ -11,21 +11,23 @@ use maud::{Markup, html};
 use respoke_core::app::App;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{EndpointId, RoleId};
-use respoke_core::page::PageRequest;
+use respoke_core::page::{Page, PageRequest};
 use respoke_core::ports::{ListFilter, SessionFilter};
 use respoke_core::refusal::Refusal;
+use respoke_wire::body::nodes::NodeRef;
 use respoke_wire::body::sessions::SessionView;
 
 use super::apps::rows;
 use super::form::Form;
 use super::general::app_of_path;
 use super::layout::{
-    Tab, answer, app_page, app_path, csrf, empty, field, follow, guarded, input, link, live, more, segment,
-    table as list_table,
+    Tab, answer, app_page, app_path, csrf, empty, field, follow, guarded, input, link, live, more, node_label, segment,
+    silent_notice, table as list_table,
 };
 use super::visit::{Failure, Posted, Visit, see};
 use super::words::when;
-use crate::api::sessions::show as show_session;
+use crate::api::nodes::NodeNames;
+use crate::api::sessions::placed;
 use crate::call::{Id, Ids};
 use crate::state::Api;
 
@@ -36,10 +38,14 @@ pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> 
     let roles = roles(&visit, &app).await?;
     let path = format!("{}/sessions", app_path(&app));
     let asked = ["endpoint", "role", "address", "since"].map(|name| (name, query.text(name)));
+    let names = NodeNames::told(&visit.api, &visit.caller);
+    let mut silent = Vec::new();
     let found = match filter(&query) {
         Ok(filter) => {
             let found = visit.api.broker.list_sessions(&visit.caller, Some(app.id), filter, rows(&visit)?).await?;
-            Ok(found.map(|record| show_session(&visit.api.broker, record)))
+            let (next, placed) = (found.next, placed(&visit.api, names.as_ref(), found.items).await);
+            silent = names.iter().flat_map(|names| placed.silent.iter().map(|node| names.of(*node))).collect();
+            Ok(Page { items: placed.items, next })
         }
         Err(problem) => Err(problem),
     };
@@ -47,6 +53,7 @@ pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> 
         @match &found {
             Err((what, problem)) => p.notice.bad role="alert" { "The " (what) " " (problem) "." },
             Ok(found) => {
+                (silent_notice(&silent, "Sessions may be connected there that are shown without it."))
                 @if found.items.is_empty() { (nobody(&app, asked.iter().all(|(_, text)| text.is_empty()))) }
                 @else { (table(&visit, &app, &roles, &found.items)) }
                 (more(&path, &asked, found.cursor().as_deref()))
@@ -155,14 +162,21 @@ fn nobody(app: &App, at_all: bool) -> Markup {
 /// Sessions in a table.
 pub(super) fn table(visit: &Visit, app: &App, roles: &RoleNames, found: &[SessionView]) -> Markup {
     let now = visit.now();
+    let node = found.iter().find_map(|session| session.nodes.as_ref()).map(|_| "Connected at");
+    let columns: Vec<_> = ["Endpoint", "Role", "Address"]
+        .into_iter()
+        .chain(node)
+        .chain(["Began", "Last seen", "Ends", "Actions"])
+        .collect();
     let names: HashMap<_, _> = roles.iter().map(|(id, name)| (*id, name.as_str())).collect();
     html! {
-        (list_table("Sessions", &["Endpoint", "Role", "Address", "Began", "Last seen", "Ends", "Actions"], &html! {
+        (list_table("Sessions", &columns, &html! {
             @for session in found {
                 tr {
                     td { (endpoint_link(app, session.endpoint_id.as_str())) }
                     td { (role_name(&names, session.role_id)) }
                     td { (session.address) }
+                    @if let Some(nodes) = &session.nodes { td { (connected_at(nodes)) } }
                     td { (when(session.created_at, now)) }
                     td { (when(session.last_seen_at, now)) }
                     td { (when(session.expires_at, now)) }
@@ -175,6 +189,13 @@ pub(super) fn table(visit: &Visit, app: &App, roles: &RoleNames, found: &[Sessio
                 }
             }
         }))
+    }
+}
+
+fn connected_at(nodes: &[NodeRef]) -> Markup {
+    html! {
+        @if nodes.is_empty() { span.quiet { "nowhere" } }
+        @else { (nodes.iter().map(node_label).collect::<Vec<_>>().join(", ")) }
     }
 }
 

@@ -4,6 +4,7 @@ use respoke_core::id::{AccountId, AppId, ConnectionId, EndpointId, RoleId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::nodes::NodeRef;
 use crate::lenient::optional_bool;
 
 /// What `POST /v1/connections` takes.
@@ -71,4 +72,7 @@ pub struct ConnectionView {
     /// Always `websocket`, whatever carries it.
     #[serde(rename = "type")]
     pub kind: &'static str,
+    /// The node that has its socket. Admins are told, where there may be several nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeRef>,
 }

@@ -23,7 +23,7 @@ pub struct EndpointView {
     /// The app.
     #[schema(value_type = String, format = Uuid)]
     pub app_id: AppId,
-    /// Its live connections on this node.
+    /// Its live connections.
     pub connections: Vec<EndpointConnectionView>,
     /// Its live sessions, 200 at most.
     pub sessions: Vec<SessionView>,

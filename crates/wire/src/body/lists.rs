@@ -34,6 +34,8 @@ pub struct ListRequest {
     pub route: Option<String>,
     /// Only from this address.
     pub address: Option<String>,
+    /// Only what is on this node.
+    pub node: Option<String>,
     /// Only what was made then or later.
     pub since: Option<String>,
     /// How the list is written.

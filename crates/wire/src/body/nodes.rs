@@ -41,6 +41,17 @@ pub struct NodeView {
     pub answers: bool,
 }
 
+/// The node by which something is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeRef {
+    /// Its number.
+    pub id: u32,
+    /// What operators call it; `null` where the node that answers has not heard that yet.
+    #[schema(required = true)]
+    pub name: Option<String>,
+}
+
 impl NodeView {
     /// What `here` tells of a node.
     #[must_use]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::iso;
+use super::nodes::NodeRef;
 use crate::instant::optional_instant;
 use crate::lenient::optional_bool;
 
@@ -39,6 +40,9 @@ pub struct SessionView {
     pub last_seen_at: Timestamp,
     /// From which address it was last used.
     pub address: String,
+    /// The nodes on which it has open sockets. Admins are told, in lists, where there may be several nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<Vec<NodeRef>>,
 }
 
 /// What `DELETE /v1/sessions` takes: exactly one of `endpointId`, `roleId` and `all`.

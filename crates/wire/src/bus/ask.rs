@@ -32,6 +32,10 @@ impl Coded for Question {
                 (4_u8, *app_id).write(out);
                 of.write(out);
             }
+            Self::Sessions { numbers } => {
+                8_u8.write(out);
+                numbers.write(out);
+            }
             Self::Snapshot { of, after } => {
                 5_u8.write(out);
                 of.write(out);
@@ -73,6 +77,7 @@ impl Coded for Question {
             20 => Self::Books(Coded::read(from)?),
             6 => Self::Do { app_id: Coded::read(from)?, request_id: Coded::read(from)?, deed: Coded::read(from)? },
             7 => Self::Client { which: Coded::read(from)? },
+            8 => Self::Sessions { numbers: Coded::read(from)? },
             _ => return Err(BusCodecError::Invalid("kind of question")),
         })
     }
@@ -144,6 +149,10 @@ impl Coded for Answer {
                 more.write(out);
             }
             Self::Count(count) => (3_u8, *count).write(out),
+            Self::Sessions(which) => {
+                7_u8.write(out);
+                which.write(out);
+            }
             Self::Books(books) => {
                 20_u8.write(out);
                 books.write(out);
@@ -174,6 +183,7 @@ impl Coded for Answer {
             4 => Self::Snapshot { found: Coded::read(from)?, more: Coded::read(from)? },
             5 => Self::Done(Coded::read(from)?),
             6 => Self::Client(Coded::read(from)?),
+            7 => Self::Sessions(Coded::read(from)?),
             _ => return Err(BusCodecError::Invalid("kind of answer")),
         })
     }

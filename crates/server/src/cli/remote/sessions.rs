@@ -59,6 +59,18 @@ pub(in crate::cli) struct EndAll {
     keep_tokens: bool,
 }
 
+const COLUMNS: &[(&str, &str)] = shown!(SessionView {
+    "ID": id,
+    "ENDPOINT": endpoint_id,
+    "ROLE": role_id,
+    "CREATED": created_at,
+    "EXPIRES": expires_at,
+    "LAST SEEN": last_seen_at,
+    "ADDRESS": address,
+});
+/// Shown where there may be several nodes: a server that is alone does not tell.
+const NODES: &str = field!(SessionView, nodes);
+
 impl Command {
     pub(super) fn run(&self, client: &Client, out: &mut Output<'_>) -> Result<(), Failure> {
         match self {
@@ -68,18 +80,10 @@ impl Command {
                     (field!(ListRequest, endpoint_id), endpoint.as_ref()),
                     (field!(ListRequest, role_id), role.as_ref()),
                 ]);
-                out.list(
-                    &client.list("/v1/sessions", &query, *limit)?,
-                    shown!(SessionView {
-                        "ID": id,
-                        "ENDPOINT": endpoint_id,
-                        "ROLE": role_id,
-                        "CREATED": created_at,
-                        "EXPIRES": expires_at,
-                        "LAST SEEN": last_seen_at,
-                        "ADDRESS": address,
-                    }),
-                )
+                let sessions = client.list("/v1/sessions", &query, *limit)?;
+                let are_nodes_told = sessions.iter().any(|session| session[NODES].is_array());
+                let nodes = are_nodes_told.then_some(("NODES", NODES));
+                out.list(&sessions, &COLUMNS.iter().copied().chain(nodes).collect::<Vec<_>>())
             }
             Self::End { session } => {
                 let answer = client.delete(&format!("/v1/sessions/{}", segment(session)), &[])?;

@@ -338,6 +338,7 @@ fn question() -> BoxedStrategy<Question> {
             after
         }),
         (app(), holder()).prop_map(|(app_id, of)| Question::Count { app_id, of }),
+        vec(any::<u64>(), 0..4).prop_map(|numbers| Question::Sessions { numbers }),
         books_question().prop_map(Question::Books),
         (vec(interest(), 0..4), option::of((any::<u32>(), connection())))
             .prop_map(|(of, after)| Question::Snapshot { of, after }),
@@ -394,6 +395,7 @@ fn answer() -> BoxedStrategy<Answer> {
         vec(group(), 0..4).prop_map(Answer::Groups),
         (vec(state(), 0..3), any::<bool>()).prop_map(|(found, more)| Answer::States { found, more }),
         any::<u64>().prop_map(Answer::Count),
+        vec(any::<u32>(), 0..4).prop_map(Answer::Sessions),
         books_answer().prop_map(Answer::Books),
         (vec(present(), 0..3), any::<bool>()).prop_map(|(found, more)| Answer::Snapshot { found, more }),
         done().prop_map(Answer::Done),

@@ -1,0 +1,114 @@
+//! What an operator is shown of several nodes.
+
+use serde_json::{Value, json};
+
+use super::two;
+use crate::harness::{Client, Server, eventually, is_postgres_asked, text};
+
+/// A list that an admin asks for.
+fn list(node: &Client, admin: &str, path: &str) -> Vec<Value> {
+    node.get(path).admin(admin).call().ok().as_array().unwrap().clone()
+}
+
+/// Whose each is, and by which node.
+fn places(found: &[Value]) -> Vec<(String, String)> {
+    let mut places: Vec<_> = found
+        .iter()
+        .map(|one| (text(&one["endpointId"]), one["node"]["name"].as_str().unwrap_or("?").into()))
+        .collect();
+    places.sort();
+    places
+}
+
+/// The numbers of both nodes, once each knows what both are called.
+fn numbers([one, other]: &[Server; 2], admin: &str) -> [u64; 2] {
+    let of = |node: &Server| {
+        eventually(|| {
+            let nodes = list(node, admin, "/v1/nodes");
+            let number = |name: &str| nodes.iter().find(|node| node["name"] == name)?["id"].as_u64();
+            Some([number("one")?, number("other")?])
+        })
+    };
+    assert_eq!(of(one), of(other));
+    of(one)
+}
+
+#[test]
+fn connections_are_told_with_their_nodes() {
+    let Some(nodes) = two() else { return };
+    let [one, other] = &nodes;
+    let admin = one.admin_token("admin");
+    let [first, second] = numbers(&nodes, &admin);
+    let (_alice, _bob, _carol) = (one.connect("alice"), other.connect("bob"), other.connect("carol"));
+    let pair = |endpoint: &str, node: &str| (endpoint.to_owned(), node.to_owned());
+    let all = [pair("alice", "one"), pair("bob", "other"), pair("carol", "other")];
+    for node in &nodes {
+        // What a node is called comes with its beat, a moment after it serves.
+        eventually(|| (places(&list(node, &admin, "/v1/connections")) == all).then_some(()));
+        let found = |query: &str| list(node, &admin, &format!("/v1/connections?{query}"));
+        assert_eq!(places(&found(&format!("node={first}"))), all[..1]);
+        assert_eq!(places(&found(&format!("node={second}"))), all[1..]);
+        assert_eq!(places(&found(&format!("node={second}&endpointId=carol"))), all[2..]);
+        assert_eq!(places(&found(&format!("node={first}&endpointId=carol"))), []);
+        assert_eq!(places(&found("node=4000000000")), []);
+        let page = node.get(&format!("/v1/connections?node={second}&limit=1")).admin(&admin).call();
+        let rest = format!("node={second}&limit=1&cursor={}", page.header("next-cursor").unwrap());
+        let pages = [page.ok().as_array().unwrap().clone(), found(&rest)].concat();
+        assert_eq!(places(&pages), all[1..]);
+        node.get("/v1/connections?node=one").admin(&admin).call().refused(400, "invalid");
+
+        // Which nodes there are is told to admins alone.
+        let told = node.get("/v1/connections").secret().call().ok();
+        assert!(told.as_array().unwrap().iter().all(|one| one.get("node").is_none()), "{told}");
+        node.get(&format!("/v1/connections?node={first}")).secret().call().refused(403, "forbidden");
+    }
+    let carol = one.get("/v1/endpoints/carol").admin(&admin).call().ok();
+    assert_eq!(carol["connections"][0]["node"], json!({"id": second, "name": "other"}));
+}
+
+#[test]
+fn sessions_are_told_with_the_nodes_where_they_are_connected() {
+    let Some(nodes) = two() else { return };
+    let [one, other] = &nodes;
+    let admin = one.admin_token("admin");
+    let [first, second] = numbers(&nodes, &admin);
+    let (alice, _bob) = (one.session("alice"), other.connect("bob"));
+    let _sockets = [one.open_as("alice", &alice), other.open_as("alice", &alice), one.open_as("alice", &alice)];
+    one.session("carol");
+    let at = |number: u64, name: &str| json!({"id": number, "name": name});
+    let expected = [
+        ("alice", json!([at(first, "one"), at(second, "other")])),
+        ("bob", json!([at(second, "other")])),
+        ("carol", json!([])),
+    ];
+    for node in &nodes {
+        eventually(|| {
+            let found = list(node, &admin, "/v1/sessions");
+            let mut told: Vec<_> = found
+                .iter()
+                .map(|session| (session["endpointId"].as_str().unwrap(), session["nodes"].clone()))
+                .collect();
+            told.sort_by_key(|(endpoint, _)| *endpoint);
+            (told == expected).then_some(())
+        });
+        let answer = node.get("/v1/sessions").secret().call();
+        assert_eq!(answer.header("silent-nodes"), None);
+        assert!(answer.ok().as_array().unwrap().iter().all(|session| session.get("nodes").is_none()));
+    }
+}
+
+#[test]
+fn a_server_that_is_alone_tells_of_no_nodes() {
+    if is_postgres_asked() {
+        return;
+    }
+    let server = Server::start();
+    let admin = server.admin_token("admin");
+    let _alice = server.connect("alice");
+    for path in ["/v1/connections", "/v1/connections?node=0"] {
+        let found = list(&server, &admin, path);
+        assert_eq!((found.len(), found[0].get("node")), (1, None));
+    }
+    assert!(list(&server, &admin, "/v1/connections?node=1").is_empty());
+    assert_eq!(list(&server, &admin, "/v1/sessions")[0].get("nodes"), None);
+}
