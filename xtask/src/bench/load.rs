@@ -54,6 +54,38 @@ pub(crate) enum Extent {
     Scripts(Duration),
 }
 
+/// Where a run's connections lead, and how much they ask.
+#[derive(Clone, Debug)]
+pub(crate) struct Aim {
+    /// Connections are spread over these servers.
+    pub(crate) servers: Vec<SocketAddr>,
+    /// How many requests a second are asked in all; `None`: each connection asks again as soon as it was answered.
+    pub(crate) per_second: Option<f64>,
+}
+
+impl From<SocketAddr> for Aim {
+    fn from(server: SocketAddr) -> Self {
+        Self { servers: vec![server], per_second: None }
+    }
+}
+
+/// When one of the connections asks, where that is not as soon as it can.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// After the start, its first time.
+    first: Duration,
+    each: Duration,
+}
+
+impl Pace {
+    /// Of the `nth` of `connections` that ask `per_second` times together, in turn.
+    fn of(nth: usize, connections: usize, per_second: f64) -> Self {
+        let step = Duration::from_secs_f64(1.0 / per_second);
+        let times = |count: usize| step * u32::try_from(count).unwrap_or(u32::MAX);
+        Self { first: times(nth), each: times(connections) }
+    }
+}
+
 /// What a run counted inside its window.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -79,7 +111,7 @@ impl Outcome {
     }
 }
 
-/// Drives the server at `address` with one connection per script.
+/// Drives a server, or several, with one connection per script.
 ///
 /// `edge` is called as the window opens and again as it closes; its two results are returned with
 /// the outcome, so that counters of the server are read at the very edges.
@@ -88,7 +120,7 @@ impl Outcome {
 ///
 /// When a script refuses an answer, the connection breaks, or the run is stuck.
 pub(crate) fn run<T>(
-    address: SocketAddr,
+    aim: impl Into<Aim>,
     scripts: Scripts,
     extent: Extent,
     mut edge: impl FnMut() -> anyhow::Result<T>,
@@ -105,9 +137,10 @@ pub(crate) fn run<T>(
         Extent::Window(window) => WARM_UP + window + GRACE,
         Extent::Scripts(limit) => limit + GRACE,
     };
+    let aim = aim.into();
     let generator = thread::Builder::new().name("load".into()).spawn({
         let phase = Arc::clone(&phase);
-        move || generate(address, scripts, phase, events, deadline)
+        move || generate(&aim, scripts, phase, events, deadline)
     })?;
     let window = watch(&phase, &news, extent, &mut edge);
     set(&phase, Phase::Over);
@@ -191,7 +224,7 @@ struct Tally {
 
 /// The body of the generator's thread.
 fn generate(
-    address: SocketAddr,
+    aim: &Aim,
     scripts: Scripts,
     phase: Arc<AtomicU8>,
     events: SyncSender<Event>,
@@ -203,8 +236,10 @@ fn generate(
     let connections = LocalSet::new();
     connections.block_on(&runtime, async {
         let mut tasks = JoinSet::new();
-        for script in scripts {
-            tasks.spawn_local(converse(address, script, Rc::clone(&shared)));
+        let connections = scripts.len();
+        for ((nth, script), &address) in scripts.into_iter().enumerate().zip(aim.servers.iter().cycle()) {
+            let pace = aim.per_second.map(|per_second| Pace::of(nth, connections, per_second));
+            tasks.spawn_local(converse(address, script, pace, Rc::clone(&shared)));
         }
         let all = async {
             while let Some(ended) = tasks.join_next().await {
@@ -220,13 +255,24 @@ fn generate(
 }
 
 /// One connection, from its opening to the end of the run.
-async fn converse(address: SocketAddr, mut script: Box<dyn Script + Send>, shared: Rc<Shared>) -> anyhow::Result<()> {
+async fn converse(
+    address: SocketAddr,
+    mut script: Box<dyn Script + Send>,
+    pace: Option<Pace>,
+    shared: Rc<Shared>,
+) -> anyhow::Result<()> {
     let mut connection = Connection::open(address).await?;
     if shared.connected.wait().await.is_leader() {
         let _ = shared.events.try_send(Event::Connected);
     }
     let mut request = Vec::with_capacity(1024);
+    let mut due = pace.map(|pace| Instant::now() + pace.first);
     while !shared.is(Phase::Over) {
+        if let Some((due, pace)) = due.as_mut().zip(pace) {
+            // Whoever is behind asks at once: what was not asked in time is made up for.
+            tokio::time::sleep_until((*due).into()).await;
+            *due += pace.each;
+        }
         request.clear();
         if !script.request(&mut request) {
             let _ = shared.events.try_send(Event::Exhausted);
@@ -341,6 +387,15 @@ mod tests {
         assert_eq!(outcome.requests, 200);
         assert_eq!(outcome.statuses, BTreeMap::from([(200, 200)]));
         assert_eq!(outcome.latencies.len(), 200);
+    }
+
+    #[test]
+    fn a_paced_run_asks_so_often_and_no_more() {
+        let aim = Aim { servers: vec![server("200 OK"), server("200 OK")], per_second: Some(40.0) };
+        let (outcome, (), ()) = run(aim, scripts(4, 3, 200), LIMIT, || Ok(())).unwrap();
+        assert_eq!(outcome.requests, 12);
+        // The last of the twelve is due after eleven steps of 25 ms.
+        assert!(outcome.elapsed >= Duration::from_millis(275), "{:?}", outcome.elapsed);
     }
 
     #[test]

@@ -61,6 +61,12 @@ fn file_system(mounts: &str, folder: &Path) -> Option<String> {
     above.max_by_key(|(point, _)| point.len()).map(|(_, kind)| kind.to_owned())
 }
 
+/// How many programs wanted a core, on average over the last minute.
+pub(crate) fn load_average() -> anyhow::Result<f64> {
+    let loads = fs::read_to_string("/proc/loadavg")?;
+    loads.split(' ').next().context("there is a load")?.parse().context("a load is a number")
+}
+
 /// How long an append of 4 KiB takes until it is on the disk of `folder`: the median of a few hundred.
 ///
 /// Tells a quiet disk from a busy one, beside the figures that depend on it.

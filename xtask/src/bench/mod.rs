@@ -9,6 +9,7 @@
 mod callgrind;
 mod ceiling;
 mod client;
+mod cluster;
 mod effort;
 mod hub;
 mod load;
@@ -52,6 +53,8 @@ pub(crate) enum Bench {
     Hub(hub::HubArgs),
     /// The server on PostgreSQL, beside PostgreSQL alone and beside itself on SQLite; needs PostgreSQL.
     Postgres(postgres::PostgresArgs),
+    /// Several nodes on one PostgreSQL, by each carrier of what they tell each other; needs PostgreSQL and NATS.
+    Cluster(cluster::ClusterArgs),
     /// Minting on and on with short-lived tokens: what becomes of the rate and of the files.
     Plateau(PlateauArgs),
     /// Instructions per mint, beside a bare axum server; needs valgrind.
@@ -141,6 +144,7 @@ impl Bench {
             Self::Tokens(args) => tokens(args),
             Self::Hub(args) => hub::run(args),
             Self::Postgres(args) => postgres::run(args),
+            Self::Cluster(args) => cluster::run(args),
             Self::Plateau(args) => {
                 let workplace = Workplace::prepare(args.binary.as_deref())?;
                 println!("{}", plateau::measure(&workplace, args.mints, args.every, args.connections)?);

@@ -102,7 +102,7 @@ pub(crate) fn serve(command: Command, folder: &Path, setting: Setting) -> Comman
 }
 
 /// The same without a place to keep anything.
-fn usual(mut command: Command, setting: Setting) -> Command {
+pub(super) fn usual(mut command: Command, setting: Setting) -> Command {
     command
         .args(["serve", "--listen", "127.0.0.1:0"])
         // Not the caller's RESPOKED_* variables.

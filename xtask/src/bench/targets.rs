@@ -59,6 +59,7 @@ pub(crate) enum Unit {
     Secs,
     Bytes,
     Kibibytes,
+    Mebibytes,
     Megabytes,
 }
 
@@ -73,6 +74,7 @@ impl Unit {
             Self::Secs => format!("{value:.1} s"),
             Self::Bytes => format!("{value:.0} B"),
             Self::Kibibytes => format!("{:.1} KiB", value / 1024.0),
+            Self::Mebibytes => format!("{:.1} MiB", value / f64::from(1 << 20)),
             Self::Megabytes => format!("{:.1} MB", value / 1e6),
         }
     }

@@ -23,10 +23,10 @@ const LIMIT: Duration = Duration::from_secs(120);
 const HEAD_LEN_MAX: usize = 4096;
 
 /// One client.
-pub(super) struct Client {
-    pub(super) endpoint: String,
+pub(in crate::bench) struct Client {
+    pub(in crate::bench) endpoint: String,
     /// Its App-Token; peers have none.
-    pub(super) token: String,
+    pub(in crate::bench) token: String,
     stage: Stage,
 }
 
@@ -45,15 +45,15 @@ enum Stage {
 }
 
 /// How clients came in.
-pub(super) struct Entrance {
+pub(in crate::bench) struct Entrance {
     /// From the first connect until everybody was in.
-    pub(super) took: Duration,
+    pub(in crate::bench) took: Duration,
     /// The same of each client, in microseconds since the first connect.
-    pub(super) latencies: Histogram<u64>,
+    pub(in crate::bench) latencies: Histogram<u64>,
 }
 
 /// Lets `guests` in, at most `at_once` of them on their way at a time; they are appended to `clients`.
-pub(super) fn enter(
+pub(in crate::bench) fn enter(
     net: &mut Net,
     (subject, site): (Subject, Option<&Site>),
     clients: &mut Vec<Client>,
@@ -63,7 +63,7 @@ pub(super) fn enter(
     let first = clients.len();
     let wanted = guests.len();
     for guest in &guests {
-        net.add();
+        net.add(guest.server);
         clients.push(Client { endpoint: guest.endpoint.clone(), token: String::new(), stage: Stage::Outside });
     }
     let (started, latencies) = (Instant::now(), histogram()?);

@@ -20,13 +20,13 @@ const CLOSE: u8 = 0x8;
 
 /// A frame of a server.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Frame<'a> {
+pub(in crate::bench) enum Frame<'a> {
     Text(&'a [u8]),
     Close,
 }
 
 /// Appends a client's text frame.
-pub(super) fn push_text(out: &mut Vec<u8>, payload: &[u8]) {
+pub(in crate::bench) fn push_text(out: &mut Vec<u8>, payload: &[u8]) {
     out.push(FIN | TEXT);
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
         (Ok(len @ ..LEN_16), _) => out.push(MASKED | len),
@@ -44,7 +44,7 @@ pub(super) fn push_text(out: &mut Vec<u8>, payload: &[u8]) {
 }
 
 /// A client's text frame.
-pub(super) fn text(payload: &str) -> Vec<u8> {
+pub(in crate::bench) fn text(payload: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(payload.len() + 14);
     push_text(&mut out, payload.as_bytes());
     out
@@ -55,7 +55,7 @@ pub(super) fn text(payload: &str) -> Vec<u8> {
 /// # Errors
 ///
 /// When it is a fragment, masked, neither text nor close, or too long.
-pub(super) fn parse(bytes: &[u8]) -> anyhow::Result<Option<(Frame<'_>, usize)>> {
+pub(in crate::bench) fn parse(bytes: &[u8]) -> anyhow::Result<Option<(Frame<'_>, usize)>> {
     let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
     ensure!(first & FIN != 0 && second & MASKED == 0, "a server's frame is whole and not masked");
     let (len, head) = match second {

@@ -16,7 +16,7 @@ use crate::child::Child;
 /// How long a peer may take until it listens.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Room for every socket that the machine lets the generator open; all else is as it is by default.
-const ROOMY: Setting = Setting {
+pub(in crate::bench) const ROOMY: Setting = Setting {
     environment: &[
         ("RESPOKED_CONNECTIONS_MAX", "1000000"),
         ("RESPOKED_CONNECTIONS_PER_ADDRESS_MAX", "1000000"),

@@ -4,16 +4,16 @@
 //! ([`talk`]) in interleaved [`rounds`]. How each server is spoken to is in [`subject`]; all sockets are on one thread
 //! ([`net`], [`frame`]). The report ([`report`]) judges the targets of the hub.
 
-mod entry;
-mod frame;
-mod host;
-mod net;
+pub(super) mod entry;
+pub(super) mod frame;
+pub(super) mod host;
+pub(super) mod net;
 mod report;
 mod rounds;
-mod subject;
-mod swarm;
-mod talk;
-mod tally;
+pub(super) mod subject;
+pub(super) mod swarm;
+pub(super) mod talk;
+pub(super) mod tally;
 
 use std::fs;
 use std::path::PathBuf;
@@ -94,7 +94,7 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
 }
 
 /// Raises the limit of open files to what the system allows, for the generator and the servers it starts.
-fn raise_file_limit() -> anyhow::Result<u64> {
+pub(super) fn raise_file_limit() -> anyhow::Result<u64> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
         .context("cannot raise the limit of open files")?;

@@ -21,7 +21,7 @@ const READ_LEN: usize = 128 * 1024;
 const EVENTS_MAX: usize = 1024;
 
 /// Who hears what happens on the sockets.
-pub(super) trait Party {
+pub(in crate::bench) trait Party {
     /// The socket of `client` is connected.
     fn connected(&mut self, net: &mut Net, client: usize) -> anyhow::Result<()>;
 
@@ -33,9 +33,9 @@ pub(super) trait Party {
 }
 
 /// The sockets of all clients.
-pub(super) struct Net {
+pub(in crate::bench) struct Net {
     epoll: OwnedFd,
-    address: SocketAddr,
+    servers: Vec<SocketAddr>,
     links: Vec<Link>,
     buffer: Vec<u8>,
     events: Vec<epoll::Event>,
@@ -43,6 +43,8 @@ pub(super) struct Net {
 
 #[derive(Default)]
 struct Link {
+    /// Which of the servers it is connected to.
+    server: usize,
     stream: Option<TcpStream>,
     connecting: bool,
     /// Counts its sockets, so that an event of the one before is not taken for the present one's.
@@ -55,29 +57,35 @@ struct Link {
 
 impl Net {
     /// No sockets yet; all will be connected to `address`.
-    pub(super) fn new(address: SocketAddr) -> anyhow::Result<Self> {
+    pub(in crate::bench) fn new(address: SocketAddr) -> anyhow::Result<Self> {
+        Self::among(vec![address])
+    }
+
+    /// No sockets yet; each will be connected to one of `servers`.
+    pub(in crate::bench) fn among(servers: Vec<SocketAddr>) -> anyhow::Result<Self> {
         Ok(Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-            address,
+            servers,
             links: Vec::new(),
             buffer: vec![0; READ_LEN],
             events: Vec::with_capacity(EVENTS_MAX),
         })
     }
 
-    /// Adds a client without a socket and returns its number.
-    pub(super) fn add(&mut self) -> usize {
-        self.links.push(Link::default());
+    /// Adds a client of one of the servers, without a socket, and returns its number.
+    pub(in crate::bench) fn add(&mut self, server: usize) -> usize {
+        self.links.push(Link { server, ..Link::default() });
         self.links.len() - 1
     }
 
     /// Connects a new socket for `client` in the place of the one it has.
-    pub(super) fn open(&mut self, client: usize) -> anyhow::Result<()> {
+    pub(in crate::bench) fn open(&mut self, client: usize) -> anyhow::Result<()> {
         self.close(client);
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)
             .context("no socket: are there enough file descriptors?")?;
-        match connect(&socket, &self.address) {
+        let server = self.servers.get(self.links[client].server).context("a client of no server")?;
+        match connect(&socket, server) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error).context("cannot connect to the server under load"),
         }
@@ -94,13 +102,13 @@ impl Net {
     }
 
     /// Closes the socket of `client`, if it has one.
-    pub(super) fn close(&mut self, client: usize) {
+    pub(in crate::bench) fn close(&mut self, client: usize) {
         let link = &mut self.links[client];
-        *link = Link { generation: link.generation, ..Link::default() };
+        *link = Link { server: link.server, generation: link.generation, ..Link::default() };
     }
 
     /// Sends `bytes` after all that was sent before.
-    pub(super) fn send(&mut self, client: usize, bytes: &[u8]) -> anyhow::Result<()> {
+    pub(in crate::bench) fn send(&mut self, client: usize, bytes: &[u8]) -> anyhow::Result<()> {
         let link = &mut self.links[client];
         if !link.output.is_empty() || link.connecting {
             link.output.extend_from_slice(bytes);
@@ -116,7 +124,7 @@ impl Net {
     }
 
     /// Waits for something to happen, no longer than `patience`, and tells `party` of all that did.
-    pub(super) fn turn(&mut self, patience: Duration, party: &mut impl Party) -> anyhow::Result<()> {
+    pub(in crate::bench) fn turn(&mut self, patience: Duration, party: &mut impl Party) -> anyhow::Result<()> {
         let mut events = std::mem::take(&mut self.events);
         let timeout = Timespec::try_from(patience)?;
         events.clear();
@@ -218,7 +226,7 @@ fn write(stream: &mut TcpStream, bytes: &[u8]) -> anyhow::Result<usize> {
 }
 
 /// Turns `net` until `done`, and no longer than `limit`. False: it was not done in time.
-pub(super) fn turn_until<P: Party>(
+pub(in crate::bench) fn turn_until<P: Party>(
     net: &mut Net,
     party: &mut P,
     limit: Duration,
@@ -284,7 +292,7 @@ mod tests {
             stream.write_all(&part).unwrap();
         });
         let mut net = Net::new(address).unwrap();
-        let client = net.add();
+        let client = net.add(0);
         net.open(client).unwrap();
         let mut party = Twos::default();
         assert!(turn_until(&mut net, &mut party, LIMIT, |party| party.came.len() == 2).unwrap());
@@ -298,7 +306,7 @@ mod tests {
     fn a_server_that_is_not_there_is_an_error() {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut net = Net::new(address).unwrap();
-        let client = net.add();
+        let client = net.add(0);
         let failed = net.open(client).and_then(|()| turn_until(&mut net, &mut Twos::default(), LIMIT, |_| false));
         assert!(failed.unwrap_err().to_string().contains("cannot connect"));
     }

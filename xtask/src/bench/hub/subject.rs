@@ -36,31 +36,33 @@ impl fmt::Display for Subject {
 }
 
 /// The group that publications go to.
-pub(super) const GROUP: &str = "bench";
+pub(in crate::bench) const GROUP: &str = "bench";
 /// A line of a chat, published and sent.
-const LINE: &str = "a line of a chat, about as long as people write them, and no longer";
+pub(in crate::bench) const LINE: &str = "a line of a chat, about as long as people write them, and no longer";
 
 /// What a client does once it is connected; peers have groups alone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Guest {
-    pub(super) endpoint: String,
+pub(in crate::bench) struct Guest {
+    pub(in crate::bench) endpoint: String,
+    /// Which of the servers it is a client of.
+    pub(in crate::bench) server: usize,
     /// Whether it says that it is available.
-    pub(super) presence: bool,
-    pub(super) groups: Vec<String>,
+    pub(in crate::bench) presence: bool,
+    pub(in crate::bench) groups: Vec<String>,
     /// Endpoints it observes.
-    pub(super) observes: Vec<String>,
+    pub(in crate::bench) observes: Vec<String>,
 }
 
 impl Guest {
     /// One that is alone.
-    pub(super) fn named(endpoint: String) -> Self {
+    pub(in crate::bench) fn named(endpoint: String) -> Self {
         Self { endpoint, ..Self::default() }
     }
 }
 
 /// What a packet of the server is to the generator.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Packet {
+pub(in crate::bench) enum Packet {
     /// The present Socket.IO opened the transport and waits for the client to say more.
     Hello,
     /// The server opened the session.
@@ -79,7 +81,7 @@ pub(super) enum Packet {
 
 impl Subject {
     /// Reads what the generator has to know of a packet, and no more.
-    pub(super) fn read(self, payload: &[u8]) -> Packet {
+    pub(in crate::bench) fn read(self, payload: &[u8]) -> Packet {
         let is = |prefix: &str| payload.starts_with(prefix.as_bytes());
         match self {
             Self::Respoked | Self::SocketIo09 => match payload {
@@ -104,7 +106,7 @@ impl Subject {
     }
 
     /// The frame that answers a heartbeat.
-    pub(super) const fn heartbeat(self) -> &'static [u8] {
+    pub(in crate::bench) const fn heartbeat(self) -> &'static [u8] {
         match self {
             Self::Respoked | Self::SocketIo09 => b"\x81\x83\0\0\0\x002::",
             Self::SocketIo4 => b"\x81\x81\0\0\0\x003",
@@ -112,12 +114,12 @@ impl Subject {
     }
 
     /// The frame that answers [`Packet::Hello`].
-    pub(super) const fn hello() -> &'static [u8] {
+    pub(in crate::bench) const fn hello() -> &'static [u8] {
         b"\x81\x82\0\0\0\x0040"
     }
 
     /// The path of the handshake that gives a session id; the present Socket.IO needs none.
-    pub(super) fn handshake_path(self, token: &str) -> Option<String> {
+    pub(in crate::bench) fn handshake_path(self, token: &str) -> Option<String> {
         match self {
             Self::Respoked => {
                 Some(format!("/socket.io/1/?__sails_io_sdk_version=0.10.0&app-token={token}&t=1795444757907"))
@@ -128,7 +130,7 @@ impl Subject {
     }
 
     /// The path of the websocket.
-    pub(super) fn websocket_path(self, session: &str) -> String {
+    pub(in crate::bench) fn websocket_path(self, session: &str) -> String {
         match self {
             Self::Respoked | Self::SocketIo09 => format!("/socket.io/1/websocket/{session}"),
             Self::SocketIo4 => "/socket.io/?EIO=4&transport=websocket".into(),
@@ -136,7 +138,7 @@ impl Subject {
     }
 
     /// The frames that a client sends one by one, each once the one before is acknowledged, until it is all that `guest` is.
-    pub(super) fn way_in(self, token: &str, guest: &Guest) -> Vec<Vec<u8>> {
+    pub(in crate::bench) fn way_in(self, token: &str, guest: &Guest) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
         match self {
             Self::Respoked => {
@@ -160,7 +162,7 @@ impl Subject {
     }
 
     /// A request that only its ack answers: a message to oneself. Peers send the same text back.
-    pub(super) fn echo(self, token: &str, endpoint: &str) -> Vec<u8> {
+    pub(in crate::bench) fn echo(self, token: &str, endpoint: &str) -> Vec<u8> {
         let data = json!({ "to": endpoint, "message": LINE, "push": false, "ccSelf": false });
         match self {
             Self::Respoked => tunnelled("post", "/v1/messages", token, &data),
@@ -171,12 +173,9 @@ impl Subject {
     }
 
     /// A publication to [`GROUP`].
-    pub(super) fn publication(self, token: &str) -> Vec<u8> {
+    pub(in crate::bench) fn publication(self, token: &str) -> Vec<u8> {
         match self {
-            Self::Respoked => {
-                let data = json!({ "message": LINE, "push": false, "persist": false });
-                tunnelled("post", &format!("/v1/channels/{GROUP}/publish"), token, &data)
-            }
+            Self::Respoked => publication_of(token, GROUP, LINE),
             Self::SocketIo09 | Self::SocketIo4 => self.event("publish", &json!([GROUP, LINE])),
         }
     }
@@ -201,19 +200,30 @@ const ACK_ID: u32 = 7;
 /// As long as a token, for peers, which have none.
 const MADE_UP_TOKEN: &str = "00000000-0000-4000-8000-000000000000";
 
+/// A publication of `message` to `group`.
+pub(in crate::bench) fn publication_of(token: &str, group: &str, message: &str) -> Vec<u8> {
+    let data = json!({ "message": message, "push": false, "persist": false });
+    tunnelled("post", &format!("/v1/channels/{group}/publish"), token, &data)
+}
+
+/// Joins `group`.
+pub(in crate::bench) fn join(token: &str, group: &str) -> Vec<u8> {
+    tunnelled("post", "/v1/groups/", token, &json!({ "groups": [group] }))
+}
+
 /// A change of presence, which every observer gets.
-pub(super) fn presence(token: &str, kind: &str) -> Vec<u8> {
+pub(in crate::bench) fn presence(token: &str, kind: &str) -> Vec<u8> {
     tunnelled("post", "/v1/presence", token, &json!({ "presence": { "type": kind } }))
 }
 
 /// The first request on a new connection.
-pub(super) fn mint(site: &Site, endpoint: &str) -> Vec<u8> {
+pub(in crate::bench) fn mint(site: &Site, endpoint: &str) -> Vec<u8> {
     let body = json!({ "appId": site.app_id, "endpointId": endpoint, "roleId": site.role_id, "ttl": 3600 });
     posted("/v1/tokens", &format!("App-Secret: {}\r\n", site.app_secret), &body)
 }
 
 /// Trades a tokenId for an App-Token.
-pub(super) fn redemption(token_id: &str) -> Vec<u8> {
+pub(in crate::bench) fn redemption(token_id: &str) -> Vec<u8> {
     posted("/v1/session-tokens", "", &json!({ "tokenId": token_id }))
 }
 

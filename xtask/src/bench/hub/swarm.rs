@@ -15,7 +15,7 @@ use super::talk::{Framed, Silence, Talk};
 /// Driven but not counted at the start of a window, so that caches and compilers are warm.
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Clients on their way in at a time, where their number is not what is measured.
-pub(super) const GENTLE: usize = 64;
+pub(in crate::bench) const GENTLE: usize = 64;
 
 /// The clients of one server.
 pub(super) struct Swarm<'a> {

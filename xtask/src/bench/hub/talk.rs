@@ -11,12 +11,12 @@ use super::subject::{Packet, Subject};
 use super::tally::{Tally, shown};
 
 /// A conversation of all clients.
-pub(super) trait Talk {
+pub(in crate::bench) trait Talk {
     /// Says the first word.
     fn start(&mut self, net: &mut Net) -> anyhow::Result<()>;
 
-    /// Hears an ack or a push.
-    fn heard(&mut self, net: &mut Net, client: usize, packet: Packet) -> anyhow::Result<()>;
+    /// Hears an ack, a push or anything else that the server says by itself, which is `payload`.
+    fn heard(&mut self, net: &mut Net, client: usize, packet: Packet, payload: &[u8]) -> anyhow::Result<()>;
 
     /// The server closed a client's socket.
     fn gone(&mut self, client: usize) -> anyhow::Result<()> {
@@ -28,9 +28,9 @@ pub(super) trait Talk {
 }
 
 /// A talk as the sockets carry it: frames are taken apart, heartbeats answered, refusals end the run.
-pub(super) struct Framed<'a, T> {
-    pub(super) subject: Subject,
-    pub(super) talk: &'a mut T,
+pub(in crate::bench) struct Framed<'a, T> {
+    pub(in crate::bench) subject: Subject,
+    pub(in crate::bench) talk: &'a mut T,
 }
 
 impl<T: Talk> Party for Framed<'_, T> {
@@ -50,8 +50,10 @@ impl<T: Talk> Party for Framed<'_, T> {
             match self.subject.read(payload) {
                 Packet::Heartbeat => net.send(client, self.subject.heartbeat())?,
                 Packet::Refused => bail!("a request was refused: {}", shown(payload)),
-                packet @ (Packet::Ack | Packet::Push) => self.talk.heard(net, client, packet)?,
-                Packet::Hello | Packet::Open | Packet::Other => {}
+                packet @ (Packet::Ack | Packet::Push | Packet::Other) => {
+                    self.talk.heard(net, client, packet, payload)?;
+                }
+                Packet::Hello | Packet::Open => {}
             }
         }
         Ok(consumed)
@@ -63,7 +65,7 @@ impl<T: Talk> Party for Framed<'_, T> {
 }
 
 /// Each client asks, waits for the ack, and asks again.
-pub(super) struct Echo {
+pub(in crate::bench) struct Echo {
     requests: Vec<Vec<u8>>,
     asked: Vec<Instant>,
     tally: Tally,
@@ -71,7 +73,7 @@ pub(super) struct Echo {
 
 impl Echo {
     /// One request for each client.
-    pub(super) fn new(requests: Vec<Vec<u8>>) -> anyhow::Result<Self> {
+    pub(in crate::bench) fn new(requests: Vec<Vec<u8>>) -> anyhow::Result<Self> {
         Ok(Self { asked: vec![Instant::now(); requests.len()], requests, tally: Tally::new()? })
     }
 
@@ -86,7 +88,7 @@ impl Talk for Echo {
         (0..self.requests.len()).try_for_each(|client| self.ask(net, client))
     }
 
-    fn heard(&mut self, net: &mut Net, client: usize, packet: Packet) -> anyhow::Result<()> {
+    fn heard(&mut self, net: &mut Net, client: usize, packet: Packet, _: &[u8]) -> anyhow::Result<()> {
         if packet == Packet::Ack {
             self.tally.took(self.asked[client].elapsed());
             self.ask(net, client)?;
@@ -101,7 +103,7 @@ impl Talk for Echo {
 
 /// All senders speak at once, and again once everybody has heard everything. Deliveries are counted, each with the time
 /// since its wave began.
-pub(super) struct Waves {
+pub(in crate::bench) struct Waves {
     senders: Vec<Sender>,
     receivers: u64,
     missing: u64,
@@ -111,14 +113,14 @@ pub(super) struct Waves {
 }
 
 /// A client that says one thing and another in turn.
-pub(super) struct Sender {
-    pub(super) client: usize,
-    pub(super) frames: [Vec<u8>; 2],
+pub(in crate::bench) struct Sender {
+    pub(in crate::bench) client: usize,
+    pub(in crate::bench) frames: [Vec<u8>; 2],
 }
 
 impl Waves {
     /// What each of `senders` says reaches `receivers`.
-    pub(super) fn new(senders: Vec<Sender>, receivers: usize) -> anyhow::Result<Self> {
+    pub(in crate::bench) fn new(senders: Vec<Sender>, receivers: usize) -> anyhow::Result<Self> {
         let (receivers, begun) = (receivers as u64, Instant::now());
         Ok(Self { senders, receivers, missing: 0, begun, number: 0, tally: Tally::new()? })
     }
@@ -135,7 +137,7 @@ impl Talk for Waves {
         Ok(())
     }
 
-    fn heard(&mut self, net: &mut Net, client: usize, packet: Packet) -> anyhow::Result<()> {
+    fn heard(&mut self, net: &mut Net, client: usize, packet: Packet, _: &[u8]) -> anyhow::Result<()> {
         if packet == Packet::Push {
             let Some(missing) = self.missing.checked_sub(1) else {
                 bail!("client {client} heard more than was said");
@@ -158,7 +160,7 @@ impl Talk for Waves {
 const DEPTH: u64 = 256;
 
 /// One sender publishes as fast as the others read.
-pub(super) struct Pipeline {
+pub(in crate::bench) struct Pipeline {
     sender: usize,
     frame: Vec<u8>,
     receivers: u64,
@@ -169,7 +171,7 @@ pub(super) struct Pipeline {
 
 impl Pipeline {
     /// What `sender` says reaches `receivers`.
-    pub(super) fn new(sender: usize, frame: Vec<u8>, receivers: usize) -> anyhow::Result<Self> {
+    pub(in crate::bench) fn new(sender: usize, frame: Vec<u8>, receivers: usize) -> anyhow::Result<Self> {
         Ok(Self { sender, frame, receivers: receivers as u64, sent: 0, delivered: 0, tally: Tally::new()? })
     }
 }
@@ -185,7 +187,7 @@ impl Talk for Pipeline {
         Ok(())
     }
 
-    fn heard(&mut self, net: &mut Net, _: usize, packet: Packet) -> anyhow::Result<()> {
+    fn heard(&mut self, net: &mut Net, _: usize, packet: Packet, _: &[u8]) -> anyhow::Result<()> {
         if packet == Packet::Push {
             self.delivered += 1;
             self.tally.came();
@@ -202,26 +204,26 @@ impl Talk for Pipeline {
 }
 
 /// Nobody says anything; who is gone is counted.
-pub(super) struct Silence {
-    pub(super) gone: u64,
+pub(in crate::bench) struct Silence {
+    pub(in crate::bench) gone: u64,
     may_go: bool,
     tally: Tally,
 }
 
 impl Silence {
     /// With `may_go` a server may close sockets, otherwise that is an error.
-    pub(super) fn new(may_go: bool) -> anyhow::Result<Self> {
+    pub(in crate::bench) fn new(may_go: bool) -> anyhow::Result<Self> {
         Ok(Self { gone: 0, may_go, tally: Tally::new()? })
     }
 
     /// A revoked client heard of it so long after the revocation was answered.
-    pub(super) fn note(&mut self, latency: Duration) {
+    pub(in crate::bench) fn note(&mut self, latency: Duration) {
         self.tally.open = true;
         self.tally.took(latency);
     }
 
     /// All that was noted.
-    pub(super) fn into_latencies(self) -> Histogram<u64> {
+    pub(in crate::bench) fn into_latencies(self) -> Histogram<u64> {
         self.tally.latencies
     }
 }
@@ -231,7 +233,7 @@ impl Talk for Silence {
         Ok(())
     }
 
-    fn heard(&mut self, _: &mut Net, _: usize, _: Packet) -> anyhow::Result<()> {
+    fn heard(&mut self, _: &mut Net, _: usize, _: Packet, _: &[u8]) -> anyhow::Result<()> {
         Ok(())
     }
 
@@ -278,7 +280,7 @@ mod tests {
     fn pair() -> (Net, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut net = Net::new(listener.local_addr().unwrap()).unwrap();
-        net.add();
+        net.add(0);
         net.open(0).unwrap();
         let (stream, _) = listener.accept().unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -319,10 +321,10 @@ mod tests {
         let mut waves = Waves::new(vec![sender], 2).unwrap();
         waves.start(&mut net).unwrap();
         said(&mut stream, b"two");
-        waves.heard(&mut net, 0, Packet::Push).unwrap();
-        waves.heard(&mut net, 0, Packet::Ack).unwrap();
+        waves.heard(&mut net, 0, Packet::Push, b"").unwrap();
+        waves.heard(&mut net, 0, Packet::Ack, b"").unwrap();
         assert_eq!(waves.missing, 1);
-        waves.heard(&mut net, 0, Packet::Push).unwrap();
+        waves.heard(&mut net, 0, Packet::Push, b"").unwrap();
         said(&mut stream, b"one");
         assert_eq!(waves.missing, 2);
     }
@@ -335,7 +337,7 @@ mod tests {
         said(&mut stream, &b"p".repeat(256));
         for _ in 0..128 {
             assert_eq!(pipeline.sent, DEPTH);
-            pipeline.heard(&mut net, 0, Packet::Push).unwrap();
+            pipeline.heard(&mut net, 0, Packet::Push, b"").unwrap();
         }
         said(&mut stream, &b"p".repeat(128));
         assert_eq!(pipeline.sent, DEPTH + 128);

@@ -8,20 +8,20 @@ use hdrhistogram::Histogram;
 const LATENCY_MICROS_MAX: u64 = 120_000_000;
 
 /// Counts what happens while it is open.
-pub(super) struct Tally {
-    pub(super) open: bool,
-    pub(super) count: u64,
+pub(in crate::bench) struct Tally {
+    pub(in crate::bench) open: bool,
+    pub(in crate::bench) count: u64,
     /// In microseconds.
-    pub(super) latencies: Histogram<u64>,
+    pub(in crate::bench) latencies: Histogram<u64>,
 }
 
 impl Tally {
-    pub(super) fn new() -> anyhow::Result<Self> {
+    pub(in crate::bench) fn new() -> anyhow::Result<Self> {
         Ok(Self { open: false, count: 0, latencies: histogram()? })
     }
 
     /// One more that took so long.
-    pub(super) fn took(&mut self, latency: Duration) {
+    pub(in crate::bench) fn took(&mut self, latency: Duration) {
         if self.open {
             self.count += 1;
             record(&mut self.latencies, latency);
@@ -29,27 +29,27 @@ impl Tally {
     }
 
     /// One more whose latency says nothing.
-    pub(super) fn came(&mut self) {
+    pub(in crate::bench) fn came(&mut self) {
         self.count += u64::from(self.open);
     }
 }
 
 /// An empty histogram of microseconds.
-pub(super) fn histogram() -> anyhow::Result<Histogram<u64>> {
+pub(in crate::bench) fn histogram() -> anyhow::Result<Histogram<u64>> {
     Ok(Histogram::new_with_max(LATENCY_MICROS_MAX, 3)?)
 }
 
 /// Adds a latency.
-pub(super) fn record(latencies: &mut Histogram<u64>, latency: Duration) {
+pub(in crate::bench) fn record(latencies: &mut Histogram<u64>, latency: Duration) {
     latencies.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
 }
 
 /// The latency that a share `quantile` did not exceed, in milliseconds.
-pub(super) fn millis(latencies: &Histogram<u64>, quantile: f64) -> f64 {
+pub(in crate::bench) fn millis(latencies: &Histogram<u64>, quantile: f64) -> f64 {
     latencies.value_at_quantile(quantile) as f64 / 1000.0
 }
 
 /// The beginning of something unexpected, for a message.
-pub(super) fn shown(bytes: &[u8]) -> String {
+pub(in crate::bench) fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(400)]).into_owned()
 }

@@ -12,7 +12,7 @@ use crate::bench::workplace::Workplace;
 use crate::test::postgres::Postgres;
 
 /// A running server as Debian's package sets it up, with a folder on the real disk.
-pub(super) struct Engine {
+pub(in crate::bench) struct Engine {
     runtime: Runtime,
     made: Cell<u32>,
     server: Postgres,
@@ -20,7 +20,7 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn start(workplace: &Workplace) -> anyhow::Result<Self> {
+    pub(in crate::bench) fn start(workplace: &Workplace) -> anyhow::Result<Self> {
         let programs =
             Postgres::programs().context("PostgreSQL 15 or later is needed: install the package postgresql")?;
         let logs = workplace.fresh_folder()?;
@@ -30,7 +30,7 @@ impl Engine {
     }
 
     /// Makes an empty database and returns its address.
-    pub(super) fn database(&self) -> anyhow::Result<String> {
+    pub(in crate::bench) fn database(&self) -> anyhow::Result<String> {
         self.made.set(self.made.get() + 1);
         let name = format!("bench_{}", self.made.get());
         self.execute(&self.server.address(), &format!("CREATE DATABASE {name}"))?;
@@ -38,12 +38,12 @@ impl Engine {
     }
 
     /// Runs statements in the database at `address`.
-    pub(super) fn execute(&self, address: &str, sql: &str) -> anyhow::Result<()> {
+    pub(in crate::bench) fn execute(&self, address: &str, sql: &str) -> anyhow::Result<()> {
         self.runtime.block_on(async { Ok(connect(address).await?.batch_execute(sql).await?) })
     }
 
     /// CPU time of the server so far, all its processes, in seconds. A process that ended counts as its parent's.
-    pub(super) fn cpu_secs(&self) -> anyhow::Result<f64> {
+    pub(in crate::bench) fn cpu_secs(&self) -> anyhow::Result<f64> {
         let server = self.server.id();
         let mut cpu_secs = procfs::cpu_secs_with_ended(server)?;
         let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children"))?;
@@ -57,7 +57,7 @@ impl Engine {
 
 /// A connection, driven by a task of the running runtime.
 #[expect(clippy::disallowed_methods, reason = "the task ends with the client, which its caller holds")]
-pub(super) async fn connect(address: &str) -> anyhow::Result<Client> {
+pub(in crate::bench) async fn connect(address: &str) -> anyhow::Result<Client> {
     let (client, connection) = address.parse::<Config>()?.connect(NoTls).await?;
     tokio::spawn(connection);
     Ok(client)

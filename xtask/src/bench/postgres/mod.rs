@@ -2,7 +2,7 @@
 //! SQLite.
 
 mod bare;
-mod engine;
+pub(super) mod engine;
 
 use std::fs;
 use std::path::PathBuf;
