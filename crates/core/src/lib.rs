@@ -34,6 +34,7 @@ pub mod password;
 pub mod ports;
 pub mod push_token;
 pub mod refusal;
+pub mod request_log;
 pub mod role;
 pub mod seal;
 pub mod secret;

@@ -6,10 +6,12 @@ use std::time::Duration;
 use respoke_core::figures::Figures;
 use respoke_core::id::AppId;
 use respoke_core::ports::{Answer, Bookkeeper, BooksAnswer, BooksQuestion, Counted, Delivery, Node, Question, Whom};
+use respoke_core::request_log::{RequestsAsked, RequestsPiece};
+use tokio::time::Instant;
 
 use crate::hub::Hub;
 
-/// How long figures of other nodes are waited for, and the time that they are on their way.
+/// How long what other nodes count and log is waited for, and the time that they are on their way.
 const FIGURES_WITHIN: Duration = Duration::from_millis(250);
 
 impl Hub {
@@ -56,6 +58,24 @@ impl Hub {
         (figures, silent)
     }
 
+    /// The other nodes whose logs of requests can be asked for.
+    #[must_use]
+    pub fn other_nodes(&self) -> Vec<Node> {
+        if self.others.is_some() { self.bus.other_nodes() } else { Vec::new() }
+    }
+
+    /// A piece of another node's log of requests. None: it does not answer in time, or by `until`.
+    pub async fn requests_of(&self, node: Node, asked: RequestsAsked, until: Instant) -> Option<RequestsPiece> {
+        let others = self.others.as_ref()?;
+        let within = others.and_the_way(FIGURES_WITHIN).min(until.saturating_duration_since(Instant::now()));
+        let question = Question::Books(BooksQuestion::Requests(Box::new(asked)));
+        let answer = self.bus.ask(Whom::One(node), question, within).await.given.pop()?.answer;
+        match answer {
+            Answer::Books(BooksAnswer::Requests(piece)) => Some(piece),
+            _ => None,
+        }
+    }
+
     /// Takes what another node counted.
     pub(crate) fn take_counted(&self, from: Node, counted: Counted) {
         if let Counted::Enrols(admin_id) = counted {
@@ -74,6 +94,10 @@ impl Hub {
             }
             BooksQuestion::Figures { app_id } => match self.books.get().and_then(Weak::upgrade) {
                 Some(books) => BooksAnswer::Figures(Box::new(books.figures(app_id))),
+                None => BooksAnswer::None,
+            },
+            BooksQuestion::Requests(asked) => match self.books.get().and_then(Weak::upgrade) {
+                Some(books) => BooksAnswer::Requests(books.requests(&asked)),
                 None => BooksAnswer::None,
             },
         }

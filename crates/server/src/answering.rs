@@ -25,9 +25,10 @@ use request_ids::RequestIds;
 use crate::facts::{Facts, LOG};
 use crate::limits::Accounts;
 use crate::problem::Problem;
+use crate::request_log::UNMATCHED;
 use crate::router::router;
 use crate::state::Api;
-use crate::watch::{Answered, UNMATCHED, Watch};
+use crate::watch::{Answered, Watch};
 
 /// What answers.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use respoke_core::figures::Figures;
 use respoke_core::id::AppId;
 use respoke_core::ports::{Bookkeeper, Counted, Node};
+use respoke_core::request_log::{RequestsAsked, RequestsPiece};
 use tokio_util::sync::CancellationToken;
 
 use crate::minutes;
@@ -68,6 +69,10 @@ impl Bookkeeper for Api {
 
     fn figures(&self, app_id: Option<AppId>) -> Figures {
         minutes::present(&self.watch, &self.hub, app_id).1
+    }
+
+    fn requests(&self, asked: &RequestsAsked) -> RequestsPiece {
+        self.watch.requests.piece(asked)
     }
 }
 

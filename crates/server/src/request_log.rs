@@ -2,15 +2,18 @@
 //!
 //! Invariant: no query, body or credential is kept, and of the path the route's template alone.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use parking_lot::Mutex;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, EndpointId, RequestId};
-use respoke_core::page::{Page, PageRequest, RowNumber};
+use respoke_core::request_log::{LoggedRequest, RequestFilter, RequestsAsked, RequestsPiece};
 
 use crate::metrics::Route;
+
+/// The route of a request that reached no handler, in logs and metrics.
+pub(crate) const UNMATCHED: &str = "unmatched";
 
 /// A request that was answered.
 #[derive(Clone, Debug)]
@@ -34,55 +37,52 @@ pub(crate) struct RequestEntry {
     pub(crate) over_socket: bool,
 }
 
-/// Which requests are asked for.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct RequestFilter {
-    pub(crate) app_id: Option<AppId>,
-    pub(crate) endpoint_id: Option<String>,
-    pub(crate) route: Option<String>,
-    pub(crate) request_id: Option<RequestId>,
-    pub(crate) status: Option<StatusFilter>,
+/// Whether it is asked for.
+fn is_asked_for(filter: &RequestFilter, entry: &RequestEntry) -> bool {
+    filter.app_id.is_none_or(|app| entry.app_id == Some(app))
+        && filter.request_id.is_none_or(|id| entry.request_id == id)
+        && filter.status.is_none_or(|status| status.takes(entry.status))
+        && filter.route.as_ref().is_none_or(|route| entry.route.as_ref().is_some_and(|at| at.as_str() == route))
+        && filter
+            .endpoint_id
+            .as_ref()
+            .is_none_or(|id| entry.endpoint_id.as_ref().is_some_and(|endpoint| endpoint.as_str() == id))
 }
 
-/// One status, or a hundred of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StatusFilter {
-    /// This one.
-    Exactly(u16),
-    /// Those that begin with this digit.
-    Class(u16),
-}
-
-impl StatusFilter {
-    /// Reads `404` or `4xx`.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let class = text.strip_suffix("xx").or_else(|| text.strip_suffix("XX"));
-        match (class, text.parse()) {
-            (Some(class), _) => class.parse().ok().filter(|class| (1..=5).contains(class)).map(Self::Class),
-            (None, Ok(status)) if (100..600).contains(&status) => Some(Self::Exactly(status)),
-            (None, _) => None,
-        }
-    }
-
-    fn takes(self, status: u16) -> bool {
-        match self {
-            Self::Exactly(exactly) => status == exactly,
-            Self::Class(class) => status / 100 == class,
+impl RequestEntry {
+    fn told(&self) -> LoggedRequest {
+        LoggedRequest {
+            number: self.number,
+            at: self.at,
+            request_id: self.request_id,
+            app_id: self.app_id,
+            endpoint_id: self.endpoint_id.clone(),
+            caller: self.caller.into(),
+            method: self.method.into(),
+            route: self.route.as_ref().map_or(UNMATCHED, |route| route.as_str()).to_owned(),
+            status: self.status,
+            code: self.code.map(Into::into),
+            took_micros: self.took_micros,
+            address: self.address,
+            over_socket: self.over_socket,
         }
     }
 }
 
-impl RequestFilter {
-    fn takes(&self, entry: &RequestEntry) -> bool {
-        self.app_id.is_none_or(|app| entry.app_id == Some(app))
-            && self.request_id.is_none_or(|id| entry.request_id == id)
-            && self.status.is_none_or(|status| status.takes(entry.status))
-            && self.route.as_ref().is_none_or(|route| entry.route.as_ref().is_some_and(|at| at.as_str() == route))
-            && self
-                .endpoint_id
-                .as_ref()
-                .is_none_or(|id| entry.endpoint_id.as_ref().is_some_and(|endpoint| endpoint.as_str() == id))
-    }
+/// Entries of the longest piece. Another node holds so many at once for whoever asks it.
+pub(crate) const PIECE_LEN_MAX: u16 = 1_000;
+/// What a piece takes at most besides its last entry, in bytes: as much as a frame between nodes.
+const PIECE_BYTES_MAX: usize = 256 * 1_024;
+/// What an entry takes besides its texts, about.
+const ENTRY_LEN: usize = 128;
+/// Entries that are looked at for a piece, at most: they take about a millisecond, in which nothing is added.
+const LOOKED_AT_MAX: usize = 20_000;
+
+/// What an entry takes in an answer to another node, about, in bytes.
+pub(crate) fn entry_len(entry: &LoggedRequest) -> usize {
+    let code = entry.code.as_ref().map_or(0, |code| code.len());
+    let endpoint = entry.endpoint_id.as_ref().map_or(0, |endpoint| endpoint.as_str().len());
+    ENTRY_LEN + entry.route.len() + code + endpoint
 }
 
 /// The log.
@@ -121,32 +121,35 @@ impl RequestLog {
         entries.kept.push_back(RequestEntry { number, ..entry });
     }
 
-    /// The apps that are told of.
-    pub(crate) fn apps(&self) -> HashSet<AppId> {
-        self.entries.lock().kept.iter().filter_map(|entry| entry.app_id).collect()
-    }
-
-    /// Requests of these apps and of none, newest first.
-    pub(crate) fn find(
-        &self,
-        filter: &RequestFilter,
-        seen: &HashSet<AppId>,
-        request: &PageRequest<RowNumber>,
-    ) -> Page<RequestEntry, RowNumber> {
+    /// A piece of it, newest first, of bounded length and found in bounded time.
+    pub(crate) fn piece(&self, asked: &RequestsAsked) -> RequestsPiece {
+        let most = usize::from(asked.most.min(PIECE_LEN_MAX));
         let entries = self.entries.lock();
-        let key = |entry: &RequestEntry| RowNumber::new(entry.number);
-        let found = entries.kept.iter().rev().filter(|entry| {
-            request.after.is_none_or(|after| key(entry).get() < after.get())
-                && entry.app_id.is_none_or(|app| seen.contains(&app))
-                && filter.takes(entry)
-        });
-        Page::cut(found.take(request.limit + 1).cloned().collect(), request.limit, key)
+        let end = entries.last + 1;
+        let oldest = end - entries.kept.len() as u64;
+        let mut before = asked.before.unwrap_or(end).min(end);
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for _ in 0..LOOKED_AT_MAX {
+            if before <= oldest || found.len() >= most || bytes > PIECE_BYTES_MAX {
+                break;
+            }
+            before -= 1;
+            let entry = usize::try_from(before - oldest).ok().and_then(|at| entries.kept.get(at));
+            if let Some(entry) = entry.filter(|entry| is_asked_for(&asked.filter, entry)) {
+                let told = entry.told();
+                bytes += entry_len(&told);
+                found.push(told);
+            }
+        }
+        RequestsPiece { found, next: (before > oldest).then_some(before) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+
+    use respoke_core::request_log::StatusFilter;
 
     use super::*;
 
@@ -168,22 +171,30 @@ mod tests {
         }
     }
 
+    fn asked(filter: RequestFilter, before: Option<u64>, most: u16) -> RequestsAsked {
+        RequestsAsked { filter, before, most }
+    }
+
     #[test]
     fn the_oldest_gives_way() {
         let log = RequestLog::new(3);
         (200..205).for_each(|status| log.add(entry(None, status, "")));
-        let find = |after| log.find(&RequestFilter::default(), &HashSet::new(), &PageRequest { limit: 2, after });
-        let page = find(None);
-        let statuses =
-            |page: &Page<RequestEntry, RowNumber>| page.items.iter().map(|entry| entry.status).collect::<Vec<_>>();
-        assert_eq!((statuses(&page), page.next), (vec![204, 203], Some(RowNumber::new(4))));
-        let page = find(page.next);
-        assert_eq!((statuses(&page), page.next), (vec![202], None));
+        let find = |before, most| {
+            let RequestsPiece { found, next } = log.piece(&asked(RequestFilter::default(), before, most));
+            (found.iter().map(|entry| entry.status).collect::<Vec<_>>(), next)
+        };
+        assert_eq!(find(None, 2), (vec![204, 203], Some(4)));
+        assert_eq!(find(Some(4), 2), (vec![202], None));
+        // What is asked for was pushed out meanwhile.
+        assert_eq!(find(Some(2), 2), (vec![], None));
+        assert_eq!(find(Some(u64::MAX), 1), (vec![204], Some(5)));
+        assert_eq!(find(None, 0), (vec![], Some(6)));
         assert!(!RequestLog::new(0).is_on());
+        assert_eq!(RequestLog::new(0).piece(&asked(RequestFilter::default(), None, 9)), RequestsPiece::default());
     }
 
     #[test]
-    fn only_what_is_asked_for_and_may_be_seen_is_found() {
+    fn only_what_is_asked_for_is_found() {
         let (own, other) = (AppId::random(), AppId::random());
         let log = RequestLog::new(10);
         for (app, status, endpoint) in
@@ -191,25 +202,29 @@ mod tests {
         {
             log.add(entry(app, status, endpoint));
         }
-        let seen = HashSet::from([own]);
-        assert_eq!(log.apps(), HashSet::from([own, other]));
-        let count = |filter: RequestFilter| log.find(&filter, &seen, &PageRequest::first()).items.len();
-        assert_eq!(count(RequestFilter::default()), 3);
+        let count = |filter: RequestFilter| log.piece(&asked(filter, None, 9)).found.len();
+        assert_eq!(count(RequestFilter::default()), 4);
         assert_eq!(count(RequestFilter { app_id: Some(own), ..RequestFilter::default() }), 2);
-        assert_eq!(count(RequestFilter { app_id: Some(other), ..RequestFilter::default() }), 0);
-        assert_eq!(count(RequestFilter { endpoint_id: Some("jo".into()), ..RequestFilter::default() }), 1);
+        assert_eq!(count(RequestFilter { endpoint_id: Some("jo".into()), ..RequestFilter::default() }), 2);
         let status = StatusFilter::parse("4xx");
-        assert_eq!(count(RequestFilter { status, ..RequestFilter::default() }), 2);
+        assert_eq!(count(RequestFilter { status, ..RequestFilter::default() }), 3);
         let request_id = Some(log.entries.lock().kept[0].request_id);
         assert_eq!(count(RequestFilter { request_id, ..RequestFilter::default() }), 1);
     }
 
     #[test]
-    fn a_status_is_one_or_a_class() {
-        assert_eq!(StatusFilter::parse("404"), Some(StatusFilter::Exactly(404)));
-        assert_eq!(StatusFilter::parse("5XX"), Some(StatusFilter::Class(5)));
-        for text in ["", "xx", "6xx", "0xx", "44xx", "99", "600", "-1", "4x"] {
-            assert_eq!(StatusFilter::parse(text), None, "{text}");
-        }
+    fn a_piece_is_bounded_in_length_bytes_and_time() {
+        let log = RequestLog::new(100_000);
+        let long = "x".repeat(256);
+        (0..50_000).for_each(|_| log.add(entry(None, 200, &long)));
+        let piece = log.piece(&asked(RequestFilter::default(), None, u16::MAX));
+        assert!(piece.found.len() < 1_000 && piece.found.iter().map(entry_len).sum::<usize>() < 257 * 1_024);
+        assert_eq!(piece.next, Some(50_001 - piece.found.len() as u64));
+        let short = RequestLog::new(100_000);
+        (0..50_000).for_each(|_| short.add(entry(None, 200, "")));
+        assert_eq!(short.piece(&asked(RequestFilter::default(), None, u16::MAX)).found.len(), 1_000);
+        let status = StatusFilter::parse("5xx");
+        let nothing = short.piece(&asked(RequestFilter { status, ..RequestFilter::default() }, None, 9));
+        assert_eq!(nothing, RequestsPiece { found: vec![], next: Some(30_001) });
     }
 }

@@ -13,11 +13,8 @@ use crate::facts::{Facts, Subject};
 use crate::family::Family;
 use crate::metrics::{Metrics, Route};
 use crate::problem::Problem;
-use crate::request_log::{RequestEntry, RequestLog};
+use crate::request_log::{RequestEntry, RequestLog, UNMATCHED};
 use crate::tally::Tally;
-
-/// The route of a request that reached no handler, in logs and metrics.
-pub(crate) const UNMATCHED: &str = "unmatched";
 
 /// An answer on its way out.
 pub(crate) struct Answered<'a> {

@@ -13,6 +13,7 @@ mod bytes;
 mod delivery;
 mod handshake;
 mod interest;
+mod requests;
 
 use ::bytes::Bytes;
 use respoke_core::ports::{Answer, Delivery, Incarnation, Node, NodeId, Notice, Question};

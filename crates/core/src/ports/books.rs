@@ -1,5 +1,5 @@
 //! What nodes count beside their sockets, and must know of each other: what was drawn from buckets that they have in common,
-//! who guesses, figures, and second factors about to be taken up.
+//! who guesses, figures, the log of requests, and second factors about to be taken up.
 
 use std::net::IpAddr;
 
@@ -7,6 +7,7 @@ use super::node::Node;
 use crate::app::Rate;
 use crate::figures::Figures;
 use crate::id::{AdminId, AppId};
+use crate::request_log::{RequestsAsked, RequestsPiece};
 use crate::secret::{Secret, SecretHash};
 use crate::totp::SealedTotp;
 
@@ -101,6 +102,8 @@ pub enum BooksQuestion {
         /// Of which app. None: of the whole node.
         app_id: Option<AppId>,
     },
+    /// The requests that it answered last. Answered by [`BooksAnswer::Requests`].
+    Requests(Box<RequestsAsked>),
     /// Whether an admin began there to take up a second factor, of which this is a code. Answered by
     /// [`BooksAnswer::Enrolment`].
     Enrolment {
@@ -116,6 +119,8 @@ pub enum BooksQuestion {
 pub enum BooksAnswer {
     /// The figures.
     Figures(Box<Figures>),
+    /// A piece of its log.
+    Requests(RequestsPiece),
     /// What waits there of the admin.
     Enrolment(EnrolmentAnswer),
     /// This node has no books: it does not serve yet, or any more.
@@ -149,4 +154,7 @@ pub trait Bookkeeper: Send + Sync {
 
     /// What was counted here since the present minute began, and what is live here.
     fn figures(&self, app_id: Option<AppId>) -> Figures;
+
+    /// A piece of the log of the requests that were answered here, of bounded length, found in bounded time.
+    fn requests(&self, asked: &RequestsAsked) -> RequestsPiece;
 }

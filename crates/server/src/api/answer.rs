@@ -83,6 +83,11 @@ impl<T> Listed<T> {
         Self { list: ListAnswer::of(page, |item| item), lines }
     }
 
+    /// The same, in which the part of these nodes is missing.
+    pub(crate) fn without(self, silent: &[Node]) -> Self {
+        Self { list: self.list.without(silent), ..self }
+    }
+
     /// The page itself.
     pub(crate) fn into_page(self) -> Page<T, String> {
         self.list.page

@@ -1,23 +1,38 @@
 //! `/v1/request-log`.
 
-use std::collections::HashSet;
+mod merging;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use respoke_core::ops::Caller;
+use respoke_core::page::{Page, PageRequest};
+use respoke_core::ports::Node;
 use respoke_core::refusal::Refusal;
+use respoke_core::request_log::{LoggedRequest, RequestFilter, StatusFilter};
 use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
+use respoke_wire::body::nodes::NodeRef;
 use respoke_wire::body::request_log::RequestView;
+use tokio::time::Instant;
 
+use self::merging::{LogPlaces, Merged, Merging};
 use super::answer::Listed;
 use super::asked::{app_id, given, lines_wanted, list_page, list_request, request_id};
+use super::nodes::{self, NodeNames};
 use crate::call::Call;
 use crate::openapi::{Missing, Refused, Unconnected};
 use crate::problem::Problem;
-use crate::request_log::{RequestEntry, RequestFilter, StatusFilter};
 use crate::state::Api;
-use crate::watch::UNMATCHED;
 
-/// Reads the log of this node's last requests, newest first. An App-Secret sees its own app's.
+/// How long other nodes are waited for in all for a page.
+const PAGE_WITHIN: Duration = Duration::from_secs(1);
+/// The same for lines, which are fifty times as many.
+const LINES_WITHIN: Duration = Duration::from_secs(5);
+
+/// Reads the log of the last requests, newest first. An App-Secret sees its own app's.
+///
+/// Each node keeps its own. They are put together by their times, each in its own order. A cursor says where each was left, so
+/// pages neither skip nor repeat. Of a node that does not answer within a quarter of a second nothing is told.
 #[utoipa::path(
     get, path = "/v1/request-log", tag = "Logs", operation_id = "listRequestLog",
     params(
@@ -26,24 +41,48 @@ use crate::watch::UNMATCHED;
         ("endpointId" = Option<String>, Query, description = "Only this endpoint's"),
         ("route" = Option<String>, Query, description = "Only this route, such as `/v1/tokens/{id}`"),
         ("status" = Option<String>, Query, description = "Only this status, such as `404`, or this class, such as `4xx`"),
+        ("node" = Option<String>, Query, description = "Only those of the node with this `id`; for admins"),
         ("requestId" = Option<String>, Query, format = Uuid, description = "Only this request"),
         ("format" = Option<String>, Query, description = "`jsonl`: one object a line, and up to 10,000 of them; not over a socket"),
     ),
     responses((status = 200, description = "A page of it", body = Vec<RequestView>,
-        headers(("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"))), Refused, Missing, Unconnected),
+        headers(
+            ("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"),
+            ("Silent-Nodes" = String, description = "The `id`s of nodes that did not answer, or not with all that was asked of them"),
+        )), Refused, Missing, Unconnected),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
 pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<Listed<RequestView>, Problem> {
     let request = list_request(&api, &call, &caller).await?;
     let _turn = api.long_answer(&caller).await?;
-    find(&api, &caller, &request).await
+    let found = find(&api, &caller, &request).await?;
+    // What other nodes sent for it is charged as if it were told.
+    api.accounts.answered(&caller, call.address(), found.brought);
+    Ok(found.into_listed())
+}
+
+/// A part of the log.
+pub(crate) struct Found {
+    pub(crate) page: Page<RequestView, LogPlaces>,
+    /// Whose requests are missing in it.
+    pub(crate) silent: Vec<Node>,
+    /// How much other nodes sent for it, in bytes.
+    brought: u64,
+    lines: bool,
+}
+
+impl Found {
+    /// As one object a line, or as an array.
+    pub(crate) fn into_listed(self) -> Listed<RequestView> {
+        Listed::of(self.page, self.lines).without(&self.silent)
+    }
 }
 
 /// The requests that `request` asks for, for the API and for the console alike.
-pub(crate) async fn find(api: &Api, caller: &Caller, request: &ListRequest) -> Result<Listed<RequestView>, Problem> {
+pub(crate) async fn find(api: &Api, caller: &Caller, request: &ListRequest) -> Result<Found, Problem> {
     let scope = api.broker.scope(caller, app_id(request.app_id.as_deref())?).await?;
     let lines = lines_wanted(request)?;
-    let page = list_page(request, lines)?;
+    let page: PageRequest<LogPlaces> = list_page(request, lines)?;
     let filter = RequestFilter {
         app_id: scope.app_id,
         endpoint_id: given(request.endpoint_id.as_deref()).map(str::to_owned),
@@ -51,13 +90,13 @@ pub(crate) async fn find(api: &Api, caller: &Caller, request: &ListRequest) -> R
         request_id: request_id(request.request_id.as_deref())?,
         status: status(request.status.as_deref())?,
     };
-    let mut seen = HashSet::new();
-    for app in api.watch.requests.apps() {
-        if api.broker.get_app(caller, app).await.is_ok() {
-            seen.insert(app);
-        }
-    }
-    Ok(Listed::of(api.watch.requests.find(&filter, &seen, &page).map(show), lines))
+    let at = nodes::at(api, caller, request.node.as_deref())?;
+    let until = Instant::now() + if lines { LINES_WITHIN } else { PAGE_WITHIN };
+    let merged = Merging::of(api, caller, filter, (at, page.after), page.limit, until).read(page.limit).await;
+    let names = NodeNames::told(api, caller);
+    let view = |(node, entry)| show(entry, names.as_ref().map(|names| names.of(node)));
+    let Merged { page, silent, brought } = merged;
+    Ok(Found { page: page.map(view), silent, brought, lines })
 }
 
 fn status(text: Option<&str>) -> Result<Option<StatusFilter>, Refusal> {
@@ -70,7 +109,7 @@ fn status(text: Option<&str>) -> Result<Option<StatusFilter>, Refusal> {
     }
 }
 
-fn show(entry: RequestEntry) -> RequestView {
+fn show(entry: LoggedRequest, node: Option<NodeRef>) -> RequestView {
     RequestView {
         number: entry.number,
         at: entry.at,
@@ -79,11 +118,12 @@ fn show(entry: RequestEntry) -> RequestView {
         endpoint_id: entry.endpoint_id,
         caller: entry.caller,
         method: entry.method,
-        route: entry.route.as_ref().map_or(UNMATCHED, |route| route.as_str()).to_owned(),
+        route: entry.route,
         status: entry.status,
         code: entry.code,
         took_micros: entry.took_micros,
         address: entry.address.to_string(),
         over_socket: entry.over_socket,
+        node,
     }
 }

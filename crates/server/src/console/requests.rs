@@ -1,4 +1,4 @@
-//! `/console/requests`: shows the last requests that this server answered, filtered, and hands them out as JSON lines. The
+//! `/console/requests`: shows the last requests that all nodes answered, filtered, and hands them out as JSON lines. The
 //! API has them at `/v1/request-log`.
 
 use std::sync::Arc;
@@ -13,42 +13,55 @@ use respoke_wire::body::request_log::RequestView;
 
 use super::form::Form;
 use super::layout::{
-    Section, answer, app_choice, empty, field, follow, input, link, live, more, page as console_page, short, table,
+    Section, answer, app_choice, empty, field, follow, input, link, live, more, node_choice, node_label,
+    page as console_page, short, silent_notice, table,
 };
 use super::logs::{Extent, file, listed, search_and_export, text};
 use super::visit::{Failure, Visit};
 use super::words::{took, when};
+use crate::api::nodes::NodeNames;
 use crate::api::request_log::find as find_requests;
 use crate::state::Api;
 
 const PATH: &str = "/console/requests";
 /// What the address may ask for.
-const FILTERS: [&str; 4] = ["app", "endpoint", "status", "request"];
+const FILTERS: [&str; 5] = ["app", "endpoint", "status", "request", "node"];
 /// Statuses to choose from.
 const STATUSES: [(&str, &str); 5] =
     [("", "Any"), ("2xx", "2xx: done"), ("4xx", "4xx: refused"), ("429", "429: too many"), ("5xx", "5xx: failed")];
 
 /// The requests that the address asks for, as `/v1/request-log` takes it.
 fn asked(form: &Form, extent: Extent) -> ListRequest {
-    ListRequest { endpoint_id: text(form, "endpoint"), status: text(form, "status"), ..listed(form, extent) }
+    let (endpoint_id, status, node) = (text(form, "endpoint"), text(form, "status"), text(form, "node"));
+    ListRequest { endpoint_id, status, node, ..listed(form, extent) }
 }
 
 /// `GET`: for htmx the list alone.
 pub(super) async fn page(State(api): State<Arc<Api>>, visit: Visit) -> Result<Response, Failure> {
     let form = visit.query();
-    let found = find_requests(&api, &visit.caller, &asked(&form, Extent::Page)).await?.into_page();
+    let found = find_requests(&api, &visit.caller, &asked(&form, Extent::Page)).await?;
+    let names = NodeNames::told(&api, &visit.caller);
+    let silent: Vec<_> = names.iter().flat_map(|names| found.silent.iter().map(|node| names.of(*node))).collect();
+    let node = names.as_ref().map(|_| "Node");
+    let columns: Vec<_> = ["When", "Request", "Status", "Took", "Asked by", "Endpoint", "Address"]
+        .into_iter()
+        .chain(node)
+        .chain(["Id"])
+        .collect();
+    let (cursor, found) = (found.page.cursor(), found.page.items);
     let query = FILTERS.map(|name| (name, form.text(name)));
     let list = html! {
-        @if found.items.is_empty() {
+        (silent_notice(&silent, "Its requests are missing here."))
+        @if found.is_empty() {
             (empty("No request matches.", &html! {
                 "The last requests are kept in memory, so a restart forgets them. Loosen the filters, or look into "
                 a href="/console/audit" { "the audit log" } "."
             }))
         } @else {
-            (table("Requests", &["When", "Request", "Status", "Took", "Asked by", "Endpoint", "Address", "Id"], &html! {
-                @for request in &found.items { (show(&visit, request)) }
+            (table("Requests", &columns, &html! {
+                @for request in &found { (show(&visit, request)) }
             }))
-            (more(PATH, &query, found.next.as_deref()))
+            (more(PATH, &query, cursor.as_deref()))
         }
     };
     let list = live(&link(PATH, &query, form.given("cursor")), &list);
@@ -58,7 +71,7 @@ pub(super) async fn page(State(api): State<Arc<Api>>, visit: Visit) -> Result<Re
     let apps = api.broker.list_apps(&visit.caller, PageRequest::first()).await?.items;
     let body = html! {
         h1 { "Requests" }
-        p { "What this server answered of late, newest first. Neither queries nor bodies are kept." }
+        p { "What was answered of late, newest first. Neither queries nor bodies are kept." }
         form.filter method="get" action=(PATH) {
             (app_choice(&apps, form.text("app")))
             (input("endpoint", "Endpoint", form.text("endpoint"), ""))
@@ -68,6 +81,7 @@ pub(super) async fn page(State(api): State<Arc<Api>>, visit: Visit) -> Result<Re
                 }
             }))
             (input("request", "Request id", form.text("request"), ""))
+            (node_choice(names.as_ref(), form.text("node")))
             (search_and_export("/console/requests.jsonl", &query))
             (follow())
         }
@@ -84,12 +98,13 @@ fn show(visit: &Visit, request: &RequestView) -> Markup {
             td.whole { code { (request.method) " " (request.route) } @if request.over_socket { " " span.tag { "socket" } } }
             td.whole {
                 span.tag.warn[failed] { (request.status) }
-                @if let Some(code) = request.code { " " code { (code) } }
+                @if let Some(code) = &request.code { " " code { (code) } }
             }
             td.whole { (took(request.took_micros)) }
             td { (request.caller) }
             td { @if let Some(endpoint) = &request.endpoint_id { (endpoint) } }
             td { (request.address) }
+            @if let Some(node) = &request.node { td { (node_label(node)) } }
             td { a href=(link("/console/audit", &[("request", &id)], None)) { (short(&id)) } }
         }
     }
@@ -98,5 +113,5 @@ fn show(visit: &Visit, request: &RequestView) -> Markup {
 /// `GET /console/requests.jsonl`: what is kept and matches, as `/v1/request-log` gives it.
 pub(super) async fn export(State(api): State<Arc<Api>>, visit: Visit) -> Result<Response, Failure> {
     let lines = find_requests(&api, &visit.caller, &asked(&visit.query(), Extent::Lines)).await?;
-    Ok(file("requests.jsonl", lines))
+    Ok(file("requests.jsonl", lines.into_listed()))
 }

@@ -11,9 +11,9 @@ use respoke_wire::tunnel::RequestEvent;
 
 use super::{Client, Sockets};
 use crate::limits::LIMITED_PAUSE;
+use crate::request_log::UNMATCHED;
 use crate::transport::SMALL_LEN;
 use crate::tunnel::Tunnelled;
-use crate::watch::UNMATCHED;
 
 /// When a packet came that is taken now.
 #[derive(Clone, Copy, PartialEq, Eq)]

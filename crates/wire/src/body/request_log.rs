@@ -1,17 +1,20 @@
 //! `/v1/request-log`.
 
+use std::borrow::Cow;
+
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, EndpointId, RequestId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::iso;
+use super::nodes::NodeRef;
 
 /// A request that was answered.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestView {
-    /// Its place in the log.
+    /// Its place in the log of its node.
     pub number: u64,
     /// When it was answered.
     #[serde(serialize_with = "iso")]
@@ -27,10 +30,11 @@ pub struct RequestView {
     #[schema(value_type = Option<String>, required = true)]
     pub endpoint_id: Option<EndpointId>,
     /// `anonymous`, `admin`, `secret` or `endpoint`.
-    pub caller: &'static str,
+    #[schema(value_type = String)]
+    pub caller: Cow<'static, str>,
     /// The method.
-    #[schema(example = "POST")]
-    pub method: &'static str,
+    #[schema(value_type = String, example = "POST")]
+    pub method: Cow<'static, str>,
     /// The template of the path.
     #[schema(example = "/v1/tokens")]
     pub route: String,
@@ -38,12 +42,15 @@ pub struct RequestView {
     #[schema(example = 200)]
     pub status: u16,
     /// The `code` of a refusal.
-    #[schema(required = true)]
-    pub code: Option<&'static str>,
+    #[schema(value_type = Option<String>, required = true)]
+    pub code: Option<Cow<'static, str>>,
     /// How long answering took.
     pub took_micros: u64,
     /// From where.
     pub address: String,
     /// Whether it came over a socket.
     pub over_socket: bool,
+    /// The node that answered it. Admins are told, where there may be several nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeRef>,
 }

@@ -197,6 +197,10 @@ impl Coded for BooksQuestion {
                 (1_u8, *admin_id).write(out);
                 write_text(code.expose(), out);
             }
+            Self::Requests(asked) => {
+                2_u8.write(out);
+                asked.write(out);
+            }
         }
     }
 
@@ -204,6 +208,7 @@ impl Coded for BooksQuestion {
         Ok(match u8::read(from)? {
             0 => Self::Figures { app_id: Coded::read(from)? },
             1 => Self::Enrolment { admin_id: Coded::read(from)?, code: secret(from)? },
+            2 => Self::Requests(Box::new(Coded::read(from)?)),
             _ => return Err(BusCodecError::Invalid("kind of question about books")),
         })
     }
@@ -221,6 +226,10 @@ impl Coded for BooksAnswer {
                 enrolment.write(out);
             }
             Self::None => 2_u8.write(out),
+            Self::Requests(piece) => {
+                3_u8.write(out);
+                piece.write(out);
+            }
         }
     }
 
@@ -229,6 +238,7 @@ impl Coded for BooksAnswer {
             0 => Self::Figures(Box::new(Coded::read(from)?)),
             1 => Self::Enrolment(Coded::read(from)?),
             2 => Self::None,
+            3 => Self::Requests(Coded::read(from)?),
             _ => return Err(BusCodecError::Invalid("kind of answer about books")),
         })
     }

@@ -16,6 +16,7 @@ use respoke_core::ports::{
     ConnectionStateFacts, Counted, Deed, Delivery, Departed, Done, Drawn, EnrolmentAnswer, Guesser, Holder,
     Incarnation, Interest, NameHash, Node, NodeId, Notice, Present, Question, Sealed, Tried,
 };
+use respoke_core::request_log::{LoggedRequest, RequestFilter, RequestsAsked, RequestsPiece, StatusFilter};
 use respoke_core::secret::{Secret, SecretHash};
 use respoke_core::tail::{FrameKind, Payloads, TailedFrame};
 use respoke_core::totp::SealedTotp;
@@ -207,9 +208,52 @@ fn counted() -> BoxedStrategy<Counted> {
     .boxed()
 }
 
+fn request_filter() -> impl Strategy<Value = RequestFilter> {
+    let text = || option::of(".{0,12}");
+    let request_id = option::of(uuid().prop_map(RequestId::from_uuid));
+    let status = prop_oneof![any::<u16>().prop_map(StatusFilter::Exactly), any::<u16>().prop_map(StatusFilter::Class),];
+    (option::of(app()), text(), text(), request_id, option::of(status)).prop_map(
+        |(app_id, endpoint_id, route, request_id, status)| RequestFilter {
+            app_id,
+            endpoint_id,
+            route,
+            request_id,
+            status,
+        },
+    )
+}
+
+fn logged_request() -> impl Strategy<Value = LoggedRequest> {
+    let ids = (uuid(), option::of(app()), option::of(endpoint()));
+    let words = ("[a-z]{0,9}", "[A-Z]{0,7}", ".{0,20}", option::of("[a-z_]{1,9}"));
+    let numbers = any::<(u64, i64, u16, u64)>();
+    (ids, words, numbers, any::<IpAddr>(), any::<bool>()).prop_map(
+        |((id, app_id, endpoint_id), (caller, method, route, code), (number, at, status, took), address, over)| {
+            LoggedRequest {
+                number,
+                at: Timestamp::from_millis(at),
+                request_id: RequestId::from_uuid(id),
+                app_id,
+                endpoint_id,
+                caller: caller.into(),
+                method: method.into(),
+                route,
+                status,
+                code: code.map(Into::into),
+                took_micros: took,
+                address,
+                over_socket: over,
+            }
+        },
+    )
+}
+
 fn books_question() -> impl Strategy<Value = BooksQuestion> {
     prop_oneof![
         option::of(app()).prop_map(|app_id| BooksQuestion::Figures { app_id }),
+        (request_filter(), option::of(any::<u64>()), any::<u16>()).prop_map(|(filter, before, most)| {
+            BooksQuestion::Requests(Box::new(RequestsAsked { filter, before, most }))
+        }),
         (uuid(), ".{0,12}").prop_map(|(admin, code)| BooksQuestion::Enrolment {
             admin_id: AdminId::from_uuid(admin),
             code: Secret::new(code)
@@ -237,6 +281,8 @@ fn books_answer() -> impl Strategy<Value = BooksAnswer> {
     prop_oneof![
         figures.prop_map(|figures| BooksAnswer::Figures(Box::new(figures))),
         enrolment.prop_map(BooksAnswer::Enrolment),
+        (vec(logged_request(), 0..4), option::of(any::<u64>()))
+            .prop_map(|(found, next)| BooksAnswer::Requests(RequestsPiece { found, next })),
         Just(BooksAnswer::None),
     ]
 }
