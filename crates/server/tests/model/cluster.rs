@@ -8,9 +8,7 @@ use respoke_bus::faulty::{Faults, FaultyNodes};
 use respoke_bus::{LocalBus, LocalNodes};
 use respoke_core::chance::SeededChance;
 use respoke_core::ops::Broker;
-use respoke_core::ports::{
-    Answer, Bus, Concerned, Delivery, Gap, Node as Life, NodeId, Notice, Question, Receiver, Source, Store,
-};
+use respoke_core::ports::{Bus, Concerned, NodeId, Receiver, Store};
 use respoke_hub::outbox::OutboxLimits;
 use respoke_hub::{Hub, HubSettings};
 use respoke_store::Options;
@@ -80,39 +78,6 @@ pub(crate) struct Node {
     _tasks: JoinSet<()>,
 }
 
-/// A node that follows the feed only when it is let rest, and says before that it has: whoever changes something waits for
-/// that, and no time passes.
-struct Hasty {
-    hub: Arc<Hub>,
-    bus: Arc<dyn Bus>,
-    epoch: u64,
-}
-
-impl Receiver for Hasty {
-    fn receive(&self, from: Source, delivery: Delivery) {
-        self.hub.receive(from, delivery);
-    }
-
-    fn missed(&self, gap: Gap) {
-        self.hub.missed(gap);
-    }
-
-    fn answer(&self, from: Life, question: Question) -> Answer {
-        self.hub.answer(from, question)
-    }
-
-    fn told(&self, from: Life, notice: Notice) {
-        match notice {
-            Notice::Follow { number } => self.bus.tell(from, Notice::Followed { number, epoch: self.epoch }),
-            Notice::Settled { .. } | Notice::Followed { .. } => self.hub.told(from, notice),
-        }
-    }
-
-    fn lost(&self, node: Life) {
-        self.hub.lost(node);
-    }
-}
-
 impl Cluster {
     /// Lets no time pass while something is done, unless others are to hear of that meanwhile.
     pub(crate) fn still(&self) -> Option<Still> {
@@ -159,11 +124,7 @@ impl Cluster {
         let outbox = OutboxLimits { frames_max: self.frames_max, bytes_max: 1 << 20 };
         let settings = HubSettings { outbox, heartbeat_timeout: Duration::from_secs(60), sockets_max: 1_000 };
         let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), settings));
-        let epoch = self.store.changes(u64::MAX).await.unwrap().epoch;
-        let receiver: Arc<dyn Receiver> = match self.between {
-            Between::Nothing => Arc::new(Hasty { hub: hub.clone(), bus: bus.clone(), epoch }),
-            Between::Alone | Between::Faults => hub.clone(),
-        };
+        let receiver: Arc<dyn Receiver> = hub.clone();
         attach(&receiver);
         broker.attach(&(hub.clone() as Arc<dyn Concerned>));
         broker.follow().await.unwrap();
@@ -171,9 +132,9 @@ impl Cluster {
         let (judging, asking, following) = (hub.clone(), hub.clone(), broker.clone());
         tasks.spawn(async move { judging.judge().await });
         tasks.spawn(async move { asking.keep_up().await });
+        tasks.spawn(async move { following.keep_following().await });
         if self.tells_in_time() {
             let announcing = hub.clone();
-            tasks.spawn(async move { following.keep_following().await });
             tasks.spawn(async move { announcing.announce_departures().await });
         }
         Node { bus, broker, hub, lives: true, _receiver: receiver, _tasks: tasks }
