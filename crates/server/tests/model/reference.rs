@@ -17,6 +17,8 @@ pub(crate) struct Model {
     pub(crate) clients: Vec<Client>,
     departures: Vec<Departure>,
     frames_max: usize,
+    /// Whether what one node does takes time to be known to another.
+    apart: bool,
     ticks: u32,
     /// Where there are several nodes, what comes of one operation may come in any order, for each has its own part in it.
     step: Option<u32>,
@@ -51,10 +53,20 @@ pub(crate) struct Client {
     pub(crate) session: Option<(String, usize)>,
     pub(crate) connection: Option<String>,
     pub(crate) state: State,
-    /// What it has to read, in order. What has the same number may come in any order.
-    pub(crate) waiting: Vec<(Option<u32>, String)>,
+    /// What it has to read, in order.
+    pub(crate) waiting: Vec<Due>,
     /// Whether it does not read for now.
     pub(crate) stalled: bool,
+}
+
+/// What a client is to get.
+#[derive(Debug)]
+pub(crate) struct Due {
+    /// What has the same number may come in any order.
+    pub(crate) run: Option<u32>,
+    pub(crate) event: String,
+    /// Or it is not to get it: that depends on what its node had heard by then.
+    pub(crate) certain: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,9 +129,9 @@ fn presence(of: &Connection, kind: &str) -> String {
 }
 
 impl Model {
-    pub(crate) fn new(apps: usize, roles: usize, frames_max: usize) -> Self {
+    pub(crate) fn new(apps: usize, roles: usize, frames_max: usize, apart: bool) -> Self {
         let apps = (0..apps).map(|_| App { roles: vec![BTreeMap::new(); roles], ..App::default() }).collect();
-        Self { apps, clients: Vec::new(), departures: Vec::new(), frames_max, ticks: 0, step: None }
+        Self { apps, clients: Vec::new(), departures: Vec::new(), frames_max, apart, ticks: 0, step: None }
     }
 
     /// Another operation follows, on several nodes.
@@ -139,7 +151,17 @@ impl Model {
             client.state = State::Closing;
             return;
         }
-        client.waiting.push((tick.or(self.step), event.to_owned()));
+        client.waiting.push(Due { run: tick.or(self.step), event: event.to_owned(), certain: true });
+    }
+
+    /// What a connection may get or not. It reads at once, so that it is known how much waits for it.
+    fn may_deliver(&mut self, app: usize, connection: &str, event: &str, run: Option<u32>) {
+        let Some(found) = self.find(app, connection) else { return };
+        let client = &mut self.clients[found.client];
+        if client.state == State::Open {
+            client.stalled = false;
+            client.waiting.push(Due { run, event: event.to_owned(), certain: false });
+        }
     }
 
     fn deliver_all(&mut self, app: usize, to: &[String], except: Option<&str>, event: &str) {
@@ -288,6 +310,27 @@ impl Model {
         self.clients[client].state = State::Closed;
     }
 
+    /// Clients are ended together, by something that is done on a node, and with whether it took so long that those who were
+    /// ended first may have been told to others.
+    pub(crate) fn end(&mut self, ended: &[usize], node: usize, late: bool) {
+        let pairs = ended.iter().flat_map(|hears| ended.iter().map(move |ends| (*hears, *ends)));
+        for (hears, ends) in pairs.filter(|_| late) {
+            let Client { app, node: on, .. } = self.clients[hears];
+            let (Some(own), Some(gone)) = (self.own(hears), self.own(ends)) else { continue };
+            if on == node || on == self.clients[ends].node {
+                continue;
+            }
+            let left = gone.groups.intersection(&own.groups).map(|group| membership("leave", group, &gone));
+            let unavailable = own.observed.contains(&gone.endpoint).then(|| presence(&gone, "unavailable"));
+            for event in left.chain(unavailable) {
+                self.may_deliver(app, &own.id, &event, self.step);
+            }
+        }
+        for client in ended {
+            self.close(*client);
+        }
+    }
+
     /// A node is gone with its clients, of whom none hears of another.
     pub(crate) fn lose(&mut self, node: usize) {
         let lost = |client: &usize| self.clients[*client].node == node && self.clients[*client].state == State::Open;
@@ -365,14 +408,38 @@ impl Model {
                 return Err("forbidden");
             }
         }
-        for (group, target) in groups.iter().flat_map(|group| targets.iter().map(move |target| (group, target))) {
-            if self.seat(app, target).groups.insert(group.clone()) {
+        let before = groups.iter().map(|group| self.nodes_in(app, group)).collect::<Vec<_>>();
+        for (group, nodes) in groups.iter().zip(before) {
+            for target in &targets {
+                if !self.seat(app, target).groups.insert(group.clone()) {
+                    continue;
+                }
                 let except = self.own_id(client).filter(|own| own == target);
                 let event = membership("join", group, &self.find(app, target).unwrap());
-                self.deliver_all(app, &self.members(app, group), except.as_deref(), &event);
+                for member in self.members(app, group).iter().filter(|member| Some(*member) != except.as_ref()) {
+                    // Who let both join has the later join at a node that may not have heard yet of the earlier, which is at
+                    // a third.
+                    if nodes.contains(&self.node_of(app, member)) || !self.is_third(client, member, target) {
+                        self.deliver(app, member, &event, None);
+                    } else {
+                        self.may_deliver(app, member, &event, self.step);
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    /// The nodes with members of a group.
+    fn nodes_in(&self, app: usize, group: &str) -> BTreeSet<usize> {
+        self.members(app, group).iter().map(|member| self.node_of(app, member)).collect()
+    }
+
+    /// Whether of a client and two connections each is at a node of its own, which hear of each other when they do.
+    fn is_third(&self, client: usize, one: &str, other: &str) -> bool {
+        let Client { app, node, .. } = self.clients[client];
+        let (one, other) = (self.node_of(app, one), self.node_of(app, other));
+        self.apart && node != one && node != other && one != other
     }
 
     pub(crate) fn leave(&mut self, client: usize, named: &Named, groups: &[String]) -> Outcome {
@@ -388,13 +455,21 @@ impl Model {
                 if self.own_id(client).as_ref() != Some(target) {
                     self.deliver(app, target, &event, None);
                 }
-                self.deliver_all(app, &self.members(app, group), None, &event);
+                for member in self.members(app, group) {
+                    // Who is to leave by the same may have left when its node hears of it from a third.
+                    if targets.contains(&member) && self.is_third(client, &member, target) {
+                        self.may_deliver(app, &member, &event, self.step);
+                    } else {
+                        self.deliver(app, &member, &event, None);
+                    }
+                }
             }
         }
         Ok(())
     }
 
-    pub(crate) fn end_group(&mut self, client: usize, group: &str) -> Outcome {
+    /// With whether it took so long that who left first may have been told to those who had not left yet.
+    pub(crate) fn end_group(&mut self, client: usize, group: &str, late: bool) -> Outcome {
         let app = self.clients[client].app;
         if !self.permits(client, group, "destroy") {
             return Err("forbidden");
@@ -403,6 +478,15 @@ impl Model {
         let was_kept = self.apps[app].kept.remove(group).is_some();
         if members.is_empty() && !was_kept {
             return Err("not_found");
+        }
+        // Before each is told of its own leaving.
+        self.ticks += u32::from(late);
+        for (member, other) in members.iter().flat_map(|member| members.iter().map(move |other| (member, other))) {
+            let (node, others) = (self.node_of(app, member), self.node_of(app, other));
+            if late && node != self.clients[client].node && node != others {
+                let event = membership("leave", group, &self.find(app, other).unwrap());
+                self.may_deliver(app, member, &event, Some(self.ticks));
+            }
         }
         for member in members {
             self.seat(app, &member).groups.remove(group);
