@@ -2,7 +2,7 @@
 
 use super::Broker;
 use super::caller::Context;
-use super::confirmations::{ConfirmFigures, Waiting};
+use super::confirmations::{ConfirmFigures, Confirmed, Waiting};
 use crate::ports::Node;
 
 impl Broker {
@@ -34,10 +34,13 @@ impl Broker {
     }
 
     /// Waits until the others have confirmed what they were asked after something was written in history `epoch`, and tells
-    /// whoever answers.
-    pub(super) async fn confirm(&self, context: &Context, epoch: u64, waiting: Waiting) {
+    /// whoever answers. After so many changes of the `nodes` it was written; none: that is not known.
+    pub(super) async fn confirm(&self, context: &Context, epoch: u64, nodes: Option<u64>, waiting: Waiting) {
         let since = waiting.since;
-        let mut confirmed = self.confirmations.wait(&*self.bus, waiting).await;
+        let mut confirmed = self.confirmations.wait(&*self.bus, waiting, &self.follower.nodes, nodes).await;
+        if confirmed == Confirmed::ALONE {
+            return;
+        }
         if self.follower.epoch() != epoch {
             // It is not known in which of both it was written, and so not who knows of it.
             confirmed.by = 1;

@@ -9,7 +9,7 @@
 //!
 //! A server that is alone has nobody to ask.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::node_list::{Listed, NodeList};
 use crate::ports::{Bus, Confirmation, Node, Notice};
 
 /// How long the others are waited for. Who confirms later looks at the feed by itself, or uses nothing that it remembers.
@@ -33,6 +34,9 @@ pub struct Confirmed {
 }
 
 impl Confirmed {
+    /// There is no other.
+    pub(super) const ALONE: Self = Self { by: 1, of: 1 };
+
     /// Whether all had.
     #[must_use]
     pub const fn is_full(self) -> bool {
@@ -119,41 +123,57 @@ impl Asking {
 }
 
 impl Confirmations {
-    /// Asks all other nodes to follow what was committed until now. None: there are none.
-    pub(super) fn ask(&self, bus: &dyn Bus) -> Option<Waiting> {
+    /// Asks all other nodes to follow what was committed until now. None: this one is alone, whoever joins.
+    pub(super) fn ask(&self, bus: &dyn Bus, nodes: &NodeList) -> Option<Waiting> {
         if bus.node() == Node::ALONE {
             return None;
         }
-        let now = Instant::now();
+        let (now, listed) = (Instant::now(), nodes.listed());
         let mut asked = self.asked.lock();
-        let others = bus.other_nodes();
-        if others.is_empty() {
-            return None;
-        }
         asked.number += 1;
-        let number = asked.number;
-        let (mut held, mut to_tell) = (Confirmation::DONE, Vec::new());
-        for node in others {
-            let asking = asked.of.entry(node).or_insert_with(|| Asking::new(now));
-            asking.wanted = number;
-            to_tell.extend(asking.tell(now).map(|number| (node, number)));
-            held.wait_for(node, number, asking.confirmed.subscribe());
-        }
+        let (held, nodes) = (Confirmation::DONE, BTreeSet::new());
+        let mut waiting = Waiting { held, nodes, listed, number: asked.number, since: now };
+        let to_tell = waiting.ask(&mut asked, bus.other_nodes(), now);
         drop(asked);
         tell(bus, to_tell);
-        Some(Waiting { held, since: now })
+        Some(waiting)
     }
 
-    /// Waits for what others were asked, and returns how many have confirmed it in time.
-    pub(super) async fn wait(&self, bus: &dyn Bus, mut waiting: Waiting) -> Confirmed {
-        let in_time = timeout_at(waiting.since + CONFIRMED_WITHIN, waiting.held.done()).await;
+    /// Waits for what others were asked, and for those who had joined by then and are known to the bus later. It was asked after
+    /// so many changes of the nodes; none: that is not known. Returns how many have confirmed it in time.
+    pub(super) async fn wait(
+        &self,
+        bus: &dyn Bus,
+        mut waiting: Waiting,
+        nodes: &NodeList,
+        changes: Option<u64>,
+    ) -> Confirmed {
+        let until = waiting.since + CONFIRMED_WITHIN;
+        let all_confirm = async {
+            if !waiting.listed.has(changes) {
+                nodes.reaches(changes).await;
+                self.ask_newcomers(bus, &mut waiting);
+            }
+            waiting.held.done().await;
+        };
+        let in_time = timeout_at(until, all_confirm).await;
         if in_time.is_err() {
             // Who was still to confirm something before it may not have been told of this, and nothing may come after it.
             self.tell_again(bus, &waiting.held.missing());
         }
         let (known, of) = waiting.held.count();
+        // Somebody may serve who was not asked.
+        let of = if nodes.listed().has(changes) { of } else { of.max(known + 1) };
         let with_this_one = |others: usize| u32::try_from(others + 1).unwrap_or(u32::MAX);
         Confirmed { by: with_this_one(known), of: with_this_one(of) }
+    }
+
+    /// Asks those who are known only now.
+    fn ask_newcomers(&self, bus: &dyn Bus, waiting: &mut Waiting) {
+        let mut asked = self.asked.lock();
+        let to_tell = waiting.ask(&mut asked, bus.other_nodes(), Instant::now());
+        drop(asked);
+        tell(bus, to_tell);
     }
 
     fn tell_again(&self, bus: &dyn Bus, nodes: &[Node]) {
@@ -190,7 +210,29 @@ impl Confirmations {
 /// Who was asked, when, and who is still to confirm it.
 pub(super) struct Waiting {
     held: Confirmation,
+    nodes: BTreeSet<Node>,
+    /// What the bus knew before these were asked.
+    listed: Listed,
+    /// Which of what was changed.
+    number: u64,
     pub(super) since: Instant,
+}
+
+impl Waiting {
+    /// Waits for these as well. Whom to tell of which number now.
+    fn ask(&mut self, asked: &mut Asked, nodes: Vec<Node>, now: Instant) -> Vec<(Node, u64)> {
+        let mut to_tell = Vec::new();
+        for node in nodes {
+            if !self.nodes.insert(node) {
+                continue;
+            }
+            let asking = asked.of.entry(node).or_insert_with(|| Asking::new(now));
+            asking.wanted = asking.wanted.max(self.number);
+            to_tell.extend(asking.tell(now).map(|number| (node, number)));
+            self.held.wait_for(node, self.number, asking.confirmed.subscribe());
+        }
+        to_tell
+    }
 }
 
 fn tell(bus: &dyn Bus, to_tell: Vec<(Node, u64)>) {

@@ -58,7 +58,20 @@ impl Broker {
     /// Waits until other nodes may serve than before. What was followed since the last wait ends this one at once. There is one
     /// waiter.
     pub async fn nodes_changed(&self) {
-        self.follower.nodes.notified().await;
+        self.follower.nodes.changed.notified().await;
+    }
+
+    /// How many changes of the nodes were followed. Whoever then looks which nodes serve, and tells the bus, says that to
+    /// [`Broker::nodes_are_known`].
+    #[must_use]
+    pub fn node_changes(&self) -> u64 {
+        self.follower.nodes.changes()
+    }
+
+    /// The bus knows which nodes serve since so many changes of them. From the first time on no change counts as known to all
+    /// nodes before the bus knows of those that were there then.
+    pub fn nodes_are_known(&self, changes: u64) {
+        self.follower.nodes.list(changes);
     }
 
     /// Follows the feed to its present end: all that was committed before this was called is forgotten, and the sockets
@@ -93,7 +106,7 @@ impl Broker {
                     }
                     self.catalog.anything_changed();
                     self.sockets(|sockets| sockets.anything_changed());
-                    self.follower.nodes.notify_one();
+                    self.follower.nodes.change();
                     changes.end()
                 }
             };
@@ -118,12 +131,15 @@ impl Broker {
         done: Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let epoch = self.follower.epoch();
-        let asked = self.confirmations.ask(&*self.bus);
-        if done.is_err() || self.follow().await.is_err() {
+        let asked = self.confirmations.ask(&*self.bus, &self.follower.nodes);
+        let is_followed = done.is_ok() && self.follow().await.is_ok();
+        if !is_followed {
             self.pass_on(&what);
         }
         if let Some(asked) = asked.filter(|_| done.is_ok()) {
-            self.confirm(context, epoch, asked).await;
+            // Whoever joined before it was written is among these.
+            let nodes = is_followed.then(|| self.follower.nodes.changes());
+            self.confirm(context, epoch, nodes, asked).await;
         }
         done
     }
@@ -131,7 +147,7 @@ impl Broker {
     /// Has forgotten and looked at anew whatever stands on `what`.
     fn pass_on(&self, what: &Change) {
         if *what == Change::Nodes {
-            self.follower.nodes.notify_one();
+            self.follower.nodes.change();
         }
         self.catalog.changed(what);
         self.sockets(|sockets| sockets.changed(what));

@@ -6,6 +6,7 @@ use std::sync::{OnceLock, Weak};
 use tokio::sync::{Mutex, Notify};
 
 use super::confirmations::Askers;
+use super::node_list::NodeList;
 use crate::ports::{Concerned, Cursor, StoreError};
 
 /// How far the feed was followed, and for whom.
@@ -24,8 +25,8 @@ pub(super) struct Follower {
     pub(super) hinted: Notify,
     /// Other nodes that want to be told when the feed was followed.
     pub(super) askers: Askers,
-    /// Told when the nodes that serve may be others than before.
-    pub(super) nodes: Notify,
+    /// Which nodes serve, as far as the bus knows.
+    pub(super) nodes: NodeList,
     /// Who has sockets, besides the catalog.
     pub(super) sockets: OnceLock<Weak<dyn Concerned>>,
 }

@@ -21,6 +21,7 @@ mod follower;
 mod history;
 mod introspect;
 mod issue_token;
+mod node_list;
 mod nodes;
 mod open_session;
 mod own;

@@ -247,7 +247,7 @@ impl Among {
     /// Waits until all who live have told what they are there for, for a while, and serves from then on.
     pub(crate) async fn introduce(&self, broker: &Broker) -> anyhow::Result<()> {
         let until = Instant::now() + INTRODUCTIONS;
-        match self.beat(broker.clock()).await {
+        match self.beat(broker).await {
             Beaten::Lives => {}
             Beaten::Dead => bail!("this node was declared dead before it served"),
             Beaten::Unheard(error) => return Err(error).context("the database does not answer"),
@@ -333,7 +333,7 @@ impl Among {
         let (mut heard, mut closed) = (true, false);
         loop {
             let began = Instant::now();
-            let beaten = self.beat(broker.clock()).await;
+            let beaten = self.beat(broker).await;
             let next = match &beaten {
                 Beaten::Lives => began + BEAT,
                 Beaten::Unheard(_) => Instant::now() + AGAIN,
@@ -377,7 +377,8 @@ impl Among {
     }
 
     /// Says that this node lives, and takes what it hears of the others.
-    async fn beat(&self, clock: &Arc<dyn Clock>) -> Beaten {
+    async fn beat(&self, broker: &Broker) -> Beaten {
+        let (clock, changes) = (broker.clock(), broker.node_changes());
         let (asked, before) = (BootTime::now(), clock.monotonic());
         let unheard = |error| {
             self.fence.tried(asked);
@@ -404,6 +405,7 @@ impl Among {
         let live = nodes_of(&nodes);
         self.carriage.nodes_are(&live);
         drop(self.bus.nodes_are(&live));
+        broker.nodes_are_known(changes);
         if nodes.iter().any(|record| record.node == self.node && record.is_to_drain) {
             self.to_drain.cancel();
         }

@@ -4,6 +4,10 @@ mod ends;
 mod requests;
 mod shown;
 
+use respoke_core::clock::{Clock as _, SystemClock};
+use respoke_core::ports::{CarrierKind, Joining, Newcomer, NodeStore as _};
+use respoke_store::{PostgresOptions, PostgresStore};
+use respoke_wire::bus::VERSION;
 use serde_json::{Value, json};
 
 use crate::harness::{Client, End, Postgres, Process, Server, Socket, eventually, is_postgres_asked};
@@ -83,6 +87,43 @@ fn an_end_at_one_node_closes_the_socket_at_another() {
     assert_eq!(ended.header("respoke-confirmed"), Some("2/2"), "{ended:?}");
     assert!(!other.alive(&token), "it is over everywhere once the end is answered so");
     assert_eq!(alice.end(), End::REVOKED);
+}
+
+/// Whoever has joined may remember what is ended, and whom another node knows is what that heard with its last beat.
+#[test]
+fn an_end_beside_a_node_that_has_just_joined_is_not_confirmed_by_all() {
+    let folder = tempfile::tempdir().unwrap();
+    if !is_postgres_asked() {
+        return;
+    }
+    let Some(database) = Postgres::new() else { return };
+    let one = serve(folder.path(), &database.url()).with_app();
+    let token = one.session("alice");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // It never answers.
+    let _store = runtime.block_on(joined(&database));
+    let ended = one.request("DELETE", "/v1/session-tokens").token(&token).call();
+    assert_eq!(ended.header("respoke-confirmed"), Some("1/2"), "{ended:?}");
+}
+
+/// Adds a node to those of a database, as one does that starts.
+async fn joined(database: &Postgres) -> PostgresStore {
+    let mut server = database.server().clone();
+    server.dbname(database.name());
+    let store = PostgresStore::open(PostgresOptions::of(server)).await.unwrap();
+    let newcomer = Newcomer {
+        was: None,
+        place: None,
+        name: "newcomer".into(),
+        address: "127.0.0.1:1".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        carrier: CarrierKind::Postgres,
+        codec: VERSION..=VERSION,
+        now: SystemClock.now(),
+    };
+    let joining = store.join(newcomer).await.unwrap();
+    assert!(matches!(joining, Joining::Joined { .. }), "{joining:?}");
+    store
 }
 
 #[test]

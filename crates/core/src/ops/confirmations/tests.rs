@@ -66,15 +66,35 @@ fn node(id: u32) -> Node {
 
 /// What comes of it if nothing more does.
 async fn waited(confirmations: &Confirmations, bus: &Kept, waiting: Waiting) -> (String, Duration) {
+    waited_among(confirmations, bus, waiting, &NodeList::default(), None).await
+}
+
+/// The same where somebody says which nodes serve.
+async fn waited_among(
+    confirmations: &Confirmations,
+    bus: &Kept,
+    waiting: Waiting,
+    nodes: &NodeList,
+    changes: Option<u64>,
+) -> (String, Duration) {
     let since = Instant::now();
-    let confirmed = confirmations.wait(bus, waiting).await;
+    let confirmed = confirmations.wait(bus, waiting, nodes, changes).await;
     (confirmed.to_string(), since.elapsed())
+}
+
+/// Lets whoever waits do what it can, which is not to the end.
+async fn waits(waiting: &mut std::pin::Pin<&mut impl Future<Output = (String, Duration)>>) {
+    poll_fn(|context| {
+        assert!(waiting.as_mut().poll(context).is_pending());
+        Poll::Ready(())
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_ends_at_once_are_two_notices_to_each_node() {
     let (confirmations, bus) = (Confirmations::default(), Kept::beside(&[2, 3]));
-    let all: Vec<_> = (0..1_000).map(|_| confirmations.ask(&bus).unwrap()).collect();
+    let all: Vec<_> = (0..1_000).map(|_| confirmations.ask(&bus, &NodeList::default()).unwrap()).collect();
     assert_eq!(bus.told(), [(2, 1), (3, 1)], "each is told at once of the first");
     confirmations.confirmed(&bus, node(2), 1);
     assert_eq!(bus.told(), [(2, 1_000)], "and of all that came meanwhile when it has answered");
@@ -88,22 +108,22 @@ async fn a_thousand_ends_at_once_are_two_notices_to_each_node() {
         assert_eq!(waited(&confirmations, &bus, waiting).await, ("3/3".to_owned(), Duration::ZERO));
     }
     // Who has answered everything is told at once again.
-    assert!(confirmations.ask(&bus).is_some());
+    assert!(confirmations.ask(&bus, &NodeList::default()).is_some());
     assert_eq!(bus.told(), [(2, 1_001), (3, 1_001)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_is_silent_is_waited_for_a_quarter_of_a_second_and_told_again() {
     let (confirmations, bus) = (Confirmations::default(), Kept::beside(&[2, 3]));
-    let first = confirmations.ask(&bus).unwrap();
-    let second = confirmations.ask(&bus).unwrap();
+    let first = confirmations.ask(&bus, &NodeList::default()).unwrap();
+    let second = confirmations.ask(&bus, &NodeList::default()).unwrap();
     confirmations.confirmed(&bus, node(3), 1);
     assert_eq!(bus.told(), [(2, 1), (3, 1), (3, 2)]);
     // What was confirmed before says nothing of what was changed since.
     assert_eq!(waited(&confirmations, &bus, second).await, ("1/3".to_owned(), CONFIRMED_WITHIN));
     assert_eq!(waited(&confirmations, &bus, first).await, ("2/3".to_owned(), Duration::ZERO));
     assert_eq!(bus.told(), [(2, 2)], "nothing came after the second, and the first may be lost");
-    let third = confirmations.ask(&bus).unwrap();
+    let third = confirmations.ask(&bus, &NodeList::default()).unwrap();
     confirmations.confirmed(&bus, node(3), 2);
     assert_eq!(bus.told(), [(3, 3)], "the second, told again, is awaited of the other");
     confirmations.confirmed(&bus, node(2), 2);
@@ -116,14 +136,10 @@ async fn who_is_silent_is_waited_for_a_quarter_of_a_second_and_told_again() {
 #[tokio::test(start_paused = true)]
 async fn who_is_lost_meanwhile_is_not_waited_for_nor_counted() {
     let (confirmations, bus) = (Confirmations::default(), Kept::beside(&[2, 3]));
-    let waiting = confirmations.ask(&bus).unwrap();
+    let waiting = confirmations.ask(&bus, &NodeList::default()).unwrap();
     let mut waiting = pin!(waited(&confirmations, &bus, waiting));
     confirmations.confirmed(&bus, node(3), 1);
-    poll_fn(|context| {
-        assert!(waiting.as_mut().poll(context).is_pending());
-        Poll::Ready(())
-    })
-    .await;
+    waits(&mut waiting).await;
     bus.others.lock().retain(|other| *other != node(2));
     confirmations.lost(node(2));
     assert_eq!(waiting.await, ("2/2".to_owned(), Duration::ZERO));
@@ -132,11 +148,53 @@ async fn who_is_lost_meanwhile_is_not_waited_for_nor_counted() {
     assert_eq!(confirmations.asked.lock().of.keys().copied().collect::<Vec<_>>(), [node(3)]);
 }
 
-#[test]
-fn who_is_alone_asks_nobody() {
-    let confirmations = Confirmations::default();
-    assert!(confirmations.ask(&Kept::beside(&[])).is_none());
-    assert!(confirmations.asked.lock().of.is_empty());
+/// A node that joined before something is written may remember what that ends, and the bus learns of the node a little later.
+#[tokio::test(start_paused = true)]
+async fn who_joined_before_and_is_known_later_is_waited_for() {
+    for others in [&[][..], &[2]] {
+        let (confirmations, nodes) = (Confirmations::default(), NodeList::default());
+        let bus = Kept::beside(others);
+        nodes.list(0);
+        nodes.change();
+        let waiting = confirmations.ask(&bus, &nodes).unwrap();
+        confirmations.confirmed(&bus, node(2), 1);
+        bus.told();
+        let mut waiting = pin!(waited_among(&confirmations, &bus, waiting, &nodes, Some(1)));
+        waits(&mut waiting).await;
+        // Rows that were read before that was followed say nothing of it.
+        nodes.list(0);
+        waits(&mut waiting).await;
+        bus.others.lock().push(node(3));
+        nodes.list(1);
+        waits(&mut waiting).await;
+        assert_eq!(bus.told(), [(3, 1)]);
+        confirmations.confirmed(&bus, node(3), 1);
+        let all = others.len() + 2;
+        assert_eq!(waiting.await, (format!("{all}/{all}"), Duration::ZERO));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_it_is_not_known_who_joined_no_answer_is_full() {
+    let (confirmations, nodes) = (Confirmations::default(), NodeList::default());
+    nodes.list(0);
+    nodes.change();
+    // Nor if it is not known whether somebody has.
+    for (number, changes) in [(1, Some(1)), (2, None)] {
+        let bus = Kept::beside(&[2]);
+        let waiting = confirmations.ask(&bus, &nodes).unwrap();
+        confirmations.confirmed(&bus, node(2), number);
+        let waited = waited_among(&confirmations, &bus, waiting, &nodes, changes).await;
+        assert_eq!(waited, ("2/3".to_owned(), CONFIRMED_WITHIN));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_alone_asks_nobody() {
+    let (confirmations, bus) = (Confirmations::default(), Kept::beside(&[]));
+    let waiting = confirmations.ask(&bus, &NodeList::default()).unwrap();
+    assert_eq!(waited(&confirmations, &bus, waiting).await, ("1/1".to_owned(), Duration::ZERO));
+    assert!(bus.told().is_empty() && confirmations.asked.lock().of.is_empty());
 }
 
 #[test]
