@@ -323,7 +323,9 @@ impl MaintenanceStore for SqliteStore {
     }
 
     async fn close(&self) {
-        let (vigil, readers, writer) = (self.vigil.lock().take(), self.readers.clone(), self.writer.end());
+        // The last connection to be closed removes the log, which one that only reads cannot: so the writer's is the last.
+        self.readers.finish().await;
+        let (vigil, readers, writer) = (self.vigil.lock().take(), self.readers.clone(), self.writer.ending());
         // Each of these may wait for the disk.
         let closing = tokio::task::spawn_blocking(move || {
             drop(vigil);

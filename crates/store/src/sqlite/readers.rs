@@ -195,6 +195,13 @@ impl Readers {
         .await
     }
 
+    /// Waits for what is being read, for as long as one waits for a disk, and lets nothing more be read elsewhere.
+    pub(super) async fn finish(&self) {
+        let all = u32::try_from(ELSEWHERE).unwrap_or(u32::MAX);
+        let _all = timeout(self.patience, self.elsewhere.acquire_many(all)).await;
+        self.elsewhere.close();
+    }
+
     /// Closes the connections that wait for use.
     pub(super) fn close(&self) {
         while let Some(connection) = self.idle.pop().or_else(|| self.here.pop()) {
@@ -227,7 +234,35 @@ pub(super) fn close(connection: Connection, condition: &Condition) {
 mod tests {
     use std::sync::mpsc;
 
+    use respoke_core::ports::MaintenanceStore as _;
+
+    use super::super::{Options, SqliteStore};
     use super::*;
+
+    #[tokio::test]
+    async fn a_store_is_closed_once_nobody_reads_it_and_leaves_no_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("some.db");
+        let store = SqliteStore::open(&path, Options::default()).unwrap();
+        let (begins, begun) = mpsc::sync_channel::<()>(1);
+        let (end, ended) = mpsc::sync_channel::<()>(1);
+        let readers = store.readers.clone();
+        let mut reading = tokio::task::JoinSet::new();
+        reading.spawn(async move {
+            let read = move |_: &Connection| {
+                begins.send(()).unwrap();
+                Ok(ended.recv().is_err())
+            };
+            readers.scan(read).await
+        });
+        tokio::task::spawn_blocking(move || begun.recv().unwrap()).await.unwrap();
+        let mut closing = Box::pin(store.close());
+        assert!(timeout(Duration::from_millis(100), &mut closing).await.is_err());
+        drop(end);
+        closing.await;
+        assert!(reading.join_next().await.unwrap().unwrap().unwrap());
+        assert!(!folder.path().join("some.db-wal").exists());
+    }
 
     #[tokio::test]
     async fn a_third_search_waits_its_turn_and_not_for_ever() {

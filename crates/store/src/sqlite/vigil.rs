@@ -61,12 +61,14 @@ impl Vigil {
     }
 
     /// Does `work` again and again, with a pause in between.
-    fn spawn(&mut self, name: &str, pause: Duration, mut work: impl FnMut() + Send + 'static) -> rusqlite::Result<()> {
+    fn spawn(&mut self, name: &str, pause: Duration, work: impl FnMut() + Send + 'static) -> rusqlite::Result<()> {
         let (end, ended) = sync_channel(0);
         let (alive, over) = sync_channel(0);
         let thread = std::thread::Builder::new().name(name.to_owned());
         let run = move || {
             let _alive: SyncSender<()> = alive;
+            // Dropped before that: it holds a connection, and whoever waits for this thread waits for its end.
+            let mut work = work;
             while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(pause) {
                 work();
             }
@@ -216,6 +218,7 @@ fn finds_its_row(connection: &Connection, look: &str) -> rusqlite::Result<bool> 
 mod tests {
     use std::fs;
     use std::os::unix::fs::FileExt as _;
+    use std::sync::mpsc as sync_mpsc;
 
     use super::super::SqliteStore;
     use super::*;
@@ -240,6 +243,32 @@ mod tests {
         harm(&path);
         look();
         condition
+    }
+
+    /// Takes a while to be dropped.
+    struct Held(sync_mpsc::Receiver<()>, sync_mpsc::SyncSender<()>);
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            // Nobody says anything.
+            let _ = self.0.recv_timeout(Duration::from_millis(200));
+            self.1.send(()).unwrap();
+        }
+    }
+
+    #[test]
+    fn who_waits_for_a_thread_waits_until_it_holds_nothing() {
+        let (_silent, hears) = sync_mpsc::sync_channel(0);
+        let (tells, dropped) = sync_mpsc::sync_channel(1);
+        let held = Held(hears, tells);
+        let mut vigil = Vigil { ends: Vec::new(), over: Vec::new() };
+        vigil
+            .spawn("held", LOOK_EVERY, move || {
+                let _ = &held;
+            })
+            .unwrap();
+        drop(vigil);
+        assert_eq!(dropped.try_recv(), Ok(()));
     }
 
     #[test]

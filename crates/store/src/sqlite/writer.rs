@@ -46,9 +46,11 @@ const QUEUE_LEN_MAX: usize = 4_096;
 /// How long a caller waits for a place in the queue.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
+type Queue = mpsc::Sender<Box<dyn Job>>;
+
 /// The way to the writer.
 pub(super) struct Writer {
-    queue: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
+    queue: Mutex<Option<Queue>>,
     condition: Arc<Condition>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     figures: Arc<Committed>,
@@ -176,20 +178,23 @@ impl Writer {
         self.stillness.keep();
     }
 
-    /// Lets what waits be written, then ends the thread.
-    pub(super) fn end(&self) -> Ending {
-        drop(self.queue.lock().take());
-        Ending(self.thread.lock().take())
+    /// Takes nothing more. What waits is written, and the thread ends once that is waited for.
+    pub(super) fn ending(&self) -> Ending {
+        Ending { queue: self.queue.lock().take(), thread: self.thread.lock().take() }
     }
 }
 
-/// The writer's thread, which ends.
-pub(super) struct Ending(Option<std::thread::JoinHandle<()>>);
+/// The writer's thread, which is to end.
+pub(super) struct Ending {
+    queue: Option<Queue>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
 
 impl Ending {
-    /// Blocks until it has ended.
+    /// Lets it end, and blocks until it has.
     pub(super) fn wait(self) {
-        if self.0.is_some_and(|thread| thread.join().is_err()) {
+        drop(self.queue);
+        if self.thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the store's writer had panicked");
         }
     }
@@ -197,7 +202,7 @@ impl Ending {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.end().wait();
+        self.ending().wait();
     }
 }
 
