@@ -48,25 +48,6 @@ pub(crate) struct Cluster {
     _folder: tempfile::TempDir,
 }
 
-/// Lets no time pass by itself for as long as it is there: what a database takes is no seed's.
-pub(crate) struct Still(std::sync::mpsc::SyncSender<()>);
-
-impl Still {
-    pub(crate) fn new() -> Self {
-        let (ends, ended) = std::sync::mpsc::sync_channel(1);
-        // Paused time does not go on while something is blocked.
-        tokio::task::spawn_blocking(move || ended.recv());
-        Self(ends)
-    }
-}
-
-impl Drop for Still {
-    fn drop(&mut self) {
-        // It is waited for.
-        let _ = self.0.send(());
-    }
-}
-
 /// One life of a node.
 pub(crate) struct Node {
     pub(crate) bus: Arc<dyn Bus>,
@@ -79,11 +60,6 @@ pub(crate) struct Node {
 }
 
 impl Cluster {
-    /// Lets no time pass while something is done, unless others are to hear of that meanwhile.
-    pub(crate) fn still(&self) -> Option<Still> {
-        (!self.tells_in_time()).then(Still::new)
-    }
-
     pub(crate) fn new(seed: u64, between: Between, faults: Faults, frames_max: usize) -> Self {
         let chance = Arc::new(SeededChance::of(seed));
         let options = Options { chance: chance.clone(), ..Options::default() };

@@ -21,7 +21,8 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::super::{endpoint, group, raw};
+use super::super::doings::raw;
+use super::super::home::{endpoint, group};
 use super::house::{Node, Waiting};
 use super::ledger::{About, Came, Ledger, Said, Thing, To, Worth, YES};
 use super::plan::{Act, Whom};

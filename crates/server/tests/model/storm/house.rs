@@ -27,7 +27,6 @@ use respoke_hub::{Hub, HubSettings};
 use respoke_store::Options;
 use tokio::task::JoinSet;
 
-use super::super::cluster::Still;
 use crate::home::{self, Tenant, clock, database, first_admin};
 
 /// A database with two apps in it.
@@ -240,6 +239,25 @@ impl Receiver for Ears {
 
     fn lost(&self, node: Life) {
         self.hub.lost(node);
+    }
+}
+
+/// Lets no time pass by itself for as long as it is there: what a database takes is no seed's.
+struct Still(std::sync::mpsc::SyncSender<()>);
+
+impl Still {
+    fn new() -> Self {
+        let (ends, ended) = std::sync::mpsc::sync_channel(1);
+        // Paused time does not go on while something is blocked.
+        tokio::task::spawn_blocking(move || ended.recv());
+        Self(ends)
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        // It is waited for.
+        let _ = self.0.send(());
     }
 }
 

@@ -18,7 +18,8 @@ use respoke_hub::ops::{Asker, Message, Publish, Unlimited};
 use respoke_wire::bus::InterestHash;
 use serde_json::json;
 
-use super::super::{endpoint, group, raw};
+use super::super::doings::raw;
+use super::super::home::{endpoint, group};
 use super::clients::Shared;
 use super::house::Node;
 use super::ledger::{Heard, Ledger, Said, SocketNotes, Tale, Thing, To, Worth, YES};
