@@ -120,6 +120,9 @@ fn beside(waiting: Vec<Command>, said: &Path, command: &mut Command) -> anyhow::
 /// The suite that the published Node client brings along.
 const FUNCTIONAL: &str = "admin-functional.test.mjs";
 
+/// The suite of the console that needs several nodes, so a PostgreSQL server.
+const OF_NODES: &str = "nodes.test.mjs";
+
 struct Place {
     root: PathBuf,
     build: PathBuf,
@@ -273,8 +276,15 @@ impl Place {
     fn console(&self) -> anyhow::Result<()> {
         self.programs.have("chromium", &["chromium"])?;
         self.have_node()?;
-        let tests = self.tests_of("tests/clients/console")?;
-        run_command(&mut self.node("tests/clients/console", "console", &tests))
+        let folder = "tests/clients/console";
+        let (of_nodes, others): (Vec<_>, Vec<_>) =
+            self.tests_of(folder)?.into_iter().partition(|test| test.ends_with(OF_NODES));
+        run_command(&mut self.node(folder, "console", &others))?;
+        let Some(postgres) = self.postgres()? else { return Ok(()) };
+        let mut command = self.node(folder, "console-of-nodes", &of_nodes);
+        command.env("RESPOKED_POSTGRES", postgres.address()).env("RESPOKED_PSQL", postgres.psql());
+        run_command(&mut command)?;
+        postgres.leave_rows(&self.canary)
     }
 
     /// Makes sure that the server is built, and that Node and its packages are there.

@@ -41,7 +41,7 @@ impl Hub {
     }
 
     /// What each other node counted since its present minute began, and how many did not answer.
-    pub async fn figures_of_others(&self, app_id: Option<AppId>) -> (Vec<Figures>, usize) {
+    pub async fn figures_of_others(&self, app_id: Option<AppId>) -> (Vec<(Node, Figures)>, usize) {
         let Some(others) = &self.others else { return (Vec::new(), 0) };
         let question = Question::Books(BooksQuestion::Figures { app_id });
         let answers = self.bus.ask(Whom::Others, question, others.and_the_way(FIGURES_WITHIN)).await;
@@ -50,7 +50,7 @@ impl Hub {
             .given
             .into_iter()
             .filter_map(|given| match given.answer {
-                Answer::Books(BooksAnswer::Figures(figures)) => Some(*figures),
+                Answer::Books(BooksAnswer::Figures(figures)) => Some((given.node, *figures)),
                 _ => None,
             })
             .collect();

@@ -31,7 +31,7 @@ const PAGES = {
   role: '/apps/APP/roles/ROLE', 'new-role': '/apps/APP/roles/new', try: '/apps/APP/try', sessions: '/apps/APP/sessions',
   endpoint: '/apps/APP/endpoints/alice', 'banned-endpoint': '/apps/APP/endpoints/mallory',
   connections: '/apps/APP/connections', calls: '/apps/APP/calls', bans: '/apps/APP/bans', audit: '/audit',
-  dashboard: '/dashboard', 'dashboard-app': '/dashboard?app=APP&range=24h', requests: '/requests', account: '/account', admins: '/admins',
+  dashboard: '/dashboard', 'dashboard-app': '/dashboard?app=APP&range=24h', requests: '/requests', account: '/account', admins: '/admins', nodes: '/nodes',
 };
 const SIZES = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
 

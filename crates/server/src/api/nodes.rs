@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use respoke_core::ops::Caller;
+use respoke_core::ops::{Caller, Context};
 use respoke_core::ports::{Node, NodeId};
 use respoke_core::refusal::Refusal;
 use respoke_hub::ops::At;
@@ -50,14 +50,19 @@ pub(crate) async fn find(api: &Api, caller: &Caller) -> Result<Vec<NodeView>, Pr
 pub(crate) async fn drain(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<Done>, Problem> {
     let id = call.id();
     let Nothing {} = call.read_strictly()?;
-    api.broker.may_drain_nodes(&caller)?;
+    have_drain(&api, &caller, &id, &call.context()).await?;
+    Ok(JsonAnswer(Done::SUCCESS))
+}
+
+/// Has the node of that number drain, for the API and for the console alike.
+pub(crate) async fn have_drain(api: &Api, caller: &Caller, id: &str, context: &Context) -> Result<(), Refusal> {
+    api.broker.may_drain_nodes(caller)?;
     let node = id.parse().map(NodeId).map_err(|_| Refusal::NotFound("Nodes"))?;
     match &api.among {
-        Some(among) => api.broker.drain_node(&caller, &**among.nodes(), node, &call.context()).await?,
-        None if node == Node::ALONE.id => return Err(Refusal::Conflict(ALONE).into()),
-        None => return Err(Refusal::NotFound("Nodes").into()),
+        Some(among) => api.broker.drain_node(caller, &**among.nodes(), node, context).await,
+        None if node == Node::ALONE.id => Err(Refusal::Conflict(ALONE)),
+        None => Err(Refusal::NotFound("Nodes")),
     }
-    Ok(JsonAnswer(Done::SUCCESS))
 }
 
 /// On which nodes a list is asked for. None: on one that does not live.

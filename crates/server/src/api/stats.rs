@@ -47,7 +47,7 @@ pub(crate) async fn find(api: &Api, caller: &Caller, request: &AskStats) -> Resu
     };
     let (since, mut present) = present(&api.watch, &api.hub, app);
     let (theirs, silent) = api.hub.figures_of_others(app).await;
-    for theirs in &theirs {
+    for (_, theirs) in &theirs {
         let connections = present.connections.saturating_add(theirs.connections);
         present.add(theirs);
         present.connections = connections;

@@ -14,9 +14,9 @@ use respoke_hub::ops::{At, ConnectionCount};
 
 use super::general::app_of_path;
 use super::layout::{
-    Tab, answer, app_page, app_path, csrf, empty, follow, guarded, input, link, live, more, node_choice, node_label,
-    table as list_table,
+    Tab, answer, app_page, app_path, csrf, empty, follow, guarded, input, link, live, more, table as list_table,
 };
+use super::nodes::{node_choice, node_label};
 use super::sessions::endpoint_link;
 use super::visit::{Failure, Posted, Visit, see};
 use super::words::{count, number};

@@ -19,9 +19,9 @@ use serde_json::Value;
 
 use super::general::app_of_path;
 use super::layout::{
-    Errors, Tab, app_page, app_path, csrf, empty, field, guarded, input, link, node_label, segment, short,
-    table as list_table,
+    Errors, Tab, app_page, app_path, csrf, empty, field, guarded, input, link, segment, short, table as list_table,
 };
+use super::nodes::node_label;
 use super::sessions::{roles, table};
 use super::visit::{Failure, Posted, Visit, see};
 use super::words::{count, when};

@@ -7,12 +7,10 @@ use maud::{Markup, PreEscaped, html};
 use respoke_core::admin::AdminRole;
 use respoke_core::app::App;
 use respoke_core::refusal::{FieldErrors, Refusal};
-use respoke_wire::body::nodes::NodeRef;
 
 use super::assets::{HTMX, SCRIPT, STYLE};
 use super::form::Form;
 use super::visit::{CSRF, Failure, ONCE, UNCONFIRMED, Visit};
-use crate::api::nodes::NodeNames;
 use crate::markup::{self, HTML};
 
 /// htmx as the policy of our pages wants it: no style of its own, nothing evaluated, no page kept in the browser's
@@ -26,14 +24,16 @@ pub(super) enum Section {
     Apps,
     Requests,
     Audit,
+    Nodes,
     Account,
 }
 
-const SECTIONS: [(Section, &str, &str); 5] = [
+const SECTIONS: [(Section, &str, &str); 6] = [
     (Section::Dashboard, "Dashboard", "/console/dashboard"),
     (Section::Apps, "Apps", "/console/apps"),
     (Section::Requests, "Requests", "/console/requests"),
     (Section::Audit, "Audit log", "/console/audit"),
+    (Section::Nodes, "Nodes", "/console/nodes"),
     (Section::Account, "Account", "/console/account"),
 ];
 
@@ -62,7 +62,7 @@ const TABS: [(Tab, &str, &str); 8] = [
 ];
 
 /// What was done, as `?done=` names it after a form was sent.
-const DONE: [(&str, &str); 17] = [
+const DONE: [(&str, &str); 18] = [
     ("saved", "Saved."),
     ("role-saved", "The role is saved. Sessions that use it feel it at once."),
     ("role-deleted", "The role is deleted, and what used it is over."),
@@ -80,6 +80,7 @@ const DONE: [(&str, &str); 17] = [
     ("admin-removed", "The admin is removed, and the admin's sign-ins are over."),
     ("set-up", "Welcome. You are signed in; the server printed your user name and password for the next time."),
     ("connection-ended", "The connection is closed."),
+    ("node-drains", "The node sends its clients to the others, and ends."),
 ];
 
 /// A whole page.
@@ -123,7 +124,7 @@ pub(super) fn page_of(visit: &Visit, status: StatusCode, section: Section, title
             header.bar { div {
                 (brand())
                 nav aria-label="Console" {
-                    @for (at, name, path) in SECTIONS {
+                    @for (at, name, path) in SECTIONS.into_iter().filter(|(at, ..)| is_led_to(visit, *at)) {
                         a href=(path) aria-current=[(at == section).then_some("page")] { (name) }
                     }
                     a href="/docs" { "API" }
@@ -134,6 +135,14 @@ pub(super) fn page_of(visit: &Visit, status: StatusCode, section: Section, title
         }
     };
     answer(status, document(title, &frame))
+}
+
+/// Whether the navigation leads to a part. A server that is alone has no nodes to tell of.
+fn is_led_to(visit: &Visit, section: Section) -> bool {
+    match section {
+        Section::Nodes => visit.api.among.is_some(),
+        Section::Dashboard | Section::Apps | Section::Requests | Section::Audit | Section::Account => true,
+    }
 }
 
 /// A page of one app, with its tabs.
@@ -241,47 +250,6 @@ pub(super) fn app_choice(apps: &[App], chosen: &str) -> Markup {
             }
         },
     )
-}
-
-/// A choice among the nodes that live, where there may be several.
-pub(super) fn node_choice(names: Option<&NodeNames>, chosen: &str) -> Markup {
-    let Some(names) = names else { return PreEscaped(String::new()) };
-    let nodes: Vec<_> = names.all().map(|node| (node.id.to_string(), node_label(&node))).collect();
-    // One that is gone is still what is asked for.
-    let gone = !chosen.is_empty() && nodes.iter().all(|(id, _)| id != chosen);
-    field(
-        "node",
-        "Node",
-        "",
-        &html! {
-            select id="node" name="node" {
-                option value="" { "All nodes" }
-                @for (id, label) in &nodes { option value=(id) selected[id == chosen] { (label) } }
-                @if gone { option value=(chosen) selected { (chosen) } }
-            }
-        },
-    )
-}
-
-/// A node in words. Two may have one name.
-pub(super) fn node_label(node: &NodeRef) -> String {
-    match &node.name {
-        Some(name) => format!("{name} ({})", node.id),
-        None => node.id.to_string(),
-    }
-}
-
-/// That the part of some nodes is missing in what is shown.
-pub(super) fn silent_notice(silent: &[NodeRef], missing: &str) -> Markup {
-    let labels: Vec<_> = silent.iter().map(node_label).collect();
-    html! {
-        @if !labels.is_empty() {
-            p.notice role="status" {
-                (if labels.len() == 1 { "This node did not answer: " } else { "These nodes did not answer: " })
-                (labels.join(", ")) ". " (missing)
-            }
-        }
-    }
 }
 
 /// What was wrong with a form.

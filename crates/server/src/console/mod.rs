@@ -41,6 +41,7 @@ mod form;
 mod general;
 mod layout;
 mod logs;
+mod nodes;
 mod qr;
 mod refused;
 mod requests;
@@ -129,6 +130,8 @@ pub(crate) fn router() -> Router<Arc<Api>> {
         .route("/console/dashboard", get(dashboard::page))
         .route("/console/requests", get(requests::page))
         .route("/console/requests.jsonl", get(requests::export))
+        .route("/console/nodes", get(nodes::page))
+        .route("/console/nodes/{id}/drain", post(nodes::drain))
         .route("/console/assets/{name}", get(assets::read))
         .route("/console/{*rest}", get(async |_: Call| Problem::no_such_route()))
 }

@@ -13,10 +13,10 @@ use respoke_wire::body::request_log::RequestView;
 
 use super::form::Form;
 use super::layout::{
-    Section, answer, app_choice, empty, field, follow, input, link, live, more, node_choice, node_label,
-    page as console_page, short, silent_notice, table,
+    Section, answer, app_choice, empty, field, follow, input, link, live, more, page as console_page, short, table,
 };
 use super::logs::{Extent, file, listed, search_and_export, text};
+use super::nodes::{node_choice, node_label, silent_notice};
 use super::visit::{Failure, Visit};
 use super::words::{took, when};
 use crate::api::nodes::NodeNames;
@@ -42,12 +42,9 @@ pub(super) async fn page(State(api): State<Arc<Api>>, visit: Visit) -> Result<Re
     let found = find_requests(&api, &visit.caller, &asked(&form, Extent::Page)).await?;
     let names = NodeNames::told(&api, &visit.caller);
     let silent: Vec<_> = names.iter().flat_map(|names| found.silent.iter().map(|node| names.of(*node))).collect();
-    let node = names.as_ref().map(|_| "Node");
-    let columns: Vec<_> = ["When", "Request", "Status", "Took", "Asked by", "Endpoint", "Address"]
-        .into_iter()
-        .chain(node)
-        .chain(["Id"])
-        .collect();
+    // Beneath the address, for the table is as wide as the page already.
+    let address = if names.is_some() { "Address, node" } else { "Address" };
+    let columns = ["When", "Request", "Status", "Took", "Asked by", "Endpoint", address, "Id"];
     let (cursor, found) = (found.page.cursor(), found.page.items);
     let query = FILTERS.map(|name| (name, form.text(name)));
     let list = html! {
@@ -103,8 +100,7 @@ fn show(visit: &Visit, request: &RequestView) -> Markup {
             td.whole { (took(request.took_micros)) }
             td { (request.caller) }
             td { @if let Some(endpoint) = &request.endpoint_id { (endpoint) } }
-            td { (request.address) }
-            @if let Some(node) = &request.node { td { (node_label(node)) } }
+            td { (request.address) @if let Some(node) = &request.node { br; span.quiet { (node_label(node)) } } }
             td { a href=(link("/console/audit", &[("request", &id)], None)) { (short(&id)) } }
         }
     }

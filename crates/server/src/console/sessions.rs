@@ -21,9 +21,10 @@ use super::apps::rows;
 use super::form::Form;
 use super::general::app_of_path;
 use super::layout::{
-    Tab, answer, app_page, app_path, csrf, empty, field, follow, guarded, input, link, live, more, node_label, segment,
-    silent_notice, table as list_table,
+    Tab, answer, app_page, app_path, csrf, empty, field, follow, guarded, input, link, live, more, segment,
+    table as list_table,
 };
+use super::nodes::{node_label, silent_notice};
 use super::visit::{Failure, Posted, Visit, see};
 use super::words::when;
 use crate::api::nodes::NodeNames;

@@ -7,14 +7,14 @@ use crate::harness::{Answer, Client, PASSWORD, Process, Server, data_folder, eve
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-fn sign_in(client: &Client, password: &str) -> Answer {
+pub(crate) fn sign_in(client: &Client, password: &str) -> Answer {
     let form = format!("username=admin&password={password}&next=/console/audit");
     let request = client.post("/console/sign-in").header("Content-Type", FORM);
     request.header("Sec-Fetch-Site", "same-origin").raw(form.as_bytes())
 }
 
 /// The cookie of a sign-in, as a browser would send it back.
-fn cookie(answer: &Answer) -> String {
+pub(crate) fn cookie(answer: &Answer) -> String {
     let set = answer.header("set-cookie").unwrap();
     let cookie = set.split(';').next().unwrap().to_owned();
     note_secret(cookie.split_once('=').unwrap().1);

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::two;
-use crate::harness::{Client, Server, eventually, is_postgres_asked, text};
+use crate::console::{cookie, sign_in};
+use crate::harness::{Client, PASSWORD, Server, eventually, is_postgres_asked, text};
 
 /// A list that an admin asks for.
 fn list(node: &Client, admin: &str, path: &str) -> Vec<Value> {
@@ -98,6 +99,24 @@ fn sessions_are_told_with_the_nodes_where_they_are_connected() {
 }
 
 #[test]
+fn the_console_lists_nodes_and_offers_to_drain_them() {
+    let Some(nodes) = two() else { return };
+    let [one, other] = &nodes;
+    let admin = one.admin_token("admin");
+    let [first, second] = numbers(&nodes, &admin);
+    let cookie = cookie(&sign_in(other, PASSWORD));
+    let page = eventually(|| {
+        let page = other.get("/console/nodes").header("Cookie", &cookie).call();
+        (page.text.matches(">serving<").count() == 2).then_some(page.text)
+    });
+    for number in [first, second] {
+        assert!(page.contains(&format!("/console/nodes/{number}/drain")), "{page}");
+    }
+    assert!(page.contains(&format!("<strong>other ({second})</strong> <span class=\"tag\">this one</span>")), "{page}");
+    assert!(!page.contains("no answer"), "{page}");
+}
+
+#[test]
 fn a_server_that_is_alone_tells_of_no_nodes() {
     if is_postgres_asked() {
         return;
@@ -111,4 +130,14 @@ fn a_server_that_is_alone_tells_of_no_nodes() {
     }
     assert!(list(&server, &admin, "/v1/connections?node=1").is_empty());
     assert_eq!(list(&server, &admin, "/v1/sessions")[0].get("nodes"), None);
+    assert_eq!(list(&server, &admin, "/v1/request-log")[0].get("node"), None);
+    let cookie = cookie(&sign_in(&server, PASSWORD));
+    for list in ["apps/APP/connections", "apps/APP/sessions", "requests", "apps"] {
+        let page =
+            server.get(&format!("/console/{}", list.replace("APP", &server.app))).header("Cookie", &cookie).call();
+        assert_eq!(page.status, 200, "{list}");
+        assert!(!page.text.to_lowercase().contains("node"), "{list}: {}", page.text);
+    }
+    let page = server.get("/console/nodes").header("Cookie", &cookie).call();
+    assert!(page.text.contains("This server is alone") && !page.text.contains("Drain"), "{}", page.text);
 }
