@@ -240,26 +240,32 @@ impl Place {
         postgres.leave_rows(&self.canary)
     }
 
-    /// What three nodes are to their clients, and what happens when one goes; then the published Node client's own suite. One
-    /// carrier after the other: a node that gets no turn on the processor is declared dead.
+    /// What three nodes are to their clients, and what happens when one goes; then the published Node client's own suite, and the
+    /// published client in Chromium. One carrier after the other: a node that gets no turn on the processor is declared dead.
     fn cluster(&self) -> anyhow::Result<()> {
         let Some(postgres) = self.postgres()? else { return Ok(()) };
         self.programs.have_without_service(cluster::HAPROXY, cluster::HAPROXY_PACKAGE)?;
+        self.programs.have_without_service("turnserver", "coturn")?;
+        self.programs.have("chromium", &["chromium"])?;
         self.have_node()?;
         let tests = self.tests_of("tests/clients/cluster")?;
+        let in_browsers = self.tests_of("tests/clients/browser")?;
         let functional = self.root.join("tests/clients").join(FUNCTIONAL);
         let over_nats = self.nats()?.map(|nats| ("cluster-nats", Some(nats.url())));
         for (suite, carrier) in [Some(("cluster", None)), over_nats].into_iter().flatten() {
             let mut commands = [
                 self.node("tests/clients/cluster", suite, &tests),
                 self.node("tests/clients", suite, std::slice::from_ref(&functional)),
+                self.node("tests/clients/browser", suite, &in_browsers),
             ];
             for command in &mut commands {
                 command.env("RESPOKED_POSTGRES", postgres.address()).env("RESPOKED_PSQL", postgres.psql());
                 command.env("RESPOKED_PROXY", std::env::current_exe()?).env("RESPOKED_RUNS", "2");
                 command.envs(carrier.iter().map(|url| ("RESPOKED_NATS", url)));
             }
-            commands[1].env("RESPOKED_NODES", "3");
+            for command in &mut commands[1..] {
+                command.env("RESPOKED_NODES", "3");
+            }
             commands.iter_mut().try_for_each(run_command)?;
         }
         postgres.leave_rows(&self.canary)
