@@ -152,6 +152,7 @@ fn clients_notice_nothing_but_the_pause() {
         "{}",
         said.err
     );
+    assert!(!said.err.contains("rror code"), "{}", said.err);
     // Nobody takes it for what is served by mistake.
     let backup = work.path().join("backup.db");
     let said = run(respoked().arg("backup").arg(&backup).arg("--data").arg(&data));

@@ -7,6 +7,10 @@ use rusqlite::ErrorCode;
 pub(super) fn failure(error: rusqlite::Error) -> StoreError {
     match error {
         error if is_of_a_row(&error) => StoreError::Corrupt("a column holds what it never should"),
+        // Refused by this program, in words: what SQLite's number means beside them says nothing.
+        rusqlite::Error::SqliteFailure(code, Some(why)) if code.code == ErrorCode::ApiMisuse => {
+            StoreError::Unavailable(why.into())
+        }
         error => StoreError::Unavailable(Box::new(error)),
     }
 }
