@@ -36,6 +36,35 @@ async fn the_end_of_a_connection_is_answered_when_its_node_has_ended_it() {
     assert_eq!(eve.socket.outbox.closed(), Some(Close::SessionEnded));
 }
 
+/// Who hears of it within the time for which departures are held back is told of nobody else.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_hears_late_that_a_group_ends_tells_who_left_elsewhere_before() {
+    const HELD_BACK: Duration = Duration::from_millis(150);
+    for (cut_off, told_before) in [(HELD_BACK / 3, false), (HELD_BACK * 3, true)] {
+        let world = World::apart(Duration::ZERO).await;
+        let (bob, eve) = (world.connect(1, "bob").await, world.connect(2, "eve").await);
+        for one in [&bob, &eve] {
+            world.join(one, "room").await;
+        }
+        tokio::time::sleep(LATER).await;
+        let _ = (received(&bob).len(), received(&eve).len());
+        world.between.cut_one_way(id(0), id(2));
+        let ending = async {
+            let asking = world.asking(0).await;
+            world.nodes[0].hub.end_group(&asking.asker(), &group("room")).await.unwrap();
+        };
+        let mending = async {
+            tokio::time::sleep(cut_off).await;
+            world.mend(0, 2);
+        };
+        tokio::join!(ending, mending);
+        tokio::time::sleep(LATER).await;
+        assert_eq!(received(&bob), events(&[("leave", "bob")]));
+        let told = if told_before { &[("leave", "bob"), ("leave", "eve")][..] } else { &[("leave", "eve")] };
+        assert_eq!(received(&eve), events(told), "cut off for {cut_off:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_group_is_answered_when_all_have_left_on_every_node() {
     let world = World::near().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use respoke_hub::ops::Asker;
 use tokio::time::Instant;
 
-use crate::world::{Client, World, events, group, received};
+use crate::world::{Client, World, endpoint, events, group, id, received, received_from};
 
 /// How long it is waited for that all nodes know who joined.
 const SETTLED_WITHIN: Duration = Duration::from_millis(250);
@@ -99,7 +99,7 @@ async fn who_comes_while_a_node_is_late_is_told_that_it_may_have_missed_somethin
 async fn a_silent_node_holds_up_a_connection_for_as_long_as_a_count_and_a_confirmation_wait() {
     let world = World::apart(Duration::ZERO).await;
     world.connect(0, "ann").await;
-    world.between.pause(crate::world::id(2));
+    world.between.pause(id(2));
     // Everybody knows already that somebody is there as ann.
     for (name, confirmed_within) in [("ann", Duration::ZERO), ("bob", SETTLED_WITHIN)] {
         let start = Instant::now();
@@ -120,4 +120,37 @@ async fn who_comes_while_two_nodes_are_late_is_told_when_one_of_them_knows() {
     tokio::time::sleep(LATER).await;
     assert_eq!(received(&eve), events(&[("missed", "__SYSTEM__")]));
     assert_eq!(received(&bob), [], "every node but the one that is cut off knew of it");
+}
+
+/// Two nodes that are asked to let somebody join have no common order. So the first to join may not be told of the second, if
+/// its node is only just heard to be there for the group; and then it finds the second.
+#[tokio::test(start_paused = true)]
+async fn who_is_let_join_together_with_another_finds_it_without_being_told() {
+    let world = World::apart(Duration::ZERO).await;
+    let mut both = [(1, world.connect(1, "dan").await), (2, world.connect(2, "dan").await)];
+    both.sort_by_key(|(_, client)| client.connection.id);
+    let [(earlier, first), (later, second)] = &both;
+    world.between.cut_one_way(id(*earlier), id(*later));
+    let let_join = async {
+        let asking = world.asking(0).await;
+        let asker = Asker { endpoint_id: Some(endpoint("dan")), ..asking.asker() };
+        world.nodes[0].hub.join(&asker, &[group("room")]).await.unwrap();
+    };
+    let mending = async {
+        tokio::time::sleep(SETTLED_WITHIN / 5).await;
+        world.mend(*earlier, *later);
+    };
+    tokio::join!(let_join, mending);
+    tokio::time::sleep(LATER).await;
+    for client in [first, second] {
+        let own = ("join".to_owned(), client.connection.id.to_string());
+        assert_eq!(received_from(&client.socket, "fromConnection"), [own]);
+    }
+    let asking = world.asking(*earlier).await;
+    let members = world.nodes[*earlier].hub.members(&asking.asker(), &group("room")).await.unwrap();
+    assert_eq!(members.len(), 2);
+    // From here on each is told of the other.
+    world.leave(second, "room").await;
+    tokio::time::sleep(LATER).await;
+    assert_eq!(received(first), events(&[("leave", "dan")]));
 }
