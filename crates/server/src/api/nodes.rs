@@ -1,5 +1,6 @@
 //! `/v1/nodes`: who serves from this database.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use respoke_core::ops::{Caller, Context};
@@ -14,6 +15,7 @@ use respoke_wire::body::nodes::{NodeRef, NodeView};
 use super::answer::JsonAnswer;
 use super::asked::given;
 use crate::call::Call;
+use crate::minutes::present;
 use crate::openapi::{Conflicts, Missing, Refused};
 use crate::problem::Problem;
 use crate::state::Api;
@@ -36,6 +38,14 @@ pub(crate) async fn find(api: &Api, caller: &Caller) -> Result<Vec<NodeView>, Pr
     };
     let nodes = api.broker.list_nodes(caller, &**among.nodes()).await?;
     Ok(nodes.into_iter().map(|record| NodeView::of(record, among.node())).collect())
+}
+
+/// How many requests each node answered since the present minute began, by their numbers, of those that say so in time.
+pub(crate) async fn requests_of_this_minute(api: &Api) -> HashMap<u32, u64> {
+    let here = api.among.as_ref().map_or(Node::ALONE, |among| among.node());
+    let (theirs, _) = api.hub.figures_of_others(None).await;
+    let own = present(&api.watch, &api.hub, None).1;
+    theirs.into_iter().chain([(here, own)]).map(|(node, figures)| (node.id.0, figures.requests)).collect()
 }
 
 /// Has a node send its clients to the others, and end. Owners may.

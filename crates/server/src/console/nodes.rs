@@ -16,9 +16,8 @@ use respoke_wire::body::nodes::{NodeRef, NodeView};
 use super::layout::{Section, answer, csrf_owner, field, follow, guarded, link, live, page as console_page, table};
 use super::visit::{Failure, Posted, Visit, see};
 use super::words::{count, length, number, when};
-use crate::api::nodes::{NodeNames, find as find_nodes, have_drain};
+use crate::api::nodes::{NodeNames, find as find_nodes, have_drain, requests_of_this_minute};
 use crate::call::Id;
-use crate::minutes::present;
 use crate::state::Api;
 
 const PATH: &str = "/console/nodes";
@@ -27,7 +26,7 @@ const COLUMNS: [&str; 8] = ["Name, address", "State", "Version", "Since", "Socke
 /// `GET`: for htmx the list alone.
 pub(super) async fn page(State(api): State<Arc<Api>>, visit: Visit) -> Result<Response, Failure> {
     let nodes = find_nodes(&api, &visit.caller).await?;
-    let requests = requests(&api).await;
+    let requests = requests_of_this_minute(&api).await;
     let list = live(PATH, &table("Nodes", &COLUMNS, &rows(&visit, &nodes, &requests)));
     if visit.is_partial() {
         return Ok(answer(StatusCode::OK, list));
@@ -50,14 +49,6 @@ pub(super) async fn drain(State(api): State<Arc<Api>>, Id(id): Id, posted: Poste
     let visit = posted.visit;
     have_drain(&api, &visit.caller, &id, &visit.context()).await?;
     Ok(see(&format!("{PATH}?done=node-drains")))
-}
-
-/// How many requests each node answered since the present minute began, of those that say so in time.
-async fn requests(api: &Api) -> HashMap<u32, u64> {
-    let here = api.among.as_ref().map_or(0, |among| among.node().id.0);
-    let (theirs, _) = api.hub.figures_of_others(None).await;
-    let own = present(&api.watch, &api.hub, None).1.requests;
-    theirs.into_iter().map(|(node, figures)| (node.id.0, figures.requests)).chain([(here, own)]).collect()
 }
 
 fn rows(visit: &Visit, nodes: &[NodeView], requests: &HashMap<u32, u64>) -> Markup {
