@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a_node_that_is_not_heard_of_is_shown_so() {
         let now = Timestamp::from_secs(1_800_000_000);
-        let node = |state, ago| NodeView {
+        let node = |state, ago: i64| NodeView {
             id: 1,
             name: "one".into(),
             address: String::new(),
