@@ -3,6 +3,7 @@
 mod ends;
 mod requests;
 mod shown;
+mod storm;
 
 use respoke_core::clock::{Clock as _, SystemClock};
 use respoke_core::ports::{CarrierKind, Joining, Newcomer, NodeStore as _};

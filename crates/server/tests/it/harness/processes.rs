@@ -10,7 +10,7 @@ use serde_json::json;
 
 #[cfg(target_os = "linux")]
 use super::Faults;
-use super::{ANSWER_PATIENCE, Client, PASSWORD, agent, contents, eventually, note_secret, place, text};
+use super::{ANSWER_PATIENCE, Client, PASSWORD, contents, eventually, note_secret, place, text};
 
 /// The built binary, running.
 pub(crate) struct Process {
@@ -75,7 +75,7 @@ impl Process {
             greeting.push_str(&line);
             greeting.push('\n');
         };
-        let client = Client { agent: agent(), url, app: String::new(), secret: String::new(), role: String::new() };
+        let client = Client { url, ..Client::nowhere() };
         Self { client, greeting, child }
     }
 

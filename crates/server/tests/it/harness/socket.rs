@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
@@ -37,6 +38,13 @@ impl Ack {
         assert_eq!(self.body["requestId"], self.headers["Request-Id"]);
         self.body
     }
+}
+
+/// What comes of reading.
+enum Came {
+    Packet(String),
+    End,
+    Nothing,
 }
 
 /// How a socket ended.
@@ -85,13 +93,18 @@ impl Client {
 
     /// Opens a websocket for a session id; nothing was read from it yet.
     pub(crate) fn websocket(&self, sid: &str) -> Socket {
+        self.try_websocket(sid).expect("the server takes the websocket")
+    }
+
+    /// The same, if the server takes it.
+    pub(crate) fn try_websocket(&self, sid: &str) -> Option<Socket> {
         let host = self.url.strip_prefix("http://").unwrap();
-        let stream = TcpStream::connect(host).unwrap();
+        let stream = TcpStream::connect(host).ok()?;
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let url = format!("ws://{host}/socket.io/1/websocket/{sid}");
-        let (websocket, _) = tungstenite::client(url, stream).unwrap();
-        Socket {
+        let (websocket, _) = tungstenite::client(url, stream).ok()?;
+        Some(Socket {
             websocket,
             client: self.clone(),
             endpoint: String::new(),
@@ -104,7 +117,17 @@ impl Client {
             acks: HashMap::new(),
             goodbye: false,
             end: None,
-        }
+        })
+    }
+
+    /// An open socket in an endpoint's session, not registered, if the server can open one now.
+    pub(crate) fn try_open_as(&self, endpoint: &str, app_token: &str) -> Option<Socket> {
+        let answer = self.get(&format!("/socket.io/1/?{SDK}&app-token={app_token}")).try_call()?;
+        let sid = answer.text.split(':').next().filter(|_| answer.status == 200)?;
+        let mut socket = self.try_websocket(sid)?;
+        app_token.clone_into(&mut socket.app_token);
+        endpoint.clone_into(&mut socket.endpoint);
+        Some(socket)
     }
 
     /// An open socket with the credential in `query`.
@@ -321,7 +344,12 @@ impl Socket {
 
     /// The summaries of what came and was not taken yet.
     pub(crate) fn kept(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.pushes).iter().map(summary).collect()
+        self.taken().iter().map(summary).collect()
+    }
+
+    /// What came and was not taken yet.
+    pub(crate) fn taken(&mut self) -> Vec<Value> {
+        std::mem::take(&mut self.pushes).into()
     }
 
     /// How many pushes came that were not taken yet.
@@ -341,9 +369,41 @@ impl Socket {
 
     /// Reads one packet and sorts it in. None: the socket ended.
     pub(crate) fn packet(&mut self) -> Option<String> {
-        if self.end.is_some() {
-            return None;
+        match self.came(PATIENCE) {
+            Came::Packet(packet) => Some(packet),
+            Came::End => None,
+            Came::Nothing => panic!("nothing came to {} in time", self.endpoint),
         }
+    }
+
+    /// Reads and sorts in what comes within a time. False: nothing does.
+    pub(crate) fn read_within(&mut self, within: Duration) -> bool {
+        matches!(self.came(within), Came::Packet(_))
+    }
+
+    /// Waits for an ack for a while. None: it does not come, or the socket ended.
+    pub(crate) fn ack_within(&mut self, id: u64, within: Duration) -> Option<Ack> {
+        let until = Instant::now() + within;
+        while !self.acks.contains_key(&id) {
+            let left = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+            if !self.read_within(left) {
+                return None;
+            }
+        }
+        Some(self.ack(id))
+    }
+
+    /// Whether it ended.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.end.is_some()
+    }
+
+    fn came(&mut self, within: Duration) -> Came {
+        if self.end.is_some() {
+            return Came::End;
+        }
+        // It fails if the link is broken, which reading tells.
+        let _ = self.websocket.get_ref().set_read_timeout(Some(within));
         let packet = loop {
             match self.websocket.read() {
                 Ok(Message::Text(packet)) => break packet.to_string(),
@@ -352,20 +412,20 @@ impl Socket {
                     // Answers the close; the server waits for that.
                     let _ = self.websocket.flush();
                     self.end = Some(End { goodbye: self.goodbye, code: frame.map(|frame| frame.code.into()) });
-                    return None;
+                    return Came::End;
                 }
                 Ok(other) => panic!("{other:?}"),
                 Err(tungstenite::Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    panic!("nothing came to {} in time", self.endpoint)
+                    return Came::Nothing;
                 }
                 Err(_) => {
                     self.end = Some(End { goodbye: self.goodbye, code: None });
-                    return None;
+                    return Came::End;
                 }
             }
         };
         self.sort_in(&packet);
-        Some(packet)
+        Came::Packet(packet)
     }
 
     fn sort_in(&mut self, packet: &str) {
@@ -408,67 +468,6 @@ pub(crate) fn summary(push: &Value) -> String {
     };
     let words = words.into_iter().map(|word| word.as_str().map_or_else(|| word.to_string(), str::to_owned));
     std::iter::once(kind.clone()).chain(words).collect::<Vec<_>>().join(" ")
-}
-
-/// A client that polls.
-#[derive(Clone)]
-pub(crate) struct Poller {
-    client: Client,
-    pub(crate) sid: String,
-}
-
-impl Client {
-    /// A client in polling that shook hands with the credential in `query` and was greeted.
-    pub(crate) fn poller(&self, query: &str) -> Poller {
-        self.poller_at(&self.sid(query))
-    }
-
-    /// The same with a session id that there is.
-    pub(crate) fn poller_at(&self, sid: &str) -> Poller {
-        let poller = Poller { client: self.clone(), sid: sid.to_owned() };
-        assert_eq!(poller.poll(), ["1::"]);
-        poller
-    }
-}
-
-impl Poller {
-    pub(crate) fn path(&self) -> String {
-        format!("/socket.io/1/xhr-polling/{}", self.sid)
-    }
-
-    /// Waits for packets.
-    pub(crate) fn poll(&self) -> Vec<String> {
-        let answer = self.client.get(&self.path()).call();
-        assert_eq!(answer.status, 200);
-        // An answer may be longer than what clients send.
-        if answer.text.starts_with('\u{fffd}') {
-            respoke_wire::payload::decode(&answer.text).unwrap()
-        } else {
-            vec![answer.text]
-        }
-    }
-
-    /// Brings a body, whatever it is.
-    pub(crate) fn bring(&self, payload: &[u8]) -> Answer {
-        self.client.post(&self.path()).header("Content-Type", "text/plain").raw(payload)
-    }
-
-    /// Makes a request, waits for its ack, and returns that with what came before it.
-    pub(crate) fn ask(&self, id: u64, method: &str, path: &str, data: &Value) -> (Vec<String>, Ack) {
-        assert_eq!(self.bring(request_packet(id, method, path, data).as_bytes()).text, "1");
-        let mut before = Vec::new();
-        loop {
-            for packet in self.poll() {
-                let Some(ack) = packet.strip_prefix(&format!("6:::{id}+")) else {
-                    before.push(packet);
-                    continue;
-                };
-                let [ack]: [Value; 1] = serde_json::from_str(ack).unwrap();
-                let status = ack["statusCode"].as_u64().unwrap();
-                return (before, Ack { status, headers: ack["headers"].clone(), body: ack["body"].clone() });
-            }
-        }
-    }
 }
 
 /// A masked text frame, for links past the websocket.
