@@ -1,6 +1,7 @@
 //! Several nodes on one PostgreSQL database. On a data folder these tests have nothing to do.
 
 mod ends;
+mod isolated;
 mod requests;
 mod shown;
 mod storm;

@@ -7,7 +7,7 @@
 //! another seed, and for more.
 
 mod clients;
-mod links;
+pub(super) mod links;
 mod places;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

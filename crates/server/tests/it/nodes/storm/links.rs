@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 /// What becomes of what comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(in crate::nodes) enum Way {
     /// It goes on.
     Open,
     /// It stays where it is, and goes on once the way is open.
@@ -21,15 +21,15 @@ pub(super) enum Way {
 }
 
 /// A way to one server, until it is dropped.
-pub(super) struct Link {
-    pub(super) port: u16,
+pub(in crate::nodes) struct Link {
+    pub(in crate::nodes) port: u16,
     way: watch::Sender<Way>,
     runtime: Option<Runtime>,
 }
 
 impl Link {
     /// To what listens on another port of this machine.
-    pub(super) fn to(port: u16) -> Self {
+    pub(in crate::nodes) fn to(port: u16) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let own = listener.local_addr().unwrap().port();
@@ -39,7 +39,7 @@ impl Link {
         Self { port: own, way, runtime: Some(runtime) }
     }
 
-    pub(super) fn set(&self, way: Way) {
+    pub(in crate::nodes) fn set(&self, way: Way) {
         self.way.send_replace(way);
     }
 }
