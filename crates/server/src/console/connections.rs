@@ -39,7 +39,7 @@ pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> 
     let asked = [("endpoint", query.text("endpoint")), ("node", query.text("node"))];
     let total = match (&endpoint, at) {
         (None, Some(At::Anywhere)) => Some(visit.api.hub.connection_count(app.id).await),
-        (Some(_), _) | (None, _) => None,
+        _ => None,
     };
     let found = match (endpoint.transpose(), at) {
         (Ok(endpoint), Some(at)) => {

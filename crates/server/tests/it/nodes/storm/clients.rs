@@ -155,9 +155,8 @@ impl<'a> Actor<'a> {
         let is_in = self.with_live(|live| live.groups.contains_key(group)).unwrap_or(false);
         match what {
             0..25 if !is_in => {
-                if self.ask("post", "/v1/groups", json!({"groups": [group]})).is_some() {
-                    self.with_live(|live| live.groups.insert(group, Instant::now()));
-                }
+                let joined = self.ask("post", "/v1/groups", json!({"groups": [group]}));
+                joined.map(|_| self.with_live(|live| live.groups.insert(group, Instant::now())));
             }
             25..35 if is_in => {
                 self.with_live(|live| live.groups.remove(group));
