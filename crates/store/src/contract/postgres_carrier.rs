@@ -183,6 +183,27 @@ async fn what_is_sent_comes_to_its_node_alone() {
     assert!(row.get::<_, i64>(0) <= 3 && row.get::<_, i64>(1) > 3, "rows are found by the index: {row:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sent_before_others_are_woken_again_waits_until_then() {
+    const FRAMES: u32 = 50;
+    if !there_is_a_server() {
+        return;
+    }
+    let database = Postgres::default();
+    let ends = two(&database.config()).await;
+    ends[1].until_figures(|figures| figures.is_woken).await;
+    let (since, before) = (Instant::now(), ends[0].carrier.figures().frames_sent);
+    for nth in 1..=FRAMES {
+        ends[0].send(2, &nth.to_string());
+        while ends[0].carrier.figures().frames_sent < before + u64::from(nth) {
+            assert!(since.elapsed() < LONG, "{nth} was never written");
+            tokio::task::yield_now().await;
+        }
+    }
+    // Each was sent once the one before was written, and written once others may be woken: each two milliseconds at most.
+    assert!(since.elapsed() >= Duration::from_millis(2) * (FRAMES - 1), "{:?}", since.elapsed());
+}
+
 /// The rule by which tables take turns, step by step: the clock is the test's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_emptied_that_is_younger_than_five_seconds() {

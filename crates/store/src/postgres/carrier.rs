@@ -16,6 +16,7 @@ mod outbox;
 mod peers;
 mod probe;
 mod reading;
+mod repeated;
 mod shared;
 mod writing;
 
@@ -72,7 +73,7 @@ impl PostgresCarrier {
     /// The same within other limits.
     pub(crate) fn open_within(options: CarrierOptions, node: Node, limits: Limits) -> Result<Self, StoreError> {
         let CarrierOptions { database, direct } = options;
-        let shared = Arc::new(Shared::of(node));
+        let shared = Arc::new(Shared::of(node, direct.is_none()));
         let carrier = Self { shared: shared.clone(), tasks: [TaskTracker::new(), TaskTracker::new()] };
         let [writes, reads] = &carrier.tasks;
         let to_write = link(&database, writes, None);

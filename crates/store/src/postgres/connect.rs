@@ -5,7 +5,8 @@
 //! still there (`connector.rs`). Only on a commit it does not look: there the connection stays until it is answered
 //! (`driver.rs`). No commit is ever cancelled: it may be seen and then be lost.
 //! Invariant: nothing is kept in the server's session that anything depends on (no settings, no named statements, no locks beyond
-//! a transaction), so that a pooler may give each transaction another one.
+//! a transaction), so that a pooler may give each transaction another one. Only the carrier keeps statements there, once it knows that
+//! no pooler does that (`carrier/repeated.rs`).
 //! Invariant: whoever goes away in the middle of a statement leaves a connection that says so. Nobody else's statement stands
 //! behind that one.
 
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
 use super::driver::{Closing, Driver};
@@ -173,6 +174,22 @@ impl Connection {
         #[cfg(test)]
         self.look_at(sql, params).await;
         self.answered(self.patience.answer, self.client.query_typed(sql, params)).await
+    }
+
+    /// Has the server keep a statement for this connection, whose session has to be this connection's own.
+    pub(super) async fn prepare(&self, sql: &str, params: &[Param<'_>]) -> Result<Statement, Failure> {
+        let types: Vec<Type> = params.iter().map(|(_, kind)| kind.clone()).collect();
+        self.answered(self.patience.answer, self.client.prepare_typed(sql, &types)).await
+    }
+
+    /// Runs a statement that the server keeps.
+    pub(super) async fn query_prepared(
+        &self,
+        statement: &Statement,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, Failure> {
+        let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
+        self.answered(self.patience.answer, self.client.query(statement, &values)).await
     }
 
     /// Runs a statement and says how many rows it touched.

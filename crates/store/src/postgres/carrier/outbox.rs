@@ -60,6 +60,11 @@ impl Waiting {
         self.frames.front().is_some_and(|(.., since)| now.saturating_duration_since(*since) > AGE_MAX)
     }
 
+    /// Whether a batch of them would be as large as one may be.
+    fn has_batch(&self) -> bool {
+        self.frames.len() >= BATCH_FRAMES_MAX || self.bytes >= BATCH_BYTES_MAX
+    }
+
     fn pop(&mut self) -> Option<(NodeId, Bytes, Instant)> {
         let next = self.frames.pop_front()?;
         self.bytes -= next.1.len() + FRAME_COST;
@@ -87,11 +92,12 @@ impl Outbox {
             lost.note(&frame);
             return lost;
         }
+        let (was_empty, had_batch) = (waiting.frames.is_empty(), waiting.has_batch());
         waiting.bytes += frame.len() + FRAME_COST;
-        let was_empty = waiting.frames.is_empty();
         waiting.frames.push_back((to, frame, now));
+        let is_told = was_empty || (!had_batch && waiting.has_batch());
         drop(waiting);
-        if was_empty {
+        if is_told {
             self.filled.notify_one();
         }
         lost
@@ -101,7 +107,12 @@ impl Outbox {
         self.waiting.lock().frames.is_empty()
     }
 
-    /// Waits until one was added to none, or somebody [asks](Self::rouse) for whoever waits here.
+    /// Whether so much is there that it is written at once.
+    pub(super) fn has_batch(&self) -> bool {
+        self.waiting.lock().has_batch()
+    }
+
+    /// Waits until one was added to none, or there is enough for a batch, or somebody [asks](Self::rouse) for whoever waits here.
     pub(super) async fn filled(&self) {
         self.filled.notified().await;
     }
@@ -165,5 +176,20 @@ mod tests {
         outbox.filled().await;
         assert_eq!(outbox.take(Instant::now()).frames.len(), 2);
         assert!(tokio::time::timeout(Duration::from_secs(1), outbox.filled()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_is_roused_by_a_whole_batch() {
+        let outbox = Outbox::default();
+        outbox.add(NodeId(2), frame(0));
+        outbox.filled().await;
+        for _ in 2..BATCH_FRAMES_MAX {
+            outbox.add(NodeId(2), frame(0));
+        }
+        assert!(!outbox.has_batch());
+        let is_roused = || async { tokio::time::timeout(Duration::from_secs(1), outbox.filled()).await.is_ok() };
+        assert!(!is_roused().await);
+        outbox.add(NodeId(2), frame(0));
+        assert!(outbox.has_batch() && is_roused().await);
     }
 }

@@ -13,6 +13,7 @@ use super::figures::add;
 use super::link::{Link, Refused};
 use super::peers::Cursor;
 use super::probe::{Found, Probe};
+use super::repeated::Repeated;
 use super::shared::{Bring, POLL, Shared};
 
 /// How often a node looks that is woken: what wakes it may be lost.
@@ -23,6 +24,7 @@ const PROBE_AGAIN: Duration = Duration::from_secs(5);
 /// meanwhile.
 const PROBE_AGAIN_SILENT: Duration = Duration::from_secs(60);
 const PROBE_AGAIN_MAX: Duration = Duration::from_secs(3_600);
+const READ: &str = "SELECT nth, seq, ago, frame FROM respoked.carried($1, $2, $3, $4, $5, $6)";
 /// Frames of one sender that are read at once.
 const FRAMES_MAX: i64 = 500;
 /// Bytes that are read at once, of all senders. It may be one frame of each more.
@@ -43,6 +45,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Link) {
                 probe_due: Some(Instant::now()),
                 again: PROBE_AGAIN_SILENT,
                 is_told: &mut is_told,
+                read: Repeated::new(READ),
             };
             let failure = reading.go_on(&link).await;
             shared.is_woken.store(false, Ordering::Relaxed);
@@ -68,6 +71,7 @@ struct Reading<'a> {
     again: Duration,
     /// Whether the log was told that the node cannot be woken.
     is_told: &'a mut bool,
+    read: Repeated,
 }
 
 impl Reading<'_> {
@@ -136,8 +140,7 @@ impl Reading<'_> {
     }
 
     /// Reads what is there and hands it on. Whether there may be more.
-    async fn read(&self) -> Result<bool, Failure> {
-        const READ: &str = "SELECT nth, seq, ago, frame FROM respoked.carried($1, $2, $3, $4, $5, $6)";
+    async fn read(&mut self) -> Result<bool, Failure> {
         let cursors = self.shared.peers.cursors();
         if cursors.is_empty() {
             return Ok(false);
@@ -148,7 +151,8 @@ impl Reading<'_> {
         let nodes = of(|cursor| i64::from(cursor.node.id.0));
         let lives = of(|cursor| cursor.node.incarnation.0.cast_signed());
         let seqs = of(|cursor| cursor.seq);
-        let rows = self.connection.query(READ, params![node, nodes, lives, seqs, FRAMES_MAX, bytes_each]).await?;
+        let values = params![node, nodes, lives, seqs, FRAMES_MAX, bytes_each];
+        let rows = self.read.query(self.connection, self.shared.is_woken.load(Ordering::Relaxed), values).await?;
         let (mut bytes, mut longest, mut read) = (0, 0, vec![(0_i64, 0_usize); cursors.len()]);
         for row in &rows {
             let mut columns = Columns::of(row);

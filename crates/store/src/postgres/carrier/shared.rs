@@ -43,13 +43,15 @@ pub(super) struct Shared {
     pub(super) probe: Probe,
     /// Whether this node is told when something comes for it.
     pub(super) is_woken: AtomicBool,
+    /// Whether both connections lead the same way: what is found out of one is so of the other.
+    pub(super) has_one_way: bool,
     pub(super) bring: OnceLock<Bring>,
     pub(super) figures: Figures,
     pub(super) over: CancellationToken,
 }
 
 impl Shared {
-    pub(super) fn of(node: Node) -> Self {
+    pub(super) fn of(node: Node, has_one_way: bool) -> Self {
         Self {
             node,
             outbox: Outbox::default(),
@@ -57,6 +59,7 @@ impl Shared {
             woken: Notify::new(),
             probe: Probe::default(),
             is_woken: AtomicBool::new(false),
+            has_one_way,
             bring: OnceLock::new(),
             figures: Figures::default(),
             over: CancellationToken::new(),

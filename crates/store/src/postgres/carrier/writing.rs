@@ -13,20 +13,31 @@ use super::super::failure::Failure;
 use super::super::rows::{Columns, one};
 use super::figures::add;
 use super::link::{Link, Refused};
+use super::repeated::Repeated;
 use super::shared::{Limits, Shared};
 
-/// At least so long between two times that others are woken: each time takes a lock that all have in common.
+/// At least so long between two times that others are woken: each time takes a lock that all have in common. What is to be sent
+/// meanwhile waits, unless it is a whole batch. It would be read no sooner, and each statement costs more than a few rows.
 const WAKE_EACH: Duration = Duration::from_millis(2);
+const WRITE: &str = "SELECT respoked.carry($1, $2, $3, $4, $5, $6)";
 
 /// Writes until the carrier is over.
 pub(super) async fn run(shared: Arc<Shared>, mut link: Link, limits: Limits) {
-    let mut writing =
-        Writing { shared, limits, next_seq: 1, unwoken: BTreeSet::new(), is_full: false, refused: Refused::default() };
+    let mut writing = Writing {
+        shared,
+        limits,
+        next_seq: 1,
+        unwoken: BTreeSet::new(),
+        is_full: false,
+        refused: Refused::default(),
+        write: Repeated::new(WRITE),
+    };
     let over = writing.shared.over.clone();
     let going_on = async {
         loop {
             let connection = link.connect().await;
             add(&writing.shared.figures.connections, 1);
+            writing.write = Repeated::new(WRITE);
             let failure = writing.go_on(&connection).await;
             Link::note_lost("sends to others", &failure);
             connection.give_up();
@@ -50,6 +61,7 @@ struct Writing {
     /// Whether the tables take so much that nothing more is written.
     is_full: bool,
     refused: Refused,
+    write: Repeated,
 }
 
 impl Writing {
@@ -63,14 +75,14 @@ impl Writing {
                 self.turn(connection).await
             } else if let Some(channel) = self.shared.probe.asked() {
                 self.notify(connection, &channel).await
-            } else if !self.shared.outbox.is_empty() || (now >= wake_due && !self.unwoken.is_empty()) {
-                let wakes = now >= wake_due;
-                if wakes {
-                    wake_due = now + WAKE_EACH;
-                }
-                self.write(connection, wakes).await
+            } else if now >= wake_due && !(self.shared.outbox.is_empty() && self.unwoken.is_empty()) {
+                wake_due = now + WAKE_EACH;
+                self.write(connection, true).await
+            } else if self.shared.outbox.has_batch() {
+                self.write(connection, false).await
             } else {
-                let next = if self.unwoken.is_empty() { turn_due } else { turn_due.min(wake_due) };
+                let is_to_wake = !(self.shared.outbox.is_empty() && self.unwoken.is_empty());
+                let next = if is_to_wake { turn_due.min(wake_due) } else { turn_due };
                 tokio::select! {
                     () = self.shared.outbox.filled() => {}
                     () = sleep_until(next) => {}
@@ -87,9 +99,9 @@ impl Writing {
 
     /// Writes what waits, and wakes others if it is time.
     async fn write(&mut self, connection: &Connection, wakes: bool) -> Result<(), Failure> {
-        const WRITE: &str = "SELECT respoked.carry($1, $2, $3, $4, $5, $6)";
         let batch = self.shared.outbox.take(Instant::now());
-        let (frames, bytes, figures) = (batch.frames.len(), batch.bytes(), &self.shared.figures);
+        let shared = self.shared.clone();
+        let (frames, bytes, figures) = (batch.frames.len(), batch.bytes(), &shared.figures);
         figures.note_lost(batch.late.frames, batch.late.bytes);
         if self.is_full {
             figures.note_lost(frames, bytes);
@@ -104,7 +116,8 @@ impl Writing {
         let (node, life) = (i64::from(self.shared.node.id.0), self.shared.node.incarnation.0.cast_signed());
         let slices: Vec<&[u8]> = batch.frames.iter().map(Bytes::as_ref).collect();
         let values = params![node, life, first_seq, batch.receivers, slices, woken];
-        let written = connection.query(WRITE, values).await;
+        let may_keep = self.shared.has_one_way && self.shared.is_woken.load(Ordering::Relaxed);
+        let written = self.write.query(connection, may_keep, values).await;
         if written.is_err() {
             figures.note_lost(frames, bytes);
             // They may have been written all the same.
