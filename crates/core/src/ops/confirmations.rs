@@ -152,7 +152,9 @@ impl Confirmations {
         let all_confirm = async {
             if !waiting.listed.has(changes) {
                 nodes.reaches(changes).await;
+                let listed = nodes.listed();
                 self.ask_newcomers(bus, &mut waiting);
+                waiting.listed = listed;
             }
             waiting.held.done().await;
         };
@@ -162,8 +164,8 @@ impl Confirmations {
             self.tell_again(bus, &waiting.held.missing());
         }
         let (known, of) = waiting.held.count();
-        // Somebody may serve who was not asked.
-        let of = if nodes.listed().has(changes) { of } else { of.max(known + 1) };
+        // Somebody may serve who was not asked, also if it is known by now who does.
+        let of = if waiting.listed.has(changes) { of } else { of.max(known + 1) };
         let with_this_one = |others: usize| u32::try_from(others + 1).unwrap_or(u32::MAX);
         Confirmed { by: with_this_one(known), of: with_this_one(of) }
     }

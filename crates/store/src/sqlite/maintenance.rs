@@ -323,7 +323,8 @@ impl MaintenanceStore for SqliteStore {
     }
 
     async fn close(&self) {
-        // The last connection to be closed removes the log, which one that only reads cannot: so the writer's is the last.
+        // The last connection to be closed removes the log, which one that only reads cannot: so the writer's is the last, unless
+        // something is read for longer than is waited.
         self.readers.finish().await;
         let (vigil, readers, writer) = (self.vigil.lock().take(), self.readers.clone(), self.writer.ending());
         // Each of these may wait for the disk.

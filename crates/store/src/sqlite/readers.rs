@@ -92,7 +92,7 @@ impl Readers {
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         let result = query(&connection).map_err(|error| self.condition.met(error));
-        let _ = self.here.push(connection);
+        self.put_back(connection, &self.here);
         result
     }
 
@@ -127,11 +127,20 @@ impl Readers {
         let result = query(&connection).map_err(|error| self.condition.met(error));
         if !self.here.is_full() && self.here.is_empty() {
             // A thread that must not wait found none.
-            let _ = self.here.push(connection);
+            self.put_back(connection, &self.here);
         } else {
-            let _ = self.idle.push(connection);
+            self.put_back(connection, &self.idle);
         }
         result
+    }
+
+    /// Keeps a connection for the next who reads, unless the store is closed.
+    fn put_back(&self, connection: Connection, where_to: &ArrayQueue<Connection>) {
+        if self.elsewhere.is_closed() {
+            close(connection, &self.condition);
+        } else {
+            let _ = where_to.push(connection);
+        }
     }
 
     /// A connection that is free, or a new one if opening it is sure to end.
