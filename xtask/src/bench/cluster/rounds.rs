@@ -289,6 +289,8 @@ impl Site<'_> {
         let guests = (0..LEAVING).map(leaving).chain((0..watchers).map(watching)).collect();
         let mut crowd = Crowd::enter(&self.fleet, guests)?;
         let mut talk = Farewells::new(0..LEAVING)?;
+        // What the node acknowledged last is with the others by then. Of whom nobody has heard, nobody hears that they are gone.
+        crowd.until(&mut talk, AFTERMATH, |_| false)?;
         talk.killed_now();
         self.fleet.kill_last()?;
         let expected = watchers * LEAVING * 2;
