@@ -14,7 +14,7 @@ use respoke_core::ports::{Counted, Load, Node, NodeRecord, NodeState, StoreError
 use respoke_core::refusal::Refusal;
 use respoke_core::seal::{NUMBER_END, SealKind, Sealer};
 use respoke_hub::Hub;
-use respoke_wire::bus::VERSION;
+use respoke_wire::bus::VERSIONS;
 
 use readiness::Readiness;
 
@@ -107,7 +107,7 @@ impl Api {
             name: self.name.clone(),
             address: self.address.map(|address| address.to_string()).unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            codec: VERSION..=VERSION,
+            codec: VERSIONS,
             since: self.began,
             beat_at: self.broker.now(),
             state: NodeState::Serving,

@@ -14,6 +14,7 @@ mod delivery;
 mod handshake;
 mod interest;
 mod requests;
+mod unknown;
 
 use ::bytes::Bytes;
 use respoke_core::ports::{Answer, Delivery, Incarnation, Node, NodeId, Notice, Question};
@@ -21,9 +22,10 @@ use respoke_core::ports::{Answer, Delivery, Incarnation, Node, NodeId, Notice, Q
 use self::bytes::{Coded, Reader};
 
 pub use self::bytes::Piece;
-pub use bounds::{BusCodecError, FRAME_LEN_MAX, ITEM_LEN_MAX, TAG_LEN, VERSION};
+pub use bounds::{BusCodecError, FRAME_LEN_MAX, ITEM_LEN_MAX, TAG_LEN, VERSION, VERSIONS};
 pub use handshake::Handshake;
 pub use interest::{InterestHash, InterestNews};
+pub use unknown::{Unknown, UnknownIs};
 
 /// One frame.
 #[derive(Clone, Debug)]
@@ -98,7 +100,15 @@ pub enum Item {
         /// Its bytes.
         bytes: Piece,
     },
+    /// Something in it is of a kind that only another build knows.
+    Unknown(Unknown),
 }
+
+/// What has kinds of its own within an item.
+const DELIVERY: u8 = 0;
+const NEWS: u8 = 1;
+const QUESTION: u8 = 2;
+const ANSWER: u8 = 3;
 
 impl Item {
     /// The item's bytes, the same for every node that it is sent to.
@@ -124,6 +134,20 @@ impl Item {
         let mut from = Reader::new(bytes);
         let item = Self::read(&mut from)?;
         if from.is_empty() { Ok(item) } else { Err(BusCodecError::GoesOn) }
+    }
+
+    fn read_known(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
+        Ok(match u8::read(from)? {
+            DELIVERY => Self::Delivery(Coded::read(from)?),
+            NEWS => Self::News(Coded::read(from)?),
+            QUESTION => Self::Question { ask: Coded::read(from)?, question: Coded::read(from)? },
+            ANSWER => Self::Answer { ask: Coded::read(from)?, known: Coded::read(from)?, answer: Coded::read(from)? },
+            4 => Self::Unsent,
+            5 => Self::Part { index: Coded::read(from)?, count: Coded::read(from)?, bytes: Coded::read(from)? },
+            6 => Self::NoAnswer { ask: Coded::read(from)? },
+            7 => Self::Notice(Coded::read(from)?),
+            _ => return Err(BusCodecError::Unknown("kind of item")),
+        })
     }
 }
 
@@ -210,7 +234,7 @@ impl Frame {
         }
         let mut from = Reader::new(bytes);
         let version = u8::read(&mut from)?;
-        if version != VERSION {
+        if !VERSIONS.contains(&version) {
             return Err(BusCodecError::UnknownVersion(version));
         }
         let frame =
@@ -236,19 +260,19 @@ impl Coded for Item {
     fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Delivery(delivery) => {
-                0_u8.write(out);
+                DELIVERY.write(out);
                 delivery.write(out);
             }
             Self::News(news) => {
-                1_u8.write(out);
+                NEWS.write(out);
                 news.write(out);
             }
             Self::Question { ask, question } => {
-                (2_u8, *ask).write(out);
+                (QUESTION, *ask).write(out);
                 question.write(out);
             }
             Self::Answer { ask, known, answer } => {
-                (3_u8, (*ask, *known)).write(out);
+                (ANSWER, (*ask, *known)).write(out);
                 answer.write(out);
             }
             Self::Unsent => 4_u8.write(out),
@@ -261,21 +285,18 @@ impl Coded for Item {
                 7_u8.write(out);
                 notice.write(out);
             }
+            Self::Unknown(unknown) => out.extend_from_slice(&unknown.bytes.0),
         }
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
-        Ok(match u8::read(from)? {
-            0 => Self::Delivery(Coded::read(from)?),
-            1 => Self::News(Coded::read(from)?),
-            2 => Self::Question { ask: Coded::read(from)?, question: Coded::read(from)? },
-            3 => Self::Answer { ask: Coded::read(from)?, known: Coded::read(from)?, answer: Coded::read(from)? },
-            4 => Self::Unsent,
-            5 => Self::Part { index: Coded::read(from)?, count: Coded::read(from)?, bytes: Coded::read(from)? },
-            6 => Self::NoAnswer { ask: Coded::read(from)? },
-            7 => Self::Notice(Coded::read(from)?),
-            _ => return Err(BusCodecError::Invalid("kind of item")),
-        })
+        let item = from.rest();
+        let read = Self::read_known(from);
+        if !matches!(read, Err(BusCodecError::Unknown(_))) {
+            return read;
+        }
+        from.skip();
+        Unknown::read(item).map(Self::Unknown)
     }
 }
 

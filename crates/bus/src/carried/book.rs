@@ -168,6 +168,8 @@ fn shrink<T>(held: &mut HashMap<InterestHash, T>) {
 #[derive(Debug, Default)]
 pub(super) struct Holds {
     apps: HashMap<AppId, AppHolds>,
+    /// It told something that this build does not know: from then on it gets everything.
+    everything: bool,
 }
 
 #[derive(Debug)]
@@ -213,9 +215,17 @@ impl Holds {
         self.apps.insert(app_id, AppHolds::Whole);
     }
 
+    /// That it gets everything, whatever else it tells. Whether it did before.
+    pub(super) const fn set_everything(&mut self) -> bool {
+        std::mem::replace(&mut self.everything, true)
+    }
+
     /// All that it is there for. None: it gets all of an app.
     #[cfg(any(test, feature = "faulty"))]
     pub(super) fn all(&self) -> Option<std::collections::BTreeSet<(AppId, InterestHash)>> {
+        if self.everything {
+            return None;
+        }
         let mut all = std::collections::BTreeSet::new();
         for (app_id, holds) in &self.apps {
             let AppHolds::Some(hashes) = holds else { return None };
@@ -225,11 +235,12 @@ impl Holds {
     }
 
     pub(super) fn any(&self, wanted: &[(AppId, InterestHash)]) -> bool {
-        wanted.iter().any(|(app_id, hash)| match self.apps.get(app_id) {
+        let holds = |(app_id, hash): &(AppId, InterestHash)| match self.apps.get(app_id) {
             None => false,
             Some(AppHolds::Whole) => true,
             Some(AppHolds::Some(hashes)) => hashes.contains(hash),
-        })
+        };
+        self.everything || wanted.iter().any(holds)
     }
 }
 

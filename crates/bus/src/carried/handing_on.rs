@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use respoke_core::id::AppId;
 use respoke_core::ports::{Gap, Given, Source};
-use respoke_wire::bus::{InterestHash, InterestNews, Item};
+use respoke_wire::bus::{InterestHash, InterestNews, Item, Unknown, UnknownIs};
 use tokio::time::Instant;
 
 use super::figures::Counters;
@@ -60,7 +60,7 @@ impl CarriedBus {
                 (whole, len)
             }
         };
-        let confirms = matches!(item, Item::News(_));
+        let confirms = matches!(item, Item::News(_) | Item::Unknown(Unknown { is: UnknownIs::News, .. }));
         Counters::count(&self.counters.received);
         self.take(peer, number, item, len);
         confirms
@@ -107,6 +107,24 @@ impl CarriedBus {
             }
             // A part was taken before; one within another is none.
             Item::Unsent | Item::Part { .. } => self.miss(peer, number..=number),
+            Item::Unknown(Unknown { is, .. }) => self.take_unknown(peer, number, is),
+        }
+    }
+
+    /// Goes on without something that only the other build knows, and says so to whoever it concerns.
+    fn take_unknown(&self, peer: &Peer, number: u64, is: UnknownIs) {
+        match is {
+            UnknownIs::Question { ask } => self.send(peer, &encoded(&Item::NoAnswer { ask }), &Kind::Other),
+            UnknownIs::Answer { ask } => self.asks.refuse(ask, peer.node),
+            UnknownIs::News => {
+                let before = peer.holds.write().set_everything();
+                if !before {
+                    // Something may have been published past it.
+                    self.send(peer, &encoded(&Item::Unsent), &Kind::Other);
+                }
+            }
+            UnknownIs::Counted => {}
+            UnknownIs::Other => self.miss(peer, number..=number),
         }
     }
 

@@ -1,3 +1,5 @@
+mod unknown;
+
 use respoke_core::id::GroupName;
 use respoke_core::ports::{Answer, Change, Gap, Incarnation, NodeId};
 

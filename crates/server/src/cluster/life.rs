@@ -14,7 +14,7 @@ use respoke_core::ops::Broker;
 use respoke_core::ports::{
     BEAT, Beating, Cluster, Joining, LATE, Load, Newcomer, Node, NodeRecord, NodeState, NodeStore, StoreError,
 };
-use respoke_wire::bus::VERSION;
+use respoke_wire::bus::VERSIONS;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -108,7 +108,7 @@ impl Among {
             address,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             carrier: talk.kind(),
-            codec: VERSION..=VERSION,
+            codec: VERSIONS,
             now: SystemClock.now(),
         };
         let (node, cluster) =

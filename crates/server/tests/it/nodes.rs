@@ -2,14 +2,17 @@
 
 mod ends;
 mod isolated;
+mod neighbours;
 mod requests;
 mod shown;
 mod storm;
 
+use std::ops::RangeInclusive;
+
 use respoke_core::clock::{Clock as _, SystemClock};
 use respoke_core::ports::{CarrierKind, Joining, Newcomer, NodeStore as _};
 use respoke_store::{PostgresOptions, PostgresStore};
-use respoke_wire::bus::VERSION;
+use respoke_wire::bus::VERSIONS;
 use serde_json::{Value, json};
 
 use crate::harness::{Client, End, Postgres, Process, Server, Socket, eventually, is_postgres_asked};
@@ -103,13 +106,13 @@ fn an_end_beside_a_node_that_has_just_joined_is_not_confirmed_by_all() {
     let token = one.session("alice");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     // It never answers.
-    let _store = runtime.block_on(joined(&database));
+    let _store = runtime.block_on(joined(&database, VERSIONS));
     let ended = one.request("DELETE", "/v1/session-tokens").token(&token).call();
     assert_eq!(ended.header("respoke-confirmed"), Some("1/2"), "{ended:?}");
 }
 
-/// Adds a node to those of a database, as one does that starts.
-async fn joined(database: &Postgres) -> PostgresStore {
+/// Adds a node to those of a database, as one does that starts, and reads these versions of what nodes tell each other.
+async fn joined(database: &Postgres, codec: RangeInclusive<u8>) -> PostgresStore {
     let mut server = database.server().clone();
     server.dbname(database.name());
     let store = PostgresStore::open(PostgresOptions::of(server)).await.unwrap();
@@ -120,7 +123,7 @@ async fn joined(database: &Postgres) -> PostgresStore {
         address: "127.0.0.1:1".into(),
         version: env!("CARGO_PKG_VERSION").into(),
         carrier: CarrierKind::Postgres,
-        codec: VERSION..=VERSION,
+        codec,
         now: SystemClock.now(),
     };
     let joining = store.join(newcomer).await.unwrap();

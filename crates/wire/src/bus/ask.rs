@@ -78,7 +78,7 @@ impl Coded for Question {
             6 => Self::Do { app_id: Coded::read(from)?, request_id: Coded::read(from)?, deed: Coded::read(from)? },
             7 => Self::Client { which: Coded::read(from)? },
             8 => Self::Sessions { numbers: Coded::read(from)? },
-            _ => return Err(BusCodecError::Invalid("kind of question")),
+            _ => return Err(BusCodecError::Unknown("kind of question")),
         })
     }
 }
@@ -97,7 +97,7 @@ impl Coded for Notice {
             0 => Self::Settled { request_id: Coded::read(from)? },
             1 => Self::Follow { number: Coded::read(from)? },
             2 => Self::Followed { number: Coded::read(from)?, epoch: Coded::read(from)? },
-            _ => return Err(BusCodecError::Invalid("kind of notice")),
+            _ => return Err(BusCodecError::Unknown("kind of notice")),
         })
     }
 }
@@ -127,7 +127,7 @@ impl Coded for Holder {
             1 => Self::Endpoint(Coded::read(from)?),
             2 => Self::Group(Coded::read(from)?),
             3 => Self::Observers(Coded::read(from)?),
-            _ => return Err(BusCodecError::Invalid("kind of holder")),
+            _ => return Err(BusCodecError::Unknown("kind of holder")),
         })
     }
 }
@@ -184,7 +184,7 @@ impl Coded for Answer {
             5 => Self::Done(Coded::read(from)?),
             6 => Self::Client(Coded::read(from)?),
             7 => Self::Sessions(Coded::read(from)?),
-            _ => return Err(BusCodecError::Invalid("kind of answer")),
+            _ => return Err(BusCodecError::Unknown("kind of answer")),
         })
     }
 }
@@ -217,7 +217,7 @@ impl Coded for Interest {
             1 => Self::Endpoint(Coded::read(from)?, Coded::read(from)?),
             2 => Self::Observers(Coded::read(from)?, Coded::read(from)?),
             3 => Self::Tails(Coded::read(from)?, Coded::read(from)?),
-            _ => return Err(BusCodecError::Invalid("kind of interest")),
+            _ => return Err(BusCodecError::Unknown("kind of interest")),
         })
     }
 }
@@ -267,7 +267,7 @@ impl Coded for Deed {
                 payloads: if bool::read(from)? { Payloads::Shown } else { Payloads::Redacted },
             },
             5 => Self::End { connection: Coded::read(from)? },
-            _ => return Err(BusCodecError::Invalid("kind of deed")),
+            _ => return Err(BusCodecError::Unknown("kind of deed")),
         })
     }
 }
@@ -292,7 +292,7 @@ impl Coded for Done {
             3 => Self::ConnectionFull,
             4 => Self::GroupFull,
             5 => Self::Overloaded,
-            _ => return Err(BusCodecError::Invalid("outcome of a deed")),
+            _ => return Err(BusCodecError::Unknown("outcome of a deed")),
         })
     }
 }

@@ -36,7 +36,7 @@ impl Coded for Counted {
             1 => Self::Tried(Coded::read(from)?),
             2 => Self::Enrols(Coded::read(from)?),
             3 => Self::Caused(Coded::read(from)?),
-            _ => return Err(BusCodecError::Invalid("kind of what is counted")),
+            _ => return Err(BusCodecError::Unknown("kind of what is counted")),
         })
     }
 }
@@ -104,7 +104,7 @@ impl Coded for AppBucket {
             0 => Self::Requests,
             1 => Self::Connects,
             2 => Self::Messages,
-            _ => return Err(BusCodecError::Invalid("kind of bucket")),
+            _ => return Err(BusCodecError::Unknown("kind of bucket")),
         })
     }
 }
@@ -149,7 +149,7 @@ impl Coded for Guesser {
             1 => Self::Account(Coded::read(from)?),
             2 => Self::Code(Coded::read(from)?, Coded::read(from)?),
             3 => Self::Credential(Coded::read(from)?),
-            _ => return Err(BusCodecError::Invalid("kind of guesser")),
+            _ => return Err(BusCodecError::Unknown("kind of guesser")),
         })
     }
 }
@@ -184,7 +184,7 @@ impl Coded for Tried {
             1 => Self::TakenBack(Coded::read(from)?),
             2 => Self::Forgiven(Coded::read(from)?),
             3 => Self::CameIn(Coded::read(from)?, Coded::read(from)?),
-            _ => return Err(BusCodecError::Invalid("outcome of a try")),
+            _ => return Err(BusCodecError::Unknown("outcome of a try")),
         })
     }
 }
@@ -209,7 +209,7 @@ impl Coded for BooksQuestion {
             0 => Self::Figures { app_id: Coded::read(from)? },
             1 => Self::Enrolment { admin_id: Coded::read(from)?, code: secret(from)? },
             2 => Self::Requests(Box::new(Coded::read(from)?)),
-            _ => return Err(BusCodecError::Invalid("kind of question about books")),
+            _ => return Err(BusCodecError::Unknown("kind of question about books")),
         })
     }
 }
@@ -239,7 +239,7 @@ impl Coded for BooksAnswer {
             1 => Self::Enrolment(Coded::read(from)?),
             2 => Self::None,
             3 => Self::Requests(Coded::read(from)?),
-            _ => return Err(BusCodecError::Invalid("kind of answer about books")),
+            _ => return Err(BusCodecError::Unknown("kind of answer about books")),
         })
     }
 }
@@ -266,7 +266,7 @@ impl Coded for EnrolmentAnswer {
                 sealed: SealedTotp::from_bytes(from.array()?),
                 password: SecretHash::from_bytes(from.array()?),
             },
-            _ => return Err(BusCodecError::Invalid("outcome of an enrolment")),
+            _ => return Err(BusCodecError::Unknown("outcome of an enrolment")),
         })
     }
 }

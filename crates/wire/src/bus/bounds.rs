@@ -1,9 +1,16 @@
 //! The version of frames and how long they may be, and why one is refused.
 
+use std::ops::RangeInclusive;
+
 use thiserror::Error;
 
-/// The version of all that is written here. A node refuses what has another.
+/// The version of all that is written here: the least that can read it. A kind that is new needs no other one, for who does
+/// not know it goes on without ([`Unknown`](super::Unknown)). The bytes of a kind stay as they are; other bytes are another
+/// kind. What is around items has no kind: whatever changes that needs another version.
 pub const VERSION: u8 = 1;
+
+/// The versions that are read here. A node refuses what has another.
+pub const VERSIONS: RangeInclusive<u8> = VERSION..=VERSION;
 
 /// What stands behind a frame where others could send some too: by it a node knows that one of its cluster sent the frame.
 pub const TAG_LEN: usize = 16;
@@ -33,4 +40,7 @@ pub enum BusCodecError {
     /// It says of something what that cannot be.
     #[error("it holds something that is no {0}")]
     Invalid(&'static str),
+    /// It says of something that it is of a kind that is not known here. An item is read all the same.
+    #[error("it holds an unknown {0}")]
+    Unknown(&'static str),
 }

@@ -32,6 +32,16 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
+    /// All that was not read yet.
+    pub(super) const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Passes over all that was not read yet.
+    pub(super) const fn skip(&mut self) {
+        self.rest = &[];
+    }
+
     fn take(&mut self, len: usize) -> Result<&'a [u8], BusCodecError> {
         let (taken, rest) = self.rest.split_at_checked(len).ok_or(BusCodecError::CutShort)?;
         self.rest = rest;

@@ -9,6 +9,9 @@ use respoke_core::tail::{FrameKind, TailedFrame};
 use super::bounds::BusCodecError;
 use super::bytes::{Coded, Reader};
 
+/// The kind of delivery that tells what was counted.
+pub(super) const COUNTED: u8 = 7;
+
 impl Coded for Delivery {
     fn write(&self, out: &mut Vec<u8>) {
         match self {
@@ -38,7 +41,7 @@ impl Coded for Delivery {
                 connections.write(out);
             }
             Self::Counted(counted) => {
-                7_u8.write(out);
+                COUNTED.write(out);
                 counted.write(out);
             }
             Self::Tailed { app_id, endpoint, frame } => {
@@ -75,8 +78,8 @@ impl Coded for Delivery {
                 endpoint: Coded::read(from)?,
                 frame: Box::new(Coded::read(from)?),
             },
-            7 => Self::Counted(Coded::read(from)?),
-            _ => return Err(BusCodecError::Invalid("kind of delivery")),
+            COUNTED => Self::Counted(Coded::read(from)?),
+            _ => return Err(BusCodecError::Unknown("kind of delivery")),
         })
     }
 }
@@ -108,7 +111,7 @@ impl Coded for Audience {
             0 => Self::Endpoint { endpoint: Coded::read(from)?, only: Coded::read(from)?, except: Coded::read(from)? },
             1 => Self::Group { group: Coded::read(from)?, except: Coded::read(from)? },
             2 => Self::Observers { endpoint: Coded::read(from)?, except: Coded::read(from)? },
-            _ => return Err(BusCodecError::Invalid("kind of audience")),
+            _ => return Err(BusCodecError::Unknown("kind of audience")),
         })
     }
 }
@@ -138,7 +141,7 @@ impl Coded for Change {
             4 => Self::App(Coded::read(from)?),
             5 => Self::Admin(Coded::read(from)?),
             6 => Self::Nodes,
-            _ => return Err(BusCodecError::Invalid("kind of change")),
+            _ => return Err(BusCodecError::Unknown("kind of change")),
         })
     }
 }
@@ -188,7 +191,7 @@ impl Coded for FrameKind {
             0 => Self::Event,
             1 => Self::Request,
             2 => Self::Answer,
-            _ => return Err(BusCodecError::Invalid("kind of frame")),
+            _ => return Err(BusCodecError::Unknown("kind of frame")),
         })
     }
 }
@@ -272,7 +275,7 @@ impl Coded for Content {
             4 => Self::Presence(Coded::read(from)?),
             5 => Self::Signal(Coded::read(from)?),
             6 => Self::Missed,
-            _ => return Err(BusCodecError::Invalid("kind of event")),
+            _ => return Err(BusCodecError::Unknown("kind of event")),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use respoke_core::ops::Credential;
 use respoke_core::secret::Secret;
 
-use super::bounds::{BusCodecError, VERSION};
+use super::bounds::{BusCodecError, VERSION, VERSIONS};
 use super::bytes::{Coded, Reader};
 use crate::ack::AckStyle;
 
@@ -48,9 +48,9 @@ impl Handshake {
     /// [`BusCodecError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, BusCodecError> {
         let mut from = Reader::new(bytes);
-        match u8::read(&mut from)? {
-            VERSION => {}
-            other => return Err(BusCodecError::UnknownVersion(other)),
+        let version = u8::read(&mut from)?;
+        if !VERSIONS.contains(&version) {
+            return Err(BusCodecError::UnknownVersion(version));
         }
         let handshake = Self {
             credential: Coded::read(&mut from)?,

@@ -92,7 +92,7 @@ impl Coded for InterestNews {
             3 => Self::WholeApp(Coded::read(from)?),
             4 => Self::Complete,
             5 => Self::Late { app_id: Coded::read(from)?, of: Coded::read(from)?, millis: Coded::read(from)? },
-            _ => return Err(BusCodecError::Invalid("kind of interest")),
+            _ => return Err(BusCodecError::Unknown("kind of interest")),
         })
     }
 }

@@ -52,7 +52,7 @@ impl Coded for StatusFilter {
         Ok(match u8::read(from)? {
             0 => Self::Exactly(Coded::read(from)?),
             1 => Self::Class(Coded::read(from)?),
-            _ => return Err(BusCodecError::Invalid("kind of status")),
+            _ => return Err(BusCodecError::Unknown("kind of status")),
         })
     }
 }

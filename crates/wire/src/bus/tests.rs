@@ -1,6 +1,7 @@
 //! Whatever is written is read back the same, and damaged bytes never panic.
 
 mod made;
+mod unknown;
 
 use std::sync::Arc;
 
@@ -168,9 +169,6 @@ fn what_cannot_be_is_refused_by_name() {
     };
     let last = bytes.len() - 1;
     assert_eq!(with(25, 9), BusCodecError::Invalid("kind of frame"));
-    assert_eq!(with(HEAD_LEN, 9), BusCodecError::Invalid("kind of item"));
-    assert_eq!(with(HEAD_LEN + 1, 9), BusCodecError::Invalid("kind of delivery"));
-    assert_eq!(with(HEAD_LEN + 18, 9), BusCodecError::Invalid("kind of audience"));
     assert_eq!(with(HEAD_LEN + 27, 2), BusCodecError::Invalid("yes or no"));
     assert_eq!(with(last, b'x'), BusCodecError::Invalid("JSON"));
     assert_eq!(with(last, 0xFF), BusCodecError::Invalid("JSON"));
