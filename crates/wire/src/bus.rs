@@ -20,6 +20,7 @@ use ::bytes::Bytes;
 use respoke_core::ports::{Answer, Delivery, Incarnation, Node, NodeId, Notice, Question};
 
 use self::bytes::{Coded, Reader};
+use self::unknown::{ANSWER, DELIVERY, NEWS, QUESTION};
 
 pub use self::bytes::Piece;
 pub use bounds::{BusCodecError, FRAME_LEN_MAX, ITEM_LEN_MAX, TAG_LEN, VERSION, VERSIONS};
@@ -103,12 +104,6 @@ pub enum Item {
     /// Something in it is of a kind that only another build knows.
     Unknown(Unknown),
 }
-
-/// What has kinds of its own within an item.
-const DELIVERY: u8 = 0;
-const NEWS: u8 = 1;
-const QUESTION: u8 = 2;
-const ANSWER: u8 = 3;
 
 impl Item {
     /// The item's bytes, the same for every node that it is sent to.

@@ -6,7 +6,12 @@ use ::bytes::Bytes;
 use super::bounds::BusCodecError;
 use super::bytes::{Coded, Piece, Reader};
 use super::delivery::COUNTED;
-use super::{ANSWER, DELIVERY, NEWS, QUESTION};
+
+// The kinds of items that are told apart when something in them is unknown.
+pub(super) const DELIVERY: u8 = 0;
+pub(super) const NEWS: u8 = 1;
+pub(super) const QUESTION: u8 = 2;
+pub(super) const ANSWER: u8 = 3;
 
 /// An item of which something is of an unknown kind.
 #[derive(Clone, Debug)]
