@@ -104,18 +104,18 @@ async fn a_question_is_not_answered_and_its_asker_is_told_so_at_once() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_none_and_nobody_waits_for_another() {
     let (bus, keeps, told) = among_others();
-    let asking = bus.clone();
-    let asked = tokio::spawn(async move {
+    let asking = async {
         let question = Question::Count { app_id: AppId::random(), of: respoke_core::ports::Holder::App };
         let before = Instant::now();
-        (asking.ask(Whom::Others, question, Duration::from_secs(60)).await, before.elapsed())
-    });
-    tokio::task::yield_now().await;
-    let sent = keeps.items();
-    let [Item::Question { ask, .. }] = sent[..] else { panic!("{sent:?}") };
-    bring(&bus, 1, &of(3, &[ask, 9], &[]));
-    bring(&bus, 2, &change());
-    let (answers, took) = asked.await.unwrap();
+        (bus.ask(Whom::Others, question, Duration::from_secs(60)).await, before.elapsed())
+    };
+    let answering = async {
+        let sent = keeps.items();
+        let [Item::Question { ask, .. }] = sent[..] else { panic!("{sent:?}") };
+        bring(&bus, 1, &of(3, &[ask, 9], &[]));
+        bring(&bus, 2, &change());
+    };
+    let ((answers, took), ()) = tokio::join!(asking, answering);
     assert!(answers.given.is_empty());
     assert_eq!((answers.silent, took), (vec![node(2)], Duration::ZERO));
     assert_eq!((*told.received.lock(), told.missed.lock().len()), (1, 0));
