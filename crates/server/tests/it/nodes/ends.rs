@@ -1,6 +1,6 @@
 //! Three nodes agree who came first, and what is over.
 
-use std::sync::Barrier;
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -35,16 +35,21 @@ fn three() -> Option<[Server; 3]> {
 
 /// What those are answered who redeem a token at the same moment, spread over nodes.
 fn race(nodes: &[Server; 3], token: &str) -> Vec<Answer> {
-    let barrier = Barrier::new(TRIES);
+    let (gate, waiting) = (RwLock::new(()), AtomicUsize::new(0));
     std::thread::scope(|scope| {
+        // It is opened as well if something fails before all are here: nobody waits for ever.
+        let closed = gate.write().unwrap();
         let one = |nth: usize| {
-            let (client, barrier) = (&nodes[nth % nodes.len()].client, &barrier);
+            let (client, gate, waiting) = (&nodes[nth % nodes.len()].client, &gate, &waiting);
             scope.spawn(move || {
-                barrier.wait();
+                waiting.fetch_add(1, Ordering::SeqCst);
+                let _open = gate.read().unwrap();
                 client.redeem(token)
             })
         };
         let tries: Vec<_> = (0..TRIES).map(one).collect();
+        eventually(|| (waiting.load(Ordering::SeqCst) == TRIES).then_some(()));
+        drop(closed);
         tries.into_iter().map(|one| one.join().unwrap()).collect()
     })
 }

@@ -107,13 +107,14 @@ fn the_console_lists_nodes_and_offers_to_drain_them() {
     let cookie = cookie(&sign_in(other, PASSWORD));
     let page = eventually(|| {
         let page = other.get("/console/nodes").header("Cookie", &cookie).call();
-        (page.text.matches(">serving<").count() == 2).then_some(page.text)
+        // On a machine that has no time one may be late.
+        let is_whole = page.text.matches(">serving<").count() == 2 && !page.text.contains("no answer");
+        is_whole.then_some(page.text)
     });
     for number in [first, second] {
         assert!(page.contains(&format!("/console/nodes/{number}/drain")), "{page}");
     }
     assert!(page.contains(&format!("<strong>other ({second})</strong> <span class=\"tag\">this one</span>")), "{page}");
-    assert!(!page.contains("no answer"), "{page}");
 }
 
 #[test]
