@@ -1,6 +1,7 @@
 //! Sends a command's requests to the server, and reads what it answers or refuses.
 
-use std::io::ErrorKind;
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,10 +41,13 @@ pub(in crate::cli) struct JsonResponse {
     /// Its body; null if it has none.
     pub(in crate::cli) body: Value,
     next_cursor: Option<String>,
+    /// Whose part is missing.
+    silent_nodes: Option<String>,
 }
 
 /// What an answer may also say about itself.
 const NEXT_CURSOR: &str = "next-cursor";
+const SILENT_NODES: &str = "silent-nodes";
 
 impl Client {
     /// A client as the flags say. Nothing is sent yet.
@@ -100,12 +104,28 @@ impl Client {
         self.call("DELETE", path, query, None)
     }
 
-    /// Items of a list, page by page: all, or the first `limit`.
+    /// Items of a list, page by page: all, or the first `limit`. Of which nodes some may be missing is said on stderr.
     pub(in crate::cli) fn list(
         &self,
         path: &str,
         query: &[(&str, &str)],
         limit: Option<usize>,
+    ) -> Result<Vec<Value>, Failure> {
+        let mut silent = BTreeSet::new();
+        let items = self.pages(path, query, limit, &mut silent)?;
+        if let Some(said) = said_of(&silent) {
+            let _ = writeln!(std::io::stderr(), "{said}");
+        }
+        Ok(items)
+    }
+
+    /// The same; adds to `silent` the nodes that the server names as such, on whichever page.
+    fn pages(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        limit: Option<usize>,
+        silent: &mut BTreeSet<String>,
     ) -> Result<Vec<Value>, Failure> {
         let mut items = Vec::new();
         let mut cursor: Option<String> = None;
@@ -122,6 +142,8 @@ impl Client {
             }
             let answer = self.get(path, &query)?;
             let Value::Array(page) = answer.body else { return Err(self.foreign("no list")) };
+            let named = answer.silent_nodes.as_deref().unwrap_or_default().split(',').map(str::trim);
+            silent.extend(named.filter(|node| !node.is_empty()).map(str::to_owned));
             items.extend(page.into_iter().take(wanted));
             // A server that hands out the same cursor again would keep this loop for ever.
             match answer.next_cursor {
@@ -185,12 +207,13 @@ impl Client {
         };
         let mut response = sent.map_err(unreachable)?;
         let status = response.status();
-        let next_cursor = response.headers().get(NEXT_CURSOR).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (next_cursor, silent_nodes) = (header(NEXT_CURSOR), header(SILENT_NODES));
         let bytes = response.body_mut().with_config().limit(ANSWER_LEN_MAX).read_to_vec().map_err(unreachable)?;
         let body = if bytes.is_empty() { Some(Value::Null) } else { serde_json::from_slice(&bytes).ok() };
         if status.is_success() {
             let body = body.ok_or_else(|| self.foreign("something that is not JSON"))?;
-            return Ok(JsonResponse { body, next_cursor });
+            return Ok(JsonResponse { body, next_cursor, silent_nodes });
         }
         let mut problem = ServerRefusal { status: status.as_u16(), body: body.unwrap_or_default(), advice: None };
         problem.advice = match &self.token {
@@ -235,6 +258,12 @@ fn was_not_sent(error: &ureq::Error) -> bool {
         | ureq::Error::Rustls(_) => true,
         _ => false,
     }
+}
+
+/// What is said of nodes that did not answer.
+fn said_of(silent: &BTreeSet<String>) -> Option<String> {
+    let nodes = silent.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    (!silent.is_empty()).then(|| format!("These nodes did not answer, and what they would tell is missing: {nodes}."))
 }
 
 /// A path segment of any text.
@@ -347,6 +376,18 @@ mod tests {
         assert!(requests[0].starts_with("GET /v1/tokens?endpointId=jo%26co&limit=200 HTTP/1.1\r\n"), "{}", requests[0]);
         assert!(requests[0].contains("admin-token: canary\r\n"));
         assert!(requests[1].contains("&cursor=a+b%26c "), "{}", requests[1]);
+    }
+
+    #[test]
+    fn nodes_that_are_silent_on_any_page_are_named() {
+        let pages = ["Next-Cursor: a\r\nSilent-Nodes: 3, 17\r\n", "Next-Cursor: b\r\n", "Silent-Nodes: 3, 4\r\n"];
+        let (client, server) = serve(pages.iter().map(|headers| answer("200 OK", headers, "[1]")).collect());
+        let mut silent = BTreeSet::new();
+        assert_eq!(client.pages("/v1/sessions", &[], None, &mut silent).unwrap().len(), 3);
+        server.join().unwrap();
+        let said = said_of(&silent).unwrap();
+        assert_eq!(said, "These nodes did not answer, and what they would tell is missing: 17, 3, 4.");
+        assert_eq!(said_of(&BTreeSet::new()), None);
     }
 
     #[test]
