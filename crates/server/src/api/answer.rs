@@ -14,6 +14,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=ut
 const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson; charset=utf-8");
 const SILENT_NODES: HeaderName = HeaderName::from_static("silent-nodes");
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor");
+/// What it says where nodes are not named.
+const SOME: &str = "some";
 /// Headers that an answer of the API has at most, unless a page asked: room for them is made once.
 pub(crate) const HEADERS_USUAL: usize = 12;
 /// Most answers fit, so that writing one allocates once.
@@ -86,6 +88,11 @@ impl<T> Listed<T> {
     /// The same, in which the part of these nodes is missing.
     pub(crate) fn without(self, silent: &[Node]) -> Self {
         Self { list: self.list.without(silent), ..self }
+    }
+
+    /// The same, for those who may not know which nodes there are: the part of some is missing.
+    pub(crate) fn without_some(self) -> Self {
+        Self { list: ListAnswer { silent: SOME.to_owned(), ..self.list }, ..self }
     }
 
     /// The page itself.

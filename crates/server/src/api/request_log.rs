@@ -1,7 +1,9 @@
 //! `/v1/request-log`.
 
+mod logs;
 mod merging;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +12,13 @@ use respoke_core::page::{Page, PageRequest};
 use respoke_core::ports::Node;
 use respoke_core::refusal::Refusal;
 use respoke_core::request_log::{LoggedRequest, RequestFilter, StatusFilter};
+use respoke_hub::ops::At;
 use respoke_wire::body::lists::{AppParams, ListRequest, PageParams};
 use respoke_wire::body::nodes::NodeRef;
 use respoke_wire::body::request_log::RequestView;
 use tokio::time::Instant;
 
+use self::logs::AllLogs;
 use self::merging::{LogPlaces, Merged, Merging};
 use super::answer::Listed;
 use super::asked::{app_id, given, lines_wanted, list_page, list_request, request_id};
@@ -32,7 +36,8 @@ const LINES_WITHIN: Duration = Duration::from_secs(5);
 /// Reads the log of the last requests, newest first. An App-Secret sees its own app's.
 ///
 /// Each node keeps its own. They are put together by their times, each in its own order. A cursor says where each was left, so
-/// pages neither skip nor repeat. Of a node that does not answer within a quarter of a second nothing is told.
+/// no page repeats another, and what is skipped has given way to newer requests meanwhile. Of a node that does not answer within a
+/// quarter of a second nothing is told. A page may be empty and still have a next one.
 #[utoipa::path(
     get, path = "/v1/request-log", tag = "Logs", operation_id = "listRequestLog",
     params(
@@ -48,17 +53,13 @@ const LINES_WITHIN: Duration = Duration::from_secs(5);
     responses((status = 200, description = "A page of it", body = Vec<RequestView>,
         headers(
             ("Next-Cursor" = String, description = "The `cursor` of the next page; absent at the end"),
-            ("Silent-Nodes" = String, description = "The `id`s of nodes that did not answer, or not with all that was asked of them"),
+            ("Silent-Nodes" = String, description = "The `id`s of nodes that did not answer, or not with all that was asked of them, or that are no more; `some` for an App-Secret"),
         )), Refused, Missing, Unconnected),
     security(("Admin-Token" = []), ("App-Secret" = []))
 )]
 pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<Listed<RequestView>, Problem> {
     let request = list_request(&api, &call, &caller).await?;
-    let _turn = api.long_answer(&caller).await?;
-    let found = find(&api, &caller, &request).await?;
-    // What other nodes sent for it is charged as if it were told.
-    api.accounts.answered(&caller, call.address(), found.brought);
-    Ok(found.into_listed())
+    Ok(find(&api, &caller, call.address(), &request).await?.into_listed())
 }
 
 /// A part of the log.
@@ -66,20 +67,25 @@ pub(crate) struct Found {
     pub(crate) page: Page<RequestView, LogPlaces>,
     /// Whose requests are missing in it.
     pub(crate) silent: Vec<Node>,
-    /// How much other nodes sent for it, in bytes.
-    brought: u64,
+    /// Whether whoever asks may know which nodes there are.
+    are_nodes_told: bool,
     lines: bool,
 }
 
 impl Found {
     /// As one object a line, or as an array.
     pub(crate) fn into_listed(self) -> Listed<RequestView> {
-        Listed::of(self.page, self.lines).without(&self.silent)
+        let listed = Listed::of(self.page, self.lines);
+        match (&*self.silent, self.are_nodes_told) {
+            ([], _) => listed,
+            (silent, true) => listed.without(silent),
+            (_, false) => listed.without_some(),
+        }
     }
 }
 
 /// The requests that `request` asks for, for the API and for the console alike.
-pub(crate) async fn find(api: &Api, caller: &Caller, request: &ListRequest) -> Result<Found, Problem> {
+pub(crate) async fn find(api: &Api, caller: &Caller, address: IpAddr, request: &ListRequest) -> Result<Found, Problem> {
     let scope = api.broker.scope(caller, app_id(request.app_id.as_deref())?).await?;
     let lines = lines_wanted(request)?;
     let page: PageRequest<LogPlaces> = list_page(request, lines)?;
@@ -91,12 +97,21 @@ pub(crate) async fn find(api: &Api, caller: &Caller, request: &ListRequest) -> R
         status: status(request.status.as_deref())?,
     };
     let at = nodes::at(api, caller, request.node.as_deref())?;
+    let _turn = api.long_answer(caller).await?;
     let until = Instant::now() + if lines { LINES_WITHIN } else { PAGE_WITHIN };
-    let merged = Merging::of(api, caller, filter, (at, page.after), page.limit, until).read(page.limit).await;
+    let logs = AllLogs::of(api, caller, address, until);
+    let (here, nodes) = (logs.here(), logs.nodes());
+    let is_asked = |node| match at {
+        None => false,
+        Some(At::Anywhere) => true,
+        Some(At::Here) => node == here,
+        Some(At::There(there)) => node == there,
+    };
+    let merged = Merging::of(logs, filter, &nodes, is_asked, page.after).read(page.limit).await?;
     let names = NodeNames::told(api, caller);
     let view = |(node, entry)| show(entry, names.as_ref().map(|names| names.of(node)));
-    let Merged { page, silent, brought } = merged;
-    Ok(Found { page: page.map(view), silent, brought, lines })
+    let Merged { page, silent } = merged;
+    Ok(Found { page: page.map(view), silent, are_nodes_told: names.is_some(), lines })
 }
 
 fn status(text: Option<&str>) -> Result<Option<StatusFilter>, Refusal> {

@@ -39,7 +39,7 @@ fn asked(form: &Form, extent: Extent) -> ListRequest {
 /// `GET`: for htmx the list alone.
 pub(super) async fn page(State(api): State<Arc<Api>>, visit: Visit) -> Result<Response, Failure> {
     let form = visit.query();
-    let found = find_requests(&api, &visit.caller, &asked(&form, Extent::Page)).await?;
+    let found = find_requests(&api, &visit.caller, visit.call.address(), &asked(&form, Extent::Page)).await?;
     let names = NodeNames::told(&api, &visit.caller);
     let silent: Vec<_> = names.iter().flat_map(|names| found.silent.iter().map(|node| names.of(*node))).collect();
     // Beneath the address, for the table is as wide as the page already.
@@ -108,6 +108,7 @@ fn show(visit: &Visit, request: &RequestView) -> Markup {
 
 /// `GET /console/requests.jsonl`: what is kept and matches, as `/v1/request-log` gives it.
 pub(super) async fn export(State(api): State<Arc<Api>>, visit: Visit) -> Result<Response, Failure> {
-    let lines = find_requests(&api, &visit.caller, &asked(&visit.query(), Extent::Lines)).await?;
+    let asked = asked(&visit.query(), Extent::Lines);
+    let lines = find_requests(&api, &visit.caller, visit.call.address(), &asked).await?;
     Ok(file("requests.jsonl", lines.into_listed()))
 }

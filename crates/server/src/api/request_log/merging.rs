@@ -1,24 +1,34 @@
 //! Puts the logs of several nodes together, newest first.
 //!
-//! Each log is fetched a piece at a time, and the next piece when nothing is left of the one before. So of what is shown and
-//! what is not shown no more is held than a piece of each.
+//! A piece of each log is fetched, and its next piece when all of that is shown. So besides what is shown, one piece of each log
+//! is held at most.
 //!
 //! Invariant: what a page shows of a log, and what pages behind it show, follows one on the other by its numbers.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use futures_util::future::join_all;
 use respoke_core::id::AppId;
-use respoke_core::ops::Caller;
 use respoke_core::page::{Page, PageKey};
 use respoke_core::ports::{Incarnation, NODES_MAX, Node, NodeId};
+use respoke_core::refusal::Refusal;
 use respoke_core::request_log::{LoggedRequest, RequestFilter, RequestsAsked, RequestsPiece};
-use respoke_hub::ops::At;
-use tokio::time::Instant;
 
-use crate::request_log::{PIECE_LEN_MAX, entry_len};
-use crate::state::Api;
+use crate::request_log::PIECE_LEN_MAX;
+
+/// Pieces that are fetched of a log for one page, at most. Each looks at a bounded stretch of the log, whether it finds anything
+/// there or not.
+const PIECES_MAX: usize = 32;
+
+/// Where logs are.
+pub(super) trait Logs {
+    /// A piece of a node's log. None: it does not answer in time.
+    async fn piece(&self, node: Node, asked: RequestsAsked) -> Option<RequestsPiece>;
+
+    /// Whether whoever asks sees requests about an app.
+    async fn sees(&self, app: AppId) -> Result<bool, Refusal>;
+}
 
 /// Where each node's log goes on: with smaller numbers than this one, or from its newest on. A log that is not named has
 /// nothing left.
@@ -50,10 +60,14 @@ impl PageKey for LogPlaces {
 /// One node's log.
 struct Log {
     node: Node,
+    /// Where the page begins in it.
+    began: Option<u64>,
     /// What was fetched of it and is not shown yet.
     fetched: VecDeque<LoggedRequest>,
     /// What is left of it behind that.
     rest: Rest,
+    /// How many pieces of it were asked for.
+    pieces: usize,
 }
 
 /// What is left of a log.
@@ -63,135 +77,131 @@ enum Rest {
     Before(Option<u64>),
     /// Nothing.
     Nothing,
-    /// The same as before it did not answer.
+    /// It did not answer; it is to go on here.
     Silent(Option<u64>),
 }
 
+impl Log {
+    /// Where it goes on. None: nothing is left.
+    fn place(&self) -> Option<Option<u64>> {
+        match (self.fetched.front(), self.rest) {
+            (Some(next), _) => Some(Some(next.number.saturating_add(1))),
+            (None, Rest::Before(before) | Rest::Silent(before)) => Some(before),
+            (None, Rest::Nothing) => None,
+        }
+    }
+
+    /// What its next piece is to begin before, if its newest request is unknown until that is fetched.
+    fn due(&self) -> Option<Option<u64>> {
+        match self.rest {
+            Rest::Before(before) if self.fetched.is_empty() => Some(before),
+            Rest::Before(_) | Rest::Nothing | Rest::Silent(_) => None,
+        }
+    }
+}
+
 /// Logs that are being put together.
-pub(super) struct Merging<'a> {
-    api: &'a Api,
-    caller: &'a Caller,
+pub(super) struct Merging<L> {
+    logs: L,
     filter: RequestFilter,
-    logs: Vec<Log>,
-    /// How much is fetched of a log at once.
-    piece: u16,
-    until: Instant,
+    of: Vec<Log>,
+    /// Whose places the page before named, and who are no more.
+    gone: Vec<Node>,
     /// Whether the caller sees an app, of each that was met.
     seen: HashMap<AppId, bool>,
-    brought: u64,
 }
 
 /// What came of it.
 pub(super) struct Merged {
     pub(super) page: Page<(Node, LoggedRequest), LogPlaces>,
-    /// Who did not answer, or not to the end.
+    /// Who did not answer, or not to the end, or is no more.
     pub(super) silent: Vec<Node>,
-    /// How much other nodes sent, in bytes.
-    pub(super) brought: u64,
 }
 
-impl<'a> Merging<'a> {
-    /// The logs of the nodes at which requests are asked for, and which have something left; other nodes are waited for until
-    /// `until` in all.
+impl<L: Logs> Merging<L> {
+    /// The logs of those nodes that are asked, as far as they have something left. `nodes` are all.
     pub(super) fn of(
-        api: &'a Api,
-        caller: &'a Caller,
+        logs: L,
         filter: RequestFilter,
-        (at, after): (Option<At>, Option<LogPlaces>),
-        limit: usize,
-        until: Instant,
+        nodes: &[Node],
+        is_asked: impl Fn(Node) -> bool,
+        after: Option<LogPlaces>,
     ) -> Self {
-        let here = api.among.as_ref().map_or(Node::ALONE, |among| among.node());
-        let mut nodes = api.hub.other_nodes();
-        nodes.push(here);
-        nodes.retain(|node| match at {
-            None => false,
-            Some(At::Anywhere) => true,
-            Some(At::Here) => *node == here,
-            Some(At::There(there)) => *node == there,
-        });
-        let rest_of = |node: Node| match &after {
+        // Whoever made a cursor up may have named a node in it more than once.
+        let began = |node: Node| match &after {
             None => Some(None),
             Some(LogPlaces(places)) => places.iter().find(|(of, _)| *of == node).map(|(_, before)| *before),
         };
-        let log = |node| Some(Log { node, fetched: VecDeque::new(), rest: Rest::Before(rest_of(node)?) });
-        let piece = u16::try_from(limit).unwrap_or(u16::MAX).min(PIECE_LEN_MAX);
-        let logs = nodes.into_iter().filter_map(log).collect();
-        Self { api, caller, filter, logs, piece, until, seen: HashMap::new(), brought: 0 }
+        let log = |node: &Node| {
+            let began = began(*node)?;
+            Some(Log { node: *node, began, fetched: VecDeque::new(), rest: Rest::Before(began), pieces: 0 })
+        };
+        let of = nodes.iter().filter(|node| is_asked(**node)).filter_map(log).collect();
+        let named: BTreeSet<_> = after.iter().flat_map(|places| places.0.iter().map(|(node, _)| *node)).collect();
+        let gone = named.into_iter().filter(|node| !nodes.contains(node)).collect();
+        Self { logs, filter, of, gone, seen: HashMap::new() }
     }
 
     /// The newest requests of all, and where each log goes on behind them.
-    pub(super) async fn read(mut self, limit: usize) -> Merged {
+    ///
+    /// # Errors
+    ///
+    /// As [`Logs::sees`].
+    pub(super) async fn read(mut self, limit: usize) -> Result<Merged, Refusal> {
+        // With one more than is shown it is known whether a log goes on.
+        let most = u16::try_from(limit.saturating_add(1)).unwrap_or(u16::MAX).min(PIECE_LEN_MAX);
         let mut items = Vec::new();
-        loop {
-            self.fetch().await;
+        while items.len() < limit && self.fetch(most).await? {
             let newest = |log: &&mut Log| log.fetched.front().map(|entry| (entry.at, Reverse(log.node)));
-            let newest = self.logs.iter_mut().filter(|log| !log.fetched.is_empty()).max_by_key(newest);
-            // One more than is wanted is looked for, to know whether the list goes on.
-            let Some(log) = newest.filter(|_| items.len() < limit) else { break };
+            let newest = self.of.iter_mut().filter(|log| !log.fetched.is_empty()).max_by_key(newest);
+            let Some(log) = newest else { break };
             if let Some(entry) = log.fetched.pop_front() {
                 items.push((log.node, entry));
             }
         }
-        let silent: Vec<_> =
-            self.logs.iter().filter(|log| matches!(log.rest, Rest::Silent(_))).map(|log| log.node).collect();
-        Merged { page: Page { items, next: self.places() }, silent, brought: self.brought }
+        let is_silent = |log: &&Log| matches!(log.rest, Rest::Silent(_));
+        let mut silent = self.gone.clone();
+        silent.extend(self.of.iter().filter(is_silent).map(|log| log.node));
+        Ok(Merged { page: Page { items, next: self.places() }, silent })
     }
 
-    /// Where each log goes on. Nowhere, if only of those that did not answer something may be left: whoever went on would ask
-    /// them again for ever.
+    /// Where each log goes on. Nowhere, if this page got no further in any: only those that did not answer can have something
+    /// left then, and whoever went on would ask them again for ever.
     fn places(&self) -> Option<LogPlaces> {
-        self.logs.iter().any(|log| !log.fetched.is_empty()).then(|| {
-            let place = |log: &Log| match (log.fetched.front(), log.rest) {
-                (Some(next), _) => Some((log.node, Some(next.number.saturating_add(1)))),
-                (None, Rest::Before(before) | Rest::Silent(before)) => Some((log.node, before)),
-                (None, Rest::Nothing) => None,
-            };
-            LogPlaces(self.logs.iter().filter_map(place).collect())
-        })
+        let is_further = self.of.iter().any(|log| log.place() != Some(log.began));
+        let places: Vec<_> = self.of.iter().filter_map(|log| Some((log.node, log.place()?))).collect();
+        (is_further && !places.is_empty()).then_some(LogPlaces(places))
     }
 
-    /// Fetches more of each log of which nothing is left that was fetched, until there is some, or it has no more.
-    async fn fetch(&mut self) {
+    /// Fetches more of each log of which nothing is left that was fetched, until there is some, or it has no more. Returns false
+    /// if a log would have to be asked more often than one may be for a page.
+    async fn fetch(&mut self, most: u16) -> Result<bool, Refusal> {
         loop {
-            let dry = |log: &Log| match log.rest {
-                Rest::Before(before) if log.fetched.is_empty() => Some((log.node, before)),
-                Rest::Before(_) | Rest::Nothing | Rest::Silent(_) => None,
-            };
-            let dry: Vec<_> = self.logs.iter().filter_map(dry).collect();
-            if dry.is_empty() {
-                return;
+            let due: Vec<_> = self.of.iter().filter_map(|log| Some((log.node, log.due()?, log.pieces))).collect();
+            if due.iter().any(|(.., pieces)| *pieces >= PIECES_MAX) {
+                return Ok(false);
             }
-            let pieces = dry.into_iter().map(async |(node, before)| (node, before, self.piece(node, before).await));
+            if due.is_empty() {
+                return Ok(true);
+            }
+            let pieces = due.into_iter().map(async |(node, before, _)| {
+                let asked = RequestsAsked { filter: self.filter.clone(), before, most };
+                (node, before, self.logs.piece(node, asked).await)
+            });
             for (node, before, piece) in join_all(pieces).await {
-                self.take(node, before, piece).await;
+                self.take(node, before, piece).await?;
             }
         }
-    }
-
-    async fn piece(&self, node: Node, before: Option<u64>) -> Option<RequestsPiece> {
-        let asked = RequestsAsked { filter: self.filter.clone(), before, most: self.piece };
-        if self.is_here(node) {
-            return Some(self.api.watch.requests.piece(&asked));
-        }
-        self.api.hub.requests_of(node, asked, self.until).await
-    }
-
-    fn is_here(&self, node: Node) -> bool {
-        self.api.among.as_ref().is_none_or(|among| among.node() == node)
     }
 
     /// Takes what came of a node's log.
-    async fn take(&mut self, node: Node, before: Option<u64>, piece: Option<RequestsPiece>) {
+    async fn take(&mut self, node: Node, before: Option<u64>, piece: Option<RequestsPiece>) -> Result<(), Refusal> {
         let mut found = Vec::new();
         let rest = match piece {
             None => Rest::Silent(before),
             Some(piece) => {
-                if !self.is_here(node) {
-                    self.brought += piece.found.iter().map(|entry| entry_len(entry) as u64).sum::<u64>();
-                }
                 for entry in piece.found {
-                    if self.sees(entry.app_id).await {
+                    if self.sees(entry.app_id).await? {
                         found.push(entry);
                     }
                 }
@@ -200,20 +210,25 @@ impl<'a> Merging<'a> {
                 goes_on.map_or(Rest::Nothing, |next| Rest::Before(Some(next)))
             }
         };
-        if let Some(log) = self.logs.iter_mut().find(|log| log.node == node) {
+        if let Some(log) = self.of.iter_mut().find(|log| log.node == node) {
             log.fetched.extend(found);
             log.rest = rest;
+            log.pieces += 1;
         }
+        Ok(())
     }
 
     /// Whether the caller sees requests about an app. Those about none everybody sees who sees the log.
-    async fn sees(&mut self, app: Option<AppId>) -> bool {
-        let Some(app) = app else { return true };
+    async fn sees(&mut self, app: Option<AppId>) -> Result<bool, Refusal> {
+        let Some(app) = app else { return Ok(true) };
         if let Some(seen) = self.seen.get(&app) {
-            return *seen;
+            return Ok(*seen);
         }
-        let seen = self.api.broker.get_app(self.caller, app).await.is_ok();
+        let seen = self.logs.sees(app).await?;
         self.seen.insert(app, seen);
-        seen
+        Ok(seen)
     }
 }
+
+#[cfg(test)]
+mod tests;
