@@ -41,7 +41,7 @@ const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
 );
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
     "Request-Id, RateLimit-Limit, RateLimit-Time-Units, RateLimit-Remaining, RateLimit, RateLimit-Policy, \
-     Retry-After, Next-Cursor, Respoke-Confirmed",
+     Retry-After, Next-Cursor, Silent-Nodes, Respoke-Confirmed",
 );
 const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("86400");
 

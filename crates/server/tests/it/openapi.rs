@@ -1,5 +1,7 @@
 //! The served description of the API, against the founding one.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::harness::Server;
@@ -22,6 +24,24 @@ fn the_founding_document_is_kept() {
         let parameters = operation["parameters"].as_array().unwrap();
         let found = parameters.iter().any(|found| found["in"] == *place && found["name"] == *name);
         assert!(found, "{name} in the {place} of {method} {path}");
+    }
+}
+
+#[test]
+fn pages_may_read_every_header_that_is_described() {
+    let server = Server::start();
+    let answer = server.get("/openapi.json").header("Origin", "https://example.com").call();
+    let exposed = answer.header("access-control-expose-headers").unwrap().to_ascii_lowercase();
+    let exposed: Vec<_> = exposed.split(", ").collect();
+    let document = answer.ok();
+    let operations =
+        document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+    let responses = operations.filter_map(|operation| operation["responses"].as_object()).flat_map(|all| all.values());
+    let headers = responses.filter_map(|response| response["headers"].as_object()).flat_map(|all| all.keys());
+    let described: BTreeSet<_> = headers.chain(document["components"]["headers"].as_object().unwrap().keys()).collect();
+    assert!(described.iter().any(|name| *name == "Silent-Nodes"), "{described:?}");
+    for name in described {
+        assert!(exposed.contains(&&*name.to_ascii_lowercase()), "{name}");
     }
 }
 
