@@ -137,7 +137,7 @@ impl Broker {
             self.pass_on(&what);
         }
         if let Some(asked) = asked.filter(|_| done.is_ok()) {
-            // Whoever joined before it was written is among these.
+            // A node that joined before the end was written, wrote one of these changes.
             let nodes = is_followed.then(|| self.follower.nodes.changes());
             self.confirm(context, epoch, nodes, asked).await;
         }

@@ -1,14 +1,13 @@
 //! Whether the bus knows of all nodes that the feed told of.
 //!
-//! A node that joins writes a change, as it does when it ends. Whoever follows that does not know yet which node it is: the
-//! rows of the nodes are read after that, and the bus is told then. Whatever was written before the list is that new may be
-//! unknown to a node that is not in it.
+//! A node writes a change when it joins and when it ends. The change does not say which node it was: whoever follows it reads
+//! the rows of the nodes after that, and then tells the bus. Until then the bus's list may lack a node that has joined already.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Notify, watch};
 
-/// How often other nodes may serve than before, and how much of that the bus knows.
+/// How often the list of nodes may have changed, and which of these changes the bus knows.
 #[derive(Default)]
 pub(super) struct NodeList {
     /// So many changes were followed.
