@@ -107,7 +107,7 @@ pub(crate) async fn find(api: &Api, caller: &Caller, address: IpAddr, request: &
         Some(At::Here) => node == here,
         Some(At::There(there)) => node == there,
     };
-    let merged = Merging::of(logs, filter, &nodes, is_asked, page.after).read(page.limit).await?;
+    let merged = Merging::of(logs, filter, &nodes, is_asked, page.after.as_ref()).read(page.limit).await?;
     let names = NodeNames::told(api, caller);
     let view = |(node, entry)| show(entry, names.as_ref().map(|names| names.of(node)));
     let Merged { page, silent } = merged;

@@ -30,15 +30,18 @@ pub(super) trait Logs {
     async fn sees(&self, app: AppId) -> Result<bool, Refusal>;
 }
 
+/// Before which number a log is read. None: from its newest on.
+type Before = Option<u64>;
+
 /// Where each node's log goes on: with smaller numbers than this one, or from its newest on. A log that is not named has
 /// nothing left.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LogPlaces(Vec<(Node, Option<u64>)>);
+pub(crate) struct LogPlaces(Vec<(Node, Before)>);
 
 impl PageKey for LogPlaces {
     /// `3.17:250,4.18:`
     fn text(&self) -> String {
-        let place = |(node, before): &(Node, Option<u64>)| {
+        let place = |(node, before): &(Node, Before)| {
             format!("{node}:{}", before.map(|before| before.to_string()).unwrap_or_default())
         };
         self.0.iter().map(place).collect::<Vec<_>>().join(",")
@@ -61,7 +64,7 @@ impl PageKey for LogPlaces {
 struct Log {
     node: Node,
     /// Where the page begins in it.
-    began: Option<u64>,
+    began: Before,
     /// What was fetched of it and is not shown yet.
     fetched: VecDeque<LoggedRequest>,
     /// What is left of it behind that.
@@ -74,16 +77,16 @@ struct Log {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rest {
     /// What has smaller numbers than this one; or all of it.
-    Before(Option<u64>),
+    Before(Before),
     /// Nothing.
     Nothing,
     /// It did not answer; it is to go on here.
-    Silent(Option<u64>),
+    Silent(Before),
 }
 
 impl Log {
     /// Where it goes on. None: nothing is left.
-    fn place(&self) -> Option<Option<u64>> {
+    fn place(&self) -> Option<Before> {
         match (self.fetched.front(), self.rest) {
             (Some(next), _) => Some(Some(next.number.saturating_add(1))),
             (None, Rest::Before(before) | Rest::Silent(before)) => Some(before),
@@ -92,7 +95,7 @@ impl Log {
     }
 
     /// What its next piece is to begin before, if its newest request is unknown until that is fetched.
-    fn due(&self) -> Option<Option<u64>> {
+    fn due(&self) -> Option<Before> {
         match self.rest {
             Rest::Before(before) if self.fetched.is_empty() => Some(before),
             Rest::Before(_) | Rest::Nothing | Rest::Silent(_) => None,
@@ -125,10 +128,10 @@ impl<L: Logs> Merging<L> {
         filter: RequestFilter,
         nodes: &[Node],
         is_asked: impl Fn(Node) -> bool,
-        after: Option<LogPlaces>,
+        after: Option<&LogPlaces>,
     ) -> Self {
         // Whoever made a cursor up may have named a node in it more than once.
-        let began = |node: Node| match &after {
+        let began = |node: Node| match after {
             None => Some(None),
             Some(LogPlaces(places)) => places.iter().find(|(of, _)| *of == node).map(|(_, before)| *before),
         };
@@ -137,7 +140,7 @@ impl<L: Logs> Merging<L> {
             Some(Log { node: *node, began, fetched: VecDeque::new(), rest: Rest::Before(began), pieces: 0 })
         };
         let of = nodes.iter().filter(|node| is_asked(**node)).filter_map(log).collect();
-        let named: BTreeSet<_> = after.iter().flat_map(|places| places.0.iter().map(|(node, _)| *node)).collect();
+        let named: BTreeSet<_> = after.into_iter().flat_map(|places| places.0.iter().map(|(node, _)| *node)).collect();
         let gone = named.into_iter().filter(|node| !nodes.contains(node)).collect();
         Self { logs, filter, of, gone, seen: HashMap::new() }
     }
@@ -195,7 +198,7 @@ impl<L: Logs> Merging<L> {
     }
 
     /// Takes what came of a node's log.
-    async fn take(&mut self, node: Node, before: Option<u64>, piece: Option<RequestsPiece>) -> Result<(), Refusal> {
+    async fn take(&mut self, node: Node, before: Before, piece: Option<RequestsPiece>) -> Result<(), Refusal> {
         let mut found = Vec::new();
         let rest = match piece {
             None => Rest::Silent(before),

@@ -72,15 +72,15 @@ impl Logs for &Written {
 }
 
 async fn page(logs: &Written, after: Option<LogPlaces>, limit: usize) -> Merged {
-    Merging::of(logs, RequestFilter::default(), &[A, B], |_| true, after).read(limit).await.unwrap()
+    Merging::of(logs, RequestFilter::default(), &[A, B], |_| true, after.as_ref()).read(limit).await.unwrap()
 }
 
 fn numbers(merged: &Merged) -> Vec<(Node, u64)> {
     merged.page.items.iter().map(|(node, entry)| (*node, entry.number)).collect()
 }
 
-fn places<const N: usize>(places: [(Node, Option<u64>); N]) -> Option<LogPlaces> {
-    Some(LogPlaces(places.to_vec()))
+fn places<const N: usize>(places: [(Node, Option<u64>); N]) -> LogPlaces {
+    LogPlaces(places.to_vec())
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn a_page_that_is_full_asks_nobody_just_to_know_whether_more_is_left() {
     logs.answered.insert(B, vec![true, false]);
     let first = page(&logs, None, limit).await;
     assert_eq!((first.page.items.len(), &*first.silent), (limit, &[][..]));
-    assert_eq!(first.page.next, places([(B, Some(501))]));
+    assert_eq!(first.page.next, Some(places([(B, Some(501))])));
     assert_eq!(*logs.asked.lock(), [A, B]);
     let exactly = page(&Written::of(0, 200), None, 200).await;
     assert_eq!((exactly.page.items.len(), exactly.page.next), (200, None));
@@ -102,7 +102,7 @@ async fn a_list_goes_on_behind_a_log_that_was_late_once() {
     logs.answered.insert(B, vec![true, false]);
     let first = page(&logs, None, 200).await;
     assert_eq!((first.page.items.len(), &*first.silent), (153, &[B][..]));
-    assert_eq!(first.page.next, places([(B, Some(351))]));
+    assert_eq!(first.page.next, Some(places([(B, Some(351))])));
     let (mut shown, mut next) = (first.page.items.len(), first.page.next);
     while let Some(after) = next {
         let page = page(&logs, Some(after), 200).await;
@@ -118,7 +118,7 @@ async fn nobody_asks_for_ever_for_a_log_that_does_not_answer() {
     logs.answered.insert(B, vec![false; 3]);
     let first = page(&logs, None, 200).await;
     assert_eq!((first.page.items.len(), &*first.silent), (3, &[B][..]));
-    assert_eq!(first.page.next, places([(B, None)]), "it is asked once more, from its newest on");
+    assert_eq!(first.page.next, Some(places([(B, None)])), "it is asked once more, from its newest on");
     let second = page(&logs, first.page.next, 200).await;
     assert_eq!((second.page.items.len(), &*second.silent, second.page.next), (0, &[B][..], None));
 }
@@ -127,7 +127,7 @@ async fn nobody_asks_for_ever_for_a_log_that_does_not_answer() {
 async fn a_page_looks_at_a_bounded_stretch_and_the_next_one_goes_on_there() {
     let logs = Written { matches: false, stretch: 10, ..Written::of(500, 1_000) };
     let (mut pages, mut next) = (1, page(&logs, None, 200).await.page.next);
-    assert_eq!(next, places([(A, Some(181)), (B, Some(681))]));
+    assert_eq!(next, Some(places([(A, Some(181)), (B, Some(681))])));
     assert_eq!(logs.asked.lock().len(), 2 * PIECES_MAX);
     while let Some(after) = next {
         let merged = page(&logs, Some(after), 200).await;
@@ -153,11 +153,13 @@ async fn what_is_not_known_to_be_anothers_is_not_left_out() {
 #[tokio::test]
 async fn a_node_that_is_no_more_is_named_once() {
     let logs = Written::of(30, 0);
-    let after = places([(A, Some(21)), (B, Some(5))]);
-    let read = |after| Merging::of(&logs, RequestFilter::default(), &[A], |_| true, after).read(10);
+    let after = Some(places([(A, Some(21)), (B, Some(5))]));
+    let read = |after: Option<LogPlaces>| {
+        Merging::of(&logs, RequestFilter::default(), &[A], |_| true, after.as_ref()).read(10)
+    };
     let first = read(after).await.unwrap();
     assert_eq!((first.page.items.len(), &*first.silent), (10, &[B][..]));
-    assert_eq!(first.page.next, places([(A, Some(11))]));
+    assert_eq!(first.page.next, Some(places([(A, Some(11))])));
     let second = read(first.page.next).await.unwrap();
     assert_eq!((second.page.items.len(), &*second.silent, second.page.next), (10, &[][..], None));
 }
@@ -165,8 +167,8 @@ async fn a_node_that_is_no_more_is_named_once() {
 #[tokio::test]
 async fn a_node_that_a_cursor_names_twice_has_one_log() {
     let logs = Written::of(30, 0);
-    let after = places([(A, Some(21)), (A, Some(11)), (B, None), (B, Some(1))]);
-    let merging = Merging::of(&logs, RequestFilter::default(), &[A], |_| true, after);
+    let after = Some(places([(A, Some(21)), (A, Some(11)), (B, None), (B, Some(1))]));
+    let merging = Merging::of(&logs, RequestFilter::default(), &[A], |_| true, after.as_ref());
     let merged = merging.read(200).await.unwrap();
     assert_eq!((merged.page.items.len(), &*merged.silent, merged.page.next), (20, &[B][..], None));
 }
@@ -175,5 +177,5 @@ async fn a_node_that_a_cursor_names_twice_has_one_log() {
 async fn logs_are_put_together_by_their_times() {
     let merged = page(&Written::of(2, 3), None, 4).await;
     assert_eq!(numbers(&merged), [(B, 3), (A, 2), (B, 2), (A, 1)]);
-    assert_eq!(merged.page.next, places([(B, Some(2))]));
+    assert_eq!(merged.page.next, Some(places([(B, Some(2))])));
 }
