@@ -3,16 +3,21 @@
 //! A pooler that gives each transaction another connection takes `LISTEN` and never passes on what is heard. So the task that
 //! reads listens on a channel of its own, and asks the task that writes to notify it. Meanwhile it says nothing: a pooler hands on
 //! what comes to a connection while somebody has it.
+//!
+//! Even so one may come: if the pooler reads it together with the answer to `LISTEN`, or hands it on with the answer to what is said
+//! next. So it has to come on its own channel, in its time, and [`TIMES`] in a row.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use respoke_core::chance::Chance;
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 
 /// How long a notification may take.
 const WITHIN: Duration = Duration::from_secs(1);
+/// How often in a row a notification has to come.
+pub(super) const TIMES: usize = 3;
 /// What the channels of probes begin with.
 const CHANNEL: &str = "respoked_probe_";
 
@@ -22,7 +27,8 @@ pub(super) struct Probe {
     asked: Mutex<Option<String>>,
     /// Whether that was done.
     is_done: AtomicBool,
-    came: Notify,
+    /// On which channel it is waited for, and by whom.
+    waiting: Mutex<Option<(String, oneshot::Sender<()>)>>,
 }
 
 /// What a probe found.
@@ -46,21 +52,27 @@ impl Probe {
         channel.starts_with(CHANNEL)
     }
 
-    pub(super) fn note_came(&self) {
-        self.came.notify_one();
+    /// A notification came on the channel of a probe: of this one, or of one that is over.
+    pub(super) fn note_came(&self, channel: &str) {
+        if let Some((_, waits)) = self.waiting.lock().take_if(|(waited, _)| waited == channel) {
+            // Whoever waited may have given up just now.
+            let _ = waits.send(());
+        }
     }
 
     /// Asks for a notification on a channel that is listened to, and waits for it.
     pub(super) async fn find(&self, channel: String, rouse: impl FnOnce()) -> Found {
+        let (waits, came) = oneshot::channel();
         self.is_done.store(false, Ordering::Release);
+        *self.waiting.lock() = Some((channel.clone(), waits));
         *self.asked.lock() = Some(channel);
         rouse();
-        let found = tokio::time::timeout(WITHIN, self.came.notified()).await;
-        *self.asked.lock() = None;
+        let found = tokio::time::timeout(WITHIN, came).await;
+        (*self.asked.lock(), *self.waiting.lock()) = (None, None);
         match found {
-            Ok(()) => Found::Comes,
-            Err(_) if self.is_done.load(Ordering::Acquire) => Found::Silence,
-            Err(_) => Found::Nothing,
+            Ok(Ok(())) => Found::Comes,
+            Ok(Err(_)) | Err(_) if self.is_done.load(Ordering::Acquire) => Found::Silence,
+            Ok(Err(_)) | Err(_) => Found::Nothing,
         }
     }
 
@@ -71,5 +83,27 @@ impl Probe {
 
     pub(super) fn note_done(&self) {
         self.is_done.store(true, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_for_another_probe_or_too_late_is_not_taken_for_its_own() {
+        let probe = Probe::default();
+        let own = async |comes_on: &str| {
+            let (found, ()) = tokio::join!(probe.find("respoked_probe_2".into(), || {}), async {
+                assert_eq!(probe.asked().as_deref(), Some("respoked_probe_2"));
+                probe.note_done();
+                probe.note_came(comes_on);
+            });
+            found
+        };
+        assert_eq!(own("respoked_probe_1").await, Found::Silence);
+        probe.note_came("respoked_probe_2");
+        assert_eq!(own("respoked_probe_1").await, Found::Silence, "it came when nobody waited any more");
+        assert_eq!(own("respoked_probe_2").await, Found::Comes);
     }
 }

@@ -69,7 +69,7 @@ impl Shared {
     /// Hears of a notification.
     pub(super) fn hear(&self, channel: &str) {
         if Probe::is_on(channel) {
-            self.probe.note_came();
+            self.probe.note_came(channel);
         } else {
             self.woken.notify_one();
         }
