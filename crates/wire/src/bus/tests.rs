@@ -229,7 +229,9 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] = byte;
         if let Ok(read) = Frame::decode(&bytes) {
-            prop_assert_eq!(read.encode().unwrap(), bytes);
+            // Not always the same bytes: what JSON says besides is passed over.
+            let again = Frame::decode(&read.encode().unwrap()).unwrap();
+            prop_assert_eq!(format!("{again:?}"), format!("{read:?}"));
         }
     }
 
