@@ -242,21 +242,23 @@ impl Place {
 
     /// What three nodes are to their clients, and what happens when one goes; then the published Node client's own suite, and the
     /// published client in Chromium. One carrier after the other: a node that gets no turn on the processor is declared dead.
+    ///
+    /// In Chromium messaging is tried over each carrier, and over the first also calls, which are signaled alike, and coming back.
     fn cluster(&self) -> anyhow::Result<()> {
         let Some(postgres) = self.postgres()? else { return Ok(()) };
         self.programs.have_without_service(cluster::HAPROXY, cluster::HAPROXY_PACKAGE)?;
-        self.programs.have_without_service("turnserver", "coturn")?;
         self.programs.have("chromium", &["chromium"])?;
         self.have_node()?;
         let tests = self.tests_of("tests/clients/cluster")?;
-        let in_browsers = self.tests_of("tests/clients/browser")?;
+        let in_browsers = self.root.join("tests/clients/browser");
+        let in_browsers = ["messaging", "calls", "reconnect"].map(|name| in_browsers.join(format!("{name}.test.mjs")));
         let functional = self.root.join("tests/clients").join(FUNCTIONAL);
         let over_nats = self.nats()?.map(|nats| ("cluster-nats", Some(nats.url())));
         for (suite, carrier) in [Some(("cluster", None)), over_nats].into_iter().flatten() {
             let mut commands = [
                 self.node("tests/clients/cluster", suite, &tests),
                 self.node("tests/clients", suite, std::slice::from_ref(&functional)),
-                self.node("tests/clients/browser", suite, &in_browsers),
+                self.node("tests/clients/browser", suite, &in_browsers[..if carrier.is_none() { 3 } else { 1 }]),
             ];
             for command in &mut commands {
                 command.env("RESPOKED_POSTGRES", postgres.address()).env("RESPOKED_PSQL", postgres.psql());
