@@ -68,16 +68,32 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
 /// Finds any of many texts in one pass, upper and lower case alike: by their first bytes, then whole.
 struct Searcher {
     by_prefix: std::collections::HashMap<[u8; 8], Vec<Vec<u8>>>,
+    /// Whether a secret begins with a prefix of this place: most do not.
+    may_begin: Vec<bool>,
     short: Vec<Vec<u8>>,
+}
+
+/// So many places, as a power of two, that few of them are a secret's.
+const PLACES_LOG2: u32 = 20;
+
+/// The place of a prefix, found faster than its secrets.
+fn place(prefix: [u8; 8]) -> usize {
+    // The multiplier is 2^64 by the golden ratio, which spreads what is alike.
+    let spread = u64::from_le_bytes(prefix).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    usize::try_from(spread >> (u64::BITS - PLACES_LOG2)).unwrap_or_default()
 }
 
 impl Searcher {
     fn new(secrets: &BTreeSet<&[u8]>) -> Self {
-        let mut searcher = Self { by_prefix: std::collections::HashMap::new(), short: Vec::new() };
+        let (by_prefix, may_begin) = (std::collections::HashMap::new(), vec![false; 1 << PLACES_LOG2]);
+        let mut searcher = Self { by_prefix, may_begin, short: Vec::new() };
         for secret in secrets {
             let lower = secret.to_ascii_lowercase();
             match lower.first_chunk::<8>() {
-                Some(prefix) => searcher.by_prefix.entry(*prefix).or_default().push(lower),
+                Some(prefix) => {
+                    searcher.may_begin[place(*prefix)] = true;
+                    searcher.by_prefix.entry(*prefix).or_default().push(lower);
+                }
                 None => searcher.short.push(lower),
             }
         }
@@ -88,7 +104,8 @@ impl Searcher {
         let lower = content.to_ascii_lowercase();
         (0..lower.len()).find(|at| {
             let rest = &lower[*at..];
-            let long = rest.first_chunk::<8>().and_then(|prefix| self.by_prefix.get(prefix));
+            let prefix = rest.first_chunk::<8>().filter(|prefix| self.may_begin[place(**prefix)]);
+            let long = prefix.and_then(|prefix| self.by_prefix.get(prefix));
             long.is_some_and(|secrets| secrets.iter().any(|secret| rest.starts_with(secret)))
                 || self.short.iter().any(|secret| rest.starts_with(secret))
         })
