@@ -27,6 +27,18 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
+    /// One that no test runs on.
+    #[cfg(test)]
+    pub(crate) fn of_a_test() -> Self {
+        Self {
+            processor: "P".into(),
+            cores: 2,
+            memory_bytes: 24 << 30,
+            kernel: "Linux 6.18.44".into(),
+            file_system: "ext4".into(),
+        }
+    }
+
     /// Reads what the kernel tells; `folder` is where the servers keep their data.
     pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
         let processors = fs::read_to_string("/proc/cpuinfo")?;

@@ -221,13 +221,7 @@ mod tests {
 
     #[test]
     fn a_report_of_nothing_still_lists_every_target() {
-        let machine = Machine {
-            processor: "P".into(),
-            cores: 2,
-            memory_bytes: 24 << 30,
-            kernel: "Linux 6.18.44".into(),
-            file_system: "ext4".into(),
-        };
+        let machine = Machine::of_a_test();
         let heading = Heading {
             date: "2026-11-27".into(),
             machine,

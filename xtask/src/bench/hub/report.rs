@@ -154,13 +154,7 @@ mod tests {
 
     #[test]
     fn a_report_of_nothing_still_lists_every_target() {
-        let machine = Machine {
-            processor: "P".into(),
-            cores: 2,
-            memory_bytes: 24 << 30,
-            kernel: "Linux 6.18.44".into(),
-            file_system: "ext4".into(),
-        };
+        let machine = Machine::of_a_test();
         let second = std::time::Duration::from_secs(1);
         let effort = Effort { rounds: 5, idle_rounds: 3, window: second * 3, idle: [10, 20], idle_window: second * 25 };
         let heading = Heading {
