@@ -108,12 +108,11 @@ impl Others {
         self.pieces(Whom::Others, usize::MAX, None, question, answered, |state| state.connection.id).await
     }
 
-    /// Which nodes have open sockets of these sessions, for each of them, and who did not say.
-    pub(crate) async fn sessions(&self, numbers: &[u64]) -> (Vec<Vec<Node>>, Vec<Node>) {
+    /// Which of those who are asked have open sockets of these sessions, for each of them, and who did not say.
+    pub(crate) async fn sessions(&self, whom: Whom, numbers: &[u64]) -> (Vec<Vec<Node>>, Vec<Node>) {
         let mut at = vec![Vec::new(); numbers.len()];
         let question = Question::Sessions { numbers: numbers.to_vec() };
-        let Answers { given, mut silent } =
-            self.bus.ask(Whom::Others, question, self.and_the_way(SESSIONS_WITHIN)).await;
+        let Answers { given, mut silent } = self.bus.ask(whom, question, self.and_the_way(SESSIONS_WITHIN)).await;
         for Given { node, answer, .. } in given {
             let Answer::Sessions(found) = answer else {
                 silent.push(node);

@@ -42,6 +42,20 @@ pub(super) fn json(body: Body) -> Response {
     response
 }
 
+/// One thing as JSON, of which the part of some nodes may be missing.
+pub(crate) struct ViewAnswer<T> {
+    /// The thing.
+    pub(crate) view: T,
+    /// Whose part is missing.
+    pub(crate) silent: Vec<Node>,
+}
+
+impl<T: Serialize> IntoResponse for ViewAnswer<T> {
+    fn into_response(self) -> Response {
+        with_headers(JsonAnswer(self.view).into_response(), None, ids(&self.silent))
+    }
+}
+
 /// A list: a plain array, as existing clients expect, with the next page's cursor in a header.
 pub(crate) struct ListAnswer<T> {
     page: Page<T, String>,

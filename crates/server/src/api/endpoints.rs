@@ -24,7 +24,7 @@ use respoke_wire::body::endpoints::{AskEndpoint, AskTail, EndpointConnectionView
 use respoke_wire::body::lists::AppParams;
 use tokio::time::Instant;
 
-use super::answer::JsonAnswer;
+use super::answer::ViewAnswer;
 use super::asked::{Named, given};
 use super::nodes::NodeNames;
 use super::{connections, sessions};
@@ -51,16 +51,17 @@ const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; c
         AppParams,
         ("include" = Option<String>, Query, description = "`tokens`, `audit`, or `tokens,audit`: what is searched for besides"),
     ),
-    responses((status = 200, description = "The endpoint", body = EndpointView), Refused, Missing),
+    responses((status = 200, description = "The endpoint", body = EndpointView,
+        headers(("Silent-Nodes" = String, description = "The `id`s of nodes that did not say which of its sessions are connected there"))), Refused, Missing),
     security(("App-Secret" = []), ("Admin-Token" = []))
 )]
-pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<JsonAnswer<EndpointView>, Problem> {
+pub(crate) async fn read(api: Arc<Api>, call: Call, caller: Caller) -> Result<ViewAnswer<EndpointView>, Problem> {
     let id = call.id();
     let request: AskEndpoint = call.read()?;
     let include = Include::parse(given(request.include.as_deref()))?;
     let context = call.context();
     let named = Named { app: request.app_id.as_deref(), endpoint: Some(&id), connection: None };
-    Ok(JsonAnswer(find(&api, &named.asker(&api, &call, &caller, &context).await?, include).await?))
+    find(&api, &named.asker(&api, &call, &caller, &context).await?, include).await
 }
 
 /// What is searched for besides, which costs more than the rest.
@@ -87,7 +88,7 @@ impl Include {
 }
 
 /// The endpoint that `asker` names, for the API and for the console alike.
-pub(crate) async fn find(api: &Api, asker: &Asker<'_>, include: Include) -> Result<EndpointView, Problem> {
+pub(crate) async fn find(api: &Api, asker: &Asker<'_>, include: Include) -> Result<ViewAnswer<EndpointView>, Problem> {
     let (broker, caller) = (&api.broker, asker.caller);
     let app = broker.app_of(caller, asker.app_id).await?;
     let endpoint = asker.endpoint_id.clone().ok_or_else(|| Refusal::missing("endpointId"))?;
@@ -103,7 +104,7 @@ pub(crate) async fn find(api: &Api, asker: &Asker<'_>, include: Include) -> Resu
     let filter = ListFilter { endpoint_id: Some(endpoint.clone()), ..ListFilter::default() };
     let of = SessionFilter { of: filter.clone(), ..SessionFilter::default() };
     let found = broker.list_sessions(caller, Some(app.id), of, PageRequest::first()).await?;
-    let sessions = found.items.into_iter().map(|record| sessions::show(broker, record)).collect();
+    let sessions::Placed { items: sessions, silent } = sessions::placed(api, names.as_ref(), found.items).await;
     let tokens = if include.tokens { Some(count_tokens(api, caller, app.id, filter).await?) } else { None };
     let ban = match broker.get_ban(caller, Some(app.id), endpoint.as_str()).await {
         Ok(ban) => Some(BanView::from(ban)),
@@ -118,7 +119,7 @@ pub(crate) async fn find(api: &Api, asker: &Asker<'_>, include: Include) -> Resu
     } else {
         None
     };
-    Ok(EndpointView {
+    let view = EndpointView {
         id: endpoint,
         app_id: app.id,
         connections,
@@ -127,7 +128,8 @@ pub(crate) async fn find(api: &Api, asker: &Asker<'_>, include: Include) -> Resu
         more_tokens: tokens.map(|(_, more)| more),
         ban,
         audit,
-    })
+    };
+    Ok(ViewAnswer { view, silent })
 }
 
 async fn count_tokens(api: &Api, caller: &Caller, app: AppId, filter: ListFilter) -> Result<(u64, bool), Refusal> {

@@ -2,26 +2,32 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use respoke_core::clock::Timestamp;
+use respoke_core::id::AppId;
 use respoke_core::ops::{Broker, Caller, EndSessions};
-use respoke_core::page::Page;
+use respoke_core::page::{PAGE_LIMIT_MAX, Page, PageRequest, RowNumber};
 use respoke_core::ports::{EndScope, Node, SessionFilter};
 use respoke_core::refusal::Refusal;
 use respoke_core::session::SessionRecord;
-use respoke_hub::ops::SessionPlaces;
+use respoke_hub::ops::{At, SessionPlaces};
 use respoke_wire::body::Done;
 use respoke_wire::body::ends::Nothing;
 use respoke_wire::body::lists::{AppParams, FilterParams, ListRequest, PageParams};
 use respoke_wire::body::sessions::{EndSessions as EndSessionsBody, SessionView};
+use tokio::time::Instant;
 
 use super::answer::{JsonAnswer, ListAnswer};
 use super::asked::{endpoint_id, filter, given, named_app, page, role_id};
-use super::nodes::NodeNames;
+use super::nodes::{self, NodeNames};
 use crate::call::Call;
 use crate::openapi::{Missing, Refused};
 use crate::problem::Problem;
 use crate::state::Api;
+
+/// How long a page of sessions that are connected at one node is looked for. Then it is told as it is, with where to go on.
+const LOOKED_FOR: Duration = Duration::from_secs(1);
 
 /// Lists live sessions, oldest first.
 #[utoipa::path(
@@ -32,6 +38,7 @@ use crate::state::Api;
         FilterParams,
         ("address" = Option<String>, Query, description = "Only those last used from this address"),
         ("since" = Option<String>, Query, description = "Only those opened then or later: RFC 3339 text, or seconds or milliseconds since the epoch"),
+        ("node" = Option<String>, Query, description = "Only those that are connected at the node with this `id`; for admins"),
     ),
     responses((status = 200, description = "A page of them", body = Vec<SessionView>,
         headers(
@@ -48,11 +55,50 @@ pub(crate) async fn list(api: Arc<Api>, call: Call, caller: Caller) -> Result<Li
         address: given(request.address.as_deref()).map(address).transpose()?,
         since: given(request.since.as_deref()).map(since).transpose()?,
     };
-    let found = api.broker.list_sessions(&caller, app, filter, page(&request)?).await?;
+    let at = nodes::at(&api, &caller, request.node.as_deref())?;
+    let found = find(&api, &caller, app, filter, page(&request)?, at).await?;
     let names = NodeNames::told(&api, &caller);
     let next = found.next;
     let Placed { items, silent } = placed(&api, names.as_ref(), found.items).await;
     Ok(ListAnswer::of(Page { items, next }, |shown| shown).without(&silent))
+}
+
+/// A page of sessions on some nodes, as [`nodes::at`] reads them, for the API and for the console alike.
+///
+/// The database does not know where sessions are connected. So those of one node are looked for among all of the app: a
+/// page may hold fewer than asked for, even none, and still have a next one.
+pub(crate) async fn find(
+    api: &Api,
+    caller: &Caller,
+    app: Option<AppId>,
+    filter: SessionFilter,
+    mut part: PageRequest<RowNumber>,
+    at: Option<At>,
+) -> Result<Page<SessionRecord, RowNumber>, Refusal> {
+    let node = match at {
+        Some(At::Anywhere) => return api.broker.list_sessions(caller, app, filter, part).await,
+        Some(At::Here) => Some(api.among.as_ref().map_or(Node::ALONE, |among| among.node())),
+        Some(At::There(node)) => Some(node),
+        None => None,
+    };
+    let limit = std::mem::replace(&mut part.limit, PAGE_LIMIT_MAX);
+    let (mut items, since) = (Vec::new(), Instant::now());
+    loop {
+        let found = api.broker.list_sessions(caller, app, filter.clone(), part.clone()).await?;
+        // One that does not live has none; and whether the caller may ask is known by now.
+        let Some(node) = node else { return Ok(Page { items, next: None }) };
+        let numbers: Vec<_> = found.items.iter().map(|record| record.number).collect();
+        let are_there = api.hub.are_sessions_at(&numbers, node).await?;
+        items
+            .extend(found.items.into_iter().zip(are_there).filter_map(|(record, is_there)| is_there.then_some(record)));
+        if items.len() > limit {
+            return Ok(Page::cut(items, limit, |record| RowNumber::new(record.number)));
+        }
+        part.after = found.next;
+        if part.after.is_none() || items.len() == limit || since.elapsed() >= LOOKED_FOR {
+            return Ok(Page { items, next: part.after });
+        }
+    }
 }
 
 /// Sessions with the nodes where they are connected, as far as those who ask may know.

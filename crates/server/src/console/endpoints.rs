@@ -21,12 +21,14 @@ use super::general::app_of_path;
 use super::layout::{
     Errors, Tab, app_page, app_path, csrf, empty, field, guarded, input, link, segment, short, table as list_table,
 };
-use super::nodes::node_label;
+use super::nodes::{node_label, silent_notice};
 use super::sessions::{roles, table};
 use super::visit::{Failure, Posted, Visit, see};
 use super::words::{count, when};
 use super::{audit, connections};
+use crate::api::answer::ViewAnswer;
 use crate::api::endpoints::{Include, find as find_endpoint, look_on};
+use crate::api::nodes::NodeNames;
 use crate::call::Ids;
 use crate::state::Api;
 
@@ -109,7 +111,10 @@ fn done(app: &App, endpoint: &EndpointId, word: &str) -> Response {
 
 async fn render(visit: &Visit, app: &App, endpoint: &EndpointId, errors: &Errors) -> Result<Response, Failure> {
     let context = visit.context();
-    let found = find_endpoint(&visit.api, &visit.asker(&context, app.id, Some(endpoint.clone())), Include::ALL).await?;
+    let asker = visit.asker(&context, app.id, Some(endpoint.clone()));
+    let ViewAnswer { view: found, silent } = find_endpoint(&visit.api, &asker, Include::ALL).await?;
+    let names = NodeNames::told(&visit.api, &visit.caller);
+    let silent: Vec<_> = names.iter().flat_map(|names| silent.iter().map(|node| names.of(*node))).collect();
     let (outstanding, audit_rows) = (found.outstanding_tokens.unwrap_or(0), found.audit.unwrap_or_default());
     let roles = roles(visit, app).await?;
     let admins = visit.api.broker.list_admins(&visit.caller).await?;
@@ -119,6 +124,7 @@ async fn render(visit: &Visit, app: &App, endpoint: &EndpointId, errors: &Errors
         (errors.summary())
         (ban_card(visit, app, endpoint, found.ban.as_ref()))
         h3 { "Sessions" }
+        (silent_notice(&silent, "Sessions may be connected there that are shown without it."))
         @if found.sessions.is_empty() {
             (empty("It is not in session.", &html! { "A session begins when it redeems a token." }))
         } @else {

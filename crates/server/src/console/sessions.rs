@@ -24,11 +24,11 @@ use super::layout::{
     Tab, answer, app_page, app_path, csrf, empty, field, follow, guarded, input, link, live, more, segment,
     table as list_table,
 };
-use super::nodes::{node_label, silent_notice};
+use super::nodes::{node_choice, node_label, silent_notice};
 use super::visit::{Failure, Posted, Visit, see};
 use super::words::when;
-use crate::api::nodes::NodeNames;
-use crate::api::sessions::placed;
+use crate::api::nodes::{NodeNames, at as find_at};
+use crate::api::sessions::{find, placed};
 use crate::call::{Id, Ids};
 use crate::state::Api;
 
@@ -38,12 +38,13 @@ pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> 
     let query = visit.query();
     let roles = roles(&visit, &app).await?;
     let path = format!("{}/sessions", app_path(&app));
-    let asked = ["endpoint", "role", "address", "since"].map(|name| (name, query.text(name)));
+    let asked = ["endpoint", "role", "address", "since", "node"].map(|name| (name, query.text(name)));
     let names = NodeNames::told(&visit.api, &visit.caller);
     let mut silent = Vec::new();
     let found = match filter(&query) {
         Ok(filter) => {
-            let found = visit.api.broker.list_sessions(&visit.caller, Some(app.id), filter, rows(&visit)?).await?;
+            let at = find_at(&visit.api, &visit.caller, query.given("node"))?;
+            let found = find(&visit.api, &visit.caller, Some(app.id), filter, rows(&visit)?, at).await?;
             let (next, placed) = (found.next, placed(&visit.api, names.as_ref(), found.items).await);
             silent = names.iter().flat_map(|names| placed.silent.iter().map(|node| names.of(*node))).collect();
             Ok(Page { items: placed.items, next })
@@ -55,7 +56,11 @@ pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> 
             Err((what, problem)) => p.notice.bad role="alert" { "The " (what) " " (problem) "." },
             Ok(found) => {
                 (silent_notice(&silent, "Sessions may be connected there that are shown without it."))
-                @if found.items.is_empty() { (nobody(&app, asked.iter().all(|(_, text)| text.is_empty()))) }
+                @if found.items.is_empty() && query.given("node").is_some() {
+                    (empty("No session is connected there.", &html! {
+                        @if found.next.is_some() { "There are more to look at." } @else { "Another node may have some." }
+                    }))
+                } @else if found.items.is_empty() { (nobody(&app, asked.iter().all(|(_, text)| text.is_empty()))) }
                 @else { (table(&visit, &app, &roles, &found.items)) }
                 (more(&path, &asked, found.cursor().as_deref()))
             }
@@ -74,6 +79,7 @@ pub(super) async fn page(Id(id): Id, visit: Visit) -> Result<Response, Failure> 
             (field("since", "Since (UTC)", "", &html! {
                 input id="since" name="since" type="datetime-local" value=(query.text("since"));
             }))
+            (node_choice(names.as_ref(), query.text("node")))
             button { "Search" }
             (follow())
         }

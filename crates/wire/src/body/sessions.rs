@@ -40,7 +40,7 @@ pub struct SessionView {
     pub last_seen_at: Timestamp,
     /// From which address it was last used.
     pub address: String,
-    /// The nodes on which it has open sockets. Admins are told, in lists, where there may be several nodes.
+    /// The nodes on which it has open sockets. Admins are told, in lists and of an endpoint, where there may be several nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes: Option<Vec<NodeRef>>,
 }

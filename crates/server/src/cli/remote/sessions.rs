@@ -23,6 +23,9 @@ pub(in crate::cli) enum Command {
         /// Only sessions with this role.
         #[arg(long, value_name = "ID")]
         role: Option<String>,
+        /// Only sessions that are connected at this node.
+        #[arg(long, value_name = "ID")]
+        node: Option<String>,
         /// At most this many.
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
@@ -74,11 +77,12 @@ const NODES: &str = field!(SessionView, nodes);
 impl Command {
     pub(super) fn run(&self, client: &Client, out: &mut Output<'_>) -> Result<(), Failure> {
         match self {
-            Self::List { app, endpoint, role, limit } => {
+            Self::List { app, endpoint, role, node, limit } => {
                 let query = query([
                     (field!(ListRequest, app_id), app.app.as_ref()),
                     (field!(ListRequest, endpoint_id), endpoint.as_ref()),
                     (field!(ListRequest, role_id), role.as_ref()),
+                    (field!(ListRequest, node), node.as_ref()),
                 ]);
                 let sessions = client.list("/v1/sessions", &query, *limit)?;
                 let are_nodes_told = sessions.iter().any(|session| session[NODES].is_array());

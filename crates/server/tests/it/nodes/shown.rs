@@ -99,6 +99,51 @@ fn sessions_are_told_with_the_nodes_where_they_are_connected() {
 }
 
 #[test]
+fn sessions_of_one_node_are_found_among_all() {
+    let Some(nodes) = two() else { return };
+    let [one, other] = &nodes;
+    let admin = one.admin_token("admin");
+    let [first, second] = numbers(&nodes, &admin);
+    // More than are looked at at once lie between those who are connected.
+    let _alice = one.connect("alice");
+    for number in 0..210 {
+        one.session(&format!("idle-{number}"));
+    }
+    let (bob, _carol) = (other.session("bob"), one.connect("carol"));
+    let _sockets = [other.open_as("bob", &bob), one.open_as("bob", &bob)];
+    for node in &nodes {
+        let whose = |query: &str| -> Vec<_> {
+            list(node, &admin, &format!("/v1/sessions?{query}")).iter().map(|one| text(&one["endpointId"])).collect()
+        };
+        eventually(|| (whose(&format!("node={first}")) == ["alice", "bob", "carol"]).then_some(()));
+        assert_eq!(whose(&format!("node={second}")), ["bob"]);
+        assert_eq!(whose(&format!("node={first}&endpointId=carol")), ["carol"]);
+        assert_eq!(whose(&format!("node={second}&endpointId=carol")), [""; 0]);
+        assert_eq!(whose("node=4000000000"), [""; 0]);
+        let page = node.get(&format!("/v1/sessions?node={first}&limit=2")).admin(&admin).call();
+        let rest = format!("node={first}&limit=2&cursor={}", page.header("next-cursor").unwrap());
+        assert_eq!((page.ok().as_array().unwrap().len(), whose(&rest)), (2, vec!["carol".to_owned()]));
+        node.get("/v1/sessions?node=one").admin(&admin).call().refused(400, "invalid");
+        // Which nodes there are is told to admins alone.
+        node.get(&format!("/v1/sessions?node={first}")).secret().call().refused(403, "forbidden");
+
+        let cookie = cookie(&sign_in(node, PASSWORD));
+        let page = |path: &str| node.get(&format!("/console/apps/{}/{path}", one.app)).header("Cookie", &cookie).call();
+        let found = page(&format!("sessions?node={second}")).text;
+        assert!(found.contains("<strong>bob</strong>") && !found.contains("<strong>alice</strong>"), "{found}");
+        assert!(found.contains(&format!("<option value=\"{second}\" selected>other ({second})</option>")), "{found}");
+        assert!(page("sessions?node=4000000000").text.contains("No session is connected there."));
+        let shown = page("endpoints/bob").text;
+        assert!(shown.contains("Connected at") && shown.contains("other ("), "{shown}");
+    }
+    let bob = one.get("/v1/endpoints/bob").admin(&admin).call().ok();
+    let at = [json!({"id": first, "name": "one"}), json!({"id": second, "name": "other"})];
+    assert_eq!(bob["sessions"][0]["nodes"], json!(at));
+    let shown = one.get("/v1/endpoints/bob").secret().call().ok();
+    assert_eq!(shown["sessions"][0].get("nodes"), None);
+}
+
+#[test]
 fn the_console_lists_nodes_and_offers_to_drain_them() {
     let Some(nodes) = two() else { return };
     let [one, other] = &nodes;
@@ -125,12 +170,13 @@ fn a_server_that_is_alone_tells_of_no_nodes() {
     let server = Server::start();
     let admin = server.admin_token("admin");
     let _alice = server.connect("alice");
-    for path in ["/v1/connections", "/v1/connections?node=0"] {
-        let found = list(&server, &admin, path);
-        assert_eq!((found.len(), found[0].get("node")), (1, None));
+    for path in ["connections", "connections?node=0", "sessions", "sessions?node=0"] {
+        let found = list(&server, &admin, &format!("/v1/{path}"));
+        assert_eq!((found.len(), found[0].get("node"), found[0].get("nodes")), (1, None, None));
     }
-    assert!(list(&server, &admin, "/v1/connections?node=1").is_empty());
-    assert_eq!(list(&server, &admin, "/v1/sessions")[0].get("nodes"), None);
+    for path in ["connections", "sessions"] {
+        assert!(list(&server, &admin, &format!("/v1/{path}?node=1")).is_empty());
+    }
     assert_eq!(list(&server, &admin, "/v1/request-log")[0].get("node"), None);
     let cookie = cookie(&sign_in(&server, PASSWORD));
     for list in ["apps/APP/connections", "apps/APP/sessions", "requests", "apps"] {
