@@ -62,6 +62,8 @@ pub struct HubView<'a> {
     pub figures: &'a HubFigures,
     /// How long changes waited until the other nodes had followed them.
     pub confirming: &'a ConfirmFigures,
+    /// How long ago all changes were followed that there were.
+    pub feed_age: Duration,
 }
 
 /// Who is connected to this node, and what reaches them.
@@ -174,6 +176,7 @@ impl Hub {
             counts: self.local.registry.counts(),
             figures: &self.figures,
             confirming: self.broker.confirm_figures(),
+            feed_age: self.broker.feed_age(),
         }
     }
 

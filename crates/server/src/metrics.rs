@@ -325,6 +325,9 @@ fn encode_hub(encoder: &mut DescriptorEncoder<'_>, hub: HubView<'_>) -> std::fmt
         let counter = ConstCounter::new(count.load(Ordering::Relaxed));
         counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
     }
+    let help = "Milliseconds since all changes had been followed.";
+    let age = u64::try_from(hub.feed_age.as_millis()).unwrap_or(u64::MAX);
+    encode_gauge(encoder, "feed_age_milliseconds", help, age)?;
     encode_confirming(encoder, hub.confirming)?;
     let help = "Sockets closed, by reason.";
     let mut family = encoder.encode_descriptor("sockets_closed", help, None, MetricType::Counter)?;
@@ -375,7 +378,14 @@ mod tests {
         confirming.micros.fetch_add(264_000, Ordering::Relaxed);
         confirming.unconfirmed.fetch_add(1, Ordering::Relaxed);
         metrics.read_hub(move |show| {
-            show(HubView { sockets: 5, counts: Counts::default(), figures: &figures, confirming: &confirming });
+            let feed_age = Duration::from_millis(800);
+            show(HubView {
+                sockets: 5,
+                counts: Counts::default(),
+                figures: &figures,
+                confirming: &confirming,
+                feed_age,
+            });
         });
         let again = Again { conflicts: 3, losses: 2 };
         metrics.read_writer(move || WriterFigures { operations: 77, commit_sizes: sizes, again, ..Default::default() });
@@ -395,6 +405,7 @@ mod tests {
             "respoked_database_retries_total{reason=\"conflict\"} 3",
             "respoked_database_retries_total{reason=\"loss\"} 2",
             "respoked_sockets 5",
+            "respoked_feed_age_milliseconds 800",
             "respoked_confirm_seconds_bucket{le=\"0.002\"} 0",
             "respoked_confirm_seconds_bucket{le=\"0.004\"} 4",
             "respoked_confirm_seconds_bucket{le=\"+Inf\"} 5",

@@ -15,7 +15,7 @@ use respoke_core::app::Rate;
 use respoke_core::chance::Chance;
 use respoke_core::clock::Clock;
 use respoke_core::ops::{Broker, FirstRun, FirstRunDraft};
-use respoke_core::ports::{Bookkeeper, Concerned, Load, Receiver};
+use respoke_core::ports::{Bookkeeper, Concerned, Receiver};
 use respoke_hub::Hub;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket};
@@ -37,7 +37,7 @@ use crate::greeting::Links;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::socket::Sockets;
-use crate::state::Api;
+use crate::state::{Api, load};
 use crate::sweep;
 use crate::throttle::Throttle;
 use crate::tls::Certificate;
@@ -459,13 +459,6 @@ fn show(metrics: &Metrics, hub: &Arc<Hub>, way: &Way) {
         let viewed = Arc::downgrade(among);
         metrics.read_nodes(move || viewed.upgrade().map(|among| among.view()));
     }
-}
-
-/// What this node tells of itself.
-fn load(hub: &Hub) -> Load {
-    let view = hub.view();
-    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    Load { sockets: count(view.sockets), connections: count(view.counts.connections), ..Load::default() }
 }
 
 /// Takes the address.

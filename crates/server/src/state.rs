@@ -13,7 +13,7 @@ use respoke_core::ops::{Broker, Caller, Relays};
 use respoke_core::ports::{Counted, Load, Node, NodeRecord, NodeState, StoreError};
 use respoke_core::refusal::Refusal;
 use respoke_core::seal::{NUMBER_END, SealKind, Sealer};
-use respoke_hub::Hub;
+use respoke_hub::{Hub, HubView};
 use respoke_wire::bus::VERSIONS;
 
 use readiness::Readiness;
@@ -100,8 +100,6 @@ impl Api {
 
     /// What there is to tell of a node that is alone.
     pub(crate) fn this_node(&self) -> NodeRecord {
-        let view = self.hub.view();
-        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         NodeRecord {
             node: Node::ALONE,
             name: self.name.clone(),
@@ -112,7 +110,7 @@ impl Api {
             beat_at: self.broker.now(),
             state: NodeState::Serving,
             is_to_drain: false,
-            load: Load { sockets: count(view.sockets), connections: count(view.counts.connections), ..Load::default() },
+            load: load(&self.hub),
         }
     }
 
@@ -212,6 +210,14 @@ pub(crate) struct Described {
     pub(crate) json: Bytes,
     /// The same for people.
     pub(crate) page: Bytes,
+}
+
+/// What a node tells of itself.
+pub(crate) fn load(hub: &Hub) -> Load {
+    let HubView { sockets, counts, feed_age, .. } = hub.view();
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let feed_age_millis = u64::try_from(feed_age.as_millis()).unwrap_or(u64::MAX);
+    Load { sockets: count(sockets), connections: count(counts.connections), feed_age_millis, ..Load::default() }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //!
 //! Invariant: once [`Catalog::changed`] has returned, nothing is answered from here that was changed before the
 //! question.
-//! Invariant: nothing is answered from here unless the feed was followed to its end within the last [`TRUSTED`].
+//! Invariant: nothing is answered from here unless the feed was followed to its end within the last [`FEED_AGE_MAX`].
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -31,8 +31,9 @@ const OBJECTS_MAX: usize = 10_000;
 const APP_MARKS: usize = 4_096;
 /// Marks of sessions: ending one forgets one in this many of those remembered.
 const SESSION_MARKS: usize = 256;
-/// How long what is remembered is used after the feed was last found followed to its end: five looks at it.
-pub(super) const TRUSTED: Duration = Duration::from_secs(5);
+/// How old what is known of changes may be for what is remembered to be used: five looks at the feed. It is as old as the last look
+/// that found the feed followed to its end.
+pub const FEED_AGE_MAX: Duration = Duration::from_secs(5);
 
 pub(super) struct Catalog {
     /// How many changes there were. Read before the store is, it says how old an entry is.
@@ -157,13 +158,19 @@ impl Catalog {
 
     /// Notes that all changes were marked that the feed held at `asked_at`.
     pub(super) fn followed(&self, asked_at: Instant) {
-        let until = (asked_at + TRUSTED).saturating_duration_since(self.began);
+        let until = (asked_at + FEED_AGE_MAX).saturating_duration_since(self.began);
         self.trusted_until.fetch_max(u64::try_from(until.as_nanos()).unwrap_or(u64::MAX), Ordering::SeqCst);
+    }
+
+    /// How long ago all changes were marked that there were. Before the first time it counts from the beginning, as too long.
+    pub(super) fn feed_age(&self) -> Duration {
+        let until = Duration::from_nanos(self.trusted_until.load(Ordering::SeqCst));
+        (self.began.elapsed() + FEED_AGE_MAX).saturating_sub(until)
     }
 
     /// Whether all changes are marked, but for those of the last few seconds that others made.
     pub(super) fn is_trusted(&self) -> bool {
-        self.began.elapsed() < Duration::from_nanos(self.trusted_until.load(Ordering::SeqCst))
+        self.feed_age() < FEED_AGE_MAX
     }
 
     /// Gives back what would not be used again: what is older than its mark, and sessions whose time is over.
@@ -335,9 +342,11 @@ mod tests {
         let scene = Scene::set();
         scene.catalog.trusted_until.store(0, Ordering::SeqCst);
         assert_eq!(scene.known(), [NONE, NONE]);
-        scene.catalog.followed(Instant::now().checked_sub(TRUSTED).unwrap_or(scene.catalog.began));
+        assert!(scene.catalog.feed_age() >= FEED_AGE_MAX);
+        scene.catalog.followed(Instant::now().checked_sub(FEED_AGE_MAX).unwrap_or(scene.catalog.began));
         assert_eq!(scene.known(), [NONE, NONE]);
         scene.catalog.followed(Instant::now());
+        assert!(scene.catalog.feed_age() < FEED_AGE_MAX);
         assert_eq!(scene.known(), [ALL, ALL], "nothing that it did not hear of was lost");
     }
 }

@@ -55,6 +55,13 @@ impl Broker {
         self.follower.hinted.notify_one();
     }
 
+    /// How long ago this node had last followed all changes that there were. It looks once a second; past [`FEED_AGE_MAX`] it uses
+    /// nothing that it remembers.
+    #[must_use]
+    pub fn feed_age(&self) -> Duration {
+        self.catalog.feed_age()
+    }
+
     /// Waits until other nodes may serve than before. What was followed since the last wait ends this one at once. There is one
     /// waiter.
     pub async fn nodes_changed(&self) {

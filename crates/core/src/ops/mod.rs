@@ -44,6 +44,7 @@ pub use admins_managed::{AdminPatch, NewAdmin};
 pub use audit_log::Scope;
 pub use broker::Broker;
 pub use caller::{Caller, Context, Credential, LiveSession};
+pub use catalog::FEED_AGE_MAX;
 pub use confirmations::{Answerer, CONFIRMED_WITHIN, ConfirmFigures, Confirmed};
 pub use conversations::MarkRead;
 pub use first_run::{FirstRun, FirstRunDraft};

@@ -147,6 +147,8 @@ pub struct Load {
     pub lag_millis: u64,
     /// How far its clock is ahead of the database's, in milliseconds.
     pub skew_millis: i64,
+    /// How long ago it had last followed all changes, in milliseconds.
+    pub feed_age_millis: u64,
 }
 
 /// A node, as others see it.

@@ -10,6 +10,7 @@ use http::StatusCode;
 use maud::{Markup, PreEscaped, html};
 use respoke_core::admin::AdminRole;
 use respoke_core::clock::Timestamp;
+use respoke_core::ops::FEED_AGE_MAX;
 use respoke_core::ports::BEAT;
 use respoke_wire::body::nodes::{NodeRef, NodeView};
 
@@ -21,7 +22,8 @@ use crate::call::Id;
 use crate::state::Api;
 
 const PATH: &str = "/console/nodes";
-const COLUMNS: [&str; 8] = ["Name, address", "State", "Version", "Since", "Sockets", "Requests", "Lag", "Actions"];
+const COLUMNS: [&str; 9] =
+    ["Name, address", "State", "Version", "Since", "Sockets", "Requests", "Lag", "Feed", "Actions"];
 
 /// `GET`: for htmx the list alone.
 pub(super) async fn page(State(api): State<Arc<Api>>, visit: Visit) -> Result<Response, Failure> {
@@ -34,7 +36,8 @@ pub(super) async fn page(State(api): State<Arc<Api>>, visit: Visit) -> Result<Re
     let body = html! {
         h1 { "Nodes" }
         @if api.among.is_some() {
-            p { "Who serves from this database, as each said itself within the last seconds. Requests are those of this minute." }
+            p { "Who serves from this database, as each said itself within the last seconds. Requests are those of this minute. \
+                Feed: how old what the node knows of changes is; past five seconds it goes by nothing that it remembers." }
             div.filter { (follow()) }
         } @else {
             p { "This server is alone: nobody else serves from its data folder. Requests are those of this minute." }
@@ -71,6 +74,7 @@ fn rows(visit: &Visit, nodes: &[NodeView], requests: &HashMap<u32, u64>) -> Mark
                     }
                 }
                 td.whole { (number(node.lag_millis)) " ms" }
+                td.whole { (feed_age(node)) }
                 td.actions {
                     @if node.state != "draining" && visit.may(AdminRole::Owner) && others_serve(node) { (draining(visit, node)) }
                 }
@@ -85,6 +89,14 @@ fn state(node: &NodeView, now: Timestamp) -> Markup {
     html! {
         span.tag.warn[node.state != "serving"] { (node.state) }
         @if unheard_secs > 2 * BEAT.as_secs() { " " span.tag.warn { "not heard of for " (length(unheard_secs)) } }
+    }
+}
+
+/// How old what a node knows of changes is, and whether that is too old for it to go by what it remembers.
+fn feed_age(node: &NodeView) -> Markup {
+    let age = format!("{} ms", number(node.feed_age_millis));
+    html! {
+        @if u128::from(node.feed_age_millis) < FEED_AGE_MAX.as_millis() { (age) } @else { span.tag.warn { (age) } }
     }
 }
 
@@ -162,10 +174,13 @@ mod tests {
             sockets: 0,
             connections: 0,
             lag_millis: 0,
+            feed_age_millis: 4_999 + u64::from(ago > 6),
             skew_millis: 0,
             answers: false,
         };
         let shown = |state: &'static str, ago| super::state(&node(state, ago), now).into_string();
+        let feed = |ago| super::feed_age(&node("serving", ago)).into_string();
+        assert_eq!((&*feed(6), &*feed(7)), ("4,999 ms", r#"<span class="tag warn">5,000 ms</span>"#));
         assert_eq!(shown("serving", 6), r#"<span class="tag">serving</span>"#);
         assert!(shown("serving", 7).contains("not heard of for 7 seconds"));
         assert_eq!(shown("draining", -1), r#"<span class="tag warn">draining</span>"#);

@@ -154,7 +154,7 @@ async fn a_node_lives_from_its_join_until_it_leaves(both: Both) {
     assert_eq!((both.living().await, both.told().await), (vec![one, two], 2));
     assert_ne!(one.id, two.id);
 
-    let load = Load { sockets: 7, connections: 6, lag_millis: 5, skew_millis: -4 };
+    let load = Load { sockets: 7, connections: 6, lag_millis: 5, skew_millis: -4, feed_age_millis: 3 };
     let Beating::Lives { nodes, .. } = both.here.beat(one, NodeState::Serving, load).await.unwrap() else {
         panic!("it lives");
     };

@@ -31,17 +31,17 @@ macro_rules! beat {
             $place,
             ", (SELECT value FROM respoked.meta WHERE key = 'moved') AS moved
              ), here AS MATERIALIZED (
-                 SELECT *, moved IS NULL AND ($7::bytea IS NULL OR coalesce(
-                     system = $8 AND timeline = $9 AND settled = $7, false)) AS goes_on FROM asked
+                 SELECT *, moved IS NULL AND ($8::bytea IS NULL OR coalesce(
+                     system = $9 AND timeline = $10 AND settled = $8, false)) AS goes_on FROM asked
              ), own AS (
                  UPDATE respoked.nodes o SET
                      unbroken_since = CASE WHEN ",
             now!(),
-            " - o.beat_at BETWEEN 0 AND $10 THEN o.unbroken_since ELSE ",
+            " - o.beat_at BETWEEN 0 AND $11 THEN o.unbroken_since ELSE ",
             now!(),
             " END, beat_at = ",
             now!(),
-            ", sockets = $3, connections = $4, lag_millis = $5, skew_millis = $6
+            ", sockets = $3, connections = $4, lag_millis = $5, skew_millis = $6, feed_age_millis = $7
                  FROM here WHERE here.goes_on AND o.id = $1 AND o.incarnation = $2 AND o.gone_at IS NULL
                  RETURNING o.*
              )
@@ -130,10 +130,11 @@ async fn ask(connection: &Connection, place: Option<Settled>, node: Node, load: 
     let sql = if place.is_some() { BEAT_IN_LINE } else { BEAT };
     let (id, incarnation) = (i64::from(node.id.0), stored(node.incarnation.0));
     let (sockets, connections) = (stored(load.sockets), stored(load.connections));
-    let (lag, skew) = (stored(load.lag_millis), load.skew_millis);
+    let (lag, skew, feed_age) = (stored(load.lag_millis), load.skew_millis, stored(load.feed_age_millis));
     let (system, timeline) = (place.map(|place| place.lineage.system), place.map(|place| place.lineage.timeline));
     let (timeline, settled) = (timeline.map(|number| format!("{number:08X}")), place.map(Settled::to_bytes));
     let (settled, longest_gap) = (settled.as_deref(), millis(BREAK));
-    let values = params![id, incarnation, sockets, connections, lag, skew, settled, system, timeline, longest_gap];
+    let values =
+        params![id, incarnation, sockets, connections, lag, skew, feed_age, settled, system, timeline, longest_gap];
     connection.query(sql, values).await
 }

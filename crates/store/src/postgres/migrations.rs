@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0002_hub.sql"),
     include_str!("schema/0003_nodes.sql"),
     include_str!("schema/0004_carrier.sql"),
+    include_str!("schema/0005_feed_age.sql"),
 ];
 
 /// The oldest program that can work with the newest schema: the number of migrations that it knows at least. One that knows no

@@ -22,7 +22,7 @@ macro_rules! now {
 macro_rules! record_columns {
     () => {
         "n.id, n.incarnation, n.name, n.address, n.version, n.codec_min, n.codec_max, n.since, n.beat_at, n.state, \
-         n.is_to_drain, n.sockets, n.connections, n.lag_millis, n.skew_millis"
+         n.is_to_drain, n.sockets, n.connections, n.lag_millis, n.skew_millis, n.feed_age_millis"
     };
 }
 pub(super) use {now, record_columns};
@@ -43,6 +43,7 @@ pub(super) fn record(columns: &mut Columns<'_>) -> Result<NodeRecord, Failure> {
             connections: columns.number()?,
             lag_millis: columns.number()?,
             skew_millis: columns.next()?,
+            feed_age_millis: columns.number()?,
         },
     })
 }

@@ -146,7 +146,7 @@ async fn begin_life(write: &Write, newcomer: &Newcomer, was: Option<i64>) -> Res
              version = excluded.version, carrier = excluded.carrier, codec_min = excluded.codec_min,
              codec_max = excluded.codec_max, state = excluded.state, place = excluded.place, since = excluded.since,
              beat_at = excluded.beat_at, unbroken_since = excluded.unbroken_since, doubted_at = NULL, gone_at = NULL,
-             sockets = 0, connections = 0, lag_millis = 0, skew_millis = 0
+             sockets = 0, connections = 0, lag_millis = 0, skew_millis = 0, feed_age_millis = 0
          RETURNING id, incarnation, since"
     );
     let Newcomer { name, address, version, carrier, codec, place, was: _, now: _ } = newcomer;

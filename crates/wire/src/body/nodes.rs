@@ -35,6 +35,9 @@ pub struct NodeView {
     pub connections: u64,
     /// How long what other nodes told it was under way lately, at most, in milliseconds.
     pub lag_millis: u64,
+    /// How long before that it had last followed all changes (what was ended, banned or changed by any node), in milliseconds: a
+    /// second at most as a rule. Past 5,000 it reads past what it remembers.
+    pub feed_age_millis: u64,
     /// How far its clock is ahead of the database's, in milliseconds; negative: behind.
     pub skew_millis: i64,
     /// Whether it is the node that answers.
@@ -72,6 +75,7 @@ impl NodeView {
             sockets: record.load.sockets,
             connections: record.load.connections,
             lag_millis: record.load.lag_millis,
+            feed_age_millis: record.load.feed_age_millis,
             skew_millis: record.load.skew_millis,
             answers: record.node == here,
         }

@@ -30,6 +30,7 @@ const COLUMNS: &[(&str, &str)] = shown!(NodeView {
     "SOCKETS": sockets,
     "CONNECTIONS": connections,
     "LAG MS": lag_millis,
+    "FEED MS": feed_age_millis,
     "SKEW MS": skew_millis,
 });
 

@@ -144,6 +144,24 @@ fn sessions_of_one_node_are_found_among_all() {
 }
 
 #[test]
+fn nodes_are_told_with_how_old_what_they_know_of_changes_is() {
+    let Some(nodes) = two() else { return };
+    let [one, other] = &nodes;
+    let admin = one.admin_token("admin");
+    for node in [one, other] {
+        // Each looks at the feed once a second, and says how it stands every three.
+        eventually(|| {
+            let nodes = list(node, &admin, "/v1/nodes");
+            let ages: Vec<_> = nodes.iter().filter_map(|node| node["feedAgeMillis"].as_u64()).collect();
+            (ages.len() == 2 && ages.iter().all(|age| (1..5_000).contains(age))).then_some(())
+        });
+        let metrics = node.get("/metrics").call().text;
+        let age = metrics.lines().find_map(|line| line.strip_prefix("respoked_feed_age_milliseconds "));
+        assert!(age.unwrap().parse::<u64>().unwrap() < 5_000, "{metrics}");
+    }
+}
+
+#[test]
 fn the_console_lists_nodes_and_offers_to_drain_them() {
     let Some(nodes) = two() else { return };
     let [one, other] = &nodes;

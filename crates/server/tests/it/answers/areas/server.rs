@@ -54,6 +54,11 @@ pub(in crate::answers) fn tell(book: &mut Book) {
     // Where all else is asked over a socket, there is one.
     nodes.body[0]["sockets"] = json!(0);
     nodes.text = nodes.text.replace("\"sockets\":1", "\"sockets\":0");
+    // It looks at its feed once a second, whenever it is asked.
+    let age = nodes.body[0]["feedAgeMillis"].take().as_u64().unwrap();
+    assert!(age < 5_000);
+    nodes.body[0]["feedAgeMillis"] = json!(0);
+    nodes.text = nodes.text.replace(&format!("\"feedAgeMillis\":{age}"), "\"feedAgeMillis\":0");
     book.name(book.server.url.trim_start_matches("http://").to_owned(), "its address");
     book.note("The nodes that serve", "GET /v1/nodes", "Admin-Token", &nodes);
     book.ask("by a backend", "GET /v1/nodes", &[], By::Secret, Value::Null);
