@@ -180,7 +180,7 @@ mod postgres_carrier;
 mod postgres_failures;
 pub(crate) mod postgres_nodes;
 mod postgres_opening;
-mod postgres_pooled;
+pub(crate) mod postgres_pooled;
 mod postgres_pooler;
 mod postgres_promotion;
 pub(crate) mod postgres_proxy;

@@ -14,7 +14,7 @@ use crate::crash::{Crash, CrashPoint};
 use crate::{PostgresOptions, PostgresStore};
 
 /// The way through the pooler, if there is one.
-pub(super) static POOLER: LazyLock<Option<Config>> = LazyLock::new(|| {
+pub(crate) static POOLER: LazyLock<Option<Config>> = LazyLock::new(|| {
     let (told, tells) = mpsc::sync_channel(1);
     let server = there_is_a_server().then(server)?;
     // The pooler ends with the thread that started it, and so with the process.

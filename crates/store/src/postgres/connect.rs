@@ -4,9 +4,9 @@
 //! statement does there, nobody knows. It is closed, and the server looks now and then whether those that it works for are
 //! still there (`connector.rs`). Only on a commit it does not look: there the connection stays until it is answered
 //! (`driver.rs`). No commit is ever cancelled: it may be seen and then be lost.
-//! Invariant: nothing is kept in the server's session that anything depends on (no settings, no named statements, no locks beyond
-//! a transaction), so that a pooler may give each transaction another one. Only the carrier keeps statements there, once it knows that
-//! no pooler does that (`carrier/repeated.rs`).
+//! Invariant: nothing is kept in the server's session that anything depends on (no settings, no locks beyond a transaction), so that a
+//! pooler may give each transaction another one. Statements are kept where a session turned out to be the connection's own
+//! (`own_session.rs`, and for the carrier `carrier/repeated.rs`).
 //! Invariant: whoever goes away in the middle of a statement leaves a connection that says so. Nobody else's statement stands
 //! behind that one.
 
@@ -22,7 +22,8 @@ use uuid::Uuid;
 use super::driver::{Closing, Driver};
 use super::failure::Failure;
 use super::journal::{Deed, Redeemed, Taken};
-use super::lineage::{ASK, ASK_SERVER, Line, Told};
+use super::lineage::{ASK, ASK_SERVER, Line, Told, session_in};
+use super::own_session::{Keepable, OwnSession};
 #[cfg(test)]
 use super::plans;
 
@@ -100,6 +101,7 @@ pub(super) struct Connection {
     patience: Patience,
     /// Where it writes. None: anywhere.
     line: Option<Arc<Line>>,
+    session: OwnSession,
     /// What its transaction takes away.
     taken: Mutex<Taken>,
     /// When that began, by the count of the journal that it goes into.
@@ -125,6 +127,7 @@ impl Connection {
             has_failed: AtomicBool::new(false),
             patience,
             line,
+            session: OwnSession::default(),
             taken: Mutex::default(),
             era: AtomicU64::new(UNKEPT),
             #[cfg(test)]
@@ -173,7 +176,21 @@ impl Connection {
     pub(super) async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Failure> {
         #[cfg(test)]
         self.look_at(sql, params).await;
-        self.answered(self.patience.answer, self.client.query_typed(sql, params)).await
+        let Some(kept) = self.session.kept(sql) else {
+            return self.answered(self.patience.answer, self.client.query_typed(sql, params)).await;
+        };
+        let rows = self.query_prepared(&kept, params).await;
+        rows.map_err(|failure| self.session.of_failed(failure))
+    }
+
+    /// Has the server keep statements for the connection, if its session turned out to be the connection's own. To be called in a
+    /// transaction.
+    pub(super) async fn keep(&self, statements: &'static [Keepable]) -> Result<(), Failure> {
+        for Keepable { sql, types } in self.session.due(statements) {
+            let prepared = self.answered(self.patience.answer, self.client.prepare_typed(sql, types)).await;
+            self.session.keep(sql, prepared.map_err(|failure| self.session.of_failed(failure))?);
+        }
+        Ok(())
     }
 
     /// Has the server keep a statement for this connection, whose session has to be this connection's own.
@@ -196,7 +213,12 @@ impl Connection {
     pub(super) async fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, Failure> {
         #[cfg(test)]
         self.look_at(sql, params).await;
-        self.answered(self.patience.answer, self.client.execute_typed(sql, params)).await
+        let Some(kept) = self.session.kept(sql) else {
+            return self.answered(self.patience.answer, self.client.execute_typed(sql, params)).await;
+        };
+        let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
+        let touched = self.answered(self.patience.answer, self.client.execute(&kept, &values)).await;
+        touched.map_err(|failure| self.session.of_failed(failure))
     }
 
     #[cfg(test)]
@@ -247,7 +269,19 @@ impl Connection {
         may: impl FnOnce(&Told) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         self.note_open();
-        self.told_behind(&format!("{}{ASK}", beginning(locks, statement)), may).await
+        let sql = format!("{}{ASK}", beginning(locks, statement));
+        let said = self.answered(self.patience.answer, self.client.simple_query(&sql)).await?;
+        let may = match Told::of(&said) {
+            Ok(told) => may(&told),
+            // It said that it is not to be used.
+            Err(failure) if failure.is_a_loss() => Err(failure),
+            Err(failure) => return Err(failure),
+        };
+        if may.is_err() {
+            self.give_up();
+        }
+        may?;
+        self.session.begun_in(session_in(&said))
     }
 
     /// After which the server ends a statement of a transaction: before its answer is given up, and with it the connection.
@@ -258,19 +292,6 @@ impl Connection {
     fn note_open(&self) {
         self.is_open.store(true, Ordering::Relaxed);
         self.has_failed.store(false, Ordering::Relaxed);
-    }
-
-    async fn told_behind(&self, sql: &str, may: impl FnOnce(&Told) -> Result<(), Failure>) -> Result<(), Failure> {
-        let may = match self.ask(sql).await {
-            Ok(told) => may(&told),
-            // It said that it is not to be used.
-            Err(failure) if failure.is_a_loss() => Err(failure),
-            Err(failure) => return Err(failure),
-        };
-        if may.is_err() {
-            self.give_up();
-        }
-        may
     }
 
     /// Asks where the server stands, and what was settled in its database.

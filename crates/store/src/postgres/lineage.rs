@@ -26,9 +26,10 @@ use super::journal::Journal;
 /// a checkpoint ends.
 pub(crate) const ASK_SERVER: &str =
     "SELECT system_identifier, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) FROM pg_control_system()";
-/// The same, and what was settled last in the database.
+/// The same, what was settled last in the database, and which session this is: its process, and when the server started.
 pub(super) const ASK: &str = "SELECT system_identifier, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), \
-                              (SELECT encode(value, 'hex') FROM respoked.meta WHERE key = 'lineage') FROM pg_control_system()";
+                              (SELECT encode(value, 'hex') FROM respoked.meta WHERE key = 'lineage'), \
+                              pg_backend_pid() || ' ' || pg_postmaster_start_time() FROM pg_control_system()";
 /// Where the database keeps what was settled last.
 pub(crate) const KEY: &str = "lineage";
 /// What stands behind that in a database whose installation was moved elsewhere. So who had it open reads and writes nothing there
@@ -170,11 +171,7 @@ pub(super) struct Told {
 impl Told {
     /// What [`ASK`] or [`ASK_SERVER`] was answered with: the last row of what a server said.
     pub(super) fn of(said: &[SimpleQueryMessage]) -> Result<Self, Failure> {
-        let row = said.iter().rev().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(row),
-            _ => None,
-        });
-        let column = |at| row.and_then(|row| row.try_get(at).ok().flatten());
+        let column = |at| told_in(said, at);
         let system = column(0).and_then(|system: &str| system.parse().ok());
         let settled = column(2).map(|hex| from_hex(hex).ok_or(UNREADABLE)).transpose()?;
         Self::read(system, column(1), settled.as_deref())
@@ -206,6 +203,20 @@ impl Told {
             Standing::Stranger => Err(Failure::lost(STRANGER)),
         }
     }
+}
+
+/// A column of the last row of what a server said, if it said that.
+fn told_in(said: &[SimpleQueryMessage], column: usize) -> Option<&str> {
+    let row = said.iter().rev().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    row.and_then(|row| row.try_get(column).ok().flatten())
+}
+
+/// The session of a server that answered [`ASK`].
+pub(super) fn session_in(said: &[SimpleQueryMessage]) -> Option<&str> {
+    told_in(said, 3)
 }
 
 fn from_hex(hex: &str) -> Option<Vec<u8>> {

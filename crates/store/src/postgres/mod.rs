@@ -48,6 +48,7 @@ mod node_rows;
 mod nodes;
 mod opening;
 mod options;
+mod own_session;
 mod own_thread;
 #[cfg(test)]
 pub(crate) mod plans;

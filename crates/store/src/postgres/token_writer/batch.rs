@@ -12,6 +12,7 @@ use respoke_core::ports::{BanRecord, EndRequest, EndScope};
 use respoke_core::seal::Sealer;
 use respoke_core::session::{SessionEndCause, SessionRecord};
 use respoke_core::token::{Replaces, TokenRecord};
+use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::draft::{Draft, Found, FoundToken, Made, MintKey, decide, mint_key};
@@ -22,10 +23,48 @@ use crate::mint_grounds::MintGround;
 use crate::postgres::connect::{Connection, params};
 use crate::postgres::failure::Failure;
 use crate::postgres::journal::{Deed, Redeemed};
+use crate::postgres::own_session::Keepable;
 use crate::postgres::rows::{all, mint_lock, number_of, only, stored};
 use crate::postgres::tries::Undone;
 use crate::postgres::writer::{Drafted, End, committed};
 use crate::postgres::{audit_rows, endpoint_rows, feed_rows, session_rows, token_rows};
+
+/// What of a batch the server may keep: what reads no table that grows.
+const KEPT: &[Keepable] = &[
+    Keepable { sql: SHARE, types: &[Type::INT8_ARRAY] },
+    Keepable { sql: NUMBERS, types: &[Type::INT8] },
+    Keepable {
+        sql: INSERT_TOKENS,
+        types: &[
+            Type::INT8_ARRAY,
+            Type::INT8_ARRAY,
+            Type::INT8_ARRAY,
+            Type::INT8_ARRAY,
+            Type::UUID_ARRAY,
+            Type::TEXT_ARRAY,
+            Type::UUID_ARRAY,
+            Type::BYTEA_ARRAY,
+            Type::UUID_ARRAY,
+            Type::INT8_ARRAY,
+            Type::INT8_ARRAY,
+            Type::INT8_ARRAY,
+            Type::UUID_ARRAY,
+            Type::UUID_ARRAY,
+            Type::TEXT_ARRAY,
+            Type::TEXT_ARRAY,
+            Type::UUID_ARRAY,
+        ],
+    },
+];
+const SHARE: &str = "SELECT l FROM unnest($1::bigint[]) l WHERE pg_try_advisory_xact_lock_shared(l)";
+const NUMBERS: &str = "SELECT f.epoch, f.head, nextval('respoked.log_number') FROM respoked.feed f, generate_series(1, $1)";
+const INSERT_TOKENS: &str = "
+    INSERT INTO respoked.log (number, action, expires_at, at, app_id, endpoint, secret_id, hash, role_id, activate_by, born,
+                              actor_kind, actor_id, account_id, object, address, request_id)
+    SELECT unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::bigint[]), unnest($4::bigint[]), unnest($5::uuid[]),
+           unnest($6::text[]), unnest($7::uuid[]), unnest($8::bytea[]), unnest($9::uuid[]), unnest($10::bigint[]),
+           unnest($11::bigint[]), unnest($12::bigint[]), unnest($13::uuid[]), unnest($14::uuid[]), unnest($15::text[]),
+           unnest($16::text[]), unnest($17::uuid[])";
 
 /// Runs a batch and returns what came of each operation; none of those in apps of which somebody keeps mints waiting.
 pub(super) async fn run(
@@ -46,6 +85,7 @@ pub(super) async fn run(
             let (free, looked) = tokio::join!(biased; begin(connection, operations), look(connection, operations));
             (free?, looked?)
         };
+        connection.keep(KEPT).await?;
         let operations: Vec<_> = operations.iter().map(|operation| free.has(operation).then_some(*operation)).collect();
         let run: Vec<_> = operations.iter().flatten().copied().collect();
         let found = read(connection, known, looked, &run).await?;
@@ -96,11 +136,10 @@ async fn begin(connection: &Connection, operations: &[&Operation]) -> Result<Fre
 
 /// Shares the locks of apps, as far as nobody has them alone or waits for that.
 async fn share(connection: &Connection, apps: BTreeSet<i64>) -> Result<Free, Failure> {
-    let sql = "SELECT l FROM unnest($1::bigint[]) l WHERE pg_try_advisory_xact_lock_shared(l)";
     if apps.is_empty() {
         return Ok(Free(HashSet::new()));
     }
-    Ok(Free(all(connection, sql, params![Vec::from_iter(apps)], only::<i64>).await?.into_iter().collect()))
+    Ok(Free(all(connection, SHARE, params![Vec::from_iter(apps)], only::<i64>).await?.into_iter().collect()))
 }
 
 /// Whether it takes anything away besides the tokens that are redeemed.
@@ -227,8 +266,7 @@ async fn numbers(connection: &Connection, operations: &[&Operation]) -> Result<(
     if count == 0 {
         return Ok((None, Vec::new()));
     }
-    let sql = "SELECT f.epoch, f.head, nextval('respoked.log_number') FROM respoked.feed f, generate_series(1, $1)";
-    let rows = all(connection, sql, params![i64::try_from(count).unwrap_or(i64::MAX)], |columns| {
+    let rows = all(connection, NUMBERS, params![i64::try_from(count).unwrap_or(i64::MAX)], |columns| {
         Ok((Moment { epoch: columns.next()?, head: columns.number()? }, columns.number()?))
     })
     .await?;
@@ -355,13 +393,6 @@ fn note(connection: &Connection, draft: &Draft<'_>) {
 }
 
 async fn write_tokens(connection: &Connection, draft: &Draft<'_>) -> Result<(), Failure> {
-    const SQL: &str = "
-        INSERT INTO respoked.log (number, action, expires_at, at, app_id, endpoint, secret_id, hash, role_id, activate_by, born,
-                                  actor_kind, actor_id, account_id, object, address, request_id)
-        SELECT unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::bigint[]), unnest($4::bigint[]), unnest($5::uuid[]),
-               unnest($6::text[]), unnest($7::uuid[]), unnest($8::bytea[]), unnest($9::uuid[]), unnest($10::bigint[]),
-               unnest($11::bigint[]), unnest($12::bigint[]), unnest($13::uuid[]), unnest($14::uuid[]), unnest($15::text[]),
-               unnest($16::text[]), unnest($17::uuid[])";
     if draft.tokens.is_empty() {
         return Ok(());
     }
@@ -379,7 +410,7 @@ async fn write_tokens(connection: &Connection, draft: &Draft<'_>) -> Result<(), 
     };
     let written = connection
         .execute(
-            SQL,
+            INSERT_TOKENS,
             params![
                 rows().map(|row| stored(row.number)).collect::<Vec<_>>(),
                 told().map(|entry| entry.map(|entry| entry.action.code())).collect::<Vec<_>>(),
