@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::driver::{Closing, Driver};
 use super::failure::Failure;
 use super::journal::{Deed, Redeemed, Taken};
-use super::lineage::{ASK, ASK_SERVER, Line, Told, session_in};
+use super::lineage::{ASK, ASK_SERVER, Line, SESSION_COLUMN, Told, session_in};
 use super::own_session::{Keepable, OwnSession};
 #[cfg(test)]
 use super::plans;
@@ -269,9 +269,16 @@ impl Connection {
         may: impl FnOnce(&Told) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         self.note_open();
-        let sql = format!("{}{ASK}", beginning(locks, statement));
-        let said = self.answered(self.patience.answer, self.client.simple_query(&sql)).await?;
-        let may = match Told::of(&said) {
+        let beginning = beginning(locks, statement);
+        let (told, session) = match self.session.kept(ASK) {
+            Some(kept) => self.told_by_kept(&beginning, &kept).await?,
+            None => {
+                let sql = format!("{beginning}{ASK}");
+                let said = self.answered(self.patience.answer, self.client.simple_query(&sql)).await?;
+                (Told::of(&said), session_in(&said).map(str::to_owned))
+            }
+        };
+        let may = match told {
             Ok(told) => may(&told),
             // It said that it is not to be used.
             Err(failure) if failure.is_a_loss() => Err(failure),
@@ -281,7 +288,25 @@ impl Connection {
             self.give_up();
         }
         may?;
-        self.session.begun_in(session_in(&said))
+        self.session.begun_in(session)
+    }
+
+    /// Begins a transaction and asks where the server stands by the statement that it keeps for that. In another session anything may
+    /// be answered instead, so that any failure is taken for a sign of that.
+    async fn told_by_kept(
+        &self,
+        beginning: &str,
+        kept: &Statement,
+    ) -> Result<(Result<Told, Failure>, Option<String>), Failure> {
+        // Sent one behind the other.
+        let (begun, rows) = tokio::join!(biased; self.batch(beginning), self.query_prepared(kept, &[]));
+        begun?;
+        let rows = match rows {
+            Err(failure) if failure.is_a_loss() => return Err(failure),
+            rows => rows.unwrap_or_default(),
+        };
+        let told = rows.first().and_then(|row| Some((Told::of_row(row), row.try_get(SESSION_COLUMN).ok()?)));
+        told.ok_or_else(|| self.session.give_up())
     }
 
     /// After which the server ends a statement of a transaction: before its answer is given up, and with it the connection.

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use respoke_core::chance::Chance;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::{Row, SimpleQueryMessage};
 
 use super::failure::Failure;
 use super::journal::Journal;
@@ -30,6 +30,8 @@ pub(crate) const ASK_SERVER: &str =
 pub(super) const ASK: &str = "SELECT system_identifier, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), \
                               (SELECT encode(value, 'hex') FROM respoked.meta WHERE key = 'lineage'), \
                               pg_backend_pid() || ' ' || pg_postmaster_start_time() FROM pg_control_system()";
+/// Where [`ASK`] tells the session.
+pub(super) const SESSION_COLUMN: usize = 3;
 /// Where the database keeps what was settled last.
 pub(crate) const KEY: &str = "lineage";
 /// What stands behind that in a database whose installation was moved elsewhere. So who had it open reads and writes nothing there
@@ -171,10 +173,14 @@ pub(super) struct Told {
 impl Told {
     /// What [`ASK`] or [`ASK_SERVER`] was answered with: the last row of what a server said.
     pub(super) fn of(said: &[SimpleQueryMessage]) -> Result<Self, Failure> {
-        let column = |at| told_in(said, at);
-        let system = column(0).and_then(|system: &str| system.parse().ok());
-        let settled = column(2).map(|hex| from_hex(hex).ok_or(UNREADABLE)).transpose()?;
-        Self::read(system, column(1), settled.as_deref())
+        let system = told_in(said, 0).and_then(|system| system.parse().ok());
+        Self::read(system, told_in(said, 1), settled_in(told_in(said, 2))?.as_deref())
+    }
+
+    /// What [`ASK`] was answered with where the server keeps that statement.
+    pub(super) fn of_row(row: &Row) -> Result<Self, Failure> {
+        let settled = settled_in(row.try_get(2).map_err(|_| UNREADABLE)?)?;
+        Self::read(row.try_get(0).ok(), row.try_get(1).ok(), settled.as_deref())
     }
 
     /// What a server told by the columns of these.
@@ -216,7 +222,11 @@ fn told_in(said: &[SimpleQueryMessage], column: usize) -> Option<&str> {
 
 /// The session of a server that answered [`ASK`].
 pub(super) fn session_in(said: &[SimpleQueryMessage]) -> Option<&str> {
-    told_in(said, 3)
+    told_in(said, SESSION_COLUMN)
+}
+
+fn settled_in(hex: Option<&str>) -> Result<Option<Vec<u8>>, Failure> {
+    hex.map(|hex| from_hex(hex).ok_or(UNREADABLE)).transpose()
 }
 
 fn from_hex(hex: &str) -> Option<Vec<u8>> {

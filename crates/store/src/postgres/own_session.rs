@@ -19,6 +19,8 @@ use super::failure::Failure;
 /// In how many transactions one after the other a session was the same before it is taken for the connection's own.
 const SEEN_MIN: u32 = if cfg!(test) { 2 } else { 32 };
 
+const ANOTHER: &str = "the connection led to another session of the database";
+
 /// What a connection knows of its session.
 #[derive(Default)]
 pub(super) struct OwnSession(Mutex<State>);
@@ -42,15 +44,20 @@ pub(super) struct Keepable {
 
 impl OwnSession {
     /// Notes which session a transaction began in. Fails if a statement of the transaction may have been meant for another one.
-    pub(super) fn begun_in(&self, session: Option<&str>) -> Result<(), Failure> {
+    pub(super) fn begun_in(&self, session: Option<String>) -> Result<(), Failure> {
         let mut state = self.0.lock();
-        if session.is_some() && state.session.as_deref() == session {
+        if session.is_some() && state.session == session {
             state.seen = state.seen.saturating_add(1);
             return Ok(());
         }
-        state.session = session.map(str::to_owned);
+        state.session = session;
         state.seen = 1;
-        if state.kept.is_empty() { Ok(()) } else { Err(state.give_up("it led to another session of the database")) }
+        if state.kept.is_empty() { Ok(()) } else { Err(state.give_up(ANOTHER)) }
+    }
+
+    /// Keeps no statements any more. Returns how a transaction fails that may have run one in another session.
+    pub(super) fn give_up(&self) -> Failure {
+        self.0.lock().give_up(ANOTHER)
     }
 
     /// Those of these that are to be kept now, and are not yet.
@@ -93,17 +100,15 @@ impl State {
 
 /// Whether a server says that it does not know a kept statement, knows another by its name, or would answer it otherwise than before.
 fn is_of_a_kept_one(error: &tokio_postgres::Error) -> bool {
-    let of_kept = [
-        SqlState::INVALID_SQL_STATEMENT_NAME,
-        SqlState::DUPLICATE_PSTATEMENT,
-        SqlState::FEATURE_NOT_SUPPORTED,
-    ];
+    let of_kept =
+        [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT, SqlState::FEATURE_NOT_SUPPORTED];
     error.code().is_some_and(|code| of_kept.contains(code))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::connect::{Connection, params};
+    use super::super::lineage::ASK;
     use super::super::store::PostgresStore;
     use super::*;
     use crate::PostgresOptions;
@@ -111,7 +116,7 @@ mod tests {
     use crate::contract::postgres_pooled::POOLER;
 
     const NEXT: &str = "SELECT $1 + 1";
-    const STATEMENTS: &[Keepable] = &[Keepable { sql: NEXT, types: &[Type::INT8] }];
+    const STATEMENTS: &[Keepable] = &[Keepable { sql: ASK, types: &[] }, Keepable { sql: NEXT, types: &[Type::INT8] }];
 
     async fn store_at(mut config: tokio_postgres::Config, of: &Postgres) -> PostgresStore {
         config.dbname(of.name());
@@ -129,7 +134,7 @@ mod tests {
             connection.keep(STATEMENTS).await?;
             let rows = connection.query(NEXT, params![number]).await?;
             assert_eq!(rows[0].get::<_, i64>(0), number + 1);
-            Ok(connection.query("SELECT name FROM pg_prepared_statements", &[]).await?.len() == 1)
+            Ok(connection.query("SELECT name FROM pg_prepared_statements", &[]).await?.len() == STATEMENTS.len())
         };
         let ran = running.await;
         connection.roll_back().await.unwrap();
@@ -157,6 +162,12 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn what_was_meant_for_another_session_is_run_again() {
         let Some(pooler) = POOLER.clone() else { return };
+        for keeps_ask in [false, true] {
+            in_another_session(pooler.clone(), keeps_ask).await;
+        }
+    }
+
+    async fn in_another_session(pooler: tokio_postgres::Config, keeps_ask: bool) {
         let database = Postgres::default();
         let store = store_at(pooler, &database).await;
         let (connection, other) = (store.reader().await.unwrap(), store.reader().await.unwrap());
@@ -166,10 +177,15 @@ mod tests {
         }
         // The other one has that session now, and in the next one another program keeps a statement by that name.
         other.begin("").await.unwrap();
-        let names = other.query("SELECT name FROM pg_prepared_statements", &[]).await.unwrap();
+        let kept = "SELECT name FROM pg_prepared_statements ORDER BY prepare_time";
+        let names = other.query(kept, &[]).await.unwrap();
         third.begin("").await.unwrap();
-        let name: &str = names[0].get(0);
-        third.batch(&format!("PREPARE {name} (bigint) AS SELECT $1 + 2")).await.unwrap();
+        let (ask, next): (&str, &str) = (names[0].get(0), names[1].get(0));
+        third.batch(&format!("PREPARE {next} (bigint) AS SELECT $1 + 2")).await.unwrap();
+        if keeps_ask {
+            // As another node does.
+            third.batch(&format!("PREPARE {ask} AS {ASK}")).await.unwrap();
+        }
         third.roll_back().await.unwrap();
         assert!(matches!(run(&connection, 7).await, Err(Failure::Again(_))));
         assert!(!run(&connection, 7).await.unwrap());

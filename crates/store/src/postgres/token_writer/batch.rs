@@ -23,6 +23,7 @@ use crate::mint_grounds::MintGround;
 use crate::postgres::connect::{Connection, params};
 use crate::postgres::failure::Failure;
 use crate::postgres::journal::{Deed, Redeemed};
+use crate::postgres::lineage::ASK;
 use crate::postgres::own_session::Keepable;
 use crate::postgres::rows::{all, mint_lock, number_of, only, stored};
 use crate::postgres::tries::Undone;
@@ -31,6 +32,7 @@ use crate::postgres::{audit_rows, endpoint_rows, feed_rows, session_rows, token_
 
 /// What of a batch the server may keep: what reads no table that grows.
 const KEPT: &[Keepable] = &[
+    Keepable { sql: ASK, types: &[] },
     Keepable { sql: SHARE, types: &[Type::INT8_ARRAY] },
     Keepable { sql: NUMBERS, types: &[Type::INT8] },
     Keepable {
@@ -57,7 +59,8 @@ const KEPT: &[Keepable] = &[
     },
 ];
 const SHARE: &str = "SELECT l FROM unnest($1::bigint[]) l WHERE pg_try_advisory_xact_lock_shared(l)";
-const NUMBERS: &str = "SELECT f.epoch, f.head, nextval('respoked.log_number') FROM respoked.feed f, generate_series(1, $1)";
+const NUMBERS: &str =
+    "SELECT f.epoch, f.head, nextval('respoked.log_number') FROM respoked.feed f, generate_series(1, $1)";
 const INSERT_TOKENS: &str = "
     INSERT INTO respoked.log (number, action, expires_at, at, app_id, endpoint, secret_id, hash, role_id, activate_by, born,
                               actor_kind, actor_id, account_id, object, address, request_id)
