@@ -70,8 +70,14 @@ impl Default for Patience {
 ///   as one that waits for a standby and is cancelled may be seen and then be lost: the server counts no statement's time while
 ///   it commits.
 /// - It holds a lock that all of them share, so that whoever looks which are under way knows them (`settled.rs`).
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '8s'; \
-                     SET LOCAL lock_timeout = '3s'; SET LOCAL statement_timeout = ";
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+/// Its settings, with the milliseconds after which a statement ends, as text; and [`UNDER_WAY`].
+const SETTLE: &str = "SELECT set_config('idle_in_transaction_session_timeout', '8s', true), \
+                      set_config('lock_timeout', '3s', true), set_config('statement_timeout', $1, true), \
+                      pg_advisory_xact_lock_shared($2)";
+/// What the server may keep of that.
+pub(super) const BEGINNING: &[Keepable] =
+    &[Keepable { sql: SETTLE, types: &[Type::TEXT, Type::INT8] }, Keepable { sql: ASK, types: &[] }];
 
 /// What every transaction locks together with all others. Nobody ever has it alone.
 pub(super) const UNDER_WAY: i64 = i64::from_be_bytes(*b"underway");
@@ -83,8 +89,9 @@ const UNKEPT: u64 = u64::MAX;
 
 /// Begins a transaction whose statements end after a time, unless that is zero, and takes its first locks.
 fn beginning(locks: &str, statement: Duration) -> String {
-    let millis = statement.as_millis();
-    format!("{BEGIN}{millis}; SELECT pg_advisory_xact_lock_shared({UNDER_WAY}); {locks}")
+    let millis = format!("'{}'", statement.as_millis());
+    let settle = SETTLE.replace("$1", &millis).replace("$2", &UNDER_WAY.to_string());
+    format!("{BEGIN}; {settle}; {locks}")
 }
 
 /// A value of a statement, with its type: the server is not asked for it.
@@ -186,7 +193,7 @@ impl Connection {
     /// Has the server keep statements for the connection, if its session turned out to be the connection's own. To be called in a
     /// transaction.
     pub(super) async fn keep(&self, statements: &'static [Keepable]) -> Result<(), Failure> {
-        for Keepable { sql, types } in self.session.due(statements) {
+        for Keepable { sql, types } in self.session.due(BEGINNING.iter().chain(statements)) {
             let prepared = self.answered(self.patience.answer, self.client.prepare_typed(sql, types)).await;
             self.session.keep(sql, prepared.map_err(|failure| self.session.of_failed(failure))?);
         }
@@ -269,11 +276,10 @@ impl Connection {
         may: impl FnOnce(&Told) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         self.note_open();
-        let beginning = beginning(locks, statement);
-        let (told, session) = match self.session.kept(ASK) {
-            Some(kept) => self.told_by_kept(&beginning, &kept).await?,
-            None => {
-                let sql = format!("{beginning}{ASK}");
+        let (told, session) = match (self.session.kept(SETTLE), self.session.kept(ASK)) {
+            (Some(settle), Some(ask)) => self.told_by_kept(&settle, &ask, locks, statement).await?,
+            (None, _) | (_, None) => {
+                let sql = format!("{}{ASK}", beginning(locks, statement));
                 let said = self.answered(self.patience.answer, self.client.simple_query(&sql)).await?;
                 (Told::of(&said), session_in(&said).map(str::to_owned))
             }
@@ -291,20 +297,31 @@ impl Connection {
         self.session.begun_in(session)
     }
 
-    /// Begins a transaction and asks where the server stands by the statement that it keeps for that. In another session anything may
-    /// be answered instead, so that any failure is taken for a sign of that.
+    /// Begins a transaction and asks where the server stands, by statements that it keeps for that. In another session anything may be
+    /// answered instead, so that any failure is taken for a sign of that.
     async fn told_by_kept(
         &self,
-        beginning: &str,
-        kept: &Statement,
+        settle: &Statement,
+        ask: &Statement,
+        locks: &str,
+        statement: Duration,
     ) -> Result<(Result<Told, Failure>, Option<String>), Failure> {
+        let millis = statement.as_millis().to_string();
+        let settings = params![millis, UNDER_WAY];
+        let locked = async { if locks.is_empty() { Ok(()) } else { self.batch(locks).await } };
         // Sent one behind the other.
-        let (begun, rows) = tokio::join!(biased; self.batch(beginning), self.query_prepared(kept, &[]));
+        let (begun, settled, locked, rows) = tokio::join!(
+            biased;
+            self.batch(BEGIN),
+            self.query_prepared(settle, settings),
+            locked,
+            self.query_prepared(ask, &[]),
+        );
         begun?;
-        let rows = match rows {
-            Err(failure) if failure.is_a_loss() => return Err(failure),
-            rows => rows.unwrap_or_default(),
-        };
+        let elsewhere = |failure: Failure| if failure.is_a_loss() { failure } else { self.session.give_up() };
+        settled.map_err(elsewhere)?;
+        locked?;
+        let rows = rows.map_err(elsewhere)?;
         let told = rows.first().and_then(|row| Some((Told::of_row(row), row.try_get(SESSION_COLUMN).ok()?)));
         told.ok_or_else(|| self.session.give_up())
     }

@@ -61,10 +61,10 @@ impl OwnSession {
     }
 
     /// Those of these that are to be kept now, and are not yet.
-    pub(super) fn due<'a>(&self, statements: &'a [Keepable]) -> Vec<&'a Keepable> {
+    pub(super) fn due<'a>(&self, statements: impl Iterator<Item = &'a Keepable>) -> Vec<&'a Keepable> {
         let state = self.0.lock();
         let is_due = |keepable: &&Keepable| state.of(keepable.sql).is_none();
-        if state.is_shared || state.seen < SEEN_MIN { Vec::new() } else { statements.iter().filter(is_due).collect() }
+        if state.is_shared || state.seen < SEEN_MIN { Vec::new() } else { statements.filter(is_due).collect() }
     }
 
     pub(super) fn keep(&self, sql: &'static str, statement: Statement) {
@@ -107,8 +107,7 @@ fn is_of_a_kept_one(error: &tokio_postgres::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::connect::{Connection, params};
-    use super::super::lineage::ASK;
+    use super::super::connect::{BEGINNING, Connection, params};
     use super::super::store::PostgresStore;
     use super::*;
     use crate::PostgresOptions;
@@ -116,7 +115,7 @@ mod tests {
     use crate::contract::postgres_pooled::POOLER;
 
     const NEXT: &str = "SELECT $1 + 1";
-    const STATEMENTS: &[Keepable] = &[Keepable { sql: ASK, types: &[] }, Keepable { sql: NEXT, types: &[Type::INT8] }];
+    const STATEMENTS: &[Keepable] = &[Keepable { sql: NEXT, types: &[Type::INT8] }];
 
     async fn store_at(mut config: tokio_postgres::Config, of: &Postgres) -> PostgresStore {
         config.dbname(of.name());
@@ -134,7 +133,8 @@ mod tests {
             connection.keep(STATEMENTS).await?;
             let rows = connection.query(NEXT, params![number]).await?;
             assert_eq!(rows[0].get::<_, i64>(0), number + 1);
-            Ok(connection.query("SELECT name FROM pg_prepared_statements", &[]).await?.len() == STATEMENTS.len())
+            Ok(connection.query("SELECT name FROM pg_prepared_statements", &[]).await?.len()
+                == BEGINNING.len() + STATEMENTS.len())
         };
         let ran = running.await;
         connection.roll_back().await.unwrap();
@@ -162,12 +162,12 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn what_was_meant_for_another_session_is_run_again() {
         let Some(pooler) = POOLER.clone() else { return };
-        for keeps_ask in [false, true] {
-            in_another_session(pooler.clone(), keeps_ask).await;
+        for keeps_beginning in [false, true] {
+            in_another_session(pooler.clone(), keeps_beginning).await;
         }
     }
 
-    async fn in_another_session(pooler: tokio_postgres::Config, keeps_ask: bool) {
+    async fn in_another_session(pooler: tokio_postgres::Config, keeps_beginning: bool) {
         let database = Postgres::default();
         let store = store_at(pooler, &database).await;
         let (connection, other) = (store.reader().await.unwrap(), store.reader().await.unwrap());
@@ -180,11 +180,13 @@ mod tests {
         let kept = "SELECT name FROM pg_prepared_statements ORDER BY prepare_time";
         let names = other.query(kept, &[]).await.unwrap();
         third.begin("").await.unwrap();
-        let (ask, next): (&str, &str) = (names[0].get(0), names[1].get(0));
+        let [settle, ask, next] = [0, 1, 2].map(|nth| names[nth].get::<_, &str>(0));
         third.batch(&format!("PREPARE {next} (bigint) AS SELECT $1 + 2")).await.unwrap();
-        if keeps_ask {
+        if keeps_beginning {
             // As another node does.
-            third.batch(&format!("PREPARE {ask} AS {ASK}")).await.unwrap();
+            for (name, keepable) in [(settle, "(text, bigint)"), (ask, "")].into_iter().zip(BEGINNING) {
+                third.batch(&format!("PREPARE {} {} AS {}", name.0, name.1, keepable.sql)).await.unwrap();
+            }
         }
         third.roll_back().await.unwrap();
         assert!(matches!(run(&connection, 7).await, Err(Failure::Again(_))));

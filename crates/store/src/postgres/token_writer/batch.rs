@@ -23,7 +23,6 @@ use crate::mint_grounds::MintGround;
 use crate::postgres::connect::{Connection, params};
 use crate::postgres::failure::Failure;
 use crate::postgres::journal::{Deed, Redeemed};
-use crate::postgres::lineage::ASK;
 use crate::postgres::own_session::Keepable;
 use crate::postgres::rows::{all, mint_lock, number_of, only, stored};
 use crate::postgres::tries::Undone;
@@ -32,7 +31,6 @@ use crate::postgres::{audit_rows, endpoint_rows, feed_rows, session_rows, token_
 
 /// What of a batch the server may keep: what reads no table that grows.
 const KEPT: &[Keepable] = &[
-    Keepable { sql: ASK, types: &[] },
     Keepable { sql: SHARE, types: &[Type::INT8_ARRAY] },
     Keepable { sql: NUMBERS, types: &[Type::INT8] },
     Keepable {
