@@ -183,10 +183,13 @@ impl Connection {
     pub(super) async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Failure> {
         #[cfg(test)]
         self.look_at(sql, params).await;
-        let Some(kept) = self.session.kept(sql) else {
-            return self.answered(self.patience.answer, self.client.query_typed(sql, params)).await;
+        let answer = async {
+            match self.session.kept(sql) {
+                Some(kept) => self.client.query(&kept, &values(params)).await,
+                None => self.client.query_typed(sql, params).await,
+            }
         };
-        let rows = self.query_prepared(&kept, params).await;
+        let rows = self.answered(self.patience.answer, answer).await;
         rows.map_err(|failure| self.session.of_failed(failure))
     }
 
@@ -212,19 +215,20 @@ impl Connection {
         statement: &Statement,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, Failure> {
-        let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
-        self.answered(self.patience.answer, self.client.query(statement, &values)).await
+        self.answered(self.patience.answer, self.client.query(statement, &values(params))).await
     }
 
     /// Runs a statement and says how many rows it touched.
     pub(super) async fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, Failure> {
         #[cfg(test)]
         self.look_at(sql, params).await;
-        let Some(kept) = self.session.kept(sql) else {
-            return self.answered(self.patience.answer, self.client.execute_typed(sql, params)).await;
+        let answer = async {
+            match self.session.kept(sql) {
+                Some(kept) => self.client.execute(&kept, &values(params)).await,
+                None => self.client.execute_typed(sql, params).await,
+            }
         };
-        let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
-        let touched = self.answered(self.patience.answer, self.client.execute(&kept, &values)).await;
+        let touched = self.answered(self.patience.answer, answer).await;
         touched.map_err(|failure| self.session.of_failed(failure))
     }
 
@@ -448,6 +452,11 @@ impl Connection {
         }
         answered
     }
+}
+
+/// The values of a statement that the server keeps, and so knows the types of.
+fn values<'a>(params: &[Param<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
+    params.iter().map(|(value, _)| *value).collect()
 }
 
 /// What can be bound to a statement, and as which type.

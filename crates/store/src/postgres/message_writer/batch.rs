@@ -27,9 +27,9 @@ pub(super) async fn run(
     operations: &[&Operation],
 ) -> Result<Vec<Outcome>, Undone> {
     let drafting = Box::pin(async {
-        let found = read(connection, operations).await?;
+        let found = Box::pin(read(connection, operations)).await?;
         let (outcomes, draft) = decide(found, chance, operations)?;
-        write(connection, &draft).await?;
+        Box::pin(write(connection, &draft)).await?;
         Ok((outcomes, if draft.is_empty() { Drafted::Nothing } else { Drafted::Rows(operations.len()) }))
     });
     committed(connection, end, drafting).await

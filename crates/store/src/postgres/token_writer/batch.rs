@@ -91,7 +91,7 @@ pub(super) async fn run(
         let run: Vec<_> = operations.iter().flatten().copied().collect();
         let found = read(connection, known, looked, &run).await?;
         let (outcomes, draft) = decide(found, sealer, &run)?;
-        write(connection, &draft).await?;
+        Box::pin(write(connection, &draft)).await?;
         let mut outcomes = outcomes.into_iter();
         let outcomes = operations.iter().map(|operation| operation.and_then(|_| outcomes.next())).collect();
         Ok((outcomes, if draft.is_empty() { Drafted::Nothing } else { Drafted::Rows(run.len()) }))
