@@ -38,6 +38,9 @@ pub(crate) struct ClusterArgs {
     /// One round of windows of three seconds.
     #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
     quick: bool,
+    /// Kept-alive connections that mint, spread over the nodes.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    connections: u32,
     /// Only these carriers, separated by commas.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Carrier>,
@@ -64,9 +67,9 @@ pub(super) fn run(args: &ClusterArgs) -> anyhow::Result<()> {
     let load_before = load_average()?;
     let ground = Ground::start(&workplace, &carriers)?;
     let alone = Fleet::start(&workplace, &ground, Carrier::Postgres, 1, false)?;
-    let mut findings = Findings { interests, ..Findings::default() };
+    let mut findings = Findings { interests, minting: args.connections, ..Findings::default() };
     for carrier in carriers {
-        let found = rounds::measure(&workplace, (&ground, &alone), carrier, (rounds, window));
+        let found = rounds::measure(&workplace, (&ground, &alone), carrier, (rounds, window), args.connections);
         findings.carriers.insert(carrier, found.with_context(|| format!("over {}", carrier.name()))?);
     }
     let machine = Machine::read(workplace.folder())?;

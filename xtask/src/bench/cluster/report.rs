@@ -37,6 +37,8 @@ pub(super) struct Findings {
     pub(super) carriers: BTreeMap<Carrier, Found>,
     /// What a node takes that knows a million interests of another, in bytes.
     pub(super) interests: Option<f64>,
+    /// Connections that minted.
+    pub(super) minting: u32,
 }
 
 impl Findings {
@@ -176,7 +178,7 @@ fn windows(findings: &Findings) -> String {
         format!(" Of {expected} farewells none was missing, and {doubled} came twice.")
     };
     format!(
-        "{}\nMints: 64 kept-alive connections, spread over the nodes; one node has a database of its own on the same server. \
+        "{}\nMints: {minting} kept-alive connections, spread over the nodes; one node has a database of its own on the same server. \
          Fan-out: {PER_SECOND:.0} publications a second, steadily, whatever became of those before; {GROUPS} groups of {GROUP_LEN} \
          members, spread over the nodes, with a publisher each; a delivery's time is from when its publication was due. \
          Publication, idle: {IDLE_PER_SECOND:.0} a second from one node to one member on another. First join: {JOINING} clients, \
@@ -185,6 +187,7 @@ fn windows(findings: &Findings) -> String {
          the bus cut, {ENDED_CUT} by eight at once. Crash: `kill -9` of a node with {LEAVING} clients; {watching} clients of the \
          others share groups with them and observe them.{told}\n",
         table.render(),
+        minting = findings.minting,
         watching = WATCHING * (NODES - 1),
     )
 }

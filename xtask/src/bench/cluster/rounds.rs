@@ -32,8 +32,6 @@ pub(super) const GROUP_LEN: usize = 9;
 pub(super) const PER_SECOND: f64 = 5_000.0;
 /// The same where only one is under way at a time.
 pub(super) const IDLE_PER_SECOND: f64 = 50.0;
-/// Connections that mint.
-const MINTING: u32 = 64;
 /// First joins: so many clients, so many groups each.
 pub(super) const JOINING: usize = 10;
 pub(super) const JOINS_EACH: usize = 30;
@@ -124,6 +122,8 @@ pub(super) struct Site<'a> {
     pub(super) fleet: Fleet,
     /// A node on a database of its own.
     pub(super) alone: &'a Fleet,
+    /// Connections that mint, spread over the nodes.
+    pub(super) minting: u32,
 }
 
 impl Site<'_> {
@@ -192,9 +192,13 @@ impl Site<'_> {
         seed: u64,
     ) -> anyhow::Result<(f64, f64, Cpu)> {
         let aim = Aim { servers: fleet.addresses(), per_second };
-        let scripts = minting(fleet, seed);
+        let scripts = self.minting(fleet, seed);
         let (outcome, before, after) = load::run(aim, scripts, Extent::Window(window), || fleet.cpu(self.ground))?;
         Ok((outcome.rate(), outcome.latency_millis(0.99), (after - before).over(outcome.elapsed)))
+    }
+
+    fn minting(&self, fleet: &Fleet, seed: u64) -> Scripts {
+        script::of(Scenario::Mint, fleet.site(), self.minting, seed, &TokenPool::default())
     }
 
     /// A publisher of each group, and its members on all nodes.
@@ -220,7 +224,7 @@ impl Site<'_> {
             let minting = mints.map(|per_second| {
                 let aim = Aim { servers: self.fleet.addresses(), per_second: Some(per_second) };
                 let extent = Extent::Window(window + WARM_UP.saturating_sub(load::WARM_UP));
-                let scripts = minting(&self.fleet, seed);
+                let scripts = self.minting(&self.fleet, seed);
                 scope.spawn(move || load::run(aim, scripts, extent, || Ok(())))
             });
             let measured = crowd.window(&mut talk, window, (&self.fleet, self.ground));
@@ -401,10 +405,6 @@ fn watch(crowd: &mut Crowd, talk: &mut Ends, count: usize) -> anyhow::Result<()>
     Ok(())
 }
 
-fn minting(fleet: &Fleet, seed: u64) -> Scripts {
-    script::of(Scenario::Mint, fleet.site(), MINTING, seed, &TokenPool::default())
-}
-
 fn group(number: usize) -> String {
     format!("fan-out-{number}")
 }
@@ -426,8 +426,9 @@ pub(super) fn measure(
     (ground, alone): (&Ground, &Fleet),
     carrier: Carrier,
     (rounds, window): (u32, Duration),
+    minting: u32,
 ) -> anyhow::Result<Found> {
-    let site = Site { ground, fleet: Fleet::start(workplace, ground, carrier, NODES, false)?, alone };
+    let site = Site { ground, fleet: Fleet::start(workplace, ground, carrier, NODES, false)?, alone, minting };
     let rounds = (0..rounds).map(|number| site.round(number, window)).collect::<anyhow::Result<_>>()?;
     let crash = site.crash().context("a crash")?;
     eprintln!("{}: a crash: {}, {} twice", carrier.name(), shown(&crash.times), crash.doubled);
