@@ -34,11 +34,10 @@ pub(crate) fn answer(
             let found = match of {
                 Holder::App => registry.connections_after(app_id, after, most),
                 Holder::Endpoint(endpoint) => {
-                    let mut found = Vec::new();
-                    registry.look_at_siblings(app_id, &endpoint, after, most, |sibling| {
-                        found.push(sibling.connection.clone());
-                        true
-                    });
+                    let mut found = registry.connections_of(app_id, &endpoint);
+                    found.retain(|one| after.is_none_or(|after| one.id > after));
+                    found.sort_unstable_by_key(|one| one.id);
+                    found.truncate(most);
                     found
                 }
                 Holder::Group(group) => behind(&registry.heard_in(app_id, &group), after).take(most).cloned().collect(),
@@ -69,6 +68,9 @@ pub(crate) fn answer(
         Question::Snapshot { of, after } => snapshot(registry, &of, after),
         Question::Do { app_id, request_id, deed } => Answer::Done(carry_out(app_id, request_id, deed)),
         Question::Client { which } => Answer::Client(hand_over(&which)),
+        // Who parks was asked before.
+        Question::Parks => Answer::Done(Done::Before { settled: true }),
+        Question::Parked(_) => Answer::States { found: Vec::new(), more: false },
     }
 }
 

@@ -34,6 +34,7 @@ impl Hub {
         // What is said to the group from here on is for this node.
         let held = self.hold(|| Interest::Group(*app_id, group.clone()));
         let joined = self.local.registry.join(connection, group, caps);
+        connection.takes_up(group);
         match joined {
             Join::Joined { .. } => {
                 let content = Content::Joined { group: group.clone(), endpoint: endpoint.clone(), connection: *id };
@@ -141,6 +142,9 @@ impl Hub {
         if !self.local.registry.set_presence(*app_id, *id, presence.clone()) {
             return false;
         }
+        if connection.takes_up_presence(&presence) {
+            return true;
+        }
         let event = self.event(endpoint, Some(*id), request_id, Content::Presence(presence));
         let to = Audience::Observers { endpoint: endpoint.clone(), except: Some(*id) };
         self.push(*app_id, to, event);
@@ -162,26 +166,34 @@ impl Hub {
     pub(crate) fn departed(&self, gone: Gone) {
         let Gone { departed, at, observed } = gone;
         if self.others.is_some() {
-            let Departed { app_id, endpoint, groups, .. } = &departed;
             self.bus.publish(Delivery::Departed(departed.clone()));
-            self.release(|| Interest::Endpoint(*app_id, endpoint.clone()));
-            for group in groups {
-                self.release(|| Interest::Group(*app_id, group.clone()));
-            }
-            for endpoint in observed.iter().cloned() {
-                self.release(|| Interest::Observers(*app_id, endpoint));
-            }
+            self.release_all(&departed, &observed);
         }
         self.local.departures.add(Departure { departed, ended: None, at, observed: true, own: true });
+    }
+
+    /// Takes back all that was held for a connection.
+    pub(crate) fn release_all(&self, Departed { app_id, endpoint, groups, .. }: &Departed, observed: &[EndpointId]) {
+        self.release(|| Interest::Endpoint(*app_id, endpoint.clone()));
+        for group in groups {
+            self.release(|| Interest::Group(*app_id, group.clone()));
+        }
+        for endpoint in observed.iter().cloned() {
+            self.release(|| Interest::Observers(*app_id, endpoint));
+        }
     }
 
     /// Tells the others again that a connection ended, if it did before what was just told of it: nodes whom the end did not
     /// concern may have become concerned by then, and would have it for good. Nodes that heard of the end pass over both.
     /// A connection is gone before its end is told, so one of the two ends is told behind.
-    fn depart_behind(&self, connection: &Connection, group: Option<&GroupName>) {
+    pub(crate) fn depart_behind<'a>(
+        &self,
+        connection: &Connection,
+        groups: impl IntoIterator<Item = &'a GroupName>,
+    ) {
         if self.others.is_some() && connection.is_gone() {
             let Connection { app_id, endpoint, id, .. } = connection;
-            let groups = group.cloned().into_iter().collect();
+            let groups = groups.into_iter().cloned().collect();
             let departed = Departed { app_id: *app_id, endpoint: endpoint.clone(), connection: *id, groups };
             self.bus.publish(Delivery::Departed(departed));
         }

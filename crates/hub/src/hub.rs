@@ -15,6 +15,7 @@ use crate::hands_over::HandsOver;
 use crate::local::Local;
 use crate::others::Others;
 use crate::outbox::OutboxLimits;
+use crate::parking::Parking;
 use crate::registry::{Counts, Home};
 use crate::roster::Roster;
 use crate::socket::{Opening, Socket};
@@ -81,6 +82,8 @@ pub struct Hub {
     pub(crate) books: OnceLock<Weak<dyn Bookkeeper>>,
     numbers: AtomicU64,
     pub(crate) suspects: Suspects,
+    /// Connections without sockets, here and on other nodes, that wait for their clients.
+    pub(crate) parking: Parking,
     settings: HubSettings,
     started: Instant,
 }
@@ -107,6 +110,7 @@ impl Hub {
             books: OnceLock::new(),
             numbers: AtomicU64::new(1),
             suspects: Suspects::default(),
+            parking: Parking::default(),
             settings,
             started: Instant::now(),
         }
@@ -128,8 +132,11 @@ impl Hub {
         Some(socket)
     }
 
-    /// Closes a socket for good; its connection departs. A second closing does nothing.
+    /// Closes a socket for good; its connection departs, unless it is parked and might go on. A second closing does nothing.
     pub fn close(&self, socket: &Socket, why: Close) {
+        if socket.is_parked() && !matches!(why, Close::SessionEnded | Close::NodeLost) {
+            return;
+        }
         if let Some(gone) = self.local.close(socket, why) {
             self.departed(gone);
         }
@@ -203,6 +210,7 @@ impl Hub {
             self.close(&socket, why);
         }
         self.tails.sweep(&*self.bus);
+        self.give_up_unclaimed();
         for socket in self.local.sockets.expired(now) {
             self.suspects.add(socket, Suspicion::Routine);
         }

@@ -29,6 +29,7 @@ mod hub;
 pub mod inspected;
 mod local;
 mod others;
+mod parking;
 mod receiving;
 mod registry;
 mod roster;

@@ -67,6 +67,11 @@ impl Local {
         self.depart(&*self.sockets.close(socket, why)?)
     }
 
+    /// Takes a connection out of everything, because it goes on elsewhere. None: it was gone already.
+    pub(crate) fn give_up(&self, connection: &Connection) -> Option<Gone> {
+        self.registry.remove(connection.app_id, connection.id)
+    }
+
     /// Takes a connection out of everything. None: it was gone already.
     ///
     /// That it is to be told of is known before it is gone: whoever counts connections and then departures misses none.

@@ -22,7 +22,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use respoke_core::event::{Content, Event, Presence};
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
-use respoke_core::ports::{Arrived, Audience, Bus, Confirmation, Departed, Gap, Holder, Interest, Node};
+use respoke_core::ports::{Arrived, Audience, Bus, Confirmation, Departed, Gap, Holder, Interest, Moved, Node};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -167,6 +167,21 @@ impl Others {
     pub(crate) fn departed(&self, from: (Node, u64), departed: Departed, at: u64) -> Option<Departure> {
         let going = self.kept.lock().departed(from, departed, Instant::now())?;
         Some(departure(going, at))
+    }
+
+    /// Nobody comes to that node any more, for it parks what it has.
+    pub(crate) fn parks(&self, node: Node) {
+        self.kept.lock().parks(node);
+    }
+
+    /// A connection that was parked is another node's from here on, or this one's. What of that is to be told here is among
+    /// what is untold then. `is_known`: those here knew all of it, for it was parked here.
+    pub(crate) fn moved(&self, to: Option<(Node, u64)>, moved: &Moved, is_known: bool, at: u64) {
+        let mut untold = self.untold.untold();
+        let news = self.kept.lock().moved(to, moved, Instant::now());
+        for news in news.into_iter().filter(|_| !is_known) {
+            untold.add(Found { news, at });
+        }
     }
 
     /// A group ended on another node, for these. With what is to be told here a little later, if it is not told before.

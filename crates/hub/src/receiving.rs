@@ -40,6 +40,11 @@ impl Receiver for Hub {
                     departures.add(departure);
                 }
             }
+            Delivery::Moved(moved) => {
+                if let Some((_, from)) = there {
+                    self.has_moved(from, &moved);
+                }
+            }
             Delivery::GroupEnded { app_id, group, connections } => {
                 let ended =
                     |(others, from): (&Others, _)| others.group_ended(from, app_id, &group, &connections, moment());
@@ -80,8 +85,11 @@ impl Receiver for Hub {
         if let Question::Sessions { numbers } = question {
             return Answer::Sessions(self.sessions_here(&numbers));
         }
-        if let Question::Snapshot { of, after: None } = &question {
-            self.depart_again(of);
+        match &question {
+            Question::Snapshot { of, after: None } => self.depart_again(of),
+            Question::Parks => self.parks(from),
+            Question::Parked(claim) => return Answer::States { found: self.give_up_parked(claim), more: false },
+            _ => {}
         }
         let carry_out = |app, in_request, deed| self.carry_out(app, Asked { by: from, in_request }, deed);
         let hand_over = |which: &_| self.hand_over(from, which);
@@ -102,6 +110,7 @@ impl Receiver for Hub {
 
     fn lost(&self, node: Node) {
         self.broker.lost(node);
+        self.parking.lost(node);
         if let Some(others) = &self.others {
             others.lost(node, self.local.registry.moment());
         }

@@ -30,6 +30,7 @@ use respoke_core::ports::Departed;
 
 use connection::reached;
 pub(crate) use connection::{Caps, Full};
+pub(crate) use connection::Inherited;
 pub use connection::{Connection, ConnectionState, Home};
 use crowd::Crowd;
 pub use crowd::Members;
@@ -173,9 +174,13 @@ impl Registry {
         self.moments.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// An endpoint's connections.
+    /// An endpoint's connections, but for those that are parked.
     pub(crate) fn connections_of(&self, app: AppId, endpoint: &EndpointId) -> Vec<Arc<Connection>> {
-        self.read(app, |app| app.endpoints.get(endpoint).cloned().unwrap_or_default())
+        let siblings = self.read(app, |app| app.endpoints.get(endpoint).cloned().unwrap_or_default());
+        if siblings.iter().any(|one| one.is_parked()) {
+            return siblings.into_iter().filter(|one| !one.is_parked()).collect();
+        }
+        siblings
     }
 
     /// A connection by its id.
@@ -195,12 +200,12 @@ impl Registry {
         apps.iter().flat_map(|app| -> Vec<_> { of(app) }).collect()
     }
 
-    /// All connections of an app.
+    /// All connections of an app, but for those that are parked.
     pub(crate) fn connections(&self, app: AppId) -> Vec<Arc<Connection>> {
-        self.read(app, |app| app.connections.values().map(|seat| seat.connection.clone()).collect())
+        self.connections_after(app, None, usize::MAX)
     }
 
-    /// At most `most` connections of an app after `after`, in the order of their ids.
+    /// At most `most` connections of an app after `after`, in the order of their ids, but for those that are parked.
     pub(crate) fn connections_after(
         &self,
         app: AppId,
@@ -209,8 +214,8 @@ impl Registry {
     ) -> Vec<Arc<Connection>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.read(app, |app| {
-            let seats = app.connections.range((from, Bound::Unbounded)).take(most);
-            seats.map(|(_, seat)| seat.connection.clone()).collect()
+            let connections = app.connections.range((from, Bound::Unbounded)).map(|(_, seat)| &seat.connection);
+            connections.filter(|one| !one.is_parked()).take(most).cloned().collect()
         })
     }
 
@@ -233,14 +238,13 @@ impl Registry {
     pub(crate) fn states_of(&self, app: AppId, endpoint: &EndpointId) -> Vec<ConnectionState> {
         self.read(app, |app| {
             let connections = app.endpoints.get(endpoint).into_iter().flatten();
-            let state = |connection: &Arc<Connection>| {
-                let seat = app.connections.get(&connection.id)?;
-                let mut groups: Vec<_> = seat.groups.iter().cloned().collect();
-                groups.sort_unstable();
-                Some(ConnectionState { connection: connection.clone(), groups, presence: seat.presence.clone() })
-            };
-            connections.filter_map(state).collect()
+            connections.filter_map(|connection| app.state(connection.id)).collect()
         })
+    }
+
+    /// A connection with what it is in and says. None: it is gone.
+    pub(crate) fn state(&self, app: AppId, id: ConnectionId) -> Option<ConnectionState> {
+        self.read(app, |app| app.state(id))
     }
 
     /// Looks at the connections of an endpoint behind one, in the order of their ids: at most so many, and for as long as
@@ -286,6 +290,13 @@ impl Registry {
 }
 
 impl App {
+    fn state(&self, id: ConnectionId) -> Option<ConnectionState> {
+        let seat = self.connections.get(&id)?;
+        let mut groups: Vec<_> = seat.groups.iter().cloned().collect();
+        groups.sort_unstable();
+        Some(ConnectionState { connection: seat.connection.clone(), groups, presence: seat.presence.clone() })
+    }
+
     fn add(&mut self, connection: &Arc<Connection>, instead_of: Option<&Connection>, caps: Caps) -> Result<(), Full> {
         let freed = instead_of.filter(|old| self.connections.contains_key(&old.id));
         if reached(self.connections.len() - usize::from(freed.is_some()), caps.connections) {

@@ -52,6 +52,8 @@ pub struct Socket {
     named: AtomicBool,
     /// Whether that may have been, unheard: it is not kept by the next look unless what is stored tells.
     doubted: AtomicBool,
+    /// Whether its connection is parked (`parking.rs`): the end of its transport is not that of the connection.
+    parked: AtomicBool,
 }
 
 /// What is for the client is written to it, and it fetches nothing.
@@ -84,7 +86,30 @@ impl Socket {
             kept: AtomicBool::new(false),
             named: AtomicBool::new(false),
             doubted: AtomicBool::new(false),
+            parked: AtomicBool::new(false),
         }
+    }
+
+    /// Parks the connection. None: there is none, or it is about to end.
+    pub(crate) fn park(&self) -> Option<Arc<Connection>> {
+        match &*self.seat.lock() {
+            Seat::Open(Some(connection)) if self.outbox.closed().is_none() && !connection.is_gone() => {
+                self.parked.store(true, Ordering::Relaxed);
+                connection.park();
+                Some(connection.clone())
+            }
+            Seat::Open(_) | Seat::Closed => None,
+        }
+    }
+
+    /// Lets the next closing be the end.
+    pub(crate) fn unpark(&self) {
+        self.parked.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether its connection is parked.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.parked.load(Ordering::Relaxed)
     }
 
     /// The connection it registered.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::event::Presence;
 use crate::id::{AppId, ConnectionId, EndpointId, GroupName, RequestId, RoleId};
-use crate::ports::{BooksAnswer, BooksQuestion, Interest, Node};
+use crate::ports::{BooksAnswer, BooksQuestion, Interest, Node, ParkingClaim};
 use crate::tail::Payloads;
 
 /// Who is asked. Never the node that asks: it knows itself.
@@ -101,6 +101,12 @@ pub enum Question {
         /// Which, for the door there to read.
         which: Sealed,
     },
+    /// The node that asks is about to end. From here on it parks connections: it keeps those whose sockets it closes for
+    /// clients that come back, and the other is to ask for them. Answered by [`Answer::Done`].
+    Parks,
+    /// A client came that may come back: a connection that the asked node parked for it is to be given up, once, which makes
+    /// it this node's. Answered by [`Answer::States`] with one or none.
+    Parked(ParkingClaim),
 }
 
 /// What doors of nodes tell each other, and nobody between them can read.

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::event::Event;
 use crate::id::{AppId, ConnectionId, EndpointId, GroupName};
-use crate::ports::{Answer, Answers, Change, Counted, Interest, Node, Notice, Question, Whom};
+use crate::ports::{Answer, Answers, Change, Counted, Interest, Moved, Node, Notice, Question, Whom};
 use crate::tail::TailedFrame;
 
 /// The way from one node to all.
@@ -195,6 +195,8 @@ pub enum Delivery {
     /// A connection ended. Each node tells its own sockets: who was in one of its groups before this came, and is still
     /// there when it is told, and who observes its endpoint.
     Departed(Departed),
+    /// A connection that another node had parked is the sender's from here on. Nothing changes for those who know it.
+    Moved(Box<Moved>),
     /// A group ends: these were members on the node that sends this, are none any more, and were told so there.
     GroupEnded {
         /// In which app.
@@ -235,6 +237,13 @@ impl Delivery {
             Self::Departed(Departed { app_id, endpoint, groups, connection: _ }) => {
                 let groups = groups.iter().map(|group| Interest::Group(*app_id, group.clone()));
                 Some(groups.chain([Interest::Observers(*app_id, endpoint.clone())]).collect())
+            }
+            Self::Moved(moved) => {
+                let Moved { app_id, endpoint, groups, .. } = &**moved;
+                let groups = groups.iter().map(|group| Interest::Group(*app_id, group.clone()));
+                // Whoever parked it is there for what is said to the endpoint, and hears by this that it is found.
+                let observers = Interest::Observers(*app_id, endpoint.clone());
+                Some(groups.chain([observers, Interest::Endpoint(*app_id, endpoint.clone())]).collect())
             }
             Self::GroupEnded { app_id, group, connections: _ } => Some(vec![Interest::Group(*app_id, group.clone())]),
             Self::Tailed { app_id, endpoint, frame: _ } => Some(vec![Interest::Tails(*app_id, endpoint.clone())]),

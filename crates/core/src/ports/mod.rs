@@ -14,6 +14,7 @@ mod maintenance_store;
 mod node;
 mod node_store;
 mod outcome;
+mod parking;
 mod store;
 mod store_error;
 
@@ -49,6 +50,7 @@ pub use node_store::{
     NodeState, NodeStore, SKEW_MAX,
 };
 pub use outcome::{Ending, Removal};
+pub use parking::{Moved, ParkingClaim, ParkingGround};
 pub use store::{
     AuditQuery, AuditStore, BanRecord, Banning, EndRequest, EndScope, EndpointStore, ExtensionRefusal, ListFilter,
     MintRefusal, NewSession, Redemption, ScopeEnding, SessionFilter, SessionStore, Store, TokenStore,

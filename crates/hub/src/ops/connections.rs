@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::Asker;
 use crate::Hub;
 use crate::deeds::of_endpoint;
+use crate::parking::Claimed;
 use crate::reach::{Reach, frame_len};
 use crate::registry::{Caps, Connection, Full, Home};
 use crate::roster::{At, ConnectionCount};
@@ -68,6 +69,8 @@ impl Hub {
         if client_type.chars().count() > CLIENT_TYPE_LEN_MAX {
             return Err(Refusal::field("clientType", "must be at most 64 characters long"));
         }
+        // Before it is counted how many there are: one that is given up counts no more.
+        let claimed = self.claim(socket, speaker.app.id, &speaker.endpoint, role_id, &client_type).await;
         // Who observes the endpoint hears one day that this connection of it is gone.
         let (observers, caps) = tokio::join!(
             self.roster().observer_count(speaker.app.id, &speaker.endpoint),
@@ -77,7 +80,7 @@ impl Hub {
         let gone_len = frame_len(&speaker.endpoint, "", 0);
         asker.pay(&speaker.app, Reach::of(observers, gone_len))?;
         let connection = Arc::new(Connection {
-            id: ConnectionId::new(self.broker.chance()),
+            id: claimed.as_ref().map_or_else(|| ConnectionId::new(self.broker.chance()), Claimed::id),
             app_id: speaker.app.id,
             endpoint: speaker.endpoint,
             role_id,
@@ -88,6 +91,8 @@ impl Hub {
             home: Home::Here(socket.outbox.clone()),
             gone: AtomicBool::new(false),
             telling: Mutex::default(),
+            parked: AtomicBool::new(false),
+            inherited: Mutex::default(),
         });
         // What is said to the endpoint from here on is for this node.
         let held = self.hold(|| of_endpoint(speaker.app.id, &connection.endpoint));
@@ -97,7 +102,10 @@ impl Hub {
         }
         match registered.ok_or(Refusal::Unauthenticated)? {
             Ok(replaced) => {
-                self.arrived(&connection);
+                match claimed {
+                    Some(claimed) => self.take_over(&connection, claimed),
+                    None => self.arrived(&connection),
+                }
                 // Before anything is waited for: whoever asked may wait no longer, and it is gone all the same.
                 if let Some(replaced) = replaced {
                     self.departed(replaced);

@@ -11,6 +11,7 @@
 mod asking;
 mod held;
 mod laying;
+mod moved;
 
 use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque, hash_set};
@@ -42,8 +43,11 @@ pub(super) struct Kept {
     of_nodes: HashMap<Node, HashSet<ConnectionId>>,
     /// Those of nodes that are gone, until they are taken leave of.
     lost: VecDeque<Lost>,
-    gone: HashMap<ConnectionId, Gone>,
-    gone_since: VecDeque<(Instant, ConnectionId)>,
+    /// Of whom it is known that they went from a node. They may have come to another.
+    gone: HashMap<(ConnectionId, Node), Gone>,
+    gone_since: VecDeque<(Instant, (ConnectionId, Node))>,
+    /// Nodes to which nobody comes any more, for they park what they have.
+    parking: HashSet<Node>,
     /// Of whom something is to be asked, with a number that is greater each time when there may be more of it.
     due: BTreeMap<Whom, u64>,
     marks: u64,
@@ -73,6 +77,7 @@ struct There {
 /// A node that is gone.
 #[derive(Debug)]
 struct Lost {
+    node: Node,
     /// When, on the registry's own count.
     at: u64,
     /// Those of its connections that are not taken leave of.
@@ -172,7 +177,7 @@ impl Kept {
         endpoint: &EndpointId,
         connection: ConnectionId,
     ) -> bool {
-        if self.gone.contains_key(&connection) {
+        if self.gone.contains_key(&(connection, node)) || !self.is_of(connection, (node, number)) {
             return false;
         }
         let Some(held) = self.held.get_mut(&interest) else { return true };
@@ -185,7 +190,7 @@ impl Kept {
 
     /// A node says that a connection left a group. True: those here are to be told.
     pub(super) fn left(&mut self, from: (Node, u64), interest: &Interest, connection: ConnectionId) -> bool {
-        if self.gone.get(&connection) == Some(&Gone::Told) {
+        if self.gone.get(&(connection, from.0)) == Some(&Gone::Told) || !self.is_of(connection, from) {
             return false;
         }
         let Some(held) = self.held.get_mut(interest) else { return true };
@@ -208,7 +213,7 @@ impl Kept {
         connection: ConnectionId,
         presence: Option<&Presence>,
     ) -> bool {
-        if self.gone.contains_key(&connection) {
+        if self.gone.contains_key(&(connection, node)) || !self.is_of(connection, (node, number)) {
             return false;
         }
         let interest = Interest::Observers(app_id, endpoint.clone());
@@ -226,8 +231,8 @@ impl Kept {
     /// A node says that a connection ended.
     pub(super) fn departed(&mut self, from: (Node, u64), departed: Departed, now: Instant) -> Option<Going> {
         let Departed { app_id, endpoint, connection, groups } = departed;
-        let before = self.note_gone(connection, Gone::Told, now);
-        if before == Some(Gone::Told) {
+        let before = self.note_gone((connection, from.0), Gone::Told, now);
+        if before == Some(Gone::Told) || !self.is_of(connection, from) {
             return None;
         }
         let mut told: Vec<GroupName> = Vec::new();
@@ -263,9 +268,12 @@ impl Kept {
     ) -> Vec<Going> {
         let mut going = Vec::new();
         for connection in connections {
+            if !self.is_of(*connection, from) {
+                continue;
+            }
             if self.is_there(interest, *connection) {
                 going.extend(self.going_from(interest, *connection, from));
-            } else if self.gone.get(connection) != Some(&Gone::Told) {
+            } else if self.gone.get(&(*connection, from.0)) != Some(&Gone::Told) {
                 // An answer may be on its way that has it.
                 self.take_out(interest, *connection, from);
             }
@@ -277,19 +285,21 @@ impl Kept {
     pub(super) fn lost(&mut self, node: Node, at: u64) {
         self.held.lost(node);
         self.due.remove(&Whom::One(node));
+        self.parking.remove(&node);
         if let Some(connections) = self.of_nodes.remove(&node) {
-            self.lost.push_back(Lost { at, connections: connections.into_iter() });
+            self.lost.push_back(Lost { node, at, connections: connections.into_iter() });
         }
     }
 
     /// Takes leave of connections of a node that is gone, one after the other, until they were there because of `most` things
     /// or more together. None: of all that was done.
     pub(super) fn take_leave(&mut self, most: usize, now: Instant) -> Option<(u64, Vec<Going>)> {
-        let Lost { at, mut connections } = self.lost.pop_front()?;
+        let Lost { node, at, mut connections } = self.lost.pop_front()?;
         let (mut going, mut things) = (Vec::new(), 0);
         for connection in connections.by_ref() {
-            // What was there because of things that are held no more is not there either.
-            let there = self.there.remove(&connection);
+            // What was there because of things that are held no more is not there either, and some are another's by now.
+            let is_its = self.there.get(&connection).is_some_and(|there| there.node == node);
+            let there = if is_its { self.there.remove(&connection) } else { None };
             things += there.as_ref().map_or(1, |there| there.of.len());
             going.extend(there.map(|there| self.take_leave_of(connection, there, now)));
             if things >= most {
@@ -297,13 +307,13 @@ impl Kept {
             }
         }
         if connections.len() > 0 {
-            self.lost.push_front(Lost { at, connections });
+            self.lost.push_front(Lost { node, at, connections });
         }
         Some((at, going))
     }
 
     fn take_leave_of(&mut self, connection: ConnectionId, there: There, now: Instant) -> Going {
-        self.note_gone(connection, Gone::Told, now);
+        self.note_gone((connection, there.node), Gone::Told, now);
         for interest in &there.of {
             self.held.strike(interest, connection);
         }
@@ -313,20 +323,20 @@ impl Kept {
         Going { departed: Departed { app_id, endpoint, connection, groups }, observed }
     }
 
-    /// Notes that a connection went, and returns what was known of that before.
-    fn note_gone(&mut self, connection: ConnectionId, what: Gone, now: Instant) -> Option<Gone> {
+    /// Notes that a connection went from a node, and returns what was known of that before.
+    fn note_gone(&mut self, who: (ConnectionId, Node), what: Gone, now: Instant) -> Option<Gone> {
         while let Some((since, oldest)) = self.gone_since.front()
             && (now.duration_since(*since) > GONE_FOR || self.gone_since.len() >= GONE_MAX)
         {
             self.gone.remove(oldest);
             self.gone_since.pop_front();
         }
-        let before = self.gone.get(&connection).copied();
+        let before = self.gone.get(&who).copied();
         if before.is_none() {
-            self.gone_since.push_back((now, connection));
+            self.gone_since.push_back((now, who));
         }
         if before != Some(Gone::Told) {
-            self.gone.insert(connection, what);
+            self.gone.insert(who, what);
         }
         before
     }

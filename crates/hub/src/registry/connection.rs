@@ -1,5 +1,6 @@
 //! A connection, and how many an app allows of everything.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +41,19 @@ pub struct Connection {
     /// tell it in that order, or others would take for the last what was not. Whoever locks several does so in the order of
     /// their ids. What tells waits for nobody, and takes none of these.
     pub(crate) telling: Mutex<()>,
+    /// Whether it is parked: it has no socket, and waits for its client to come back to another node.
+    pub(crate) parked: AtomicBool,
+    /// What it was in and said on the node that had parked it, and its client has not asked for again.
+    pub(crate) inherited: Mutex<Option<Box<Inherited>>>,
+}
+
+/// What a connection that was parked is in and says until its client asks for it again.
+#[derive(Debug, Default)]
+pub(crate) struct Inherited {
+    /// Groups.
+    pub(crate) groups: HashSet<GroupName>,
+    /// What it says.
+    pub(crate) presence: Option<Presence>,
 }
 
 /// Where a connection's socket is.
@@ -57,6 +71,7 @@ impl Connection {
         let ConnectionFacts { id, endpoint, role_id, client_type, address, trickle_ice, ice_final_candidates } = facts;
         let home = Home::There(node);
         let (gone, telling) = (AtomicBool::new(false), Mutex::default());
+        let (parked, inherited) = (AtomicBool::new(false), Mutex::default());
         Self {
             id,
             app_id,
@@ -69,7 +84,32 @@ impl Connection {
             home,
             gone,
             telling,
+            parked,
+            inherited,
         }
+    }
+
+    /// Notes that it has no socket any more, and may get one on another node.
+    pub(crate) fn park(&self) {
+        self.parked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has no socket. It is in its groups and says what it said, and nothing reaches it.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.parked.load(Ordering::Relaxed)
+    }
+
+    /// Its client asked for this group, which it may have inherited.
+    pub(crate) fn takes_up(&self, group: &GroupName) {
+        if let Some(inherited) = &mut *self.inherited.lock() {
+            inherited.groups.remove(group);
+        }
+    }
+
+    /// Its client says this. Whether it inherited the same, so that nobody has to be told.
+    pub(crate) fn takes_up_presence(&self, presence: &Presence) -> bool {
+        let inherited = self.inherited.lock().as_mut().and_then(|inherited| inherited.presence.take());
+        inherited.is_some_and(|inherited| inherited.texts() == presence.texts())
     }
 
     /// Whether it ended: it hears nothing any more, and is nobody's member.

@@ -19,6 +19,8 @@ pub(crate) fn connection(app_id: AppId, endpoint: &str) -> Arc<Connection> {
         home: Home::Here(Arc::new(Outbox::new(OutboxLimits { frames_max: 10, bytes_max: 1_000 }))),
         gone: AtomicBool::new(false),
         telling: Mutex::default(),
+        parked: AtomicBool::new(false),
+        inherited: parking_lot::Mutex::default(),
     })
 }
 

@@ -24,6 +24,8 @@ fn connection(app_id: AppId, endpoint: &str) -> Connection {
         home: Home::Here(Arc::new(Outbox::new(OutboxLimits { frames_max: 1, bytes_max: 1 }))),
         gone: AtomicBool::new(false),
         telling: parking_lot::Mutex::default(),
+        parked: AtomicBool::new(false),
+        inherited: parking_lot::Mutex::default(),
     }
 }
 

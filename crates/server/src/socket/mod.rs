@@ -316,27 +316,40 @@ impl Sockets {
         }
     }
 
-    /// Tells all clients to come back later, spread over a share of `within`.
-    async fn send_away(&self, within: Duration) {
+    /// Tells all clients to come back later, spread over so much time.
+    async fn send_away(&self, spread: Duration) {
         let clients = self.clients.all();
         let count = u32::try_from(clients.len()).unwrap_or(u32::MAX);
-        let pause = within.mul_f32(SPREAD_SHARE).checked_div(count).unwrap_or_default().min(SPREAD_MAX);
+        let pause = spread.checked_div(count).unwrap_or_default().min(SPREAD_MAX);
         let start = Instant::now();
         for (client, nth) in clients.iter().zip(0_u32..) {
             tokio::time::sleep_until(start + pause * nth).await;
             // Who has only shaken hands comes to another node, which fetches it from here.
             if self.neighbours.is_none() || !client.is_awaited() {
-                self.hub.close(&client.socket, Close::GoingAway);
+                self.hub.send_away(&client.socket);
             }
         }
     }
 
-    /// Tells all clients to come back to another node, over as much of `within` as they are given for that.
+    /// Tells all clients to come back to another node, over as much of `within` as they are given for that. Nobody hears of
+    /// those who do.
     pub(crate) async fn send_away_for(&self, within: Duration) {
-        let until = Instant::now() + within.mul_f32(SPREAD_SHARE);
+        let start = Instant::now();
         self.hub.mute_departures();
-        self.send_away(within).await;
-        tokio::time::sleep_until(until).await;
+        let parks = self.hub.begin_to_park(within.mul_f32(PARKING_KNOWN_SHARE)).await;
+        let spread = if parks { within.mul_f32(PARKING_SPREAD_SHARE) } else { within.mul_f32(SPREAD_SHARE) };
+        let sending = async {
+            self.send_away(spread).await;
+            tokio::time::sleep_until(start + within.mul_f32(SPREAD_SHARE)).await;
+            while self.hub.has_parked() && start.elapsed() < within.mul_f32(PARKED_SHARE) {
+                tokio::time::sleep(PARKED_LOOK).await;
+            }
+        };
+        tokio::select! {
+            () = sending => {}
+            () = self.hub.keep_parking() => {}
+        }
+        self.hub.end_parking().await;
     }
 
     /// Sends the clients away whenever the database has been away for long, and closes them when this node was declared dead.
@@ -345,7 +358,7 @@ impl Sockets {
         let isolated = async {
             loop {
                 among.isolated().await;
-                self.send_away(ISOLATION_SPREAD).await;
+                self.send_away(ISOLATION_SPREAD.mul_f32(SPREAD_SHARE)).await;
             }
         };
         tokio::select! {
@@ -362,7 +375,7 @@ impl Sockets {
         self.hub.tails().end();
         self.hub.mute_departures();
         let start = Instant::now();
-        self.send_away(within).await;
+        self.send_away(within.mul_f32(SPREAD_SHARE)).await;
         self.tasks.close();
         // Who has much to read yet has all the time there is.
         if tokio::time::timeout_at(start + within, self.tasks.wait()).await.is_err() {
@@ -380,6 +393,14 @@ impl Sockets {
 const ISOLATION_SPREAD: Duration = Duration::from_secs(10);
 /// The share of the drain time over which clients are sent away; the rest is for them to close.
 const SPREAD_SHARE: f32 = 0.8;
+/// The same where connections are parked: the rest is for clients to come back. Existing ones wait for 2.5 seconds before.
+const PARKING_SPREAD_SHARE: f32 = 0.45;
+/// The share of the drain time up to which parked connections wait for their clients.
+const PARKED_SHARE: f32 = 0.9;
+/// The share of the drain time for which other nodes are waited for to know that connections are parked.
+const PARKING_KNOWN_SHARE: f32 = 0.1;
+/// How often it is looked whether any still are.
+const PARKED_LOOK: Duration = Duration::from_millis(50);
 /// How far apart clients are sent away at most: a few need no spreading, and a stop should not take long for them.
 const SPREAD_MAX: Duration = Duration::from_millis(20);
 

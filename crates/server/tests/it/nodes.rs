@@ -1,5 +1,6 @@
 //! Several nodes on one PostgreSQL database. On a data folder these tests have nothing to do.
 
+mod drained;
 mod ends;
 mod isolated;
 mod neighbours;

@@ -1,7 +1,8 @@
 //! Questions of one node to another, the answers, and what one tells another, as bytes.
 
 use respoke_core::ports::{
-    Answer, ConnectionFacts, ConnectionStateFacts, Deed, Done, Holder, Interest, Notice, Present, Question,
+    Answer, ConnectionFacts, ConnectionStateFacts, Deed, Done, Holder, Interest, Notice, ParkingClaim, ParkingGround,
+    Present, Question,
 };
 use respoke_core::tail::Payloads;
 
@@ -53,6 +54,11 @@ impl Coded for Question {
                 7_u8.write(out);
                 which.write(out);
             }
+            Self::Parks => 9_u8.write(out),
+            Self::Parked(claim) => {
+                10_u8.write(out);
+                claim.write(out);
+            }
         }
     }
 
@@ -78,7 +84,51 @@ impl Coded for Question {
             6 => Self::Do { app_id: Coded::read(from)?, request_id: Coded::read(from)?, deed: Coded::read(from)? },
             7 => Self::Client { which: Coded::read(from)? },
             8 => Self::Sessions { numbers: Coded::read(from)? },
+            9 => Self::Parks,
+            10 => Self::Parked(Coded::read(from)?),
             _ => return Err(BusCodecError::Unknown("kind of question")),
+        })
+    }
+}
+
+impl Coded for ParkingClaim {
+    fn write(&self, out: &mut Vec<u8>) {
+        let Self { app_id, endpoint, role_id, client_type, address, ground } = self;
+        app_id.write(out);
+        endpoint.write(out);
+        role_id.write(out);
+        client_type.write(out);
+        address.write(out);
+        ground.write(out);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
+        Ok(Self {
+            app_id: Coded::read(from)?,
+            endpoint: Coded::read(from)?,
+            role_id: Coded::read(from)?,
+            client_type: Coded::read(from)?,
+            address: Coded::read(from)?,
+            ground: Coded::read(from)?,
+        })
+    }
+}
+
+impl Coded for ParkingGround {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Session(number) => (0_u8, *number).write(out),
+            Self::Secret(secret_id) => (1_u8, *secret_id).write(out),
+            Self::SignIn(number) => (2_u8, *number).write(out),
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
+        Ok(match u8::read(from)? {
+            0 => Self::Session(Coded::read(from)?),
+            1 => Self::Secret(Coded::read(from)?),
+            2 => Self::SignIn(Coded::read(from)?),
+            _ => return Err(BusCodecError::Unknown("ground of a client")),
         })
     }
 }

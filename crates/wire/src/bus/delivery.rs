@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use respoke_core::event::{Content, Event, Presence, Signal};
-use respoke_core::ports::{Arrived, Audience, Change, Delivery, Departed};
+use respoke_core::ports::{Arrived, Audience, Change, Delivery, Departed, Moved};
 use respoke_core::tail::{FrameKind, TailedFrame};
 
 use super::bounds::BusCodecError;
@@ -49,6 +49,10 @@ impl Coded for Delivery {
                 endpoint.write(out);
                 frame.write(out);
             }
+            Self::Moved(moved) => {
+                8_u8.write(out);
+                moved.write(out);
+            }
         }
     }
 
@@ -79,7 +83,31 @@ impl Coded for Delivery {
                 frame: Box::new(Coded::read(from)?),
             },
             COUNTED => Self::Counted(Coded::read(from)?),
+            8 => Self::Moved(Box::new(Coded::read(from)?)),
             _ => return Err(BusCodecError::Unknown("kind of delivery")),
+        })
+    }
+}
+
+impl Coded for Moved {
+    fn write(&self, out: &mut Vec<u8>) {
+        let Self { app_id, endpoint, connection, from, groups, presence } = self;
+        app_id.write(out);
+        endpoint.write(out);
+        connection.write(out);
+        from.write(out);
+        groups.write(out);
+        presence.write(out);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
+        Ok(Self {
+            app_id: Coded::read(from)?,
+            endpoint: Coded::read(from)?,
+            connection: Coded::read(from)?,
+            from: Coded::read(from)?,
+            groups: Coded::read(from)?,
+            presence: Coded::read(from)?,
         })
     }
 }

@@ -81,9 +81,15 @@ impl Kept {
         let mut listed = HashSet::with_capacity(there.len());
         for Line { number, present: Present { of: _, endpoint, connection, presence } } in there {
             listed.insert(*connection);
-            let Some(held) = self.held.get_mut(interest).filter(|held| is_asked(held)) else { break };
+            if !self.held.get_mut(interest).is_some_and(|held| is_asked(held)) {
+                break;
+            }
+            if self.gone.contains_key(&(*connection, node)) || !self.is_of(*connection, (node, *number)) {
+                continue;
+            }
+            let Some(held) = self.held.get_mut(interest) else { break };
             let before = held.entries.get(connection);
-            if self.gone.contains_key(connection) || before.is_some_and(|before| before.number > *number) {
+            if before.is_some_and(|before| before.node == node && before.number > *number) {
                 continue;
             }
             // Those here can ask who was there before them, and are told of whoever came since.
@@ -139,7 +145,7 @@ impl Kept {
         }
         for connection in absent {
             if let Interest::Observers(..) = interest {
-                self.note_gone(connection, Gone::Missing, now);
+                self.note_gone((connection, node), Gone::Missing, now);
             }
             news.extend(self.going_from(interest, connection, (node, oldest)).map(News::Gone));
             if let Some(held) = self.held.get_mut(interest) {
@@ -150,6 +156,6 @@ impl Kept {
     }
 }
 
-fn same(one: Option<&Presence>, other: Option<&Presence>) -> bool {
+pub(super) fn same(one: Option<&Presence>, other: Option<&Presence>) -> bool {
     one.map(Presence::texts) == other.map(Presence::texts)
 }

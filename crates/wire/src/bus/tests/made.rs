@@ -14,7 +14,8 @@ use respoke_core::id::{AdminId, AppId, ConnectionId, EndpointId, GroupName, Mess
 use respoke_core::ports::{
     Answer, AppBucket, Arrived, Audience, BooksAnswer, BooksQuestion, Caused, Change, ConnectionFacts,
     ConnectionStateFacts, Counted, Deed, Delivery, Departed, Done, Drawn, EnrolmentAnswer, Guesser, Holder,
-    Incarnation, Interest, NameHash, Node, NodeId, Notice, Present, Question, Sealed, Tried,
+    Incarnation, Interest, Moved, NameHash, Node, NodeId, Notice, ParkingClaim, ParkingGround, Present, Question, Sealed,
+    Tried,
 };
 use respoke_core::request_log::{LoggedRequest, RequestFilter, RequestsAsked, RequestsPiece, StatusFilter};
 use respoke_core::secret::{Secret, SecretHash};
@@ -162,6 +163,10 @@ fn delivery() -> BoxedStrategy<Delivery> {
             .prop_map(|(app_id, endpoint, connection)| Delivery::Arrived(Arrived { app_id, endpoint, connection })),
         1 => (app(), endpoint(), tailed())
             .prop_map(|(app_id, endpoint, frame)| Delivery::Tailed { app_id, endpoint, frame: Box::new(frame) }),
+        1 => (app(), node(), state()).prop_map(|(app_id, from, ConnectionStateFacts { connection, groups, presence })| {
+            let ConnectionFacts { id: connection, endpoint, .. } = connection;
+            Delivery::Moved(Box::new(Moved { app_id, endpoint, connection, from, groups, presence }))
+        }),
     ]
     .boxed()
 }
@@ -393,6 +398,13 @@ fn question() -> BoxedStrategy<Question> {
             Question::Do { app_id, request_id, deed }
         }),
         sealed().prop_map(|which| Question::Client { which }),
+        Just(Question::Parks),
+        (app(), facts(), any::<u64>(), uuid(), 0..3_u8).prop_map(|(app_id, facts, number, secret, ground)| {
+            let ConnectionFacts { endpoint, role_id, client_type, address, .. } = facts;
+            let secret = ParkingGround::Secret(SecretId::from_uuid(secret));
+            let ground = [ParkingGround::Session(number), secret, ParkingGround::SignIn(number)][usize::from(ground)];
+            Question::Parked(ParkingClaim { app_id, endpoint, role_id, client_type, address, ground })
+        }),
     ]
     .boxed()
 }
