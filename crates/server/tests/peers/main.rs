@@ -14,6 +14,7 @@ mod limits;
 mod nodes;
 mod observers;
 mod order;
+mod parked;
 mod prices;
 mod repairs;
 mod tails;
