@@ -186,11 +186,7 @@ impl Hub {
     /// Tells the others again that a connection ended, if it did before what was just told of it: nodes whom the end did not
     /// concern may have become concerned by then, and would have it for good. Nodes that heard of the end pass over both.
     /// A connection is gone before its end is told, so one of the two ends is told behind.
-    pub(crate) fn depart_behind<'a>(
-        &self,
-        connection: &Connection,
-        groups: impl IntoIterator<Item = &'a GroupName>,
-    ) {
+    pub(crate) fn depart_behind<'a>(&self, connection: &Connection, groups: impl IntoIterator<Item = &'a GroupName>) {
         if self.others.is_some() && connection.is_gone() {
             let Connection { app_id, endpoint, id, .. } = connection;
             let groups = groups.into_iter().cloned().collect();

@@ -179,7 +179,9 @@ impl Hub {
         let key = (app_id, owner.endpoint.clone());
         books.parked.entry(key).or_default().push(Parked { socket: socket.clone(), connection, owner });
         drop(books);
+        // Nobody is silent who is not there.
         self.not_listening(socket);
+        self.is_written_to(socket);
         true
     }
 
@@ -192,11 +194,7 @@ impl Hub {
             let given = state.zip(gone);
             let found = given.map(|(state, gone)| {
                 self.parking.0.lock().given.insert(connection.id, gone);
-                ConnectionStateFacts {
-                    connection: connection.facts(),
-                    groups: state.groups,
-                    presence: state.presence,
-                }
+                ConnectionStateFacts { connection: connection.facts(), groups: state.groups, presence: state.presence }
             });
             socket.unpark();
             self.close(&socket, Close::GoingAway);

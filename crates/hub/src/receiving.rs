@@ -28,6 +28,10 @@ impl Receiver for Hub {
                     others.arrived(from, &arrived);
                 }
             }
+            // One that is here by now had been parked there.
+            Delivery::Departed(departed)
+                if there.is_some()
+                    && self.local.registry.connection(departed.app_id, departed.connection).is_some() => {}
             Delivery::Departed(departed) => {
                 let Some((others, from)) = there else { return };
                 let (departures, app, endpoint) = (&self.local.departures, departed.app_id, departed.endpoint.clone());

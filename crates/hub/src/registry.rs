@@ -28,9 +28,9 @@ use respoke_core::event::Presence;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
 use respoke_core::ports::Departed;
 
+pub(crate) use connection::Inherited;
 use connection::reached;
 pub(crate) use connection::{Caps, Full};
-pub(crate) use connection::Inherited;
 pub use connection::{Connection, ConnectionState, Home};
 use crowd::Crowd;
 pub use crowd::Members;

@@ -7,8 +7,8 @@ use respoke_bus::faulty::Faults;
 use respoke_core::app::LimitsPatch;
 use respoke_core::id::ConnectionId;
 use respoke_core::ports::{Interest, Question};
-use respoke_hub::inspected::OwnState;
 use respoke_core::refusal::Refusal;
+use respoke_hub::inspected::OwnState;
 use respoke_hub::ops::{Asker, SignalRequest};
 use respoke_wire::close::Close;
 use serde_json::value::RawValue;
@@ -340,7 +340,8 @@ async fn whatever_lies_between_nodes_all_know_in_the_end_who_came_back() {
         for drained in 0..2 {
             let hub = &world.nodes[drained].hub;
             hub.begin_to_park(LATER).await;
-            for (nth, (name, client)) in clients.iter_mut().enumerate().filter(|(_, (_, client))| client.node == drained)
+            for (nth, (name, client)) in
+                clients.iter_mut().enumerate().filter(|(_, (_, client))| client.node == drained)
             {
                 hub.send_away(&client.socket);
                 tokio::time::sleep(Duration::from_millis((seed * 37 + nth as u64 * 101) % 300)).await;
@@ -366,4 +367,38 @@ async fn whatever_lies_between_nodes_all_know_in_the_end_who_came_back() {
             });
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_goes_by_itself_while_its_node_drains_is_told_as_gone_at_once() {
+    let scene = Scene::new().await;
+    let hub = &scene.world.nodes[0].hub;
+    assert!(hub.begin_to_park(LATER).await);
+    hub.close(&scene.alice.socket, Close::Left);
+    hub.send_away(&scene.alice.socket);
+    tokio::time::sleep(LATER).await;
+    scene.is_told_as_gone();
+    let back = scene.world.connect(1, "alice").await;
+    assert_ne!(back.connection.id, scene.alice.connection.id);
+    scene.drained(0).await;
+    scene.nothing_is_told();
+}
+
+/// A node that does not know of parking would take who moved for gone.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_parked_any_more_once_a_node_comes_that_does_not_know_of_it() {
+    let scene = Scene::new().await;
+    scene.drain().await;
+    // It never answers.
+    let _newcomer = scene.world.between.start(id(3));
+    let hub = &scene.world.nodes[0].hub;
+    assert!(tokio::time::timeout(3 * LATER, hub.keep_parking()).await.is_err(), "it goes on looking");
+    scene.is_told_as_gone();
+    let another = scene.world.connect(0, "dan").await;
+    scene.world.join(&another, "room").await;
+    tokio::time::sleep(LATER).await;
+    scene.told();
+    scene.send_away(&another);
+    tokio::time::sleep(LATER).await;
+    assert_eq!(scene.told(), [events(&[("leave", "dan")]), events(&[("leave", "dan")])]);
 }

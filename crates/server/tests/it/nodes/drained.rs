@@ -2,23 +2,26 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, End, Server, Socket, eventually, is_postgres_asked};
+use crate::harness::{Client, End, NatsServer, Server, Socket, eventually, is_postgres_asked};
 
 /// How a client ends that is sent away.
 const SENT_AWAY: End = End { goodbye: false, code: Some(1001) };
 
 /// Three nodes that serve as one. None: not on PostgreSQL.
 fn three() -> Option<[Server; 3]> {
-    if !is_postgres_asked() {
-        return None;
-    }
+    is_postgres_asked().then(|| three_over(Vec::new()))
+}
+
+/// The same that talk over NATS servers, if there are any.
+fn three_over(nats: Vec<String>) -> [Server; 3] {
     let one = Server::start_with(|config| {
         config.node_name = Some("one".into());
         config.drain_secs = 3;
+        config.nats = nats;
     });
     let other = one.beside(|config| config.node_name = Some("other".into()));
     let third = one.beside(|config| config.node_name = Some("third".into()));
-    Some([one, other, third])
+    [one, other, third]
 }
 
 /// Wants a node to drain, as an operator does.
@@ -60,6 +63,17 @@ fn heard_until(client: &mut Socket, last: &str) -> Vec<String> {
     heard
 }
 
+/// Alice is gone, and the client hears nothing else.
+fn is_told_as_gone(client: &mut Socket) {
+    let mut heard = Vec::new();
+    client.until(|client| {
+        heard.extend(client.pushed());
+        (heard.len() >= 2).then_some(())
+    });
+    heard.sort();
+    assert_eq!(heard, ["leave room alice", "presence alice unavailable"]);
+}
+
 /// Who is in the room, once the node knows that another is no more, and asks it no more.
 fn members(at: &Client) -> Vec<String> {
     eventually(|| (at.get("/v1/channels/room/subscribers").secret().call().status == 200).then_some(()));
@@ -70,7 +84,19 @@ fn members(at: &Client) -> Vec<String> {
 
 #[test]
 fn nobody_hears_of_a_client_that_comes_back_from_a_node_that_drains() {
-    let Some([one, other, third]) = three() else { return };
+    three().into_iter().for_each(|nodes| nobody_hears_of_a_client_that_comes_back(&nodes));
+}
+
+#[test]
+fn nobody_hears_of_a_client_that_comes_back_over_nats() {
+    if !is_postgres_asked() {
+        return;
+    }
+    let Some(nats) = NatsServer::start("") else { return };
+    nobody_hears_of_a_client_that_comes_back(&three_over(vec![nats.address()]));
+}
+
+fn nobody_hears_of_a_client_that_comes_back([one, other, third]: &[Server; 3]) {
     let admin = one.admin_token("admin");
     let (mut alice, mut bob, mut carol) = (other.connect("alice"), one.connect("bob"), third.connect("carol"));
     for client in [&mut bob, &mut carol] {
@@ -84,37 +110,105 @@ fn nobody_hears_of_a_client_that_comes_back_from_a_node_that_drains() {
         heard_until(client, "first");
     }
     let id = alice.connection.clone();
-    drain(&one, &admin, "other");
-    let mut alice = come_back(&third, alice);
+    drain(one, &admin, "other");
+    let mut alice = come_back(third, alice);
     assert_eq!(alice.connection, id);
     settle(&mut alice);
     alice.publish("room", "back");
     for client in [&mut bob, &mut carol] {
         assert_eq!(heard_until(client, "back"), ["pubsub room alice back"]);
     }
-    assert_eq!(members(&one), ["alice", "bob", "carol"]);
+    assert_eq!(members(one), ["alice", "bob", "carol"]);
     bob.publish("room", "welcome");
     alice.push("pubsub room bob welcome");
-    until_gone(&one, &admin, "other");
+    until_gone(one, &admin, "other");
     // What comes behind shows that nothing is told when the node is no more.
     alice.publish("room", "last");
     for client in [&mut bob, &mut carol] {
         let heard = heard_until(client, "last");
-        assert_eq!(heard.iter().filter(|heard| !heard.starts_with("pubsub room bob")).collect::<Vec<_>>(), [
-            "pubsub room alice last"
-        ]);
+        assert_eq!(
+            heard.iter().filter(|heard| !heard.starts_with("pubsub room bob")).collect::<Vec<_>>(),
+            ["pubsub room alice last"]
+        );
     }
-    for node in [&one, &third] {
+    for node in [one, third] {
         assert_eq!(members(node), ["alice", "bob", "carol"]);
     }
     drop(alice);
     for client in [&mut bob, &mut carol] {
-        let mut heard = Vec::new();
-        client.until(|client| {
-            heard.extend(client.pushed());
-            (heard.len() >= 2).then_some(())
-        });
-        heard.sort();
-        assert_eq!(heard, ["leave room alice", "presence alice unavailable"]);
+        is_told_as_gone(client);
     }
+}
+
+/// As respoke.js does in development mode: it has a token minted each time.
+#[test]
+fn a_client_comes_back_with_another_session_from_where_it_was() {
+    let Some([one, other, third]) = three() else { return };
+    let admin = one.admin_token("admin");
+    let (mut alice, mut bob) = (other.connect("alice"), one.connect("bob"));
+    bob.join("room");
+    alice.join("room");
+    bob.push("join room alice");
+    let id = alice.connection.clone();
+    drain(&one, &admin, "other");
+    assert_eq!(alice.end(), SENT_AWAY);
+    // Another kind of client is another one.
+    let mut phone = one.open_as("alice", &one.session("alice"));
+    phone.register(json!({"clientType": "phone"}));
+    assert_ne!(phone.connection, id);
+    let mut back = third.connect("alice");
+    assert_eq!(back.connection, id);
+    back.join("room");
+    assert_ne!(third.connect("alice").connection, id, "it is given up once");
+    until_gone(&one, &admin, "other");
+    back.publish("room", "back");
+    assert_eq!(heard_until(&mut bob, "back"), ["pubsub room alice back"]);
+}
+
+#[test]
+fn a_client_whose_session_ends_before_it_is_back_is_told_as_gone_at_once() {
+    let Some([one, other, _third]) = three() else { return };
+    let admin = one.admin_token("admin");
+    let (mut alice, mut bob) = (other.connect("alice"), one.connect("bob"));
+    bob.join("room");
+    alice.join("room");
+    bob.push("join room alice");
+    let token = alice.app_token.clone();
+    drain(&one, &admin, "other");
+    assert_eq!(alice.end(), SENT_AWAY);
+    one.request("DELETE", "/v1/session-tokens").token(&token).call().ok();
+    bob.push("leave room alice");
+    assert!(nodes(&one, &admin).iter().any(|node| node["name"] == "other"), "it is told before the node ends");
+    assert_eq!(one.handshake(&format!("app-token={token}")).status, 403);
+    // Who comes with another session is another.
+    let back = one.connect("alice");
+    assert_ne!(back.connection, alice.connection);
+    until_gone(&one, &admin, "other");
+    drop(back);
+    bob.publish("room", "last");
+    assert_eq!(bob.pushed(), Vec::<String>::new(), "nobody is told twice");
+}
+
+#[test]
+fn a_client_that_does_not_come_back_is_told_as_gone_once() {
+    let Some([one, other, third]) = three() else { return };
+    let admin = one.admin_token("admin");
+    let (mut alice, mut bob, mut carol) = (other.connect("alice"), one.connect("bob"), third.connect("carol"));
+    for client in [&mut bob, &mut carol] {
+        client.post("/v1/presence-observers", json!({"endpointList": ["alice"]})).ok();
+        client.join("room");
+    }
+    settle(&mut alice);
+    alice.publish("room", "first");
+    for client in [&mut bob, &mut carol] {
+        heard_until(client, "first");
+    }
+    drain(&one, &admin, "other");
+    assert_eq!(alice.end(), SENT_AWAY);
+    until_gone(&one, &admin, "other");
+    for client in [&mut bob, &mut carol] {
+        is_told_as_gone(client);
+    }
+    bob.publish("room", "last");
+    assert_eq!(heard_until(&mut carol, "last"), ["pubsub room bob last"]);
 }

@@ -14,8 +14,8 @@ use respoke_core::id::{AdminId, AppId, ConnectionId, EndpointId, GroupName, Mess
 use respoke_core::ports::{
     Answer, AppBucket, Arrived, Audience, BooksAnswer, BooksQuestion, Caused, Change, ConnectionFacts,
     ConnectionStateFacts, Counted, Deed, Delivery, Departed, Done, Drawn, EnrolmentAnswer, Guesser, Holder,
-    Incarnation, Interest, Moved, NameHash, Node, NodeId, Notice, ParkingClaim, ParkingGround, Present, Question, Sealed,
-    Tried,
+    Incarnation, Interest, Moved, NameHash, Node, NodeId, Notice, ParkingClaim, ParkingGround, Present, Question,
+    Sealed, Tried,
 };
 use respoke_core::request_log::{LoggedRequest, RequestFilter, RequestsAsked, RequestsPiece, StatusFilter};
 use respoke_core::secret::{Secret, SecretHash};
