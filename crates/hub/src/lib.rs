@@ -18,6 +18,7 @@ pub mod tails;
 
 mod answers;
 mod books;
+mod coming_back;
 mod deeds;
 mod departures;
 mod fanout;

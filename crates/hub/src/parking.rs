@@ -1,79 +1,52 @@
-//! Connections that are parked: their node is about to end and has closed their sockets, and their clients may come back to
-//! another node. Until then nobody is told that they are gone.
-//!
-//! The node that parks a connection keeps it as it is: in its groups, with what it says, and standing on what it was opened
-//! with. Another node that a client comes to asks for it (`Question::Parked`), and it is given up, once. That node tells all
-//! that it is its own from here on (`Delivery::Moved`), by the same id, so nothing changes for anybody. What was not asked for
-//! is told as gone when the time is over; so is what was given up and did not arrive. If the node that parks is lost
-//! meanwhile, the others tell that, as of any connection.
-//!
-//! Nobody parks unless all other nodes have said that they know of it. Nobody comes to a node that parks.
+//! What is parked on this node, and which others park. What becomes of it is in `coming_back.rs`.
 //!
 //! The lock of the books is taken before a socket's own, and under no other.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::future::join_all;
-use parking_lot::Mutex;
-use respoke_core::event::Presence;
-use respoke_core::id::{AppId, ConnectionId, EndpointId, RequestId, RoleId};
-use respoke_core::ops::Caller;
-use respoke_core::ports::{
-    Answer, ConnectionStateFacts, Delivery, Interest, Moved, Node, ParkingClaim, ParkingGround, Question, Whom,
-};
-use respoke_wire::close::Close;
+use parking_lot::{Mutex, MutexGuard};
+use respoke_core::id::{AppId, ConnectionId, EndpointId};
+use respoke_core::ports::{ConnectionStateFacts, Node, ParkingClaim};
 use tokio::time::Instant;
 
 use crate::Socket;
-use crate::hub::Hub;
-use crate::registry::{Caps, Connection, Gone, Inherited, Join};
-
-/// How long a node that parks is waited for, besides the time that the question is on its way.
-const CLAIMED_WITHIN: Duration = Duration::from_millis(250);
-/// How long a client that came back may take to ask for its groups again. Existing clients do it at once.
-const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
-/// How often it is looked whether there are nodes that were not asked whether they know of parking.
-const LOOKED_EVERY: Duration = Duration::from_millis(100);
-/// Groups of a connection that is parked, at most: who is in more is sent away without.
-const GROUPS_MAX: usize = 1_000;
-/// Connections that are told as gone before others have their turn.
-const AT_ONCE: usize = 64;
+use crate::registry::{Connection, Gone};
 
 /// What is parked here, and who else parks.
 #[derive(Debug, Default)]
 pub(crate) struct Parking(Mutex<Books>);
 
+/// What is known of that.
 #[derive(Debug, Default)]
-struct Books {
+pub(crate) struct Books {
     /// Whether this node parks, and which nodes know it.
-    known_to: Option<BTreeSet<Node>>,
+    pub(crate) known_to: Option<BTreeSet<Node>>,
     /// Bounded as connections are.
-    parked: HashMap<(AppId, EndpointId), Vec<Parked>>,
+    pub(crate) parked: HashMap<(AppId, EndpointId), Vec<Parked>>,
     /// What was given up, until it arrives where it is to go.
-    given: HashMap<ConnectionId, Gone>,
+    pub(crate) given: HashMap<ConnectionId, Gone>,
     /// Other nodes that park.
-    nodes: BTreeSet<Node>,
+    pub(crate) nodes: BTreeSet<Node>,
     /// Connections that inherited something, and until when their clients may ask for it.
-    heirs: VecDeque<(Instant, Arc<Connection>)>,
+    pub(crate) heirs: VecDeque<(Instant, Arc<Connection>)>,
 }
 
 /// A parked connection.
 #[derive(Debug)]
-struct Parked {
-    socket: Arc<Socket>,
-    connection: Arc<Connection>,
+pub(crate) struct Parked {
+    pub(crate) socket: Arc<Socket>,
+    pub(crate) connection: Arc<Connection>,
     /// Who may have it.
-    owner: ParkingClaim,
+    pub(crate) owner: ParkingClaim,
 }
 
 /// A connection that a node gave up.
 #[derive(Debug)]
 pub(crate) struct Claimed {
-    from: Node,
-    state: ConnectionStateFacts,
+    pub(crate) from: Node,
+    pub(crate) state: ConnectionStateFacts,
 }
 
 impl Claimed {
@@ -83,9 +56,13 @@ impl Claimed {
 }
 
 impl Parking {
+    pub(crate) fn books(&self) -> MutexGuard<'_, Books> {
+        self.0.lock()
+    }
+
     /// A node is gone.
     pub(crate) fn lost(&self, node: Node) {
-        let mut books = self.0.lock();
+        let mut books = self.books();
         books.nodes.remove(&node);
         if let Some(known_to) = &mut books.known_to {
             known_to.remove(&node);
@@ -93,8 +70,8 @@ impl Parking {
     }
 
     /// The one that fits best of those that are parked for who claims it.
-    fn take(&self, claim: &ParkingClaim) -> Option<Parked> {
-        let mut books = self.0.lock();
+    pub(crate) fn take(&self, claim: &ParkingClaim) -> Option<Parked> {
+        let mut books = self.books();
         let Entry::Occupied(mut parked) = books.parked.entry((claim.app_id, claim.endpoint.clone())) else {
             return None;
         };
@@ -105,248 +82,5 @@ impl Parking {
             parked.remove();
         }
         Some(found)
-    }
-}
-
-/// The node that is about to end.
-impl Hub {
-    /// From here on connections are parked, if all other nodes know of that. Waits `within` that time for them.
-    pub async fn begin_to_park(&self, within: Duration) -> bool {
-        if self.others.is_none() {
-            return false;
-        }
-        let nodes = self.bus.other_nodes();
-        let parks = !nodes.is_empty() && self.tell_parks(&nodes, within).await;
-        if parks {
-            self.parking.0.lock().known_to = Some(nodes.into_iter().collect());
-        }
-        parks
-    }
-
-    /// Lets nodes that come later know that this one parks, and parks no more if one does not understand. Never ends.
-    pub async fn keep_parking(&self) {
-        loop {
-            tokio::time::sleep(LOOKED_EVERY).await;
-            let mut nodes = self.bus.other_nodes();
-            match &self.parking.0.lock().known_to {
-                Some(known_to) => nodes.retain(|node| !known_to.contains(node)),
-                None => continue,
-            }
-            if nodes.is_empty() {
-                continue;
-            }
-            if self.tell_parks(&nodes, CLAIMED_WITHIN).await {
-                if let Some(known_to) = &mut self.parking.0.lock().known_to {
-                    known_to.extend(nodes);
-                }
-            } else {
-                self.end_parking().await;
-            }
-        }
-    }
-
-    /// Whether all these nodes know that this one parks.
-    async fn tell_parks(&self, nodes: &[Node], within: Duration) -> bool {
-        let tell = async |node: &Node| {
-            let answers = self.bus.ask(Whom::One(*node), Question::Parks, within + self.bus.round_trip()).await;
-            matches!(answers.given.first().map(|given| &given.answer), Some(Answer::Done(_)))
-        };
-        join_all(nodes.iter().map(tell)).await.into_iter().all(|knows| knows)
-    }
-
-    /// Sends a client away, and parks its connection, if this node parks.
-    pub fn send_away(&self, socket: &Arc<Socket>) {
-        if self.park(socket) {
-            socket.outbox.close(Close::GoingAway);
-        } else {
-            self.close(socket, Close::GoingAway);
-        }
-    }
-
-    fn park(&self, socket: &Arc<Socket>) -> bool {
-        let Some(ground) = ground_of(&socket.opening.caller) else { return false };
-        let Some(connection) = socket.connection() else { return false };
-        let state = self.local.registry.state(connection.app_id, connection.id);
-        if state.is_none_or(|state| state.groups.len() > GROUPS_MAX) {
-            return false;
-        }
-        let mut books = self.parking.0.lock();
-        let Some(connection) = books.known_to.is_some().then(|| socket.park()).flatten() else { return false };
-        let Connection { app_id, endpoint, role_id, client_type, address, .. } = &*connection;
-        let (app_id, endpoint, address) = (*app_id, endpoint.clone(), *address);
-        let client_type = client_type.clone();
-        let owner = ParkingClaim { app_id, endpoint, role_id: *role_id, client_type, address, ground };
-        let key = (app_id, owner.endpoint.clone());
-        books.parked.entry(key).or_default().push(Parked { socket: socket.clone(), connection, owner });
-        drop(books);
-        // Nobody is silent who is not there.
-        self.not_listening(socket);
-        self.is_written_to(socket);
-        true
-    }
-
-    /// Gives up a connection that is parked here for who claims it.
-    pub(crate) fn give_up_parked(&self, claim: &ParkingClaim) -> Vec<ConnectionStateFacts> {
-        while let Some(Parked { socket, connection, .. }) = self.parking.take(claim) {
-            let _telling = connection.telling.lock();
-            let state = self.local.registry.state(connection.app_id, connection.id);
-            let gone = self.local.give_up(&connection);
-            let given = state.zip(gone);
-            let found = given.map(|(state, gone)| {
-                self.parking.0.lock().given.insert(connection.id, gone);
-                ConnectionStateFacts { connection: connection.facts(), groups: state.groups, presence: state.presence }
-            });
-            socket.unpark();
-            self.close(&socket, Close::GoingAway);
-            if let Some(found) = found {
-                return vec![found];
-            }
-        }
-        Vec::new()
-    }
-
-    /// A connection is another node's from here on.
-    pub(crate) fn has_moved(&self, to: (Node, u64), moved: &Moved) {
-        let Some(others) = &self.others else { return };
-        let given = self.parking.0.lock().given.remove(&moved.connection);
-        self.tell_untold_of(moved.connection);
-        others.moved(Some(to), moved, given.is_some(), self.local.registry.moment());
-        self.tell_untold_of(moved.connection);
-        if let Some(Gone { departed, observed, .. }) = given {
-            self.release_all(&departed, &observed);
-        }
-    }
-
-    /// Parks nothing any more: what is parked still, and what was given up and did not arrive, is gone.
-    pub async fn end_parking(&self) {
-        let (parked, given) = {
-            let mut books = self.parking.0.lock();
-            books.known_to = None;
-            (std::mem::take(&mut books.parked), std::mem::take(&mut books.given))
-        };
-        for (nth, Parked { socket, .. }) in parked.into_values().flatten().enumerate() {
-            socket.unpark();
-            self.close(&socket, Close::GoingAway);
-            if nth % AT_ONCE == AT_ONCE - 1 {
-                tokio::task::yield_now().await;
-            }
-        }
-        for gone in given.into_values() {
-            self.local.departures.expect(gone.departed.app_id, &gone.departed.endpoint);
-            self.departed(gone);
-        }
-    }
-
-    /// Whether anything is parked, or on its way to another node.
-    #[must_use]
-    pub fn has_parked(&self) -> bool {
-        let books = self.parking.0.lock();
-        !books.parked.is_empty() || !books.given.is_empty()
-    }
-}
-
-/// The nodes that clients come back to.
-impl Hub {
-    /// A node parks, and nobody comes to it any more.
-    pub(crate) fn parks(&self, node: Node) {
-        self.parking.0.lock().nodes.insert(node);
-        if let Some(others) = &self.others {
-            others.parks(node);
-        }
-    }
-
-    /// Asks for a connection that is parked for who connects. A node that parks itself takes none.
-    pub(crate) async fn claim(
-        &self,
-        socket: &Socket,
-        app_id: AppId,
-        endpoint: &EndpointId,
-        role_id: Option<RoleId>,
-        client_type: &str,
-    ) -> Option<Claimed> {
-        let others = self.others.as_ref()?;
-        let nodes = {
-            let books = self.parking.0.lock();
-            if books.nodes.is_empty() || books.known_to.is_some() {
-                return None;
-            }
-            books.nodes.clone()
-        };
-        let ground = ground_of(&socket.opening.caller).filter(|_| socket.connection().is_none())?;
-        let (endpoint, client_type, address) = (endpoint.clone(), client_type.to_owned(), socket.opening.address);
-        let claim = ParkingClaim { app_id, endpoint, role_id, client_type, address, ground };
-        for node in nodes {
-            let question = Question::Parked(claim.clone());
-            let answers = self.bus.ask(Whom::One(node), question, others.and_the_way(CLAIMED_WITHIN)).await;
-            let found = answers.given.into_iter().find_map(|given| match given.answer {
-                Answer::States { mut found, .. } => found.pop(),
-                _ => None,
-            });
-            if let Some(state) = found {
-                return Some(Claimed { from: node, state });
-            }
-        }
-        None
-    }
-
-    /// Goes on with a connection that a node gave up: it is in what it was in, and says what it said.
-    pub(crate) fn take_over(&self, connection: &Arc<Connection>, Claimed { from, state }: Claimed) {
-        let Some(others) = &self.others else { return };
-        let ConnectionStateFacts { connection: _, mut groups, presence } = state;
-        let Connection { app_id, endpoint, id, .. } = &**connection;
-        let _telling = connection.telling.lock();
-        let at = self.local.registry.moment();
-        groups.retain(|group| {
-            let in_group = || Interest::Group(*app_id, group.clone());
-            self.hold(in_group);
-            let is_in = matches!(self.local.registry.join(connection, group, Caps::default()), Join::Joined { .. });
-            if is_in {
-                others.survey_later(&in_group());
-            } else {
-                self.release(in_group);
-            }
-            is_in
-        });
-        if let Some(presence) = &presence {
-            self.local.registry.set_presence(*app_id, *id, presence.clone());
-        }
-        let inherited = Inherited { groups: groups.iter().cloned().collect(), presence: presence.clone() };
-        *connection.inherited.lock() = Some(Box::new(inherited));
-        let moved = Moved { app_id: *app_id, endpoint: endpoint.clone(), connection: *id, from, groups, presence };
-        self.tell_untold_of(*id);
-        others.moved(None, &moved, false, at);
-        self.tell_untold_of(*id);
-        self.bus.publish(Delivery::Moved(Box::new(moved.clone())));
-        self.depart_behind(connection, &moved.groups);
-        self.parking.0.lock().heirs.push_back((Instant::now() + TAKEN_UP_WITHIN, connection.clone()));
-    }
-
-    /// What connections inherited and their clients did not ask for again in time is left.
-    pub(crate) fn give_up_unclaimed(&self) {
-        loop {
-            let heir = {
-                let mut books = self.parking.0.lock();
-                let is_due = books.heirs.front().is_some_and(|(due, _)| *due <= Instant::now());
-                is_due.then(|| books.heirs.pop_front()).flatten()
-            };
-            let Some((_, connection)) = heir else { return };
-            let Some(inherited) = connection.inherited.lock().take() else { continue };
-            for group in &inherited.groups {
-                self.leave_here(&connection, group, RequestId::new(self.broker.chance()), Some(connection.id));
-            }
-            if inherited.presence.is_some() {
-                self.say_here(&connection, Presence::unavailable(), RequestId::new(self.broker.chance()));
-            }
-        }
-    }
-}
-
-/// What a client proved itself by, if it did.
-fn ground_of(caller: &Caller) -> Option<ParkingGround> {
-    match caller {
-        Caller::Endpoint { session, .. } => Some(ParkingGround::Session(session.record.number)),
-        Caller::App { secret_id, .. } => Some(ParkingGround::Secret(*secret_id)),
-        Caller::Admin { session, .. } => Some(ParkingGround::SignIn(*session)),
-        Caller::Anonymous => None,
     }
 }

@@ -89,11 +89,14 @@ impl Receiver for Hub {
         if let Question::Sessions { numbers } = question {
             return Answer::Sessions(self.sessions_here(&numbers));
         }
-        match &question {
-            Question::Snapshot { of, after: None } => self.depart_again(of),
-            Question::Parks => self.parks(from),
-            Question::Parked(claim) => return Answer::States { found: self.give_up_parked(claim), more: false },
-            _ => {}
+        if let Question::Parked(claim) = &question {
+            return Answer::States { found: self.give_up_parked(claim), more: false };
+        }
+        if let Question::Parks = &question {
+            self.parks(from);
+        }
+        if let Question::Snapshot { of, after: None } = &question {
+            self.depart_again(of);
         }
         let carry_out = |app, in_request, deed| self.carry_out(app, Asked { by: from, in_request }, deed);
         let hand_over = |which: &_| self.hand_over(from, which);

@@ -52,7 +52,7 @@ pub struct Socket {
     named: AtomicBool,
     /// Whether that may have been, unheard: it is not kept by the next look unless what is stored tells.
     doubted: AtomicBool,
-    /// Whether its connection is parked (`parking.rs`): the end of its transport is not that of the connection.
+    /// Whether its connection is parked (`coming_back.rs`): the end of its transport is not that of the connection.
     parked: AtomicBool,
 }
 
