@@ -33,6 +33,8 @@ const CLAIMED_WITHIN: Duration = Duration::from_millis(250);
 const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
 /// How often it is looked whether there are nodes that were not asked whether they know of parking.
 const LOOKED_EVERY: Duration = Duration::from_millis(100);
+/// How long such a node is waited for: it may just start.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 /// Groups of a connection that is parked, at most: who is in more is sent away without.
 const GROUPS_MAX: usize = 1_000;
 /// Connections that are told as gone before others have their turn.
@@ -65,7 +67,7 @@ impl Hub {
             if nodes.is_empty() {
                 continue;
             }
-            if self.tell_parks(&nodes, CLAIMED_WITHIN).await {
+            if self.tell_parks(&nodes, TOLD_WITHIN).await {
                 if let Some(known_to) = &mut self.parking.books().known_to {
                     known_to.extend(nodes);
                 }

@@ -261,6 +261,51 @@ describe('when a node goes', () => {
     for (const listener of listeners) await heardAll(listener, published);
   });
 
+  it('one after the other for a restart, nobody hears of those who come back', async () => {
+    const group = unlike('room');
+    const members = [];
+    for (const node of cluster.nodes) members.push(await connect('member', node, { mayMiss: true }));
+    const endpointList = members.map(({ endpointId }) => endpointId);
+    /** What clients do when they have connected. */
+    const settle = async (device) => {
+      await device.ok('post', '/v1/presence', { presence: { type: 'available' } });
+      await device.ok('post', '/v1/groups/', { groups: [group] });
+      await device.ok('post', '/v1/presence-observers', { endpointList });
+    };
+    for (const [at, member] of members.entries()) {
+      await settle(member);
+      for (const other of members.slice(0, at)) await other.push('join', ({ connectionId }) => connectionId === member.id);
+    }
+    const heard = members.map((device) => ({ device, from: device.frames.length }));
+    for (const [at, node] of cluster.nodes.entries()) {
+      const restarted = node.restart();
+      // The next node is the next to go, so some move twice.
+      const next = cluster.nodes[(at + 1) % cluster.nodes.length];
+      for (const [number, member] of members.entries()) {
+        if (member.server !== node) continue;
+        await member.closed();
+        const back = await openDevice(next, 'javascript', member.credential, { mayMiss: true });
+        devices.push(back);
+        await back.connect();
+        assert.equal(back.id, member.id);
+        await settle(back);
+        members[number] = back;
+        heard.push({ device: back, from: 0 });
+      }
+      await restarted;
+      await untilReady(node);
+    }
+    for (const from of members) {
+      await from.ok('post', `/v1/channels/${group}/publish`, { message: `last of ${from.id}` });
+      for (const member of members.filter((each) => each !== from)) {
+        await member.push('pubsub', ({ message }) => message === `last of ${from.id}`);
+      }
+    }
+    const isNews = ({ kind, name, argument }) => kind === 'push'
+      && (['join', 'leave'].includes(name) || (name === 'presence' && argument.type === 'unavailable'));
+    for (const { device, from } of heard) assert.deepEqual(device.frames.slice(from).filter(isNews), []);
+  });
+
   /** All that was acknowledged up to `number` comes, and once: in no order, as it was said on several nodes. */
   async function heardAll({ device, after: from }, number) {
     const heard = () => device.frames.filter(({ name }) => name === 'pubsub').map(({ argument }) => Number(argument.message));

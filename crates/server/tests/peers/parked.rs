@@ -345,7 +345,7 @@ async fn whatever_lies_between_nodes_all_know_in_the_end_who_came_back() {
             {
                 hub.send_away(&client.socket);
                 tokio::time::sleep(Duration::from_millis((seed * 37 + nth as u64 * 101) % 300)).await;
-                if (seed + nth as u64) % 4 == 0 {
+                if (seed + nth as u64).is_multiple_of(4) {
                     // It comes back late, or to nobody.
                     continue;
                 }

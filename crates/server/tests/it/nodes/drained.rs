@@ -84,7 +84,8 @@ fn members(at: &Client) -> Vec<String> {
 
 #[test]
 fn nobody_hears_of_a_client_that_comes_back_from_a_node_that_drains() {
-    three().into_iter().for_each(|nodes| nobody_hears_of_a_client_that_comes_back(&nodes));
+    let Some(nodes) = three() else { return };
+    nobody_hears_of_a_client_that_comes_back(&nodes);
 }
 
 #[test]
