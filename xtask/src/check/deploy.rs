@@ -1,5 +1,5 @@
 //! What operators are given in `deploy/`: its YAML can be read, what one part of it names is there in another, it names settings
-//! that there are, and the proxies take their files.
+//! that there are, and the proxies take their files and do nothing that was seen to hurt.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -25,7 +25,11 @@ pub(super) fn check(root: &Path) -> anyhow::Result<()> {
         settings_are_known(text, &settings).with_context(|| format!("deploy/{name}"))?;
     }
     compose_fits(&compose).context("deploy/compose.yaml")?;
-    kubernetes_fits(&kubernetes, &read("haproxy.cfg")?).context("deploy/kubernetes.yaml")?;
+    let haproxy = read("haproxy.cfg")?;
+    kubernetes_fits(&kubernetes, &haproxy).context("deploy/kubernetes.yaml")?;
+    haproxy_fits(&haproxy).context("deploy/haproxy.cfg")?;
+    nginx_fits(&read("nginx.conf")?).context("deploy/nginx.conf")?;
+    caddy_fits(&read("Caddyfile")?).context("deploy/Caddyfile")?;
     match proxies_take_their_files(&deploy, &root.join("build/debian")) {
         Err(error) if std::env::var_os("CI").is_none() => {
             println!("not checked by the proxies themselves: {error:#}");
@@ -204,6 +208,40 @@ fn pod_fits(pod: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The lines of a proxy's file that are no comments.
+fn said(file: &str) -> impl Iterator<Item = &str> {
+    file.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// Fails if HAProxy would take names for gone that stand in `/etc/hosts` alone.
+fn haproxy_fits(file: &str) -> anyhow::Result<()> {
+    let of_servers = said(file).filter(|line| line.starts_with("server ") || line.starts_with("default-server "));
+    for line in of_servers {
+        ensure!(!line.contains(" resolvers "), "DNS alone has to know the nodes: {line}");
+    }
+    Ok(())
+}
+
+/// Fails if nginx would go by what clients can bring about, or write down what they are known by.
+fn nginx_fits(file: &str) -> anyhow::Result<()> {
+    for line in said(file).filter(|line| line.starts_with("server node-")) {
+        ensure!(line.ends_with(" max_fails=0;"), "one client could take this node from everybody: {line}");
+    }
+    for line in ["proxy_next_upstream error timeout;", "access_log off;", "error_log /dev/null;"] {
+        ensure!(said(file).any(|found| found == line), "it does not say: {line}");
+    }
+    ensure!(said(file).any(|line| line.starts_with("server_name ")), "Debian's own site would get its requests");
+    Ok(())
+}
+
+/// Fails if Caddy would write down credentials.
+fn caddy_fits(file: &str) -> anyhow::Result<()> {
+    for line in ["request>headers delete", "request>uri delete"] {
+        ensure!(said(file).any(|found| found == line), "it does not say: {line}");
+    }
+    Ok(())
+}
+
 /// Has each proxy read its file, with addresses of this machine where it must know them. `unpacked` is where programs are put
 /// that are wanted for this alone.
 fn proxies_take_their_files(deploy: &Path, unpacked: &Path) -> anyhow::Result<()> {
@@ -251,6 +289,8 @@ mod tests {
     const COMPOSE: &str = include_str!("../../../deploy/compose.yaml");
     const KUBERNETES: &str = include_str!("../../../deploy/kubernetes.yaml");
     const HAPROXY: &str = include_str!("../../../deploy/haproxy.cfg");
+    const NGINX: &str = include_str!("../../../deploy/nginx.conf");
+    const CADDY: &str = include_str!("../../../deploy/Caddyfile");
 
     fn of_compose(from: &str, to: &str) -> String {
         assert!(COMPOSE.contains(from), "{from}");
@@ -280,6 +320,26 @@ mod tests {
         assert!(of_kubernetes("serviceName: respoked-nodes", "serviceName: respoked").contains("no service"));
         assert!(of_kubernetes("    timeout connect 2s", "    timeout connect 3s").contains("in more than addresses"));
         assert!(of_kubernetes("replicas: 3", "replicas: [3").contains("did not find"));
+    }
+
+    #[test]
+    fn what_hurts_behind_a_proxy_is_found() {
+        let of = |fits: fn(&str) -> anyhow::Result<()>, file: &str, from: &str, to: &str| {
+            assert!(fits(file).is_ok() && file.contains(from), "{from}");
+            fits(&file.replacen(from, to, 1)).unwrap_err().to_string()
+        };
+        let resolved = " 2 rise 1 resolvers system";
+        assert!(of(haproxy_fits, HAPROXY, " 2 rise 1", resolved).contains("DNS alone"));
+        assert!(of(haproxy_fits, HAPROXY, ":8080 track", ":8080 resolvers system track").contains("DNS alone"));
+        assert!(of(nginx_fits, NGINX, " max_fails=0", "").contains("node-1"));
+        assert!(of(nginx_fits, NGINX, "error timeout;", "error timeout http_503;").contains("proxy_next_upstream"));
+        assert!(of(nginx_fits, NGINX, "    access_log", "    # access_log").contains("access_log"));
+        assert!(of(nginx_fits, NGINX, "error_log /dev/null", "error_log stderr").contains("error_log"));
+        assert!(of(nginx_fits, NGINX, "server_name example.com", "default_type text/plain").contains("Debian's"));
+        assert!(
+            of(caddy_fits, CADDY, "request>headers delete", "request>headers>App-Secret delete").contains("headers")
+        );
+        assert!(of(caddy_fits, CADDY, "request>uri delete", "").contains("request>uri"));
     }
 
     #[test]
