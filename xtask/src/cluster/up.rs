@@ -128,7 +128,11 @@ fn what_to_try(topology: &mut Topology, binary: &Path) -> anyhow::Result<String>
     }
     writeln!(text, "  files   {}, with the logs; gone at the end", topology.folder().display())?;
     writeln!(text, "  database {}", topology.database())?;
-    let last = topology.nodes().last().map_or(0, Node::id);
+    // Each is tried on a node of its own, where there are as many: one that was started again is another process.
+    let processes: Vec<u32> = topology.nodes().iter().rev().map(Node::id).collect();
+    let mut processes = processes.iter().cycle().copied();
+    let mut next = || processes.next().unwrap_or(0);
+    let (killed, stopped, drained) = (next(), next(), next());
     let role = app.role;
     write!(
         text,
@@ -140,16 +144,16 @@ Mint a tokenId, and one more for bob; then let both talk in two tabs of {proxy}/
   curl -s {proxy}/v1/tokens -H "App-Secret: $(cat {secret})" -H 'Content-Type: application/json' -d '{{"endpointId":"alice","roleId":"{role}"}}'
 
 Kill a node: its clients come back to another one, and whoever watched them hears of it once.
-  kill -9 {last}
+  kill -9 {killed}
 Stop it for a while: it serves nothing on an old view when it goes on.
-  kill -STOP {last}; sleep 15; kill -CONT {last}
+  kill -STOP {stopped}; sleep 15; kill -CONT {stopped}
 Send its clients to the others first:
-  kill -TERM {last}
+  kill -TERM {drained}
 Sign in, and see which nodes there are:
   {respoked} login --server {proxy} --password-file {password}
   {respoked} node list --server {proxy}
 
-Enter starts the nodes again that ended. Ctrl-C takes everything down.
+Enter starts the nodes again that ended, and says as which processes. Ctrl-C takes everything down.
 "#
     )?;
     Ok(text)
