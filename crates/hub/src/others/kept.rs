@@ -231,8 +231,9 @@ impl Kept {
     /// A node says that a connection ended.
     pub(super) fn departed(&mut self, from: (Node, u64), departed: Departed, now: Instant) -> Option<Going> {
         let Departed { app_id, endpoint, connection, groups } = departed;
+        let is_of = self.is_of(connection, from);
         let before = self.note_gone((connection, from.0), Gone::Told, now);
-        if before == Some(Gone::Told) || !self.is_of(connection, from) {
+        if before == Some(Gone::Told) || !is_of {
             return None;
         }
         let mut told: Vec<GroupName> = Vec::new();

@@ -402,3 +402,38 @@ async fn nothing_is_parked_any_more_once_a_node_comes_that_does_not_know_of_it()
     tokio::time::sleep(LATER).await;
     assert_eq!(scene.told(), [events(&[("leave", "dan")]), events(&[("leave", "dan")])]);
 }
+
+/// It would have to be parked again at once.
+#[tokio::test(start_paused = true)]
+async fn nobody_comes_back_to_a_node_that_drains_too() {
+    let scene = Scene::new().await;
+    scene.drain().await;
+    assert!(scene.world.nodes[1].hub.begin_to_park(LATER).await);
+    let new = scene.world.connect(1, "alice").await;
+    assert_ne!(new.connection.id, scene.alice.connection.id);
+    let back = scene.world.connect(2, "alice").await;
+    assert_eq!(back.connection.id, scene.alice.connection.id);
+    tokio::time::sleep(LATER).await;
+    scene.nothing_is_told();
+}
+
+/// Longer than it is known of a connection from where it went.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_never_hears_that_one_came_back_ends_nothing_of_it() {
+    let scene = Scene::new().await;
+    scene.drain().await;
+    let between = scene.world.between.clone();
+    *scene.world.nodes[1].bus.when_answered.lock() = Some(Box::new(move || between.cut_one_way(id(1), id(0))));
+    let back = scene.world.connect(1, "alice").await;
+    assert_eq!(back.connection.id, scene.alice.connection.id);
+    tokio::time::sleep(12 * LATER).await;
+    scene.world.mend(0, 1);
+    tokio::time::sleep(2 * LATER).await;
+    let is_missed = |(name, _): &(String, String)| name == "missed";
+    scene.told().iter().flatten().for_each(|told| assert!(is_missed(told), "{told:?}"));
+    scene.drained(0).await;
+    scene.told().iter().flatten().for_each(|told| assert!(is_missed(told), "{told:?}"));
+    scene.lose(0).await;
+    scene.nothing_is_told();
+    scene.is_consistent(&[1, 2]);
+}

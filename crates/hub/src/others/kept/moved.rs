@@ -17,10 +17,10 @@ impl Kept {
     }
 
     /// Whether what a node says of a connection is so. If that is known as another's, it has moved unheard: to who says
-    /// something of it, and never to who parks.
+    /// something of it, and never to who parks, or where it went from.
     pub(super) fn is_of(&mut self, connection: ConnectionId, (node, number): (Node, u64)) -> bool {
         let Some(there) = self.there.get_mut(&connection).filter(|there| there.node != node) else { return true };
-        if self.parking.contains(&node) {
+        if self.parking.contains(&node) || self.gone.contains_key(&(connection, node)) {
             return false;
         }
         let before = std::mem::replace(&mut there.node, node);

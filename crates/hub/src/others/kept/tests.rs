@@ -1,3 +1,4 @@
+mod moved;
 mod world;
 
 use std::collections::BTreeSet;
