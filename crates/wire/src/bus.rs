@@ -14,6 +14,7 @@ mod delivery;
 mod handshake;
 mod interest;
 mod requests;
+mod shapes;
 mod unknown;
 
 use ::bytes::Bytes;

@@ -10,103 +10,58 @@ use respoke_core::totp::SealedTotp;
 
 use super::bounds::BusCodecError;
 use super::bytes::{Coded, Reader, write_text};
+use super::shapes::{coded_fields, coded_kinds};
 
-impl Coded for Counted {
-    fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Drawn(drawn) => {
-                0_u8.write(out);
-                drawn.write(out);
-            }
-            Self::Tried(tried) => {
-                1_u8.write(out);
-                tried.write(out);
-            }
-            Self::Enrols(admin_id) => (2_u8, *admin_id).write(out),
-            Self::Caused(caused) => {
-                3_u8.write(out);
-                caused.write(out);
-            }
-        }
-    }
+coded_kinds! { Counted, "kind of what is counted" {
+    0 => Drawn(drawn),
+    1 => Tried(tried),
+    2 => Enrols(admin_id),
+    3 => Caused(caused),
+}}
 
-    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
-        Ok(match u8::read(from)? {
-            0 => Self::Drawn(Coded::read(from)?),
-            1 => Self::Tried(Coded::read(from)?),
-            2 => Self::Enrols(Coded::read(from)?),
-            3 => Self::Caused(Coded::read(from)?),
-            _ => return Err(BusCodecError::Unknown("kind of what is counted")),
-        })
-    }
-}
+coded_kinds! { AppBucket, "kind of bucket" {
+    0 => Requests,
+    1 => Connects,
+    2 => Messages,
+}}
 
-impl Coded for Drawn {
-    fn write(&self, out: &mut Vec<u8>) {
-        let Self { app_id, of, rate, amount } = self;
-        app_id.write(out);
-        of.write(out);
-        rate.write(out);
-        amount.write(out);
-    }
+coded_kinds! { Guesser, "kind of guesser" {
+    0 => Password(address, name),
+    1 => Account(name),
+    2 => Code(name, address),
+    3 => Credential(address),
+}}
 
-    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
-        Ok(Self {
-            app_id: Coded::read(from)?,
-            of: Coded::read(from)?,
-            rate: Coded::read(from)?,
-            amount: Coded::read(from)?,
-        })
-    }
-}
+coded_kinds! { Tried, "outcome of a try" {
+    0 => Failed(guesser, times),
+    1 => TakenBack(guesser),
+    2 => Forgiven(guesser),
+    3 => CameIn(address, name),
+}}
 
-impl Coded for Caused {
-    fn write(&self, out: &mut Vec<u8>) {
-        let Self { app_id, frames_rate, kilobytes_rate, frames, bytes } = self;
-        app_id.write(out);
-        frames_rate.write(out);
-        kilobytes_rate.write(out);
-        (*frames, *bytes).write(out);
-    }
+coded_kinds! { BooksQuestion, "kind of question about books" {
+    0 => Figures { app_id },
+    1 => Enrolment { admin_id, code },
+    2 => Requests(asked),
+}}
 
-    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
-        Ok(Self {
-            app_id: Coded::read(from)?,
-            frames_rate: Coded::read(from)?,
-            kilobytes_rate: Coded::read(from)?,
-            frames: Coded::read(from)?,
-            bytes: Coded::read(from)?,
-        })
-    }
-}
+coded_kinds! { BooksAnswer, "kind of answer about books" {
+    0 => Figures(figures),
+    1 => Enrolment(enrolment),
+    2 => None,
+    3 => Requests(piece),
+}}
 
-impl Coded for Rate {
-    fn write(&self, out: &mut Vec<u8>) {
-        (self.per_second, self.burst).write(out);
-    }
+coded_kinds! { EnrolmentAnswer, "outcome of an enrolment" {
+    0 => NoneWaits,
+    1 => Wrong,
+    2 => Right { step, sealed, password },
+}}
 
-    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
-        Ok(Self { per_second: Coded::read(from)?, burst: Coded::read(from)? })
-    }
-}
-
-impl Coded for AppBucket {
-    fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Requests => 0_u8.write(out),
-            Self::Connects => 1_u8.write(out),
-            Self::Messages => 2_u8.write(out),
-        }
-    }
-
-    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
-        Ok(match u8::read(from)? {
-            0 => Self::Requests,
-            1 => Self::Connects,
-            2 => Self::Messages,
-            _ => return Err(BusCodecError::Unknown("kind of bucket")),
-        })
-    }
+coded_fields! {
+    Drawn { app_id, of, rate, amount }
+    Caused { app_id, frames_rate, kilobytes_rate, frames, bytes }
+    Rate { per_second, burst }
 }
 
 impl Coded for NameHash {
@@ -119,155 +74,33 @@ impl Coded for NameHash {
     }
 }
 
-impl Coded for Guesser {
+impl Coded for SealedTotp {
     fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Password(address, name) => {
-                0_u8.write(out);
-                address.write(out);
-                name.write(out);
-            }
-            Self::Account(name) => {
-                1_u8.write(out);
-                name.write(out);
-            }
-            Self::Code(name, address) => {
-                2_u8.write(out);
-                name.write(out);
-                address.write(out);
-            }
-            Self::Credential(address) => {
-                3_u8.write(out);
-                address.write(out);
-            }
-        }
+        out.extend_from_slice(&self.to_bytes());
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
-        Ok(match u8::read(from)? {
-            0 => Self::Password(Coded::read(from)?, Coded::read(from)?),
-            1 => Self::Account(Coded::read(from)?),
-            2 => Self::Code(Coded::read(from)?, Coded::read(from)?),
-            3 => Self::Credential(Coded::read(from)?),
-            _ => return Err(BusCodecError::Unknown("kind of guesser")),
-        })
+        from.array().map(Self::from_bytes)
     }
 }
 
-impl Coded for Tried {
+impl Coded for SecretHash {
     fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Failed(guesser, times) => {
-                0_u8.write(out);
-                guesser.write(out);
-                times.write(out);
-            }
-            Self::TakenBack(guesser) => {
-                1_u8.write(out);
-                guesser.write(out);
-            }
-            Self::Forgiven(guesser) => {
-                2_u8.write(out);
-                guesser.write(out);
-            }
-            Self::CameIn(address, name) => {
-                3_u8.write(out);
-                address.write(out);
-                name.write(out);
-            }
-        }
+        out.extend_from_slice(self.as_bytes());
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
-        Ok(match u8::read(from)? {
-            0 => Self::Failed(Coded::read(from)?, Coded::read(from)?),
-            1 => Self::TakenBack(Coded::read(from)?),
-            2 => Self::Forgiven(Coded::read(from)?),
-            3 => Self::CameIn(Coded::read(from)?, Coded::read(from)?),
-            _ => return Err(BusCodecError::Unknown("outcome of a try")),
-        })
+        from.array().map(Self::from_bytes)
     }
 }
 
-impl Coded for BooksQuestion {
+impl Coded for Secret {
     fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Figures { app_id } => (0_u8, *app_id).write(out),
-            Self::Enrolment { admin_id, code } => {
-                (1_u8, *admin_id).write(out);
-                write_text(code.expose(), out);
-            }
-            Self::Requests(asked) => {
-                2_u8.write(out);
-                asked.write(out);
-            }
-        }
+        write_text(self.expose(), out);
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
-        Ok(match u8::read(from)? {
-            0 => Self::Figures { app_id: Coded::read(from)? },
-            1 => Self::Enrolment { admin_id: Coded::read(from)?, code: secret(from)? },
-            2 => Self::Requests(Box::new(Coded::read(from)?)),
-            _ => return Err(BusCodecError::Unknown("kind of question about books")),
-        })
-    }
-}
-
-impl Coded for BooksAnswer {
-    fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Figures(figures) => {
-                0_u8.write(out);
-                figures.write(out);
-            }
-            Self::Enrolment(enrolment) => {
-                1_u8.write(out);
-                enrolment.write(out);
-            }
-            Self::None => 2_u8.write(out),
-            Self::Requests(piece) => {
-                3_u8.write(out);
-                piece.write(out);
-            }
-        }
-    }
-
-    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
-        Ok(match u8::read(from)? {
-            0 => Self::Figures(Box::new(Coded::read(from)?)),
-            1 => Self::Enrolment(Coded::read(from)?),
-            2 => Self::None,
-            3 => Self::Requests(Coded::read(from)?),
-            _ => return Err(BusCodecError::Unknown("kind of answer about books")),
-        })
-    }
-}
-
-impl Coded for EnrolmentAnswer {
-    fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::NoneWaits => 0_u8.write(out),
-            Self::Wrong => 1_u8.write(out),
-            Self::Right { step, sealed, password } => {
-                (2_u8, *step).write(out);
-                out.extend_from_slice(&sealed.to_bytes());
-                out.extend_from_slice(password.as_bytes());
-            }
-        }
-    }
-
-    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
-        Ok(match u8::read(from)? {
-            0 => Self::NoneWaits,
-            1 => Self::Wrong,
-            2 => Self::Right {
-                step: Coded::read(from)?,
-                sealed: SealedTotp::from_bytes(from.array()?),
-                password: SecretHash::from_bytes(from.array()?),
-            },
-            _ => return Err(BusCodecError::Unknown("outcome of an enrolment")),
-        })
+        from.text("secret").map(|text| Self::new(text.to_owned()))
     }
 }
 
@@ -281,8 +114,4 @@ impl Coded for Figures {
     fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
         serde_json::from_str(from.text("figures")?).map_err(|_| BusCodecError::Invalid("figures"))
     }
-}
-
-fn secret(from: &mut Reader<'_>) -> Result<Secret, BusCodecError> {
-    from.text("secret").map(|text| Secret::new(text.to_owned()))
 }

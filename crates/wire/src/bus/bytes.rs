@@ -1,7 +1,9 @@
 //! How numbers, texts, ids and lists are written as bytes, of which everything else is made.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use ::bytes::Bytes;
 use respoke_core::clock::Timestamp;
@@ -118,6 +120,22 @@ impl<A: Coded, B: Coded> Coded for (A, B) {
     }
 }
 
+macro_rules! pointers {
+    ($($pointer:ident)*) => {
+        $(impl<T: Coded> Coded for $pointer<T> {
+            fn write(&self, out: &mut Vec<u8>) {
+                T::write(self, out);
+            }
+
+            fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
+                T::read(from).map(Self::new)
+            }
+        })*
+    };
+}
+
+pointers! { Arc Box }
+
 impl<T: Coded> Coded for Option<T> {
     fn write(&self, out: &mut Vec<u8>) {
         self.is_some().write(out);
@@ -195,6 +213,17 @@ impl Coded for String {
 
     fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
         from.text("text").map(str::to_owned)
+    }
+}
+
+/// A word that is written into the program, or was read.
+impl Coded for Cow<'static, str> {
+    fn write(&self, out: &mut Vec<u8>) {
+        write_text(self, out);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
+        String::read(from).map(Self::Owned)
     }
 }
 

@@ -8,6 +8,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use super::bounds::BusCodecError;
 use super::bytes::{Coded, Reader};
+use super::shapes::coded_kinds;
 
 /// Stands for an [`Interest`] of another node. Two that have the same cost a delivery that concerns nobody there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,34 +66,11 @@ impl Coded for InterestHash {
     }
 }
 
-impl Coded for InterestNews {
-    fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Held(app_id, hash) => (0_u8, (*app_id, *hash)).write(out),
-            Self::Released(app_id, hash) => (1_u8, (*app_id, *hash)).write(out),
-            Self::App(app_id, hashes) => {
-                (2_u8, *app_id).write(out);
-                hashes.write(out);
-            }
-            Self::WholeApp(app_id) => (3_u8, *app_id).write(out),
-            Self::Complete => 4_u8.write(out),
-            Self::Late { app_id, of, millis } => {
-                (5_u8, *app_id).write(out);
-                of.write(out);
-                millis.write(out);
-            }
-        }
-    }
-
-    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
-        Ok(match u8::read(from)? {
-            0 => Self::Held(Coded::read(from)?, Coded::read(from)?),
-            1 => Self::Released(Coded::read(from)?, Coded::read(from)?),
-            2 => Self::App(Coded::read(from)?, Coded::read(from)?),
-            3 => Self::WholeApp(Coded::read(from)?),
-            4 => Self::Complete,
-            5 => Self::Late { app_id: Coded::read(from)?, of: Coded::read(from)?, millis: Coded::read(from)? },
-            _ => return Err(BusCodecError::Unknown("kind of interest")),
-        })
-    }
-}
+coded_kinds! { InterestNews, "kind of interest" {
+    0 => Held(app_id, hash),
+    1 => Released(app_id, hash),
+    2 => App(app_id, hashes),
+    3 => WholeApp(app_id),
+    4 => Complete,
+    5 => Late { app_id, of, millis },
+}}
