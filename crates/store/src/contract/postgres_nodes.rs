@@ -127,7 +127,7 @@ pub(crate) fn newcomer(name: &str) -> Newcomer {
     }
 }
 
-async fn join(store: &PostgresStore, newcomer: Newcomer) -> Node {
+pub(crate) async fn join(store: &PostgresStore, newcomer: Newcomer) -> Node {
     match store.join(newcomer).await.unwrap() {
         Joining::Joined { node, .. } => node,
         refused @ Joining::Refused(_) => panic!("{refused:?}"),

@@ -1,6 +1,7 @@
 //! How a node says that it lives: one statement, which is its own transaction.
 //!
-//! It takes the place of those who hear of what was ended: so it waits behind nobody who writes, searches or holds a lock. It asks in
+//! It has a connection of its own (`pool.rs`): so it waits behind nobody who writes, searches or holds a lock, and those that are dead
+//! of the others are not its concern. It asks in
 //! the same packet where the server stands, and writes nothing where the database does not go on. It is flushed to that
 //! server's disk, and no standby is waited for: a beat that one lacks is made up for when it is promoted (`settle.rs`), and one
 //! that is gone would otherwise stop all nodes.
@@ -97,7 +98,7 @@ impl PostgresStore {
     }
 
     async fn try_to_beat(&self, node: Node, load: Load) -> Result<Tried, Failure> {
-        let lent = self.pool.lend(&Errand::Hearing).await?;
+        let lent = self.pool.lend(&Errand::Beat).await?;
         let rows = ask(&lent, self.line.as_deref().map(Line::settled), node, load).await?;
         let mut beat = Beat { now: Timestamp::from_millis(0), nodes: Vec::new() };
         for row in &rows {

@@ -3,8 +3,9 @@
 //! Invariant: there are never more of them than places. A place is given back when its connection waits for the next one, or
 //! when its socket is closed. While a commit is not answered, it is not closed (`driver.rs`).
 //! Invariant: no kind of errand takes them all, nor do several together. Whatever waits for locks or looks through big tables, a
-//! look-up by keys finds a place, what ends something finds one, and so do other transactions where there are searches. Whoever hears
-//! of what was ended, or says that a node lives, has one that nobody else can have.
+//! look-up by keys finds a place, what ends something finds one, and so do other transactions where there are searches.
+//! Invariant: whoever says that a node lives has a connection that nobody else uses, but for one who hears of what was ended when all
+//! others are taken. So neither many who ask nor connections that are dead can make a node look so.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -21,11 +22,12 @@ use super::connect::Connection;
 use super::connector::Connector;
 use super::failure::Failure;
 
-/// All places. With the two connections that write tokens and the one that writes messages a store has eight.
-const PLACES: usize = 5;
-/// Places for everything but hearing of what was ended, and saying that a node lives: without these for some seconds, nothing may be
-/// remembered, or served at all.
+/// Places for everything but saying that a node lives. With the connection for that, the two that write tokens and the one that
+/// writes messages a store has eight.
 const MOST: usize = 4;
+/// The place for saying that a node lives. Who hears of what was ended has it too, where there is no other: without that for some
+/// seconds, nothing may be remembered.
+const PULSE: usize = 1;
 /// Of these at most, for all but what ends something: one is left to that.
 const USUAL: usize = 3;
 /// Of [`MOST`] at most, for all but look-ups, which take milliseconds: one is left to these. Who may do what it asks for is found
@@ -53,8 +55,10 @@ pub(super) enum Errand {
     Transaction,
     /// Ending something: it waits behind none but its like.
     Ending,
-    /// Hearing of what was ended, or saying that a node lives.
+    /// Hearing of what was ended.
     Hearing,
+    /// Saying that a node lives.
+    Beat,
     /// A part of what has a turn.
     OfTurn(Turn),
 }
@@ -78,13 +82,22 @@ struct Inner {
     usual: Turns,
     slow: Turns,
     most: Turns,
-    places: Turns,
+    pulse: Turns,
     searches: Turns,
     gatherings: Turns,
-    /// Those that nobody has, the last used on top. None: the pool is closed.
-    idle: Mutex<Option<Vec<Connection>>>,
+    /// Those that nobody has. None: the pool is closed.
+    idle: Mutex<Option<Idle>>,
     tasks: TaskTracker,
     runtime: Handle,
+}
+
+/// Connections that nobody has.
+#[derive(Default)]
+struct Idle {
+    /// The last used on top.
+    usual: Vec<Connection>,
+    /// The one of [`PULSE`].
+    pulse: Option<Connection>,
 }
 
 impl Pool {
@@ -99,10 +112,10 @@ impl Pool {
             usual: Turns::of(USUAL),
             slow: Turns::of(SLOW),
             most: Turns::of(MOST),
-            places: Turns::of(PLACES),
+            pulse: Turns::of(PULSE),
             searches: Turns::of(SEARCHES),
             gatherings: Turns::of(GATHERINGS),
-            idle: Mutex::new(Some(Vec::new())),
+            idle: Mutex::new(Some(Idle::default())),
             tasks,
             runtime: Handle::current(),
         }))
@@ -111,7 +124,8 @@ impl Pool {
     /// Lends a connection.
     pub(super) async fn lend(&self, errand: &Errand) -> Result<Lent, Failure> {
         let place = self.0.place(errand).await?;
-        let idle = self.0.idle.lock().as_mut().and_then(Vec::pop);
+        let take = |idle: &mut Idle| if place.is_pulse { idle.pulse.take() } else { idle.usual.pop() };
+        let idle = self.0.idle.lock().as_mut().and_then(take);
         let connection = match idle {
             Some(connection) if !connection.is_broken() => connection,
             broken => {
@@ -136,8 +150,8 @@ impl Pool {
 
     /// Lends none any more; ends those that nobody has, and the others when they come back.
     pub(super) fn close(&self) {
-        let Inner { big, endings, common, usual, slow, most, places, searches, gatherings, .. } = &*self.0;
-        for turns in [big, endings, common, usual, slow, most, places, searches, gatherings] {
+        let Inner { big, endings, common, usual, slow, most, pulse, searches, gatherings, .. } = &*self.0;
+        for turns in [big, endings, common, usual, slow, most, pulse, searches, gatherings] {
             turns.free.close();
         }
         self.0.idle.lock().take();
@@ -151,9 +165,11 @@ impl Pool {
     /// Waits until all that were lent came back.
     pub(super) async fn drain(&self) {
         // What is lent ends by its own time-outs, but for commits that are not answered: those were let go.
-        let all = u32::try_from(PLACES).unwrap_or(u32::MAX);
-        if let Ok(all) = self.0.places.free.acquire_many(all).await {
-            all.forget();
+        for (turns, all) in [(&self.0.most, MOST), (&self.0.pulse, PULSE)] {
+            let all = u32::try_from(all).unwrap_or(u32::MAX);
+            if let Ok(all) = turns.free.acquire_many(all).await {
+                all.forget();
+            }
         }
     }
 }
@@ -161,15 +177,23 @@ impl Pool {
 impl Inner {
     async fn place(&self, errand: &Errand) -> Result<Place, Failure> {
         let until = Instant::now() + self.patience;
-        let Self { big, endings, common, usual, slow, most, places, .. } = self;
+        let Self { big, endings, common, usual, slow, most, pulse, .. } = self;
         let (parts, turn): (&[&Turns], _) = match errand {
-            Errand::LookUp => (&[usual, most, places], None),
-            Errand::Transaction => (&[common, usual, slow, most, places], None),
-            Errand::OfTurn(turn) => (&[big, common, usual, slow, most, places], Some(turn.clone())),
-            Errand::Ending => (&[endings, slow, most, places], None),
-            Errand::Hearing => (&[places], None),
+            Errand::LookUp => (&[usual, most], None),
+            Errand::Transaction => (&[common, usual, slow, most], None),
+            Errand::OfTurn(turn) => (&[big, common, usual, slow, most], Some(turn.clone())),
+            Errand::Ending => (&[endings, slow, most], None),
+            Errand::Hearing => match (usual.at_once(), most.at_once()) {
+                // As a look-up, which leaves to others what they have to find.
+                (Some(usual), Some(most)) => {
+                    return Ok(Place { parts: vec![usual, most], is_pulse: false, _turn: None });
+                }
+                _ => (&[pulse], None),
+            },
+            Errand::Beat => (&[pulse], None),
         };
-        let mut place = Place { parts: Vec::with_capacity(parts.len()), _turn: turn };
+        let is_pulse = matches!(errand, Errand::Hearing | Errand::Beat);
+        let mut place = Place { parts: Vec::with_capacity(parts.len()), is_pulse, _turn: turn };
         for part in parts {
             place.parts.push(part.take(until).await?);
         }
@@ -183,18 +207,22 @@ impl Inner {
     /// Takes a connection back on which something is under way, or that is of no use any more. Its place goes along until that
     /// is over or the socket closed.
     async fn take_back(self: Arc<Self>, connection: Connection, place: Place) {
-        if !connection.is_broken() && connection.finish().await.is_ok() {
-            self.keep(connection);
+        // The next beat waits for no answer to the one before. It holds no lock but while the server is at it.
+        let is_good = !connection.is_broken() && !place.is_pulse;
+        if is_good && connection.finish().await.is_ok() {
+            self.keep(connection, &place);
         } else {
             connection.close().await;
         }
         drop(place);
     }
 
-    /// Keeps it for the next one, or ends it if there will be none.
-    fn keep(&self, connection: Connection) {
-        if let Some(idle) = &mut *self.idle.lock() {
-            idle.push(connection);
+    /// Keeps it for the next one who has such a place, or ends it if there will be none.
+    fn keep(&self, connection: Connection, place: &Place) {
+        match &mut *self.idle.lock() {
+            Some(idle) if place.is_pulse => idle.pulse = Some(connection),
+            Some(idle) => idle.usual.push(connection),
+            None => {}
         }
     }
 }
@@ -208,6 +236,11 @@ struct Turns {
 impl Turns {
     fn of(number: usize) -> Self {
         Self { free: Arc::new(Semaphore::new(number)), waiting: AtomicUsize::new(0) }
+    }
+
+    /// One that nobody waits for.
+    fn at_once(&self) -> Option<OwnedSemaphorePermit> {
+        self.free.clone().try_acquire_owned().ok()
     }
 
     async fn take(&self, until: Instant) -> Result<OwnedSemaphorePermit, Failure> {
@@ -243,6 +276,8 @@ impl Drop for Waiter<'_> {
 /// What is had with a connection, until it is back.
 struct Place {
     parts: Vec<OwnedSemaphorePermit>,
+    /// Whether it is that of [`PULSE`], which has its own connection.
+    is_pulse: bool,
     _turn: Option<Turn>,
 }
 
@@ -269,7 +304,7 @@ impl Drop for Lent {
             let back = self.pool.clone().take_back(connection, place);
             self.pool.tasks.spawn_on(back, &self.pool.runtime);
         } else {
-            self.pool.keep(connection);
+            self.pool.keep(connection, &place);
         }
     }
 }

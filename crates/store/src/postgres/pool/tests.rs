@@ -5,8 +5,8 @@ use std::task::Poll;
 use respoke_core::audit::Action;
 use respoke_core::page::PageRequest;
 use respoke_core::ports::{
-    AuditStore as _, ChangeStore as _, EndRequest, EndScope, ListFilter, ScopeEnding, SessionStore as _, Store,
-    StoreError, TokenStore as _,
+    AuditStore as _, Beating, ChangeStore as _, EndRequest, EndScope, ListFilter, Load, NodeState, NodeStore as _,
+    ScopeEnding, SessionStore as _, Store, StoreError, TokenStore as _,
 };
 use respoke_core::token::Replaces;
 use tokio_postgres::{Client, NoTls};
@@ -14,6 +14,7 @@ use tokio_postgres::{Client, NoTls};
 use super::*;
 use crate::contract::fixture::{NOW, World, endpoint, entry};
 use crate::contract::postgres::{Postgres, there_is_a_server};
+use crate::contract::postgres_nodes::{join, newcomer};
 use crate::postgres::connect::Patience;
 use crate::postgres::options::Options;
 use crate::postgres::store::PostgresStore;
@@ -68,7 +69,7 @@ async fn all_places(store: &PostgresStore) -> Vec<Lent> {
     let mut lent = lent_for(store, &Errand::LookUp, USUAL).await;
     lent.extend(lent_for(store, &Errand::Ending, 1).await);
     lent.extend(lent_for(store, &Errand::Hearing, 1).await);
-    assert_eq!(lent.len(), PLACES);
+    assert_eq!(lent.len(), MOST + PULSE);
     lent
 }
 
@@ -148,6 +149,74 @@ async fn whatever_others_do_each_kind_of_errand_finds_a_place() {
     refused(ended().await.map(drop));
     store.token(1).await.unwrap();
     store.changes(0).await.unwrap();
+}
+
+/// The process that works for it in the server.
+async fn process(lent: &Lent) -> i64 {
+    let rows = lent.query("SELECT pg_backend_pid()::bigint", &[]).await.unwrap();
+    rows[0].get(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_beat_has_a_connection_that_nobody_else_uses_or_waits_with() {
+    if !there_is_a_server() {
+        return;
+    }
+    let fixture = Postgres::default();
+    let (store, _) = opened(&fixture, Duration::from_millis(100)).await;
+    let node = join(&store, newcomer("one")).await;
+    let beat = || store.beat(node, NodeState::Serving, Load::default());
+    // What it does is another transaction if it says something new.
+    assert!(matches!(beat().await.unwrap(), Beating::Lives { .. }));
+    let own = process(&store.pool.lend(&Errand::Beat).await.unwrap()).await;
+    // Who hears of ends has another one, however long that takes, while there is one.
+    let hearing = store.pool.lend(&Errand::Hearing).await.unwrap();
+    assert_ne!(process(&hearing).await, own);
+    // Nor does anybody else have it, though all are there at once.
+    let mut others = lent_for(&store, &Errand::LookUp, USUAL - 1).await;
+    others.extend(lent_for(&store, &Errand::Ending, 1).await);
+    for other in &others {
+        assert_ne!(process(other).await, own);
+    }
+    assert!(matches!(store.token(1).await, Err(StoreError::Overloaded)));
+    for _ in 0..3 {
+        assert!(matches!(beat().await.unwrap(), Beating::Lives { .. }));
+        store.changes(0).await.unwrap();
+    }
+    assert_eq!(process(&store.pool.lend(&Errand::Beat).await.unwrap()).await, own);
+    drop((hearing, others));
+    // Those that nobody has may all be dead: it does not try one after the other.
+    for _ in 0..USUAL {
+        assert_ne!(process(&store.pool.lend(&Errand::LookUp).await.unwrap()).await, own);
+    }
+    assert_eq!(process(&store.pool.lend(&Errand::Beat).await.unwrap()).await, own);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_beat_that_is_given_up_keeps_the_next_one_from_nothing() {
+    if !there_is_a_server() {
+        return;
+    }
+    let fixture = Postgres::default();
+    let (store, _) = opened(&fixture, DEADLINE).await;
+    let node = join(&store, newcomer("one")).await;
+    let (looking, mut console) = (console(&fixture).await, console(&fixture).await);
+    let held = console.transaction().await.unwrap();
+    held.batch_execute("LOCK TABLE respoked.nodes IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    for _ in 0..2 {
+        let mut beat = Box::pin(store.beat(node, NodeState::Serving, Load::default()));
+        while looking.query_one(WAITING, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            assert!(polled(1, beat.as_mut()).await.is_none());
+        }
+        drop(beat);
+        let lent = tokio::time::timeout(DEADLINE / 2, store.pool.lend(&Errand::Beat)).await;
+        assert!(lent.expect("nothing is before it").is_ok());
+        // Once the server has noticed that nobody waits.
+        while looking.query_one(WAITING, &[]).await.unwrap().get::<_, i64>(0) != 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    held.rollback().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
