@@ -1,6 +1,5 @@
 //! What a carrier over NATS does beside whoever sends: it writes, reads, hands on, and keeps the connection alive.
 
-use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,7 +23,6 @@ const PACKET_LEN: usize = 64 << 10;
 impl Shared {
     /// Sends what waits, as soon as the connection takes it.
     pub(super) async fn write(self: Arc<Self>, client: Client) {
-        let mut subjects = HashMap::new();
         loop {
             let lens = PacketLens { enough: PACKET_LEN, max: client.max_payload() };
             let (batch, dropped) = self.waiting.lock().next(lens, Instant::now());
@@ -34,10 +32,8 @@ impl Shared {
                 self.more.notified().await;
                 continue;
             };
-            // No more of them than nodes that ever were.
-            let subject = subjects.entry(batch.to).or_insert_with(|| self.subject(batch.to)).clone();
             let len = batch.packet.len() as u64;
-            match client.publish(subject, batch.packet.into()).await {
+            match client.publish(self.subject(batch.to), batch.packet.into()).await {
                 Ok(()) => {
                     add(&self.counted.frames_sent, batch.frames);
                     add(&self.counted.bytes_sent, len);
