@@ -55,6 +55,10 @@ const CODE: Patience = Patience {
     forgotten_after: Duration::from_secs(7 * 86_400),
 };
 
+/// Within which it is known what comes of a try: the longest wait of an account, or a part of it. So of who waits longer, as for
+/// codes, all tries before are decided.
+const DECIDED_WITHIN: Duration = ACCOUNT.wait_max;
+
 /// What somebody shows to be let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
@@ -70,6 +74,8 @@ struct Failures {
     last: Instant,
     /// When the one before was.
     before: Instant,
+    /// How many there were, and when the last was, before those tries that may not be decided yet.
+    decided: (u32, Instant),
 }
 
 impl Failures {
@@ -89,9 +95,22 @@ impl Failures {
         if now.duration_since(self.last) > patience.forgotten_after {
             self.count = 0;
         }
+        if now.duration_since(self.last) >= DECIDED_WITHIN {
+            self.decided = (self.count, self.last);
+        }
         self.count = self.count.saturating_add(times);
         self.before = self.last;
         self.last = now;
+    }
+
+    /// Takes a try back, as if it had not been. None: others came behind it.
+    ///
+    /// If all that were made at a time are taken back, here and at other nodes, it is as before the first of them: they leave no
+    /// longer wait.
+    fn take_back(&mut self, before: Option<Instant>) {
+        let (count, last) = self.decided;
+        self.count = self.count.saturating_sub(1);
+        self.last = if self.count <= count { last } else { before.unwrap_or(self.last) };
     }
 }
 
@@ -234,8 +253,14 @@ impl Throttle {
     }
 
     fn failures_of(&self, guesser: &Guesser, now: Instant) -> Arc<Mutex<Failures>> {
-        let new =
-            || Ok::<_, std::convert::Infallible>(Arc::new(Mutex::new(Failures { count: 0, last: now, before: now })));
+        let new = || {
+            Ok::<_, std::convert::Infallible>(Arc::new(Mutex::new(Failures {
+                count: 0,
+                last: now,
+                before: now,
+                decided: (0, now),
+            })))
+        };
         self.failures.get_or_insert_with(guesser, new).unwrap_or_else(|never| match never {})
     }
 }
@@ -271,8 +296,8 @@ impl Throttle {
             Tried::TakenBack(guesser) => {
                 if let Some(failures) = self.failures.get(&guesser) {
                     let mut failures = failures.lock();
-                    failures.count = failures.count.saturating_sub(1);
-                    failures.last = failures.before;
+                    let before = failures.before;
+                    failures.take_back(Some(before));
                 }
             }
             Tried::Forgiven(guesser) => drop(self.failures.remove(&guesser)),
@@ -311,10 +336,8 @@ impl Counted {
     /// Takes it back, as if it had not been.
     fn take_back(&self, at: Instant) {
         let mut failures = self.failures.lock();
-        failures.count = failures.count.saturating_sub(1);
-        if failures.last == at {
-            failures.last = self.before;
-        }
+        let before = (failures.last == at).then_some(self.before);
+        failures.take_back(before);
     }
 }
 

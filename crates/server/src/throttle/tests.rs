@@ -266,6 +266,31 @@ fn codes_are_guessed_at_all_nodes_together() {
     assert!(nodes[1].try_password(elsewhere(20), "other", Shown::PasswordAndCode, now).is_ok());
 }
 
+/// Who does not know the password makes nobody wait for the code, though several try at several nodes at a time.
+#[test]
+fn tries_that_are_taken_back_together_leave_no_wait() {
+    let throttle = nodes(1).remove(0);
+    let now = NOW.with(|now| *now);
+    let code = Guesser::Code(throttle.names.hash("admin"), None);
+    throttle.tried_elsewhere(&Tried::Failed(code, 6), now);
+    let guess =
+        |after| throttle.try_password(HERE, "admin", Shown::PasswordAndCode, now + Duration::from_millis(after));
+    assert_eq!(guess(0).unwrap_err(), Duration::from_secs(120));
+    // The wait is over, of which each node lets one make use, before it hears of the others.
+    let here = guess(120_000).unwrap();
+    for after in [120_001, 120_002, 120_003] {
+        throttle.tried_elsewhere(&Tried::Failed(code, 1), now + Duration::from_millis(after));
+    }
+    assert!(guess(120_100).is_err());
+    throttle.tried_elsewhere(&Tried::TakenBack(code), now);
+    here.password_was_wrong();
+    assert!(guess(120_200).is_err(), "two are not decided");
+    for _ in 0..2 {
+        throttle.tried_elsewhere(&Tried::TakenBack(code), now);
+    }
+    assert!(guess(120_300).is_ok(), "the owner need not wait");
+}
+
 #[test]
 fn a_flood_of_addresses_is_told_in_part() {
     let told = std::sync::Arc::new(Mutex::new(Vec::new()));
