@@ -9,6 +9,7 @@ pub(super) struct Counters {
     pub(super) sent_again: AtomicU64,
     pub(super) received: AtomicU64,
     pub(super) missed: AtomicU64,
+    pub(super) unknown: AtomicU64,
 }
 
 /// What a bus did since it began.
@@ -22,6 +23,8 @@ pub struct BusFigures {
     pub received: u64,
     /// Gaps: what was lost for good.
     pub missed: u64,
+    /// Items of other nodes of which something is of a kind that only another build knows.
+    pub unknown: u64,
 }
 
 impl Counters {
@@ -36,6 +39,7 @@ impl Counters {
             sent_again: read(&self.sent_again),
             received: read(&self.received),
             missed: read(&self.missed),
+            unknown: read(&self.unknown),
         }
     }
 }

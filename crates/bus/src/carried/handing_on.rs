@@ -113,6 +113,7 @@ impl CarriedBus {
 
     /// Goes on without something that only the other build knows, and says so to whoever it concerns.
     fn take_unknown(&self, peer: &Peer, number: u64, is: UnknownIs) {
+        Counters::count(&self.counters.unknown);
         match is {
             UnknownIs::Question { ask } => self.send(peer, &encoded(&Item::NoAnswer { ask }), &Kind::Other),
             UnknownIs::Answer { ask } => self.asks.refuse(ask, peer.node),

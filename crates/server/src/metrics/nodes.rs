@@ -84,6 +84,7 @@ impl Collector for NodesCollector {
             ("bus_frames_sent_again", "What was sent to other nodes again.", nodes.bus.sent_again),
             ("bus_items_received", "What other nodes sent.", nodes.bus.received),
             ("bus_gaps", "What other nodes sent and was lost for good.", nodes.bus.missed),
+            ("bus_items_unknown", "What other nodes sent that only another release understands.", nodes.bus.unknown),
             ("carrier_frames_sent", "Frames given to what carries them.", nodes.carriage.sent),
             ("carrier_frames_received", "Frames that were brought.", nodes.carriage.received),
             ("carrier_frames_lost", "Frames for which there was no room.", nodes.carriage.lost),

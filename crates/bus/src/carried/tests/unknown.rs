@@ -70,6 +70,7 @@ fn in_the_middle(item: &[u8]) -> (Vec<Item>, Vec<Gap>) {
     assert_eq!(*told.received.lock(), 2, "{item:?} delays what is behind it");
     assert_eq!(bus.peers()[0].seen.load(Ordering::Acquire), 3);
     assert!(!keeps.asks_again());
+    assert_eq!((bus.figures().received, bus.figures().unknown), (3, 1));
     (keeps.items(), told.missed.lock().clone())
 }
 
@@ -139,6 +140,7 @@ async fn who_tells_news_of_unknown_interests_gets_everything_from_then_on() {
     let sent = keeps.items();
     assert!(matches!(sent[..], [Item::Unsent]), "{sent:?}");
     assert_eq!(*told.missed.lock(), []);
+    assert_eq!(bus.figures().unknown, 2);
 }
 
 /// What is longer than a frame, and unknown, is no other case.
@@ -153,4 +155,5 @@ async fn what_comes_in_parts_is_known_by_its_head_too() {
     }
     assert!(matches!(keeps.items()[..], [Item::NoAnswer { ask: 77 }]));
     assert_eq!(*told.missed.lock(), []);
+    assert_eq!(bus.figures().unknown, 1);
 }
