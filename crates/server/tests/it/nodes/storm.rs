@@ -4,7 +4,7 @@
 //! client has heard what it was to hear, or was told that it missed something, or was closed.
 //!
 //! What is done is drawn from a seed, each client's from its own; what comes of it is not. `STORM_SEED` and `STORM_FAULTS` ask for
-//! another seed, and for more.
+//! another seed, and for more (`README.md` has all such variables). NATS has a storm of its own, in which `NATS_RESTARTS` says how often it is started anew.
 
 mod clients;
 pub(super) mod links;
@@ -24,6 +24,8 @@ use places::{Carrier, Fault, NODES, Places};
 const CLIENTS: usize = 9;
 /// What befalls nodes in the test command.
 const FAULTS: u64 = 5;
+/// How often NATS is started anew there.
+const RESTARTS: u64 = 3;
 /// How long clients go on between two faults.
 const BETWEEN: Duration = Duration::from_secs(2);
 /// How long it may take until everything is as it should be: whoever is dead is declared so and told, on a busy machine.
@@ -31,12 +33,20 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
 #[test]
 fn what_befalls_nodes_is_made_good_over_postgres() {
-    run(Carrier::Tables, 3);
+    any_faults(Carrier::Tables, 3);
 }
 
 #[test]
 fn what_befalls_nodes_is_made_good_over_nats() {
-    run(Carrier::Nats, 4);
+    any_faults(Carrier::Nats, 4);
+}
+
+/// What NATS had taken ends with it, and each node has to find it again by itself.
+#[test]
+fn nats_is_started_anew_again_and_again() {
+    let restarts = set("NATS_RESTARTS").unwrap_or(RESTARTS);
+    // Of three it is away for a while once, and for all of them nobody is declared dead.
+    run(Carrier::Nats, 5, |_| (0..restarts).map(|nth| Fault::NatsRestarted { away: nth % 3 == 2 }).collect());
 }
 
 #[expect(clippy::disallowed_methods, reason = "whoever runs it says how")]
@@ -44,7 +54,12 @@ fn set(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("it is a number"))
 }
 
-fn run(carrier: Carrier, seed: u64) {
+fn any_faults(carrier: Carrier, seed: u64) {
+    let many = set("STORM_FAULTS").unwrap_or(FAULTS);
+    run(carrier, seed, |chance| (0..many).map(|_| Fault::draw(chance, carrier)).collect());
+}
+
+fn run(carrier: Carrier, seed: u64, faults: impl FnOnce(&SeededChance) -> Vec<Fault>) {
     if !is_postgres_asked() {
         return;
     }
@@ -66,10 +81,8 @@ fn run(carrier: Carrier, seed: u64) {
             let actor = Actor::new(number, seed, &shared);
             scope.spawn(|| actor.act());
         }
-        let chance = SeededChance::of(seed);
-        for nth in 0..set("STORM_FAULTS").unwrap_or(FAULTS) {
+        for (nth, fault) in faults(&SeededChance::of(seed)).into_iter().enumerate() {
             std::thread::sleep(BETWEEN);
-            let fault = Fault::draw(&chance, carrier);
             eprintln!("STORM_SEED={seed}, over {carrier:?}, {nth}: {fault:?}");
             shared.avoid.store(fault.silent().unwrap_or(NODES), Ordering::SeqCst);
             places.suffer(fault);
@@ -80,7 +93,10 @@ fn run(carrier: Carrier, seed: u64) {
         }
     });
     let book = shared.book.lock();
-    eprintln!("{} requests were answered, {} were not or refused", book.answered, book.refused);
+    eprintln!(
+        "{} requests were answered, {} were not or refused, {} times somebody was told of a gap",
+        book.answered, book.refused, book.gaps
+    );
     assert!(book.answered > 100, "clients could do something");
 }
 

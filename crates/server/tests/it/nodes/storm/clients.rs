@@ -55,6 +55,8 @@ pub(super) struct Book {
     /// How many requests were answered, and how many were not, or refused.
     pub(super) answered: usize,
     pub(super) refused: usize,
+    /// How often somebody was told that something was lost.
+    pub(super) gaps: usize,
     /// What must not be.
     pub(super) wrong: Vec<String>,
 }
@@ -293,7 +295,7 @@ impl<'a> Actor<'a> {
         let pushes = socket.taken();
         let mut book = self.shared.book.lock();
         let Some(live) = book.live[self.number].as_mut() else { return };
-        let mut wrong = None;
+        let (mut wrong, mut gaps) = (None, 0);
         for push in pushes {
             let argument = &push["args"][0];
             let said = match push["name"].as_str() {
@@ -301,6 +303,7 @@ impl<'a> Actor<'a> {
                 Some("message") => &argument["body"],
                 Some("missed") => {
                     live.missed = Some(Instant::now());
+                    gaps += 1;
                     continue;
                 }
                 _ => continue,
@@ -314,5 +317,6 @@ impl<'a> Actor<'a> {
             }
         }
         book.wrong.extend(wrong);
+        book.gaps += gaps;
     }
 }
