@@ -1,7 +1,7 @@
 //! Answers that their clients do not read.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
 
 use crate::harness::{Process, Request, Server, contents, data_folder, eventually, request_packet};
 
@@ -246,6 +247,19 @@ fn who_has_too_much_unread_is_told_to_read_first() {
     eventually(|| (process.get("/v1/session-tokens").token(&alice).call().status == 200).then_some(()));
 }
 
+/// A connection for which the system takes little before its client reads: the server need not make one long answer after the other
+/// until it has to keep one itself.
+fn connect_narrowly(address: SocketAddr) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let link = runtime.block_on(async {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        socket.connect(address).await.unwrap().into_std().unwrap()
+    });
+    link.set_nonblocking(false).unwrap();
+    link
+}
+
 #[test]
 fn an_answer_over_http1_counts_until_it_was_read() {
     let server = Server::start_with(|config| config.unread_bytes_per_caller_max = 300_000);
@@ -253,7 +267,7 @@ fn an_answer_over_http1_counts_until_it_was_read() {
     let alice = server.session("alice");
     let address = server.url.strip_prefix("http://").unwrap();
     let ask = || {
-        let mut link = TcpStream::connect(address).unwrap();
+        let mut link = connect_narrowly(address.parse().unwrap());
         let request = format!("GET {HISTORY} HTTP/1.1\r\nHost: a\r\nApp-Token: {alice}\r\n\r\n");
         // One after another, and so more than the system takes for a client that does not read.
         link.write_all(request.repeat(20).as_bytes()).unwrap();
