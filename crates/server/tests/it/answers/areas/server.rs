@@ -58,7 +58,9 @@ pub(in crate::answers) fn tell(book: &mut Book) {
     let age = nodes.body[0]["feedAgeMillis"].take().as_u64().unwrap();
     assert!(age < 5_000);
     nodes.body[0]["feedAgeMillis"] = json!(0);
+    assert_eq!(nodes.header("content-length"), Some(&*nodes.text.len().to_string()));
     nodes.text = nodes.text.replace(&format!("\"feedAgeMillis\":{age}"), "\"feedAgeMillis\":0");
+    nodes.headers.insert("content-length", nodes.text.len().into());
     book.name(book.server.url.trim_start_matches("http://").to_owned(), "its address");
     book.note("The nodes that serve", "GET /v1/nodes", "Admin-Token", &nodes);
     book.ask("by a backend", "GET /v1/nodes", &[], By::Secret, Value::Null);
