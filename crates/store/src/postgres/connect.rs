@@ -72,12 +72,31 @@ impl Default for Patience {
 /// - It holds a lock that all of them share, so that whoever looks which are under way knows them (`settled.rs`).
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 /// Its settings, with the milliseconds after which a statement ends, as text; and [`UNDER_WAY`].
-const SETTLE: &str = "SELECT set_config('idle_in_transaction_session_timeout', '8s', true), \
-                      set_config('lock_timeout', '3s', true), set_config('statement_timeout', $1, true), \
-                      pg_advisory_xact_lock_shared($2)";
-/// What the server may keep of that.
+macro_rules! settle {
+    ($($more:tt)*) => {
+        concat!(
+            "SELECT set_config('idle_in_transaction_session_timeout', '8s', true), set_config('lock_timeout', '3s', true), \
+             set_config('statement_timeout', $1, true), ",
+            $($more)*
+            "pg_advisory_xact_lock_shared($2)"
+        )
+    };
+}
+/// Settings by which the server finds rows by indexes, one by one, however little it holds when it plans a statement. What it does
+/// all the same is then taken to cost so much that it would be compiled.
+macro_rules! by_indexes {
+    () => {
+        "set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), \
+         set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)"
+    };
+}
+const SETTLE: &str = settle!();
+/// The same where the server keeps statements.
+const SETTLE_KEPT: &str = settle!(by_indexes!(), ", ",);
+const BY_INDEXES: &str = concat!("SELECT ", by_indexes!());
+/// What the server keeps of each transaction that begins.
 pub(super) const BEGINNING: &[Keepable] =
-    &[Keepable { sql: SETTLE, types: &[Type::TEXT, Type::INT8] }, Keepable { sql: ASK, types: &[] }];
+    &[Keepable { sql: SETTLE_KEPT, types: &[Type::TEXT, Type::INT8] }, Keepable { sql: ASK, types: &[] }];
 
 /// What every transaction locks together with all others. Nobody ever has it alone.
 pub(super) const UNDER_WAY: i64 = i64::from_be_bytes(*b"underway");
@@ -196,7 +215,13 @@ impl Connection {
     /// Has the server keep statements for the connection, if its session turned out to be the connection's own. To be called in a
     /// transaction.
     pub(super) async fn keep(&self, statements: &'static [Keepable]) -> Result<(), Failure> {
-        for Keepable { sql, types } in self.session.due(BEGINNING.iter().chain(statements)) {
+        let due = self.session.due(BEGINNING.iter().chain(statements));
+        if !due.is_empty() {
+            self.batch(BY_INDEXES).await?;
+        }
+        for Keepable { sql, types } in due {
+            #[cfg(test)]
+            plans::check_kept(&self.client, sql, types).await;
             let prepared = self.answered(self.patience.answer, self.client.prepare_typed(sql, types)).await;
             self.session.keep(sql, prepared.map_err(|failure| self.session.of_failed(failure))?);
         }
@@ -280,7 +305,7 @@ impl Connection {
         may: impl FnOnce(&Told) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         self.note_open();
-        let (told, session) = match (self.session.kept(SETTLE), self.session.kept(ASK)) {
+        let (told, session) = match (self.session.kept(SETTLE_KEPT), self.session.kept(ASK)) {
             (Some(settle), Some(ask)) => self.told_by_kept(&settle, &ask, locks, statement).await?,
             (None, _) | (_, None) => {
                 let sql = format!("{}{ASK}", beginning(locks, statement));

@@ -6,8 +6,8 @@
 //!
 //! Invariant: no transaction is committed that ran a kept statement in another session than the one that keeps it. It is noticed where
 //! the transaction begins; it is rolled back and run again, and the connection keeps no statements any more.
-//! Invariant: only statements are kept whose plan does not depend on how much a table holds. A plan that was made while a table was
-//! empty walks the table when it has grown.
+//! Invariant: a kept statement is planned to find its rows by indexes, one by one (`SETTLE_KEPT` in `connect.rs`). Otherwise a plan that
+//! was made while a table was empty would walk it when it has grown.
 
 use parking_lot::Mutex;
 use tokio_postgres::Statement;

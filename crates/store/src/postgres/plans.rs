@@ -6,7 +6,8 @@
 use std::collections::HashSet;
 
 use parking_lot::Mutex;
-use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::connect::Param;
 
@@ -55,7 +56,49 @@ pub(super) async fn check(client: &Client, sql: &str, params: &[Param<'_>]) {
     }
     let plan = client.query_typed(&format!("EXPLAIN (COSTS OFF) {sql}"), params).await;
     let plan = plan.unwrap_or_else(|error| panic!("{error:?}: {sql}"));
-    let lines: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+    judge(sql, &plan.iter().map(|row| row.get(0)).collect::<Vec<_>>());
+    SEEN.lock().get_or_insert_default().insert(sql.to_owned());
+}
+
+/// Looks at the plan of a statement that the server is to keep, which is made without its values, in a transaction that has the
+/// settings of those in which it is run.
+///
+/// # Panics
+///
+/// As [`check`].
+pub(super) async fn check_kept(client: &Client, sql: &str, types: &[Type]) {
+    let names: Vec<_> = types
+        .iter()
+        .map(Type::name)
+        .map(|name| match name.strip_prefix('_') {
+            Some(element) => format!("{element}[]"),
+            None => name.to_owned(),
+        })
+        .collect();
+    let declared = if names.is_empty() { String::new() } else { format!("({})", names.join(", ")) };
+    let given = if names.is_empty() { String::new() } else { format!("({})", vec!["NULL"; names.len()].join(", ")) };
+    client
+        .batch_execute(&format!(
+            "SET LOCAL plan_cache_mode = force_generic_plan; PREPARE looked_at {declared} AS {sql}"
+        ))
+        .await
+        .unwrap();
+    let said = client.simple_query(&format!("EXPLAIN (COSTS OFF) EXECUTE looked_at {given}")).await.unwrap();
+    let lines: Vec<String> = said
+        .iter()
+        .filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        })
+        .collect();
+    client.batch_execute("DEALLOCATE looked_at; SET LOCAL plan_cache_mode = auto").await.unwrap();
+    judge(sql, &lines);
+}
+
+/// # Panics
+///
+/// If a plan walks a table, or an index from its beginning to its end.
+fn judge(sql: &str, lines: &[String]) {
     for (nth, line) in lines.iter().enumerate() {
         let step = line.trim_start().trim_start_matches("->").trim_start();
         let walked = if let Some(table) = step.strip_prefix("Seq Scan on ") {
@@ -65,7 +108,7 @@ pub(super) async fn check(client: &Client, sql: &str, params: &[Param<'_>]) {
             let below: Vec<_> = lines[nth + 1..].iter().take_while(|line| !line.contains("->")).collect();
             let says = |what: &str| below.iter().any(|line| line.trim_start().starts_with(what));
             // The first so many of all rows are found at once, of those that something is asked of perhaps none.
-            let bounded = is_limited(&lines, nth) && !says("Filter");
+            let bounded = is_limited(lines, nth) && !says("Filter");
             (!says("Index Cond") && !bounded).then(|| step.rsplit(" on ").next().unwrap_or(step))
         } else {
             None
@@ -76,7 +119,6 @@ pub(super) async fn check(client: &Client, sql: &str, params: &[Param<'_>]) {
         let fine = fine || (JOINED.contains(&table) && sql.contains(OF_A_STEP));
         assert!(fine, "{table} is walked:\n{sql}\n{}", lines.join("\n"));
     }
-    SEEN.lock().get_or_insert_default().insert(sql.to_owned());
 }
 
 /// Whether a step's rows go to a limit, and no more of them are asked for than that lets pass.

@@ -29,7 +29,7 @@ use crate::postgres::tries::Undone;
 use crate::postgres::writer::{Drafted, End, committed};
 use crate::postgres::{audit_rows, endpoint_rows, feed_rows, session_rows, token_rows};
 
-/// What of a batch the server may keep: what reads no table that grows.
+/// What of a batch the server may keep.
 const KEPT: &[Keepable] = &[
     Keepable { sql: SHARE, types: &[Type::INT8_ARRAY] },
     Keepable { sql: NUMBERS, types: &[Type::INT8] },
@@ -55,6 +55,25 @@ const KEPT: &[Keepable] = &[
             Type::UUID_ARRAY,
         ],
     },
+    Keepable { sql: token_rows::THESE_TO_REDEEM, types: &[Type::INT8_ARRAY] },
+    Keepable { sql: SPEND, types: &[Type::INT8_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY] },
+    Keepable {
+        sql: INSERT_SESSIONS,
+        types: &[
+            Type::INT8_ARRAY,
+            Type::INT8_ARRAY,
+            Type::UUID_ARRAY,
+            Type::TEXT_ARRAY,
+            Type::UUID_ARRAY,
+            Type::UUID_ARRAY,
+            Type::BYTEA_ARRAY,
+            Type::INT8_ARRAY,
+            Type::INT8_ARRAY,
+            Type::INT8_ARRAY,
+            Type::INT8_ARRAY,
+            Type::TEXT_ARRAY,
+        ],
+    },
 ];
 const SHARE: &str = "SELECT l FROM unnest($1::bigint[]) l WHERE pg_try_advisory_xact_lock_shared(l)";
 const NUMBERS: &str =
@@ -66,6 +85,15 @@ const INSERT_TOKENS: &str = "
            unnest($6::text[]), unnest($7::uuid[]), unnest($8::bytea[]), unnest($9::uuid[]), unnest($10::bigint[]),
            unnest($11::bigint[]), unnest($12::bigint[]), unnest($13::uuid[]), unnest($14::uuid[]), unnest($15::text[]),
            unnest($16::text[]), unnest($17::uuid[])";
+const SPEND: &str = "
+    UPDATE respoked.log l SET ended_at = s.at, session_number = s.session
+    FROM (SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) n (number, at, session) ORDER BY number) s
+    WHERE l.number = s.number AND l.expires_at IS NOT NULL AND l.ended_at IS NULL";
+const INSERT_SESSIONS: &str = "
+    INSERT INTO respoked.sessions (number, token_number, app_id, endpoint, role_id, secret_id, hash, born, created_at,
+                                   expires_at, last_seen_at, address)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid[], $7::bytea[],
+                         $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[])";
 
 /// Runs a batch and returns what came of each operation; none of those in apps of which somebody keeps mints waiting.
 pub(super) async fn run(
@@ -437,10 +465,6 @@ async fn write_tokens(connection: &Connection, draft: &Draft<'_>) -> Result<(), 
 }
 
 async fn spend(connection: &Connection, draft: &Draft<'_>) -> Result<(), Failure> {
-    const SQL: &str = "
-        UPDATE respoked.log l SET ended_at = s.at, session_number = s.session
-        FROM (SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) n (number, at, session) ORDER BY number) s
-        WHERE l.number = s.number AND l.expires_at IS NOT NULL AND l.ended_at IS NULL";
     if draft.spent.is_empty() {
         return Ok(());
     }
@@ -448,7 +472,7 @@ async fn spend(connection: &Connection, draft: &Draft<'_>) -> Result<(), Failure
     let numbers: Vec<_> = rows().map(|spent| stored(spent.number)).collect();
     let times: Vec<_> = rows().map(|spent| spent.at.millis()).collect();
     let sessions: Vec<_> = rows().map(|spent| stored(spent.session)).collect();
-    all_of(draft.spent.len(), connection.execute(SQL, params![numbers, times, sessions]).await?)
+    all_of(draft.spent.len(), connection.execute(SPEND, params![numbers, times, sessions]).await?)
 }
 
 /// Fails if something was not there any more to be taken.
@@ -457,18 +481,13 @@ fn all_of(decided: usize, taken: u64) -> Result<(), Failure> {
 }
 
 async fn write_sessions(connection: &Connection, draft: &Draft<'_>) -> Result<(), Failure> {
-    const SQL: &str = "
-        INSERT INTO respoked.sessions (number, token_number, app_id, endpoint, role_id, secret_id, hash, born, created_at,
-                                       expires_at, last_seen_at, address)
-        SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid[], $7::bytea[],
-                             $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[])";
     if draft.sessions.is_empty() {
         return Ok(());
     }
     let rows = || draft.sessions.iter();
     let written = connection
         .execute(
-            SQL,
+            INSERT_SESSIONS,
             params![
                 rows().map(|session| stored(session.number)).collect::<Vec<_>>(),
                 rows().map(|session| stored(session.token_number)).collect::<Vec<_>>(),
