@@ -1,7 +1,7 @@
 //! Log lines, on standard error.
 
 use anyhow::Context as _;
-use tracing::Metadata;
+use tracing::{Level, Metadata};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -59,11 +59,14 @@ pub fn start(config: &Config) -> anyhow::Result<Log> {
     Ok(Log { filter, lines: log })
 }
 
-/// The WebSocket library writes whole messages into its finest lines, and in them App-Tokens. Not part of the filter
-/// that can be set, where a longer target would overrule it.
+/// The WebSocket library writes whole messages into its finest lines, and in them App-Tokens; the library for PostgreSQL the values of
+/// statements. Not part of the filter that can be set, where a longer target would overrule it.
 fn is_safe(metadata: &Metadata<'_>) -> bool {
-    let target = metadata.target();
-    target.strip_prefix("tungstenite").is_none_or(|rest| !(rest.is_empty() || rest.starts_with("::")))
+    let is_of = |library| {
+        let rest = metadata.target().strip_prefix(library);
+        rest.is_some_and(|rest: &str| rest.is_empty() || rest.starts_with("::"))
+    };
+    !is_of("tungstenite") && !(is_of("tokio_postgres") && *metadata.level() > Level::INFO)
 }
 
 #[cfg(test)]
@@ -87,10 +90,10 @@ mod tests {
     }
 
     #[test]
-    fn what_the_websocket_library_says_is_never_logged_whatever_is_asked_for() {
+    fn what_libraries_say_of_values_is_never_logged_whatever_is_asked_for() {
         let lines = Lines::default();
         let writer = lines.clone();
-        let asked = EnvFilter::new("trace,tungstenite::protocol=trace");
+        let asked = EnvFilter::new("trace,tungstenite::protocol=trace,tokio_postgres::query=trace");
         let lines_layer = fmt::layer().with_writer(move || writer.clone());
         let subscriber = tracing_subscriber::registry().with(asked).with(filter_fn(is_safe)).with(lines_layer);
         tracing::subscriber::with_default(subscriber, || {
@@ -98,9 +101,14 @@ mod tests {
             tracing::trace!(target: "tungstenite", "two");
             tracing::trace!(target: "tokio_tungstenite", "three");
             tracing::trace!(target: "tungstenites", "four");
+            tracing::debug!(target: "tokio_postgres::query", "five");
+            tracing::info!(target: "tokio_postgres::connection", "six");
         });
         let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        assert!(lines.contains("three") && lines.contains("four"), "{lines}");
-        assert!(!lines.contains("one") && !lines.contains("two"), "{lines}");
+        for (word, is_logged) in
+            [("one", false), ("two", false), ("three", true), ("four", true), ("five", false), ("six", true)]
+        {
+            assert_eq!(lines.contains(word), is_logged, "{word}: {lines}");
+        }
     }
 }

@@ -87,7 +87,7 @@ macro_rules! settle {
 macro_rules! by_indexes {
     () => {
         "set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), \
-         set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)"
+         set_config('enable_mergejoin', 'off', true), set_config('enable_material', 'off', true), set_config('jit', 'off', true)"
     };
 }
 const SETTLE: &str = settle!();
@@ -146,6 +146,7 @@ impl Connection {
         line: Option<Arc<Line>>,
         #[cfg(test)] is_looked_at: bool,
     ) -> Self {
+        let session = OwnSession::of(line.as_ref().map(|line| line.sessions_are_shared.clone()).unwrap_or_default());
         Self {
             client,
             driver,
@@ -153,7 +154,7 @@ impl Connection {
             has_failed: AtomicBool::new(false),
             patience,
             line,
-            session: OwnSession::default(),
+            session,
             taken: Mutex::default(),
             era: AtomicU64::new(UNKEPT),
             #[cfg(test)]
@@ -202,14 +203,15 @@ impl Connection {
     pub(super) async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Failure> {
         #[cfg(test)]
         self.look_at(sql, params).await;
+        let kept = self.session.kept(sql);
         let answer = async {
-            match self.session.kept(sql) {
-                Some(kept) => self.client.query(&kept, &values(params)).await,
+            match &kept {
+                Some(kept) => self.client.query(kept, &values(params)).await,
                 None => self.client.query_typed(sql, params).await,
             }
         };
         let rows = self.answered(self.patience.answer, answer).await;
-        rows.map_err(|failure| self.session.of_failed(failure))
+        rows.map_err(|failure| if kept.is_some() { self.session.of_kept(failure) } else { failure })
     }
 
     /// Has the server keep statements for the connection, if its session turned out to be the connection's own. To be called in a
@@ -223,9 +225,14 @@ impl Connection {
             #[cfg(test)]
             plans::check_kept(&self.client, sql, types).await;
             let prepared = self.answered(self.patience.answer, self.client.prepare_typed(sql, types)).await;
-            self.session.keep(sql, prepared.map_err(|failure| self.session.of_failed(failure))?);
+            self.session.keep(sql, prepared.map_err(|failure| self.session.elsewhere(failure))?);
         }
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn session_keeps_statements(&self) -> bool {
+        self.session.kept(ASK).is_some()
     }
 
     /// Has the server keep a statement for this connection, whose session has to be this connection's own.
@@ -247,14 +254,15 @@ impl Connection {
     pub(super) async fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, Failure> {
         #[cfg(test)]
         self.look_at(sql, params).await;
+        let kept = self.session.kept(sql);
         let answer = async {
-            match self.session.kept(sql) {
-                Some(kept) => self.client.execute(&kept, &values(params)).await,
+            match &kept {
+                Some(kept) => self.client.execute(kept, &values(params)).await,
                 None => self.client.execute_typed(sql, params).await,
             }
         };
         let touched = self.answered(self.patience.answer, answer).await;
-        touched.map_err(|failure| self.session.of_failed(failure))
+        touched.map_err(|failure| if kept.is_some() { self.session.of_kept(failure) } else { failure })
     }
 
     #[cfg(test)]
@@ -313,6 +321,7 @@ impl Connection {
                 (Told::of(&said), session_in(&said).map(str::to_owned))
             }
         };
+        self.session.begun_in(session)?;
         let may = match told {
             Ok(told) => may(&told),
             // It said that it is not to be used.
@@ -322,12 +331,11 @@ impl Connection {
         if may.is_err() {
             self.give_up();
         }
-        may?;
-        self.session.begun_in(session)
+        may
     }
 
     /// Begins a transaction and asks where the server stands, by statements that it keeps for that. In another session anything may be
-    /// answered instead, so that any failure is taken for a sign of that.
+    /// answered instead.
     async fn told_by_kept(
         &self,
         settle: &Statement,
@@ -347,12 +355,12 @@ impl Connection {
             self.query_prepared(ask, &[]),
         );
         begun?;
-        let elsewhere = |failure: Failure| if failure.is_a_loss() { failure } else { self.session.give_up() };
+        let elsewhere = |failure| self.session.elsewhere(failure);
         settled.map_err(elsewhere)?;
         locked?;
         let rows = rows.map_err(elsewhere)?;
         let told = rows.first().and_then(|row| Some((Told::of_row(row), row.try_get(SESSION_COLUMN).ok()?)));
-        told.ok_or_else(|| self.session.give_up())
+        told.ok_or_else(|| self.session.answered_otherwise())
     }
 
     /// After which the server ends a statement of a transaction: before its answer is given up, and with it the connection.

@@ -10,7 +10,7 @@
 //! process had ended lately is ended there as well.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -251,6 +251,8 @@ pub(super) struct Line {
     pub(super) chance: Arc<dyn Chance>,
     /// Tells that the database goes on elsewhere.
     pub(super) moves: watch::Sender<()>,
+    /// Whether no statements are to be kept in the server's sessions (`own_session.rs`).
+    pub(super) sessions_are_shared: Arc<AtomicBool>,
 }
 
 /// The newest numbers that a process was given.
@@ -272,6 +274,7 @@ impl Line {
             since: Instant::now(),
             chance,
             moves: watch::Sender::default(),
+            sessions_are_shared: Arc::default(),
         }
     }
 

@@ -9,6 +9,10 @@
 //! Invariant: a kept statement is planned to find its rows by indexes, one by one (`SETTLE_KEPT` in `connect.rs`). Otherwise a plan that
 //! was made while a table was empty would walk it when it has grown.
 
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use parking_lot::Mutex;
 use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
@@ -22,8 +26,11 @@ const SEEN_MIN: u32 = if cfg!(test) { 2 } else { 32 };
 const ANOTHER: &str = "the connection led to another session of the database";
 
 /// What a connection knows of its session.
-#[derive(Default)]
-pub(super) struct OwnSession(Mutex<State>);
+pub(super) struct OwnSession {
+    state: Mutex<State>,
+    /// Whether a session turned out to be shared, or to lose statements: what all connections of a store know together.
+    is_shared: Arc<AtomicBool>,
+}
 
 #[derive(Default)]
 struct State {
@@ -32,8 +39,9 @@ struct State {
     /// In how many transactions one after the other.
     seen: u32,
     kept: Vec<(&'static str, Statement)>,
-    /// Whether it turned out to be shared, or to lose statements.
-    is_shared: bool,
+    /// Those that are not used any more. The server would be told to forget each that is dropped before the connection ends, and
+    /// that might be another's statement of the same name, in another session.
+    left: Vec<(&'static str, Statement)>,
 }
 
 /// A statement that may be kept, with the types of its values.
@@ -43,46 +51,72 @@ pub(super) struct Keepable {
 }
 
 impl OwnSession {
+    pub(super) fn of(is_shared: Arc<AtomicBool>) -> Self {
+        Self { state: Mutex::default(), is_shared }
+    }
+
     /// Notes which session a transaction began in. Fails if a statement of the transaction may have been meant for another one.
     pub(super) fn begun_in(&self, session: Option<String>) -> Result<(), Failure> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if session.is_some() && state.session == session {
             state.seen = state.seen.saturating_add(1);
             return Ok(());
         }
         state.session = session;
         state.seen = 1;
-        if state.kept.is_empty() { Ok(()) } else { Err(state.give_up(ANOTHER)) }
-    }
-
-    /// Keeps no statements any more. Returns how a transaction fails that may have run one in another session.
-    pub(super) fn give_up(&self) -> Failure {
-        self.0.lock().give_up(ANOTHER)
+        let was_meant_for_another = !state.kept.is_empty();
+        drop(state);
+        if was_meant_for_another { Err(self.give_up(ANOTHER.into())) } else { Ok(()) }
     }
 
     /// Those of these that are to be kept now, and are not yet.
     pub(super) fn due<'a>(&self, statements: impl Iterator<Item = &'a Keepable>) -> Vec<&'a Keepable> {
-        let state = self.0.lock();
+        let state = self.state.lock();
         let is_due = |keepable: &&Keepable| state.of(keepable.sql).is_none();
-        if state.is_shared || state.seen < SEEN_MIN { Vec::new() } else { statements.filter(is_due).collect() }
+        let may_keep = state.seen >= SEEN_MIN && !self.is_shared.load(Ordering::Relaxed);
+        if may_keep { statements.filter(is_due).collect() } else { Vec::new() }
     }
 
     pub(super) fn keep(&self, sql: &'static str, statement: Statement) {
-        self.0.lock().kept.push((sql, statement));
+        self.state.lock().kept.push((sql, statement));
     }
 
     pub(super) fn kept(&self, sql: &str) -> Option<Statement> {
-        self.0.lock().of(sql).cloned()
+        self.state.lock().of(sql).cloned()
     }
 
-    /// What is to be done about a kept statement that failed, or one that could not be kept.
-    pub(super) fn of_failed(&self, failure: Failure) -> Failure {
-        match failure {
-            Failure::Refused(error) if is_of_a_kept_one(&error) => {
-                self.0.lock().give_up("the database lost a statement that it kept")
-            }
-            other => other,
+    /// What a transaction failed with that ran a kept statement, behind its beginning.
+    pub(super) fn of_kept(&self, failure: Failure) -> Failure {
+        let lost = [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::FEATURE_NOT_SUPPORTED];
+        let is_lost =
+            matches!(&failure, Failure::Refused(error) if error.code().is_some_and(|code| lost.contains(code)));
+        if is_lost { self.give_up(Box::new(failure)) } else { failure }
+    }
+
+    /// What one failed with that may have run a kept statement in another session, or could not have one kept. Anything may be
+    /// answered there.
+    pub(super) fn elsewhere(&self, failure: Failure) -> Failure {
+        match &failure {
+            Failure::Lost(source) if !is_of_another_statement(&**source) => failure,
+            Failure::Unanswered | Failure::Again(_) => failure,
+            Failure::Refused(_) if failure.is_of_a_held_row() => failure,
+            _ => self.give_up(Box::new(failure)),
         }
+    }
+
+    /// The same of one that was answered as no such statement is.
+    pub(super) fn answered_otherwise(&self) -> Failure {
+        self.give_up(ANOTHER.into())
+    }
+
+    /// Keeps no statements any more.
+    fn give_up(&self, why: Box<dyn Error + Send + Sync>) -> Failure {
+        let state = &mut *self.state.lock();
+        state.left.append(&mut state.kept);
+        if !self.is_shared.swap(true, Ordering::Relaxed) {
+            tracing::info!(%why, "no statements are kept in the database's sessions any more: a pooler may be between");
+        }
+        Failure::Again(why)
     }
 }
 
@@ -90,19 +124,12 @@ impl State {
     fn of(&self, sql: &str) -> Option<&Statement> {
         self.kept.iter().find(|(kept, _)| *kept == sql).map(|(_, statement)| statement)
     }
-
-    fn give_up(&mut self, why: &'static str) -> Failure {
-        self.kept.clear();
-        self.is_shared = true;
-        Failure::Again(why.into())
-    }
 }
 
-/// Whether a server says that it does not know a kept statement, knows another by its name, or would answer it otherwise than before.
-fn is_of_a_kept_one(error: &tokio_postgres::Error) -> bool {
-    let of_kept =
-        [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT, SqlState::FEATURE_NOT_SUPPORTED];
-    error.code().is_some_and(|code| of_kept.contains(code))
+/// Whether a loss is that of a connection on which a statement was given another number of values than it takes.
+fn is_of_another_statement(source: &(dyn Error + 'static)) -> bool {
+    let error = source.downcast_ref::<tokio_postgres::Error>();
+    error.and_then(tokio_postgres::Error::code) == Some(&SqlState::PROTOCOL_VIOLATION)
 }
 
 #[cfg(test)]
@@ -115,6 +142,7 @@ mod tests {
     use crate::contract::postgres_pooled::POOLER;
 
     const NEXT: &str = "SELECT $1 + 1";
+    const NONE: &[Keepable] = &[Keepable { sql: "SELECT 1 FROM nowhere", types: &[] }];
     const STATEMENTS: &[Keepable] = &[Keepable { sql: NEXT, types: &[Type::INT8] }];
 
     async fn store_at(mut config: tokio_postgres::Config, of: &Postgres) -> PostgresStore {
@@ -133,8 +161,10 @@ mod tests {
             connection.keep(STATEMENTS).await?;
             let rows = connection.query(NEXT, params![number]).await?;
             assert_eq!(rows[0].get::<_, i64>(0), number + 1);
-            Ok(connection.query("SELECT name FROM pg_prepared_statements", &[]).await?.len()
-                == BEGINNING.len() + STATEMENTS.len())
+            let there = connection.query("SELECT name FROM pg_prepared_statements", &[]).await?.len();
+            let keeps = connection.session_keeps_statements();
+            assert!(!keeps || there == BEGINNING.len() + STATEMENTS.len(), "{there}");
+            Ok(keeps)
         };
         let ran = running.await;
         connection.roll_back().await.unwrap();
@@ -157,6 +187,86 @@ mod tests {
         for _ in 0..3 {
             assert!(!run(&connection, 7).await.unwrap(), "what was lost once is kept no more");
         }
+        let other = store.reader().await.unwrap();
+        for _ in 0..3 {
+            assert!(!run(&other, 7).await.unwrap(), "nor on another connection");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_transaction_is_the_same_with_kept_statements() {
+        if !there_is_a_server() {
+            return;
+        }
+        let database = Postgres::default();
+        let store = store_at(database.config(), &database).await;
+        let connection = store.reader().await.unwrap();
+        let name = database.name();
+        database.run_inside(&format!("ALTER DATABASE {name} SET statement_timeout = '7min'"));
+        let settings = "SELECT concat_ws(' ', current_setting('transaction_isolation'), current_setting('statement_timeout'),
+                               current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout'))";
+        let locks = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()";
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            run(&connection, 7).await.unwrap();
+            connection.begin("").await.unwrap();
+            let settings = connection.query(settings, &[]).await.unwrap();
+            let locks = connection.query(locks, &[]).await.unwrap().len();
+            seen.push((settings[0].get::<_, String>(0), locks));
+            connection.roll_back().await.unwrap();
+        }
+        assert!(connection.session_keeps_statements());
+        assert_eq!(seen, vec![("read committed 4s 3s 8s".to_owned(), 1); 4]);
+
+        // As whoever moves the installation elsewhere.
+        database.run_inside("UPDATE respoked.meta SET value = value || 'moved'::bytea WHERE key = 'lineage'");
+        assert!(matches!(run(&connection, 7).await, Err(Failure::Lost(_))));
+        assert!(connection.is_broken());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn where_a_statement_cannot_be_kept_none_is_and_all_goes_on() {
+        if !there_is_a_server() {
+            return;
+        }
+        let database = Postgres::default();
+        let store = store_at(database.config(), &database).await;
+        let connection = store.reader().await.unwrap();
+        for nth in 1..5 {
+            connection.begin("").await.unwrap();
+            let kept = connection.keep(NONE).await;
+            assert_eq!(matches!(kept, Err(Failure::Again(_))), nth == SEEN_MIN, "transaction {nth}: {kept:?}");
+            connection.roll_back().await.unwrap();
+        }
+        assert!(!connection.session_keeps_statements());
+    }
+
+    /// A name means something in each session, and another node gives the same ones.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nobody_closes_what_another_keeps() {
+        let Some(pooler) = POOLER.clone() else { return };
+        let database = Postgres::default();
+        let store = store_at(pooler.clone(), &database).await;
+        let (connection, other) = (store.reader().await.unwrap(), store.reader().await.unwrap());
+        for _ in 0..3 {
+            run(&connection, 7).await.unwrap();
+        }
+        let kept = "SELECT name, statement FROM pg_prepared_statements ORDER BY prepare_time";
+        connection.begin("").await.unwrap();
+        let names = connection.query(kept, &[]).await.unwrap();
+        // Another program has the next session, and gives the same names there.
+        other.begin("").await.unwrap();
+        for row in &names {
+            other.batch(&format!("PREPARE {} AS SELECT 'another'", row.get::<_, &str>(0))).await.unwrap();
+        }
+        connection.roll_back().await.unwrap();
+        // The pooler gives what came back last: that of the other program.
+        other.roll_back().await.unwrap();
+        assert!(matches!(run(&connection, 7).await, Err(Failure::Again(_))));
+        run(&connection, 7).await.unwrap();
+        other.begin("").await.unwrap();
+        assert_eq!(other.query(kept, &[]).await.unwrap().len(), names.len());
+        other.roll_back().await.unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread")]

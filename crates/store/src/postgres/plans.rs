@@ -77,13 +77,15 @@ pub(super) async fn check_kept(client: &Client, sql: &str, types: &[Type]) {
         .collect();
     let declared = if names.is_empty() { String::new() } else { format!("({})", names.join(", ")) };
     let given = if names.is_empty() { String::new() } else { format!("({})", vec!["NULL"; names.len()].join(", ")) };
-    client
-        .batch_execute(&format!(
-            "SET LOCAL plan_cache_mode = force_generic_plan; PREPARE looked_at {declared} AS {sql}"
-        ))
-        .await
-        .unwrap();
-    let said = client.simple_query(&format!("EXPLAIN (COSTS OFF) EXECUTE looked_at {given}")).await.unwrap();
+    let prepare = format!("SET LOCAL plan_cache_mode = force_generic_plan; PREPARE looked_at {declared} AS {sql}");
+    if client.batch_execute(&prepare).await.is_err() {
+        // Whoever has it kept will hear so.
+        return;
+    }
+    let explain = format!(
+        "EXPLAIN (COSTS OFF) EXECUTE looked_at {given}; DEALLOCATE looked_at; SET LOCAL plan_cache_mode = auto"
+    );
+    let Ok(said) = client.simple_query(&explain).await else { return };
     let lines: Vec<String> = said
         .iter()
         .filter_map(|message| match message {
@@ -91,7 +93,6 @@ pub(super) async fn check_kept(client: &Client, sql: &str, types: &[Type]) {
             _ => None,
         })
         .collect();
-    client.batch_execute("DEALLOCATE looked_at; SET LOCAL plan_cache_mode = auto").await.unwrap();
     judge(sql, &lines);
 }
 

@@ -76,8 +76,9 @@ const KEPT: &[Keepable] = &[
     },
 ];
 const SHARE: &str = "SELECT l FROM unnest($1::bigint[]) l WHERE pg_try_advisory_xact_lock_shared(l)";
-const NUMBERS: &str =
-    "SELECT f.epoch, f.head, nextval('respoked.log_number') FROM respoked.feed f, generate_series(1, $1)";
+/// The server takes a series to be long, and would plan it anew each time.
+const NUMBERS: &str = "SELECT f.epoch, f.head, nextval('respoked.log_number')
+                       FROM respoked.feed f, unnest(array_fill(0, ARRAY[$1::int]))";
 const INSERT_TOKENS: &str = "
     INSERT INTO respoked.log (number, action, expires_at, at, app_id, endpoint, secret_id, hash, role_id, activate_by, born,
                               actor_kind, actor_id, account_id, object, address, request_id)
@@ -85,10 +86,11 @@ const INSERT_TOKENS: &str = "
            unnest($6::text[]), unnest($7::uuid[]), unnest($8::bytea[]), unnest($9::uuid[]), unnest($10::bigint[]),
            unnest($11::bigint[]), unnest($12::bigint[]), unnest($13::uuid[]), unnest($14::uuid[]), unnest($15::text[]),
            unnest($16::text[]), unnest($17::uuid[])";
+/// Joined to a list of what is spent, rows might be walked and each be looked for in that, by a plan that was made when there were few.
 const SPEND: &str = "
-    UPDATE respoked.log l SET ended_at = s.at, session_number = s.session
-    FROM (SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) n (number, at, session) ORDER BY number) s
-    WHERE l.number = s.number AND l.expires_at IS NOT NULL AND l.ended_at IS NULL";
+    UPDATE respoked.log SET ended_at = ($2::bigint[])[array_position($1::bigint[], number)],
+                            session_number = ($3::bigint[])[array_position($1::bigint[], number)]
+    WHERE number = ANY($1) AND expires_at IS NOT NULL AND ended_at IS NULL";
 const INSERT_SESSIONS: &str = "
     INSERT INTO respoked.sessions (number, token_number, app_id, endpoint, role_id, secret_id, hash, born, created_at,
                                    expires_at, last_seen_at, address)
