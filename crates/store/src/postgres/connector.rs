@@ -55,6 +55,9 @@ pub(super) struct Connector {
     notified: Option<Notified>,
 }
 
+/// After forty seconds in which a machine does not answer, its connection is over.
+const KEPT_ALIVE: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3";
+
 impl Connector {
     pub(super) fn new(
         mut config: Config,
@@ -213,13 +216,19 @@ impl Connector {
     /// It is kept in the session, which a pooler may give to others. They lose nothing by it, and nothing here depends on it. A
     /// pooler's other connections are without it unless the role has the setting (docs/postgres.md). It is no option of the
     /// connection: `PgBouncer` refuses whoever brings one that it does not know.
+    ///
+    /// It also looks now and then whether the machine of an idle connection is still there, which may have been cut off: systems do that
+    /// after hours.
     async fn be_noticed(&self, connection: &Connection) -> Result<(), Failure> {
-        let sql = format!("SET client_connection_check_interval = {}", self.patience.notice.as_millis());
-        match connection.batch(&sql).await {
-            // It is of version 13, or on a system that cannot tell.
-            Err(Failure::Refused(_)) => Ok(()),
-            noticed => noticed,
+        let working = format!("SET client_connection_check_interval = {}", self.patience.notice.as_millis());
+        for sql in [KEPT_ALIVE, &working] {
+            match connection.batch(sql).await {
+                // It is of version 13, or on a system that cannot tell.
+                Ok(()) | Err(Failure::Refused(_)) => {}
+                Err(failure) => return Err(failure),
+            }
         }
+        Ok(())
     }
 }
 

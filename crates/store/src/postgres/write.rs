@@ -166,4 +166,17 @@ mod tests {
         let found: String = write.query(sql, &[]).await.unwrap()[0].get(0);
         assert_eq!(found, "read committed, 4s, 3s, 8s");
     }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_server_looks_for_machines_that_are_gone() {
+        if !there_is_a_server() {
+            return;
+        }
+        let fixture = Postgres::default();
+        let store = fixture.store().await;
+        let sql = "SELECT concat_ws(' ', current_setting('tcp_keepalives_idle'), current_setting('tcp_keepalives_interval'),
+                                    current_setting('tcp_keepalives_count'), current_setting('client_connection_check_interval', true))";
+        let rows = store.reader().await.unwrap().query(sql, &[]).await.unwrap();
+        assert!(rows[0].get::<_, &str>(0).starts_with("10 10 3"), "{rows:?}");
+    }
 }
