@@ -2,9 +2,11 @@
 
 use respoke_core::audit::{Action, AuditEntry, AuditRecord};
 use respoke_core::id::{AccountId, AppId, RequestId};
+use tokio_postgres::types::Type;
 
 use super::connect::{Connection, params};
 use super::failure::Failure;
+use super::own_session::Keepable;
 use super::rows::Columns;
 use crate::codes;
 
@@ -14,19 +16,35 @@ pub(super) async fn insert(connection: &Connection, entry: &AuditEntry) -> Resul
     insert_all(connection, std::slice::from_ref(entry)).await
 }
 
+/// Writes entries, given as columns.
+pub(super) const INSERT: Keepable = Keepable {
+    sql: "
+        INSERT INTO respoked.log (at, account_id, app_id, actor_kind, actor_id, action, object, address, request_id, fingerprint)
+        SELECT unnest($1::bigint[]), unnest($2::uuid[]), unnest($3::uuid[]), unnest($4::bigint[]), unnest($5::uuid[]),
+               unnest($6::bigint[]), unnest($7::text[]), unnest($8::text[]), unnest($9::uuid[]), unnest($10::text[])",
+    types: &[
+        Type::INT8_ARRAY,
+        Type::UUID_ARRAY,
+        Type::UUID_ARRAY,
+        Type::INT8_ARRAY,
+        Type::UUID_ARRAY,
+        Type::INT8_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::UUID_ARRAY,
+        Type::TEXT_ARRAY,
+    ],
+};
+
 /// Adds rows, in their order.
 pub(super) async fn insert_all(connection: &Connection, entries: &[AuditEntry]) -> Result<(), Failure> {
-    const SQL: &str = "
-        INSERT INTO respoked.log (at, account_id, app_id, actor_kind, actor_id, action, object, address, request_id, fingerprint)
-        SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::bigint[], $5::uuid[], $6::bigint[], $7::text[], $8::text[],
-                             $9::uuid[], $10::text[])";
     if entries.is_empty() {
         return Ok(());
     }
     let column = || entries.iter();
     connection
         .execute(
-            SQL,
+            INSERT.sql,
             params![
                 column().map(|entry| entry.at.millis()).collect::<Vec<_>>(),
                 column().map(|entry| entry.account_id.map(|id| id.uuid())).collect::<Vec<_>>(),

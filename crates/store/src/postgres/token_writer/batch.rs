@@ -55,6 +55,7 @@ const KEPT: &[Keepable] = &[
             Type::UUID_ARRAY,
         ],
     },
+    audit_rows::INSERT,
     Keepable { sql: token_rows::THESE_TO_REDEEM, types: &[Type::INT8_ARRAY] },
     Keepable { sql: SPEND, types: &[Type::INT8_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY] },
     Keepable {
@@ -94,8 +95,9 @@ const SPEND: &str = "
 const INSERT_SESSIONS: &str = "
     INSERT INTO respoked.sessions (number, token_number, app_id, endpoint, role_id, secret_id, hash, born, created_at,
                                    expires_at, last_seen_at, address)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid[], $7::bytea[],
-                         $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[])";
+    SELECT unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::uuid[]), unnest($4::text[]), unnest($5::uuid[]),
+           unnest($6::uuid[]), unnest($7::bytea[]), unnest($8::bigint[]), unnest($9::bigint[]), unnest($10::bigint[]),
+           unnest($11::bigint[]), unnest($12::text[])";
 
 /// Runs a batch and returns what came of each operation; none of those in apps of which somebody keeps mints waiting.
 pub(super) async fn run(
