@@ -10,6 +10,7 @@
 //! The bus does not find out who the other nodes are. Whoever knows says so to each ([`CarriedBus::nodes_are`]), and so
 //! every node hears the same of a death.
 
+mod aside;
 mod asks;
 mod book;
 mod figures;
@@ -38,6 +39,7 @@ use respoke_core::ports::{
 use respoke_wire::bus::{BusCodecError, Content, Frame, InterestHash, InterestNews, Item};
 use tokio::time::Instant;
 
+use self::aside::Aside;
 use self::asks::Asks;
 use self::book::{Book, FirstIn};
 pub use self::figures::BusFigures;
@@ -69,6 +71,7 @@ pub struct CarriedBus {
     book: Mutex<Book>,
     inbox: Inbox<Waiting>,
     asks: Asks,
+    aside: Aside,
     /// Locked while it is found out who gets a publication, so that a node that is late hears of it either way.
     recent: Mutex<Recent>,
     counters: Counters,
@@ -108,6 +111,7 @@ impl CarriedBus {
             book: Mutex::new(Book::new(limits)),
             inbox: Inbox::default(),
             asks: Asks::default(),
+            aside: Aside::default(),
             recent: Mutex::new(Recent::new(limits)),
             counters: Counters::default(),
         }

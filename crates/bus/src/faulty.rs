@@ -291,6 +291,7 @@ impl FaultyNodes {
                     drop(state);
                     if let Some(bus) = bus {
                         bus.arrived(&frame).expect("what a node sends is a frame");
+                        while bus.answer_next_aside() {}
                     }
                 }
                 Parcel::Look(id) => {

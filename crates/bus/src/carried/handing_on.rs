@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use respoke_core::id::AppId;
-use respoke_core::ports::{Gap, Given, Source};
+use respoke_core::ports::{Gap, Given, Question, Source};
 use respoke_wire::bus::{InterestHash, InterestNews, Item, Unknown, UnknownIs};
 use tokio::time::Instant;
 
@@ -42,7 +43,7 @@ impl CarriedBus {
     }
 
     /// Takes an item once it is whole. True: that it is here is to be said at once.
-    fn take_whole_or_part(&self, peer: &Peer, number: u64, item: Item, len: usize) -> bool {
+    fn take_whole_or_part(&self, peer: &Arc<Peer>, number: u64, item: Item, len: usize) -> bool {
         let (item, len) = match item {
             Item::Part { index, count, bytes } => {
                 let part = peer.parts.lock().take(number, index, count, bytes);
@@ -80,7 +81,7 @@ impl CarriedBus {
         }
     }
 
-    fn take(&self, peer: &Peer, number: u64, item: Item, len: usize) {
+    fn take(&self, peer: &Arc<Peer>, number: u64, item: Item, len: usize) {
         match item {
             Item::Delivery(delivery) => {
                 if let Some(receiver) = self.receiver() {
@@ -88,14 +89,8 @@ impl CarriedBus {
                 }
             }
             Item::News(news) => self.learn(peer, news),
-            Item::Question { ask, question } => {
-                let known = peer.outgoing.lock().last();
-                let answer = self.receiver().map(|receiver| receiver.answer(peer.node, question));
-                // One that is too long is none.
-                let answer = answer.and_then(|answer| Item::Answer { ask, known, answer }.encode().ok());
-                let answer = answer.unwrap_or_else(|| encoded(&Item::NoAnswer { ask }));
-                self.send(peer, &answer, &Kind::Other);
-            }
+            Item::Question { ask, question } if question.takes_long() => self.put_aside(peer, ask, question),
+            Item::Question { ask, question } => self.answer(peer, ask, question),
             Item::Answer { ask, known, answer } => {
                 self.asks.take(ask, Given { node: peer.node, number: known, answer }, len);
             }
@@ -109,6 +104,16 @@ impl CarriedBus {
             Item::Unsent | Item::Part { .. } => self.miss(peer, number..=number),
             Item::Unknown(Unknown { is, .. }) => self.take_unknown(peer, number, is),
         }
+    }
+
+    /// Has a question answered, and sends that.
+    pub(super) fn answer(&self, peer: &Peer, ask: u64, question: Question) {
+        let known = peer.outgoing.lock().last();
+        let answer = self.receiver().map(|receiver| receiver.answer(peer.node, question));
+        // One that is too long is none.
+        let answer = answer.and_then(|answer| Item::Answer { ask, known, answer }.encode().ok());
+        let answer = answer.unwrap_or_else(|| encoded(&Item::NoAnswer { ask }));
+        self.send(peer, &answer, &Kind::Other);
     }
 
     /// Goes on without something that only the other build knows, and says so to whoever it concerns.

@@ -1,3 +1,4 @@
+mod aside;
 mod unknown;
 
 use respoke_core::id::GroupName;

@@ -109,6 +109,29 @@ pub enum Question {
     Parked(ParkingClaim),
 }
 
+impl Question {
+    /// Whether what it asks for is looked for, which takes a thousand times as long as what is known. So nothing else
+    /// waits for the answer: it has no place among what is published.
+    #[must_use]
+    pub const fn takes_long(&self) -> bool {
+        match self {
+            Self::Books(BooksQuestion::Requests(_)) => true,
+            Self::Books(BooksQuestion::Figures { .. } | BooksQuestion::Enrolment { .. })
+            | Self::Connection { .. }
+            | Self::Connections { .. }
+            | Self::Groups { .. }
+            | Self::States { .. }
+            | Self::Count { .. }
+            | Self::Sessions { .. }
+            | Self::Snapshot { .. }
+            | Self::Parks
+            | Self::Parked(_)
+            | Self::Do { .. }
+            | Self::Client { .. } => false,
+        }
+    }
+}
+
 /// What doors of nodes tell each other, and nobody between them can read.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sealed(pub Bytes);

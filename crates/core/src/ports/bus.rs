@@ -74,6 +74,8 @@ pub trait Receiver: Send + Sync {
     fn missed(&self, gap: Gap);
 
     /// Answers another node, from what is known here, and does what it asks for.
+    ///
+    /// While a question is answered that takes long ([`Question::takes_long`]), other things come.
     fn answer(&self, from: Node, question: Question) -> Answer;
 
     /// Learns what another node tells it.

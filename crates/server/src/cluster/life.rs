@@ -232,6 +232,13 @@ impl Among {
             }
         }));
         let (bus, stop) = (self.bus.clone(), self.stop.clone());
+        self.tasks.spawn(enduring::run("answers", move || {
+            let (bus, stop) = (bus.clone(), stop.clone());
+            async move {
+                let _ = stop.run_until_cancelled(bus.answer_aside()).await;
+            }
+        }));
+        let (bus, stop) = (self.bus.clone(), self.stop.clone());
         self.tasks.spawn(enduring::run("bus", move || {
             let (bus, stop) = (bus.clone(), stop.clone());
             async move {

@@ -9,7 +9,7 @@ const KIND: u8 = 250;
 
 /// A carrier that keeps what it is given.
 #[derive(Default)]
-struct Keeps(Mutex<Vec<Frame>>);
+pub(super) struct Keeps(Mutex<Vec<Frame>>);
 
 impl Carrier for Keeps {
     fn send(&self, _: NodeId, frame: Bytes) {
@@ -23,7 +23,7 @@ impl Carrier for Keeps {
 
 impl Keeps {
     /// The items that were sent, without what was sent again.
-    fn items(&self) -> Vec<Item> {
+    pub(super) fn items(&self) -> Vec<Item> {
         let item = |frame: &Frame| match &frame.content {
             Content::Item { item, .. } => Some(item.clone()),
             Content::Head(_) | Content::Seen(_) | Content::Again(_) | Content::Gone(_) => None,
@@ -37,7 +37,7 @@ impl Keeps {
 }
 
 /// A node among others, what it sent and what it was told.
-fn among_others() -> (Arc<CarriedBus>, Arc<Keeps>, Arc<Told>) {
+pub(super) fn among_others() -> (Arc<CarriedBus>, Arc<Keeps>, Arc<Told>) {
     let (keeps, told) = (Arc::new(Keeps::default()), Arc::new(Told::default()));
     let bus = Arc::new(CarriedBus::new(node(1), keeps.clone(), CarriedLimits::DEFAULT));
     bus.attach(&(told.clone() as Arc<dyn Receiver>));
@@ -47,11 +47,11 @@ fn among_others() -> (Arc<CarriedBus>, Arc<Keeps>, Arc<Told>) {
 }
 
 /// Has an item of the other node arrive.
-fn bring(bus: &CarriedBus, number: u64, item: &[u8]) {
+pub(super) fn bring(bus: &CarriedBus, number: u64, item: &[u8]) {
     bus.arrived(&frame_item(node(2), node(1), number, item)).unwrap();
 }
 
-fn change() -> Bytes {
+pub(super) fn change() -> Bytes {
     Item::Delivery(Delivery::Change(Change::Session(1))).encode().unwrap()
 }
 
