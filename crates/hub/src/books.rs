@@ -68,6 +68,9 @@ impl Hub {
     pub async fn requests_of(&self, node: Node, asked: RequestsAsked, until: Instant) -> Option<RequestsPiece> {
         let others = self.others.as_ref()?;
         let within = others.and_the_way(FIGURES_WITHIN).min(until.saturating_duration_since(Instant::now()));
+        if within.is_zero() {
+            return None;
+        }
         let question = Question::Books(BooksQuestion::Requests(Box::new(asked)));
         let answer = self.bus.ask(Whom::One(node), question, within).await.given.pop()?.answer;
         match answer {

@@ -75,8 +75,18 @@ pub(crate) const PIECE_LEN_MAX: u16 = 1_000;
 const PIECE_BYTES_MAX: usize = 256 * 1_024;
 /// What an entry takes besides its texts, about.
 const ENTRY_LEN: usize = 128;
-/// Entries that are looked at for a piece, at most: they take about a millisecond, in which nothing is added.
-const LOOKED_AT_MAX: usize = 20_000;
+/// Entries that are looked at for a piece, at most: they take about a quarter of a millisecond, in which nothing is added.
+const LOOKED_AT_MAX: u16 = 5_000;
+/// What it costs to look at an entry, in bytes of an answer: a millisecond's work is as much as a megabyte, about.
+const LOOK_COSTS: u64 = 64;
+
+/// What it cost to look for a piece, in bytes of an answer. If it is not known how much was looked at, it is as much as may be.
+pub(crate) fn search_cost(asked: &RequestsAsked, piece: &RequestsPiece) -> u64 {
+    // Where the newest request is, only what was found tells.
+    let before = asked.before.or_else(|| Some(piece.found.first()?.number.saturating_add(1)));
+    let looked_at = before.map_or(u64::MAX, |before| before.saturating_sub(piece.next.unwrap_or(1)));
+    looked_at.min(LOOKED_AT_MAX.into()) * LOOK_COSTS
+}
 
 /// What an entry takes in an answer to another node, about, in bytes.
 pub(crate) fn entry_len(entry: &LoggedRequest) -> usize {
@@ -225,6 +235,23 @@ mod tests {
         assert_eq!(short.piece(&asked(RequestFilter::default(), None, u16::MAX)).found.len(), 1_000);
         let status = StatusFilter::parse("5xx");
         let nothing = short.piece(&asked(RequestFilter { status, ..RequestFilter::default() }, None, 9));
-        assert_eq!(nothing, RequestsPiece { found: vec![], next: Some(30_001) });
+        assert_eq!(nothing, RequestsPiece { found: vec![], next: Some(45_001) });
+    }
+    #[test]
+    fn whoever_finds_nothing_pays_for_what_was_looked_at() {
+        let log = RequestLog::new(20_000);
+        (0..12_000).for_each(|number| log.add(entry(None, if number % 4 == 0 { 404 } else { 200 }, "")));
+        let cost = |status: &str, before| {
+            let filter = RequestFilter { status: StatusFilter::parse(status), ..RequestFilter::default() };
+            let asked = asked(filter, before, 10);
+            let piece = log.piece(&asked);
+            (piece.found.len(), search_cost(&asked, &piece))
+        };
+        // Each fourth of them is found.
+        assert_eq!(cost("404", None), (10, 37 * 64));
+        assert_eq!(cost("404", Some(12_001)), (10, 40 * 64));
+        assert_eq!(cost("5xx", None), (0, 5_000 * 64));
+        assert_eq!(cost("5xx", Some(7_001)), (0, 5_000 * 64));
+        assert_eq!(cost("5xx", Some(2_001)), (0, 2_000 * 64));
     }
 }
