@@ -37,7 +37,8 @@ const LINES_WITHIN: Duration = Duration::from_secs(5);
 ///
 /// Each node keeps its own. They are put together by their times, each in its own order. A cursor says where each was left, so
 /// no page repeats another, and what is skipped has given way to newer requests meanwhile. Of a node that does not answer within a
-/// quarter of a second nothing is told. A page may be empty and still have a next one.
+/// quarter of a second nothing is told. If nothing else is left the page is refused, and its cursor goes on later. A page may be
+/// empty and still have a next one.
 #[utoipa::path(
     get, path = "/v1/request-log", tag = "Logs", operation_id = "listRequestLog",
     params(

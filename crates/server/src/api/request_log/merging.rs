@@ -3,7 +3,7 @@
 //! A piece of each log is fetched, and its next piece when all of that is shown. So besides what is shown, one piece of each log
 //! is held at most.
 //!
-//! Invariant: what a page shows of a log, and what pages behind it show, follows one on the other by its numbers.
+//! Invariant: of one log, pages show numbers that only fall, with none left out.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -149,7 +149,8 @@ impl<L: Logs> Merging<L> {
     ///
     /// # Errors
     ///
-    /// As [`Logs::sees`].
+    /// [`Refusal::NodeSilent`] if all that is left is in logs of nodes that did not answer: whoever asked goes on with the same
+    /// cursor. Besides as [`Logs::sees`].
     pub(super) async fn read(mut self, limit: usize) -> Result<Merged, Refusal> {
         // With one more than is shown it is known whether a log goes on.
         let most = u16::try_from(limit.saturating_add(1)).unwrap_or(u16::MAX).min(PIECE_LEN_MAX);
@@ -165,15 +166,18 @@ impl<L: Logs> Merging<L> {
         let is_silent = |log: &&Log| matches!(log.rest, Rest::Silent(_));
         let mut silent = self.gone.clone();
         silent.extend(self.of.iter().filter(is_silent).map(|log| log.node));
-        Ok(Merged { page: Page { items, next: self.places() }, silent })
+        Ok(Merged { page: Page { items, next: self.places()? }, silent })
     }
 
-    /// Where each log goes on. Nowhere, if this page got no further in any: only those that did not answer can have something
-    /// left then, and whoever went on would ask them again for ever.
-    fn places(&self) -> Option<LogPlaces> {
+    /// Where each log goes on. If something is left, and this page got no further in any log, it was in vain.
+    fn places(&self) -> Result<Option<LogPlaces>, Refusal> {
         let is_further = self.of.iter().any(|log| log.place() != Some(log.began));
         let places: Vec<_> = self.of.iter().filter_map(|log| Some((log.node, log.place()?))).collect();
-        (is_further && !places.is_empty()).then_some(LogPlaces(places))
+        match (places.is_empty(), is_further) {
+            (true, _) => Ok(None),
+            (false, true) => Ok(Some(LogPlaces(places))),
+            (false, false) => Err(Refusal::NodeSilent),
+        }
     }
 
     /// Fetches more of each log of which nothing is left that was fetched, until there is some, or it has no more. Returns false

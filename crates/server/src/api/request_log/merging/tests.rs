@@ -112,15 +112,25 @@ async fn a_list_goes_on_behind_a_log_that_was_late_once() {
     assert_eq!(shown, 503);
 }
 
+/// It would look like the end of the log.
 #[tokio::test]
-async fn nobody_asks_for_ever_for_a_log_that_does_not_answer() {
+async fn a_page_that_got_no_further_is_refused_and_its_cursor_goes_on() {
     let mut logs = Written::of(3, 500);
     logs.answered.insert(B, vec![false; 3]);
     let first = page(&logs, None, 200).await;
     assert_eq!((first.page.items.len(), &*first.silent), (3, &[B][..]));
     assert_eq!(first.page.next, Some(places([(B, None)])), "it is asked once more, from its newest on");
-    let second = page(&logs, first.page.next, 200).await;
-    assert_eq!((second.page.items.len(), &*second.silent, second.page.next), (0, &[B][..], None));
+    let again = || Merging::of(&logs, RequestFilter::default(), &[A, B], |_| true, first.page.next.as_ref()).read(200);
+    for _ in 0..2 {
+        assert!(matches!(again().await, Err(Refusal::NodeSilent)));
+    }
+    let second = again().await.unwrap();
+    assert_eq!((second.page.items.len(), &*second.silent), (200, &[][..]));
+    assert_eq!(second.page.next, Some(places([(B, Some(301))])));
+    // So is the first page, of a node alone.
+    logs.answered.insert(B, vec![false; 9]);
+    let alone = Merging::of(&logs, RequestFilter::default(), &[A, B], |node| node == B, None).read(200).await;
+    assert!(matches!(alone, Err(Refusal::NodeSilent)));
 }
 
 #[tokio::test]
