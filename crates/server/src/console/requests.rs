@@ -8,6 +8,7 @@ use axum::response::Response;
 use http::StatusCode;
 use maud::{Markup, html};
 use respoke_core::page::PageRequest;
+use respoke_core::refusal::Refusal;
 use respoke_wire::body::lists::ListRequest;
 use respoke_wire::body::request_log::RequestView;
 
@@ -48,18 +49,21 @@ pub(super) async fn page(State(api): State<Arc<Api>>, visit: Visit) -> Result<Re
     let (cursor, found) = (found.page.cursor(), found.page.items);
     let query = FILTERS.map(|name| (name, form.text(name)));
     let list = html! {
-        (silent_notice(&silent, "Its requests are missing here."))
+        (silent_notice(&silent, "What was answered there is missing here."))
         @if found.is_empty() {
             (empty("No request matches.", &html! {
-                "The last requests are kept in memory, so a restart forgets them. Loosen the filters, or look into "
-                a href="/console/audit" { "the audit log" } "."
+                // A page looks at many requests, and goes on with the next one.
+                @if cursor.is_some() { "Not among those looked at so far; there are more." } @else {
+                    "The last requests are kept in memory, so a restart forgets them. Loosen the filters, or look into "
+                    a href="/console/audit" { "the audit log" } "."
+                }
             }))
         } @else {
             (table("Requests", &columns, &html! {
                 @for request in &found { (show(&visit, request)) }
             }))
-            (more(PATH, &query, cursor.as_deref()))
         }
+        (more(PATH, &query, cursor.as_deref()))
     };
     let list = live(&link(PATH, &query, form.given("cursor")), &list);
     if visit.is_partial() {
@@ -110,5 +114,9 @@ fn show(visit: &Visit, request: &RequestView) -> Markup {
 pub(super) async fn export(State(api): State<Arc<Api>>, visit: Visit) -> Result<Response, Failure> {
     let asked = asked(&visit.query(), Extent::Lines);
     let lines = find_requests(&api, &visit.caller, visit.call.address(), &asked).await?;
+    // A file has no place to say what is missing in it.
+    if !lines.silent.is_empty() {
+        return Err(Refusal::NodeSilent.into());
+    }
     Ok(file("requests.jsonl", lines.into_listed()))
 }

@@ -24,7 +24,13 @@ fn read(node: &Client, admin: &str, query: &str) -> Answer {
 
 /// Reads a page until all nodes answered for it: on a machine that has no time one is late now and then.
 fn whole(mut read: impl FnMut() -> Answer) -> Answer {
-    eventually(|| Some(read()).filter(|page| page.header("silent-nodes").is_none()))
+    eventually(|| Some(read()).filter(is_whole))
+}
+
+/// Whether all nodes answered for a page.
+fn is_whole(page: &Answer) -> bool {
+    // It is refused if all that is left is with nodes that did not answer.
+    page.status != 503 && page.header("silent-nodes").is_none()
 }
 
 fn ids(answer: &Answer) -> Vec<String> {
@@ -144,11 +150,20 @@ fn place_is_kept(one: &Process, other: &Process) -> bool {
     other.signal("STOP");
     let page = read(one, &admin, "&limit=2");
     let own = one.get(&format!("{ASKED}&limit=2")).secret().call();
+    let of_other = read(one, &admin, &format!("&node={}", before.0));
+    let cookie = format!("respoked_console={admin}");
+    let console = |path: &str| one.get(path).header("Cookie", &cookie).call();
+    let (last, export) = (console("/console/requests?status=599"), console("/console/requests.jsonl"));
     if life().as_ref() != Some(&before) {
         return false;
     }
     assert_eq!(page.header("silent-nodes"), Some(&*before.0));
     assert_eq!(own.header("silent-nodes"), Some("some"), "a backend is not told of nodes");
+    assert!(last.text.contains("Not among those looked at so far"), "more is left: {}", last.text);
+    assert!(last.text.contains("cursor="), "and there is a way on: {}", last.text);
+    assert_eq!(of_other.status, 503, "what is left is not the end: {}", of_other.text);
+    assert!(of_other.header("retry-after").is_some());
+    assert_eq!(export.status, 503, "a file has no place for what is missing: {}", export.text);
     let first = ids(&page);
     assert_eq!(first, [of_one[3].clone(), of_one[2].clone()]);
     let next = page.header("next-cursor").unwrap().to_owned();
@@ -156,8 +171,7 @@ fn place_is_kept(one: &Process, other: &Process) -> bool {
     // Once it answers again the pages behind hold all of it, and of the first nothing is there again.
     let rest = eventually(|| {
         let page = read(one, &admin, &format!("&cursor={next}"));
-        let is_whole = page.header("silent-nodes").is_none();
-        if is_whole { Some(Some(ids(&page))) } else { (life().as_ref() != Some(&before)).then_some(None) }
+        if is_whole(&page) { Some(Some(ids(&page))) } else { (life().as_ref() != Some(&before)).then_some(None) }
     });
     let Some(rest) = rest else { return false };
     let whole: BTreeSet<_> = first.iter().chain(&rest).cloned().collect();
