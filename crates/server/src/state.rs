@@ -53,6 +53,9 @@ pub(crate) struct Api {
     pub(crate) readiness: Readiness,
     /// Turns at making an answer that may be long.
     pub(crate) long_answers: Arc<Turns>,
+    /// The same at putting logs of requests together. Other nodes are waited for in them, and who makes an answer of what is
+    /// here does not wait for that.
+    pages_of_logs: Arc<Turns>,
     /// Mixed into what is derived from an `Idempotency-Key`, so that a database with another key derives otherwise.
     pub(crate) idempotency_salt: [u8; 32],
 }
@@ -89,6 +92,7 @@ impl Api {
             described: OnceLock::new(),
             readiness: Readiness::default(),
             long_answers: Turns::new(LONG_ANSWERS, LONG_ANSWERS_OF_APP),
+            pages_of_logs: Turns::new(LONG_ANSWERS, LONG_ANSWERS_OF_APP),
             idempotency_salt,
         }
     }
@@ -188,6 +192,15 @@ impl Api {
     /// As [`Turns::take`].
     pub(crate) async fn long_answer(&self, caller: &Caller) -> Result<Turn, Refusal> {
         self.long_answers.take(Party::of(caller)).await
+    }
+
+    /// A turn at putting the logs of all nodes together, to be kept until they are.
+    ///
+    /// # Errors
+    ///
+    /// As [`Turns::take`].
+    pub(crate) async fn page_of_logs(&self, caller: &Caller) -> Result<Turn, Refusal> {
+        self.pages_of_logs.take(Party::of(caller)).await
     }
 }
 

@@ -98,7 +98,7 @@ pub(crate) async fn find(api: &Api, caller: &Caller, address: IpAddr, request: &
         status: status(request.status.as_deref())?,
     };
     let at = nodes::at(api, caller, request.node.as_deref())?;
-    let _turn = api.long_answer(caller).await?;
+    let _turn = api.page_of_logs(caller).await?;
     let until = Instant::now() + if lines { LINES_WITHIN } else { PAGE_WITHIN };
     let logs = AllLogs::of(api, caller, address, until);
     let (here, nodes) = (logs.here(), logs.nodes());
