@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 
 use thiserror::Error;
 
-/// The version of all that is written here: the least that can read it. A kind that is new needs no other one, for who does
-/// not know it goes on without (`unknown.rs`). The bytes of a kind stay as they are; other bytes are another
+/// The version of all that is written here: the least that can read it. A kind that is new needs no other one: a node
+/// that does not know a kind passes over it (`unknown.rs`). The bytes of a kind stay as they are; other bytes are another
 /// kind. What is around items has no kind: whatever changes that needs another version.
 pub const VERSION: u8 = 1;
 

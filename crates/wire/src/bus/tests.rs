@@ -1,5 +1,6 @@
 //! Whatever is written is read back the same, and damaged bytes never panic.
 
+mod kinds;
 mod made;
 mod unknown;
 

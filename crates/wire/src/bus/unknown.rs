@@ -1,5 +1,5 @@
-//! Items of which something is of a kind that only another build knows. They are read so far as to know what they are to who
-//! gets them, so that nothing behind them waits.
+//! Items of which something is of a kind that only another build knows. Only as much of them is read as tells what the receiver
+//! has to do. So nothing behind them waits.
 
 use ::bytes::Bytes;
 
