@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use respoke_core::clock::Timestamp;
 use respoke_core::event::{self, Event};
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, MessageId, RequestId};
-use respoke_core::ports::{Audience, Interest, Sealed};
+use respoke_core::ports::{Audience, BooksAnswer, Interest, Sealed};
 use respoke_core::tail::{FrameKind, TailedFrame};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -230,9 +230,14 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] = byte;
         if let Ok(read) = Frame::decode(&bytes) {
-            // Not always the same bytes: what JSON says besides is passed over.
-            let again = Frame::decode(&read.encode().unwrap()).unwrap();
-            prop_assert_eq!(format!("{again:?}"), format!("{read:?}"));
+            let written = read.encode().unwrap();
+            prop_assert_eq!(&Frame::decode(&written).unwrap().encode().unwrap(), &written);
+            // There is one way to write it, but for JSON, which may say more than is read of it.
+            let has_figures = matches!(
+                read.content,
+                Content::Item { item: Item::Answer { answer: Answer::Books(BooksAnswer::Figures(_)), .. }, .. }
+            );
+            prop_assert!(has_figures || written == bytes);
         }
     }
 
