@@ -66,7 +66,7 @@ fn is_safe(metadata: &Metadata<'_>) -> bool {
         let rest = metadata.target().strip_prefix(library);
         rest.is_some_and(|rest: &str| rest.is_empty() || rest.starts_with("::"))
     };
-    !is_of("tungstenite") && !(is_of("tokio_postgres") && *metadata.level() > Level::INFO)
+    !(is_of("tungstenite") || is_of("tokio_postgres") && *metadata.level() > Level::INFO)
 }
 
 #[cfg(test)]

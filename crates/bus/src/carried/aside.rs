@@ -1,4 +1,4 @@
-//! Questions that take long are answered here, beside what is handed on, and one after the other. So nothing that other nodes
+//! Answers to questions. Those that take long are looked for beside what is handed on, one after the other. So nothing that other nodes
 //! send waits for an answer that is looked for.
 
 use std::collections::VecDeque;
@@ -26,6 +26,16 @@ pub(super) struct Aside {
 }
 
 impl CarriedBus {
+    /// Has a question answered, and sends that.
+    pub(super) fn answer(&self, peer: &Peer, ask: u64, question: Question) {
+        let known = peer.outgoing.lock().last();
+        let answer = self.receiver().map(|receiver| receiver.answer(peer.node, question));
+        // One that is too long is none.
+        let answer = answer.and_then(|answer| Item::Answer { ask, known, answer }.encode().ok());
+        let answer = answer.unwrap_or_else(|| encoded(&Item::NoAnswer { ask }));
+        self.send(peer, &answer, &Kind::Other);
+    }
+
     /// Has a question wait for its answer. Of one beyond those that may wait the asker hears at once that there is none.
     pub(super) fn put_aside(&self, peer: &Arc<Peer>, ask: u64, question: Question) {
         let mut waiting = self.aside.waiting.lock();

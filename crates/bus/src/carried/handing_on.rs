@@ -106,16 +106,6 @@ impl CarriedBus {
         }
     }
 
-    /// Has a question answered, and sends that.
-    pub(super) fn answer(&self, peer: &Peer, ask: u64, question: Question) {
-        let known = peer.outgoing.lock().last();
-        let answer = self.receiver().map(|receiver| receiver.answer(peer.node, question));
-        // One that is too long is none.
-        let answer = answer.and_then(|answer| Item::Answer { ask, known, answer }.encode().ok());
-        let answer = answer.unwrap_or_else(|| encoded(&Item::NoAnswer { ask }));
-        self.send(peer, &answer, &Kind::Other);
-    }
-
     /// Goes on without something that only the other build knows, and says so to whoever it concerns.
     fn take_unknown(&self, peer: &Peer, number: u64, is: UnknownIs) {
         Counters::count(&self.counters.unknown);

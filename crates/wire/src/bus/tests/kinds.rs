@@ -2,6 +2,7 @@
 //! up. A line is added with a kind, and no line is ever changed: a node of another release has just these bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use respoke_core::app::Rate;
@@ -345,7 +346,10 @@ fn bytes_of_all() -> BTreeMap<&'static str, Vec<u8>> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// What `kinds.txt` says of each, by name.
@@ -360,7 +364,7 @@ fn the_bytes_of_each_kind_are_as_they_were() {
     for (name, bytes) in &now {
         let bytes = hex(bytes);
         match pinned.get(name) {
-            None => new.push_str(&format!("{name} = {bytes}\n")),
+            None => _ = writeln!(new, "{name} = {bytes}"),
             Some(was) => assert!(*was == bytes || *name == MAY_GROW, "other bytes are another kind:\n{name} = {bytes}"),
         }
     }
