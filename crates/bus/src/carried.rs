@@ -22,6 +22,7 @@ mod limits;
 mod outgoing;
 mod peer;
 mod peers;
+mod questions;
 mod recent;
 mod sent;
 
@@ -39,7 +40,6 @@ use respoke_core::ports::{
 use respoke_wire::bus::{BusCodecError, Content, Frame, InterestHash, InterestNews, Item};
 use tokio::time::Instant;
 
-use self::aside::Aside;
 use self::asks::Asks;
 use self::book::{Book, FirstIn};
 pub use self::figures::BusFigures;
@@ -49,6 +49,7 @@ pub use self::limits::CarriedLimits;
 use self::outgoing::{Outgoing, Owed};
 use self::peer::Peer;
 use self::peers::Peers;
+use self::questions::Questions;
 use self::recent::Recent;
 use self::sent::{Kind, News};
 use crate::inbox::{Inbox, State};
@@ -71,7 +72,7 @@ pub struct CarriedBus {
     book: Mutex<Book>,
     inbox: Inbox<Waiting>,
     asks: Asks,
-    aside: Aside,
+    aside: Questions,
     /// Locked while it is found out who gets a publication, so that a node that is late hears of it either way.
     recent: Mutex<Recent>,
     counters: Counters,
@@ -111,7 +112,7 @@ impl CarriedBus {
             book: Mutex::new(Book::new(limits)),
             inbox: Inbox::default(),
             asks: Asks::default(),
-            aside: Aside::default(),
+            aside: Questions::default(),
             recent: Mutex::new(Recent::new(limits)),
             counters: Counters::default(),
         }

@@ -1,29 +1,15 @@
 //! Answers to questions. Those that take long are looked for beside what is handed on, one after the other. So nothing that other nodes
 //! send waits for an answer that is looked for.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use parking_lot::Mutex;
 use respoke_core::ports::Question;
 use respoke_wire::bus::Item;
-use tokio::sync::Notify;
 
 use super::peer::Peer;
 use super::sent::Kind;
 use super::{CarriedBus, encoded};
-
-/// Questions that wait to be answered. An answer takes about a millisecond, and nobody waits for one for longer than some
-/// hundred.
-const WAITING_MAX: usize = 64;
-
-/// What waits to be answered.
-#[derive(Default)]
-pub(super) struct Aside {
-    waiting: Mutex<VecDeque<(Arc<Peer>, u64, Question)>>,
-    came: Notify,
-}
 
 impl CarriedBus {
     /// Has a question answered, and sends that.
@@ -38,13 +24,7 @@ impl CarriedBus {
 
     /// Has a question wait for its answer. Of one beyond those that may wait the asker hears at once that there is none.
     pub(super) fn put_aside(&self, peer: &Arc<Peer>, ask: u64, question: Question) {
-        let mut waiting = self.aside.waiting.lock();
-        if waiting.len() < WAITING_MAX {
-            waiting.push_back((peer.clone(), ask, question));
-            drop(waiting);
-            self.aside.came.notify_one();
-        } else {
-            drop(waiting);
+        if !self.aside.put(peer, ask, question) {
             self.send(peer, &encoded(&Item::NoAnswer { ask }), &Kind::Other);
         }
     }
@@ -56,14 +36,13 @@ impl CarriedBus {
                 // Other tasks have their turn between two answers.
                 tokio::task::yield_now().await;
             }
-            self.aside.came.notified().await;
+            self.aside.came().await;
         }
     }
 
     /// Answers the next question that takes long. False: there is none.
     pub(crate) fn answer_next_aside(&self) -> bool {
-        let next = self.aside.waiting.lock().pop_front();
-        let Some((peer, ask, question)) = next else { return false };
+        let Some((peer, ask, question)) = self.aside.next() else { return false };
         // Nobody waits where a life is over.
         if !peer.over.load(Ordering::SeqCst) {
             self.answer(&peer, ask, question);

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use respoke_core::id::AppId;
-use respoke_core::ports::{Gap, Given, Question, Source};
+use respoke_core::ports::{Gap, Given, Source};
 use respoke_wire::bus::{InterestHash, InterestNews, Item, Unknown, UnknownIs};
 use tokio::time::Instant;
 
