@@ -128,6 +128,7 @@ impl Life {
                 message_id: MessageId::from_uuid(id),
                 group: room()?,
                 message: RawValue::from_string(message)?,
+                place: None,
             },
         };
         let to = Audience::Group { group: room()?, except: None };

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::id::{ConnectionId, EndpointId, GroupName, MessageId, RequestId};
+use crate::message::Place;
 
 /// One push. It is made once and encoded once, however many it reaches.
 #[derive(Clone, Debug)]
@@ -44,6 +45,8 @@ pub enum Content {
         group: GroupName,
         /// Any JSON.
         message: Box<RawValue>,
+        /// Where it stands among what is kept of the group; none if it is not kept.
+        place: Option<Place>,
     },
     /// A connection joined a group; it is the event's sender.
     Joined {
@@ -148,11 +151,12 @@ impl fmt::Debug for Content {
                 .field("to_original", to_original)
                 .field("body", &Unshown(body))
                 .finish(),
-            Self::Published { message_id, group, message } => f
+            Self::Published { message_id, group, message, place } => f
                 .debug_struct("Published")
                 .field("message_id", message_id)
                 .field("group", group)
                 .field("message", &Unshown(message))
+                .field("place", place)
                 .finish(),
             Self::Joined { group, endpoint, connection } => f
                 .debug_struct("Joined")
@@ -216,7 +220,7 @@ mod tests {
         };
         for content in [
             Content::Message { message_id, to: endpoint(), to_original: None, body: said() },
-            Content::Published { message_id, group: GroupName::parse("room").unwrap(), message: said() },
+            Content::Published { message_id, group: GroupName::parse("room").unwrap(), message: said(), place: None },
             Content::Presence(Presence { kind: said(), show: Some(said()), status: Some(said()) }),
             Content::Signal(signal),
         ] {

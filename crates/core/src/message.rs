@@ -40,6 +40,24 @@ impl NewMessage {
     }
 }
 
+/// Where a kept message stands among those of its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which history of the group: one that is ended and begins anew has another.
+    pub epoch: u64,
+    /// 1, 2, 3 and so on, in the order of commits.
+    pub offset: u64,
+}
+
+/// A message that was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// As of when, which its event tells too.
+    pub at: Timestamp,
+    /// Where it stands.
+    pub place: Place,
+}
+
 /// The key of a request that says a message, which names the message however often the request comes.
 #[derive(Clone, Debug)]
 pub struct SaidOnce {
@@ -62,8 +80,8 @@ impl SaidOnce {
 /// What came of saying a message by a request with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Said {
-    /// It was not said before. If it is kept, as of this instant.
-    First(Timestamp),
+    /// It was not said before. If it is kept, as of this instant and there.
+    First(Timestamp, Option<Place>),
     /// It was, and is called this. Nothing was written.
     Before(MessageId),
     /// The key was used with another request.
@@ -147,6 +165,8 @@ pub const HISTORY_BYTES_MAX: usize = 1024 * 1024;
 pub const INSTANT_MESSAGES_MAX: usize = 1_000;
 /// The most bytes of events of one millisecond that can be read of a group, but for its last message.
 pub const INSTANT_BYTES_MAX: usize = 4 * HISTORY_BYTES_MAX;
+/// The most messages that are read at once of what is missing between two others.
+pub const KEPT_BETWEEN_MAX: u64 = 64;
 /// The most messages of one history.
 pub const HISTORY_LIMIT_MAX: usize = 200;
 

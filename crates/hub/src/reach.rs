@@ -93,7 +93,7 @@ mod tests {
         for (content, paid) in [
             (Content::Message { message_id, to: from.clone(), to_original: None, body: body.clone() }, said),
             (Content::Message { message_id, to: from.clone(), to_original: copied, body }, said),
-            (Content::Published { message_id, group: group.clone(), message }, said),
+            (Content::Published { message_id, group: group.clone(), message, place: None }, said),
             (
                 Content::Joined { group: group.clone(), endpoint: from.clone(), connection },
                 membership_len(&from, &group),

@@ -5,9 +5,11 @@
 //! Section 4 of docs/protocol.md. Clients differ in which key they look for, so each kind has its own: `body` for
 //! messages and signals, `message` for what is published to groups, everything else at the top level.
 
+use respoke_core::clock::Timestamp;
 use respoke_core::event::{Content, Event, Presence};
 use respoke_core::id::{ConnectionId, EndpointId, GroupName, MessageId, RequestId};
-use serde::Serialize;
+use respoke_core::message::Place;
+use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 #[derive(Serialize)]
@@ -144,7 +146,7 @@ pub fn object(event: &Event) -> Box<RawValue> {
             header: Header { to: Some(to), to_original: to_original.as_ref(), message_id: Some(*message_id), ..header },
             body,
         }),
-        Content::Published { message_id, group, message } => to_raw_value(&Published {
+        Content::Published { message_id, group, message, place: _ } => to_raw_value(&Published {
             header: Header { channel: Some(Channel::Group(group)), message_id: Some(*message_id), ..header },
             message,
         }),
@@ -175,6 +177,45 @@ pub fn object(event: &Event) -> Box<RawValue> {
         Content::Missed => to_raw_value(&Missed { header }),
     };
     text.expect("text, numbers and JSON always serialize")
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredHeader {
+    from: String,
+    from_connection: Option<String>,
+    channel: String,
+    timestamp: i64,
+    request_id: String,
+    message_id: String,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    header: StoredHeader,
+    message: Box<RawValue>,
+}
+
+/// A message to a group as it was kept ([`object`]), and stands at `place`. None: it is none that this release could have made.
+#[must_use]
+pub fn stored(object: &RawValue, place: Place) -> Option<Event> {
+    let Stored { header, message } = serde_json::from_str(object.get()).ok()?;
+    let from_connection = match header.from_connection {
+        Some(connection) => Some(ConnectionId::parse(&connection)?),
+        None => None,
+    };
+    Some(Event {
+        from: EndpointId::parse(&header.from).ok()?,
+        from_connection,
+        at: Timestamp::from_millis(header.timestamp),
+        request_id: RequestId::parse(&header.request_id)?,
+        content: Content::Published {
+            message_id: MessageId::parse(&header.message_id)?,
+            group: GroupName::parse(&header.channel).ok()?,
+            message,
+            place: Some(place),
+        },
+    })
 }
 
 #[cfg(test)]
@@ -220,7 +261,7 @@ mod tests {
                 r#"{{"header":{{"type":"message",{HEAD},"to":"bob",{TAIL},"messageId":"{UUID}"}},"body":{{"a":[0,"x"]}}}}"#
             )
         );
-        let published = Content::Published { message_id, group: group.clone(), message: body };
+        let published = Content::Published { message_id, group: group.clone(), message: body, place: None };
         assert_eq!(
             event(published),
             format!(

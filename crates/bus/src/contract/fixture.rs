@@ -211,7 +211,7 @@ fn push(app_id: AppId, to: Audience, group: &str, said: u64, len: usize) -> Deli
         from_connection: None,
         at: Timestamp::from_secs(1),
         request_id: RequestId::from_uuid(id),
-        content: Content::Published { message_id: MessageId::from_uuid(id), group: room(group), message },
+        content: Content::Published { message_id: MessageId::from_uuid(id), group: room(group), message, place: None },
     };
     Delivery::Push { app_id, to, event: Arc::new(event) }
 }

@@ -2,6 +2,8 @@
 //!
 //! None of it has an audit row: the log tells what was done to endpoints, and this is what they say themselves.
 
+use std::ops::Range;
+
 use async_trait::async_trait;
 
 use super::outcome::Removal;
@@ -9,7 +11,7 @@ use super::store_error::StoreError;
 use crate::call_report::{CallReport, NewCallReport};
 use crate::clock::Timestamp;
 use crate::id::{AppId, EndpointId, GroupName, PushTokenId};
-use crate::message::{Conversations, MessageRef, NewMessage, ReadMark, Said, SaidOnce, StoredMessage};
+use crate::message::{Conversations, Kept, MessageRef, NewMessage, ReadMark, Said, SaidOnce, StoredMessage};
 use crate::page::{Page, PageRequest, RowNumber};
 use crate::push_token::PushToken;
 use crate::refusal::Refusal;
@@ -26,6 +28,15 @@ pub enum Keeping<T> {
 }
 
 impl<T> Keeping<T> {
+    /// The same with something else of what is kept.
+    pub fn map<U>(self, of: impl FnOnce(T) -> U) -> Keeping<U> {
+        match self {
+            Self::Kept(kept) => Keeping::Kept(of(kept)),
+            Self::NoApp => Keeping::NoApp,
+            Self::Full => Keeping::Full,
+        }
+    }
+
     /// What is kept.
     ///
     /// # Errors
@@ -46,12 +57,12 @@ impl<T> Keeping<T> {
 #[async_trait]
 pub trait MessageStore: Send + Sync {
     /// Keeps a message; its group is thereafter a conversation of its sender. Returns the instant it is kept as of, which
-    /// its event tells too. The app keeps at most `bytes_max` bytes ([`Self::kept_bytes`]).
+    /// its event tells too, and its place. The app keeps at most `bytes_max` bytes ([`Self::kept_bytes`]).
     ///
-    /// That is the message's own instant, or, if that is no later than the one before in the group, the next millisecond:
+    /// The instant is the message's own, or, if that is no later than the one before in the group, the next millisecond:
     /// what is said last is the newest, whatever the clock does. Nothing is written for other members, however many the
     /// group has.
-    async fn append_message(&self, message: NewMessage, bytes_max: u64) -> Result<Keeping<Timestamp>, StoreError>;
+    async fn append_message(&self, message: NewMessage, bytes_max: u64) -> Result<Keeping<Kept>, StoreError>;
     /// Remembers that a message is said by a request with a key, for [`REMEMBERED_SECS`] and among the app's last
     /// [`SaidOnce::PER_APP_MAX`]; and keeps the message, if it is `kept`, as [`MessageStore::append_message`] does and
     /// in the same step. Of any number of concurrent calls with one key exactly one is [`Said::First`].
@@ -91,6 +102,19 @@ pub trait MessageStore: Send + Sync {
         before: Option<Timestamp>,
         limit: usize,
     ) -> Result<Vec<MessageRef>, StoreError>;
+    /// Kept messages of a group with these offsets in that history of it, oldest first; of more than [`KEPT_BETWEEN_MAX`] offsets
+    /// the last ones, as far as they are still kept. `before` is the instant of the message at the end of `offsets`, which is
+    /// kept, too.
+    ///
+    /// [`KEPT_BETWEEN_MAX`]: crate::message::KEPT_BETWEEN_MAX
+    async fn kept_between(
+        &self,
+        app: AppId,
+        group: &GroupName,
+        epoch: u64,
+        offsets: Range<u64>,
+        before: Timestamp,
+    ) -> Result<Vec<(u64, StoredMessage)>, StoreError>;
     /// Where the newest messages of each group are, newest first; at most `limit` of each, and as many bytes as is each group's
     /// share of [`HISTORY_BYTES_MAX`], or the newest alone if that is more. The groups are in the order given, without
     /// those with which it would be more than [`HISTORY_BYTES_MAX`] together; the first that has messages is there in

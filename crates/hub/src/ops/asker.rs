@@ -190,7 +190,7 @@ impl Hub {
     ) -> Result<Option<MessageId>, Refusal> {
         let Some(key) = once else { return Ok(None) };
         match self.broker.store().say_once(SaidOnce { app_id, key, id }, None, self.broker.now(), u64::MAX).await? {
-            Said::First(_) => Ok(None),
+            Said::First(..) => Ok(None),
             Said::Before(id) => Ok(Some(id)),
             Said::KeyReused => Err(Refusal::IdempotencyKeyReused),
             Said::NoApp => Err(Refusal::NotFound("Apps")),

@@ -311,7 +311,8 @@ impl Hub {
 
     /// Publishes to a group. The connection that publishes hears no echo; others of its endpoint do.
     ///
-    /// When this returns, the message is in the outbox of every member on this node and, if it was to be kept, on disk.
+    /// When this returns, the message is in the outbox of every member on this node and, if it was to be kept, on disk. Where
+    /// several nodes serve, a kept one may have to wait for those before it ([`crate::in_order`]).
     ///
     /// # Errors
     ///
@@ -326,7 +327,7 @@ impl Hub {
         let len = frame_len(&speaker.endpoint, group.as_str(), request.message.get().len());
         asker.pay(&speaker.app, Reach::of(members, len))?;
         let message_id = speaker.message_id();
-        let content = Content::Published { message_id, group: group.clone(), message: request.message };
+        let content = Content::Published { message_id, group: group.clone(), message: request.message, place: None };
         let mut event = self.event(&speaker.endpoint, speaker.connection_id(), speaker.request_id, content);
         let kept = request.persist.then(|| NewMessage {
             app_id: speaker.app.id,
@@ -336,20 +337,27 @@ impl Hub {
             event: event::object(&event),
         });
         let bytes_max = self.broker.kept_bytes_max(&speaker.app);
-        event.at = match (kept, request.once) {
+        let (at, stands) = match (kept, request.once) {
             (kept, Some(key)) => {
                 let once = SaidOnce { app_id: speaker.app.id, key, id: message_id };
                 match self.broker.store().say_once(once, kept, event.at, bytes_max).await? {
-                    Said::First(at) => at,
+                    Said::First(at, place) => (at, place),
                     Said::Before(id) => return Ok(id),
                     Said::KeyReused => return Err(Refusal::IdempotencyKeyReused),
                     Said::NoApp => return Err(Refusal::NotFound("Apps")),
                     Said::Full => return Err(Refusal::QuotaExceeded),
                 }
             }
-            (Some(kept), None) => self.broker.store().append_message(kept, bytes_max).await?.kept()?,
-            (None, None) => event.at,
+            (Some(kept), None) => {
+                let kept = self.broker.store().append_message(kept, bytes_max).await?.kept()?;
+                (kept.at, Some(kept.place))
+            }
+            (None, None) => (event.at, None),
         };
+        event.at = at;
+        if let Content::Published { place, .. } = &mut event.content {
+            *place = stands;
+        }
         let to = Audience::Group { group: group.clone(), except: speaker.own_id() };
         self.push(speaker.app.id, to, event);
         self.figures.published.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

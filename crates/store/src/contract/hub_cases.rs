@@ -40,11 +40,11 @@ pub(super) fn message(world: &World, to: &str, from: &str, when: Timestamp) -> N
 
 pub(super) async fn say(world: &World, to: &str, from: &str, millis: i64) {
     let kept = world.store.append_message(message(world, to, from, at(millis)), u64::MAX).await.unwrap();
-    assert_eq!(kept, Keeping::Kept(at(millis)));
+    assert_eq!(kept.map(|kept| kept.at), Keeping::Kept(at(millis)));
 }
 
 /// What was said, by the number that [`say`] puts in.
-fn said(messages: &[StoredMessage]) -> Vec<i64> {
+pub(super) fn said(messages: &[StoredMessage]) -> Vec<i64> {
     let number = |message: &StoredMessage| {
         let event: serde_json::Value = serde_json::from_str(message.event.get()).unwrap();
         let said = event["message"].as_i64().unwrap();
@@ -120,7 +120,7 @@ pub(super) async fn history_is_told_newest_first_and_in_pages(fixture: impl Fixt
 async fn say_at(world: &World, to: &str, from: &str, millis: i64) -> i64 {
     let kept =
         world.store.append_message(message(world, to, from, at(millis)), u64::MAX).await.unwrap().kept().unwrap();
-    kept.millis() - NOW.millis()
+    kept.at.millis() - NOW.millis()
 }
 
 pub(super) async fn what_is_said_last_is_the_newest_whatever_the_clock_does(fixture: impl Fixture) {
@@ -235,7 +235,8 @@ async fn say_much(world: &World, to: &str, bytes: usize, instants: &[i64]) {
         let mut much = message(world, to, "alice", at(*millis));
         let padding = "x".repeat(bytes - r#"{"message":1,"padding":""}"#.len());
         much.event = json(&format!(r#"{{"message":{millis},"padding":"{padding}"}}"#));
-        assert_eq!(world.store.append_message(much, u64::MAX).await.unwrap(), Keeping::Kept(at(*millis)));
+        let kept = world.store.append_message(much, u64::MAX).await.unwrap();
+        assert_eq!(kept.map(|kept| kept.at), Keeping::Kept(at(*millis)));
     }
 }
 
@@ -315,8 +316,8 @@ pub(super) async fn a_message_with_a_key_is_said_once(fixture: impl Fixture) {
     let (first, second) = tokio::join!(say(&one, kept(1)), say(&other, kept(1)));
     let said = [first.unwrap(), second.unwrap()];
     let winner = match said {
-        [Said::First(kept), Said::Before(id)] if kept == at(1) => (id, one.id),
-        [Said::Before(id), Said::First(kept)] if kept == at(1) => (id, other.id),
+        [Said::First(kept, Some(_)), Said::Before(id)] if kept == at(1) => (id, one.id),
+        [Said::Before(id), Said::First(kept, Some(_))] if kept == at(1) => (id, other.id),
         said => panic!("{said:?}"),
     };
     assert_eq!(winner.0, winner.1, "both name the one that was said");
@@ -327,7 +328,7 @@ pub(super) async fn a_message_with_a_key_is_said_once(fixture: impl Fixture) {
 
     // The same of one that is not kept, and over a restart.
     let passing = once("passing", "body");
-    assert_eq!(say(&passing, None).await.unwrap(), Said::First(NOW));
+    assert_eq!(say(&passing, None).await.unwrap(), Said::First(NOW, None));
     world.store.close().await;
     let world = world.on(fixture.open(None));
     let say = |once: &SaidOnce, kept, now| world.store.say_once(once.clone(), kept, now, u64::MAX);
@@ -341,13 +342,14 @@ pub(super) async fn a_message_with_a_key_is_said_once(fixture: impl Fixture) {
     let doomed = World { app: AppId::random(), ..world.clone() };
     let nowhere = Some(message(&doomed, "room", "alice", NOW));
     assert_eq!(say(&once("nowhere", "body"), nowhere, NOW).await.unwrap(), Said::NoApp);
-    assert_eq!(say(&once("nowhere", "body"), kept(4), NOW).await.unwrap(), Said::First(at(4)));
+    let said = say(&once("nowhere", "body"), kept(4), NOW).await.unwrap();
+    assert!(matches!(said, Said::First(when, Some(place)) if when == at(4) && place.offset == 2), "{said:?}");
 
     // A day later none is remembered.
     let tomorrow = NOW.plus_secs(REMEMBERED_SECS + 1);
     let upkeep = Upkeep { keys_before: NOW.plus_secs(1), ..upkeep_at(NOW) };
     assert_eq!(whole_pass(&world, upkeep).await.0, 3);
-    assert_eq!(say(&once("passing", "other"), None, tomorrow).await.unwrap(), Said::First(tomorrow));
+    assert_eq!(say(&once("passing", "other"), None, tomorrow).await.unwrap(), Said::First(tomorrow, None));
 }
 
 pub(super) async fn a_message_that_was_not_committed_is_not_there(fixture: impl Fixture) {

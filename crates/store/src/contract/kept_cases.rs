@@ -4,7 +4,7 @@ use respoke_core::audit::Action;
 use respoke_core::call_report::NewCallReport;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{EndpointId, GroupName, MessageId, PushTokenId};
-use respoke_core::message::{Conversation, NewMessage, ReadMark, Said, SaidOnce};
+use respoke_core::message::{Conversation, Kept, NewMessage, ReadMark, Said, SaidOnce};
 use respoke_core::page::PageRequest;
 use respoke_core::ports::{BanRecord, Banning, Keeping, Removal, Upkeep};
 use respoke_core::push_token::{PushService, PushToken};
@@ -28,7 +28,7 @@ fn json(len: usize) -> Box<RawValue> {
     RawValue::from_string(format!("\"{}\"", "é".repeat(len))).unwrap()
 }
 
-async fn say(world: &World, to: &str, from: &EndpointId, len: usize, bytes_max: u64) -> Keeping<Timestamp> {
+async fn say(world: &World, to: &str, from: &EndpointId, len: usize, bytes_max: u64) -> Keeping<Kept> {
     let said = NewMessage { app_id: world.app, group: group(to), sender: from.clone(), at: NOW, event: json(len) };
     world.store.append_message(said, bytes_max).await.unwrap()
 }
@@ -246,7 +246,7 @@ pub(super) async fn an_app_keeps_no_more_than_it_may(fixture: impl Fixture) {
     assert_eq!(world.store.put_push_token(renewed, 0).await.unwrap(), Keeping::Kept(()));
     assert_eq!(mark(&world, &alice, "room", full).await, Keeping::Kept(()));
     // What was refused was not said, and can be repeated with its key once there is room.
-    assert!(matches!(say_once(u64::MAX).await.unwrap(), Said::First(_)));
+    assert!(matches!(say_once(u64::MAX).await.unwrap(), Said::First(..)));
     assert_eq!(say_once(full).await.unwrap(), Said::Before(once.id));
     // Of several marks all are set or none.
     say(&world, "hall", &alice, 1, u64::MAX).await.kept().unwrap();

@@ -9,6 +9,7 @@ pub(crate) mod fixture;
 mod hub_cases;
 mod kept_cases;
 mod list_cases;
+mod place_cases;
 mod token_cases;
 mod two_handle_cases;
 pub(crate) mod upkeep_cases;
@@ -119,6 +120,9 @@ macro_rules! every_case {
                 what_is_kept_is_counted_whatever_comes_and_goes
                 what_is_kept_is_counted_across_crashes
                 an_app_keeps_no_more_than_it_may
+            }
+            place_cases {
+                what_is_kept_between_two_messages_is_found_by_its_places
             }
             hub_cases {
                 history_is_told_newest_first_and_in_pages

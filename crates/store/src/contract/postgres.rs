@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     Fixture, Opened, admin_cases, change_cases, device_cases, end_cases, figure_cases, hub_cases, list_cases,
-    token_cases, upkeep_cases,
+    place_cases, token_cases, upkeep_cases,
 };
 use crate::crash::{Crash, CrashPoint};
 use crate::postgres::plans;
@@ -193,6 +193,7 @@ async fn statements_of_lists_and_the_hub_find_their_rows_by_an_index() {
     figure_cases::figures_add_up_by_span_and_app(LookedAt::default()).await;
     figure_cases::figures_are_forgotten_by_age(LookedAt::default()).await;
     hub_cases::history_is_told_newest_first_and_in_pages(LookedAt::default()).await;
+    place_cases::what_is_kept_between_two_messages_is_found_by_its_places(LookedAt::default()).await;
     hub_cases::what_one_said_oneself_is_not_unread(LookedAt::default()).await;
     hub_cases::an_ended_group_is_gone_and_another_of_its_name_is_new(LookedAt::default()).await;
     hub_cases::a_message_with_a_key_is_said_once(LookedAt::default()).await;

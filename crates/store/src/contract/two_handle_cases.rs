@@ -329,9 +329,9 @@ pub(super) async fn two_handles_say_one_thing_after_the_other(fixture: impl Fixt
                         at: NOW,
                         event: RawValue::from_string(event.clone()).unwrap(),
                     };
-                    let at = world.store.append_message(kept, u64::MAX).await.unwrap().kept().unwrap();
+                    let kept = world.store.append_message(kept, u64::MAX).await.unwrap().kept().unwrap();
                     if group == "room" {
-                        said.push((at, format!("{nth} {number}")));
+                        said.push((kept.place.offset, kept.at, format!("{nth} {number}")));
                     }
                 }
             }
@@ -346,7 +346,8 @@ pub(super) async fn two_handles_say_one_thing_after_the_other(fixture: impl Fixt
     let kept = here.store.messages(found).await.unwrap();
     let kept: Vec<_> = kept.into_iter().rev().map(Option::unwrap).collect();
     assert_eq!(kept.len(), said.len());
-    for (nth, (kept, (at, text))) in kept.iter().zip(&said).enumerate() {
+    for (nth, (kept, (offset, at, text))) in kept.iter().zip(&said).enumerate() {
+        assert_eq!(*offset, nth as u64 + 1, "without a gap, in the order of their instants");
         let event: serde_json::Value = serde_json::from_str(kept.event.get()).unwrap();
         assert_eq!((kept.at, event["message"].as_str().unwrap()), (*at, text.as_str()));
         assert_eq!(kept.at.millis(), NOW.millis() + i64::try_from(nth).unwrap(), "one after the other");
@@ -380,7 +381,7 @@ pub(super) async fn a_key_says_one_thing_on_two_handles(fixture: impl Fixture) {
                 (id, world.store.say_once(once, kept, NOW, u64::MAX).await.unwrap())
             })
             .await;
-        let first: Vec<_> = said.iter().filter(|(_, said)| matches!(said, Said::First(_))).collect();
+        let first: Vec<_> = said.iter().filter(|(_, said)| matches!(said, Said::First(..))).collect();
         assert_eq!(first.len(), 1, "{said:?}");
         let (first, _) = first[0];
         let others = said.iter().filter(|(id, _)| id != first);

@@ -1,13 +1,14 @@
 //! Group messages, and how far they were read. What is said is written in batches (`message_writer/batch.rs`).
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use async_trait::async_trait;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, EndpointId, GroupName};
 use respoke_core::message::{
-    Conversation, Conversations, HISTORY_BYTES_MAX, INSTANT_MESSAGES_MAX, MessageRef, NewMessage, ReadMark, Said,
-    SaidOnce, StoredMessage,
+    Conversation, Conversations, HISTORY_BYTES_MAX, INSTANT_MESSAGES_MAX, KEPT_BETWEEN_MAX, Kept, MessageRef,
+    NewMessage, ReadMark, Said, SaidOnce, StoredMessage,
 };
 use respoke_core::ports::{Keeping, MessageStore, Removal, StoreError};
 
@@ -32,6 +33,15 @@ const HISTORY: &str = "
     SELECT group_number, number, at, octet_length(event) FROM respoked.messages
     WHERE group_number = (SELECT number FROM respoked.message_groups WHERE app_id = $1 AND name = $2) AND at < $3
     ORDER BY at DESC, number DESC LIMIT $4";
+
+/// Messages of a group between two offsets. They are found by their instants, of which there is an index: what has no gap goes as
+/// far back as there are offsets.
+const KEPT_BETWEEN: &str = "
+    SELECT * FROM (
+        SELECT \"offset\", at, event FROM respoked.messages
+        WHERE group_number = (SELECT number FROM respoked.message_groups WHERE app_id = $1 AND name = $2 AND epoch = $3)
+          AND at < $4 ORDER BY at DESC, number DESC LIMIT $5) m
+    WHERE \"offset\" >= $6 AND \"offset\" < $7 ORDER BY \"offset\"";
 
 /// The newest messages of each of these groups, with the group's place among them.
 const LATEST: &str = "
@@ -149,13 +159,15 @@ async fn mark(
 
 #[async_trait]
 impl MessageStore for PostgresStore {
-    async fn append_message(&self, message: NewMessage, bytes_max: u64) -> Result<Keeping<Timestamp>, StoreError> {
+    async fn append_message(&self, message: NewMessage, bytes_max: u64) -> Result<Keeping<Kept>, StoreError> {
         let now = message.at;
         match self.messages.say(Say { once: None, kept: Some(message), now, bytes_max }).await? {
-            Said::First(at) => Ok(Keeping::Kept(at)),
+            Said::First(at, Some(place)) => Ok(Keeping::Kept(Kept { at, place })),
             Said::NoApp => Ok(Keeping::NoApp),
             Said::Full => Ok(Keeping::Full),
-            Said::Before(_) | Said::KeyReused => Err(StoreError::Corrupt("a message without a key was said before")),
+            Said::First(_, None) | Said::Before(_) | Said::KeyReused => {
+                Err(StoreError::Corrupt("a message to be kept was answered as another"))
+            }
         }
     }
 
@@ -218,6 +230,24 @@ impl MessageStore for PostgresStore {
             found = first(INSTANT_MESSAGES_MAX.max(limit) + 1).await?;
         }
         history(found.into_iter().map(Ok), limit)
+    }
+
+    async fn kept_between(
+        &self,
+        app: AppId,
+        group: &GroupName,
+        epoch: u64,
+        offsets: Range<u64>,
+        before: Timestamp,
+    ) -> Result<Vec<(u64, StoredMessage)>, StoreError> {
+        let most = stored(offsets.end.saturating_sub(offsets.start).min(KEPT_BETWEEN_MAX));
+        let (id, name, before) = (app.uuid(), group.as_str().as_bytes(), before.millis());
+        let (epoch, start, end) = (stored(epoch), stored(offsets.start), stored(offsets.end));
+        let what = params![id, name, epoch, before, most, start, end];
+        self.read_all(KEPT_BETWEEN, what, |columns| {
+            Ok((columns.number()?, StoredMessage { at: columns.time()?, event: columns.json_in_bytes()? }))
+        })
+        .await
     }
 
     async fn latest(

@@ -1,17 +1,20 @@
 //! Group messages, and how far they were read.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use async_trait::async_trait;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, EndpointId, GroupName, MessageId};
 use respoke_core::message::{
-    Conversation, Conversations, HISTORY_BYTES_MAX, MessageRef, NewMessage, ReadMark, Said, SaidOnce, StoredMessage,
+    Conversation, Conversations, HISTORY_BYTES_MAX, Kept, MessageRef, NewMessage, Place, ReadMark, Said, SaidOnce,
+    StoredMessage,
 };
 use respoke_core::ports::{Keeping, MessageStore, Removal, StoreError};
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
+use super::places::{kept_between, messages};
 use super::rows::{Columns, all, app_exists, execute, one};
 use super::writer::Write;
 use super::{SqliteStore, kept};
@@ -22,11 +25,6 @@ const EVENT_GROWS_BY: usize = 20;
 
 const GROUP_OF: &str = "SELECT number FROM message_groups WHERE app_id = ?1 AND name = ?2";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<StoredMessage> {
-    let mut columns = Columns::of(row);
-    Ok(StoredMessage { at: columns.time()?, event: columns.json()? })
-}
-
 /// Finds where a message is without reading it.
 fn find(row: &Row<'_>) -> rusqlite::Result<MessageRef> {
     let mut columns = Columns::of(row);
@@ -34,18 +32,11 @@ fn find(row: &Row<'_>) -> rusqlite::Result<MessageRef> {
     Ok(MessageRef { group, number, at, len: usize::try_from(len).unwrap_or(usize::MAX) })
 }
 
-fn messages(connection: &Connection, which: &[MessageRef]) -> rusqlite::Result<Vec<Option<StoredMessage>>> {
-    // Another message of the group may have the number by now.
-    let sql = "SELECT at, event FROM messages WHERE number = ?1 AND group_number = ?2 AND at = ?3";
-    let read = |place: &MessageRef| one(connection, sql, params![place.number, place.group, place.at.millis()], read);
-    which.iter().map(read).collect()
-}
-
 fn group_of(connection: &Connection, app: AppId, group: &GroupName) -> rusqlite::Result<Option<i64>> {
     one(connection, GROUP_OF, params![app.uuid(), group.as_str()], |row| row.get(0))
 }
 
-fn append(write: &Write<'_>, message: &NewMessage, bytes_max: u64) -> rusqlite::Result<Keeping<Timestamp>> {
+fn append(write: &Write<'_>, message: &NewMessage, bytes_max: u64) -> rusqlite::Result<Keeping<Kept>> {
     let connection = write.connection;
     let app = message.app_id.uuid();
     if !app_exists(connection, message.app_id)? {
@@ -59,16 +50,17 @@ fn append(write: &Write<'_>, message: &NewMessage, bytes_max: u64) -> rusqlite::
         return Ok(Keeping::Full);
     }
     let count = "UPDATE message_groups SET messages = messages + 1, head = head + 1, last_at = max(last_at + 1, ?3)
-                 WHERE app_id = ?1 AND name = ?2 RETURNING number, last_at, head";
+                 WHERE app_id = ?1 AND name = ?2 RETURNING number, last_at, head, epoch";
     let named = params![app, message.group.as_str(), message.at.millis()];
-    let counted = one(connection, count, named, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let (group, at, offset): (i64, i64, i64) = match counted {
+    let counted = one(connection, count, named, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    let (group, at, offset, epoch): (i64, i64, u64, u64) = match counted {
         Some(found) => found,
         None => {
             let sql = "INSERT INTO message_groups (app_id, name, messages, last_at, epoch, head)
-                       VALUES (?1, ?2, 1, ?3, random() & 0x7fffffffffffffff, 1)";
-            execute(connection, sql, named)?;
-            (connection.last_insert_rowid(), message.at.millis(), 1)
+                       VALUES (?1, ?2, 1, ?3, random() & 0x7fffffffffffffff, 1) RETURNING number, epoch";
+            let begun = one(connection, sql, named, |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let (group, epoch) = begun.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+            (group, message.at.millis(), 1, epoch)
         }
     };
     let at = Timestamp::from_millis(at);
@@ -82,7 +74,7 @@ fn append(write: &Write<'_>, message: &NewMessage, bytes_max: u64) -> rusqlite::
     if execute(connection, sql, params![app, message.sender.as_str(), group, message.at.millis()])? == 1 {
         forget_untouched(connection, message.app_id, &message.sender)?;
     }
-    Ok(Keeping::Kept(at))
+    Ok(Keeping::Kept(Kept { at, place: Place { epoch, offset } }))
 }
 
 fn say_once(
@@ -101,10 +93,10 @@ fn say_once(
         Some(_) => return Ok(Said::KeyReused),
         None => {}
     }
-    let at = match kept {
-        None => now,
+    let (at, place) = match kept {
+        None => (now, None),
         Some(message) => match append(write, message, bytes_max)? {
-            Keeping::Kept(at) => at,
+            Keeping::Kept(Kept { at, place }) => (at, Some(place)),
             Keeping::NoApp => return Ok(Said::NoApp),
             Keeping::Full => return Ok(Said::Full),
         },
@@ -119,7 +111,7 @@ fn say_once(
     )?;
     let oldest = nth - i64::from(SaidOnce::PER_APP_MAX);
     execute(connection, "DELETE FROM said WHERE app_id = ?1 AND nth <= ?2", params![app, oldest])?;
-    Ok(Said::First(at))
+    Ok(Said::First(at, place))
 }
 
 /// Without its row nothing finds a group's messages and marks; upkeep removes those by its number, which is not given
@@ -302,7 +294,7 @@ fn unread(
 
 #[async_trait]
 impl MessageStore for SqliteStore {
-    async fn append_message(&self, message: NewMessage, bytes_max: u64) -> Result<Keeping<Timestamp>, StoreError> {
+    async fn append_message(&self, message: NewMessage, bytes_max: u64) -> Result<Keeping<Kept>, StoreError> {
         self.writer.write(move |write| append(write, &message, bytes_max)).await
     }
 
@@ -352,6 +344,18 @@ impl MessageStore for SqliteStore {
                 history(connection.prepare_cached(sql)?.query_map(params![group, before], find)?, limit)
             })
             .await
+    }
+
+    async fn kept_between(
+        &self,
+        app: AppId,
+        group: &GroupName,
+        epoch: u64,
+        offsets: Range<u64>,
+        before: Timestamp,
+    ) -> Result<Vec<(u64, StoredMessage)>, StoreError> {
+        let group = group.clone();
+        self.readers.scan(move |connection| kept_between(connection, app, &group, epoch, &offsets, before)).await
     }
 
     async fn latest(
@@ -412,9 +416,9 @@ mod tests {
             store.say_once(once, None, NOW, u64::MAX).await.unwrap()
         };
         for text in ["first", "second", "third"] {
-            assert!(matches!(say(&world, text).await, Said::First(_)));
+            assert!(matches!(say(&world, text).await, Said::First(..)));
         }
-        assert!(matches!(say(&other, "of another").await, Said::First(_)));
+        assert!(matches!(say(&other, "of another").await, Said::First(..)));
         // As if it had said as many between the second and the third.
         let app = world.app.uuid();
         let sql = "UPDATE said SET nth = ?2 WHERE app_id = ?1 AND nth = 3";
@@ -423,12 +427,12 @@ mod tests {
             .write(move |write| execute(write.connection, sql, params![app, SaidOnce::PER_APP_MAX]))
             .await
             .unwrap();
-        assert!(matches!(say(&world, "last").await, Said::First(_)));
+        assert!(matches!(say(&world, "last").await, Said::First(..)));
         for text in ["second", "third", "last", "of another"] {
             assert!(matches!(say(&world, text).await, Said::Before(_)), "{text}");
         }
-        assert!(matches!(say(&world, "first").await, Said::First(_)), "forgotten");
-        assert!(matches!(say(&world, "second").await, Said::First(_)), "and with that the next");
+        assert!(matches!(say(&world, "first").await, Said::First(..)), "forgotten");
+        assert!(matches!(say(&world, "second").await, Said::First(..)), "and with that the next");
     }
 
     #[tokio::test]

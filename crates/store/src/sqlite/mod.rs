@@ -32,6 +32,7 @@ mod marked;
 mod messages;
 mod mint;
 mod origin;
+mod places;
 #[cfg(test)]
 mod plans;
 mod push_tokens;

@@ -1,9 +1,12 @@
 //! What is published over the bus, as bytes.
 
 use respoke_core::event::{Content, Event, Presence, Signal};
+use respoke_core::message::Place;
 use respoke_core::ports::{Arrived, Audience, Change, Delivery, Departed, Moved};
 use respoke_core::tail::{FrameKind, TailedFrame};
 
+use super::bounds::BusCodecError;
+use super::bytes::{Coded, Reader};
 use super::shapes::{coded_fields, coded_kinds};
 
 /// The kind of delivery that tells what was counted.
@@ -43,18 +46,77 @@ coded_kinds! { FrameKind, "kind of frame" {
     2 => Answer,
 }}
 
-coded_kinds! { Content, "kind of event" {
-    0 => Message { message_id, to, to_original, body },
-    1 => Published { message_id, group, message },
-    2 => Joined { group, endpoint, connection },
-    3 => Left { group, endpoint, connection },
-    4 => Presence(presence),
-    5 => Signal(signal),
-    6 => Missed,
-}}
+/// What was said in a group is of one kind where it passes, and of another where it is kept and has its place behind it.
+impl Coded for Content {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Message { message_id, to, to_original, body } => {
+                (0_u8, *message_id).write(out);
+                to.write(out);
+                to_original.write(out);
+                body.write(out);
+            }
+            Self::Published { message_id, group, message, place } => {
+                (if place.is_none() { 1_u8 } else { 7 }, *message_id).write(out);
+                group.write(out);
+                message.write(out);
+                if let Some(place) = place {
+                    place.write(out);
+                }
+            }
+            Self::Joined { group, endpoint, connection } => {
+                2_u8.write(out);
+                group.write(out);
+                endpoint.write(out);
+                connection.write(out);
+            }
+            Self::Left { group, endpoint, connection } => {
+                3_u8.write(out);
+                group.write(out);
+                endpoint.write(out);
+                connection.write(out);
+            }
+            Self::Presence(presence) => {
+                4_u8.write(out);
+                presence.write(out);
+            }
+            Self::Signal(signal) => {
+                5_u8.write(out);
+                signal.write(out);
+            }
+            Self::Missed => 6_u8.write(out),
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, BusCodecError> {
+        Ok(match u8::read(from)? {
+            0 => Self::Message {
+                message_id: Coded::read(from)?,
+                to: Coded::read(from)?,
+                to_original: Coded::read(from)?,
+                body: Coded::read(from)?,
+            },
+            kind @ (1 | 7) => Self::Published {
+                message_id: Coded::read(from)?,
+                group: Coded::read(from)?,
+                message: Coded::read(from)?,
+                place: if kind == 1 { None } else { Some(Coded::read(from)?) },
+            },
+            2 => {
+                Self::Joined { group: Coded::read(from)?, endpoint: Coded::read(from)?, connection: Coded::read(from)? }
+            }
+            3 => Self::Left { group: Coded::read(from)?, endpoint: Coded::read(from)?, connection: Coded::read(from)? },
+            4 => Self::Presence(Coded::read(from)?),
+            5 => Self::Signal(Coded::read(from)?),
+            6 => Self::Missed,
+            _ => return Err(BusCodecError::Unknown("kind of event")),
+        })
+    }
+}
 
 coded_fields! {
     Departed { app_id, endpoint, connection, groups }
+    Place { epoch, offset }
     Arrived { app_id, endpoint, connection }
     Moved { app_id, endpoint, connection, from, groups, presence }
     Event { from, from_connection, at, request_id, content }

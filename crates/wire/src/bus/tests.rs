@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use respoke_core::clock::Timestamp;
 use respoke_core::event::{self, Event};
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, MessageId, RequestId};
+use respoke_core::message::Place;
 use respoke_core::ports::{Audience, BooksAnswer, Interest, Sealed};
 use respoke_core::tail::{FrameKind, TailedFrame};
 use serde_json::value::RawValue;
@@ -35,7 +36,12 @@ fn publication(message: Box<RawValue>) -> Frame {
         from_connection: None,
         at: Timestamp::from_millis(3),
         request_id: RequestId::from_uuid(id),
-        content: event::Content::Published { message_id: MessageId::from_uuid(id), group: group.clone(), message },
+        content: event::Content::Published {
+            message_id: MessageId::from_uuid(id),
+            group: group.clone(),
+            message,
+            place: None,
+        },
     };
     let to = Audience::Group { group, except: Some(ConnectionId::from_uuid(id)) };
     let item = Item::Delivery(Delivery::Push { app_id: AppId::from_uuid(id), to, event: Arc::new(event) });
@@ -77,6 +83,24 @@ fn a_publication_is_these_bytes() {
         b"[1.0]",
     ];
     assert_eq!(publication(raw("[1.0]")).encode().unwrap(), parts.concat());
+}
+
+#[test]
+fn a_kept_publication_is_another_kind_and_has_its_place_behind_it() {
+    let [passing, kept] = [None, Some(Place { epoch: 6, offset: 7 })].map(|stands| {
+        let mut frame = publication(raw("[1.0]"));
+        let Content::Item { item: Item::Delivery(Delivery::Push { event, .. }), .. } = &mut frame.content else {
+            panic!()
+        };
+        let event::Content::Published { place, .. } = &mut Arc::get_mut(event).unwrap().content else { panic!() };
+        *place = stands;
+        frame.encode().unwrap()
+    });
+    // Of it stand behind its kind: its id, the group, and what was said.
+    let kind_at = passing.len() - 16 - 8 - 9 - 1;
+    let place = [0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 7];
+    let expected = [&passing[..kind_at], &[7], &passing[kind_at + 1..], &place].concat();
+    assert_eq!((passing[kind_at], kept.as_ref()), (1, expected.as_slice()));
 }
 
 #[test]

@@ -108,7 +108,7 @@ async fn kept(connection: &Connection, operations: &[&Operation]) -> Result<Hash
 
 /// Of these groups those that are there; they stay so until the end.
 const LOCK_GROUPS: &str = "
-    SELECT n.nth, g.number, g.last_at, g.head
+    SELECT n.nth, g.number, g.last_at, g.head, g.epoch
     FROM unnest($1::uuid[], $2::bytea[]) WITH ORDINALITY n (app, name, nth)
     JOIN respoked.message_groups g ON g.app_id = n.app AND g.name = n.name
     ORDER BY g.number FOR NO KEY UPDATE OF g";
@@ -126,8 +126,8 @@ async fn lock_groups<'a>(
     let names: Vec<_> = keys.iter().map(|(_, name)| name.as_str().as_bytes()).collect();
     let rows = all(connection, LOCK_GROUPS, params![apps, names], |columns| {
         let key = *asked(&keys, columns)?;
-        let (number, last_at, head) = (columns.next()?, columns.next()?, columns.next()?);
-        Ok((key, Group { number, last_at, head, epoch: None, more: 0 }))
+        let (number, last_at, head, epoch) = (columns.next()?, columns.next()?, columns.next()?, columns.next()?);
+        Ok((key, Group { number, last_at, head, epoch, is_new: false, more: 0 }))
     })
     .await?;
     Ok(rows.into_iter().collect())
@@ -223,8 +223,7 @@ async fn begin_groups(connection: &Connection, draft: &Draft<'_>) -> Result<(), 
     const SQL: &str = "
         INSERT INTO respoked.message_groups (number, app_id, name, messages, last_at, epoch, head)
         SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::bytea[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])";
-    let begun: Vec<_> =
-        draft.groups.iter().filter_map(|(key, group)| group.epoch.map(|epoch| (key, group, epoch))).collect();
+    let begun: Vec<_> = draft.groups.iter().filter(|(_, group)| group.is_new).collect();
     if begun.is_empty() {
         return Ok(());
     }
@@ -233,13 +232,13 @@ async fn begin_groups(connection: &Connection, draft: &Draft<'_>) -> Result<(), 
         .execute(
             SQL,
             params![
-                rows().map(|(_, group, _)| group.number).collect::<Vec<_>>(),
-                rows().map(|((app, _), ..)| app.uuid()).collect::<Vec<_>>(),
-                rows().map(|((_, name), ..)| name.as_str().as_bytes()).collect::<Vec<_>>(),
-                rows().map(|(_, group, _)| group.more).collect::<Vec<_>>(),
-                rows().map(|(_, group, _)| group.last_at).collect::<Vec<_>>(),
-                rows().map(|(.., epoch)| *epoch).collect::<Vec<_>>(),
-                rows().map(|(_, group, _)| group.head).collect::<Vec<_>>(),
+                rows().map(|(_, group)| group.number).collect::<Vec<_>>(),
+                rows().map(|((app, _), _)| app.uuid()).collect::<Vec<_>>(),
+                rows().map(|((_, name), _)| name.as_str().as_bytes()).collect::<Vec<_>>(),
+                rows().map(|(_, group)| group.more).collect::<Vec<_>>(),
+                rows().map(|(_, group)| group.last_at).collect::<Vec<_>>(),
+                rows().map(|(_, group)| group.epoch).collect::<Vec<_>>(),
+                rows().map(|(_, group)| group.head).collect::<Vec<_>>(),
             ],
         )
         .await;
@@ -252,7 +251,7 @@ async fn count_up(connection: &Connection, draft: &Draft<'_>) -> Result<(), Fail
         UPDATE respoked.message_groups g SET messages = g.messages + n.more, last_at = n.last_at, head = n.head
         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) n (number, more, last_at, head)
         WHERE g.number = n.number";
-    let grown: Vec<_> = draft.groups.values().filter(|group| group.epoch.is_none() && group.more > 0).collect();
+    let grown: Vec<_> = draft.groups.values().filter(|group| !group.is_new && group.more > 0).collect();
     if grown.is_empty() {
         return Ok(());
     }

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use respoke_core::chance::Chance;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, EndpointId, GroupName, MessageId};
-use respoke_core::message::{NewMessage, Said, SaidOnce};
+use respoke_core::message::{Kept, NewMessage, Place, Said, SaidOnce};
 use respoke_core::ports::Keeping;
 
 use super::operation::{Operation, Outcome, Say, Seen};
@@ -29,10 +29,21 @@ pub(super) struct Group {
     /// The instant and the offset of its newest message.
     pub(super) last_at: i64,
     pub(super) head: i64,
-    /// None: it was there before.
-    pub(super) epoch: Option<i64>,
+    /// Which history the offsets belong to.
+    pub(super) epoch: i64,
+    /// Whether it begins here.
+    pub(super) is_new: bool,
     /// Messages that are added.
     pub(super) more: i64,
+}
+
+impl Group {
+    /// Of its newest message.
+    fn place(&self) -> Place {
+        // Neither is ever below nought.
+        let number = |stored| u64::try_from(stored).unwrap_or(0);
+        Place { epoch: number(self.epoch), offset: number(self.head) }
+    }
 }
 
 /// What was found of the database.
@@ -117,10 +128,10 @@ impl<'a> Deciding<'a, '_> {
         {
             return Ok(if *request == once.key.request { Said::Before(*id) } else { Said::KeyReused });
         }
-        let at = match &say.kept {
-            None => say.now,
+        let (at, place) = match &say.kept {
+            None => (say.now, None),
             Some(message) => match self.keep(message, say.bytes_max)? {
-                Keeping::Kept(at) => at,
+                Keeping::Kept(Kept { at, place }) => (at, Some(place)),
                 Keeping::NoApp => return Ok(Said::NoApp),
                 Keeping::Full => return Ok(Said::Full),
             },
@@ -129,10 +140,10 @@ impl<'a> Deciding<'a, '_> {
             self.draft.said.push((once, say.now));
             self.found.said.insert(once.key.key, (once.key.request, once.id));
         }
-        Ok(Said::First(at))
+        Ok(Said::First(at, place))
     }
 
-    fn keep(&mut self, message: &'a NewMessage, bytes_max: u64) -> Result<Keeping<Timestamp>, Failure> {
+    fn keep(&mut self, message: &'a NewMessage, bytes_max: u64) -> Result<Keeping<Kept>, Failure> {
         let (app, sender) = (message.app_id, &message.sender);
         let Some(bytes) = self.found.apps.get_mut(&app) else { return Ok(Keeping::NoApp) };
         // The message itself, and a group and a conversation that may begin with it.
@@ -147,15 +158,16 @@ impl<'a> Deciding<'a, '_> {
             Entry::Occupied(found) => found.into_mut(),
             Entry::Vacant(place) => {
                 let number = self.found.numbers.pop_front().ok_or(Failure::Row("too few groups were numbered"))?;
-                let epoch = Some(i64::from_be_bytes(self.chance.bytes()) & i64::MAX);
+                let epoch = i64::from_be_bytes(self.chance.bytes()) & i64::MAX;
                 *bytes += group_cost;
-                place.insert(Group { number, last_at: i64::MIN, head: 0, epoch, more: 0 })
+                place.insert(Group { number, last_at: i64::MIN, head: 0, epoch, is_new: true, more: 0 })
             }
         };
         group.last_at = message.at.millis().max(group.last_at.saturating_add(1));
         group.head += 1;
         group.more += 1;
         let at = Timestamp::from_millis(group.last_at);
+        let kept = Kept { at, place: group.place() };
         let row = MessageRow { group: group.number, at, offset: group.head, sender, event: message.event_as_of(at) };
         *bytes += cost_of(row.event.len());
         self.draft.messages.push(row);
@@ -164,6 +176,6 @@ impl<'a> Deciding<'a, '_> {
             let begun = ConversationRow { app, endpoint: sender, group: group.number, touched_at: message.at };
             self.draft.conversations.push(begun);
         }
-        Ok(Keeping::Kept(at))
+        Ok(Keeping::Kept(kept))
     }
 }

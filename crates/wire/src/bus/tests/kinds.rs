@@ -79,9 +79,11 @@ fn contents() -> Vec<(&'static str, Item)> {
         body: body(),
         spares_answerers_of: Some("s".into()),
     };
+    let published = |place| push(Said::Published { message_id, group: room(), message: body(), place });
     vec![
         ("push: message", push(Said::Message { message_id, to: flo(), to_original: Some(jo()), body: body() })),
-        ("push: published", push(Said::Published { message_id, group: group.clone(), message: body() })),
+        ("push: published", published(None)),
+        ("push: kept", published(Some(Place { epoch: 6, offset: 7 }))),
         ("push: joined", push(Said::Joined { group: group.clone(), endpoint: flo(), connection: CONNECTION })),
         ("push: left", push(Said::Left { group, endpoint: flo(), connection: CONNECTION })),
         ("push: presence", push(Said::Presence(presence()))),

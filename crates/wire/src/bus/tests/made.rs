@@ -11,6 +11,7 @@ use respoke_core::clock::Timestamp;
 use respoke_core::event::{self, Event, Presence, Signal};
 use respoke_core::figures::Figures;
 use respoke_core::id::{AdminId, AppId, ConnectionId, EndpointId, GroupName, MessageId, RequestId, RoleId, SecretId};
+use respoke_core::message::Place;
 use respoke_core::ports::{
     Answer, AppBucket, Arrived, Audience, BooksAnswer, BooksQuestion, Caused, Change, ConnectionFacts,
     ConnectionStateFacts, Counted, Deed, Delivery, Departed, Done, Drawn, EnrolmentAnswer, Guesser, Holder,
@@ -89,16 +90,18 @@ fn signal() -> impl Strategy<Value = Signal> {
     )
 }
 
+fn place() -> impl Strategy<Value = Place> {
+    any::<(u64, u64)>().prop_map(|(epoch, offset)| Place { epoch, offset })
+}
+
 fn content() -> impl Strategy<Value = event::Content> {
     let message_id = || uuid().prop_map(MessageId::from_uuid);
     prop_oneof![
         (message_id(), endpoint(), option::of(endpoint()), payload()).prop_map(
             |(message_id, to, to_original, body)| event::Content::Message { message_id, to, to_original, body }
         ),
-        (message_id(), group(), payload()).prop_map(|(message_id, group, message)| event::Content::Published {
-            message_id,
-            group,
-            message
+        (message_id(), group(), payload(), option::of(place())).prop_map(|(message_id, group, message, place)| {
+            event::Content::Published { message_id, group, message, place }
         }),
         (group(), endpoint(), connection()).prop_map(|(group, endpoint, connection)| event::Content::Joined {
             group,
