@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use respoke_core::event::{Content, Event, Presence, Signal};
-use respoke_core::id::{AppId, ConnectionId, RequestId};
-use respoke_core::ports::{Audience, Departed};
+use respoke_core::id::{AppId, ConnectionId, GroupName, RequestId};
+use respoke_core::ports::{Audience, Delivery, Departed};
 use respoke_core::tail::{FrameKind, Payloads, TailedFrame};
 use respoke_wire::{event, frame};
 
@@ -52,6 +52,18 @@ pub(crate) fn push(hub: &Hub, app: AppId, to: &Audience, event: &Event) {
             offer(hub, hub.local.registry.observers(app, endpoint).iter(), *except, event);
         }
     }
+}
+
+/// Hands an event to a group's members here, and publishes nothing. Returns what is to be shown of it to other nodes.
+#[must_use]
+pub(crate) fn push_quietly(
+    hub: &Hub,
+    app: AppId,
+    group: &GroupName,
+    except: Option<ConnectionId>,
+    event: &Event,
+) -> Vec<Delivery> {
+    offer_quietly(hub, hub.local.registry.heard_in(app, group).iter(), except, event)
 }
 
 impl Hub {
@@ -121,7 +133,18 @@ pub(crate) fn offer<'a>(
     except: Option<ConnectionId>,
     event: &Event,
 ) {
-    let mut encoded = None;
+    for shown in offer_quietly(hub, connections, except, event) {
+        hub.bus.publish(shown);
+    }
+}
+
+fn offer_quietly<'a>(
+    hub: &Hub,
+    connections: impl Iterator<Item = &'a Arc<Connection>>,
+    except: Option<ConnectionId>,
+    event: &Event,
+) -> Vec<Delivery> {
+    let (mut encoded, mut shown) = (None, Vec::new());
     let mut offered = 0;
     let tailed = hub.tails.any();
     // What a frame takes is shared out among those it waits for.
@@ -134,10 +157,11 @@ pub(crate) fn offer<'a>(
         });
         offered += u64::from(connection.offer(frame.clone(), *share));
         if tailed {
-            hub.show(connection, |payloads| tailed_event(connection, event, frame, payloads));
+            shown.extend(hub.tails.show(connection, |payloads| tailed_event(connection, event, frame, payloads)));
         }
     }
     hub.figures.delivered.fetch_add(offered, Ordering::Relaxed);
+    shown
 }
 
 fn tailed_event(connection: &Connection, event: &Event, frame: &Bytes, payloads: Payloads) -> TailedFrame {

@@ -26,9 +26,11 @@ mod footing;
 mod handing_over;
 mod hands_over;
 mod hub;
+mod in_order;
 #[cfg(feature = "inspected")]
 pub mod inspected;
 mod local;
+mod ordering;
 mod others;
 mod parking;
 mod receiving;

@@ -33,6 +33,7 @@ pub(crate) use self::errands::{Asked, Awaited};
 use self::kept::{Going, Kept, News};
 use self::untold::{Found, Telling};
 use crate::departures::Departure;
+use crate::in_order::{Group, InOrder};
 
 /// The other nodes, for one that is not alone.
 pub(crate) struct Others {
@@ -53,6 +54,8 @@ pub(crate) struct Others {
     found: Notify,
     /// Something that was for sockets here is lost, of which they are not told yet.
     missed: AtomicBool,
+    /// Kept messages that wait for those before them.
+    pub(crate) in_order: InOrder,
     /// When it was last noted in the log that an answer is not whole.
     noted: Mutex<Option<Instant>>,
 }
@@ -85,6 +88,7 @@ impl Others {
             lost: Notify::new(),
             found: Notify::new(),
             missed: AtomicBool::new(false),
+            in_order: InOrder::default(),
             noted: Mutex::default(),
         })
     }
@@ -101,7 +105,12 @@ impl Others {
             return self.bus.hold(interest);
         }
         let mut kept = self.kept.lock();
-        kept.hold(interest);
+        let is_first = kept.hold(interest);
+        if let Interest::Group(app, group) = interest
+            && is_first
+        {
+            self.in_order.come(*app, group);
+        }
         let held = self.bus.hold(interest);
         kept.tell(interest, &held);
         held
@@ -113,8 +122,21 @@ impl Others {
             return self.bus.release(interest);
         }
         let mut kept = self.kept.lock();
-        kept.release(interest);
+        let is_last = kept.release(interest);
         self.bus.release(interest);
+        if let Interest::Group(app, group) = interest
+            && is_last
+        {
+            self.in_order.leave(*app, group);
+        }
+    }
+
+    /// The order of a group's kept messages, if it is held here or was a moment ago.
+    pub(crate) fn in_order(&self, app: AppId, group: &GroupName) -> Option<Arc<Group>> {
+        self.in_order.group(app, group).or_else(|| {
+            let kept = self.kept.lock();
+            kept.is_held(&Interest::Group(app, group.clone())).then(|| self.in_order.begin(app, group))
+        })
     }
 
     /// Holds for as long as an operation needs to look at what is known because of it.

@@ -3,9 +3,9 @@
 use respoke_core::event::Content;
 use respoke_core::ports::{Answer, Delivery, Gap, Node, Notice, Question, Receiver, Source};
 
+use crate::answers;
 use crate::hub::Hub;
 use crate::others::{Asked, Others};
-use crate::{answers, fanout};
 
 impl Receiver for Hub {
     fn receive(&self, from: Source, delivery: Delivery) {
@@ -19,7 +19,7 @@ impl Receiver for Hub {
                             self.tell_ended_of(connection, group);
                         }
                     }
-                    fanout::push(self, app_id, &to, &event);
+                    self.push_in_order(from, app_id, to, event);
                 }
             }
             // What is this node's own was noted where it was done.

@@ -277,25 +277,26 @@ impl Tails {
         self.count(&open);
     }
 
-    /// Shows a frame of a connection of this node to whoever looks on at its endpoint.
-    pub(crate) fn show(&self, bus: &dyn Bus, connection: &Connection, frame: impl Fn(Payloads) -> TailedFrame) {
+    /// Shows a frame of a connection of this node to whoever looks on at its endpoint. With what is to be published for those
+    /// who do at other nodes.
+    #[must_use]
+    pub(crate) fn show(&self, connection: &Connection, frame: impl Fn(Payloads) -> TailedFrame) -> Option<Delivery> {
         let Connection { app_id, endpoint, .. } = connection;
         let open = self.open.read();
         open.show_here(*app_id, endpoint, &frame);
         let now = Instant::now();
         let is_it = |shown: &&Shown| shown.app_id == *app_id && shown.endpoint == *endpoint && shown.until > now;
-        let Some(shown) = open.shown.iter().find(is_it) else { return };
+        let shown = open.shown.iter().find(is_it)?;
         if shown.spent.load(Ordering::Relaxed) >= shown.share {
             shown.lost.fetch_add(1, Ordering::Relaxed);
-            return;
+            return None;
         }
         let payloads = shown.payloads(now);
         let mut told = redacted(frame(payloads), payloads);
         let len = FRAME_LEN + told.name.len() + told.payload.as_ref().map_or(0, String::len);
         shown.spent.fetch_add(len, Ordering::Relaxed);
         told.lost = shown.lost.swap(0, Ordering::Relaxed);
-        drop(open);
-        bus.publish(Delivery::Tailed { app_id: *app_id, endpoint: endpoint.clone(), frame: Box::new(told) });
+        Some(Delivery::Tailed { app_id: *app_id, endpoint: endpoint.clone(), frame: Box::new(told) })
     }
 
     /// Shows a frame of another node to whoever looks on at its endpoint here.

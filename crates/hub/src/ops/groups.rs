@@ -361,6 +361,9 @@ impl Hub {
         let to = Audience::Group { group: group.clone(), except: speaker.own_id() };
         self.push(speaker.app.id, to, event);
         self.figures.published.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if let Some(place) = stands {
+            self.until_handed_out(speaker.app.id, group, place).await;
+        }
         Ok(message_id)
     }
 }

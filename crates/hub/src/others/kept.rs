@@ -106,8 +106,15 @@ pub(super) struct Going {
 
 impl Kept {
     /// One more is there for this.
-    pub(super) fn hold(&mut self, interest: &Interest) {
+    pub(super) fn hold(&mut self, interest: &Interest) -> bool {
+        let is_first = !self.is_held(interest);
         self.held.hold(interest);
+        is_first
+    }
+
+    /// Whether something here is there for this.
+    pub(super) fn is_held(&self, interest: &Interest) -> bool {
+        self.held.get(interest).is_some()
     }
 
     /// Who is told that something here is there for this, if that is the first.
@@ -117,13 +124,16 @@ impl Kept {
         }
     }
 
-    /// One less is. With the last all is forgotten that was known because of it.
-    pub(super) fn release(&mut self, interest: &Interest) {
-        for (connection, entry) in self.held.release(interest).map(|held| held.entries).into_iter().flatten() {
+    /// One less is. With the last all is forgotten that was known because of it. Whether it was the last.
+    pub(super) fn release(&mut self, interest: &Interest) -> bool {
+        let held = self.held.release(interest);
+        let is_last = held.is_some();
+        for (connection, entry) in held.map(|held| held.entries).into_iter().flatten() {
             if entry.state.is_there() {
                 self.unseat(connection, interest);
             }
         }
+        is_last
     }
 
     /// How many connections are there because of this. None: that is not known, for nothing here is there for it, or the

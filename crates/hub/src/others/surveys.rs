@@ -253,7 +253,8 @@ impl Hub {
     pub async fn keep_up(&self) {
         let Some(others) = &self.others else { return std::future::pending().await };
         let (telling, leaving) = (self.tell_by_and_by(others), self.take_leave(others));
-        tokio::join!(telling, leaving, self.repair(others), self.run_errands(others), others.count_again());
+        let (repairing, errands, ordering) = (self.repair(others), self.run_errands(others), self.keep_order(others));
+        tokio::join!(telling, leaving, repairing, errands, others.count_again(), ordering);
     }
 
     /// Takes leave of what nodes had that are gone: it is told as if each connection had departed. Never ends.

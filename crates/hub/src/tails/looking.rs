@@ -39,7 +39,9 @@ impl Hub {
 
     /// Shows a frame of a connection to whoever looks on at its endpoint.
     pub fn show(&self, connection: &Connection, frame: impl Fn(Payloads) -> TailedFrame) {
-        self.tails.show(&*self.bus, connection, frame);
+        if let Some(shown) = self.tails.show(connection, frame) {
+            self.bus.publish(shown);
+        }
     }
 
     /// Has other nodes go on showing what is looked at from here. Never ends.

@@ -96,6 +96,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Its database, where that is PostgreSQL.
+    pub(crate) fn database(&self) -> Option<&Postgres> {
+        self.folder.database()
+    }
+
     /// A server with the account's first app.
     pub(crate) fn start() -> Self {
         Self::start_with(|_| {})

@@ -2,6 +2,7 @@
 
 mod drained;
 mod ends;
+mod hot;
 mod isolated;
 mod neighbours;
 mod requests;

@@ -162,7 +162,16 @@ fn what_a_request_causes_is_pushed_before_its_ack() {
 
 #[test]
 fn each_senders_messages_stay_in_order() {
-    const MESSAGES: usize = 300;
+    stay_in_order(300, false);
+}
+
+#[test]
+fn each_senders_messages_stay_in_order_if_those_to_the_group_are_kept() {
+    stay_in_order(100, true);
+}
+
+/// Senders say so many messages each, to a group and to an endpoint in turn, on a server with two threads.
+fn stay_in_order(messages: usize, persist: bool) {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.worker_threads(2);
     let server = Server::start_on(runtime, |_| {});
@@ -175,9 +184,10 @@ fn each_senders_messages_stay_in_order() {
         .map(|number| {
             let mut sender = server.connect(&format!("sender-{number}"));
             std::thread::spawn(move || {
-                let ids: Vec<u64> = (0..MESSAGES)
+                let kept = |message| json!({"message": message, "persist": persist});
+                let ids: Vec<u64> = (0..messages)
                     .map(|message| match message % 2 {
-                        0 => sender.request("post", "/v1/groups/room/publish", json!({"message": message})),
+                        0 => sender.request("post", "/v1/groups/room/publish", kept(message)),
                         _ => sender.request("post", "/v1/messages", json!({"to": "receiver", "message": message})),
                     })
                     .collect();
@@ -196,7 +206,7 @@ fn each_senders_messages_stay_in_order() {
             let from = format!("sender-{number}");
             let of_it: Vec<usize> =
                 pushed.iter().filter_map(|push| push.split_once(&format!("{from} "))?.1.parse().ok()).collect();
-            assert_eq!(of_it, (0..MESSAGES).collect::<Vec<_>>(), "{from}");
+            assert_eq!(of_it, (0..messages).collect::<Vec<_>>(), "{from}");
         }
     }
 }

@@ -21,7 +21,7 @@ static STAND_FOR: LazyLock<Mutex<HashMap<PathBuf, String>>> = LazyLock::new(Mute
 pub(crate) struct Folder {
     data: PathBuf,
     _kept: Option<TempDir>,
-    _database: Option<Postgres>,
+    database: Option<Postgres>,
 }
 
 /// A data folder: removed afterwards, or left for the search for canaries.
@@ -40,7 +40,14 @@ pub(crate) fn data_folder() -> (PathBuf, Folder) {
     if let Some(database) = &database {
         STAND_FOR.lock().unwrap().insert(data.clone(), database.url());
     }
-    (data.clone(), Folder { data, _kept: folder, _database: database })
+    (data.clone(), Folder { data, _kept: folder, database })
+}
+
+impl Folder {
+    /// The database that stands for it.
+    pub(crate) const fn database(&self) -> Option<&Postgres> {
+        self.database.as_ref()
+    }
 }
 
 impl Drop for Folder {

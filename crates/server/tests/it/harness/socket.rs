@@ -464,6 +464,7 @@ pub(crate) fn summary(push: &Value) -> String {
         "join" | "leave" => vec![&header["channel"], &argument["endpointId"]],
         "presence" => vec![&header["from"], &argument["type"]],
         "signal" => vec![&header["from"], &argument["body"]["signalType"]],
+        "missed" => Vec::new(),
         _ => panic!("{push}"),
     };
     let words = words.into_iter().map(|word| word.as_str().map_or_else(|| word.to_string(), str::to_owned));

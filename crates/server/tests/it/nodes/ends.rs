@@ -13,7 +13,7 @@ const TRIES: usize = 256;
 const TOKENS: usize = 6;
 
 /// Three nodes that serve as one, and let one address show as many wrong credentials as it likes. None: not on PostgreSQL.
-fn three() -> Option<[Server; 3]> {
+pub(super) fn three() -> Option<[Server; 3]> {
     if !is_postgres_asked() {
         return None;
     }

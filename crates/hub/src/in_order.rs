@@ -1,0 +1,279 @@
+//! Kept messages of a group in the order of their offsets, where several nodes say them.
+//!
+//! The store gives the offsets, and each node sends what was said at it: so a message may come before another that was kept
+//! before it. It waits for that one. What its sender says behind it waits behind it, to whomever he says that. If what is
+//! missing does not come within [`PATIENCE`](bounds::PATIENCE), the store is asked for it. It comes from there, and is passed over when it
+//! comes after all. What the store has not is waited for no longer.
+//!
+//! Of a group in which nobody here was before, it is not known which was delivered last: the order begins with the first message
+//! that comes. Of one in which somebody was a moment ago it is known, for as long as something may come late.
+//!
+//! Whoever brings a message hands it out, and what has its turn by that, with that group's order locked. So when nothing waits,
+//! it is handed out when [`Hub::push_in_order`](crate::Hub) returns. Nothing is published meanwhile: a bus may come back here.
+//!
+//! Invariant: what is said behind a message that waits has a line of its sender's, until it is handed out. A line is gone on
+//! with by whoever handed out the message, and by nobody else.
+
+mod bounds;
+mod group;
+mod lines;
+mod push;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use respoke_core::id::{AppId, GroupName};
+use respoke_core::message::Place;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+pub(crate) use bounds::READ_WITHIN;
+use bounds::{LATE, LEFT_MAX, Load};
+pub(crate) use group::Missing;
+use group::{Handing, Order, Taken};
+pub(crate) use lines::Behind;
+use lines::Lines;
+pub(crate) use push::{Push, Sender};
+
+/// A group that somebody here is in, or was a moment ago.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    /// How often somebody came to it, and everybody left. Odd: somebody is there.
+    stays: AtomicU64,
+    /// Locked while something is handed out.
+    order: Mutex<Order>,
+}
+
+impl Group {
+    /// Waits for nothing that is missing.
+    pub(crate) fn give_up(&self, freed: &mut Freed<'_>, hand_out: &mut dyn FnMut(&Push)) {
+        self.order.lock().let_all_out(&mut freed.out(hand_out));
+    }
+}
+
+/// What waits, of all groups.
+#[derive(Debug, Default)]
+pub(crate) struct InOrder {
+    load: Load,
+    groups: RwLock<HashMap<AppId, HashMap<GroupName, Arc<Group>>>>,
+    lines: Mutex<Lines>,
+    /// Groups that everybody left, since when, and after how many stays.
+    left: Mutex<VecDeque<(Instant, AppId, GroupName, u64)>>,
+    /// Groups of which something waits, by when it is waited for no longer.
+    due: Mutex<BTreeSet<(Instant, AppId, GroupName)>>,
+    /// Something is due that was not.
+    waits: Notify,
+}
+
+/// Senders whose lines are to be gone on with, by whoever has this.
+pub(crate) struct Freed<'a> {
+    in_order: &'a InOrder,
+    senders: Vec<Sender>,
+}
+
+impl Freed<'_> {
+    fn out<'a>(&'a mut self, hand_out: &'a mut dyn FnMut(&Push)) -> Handing<'a> {
+        Handing { hand_out, freed: &mut self.senders, load: &self.in_order.load }
+    }
+
+    /// What is to be gone on with, and whose it is.
+    pub(crate) fn next(&mut self) -> Option<(Sender, Push)> {
+        while let Some(sender) = self.senders.last().cloned() {
+            if let Some(push) = self.in_order.lines.lock().next(&sender, &self.in_order.load) {
+                return Some((sender, push));
+            }
+            self.senders.pop();
+        }
+        None
+    }
+
+    /// This is done with, which was the next; if it waits again, another goes on with its sender.
+    pub(crate) fn done(&mut self, sender: &Sender, bytes: usize, waits: bool) {
+        self.in_order.load.take(bytes);
+        if waits && let Some(at) = self.senders.iter().position(|freed| freed == sender) {
+            self.senders.remove(at);
+        }
+    }
+}
+
+impl Drop for Freed<'_> {
+    /// Who panics goes on with nobody. So that they do not wait forever, what they said is given up.
+    fn drop(&mut self) {
+        for sender in self.senders.drain(..) {
+            self.in_order.lines.lock().give_up(&sender, &self.in_order.load);
+        }
+    }
+}
+
+impl InOrder {
+    /// Whether anything waits. While this is not so, nothing else has to be looked at but who is kept.
+    pub(crate) fn anything_waits(&self) -> bool {
+        self.load.count.load(Ordering::Acquire) > 0
+    }
+
+    /// Whose lines are gone on with: nobody's yet.
+    pub(crate) const fn freed(&self) -> Freed<'_> {
+        Freed { in_order: self, senders: Vec::new() }
+    }
+
+    /// A group that somebody here is in, or was a moment ago, if anything was kept of it meanwhile.
+    pub(crate) fn group(&self, app: AppId, group: &GroupName) -> Option<Arc<Group>> {
+        self.groups.read().get(&app)?.get(group).cloned()
+    }
+
+    /// The order of a group begins, in which somebody is. Under the same lock as [`Self::come`] and [`Self::leave`].
+    pub(crate) fn begin(&self, app: AppId, group: &GroupName) -> Arc<Group> {
+        let begun = Group { stays: AtomicU64::new(1), order: Mutex::default() };
+        self.groups.write().entry(app).or_default().entry(group.clone()).or_insert_with(|| Arc::new(begun)).clone()
+    }
+
+    /// Somebody here is in the group, where nobody was.
+    pub(crate) fn come(&self, app: AppId, group: &GroupName) {
+        if let Some(group) = self.group(app, group) {
+            group.stays.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Nobody here is in the group any more.
+    pub(crate) fn leave(&self, app: AppId, group: &GroupName) {
+        let Some(known) = self.group(app, group) else { return };
+        let stays = known.stays.fetch_add(1, Ordering::AcqRel) + 1;
+        let now = Instant::now();
+        let mut left = self.left.lock();
+        left.push_back((now, app, group.clone(), stays));
+        while let Some((since, ..)) = left.front()
+            && (left.len() > LEFT_MAX || now.duration_since(*since) > LATE)
+            && let Some((_, app, group, stays)) = left.pop_front()
+        {
+            self.forget(app, &group, stays);
+        }
+    }
+
+    /// Forgets a group, if everybody left it after so many stays and nobody came again.
+    fn forget(&self, app: AppId, group: &GroupName, stays: u64) {
+        let mut groups = self.groups.write();
+        let Some(of_app) = groups.get_mut(&app) else { return };
+        // Something waits in one that was left just now. It is forgotten when it is left again.
+        let is_over = |known: &Arc<Group>| {
+            known.stays.load(Ordering::Acquire) == stays && known.order.try_lock().is_some_and(|order| order.is_idle())
+        };
+        if of_app.get(group).is_some_and(is_over) {
+            of_app.remove(group);
+        }
+        if of_app.is_empty() {
+            groups.remove(&app);
+        }
+    }
+
+    /// Puts something behind what its sender said, if that waits.
+    pub(crate) fn behind_its_sender(&self, push: Push) -> Behind {
+        match push.sender().filter(|_| self.anything_waits()) {
+            Some(sender) => self.lines.lock().add(&sender, push, &self.load),
+            None => Behind::No(push),
+        }
+    }
+
+    /// Takes a message that is kept, and hands out what has its turn by that. True: it waits, or did, and whoever goes on with its
+    /// sender is somebody else, or stands in `freed` once more.
+    pub(crate) fn take(
+        &self,
+        known: &Group,
+        push: Push,
+        freed: &mut Freed<'_>,
+        hand_out: &mut dyn FnMut(&Push),
+    ) -> bool {
+        let Some((group, id, place)) = push.kept() else {
+            hand_out(&push);
+            return false;
+        };
+        let (app, group) = (push.app, group.clone());
+        let mut order = known.order.lock();
+        let stay = known.stays.load(Ordering::Acquire);
+        let mut out = freed.out(hand_out);
+        let Taken::Waits { is_first, sender } = order.take(push, (place, id), stay, &mut out) else { return false };
+        if let Some(sender) = sender {
+            self.lines.lock().open(sender, (group.clone(), place), &self.load);
+        }
+        if order.is_too_much() || self.load.is_too_much() {
+            order.let_all_out(&mut out);
+        } else if is_first {
+            self.ask_for(&order, app, group);
+        }
+        true
+    }
+
+    /// What is told when a message was handed out here. None: it does not wait.
+    pub(crate) fn told_of(&self, app: AppId, group: &GroupName, place: Place) -> Option<oneshot::Receiver<()>> {
+        if !self.anything_waits() {
+            return None;
+        }
+        self.group(app, group)?.order.lock().told_of(place)
+    }
+
+    fn ask_for(&self, order: &Order, app: AppId, group: GroupName) {
+        if let Some(due) = order.due() {
+            self.due.lock().insert((due, app, group));
+            self.waits.notify_one();
+        }
+    }
+
+    /// Waits until something was waited for long enough, and says what is missing.
+    pub(crate) async fn next_missing(&self) -> Missing {
+        loop {
+            let waits = self.waits.notified();
+            let due = self.due.lock().first().map(|(due, ..)| *due);
+            let Some(due) = due else {
+                waits.await;
+                continue;
+            };
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(due) => {}
+                // Another may be due before, for which another waits then.
+                () = waits => continue,
+            }
+            let (first, more) = {
+                let mut all = self.due.lock();
+                (all.pop_first(), !all.is_empty())
+            };
+            if more {
+                self.waits.notify_one();
+            }
+            let Some((due, app, group)) = first else { continue };
+            if let Some(missing) = self.missing(due, app, group) {
+                return missing;
+            }
+        }
+    }
+
+    fn missing(&self, due: Instant, app: AppId, group: GroupName) -> Option<Missing> {
+        let known = self.group(app, &group)?;
+        let mut order = known.order.lock();
+        if order.due()? > Instant::now() {
+            // What was waited for has come, and something else is by now.
+            self.ask_for(&order, app, group);
+            return None;
+        }
+        let (epoch, next, until) = order.ask(Instant::now())?;
+        Some(Missing { app, group, epoch, next, until, due })
+    }
+
+    /// This is what was missing, as far as it is still there. The rest is waited for no longer.
+    pub(crate) fn found(
+        &self,
+        missing: &Missing,
+        found: Vec<Push>,
+        freed: &mut Freed<'_>,
+        hand_out: &mut dyn FnMut(&Push),
+    ) {
+        let Some(known) = self.group(missing.app, &missing.group) else { return };
+        let mut order = known.order.lock();
+        order.found(missing, found, &mut freed.out(hand_out));
+        self.ask_for(&order, missing.app, missing.group.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests;
