@@ -193,8 +193,10 @@ impl InOrder {
         let stay = known.stays.load(Ordering::Acquire);
         let mut out = freed.out(hand_out);
         let Taken::Waits { is_first, sender } = order.take(push, (place, id), stay, &mut out) else { return false };
-        if let Some(sender) = sender {
-            self.lines.lock().open(sender, (group.clone(), place), &self.load);
+        if let Some(sender) = sender
+            && self.lines.lock().open(sender.clone(), (group.clone(), place), &self.load)
+        {
+            order.frees(place, sender);
         }
         if order.is_too_much() || self.load.is_too_much() {
             order.let_all_out(&mut out);

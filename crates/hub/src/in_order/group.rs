@@ -120,8 +120,15 @@ impl Order {
         let sender = push.sender();
         out.load.add(push.bytes());
         let is_first = self.early.is_empty();
-        self.early.insert(offset, Early { push, line: sender.clone(), out: None });
+        self.early.insert(offset, Early { push, line: None, out: None });
         Taken::Waits { is_first, sender }
+    }
+
+    /// When what waits at this place is handed out, this sender's line is gone on with.
+    pub(super) fn frees(&mut self, place: Place, sender: Sender) {
+        if let Some(early) = self.early.get_mut(&place.offset) {
+            early.line = Some(sender);
+        }
     }
 
     /// Whether nothing waits, and nothing is asked for.

@@ -31,27 +31,33 @@ struct Line {
     said: VecDeque<Push>,
 }
 
+impl Line {
+    /// Whether its head stands behind this place of this group.
+    fn is_behind(&self, group: &GroupName, place: Place) -> bool {
+        let (of, head) = &self.head;
+        of == group && head.epoch == place.epoch && head.offset > place.offset
+    }
+}
+
 impl Lines {
-    /// A sender's message waits in a group.
-    pub(super) fn open(&mut self, sender: Sender, head: (GroupName, Place), load: &Load) {
+    /// A sender's message waits in a group. False: his line stands behind a later one of his there.
+    pub(super) fn open(&mut self, sender: Sender, head: (GroupName, Place), load: &Load) -> bool {
         match self.of.entry(sender) {
+            Entry::Occupied(line) if line.get().is_behind(&head.0, head.1) => return false,
             Entry::Occupied(line) => line.into_mut().head = head,
             Entry::Vacant(none) => {
                 none.insert(Line { head, said: VecDeque::new() });
                 load.add(0);
             }
         }
+        true
     }
 
     /// Puts something behind what its sender said, if that waits.
     pub(super) fn add(&mut self, sender: &Sender, push: Push, load: &Load) -> Behind {
         let Some(line) = self.of.get_mut(sender) else { return Behind::No(push) };
         // Who says several things at a time may send what was kept first behind the other, which waits for it.
-        let (group, head) = &line.head;
-        let is_before = |(of, _, place): (&GroupName, _, Place)| {
-            of == group && place.epoch == head.epoch && place.offset < head.offset
-        };
-        if push.kept().is_some_and(is_before) {
+        if push.kept().is_some_and(|(group, _, place)| line.is_behind(group, place)) {
             return Behind::No(push);
         }
         load.add(push.bytes());

@@ -10,6 +10,8 @@ use serde_json::value::RawValue;
 use super::bounds::{BYTES_IN_ALL_MAX, PATIENCE, WAITING_MAX};
 use super::*;
 
+mod faults;
+
 /// A node where somebody is in the room of each app, and what they hear: offsets, and what is said to them alone.
 #[derive(Default)]
 struct World {
@@ -64,8 +66,11 @@ fn kept(node: u32, offset: u64) -> Push {
     kept_from(node, &format!("of-{node}"), offset)
 }
 
+/// Of a history that began with that second.
 fn of_epoch(epoch: u64, offset: u64) -> Push {
-    published(1, &format!("of-{epoch}"), &format!("{epoch}:{offset}"), Some(Place { epoch, offset }))
+    let push = published(1, &format!("of-{epoch}"), &format!("{epoch}:{offset}"), Some(Place { epoch, offset }));
+    let event = Event { at: Timestamp::from_secs(epoch.cast_signed()), ..Event::clone(&push.event) };
+    Push { event: Arc::new(event), ..push }
 }
 
 /// What somebody at a node says to an endpoint.
