@@ -30,7 +30,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 pub(crate) use bounds::READ_WITHIN;
-use bounds::{LATE, LEFT_MAX, Load};
+use bounds::{HANDED_OUT_WITHIN, LATE, LEFT_MAX, Load};
 pub(crate) use group::Missing;
 use group::{Handing, Order, Taken};
 pub(crate) use lines::Behind;
@@ -206,12 +206,36 @@ impl InOrder {
         true
     }
 
+    /// Waits until a message was handed out here, for no longer than it takes as a rule.
+    pub(crate) async fn until_handed_out(&self, app: AppId, group: &GroupName, place: Place) {
+        if let Some(told) = self.told_of(app, group, place) {
+            // Nothing is said: it was handed out when that is dropped.
+            let _ = tokio::time::timeout(HANDED_OUT_WITHIN, told).await;
+        }
+    }
+
     /// What is told when a message was handed out here. None: it does not wait.
-    pub(crate) fn told_of(&self, app: AppId, group: &GroupName, place: Place) -> Option<oneshot::Receiver<()>> {
+    fn told_of(&self, app: AppId, group: &GroupName, place: Place) -> Option<oneshot::Receiver<()>> {
         if !self.anything_waits() {
             return None;
         }
         self.group(app, group)?.order.lock().told_of(place)
+    }
+
+    /// Nobody asks the store any more, whatever was asked: all that is missing is to be asked for.
+    pub(crate) fn nobody_asks(&self) {
+        let all: Vec<_> = {
+            let groups = self.groups.read();
+            let of_app = |(app, groups): (&AppId, &HashMap<GroupName, Arc<Group>>)| {
+                groups.iter().map(|(name, known)| (*app, name.clone(), known.clone())).collect::<Vec<_>>()
+            };
+            groups.iter().flat_map(of_app).collect()
+        };
+        for (app, name, known) in all {
+            let mut order = known.order.lock();
+            order.is_not_asked_for();
+            self.ask_for(&order, app, name);
+        }
     }
 
     fn ask_for(&self, order: &Order, app: AppId, group: GroupName) {

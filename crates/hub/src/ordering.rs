@@ -40,12 +40,10 @@ impl Hub {
         self.go_on(others, freed);
     }
 
-    /// Waits until a kept message of this node was handed out here.
+    /// Waits until a kept message of this node was handed out here, for no longer than it takes as a rule.
     pub(crate) async fn until_handed_out(&self, app: AppId, group: &GroupName, place: Place) {
-        let told = self.others.as_ref().and_then(|others| others.in_order.told_of(app, group, place));
-        if let Some(told) = told {
-            // Nothing is said: it was handed out when that is dropped.
-            let _ = told.await;
+        if let Some(others) = &self.others {
+            others.in_order.until_handed_out(app, group, place).await;
         }
     }
 
@@ -85,6 +83,8 @@ impl Hub {
 
     /// Gives up waiting for what does not come, and asks the store for it. Never ends.
     pub(crate) async fn keep_order(&self, others: &Others) {
+        // This may be started anew after a panic, in the middle of what was asked.
+        others.in_order.nobody_asks();
         join_all((0..ASKED_AT_ONCE).map(|_| self.ask_for_missing(others))).await;
     }
 

@@ -7,6 +7,10 @@ use std::time::Duration;
 pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 /// How long the store is waited for. What should have been asked for longer ago is given up.
 pub(crate) const READ_WITHIN: Duration = Duration::from_secs(1);
+/// How long the answer to whoever says something kept waits for what was kept before it: until the store is asked, then for its
+/// turn, and for what the store says. If the store was being asked already, or who asks had to be started anew, it may take longer
+/// until it is handed out. Then the answer comes before.
+pub(super) const HANDED_OUT_WITHIN: Duration = PATIENCE.saturating_add(READ_WITHIN).saturating_add(READ_WITHIN);
 /// Messages of one group that wait, and of one sender behind one. With one more nothing is waited for any longer.
 pub(super) const WAITING_MAX: usize = 64;
 /// The same in all, and what they take: some megabytes.

@@ -175,6 +175,11 @@ impl Order {
         Some(since? + PATIENCE)
     }
 
+    /// Whoever asked the store does so no longer.
+    pub(super) fn is_not_asked_for(&mut self) {
+        self.asked = false;
+    }
+
     /// What is missing before what waits for long enough.
     pub(super) fn ask(&mut self, now: Instant) -> Option<(u64, u64, (u64, Timestamp))> {
         let waits_enough = |early: &Early| early.push.came + PATIENCE <= now;
