@@ -32,16 +32,17 @@ pub(crate) struct Missing {
 pub(super) struct Order {
     /// Which history the offsets belong to; none before the first message.
     epoch: Option<u64>,
-    /// The one before. What comes of that yet has no order with anything.
-    former: Option<u64>,
+    /// The instant of the oldest message of it that came. What is of another history and older has no order with anything.
+    /// Where the clocks of nodes differ it may seem newer. Then the order begins anew with it, and again with what comes next of this.
+    since: Option<Timestamp>,
     /// The offset that has its turn. None: that of the next that comes, unless it is below `floor`.
     next: Option<u64>,
     /// What is below this was delivered, or was waited for no longer.
     floor: u64,
     /// Since when somebody is here ([`super::Group`]).
     stay: u64,
-    /// What the store gave, when, and has not come yet.
-    given: BTreeMap<u64, (MessageId, Instant)>,
+    /// What the store gave, by history and offset, when, and has not come yet.
+    given: BTreeMap<(u64, u64), (MessageId, Instant)>,
     /// What waits, by offset. All of it is beyond `next`.
     early: BTreeMap<u64, Early>,
     /// The store is being asked.
@@ -84,7 +85,16 @@ impl Order {
         stay: u64,
         out: &mut Handing<'_>,
     ) -> Taken {
-        if stay.is_multiple_of(2) || (self.former == Some(place.epoch) && self.epoch != self.former) {
+        let (Place { epoch, offset }, at) = (place, push.event.at);
+        if stay.is_multiple_of(2) {
+            (out.hand_out)(&push);
+            return Taken::Out;
+        }
+        if self.given.get(&(epoch, offset)).is_some_and(|(given, _)| *given == id) {
+            self.given.remove(&(epoch, offset));
+            return Taken::Out;
+        }
+        if self.epoch != Some(epoch) && self.since.is_some_and(|since| at < since) {
             (out.hand_out)(&push);
             return Taken::Out;
         }
@@ -92,17 +102,11 @@ impl Order {
             self.stay = stay;
             self.begin_anew(out);
         }
-        if self.epoch != Some(place.epoch) {
+        if self.epoch != Some(epoch) {
             self.begin_anew(out);
-            self.former = self.epoch.replace(place.epoch);
-            self.floor = 0;
-            self.given.clear();
+            (self.epoch, self.since, self.floor) = (Some(epoch), None, 0);
         }
-        let Place { offset, .. } = place;
-        if self.given.get(&offset).is_some_and(|(given, _)| *given == id) {
-            self.given.remove(&offset);
-            return Taken::Out;
-        }
+        self.since = Some(self.since.map_or(at, |since| since.min(at)));
         match self.next {
             Some(next) if offset > next && !self.early.contains_key(&offset) => return self.wait(offset, push, out),
             Some(next) if offset == next => self.next = Some(offset.saturating_add(1)),
@@ -200,7 +204,7 @@ impl Order {
         for push in found {
             let Some((_, id, place)) = push.kept() else { continue };
             if (next..until).contains(&place.offset) && !self.early.contains_key(&place.offset) {
-                self.given.insert(place.offset, (id, now));
+                self.given.insert((place.epoch, place.offset), (id, now));
                 out.load.add(push.bytes());
                 self.early.insert(place.offset, Early { push, line: None, out: None });
             }

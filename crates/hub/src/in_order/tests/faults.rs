@@ -45,3 +45,23 @@ async fn who_says_something_that_waits_is_answered_though_nobody_asks_for_what_i
     tokio::time::timeout(LATE, told).await.expect("it has a bound");
     assert_eq!(began.elapsed(), PATIENCE + READ_WITHIN * 2);
 }
+
+#[test]
+fn what_is_late_of_an_older_history_changes_nothing() {
+    let world = World::default();
+    let late = [of_epoch(2, 1), of_epoch(1, 70), of_epoch(2, 3), of_epoch(2, 2)];
+    assert_eq!(world.heard_of(late), ["2:1", "1:70", "2:2", "2:3"]);
+    // However many there were.
+    assert_eq!(world.heard_of([of_epoch(3, 1), of_epoch(1, 71), of_epoch(2, 4)]), ["3:1", "1:71", "2:4"]);
+    assert_eq!(world.heard_of([of_epoch(3, 3), of_epoch(3, 2)]), ["3:2", "3:3"]);
+    assert_eq!(world.load(), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_gave_of_a_history_that_is_over_is_not_said_again() {
+    let world = World::default();
+    assert_eq!(world.heard_of([of_epoch(1, 1), of_epoch(1, 3)]), ["1:1"]);
+    let (missing, given) = (world.in_order.next_missing().await, of_epoch(1, 2));
+    assert_eq!(world.found(&missing, vec![given.clone()]), ["1:2", "1:3"]);
+    assert_eq!(world.heard_of([of_epoch(2, 1), given, of_epoch(2, 2)]), ["2:1", "2:2"]);
+}
