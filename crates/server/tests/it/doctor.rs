@@ -51,7 +51,7 @@ fn doctor_says_what_a_database_is_and_who_may_do_what_there() {
     let migrated = run(respoked().args(["migrate", "--database", &owner, "--grant-to", &role]));
     assert_eq!(migrated.code, Some(0), "{}", migrated.err);
     let found = Found::at(&server);
-    found.says("database", "ok", &["schema 4 of 4\""]).says("role", "ok", &[&role, "may not change the schema"]);
+    found.says("database", "ok", &["schema 5 of 5\""]).says("role", "ok", &[&role, "may not change the schema"]);
     let grant = format!("`respoked migrate --grant-to {nobody}`");
     Found::at(&database.url_of(&nobody)).says("database", "fail", &["a schema that the role may not look at", &grant]);
 
@@ -75,11 +75,11 @@ fn doctor_says_that_a_database_was_moved() {
     let process = serve(folder.path(), &database.url());
     process.signal("TERM");
     assert_eq!(process.wait(), 0);
-    Found::at(&database.url()).says("database", "ok", &["schema 4 of 4\""]);
+    Found::at(&database.url()).says("database", "ok", &["schema 5 of 5\""]);
     let place = format!("sqlite:{}", folder.path().join("data").display());
     let moved = run(respoked().args(["migrate-store", "--from", &database.url(), "--to", &place]));
     assert_eq!(moved.code, Some(0), "{}", moved.err);
-    Found::at(&database.url()).says("database", "fail", &["schema 4 of 4:", "moved", &place]);
+    Found::at(&database.url()).says("database", "fail", &["schema 5 of 5:", "moved", &place]);
 }
 
 #[test]

@@ -25,6 +25,7 @@ use super::failure::Failure;
 use super::journal::Deed;
 use super::node_lives::{BREAK, end, lock_cluster, millis};
 use super::node_rows::{Other, in_the_way, node, now, read_time, record, record_columns, refused};
+use super::pool::Errand;
 use super::rows::{Columns, all, one, only, stored};
 use super::store::PostgresStore;
 use super::write::{Write, in_ending_transaction};
@@ -267,7 +268,10 @@ impl NodeStore for PostgresStore {
                 None => join(write, &newcomer).await.map(Ok),
             }
         })?;
-        joined.map_err(|why| self.stop_where_marked(why))
+        let joined = joined.map_err(|why| self.stop_where_marked(why))?;
+        // The connection for beats is there before anything depends on it. What keeps it away, the first beat says.
+        drop(self.pool.lend(&Errand::Beat).await);
+        Ok(joined)
     }
 
     async fn beat(&self, node: Node, state: NodeState, load: Load) -> Result<Beating, StoreError> {
