@@ -3,7 +3,8 @@
 //! The store gives the offsets, and each node sends what was said at it: so a message may come before another that was kept
 //! before it. It waits for that one. What its sender says behind it waits behind it, to whomever he says that. If what is
 //! missing does not come within [`PATIENCE`](bounds::PATIENCE), the store is asked for it. It comes from there, and is passed over when it
-//! comes after all. What the store has not is waited for no longer.
+//! comes after all. What the store has not is waited for no longer. If too much waits, what is missing is not waited for until then: it
+//! comes late, or the store is asked for it all the same.
 //!
 //! Of a group in which nobody here was before, it is not known which was delivered last: the order begins with the first message
 //! that comes. Of one in which somebody was a moment ago it is known, for as long as something may come late.
@@ -18,6 +19,7 @@ mod bounds;
 mod group;
 mod lines;
 mod push;
+mod skipped;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -44,13 +46,6 @@ pub(crate) struct Group {
     stays: AtomicU64,
     /// Locked while something is handed out.
     order: Mutex<Order>,
-}
-
-impl Group {
-    /// Waits for nothing that is missing.
-    pub(crate) fn give_up(&self, freed: &mut Freed<'_>, hand_out: &mut dyn FnMut(&Push)) {
-        self.order.lock().let_all_out(&mut freed.out(hand_out));
-    }
 }
 
 /// What waits, of all groups.
@@ -199,11 +194,20 @@ impl InOrder {
             order.frees(place, sender);
         }
         if order.is_too_much() || self.load.is_too_much() {
-            order.let_all_out(&mut out);
+            order.skip_missing(&mut out);
+            self.ask_for(&order, app, group);
         } else if is_first {
             self.ask_for(&order, app, group);
         }
         true
+    }
+
+    /// Too much waits for what is missing in a group: that is waited for no longer, and the store is asked for it all the same.
+    pub(crate) fn give_up(&self, app: AppId, group: GroupName, freed: &mut Freed<'_>, hand_out: &mut dyn FnMut(&Push)) {
+        let Some(known) = self.group(app, &group) else { return };
+        let mut order = known.order.lock();
+        order.skip_missing(&mut freed.out(hand_out));
+        self.ask_for(&order, app, group);
     }
 
     /// Waits until a message was handed out here, for no longer than it takes as a rule.

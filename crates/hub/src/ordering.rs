@@ -32,9 +32,7 @@ impl Hub {
             }
             Behind::Yes => return,
             Behind::TooMuch(app, group) => {
-                if let Some(known) = others.in_order.group(app, &group) {
-                    self.hand_out(|hand_out| known.give_up(&mut freed, hand_out));
-                }
+                self.hand_out(|hand_out| others.in_order.give_up(app, group, &mut freed, hand_out));
             }
         }
         self.go_on(others, freed);

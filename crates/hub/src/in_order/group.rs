@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::bounds::{LATE, Load, PATIENCE, WAITING_MAX};
 use super::push::{Push, Sender};
+use super::skipped::Skipped;
 
 /// So many messages are remembered that the store gave, and that are passed over when they come.
 const GIVEN_MAX: usize = 1_024;
@@ -45,6 +46,8 @@ pub(super) struct Order {
     given: BTreeMap<(u64, u64), (MessageId, Instant)>,
     /// What waits, by offset. All of it is beyond `next`.
     early: BTreeMap<u64, Early>,
+    /// What is below `next` and was not waited for until the store was asked.
+    skipped: Skipped,
     /// The store is being asked.
     asked: bool,
 }
@@ -111,7 +114,9 @@ impl Order {
             Some(next) if offset > next && !self.early.contains_key(&offset) => return self.wait(offset, push, out),
             Some(next) if offset == next => self.next = Some(offset.saturating_add(1)),
             // It was waited for no longer.
-            Some(_) => {}
+            Some(_) => {
+                self.skipped.came(offset);
+            }
             None if offset < self.floor => {}
             None => self.next = Some(offset.saturating_add(1)),
         }
@@ -137,7 +142,7 @@ impl Order {
 
     /// Whether nothing waits, and nothing is asked for.
     pub(super) fn is_idle(&self) -> bool {
-        self.early.is_empty()
+        self.early.is_empty() && self.skipped.is_empty()
     }
 
     /// Whether too much waits here.
@@ -158,6 +163,7 @@ impl Order {
 
     /// It is not known any more which message has its turn.
     fn begin_anew(&mut self, out: &mut Handing<'_>) {
+        self.skipped.forget();
         self.let_all_out(out);
         if let Some(next) = self.next.take() {
             self.floor = next;
@@ -175,8 +181,8 @@ impl Order {
 
     /// When the store is to be asked. None: nothing waits, or it is being asked.
     pub(super) fn due(&self) -> Option<Instant> {
-        let since = self.early.values().map(|early| early.push.came).min().filter(|_| !self.asked);
-        Some(since? + PATIENCE)
+        let since = self.early.values().map(|early| early.push.came).chain(self.skipped.since()).min();
+        Some(since.filter(|_| !self.asked)? + PATIENCE)
     }
 
     /// Whoever asked the store does so no longer.
@@ -184,13 +190,17 @@ impl Order {
         self.asked = false;
     }
 
-    /// What is missing before what waits for long enough.
+    /// What is missing before what waits for long enough, or was skipped.
     pub(super) fn ask(&mut self, now: Instant) -> Option<(u64, u64, (u64, Timestamp))> {
-        let waits_enough = |early: &Early| early.push.came + PATIENCE <= now;
-        let (until, early) = self.early.iter().rev().find(|(_, early)| waits_enough(early))?;
-        let missing = (self.epoch?, self.next?, (*until, early.push.event.at));
+        let is_enough = |since: Instant| since + PATIENCE <= now;
+        let (next, until) = if self.skipped.since().is_some_and(is_enough) {
+            self.skipped.first()?
+        } else {
+            let (until, early) = self.early.iter().rev().find(|(_, early)| is_enough(early.push.came))?;
+            (self.next?, (*until, early.push.event.at))
+        };
         self.asked = true;
-        Some(missing)
+        Some((self.epoch?, next, until))
     }
 
     /// This is what the store has of what was missing. The rest is waited for no longer.
@@ -203,7 +213,10 @@ impl Order {
         self.given.retain(|_, (_, since)| now.duration_since(*since) < LATE);
         for push in found {
             let Some((_, id, place)) = push.kept() else { continue };
-            if (next..until).contains(&place.offset) && !self.early.contains_key(&place.offset) {
+            if self.skipped.came(place.offset) {
+                self.given.insert((place.epoch, place.offset), (id, now));
+                (out.hand_out)(&push);
+            } else if (next..until).contains(&place.offset) && !self.early.contains_key(&place.offset) {
                 self.given.insert((place.epoch, place.offset), (id, now));
                 out.load.add(push.bytes());
                 self.early.insert(place.offset, Early { push, line: None, out: None });
@@ -212,11 +225,24 @@ impl Order {
         while self.given.len() > GIVEN_MAX {
             self.given.pop_first();
         }
+        self.skipped.were_asked_for(missing.next..until);
         self.let_out_until(until, out);
     }
 
-    /// Waits for nothing that is missing before what waits.
-    pub(super) fn let_all_out(&mut self, out: &mut Handing<'_>) {
+    /// Waits for nothing that is missing before what waits. The store is asked for that later.
+    pub(super) fn skip_missing(&mut self, out: &mut Handing<'_>) {
+        if let Some(mut next) = self.next {
+            for (offset, early) in &self.early {
+                if next < *offset {
+                    self.skipped.add(next..*offset, early.push.event.at);
+                }
+                next = offset.saturating_add(1);
+            }
+        }
+        self.let_all_out(out);
+    }
+
+    fn let_all_out(&mut self, out: &mut Handing<'_>) {
         if let Some(last) = self.early.last_key_value().map(|(last, _)| *last) {
             self.let_out_until(last, out);
         }

@@ -99,8 +99,7 @@ impl World {
             }
             Behind::Yes => return,
             Behind::TooMuch(app, group) => {
-                let known = self.in_order.group(app, &group).unwrap();
-                known.give_up(&mut freed, &mut |push| self.hear(push));
+                self.in_order.give_up(app, group, &mut freed, &mut |push| self.hear(push));
             }
         }
         self.go_on(freed);

@@ -2,6 +2,22 @@
 
 use super::*;
 
+async fn missing(world: &World) -> Missing {
+    tokio::time::timeout(LATE, world.in_order.next_missing()).await.expect("something is missing")
+}
+
+/// As much is said as waits, with this offset first, and one more.
+fn too_much_from(world: &World, first: u64) {
+    let many = first..=first + WAITING_MAX as u64;
+    let heard: Vec<_> = many.clone().map(|offset| offset.to_string()).collect();
+    assert_eq!(world.heard_of(many.map(|offset| kept(0, offset))), heard);
+}
+
+async fn nothing_is_missing(world: &World) {
+    assert!(tokio::time::timeout(LATE, world.in_order.next_missing()).await.is_err());
+    assert_eq!(world.load(), (0, 0));
+}
+
 #[test]
 fn what_a_sender_says_waits_for_the_later_of_two_of_his_that_are_early() {
     let world = World::default();
@@ -21,7 +37,7 @@ async fn what_is_missing_is_asked_for_again_after_a_panic_of_whoever_asked() {
     let brought = [kept(1, 1), kept(1, 3), of_other(1), of_other(3)];
     assert_eq!(world.heard_of(brought), ["1", "1"]);
     // One is asked for, and the other was found, when all that asks is dropped.
-    let (first, second) = (world.in_order.next_missing().await, world.in_order.next_missing().await);
+    let (first, second) = (missing(&world).await, missing(&world).await);
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let mut freed = world.in_order.freed();
         world.in_order.found(&first, vec![Push { app: first.app, ..kept(2, 2) }], &mut freed, &mut |_| panic!());
@@ -61,7 +77,66 @@ fn what_is_late_of_an_older_history_changes_nothing() {
 async fn what_the_store_gave_of_a_history_that_is_over_is_not_said_again() {
     let world = World::default();
     assert_eq!(world.heard_of([of_epoch(1, 1), of_epoch(1, 3)]), ["1:1"]);
-    let (missing, given) = (world.in_order.next_missing().await, of_epoch(1, 2));
+    let (missing, given) = (missing(&world).await, of_epoch(1, 2));
     assert_eq!(world.found(&missing, vec![given.clone()]), ["1:2", "1:3"]);
     assert_eq!(world.heard_of([of_epoch(2, 1), given, of_epoch(2, 2)]), ["2:1", "2:2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_skipped_is_read_and_said_late() {
+    let (world, began) = (World::default(), Instant::now());
+    assert_eq!(world.heard_of([kept(0, 1)]), ["1"]);
+    too_much_from(&world, 4);
+    let (missing, given) = (missing(&world).await, [kept(2, 2), kept(2, 3)]);
+    assert_eq!((began.elapsed(), missing.next, missing.until.0), (PATIENCE, 2, 4));
+    // One comes while the store is read, and one after it.
+    assert_eq!(world.heard_of([given[0].clone()]), ["2"]);
+    assert_eq!(world.found(&missing, given.to_vec()), ["3"]);
+    assert_eq!(world.heard_of([given[1].clone()]), [""; 0]);
+    nothing_is_missing(&world).await;
+    // What comes late by itself needs no store.
+    too_much_from(&world, 70);
+    assert_eq!(world.heard_of([kept(2, 69)]), ["69"]);
+    nothing_is_missing(&world).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_skipped_while_the_store_was_read_is_said_late() {
+    let world = World::default();
+    assert_eq!(world.heard_of([kept(0, 1), kept(0, 3)]), ["1"]);
+    let first = missing(&world).await;
+    assert_eq!(world.heard_of((4..3 + WAITING_MAX as u64).map(|offset| kept(0, offset))), [""; 0]);
+    assert_eq!(world.heard_of([kept(0, 90)]).len(), WAITING_MAX + 1);
+    assert_eq!(world.found(&first, vec![kept(2, 2)]), ["2"]);
+    // There is another gap, which was not asked for. Of a long one the last are read.
+    let missing = missing(&world).await;
+    assert_eq!((missing.next, missing.until.0), (67, 90));
+    assert_eq!(world.found(&missing, Vec::new()), [""; 0]);
+    nothing_is_missing(&world).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_skipped_for_a_senders_line_is_read() {
+    let world = World::default();
+    assert_eq!(world.heard_of([kept_from(1, "jo", 1), kept_from(1, "jo", 3)]), ["1"]);
+    let line = (0..=WAITING_MAX).map(|nth| private(1, "jo", &format!("nth {nth}")));
+    assert_eq!(world.heard_of(line).len(), WAITING_MAX + 2);
+    let missing = missing(&world).await;
+    assert_eq!(world.found(&missing, vec![kept(2, 2)]), ["2"]);
+    nothing_is_missing(&world).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn not_all_that_was_skipped_is_remembered() {
+    let world = World::default();
+    assert_eq!(world.heard_of([kept(0, 1)]), ["1"]);
+    let gappy = (1..=WAITING_MAX as u64 + 1).map(|nth| kept(0, nth * 1_000));
+    assert_eq!(world.heard_of(gappy).len(), WAITING_MAX + 1);
+    let mut asked = Vec::new();
+    while let Ok(missing) = tokio::time::timeout(LATE, world.in_order.next_missing()).await {
+        world.found(&missing, Vec::new());
+        asked.push((missing.next, missing.until.0));
+    }
+    assert!(asked.iter().copied().eq((50..=65).map(|nth| (nth * 1_000 - 64, nth * 1_000))), "{asked:?}");
+    nothing_is_missing(&world).await;
 }
