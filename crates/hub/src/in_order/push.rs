@@ -12,10 +12,11 @@ use tokio::time::Instant;
 const PUSH_LEN: usize = 512;
 
 /// Who says something at another node: a connection, or whoever speaks for an endpoint. What an endpoint says by two connections,
-/// or at two nodes, has no order.
+/// or without one at two nodes, has no order. A connection may come from one node to another, and goes on there as the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Sender {
-    node: Node,
+    /// Of who has no connection.
+    node: Option<Node>,
     pub(super) app: AppId,
     endpoint: EndpointId,
     connection: Option<ConnectionId>,
@@ -71,7 +72,7 @@ impl Push {
         match self.from {
             Source::Here => None,
             Source::There { node, .. } => Some(Sender {
-                node,
+                node: self.event.from_connection.is_none().then_some(node),
                 app: self.app,
                 endpoint: self.event.from.clone(),
                 connection: self.event.from_connection,

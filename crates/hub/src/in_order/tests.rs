@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use respoke_core::clock::Timestamp;
 use respoke_core::event::{Content, Event};
-use respoke_core::id::{EndpointId, MessageId, RequestId};
+use respoke_core::id::{ConnectionId, EndpointId, MessageId, RequestId};
 use respoke_core::ports::{Audience, Incarnation, Node, NodeId, Source};
 use serde_json::value::RawValue;
 

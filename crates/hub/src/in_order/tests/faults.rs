@@ -140,3 +140,19 @@ async fn not_all_that_was_skipped_is_remembered() {
     assert!(asked.iter().copied().eq((50..=65).map(|nth| (nth * 1_000 - 64, nth * 1_000))), "{asked:?}");
     nothing_is_missing(&world).await;
 }
+
+#[test]
+fn a_connection_that_came_from_another_node_is_the_sender_that_it_was() {
+    let world = World::default();
+    let connection = ConnectionId::random();
+    let of_connection = |push: Push| {
+        let event = Event { from_connection: Some(connection), ..Event::clone(&push.event) };
+        Push { event: Arc::new(event), ..push }
+    };
+    let said = [kept(3, 1), of_connection(kept_from(1, "jo", 3)), of_connection(private(2, "jo", "a"))];
+    assert_eq!(world.heard_of(said), ["1"]);
+    // Of an endpoint that speaks by no connection, each node is a sender of its own.
+    assert_eq!(world.heard_of([private(2, "jo", "b")]), ["b"]);
+    assert_eq!(world.heard_of([kept(3, 2)]), ["2", "3", "a"]);
+    assert_eq!(world.load(), (0, 0));
+}
