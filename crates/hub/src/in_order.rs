@@ -32,7 +32,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 pub(crate) use bounds::READ_WITHIN;
-use bounds::{HANDED_OUT_WITHIN, LATE, LEFT_MAX, Load};
+use bounds::{HANDED_OUT_WITHIN, LATE, LEFT_MAX, Load, UntilDropped};
 pub(crate) use group::Missing;
 use group::{Handing, Order, Taken};
 pub(crate) use lines::Behind;
@@ -66,6 +66,8 @@ pub(crate) struct InOrder {
 pub(crate) struct Freed<'a> {
     in_order: &'a InOrder,
     senders: Vec<Sender>,
+    /// What is being gone on with, which is in the load.
+    under_way: Option<UntilDropped<'a>>,
 }
 
 impl Freed<'_> {
@@ -77,6 +79,7 @@ impl Freed<'_> {
     pub(crate) fn next(&mut self) -> Option<(Sender, Push)> {
         while let Some(sender) = self.senders.last().cloned() {
             if let Some(push) = self.in_order.lines.lock().next(&sender, &self.in_order.load) {
+                self.under_way = Some(self.in_order.load.until_dropped(push.bytes()));
                 return Some((sender, push));
             }
             self.senders.pop();
@@ -85,8 +88,8 @@ impl Freed<'_> {
     }
 
     /// This is done with, which was the next; if it waits again, another goes on with its sender.
-    pub(crate) fn done(&mut self, sender: &Sender, bytes: usize, waits: bool) {
-        self.in_order.load.take(bytes);
+    pub(crate) fn done(&mut self, sender: &Sender, waits: bool) {
+        self.under_way = None;
         if waits && let Some(at) = self.senders.iter().position(|freed| freed == sender) {
             self.senders.remove(at);
         }
@@ -110,7 +113,7 @@ impl InOrder {
 
     /// Whose lines are gone on with: nobody's yet.
     pub(crate) const fn freed(&self) -> Freed<'_> {
-        Freed { in_order: self, senders: Vec::new() }
+        Freed { in_order: self, senders: Vec::new(), under_way: None }
     }
 
     /// A group that somebody here is in, or was a moment ago, if anything was kept of it meanwhile.

@@ -59,9 +59,8 @@ impl Hub {
     /// Goes on with what senders said behind what was handed out.
     fn go_on(&self, others: &Others, mut freed: Freed<'_>) {
         while let Some((sender, push)) = freed.next() {
-            let bytes = push.bytes();
             let waits = self.take_its_turn(others, push, &mut freed);
-            freed.done(&sender, bytes, waits);
+            freed.done(&sender, waits);
         }
     }
 

@@ -40,7 +40,24 @@ impl Load {
         self.count.fetch_sub(1, Ordering::AcqRel);
     }
 
+    /// Takes it when what this returns is dropped: also by a panic.
+    pub(super) const fn until_dropped(&self, bytes: usize) -> UntilDropped<'_> {
+        UntilDropped { load: self, bytes }
+    }
+
     pub(super) fn is_too_much(&self) -> bool {
         self.count.load(Ordering::Relaxed) > WAITING_IN_ALL_MAX || self.bytes.load(Ordering::Relaxed) > BYTES_IN_ALL_MAX
+    }
+}
+
+/// Something that does not wait any more when this is dropped.
+pub(super) struct UntilDropped<'a> {
+    load: &'a Load,
+    bytes: usize,
+}
+
+impl Drop for UntilDropped<'_> {
+    fn drop(&mut self) {
+        self.load.take(self.bytes);
     }
 }

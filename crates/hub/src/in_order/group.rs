@@ -72,10 +72,10 @@ pub(super) struct Handing<'a> {
 
 impl Handing<'_> {
     fn hand_out(&mut self, early: Early) {
-        // Before it is handed out, which may panic.
+        // Before it is handed out, which may panic. It is in the load until then: what comes behind it looks there.
         self.freed.extend(early.line);
+        let _in_load = self.load.until_dropped(early.push.bytes());
         (self.hand_out)(&early.push);
-        self.load.take(early.push.bytes());
     }
 }
 

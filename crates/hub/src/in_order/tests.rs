@@ -118,9 +118,8 @@ impl World {
 
     fn go_on(&self, mut freed: Freed<'_>) {
         while let Some((sender, push)) = freed.next() {
-            let bytes = push.bytes();
             let waits = self.take_its_turn(push, &mut freed);
-            freed.done(&sender, bytes, waits);
+            freed.done(&sender, waits);
         }
     }
 

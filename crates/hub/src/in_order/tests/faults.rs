@@ -156,3 +156,28 @@ fn a_connection_that_came_from_another_node_is_the_sender_that_it_was() {
     assert_eq!(world.heard_of([kept(3, 2)]), ["2", "3", "a"]);
     assert_eq!(world.load(), (0, 0));
 }
+
+#[test]
+fn a_panic_leaves_nothing_in_what_waits() {
+    let world = World::default();
+    let brought = [kept_from(1, "jo", 1), kept_from(1, "jo", 3), private(1, "jo", "lost"), private(1, "jo", "too")];
+    assert_eq!(world.heard_of(brought), ["1"]);
+    let panicked = |of: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(of)).is_err();
+    assert!(panicked(&|| {
+        let (known, mut freed) = (world.group(app(), &room()), world.in_order.freed());
+        world.in_order.take(&known, kept(2, 2), &mut freed, &mut |push| match push.kept() {
+            Some((_, _, Place { offset: 3, .. })) => panic!("cannot be encoded"),
+            _ => world.hear(push),
+        });
+    }));
+    assert_eq!(world.load(), (0, 0));
+    // And while somebody goes on with a line.
+    assert_eq!(world.heard_of([kept_from(1, "jo", 5), private(1, "jo", "lost"), private(1, "jo", "too")]), ["2"]);
+    assert!(panicked(&|| {
+        let (known, mut freed) = (world.group(app(), &room()), world.in_order.freed());
+        world.in_order.take(&known, kept(2, 4), &mut freed, &mut |push| world.hear(push));
+        assert!(freed.next().is_none(), "it cannot be handed out");
+    }));
+    assert_eq!(world.take_heard(), ["4", "5"]);
+    assert_eq!(world.load(), (0, 0));
+}
