@@ -139,30 +139,39 @@ impl InOrder {
         let Some(known) = self.group(app, group) else { return };
         let stays = known.stays.fetch_add(1, Ordering::AcqRel) + 1;
         let now = Instant::now();
+        // Not waited for: whoever has it locked may wait for who calls this.
+        if let Some(mut order) = known.order.try_lock() {
+            order.forget_given(now);
+        }
         let mut left = self.left.lock();
         left.push_back((now, app, group.clone(), stays));
-        while let Some((since, ..)) = left.front()
-            && (left.len() > LEFT_MAX || now.duration_since(*since) > LATE)
-            && let Some((_, app, group, stays)) = left.pop_front()
-        {
-            self.forget(app, &group, stays);
+        // Each once: what cannot be forgotten yet is looked at again when it has been left for as long once more.
+        for _ in 0..left.len() {
+            let is_due = |(since, ..): &(Instant, _, _, _)| now.duration_since(*since) > LATE;
+            if !(left.len() > LEFT_MAX || left.front().is_some_and(is_due)) {
+                break;
+            }
+            let Some((_, app, group, stays)) = left.pop_front() else { break };
+            if !self.forget(app, &group, stays) {
+                left.push_back((now, app, group, stays));
+            }
         }
     }
 
-    /// Forgets a group, if everybody left it after so many stays and nobody came again.
-    fn forget(&self, app: AppId, group: &GroupName, stays: u64) {
+    /// Forgets a group, if everybody left it after so many stays and nobody came again. False: it is busy, and cannot be forgotten yet.
+    fn forget(&self, app: AppId, group: &GroupName, stays: u64) -> bool {
         let mut groups = self.groups.write();
-        let Some(of_app) = groups.get_mut(&app) else { return };
-        // Something waits in one that was left just now. It is forgotten when it is left again.
-        let is_over = |known: &Arc<Group>| {
-            known.stays.load(Ordering::Acquire) == stays && known.order.try_lock().is_some_and(|order| order.is_idle())
-        };
-        if of_app.get(group).is_some_and(is_over) {
+        let Some(of_app) = groups.get_mut(&app) else { return true };
+        if let Some(known) = of_app.get(group).filter(|known| known.stays.load(Ordering::Acquire) == stays) {
+            if !known.order.try_lock().is_some_and(|order| order.is_idle()) {
+                return false;
+            }
             of_app.remove(group);
         }
         if of_app.is_empty() {
             groups.remove(&app);
         }
+        true
     }
 
     /// Puts something behind what its sender said, if that waits.

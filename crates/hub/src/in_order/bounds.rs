@@ -19,7 +19,7 @@ pub(super) const BYTES_IN_ALL_MAX: usize = 8 << 20;
 /// How late something may come that the store gave before, or that was sent to who left: a sender keeps what it said to a group
 /// for ten seconds, and what it sent for five.
 pub(super) const LATE: Duration = Duration::from_secs(15);
-/// Groups that are remembered after everybody left, some hundred bytes each.
+/// Groups that are remembered after everybody left: some hundred bytes each, and what the store gave of them a moment ago.
 pub(super) const LEFT_MAX: usize = 8_192;
 
 /// How much waits: what is early, what is said behind it, and the lines of that.

@@ -210,7 +210,7 @@ impl Order {
         let (now, Some(next)) = (Instant::now(), self.next.filter(|_| self.epoch == Some(missing.epoch))) else {
             return;
         };
-        self.given.retain(|_, (_, since)| now.duration_since(*since) < LATE);
+        self.forget_given(now);
         for push in found {
             let Some((_, id, place)) = push.kept() else { continue };
             if self.skipped.came(place.offset) {
@@ -227,6 +227,11 @@ impl Order {
         }
         self.skipped.were_asked_for(missing.next..until);
         self.let_out_until(until, out);
+    }
+
+    /// Forgets what the store gave too long ago for it to come yet.
+    pub(super) fn forget_given(&mut self, now: Instant) {
+        self.given.retain(|_, (_, since)| now.duration_since(*since) < LATE);
     }
 
     /// Waits for nothing that is missing before what waits. The store is asked for that later.

@@ -181,3 +181,35 @@ fn a_panic_leaves_nothing_in_what_waits() {
     assert_eq!(world.take_heard(), ["4", "5"]);
     assert_eq!(world.load(), (0, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_busy_when_it_is_to_be_forgotten_is_forgotten_later() {
+    let world = World::default();
+    let groups = || world.in_order.groups.read().values().map(HashMap::len).sum::<usize>();
+    let other = GroupName::parse("other").unwrap();
+    let room_order = world.group(app(), &room());
+    world.in_order.leave(app(), &room());
+    tokio::time::advance(LATE + PATIENCE).await;
+    {
+        let _busy = room_order.order.lock();
+        world.group(app(), &other);
+        world.in_order.leave(app(), &other);
+    }
+    assert_eq!(groups(), 2);
+    tokio::time::advance(LATE + PATIENCE).await;
+    world.group(app(), &GroupName::parse("third").unwrap());
+    world.in_order.leave(app(), &GroupName::parse("third").unwrap());
+    assert_eq!(groups(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_gave_long_ago_is_not_remembered_of_who_left() {
+    let world = World::default();
+    assert_eq!(world.heard_of([kept(1, 1), kept(1, 3)]), ["1"]);
+    let (missing, given) = (missing(&world).await, kept(2, 2));
+    assert_eq!(world.found(&missing, vec![given.clone()]), ["2", "3"]);
+    tokio::time::advance(LATE).await;
+    world.in_order.leave(app(), &room());
+    world.in_order.come(app(), &room());
+    assert_eq!(world.heard_of([given]), ["2"]);
+}
