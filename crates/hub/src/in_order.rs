@@ -21,7 +21,7 @@ mod lines;
 mod push;
 mod skipped;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -56,8 +56,8 @@ pub(crate) struct InOrder {
     lines: Mutex<Lines>,
     /// Groups that everybody left, since when, and after how many stays.
     left: Mutex<VecDeque<(Instant, AppId, GroupName, u64)>>,
-    /// Groups of which something waits, by when it is waited for no longer.
-    due: Mutex<BTreeSet<(Instant, AppId, GroupName)>>,
+    /// Groups of which something waits, by when it is waited for no longer, and since when each is here.
+    due: Mutex<BTreeMap<(Instant, AppId, GroupName), Instant>>,
     /// Something is due that was not.
     waits: Notify,
 }
@@ -256,7 +256,7 @@ impl InOrder {
 
     fn ask_for(&self, order: &Order, app: AppId, group: GroupName) {
         if let Some(due) = order.due() {
-            self.due.lock().insert((due, app, group));
+            self.due.lock().entry((due, app, group)).or_insert_with(Instant::now);
             self.waits.notify_one();
         }
     }
@@ -265,7 +265,7 @@ impl InOrder {
     pub(crate) async fn next_missing(&self) -> Missing {
         loop {
             let waits = self.waits.notified();
-            let due = self.due.lock().first().map(|(due, ..)| *due);
+            let due = self.due.lock().first_key_value().map(|((due, ..), _)| *due);
             let Some(due) = due else {
                 waits.await;
                 continue;
@@ -283,8 +283,9 @@ impl InOrder {
             if more {
                 self.waits.notify_one();
             }
-            let Some((due, app, group)) = first else { continue };
-            if let Some(missing) = self.missing(due, app, group) {
+            let Some(((due, app, group), since)) = first else { continue };
+            // What stood in a line, or behind what was read, may have been due before anybody could ask for it.
+            if let Some(missing) = self.missing(due.max(since), app, group) {
                 return missing;
             }
         }

@@ -25,7 +25,7 @@ pub(crate) struct Missing {
     pub(crate) next: u64,
     /// The last that waits long enough, and its instant.
     pub(crate) until: (u64, Timestamp),
-    /// Since when the store should have been asked.
+    /// Since when the store should have been asked, and could have been.
     pub(crate) due: Instant,
 }
 

@@ -213,3 +213,23 @@ async fn what_the_store_gave_long_ago_is_not_remembered_of_who_left() {
     world.in_order.come(app(), &room());
     assert_eq!(world.heard_of([given]), ["2"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_is_waited_for_since_there_was_something_to_ask() {
+    let world = World::default();
+    assert_eq!(world.heard_of([kept(1, 1), kept(1, 3), kept(1, 5)]), ["1"]);
+    let first = missing(&world).await;
+    // What waited in its sender's line while the store was slow has waited for no turn.
+    tokio::time::advance(READ_WITHIN).await;
+    assert_eq!(world.found(&first, Vec::new()), ["3"]);
+    let since = Instant::now();
+    tokio::time::advance(PATIENCE).await;
+    let second = missing(&world).await;
+    assert_eq!((second.next, second.due), (4, since));
+    assert_eq!(world.found(&second, Vec::new()), ["5"]);
+    nothing_is_missing(&world).await;
+    // Nor has what is not due yet.
+    let (began, _) = (Instant::now(), world.heard_of([kept(2, 7)]));
+    tokio::time::advance(READ_WITHIN * 2).await;
+    assert_eq!(missing(&world).await.due, began + PATIENCE);
+}
