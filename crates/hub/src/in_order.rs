@@ -1,10 +1,10 @@
 //! Kept messages of a group in the order of their offsets, where several nodes say them.
 //!
 //! The store gives the offsets, and each node sends what was said at it: so a message may come before another that was kept
-//! before it. It waits for that one. What its sender says behind it waits behind it, to whomever he says that. If what is
-//! missing does not come within [`PATIENCE`](bounds::PATIENCE), the store is asked for it. It comes from there, and is passed over when it
-//! comes after all. What the store has not is waited for no longer. If too much waits, what is missing is not waited for until then: it
-//! comes late, or the store is asked for it all the same.
+//! before it. It waits for that one. What its sender says behind it waits behind it, to whomever he says that, but for signals.
+//! If what is missing does not come within [`PATIENCE`](bounds::PATIENCE), the store is asked for it. It comes from there, and is
+//! passed over when it comes after all. What the store has not is waited for no longer. If too much waits, what is missing is not
+//! waited for until then: it comes late, or the store is asked for it all the same.
 //!
 //! Of a group in which nobody here was before, it is not known which was delivered last: the order begins with the first message
 //! that comes. Of one in which somebody was a moment ago it is known, for as long as something may come late.

@@ -35,7 +35,7 @@ pub(crate) struct Push {
 
 impl Push {
     /// Whether this is something that is said, and has an order with what else its sender says. That somebody joins, leaves or
-    /// changes his presence is known when it comes, and told at once.
+    /// changes his presence is known when it comes, and told at once. So are signals: a call does not wait for what is written.
     pub(crate) fn has_order(event: &Event) -> bool {
         match event.content {
             Content::Message { .. } | Content::Published { .. } => true,
