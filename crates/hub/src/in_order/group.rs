@@ -34,7 +34,7 @@ pub(super) struct Order {
     /// Which history the offsets belong to; none before the first message.
     epoch: Option<u64>,
     /// The instant of the oldest message of it that came. What is of another history and older has no order with anything.
-    /// Where the clocks of nodes differ it may seem newer. Then the order begins anew with it, and again with what comes next of this.
+    /// Where the clocks of nodes differ it may seem newer. Then the order begins anew with it, and again with what is newer than that.
     since: Option<Timestamp>,
     /// The offset that has its turn. None: that of the next that comes, unless it is below `floor`.
     next: Option<u64>,

@@ -233,3 +233,17 @@ async fn a_turn_is_waited_for_since_there_was_something_to_ask() {
     tokio::time::advance(READ_WITHIN * 2).await;
     assert_eq!(missing(&world).await.due, began + PATIENCE);
 }
+
+#[test]
+fn what_seems_newer_and_is_of_an_older_history_ends_no_order_for_good() {
+    let world = World::default();
+    let at = |secs: i64, push: Push| {
+        let event = Event { at: Timestamp::from_secs(secs), ..Event::clone(&push.event) };
+        Push { event: Arc::new(event), ..push }
+    };
+    // By the clock of its node it was kept after the other history began.
+    assert_eq!(world.heard_of([of_epoch(2, 1), at(3, of_epoch(1, 70)), of_epoch(2, 2)]), ["2:1", "1:70", "2:2"]);
+    let newer = [at(4, of_epoch(2, 3)), at(5, of_epoch(2, 5)), at(4, of_epoch(2, 4))];
+    assert_eq!(world.heard_of(newer), ["2:3", "2:4", "2:5"]);
+    assert_eq!(world.load(), (0, 0));
+}
