@@ -141,8 +141,11 @@ impl Hub {
     pub(crate) fn has_moved(&self, to: (Node, u64), moved: &Moved) {
         let Some(others) = &self.others else { return };
         let given = self.parking.books().given.remove(&moved.connection);
-        self.tell_untold_of(moved.connection);
-        others.moved(Some(to), moved, given.is_some(), self.local.registry.moment());
+        self.alone_with(moved.connection, || {
+            // If it was given up here as lost on its way, it is told as gone and then as come.
+            self.tell_departures_of(moved.connection);
+            others.moved(Some(to), moved, given.is_some(), self.local.registry.moment());
+        });
         self.tell_untold_of(moved.connection);
         if let Some(Gone { departed, observed, .. }) = given {
             self.release_all(&departed, &observed);
@@ -245,8 +248,10 @@ impl Hub {
         let inherited = Inherited { groups: groups.iter().cloned().collect(), presence: presence.clone() };
         *connection.inherited.lock() = Some(Box::new(inherited));
         let moved = Moved { app_id: *app_id, endpoint: endpoint.clone(), connection: *id, from, groups, presence };
-        self.tell_untold_of(*id);
-        others.moved(None, &moved, false, at);
+        self.alone_with(*id, || {
+            self.tell_departures_of(*id);
+            others.moved(None, &moved, false, at);
+        });
         self.tell_untold_of(*id);
         self.bus.publish(Delivery::Moved(Box::new(moved.clone())));
         self.depart_behind(connection, &moved.groups);

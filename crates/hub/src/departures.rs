@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use respoke_core::id::{AppId, EndpointId, GroupName};
+use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName};
 use respoke_core::ports::Departed;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -38,10 +38,35 @@ pub(crate) struct Departure {
     pub own: bool,
 }
 
+impl Departure {
+    /// Whether this connection ended, and not a group that it was in.
+    fn is_of(&self, connection: ConnectionId) -> bool {
+        self.departed.connection == connection && self.ended.is_none()
+    }
+}
+
+/// A departure that waits.
+#[derive(Debug)]
+struct Waiting {
+    due: Instant,
+    departure: Departure,
+    /// How many of its groups are told.
+    told: usize,
+}
+
+/// What is to be told next of a departure.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// That a connection left this group, in which others were at that time, on the registry's own count.
+    Left { departed: Departed, group: GroupName, at: u64 },
+    /// Nothing of its groups any more.
+    Last(Departure),
+}
+
 /// Bounded by the connections that there were: also one that nobody knows of may be observed before it is told.
 #[derive(Debug, Default)]
 pub(crate) struct Departures {
-    waiting: Mutex<VecDeque<(Instant, Departure)>>,
+    waiting: Mutex<VecDeque<Waiting>>,
     /// How many connections of an endpoint went of which its observers are not told yet.
     untold: Mutex<HashMap<(AppId, EndpointId), usize>>,
     added: Notify,
@@ -65,7 +90,7 @@ impl Departures {
         if self.muted.load(Ordering::Relaxed) {
             return;
         }
-        self.waiting.lock().push_back((Instant::now() + DELAY, departure));
+        self.waiting.lock().push_back(Waiting { due: Instant::now() + DELAY, departure, told: 0 });
         self.added.notify_one();
     }
 
@@ -97,7 +122,8 @@ impl Departures {
             return Vec::new();
         }
         let waiting = self.waiting.lock();
-        let departed = waiting.iter().filter(|(_, departure)| departure.own).map(|(_, departure)| &departure.departed);
+        let departures = waiting.iter().map(|waiting| &waiting.departure);
+        let departed = departures.filter(|departure| departure.own).map(|departure| &departure.departed);
         departed.filter(|departed| departed.app_id == app && departed.endpoint == *endpoint).cloned().collect()
     }
 
@@ -107,21 +133,45 @@ impl Departures {
         self.waiting.lock().len() + self.untold.lock().values().sum::<usize>()
     }
 
-    /// The next departure, once it is due. All wait equally long, so the first in is the first out.
-    pub(crate) async fn next(&self) -> Departure {
+    /// Waits until a departure is due, and says of which connection. All wait equally long, so the first in is the first out.
+    pub(crate) async fn due(&self) -> ConnectionId {
         loop {
             let added = self.added.notified();
-            let due = self.waiting.lock().front().map(|(due, _)| *due);
-            match due {
+            let first = self.waiting.lock().front().map(|first| (first.due, first.departure.departed.connection));
+            match first {
                 None => added.await,
-                Some(due) => {
-                    tokio::time::sleep_until(due).await;
-                    if let Some((_, departure)) = self.waiting.lock().pop_front() {
-                        return departure;
-                    }
-                }
+                Some((due, connection)) if due <= Instant::now() => return connection,
+                Some((due, _)) => tokio::time::sleep_until(due).await,
             }
         }
+    }
+
+    /// What is to be told next of the first departure, which is due. None: that is not this connection's any more.
+    pub(crate) fn step(&self, connection: ConnectionId) -> Option<Step> {
+        let mut waiting = self.waiting.lock();
+        let first = waiting.front_mut().filter(|first| first.departure.departed.connection == connection)?;
+        let Departure { departed, at, .. } = &first.departure;
+        let Departed { app_id, endpoint, connection, groups } = departed;
+        if let Some(group) = groups.get(first.told).cloned() {
+            first.told += 1;
+            let (app_id, endpoint, connection) = (*app_id, endpoint.clone(), *connection);
+            let departed = Departed { app_id, endpoint, connection, groups: Vec::new() };
+            return Some(Step::Left { departed, group, at: *at });
+        }
+        waiting.pop_front().map(|first| Step::Last(first.departure))
+    }
+
+    /// Departures of a connection that are not told, or in part, for who has to tell something newer of it.
+    pub(crate) fn take_of(&self, connection: ConnectionId) -> Vec<Departure> {
+        let mut waiting = self.waiting.lock();
+        let mut taken = Vec::new();
+        while let Some(at) = waiting.iter().position(|waiting| waiting.departure.is_of(connection)) {
+            taken.extend(waiting.remove(at).map(|Waiting { mut departure, told, .. }| {
+                departure.departed.groups.drain(..told);
+                departure
+            }));
+        }
+        taken
     }
 }
 
@@ -139,7 +189,8 @@ mod tests {
 
     async fn next(departures: &Departures) -> (String, Duration) {
         let start = Instant::now();
-        let departure = departures.next().await;
+        let connection = departures.due().await;
+        let Some(Step::Last(departure)) = departures.step(connection) else { panic!("it is in no group") };
         (departure.departed.endpoint.to_string(), start.elapsed())
     }
 
@@ -167,7 +218,7 @@ mod tests {
         assert_eq!(found, ("late".to_owned(), Duration::from_secs(5) + DELAY));
         // Whoever stops waiting takes nothing along.
         departures.add(departure("again"));
-        assert!(tokio::time::timeout(DELAY / 2, departures.next()).await.is_err());
+        assert!(tokio::time::timeout(DELAY / 2, departures.due()).await.is_err());
         assert_eq!(next(&departures).await.0, "again");
     }
 
@@ -179,5 +230,33 @@ mod tests {
         departures.mute();
         departures.add(departure("sent away"));
         assert_eq!(departures.waiting.lock().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_tells_something_newer_takes_what_is_untold_and_the_others_have_their_turn() {
+        let departures = Departures::default();
+        let mut first = departure("first");
+        let groups = ["a", "b", "c"].map(|name| GroupName::parse(name).unwrap());
+        first.departed.groups = groups.to_vec();
+        let connection = first.departed.connection;
+        let ended = Departure {
+            departed: Departed { groups: Vec::new(), ..first.departed.clone() },
+            ended: Some(groups[0].clone()),
+            at: 0,
+            observed: false,
+            own: false,
+        };
+        departures.add(first);
+        departures.add(ended);
+        departures.add(departure("second"));
+        assert_eq!(departures.due().await, connection);
+        assert!(matches!(departures.step(connection), Some(Step::Left { group, .. }) if group == groups[0]));
+        let taken = departures.take_of(connection);
+        assert_eq!(taken.iter().map(|taken| &taken.departed.groups[..]).collect::<Vec<_>>(), [&groups[1..]]);
+        assert!(departures.take_of(connection).is_empty());
+        assert_eq!(departures.due().await, connection, "what left with a group waits for its own time");
+        assert!(matches!(departures.step(connection), Some(Step::Last(ended)) if ended.ended.is_some()));
+        assert!(departures.step(connection).is_none());
+        assert_eq!(next(&departures).await.0, "second");
     }
 }

@@ -11,7 +11,7 @@ use respoke_core::tail::{FrameKind, Payloads, TailedFrame};
 use respoke_wire::{event, frame};
 
 use crate::Hub;
-use crate::departures::Departure;
+use crate::departures::{Departure, Step};
 use crate::registry::Connection;
 use crate::signal_shape::{self, Translation};
 use crate::tails::shown_payload;
@@ -68,56 +68,84 @@ pub(crate) fn push_quietly(
 
 impl Hub {
     /// Tells everybody of departures as they fall due. Never ends.
+    ///
+    /// One who shares many groups with a connection hears as many frames, so sockets get their turn to write in between.
     pub async fn announce_departures(&self) {
+        let (mut nth, mut since_turn) = (0, 0);
         loop {
-            let departure = self.local.departures.next().await;
-            announce(self, &departure).await;
-            tokio::task::yield_now().await;
+            let connection = self.local.departures.due().await;
+            match self.announce_step(connection) {
+                Some(told) => since_turn += told,
+                None => {
+                    (nth, since_turn) = (0, 0);
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+            }
+            if since_turn > FRAMES_AT_ONCE {
+                since_turn = 0;
+                tokio::task::yield_now().await;
+            } else {
+                let_others_write(nth).await;
+            }
+            nth += 1;
         }
     }
-}
 
-/// Tells that a connection is gone: the members of its groups who were left behind and are still there, and whoever
-/// observes its endpoint.
-///
-/// A group's member learns who is in it by asking, and who asked later never saw the connection. An observer is told what
-/// is, and one that comes before the departure is told awaits it: clients register beside the connection's end.
-///
-/// One who shares many groups with it hears as many frames, so sockets get their turn to write in between.
-async fn announce(hub: &Hub, departure: &Departure) {
-    let Departure { departed, ended, at, observed, own: _ } = departure;
-    let Departed { app_id, endpoint, connection, groups } = departed;
-    let event = |content| hub.event(endpoint, Some(*connection), RequestId::new(hub.broker.chance()), content);
-    hub.tell_untold_of(*connection);
-    // Those that ended later wait for their own time.
-    if let Some(group) = ended {
-        hub.tell_ended_of(*connection, group);
-    }
-    let mut since_turn = 0;
-    for (nth, group) in groups.iter().enumerate() {
-        if since_turn > FRAMES_AT_ONCE {
-            since_turn = 0;
-            tokio::task::yield_now().await;
-        } else {
-            let_others_write(nth).await;
+    /// Tells of one group that a connection left as it ended, and how many hear of it. None: of that departure all is told.
+    fn announce_step(&self, connection: ConnectionId) -> Option<usize> {
+        let (told, ended) = self.alone_with(connection, || match self.local.departures.step(connection) {
+            None => (None, None),
+            Some(Step::Left { departed, group, at }) => (Some(self.tell_left_behind(&departed, group, at)), None),
+            Some(Step::Last(departure)) => {
+                self.tell_gone(&departure);
+                (None, departure.ended)
+            }
+        });
+        // Those that ended later wait for their own time.
+        if let Some(group) = ended {
+            self.tell_ended_of(connection, &group);
         }
-        let told = hub.local.registry.members_before(*app_id, group, *at);
-        if told.is_empty() {
-            continue;
+        told
+    }
+
+    /// Tells what is not told yet of a connection's ends, before what is newer. To be called by who alone tells of it.
+    pub(crate) fn tell_departures_of(&self, connection: ConnectionId) {
+        for mut departure in self.local.departures.take_of(connection) {
+            for group in std::mem::take(&mut departure.departed.groups) {
+                self.tell_left_behind(&departure.departed, group, departure.at);
+            }
+            self.tell_gone(&departure);
         }
-        let (endpoint, connection) = (endpoint.clone(), *connection);
-        let left = event(Content::Left { group: group.clone(), endpoint, connection });
-        since_turn += told.len();
-        offer(hub, told.iter(), None, &left);
     }
-    if !observed {
-        return;
+
+    /// Tells the members of a group that a connection is gone: those who were left behind and are still there. A member
+    /// learns who is in it by asking, and who asked later never saw the connection. How many that are.
+    fn tell_left_behind(&self, departed: &Departed, group: GroupName, at: u64) -> usize {
+        let Departed { app_id, endpoint, connection, groups: _ } = departed;
+        let told = self.local.registry.members_before(*app_id, &group, at);
+        if !told.is_empty() {
+            let content = Content::Left { group, endpoint: endpoint.clone(), connection: *connection };
+            let left = self.event(endpoint, Some(*connection), RequestId::new(self.broker.chance()), content);
+            offer(self, told.iter(), None, &left);
+        }
+        told.len()
     }
-    let told = hub.local.registry.observers(*app_id, endpoint);
-    hub.local.departures.told(*app_id, endpoint);
-    if !told.is_empty() {
-        let gone = event(Content::Presence(Presence::unavailable()));
-        offer(hub, told.iter(), None, &gone);
+
+    /// Tells whoever observes an endpoint that a connection of it is gone. An observer is told what is, and one that comes
+    /// before the departure is told awaits it: clients register beside the connection's end.
+    fn tell_gone(&self, Departure { departed, observed, .. }: &Departure) {
+        let Departed { app_id, endpoint, connection, groups: _ } = departed;
+        if !observed {
+            return;
+        }
+        let told = self.local.registry.observers(*app_id, endpoint);
+        self.local.departures.told(*app_id, endpoint);
+        if !told.is_empty() {
+            let content = Content::Presence(Presence::unavailable());
+            let gone = self.event(endpoint, Some(*connection), RequestId::new(self.broker.chance()), content);
+            offer(self, told.iter(), None, &gone);
+        }
     }
 }
 

@@ -35,14 +35,17 @@ impl Receiver for Hub {
             Delivery::Departed(departed) => {
                 let Some((others, from)) = there else { return };
                 let (departures, app, endpoint) = (&self.local.departures, departed.app_id, departed.endpoint.clone());
-                departures.expect(app, &endpoint);
-                let departure = others.departed(from, departed, moment());
-                if departure.as_ref().is_none_or(|departure| !departure.observed) {
-                    departures.told(app, &endpoint);
-                }
-                if let Some(departure) = departure {
-                    departures.add(departure);
-                }
+                // It may arrive here or elsewhere just now, which is told behind this if it comes behind this.
+                self.alone_with(departed.connection, || {
+                    departures.expect(app, &endpoint);
+                    let departure = others.departed(from, departed, moment());
+                    if departure.as_ref().is_none_or(|departure| !departure.observed) {
+                        departures.told(app, &endpoint);
+                    }
+                    if let Some(departure) = departure {
+                        departures.add(departure);
+                    }
+                });
             }
             Delivery::Moved(moved) => {
                 if let Some((_, from)) = there {

@@ -393,6 +393,14 @@ impl Hub {
         }
     }
 
+    /// Tells what was found out of a connection, and does this while nobody else tells anything of it. That may not wait for
+    /// anything, nor ask for what is found of the same connection.
+    pub(crate) fn alone_with<T>(&self, connection: ConnectionId, tell: impl FnOnce() -> T) -> T {
+        let alone = self.others.as_ref().map(|others| others.untold.alone(connection));
+        let _turn = alone.map(|turn| turn.tell_first(|found| self.tell_found(found)));
+        tell()
+    }
+
     /// Tells that a connection of another node left with this group when it ended, before what is newer is told of it.
     pub(crate) fn tell_ended_of(&self, connection: ConnectionId, group: &GroupName) {
         if let Some(turn) = self.others.as_ref().and_then(|others| others.untold.ended_of(connection, group)) {

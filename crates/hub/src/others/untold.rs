@@ -54,6 +54,13 @@ impl Telling {
         (!found.is_empty()).then(|| self.turn(&mut untold, connection, found))
     }
 
+    /// To be the only one who tells of a connection, with what is to be told of it before. As above.
+    pub(super) fn alone(&self, connection: ConnectionId) -> Turn<'_> {
+        let mut untold = self.awaited(connection);
+        let found = untold.take_of(connection);
+        self.turn(&mut untold, connection, found)
+    }
+
     /// Whether a connection left with this group when that ended, as far as that is to be told. As above.
     pub(super) fn ended_of(&self, connection: ConnectionId, group: &GroupName) -> Option<Turn<'_>> {
         let mut untold = self.awaited(connection);
@@ -87,6 +94,12 @@ impl Turn<'_> {
     /// Tells it, in order.
     pub(super) fn tell(mut self, tell: impl FnMut(Found)) {
         self.found.drain(..).for_each(tell);
+    }
+
+    /// Tells it, in order, and keeps the turn.
+    pub(super) fn tell_first(mut self, tell: impl FnMut(Found)) -> Self {
+        self.found.drain(..).for_each(tell);
+        self
     }
 }
 

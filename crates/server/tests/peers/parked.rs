@@ -1,13 +1,16 @@
 //! Connections of a node that drains, and clients that come back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use respoke_bus::faulty::Faults;
 use respoke_core::app::LimitsPatch;
 use respoke_core::id::ConnectionId;
-use respoke_core::ports::{Interest, Question};
+use respoke_core::ports::{Bus, Delivery, Departed, Interest, Question, Receiver, Source};
 use respoke_core::refusal::Refusal;
+use respoke_hub::Connection;
 use respoke_hub::inspected::OwnState;
 use respoke_hub::ops::{Asker, SignalRequest};
 use respoke_wire::close::Close;
@@ -423,7 +426,7 @@ async fn a_node_that_never_hears_that_one_came_back_ends_nothing_of_it() {
     let scene = Scene::new().await;
     scene.drain().await;
     let between = scene.world.between.clone();
-    *scene.world.nodes[1].bus.when_answered.lock() = Some(Box::new(move || between.cut_one_way(id(1), id(0))));
+    *scene.world.nodes[1].bus.when_claimed.lock() = Some(Box::new(move || between.cut_one_way(id(1), id(0))));
     let back = scene.world.connect(1, "alice").await;
     assert_eq!(back.connection.id, scene.alice.connection.id);
     tokio::time::sleep(12 * LATER).await;
@@ -435,5 +438,64 @@ async fn a_node_that_never_hears_that_one_came_back_ends_nothing_of_it() {
     scene.told().iter().flatten().for_each(|told| assert!(is_missed(told), "{told:?}"));
     scene.lose(0).await;
     scene.nothing_is_told();
+    scene.is_consistent(&[1, 2]);
+}
+
+/// It is told as gone and then as come, for each who is told at all.
+#[track_caller]
+fn is_told_as_gone_and_come(told: &[(String, String)]) {
+    assert_eq!(told.len(), 4, "{told:?}");
+    let (gone, come) = told.split_at(2);
+    for (told, group) in [(gone, "leave"), (come, "join")] {
+        let mut told = told.to_vec();
+        told.sort();
+        assert_eq!(told, events(&[(group, "alice"), ("presence", "alice")]));
+    }
+}
+
+/// What one node says of it comes behind what the one says that drained: it is given up there as lost on its way.
+#[tokio::test(start_paused = true)]
+async fn one_that_arrives_when_it_is_given_up_as_lost_is_there_in_the_end() {
+    let scene = Scene::new().await;
+    scene.drain().await;
+    let (bus, held_back) = (&scene.world.nodes[1].bus, Arc::new(Mutex::new(None)));
+    let holds_back = held_back.clone();
+    *bus.when_publishing.lock() = Some(Arc::new(move |delivery, publish| match delivery {
+        Delivery::Moved(_) => *holds_back.lock() = Some(delivery.clone()),
+        _ => publish(),
+    }));
+    let back = scene.world.connect(1, "alice").await;
+    assert_eq!(back.connection.id, scene.alice.connection.id);
+    scene.world.nodes[0].hub.end_parking().await;
+    // It has heard that it is gone, and has told nobody.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    scene.nothing_is_told();
+    *bus.when_publishing.lock() = None;
+    let moved = held_back.lock().take().unwrap();
+    bus.publish(moved);
+    tokio::time::sleep(LATER).await;
+    let [bob, carol] = scene.told();
+    assert_eq!(bob, vec![]);
+    is_told_as_gone_and_come(&carol);
+    scene.is_consistent(&[0, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_given_up_as_lost_before_it_is_registered_is_there_in_the_end() {
+    let scene = Scene::new().await;
+    scene.drain().await;
+    let Connection { app_id, endpoint, id, .. } = &*scene.alice.connection;
+    let (app_id, endpoint, connection) = (*app_id, endpoint.clone(), *id);
+    let departed = Departed { app_id, endpoint, connection, groups: vec![group("room")] };
+    let (hub, from) = (scene.world.nodes[1].hub.clone(), scene.world.nodes[0].node());
+    *scene.world.nodes[1].bus.when_claimed.lock() = Some(Box::new(move || {
+        hub.receive(Source::There { node: from, number: 1_000_000 }, Delivery::Departed(departed));
+    }));
+    let back = scene.world.connect(1, "alice").await;
+    assert_eq!(back.connection.id, connection);
+    tokio::time::sleep(LATER).await;
+    let [bob, carol] = scene.told();
+    is_told_as_gone_and_come(&bob);
+    assert_eq!(carol, vec![]);
     scene.is_consistent(&[1, 2]);
 }

@@ -41,6 +41,8 @@ pub(crate) struct Watched {
     asked: Mutex<Vec<Question>>,
     /// Done once, when the next question is answered.
     pub(crate) when_answered: Mutex<Option<Answered>>,
+    /// Done once, when the next claim of what is parked is answered.
+    pub(crate) when_claimed: Mutex<Option<Answered>>,
     /// Done each time, on the thread that publishes.
     pub(crate) when_publishing: Mutex<Option<Publishing>>,
     /// What it told other nodes alone.
@@ -88,10 +90,12 @@ impl Bus for Watched {
     }
 
     async fn ask(&self, whom: Whom, question: Question, deadline: Duration) -> Answers {
+        let is_claim = matches!(question, Question::Parked(_));
         self.asked.lock().push(question.clone());
         let answers = self.bus.ask(whom, question, deadline).await;
-        let then = self.when_answered.lock().take();
-        if let Some(then) = then {
+        let claimed = is_claim.then(|| self.when_claimed.lock().take()).flatten();
+        let answered = self.when_answered.lock().take();
+        for then in [claimed, answered].into_iter().flatten() {
             then();
         }
         answers
@@ -208,6 +212,7 @@ impl World {
                 bus,
                 asked: Mutex::default(),
                 when_answered: Mutex::default(),
+                when_claimed: Mutex::default(),
                 when_publishing: Mutex::default(),
                 told: Mutex::default(),
                 looked: AtomicUsize::new(0),
