@@ -55,7 +55,7 @@ impl Broker {
         self.follower.hinted.notify_one();
     }
 
-    /// How long ago this node had last followed all changes that there were. It looks once a second; past [`FEED_AGE_MAX`] it uses
+    /// How long ago this node had last followed all changes that there were. It looks once a second; past [`FEED_AGE_MAX`](super::catalog::FEED_AGE_MAX) it uses
     /// nothing that it remembers.
     #[must_use]
     pub fn feed_age(&self) -> Duration {

@@ -312,7 +312,7 @@ impl Hub {
     /// Publishes to a group. The connection that publishes hears no echo; others of its endpoint do.
     ///
     /// When this returns, the message is in the outbox of every member on this node and, if it was to be kept, on disk. Where
-    /// several nodes serve, a kept one may have to wait for those before it ([`crate::in_order`]).
+    /// several nodes serve, a kept one may have to wait for those before it (`in_order.rs`).
     ///
     /// # Errors
     ///
