@@ -4,6 +4,7 @@ mod batch;
 mod draft;
 mod known;
 mod operation;
+mod statements;
 #[cfg(test)]
 mod tests;
 
