@@ -1,0 +1,168 @@
+//! What is told of a connection that moves, when something of that comes late, never or in another order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use respoke_bus::faulty::Faults;
+use respoke_core::ports::{Bus, Delivery, Departed, Question, Receiver, Source};
+use respoke_hub::Connection;
+
+use super::scene::{LATER, Scene, is_consistent};
+use crate::world::{World, events, group, id};
+
+#[tokio::test(start_paused = true)]
+async fn what_was_given_up_and_did_not_arrive_is_told_as_gone() {
+    let scene = Scene::draining().await;
+    // It is asked for and given up, and the answer is lost for longer than is waited for it.
+    scene.world.between.cut_one_way(id(0), id(1));
+    let back = scene.world.connect(1, "alice").await;
+    assert_ne!(back.connection.id, scene.alice.connection.id);
+    scene.world.mend(0, 1);
+    assert!(scene.world.nodes[1].bus.asked().iter().any(|asked| matches!(asked, Question::Parked(_))));
+    tokio::time::sleep(LATER).await;
+    scene.nothing_is_told();
+    scene.drained(0).await;
+    scene.is_told_as_gone();
+    scene.is_consistent(&[0, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_hears_late_where_one_came_back_to_knows_it_at_last() {
+    let scene = Scene::draining().await;
+    scene.world.between.cut_one_way(id(1), id(2));
+    let _back = scene.world.connect(1, "alice").await;
+    scene.drained(0).await;
+    scene.nothing_is_told();
+    scene.lose(0).await;
+    scene.world.mend(1, 2);
+    tokio::time::sleep(LATER).await;
+    let [bob, carol] = scene.told();
+    assert_eq!(bob, vec![]);
+    // She was told of the node's end before, and that it had alice.
+    assert!(carol.iter().any(|(name, _)| name == "join"), "{carol:?}");
+    scene.is_consistent(&[1, 2]);
+}
+
+/// Whatever is lost, delayed and doubled between nodes, all know in the end who is where.
+#[tokio::test(start_paused = true)]
+async fn whatever_lies_between_nodes_all_know_in_the_end_who_came_back() {
+    for seed in 1..=30 {
+        let faults = Faults { delay_max: Duration::from_millis(30 + 20 * (seed % 5)), ..Faults::MANY };
+        let world = World::with_between(3, seed, faults).await;
+        let mut clients = Vec::new();
+        for (nth, name) in ["ann", "bob", "cat", "dan", "eve", "fay"].into_iter().enumerate() {
+            let client = world.connect(nth % 3, name).await;
+            world.join(&client, "room").await;
+            world.observe(&client, ["bob", "cat", "ann"][nth % 3]).await;
+            world.say(&client, "chat").await;
+            clients.push((name, client));
+        }
+        for drained in 0..2 {
+            let hub = &world.nodes[drained].hub;
+            hub.begin_to_park(LATER).await;
+            for (nth, (name, client)) in
+                clients.iter_mut().enumerate().filter(|(_, (_, client))| client.node == drained)
+            {
+                hub.send_away(&client.socket);
+                tokio::time::sleep(Duration::from_millis((seed * 37 + nth as u64 * 101) % 300)).await;
+                if (seed + nth as u64).is_multiple_of(4) {
+                    // It comes back late, or to nobody.
+                    continue;
+                }
+                *client = world.connect(if drained == 0 && nth % 2 == 0 { 1 } else { 2 }, name).await;
+                world.join(client, "room").await;
+                if nth % 3 == 0 {
+                    world.join(client, "hall").await;
+                }
+            }
+            hub.end_parking().await;
+            world.between.lose(world.nodes[drained].node());
+            clients.retain(|(_, client)| client.node != drained);
+            tokio::time::sleep(8 * LATER).await;
+            let left: Vec<_> = (drained + 1..3).collect();
+            is_consistent(&world, &left);
+            assert_eq!(left.iter().map(|node| world.members(*node)).sum::<usize>(), {
+                let own = |node: &usize| world.nodes[*node].hub.inspected().own;
+                left.iter().flat_map(|node| own(node).into_values()).map(|own| own.groups.len()).sum::<usize>()
+            });
+        }
+    }
+}
+
+/// Longer than it is known of a connection from where it went.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_never_hears_that_one_came_back_ends_nothing_of_it() {
+    let scene = Scene::draining().await;
+    let between = scene.world.between.clone();
+    *scene.world.nodes[1].bus.when_claimed.lock() = Some(Box::new(move || between.cut_one_way(id(1), id(0))));
+    let back = scene.world.connect(1, "alice").await;
+    assert_eq!(back.connection.id, scene.alice.connection.id);
+    tokio::time::sleep(12 * LATER).await;
+    scene.world.mend(0, 1);
+    tokio::time::sleep(2 * LATER).await;
+    let is_missed = |(name, _): &(String, String)| name == "missed";
+    scene.told().iter().flatten().for_each(|told| assert!(is_missed(told), "{told:?}"));
+    scene.drained(0).await;
+    scene.told().iter().flatten().for_each(|told| assert!(is_missed(told), "{told:?}"));
+    scene.lose(0).await;
+    scene.nothing_is_told();
+    scene.is_consistent(&[1, 2]);
+}
+
+/// It is told as gone and then as come, for each who is told at all.
+#[track_caller]
+fn is_told_as_gone_and_come(told: &[(String, String)]) {
+    assert_eq!(told.len(), 4, "{told:?}");
+    let (gone, come) = told.split_at(2);
+    for (told, group) in [(gone, "leave"), (come, "join")] {
+        let mut told = told.to_vec();
+        told.sort();
+        assert_eq!(told, events(&[(group, "alice"), ("presence", "alice")]));
+    }
+}
+
+/// What one node says of it comes behind what the one says that drained: it is given up there as lost on its way.
+#[tokio::test(start_paused = true)]
+async fn one_that_arrives_when_it_is_given_up_as_lost_is_there_in_the_end() {
+    let scene = Scene::draining().await;
+    let (bus, held_back) = (&scene.world.nodes[1].bus, Arc::new(Mutex::new(None)));
+    let holds_back = held_back.clone();
+    *bus.when_publishing.lock() = Some(Arc::new(move |delivery, publish| match delivery {
+        Delivery::Moved(_) => *holds_back.lock() = Some(delivery.clone()),
+        _ => publish(),
+    }));
+    let back = scene.world.connect(1, "alice").await;
+    assert_eq!(back.connection.id, scene.alice.connection.id);
+    scene.world.nodes[0].hub.end_parking().await;
+    // It has heard that it is gone, and has told nobody.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    scene.nothing_is_told();
+    *bus.when_publishing.lock() = None;
+    let moved = held_back.lock().take().unwrap();
+    bus.publish(moved);
+    tokio::time::sleep(LATER).await;
+    let [bob, carol] = scene.told();
+    assert_eq!(bob, vec![]);
+    is_told_as_gone_and_come(&carol);
+    scene.is_consistent(&[0, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_given_up_as_lost_before_it_is_registered_is_there_in_the_end() {
+    let scene = Scene::draining().await;
+    let Connection { app_id, endpoint, id, .. } = &*scene.alice.connection;
+    let (app_id, endpoint, connection) = (*app_id, endpoint.clone(), *id);
+    let departed = Departed { app_id, endpoint, connection, groups: vec![group("room")] };
+    let (hub, from) = (scene.world.nodes[1].hub.clone(), scene.world.nodes[0].node());
+    *scene.world.nodes[1].bus.when_claimed.lock() = Some(Box::new(move || {
+        hub.receive(Source::There { node: from, number: 1_000_000 }, Delivery::Departed(departed));
+    }));
+    let back = scene.world.connect(1, "alice").await;
+    assert_eq!(back.connection.id, connection);
+    tokio::time::sleep(LATER).await;
+    let [bob, carol] = scene.told();
+    is_told_as_gone_and_come(&bob);
+    assert_eq!(carol, vec![]);
+    scene.is_consistent(&[1, 2]);
+}
