@@ -103,7 +103,10 @@ impl Hub {
             return false;
         }
         let mut books = self.parking.books();
-        let Some(connection) = books.known_to.is_some().then(|| socket.park()).flatten() else { return false };
+        if books.known_to.is_none() {
+            return false;
+        }
+        let Some(connection) = socket.park(|connection| self.local.registry.park(connection)) else { return false };
         let Connection { app_id, endpoint, role_id, client_type, address, .. } = &*connection;
         let (app_id, endpoint, address) = (*app_id, endpoint.clone(), *address);
         let client_type = client_type.clone();

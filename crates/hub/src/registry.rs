@@ -55,6 +55,8 @@ struct App {
     /// In order, for they are listed in pages.
     connections: BTreeMap<ConnectionId, Seat>,
     endpoints: HashMap<EndpointId, Vec<Arc<Connection>>>,
+    /// How many of the connections are parked.
+    parked: usize,
     /// In order, for they are listed in pages.
     groups: BTreeMap<GroupName, Crowd>,
     observers: HashMap<EndpointId, Crowd>,
@@ -188,9 +190,34 @@ impl Registry {
         self.read(app, |app| app.connections.get(&id).map(|seat| seat.connection.clone()))
     }
 
-    /// How many connections an app has.
+    /// How many connections an app has, but for those that are parked.
     pub(crate) fn connection_count(&self, app: AppId) -> usize {
-        self.read(app, |app| app.connections.len())
+        self.read(app, |app| app.count())
+    }
+
+    /// Which limit is reached already, if one is, so that no connection may be added.
+    pub(crate) fn is_full(&self, app: AppId, endpoint: &EndpointId, caps: Caps) -> Option<Full> {
+        let (all, siblings) = self.read(app, |app| (app.count(), app.count_of(endpoint)));
+        if reached(all, caps.connections) {
+            Some(Full::App)
+        } else if reached(siblings, caps.endpoint_connections) {
+            Some(Full::Endpoint)
+        } else {
+            None
+        }
+    }
+
+    /// Parks a connection. From then on it counts for no limit: its client may come back as another, and finds room.
+    /// False: it is gone.
+    pub(crate) fn park(&self, connection: &Connection) -> bool {
+        self.read(connection.app_id, |app| {
+            let is_there = app.connections.contains_key(&connection.id) && !connection.is_parked();
+            if is_there {
+                connection.park();
+                app.parked += 1;
+            }
+            is_there
+        })
     }
 
     /// All connections of all apps.
@@ -283,9 +310,9 @@ impl Registry {
         self.read(app, |app| named.into_iter().filter_map(|endpoint| app.endpoints.get(endpoint)).map(Vec::len).sum())
     }
 
-    /// How many connections an endpoint has.
+    /// How many connections an endpoint has, but for those that are parked.
     pub(crate) fn sibling_count(&self, app: AppId, endpoint: &EndpointId) -> usize {
-        self.read(app, |app| app.endpoints.get(endpoint).map_or(0, Vec::len))
+        self.read(app, |app| app.count_of(endpoint))
     }
 }
 
@@ -297,17 +324,28 @@ impl App {
         Some(ConnectionState { connection: seat.connection.clone(), groups, presence: seat.presence.clone() })
     }
 
+    /// How many connections there are, but for those that are parked.
+    fn count(&self) -> usize {
+        self.connections.len() - self.parked
+    }
+
+    /// The same of an endpoint.
+    fn count_of(&self, endpoint: &EndpointId) -> usize {
+        let Some(siblings) = self.endpoints.get(endpoint) else { return 0 };
+        let parked = if self.parked == 0 { 0 } else { siblings.iter().filter(|one| one.is_parked()).count() };
+        siblings.len() - parked
+    }
+
     fn add(&mut self, connection: &Arc<Connection>, instead_of: Option<&Connection>, caps: Caps) -> Result<(), Full> {
         let freed = instead_of.filter(|old| self.connections.contains_key(&old.id));
-        if reached(self.connections.len() - usize::from(freed.is_some()), caps.connections) {
+        if reached(self.count() - usize::from(freed.is_some()), caps.connections) {
             return Err(Full::App);
         }
         let freed = freed.filter(|old| old.endpoint == connection.endpoint);
-        let siblings = self.endpoints.entry(connection.endpoint.clone()).or_default();
-        if reached(siblings.len() - usize::from(freed.is_some()), caps.endpoint_connections) {
+        if reached(self.count_of(&connection.endpoint) - usize::from(freed.is_some()), caps.endpoint_connections) {
             return Err(Full::Endpoint);
         }
-        siblings.push(connection.clone());
+        self.endpoints.entry(connection.endpoint.clone()).or_default().push(connection.clone());
         let seat = Seat {
             connection: connection.clone(),
             groups: HashSet::new(),
@@ -323,6 +361,7 @@ impl App {
         let seat = self.connections.remove(&id)?;
         let connection = seat.connection;
         connection.gone.store(true, Ordering::Relaxed);
+        self.parked -= usize::from(connection.is_parked());
         if let Entry::Occupied(mut siblings) = self.endpoints.entry(connection.endpoint.clone()) {
             siblings.get_mut().retain(|sibling| sibling.id != id);
             if siblings.get().is_empty() {

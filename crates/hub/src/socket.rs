@@ -90,12 +90,11 @@ impl Socket {
         }
     }
 
-    /// Parks the connection. None: there is none, or it is about to end.
-    pub(crate) fn park(&self) -> Option<Arc<Connection>> {
+    /// Parks the connection, if `park` can. None: there is none, or it is about to end.
+    pub(crate) fn park(&self, park: impl FnOnce(&Connection) -> bool) -> Option<Arc<Connection>> {
         match &*self.seat.lock() {
-            Seat::Open(Some(connection)) if self.outbox.closed().is_none() && !connection.is_gone() => {
+            Seat::Open(Some(connection)) if self.outbox.closed().is_none() && park(connection) => {
                 self.parked.store(true, Ordering::Relaxed);
-                connection.park();
                 Some(connection.clone())
             }
             Seat::Open(_) | Seat::Closed => None,

@@ -69,8 +69,6 @@ impl Hub {
         if client_type.chars().count() > CLIENT_TYPE_LEN_MAX {
             return Err(Refusal::field("clientType", "must be at most 64 characters long"));
         }
-        // Before it is counted how many there are: one that is given up counts no more.
-        let claimed = self.claim(socket, speaker.app.id, &speaker.endpoint, role_id, &client_type).await;
         // Who observes the endpoint hears one day that this connection of it is gone.
         let (observers, caps) = tokio::join!(
             self.roster().observer_count(speaker.app.id, &speaker.endpoint),
@@ -79,6 +77,11 @@ impl Hub {
         let caps = caps?;
         let gone_len = frame_len(&speaker.endpoint, "", 0);
         asker.pay(&speaker.app, Reach::of(observers, gone_len))?;
+        // Last of all: whoever is refused takes nothing that is parked.
+        let claimed = match self.local.registry.is_full(speaker.app.id, &speaker.endpoint, caps) {
+            None => self.claim(socket, speaker.app.id, &speaker.endpoint, role_id, &client_type).await,
+            Some(_) => None,
+        };
         let connection = Arc::new(Connection {
             id: claimed.as_ref().map_or_else(|| ConnectionId::new(self.broker.chance()), Claimed::id),
             app_id: speaker.app.id,

@@ -10,7 +10,7 @@ use crate::world::{World, endpoint, group};
 
 /// The purse of who has nothing left.
 #[derive(Debug)]
-struct Empty;
+pub(crate) struct Empty;
 
 impl Purse for Empty {
     fn pay(&self, _: &Asker<'_>, _: &App, _: Reach) -> Result<(), Refusal> {

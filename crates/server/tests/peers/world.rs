@@ -1,6 +1,7 @@
 //! Some nodes over one database, a backend, and clients.
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,21 +14,23 @@ use respoke_bus::faulty::{Faults, FaultyNodes};
 use respoke_core::app::{AppPatch, LimitsPatch};
 use respoke_core::chance::of_this_test;
 use respoke_core::event::Presence;
-use respoke_core::id::AppId;
-use respoke_core::ops::{Broker, Caller, Context, Credential};
+use respoke_core::id::{AppId, RoleId};
+use respoke_core::ops::{Broker, Caller, Context, Credential, IssueToken};
 use respoke_core::ports::{
     Answers, Bus, Confirmation, Delivery, Interest, Node, NodeId, Notice, Question, Receiver, Whom,
 };
 use respoke_core::refusal::Refusal;
+use respoke_core::role::Permissions;
+use respoke_core::token::Replaces;
 use respoke_hub::ops::{Asker, Connect, Message, Publish, Purse, Unlimited};
 use respoke_hub::outbox::OutboxLimits;
-use respoke_hub::{Connection, Hub, HubSettings, Socket};
+use respoke_hub::{Connection, Hub, HubSettings, Opening, Socket};
 use respoke_store::Options;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::task::JoinSet;
 
-use crate::home::{self, Tenant, clock, database, first_admin, open};
+use crate::home::{self, Tenant, clock, database, first_admin};
 pub(crate) use crate::home::{endpoint, group};
 
 /// What a test does when what was asked is answered.
@@ -129,12 +132,30 @@ impl Peer {
     }
 }
 
+/// With what a client comes, from where, and who pays for it.
+pub(crate) struct Coming<'a> {
+    pub(crate) by: &'a Credential,
+    pub(crate) from: IpAddr,
+    pub(crate) purse: &'a dyn Purse,
+}
+
+impl<'a> Coming<'a> {
+    pub(crate) fn by(by: &'a Credential) -> Self {
+        Self { by, from: IpAddr::V4(Ipv4Addr::LOCALHOST), purse: &Unlimited }
+    }
+
+    /// From another place than all others.
+    pub(crate) fn from_elsewhere(self) -> Self {
+        Self { from: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), ..self }
+    }
+}
+
 /// Some nodes, an app, and its backend.
 pub(crate) struct World {
     pub(crate) nodes: Vec<Peer>,
     admin: Caller,
     pub(crate) app: AppId,
-    backend: Credential,
+    pub(crate) backend: Credential,
     /// What lies between them, if anything does.
     pub(crate) between: Arc<FaultyNodes>,
     /// What goes on while the world is there.
@@ -268,11 +289,44 @@ impl World {
     }
 
     pub(crate) async fn try_connect(&self, node: usize, name: &str) -> Result<Client, Refusal> {
-        let (asking, hub) = (self.asking(node).await, &self.nodes[node].hub);
-        let socket = open(hub, &self.backend, &asking.caller).unwrap();
-        let asker = Asker { socket: Some(&socket), endpoint_id: Some(endpoint(name)), ..asking.asker() };
+        self.come(node, name, Coming::by(&self.backend)).await
+    }
+
+    /// A client comes as that endpoint.
+    pub(crate) async fn come(&self, node: usize, name: &str, coming: Coming<'_>) -> Result<Client, Refusal> {
+        let Coming { by, from, purse } = coming;
+        let Peer { hub, broker, .. } = &self.nodes[node];
+        let (caller, context) = (broker.authenticate(by, None).await?, Context::internal());
+        let opening = Opening { credential: by.clone(), caller, address: from, origin: None, host: None };
+        let socket = hub.open(opening).unwrap();
+        let asker = home::asker(&socket.opening.caller, &context);
+        let asker = Asker { socket: Some(&socket), endpoint_id: Some(endpoint(name)), purse, ..asker };
         let connection = hub.connect(&asker, Connect::default()).await?;
         Ok(Client { node, socket, connection })
+    }
+
+    /// Another session of an endpoint.
+    pub(crate) async fn session(&self, name: &str, role: RoleId) -> Credential {
+        let (asking, broker) = (self.asking(0).await, &self.nodes[0].broker);
+        let request = IssueToken {
+            app_id: None,
+            endpoint_id: Some(name.to_owned()),
+            role_id: Some(role.to_string()),
+            role_name: None,
+            ttl_secs: None,
+            replaces: Replaces::Nothing,
+        };
+        let token = broker.issue_token(&asking.caller, request, None, &asking.context).await.unwrap();
+        let session =
+            broker.open_session(&Caller::Anonymous, Some(&token.text), None, None, &asking.context).await.unwrap();
+        Credential::AppToken(session.text)
+    }
+
+    /// A role that permits this.
+    pub(crate) async fn role(&self, permissions: Permissions) -> RoleId {
+        let (asking, broker) = (self.asking(0).await, &self.nodes[0].broker);
+        let name = Some("member".to_owned());
+        broker.create_role(&asking.caller, None, None, name, permissions, None, &asking.context).await.unwrap().0.id
     }
 
     pub(crate) async fn join(&self, client: &Client, name: &str) {
